@@ -1,2 +1,27 @@
 //! x
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod breaker;
+pub mod clock;
+mod config;
+mod error;
+mod event;
+mod handle;
+mod outcome;
+mod snapshot;
+mod state;
+mod stats;
+mod sync;
+
+pub use breaker::Permit;
+pub use config::{
+    Backoff, Config, ConfigError, ConfigFile, Fault, RampUp, SnapshotTtl, Trip, Window,
+};
+pub use error::{Error, Rejected};
+pub use event::{Event, Reason, Transition};
+pub use handle::{Breaker, BreakerBuilder};
+pub use outcome::Outcome;
+pub use snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot};
+pub use state::State;
+pub use stats::Stats;

@@ -1,0 +1,434 @@
+//! One breaker's place in memory: the state machine behind a lock, its face in front of it.
+//!
+//! A permit has to reach the breaker after the service that gave it may be gone. An `Arc` clone
+//! a call would do, at twenty times the price of everything else a healthy call costs. So cells
+//! live for ever: a breaker leases one from a pool and gives it back, and a permit that comes
+//! back later finds another generation in the cell, and changes nothing. Memory is bounded by
+//! the most breakers that were ever alive at one time.
+//!
+//! # Why the order of the accesses is right
+//!
+//! Only the holder of the lock writes `word`, and writes it last, with `Release`; so whoever
+//! reads it with `Acquire` sees the times beside it at least as new as the word. A time that is
+//! newer than the word belongs to a transition that is being published at that moment, and to
+//! use it is as if the caller had come a little later.
+//!
+//! A success that finds a quiet word of its own generation is done: at that moment recording it
+//! would have changed nothing.
+
+use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
+
+use super::{
+    machine::{Admission, Command, Ending, Machine, Refusal, Step, Ticket},
+    permit::Permit,
+    restore::Now,
+    tally::Tally,
+    waiters::Waiters,
+    word::Word,
+};
+use crate::{
+    Config, Outcome, Snapshot, State,
+    clock::{SystemClock, Tick, TimeSource, nanos},
+    sync::{AtomicU64, Mutex, Ordering, lock},
+};
+
+/// What a breaker tells those above it.
+pub(crate) trait Observer: Send + Sync {
+    /// The state (`urgent`) or only the counts have changed since the last snapshot. Called
+    /// under the cell's lock: mark it, and come back for the snapshot later.
+    fn changed(&self, urgent: bool);
+
+    /// A transition happened. Called without the lock, one call at a time, in order.
+    fn stepped(&self, step: &Step, now: Now);
+}
+
+/// One breaker's place in memory.
+#[repr(align(64))]
+pub(crate) struct Cell {
+    word: AtomicU64,
+    /// While the word admits none: until when.
+    closed_until: AtomicU64,
+    /// While the word is timed: how long a call may take without being slow.
+    slow_after: AtomicU64,
+    /// While the word is counted: when the first bucket of a time window ends.
+    bucket_end: AtomicU64,
+    tally: Tally,
+    core: Mutex<Core>,
+}
+
+/// What the lock guards.
+#[derive(Default)]
+struct Core {
+    /// `None` while no breaker has the cell.
+    machine: Option<Machine>,
+    clock: TimeSource,
+    observer: Option<Arc<dyn Observer>>,
+    /// Those who wait for the circuit to open, so that they can be turned away.
+    waiters: Waiters,
+    /// Steps that have not been told yet, and whether somebody is at it.
+    untold: VecDeque<(Step, Now)>,
+    telling: bool,
+    /// Kept to spare an allocation.
+    steps: Vec<Step>,
+    generation: u64,
+}
+
+impl Cell {
+    pub(crate) fn vacant() -> Self {
+        Self {
+            word: AtomicU64::new(Word::vacant(0).0),
+            closed_until: AtomicU64::new(0),
+            slow_after: AtomicU64::new(u64::MAX),
+            bucket_end: AtomicU64::new(u64::MAX),
+            tally: Tally::default(),
+            core: Mutex::new(Core::default()),
+        }
+    }
+
+    /// Gives the cell to a breaker. Returns the lease, by which its owner asks for snapshots.
+    pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
+        let mut core = lock(&self.core);
+        let generation = core.generation + 1;
+        let now = clock.now();
+        core.machine = Some(Machine::new(config, generation, now));
+        core.clock = clock;
+        self.publish(&mut core, generation);
+    }
+
+    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
+        lock(&self.core).observer = Some(observer);
+    }
+
+    /// Takes the cell back. Every permit and every result of its breaker is void from now on.
+    pub(crate) fn vacate(&self) {
+        let mut core = lock(&self.core);
+        let generation = core.generation + 1;
+        let waiters = core.waiters.take();
+        *core = Core {
+            generation,
+            ..Core::default()
+        };
+        self.word
+            .store(Word::vacant(generation).0, Ordering::Release);
+        drop(core);
+        waiters.wake();
+    }
+
+    #[inline]
+    fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// The time, for those who have no lock. A clock of the user's own is behind it.
+    #[inline]
+    fn now(&self, word: Word) -> Tick {
+        if word.has_own_clock() {
+            return lock(&self.core).clock.now();
+        }
+        SystemClock::tick()
+    }
+
+    /// Admits a call, or says why not.
+    #[inline]
+    pub(crate) fn admit(&'static self) -> Result<Permit, Refusal> {
+        let word = self.word();
+        if word.admits_all() {
+            let admitted = if word.is_timed() {
+                self.now(word)
+            } else {
+                Tick::NEVER
+            };
+            return Ok(Permit::new(self, word, admitted));
+        }
+        if let Some(refusal) = self.refusal(word) {
+            return Err(refusal);
+        }
+        self.admit_by_machine()
+    }
+
+    /// What a call that came now would meet, without admitting it.
+    #[inline]
+    pub(crate) fn would_refuse(&self) -> Option<Refusal> {
+        let word = self.word();
+        if word.admits_all() {
+            return None;
+        }
+        if let Some(refusal) = self.refusal(word) {
+            return Some(refusal);
+        }
+        self.look(|_, _| ());
+        let word = self.word();
+        if word.admits_none() {
+            self.refusal(word)
+        } else {
+            None
+        }
+    }
+
+    /// The rejection of a circuit that admits nobody for the time being.
+    #[inline]
+    fn refusal(&self, word: Word) -> Option<Refusal> {
+        if !word.admits_none() {
+            return None;
+        }
+        let until = Tick::from_nanos(self.closed_until.load(Ordering::Acquire));
+        if until == Tick::NEVER {
+            return Some(word.refusal(None));
+        }
+        let now = self.now(word);
+        let left = until.since(now);
+        let told = (word.state() == State::Open).then_some(left);
+        (!left.is_zero()).then(|| word.refusal(told))
+    }
+
+    #[cold]
+    fn admit_by_machine(&'static self) -> Result<Permit, Refusal> {
+        let admitted = self.step(|machine, _| {
+            let ticket = machine.admit();
+            (
+                ticket.map(|ticket| (ticket, machine.now, Word::new(&machine.face(), false))),
+                false,
+            )
+        });
+        match admitted {
+            Some(Ok((ticket, now, word))) => Ok(match ticket.probe {
+                Some(number) => Permit::probe(self, word, number),
+                None => Permit::new(self, word, now),
+            }),
+            Some(Err(refusal)) => Err(refusal),
+            None => Err(self.word().refusal(None)),
+        }
+    }
+
+    /// Records a success, as far as that can be done without the lock. Without `elapsed`, the
+    /// time since it was admitted is what it took.
+    #[inline]
+    pub(crate) fn record_quietly(
+        &self,
+        admitted: Word,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> bool {
+        let word = self.word();
+        if !word.same_generation(admitted) {
+            // Too late: what it says is about a state that is gone.
+            return true;
+        }
+        if word.is_silent() {
+            return true;
+        }
+        word.is_quiet() && !word.has_own_clock() && self.record_on_time(word, since, elapsed)
+    }
+
+    /// The same where slow calls matter, or successes are counted.
+    #[inline]
+    fn record_on_time(&self, word: Word, since: Tick, elapsed: Option<Duration>) -> bool {
+        let now = SystemClock::tick();
+        let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
+        if word.is_timed() && took > self.slow_after.load(Ordering::Acquire) {
+            return false;
+        }
+        if !word.is_counted() {
+            return true;
+        }
+        now.as_nanos() < self.bucket_end.load(Ordering::Acquire)
+            && self.tally.count(word.generation())
+    }
+
+    /// Records how a call ended. Without `elapsed`, the time since `admitted` is what it took.
+    #[cold]
+    pub(crate) fn record(
+        &self,
+        ticket: Ticket,
+        admitted: Option<Tick>,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+    ) {
+        self.step(|machine, steps| {
+            let measured = admitted.map(|admitted| machine.now.since(admitted));
+            let ending = Ending {
+                outcome,
+                elapsed: elapsed.or(measured),
+            };
+            ((), machine.record(ticket, ending, steps))
+        });
+    }
+
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        self.step(|machine, _| (machine.cancel(ticket), false));
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        self.step(|machine, steps| (machine.command(command, steps), false));
+    }
+
+    pub(crate) fn update(&self, config: Arc<Config>) {
+        self.step(|machine, _| (machine.update(config), true));
+    }
+
+    /// Looks at the machine as it is now.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
+        self.step_at(|machine, _, now| (look(machine, now), false))
+    }
+
+    /// Goes on from a snapshot, unless the circuit has had a transition of its own since it was
+    /// made: then it knows more than the snapshot.
+    pub(crate) fn restore(&self, snapshot: &Snapshot) -> bool {
+        let restored = self.step_at(|machine, steps, now| {
+            let fresh = machine.is_untouched();
+            (fresh && machine.restore(snapshot, now, steps), false)
+        });
+        restored.unwrap_or(false)
+    }
+
+    /// Waits for the circuit to open. `false` where it admits nobody already.
+    pub(crate) fn park(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
+        self.look(|_, _| ());
+        let mut core = lock(&self.core);
+        // The word cannot change while the lock is held.
+        if self.word().admits_none() {
+            return false;
+        }
+        core.waiters.park(key, waker);
+        true
+    }
+
+    pub(crate) fn unpark(&self, key: u64) {
+        lock(&self.core).waiters.remove(key);
+    }
+
+    fn step<T>(&self, work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool)) -> Option<T> {
+        self.locked(|core| {
+            let now = core.clock.now();
+            core.work(&self.tally, now, work)
+        })
+    }
+
+    fn step_at<T>(
+        &self,
+        work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
+    ) -> Option<T> {
+        self.locked(|core| {
+            let tick = core.clock.now();
+            let wall = core.clock.wall();
+            core.work(&self.tally, tick, |machine, steps| {
+                work(machine, steps, Now { tick, wall })
+            })
+        })
+    }
+
+    /// Does something under the lock, then publishes, wakes and tells what came of it.
+    fn locked<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
+        let mut core = lock(&self.core);
+        let before = core.generation;
+        let result = work(&mut core)?;
+        self.publish(&mut core, before);
+        if core.untold.is_empty() && core.waiters.is_empty() {
+            return Some(result);
+        }
+        let waiters = if self.word().admits_none() {
+            core.waiters.take()
+        } else {
+            Waiters::default()
+        };
+        let tell = !core.telling && !core.untold.is_empty();
+        core.telling |= tell;
+        drop(core);
+        waiters.wake();
+        if tell {
+            self.tell();
+        }
+        Some(result)
+    }
+
+    fn publish(&self, core: &mut Core, before: u64) {
+        let Some(machine) = &core.machine else { return };
+        let face = machine.face();
+        core.generation = face.generation;
+        if face.bucket_end.is_some() {
+            self.tally.provide();
+        }
+        if face.generation != before {
+            // What the old generation still counted is late: the transition came first.
+            self.tally.restart(before, face.generation);
+        }
+        let until = match face.admission {
+            Admission::NoneUntil(until) => until.as_nanos(),
+            Admission::All | Admission::Ask => 0,
+        };
+        let own_clock = matches!(core.clock, TimeSource::Custom(_));
+        store_if_changed(&self.closed_until, until);
+        store_if_changed(&self.slow_after, face.slow_after.map_or(u64::MAX, nanos));
+        store_if_changed(
+            &self.bucket_end,
+            face.bucket_end.map_or(u64::MAX, Tick::as_nanos),
+        );
+        store_if_changed(&self.word, Word::new(&face, own_clock).0);
+    }
+
+    /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
+    fn tell(&self) {
+        let telling = Telling(self);
+        loop {
+            let mut core = lock(&self.core);
+            let (Some((step, now)), Some(observer)) =
+                (core.untold.pop_front(), core.observer.clone())
+            else {
+                core.telling = false;
+                std::mem::forget(telling);
+                return;
+            };
+            drop(core);
+            observer.stepped(&step, now);
+        }
+    }
+}
+
+/// Hands the telling on when a listener panics.
+struct Telling<'a>(&'a Cell);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.core).telling = false;
+    }
+}
+
+/// A store would take the cache line away from every other thread.
+fn store_if_changed(atomic: &AtomicU64, value: u64) {
+    if atomic.load(Ordering::Relaxed) != value {
+        atomic.store(value, Ordering::Release);
+    }
+}
+
+impl Core {
+    /// Brings the machine up to now, lets it work, and notes what came of it.
+    fn work<T>(
+        &mut self,
+        tally: &Tally,
+        now: Tick,
+        work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool),
+    ) -> Option<T> {
+        let machine = self.machine.as_mut()?;
+        let successes = tally.collect(machine.generation());
+        if successes > 0 {
+            machine.add_successes(successes);
+        }
+        machine.advance(now, &mut self.steps);
+        let (result, counts_changed) = work(machine, &mut self.steps);
+        let stepped = !self.steps.is_empty();
+        if let Some(observer) = &self.observer
+            && (stepped || counts_changed)
+        {
+            observer.changed(stepped);
+        }
+        if stepped {
+            let now = Now {
+                tick: now,
+                wall: self.clock.wall(),
+            };
+            self.untold
+                .extend(self.steps.drain(..).map(|step| (step, now)));
+        }
+        Some(result)
+    }
+}

@@ -1,0 +1,45 @@
+//! Tasks that wait for something to happen to the circuit.
+
+use std::{collections::BTreeMap, task::Waker};
+
+/// The wakers of tasks that wait, each under a number of its own.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    parked: BTreeMap<u64, Waker>,
+    next: u64,
+}
+
+impl Waiters {
+    /// Parks a waker under its key, or under a new one. A task that moved gets its new waker in.
+    pub(crate) fn park(&mut self, key: &mut Option<u64>, waker: &Waker) {
+        let key = *key.get_or_insert_with(|| {
+            self.next += 1;
+            self.next
+        });
+        self.parked
+            .entry(key)
+            .and_modify(|parked| parked.clone_from(waker))
+            .or_insert_with(|| waker.clone());
+    }
+
+    pub(crate) fn remove(&mut self, key: u64) {
+        self.parked.remove(&key);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    /// Takes everybody out, to be woken without the lock. Numbers go on, so that an old key
+    /// never names a newcomer.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            parked: std::mem::take(&mut self.parked),
+            next: self.next,
+        }
+    }
+
+    pub(crate) fn wake(self) {
+        self.parked.into_values().for_each(Waker::wake);
+    }
+}

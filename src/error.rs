@@ -1,0 +1,149 @@
+use std::{fmt, time::Duration};
+
+use smol_str::SmolStr;
+
+use crate::{State, breaker::machine::Refusal};
+
+/// A call that the breaker did not let through. The dependency has not seen it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    // Inline up to 23 bytes: a clone of a shared name would cost as much as all else here.
+    name: SmolStr,
+    state: State,
+    retry_after: Option<Duration>,
+}
+
+impl Rejected {
+    pub(crate) fn new(name: &SmolStr, refusal: Refusal) -> Self {
+        Self {
+            name: name.clone(),
+            state: refusal.state,
+            retry_after: refusal.retry_after,
+        }
+    }
+
+    /// The breaker's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The state that rejected the call. `Closed` is one that was ramping up.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What is left of the open time. `None` where no time is set: in the half-open state, when
+    /// forced open, while ramping up.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The rejection in an error, or in what caused it: also under a boxed error.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, Error, Rejected};
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// breaker.force_open();
+    /// let error: Error<std::io::Error> = breaker.try_acquire().unwrap_err().into();
+    /// let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
+    /// let rejected = Rejected::find(&*boxed).expect("a rejection");
+    /// assert_eq!(rejected.name(), "payments");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        // A chain of causes that leads back to itself would be endless.
+        for _ in 0..64 {
+            let error = next?;
+            if let Some(rejected) = error.downcast_ref::<Self>() {
+                return Some(rejected);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            state,
+            retry_after,
+        } = self;
+        match (state, retry_after) {
+            (State::Open, Some(left)) => {
+                write!(f, "circuit breaker {name} is open, for another {left:.1?}")
+            }
+            (State::HalfOpen, _) => {
+                write!(f, "circuit breaker {name} is half-open, its probes are out")
+            }
+            (State::ForcedOpen, _) => write!(f, "circuit breaker {name} is forced open"),
+            (State::Closed, _) => write!(f, "circuit breaker {name} is ramping up after it closed"),
+            _ => write!(f, "circuit breaker {name} is {state}"),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// What a call through a breaker can fail with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The breaker did not let the call through.
+    Rejected(Rejected),
+    /// The dependency's own error.
+    Inner(E),
+}
+
+impl<E> Error<E> {
+    /// The rejection, if it is one.
+    #[must_use]
+    pub fn rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
+
+    /// The dependency's own error, if it is one.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+}
+
+impl<E> From<Rejected> for Error<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A rejection is the cause itself, so that [`Rejected::find`] meets it; an inner error stands
+/// for itself, and what caused it is what causes this.
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The shared handle of a breaker: what services, workers and operators hold.
+
+mod builder;
+mod shared;
+
+use std::{fmt, future::Future, sync::Arc};
+
+use crate::{
+    Config, ConfigError, Error, Event, Outcome, Permit, Rejected, Snapshot, State, Stats,
+    breaker::{
+        cell::Cell,
+        machine::{Command, Machine, Refusal},
+    },
+};
+
+pub use builder::BreakerBuilder;
+use shared::Shared;
+
+/// A circuit breaker.
+///
+/// Cheap to clone; clones are the same breaker. A [layer](crate::CircuitBreakerLayer) has one
+/// ([`CircuitBreakerLayer::breaker`](crate::CircuitBreakerLayer::breaker)); on its own it serves
+/// code that has no tower service: ask first, work, record.
+///
+/// ```
+/// use tower_breaker::{Breaker, Trip};
+///
+/// let breaker = Breaker::builder("mailer")
+///     .trip_on(Trip::consecutive_failures(3))
+///     .build()?;
+///
+/// # fn send() -> Result<(), std::io::Error> { Ok(()) }
+/// match breaker.try_acquire() {
+///     Ok(permit) => match send() {
+///         Ok(()) => permit.success(),
+///         Err(_) => permit.failure(),
+///     },
+///     Err(rejected) => println!("not sent: {rejected}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Breaker {
+    cell: &'static Cell,
+    shared: Arc<Shared>,
+}
+
+impl Breaker {
+    /// Begins a breaker of that name. The name is the key in the store and the label in logs:
+    /// 1 to 512 bytes of any text.
+    pub fn builder(name: impl AsRef<str>) -> BreakerBuilder {
+        BreakerBuilder::new(name.as_ref())
+    }
+
+    /// The breaker's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What a call that came now would meet: past its open time, an open circuit is half-open.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.look(Machine::state).unwrap_or(State::Closed)
+    }
+
+    /// The counts that the rules decide by.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.look(Machine::stats).unwrap_or_default()
+    }
+
+    /// Everything that the state machine knows, as data.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let snapshot = self.cell.look(|machine, now| machine.snapshot(now));
+        // A handle keeps its cell leased, so the machine is there.
+        snapshot.unwrap_or_else(|| Snapshot::empty(std::time::SystemTime::now()))
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.look(|machine| Arc::clone(machine.config()))
+            .unwrap_or_default()
+    }
+
+    /// Asks for leave to make a call.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] while the circuit is open, forced open, half-open with all probes out, or
+    /// ramping up and this call not among those it admits.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        self.cell.admit().map_err(|refusal| self.rejected(refusal))
+    }
+
+    /// Runs a future if the breaker admits it, and records an `Err` as a failure. The future is
+    /// not polled when it is rejected.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the call was not admitted, else [`Error::Inner`] with the future's
+    /// own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the call counts as cancelled, and a probe's slot comes back.
+    pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let permit = self.try_acquire()?;
+        let result = future.await;
+        permit.finish(match &result {
+            Ok(_) => Outcome::Success,
+            Err(_) => Outcome::failure(),
+        });
+        result.map_err(Error::Inner)
+    }
+
+    /// Rejects every call until told otherwise, over restarts too.
+    pub fn force_open(&self) {
+        self.cell.command(Command::ForceOpen);
+    }
+
+    /// Admits every call and records none until told otherwise, over restarts too.
+    pub fn disable(&self) {
+        self.cell.command(Command::Disable);
+    }
+
+    /// Admits and records every call and never opens until told otherwise, over restarts too.
+    pub fn metrics_only(&self) {
+        self.cell.command(Command::MetricsOnly);
+    }
+
+    /// Closes the circuit and clears its counts and its backoff. Ends every state that was set
+    /// by hand. Calls that are under way change nothing when they end.
+    pub fn reset(&self) {
+        self.cell.command(Command::Reset);
+    }
+
+    /// Goes on under other settings, with the state and the counts it has. An open time that is
+    /// running stays as it is; a window keeps its calls where a rule of the same kind, over
+    /// calls or over time, has one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a value is out of its range; then nothing changes.
+    pub fn update(&self, config: Config) -> Result<(), ConfigError> {
+        config.validate()?;
+        self.cell.update(Arc::new(config));
+        Ok(())
+    }
+
+    /// The events of this breaker from now on, as a channel.
+    ///
+    /// A receiver that falls behind by more than 64 events loses the oldest, and is told so.
+    #[must_use]
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Event> {
+        self.shared.subscribe()
+    }
+
+    #[inline]
+    pub(crate) fn cell(&self) -> &'static Cell {
+        self.cell
+    }
+
+    pub(crate) fn rejected(&self, refusal: Refusal) -> Rejected {
+        Rejected::new(&self.shared.name, refusal)
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {
+        self.cell.look(|machine, _| look(machine))
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker")
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use smol_str::SmolStr;
+
+use super::{
+    Breaker,
+    shared::{Listener, Shared, Teller},
+};
+use crate::{
+    Backoff, Config, ConfigError, Event, RampUp, Snapshot, Trip,
+    breaker::pool,
+    clock::{Clock, TimeSource},
+    config::Faults,
+};
+
+/// What a breaker is going to be. Made by [`Breaker::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct BreakerBuilder {
+    name: SmolStr,
+    config: Config,
+    /// Whether the rules are still the default's, which the first rule replaces.
+    default_rules: bool,
+    clock: TimeSource,
+    listeners: Vec<Listener>,
+    snapshot: Option<Snapshot>,
+}
+
+impl BreakerBuilder {
+    const LONGEST_NAME: usize = 512;
+
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            config: Config::default(),
+            default_rules: true,
+            clock: TimeSource::default(),
+            listeners: Vec::new(),
+            snapshot: None,
+        }
+    }
+
+    /// Takes all settings from a [`Config`]. What is set after this changes it.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self.default_rules = true;
+        self
+    }
+
+    /// Adds a rule that opens the circuit; any one of several does. The first replaces the rules
+    /// of the default, or of the configuration. Default: five consecutive failures.
+    pub fn trip_on(mut self, trip: Trip) -> Self {
+        if std::mem::take(&mut self.default_rules) {
+            self.config.trip_on.clear();
+        }
+        self.config.trip_on.push(trip);
+        self
+    }
+
+    /// How long the circuit stays open before it lets a probe through. Default: 60 s.
+    pub fn recovery_timeout(mut self, timeout: Duration) -> Self {
+        self.config.recovery_timeout = timeout;
+        self
+    }
+
+    /// Lengthens the open time from one opening to the next. Default: none.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = Some(backoff);
+        self
+    }
+
+    /// How many probes must succeed to close the circuit. Default: 1.
+    pub fn success_threshold(mut self, successes: u32) -> Self {
+        self.config.success_threshold = successes;
+        self
+    }
+
+    /// How many probes may be out at once. Default: as many as must succeed.
+    pub fn half_open_max_calls(mut self, calls: u32) -> Self {
+        self.config.half_open_max_calls = Some(calls);
+        self
+    }
+
+    /// Decides by the share of failed or slow probes, once as many results are in as the success
+    /// threshold says. Default: none; the first failed probe opens the circuit again.
+    pub fn half_open_failure_rate(mut self, rate: f64) -> Self {
+        self.config.half_open_failure_rate = Some(rate);
+        self
+    }
+
+    /// How long the oldest probe may be out before the circuit opens again; `None` for ever.
+    /// Default: 60 s.
+    pub fn half_open_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.half_open_timeout = timeout.into();
+        self
+    }
+
+    /// Lets the admitted share of calls grow after the circuit has closed. Default: none.
+    pub fn ramp_up(mut self, ramp_up: RampUp) -> Self {
+        self.config.ramp_up = Some(ramp_up);
+        self
+    }
+
+    /// Takes the time from this clock. Default: [the machine's](crate::clock::SystemClock).
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = TimeSource::Custom(Arc::new(clock));
+        self
+    }
+
+    /// Goes on from a snapshot that you kept yourself. With a store you need not: what it holds
+    /// is restored on its own.
+    pub fn restore(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = Some(snapshot);
+        self
+    }
+
+    /// Calls this at each event, in order, on the thread of the call that caused it. It should be
+    /// quick. It may ask the breaker, which is not locked meanwhile.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listeners.push(Box::new(listener));
+        self
+    }
+
+    /// Builds the breaker.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that lists everything that is wrong with the name and the settings.
+    pub fn build(self) -> Result<Breaker, ConfigError> {
+        let mut faults = Faults::default();
+        if !(1..=Self::LONGEST_NAME).contains(&self.name.len()) {
+            let message = format!(
+                "has {} bytes, must have from 1 to {}",
+                self.name.len(),
+                Self::LONGEST_NAME
+            );
+            faults.add("name", message);
+        }
+        self.config.check("", &mut faults);
+        faults.into_result(())?;
+
+        let cell = pool::take();
+        cell.lease(Arc::new(self.config), self.clock);
+        let teller = Arc::new(Teller::new(&self.name, self.listeners));
+        cell.observe(Arc::clone(&teller) as _);
+        let shared = Arc::new(Shared::new(self.name, cell, teller));
+        if let Some(snapshot) = &self.snapshot {
+            cell.restore(snapshot);
+        }
+        Ok(Breaker { cell, shared })
+    }
+}
+
+impl fmt::Debug for BreakerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerBuilder")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

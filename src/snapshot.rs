@@ -1,0 +1,245 @@
+//! A breaker's state as data: what a store keeps, and what a restart begins with.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::State;
+
+/// The state of one breaker at one moment: one JSON object, readable with any tool.
+///
+/// It holds everything that the state machine knows, so that a restart is invisible to it but
+/// for the calls that were under way. Times are seconds since 1970, with fractions kept to the
+/// microsecond.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The version of this form: 1.
+    pub version: u64,
+    /// The state; past its open time an open circuit is half-open.
+    pub state: State,
+    /// The failures in a row; while open, those at which it tripped.
+    #[serde(default)]
+    pub failure_count: u32,
+    /// When the circuit opened, if it is open.
+    #[serde(default)]
+    pub opened_at: Option<f64>,
+    /// When the open time ends, if it is open.
+    #[serde(default)]
+    pub open_until: Option<f64>,
+    /// The probes admitted since the circuit became half-open.
+    #[serde(default)]
+    pub half_open_attempts: u32,
+    /// Those of them that succeeded.
+    #[serde(default)]
+    pub half_open_successes: u32,
+    /// Those of them that failed or were slow.
+    #[serde(default)]
+    pub half_open_failures: u32,
+    /// The openings in a row without closing: the step of the backoff.
+    #[serde(default)]
+    pub consecutive_opens: u32,
+    /// When the circuit closed, while its ramp-up lasts.
+    #[serde(default)]
+    pub closed_at: Option<f64>,
+    /// The share that the ramp-up has saved up towards its next admission, from 0 to 1.
+    #[serde(default)]
+    pub ramp_credit: f64,
+    /// The window of each rate rule, in the order of the rules.
+    #[serde(default)]
+    pub windows: Vec<WindowSnapshot>,
+    /// When this was written.
+    pub saved_at: f64,
+}
+
+impl Snapshot {
+    /// The version that this crate writes, and the newest that it reads.
+    pub const VERSION: u64 = 1;
+
+    /// That of a closed circuit that has seen nothing.
+    pub(crate) fn empty(saved_at: SystemTime) -> Self {
+        Self {
+            version: Self::VERSION,
+            state: State::Closed,
+            failure_count: 0,
+            opened_at: None,
+            open_until: None,
+            half_open_attempts: 0,
+            half_open_successes: 0,
+            half_open_failures: 0,
+            consecutive_opens: 0,
+            closed_at: None,
+            ramp_credit: 0.0,
+            windows: Vec::new(),
+            saved_at: to_seconds(saved_at),
+        }
+    }
+
+    /// The snapshot as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Never for a snapshot that came from a breaker; a number that JSON cannot hold otherwise.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// Reads a snapshot from JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`] where the text is no snapshot, or one of a newer version of this crate.
+    pub fn from_json(json: &[u8]) -> Result<Self, SnapshotError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u64,
+        }
+        // The version alone first: a newer form may look different in every other way.
+        let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());
+        let Versioned { version } = serde_json::from_slice(json).map_err(corrupt)?;
+        match version {
+            0 => Err(SnapshotError::Corrupt(
+                "version 0 does not exist".to_owned(),
+            )),
+            1 => serde_json::from_slice(json).map_err(corrupt),
+            newer => Err(SnapshotError::NewerVersion(newer)),
+        }
+    }
+}
+
+/// Why bytes are no snapshot that can be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// They are damaged, or were never one.
+    Corrupt(String),
+    /// They were written by a newer version of this crate, in this version of the form.
+    NewerVersion(u64),
+}
+
+impl std::fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Corrupt(why) => write!(f, "the snapshot cannot be read: {why}"),
+            Self::NewerVersion(version) => write!(
+                f,
+                "the snapshot has version {version}, and this build reads up to version {}: \
+                 update tower-breaker, or give the older build a store of its own",
+                Snapshot::VERSION,
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+/// The window of one rate rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WindowSnapshot {
+    /// `failure_rate` or `slow_call_rate`.
+    pub rule: String,
+    /// The calls in the window.
+    pub calls: u64,
+    /// The failed ones.
+    pub failures: u64,
+    /// The slow ones.
+    pub slow_calls: u64,
+    /// What the window holds.
+    #[serde(flatten)]
+    pub content: WindowContent,
+}
+
+/// What a window holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WindowContent {
+    /// A count window: a letter a call, the oldest first. `.` succeeded, `f` failed, `s` was
+    /// slow, `b` was both.
+    Results(String),
+    /// A time window: its buckets, the newest first, without those that are empty (but for the
+    /// newest).
+    Buckets(Vec<BucketSnapshot>),
+}
+
+/// A bucket of a time window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BucketSnapshot {
+    /// How long before the snapshot the bucket began, in seconds.
+    pub age: f64,
+    /// The calls in it.
+    pub calls: u64,
+    /// The failed ones.
+    pub failures: u64,
+    /// The slow ones.
+    pub slow_calls: u64,
+}
+
+impl BucketSnapshot {
+    pub(crate) const fn new(age: f64, calls: u64, failures: u64, slow_calls: u64) -> Self {
+        Self {
+            age,
+            calls,
+            failures,
+            slow_calls,
+        }
+    }
+}
+
+/// Seconds since 1970, rounded to the microsecond: what a float holds exactly enough to come
+/// back as the same microsecond.
+pub(crate) fn to_seconds(time: SystemTime) -> f64 {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    (since.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// The time of so many seconds since 1970; `None` where that is no time.
+pub(crate) fn from_seconds(seconds: f64) -> Option<SystemTime> {
+    let whole = Duration::try_from_secs_f64(seconds).ok()?;
+    let micros = (whole.subsec_nanos() + 500) / 1000;
+    let rounded =
+        Duration::from_secs(whole.as_secs()).checked_add(Duration::from_micros(micros.into()))?;
+    SystemTime::UNIX_EPOCH.checked_add(rounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_microsecond_survives_the_way_through_seconds() {
+        for micros in (0..3_000_000).step_by(7919) {
+            let time = SystemTime::UNIX_EPOCH
+                + Duration::from_secs(1_700_000_000)
+                + Duration::from_micros(micros);
+            assert_eq!(from_seconds(to_seconds(time)), Some(time));
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for seconds in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            assert_eq!(from_seconds(seconds), None);
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let newer = Snapshot::from_json(br#"{"version": 7, "shape": "another"}"#);
+        assert_eq!(newer, Err(SnapshotError::NewerVersion(7)));
+        for damaged in [
+            &b"{"[..],
+            b"",
+            b"[]",
+            br#"{"version": 1}"#,
+            br#"{"version": 0}"#,
+        ] {
+            let read = Snapshot::from_json(damaged);
+            assert!(matches!(read, Err(SnapshotError::Corrupt(_))), "{read:?}");
+        }
+    }
+}
