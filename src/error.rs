@@ -48,7 +48,7 @@ impl Rejected {
     ///
     /// let breaker = Breaker::builder("payments").build()?;
     /// breaker.force_open();
-    /// let error: Error<std::io::Error> = breaker.try_acquire().unwrap_err().into();
+    /// let error = Error::<std::io::Error>::Rejected(breaker.try_acquire().unwrap_err());
     /// let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
     /// let rejected = Rejected::find(&*boxed).expect("a rejection");
     /// assert_eq!(rejected.name(), "payments");
@@ -122,9 +122,9 @@ impl<E> Error<E> {
     }
 }
 
-impl<E> From<Rejected> for Error<E> {
-    fn from(rejected: Rejected) -> Self {
-        Self::Rejected(rejected)
+impl<E> From<E> for Error<E> {
+    fn from(error: E) -> Self {
+        Self::Inner(error)
     }
 }
 

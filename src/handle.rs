@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-pub use builder::BreakerBuilder;
+pub use builder::Builder;
 use shared::Shared;
 
 /// A circuit breaker.
@@ -48,8 +48,8 @@ pub struct Breaker {
 impl Breaker {
     /// Begins a breaker of that name. The name is the key in the store and the label in logs:
     /// 1 to 512 bytes of any text.
-    pub fn builder(name: impl AsRef<str>) -> BreakerBuilder {
-        BreakerBuilder::new(name.as_ref())
+    pub fn builder(name: impl AsRef<str>) -> Builder {
+        Builder::new(name.as_ref(), ())
     }
 
     /// The breaker's name.
@@ -73,7 +73,7 @@ impl Breaker {
     /// Everything that the state machine knows, as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let snapshot = self.cell.look(|machine, now| machine.snapshot(now));
+        let snapshot = self.cell.look(Machine::snapshot);
         // A handle keeps its cell leased, so the machine is there.
         snapshot.unwrap_or_else(|| Snapshot::empty(std::time::SystemTime::now()))
     }
@@ -111,7 +111,7 @@ impl Breaker {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let permit = self.try_acquire()?;
+        let permit = self.try_acquire().map_err(Error::Rejected)?;
         let result = future.await;
         permit.finish(match &result {
             Ok(_) => Outcome::Success,

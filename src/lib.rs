@@ -3,12 +3,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod breaker;
+pub mod classify;
 pub mod clock;
 mod config;
 mod error;
 mod event;
 mod handle;
 mod outcome;
+mod service;
 mod snapshot;
 mod state;
 mod stats;
@@ -20,8 +22,13 @@ pub use config::{
 };
 pub use error::{Error, Rejected};
 pub use event::{Event, Reason, Transition};
-pub use handle::{Breaker, BreakerBuilder};
+pub use handle::{Breaker, Builder};
 pub use outcome::Outcome;
+#[cfg(feature = "http")]
+pub use service::RejectAsResponse;
+pub use service::{
+    CircuitBreaker, CircuitBreakerLayer, Face, Reject, RejectAsError, ResponseFuture,
+};
 pub use snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot};
 pub use state::State;
 pub use stats::Stats;

@@ -120,7 +120,7 @@ impl Cell {
     }
 
     /// The time, for those who have no lock. A clock of the user's own is behind it.
-    #[inline]
+    #[inline(never)]
     fn now(&self, word: Word) -> Tick {
         if word.has_own_clock() {
             return lock(&self.core).clock.now();
@@ -153,20 +153,19 @@ impl Cell {
         if word.admits_all() {
             return None;
         }
-        if let Some(refusal) = self.refusal(word) {
-            return Some(refusal);
-        }
+        self.refusal(word).or_else(|| self.would_machine_refuse())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn would_machine_refuse(&self) -> Option<Refusal> {
         self.look(|_, _| ());
-        let word = self.word();
-        if word.admits_none() {
-            self.refusal(word)
-        } else {
-            None
-        }
+        self.refusal(self.word())
     }
 
     /// The rejection of a circuit that admits nobody for the time being.
-    #[inline]
+    // Out of line, like all that a healthy call does not need: it keeps that one short.
+    #[inline(never)]
     fn refusal(&self, word: Word) -> Option<Refusal> {
         if !word.admits_none() {
             return None;
@@ -175,13 +174,13 @@ impl Cell {
         if until == Tick::NEVER {
             return Some(word.refusal(None));
         }
-        let now = self.now(word);
-        let left = until.since(now);
+        let left = until.since(self.now(word));
         let told = (word.state() == State::Open).then_some(left);
         (!left.is_zero()).then(|| word.refusal(told))
     }
 
     #[cold]
+    #[inline(never)]
     fn admit_by_machine(&'static self) -> Result<Permit, Refusal> {
         let admitted = self.step(|machine, _| {
             let ticket = machine.admit();
@@ -221,7 +220,7 @@ impl Cell {
     }
 
     /// The same where slow calls matter, or successes are counted.
-    #[inline]
+    #[inline(never)]
     fn record_on_time(&self, word: Word, since: Tick, elapsed: Option<Duration>) -> bool {
         let now = SystemClock::tick();
         let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
@@ -237,6 +236,7 @@ impl Cell {
 
     /// Records how a call ended. Without `elapsed`, the time since `admitted` is what it took.
     #[cold]
+    #[inline(never)]
     pub(crate) fn record(
         &self,
         ticket: Ticket,

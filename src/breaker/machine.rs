@@ -149,14 +149,13 @@ impl Machine {
     pub(crate) fn face(&self) -> Face {
         let admission = match &self.phase {
             Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => Admission::All,
-            Phase::Closed(Some(_)) => Admission::Ask,
             Phase::Open { until, .. } => Admission::NoneUntil(*until),
             Phase::ForcedOpen => Admission::NoneUntil(Tick::NEVER),
             Phase::HalfOpen(probes) if probes.is_full(self.config.probe_limit()) => {
                 let deadline = probes.deadline(self.config.half_open_timeout);
                 Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
             }
-            Phase::HalfOpen(_) => Admission::Ask,
+            Phase::Closed(Some(_)) | Phase::HalfOpen(_) => Admission::Ask,
         };
         // Only these two record into the windows.
         let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly);

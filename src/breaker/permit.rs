@@ -1,7 +1,7 @@
 use std::{fmt, time::Duration};
 
 use super::{cell::Cell, word::Word};
-use crate::{Outcome, clock::Tick};
+use crate::{Outcome, State, clock::Tick};
 
 /// Leave to make one call, to be given back with the call's result.
 ///
@@ -23,26 +23,21 @@ use crate::{Outcome, clock::Tick};
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit {
     cell: &'static Cell,
-    /// The word that admitted the call.
+    /// The word that admitted the call. That of a half-open circuit admitted a probe.
     word: Word,
-    /// The number of a probe, or when another call was admitted, if that matters.
-    mark: Mark,
-}
-
-/// One number with two meanings would save eight bytes of a future, and cost its readers more.
-#[derive(Clone, Copy)]
-enum Mark {
-    Probe(u64),
-    Admitted(Tick),
+    /// The number of a probe; of another call, the tick of its admission, where that matters.
+    /// (One field for two: a future holds a permit, and is moved with every call.)
+    mark: u64,
 }
 
 impl Permit {
+    /// Leave for a call that is no probe. The time is [`Tick::NEVER`] where nobody wants it.
     #[inline]
     pub(super) fn new(cell: &'static Cell, word: Word, admitted: Tick) -> Self {
         Self {
             cell,
             word,
-            mark: Mark::Admitted(admitted),
+            mark: admitted.as_nanos(),
         }
     }
 
@@ -50,8 +45,13 @@ impl Permit {
         Self {
             cell,
             word,
-            mark: Mark::Probe(number),
+            mark: number,
         }
+    }
+
+    #[inline]
+    fn is_probe(&self) -> bool {
+        self.word.state() == State::HalfOpen
     }
 
     /// The call succeeded, and took the time since it was admitted.
@@ -85,32 +85,51 @@ impl Permit {
     }
 
     #[inline]
-    fn end(self, outcome: Outcome, elapsed: Option<Duration>) {
-        if let Mark::Admitted(admitted) = self.mark {
-            let done = match outcome {
-                Outcome::Success => self.cell.record_quietly(self.word, admitted, elapsed),
-                Outcome::Ignore => true,
-                Outcome::Failure { .. } | Outcome::Throttled { .. } => false,
-            };
-            if !done {
-                let known = (admitted != Tick::NEVER).then_some(admitted);
-                self.cell
-                    .record(self.word.ticket(None), known, outcome, elapsed);
-            }
-        } else if let Mark::Probe(number) = self.mark {
-            self.cell
-                .record(self.word.ticket(Some(number)), None, outcome, elapsed);
+    fn end(mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        self.settle(outcome, elapsed);
+    }
+
+    /// Records how the call ended, in place: a future that is done need not move its permit.
+    #[inline]
+    pub(crate) fn settle(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        if outcome != Outcome::Success
+            || self.is_probe()
+            || !self
+                .cell
+                .record_quietly(self.word, Tick::from_nanos(self.mark), elapsed)
+        {
+            self.record_by_machine(outcome, elapsed);
         }
-        // What follows would be a cancellation.
-        std::mem::forget(self);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_by_machine(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        if self.is_probe() {
+            let ticket = self.word.ticket(Some(self.mark));
+            // From here on there is no slot to give back.
+            self.word = Word::SPENT;
+            self.cell.record(ticket, None, outcome, elapsed);
+        } else if outcome != Outcome::Ignore {
+            let admitted = Tick::from_nanos(self.mark);
+            let known = (admitted != Tick::NEVER).then_some(admitted);
+            self.cell
+                .record(self.word.ticket(None), known, outcome, elapsed);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cancel(&self) {
+        self.cell.cancel(self.word.ticket(Some(self.mark)));
     }
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if let Mark::Probe(number) = self.mark {
-            self.cell.cancel(self.word.ticket(Some(number)));
+        if self.is_probe() {
+            self.cancel();
         }
     }
 }
@@ -118,7 +137,7 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("probe", &matches!(self.mark, Mark::Probe(_)))
+            .field("probe", &self.is_probe())
             .finish_non_exhaustive()
     }
 }

@@ -25,6 +25,9 @@ impl Word {
     const OWN_CLOCK: u64 = 1 << 8;
     const GENERATION_SHIFT: u32 = 9;
 
+    /// Of a permit whose probe has been recorded: no state that admits probes.
+    pub(crate) const SPENT: Self = Self(0);
+
     /// Of a cell that no breaker has: admits nothing, matches no permit.
     pub(crate) const fn vacant(generation: u64) -> Self {
         Self(generation << Self::GENERATION_SHIFT | Self::ASK)

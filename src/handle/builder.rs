@@ -13,9 +13,13 @@ use crate::{
     config::Faults,
 };
 
-/// What a breaker is going to be. Made by [`Breaker::builder`].
+/// What a breaker is going to be, and what is built around it.
+///
+/// [`Breaker::builder`] begins one that builds a [`Breaker`] alone, and
+/// [`CircuitBreakerLayer::builder`](crate::CircuitBreakerLayer::builder) one that builds a layer.
 #[must_use = "a builder does nothing until it is built"]
-pub struct BreakerBuilder {
+pub struct Builder<T = ()> {
+    target: T,
     name: SmolStr,
     config: Config,
     /// Whether the rules are still the default's, which the first rule replaces.
@@ -25,11 +29,12 @@ pub struct BreakerBuilder {
     snapshot: Option<Snapshot>,
 }
 
-impl BreakerBuilder {
-    const LONGEST_NAME: usize = 512;
+const LONGEST_NAME: usize = 512;
 
-    pub(super) fn new(name: &str) -> Self {
+impl<T> Builder<T> {
+    pub(crate) fn new(name: &str, target: T) -> Self {
         Self {
+            target,
             name: name.into(),
             config: Config::default(),
             default_rules: true,
@@ -120,18 +125,25 @@ impl BreakerBuilder {
         self
     }
 
-    /// Builds the breaker.
-    ///
-    /// # Errors
-    ///
-    /// One [`ConfigError`] that lists everything that is wrong with the name and the settings.
-    pub fn build(self) -> Result<Breaker, ConfigError> {
+    /// The same breaker with something else around it.
+    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U) -> Builder<U> {
+        Builder {
+            target: map(self.target),
+            name: self.name,
+            config: self.config,
+            default_rules: self.default_rules,
+            clock: self.clock,
+            listeners: self.listeners,
+            snapshot: self.snapshot,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<(Breaker, T), ConfigError> {
         let mut faults = Faults::default();
-        if !(1..=Self::LONGEST_NAME).contains(&self.name.len()) {
+        if !(1..=LONGEST_NAME).contains(&self.name.len()) {
             let message = format!(
-                "has {} bytes, must have from 1 to {}",
-                self.name.len(),
-                Self::LONGEST_NAME
+                "has {} bytes, must have from 1 to {LONGEST_NAME}",
+                self.name.len()
             );
             faults.add("name", message);
         }
@@ -146,13 +158,24 @@ impl BreakerBuilder {
         if let Some(snapshot) = &self.snapshot {
             cell.restore(snapshot);
         }
-        Ok(Breaker { cell, shared })
+        Ok((Breaker { cell, shared }, self.target))
     }
 }
 
-impl fmt::Debug for BreakerBuilder {
+impl Builder {
+    /// Builds the breaker.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that lists everything that is wrong with the name and the settings.
+    pub fn build(self) -> Result<Breaker, ConfigError> {
+        Ok(self.finish()?.0)
+    }
+}
+
+impl<T> fmt::Debug for Builder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerBuilder")
+        f.debug_struct("Builder")
             .field("name", &self.name)
             .field("config", &self.config)
             .finish_non_exhaustive()

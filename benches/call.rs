@@ -1,0 +1,101 @@
+//! What a breaker adds to a call: the bare service beside the same service behind a breaker.
+//!
+//! `cargo bench --bench call`. Each measurement is one whole call: `poll_ready`, `call`, and the
+//! future polled to its end, without a runtime. The peers are compared in `benches/peers`.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use tower::{Layer, Service};
+use tower_breaker::{CircuitBreakerLayer, Trip, Window};
+
+#[derive(Clone)]
+struct Bare;
+
+impl Service<u64> for Bare {
+    type Response = u64;
+    type Error = Infallible;
+    type Future = Ready<Result<u64, Infallible>>;
+
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, request: u64) -> Self::Future {
+        ready(Ok(black_box(request)))
+    }
+}
+
+/// One whole call. The result is returned, so that nothing of it can be left out.
+#[inline]
+fn call<S: Service<u64>>(service: &mut S, request: u64) -> Result<S::Response, S::Error> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else {
+        unreachable!("always ready")
+    };
+    let Poll::Ready(result) = pin!(service.call(black_box(request))).poll(&mut cx) else {
+        unreachable!("always done")
+    };
+    result
+}
+
+fn closed(c: &mut Criterion) {
+    let mut group = c.benchmark_group("closed");
+    group.bench_function("bare service", |b| {
+        let mut service = Bare;
+        b.iter(|| call(&mut service, 7));
+    });
+    let time = Window::time(Duration::from_secs(10));
+    let rules = [
+        ("consecutive failures", Trip::consecutive_failures(5)),
+        ("count window", Trip::failure_rate(0.5, Window::calls(100))),
+        ("time window", Trip::failure_rate(0.5, time)),
+        (
+            "slow calls",
+            Trip::slow_call_rate(0.5, Duration::from_secs(1), Window::calls(100)),
+        ),
+    ];
+    for (name, rule) in rules {
+        group.bench_function(name, |b| {
+            let layer = CircuitBreakerLayer::builder("bench")
+                .trip_on(rule)
+                .build()
+                .unwrap();
+            let mut service = layer.layer(Bare);
+            for _ in 0..1000 {
+                call(&mut service, 7).unwrap();
+            }
+            b.iter(|| call(&mut service, 7));
+        });
+    }
+    group.finish();
+}
+
+fn open(c: &mut Criterion) {
+    let mut group = c.benchmark_group("open");
+    group.bench_function("rejected as an error", |b| {
+        let layer = CircuitBreakerLayer::builder("bench")
+            .recovery_timeout(Duration::from_secs(24 * 3600))
+            .build()
+            .unwrap();
+        for _ in 0..5 {
+            layer.breaker().try_acquire().unwrap().failure();
+        }
+        let mut service = layer.layer(Bare);
+        assert!(call(&mut service, 7).is_err());
+        b.iter(|| call(&mut service, 7));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, closed, open);
+criterion_main!(benches);

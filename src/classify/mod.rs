@@ -1,0 +1,57 @@
+//! From what a call came back with to what it says about the dependency.
+//!
+//! [`ErrorsAsFailures`] is the default. A closure over the whole result does as well:
+//!
+//! ```
+//! use tower_breaker::{CircuitBreakerLayer, Outcome};
+//!
+//! let layer = CircuitBreakerLayer::builder("quotes")
+//!     .classify(|result: &Result<u32, std::io::Error>| match result {
+//!         Ok(0) => Outcome::failure(),
+//!         Ok(_) => Outcome::Success,
+//!         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Outcome::Ignore,
+//!         Err(_) => Outcome::failure(),
+//!     })
+//!     .build()?;
+//! # Ok::<(), tower_breaker::ConfigError>(())
+//! ```
+
+#[cfg(feature = "http")]
+mod http;
+
+#[cfg(feature = "http")]
+pub use self::http::ServerErrorsAsFailures;
+
+use crate::Outcome;
+
+/// Says what a call came to.
+///
+/// It is cloned for each call, so it should be cheap to clone: a shared reference count would
+/// cost more than the rest of a healthy call.
+pub trait Classify<T, E> {
+    /// What the call came to.
+    fn classify(&self, result: &Result<T, E>) -> Outcome;
+}
+
+impl<F, T, E> Classify<T, E> for F
+where
+    F: Fn(&Result<T, E>) -> Outcome,
+{
+    fn classify(&self, result: &Result<T, E>) -> Outcome {
+        self(result)
+    }
+}
+
+/// Every `Err` is a failure, and every `Ok` a success: the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ErrorsAsFailures;
+
+impl<T, E> Classify<T, E> for ErrorsAsFailures {
+    #[inline]
+    fn classify(&self, result: &Result<T, E>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(_) => Outcome::failure(),
+        }
+    }
+}

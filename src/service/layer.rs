@@ -1,0 +1,146 @@
+use std::fmt;
+
+use tower_layer::Layer;
+
+use super::{CircuitBreaker, RejectAsError};
+use crate::{Breaker, Builder, ConfigError, classify::ErrorsAsFailures};
+
+/// Puts services behind one circuit breaker.
+///
+/// One layer has one breaker: every service that it makes, every clone of them and every clone
+/// of the layer share it. Frameworks call [`layer`](Layer::layer) again and again (axum for each
+/// route and each connection); it only clones handles.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+/// use tower_breaker::{CircuitBreakerLayer, Trip};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = CircuitBreakerLayer::builder("payments")
+///     .trip_on(Trip::consecutive_failures(5))
+///     .recovery_timeout(Duration::from_secs(60))
+///     .build()?;
+/// let breaker = layer.breaker().clone();
+/// let mut service = ServiceBuilder::new()
+///     .layer(layer)
+///     .service(service_fn(|amount: u32| async move { Ok::<_, std::io::Error>(amount) }));
+///
+/// assert_eq!(service.ready().await?.call(7).await?, 7);
+/// breaker.force_open();
+/// let error = service.ready().await?.call(7).await.unwrap_err();
+/// assert_eq!(error.to_string(), "circuit breaker payments is forced open");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct CircuitBreakerLayer<C = ErrorsAsFailures, R = RejectAsError> {
+    breaker: Breaker,
+    classify: C,
+    rejection: R,
+}
+
+impl CircuitBreakerLayer {
+    /// Begins a layer with a breaker of that name.
+    pub fn builder(name: impl AsRef<str>) -> Builder<Face> {
+        Builder::new(name.as_ref(), Face::default())
+    }
+
+    /// A layer over a breaker that there is already. An `Err` is a failure, and a rejection is
+    /// an error.
+    #[must_use]
+    pub fn new(breaker: Breaker) -> Self {
+        Self::with(breaker, Face::default())
+    }
+}
+
+impl<C, R> CircuitBreakerLayer<C, R> {
+    /// A layer over a breaker that there is already, with the face of your choice.
+    #[must_use]
+    pub fn with(breaker: Breaker, face: Face<C, R>) -> Self {
+        Self {
+            breaker,
+            classify: face.classify,
+            rejection: face.rejection,
+        }
+    }
+
+    /// The breaker that all services of this layer share.
+    #[must_use]
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+}
+
+impl<S, C: Clone, R: Clone> Layer<S> for CircuitBreakerLayer<C, R> {
+    type Service = CircuitBreaker<S, C, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CircuitBreaker::new(
+            inner,
+            self.breaker.clone(),
+            self.classify.clone(),
+            self.rejection.clone(),
+        )
+    }
+}
+
+impl<C, R> fmt::Debug for CircuitBreakerLayer<C, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerLayer")
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The two sides that a layer adds to a breaker: how results are classified, and what a
+/// rejection becomes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Face<C = ErrorsAsFailures, R = RejectAsError> {
+    classify: C,
+    rejection: R,
+}
+
+impl<C, R> Face<C, R> {
+    /// A face that classifies and rejects like this.
+    pub const fn new(classify: C, rejection: R) -> Self {
+        Self {
+            classify,
+            rejection,
+        }
+    }
+}
+
+impl<C, R> Builder<Face<C, R>> {
+    /// Classifies results with this: a [`Classify`](crate::classify::Classify), or a closure
+    /// over `&Result<Response, Error>`. Default: an `Err` is a failure.
+    pub fn classify<D>(self, classify: D) -> Builder<Face<D, R>> {
+        self.map(|face| Face::new(classify, face.rejection))
+    }
+
+    /// Answers rejected calls with this. Default: [`RejectAsError`].
+    pub fn reject_with<Q>(self, rejection: Q) -> Builder<Face<C, Q>> {
+        self.map(|face| Face::new(face.classify, rejection))
+    }
+
+    /// For HTTP: responses of 500 to 599 are failures, and a rejection is a 503 response with
+    /// `Retry-After`. So the layer goes straight onto an `axum::Router`.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn http(
+        self,
+    ) -> Builder<Face<crate::classify::ServerErrorsAsFailures, super::RejectAsResponse>> {
+        self.map(|_| Face::default())
+    }
+
+    /// Builds the layer with its breaker.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that lists everything that is wrong with the name and the settings.
+    pub fn build(self) -> Result<CircuitBreakerLayer<C, R>, ConfigError> {
+        let (breaker, face) = self.finish()?;
+        Ok(CircuitBreakerLayer::with(breaker, face))
+    }
+}
