@@ -76,11 +76,13 @@ impl std::error::Error for ConfigError {}
 pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
+    /// Adds a fault, unless its place is listed already: one fault often brings another.
     pub(crate) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Fault {
-            path: path.into(),
-            message: message.into(),
-        });
+        let path = path.into();
+        if self.0.iter().all(|fault| fault.path != path) {
+            let message = message.into();
+            self.0.push(Fault { path, message });
+        }
     }
 
     pub(crate) fn count(&self) -> usize {

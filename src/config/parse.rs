@@ -37,10 +37,9 @@ impl Config {
         faults.into_result(config)
     }
 
-    /// Reads and checks. Values are checked only where they could be read, so that no fault is
-    /// listed twice.
+    /// Reads and checks. In place of what cannot be read stands a value that is in its range, or
+    /// whose fault would have a path that is listed already.
     pub(crate) fn read(value: &Value, path: &str, faults: &mut Faults) -> Self {
-        let before = faults.count();
         let mut config = Self::default();
         let Some(mut fields) = Fields::of(value, path, faults) else {
             return config;
@@ -80,9 +79,7 @@ impl Config {
             faults,
         );
         fields.end(faults);
-        if faults.count() == before {
-            config.check(path, faults);
-        }
+        config.check(path, faults);
         config
     }
 }
@@ -114,24 +111,29 @@ fn trip(value: &Value, path: &str, faults: &mut Faults) -> Option<Trip> {
         "consecutive_failures" => Some(Trip::ConsecutiveFailures(count(value, &path, faults))),
         "failure_rate" => {
             let mut fields = Fields::of(value, &path, faults)?;
-            let rule = Trip::FailureRate {
-                threshold: fields.must("threshold", number, faults)?,
-                window: fields.must("window", window, faults)??,
-                minimum_calls: fields.minimum_calls(faults),
-            };
+            let threshold = fields.must("threshold", number, faults);
+            let window = fields.must("window", window, faults).flatten();
+            let minimum_calls = fields.minimum_calls(faults);
             fields.end(faults);
-            Some(rule)
+            Some(Trip::FailureRate {
+                threshold: threshold?,
+                window: window?,
+                minimum_calls,
+            })
         }
         "slow_call_rate" => {
             let mut fields = Fields::of(value, &path, faults)?;
-            let rule = Trip::SlowCallRate {
-                threshold: fields.must("threshold", number, faults)?,
-                slower_than: fields.must("slower_than", duration, faults)?,
-                window: fields.must("window", window, faults)??,
-                minimum_calls: fields.minimum_calls(faults),
-            };
+            let threshold = fields.must("threshold", number, faults);
+            let slower_than = fields.must("slower_than", duration, faults);
+            let window = fields.must("window", window, faults).flatten();
+            let minimum_calls = fields.minimum_calls(faults);
             fields.end(faults);
-            Some(rule)
+            Some(Trip::SlowCallRate {
+                threshold: threshold?,
+                slower_than: slower_than?,
+                window: window?,
+                minimum_calls,
+            })
         }
         _ => {
             faults.add(path, ALLOWED);
@@ -225,7 +227,7 @@ fn duration(value: &Value, path: &str, faults: &mut Faults) -> Duration {
         let message =
             format!(r#"is {value}, must be a duration as text, such as "60s" or "1m 30s""#);
         faults.add(path, message);
-        Duration::from_secs(1)
+        Duration::from_nanos(1)
     })
 }
 
