@@ -48,28 +48,60 @@ async fn story() -> Result {
     let began = Instant::now();
     let folder = tempfile::tempdir()?;
     let upstream = Process::start("upstream", &[])?;
-    let start = || Process::start("server", &[("UPSTREAM", &upstream.url), ("STATE_DIR", path(folder.path()))]);
+    let start = || {
+        Process::start(
+            "server",
+            &[
+                ("UPSTREAM", &upstream.url),
+                ("STATE_DIR", path(folder.path())),
+            ],
+        )
+    };
     let server = start()?;
     let tell = |line: String| println!("{:5.1} s  {line}", began.elapsed().as_secs_f32());
 
-    tell(format!("The upstream runs at {}, the server at {}.", upstream.url, server.url));
+    tell(format!(
+        "The upstream runs at {}, the server at {}.",
+        upstream.url, server.url
+    ));
     let answer = server.get("/").await?;
-    expect("the healthy upstream answers", answer.status() == StatusCode::OK)?;
-    tell(format!("The upstream is healthy: {}. {}", answer.status(), look(&server, &upstream).await?));
+    expect(
+        "the healthy upstream answers",
+        answer.status() == StatusCode::OK,
+    )?;
+    tell(format!(
+        "The upstream is healthy: {}. {}",
+        answer.status(),
+        look(&server, &upstream).await?
+    ));
 
     upstream.get("/fail").await?;
     tell("The upstream begins to fail.".to_owned());
     for request in 1..=5 {
         let answer = server.get("/").await?;
-        expect("a failing upstream is a bad gateway", answer.status() == StatusCode::BAD_GATEWAY)?;
-        tell(format!("Request {request}: {}. {}", answer.status(), look(&server, &upstream).await?));
+        expect(
+            "a failing upstream is a bad gateway",
+            answer.status() == StatusCode::BAD_GATEWAY,
+        )?;
+        tell(format!(
+            "Request {request}: {}. {}",
+            answer.status(),
+            look(&server, &upstream).await?
+        ));
     }
     let asked = upstream.calls().await?;
     expect("the upstream saw all six requests", asked == 6)?;
     let answer = server.get("/").await?;
     let wait = retry_after(&answer)?;
-    expect("the circuit is open", answer.status() == StatusCode::SERVICE_UNAVAILABLE)?;
-    tell(format!("Request 6: {}, Retry-After: {wait}. {}", answer.status(), look(&server, &upstream).await?));
+    expect(
+        "the circuit is open",
+        answer.status() == StatusCode::SERVICE_UNAVAILABLE,
+    )?;
+    tell(format!(
+        "Request 6: {}, Retry-After: {wait}. {}",
+        answer.status(),
+        look(&server, &upstream).await?
+    ));
 
     // Long enough for the write-behind, which is on its way at once.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -77,22 +109,51 @@ async fn story() -> Result {
     tell("The server is killed with SIGKILL, and started again.".to_owned());
     let server = start()?;
     let answer = server.get("/").await?;
-    expect("the first answer after the restart is a 503", answer.status() == StatusCode::SERVICE_UNAVAILABLE)?;
+    expect(
+        "the first answer after the restart is a 503",
+        answer.status() == StatusCode::SERVICE_UNAVAILABLE,
+    )?;
     let wait = retry_after(&answer)?;
-    expect("Retry-After is what is left of 5 s", (1..=5).contains(&wait))?;
-    expect("the upstream was not asked", upstream.calls().await? == asked)?;
-    tell(format!("Its first answer: {}, Retry-After: {wait}. {}", answer.status(), look(&server, &upstream).await?));
+    expect(
+        "Retry-After is what is left of 5 s",
+        (1..=5).contains(&wait),
+    )?;
+    expect(
+        "the upstream was not asked",
+        upstream.calls().await? == asked,
+    )?;
+    tell(format!(
+        "Its first answer: {}, Retry-After: {wait}. {}",
+        answer.status(),
+        look(&server, &upstream).await?
+    ));
 
     upstream.get("/heal").await?;
     tell("The upstream is healthy again; the open time runs on.".to_owned());
     tokio::time::sleep(Duration::from_secs(wait)).await;
-    expect("the circuit is half-open after its open time", look(&server, &upstream).await?.contains("half_open"))?;
-    tell(format!("The open time is over. {}", look(&server, &upstream).await?));
+    expect(
+        "the circuit is half-open after its open time",
+        look(&server, &upstream).await?.contains("half_open"),
+    )?;
+    tell(format!(
+        "The open time is over. {}",
+        look(&server, &upstream).await?
+    ));
     let answer = server.get("/").await?;
     expect("the probe succeeds", answer.status() == StatusCode::OK)?;
-    expect("the circuit is closed", look(&server, &upstream).await?.contains("closed"))?;
-    tell(format!("The probe: {}. {}", answer.status(), look(&server, &upstream).await?));
-    expect("one request was the probe", upstream.calls().await? == asked + 1)?;
+    expect(
+        "the circuit is closed",
+        look(&server, &upstream).await?.contains("closed"),
+    )?;
+    tell(format!(
+        "The probe: {}. {}",
+        answer.status(),
+        look(&server, &upstream).await?
+    ));
+    expect(
+        "one request was the probe",
+        upstream.calls().await? == asked + 1,
+    )?;
     server.kill()?;
     upstream.kill()?;
     println!("\nThe breaker remembered.");
@@ -110,11 +171,16 @@ async fn look(server: &Process, upstream: &Process) -> Result<String> {
     };
     let failures = &breaker["failure_count"];
     let calls = upstream.calls().await?;
-    Ok(format!("Circuit {state}{left}, {failures} failures in a row; the upstream was asked {calls} times."))
+    Ok(format!(
+        "Circuit {state}{left}, {failures} failures in a row; the upstream was asked {calls} times."
+    ))
 }
 
 fn retry_after(answer: &Response<Bytes>) -> Result<u64> {
-    let header = answer.headers().get(RETRY_AFTER).ok_or("a 503 has Retry-After")?;
+    let header = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .ok_or("a 503 has Retry-After")?;
     Ok(header.to_str()?.parse()?)
 }
 
@@ -139,21 +205,33 @@ impl Process {
             .env("PORT", "0")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
-            .stderr(if std::env::var_os("RUST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
+            .stderr(if std::env::var_os("RUST_LOG").is_some() {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
             .spawn()?;
         let mut url = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut url)?;
         }
-        let process = Self { child, url: url.trim().to_owned() };
-        expect(&format!("the {role} starts"), process.url.starts_with("http"))?;
+        let process = Self {
+            child,
+            url: url.trim().to_owned(),
+        };
+        expect(
+            &format!("the {role} starts"),
+            process.url.starts_with("http"),
+        )?;
         Ok(process)
     }
 
     async fn get(&self, path: &str) -> Result<Response<Bytes>> {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let answer = client.get(format!("{}{path}", self.url).parse()?);
-        let (head, body) = tokio::time::timeout(Duration::from_secs(5), answer).await??.into_parts();
+        let (head, body) = tokio::time::timeout(Duration::from_secs(5), answer)
+            .await??
+            .into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
@@ -179,7 +257,10 @@ impl Drop for Process {
 
 /// An upstream that counts its calls and fails when told to.
 async fn upstream() -> Result {
-    let (failing, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (failing, calls) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU32::new(0)),
+    );
     let switch = |to: bool| {
         let failing = Arc::clone(&failing);
         get(move || async move { failing.store(to, Ordering::SeqCst) })
@@ -188,11 +269,21 @@ async fn upstream() -> Result {
     let router = Router::new()
         .route("/fail", switch(true))
         .route("/heal", switch(false))
-        .route("/calls", get(move || async move { count.load(Ordering::SeqCst).to_string() }))
-        .route("/", get(move || async move {
-            calls.fetch_add(1, Ordering::SeqCst);
-            if failing.load(Ordering::SeqCst) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
-        }));
+        .route(
+            "/calls",
+            get(move || async move { count.load(Ordering::SeqCst).to_string() }),
+        )
+        .route(
+            "/",
+            get(move || async move {
+                calls.fetch_add(1, Ordering::SeqCst);
+                if failing.load(Ordering::SeqCst) {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                } else {
+                    StatusCode::OK
+                }
+            }),
+        );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, router).await?)

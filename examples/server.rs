@@ -1,6 +1,6 @@
 //! A server that asks an upstream, behind a circuit breaker that survives restarts.
 //!
-//! `PORT=3000 UPSTREAM=http://127.0.0.1:4000 STATE_DIR=state cargo run --example server --features http`
+//! `PORT=3000 UPSTREAM=http://127.0.0.1:4000 STATE_DIR=state cargo run --example server`
 //!
 //! Then `curl -i localhost:3000/` asks the upstream, and `curl localhost:3000/breaker` shows the
 //! circuit. Stop the server while the circuit is open, start it again: it is still open.
@@ -14,7 +14,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tower_breaker::{Breaker, CircuitBreakerLayer, Snapshot, SledStore, Trip};
+use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, Snapshot, Trip};
 
 type Upstream = (Client<HttpConnector, Empty<Bytes>>, Uri);
 
@@ -32,7 +32,9 @@ async fn show(State(breaker): State<Breaker>) -> Json<Snapshot> {
 }
 
 pub async fn serve() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let set = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
 
     let layer = CircuitBreakerLayer::builder("upstream")
@@ -45,7 +47,10 @@ pub async fn serve() -> Result<(), Box<dyn Error>> {
     let upstream = set("UPSTREAM", "http://127.0.0.1:4000").parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http();
     let router = Router::new()
-        .route("/", get(ask).with_state((client, upstream)).layer(layer.clone()))
+        .route(
+            "/",
+            get(ask).with_state((client, upstream)).layer(layer.clone()),
+        )
         .route("/breaker", get(show).with_state(layer.breaker().clone()));
 
     let port = set("PORT", "3000").parse()?;

@@ -6,17 +6,30 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::State;
+use crate::{State, StoreHealth};
 
 /// Something that happened to a breaker.
 ///
-/// Listeners get the events of one breaker in their order, each once, after the breaker has
-/// changed, on the thread of one of its callers.
+/// Listeners get the transitions of one breaker in their order, each once, after the breaker has
+/// changed, on the thread of one of its callers; and what concerns the store on the thread that
+/// writes to it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The circuit went from one state to another.
     Transition(Transition),
+    /// The store has become healthy, or ceased to be.
+    Store(StoreEvent),
+}
+
+/// A change of the health of a breaker's store.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StoreEvent {
+    /// The breaker's name.
+    pub name: Arc<str>,
+    /// How the store is doing now.
+    pub health: StoreHealth,
 }
 
 /// A step of the circuit from one state to another.

@@ -6,11 +6,13 @@ mod shared;
 use std::{fmt, future::Future, sync::Arc};
 
 use crate::{
-    Config, ConfigError, Error, Event, Outcome, Permit, Rejected, Snapshot, State, Stats,
+    Config, ConfigError, Error, Event, FlushError, Outcome, Permit, Rejected, Snapshot, State,
+    Stats, StoreHealth,
     breaker::{
         cell::Cell,
         machine::{Command, Machine, Refusal},
     },
+    persist::Attachment,
 };
 
 pub use builder::Builder;
@@ -152,6 +154,32 @@ impl Breaker {
         config.validate()?;
         self.cell.update(Arc::new(config));
         Ok(())
+    }
+
+    /// Waits until the state as it is now is durable. Without a store there is nothing to wait
+    /// for.
+    ///
+    /// It needs no runtime. A store that hangs does not answer; put a time limit around it.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError`] if the store fails at the attempt. The breaker goes on trying.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the state is saved all the same.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        match &self.shared.attachment {
+            Some(attachment) => attachment.flush().await,
+            None => Ok(()),
+        }
+    }
+
+    /// How the store is doing.
+    #[must_use]
+    pub fn store_health(&self) -> StoreHealth {
+        let attachment = self.shared.attachment.as_ref();
+        attachment.map_or(StoreHealth::NoStore, Attachment::health)
     }
 
     /// The events of this breaker from now on, as a channel.

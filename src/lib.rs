@@ -10,10 +10,12 @@ mod error;
 mod event;
 mod handle;
 mod outcome;
+mod persist;
 mod service;
 mod snapshot;
 mod state;
 mod stats;
+pub mod store;
 mod sync;
 
 pub use breaker::Permit;
@@ -21,9 +23,10 @@ pub use config::{
     Backoff, Config, ConfigError, ConfigFile, Fault, RampUp, SnapshotTtl, Trip, Window,
 };
 pub use error::{Error, Rejected};
-pub use event::{Event, Reason, Transition};
+pub use event::{Event, Reason, StoreEvent, Transition};
 pub use handle::{Breaker, Builder};
 pub use outcome::Outcome;
+pub use persist::{FlushError, StoreHealth};
 #[cfg(feature = "http")]
 pub use service::RejectAsResponse;
 pub use service::{
@@ -32,3 +35,6 @@ pub use service::{
 pub use snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot};
 pub use state::State;
 pub use stats::Stats;
+#[cfg(feature = "sled")]
+pub use store::SledStore;
+pub use store::{MemoryStore, StateStore, StoreError};

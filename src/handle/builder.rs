@@ -11,6 +11,8 @@ use crate::{
     breaker::pool,
     clock::{Clock, TimeSource},
     config::Faults,
+    persist::Settings,
+    store::StateStore,
 };
 
 /// What a breaker is going to be, and what is built around it.
@@ -27,6 +29,8 @@ pub struct Builder<T = ()> {
     clock: TimeSource,
     listeners: Vec<Listener>,
     snapshot: Option<Snapshot>,
+    store: Option<Arc<dyn StateStore>>,
+    settings: Settings,
 }
 
 const LONGEST_NAME: usize = 512;
@@ -41,6 +45,8 @@ impl<T> Builder<T> {
             clock: TimeSource::default(),
             listeners: Vec::new(),
             snapshot: None,
+            store: None,
+            settings: Settings::default(),
         }
     }
 
@@ -118,6 +124,24 @@ impl<T> Builder<T> {
         self
     }
 
+    /// Keeps the state in this store. Default: none, the state is in memory only.
+    ///
+    /// [`build`](Builder::build) reads the breaker's snapshot, so that the first call meets the
+    /// restored state; it waits for the store for a second at most. Transitions are on their
+    /// way to the store at once, and nothing that goes wrong with it reaches a call.
+    pub fn store(mut self, store: impl StateStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// How long changes of the counts are gathered before they are saved: without a
+    /// [`flush`](Breaker::flush), a crash loses no more than what was counted in this time.
+    /// Default: 1 s.
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.settings.flush_interval = interval;
+        self
+    }
+
     /// Calls this at each event, in order, on the thread of the call that caused it. It should be
     /// quick. It may ask the breaker, which is not locked meanwhile.
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -135,6 +159,8 @@ impl<T> Builder<T> {
             clock: self.clock,
             listeners: self.listeners,
             snapshot: self.snapshot,
+            store: self.store,
+            settings: self.settings,
         }
     }
 
@@ -154,10 +180,14 @@ impl<T> Builder<T> {
         cell.lease(Arc::new(self.config), self.clock);
         let teller = Arc::new(Teller::new(&self.name, self.listeners));
         cell.observe(Arc::clone(&teller) as _);
-        let shared = Arc::new(Shared::new(self.name, cell, teller));
+        let mut shared = Shared::new(self.name, cell, teller);
         if let Some(snapshot) = &self.snapshot {
             cell.restore(snapshot);
         }
+        if let Some(store) = self.store {
+            shared.attach(store, self.settings);
+        }
+        let shared = Arc::new(shared);
         Ok((Breaker { cell, shared }, self.target))
     }
 }

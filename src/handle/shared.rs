@@ -4,14 +4,16 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    Event,
+    Event, Snapshot, SnapshotError, StoreHealth,
     breaker::{
         cell::{Cell, Observer},
-        machine::Step,
+        machine::{Machine, Step},
         pool,
         restore::Now,
     },
-    event::Transition,
+    event::{StoreEvent, Transition},
+    persist::{Attachment, Marker, RestoreError, Settings, Source},
+    store::StateStore,
 };
 
 /// Called at each event.
@@ -20,13 +22,32 @@ pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 /// What the clones of a handle share. The last one that goes gives the cell back.
 pub(super) struct Shared {
     pub(super) name: SmolStr,
+    /// Dropped before the cell is given back: it takes a last snapshot.
+    pub(super) attachment: Option<Attachment>,
     cell: &'static Cell,
     teller: Arc<Teller>,
 }
 
 impl Shared {
     pub(super) fn new(name: SmolStr, cell: &'static Cell, teller: Arc<Teller>) -> Self {
-        Self { name, cell, teller }
+        Self {
+            name,
+            attachment: None,
+            cell,
+            teller,
+        }
+    }
+
+    /// Restores what the store holds of the breaker, and saves its changes from now on.
+    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: Settings) {
+        let source = Arc::new(Stored {
+            cell: self.cell,
+            teller: Arc::clone(&self.teller),
+        });
+        let attachment = Attachment::new(store, &self.name, source, settings);
+        // Nobody has set it before: a breaker is attached once.
+        let _ = self.teller.marker.set(Arc::clone(attachment.marker()));
+        self.attachment = Some(attachment);
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -39,6 +60,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        drop(self.attachment.take());
         self.cell.vacate();
         pool::give_back(self.cell);
     }
@@ -49,6 +71,8 @@ pub(super) struct Teller {
     name: Arc<str>,
     listeners: Vec<Listener>,
     channel: OnceLock<broadcast::Sender<Event>>,
+    /// Who leaves word for the store, if there is one.
+    marker: OnceLock<Arc<Marker>>,
 }
 
 impl Teller {
@@ -57,6 +81,7 @@ impl Teller {
             name: name.into(),
             listeners,
             channel: OnceLock::new(),
+            marker: OnceLock::new(),
         }
     }
 
@@ -72,7 +97,13 @@ impl Teller {
 }
 
 impl Observer for Teller {
-    fn changed(&self, _urgent: bool) {}
+    fn changed(&self, urgent: bool) {
+        match self.marker.get() {
+            Some(marker) if urgent => marker.transition(),
+            Some(marker) => marker.counts(),
+            None => {}
+        }
+    }
 
     fn stepped(&self, step: &Step, now: Now) {
         let transition = Transition {
@@ -86,5 +117,39 @@ impl Observer for Teller {
         };
         transition.log();
         self.tell(Event::Transition(transition));
+    }
+}
+
+/// A breaker, as its store's writer sees it.
+struct Stored {
+    cell: &'static Cell,
+    teller: Arc<Teller>,
+}
+
+impl Source for Stored {
+    fn encode(&self) -> Vec<u8> {
+        let snapshot = self.cell.look(Machine::snapshot);
+        let json = snapshot.and_then(|snapshot| snapshot.to_json().ok());
+        json.unwrap_or_default().into_bytes()
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        match Snapshot::from_json(bytes) {
+            Ok(snapshot) => {
+                self.cell.restore(&snapshot);
+                Ok(())
+            }
+            Err(error @ SnapshotError::NewerVersion(_)) => {
+                Err(RestoreError::Newer(error.to_string()))
+            }
+            Err(SnapshotError::Corrupt(reason)) => Err(RestoreError::Corrupt(reason)),
+        }
+    }
+
+    fn store_health(&self, health: &StoreHealth) {
+        self.teller.tell(Event::Store(StoreEvent {
+            name: Arc::clone(&self.teller.name),
+            health: health.clone(),
+        }));
     }
 }
