@@ -6,7 +6,11 @@
 //! 1 if anything was not as it says.
 
 #[path = "server.rs"]
-#[allow(dead_code)] // its `main` is for those who start it alone
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "its `main` is for those who start it alone"
+)]
 mod server;
 
 use std::{
@@ -45,135 +49,169 @@ async fn main() -> ExitCode {
 }
 
 async fn story() -> Result {
-    let began = Instant::now();
     let folder = tempfile::tempdir()?;
     let upstream = Process::start("upstream", &[])?;
-    let start = || {
-        Process::start(
-            "server",
-            &[
-                ("UPSTREAM", &upstream.url),
-                ("STATE_DIR", path(folder.path())),
-            ],
-        )
+    let settings = [
+        ("UPSTREAM", upstream.url.clone()),
+        ("STATE_DIR", path(folder.path())),
+    ];
+    let mut story = Story {
+        began: Instant::now(),
+        server: Process::start("server", &settings)?,
+        upstream,
     };
-    let server = start()?;
-    let tell = |line: String| println!("{:5.1} s  {line}", began.elapsed().as_secs_f32());
+    story.healthy().await?;
+    let asked = story.trips().await?;
 
-    tell(format!(
-        "The upstream runs at {}, the server at {}.",
-        upstream.url, server.url
-    ));
-    let answer = server.get("/").await?;
-    expect(
-        "the healthy upstream answers",
-        answer.status() == StatusCode::OK,
-    )?;
-    tell(format!(
-        "The upstream is healthy: {}. {}",
-        answer.status(),
-        look(&server, &upstream).await?
-    ));
-
-    upstream.get("/fail").await?;
-    tell("The upstream begins to fail.".to_owned());
-    for request in 1..=5 {
-        let answer = server.get("/").await?;
-        expect(
-            "a failing upstream is a bad gateway",
-            answer.status() == StatusCode::BAD_GATEWAY,
-        )?;
-        tell(format!(
-            "Request {request}: {}. {}",
-            answer.status(),
-            look(&server, &upstream).await?
-        ));
-    }
-    let asked = upstream.calls().await?;
-    expect("the upstream saw all six requests", asked == 6)?;
-    let answer = server.get("/").await?;
-    let wait = retry_after(&answer)?;
-    expect(
-        "the circuit is open",
-        answer.status() == StatusCode::SERVICE_UNAVAILABLE,
-    )?;
-    tell(format!(
-        "Request 6: {}, Retry-After: {wait}. {}",
-        answer.status(),
-        look(&server, &upstream).await?
-    ));
-
-    // Long enough for the write-behind, which is on its way at once.
+    // The write-behind is on its way at once, and takes some milliseconds.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    server.kill()?;
-    tell("The server is killed with SIGKILL, and started again.".to_owned());
-    let server = start()?;
-    let answer = server.get("/").await?;
-    expect(
-        "the first answer after the restart is a 503",
-        answer.status() == StatusCode::SERVICE_UNAVAILABLE,
-    )?;
-    let wait = retry_after(&answer)?;
-    expect(
-        "Retry-After is what is left of 5 s",
-        (1..=5).contains(&wait),
-    )?;
-    expect(
-        "the upstream was not asked",
-        upstream.calls().await? == asked,
-    )?;
-    tell(format!(
-        "Its first answer: {}, Retry-After: {wait}. {}",
-        answer.status(),
-        look(&server, &upstream).await?
-    ));
+    story.server.kill()?;
+    story
+        .tell("The server is killed with SIGKILL, and started again.")
+        .await;
+    story.server = Process::start("server", &settings)?;
 
-    upstream.get("/heal").await?;
-    tell("The upstream is healthy again; the open time runs on.".to_owned());
-    tokio::time::sleep(Duration::from_secs(wait)).await;
-    expect(
-        "the circuit is half-open after its open time",
-        look(&server, &upstream).await?.contains("half_open"),
-    )?;
-    tell(format!(
-        "The open time is over. {}",
-        look(&server, &upstream).await?
-    ));
-    let answer = server.get("/").await?;
-    expect("the probe succeeds", answer.status() == StatusCode::OK)?;
-    expect(
-        "the circuit is closed",
-        look(&server, &upstream).await?.contains("closed"),
-    )?;
-    tell(format!(
-        "The probe: {}. {}",
-        answer.status(),
-        look(&server, &upstream).await?
-    ));
-    expect(
-        "one request was the probe",
-        upstream.calls().await? == asked + 1,
-    )?;
-    server.kill()?;
-    upstream.kill()?;
+    let wait = story.is_still_open(asked).await?;
+    story.recovers(asked, wait).await?;
     println!("\nThe breaker remembered.");
     Ok(())
 }
 
-/// The circuit and the upstream in words.
-async fn look(server: &Process, upstream: &Process) -> Result<String> {
-    let breaker = server.get("/breaker").await?.into_body();
-    let breaker: serde_json::Value = serde_json::from_slice(&breaker)?;
-    let state = breaker["state"].as_str().unwrap_or("unknown");
-    let left = match (breaker["open_until"].as_f64(), breaker["saved_at"].as_f64()) {
-        (Some(until), Some(now)) => format!(", {:.1} s left", until - now),
-        _ => String::new(),
-    };
-    let failures = &breaker["failure_count"];
-    let calls = upstream.calls().await?;
-    Ok(format!(
-        "Circuit {state}{left}, {failures} failures in a row; the upstream was asked {calls} times."
-    ))
+struct Story {
+    began: Instant,
+    server: Process,
+    upstream: Process,
+}
+
+impl Story {
+    async fn healthy(&self) -> Result {
+        let (upstream, server) = (&self.upstream.url, &self.server.url);
+        self.tell(&format!(
+            "The upstream runs at {upstream}, the server at {server}."
+        ))
+        .await;
+        let answer = self.server.get("/").await?;
+        expect(
+            "the healthy upstream answers",
+            answer.status() == StatusCode::OK,
+        )?;
+        self.tell(&format!("A request to the server: {}.", answer.status()))
+            .await;
+        Ok(())
+    }
+
+    /// Returns how often the upstream was asked.
+    async fn trips(&self) -> Result<u32> {
+        self.upstream.get("/fail").await?;
+        self.tell("The upstream begins to fail.").await;
+        for request in 1..=5 {
+            let status = self.server.get("/").await?.status();
+            expect(
+                "a failing upstream is a bad gateway",
+                status == StatusCode::BAD_GATEWAY,
+            )?;
+            self.tell(&format!("Request {request}: {status}.")).await;
+        }
+        let asked = self.upstream.calls().await?;
+        expect("the upstream saw all six requests", asked == 6)?;
+        let answer = self.server.get("/").await?;
+        let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+        expect("after five failures the circuit is open", unavailable)?;
+        let wait = retry_after(&answer)?;
+        self.tell(&format!(
+            "Request 6: {}, Retry-After: {wait}.",
+            answer.status()
+        ))
+        .await;
+        expect(
+            "the upstream was not asked again",
+            self.upstream.calls().await? == asked,
+        )?;
+        Ok(asked)
+    }
+
+    /// Returns what is left of the open time, in seconds.
+    async fn is_still_open(&self, asked: u32) -> Result<u64> {
+        let answer = self.server.get("/").await?;
+        let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
+        expect("the first answer after the restart is a 503", unavailable)?;
+        let wait = retry_after(&answer)?;
+        expect(
+            "Retry-After is what is left of 5 s",
+            (1..=5).contains(&wait),
+        )?;
+        expect(
+            "the upstream was not asked",
+            self.upstream.calls().await? == asked,
+        )?;
+        self.tell(&format!(
+            "Its first answer: {}, Retry-After: {wait}.",
+            answer.status()
+        ))
+        .await;
+        Ok(wait)
+    }
+
+    async fn recovers(&self, asked: u32, wait: u64) -> Result {
+        self.upstream.get("/heal").await?;
+        self.tell("The upstream is healthy again; the open time runs on.")
+            .await;
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        expect(
+            "after its open time the circuit is half-open",
+            self.state().await? == "half_open",
+        )?;
+        self.tell("The open time is over.").await;
+        let answer = self.server.get("/").await?;
+        expect("the probe succeeds", answer.status() == StatusCode::OK)?;
+        expect("the circuit is closed", self.state().await? == "closed")?;
+        expect(
+            "one request was the probe",
+            self.upstream.calls().await? == asked + 1,
+        )?;
+        self.tell(&format!(
+            "The next request is the probe: {}.",
+            answer.status()
+        ))
+        .await;
+        Ok(())
+    }
+
+    /// A line of the story, with what the circuit and the upstream say at that moment.
+    async fn tell(&self, line: &str) {
+        let time = self.began.elapsed().as_secs_f32();
+        match self.look().await {
+            Ok(look) => println!("{time:5.1} s  {line}\n         {look}"),
+            Err(_) => println!("{time:5.1} s  {line}"),
+        }
+    }
+
+    async fn look(&self) -> Result<String> {
+        let breaker = self.breaker().await?;
+        let state = breaker["state"].as_str().unwrap_or("unknown");
+        let left = match (breaker["open_until"].as_f64(), breaker["saved_at"].as_f64()) {
+            (Some(until), Some(now)) => format!(", {:.1} s left", until - now),
+            _ => String::new(),
+        };
+        let failures = &breaker["failure_count"];
+        let calls = self.upstream.calls().await?;
+        Ok(format!(
+            "circuit {state}{left}; failures in a row: {failures}; upstream calls: {calls}"
+        ))
+    }
+
+    async fn state(&self) -> Result<String> {
+        Ok(self.breaker().await?["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    async fn breaker(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(
+            self.server.get("/breaker").await?.body(),
+        )?)
+    }
 }
 
 fn retry_after(answer: &Response<Bytes>) -> Result<u64> {
@@ -188,8 +226,8 @@ fn expect(what: &str, so: bool) -> Result {
     if so { Ok(()) } else { Err(what.into()) }
 }
 
-fn path(path: &Path) -> &str {
-    path.to_str().unwrap_or("state")
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// A child of this program, which ends with it.
@@ -199,11 +237,11 @@ struct Process {
 }
 
 impl Process {
-    fn start(role: &str, settings: &[(&str, &str)]) -> Result<Self> {
+    fn start(role: &str, settings: &[(&str, String)]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg(role)
             .env("PORT", "0")
-            .envs(settings.iter().copied())
+            .envs(settings.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(if std::env::var_os("RUST_LOG").is_some() {
                 Stdio::inherit()
@@ -241,7 +279,7 @@ impl Process {
     }
 
     /// SIGKILL: no destructor runs, nothing is flushed.
-    fn kill(mut self) -> Result {
+    fn kill(&mut self) -> Result {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

@@ -1,9 +1,8 @@
-//! A server that asks an upstream, behind a circuit breaker that survives restarts.
-//!
+//! A server that asks an upstream, behind a circuit breaker that survives restarts:
 //! `PORT=3000 UPSTREAM=http://127.0.0.1:4000 STATE_DIR=state cargo run --example server`
 //!
-//! Then `curl -i localhost:3000/` asks the upstream, and `curl localhost:3000/breaker` shows the
-//! circuit. Stop the server while the circuit is open, start it again: it is still open.
+//! `curl -i localhost:3000/` asks the upstream, `curl localhost:3000/breaker` shows the circuit.
+//! Stop the server while the circuit is open, and start it again: it is still open.
 
 use std::{env, error::Error, time::Duration};
 
@@ -11,27 +10,27 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Uri, body::Bytes};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    client::legacy::Client, client::legacy::connect::HttpConnector, rt::TokioExecutor,
 };
 use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, Snapshot, Trip};
 
 type Upstream = (Client<HttpConnector, Empty<Bytes>>, Uri);
 
 async fn ask(State((client, uri)): State<Upstream>) -> Result<Bytes, StatusCode> {
-    let answer = client.get(uri).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-    if !answer.status().is_success() {
-        return Err(StatusCode::BAD_GATEWAY);
+    match client.get(uri).await {
+        Ok(answer) if answer.status().is_success() => {
+            let body = answer.into_body().collect().await;
+            Ok(body.map_err(|_| StatusCode::BAD_GATEWAY)?.to_bytes())
+        }
+        _ => Err(StatusCode::BAD_GATEWAY),
     }
-    let body = answer.into_body().collect().await;
-    Ok(body.map_err(|_| StatusCode::BAD_GATEWAY)?.to_bytes())
 }
 
 async fn show(State(breaker): State<Breaker>) -> Json<Snapshot> {
     Json(breaker.snapshot())
 }
 
-pub async fn serve() -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
@@ -46,12 +45,10 @@ pub async fn serve() -> Result<(), Box<dyn Error>> {
 
     let upstream = set("UPSTREAM", "http://127.0.0.1:4000").parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http();
+    let breaker = layer.breaker().clone();
     let router = Router::new()
-        .route(
-            "/",
-            get(ask).with_state((client, upstream)).layer(layer.clone()),
-        )
-        .route("/breaker", get(show).with_state(layer.breaker().clone()));
+        .route("/", get(ask).with_state((client, upstream)).layer(layer))
+        .route("/breaker", get(show).with_state(breaker));
 
     let port = set("PORT", "3000").parse()?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
