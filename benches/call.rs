@@ -39,9 +39,7 @@ impl Service<u64> for Bare {
 #[inline]
 fn call<S: Service<u64>>(service: &mut S, request: u64) -> Result<S::Response, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else {
-        unreachable!("always ready")
-    };
+    let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else { unreachable!("always ready") };
     let Poll::Ready(result) = pin!(service.call(black_box(request))).poll(&mut cx) else {
         unreachable!("always done")
     };
@@ -59,17 +57,11 @@ fn closed(c: &mut Criterion) {
         ("consecutive failures", Trip::consecutive_failures(5)),
         ("count window", Trip::failure_rate(0.5, Window::calls(100))),
         ("time window", Trip::failure_rate(0.5, time)),
-        (
-            "slow calls",
-            Trip::slow_call_rate(0.5, Duration::from_secs(1), Window::calls(100)),
-        ),
+        ("slow calls", Trip::slow_call_rate(0.5, Duration::from_secs(1), Window::calls(100))),
     ];
     for (name, rule) in rules {
         group.bench_function(name, |b| {
-            let layer = CircuitBreakerLayer::builder("bench")
-                .trip_on(rule)
-                .build()
-                .unwrap();
+            let layer = CircuitBreakerLayer::builder("bench").trip_on(rule).build().unwrap();
             let mut service = layer.layer(Bare);
             for _ in 0..1000 {
                 call(&mut service, 7).unwrap();

@@ -6,11 +6,7 @@
 //! 1 if anything was not as it says.
 
 #[path = "server.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "its `main` is for those who start it alone"
-)]
+#[allow(dead_code, unreachable_pub, reason = "its `main` is for those who start it alone")]
 mod server;
 
 use std::{
@@ -51,24 +47,16 @@ async fn main() -> ExitCode {
 async fn story() -> Result {
     let folder = tempfile::tempdir()?;
     let upstream = Process::start("upstream", &[])?;
-    let settings = [
-        ("UPSTREAM", upstream.url.clone()),
-        ("STATE_DIR", path(folder.path())),
-    ];
-    let mut story = Story {
-        began: Instant::now(),
-        server: Process::start("server", &settings)?,
-        upstream,
-    };
+    let settings = [("UPSTREAM", upstream.url.clone()), ("STATE_DIR", path(folder.path()))];
+    let mut story =
+        Story { began: Instant::now(), server: Process::start("server", &settings)?, upstream };
     story.healthy().await?;
     let asked = story.trips().await?;
 
     // The write-behind is on its way at once, and takes some milliseconds.
     tokio::time::sleep(Duration::from_millis(300)).await;
     story.server.kill()?;
-    story
-        .tell("The server is killed with SIGKILL, and started again.")
-        .await;
+    story.tell("The server is killed with SIGKILL, and started again.").await;
     story.server = Process::start("server", &settings)?;
 
     let wait = story.is_still_open(asked).await?;
@@ -86,17 +74,10 @@ struct Story {
 impl Story {
     async fn healthy(&self) -> Result {
         let (upstream, server) = (&self.upstream.url, &self.server.url);
-        self.tell(&format!(
-            "The upstream runs at {upstream}, the server at {server}."
-        ))
-        .await;
+        self.tell(&format!("The upstream runs at {upstream}, the server at {server}.")).await;
         let answer = self.server.get("/").await?;
-        expect(
-            "the healthy upstream answers",
-            answer.status() == StatusCode::OK,
-        )?;
-        self.tell(&format!("A request to the server: {}.", answer.status()))
-            .await;
+        expect("the healthy upstream answers", answer.status() == StatusCode::OK)?;
+        self.tell(&format!("A request to the server: {}.", answer.status())).await;
         Ok(())
     }
 
@@ -106,10 +87,7 @@ impl Story {
         self.tell("The upstream begins to fail.").await;
         for request in 1..=5 {
             let status = self.server.get("/").await?.status();
-            expect(
-                "a failing upstream is a bad gateway",
-                status == StatusCode::BAD_GATEWAY,
-            )?;
+            expect("a failing upstream is a bad gateway", status == StatusCode::BAD_GATEWAY)?;
             self.tell(&format!("Request {request}: {status}.")).await;
         }
         let asked = self.upstream.calls().await?;
@@ -118,15 +96,8 @@ impl Story {
         let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
         expect("after five failures the circuit is open", unavailable)?;
         let wait = retry_after(&answer)?;
-        self.tell(&format!(
-            "Request 6: {}, Retry-After: {wait}.",
-            answer.status()
-        ))
-        .await;
-        expect(
-            "the upstream was not asked again",
-            self.upstream.calls().await? == asked,
-        )?;
+        self.tell(&format!("Request 6: {}, Retry-After: {wait}.", answer.status())).await;
+        expect("the upstream was not asked again", self.upstream.calls().await? == asked)?;
         Ok(asked)
     }
 
@@ -136,44 +107,23 @@ impl Story {
         let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
         expect("the first answer after the restart is a 503", unavailable)?;
         let wait = retry_after(&answer)?;
-        expect(
-            "Retry-After is what is left of 5 s",
-            (1..=5).contains(&wait),
-        )?;
-        expect(
-            "the upstream was not asked",
-            self.upstream.calls().await? == asked,
-        )?;
-        self.tell(&format!(
-            "Its first answer: {}, Retry-After: {wait}.",
-            answer.status()
-        ))
-        .await;
+        expect("Retry-After is what is left of 5 s", (1..=5).contains(&wait))?;
+        expect("the upstream was not asked", self.upstream.calls().await? == asked)?;
+        self.tell(&format!("Its first answer: {}, Retry-After: {wait}.", answer.status())).await;
         Ok(wait)
     }
 
     async fn recovers(&self, asked: u32, wait: u64) -> Result {
         self.upstream.get("/heal").await?;
-        self.tell("The upstream is healthy again; the open time runs on.")
-            .await;
+        self.tell("The upstream is healthy again; the open time runs on.").await;
         tokio::time::sleep(Duration::from_secs(wait)).await;
-        expect(
-            "after its open time the circuit is half-open",
-            self.state().await? == "half_open",
-        )?;
+        expect("after its open time the circuit is half-open", self.state().await? == "half_open")?;
         self.tell("The open time is over.").await;
         let answer = self.server.get("/").await?;
         expect("the probe succeeds", answer.status() == StatusCode::OK)?;
         expect("the circuit is closed", self.state().await? == "closed")?;
-        expect(
-            "one request was the probe",
-            self.upstream.calls().await? == asked + 1,
-        )?;
-        self.tell(&format!(
-            "The next request is the probe: {}.",
-            answer.status()
-        ))
-        .await;
+        expect("one request was the probe", self.upstream.calls().await? == asked + 1)?;
+        self.tell(&format!("The next request is the probe: {}.", answer.status())).await;
         Ok(())
     }
 
@@ -195,30 +145,20 @@ impl Story {
         };
         let failures = &breaker["failure_count"];
         let calls = self.upstream.calls().await?;
-        Ok(format!(
-            "circuit {state}{left}; failures in a row: {failures}; upstream calls: {calls}"
-        ))
+        Ok(format!("circuit {state}{left}; failures in a row: {failures}; upstream calls: {calls}"))
     }
 
     async fn state(&self) -> Result<String> {
-        Ok(self.breaker().await?["state"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
+        Ok(self.breaker().await?["state"].as_str().unwrap_or_default().to_owned())
     }
 
     async fn breaker(&self) -> Result<serde_json::Value> {
-        Ok(serde_json::from_slice(
-            self.server.get("/breaker").await?.body(),
-        )?)
+        Ok(serde_json::from_slice(self.server.get("/breaker").await?.body())?)
     }
 }
 
 fn retry_after(answer: &Response<Bytes>) -> Result<u64> {
-    let header = answer
-        .headers()
-        .get(RETRY_AFTER)
-        .ok_or("a 503 has Retry-After")?;
+    let header = answer.headers().get(RETRY_AFTER).ok_or("a 503 has Retry-After")?;
     Ok(header.to_str()?.parse()?)
 }
 
@@ -253,23 +193,16 @@ impl Process {
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut url)?;
         }
-        let process = Self {
-            child,
-            url: url.trim().to_owned(),
-        };
-        expect(
-            &format!("the {role} starts"),
-            process.url.starts_with("http"),
-        )?;
+        let process = Self { child, url: url.trim().to_owned() };
+        expect(&format!("the {role} starts"), process.url.starts_with("http"))?;
         Ok(process)
     }
 
     async fn get(&self, path: &str) -> Result<Response<Bytes>> {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let answer = client.get(format!("{}{path}", self.url).parse()?);
-        let (head, body) = tokio::time::timeout(Duration::from_secs(5), answer)
-            .await??
-            .into_parts();
+        let (head, body) =
+            tokio::time::timeout(Duration::from_secs(5), answer).await??.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
@@ -295,10 +228,7 @@ impl Drop for Process {
 
 /// An upstream that counts its calls and fails when told to.
 async fn upstream() -> Result {
-    let (failing, calls) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU32::new(0)),
-    );
+    let (failing, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let switch = |to: bool| {
         let failing = Arc::clone(&failing);
         get(move || async move { failing.store(to, Ordering::SeqCst) })
@@ -307,10 +237,7 @@ async fn upstream() -> Result {
     let router = Router::new()
         .route("/fail", switch(true))
         .route("/heal", switch(false))
-        .route(
-            "/calls",
-            get(move || async move { count.load(Ordering::SeqCst).to_string() }),
-        )
+        .route("/calls", get(move || async move { count.load(Ordering::SeqCst).to_string() }))
         .route(
             "/",
             get(move || async move {

@@ -2,7 +2,6 @@
 //! `PORT=3000 UPSTREAM=http://127.0.0.1:4000 STATE_DIR=state cargo run --example server`
 //!
 //! `curl -i localhost:3000/` asks the upstream, `curl localhost:3000/breaker` shows the circuit.
-//! Stop the server while the circuit is open, and start it again: it is still open.
 
 use std::{env, error::Error, time::Duration};
 
@@ -31,9 +30,7 @@ async fn show(State(breaker): State<Breaker>) -> Json<Snapshot> {
 }
 
 pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let set = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
 
     let layer = CircuitBreakerLayer::builder("upstream")
@@ -45,10 +42,9 @@ pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
 
     let upstream = set("UPSTREAM", "http://127.0.0.1:4000").parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let breaker = layer.breaker().clone();
     let router = Router::new()
-        .route("/", get(ask).with_state((client, upstream)).layer(layer))
-        .route("/breaker", get(show).with_state(breaker));
+        .route("/breaker", get(show).with_state(layer.breaker().clone()))
+        .route("/", get(ask).with_state((client, upstream)).layer(layer));
 
     let port = set("PORT", "3000").parse()?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;

@@ -137,10 +137,7 @@ impl TokioClock {
     /// A clock that starts now. Call it inside the runtime whose time it should follow.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            origin: tokio::time::Instant::now(),
-            wall_origin: SystemTime::now(),
-        }
+        Self { origin: tokio::time::Instant::now(), wall_origin: SystemTime::now() }
     }
 }
 
@@ -182,12 +179,7 @@ impl ManualClock {
     /// A clock that starts anew at the given wall time, as that of a restarted process does.
     #[must_use]
     pub fn starting_at(wall: SystemTime) -> Self {
-        Self {
-            time: Arc::new(Mutex::new(ManualTime {
-                now: Duration::ZERO,
-                wall,
-            })),
-        }
+        Self { time: Arc::new(Mutex::new(ManualTime { now: Duration::ZERO, wall })) }
     }
 
     /// Lets time pass, on both clocks.
@@ -263,14 +255,8 @@ mod tests {
         let (tick, instant) = (SystemClock::tick(), std::time::Instant::now());
         std::thread::sleep(Duration::from_millis(30));
         let (ours, theirs) = (SystemClock::tick().since(tick), instant.elapsed());
-        assert!(
-            ours >= Duration::from_millis(29),
-            "{ours:?} against {theirs:?}"
-        );
-        assert!(
-            ours <= theirs + Duration::from_millis(5),
-            "{ours:?} against {theirs:?}"
-        );
+        assert!(ours >= Duration::from_millis(29), "{ours:?} against {theirs:?}");
+        assert!(ours <= theirs + Duration::from_millis(5), "{ours:?} against {theirs:?}");
     }
 
     #[test]

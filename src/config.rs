@@ -163,11 +163,7 @@ impl Trip {
     /// holds 20 calls (or [as many as you say](Self::minimum_calls)).
     #[must_use]
     pub const fn failure_rate(threshold: f64, window: Window) -> Self {
-        Self::FailureRate {
-            threshold,
-            window,
-            minimum_calls: Self::DEFAULT_MINIMUM_CALLS,
-        }
+        Self::FailureRate { threshold, window, minimum_calls: Self::DEFAULT_MINIMUM_CALLS }
     }
 
     /// Trips when at least this share of the calls in the window took longer than
@@ -248,11 +244,7 @@ impl Backoff {
     /// A backoff without jitter.
     #[must_use]
     pub const fn new(multiplier: f64, max: Duration) -> Self {
-        Self {
-            multiplier,
-            max,
-            jitter: 0.0,
-        }
+        Self { multiplier, max, jitter: 0.0 }
     }
 
     /// Sets the jitter.
@@ -313,9 +305,6 @@ pub struct SnapshotTtl {
 
 impl Default for SnapshotTtl {
     fn default() -> Self {
-        Self {
-            open: Duration::from_secs(24 * 3600),
-            closed: Duration::from_secs(3600),
-        }
+        Self { open: Duration::from_secs(24 * 3600), closed: Duration::from_secs(3600) }
     }
 }

@@ -15,11 +15,7 @@ pub struct Rejected {
 
 impl Rejected {
     pub(crate) fn new(name: &SmolStr, refusal: Refusal) -> Self {
-        Self {
-            name: name.clone(),
-            state: refusal.state,
-            retry_after: refusal.retry_after,
-        }
+        Self { name: name.clone(), state: refusal.state, retry_after: refusal.retry_after }
     }
 
     /// The breaker's name.
@@ -71,11 +67,7 @@ impl Rejected {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            state,
-            retry_after,
-        } = self;
+        let Self { name, state, retry_after } = self;
         match (state, retry_after) {
             (State::Open, Some(left)) => {
                 write!(f, "circuit breaker {name} is open, for another {left:.1?}")

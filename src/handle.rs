@@ -83,8 +83,7 @@ impl Breaker {
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        self.look(|machine| Arc::clone(machine.config()))
-            .unwrap_or_default()
+        self.look(|machine| Arc::clone(machine.config())).unwrap_or_default()
     }
 
     /// Asks for leave to make a call.

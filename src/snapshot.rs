@@ -98,9 +98,7 @@ impl Snapshot {
         let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());
         let Versioned { version } = serde_json::from_slice(json).map_err(corrupt)?;
         match version {
-            0 => Err(SnapshotError::Corrupt(
-                "version 0 does not exist".to_owned(),
-            )),
+            0 => Err(SnapshotError::Corrupt("version 0 does not exist".to_owned())),
             1 => serde_json::from_slice(json).map_err(corrupt),
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
@@ -179,21 +177,14 @@ pub struct BucketSnapshot {
 
 impl BucketSnapshot {
     pub(crate) const fn new(age: f64, calls: u64, failures: u64, slow_calls: u64) -> Self {
-        Self {
-            age,
-            calls,
-            failures,
-            slow_calls,
-        }
+        Self { age, calls, failures, slow_calls }
     }
 }
 
 /// Seconds since 1970, rounded to the microsecond: what a float holds exactly enough to come
 /// back as the same microsecond.
 pub(crate) fn to_seconds(time: SystemTime) -> f64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     (since.as_secs_f64() * 1e6).round() / 1e6
 }
 
@@ -231,13 +222,7 @@ mod tests {
     fn a_newer_version_is_told_from_damage() {
         let newer = Snapshot::from_json(br#"{"version": 7, "shape": "another"}"#);
         assert_eq!(newer, Err(SnapshotError::NewerVersion(7)));
-        for damaged in [
-            &b"{"[..],
-            b"",
-            b"[]",
-            br#"{"version": 1}"#,
-            br#"{"version": 0}"#,
-        ] {
+        for damaged in [&b"{"[..], b"", b"[]", br#"{"version": 1}"#, br#"{"version": 0}"#] {
             let read = Snapshot::from_json(damaged);
             assert!(matches!(read, Err(SnapshotError::Corrupt(_))), "{read:?}");
         }

@@ -8,11 +8,7 @@ use tower_breaker::{
 
 /// The paths of an error's faults.
 fn paths(error: &ConfigError) -> Vec<&str> {
-    error
-        .faults()
-        .iter()
-        .map(tower_breaker::Fault::path)
-        .collect()
+    error.faults().iter().map(tower_breaker::Fault::path).collect()
 }
 
 fn faults_of(json: &str) -> Vec<String> {
@@ -152,14 +148,8 @@ fn durations_and_numbers_that_overflow_are_faults() {
     ] {
         assert_eq!(faults_of(json), ["recovery_timeout"], "{json}");
     }
-    assert_eq!(
-        faults_of(r#"{"success_threshold": 4294967296}"#),
-        ["success_threshold"]
-    );
-    assert_eq!(
-        faults_of(r#"{"success_threshold": 1.5}"#),
-        ["success_threshold"]
-    );
+    assert_eq!(faults_of(r#"{"success_threshold": 4294967296}"#), ["success_threshold"]);
+    assert_eq!(faults_of(r#"{"success_threshold": 1.5}"#), ["success_threshold"]);
 }
 
 #[test]
@@ -230,15 +220,9 @@ fn a_file_overrides_its_defaults_field_by_field() {
     .unwrap();
     assert_eq!(file.names().collect::<Vec<_>>(), ["payments", "search"]);
     assert_eq!(file.get("payments").trip_on, []);
-    assert_eq!(
-        file.get("payments").recovery_timeout,
-        Duration::from_secs(30)
-    );
+    assert_eq!(file.get("payments").recovery_timeout, Duration::from_secs(30));
     assert_eq!(file.get("search").trip_on, [Trip::consecutive_failures(3)]);
-    assert_eq!(
-        file.get("another").recovery_timeout,
-        Duration::from_secs(30)
-    );
+    assert_eq!(file.get("another").recovery_timeout, Duration::from_secs(30));
 }
 
 #[test]
@@ -253,11 +237,6 @@ fn a_file_names_the_breaker_of_each_fault_once() {
     .unwrap_err();
     assert_eq!(
         paths(&error),
-        [
-            "defaults.recovery_timeout",
-            "breakers.a.success_threshold",
-            "breakers.c",
-            "breaker"
-        ]
+        ["defaults.recovery_timeout", "breakers.a.success_threshold", "breakers.c", "breaker"]
     );
 }

@@ -104,12 +104,8 @@ impl Cell {
         let mut core = lock(&self.core);
         let generation = core.generation + 1;
         let waiters = core.waiters.take();
-        *core = Core {
-            generation,
-            ..Core::default()
-        };
-        self.word
-            .store(Word::vacant(generation).0, Ordering::Release);
+        *core = Core { generation, ..Core::default() };
+        self.word.store(Word::vacant(generation).0, Ordering::Release);
         drop(core);
         waiters.wake();
     }
@@ -133,11 +129,7 @@ impl Cell {
     pub(crate) fn admit(&'static self) -> Result<Permit, Refusal> {
         let word = self.word();
         if word.admits_all() {
-            let admitted = if word.is_timed() {
-                self.now(word)
-            } else {
-                Tick::NEVER
-            };
+            let admitted = if word.is_timed() { self.now(word) } else { Tick::NEVER };
             return Ok(Permit::new(self, word, admitted));
         }
         if let Some(refusal) = self.refusal(word) {
@@ -184,10 +176,7 @@ impl Cell {
     fn admit_by_machine(&'static self) -> Result<Permit, Refusal> {
         let admitted = self.step(|machine, _| {
             let ticket = machine.admit();
-            (
-                ticket.map(|ticket| (ticket, machine.now, Word::new(&machine.face(), false))),
-                false,
-            )
+            (ticket.map(|ticket| (ticket, machine.now, Word::new(&machine.face(), false))), false)
         });
         match admitted {
             Some(Ok((ticket, now, word))) => Ok(match ticket.probe {
@@ -246,10 +235,7 @@ impl Cell {
     ) {
         self.step(|machine, steps| {
             let measured = admitted.map(|admitted| machine.now.since(admitted));
-            let ending = Ending {
-                outcome,
-                elapsed: elapsed.or(measured),
-            };
+            let ending = Ending { outcome, elapsed: elapsed.or(measured) };
             ((), machine.record(ticket, ending, steps))
         });
     }
@@ -311,9 +297,7 @@ impl Cell {
         self.locked(|core| {
             let tick = core.clock.now();
             let wall = core.clock.wall();
-            core.work(&self.tally, tick, |machine, steps| {
-                work(machine, steps, Now { tick, wall })
-            })
+            core.work(&self.tally, tick, |machine, steps| work(machine, steps, Now { tick, wall }))
         })
     }
 
@@ -326,11 +310,8 @@ impl Cell {
         if core.untold.is_empty() && core.waiters.is_empty() {
             return Some(result);
         }
-        let waiters = if self.word().admits_none() {
-            core.waiters.take()
-        } else {
-            Waiters::default()
-        };
+        let waiters =
+            if self.word().admits_none() { core.waiters.take() } else { Waiters::default() };
         let tell = !core.telling && !core.untold.is_empty();
         core.telling |= tell;
         drop(core);
@@ -359,10 +340,7 @@ impl Cell {
         let own_clock = matches!(core.clock, TimeSource::Custom(_));
         store_if_changed(&self.closed_until, until);
         store_if_changed(&self.slow_after, face.slow_after.map_or(u64::MAX, nanos));
-        store_if_changed(
-            &self.bucket_end,
-            face.bucket_end.map_or(u64::MAX, Tick::as_nanos),
-        );
+        store_if_changed(&self.bucket_end, face.bucket_end.map_or(u64::MAX, Tick::as_nanos));
         store_if_changed(&self.word, Word::new(&face, own_clock).0);
     }
 
@@ -422,12 +400,8 @@ impl Core {
             observer.changed(stepped);
         }
         if stepped {
-            let now = Now {
-                tick: now,
-                wall: self.clock.wall(),
-            };
-            self.untold
-                .extend(self.steps.drain(..).map(|step| (step, now)));
+            let now = Now { tick: now, wall: self.clock.wall() };
+            self.untold.extend(self.steps.drain(..).map(|step| (step, now)));
         }
         Some(result)
     }

@@ -232,10 +232,7 @@ impl Machine {
             }
             Phase::ForcedOpen => return refused(None),
         }
-        Ok(Ticket {
-            generation: self.generation,
-            probe,
-        })
+        Ok(Ticket { generation: self.generation, probe })
     }
 
     /// Records how a call ended. Returns whether the counts may have changed.
@@ -276,13 +273,7 @@ impl Machine {
             Verdict::Close => self.close(Reason::ProbesSucceeded, steps),
             Verdict::Reopen(reason) => {
                 let failures = probes.failures.into();
-                self.open(
-                    reason,
-                    failures,
-                    ending.outcome.retry_after(),
-                    self.now,
-                    steps,
-                );
+                self.open(reason, failures, ending.outcome.retry_after(), self.now, steps);
             }
         }
         true
@@ -331,10 +322,8 @@ impl Machine {
     pub(crate) fn stats(&self) -> Stats {
         let row = self.rules.row();
         // Without a rate rule there is no window, and the row of failures is what there is.
-        let counts = self.rules.counts().unwrap_or(Counts {
-            failures: row.into(),
-            ..Counts::default()
-        });
+        let counts =
+            self.rules.counts().unwrap_or(Counts { failures: row.into(), ..Counts::default() });
         Stats {
             calls: counts.calls,
             failures: counts.failures,
@@ -359,13 +348,7 @@ impl Machine {
         self.opens = self.opens.saturating_add(1);
         let time = recovery::open_time(&self.config, self.opens, retry_after);
         let until = at.after(time);
-        self.enter(
-            Phase::Open { since: at, until },
-            reason,
-            failures,
-            at,
-            steps,
-        );
+        self.enter(Phase::Open { since: at, until }, reason, failures, at, steps);
     }
 
     fn close(&mut self, reason: Reason, steps: &mut Vec<Step>) {

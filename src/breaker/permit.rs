@@ -34,19 +34,11 @@ impl Permit {
     /// Leave for a call that is no probe. The time is [`Tick::NEVER`] where nobody wants it.
     #[inline]
     pub(super) fn new(cell: &'static Cell, word: Word, admitted: Tick) -> Self {
-        Self {
-            cell,
-            word,
-            mark: admitted.as_nanos(),
-        }
+        Self { cell, word, mark: admitted.as_nanos() }
     }
 
     pub(super) fn probe(cell: &'static Cell, word: Word, number: u64) -> Self {
-        Self {
-            cell,
-            word,
-            mark: number,
-        }
+        Self { cell, word, mark: number }
     }
 
     #[inline]
@@ -94,9 +86,7 @@ impl Permit {
     pub(crate) fn settle(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         if outcome != Outcome::Success
             || self.is_probe()
-            || !self
-                .cell
-                .record_quietly(self.word, Tick::from_nanos(self.mark), elapsed)
+            || !self.cell.record_quietly(self.word, Tick::from_nanos(self.mark), elapsed)
         {
             self.record_by_machine(outcome, elapsed);
         }
@@ -113,8 +103,7 @@ impl Permit {
         } else if outcome != Outcome::Ignore {
             let admitted = Tick::from_nanos(self.mark);
             let known = (admitted != Tick::NEVER).then_some(admitted);
-            self.cell
-                .record(self.word.ticket(None), known, outcome, elapsed);
+            self.cell.record(self.word.ticket(None), known, outcome, elapsed);
         }
     }
 
@@ -136,8 +125,6 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("probe", &self.is_probe())
-            .finish_non_exhaustive()
+        f.debug_struct("Permit").field("probe", &self.is_probe()).finish_non_exhaustive()
     }
 }

@@ -14,8 +14,5 @@ pub(crate) fn take() -> &'static Cell {
 
 /// Gives a cell back that has been vacated.
 pub(crate) fn give_back(cell: &'static Cell) {
-    VACANT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(cell);
+    VACANT.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
 }

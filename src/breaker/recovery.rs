@@ -59,12 +59,7 @@ pub(crate) enum Verdict {
 impl Probes {
     /// As restored: the results are kept, and nothing is out.
     pub(crate) fn resumed(attempts: u32, successes: u32, failures: u32) -> Self {
-        Self {
-            attempts,
-            successes,
-            failures,
-            ..Self::default()
-        }
+        Self { attempts, successes, failures, ..Self::default() }
     }
 
     pub(crate) fn admit(&mut self, limit: u32, now: Tick) -> Option<u64> {
@@ -100,11 +95,7 @@ impl Probes {
         } else {
             self.successes = self.successes.saturating_add(1);
         }
-        let reason = if failed {
-            Reason::ProbeFailed
-        } else {
-            Reason::ProbeSlow
-        };
+        let reason = if failed { Reason::ProbeFailed } else { Reason::ProbeSlow };
         let needed = config.success_threshold;
         let Some(limit) = config.half_open_failure_rate else {
             return match wrong {
@@ -146,10 +137,7 @@ impl Ramp {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to 0..=1
     pub(crate) fn resumed(began: Tick, credit: f64) -> Self {
         let credit = credit.clamp(0.0, 1.0) * Self::WHOLE as f64;
-        Self {
-            began,
-            credit: credit as u64,
-        }
+        Self { began, credit: credit as u64 }
     }
 
     /// What is saved up towards the next admission, as a share of 1.
@@ -191,11 +179,7 @@ mod tests {
     fn jitter_never_lengthens_the_open_time_nor_leaves_its_share() {
         let config = config(0.2);
         let times: Vec<_> = (0..1000).map(|_| open_time(&config, 2, None)).collect();
-        assert!(
-            times
-                .iter()
-                .all(|time| (16.0..=20.0).contains(&time.as_secs_f64()))
-        );
+        assert!(times.iter().all(|time| (16.0..=20.0).contains(&time.as_secs_f64())));
         assert!(times.iter().any(|time| time.as_secs_f64() < 17.0));
         assert!(times.iter().any(|time| time.as_secs_f64() > 19.0));
     }
@@ -218,14 +202,8 @@ mod tests {
     fn what_is_left_at_a_restart_is_spread_and_never_longer() {
         let config = config(0.5);
         let left = Duration::from_secs(8);
-        let times: Vec<_> = (0..1000)
-            .map(|_| restored_open_time(&config, left))
-            .collect();
-        assert!(
-            times
-                .iter()
-                .all(|time| (4.0..=8.0).contains(&time.as_secs_f64()))
-        );
+        let times: Vec<_> = (0..1000).map(|_| restored_open_time(&config, left)).collect();
+        assert!(times.iter().all(|time| (4.0..=8.0).contains(&time.as_secs_f64())));
         assert!(times.iter().any(|time| time.as_secs_f64() < 5.0));
         assert_eq!(restored_open_time(&Config::default(), left), left);
     }

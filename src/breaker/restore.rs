@@ -110,10 +110,7 @@ impl Machine {
         let left = recovery::restored_open_time(self.config(), left.min(set).min(longest));
         // Where the clock went back, the opening seems to lie ahead; it was at the latest now.
         let since = now.wall.duration_since(opened).unwrap_or_default();
-        Phase::Open {
-            since: self.now.before(since),
-            until: self.now.after(left),
-        }
+        Phase::Open { since: self.now.before(since), until: self.now.after(left) }
     }
 
     fn restored_ramp(&self, saved: &Snapshot, now: Now) -> Option<Ramp> {

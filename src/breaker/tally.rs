@@ -30,8 +30,7 @@ const fn tag(generation: u64) -> u64 {
 impl Tally {
     /// Makes room for the counts of breakers with time windows.
     pub(crate) fn provide(&self) {
-        self.0
-            .get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(0))).collect());
+        self.0.get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(0))).collect());
     }
 
     /// Counts a success of this generation. `false` where it belongs to another, or another
@@ -46,9 +45,7 @@ impl Tally {
         // The count never gets near its limit: whoever rolls the bucket collects it.
         seen & !COUNT == tag(generation)
             && seen & COUNT != COUNT
-            && counter
-                .compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+            && counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Takes what was counted in this generation. For the holder of the lock.
@@ -67,11 +64,7 @@ impl Tally {
                 return 0;
             }
             let seen = counter.0.swap(fresh, Ordering::AcqRel);
-            if seen & !COUNT == tag(old) {
-                seen & COUNT
-            } else {
-                0
-            }
+            if seen & !COUNT == tag(old) { seen & COUNT } else { 0 }
         });
         taken.sum()
     }

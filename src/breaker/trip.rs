@@ -41,22 +41,12 @@ impl Rate {
     fn new(trip: &Trip, now: Tick) -> Option<Self> {
         let (measure, threshold, window, minimum_calls) = match *trip {
             Trip::ConsecutiveFailures(_) => return None,
-            Trip::FailureRate {
-                threshold,
-                window,
-                minimum_calls,
-            } => (Measure::Failures, threshold, window, minimum_calls),
-            Trip::SlowCallRate {
-                threshold,
-                slower_than,
-                window,
-                minimum_calls,
-            } => (
-                Measure::SlowCalls(slower_than),
-                threshold,
-                window,
-                minimum_calls,
-            ),
+            Trip::FailureRate { threshold, window, minimum_calls } => {
+                (Measure::Failures, threshold, window, minimum_calls)
+            }
+            Trip::SlowCallRate { threshold, slower_than, window, minimum_calls } => {
+                (Measure::SlowCalls(slower_than), threshold, window, minimum_calls)
+            }
         };
         let minimum_calls = match window {
             crate::Window::Calls(size) => minimum_calls.min(size),
@@ -79,11 +69,7 @@ impl Rate {
 
     /// Why the rule opens the circuit, if it does, and at how many failed or slow calls.
     fn ask(&self) -> Option<(Reason, u64)> {
-        let Counts {
-            calls,
-            failures,
-            slow_calls,
-        } = self.window.counts();
+        let Counts { calls, failures, slow_calls } = self.window.counts();
         let (reason, count) = match self.measure {
             Measure::Failures => (Reason::FailureRate, failures),
             Measure::SlowCalls(_) => (Reason::SlowCallRate, slow_calls),
@@ -110,11 +96,7 @@ impl Rules {
             row_limit: limits.min(),
             row: 0,
             slow_after: slow.min(),
-            rates: config
-                .trip_on
-                .iter()
-                .filter_map(|trip| Rate::new(trip, now))
-                .collect(),
+            rates: config.trip_on.iter().filter_map(|trip| Rate::new(trip, now)).collect(),
         }
     }
 
@@ -164,10 +146,7 @@ impl Rules {
     pub(crate) fn add_successes(&mut self, calls: u64, now: Tick) {
         for rate in &mut self.rates {
             if let Window::Time(window) = &mut rate.window {
-                let counts = Counts {
-                    calls,
-                    ..Counts::default()
-                };
+                let counts = Counts { calls, ..Counts::default() };
                 window.add(counts, now);
             }
         }
@@ -215,11 +194,7 @@ impl Rules {
 
     pub(crate) fn windows(&self, now: Tick) -> Vec<WindowSnapshot> {
         let window = |rate: &Rate| {
-            let Counts {
-                calls,
-                failures,
-                slow_calls,
-            } = rate.window.counts();
+            let Counts { calls, failures, slow_calls } = rate.window.counts();
             WindowSnapshot {
                 rule: rate.rule().to_owned(),
                 calls,
@@ -245,8 +220,7 @@ impl Rules {
                 same_kind && saved.rule == rate.rule()
             };
             if let Some(index) = left.iter().position(fits) {
-                rate.window
-                    .adopt(&left.remove(index).content, now, downtime);
+                rate.window.adopt(&left.remove(index).content, now, downtime);
             }
         }
     }

@@ -33,10 +33,7 @@ impl Waiters {
     /// Takes everybody out, to be woken without the lock. Numbers go on, so that an old key
     /// never names a newcomer.
     pub(crate) fn take(&mut self) -> Self {
-        Self {
-            parked: std::mem::take(&mut self.parked),
-            next: self.next,
-        }
+        Self { parked: std::mem::take(&mut self.parked), next: self.next }
     }
 
     pub(crate) fn wake(self) {

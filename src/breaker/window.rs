@@ -37,11 +37,7 @@ impl Counts {
     }
 
     fn of(call: Call) -> Self {
-        Self {
-            calls: 1,
-            failures: u64::from(call.failed),
-            slow_calls: u64::from(call.slow),
-        }
+        Self { calls: 1, failures: u64::from(call.failed), slow_calls: u64::from(call.slow) }
     }
 }
 
@@ -183,11 +179,7 @@ impl CountWindow {
     }
 
     fn letters(&self) -> String {
-        let oldest = if self.length == self.size {
-            self.next
-        } else {
-            0
-        };
+        let oldest = if self.length == self.size { self.next } else { 0 };
         let places = (oldest..self.length).chain(0..oldest);
         places
             .map(|place| {
@@ -296,12 +288,8 @@ impl TimeWindow {
             return;
         }
         let steps = nanos(now.since(self.end)) / self.width + 1;
-        self.end = self
-            .end
-            .after(Duration::from_nanos(steps.saturating_mul(self.width)));
-        let turns = usize::try_from(steps)
-            .unwrap_or(usize::MAX)
-            .min(Self::BUCKETS);
+        self.end = self.end.after(Duration::from_nanos(steps.saturating_mul(self.width)));
+        let turns = usize::try_from(steps).unwrap_or(usize::MAX).min(Self::BUCKETS);
         for _ in 0..turns {
             self.newest = (self.newest + 1) % Self::BUCKETS;
             let dropped = std::mem::take(&mut self.ring[self.newest]);
@@ -318,11 +306,7 @@ impl TimeWindow {
             let bucket = self.ring[(self.newest + Self::BUCKETS - back) % Self::BUCKETS];
             if back == 0 || bucket.calls > 0 {
                 let began = start.before(Duration::from_nanos(back as u64 * self.width));
-                let Counts {
-                    calls,
-                    failures,
-                    slow_calls,
-                } = bucket.counts();
+                let Counts { calls, failures, slow_calls } = bucket.counts();
                 let age = now.since(began).as_secs_f64();
                 buckets.push(BucketSnapshot::new(age, calls, failures, slow_calls));
             }
@@ -345,10 +329,7 @@ impl TimeWindow {
             // Half a bucket absorbs what the float's rounding shifts.
             let Some(began) = began(bucket) else { continue };
             let age = nanos(newest.since(began)).saturating_add(self.width / 2) / self.width;
-            let Some(back) = usize::try_from(age)
-                .ok()
-                .filter(|back| *back < Self::BUCKETS)
-            else {
+            let Some(back) = usize::try_from(age).ok().filter(|back| *back < Self::BUCKETS) else {
                 continue;
             };
             let counts = Counts {
@@ -367,25 +348,15 @@ impl TimeWindow {
 mod tests {
     use super::*;
 
-    const OK: Call = Call {
-        failed: false,
-        slow: false,
-    };
-    const FAILED: Call = Call {
-        failed: true,
-        slow: false,
-    };
+    const OK: Call = Call { failed: false, slow: false };
+    const FAILED: Call = Call { failed: true, slow: false };
 
     fn at(seconds: f64) -> Tick {
         Tick::new(Duration::from_secs_f64(seconds))
     }
 
     fn counts(calls: u64, failures: u64) -> Counts {
-        Counts {
-            calls,
-            failures,
-            slow_calls: 0,
-        }
+        Counts { calls, failures, slow_calls: 0 }
     }
 
     #[test]
@@ -409,10 +380,7 @@ mod tests {
     fn a_count_window_keeps_its_order_in_letters_and_the_last_when_it_shrinks() {
         let mut window = CountWindow::new(4);
         for failed in [true, false, true, true, false, true] {
-            window.record(Call {
-                failed,
-                slow: !failed,
-            });
+            window.record(Call { failed, slow: !failed });
         }
         assert_eq!(window.letters(), "ffsf");
         let mut smaller = CountWindow::new(2);
@@ -452,10 +420,7 @@ mod tests {
             let later = f64::from(step) * 0.11;
             window.advance(at(8.75 + later));
             restored.advance(at(100.0 + later));
-            assert_eq!(
-                restored.totals, window.totals,
-                "{later} s after the restart"
-            );
+            assert_eq!(restored.totals, window.totals, "{later} s after the restart");
         }
     }
 }

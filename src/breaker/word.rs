@@ -110,17 +110,11 @@ impl Word {
     }
 
     pub(crate) const fn ticket(self, probe: Option<u64>) -> Ticket {
-        Ticket {
-            generation: self.generation(),
-            probe,
-        }
+        Ticket { generation: self.generation(), probe }
     }
 
     pub(crate) const fn refusal(self, retry_after: Option<std::time::Duration>) -> Refusal {
-        Refusal {
-            state: self.state(),
-            retry_after,
-        }
+        Refusal { state: self.state(), retry_after }
     }
 }
 

@@ -90,19 +90,11 @@ impl Faults {
     }
 
     pub(crate) fn into_result<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.0.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigError { faults: self.0 })
-        }
+        if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
     }
 }
 
 /// `field` below `path`.
 pub(crate) fn join(path: &str, field: &str) -> String {
-    if path.is_empty() {
-        field.to_owned()
-    } else {
-        format!("{path}.{field}")
-    }
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }

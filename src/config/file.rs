@@ -62,21 +62,14 @@ impl ConfigFile {
         let mut faults = Faults::default();
         let mut file = Self::default();
         let Value::Object(sections) = value else {
-            faults.add(
-                "",
-                "must be an object with the fields defaults and breakers",
-            );
+            faults.add("", "must be an object with the fields defaults and breakers");
             return faults.into_result(file);
         };
         let empty = Value::Object(Map::new());
         let defaults = sections.get("defaults").unwrap_or(&empty);
         file.defaults = Config::read(defaults, "defaults", &mut faults);
         // A fault of the defaults is listed once, not once for each breaker.
-        let base = if faults.count() == 0 {
-            defaults
-        } else {
-            &empty
-        };
+        let base = if faults.count() == 0 { defaults } else { &empty };
         match sections.get("breakers") {
             None => {}
             Some(Value::Object(breakers)) => {

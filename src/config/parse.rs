@@ -73,11 +73,7 @@ impl Config {
         if let Some((value, path)) = fields.take("snapshot_ttl") {
             config.snapshot_ttl = snapshot_ttl(value, &path, faults);
         }
-        fields.count(
-            "history_retention_days",
-            &mut config.history_retention_days,
-            faults,
-        );
+        fields.count("history_retention_days", &mut config.history_retention_days, faults);
         fields.end(faults);
         config.check(path, faults);
         config
@@ -97,9 +93,7 @@ fn trips(value: &Value, path: &str, faults: &mut Faults) -> Vec<Trip> {
         return Vec::new();
     };
     let rules = rules.iter().enumerate();
-    rules
-        .filter_map(|(index, rule)| trip(rule, &format!("{path}[{index}]"), faults))
-        .collect()
+    rules.filter_map(|(index, rule)| trip(rule, &format!("{path}[{index}]"), faults)).collect()
 }
 
 fn trip(value: &Value, path: &str, faults: &mut Faults) -> Option<Trip> {
@@ -115,11 +109,7 @@ fn trip(value: &Value, path: &str, faults: &mut Faults) -> Option<Trip> {
             let window = fields.must("window", window, faults).flatten();
             let minimum_calls = fields.minimum_calls(faults);
             fields.end(faults);
-            Some(Trip::FailureRate {
-                threshold: threshold?,
-                window: window?,
-                minimum_calls,
-            })
+            Some(Trip::FailureRate { threshold: threshold?, window: window?, minimum_calls })
         }
         "slow_call_rate" => {
             let mut fields = Fields::of(value, &path, faults)?;
@@ -204,10 +194,7 @@ fn single<'a>(
 fn count(value: &Value, path: &str, faults: &mut Faults) -> u32 {
     let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
     count.unwrap_or_else(|| {
-        faults.add(
-            path,
-            format!("is {value}, must be a whole number from 1 to {}", u32::MAX),
-        );
+        faults.add(path, format!("is {value}, must be a whole number from 1 to {}", u32::MAX));
         1
     })
 }
@@ -220,9 +207,7 @@ fn number(value: &Value, path: &str, faults: &mut Faults) -> f64 {
 }
 
 fn duration(value: &Value, path: &str, faults: &mut Faults) -> Duration {
-    let parsed = value
-        .as_str()
-        .and_then(|text| humantime::parse_duration(text).ok());
+    let parsed = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
     parsed.unwrap_or_else(|| {
         let message =
             format!(r#"is {value}, must be a duration as text, such as "60s" or "1m 30s""#);
@@ -246,12 +231,7 @@ impl<'a> Fields<'a> {
             faults.add(path, "must be an object");
             return None;
         };
-        Some(Self {
-            path,
-            left: value.clone(),
-            known: Vec::new(),
-            value,
-        })
+        Some(Self { path, left: value.clone(), known: Vec::new(), value })
     }
 
     fn take(&mut self, name: &'static str) -> Option<(&'a Value, String)> {

@@ -26,17 +26,9 @@ impl Config {
         for (index, trip) in self.trip_on.iter().enumerate() {
             trip.check(&join(path, &format!("trip_on[{index}]")), faults);
         }
-        duration(
-            faults,
-            &join(path, "recovery_timeout"),
-            self.recovery_timeout,
-        );
+        duration(faults, &join(path, "recovery_timeout"), self.recovery_timeout);
         self.check_backoff(path, faults);
-        at_least_one(
-            faults,
-            &join(path, "success_threshold"),
-            self.success_threshold,
-        );
+        at_least_one(faults, &join(path, "success_threshold"), self.success_threshold);
         if let Some(calls) = self.half_open_max_calls {
             at_least_one(faults, &join(path, "half_open_max_calls"), calls);
         }
@@ -53,16 +45,8 @@ impl Config {
             }
             duration(faults, &join(path, "ramp_up.time"), ramp.time);
         }
-        duration(
-            faults,
-            &join(path, "snapshot_ttl.open"),
-            self.snapshot_ttl.open,
-        );
-        duration(
-            faults,
-            &join(path, "snapshot_ttl.closed"),
-            self.snapshot_ttl.closed,
-        );
+        duration(faults, &join(path, "snapshot_ttl.open"), self.snapshot_ttl.open);
+        duration(faults, &join(path, "snapshot_ttl.closed"), self.snapshot_ttl.closed);
         let days = self.history_retention_days;
         if !(1..=365).contains(&days) {
             let message = format!("is {days}, must be from 1 to 365");
@@ -82,10 +66,7 @@ impl Config {
         duration(faults, &max, backoff.max);
         if backoff.max < self.recovery_timeout {
             let (is, least) = (text(backoff.max), text(self.recovery_timeout));
-            faults.add(
-                max,
-                format!("is {is}, must be at least recovery_timeout ({least})"),
-            );
+            faults.add(max, format!("is {is}, must be at least recovery_timeout ({least})"));
         }
         if !(0.0..=1.0).contains(&backoff.jitter) {
             let message = format!("is {}, must be from 0 to 1", backoff.jitter);
@@ -100,23 +81,10 @@ impl Trip {
             Self::ConsecutiveFailures(failures) => {
                 at_least_one(faults, &join(path, "consecutive_failures"), failures);
             }
-            Self::FailureRate {
-                threshold,
-                window,
-                minimum_calls,
-            } => rate(
-                faults,
-                &join(path, "failure_rate"),
-                threshold,
-                window,
-                minimum_calls,
-            ),
-            Self::SlowCallRate {
-                threshold,
-                slower_than,
-                window,
-                minimum_calls,
-            } => {
+            Self::FailureRate { threshold, window, minimum_calls } => {
+                rate(faults, &join(path, "failure_rate"), threshold, window, minimum_calls);
+            }
+            Self::SlowCallRate { threshold, slower_than, window, minimum_calls } => {
                 let path = join(path, "slow_call_rate");
                 rate(faults, &path, threshold, window, minimum_calls);
                 duration(faults, &join(&path, "slower_than"), slower_than);
@@ -159,10 +127,7 @@ fn at_least_one(faults: &mut Faults, path: &str, count: u32) {
 
 fn duration(faults: &mut Faults, path: &str, duration: Duration) {
     if duration.is_zero() || duration > LONGEST {
-        let message = format!(
-            "is {}, must be above 0s and at most 365days",
-            text(duration)
-        );
+        let message = format!("is {}, must be above 0s and at most 365days", text(duration));
         faults.add(path, message);
     }
 }

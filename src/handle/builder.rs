@@ -167,10 +167,8 @@ impl<T> Builder<T> {
     pub(crate) fn finish(self) -> Result<(Breaker, T), ConfigError> {
         let mut faults = Faults::default();
         if !(1..=LONGEST_NAME).contains(&self.name.len()) {
-            let message = format!(
-                "has {} bytes, must have from 1 to {LONGEST_NAME}",
-                self.name.len()
-            );
+            let message =
+                format!("has {} bytes, must have from 1 to {LONGEST_NAME}", self.name.len());
             faults.add("name", message);
         }
         self.config.check("", &mut faults);

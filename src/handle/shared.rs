@@ -30,20 +30,12 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(name: SmolStr, cell: &'static Cell, teller: Arc<Teller>) -> Self {
-        Self {
-            name,
-            attachment: None,
-            cell,
-            teller,
-        }
+        Self { name, attachment: None, cell, teller }
     }
 
     /// Restores what the store holds of the breaker, and saves its changes from now on.
     pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: Settings) {
-        let source = Arc::new(Stored {
-            cell: self.cell,
-            teller: Arc::clone(&self.teller),
-        });
+        let source = Arc::new(Stored { cell: self.cell, teller: Arc::clone(&self.teller) });
         let attachment = Attachment::new(store, &self.name, source, settings);
         // Nobody has set it before: a breaker is attached once.
         let _ = self.teller.marker.set(Arc::clone(attachment.marker()));
@@ -51,10 +43,7 @@ impl Shared {
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.teller
-            .channel
-            .get_or_init(|| broadcast::channel(64).0)
-            .subscribe()
+        self.teller.channel.get_or_init(|| broadcast::channel(64).0).subscribe()
     }
 }
 
@@ -77,12 +66,7 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) fn new(name: &str, listeners: Vec<Listener>) -> Self {
-        Self {
-            name: name.into(),
-            listeners,
-            channel: OnceLock::new(),
-            marker: OnceLock::new(),
-        }
+        Self { name: name.into(), listeners, channel: OnceLock::new(), marker: OnceLock::new() }
     }
 
     fn tell(&self, event: Event) {

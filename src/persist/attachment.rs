@@ -23,14 +23,12 @@ pub(crate) struct Marker {
 impl Marker {
     /// A transition happened: it is on its way to the store at once.
     pub(crate) fn transition(&self) {
-        self.writer
-            .mark(&self.entry, Mark::Transition, self.flush_interval);
+        self.writer.mark(&self.entry, Mark::Transition, self.flush_interval);
     }
 
     /// The counts changed: they are saved within the flush interval.
     pub(crate) fn counts(&self) {
-        self.writer
-            .mark(&self.entry, Mark::Counts, self.flush_interval);
+        self.writer.mark(&self.entry, Mark::Counts, self.flush_interval);
     }
 }
 
@@ -47,11 +45,7 @@ impl Attachment {
         let writer = Writer::attach(store, &entry);
         writer.wait_until_read(&entry, settings.patience);
         Self {
-            marker: Arc::new(Marker {
-                entry,
-                writer,
-                flush_interval: settings.flush_interval,
-            }),
+            marker: Arc::new(Marker { entry, writer, flush_interval: settings.flush_interval }),
             patience: settings.patience,
         }
     }
@@ -64,9 +58,7 @@ impl Attachment {
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
         self.marker.transition();
         let flushed = self.marker.writer.flush(&self.marker.entry);
-        flushed
-            .await
-            .unwrap_or_else(|_| Err(FlushError::new("its thread has ended")))
+        flushed.await.unwrap_or_else(|_| Err(FlushError::new("its thread has ended")))
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
@@ -88,19 +80,13 @@ pub struct FlushError {
 
 impl FlushError {
     pub(super) fn new(reason: &str) -> Self {
-        Self {
-            reason: reason.to_owned(),
-        }
+        Self { reason: reason.to_owned() }
     }
 }
 
 impl fmt::Display for FlushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the circuit breaker's state is not durable yet: {}",
-            self.reason
-        )
+        write!(f, "the circuit breaker's state is not durable yet: {}", self.reason)
     }
 }
 

@@ -92,11 +92,7 @@ impl Entry {
         let mut content = self.content();
         // The breaker may have gone meanwhile.
         if matches!(&*content, Content::Unread(_)) {
-            *content = if restored {
-                Content::Live(source)
-            } else {
-                Content::LeftAlone
-            };
+            *content = if restored { Content::Live(source) } else { Content::LeftAlone };
         }
         Ok(())
     }
@@ -207,9 +203,7 @@ fn quarantined(reason: &str, bytes: &[u8]) -> Vec<u8> {
         Ok(text) => ("text", text.to_owned()),
         Err(_) => ("hex", hex(bytes)),
     };
-    serde_json::json!({ "reason": reason, form: content })
-        .to_string()
-        .into_bytes()
+    serde_json::json!({ "reason": reason, form: content }).to_string().into_bytes()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -35,10 +35,7 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            flush_interval: Duration::from_secs(1),
-            patience: Duration::from_secs(1),
-        }
+        Self { flush_interval: Duration::from_secs(1), patience: Duration::from_secs(1) }
     }
 }
 

@@ -82,8 +82,7 @@ impl Queue {
             self.urgent.push(Arc::clone(entry));
         } else {
             self.lazy.push(Arc::clone(entry));
-            self.lazy_due
-                .get_or_insert_with(|| Instant::now() + flush_interval);
+            self.lazy_due.get_or_insert_with(|| Instant::now() + flush_interval);
         }
     }
 
@@ -103,9 +102,7 @@ impl Queue {
             return self.health.clone();
         }
         StoreHealth::Degraded {
-            since: SystemTime::now()
-                .checked_sub(taken)
-                .unwrap_or(SystemTime::UNIX_EPOCH),
+            since: SystemTime::now().checked_sub(taken).unwrap_or(SystemTime::UNIX_EPOCH),
             reason: format!("it has not answered for {taken:.1?}"),
             pending: self.waiting(),
         }
@@ -126,11 +123,7 @@ impl Queue {
             && let Some((at, _)) = self.retry
             && now < at
         {
-            return if self.entries.is_empty() {
-                Next::Stop
-            } else {
-                Next::Wait(Some(at - now))
-            };
+            return if self.entries.is_empty() { Next::Stop } else { Next::Wait(Some(at - now)) };
         }
         // With nobody left to change anything, there is nothing to gather for.
         let due = self.lazy_due.is_some_and(|due| now >= due) || self.entries.is_empty();
@@ -149,12 +142,8 @@ impl Queue {
         // What is gathered goes along: one write for all.
         round.entries.append(&mut self.lazy);
         self.lazy_due = None;
-        round
-            .entries
-            .extend(round.flushers.iter().map(|(entry, _)| Arc::clone(entry)));
-        round
-            .entries
-            .sort_unstable_by_key(|entry| Arc::as_ptr(entry).addr());
+        round.entries.extend(round.flushers.iter().map(|(entry, _)| Arc::clone(entry)));
+        round.entries.sort_unstable_by_key(|entry| Arc::as_ptr(entry).addr());
         round.entries.dedup_by(|one, other| Arc::ptr_eq(one, other));
         self.busy = Some(now);
         Next::Work(round)
@@ -176,9 +165,7 @@ impl Queue {
     /// before.
     pub(super) fn failed(&mut self, entries: Vec<Arc<Entry>>, reason: String) -> bool {
         self.end_round();
-        let pause = self
-            .retry
-            .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
+        let pause = self.retry.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
         self.retry = Some((Instant::now() + pause, pause));
         for entry in entries {
             entry.raise_mark(Mark::Transition);
@@ -190,18 +177,12 @@ impl Queue {
     /// Returns whether the store was healthy before.
     pub(super) fn degrade(&mut self, why: String) -> bool {
         let waiting = self.waiting();
-        if let StoreHealth::Degraded {
-            reason, pending, ..
-        } = &mut self.health
-        {
+        if let StoreHealth::Degraded { reason, pending, .. } = &mut self.health {
             (*reason, *pending) = (why, waiting);
             return false;
         }
-        self.health = StoreHealth::Degraded {
-            since: SystemTime::now(),
-            reason: why,
-            pending: waiting,
-        };
+        self.health =
+            StoreHealth::Degraded { since: SystemTime::now(), reason: why, pending: waiting };
         true
     }
 }

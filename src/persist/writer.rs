@@ -172,10 +172,7 @@ impl Writer {
                     return None;
                 }
                 Next::Wait(None) => {
-                    queue = self
-                        .work
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 }
                 Next::Wait(Some(time)) => {
                     let waited = self.work.wait_timeout(queue, time);
@@ -237,9 +234,8 @@ fn save(store: &dyn StateStore, entries: &[Arc<Entry>]) -> Result<(), StoreError
         entry.read(store)?;
     }
     let marked = entries.iter().filter(|entry| entry.has_mark(Mark::Counts));
-    let (saved, pending): (Vec<_>, Vec<_>) = marked
-        .filter_map(|entry| Some((entry, entry.pending()?)))
-        .unzip();
+    let (saved, pending): (Vec<_>, Vec<_>) =
+        marked.filter_map(|entry| Some((entry, entry.pending()?))).unzip();
     if !pending.is_empty() {
         store.save_all(&pending)?;
     }

@@ -38,20 +38,12 @@ pin_project! {
 impl<F, C, J> ResponseFuture<F, C, J> {
     #[inline]
     pub(super) fn admitted(future: F, permit: Permit, classify: C) -> Self {
-        Self {
-            call: Call::Admitted {
-                future,
-                permit,
-                classify,
-            },
-        }
+        Self { call: Call::Admitted { future, permit, classify } }
     }
 
     #[inline]
     pub(super) fn rejected(future: J) -> Self {
-        Self {
-            call: Call::Rejected { future },
-        }
+        Self { call: Call::Rejected { future } }
     }
 }
 
@@ -67,11 +59,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
-            CallProjection::Admitted {
-                future,
-                permit,
-                classify,
-            } => {
+            CallProjection::Admitted { future, permit, classify } => {
                 let result = ready!(future.poll(cx));
                 permit.settle(classify.classify(&result), None);
                 Poll::Ready(result.map_err(Rejection::from))
@@ -84,8 +72,6 @@ where
 impl<F, C, J> fmt::Debug for ResponseFuture<F, C, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rejected = matches!(self.call, Call::Rejected { .. });
-        f.debug_struct("ResponseFuture")
-            .field("rejected", &rejected)
-            .finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("rejected", &rejected).finish_non_exhaustive()
     }
 }

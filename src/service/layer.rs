@@ -59,11 +59,7 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     /// A layer over a breaker that there is already, with the face of your choice.
     #[must_use]
     pub fn with(breaker: Breaker, face: Face<C, R>) -> Self {
-        Self {
-            breaker,
-            classify: face.classify,
-            rejection: face.rejection,
-        }
+        Self { breaker, classify: face.classify, rejection: face.rejection }
     }
 
     /// The breaker that all services of this layer share.
@@ -105,10 +101,7 @@ pub struct Face<C = ErrorsAsFailures, R = RejectAsError> {
 impl<C, R> Face<C, R> {
     /// A face that classifies and rejects like this.
     pub const fn new(classify: C, rejection: R) -> Self {
-        Self {
-            classify,
-            rejection,
-        }
+        Self { classify, rejection }
     }
 }
 

@@ -3,10 +3,7 @@
 mod future;
 mod layer;
 mod rejection;
-#[expect(
-    clippy::module_inception,
-    reason = "one idea a file, as in tower's own folders"
-)]
+#[expect(clippy::module_inception, reason = "one idea a file, as in tower's own folders")]
 mod service;
 
 pub use future::ResponseFuture;

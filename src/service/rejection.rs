@@ -46,9 +46,7 @@ impl<Request, B: Default, E> Reject<Request, http::Response<B>, E> for RejectAsR
         let mut response = http::Response::new(B::default());
         *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
         let seconds = whole_seconds(rejected.retry_after().unwrap_or_default());
-        response
-            .headers_mut()
-            .insert(http::header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(http::header::RETRY_AFTER, seconds.into());
         ready(Ok(response))
     }
 }
@@ -68,21 +66,9 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_up_and_at_least_one() {
-        let cases = [
-            (0, 1),
-            (1, 1),
-            (999, 1),
-            (1000, 1),
-            (1001, 2),
-            (59_001, 60),
-            (60_000, 60),
-        ];
+        let cases = [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_001, 60), (60_000, 60)];
         for (millis, seconds) in cases {
-            assert_eq!(
-                whole_seconds(Duration::from_millis(millis)),
-                seconds,
-                "{millis} ms"
-            );
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
         }
         assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
     }

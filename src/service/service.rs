@@ -61,10 +61,7 @@ impl<S, C, R> CircuitBreaker<S, C, R> {
             classify,
             rejection,
             readiness: Readiness::Unknown,
-            refusal: Refusal {
-                state: State::Closed,
-                retry_after: None,
-            },
+            refusal: Refusal { state: State::Closed, retry_after: None },
         }
     }
 
@@ -112,10 +109,7 @@ impl<S, C, R> CircuitBreaker<S, C, R> {
     /// The rejection of a call whose service was not asked whether it is ready.
     #[cold]
     fn unasked(&self) -> Refusal {
-        Refusal {
-            state: self.breaker.state(),
-            retry_after: None,
-        }
+        Refusal { state: self.breaker.state(), retry_after: None }
     }
 
     #[inline(never)]
@@ -123,8 +117,7 @@ impl<S, C, R> CircuitBreaker<S, C, R> {
     where
         R: Reject<Request, T, E>,
     {
-        self.rejection
-            .reject(request, self.breaker.rejected(refusal))
+        self.rejection.reject(request, self.breaker.rejected(refusal))
     }
 }
 

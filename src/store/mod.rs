@@ -50,9 +50,7 @@ pub trait StateStore: Send + Sync + 'static {
     ///
     /// Whatever keeps a value from being durable. All are tried again later.
     fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        entries
-            .iter()
-            .try_for_each(|(key, value)| self.save(key, value))
+        entries.iter().try_for_each(|(key, value)| self.save(key, value))
     }
 
     /// Removes a key and its value; nothing happens where there is none.

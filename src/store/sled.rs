@@ -49,10 +49,7 @@ impl SledStore {
     /// store that goes on trying.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let store = Self {
-            shared: Arc::new(Shared {
-                path: path.as_ref().to_owned(),
-                tree: Mutex::new(None),
-            }),
+            shared: Arc::new(Shared { path: path.as_ref().to_owned(), tree: Mutex::new(None) }),
         };
         match store.with(|_| Ok(())) {
             Err(error @ StoreError::Misconfigured { .. }) => Err(error),
@@ -72,16 +69,9 @@ impl SledStore {
         work: impl FnOnce(&::sled::Db) -> ::sled::Result<T>,
     ) -> Result<T, StoreError> {
         let path = &self.shared.path;
-        let mut slot = self
-            .shared
-            .tree
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.shared.tree.lock().unwrap_or_else(PoisonError::into_inner);
         // A folder that was deleted goes on taking writes that nobody will find.
-        if slot
-            .as_ref()
-            .is_some_and(|opened| opened.identity != identity(path))
-        {
+        if slot.as_ref().is_some_and(|opened| opened.identity != identity(path)) {
             *slot = None;
         }
         let opened = match slot.take() {
@@ -152,9 +142,7 @@ impl StateStore for SledStore {
 
 impl fmt::Debug for SledStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SledStore")
-            .field("path", &self.shared.path)
-            .finish()
+        f.debug_struct("SledStore").field("path", &self.shared.path).finish()
     }
 }
 
@@ -188,10 +176,7 @@ fn open_folder(path: &Path) -> Result<Opened, StoreError> {
         // Every save is flushed by itself.
         .flush_every_ms(None);
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(tree)) => Ok(Opened {
-            tree,
-            identity: identity(path),
-        }),
+        Ok(Ok(tree)) => Ok(Opened { tree, identity: identity(path) }),
         Ok(Err(error)) => Err(explain(path, &error)),
         Err(_) => Err(corrupt(path, "sled panicked")),
     }
@@ -223,9 +208,9 @@ fn explain(path: &Path, error: &::sled::Error) -> StoreError {
                 path.display()
             ),
         },
-        ::sled::Error::Io(error) => StoreError::Unavailable {
-            reason: format!("the folder {}: {error}", path.display()),
-        },
+        ::sled::Error::Io(error) => {
+            StoreError::Unavailable { reason: format!("the folder {}: {error}", path.display()) }
+        }
         // What sled says of a damaged configuration file.
         ::sled::Error::Unsupported(what) => corrupt(path, what),
         ::sled::Error::Corruption { .. } | ::sled::Error::ReportableBug(_) => {
@@ -236,16 +221,12 @@ fn explain(path: &Path, error: &::sled::Error) -> StoreError {
 }
 
 fn corrupt(path: &Path, reason: &str) -> StoreError {
-    StoreError::Corrupt {
-        reason: format!("the folder {}: {reason}", path.display()),
-    }
+    StoreError::Corrupt { reason: format!("the folder {}: {reason}", path.display()) }
 }
 
 fn is_a_file(path: &Path, error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
-    ) || path.ancestors().any(Path::is_file)
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
+        || path.ancestors().any(Path::is_file)
 }
 
 /// Renames the folder, and removes the oldest of those that were renamed before.
@@ -261,9 +242,7 @@ fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
         name.push(".corrupt-");
         name
     };
-    let since_1970 = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // The first free name: two in one second are two.
     let names = (since_1970.as_secs()..).map(|second| {
         let mut name = prefix.clone();
@@ -281,9 +260,7 @@ fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// What cannot be removed is left: it is in nobody's way but the disk's.
 fn remove_oldest(path: &Path, prefix: &OsString) {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let Ok(folder) = fs::read_dir(parent.unwrap_or(Path::new("."))) else {
         return;
     };
@@ -291,12 +268,8 @@ fn remove_oldest(path: &Path, prefix: &OsString) {
     let mut aside: Vec<(u64, PathBuf)> = folder
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            let second = entry
-                .file_name()
-                .to_string_lossy()
-                .strip_prefix(&*prefix)?
-                .parse()
-                .ok()?;
+            let second =
+                entry.file_name().to_string_lossy().strip_prefix(&*prefix)?.parse().ok()?;
             Some((second, entry.path()))
         })
         .collect();

@@ -1,0 +1,9 @@
+//! Restarts on real processes: servers are killed, and their folders damaged, locked and made
+//! read-only.
+//!
+//! A child process is this same test binary, told by its environment to play a role.
+
+mod child;
+mod hammer;
+mod restart;
+mod storage;

@@ -1,0 +1,114 @@
+//! Servers that are killed and come back.
+
+use std::time::Duration;
+
+use super::child::{Server, eventually, get_from};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_killed_server_comes_back_open_and_honours_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), LONG);
+    assert_eq!(server.status("/ok"), 200);
+    server.trip();
+    server.flush();
+    server.kill();
+
+    let server = Server::start(folder.path(), LONG);
+    let (status, head, _) = server.get("/ok");
+    assert_eq!(status, 503);
+    let wait: u64 =
+        head.split("retry-after: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "Retry-After: {wait}");
+    assert_eq!(server.calls(), 0);
+    assert!(server.log().contains("circuit breaker upstream: closed -> open"), "{}", server.log());
+}
+
+#[test]
+fn a_transition_needs_no_flush_to_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), LONG);
+    server.trip();
+    // A transition is on its way at once; this is far more than it needs.
+    std::thread::sleep(Duration::from_millis(500));
+    server.kill();
+    let server = Server::start(folder.path(), LONG);
+    assert_eq!((server.status("/ok"), server.calls()), (503, 0));
+}
+
+#[test]
+fn failures_that_did_not_trip_are_remembered_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), LONG);
+    for _ in 0..4 {
+        assert_eq!(server.status("/fail"), 500);
+    }
+    server.flush();
+    server.kill();
+    let server = Server::start(folder.path(), LONG);
+    assert_eq!(server.status("/fail"), 500);
+    assert_eq!(server.state(), "open");
+}
+
+#[test]
+fn after_the_open_time_one_probe_goes_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let recovery = Duration::from_millis(300);
+    let server = Server::start(folder.path(), recovery);
+    server.trip();
+    server.flush();
+    server.kill();
+    std::thread::sleep(recovery);
+
+    let server = Server::start(folder.path(), recovery);
+    assert_eq!(server.state(), "half_open");
+    let asked: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || get_from(server.address(), "/slow").0;
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (admitted, rejected): (Vec<u16>, Vec<u16>) =
+        asked.into_iter().partition(|status| *status == 200);
+    // A request that was late enough to come after the probe found the circuit closed.
+    assert_eq!(admitted.len() + rejected.len(), 20);
+    assert!(rejected.iter().all(|status| *status == 503));
+    assert_eq!(server.calls() as usize, admitted.len());
+    assert!(!rejected.is_empty(), "the probe alone was let through while it was out");
+    assert_eq!(server.state(), "closed");
+}
+
+#[test]
+fn a_second_server_on_the_folder_serves_from_memory_and_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Server::start(folder.path(), LONG);
+    let second = Server::start(folder.path(), LONG);
+    assert_eq!(second.status("/ok"), 200);
+    assert!(second.health().contains("held by another process"), "{}", second.health());
+    assert!(second.log().contains("WARN"), "{}", second.log());
+
+    // What the first one learns before it goes, the second one takes over with the folder.
+    first.trip();
+    first.flush();
+    first.kill();
+    eventually("the second server's store is healthy", || second.health() == "Healthy");
+    eventually("it knows what the first one knew", || second.state() == "open");
+    assert_eq!(second.status("/ok"), 503);
+    second.kill();
+    assert_eq!(Server::start(folder.path(), LONG).status("/ok"), 503);
+}
+
+#[test]
+fn a_second_server_that_tripped_itself_stores_its_own_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Server::start(folder.path(), LONG);
+    first.flush();
+    let second = Server::start(folder.path(), LONG);
+    second.trip();
+    assert_eq!(second.status("/flush"), 507);
+    first.kill();
+    eventually("the second server's store is healthy", || second.health() == "Healthy");
+    second.flush();
+    second.kill();
+    assert_eq!(Server::start(folder.path(), LONG).status("/ok"), 503);
+}
