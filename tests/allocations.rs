@@ -1,0 +1,155 @@
+//! What the allocator is asked for, counted. A test binary of its own: it brings an allocator.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use allocation_counter::measure;
+use tower::{Layer, Service, service_fn};
+use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Trip, Window};
+
+/// A service that answers as it is asked to.
+struct Echo;
+
+impl Service<bool> for Echo {
+    type Response = bool;
+    type Error = bool;
+    type Future = Ready<Result<bool, bool>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), bool>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, fail: bool) -> Self::Future {
+        ready(if fail { Err(true) } else { Ok(false) })
+    }
+}
+
+fn call<S: Service<bool>>(service: &mut S, fail: bool) -> Result<S::Response, S::Error> {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut cx).is_ready());
+    match pin!(service.call(fail)).poll(&mut cx) {
+        Poll::Ready(result) => result,
+        Poll::Pending => unreachable!("the service answers at once"),
+    }
+}
+
+fn service(rules: &[Trip]) -> CircuitBreaker<Echo> {
+    let builder = CircuitBreakerLayer::builder("allocations");
+    let builder = rules.iter().fold(builder, |builder, rule| builder.trip_on(*rule));
+    builder.build().unwrap().layer(Echo)
+}
+
+fn rules() -> [Vec<Trip>; 5] {
+    let time = Window::time(Duration::from_secs(10));
+    [
+        vec![Trip::consecutive_failures(5)],
+        vec![Trip::failure_rate(0.5, Window::calls(100))],
+        vec![Trip::failure_rate(0.5, time)],
+        vec![Trip::slow_call_rate(0.5, Duration::from_secs(1), Window::calls(100))],
+        vec![Trip::consecutive_failures(5), Trip::failure_rate(0.5, time)],
+    ]
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = measure(|| drop(std::hint::black_box(Box::new(7))));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn a_closed_circuit_allocates_nothing() {
+    for rules in rules() {
+        let mut service = service(&rules);
+        for _ in 0..200 {
+            call(&mut service, false).unwrap();
+        }
+        let counted = measure(|| {
+            for _ in 0..1000 {
+                call(&mut service, false).unwrap();
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{rules:?}");
+    }
+}
+
+#[test]
+fn failures_that_do_not_trip_allocate_nothing() {
+    for rules in rules() {
+        let mut service = service(&rules);
+        for number in 0..200 {
+            let _ = call(&mut service, number % 10 == 0);
+        }
+        let counted = measure(|| {
+            for number in 0..1000 {
+                let _ = call(&mut service, number % 10 == 0);
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{rules:?}");
+    }
+}
+
+#[test]
+fn a_rejection_as_an_error_allocates_nothing() {
+    let mut service = service(&[Trip::consecutive_failures(5)]);
+    for _ in 0..5 {
+        call(&mut service, true).unwrap_err();
+    }
+    let counted = measure(|| {
+        for _ in 0..1000 {
+            assert!(call(&mut service, false).unwrap_err().rejected().is_some());
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn layering_allocates_nothing() {
+    let layer = CircuitBreakerLayer::builder("layering").build().unwrap();
+    let counted = measure(|| {
+        for _ in 0..1000 {
+            let _: CircuitBreaker<()> = std::hint::black_box(layer.layer(()));
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+/// Everything that a breaker holds: its cell, its windows, its settings, its name, its handle.
+#[test]
+fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes() {
+    const BREAKERS: usize = 1000;
+    let mut breakers: Vec<Breaker> = Vec::with_capacity(BREAKERS);
+    let counted = measure(|| {
+        for _ in 0..BREAKERS {
+            let rule = Trip::failure_rate(0.5, Window::calls(100));
+            breakers.push(Breaker::builder("memory").trip_on(rule).build().unwrap());
+        }
+    });
+    let each = counted.bytes_current.unsigned_abs() / BREAKERS as u64;
+    assert!(
+        each <= 512,
+        "{each} bytes, in {} allocations",
+        counted.count_current.unsigned_abs() / BREAKERS as u64
+    );
+}
+
+#[test]
+fn breakers_that_go_give_their_memory_to_those_that_come() {
+    let build = || -> Vec<Breaker> {
+        (0..100).map(|_| Breaker::builder("reused").build().unwrap()).collect()
+    };
+    drop(build());
+    let counted = measure(|| drop(build()));
+    assert!(counted.bytes_current <= 0, "{} bytes stay", counted.bytes_current);
+}
+
+#[test]
+fn an_infallible_service_has_an_error_only_for_rejections() {
+    let layer = CircuitBreakerLayer::builder("infallible").build().unwrap();
+    let mut service = layer.layer(service_fn(|_: bool| ready(Ok::<_, Infallible>(1))));
+    assert_eq!(call(&mut service, false).ok(), Some(1));
+}

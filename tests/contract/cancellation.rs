@@ -1,0 +1,195 @@
+//! Whatever becomes of a future, its call ends exactly once.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+};
+
+use tokio_test::{assert_pending, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Error, Outcome, State, Trip, clock::ManualClock,
+};
+
+use super::{OPEN_TIME, Setup, setup, trip};
+
+/// A half-open circuit that closes at the first success, and has one slot.
+fn half_open() -> Setup {
+    let setup = setup();
+    trip(&setup.breaker);
+    setup.clock.advance(OPEN_TIME);
+    setup
+}
+
+fn slot_is_free(breaker: &Breaker) -> bool {
+    assert_eq!(breaker.state(), State::HalfOpen);
+    breaker.try_acquire().is_ok()
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_at_any_stage_gives_its_slot_back() {
+    let Setup { mut service, mut handle, breaker, .. } = half_open();
+    handle.allow(10);
+    // Before its first poll.
+    let call = service.ready().await.unwrap().call(1);
+    assert!(!slot_is_free(&breaker));
+    drop(call);
+    assert!(slot_is_free(&breaker));
+    // After a poll that was pending.
+    let mut call = task::spawn(service.ready().await.unwrap().call(2));
+    assert_pending!(call.poll());
+    assert!(!slot_is_free(&breaker));
+    drop(call);
+    assert!(slot_is_free(&breaker));
+}
+
+#[tokio::test]
+async fn a_future_that_is_done_counts_once_also_when_dropped_later() {
+    let Setup { mut service, mut handle, breaker, .. } = half_open();
+    handle.allow(10);
+    // The mock would hand out the dropped calls of other tests' stages first.
+    let mut call = task::spawn(service.ready().await.unwrap().call(1));
+    handle.next_request().await.unwrap().1.send_response(5);
+    assert_ready_ok!(call.poll());
+    assert_eq!(breaker.state(), State::Closed);
+    drop(call);
+    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+}
+
+#[tokio::test]
+async fn a_failed_probe_opens_again() {
+    let Setup { mut service, mut handle, breaker, .. } = half_open();
+    let call = service.ready().await.unwrap().call(1);
+    handle.next_request().await.unwrap().1.send_error("broken");
+    assert!(matches!(call.await, Err(Error::Inner(_))));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_touches_nothing_while_closed() {
+    let Setup { mut service, mut handle, breaker, .. } = setup();
+    handle.allow(10);
+    drop(service.ready().await.unwrap().call(1));
+    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+}
+
+#[tokio::test]
+async fn results_from_before_a_transition_change_nothing() {
+    let Setup { service, mut handle, breaker, clock } = setup();
+    handle.allow(10);
+    let mut services = [service.clone(), service.clone(), service];
+    let mut calls = Vec::new();
+    for service in &mut services {
+        calls.push(service.ready().await.unwrap().call(1));
+    }
+    let mut sends = Vec::new();
+    for _ in 0..3 {
+        sends.push(handle.next_request().await.unwrap().1);
+    }
+    let mut answers = sends.into_iter();
+    let mut calls = calls.into_iter();
+    answers.next().unwrap().send_error("broken");
+    calls.next().unwrap().await.unwrap_err();
+    assert_eq!(breaker.state(), State::Open);
+    // A late success does not close.
+    answers.next().unwrap().send_response(1);
+    calls.next().unwrap().await.unwrap();
+    assert_eq!(breaker.state(), State::Open);
+    // A late failure does not reopen.
+    clock.advance(OPEN_TIME);
+    assert_eq!(breaker.state(), State::HalfOpen);
+    answers.next().unwrap().send_error("broken");
+    calls.next().unwrap().await.unwrap_err();
+    assert_eq!(breaker.state(), State::HalfOpen);
+}
+
+/// A breaker alone: its handle's own ways to make a call.
+fn half_open_breaker() -> Breaker {
+    let clock = ManualClock::new();
+    let breaker = Breaker::builder("alone")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    trip(&breaker);
+    clock.advance(OPEN_TIME);
+    breaker
+}
+
+#[test]
+fn a_panic_while_a_permit_is_held_gives_the_slot_back() {
+    let breaker = half_open_breaker();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _permit = breaker.try_acquire().unwrap();
+        panic!("while working");
+    }));
+    assert!(panicked.is_err());
+    assert!(slot_is_free(&breaker));
+}
+
+#[tokio::test]
+async fn the_handles_call_records_rejects_and_cancels() {
+    let breaker = half_open_breaker();
+    {
+        let mut pending = pin!(breaker.call(std::future::pending::<Result<(), ()>>()));
+        let waker = std::task::Waker::noop();
+        assert!(pending.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+        let rejected = breaker.call(async { Ok::<_, ()>(1) }).await;
+        assert!(matches!(rejected, Err(Error::Rejected(_))));
+    }
+    assert_eq!(breaker.call(async { Ok::<_, ()>(1) }).await, Ok(1));
+    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.call(async { Err::<(), _>(2) }).await, Err(Error::Inner(2)));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn a_permit_ends_in_each_way() {
+    let breaker = half_open_breaker();
+    breaker.try_acquire().unwrap().ignore();
+    assert!(slot_is_free(&breaker));
+    breaker.try_acquire().unwrap().finish(Outcome::Ignore);
+    assert!(slot_is_free(&breaker));
+    breaker.try_acquire().unwrap().record(Outcome::throttled(), std::time::Duration::ZERO);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn a_permit_may_outlive_its_breaker() {
+    let breaker = half_open_breaker();
+    let (probe, name) = (breaker.try_acquire().unwrap(), breaker.name().to_owned());
+    drop(breaker);
+    // Whatever breaker has the memory now, the old permit changes nothing of it.
+    let others: Vec<_> = (0..100).map(|_| Breaker::builder(&name).build().unwrap()).collect();
+    probe.failure();
+    for other in others {
+        assert_eq!((other.state(), other.stats().failures()), (State::Closed, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_panics_gives_the_slot_back() {
+    for panics_in_call in [true, false] {
+        let clock = ManualClock::new();
+        let layer = CircuitBreakerLayer::builder("panics")
+            .trip_on(Trip::consecutive_failures(1))
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let breaker = layer.breaker().clone();
+        trip(&breaker);
+        clock.advance(OPEN_TIME);
+        let mut service = layer.layer(service_fn(move |(): ()| {
+            assert!(!panics_in_call, "in call");
+            std::future::poll_fn(|_| -> std::task::Poll<Result<(), ()>> { panic!("in poll") })
+        }));
+        let service = service.ready().await.unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut call = task::spawn(service.call(()));
+            let _ = call.poll();
+        }));
+        assert!(panicked.is_err());
+        assert!(slot_is_free(&breaker));
+    }
+}

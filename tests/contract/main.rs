@@ -1,0 +1,45 @@
+//! The contract of a well-behaved tower middleware, poll by poll.
+
+mod cancellation;
+mod concurrency;
+mod readiness;
+mod services;
+
+use std::time::Duration;
+
+use tower::Layer;
+use tower_breaker::{
+    Breaker, CircuitBreaker, CircuitBreakerLayer, Trip, classify::ErrorsAsFailures,
+    clock::ManualClock,
+};
+use tower_test::mock;
+
+type Mock = mock::Mock<u32, u32>;
+type Handle = mock::Handle<u32, u32>;
+
+/// A breaker that opens at the first failure, over a mock service, and its clock.
+struct Setup {
+    service: CircuitBreaker<Mock, ErrorsAsFailures>,
+    handle: Handle,
+    breaker: Breaker,
+    clock: ManualClock,
+}
+
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+fn setup() -> Setup {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("contract")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let (mock, handle) = mock::pair();
+    let breaker = layer.breaker().clone();
+    Setup { service: layer.layer(mock), handle, breaker, clock }
+}
+
+fn trip(breaker: &Breaker) {
+    breaker.try_acquire().unwrap().failure();
+}
