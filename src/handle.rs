@@ -57,7 +57,7 @@ impl Breaker {
     /// The breaker's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.shared.name
+        self.shared.name()
     }
 
     /// What a call that came now would meet: past its open time, an open circuit is half-open.
@@ -195,7 +195,7 @@ impl Breaker {
     }
 
     pub(crate) fn rejected(&self, refusal: Refusal) -> Rejected {
-        Rejected::new(&self.shared.name, refusal)
+        Rejected::new(self.shared.name(), refusal)
     }
 
     fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {

@@ -1,4 +1,56 @@
-//! x
+//! A circuit breaker for [tower](https://docs.rs/tower) that remembers.
+//!
+//! A [`CircuitBreakerLayer`] wraps any `tower::Service`. It counts how its calls end; when too many
+//! fail it opens, and rejects calls for a while instead of making them; then it lets a few through
+//! as probes, and closes again when they succeed. Its state is kept in a [store](SledStore), so
+//! that a server that was restarted, or killed, comes back with the breaker still tripped.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_breaker::{CircuitBreakerLayer, MemoryStore, State, Trip};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = CircuitBreakerLayer::builder("payments")
+//!     .trip_on(Trip::consecutive_failures(5))
+//!     .recovery_timeout(Duration::from_secs(60))
+//!     .store(MemoryStore::new())
+//!     .build()?;
+//! let breaker = layer.breaker().clone();
+//! let failing = service_fn(|(): ()| async { Err::<(), _>(std::io::Error::other("down")) });
+//!
+//! for _ in 0..5 {
+//!     layer.layer(failing).oneshot(()).await.unwrap_err();
+//! }
+//! assert_eq!(breaker.state(), State::Open);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`CircuitBreakerLayer`] for services, and [`CircuitBreaker`] for how it treats readiness.
+//! - [`Breaker`] for code without a service, for operators and for metrics.
+//! - [`Config`] for every setting with its default, in code and in files.
+//! - [`classify`] for what counts as a failure, and [`Reject`] for what a rejection becomes.
+//! - [`store`] for where the state lives, and [`StoreHealth`] for how it is doing.
+//! - [`clock`] for tests that move the time.
+//!
+//! # What a call costs
+//!
+//! While the windows hold no failure, a call loads two words and compares them: no lock, no
+//! allocation, no shared reference count, no clock. (With a window over time or a slow-call rule
+//! it reads the clock, and with the former counts up on a cache line of its thread's.) While a
+//! window holds failures, recording takes a short lock. A rejection loads a word and reads the
+//! clock.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `sled` | yes | [`SledStore`] |
+//! | `http` | no | `.http()`, [`RejectAsResponse`], [`classify::ServerErrorsAsFailures`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -28,6 +80,7 @@ pub use handle::{Breaker, Builder};
 pub use outcome::Outcome;
 pub use persist::{FlushError, StoreHealth};
 #[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use service::RejectAsResponse;
 pub use service::{
     CircuitBreaker, CircuitBreakerLayer, Face, Reject, RejectAsError, ResponseFuture,
@@ -38,3 +91,7 @@ pub use stats::Stats;
 #[cfg(feature = "sled")]
 pub use store::SledStore;
 pub use store::{MemoryStore, StateStore, StoreError};
+
+#[doc = include_str!("../README.md")]
+#[cfg(all(doctest, feature = "http", feature = "sled"))]
+struct Readme;

@@ -63,14 +63,18 @@ struct Core {
     machine: Option<Machine>,
     clock: TimeSource,
     observer: Option<Arc<dyn Observer>>,
+    /// Most breakers never have any, and there may be a hundred thousand of them.
+    news: Option<Box<News>>,
+}
+
+/// What is to be said to whom, once the lock is free.
+#[derive(Default)]
+struct News {
     /// Those who wait for the circuit to open, so that they can be turned away.
     waiters: Waiters,
     /// Steps that have not been told yet, and whether somebody is at it.
     untold: VecDeque<(Step, Now)>,
     telling: bool,
-    /// Kept to spare an allocation.
-    steps: Vec<Step>,
-    generation: u64,
 }
 
 impl Cell {
@@ -85,14 +89,14 @@ impl Cell {
         }
     }
 
-    /// Gives the cell to a breaker. Returns the lease, by which its owner asks for snapshots.
+    /// Gives the cell to a breaker.
     pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
         let mut core = lock(&self.core);
-        let generation = core.generation + 1;
+        let generation = self.word().generation() + 1;
         let now = clock.now();
         core.machine = Some(Machine::new(config, generation, now));
         core.clock = clock;
-        self.publish(&mut core, generation);
+        self.publish(&core);
     }
 
     pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
@@ -102,12 +106,12 @@ impl Cell {
     /// Takes the cell back. Every permit and every result of its breaker is void from now on.
     pub(crate) fn vacate(&self) {
         let mut core = lock(&self.core);
-        let generation = core.generation + 1;
-        let waiters = core.waiters.take();
-        *core = Core { generation, ..Core::default() };
+        let generation = self.word().generation() + 1;
         self.word.store(Word::vacant(generation).0, Ordering::Release);
+        // Dropped without the lock: an observer may be anybody's.
+        let old = std::mem::take(&mut *core);
         drop(core);
-        waiters.wake();
+        drop(old);
     }
 
     #[inline]
@@ -275,12 +279,12 @@ impl Cell {
         if self.word().admits_none() {
             return false;
         }
-        core.waiters.park(key, waker);
+        core.news().waiters.park(key, waker);
         true
     }
 
     pub(crate) fn unpark(&self, key: u64) {
-        lock(&self.core).waiters.remove(key);
+        lock(&self.core).news().waiters.remove(key);
     }
 
     fn step<T>(&self, work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool)) -> Option<T> {
@@ -304,16 +308,15 @@ impl Cell {
     /// Does something under the lock, then publishes, wakes and tells what came of it.
     fn locked<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
         let mut core = lock(&self.core);
-        let before = core.generation;
         let result = work(&mut core)?;
-        self.publish(&mut core, before);
-        if core.untold.is_empty() && core.waiters.is_empty() {
+        self.publish(&core);
+        let Some(news) = &mut core.news else {
             return Some(result);
-        }
+        };
         let waiters =
-            if self.word().admits_none() { core.waiters.take() } else { Waiters::default() };
-        let tell = !core.telling && !core.untold.is_empty();
-        core.telling |= tell;
+            if self.word().admits_none() { news.waiters.take() } else { Waiters::default() };
+        let tell = !news.telling && !news.untold.is_empty();
+        news.telling |= tell;
         drop(core);
         waiters.wake();
         if tell {
@@ -322,13 +325,13 @@ impl Cell {
         Some(result)
     }
 
-    fn publish(&self, core: &mut Core, before: u64) {
+    fn publish(&self, core: &Core) {
         let Some(machine) = &core.machine else { return };
         let face = machine.face();
-        core.generation = face.generation;
         if face.bucket_end.is_some() {
             self.tally.provide();
         }
+        let before = self.word().generation();
         if face.generation != before {
             // What the old generation still counted is late: the transition came first.
             self.tally.restart(before, face.generation);
@@ -349,10 +352,10 @@ impl Cell {
         let telling = Telling(self);
         loop {
             let mut core = lock(&self.core);
-            let (Some((step, now)), Some(observer)) =
-                (core.untold.pop_front(), core.observer.clone())
+            let observer = core.observer.clone();
+            let (Some((step, now)), Some(observer)) = (core.news().untold.pop_front(), observer)
             else {
-                core.telling = false;
+                core.news().telling = false;
                 std::mem::forget(telling);
                 return;
             };
@@ -367,7 +370,7 @@ struct Telling<'a>(&'a Cell);
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        lock(&self.0.core).telling = false;
+        lock(&self.0.core).news().telling = false;
     }
 }
 
@@ -379,6 +382,10 @@ fn store_if_changed(atomic: &AtomicU64, value: u64) {
 }
 
 impl Core {
+    fn news(&mut self) -> &mut News {
+        self.news.get_or_insert_default()
+    }
+
     /// Brings the machine up to now, lets it work, and notes what came of it.
     fn work<T>(
         &mut self,
@@ -391,17 +398,17 @@ impl Core {
         if successes > 0 {
             machine.add_successes(successes);
         }
-        machine.advance(now, &mut self.steps);
-        let (result, counts_changed) = work(machine, &mut self.steps);
-        let stepped = !self.steps.is_empty();
+        let mut steps = Vec::new();
+        machine.advance(now, &mut steps);
+        let (result, counts_changed) = work(machine, &mut steps);
         if let Some(observer) = &self.observer
-            && (stepped || counts_changed)
+            && (counts_changed || !steps.is_empty())
         {
-            observer.changed(stepped);
+            observer.changed(!steps.is_empty());
         }
-        if stepped {
+        if !steps.is_empty() {
             let now = Now { tick: now, wall: self.clock.wall() };
-            self.untold.extend(self.steps.drain(..).map(|step| (step, now)));
+            self.news().untold.extend(steps.into_iter().map(|step| (step, now)));
         }
         Some(result)
     }

@@ -19,8 +19,8 @@ pub(crate) struct Machine {
     pub(super) phase: Phase,
     /// Grows with each transition. A result is of the generation that admitted its call.
     generation: u64,
-    /// The generation at the start: nothing has happened as long as it is this one.
-    first_generation: u64,
+    /// Whether there was a transition.
+    stepped: bool,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
     pub(super) opens: u32,
@@ -33,8 +33,12 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(super) enum Phase {
     Closed(Option<Ramp>),
-    Open { since: Tick, until: Tick },
-    HalfOpen(Probes),
+    Open {
+        since: Tick,
+        until: Tick,
+    },
+    /// Boxed, as few breakers are half-open, and never for long.
+    HalfOpen(Box<Probes>),
     ForcedOpen,
     Disabled,
     MetricsOnly,
@@ -127,7 +131,7 @@ impl Machine {
             config,
             phase: Phase::Closed(None),
             generation,
-            first_generation: generation,
+            stepped: false,
             opens: 0,
             now,
         }
@@ -139,7 +143,7 @@ impl Machine {
 
     /// Whether no transition has happened yet.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.generation == self.first_generation
+        !self.stepped
     }
 
     pub(crate) fn state(&self) -> State {
@@ -181,7 +185,7 @@ impl Machine {
                 Phase::Open { until, .. } if self.now >= *until => {
                     let at = *until;
                     self.enter(
-                        Phase::HalfOpen(Probes::default()),
+                        Phase::HalfOpen(Box::default()),
                         Reason::RecoveryTimeout,
                         0,
                         at,
@@ -384,5 +388,6 @@ impl Machine {
         });
         self.phase = phase;
         self.generation += 1;
+        self.stepped = true;
     }
 }

@@ -77,11 +77,11 @@ impl Machine {
         let phase = match saved.state {
             State::Closed => Phase::Closed(self.restored_ramp(saved, now)),
             State::Open => self.restored_open(saved, now),
-            State::HalfOpen => Phase::HalfOpen(Probes::resumed(
+            State::HalfOpen => Phase::HalfOpen(Box::new(Probes::resumed(
                 saved.half_open_attempts,
                 saved.half_open_successes,
                 saved.half_open_failures,
-            )),
+            ))),
             State::ForcedOpen => Phase::ForcedOpen,
             State::Disabled => Phase::Disabled,
             State::MetricsOnly => Phase::MetricsOnly,

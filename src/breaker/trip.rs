@@ -26,7 +26,7 @@ pub(crate) struct Rules {
 struct Rate {
     measure: Measure,
     threshold: f64,
-    minimum_calls: u64,
+    minimum_calls: u32,
     window: Window,
 }
 
@@ -52,12 +52,7 @@ impl Rate {
             crate::Window::Calls(size) => minimum_calls.min(size),
             crate::Window::Time(_) => minimum_calls,
         };
-        Some(Self {
-            measure,
-            threshold,
-            minimum_calls: minimum_calls.into(),
-            window: Window::new(window, now),
-        })
+        Some(Self { measure, threshold, minimum_calls, window: Window::new(window, now) })
     }
 
     fn rule(&self) -> &'static str {
@@ -76,7 +71,7 @@ impl Rate {
         };
         // A quotient, as the threshold was meant: 29 of 100 is at 0.29, which 0.29 * 100 misses.
         let trips = count > 0
-            && calls >= self.minimum_calls
+            && calls >= self.minimum_calls.into()
             && count as f64 / calls as f64 >= self.threshold;
         trips.then_some((reason, count))
     }

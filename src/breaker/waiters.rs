@@ -26,10 +26,6 @@ impl Waiters {
         self.parked.remove(&key);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parked.is_empty()
-    }
-
     /// Takes everybody out, to be woken without the lock. Numbers go on, so that an old key
     /// never names a newcomer.
     pub(crate) fn take(&mut self) -> Self {

@@ -44,14 +44,14 @@ impl Counts {
 #[derive(Debug)]
 pub(crate) enum Window {
     Count(CountWindow),
-    Time(TimeWindow),
+    Time(Box<TimeWindow>),
 }
 
 impl Window {
     pub(crate) fn new(window: config::Window, now: Tick) -> Self {
         match window {
             config::Window::Calls(calls) => Self::Count(CountWindow::new(calls)),
-            config::Window::Time(time) => Self::Time(TimeWindow::new(time, now)),
+            config::Window::Time(time) => Self::Time(Box::new(TimeWindow::new(time, now))),
         }
     }
 
@@ -95,7 +95,7 @@ impl Window {
     pub(crate) fn clear(&mut self, now: Tick) {
         match self {
             Self::Count(window) => window.clear(),
-            Self::Time(window) => *window = TimeWindow::empty(window.width, now),
+            Self::Time(window) => **window = TimeWindow::empty(window.width, now),
         }
     }
 

@@ -23,14 +23,14 @@ use crate::{
 pub struct Builder<T = ()> {
     target: T,
     name: SmolStr,
-    config: Config,
+    config: Arc<Config>,
     /// Whether the rules are still the default's, which the first rule replaces.
     default_rules: bool,
     clock: TimeSource,
     listeners: Vec<Listener>,
     snapshot: Option<Snapshot>,
     store: Option<Arc<dyn StateStore>>,
-    settings: Settings,
+    persist: Settings,
 }
 
 const LONGEST_NAME: usize = 512;
@@ -40,19 +40,20 @@ impl<T> Builder<T> {
         Self {
             target,
             name: name.into(),
-            config: Config::default(),
+            config: Arc::default(),
             default_rules: true,
             clock: TimeSource::default(),
             listeners: Vec::new(),
             snapshot: None,
             store: None,
-            settings: Settings::default(),
+            persist: Settings::default(),
         }
     }
 
-    /// Takes all settings from a [`Config`]. What is set after this changes it.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
+    /// Takes all settings from a [`Config`]. What is set after this changes it. Many breakers
+    /// with the same settings share the memory of an `Arc<Config>`.
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
         self.default_rules = true;
         self
     }
@@ -61,53 +62,53 @@ impl<T> Builder<T> {
     /// of the default, or of the configuration. Default: five consecutive failures.
     pub fn trip_on(mut self, trip: Trip) -> Self {
         if std::mem::take(&mut self.default_rules) {
-            self.config.trip_on.clear();
+            self.own_config().trip_on.clear();
         }
-        self.config.trip_on.push(trip);
+        self.own_config().trip_on.push(trip);
         self
     }
 
     /// How long the circuit stays open before it lets a probe through. Default: 60 s.
     pub fn recovery_timeout(mut self, timeout: Duration) -> Self {
-        self.config.recovery_timeout = timeout;
+        self.own_config().recovery_timeout = timeout;
         self
     }
 
     /// Lengthens the open time from one opening to the next. Default: none.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.config.backoff = Some(backoff);
+        self.own_config().backoff = Some(backoff);
         self
     }
 
     /// How many probes must succeed to close the circuit. Default: 1.
     pub fn success_threshold(mut self, successes: u32) -> Self {
-        self.config.success_threshold = successes;
+        self.own_config().success_threshold = successes;
         self
     }
 
     /// How many probes may be out at once. Default: as many as must succeed.
     pub fn half_open_max_calls(mut self, calls: u32) -> Self {
-        self.config.half_open_max_calls = Some(calls);
+        self.own_config().half_open_max_calls = Some(calls);
         self
     }
 
     /// Decides by the share of failed or slow probes, once as many results are in as the success
     /// threshold says. Default: none; the first failed probe opens the circuit again.
     pub fn half_open_failure_rate(mut self, rate: f64) -> Self {
-        self.config.half_open_failure_rate = Some(rate);
+        self.own_config().half_open_failure_rate = Some(rate);
         self
     }
 
     /// How long the oldest probe may be out before the circuit opens again; `None` for ever.
     /// Default: 60 s.
     pub fn half_open_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.half_open_timeout = timeout.into();
+        self.own_config().half_open_timeout = timeout.into();
         self
     }
 
     /// Lets the admitted share of calls grow after the circuit has closed. Default: none.
     pub fn ramp_up(mut self, ramp_up: RampUp) -> Self {
-        self.config.ramp_up = Some(ramp_up);
+        self.own_config().ramp_up = Some(ramp_up);
         self
     }
 
@@ -138,7 +139,7 @@ impl<T> Builder<T> {
     /// [`flush`](Breaker::flush), a crash loses no more than what was counted in this time.
     /// Default: 1 s.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
-        self.settings.flush_interval = interval;
+        self.persist.flush_interval = interval;
         self
     }
 
@@ -147,6 +148,11 @@ impl<T> Builder<T> {
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listeners.push(Box::new(listener));
         self
+    }
+
+    /// The settings, no longer shared with anybody.
+    fn own_config(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.config)
     }
 
     /// The same breaker with something else around it.
@@ -160,7 +166,7 @@ impl<T> Builder<T> {
             listeners: self.listeners,
             snapshot: self.snapshot,
             store: self.store,
-            settings: self.settings,
+            persist: self.persist,
         }
     }
 
@@ -175,15 +181,15 @@ impl<T> Builder<T> {
         faults.into_result(())?;
 
         let cell = pool::take();
-        cell.lease(Arc::new(self.config), self.clock);
-        let teller = Arc::new(Teller::new(&self.name, self.listeners));
+        cell.lease(self.config, self.clock);
+        let teller = Arc::new(Teller::new(self.name, self.listeners));
         cell.observe(Arc::clone(&teller) as _);
-        let mut shared = Shared::new(self.name, cell, teller);
+        let mut shared = Shared::new(cell, teller);
         if let Some(snapshot) = &self.snapshot {
             cell.restore(snapshot);
         }
         if let Some(store) = self.store {
-            shared.attach(store, self.settings);
+            shared.attach(store, self.persist);
         }
         let shared = Arc::new(shared);
         Ok((Breaker { cell, shared }, self.target))

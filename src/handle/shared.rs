@@ -21,7 +21,6 @@ pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// What the clones of a handle share. The last one that goes gives the cell back.
 pub(super) struct Shared {
-    pub(super) name: SmolStr,
     /// Dropped before the cell is given back: it takes a last snapshot.
     pub(super) attachment: Option<Attachment>,
     cell: &'static Cell,
@@ -29,17 +28,22 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(name: SmolStr, cell: &'static Cell, teller: Arc<Teller>) -> Self {
-        Self { name, attachment: None, cell, teller }
+    pub(super) fn new(cell: &'static Cell, teller: Arc<Teller>) -> Self {
+        Self { attachment: None, cell, teller }
     }
 
     /// Restores what the store holds of the breaker, and saves its changes from now on.
     pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: Settings) {
         let source = Arc::new(Stored { cell: self.cell, teller: Arc::clone(&self.teller) });
-        let attachment = Attachment::new(store, &self.name, source, settings);
+        let attachment = Attachment::new(store, self.name(), source, settings);
         // Nobody has set it before: a breaker is attached once.
         let _ = self.teller.marker.set(Arc::clone(attachment.marker()));
         self.attachment = Some(attachment);
+    }
+
+    #[inline]
+    pub(super) fn name(&self) -> &SmolStr {
+        &self.teller.name
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -57,20 +61,25 @@ impl Drop for Shared {
 
 /// Tells what happened: to the log, to the listeners, to the subscribers.
 pub(super) struct Teller {
-    name: Arc<str>,
-    listeners: Vec<Listener>,
+    name: SmolStr,
+    listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Who leaves word for the store, if there is one.
     marker: OnceLock<Arc<Marker>>,
 }
 
 impl Teller {
-    pub(super) fn new(name: &str, listeners: Vec<Listener>) -> Self {
-        Self { name: name.into(), listeners, channel: OnceLock::new(), marker: OnceLock::new() }
+    pub(super) fn new(name: SmolStr, listeners: Vec<Listener>) -> Self {
+        Self {
+            name,
+            listeners: listeners.into(),
+            channel: OnceLock::new(),
+            marker: OnceLock::new(),
+        }
     }
 
     fn tell(&self, event: Event) {
-        for listener in &self.listeners {
+        for listener in &*self.listeners {
             listener(&event);
         }
         if let Some(channel) = self.channel.get() {
@@ -91,7 +100,7 @@ impl Observer for Teller {
 
     fn stepped(&self, step: &Step, now: Now) {
         let transition = Transition {
-            name: Arc::clone(&self.name),
+            name: self.name.as_str().into(),
             from: step.from,
             to: step.to,
             reason: step.reason,
@@ -132,7 +141,7 @@ impl Source for Stored {
 
     fn store_health(&self, health: &StoreHealth) {
         self.teller.tell(Event::Store(StoreEvent {
-            name: Arc::clone(&self.teller.name),
+            name: self.teller.name.as_str().into(),
             health: health.clone(),
         }));
     }
