@@ -57,7 +57,7 @@ impl Moody {
         drop(self.mood.awake.wait_while(hangs, |hangs| *hangs).unwrap());
         assert!(!self.mood.panics.load(Ordering::SeqCst), "in a bad mood");
         if self.mood.fails.load(Ordering::SeqCst) {
-            return Err(StoreError::other("in a bad mood"));
+            return Err(StoreError::Other("in a bad mood".into()));
         }
         Ok(())
     }
