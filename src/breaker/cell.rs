@@ -330,11 +330,9 @@ impl Cell {
         let face = machine.face();
         if face.bucket_end.is_some() {
             self.tally.provide();
-        }
-        let before = self.word().generation();
-        if face.generation != before {
-            // What the old generation still counted is late: the transition came first.
-            self.tally.restart(before, face.generation);
+            if face.quiet {
+                self.tally.open(face.generation);
+            }
         }
         let until = match face.admission {
             Admission::NoneUntil(until) => until.as_nanos(),
@@ -394,13 +392,19 @@ impl Core {
         work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool),
     ) -> Option<T> {
         let machine = self.machine.as_mut()?;
-        let successes = tally.collect(machine.generation());
+        let generation = machine.generation();
+        let successes = tally.collect(generation);
         if successes > 0 {
             machine.add_successes(successes);
         }
         let mut steps = Vec::new();
         machine.advance(now, &mut steps);
         let (result, counts_changed) = work(machine, &mut steps);
+        if tally.is_provided() && !machine.face().quiet {
+            // What was counted while this was at work goes before it, and no rule was asked.
+            let successes = tally.close(generation);
+            machine.add_unasked(successes, generation, &mut steps);
+        }
         if let Some(observer) = &self.observer
             && (counts_changed || !steps.is_empty())
         {
