@@ -1,8 +1,6 @@
 //! The state machine: synchronous, without I/O, and free of any runtime.
 
 pub(crate) mod cell;
-#[cfg(all(test, tower_breaker_loom))]
-mod loom_tests;
 pub(crate) mod machine;
 mod permit;
 pub(crate) mod pool;
@@ -13,5 +11,8 @@ mod trip;
 mod waiters;
 mod window;
 mod word;
+
+#[cfg(all(test, tower_breaker_loom))]
+mod loom_tests;
 
 pub use permit::Permit;

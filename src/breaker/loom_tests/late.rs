@@ -4,10 +4,10 @@
 use loom::thread;
 
 use super::{Leased, OPEN_TIME, config, model};
-use crate::{Config, Permit, State, Trip, Window, clock::TimeSource};
+use crate::{Config, Permit, State, Trip, Window, breaker::machine::Command, clock::TimeSource};
 
 #[test]
-fn loom_failures_of_two_threads_both_count() {
+fn failures_of_two_threads_both_count() {
     model(|| {
         let leased = Leased::new(config(3));
         let (one, two) = (leased.permit(), leased.permit());
@@ -19,7 +19,7 @@ fn loom_failures_of_two_threads_both_count() {
 }
 
 #[test]
-fn loom_failures_of_two_threads_trip_once() {
+fn failures_of_two_threads_trip_once() {
     model(|| {
         let leased = Leased::new(config(2));
         let (one, two) = (leased.permit(), leased.permit());
@@ -48,12 +48,12 @@ fn a_result_beside_a_trip(end: fn(Permit)) {
 }
 
 #[test]
-fn loom_a_success_beside_a_trip_does_not_close() {
+fn a_success_beside_a_trip_does_not_close() {
     a_result_beside_a_trip(Permit::success);
 }
 
 #[test]
-fn loom_a_failure_beside_a_trip_does_not_open_again() {
+fn a_failure_beside_a_trip_does_not_open_again() {
     a_result_beside_a_trip(Permit::failure);
 }
 
@@ -76,17 +76,75 @@ fn a_result_beside_a_probe(end: fn(Permit)) {
 }
 
 #[test]
-fn loom_a_late_success_is_no_probes() {
+fn a_late_success_is_no_probes() {
     a_result_beside_a_probe(Permit::success);
 }
 
 #[test]
-fn loom_a_late_failure_is_no_probes() {
+fn a_late_failure_is_no_probes() {
     a_result_beside_a_probe(Permit::failure);
 }
 
 #[test]
-fn loom_of_two_probes_that_disagree_the_first_decides() {
+fn a_probe_that_closes_meets_a_caller() {
+    model(|| {
+        let (leased, _) = Leased::recovering(config(1));
+        let cell = leased.cell;
+        let probe = leased.permit();
+        let other = thread::spawn(move || probe.success());
+        // Rejected before the probe closed the circuit, an ordinary call after.
+        if let Ok(permit) = cell.admit() {
+            permit.success();
+        }
+        other.join().unwrap();
+        assert_eq!((leased.state(), leased.stats().consecutive_failures()), (State::Closed, 0));
+    });
+}
+
+#[test]
+fn a_caller_beside_a_trip_is_admitted_or_told_the_time() {
+    model(|| {
+        let leased = Leased::new(config(1));
+        let cell = leased.cell;
+        let trips = leased.permit();
+        let other = thread::spawn(move || trips.failure());
+        if let Err(refusal) = cell.admit().map(Permit::ignore) {
+            assert_eq!((refusal.state, refusal.retry_after), (State::Open, Some(OPEN_TIME)));
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_result_beside_a_state_set_by_hand_changes_nothing_of_it() {
+    for end in [Permit::success, Permit::failure] {
+        model(move || {
+            let (leased, _) = Leased::recovering(config(1));
+            let cell = leased.cell;
+            let probe = leased.permit();
+            let other = thread::spawn(move || end(probe));
+            cell.command(Command::ForceOpen);
+            other.join().unwrap();
+            assert_eq!(leased.state(), State::ForcedOpen);
+        });
+    }
+}
+
+#[test]
+fn a_failure_beside_a_reset_is_cleared_or_too_late() {
+    model(|| {
+        let leased = Leased::new(config(2));
+        let cell = leased.cell;
+        let late = leased.permit();
+        let other = thread::spawn(move || late.failure());
+        cell.command(Command::Reset);
+        other.join().unwrap();
+        assert_eq!((leased.state(), leased.stats().consecutive_failures()), (State::Closed, 0));
+    });
+}
+
+#[test]
+fn of_two_probes_that_disagree_the_first_decides() {
     model(|| {
         let (leased, _) = Leased::recovering(Config { half_open_max_calls: Some(2), ..config(1) });
         let (good, bad) = (leased.permit(), leased.permit());
@@ -106,7 +164,7 @@ fn loom_of_two_probes_that_disagree_the_first_decides() {
 }
 
 #[test]
-fn loom_a_success_beside_two_failures_breaks_their_row_or_comes_before_or_too_late() {
+fn a_success_beside_two_failures_breaks_their_row_or_comes_before_or_too_late() {
     model(|| {
         let leased = Leased::new(config(2));
         let (one, two, good) = (leased.permit(), leased.permit(), leased.permit());
@@ -125,7 +183,7 @@ fn loom_a_success_beside_two_failures_breaks_their_row_or_comes_before_or_too_la
 }
 
 #[test]
-fn loom_a_success_beside_a_failure_that_trips_a_window_changes_nothing() {
+fn a_success_beside_a_failure_that_trips_a_window_changes_nothing() {
     model(|| {
         let rule = Trip::failure_rate(0.5, Window::calls(2)).minimum_calls(2);
         let leased = Leased::new(Config { trip_on: vec![rule], ..Config::default() });
@@ -141,7 +199,7 @@ fn loom_a_success_beside_a_failure_that_trips_a_window_changes_nothing() {
 }
 
 #[test]
-fn loom_a_result_beside_the_next_breaker_of_the_cell_is_not_its_own() {
+fn a_result_beside_the_next_breaker_of_the_cell_is_not_its_own() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;

@@ -30,12 +30,12 @@ fn at_the_recovery_moment(callers: usize, limit: u32) {
 }
 
 #[test]
-fn loom_two_callers_at_the_recovery_moment_and_one_slot() {
+fn two_callers_at_the_recovery_moment_and_one_slot() {
     model(|| at_the_recovery_moment(2, 1));
 }
 
 #[test]
-fn loom_three_callers_at_the_recovery_moment_and_two_slots() {
+fn three_callers_at_the_recovery_moment_and_two_slots() {
     model(|| at_the_recovery_moment(3, 2));
 }
 
@@ -65,22 +65,22 @@ fn a_slot_changes_hands(end: fn(Permit)) {
 }
 
 #[test]
-fn loom_a_dropped_probe_gives_its_slot_back() {
+fn a_dropped_probe_gives_its_slot_back() {
     a_slot_changes_hands(drop);
 }
 
 #[test]
-fn loom_an_ignored_probe_gives_its_slot_back() {
+fn an_ignored_probe_gives_its_slot_back() {
     a_slot_changes_hands(Permit::ignore);
 }
 
 #[test]
-fn loom_a_probe_that_does_not_decide_gives_its_slot_back() {
+fn a_probe_that_does_not_decide_gives_its_slot_back() {
     a_slot_changes_hands(Permit::success);
 }
 
 #[test]
-fn loom_two_probes_that_end_at_once_are_both_counted() {
+fn two_probes_that_end_at_once_are_both_counted() {
     model(|| {
         let (leased, _) = Leased::recovering(Config { success_threshold: 2, ..config(1) });
         let (one, two) = (leased.permit(), leased.permit());
@@ -93,7 +93,7 @@ fn loom_two_probes_that_end_at_once_are_both_counted() {
 }
 
 #[test]
-fn loom_a_slot_that_timed_out_is_not_given_back_to_the_next_row_of_probes() {
+fn a_slot_that_timed_out_is_not_given_back_to_the_next_row_of_probes() {
     model(|| {
         let (leased, clock) = Leased::recovering(half_open(1));
         let cell = leased.cell;

@@ -31,7 +31,7 @@ fn count(tally: &Tally, generation: u64, times: usize) -> u64 {
 }
 
 #[test]
-fn loom_a_tally_that_is_collected_loses_nothing() {
+fn a_tally_that_is_collected_loses_nothing() {
     model(|| {
         let tally = tally(1);
         let shared = Arc::clone(&tally);
@@ -43,7 +43,7 @@ fn loom_a_tally_that_is_collected_loses_nothing() {
 }
 
 #[test]
-fn loom_a_tally_of_two_threads_counts_what_it_says() {
+fn a_tally_of_two_threads_counts_what_it_says() {
     model(|| {
         let tally = tally(1);
         let shared = Arc::clone(&tally);
@@ -55,7 +55,7 @@ fn loom_a_tally_of_two_threads_counts_what_it_says() {
 }
 
 #[test]
-fn loom_a_tally_that_begins_anew_keeps_the_generations_apart() {
+fn a_tally_that_begins_anew_keeps_the_generations_apart() {
     model(|| {
         let tally = tally(1);
         let shared = Arc::clone(&tally);
@@ -68,7 +68,7 @@ fn loom_a_tally_that_begins_anew_keeps_the_generations_apart() {
 }
 
 #[test]
-fn loom_what_a_tally_still_counts_of_an_old_generation_is_not_the_next_ones() {
+fn what_a_tally_still_counts_of_an_old_generation_is_not_the_next_ones() {
     model(|| {
         let tally = tally(1);
         let shared = Arc::clone(&tally);
@@ -80,7 +80,19 @@ fn loom_what_a_tally_still_counts_of_an_old_generation_is_not_the_next_ones() {
 }
 
 #[test]
-fn loom_a_success_beside_a_failure_is_counted() {
+fn successes_of_two_threads_are_both_counted() {
+    model(|| {
+        let leased = counted(100);
+        let (one, two) = (leased.permit(), leased.permit());
+        let other = thread::spawn(move || one.success());
+        two.success();
+        other.join().unwrap();
+        assert_eq!(leased.stats().calls(), 2);
+    });
+}
+
+#[test]
+fn a_success_beside_a_failure_is_counted() {
     model(|| {
         let leased = counted(100);
         let (bad, good) = (leased.permit(), leased.permit());
@@ -92,7 +104,7 @@ fn loom_a_success_beside_a_failure_is_counted() {
 }
 
 #[test]
-fn loom_a_success_beside_somebody_who_looks_is_counted_once() {
+fn a_success_beside_somebody_who_looks_is_counted_once() {
     model(|| {
         let leased = counted(100);
         let (one, two) = (leased.permit(), leased.permit());
@@ -108,7 +120,7 @@ fn loom_a_success_beside_somebody_who_looks_is_counted_once() {
 
 /// Whichever of the two comes first, the second finds one failure in two calls.
 #[test]
-fn loom_a_success_that_makes_up_the_number_of_calls_beside_a_failure_trips() {
+fn a_success_that_makes_up_the_number_of_calls_beside_a_failure_trips() {
     model(|| {
         let leased = counted(2);
         let (bad, good) = (leased.permit(), leased.permit());
@@ -120,7 +132,7 @@ fn loom_a_success_that_makes_up_the_number_of_calls_beside_a_failure_trips() {
 }
 
 #[test]
-fn loom_a_success_beside_a_reset_is_not_counted_after_it() {
+fn a_success_beside_a_reset_is_not_counted_after_it() {
     model(|| {
         let leased = counted(100);
         let cell = leased.cell;

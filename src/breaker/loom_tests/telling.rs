@@ -6,7 +6,7 @@ use super::{Leased, config, model};
 use crate::{State, breaker::machine::Command};
 
 #[test]
-fn loom_steps_of_two_threads_are_told_in_their_order() {
+fn steps_of_two_threads_are_told_in_their_order() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;

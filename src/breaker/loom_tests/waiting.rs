@@ -33,7 +33,7 @@ impl Wake for Woken {
 }
 
 #[test]
-fn loom_one_who_parks_beside_an_opening_is_woken_or_turned_away() {
+fn one_who_parks_beside_an_opening_is_woken_or_turned_away() {
     model(|| {
         let leased = Leased::new(config(1));
         let trips = leased.permit();
@@ -46,7 +46,7 @@ fn loom_one_who_parks_beside_an_opening_is_woken_or_turned_away() {
 }
 
 #[test]
-fn loom_one_who_parks_again_is_woken_by_the_newer_waker() {
+fn one_who_parks_again_is_woken_by_the_newer_waker() {
     model(|| {
         let leased = Leased::new(config(1));
         let trips = leased.permit();
@@ -63,7 +63,7 @@ fn loom_one_who_parks_again_is_woken_by_the_newer_waker() {
 }
 
 #[test]
-fn loom_one_who_leaves_beside_an_opening_takes_nobodys_place() {
+fn one_who_leaves_beside_an_opening_takes_nobodys_place() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;
