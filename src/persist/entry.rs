@@ -134,24 +134,22 @@ impl Entry {
         }
     }
 
-    /// What is to be written, if anything.
-    pub(super) fn pending(&self) -> Option<(String, Vec<u8>)> {
+    /// What is to be written, if anything, and whether it is the last of this breaker.
+    pub(super) fn pending(&self) -> Option<((String, Vec<u8>), bool)> {
         let source = match &*self.content() {
             Content::Live(source) => Arc::clone(source),
-            Content::Last(bytes) => return Some((self.key.clone(), bytes.clone())),
+            Content::Last(bytes) => return Some(((self.key.clone(), bytes.clone()), true)),
             Content::Unread(_) | Content::LeftAlone | Content::Gone => return None,
         };
         self.take_mark();
-        Some((self.key.clone(), source.encode()))
+        Some(((self.key.clone(), source.encode()), false))
     }
 
-    /// What `pending` gave is durable.
-    pub(super) fn saved(&self) {
-        let mut content = self.content();
-        if matches!(&*content, Content::Last(_)) {
-            *content = Content::Gone;
-            self.take_mark();
-        }
+    /// The last snapshot is durable. (Not the one before it: the breaker may have gone while
+    /// that was being written.)
+    pub(super) fn saved_last(&self) {
+        *self.content() = Content::Gone;
+        self.take_mark();
     }
 
     /// Whether the breaker's state can be saved at all.

@@ -234,13 +234,19 @@ fn save(store: &dyn StateStore, entries: &[Arc<Entry>]) -> Result<(), StoreError
         entry.read(store)?;
     }
     let marked = entries.iter().filter(|entry| entry.has_mark(Mark::Counts));
-    let (saved, pending): (Vec<_>, Vec<_>) =
-        marked.filter_map(|entry| Some((entry, entry.pending()?))).unzip();
+    let mut closed = Vec::new();
+    let mut pending = Vec::new();
+    for entry in marked {
+        if let Some((bytes, is_last)) = entry.pending() {
+            pending.push(bytes);
+            closed.extend(is_last.then_some(entry));
+        }
+    }
     if !pending.is_empty() {
         store.save_all(&pending)?;
     }
-    for entry in saved {
-        entry.saved();
+    for entry in closed {
+        entry.saved_last();
     }
     Ok(())
 }
