@@ -279,12 +279,15 @@ impl Cell {
         if self.word().admits_none() {
             return false;
         }
-        core.news().waiters.park(key, waker);
+        let displaced = core.news().waiters.park(key, waker);
+        drop(core);
+        drop(displaced);
         true
     }
 
     pub(crate) fn unpark(&self, key: u64) {
-        lock(&self.core).news().waiters.remove(key);
+        let gone = lock(&self.core).news().waiters.remove(key);
+        drop(gone);
     }
 
     fn step<T>(&self, work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool)) -> Option<T> {
