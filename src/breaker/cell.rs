@@ -320,10 +320,11 @@ impl Cell {
             if self.word().admits_none() { news.waiters.take() } else { Waiters::default() };
         let tell = !news.telling && !news.untold.is_empty();
         news.telling |= tell;
+        let observer = core.observer.clone().filter(|_| tell);
         drop(core);
         waiters.wake();
-        if tell {
-            self.tell();
+        if let Some(observer) = observer {
+            self.tell(&observer);
         }
         Some(result)
     }
@@ -349,29 +350,43 @@ impl Cell {
     }
 
     /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
-    fn tell(&self) {
-        let telling = Telling(self);
-        loop {
-            let mut core = lock(&self.core);
-            let observer = core.observer.clone();
-            let (Some((step, now)), Some(observer)) = (core.news().untold.pop_front(), observer)
-            else {
-                core.news().telling = false;
-                std::mem::forget(telling);
-                return;
-            };
-            drop(core);
+    fn tell(&self, observer: &Arc<dyn Observer>) {
+        let telling = Telling { cell: self, observer };
+        while let Some((step, now)) = telling.next() {
             observer.stepped(&step, now);
         }
+        std::mem::forget(telling);
+    }
+}
+
+/// A thread's turn to tell. While it tells, the breaker may go (a permit keeps none alive), and
+/// the cell be another's, with a turn of its own.
+struct Telling<'a> {
+    cell: &'a Cell,
+    observer: &'a Arc<dyn Observer>,
+}
+
+impl Telling<'_> {
+    fn next(&self) -> Option<(Step, Now)> {
+        let mut core = lock(&self.cell.core);
+        if !core.is_of(self.observer) {
+            return None;
+        }
+        let news = core.news();
+        let next = news.untold.pop_front();
+        // Under the same lock: who steps from now on tells it.
+        news.telling = next.is_some();
+        next
     }
 }
 
 /// Hands the telling on when a listener panics.
-struct Telling<'a>(&'a Cell);
-
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        lock(&self.0.core).news().telling = false;
+        let mut core = lock(&self.cell.core);
+        if core.is_of(self.observer) {
+            core.news().telling = false;
+        }
     }
 }
 
@@ -383,6 +398,11 @@ fn store_if_changed(atomic: &AtomicU64, value: u64) {
 }
 
 impl Core {
+    /// Whether the cell is (still) the breaker's that has this observer.
+    fn is_of(&self, observer: &Arc<dyn Observer>) -> bool {
+        self.observer.as_ref().is_some_and(|own| Arc::ptr_eq(own, observer))
+    }
+
     fn news(&mut self) -> &mut News {
         self.news.get_or_insert_default()
     }
@@ -413,7 +433,7 @@ impl Core {
         {
             observer.changed(!steps.is_empty());
         }
-        if !steps.is_empty() {
+        if self.observer.is_some() && !steps.is_empty() {
             let now = Now { tick: now, wall: self.clock.wall() };
             self.news().untold.extend(steps.into_iter().map(|step| (step, now)));
         }
