@@ -258,13 +258,23 @@ impl Cell {
 
     /// Looks at the machine as it is now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
-        self.step_at(|machine, _, now| (look(machine, now), false))
+        self.step_at(None, |machine, _, now| (look(machine, now), false))
     }
 
-    /// Goes on from a snapshot, unless the circuit has had a transition of its own since it was
-    /// made: then it knows more than the snapshot.
-    pub(crate) fn restore(&self, snapshot: &Snapshot) -> bool {
-        let restored = self.step_at(|machine, steps, now| {
+    /// The same for those who may come after the breaker has gone: `None` where the cell is not,
+    /// or no longer, that of the breaker with this observer.
+    pub(crate) fn look_at_own<T>(
+        &self,
+        observer: &Arc<dyn Observer>,
+        look: impl FnOnce(&Machine, Now) -> T,
+    ) -> Option<T> {
+        self.step_at(Some(observer), |machine, _, now| (look(machine, now), false))
+    }
+
+    /// Goes on from a snapshot of the breaker with this observer, unless the circuit has had a
+    /// transition of its own since it was made: then it knows more than the snapshot.
+    pub(crate) fn restore(&self, observer: &Arc<dyn Observer>, snapshot: &Snapshot) -> bool {
+        let restored = self.step_at(Some(observer), |machine, steps, now| {
             let fresh = machine.is_untouched();
             (fresh && machine.restore(snapshot, now, steps), false)
         });
@@ -299,9 +309,13 @@ impl Cell {
 
     fn step_at<T>(
         &self,
+        owner: Option<&Arc<dyn Observer>>,
         work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
     ) -> Option<T> {
         self.locked(|core| {
+            if owner.is_some_and(|owner| !core.is_of(owner)) {
+                return None;
+            }
             let tick = core.clock.now();
             let wall = core.clock.wall();
             core.work(&self.tally, tick, |machine, steps| work(machine, steps, Now { tick, wall }))

@@ -8,8 +8,8 @@ use crate::store::{StateStore, StoreError};
 
 /// What the writer asks of a breaker.
 pub(crate) trait Source: Send + Sync {
-    /// The newest snapshot.
-    fn encode(&self) -> Vec<u8>;
+    /// The newest snapshot; `None` where the breaker is gone.
+    fn encode(&self) -> Option<Vec<u8>>;
     /// Takes over what the store held, unless the breaker knows better by now.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
     /// The store has become healthy, or ceased to be.
@@ -142,7 +142,7 @@ impl Entry {
             Content::Unread(_) | Content::LeftAlone | Content::Gone => return None,
         };
         self.take_mark();
-        Some(((self.key.clone(), source.encode()), false))
+        Some(((self.key.clone(), source.encode()?), false))
     }
 
     /// The last snapshot is durable. (Not the one before it: the breaker may have gone while
@@ -179,7 +179,10 @@ impl Entry {
         if !self.has_mark(Mark::Counts) {
             return false;
         }
-        *self.content() = Content::Last(source.encode());
+        let Some(bytes) = source.encode() else {
+            return false;
+        };
+        *self.content() = Content::Last(bytes);
         true
     }
 
