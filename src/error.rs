@@ -5,17 +5,16 @@ use smol_str::SmolStr;
 use crate::{State, breaker::machine::Refusal};
 
 /// A call that the breaker did not let through. The dependency has not seen it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rejected {
     // Inline up to 23 bytes: a clone of a shared name would cost as much as all else here.
     name: SmolStr,
-    state: State,
-    retry_after: Option<Duration>,
+    refusal: Refusal,
 }
 
 impl Rejected {
     pub(crate) fn new(name: &SmolStr, refusal: Refusal) -> Self {
-        Self { name: name.clone(), state: refusal.state, retry_after: refusal.retry_after }
+        Self { name: name.clone(), refusal }
     }
 
     /// The breaker's name.
@@ -27,14 +26,14 @@ impl Rejected {
     /// The state that rejected the call. `Closed` is one that was ramping up.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state
+        self.refusal.state
     }
 
     /// What is left of the open time. `None` where no time is set: in the half-open state, when
     /// forced open, while ramping up.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.refusal.retry_after()
     }
 
     /// The rejection in an error, or in what caused it: also under a boxed error.
@@ -65,10 +64,21 @@ impl Rejected {
     }
 }
 
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, state, retry_after } = self;
-        match (state, retry_after) {
+        let Self { name, refusal } = self;
+        let state = refusal.state;
+        match (state, refusal.retry_after()) {
             (State::Open, Some(left)) => {
                 write!(f, "circuit breaker {name} is open, for another {left:.1?}")
             }

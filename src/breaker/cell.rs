@@ -19,7 +19,7 @@
 use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
 
 use super::{
-    machine::{Admission, Command, Ending, Machine, Refusal, Step, Ticket},
+    machine::{Admission, Command, Ending, Machine, Passing, Refusal, Step, Ticket},
     permit::Permit,
     restore::Now,
     tally::Tally,
@@ -128,15 +128,29 @@ impl Cell {
         SystemClock::tick()
     }
 
+    /// Admits a call if every call is admitted.
+    #[inline]
+    pub(crate) fn admit_at_once(&'static self) -> Option<Permit> {
+        let word = self.word();
+        if !word.admits_all() {
+            return None;
+        }
+        let admitted = if word.is_timed() { self.now(word) } else { Tick::NEVER };
+        Some(Permit::new(self, word, admitted))
+    }
+
     /// Admits a call, or says why not.
     #[inline]
     pub(crate) fn admit(&'static self) -> Result<Permit, Refusal> {
-        let word = self.word();
-        if word.admits_all() {
-            let admitted = if word.is_timed() { self.now(word) } else { Tick::NEVER };
-            return Ok(Permit::new(self, word, admitted));
+        if let Some(permit) = self.admit_at_once() {
+            return Ok(permit);
         }
-        if let Some(refusal) = self.refusal(word) {
+        self.admit_or_refuse()
+    }
+
+    #[inline(never)]
+    fn admit_or_refuse(&'static self) -> Result<Permit, Refusal> {
+        if let Some(refusal) = self.refusal(self.word()) {
             return Err(refusal);
         }
         self.admit_by_machine()
@@ -168,11 +182,16 @@ impl Cell {
         }
         let until = Tick::from_nanos(self.closed_until.load(Ordering::Acquire));
         if until == Tick::NEVER {
-            return Some(word.refusal(None));
+            return Some(word.refusal());
         }
-        let left = until.since(self.now(word));
-        let told = (word.state() == State::Open).then_some(left);
-        (!left.is_zero()).then(|| word.refusal(told))
+        let left = until.nanos_since(self.now(word));
+        if left == 0 {
+            return None;
+        }
+        Some(match word.state() {
+            State::Open => Refusal::with_time(State::Open, left),
+            _ => word.refusal(),
+        })
     }
 
     #[cold]
@@ -188,8 +207,15 @@ impl Cell {
                 None => Permit::new(self, word, now),
             }),
             Some(Err(refusal)) => Err(refusal),
-            None => Err(self.word().refusal(None)),
+            None => Err(self.word().refusal()),
         }
+    }
+
+    /// Whether nothing has happened since this word admitted a call, and a success now changes
+    /// nothing.
+    #[inline]
+    pub(crate) fn is_still(&self, admitted: Word) -> bool {
+        admitted.is_silent() && self.word() == admitted
     }
 
     /// Records a success, as far as that can be done without the lock. Without `elapsed`, the
@@ -237,10 +263,28 @@ impl Cell {
         outcome: Outcome,
         elapsed: Option<Duration>,
     ) {
-        self.step(|machine, steps| {
-            let measured = admitted.map(|admitted| machine.now.since(admitted));
-            let ending = Ending { outcome, elapsed: elapsed.or(measured) };
-            ((), machine.record(ticket, ending, steps))
+        self.locked(|core| {
+            let trip = match core.machine.as_mut()?.record_in_passing(ticket, outcome) {
+                Passing::Done { quiet } => {
+                    if let Some(observer) = &core.observer {
+                        observer.changed(false);
+                    }
+                    // Mostly there is nothing new to publish.
+                    return (quiet != self.word().is_quiet()).then_some(());
+                }
+                Passing::Trips(trip) => Some(trip),
+                Passing::Untouched => None,
+            };
+            let now = core.clock.now();
+            core.work(&self.tally, now, |machine, steps| {
+                if let Some(trip) = trip {
+                    machine.trip(trip, outcome, steps);
+                    return ((), true);
+                }
+                let measured = admitted.map(|admitted| machine.now.since(admitted));
+                let ending = Ending { outcome, elapsed: elapsed.or(measured) };
+                ((), machine.record(ticket, ending, steps))
+            })
         });
     }
 

@@ -66,11 +66,28 @@ pub(crate) struct Ticket {
 }
 
 /// Why a call is not admitted.
+///
+/// Two words, so that it travels in registers: a rejection passes many hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
+    /// What is left of the open time, in nanoseconds; `u64::MAX` where no time is set.
+    left: u64,
     pub(crate) state: State,
+}
+
+impl Refusal {
+    pub(crate) const fn new(state: State) -> Self {
+        Self { left: u64::MAX, state }
+    }
+
+    pub(crate) const fn with_time(state: State, left: u64) -> Self {
+        Self { left, state }
+    }
+
     /// What is left of the open time; `None` where no time is set.
-    pub(crate) retry_after: Option<Duration>,
+    pub(crate) const fn retry_after(self) -> Option<Duration> {
+        if self.left == u64::MAX { None } else { Some(Duration::from_nanos(self.left)) }
+    }
 }
 
 /// How a call ended, with what it took where somebody measured it.
@@ -78,6 +95,17 @@ pub(crate) struct Refusal {
 pub(crate) struct Ending {
     pub(crate) outcome: Outcome,
     pub(crate) elapsed: Option<Duration>,
+}
+
+/// What came of [`Machine::record_in_passing`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Passing {
+    /// The time matters: nothing was recorded.
+    Untouched,
+    /// Recorded, and the circuit stays as it is. Whether a quick success now changes nothing.
+    Done { quiet: bool },
+    /// Recorded, and the circuit is to open, for this reason and at so many failures.
+    Trips((Reason, u64)),
 }
 
 /// A step from one state to another.
@@ -217,26 +245,50 @@ impl Machine {
     /// Admits a call, or says why not.
     pub(crate) fn admit(&mut self) -> Result<Ticket, Refusal> {
         let state = self.state();
-        let refused = |retry_after| Err(Refusal { state, retry_after });
+        let refused = Err(Refusal::new(state));
         let mut probe = None;
         match &mut self.phase {
             Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => {}
             Phase::Closed(Some(ramp)) => {
                 let config = self.config.ramp_up.as_ref();
                 if config.is_some_and(|config| !ramp.admit(config, self.now)) {
-                    return refused(None);
+                    return refused;
                 }
             }
-            Phase::Open { until, .. } => return refused(Some(until.since(self.now))),
+            Phase::Open { until, .. } => {
+                return Err(Refusal::with_time(state, until.nanos_since(self.now)));
+            }
             Phase::HalfOpen(probes) => {
                 probe = probes.admit(self.config.probe_limit(), self.now);
                 if probe.is_none() {
-                    return refused(None);
+                    return refused;
                 }
             }
-            Phase::ForcedOpen => return refused(None),
+            Phase::ForcedOpen => return refused,
         }
         Ok(Ticket { generation: self.generation, probe })
+    }
+
+    /// Records how a call ended where that takes no time: neither a clock nor, mostly, much else.
+    pub(crate) fn record_in_passing(&mut self, ticket: Ticket, outcome: Outcome) -> Passing {
+        let closed = match &self.phase {
+            Phase::Closed(None) => true,
+            Phase::MetricsOnly => false,
+            _ => return Passing::Untouched,
+        };
+        if ticket.generation != self.generation || !self.rules.are_timeless() {
+            return Passing::Untouched;
+        }
+        match self.rules.record(outcome, None, self.now) {
+            Some(trip) if closed => Passing::Trips(trip),
+            _ => Passing::Done { quiet: self.rules.is_quiet() },
+        }
+    }
+
+    /// Opens the circuit after a call that was recorded in passing.
+    pub(crate) fn trip(&mut self, trip: (Reason, u64), outcome: Outcome, steps: &mut Vec<Step>) {
+        let (reason, failures) = trip;
+        self.open(reason, failures, outcome.retry_after(), self.now, steps);
     }
 
     /// Records how a call ended. Returns whether the counts may have changed.
@@ -248,8 +300,8 @@ impl Machine {
         match &mut self.phase {
             Phase::Closed(_) | Phase::MetricsOnly => {
                 let trip = self.rules.record(outcome, elapsed, self.now);
-                if let (Phase::Closed(_), Some((reason, failures))) = (&self.phase, trip) {
-                    self.open(reason, failures, outcome.retry_after(), self.now, steps);
+                if let (Phase::Closed(_), Some(trip)) = (&self.phase, trip) {
+                    self.trip(trip, outcome, steps);
                 }
                 true
             }

@@ -84,6 +84,15 @@ impl Permit {
     /// Records how the call ended, in place: a future that is done need not move its permit.
     #[inline]
     pub(crate) fn settle(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        // Most calls end here: they succeed, and find the quiet word that admitted them.
+        if outcome == Outcome::Success && self.cell.is_still(self.word) {
+            return;
+        }
+        self.settle_otherwise(outcome, elapsed);
+    }
+
+    #[inline(never)]
+    fn settle_otherwise(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         if outcome != Outcome::Success
             || self.is_probe()
             || !self.cell.record_quietly(self.word, Tick::from_nanos(self.mark), elapsed)

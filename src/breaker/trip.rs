@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     /// The shortest time of any slow-call rule.
     slow_after: Option<Duration>,
     rates: Box<[Rate]>,
+    /// No rule asks when a call ended or how long it took.
+    timeless: bool,
 }
 
 /// A rule on the share of failed or of slow calls.
@@ -87,12 +89,17 @@ impl Rules {
             Trip::SlowCallRate { slower_than, .. } => Some(*slower_than),
             _ => None,
         });
-        Self {
-            row_limit: limits.min(),
-            row: 0,
-            slow_after: slow.min(),
-            rates: config.trip_on.iter().filter_map(|trip| Rate::new(trip, now)).collect(),
-        }
+        let slow_after = slow.min();
+        let rates: Box<[Rate]> =
+            config.trip_on.iter().filter_map(|trip| Rate::new(trip, now)).collect();
+        let timeless = slow_after.is_none()
+            && rates.iter().all(|rate| matches!(rate.window, Window::Count(_)));
+        Self { row_limit: limits.min(), row: 0, slow_after, rates, timeless }
+    }
+
+    /// Whether no rule asks when a call ended or how long it took.
+    pub(crate) fn are_timeless(&self) -> bool {
+        self.timeless
     }
 
     /// A call that took longer than this is slow to at least one rule.

@@ -113,8 +113,8 @@ impl Word {
         Ticket { generation: self.generation(), probe }
     }
 
-    pub(crate) const fn refusal(self, retry_after: Option<std::time::Duration>) -> Refusal {
-        Refusal { state: self.state(), retry_after }
+    pub(crate) const fn refusal(self) -> Refusal {
+        Refusal::new(self.state())
     }
 }
 

@@ -1,0 +1,50 @@
+//! The scenarios on one thread, under criterion: `cargo bench --bench criterion`. A figure is a
+//! whole call, the bare service's included. The table is `table.rs`'s.
+
+use std::time::Duration;
+
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use tower_breaker_peers::{Candidate, CandidateService, Scenario, Visitor, drive, visit};
+
+struct Bench<'a, 'c> {
+    group: &'a mut BenchmarkGroup<'c, WallTime>,
+    candidate: Candidate,
+    scenario: Scenario,
+}
+
+impl Visitor for Bench<'_, '_> {
+    type Output = ();
+
+    fn visit<S: CandidateService>(self, mut service: S) {
+        let requests = self.scenario.requests();
+        self.group.bench_function(self.candidate.key(), |b| {
+            b.iter(|| drive(&mut service, &requests, 10));
+        });
+    }
+}
+
+fn all(c: &mut Criterion) {
+    for scenario in Scenario::ALL {
+        let mut group = c.benchmark_group(scenario.key());
+        group
+            .throughput(Throughput::Elements(100))
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1));
+        for candidate in Candidate::ALL {
+            // Its window over time grows with each call, and so does what a call costs.
+            if (candidate, scenario) != (Candidate::TowerResilience, Scenario::TimeWindow) {
+                visit::<false, _>(
+                    candidate,
+                    scenario,
+                    Bench { group: &mut group, candidate, scenario },
+                );
+            }
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);

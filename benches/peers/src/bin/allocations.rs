@@ -1,0 +1,35 @@
+//! Counts what each candidate asks of the allocator in a call: a line for each, to be read by
+//! the bench that writes the table. A program of its own, as it brings an allocator that counts.
+
+use tower_breaker_peers::{Candidate, CandidateService, Scenario, Visitor, drive, visit};
+
+struct Count(Scenario);
+
+impl Visitor for Count {
+    type Output = (u64, u64);
+
+    /// Allocations and bytes in a hundred calls.
+    fn visit<S: CandidateService>(self, mut service: S) -> Self::Output {
+        let requests = self.0.requests();
+        // Once outside the count: what only a first call needs.
+        drive(&mut service, &requests, 10);
+        let counted = allocation_counter::measure(|| {
+            drive(&mut service, &requests, 10);
+        });
+        (counted.count_total, counted.bytes_total)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn main() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7))));
+    assert_eq!(counted.count_total, 1, "the counter counts");
+    for scenario in Scenario::ALL {
+        for candidate in Candidate::ALL {
+            if let Some((count, bytes)) = visit::<false, _>(candidate, scenario, Count(scenario)) {
+                let (count, bytes) = (count as f64 / 100.0, bytes as f64 / 100.0);
+                println!("{} {} {count} {bytes}", scenario.key(), candidate.key());
+            }
+        }
+    }
+}

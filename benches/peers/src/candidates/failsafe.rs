@@ -1,0 +1,143 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use failsafe::{
+    Config, Error, StateMachine, backoff,
+    failure_policy::{self, ConsecutiveFailures, FailurePolicy, SuccessRateOverTimeWindow},
+    futures::{CircuitBreaker, ResponseFuture},
+};
+use tower::Service;
+
+use crate::{CandidateService, Down, Inner, Scenario, Visitor};
+
+type Backoff = backoff::Constant;
+
+/// It knows failures in a row, and a success rate over time that fades.
+enum Breaker {
+    Row(StateMachine<ConsecutiveFailures<Backoff>, ()>),
+    Rate(StateMachine<SuccessRateOverTimeWindow<Backoff>, ()>),
+}
+
+fn breaker(scenario: Scenario) -> Option<Breaker> {
+    let backoff = backoff::constant(Duration::from_secs(24 * 3600));
+    match scenario {
+        // It has no count window: the one-in-ten calls meet the rule in a row.
+        Scenario::Consecutive | Scenario::OneInTen | Scenario::Open => {
+            let policy = failure_policy::consecutive_failures(5, backoff);
+            Some(Breaker::Row(Config::new().failure_policy(policy).build()))
+        }
+        Scenario::TimeWindow => {
+            let window = Duration::from_secs(10);
+            let policy = failure_policy::success_rate_over_time_window(0.5, 20, window, backoff);
+            Some(Breaker::Rate(Config::new().failure_policy(policy).build()))
+        }
+        Scenario::CountWindow | Scenario::SlowCalls => None,
+    }
+}
+
+pub(super) fn lazy<const COUNTED: bool, V: Visitor>(
+    scenario: Scenario,
+    inner: Inner<COUNTED>,
+    visitor: V,
+) -> Option<V::Output> {
+    breaker(scenario).map(|breaker| match breaker {
+        Breaker::Row(breaker) => visitor.visit(Lazy { breaker, inner }),
+        Breaker::Rate(breaker) => visitor.visit(Lazy { breaker, inner }),
+    })
+}
+
+pub(super) fn eager<const COUNTED: bool, V: Visitor>(
+    scenario: Scenario,
+    inner: Inner<COUNTED>,
+    visitor: V,
+) -> Option<V::Output> {
+    breaker(scenario).map(|breaker| match breaker {
+        Breaker::Row(breaker) => visitor.visit(Eager { breaker, inner }),
+        Breaker::Rate(breaker) => visitor.visit(Eager { breaker, inner }),
+    })
+}
+
+/// Calls the inner service within the guarded future: only when the breaker lets it.
+struct Lazy<S, P> {
+    breaker: StateMachine<P, ()>,
+    inner: S,
+}
+
+impl<S: Clone, P> Clone for Lazy<S, P> {
+    fn clone(&self) -> Self {
+        Self { breaker: self.breaker.clone(), inner: self.inner.clone() }
+    }
+}
+
+impl<S, P> Service<u64> for Lazy<S, P>
+where
+    S: Service<u64, Response = u64, Error = Down, Future: Send> + Clone + Send + 'static,
+    P: FailurePolicy + Send + Sync + 'static,
+{
+    type Response = u64;
+    type Error = Error<Down>;
+    type Future = Pin<Box<dyn Future<Output = Result<u64, Error<Down>>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Error::Inner)
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        let clone = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, clone);
+        Box::pin(CircuitBreaker::call(&self.breaker, async move { ready.call(request).await }))
+    }
+}
+
+impl<S, P> CandidateService for Lazy<S, P>
+where
+    S: Service<u64, Response = u64, Error = Down, Future: Send> + Clone + Send + 'static,
+    P: FailurePolicy + Send + Sync + 'static,
+{
+    fn is_rejection(error: &Error<Down>) -> bool {
+        matches!(error, Error::Rejected)
+    }
+}
+
+/// Calls the inner service, then asks the breaker whether its future may be polled.
+struct Eager<S, P> {
+    breaker: StateMachine<P, ()>,
+    inner: S,
+}
+
+impl<S: Clone, P> Clone for Eager<S, P> {
+    fn clone(&self) -> Self {
+        Self { breaker: self.breaker.clone(), inner: self.inner.clone() }
+    }
+}
+
+impl<S, P> Service<u64> for Eager<S, P>
+where
+    S: Service<u64, Response = u64, Error = Down>,
+    P: FailurePolicy + Send + Sync,
+{
+    type Response = u64;
+    type Error = Error<Down>;
+    type Future = ResponseFuture<S::Future, P, (), failsafe::Any>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Error::Inner)
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        CircuitBreaker::call(&self.breaker, self.inner.call(request))
+    }
+}
+
+impl<S, P> CandidateService for Eager<S, P>
+where
+    S: Service<u64, Response = u64, Error = Down> + Clone + Send,
+    P: FailurePolicy + Send + Sync,
+{
+    fn is_rejection(error: &Error<Down>) -> bool {
+        matches!(error, Error::Rejected)
+    }
+}
