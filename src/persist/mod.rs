@@ -30,8 +30,9 @@ pub use health::{FlushError, StoreHealth};
 
 /// What the writer asks of a breaker.
 pub(crate) trait Source: Send + Sync + 'static {
-    /// The newest snapshot; `None` once the breaker is gone. Takes the lock under which the breaker changes what the snapshot holds: the marks
+    /// The newest snapshot. Takes the lock under which the breaker changes what the snapshot holds: the marks
     /// rely on that for "marked before it was written" to mean "written".
+    /// `None`: the breaker is gone, and with it what there was to save.
     fn encode(&self) -> Option<Vec<u8>>;
 
     /// Adopts a snapshot, unless the breaker has already gone its own way.

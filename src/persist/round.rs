@@ -138,7 +138,6 @@ fn encode(entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
         StoreError::Other(format!("the snapshot of {:?} panicked", entry.name).into())
     })?;
     if encoded.is_none() {
-        // The breaker went without waiting for a store that did not answer.
         entry.clear(SAVING);
     }
     Ok(encoded)
