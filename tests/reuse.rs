@@ -49,6 +49,9 @@ impl Service<()> for Busy {
     }
 }
 
+/// A service with the task that waits for it.
+type Parked = (task::Spawn<()>, CircuitBreaker<Busy>);
+
 /// Does something when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
@@ -58,13 +61,10 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// A task, and the service whose readiness it waits for.
-type Waiting = (task::Spawn<()>, CircuitBreaker<Busy>);
-
 #[test]
 fn one_who_waited_at_the_old_breaker_does_not_take_a_place_at_the_new_one() {
     let _alone = alone();
-    let new: Arc<Mutex<Option<Waiting>>> = Arc::default();
+    let new: Arc<Mutex<Option<Parked>>> = Arc::default();
     let slot = Arc::clone(&new);
     // As the last thing of the old breaker its listener goes; by then its memory is free.
     let last = OnDrop(move || {

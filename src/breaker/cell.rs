@@ -16,10 +16,11 @@
 //! A success that finds a quiet word of its own generation is done: at that moment recording it
 //! would have changed nothing.
 
-use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     machine::{Admission, Command, Ending, Machine, Passing, Refusal, Step, Ticket},
+    news::{News, Observer},
     permit::Permit,
     restore::Now,
     tally::Tally,
@@ -32,16 +33,6 @@ use crate::{
     sync::{AtomicU64, Mutex, Ordering, lock},
 };
 
-/// What a breaker tells those above it.
-pub(crate) trait Observer: Send + Sync {
-    /// The state (`urgent`) or only the counts have changed since the last snapshot. Called
-    /// under the cell's lock: mark it, and come back for the snapshot later.
-    fn changed(&self, urgent: bool);
-
-    /// A transition happened. Called without the lock, one call at a time, in order.
-    fn stepped(&self, step: &Step, now: Now);
-}
-
 /// One breaker's place in memory.
 #[repr(align(64))]
 pub(crate) struct Cell {
@@ -53,28 +44,18 @@ pub(crate) struct Cell {
     /// While the word is counted: when the first bucket of a time window ends.
     bucket_end: AtomicU64,
     tally: Tally,
-    core: Mutex<Core>,
+    pub(super) core: Mutex<Core>,
 }
 
 /// What the lock guards.
 #[derive(Default)]
-struct Core {
+pub(super) struct Core {
     /// `None` while no breaker has the cell.
     machine: Option<Machine>,
     clock: TimeSource,
     observer: Option<Arc<dyn Observer>>,
     /// Most breakers never have any, and there may be a hundred thousand of them.
     news: Option<Box<News>>,
-}
-
-/// What is to be said to whom, once the lock is free.
-#[derive(Default)]
-struct News {
-    /// Those who wait for the circuit to open, so that they can be turned away.
-    waiters: Waiters,
-    /// Steps that have not been told yet, and whether somebody is at it.
-    untold: VecDeque<(Step, Now)>,
-    telling: bool,
 }
 
 impl Cell {
@@ -406,46 +387,6 @@ impl Cell {
         store_if_changed(&self.bucket_end, face.bucket_end.map_or(u64::MAX, Tick::as_nanos));
         store_if_changed(&self.word, Word::new(&face, own_clock).0);
     }
-
-    /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
-    fn tell(&self, observer: &Arc<dyn Observer>) {
-        let telling = Telling { cell: self, observer };
-        while let Some((step, now)) = telling.next() {
-            observer.stepped(&step, now);
-        }
-        std::mem::forget(telling);
-    }
-}
-
-/// A thread's turn to tell. While it tells, the breaker may go (a permit keeps none alive), and
-/// the cell be another's, with a turn of its own.
-struct Telling<'a> {
-    cell: &'a Cell,
-    observer: &'a Arc<dyn Observer>,
-}
-
-impl Telling<'_> {
-    fn next(&self) -> Option<(Step, Now)> {
-        let mut core = lock(&self.cell.core);
-        if !core.is_of(self.observer) {
-            return None;
-        }
-        let news = core.news();
-        let next = news.untold.pop_front();
-        // Under the same lock: who steps from now on tells it.
-        news.telling = next.is_some();
-        next
-    }
-}
-
-/// Hands the telling on when a listener panics.
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        let mut core = lock(&self.cell.core);
-        if core.is_of(self.observer) {
-            core.news().telling = false;
-        }
-    }
 }
 
 /// A store would take the cache line away from every other thread.
@@ -457,11 +398,11 @@ fn store_if_changed(atomic: &AtomicU64, value: u64) {
 
 impl Core {
     /// Whether the cell is (still) the breaker's that has this observer.
-    fn is_of(&self, observer: &Arc<dyn Observer>) -> bool {
+    pub(super) fn is_of(&self, observer: &Arc<dyn Observer>) -> bool {
         self.observer.as_ref().is_some_and(|own| Arc::ptr_eq(own, observer))
     }
 
-    fn news(&mut self) -> &mut News {
+    pub(super) fn news(&mut self) -> &mut News {
         self.news.get_or_insert_default()
     }
 

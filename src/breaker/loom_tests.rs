@@ -15,8 +15,9 @@ use std::{
 };
 
 use super::{
-    cell::{Cell, Observer},
+    cell::Cell,
     machine::{Machine, Step},
+    news::Observer,
     permit::Permit,
     restore::Now,
 };

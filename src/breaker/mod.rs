@@ -2,6 +2,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod machine;
+pub(crate) mod news;
 mod permit;
 pub(crate) mod pool;
 mod recovery;

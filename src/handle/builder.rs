@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Backoff, Config, ConfigError, Event, RampUp, Snapshot, Trip,
-    breaker::{cell::Observer, pool},
+    breaker::{news::Observer, pool},
     clock::{Clock, TimeSource},
     config::Faults,
     persist::PersistSettings,

@@ -6,8 +6,9 @@ use tokio::sync::broadcast;
 use crate::{
     Event, Snapshot, SnapshotError, StoreHealth,
     breaker::{
-        cell::{Cell, Observer},
+        cell::Cell,
         machine::{Machine, Step},
+        news::Observer,
         pool,
         restore::Now,
     },

@@ -145,6 +145,8 @@ impl Entry {
 
     /// Whether the writer is through with the entry after an attempt to save it.
     pub(super) fn is_over(&self, saved: bool) -> bool {
+        // It may have changed, and gone, while what it was before was being saved.
+        let saved = saved && !self.has(DIRTY);
         lock(&self.try_until).is_some_and(|until| saved || Instant::now() >= until)
     }
 

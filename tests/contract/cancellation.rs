@@ -193,3 +193,24 @@ async fn a_service_that_panics_gives_the_slot_back() {
         assert!(slot_is_free(&breaker));
     }
 }
+
+#[tokio::test]
+async fn a_classifier_that_panics_gives_the_slot_back() {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("classifier")
+        .trip_on(Trip::consecutive_failures(1))
+        .clock(clock.clone())
+        .classify(|_: &Result<(), ()>| -> Outcome { panic!("in classify") })
+        .build()
+        .unwrap();
+    let breaker = layer.breaker().clone();
+    trip(&breaker);
+    clock.advance(OPEN_TIME);
+    let mut service = layer.layer(service_fn(|(): ()| async { Ok::<_, ()>(()) }));
+    let service = service.ready().await.unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _ = task::spawn(service.call(())).poll();
+    }));
+    assert!(panicked.is_err());
+    assert!(slot_is_free(&breaker));
+}

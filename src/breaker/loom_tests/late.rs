@@ -151,8 +151,8 @@ fn of_two_probes_that_disagree_the_first_decides() {
         let other = thread::spawn(move || good.success());
         bad.failure();
         other.join().unwrap();
-        let (state, stats) = (leased.state(), leased.stats());
-        match state {
+        let stats = leased.stats();
+        match leased.state() {
             State::Closed => {
                 assert_eq!((stats.consecutive_failures(), stats.consecutive_opens()), (0, 0));
             }

@@ -1,0 +1,68 @@
+//! What a breaker tells those above it, and in which order.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{cell::Cell, machine::Step, restore::Now, waiters::Waiters};
+use crate::sync::lock;
+
+/// What a breaker tells those above it.
+pub(crate) trait Observer: Send + Sync {
+    /// The state (`urgent`) or only the counts have changed since the last snapshot. Called
+    /// under the cell's lock: mark it, and come back for the snapshot later.
+    fn changed(&self, urgent: bool);
+
+    /// A transition happened. Called without the lock, one call at a time, in order.
+    fn stepped(&self, step: &Step, now: Now);
+}
+
+/// What is to be said to whom, once the lock is free.
+#[derive(Default)]
+pub(super) struct News {
+    /// Those who wait for the circuit to open, so that they can be turned away.
+    pub(super) waiters: Waiters,
+    /// Steps that have not been told yet, and whether somebody is at it.
+    pub(super) untold: VecDeque<(Step, Now)>,
+    pub(super) telling: bool,
+}
+
+impl Cell {
+    /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
+    pub(super) fn tell(&self, observer: &Arc<dyn Observer>) {
+        let telling = Telling { cell: self, observer };
+        while let Some((step, now)) = telling.next() {
+            observer.stepped(&step, now);
+        }
+        std::mem::forget(telling);
+    }
+}
+
+/// A thread's turn to tell. While it tells, the breaker may go (a permit keeps none alive), and
+/// the cell be another's, with a turn of its own.
+struct Telling<'a> {
+    cell: &'a Cell,
+    observer: &'a Arc<dyn Observer>,
+}
+
+impl Telling<'_> {
+    fn next(&self) -> Option<(Step, Now)> {
+        let mut core = lock(&self.cell.core);
+        if !core.is_of(self.observer) {
+            return None;
+        }
+        let news = core.news();
+        let next = news.untold.pop_front();
+        // Under the same lock: who steps from now on tells it.
+        news.telling = next.is_some();
+        next
+    }
+}
+
+/// Hands the telling on when a listener panics.
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let mut core = lock(&self.cell.core);
+        if core.is_of(self.observer) {
+            core.news().telling = false;
+        }
+    }
+}
