@@ -12,6 +12,7 @@
 //! a lock of this module is held.
 
 mod attachment;
+mod condition;
 mod entry;
 mod health;
 mod queue;

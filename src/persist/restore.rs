@@ -21,7 +21,7 @@ const KEPT: usize = 3;
 struct Quarantined {
     reason: String,
     /// Seconds since 1970.
-    at: u64,
+    since: u64,
     /// The bytes, if they are text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -103,7 +103,7 @@ fn quarantine(
     let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
     let hex = text.is_none().then(|| hex(bytes));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    kept.push(Quarantined { reason: reason.to_owned(), at: now, text, hex });
+    kept.push(Quarantined { reason: reason.to_owned(), since: now, text, hex });
     let surplus = kept.len().saturating_sub(KEPT);
     kept.drain(..surplus);
     let list = serde_json::to_vec(&kept).map_err(|error| StoreError::Other(error.into()))?;

@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::{
-    FlushError, PersistSettings, StoreHealth,
-    entry::{DIRTY, Entry, LATER, NOW, SAVING},
+    FlushError, PersistSettings,
+    entry::{DIRTY, Entry, LATER, NOW},
     queue::{Ask, Queue, Stage},
     round::Round,
     watch,
 };
-use crate::store::{StateStore, StoreError, lock};
+use crate::store::{StateStore, StoreError, lock, panic_message};
 
 /// The writers of this process, one for each store.
 static WRITERS: Mutex<Vec<Weak<Writer>>> = Mutex::new(Vec::new());
@@ -27,17 +27,17 @@ pub(super) struct Writer {
     /// How long a call to the store may take before the store counts as one that does not answer.
     pub(super) patience: Duration,
     thread: OnceLock<ThreadId>,
-    queue: Mutex<Queue>,
+    pub(super) queue: Mutex<Queue>,
     /// For the writer's thread: there is something to do.
-    wake: Condvar,
+    pub(super) wake: Condvar,
     /// For those who wait for the writer to end.
     ended: Condvar,
     /// Since when the store is degraded, and why.
-    degraded: Mutex<Option<(SystemTime, String)>>,
+    pub(super) degraded: Mutex<Option<(SystemTime, String)>>,
     /// Since when the thread is in a call to the store.
-    busy: Mutex<Option<Instant>>,
+    pub(super) busy: Mutex<Option<Instant>>,
     /// The call under way takes longer than anybody should wait for.
-    stalled: AtomicBool,
+    pub(super) stalled: AtomicBool,
 }
 
 /// Breakers that are gone and whose last snapshots wait for one store.
@@ -45,9 +45,19 @@ const MOST_LAST_WORDS: usize = 1000;
 
 const NOBODY: &str = "nobody writes to the store any more";
 
-fn refuse(asks: Vec<Ask>, reason: &str) {
+pub(super) fn refuse(asks: Vec<Ask>, reason: &str) {
     for ask in asks {
         (ask.reply)(Err(FlushError::not_saved(reason)));
+    }
+}
+
+fn answer(asks: Vec<Ask>, round: &Round, reason: Option<&str>) {
+    for ask in asks {
+        let result = match reason {
+            Some(reason) if round.failed(&ask.entry) => Err(FlushError::not_saved(reason)),
+            _ => ask.entry.outcome(),
+        };
+        (ask.reply)(result);
     }
 }
 
@@ -179,12 +189,12 @@ impl Writer {
             Some(reason) => self.degrade(reason.clone()),
             None => self.heal(),
         }
-        let mut over = Vec::new();
         let mut queue = lock(&self.queue);
         match &reason {
             Some(_) => queue.failed(),
             None => queue.succeeded(),
         }
+        let mut over = Vec::new();
         for entry in batch {
             let failed = round.failed(entry);
             // What changed while this round was at work is not saved by it.
@@ -197,23 +207,16 @@ impl Writer {
             }
         }
         // The drop of a breaker waits for the tries to come.
-        let (waiting, asks) = std::mem::take(&mut queue.in_flight).into_iter().partition(|ask| {
-            round.failed(&ask.entry) && ask.entry.is_detached() && !ask.entry.is_over(false)
-        });
+        let (waiting, asks) =
+            std::mem::take(&mut queue.in_flight).into_iter().partition(|Ask { entry, .. }| {
+                round.failed(entry) && entry.is_detached() && !entry.is_over(false)
+            });
         queue.in_flight = waiting;
         drop(queue);
         for entry in over {
             entry.release();
         }
-        for ask in asks {
-            let result = match &reason {
-                Some(reason) if round.failed(&ask.entry) => {
-                    Err(FlushError::not_saved(reason.clone()))
-                }
-                _ => ask.entry.outcome(),
-            };
-            (ask.reply)(result);
-        }
+        answer(asks, round, reason.as_deref());
     }
 
     /// Takes this writer off the list, so that its store's next breaker starts another.
@@ -233,85 +236,9 @@ impl Writer {
         *lock(&self.busy) = None;
         self.stalled.store(false, SeqCst);
         result.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            Err(StoreError::Other(format!("it panicked: {}", text.unwrap_or("no message")).into()))
+            let message = panic_message(&*panic);
+            Err(StoreError::Other(format!("it panicked: {message}").into()))
         })
-    }
-
-    pub(super) fn busy_for(&self) -> Option<Duration> {
-        lock(&self.busy).map(|since| since.elapsed())
-    }
-
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled.load(SeqCst)
-    }
-
-    /// The store does not answer: nobody is left waiting for it.
-    pub(super) fn stall(&self, waited: Duration) {
-        if self.stalled.swap(true, SeqCst) {
-            return;
-        }
-        let reason =
-            format!("the store does not answer (waited {:.1} s so far)", waited.as_secs_f64());
-        self.degrade(reason.clone());
-        let mut queue = lock(&self.queue);
-        let mut asks = std::mem::take(&mut queue.in_flight);
-        asks.append(&mut queue.asks);
-        for ask in &asks {
-            queue.put_back(&ask.entry);
-        }
-        // Should the store have answered just now, the next try finds out.
-        queue.failed();
-        drop(queue);
-        self.wake.notify_one();
-        refuse(asks, &reason);
-    }
-
-    fn degrade(&self, reason: String) {
-        let mut degraded = lock(&self.degraded);
-        if let Some((_, known)) = &mut *degraded {
-            *known = reason;
-            return;
-        }
-        *degraded = Some((SystemTime::now(), reason.clone()));
-        drop(degraded);
-        tracing::warn!(
-            target: "tower_breaker",
-            reason,
-            "the store of the circuit breakers is degraded: they go on in memory, and the store is tried again \
-             and again; what is not saved by then, a restart forgets",
-        );
-        self.announce();
-    }
-
-    fn heal(&self) {
-        let Some((since, _)) = lock(&self.degraded).take() else { return };
-        lock(&self.queue).mark_all();
-        let seconds = since.elapsed().unwrap_or_default().as_secs_f64();
-        tracing::info!(
-            target: "tower_breaker",
-            degraded_seconds = seconds,
-            "the store of the circuit breakers works again: saving what it missed",
-        );
-        self.announce();
-    }
-
-    fn announce(&self) {
-        let entries = lock(&self.queue).entries.values().map(Arc::clone).collect::<Vec<_>>();
-        let health = self.health();
-        for entry in entries {
-            entry.tell(&health);
-        }
-    }
-
-    pub(super) fn health(&self) -> StoreHealth {
-        let Some((since, reason)) = lock(&self.degraded).clone() else {
-            return StoreHealth::Healthy;
-        };
-        let pending =
-            lock(&self.queue).entries.values().filter(|entry| entry.has(DIRTY | SAVING)).count();
-        StoreHealth::Degraded { since, reason, pending }
     }
 
     /// On a request's way: marks the entry as changed, to be saved at once.

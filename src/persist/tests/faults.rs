@@ -86,6 +86,47 @@ fn a_quarantine_that_cannot_be_kept_is_tried_again_before_anything_is_overwritte
     assert!(store.holds("a", "corrupt"));
 }
 
+#[test]
+fn one_snapshot_that_cannot_be_read_is_not_overwritten_and_spoils_nothing_for_others() {
+    let store = Faulty::new(Fault::None);
+    store.put("blind", "open");
+    let blind = Blind(store.clone());
+    let breakers = [Breaker::new("closed"), Breaker::new("closed")];
+    let unread = attach(&blind, "blind", &breakers[0], &patient());
+    let other = attach(&blind, "other", &breakers[1], &patient());
+    breakers[0].change_and_mark("half open", &unread.marker(), true);
+    breakers[1].change_and_mark("half open", &other.marker(), true);
+    other.flush_blocking(LONG).unwrap();
+    assert!(unread.flush_blocking(LONG).is_err());
+    let calls = store.calls.load(SeqCst);
+    until("it is tried again", || store.calls.load(SeqCst) > calls + 2);
+    drop((unread, other));
+    assert!(store.holds("blind", "open") && store.holds("other", "half open"));
+}
+
+/// Cannot read one key, and can write it.
+#[derive(Clone)]
+struct Blind(Faulty);
+
+impl StateStore for Blind {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.0.load(key)?;
+        if key.contains("blind") { Err(StoreError::Other("a glitch".into())) } else { Ok(found) }
+    }
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_all()
+    }
+    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.0.save(key, value)
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+    fn instance(&self) -> usize {
+        self.0.instance()
+    }
+}
+
 /// Reads, and has no room for more.
 #[derive(Clone)]
 struct Full(Faulty);

@@ -13,6 +13,10 @@ use crate::store::StoreError;
 /// Unreadable folders that are kept beside the one in use.
 const KEPT: usize = 3;
 
+/// Together 200 ms, for what takes under one as a rule.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
 /// The path as an absolute one, if a folder can be there.
 pub(super) fn checked(path: &Path) -> Result<PathBuf, StoreError> {
     let misconfigured = |reason: String| StoreError::Misconfigured(reason.into());
@@ -102,8 +106,13 @@ fn foreign_entry(folder: &Path) -> Option<String> {
     )
 }
 
-/// Takes the lock that sled takes, so that a folder that somebody is using is never moved. A failed open of our
-/// own can hold it a moment longer, in sled's pool of threads.
+/// Waits until sled has let go of a folder that was closed, or that could not be opened.
+pub(super) fn wait_until_free(folder: &Path) {
+    drop(lock_data_file(folder));
+}
+
+/// Takes the lock that sled takes, so that a folder that somebody is using is never moved. The lock outlives
+/// the handle by some moments: tasks in sled's pool of threads hold on to the file.
 fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
     let file = match OpenOptions::new().read(true).write(true).open(folder.join("db")) {
         Ok(file) => file,
@@ -115,12 +124,12 @@ fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if tries >= 10 => {
+            Err(TryLockError::WouldBlock) if tries >= LOCK_TRIES => {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Err(TryLockError::WouldBlock) => {
                 tries += 1;
-                thread::sleep(Duration::from_millis(10));
+                thread::sleep(LOCK_PAUSE);
             }
         }
     }

@@ -5,14 +5,10 @@ mod folder;
 mod tests;
 
 use std::{
-    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -20,7 +16,7 @@ use std::{
 use ::sled::{Config, Db, Error as SledError};
 
 use self::folder::DataFile;
-use super::{StateStore, StoreError, lock};
+use super::{StateStore, StoreError, lock, panic_message};
 
 /// Bytes of pages that sled may keep in memory. Its own default, a gigabyte, is far too much for snapshots.
 const CACHE_BYTES: u64 = 4 << 20;
@@ -32,10 +28,6 @@ const STRIKES: u32 = 3;
 /// sled writes a new folder's settings before it takes the folder's lock: one that was started at the same
 /// moment by another process can look damaged for an instant.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
-
-/// How often, and after how long, to look again at a folder that is locked.
-const LOCK_LOOKS: u32 = 20;
-const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// Keeps snapshots in a folder on disk, in a [sled](::sled) tree.
 ///
@@ -74,8 +66,6 @@ pub struct SledStore {
 struct Shared {
     folder: PathBuf,
     slot: Mutex<Slot>,
-    /// Somebody else had the folder at the last try.
-    held: AtomicBool,
 }
 
 /// The database while it is open.
@@ -101,13 +91,7 @@ impl SledStore {
     /// empty.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let folder = folder::checked(folder.as_ref())?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                folder,
-                slot: Mutex::default(),
-                held: AtomicBool::default(),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { folder, slot: Mutex::default() }) })
     }
 
     /// The folder, as an absolute path.
@@ -190,7 +174,7 @@ impl Shared {
             Ok(Err(error)) => Failure::Error(error),
             Err(message) => Failure::Panic(message),
         };
-        close(&mut slot);
+        self.close(&mut slot);
         if failure.is_damage() {
             slot.strikes += 1;
             if slot.strikes >= STRIKES {
@@ -210,7 +194,7 @@ impl Shared {
         let removed =
             slot.open.as_ref().is_some_and(|open| DataFile::of(&self.folder) != open.file);
         if removed {
-            close(slot);
+            self.close(slot);
             let folder = self.folder.display();
             let reason =
                 format!("{folder} was removed or replaced while it was in use; starting it anew");
@@ -220,18 +204,7 @@ impl Shared {
     }
 
     fn open(&self) -> Result<Open, StoreError> {
-        let mut opened = self.try_open();
-        // A handle of this process that was dropped a moment ago can still be closing in sled's
-        // own threads. Another process is not waited for: not by more than this, once.
-        for _ in 0..LOCK_LOOKS {
-            if !matches!(&opened, Err(failure) if failure.is_lock()) || self.held.load(Relaxed) {
-                break;
-            }
-            thread::sleep(LOCK_LOOK);
-            opened = self.try_open();
-        }
-        self.held.store(matches!(&opened, Err(failure) if failure.is_lock()), Relaxed);
-        let failure = match opened {
+        let failure = match self.try_open() {
             Ok(open) => return Ok(open),
             Err(failure) if failure.is_damage() => failure,
             Err(failure) => return Err(failure.into_error(&self.folder)),
@@ -248,11 +221,24 @@ impl Shared {
     fn try_open(&self) -> Result<Open, Failure> {
         let config =
             Config::new().path(&self.folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        match guarded(|| config.open()) {
-            Ok(Ok(db)) => Ok(Open { db, file: DataFile::of(&self.folder) }),
-            Ok(Err(error)) => Err(Failure::Error(error)),
-            Err(message) => Err(Failure::Panic(message)),
+        let failure = match guarded(|| config.open()) {
+            Ok(Ok(db)) => return Ok(Open { db, file: DataFile::of(&self.folder) }),
+            Ok(Err(error)) => Failure::Error(error),
+            Err(message) => Failure::Panic(message),
+        };
+        if !failure.is_lock() {
+            folder::wait_until_free(&self.folder);
         }
+        Err(failure)
+    }
+
+    /// Drops the handle, and with it the lock on the folder. sled writes what is left, and may panic over it.
+    fn close(&self, slot: &mut Slot) {
+        let Some(open) = slot.open.take() else { return };
+        if let Err(message) = guarded(|| drop(open)) {
+            tracing::debug!(target: "tower_breaker", message, "sled panicked while it closed");
+        }
+        folder::wait_until_free(&self.folder);
     }
 
     fn set_aside(&self, failure: &Failure) -> Result<(), StoreError> {
@@ -271,15 +257,8 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        close(&mut lock(&self.slot));
-    }
-}
-
-/// Drops the handle, and with it the lock on the folder. sled writes what is left, and may panic over it.
-fn close(slot: &mut Slot) {
-    let Some(open) = slot.open.take() else { return };
-    if let Err(message) = guarded(|| drop(open)) {
-        tracing::debug!(target: "tower_breaker", message, "sled panicked while it closed");
+        let mut slot = std::mem::take(&mut *lock(&self.slot));
+        self.close(&mut slot);
     }
 }
 
@@ -289,14 +268,6 @@ fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panic_message(&*panic))
 }
 
-/// What a panic said, as far as it said anything.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
-}
-
 /// How sled failed.
 enum Failure {
     Error(SledError),
@@ -304,12 +275,6 @@ enum Failure {
 }
 
 impl Failure {
-    /// Somebody else has the folder. (sled has no kind of its own for that.)
-    fn is_lock(&self) -> bool {
-        let text = "could not acquire lock";
-        matches!(self, Self::Error(SledError::Io(error)) if error.to_string().contains(text))
-    }
-
     /// The folder looks as if it cannot be read, now or later.
     fn is_damage(&self) -> bool {
         match self {
@@ -321,15 +286,19 @@ impl Failure {
         }
     }
 
+    /// Somebody else has the folder. sled has no kind of its own for that.
+    fn is_lock(&self) -> bool {
+        let Self::Error(SledError::Io(error)) = self else { return false };
+        error.to_string().contains("could not acquire lock")
+    }
+
     fn into_error(self, folder: &Path) -> StoreError {
         let folder = folder.display();
         let reason = match &self {
-            _ if self.is_lock() => {
-                format!(
-                    "{folder} is held by another process, or by another SledStore of this one; \
+            held if held.is_lock() => format!(
+                "{folder} is held by another process, or by another SledStore of this one; \
                  it is taken over as soon as it is free"
-                )
-            }
+            ),
             Self::Error(SledError::ReportableBug(_)) => {
                 format!("{folder}: {self}; restart the process to mend it")
             }

@@ -170,3 +170,34 @@ fn a_link_to_an_unreadable_folder_stays_a_link() {
     assert_eq!(asides(&folder).len(), 1);
     assert!(link.is_symlink() && folder.join("db").exists());
 }
+
+/// Ten rounds, or as many as `DAMAGE_ROUNDS` says.
+#[test]
+fn damage_anywhere_never_stops_the_store_nor_invents_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let rounds = std::env::var("DAMAGE_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..rounds {
+        let folder = dir.path().join(format!("state-{round}"));
+        filled(&folder);
+        let mut bytes = fs::read(folder.join("db")).unwrap();
+        for _ in 0..=round % 20 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            // Where there is something: the file is mostly zeros.
+            let place = usize::try_from(random >> 33).unwrap() % 20_000.min(bytes.len());
+            bytes[place] ^= 1 << (random % 8);
+        }
+        fs::write(folder.join("db"), bytes).unwrap();
+        let store = SledStore::open(&folder).unwrap();
+        for _ in 0..STRIKES {
+            let values = store.load_all().unwrap_or_default();
+            assert!(values.iter().all(|(_, value)| *value == vec![b'x'; 300]), "round {round}");
+        }
+        let saved = (0..=STRIKES * 2).any(|_| store.save("key", b"new").is_ok());
+        assert!(saved, "round {round}: {:?}", store.save("key", b"new"));
+        drop(store);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

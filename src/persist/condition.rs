@@ -1,0 +1,90 @@
+//! What the writer knows of its store's health, and whom it tells.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    StoreHealth,
+    entry::{DIRTY, SAVING},
+    writer::{Writer, refuse},
+};
+use crate::store::lock;
+
+impl Writer {
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(SeqCst)
+    }
+
+    pub(super) fn busy_for(&self) -> Option<Duration> {
+        lock(&self.busy).map(|since| since.elapsed())
+    }
+
+    /// The store does not answer: nobody is left waiting for it.
+    pub(super) fn stall(&self, waited: Duration) {
+        if self.stalled.swap(true, SeqCst) {
+            return;
+        }
+        let reason =
+            format!("the store does not answer (waited {:.1} s so far)", waited.as_secs_f64());
+        self.degrade(reason.clone());
+        let mut queue = lock(&self.queue);
+        let mut asks = std::mem::take(&mut queue.in_flight);
+        asks.append(&mut queue.asks);
+        for ask in &asks {
+            queue.put_back(&ask.entry);
+        }
+        // Should the store have answered just now, the next try finds out.
+        queue.failed();
+        drop(queue);
+        self.wake.notify_one();
+        refuse(asks, &reason);
+    }
+
+    pub(super) fn degrade(&self, reason: String) {
+        let mut degraded = lock(&self.degraded);
+        if let Some((_, known)) = &mut *degraded {
+            *known = reason;
+            return;
+        }
+        *degraded = Some((SystemTime::now(), reason.clone()));
+        drop(degraded);
+        tracing::warn!(
+            target: "tower_breaker",
+            reason,
+            "the store of the circuit breakers is degraded: they go on in memory, and the store is tried again \
+             and again; what is not saved by then, a restart forgets",
+        );
+        self.announce();
+    }
+
+    pub(super) fn heal(&self) {
+        let Some((since, _)) = lock(&self.degraded).take() else { return };
+        lock(&self.queue).mark_all();
+        let seconds = since.elapsed().unwrap_or_default().as_secs_f64();
+        tracing::info!(
+            target: "tower_breaker",
+            degraded_seconds = seconds,
+            "the store of the circuit breakers works again: saving what it missed",
+        );
+        self.announce();
+    }
+
+    fn announce(&self) {
+        let entries = lock(&self.queue).entries.values().map(Arc::clone).collect::<Vec<_>>();
+        let health = self.health();
+        for entry in entries {
+            entry.tell(&health);
+        }
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        let Some((since, reason)) = lock(&self.degraded).clone() else {
+            return StoreHealth::Healthy;
+        };
+        let pending =
+            lock(&self.queue).entries.values().filter(|entry| entry.has(DIRTY | SAVING)).count();
+        StoreHealth::Degraded { since, reason, pending }
+    }
+}
