@@ -1,0 +1,96 @@
+//! Random lives of a breaker, held against a plain sequential reference that was written from the
+//! description of the state machine and shares no code with it.
+
+mod alone;
+mod beside;
+mod concrete;
+mod driver;
+mod plan;
+mod reference;
+mod settings;
+mod subject;
+mod window;
+
+use proptest::{
+    collection::vec,
+    prelude::{Strategy, any},
+    prop_assert_eq, proptest,
+    strategy::ValueTree,
+    test_runner::TestRunner,
+};
+use tower_breaker::Snapshot;
+
+use crate::{
+    alone::{Pause, alone},
+    beside::against_reference,
+    concrete::concrete,
+    driver::Driver,
+    plan::{Windows, plan},
+};
+
+/// More operations than a plan has.
+const MANY: usize = 200;
+
+proptest! {
+    /// Counts are exact: after each operation the breaker says what the reference says.
+    #[test]
+    fn the_breaker_does_what_its_description_says(plan in plan(Windows::Counts)) {
+        against_reference(&plan)?;
+    }
+
+    /// With time windows too, whose resolution leaves a little room.
+    #[test]
+    fn time_windows_keep_their_resolution(plan in plan(Windows::CountsAndTimes)) {
+        against_reference(&plan)?;
+    }
+
+    /// What time alone does happens at its moment, whether or not anyone looks.
+    #[test]
+    fn looking_never_matters(
+        plan in plan(Windows::CountsAndTimes),
+        looks in vec(0..200_u64, MANY),
+    ) {
+        let plan = concrete(&plan);
+        let (unseen, seen) = (alone(&plan, &[], &[]), alone(&plan, &looks, &[]));
+        prop_assert_eq!(unseen.answers, seen.answers);
+        prop_assert_eq!(unseen.end, seen.end);
+    }
+
+    /// A restart without a pause is invisible, but for the calls that were under way.
+    #[test]
+    fn a_restart_is_invisible(
+        plan in plan(Windows::Counts),
+        moments in vec(any::<bool>(), MANY),
+    ) {
+        let plan = concrete(&plan.with_one_open_time());
+        let pauses = |pause| {
+            let pauses = moments.iter().map(|is_one| if *is_one { pause } else { Pause::None });
+            pauses.collect::<Vec<_>>()
+        };
+        let one = alone(&plan, &[], &pauses(Pause::Cancel));
+        let other = alone(&plan, &[], &pauses(Pause::Restart));
+        prop_assert_eq!(one.answers, other.answers);
+        prop_assert_eq!(one.end, other.end);
+    }
+
+    /// A snapshot is the same after it was JSON.
+    #[test]
+    fn a_snapshot_survives_json(plan in plan(Windows::CountsAndTimes)) {
+        let snapshot = alone(&concrete(&plan), &[], &[]).end;
+        let text = serde_json::to_string(&snapshot).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<Snapshot>(&text).unwrap(), &snapshot);
+        prop_assert_eq!(Snapshot::from_json(text.as_bytes()).unwrap(), snapshot);
+    }
+}
+
+/// Else the breaker would run under other settings than the reference.
+#[test]
+fn the_settings_are_read_as_they_are_meant() {
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..50 {
+        let plan = plan(Windows::CountsAndTimes).new_tree(&mut runner).unwrap().current();
+        let breaker = Driver::new(&plan.settings);
+        assert_eq!(*breaker.handle().config(), plan.settings.config());
+        assert_eq!(breaker.handle().config().trip_on.len(), plan.settings.rules.len());
+    }
+}
