@@ -47,7 +47,7 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wait {
     Millis(u64),
-    /// Until the state changes by time alone, or so many milliseconds more.
+    /// Until time alone changes something, or so many milliseconds more.
     Boundary(i64),
     /// As long as a call may take that is not slow, or so many milliseconds more.
     Slow(i64),
@@ -102,7 +102,7 @@ fn settings(windows: Windows) -> impl Strategy<Value = Settings> {
     let ramp =
         (0..100_u64, 1..500_u64).prop_map(|(start_percent, time)| Ramp { start_percent, time });
     let backoff = option::of((1..4_u64, 0..2000_u64));
-    let times = (1..500_u64, backoff, timeout, option::weighted(0.2, ramp));
+    let times = (1..500_u64, backoff, timeout, option::weighted(0.3, ramp));
     (vec(rule(windows), 1..4), times, probes).prop_map(
         |(rules, (recovery, backoff, probe_timeout, ramp), probes)| Settings {
             rules,

@@ -97,13 +97,7 @@ impl Reference {
                 let limit = self.settings.rates().find_map(|rate| rate.slower_than);
                 (limit.unwrap_or(1), offset)
             }
-            Wait::Boundary(offset) => {
-                let at = match self.mode {
-                    Mode::Open { until, .. } => Some(until),
-                    _ => self.probe_deadline(),
-                };
-                (at.map_or(1, |at| at - self.now), offset)
-            }
+            Wait::Boundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
         time.saturating_add_signed(offset)
     }
@@ -225,6 +219,19 @@ impl Reference {
             return None;
         }
         Some(self.probes().map(|probe| probe.at).min()? + self.settings.probe_timeout?)
+    }
+
+    /// When time alone is about to change something.
+    fn boundary(&self) -> Option<u64> {
+        match self.mode {
+            Mode::Open { until, .. } => Some(until),
+            Mode::HalfOpen { .. } => self.probe_deadline(),
+            Mode::Closed { since: Some(since), .. } => Some(since + self.settings.ramp?.time),
+            Mode::Closed { .. } | Mode::ByHand(_) => {
+                let mut windows = self.windows.iter().zip(self.settings.rates());
+                windows.find_map(|(window, rate)| window.next_to_go(rate, self.now))
+            }
+        }
     }
 
     /// What time alone does, each at its moment.

@@ -69,6 +69,12 @@ impl Window {
         }
     }
 
+    /// When a time window drops the next of its calls, at the latest.
+    pub(crate) fn next_to_go(&self, rate: &Rate, now: u64) -> Option<u64> {
+        let Span::Time(time) = rate.span else { return None };
+        self.records.iter().map(|record| record.at + time).find(|at| *at > now)
+    }
+
     /// Records stand in the order of their times.
     fn count_older(&self, is_old: impl Fn(&Record) -> bool) -> usize {
         self.records.iter().filter(|record| is_old(record)).count()
