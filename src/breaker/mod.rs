@@ -12,4 +12,7 @@ mod waiters;
 mod window;
 mod word;
 
+#[cfg(all(test, tower_breaker_loom))]
+mod loom_tests;
+
 pub use permit::Permit;
