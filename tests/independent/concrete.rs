@@ -31,6 +31,17 @@ pub(crate) fn concrete(plan: &Plan) -> Plan {
     Plan { ops, ..plan.clone() }
 }
 
+/// The states that a plan goes through, one an operation.
+pub(crate) fn states(plan: &Plan) -> Vec<State> {
+    let mut guide = Guide(Reference::new(plan.settings.clone()));
+    let mut settings = plan.updates();
+    let states = plan.ops.iter().map(|op| {
+        let Ok(()) = play(&mut guide, op, &mut settings);
+        guide.0.state()
+    });
+    states.collect()
+}
+
 struct Guide(Reference);
 
 impl Subject for Guide {

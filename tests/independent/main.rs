@@ -18,14 +18,14 @@ use proptest::{
     strategy::ValueTree,
     test_runner::TestRunner,
 };
-use tower_breaker::Snapshot;
+use tower_breaker::{Snapshot, State};
 
 use crate::{
     alone::{Pause, alone},
     beside::against_reference,
-    concrete::concrete,
+    concrete::{concrete, states},
     driver::Driver,
-    plan::{Windows, plan},
+    plan::{Plan, Windows, plan},
 };
 
 /// More operations than a plan has.
@@ -83,14 +83,35 @@ proptest! {
     }
 }
 
+fn some_plans() -> impl Iterator<Item = Plan> {
+    let mut runner = TestRunner::deterministic();
+    let plans = plan(Windows::CountsAndTimes);
+    (0..200).map(move |_| plans.new_tree(&mut runner).unwrap().current())
+}
+
 /// Else the breaker would run under other settings than the reference.
 #[test]
 fn the_settings_are_read_as_they_are_meant() {
-    let mut runner = TestRunner::deterministic();
-    for _ in 0..50 {
-        let plan = plan(Windows::CountsAndTimes).new_tree(&mut runner).unwrap().current();
-        let breaker = Driver::new(&plan.settings);
-        assert_eq!(*breaker.handle().config(), plan.settings.config());
-        assert_eq!(breaker.handle().config().trip_on.len(), plan.settings.rules.len());
+    for plan in some_plans() {
+        let config = Driver::new(&plan.settings).handle().config();
+        assert_eq!(*config, plan.settings.config());
+        assert_eq!(config.trip_on.len(), plan.settings.rules.len());
+    }
+}
+
+/// Else the properties would hold of little.
+#[test]
+fn plans_go_everywhere() {
+    let states: Vec<_> = some_plans().flat_map(|plan| states(&plan)).collect();
+    for state in [
+        State::Closed,
+        State::Open,
+        State::HalfOpen,
+        State::ForcedOpen,
+        State::Disabled,
+        State::MetricsOnly,
+    ] {
+        let share = states.iter().filter(|visited| **visited == state).count() * 100 / states.len();
+        assert!(share >= 3, "{state}: {share}% of the operations");
     }
 }

@@ -160,15 +160,17 @@ fn op() -> impl Strategy<Value = Op> {
     let down = (wait(), prop_oneof![4 => Just(0), 1 => Just(TWO_HOURS), 1 => Just(-TWO_HOURS)]);
     prop_oneof![
         30 => (ending(), wait()).prop_map(|(ending, takes)| Op::Call(ending, takes)),
-        10 => slot().prop_map(Op::Acquire),
+        15 => slot().prop_map(Op::Acquire),
         8 => (slot(), ending()).prop_map(|(slot, ending)| Op::Finish(slot, ending)),
         3 => (slot(), ending(), wait()).prop_map(|(slot, end, took)| Op::Report(slot, end, took)),
         4 => slot().prop_map(Op::Cancel),
-        15 => wait().prop_map(Op::Advance),
+        10 => wait().prop_map(Op::Advance),
+        // Else few circuits would come as far as half-open.
+        15 => Just(Op::Advance(Wait::Boundary(0))),
         1 => Just(Op::ForceOpen),
         1 => Just(Op::Disable),
         1 => Just(Op::MetricsOnly),
-        3 => Just(Op::Reset),
+        6 => Just(Op::Reset),
         3 => Just(Op::Update),
         5 => down.prop_map(|(after, shift)| Op::Restart { after, shift }),
         2 => (-TWO_HOURS..TWO_HOURS).prop_map(Op::JumpWall),
@@ -190,7 +192,7 @@ fn wait() -> impl Strategy<Value = Wait> {
         6 => Just(Wait::Millis(0)),
         4 => (0..200_u64).prop_map(Wait::Millis),
         1 => (0..3000_u64).prop_map(Wait::Millis),
-        4 => (-1..=1_i64).prop_map(Wait::Boundary),
+        8 => (-1..=1_i64).prop_map(Wait::Boundary),
         3 => (0..=1_i64).prop_map(Wait::Slow),
     ]
 }

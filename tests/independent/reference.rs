@@ -254,7 +254,10 @@ impl Reference {
 
     fn put(&mut self, ending: Ending, failed: bool, took: u64) {
         for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
-            window.put(rate, self.now, failed, took);
+            // A failure rule does not say what is slow: there it is what is slow to another.
+            let limit = rate.slower_than;
+            let is_slow = limit.map_or_else(|| self.settings.is_slow(took), |limit| took > limit);
+            window.put(rate, self.now, failed, is_slow);
         }
         match ending {
             Ending::Success => self.row = 0,

@@ -32,8 +32,7 @@ pub(crate) enum Verdict {
 }
 
 impl Window {
-    pub(crate) fn put(&mut self, rate: &Rate, at: u64, failed: bool, took: u64) {
-        let slow = rate.slower_than.is_some_and(|limit| took > limit);
+    pub(crate) fn put(&mut self, rate: &Rate, at: u64, failed: bool, slow: bool) {
         self.records.push(Record { at, failed, slow });
         self.shrink(rate);
     }

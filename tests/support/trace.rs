@@ -3,6 +3,9 @@
 //! Whatever a trace says that is not known here is an error: a trace that was passed over would
 //! look like one that holds.
 
+#[path = "strict_json.rs"]
+mod strict_json;
+
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
@@ -14,7 +17,7 @@ use tower_breaker::{Breaker, Config, Outcome, Permit, Rejected, Snapshot, clock:
 /// Plays a trace, or each of a list of them. The error says where they went another way, one
 /// line a trace.
 pub(crate) fn play(json: &str) -> Result<usize, String> {
-    let value: Value = serde_json::from_str(json).map_err(|error| format!("no JSON: {error}"))?;
+    let value = strict_json::parse(json).map_err(|error| format!("no JSON: {error}"))?;
     let traces = match value {
         Value::Array(traces) => traces,
         trace => vec![trace],
