@@ -30,8 +30,16 @@ pub(crate) enum Pause {
 
 /// Plays a plan. While time passes, the breaker is looked at after each of `looks`, in turn.
 pub(crate) fn alone(plan: &Plan, looks: &[u64], pauses: &[Pause]) -> Run {
-    let mut alone =
-        Alone { breaker: Driver::new(&plan.settings), looks: looks.to_vec(), answers: Vec::new() };
+    play_on(Driver::new(&plan.settings), plan, looks, pauses)
+}
+
+/// Plays the operations of a plan on a breaker that has a past.
+pub(crate) fn live_on(breaker: Driver, plan: &Plan) -> Run {
+    play_on(breaker, plan, &[], &[])
+}
+
+fn play_on(breaker: Driver, plan: &Plan, looks: &[u64], pauses: &[Pause]) -> Run {
+    let mut alone = Alone { breaker, looks: looks.to_vec(), answers: Vec::new() };
     let mut settings = plan.updates();
     for (number, op) in plan.ops.iter().enumerate() {
         match pauses.get(number) {

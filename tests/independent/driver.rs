@@ -24,6 +24,14 @@ impl Driver {
         Self { breaker, config, clock, permits: HashMap::new() }
     }
 
+    /// A breaker that comes from a snapshot, at the time at which clocks begin.
+    pub(crate) fn restored(settings: &Settings, snapshot: Snapshot) -> Self {
+        let (config, clock) = (settings.config(), ManualClock::new());
+        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
+        let breaker = builder.restore(snapshot).build().expect("valid settings");
+        Self { breaker, config, clock, permits: HashMap::new() }
+    }
+
     pub(crate) fn handle(&self) -> &Breaker {
         &self.breaker
     }

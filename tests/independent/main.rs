@@ -4,6 +4,7 @@
 mod alone;
 mod beside;
 mod concrete;
+mod damage;
 mod driver;
 mod plan;
 mod reference;
@@ -14,16 +15,17 @@ mod window;
 use proptest::{
     collection::vec,
     prelude::{Strategy, any},
-    prop_assert_eq, proptest,
+    prop_assert_eq, prop_assert_ne, proptest,
     strategy::ValueTree,
     test_runner::TestRunner,
 };
 use tower_breaker::{Snapshot, State};
 
 use crate::{
-    alone::{Pause, alone},
+    alone::{Pause, alone, live_on},
     beside::against_reference,
     concrete::{concrete, states},
+    damage::{damaged, damages},
     driver::Driver,
     plan::{Plan, Windows, plan},
 };
@@ -80,6 +82,23 @@ proptest! {
         let text = serde_json::to_string(&snapshot).unwrap();
         prop_assert_eq!(&serde_json::from_str::<Snapshot>(&text).unwrap(), &snapshot);
         prop_assert_eq!(Snapshot::from_json(text.as_bytes()).unwrap(), snapshot);
+    }
+
+    /// Whatever a snapshot says, the circuit is not open for longer than it may be, and lives.
+    #[test]
+    fn no_snapshot_holds_a_circuit_open(
+        plan in plan(Windows::CountsAndTimes),
+        damages in damages(),
+        later in plan(Windows::CountsAndTimes),
+    ) {
+        let plan = concrete(&plan);
+        if let Some(snapshot) = damaged(&alone(&plan, &[], &[]).end, &damages) {
+            let breaker = Driver::restored(&later.settings, snapshot.clone());
+            let longest = later.settings.longest_open_time();
+            breaker.advance(longest);
+            prop_assert_ne!(breaker.state(), State::Open, "after {} ms of {:?}", longest, snapshot);
+            live_on(breaker, &concrete(&later));
+        }
     }
 }
 

@@ -80,6 +80,10 @@ impl Settings {
         time.min(max).max(asked.unwrap_or(0).min(max))
     }
 
+    pub(crate) fn longest_open_time(&self) -> u64 {
+        self.backoff.map_or(self.recovery, |backoff| backoff.max)
+    }
+
     pub(crate) fn config(&self) -> Config {
         let text = self.to_json().to_string();
         Config::from_json(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
