@@ -3,7 +3,7 @@
 mod builder;
 mod shared;
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Config, ConfigError, Error, Event, FlushError, Outcome, Permit, Rejected, Snapshot, State,
@@ -170,6 +170,18 @@ impl Breaker {
     pub async fn flush(&self) -> Result<(), FlushError> {
         match &self.shared.attachment {
             Some(attachment) => attachment.flush().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Like [`flush`](Self::flush), for code that is not async.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError`] if the store fails at the attempt, or the state is not durable in time.
+    pub fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+        match &self.shared.attachment {
+            Some(attachment) => attachment.flush_blocking(timeout),
             None => Ok(()),
         }
     }

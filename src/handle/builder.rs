@@ -11,7 +11,7 @@ use crate::{
     breaker::pool,
     clock::{Clock, TimeSource},
     config::Faults,
-    persist::Settings,
+    persist::PersistSettings,
     store::StateStore,
 };
 
@@ -30,7 +30,7 @@ pub struct Builder<T = ()> {
     listeners: Vec<Listener>,
     snapshot: Option<Snapshot>,
     store: Option<Arc<dyn StateStore>>,
-    persist: Settings,
+    persist: PersistSettings,
 }
 
 const LONGEST_NAME: usize = 512;
@@ -46,7 +46,7 @@ impl<T> Builder<T> {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
-            persist: Settings::default(),
+            persist: PersistSettings::default(),
         }
     }
 
@@ -129,7 +129,9 @@ impl<T> Builder<T> {
     ///
     /// [`build`](Builder::build) reads the breaker's snapshot, so that the first call meets the
     /// restored state; it waits for the store for a second at most. Transitions are on their
-    /// way to the store at once, and nothing that goes wrong with it reaches a call.
+    /// way to the store at once, and nothing that goes wrong with it reaches a call. When the
+    /// last handle of the breaker is dropped, that drop waits until its last state is saved, a
+    /// second at most, and not at all for a store that does not answer.
     pub fn store(mut self, store: impl StateStore) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -189,7 +191,7 @@ impl<T> Builder<T> {
             cell.restore(snapshot);
         }
         if let Some(store) = self.store {
-            shared.attach(store, self.persist);
+            shared.attach(store, &self.persist);
         }
         let shared = Arc::new(shared);
         Ok((Breaker { cell, shared }, self.target))

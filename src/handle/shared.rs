@@ -12,7 +12,7 @@ use crate::{
         restore::Now,
     },
     event::{StoreEvent, Transition},
-    persist::{Attachment, Marker, RestoreError, Settings, Source},
+    persist::{Attachment, Marker, PersistSettings, RestoreError, Source},
     store::StateStore,
 };
 
@@ -33,11 +33,11 @@ impl Shared {
     }
 
     /// Restores what the store holds of the breaker, and saves its changes from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: Settings) {
+    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: &PersistSettings) {
         let source = Arc::new(Stored { cell: self.cell, teller: Arc::clone(&self.teller) });
-        let attachment = Attachment::new(store, self.name(), source, settings);
+        let attachment = Attachment::attach(store, self.name(), source, settings);
         // Nobody has set it before: a breaker is attached once.
-        let _ = self.teller.marker.set(Arc::clone(attachment.marker()));
+        let _ = self.teller.marker.set(attachment.marker());
         self.attachment = Some(attachment);
     }
 
@@ -65,7 +65,7 @@ pub(super) struct Teller {
     listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Who leaves word for the store, if there is one.
-    marker: OnceLock<Arc<Marker>>,
+    marker: OnceLock<Marker>,
 }
 
 impl Teller {
@@ -132,9 +132,7 @@ impl Source for Stored {
                 self.cell.restore(&snapshot);
                 Ok(())
             }
-            Err(error @ SnapshotError::NewerVersion(_)) => {
-                Err(RestoreError::Newer(error.to_string()))
-            }
+            Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),
             Err(SnapshotError::Corrupt(reason)) => Err(RestoreError::Corrupt(reason)),
         }
     }

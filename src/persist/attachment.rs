@@ -1,93 +1,141 @@
-use std::{fmt, sync::Arc, time::Duration};
+//! A breaker's end of the write-behind.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
 
 use super::{
-    Settings, StoreHealth,
-    entry::{Entry, Mark, Source},
-    writer::Writer,
+    FlushError, PersistSettings, Source, StoreHealth,
+    entry::{DIRTY, Entry, Phase},
+    queue::{Ask, after},
+    writer::{self, Writer},
 };
 use crate::store::StateStore;
 
-/// A breaker's hold on its store.
+/// Ties a breaker to its store, for as long as it lives: from the snapshot at the start to the last save.
+///
+/// Not to be owned by the [`Source`] itself: the writer holds the source until this is dropped.
 pub(crate) struct Attachment {
-    marker: Arc<Marker>,
-    patience: Duration,
+    marker: Marker,
+    drop_wait: Duration,
 }
 
-/// What leaves word of changes.
+/// Tells the writer what changed. Cheap to clone; the [`Source`] may own one.
+#[derive(Clone)]
 pub(crate) struct Marker {
-    entry: Arc<Entry>,
     writer: Arc<Writer>,
-    flush_interval: Duration,
+    entry: Arc<Entry>,
 }
 
 impl Marker {
-    /// A transition happened: it is on its way to the store at once.
+    /// The state changed: save it at once. Never waits; may be called with the breaker's lock held.
     pub(crate) fn transition(&self) {
-        self.writer.mark(&self.entry, Mark::Transition, self.flush_interval);
+        self.writer.mark_now(&self.entry);
     }
 
-    /// The counts changed: they are saved within the flush interval.
+    /// Counts changed: save them within the flush interval. One load if that is already on its way.
     pub(crate) fn counts(&self) {
-        self.writer.mark(&self.entry, Mark::Counts, self.flush_interval);
+        self.writer.mark_later(&self.entry);
+    }
+
+    fn ask(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {
+        self.writer.ask(Ask { entry: Arc::clone(&self.entry), reply: Box::new(reply) });
+    }
+
+    fn ask_to_save(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {
+        self.entry.set(DIRTY);
+        self.ask(reply);
     }
 }
 
 impl Attachment {
-    /// Attaches a breaker to its store, and waits (no longer than `patience`) until what the
-    /// store holds of it has been restored.
-    pub(crate) fn new(
+    /// Reads the snapshot of `name`, and hands it to `source`, before it returns, unless that takes longer than
+    /// the load wait, or the store fails; then `source` gets it whenever that becomes possible.
+    pub(crate) fn attach(
         store: Arc<dyn StateStore>,
         name: &str,
         source: Arc<dyn Source>,
-        settings: Settings,
+        settings: &PersistSettings,
     ) -> Self {
-        let entry = Arc::new(Entry::new(name, source));
-        let writer = Writer::attach(store, &entry);
-        writer.wait_until_read(&entry, settings.patience);
-        Self {
-            marker: Arc::new(Marker { entry, writer, flush_interval: settings.flush_interval }),
-            patience: settings.patience,
+        let entry = Arc::new(Entry::new(name, source, settings.flush_interval));
+        let writer = writer::join(store, &entry, settings);
+        let marker = Marker { writer, entry };
+        let (loaded, wait) = mpsc::sync_channel(1);
+        marker.ask(move |_| {
+            let _ = loaded.try_send(());
+        });
+        // A store that is known not to answer is not waited for by one breaker after the other.
+        if !marker.writer.is_stalled() && wait.recv_timeout(settings.load_wait).is_err() {
+            marker.writer.stall(settings.load_wait);
         }
+        // It may have been too late for the announcement.
+        let health = marker.writer.health();
+        if !health.is_healthy() {
+            marker.entry.tell(&health);
+        }
+        Self { marker, drop_wait: settings.drop_wait }
     }
 
-    pub(crate) fn marker(&self) -> &Arc<Marker> {
-        &self.marker
+    /// What the breaker's code calls when something changed.
+    pub(crate) fn marker(&self) -> Marker {
+        self.marker.clone()
     }
 
-    /// Waits until the state as it is now is durable.
+    /// Saves the newest state; once this returns `Ok`, what it was at the time of the call is durable. An error
+    /// means that the first attempt failed; more will follow. Works in any runtime. Dropping the future changes
+    /// nothing: the state is saved all the same.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
-        self.marker.transition();
-        let flushed = self.marker.writer.flush(&self.marker.entry);
-        flushed.await.unwrap_or_else(|_| Err(FlushError::new("its thread has ended")))
+        let (reply, result) = oneshot::channel();
+        self.marker.ask_to_save(move |outcome| drop(reply.send(outcome)));
+        result.await.unwrap_or_else(|_| Err(FlushError::not_saved("the writer ended")))
     }
 
+    /// As [`flush`](Self::flush), for code that is not async; waits at most for `timeout`.
+    pub(crate) fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+        let (reply, result) = mpsc::sync_channel(1);
+        self.marker.ask_to_save(move |outcome| drop(reply.try_send(outcome)));
+        result.recv_timeout(timeout).unwrap_or(Err(FlushError::TimedOut))
+    }
+
+    #[cfg(test)]
+    pub(super) fn same_writer(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.marker.writer, &other.marker.writer)
+    }
+
+    /// How the store is doing, as far as this breaker is concerned.
     pub(crate) fn health(&self) -> StoreHealth {
-        self.marker.writer.health(self.patience)
+        if let Phase::LeftAlone { version, since } = self.marker.entry.phase() {
+            let reason = FlushError::NewerSnapshot { version }.to_string();
+            return StoreHealth::Degraded { since, reason, pending: 1 };
+        }
+        self.marker.writer.health()
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.marker.writer.detach(&self.marker.entry, self.patience);
+        let Marker { writer, entry } = &self.marker;
+        let until = after(self.drop_wait);
+        // One more attempt is all that a store gets that fails anyway.
+        let healthy = writer.health().is_healthy();
+        entry.detach(if healthy { until } else { Instant::now() });
+        let (reply, result) = mpsc::sync_channel(1);
+        self.marker.ask_to_save(move |outcome| drop(reply.try_send(outcome)));
+        if writer.is_this_thread() {
+            return;
+        }
+        if writer.is_stalled() {
+            writer.forget(entry);
+            return;
+        }
+        if result.recv_timeout(self.drop_wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+            writer.stall(self.drop_wait);
+            writer.forget(entry);
+            return;
+        }
+        writer.wait_for_end(until);
     }
 }
-
-/// Why a flush did not make the state durable. The breaker goes on trying.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FlushError {
-    reason: String,
-}
-
-impl FlushError {
-    pub(super) fn new(reason: &str) -> Self {
-        Self { reason: reason.to_owned() }
-    }
-}
-
-impl fmt::Display for FlushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the circuit breaker's state is not durable yet: {}", self.reason)
-    }
-}
-
-impl std::error::Error for FlushError {}

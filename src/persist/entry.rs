@@ -1,217 +1,146 @@
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU8, Ordering},
+//! One breaker, as the writer sees it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+    },
+    time::{Duration, Instant, SystemTime},
 };
 
-use super::{StoreHealth, quarantine_key, state_key};
-use crate::store::{StateStore, StoreError};
+use super::{FlushError, Source, StoreHealth};
+use crate::store::lock;
 
-/// What the writer asks of a breaker.
-pub(crate) trait Source: Send + Sync {
-    /// The newest snapshot.
-    fn encode(&self) -> Vec<u8>;
-    /// Takes over what the store held, unless the breaker knows better by now.
-    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
-    /// The store has become healthy, or ceased to be.
-    fn store_health(&self, health: &StoreHealth);
+/// In the queue's list of those that are written at once.
+pub(super) const NOW: u8 = 1;
+/// In the queue's list of those that are written when the flush interval has passed.
+pub(super) const LATER: u8 = 2;
+/// Changed since it was last encoded. Whoever sets it sees to it that the entry is in one of the lists.
+pub(super) const DIRTY: u8 = 4;
+/// Encoded and not yet known to be saved.
+pub(super) const SAVING: u8 = 8;
+
+/// What is known of the snapshot in the store. What is there is never overwritten before it was looked at.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Nothing yet; true if loading has failed at least once.
+    Unread { tried: bool },
+    /// Adopted, or kept aside, or there was none.
+    Ready,
+    /// Of this newer version: never overwritten.
+    LeftAlone { version: u64, since: SystemTime },
 }
 
-/// Why a snapshot was not restored.
-#[derive(Debug)]
-pub(crate) enum RestoreError {
-    /// It cannot be read.
-    Corrupt(String),
-    /// It was written by a newer version of this crate: not to be touched.
-    Newer(String),
-}
-
-/// One breaker, as the writer knows it.
 pub(super) struct Entry {
-    name: String,
-    key: String,
-    mark: AtomicU8,
-    content: Mutex<Content>,
+    pub(super) name: String,
+    pub(super) key: String,
+    pub(super) flush_interval: Duration,
+    marks: AtomicU8,
+    phase: Mutex<Phase>,
+    /// Emptied when the writer is through with the breaker, which also undoes the circle that a breaker makes
+    /// that keeps a marker of its own.
+    source: Mutex<Option<Arc<dyn Source>>>,
+    /// Set once the breaker is gone: try to save its last state until then, but at least once.
+    try_until: Mutex<Option<Instant>>,
+    told_degraded: AtomicBool,
 }
 
-/// How soon a change is to be saved. Only grows until it is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mark {
-    None = 0,
-    /// Within the flush interval.
-    Counts = 1,
-    /// At once.
-    Transition = 2,
-}
-
-enum Content {
-    /// What the store holds was not read yet. Nothing is written before it is.
-    Unread(Arc<dyn Source>),
-    Live(Arc<dyn Source>),
-    /// The store holds a snapshot of a newer version: left alone.
-    LeftAlone,
-    /// The breaker is gone; its last snapshot is still to be saved.
-    Last(Vec<u8>),
-    Gone,
+/// What tells entries apart.
+pub(super) fn address(entry: &Arc<Entry>) -> usize {
+    Arc::as_ptr(entry).addr()
 }
 
 impl Entry {
-    pub(super) fn new(name: &str, source: Arc<dyn Source>) -> Self {
+    pub(super) fn new(name: &str, source: Arc<dyn Source>, flush_interval: Duration) -> Self {
         Self {
             name: name.to_owned(),
-            key: state_key(name),
-            mark: AtomicU8::new(Mark::None as u8),
-            content: Mutex::new(Content::Unread(source)),
+            key: format!("circuit_breaker:{name}:state"),
+            flush_interval,
+            marks: AtomicU8::new(0),
+            phase: Mutex::new(Phase::Unread { tried: false }),
+            source: Mutex::new(Some(source)),
+            try_until: Mutex::new(None),
+            told_degraded: AtomicBool::new(false),
         }
     }
 
-    /// Whether it carries this mark, or a more urgent one, already.
-    pub(super) fn has_mark(&self, mark: Mark) -> bool {
-        self.mark.load(Ordering::SeqCst) >= mark as u8
+    pub(super) fn has(&self, marks: u8) -> bool {
+        self.marks.load(SeqCst) & marks != 0
     }
 
-    /// Raises the mark. `false` where it was as urgent already.
-    pub(super) fn raise_mark(&self, mark: Mark) -> bool {
-        self.mark.fetch_max(mark as u8, Ordering::SeqCst) < mark as u8
+    /// Sets marks, and says which were set before.
+    pub(super) fn set(&self, marks: u8) -> u8 {
+        self.marks.fetch_or(marks, SeqCst)
     }
 
-    /// Takes the mark off. What happens after this marks it again.
-    fn take_mark(&self) {
-        self.mark.store(Mark::None as u8, Ordering::SeqCst);
+    /// Takes marks away, and says which were set before.
+    pub(super) fn clear(&self, marks: u8) -> u8 {
+        self.marks.fetch_and(!marks, SeqCst)
     }
 
-    /// Reads what the store holds, if that was not done yet.
-    pub(super) fn read(&self, store: &dyn StateStore) -> Result<(), StoreError> {
-        let source = match &*self.content() {
-            Content::Unread(source) => Arc::clone(source),
-            _ => return Ok(()),
-        };
-        let restored = match store.load(&self.key)? {
-            Some(bytes) => self.restore(&*source, &bytes, store)?,
-            None => true,
-        };
-        let mut content = self.content();
-        // The breaker may have gone meanwhile.
-        if matches!(&*content, Content::Unread(_)) {
-            *content = if restored { Content::Live(source) } else { Content::LeftAlone };
-        }
-        Ok(())
-    }
-
-    /// `false` where the snapshot is to be left alone.
-    fn restore(
-        &self,
-        source: &dyn Source,
-        bytes: &[u8],
-        store: &dyn StateStore,
-    ) -> Result<bool, StoreError> {
-        match source.restore(bytes) {
-            Ok(()) => Ok(true),
-            Err(RestoreError::Corrupt(reason)) => {
-                let key = quarantine_key(&self.name);
-                store.save(&key, &quarantined(&reason, bytes))?;
-                tracing::warn!(
-                    target: "tower_breaker",
-                    name = self.name,
-                    kept_as = key,
-                    reason,
-                    "circuit breaker {}: its stored state cannot be read; it starts closed, \
-                     and the bytes are kept aside",
-                    self.name,
-                );
-                Ok(true)
-            }
-            Err(RestoreError::Newer(reason)) => {
-                tracing::warn!(
-                    target: "tower_breaker",
-                    name = self.name,
-                    reason,
-                    "circuit breaker {}: its stored state is left as it is, and this process \
-                     keeps its own in memory",
-                    self.name,
-                );
-                Ok(false)
-            }
-        }
-    }
-
-    /// What is to be written, if anything.
-    pub(super) fn pending(&self) -> Option<(String, Vec<u8>)> {
-        let source = match &*self.content() {
-            Content::Live(source) => Arc::clone(source),
-            Content::Last(bytes) => return Some((self.key.clone(), bytes.clone())),
-            Content::Unread(_) | Content::LeftAlone | Content::Gone => return None,
-        };
-        self.take_mark();
-        Some((self.key.clone(), source.encode()))
-    }
-
-    /// What `pending` gave is durable.
-    pub(super) fn saved(&self) {
-        let mut content = self.content();
-        if matches!(&*content, Content::Last(_)) {
-            *content = Content::Gone;
-            self.take_mark();
-        }
-    }
-
-    /// Whether the breaker's state can be saved at all.
-    pub(super) fn is_left_alone(&self) -> bool {
-        matches!(&*self.content(), Content::LeftAlone)
-    }
-
-    /// Whether the breaker is gone and nothing of it is left to be saved.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(&*self.content(), Content::Gone)
-    }
-
-    pub(super) fn is_read(&self) -> bool {
-        !matches!(&*self.content(), Content::Unread(_))
-    }
-
-    /// The breaker is about to go: keeps its last snapshot, if one is to be saved. (What was not
-    /// read is not overwritten either.) Returns whether there is.
-    pub(super) fn close(&self) -> bool {
-        let source = match std::mem::replace(&mut *self.content(), Content::Gone) {
-            Content::Live(source) => source,
-            Content::Unread(_) | Content::LeftAlone | Content::Last(_) | Content::Gone => {
-                self.take_mark();
-                return false;
-            }
-        };
-        if !self.has_mark(Mark::Counts) {
+    /// To be called right before [`Source::encode`]: a change that comes later marks the entry again.
+    pub(super) fn begin_save(&self) -> bool {
+        if !self.has(DIRTY) {
             return false;
         }
-        *self.content() = Content::Last(source.encode());
+        self.set(SAVING);
+        self.clear(DIRTY);
         true
     }
 
+    pub(super) fn phase(&self) -> Phase {
+        lock(&self.phase).clone()
+    }
+
+    pub(super) fn set_phase(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+    }
+
     pub(super) fn source(&self) -> Option<Arc<dyn Source>> {
-        match &*self.content() {
-            Content::Unread(source) | Content::Live(source) => Some(Arc::clone(source)),
-            _ => None,
+        lock(&self.source).clone()
+    }
+
+    /// Forgets the breaker. It may be the last to hold it, so its drop runs after the lock is released.
+    pub(super) fn release(&self) {
+        let source = lock(&self.source).take();
+        drop(source);
+    }
+
+    /// The breaker is gone.
+    pub(super) fn detach(&self, try_until: Instant) {
+        *lock(&self.try_until) = Some(try_until);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        lock(&self.try_until).is_some()
+    }
+
+    /// Whether the writer is through with the entry after an attempt to save it.
+    pub(super) fn is_over(&self, saved: bool) -> bool {
+        lock(&self.try_until).is_some_and(|until| saved || Instant::now() >= until)
+    }
+
+    /// What a flush is told if the store did its part.
+    pub(super) fn outcome(&self) -> Result<(), FlushError> {
+        match self.phase() {
+            Phase::LeftAlone { version, .. } => Err(FlushError::NewerSnapshot { version }),
+            Phase::Ready => Ok(()),
+            Phase::Unread { .. } => {
+                Err(FlushError::not_saved("the snapshot in the store was not read yet"))
+            }
         }
     }
 
-    fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells the breaker how the store is, if that is news to it.
+    pub(super) fn tell(&self, health: &StoreHealth) {
+        let was_degraded = self.told_degraded.swap(!health.is_healthy(), SeqCst);
+        if was_degraded != health.is_healthy() {
+            return;
+        }
+        if let Some(source) = self.source() {
+            // The writer must outlive what a listener does.
+            let _ = catch_unwind(AssertUnwindSafe(|| source.store_health(health)));
+        }
     }
-}
-
-/// The bytes with the reason, as JSON: as text where they are text, else in hexadecimal.
-fn quarantined(reason: &str, bytes: &[u8]) -> Vec<u8> {
-    let (form, content) = match std::str::from_utf8(bytes) {
-        Ok(text) => ("text", text.to_owned()),
-        Err(_) => ("hex", hex(bytes)),
-    };
-    serde_json::json!({ "reason": reason, form: content }).to_string().into_bytes()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -1,50 +1,69 @@
-//! Write-behind: from breakers to their store, and the way back at the start.
+//! Write-behind: from breakers to a store, and back at the start.
 //!
-//! One thread for each store does everything that touches it. Breakers leave word that they have
-//! changed, and the thread comes for their newest state; so what waits to be written is never
-//! more than one mark a breaker, however slow the store is, and a store that hangs holds up
-//! nobody but that thread.
+//! Each store has one thread, the writer, and everything that touches the store happens there: a store that is
+//! slow, fails or never returns holds up that thread and nothing else. Breakers only raise marks
+//! ([`Marker`]); the writer asks the breakers that are marked for their newest snapshot when it gets to write,
+//! so nothing queues up behind a slow store but the marks themselves.
 //!
-//! # Locks
+//! # The rule of the locks
 //!
-//! A breaker marks itself under its own lock, so the writer never holds its queue's lock while it
-//! asks a breaker for anything.
+//! [`Marker::transition`] and [`Marker::counts`] may be called while a breaker's own lock is held, and take the
+//! queue's lock. [`Source`]'s methods take the breaker's lock. So no method of a [`Source`] is ever called while
+//! a lock of this module is held.
 
 mod attachment;
 mod entry;
 mod health;
 mod queue;
+mod restore;
+mod round;
+mod watch;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-pub use self::{attachment::FlushError, health::StoreHealth};
-pub(crate) use self::{
-    attachment::{Attachment, Marker},
-    entry::{RestoreError, Source},
-};
+pub(crate) use attachment::{Attachment, Marker};
+pub use health::{FlushError, StoreHealth};
 
-/// How the writing thread goes about it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
-    /// How long changes of the counts are gathered before they are saved.
+/// What the writer asks of a breaker.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// The newest snapshot. Takes the lock under which the breaker changes what the snapshot holds: the marks
+    /// rely on that for "marked before it was written" to mean "written".
+    fn encode(&self) -> Vec<u8>;
+
+    /// Adopts a snapshot, unless the breaker has already gone its own way.
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+
+    /// Called at each change of the store's health, and once at the start if it is degraded then.
+    fn store_health(&self, health: &StoreHealth);
+}
+
+/// Why a breaker did not adopt a snapshot.
+#[derive(Debug)]
+pub(crate) enum RestoreError {
+    /// It cannot be read, for this reason. It is kept aside, and the breaker starts closed.
+    Corrupt(String),
+    /// It is of this version, newer than what this release knows. It stays as it is.
+    NewerVersion(u64),
+}
+
+/// How long things may take.
+#[derive(Clone, Debug)]
+pub(crate) struct PersistSettings {
+    /// Failure counts are saved at most this long after they changed.
     pub(crate) flush_interval: Duration,
-    /// How long `build` waits for the store's answer, and a drop for its last save.
-    pub(crate) patience: Duration,
+    /// How long the construction of a breaker waits for its snapshot.
+    pub(crate) load_wait: Duration,
+    /// How long the drop of a breaker waits for its last snapshot to be saved.
+    pub(crate) drop_wait: Duration,
 }
 
-impl Default for Settings {
+impl Default for PersistSettings {
     fn default() -> Self {
-        Self { flush_interval: Duration::from_secs(1), patience: Duration::from_secs(1) }
+        let second = Duration::from_secs(1);
+        Self { flush_interval: second, load_wait: second, drop_wait: second }
     }
-}
-
-/// The key of a breaker's snapshot.
-pub(crate) fn state_key(name: &str) -> String {
-    format!("circuit_breaker:{name}:state")
-}
-
-/// The key under which a snapshot is kept that could not be read.
-pub(crate) fn quarantine_key(name: &str) -> String {
-    format!("circuit_breaker:{name}:quarantine")
 }

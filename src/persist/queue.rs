@@ -1,188 +1,168 @@
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+//! What the writer has to do, and when.
 
-use tokio::sync::oneshot;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
-    FlushError, StoreHealth,
-    entry::{Entry, Mark},
+    FlushError,
+    entry::{DIRTY, Entry, LATER, NOW, address},
 };
 
-/// Somebody who waits until a breaker's state is durable.
-pub(super) type Flusher = oneshot::Sender<Result<(), FlushError>>;
+/// Rests between two writes that nobody waits for, so that a storm of transitions makes large batches instead
+/// of many small ones. Far below the 50 ms within which a transition is to be durable.
+const REST: Duration = Duration::from_millis(5);
 
-/// What the writing thread has before it.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Somebody who waits for the writer to have dealt with an entry.
+pub(super) struct Ask {
+    pub(super) entry: Arc<Entry>,
+    pub(super) reply: Box<dyn FnOnce(Result<(), FlushError>) + Send>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Running,
+    /// Takes no more entries.
+    Ending,
+    /// The store was released.
+    Ended,
+}
+
 pub(super) struct Queue {
-    urgent: Vec<Arc<Entry>>,
-    lazy: Vec<Arc<Entry>>,
-    lazy_due: Option<Instant>,
-    flushers: Vec<(Arc<Entry>, Flusher)>,
-    /// After a failure: when to try again, and how long the pause was.
+    pub(super) stage: Stage,
+    /// Every breaker on the store, and those that are gone with their last state not saved yet.
+    pub(super) entries: HashMap<usize, Arc<Entry>>,
+    now: Vec<Arc<Entry>>,
+    later: Vec<Arc<Entry>>,
+    later_due: Option<Instant>,
+    pub(super) asks: Vec<Ask>,
+    /// The asks that the round under way will answer.
+    pub(super) in_flight: Vec<Ask>,
+    rested_at: Instant,
+    /// While the store fails: when to try next, and how long to wait after that.
     retry: Option<(Instant, Duration)>,
-    pub(super) entries: Vec<Arc<Entry>>,
-    health: StoreHealth,
-    /// Since when the thread has been asking the store.
-    busy: Option<Instant>,
-    /// The rounds that have ended.
-    pub(super) rounds: u64,
-    /// The thread takes no new breakers.
-    pub(super) closing: bool,
-    /// The thread has given up the store.
-    pub(super) stopped: bool,
 }
-
-/// One round's work.
-#[derive(Default)]
-pub(super) struct Round {
-    pub(super) entries: Vec<Arc<Entry>>,
-    pub(super) flushers: Vec<(Arc<Entry>, Flusher)>,
-}
-
-/// What the thread is to do next.
-pub(super) enum Next {
-    Work(Round),
-    Wait(Option<Duration>),
-    Stop,
-}
-
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Queue {
     pub(super) fn new() -> Self {
         Self {
-            urgent: Vec::new(),
-            lazy: Vec::new(),
-            lazy_due: None,
-            flushers: Vec::new(),
+            stage: Stage::Running,
+            entries: HashMap::new(),
+            now: Vec::new(),
+            later: Vec::new(),
+            later_due: None,
+            asks: Vec::new(),
+            in_flight: Vec::new(),
+            rested_at: Instant::now(),
             retry: None,
-            entries: Vec::new(),
-            health: StoreHealth::Healthy,
-            busy: None,
-            rounds: 0,
-            closing: false,
-            stopped: false,
         }
     }
 
-    /// Adds a breaker, whose snapshot is to be read first.
-    pub(super) fn attach(&mut self, entry: &Arc<Entry>) {
-        self.entries.push(Arc::clone(entry));
-        self.urgent.push(Arc::clone(entry));
+    pub(super) fn add(&mut self, entry: &Arc<Entry>) {
+        self.entries.insert(address(entry), Arc::clone(entry));
     }
 
-    pub(super) fn detach(&mut self, entry: &Arc<Entry>) {
-        self.entries.retain(|other| !Arc::ptr_eq(other, entry));
+    /// The lists may still hold it; there, nothing is left to do for it.
+    pub(super) fn remove(&mut self, entry: &Arc<Entry>) {
+        self.entries.remove(&address(entry));
     }
 
-    pub(super) fn push(&mut self, entry: &Arc<Entry>, mark: Mark, flush_interval: Duration) {
-        if mark == Mark::Transition {
-            self.urgent.push(Arc::clone(entry));
+    pub(super) fn push_now(&mut self, entry: &Arc<Entry>) {
+        // Breakers that come and go while the store hangs must not pile up here.
+        if self.now.len() > 2 * self.entries.len() + 64 {
+            self.now.retain(|entry| self.entries.contains_key(&address(entry)));
+        }
+        self.now.push(Arc::clone(entry));
+    }
+
+    /// True if the writer has to know of it, because it would sleep too long.
+    pub(super) fn push_later(&mut self, entry: &Arc<Entry>) -> bool {
+        self.later.push(Arc::clone(entry));
+        let due = after(entry.flush_interval);
+        let sooner = self.later_due.is_none_or(|known| due < known);
+        if sooner {
+            self.later_due = Some(due);
+        }
+        sooner
+    }
+
+    /// When there is something to do. While the store fails, only its next try and those who ask count.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if !self.asks.is_empty() {
+            Some(now)
+        } else if let Some((at, _)) = self.retry {
+            Some(at)
+        } else if !self.now.is_empty() {
+            Some(self.rested_at)
         } else {
-            self.lazy.push(Arc::clone(entry));
-            self.lazy_due.get_or_insert_with(|| Instant::now() + flush_interval);
+            self.later_due.map(|due| due.max(self.rested_at))
         }
     }
 
-    pub(super) fn flush(&mut self, entry: &Arc<Entry>, flusher: Flusher) {
-        self.flushers.push((Arc::clone(entry), flusher));
-    }
-
-    /// The rounds that will have ended when what is being done now is done.
-    pub(super) fn current_round(&self) -> u64 {
-        self.rounds + u64::from(self.busy.is_some())
-    }
-
-    /// How the store is doing. One that takes longer than `patience` is as good as gone.
-    pub(super) fn health(&self, patience: Duration) -> StoreHealth {
-        let taken = self.busy.map(|since| since.elapsed()).unwrap_or_default();
-        if self.health != StoreHealth::Healthy || taken <= patience {
-            return self.health.clone();
+    /// What to deal with now. An entry may be in it twice; the second time nothing is left to do.
+    pub(super) fn take(&mut self) -> Vec<Arc<Entry>> {
+        let now = Instant::now();
+        let retrying = self.retry.is_some();
+        let mut batch = Vec::new();
+        if self.retry.is_none_or(|(at, _)| at <= now) {
+            batch.append(&mut self.now);
+            for entry in &batch {
+                entry.clear(NOW);
+            }
+            if retrying || self.later_due.is_some_and(|due| due <= now) {
+                self.later_due = None;
+                for entry in self.later.drain(..) {
+                    entry.clear(LATER);
+                    batch.push(entry);
+                }
+            }
         }
-        StoreHealth::Degraded {
-            since: SystemTime::now().checked_sub(taken).unwrap_or(SystemTime::UNIX_EPOCH),
-            reason: format!("it has not answered for {taken:.1?}"),
-            pending: self.waiting(),
-        }
+        self.in_flight.append(&mut self.asks);
+        // An asker's entry may not be in the list yet: a thread that marked it first is about to put it there.
+        batch.extend(self.in_flight.iter().map(|ask| Arc::clone(&ask.entry)));
+        batch
     }
 
-    pub(super) fn is_healthy(&self) -> bool {
-        self.health == StoreHealth::Healthy
-    }
-
-    fn waiting(&self) -> usize {
-        self.urgent.len() + self.lazy.len()
-    }
-
-    /// After a failure everything waits for the pause to end, but for those who asked to flush:
-    /// they shall have an answer.
-    pub(super) fn next(&mut self, now: Instant) -> Next {
-        if self.flushers.is_empty()
-            && let Some((at, _)) = self.retry
-            && now < at
-        {
-            return if self.entries.is_empty() { Next::Stop } else { Next::Wait(Some(at - now)) };
-        }
-        // With nobody left to change anything, there is nothing to gather for.
-        let due = self.lazy_due.is_some_and(|due| now >= due) || self.entries.is_empty();
-        let gathered = due && !self.lazy.is_empty();
-        if self.urgent.is_empty() && self.flushers.is_empty() && !gathered {
-            return match self.lazy_due {
-                _ if self.entries.is_empty() => Next::Stop,
-                Some(due) => Next::Wait(Some(due.saturating_duration_since(now))),
-                None => Next::Wait(None),
-            };
-        }
-        let mut round = Round {
-            entries: std::mem::take(&mut self.urgent),
-            flushers: std::mem::take(&mut self.flushers),
-        };
-        // What is gathered goes along: one write for all.
-        round.entries.append(&mut self.lazy);
-        self.lazy_due = None;
-        round.entries.extend(round.flushers.iter().map(|(entry, _)| Arc::clone(entry)));
-        round.entries.sort_unstable_by_key(|entry| Arc::as_ptr(entry).addr());
-        round.entries.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        self.busy = Some(now);
-        Next::Work(round)
-    }
-
-    fn end_round(&mut self) {
-        self.busy = None;
-        self.rounds += 1;
-    }
-
-    /// A round ended well. Returns whether the store was degraded before.
-    pub(super) fn succeeded(&mut self) -> bool {
-        self.end_round();
+    pub(super) fn succeeded(&mut self) {
+        self.rested_at = Instant::now() + REST;
         self.retry = None;
-        std::mem::replace(&mut self.health, StoreHealth::Healthy) != StoreHealth::Healthy
     }
 
-    /// A round failed: its breakers wait for the next. Returns whether the store was healthy
-    /// before.
-    pub(super) fn failed(&mut self, entries: Vec<Arc<Entry>>, reason: String) -> bool {
-        self.end_round();
-        let pause = self.retry.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
-        self.retry = Some((Instant::now() + pause, pause));
-        for entry in entries {
-            entry.raise_mark(Mark::Transition);
-            self.urgent.push(entry);
-        }
-        self.degrade(reason)
+    pub(super) fn failed(&mut self) {
+        let now = Instant::now();
+        self.retry = match self.retry {
+            // Somebody asked in between, and that is not the store's own turn.
+            Some((at, wait)) if at > now => Some((at, wait)),
+            Some((_, wait)) => Some((now + wait, LAST_RETRY.min(wait * 2))),
+            None => Some((now + FIRST_RETRY, FIRST_RETRY * 2)),
+        };
     }
 
-    /// Returns whether the store was healthy before.
-    pub(super) fn degrade(&mut self, why: String) -> bool {
-        let waiting = self.waiting();
-        if let StoreHealth::Degraded { reason, pending, .. } = &mut self.health {
-            (*reason, *pending) = (why, waiting);
-            return false;
+    /// Puts back what could not be dealt with.
+    pub(super) fn put_back(&mut self, entry: &Arc<Entry>) {
+        if entry.set(NOW) & NOW == 0 {
+            self.push_now(entry);
         }
-        self.health =
-            StoreHealth::Degraded { since: SystemTime::now(), reason: why, pending: waiting };
-        true
     }
+
+    /// The store may have lost what was saved earlier, so everybody saves again.
+    pub(super) fn mark_all(&mut self) {
+        for entry in self.entries.values() {
+            if entry.set(NOW | DIRTY) & NOW == 0 {
+                self.now.push(Arc::clone(entry));
+            }
+        }
+    }
+}
+
+/// The moment after `wait`, or one that nobody will live to see if the clock does not reach that far.
+pub(super) fn after(wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now + YEAR)
 }

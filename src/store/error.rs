@@ -1,51 +1,63 @@
+//! What can go wrong with a store, sorted by what helps.
+
 use std::{error::Error, fmt};
 
-/// Why a store could not do what it was asked.
+/// Any error, boxed.
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a store did not do what it was asked.
+///
+/// The kinds differ by what helps: waiting, or a person. Whichever it is, a breaker goes on in memory and
+/// tries again.
+///
+/// ```
+/// use tower_breaker::store::StoreError;
+///
+/// let error = StoreError::Unavailable("the folder is on a share that is not mounted".into());
+/// assert_eq!(
+///     error.to_string(),
+///     "the store is not available: the folder is on a share that is not mounted",
+/// );
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It cannot be used now, and may be later: held by another process, full, read-only.
-    Unavailable {
-        /// What is in the way, and where.
-        reason: String,
-    },
-    /// What it holds cannot be read.
-    Corrupt {
-        /// What is damaged, and where.
-        reason: String,
-    },
-    /// It can never be used as it is set up: the path of a folder is a file.
-    Misconfigured {
-        /// What is wrong, and what to do.
-        reason: String,
-    },
+    /// Locked by another process, full, read-only, not mounted, not reachable: waiting may mend it.
+    Unavailable(Cause),
+    /// What is stored cannot be read, and reading it again will not help.
+    Corrupt(Cause),
+    /// The store can never work as it is set up, such as a path that is a file: change the set-up.
+    Misconfigured(Cause),
     /// Anything else.
-    Other(Box<dyn Error + Send + Sync>),
+    Other(Cause),
 }
 
 impl StoreError {
-    /// Any error of a store of your own.
-    pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Other(error.into())
+    fn cause(&self) -> &Cause {
+        match self {
+            Self::Unavailable(cause)
+            | Self::Corrupt(cause)
+            | Self::Misconfigured(cause)
+            | Self::Other(cause) => cause,
+        }
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable { reason } => write!(f, "the store cannot be used now: {reason}"),
-            Self::Corrupt { reason } => write!(f, "the store is damaged: {reason}"),
-            Self::Misconfigured { reason } => write!(f, "the store cannot be used: {reason}"),
-            Self::Other(error) => write!(f, "the store failed: {error}"),
-        }
+        let what = match self {
+            Self::Unavailable(_) => "the store is not available",
+            Self::Corrupt(_) => "what is stored cannot be read",
+            Self::Misconfigured(_) => "the store cannot work as it is set up",
+            Self::Other(_) => "the store failed",
+        };
+        write!(f, "{what}: {}", self.cause())
     }
 }
 
 impl Error for StoreError {
+    /// What stands behind the cause; the cause itself is part of the message.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Other(error) => Some(&**error),
-            _ => None,
-        }
+        self.cause().source()
     }
 }

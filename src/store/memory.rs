@@ -1,15 +1,30 @@
+//! A store that forgets when the process ends.
+
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Arc, Mutex},
 };
 
-use super::{StateStore, StoreError};
+use super::{StateStore, StoreError, lock};
 
-/// A store in memory, for tests and for breakers that are built anew within one process. Clones
-/// share what they hold.
-#[derive(Debug, Clone, Default)]
+/// Keeps snapshots in this process's memory. Clones share what they hold.
+///
+/// For tests, and for state that breakers of one process hand on to each other: a breaker that is built on the
+/// store, with the name of one that is gone, goes on where that one stopped.
+///
+/// ```
+/// use tower_breaker::store::{MemoryStore, StateStore};
+///
+/// let store = MemoryStore::new();
+/// let same = store.clone();
+/// store.save("key", b"value")?;
+/// assert_eq!(same.load("key")?.as_deref(), Some(b"value".as_slice()));
+/// # Ok::<(), tower_breaker::store::StoreError>(())
+/// ```
+#[derive(Clone, Default)]
 pub struct MemoryStore {
-    values: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    entries: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl MemoryStore {
@@ -18,33 +33,68 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
+}
 
-    fn values(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("entries", &lock(&self.entries).len()).finish()
     }
 }
 
 impl StateStore for MemoryStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.values().get(key).cloned())
+        Ok(lock(&self.entries).get(key).cloned())
     }
 
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let pair = |(key, value): (&String, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(self.values().iter().map(pair).collect())
+        let entries = lock(&self.entries);
+        Ok(entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.values().insert(key.to_owned(), value.to_vec());
+        lock(&self.entries).insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        lock(&self.entries).extend(entries.iter().cloned());
         Ok(())
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.values().remove(key);
+        lock(&self.entries).remove(key);
         Ok(())
     }
 
     fn instance(&self) -> usize {
-        Arc::as_ptr(&self.values).addr()
+        Arc::as_ptr(&self.entries).addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_are_one_store_and_others_are_not() {
+        let store = MemoryStore::new();
+        assert_eq!(store.instance(), store.clone().instance());
+        assert_ne!(store.instance(), MemoryStore::new().instance());
+        let shared: Arc<dyn StateStore> = Arc::new(store.clone());
+        assert_eq!(shared.instance(), store.instance(), "an Arc must not hide whose store it is");
+    }
+
+    #[test]
+    fn a_saved_value_is_replaced_and_deleted() {
+        let store = MemoryStore::new();
+        store.save("a", b"1").unwrap();
+        store.save_all(&[("a".into(), b"2".to_vec()), ("b".into(), b"3".to_vec())]).unwrap();
+        assert_eq!(
+            store.load_all().unwrap(),
+            [("a".into(), b"2".to_vec()), ("b".into(), b"3".to_vec())]
+        );
+        store.delete("a").unwrap();
+        store.delete("a").unwrap();
+        assert_eq!(store.load("a").unwrap(), None);
     }
 }

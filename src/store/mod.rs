@@ -1,74 +1,116 @@
-//! Where snapshots live.
+//! Where snapshots live: the [`StateStore`] trait and the stores that come with the crate.
 //!
-//! A store keeps bytes under keys. It knows nothing of circuits, and need not be quick: one
-//! thread of its own asks it, and no call through a breaker ever waits for it.
+//! A store maps keys to bytes and knows nothing of circuit breakers. It is only ever called from a thread of
+//! its own, never on a request's way, so its methods simply block.
+//!
+//! | store | feature | for |
+//! |---|---|---|
+//! | [`SledStore`] | `sled` (on by default) | one server, state that survives restarts and kills |
+//! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
+//!
+//! # A store of your own
+//!
+//! Implement [`StateStore`]. Three methods would be enough for a toy; all that matters for a real one is that
+//! [`save`](StateStore::save) returns only once the value is durable, and that errors say what to do.
+//!
+//! ```
+//! use std::{collections::HashMap, sync::Mutex};
+//! use tower_breaker::store::{StateStore, StoreError};
+//!
+//! #[derive(Default)]
+//! struct Shelf(Mutex<HashMap<String, Vec<u8>>>);
+//!
+//! impl Shelf {
+//!     fn map(&self) -> Result<std::sync::MutexGuard<'_, HashMap<String, Vec<u8>>>, StoreError> {
+//!         self.0.lock().map_err(|_| StoreError::Other("a thread panicked while it held the shelf".into()))
+//!     }
+//! }
+//!
+//! impl StateStore for Shelf {
+//!     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+//!         Ok(self.map()?.get(key).cloned())
+//!     }
+//!     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+//!         Ok(self.map()?.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+//!     }
+//!     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+//!         self.map()?.insert(key.to_owned(), value.to_owned());
+//!         Ok(())
+//!     }
+//!     fn delete(&self, key: &str) -> Result<(), StoreError> {
+//!         self.map()?.remove(key);
+//!         Ok(())
+//!     }
+//! }
+//! ```
 
 mod error;
 mod memory;
 #[cfg(feature = "sled")]
 mod sled;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use error::StoreError;
+pub use memory::MemoryStore;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
-pub use self::sled::SledStore;
-pub use self::{error::StoreError, memory::MemoryStore};
+pub use sled::SledStore;
 
-/// A place for snapshots.
+/// Keeps values under keys, durably.
 ///
-/// Keys are any text of up to about 550 bytes, values any bytes. The methods block, and are all
-/// called on one thread that belongs to the store; they may take their time, fail and panic
-/// without harm to anybody but the state's memory.
+/// Every method may block, for as long as a disk or a network takes: the crate calls them from a thread that
+/// serves nothing else, and copes with one that never returns. Keys are any UTF-8; values are opaque bytes.
+/// A method that panics is treated as one that failed.
 pub trait StateStore: Send + Sync + 'static {
-    /// The value under a key, if there is one.
+    /// The value under `key`, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the store from answering. It is asked again later.
+    /// [`StoreError`] if it cannot be known what is there. A store must never answer `None` for "could not
+    /// look": the breaker would then write over what it did not see.
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Every key with its value.
+    /// Every key with its value, in no particular order.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the store from answering.
+    /// [`StoreError`] if not all of them could be read.
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
-    /// Puts a value under a key. On return it is durable.
+    /// Puts `value` under `key`, in place of what was there. Once this returns, the value is durable.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the value from being durable. It is tried again later, by then perhaps
-    /// with a newer value.
+    /// [`StoreError`] if the value may not be durable. The caller tries again later, with a newer value.
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError>;
 
-    /// Puts several values under their keys. On return all are durable. Without an
-    /// implementation of your own, one after the other.
+    /// Puts many values at once; durable once this returns. The default saves one after the other.
     ///
     /// # Errors
     ///
-    /// Whatever keeps a value from being durable. All are tried again later.
+    /// [`StoreError`] if any of them may not be durable. The caller then saves all of them again.
     fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
         entries.iter().try_for_each(|(key, value)| self.save(key, value))
     }
 
-    /// Removes a key and its value; nothing happens where there is none.
+    /// Removes `key`. Removing what is not there is no error.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the store from doing it.
+    /// [`StoreError`] if the key may still be there.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
-    /// A number for what is behind this handle, the same for all clones that share it: breakers
-    /// with the same number share one writing thread. Without an implementation of your own, the
-    /// address of this value.
+    /// Tells stores apart: two handles on the same underlying store give the same number, others do not.
+    ///
+    /// Breakers whose stores give the same number share one writer thread. The default is the address of
+    /// `self`; override it in a store that is cheap to clone, with the address of what the clones share.
     fn instance(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        std::ptr::from_ref(self).cast::<()>().addr()
     }
 }
 
-impl<S: StateStore + ?Sized> StateStore for Arc<S> {
+impl<T: StateStore + ?Sized> StateStore for Arc<T> {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         (**self).load(key)
     }
@@ -92,4 +134,10 @@ impl<S: StateStore + ?Sized> StateStore for Arc<S> {
     fn instance(&self) -> usize {
         (**self).instance()
     }
+}
+
+/// Locks, also if a thread panicked while it held the lock: what the locks of the stores and of the writer
+/// guard is whole after each single statement, so there is nothing half-done to be afraid of.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

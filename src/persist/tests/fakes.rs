@@ -1,0 +1,210 @@
+//! A breaker and a store that do as they are told.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::super::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth};
+use crate::store::{MemoryStore, StateStore, StoreError, lock};
+
+/// Long enough that a test which needs all of it has found a fault, not a slow machine.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// Waits for something that happens on another thread.
+pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < LONG, "never happened: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Its snapshots are its state, a text. `corrupt...` cannot be read, and `newer...` is of version 7.
+#[derive(Default)]
+pub(crate) struct Breaker {
+    state: Mutex<(String, bool)>,
+    pub(crate) restores: AtomicUsize,
+    pub(crate) health: Mutex<Vec<StoreHealth>>,
+}
+
+impl Breaker {
+    pub(crate) fn new(state: &str) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new((state.to_owned(), false)), ..Self::default() })
+    }
+
+    pub(crate) fn state(&self) -> String {
+        lock(&self.state).0.clone()
+    }
+
+    pub(crate) fn change(&self, state: impl Into<String>) {
+        *lock(&self.state) = (state.into(), true);
+    }
+
+    /// As a breaker does it: the mark is raised under the lock that encoding takes.
+    pub(crate) fn change_and_mark(&self, state: impl Into<String>, marker: &Marker, at_once: bool) {
+        let mut held = lock(&self.state);
+        *held = (state.into(), true);
+        if at_once { marker.transition() } else { marker.counts() }
+    }
+
+    pub(crate) fn told(&self) -> Vec<bool> {
+        lock(&self.health).iter().map(StoreHealth::is_healthy).collect()
+    }
+}
+
+impl Source for Breaker {
+    fn encode(&self) -> Vec<u8> {
+        self.state().into_bytes()
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.restores.fetch_add(1, SeqCst);
+        let text =
+            String::from_utf8(bytes.to_vec()).map_err(|e| RestoreError::Corrupt(e.to_string()))?;
+        if text.starts_with("corrupt") {
+            return Err(RestoreError::Corrupt("it says so itself".to_owned()));
+        }
+        if text.starts_with("newer") {
+            return Err(RestoreError::NewerVersion(7));
+        }
+        let mut state = lock(&self.state);
+        if !state.1 {
+            state.0 = text;
+        }
+        Ok(())
+    }
+
+    fn store_health(&self, health: &StoreHealth) {
+        // Would deadlock if the writer held a lock of its own or of the breaker here.
+        drop(lock(&self.state));
+        lock(&self.health).push(health.clone());
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    Away,
+    Odd,
+    Panics,
+    Hangs,
+    Slow(Duration),
+}
+
+/// A store in memory, whose calls meet the fault that is set, and are counted.
+#[derive(Clone)]
+pub(crate) struct Faulty {
+    pub(crate) memory: MemoryStore,
+    fault: Arc<(Mutex<Fault>, Condvar)>,
+    pub(crate) calls: Arc<AtomicUsize>,
+    pub(crate) writes: Arc<AtomicUsize>,
+}
+
+impl Faulty {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self {
+            memory: MemoryStore::new(),
+            fault: Arc::new((Mutex::new(fault), Condvar::new())),
+            calls: Arc::default(),
+            writes: Arc::default(),
+        }
+    }
+
+    pub(crate) fn set(&self, fault: Fault) {
+        *lock(&self.fault.0) = fault;
+        self.fault.1.notify_all();
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        let bytes = self.memory.load(&format!("circuit_breaker:{name}:state")).unwrap()?;
+        Some(String::from_utf8(bytes).unwrap())
+    }
+
+    pub(crate) fn holds(&self, name: &str, text: &str) -> bool {
+        self.text(name).as_deref() == Some(text)
+    }
+
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        self.memory.save(&format!("circuit_breaker:{name}:state"), text.as_bytes()).unwrap();
+    }
+
+    fn meet(&self) -> Result<(), StoreError> {
+        self.calls.fetch_add(1, SeqCst);
+        let mut fault = lock(&self.fault.0);
+        loop {
+            match *fault {
+                Fault::None => return Ok(()),
+                Fault::Away => return Err(StoreError::Unavailable("it is away".into())),
+                Fault::Odd => return Err(StoreError::Other("it is odd".into())),
+                Fault::Panics => {
+                    drop(fault);
+                    panic!("a store that panics, as a test wants it");
+                }
+                Fault::Hangs => fault = self.fault.1.wait(fault).unwrap(),
+                Fault::Slow(time) => {
+                    drop(fault);
+                    thread::sleep(time);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl StateStore for Faulty {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.meet()?;
+        self.memory.load(key)
+    }
+
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.meet()?;
+        self.memory.load_all()
+    }
+
+    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.meet()?;
+        self.writes.fetch_add(1, SeqCst);
+        self.memory.save(key, value)
+    }
+
+    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        self.meet()?;
+        self.writes.fetch_add(1, SeqCst);
+        self.memory.save_all(entries)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.meet()?;
+        self.memory.delete(key)
+    }
+
+    fn instance(&self) -> usize {
+        self.memory.instance()
+    }
+}
+
+/// Waits that outlast a busy machine, so that only what never comes runs into them.
+pub(crate) fn patient() -> PersistSettings {
+    PersistSettings { flush_interval: Duration::from_millis(20), load_wait: LONG, drop_wait: LONG }
+}
+
+/// Waits that a hanging store will use up.
+pub(crate) fn hasty() -> PersistSettings {
+    let wait = Duration::from_millis(100);
+    PersistSettings { flush_interval: wait, load_wait: wait, drop_wait: wait }
+}
+
+pub(crate) fn attach(
+    store: &(impl StateStore + Clone),
+    name: &str,
+    breaker: &Arc<Breaker>,
+    settings: &PersistSettings,
+) -> Attachment {
+    Attachment::attach(Arc::new(store.clone()), name, breaker.clone(), settings)
+}

@@ -1,0 +1,232 @@
+//! Stores that fail, hang and panic, and heal.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use super::super::{FlushError, StoreHealth};
+use super::fakes::{Breaker, Fault, Faulty, LONG, attach, hasty, patient, until};
+use crate::store::{StateStore, StoreError, lock};
+
+fn reason(health: &StoreHealth) -> &str {
+    match health {
+        StoreHealth::NoStore => "none",
+        StoreHealth::Healthy => "healthy",
+        StoreHealth::Degraded { reason, .. } => reason,
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_while_running_heals_with_the_newest_state() {
+    for fault in [Fault::Away, Fault::Odd, Fault::Panics] {
+        let store = Faulty::new(Fault::None);
+        let breakers = [Breaker::new("closed"), Breaker::new("closed")];
+        let [a, b] = ["a", "b"]
+            .map(|name| attach(&store, name, &breakers[usize::from(name == "b")], &patient()));
+        b.flush().await.unwrap();
+        // As after a folder was removed: what was saved before is gone.
+        store.memory.delete("circuit_breaker:b:state").unwrap();
+        store.set(fault);
+        breakers[0].change("open");
+        let error = a.flush().await.unwrap_err();
+        assert!(matches!(error, FlushError::NotSaved { .. }), "{fault:?}: {error}");
+        let StoreHealth::Degraded { pending, .. } = a.health() else {
+            panic!("{fault:?}: not degraded")
+        };
+        assert!(pending >= 1);
+        breakers[0].change_and_mark("half open", &a.marker(), true);
+        until("it is tried again", || store.calls.load(SeqCst) > 6);
+        assert_eq!(breakers[0].told(), [false], "{fault:?}: once, not once a try");
+        store.set(Fault::None);
+        until("it heals by itself", || a.health().is_healthy());
+        until("the newest is saved", || store.holds("a", "half open"));
+        until("the others save again, too", || store.holds("b", "closed"));
+        until("it is told", || {
+            breakers[0].told() == [false, true] && breakers[1].told() == [false, true]
+        });
+    }
+}
+
+#[test]
+fn a_store_that_is_away_at_the_start_is_read_before_it_is_written() {
+    let store = Faulty::new(Fault::Away);
+    store.put("fresh", "open");
+    store.put("lived", "open");
+    store.put("newer", "newer");
+    let names = ["fresh", "lived", "newer"];
+    let breakers = names.map(|_| Breaker::new("closed"));
+    let [fresh, lived, newer] =
+        [0, 1, 2].map(|i| attach(&store, names[i], &breakers[i], &patient()));
+    assert_eq!(reason(&fresh.health()), "the store is not available: it is away");
+    assert_eq!(breakers[1].told(), [false], "also those that came when it was away already");
+    breakers[1].change_and_mark("half open", &lived.marker(), true);
+    breakers[2].change_and_mark("half open", &newer.marker(), true);
+    assert!(lived.flush_blocking(LONG).is_err());
+    store.set(Fault::None);
+    until("it heals", || fresh.health().is_healthy());
+    until("the newer state is saved", || store.holds("lived", "half open"));
+    assert_eq!(breakers[0].state(), "open", "late, but restored");
+    assert_eq!(breakers[1].state(), "half open", "it had gone its own way");
+    assert!(breakers.iter().all(|breaker| breaker.restores.load(SeqCst) == 1));
+    assert!(newer.flush_blocking(LONG).is_err());
+    assert!(store.holds("fresh", "open") && store.holds("newer", "newer"));
+}
+
+#[test]
+fn a_quarantine_that_cannot_be_kept_is_tried_again_before_anything_is_overwritten() {
+    let store = Faulty::new(Fault::None);
+    store.put("a", "corrupt");
+    let full = Full(store.clone());
+    let breaker = Breaker::new("closed");
+    let attached = attach(&full, "a", &breaker, &patient());
+    assert!(!attached.health().is_healthy());
+    breaker.change_and_mark("open", &attached.marker(), true);
+    until("it is tried again", || breaker.restores.load(SeqCst) > 1);
+    assert!(store.holds("a", "corrupt"));
+}
+
+/// Reads, and has no room for more.
+#[derive(Clone)]
+struct Full(Faulty);
+
+impl StateStore for Full {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.load(key)
+    }
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_all()
+    }
+    fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("it is full".into()))
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_from_the_start_holds_up_nobody() {
+    let store = Faulty::new(Fault::Hangs);
+    store.put("0", "open");
+    let start = Instant::now();
+    let breakers: Vec<_> = (0..100).map(|_| Breaker::new("closed")).collect();
+    let mut attached: Vec<_> =
+        (0..100).map(|i| attach(&store, &i.to_string(), &breakers[i], &hasty())).collect();
+    assert!(reason(&attached[0].health()).contains("does not answer"));
+    breakers[0].change_and_mark("closed, and lived", &attached[0].marker(), true);
+    let flushed = attached[1].flush().await;
+    assert!(matches!(flushed, Err(FlushError::NotSaved { .. })), "{flushed:?}");
+    assert!(attached[1].flush_blocking(LONG).is_err());
+    attached.truncate(1);
+    assert!(start.elapsed() < LONG / 2, "one wait, not a hundred: {:?}", start.elapsed());
+    assert_eq!(Arc::strong_count(&breakers[99]), 1, "those that are gone are not held");
+    store.set(Fault::None);
+    until("it heals", || attached[0].health().is_healthy());
+    until("the newest is saved", || store.holds("0", "closed, and lived"));
+    assert!(breakers[0].told().starts_with(&[false, true]));
+}
+
+#[tokio::test]
+async fn a_store_that_begins_to_hang_is_noticed_though_nobody_waits_for_it() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &hasty());
+    store.set(Fault::Hangs);
+    breaker.change_and_mark("open", &attached.marker(), true);
+    until("it is noticed", || breaker.told() == [false]);
+    let StoreHealth::Degraded { reason, pending, .. } = attached.health() else {
+        panic!("not degraded")
+    };
+    assert!(reason.contains("does not answer"), "{reason}");
+    assert_eq!(pending, 1);
+    assert!(attached.flush().await.is_err());
+    breaker.change_and_mark("half open", &attached.marker(), true);
+    store.set(Fault::None);
+    until("it heals", || attached.health().is_healthy());
+    until("the newest is saved", || store.holds("a", "half open"));
+    store.set(Fault::Hangs);
+    let start = Instant::now();
+    drop(attached);
+    assert!(start.elapsed() < LONG / 2);
+    store.set(Fault::None);
+}
+
+#[test]
+fn waiters_of_a_call_that_hangs_are_answered() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &hasty());
+    store.set(Fault::Hangs);
+    assert_eq!(attached.flush_blocking(Duration::from_millis(20)), Err(FlushError::TimedOut));
+    let answer = attached.flush_blocking(LONG);
+    assert!(matches!(answer, Err(FlushError::NotSaved { .. })), "{answer:?}");
+    store.set(Fault::None);
+}
+
+#[test]
+fn dropping_while_the_store_fails_neither_waits_nor_leaves_the_store_held() {
+    let store = Arc::new(Faulty::new(Fault::Away));
+    let breaker = Breaker::new("closed");
+    let start = Instant::now();
+    let attached: Vec<_> = (0..50)
+        .map(|i| {
+            super::super::Attachment::attach(
+                store.clone(),
+                &i.to_string(),
+                breaker.clone(),
+                &patient(),
+            )
+        })
+        .collect();
+    drop(attached);
+    assert!(start.elapsed() < LONG / 2);
+    assert_eq!(Arc::strong_count(&store), 1);
+    assert_eq!(Arc::strong_count(&breaker), 1);
+}
+
+#[test]
+fn a_drop_tries_again_when_the_last_save_fails_once() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    breaker.change("open");
+    store.set(Fault::Away);
+    let mender = store.clone();
+    let calls = store.calls.load(SeqCst);
+    let mend = std::thread::spawn(move || {
+        until("it failed once", || mender.calls.load(SeqCst) > calls);
+        mender.set(Fault::None);
+    });
+    drop(attached);
+    mend.join().unwrap();
+    assert!(store.holds("a", "open"));
+}
+
+#[test]
+fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_for_itself() {
+    struct Holder(std::sync::Mutex<Option<super::super::Attachment>>);
+    impl super::super::Source for Holder {
+        fn encode(&self) -> Vec<u8> {
+            b"last".to_vec()
+        }
+        fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
+            Ok(())
+        }
+        fn store_health(&self, _: &StoreHealth) {
+            let attachment = lock(&self.0).take();
+            drop(attachment);
+        }
+    }
+    let store = Faulty::new(Fault::None);
+    let holder = Arc::new(Holder(std::sync::Mutex::new(None)));
+    let attached =
+        super::super::Attachment::attach(Arc::new(store.clone()), "a", holder.clone(), &patient());
+    let marker = attached.marker();
+    *lock(&holder.0) = Some(attached);
+    store.set(Fault::Away);
+    let start = Instant::now();
+    marker.transition();
+    until("it was dropped", || lock(&holder.0).is_none() && Arc::strong_count(&holder) == 1);
+    assert!(start.elapsed() < LONG / 2);
+}

@@ -1,0 +1,167 @@
+//! The folder around the database: is the path usable, is it still the same, and how it is moved aside.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::store::StoreError;
+
+/// Unreadable folders that are kept beside the one in use.
+const KEPT: usize = 3;
+
+/// The path as an absolute one, if a folder can be there.
+pub(super) fn checked(path: &Path) -> Result<PathBuf, StoreError> {
+    let misconfigured = |reason: String| StoreError::Misconfigured(reason.into());
+    let path = std::path::absolute(path).map_err(|error| {
+        misconfigured(format!("{} is not a usable path: {error}", path.display()))
+    })?;
+    // A parent that is a file makes what is below it "not a directory", so each step has to be looked at.
+    let in_the_way =
+        path.ancestors().find(|step| step.metadata().is_ok_and(|found| !found.is_dir()));
+    match in_the_way {
+        Some(file) => Err(misconfigured(format!(
+            "{} is a file; the store needs a folder of its own",
+            file.display()
+        ))),
+        None => Ok(path),
+    }
+}
+
+/// Which file on which disk the database is, to notice that it was removed or replaced.
+#[derive(PartialEq, Eq)]
+pub(super) struct DataFile(Option<(u64, u64)>);
+
+impl DataFile {
+    pub(super) fn of(folder: &Path) -> Self {
+        Self(fs::metadata(folder.join("db")).ok().map(|found| identity(&found)))
+    }
+}
+
+#[cfg(unix)]
+fn identity(found: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    (found.dev(), found.ino())
+}
+
+/// Elsewhere an open file cannot be replaced, so it is enough that there is one.
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+/// Moves the folder to `<folder>.corrupt-<seconds since 1970>`, says where that is, and removes the oldest of
+/// its kind if there are too many.
+pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
+    let unavailable = |reason: String| StoreError::Unavailable(reason.into());
+    let shown = folder.display();
+    // Through a link, or the link would be moved in place of the folder.
+    let folder = folder.canonicalize().map_err(|error| {
+        unavailable(format!("{shown} cannot be read, and cannot be found to move it: {error}"))
+    })?;
+    if let Some(foreign) = foreign_entry(&folder) {
+        return Err(unavailable(format!(
+            "{shown} cannot be read, and is not moved aside because {foreign:?} in it is not sled's; \
+             move the damaged files yourself, and give the store a folder of its own"
+        )));
+    }
+    let held = lock_data_file(&folder).map_err(|error| {
+        unavailable(format!("{shown} cannot be read, and another process holds it: {error}"))
+    })?;
+    if cfg!(windows) {
+        // There, a folder with an open file in it cannot be moved.
+        drop(held);
+    }
+    let aside = free_name(&folder);
+    fs::rename(&folder, &aside).map_err(|error| {
+        unavailable(format!(
+            "{shown} cannot be read, and cannot be moved to {}: {error}; move it yourself",
+            aside.display()
+        ))
+    })?;
+    // sled would make the folder itself, but not behind a link.
+    if let Err(error) = fs::create_dir(&folder) {
+        tracing::debug!(target: "tower_breaker", folder = %folder.display(), %error, "could not be made anew");
+    }
+    remove_oldest(&folder);
+    Ok(aside)
+}
+
+/// The first thing in the folder that sled did not make. Somebody who points the store at a folder with other
+/// files in it must not find them moved, or removed with the oldest of the folders kept.
+fn foreign_entry(folder: &Path) -> Option<String> {
+    let entries = fs::read_dir(folder).ok()?;
+    entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).find(
+        |name| {
+            let own = matches!(name.as_str(), "db" | "conf" | "blobs") || name.starts_with("snap.");
+            !own
+        },
+    )
+}
+
+/// Takes the lock that sled takes, so that a folder that somebody is using is never moved. A failed open of our
+/// own can hold it a moment longer, in sled's pool of threads.
+fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
+    let file = match OpenOptions::new().read(true).write(true).open(folder.join("db")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if tries >= 10 => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Err(TryLockError::WouldBlock) => {
+                tries += 1;
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+/// The time, or the second after the newest of its kind: the names tell which is the oldest.
+fn free_name(folder: &Path) -> PathBuf {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let stamp = stamps(folder).last().map_or(now, |newest| now.max(newest.saturating_add(1)));
+    with_suffix(folder, &stamp.to_string())
+}
+
+fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".corrupt-");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The stamps of the folders that were moved aside, oldest first.
+fn stamps(folder: &Path) -> Vec<u64> {
+    let prefix = with_suffix(folder, "");
+    let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
+    let entries = folder.parent().and_then(|parent| fs::read_dir(parent).ok());
+    let names = entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut stamps: Vec<u64> =
+        names.filter_map(|name| name.strip_prefix(&*prefix)?.parse().ok()).collect();
+    stamps.sort_unstable();
+    stamps
+}
+
+fn remove_oldest(folder: &Path) {
+    let stamps = stamps(folder);
+    let surplus = stamps.len().saturating_sub(KEPT);
+    for stamp in &stamps[..surplus] {
+        let oldest = with_suffix(folder, &stamp.to_string());
+        if let Err(error) = fs::remove_dir_all(&oldest) {
+            tracing::debug!(target: "tower_breaker", folder = %oldest.display(), %error, "could not be removed");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The store on disk: an embedded sled tree.
+
+mod folder;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use ::sled::{Config, Db, Error as SledError};
+
+use self::folder::DataFile;
+use super::{StateStore, StoreError, lock};
+
+/// Bytes of pages that sled may keep in memory. Its own default, a gigabyte, is far too much for snapshots.
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// Damage can show after the folder opened well, and a panic within sled can have other causes than damage. So
+/// a folder is given up as unreadable only after this many failures of that kind with no success in between.
+const STRIKES: u32 = 3;
+
+/// sled writes a new folder's settings before it takes the folder's lock: one that was started at the same
+/// moment by another process can look damaged for an instant.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
+
+/// Keeps snapshots in a folder on disk, in a [sled](::sled) tree.
+///
+/// Clones share one database. The folder is opened by the first operation, not by [`open`](Self::open), and
+/// belongs to this process until the last clone is dropped. What was saved survives a kill of the process.
+///
+/// # When the folder cannot be used
+///
+/// * **Held by another process** (the old server that is still going down), **full**, **read-only**: each
+///   operation returns [`StoreError::Unavailable`], and the next one tries to open the folder again.
+/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], the next one starts anew.
+/// * **Unreadable**: it is moved to `<folder>.corrupt-<seconds since 1970>`, with a warning that says so, and a
+///   new one is started. The three newest of those are kept. A folder with files that are not sled's is never
+///   moved; then [`StoreError::Unavailable`] says what is in the way.
+///
+/// # Examples
+///
+/// ```
+/// use tower_breaker::store::{SledStore, StateStore};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let folder = dir.path().join("state");
+/// let store = SledStore::open(&folder)?;
+/// store.save("key", b"value")?;
+/// drop(store);
+///
+/// let store = SledStore::open(&folder)?;
+/// assert_eq!(store.load("key")?.as_deref(), Some(b"value".as_slice()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SledStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: PathBuf,
+    slot: Mutex<Slot>,
+}
+
+/// The database while it is open.
+#[derive(Default)]
+struct Slot {
+    open: Option<Open>,
+    strikes: u32,
+}
+
+struct Open {
+    db: Db,
+    file: DataFile,
+}
+
+impl SledStore {
+    /// A store in `folder`, which is made when it is first needed, and its parents with it.
+    ///
+    /// This only looks at the path. A folder that cannot be opened now gives a store that keeps trying.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] if no waiting would help: the path, or a parent of it, is a file, or it is
+    /// empty.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let folder = folder::checked(folder.as_ref())?;
+        Ok(Self { shared: Arc::new(Shared { folder, slot: Mutex::default() }) })
+    }
+
+    /// The folder, as an absolute path.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore").field("folder", &self.shared.folder).finish_non_exhaustive()
+    }
+}
+
+impl StateStore for SledStore {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.shared.run(|db| {
+            let mut entries = Vec::new();
+            for entry in db.iter() {
+                let (key, value) = entry?;
+                // Keys that are not text were not put there by this store.
+                if let Ok(key) = std::str::from_utf8(&key) {
+                    entries.push((key.to_owned(), value.to_vec()));
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.shared.run(|db| {
+            db.insert(key, value)?;
+            db.flush().map(drop)
+        })
+    }
+
+    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        self.shared.run(|db| {
+            let mut batch = ::sled::Batch::default();
+            for (key, value) in entries {
+                batch.insert(key.as_bytes(), value.as_slice());
+            }
+            db.apply_batch(batch)?;
+            db.flush().map(drop)
+        })
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.run(|db| {
+            db.remove(key)?;
+            db.flush().map(drop)
+        })
+    }
+
+    fn instance(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+}
+
+impl Shared {
+    /// Runs `job` on the database, which is opened first if need be, and dropped if the job fails: a handle
+    /// that failed to write once fails for ever (after a full disk, for one), and only a new one heals.
+    fn run<T>(&self, job: impl FnOnce(&Db) -> Result<T, SledError>) -> Result<T, StoreError> {
+        let mut slot = lock(&self.slot);
+        self.notice_removal(&mut slot)?;
+        let open = match &mut slot.open {
+            Some(open) => open,
+            empty => empty.insert(self.open()?),
+        };
+        let failure = match guarded(|| job(&open.db)) {
+            Ok(Ok(value)) => {
+                slot.strikes = 0;
+                return Ok(value);
+            }
+            Ok(Err(error)) => Failure::Error(error),
+            Err(message) => Failure::Panic(message),
+        };
+        close(&mut slot);
+        if failure.is_damage() {
+            slot.strikes += 1;
+            if slot.strikes >= STRIKES {
+                slot.strikes = 0;
+                self.set_aside(&failure)?;
+            }
+        }
+        Err(failure.into_error(&self.folder))
+    }
+
+    /// sled goes on writing into files that were removed, and says that all is well. Whether the file that it
+    /// writes to is still the one in the folder costs one look at the folder.
+    ///
+    /// This fails once instead of starting anew in silence, so that the caller knows that what it saved earlier
+    /// is gone, and saves it again.
+    fn notice_removal(&self, slot: &mut Slot) -> Result<(), StoreError> {
+        let removed =
+            slot.open.as_ref().is_some_and(|open| DataFile::of(&self.folder) != open.file);
+        if removed {
+            close(slot);
+            let folder = self.folder.display();
+            let reason =
+                format!("{folder} was removed or replaced while it was in use; starting it anew");
+            return Err(StoreError::Unavailable(reason.into()));
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Open, StoreError> {
+        let failure = match self.try_open() {
+            Ok(open) => return Ok(open),
+            Err(failure) if failure.is_damage() => failure,
+            Err(failure) => return Err(failure.into_error(&self.folder)),
+        };
+        thread::sleep(SECOND_LOOK);
+        match self.try_open() {
+            Ok(open) => return Ok(open),
+            Err(again) if again.is_damage() => self.set_aside(&failure)?,
+            Err(again) => return Err(again.into_error(&self.folder)),
+        }
+        self.try_open().map_err(|failure| failure.into_error(&self.folder))
+    }
+
+    fn try_open(&self) -> Result<Open, Failure> {
+        let config =
+            Config::new().path(&self.folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        match guarded(|| config.open()) {
+            Ok(Ok(db)) => Ok(Open { db, file: DataFile::of(&self.folder) }),
+            Ok(Err(error)) => Err(Failure::Error(error)),
+            Err(message) => Err(Failure::Panic(message)),
+        }
+    }
+
+    fn set_aside(&self, failure: &Failure) -> Result<(), StoreError> {
+        let aside = folder::move_aside(&self.folder)?;
+        tracing::warn!(
+            target: "tower_breaker",
+            folder = %self.folder.display(),
+            kept_as = %aside.display(),
+            reason = %failure,
+            "the sled folder cannot be read: moved it aside and started a new one; \
+             state that is not in memory is lost, so breakers that start now start closed",
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        close(&mut lock(&self.slot));
+    }
+}
+
+/// Drops the handle, and with it the lock on the folder. sled writes what is left, and may panic over it.
+fn close(slot: &mut Slot) {
+    let Some(open) = slot.open.take() else { return };
+    if let Err(message) = guarded(|| drop(open)) {
+        tracing::debug!(target: "tower_breaker", message, "sled panicked while it closed");
+    }
+}
+
+/// Runs `job`, and turns a panic within sled into its message. Whatever the handle was in the middle of, it is
+/// dropped after that and never used again.
+fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panic_message(&*panic))
+}
+
+/// What a panic said, as far as it said anything.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
+}
+
+/// How sled failed.
+enum Failure {
+    Error(SledError),
+    Panic(String),
+}
+
+impl Failure {
+    /// The folder looks as if it cannot be read, now or later.
+    fn is_damage(&self) -> bool {
+        match self {
+            // A panic too: sled asserts some of what it reads.
+            Self::Error(SledError::Corruption { .. } | SledError::Unsupported(_))
+            | Self::Panic(_) => true,
+            Self::Error(SledError::Io(error)) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+            Self::Error(_) => false,
+        }
+    }
+
+    fn into_error(self, folder: &Path) -> StoreError {
+        let folder = folder.display();
+        let reason = match &self {
+            Self::Error(SledError::Io(error))
+                if error.to_string().contains("could not acquire lock") =>
+            {
+                format!(
+                    "{folder} is held by another process, or by another SledStore of this one; \
+                 it is taken over as soon as it is free"
+                )
+            }
+            Self::Error(SledError::ReportableBug(_)) => {
+                format!("{folder}: {self}; restart the process to mend it")
+            }
+            _ => format!("{folder}: {self}"),
+        };
+        StoreError::Unavailable(reason.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(SledError::Io(error)) => error.fmt(f),
+            Self::Error(error) => error.fmt(f),
+            Self::Panic(message) => write!(f, "sled panicked: {message}"),
+        }
+    }
+}

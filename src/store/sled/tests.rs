@@ -1,0 +1,172 @@
+//! Faults that a folder can have, each made for real.
+
+use std::{fs, path::Path};
+
+use super::*;
+
+fn asides(folder: &Path) -> Vec<String> {
+    let name = format!("{}.corrupt-", folder.file_name().unwrap().to_str().unwrap());
+    let entries = fs::read_dir(folder.parent().unwrap()).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|found| found.starts_with(&name))
+        .collect()
+}
+
+fn filled(folder: &Path) {
+    let store = SledStore::open(folder).unwrap();
+    let entries: Vec<_> = (0..50).map(|i| (format!("key {i}"), vec![b'x'; 300])).collect();
+    store.save_all(&entries).unwrap();
+}
+
+#[test]
+fn what_was_saved_is_there_after_reopening_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("deep/er/state");
+    for round in 0..20_u8 {
+        let store = SledStore::open(&folder).unwrap();
+        if round > 0 {
+            assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
+        }
+        store.save("key", &[round]).unwrap();
+    }
+    let store = SledStore::open(&folder).unwrap();
+    store.save_all(&[("a".into(), vec![1]), ("\u{1}/../ü".into(), vec![2])]).unwrap();
+    store.delete("key").unwrap();
+    store.delete("key").unwrap();
+    assert_eq!(store.load("key").unwrap(), None);
+    assert_eq!(store.load_all().unwrap(), [("\u{1}/../ü".into(), vec![2]), ("a".into(), vec![1])]);
+}
+
+#[test]
+fn a_path_that_can_never_work_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    for path in [file.clone(), file.join("below"), file.join("far/below"), "".into()] {
+        let error = SledStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Misconfigured(_)), "{}: {error}", path.display());
+    }
+    assert!(!dir.path().join("new").exists());
+    SledStore::open(dir.path().join("new")).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_held_is_taken_over_when_it_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = SledStore::open(dir.path()).unwrap();
+    first.save("key", b"first").unwrap();
+    let second =
+        SledStore::open(dir.path().join("../").join(dir.path().file_name().unwrap())).unwrap();
+    assert_ne!(first.instance(), second.instance());
+    for _ in 0..3 {
+        let error = second.load("key").unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        assert!(error.to_string().contains("held by another process"), "{error}");
+    }
+    let clone = first.clone();
+    assert_eq!(clone.instance(), first.instance());
+    drop(first);
+    assert!(second.load("key").is_err(), "a clone still holds it");
+    drop(clone);
+    assert_eq!(second.load("key").unwrap().as_deref(), Some(b"first".as_slice()));
+    assert_eq!(asides(dir.path()), [""; 0], "a held folder is not an unreadable one");
+}
+
+#[test]
+fn a_folder_that_was_removed_is_noticed_and_started_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = SledStore::open(&folder).unwrap();
+    store.save("key", b"1").unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let error = store.save("key", b"2").unwrap_err();
+    assert!(error.to_string().contains("removed"), "{error}");
+    store.save("key", b"3").unwrap();
+    drop(store);
+    let store = SledStore::open(&folder).unwrap();
+    assert_eq!(store.load("key").unwrap().as_deref(), Some(b"3".as_slice()));
+}
+
+#[test]
+fn an_unreadable_folder_is_kept_aside_and_only_the_newest_three() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for round in 0..5_u8 {
+        filled(&folder);
+        fs::write(folder.join("conf"), [round; 64]).unwrap();
+        let store = SledStore::open(&folder).unwrap();
+        assert_eq!(store.load("key 1").unwrap(), None, "a new folder is empty");
+        store.save("key", b"new").unwrap();
+    }
+    let mut kept = asides(&folder);
+    kept.sort();
+    assert_eq!(kept.len(), 3);
+    let marks: Vec<u8> =
+        kept.iter().map(|name| fs::read(dir.path().join(name).join("conf")).unwrap()[0]).collect();
+    assert_eq!(marks, [2, 3, 4], "the oldest went first, and the bytes are as they were");
+}
+
+#[test]
+fn a_truncated_file_anywhere_never_stops_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    for eighth in 0..8_u64 {
+        let folder = dir.path().join(format!("state-{eighth}"));
+        filled(&folder);
+        let file = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length * eighth / 8 + eighth).unwrap();
+        drop(file);
+        let store = SledStore::open(&folder).unwrap();
+        let saved = (0..STRIKES * 2).any(|_| store.save("key", b"new").is_ok());
+        assert!(saved, "truncated to {eighth} eighths");
+        assert_eq!(store.load("key").unwrap().as_deref(), Some(b"new".as_slice()));
+    }
+}
+
+#[test]
+fn a_folder_with_other_files_in_it_is_never_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    filled(&folder);
+    fs::write(folder.join("conf"), "what is this").unwrap();
+    fs::write(folder.join("thesis.txt"), "years of work").unwrap();
+    let store = SledStore::open(&folder).unwrap();
+    let error = store.load("key").unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(error.to_string().contains("thesis.txt"), "{error}");
+    assert!(folder.join("thesis.txt").exists());
+    fs::remove_file(folder.join("thesis.txt")).unwrap();
+    store.save("key", b"1").unwrap();
+    assert_eq!(asides(&folder).len(), 1);
+}
+
+#[test]
+fn an_unreadable_folder_that_somebody_holds_stays_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    filled(&folder);
+    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    let holder = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
+    holder.try_lock().unwrap();
+    let store = SledStore::open(&folder).unwrap();
+    assert!(matches!(store.load("key"), Err(StoreError::Unavailable(_))));
+    assert_eq!(asides(&folder), [""; 0]);
+    drop(holder);
+    store.save("key", b"1").unwrap();
+    assert_eq!(asides(&folder).len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_an_unreadable_folder_stays_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, link) = (dir.path().join("real"), dir.path().join("link"));
+    filled(&folder);
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    let store = SledStore::open(&link).unwrap();
+    store.save("key", b"1").unwrap();
+    assert_eq!(asides(&folder).len(), 1);
+    assert!(link.is_symlink() && folder.join("db").exists());
+}
