@@ -27,7 +27,7 @@ use crate::{
     concrete::{concrete, states},
     damage::{damaged, damages},
     driver::Driver,
-    plan::{Plan, Windows, plan},
+    plan::{Plan, Windows, plan, ramping},
 };
 
 /// More operations than a plan has.
@@ -43,6 +43,12 @@ proptest! {
     /// With time windows too, whose resolution leaves a little room.
     #[test]
     fn time_windows_keep_their_resolution(plan in plan(Windows::CountsAndTimes)) {
+        against_reference(&plan)?;
+    }
+
+    /// The share that a ramp admits grows, and is evenly spread.
+    #[test]
+    fn ramps_admit_their_share(plan in ramping()) {
         against_reference(&plan)?;
     }
 

@@ -96,13 +96,34 @@ pub(crate) fn plan(windows: Windows) -> impl Strategy<Value = Plan> {
     )
 }
 
+/// A plan that begins in a ramp, for few random ones come to it.
+pub(crate) fn ramping() -> impl Strategy<Value = Plan> {
+    (plan(Windows::Counts), ramp()).prop_map(|(mut plan, ramp)| {
+        let start = [
+            Op::Call(Ending::Failure(None), Wait::Millis(0)),
+            Op::Advance(Wait::Boundary(0)),
+            Op::Call(Ending::Success, Wait::Millis(0)),
+        ];
+        for settings in [&mut plan.settings, &mut plan.others] {
+            settings.ramp = Some(ramp);
+            settings.rules = vec![Rule::Row(1)];
+            settings.success_threshold = 1;
+            settings.probe_failure_percent = None;
+        }
+        plan.ops.splice(..0, start);
+        plan
+    })
+}
+
+fn ramp() -> impl Strategy<Value = Ramp> {
+    (0..100_u64, 1..500_u64).prop_map(|(start_percent, time)| Ramp { start_percent, time })
+}
+
 fn settings(windows: Windows) -> impl Strategy<Value = Settings> {
     let probes = (1..4_u32, option::of(1..4_u32), option::weighted(0.3, 1..=100_u64));
     let timeout = prop_oneof![1 => Just(None), 3 => (1..300_u64).prop_map(Some)];
-    let ramp =
-        (0..100_u64, 1..500_u64).prop_map(|(start_percent, time)| Ramp { start_percent, time });
     let backoff = option::of((1..4_u64, 0..2000_u64));
-    let times = (1..500_u64, backoff, timeout, option::weighted(0.3, ramp));
+    let times = (1..500_u64, backoff, timeout, option::weighted(0.3, ramp()));
     (vec(rule(windows), 1..4), times, probes).prop_map(
         |(rules, (recovery, backoff, probe_timeout, ramp), probes)| Settings {
             rules,
