@@ -189,7 +189,7 @@ impl Breaker {
     /// How the store is doing.
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
-        let attachment = self.shared.attachment.as_ref();
+        let attachment = self.shared.attachment.as_deref();
         attachment.map_or(StoreHealth::NoStore, Attachment::health)
     }
 

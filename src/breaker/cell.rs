@@ -258,13 +258,23 @@ impl Cell {
 
     /// Looks at the machine as it is now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
-        self.step_at(|machine, _, now| (look(machine, now), false))
+        self.step_at(None, |machine, _, now| (look(machine, now), false))
     }
 
-    /// Goes on from a snapshot, unless the circuit has had a transition of its own since it was
-    /// made: then it knows more than the snapshot.
-    pub(crate) fn restore(&self, snapshot: &Snapshot) -> bool {
-        let restored = self.step_at(|machine, steps, now| {
+    /// The same for those who may come after the breaker has gone: `None` where the cell is not,
+    /// or no longer, that of the breaker with this observer.
+    pub(crate) fn look_at_own<T>(
+        &self,
+        observer: &Arc<dyn Observer>,
+        look: impl FnOnce(&Machine, Now) -> T,
+    ) -> Option<T> {
+        self.step_at(Some(observer), |machine, _, now| (look(machine, now), false))
+    }
+
+    /// Goes on from a snapshot of the breaker with this observer, unless the circuit has had a
+    /// transition of its own since it was made: then it knows more than the snapshot.
+    pub(crate) fn restore(&self, observer: &Arc<dyn Observer>, snapshot: &Snapshot) -> bool {
+        let restored = self.step_at(Some(observer), |machine, steps, now| {
             let fresh = machine.is_untouched();
             (fresh && machine.restore(snapshot, now, steps), false)
         });
@@ -279,12 +289,15 @@ impl Cell {
         if self.word().admits_none() {
             return false;
         }
-        core.news().waiters.park(key, waker);
+        let displaced = core.news().waiters.park(key, waker);
+        drop(core);
+        drop(displaced);
         true
     }
 
     pub(crate) fn unpark(&self, key: u64) {
-        lock(&self.core).news().waiters.remove(key);
+        let gone = lock(&self.core).news().waiters.remove(key);
+        drop(gone);
     }
 
     fn step<T>(&self, work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool)) -> Option<T> {
@@ -296,9 +309,13 @@ impl Cell {
 
     fn step_at<T>(
         &self,
+        owner: Option<&Arc<dyn Observer>>,
         work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
     ) -> Option<T> {
         self.locked(|core| {
+            if owner.is_some_and(|owner| !core.is_of(owner)) {
+                return None;
+            }
             let tick = core.clock.now();
             let wall = core.clock.wall();
             core.work(&self.tally, tick, |machine, steps| work(machine, steps, Now { tick, wall }))
@@ -317,10 +334,11 @@ impl Cell {
             if self.word().admits_none() { news.waiters.take() } else { Waiters::default() };
         let tell = !news.telling && !news.untold.is_empty();
         news.telling |= tell;
+        let observer = core.observer.clone().filter(|_| tell);
         drop(core);
         waiters.wake();
-        if tell {
-            self.tell();
+        if let Some(observer) = observer {
+            self.tell(&observer);
         }
         Some(result)
     }
@@ -330,11 +348,9 @@ impl Cell {
         let face = machine.face();
         if face.bucket_end.is_some() {
             self.tally.provide();
-        }
-        let before = self.word().generation();
-        if face.generation != before {
-            // What the old generation still counted is late: the transition came first.
-            self.tally.restart(before, face.generation);
+            if face.quiet {
+                self.tally.open(face.generation);
+            }
         }
         let until = match face.admission {
             Admission::NoneUntil(until) => until.as_nanos(),
@@ -348,29 +364,43 @@ impl Cell {
     }
 
     /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
-    fn tell(&self) {
-        let telling = Telling(self);
-        loop {
-            let mut core = lock(&self.core);
-            let observer = core.observer.clone();
-            let (Some((step, now)), Some(observer)) = (core.news().untold.pop_front(), observer)
-            else {
-                core.news().telling = false;
-                std::mem::forget(telling);
-                return;
-            };
-            drop(core);
+    fn tell(&self, observer: &Arc<dyn Observer>) {
+        let telling = Telling { cell: self, observer };
+        while let Some((step, now)) = telling.next() {
             observer.stepped(&step, now);
         }
+        std::mem::forget(telling);
+    }
+}
+
+/// A thread's turn to tell. While it tells, the breaker may go (a permit keeps none alive), and
+/// the cell be another's, with a turn of its own.
+struct Telling<'a> {
+    cell: &'a Cell,
+    observer: &'a Arc<dyn Observer>,
+}
+
+impl Telling<'_> {
+    fn next(&self) -> Option<(Step, Now)> {
+        let mut core = lock(&self.cell.core);
+        if !core.is_of(self.observer) {
+            return None;
+        }
+        let news = core.news();
+        let next = news.untold.pop_front();
+        // Under the same lock: who steps from now on tells it.
+        news.telling = next.is_some();
+        next
     }
 }
 
 /// Hands the telling on when a listener panics.
-struct Telling<'a>(&'a Cell);
-
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        lock(&self.0.core).news().telling = false;
+        let mut core = lock(&self.cell.core);
+        if core.is_of(self.observer) {
+            core.news().telling = false;
+        }
     }
 }
 
@@ -382,6 +412,11 @@ fn store_if_changed(atomic: &AtomicU64, value: u64) {
 }
 
 impl Core {
+    /// Whether the cell is (still) the breaker's that has this observer.
+    fn is_of(&self, observer: &Arc<dyn Observer>) -> bool {
+        self.observer.as_ref().is_some_and(|own| Arc::ptr_eq(own, observer))
+    }
+
     fn news(&mut self) -> &mut News {
         self.news.get_or_insert_default()
     }
@@ -394,19 +429,25 @@ impl Core {
         work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool),
     ) -> Option<T> {
         let machine = self.machine.as_mut()?;
-        let successes = tally.collect(machine.generation());
+        let generation = machine.generation();
+        let successes = tally.collect(generation);
         if successes > 0 {
             machine.add_successes(successes);
         }
         let mut steps = Vec::new();
         machine.advance(now, &mut steps);
         let (result, counts_changed) = work(machine, &mut steps);
+        if tally.is_provided() && !machine.face().quiet {
+            // What was counted while this was at work goes before it, and no rule was asked.
+            let successes = tally.close(generation);
+            machine.add_unasked(successes, generation, &mut steps);
+        }
         if let Some(observer) = &self.observer
             && (counts_changed || !steps.is_empty())
         {
             observer.changed(!steps.is_empty());
         }
-        if !steps.is_empty() {
+        if self.observer.is_some() && !steps.is_empty() {
             let now = Now { tick: now, wall: self.clock.wall() };
             self.news().untold.extend(steps.into_iter().map(|step| (step, now)));
         }

@@ -297,6 +297,18 @@ impl Machine {
         self.rules.add_successes(calls, self.now);
     }
 
+    /// The same for successes that came beside what ended the quiet: the rules have not been
+    /// asked with them, and now they may have the number of calls that they wait for.
+    pub(crate) fn add_unasked(&mut self, calls: u64, generation: u64, steps: &mut Vec<Step>) {
+        if calls == 0 || generation != self.generation {
+            return;
+        }
+        self.add_successes(calls);
+        if let (Phase::Closed(_), Some((reason, failures))) = (&self.phase, self.rules.ask()) {
+            self.open(reason, failures, None, self.now, steps);
+        }
+    }
+
     pub(crate) fn command(&mut self, command: Command, steps: &mut Vec<Step>) {
         let (phase, now) = match command {
             Command::Reset => {

@@ -3,7 +3,8 @@
 //! A time window has to know how many calls there were, so a success is a write. The writes go
 //! to one of a few counters, by thread, each on a cache line of its own; whoever holds the lock
 //! next collects them. As long as a window holds no failure, no rule can trip on a success, so
-//! nobody misses them before.
+//! nobody misses them before. From the first failure on each success may make up the number of
+//! calls that a rule waits for, so from there on the tally is closed, and successes take the lock.
 
 use std::sync::OnceLock;
 
@@ -23,14 +24,21 @@ struct Counter(AtomicU64);
 const COUNT_BITS: u32 = 40;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
+/// What a counter holds that counts nobody's: a count that is full.
+const CLOSED: u64 = COUNT;
+
 const fn tag(generation: u64) -> u64 {
     generation << COUNT_BITS
 }
 
 impl Tally {
-    /// Makes room for the counts of breakers with time windows.
+    /// Makes room for the counts of breakers with time windows. It is closed.
     pub(crate) fn provide(&self) {
-        self.0.get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(0))).collect());
+        self.0.get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect());
+    }
+
+    pub(crate) fn is_provided(&self) -> bool {
+        self.0.get().is_some()
     }
 
     /// Counts a success of this generation. `false` where it belongs to another, or another
@@ -48,25 +56,43 @@ impl Tally {
             && counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes what was counted in this generation. For the holder of the lock.
-    pub(crate) fn collect(&self, generation: u64) -> u64 {
-        self.restart(generation, generation)
+    /// From now on counts in this generation, and goes on where it does already. What others
+    /// counted and nobody collected is late: the transition came first. For the holder of the
+    /// lock, as all that follows.
+    pub(crate) fn open(&self, generation: u64) {
+        for counter in self.counters() {
+            let seen = counter.load(Ordering::Relaxed);
+            if seen == CLOSED || seen & !COUNT != tag(generation) {
+                counter.store(tag(generation), Ordering::Release);
+            }
+        }
     }
 
-    /// Takes what was counted in generation `old`; from now on only `new` counts.
-    pub(crate) fn restart(&self, old: u64, new: u64) -> u64 {
-        let counters = self.0.get().into_iter().flatten();
-        let taken = counters.map(|counter| {
-            let fresh = tag(new);
+    /// Takes what was counted in this generation.
+    pub(crate) fn collect(&self, generation: u64) -> u64 {
+        self.take(generation, tag(generation))
+    }
+
+    /// Takes what was counted in this generation, and counts no more.
+    pub(crate) fn close(&self, generation: u64) -> u64 {
+        self.take(generation, CLOSED)
+    }
+
+    fn take(&self, generation: u64, rest: u64) -> u64 {
+        let taken = self.counters().map(|counter| {
             // Most of the time there is nothing to take: a load leaves the line with its owner.
-            let seen = counter.0.load(Ordering::Acquire);
-            if seen == fresh {
+            let seen = counter.load(Ordering::Acquire);
+            if seen == rest || seen == CLOSED || seen & !COUNT != tag(generation) {
                 return 0;
             }
-            let seen = counter.0.swap(fresh, Ordering::AcqRel);
-            if seen & !COUNT == tag(old) { seen & COUNT } else { 0 }
+            // Nobody else changes what is before the count.
+            counter.swap(rest, Ordering::AcqRel) & COUNT
         });
         taken.sum()
+    }
+
+    fn counters(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.0.get().into_iter().flatten().map(|counter| &counter.0)
     }
 }
 

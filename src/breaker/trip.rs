@@ -131,6 +131,11 @@ impl Rules {
             };
             rate.window.record(Call { failed, slow }, now);
         }
+        self.ask()
+    }
+
+    /// Why the circuit is to open, if any rule says so, and at how many failed or slow calls.
+    pub(crate) fn ask(&self) -> Option<(Reason, u64)> {
         if self.row_limit.is_some_and(|limit| self.row >= limit) {
             return Some((Reason::ConsecutiveFailures, self.row.into()));
         }

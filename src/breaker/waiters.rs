@@ -11,19 +11,24 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     /// Parks a waker under its key, or under a new one. A task that moved gets its new waker in.
-    pub(crate) fn park(&mut self, key: &mut Option<u64>, waker: &Waker) {
+    /// Returns the one whose place it took, to be dropped without the lock: it may be the last
+    /// that holds a task, and with it services that wait here too.
+    #[must_use]
+    pub(crate) fn park(&mut self, key: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
         let key = *key.get_or_insert_with(|| {
             self.next += 1;
             self.next
         });
-        self.parked
-            .entry(key)
-            .and_modify(|parked| parked.clone_from(waker))
-            .or_insert_with(|| waker.clone());
+        match self.parked.get(&key) {
+            Some(parked) if parked.will_wake(waker) => None,
+            _ => self.parked.insert(key, waker.clone()),
+        }
     }
 
-    pub(crate) fn remove(&mut self, key: u64) {
-        self.parked.remove(&key);
+    /// Returns the waker, to be dropped without the lock.
+    #[must_use]
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
+        self.parked.remove(&key)
     }
 
     /// Takes everybody out, to be woken without the lock. Numbers go on, so that an old key

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Backoff, Config, ConfigError, Event, RampUp, Snapshot, Trip,
-    breaker::pool,
+    breaker::{cell::Observer, pool},
     clock::{Clock, TimeSource},
     config::Faults,
     persist::PersistSettings,
@@ -185,10 +185,11 @@ impl<T> Builder<T> {
         let cell = pool::take();
         cell.lease(self.config, self.clock);
         let teller = Arc::new(Teller::new(self.name, self.listeners));
-        cell.observe(Arc::clone(&teller) as _);
+        let observer: Arc<dyn Observer> = Arc::clone(&teller) as _;
+        cell.observe(Arc::clone(&observer));
         let mut shared = Shared::new(cell, teller);
         if let Some(snapshot) = &self.snapshot {
-            cell.restore(snapshot);
+            cell.restore(&observer, snapshot);
         }
         if let Some(store) = self.store {
             shared.attach(store, &self.persist);

@@ -22,7 +22,7 @@ pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 /// What the clones of a handle share. The last one that goes gives the cell back.
 pub(super) struct Shared {
     /// Dropped before the cell is given back: it takes a last snapshot.
-    pub(super) attachment: Option<Attachment>,
+    pub(super) attachment: Option<Box<Attachment>>,
     cell: &'static Cell,
     teller: Arc<Teller>,
 }
@@ -38,7 +38,7 @@ impl Shared {
         let attachment = Attachment::attach(store, self.name(), source, settings);
         // Nobody has set it before: a breaker is attached once.
         let _ = self.teller.marker.set(attachment.marker());
-        self.attachment = Some(attachment);
+        self.attachment = Some(Box::new(attachment));
     }
 
     #[inline]
@@ -119,17 +119,24 @@ struct Stored {
     teller: Arc<Teller>,
 }
 
+impl Stored {
+    /// By whom the cell knows that it is asked of this breaker: a store that hangs may answer
+    /// when the breaker is gone and the cell is another's.
+    fn observer(&self) -> Arc<dyn Observer> {
+        Arc::clone(&self.teller) as _
+    }
+}
+
 impl Source for Stored {
-    fn encode(&self) -> Vec<u8> {
-        let snapshot = self.cell.look(Machine::snapshot);
-        let json = snapshot.and_then(|snapshot| snapshot.to_json().ok());
-        json.unwrap_or_default().into_bytes()
+    fn encode(&self) -> Option<Vec<u8>> {
+        let snapshot = self.cell.look_at_own(&self.observer(), Machine::snapshot)?;
+        Some(snapshot.to_json().ok()?.into_bytes())
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
         match Snapshot::from_json(bytes) {
             Ok(snapshot) => {
-                self.cell.restore(&snapshot);
+                self.cell.restore(&self.observer(), &snapshot);
                 Ok(())
             }
             Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),

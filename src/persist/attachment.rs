@@ -119,6 +119,7 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         let Marker { writer, entry } = &self.marker;
         let until = after(self.drop_wait);
+        let kept = entry.keep_last_words() && writer.has_room_for_last_words();
         // One more attempt is all that a store gets that fails anyway.
         let healthy = writer.health().is_healthy();
         entry.detach(if healthy { until } else { Instant::now() });
@@ -127,13 +128,15 @@ impl Drop for Attachment {
         if writer.is_this_thread() {
             return;
         }
-        if writer.is_stalled() {
-            writer.forget(entry);
-            return;
-        }
-        if result.recv_timeout(self.drop_wait) == Err(mpsc::RecvTimeoutError::Timeout) {
-            writer.stall(self.drop_wait);
-            writer.forget(entry);
+        let stalled = writer.is_stalled();
+        if stalled || result.recv_timeout(self.drop_wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if !stalled {
+                writer.stall(self.drop_wait);
+            }
+            // Whoever keeps the last words for it, the store gets them when it answers.
+            if !kept {
+                writer.forget(entry);
+            }
             return;
         }
         writer.wait_for_end(until);

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{FlushError, Source, StoreHealth};
+use super::{FlushError, RestoreError, Source, StoreHealth};
 use crate::store::lock;
 
 /// In the queue's list of those that are written at once.
@@ -44,6 +44,21 @@ pub(super) struct Entry {
     /// Set once the breaker is gone: try to save its last state until then, but at least once.
     try_until: Mutex<Option<Instant>>,
     told_degraded: AtomicBool,
+}
+
+/// What is left of a breaker that is gone: its last snapshot.
+struct LastWords(Vec<u8>);
+
+impl Source for LastWords {
+    fn encode(&self) -> Option<Vec<u8>> {
+        Some(self.0.clone())
+    }
+
+    fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    fn store_health(&self, _: &StoreHealth) {}
 }
 
 /// What tells entries apart.
@@ -105,6 +120,18 @@ impl Entry {
     pub(super) fn release(&self) {
         let source = lock(&self.source).take();
         drop(source);
+    }
+
+    /// Takes the newest snapshot while there is a breaker to give it. False where none is to be
+    /// saved: what the store holds was not read yet, or is to be left alone.
+    pub(super) fn keep_last_words(&self) -> bool {
+        if !matches!(self.phase(), Phase::Ready) {
+            return false;
+        }
+        let Some(words) = self.source().and_then(|source| source.encode()) else { return false };
+        let breaker = lock(&self.source).replace(Arc::new(LastWords(words)));
+        drop(breaker);
+        true
     }
 
     /// The breaker is gone.

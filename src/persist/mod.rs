@@ -32,7 +32,8 @@ pub use health::{FlushError, StoreHealth};
 pub(crate) trait Source: Send + Sync + 'static {
     /// The newest snapshot. Takes the lock under which the breaker changes what the snapshot holds: the marks
     /// rely on that for "marked before it was written" to mean "written".
-    fn encode(&self) -> Vec<u8>;
+    /// `None`: the breaker is gone, and with it what there was to save.
+    fn encode(&self) -> Option<Vec<u8>>;
 
     /// Adopts a snapshot, unless the breaker has already gone its own way.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;

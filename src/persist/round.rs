@@ -134,7 +134,11 @@ fn encode(entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
     if !entry.begin_save() {
         return Ok(None);
     }
-    catch_unwind(AssertUnwindSafe(|| source.encode()))
-        .map(Some)
-        .map_err(|_| StoreError::Other(format!("the snapshot of {:?} panicked", entry.name).into()))
+    let encoded = catch_unwind(AssertUnwindSafe(|| source.encode())).map_err(|_| {
+        StoreError::Other(format!("the snapshot of {:?} panicked", entry.name).into())
+    })?;
+    if encoded.is_none() {
+        entry.clear(SAVING);
+    }
+    Ok(encoded)
 }

@@ -40,6 +40,9 @@ pub(super) struct Writer {
     stalled: AtomicBool,
 }
 
+/// Breakers that are gone and whose last snapshots wait for one store.
+const MOST_LAST_WORDS: usize = 1000;
+
 const NOBODY: &str = "nobody writes to the store any more";
 
 fn refuse(asks: Vec<Ask>, reason: &str) {
@@ -184,11 +187,13 @@ impl Writer {
         }
         for entry in batch {
             let failed = round.failed(entry);
-            if entry.is_over(!failed) {
+            // What changed while this round was at work is not saved by it.
+            let changed = !failed && entry.is_detached() && entry.has(DIRTY);
+            if changed || (failed && !entry.is_over(false)) {
+                queue.put_back(entry);
+            } else if entry.is_over(!failed) {
                 queue.remove(entry);
                 over.push(entry);
-            } else if failed {
-                queue.put_back(entry);
             }
         }
         // The drop of a breaker waits for the tries to come.
@@ -343,6 +348,13 @@ impl Writer {
         };
         drop(queue);
         refuse(vec![ask], refusal);
+    }
+
+    /// Whether the last snapshot of one more breaker may wait here for a store that does not
+    /// answer: breakers that come and go must not fill the memory.
+    pub(super) fn has_room_for_last_words(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.entries.values().filter(|entry| entry.is_detached()).count() < MOST_LAST_WORDS
     }
 
     /// Drops an entry that the writer did not get to.

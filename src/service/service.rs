@@ -32,13 +32,15 @@ use crate::{
 /// An error of the inner service's readiness is handed on and is not recorded: no call was made.
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError> {
     inner: S,
+    /// Before the breaker, as it has to be dropped: with the last handle the cell may go to
+    /// another breaker, and this place would be one of that breaker's.
+    waiting: Waiting,
     breaker: Breaker,
     classify: C,
     rejection: R,
     readiness: Readiness,
     /// What a call is answered after [`Readiness::Rejecting`].
     refusal: Refusal,
-    waiting: Waiting,
 }
 
 /// What the last `poll_ready` found.

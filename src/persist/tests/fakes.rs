@@ -58,8 +58,8 @@ impl Breaker {
 }
 
 impl Source for Breaker {
-    fn encode(&self) -> Vec<u8> {
-        self.state().into_bytes()
+    fn encode(&self) -> Option<Vec<u8>> {
+        Some(self.state().into_bytes())
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {

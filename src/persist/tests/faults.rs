@@ -207,8 +207,8 @@ fn a_drop_tries_again_when_the_last_save_fails_once() {
 fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_for_itself() {
     struct Holder(std::sync::Mutex<Option<super::super::Attachment>>);
     impl super::super::Source for Holder {
-        fn encode(&self) -> Vec<u8> {
-            b"last".to_vec()
+        fn encode(&self) -> Option<Vec<u8>> {
+            Some(b"last".to_vec())
         }
         fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
             Ok(())

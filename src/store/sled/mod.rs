@@ -9,7 +9,10 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -29,6 +32,10 @@ const STRIKES: u32 = 3;
 /// sled writes a new folder's settings before it takes the folder's lock: one that was started at the same
 /// moment by another process can look damaged for an instant.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
+
+/// How often, and after how long, to look again at a folder that is locked.
+const LOCK_LOOKS: u32 = 20;
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// Keeps snapshots in a folder on disk, in a [sled](::sled) tree.
 ///
@@ -67,6 +74,8 @@ pub struct SledStore {
 struct Shared {
     folder: PathBuf,
     slot: Mutex<Slot>,
+    /// Somebody else had the folder at the last try.
+    held: AtomicBool,
 }
 
 /// The database while it is open.
@@ -92,7 +101,13 @@ impl SledStore {
     /// empty.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let folder = folder::checked(folder.as_ref())?;
-        Ok(Self { shared: Arc::new(Shared { folder, slot: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                folder,
+                slot: Mutex::default(),
+                held: AtomicBool::default(),
+            }),
+        })
     }
 
     /// The folder, as an absolute path.
@@ -205,7 +220,18 @@ impl Shared {
     }
 
     fn open(&self) -> Result<Open, StoreError> {
-        let failure = match self.try_open() {
+        let mut opened = self.try_open();
+        // A handle of this process that was dropped a moment ago can still be closing in sled's
+        // own threads. Another process is not waited for: not by more than this, once.
+        for _ in 0..LOCK_LOOKS {
+            if !matches!(&opened, Err(failure) if failure.is_lock()) || self.held.load(Relaxed) {
+                break;
+            }
+            thread::sleep(LOCK_LOOK);
+            opened = self.try_open();
+        }
+        self.held.store(matches!(&opened, Err(failure) if failure.is_lock()), Relaxed);
+        let failure = match opened {
             Ok(open) => return Ok(open),
             Err(failure) if failure.is_damage() => failure,
             Err(failure) => return Err(failure.into_error(&self.folder)),
@@ -278,6 +304,12 @@ enum Failure {
 }
 
 impl Failure {
+    /// Somebody else has the folder. (sled has no kind of its own for that.)
+    fn is_lock(&self) -> bool {
+        let text = "could not acquire lock";
+        matches!(self, Self::Error(SledError::Io(error)) if error.to_string().contains(text))
+    }
+
     /// The folder looks as if it cannot be read, now or later.
     fn is_damage(&self) -> bool {
         match self {
@@ -292,9 +324,7 @@ impl Failure {
     fn into_error(self, folder: &Path) -> StoreError {
         let folder = folder.display();
         let reason = match &self {
-            Self::Error(SledError::Io(error))
-                if error.to_string().contains("could not acquire lock") =>
-            {
+            _ if self.is_lock() => {
                 format!(
                     "{folder} is held by another process, or by another SledStore of this one; \
                  it is taken over as soon as it is free"

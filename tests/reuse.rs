@@ -1,0 +1,223 @@
+//! A breaker's memory is used again by the next one. What still comes of the old one must not
+//! reach the new one. A test binary of its own: another test's breaker would take the memory.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use tokio_test::{assert_pending, task};
+use tower::{Layer, Service};
+use tower_breaker::{
+    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, StoreError, Trip,
+};
+
+/// One test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn breaker(name: &str) -> Breaker {
+    Breaker::builder(name).build().unwrap()
+}
+
+/// For a thread that hangs, so that the test ends all the same.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Never ready.
+struct Busy;
+
+impl Service<()> for Busy {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
+    }
+}
+
+/// Does something when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A task, and the service whose readiness it waits for.
+type Waiting = (task::Spawn<()>, CircuitBreaker<Busy>);
+
+#[test]
+fn one_who_waited_at_the_old_breaker_does_not_take_a_place_at_the_new_one() {
+    let _alone = alone();
+    let new: Arc<Mutex<Option<Waiting>>> = Arc::default();
+    let slot = Arc::clone(&new);
+    // As the last thing of the old breaker its listener goes; by then its memory is free.
+    let last = OnDrop(move || {
+        let mut service = CircuitBreakerLayer::new(breaker("new")).layer(Busy);
+        let mut waiter = task::spawn(());
+        assert_pending!(waiter.enter(|cx, _| service.poll_ready(cx)));
+        *lock(&slot) = Some((waiter, service));
+    });
+    let layer = CircuitBreakerLayer::builder("old")
+        .on_event(move |_| {
+            let _ = &last;
+        })
+        .build()
+        .unwrap();
+    let mut old = layer.layer(Busy);
+    drop(layer);
+    assert_pending!(task::spawn(()).enter(|cx, _| old.poll_ready(cx)));
+    drop(old);
+    let (waiter, service) = lock(&new).take().expect("the old breaker is gone");
+    service.breaker().force_open();
+    assert!(waiter.is_woken());
+}
+
+#[test]
+fn who_tells_the_steps_of_the_old_breaker_leaves_those_of_the_new_one_alone() {
+    let _alone = alone();
+    let log: Arc<Mutex<Vec<(&str, State)>>> = Arc::default();
+    let (begun, has_begun) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let told = Arc::clone(&log);
+    let may_go = Mutex::new(may_go);
+    let hears = move |event: &Event| {
+        let Event::Transition(step) = event else { return };
+        lock(&told).push(("begin", step.to));
+        if step.to == State::ForcedOpen {
+            begun.send(()).unwrap();
+            lock(&may_go).recv_timeout(PATIENCE).unwrap();
+        }
+        lock(&told).push(("end", step.to));
+    };
+    // The old breaker's listener drops it, and makes the new one in its place; another thread is
+    // about to tell the new one's first step when the old one's turn goes on.
+    let old: Arc<Mutex<Option<Breaker>>> = Arc::default();
+    let new: Arc<Mutex<Option<Breaker>>> = Arc::default();
+    let thread = Arc::new(Mutex::new(None));
+    let (hears, slots) = (Mutex::new(Some(hears)), (old.clone(), new.clone(), thread.clone()));
+    let has_begun = Mutex::new(has_begun);
+    let changes_places = move |_: &Event| {
+        let Some(hears) = lock(&hears).take() else { return };
+        let gone = lock(&slots.0).take();
+        drop(gone);
+        let breaker = Breaker::builder("new").on_event(hears).build().unwrap();
+        let opens = breaker.clone();
+        *lock(&slots.1) = Some(breaker);
+        *lock(&slots.2) = Some(std::thread::spawn(move || opens.force_open()));
+        lock(&has_begun).recv_timeout(PATIENCE).unwrap();
+    };
+    let breaker = Breaker::builder("old")
+        .trip_on(Trip::consecutive_failures(1))
+        .on_event(changes_places)
+        .build()
+        .unwrap();
+    let permit = breaker.try_acquire().unwrap();
+    *lock(&old) = Some(breaker);
+    permit.failure();
+    let new = lock(&new).take().expect("the old breaker has told its step");
+    new.disable();
+    go.send(()).unwrap();
+    lock(&thread).take().unwrap().join().unwrap();
+    let log = lock(&log).clone();
+    let (open, disabled) = (State::ForcedOpen, State::Disabled);
+    assert_eq!(log, [("begin", open), ("end", open), ("begin", disabled), ("end", disabled)]);
+}
+
+/// A store that holds a circuit forced open, and takes its time to say so.
+struct Slow {
+    answer: Mutex<mpsc::Receiver<()>>,
+    snapshot: Vec<u8>,
+    gone: mpsc::Sender<()>,
+}
+
+impl StateStore for Slow {
+    fn load(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let _ = lock(&self.answer).recv_timeout(PATIENCE);
+        Ok(Some(self.snapshot.clone()))
+    }
+
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn delete(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _ = self.gone.send(());
+    }
+}
+
+#[test]
+fn what_a_slow_store_held_of_the_old_breaker_is_not_restored_into_the_new_one() {
+    let _alone = alone();
+    let forced = breaker("forced");
+    forced.force_open();
+    let (answer, answers) = mpsc::channel();
+    let (gone, is_gone) = mpsc::channel();
+    let snapshot = forced.snapshot().to_json().unwrap().into_bytes();
+    let store = Slow { answer: Mutex::new(answers), snapshot, gone };
+    drop(Breaker::builder("old").store(store).build().unwrap());
+    let new = breaker("new");
+    answer.send(()).unwrap();
+    is_gone.recv_timeout(PATIENCE).expect("the store's thread ends");
+    assert_eq!(new.state(), State::Closed);
+}
+
+/// A waker that asks the breaker when it goes, as one does that was the last to hold a task
+/// with services in it.
+struct Asks(Breaker);
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        assert_eq!(self.0.state(), State::Closed);
+    }
+}
+
+#[test]
+fn a_waker_that_goes_may_ask_the_breaker() {
+    let _alone = alone();
+    let (done, is_done) = mpsc::channel();
+    // On a thread of its own: what goes wrong here hangs.
+    std::thread::spawn(move || {
+        let breaker = breaker("asked");
+        let mut service = CircuitBreakerLayer::new(breaker.clone()).layer(Busy);
+        let mut poll = |waker: &Waker| service.poll_ready(&mut Context::from_waker(waker));
+        let asks = || Waker::from(Arc::new(Asks(breaker.clone())));
+        assert_pending!(poll(&asks()));
+        // A new waker takes the place of the one before, and then the last one goes.
+        assert_pending!(poll(&asks()));
+        assert_pending!(poll(Waker::noop()));
+        assert_pending!(poll(&asks()));
+        drop(service);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(PATIENCE).expect("nobody waits for a lock that is their own");
+}
