@@ -74,6 +74,8 @@ fn what_the_player_does_not_know_is_an_error() {
         (r#"{"acquire": "a"}, {"finish": "a"}"#, "must have outcome"),
         (r#"{"update": {"recovery_timeout": 5}}"#, "recovery_timeout"),
         (r#"{"restart": true, "wall_clock": "-soon"}"#, "no duration"),
+        (r#"{"call": "success", "call": "failure"}"#, "stands twice"),
+        (r#"{"advance": "1s", "expect": {"calls": 0, "calls": 1}}"#, "stands twice"),
         ("", "something in it"),
     ] {
         let error = steps(unknown).expect_err(unknown);
@@ -82,6 +84,20 @@ fn what_the_player_does_not_know_is_an_error() {
     assert!(play(r#"{"name": "x", "stepps": [], "steps": [{"advance": "1s"}]}"#).is_err());
     assert!(play(r#"{"steps": [{"advance": "1s"}]}"#).is_err());
     assert!(play("{").is_err());
+    assert!(play("[]").is_err());
+}
+
+#[test]
+fn every_trace_of_a_list_that_fails_is_named() {
+    let trace = |name, state| {
+        format!(
+            r#"{{"name": "{name}", "steps": [{{"advance": "1s", "expect": {{"state": "{state}"}}}}]}}"#
+        )
+    };
+    let list = [trace("one", "open"), trace("two", "closed"), trace("three", "half_open")];
+    let error = play(&format!("[{}]", list.join(","))).unwrap_err();
+    assert_eq!(error.lines().count(), 2, "{error}");
+    assert!(error.contains("\"one\": step 1") && error.contains("\"three\": step 1"), "{error}");
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! Whatever a trace says that is not known here is an error: a trace that was passed over would
 //! look like one that holds.
 
+#[path = "strict_json.rs"]
+mod strict_json;
+
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
@@ -11,17 +14,19 @@ use std::{
 use serde_json::{Map, Value};
 use tower_breaker::{Breaker, Config, Outcome, Permit, Rejected, Snapshot, clock::ManualClock};
 
-/// Plays a trace, or each of a list of them. The error says where it went another way.
+/// Plays a trace, or each of a list of them. The error says where they went another way, one
+/// line a trace.
 pub(crate) fn play(json: &str) -> Result<usize, String> {
-    let value: Value = serde_json::from_str(json).map_err(|error| format!("no JSON: {error}"))?;
+    let value = strict_json::parse(json).map_err(|error| format!("no JSON: {error}"))?;
     let traces = match value {
         Value::Array(traces) => traces,
         trace => vec![trace],
     };
-    for trace in &traces {
-        play_one(trace)?;
+    if traces.is_empty() {
+        return Err("an empty list of traces".to_owned());
     }
-    Ok(traces.len())
+    let errors: Vec<_> = traces.iter().filter_map(|trace| play_one(trace).err()).collect();
+    if errors.is_empty() { Ok(traces.len()) } else { Err(errors.join("\n")) }
 }
 
 fn play_one(trace: &Value) -> Result<(), String> {
