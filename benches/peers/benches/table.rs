@@ -17,9 +17,10 @@ use tower_breaker_peers::{
     failures_until_rejected, visit,
 };
 
-const ROUNDS: usize = 11;
-/// How long one measurement should take.
-const TARGET: Duration = Duration::from_millis(40);
+const ROUNDS: usize = 31;
+/// How long one measurement should take: not so long that another program gets the core before
+/// it is over, as a rule.
+const TARGET: Duration = Duration::from_millis(12);
 const THREADS: [usize; 2] = [1, 2];
 /// A service that answers costs at least this. Less, and nothing was measured.
 const LEAST: f64 = 0.2;
@@ -30,10 +31,12 @@ fn main() {
         return;
     }
     let began = Instant::now();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
     prove();
     let rows = measure_all();
     let sliding = Candidate::ALL.map(slide);
-    let readme = report(&rows, &sliding, &allocations());
+    let readme = report(load, &rows, &sliding, &allocations());
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     fs::write(path, &readme).expect("benches/README.md can be written");
     println!("{readme}");
@@ -146,14 +149,14 @@ fn measure_row(scenario: Scenario, threads: usize) -> Row {
             rounds[index].push(measure(candidate, scenario, threads, times[index]));
         }
     }
-    let costs: Vec<Cost> = rounds.into_iter().map(median).collect();
+    let costs: Vec<Cost> = rounds.iter().map(|rounds| median(rounds)).collect();
     let bare = costs[0].nanos().expect("the bare service does not panic");
     assert!(bare > LEAST, "the bare service took {bare} ns: it was optimised away");
     Row { scenario, threads, costs }
 }
 
 /// The median; a panic in any round is the whole answer.
-fn median(rounds: Vec<Cost>) -> Cost {
+fn median(rounds: &[Cost]) -> Cost {
     if let Some(other) = rounds.iter().find(|cost| cost.nanos().is_none()) {
         return other.clone();
     }
@@ -275,9 +278,14 @@ fn place(candidate: Candidate) -> usize {
     Candidate::ALL.iter().position(|&known| known == candidate).expect("it is one of all")
 }
 
-fn report(rows: &[Row], sliding: &[Option<u64>], allocations: &[[String; 4]]) -> String {
+fn report(
+    load: &str,
+    rows: &[Row],
+    sliding: &[Option<u64>],
+    allocations: &[[String; 4]],
+) -> String {
     let mut text = String::new();
-    text.push_str(&head());
+    text.push_str(&head(load));
     text.push_str("\n## Nanoseconds a call adds\n\n");
     text.push_str(
         "Over the bare service, which has a column of its own; in brackets how many times what \
@@ -336,7 +344,7 @@ fn report(rows: &[Row], sliding: &[Option<u64>], allocations: &[[String; 4]]) ->
     text
 }
 
-fn head() -> String {
+fn head(load: &str) -> String {
     let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let cores = thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -351,9 +359,11 @@ fn head() -> String {
         "<!-- Written by benches/peers/benches/table.rs: change it there. -->\n\n\
          # What a call costs\n\n\
          {}. {cores} cores, processor \"{}\", {rustc}, fat LTO, one codegen unit.\n\
+         The load average of the minute before was {load} (the build counts, too); a busy machine \
+         blurs the figures,\nabove all those of two threads.\n\
          Each figure is the median of {ROUNDS} rounds in which all candidates took turns. A call \
          is `poll_ready`, `call`,\nand the future polled to its end, without a runtime.\n\n\
-         Again, in about four minutes (and then the instructions a call takes, with \
+         Again, in about two minutes (and then the instructions a call takes, with \
          valgrind):\n\n\
          ```sh\ncargo bench --manifest-path benches/peers/Cargo.toml --bench table\n\
          benches/instructions.sh\n```\n",

@@ -52,6 +52,7 @@ pub fn drive<S: CandidateService>(service: &mut S, requests: &[u64; 10], times: 
 /// One whole call. Nobody is waited for without a runtime: what is pending (the asynchronous
 /// lock of a peer, held by another thread) is polled again.
 // Into the loop, as an `await` is into the future that it stands in.
+#[expect(clippy::inline_always, reason = "the loop is what is measured, not a call of this")]
 #[inline(always)]
 fn call<S: CandidateService>(service: &mut S, request: u64) -> Result<u64, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
@@ -86,10 +87,6 @@ impl Patience {
 
 /// Lets every call fail until the circuit opens. `None` if it has not after `limit` calls.
 pub fn failures_until_rejected<S: CandidateService>(service: &mut S, limit: u64) -> Option<u64> {
-    for failures in 0..=limit {
-        if call(service, FAIL).is_err_and(|error| S::is_rejection(&error)) {
-            return Some(failures);
-        }
-    }
-    None
+    let mut rejects = |_: &u64| call(service, FAIL).is_err_and(|error| S::is_rejection(&error));
+    (0..=limit).find(&mut rejects)
 }

@@ -20,7 +20,6 @@ impl Visitor for Count {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn main() {
     let counted = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7))));
     assert_eq!(counted.count_total, 1, "the counter counts");
