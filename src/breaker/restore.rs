@@ -96,8 +96,8 @@ impl Machine {
         true
     }
 
-    /// By the wall clock, but never longer than the open time: neither the one that was set nor
-    /// the longest that the configuration allows now.
+    /// By the wall clock, but never longer than the open time: neither what was left of the one
+    /// that was set, nor the longest that the configuration allows now.
     fn restored_open(&self, saved: &Snapshot, now: Now) -> Phase {
         let longest = match &self.config().backoff {
             Some(backoff) => backoff.max,
@@ -105,9 +105,12 @@ impl Machine {
         };
         let until = saved.open_until.and_then(from_seconds).unwrap_or(now.wall);
         let opened = saved.opened_at.and_then(from_seconds).unwrap_or(now.wall);
-        let set = until.duration_since(opened).unwrap_or_default();
-        let left = until.duration_since(now.wall).unwrap_or_default();
-        let left = recovery::restored_open_time(self.config(), left.min(set).min(longest));
+        let saved_at = from_seconds(saved.saved_at).unwrap_or(opened);
+        let by = |moment| until.duration_since(moment).unwrap_or_default();
+        // By the clock that may have jumped, no more than was left when this was saved, and no
+        // more than was set.
+        let left = by(now.wall).min(by(saved_at)).min(by(opened)).min(longest);
+        let left = recovery::restored_open_time(self.config(), left);
         // Where the clock went back, the opening seems to lie ahead; it was at the latest now.
         let since = now.wall.duration_since(opened).unwrap_or_default();
         Phase::Open { since: self.now.before(since), until: self.now.after(left) }

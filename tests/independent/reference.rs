@@ -25,7 +25,7 @@ pub(crate) struct Reference {
 
 enum Mode {
     Closed { since: Option<u64>, credit: f64 },
-    Open { until: u64, length: u64, retuned: bool },
+    Open { until: u64, retuned: bool },
     HalfOpen { good: u32, bad: u32 },
     ByHand(State),
 }
@@ -201,9 +201,10 @@ impl Reference {
     pub(crate) fn restart(&mut self, by: i64) {
         self.under_way.clear();
         let passed = u64::try_from(by).unwrap_or(0);
-        if let Mode::Open { until, length, .. } = &mut self.mode {
-            let left = (*until - self.now).saturating_add_signed(by.saturating_neg());
-            *until = self.now + passed + left.min(*length);
+        if let Mode::Open { until, .. } = &mut self.mode {
+            // A clock that went back adds nothing to what was left.
+            let left = *until - self.now;
+            *until = self.now + passed + left.saturating_sub(passed);
         }
         self.now += passed;
         self.settle();
@@ -298,7 +299,7 @@ impl Reference {
     fn open(&mut self, at: u64, asked: Option<u64>) {
         self.opens += 1;
         let length = self.settings.open_time(self.opens, asked);
-        self.enter(Mode::Open { until: at + length, length, retuned: false });
+        self.enter(Mode::Open { until: at + length, retuned: false });
     }
 
     fn clear(&mut self) {

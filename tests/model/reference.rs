@@ -312,11 +312,10 @@ impl Model {
                 (self.row, self.openings) = (0, 0);
             }
             State::Open { since, until } => {
-                let set = *until - *since;
                 let longest =
                     self.settings.recovery + self.settings.backoff.map_or(0, |(_, above)| above);
                 let left = i64::try_from(*until - before).unwrap() - away;
-                let left = u64::try_from(left).unwrap_or(0).min(set).min(longest);
+                let left = u64::try_from(left).unwrap_or(0).min(*until - before).min(longest);
                 // The opening lies as far back as it did, by the wall clock.
                 let age = i64::try_from(before - *since).unwrap() + away;
                 *since = self.now.saturating_sub(u64::try_from(age).unwrap_or(0));
