@@ -109,7 +109,7 @@ fn a_caller_beside_a_trip_is_admitted_or_told_the_time() {
         let trips = leased.permit();
         let other = thread::spawn(move || trips.failure());
         if let Err(refusal) = cell.admit().map(Permit::ignore) {
-            assert_eq!((refusal.state, refusal.retry_after), (State::Open, Some(OPEN_TIME)));
+            assert_eq!((refusal.state, refusal.retry_after()), (State::Open, Some(OPEN_TIME)));
         }
         other.join().unwrap();
     });
