@@ -75,7 +75,9 @@ pub struct Config {
     pub ramp_up: Option<RampUp>,
     /// How old a stored snapshot may be. Default: open 24 h, others 1 h.
     pub snapshot_ttl: SnapshotTtl,
-    /// How many days the history of transitions is kept in the store. Default: 30. 1 to 365.
+    /// How many days the history of transitions is to be kept in the store. Default: 30. 1 to
+    /// 365. It is read and checked, so that files are ready for it; this version writes no
+    /// history yet.
     pub history_retention_days: u32,
 }
 
@@ -290,15 +292,16 @@ impl Default for RampUp {
 /// How old a snapshot may be.
 ///
 /// An older one of a closed circuit is not restored: its counts are stale. One of an open or a
-/// half-open circuit is restored however old it is, and a probe decides; it is removed from the
-/// store when it is this old and its open time is over. States set by hand never expire.
+/// half-open circuit is restored however old it is, and a probe decides. States set by hand never
+/// expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SnapshotTtl {
-    /// For an open circuit. Default: 24 h.
+    /// For an open circuit. Default: 24 h. It is read and checked, so that files are ready for
+    /// it; this version removes no snapshot from the store yet.
     #[serde(with = "humantime_serde")]
     pub open: Duration,
-    /// For one that is closed or half-open. Default: 1 h.
+    /// For a closed one. Default: 1 h.
     #[serde(with = "humantime_serde")]
     pub closed: Duration,
 }

@@ -94,6 +94,14 @@ impl Faults {
     }
 }
 
+/// The value of a JSON text; that it is none is a fault of the whole.
+pub(crate) fn parse_json(json: &str) -> Result<serde_json::Value, ConfigError> {
+    serde_json::from_str(json).map_err(|error| {
+        let message = format!("is not JSON: {error}");
+        ConfigError { faults: vec![Fault { path: String::new(), message }] }
+    })
+}
+
 /// `field` below `path`.
 pub(crate) fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Config, ConfigError,
-    fault::{Faults, join},
+    fault::{Faults, join, parse_json},
 };
 
 /// The settings of many breakers: `defaults`, and `breakers.<name>` that override them field by
@@ -37,14 +37,7 @@ impl ConfigFile {
     ///
     /// One error that lists every fault of every breaker, each with its path.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
-        match serde_json::from_str(json) {
-            Ok(value) => Self::from_value(&value),
-            Err(error) => {
-                let mut faults = Faults::default();
-                faults.add("", format!("is not JSON: {error}"));
-                faults.into_result(Self::default())
-            }
-        }
+        Self::from_value(&parse_json(json)?)
     }
 
     /// The settings of the breaker of that name: its own over the defaults, or the defaults.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Backoff, Config, ConfigError, RampUp, SnapshotTtl, Trip, Window,
-    fault::{Faults, join},
+    fault::{Faults, join, parse_json},
 };
 
 impl Config {
@@ -21,14 +21,7 @@ impl Config {
     /// One error that lists every fault: text that is no JSON, unknown fields, values of a
     /// wrong kind or out of their range.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
-        match serde_json::from_str(json) {
-            Ok(value) => Self::from_value(&value),
-            Err(error) => {
-                let mut faults = Faults::default();
-                faults.add("", format!("is not JSON: {error}"));
-                faults.into_result(Self::default())
-            }
-        }
+        Self::from_value(&parse_json(json)?)
     }
 
     fn from_value(value: &Value) -> Result<Self, ConfigError> {
