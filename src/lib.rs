@@ -79,11 +79,14 @@ pub use event::{Event, Reason, StoreEvent, Transition};
 pub use handle::{Breaker, Builder};
 pub use outcome::Outcome;
 pub use persist::{FlushError, StoreHealth};
+pub use service::{
+    CircuitBreaker, CircuitBreakerLayer, Face, OnResponse, Reject, RejectAsError, ResponseFuture,
+    Settle,
+};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use service::RejectAsResponse;
 pub use service::{
-    CircuitBreaker, CircuitBreakerLayer, Face, Reject, RejectAsError, ResponseFuture,
+    OnBodyEnd, RejectAsEmptyResponse, RejectAsResponse, RespondWith, ResponseBody, SlowUntil,
 };
 pub use snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot};
 pub use state::State;

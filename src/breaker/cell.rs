@@ -109,6 +109,18 @@ impl Cell {
         SystemClock::tick()
     }
 
+    /// The time by the breaker's clock.
+    #[cfg(feature = "http")]
+    pub(crate) fn time(&self) -> Tick {
+        self.now(self.word())
+    }
+
+    /// How long ago a probe was admitted that is still out.
+    #[cfg(feature = "http")]
+    pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
+        self.look(|machine, _| machine.age(ticket))?
+    }
+
     /// Admits a call if every call is admitted.
     #[inline]
     pub(crate) fn admit_at_once(&'static self) -> Option<Permit> {

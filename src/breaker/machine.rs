@@ -335,6 +335,17 @@ impl Machine {
         true
     }
 
+    /// How long ago a probe was admitted that is still out.
+    #[cfg(feature = "http")]
+    pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
+        match (&self.phase, ticket.probe) {
+            (Phase::HalfOpen(probes), Some(number)) if ticket.generation == self.generation => {
+                Some(self.now.since(probes.admitted(number)?))
+            }
+            _ => None,
+        }
+    }
+
     /// Gives back what a call held that came to no result.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
         if let (Phase::HalfOpen(probes), Some(number)) = (&mut self.phase, ticket.probe)

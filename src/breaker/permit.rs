@@ -41,6 +41,23 @@ impl Permit {
         Self { cell, word, mark: number }
     }
 
+    /// Takes the permit out of its place, where a spent one stays.
+    #[cfg(feature = "http")]
+    pub(crate) fn take(&mut self) -> Self {
+        let spent = Self { cell: self.cell, word: Word::SPENT, mark: 0 };
+        std::mem::replace(self, spent)
+    }
+
+    /// How long ago the call was admitted; `None` where nobody wants to know.
+    #[cfg(feature = "http")]
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        if self.is_probe() {
+            return self.cell.age(self.word.ticket(Some(self.mark)));
+        }
+        let admitted = Tick::from_nanos(self.mark);
+        (admitted != Tick::NEVER).then(|| self.cell.time().since(admitted))
+    }
+
     #[inline]
     fn is_probe(&self) -> bool {
         self.word.state() == State::HalfOpen

@@ -82,6 +82,12 @@ impl Probes {
         self.out.remove(&number)
     }
 
+    /// When a probe was admitted that is still out.
+    #[cfg(feature = "http")]
+    pub(crate) fn admitted(&self, number: u64) -> Option<Tick> {
+        self.out.get(&number).copied()
+    }
+
     /// When the oldest probe has been out for too long.
     pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Option<Tick> {
         let (_, oldest) = self.out.first_key_value()?;

@@ -1,18 +1,39 @@
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 
-use super::Classify;
+use super::{Classify, ClassifyBody, EndsWell, Head, retry_after::failure_with_time};
 use crate::Outcome;
 
 /// An HTTP response with a status of 500 to 599 is a failure, and so is an `Err`.
+///
+/// A 503 that says when to come back (`Retry-After`) takes that time into its [`Outcome`].
+/// [`StatusClassifier`](super::StatusClassifier) has other statuses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServerErrorsAsFailures;
+
+impl ServerErrorsAsFailures {
+    /// What a response with this status and these headers says: for clients whose responses are
+    /// no `http::Response`.
+    #[inline]
+    #[must_use]
+    pub fn classify_parts(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        if status.is_server_error() { failure_with_time(status, headers) } else { Outcome::Success }
+    }
+}
 
 impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
     #[inline]
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
         match result {
-            Ok(response) if !response.status().is_server_error() => Outcome::Success,
-            Ok(_) | Err(_) => Outcome::failure(),
+            Ok(response) => self.classify_parts(response.status(), response.headers()),
+            Err(_) => Outcome::failure(),
         }
+    }
+}
+
+impl<B, E> ClassifyBody<B, E> for ServerErrorsAsFailures {
+    type End = EndsWell;
+
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<EndsWell> {
+        Head::unless_body_fails(self.classify(result))
     }
 }

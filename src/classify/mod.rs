@@ -15,12 +15,30 @@
 //!     .build()?;
 //! # Ok::<(), tower_breaker::ConfigError>(())
 //! ```
+//!
+//! For HTTP there are `ServerErrorsAsFailures` and `StatusClassifier`. Classifiers go together
+//! with [`map`] and [`or`].
 
+mod compose;
 #[cfg(feature = "http")]
 mod http;
-
 #[cfg(feature = "http")]
-pub use self::http::ServerErrorsAsFailures;
+mod retry_after;
+#[cfg(feature = "http")]
+mod status;
+#[cfg(feature = "http")]
+mod stream;
+
+pub use self::compose::{Map, Or, map, or};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::{
+    compose::{MapEnd, OrEnd},
+    http::ServerErrorsAsFailures,
+    retry_after::retry_after,
+    status::{StatusClassifier, Statuses},
+    stream::{BodyFailure, ClassifyBody, ClassifyEnd, EndsWell, Head},
+};
 
 use crate::Outcome;
 
@@ -37,6 +55,7 @@ impl<F, T, E> Classify<T, E> for F
 where
     F: Fn(&Result<T, E>) -> Outcome,
 {
+    #[inline]
     fn classify(&self, result: &Result<T, E>) -> Outcome {
         self(result)
     }

@@ -7,26 +7,28 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::{Permit, classify::Classify};
+use super::settle::{OnResponse, Settle};
+use crate::Permit;
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
     ///
     /// Dropped before it is done, the call counts as cancelled, and a probe's slot comes back.
-    pub struct ResponseFuture<F, C, J> {
+    pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
-        call: Call<F, C, J>,
+        call: Call<F, C, J, O>,
     }
 }
 
 pin_project! {
     #[project = CallProjection]
-    enum Call<F, C, J> {
+    enum Call<F, C, J, O> {
         Admitted {
             #[pin]
             future: F,
             permit: Permit,
             classify: C,
+            settle: O,
         },
         Rejected {
             #[pin]
@@ -35,10 +37,10 @@ pin_project! {
     }
 }
 
-impl<F, C, J> ResponseFuture<F, C, J> {
+impl<F, C, J, O> ResponseFuture<F, C, J, O> {
     #[inline]
-    pub(super) fn admitted(future: F, permit: Permit, classify: C) -> Self {
-        Self { call: Call::Admitted { future, permit, classify } }
+    pub(super) fn admitted(future: F, permit: Permit, classify: C, settle: O) -> Self {
+        Self { call: Call::Admitted { future, permit, classify, settle } }
     }
 
     #[inline]
@@ -47,29 +49,30 @@ impl<F, C, J> ResponseFuture<F, C, J> {
     }
 }
 
-impl<F, C, J, T, E, Rejection> Future for ResponseFuture<F, C, J>
+impl<F, C, J, O, T, E, Rejection> Future for ResponseFuture<F, C, J, O>
 where
     F: Future<Output = Result<T, E>>,
-    C: Classify<T, E>,
     J: Future<Output = Result<T, Rejection>>,
+    O: Settle<C, T, E>,
     Rejection: From<E>,
 {
-    type Output = Result<T, Rejection>;
+    type Output = Result<O::Response, Rejection>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
-            CallProjection::Admitted { future, permit, classify } => {
+            CallProjection::Admitted { future, permit, classify, settle } => {
                 let result = ready!(future.poll(cx));
-                permit.settle(classify.classify(&result), None);
-                Poll::Ready(result.map_err(Rejection::from))
+                Poll::Ready(Ok(settle.settle(classify, result, permit)?))
             }
-            CallProjection::Rejected { future } => future.poll(cx),
+            CallProjection::Rejected { future } => {
+                Poll::Ready(Ok(O::pass(ready!(future.poll(cx))?)))
+            }
         }
     }
 }
 
-impl<F, C, J> fmt::Debug for ResponseFuture<F, C, J> {
+impl<F, C, J, O> fmt::Debug for ResponseFuture<F, C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rejected = matches!(self.call, Call::Rejected { .. });
         f.debug_struct("ResponseFuture").field("rejected", &rejected).finish_non_exhaustive()

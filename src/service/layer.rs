@@ -2,7 +2,7 @@ use std::fmt;
 
 use tower_layer::Layer;
 
-use super::{CircuitBreaker, RejectAsError};
+use super::{CircuitBreaker, RejectAsError, settle::OnResponse};
 use crate::{Breaker, Builder, ConfigError, classify::ErrorsAsFailures};
 
 /// Puts services behind one circuit breaker.
@@ -35,10 +35,9 @@ use crate::{Breaker, Builder, ConfigError, classify::ErrorsAsFailures};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct CircuitBreakerLayer<C = ErrorsAsFailures, R = RejectAsError> {
+pub struct CircuitBreakerLayer<C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     breaker: Breaker,
-    classify: C,
-    rejection: R,
+    face: Face<C, R, O>,
 }
 
 impl CircuitBreakerLayer {
@@ -55,11 +54,11 @@ impl CircuitBreakerLayer {
     }
 }
 
-impl<C, R> CircuitBreakerLayer<C, R> {
+impl<C, R, O> CircuitBreakerLayer<C, R, O> {
     /// A layer over a breaker that there is already, with the face of your choice.
     #[must_use]
-    pub fn with(breaker: Breaker, face: Face<C, R>) -> Self {
-        Self { breaker, classify: face.classify, rejection: face.rejection }
+    pub fn with(breaker: Breaker, face: Face<C, R, O>) -> Self {
+        Self { breaker, face }
     }
 
     /// The breaker that all services of this layer share.
@@ -69,20 +68,15 @@ impl<C, R> CircuitBreakerLayer<C, R> {
     }
 }
 
-impl<S, C: Clone, R: Clone> Layer<S> for CircuitBreakerLayer<C, R> {
-    type Service = CircuitBreaker<S, C, R>;
+impl<S, C: Clone, R: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, R, O> {
+    type Service = CircuitBreaker<S, C, R, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker::new(
-            inner,
-            self.breaker.clone(),
-            self.classify.clone(),
-            self.rejection.clone(),
-        )
+        CircuitBreaker::new(inner, self.breaker.clone(), self.face.clone())
     }
 }
 
-impl<C, R> fmt::Debug for CircuitBreakerLayer<C, R> {
+impl<C, R, O> fmt::Debug for CircuitBreakerLayer<C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
             .field("breaker", &self.breaker)
@@ -90,31 +84,49 @@ impl<C, R> fmt::Debug for CircuitBreakerLayer<C, R> {
     }
 }
 
-/// The two sides that a layer adds to a breaker: how results are classified, and what a
-/// rejection becomes.
+/// What a layer adds to a breaker: how results are classified, what a rejection becomes, and when
+/// the outcome of a call is known.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Face<C = ErrorsAsFailures, R = RejectAsError> {
-    classify: C,
-    rejection: R,
+pub struct Face<C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
+    pub(super) classify: C,
+    pub(super) rejection: R,
+    pub(super) settle: O,
 }
 
 impl<C, R> Face<C, R> {
-    /// A face that classifies and rejects like this.
+    /// A face that classifies and rejects like this, when the response is there.
     pub const fn new(classify: C, rejection: R) -> Self {
-        Self { classify, rejection }
+        Self { classify, rejection, settle: OnResponse }
     }
 }
 
-impl<C, R> Builder<Face<C, R>> {
+impl<C, R, O> Face<C, R, O> {
+    fn classifying<D>(self, classify: D) -> Face<D, R, O> {
+        Face { classify, rejection: self.rejection, settle: self.settle }
+    }
+
+    fn rejecting<Q>(self, rejection: Q) -> Face<C, Q, O> {
+        Face { classify: self.classify, rejection, settle: self.settle }
+    }
+
+    /// The same face, whose outcomes are known when the body of the response has ended.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn on_body_end(self, settle: super::OnBodyEnd) -> Face<C, R, super::OnBodyEnd> {
+        Face { classify: self.classify, rejection: self.rejection, settle }
+    }
+}
+
+impl<C, R, O> Builder<Face<C, R, O>> {
     /// Classifies results with this: a [`Classify`](crate::classify::Classify), or a closure
     /// over `&Result<Response, Error>`. Default: an `Err` is a failure.
-    pub fn classify<D>(self, classify: D) -> Builder<Face<D, R>> {
-        self.map(|face| Face::new(classify, face.rejection))
+    pub fn classify<D>(self, classify: D) -> Builder<Face<D, R, O>> {
+        self.map(|face| face.classifying(classify))
     }
 
     /// Answers rejected calls with this. Default: [`RejectAsError`].
-    pub fn reject_with<Q>(self, rejection: Q) -> Builder<Face<C, Q>> {
-        self.map(|face| Face::new(face.classify, rejection))
+    pub fn reject_with<Q>(self, rejection: Q) -> Builder<Face<C, Q, O>> {
+        self.map(|face| face.rejecting(rejection))
     }
 
     /// For HTTP: responses of 500 to 599 are failures, and a rejection is a 503 response with
@@ -123,8 +135,19 @@ impl<C, R> Builder<Face<C, R>> {
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
     pub fn http(
         self,
-    ) -> Builder<Face<crate::classify::ServerErrorsAsFailures, super::RejectAsResponse>> {
-        self.map(|_| Face::default())
+    ) -> Builder<Face<crate::classify::ServerErrorsAsFailures, super::RejectAsResponse, O>> {
+        self.map(|face| {
+            face.classifying(crate::classify::ServerErrorsAsFailures)
+                .rejecting(super::RejectAsResponse)
+        })
+    }
+
+    /// Waits for the end of the response's body before the outcome is known. Default: the
+    /// response decides, and what happens to its body does not count.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn on_body_end(self, settle: super::OnBodyEnd) -> Builder<Face<C, R, super::OnBodyEnd>> {
+        self.map(|face| face.on_body_end(settle))
     }
 
     /// Builds the layer with its breaker.
@@ -132,7 +155,7 @@ impl<C, R> Builder<Face<C, R>> {
     /// # Errors
     ///
     /// One [`ConfigError`] that lists everything that is wrong with the name and the settings.
-    pub fn build(self) -> Result<CircuitBreakerLayer<C, R>, ConfigError> {
+    pub fn build(self) -> Result<CircuitBreakerLayer<C, R, O>, ConfigError> {
         let (breaker, face) = self.finish()?;
         Ok(CircuitBreakerLayer::with(breaker, face))
     }

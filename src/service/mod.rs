@@ -1,14 +1,20 @@
 //! The tower face of a breaker.
 
+#[cfg(feature = "http")]
+mod body;
 mod future;
 mod layer;
 mod rejection;
 #[expect(clippy::module_inception, reason = "one idea a file, as in tower's own folders")]
 mod service;
+mod settle;
 
+#[cfg(feature = "http")]
+pub use body::{OnBodyEnd, ResponseBody, SlowUntil};
 pub use future::ResponseFuture;
 pub use layer::{CircuitBreakerLayer, Face};
-#[cfg(feature = "http")]
-pub use rejection::RejectAsResponse;
 pub use rejection::{Reject, RejectAsError};
+#[cfg(feature = "http")]
+pub use rejection::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 pub use service::CircuitBreaker;
+pub use settle::{OnResponse, Settle};

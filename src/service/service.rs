@@ -5,11 +5,14 @@ use std::{
 
 use tower_service::Service;
 
-use super::{Reject, RejectAsError, ResponseFuture};
+use super::{
+    Face, Reject, RejectAsError, ResponseFuture,
+    settle::{OnResponse, Settle},
+};
 use crate::{
     Breaker, Permit, State,
     breaker::{cell::Cell, machine::Refusal},
-    classify::{Classify, ErrorsAsFailures},
+    classify::ErrorsAsFailures,
 };
 
 /// A service behind a circuit breaker. Made by a
@@ -30,14 +33,13 @@ use crate::{
 /// too long, wakes nobody until somebody asks the breaker.)
 ///
 /// An error of the inner service's readiness is handed on and is not recorded: no call was made.
-pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError> {
+pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
     /// Before the breaker, as it has to be dropped: with the last handle the cell may go to
     /// another breaker, and this place would be one of that breaker's.
     waiting: Waiting,
     breaker: Breaker,
-    classify: C,
-    rejection: R,
+    face: Face<C, R, O>,
     readiness: Readiness,
     /// What a call is answered after [`Readiness::Rejecting`].
     refusal: Refusal,
@@ -54,14 +56,13 @@ enum Readiness {
     Rejecting,
 }
 
-impl<S, C, R> CircuitBreaker<S, C, R> {
-    pub(super) fn new(inner: S, breaker: Breaker, classify: C, rejection: R) -> Self {
+impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
+    pub(super) fn new(inner: S, breaker: Breaker, face: Face<C, R, O>) -> Self {
         Self {
             inner,
             waiting: Waiting::at(breaker.cell()),
             breaker,
-            classify,
-            rejection,
+            face,
             readiness: Readiness::Unknown,
             refusal: Refusal::new(State::Closed),
         }
@@ -118,34 +119,37 @@ impl<S, C, R> CircuitBreaker<S, C, R> {
     fn call_unless_refused<Request>(
         &mut self,
         request: Request,
-    ) -> ResponseFuture<S::Future, C, R::Future>
+    ) -> ResponseFuture<S::Future, C, R::Future, O>
     where
         S: Service<Request>,
         C: Clone,
         R: Reject<Request, S::Response, S::Error>,
+        O: Clone,
     {
         match self.admit() {
             Ok(permit) => {
                 let future = self.inner.call(request);
-                ResponseFuture::admitted(future, permit, self.classify.clone())
+                let Face { classify, settle, .. } = &self.face;
+                ResponseFuture::admitted(future, permit, classify.clone(), settle.clone())
             }
             Err(refusal) => {
                 let rejected = self.breaker.rejected(refusal);
-                ResponseFuture::rejected(self.rejection.reject(request, rejected))
+                ResponseFuture::rejected(self.face.rejection.reject(request, rejected))
             }
         }
     }
 }
 
-impl<S, C, R, Request> Service<Request> for CircuitBreaker<S, C, R>
+impl<S, C, R, O, Request> Service<Request> for CircuitBreaker<S, C, R, O>
 where
     S: Service<Request>,
-    C: Classify<S::Response, S::Error> + Clone,
+    C: Clone,
     R: Reject<Request, S::Response, S::Error>,
+    O: Settle<C, S::Response, S::Error> + Clone,
 {
-    type Response = S::Response;
+    type Response = O::Response;
     type Error = R::Error;
-    type Future = ResponseFuture<S::Future, C, R::Future>;
+    type Future = ResponseFuture<S::Future, C, R::Future, O>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -184,7 +188,8 @@ where
         {
             self.readiness = Readiness::Unknown;
             let future = self.inner.call(request);
-            return ResponseFuture::admitted(future, permit, self.classify.clone());
+            let Face { classify, settle, .. } = &self.face;
+            return ResponseFuture::admitted(future, permit, classify.clone(), settle.clone());
         }
         self.call_unless_refused(request)
     }
@@ -192,18 +197,13 @@ where
 
 /// The clone is not ready, whatever this service is: readiness belongs to the inner service that
 /// was asked, and that is not the clone's.
-impl<S: Clone, C: Clone, R: Clone> Clone for CircuitBreaker<S, C, R> {
+impl<S: Clone, C: Clone, R: Clone, O: Clone> Clone for CircuitBreaker<S, C, R, O> {
     fn clone(&self) -> Self {
-        Self::new(
-            self.inner.clone(),
-            self.breaker.clone(),
-            self.classify.clone(),
-            self.rejection.clone(),
-        )
+        Self::new(self.inner.clone(), self.breaker.clone(), self.face.clone())
     }
 }
 
-impl<S: fmt::Debug, C, R> fmt::Debug for CircuitBreaker<S, C, R> {
+impl<S: fmt::Debug, C, R, O> fmt::Debug for CircuitBreaker<S, C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner)

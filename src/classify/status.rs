@@ -1,0 +1,243 @@
+use std::{fmt, ops::RangeInclusive};
+
+use http::{HeaderMap, Response, StatusCode};
+
+use super::{
+    Classify, ClassifyBody, EndsWell, Head,
+    retry_after::{failure_with_time, retry_after},
+};
+use crate::Outcome;
+
+/// Classifies HTTP responses by their status. An `Err` is a failure.
+///
+/// [`new`](Self::new) takes 500 to 599 for failures and everything else for successes; what is
+/// said after that changes it, the last word counts. A failed or throttled response of 429 or
+/// 503 takes its `Retry-After` into the [`Outcome`].
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_breaker::{CircuitBreakerLayer, RejectAsResponse, classify::StatusClassifier};
+///
+/// let statuses = StatusClassifier::new()
+///     .failure(StatusCode::REQUEST_TIMEOUT)
+///     .throttled(StatusCode::TOO_MANY_REQUESTS)
+///     .success(StatusCode::NOT_IMPLEMENTED)
+///     .ignore(400..=404);
+/// let layer = CircuitBreakerLayer::builder("payments")
+///     .classify(statuses)
+///     .reject_with(RejectAsResponse)
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct StatusClassifier {
+    // Two bits a status from 100 to 611: 128 bytes to copy for each call, where a shared table
+    // would cost its reference count. A status from 612 on, which nobody has seen, succeeds.
+    kinds: [u64; 16],
+}
+
+/// In two bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Success,
+    Failure,
+    Throttled,
+    Ignore,
+}
+
+const FIRST: u16 = 100;
+const A_WORD: u16 = 32;
+
+impl StatusClassifier {
+    /// 500 to 599 are failures, everything else succeeds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { kinds: [0; 16] }.failure(500..=599)
+    }
+
+    /// These are failures.
+    #[must_use]
+    pub fn failure(self, statuses: impl Statuses) -> Self {
+        self.with(statuses, Kind::Failure)
+    }
+
+    /// The dependency is well and refuses for now: [`Outcome::Throttled`].
+    #[must_use]
+    pub fn throttled(self, statuses: impl Statuses) -> Self {
+        self.with(statuses, Kind::Throttled)
+    }
+
+    /// These say nothing about the dependency.
+    #[must_use]
+    pub fn ignore(self, statuses: impl Statuses) -> Self {
+        self.with(statuses, Kind::Ignore)
+    }
+
+    /// These are successes.
+    #[must_use]
+    pub fn success(self, statuses: impl Statuses) -> Self {
+        self.with(statuses, Kind::Success)
+    }
+
+    fn with(mut self, statuses: impl Statuses, kind: Kind) -> Self {
+        statuses.each(&mut |status| {
+            if let Some((word, shift)) = place(status) {
+                self.kinds[word] = self.kinds[word] & !(0b11 << shift) | (kind as u64) << shift;
+            }
+        });
+        self
+    }
+
+    #[inline]
+    fn kind(&self, status: StatusCode) -> Kind {
+        let Some((word, shift)) = place(status.as_u16()) else {
+            return Kind::Success;
+        };
+        match self.kinds[word] >> shift & 0b11 {
+            0 => Kind::Success,
+            1 => Kind::Failure,
+            2 => Kind::Throttled,
+            _ => Kind::Ignore,
+        }
+    }
+
+    /// What a response with this status and these headers says: for clients whose responses are
+    /// no `http::Response`.
+    #[inline]
+    #[must_use]
+    pub fn classify_parts(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        match self.kind(status) {
+            Kind::Success => Outcome::Success,
+            Kind::Failure => failure_with_time(status, headers),
+            Kind::Throttled => Outcome::Throttled { retry_after: retry_after(status, headers) },
+            Kind::Ignore => Outcome::Ignore,
+        }
+    }
+}
+
+fn place(status: u16) -> Option<(usize, u16)> {
+    let index = status.checked_sub(FIRST)?;
+    let word = usize::from(index / A_WORD);
+    (word < 16).then_some((word, index % A_WORD * 2))
+}
+
+impl Default for StatusClassifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B, E> Classify<Response<B>, E> for StatusClassifier {
+    #[inline]
+    fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
+        match result {
+            Ok(response) => self.classify_parts(response.status(), response.headers()),
+            Err(_) => Outcome::failure(),
+        }
+    }
+}
+
+impl<B, E> ClassifyBody<B, E> for StatusClassifier {
+    type End = EndsWell;
+
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<EndsWell> {
+        Head::unless_body_fails(self.classify(result))
+    }
+}
+
+impl fmt::Debug for StatusClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |kind| {
+            let statuses =
+                (FIRST..FIRST + 512).filter_map(|status| StatusCode::from_u16(status).ok());
+            let chosen = statuses.filter(|status| self.kind(*status) == kind);
+            chosen.map(|status| status.as_u16()).collect::<Vec<_>>()
+        };
+        f.debug_struct("StatusClassifier")
+            .field("failure", &of(Kind::Failure))
+            .field("throttled", &of(Kind::Throttled))
+            .field("ignore", &of(Kind::Ignore))
+            .finish()
+    }
+}
+
+/// One status, some, or a range of them.
+pub trait Statuses: sealed::Sealed {
+    #[doc(hidden)]
+    fn each(self, take: &mut dyn FnMut(u16));
+}
+
+impl Statuses for StatusCode {
+    fn each(self, take: &mut dyn FnMut(u16)) {
+        take(self.as_u16());
+    }
+}
+
+impl<const N: usize> Statuses for [StatusCode; N] {
+    fn each(self, take: &mut dyn FnMut(u16)) {
+        self.as_slice().each(take);
+    }
+}
+
+impl Statuses for &[StatusCode] {
+    fn each(self, take: &mut dyn FnMut(u16)) {
+        for status in self {
+            take(status.as_u16());
+        }
+    }
+}
+
+impl Statuses for RangeInclusive<u16> {
+    fn each(self, take: &mut dyn FnMut(u16)) {
+        self.for_each(take);
+    }
+}
+
+mod sealed {
+    use super::{RangeInclusive, StatusCode};
+
+    pub trait Sealed {}
+    impl Sealed for StatusCode {}
+    impl<const N: usize> Sealed for [StatusCode; N] {}
+    impl Sealed for &[StatusCode] {}
+    impl Sealed for RangeInclusive<u16> {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_is_what_was_last_said_of_it_and_no_other_changes() {
+        for status in 100..=999 {
+            let code = StatusCode::from_u16(status).expect("a status");
+            let known = status <= 611;
+            for kind in [Kind::Success, Kind::Failure, Kind::Throttled, Kind::Ignore] {
+                let before = StatusClassifier::new().ignore(code);
+                let after = before.with(code, kind);
+                let expected = if known { kind } else { Kind::Success };
+                assert_eq!(after.kind(code), expected, "{status}");
+                for other in (100..=999).filter(|other| *other != status) {
+                    let other = StatusCode::from_u16(other).expect("a status");
+                    assert_eq!(after.kind(other), before.kind(other), "{status} and {other}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_arrays_and_what_is_out_of_range_are_taken() {
+        let some = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        let statuses =
+            StatusClassifier::new().failure(some).success(500..=502).ignore(0..=u16::MAX);
+        assert_eq!(statuses.kind(StatusCode::OK), Kind::Ignore);
+        let statuses = StatusClassifier::new().failure(some.as_slice()).success(500..=502);
+        let failing: Vec<_> = (100..612)
+            .filter(|status| {
+                statuses.kind(StatusCode::from_u16(*status).expect("a status")) == Kind::Failure
+            })
+            .collect();
+        let expected: Vec<_> = [408, 429].into_iter().chain(503..=599).collect();
+        assert_eq!(failing, expected);
+    }
+}

@@ -1,0 +1,37 @@
+//! What becomes of a call that the breaker does not let through.
+
+#[cfg(feature = "http")]
+mod response;
+
+use std::future::{Future, Ready, ready};
+
+#[cfg(feature = "http")]
+pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
+
+use crate::{Error, Rejected};
+
+/// Says what becomes of a call that the breaker does not let through.
+pub trait Reject<Request, Response, E> {
+    /// The error of the whole service: that of a rejection, or the inner service's own.
+    type Error: From<E>;
+    /// What the caller of a rejected call gets.
+    type Future: Future<Output = Result<Response, Self::Error>>;
+
+    /// Answers a call instead of the inner service, which has not seen it.
+    fn reject(&self, request: Request, rejected: Rejected) -> Self::Future;
+}
+
+/// A rejection is an [`Error::Rejected`], and the inner service's errors are [`Error::Inner`]:
+/// the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsError;
+
+impl<Request, Response, E> Reject<Request, Response, E> for RejectAsError {
+    type Error = Error<E>;
+    type Future = Ready<Result<Response, Error<E>>>;
+
+    #[inline]
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Err(Error::Rejected(rejected)))
+    }
+}
