@@ -1,13 +1,14 @@
 //! The shared handle of a breaker: what services, workers and operators hold.
 
 mod builder;
+mod place;
 mod shared;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Config, ConfigError, Error, Event, FlushError, Outcome, Permit, Rejected, Snapshot, State,
-    Stats, StoreHealth,
+    Stats, StoreHealth, alarm,
     breaker::{
         cell::Cell,
         machine::{Command, Machine, Refusal},
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use builder::Builder;
+pub(crate) use place::Place;
 use shared::Shared;
 
 /// A circuit breaker.
@@ -95,6 +97,46 @@ impl Breaker {
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         self.cell.admit().map_err(|refusal| self.rejected(refusal))
+    }
+
+    /// Waits for leave to make a call.
+    ///
+    /// Those who wait are let through in the order in which they came: as many as there are slots
+    /// for probes once the open time is over, and all when the circuit closes. While the circuit
+    /// is forced open that takes until somebody says otherwise; put a time limit around it. While
+    /// it ramps up, a call that is not among the admitted share is tried again after a hundredth
+    /// of the ramp's time.
+    ///
+    /// It needs a tokio runtime to see the open time end; without one it is woken by what others
+    /// do to the breaker.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime whose timers are disabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, it gives up its place, and nobody behind it is forgotten.
+    pub async fn acquire(&self) -> Permit {
+        let mut place = Place::new(self.cell);
+        loop {
+            std::future::poll_fn(|cx| place.poll_turn(cx)).await;
+            let refusal = match self.cell.admit() {
+                Ok(permit) => return permit,
+                Err(refusal) => refusal,
+            };
+            // Another was faster, or the circuit ramps up. What was promised is spent.
+            place.leave();
+            if refusal.state == State::Closed {
+                alarm::pause(self.ramp_pause()).await;
+            }
+        }
+    }
+
+    /// How long one waits whom a ramp has refused.
+    fn ramp_pause(&self) -> Duration {
+        let time = self.config().ramp_up.map(|ramp| ramp.time).unwrap_or_default();
+        (time / 100).max(Duration::from_millis(1))
     }
 
     /// Runs a future if the breaker admits it, and records an `Err` as a failure. The future is

@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod alarm;
 mod breaker;
 pub mod classify;
 pub mod clock;
@@ -80,8 +81,8 @@ pub use handle::{Breaker, Builder};
 pub use outcome::Outcome;
 pub use persist::{FlushError, StoreHealth};
 pub use service::{
-    CircuitBreaker, CircuitBreakerLayer, Face, OnResponse, Reject, RejectAsError, ResponseFuture,
-    Settle,
+    Backpressure, CircuitBreaker, CircuitBreakerLayer, Face, Fallback, FallbackFuture,
+    FallbackService, OnResponse, Reject, RejectAsError, ResponseFuture, Settle,
 };
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]

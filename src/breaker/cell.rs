@@ -43,7 +43,7 @@ pub(crate) struct Cell {
     slow_after: AtomicU64,
     /// While the word is counted: when the first bucket of a time window ends.
     bucket_end: AtomicU64,
-    tally: Tally,
+    pub(super) tally: Tally,
     pub(super) core: Mutex<Core>,
 }
 
@@ -51,8 +51,8 @@ pub(crate) struct Cell {
 #[derive(Default)]
 pub(super) struct Core {
     /// `None` while no breaker has the cell.
-    machine: Option<Machine>,
-    clock: TimeSource,
+    pub(super) machine: Option<Machine>,
+    pub(super) clock: TimeSource,
     observer: Option<Arc<dyn Observer>>,
     /// Most breakers never have any, and there may be a hundred thousand of them.
     news: Option<Box<News>>,
@@ -119,6 +119,11 @@ impl Cell {
     #[cfg(feature = "http")]
     pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
         self.look(|machine, _| machine.age(ticket))?
+    }
+
+    #[inline]
+    pub(crate) fn admits_all(&self) -> bool {
+        self.word().admits_all()
     }
 
     /// Admits a call if every call is admitted.
@@ -360,20 +365,25 @@ impl Cell {
     }
 
     /// Does something under the lock, then publishes, wakes and tells what came of it.
-    fn locked<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
+    pub(super) fn locked<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
         let mut core = lock(&self.core);
         let result = work(&mut core)?;
         self.publish(&core);
-        let Some(news) = &mut core.news else {
+        let Core { machine, news: Some(news), .. } = &mut *core else {
             return Some(result);
         };
         let waiters =
             if self.word().admits_none() { news.waiters.take() } else { Waiters::default() };
+        let called = match machine {
+            Some(machine) if !news.queue.is_empty() => news.queue.call(machine.room(), machine.now),
+            _ => Vec::new(),
+        };
         let tell = !news.telling && !news.untold.is_empty();
         news.telling |= tell;
         let observer = core.observer.clone().filter(|_| tell);
         drop(core);
         waiters.wake();
+        called.into_iter().for_each(Waker::wake);
         if let Some(observer) = observer {
             self.tell(&observer);
         }
@@ -419,7 +429,7 @@ impl Core {
     }
 
     /// Brings the machine up to now, lets it work, and notes what came of it.
-    fn work<T>(
+    pub(super) fn work<T>(
         &mut self,
         tally: &Tally,
         now: Tick,

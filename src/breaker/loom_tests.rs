@@ -5,6 +5,7 @@
 
 mod late;
 mod probes;
+mod queue;
 mod successes;
 mod telling;
 mod waiting;

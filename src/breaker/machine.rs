@@ -65,6 +65,16 @@ pub(crate) struct Ticket {
     pub(crate) probe: Option<u64>,
 }
 
+/// For how many calls there is room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    All,
+    /// For so many probes more.
+    Probes(u64),
+    /// For none, until then, where a time is set.
+    None(Option<Tick>),
+}
+
 /// Why a call is not admitted.
 ///
 /// Two words, so that it travels in registers: a rejection passes many hands.
@@ -240,6 +250,16 @@ impl Machine {
             }
         }
         self.rules.advance(self.now);
+    }
+
+    /// For how many calls there is room now. (While ramping up it is a share of them.)
+    pub(super) fn room(&self) -> Room {
+        match &self.phase {
+            Phase::Closed(_) | Phase::Disabled | Phase::MetricsOnly => Room::All,
+            Phase::HalfOpen(probes) => Room::Probes(probes.free(self.config.probe_limit())),
+            Phase::Open { until, .. } => Room::None(Some(*until)),
+            Phase::ForcedOpen => Room::None(None),
+        }
     }
 
     /// Admits a call, or says why not.

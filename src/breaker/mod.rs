@@ -5,6 +5,7 @@ pub(crate) mod machine;
 pub(crate) mod news;
 mod permit;
 pub(crate) mod pool;
+pub(crate) mod queue;
 mod recovery;
 pub(crate) mod restore;
 mod tally;

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{cell::Cell, machine::Step, restore::Now, waiters::Waiters};
+use super::{cell::Cell, machine::Step, queue::Queue, restore::Now, waiters::Waiters};
 use crate::sync::lock;
 
 /// What a breaker tells those above it.
@@ -20,6 +20,8 @@ pub(crate) trait Observer: Send + Sync {
 pub(super) struct News {
     /// Those who wait for the circuit to open, so that they can be turned away.
     pub(super) waiters: Waiters,
+    /// Those who wait for it to admit calls.
+    pub(super) queue: Queue,
     /// Steps that have not been told yet, and whether somebody is at it.
     pub(super) untold: VecDeque<(Step, Now)>,
     pub(super) telling: bool,

@@ -77,6 +77,10 @@ impl Probes {
         self.out.len() >= limit as usize
     }
 
+    pub(crate) fn free(&self, limit: u32) -> u64 {
+        u64::from(limit).saturating_sub(self.out.len() as u64)
+    }
+
     /// Gives a probe's slot back; returns when it was admitted.
     pub(crate) fn release(&mut self, number: u64) -> Option<Tick> {
         self.out.remove(&number)

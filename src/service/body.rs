@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -12,11 +11,11 @@ use bytes::Buf;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep};
 
 use super::settle::{Settle, sealed::Sealed};
 use crate::{
     Outcome, Permit,
+    alarm::Alarm,
     classify::{BodyFailure, ClassifyBody, ClassifyEnd, Head},
 };
 
@@ -70,8 +69,8 @@ impl OnBodyEnd {
     /// A body of which nothing came for so long is a failure. Default: none. The time runs while
     /// somebody waits for the next piece; a reader who takes a break does not make a stall.
     ///
-    /// The stalled body itself goes on: it is not ended, only counted. It needs a tokio runtime
-    /// with a timer, and panics without one when the first piece has to be waited for.
+    /// The stalled body itself goes on: it is not ended, only counted. Without a tokio runtime
+    /// nothing counts as a stall; in one whose timers are disabled, the first wait panics.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = Some(timeout);
@@ -293,30 +292,25 @@ impl<B: fmt::Debug, W> fmt::Debug for ResponseBody<B, W> {
 /// Measures how long a body keeps its reader waiting.
 struct Stall {
     timeout: Option<Duration>,
-    // Boxed once a body, at its first wait: so the body stays `Unpin` where the inner one is.
-    sleep: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    alarm: Alarm,
 }
 
 impl Stall {
     const fn new(timeout: Option<Duration>) -> Self {
-        Self { timeout, sleep: None, waiting: false }
+        Self { timeout, alarm: Alarm::new() }
     }
 
     /// The reader waits. Whether it has waited for too long.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(timeout) = self.timeout else { return false };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if !std::mem::replace(&mut self.waiting, true) {
-            // A time so long that it has no end in the clock's terms is none.
-            let Some(deadline) = Instant::now().checked_add(timeout) else { return false };
-            sleep.as_mut().reset(deadline);
+        if !self.alarm.is_set() {
+            self.alarm.set(timeout);
         }
-        sleep.as_mut().poll(cx).is_ready()
+        self.alarm.poll(cx).is_ready()
     }
 
     /// Something came.
     fn end(&mut self) {
-        self.waiting = false;
+        self.alarm.unset();
     }
 }

@@ -2,7 +2,9 @@ use std::fmt;
 
 use tower_layer::Layer;
 
-use super::{CircuitBreaker, RejectAsError, settle::OnResponse};
+use super::{
+    Backpressure, CircuitBreaker, Fallback, FallbackService, RejectAsError, settle::OnResponse,
+};
 use crate::{Breaker, Builder, ConfigError, classify::ErrorsAsFailures};
 
 /// Puts services behind one circuit breaker.
@@ -127,6 +129,26 @@ impl<C, R, O> Builder<Face<C, R, O>> {
     /// Answers rejected calls with this. Default: [`RejectAsError`].
     pub fn reject_with<Q>(self, rejection: Q) -> Builder<Face<C, Q, O>> {
         self.map(|face| face.rejecting(rejection))
+    }
+
+    /// Answers rejected calls with what this closure makes of the request: see [`Fallback`].
+    pub fn fallback<F>(self, fallback: F) -> Builder<Face<C, Fallback<F>, O>> {
+        self.reject_with(Fallback(fallback))
+    }
+
+    /// Hands rejected calls to another service: see [`FallbackService`].
+    pub fn fallback_service<S>(self, service: S) -> Builder<Face<C, FallbackService<S>, O>> {
+        self.reject_with(FallbackService(service))
+    }
+
+    /// Lets callers wait while the circuit rejects: see [`Backpressure`]. Say it after what a
+    /// rejection becomes, which is what the few become that are rejected all the same.
+    pub fn backpressure(self) -> Builder<Face<C, Backpressure<R>, O>> {
+        self.map(|face| Face {
+            classify: face.classify,
+            rejection: Backpressure(face.rejection),
+            settle: face.settle,
+        })
     }
 
     /// For HTTP: responses of 500 to 599 are failures, and a rejection is a 503 response with

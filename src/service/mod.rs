@@ -13,7 +13,9 @@ mod settle;
 pub use body::{OnBodyEnd, ResponseBody, SlowUntil};
 pub use future::ResponseFuture;
 pub use layer::{CircuitBreakerLayer, Face};
-pub use rejection::{Reject, RejectAsError};
+pub use rejection::{
+    Backpressure, Fallback, FallbackFuture, FallbackService, Reject, RejectAsError,
+};
 #[cfg(feature = "http")]
 pub use rejection::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 pub use service::CircuitBreaker;

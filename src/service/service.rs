@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tower_service::Service;
@@ -13,6 +13,7 @@ use crate::{
     Breaker, Permit, State,
     breaker::{cell::Cell, machine::Refusal},
     classify::ErrorsAsFailures,
+    handle::Place,
 };
 
 /// A service behind a circuit breaker. Made by a
@@ -28,6 +29,9 @@ use crate::{
 /// A probe's slot is taken by the call, not by readiness, so a clone that is ready and never
 /// called holds none.
 ///
+/// With [`Backpressure`](crate::Backpressure) it is the other way round: while the circuit
+/// rejects, the service is not ready.
+///
 /// A caller that waits for the inner service to become ready is woken when the circuit opens,
 /// and its call is rejected. (What time alone does, a half-open circuit whose probe is out for
 /// too long, wakes nobody until somebody asks the breaker.)
@@ -38,6 +42,8 @@ pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResp
     /// Before the breaker, as it has to be dropped: with the last handle the cell may go to
     /// another breaker, and this place would be one of that breaker's.
     waiting: Waiting,
+    /// The same holds for this one, which few services ever have.
+    place: Option<Box<Place>>,
     breaker: Breaker,
     face: Face<C, R, O>,
     readiness: Readiness,
@@ -61,6 +67,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         Self {
             inner,
             waiting: Waiting::at(breaker.cell()),
+            place: None,
             breaker,
             face,
             readiness: Readiness::Unknown,
@@ -100,6 +107,24 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         refusal.is_some()
     }
 
+    /// Waits until the circuit admits calls.
+    #[inline]
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let cell = self.breaker.cell();
+        if cell.admits_all() {
+            return Poll::Ready(());
+        }
+        self.place.get_or_insert_with(|| Box::new(Place::new(cell))).poll_turn(cx)
+    }
+
+    /// Gives up the turn that readiness took, once the call has its permit or will not be made.
+    #[inline]
+    fn leave_place(&mut self) {
+        if let Some(place) = &mut self.place {
+            place.leave();
+        }
+    }
+
     #[inline]
     fn admit(&mut self) -> Result<Permit, Refusal> {
         match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
@@ -126,7 +151,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         R: Reject<Request, S::Response, S::Error>,
         O: Clone,
     {
-        match self.admit() {
+        let admitted = self.admit();
+        if R::WAITS {
+            self.leave_place();
+        }
+        match admitted {
             Ok(permit) => {
                 let future = self.inner.call(request);
                 let Face { classify, settle, .. } = &self.face;
@@ -153,7 +182,9 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.is_rejecting() {
+        if R::WAITS {
+            ready!(self.poll_turn(cx));
+        } else if self.is_rejecting() {
             return Poll::Ready(Ok(()));
         }
         self.readiness = Readiness::Unknown;
@@ -165,8 +196,10 @@ where
             }
             Poll::Ready(Err(error)) => {
                 self.waiting.end();
+                self.leave_place();
                 Poll::Ready(Err(error.into()))
             }
+            Poll::Pending if R::WAITS => Poll::Pending,
             Poll::Pending if self.waiting.begin(cx) => Poll::Pending,
             // The circuit opened meanwhile.
             Poll::Pending if self.is_rejecting() => Poll::Ready(Ok(())),
@@ -187,6 +220,9 @@ where
             && let Some(permit) = self.breaker.cell().admit_at_once()
         {
             self.readiness = Readiness::Unknown;
+            if R::WAITS {
+                self.leave_place();
+            }
             let future = self.inner.call(request);
             let Face { classify, settle, .. } = &self.face;
             return ResponseFuture::admitted(future, permit, classify.clone(), settle.clone());

@@ -1,10 +1,14 @@
 //! What becomes of a call that the breaker does not let through.
 
+mod backpressure;
+mod fallback;
 #[cfg(feature = "http")]
 mod response;
 
 use std::future::{Future, Ready, ready};
 
+pub use backpressure::Backpressure;
+pub use fallback::{Fallback, FallbackFuture, FallbackService};
 #[cfg(feature = "http")]
 pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 
@@ -12,6 +16,10 @@ use crate::{Error, Rejected};
 
 /// Says what becomes of a call that the breaker does not let through.
 pub trait Reject<Request, Response, E> {
+    /// Whether the service is not ready while the circuit rejects, instead of being ready to say
+    /// so: see [`Backpressure`].
+    const WAITS: bool = false;
+
     /// The error of the whole service: that of a rejection, or the inner service's own.
     type Error: From<E>;
     /// What the caller of a rejected call gets.
