@@ -33,7 +33,9 @@
 //! - [`CircuitBreakerLayer`] for services, and [`CircuitBreaker`] for how it treats readiness.
 //! - [`Breaker`] for code without a service, for operators and for metrics.
 //! - [`Config`] for every setting with its default, in code and in files.
-//! - [`classify`] for what counts as a failure, and [`Reject`] for what a rejection becomes.
+//! - [`classify`] for what counts as a failure.
+//! - [`Reject`] for what a rejection becomes: an error, a response, a [`Fallback`], or
+//!   [`Backpressure`].
 //! - [`store`] for where the state lives, and [`StoreHealth`] for how it is doing.
 //! - [`clock`] for tests that move the time.
 //!
@@ -50,7 +52,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
-//! | `http` | no | `.http()`, [`RejectAsResponse`], [`classify::ServerErrorsAsFailures`] |
+//! | `http` | no | `.http()`, [`RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

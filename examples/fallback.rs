@@ -1,0 +1,86 @@
+//! What to answer while a dependency is down: another service, or a closure.
+//!
+//! A price service fails, the circuit opens, and its callers get the last known price instead of
+//! an error; when the service is back, so are its prices.
+//!
+//! `cargo run --example fallback`
+
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_breaker::{CircuitBreakerLayer, Event, Trip};
+
+/// A dependency that can be broken, and counts its calls.
+#[derive(Default)]
+struct Exchange {
+    down: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl Exchange {
+    async fn price(self: Arc<Self>, symbol: &'static str) -> Result<String, BoxError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.down.load(Ordering::Relaxed) {
+            return Err("the exchange does not answer".into());
+        }
+        Ok(format!("{symbol} costs 101 (live)"))
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let exchange = Arc::new(Exchange::default());
+    let last_known = service_fn(|symbol: &'static str| async move {
+        Ok::<_, BoxError>(format!("{symbol} cost 100 (yesterday)"))
+    });
+    let breaker = CircuitBreakerLayer::builder("exchange")
+        .trip_on(Trip::consecutive_failures(3))
+        .recovery_timeout(Duration::from_millis(200))
+        .on_event(|event| {
+            if let Event::Transition(transition) = event {
+                println!("  -- the circuit is now {}", transition.to);
+            }
+        })
+        .fallback_service(last_known)
+        .build()?;
+    let mut prices = ServiceBuilder::new().layer(breaker).service(service_fn({
+        let exchange = Arc::clone(&exchange);
+        move |symbol| Arc::clone(&exchange).price(symbol)
+    }));
+
+    ask(&mut prices).await?;
+    println!("The exchange goes down.");
+    exchange.down.store(true, Ordering::Relaxed);
+    for _ in 0..5 {
+        ask(&mut prices).await?;
+    }
+    let asked = exchange.calls.load(Ordering::Relaxed);
+    println!("It was asked {asked} times in all: once well, and three times until the trip.");
+    println!("It comes back.");
+    exchange.down.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    ask(&mut prices).await?;
+
+    if asked != 4 || exchange.calls.load(Ordering::Relaxed) != 5 {
+        return Err("the exchange was asked another number of times".into());
+    }
+    Ok(())
+}
+
+async fn ask<S>(prices: &mut S) -> Result<(), BoxError>
+where
+    S: Service<&'static str, Response = String, Error = BoxError>,
+{
+    match prices.ready().await?.call("ACME").await {
+        Ok(price) => println!("  {price}"),
+        Err(error) => println!("  no price: {error}"),
+    }
+    Ok(())
+}
