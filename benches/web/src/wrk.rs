@@ -1,0 +1,79 @@
+//! What wrk measures, and how it says so.
+
+use std::{ffi::OsStr, process::Command};
+
+use crate::{Failure, is_there};
+
+/// Of one run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    pub(crate) requests_per_second: f64,
+    pub(crate) p99_micros: f64,
+}
+
+/// Runs wrk for so many seconds, with one thread and 32 connections.
+pub(crate) fn run(url: &str, seconds: u32) -> Result<Figures, Failure> {
+    let duration = format!("-d{seconds}s");
+    let output = on_processor(1, "wrk")
+        .args(["-t1", "-c32", &duration, "--latency", url])
+        .output()
+        .map_err(|error| format!("wrk (Debian, Ubuntu: apt-get install wrk): {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said.contains("Non-2xx") || said.contains("Socket errors") {
+        return Err(format!("not every request was answered:\n{said}").into());
+    }
+    parse(&said).ok_or_else(|| format!("wrk said something unknown:\n{said}").into())
+}
+
+fn parse(said: &str) -> Option<Figures> {
+    let after = |label| {
+        let mut lines = said.lines().map(str::trim);
+        lines.find_map(|line| line.strip_prefix(label)).map(str::trim)
+    };
+    Some(Figures {
+        requests_per_second: after("Requests/sec:")?.parse().ok()?,
+        p99_micros: micros(after("99%")?)?,
+    })
+}
+
+fn micros(time: &str) -> Option<f64> {
+    let number = time.find(char::is_alphabetic)?;
+    let factor = match &time[number..] {
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        _ => return None,
+    };
+    Some(time[..number].parse::<f64>().ok()? * factor)
+}
+
+/// A command on that processor alone, where there is a way to say so.
+pub(crate) fn on_processor(processor: usize, program: impl AsRef<OsStr>) -> Command {
+    if !is_there("taskset") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(processor.to_string()).arg(program);
+    command
+}
+
+pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_says_is_read() {
+        let said = "  Latency Distribution\n     50%  262.00us\n     99%    1.24ms\n\
+                    \x20 100 requests in 5.00s\nRequests/sec: 117381.43\nTransfer/sec:  14.55MB\n";
+        let figures = parse(said).expect("figures");
+        assert!((figures.requests_per_second - 117_381.43).abs() < 1e-6);
+        assert!((figures.p99_micros - 1240.0).abs() < 1e-6);
+        assert!(parse("unable to connect").is_none());
+    }
+}
