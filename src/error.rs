@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, io, iter, time::Duration};
 
 use smol_str::SmolStr;
 
@@ -51,17 +51,25 @@ impl Rejected {
     /// ```
     #[must_use]
     pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        // A chain of causes that leads back to itself would be endless.
-        for _ in 0..64 {
-            let error = next?;
-            if let Some(rejected) = error.downcast_ref::<Self>() {
-                return Some(rejected);
-            }
-            next = error.source();
-        }
-        None
+        causes(error).find_map(|error| error.downcast_ref())
     }
+}
+
+/// The error, what caused it, and so on.
+///
+/// An `io::Error` names the cause of what it wraps, and not that itself: it is opened here.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let next = |error: &&'a (dyn std::error::Error + 'static)| match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        Some(wrapped) => Some(wrapped as _),
+        None => error.source(),
+    };
+    // A chain of causes that leads back to itself would be endless.
+    iter::successors(Some(error), next).take(64)
 }
 
 impl fmt::Debug for Rejected {

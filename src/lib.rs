@@ -36,6 +36,7 @@
 //! - [`classify`] for what counts as a failure.
 //! - [`Reject`] for what a rejection becomes: an error, a response, a [`Fallback`], or
 //!   [`Backpressure`].
+//! - [`retry`] for retries around a breaker, and the order of layers.
 //! - [`store`] for where the state lives, and [`StoreHealth`] for how it is doing.
 //! - [`clock`] for tests that move the time.
 //!
@@ -53,6 +54,7 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
+//! | `retry` | no | [`RetryPolicy`], for `tower::retry`; with it `http` |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -66,6 +68,9 @@ mod event;
 mod handle;
 mod outcome;
 mod persist;
+#[cfg(feature = "retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+pub mod retry;
 mod service;
 mod snapshot;
 mod state;
@@ -82,9 +87,12 @@ pub use event::{Event, Reason, StoreEvent, Transition};
 pub use handle::{Breaker, Builder};
 pub use outcome::Outcome;
 pub use persist::{FlushError, StoreHealth};
+#[cfg(feature = "retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+pub use retry::RetryPolicy;
 pub use service::{
     Backpressure, CircuitBreaker, CircuitBreakerLayer, Face, Fallback, FallbackFuture,
-    FallbackService, OnResponse, Reject, RejectAsError, ResponseFuture, Settle,
+    FallbackService, OnResponse, Reject, RejectAsBoxError, RejectAsError, ResponseFuture, Settle,
 };
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]

@@ -14,7 +14,8 @@ pub use body::{OnBodyEnd, ResponseBody, SlowUntil};
 pub use future::ResponseFuture;
 pub use layer::{CircuitBreakerLayer, Face};
 pub use rejection::{
-    Backpressure, Fallback, FallbackFuture, FallbackService, Reject, RejectAsError,
+    Backpressure, Fallback, FallbackFuture, FallbackService, Reject, RejectAsBoxError,
+    RejectAsError,
 };
 #[cfg(feature = "http")]
 pub use rejection::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};

@@ -43,3 +43,24 @@ impl<Request, Response, E> Reject<Request, Response, E> for RejectAsError {
         ready(Err(Error::Rejected(rejected)))
     }
 }
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A rejection is a boxed [`Rejected`], and the inner service's errors are boxed where they are
+/// not yet: for stacks whose error is tower's `BoxError`, as it is around a `Timeout`.
+///
+/// [`Rejected::find`] tells the one from the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsBoxError;
+
+impl<Request, Response, E> Reject<Request, Response, E> for RejectAsBoxError
+where
+    BoxError: From<E>,
+{
+    type Error = BoxError;
+    type Future = Ready<Result<Response, BoxError>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Err(rejected.into()))
+    }
+}

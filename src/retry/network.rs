@@ -1,0 +1,123 @@
+use std::{error::Error as StdError, fmt, io, marker::PhantomData};
+
+use http::{Method, Request, Response, StatusCode};
+
+use super::{
+    kind::{HttpResponse, IsError},
+    look::{AsCause, is_rejection},
+    when::sealed::RetryWhen,
+};
+use crate::{Outcome, Rejected, classify::StatusClassifier, error::causes};
+
+/// Tries again what the network spoils. Made by
+/// [`RetryPolicy::network`](super::RetryPolicy::network), which says what that is.
+///
+/// `K` is the kind of the error, and the compiler finds it.
+pub struct Network<K = IsError> {
+    pub(super) statuses: StatusClassifier,
+    pub(super) errors: fn(&(dyn StdError + 'static)) -> bool,
+    pub(super) methods: fn(&Method) -> bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Network<K> {
+    pub(super) fn new() -> Self {
+        let statuses = StatusClassifier::new()
+            .success(500..=599)
+            .failure(StatusCode::REQUEST_TIMEOUT)
+            .throttled(StatusCode::TOO_MANY_REQUESTS)
+            .failure(502..=504);
+        Self { statuses, errors: |_| false, methods: |_| false, kind: PhantomData }
+    }
+
+    fn of_error(&self, error: &(dyn StdError + 'static)) -> Outcome {
+        if causes(error).any(|cause| is_of_the_network(cause) || (self.errors)(cause)) {
+            Outcome::failure()
+        } else {
+            Outcome::Ignore
+        }
+    }
+}
+
+impl<K, Q, B, E> RetryWhen<Request<Q>, Response<B>, E> for Network<K>
+where
+    E: AsCause<K>,
+{
+    fn outcome(&self, request: &Request<Q>, result: &Result<Response<B>, E>) -> Option<Outcome> {
+        if is_rejection::<_, _, HttpResponse, K>(result) {
+            return None;
+        }
+        let cause = result.as_ref().err().and_then(AsCause::as_cause);
+        let outcome = match result {
+            Ok(response) => self.statuses.classify_parts(response.status(), response.headers()),
+            Err(_) => cause.map_or(Outcome::Ignore, |cause| self.of_error(cause)),
+        };
+        let may_repeat = match outcome {
+            Outcome::Success | Outcome::Ignore => true,
+            Outcome::Failure { .. } | Outcome::Throttled { .. } => {
+                let method = request.method();
+                method.is_idempotent() || (self.methods)(method) || cause.is_some_and(is_refused)
+            }
+        };
+        may_repeat.then_some(outcome)
+    }
+}
+
+/// Whether an error is one that the network makes, and that may be gone at the next try: a
+/// connection that was refused, reset or aborted, a broken pipe, an end in the middle, or a time
+/// that ran out (also tower's and tokio's `Elapsed`), anywhere in the chain of its causes.
+///
+/// A rejection is none. It is what [`RetryPolicy::network`](super::RetryPolicy::network) asks,
+/// and of use in a closure for [`RetryPolicy::new`](super::RetryPolicy::new).
+///
+/// ```
+/// use std::io::{Error, ErrorKind};
+/// use tower_breaker::retry::is_transient;
+///
+/// assert!(is_transient(&Error::from(ErrorKind::ConnectionReset)));
+/// assert!(!is_transient(&Error::from(ErrorKind::PermissionDenied)));
+/// ```
+#[must_use]
+pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
+    Rejected::find(error).is_none() && causes(error).any(is_of_the_network)
+}
+
+fn is_of_the_network(cause: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
+    };
+    let kind = cause.downcast_ref().map(io::Error::kind);
+    cause.is::<tower::timeout::error::Elapsed>()
+        || cause.is::<tokio::time::error::Elapsed>()
+        || matches!(
+            kind,
+            Some(
+                ConnectionRefused
+                    | ConnectionReset
+                    | ConnectionAborted
+                    | TimedOut
+                    | BrokenPipe
+                    | UnexpectedEof
+            )
+        )
+}
+
+/// Whether nobody was there to take the connection, so that nobody has seen the request.
+fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).any(|cause| {
+        let kind = cause.downcast_ref().map(io::Error::kind);
+        kind == Some(io::ErrorKind::ConnectionRefused)
+    })
+}
+
+impl<K> Clone for Network<K> {
+    fn clone(&self) -> Self {
+        Self { kind: PhantomData, ..*self }
+    }
+}
+
+impl<K> fmt::Debug for Network<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").finish_non_exhaustive()
+    }
+}

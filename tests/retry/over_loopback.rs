@@ -1,0 +1,101 @@
+use std::{
+    future::IntoFuture,
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use axum::Router;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpSocket},
+};
+
+use super::*;
+
+fn client() -> Client<hyper_util::client::legacy::connect::HttpConnector, Empty<Bytes>> {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+fn to(address: SocketAddr, method: Method) -> Request<Empty<Bytes>> {
+    let uri = format!("http://{address}/");
+    Request::builder().method(method).uri(uri).body(Empty::new()).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_fails_twice_answers_in_the_end() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let router = Router::new().fallback(move || async move {
+        match count.fetch_add(1, SeqCst) {
+            0 => (StatusCode::BAD_GATEWAY, "not yet"),
+            1 => (StatusCode::SERVICE_UNAVAILABLE, "nor now"),
+            _ => (StatusCode::OK, "here"),
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let request = to(listener.local_addr().unwrap(), Method::GET);
+    let server = tokio::spawn(axum::serve(listener, router).into_future());
+    let breaker = CircuitBreakerLayer::builder("loopback").build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryPolicy::network()))
+        .layer(breaker)
+        .service(client());
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!((&*body, calls.load(SeqCst)), (&b"here"[..], 3));
+    server.abort();
+}
+
+/// The attempts at a port where nobody listens.
+async fn refused(method: Method) -> usize {
+    // Bound, so that nobody else gets the port, and without a listener.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let request = to(socket.local_addr().unwrap(), method);
+    let log = Log::default();
+    let (client, noted) = (client(), log.clone());
+    let service = ServiceBuilder::new()
+        .layer(RetryLayer::new(RetryPolicy::network()))
+        .layer(CircuitBreakerLayer::builder("refused").build().unwrap())
+        .map_request(move |request| {
+            noted.note();
+            request
+        })
+        .service(client);
+    service.oneshot(request).await.unwrap_err();
+    log.calls()
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_seen_as_one_through_hypers_errors() {
+    assert_eq!(refused(Method::GET).await, 3);
+    assert_eq!(refused(Method::POST).await, 3);
+}
+
+#[tokio::test]
+async fn a_connection_closed_without_an_answer_is_hypers_own_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let request = to(listener.local_addr().unwrap(), Method::GET);
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1024];
+        tokio::io::AsyncReadExt::read(&mut stream, &mut head).await.unwrap();
+        stream.shutdown().await.unwrap();
+        drop(stream);
+        axum::serve(listener, Router::new().fallback(|| async { "here" })).await
+    });
+    let policy = RetryPolicy::network()
+        .also_errors(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_incomplete_message));
+    let service = ServiceBuilder::new().layer(RetryLayer::new(policy)).service(client());
+    assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::OK);
+    server.abort();
+}
+
+#[tokio::test]
+async fn the_examples_story_is_so() {
+    example::story().await.unwrap();
+}
