@@ -1,15 +1,28 @@
 //! The auto traits of every public type, written down: to lose one is a breaking change.
 
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    marker::PhantomPinned,
+    panic::{RefUnwindSafe, UnwindSafe},
+    rc::Rc,
+    sync::MutexGuard,
+};
 
 use tower_breaker::{
-    Backoff, Breaker, BucketSnapshot, Builder, CircuitBreaker, CircuitBreakerLayer, Config,
-    ConfigError, ConfigFile, Error, Event, Face, Fault, FlushError, MemoryStore, Outcome, Permit,
-    RampUp, Reason, RejectAsError, RejectAsResponse, Rejected, ResponseFuture, SledStore, Snapshot,
+    Backoff, Backpressure, Breaker, BucketSnapshot, Builder, CircuitBreaker, CircuitBreakerLayer,
+    Config, ConfigError, ConfigFile, Error, Event, Face, Fallback, FallbackFuture, FallbackService,
+    Fault, FlushError, MemoryStore, OnBodyEnd, OnResponse, Outcome, Permit, RampUp, Reason,
+    RejectAsBoxError, RejectAsEmptyResponse, RejectAsError, RejectAsResponse, Rejected,
+    RespondWith, ResponseBody, ResponseFuture, RetryPolicy, SledStore, SlowUntil, Snapshot,
     SnapshotError, SnapshotTtl, State, StateStore, Stats, StoreError, StoreEvent, StoreHealth,
     Transition, Trip, Window, WindowContent, WindowSnapshot,
-    classify::{ErrorsAsFailures, ServerErrorsAsFailures},
-    clock::{ManualClock, SystemClock, TokioClock},
+    classify::{
+        BodyFailure, EndsWell, ErrorsAsFailures, Head, Map, MapEnd, Or, OrEnd,
+        ServerErrorsAsFailures, StatusClassifier,
+    },
+    clock::{Clock, ManualClock, SystemClock, TokioClock},
+    retry::{Classified, Cloned, ClonedWith, Network},
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
@@ -30,51 +43,231 @@ macro_rules! has {
     }};
 }
 
-macro_rules! all {
-    ($bounds:path: $($type:ty),+ $(,)?) => {
-        $(assert!(has!($type: $bounds), "{}: {}", stringify!($type), stringify!($bounds));)+
+/// Which of them it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each auto trait")]
+struct AutoTraits {
+    send: bool,
+    sync: bool,
+    unpin: bool,
+    unwind_safe: bool,
+    ref_unwind_safe: bool,
+}
+
+const ALL: AutoTraits =
+    AutoTraits { send: true, sync: true, unpin: true, unwind_safe: true, ref_unwind_safe: true };
+
+/// Listeners, stores, clocks and a store's errors are the user's own, and a body has a timer of
+/// tokio's: in which state a panic leaves them, nobody knows.
+const HOLDS_CODE_OF_OTHERS: AutoTraits = ALL.not_unwind_safe();
+
+impl AutoTraits {
+    const fn not_unwind_safe(self) -> Self {
+        Self { unwind_safe: false, ref_unwind_safe: false, ..self }
+    }
+}
+
+macro_rules! auto_traits_of {
+    ($type:ty) => {
+        AutoTraits {
+            send: has!($type: Send),
+            sync: has!($type: Sync),
+            unpin: has!($type: Unpin),
+            unwind_safe: has!($type: UnwindSafe),
+            ref_unwind_safe: has!($type: RefUnwindSafe),
+        }
     };
 }
 
-type OnRc = CircuitBreaker<std::rc::Rc<()>>;
-type OnPinned = ResponseFuture<std::marker::PhantomPinned, (), ()>;
+/// The names of the types, each with what it has.
+macro_rules! each {
+    ($($type:ty),+ $(,)?) => {
+        [$((stringify!($type), auto_traits_of!($type))),+]
+    };
+}
+
+fn values() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(
+        Backoff, Backpressure<()>, BodyFailure, BucketSnapshot, Classified<(), (), ()>, Cloned, ClonedWith<()>, Config, ConfigError, ConfigFile,
+        EndsWell, Error<()>, ErrorsAsFailures, Event, Face, Fallback<()>,
+        FallbackFuture<(), (), (), ()>, FallbackService<()>, Fault, FlushError, Head<()>,
+        ManualClock, Map<(), ()>, MapEnd<(), ()>, MemoryStore, Network, OnBodyEnd, OnResponse, Or<(), ()>,
+        OrEnd<(), ()>, Outcome, Permit, RampUp, Reason, RejectAsBoxError, RejectAsEmptyResponse, RejectAsError,
+        RejectAsResponse, Rejected, RespondWith<()>,
+        ResponseFuture<(), (), ()>, ServerErrorsAsFailures, SledStore, SlowUntil, Snapshot,
+        SnapshotError, SnapshotTtl, State, Stats, StatusClassifier, StoreEvent, StoreHealth,
+        SystemClock, TokioClock, Transition, Trip, Window, WindowContent, WindowSnapshot,
+    ))
+}
+
+fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(
+        Breaker,
+        Builder,
+        Builder<Face>,
+        CircuitBreaker<()>,
+        CircuitBreakerLayer,
+        StoreError,
+        ResponseBody<(), ()>,
+        RetryPolicy<()>,
+    ))
+}
 
 #[test]
 fn the_probe_can_say_no() {
-    assert!(!has!(std::rc::Rc<()>: Send));
-    assert!(!has!(std::marker::PhantomPinned: Unpin));
-    assert!(has!(u8: Send));
+    assert_eq!(
+        auto_traits_of!(Rc<Cell<()>>),
+        AutoTraits { send: false, sync: false, ..ALL.not_unwind_safe() }
+    );
+    assert_eq!(auto_traits_of!(PhantomPinned), AutoTraits { unpin: false, ..ALL });
+    assert_eq!(auto_traits_of!(u8), ALL);
 }
 
 #[test]
-fn everything_is_send_and_sync_and_unpin() {
-    macro_rules! values {
-        ($($bounds:path),+) => {
-            $(all!($bounds:
-                Backoff, BucketSnapshot, Breaker, Builder, Builder<Face>, CircuitBreaker<()>,
-                CircuitBreakerLayer, Config, ConfigError, ConfigFile, Error<()>, Event, Face, Fault,
-                FlushError, MemoryStore, Outcome, Permit, RampUp, Reason, RejectAsError,
-                RejectAsResponse, Rejected, ResponseFuture<(), (), ()>, SledStore, Snapshot,
-                SnapshotError, SnapshotTtl, State, Stats, StoreError, StoreEvent, StoreHealth,
-                Transition, Trip, Window, WindowContent, WindowSnapshot, ErrorsAsFailures,
-                ServerErrorsAsFailures, ManualClock, SystemClock, TokioClock, dyn StateStore,
-            );)+
-        };
+fn values_have_all() {
+    for (name, has) in values() {
+        assert_eq!(has, ALL, "{name}");
     }
-    values!(Send, Sync);
-    all!(Unpin: Breaker, Permit, CircuitBreaker<()>, ResponseFuture<(), (), ()>, Rejected);
 }
 
 #[test]
-fn a_service_and_its_future_are_what_their_parts_are() {
-    assert!(!has!(OnRc: Send));
-    assert!(!has!(OnRc: Sync));
-    assert!(!has!(OnPinned: Unpin));
-    assert!(has!(OnPinned: Send));
+fn holders_of_code_of_others_have_all_but_what_that_may_lack() {
+    for (name, has) in holders_of_code_of_others() {
+        assert_eq!(has, HOLDS_CODE_OF_OTHERS, "{name}");
+    }
 }
 
 #[test]
-fn what_holds_no_code_of_the_user_survives_a_panic() {
-    all!(UnwindSafe: Permit, Rejected, Config, Snapshot, ResponseFuture<(), (), ()>);
-    all!(RefUnwindSafe: Permit, Rejected, Config, Snapshot, ResponseFuture<(), (), ()>);
+fn what_users_implement_goes_to_other_threads() {
+    for (name, has) in each!(dyn StateStore, dyn Clock) {
+        assert!(has.send && has.sync, "{name}");
+    }
+}
+
+type BreakerOver<Service> = CircuitBreaker<Service, (), ()>;
+type BreakerWithClassifier<C> = CircuitBreaker<(), C, ()>;
+type BreakerWithRejection<R> = CircuitBreaker<(), (), R>;
+type BreakerUntil<End> = CircuitBreaker<(), (), (), End>;
+type LayerWithClassifier<C> = CircuitBreakerLayer<C, ()>;
+type LayerWithRejection<R> = CircuitBreakerLayer<(), R>;
+type LayerUntil<End> = CircuitBreakerLayer<(), (), End>;
+type FaceWithClassifier<C> = Face<C, ()>;
+type FaceWithRejection<R> = Face<(), R>;
+type FaceUntil<End> = Face<(), (), End>;
+type BodyOf<Inner> = ResponseBody<Inner, ()>;
+type CallOf<Future> = ResponseFuture<Future, (), ()>;
+type CallUntil<End> = ResponseFuture<(), (), (), End>;
+type CallWithClassifier<C> = ResponseFuture<(), C, ()>;
+type CallOrRejection<Rejection> = ResponseFuture<(), (), Rejection>;
+
+/// What a part has, and what the whole has that is made with it: for parts that lack one auto
+/// trait or another.
+macro_rules! with_each_part {
+    ($whole:ident) => {
+        with_each_part!(
+            $whole: (), *const (), Rc<Cell<()>>, Cell<()>, MutexGuard<'static, ()>, PhantomPinned,
+            &'static mut (),
+        )
+    };
+    ($whole:ident: $($part:ty),+ $(,)?) => {
+        [$((
+            concat!(stringify!($whole), " of ", stringify!($part)),
+            auto_traits_of!($part),
+            auto_traits_of!($whole<$part>),
+        )),+]
+    };
+}
+
+#[test]
+fn a_call_and_a_face_are_what_their_parts_are() {
+    let wholes = [
+        with_each_part!(CallOf),
+        with_each_part!(CallOrRejection),
+        with_each_part!(FaceWithClassifier),
+        with_each_part!(FaceWithRejection),
+        with_each_part!(FaceUntil),
+        with_each_part!(Error),
+    ];
+    for (name, part, whole) in wholes.into_iter().flatten() {
+        assert_eq!(whole, part, "{name}");
+    }
+}
+
+/// They are not pinned with the future that they are in.
+#[test]
+fn a_call_is_what_its_classifier_and_its_end_are_but_can_always_be_moved() {
+    let wholes = [with_each_part!(CallWithClassifier), with_each_part!(CallUntil)];
+    for (name, part, whole) in wholes.into_iter().flatten() {
+        assert_eq!(whole, AutoTraits { unpin: true, ..part }, "{name}");
+    }
+}
+
+#[test]
+fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_others() {
+    let wholes = [
+        with_each_part!(BodyOf),
+        with_each_part!(BreakerOver),
+        with_each_part!(BreakerWithClassifier),
+        with_each_part!(BreakerWithRejection),
+        with_each_part!(BreakerUntil),
+        with_each_part!(LayerWithClassifier),
+        with_each_part!(LayerWithRejection),
+        with_each_part!(LayerUntil),
+        with_each_part!(Builder),
+    ];
+    for (name, part, whole) in wholes.into_iter().flatten() {
+        assert_eq!(whole, part.not_unwind_safe(), "{name}");
+    }
+}
+
+#[test]
+fn every_public_type_is_listed() {
+    const TRAITS: [&str; 12] = [
+        "Answer",
+        "AsCause",
+        "CloneRequest",
+        "RetryWhen",
+        "Classify",
+        "ClassifyBody",
+        "ClassifyEnd",
+        "Clock",
+        "Reject",
+        "Settle",
+        "StateStore",
+        "Statuses",
+    ];
+    let rooms = [
+        include_str!("../src/lib.rs"),
+        include_str!("../src/classify/mod.rs"),
+        include_str!("../src/clock.rs"),
+        include_str!("../src/retry/mod.rs"),
+        include_str!("../src/store/mod.rs"),
+    ];
+    let modules = rooms[0].lines().filter_map(|line| line.strip_prefix("pub mod "));
+    assert_eq!(modules.collect::<Vec<_>>(), ["classify;", "clock;", "retry;", "store;"]);
+    let public: BTreeSet<&str> = rooms.into_iter().flat_map(public_names).collect();
+    let listed: BTreeSet<&str> = values()
+        .into_iter()
+        .chain(holders_of_code_of_others())
+        .map(|(name, _)| name.split('<').next().unwrap_or(name))
+        .chain(TRAITS)
+        .collect();
+    assert_eq!(public, listed);
+}
+
+/// The names that a file makes public, by `pub use` or by defining them.
+fn public_names(source: &str) -> Vec<&str> {
+    let used = source.split("\npub use ").skip(1).flat_map(|rest| {
+        let used = rest.split(';').next().unwrap_or_default();
+        // Modules and functions begin with a small letter.
+        let names = used.split(|c: char| !c.is_alphanumeric());
+        names.filter(|name| name.starts_with(char::is_uppercase))
+    });
+    let defined = ["struct", "enum", "trait", "type", "union"].into_iter().flat_map(|kind| {
+        let items = source.lines().filter_map(move |line| {
+            line.strip_prefix("pub ")?.strip_prefix(kind)?.strip_prefix(' ')
+        });
+        items.map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+    });
+    used.chain(defined).collect()
 }

@@ -37,6 +37,22 @@ use crate::{
 /// too long, wakes nobody until somebody asks the breaker.)
 ///
 /// An error of the inner service's readiness is handed on and is not recorded: no call was made.
+///
+/// # Among other middleware
+///
+/// A rejection gives nothing back that the readiness of the inner service has taken: nothing can
+/// tell a service that it is not needed after all. The permit of a `ConcurrencyLimit`, the place in
+/// a `Buffer`, or a place in the queue for either stays with this service until its next call that
+/// is admitted, or until it is dropped, and others that share the limit wait as long. So put a
+/// limit that is shared above the breaker, or make each call with a clone that is dropped after
+/// it, as `oneshot` does.
+///
+/// A `Timeout` below makes an elapsed call a failure; above, it cancels the call, which counts as
+/// nothing.
+///
+/// An endpoint that rejects answers at once, so a balancer that goes by pending requests or by
+/// latency takes it for idle, and prefers it. Use [`Backpressure`](crate::Backpressure) there, or
+/// a load that asks [`Breaker::state`].
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
     /// Before the breaker, as it has to be dropped: with the last handle the cell may go to

@@ -1,0 +1,17 @@
+//! A builder that nobody builds is a mistake, and so is a permit that nobody keeps.
+//!
+//! unused_must_use: Builder; Permit
+
+#![deny(unused_must_use)]
+
+use tower_breaker::{Breaker, CircuitBreakerLayer};
+
+fn main() {
+    let breaker = Breaker::builder("kept").build().unwrap();
+    #[cfg(feature = "wrong")]
+    CircuitBreakerLayer::builder("dropped");
+    let permit = breaker.try_acquire().unwrap();
+    permit.success();
+    #[cfg(feature = "wrong")]
+    breaker.try_acquire().unwrap();
+}

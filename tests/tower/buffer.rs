@@ -1,0 +1,185 @@
+use std::sync::Arc;
+
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
+use tower::{BoxError, Layer, Service, ServiceExt, buffer::Buffer};
+use tower_breaker::{Error, Rejected, State};
+use tower_test::mock;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn above_an_open_breaker_it_rejects_each_request_and_lives_on() {
+    let (service, mut handle, breaker) = guarded();
+    let mut buffer = Buffer::new(service, 2);
+    trip(&breaker);
+    for _ in 0..10 {
+        assert_rejected(buffer.ready().await.unwrap().call(1).await);
+    }
+    assert!(handle.poll_request().is_pending());
+
+    tokio::time::advance(OPEN_TIME).await;
+    let mut call = task::spawn(buffer.ready().await.unwrap().call(1));
+    assert_pending!(call.poll());
+    let_others_work().await;
+    answer(&mut handle, 7);
+    assert_eq!(call.await.unwrap(), 7);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_its_worker_is_woken_when_the_circuit_opens() {
+    let (service, mut handle, breaker) = guarded();
+    handle.allow(0);
+    let mut buffer = Buffer::new(service, 2);
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        calls.push(buffer.ready().await.unwrap().call(1));
+        let_others_work().await;
+    }
+    trip(&breaker);
+    let_others_work().await;
+    for call in calls {
+        assert_rejected(assert_ready!(poll_once(call)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_a_worker_that_is_gone_leaves_nobody_to_be_woken() {
+    struct Worker;
+    impl std::task::Wake for Worker {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (service, mut handle, breaker) = guarded();
+    handle.allow(0);
+    let (mut buffer, mut worker) = Buffer::pair(service, 1);
+    assert_ready_ok!(poll_ready(&mut buffer));
+    let _call = buffer.call(1);
+    let wake = Arc::new(Worker);
+    let waker = Waker::from(Arc::clone(&wake));
+    assert_pending!(pin!(&mut worker).poll(&mut Context::from_waker(&waker)));
+    drop((worker, buffer, waker));
+    assert_eq!(Arc::strong_count(&wake), 1);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_a_request_that_was_cancelled_while_it_waited_takes_no_probe() {
+    let (service, mut handle, breaker) = guarded();
+    trip(&breaker);
+    tokio::time::advance(OPEN_TIME).await;
+    handle.allow(0);
+    let mut buffer = Buffer::new(service, 2);
+    let cancelled = buffer.ready().await.unwrap().call(1);
+    let_others_work().await;
+    let mut kept = task::spawn(buffer.ready().await.unwrap().call(2));
+    drop(cancelled);
+    handle.allow(10);
+    let_others_work().await;
+    let Poll::Ready(Some((2, send))) = handle.poll_request() else { panic!("not the second") };
+    send.send_response(2);
+    assert_ready_ok!(kept.poll());
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn above_it_hears_the_clients_error_of_readiness_as_the_clients_own() {
+    let (service, mut handle, breaker) = guarded();
+    let mut buffer = Buffer::new(service, 2);
+    handle.send_error("gone");
+    let error = buffer.ready().await.unwrap().call(1).await.unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+    assert!(Rejected::find(&*error).is_none());
+    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+}
+
+/// The worker does not run: what the buffer has taken stays in it.
+#[tokio::test(start_paused = true)]
+async fn below_a_full_one_is_not_waited_for_once_the_circuit_opens() {
+    let (client, _handle) = client();
+    let (buffer, _worker) = Buffer::pair(client, 1);
+    let layer = layer();
+    let mut first = layer.layer(buffer.clone());
+    assert_ready_ok!(poll_ready(&mut first));
+    let _in_the_buffer = first.call(1);
+
+    let mut second = mock::Spawn::new(layer.layer(buffer));
+    assert_pending!(second.poll_ready());
+    trip(layer.breaker());
+    assert!(second.is_woken());
+    assert_ready_ok!(second.poll_ready());
+    let answer: Result<u32, Error<BoxError>> = assert_ready!(poll_once(second.call(2)));
+    assert!(matches!(answer, Err(Error::Rejected(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_an_open_circuit_takes_no_place_in_it() {
+    let (client, _handle) = client();
+    let (mut buffer, _worker) = Buffer::pair(client, 1);
+    let mut service = layer().layer(buffer.clone());
+    trip(&service.breaker().clone());
+    assert_ready_ok!(poll_ready(&mut service));
+    assert_ready_ok!(poll_ready(&mut buffer));
+    assert!(matches!(assert_ready!(poll_once(service.call(1))), Err(Error::Rejected(_))));
+}
+
+/// As with the permit of a limit: the place was taken by readiness.
+#[tokio::test(start_paused = true)]
+async fn below_the_place_of_a_call_that_met_an_opening_stays_until_it_is_dropped() {
+    let (client, _handle) = client();
+    let (mut buffer, _worker) = Buffer::pair(client, 1);
+    let mut service = layer().layer(buffer.clone());
+    assert_ready_ok!(poll_ready(&mut service));
+    trip(&service.breaker().clone());
+    assert!(matches!(assert_ready!(poll_once(service.call(1))), Err(Error::Rejected(_))));
+    assert_pending!(poll_ready(&mut buffer));
+    drop(service);
+    assert_ready_ok!(poll_ready(&mut buffer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_one_that_is_closed_is_an_error_of_readiness_unless_the_circuit_is_open() {
+    let (client, _handle) = client();
+    let (buffer, worker) = Buffer::pair(client, 1);
+    let mut service = layer().layer(buffer);
+    let breaker = service.breaker().clone();
+    drop(worker);
+    assert!(matches!(assert_ready_err!(poll_ready(&mut service)), Error::Inner(_)));
+    assert_eq!(breaker.stats().failures(), 0);
+    trip(&breaker);
+    assert_ready_ok!(poll_ready(&mut service));
+    assert!(matches!(assert_ready!(poll_once(service.call(1))), Err(Error::Rejected(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_a_failed_call_opens_and_the_buffer_lives_on() {
+    let (client, mut handle) = client();
+    let mut service = layer().layer(Buffer::new(client, 1));
+    let mut call = task::spawn(service.ready().await.unwrap().call(1));
+    assert_pending!(call.poll());
+    let_others_work().await;
+    fail(&mut handle);
+    assert!(matches!(assert_ready_err!(call.poll()), Error::Inner(_)));
+    assert_eq!(service.breaker().state(), State::Open);
+
+    tokio::time::advance(OPEN_TIME).await;
+    let mut call = task::spawn(service.ready().await.unwrap().call(1));
+    assert_pending!(call.poll());
+    let_others_work().await;
+    answer(&mut handle, 7);
+    assert_eq!(assert_ready_ok!(call.poll()), 7);
+}
+
+/// A buffer that shares itself out, below a breaker that does, below a buffer.
+#[tokio::test(start_paused = true)]
+async fn on_both_sides_a_breaker_with_boxed_errors_fits() {
+    let (client, mut handle) = client();
+    let layer = builder().reject_with(RejectAsBoxError).build().unwrap();
+    let mut service = Buffer::new(layer.layer(Buffer::new(client, 1)), 1);
+    let mut call = task::spawn(service.ready().await.unwrap().call(1));
+    assert_pending!(call.poll());
+    let_others_work().await;
+    fail(&mut handle);
+    let_others_work().await;
+    assert_ready_err!(call.poll());
+    assert_rejected(service.ready().await.unwrap().call(1).await);
+}
