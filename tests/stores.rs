@@ -328,14 +328,22 @@ fn a_sled_folder_is_given_up_with_its_last_breaker() {
 async fn a_sled_folder_that_is_deleted_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    let breaker =
-        Breaker::builder("deleted").store(SledStore::open(&path).unwrap()).build().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let breaker = Breaker::builder("deleted")
+        .store(SledStore::open(&path).unwrap())
+        .on_event(move |event| {
+            if let Event::Store(event) = event {
+                listener.lock().unwrap().push(matches!(event.health, StoreHealth::Healthy));
+            }
+        })
+        .build()
+        .unwrap();
     breaker.flush().await.unwrap();
     std::fs::remove_dir_all(&path).unwrap();
     breaker.force_open();
     // What was stored is gone, and somebody should know.
-    breaker.flush().await.unwrap_err();
-    eventually("the folder is made again", || !is_degraded(&breaker));
+    eventually("the folder is made again", || *heard.lock().unwrap() == [false, true]);
     breaker.flush().await.unwrap();
     drop(breaker);
     let store = SledStore::open(&path).unwrap();
