@@ -6,6 +6,7 @@
 //! | store | feature | for |
 //! |---|---|---|
 //! | [`SledStore`] | `sled` (on by default) | one server, state that survives restarts and kills |
+//! | [`FileStore`] | | the same for a few breakers, as JSON files to read with `cat` |
 //! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
 //!
 //! # A store of your own
@@ -45,13 +46,16 @@
 //! ```
 
 mod error;
+mod file;
 mod memory;
+mod path;
 #[cfg(feature = "sled")]
 mod sled;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::StoreError;
+pub use file::FileStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]

@@ -1,4 +1,4 @@
-//! The folder around the database: is the path usable, is it still the same, and how it is moved aside.
+//! The folder around the database: who has it, and how it is moved aside.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -16,46 +16,6 @@ const KEPT: usize = 3;
 /// Together 200 ms, for what takes under one as a rule.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
-
-/// The path as an absolute one, if a folder can be there.
-pub(super) fn checked(path: &Path) -> Result<PathBuf, StoreError> {
-    let misconfigured = |reason: String| StoreError::Misconfigured(reason.into());
-    let path = std::path::absolute(path).map_err(|error| {
-        misconfigured(format!("{} is not a usable path: {error}", path.display()))
-    })?;
-    // A parent that is a file makes what is below it "not a directory", so each step has to be looked at.
-    let in_the_way =
-        path.ancestors().find(|step| step.metadata().is_ok_and(|found| !found.is_dir()));
-    match in_the_way {
-        Some(file) => Err(misconfigured(format!(
-            "{} is a file; the store needs a folder of its own",
-            file.display()
-        ))),
-        None => Ok(path),
-    }
-}
-
-/// Which file on which disk the database is, to notice that it was removed or replaced.
-#[derive(PartialEq, Eq)]
-pub(super) struct DataFile(Option<(u64, u64)>);
-
-impl DataFile {
-    pub(super) fn of(folder: &Path) -> Self {
-        Self(fs::metadata(folder.join("db")).ok().map(|found| identity(&found)))
-    }
-}
-
-#[cfg(unix)]
-fn identity(found: &fs::Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt as _;
-    (found.dev(), found.ino())
-}
-
-/// Elsewhere an open file cannot be replaced, so it is enough that there is one.
-#[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> (u64, u64) {
-    (0, 0)
-}
 
 /// Moves the folder to `<folder>.corrupt-<seconds since 1970>`, says where that is, and removes the oldest of
 /// its kind if there are too many.

@@ -15,8 +15,10 @@ use std::{
 
 use ::sled::{Config, Db, Error as SledError};
 
-use self::folder::DataFile;
-use super::{StateStore, StoreError, lock, panic_message};
+use super::{
+    StateStore, StoreError, lock, panic_message,
+    path::{self, Identity},
+};
 
 /// Bytes of pages that sled may keep in memory. Its own default, a gigabyte, is far too much for snapshots.
 const CACHE_BYTES: u64 = 4 << 20;
@@ -77,7 +79,8 @@ struct Slot {
 
 struct Open {
     db: Db,
-    file: DataFile,
+    /// To notice that it was removed: sled does not.
+    file: Identity,
 }
 
 impl SledStore {
@@ -90,7 +93,7 @@ impl SledStore {
     /// [`StoreError::Misconfigured`] if no waiting would help: the path, or a parent of it, is a file, or it is
     /// empty.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let folder = folder::checked(folder.as_ref())?;
+        let folder = path::checked(folder.as_ref())?;
         Ok(Self { shared: Arc::new(Shared { folder, slot: Mutex::default() }) })
     }
 
@@ -191,8 +194,10 @@ impl Shared {
     /// This fails once instead of starting anew in silence, so that the caller knows that what it saved earlier
     /// is gone, and saves it again.
     fn notice_removal(&self, slot: &mut Slot) -> Result<(), StoreError> {
-        let removed =
-            slot.open.as_ref().is_some_and(|open| DataFile::of(&self.folder) != open.file);
+        let removed = slot
+            .open
+            .as_ref()
+            .is_some_and(|open| Identity::of(&self.folder.join("db")) != open.file);
         if removed {
             self.close(slot);
             let folder = self.folder.display();
@@ -222,7 +227,7 @@ impl Shared {
         let config =
             Config::new().path(&self.folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let failure = match guarded(|| config.open()) {
-            Ok(Ok(db)) => return Ok(Open { db, file: DataFile::of(&self.folder) }),
+            Ok(Ok(db)) => return Ok(Open { db, file: Identity::of(&self.folder.join("db")) }),
             Ok(Err(error)) => Failure::Error(error),
             Err(message) => Failure::Panic(message),
         };

@@ -1,0 +1,213 @@
+//! The folder while it is this store's: its lock, and files that are whole at any moment.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::names;
+use crate::store::{StoreError, path::Identity};
+
+/// Held while the store is open. It stays when it is given up: a lock on a file that somebody removes is none.
+const LOCK: &str = "+lock";
+/// What becomes a file once it is on disk. One is enough: who has the lock writes alone.
+const HALF_DONE: &str = "+saving.tmp";
+
+/// No key of a breaker has more parts.
+const DEEPEST: usize = 32;
+
+/// A folder whose lock is held.
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if there is none, and takes its lock, or fails at once.
+    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
+        let shown = path.display();
+        let failed = |error: io::Error| unavailable(format!("{shown}: {error}"));
+        fs::create_dir_all(path).map_err(failed)?;
+        // Its own name, too, should be there after a power failure. Not every parent can be opened.
+        let _ = path.parent().map(sync);
+        let lock = open_lock(&path.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(unavailable(format!(
+                    "{shown} is held by another process, or by another FileStore of this one; \
+                     it is taken over as soon as it is free"
+                )));
+            }
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                let reason = format!("{shown} is on a file system without locks: {error}");
+                return Err(StoreError::Misconfigured(reason.into()));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let folder = Self { path: path.to_owned(), lock };
+        if !folder.is_in_place() {
+            return Err(unavailable(format!("{shown} was replaced while it was opened")));
+        }
+        // Left by a process that was killed in the middle of a save.
+        let _ = fs::remove_file(folder.path.join(HALF_DONE));
+        Ok(folder)
+    }
+
+    /// Whether the lock that is held is still that of the folder at this path.
+    pub(super) fn is_in_place(&self) -> bool {
+        Identity::of_open(&self.lock) == Identity::of(&self.path.join(LOCK))
+    }
+
+    pub(super) fn read(&self, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path.join(file);
+        match read_value(&path) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failure(&path, &error)),
+        }
+    }
+
+    /// The files of the store, as paths within the folder.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut files = Vec::new();
+        self.collect(Path::new(""), DEEPEST, &mut files)?;
+        Ok(files)
+    }
+
+    fn collect(
+        &self,
+        part: &Path,
+        depth: usize,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<(), StoreError> {
+        let folder = self.path.join(part);
+        let failed = |error: io::Error| failure(&folder, &error);
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let path = part.join(entry.file_name());
+            if entry.file_type().map_err(failed)?.is_dir() {
+                if depth > 0 && names::is_part(&entry.file_name()) {
+                    self.collect(&path, depth - 1, files)?;
+                }
+            } else {
+                files.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts values into files, one after the other. All of them are on disk once this returns.
+    pub(super) fn write<'a>(
+        &self,
+        values: impl Iterator<Item = (PathBuf, &'a [u8])>,
+    ) -> Result<(), StoreError> {
+        let mut changed = BTreeSet::new();
+        for (file, value) in values {
+            let path = self.path.join(file);
+            self.replace(&path, value, &mut changed)?;
+        }
+        changed.iter().try_for_each(|folder| sync(folder))
+    }
+
+    /// Whoever reads the file meets what it was or what it becomes, and so does whoever comes after a kill.
+    fn replace(
+        &self,
+        path: &Path,
+        value: &[u8],
+        changed: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), StoreError> {
+        let parents = path.parent().into_iter().flat_map(Path::ancestors);
+        for parent in parents.take_while(|parent| parent.starts_with(&self.path)) {
+            changed.insert(parent.to_owned());
+        }
+        if let Some(parent) = path.parent().filter(|parent| *parent != self.path) {
+            fs::create_dir_all(parent).map_err(|error| failure(parent, &error))?;
+        }
+        let half_done = self.path.join(HALF_DONE);
+        let replaced = write_whole(&half_done, value)
+            .map_err(|error| failure(&half_done, &error))
+            .and_then(|()| fs::rename(&half_done, path).map_err(|error| failure(path, &error)));
+        if replaced.is_err() {
+            // A disk that is full gets its room back.
+            let _ = fs::remove_file(&half_done);
+        }
+        replaced
+    }
+
+    pub(super) fn remove(&self, file: &Path) -> Result<(), StoreError> {
+        let path = self.path.join(file);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(failure(&path, &error)),
+        }
+        let parents = path.ancestors().skip(1);
+        for parent in parents.take_while(|parent| parent.starts_with(&self.path)) {
+            sync(parent)?;
+            // Only a folder that became empty can be removed.
+            if *parent == *self.path || fs::remove_dir(parent).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A folder that can only be read has a lock that can only be read, and that will do.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let writable =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    writable.or_else(|error| File::open(path).map_err(|_| error))
+}
+
+/// Text files end with a line feed, which is not part of the value.
+fn read_value(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe, say, would never end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut value = fs::read(path)?;
+    value.pop_if(|last| *last == b'\n');
+    Ok(value)
+}
+
+fn write_whole(path: &Path, value: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(value)?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+/// Makes the names in a folder durable. Elsewhere than on Unix a folder cannot be opened for that.
+fn sync(folder: &Path) -> Result<(), StoreError> {
+    if cfg!(unix) {
+        let synced = File::open(folder).and_then(|opened| opened.sync_all());
+        return synced.map_err(|error| failure(folder, &error));
+    }
+    Ok(())
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+fn unavailable(reason: String) -> StoreError {
+    StoreError::Unavailable(reason.into())
+}
+
+/// Whether one file is in trouble, or the folder as a whole.
+fn failure(path: &Path, error: &io::Error) -> StoreError {
+    let reason = format!("{}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::IsADirectory
+        | ErrorKind::NotADirectory
+        | ErrorKind::DirectoryNotEmpty
+        | ErrorKind::AlreadyExists
+        | ErrorKind::InvalidFilename
+        | ErrorKind::Other => StoreError::Other(reason.into()),
+        _ => unavailable(reason),
+    }
+}

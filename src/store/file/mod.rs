@@ -1,0 +1,152 @@
+//! The store for those who want to read the state with `cat`: one JSON file a breaker.
+
+mod folder;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use self::folder::Folder;
+use super::{StateStore, StoreError, lock, path};
+
+/// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one folder.
+///
+/// The files are JSON as it is, for `cat`, `jq` and scripts, and whole at any moment: a save writes a new file
+/// and puts it in place of the old one. To save costs three waits for the disk for each breaker, so that this
+/// is for dozens of breakers; for thousands, take `SledStore`.
+///
+/// Clones share one folder. It is opened by the first operation, not by [`open`](Self::open), and belongs to
+/// this process until the last clone is dropped. What was saved survives a kill of the process, and a power
+/// failure as far as the disk keeps what it was told to.
+///
+/// # Names
+///
+/// Small letters, digits, `-`, `_` and `.` stand for themselves in a file's name; every other byte is written
+/// as `%` and two digits: `EU/pay` is `%45%55%2fpay.json`. So every name has a file of its own on every file
+/// system, and none leads out of the folder. A name of more than 120 bytes, as written, becomes folders.
+///
+/// # When the folder cannot be used
+///
+/// * **Held by another process** (the old server that is still going down), **full**, **read-only**: each
+///   operation that cannot be done returns [`StoreError::Unavailable`], and the next one tries again.
+/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], the next one starts anew.
+/// * **Files of others** in the folder are left alone. Still, give the store a folder of its own.
+///
+/// The lock is an advisory one, on the file `+lock`: it keeps other stores out, and nobody else.
+///
+/// # Examples
+///
+/// ```
+/// use tower_breaker::{Breaker, store::FileStore};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let folder = dir.path().join("state");
+/// let breaker = Breaker::builder("payments").store(FileStore::open(&folder)?).build()?;
+/// breaker.force_open();
+/// drop(breaker);
+///
+/// let stored = std::fs::read_to_string(folder.join("payments.json"))?;
+/// assert!(stored.contains(r#""state":"forced_open""#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct FileStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    /// The folder while it is open.
+    slot: Mutex<Option<Folder>>,
+}
+
+impl FileStore {
+    /// A store in `folder`, which is made when it is first needed, and its parents with it.
+    ///
+    /// This only looks at the path. A folder that cannot be opened now gives a store that keeps trying.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] if no waiting would help: the path, or a parent of it, is a file, or it is
+    /// empty.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path::checked(folder.as_ref())?;
+        Ok(Self { shared: Arc::new(Shared { path, slot: Mutex::default() }) })
+    }
+
+    /// The folder, as an absolute path.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.shared.path
+    }
+}
+
+impl fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileStore").field("folder", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+impl StateStore for FileStore {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.run(|folder| folder.read(&names::file_of(key)))
+    }
+
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.shared.run(|folder| {
+            let mut entries = Vec::new();
+            for file in folder.files()? {
+                let Some(key) = names::key_of(&file) else { continue };
+                if let Some(value) = folder.read(&file)? {
+                    entries.push((key, value));
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.shared.run(|folder| folder.write([(names::file_of(key), value)].into_iter()))
+    }
+
+    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        self.shared.run(|folder| {
+            let values = entries.iter();
+            folder.write(values.map(|(key, value)| (names::file_of(key), value.as_slice())))
+        })
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.run(|folder| folder.remove(&names::file_of(key)))
+    }
+
+    fn instance(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+}
+
+impl Shared {
+    /// Runs `job` on the folder, which is opened first if need be.
+    ///
+    /// One that was removed fails once instead of being made anew in silence, so that the caller knows that what
+    /// it saved earlier is gone, and saves it again.
+    fn run<T>(&self, job: impl FnOnce(&Folder) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut slot = lock(&self.slot);
+        if slot.take_if(|folder| !folder.is_in_place()).is_some() {
+            let shown = self.path.display();
+            let reason =
+                format!("{shown} was removed or replaced while it was in use; starting it anew");
+            return Err(StoreError::Unavailable(reason.into()));
+        }
+        let folder = match &mut *slot {
+            Some(folder) => folder,
+            empty => empty.insert(Folder::take(&self.path)?),
+        };
+        job(folder)
+    }
+}

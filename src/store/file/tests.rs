@@ -1,0 +1,183 @@
+//! Faults that a folder can have, each made for real.
+
+use std::fs;
+
+use super::*;
+
+const STATE: &str = "circuit_breaker:payments:state";
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_snapshot_is_a_file_that_reads_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let quarantine = "circuit_breaker:payments:quarantine";
+    store.save(STATE, br#"{"version":1}"#).unwrap();
+    store.save(quarantine, b"[]").unwrap();
+    assert_eq!(names_in(dir.path()), ["+lock", "payments+quarantine.json", "payments.json"]);
+    let text = fs::read_to_string(dir.path().join("payments.json")).unwrap();
+    assert_eq!(text, "{\"version\":1}\n");
+    let mut all = store.load_all().unwrap();
+    all.sort();
+    assert_eq!(
+        all,
+        [(quarantine.into(), b"[]".to_vec()), (STATE.into(), br#"{"version":1}"#.to_vec())]
+    );
+}
+
+#[test]
+fn any_bytes_come_back_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    for value in [&b""[..], b"\n", b"\n\n", b"a\r\n", b"\0\xff", &[b'x'; 1 << 20]] {
+        store.save(STATE, value).unwrap();
+        assert_eq!(store.load(STATE).unwrap().as_deref(), Some(value));
+    }
+    // Written by hand, without the line feed.
+    fs::write(dir.path().join("payments.json"), "{}").unwrap();
+    assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"{}".as_slice()));
+}
+
+#[test]
+fn what_was_saved_is_there_after_reopening_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("deep/er/state");
+    for round in 0..20_u8 {
+        let store = FileStore::open(&folder).unwrap();
+        if round > 0 {
+            assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
+        }
+        store.save("key", &[round]).unwrap();
+    }
+}
+
+#[test]
+fn a_path_that_can_never_work_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    for path in [file.clone(), file.join("below"), file.join("far/below"), "".into()] {
+        let error = FileStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Misconfigured(_)), "{}: {error}", path.display());
+    }
+    FileStore::open(dir.path().join("new")).unwrap();
+    assert!(!dir.path().join("new").exists(), "it is made when it is needed");
+}
+
+#[test]
+fn a_folder_that_is_held_is_taken_over_when_it_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = FileStore::open(dir.path()).unwrap();
+    first.save(STATE, b"first").unwrap();
+    let second = FileStore::open(dir.path()).unwrap();
+    assert_ne!(first.instance(), second.instance());
+    for _ in 0..3 {
+        let errors = [second.load(STATE).unwrap_err(), second.save(STATE, b"second").unwrap_err()];
+        for error in errors {
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+            assert!(error.to_string().contains("held by another process"), "{error}");
+        }
+    }
+    let clone = first.clone();
+    assert_eq!(clone.instance(), first.instance());
+    drop(first);
+    assert!(second.load(STATE).is_err(), "a clone still holds it");
+    drop(clone);
+    assert_eq!(second.load(STATE).unwrap().as_deref(), Some(b"first".as_slice()));
+}
+
+#[test]
+fn a_folder_that_was_removed_is_noticed_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = FileStore::open(&folder).unwrap();
+    store.save(STATE, b"1").unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let error = store.save(STATE, b"2").unwrap_err();
+    assert!(error.to_string().contains("removed"), "{error}");
+    assert!(!folder.exists());
+    store.save(STATE, b"3").unwrap();
+    assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"3".as_slice()));
+}
+
+#[test]
+fn a_folder_that_was_replaced_by_another_stores_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let first = FileStore::open(&folder).unwrap();
+    first.save(STATE, b"first").unwrap();
+    fs::rename(&folder, dir.path().join("moved")).unwrap();
+    let second = FileStore::open(&folder).unwrap();
+    second.save(STATE, b"second").unwrap();
+    assert!(first.save(STATE, b"third").unwrap_err().to_string().contains("replaced"));
+    assert!(first.save(STATE, b"third").unwrap_err().to_string().contains("held"));
+    assert_eq!(second.load(STATE).unwrap().as_deref(), Some(b"second".as_slice()));
+}
+
+#[test]
+fn what_a_kill_left_half_done_is_removed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let others = ["thesis.tmp", "+mine.tmp", ".hidden", "%zz.json", "Payments.json", "x.txt"];
+    for name in others {
+        fs::write(dir.path().join(name), "years of work").unwrap();
+    }
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    fs::write(dir.path().join("folder/payments.json"), "").unwrap();
+    fs::write(dir.path().join("+saving.tmp"), "half").unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    assert_eq!(store.load_all().unwrap(), []);
+    store.save(STATE, b"1").unwrap();
+    store.delete(STATE).unwrap();
+    let mut expected: Vec<_> = others.into_iter().chain(["+lock", "folder"]).collect();
+    expected.sort_unstable();
+    assert_eq!(names_in(dir.path()), expected);
+    for name in others {
+        assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "years of work", "{name}");
+    }
+}
+
+#[test]
+fn one_file_in_trouble_is_not_an_outage_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("payments.json/below")).unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    for error in [store.load(STATE).unwrap_err(), store.save(STATE, b"1").unwrap_err()] {
+        assert!(matches!(error, StoreError::Other(_)), "{error}");
+        assert!(error.to_string().contains("payments.json"), "{error}");
+    }
+    store.save("circuit_breaker:search:state", b"1").unwrap();
+    assert_eq!(names_in(dir.path()), ["+lock", "payments.json", "search.json"]);
+}
+
+#[test]
+fn what_is_not_a_file_is_never_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("payments.json");
+    if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success()) {
+        return;
+    }
+    let store = FileStore::open(dir.path()).unwrap();
+    assert!(matches!(store.load(STATE), Err(StoreError::Other(_))));
+    store.save(STATE, b"1").unwrap();
+    assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"1".as_slice()));
+}
+
+#[test]
+fn a_long_name_becomes_folders_that_go_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let key = format!("circuit_breaker:{}:state", "é".repeat(256));
+    store.save(&key, b"1").unwrap();
+    assert_eq!(store.load(&key).unwrap().as_deref(), Some(b"1".as_slice()));
+    assert_eq!(store.load_all().unwrap(), [(key.clone(), b"1".to_vec())]);
+    store.delete(&key).unwrap();
+    store.delete(&key).unwrap();
+    assert_eq!(names_in(dir.path()), ["+lock"]);
+}
