@@ -134,3 +134,153 @@ fn unescaped(escaped: &str) -> Option<String> {
     }
     String::from_utf8(bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn state(name: &str) -> String {
+        format!("circuit_breaker:{name}:state")
+    }
+
+    fn file(name: &str) -> String {
+        file_of(&state(name)).into_os_string().into_string().unwrap()
+    }
+
+    #[test]
+    fn simple_names_are_readable_and_others_are_safe() {
+        let long = "a".repeat(300);
+        let a = "a".repeat(120);
+        let cases = [
+            ("payments", "payments.json"),
+            ("api.example.com", "api.example.com.json"),
+            ("eu-west_1", "eu-west_1.json"),
+            ("Payments", "%50ayments.json"),
+            ("../x", "%2e.%2fx.json"),
+            ("-rf", "%2drf.json"),
+            ("con", "%63on.json"),
+            ("com1.x", "%63om1.x.json"),
+            ("common", "common.json"),
+            ("a.", "a..json"),
+            ("a\0", "a%00.json"),
+            ("ü", "%c3%bc.json"),
+            ("a+quarantine", "a%2bquarantine.json"),
+            (&long, &format!("{a}+/+{a}+/+{}.json", "a".repeat(60))),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(file(name), expected);
+            assert_eq!(key_of(Path::new(expected)), Some(state(name)), "{expected}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_file_and_some_files_have_no_key() {
+        for key in ["", ":state", "circuit_breaker::state", "circuit_breaker:state", "x:quarantine"]
+        {
+            let file = file_of(key);
+            assert!(file.to_str().unwrap().ends_with("+key.json"), "{}", file.display());
+            assert_eq!(key_of(&file).as_deref(), Some(key));
+        }
+        let foreign = [
+            "",
+            "a",
+            ".json",
+            "a.txt",
+            "A.json",
+            "%41",
+            "%4.json",
+            "%zz.json",
+            "%ff.json",
+            "%61.json",
+            ".a.json",
+            "con.json",
+            "a/b.json",
+            "a+/+b.json",
+            "a+b.json",
+            "+lock",
+            "+saving.tmp",
+            "circuit_breaker%3aa%3astate+key.json",
+            "../a.json",
+            "é.json",
+        ];
+        for file in foreign {
+            assert_eq!(key_of(Path::new(file)), None, "{file}");
+        }
+    }
+
+    /// Names, with many of those that look like another or like more than a name.
+    fn names() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            any::<String>(),
+            "[a-cA-C.%+:/\\\\~ -]{0,6}",
+            Just("..".to_owned()),
+            Just("con".to_owned()),
+            Just(":state".to_owned()),
+            Just("+quarantine".to_owned()),
+            Just("%2f".to_owned()),
+            Just("é".repeat(90)),
+            Just("a".repeat(119)),
+        ];
+        let words = proptest::collection::vec(word, 0..6);
+        words.prop_map(|words| {
+            let all = words.concat();
+            let fit = all.char_indices().take_while(|(place, c)| place + c.len_utf8() <= 512);
+            fit.map(|(_, c)| c).collect::<String>()
+        })
+    }
+
+    /// A name and one that is much like it.
+    fn pairs() -> impl Strategy<Value = (String, String)> {
+        (names(), names(), 0..8).prop_map(|(name, other, likeness)| {
+            let like = match likeness {
+                0 => name.to_uppercase(),
+                1 => name.to_lowercase(),
+                2 => format!("{name}."),
+                3 => format!("{name} "),
+                4 => format!("{name}.json"),
+                5 => escaped(&name),
+                6 => name.chars().rev().collect(),
+                _ => other,
+            };
+            (name, like)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_leads_nowhere_else_and_back_to_its_key(name in names()) {
+            for key in [state(&name), format!("circuit_breaker:{name}:quarantine"), name.clone()] {
+                let file = file_of(&key);
+                prop_assert_eq!(key_of(&file), Some(key));
+                for part in &file {
+                    let part = part.to_str().unwrap();
+                    prop_assert!((2..=143).contains(&part.len()), "{}", part);
+                    prop_assert!(!part.starts_with(['.', '-', ' ']) && !part.ends_with(['.', ' ']));
+                    prop_assert!(!is_device(part.split('+').next().unwrap()) || part.contains('+'));
+                    prop_assert!(part.bytes().all(|byte| matches!(byte,
+                        b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'%' | b'+')));
+                }
+                let parts = file.components();
+                prop_assert!(parts.into_iter().all(|part|
+                    matches!(part, std::path::Component::Normal(_))));
+            }
+        }
+
+        #[test]
+        fn no_two_keys_share_a_file((one, other) in pairs()) {
+            prop_assert_eq!(file(&one) == file(&other), one == other);
+            let quarantine = file_of(&format!("circuit_breaker:{other}:quarantine"));
+            prop_assert_ne!(&file_of(&state(&one)), &quarantine);
+            prop_assert_ne!(file_of(&state(&one)), file_of(&format!("{other}!")));
+        }
+
+        /// A folder of one name must not be where another has its file.
+        #[test]
+        fn no_file_is_in_the_way_of_another((one, other) in pairs()) {
+            let (one, other) = (file_of(&state(&one)), file_of(&state(&other)));
+            prop_assert!(one == other || !one.starts_with(&other));
+        }
+    }
+}
