@@ -1,0 +1,36 @@
+//! Whatever a configuration file says, it is refused with a reason, or makes a breaker that works.
+
+use tower_breaker::{Breaker, Config, ConfigFile, clock::ManualClock};
+
+use crate::traffic;
+
+pub(crate) fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Config::from_json(text) {
+        Ok(config) => works(&config),
+        Err(error) => assert!(!error.faults().is_empty() && !error.to_string().is_empty()),
+    }
+    match ConfigFile::from_json(text) {
+        Ok(file) => {
+            works(file.get("a name that no file has"));
+            // More of the same shows nothing new.
+            file.names().take(8).for_each(|name| works(file.get(name)));
+        }
+        Err(error) => assert!(!error.faults().is_empty() && !error.to_string().is_empty()),
+    }
+}
+
+fn works(config: &Config) {
+    config.validate().expect("what was read is in its range");
+    let json = serde_json::to_string(config).expect("settings are JSON");
+    assert_eq!(Config::from_json(&json).as_ref(), Ok(config));
+
+    let clock = ManualClock::new();
+    let builder = Breaker::builder("fuzzed").config(config.clone()).clock(clock.clone());
+    let breaker = builder.build().expect("what was read makes a breaker");
+    traffic::make(&breaker, &clock);
+    breaker.update(Config::default()).expect("the defaults are right");
+    traffic::make(&breaker, &clock);
+    breaker.update(config.clone()).expect("what was right stays right");
+    traffic::make(&breaker, &clock);
+}

@@ -1,0 +1,9 @@
+//! Any bytes for a configuration, of one breaker or of many.
+#![no_main]
+
+#[path = "../checks/config.rs"]
+mod config;
+#[path = "../checks/traffic.rs"]
+mod traffic;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| config::check(bytes));

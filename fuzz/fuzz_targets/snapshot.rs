@@ -1,0 +1,9 @@
+//! Any bytes for a snapshot.
+#![no_main]
+
+#[path = "../checks/snapshot.rs"]
+mod snapshot;
+#[path = "../checks/traffic.rs"]
+mod traffic;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| snapshot::check(bytes));
