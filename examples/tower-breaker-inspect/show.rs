@@ -1,0 +1,160 @@
+//! What is shown of a breaker, as a table and as JSON.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use tower_breaker::{Snapshot, State};
+
+use crate::folder::Content;
+
+/// A breaker, as a server that starts now would find it.
+pub(crate) struct Shown {
+    name: String,
+    /// The state, or why there is none.
+    state: String,
+    snapshot: Option<Snapshot>,
+    /// What is left of the open time.
+    left: Option<Duration>,
+    /// Unreadable snapshots that are kept aside.
+    quarantined: usize,
+}
+
+/// The breakers among the entries of a store, by name.
+pub(crate) fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Shown> {
+    let mut breakers = BTreeMap::new();
+    for (key, value) in entries {
+        let Some((name, kind)) =
+            key.strip_prefix("circuit_breaker:").and_then(|rest| rest.rsplit_once(':'))
+        else {
+            continue;
+        };
+        let shown = breakers.entry(name).or_insert_with(|| Shown {
+            name: name.to_owned(),
+            state: "none stored".to_owned(),
+            snapshot: None,
+            left: None,
+            quarantined: 0,
+        });
+        match kind {
+            "state" => shown.look_at(value, now),
+            "quarantine" => {
+                let kept = serde_json::from_slice::<Vec<Value>>(value);
+                shown.quarantined = kept.map_or(1, |kept| kept.len());
+            }
+            _ => {}
+        }
+    }
+    breakers.into_values().collect()
+}
+
+impl Shown {
+    fn look_at(&mut self, value: &[u8], now: SystemTime) {
+        match Snapshot::from_json(value) {
+            Ok(snapshot) => {
+                self.left = left(&snapshot, now);
+                // Past its open time, an open circuit is half-open.
+                let over = snapshot.state == State::Open && self.left.is_none();
+                let state = if over { State::HalfOpen } else { snapshot.state };
+                self.state = state.to_string();
+                self.snapshot = Some(snapshot);
+            }
+            Err(error) => self.state = error.to_string(),
+        }
+    }
+
+    fn time(&self, which: impl FnOnce(&Snapshot) -> Option<f64>) -> Option<String> {
+        text(time(which(self.snapshot.as_ref()?)?)?)
+    }
+}
+
+/// Neither by a clock that jumped, nor by what was set, more than was left when this was saved.
+fn left(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
+    let until = time(snapshot.open_until?)?;
+    let by = |moment| until.duration_since(moment).ok();
+    let left = by(now)?.min(by(time(snapshot.saved_at)?)?);
+    (snapshot.state == State::Open && !left.is_zero()).then_some(left)
+}
+
+fn time(seconds: f64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
+}
+
+/// With the year 10000, this way of writing times ends.
+fn text(time: SystemTime) -> Option<String> {
+    const LAST: u64 = 253_402_300_799;
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since.as_secs() <= LAST).then(|| humantime::format_rfc3339_seconds(time).to_string())
+}
+
+pub(crate) fn table(breakers: &[Shown]) -> String {
+    if breakers.is_empty() {
+        return "no breaker has stored anything here\n".to_owned();
+    }
+    let mut rows = vec![
+        ["NAME", "STATE", "SINCE", "UNTIL", "LEFT", "FAILURES", "SAVED AT"].map(str::to_owned),
+    ];
+    let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    for shown in breakers {
+        let snapshot = shown.snapshot.as_ref();
+        rows.push([
+            // A name may hold what a terminal would act on.
+            shown.name.escape_debug().to_string(),
+            shown.state.escape_debug().to_string(),
+            dash(shown.time(|snapshot| snapshot.opened_at.or(snapshot.closed_at))),
+            dash(shown.time(|snapshot| snapshot.open_until)),
+            dash(shown.left.map(|left| format!("{:.1} s", left.as_secs_f64()))),
+            dash(snapshot.map(|snapshot| snapshot.failure_count.to_string())),
+            dash(shown.time(|snapshot| Some(snapshot.saved_at))),
+        ]);
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+            // To write to a text cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for shown in breakers.iter().filter(|shown| shown.quarantined > 0) {
+        let name = shown.name.escape_debug();
+        let _ = writeln!(
+            text,
+            "{name}: {} unreadable, kept under circuit_breaker:{name}:quarantine",
+            shown.quarantined
+        );
+    }
+    text
+}
+
+pub(crate) fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
+    let breakers: Vec<Value> = breakers
+        .iter()
+        .map(|shown| {
+            json!({
+                "name": shown.name,
+                "state": shown.state,
+                "since": shown.time(|snapshot| snapshot.opened_at.or(snapshot.closed_at)),
+                "until": shown.time(|snapshot| snapshot.open_until),
+                "left_seconds": shown.left.map(|left| left.as_secs_f64()),
+                "failures": shown.snapshot.as_ref().map(|snapshot| snapshot.failure_count),
+                "saved_at": shown.time(|snapshot| Some(snapshot.saved_at)),
+                "quarantined": shown.quarantined,
+                "snapshot": shown.snapshot,
+            })
+        })
+        .collect();
+    let all = json!({
+        "folder": folder.to_string_lossy(),
+        "kind": content.kind.as_str(),
+        "held": content.held,
+        "breakers": breakers,
+    });
+    format!("{all:#}\n")
+}
