@@ -13,13 +13,14 @@ use tower_breaker::{
     Backoff, Backpressure, Breaker, BucketSnapshot, Builder, CircuitBreaker, CircuitBreakerLayer,
     Config, ConfigError, ConfigFile, Error, Event, Face, Fallback, FallbackFuture, FallbackService,
     Fault, FlushError, MemoryStore, OnBodyEnd, OnResponse, Outcome, Permit, RampUp, Reason,
-    RejectAsBoxError, RejectAsEmptyResponse, RejectAsError, RejectAsResponse, Rejected,
-    RespondWith, ResponseBody, ResponseFuture, RetryPolicy, SledStore, SlowUntil, Snapshot,
-    SnapshotError, SnapshotTtl, State, StateStore, Stats, StoreError, StoreEvent, StoreHealth,
-    Transition, Trip, Window, WindowContent, WindowSnapshot,
+    RejectAsBoxError, RejectAsEmptyResponse, RejectAsError, RejectAsGrpcStatus, RejectAsResponse,
+    RejectAsTonicStatus, RejectWithGrpcMessage, Rejected, RespondWith, ResponseBody,
+    ResponseFuture, RetryPolicy, SledStore, SlowUntil, Snapshot, SnapshotError, SnapshotTtl, State,
+    StateStore, Stats, StoreError, StoreEvent, StoreHealth, Transition, Trip, Window,
+    WindowContent, WindowSnapshot,
     classify::{
-        BodyFailure, EndsWell, ErrorsAsFailures, Head, Map, MapEnd, Or, OrEnd,
-        ServerErrorsAsFailures, StatusClassifier,
+        BodyFailure, EndsWell, ErrorsAsFailures, GrpcClassifier, GrpcCode, GrpcEnd, Head, Map,
+        MapEnd, Or, OrEnd, ServerErrorsAsFailures, StatusClassifier,
     },
     clock::{Clock, ManualClock, SystemClock, TokioClock},
     retry::{Classified, Cloned, ClonedWith, Network},
@@ -90,10 +91,12 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
         Backoff, Backpressure<()>, BodyFailure, BucketSnapshot, Classified<(), (), ()>, Cloned, ClonedWith<()>, Config, ConfigError, ConfigFile,
         EndsWell, Error<()>, ErrorsAsFailures, Event, Face, Fallback<()>,
-        FallbackFuture<(), (), (), ()>, FallbackService<()>, Fault, FlushError, Head<()>,
+        FallbackFuture<(), (), (), ()>, FallbackService<()>, Fault, FlushError, GrpcClassifier,
+        GrpcCode, GrpcEnd, Head<()>,
         ManualClock, Map<(), ()>, MapEnd<(), ()>, MemoryStore, Network, OnBodyEnd, OnResponse, Or<(), ()>,
         OrEnd<(), ()>, Outcome, Permit, RampUp, Reason, RejectAsBoxError, RejectAsEmptyResponse, RejectAsError,
-        RejectAsResponse, Rejected, RespondWith<()>,
+        RejectAsGrpcStatus, RejectAsResponse, RejectAsTonicStatus, RejectWithGrpcMessage<()>, Rejected,
+        RespondWith<()>,
         ResponseFuture<(), (), ()>, ServerErrorsAsFailures, SledStore, SlowUntil, Snapshot,
         SnapshotError, SnapshotTtl, State, Stats, StatusClassifier, StoreEvent, StoreHealth,
         SystemClock, TokioClock, Transition, Trip, Window, WindowContent, WindowSnapshot,
@@ -222,7 +225,7 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 12] = [
+    const TRAITS: [&str; 13] = [
         "Answer",
         "AsCause",
         "CloneRequest",
@@ -231,6 +234,7 @@ fn every_public_type_is_listed() {
         "ClassifyBody",
         "ClassifyEnd",
         "Clock",
+        "GrpcCodes",
         "Reject",
         "Settle",
         "StateStore",
