@@ -106,12 +106,15 @@ async fn a_503_opens_for_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn where_there_is_a_grpc_status_the_http_status_says_nothing() {
-    let endpoint = front(503, &[("grpc-status", "5")]).await;
-    let layer = watching().grpc().build().unwrap();
-    let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(endpoint.connect_lazy()));
-    let status = client.unary(UNARY, "fine").await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::NotFound);
-    assert_eq!(recorded(&breaker), ".");
+async fn the_http_status_comes_first_and_a_grpc_status_beside_it_second() {
+    let cases =
+        [(503, "5", "f"), (503, "0", "f"), (404, "14", "f"), (404, "5", "."), (404, "0", ".")];
+    for (status, code, expected) in cases {
+        let endpoint = front(status, &[("grpc-status", code)]).await;
+        let layer = watching().grpc().build().unwrap();
+        let breaker = layer.breaker().clone();
+        let service = ServiceBuilder::new().layer(layer).service(endpoint.connect_lazy());
+        let _ = Client::new(service).unary(UNARY, "fine").await;
+        assert_eq!(recorded(&breaker), expected, "{status} with {code}");
+    }
 }

@@ -115,7 +115,7 @@ async fn a_status_that_is_missing_odd_or_late_and_a_body_that_is_torn() {
         ("200 5", "."),
         // No gRPC server's answer, and one that is.
         ("503", "f"),
-        ("503 5", "."),
+        ("503 5", "f"),
         ("404", "."),
     ];
     let server = Running::bare().await;

@@ -37,11 +37,14 @@ use crate::Outcome;
 ///
 /// # Where the code is found
 ///
+/// - The HTTP status comes first: where it is not 200, the code is that of the spec's
+///   [HTTP to gRPC Status Code Mapping], `UNAVAILABLE` for a 503, and if that is a failure the
+///   call is one. (The spec makes a client believe a `grpc-status` beside it. A breaker asks
+///   another question: a proxy's 503 is no healthy dependency, whatever headers it lets through.)
 /// - A `grpc-status` in the headers (a response without a body) is the code.
 /// - Without one, a response whose HTTP status is not 200, or whose `Content-Type` is another
-///   than gRPC's, is no answer of a gRPC server's: the code is that of the spec's
-///   [HTTP to gRPC Status Code Mapping], `UNAVAILABLE` for a 503 and `UNKNOWN` for a 200, and the
-///   body does not matter.
+///   than gRPC's (then the code is `UNKNOWN`), is no answer of a gRPC server's, and the body does
+///   not matter.
 /// - Else the code comes in the trailers. [`OnBodyEnd`](crate::OnBodyEnd) waits for them, and
 ///   [`.grpc()`](crate::Builder::grpc) sets it. A body that ends without a status is `UNKNOWN`,
 ///   and one that errs is a failure, whatever the codes are. With
@@ -145,6 +148,12 @@ impl GrpcClassifier {
     }
 
     fn head(self, status: StatusCode, headers: &HeaderMap) -> Head<GrpcEnd> {
+        if status != StatusCode::OK {
+            let failed = self.outcome_of_http(status, headers);
+            if failed != Outcome::Success {
+                return Head::Known(failed);
+            }
+        }
         match GrpcCode::find(headers) {
             // It may have a body all the same, and in the end say something else.
             Some(GrpcCode::Ok) if status == StatusCode::OK => {
@@ -154,13 +163,15 @@ impl GrpcClassifier {
             None if status == StatusCode::OK && may_be_grpc(headers) => {
                 Head::Waits(GrpcEnd::after(self, headers, GrpcCode::Unknown))
             }
-            None => Head::Known(self.outcome(GrpcCode::of_http(status), || {
-                match Pushback::find(headers) {
-                    Pushback::Silent => retry_after(status, headers),
-                    pushback => asked(pushback, headers),
-                }
-            })),
+            None => Head::Known(self.outcome_of_http(status, headers)),
         }
+    }
+
+    fn outcome_of_http(self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        self.outcome(GrpcCode::of_http(status), || match Pushback::find(headers) {
+            Pushback::Silent => retry_after(status, headers),
+            pushback => asked(pushback, headers),
+        })
     }
 }
 
