@@ -112,7 +112,7 @@ pub use state::State;
 pub use stats::Stats;
 #[cfg(feature = "sled")]
 pub use store::SledStore;
-pub use store::{MemoryStore, StateStore, StoreError};
+pub use store::{HistoryRecord, MemoryStore, StateStore, StoreError};
 
 #[doc = include_str!("../README.md")]
 #[cfg(all(doctest, feature = "http", feature = "sled"))]
