@@ -54,6 +54,8 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
+//! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
+//! | `tonic` | no | [`RejectAsTonicStatus`]; with it `grpc` |
 //! | `retry` | no | [`RetryPolicy`], for `tower::retry`; with it `http` |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -90,6 +92,9 @@ pub use persist::{FlushError, StoreHealth};
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub use retry::RetryPolicy;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use service::RejectAsTonicStatus;
 pub use service::{
     Backpressure, CircuitBreaker, CircuitBreakerLayer, Face, Fallback, FallbackFuture,
     FallbackService, OnResponse, Reject, RejectAsBoxError, RejectAsError, ResponseFuture, Settle,
@@ -99,12 +104,15 @@ pub use service::{
 pub use service::{
     OnBodyEnd, RejectAsEmptyResponse, RejectAsResponse, RespondWith, ResponseBody, SlowUntil,
 };
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub use service::{RejectAsGrpcStatus, RejectWithGrpcMessage};
 pub use snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot};
 pub use state::State;
 pub use stats::Stats;
 #[cfg(feature = "sled")]
 pub use store::SledStore;
-pub use store::{FileStore, MemoryStore, StateStore, StoreError};
+pub use store::{FileStore, HistoryRecord, MemoryStore, StateStore, StoreError};
 
 #[doc = include_str!("../README.md")]
 #[cfg(all(doctest, feature = "http", feature = "sled"))]

@@ -9,21 +9,8 @@ use std::{
     sync::MutexGuard,
 };
 
-use tower_breaker::{
-    Backoff, Backpressure, Breaker, BucketSnapshot, Builder, CircuitBreaker, CircuitBreakerLayer,
-    Config, ConfigError, ConfigFile, Error, Event, Face, Fallback, FallbackFuture, FallbackService,
-    Fault, FlushError, MemoryStore, OnBodyEnd, OnResponse, Outcome, Permit, RampUp, Reason,
-    RejectAsBoxError, RejectAsEmptyResponse, RejectAsError, RejectAsResponse, Rejected,
-    RespondWith, ResponseBody, ResponseFuture, RetryPolicy, SledStore, SlowUntil, Snapshot,
-    SnapshotError, SnapshotTtl, State, StateStore, Stats, StoreError, StoreEvent, StoreHealth,
-    Transition, Trip, Window, WindowContent, WindowSnapshot,
-    classify::{
-        BodyFailure, EndsWell, ErrorsAsFailures, Head, Map, MapEnd, Or, OrEnd,
-        ServerErrorsAsFailures, StatusClassifier,
-    },
-    clock::{Clock, ManualClock, SystemClock, TokioClock},
-    retry::{Classified, Cloned, ClonedWith, Network},
-};
+#[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
+use tower_breaker::{classify::*, clock::*, retry::*, *};
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
 macro_rules! has {
@@ -88,15 +75,72 @@ macro_rules! each {
 
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
-        Backoff, Backpressure<()>, BodyFailure, BucketSnapshot, Classified<(), (), ()>, Cloned, ClonedWith<()>, Config, ConfigError, ConfigFile,
-        EndsWell, Error<()>, ErrorsAsFailures, Event, Face, Fallback<()>,
-        FallbackFuture<(), (), (), ()>, FallbackService<()>, Fault, FlushError, Head<()>,
-        ManualClock, Map<(), ()>, MapEnd<(), ()>, MemoryStore, Network, OnBodyEnd, OnResponse, Or<(), ()>,
-        OrEnd<(), ()>, Outcome, Permit, RampUp, Reason, RejectAsBoxError, RejectAsEmptyResponse, RejectAsError,
-        RejectAsResponse, Rejected, RespondWith<()>,
-        ResponseFuture<(), (), ()>, ServerErrorsAsFailures, SledStore, SlowUntil, Snapshot,
-        SnapshotError, SnapshotTtl, State, Stats, StatusClassifier, StoreEvent, StoreHealth,
-        SystemClock, TokioClock, Transition, Trip, Window, WindowContent, WindowSnapshot,
+        Backoff,
+        Backpressure<()>,
+        BodyFailure,
+        BucketSnapshot,
+        Classified<(), (), ()>,
+        Cloned,
+        ClonedWith<()>,
+        Config,
+        ConfigError,
+        ConfigFile,
+        EndsWell,
+        Error<()>,
+        ErrorsAsFailures,
+        Event,
+        Face,
+        Fallback<()>,
+        FallbackFuture<(), (), (), ()>,
+        FallbackService<()>,
+        Fault,
+        FlushError,
+        GrpcClassifier,
+        GrpcCode,
+        GrpcEnd,
+        Head<()>,
+        HistoryRecord,
+        ManualClock,
+        Map<(), ()>,
+        MapEnd<(), ()>,
+        MemoryStore,
+        Network,
+        OnBodyEnd,
+        OnResponse,
+        Or<(), ()>,
+        OrEnd<(), ()>,
+        Outcome,
+        Permit,
+        RampUp,
+        Reason,
+        RejectAsBoxError,
+        RejectAsEmptyResponse,
+        RejectAsError,
+        RejectAsGrpcStatus,
+        RejectAsResponse,
+        RejectAsTonicStatus,
+        RejectWithGrpcMessage<()>,
+        Rejected,
+        RespondWith<()>,
+        ResponseFuture<(), (), ()>,
+        ServerErrorsAsFailures,
+        SledStore,
+        SlowUntil,
+        Snapshot,
+        SnapshotError,
+        SnapshotTtl,
+        State,
+        Stats,
+        StatusClassifier,
+        StoreEvent,
+        StoreHealth,
+        SystemClock,
+        TokioClock,
+        Transition,
+        Trip,
+        Window,
+        WindowContent,
+        WindowSnapshot,
     ))
 }
 
@@ -222,7 +266,7 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 12] = [
+    const TRAITS: [&str; 13] = [
         "Answer",
         "AsCause",
         "CloneRequest",
@@ -231,6 +275,7 @@ fn every_public_type_is_listed() {
         "ClassifyBody",
         "ClassifyEnd",
         "Clock",
+        "GrpcCodes",
         "Reject",
         "Settle",
         "StateStore",

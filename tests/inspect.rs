@@ -116,7 +116,7 @@ fn breakers_are_listed_and_the_folder_stays_as_it_was() {
         let payments: Vec<_> = row("payments").split_whitespace().map(str::to_owned).collect();
         assert_eq!(payments[1], "open");
         assert!(payments[2].ends_with('Z') && payments[3] > payments[2], "{payments:?}");
-        assert!(payments[4].starts_with("3") && payments[6] == "5", "{payments:?}");
+        assert!(payments[4].starts_with('3') && payments[6] == "5", "{payments:?}");
         assert!(row("over ").contains("half_open"), "{table}");
         assert!(row("by hand").contains("forced_open"), "{table}");
         assert!(row("search").contains("closed") && row("search").contains(" 1 "), "{table}");

@@ -22,7 +22,7 @@ pub(crate) fn make(breaker: &Breaker, clock: &ManualClock) {
         let outcome = &outcomes[round as usize % outcomes.len()];
         match breaker.try_acquire() {
             Ok(permit) if round % 7 == 6 => drop(permit),
-            Ok(permit) => permit.record(outcome.clone(), Duration::from_secs(round.into())),
+            Ok(permit) => permit.record(*outcome, Duration::from_secs(round.into())),
             Err(rejected) => wait(breaker, clock, rejected.retry_after()),
         }
         consistent(breaker);

@@ -16,10 +16,12 @@
 //! # Ok::<(), tower_breaker::ConfigError>(())
 //! ```
 //!
-//! For HTTP there are `ServerErrorsAsFailures` and `StatusClassifier`. Classifiers go together
-//! with [`map`] and [`or`].
+//! For HTTP there are `ServerErrorsAsFailures` and `StatusClassifier`, and for gRPC
+//! `GrpcClassifier`. Classifiers go together with [`map`] and [`or`].
 
 mod compose;
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
@@ -30,6 +32,9 @@ mod status;
 mod stream;
 
 pub use self::compose::{Map, Or, map, or};
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEnd};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use self::{

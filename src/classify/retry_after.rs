@@ -6,7 +6,7 @@ use crate::Outcome;
 
 /// The longest time that is believed. What a breaker follows is shorter still: the longest open
 /// time of its [`Backoff`](crate::Backoff).
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When an HTTP response asks to be called again, from now on.
 ///

@@ -164,6 +164,46 @@ impl<C, R, O> Builder<Face<C, R, O>> {
         })
     }
 
+    /// For gRPC: a [`GrpcClassifier`](crate::classify::GrpcClassifier), for which the trailers
+    /// decide ([`OnBodyEnd`](super::OnBodyEnd)), and a rejection is a response with the status
+    /// `UNAVAILABLE`. So the layer goes straight onto a tonic server, and around a tonic channel.
+    ///
+    /// ```no_run
+    /// use tonic::transport::{Channel, Server};
+    /// use tower::ServiceBuilder;
+    /// use tower_breaker::CircuitBreakerLayer;
+    ///
+    /// # fn example(routes: tonic::service::Routes, channel: Channel)
+    /// # -> Result<(), Box<dyn std::error::Error>> {
+    /// let own = CircuitBreakerLayer::builder("stock").grpc().build()?;
+    /// let server = Server::builder().layer(own).add_routes(routes);
+    ///
+    /// let of_others = CircuitBreakerLayer::builder("payments").grpc().build()?;
+    /// let channel = ServiceBuilder::new().layer(of_others).service(channel);
+    /// // PaymentsClient::new(channel)
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A layer on a whole server covers its health and reflection services too;
+    /// `tonic::service::LayerExt::named_layer` puts it around one. It belongs inside of layers
+    /// for gRPC-Web and CORS: what is not gRPC has no status in its trailers, and counts as failed.
+    ///
+    /// A call counts when its stream of answers has ended. A client that drops a stream before has
+    /// cancelled the call, which counts as nothing.
+    #[cfg(feature = "grpc")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+    pub fn grpc(
+        self,
+    ) -> Builder<Face<crate::classify::GrpcClassifier, super::RejectAsGrpcStatus, super::OnBodyEnd>>
+    {
+        self.map(|face| {
+            face.classifying(crate::classify::GrpcClassifier::new())
+                .rejecting(super::RejectAsGrpcStatus)
+                .on_body_end(super::OnBodyEnd::new())
+        })
+    }
+
     /// Waits for the end of the response's body before the outcome is known. Default: the
     /// response decides, and what happens to its body does not count.
     #[cfg(feature = "http")]

@@ -13,11 +13,15 @@ mod settle;
 pub use body::{OnBodyEnd, ResponseBody, SlowUntil};
 pub use future::ResponseFuture;
 pub use layer::{CircuitBreakerLayer, Face};
+#[cfg(feature = "tonic")]
+pub use rejection::RejectAsTonicStatus;
 pub use rejection::{
     Backpressure, Fallback, FallbackFuture, FallbackService, Reject, RejectAsBoxError,
     RejectAsError,
 };
 #[cfg(feature = "http")]
 pub use rejection::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
+#[cfg(feature = "grpc")]
+pub use rejection::{RejectAsGrpcStatus, RejectWithGrpcMessage};
 pub use service::CircuitBreaker;
 pub use settle::{OnResponse, Settle};

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Bound::{Excluded, Unbounded},
     sync::{Arc, Mutex},
 };
 
-use super::{StateStore, StoreError, lock};
+use super::{HistoryRecord, StateStore, StoreError, lock};
 
-/// Keeps snapshots in this process's memory. Clones share what they hold.
+/// Keeps snapshots and histories in this process's memory. Clones share what they hold.
 ///
 /// For tests, and for state that breakers of one process hand on to each other: a breaker that is built on the
 /// store, with the name of one that is gone, goes on where that one stopped.
@@ -24,7 +25,13 @@ use super::{StateStore, StoreError, lock};
 /// ```
 #[derive(Clone, Default)]
 pub struct MemoryStore {
-    entries: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    shelves: Arc<Mutex<Shelves>>,
+}
+
+#[derive(Default)]
+struct Shelves {
+    entries: BTreeMap<String, Vec<u8>>,
+    histories: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
 }
 
 impl MemoryStore {
@@ -37,37 +44,84 @@ impl MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("entries", &lock(&self.entries).len()).finish()
+        let shelves = lock(&self.shelves);
+        f.debug_struct("MemoryStore")
+            .field("entries", &shelves.entries.len())
+            .field("histories", &shelves.histories.len())
+            .finish()
     }
 }
 
 impl StateStore for MemoryStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(lock(&self.entries).get(key).cloned())
+        Ok(lock(&self.shelves).entries.get(key).cloned())
     }
 
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let entries = lock(&self.entries);
-        Ok(entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        let shelves = lock(&self.shelves);
+        Ok(shelves.entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        lock(&self.entries).insert(key.to_owned(), value.to_owned());
+        lock(&self.shelves).entries.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
 
     fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        lock(&self.entries).extend(entries.iter().cloned());
+        lock(&self.shelves).entries.extend(entries.iter().cloned());
         Ok(())
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        lock(&self.entries).remove(key);
+        lock(&self.shelves).entries.remove(key);
+        Ok(())
+    }
+
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut shelves = lock(&self.shelves);
+        let history = shelves.histories.entry(key.to_owned()).or_default();
+        history.extend(records.iter().map(|record| (record.id, record.bytes.clone())));
+        Ok(())
+    }
+
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        let shelves = lock(&self.shelves);
+        let Some(history) = shelves.histories.get(key) else { return Ok(Vec::new()) };
+        let end = before.map_or(Unbounded, Excluded);
+        let newest = history.range((Unbounded, end)).rev().take(limit);
+        Ok(newest.map(|(id, bytes)| HistoryRecord::new(*id, bytes.as_slice())).collect())
+    }
+
+    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let shelves = lock(&self.shelves);
+        let start = after.map_or(Unbounded, Excluded);
+        let keys = shelves.histories.range::<str, _>((start, Unbounded));
+        Ok(keys.take(limit).map(|(key, _)| key.clone()).collect())
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        let mut shelves = lock(&self.shelves);
+        let Some(history) = shelves.histories.get_mut(key) else { return Ok(()) };
+        *history = history.split_off(&older_than);
+        while history.len() > keep {
+            history.pop_first();
+        }
+        if history.is_empty() {
+            shelves.histories.remove(key);
+        }
         Ok(())
     }
 
     fn instance(&self) -> usize {
-        Arc::as_ptr(&self.entries).addr()
+        Arc::as_ptr(&self.shelves).addr()
     }
 }
 

@@ -12,7 +12,8 @@
 //! # A store of your own
 //!
 //! Implement [`StateStore`]. Three methods would be enough for a toy; all that matters for a real one is that
-//! [`save`](StateStore::save) returns only once the value is durable, and that errors say what to do.
+//! [`save`](StateStore::save) returns only once the value is durable, and that errors say what to do. The
+//! methods that keep a history have defaults, which keep none.
 //!
 //! ```
 //! use std::{collections::HashMap, sync::Mutex};
@@ -49,6 +50,7 @@ mod error;
 mod file;
 mod memory;
 mod path;
+mod record;
 #[cfg(feature = "sled")]
 mod sled;
 
@@ -57,11 +59,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use error::StoreError;
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use record::HistoryRecord;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use sled::SledStore;
 
-/// Keeps values under keys, durably.
+/// Keeps values under keys, durably; and for each key a history, which is a list of records in the order of
+/// their ids. The two know nothing of each other: a key may have either, both or none.
 ///
 /// Every method may block, for as long as a disk or a network takes: the crate calls them from a thread that
 /// serves nothing else, and copes with one that never returns. Keys are any UTF-8; values are opaque bytes.
@@ -105,6 +109,73 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreError`] if the key may still be there.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
+    /// Adds records to the history of `key`; durable once this returns. One whose id is there already takes the
+    /// other's place: a caller who was told of an error adds the same records again.
+    ///
+    /// The default keeps nothing: a store without history, which is never an error.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of them may not be durable.
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        let _ = (key, records);
+        Ok(())
+    }
+
+    /// Adds records to many histories; durable once this returns. The default calls [`append`](Self::append) for
+    /// one after the other; override it where many are as quick as one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of them may not be durable. The caller then adds all of them again.
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        histories.iter().try_for_each(|(key, records)| self.append(key, records))
+    }
+
+    /// The newest records of `key`, the newest first: those whose id is below `before`, if that is given, and at
+    /// most `limit` of them.
+    ///
+    /// The default has none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be known what is there.
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        let _ = (key, before, limit);
+        Ok(Vec::new())
+    }
+
+    /// Keys that have at least one record: the first `limit` of those that come after `after`, in an order of
+    /// the store's choice that is the same at each call. So all of them can be gone through in pages.
+    ///
+    /// The default has none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if it cannot be known what is there.
+    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let _ = (after, limit);
+        Ok(Vec::new())
+    }
+
+    /// Removes records of `key`: those whose id is below `older_than`, and all but the newest `keep`. This need
+    /// not be durable when it returns.
+    ///
+    /// The default does nothing, as it has nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of them may still be there.
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        let _ = (key, older_than, keep);
+        Ok(())
+    }
+
     /// Tells stores apart: two handles on the same underlying store give the same number, others do not.
     ///
     /// Breakers whose stores give the same number share one writer thread. The default is the address of
@@ -133,6 +204,31 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         (**self).delete(key)
+    }
+
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        (**self).append(key, records)
+    }
+
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        (**self).append_all(histories)
+    }
+
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        (**self).history(key, before, limit)
+    }
+
+    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        (**self).history_keys(after, limit)
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        (**self).trim(key, older_than, keep)
     }
 
     fn instance(&self) -> usize {

@@ -2,13 +2,21 @@
 
 mod backpressure;
 mod fallback;
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod response;
+#[cfg(feature = "tonic")]
+mod tonic;
 
 use std::future::{Future, Ready, ready};
 
+#[cfg(feature = "tonic")]
+pub use self::tonic::RejectAsTonicStatus;
 pub use backpressure::Backpressure;
 pub use fallback::{Fallback, FallbackFuture, FallbackService};
+#[cfg(feature = "grpc")]
+pub use grpc::{RejectAsGrpcStatus, RejectWithGrpcMessage};
 #[cfg(feature = "http")]
 pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 

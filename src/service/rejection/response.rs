@@ -112,7 +112,7 @@ fn seconds_to_wait(rejected: &Rejected) -> u64 {
 }
 
 /// Rounded up, so that nobody comes too early, and at least 1, so that nobody comes at once.
-fn whole_seconds(duration: Duration) -> u64 {
+pub(super) fn whole_seconds(duration: Duration) -> u64 {
     let started = u64::from(duration.subsec_nanos() > 0);
     duration.as_secs().saturating_add(started).max(1)
 }

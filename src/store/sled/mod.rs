@@ -1,6 +1,7 @@
 //! The store on disk: an embedded sled tree.
 
 mod folder;
+mod history;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use std::{
 use ::sled::{Config, Db, Error as SledError};
 
 use super::{
-    StateStore, StoreError, lock, panic_message,
+    HistoryRecord, StateStore, StoreError, lock, panic_message,
     path::{self, Identity},
 };
 
@@ -31,7 +32,7 @@ const STRIKES: u32 = 3;
 /// moment by another process can look damaged for an instant.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
-/// Keeps snapshots in a folder on disk, in a [sled](::sled) tree.
+/// Keeps snapshots and histories in a folder on disk, each in a [sled](::sled) tree of its own.
 ///
 /// Clones share one database. The folder is opened by the first operation, not by [`open`](Self::open), and
 /// belongs to this process until the last clone is dropped. What was saved survives a kill of the process.
@@ -152,6 +153,32 @@ impl StateStore for SledStore {
             db.remove(key)?;
             db.flush().map(drop)
         })
+    }
+
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.shared.run(|db| history::append(db, [(key, records)]))
+    }
+
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        let histories = histories.iter().map(|(key, records)| (key.as_str(), records.as_slice()));
+        self.shared.run(|db| history::append(db, histories))
+    }
+
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.shared.run(|db| history::read(db, key, before, limit))
+    }
+
+    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.shared.run(|db| history::keys(db, after, limit))
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.shared.run(|db| history::trim(db, key, older_than, keep))
     }
 
     fn instance(&self) -> usize {

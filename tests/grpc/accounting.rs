@@ -1,0 +1,56 @@
+//! No call is lost, and none counts twice.
+
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tower::ServiceBuilder;
+
+use crate::{
+    client::{Client, UNARY, drain},
+    eventually, recorded,
+    server::{Running, routes},
+    watching,
+};
+
+const CALLS: usize = 300;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_counts_once_on_both_sides() {
+    let theirs = watching().grpc().build().unwrap();
+    let of_server = theirs.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(theirs).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    let ours = watching().grpc().build().unwrap();
+    let of_client = ours.breaker().clone();
+    let channel = ServiceBuilder::new().layer(ours).service(server.channel());
+
+    let mut calls = JoinSet::new();
+    for call in 0..CALLS {
+        let client = Client::new(channel.clone());
+        calls.spawn(async move {
+            match call % 6 {
+                0 => client.unary(UNARY, "fine").await.map_or('f', |_| '.'),
+                1 => client.unary(UNARY, "err 14").await.map_or('f', |_| '.'),
+                2 => drain(client.down("a,b").await).await.1.map_or('.', |_| 'f'),
+                3 => drain(client.down("a,err 13").await).await.1.map_or('.', |_| 'f'),
+                4 => client.up(&["a", "err 1"]).await.map_or('-', |_| '.'),
+                _ => {
+                    let mut answers = client.down("a,hang").await.unwrap();
+                    answers.message().await.unwrap();
+                    '-'
+                }
+            }
+        });
+    }
+    let ends = calls.join_all().await;
+    let count = |results: &str, end| results.chars().filter(|result| *result == end).count();
+    let seen = String::from_iter(ends);
+    assert_eq!((count(&seen, '.'), count(&seen, 'f')), (CALLS / 3, CALLS / 3));
+    for (side, breaker) in [("client", of_client), ("server", of_server)] {
+        eventually(side, || recorded(&breaker).len() >= 2 * CALLS / 3).await;
+        let results = recorded(&breaker);
+        let counts = (count(&results, '.'), count(&results, 'f'));
+        assert_eq!(counts, (CALLS / 3, CALLS / 3), "{side}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Which codes are failures, wherever they stand.
+
+use tonic::transport::Server;
+use tower::ServiceBuilder;
+use tower_breaker::{
+    Breaker,
+    classify::{GrpcClassifier, GrpcCode},
+};
+
+use crate::{
+    client::{Client, Transport, UNARY, drain},
+    recorded,
+    server::{Running, routes},
+    touchy, watching,
+};
+
+/// Makes a call that ends with each code, first in the headers, then in the trailers, and says
+/// what was recorded of each.
+async fn each_code<T: Transport + Clone>(
+    client: &Client<T>,
+    breaker: &Breaker,
+) -> Vec<[String; 2]> {
+    let mut all = Vec::new();
+    for code in 0..=16 {
+        let (script, stream) = match code {
+            0 => ("fine".to_owned(), "one".to_owned()),
+            _ => (format!("err {code}"), format!("one,err {code}")),
+        };
+        let before = recorded(breaker);
+        let in_headers = client.unary(UNARY, &script).await;
+        assert_eq!(in_headers.err().map_or(0, |status| status.code() as i32), code);
+        let between = recorded(breaker);
+        let (messages, in_trailers) = drain(client.down(&stream).await).await;
+        assert_eq!(messages, ["one"]);
+        assert_eq!(in_trailers.map_or(0, |status| status.code() as i32), code);
+        let after = recorded(breaker);
+        all.push([between[before.len()..].to_owned(), after[between.len()..].to_owned()]);
+    }
+    all
+}
+
+fn expected() -> Vec<[String; 2]> {
+    let of = |code| match code {
+        2 | 4 | 13 | 14 | 15 => "f",
+        1 => "",
+        _ => ".",
+    };
+    (0..=16).map(|code| [of(code).to_owned(), of(code).to_owned()]).collect()
+}
+
+#[tokio::test]
+async fn each_code_is_by_default_what_the_docs_say_for_a_client() {
+    let server = Running::bare().await;
+    let layer = watching().grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    assert_eq!(each_code(&client, &breaker).await, expected());
+}
+
+#[tokio::test]
+async fn each_code_is_by_default_what_the_docs_say_for_a_server() {
+    let layer = watching().grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    let client = Client::new(server.channel());
+    assert_eq!(each_code(&client, &breaker).await, expected());
+}
+
+#[tokio::test]
+async fn codes_are_what_was_last_said_of_them() {
+    let server = Running::bare().await;
+    let codes = GrpcClassifier::new()
+        .failure([GrpcCode::NotFound, GrpcCode::Cancelled])
+        .success(GrpcCode::Unavailable)
+        .ignore([GrpcCode::Internal, GrpcCode::InvalidArgument].as_slice())
+        .throttled(GrpcCode::ResourceExhausted);
+    let layer = watching().grpc().classify(codes).build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    for (code, so_far) in
+        [(5, "f"), (1, "ff"), (14, "ff."), (13, "ff."), (3, "ff."), (8, "ff.f"), (15, "ff.ff")]
+    {
+        client.unary(UNARY, &format!("err {code}")).await.unwrap_err();
+        assert_eq!(recorded(&breaker), so_far, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_call_does_not_open_a_circuit_that_counts_a_row_of_failures() {
+    let server = Running::bare().await;
+    for (codes, opens) in [
+        (GrpcClassifier::new(), false),
+        (GrpcClassifier::new().throttled(GrpcCode::ResourceExhausted), false),
+        (GrpcClassifier::new().failure(GrpcCode::ResourceExhausted), true),
+    ] {
+        let (builder, _) = touchy();
+        let layer = builder.grpc().classify(codes).build().unwrap();
+        let breaker = layer.breaker().clone();
+        let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+        client.unary(UNARY, "err 8").await.unwrap_err();
+        assert_eq!(breaker.try_acquire().is_err(), opens, "{codes:?}");
+    }
+}
+
+#[test]
+fn a_classifier_says_what_it_does() {
+    let codes = GrpcClassifier::new().throttled(GrpcCode::ResourceExhausted);
+    assert_eq!(
+        format!("{codes:?}"),
+        "GrpcClassifier { failure: [Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss], \
+         throttled: [ResourceExhausted], ignore: [Cancelled] }"
+    );
+}

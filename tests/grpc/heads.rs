@@ -1,0 +1,79 @@
+//! What the headers say of a body that is still to come.
+
+use std::{convert::Infallible, future::ready, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, Full};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_breaker::{Backoff, Breaker, Builder, Face};
+
+use crate::{recorded, touchy, watching};
+
+fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+}
+
+/// A response with these headers, a body of known length and these trailers, read to its end.
+async fn read(
+    builder: Builder<Face>,
+    headers: &[(&'static str, &'static str)],
+    trailers: &[(&'static str, &'static str)],
+) -> Breaker {
+    let layer = builder.grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let answer = service_fn(|(): ()| {
+        let trailers = Some(Ok(map(trailers)));
+        let body = Full::new(Bytes::from_static(b"message")).with_trailers(ready(trailers));
+        let mut response = Response::new(body.boxed());
+        *response.headers_mut() = map(headers);
+        ready(Ok::<_, Infallible>(response))
+    });
+    let response = ServiceBuilder::new().layer(layer).service(answer).oneshot(()).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    breaker
+}
+
+#[tokio::test]
+async fn a_body_of_known_length_has_not_ended_before_its_trailers() {
+    for (code, expected) in [("0", "."), ("14", "f"), ("5", ".")] {
+        let breaker = read(watching(), &[], &[("grpc-status", code)]).await;
+        assert_eq!(recorded(&breaker), expected, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_media_type_of_grpc_is_one_in_any_case_and_with_any_codec() {
+    for (media_type, expected) in [
+        ("application/grpc", "."),
+        ("application/grpc+proto", "."),
+        ("Application/gRPC; charset=utf-8", "."),
+        ("application/json", "f"),
+        ("", "f"),
+    ] {
+        let head = [("content-type", media_type)];
+        let breaker = read(watching(), &head, &[("grpc-status", "0")]).await;
+        assert_eq!(recorded(&breaker), expected, "{media_type}");
+    }
+}
+
+#[tokio::test]
+async fn a_pushback_in_the_headers_stands_until_the_trailers_have_one() {
+    let cases = [
+        (Some("90000"), None, 90),
+        (Some("90000"), Some("120000"), 120),
+        (Some("90000"), Some("-1"), 60),
+        (Some("-1"), None, 60),
+        (None, Some("120000"), 120),
+    ];
+    for (early, late, seconds) in cases {
+        let backoff = Backoff::new(2.0, Duration::from_secs(600));
+        let pushback = |value| ("grpc-retry-pushback-ms", value);
+        let head: Vec<_> = early.map(pushback).into_iter().collect();
+        let mut trailers = vec![("grpc-status", "14")];
+        trailers.extend(late.map(pushback));
+        let breaker = read(touchy().0.backoff(backoff), &head, &trailers).await;
+        let left = breaker.try_acquire().unwrap_err().retry_after();
+        assert_eq!(left, Some(Duration::from_secs(seconds)), "{early:?}, then {late:?}");
+    }
+}

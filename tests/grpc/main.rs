@@ -1,0 +1,69 @@
+//! gRPC, against tonic's own servers and channels over loopback.
+
+mod accounting;
+mod client;
+mod codes;
+mod delays;
+mod hangups;
+mod heads;
+mod neighbours;
+mod plain_http;
+mod rejections;
+mod server;
+mod streams;
+
+#[path = "../../examples/tonic.rs"]
+#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+mod example;
+
+use std::time::Duration;
+
+use tower_breaker::{
+    Breaker, Builder, CircuitBreakerLayer, Face, Trip, Window, WindowContent, clock::ManualClock,
+};
+
+/// A breaker that keeps every result and never opens.
+fn watching() -> Builder<Face> {
+    CircuitBreakerLayer::builder("watching")
+        .trip_on(Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000))
+}
+
+/// What was recorded, in order: `.` for a success, `f` for a failure (or a throttled call).
+fn recorded(breaker: &Breaker) -> String {
+    match &breaker.snapshot().windows[0].content {
+        WindowContent::Results(results) => results.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+/// A breaker that opens at the first failure, and its clock.
+fn touchy() -> (Builder<Face>, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = CircuitBreakerLayer::builder("touchy")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone());
+    (builder, clock)
+}
+
+fn trip(breaker: &Breaker) {
+    breaker.try_acquire().unwrap().failure();
+}
+
+/// Waits for what happens elsewhere; ten seconds at most.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test]
+async fn the_example_is_as_it_says() {
+    example::story().await.unwrap();
+}

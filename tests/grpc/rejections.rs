@@ -1,0 +1,179 @@
+//! What a client of tonic's sees of a rejection.
+
+use std::{convert::Infallible, time::Duration};
+
+use http::Response;
+use tonic::{
+    Code, Status,
+    body::Body,
+    transport::{Endpoint, Server},
+};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_breaker::{
+    Breaker, RejectAsTonicStatus, RejectWithGrpcMessage, Rejected, State, clock::ManualClock,
+};
+
+use crate::{
+    client::{Client, Transport, UNARY, drain},
+    server::{Running, routes},
+    touchy, trip,
+};
+
+fn pushback(status: &Status) -> Option<&str> {
+    Some(status.metadata().get("grpc-retry-pushback-ms")?.to_str().unwrap())
+}
+
+const RESTING: &str = "This service takes no calls at the moment.";
+
+/// Every kind of call, through a breaker that is open, and through one that is forced open.
+async fn rejections<T: Transport + Clone>(
+    client: &Client<T>,
+    breaker: &Breaker,
+    clock: &ManualClock,
+) -> Vec<Status> {
+    client.unary(UNARY, "fine").await.unwrap();
+    trip(breaker);
+    clock.advance(Duration::from_micros(100));
+    let mut seen = vec![client.unary(UNARY, "fine").await.unwrap_err()];
+    seen.push(client.up(&["a"]).await.unwrap_err());
+    seen.push(drain(client.down("a").await).await.1.unwrap());
+    seen.push(drain(client.both(tokio_stream::iter(["a".to_owned()])).await).await.1.unwrap());
+    for status in &seen {
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(pushback(status), Some("60000"), "rounded up");
+    }
+    clock.advance(Duration::from_millis(59_999));
+    let status = client.unary(UNARY, "fine").await.unwrap_err();
+    assert_eq!(pushback(&status), Some("1"));
+    breaker.force_open();
+    let status = client.unary(UNARY, "fine").await.unwrap_err();
+    assert_eq!((status.code(), pushback(&status)), (Code::Unavailable, None));
+    seen.push(status);
+    breaker.reset();
+    client.unary(UNARY, "fine").await.unwrap();
+    seen
+}
+
+fn messages(seen: &[Status]) -> Vec<&str> {
+    seen.iter().map(Status::message).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_rejects_is_unavailable_and_says_when_to_come_back() {
+    let (builder, clock) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    let seen = rejections(&Client::new(server.channel()), &breaker, &clock).await;
+    let in_a_minute = format!("{RESTING} Try again in 60 s.");
+    assert_eq!(messages(&seen[..4]), [in_a_minute.as_str(); 4]);
+    assert_eq!(messages(&seen[4..]), [RESTING]);
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_let_through_sees_unavailable() {
+    let server = Running::bare().await;
+    let (builder, clock) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let seen = rejections(&client, &breaker, &clock).await;
+    assert!(messages(&seen).iter().all(|message| message.starts_with(RESTING)));
+}
+
+#[tokio::test]
+async fn a_client_finds_the_rejection_under_its_status() {
+    let server = Running::bare().await;
+    let (builder, clock) = touchy();
+    let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let seen = rejections(&client, &breaker, &clock).await;
+    let states = [[State::Open; 4].as_slice(), &[State::ForcedOpen]].concat();
+    assert_eq!(seen.len(), states.len());
+    for (status, state) in seen.iter().zip(states) {
+        let rejected = Rejected::find(status).expect("a rejection");
+        assert_eq!((rejected.name(), rejected.state()), ("touchy", state));
+        assert_eq!(status.message(), rejected.to_string());
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_channel_is_what_it_would_be_without_a_breaker() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let channel = Endpoint::from_shared(format!("http://{closed}")).unwrap().connect_lazy();
+    let bare = Client::new(channel.clone()).unary(UNARY, "fine").await.unwrap_err();
+    let (builder, _) = touchy();
+    let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(channel));
+    let status = client.unary(UNARY, "fine").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!((status.code(), status.message()), (bare.code(), bare.message()));
+    assert!(Rejected::find(&status).is_none());
+    assert_eq!(breaker.state(), State::Open, "no connection is a failure");
+    let status = client.unary(UNARY, "fine").await.unwrap_err();
+    assert!(Rejected::find(&status).is_some());
+}
+
+#[tokio::test]
+async fn a_status_that_the_service_itself_errs_with_stays_itself() {
+    let (builder, _) = touchy();
+    let layer = builder.reject_with(RejectAsTonicStatus).build().unwrap();
+    let failing = service_fn(|(): ()| async { Err::<(), _>(Status::data_loss("gone")) });
+    let error = ServiceBuilder::new().layer(layer).service(failing).oneshot(()).await.unwrap_err();
+    let status = error.downcast::<Status>().expect("a status, not one within another error");
+    assert_eq!((status.code(), status.message()), (Code::DataLoss, "gone"));
+}
+
+#[tokio::test]
+async fn a_server_may_reject_with_an_error_too() {
+    let (builder, clock) = touchy();
+    let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    rejections(&Client::new(server.channel()), &breaker, &clock).await;
+}
+
+#[tokio::test]
+async fn a_message_of_any_letters_arrives_as_it_was() {
+    let message = "zu 100 % voll:\r\n\tüber \u{1f4a5} \"größer\"";
+    let (builder, _) = touchy();
+    let rejection = RejectWithGrpcMessage(move |_: &Rejected| message.to_owned());
+    let layer = builder.grpc().reject_with(rejection).build().unwrap();
+    layer.breaker().force_open();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    let status = Client::new(server.channel()).unary(UNARY, "fine").await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, message));
+}
+
+#[tokio::test]
+async fn a_rejection_is_headers_alone_and_holds_the_rejection_for_layers_outside() {
+    let (builder, _) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    trip(layer.breaker());
+    let never = service_fn(|(): ()| async {
+        let answer: Result<Response<Body>, Infallible> = Ok(Response::new(Body::empty()));
+        answer
+    });
+    let response = ServiceBuilder::new().layer(layer).service(never).oneshot(()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let headers = response.headers();
+    assert_eq!(headers["content-type"], "application/grpc");
+    assert_eq!(headers["grpc-status"], "14");
+    assert_eq!(headers["grpc-message"], format!("{RESTING} Try again in 60 s."));
+    assert_eq!(headers["grpc-retry-pushback-ms"], "60000");
+    assert_eq!(headers.len(), 4);
+    let rejected = response.extensions().get::<Rejected>().expect("a rejection");
+    assert_eq!(rejected.state(), State::Open);
+    assert!(http_body::Body::is_end_stream(response.body()));
+}

@@ -1,0 +1,145 @@
+//! Streams of messages, in both directions.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, body::Body, transport::Server};
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Face, OnResponse, RejectAsGrpcStatus, classify::GrpcClassifier,
+};
+
+use crate::{
+    client::{Client, Transport, UNARY, drain},
+    recorded,
+    server::{Running, routes},
+    watching,
+};
+
+/// Streams of every kind, each ending once well and once not.
+async fn stream<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
+    assert_eq!(client.up(&["a", "b"]).await.unwrap(), "2");
+    assert_eq!(recorded(breaker), ".");
+    let status = client.up(&["a", "err 13", "b"]).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    assert_eq!(recorded(breaker), ".f");
+
+    let (messages, end) = drain(client.down("a,b,c").await).await;
+    assert_eq!((messages.len(), end.is_none()), (3, true));
+    assert_eq!(recorded(breaker), ".f.");
+    let (messages, end) = drain(client.down("a,b,err 15,c").await).await;
+    assert_eq!((messages.len(), end.unwrap().code()), (2, Code::DataLoss));
+    assert_eq!(recorded(breaker), ".f.f");
+    let (messages, end) = drain(client.down("").await).await;
+    assert_eq!((messages.len(), end.is_none()), (0, true));
+    assert_eq!(recorded(breaker), ".f.f.");
+
+    for (last, code) in [("c", None), ("err 2", Some(Code::Unknown))] {
+        let before = recorded(breaker);
+        let (sender, receiver) = mpsc::channel(1);
+        let mut answers = client.both(ReceiverStream::new(receiver)).await.unwrap();
+        for message in ["a", "b"] {
+            sender.send(message.to_owned()).await.unwrap();
+            assert_eq!(answers.message().await.unwrap().unwrap(), message);
+            assert_eq!(recorded(breaker), before, "decided before the end");
+        }
+        sender.send(last.to_owned()).await.unwrap();
+        drop(sender);
+        let (_, end) = drain(Ok(answers)).await;
+        assert_eq!(end.map(|status| status.code()), code);
+        let this = if code.is_some() { "f" } else { "." };
+        assert_eq!(recorded(breaker), before + this);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_what_its_end_says_for_a_client() {
+    let server = Running::bare().await;
+    let layer = watching().grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    stream(&client, &breaker).await;
+}
+
+#[tokio::test]
+async fn a_stream_is_what_its_end_says_for_a_server() {
+    let layer = watching().grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    stream(&Client::new(server.channel()), &breaker).await;
+}
+
+#[tokio::test]
+async fn without_a_look_at_the_end_only_a_status_in_the_headers_fails() {
+    let server = Running::bare().await;
+    let breaker = watching().build().unwrap().breaker().clone();
+    let face: Face<_, _, OnResponse> = Face::new(GrpcClassifier::new(), RejectAsGrpcStatus);
+    let layer = CircuitBreakerLayer::with(breaker.clone(), face);
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    client.unary(UNARY, "err 14").await.unwrap_err();
+    assert_eq!(recorded(&breaker), "f");
+    let (_, end) = drain(client.down("a,err 14").await).await;
+    assert_eq!(end.unwrap().code(), Code::Unavailable);
+    assert_eq!(recorded(&breaker), "f.");
+}
+
+#[tokio::test]
+async fn a_status_that_is_missing_odd_or_late_and_a_body_that_is_torn() {
+    let cases = [
+        // No status at all: without a body, with an empty one, after a message.
+        ("200", "f"),
+        ("200 - -", "f"),
+        // Not a number, and not a code.
+        ("200 banana", "f"),
+        ("200 17", "f"),
+        ("200 - banana", "f"),
+        ("200 - 99", "f"),
+        // The stream is reset half-way, whatever was said before.
+        ("200 - reset", "f"),
+        ("200 0 reset", "f"),
+        // In the headers, and later something else.
+        ("200 0 -", "."),
+        ("200 0 14", "f"),
+        ("200 0 0", "."),
+        ("200 0", "."),
+        // In its place.
+        ("200 - 0", "."),
+        ("200 - 14", "f"),
+        ("200 5", "."),
+        // No gRPC server's answer, and one that is.
+        ("503", "f"),
+        ("503 5", "f"),
+        ("404", "."),
+    ];
+    let server = Running::bare().await;
+    for (script, expected) in cases {
+        let layer = watching().grpc().build().unwrap();
+        let breaker = layer.breaker().clone();
+        let client = ServiceBuilder::new().layer(layer).service(server.channel());
+        let read = raw(client, script).await;
+        assert_eq!(read.is_none(), script.ends_with("reset"), "{script}");
+        assert_eq!(recorded(&breaker), expected, "{script}");
+    }
+}
+
+/// The length of a response that is read to its end; the request ends when the head is there.
+async fn raw<S, B>(service: S, script: &'static str) -> Option<usize>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error: Debug>,
+    B: http_body::Body,
+{
+    let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
+    let request = http::Request::post("/test.Script/Raw").header("raw", script);
+    let body = Body::new(StreamBody::new(ReceiverStream::new(receiver)));
+    let response = service.oneshot(request.body(body).unwrap()).await.unwrap();
+    drop(sender);
+    let body = response.into_body().collect().await.ok()?;
+    Some(body.to_bytes().len())
+}
