@@ -1,12 +1,13 @@
 //! The histories of every store: what was added is there, in its order, under its own key alone.
 
-use tower_breaker::{HistoryRecord, MemoryStore, SledStore, StateStore};
+use tower_breaker::{FileStore, HistoryRecord, MemoryStore, SledStore, StateStore};
 
 /// Runs the test with each store, empty.
 fn with_each_store(test: impl Fn(&dyn StateStore)) {
     let folder = tempfile::tempdir().unwrap();
     test(&MemoryStore::new());
-    test(&SledStore::open(folder.path()).unwrap());
+    test(&SledStore::open(folder.path().join("sled")).unwrap());
+    test(&FileStore::open(folder.path().join("files")).unwrap());
 }
 
 fn records(ids: impl IntoIterator<Item = u64>) -> Vec<HistoryRecord> {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -61,10 +61,11 @@ impl Folder {
         Identity::of_open(&self.lock) == Identity::of(&self.path.join(LOCK))
     }
 
+    /// What is in a file, as it is.
     pub(super) fn read(&self, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path.join(file);
-        match read_value(&path) {
-            Ok(value) => Ok(Some(value)),
+        match read_file(&path) {
+            Ok(content) => Ok(Some(content)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(failure(&path, &error)),
         }
@@ -99,42 +100,55 @@ impl Folder {
         Ok(())
     }
 
-    /// Puts values into files, one after the other. All of them are on disk once this returns.
-    pub(super) fn write<'a>(
+    /// Puts contents into files, one after the other. All of them are on disk once this returns.
+    ///
+    /// Whoever reads a file meets what it was or what it becomes, and so does whoever comes after a kill.
+    pub(super) fn write(
         &self,
-        values: impl Iterator<Item = (PathBuf, &'a [u8])>,
+        contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
-        let mut changed = BTreeSet::new();
-        for (file, value) in values {
-            let path = self.path.join(file);
-            self.replace(&path, value, &mut changed)?;
-        }
-        changed.iter().try_for_each(|folder| sync(folder))
+        self.change(contents, |path, content| {
+            let half_done = self.path.join(HALF_DONE);
+            let replaced = write_whole(&half_done, content)
+                .map_err(|error| failure(&half_done, &error))
+                .and_then(|()| fs::rename(&half_done, path).map_err(|error| failure(path, &error)));
+            if replaced.is_err() {
+                // A disk that is full gets its room back.
+                let _ = fs::remove_file(&half_done);
+            }
+            replaced.map(|()| true)
+        })
     }
 
-    /// Whoever reads the file meets what it was or what it becomes, and so does whoever comes after a kill.
-    fn replace(
+    /// Adds lines to files, one after the other. All of them are on disk once this returns.
+    pub(super) fn append(
         &self,
-        path: &Path,
-        value: &[u8],
-        changed: &mut BTreeSet<PathBuf>,
+        lines: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
-        let parents = path.parent().into_iter().flat_map(Path::ancestors);
-        for parent in parents.take_while(|parent| parent.starts_with(&self.path)) {
-            changed.insert(parent.to_owned());
+        self.change(lines, |path, lines| {
+            append_whole(path, lines).map_err(|error| failure(path, &error))
+        })
+    }
+
+    /// Changes files, and makes durable the names that the change says are new.
+    fn change(
+        &self,
+        contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
+        change: impl Fn(&Path, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut changed = BTreeSet::new();
+        for (file, content) in contents {
+            let path = self.path.join(file);
+            if let Some(parent) = path.parent().filter(|parent| *parent != self.path) {
+                fs::create_dir_all(parent).map_err(|error| failure(parent, &error))?;
+            }
+            if change(&path, &content)? {
+                let parents = path.ancestors().skip(1);
+                let parents = parents.take_while(|parent| parent.starts_with(&self.path));
+                changed.extend(parents.map(Path::to_owned));
+            }
         }
-        if let Some(parent) = path.parent().filter(|parent| *parent != self.path) {
-            fs::create_dir_all(parent).map_err(|error| failure(parent, &error))?;
-        }
-        let half_done = self.path.join(HALF_DONE);
-        let replaced = write_whole(&half_done, value)
-            .map_err(|error| failure(&half_done, &error))
-            .and_then(|()| fs::rename(&half_done, path).map_err(|error| failure(path, &error)));
-        if replaced.is_err() {
-            // A disk that is full gets its room back.
-            let _ = fs::remove_file(&half_done);
-        }
-        replaced
+        changed.iter().try_for_each(|folder| sync(folder))
     }
 
     pub(super) fn remove(&self, file: &Path) -> Result<(), StoreError> {
@@ -163,22 +177,44 @@ fn open_lock(path: &Path) -> io::Result<File> {
     writable.or_else(|error| File::open(path).map_err(|_| error))
 }
 
-/// Text files end with a line feed, which is not part of the value.
-fn read_value(path: &Path) -> io::Result<Vec<u8>> {
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe, say, would never end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
-    let mut value = fs::read(path)?;
-    value.pop_if(|last| *last == b'\n');
-    Ok(value)
+    fs::read(path)
 }
 
-fn write_whole(path: &Path, value: &[u8]) -> io::Result<()> {
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
-    file.write_all(value)?;
-    file.write_all(b"\n")?;
+    file.write_all(content)?;
     file.sync_all()
+}
+
+/// Adds lines at the end, or nothing. Says whether the file is a new one.
+fn append_whole(path: &Path, lines: &[u8]) -> io::Result<bool> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    let added = begin_line(&mut file, length)
+        .and_then(|()| file.write_all(lines))
+        .and_then(|()| file.sync_all());
+    if added.is_err() {
+        // A disk that is full gets its room back.
+        let _ = file.set_len(length);
+    }
+    added.map(|()| length == 0)
+}
+
+/// A process that was killed while it wrote may have left the beginning of a line.
+fn begin_line(file: &mut File, length: u64) -> io::Result<()> {
+    let Some(last) = length.checked_sub(1) else { return Ok(()) };
+    let mut end = [0];
+    file.seek(SeekFrom::Start(last))?;
+    file.read_exact(&mut end)?;
+    if end == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
 /// Makes the names in a folder durable. Elsewhere than on Unix a folder cannot be opened for that.

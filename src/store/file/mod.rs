@@ -1,6 +1,7 @@
 //! The store for those who want to read the state with `cat`: one JSON file a breaker.
 
 mod folder;
+mod history;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -11,13 +12,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use self::folder::Folder;
-use super::{StateStore, StoreError, lock, path};
+use self::{
+    folder::Folder,
+    names::{HISTORIES, VALUES},
+};
+use super::{HistoryRecord, StateStore, StoreError, lock, path};
 
 /// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one folder.
 ///
 /// The files are JSON as it is, for `cat`, `jq` and scripts, and whole at any moment: a save writes a new file
-/// and puts it in place of the old one. To save costs three waits for the disk for each breaker, so that this
+/// and puts it in place of the old one. A history is a file of lines beside it, `payments+history.jsonl`, each
+/// of them JSON, the newest last. To save costs three waits for the disk for each breaker, so that this
 /// is for dozens of breakers; for thousands, take `SledStore`.
 ///
 /// Clones share one folder. It is opened by the first operation, not by [`open`](Self::open), and belongs to
@@ -94,15 +99,15 @@ impl fmt::Debug for FileStore {
 
 impl StateStore for FileStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.run(|folder| folder.read(&names::file_of(key)))
+        self.shared.run(|folder| read_value(folder, &names::file_of(VALUES, key)))
     }
 
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.shared.run(|folder| {
             let mut entries = Vec::new();
             for file in folder.files()? {
-                let Some(key) = names::key_of(&file) else { continue };
-                if let Some(value) = folder.read(&file)? {
+                let Some(key) = names::key_of(VALUES, &file) else { continue };
+                if let Some(value) = read_value(folder, &file)? {
                     entries.push((key, value));
                 }
             }
@@ -111,23 +116,66 @@ impl StateStore for FileStore {
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.shared.run(|folder| folder.write([(names::file_of(key), value)].into_iter()))
+        self.shared.run(|folder| folder.write(std::iter::once(file_with(key, value))))
     }
 
     fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        self.shared.run(|folder| {
-            let values = entries.iter();
-            folder.write(values.map(|(key, value)| (names::file_of(key), value.as_slice())))
-        })
+        let files = entries.iter().map(|(key, value)| file_with(key, value));
+        self.shared.run(|folder| folder.write(files))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.run(|folder| folder.remove(&names::file_of(key)))
+        self.shared.run(|folder| folder.remove(&names::file_of(VALUES, key)))
+    }
+
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.shared.run(|folder| history::append(folder, std::iter::once((key, records))))
+    }
+
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        let histories = histories.iter().map(|(key, records)| (key.as_str(), records.as_slice()));
+        self.shared.run(|folder| history::append(folder, histories))
+    }
+
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.shared.run(|folder| {
+            let records = history::read(folder, &names::file_of(HISTORIES, key))?;
+            let older = records.into_iter().rev();
+            let older = older.filter(|(id, _)| before.is_none_or(|before| *id < before));
+            Ok(older.take(limit).map(|(id, bytes)| HistoryRecord::new(id, bytes)).collect())
+        })
+    }
+
+    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.shared.run(|folder| history::keys(folder, after, limit))
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.shared
+            .run(|folder| history::trim(folder, &names::file_of(HISTORIES, key), older_than, keep))
     }
 
     fn instance(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
     }
+}
+
+/// Text files end with a line feed, which is not part of the value.
+fn file_with(key: &str, value: &[u8]) -> (PathBuf, Vec<u8>) {
+    (names::file_of(VALUES, key), [value, b"\n"].concat())
+}
+
+fn read_value(folder: &Folder, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut content = folder.read(file)?;
+    if let Some(value) = &mut content {
+        value.pop_if(|last| *last == b'\n');
+    }
+    Ok(content)
 }
 
 impl Shared {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `circuit_breaker:payments:state` | `payments.json` |
 //! | `circuit_breaker:payments:quarantine` | `payments+quarantine.json` |
+//! | the history of `circuit_breaker:payments:history` | `payments+history.jsonl` |
 //! | `circuit_breaker:EU/pay:state` | `%45%55%2fpay.json` |
 //! | any other | its name is the key, followed by `+key.json` |
 //!
@@ -22,29 +23,37 @@ use std::{
 /// The longest part of a name that is put into the name of one file or folder.
 const PART: usize = 120;
 
-/// What stands before and after the breaker's name in a key, and after it in a file's name.
-const KINDS: [(&str, &str, &str); 3] = [
+/// What stands before and after the breaker's name in a key, and after it in a file's name. The last of them is
+/// for every other key.
+type Kinds = [(&'static str, &'static str, &'static str)];
+
+/// The files of values.
+pub(super) const VALUES: &Kinds = &[
     ("circuit_breaker:", ":state", ".json"),
     ("circuit_breaker:", ":quarantine", "+quarantine.json"),
     ("", "", "+key.json"),
 ];
+
+/// The files of histories.
+pub(super) const HISTORIES: &Kinds =
+    &[("circuit_breaker:", ":history", "+history.jsonl"), ("", "", "+key+history.jsonl")];
 
 /// What Windows takes for a device, whatever follows after a dot.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 const NUMBERED_DEVICES: [&str; 2] = ["com", "lpt"];
 
 /// The file for a key, within the folder of the store.
-pub(super) fn file_of(key: &str) -> PathBuf {
-    let kind = KINDS.iter().find_map(|(before, after, ending)| {
+pub(super) fn file_of(kinds: &Kinds, key: &str) -> PathBuf {
+    let found = kinds.iter().find_map(|(before, after, ending)| {
         let name = key.strip_prefix(before)?.strip_suffix(after)?;
-        (!name.is_empty()).then_some((name, *ending))
+        // A key without a breaker's name is any other key, also the empty one.
+        (!name.is_empty() || after.is_empty()).then(|| path_of(&escaped(name), ending))
     });
-    let (name, ending) = kind.unwrap_or((key, KINDS[2].2));
-    path_of(&escaped(name), ending)
+    found.unwrap_or_default()
 }
 
 /// The key whose file this is; `None` for one that is not the store's.
-pub(super) fn key_of(file: &Path) -> Option<String> {
+pub(super) fn key_of(kinds: &Kinds, file: &Path) -> Option<String> {
     let mut name = String::new();
     let mut parts = file.iter().map(OsStr::to_str);
     let last = parts.next_back()??;
@@ -53,14 +62,14 @@ pub(super) fn key_of(file: &Path) -> Option<String> {
     }
     let last = rest_of(last, &name);
     // The longest ending first: every one of them ends as the first does.
-    let (before, after, stem) = KINDS
+    let (before, after, stem) = kinds
         .iter()
         .rev()
         .find_map(|(before, after, ending)| Some((before, after, last.strip_suffix(ending)?)))?;
     name.push_str(stem);
     let key = format!("{before}{}{after}", unescaped(&name)?);
     // Whatever else would read as this key is somebody else's file.
-    (file_of(&key) == file).then_some(key)
+    (file_of(kinds, &key) == file).then_some(key)
 }
 
 /// Whether a folder of this name may hold files of the store.
@@ -101,7 +110,7 @@ fn escaped(name: &str) -> String {
             escaped.push(byte.into());
         } else {
             escaped.push('%');
-            escaped.extend([byte >> 4, byte & 15].map(digit));
+            escaped.extend(digits(byte));
         }
     }
     escaped
@@ -116,8 +125,9 @@ fn is_device(name: &str) -> bool {
     DEVICES.contains(&stem) || numbered()
 }
 
-fn digit(half: u8) -> char {
-    char::from_digit(half.into(), 16).unwrap_or('0')
+/// A byte as two small hexadecimal digits.
+pub(super) fn digits(byte: u8) -> [char; 2] {
+    [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16).unwrap_or('0'))
 }
 
 fn unescaped(escaped: &str) -> Option<String> {
@@ -146,7 +156,7 @@ mod tests {
     }
 
     fn file(name: &str) -> String {
-        file_of(&state(name)).into_os_string().into_string().unwrap()
+        file_of(VALUES, &state(name)).into_os_string().into_string().unwrap()
     }
 
     #[test]
@@ -171,7 +181,7 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(file(name), expected);
-            assert_eq!(key_of(Path::new(expected)), Some(state(name)), "{expected}");
+            assert_eq!(key_of(VALUES, Path::new(expected)), Some(state(name)), "{expected}");
         }
     }
 
@@ -179,9 +189,9 @@ mod tests {
     fn every_key_has_a_file_and_some_files_have_no_key() {
         for key in ["", ":state", "circuit_breaker::state", "circuit_breaker:state", "x:quarantine"]
         {
-            let file = file_of(key);
+            let file = file_of(VALUES, key);
             assert!(file.to_str().unwrap().ends_with("+key.json"), "{}", file.display());
-            assert_eq!(key_of(&file).as_deref(), Some(key));
+            assert_eq!(key_of(VALUES, &file).as_deref(), Some(key));
         }
         let foreign = [
             "",
@@ -206,7 +216,7 @@ mod tests {
             "é.json",
         ];
         for file in foreign {
-            assert_eq!(key_of(Path::new(file)), None, "{file}");
+            assert_eq!(key_of(VALUES, Path::new(file)), None, "{file}");
         }
     }
 
@@ -251,9 +261,16 @@ mod tests {
     proptest! {
         #[test]
         fn a_file_leads_nowhere_else_and_back_to_its_key(name in names()) {
-            for key in [state(&name), format!("circuit_breaker:{name}:quarantine"), name.clone()] {
-                let file = file_of(&key);
-                prop_assert_eq!(key_of(&file), Some(key));
+            for (kinds, other, key) in [
+                (VALUES, HISTORIES, state(&name)),
+                (VALUES, HISTORIES, format!("circuit_breaker:{name}:quarantine")),
+                (VALUES, HISTORIES, name.clone()),
+                (HISTORIES, VALUES, format!("circuit_breaker:{name}:history")),
+                (HISTORIES, VALUES, name.clone()),
+            ] {
+                let file = file_of(kinds, &key);
+                prop_assert_eq!(key_of(kinds, &file), Some(key.clone()));
+                prop_assert_eq!(key_of(other, &file), None);
                 for part in &file {
                     let part = part.to_str().unwrap();
                     prop_assert!((2..=143).contains(&part.len()), "{}", part);
@@ -271,15 +288,15 @@ mod tests {
         #[test]
         fn no_two_keys_share_a_file((one, other) in pairs()) {
             prop_assert_eq!(file(&one) == file(&other), one == other);
-            let quarantine = file_of(&format!("circuit_breaker:{other}:quarantine"));
-            prop_assert_ne!(&file_of(&state(&one)), &quarantine);
-            prop_assert_ne!(file_of(&state(&one)), file_of(&format!("{other}!")));
+            let quarantine = file_of(VALUES, &format!("circuit_breaker:{other}:quarantine"));
+            prop_assert_ne!(&file_of(VALUES, &state(&one)), &quarantine);
+            prop_assert_ne!(file_of(VALUES, &state(&one)), file_of(VALUES, &format!("{other}!")));
         }
 
         /// A folder of one name must not be where another has its file.
         #[test]
         fn no_file_is_in_the_way_of_another((one, other) in pairs()) {
-            let (one, other) = (file_of(&state(&one)), file_of(&state(&other)));
+            let (one, other) = (file_of(VALUES, &state(&one)), file_of(VALUES, &state(&other)));
             prop_assert!(one == other || !one.starts_with(&other));
         }
     }

@@ -36,7 +36,8 @@ fn a_snapshot_is_a_file_that_reads_as_it_is() {
 fn any_bytes_come_back_as_they_were() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
-    for value in [&b""[..], b"\n", b"\n\n", b"a\r\n", b"\0\xff", &"x".repeat(1 << 20).into_bytes()] {
+    for value in [&b""[..], b"\n", b"\n\n", b"a\r\n", b"\0\xff", &"x".repeat(1 << 20).into_bytes()]
+    {
         store.save(STATE, value).unwrap();
         assert_eq!(store.load(STATE).unwrap().as_deref(), Some(value));
     }
@@ -179,5 +180,100 @@ fn a_long_name_becomes_folders_that_go_with_it() {
     assert_eq!(store.load_all().unwrap(), [(key.clone(), b"1".to_vec())]);
     store.delete(&key).unwrap();
     store.delete(&key).unwrap();
+    assert_eq!(names_in(dir.path()), ["+lock"]);
+}
+
+const HISTORY: &str = "circuit_breaker:payments:history";
+
+fn record(id: u64, bytes: impl Into<Vec<u8>>) -> HistoryRecord {
+    HistoryRecord::new(id, bytes)
+}
+
+fn ids(store: &FileStore) -> Vec<u64> {
+    let records = store.history(HISTORY, None, usize::MAX).unwrap();
+    records.into_iter().map(|record| record.id).collect()
+}
+
+#[test]
+fn a_history_is_a_file_of_lines_that_read_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let mut records = vec![record(1, r#"{"to":"open","odd":"}\n"}"#), record(2, "[ 1,\t2 ]")];
+    store.append(HISTORY, &records).unwrap();
+    let file = dir.path().join("payments+history.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    let expected = r#"{"id":1,"record":{"to":"open","odd":"}\n"}}"#;
+    assert_eq!(text, format!("{expected}\n{{\"id\":2,\"record\":[ 1,\t2 ]}}\n"));
+
+    let odd = [&b""[..], b"\n", b"{\n}", b"{", b"\xff\0", b"\"\xff\"", b"{}}", b" 1", b"1\r"];
+    let odd: Vec<_> = (3..).zip(odd).map(|(id, bytes)| record(id, bytes)).collect();
+    store.append(HISTORY, &odd).unwrap();
+    records.extend(odd);
+    records.reverse();
+    assert_eq!(store.history(HISTORY, None, 100).unwrap(), records);
+    for line in fs::read_to_string(&file).unwrap().lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    drop(store);
+    let store = FileStore::open(dir.path()).unwrap();
+    assert_eq!(store.history(HISTORY, None, 100).unwrap(), records);
+}
+
+#[test]
+fn a_line_that_a_kill_broke_off_costs_that_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let records: Vec<_> = (1..=3).map(|id| record(id, r#"{"a":[{"b":"}"}]}"#)).collect();
+    store.append(HISTORY, &records).unwrap();
+    let file = dir.path().join("payments+history.jsonl");
+    let whole = fs::read(&file).unwrap();
+    let line = whole.len() / 3;
+    for length in 0..=whole.len() {
+        fs::write(&file, &whole[..length]).unwrap();
+        // A line without its end of line is whole all the same.
+        let complete = (length + 1) / line;
+        let left: Vec<_> = (1..=complete as u64).rev().collect();
+        assert_eq!(ids(&store), left, "{length} bytes are left");
+        store.append(HISTORY, &[record(9, "9")]).unwrap();
+        assert_eq!(ids(&store), [&[9], left.as_slice()].concat(), "{length} bytes were left");
+        store.trim(HISTORY, 0, 1).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{\"id\":9,\"record\":9}\n");
+    }
+}
+
+#[test]
+fn lines_of_others_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let lines = [
+        "",
+        "# a comment",
+        "{}",
+        r#"{"id":1}"#,
+        r#"{"id":-1,"record":1}"#,
+        r#"{"id":1,"hex":"0"}"#,
+        r#"{"id":1,"hex":"zz"}"#,
+        r#"{"id":1,"hex":"0g0g"}"#,
+        r#"{"id":18446744073709551616,"record":1}"#,
+        r#"{"id":7,"record":7}"#,
+        r#"{"id":8,"record":1,"#,
+    ];
+    fs::write(dir.path().join("payments+history.jsonl"), lines.join("\n")).unwrap();
+    assert_eq!(ids(&store), [7]);
+    fs::write(dir.path().join("search+history.jsonl"), "nothing").unwrap();
+    assert_eq!(store.history_keys(None, 1).unwrap(), [HISTORY]);
+    assert_eq!(store.history_keys(Some(HISTORY), 1).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_history_that_is_cut_to_nothing_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    store.append(HISTORY, &[record(1, "1"), record(2, "2")]).unwrap();
+    let file = dir.path().join("payments+history.jsonl");
+    let before = fs::metadata(&file).unwrap().modified().unwrap();
+    store.trim(HISTORY, 1, 2).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before, "nothing was to be cut");
+    store.trim(HISTORY, 3, 2).unwrap();
     assert_eq!(names_in(dir.path()), ["+lock"]);
 }

@@ -1,0 +1,117 @@
+//! Histories: a file of lines each, the newest last.
+//!
+//! A line is `{"id":1700000000000000000,"record":{...}}` where the record's bytes are JSON, as those of the
+//! breakers are, and `{"id":1700000000000000000,"hex":"00ff"}` where they are anything else. What is no such line
+//! is passed over: a process that is killed while it writes leaves the beginning of one.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::de::IgnoredAny;
+
+use super::{
+    folder::Folder,
+    names::{self, HISTORIES},
+};
+use crate::store::{HistoryRecord, StoreError};
+
+/// Records by their ids.
+type Records = BTreeMap<u64, Vec<u8>>;
+
+pub(super) fn append<'a>(
+    folder: &Folder,
+    histories: impl Iterator<Item = (&'a str, &'a [HistoryRecord])>,
+) -> Result<(), StoreError> {
+    let histories = histories.filter(|(_, records)| !records.is_empty());
+    folder.append(histories.map(|(key, records)| {
+        let lines = records.iter().map(|record| line(record.id, &record.bytes));
+        (names::file_of(HISTORIES, key), lines.collect::<Vec<_>>().concat())
+    }))
+}
+
+pub(super) fn read(folder: &Folder, file: &Path) -> Result<Records, StoreError> {
+    Ok(records_in(&folder.read(file)?.unwrap_or_default()))
+}
+
+fn records_in(content: &[u8]) -> Records {
+    // Of two lines with the same id, the later one is the newer one.
+    lines_of(content).filter_map(parsed).collect()
+}
+
+fn lines_of(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// In the order of their bytes.
+pub(super) fn keys(
+    folder: &Folder,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let files = folder.files()?.into_iter();
+    let mut found: Vec<(String, PathBuf)> =
+        files.filter_map(|file| Some((names::key_of(HISTORIES, &file)?, file))).collect();
+    found.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+    found.sort_unstable();
+    let mut keys = Vec::new();
+    for (key, file) in found {
+        if keys.len() >= limit {
+            break;
+        }
+        if !read(folder, &file)?.is_empty() {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// With what is too old or too much, lines go that are no records.
+pub(super) fn trim(
+    folder: &Folder,
+    file: &Path,
+    older_than: u64,
+    keep: usize,
+) -> Result<(), StoreError> {
+    let content = folder.read(file)?.unwrap_or_default();
+    let records = records_in(&content);
+    let kept = records.range(older_than..).rev().take(keep).count();
+    if kept == lines_of(&content).count() {
+        return Ok(());
+    }
+    if kept == 0 {
+        return folder.remove(file);
+    }
+    let lines = records.iter().skip(records.len() - kept).map(|(id, bytes)| line(*id, bytes));
+    folder.write(std::iter::once((file.to_owned(), lines.collect::<Vec<_>>().concat())))
+}
+
+fn line(id: u64, bytes: &[u8]) -> Vec<u8> {
+    let record = if is_json(bytes) && !bytes.contains(&b'\n') {
+        [br#""record":"#, bytes].concat()
+    } else {
+        let digits: String = bytes.iter().copied().flat_map(names::digits).collect();
+        format!(r#""hex":"{digits}""#).into_bytes()
+    };
+    [format!(r#"{{"id":{id},"#).as_bytes(), &record, b"}\n"].concat()
+}
+
+fn parsed(line: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let rest = line.strip_prefix(br#"{"id":"#)?.strip_suffix(b"}")?;
+    let comma = rest.iter().position(|byte| *byte == b',')?;
+    let (id, rest) = rest.split_at(comma);
+    let id = std::str::from_utf8(id).ok()?.parse().ok()?;
+    if let Some(bytes) = rest.strip_prefix(br#","record":"#) {
+        return is_json(bytes).then(|| (id, bytes.to_vec()));
+    }
+    let digits = rest.strip_prefix(br#","hex":""#)?.strip_suffix(b"\"")?;
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = digits.chunks(2).map(|pair| byte(pair).filter(|_| pair.len() == 2));
+    Some((id, bytes.collect::<Option<_>>()?))
+}
+
+/// Whether the bytes are one JSON value, whole.
+fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
