@@ -57,6 +57,9 @@
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
 //! | `tonic` | no | [`RejectAsTonicStatus`]; with it `grpc` |
 //! | `retry` | no | [`RetryPolicy`], for `tower::retry`; with it `http` |
+//! | `reqwest` | no | the classifiers of HTTP statuses for the responses of reqwest 0.13; with it `http` |
+//! | `reqwest-middleware` | no | [`BreakerMiddleware`] for reqwest-middleware 0.5; with it `reqwest` |
+//! | `tower-http` | no | [`classify::TowerHttp`], for the classifiers of tower-http 0.7; with it `http` |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -92,6 +95,9 @@ pub use persist::{FlushError, StoreHealth};
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub use retry::RetryPolicy;
+#[cfg(feature = "reqwest-middleware")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
+pub use service::BreakerMiddleware;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use service::RejectAsTonicStatus;

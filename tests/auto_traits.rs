@@ -136,6 +136,8 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         StoreHealth,
         SystemClock,
         TokioClock,
+        TowerHttp<()>,
+        TowerHttpEnd<()>,
         Transition,
         Trip,
         Window,
@@ -147,6 +149,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
 fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
         Breaker,
+        BreakerMiddleware<()>,
         Builder,
         Builder<Face>,
         CircuitBreaker<()>,

@@ -149,6 +149,12 @@ where
             Head::Known(outcome) if outcome != Outcome::Success => Head::Known(outcome),
             first => match (first, self.second.classify_head(result)) {
                 (Head::Known(_), Head::Known(outcome)) => Head::Known(outcome),
+                // What the first still has to say of a body without trailers makes it no better.
+                (Head::Waits(first), Head::Known(outcome))
+                    if outcome != Outcome::Success && !first.awaits_trailers() =>
+                {
+                    Head::Known(outcome)
+                }
                 (first, second) => Head::Waits(OrEnd { first, second }),
             },
         }

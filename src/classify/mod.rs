@@ -24,17 +24,24 @@ mod compose;
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 #[cfg(feature = "http")]
 mod retry_after;
 #[cfg(feature = "http")]
 mod status;
 #[cfg(feature = "http")]
 mod stream;
+#[cfg(feature = "tower-http")]
+mod tower_http;
 
 pub use self::compose::{Map, Or, map, or};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEnd};
+#[cfg(feature = "tower-http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower-http")))]
+pub use self::tower_http::{TowerHttp, TowerHttpEnd};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use self::{

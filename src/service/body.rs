@@ -1,5 +1,8 @@
 //! Bodies whose end decides what a call came to.
 
+mod length;
+mod stall;
+
 use std::{
     fmt,
     pin::Pin,
@@ -8,14 +11,14 @@ use std::{
 };
 
 use bytes::Buf;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use self::{length::Length, stall::Stall};
 use super::settle::{Settle, sealed::Sealed};
 use crate::{
     Outcome, Permit,
-    alarm::Alarm,
     classify::{BodyFailure, ClassifyBody, ClassifyEnd, Head},
 };
 
@@ -26,6 +29,11 @@ use crate::{
 /// its end (the client hung up) is a cancelled call: it touches nothing, and a probe's slot comes
 /// back. What the classifier already takes for a failure (or ignores) when the response arrives
 /// is recorded then.
+///
+/// A body has ended with the last byte of its length, which it knows itself or the head of its
+/// response announces (`Content-Length`), also if nobody asks for more. A body that is taken away
+/// unread counts as dropped: a server may do that to the answer to a `HEAD` request (axum does),
+/// so probe with requests whose answers are read.
 ///
 /// A probe holds its slot until the body has ended; the half-open state gives up on it after
 /// [`half_open_timeout`](crate::Config::half_open_timeout). For responses that stream for longer
@@ -84,23 +92,29 @@ impl OnBodyEnd {
         self
     }
 
-    fn watch<B, W>(self, body: B, end: W, permit: &mut Permit) -> ResponseBody<B, W>
+    fn watch<B, W>(
+        self,
+        response: Response<B>,
+        end: W,
+        permit: &mut Permit,
+    ) -> Response<ResponseBody<B, W>>
     where
         B: Body,
         W: ClassifyEnd,
     {
-        let mut permit = permit.take();
+        let permit = permit.take();
         let elapsed = match self.slow_until {
             SlowUntil::Headers => permit.elapsed(),
             SlowUntil::End => None,
         };
-        if body.is_end_stream() {
-            permit.settle(end.classify_end(None), elapsed);
-            return ResponseBody::unwatched(body);
-        }
-        let expected = body.size_hint().exact();
+        let expected = Length::of(&response);
         let watch = Watch { permit, end, elapsed, expected, received: 0 };
-        ResponseBody { body, watch: Some(watch), stall: Stall::new(self.stall_timeout) }
+        if response.body().is_end_stream() || watch.is_complete() {
+            watch.settle(|end| end.classify_end(None));
+            return response.map(ResponseBody::unwatched);
+        }
+        let stall = Stall::new(self.stall_timeout);
+        response.map(|body| ResponseBody { body, watch: Some(watch), stall })
     }
 }
 
@@ -124,9 +138,7 @@ where
                 permit.settle(outcome, None);
                 result.map(|response| response.map(ResponseBody::unwatched))
             }
-            (Head::Waits(end), Ok(response)) => {
-                Ok(response.map(|body| self.watch(body, end, permit)))
-            }
+            (Head::Waits(end), Ok(response)) => Ok(self.watch(response, end, permit)),
             (Head::Waits(end), Err(error)) => {
                 permit.settle(end.classify_failure(BodyFailure::Error), None);
                 Err(error)
@@ -157,8 +169,7 @@ struct Watch<W> {
     end: W,
     /// What the call took, where the head of its response ended it.
     elapsed: Option<Duration>,
-    /// How many bytes the body is to have.
-    expected: Option<u64>,
+    expected: Length,
     received: u64,
 }
 
@@ -185,15 +196,16 @@ impl<W: ClassifyEnd> Watch<W> {
 
     /// Whether everything has come that matters.
     fn is_complete(&self) -> bool {
-        self.expected == Some(self.received) && !self.end.awaits_trailers()
+        self.expected.is_reached(self.received) && !self.end.awaits_trailers()
     }
 
-    /// The body has said that nothing more comes.
-    fn end(self) {
-        if self.expected.is_some_and(|expected| self.received < expected) {
-            self.settle(|end| end.classify_failure(BodyFailure::EndedEarly));
+    /// Nothing more comes. Trailers that somebody waited for say more than a length.
+    fn end(self, trailers: Option<&HeaderMap>) {
+        let trailers_decide = trailers.is_some() && self.end.awaits_trailers();
+        if self.expected.is_missed(self.received) && !trailers_decide {
+            self.fail(BodyFailure::EndedEarly);
         } else {
-            self.settle(|end| end.classify_end(None));
+            self.settle(|end| end.classify_end(trailers));
         }
     }
 
@@ -217,10 +229,8 @@ where
     if trailers.is_none() && !ended && !open.is_complete() {
         return;
     }
-    let Some(open) = watch.take() else { return };
-    match trailers {
-        Some(trailers) => open.settle(|end| end.classify_end(Some(trailers))),
-        None => open.end(),
+    if let Some(open) = watch.take() {
+        open.end(trailers);
     }
 }
 
@@ -258,7 +268,7 @@ where
             }
             Poll::Ready(None) => {
                 if let Some(watch) = this.watch.take() {
-                    watch.end();
+                    watch.end(None);
                 }
             }
         }
@@ -280,37 +290,18 @@ impl<B: Default, W> Default for ResponseBody<B, W> {
     }
 }
 
+/// So that a rejection can become a body here too, under a second breaker for one.
+impl<B: From<String>, W> From<String> for ResponseBody<B, W> {
+    fn from(text: String) -> Self {
+        Self::unwatched(B::from(text))
+    }
+}
+
 impl<B: fmt::Debug, W> fmt::Debug for ResponseBody<B, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
             .field("body", &self.body)
             .field("watched", &self.watch.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// Measures how long a body keeps its reader waiting.
-struct Stall {
-    timeout: Option<Duration>,
-    alarm: Alarm,
-}
-
-impl Stall {
-    const fn new(timeout: Option<Duration>) -> Self {
-        Self { timeout, alarm: Alarm::new() }
-    }
-
-    /// The reader waits. Whether it has waited for too long.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(timeout) = self.timeout else { return false };
-        if !self.alarm.is_set() {
-            self.alarm.set(timeout);
-        }
-        self.alarm.poll(cx).is_ready()
-    }
-
-    /// Something came.
-    fn end(&mut self) {
-        self.alarm.unset();
     }
 }

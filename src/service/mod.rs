@@ -4,6 +4,8 @@
 mod body;
 mod future;
 mod layer;
+#[cfg(feature = "reqwest-middleware")]
+mod middleware;
 mod rejection;
 #[expect(clippy::module_inception, reason = "one idea a file, as in tower's own folders")]
 mod service;
@@ -13,6 +15,8 @@ mod settle;
 pub use body::{OnBodyEnd, ResponseBody, SlowUntil};
 pub use future::ResponseFuture;
 pub use layer::{CircuitBreakerLayer, Face};
+#[cfg(feature = "reqwest-middleware")]
+pub use middleware::BreakerMiddleware;
 #[cfg(feature = "tonic")]
 pub use rejection::RejectAsTonicStatus;
 pub use rejection::{

@@ -55,7 +55,9 @@ impl<Request, Response, E> Reject<Request, Response, E> for RejectAsError {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A rejection is a boxed [`Rejected`], and the inner service's errors are boxed where they are
-/// not yet: for stacks whose error is tower's `BoxError`, as it is around a `Timeout`.
+/// not yet: for stacks whose error is tower's `BoxError`, as it is around a `Timeout`, and for
+/// reqwest's connector (`ClientBuilder::connector_layer`), where a breaker counts connections and
+/// sees no request.
 ///
 /// [`Rejected::find`] tells the one from the other.
 #[derive(Debug, Clone, Copy, Default)]

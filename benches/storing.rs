@@ -1,0 +1,112 @@
+//! What storing does to calls: the time of a closed call while nothing else happens, while
+//! 10,000 other breakers flap in memory, and while they flap and are being stored in sled.
+//!
+//! `cargo bench --bench storing`. The three take turns in one run.
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tower_breaker::{Breaker, Config, SledStore};
+
+const OTHERS: usize = 10_000;
+const ROUNDS: usize = 7;
+const CALLS: usize = 500_000;
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SledStore::open(folder.path()).expect("a store");
+    let config = Arc::new(Config::default());
+    let in_memory = others(&config, None);
+    let stored = others(&config, Some(&store));
+    let measured = Breaker::builder("measured").build().expect("a breaker");
+
+    let sides: [(&str, &[Breaker]); 3] = [
+        ("nothing else", &[]),
+        ("10,000 flap in memory", &in_memory),
+        ("10,000 flap and are stored", &stored),
+    ];
+    let mut rounds: [Vec<Percentiles>; 3] = Default::default();
+    let mut flaps = [0; 3];
+    for _ in 0..ROUNDS {
+        for (index, (_, breakers)) in sides.iter().enumerate() {
+            let (percentiles, count) = beside(breakers, || measure(&measured));
+            rounds[index].push(percentiles);
+            flaps[index] += count;
+        }
+    }
+    println!("Nanoseconds a call, reading the clock included; medians of {ROUNDS} rounds.\n");
+    println!("| | 50% | 99% | 99.9% | 99.99% | transitions beside it |");
+    println!("|---|--:|--:|--:|--:|--:|");
+    for (index, (name, _)) in sides.iter().enumerate() {
+        let [a, b, c, d] = medians(&rounds[index]);
+        println!("| {name} | {a} | {b} | {c} | {d} | {} |", flaps[index]);
+    }
+}
+
+fn others(config: &Arc<Config>, store: Option<&SledStore>) -> Vec<Breaker> {
+    let build = |number| {
+        let builder = Breaker::builder(format!("other {number}")).config(Arc::clone(config));
+        let builder = match store {
+            Some(store) => builder.store(store.clone()),
+            None => builder,
+        };
+        builder.build().expect("a breaker")
+    };
+    (0..OTHERS).map(build).collect()
+}
+
+/// Works while the others are forced open and reset, each of them about once a second. Also
+/// returns how many transitions that made.
+fn beside<T>(others: &[Breaker], work: impl FnOnce() -> T) -> (T, u64) {
+    let (stop, flaps) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in others.chunks(100).cycle() {
+                for breaker in batch {
+                    breaker.force_open();
+                    breaker.reset();
+                }
+                flaps.fetch_add(2 * batch.len() as u64, Ordering::Relaxed);
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        // Those beside it have begun.
+        thread::sleep(Duration::from_millis(50));
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        (result, flaps.load(Ordering::Relaxed))
+    })
+}
+
+type Percentiles = [u64; 4];
+
+fn measure(breaker: &Breaker) -> Percentiles {
+    let mut times: Vec<u64> = (0..CALLS)
+        .map(|_| {
+            let began = Instant::now();
+            black_box(breaker.try_acquire()).expect("closed").success();
+            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |of_ten_thousand: usize| times[CALLS * of_ten_thousand / 10_000];
+    [at(5_000), at(9_900), at(9_990), at(9_999)]
+}
+
+fn medians(rounds: &[Percentiles]) -> Percentiles {
+    std::array::from_fn(|index| {
+        let mut figures: Vec<u64> = rounds.iter().map(|percentiles| percentiles[index]).collect();
+        figures.sort_unstable();
+        figures[figures.len() / 2]
+    })
+}

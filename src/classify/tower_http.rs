@@ -1,0 +1,75 @@
+use http::{HeaderMap, Response};
+use tower_http::classify::{ClassifiedResponse, ClassifyEos, ClassifyResponse};
+
+use super::{BodyFailure, Classify, ClassifyBody, ClassifyEnd, Head};
+use crate::Outcome;
+
+/// Classifies with a classifier of [tower-http 0.7](https://docs.rs/tower-http/0.7), for those who
+/// have one already: what it calls a failure is one.
+///
+/// With [`OnBodyEnd`](crate::OnBodyEnd) its word on the end of a response counts too, trailers
+/// included. Without, a response of which it only knows at the end is a success.
+///
+/// ```
+/// use tower_breaker::{CircuitBreakerLayer, OnBodyEnd, RejectAsResponse, classify::TowerHttp};
+/// use tower_http::classify::StatusInRangeAsFailures;
+///
+/// let layer = CircuitBreakerLayer::builder("payments")
+///     .classify(TowerHttp(StatusInRangeAsFailures::new(400..=599)))
+///     .reject_with(RejectAsResponse)
+///     .on_body_end(OnBodyEnd::new())
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TowerHttp<C>(pub C);
+
+/// What [`TowerHttp`] still has to say when the body has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct TowerHttpEnd<W>(Option<W>);
+
+impl<C, B, E> Classify<Response<B>, E> for TowerHttp<C>
+where
+    C: ClassifyResponse + Clone,
+{
+    fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
+        match self.classify_head(result) {
+            Head::Known(outcome) => outcome,
+            Head::Waits(_) => Outcome::Success,
+        }
+    }
+}
+
+impl<C, B, E> ClassifyBody<B, E> for TowerHttp<C>
+where
+    C: ClassifyResponse + Clone,
+{
+    type End = TowerHttpEnd<C::ClassifyEos>;
+
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<Self::End> {
+        // Its word on an error names the kind of failure; that it is one is not asked.
+        let Ok(response) = result else { return Head::Known(Outcome::failure()) };
+        match self.0.clone().classify_response(response) {
+            ClassifiedResponse::Ready(Ok(())) => Head::Waits(TowerHttpEnd(None)),
+            ClassifiedResponse::Ready(Err(_)) => Head::Known(Outcome::failure()),
+            ClassifiedResponse::RequiresEos(end) => Head::Waits(TowerHttpEnd(Some(end))),
+        }
+    }
+}
+
+impl<W: ClassifyEos> ClassifyEnd for TowerHttpEnd<W> {
+    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome {
+        match self.0.map(|end| end.classify_eos(trailers)) {
+            None | Some(Ok(())) => Outcome::Success,
+            Some(Err(_)) => Outcome::failure(),
+        }
+    }
+
+    fn classify_failure(self, _: BodyFailure) -> Outcome {
+        Outcome::failure()
+    }
+
+    fn awaits_trailers(&self) -> bool {
+        self.0.is_some()
+    }
+}

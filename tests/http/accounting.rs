@@ -1,0 +1,329 @@
+//! Every call is exactly one of succeeded, failed, ignored and cancelled: a thousand of them, at
+//! once, through a server in front of an upstream that flaps, with clients that hang up.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request},
+    middleware::{Next, from_fn},
+    routing::get as on_get,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Event, OnBodyEnd, Outcome, RespondWith, State, Trip, Window,
+    classify::{
+        BodyFailure, Classify, ClassifyBody, ClassifyEnd, EndsWell, Head, StatusClassifier,
+    },
+};
+
+use super::{
+    bodies::{broken, pieces},
+    eventually,
+    wire::{Http1, Http2, Server, client, request},
+};
+
+const REQUESTS: u64 = 1000;
+const AT_ONCE: usize = 32;
+
+#[derive(Default)]
+struct Book {
+    /// What the server was asked, and what the breaker let through or turned away.
+    arrived: AtomicU64,
+    admitted: AtomicU64,
+    rejected: AtomicU64,
+    /// What became of those that it let through.
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    ignored: AtomicU64,
+    /// Dropped before the head, and dropped before the end of the body.
+    gave_up: AtomicU64,
+    hung_up: AtomicU64,
+    /// What the upstream was asked.
+    seen: Mutex<HashSet<u64>>,
+    upstream: AtomicU64,
+}
+
+impl Book {
+    fn of(count: &AtomicU64) -> u64 {
+        count.load(Ordering::SeqCst)
+    }
+
+    fn add(count: &AtomicU64) {
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn enter(&self, outcome: Outcome) -> Outcome {
+        Self::add(match outcome {
+            Outcome::Success => &self.succeeded,
+            Outcome::Ignore => &self.ignored,
+            _ => &self.failed,
+        });
+        outcome
+    }
+
+    fn cancelled(&self) -> u64 {
+        Self::of(&self.gave_up) + Self::of(&self.hung_up)
+    }
+
+    fn ended(&self) -> u64 {
+        let counts = [&self.succeeded, &self.failed, &self.ignored];
+        counts.into_iter().map(Self::of).sum::<u64>() + self.cancelled()
+    }
+}
+
+/// Enters into the book what another classifier says.
+#[derive(Clone)]
+struct Counting(StatusClassifier, Arc<Book>);
+
+/// The end of a body that is still open: dropped as it is, the call was cancelled.
+struct CountingEnd(Option<EndsWell>, Arc<Book>);
+
+impl<B, E> ClassifyBody<B, E> for Counting {
+    type End = CountingEnd;
+
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<CountingEnd> {
+        match Head::unless_body_fails(self.0.classify(result)) {
+            Head::Known(outcome) => Head::Known(self.1.enter(outcome)),
+            Head::Waits(end) => Head::Waits(CountingEnd(Some(end), Arc::clone(&self.1))),
+        }
+    }
+}
+
+impl ClassifyEnd for CountingEnd {
+    fn classify_end(mut self, trailers: Option<&HeaderMap>) -> Outcome {
+        self.1.enter(self.0.take().unwrap().classify_end(trailers))
+    }
+
+    fn classify_failure(mut self, failure: BodyFailure) -> Outcome {
+        self.1.enter(self.0.take().unwrap().classify_failure(failure))
+    }
+}
+
+impl Drop for CountingEnd {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            Book::add(&self.1.hung_up);
+        }
+    }
+}
+
+/// Counts what the breaker lets through, and what of that is dropped without an answer.
+async fn count_admitted(book: Arc<Book>, request: Request, next: Next) -> Response<Body> {
+    struct GivesUp(Option<Arc<Book>>);
+    impl Drop for GivesUp {
+        fn drop(&mut self) {
+            if let Some(book) = &self.0 {
+                Book::add(&book.gave_up);
+            }
+        }
+    }
+    Book::add(&book.admitted);
+    let mut gives_up = GivesUp(Some(book));
+    let response = next.run(request).await;
+    gives_up.0 = None;
+    response
+}
+
+/// It fails forty requests in a hundred, one after another, and answers the others by kind.
+async fn upstream(book: Arc<Book>, kind: String, id: u64) -> Response<Body> {
+    Book::add(&book.upstream);
+    book.seen.lock().unwrap().insert(id);
+    if Book::of(&book.upstream) % 100 >= 60 {
+        return status(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    match kind.as_str() {
+        "unknown" => status(StatusCode::NOT_FOUND),
+        "silent" => std::future::pending().await,
+        "endless" | "broken" => {
+            let (sender, body) = pieces();
+            tokio::spawn(async move {
+                let _ = sender.send(Ok("half ")).await;
+                if kind == "broken" {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    let _ = sender.send(broken()).await;
+                }
+                sender.closed().await;
+            });
+            Response::new(Body::new(body))
+        }
+        _ => Response::new(Body::from("whole")),
+    }
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The server in front: it hands requests on to the upstream, behind a breaker.
+fn front(
+    book: &Arc<Book>,
+    upstream: &Server,
+    rule: Trip,
+    events: &Arc<Mutex<Vec<Event>>>,
+) -> (Router, Breaker) {
+    let (rejecting, events) = (Arc::clone(book), Arc::clone(events));
+    let layer = CircuitBreakerLayer::builder("flapping")
+        .trip_on(rule)
+        .recovery_timeout(Duration::from_millis(5))
+        .on_event(move |event| events.lock().unwrap().push(event.clone()))
+        .classify(Counting(StatusClassifier::new().ignore(404..=404), Arc::clone(book)))
+        .reject_with(RespondWith(move |_: &_| {
+            Book::add(&rejecting.rejected);
+            status(StatusCode::SERVICE_UNAVAILABLE)
+        }))
+        .on_body_end(OnBodyEnd::new())
+        .build()
+        .unwrap();
+    let breaker = layer.breaker().clone();
+    let (client, base) = (client(Http1), upstream.url(""));
+    let hand_on = async move |Path((kind, id)): Path<(String, u64)>| {
+        let call = client.request(request(Method::GET, &format!("{base}/{kind}/{id}")));
+        // In a task of its own: so what was admitted arrives, whoever hangs up.
+        match tokio::spawn(call).await.unwrap() {
+            Ok(response) => response.map(Body::new),
+            Err(_) => status(StatusCode::BAD_GATEWAY),
+        }
+    };
+    let (admitting, arriving) = (Arc::clone(book), Arc::clone(book));
+    let router = Router::new()
+        .route("/{kind}/{id}", on_get(hand_on))
+        .layer(from_fn(move |request, next| count_admitted(Arc::clone(&admitting), request, next)))
+        .layer(layer)
+        .layer(from_fn(move |request: Request, next: Next| {
+            Book::add(&arriving.arrived);
+            next.run(request)
+        }));
+    (router, breaker)
+}
+
+/// One client: it reads what comes, or hangs up as soon as the upstream has seen it.
+async fn visit(book: &Book, server: &Server, id: u64) {
+    let kind = match id % 10 {
+        1 => "unknown",
+        3 => "endless",
+        5 => "silent",
+        7 => "broken",
+        _ => "fine",
+    };
+    let client = client(if id % 20 < 10 { Http1 } else { Http2 });
+    let answer = client.request(request(Method::GET, &server.url(&format!("/{kind}/{id}"))));
+    let read = async {
+        let Ok(mut response) = answer.await else { return };
+        if kind == "endless" {
+            let _ = response.frame().await;
+        } else {
+            let _ = response.collect().await;
+        }
+    };
+    let seen_and_silent = async {
+        while !(kind == "silent" && book.seen.lock().unwrap().contains(&id)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = seen_and_silent => {}
+    }
+}
+
+/// Sends all requests, and waits until each has come to its end.
+async fn rush(rule: Trip) -> (Arc<Book>, Breaker, Vec<Event>) {
+    let book = Arc::new(Book::default());
+    let upstream_book = Arc::clone(&book);
+    let answer = on_get(async move |Path((kind, id)): Path<(String, u64)>| {
+        upstream(Arc::clone(&upstream_book), kind, id).await
+    });
+    let upstream = Server::of(Router::new().route("/{kind}/{id}", answer)).await;
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (router, breaker) = front(&book, &upstream, rule, &events);
+    // Successes are counted while there is a failure among them.
+    breaker.try_acquire().unwrap().failure();
+    let server = Arc::new(Server::of(router).await);
+
+    let (mut clients, at_once) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    for id in 0..REQUESTS {
+        let place = Arc::clone(&at_once).acquire_owned().await.unwrap();
+        let (book, server) = (Arc::clone(&book), Arc::clone(&server));
+        clients.spawn(async move {
+            timeout(Duration::from_secs(30), visit(&book, &server, id)).await.expect("an end");
+            drop(place);
+        });
+    }
+    clients.join_all().await;
+    let of = Book::of;
+    eventually("every admitted call has ended", || of(&book.admitted) == book.ended()).await;
+    eventually("the upstream has seen them", || of(&book.admitted) == of(&book.upstream)).await;
+    let events = events.lock().unwrap().clone();
+    (book, breaker, events)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breaker_that_flaps_loses_no_call() {
+    let (book, breaker, events) = rush(Trip::consecutive_failures(5)).await;
+    let of = Book::of;
+    assert_eq!(of(&book.arrived), REQUESTS);
+    assert_eq!(of(&book.arrived), of(&book.admitted) + of(&book.rejected));
+    assert_eq!(of(&book.admitted), book.ended());
+    assert_eq!(of(&book.admitted), book.seen.lock().unwrap().len() as u64);
+    for (what, count) in [
+        ("rejected", &book.rejected),
+        ("succeeded", &book.succeeded),
+        ("failed", &book.failed),
+        ("ignored", &book.ignored),
+        ("gave up", &book.gave_up),
+        ("hung up", &book.hung_up),
+    ] {
+        assert!(of(count) > 0, "some are to be: {what}");
+    }
+
+    let mut state = State::Closed;
+    let mut opened = 0;
+    for event in events {
+        let Event::Transition(transition) = event else { continue };
+        assert_eq!(transition.from, state);
+        state = transition.to;
+        opened += u32::from(state == State::Open);
+    }
+    assert!(opened > 1, "the circuit is to flap");
+    // No probe's slot is lost: so many successes close it, and nobody else is about.
+    for _ in 0..20 {
+        if breaker.state() == State::Closed {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Ok(permit) = breaker.try_acquire() {
+            permit.success();
+        }
+    }
+    panic!("{breaker:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breaker_that_never_trips_has_counted_each_call_once() {
+    let window = Window::calls(10_000);
+    let (book, breaker, _) = rush(Trip::failure_rate(1.0, window).minimum_calls(10_000)).await;
+    let of = Book::of;
+    assert_eq!(
+        (of(&book.arrived), of(&book.admitted), of(&book.rejected)),
+        (REQUESTS, REQUESTS, 0)
+    );
+    assert_eq!(of(&book.upstream), REQUESTS);
+    assert_eq!(book.ended(), REQUESTS);
+    let stats = breaker.stats();
+    assert_eq!(stats.failures() - 1, of(&book.failed));
+    assert_eq!(stats.calls() - stats.failures(), of(&book.succeeded));
+    assert!(of(&book.gave_up) > 0 && of(&book.hung_up) > 0 && of(&book.ignored) > 0);
+}

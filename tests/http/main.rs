@@ -1,0 +1,33 @@
+//! HTTP frameworks, over real sockets on loopback.
+
+mod accounting;
+mod bodies;
+mod wire;
+mod with_axum;
+mod with_hyper;
+mod with_reqwest;
+mod with_reqwest_middleware;
+
+use std::time::Duration;
+
+use tower_breaker::{Breaker, State};
+
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+/// Waits until something is so, ten seconds at most.
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+/// Opens a circuit whose rule is one failure, and lets its open time go by.
+fn make_half_open(breaker: &Breaker, clock: &tower_breaker::clock::ManualClock) {
+    breaker.try_acquire().unwrap().failure();
+    clock.advance(OPEN_TIME);
+    assert_eq!(breaker.state(), State::HalfOpen);
+}

@@ -1,0 +1,300 @@
+//! axum 0.8.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::State as FromState,
+    routing::{any, get as on_get},
+};
+use http::{Method, Response, StatusCode, header::CONTENT_LENGTH, header::RETRY_AFTER};
+use http_body_util::BodyExt;
+use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, OnBodyEnd, RejectAsResponse, State, Trip,
+    classify::ServerErrorsAsFailures, clock::ManualClock,
+};
+
+use super::{
+    OPEN_TIME,
+    bodies::{Pieces, broken, pieces},
+    eventually, make_half_open,
+    wire::{Http1, Http2, Server, Version, client, get, open, request},
+};
+
+type Http<O = tower_breaker::OnResponse> =
+    CircuitBreakerLayer<ServerErrorsAsFailures, RejectAsResponse, O>;
+
+fn layer() -> Http {
+    CircuitBreakerLayer::builder("axum").recovery_timeout(OPEN_TIME).http().build().unwrap()
+}
+
+fn half_open() -> Http<OnBodyEnd> {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("axum")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .http()
+        .on_body_end(OnBodyEnd::new())
+        .build()
+        .unwrap();
+    make_half_open(layer.breaker(), &clock);
+    layer
+}
+
+/// Two routes, and nothing at other paths.
+fn routes() -> Router {
+    Router::new().route("/a", on_get(async || "a")).route("/b", on_get(async || "b"))
+}
+
+async fn statuses<const N: usize>(server: &Server, paths: [&str; N]) -> [u16; N] {
+    let mut statuses = [0; N];
+    for (status, path) in statuses.iter_mut().zip(paths) {
+        *status = get(Http1, &server.url(path)).await.status().as_u16();
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn five_failures_open_the_circuit_and_the_handler_is_not_called_any_more() {
+    for version in [Http1, Http2] {
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
+        let failing = async move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::BAD_GATEWAY, "sorry")
+        };
+        let layer = layer();
+        let breaker = layer.breaker().clone();
+        let server = Server::of(Router::new().route("/", on_get(failing)).layer(layer)).await;
+        for _ in 0..5 {
+            let response = get(version, &server.url("/")).await;
+            assert_eq!(
+                (response.status(), &response.body()[..]),
+                (StatusCode::BAD_GATEWAY, &b"sorry"[..])
+            );
+        }
+        let rejection = get(version, &server.url("/")).await;
+        assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE, "{version:?}");
+        assert_eq!(rejection.headers()[RETRY_AFTER], "60");
+        assert_eq!(rejection.headers()["content-type"], "application/problem+json");
+        let problem: serde_json::Value = serde_json::from_slice(rejection.body()).unwrap();
+        assert_eq!(problem["status"], 503);
+        assert_eq!((calls.load(Ordering::Relaxed), breaker.state()), (5, State::Open));
+    }
+}
+
+#[tokio::test]
+async fn a_layer_on_a_router_covers_its_fallback_and_a_route_layer_does_not() {
+    let layer = layer();
+    layer.breaker().force_open();
+    let all = Server::of(routes().layer(layer.clone())).await;
+    assert_eq!(statuses(&all, ["/a", "/b", "/c"]).await, [503, 503, 503]);
+    let only_routes = Server::of(routes().route_layer(layer.clone())).await;
+    assert_eq!(statuses(&only_routes, ["/a", "/b", "/c"]).await, [503, 503, 404]);
+    layer.breaker().reset();
+    assert_eq!(statuses(&all, ["/a", "/b", "/c"]).await, [200, 200, 404]);
+}
+
+#[tokio::test]
+async fn a_layer_on_one_route_leaves_the_others_alone() {
+    let layer = layer();
+    layer.breaker().force_open();
+    let router = routes()
+        .route("/c", on_get(async || "c").layer(layer.clone()))
+        .route("/d", on_get(async || "d").layer(layer).post(async || "posted"));
+    let server = Server::of(router).await;
+    assert_eq!(statuses(&server, ["/a", "/c", "/d"]).await, [200, 503, 503]);
+    let posted = client(Http1).request(request(Method::POST, &server.url("/d"))).await.unwrap();
+    assert_eq!(posted.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_nested_service_has_a_breaker_of_its_own() {
+    let layer = layer();
+    let breaker = layer.breaker().clone();
+    let service = ServiceBuilder::new().layer(layer.clone()).service(routes());
+    let router = routes().nest_service("/nested", service).nest("/too", routes().layer(layer));
+    let server = Server::of(router).await;
+    let paths = ["/a", "/nested/a", "/too/a"];
+    assert_eq!(statuses(&server, paths).await, [200, 200, 200]);
+    breaker.force_open();
+    assert_eq!(statuses(&server, paths).await, [200, 503, 503]);
+}
+
+#[tokio::test]
+async fn a_fallback_has_a_breaker_of_its_own() {
+    let layer = layer();
+    layer.breaker().force_open();
+    let router = routes().fallback_service(layer.layer(any(async || "elsewhere")));
+    let server = Server::of(router).await;
+    assert_eq!(statuses(&server, ["/a", "/elsewhere"]).await, [200, 503]);
+    layer.breaker().reset();
+    assert_eq!(get(Http2, &server.url("/elsewhere")).await.body(), "elsewhere");
+}
+
+/// Each connection, and each route, gets a service of its own; the breaker is one.
+#[tokio::test]
+async fn routes_and_connections_share_one_breaker() {
+    let failing = || on_get(async || StatusCode::INTERNAL_SERVER_ERROR);
+    let layer = layer();
+    let breaker = layer.breaker().clone();
+    let router = Router::new().route("/a", failing()).route("/b", failing()).layer(layer);
+    let server = Server::of(router.clone()).await;
+    assert_eq!(statuses(&server, ["/a", "/b", "/a", "/b"]).await, [500; 4]);
+    assert_eq!(breaker.stats().failures(), 4);
+    let request = http::Request::builder().uri("/a").body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 500);
+    assert_eq!(statuses(&server, ["/a", "/b"]).await, [503; 2]);
+}
+
+#[tokio::test]
+async fn a_handler_gets_the_breaker_as_state_and_as_extension() {
+    let layer = layer();
+    let breaker = layer.breaker().clone();
+    let state = async |FromState(breaker): FromState<Breaker>| breaker.state().to_string();
+    let extension = async |Extension(breaker): Extension<Breaker>| breaker.state().to_string();
+    let router = Router::new()
+        .route("/state", on_get(state))
+        .route("/extension", on_get(extension))
+        .layer(Extension(breaker.clone()))
+        .with_state(breaker.clone())
+        .merge(routes().layer(layer));
+    let server = Server::of(router).await;
+    breaker.force_open();
+    assert_eq!(statuses(&server, ["/a"]).await, [503]);
+    for path in ["/state", "/extension"] {
+        assert_eq!(get(Http1, &server.url(path)).await.body(), "forced_open");
+    }
+}
+
+/// A server whose only route answers with that body, once.
+async fn streaming(layer: Http<OnBodyEnd>, response: Response<Pieces>) -> Server {
+    let response = Arc::new(Mutex::new(Some(response)));
+    let handler = async move || response.lock().unwrap().take().unwrap().map(Body::new);
+    Server::of(Router::new().route("/", any(handler)).layer(layer)).await
+}
+
+const BOTH: [Version; 2] = [Http1, Http2];
+
+#[tokio::test]
+async fn a_stream_that_ends_closes_the_circuit_when_it_ends() {
+    for version in BOTH {
+        let layer = half_open();
+        let breaker = layer.breaker().clone();
+        let (sender, body) = pieces();
+        let server = streaming(layer, Response::new(body)).await;
+        let mut response = open(version, &server.url("/")).await;
+        sender.send(Ok("half ")).await.unwrap();
+        let frame = response.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "half ");
+        assert_eq!(breaker.state(), State::HalfOpen);
+        breaker.try_acquire().unwrap_err();
+        drop(sender);
+        assert!(response.collect().await.unwrap().to_bytes().is_empty());
+        eventually("the circuit closes", || breaker.state() == State::Closed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_errs_half_way_is_a_failure() {
+    for version in BOTH {
+        let layer = half_open();
+        let breaker = layer.breaker().clone();
+        let (sender, body) = pieces();
+        let server = streaming(layer, Response::new(body)).await;
+        sender.send(Ok("half ")).await.unwrap();
+        let mut response = open(version, &server.url("/")).await;
+        response.frame().await.unwrap().unwrap();
+        assert_eq!(breaker.state(), State::HalfOpen);
+        sender.send(broken()).await.unwrap();
+        response.collect().await.unwrap_err();
+        eventually("the circuit opens", || breaker.state() == State::Open).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_half_way_has_cancelled_and_gives_the_probes_slot_back() {
+    for version in BOTH {
+        let layer = half_open();
+        let breaker = layer.breaker().clone();
+        let (sender, body) = pieces();
+        let server = streaming(layer, Response::new(body)).await;
+        let client = client(version);
+        let mut response = client.request(request(Method::GET, &server.url("/"))).await.unwrap();
+        sender.send(Ok("half ")).await.unwrap();
+        response.frame().await.unwrap().unwrap();
+        breaker.try_acquire().unwrap_err();
+        drop((response, client));
+        eventually("the body is dropped", || sender.is_closed()).await;
+        eventually("the slot is back", || breaker.try_acquire().is_ok()).await;
+        assert_eq!(breaker.state(), State::HalfOpen, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_before_the_head_has_cancelled_too() {
+    for version in BOTH {
+        let layer = half_open();
+        let breaker = layer.breaker().clone();
+        let silent = on_get(async || std::future::pending::<()>().await);
+        let server = Server::of(Router::new().route("/", silent).layer(layer)).await;
+        let call = tokio::spawn(client(version).request(request(Method::GET, &server.url("/"))));
+        eventually("the probe is out", || breaker.try_acquire().is_err()).await;
+        call.abort();
+        eventually("the slot is back", || breaker.try_acquire().is_ok()).await;
+    }
+}
+
+/// hyper asks for nothing after the last byte that the head announced.
+#[tokio::test]
+async fn a_stream_with_a_content_length_is_a_success() {
+    let layer = half_open();
+    let breaker = layer.breaker().clone();
+    let (sender, body) = pieces();
+    let response = Response::builder().header(CONTENT_LENGTH, 10).body(body).unwrap();
+    let server = streaming(layer, response).await;
+    for piece in ["half ", "whole"] {
+        sender.send(Ok(piece)).await.unwrap();
+    }
+    assert_eq!(get(Http1, &server.url("/")).await.body(), "half whole");
+    eventually("the body is dropped, unended", || sender.is_closed()).await;
+    eventually("the circuit closes", || breaker.state() == State::Closed).await;
+}
+
+#[tokio::test]
+async fn bodies_of_any_length_are_successes() {
+    for version in BOTH {
+        for length in [0, 1, 100_000] {
+            let layer = half_open();
+            let breaker = layer.breaker().clone();
+            let handler = on_get(async move || "x".repeat(length));
+            let server = Server::of(Router::new().route("/", handler).layer(layer)).await;
+            assert_eq!(get(version, &server.url("/")).await.body().len(), length);
+            eventually("the circuit closes", || breaker.state() == State::Closed).await;
+        }
+    }
+}
+
+/// axum takes the body away outside of the layer: nobody has looked at it. The documentation of
+/// `OnBodyEnd` says so.
+#[tokio::test]
+async fn the_answer_to_a_head_request_has_its_body_taken_away_and_is_cancelled() {
+    let layer = half_open();
+    let breaker = layer.breaker().clone();
+    let server = Server::of(routes().layer(layer)).await;
+    let head = client(Http1).request(request(Method::HEAD, &server.url("/a"))).await.unwrap();
+    assert_eq!(
+        (head.status(), &head.headers()[CONTENT_LENGTH]),
+        (StatusCode::OK, &"1".parse().unwrap())
+    );
+    assert_eq!(breaker.state(), State::HalfOpen);
+    drop(breaker.try_acquire().unwrap());
+    assert_eq!(get(Http1, &server.url("/a")).await.body(), "a");
+    eventually("the circuit closes", || breaker.state() == State::Closed).await;
+}

@@ -1,0 +1,234 @@
+//! hyper 1 by hyper-util: its server through `TowerToHyperService`, and its client.
+
+use std::{convert::Infallible, net::SocketAddr};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_breaker::{
+    CircuitBreaker, CircuitBreakerLayer, Error, OnBodyEnd, RejectAsError, Rejected, State, Trip,
+    classify::{ServerErrorsAsFailures, StatusClassifier},
+    clock::ManualClock,
+};
+
+use super::{
+    OPEN_TIME,
+    bodies::{broken, prepared},
+    eventually, make_half_open,
+    wire::{Http1, Http2, HttpClient, Server, client, get, listen, nobody, request},
+};
+
+/// Serves one service at each connection, as hyper does it.
+async fn serve<S, B>(service: S) -> Server
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Send + 'static,
+{
+    let (listener, address) = listen().await;
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(async move {
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Server::task(address, task)
+}
+
+#[tokio::test]
+async fn a_server_behind_a_breaker_answers_for_itself_when_the_service_fails() {
+    for version in [Http1, Http2] {
+        let layer = CircuitBreakerLayer::builder("hyper")
+            .trip_on(Trip::consecutive_failures(2))
+            .http()
+            .on_body_end(OnBodyEnd::new())
+            .build()
+            .unwrap();
+        let failing = service_fn(async |_: Request<Incoming>| {
+            let mut response = Response::new(Full::new(Bytes::from_static(b"sorry")));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(response)
+        });
+        // `Full<Bytes>` is made from a text, so that a rejection has its body.
+        let server = serve(layer.layer(failing)).await;
+        for status in [500, 500, 503, 503] {
+            assert_eq!(get(version, &server.url("/")).await.status(), status, "{version:?}");
+        }
+        let rejection = get(version, &server.url("/")).await;
+        assert_eq!(rejection.headers()["content-type"], "application/problem+json");
+        assert_eq!(layer.breaker().state(), State::Open);
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_body_errs_half_way_opens_the_circuit() {
+    for version in [Http1, Http2] {
+        let layer = CircuitBreakerLayer::builder("hyper")
+            .trip_on(Trip::consecutive_failures(1))
+            .classify(ServerErrorsAsFailures)
+            .reject_with(tower_breaker::RespondWith(|_: &Rejected| Response::new(prepared([]))))
+            .on_body_end(OnBodyEnd::new())
+            .build()
+            .unwrap();
+        let breaking = service_fn(async |_: Request<Incoming>| {
+            Ok(Response::new(prepared([Ok("half "), broken()])))
+        });
+        let server = serve(layer.layer(breaking)).await;
+        // The error may overtake the head.
+        let answer = client(version).request(request(Method::GET, &server.url("/"))).await;
+        if let Ok(response) = answer {
+            response.collect().await.unwrap_err();
+        }
+        eventually("the circuit opens", || layer.breaker().state() == State::Open).await;
+        assert!(get(version, &server.url("/")).await.body().is_empty());
+    }
+}
+
+type Guarded = CircuitBreaker<HttpClient, StatusClassifier, RejectAsError, OnBodyEnd>;
+
+/// A client behind a breaker that opens at the first failure, half-open by now.
+fn guarded(version: super::wire::Version) -> Guarded {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("upstream")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .classify(StatusClassifier::new())
+        .on_body_end(OnBodyEnd::new())
+        .build()
+        .unwrap();
+    make_half_open(layer.breaker(), &clock);
+    layer.layer(client(version))
+}
+
+type Answer = Result<
+    Response<tower_breaker::ResponseBody<Incoming, tower_breaker::classify::EndsWell>>,
+    Error<hyper_util::client::legacy::Error>,
+>;
+
+async fn ask(client: &mut Guarded, address: SocketAddr) -> Answer {
+    let request = request(Method::GET, &format!("http://{address}/"));
+    client.ready().await?.call(request).await
+}
+
+#[tokio::test]
+async fn a_client_counts_an_answer_as_a_success_when_its_body_has_ended() {
+    for version in [Http1, Http2] {
+        let mut client = guarded(version);
+        let fine = service_fn(async |_: Request<Incoming>| {
+            Ok(Response::new(prepared([Ok("half "), Ok("whole")])))
+        });
+        let server = serve(fine).await;
+        let response = ask(&mut client, server.address).await.unwrap();
+        assert_eq!(client.breaker().state(), State::HalfOpen);
+        assert_eq!(response.collect().await.unwrap().to_bytes(), "half whole");
+        assert_eq!(client.breaker().state(), State::Closed, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_by_frames_need_not_ask_for_the_end_of_a_known_length() {
+    for version in [Http1, Http2] {
+        let mut client = guarded(version);
+        let fine = service_fn(async |_: Request<Incoming>| {
+            Ok(Response::new(Full::new(Bytes::from_static(b"whole"))))
+        });
+        let server = serve(fine).await;
+        let mut response = ask(&mut client, server.address).await.unwrap();
+        response.frame().await.unwrap().unwrap();
+        assert_eq!(client.breaker().state(), State::Closed, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_head_is_a_success_at_once() {
+    for version in [Http1, Http2] {
+        let mut client = guarded(version);
+        let fine = axum::routing::get(async || "whole");
+        let server = Server::of(axum::Router::new().route("/", fine)).await;
+        let request = request(Method::HEAD, &server.url("/"));
+        let response = client.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.headers()["content-length"], "5");
+        drop(response.collect().await.unwrap());
+        assert_eq!(client.breaker().state(), State::Closed, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_half_way_is_a_failure() {
+    let endings: [&[u8]; 2] = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhalf \r\n",
+    ];
+    for answer in endings {
+        let mut client = guarded(Http1);
+        let upstream = Server::that_says(answer).await;
+        let response = ask(&mut client, upstream.address).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.collect().await.unwrap_err();
+        assert_eq!(client.breaker().state(), State::Open);
+        let rejected = ask(&mut client, upstream.address).await.unwrap_err();
+        assert_eq!(rejected.rejected().unwrap().name(), "upstream");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_resets_its_stream_half_way_is_a_failure() {
+    let mut client = guarded(Http2);
+    let breaking = service_fn(async |_: Request<Incoming>| {
+        Ok(Response::new(prepared([Ok("half "), broken()])))
+    });
+    let server = serve(breaking).await;
+    // The reset may overtake the head.
+    if let Ok(response) = ask(&mut client, server.address).await {
+        response.collect().await.unwrap_err();
+    }
+    assert_eq!(client.breaker().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_failure_and_so_is_an_answer_that_is_none() {
+    let mut client = guarded(Http1);
+    let error = ask(&mut client, nobody().await).await.unwrap_err();
+    assert!(error.into_inner().unwrap().is_connect());
+    assert_eq!(client.breaker().state(), State::Open);
+
+    let mut client = guarded(Http1);
+    let upstream = Server::that_says(b"good day\r\n\r\n").await;
+    ask(&mut client, upstream.address).await.unwrap_err();
+    assert_eq!(client.breaker().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_reader_who_stops_half_way_gives_the_probes_slot_back() {
+    for version in [Http1, Http2] {
+        let mut client = guarded(version);
+        let (sender, body) = super::bodies::pieces();
+        let body = std::sync::Arc::new(std::sync::Mutex::new(Some(body)));
+        let long = service_fn(move |_: Request<Incoming>| {
+            let body = body.lock().unwrap().take().unwrap();
+            std::future::ready(Ok(Response::new(body)))
+        });
+        let server = serve(long).await;
+        sender.send(Ok("half ")).await.unwrap();
+        let mut response = ask(&mut client, server.address).await.unwrap();
+        response.frame().await.unwrap().unwrap();
+        client.breaker().try_acquire().unwrap_err();
+        drop(response);
+        client.breaker().try_acquire().unwrap().success();
+        assert_eq!(client.breaker().state(), State::Closed);
+    }
+}

@@ -1,0 +1,162 @@
+//! reqwest 0.13: its client as a tower service, and its connector.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get as on_get};
+use http::{StatusCode, header::RETRY_AFTER};
+use http_body_util::BodyExt;
+use reqwest::{Client, Request, Response};
+use tower::{Layer, Service, ServiceExt};
+use tower_breaker::{
+    Backoff, CircuitBreakerLayer, Error, OnBodyEnd, Outcome, RejectAsBoxError, Rejected, State,
+    Trip,
+    classify::{Classify, ServerErrorsAsFailures, StatusClassifier},
+};
+
+use super::wire::{Server, nobody};
+
+fn get(url: &str) -> Request {
+    Request::new(reqwest::Method::GET, url.parse().unwrap())
+}
+
+/// A client that stays on this machine, whatever proxy is set.
+fn local() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+/// Answers `/<status>` with that status, and asks for two minutes where it is one that may.
+async fn upstream() -> Server {
+    let answer = async |axum::extract::Path(status): axum::extract::Path<u16>| {
+        (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "120")])
+    };
+    Server::of(Router::new().route("/{status}", on_get(answer))).await
+}
+
+#[tokio::test]
+async fn a_client_behind_a_breaker_is_rejected_after_failures_and_asks_nobody() {
+    let upstream = upstream().await;
+    let layer = CircuitBreakerLayer::builder("reqwest")
+        .trip_on(Trip::consecutive_failures(3))
+        .backoff(Backoff::default())
+        .classify(ServerErrorsAsFailures)
+        .build()
+        .unwrap();
+    let mut client = layer.layer(local());
+    let mut ask = async |path| client.ready().await?.call(get(&upstream.url(path))).await;
+    assert_eq!(ask("/200").await.unwrap().status(), 200);
+    for path in ["/500", "/502", "/503"] {
+        assert!(ask(path).await.unwrap().status().is_server_error());
+    }
+    let error = ask("/200").await.unwrap_err();
+    let left = error.rejected().unwrap().retry_after().unwrap();
+    // The last one asked for more than the minute that is the default.
+    assert!(left > Duration::from_secs(100), "{left:?}");
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_failure() {
+    let layer = CircuitBreakerLayer::builder("reqwest")
+        .trip_on(Trip::consecutive_failures(1))
+        .classify(StatusClassifier::new())
+        .build()
+        .unwrap();
+    let client = local();
+    let mut client = layer.layer(&client);
+    let url = format!("http://{}/", nobody().await);
+    let error: Error<_> = client.ready().await.unwrap().call(get(&url)).await.unwrap_err();
+    assert!(error.into_inner().unwrap().is_connect());
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_response_is_classified_by_its_status_and_its_headers() {
+    let upstream = upstream().await;
+    let statuses =
+        StatusClassifier::new().throttled(StatusCode::TOO_MANY_REQUESTS).ignore(404..=404);
+    let two_minutes = Some(Duration::from_secs(120));
+    let cases = [
+        ("/200", Outcome::Success, Outcome::Success),
+        ("/404", Outcome::Success, Outcome::Ignore),
+        ("/429", Outcome::Success, Outcome::Throttled { retry_after: two_minutes }),
+        ("/500", Outcome::failure(), Outcome::failure()),
+        (
+            "/503",
+            Outcome::Failure { retry_after: two_minutes },
+            Outcome::Failure { retry_after: two_minutes },
+        ),
+    ];
+    for (path, by_default, by_status) in cases {
+        let result = local().execute(get(&upstream.url(path))).await;
+        assert_eq!(ServerErrorsAsFailures.classify(&result), by_default, "{path}");
+        assert_eq!(statuses.classify(&result), by_status, "{path}");
+    }
+    let refused: reqwest::Result<Response> =
+        local().execute(get(&format!("http://{}/", nobody().await))).await;
+    assert_eq!(ServerErrorsAsFailures.classify(&refused), Outcome::failure());
+    assert_eq!(statuses.classify(&refused), Outcome::failure());
+}
+
+/// A response of reqwest becomes one of `http`, whose body can be watched.
+#[tokio::test]
+async fn a_body_that_breaks_off_is_a_failure_where_bodies_are_watched() {
+    let fine = Server::of(Router::new().route("/", on_get(async || "fine"))).await;
+    let breaking = Server::that_says(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ").await;
+    let layer = CircuitBreakerLayer::builder("reqwest")
+        .trip_on(Trip::consecutive_failures(1))
+        .classify(ServerErrorsAsFailures)
+        .on_body_end(OnBodyEnd::new())
+        .build()
+        .unwrap();
+    let client = local().map_response(http::Response::<reqwest::Body>::from);
+    let mut client = layer.layer(client);
+    let response = client.ready().await.unwrap().call(get(&fine.url("/"))).await.unwrap();
+    assert_eq!(response.collect().await.unwrap().to_bytes(), "fine");
+    let response = client.ready().await.unwrap().call(get(&breaking.url("/"))).await.unwrap();
+    assert_eq!(layer.breaker().state(), State::Closed);
+    response.collect().await.unwrap_err();
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_breaker_around_the_connector_counts_connections() {
+    let layer = CircuitBreakerLayer::builder("connections")
+        .trip_on(Trip::consecutive_failures(2))
+        .reject_with(RejectAsBoxError)
+        .build()
+        .unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::builder().no_proxy().connector_layer(layer).build().unwrap();
+    let url = format!("http://{}/", nobody().await);
+    for _ in 0..2 {
+        let error = client.execute(get(&url)).await.unwrap_err();
+        assert!(error.is_connect() && Rejected::find(&error).is_none());
+    }
+    assert_eq!(breaker.state(), State::Open);
+    let error = client.execute(get(&url)).await.unwrap_err();
+    assert!(error.is_connect());
+    assert_eq!(Rejected::find(&error).unwrap().name(), "connections");
+}
+
+/// What goes wrong on a connection that there is already is not a matter of connecting.
+#[tokio::test]
+async fn a_breaker_around_the_connector_sees_no_request() {
+    let upstream = upstream().await;
+    let layer = CircuitBreakerLayer::builder("connections")
+        .trip_on(Trip::consecutive_failures(1))
+        .reject_with(RejectAsBoxError)
+        .build()
+        .unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::builder().no_proxy().connector_layer(layer).build().unwrap();
+    let ask = async || {
+        let response = client.execute(get(&upstream.url("/500"))).await.unwrap();
+        let status = response.status();
+        response.bytes().await.unwrap();
+        status
+    };
+    assert_eq!(ask().await, 500);
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.force_open();
+    assert_eq!(ask().await, 500, "on the connection that is still open");
+}

@@ -1,0 +1,210 @@
+//! How a body can end.
+
+use http::{Response, header::CONTENT_LENGTH};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Full};
+use tower_breaker::{OnBodyEnd, State};
+
+use super::{
+    Setup, half_open, respond,
+    script::{Broken, Data, Fail, Script, next, next_data},
+};
+
+type Bytes = bytes::Bytes;
+
+#[test]
+fn a_body_that_ends_is_a_success_and_not_before() {
+    let setup = Setup::new();
+    let mut body = setup.body(Script::new([Data("half "), Data("whole")]));
+    assert_eq!(next_data(&mut body), "half ");
+    assert_eq!(next_data(&mut body), "whole");
+    assert_eq!(setup.counted(), (0, 0));
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (1, 0));
+    assert!(next(&mut body).is_none());
+    drop(body);
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[test]
+fn a_body_that_errs_half_way_is_a_failure_and_its_error_arrives() {
+    let setup = Setup::new();
+    let mut body = setup.body(Script::new([Data("half "), Fail]));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (0, 0));
+    assert_eq!(next(&mut body).unwrap().unwrap_err(), Broken);
+    assert_eq!(setup.counted(), (0, 1));
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (0, 1));
+}
+
+#[test]
+fn a_body_that_ends_before_its_announced_length_is_a_failure() {
+    let setup = Setup::new();
+    let mut body = setup.body(Script::new([Data("half ")]).announcing(10));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (0, 0));
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (0, 1));
+
+    let mut body = setup.body(Script::new([Data("half ")]).announcing(10).knowing_its_end());
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (0, 2));
+}
+
+#[test]
+fn a_stream_that_ends_before_the_content_length_of_its_head_is_a_failure() {
+    let setup = Setup::new();
+    let head = || Response::builder().header(CONTENT_LENGTH, 10);
+    let mut body = setup.respond(head().body(Script::new([Data("half ")])).unwrap()).into_body();
+    next_data(&mut body);
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (0, 1));
+
+    // So looks the answer to a HEAD request.
+    let mut body = setup.respond(head().body(Script::new([])).unwrap()).into_body();
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (1, 1));
+}
+
+/// A server that knows the length from the head asks for nothing after the last byte.
+#[test]
+fn a_stream_that_is_dropped_after_the_content_length_of_its_head_is_a_success() {
+    let setup = Setup::new();
+    for script in [vec![Data("half "), Data("whole")], vec![Data("half "), Data("whole and more")]]
+    {
+        let response = Response::builder().header(CONTENT_LENGTH, 10).body(Script::new(script));
+        let mut body = setup.respond(response.unwrap()).into_body();
+        next_data(&mut body);
+        let before = setup.counted();
+        next_data(&mut body);
+        assert_eq!(setup.counted(), (before.0 + 1, 0));
+    }
+}
+
+#[test]
+fn a_content_length_that_is_no_number_is_no_length() {
+    let setup = Setup::new();
+    for length in ["ten", "", "-1", "10, 10", "99999999999999999999999"] {
+        let response = Response::builder().header(CONTENT_LENGTH, length);
+        let mut body =
+            setup.respond(response.body(Script::new([Data("half ")])).unwrap()).into_body();
+        next_data(&mut body);
+        let before = setup.counted();
+        assert!(next(&mut body).is_none());
+        assert_eq!(setup.counted(), (before.0 + 1, 0), "{length}");
+    }
+}
+
+#[test]
+fn a_body_of_which_all_bytes_have_come_is_a_success_whether_or_not_its_end_is_asked_for() {
+    let setup = Setup::new();
+    let mut body = setup.body(Full::new(Bytes::from_static(b"whole")));
+    assert_eq!(setup.counted(), (0, 0));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (1, 0));
+
+    let mut body = setup.body(Script::new([Data("half "), Data("whole"), Fail]).announcing(10));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (1, 0));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (2, 0));
+    // It was well until here, and is counted once.
+    assert_eq!(next(&mut body).unwrap().unwrap_err(), Broken);
+    assert_eq!(setup.counted(), (2, 0));
+}
+
+/// As hyper reads: after a frame it asks whether that was the last, and stops.
+#[test]
+fn a_body_that_says_with_its_last_frame_that_it_has_ended_is_a_success() {
+    let setup = Setup::new();
+    let mut body = setup.body(Script::new([Data("half "), Data("whole")]).knowing_its_end());
+    next_data(&mut body);
+    assert!(!body.is_end_stream());
+    assert_eq!(setup.counted(), (0, 0));
+    next_data(&mut body);
+    assert!(body.is_end_stream());
+    assert_eq!(setup.counted(), (1, 0));
+    drop(body);
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[test]
+fn an_empty_body_is_a_success_at_once() {
+    let setup = Setup::new();
+    drop(setup.body(Empty::<Bytes>::new()));
+    assert_eq!(setup.counted(), (1, 0));
+    drop(setup.body(Full::new(Bytes::new())));
+    assert_eq!(setup.counted(), (2, 0));
+    // Its length says so, and its end does not.
+    drop(setup.body(Script::new([]).announcing(0)));
+    assert_eq!(setup.counted(), (3, 0));
+    let nothing = Response::builder().header(CONTENT_LENGTH, 0).body(Script::new([])).unwrap();
+    drop(setup.respond(nothing));
+    assert_eq!(setup.counted(), (4, 0));
+}
+
+#[test]
+fn a_body_that_is_dropped_half_way_is_cancelled() {
+    let setup = Setup::new();
+    drop(setup.body(Script::new([Data("half ")])));
+    let mut body = setup.body(Script::new([Data("half "), Data("whole")]));
+    next_data(&mut body);
+    drop(body);
+    let body = setup.body(Script::new([Data("half ")]));
+    assert_eq!(body.get_ref().size_hint().exact(), None);
+    drop(body.into_inner());
+    assert_eq!(setup.counted(), (0, 0));
+}
+
+#[test]
+fn a_probe_holds_its_slot_until_the_body_has_ended_and_closes_the_circuit_then() {
+    let (layer, _) = half_open(OnBodyEnd::new(), &[]);
+    let mut body = respond(&layer, Response::new(Script::new([Data("half ")]))).into_body();
+    next_data(&mut body);
+    assert_eq!(layer.breaker().state(), State::HalfOpen);
+    layer.breaker().try_acquire().unwrap_err();
+    assert!(next(&mut body).is_none());
+    assert_eq!(layer.breaker().state(), State::Closed);
+}
+
+#[test]
+fn a_probe_whose_body_errs_opens_the_circuit_again() {
+    let (layer, _) = half_open(OnBodyEnd::new(), &[]);
+    let mut body = respond(&layer, Response::new(Script::new([Fail]))).into_body();
+    next(&mut body).unwrap().unwrap_err();
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+#[test]
+fn a_probe_whose_body_is_dropped_gives_its_slot_back() {
+    let (layer, _) = half_open(OnBodyEnd::new(), &[]);
+    for frames in 0..2 {
+        let script = Script::new([Data("half "), Data("whole")]);
+        let mut body = respond(&layer, Response::new(script)).into_body();
+        for _ in 0..frames {
+            next_data(&mut body);
+        }
+        layer.breaker().try_acquire().unwrap_err();
+        drop(body);
+        assert_eq!(layer.breaker().state(), State::HalfOpen);
+    }
+    let body = respond(&layer, Response::new(Script::new([Data("half ")]))).into_body();
+    drop(body.into_inner());
+    layer.breaker().try_acquire().unwrap().success();
+    assert_eq!(layer.breaker().state(), State::Closed);
+}
+
+#[test]
+fn a_body_that_panics_gives_the_slot_of_its_probe_back() {
+    let (layer, _) = half_open(OnBodyEnd::new(), &[]);
+    let panicking = Full::new(Bytes::from_static(b"x"))
+        .map_frame(|_| -> http_body::Frame<Bytes> { std::panic::resume_unwind(Box::new("a bug")) });
+    let mut body = respond(&layer, Response::new(panicking)).into_body();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _ = next(&mut body);
+    }));
+    caught.unwrap_err();
+    layer.breaker().try_acquire().unwrap().success();
+    assert_eq!(layer.breaker().state(), State::Closed);
+}

@@ -1,0 +1,119 @@
+//! Bodies of which nothing comes, on paused time.
+
+use std::{pin::pin, time::Duration};
+
+use http::Response;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, advance, sleep, timeout};
+use tower_breaker::{OnBodyEnd, State, classify::ServerErrorsAsFailures};
+
+use super::{
+    Setup, half_open, respond,
+    script::{Data, Script, Wait},
+};
+
+const STALL: Duration = Duration::from_secs(10);
+const LESS: Duration = Duration::from_secs(9);
+const A_LITTLE: Duration = Duration::from_secs(1);
+const MORE: Duration = Duration::from_secs(11);
+
+fn setup() -> Setup {
+    Setup::with(ServerErrorsAsFailures, OnBodyEnd::new().stall_timeout(STALL))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_is_a_failure_then_and_its_bytes_still_arrive() {
+    let setup = setup();
+    let script = Script::new([Data("half "), Wait(3 * STALL), Data("whole"), Wait(MORE)]);
+    let mut body = setup.body(script);
+    body.frame().await.unwrap().unwrap();
+    let waiting = timeout(LESS, body.frame()).await;
+    assert!(waiting.is_err());
+    assert_eq!(setup.counted(), (0, 0));
+    let began = Instant::now();
+    let mut rest = pin!(body.collect());
+    assert!(timeout(2 * A_LITTLE, &mut rest).await.is_err());
+    assert_eq!(setup.counted(), (0, 1));
+    assert_eq!(rest.await.unwrap().to_bytes(), "whole");
+    assert!(began.elapsed() >= 2 * STALL + A_LITTLE + MORE);
+    assert_eq!(setup.counted(), (0, 1), "counted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_begins_is_a_stall_too() {
+    let setup = setup();
+    let mut body = setup.body(Script::new([Wait(MORE), Data("whole")]));
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(setup.counted(), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_that_are_each_short_are_no_stall_however_many() {
+    let setup = setup();
+    let steps = (0..50).flat_map(|_| [Wait(LESS), Data("piece")]);
+    let body = setup.body(Script::new(steps));
+    assert_eq!(body.collect().await.unwrap().to_bytes().len(), 250);
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_takes_a_break_makes_no_stall() {
+    let setup = setup();
+    let mut body = setup.body(Script::new([Data("a"), Wait(LESS), Data("b"), Wait(LESS)]));
+    sleep(MORE).await;
+    body.frame().await.unwrap().unwrap();
+    sleep(MORE).await;
+    body.frame().await.unwrap().unwrap();
+    sleep(MORE).await;
+    assert!(body.frame().await.is_none());
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+/// He waits a little, looks elsewhere, and finds what has come meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_came_in_time_and_is_fetched_late_is_no_stall() {
+    let setup = setup();
+    let mut body = setup.body(Script::new([Wait(LESS), Data("whole")]));
+    assert!(timeout(Duration::from_secs(1), body.frame()).await.is_err());
+    advance(5 * STALL).await;
+    body.frame().await.unwrap().unwrap();
+    assert!(body.frame().await.is_none());
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_stall_time_a_body_may_take_its_time() {
+    let setup = Setup::new();
+    let body = setup.body(Script::new([Wait(1000 * STALL), Data("whole")]));
+    body.collect().await.unwrap();
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_time_without_end_is_none() {
+    let settle = OnBodyEnd::new().stall_timeout(Duration::MAX);
+    let setup = Setup::with(ServerErrorsAsFailures, settle);
+    let body = setup.body(Script::new([Wait(MORE), Data("whole"), Wait(MORE)]));
+    body.collect().await.unwrap();
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_stalls_opens_the_circuit_while_its_body_goes_on() {
+    let (layer, _) = half_open(OnBodyEnd::new().stall_timeout(STALL), &[]);
+    let script = Script::new([Wait(3 * STALL), Data("whole")]);
+    let mut body = respond(&layer, Response::new(script)).into_body();
+    assert!(timeout(MORE, body.frame()).await.is_err());
+    assert_eq!(layer.breaker().state(), State::Open);
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "whole");
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+#[test]
+fn a_body_that_keeps_nobody_waiting_needs_no_runtime() {
+    let setup = setup();
+    let mut body = setup.body(Script::new([Data("whole")]));
+    super::script::next_data(&mut body);
+    assert!(super::script::next(&mut body).is_none());
+    assert_eq!(setup.counted(), (1, 0));
+}
