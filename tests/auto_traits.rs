@@ -94,6 +94,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         FallbackFuture<(), (), (), ()>,
         FallbackService<()>,
         Fault,
+        FileStore,
         FlushError,
         GrpcClassifier,
         GrpcCode,

@@ -277,3 +277,22 @@ fn a_history_that_is_cut_to_nothing_leaves_no_file() {
     store.trim(HISTORY, 3, 2).unwrap();
     assert_eq!(names_in(dir.path()), ["+lock"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_costs_the_save_and_nothing_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    store.save(STATE, b"old").unwrap();
+    let full = |name: &str| {
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(name)).unwrap();
+    };
+    full("+saving.tmp");
+    let error = store.save(STATE, b"new").unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(error.to_string().contains("No space left"), "{error}");
+    assert_eq!(names_in(dir.path()), ["+lock", "payments.json"], "the room is given back");
+    assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"old".as_slice()));
+    store.save(STATE, b"new").unwrap();
+    assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"new".as_slice()));
+}
