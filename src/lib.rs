@@ -37,7 +37,8 @@
 //! - [`Reject`] for what a rejection becomes: an error, a response, a [`Fallback`], or
 //!   [`Backpressure`].
 //! - [`retry`] for retries around a breaker, and the order of layers.
-//! - [`store`] for where the state lives, and [`StoreHealth`] for how it is doing.
+//! - [`store`] for where the state lives ([`SledStore`], [`FileStore`], [`MemoryStore`]), and
+//!   [`StoreHealth`] for how it is doing.
 //! - [`clock`] for tests that move the time.
 //!
 //! # What a call costs

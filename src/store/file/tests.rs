@@ -134,6 +134,7 @@ fn what_a_kill_left_half_done_is_removed_and_nothing_else() {
     fs::write(dir.path().join("+saving.tmp"), "half").unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     assert_eq!(store.load_all().unwrap(), []);
+    assert!(!dir.path().join("+saving.tmp").exists());
     store.save(STATE, b"1").unwrap();
     store.delete(STATE).unwrap();
     let mut expected: Vec<_> = others.into_iter().chain(["+lock", "folder"]).collect();
