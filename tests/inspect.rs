@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tower_breaker::{Breaker, FileStore, SledStore, StateStore};
+use tower_breaker::{Breaker, FileStore, HistoryRecord, SledStore, StateStore};
 
 /// The program. With the whole suite it is built already; alone, this test has it built.
 fn program() -> &'static Path {
@@ -187,7 +187,7 @@ fn what_is_no_store_is_said_to_be_none_and_nothing_is_made() {
         assert!(reason.contains(expected), "{reason}");
     }
     assert_eq!(everything(dir.path()), before);
-    for arguments in [&["--yaml"][..], &["one"]] {
+    for arguments in [&["--yaml"][..], &["one"], &["a", "history", "b"]] {
         let (code, reason) = refusal(arguments, &other);
         assert_eq!(code, Some(1));
         assert!(reason.contains("usage:"), "{reason}");
@@ -240,5 +240,67 @@ fn an_empty_store_has_no_breakers() {
         let dir = tempfile::tempdir().unwrap();
         assert!(open(dir.path()).load_all().unwrap().is_empty());
         assert!(shown(dir.path()).contains("no breaker"));
+    }
+}
+
+#[test]
+fn a_history_is_shown_from_the_newest() {
+    for (kind, open) in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let transition = |id: u64, to: &str| {
+            let at = id as f64 / 1e9;
+            let rest = r#""reason":"consecutive_failures","failure_count":5,"open_time":60.0"#;
+            let record = format!(r#"{{"version":1,"at":{at},"from":"closed","to":"{to}",{rest}}}"#);
+            HistoryRecord::new(id, record)
+        };
+        let second = 1_000_000_000;
+        let newest = 1_700_000_000 * second;
+        let records: Vec<_> =
+            (0..2000).map(|age| transition(newest - age * second, "open")).collect();
+        store.append("circuit_breaker:pay\n:history", &records).unwrap();
+        let odd = [HistoryRecord::new(newest + 1, [0xff]), transition(newest + 2, "half_open")];
+        store.append("circuit_breaker:pay\n:history", &odd).unwrap();
+        store
+            .save(
+                "circuit_breaker:pay\n:state",
+                br#"{"version":1,"state":"half_open","saved_at":1}"#,
+            )
+            .unwrap();
+        store.save("circuit_breaker:new:state", b"{}").unwrap();
+        drop(store);
+        let before = everything(dir.path());
+
+        let of = |name: &str, json: bool| {
+            let mut command = Command::new(program());
+            command.args(json.then_some("--json")).arg(dir.path()).args(["history", name]);
+            command.output().unwrap()
+        };
+        let table = text(&of("pay\n", false).stdout);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 2003, "{kind}: {table:.200}");
+        assert!(lines[1].starts_with("2023-11-14T22:13:20Z  closed  half_open"), "{}", lines[1]);
+        assert!(lines[2].contains(" -  "), "{}", lines[2]);
+        let row: Vec<_> = lines[4].split_whitespace().collect();
+        let expected =
+            ["2023-11-14T22:13:19Z", "closed", "open", "consecutive_failures", "5", "60.0", "s"];
+        assert_eq!(row, expected);
+        let all: Value = serde_json::from_slice(&of("pay\n", true).stdout).unwrap();
+        assert_eq!(all["history"].as_array().unwrap().len(), 2002);
+        assert_eq!(all["history"][0]["id"], (newest + 2).to_string());
+        assert_eq!(all["history"][1]["record"], Value::Null);
+        assert_eq!(all["history"][2]["record"]["failure_count"], 5);
+
+        assert!(text(&of("new", false).stdout).contains("no history"));
+        let nobody = of("nobody", false);
+        assert_eq!(nobody.status.code(), Some(1));
+        assert!(text(&nobody.stderr).contains("no breaker of the name"));
+        let breakers = shown(dir.path());
+        assert!(breakers.contains(r"pay\n  half_open"), "{breakers}");
+        assert!(
+            breakers.contains("2023-11-14T22:13:20Z"),
+            "since when is in the history: {breakers}"
+        );
+        assert_eq!(everything(dir.path()), before);
     }
 }

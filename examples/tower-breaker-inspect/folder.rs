@@ -12,7 +12,8 @@ use std::{
     time::SystemTime,
 };
 
-use tower_breaker::{FileStore, SledStore, StateStore};
+use tempfile::TempDir;
+use tower_breaker::{FileStore, HistoryRecord, SledStore, StateStore, StoreError};
 
 use crate::Fault;
 
@@ -77,6 +78,10 @@ pub(crate) struct Content {
     /// A server holds it, and may have gone on since.
     pub(crate) held: bool,
     pub(crate) entries: Vec<(String, Vec<u8>)>,
+    /// On the copy.
+    store: Box<dyn StateStore>,
+    /// The copy is removed with this, once the store has let go of it.
+    _room: TempDir,
 }
 
 impl Content {
@@ -105,9 +110,11 @@ impl Content {
                 false
             }
         };
-        let entries = read(kind, &copy).map_err(|reason| {
-            Fault::Other(format!("{} cannot be read: {reason}", folder.display()))
-        })?;
+        let unreadable = |error: StoreError| {
+            Fault::Other(format!("{} cannot be read: {error}", folder.display()))
+        };
+        let store = open(kind, &copy).map_err(unreadable)?;
+        let entries = store.load_all().map_err(unreadable)?;
         // A store that finds its folder damaged moves it aside and starts a new one.
         let rooms = fs::read_dir(room.path()).map_err(failed)?.count();
         if rooms > 1 {
@@ -116,7 +123,13 @@ impl Content {
                 folder.display()
             )));
         }
-        Ok(Self { kind, held, entries })
+        Ok(Self { kind, held, entries, store, _room: room })
+    }
+
+    /// What a breaker went through, the newest first.
+    pub(crate) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
+        let records = self.store.history(&format!("circuit_breaker:{name}:history"), None, limit);
+        records.map_err(|error| Fault::Other(format!("the history cannot be read: {error}")))
     }
 }
 
@@ -182,10 +195,9 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn read(kind: Kind, copy: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let store: Box<dyn StateStore> = match kind {
-        Kind::Sled => Box::new(SledStore::open(copy).map_err(|error| error.to_string())?),
-        Kind::Files => Box::new(FileStore::open(copy).map_err(|error| error.to_string())?),
-    };
-    store.load_all().map_err(|error| error.to_string())
+fn open(kind: Kind, copy: &Path) -> Result<Box<dyn StateStore>, StoreError> {
+    Ok(match kind {
+        Kind::Sled => Box::new(SledStore::open(copy)?),
+        Kind::Files => Box::new(FileStore::open(copy)?),
+    })
 }

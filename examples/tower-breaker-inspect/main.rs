@@ -1,19 +1,20 @@
 //! Shows what a store on disk holds, a sled folder or one of JSON files, and changes nothing in it:
-//! `cargo run --example tower-breaker-inspect -- state`
+//! `cargo run --example tower-breaker-inspect -- state` lists its breakers, and
+//! `cargo run --example tower-breaker-inspect -- state history payments` shows what one of them
+//! went through, the newest first.
 //!
 //! It ends with 0 when it has shown what it was asked for, with 2 when a running server holds the
 //! folder and so nothing can be shown, and with 1 when anything else is wrong.
 
 mod folder;
+mod history;
 mod show;
 
-use std::{
-    env, ffi::OsString, fmt, io::Write as _, path::PathBuf, process::ExitCode, time::SystemTime,
-};
+use std::{env, ffi::OsString, fmt, io::Write as _, path::PathBuf, process::ExitCode};
 
 use folder::Content;
 
-const USAGE: &str = "usage: tower-breaker-inspect [--json] FOLDER";
+const USAGE: &str = "usage: tower-breaker-inspect [--json] FOLDER [history NAME]";
 
 /// Why nothing can be shown.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ impl fmt::Display for Fault {
 struct Arguments {
     folder: PathBuf,
     json: bool,
+    /// Whose history is wanted, instead of all breakers.
+    history: Option<String>,
 }
 
 impl Arguments {
@@ -58,10 +61,19 @@ impl Arguments {
         }
         let mut words = words.into_iter();
         let folder = words.next().ok_or_else(|| usage("which folder?".to_owned()))?.into();
+        let history = match words.next() {
+            None => None,
+            Some(word) if word == "history" => {
+                let name = words.next().ok_or_else(|| usage("whose history?".to_owned()))?;
+                let name = name.into_string();
+                Some(name.map_err(|_| usage("a breaker's name is UTF-8".to_owned()))?)
+            }
+            Some(word) => return Err(usage(format!("what is {}?", word.display()))),
+        };
         if let Some(word) = words.next() {
             return Err(usage(format!("{} is one word too many", word.display())));
         }
-        Ok(Self { folder, json })
+        Ok(Self { folder, json, history })
     }
 }
 
@@ -73,12 +85,11 @@ fn run(arguments: &Arguments) -> Result<String, Fault> {
             arguments.folder.display()
         );
     }
-    let breakers = show::breakers(&content.entries, SystemTime::now());
-    Ok(if arguments.json {
-        show::json(&arguments.folder, &content, &breakers)
-    } else {
-        show::table(&breakers)
-    })
+    let Arguments { folder, json, history } = arguments;
+    match history {
+        Some(name) => history::show(folder, &content, name, *json),
+        None => show::all(folder, &content, *json),
+    }
 }
 
 fn main() -> ExitCode {

@@ -10,22 +10,33 @@ use std::{
 use serde_json::{Value, json};
 use tower_breaker::{Snapshot, State};
 
-use crate::folder::Content;
+use crate::{Fault, folder::Content, history::Entry};
 
 /// A breaker, as a server that starts now would find it.
-pub(crate) struct Shown {
+struct Shown {
     name: String,
     /// The state, or why there is none.
     state: String,
     snapshot: Option<Snapshot>,
+    /// Since when it is in that state.
+    since: Option<SystemTime>,
     /// What is left of the open time.
     left: Option<Duration>,
     /// Unreadable snapshots that are kept aside.
     quarantined: usize,
 }
 
+/// Every breaker that the folder knows.
+pub(crate) fn all(folder: &Path, content: &Content, as_json: bool) -> Result<String, Fault> {
+    let mut breakers = breakers(&content.entries, SystemTime::now());
+    for shown in &mut breakers {
+        shown.look_back(content)?;
+    }
+    Ok(if as_json { json(folder, content, &breakers) } else { table(&breakers) })
+}
+
 /// The breakers among the entries of a store, by name.
-pub(crate) fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Shown> {
+fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Shown> {
     let mut breakers = BTreeMap::new();
     for (key, value) in entries {
         let Some((name, kind)) =
@@ -37,6 +48,7 @@ pub(crate) fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Sh
             name: name.to_owned(),
             state: "none stored".to_owned(),
             snapshot: None,
+            since: None,
             left: None,
             quarantined: 0,
         });
@@ -59,12 +71,27 @@ impl Shown {
                 self.left = left(&snapshot, now);
                 // Past its open time, an open circuit is half-open.
                 let over = snapshot.state == State::Open && self.left.is_none();
-                let state = if over { State::HalfOpen } else { snapshot.state };
+                let (state, since) = if over {
+                    (State::HalfOpen, snapshot.open_until)
+                } else {
+                    (snapshot.state, snapshot.opened_at.or(snapshot.closed_at))
+                };
                 self.state = state.to_string();
+                self.since = since.and_then(time);
                 self.snapshot = Some(snapshot);
             }
             Err(error) => self.state = error.to_string(),
         }
+    }
+
+    /// The history knows since when, of states of which the snapshot does not.
+    fn look_back(&mut self, content: &Content) -> Result<(), Fault> {
+        if self.since.is_none() && self.snapshot.is_some() {
+            let newest = content.history(&self.name, 1)?;
+            let newest = newest.first().map(Entry::of).filter(|entry| entry.to() == self.state);
+            self.since = newest.and_then(|entry| entry.at());
+        }
+        Ok(())
     }
 
     fn time(&self, which: impl FnOnce(&Snapshot) -> Option<f64>) -> Option<String> {
@@ -80,18 +107,18 @@ fn left(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
     (snapshot.state == State::Open && !left.is_zero()).then_some(left)
 }
 
-fn time(seconds: f64) -> Option<SystemTime> {
+pub(crate) fn time(seconds: f64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
 /// With the year 10000, this way of writing times ends.
-fn text(time: SystemTime) -> Option<String> {
+pub(crate) fn text(time: SystemTime) -> Option<String> {
     const LAST: u64 = 253_402_300_799;
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     (since.as_secs() <= LAST).then(|| humantime::format_rfc3339_seconds(time).to_string())
 }
 
-pub(crate) fn table(breakers: &[Shown]) -> String {
+fn table(breakers: &[Shown]) -> String {
     if breakers.is_empty() {
         return "no breaker has stored anything here\n".to_owned();
     }
@@ -105,23 +132,14 @@ pub(crate) fn table(breakers: &[Shown]) -> String {
             // A name may hold what a terminal would act on.
             shown.name.escape_debug().to_string(),
             shown.state.escape_debug().to_string(),
-            dash(shown.time(|snapshot| snapshot.opened_at.or(snapshot.closed_at))),
+            dash(shown.since.and_then(text)),
             dash(shown.time(|snapshot| snapshot.open_until)),
             dash(shown.left.map(|left| format!("{:.1} s", left.as_secs_f64()))),
             dash(snapshot.map(|snapshot| snapshot.failure_count.to_string())),
             dash(shown.time(|snapshot| Some(snapshot.saved_at))),
         ]);
     }
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-            // To write to a text cannot fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
+    let mut text = aligned(&rows);
     for shown in breakers.iter().filter(|shown| shown.quarantined > 0) {
         let name = shown.name.escape_debug();
         let _ = writeln!(
@@ -133,14 +151,29 @@ pub(crate) fn table(breakers: &[Shown]) -> String {
     text
 }
 
-pub(crate) fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
+/// Each column as wide as its widest cell.
+pub(crate) fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+            // To write to a text cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
     let breakers: Vec<Value> = breakers
         .iter()
         .map(|shown| {
             json!({
                 "name": shown.name,
                 "state": shown.state,
-                "since": shown.time(|snapshot| snapshot.opened_at.or(snapshot.closed_at)),
+                "since": shown.since.and_then(text),
                 "until": shown.time(|snapshot| snapshot.open_until),
                 "left_seconds": shown.left.map(|left| left.as_secs_f64()),
                 "failures": shown.snapshot.as_ref().map(|snapshot| snapshot.failure_count),

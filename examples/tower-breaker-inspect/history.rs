@@ -1,0 +1,103 @@
+//! What a breaker went through.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use tower_breaker::HistoryRecord;
+
+use crate::{
+    Fault,
+    folder::Content,
+    show::{aligned, text, time},
+};
+
+/// A transition, as far as it can be read.
+pub(crate) struct Entry {
+    id: u64,
+    said: Option<Value>,
+}
+
+impl Entry {
+    pub(crate) fn of(record: &HistoryRecord) -> Self {
+        let said = serde_json::from_slice(&record.bytes).ok();
+        Self { id: record.id, said: said.filter(Value::is_object) }
+    }
+
+    fn word(&self, field: &str) -> &str {
+        self.said.as_ref().and_then(|said| said[field].as_str()).unwrap_or("-")
+    }
+
+    fn number(&self, field: &str) -> Option<f64> {
+        self.said.as_ref()?[field].as_f64()
+    }
+
+    /// The state after it.
+    pub(crate) fn to(&self) -> &str {
+        self.word("to")
+    }
+
+    pub(crate) fn at(&self) -> Option<SystemTime> {
+        let by_id = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(self.id));
+        self.number("at").and_then(time).or(by_id)
+    }
+
+    fn row(&self) -> [String; 6] {
+        let number = |field| self.number(field).map_or_else(|| "-".to_owned(), |n| n.to_string());
+        [
+            self.at().and_then(text).unwrap_or_else(|| "-".to_owned()),
+            self.word("from").escape_debug().to_string(),
+            self.to().escape_debug().to_string(),
+            self.word("reason").escape_debug().to_string(),
+            number("failure_count"),
+            self.number("open_time").map_or_else(|| "-".to_owned(), |open| format!("{open:.1} s")),
+        ]
+    }
+
+    /// The id as text: not every reader of JSON can hold such a number.
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id.to_string(),
+            "at": self.at().and_then(text),
+            "from": self.word("from"),
+            "to": self.to(),
+            "reason": self.word("reason"),
+            "record": self.said,
+        })
+    }
+}
+
+pub(crate) fn show(
+    folder: &Path,
+    content: &Content,
+    name: &str,
+    as_json: bool,
+) -> Result<String, Fault> {
+    let records = content.history(name, usize::MAX)?;
+    let key = format!("circuit_breaker:{name}:state");
+    if records.is_empty() && content.entries.iter().all(|(stored, _)| *stored != key) {
+        return Err(Fault::Other(format!(
+            "no breaker of the name {name:?} has stored anything in {}",
+            folder.display()
+        )));
+    }
+    let entries: Vec<Entry> = records.iter().map(Entry::of).collect();
+    if as_json {
+        let all = json!({
+            "folder": folder.to_string_lossy(),
+            "kind": content.kind.as_str(),
+            "held": content.held,
+            "name": name,
+            "history": entries.iter().map(Entry::json).collect::<Vec<_>>(),
+        });
+        return Ok(format!("{all:#}\n"));
+    }
+    if entries.is_empty() {
+        return Ok(format!("the store has no history of {name:?}\n"));
+    }
+    let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(entries.iter().map(Entry::row)).collect();
+    Ok(aligned(&rows))
+}
