@@ -155,6 +155,23 @@ fn a_sled_folder_that_is_held_is_said_to_be_and_not_touched() {
 }
 
 #[test]
+fn what_a_killed_server_left_is_shown_and_not_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, left) = (dir.path().join("state"), dir.path().join("left"));
+    let store = SledStore::open(&folder).unwrap();
+    fill(Box::new(store.clone()));
+    fs::create_dir_all(left.join("blobs")).unwrap();
+    // As it is on disk while the store is open, without what a clean end writes.
+    for name in ["db", "conf"] {
+        fs::copy(folder.join(name), left.join(name)).unwrap();
+    }
+    let before = everything(&left);
+    let table = shown(&left);
+    assert!(table.contains("payments") && table.contains("forced_open"), "{table}");
+    assert_eq!(everything(&left), before);
+}
+
+#[test]
 fn a_folder_of_files_is_shown_while_it_is_held_too() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
-use tower_breaker::{Breaker, FileStore, MemoryStore, SledStore, State, StateStore};
+use tower_breaker::{Breaker, FileStore, HistoryRecord, MemoryStore, SledStore, State, StateStore};
 
 fn key(name: &str) -> String {
     format!("circuit_breaker:{name}:state")
@@ -97,6 +97,16 @@ fn nasty_names_do_not_meet_in_any_store() {
             let stored = store.load(&key(name)).unwrap().unwrap();
             assert_eq!(stored, format!("of {name}").as_bytes(), "{name:?}");
         }
+        let history = |name: &str| format!("circuit_breaker:{name}:history");
+        for (id, name) in (0..).zip(&names) {
+            store.append(&history(name), &[HistoryRecord::new(id, name.as_str())]).unwrap();
+        }
+        for (id, name) in (0..).zip(&names) {
+            let records = store.history(&history(name), None, 10).unwrap();
+            assert_eq!(records, [HistoryRecord::new(id, name.as_str())], "{name:?}");
+            store.trim(&history(name), u64::MAX, 0).unwrap();
+        }
+        assert_eq!(store.history_keys(None, 10).unwrap(), [""; 0]);
         let mut all = store.load_all().unwrap();
         let mut expected: Vec<_> =
             names.iter().map(|name| (key(name), format!("of {name}").into_bytes())).collect();

@@ -12,7 +12,8 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, Event, MemoryStore, SledStore, State, StateStore, StoreError, StoreHealth, Trip,
+    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, StoreError, StoreHealth,
+    Trip,
 };
 
 /// A store in memory that does as it is told.
@@ -355,8 +356,11 @@ async fn a_sled_folder_that_is_deleted_is_made_again() {
 #[test]
 fn every_store_keeps_what_it_is_given() {
     let folder = tempfile::tempdir().unwrap();
-    let stores: [Box<dyn StateStore>; 2] =
-        [Box::new(MemoryStore::new()), Box::new(SledStore::open(folder.path()).unwrap())];
+    let stores: [Box<dyn StateStore>; 3] = [
+        Box::new(MemoryStore::new()),
+        Box::new(SledStore::open(folder.path().join("sled")).unwrap()),
+        Box::new(FileStore::open(folder.path().join("files")).unwrap()),
+    ];
     for store in stores {
         assert_eq!(store.load("a").unwrap(), None);
         store.save("a", b"1").unwrap();
