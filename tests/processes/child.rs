@@ -17,6 +17,8 @@ use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, StoreHealth};
 
 const ROLE: &str = "BREAKER_TEST_ROLE";
 const FOLDER: &str = "BREAKER_TEST_FOLDER";
+/// The kind of store.
+pub(crate) const STORE: &str = "BREAKER_TEST_STORE";
 const RECOVERY: &str = "BREAKER_TEST_RECOVERY_MS";
 /// What precedes a line of a child's that is meant for its parent.
 const MARK: &str = "@@ ";
@@ -34,6 +36,7 @@ fn play(role: &str) -> Result<(), Box<dyn std::error::Error>> {
     match role {
         "server" => serve(),
         "hammer" => super::hammer::hammer(&std::env::var(FOLDER)?),
+        "flapping" => super::flapping::flap(&std::env::var(FOLDER)?, &std::env::var(STORE)?),
         _ => Err(format!("there is no role {role}").into()),
     }
 }

@@ -42,7 +42,7 @@ fn count(line: &str) -> u32 {
 }
 
 /// The next number of a small generator: the same moments at each run, all over the range.
-fn next(random: &mut u64) -> u64 {
+pub(crate) fn next(random: &mut u64) -> u64 {
     *random =
         random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *random >> 33

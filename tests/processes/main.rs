@@ -4,6 +4,7 @@
 //! A child process is this same test binary, told by its environment to play a role.
 
 mod child;
+mod flapping;
 mod hammer;
 mod restart;
 mod storage;
