@@ -177,6 +177,22 @@ fn a_folder_that_is_held_is_taken_over_with_what_is_in_it() {
 }
 
 #[test]
+fn one_breaker_whose_file_is_in_trouble_does_not_keep_the_others_from_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let on = |name: &str| Breaker::builder(name).store(store.clone()).build().unwrap();
+    fs::create_dir_all(dir.path().join("troubled.json/below")).unwrap();
+    let (troubled, other) = (on("troubled"), on("other"));
+    troubled.force_open();
+    other.force_open();
+    eventually("the other is stored", || stored(dir.path(), "other").contains("forced_open"));
+    let health = troubled.store_health().to_string();
+    assert!(health.contains("troubled.json"), "{health}");
+    fs::remove_dir_all(dir.path().join("troubled.json")).unwrap();
+    eventually("it heals", || stored(dir.path(), "troubled").contains("forced_open"));
+}
+
+#[test]
 fn a_snapshot_that_is_damaged_by_hand_starts_closed_and_is_kept_beside() {
     let dir = tempfile::tempdir().unwrap();
     drop(breaker("damaged", dir.path()));

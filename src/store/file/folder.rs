@@ -67,7 +67,7 @@ impl Folder {
         match read_file(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(failure(&path, &error)),
+            Err(error) => Err(file_failure(&path, &error)),
         }
     }
 
@@ -111,7 +111,9 @@ impl Folder {
             let half_done = self.path.join(HALF_DONE);
             let replaced = write_whole(&half_done, content)
                 .map_err(|error| failure(&half_done, &error))
-                .and_then(|()| fs::rename(&half_done, path).map_err(|error| failure(path, &error)));
+                .and_then(|()| {
+                    fs::rename(&half_done, path).map_err(|error| file_failure(path, &error))
+                });
             if replaced.is_err() {
                 // A disk that is full gets its room back.
                 let _ = fs::remove_file(&half_done);
@@ -126,7 +128,7 @@ impl Folder {
         lines: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         self.change(lines, |path, lines| {
-            append_whole(path, lines).map_err(|error| failure(path, &error))
+            append_whole(path, lines).map_err(|error| file_failure(path, &error))
         })
     }
 
@@ -156,7 +158,7 @@ impl Folder {
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if is_missing(&error) => return Ok(()),
-            Err(error) => return Err(failure(&path, &error)),
+            Err(error) => return Err(file_failure(&path, &error)),
         }
         let parents = path.ancestors().skip(1);
         for parent in parents.take_while(|parent| parent.starts_with(&self.path)) {
@@ -234,16 +236,22 @@ fn unavailable(reason: String) -> StoreError {
     StoreError::Unavailable(reason.into())
 }
 
-/// Whether one file is in trouble, or the folder as a whole.
+/// The folder is in trouble, and with it all files; or what was to be a folder for a few of them is a file.
 fn failure(path: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => file_failure(path, error),
+        _ => unavailable(format!("{}: {error}", path.display())),
+    }
+}
+
+/// One file is in trouble, and the others need not suffer for it; or the disk is.
+fn file_failure(path: &Path, error: &io::Error) -> StoreError {
     let reason = format!("{}: {error}", path.display());
     match error.kind() {
-        ErrorKind::IsADirectory
-        | ErrorKind::NotADirectory
-        | ErrorKind::DirectoryNotEmpty
-        | ErrorKind::AlreadyExists
-        | ErrorKind::InvalidFilename
-        | ErrorKind::Other => StoreError::Other(reason.into()),
-        _ => unavailable(reason),
+        ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::StaleNetworkFileHandle => unavailable(reason),
+        _ => StoreError::Other(reason.into()),
     }
 }

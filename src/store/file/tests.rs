@@ -171,6 +171,20 @@ fn what_is_not_a_file_is_never_read() {
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"1".as_slice()));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_read_is_no_outage_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("payments.json");
+    // Root is stopped by no permission, but by this.
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let error = store.load(STATE).unwrap_err();
+    assert!(matches!(error, StoreError::Other(_)), "{error}");
+    store.save(STATE, b"1").unwrap();
+    assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"1".as_slice()));
+}
+
 #[test]
 fn a_long_name_becomes_folders_that_go_with_it() {
     let dir = tempfile::tempdir().unwrap();
