@@ -2,27 +2,19 @@
 //! `PORT=3000 UPSTREAM=http://127.0.0.1:4000 STATE_DIR=state cargo run --example server`
 //!
 //! `curl -i localhost:3000/` asks the upstream, `curl localhost:3000/breaker` shows the circuit.
+//! Ctrl-C and SIGTERM end it when its requests are answered and its state is saved.
 
 use std::{env, error::Error, time::Duration};
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
-use http_body_util::{BodyExt, Empty};
-use hyper::{Uri, body::Bytes};
-use hyper_util::{
-    client::legacy::Client, client::legacy::connect::HttpConnector, rt::TokioExecutor,
-};
+use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode, routing::get};
+use tokio::signal::ctrl_c;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, Snapshot, Trip};
 
-type Upstream = (Client<HttpConnector, Empty<Bytes>>, Uri);
-
-async fn ask(State((client, uri)): State<Upstream>) -> Result<Bytes, StatusCode> {
-    match client.get(uri).await {
-        Ok(answer) if answer.status().is_success() => {
-            let body = answer.into_body().collect().await;
-            Ok(body.map_err(|_| StatusCode::BAD_GATEWAY)?.to_bytes())
-        }
-        _ => Err(StatusCode::BAD_GATEWAY),
-    }
+async fn ask(State((client, url)): State<(reqwest::Client, String)>) -> Result<Bytes, StatusCode> {
+    let answer = async { client.get(url).send().await?.error_for_status()?.bytes().await };
+    answer.await.map_err(|_: reqwest::Error| StatusCode::BAD_GATEWAY)
 }
 
 async fn show(State(breaker): State<Breaker>) -> Json<Snapshot> {
@@ -40,16 +32,25 @@ pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
         .http()
         .build()?;
 
-    let upstream = set("UPSTREAM", "http://127.0.0.1:4000").parse()?;
-    let client = Client::builder(TokioExecutor::new()).build_http();
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let upstream = (client, set("UPSTREAM", "http://127.0.0.1:4000"));
     let router = Router::new()
         .route("/breaker", get(show).with_state(layer.breaker().clone()))
-        .route("/", get(ask).with_state((client, upstream)).layer(layer));
-
+        .route("/", get(ask).with_state(upstream).layer(layer));
     let port = set("PORT", "3000").parse()?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, router).await?)
+    axum::serve(listener, router).with_graceful_shutdown(asked_to_end()).await?;
+    Ok(()) // The breaker's last handle went with the router, and saved what was not saved.
+}
+
+async fn asked_to_end() {
+    #[cfg(unix)]
+    let mut term = signal(SignalKind::terminate()).expect("a handler of signals");
+    #[cfg(unix)]
+    tokio::select! { _ = term.recv() => {}, _ = ctrl_c() => {} }
+    #[cfg(not(unix))]
+    let _ = ctrl_c().await;
 }
 
 #[tokio::main]

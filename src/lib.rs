@@ -122,5 +122,5 @@ pub use store::SledStore;
 pub use store::{FileStore, HistoryRecord, MemoryStore, StateStore, StoreError};
 
 #[doc = include_str!("../README.md")]
-#[cfg(all(doctest, feature = "http", feature = "sled"))]
+#[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "sled"))]
 struct Readme;

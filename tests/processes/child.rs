@@ -35,6 +35,7 @@ fn role() {
 fn play(role: &str) -> Result<(), Box<dyn std::error::Error>> {
     match role {
         "server" => serve(),
+        "example" => super::termination::example(),
         "hammer" => super::hammer::hammer(&std::env::var(FOLDER)?),
         "flapping" => super::flapping::flap(&std::env::var(FOLDER)?, &std::env::var(STORE)?),
         _ => Err(format!("there is no role {role}").into()),
@@ -79,6 +80,12 @@ impl Process {
         Self { child, lines }
     }
 
+    /// The child's next line of any kind that begins like this.
+    pub(crate) fn line_with(&mut self, beginning: &str) -> Option<String> {
+        let mut lines = self.lines.by_ref().lines().take(1000).map_while(Result::ok);
+        lines.find_map(|line| line.find(beginning).map(|at| line[at..].to_owned()))
+    }
+
     /// The child's next word to its parent; `None` when it has ended.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
@@ -101,6 +108,14 @@ impl Process {
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.end();
         std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// SIGTERM, and what becomes of it.
+    #[cfg(unix)]
+    pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap()
     }
 
     fn end(&mut self) {

@@ -8,3 +8,5 @@ mod flapping;
 mod hammer;
 mod restart;
 mod storage;
+#[cfg(unix)]
+mod termination;
