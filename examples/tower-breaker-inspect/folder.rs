@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
@@ -63,7 +63,9 @@ impl Kind {
 
     fn is_its_own(self, name: &str) -> bool {
         match self {
-            Self::Sled => matches!(name, "db" | "conf" | "blobs") || name.starts_with("snap."),
+            Self::Sled => {
+                matches!(name, "db" | "conf" | "blobs" | "history") || name.starts_with("snap.")
+            }
             Self::Files => {
                 let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
                 matches!(ending, Some("json" | "jsonl")) || name.ends_with('+')
@@ -81,7 +83,7 @@ pub(crate) struct Content {
     /// On the copy.
     store: Box<dyn StateStore>,
     /// The copy is removed with this, once the store has let go of it.
-    _room: TempDir,
+    room: TempDir,
 }
 
 impl Content {
@@ -115,22 +117,29 @@ impl Content {
         };
         let store = open(kind, &copy).map_err(unreadable)?;
         let entries = store.load_all().map_err(unreadable)?;
-        // A store that finds its folder damaged moves it aside and starts a new one.
-        let rooms = fs::read_dir(room.path()).map_err(failed)?.count();
-        if rooms > 1 {
+        if is_damaged(room.path()) {
             return Err(Fault::Other(format!(
                 "{} is damaged and cannot be read; the next server that starts moves it aside and starts anew",
                 folder.display()
             )));
         }
-        Ok(Self { kind, held, entries, store, _room: room })
+        Ok(Self { kind, held, entries, store, room })
     }
 
     /// What a breaker went through, the newest first.
     pub(crate) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
         let records = self.store.history(&format!("circuit_breaker:{name}:history"), None, limit);
+        if is_damaged(&self.room.path().join("copy")) {
+            return Err(Fault::Other("the histories are damaged and cannot be read".to_owned()));
+        }
         records.map_err(|error| Fault::Other(format!("the history cannot be read: {error}")))
     }
+}
+
+/// A store that finds a folder damaged moves it aside and starts a new one.
+fn is_damaged(room: &Path) -> bool {
+    let names = fs::read_dir(room).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().contains(".corrupt-"))
 }
 
 fn is_held(kind: Kind, folder: &Path) -> Result<bool, Fault> {
@@ -146,13 +155,15 @@ fn is_held(kind: Kind, folder: &Path) -> Result<bool, Fault> {
 }
 
 /// By which a change of the folder shows.
-fn marks(folder: &Path) -> io::Result<BTreeMap<String, (u64, SystemTime)>> {
+fn marks(folder: &Path) -> io::Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
     let mut marks = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let found = entry.metadata()?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        marks.insert(name, (found.len(), found.modified()?));
+        if found.is_dir() {
+            marks.extend(self::marks(&entry.path())?);
+        }
+        marks.insert(entry.path(), (found.len(), found.modified()?));
     }
     Ok(marks)
 }
@@ -171,18 +182,22 @@ fn copy_folder(kind: Kind, from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Below the folder itself, everything is the store's.
+/// Below the folder itself, what is sled's has any name.
 fn copy_all(kind: Kind, from: &Path, to: &Path) -> io::Result<()> {
-    match kind {
-        Kind::Files => copy_folder(kind, from, to),
-        Kind::Sled => {
-            fs::create_dir(to)?;
-            fs::read_dir(from)?.try_for_each(|entry| {
-                let entry = entry?;
-                copy_file(&entry.path(), &to.join(entry.file_name()))
-            })
+    if kind == Kind::Files {
+        return copy_folder(kind, from, to);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(kind, &entry.path(), &to)?;
+        } else {
+            copy_file(&entry.path(), &to)?;
         }
     }
+    Ok(())
 }
 
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
