@@ -11,7 +11,11 @@ mod telling;
 mod waiting;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
     time::Duration,
 };
 
@@ -124,5 +128,26 @@ impl Observer for Told {
 
     fn stepped(&self, step: &Step, _: Now) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((step.from, step.to));
+    }
+}
+
+/// Whether a task was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Woken {
+    fn waker() -> (Arc<Self>, Waker) {
+        let woken = Arc::new(Self::default());
+        (Arc::clone(&woken), woken.into())
+    }
+
+    fn is(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

@@ -24,6 +24,8 @@ mod compose;
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod kind;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 #[cfg(feature = "http")]

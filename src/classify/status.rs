@@ -2,10 +2,7 @@ use std::{fmt, ops::RangeInclusive};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::{
-    Classify, ClassifyBody, EndsWell, Head,
-    retry_after::{failure_with_time, retry_after},
-};
+use super::{Classify, ClassifyBody, EndsWell, Head, kind::Kind, retry_after::retry_after};
 use crate::Outcome;
 
 /// Classifies HTTP responses by their status. An `Err` is a failure.
@@ -34,15 +31,6 @@ pub struct StatusClassifier {
     // Two bits a status from 100 to 611: 128 bytes to copy for each call, where a shared table
     // would cost its reference count. A status from 612 on, which nobody has seen, succeeds.
     kinds: [u64; 16],
-}
-
-/// In two bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Success,
-    Failure,
-    Throttled,
-    Ignore,
 }
 
 const FIRST: u16 = 100;
@@ -82,7 +70,7 @@ impl StatusClassifier {
     fn with(mut self, statuses: impl Statuses, kind: Kind) -> Self {
         statuses.each(&mut |status| {
             if let Some((word, shift)) = place(status) {
-                self.kinds[word] = self.kinds[word] & !(0b11 << shift) | (kind as u64) << shift;
+                self.kinds[word] = kind.put(self.kinds[word], shift);
             }
         });
         self
@@ -90,14 +78,9 @@ impl StatusClassifier {
 
     #[inline]
     fn kind(&self, status: StatusCode) -> Kind {
-        let Some((word, shift)) = place(status.as_u16()) else {
-            return Kind::Success;
-        };
-        match self.kinds[word] >> shift & 0b11 {
-            0 => Kind::Success,
-            1 => Kind::Failure,
-            2 => Kind::Throttled,
-            _ => Kind::Ignore,
+        match place(status.as_u16()) {
+            Some((word, shift)) => Kind::get(self.kinds[word], shift),
+            None => Kind::Success,
         }
     }
 
@@ -106,19 +89,14 @@ impl StatusClassifier {
     #[inline]
     #[must_use]
     pub fn classify_parts(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        match self.kind(status) {
-            Kind::Success => Outcome::Success,
-            Kind::Failure => failure_with_time(status, headers),
-            Kind::Throttled => Outcome::Throttled { retry_after: retry_after(status, headers) },
-            Kind::Ignore => Outcome::Ignore,
-        }
+        self.kind(status).outcome(|| retry_after(status, headers))
     }
 }
 
-fn place(status: u16) -> Option<(usize, u16)> {
+fn place(status: u16) -> Option<(usize, u32)> {
     let index = status.checked_sub(FIRST)?;
     let word = usize::from(index / A_WORD);
-    (word < 16).then_some((word, index % A_WORD * 2))
+    (word < 16).then_some((word, u32::from(index % A_WORD * 2)))
 }
 
 impl Default for StatusClassifier {

@@ -1,5 +1,5 @@
-//! Every call is exactly one of succeeded, failed, ignored and cancelled: a thousand of them, at
-//! once, through a server in front of an upstream that flaps, with clients that hang up.
+//! Every call is exactly one of succeeded, failed, ignored and cancelled: a thousand of them
+//! through a server in front of an upstream that flaps, with clients that hang up.
 
 use std::{
     collections::HashSet,
@@ -34,7 +34,6 @@ use super::{
 };
 
 const REQUESTS: u64 = 1000;
-const AT_ONCE: usize = 32;
 
 #[derive(Default)]
 struct Book {
@@ -74,6 +73,15 @@ impl Book {
 
     fn cancelled(&self) -> u64 {
         Self::of(&self.gave_up) + Self::of(&self.hung_up)
+    }
+
+    /// Every request was admitted or rejected, and every admitted one has come to one end, and has
+    /// been seen by the upstream.
+    fn adds_up(&self) {
+        assert_eq!(Self::of(&self.arrived), REQUESTS);
+        assert_eq!(REQUESTS, Self::of(&self.admitted) + Self::of(&self.rejected));
+        assert_eq!(Self::of(&self.admitted), self.ended());
+        assert_eq!(Self::of(&self.admitted), self.seen.lock().unwrap().len() as u64);
     }
 
     fn ended(&self) -> u64 {
@@ -240,20 +248,20 @@ async fn visit(book: &Book, server: &Server, id: u64) {
 }
 
 /// Sends all requests, and waits until each has come to its end.
-async fn rush(rule: Trip) -> (Arc<Book>, Breaker, Vec<Event>) {
+async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     let book = Arc::new(Book::default());
     let upstream_book = Arc::clone(&book);
     let answer = on_get(async move |Path((kind, id)): Path<(String, u64)>| {
         upstream(Arc::clone(&upstream_book), kind, id).await
     });
-    let upstream = Server::of(Router::new().route("/{kind}/{id}", answer)).await;
+    let upstream = Server::of(Router::new().route("/{kind}/{id}", answer));
     let events = Arc::new(Mutex::new(Vec::new()));
     let (router, breaker) = front(&book, &upstream, rule, &events);
     // Successes are counted while there is a failure among them.
     breaker.try_acquire().unwrap().failure();
-    let server = Arc::new(Server::of(router).await);
+    let server = Arc::new(Server::of(router));
 
-    let (mut clients, at_once) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    let (mut clients, at_once) = (JoinSet::new(), Arc::new(Semaphore::new(at_once)));
     for id in 0..REQUESTS {
         let place = Arc::clone(&at_once).acquire_owned().await.unwrap();
         let (book, server) = (Arc::clone(&book), Arc::clone(&server));
@@ -272,12 +280,9 @@ async fn rush(rule: Trip) -> (Arc<Book>, Breaker, Vec<Event>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_breaker_that_flaps_loses_no_call() {
-    let (book, breaker, events) = rush(Trip::consecutive_failures(5)).await;
+    let (book, breaker, events) = rush(Trip::consecutive_failures(5), 32).await;
+    book.adds_up();
     let of = Book::of;
-    assert_eq!(of(&book.arrived), REQUESTS);
-    assert_eq!(of(&book.arrived), of(&book.admitted) + of(&book.rejected));
-    assert_eq!(of(&book.admitted), book.ended());
-    assert_eq!(of(&book.admitted), book.seen.lock().unwrap().len() as u64);
     for (what, count) in [
         ("rejected", &book.rejected),
         ("succeeded", &book.succeeded),
@@ -312,9 +317,16 @@ async fn a_breaker_that_flaps_loses_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_at_one_moment_add_up() {
+    let (book, ..) = rush(Trip::consecutive_failures(5), 1000).await;
+    book.adds_up();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_breaker_that_never_trips_has_counted_each_call_once() {
     let window = Window::calls(10_000);
-    let (book, breaker, _) = rush(Trip::failure_rate(1.0, window).minimum_calls(10_000)).await;
+    let (book, breaker, _) =
+        rush(Trip::failure_rate(1.0, window).minimum_calls(10_000), 1000).await;
     let of = Book::of;
     assert_eq!(
         (of(&book.arrived), of(&book.admitted), of(&book.rejected)),

@@ -13,7 +13,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::JoinHandle,
     time::timeout,
 };
@@ -30,15 +30,15 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves HTTP/1.1 and HTTP/2.
-    pub(crate) async fn of(router: Router) -> Self {
-        let (listener, address) = listen().await;
+    pub(crate) fn of(router: Router) -> Self {
+        let (listener, address) = listen();
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, task }
     }
 
     /// Answers each connection with these bytes, and closes it.
-    pub(crate) async fn that_says(answer: &'static [u8]) -> Self {
-        let (listener, address) = listen().await;
+    pub(crate) fn that_says(answer: &'static [u8]) -> Self {
+        let (listener, address) = listen();
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = [0; 1024];
@@ -65,15 +65,18 @@ impl Drop for Server {
     }
 }
 
-pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+pub(crate) fn listen() -> (TcpListener, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // Room for a thousand who knock at once.
+    let listener = socket.listen(4096).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
 /// An address at which nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    listen().await.1
+pub(crate) fn nobody() -> SocketAddr {
+    listen().1
 }
 
 #[derive(Debug, Clone, Copy)]

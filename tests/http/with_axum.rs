@@ -71,7 +71,7 @@ async fn five_failures_open_the_circuit_and_the_handler_is_not_called_any_more()
         };
         let layer = layer();
         let breaker = layer.breaker().clone();
-        let server = Server::of(Router::new().route("/", on_get(failing)).layer(layer)).await;
+        let server = Server::of(Router::new().route("/", on_get(failing)).layer(layer));
         for _ in 0..5 {
             let response = get(version, &server.url("/")).await;
             assert_eq!(
@@ -93,9 +93,9 @@ async fn five_failures_open_the_circuit_and_the_handler_is_not_called_any_more()
 async fn a_layer_on_a_router_covers_its_fallback_and_a_route_layer_does_not() {
     let layer = layer();
     layer.breaker().force_open();
-    let all = Server::of(routes().layer(layer.clone())).await;
+    let all = Server::of(routes().layer(layer.clone()));
     assert_eq!(statuses(&all, ["/a", "/b", "/c"]).await, [503, 503, 503]);
-    let only_routes = Server::of(routes().route_layer(layer.clone())).await;
+    let only_routes = Server::of(routes().route_layer(layer.clone()));
     assert_eq!(statuses(&only_routes, ["/a", "/b", "/c"]).await, [503, 503, 404]);
     layer.breaker().reset();
     assert_eq!(statuses(&all, ["/a", "/b", "/c"]).await, [200, 200, 404]);
@@ -108,7 +108,7 @@ async fn a_layer_on_one_route_leaves_the_others_alone() {
     let router = routes()
         .route("/c", on_get(async || "c").layer(layer.clone()))
         .route("/d", on_get(async || "d").layer(layer).post(async || "posted"));
-    let server = Server::of(router).await;
+    let server = Server::of(router);
     assert_eq!(statuses(&server, ["/a", "/c", "/d"]).await, [200, 503, 503]);
     let posted = client(Http1).request(request(Method::POST, &server.url("/d"))).await.unwrap();
     assert_eq!(posted.status(), StatusCode::OK);
@@ -120,7 +120,7 @@ async fn a_nested_service_has_a_breaker_of_its_own() {
     let breaker = layer.breaker().clone();
     let service = ServiceBuilder::new().layer(layer.clone()).service(routes());
     let router = routes().nest_service("/nested", service).nest("/too", routes().layer(layer));
-    let server = Server::of(router).await;
+    let server = Server::of(router);
     let paths = ["/a", "/nested/a", "/too/a"];
     assert_eq!(statuses(&server, paths).await, [200, 200, 200]);
     breaker.force_open();
@@ -132,7 +132,7 @@ async fn a_fallback_has_a_breaker_of_its_own() {
     let layer = layer();
     layer.breaker().force_open();
     let router = routes().fallback_service(layer.layer(any(async || "elsewhere")));
-    let server = Server::of(router).await;
+    let server = Server::of(router);
     assert_eq!(statuses(&server, ["/a", "/elsewhere"]).await, [200, 503]);
     layer.breaker().reset();
     assert_eq!(get(Http2, &server.url("/elsewhere")).await.body(), "elsewhere");
@@ -145,7 +145,7 @@ async fn routes_and_connections_share_one_breaker() {
     let layer = layer();
     let breaker = layer.breaker().clone();
     let router = Router::new().route("/a", failing()).route("/b", failing()).layer(layer);
-    let server = Server::of(router.clone()).await;
+    let server = Server::of(router.clone());
     assert_eq!(statuses(&server, ["/a", "/b", "/a", "/b"]).await, [500; 4]);
     assert_eq!(breaker.stats().failures(), 4);
     let request = http::Request::builder().uri("/a").body(Body::empty()).unwrap();
@@ -165,7 +165,7 @@ async fn a_handler_gets_the_breaker_as_state_and_as_extension() {
         .layer(Extension(breaker.clone()))
         .with_state(breaker.clone())
         .merge(routes().layer(layer));
-    let server = Server::of(router).await;
+    let server = Server::of(router);
     breaker.force_open();
     assert_eq!(statuses(&server, ["/a"]).await, [503]);
     for path in ["/state", "/extension"] {
@@ -174,10 +174,10 @@ async fn a_handler_gets_the_breaker_as_state_and_as_extension() {
 }
 
 /// A server whose only route answers with that body, once.
-async fn streaming(layer: Http<OnBodyEnd>, response: Response<Pieces>) -> Server {
+fn streaming(layer: Http<OnBodyEnd>, response: Response<Pieces>) -> Server {
     let response = Arc::new(Mutex::new(Some(response)));
     let handler = async move || response.lock().unwrap().take().unwrap().map(Body::new);
-    Server::of(Router::new().route("/", any(handler)).layer(layer)).await
+    Server::of(Router::new().route("/", any(handler)).layer(layer))
 }
 
 const BOTH: [Version; 2] = [Http1, Http2];
@@ -188,7 +188,7 @@ async fn a_stream_that_ends_closes_the_circuit_when_it_ends() {
         let layer = half_open();
         let breaker = layer.breaker().clone();
         let (sender, body) = pieces();
-        let server = streaming(layer, Response::new(body)).await;
+        let server = streaming(layer, Response::new(body));
         let mut response = open(version, &server.url("/")).await;
         sender.send(Ok("half ")).await.unwrap();
         let frame = response.frame().await.unwrap().unwrap();
@@ -207,7 +207,7 @@ async fn a_stream_that_errs_half_way_is_a_failure() {
         let layer = half_open();
         let breaker = layer.breaker().clone();
         let (sender, body) = pieces();
-        let server = streaming(layer, Response::new(body)).await;
+        let server = streaming(layer, Response::new(body));
         sender.send(Ok("half ")).await.unwrap();
         let mut response = open(version, &server.url("/")).await;
         response.frame().await.unwrap().unwrap();
@@ -224,7 +224,7 @@ async fn a_client_that_hangs_up_half_way_has_cancelled_and_gives_the_probes_slot
         let layer = half_open();
         let breaker = layer.breaker().clone();
         let (sender, body) = pieces();
-        let server = streaming(layer, Response::new(body)).await;
+        let server = streaming(layer, Response::new(body));
         let client = client(version);
         let mut response = client.request(request(Method::GET, &server.url("/"))).await.unwrap();
         sender.send(Ok("half ")).await.unwrap();
@@ -243,7 +243,7 @@ async fn a_client_that_hangs_up_before_the_head_has_cancelled_too() {
         let layer = half_open();
         let breaker = layer.breaker().clone();
         let silent = on_get(async || std::future::pending::<()>().await);
-        let server = Server::of(Router::new().route("/", silent).layer(layer)).await;
+        let server = Server::of(Router::new().route("/", silent).layer(layer));
         let call = tokio::spawn(client(version).request(request(Method::GET, &server.url("/"))));
         eventually("the probe is out", || breaker.try_acquire().is_err()).await;
         call.abort();
@@ -258,7 +258,7 @@ async fn a_stream_with_a_content_length_is_a_success() {
     let breaker = layer.breaker().clone();
     let (sender, body) = pieces();
     let response = Response::builder().header(CONTENT_LENGTH, 10).body(body).unwrap();
-    let server = streaming(layer, response).await;
+    let server = streaming(layer, response);
     for piece in ["half ", "whole"] {
         sender.send(Ok(piece)).await.unwrap();
     }
@@ -274,7 +274,7 @@ async fn bodies_of_any_length_are_successes() {
             let layer = half_open();
             let breaker = layer.breaker().clone();
             let handler = on_get(async move || "x".repeat(length));
-            let server = Server::of(Router::new().route("/", handler).layer(layer)).await;
+            let server = Server::of(Router::new().route("/", handler).layer(layer));
             assert_eq!(get(version, &server.url("/")).await.body().len(), length);
             eventually("the circuit closes", || breaker.state() == State::Closed).await;
         }
@@ -287,7 +287,7 @@ async fn bodies_of_any_length_are_successes() {
 async fn the_answer_to_a_head_request_has_its_body_taken_away_and_is_cancelled() {
     let layer = half_open();
     let breaker = layer.breaker().clone();
-    let server = Server::of(routes().layer(layer)).await;
+    let server = Server::of(routes().layer(layer));
     let head = client(Http1).request(request(Method::HEAD, &server.url("/a"))).await.unwrap();
     assert_eq!(
         (head.status(), &head.headers()[CONTENT_LENGTH]),

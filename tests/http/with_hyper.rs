@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Serves one service at each connection, as hyper does it.
-async fn serve<S, B>(service: S) -> Server
+fn serve<S, B>(service: S) -> Server
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -35,7 +35,7 @@ where
     S::Future: Send,
     B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Send + 'static,
 {
-    let (listener, address) = listen().await;
+    let (listener, address) = listen();
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let service = TowerToHyperService::new(service.clone());
@@ -63,7 +63,7 @@ async fn a_server_behind_a_breaker_answers_for_itself_when_the_service_fails() {
             Ok(response)
         });
         // `Full<Bytes>` is made from a text, so that a rejection has its body.
-        let server = serve(layer.layer(failing)).await;
+        let server = serve(layer.layer(failing));
         for status in [500, 500, 503, 503] {
             assert_eq!(get(version, &server.url("/")).await.status(), status, "{version:?}");
         }
@@ -86,7 +86,7 @@ async fn a_server_whose_body_errs_half_way_opens_the_circuit() {
         let breaking = service_fn(async |_: Request<Incoming>| {
             Ok(Response::new(prepared([Ok("half "), broken()])))
         });
-        let server = serve(layer.layer(breaking)).await;
+        let server = serve(layer.layer(breaking));
         // The error may overtake the head.
         let answer = client(version).request(request(Method::GET, &server.url("/"))).await;
         if let Ok(response) = answer {
@@ -131,7 +131,7 @@ async fn a_client_counts_an_answer_as_a_success_when_its_body_has_ended() {
         let fine = service_fn(async |_: Request<Incoming>| {
             Ok(Response::new(prepared([Ok("half "), Ok("whole")])))
         });
-        let server = serve(fine).await;
+        let server = serve(fine);
         let response = ask(&mut client, server.address).await.unwrap();
         assert_eq!(client.breaker().state(), State::HalfOpen);
         assert_eq!(response.collect().await.unwrap().to_bytes(), "half whole");
@@ -146,7 +146,7 @@ async fn a_client_that_reads_by_frames_need_not_ask_for_the_end_of_a_known_lengt
         let fine = service_fn(async |_: Request<Incoming>| {
             Ok(Response::new(Full::new(Bytes::from_static(b"whole"))))
         });
-        let server = serve(fine).await;
+        let server = serve(fine);
         let mut response = ask(&mut client, server.address).await.unwrap();
         response.frame().await.unwrap().unwrap();
         assert_eq!(client.breaker().state(), State::Closed, "{version:?}");
@@ -158,7 +158,7 @@ async fn an_answer_to_head_is_a_success_at_once() {
     for version in [Http1, Http2] {
         let mut client = guarded(version);
         let fine = axum::routing::get(async || "whole");
-        let server = Server::of(axum::Router::new().route("/", fine)).await;
+        let server = Server::of(axum::Router::new().route("/", fine));
         let request = request(Method::HEAD, &server.url("/"));
         let response = client.ready().await.unwrap().call(request).await.unwrap();
         assert_eq!(response.headers()["content-length"], "5");
@@ -175,7 +175,7 @@ async fn an_upstream_that_closes_half_way_is_a_failure() {
     ];
     for answer in endings {
         let mut client = guarded(Http1);
-        let upstream = Server::that_says(answer).await;
+        let upstream = Server::that_says(answer);
         let response = ask(&mut client, upstream.address).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         response.collect().await.unwrap_err();
@@ -191,7 +191,7 @@ async fn an_upstream_that_resets_its_stream_half_way_is_a_failure() {
     let breaking = service_fn(async |_: Request<Incoming>| {
         Ok(Response::new(prepared([Ok("half "), broken()])))
     });
-    let server = serve(breaking).await;
+    let server = serve(breaking);
     // The reset may overtake the head.
     if let Ok(response) = ask(&mut client, server.address).await {
         response.collect().await.unwrap_err();
@@ -202,12 +202,12 @@ async fn an_upstream_that_resets_its_stream_half_way_is_a_failure() {
 #[tokio::test]
 async fn a_refused_connection_is_a_failure_and_so_is_an_answer_that_is_none() {
     let mut client = guarded(Http1);
-    let error = ask(&mut client, nobody().await).await.unwrap_err();
+    let error = ask(&mut client, nobody()).await.unwrap_err();
     assert!(error.into_inner().unwrap().is_connect());
     assert_eq!(client.breaker().state(), State::Open);
 
     let mut client = guarded(Http1);
-    let upstream = Server::that_says(b"good day\r\n\r\n").await;
+    let upstream = Server::that_says(b"good day\r\n\r\n");
     ask(&mut client, upstream.address).await.unwrap_err();
     assert_eq!(client.breaker().state(), State::Open);
 }
@@ -222,7 +222,7 @@ async fn a_reader_who_stops_half_way_gives_the_probes_slot_back() {
             let body = body.lock().unwrap().take().unwrap();
             std::future::ready(Ok(Response::new(body)))
         });
-        let server = serve(long).await;
+        let server = serve(long);
         sender.send(Ok("half ")).await.unwrap();
         let mut response = ask(&mut client, server.address).await.unwrap();
         response.frame().await.unwrap().unwrap();

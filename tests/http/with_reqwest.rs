@@ -25,16 +25,16 @@ fn local() -> Client {
 }
 
 /// Answers `/<status>` with that status, and asks for two minutes where it is one that may.
-async fn upstream() -> Server {
+fn upstream() -> Server {
     let answer = async |axum::extract::Path(status): axum::extract::Path<u16>| {
         (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "120")])
     };
-    Server::of(Router::new().route("/{status}", on_get(answer))).await
+    Server::of(Router::new().route("/{status}", on_get(answer)))
 }
 
 #[tokio::test]
 async fn a_client_behind_a_breaker_is_rejected_after_failures_and_asks_nobody() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     let layer = CircuitBreakerLayer::builder("reqwest")
         .trip_on(Trip::consecutive_failures(3))
         .backoff(Backoff::default())
@@ -63,7 +63,7 @@ async fn a_refused_connection_is_a_failure() {
         .unwrap();
     let client = local();
     let mut client = layer.layer(&client);
-    let url = format!("http://{}/", nobody().await);
+    let url = format!("http://{}/", nobody());
     let error: Error<_> = client.ready().await.unwrap().call(get(&url)).await.unwrap_err();
     assert!(error.into_inner().unwrap().is_connect());
     assert_eq!(layer.breaker().state(), State::Open);
@@ -71,7 +71,7 @@ async fn a_refused_connection_is_a_failure() {
 
 #[tokio::test]
 async fn a_response_is_classified_by_its_status_and_its_headers() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     let statuses =
         StatusClassifier::new().throttled(StatusCode::TOO_MANY_REQUESTS).ignore(404..=404);
     let two_minutes = Some(Duration::from_secs(120));
@@ -92,7 +92,7 @@ async fn a_response_is_classified_by_its_status_and_its_headers() {
         assert_eq!(statuses.classify(&result), by_status, "{path}");
     }
     let refused: reqwest::Result<Response> =
-        local().execute(get(&format!("http://{}/", nobody().await))).await;
+        local().execute(get(&format!("http://{}/", nobody()))).await;
     assert_eq!(ServerErrorsAsFailures.classify(&refused), Outcome::failure());
     assert_eq!(statuses.classify(&refused), Outcome::failure());
 }
@@ -100,8 +100,8 @@ async fn a_response_is_classified_by_its_status_and_its_headers() {
 /// A response of reqwest becomes one of `http`, whose body can be watched.
 #[tokio::test]
 async fn a_body_that_breaks_off_is_a_failure_where_bodies_are_watched() {
-    let fine = Server::of(Router::new().route("/", on_get(async || "fine"))).await;
-    let breaking = Server::that_says(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ").await;
+    let fine = Server::of(Router::new().route("/", on_get(async || "fine")));
+    let breaking = Server::that_says(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ");
     let layer = CircuitBreakerLayer::builder("reqwest")
         .trip_on(Trip::consecutive_failures(1))
         .classify(ServerErrorsAsFailures)
@@ -127,7 +127,7 @@ async fn a_breaker_around_the_connector_counts_connections() {
         .unwrap();
     let breaker = layer.breaker().clone();
     let client = Client::builder().no_proxy().connector_layer(layer).build().unwrap();
-    let url = format!("http://{}/", nobody().await);
+    let url = format!("http://{}/", nobody());
     for _ in 0..2 {
         let error = client.execute(get(&url)).await.unwrap_err();
         assert!(error.is_connect() && Rejected::find(&error).is_none());
@@ -141,7 +141,7 @@ async fn a_breaker_around_the_connector_counts_connections() {
 /// What goes wrong on a connection that there is already is not a matter of connecting.
 #[tokio::test]
 async fn a_breaker_around_the_connector_sees_no_request() {
-    let upstream = upstream().await;
+    let upstream = upstream();
     let layer = CircuitBreakerLayer::builder("connections")
         .trip_on(Trip::consecutive_failures(1))
         .reject_with(RejectAsBoxError)

@@ -19,14 +19,14 @@ use super::{
 };
 
 /// Counts what it is asked, and fails.
-async fn failing() -> (Server, Arc<AtomicU32>) {
+fn failing() -> (Server, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&calls);
     let answer = async move || {
         count.fetch_add(1, Ordering::Relaxed);
         StatusCode::INTERNAL_SERVER_ERROR
     };
-    (Server::of(Router::new().route("/", on_get(answer))).await, calls)
+    (Server::of(Router::new().route("/", on_get(answer))), calls)
 }
 
 fn breaker() -> (Breaker, ManualClock) {
@@ -50,7 +50,7 @@ where
 
 #[tokio::test]
 async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
-    let (server, calls) = failing().await;
+    let (server, calls) = failing();
     let (breaker, _) = breaker();
     let client = client(BreakerMiddleware::new(breaker.clone()));
     assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), 500);
@@ -66,7 +66,7 @@ async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
 async fn an_error_is_a_failure_and_arrives_as_it_was() {
     let (breaker, _) = breaker();
     let client = client(BreakerMiddleware::new(breaker.clone()));
-    let error = client.get(format!("http://{}/", nobody().await)).send().await.unwrap_err();
+    let error = client.get(format!("http://{}/", nobody())).send().await.unwrap_err();
     assert!(matches!(&error, Error::Reqwest(error) if error.is_connect()));
     assert!(Rejected::find(&error).is_none());
     assert_eq!(breaker.state(), State::Open);
@@ -74,7 +74,7 @@ async fn an_error_is_a_failure_and_arrives_as_it_was() {
 
 #[tokio::test]
 async fn another_classifier_may_see_it_otherwise() {
-    let (server, calls) = failing().await;
+    let (server, calls) = failing();
     let (breaker, _) = breaker();
     let by_status = BreakerMiddleware::new(breaker.clone())
         .classify(StatusClassifier::new().success(StatusCode::INTERNAL_SERVER_ERROR));
@@ -90,7 +90,7 @@ async fn another_classifier_may_see_it_otherwise() {
 #[tokio::test]
 async fn a_request_that_is_given_up_is_cancelled_and_gives_the_probes_slot_back() {
     let silent = on_get(async || std::future::pending::<()>().await);
-    let server = Server::of(Router::new().route("/", silent)).await;
+    let server = Server::of(Router::new().route("/", silent));
     let (breaker, clock) = breaker();
     make_half_open(&breaker, &clock);
     let client = client(BreakerMiddleware::new(breaker.clone()));

@@ -1,36 +1,10 @@
 //! Those who wait for the circuit to admit calls: none is forgotten, and no more go than there
 //! are slots.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-use std::task::{Wake, Waker};
-
 use loom::thread;
 
-use super::{Leased, config, model};
+use super::{Leased, Woken, config, model};
 use crate::breaker::queue::Turn;
-
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Woken {
-    fn waker() -> (Arc<Self>, Waker) {
-        let woken = Arc::new(Self::default());
-        (Arc::clone(&woken), woken.into())
-    }
-
-    fn is(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
 
 #[test]
 fn one_who_asks_beside_the_end_of_a_probe_goes_or_is_woken() {

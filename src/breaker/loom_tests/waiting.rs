@@ -1,36 +1,8 @@
 //! Those who wait for the circuit to open: no wake-up is lost.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Wake, Waker},
-};
-
 use loom::thread;
 
-use super::{Leased, config, model};
-
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Woken {
-    fn waker() -> (Arc<Self>, Waker) {
-        let woken = Arc::new(Self::default());
-        (Arc::clone(&woken), woken.into())
-    }
-
-    fn is(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
+use super::{Leased, Woken, config, model};
 
 #[test]
 fn one_who_parks_beside_an_opening_is_woken_or_turned_away() {

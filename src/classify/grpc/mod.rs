@@ -11,7 +11,7 @@ use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
 
-use super::{Classify, ClassifyBody, ClassifyEnd, Head, retry_after::retry_after};
+use super::{Classify, ClassifyBody, ClassifyEnd, Head, kind::Kind, retry_after::retry_after};
 use crate::Outcome;
 
 /// Classifies gRPC responses by their status code. An `Err` is a failure.
@@ -67,15 +67,6 @@ pub struct GrpcClassifier {
     kinds: u64,
 }
 
-/// In two bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Success,
-    Failure,
-    Throttled,
-    Ignore,
-}
-
 impl GrpcClassifier {
     /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` are failures,
     /// `CANCELLED` is ignored, everything else succeeds.
@@ -113,20 +104,14 @@ impl GrpcClassifier {
 
     fn with(mut self, codes: impl GrpcCodes, kind: Kind) -> Self {
         codes.each(&mut |code| {
-            let shift = code.number() * 2;
-            self.kinds = self.kinds & !(0b11 << shift) | (kind as u64) << shift;
+            self.kinds = kind.put(self.kinds, place(code));
         });
         self
     }
 
     #[inline]
     fn kind(self, code: GrpcCode) -> Kind {
-        match self.kinds >> (code.number() * 2) & 0b11 {
-            0 => Kind::Success,
-            1 => Kind::Failure,
-            2 => Kind::Throttled,
-            _ => Kind::Ignore,
-        }
+        Kind::get(self.kinds, place(code))
     }
 
     /// What a call says that ended with this code and this metadata: for clients whose responses
@@ -139,12 +124,7 @@ impl GrpcClassifier {
 
     #[inline]
     fn outcome(self, code: GrpcCode, asked: impl FnOnce() -> Option<Duration>) -> Outcome {
-        match self.kind(code) {
-            Kind::Success => Outcome::Success,
-            Kind::Failure => Outcome::Failure { retry_after: asked() },
-            Kind::Throttled => Outcome::Throttled { retry_after: asked() },
-            Kind::Ignore => Outcome::Ignore,
-        }
+        self.kind(code).outcome(asked)
     }
 
     fn head(self, status: StatusCode, headers: &HeaderMap) -> Head<GrpcEnd> {
@@ -173,6 +153,10 @@ impl GrpcClassifier {
             pushback => asked(pushback, headers),
         })
     }
+}
+
+const fn place(code: GrpcCode) -> u32 {
+    code.number() as u32 * 2
 }
 
 /// Whether the `Content-Type`, where there is one, is gRPC's.
