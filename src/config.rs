@@ -75,9 +75,9 @@ pub struct Config {
     pub ramp_up: Option<RampUp>,
     /// How old a stored snapshot may be. Default: open 24 h, others 1 h.
     pub snapshot_ttl: SnapshotTtl,
-    /// How many days the history of transitions is to be kept in the store. Default: 30. 1 to
-    /// 365. It is read and checked, so that files are ready for it; this version writes no
-    /// history yet.
+    /// How many days the [history](crate::Breaker::history) of transitions is kept in the store.
+    /// Default: 30. 1 to 365. What a breaker had is kept that long also when the breaker is gone.
+    /// Of each breaker, the newest 1,000 transitions are kept at most.
     pub history_retention_days: u32,
 }
 
@@ -292,13 +292,18 @@ impl Default for RampUp {
 /// How old a snapshot may be.
 ///
 /// An older one of a closed circuit is not restored: its counts are stale. One of an open or a
-/// half-open circuit is restored however old it is, and a probe decides. States set by hand never
-/// expire.
+/// half-open circuit is restored however old it is, as long as it is there, and a probe decides: a
+/// wall clock that jumped forward must not close a circuit.
+///
+/// What is older than that, and belongs to no breaker of this process, is removed from the store in
+/// the background, ten minutes after the store's first breaker was built, and every hour from then
+/// on. States set by hand never expire, and neither does what cannot be read or was written by a
+/// newer version. Each snapshot says itself how long it is to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SnapshotTtl {
-    /// For an open circuit. Default: 24 h. It is read and checked, so that files are ready for
-    /// it; this version removes no snapshot from the store yet.
+    /// For an open circuit, and for a half-open one, which has not closed yet. One with a longer
+    /// open time lives until that is over. Default: 24 h.
     #[serde(with = "humantime_serde")]
     pub open: Duration,
     /// For a closed one. Default: 1 h.

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{State, StoreHealth};
 
 /// Something that happened to a breaker.
@@ -58,12 +60,13 @@ impl Transition {
     /// Whether somebody did this by hand.
     #[must_use]
     pub const fn is_manual(&self) -> bool {
-        matches!(self.reason, Reason::Manual | Reason::Reset)
+        self.reason.is_manual()
     }
 }
 
 /// Why a circuit changed its state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
     /// Closed to open: so many failures in a row.
@@ -107,6 +110,12 @@ impl Reason {
             Self::Manual => "manual",
             Self::Reset => "reset",
         }
+    }
+}
+
+impl Reason {
+    pub(crate) const fn is_manual(self) -> bool {
+        matches!(self, Self::Manual | Self::Reset)
     }
 }
 

@@ -7,8 +7,8 @@ mod shared;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    Config, ConfigError, Error, Event, FlushError, Outcome, Permit, Rejected, Snapshot, State,
-    Stats, StoreHealth, alarm,
+    Config, ConfigError, Error, Event, FlushError, HistoryError, HistoryPage, HistoryQuery,
+    Outcome, Permit, Rejected, Snapshot, State, Stats, StoreHealth, alarm,
     breaker::{
         cell::Cell,
         machine::{Command, Machine, Refusal},
@@ -225,6 +225,53 @@ impl Breaker {
         match &self.shared.attachment {
             Some(attachment) => attachment.flush_blocking(timeout),
             None => Ok(()),
+        }
+    }
+
+    /// What the breaker went through: its transitions, the newest first, as its store keeps them
+    /// over restarts. All that happened before the call is in it. Without a store there is none.
+    ///
+    /// A history goes back as far as [`Config::history_retention_days`] says, an hour more at
+    /// times, and over a thousand transitions at least, a hundred more at times. Transitions that
+    /// come faster than the store takes them are counted instead ([`HistoryEntry::missed`]).
+    ///
+    /// It needs no runtime, and reads nothing on the caller's thread.
+    ///
+    /// [`HistoryEntry::missed`]: crate::HistoryEntry::missed
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, HistoryQuery, MemoryStore, State};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = Breaker::builder("mailer").store(MemoryStore::new()).build()?;
+    /// breaker.force_open();
+    /// breaker.reset();
+    ///
+    /// let newest = breaker.history(HistoryQuery::newest(1)).await?;
+    /// assert_eq!(newest.entries[0].to, State::Closed);
+    /// assert!(newest.entries[0].manual);
+    ///
+    /// let cursor = newest.next.ok_or("there should be an older one")?;
+    /// let older = breaker.history(HistoryQuery::newest(1).before(cursor)).await?;
+    /// assert_eq!(older.entries[0].to, State::ForcedOpen);
+    /// assert_eq!(older.next, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError`] if the store fails at the attempt, at once while it is known not to
+    /// answer, and else when it has not answered for a second or so.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, nothing is lost.
+    pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
+        match &self.shared.attachment {
+            Some(attachment) => attachment.history(query).await,
+            None => Ok(HistoryPage::default()),
         }
     }
 

@@ -72,6 +72,7 @@ mod config;
 mod error;
 mod event;
 mod handle;
+mod history;
 mod outcome;
 mod persist;
 #[cfg(feature = "retry")]
@@ -91,6 +92,7 @@ pub use config::{
 pub use error::{Error, Rejected};
 pub use event::{Event, Reason, StoreEvent, Transition};
 pub use handle::{Breaker, Builder};
+pub use history::{HistoryCursor, HistoryEntry, HistoryError, HistoryPage, HistoryQuery};
 pub use outcome::Outcome;
 pub use persist::{FlushError, StoreHealth};
 #[cfg(feature = "retry")]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::State;
+use crate::{SnapshotTtl, State};
 
 /// The state of one breaker at one moment: one JSON object, readable with any tool.
 ///
@@ -50,6 +50,11 @@ pub struct Snapshot {
     pub windows: Vec<WindowSnapshot>,
     /// When this was written.
     pub saved_at: f64,
+    /// Until when the store is to keep this if no breaker uses it any more, by the
+    /// [`SnapshotTtl`]. `None` for states that were set by hand: for ever. (In snapshots of
+    /// earlier versions it is missing; the default times hold for those.)
+    #[serde(default)]
+    pub expires_at: Option<f64>,
 }
 
 impl Snapshot {
@@ -72,7 +77,29 @@ impl Snapshot {
             ramp_credit: 0.0,
             windows: Vec::new(),
             saved_at: to_seconds(saved_at),
+            expires_at: None,
         }
+    }
+
+    /// Until when the store is to keep this; `None`: for ever, or who knows.
+    pub(crate) fn expiry(&self) -> Option<SystemTime> {
+        if self.state.is_manual() {
+            return None;
+        }
+        from_seconds(self.saved_at)?;
+        let expires_at = self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()));
+        expires_at.and_then(from_seconds)
+    }
+
+    /// The same by these times to live. An open circuit lives as long as it is open, and one that
+    /// is half-open has not closed yet.
+    pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<f64> {
+        let (ttl, at_least) = match self.state {
+            State::Closed => (ttl.closed, 0.0),
+            State::Open | State::HalfOpen => (ttl.open, self.open_until.unwrap_or(0.0)),
+            State::ForcedOpen | State::Disabled | State::MetricsOnly => return None,
+        };
+        Some((self.saved_at + ttl.as_secs_f64()).max(at_least))
     }
 
     /// The snapshot as JSON.
@@ -93,6 +120,10 @@ impl Snapshot {
         #[derive(Deserialize)]
         struct Versioned {
             version: u64,
+        }
+        // As a rule one look is enough, and a start with many breakers has many to read.
+        if let Ok(snapshot @ Self { version: Self::VERSION, .. }) = serde_json::from_slice(json) {
+            return Ok(snapshot);
         }
         // The version alone first: a newer form may look different in every other way.
         let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());

@@ -182,3 +182,34 @@ fn an_arc_hides_nothing_of_the_store_in_it() {
     assert_eq!(ids(&store, "a"), [3]);
     assert_eq!(StateStore::history_keys(&store, Some("a"), 9).unwrap(), ["b"]);
 }
+
+#[test]
+fn values_are_read_in_pages() {
+    with_each_store(|store| {
+        assert_eq!(store.load_page(None, 10).unwrap(), []);
+        for key in KEYS {
+            store.save(key, key.as_bytes()).unwrap();
+        }
+        store.append("history", &records(1..=3)).unwrap();
+        for limit in [1, 2, 100] {
+            let mut read: Vec<(String, Vec<u8>)> = Vec::new();
+            loop {
+                let after = read.last().map(|(key, _)| key.as_str());
+                let page = store.load_page(after, limit).unwrap();
+                assert!(page.len() <= limit);
+                let is_last = page.len() < limit;
+                read.extend(page);
+                if is_last {
+                    break;
+                }
+            }
+            read.sort();
+            let mut all = store.load_all().unwrap();
+            all.sort();
+            assert_eq!((read.len(), read), (KEYS.len(), all));
+        }
+    });
+    // What a store of one's own does without a word.
+    let page = Forgetful.load_page(Some("a"), 1).unwrap();
+    assert_eq!(page, []);
+}

@@ -449,14 +449,14 @@ impl Core {
             let successes = tally.close(generation);
             machine.add_unasked(successes, generation, &mut steps);
         }
-        if let Some(observer) = &self.observer
-            && (counts_changed || !steps.is_empty())
-        {
-            observer.changed(!steps.is_empty());
-        }
-        if self.observer.is_some() && !steps.is_empty() {
+        let Some(observer) = &self.observer else { return Some(result) };
+        if !steps.is_empty() {
             let now = Now { tick: now, wall: self.clock.wall() };
+            observer.note(&steps, now);
+            observer.changed(true);
             self.news().untold.extend(steps.into_iter().map(|step| (step, now)));
+        } else if counts_changed {
+            observer.changed(false);
         }
         Some(result)
     }

@@ -126,6 +126,8 @@ impl Told {
 impl Observer for Told {
     fn changed(&self, _urgent: bool) {}
 
+    fn note(&self, _steps: &[Step], _now: Now) {}
+
     fn stepped(&self, step: &Step, _: Now) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((step.from, step.to));
     }

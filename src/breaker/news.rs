@@ -11,6 +11,10 @@ pub(crate) trait Observer: Send + Sync {
     /// under the cell's lock: mark it, and come back for the snapshot later.
     fn changed(&self, urgent: bool);
 
+    /// Transitions happened, in this order. Called under the cell's lock, right before
+    /// [`changed`](Self::changed) is for them: note it, and no more.
+    fn note(&self, steps: &[Step], now: Now);
+
     /// A transition happened. Called without the lock, one call at a time, in order.
     fn stepped(&self, step: &Step, now: Now);
 }

@@ -57,6 +57,7 @@ impl Machine {
             }
             Phase::Closed(None) | Phase::ForcedOpen | Phase::Disabled | Phase::MetricsOnly => {}
         }
+        snapshot.expires_at = snapshot.expiry_by(self.config().snapshot_ttl);
         snapshot
     }
 

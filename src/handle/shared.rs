@@ -4,7 +4,7 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    Event, Snapshot, SnapshotError, StoreHealth,
+    Config, Event, HistoryEntry, Snapshot, SnapshotError, StoreHealth,
     breaker::{
         cell::Cell,
         machine::{Machine, Step},
@@ -99,6 +99,20 @@ impl Observer for Teller {
         }
     }
 
+    fn note(&self, steps: &[Step], now: Now) {
+        let Some(marker) = self.marker.get() else { return };
+        marker.note(steps.iter().map(|step| HistoryEntry {
+            at: now.wall_at(step.at),
+            from: step.from,
+            to: step.to,
+            reason: step.reason,
+            manual: step.reason.is_manual(),
+            failure_count: step.failure_count,
+            open_time: step.open_time,
+            missed: 0,
+        }));
+    }
+
     fn stepped(&self, step: &Step, now: Now) {
         let transition = Transition {
             name: self.name.as_str().into(),
@@ -143,6 +157,13 @@ impl Source for Stored {
             Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),
             Err(SnapshotError::Corrupt(reason)) => Err(RestoreError::Corrupt(reason)),
         }
+    }
+
+    fn retention_days(&self) -> u32 {
+        let days = self
+            .cell
+            .look_at_own(&self.observer(), |machine, _| machine.config().history_retention_days);
+        days.unwrap_or_else(|| Config::default().history_retention_days)
     }
 
     fn store_health(&self, health: &StoreHealth) {

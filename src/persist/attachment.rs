@@ -10,10 +10,13 @@ use tokio::sync::oneshot;
 use super::{
     FlushError, PersistSettings, Source, StoreHealth,
     entry::{DIRTY, Entry, Phase},
-    queue::{Ask, after},
+    names,
+    queue::{Ask, Wish, after},
+    reading::Reading,
+    restore,
     writer::{self, Writer},
 };
-use crate::store::StateStore;
+use crate::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery, store::StateStore};
 
 /// Ties a breaker to its store, for as long as it lives: from the snapshot at the start to the last save.
 ///
@@ -41,8 +44,26 @@ impl Marker {
         self.writer.mark_later(&self.entry);
     }
 
+    /// Transitions for the history, to be followed by [`transition`](Self::transition). Never waits; may be
+    /// called with the breaker's lock held.
+    pub(crate) fn note(&self, transitions: impl Iterator<Item = HistoryEntry>) {
+        self.entry.note(transitions);
+    }
+
     fn ask(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {
-        self.writer.ask(Ask { entry: Arc::clone(&self.entry), reply: Box::new(reply) });
+        let wish = Wish::Saved(Box::new(reply));
+        self.writer.ask(Ask { entry: Arc::clone(&self.entry), wish });
+    }
+
+    fn wait_for_load(&self, load_wait: Duration) {
+        let (loaded, wait) = mpsc::sync_channel(1);
+        self.ask(move |_| {
+            let _ = loaded.try_send(());
+        });
+        // A store that is known not to answer is not waited for by one breaker after the other.
+        if !self.writer.is_stalled() && wait.recv_timeout(load_wait).is_err() {
+            self.writer.stall(load_wait);
+        }
     }
 
     fn ask_to_save(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {
@@ -61,15 +82,12 @@ impl Attachment {
         settings: &PersistSettings,
     ) -> Self {
         let entry = Arc::new(Entry::new(name, source, settings.flush_interval));
+        restore::adopt_early(&entry, &writer::find_on_shelf(&*store, &entry.key));
+        let is_read = matches!(entry.phase(), Phase::Ready);
         let writer = writer::join(store, &entry, settings);
         let marker = Marker { writer, entry };
-        let (loaded, wait) = mpsc::sync_channel(1);
-        marker.ask(move |_| {
-            let _ = loaded.try_send(());
-        });
-        // A store that is known not to answer is not waited for by one breaker after the other.
-        if !marker.writer.is_stalled() && wait.recv_timeout(settings.load_wait).is_err() {
-            marker.writer.stall(settings.load_wait);
+        if !is_read {
+            marker.wait_for_load(settings.load_wait);
         }
         // It may have been too late for the announcement.
         let health = marker.writer.health();
@@ -100,6 +118,17 @@ impl Attachment {
         result.recv_timeout(timeout).unwrap_or(Err(FlushError::TimedOut))
     }
 
+    /// A page of the history, with all that happened before the call in it. Works in any runtime; an error comes
+    /// within a bounded time.
+    pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
+        let (reply, result) = oneshot::channel();
+        let entry = Arc::clone(&self.marker.entry);
+        let key = names::history(&entry.name);
+        let reading = Reading { key, query, reply: Box::new(move |page| drop(reply.send(page))) };
+        self.marker.writer.ask(Ask { entry, wish: Wish::History(reading) });
+        result.await.unwrap_or_else(|_| Err(HistoryError::unavailable("the writer ended")))
+    }
+
     #[cfg(test)]
     pub(super) fn same_writer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.marker.writer, &other.marker.writer)
@@ -122,7 +151,7 @@ impl Drop for Attachment {
         let kept = entry.keep_last_words() && writer.has_room_for_last_words();
         // One more attempt is all that a store gets that fails anyway.
         let healthy = writer.health().is_healthy();
-        entry.detach(if healthy { until } else { Instant::now() });
+        writer.detach(entry, if healthy { until } else { Instant::now() });
         let (reply, result) = mpsc::sync_channel(1);
         self.marker.ask_to_save(move |outcome| drop(reply.try_send(outcome)));
         if writer.is_this_thread() {

@@ -40,6 +40,9 @@ impl Writer {
         drop(queue);
         self.wake.notify_one();
         refuse(asks, &reason);
+        for reading in self.take_readings() {
+            reading.refuse(&reason);
+        }
     }
 
     pub(super) fn degrade(&self, reason: String) {

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{FlushError, RestoreError, Source, StoreHealth};
-use crate::store::lock;
+use super::{FlushError, RestoreError, Source, StoreHealth, names, trail::Trail};
+use crate::{HistoryEntry, store::lock};
 
 /// In the queue's list of those that are written at once.
 pub(super) const NOW: u8 = 1;
@@ -44,10 +44,12 @@ pub(super) struct Entry {
     /// Set once the breaker is gone: try to save its last state until then, but at least once.
     try_until: Mutex<Option<Instant>>,
     told_degraded: AtomicBool,
+    /// What is to be added to the history. Most breakers have no transition for a long time.
+    trail: Mutex<Option<Box<Trail>>>,
 }
 
-/// What is left of a breaker that is gone: its last snapshot.
-struct LastWords(Vec<u8>);
+/// What is left of a breaker that is gone: its last snapshot, and how long its history is kept.
+struct LastWords(Vec<u8>, u32);
 
 impl Source for LastWords {
     fn encode(&self) -> Option<Vec<u8>> {
@@ -56,6 +58,10 @@ impl Source for LastWords {
 
     fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
         Ok(())
+    }
+
+    fn retention_days(&self) -> u32 {
+        self.1
     }
 
     fn store_health(&self, _: &StoreHealth) {}
@@ -70,13 +76,14 @@ impl Entry {
     pub(super) fn new(name: &str, source: Arc<dyn Source>, flush_interval: Duration) -> Self {
         Self {
             name: name.to_owned(),
-            key: format!("circuit_breaker:{name}:state"),
+            key: names::snapshot(name),
             flush_interval,
             marks: AtomicU8::new(0),
             phase: Mutex::new(Phase::Unread { tried: false }),
             source: Mutex::new(Some(source)),
             try_until: Mutex::new(None),
             told_degraded: AtomicBool::new(false),
+            trail: Mutex::new(None),
         }
     }
 
@@ -128,10 +135,32 @@ impl Entry {
         if !matches!(self.phase(), Phase::Ready) {
             return false;
         }
-        let Some(words) = self.source().and_then(|source| source.encode()) else { return false };
-        let breaker = lock(&self.source).replace(Arc::new(LastWords(words)));
+        let Some(source) = self.source() else { return false };
+        let Some(words) = source.encode() else { return false };
+        let last_words = LastWords(words, source.retention_days());
+        drop(source);
+        let breaker = lock(&self.source).replace(Arc::new(last_words));
         drop(breaker);
         true
+    }
+
+    /// Notes transitions for the history.
+    pub(super) fn note(&self, transitions: impl Iterator<Item = HistoryEntry>) {
+        let mut trail = lock(&self.trail);
+        let trail = trail.get_or_insert_default();
+        transitions.for_each(|transition| trail.push(transition));
+    }
+
+    /// Does something with what is to go into the history, if there ever was anything.
+    pub(super) fn with_trail<T>(&self, work: impl FnOnce(&mut Trail) -> T) -> Option<T> {
+        lock(&self.trail).as_deref_mut().map(work)
+    }
+
+    /// For how many days the history is to be kept, if there is anybody to say so.
+    pub(super) fn retention_days(&self) -> Option<u32> {
+        let source = self.source()?;
+        // A breaker's clock is anybody's code.
+        catch_unwind(AssertUnwindSafe(|| source.retention_days())).ok()
     }
 
     /// The breaker is gone.

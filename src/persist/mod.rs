@@ -7,17 +7,24 @@
 //!
 //! # The rule of the locks
 //!
-//! [`Marker::transition`] and [`Marker::counts`] may be called while a breaker's own lock is held, and take the
-//! queue's lock. [`Source`]'s methods take the breaker's lock. So no method of a [`Source`] is ever called while
+//! [`Marker::transition`], [`Marker::counts`] and [`Marker::note`] may be called while a breaker's own lock is
+//! held, and take the queue's lock, or that of what is to go into the breaker's history. [`Source`]'s methods take the breaker's lock. So no method of a [`Source`] is ever called while
 //! a lock of this module is held.
 
 mod attachment;
+mod chores;
 mod condition;
 mod entry;
 mod health;
+mod names;
 mod queue;
+mod reading;
+mod record;
 mod restore;
 mod round;
+mod shelf;
+mod sweep;
+mod trail;
 mod watch;
 mod writer;
 
@@ -38,6 +45,9 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Adopts a snapshot, unless the breaker has already gone its own way.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+
+    /// For how many days the breaker's history is to be kept.
+    fn retention_days(&self) -> u32;
 
     /// Called at each change of the store's health, and once at the start if it is degraded then.
     fn store_health(&self, health: &StoreHealth);
@@ -61,11 +71,15 @@ pub(crate) struct PersistSettings {
     pub(crate) load_wait: Duration,
     /// How long the drop of a breaker waits for its last snapshot to be saved.
     pub(crate) drop_wait: Duration,
+    /// When what has expired is removed from the store for the first time after it was opened, and how often
+    /// from then on. The breaker decides that is the first on the store.
+    pub(crate) sweep: (Duration, Duration),
 }
 
 impl Default for PersistSettings {
     fn default() -> Self {
         let second = Duration::from_secs(1);
-        Self { flush_interval: second, load_wait: second, drop_wait: second }
+        let sweep = (Duration::from_secs(600), Duration::from_secs(3600));
+        Self { flush_interval: second, load_wait: second, drop_wait: second, sweep }
     }
 }

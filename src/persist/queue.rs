@@ -1,7 +1,7 @@
 //! What the writer has to do, and when.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,6 +9,7 @@ use std::{
 use super::{
     FlushError,
     entry::{DIRTY, Entry, LATER, NOW, address},
+    reading::Reading,
 };
 
 /// Rests between two writes that nobody waits for, so that a storm of transitions makes large batches instead
@@ -21,7 +22,14 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Somebody who waits for the writer to have dealt with an entry.
 pub(super) struct Ask {
     pub(super) entry: Arc<Entry>,
-    pub(super) reply: Box<dyn FnOnce(Result<(), FlushError>) + Send>,
+    pub(super) wish: Wish,
+}
+
+pub(super) enum Wish {
+    /// To know whether it is saved.
+    Saved(Box<dyn FnOnce(Result<(), FlushError>) + Send>),
+    /// To see its history, once what is new is in it.
+    History(Reading),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,12 +45,19 @@ pub(super) struct Queue {
     pub(super) stage: Stage,
     /// Every breaker on the store, and those that are gone with their last state not saved yet.
     pub(super) entries: HashMap<usize, Arc<Entry>>,
+    /// How many of them are of breakers that are gone.
+    pub(super) detached: usize,
     now: Vec<Arc<Entry>>,
     later: Vec<Arc<Entry>>,
     later_due: Option<Instant>,
     pub(super) asks: Vec<Ask>,
     /// The asks that the round under way will answer.
     pub(super) in_flight: Vec<Ask>,
+    /// Histories to be read, and the one that is being read.
+    pub(super) readings: VecDeque<Reading>,
+    pub(super) being_read: Option<Reading>,
+    /// While a sweep is under way: the breakers that came since it began.
+    pub(super) newcomers: Option<Vec<Arc<Entry>>>,
     rested_at: Instant,
     /// While the store fails: when to try next, and how long to wait after that.
     retry: Option<(Instant, Duration)>,
@@ -53,11 +68,15 @@ impl Queue {
         Self {
             stage: Stage::Running,
             entries: HashMap::new(),
+            detached: 0,
             now: Vec::new(),
             later: Vec::new(),
             later_due: None,
             asks: Vec::new(),
             in_flight: Vec::new(),
+            readings: VecDeque::new(),
+            being_read: None,
+            newcomers: None,
             rested_at: Instant::now(),
             retry: None,
         }
@@ -65,11 +84,22 @@ impl Queue {
 
     pub(super) fn add(&mut self, entry: &Arc<Entry>) {
         self.entries.insert(address(entry), Arc::clone(entry));
+        if let Some(newcomers) = &mut self.newcomers {
+            newcomers.push(Arc::clone(entry));
+        }
     }
 
     /// The lists may still hold it; there, nothing is left to do for it.
     pub(super) fn remove(&mut self, entry: &Arc<Entry>) {
-        self.entries.remove(&address(entry));
+        if self.entries.remove(&address(entry)).is_some_and(|entry| entry.is_detached()) {
+            self.detached = self.detached.saturating_sub(1);
+        }
+    }
+
+    /// The breaker is gone.
+    pub(super) fn detach(&mut self, entry: &Arc<Entry>, try_until: Instant) {
+        entry.detach(try_until);
+        self.detached += usize::from(self.entries.contains_key(&address(entry)));
     }
 
     pub(super) fn push_now(&mut self, entry: &Arc<Entry>) {
@@ -89,6 +119,11 @@ impl Queue {
             self.later_due = Some(due);
         }
         sooner
+    }
+
+    /// Whether the store failed the last time.
+    pub(super) fn is_failing(&self) -> bool {
+        self.retry.is_some()
     }
 
     /// When there is something to do. While the store fails, only its next try and those who ask count.

@@ -8,8 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RestoreError,
+    RestoreError, Source,
     entry::{DIRTY, Entry, Phase},
+    names,
+    shelf::Found,
 };
 use crate::store::{StateStore, StoreError};
 
@@ -54,12 +56,10 @@ pub(super) fn load(store: &dyn StateStore, entry: &Entry) -> Result<(), StoreErr
 
 fn adopt(store: &dyn StateStore, entry: &Entry, bytes: &[u8]) -> Result<Phase, StoreError> {
     let Some(source) = entry.source() else { return Ok(Phase::Ready) };
-    let restored = catch_unwind(AssertUnwindSafe(|| source.restore(bytes)))
-        .unwrap_or_else(|_| Err(RestoreError::Corrupt("reading it panicked".to_owned())));
-    match restored {
+    match hand_over(&*source, bytes) {
         Ok(()) => Ok(Phase::Ready),
         Err(RestoreError::Corrupt(reason)) => {
-            let key = format!("circuit_breaker:{}:quarantine", entry.name);
+            let key = names::quarantine(&entry.name);
             quarantine(store, &key, &reason, bytes)?;
             warn_corrupt(entry, &reason, &key);
             // Or the next start would meet it again.
@@ -77,6 +77,26 @@ fn adopt(store: &dyn StateStore, entry: &Entry, bytes: &[u8]) -> Result<Phase, S
             );
             Ok(Phase::LeftAlone { version, since: SystemTime::now() })
         }
+    }
+}
+
+fn hand_over(source: &dyn Source, bytes: &[u8]) -> Result<(), RestoreError> {
+    catch_unwind(AssertUnwindSafe(|| source.restore(bytes)))
+        .unwrap_or_else(|_| Err(RestoreError::Corrupt("reading it panicked".to_owned())))
+}
+
+/// The same with what was read for many at once, on the thread that builds the breaker. What the breaker cannot
+/// read stays unread, for the writer to deal with.
+pub(super) fn adopt_early(entry: &Entry, found: &Found) {
+    let is_read = match found {
+        Found::Unknown => false,
+        Found::Nothing => true,
+        Found::Value(bytes) => {
+            entry.source().is_some_and(|source| hand_over(&*source, bytes).is_ok())
+        }
+    };
+    if is_read {
+        entry.set_phase(Phase::Ready);
     }
 }
 

@@ -1,17 +1,18 @@
 //! One round of the writer: read what was not read yet, write what changed.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use super::{
     entry::{DIRTY, Entry, Phase, SAVING, address},
-    restore,
+    names, record, restore,
+    trail::{self, Trail, Waiting},
     writer::Writer,
 };
-use crate::store::{StateStore, StoreError};
+use crate::store::{HistoryRecord, StateStore, StoreError};
 
 /// What became of a round.
 #[derive(Default)]
@@ -21,6 +22,15 @@ pub(super) struct Round {
     pub(super) error: Option<StoreError>,
     /// Whether the store was asked for anything, and so whether success says something about it.
     pub(super) asked: bool,
+    /// Those whose histories are to be cut.
+    pub(super) to_trim: Vec<Arc<Entry>>,
+}
+
+/// An entry that is being saved.
+struct Saving {
+    entry: Arc<Entry>,
+    /// The transitions that are being added to its history.
+    taken: VecDeque<Waiting>,
 }
 
 impl Round {
@@ -50,6 +60,7 @@ impl Round {
                 continue;
             }
             self.asked = true;
+            writer.shelf.note_load();
             if let Err(error) = writer.call(|| restore::load(store, entry)) {
                 self.fail(entry);
                 self.error.get_or_insert(error);
@@ -81,8 +92,9 @@ impl Round {
             return;
         }
         self.asked = true;
+        writer.shelf.forget(values.iter().map(|(key, _)| key.as_str()));
         match writer.call(|| store.save_all(&values)) {
-            Ok(()) => saving.iter().for_each(saved),
+            Ok(()) => {}
             Err(error) if saving.len() == 1 || is_outage(&error) => {
                 for entry in &saving {
                     self.not_saved(entry);
@@ -92,16 +104,75 @@ impl Round {
             // Perhaps only one of them is at fault; the others shall not suffer for it.
             Err(_) => {
                 for (entry, (key, value)) in saving.iter().zip(&values) {
-                    match writer.call(|| store.save(key, value)) {
-                        Ok(()) => saved(entry),
-                        Err(error) => {
-                            self.not_saved(entry);
-                            self.error = Some(error);
-                        }
+                    if let Err(error) = writer.call(|| store.save(key, value)) {
+                        self.not_saved(entry);
+                        self.error = Some(error);
                     }
                 }
             }
         }
+        saving.retain(|entry| !self.failed(entry));
+        self.add_to_histories(writer, store, saving);
+    }
+
+    /// After the states: where only one of the two gets through, it shall be the one that matters to calls.
+    fn add_to_histories(
+        &mut self,
+        writer: &Writer,
+        store: &dyn StateStore,
+        saving: Vec<Arc<Entry>>,
+    ) {
+        let mut adding = Vec::new();
+        let mut histories = Vec::new();
+        for entry in saving {
+            let taken = entry.with_trail(Trail::take).filter(|taken| !taken.is_empty());
+            let Some(taken) = taken else {
+                saved(&entry);
+                continue;
+            };
+            let mut saving = Saving { entry, taken };
+            match writer.call(|| records(store, &mut saving)) {
+                Ok(records) => {
+                    histories.push((names::history(&saving.entry.name), records));
+                    adding.push(saving);
+                }
+                Err(error) => self.not_added(saving, error),
+            }
+        }
+        if adding.is_empty() {
+            return;
+        }
+        match writer.call(|| store.append_all(&histories)) {
+            Ok(()) => adding.into_iter().for_each(|saving| self.added(saving)),
+            Err(error) if adding.len() == 1 || is_outage(&error) => {
+                let reason = error.to_string();
+                for saving in adding {
+                    self.not_added(saving, StoreError::Unavailable(reason.clone().into()));
+                }
+                self.error = Some(error);
+            }
+            Err(_) => {
+                for (saving, (key, records)) in adding.into_iter().zip(&histories) {
+                    match writer.call(|| store.append(key, records)) {
+                        Ok(()) => self.added(saving),
+                        Err(error) => self.not_added(saving, error),
+                    }
+                }
+            }
+        }
+    }
+
+    fn added(&mut self, Saving { entry, taken }: Saving) {
+        if entry.with_trail(|trail| trail.written(taken.len())) == Some(true) {
+            self.to_trim.push(Arc::clone(&entry));
+        }
+        saved(&entry);
+    }
+
+    fn not_added(&mut self, Saving { entry, taken }: Saving, error: StoreError) {
+        entry.with_trail(|trail| trail.put_back(taken));
+        self.not_saved(&entry);
+        self.error = Some(error);
     }
 
     fn not_saved(&mut self, entry: &Arc<Entry>) {
@@ -116,8 +187,25 @@ fn is_outage(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
 }
 
-fn saved(entry: &Arc<Entry>) {
+fn saved(entry: &Entry) {
     entry.clear(SAVING);
+}
+
+/// What is to be added to an entry's history, each with its id.
+fn records(store: &dyn StateStore, saving: &mut Saving) -> Result<Vec<HistoryRecord>, StoreError> {
+    let Saving { entry, taken } = saving;
+    let known = entry.with_trail(|trail| trail.newest()).flatten();
+    let newest = if let Some(newest) = known {
+        newest
+    } else {
+        let newest = store.history(&names::history(&entry.name), None, 1)?;
+        newest.first().map_or(0, |record| record.id)
+    };
+    let days = entry.retention_days().unwrap_or(record::DEFAULT_DAYS);
+    let records = trail::records(taken, newest, days)?;
+    let newest = records.last().map_or(newest, |record| record.id);
+    entry.with_trail(|trail| trail.set_newest(newest));
+    Ok(records)
 }
 
 /// The newest snapshot, if there is one to save.

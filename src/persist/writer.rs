@@ -12,9 +12,11 @@ use std::{
 
 use super::{
     FlushError, PersistSettings,
+    chores::Chores,
     entry::{DIRTY, Entry, LATER, NOW},
-    queue::{Ask, Queue, Stage},
+    queue::{Ask, Queue, Stage, Wish},
     round::Round,
+    shelf::{Found, Shelf},
     watch,
 };
 use crate::store::{StateStore, StoreError, lock, panic_message};
@@ -38,6 +40,19 @@ pub(super) struct Writer {
     pub(super) busy: Mutex<Option<Instant>>,
     /// The call under way takes longer than anybody should wait for.
     pub(super) stalled: AtomicBool,
+    /// What was read for many breakers at once.
+    pub(super) shelf: Shelf,
+    sweep: (Duration, Duration),
+}
+
+/// What the writer's thread does next.
+enum Work {
+    /// Reads and saves these.
+    Round(Vec<Arc<Entry>>),
+    /// Reads a history.
+    Reading,
+    /// Does what nobody waits for.
+    Chores,
 }
 
 /// Breakers that are gone and whose last snapshots wait for one store.
@@ -47,23 +62,24 @@ const NOBODY: &str = "nobody writes to the store any more";
 
 pub(super) fn refuse(asks: Vec<Ask>, reason: &str) {
     for ask in asks {
-        (ask.reply)(Err(FlushError::not_saved(reason)));
-    }
-}
-
-fn answer(asks: Vec<Ask>, round: &Round, reason: Option<&str>) {
-    for ask in asks {
-        let result = match reason {
-            Some(reason) if round.failed(&ask.entry) => Err(FlushError::not_saved(reason)),
-            _ => ask.entry.outcome(),
-        };
-        (ask.reply)(result);
+        match ask.wish {
+            Wish::Saved(reply) => reply(Err(FlushError::not_saved(reason))),
+            Wish::History(reading) => reading.refuse(reason),
+        }
     }
 }
 
 /// Every writer there is.
 pub(super) fn all() -> Vec<Arc<Writer>> {
     lock(&WRITERS).iter().filter_map(Weak::upgrade).collect()
+}
+
+/// What was read of this key with those of many others, if its store has a writer that did that lately.
+pub(super) fn find_on_shelf(store: &dyn StateStore, key: &str) -> Found {
+    let instance = store.instance();
+    let writer =
+        lock(&WRITERS).iter().filter_map(Weak::upgrade).find(|writer| writer.instance == instance);
+    writer.map_or(Found::Unknown, |writer| writer.shelf.take(key))
 }
 
 /// Gives the entry to the writer of its store, and starts that writer if there is none.
@@ -101,6 +117,8 @@ impl Writer {
             degraded: Mutex::new(None),
             busy: Mutex::new(None),
             stalled: AtomicBool::new(false),
+            shelf: Shelf::default(),
+            sweep: settings.sweep,
         }
     }
 
@@ -135,12 +153,24 @@ impl Writer {
     fn run(self: Arc<Self>, store: Arc<dyn StateStore>) {
         // Nobody else sets it.
         let _ = self.thread.set(thread::current().id());
-        while let Some(batch) = self.next() {
-            let mut round = Round::run(&self, &*store, &batch);
-            if !round.asked {
-                self.probe(&*store, &mut round);
+        let mut chores = Chores::new(self.sweep);
+        while let Some(work) = self.next(chores.due(&self)) {
+            match work {
+                Work::Round(batch) => {
+                    let mut round = Round::run(&self, &*store, &batch);
+                    if !round.asked {
+                        self.probe(&*store, &mut round);
+                    }
+                    chores.trim_later(&mut round.to_trim);
+                    self.conclude(&batch, &round);
+                    self.read_one(&*store);
+                    if lock(&self.degraded).is_none() {
+                        chores.trim_one(&self, &*store);
+                    }
+                }
+                Work::Reading => self.read_one(&*store),
+                Work::Chores => chores.work(&self, &*store),
             }
-            self.conclude(&batch, &round);
         }
         self.leave();
         // A store may panic when it is dropped.
@@ -150,21 +180,30 @@ impl Writer {
     }
 
     /// Waits for something to do. `None`: there is nothing and nobody left.
-    fn next(&self) -> Option<Vec<Arc<Entry>>> {
+    fn next(&self, chores_due: Option<Instant>) -> Option<Work> {
         let mut queue = lock(&self.queue);
         loop {
-            if queue.entries.is_empty() && queue.asks.is_empty() {
+            if queue.entries.is_empty() && queue.asks.is_empty() && queue.readings.is_empty() {
                 queue.stage = Stage::Ending;
                 return None;
             }
             let now = Instant::now();
-            queue = match queue.due(now) {
-                Some(due) if due <= now => return Some(queue.take()),
-                Some(due) => {
-                    self.wake
-                        .wait_timeout(queue, due - now)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+            let due = queue.due(now);
+            if due.is_some_and(|due| due <= now) {
+                return Some(Work::Round(queue.take()));
+            }
+            if !queue.readings.is_empty() {
+                return Some(Work::Reading);
+            }
+            // A store that fails has enough to do.
+            let chores_due = chores_due.filter(|_| !queue.is_failing());
+            if chores_due.is_some_and(|due| due <= now) {
+                return Some(Work::Chores);
+            }
+            let wait = due.into_iter().chain(chores_due).min().map(|due| due - now);
+            queue = match wait {
+                Some(wait) => {
+                    self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
                 None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };
@@ -216,7 +255,20 @@ impl Writer {
         for entry in over {
             entry.release();
         }
-        answer(asks, round, reason.as_deref());
+        self.answer(asks, round, reason.as_deref());
+    }
+
+    fn answer(&self, asks: Vec<Ask>, round: &Round, reason: Option<&str>) {
+        for Ask { entry, wish } in asks {
+            match (wish, reason) {
+                (Wish::Saved(reply), Some(reason)) if round.failed(&entry) => {
+                    reply(Err(FlushError::not_saved(reason)));
+                }
+                (Wish::Saved(reply), _) => reply(entry.outcome()),
+                (Wish::History(reading), Some(reason)) => reading.refuse(reason),
+                (Wish::History(reading), None) => lock(&self.queue).readings.push_back(reading),
+            }
+        }
     }
 
     /// Takes this writer off the list, so that its store's next breaker starts another.
@@ -280,8 +332,11 @@ impl Writer {
     /// Whether the last snapshot of one more breaker may wait here for a store that does not
     /// answer: breakers that come and go must not fill the memory.
     pub(super) fn has_room_for_last_words(&self) -> bool {
-        let queue = lock(&self.queue);
-        queue.entries.values().filter(|entry| entry.is_detached()).count() < MOST_LAST_WORDS
+        lock(&self.queue).detached < MOST_LAST_WORDS
+    }
+
+    pub(super) fn detach(&self, entry: &Arc<Entry>, try_until: Instant) {
+        lock(&self.queue).detach(entry, try_until);
     }
 
     /// Drops an entry that the writer did not get to.

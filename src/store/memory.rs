@@ -62,6 +62,17 @@ impl StateStore for MemoryStore {
         Ok(shelves.entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let shelves = lock(&self.shelves);
+        let start = after.map_or(Unbounded, Excluded);
+        let page = shelves.entries.range::<str, _>((start, Unbounded)).take(limit);
+        Ok(page.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
         lock(&self.shelves).entries.insert(key.to_owned(), value.to_owned());
         Ok(())

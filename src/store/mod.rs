@@ -86,6 +86,27 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreError`] if not all of them could be read.
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
+    /// About `limit` keys with their values: those that come after `after`, in an order of the store's choice
+    /// that is the same at each call. Fewer than `limit` are the last. So all of them can be gone through
+    /// without holding all of them at once.
+    ///
+    /// The default reads all, and gives all that come after `after`, in the order of their bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if not all of them could be read.
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let _ = limit;
+        let mut entries = self.load_all()?;
+        entries.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(entries)
+    }
+
     /// Puts `value` under `key`, in place of what was there. Once this returns, the value is durable.
     ///
     /// # Errors
@@ -192,6 +213,14 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         (**self).load_all()
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        (**self).load_page(after, limit)
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {

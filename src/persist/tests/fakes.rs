@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::super::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth};
-use crate::store::{MemoryStore, StateStore, StoreError, lock};
+use crate::store::{HistoryRecord, MemoryStore, StateStore, StoreError, lock};
 
 /// Long enough that a test which needs all of it has found a fault, not a slow machine.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -79,6 +79,11 @@ impl Source for Breaker {
         Ok(())
     }
 
+    fn retention_days(&self) -> u32 {
+        drop(lock(&self.state));
+        30
+    }
+
     fn store_health(&self, health: &StoreHealth) {
         // Would deadlock if the writer held a lock of its own or of the breaker here.
         drop(lock(&self.state));
@@ -103,6 +108,8 @@ pub(crate) struct Faulty {
     fault: Arc<(Mutex<Fault>, Condvar)>,
     pub(crate) calls: Arc<AtomicUsize>,
     pub(crate) writes: Arc<AtomicUsize>,
+    pub(crate) loads: Arc<AtomicUsize>,
+    pub(crate) pages: Arc<AtomicUsize>,
 }
 
 impl Faulty {
@@ -112,6 +119,8 @@ impl Faulty {
             fault: Arc::new((Mutex::new(fault), Condvar::new())),
             calls: Arc::default(),
             writes: Arc::default(),
+            loads: Arc::default(),
+            pages: Arc::default(),
         }
     }
 
@@ -158,6 +167,7 @@ impl Faulty {
 
 impl StateStore for Faulty {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.loads.fetch_add(1, SeqCst);
         self.meet()?;
         self.memory.load(key)
     }
@@ -165,6 +175,16 @@ impl StateStore for Faulty {
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.meet()?;
         self.memory.load_all()
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.pages.fetch_add(1, SeqCst);
+        self.meet()?;
+        self.memory.load_page(after, limit)
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
@@ -184,6 +204,31 @@ impl StateStore for Faulty {
         self.memory.delete(key)
     }
 
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.meet()?;
+        self.memory.append(key, records)
+    }
+
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.meet()?;
+        self.memory.history(key, before, limit)
+    }
+
+    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.meet()?;
+        self.memory.history_keys(after, limit)
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.meet()?;
+        self.memory.trim(key, older_than, keep)
+    }
+
     fn instance(&self) -> usize {
         self.memory.instance()
     }
@@ -191,13 +236,23 @@ impl StateStore for Faulty {
 
 /// Waits that outlast a busy machine, so that only what never comes runs into them.
 pub(crate) fn patient() -> PersistSettings {
-    PersistSettings { flush_interval: Duration::from_millis(20), load_wait: LONG, drop_wait: LONG }
+    PersistSettings {
+        flush_interval: Duration::from_millis(20),
+        load_wait: LONG,
+        drop_wait: LONG,
+        ..PersistSettings::default()
+    }
 }
 
 /// Waits that a hanging store will use up.
 pub(crate) fn hasty() -> PersistSettings {
     let wait = Duration::from_millis(100);
-    PersistSettings { flush_interval: wait, load_wait: wait, drop_wait: wait }
+    PersistSettings {
+        flush_interval: wait,
+        load_wait: wait,
+        drop_wait: wait,
+        ..PersistSettings::default()
+    }
 }
 
 pub(crate) fn attach(

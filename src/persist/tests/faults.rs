@@ -254,6 +254,10 @@ fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_f
         fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
             Ok(())
         }
+        fn retention_days(&self) -> u32 {
+            30
+        }
+
         fn store_health(&self, _: &StoreHealth) {
             let attachment = lock(&self.0).take();
             drop(attachment);

@@ -3,6 +3,8 @@
 mod fakes;
 mod faults;
 mod folders;
+mod shelf;
+mod sweep;
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -206,8 +208,12 @@ fn marks_from_many_threads_lose_nothing_and_never_deadlock() {
 #[test]
 fn any_length_of_wait_is_fine() {
     let forever = Duration::MAX;
-    let settings =
-        PersistSettings { flush_interval: forever, load_wait: forever, drop_wait: forever };
+    let settings = PersistSettings {
+        flush_interval: forever,
+        load_wait: forever,
+        drop_wait: forever,
+        sweep: (forever, forever),
+    };
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &settings);
@@ -215,7 +221,12 @@ fn any_length_of_wait_is_fine() {
     attached.flush_blocking(forever).unwrap();
     drop(attached);
     let zero = Duration::ZERO;
-    let settings = PersistSettings { flush_interval: zero, load_wait: zero, drop_wait: zero };
+    let settings = PersistSettings {
+        flush_interval: zero,
+        load_wait: zero,
+        drop_wait: zero,
+        sweep: (zero, zero),
+    };
     let attached = attach(&store, "a", &breaker, &settings);
     breaker.change_and_mark("open", &attached.marker(), false);
     until("saved", || store.holds("a", "open"));

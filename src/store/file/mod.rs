@@ -115,6 +115,24 @@ impl StateStore for FileStore {
         })
     }
 
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.shared.run(|folder| {
+            let files = folder.files()?.into_iter();
+            let mut keyed: Vec<_> =
+                files.filter_map(|file| Some((names::key_of(VALUES, &file)?, file))).collect();
+            keyed.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+            keyed.sort_unstable();
+            let values = keyed.into_iter().filter_map(|(key, file)| {
+                read_value(folder, &file).transpose().map(|value| Ok((key, value?)))
+            });
+            values.take(limit).collect()
+        })
+    }
+
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
         self.shared.run(|folder| folder.write(std::iter::once(file_with(key, value))))
     }

@@ -10,6 +10,9 @@ use std::{
 
 use crate::store::StoreError;
 
+/// The folder of the histories, in that of the snapshots.
+pub(super) const HISTORIES: &str = "history";
+
 /// Unreadable folders that are kept beside the one in use.
 const KEPT: usize = 3;
 
@@ -60,7 +63,9 @@ fn foreign_entry(folder: &Path) -> Option<String> {
     let entries = fs::read_dir(folder).ok()?;
     entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).find(
         |name| {
-            let own = matches!(name.as_str(), "db" | "conf" | "blobs") || name.starts_with("snap.");
+            let own = matches!(name.as_str(), "db" | "conf" | "blobs" | HISTORIES)
+                || name.starts_with("snap.")
+                || name.strip_prefix(HISTORIES).is_some_and(|rest| rest.starts_with(".corrupt-"));
             !own
         },
     )

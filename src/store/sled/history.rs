@@ -1,24 +1,16 @@
-//! Histories: a tree of their own, so that reading all snapshots stays as quick as it is without them.
+//! Histories, in a database of their own.
 //!
 //! A record's key is the length of the history's key, that key, and the id, the numbers with their highest byte
 //! first: so the records of one history lie together in the order of their ids, and no key, whatever is in it,
 //! is the beginning of another.
 
-use ::sled::{Batch, Db, Error as SledError, Tree};
+use ::sled::{Batch, Db, Error as SledError};
 
 use crate::store::HistoryRecord;
-
-const TREE: &str = "history";
 
 /// Bytes of a number in a key.
 const LENGTH: usize = size_of::<u32>();
 const ID: usize = size_of::<u64>();
-
-/// The tree, if there is one: to look must not need room on the disk.
-fn existing(db: &Db) -> Result<Option<Tree>, SledError> {
-    let exists = db.tree_names().iter().any(|name| *name == TREE);
-    exists.then(|| db.open_tree(TREE)).transpose()
-}
 
 /// What the keys of all records of this history begin with.
 fn prefix(key: &str) -> Vec<u8> {
@@ -54,7 +46,7 @@ pub(super) fn append<'a>(
             batch.insert(with_id(&prefix, record.id), record.bytes.as_slice());
         }
     }
-    db.open_tree(TREE)?.apply_batch(batch)?;
+    db.apply_batch(batch)?;
     db.flush().map(drop)
 }
 
@@ -64,12 +56,11 @@ pub(super) fn read(
     before: Option<u64>,
     limit: usize,
 ) -> Result<Vec<HistoryRecord>, SledError> {
-    let Some(tree) = existing(db)? else { return Ok(Vec::new()) };
     let prefix = prefix(key);
     let (first, last) = (with_id(&prefix, 0), with_id(&prefix, before.unwrap_or(u64::MAX)));
     let newest = match before {
-        Some(_) => tree.range(first..last),
-        None => tree.range(first..=last),
+        Some(_) => db.range(first..last),
+        None => db.range(first..=last),
     };
     let records = newest.rev().take(limit).filter_map(|record| match record {
         Ok((key, bytes)) => parts(&key).map(|(_, id)| Ok(HistoryRecord::new(id, &*bytes))),
@@ -81,11 +72,10 @@ pub(super) fn read(
 /// Skips from key to key, however many records each of them has.
 pub(super) fn keys(db: &Db, after: Option<&str>, limit: usize) -> Result<Vec<String>, SledError> {
     let mut keys = Vec::new();
-    let Some(tree) = existing(db)? else { return Ok(keys) };
     let end_of = |key: &str| with_id(&prefix(key), u64::MAX);
     let mut from = after.map_or_else(Vec::new, end_of);
     while keys.len() < limit {
-        let Some(next) = tree.get_gt(&from)? else { break };
+        let Some(next) = db.get_gt(&from)? else { break };
         match parts(&next.0) {
             // The record with the largest of all ids is the one that was skipped to.
             Some((key, _)) => {
@@ -99,15 +89,14 @@ pub(super) fn keys(db: &Db, after: Option<&str>, limit: usize) -> Result<Vec<Str
 }
 
 pub(super) fn trim(db: &Db, key: &str, older_than: u64, keep: usize) -> Result<(), SledError> {
-    let Some(tree) = existing(db)? else { return Ok(()) };
     let prefix = prefix(key);
     let mut batch = Batch::default();
-    for key in tree.range(with_id(&prefix, 0)..with_id(&prefix, older_than)).keys() {
+    for key in db.range(with_id(&prefix, 0)..with_id(&prefix, older_than)).keys() {
         batch.remove(key?);
     }
     let kept = with_id(&prefix, older_than)..=with_id(&prefix, u64::MAX);
-    for key in tree.range(kept).keys().rev().skip(keep) {
+    for key in db.range(kept).keys().rev().skip(keep) {
         batch.remove(key?);
     }
-    tree.apply_batch(batch)
+    db.apply_batch(batch)
 }

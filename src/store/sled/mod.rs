@@ -1,4 +1,4 @@
-//! The store on disk: an embedded sled tree.
+//! The store on disk: embedded sled databases.
 
 mod folder;
 mod history;
@@ -7,6 +7,7 @@ mod tests;
 
 use std::{
     fmt,
+    ops::Bound::{Excluded, Unbounded},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use ::sled::{Config, Db, Error as SledError};
+use ::sled::{Config, Db, Error as SledError, Iter};
 
 use super::{
     HistoryRecord, StateStore, StoreError, lock, panic_message,
@@ -32,7 +33,8 @@ const STRIKES: u32 = 3;
 /// moment by another process can look damaged for an instant.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
 
-/// Keeps snapshots and histories in a folder on disk, each in a [sled](::sled) tree of its own.
+/// Keeps snapshots and histories in a folder on disk, each in a [sled](::sled) database of its own: the
+/// histories in the folder `history` in it, once there are any.
 ///
 /// Clones share one database. The folder is opened by the first operation, not by [`open`](Self::open), and
 /// belongs to this process until the last clone is dropped. What was saved survives a kill of the process.
@@ -66,7 +68,15 @@ pub struct SledStore {
     shared: Arc<Shared>,
 }
 
+/// Two databases: what one is given ever anew, and what the other keeps for long, would be a waste of space in
+/// one log.
 struct Shared {
+    /// Dropped first: it is in the other's folder.
+    histories: Database,
+    snapshots: Database,
+}
+
+struct Database {
     folder: PathBuf,
     slot: Mutex<Slot>,
 }
@@ -95,50 +105,52 @@ impl SledStore {
     /// empty.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let folder = path::checked(folder.as_ref())?;
-        Ok(Self { shared: Arc::new(Shared { folder, slot: Mutex::default() }) })
+        let histories = Database::new(folder.join(folder::HISTORIES));
+        Ok(Self { shared: Arc::new(Shared { histories, snapshots: Database::new(folder) }) })
     }
 
     /// The folder, as an absolute path.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.shared.folder
+        &self.shared.snapshots.folder
     }
 }
 
 impl fmt::Debug for SledStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SledStore").field("folder", &self.shared.folder).finish_non_exhaustive()
+        f.debug_struct("SledStore").field("folder", &self.folder()).finish_non_exhaustive()
     }
 }
 
 impl StateStore for SledStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
+        self.shared.snapshots.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.shared.run(|db| {
-            let mut entries = Vec::new();
-            for entry in db.iter() {
-                let (key, value) = entry?;
-                // Keys that are not text were not put there by this store.
-                if let Ok(key) = std::str::from_utf8(&key) {
-                    entries.push((key.to_owned(), value.to_vec()));
-                }
-            }
-            Ok(entries)
-        })
+        self.shared.snapshots.run(|db| texts(db.iter()).collect())
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let start = after.map_or(Unbounded, |after| Excluded(after.as_bytes()));
+        self.shared
+            .snapshots
+            .run(|db| texts(db.range::<&[u8], _>((start, Unbounded))).take(limit).collect())
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.shared.run(|db| {
+        self.shared.snapshots.run(|db| {
             db.insert(key, value)?;
             db.flush().map(drop)
         })
     }
 
     fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        self.shared.run(|db| {
+        self.shared.snapshots.run(|db| {
             let mut batch = ::sled::Batch::default();
             for (key, value) in entries {
                 batch.insert(key.as_bytes(), value.as_slice());
@@ -149,19 +161,19 @@ impl StateStore for SledStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.run(|db| {
+        self.shared.snapshots.run(|db| {
             db.remove(key)?;
             db.flush().map(drop)
         })
     }
 
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.shared.run(|db| history::append(db, [(key, records)]))
+        self.shared.histories.run(|db| history::append(db, [(key, records)]))
     }
 
     fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
         let histories = histories.iter().map(|(key, records)| (key.as_str(), records.as_slice()));
-        self.shared.run(|db| history::append(db, histories))
+        self.shared.histories.run(|db| history::append(db, histories))
     }
 
     fn history(
@@ -170,15 +182,15 @@ impl StateStore for SledStore {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.shared.run(|db| history::read(db, key, before, limit))
+        self.shared.histories.look(|db| history::read(db, key, before, limit))
     }
 
     fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
-        self.shared.run(|db| history::keys(db, after, limit))
+        self.shared.histories.look(|db| history::keys(db, after, limit))
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.shared.run(|db| history::trim(db, key, older_than, keep))
+        self.shared.histories.look(|db| history::trim(db, key, older_than, keep))
     }
 
     fn instance(&self) -> usize {
@@ -186,7 +198,32 @@ impl StateStore for SledStore {
     }
 }
 
-impl Shared {
+/// Keys that are not text were not put there by this store.
+fn texts(entries: Iter) -> impl Iterator<Item = Result<(String, Vec<u8>), SledError>> {
+    entries.filter_map(|entry| match entry {
+        Ok((key, value)) => {
+            std::str::from_utf8(&key).ok().map(|key| Ok((key.to_owned(), value.to_vec())))
+        }
+        Err(error) => Some(Err(error)),
+    })
+}
+
+impl Database {
+    fn new(folder: PathBuf) -> Self {
+        Self { folder, slot: Mutex::default() }
+    }
+
+    /// Runs `job` if there is a database, and does not make one if there is none.
+    fn look<T: Default>(
+        &self,
+        job: impl FnOnce(&Db) -> Result<T, SledError>,
+    ) -> Result<T, StoreError> {
+        if lock(&self.slot).open.is_none() && !self.folder.join("db").exists() {
+            return Ok(T::default());
+        }
+        self.run(job)
+    }
+
     /// Runs `job` on the database, which is opened first if need be, and dropped if the job fails: a handle
     /// that failed to write once fails for ever (after a full disk, for one), and only a new one heals.
     fn run<T>(&self, job: impl FnOnce(&Db) -> Result<T, SledError>) -> Result<T, StoreError> {
@@ -287,7 +324,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Database {
     fn drop(&mut self) {
         let mut slot = std::mem::take(&mut *lock(&self.slot));
         self.close(&mut slot);

@@ -201,3 +201,59 @@ fn damage_anywhere_never_stops_the_store_nor_invents_values() {
         fs::remove_dir_all(&folder).unwrap();
     }
 }
+
+fn history(ids: std::ops::RangeInclusive<u64>) -> Vec<HistoryRecord> {
+    ids.map(|id| HistoryRecord::new(id, vec![b'h'; 100])).collect()
+}
+
+#[test]
+fn a_look_at_histories_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    assert_eq!(store.history("key", None, 1).unwrap(), []);
+    assert_eq!(store.history_keys(None, 1).unwrap(), [""; 0]);
+    store.trim("key", 1, 1).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_unreadable_history_is_kept_aside_and_the_snapshots_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    filled(&folder);
+    let store = SledStore::open(&folder).unwrap();
+    store.append("key", &history(1..=50)).unwrap();
+    drop(store);
+    fs::write(folder.join("history/conf"), [7; 64]).unwrap();
+    let store = SledStore::open(&folder).unwrap();
+    assert_eq!(store.load_all().unwrap().len(), 50);
+    assert_eq!(store.history("key", None, 100).unwrap(), []);
+    store.append("key", &history(51..=51)).unwrap();
+    assert_eq!(store.history("key", None, 100).unwrap().len(), 1);
+    assert_eq!(asides(&folder.join("history")).len(), 1);
+    assert_eq!(asides(&folder), [""; 0]);
+
+    // All of that is the store's own, so it goes aside with the folder.
+    drop(store);
+    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    let store = SledStore::open(&folder).unwrap();
+    assert_eq!(store.load_all().unwrap(), []);
+    assert_eq!(store.history("key", None, 100).unwrap(), []);
+    store.append("key", &history(52..=52)).unwrap();
+    assert_eq!(asides(&folder).len(), 1);
+}
+
+#[test]
+fn histories_in_a_folder_that_was_removed_are_started_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = SledStore::open(&folder).unwrap();
+    store.save("key", b"1").unwrap();
+    store.append("key", &history(1..=1)).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    store.append("key", &history(2..=2)).unwrap_err();
+    store.append("key", &history(3..=3)).unwrap();
+    drop(store);
+    let store = SledStore::open(&folder).unwrap();
+    assert_eq!(store.history("key", None, 9).unwrap(), history(3..=3));
+}

@@ -1,0 +1,32 @@
+//! The keys under which a store keeps what belongs to a breaker.
+//!
+//! What comes after the name is one of a few words, so no name, whatever is in it, makes the key of another.
+
+/// The key of a breaker's snapshot.
+pub(super) fn snapshot(name: &str) -> String {
+    format!("circuit_breaker:{name}:state")
+}
+
+/// The key of the list of its unreadable snapshots.
+pub(super) fn quarantine(name: &str) -> String {
+    format!("circuit_breaker:{name}:quarantine")
+}
+
+/// The key of its history.
+pub(super) fn history(name: &str) -> String {
+    format!("circuit_breaker:{name}:history")
+}
+
+/// Whose snapshot is under this key, if it is a snapshot's.
+pub(super) fn of_snapshot(key: &str) -> Option<&str> {
+    between(key, ":state")
+}
+
+/// Whose history is under this key, if it is a history's.
+pub(super) fn of_history(key: &str) -> Option<&str> {
+    between(key, ":history")
+}
+
+fn between<'a>(key: &'a str, end: &str) -> Option<&'a str> {
+    key.strip_prefix("circuit_breaker:")?.strip_suffix(end)
+}

@@ -1,0 +1,188 @@
+//! Many breakers at once: their snapshots are read together, and are still the newest.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    super::Attachment,
+    fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
+};
+use crate::store::StateStore;
+
+struct Crowd {
+    store: Faulty,
+    attached: Vec<(Arc<Breaker>, Attachment)>,
+}
+
+impl Crowd {
+    fn new(store: &Faulty) -> Self {
+        Self { store: store.clone(), attached: Vec::new() }
+    }
+
+    fn build(&mut self, name: &str) -> (String, bool) {
+        let loads = self.store.loads.load(SeqCst);
+        let breaker = Breaker::new("closed");
+        let attached = attach(&self.store, name, &breaker, &patient());
+        let state = breaker.state();
+        self.attached.push((breaker, attached));
+        (state, self.store.loads.load(SeqCst) > loads)
+    }
+
+    /// Builds breakers that nobody cares for until that takes no asking of the store.
+    fn until_all_is_read(&mut self) {
+        for n in 0..10_000 {
+            if !self.build(&format!("filler {n}")).1 {
+                return;
+            }
+        }
+        panic!("it was never read at once");
+    }
+}
+
+/// Builds one, and lets it go.
+fn visit(store: &Faulty, name: &str, state: Option<&str>) -> (String, bool) {
+    let loads = store.loads.load(SeqCst);
+    let breaker = Breaker::new("closed");
+    let attached = attach(store, name, &breaker, &patient());
+    let (found, asked) = (breaker.state(), store.loads.load(SeqCst) > loads);
+    if let Some(state) = state {
+        breaker.change(state);
+        attached.flush_blocking(LONG).unwrap();
+    }
+    (found, asked)
+}
+
+#[test]
+fn many_are_read_at_once_and_each_finds_its_own() {
+    let store = Faulty::new(Fault::None);
+    // More than a page.
+    for n in 0..3000 {
+        store.put(&n.to_string(), &format!("state {n}"));
+    }
+    let mut crowd = Crowd::new(&store);
+    for n in 0..3000 {
+        assert_eq!(crowd.build(&n.to_string()).0, format!("state {n}"));
+    }
+    let loads = store.loads.load(SeqCst);
+    assert!(loads < 1500, "{loads} loads for 3,000 breakers");
+    for (n, (breaker, attached)) in crowd.attached.iter().enumerate() {
+        assert_eq!(breaker.restores.load(SeqCst), 1);
+        if n % 100 == 0 {
+            breaker.change("changed");
+            attached.flush_blocking(LONG).unwrap();
+            assert!(store.holds(&n.to_string(), "changed"));
+        }
+    }
+}
+
+#[test]
+fn few_are_read_one_by_one() {
+    let store = Faulty::new(Fault::None);
+    let mut crowd = Crowd::new(&store);
+    for n in 0..30 {
+        assert!(crowd.build(&n.to_string()).1);
+    }
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(store.pages.load(SeqCst), 0);
+}
+
+#[test]
+fn what_was_saved_since_wins() {
+    let store = Faulty::new(Fault::None);
+    for name in ["there before", "there", "flushed"] {
+        store.put(name, "old");
+    }
+    let before = Breaker::new("closed");
+    let attached = attach(&store, "there before", &before, &patient());
+    let mut crowd = Crowd::new(&store);
+    crowd.until_all_is_read();
+
+    before.change("new");
+    drop(attached);
+    assert_eq!(visit(&store, "there before", None).0, "new");
+
+    assert_eq!(visit(&store, "there", Some("new")), ("old".into(), false));
+    assert_eq!(visit(&store, "there", None), ("new".into(), true));
+
+    assert_eq!(visit(&store, "not there", Some("new")), ("closed".into(), false));
+    assert_eq!(visit(&store, "not there", None), ("new".into(), true));
+}
+
+#[test]
+fn what_was_saved_while_all_was_read_wins() {
+    let store = Faulty::new(Fault::None);
+    // So many that the key of this one is read in the first of the pages, or never.
+    for n in 0..5000 {
+        store.put(&format!("{n:04}"), "old");
+    }
+    let mut crowd = Crowd::new(&store);
+    for n in 0..32 {
+        crowd.build(&format!("{n:04}"));
+    }
+    store.set(Fault::Slow(Duration::from_millis(20)));
+    until("the reading has begun", || store.pages.load(SeqCst) > 0);
+    assert_eq!(visit(&store, "4999", Some("new")).0, "old");
+    assert_eq!(visit(&store, "0100", Some("new")).0, "old");
+    store.set(Fault::None);
+    crowd.until_all_is_read();
+    assert_eq!(visit(&store, "4999", None).0, "new");
+    assert_eq!(visit(&store, "0100", None).0, "new");
+}
+
+#[test]
+fn what_cannot_be_read_is_dealt_with_as_ever() {
+    let store = Faulty::new(Fault::None);
+    store.put("corrupt", "corrupt as can be");
+    store.put("newer", "newer and better");
+    let mut crowd = Crowd::new(&store);
+    crowd.until_all_is_read();
+    assert_eq!(crowd.build("corrupt").0, "closed");
+    until("it is replaced", || store.holds("corrupt", "closed"));
+    assert!(store.memory.load("circuit_breaker:corrupt:quarantine").unwrap().is_some());
+    crowd.build("newer");
+    let (_, attached) = crowd.attached.last().unwrap();
+    assert!(!attached.health().is_healthy());
+    attached.flush_blocking(LONG).unwrap_err();
+    assert!(store.holds("newer", "newer and better"));
+}
+
+#[test]
+fn what_was_read_is_not_believed_for_long() {
+    let store = Faulty::new(Fault::None);
+    let mut crowd = Crowd::new(&store);
+    crowd.until_all_is_read();
+    // Another process on the same store.
+    let count = AtomicUsize::new(0);
+    until("another process is seen to have saved", || {
+        thread::sleep(Duration::from_millis(100));
+        let name = format!("elsewhere {}", count.fetch_add(1, SeqCst));
+        store.put(&name, "open");
+        visit(&store, &name, None).0 == "open"
+    });
+    assert!(count.load(SeqCst) > 1, "at first it was believed");
+    let pages = store.pages.load(SeqCst);
+    crowd.until_all_is_read();
+    assert!(store.pages.load(SeqCst) > pages, "a later crowd is served as the first was");
+}
+
+#[test]
+fn a_store_that_cannot_be_read_at_once_is_read_one_by_one() {
+    let store = Faulty::new(Fault::None);
+    for n in 0..200 {
+        store.put(&n.to_string(), &format!("state {n}"));
+    }
+    let mut crowd = Crowd::new(&store);
+    for n in 0..200 {
+        if n == 31 {
+            store.set(Fault::Slow(Duration::from_millis(1)));
+        }
+        assert_eq!(crowd.build(&n.to_string()).0, format!("state {n}"));
+    }
+    assert!(crowd.attached.iter().all(|(_, attached)| attached.health().is_healthy()));
+}
