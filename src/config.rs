@@ -77,7 +77,7 @@ pub struct Config {
     pub snapshot_ttl: SnapshotTtl,
     /// How many days the [history](crate::Breaker::history) of transitions is kept in the store.
     /// Default: 30. 1 to 365. What a breaker had is kept that long also when the breaker is gone.
-    /// Of each breaker, the newest 1,000 transitions are kept at most.
+    /// Of each breaker, the newest 500 transitions are kept at most.
     pub history_retention_days: u32,
 }
 

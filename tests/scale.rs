@@ -124,12 +124,12 @@ fn a_million_transitions_of_a_hundred_breakers_take_less_than_64_megabytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for breaker in &breakers {
         let page = runtime.block_on(breaker.history(HistoryQuery::newest(1000))).unwrap();
-        assert_eq!(page.entries.len(), 1000);
+        assert!((500..=550).contains(&page.entries.len()), "{}", page.entries.len());
         assert_eq!(page.entries.iter().map(|entry| entry.missed).sum::<u64>(), 0);
     }
     drop(breakers);
     drop(store);
     let size = size_of(folder.path());
     println!("at the end: {} KB, at most {} KB", size >> 10, largest >> 10);
-    assert!(size.max(largest) < 64 << 20);
+    assert!(size.max(largest) < 64_000_000);
 }

@@ -15,10 +15,10 @@ use crate::{
 const MOST_WAITING: usize = 16;
 
 /// Records that a history is cut down to.
-pub(super) const KEPT: usize = 1000;
+pub(super) const KEPT: usize = 500;
 
 /// Records that it may have beyond that before it is cut.
-const SLACK: u32 = 100;
+const SLACK: u32 = 50;
 
 /// What is to be added to a breaker's history, and what is known of it. There is none before the breaker's
 /// first transition.

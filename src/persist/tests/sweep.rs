@@ -182,7 +182,7 @@ fn histories_are_kept_as_long_as_they_say() {
 
     let attached = attach(&store, "present", &Breaker::new("closed"), &sweeping());
     until("what is too old is gone", || history("gone") == 0 && history("present") == 1);
-    until("and what is too much", || history("many") == 1000);
+    until("and what is too much", || history("many") == 500);
     until("and the first of each", || history("default") == 1 && history("long") == 1);
     let pages = store.pages.load(SeqCst);
     until("two more sweeps", || store.pages.load(SeqCst) >= pages + 2);
