@@ -232,7 +232,7 @@ impl Breaker {
     /// over restarts. All that happened before the call is in it. Without a store there is none.
     ///
     /// A history goes back as far as [`Config::history_retention_days`] says, an hour more at
-    /// times, and over the newest 500 transitions, up to fifty more at times. Transitions that
+    /// times, and over the newest 500 transitions, and some more at times. Transitions that
     /// come faster than the store takes them are counted instead ([`HistoryEntry::missed`]).
     ///
     /// It needs no runtime, and reads nothing on the caller's thread.

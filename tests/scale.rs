@@ -124,7 +124,7 @@ fn a_million_transitions_of_a_hundred_breakers_take_less_than_64_megabytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for breaker in &breakers {
         let page = runtime.block_on(breaker.history(HistoryQuery::newest(1000))).unwrap();
-        assert!((500..=550).contains(&page.entries.len()), "{}", page.entries.len());
+        assert!((500..1000).contains(&page.entries.len()), "{}", page.entries.len());
         assert_eq!(page.entries.iter().map(|entry| entry.missed).sum::<u64>(), 0);
     }
     drop(breakers);
