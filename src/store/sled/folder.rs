@@ -71,6 +71,19 @@ fn foreign_entry(folder: &Path) -> Option<String> {
     )
 }
 
+/// Removes the summary of the log that an open wrote half, when a kill or a full disk broke it off. sled would take
+/// it for the newest one, and for damage; it holds nothing that the log does not.
+pub(super) fn remove_half_done(folder: &Path) {
+    // Not from under the hands of a process that opens the folder just now.
+    let Ok(_held) = lock_data_file(folder) else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Waits until sled has let go of a folder that was closed, or that could not be opened.
 pub(super) fn wait_until_free(folder: &Path) {
     drop(lock_data_file(folder));

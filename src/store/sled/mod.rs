@@ -285,6 +285,7 @@ impl Database {
             Err(failure) => return Err(failure.into_error(&self.folder)),
         };
         thread::sleep(SECOND_LOOK);
+        folder::remove_half_done(&self.folder);
         match self.try_open() {
             Ok(open) => return Ok(open),
             Err(again) if again.is_damage() => self.set_aside(&failure)?,

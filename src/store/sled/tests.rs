@@ -107,6 +107,20 @@ fn an_unreadable_folder_is_kept_aside_and_only_the_newest_three() {
     assert_eq!(marks, [2, 3, 4], "the oldest went first, and the bytes are as they were");
 }
 
+/// As a kill in the middle of an open leaves it, or a full disk.
+#[test]
+fn a_summary_that_was_broken_off_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for bytes in [&b""[..], b"half a summary of the log"] {
+        filled(&folder);
+        fs::write(folder.join("snap.00000000FFFFFFFF.generating"), bytes).unwrap();
+        let store = SledStore::open(&folder).unwrap();
+        assert_eq!(store.load("key 1").unwrap(), Some(vec![b'x'; 300]));
+    }
+    assert_eq!(asides(&folder), [""; 0]);
+}
+
 #[test]
 fn a_truncated_file_anywhere_never_stops_the_store() {
     let dir = tempfile::tempdir().unwrap();

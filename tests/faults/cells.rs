@@ -1,0 +1,237 @@
+//! The table: what is held against what, and what is to be expected where not all can be had.
+
+use super::fault::{Fault, Kind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The fault is there before the breakers are built.
+    Start,
+    /// It comes while they flap, and goes when the traffic is over.
+    Run,
+    /// It is there when the last handles are dropped, and stays.
+    Stop,
+    /// It is there when the last handles are dropped, and goes while they wait, or soon after.
+    StopBriefly,
+}
+
+impl Moment {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Run => "run",
+            Self::Stop => "stop",
+            Self::StopBriefly => "stop, passes",
+        }
+    }
+}
+
+/// What the breakers begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// What was stored before.
+    Restored,
+    /// Closed. What was stored before is adopted later by those who had no transition of their
+    /// own.
+    ClosedAtFirst,
+    /// Closed, for what was stored is gone.
+    Closed,
+    /// Restored or closed, each by itself.
+    Either,
+}
+
+/// What a process finds that starts after all is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Newest,
+    /// What was there when the fault came, for nothing could be saved since.
+    Flushed,
+    /// One of the two.
+    NewestOrFlushed,
+    /// Something that was stored at some time, or a closed circuit.
+    AnyOrClosed,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    pub(crate) kind: Kind,
+    pub(crate) fault: Fault,
+    pub(crate) moment: Moment,
+    pub(crate) begins: Begins,
+    /// What the store's health says, in one of these words; none where nothing is wrong.
+    pub(crate) says: &'static [&'static str],
+    pub(crate) ends: Ends,
+    /// What cannot be better, and why.
+    pub(crate) note: &'static str,
+}
+
+/// Places that are damaged before the start, for each store and each kind of damage.
+pub(crate) const PLACES: usize = 125;
+
+const fn cell(
+    (kind, fault, moment): (Kind, Fault, Moment),
+    begins: Begins,
+    says: &'static [&'static str],
+    ends: Ends,
+    note: &'static str,
+) -> Cell {
+    Cell { kind, fault, moment, begins, says, ends, note }
+}
+
+/// Those that take longest come first.
+pub(crate) fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for kind in [Kind::Sled, Kind::File] {
+        cells.extend(slow(kind));
+        cells.extend(damage(kind));
+    }
+    for kind in [Kind::Sled, Kind::File] {
+        cells.extend(hung(kind));
+        cells.extend(full(kind));
+        cells.extend(held(kind, Fault::HeldByAHandle));
+        cells.extend(held(kind, Fault::HeldByAProcess));
+        cells.extend(read_only(kind));
+        cells.extend(deleted(kind));
+        cells.extend(errs(kind));
+    }
+    cells
+}
+
+fn slow(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Stop};
+    const SAYS: &[&str] = &["does not answer"];
+    let of = |moment, note| {
+        cell((kind, Fault::Slow, moment), Begins::Restored, SAYS, Ends::Newest, note)
+    };
+    match kind {
+        Kind::Sled => vec![of(Run, "")],
+        Kind::File => vec![of(Stop, "stored when the store has answered, if the process lives")],
+    }
+}
+
+fn hung(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    const SAYS: &[&str] = &["does not answer"];
+    let of =
+        |moment, begins, ends, note| cell((kind, Fault::Hangs, moment), begins, SAYS, ends, note);
+    vec![
+        of(Start, Begins::ClosedAtFirst, Ends::Newest, ""),
+        of(Run, Begins::Restored, Ends::Newest, ""),
+        of(Stop, Begins::Restored, Ends::Flushed, "the process ends without its last words"),
+        of(StopBriefly, Begins::Restored, Ends::Newest, "stored when the store answers"),
+    ]
+}
+
+fn full(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    const SAYS: &[&str] = &["No space left"];
+    let of = |moment, begins, ends, note| {
+        cell((kind, Fault::FullDisk, moment), begins, SAYS, ends, note)
+    };
+    let begins = match kind {
+        Kind::Sled => Begins::ClosedAtFirst,
+        Kind::File => Begins::Restored,
+    };
+    let mut cells = vec![
+        of(Start, begins, Ends::Newest, ""),
+        of(Run, Begins::Restored, Ends::Newest, ""),
+        of(Stop, Begins::Restored, Ends::Flushed, "nothing can be saved"),
+        of(StopBriefly, Begins::Restored, Ends::Newest, ""),
+    ];
+    if kind == Kind::Sled {
+        const SAYS: &[&str] = &["does not answer"];
+        const NOTE: &str = "sled waits for ever; nothing helps but the end of the process";
+        let large = (kind, Fault::FullDiskForLarge, Stop);
+        cells.push(cell(large, Begins::Restored, SAYS, Ends::Flushed, NOTE));
+    }
+    cells
+}
+
+fn held(kind: Kind, fault: Fault) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    const SAYS: &[&str] = &["held by another process"];
+    const REPLACED: &[&str] = &["held by another process", "removed or replaced"];
+    let of =
+        |moment, begins, says, ends, note| cell((kind, fault, moment), begins, says, ends, note);
+    vec![
+        of(Start, Begins::ClosedAtFirst, SAYS, Ends::Newest, ""),
+        of(Run, Begins::Restored, SAYS, Ends::Newest, "the folder was replaced by one in use"),
+        of(Stop, Begins::Restored, REPLACED, Ends::Flushed, "in the folder that was moved away"),
+        of(StopBriefly, Begins::Restored, REPLACED, Ends::Newest, "in the new folder"),
+    ]
+}
+
+fn read_only(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    const SAYS: &[&str] = &["Permission denied"];
+    let of = |moment, begins, says, ends, note| {
+        cell((kind, Fault::ReadOnly, moment), begins, says, ends, note)
+    };
+    match kind {
+        Kind::Sled => {
+            const NOTE: &str = "files that are open stay writable";
+            let same = |moment| of(moment, Begins::Restored, &[], Ends::Newest, NOTE);
+            vec![
+                of(Start, Begins::ClosedAtFirst, SAYS, Ends::Newest, ""),
+                same(Run),
+                same(Stop),
+                same(StopBriefly),
+            ]
+        }
+        Kind::File => vec![
+            of(Start, Begins::Restored, SAYS, Ends::Newest, ""),
+            of(Run, Begins::Restored, SAYS, Ends::Newest, ""),
+            of(Stop, Begins::Restored, SAYS, Ends::Flushed, "nothing can be saved"),
+            of(StopBriefly, Begins::Restored, SAYS, Ends::Newest, ""),
+        ],
+    }
+}
+
+fn deleted(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop};
+    const SAYS: &[&str] = &["removed or replaced"];
+    let of = |moment, begins, says, note| {
+        cell((kind, Fault::Deleted, moment), begins, says, Ends::Newest, note)
+    };
+    vec![
+        of(Start, Begins::Closed, &[], "a folder that is missing is made; what it held is gone"),
+        of(Run, Begins::Restored, SAYS, "made again with what is in memory"),
+        of(Stop, Begins::Restored, SAYS, "made again with what is in memory"),
+    ]
+}
+
+fn errs(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop};
+    const SAYS: &[&str] = &["an error at random"];
+    let of = |moment, begins, ends, note| {
+        cell((kind, Fault::ErrsAtRandom, moment), begins, SAYS, ends, note)
+    };
+    vec![
+        of(Start, Begins::Either, Ends::Newest, ""),
+        of(Run, Begins::Restored, Ends::Newest, ""),
+        of(Stop, Begins::Restored, Ends::NewestOrFlushed, "as often as it is tried in a second"),
+    ]
+}
+
+fn damage(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop};
+    let mut cells = Vec::new();
+    for fault in [Fault::Truncated, Fault::BitsFlipped] {
+        let of = |moment, begins, ends, note| cell((kind, fault, moment), begins, &[], ends, note);
+        match kind {
+            Kind::Sled => {
+                const LOST: &str = "it keeps no second copy: what is damaged may be gone";
+                cells.push(of(Start, Begins::Either, Ends::Newest, LOST));
+                cells.push(of(Run, Begins::Restored, Ends::AnyOrClosed, LOST));
+                cells.push(of(Stop, Begins::Restored, Ends::AnyOrClosed, LOST));
+            }
+            Kind::File => {
+                const LOST: &str = "the damaged snapshot starts closed, and is kept aside";
+                const AGAIN: &str = "the damaged file is written again";
+                cells.push(of(Start, Begins::Either, Ends::Newest, LOST));
+                cells.push(of(Run, Begins::Restored, Ends::Newest, AGAIN));
+                cells.push(of(Stop, Begins::Restored, Ends::Newest, AGAIN));
+            }
+        }
+    }
+    cells
+}
