@@ -6,7 +6,6 @@
 //! `cargo run --example fallback`
 
 use std::{
-    error::Error,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -36,7 +35,11 @@ impl Exchange {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), BoxError> {
+    story().await
+}
+
+pub(crate) async fn story() -> Result<(), BoxError> {
     let exchange = Arc::new(Exchange::default());
     let last_known = service_fn(|symbol: &'static str| async move {
         Ok::<_, BoxError>(format!("{symbol} cost 100 (yesterday)"))

@@ -1,5 +1,8 @@
 //! The examples, told to their end: each checks what it says.
 
+#[path = "../examples/fallback.rs"]
+#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+mod fallback;
 #[path = "../examples/axum.rs"]
 #[allow(dead_code, reason = "its `main` is for those who start it alone")]
 mod with_axum;
@@ -23,4 +26,9 @@ async fn the_story_of_hyper_is_true() {
 #[tokio::test]
 async fn the_story_of_reqwest_is_true() {
     with_reqwest::story().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_story_of_the_fallback_is_true() {
+    fallback::story().await.unwrap();
 }
