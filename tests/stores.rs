@@ -1,95 +1,18 @@
 //! What a store may do to a breaker: nothing. And what a breaker owes its store: the newest
 //! state, soon, and no more than that.
 
+#[path = "support/moody.rs"]
+mod moody;
+
 use std::{
-    collections::HashSet,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread::ThreadId,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use moody::{Moody, eventually};
 use tower_breaker::{
-    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, StoreError, StoreHealth,
-    Trip,
+    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, StoreHealth, Trip,
 };
-
-/// A store in memory that does as it is told.
-#[derive(Clone, Default)]
-struct Moody {
-    values: MemoryStore,
-    mood: Arc<Mood>,
-}
-
-#[derive(Default)]
-struct Mood {
-    fails: AtomicBool,
-    panics: AtomicBool,
-    hangs: Mutex<bool>,
-    awake: Condvar,
-    saves: AtomicUsize,
-    threads: Mutex<HashSet<ThreadId>>,
-}
-
-impl Moody {
-    fn fail(&self, fails: bool) {
-        self.mood.fails.store(fails, Ordering::SeqCst);
-    }
-
-    fn hang(&self, hangs: bool) {
-        *self.mood.hangs.lock().unwrap() = hangs;
-        self.mood.awake.notify_all();
-    }
-
-    fn saves(&self) -> usize {
-        self.mood.saves.load(Ordering::SeqCst)
-    }
-
-    fn stored(&self, name: &str) -> String {
-        let value = self.values.load(&format!("circuit_breaker:{name}:state")).unwrap();
-        String::from_utf8(value.unwrap_or_default()).unwrap()
-    }
-
-    fn be_moody(&self) -> Result<(), StoreError> {
-        self.mood.threads.lock().unwrap().insert(std::thread::current().id());
-        let hangs = self.mood.hangs.lock().unwrap();
-        drop(self.mood.awake.wait_while(hangs, |hangs| *hangs).unwrap());
-        assert!(!self.mood.panics.load(Ordering::SeqCst), "in a bad mood");
-        if self.mood.fails.load(Ordering::SeqCst) {
-            return Err(StoreError::Other("in a bad mood".into()));
-        }
-        Ok(())
-    }
-}
-
-impl StateStore for Moody {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.be_moody()?;
-        self.values.load(key)
-    }
-
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.be_moody()?;
-        self.values.load_all()
-    }
-
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.mood.saves.fetch_add(1, Ordering::SeqCst);
-        self.be_moody()?;
-        self.values.save(key, value)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.be_moody()?;
-        self.values.delete(key)
-    }
-
-    fn instance(&self) -> usize {
-        self.values.instance()
-    }
-}
 
 fn breaker(name: &str, store: &Moody) -> Breaker {
     let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
@@ -103,17 +26,6 @@ fn trip(breaker: &Breaker) {
 
 fn is_degraded(breaker: &Breaker) -> bool {
     matches!(breaker.store_health(), StoreHealth::Degraded { .. })
-}
-
-fn eventually(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
-        if so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("still not so after ten seconds: {what}");
 }
 
 #[tokio::test]
@@ -184,10 +96,10 @@ async fn a_store_that_fails_costs_nothing_and_gets_the_newest_state_when_it_heal
 async fn a_store_that_panics_is_one_that_fails() {
     let store = Moody::default();
     let breaker = breaker("panicking", &store);
-    store.mood.panics.store(true, Ordering::SeqCst);
+    store.panic(true);
     trip(&breaker);
     assert!(breaker.flush().await.unwrap_err().to_string().contains("panicked"));
-    store.mood.panics.store(false, Ordering::SeqCst);
+    store.panic(false);
     eventually("it heals", || !is_degraded(&breaker));
     breaker.flush().await.unwrap();
     assert!(store.stored("panicking").contains(r#""state":"open""#));
@@ -279,7 +191,7 @@ async fn the_breakers_of_one_store_share_one_thread() {
         trip(breaker);
         breaker.flush().await.unwrap();
     }
-    assert_eq!(store.mood.threads.lock().unwrap().len(), 1);
+    assert_eq!(store.threads(), 1);
 }
 
 #[tokio::test]

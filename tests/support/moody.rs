@@ -1,10 +1,13 @@
-//! A store that does as it is told.
+//! A store in memory that does as it is told.
+#![allow(dead_code, reason = "each test tells it something else")]
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::ThreadId,
     time::{Duration, Instant},
 };
 
@@ -20,6 +23,9 @@ pub(crate) struct Moody {
 struct Mood {
     fails: AtomicBool,
     fails_for_histories: AtomicBool,
+    panics: AtomicBool,
+    saves: AtomicUsize,
+    threads: Mutex<HashSet<ThreadId>>,
     hangs: Mutex<bool>,
     awake: Condvar,
 }
@@ -38,9 +44,30 @@ impl Moody {
         self.mood.awake.notify_all();
     }
 
+    pub(crate) fn panic(&self, panics: bool) {
+        self.mood.panics.store(panics, Ordering::SeqCst);
+    }
+
+    /// How many threads have asked it for anything.
+    pub(crate) fn threads(&self) -> usize {
+        self.mood.threads.lock().unwrap().len()
+    }
+
+    pub(crate) fn saves(&self) -> usize {
+        self.mood.saves.load(Ordering::SeqCst)
+    }
+
+    /// The snapshot, as it is stored.
+    pub(crate) fn stored(&self, name: &str) -> String {
+        let value = self.values.load(&format!("circuit_breaker:{name}:state")).unwrap();
+        String::from_utf8(value.unwrap_or_default()).unwrap()
+    }
+
     fn be_moody(&self) -> Result<(), StoreError> {
+        self.mood.threads.lock().unwrap().insert(std::thread::current().id());
         let hangs = self.mood.hangs.lock().unwrap();
         drop(self.mood.awake.wait_while(hangs, |hangs| *hangs).unwrap());
+        assert!(!self.mood.panics.load(Ordering::SeqCst), "in a bad mood");
         if self.mood.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Other("in a bad mood".into()));
         }
@@ -68,6 +95,7 @@ impl StateStore for Moody {
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.mood.saves.fetch_add(1, Ordering::SeqCst);
         self.be_moody()?;
         self.values.save(key, value)
     }
