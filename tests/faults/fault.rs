@@ -259,18 +259,27 @@ impl Site {
 
     fn permit(&self, folder: u32, file: u32) {
         let permit = |path: &Path, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            let permissions = fs::Permissions::from_mode(mode);
+            match fs::set_permissions(path, permissions) {
+                // A store at work has files that come and go.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && path != self.folder => {}
+                done => done.unwrap(),
+            }
         };
-        // Backwards, a folder has to be entered before it can be changed.
-        permit(&self.folder, 0o755);
+        // The folder first: as long as it can be written to, files come that were not seen.
+        permit(&self.folder, folder);
         for path in files_below(&self.folder) {
             permit(&path, file);
         }
-        permit(&self.folder, folder);
     }
 
     /// Damages one file of the folder at a random place, and says which.
     pub(crate) fn damage(&mut self) -> String {
+        // A store at work has files that come and go: another one, then.
+        (0..1000).find_map(|_| self.damage_one().ok()).expect("a file that can be damaged")
+    }
+
+    fn damage_one(&mut self) -> io::Result<String> {
         let mut files = files_below(&self.folder);
         files.retain(|file| fs::metadata(file).is_ok_and(|found| found.len() > 0));
         files.sort();
@@ -281,13 +290,13 @@ impl Site {
         } else {
             files[self.random.place(files.len())].clone()
         };
-        let mut bytes = fs::read(&file).unwrap();
+        let mut bytes = fs::read(&file)?;
         // Where there is something: the end may be all zeros.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
         let place = self.random.place(end);
-        let changed = fs::OpenOptions::new().write(true).open(&file).unwrap();
+        let changed = fs::OpenOptions::new().write(true).open(&file)?;
         if self.fault == Fault::Truncated {
-            changed.set_len(place as u64).unwrap();
+            changed.set_len(place as u64)?;
         } else {
             for place in [place, self.random.place(end), self.random.place(end)] {
                 bytes[place] ^= 1 << self.random.below(8);
@@ -295,9 +304,9 @@ impl Site {
                     break;
                 }
             }
-            std::os::unix::fs::FileExt::write_all_at(&changed, &bytes, 0).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&changed, &bytes, 0)?;
         }
-        format!("{} at {place} of {end}", file.file_name().unwrap().display())
+        Ok(format!("{} at {place} of {end}", file.file_name().unwrap().display()))
     }
 }
 

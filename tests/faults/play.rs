@@ -374,7 +374,8 @@ impl Play<'_> {
         let moved = site.moved();
         if site.mounted {
             let after = self.work.join("after");
-            copy(&site.folder, &after).unwrap();
+            let copied = eventually(|| copy(&site.folder, &after).is_ok());
+            assert!(copied, "the folder cannot be copied");
             return after;
         }
         if stays && moved.exists() { moved } else { site.folder.clone() }
