@@ -98,5 +98,6 @@ fn trim(writer: &Writer, store: &dyn StateStore, entry: &Entry) {
     entry.with_trail(Trail::trimmed);
     if let Err(error) = writer.call(|| store.trim(&key, older_than, KEPT)) {
         tracing::debug!(target: "tower_breaker", key, %error, "a history could not be cut");
+        writer.note_failure(&error);
     }
 }

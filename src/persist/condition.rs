@@ -8,9 +8,10 @@ use std::{
 use super::{
     StoreHealth,
     entry::{DIRTY, SAVING},
+    round::is_outage,
     writer::{Writer, refuse},
 };
-use crate::store::lock;
+use crate::store::{StoreError, lock};
 
 impl Writer {
     pub(super) fn is_stalled(&self) -> bool {
@@ -60,6 +61,15 @@ impl Writer {
              and again; what is not saved by then, a restart forgets",
         );
         self.announce();
+    }
+
+    /// What was met by the way, outside of a round. A store says once that what was saved earlier is gone, to
+    /// whoever asks first, so this counts as a failed round does: the next try heals, and everybody saves again.
+    pub(super) fn note_failure(&self, error: &StoreError) {
+        if is_outage(error) {
+            self.degrade(error.to_string());
+            lock(&self.queue).failed();
+        }
     }
 
     pub(super) fn heal(&self) {

@@ -183,7 +183,7 @@ impl Round {
 }
 
 /// Errors that every other entry would meet too.
-fn is_outage(error: &StoreError) -> bool {
+pub(super) fn is_outage(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
 }
 

@@ -151,6 +151,10 @@ impl Shelf {
 
     fn read_page(&self, writer: &Writer, store: &dyn StateStore, after: Option<&str>) {
         let page = writer.call(|| store.load_page(after, PAGE));
+        // Before the lock is taken: those who are told may build breakers.
+        if let Err(error) = &page {
+            writer.note_failure(error);
+        }
         let mut state = lock(&self.0);
         let Stage::Filling { values, after, bytes } = &mut state.stage else { return };
         let page = match page {

@@ -67,6 +67,7 @@ impl Sweep {
             tracing::debug!(
                 target: "tower_breaker", %error, "what has expired could not be removed; another time",
             );
+            writer.note_failure(&error);
             false
         });
         if !goes_on {
