@@ -14,7 +14,7 @@ use super::{
 };
 
 const SOON: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 /// Each round of what was stored, the newest last.
 type Rounds = Vec<Vec<Known>>;
@@ -64,7 +64,7 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
         "problems": found.problems, "said": found.said, "begun": begun,
         "totals": { "admitted": found.admitted, "rejected": found.rejected,
             "transitions": found.transitions, "longest": "-" },
-        "drop": "-", "mounted": false, "look_in": base, "newest": [], "flushed": [],
+        "drop": "-", "mounted": false, "passed_late": false, "look_in": base, "newest": [], "flushed": [],
     })
 }
 

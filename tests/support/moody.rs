@@ -127,13 +127,14 @@ impl StateStore for Moody {
     }
 }
 
+/// Waits until it is so, a minute at most: a store that failed for long is asked every five seconds.
 pub(crate) fn eventually(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
+    while began.elapsed() < Duration::from_secs(60) {
         if so() {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    panic!("still not so after ten seconds: {what}");
+    panic!("still not so after a minute: {what}");
 }
