@@ -137,6 +137,8 @@ fn as_role(command: &mut Command, role: &str, work: &Path) {
         .args(["child::role", "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(WORK, work)
+        // To print from where a panic within sled came can take longer than a store may.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null());
 }
 

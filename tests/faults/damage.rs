@@ -64,7 +64,7 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
         "problems": found.problems, "said": found.said, "begun": begun,
         "totals": { "admitted": found.admitted, "rejected": found.rejected,
             "transitions": found.transitions, "longest": "-" },
-        "drop": "-", "mounted": false, "passed_late": false, "look_in": base, "newest": [], "flushed": [],
+        "drop": "-", "mounted": false, "too_slow": false, "look_in": base, "newest": [], "flushed": [],
     })
 }
 

@@ -151,7 +151,7 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
         let is_newest = found == known.as_revived();
         let is_flushed = flushed.get(place).is_some_and(|known| found == known.as_revived());
         let as_expected = match cell.ends {
-            Ends::Newest => is_newest || value["passed_late"] == true,
+            Ends::Newest => is_newest || value["too_slow"] == true,
             Ends::Flushed => is_flushed,
             Ends::NewestOrFlushed => is_newest || is_flushed,
             Ends::AnyOrClosed => {
@@ -182,8 +182,8 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
         }
         _ => "",
     };
-    let ends = match value["passed_late"] {
-        Value::Bool(true) => " (it passed too late to tell)",
+    let ends = match value["too_slow"] {
+        Value::Bool(true) => " (this machine was too slow to tell)",
         _ => "",
     };
     let contained = match value["contained"].as_u64() {

@@ -97,8 +97,8 @@ struct Play<'a> {
     flushed: Vec<Known>,
     newest: Vec<Known>,
     drop: Duration,
-    /// The fault that was to pass while the handles wait was there for too long: this machine was too slow.
-    passed_late: bool,
+    /// The last handles wait a second, and this machine took longer for what needs milliseconds.
+    too_slow: bool,
 }
 
 pub(crate) fn play(cell: &Cell, work: &Path, may_mount: bool) -> Value {
@@ -116,7 +116,7 @@ pub(crate) fn play(cell: &Cell, work: &Path, may_mount: bool) -> Value {
         flushed: Vec::new(),
         newest: Vec::new(),
         drop: Duration::ZERO,
-        passed_late: false,
+        too_slow: false,
     };
     play.start(&earlier);
     match cell.moment {
@@ -340,7 +340,7 @@ impl Play<'_> {
             self.pairs.iter().map(|pair| Arc::clone(&pair.lock().unwrap().heard)).collect();
         let pairs = std::mem::take(&mut self.pairs);
         let began = Instant::now();
-        (self.drop, self.passed_late) = std::thread::scope(|scope| {
+        (self.drop, self.too_slow) = std::thread::scope(|scope| {
             let passes = goes.then(|| {
                 scope.spawn(|| {
                     std::thread::sleep(self.cell.fault.passes_after());
@@ -356,10 +356,15 @@ impl Play<'_> {
         }
         let took = self.drop;
         self.problem(took < DROP, || format!("the last handles took {took:?} to drop"));
+        let hangs = |says: &str| says.contains("does not answer");
+        let has_stalled = self.said.lock().unwrap().iter().any(|reason| hangs(reason));
+        let may_stall = self.cell.says.iter().any(|says| hangs(says));
+        self.too_slow |= (stays || goes) && has_stalled && !may_stall;
         let may_be_silent = self.cell.says.is_empty() || self.cell.ends == Ends::NewestOrFlushed;
         if stays || goes {
             let said = self.has_said();
-            self.problem(may_be_silent || said, || "nobody heard what is wrong".to_owned());
+            let heard = may_be_silent || said || self.too_slow;
+            self.problem(heard, || "nobody heard what is wrong".to_owned());
         }
         let look_in = self.leave(stays, goes);
         self.result(&totals, &look_in)
@@ -456,7 +461,7 @@ impl Play<'_> {
             "problems": problems, "said": said, "begun": self.begun, "totals": totals,
             "drop": format!("{:.1} s", self.drop.as_secs_f64()),
             "mounted": self.site.into_inner().unwrap().mounted,
-            "passed_late": self.passed_late, "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
+            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
         })
     }
 }

@@ -50,6 +50,11 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(out, "{MARK}{line}").and_then(|()| out.flush());
 }
 
+/// For a child: waits until what was stored is restored, where the disk takes longer than a breaker waits for it.
+pub(crate) fn wait_for_the_store(breaker: &Breaker) {
+    eventually("the store can be read", || breaker.store_health().is_healthy());
+}
+
 pub(crate) struct Process {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -73,6 +78,8 @@ impl Process {
             .env(ROLE, role)
             .env(FOLDER, folder)
             .env(RECOVERY, recovery.as_millis().to_string())
+            // To print from where a panic within sled came can take longer than a store may.
+            .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         prepare(&mut command);

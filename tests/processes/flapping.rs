@@ -7,7 +7,7 @@ use std::{error::Error, path::Path, time::Duration};
 use tower_breaker::{Breaker, ConfigError, FileStore, SledStore, State, StateStore, Trip};
 
 use super::{
-    child::{Process, say},
+    child::{Process, say, wait_for_the_store},
     hammer::next,
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn flap(folder: &str, store: &str) -> Result<(), Box<dyn Error>> {
 async fn flap_on(store: &(impl StateStore + Clone)) -> Result<(), Box<dyn Error>> {
     let breakers = (0..BREAKERS).map(|number| flapping(number, store.clone()));
     let breakers = breakers.collect::<Result<Vec<_>, _>>()?;
+    breakers.iter().for_each(wait_for_the_store);
     let restored: Vec<String> = breakers.iter().map(describe).collect();
     say(&restored.join(" "));
     loop {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use tower_breaker::{Breaker, SledStore, State, Trip};
 
-use super::child::{Process, say};
+use super::child::{Process, say, wait_for_the_store};
 
 /// The child: counts up by failures, and forces a second circuit open and shut in turn. What it
 /// says was acknowledged by `flush`.
@@ -16,6 +16,7 @@ pub(crate) async fn hammer(folder: &str) -> Result<(), Box<dyn std::error::Error
         .store(store.clone())
         .build()?;
     let switch = Breaker::builder("switch").store(store).build()?;
+    [&counter, &switch].into_iter().for_each(wait_for_the_store);
     let mut count = counter.stats().consecutive_failures();
     say(&format!("{count} {}", switch.state()));
     loop {
