@@ -176,7 +176,10 @@ fn a_folder_that_is_deleted_is_made_again_and_that_is_said_once() {
         })
         .build()
         .unwrap();
-    deleted.flush_blocking(LONG).unwrap();
+    eventually("it is stored", || deleted.flush_blocking(LONG).is_ok());
+    // A disk that is busy enough does not answer for a second.
+    eventually("it is healthy", || deleted.store_health() == StoreHealth::Healthy);
+    heard.lock().unwrap().clear();
     fs::remove_dir_all(&folder).unwrap();
     deleted.force_open();
     eventually("the state is stored anew", || stored(&folder, "deleted").contains("forced_open"));
@@ -225,7 +228,7 @@ fn a_snapshot_that_is_damaged_by_hand_starts_closed_and_is_kept_beside() {
     fs::write(dir.path().join("damaged.json"), "{ state: open, please }\n").unwrap();
     let damaged = breaker("damaged", dir.path());
     assert_eq!(damaged.state(), State::Closed);
-    damaged.flush_blocking(LONG).unwrap();
+    eventually("it is stored", || damaged.flush_blocking(LONG).is_ok());
     let kept = fs::read_to_string(dir.path().join("damaged+quarantine.json")).unwrap();
     assert!(kept.contains("state: open, please"), "{kept}");
     assert!(stored(dir.path(), "damaged").contains(r#""state":"closed""#));

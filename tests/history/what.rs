@@ -56,6 +56,9 @@ async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
         let breaker = breaker("again", store);
         breaker.reset();
         trip(&breaker);
+        // A disk that is busy enough does not answer for a second.
+        let stores = || breaker.flush_blocking(Duration::from_secs(60)).is_ok();
+        super::moody::eventually("it is stored", stores);
         let expected = [State::Open, State::Closed].repeat(round);
         assert_eq!(states(&history(&breaker).await), expected, "round {round}");
     }

@@ -4,19 +4,21 @@ use std::{path::Path, time::Duration};
 
 use tower_breaker::{Breaker, SledStore, State, Trip};
 
-use super::child::{Process, say, wait_for_the_store};
+use super::child::{Process, Trouble, say};
 
 /// The child: counts up by failures, and forces a second circuit open and shut in turn. What it
 /// says was acknowledged by `flush`.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn hammer(folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let store = SledStore::open(folder)?;
+    let trouble = Trouble::default();
     let counter = Breaker::builder("counter")
+        .on_event(trouble.listener())
         .trip_on(Trip::consecutive_failures(u32::MAX))
         .store(store.clone())
         .build()?;
-    let switch = Breaker::builder("switch").store(store).build()?;
-    [&counter, &switch].into_iter().for_each(wait_for_the_store);
+    let switch = Breaker::builder("switch").on_event(trouble.listener()).store(store).build()?;
+    trouble.wait_until_restored(&[counter.clone(), switch.clone()]);
     let mut count = counter.stats().consecutive_failures();
     say(&format!("{count} {}", switch.state()));
     loop {

@@ -17,7 +17,7 @@ fn a_killed_server_comes_back_open_and_honours_what_is_left() {
     server.flush();
     server.kill();
 
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start_again(folder.path(), LONG);
     let (status, head, _) = server.get("/ok");
     assert_eq!(status, 503);
     let wait: u64 =
@@ -47,7 +47,7 @@ fn a_transition_needs_no_flush_to_survive() {
         is_open_on_disk(folder.path()).is_ok_and(|it| it)
     });
     server.kill();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start_again(folder.path(), LONG);
     assert_eq!((server.status("/ok"), server.calls()), (503, 0));
 }
 
@@ -60,7 +60,7 @@ fn failures_that_did_not_trip_are_remembered_too() {
     }
     server.flush();
     server.kill();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start_again(folder.path(), LONG);
     assert_eq!(server.status("/fail"), 500);
     assert_eq!(server.state(), "open");
 }
@@ -75,7 +75,7 @@ fn after_the_open_time_one_probe_goes_and_no_more() {
     server.kill();
     std::thread::sleep(recovery);
 
-    let server = Server::start(folder.path(), recovery);
+    let server = Server::start_again(folder.path(), recovery);
     assert_eq!(server.state(), "half_open");
     let asked: Vec<u16> = std::thread::scope(|scope| {
         let ask = || get_from(server.address(), "/slow").0;
@@ -109,7 +109,7 @@ fn a_second_server_on_the_folder_serves_from_memory_and_takes_over() {
     eventually("it knows what the first one knew", || second.state() == "open");
     assert_eq!(second.status("/ok"), 503);
     second.kill();
-    assert_eq!(Server::start(folder.path(), LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(folder.path(), LONG).status("/ok"), 503);
 }
 
 #[test]
@@ -124,5 +124,5 @@ fn a_second_server_that_tripped_itself_stores_its_own_state() {
     eventually("the second server's store is healthy", || second.health() == "Healthy");
     second.flush();
     second.kill();
-    assert_eq!(Server::start(folder.path(), LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(folder.path(), LONG).status("/ok"), 503);
 }

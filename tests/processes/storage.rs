@@ -30,7 +30,7 @@ fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
     for bytes in [&b"{\"version\": 1, \"state\": \"op"[..], b"\xff\x00\xfe", b""] {
         let folder = tempfile::tempdir().unwrap();
         SledStore::open(folder.path()).unwrap().save(KEY, bytes).unwrap();
-        let server = Server::start(folder.path(), LONG);
+        let server = Server::start_again(folder.path(), LONG);
         assert_eq!(server.status("/ok"), 200);
         assert_eq!((server.state().as_str(), server.health().as_str()), ("closed", "Healthy"));
         assert!(server.log().contains("the snapshot cannot be read"), "{}", server.log());
@@ -68,13 +68,13 @@ fn a_damaged_folder_is_kept_aside_and_a_new_one_started() {
     let folder = tripped();
     let state = folder.path();
     fs::write(state.join("conf"), "not a configuration").unwrap();
-    let server = Server::start(state, LONG);
+    let server = Server::start_again(state, LONG);
     assert_eq!((server.status("/ok"), server.health().as_str()), (200, "Healthy"));
     assert!(server.log().contains("moved it aside"), "{}", server.log());
     server.trip();
     server.flush();
     server.kill();
-    assert_eq!(Server::start(state, LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(state, LONG).status("/ok"), 503);
     let prefix = format!("{}.corrupt-", state.file_name().unwrap().to_string_lossy());
     let aside: Vec<_> = fs::read_dir(state.parent().unwrap())
         .unwrap()
@@ -96,14 +96,14 @@ fn a_log_that_is_overwritten_starts_and_is_written_again() {
         let kept = log.len() / share;
         log[kept..].fill(0xff);
         fs::write(&file, log).unwrap();
-        let server = Server::start(folder.path(), LONG);
+        let server = Server::start_again(folder.path(), LONG);
         assert_eq!(server.health(), "Healthy");
         if server.state() == "closed" {
             server.trip();
         }
         server.flush();
         server.kill();
-        assert_eq!(Server::start(folder.path(), LONG).status("/ok"), 503);
+        assert_eq!(Server::start_again(folder.path(), LONG).status("/ok"), 503);
     }
 }
 
@@ -129,7 +129,7 @@ fn a_missing_folder_is_made() {
     server.trip();
     server.flush();
     server.kill();
-    assert_eq!(Server::start(&deep, LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(&deep, LONG).status("/ok"), 503);
 }
 
 #[test]
