@@ -8,6 +8,7 @@ use std::{
 use super::{
     StoreHealth,
     entry::{DIRTY, SAVING},
+    round::Verdict,
     writer::{Writer, refuse},
 };
 use crate::store::lock;
@@ -36,7 +37,7 @@ impl Writer {
             queue.put_back(&ask.entry);
         }
         // Should the store have answered just now, the next try finds out.
-        queue.failed();
+        queue.conclude(Verdict::Away);
         drop(queue);
         self.wake.notify_one();
         refuse(asks, &reason);
@@ -64,7 +65,6 @@ impl Writer {
 
     pub(super) fn heal(&self) {
         let Some((since, _)) = lock(&self.degraded).take() else { return };
-        lock(&self.queue).mark_all();
         let seconds = since.elapsed().unwrap_or_default().as_secs_f64();
         tracing::info!(
             target: "tower_breaker",
