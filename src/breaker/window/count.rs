@@ -114,8 +114,8 @@ impl CountWindow {
 /// Calls of one kind in a row: the letter, after their number where that is shorter than the row.
 fn push_row(letters: &mut String, (row, letter): (u32, char)) {
     match row {
-        0..=2 => (0..row).for_each(|_| letters.push(letter)),
-        _ => letters.push_str(&format!("{row}{letter}")),
+        0..=2 => letters.extend(std::iter::repeat_n(letter, row as usize)),
+        _ => letters.extend([row.to_string(), letter.to_string()]),
     }
 }
 
