@@ -124,7 +124,11 @@ fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Instant>) -> Vec<Duration> {
             thread::sleep(Duration::from_millis(10));
             while saved.try_recv().is_ok() {}
             let began = Instant::now();
-            if number % 2 == 0 { breaker.force_open() } else { breaker.reset() }
+            if number % 2 == 0 {
+                breaker.force_open()
+            } else {
+                breaker.reset()
+            }
             let saved = saved.recv_timeout(Duration::from_secs(10)).expect("it is saved");
             saved.duration_since(began)
         })
