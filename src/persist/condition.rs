@@ -8,7 +8,7 @@ use std::{
 use super::{
     StoreHealth,
     entry::{DIRTY, SAVING},
-    round::is_outage,
+    round::{Verdict, is_outage},
     writer::{Writer, refuse},
 };
 use crate::store::{StoreError, lock};
@@ -37,7 +37,7 @@ impl Writer {
             queue.put_back(&ask.entry);
         }
         // Should the store have answered just now, the next try finds out.
-        queue.failed();
+        queue.conclude(Verdict::Away);
         drop(queue);
         self.wake.notify_one();
         refuse(asks, &reason);
@@ -68,13 +68,12 @@ impl Writer {
     pub(super) fn note_failure(&self, error: &StoreError) {
         if is_outage(error) {
             self.degrade(error.to_string());
-            lock(&self.queue).failed();
+            lock(&self.queue).conclude(Verdict::Away);
         }
     }
 
     pub(super) fn heal(&self) {
         let Some((since, _)) = lock(&self.degraded).take() else { return };
-        lock(&self.queue).mark_all();
         let seconds = since.elapsed().unwrap_or_default().as_secs_f64();
         tracing::info!(
             target: "tower_breaker",
