@@ -125,9 +125,9 @@ fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Instant>) -> Vec<Duration> {
             while saved.try_recv().is_ok() {}
             let began = Instant::now();
             if number % 2 == 0 {
-                breaker.force_open()
+                breaker.force_open();
             } else {
-                breaker.reset()
+                breaker.reset();
             }
             let saved = saved.recv_timeout(Duration::from_secs(10)).expect("it is saved");
             saved.duration_since(began)

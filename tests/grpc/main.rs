@@ -30,10 +30,17 @@ fn watching() -> Builder<Face> {
 
 /// What was recorded, in order: `.` for a success, `f` for a failure (or a throttled call).
 fn recorded(breaker: &Breaker) -> String {
-    match &breaker.snapshot().windows[0].content {
-        WindowContent::Results(results) => results.clone(),
-        other => panic!("{other:?}"),
-    }
+    let snapshot = breaker.snapshot();
+    let WindowContent::Results(results) = &snapshot.windows[0].content else {
+        panic!("{snapshot:?}")
+    };
+    // `3f` stands for `fff`.
+    let rows = results.split_inclusive(|letter: char| !letter.is_ascii_digit());
+    rows.map(|row| {
+        let (number, letter) = row.split_at(row.len() - 1);
+        letter.repeat(number.parse().unwrap_or(1))
+    })
+    .collect()
 }
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
