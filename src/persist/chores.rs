@@ -56,12 +56,20 @@ impl Chores {
         entry.inspect(|entry| trim(writer, store, entry)).is_some()
     }
 
+    /// Reads on for many breakers at once, if there are many. Also between rounds that follow each other at once:
+    /// or else those who build them, one after the other, would keep the writer from it by asking for each.
+    pub(super) fn tend_shelf(&self, writer: &Writer, store: &dyn StateStore) -> bool {
+        let is_due = writer.shelf.due().is_some_and(|due| due <= Instant::now());
+        if is_due {
+            writer.shelf.work(writer, store);
+        }
+        is_due
+    }
+
     /// Does a little.
     pub(super) fn work(&mut self, writer: &Writer, store: &dyn StateStore) {
-        let shelf_due = writer.shelf.due();
         let now = Instant::now();
-        if shelf_due.is_some_and(|due| due <= now) {
-            writer.shelf.work(writer, store);
+        if self.tend_shelf(writer, store) {
         } else if self.trim_one(writer, store) {
         } else if let Some(sweep) = &mut self.sweep {
             if !sweep.step(writer, store) {
@@ -93,7 +101,7 @@ fn trim(writer: &Writer, store: &dyn StateStore, entry: &Entry) {
     let newest = entry.with_trail(|trail| trail.newest()).flatten().unwrap_or(0);
     // The breaker's own clock may be another than the machine's.
     let older_than = trail::too_old(newest.min(trail::nanos(SystemTime::now())), days);
-    let key = names::history(&entry.name);
+    let key = names::history(entry.name());
     // If it fails, the next one will not.
     entry.with_trail(Trail::trimmed);
     if let Err(error) = writer.call(|| store.trim(&key, older_than, KEPT)) {

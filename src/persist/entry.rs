@@ -35,7 +35,7 @@ pub(super) enum Phase {
 }
 
 pub(super) struct Entry {
-    pub(super) name: String,
+    /// That of the snapshot, with the name in it.
     pub(super) key: String,
     pub(super) flush_interval: Duration,
     pub(super) transition_flush_interval: Duration,
@@ -78,7 +78,6 @@ pub(super) fn address(entry: &Arc<Entry>) -> usize {
 impl Entry {
     pub(super) fn new(name: &str, source: Arc<dyn Source>, settings: &PersistSettings) -> Self {
         Self {
-            name: name.to_owned(),
             key: names::snapshot(name),
             flush_interval: settings.flush_interval,
             // Counts that change after a transition are saved with it.
@@ -92,6 +91,11 @@ impl Entry {
             told_degraded: AtomicBool::new(false),
             trail: Mutex::new(None),
         }
+    }
+
+    /// The breaker's name.
+    pub(super) fn name(&self) -> &str {
+        names::of_snapshot(&self.key).unwrap_or_default()
     }
 
     pub(super) fn has(&self, marks: u8) -> bool {

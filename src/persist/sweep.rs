@@ -52,7 +52,7 @@ impl Sweep {
         drop(queue);
         Self {
             now,
-            present: entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect(),
+            present: entries.into_iter().map(|entry| (entry.name().to_owned(), entry)).collect(),
             stage: Stage::Snapshots,
             after: None,
             found: VecDeque::new(),
@@ -78,7 +78,7 @@ impl Sweep {
     fn meet_newcomers(&mut self, writer: &Writer) {
         let newcomers = lock(&writer.queue).newcomers.as_mut().map(std::mem::take);
         let newcomers = newcomers.into_iter().flatten();
-        self.present.extend(newcomers.map(|entry| (entry.name.clone(), entry)));
+        self.present.extend(newcomers.map(|entry| (entry.name().to_owned(), entry)));
     }
 
     fn try_step(&mut self, writer: &Writer, store: &dyn StateStore) -> Result<bool, StoreError> {
