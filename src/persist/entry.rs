@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) flush_interval: Duration,
     pub(super) transition_flush_interval: Duration,
     marks: AtomicU8,
+    /// Where it is in the [`Roll`](super::roll::Roll).
+    place: AtomicUsize,
     phase: Mutex<Phase>,
     /// Emptied when the writer is through with the breaker, which also undoes the circle that a breaker makes
     /// that keeps a marker of its own.
@@ -85,6 +87,7 @@ impl Entry {
                 .transition_flush_interval
                 .min(settings.flush_interval),
             marks: AtomicU8::new(0),
+            place: AtomicUsize::new(usize::MAX),
             phase: Mutex::new(Phase::Unread { tried: false }),
             source: Mutex::new(Some(source)),
             try_until: Mutex::new(None),
@@ -96,6 +99,14 @@ impl Entry {
     /// The breaker's name.
     pub(super) fn name(&self) -> &str {
         names::of_snapshot(&self.key).unwrap_or_default()
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place.load(SeqCst)
+    }
+
+    pub(super) fn set_place(&self, place: usize) {
+        self.place.store(place, SeqCst);
     }
 
     pub(super) fn has(&self, marks: u8) -> bool {

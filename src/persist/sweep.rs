@@ -48,7 +48,7 @@ impl Sweep {
     pub(super) fn begin(writer: &Writer, now: SystemTime) -> Self {
         let mut queue = lock(&writer.queue);
         queue.newcomers = Some(Vec::new());
-        let entries: Vec<_> = queue.entries.values().cloned().collect();
+        let entries: Vec<_> = queue.entries.iter().cloned().collect();
         drop(queue);
         Self {
             now,

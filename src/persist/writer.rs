@@ -219,7 +219,7 @@ impl Writer {
         if lock(&self.degraded).is_none() {
             return;
         }
-        let first = lock(&self.queue).entries.values().next().map(Arc::clone);
+        let first = lock(&self.queue).entries.iter().next().map(Arc::clone);
         if let Some(entry) = first
             && let Err(error) = self.call(|| store.load(&entry.key))
         {
