@@ -42,3 +42,18 @@ pub(crate) fn take() -> &'static Cell {
 pub(crate) fn give_back(cell: &'static Cell) {
     POOL.lock().unwrap_or_else(PoisonError::into_inner).vacant.push(cell);
 }
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_cell_is_given_away_twice() {
+        let cells: Vec<_> = (0..10 * MOST_AT_ONCE).map(|_| take()).collect();
+        let places: HashSet<_> = cells.iter().map(std::ptr::from_ref).collect();
+        assert_eq!(places.len(), cells.len());
+        cells.into_iter().for_each(give_back);
+    }
+}

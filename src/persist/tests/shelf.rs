@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -79,6 +79,32 @@ fn many_are_read_at_once_and_each_finds_its_own() {
             assert!(store.holds(&n.to_string(), "changed"));
         }
     }
+}
+
+#[test]
+fn many_are_read_at_once_though_there_is_always_somebody_who_asks() {
+    let store = Faulty::new(Fault::Slow(Duration::from_millis(1)));
+    for n in 0..3000 {
+        store.put(&n.to_string(), "old");
+    }
+    let mut crowd = Crowd::new(&store);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // While one is answered, others are waiting already.
+        for n in 0..4 {
+            let (store, over) = (&store, &over);
+            scope.spawn(move || {
+                let breaker = Breaker::new("closed");
+                let attached = attach(store, &format!("asker {n}"), &breaker, &patient());
+                while !over.load(SeqCst) {
+                    attached.flush_blocking(LONG).unwrap();
+                }
+            });
+        }
+        let was_read = (0..500).any(|n| !crowd.build(&format!("filler {n}")).1);
+        over.store(true, SeqCst);
+        assert!(was_read, "the reading never came to an end");
+    });
 }
 
 #[test]
