@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn no_cell_is_given_away_twice() {
         let cells: Vec<_> = (0..10 * MOST_AT_ONCE).map(|_| take()).collect();
-        let places: HashSet<_> = cells.iter().map(std::ptr::from_ref).collect();
+        let places: HashSet<_> =
+            cells.iter().map(|cell| std::ptr::from_ref::<Cell>(cell)).collect();
         assert_eq!(places.len(), cells.len());
         cells.into_iter().for_each(give_back);
     }
