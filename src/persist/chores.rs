@@ -56,22 +56,13 @@ impl Chores {
         entry.inspect(|entry| trim(writer, store, entry)).is_some()
     }
 
-    /// Reads on for many breakers at once, if there are many. Also between rounds that follow each other at once:
-    /// or else those who build them, one after the other, would keep the writer from it by asking for each.
-    pub(super) fn tend_shelf(&self, writer: &Writer, store: &dyn StateStore) -> bool {
-        let is_due = writer.shelf.due().is_some_and(|due| due <= Instant::now());
-        if is_due {
-            writer.shelf.work(writer, store);
-        }
-        is_due
-    }
-
     /// Does a little.
     pub(super) fn work(&mut self, writer: &Writer, store: &dyn StateStore) {
         let now = Instant::now();
-        if self.tend_shelf(writer, store) {
-        } else if self.trim_one(writer, store) {
-        } else if let Some(sweep) = &mut self.sweep {
+        if writer.shelf.tend(writer, store) || self.trim_one(writer, store) {
+            return;
+        }
+        if let Some(sweep) = &mut self.sweep {
             if !sweep.step(writer, store) {
                 self.sweep = None;
             }

@@ -134,7 +134,7 @@ impl Shelf {
         matches!(lock(&self.0).stage, Stage::Filling(_) | Stage::Full { .. })
     }
 
-    /// When [`work`](Self::work) has something to do.
+    /// When [`tend`](Self::tend) has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         match lock(&self.0).stage {
             Stage::Empty | Stage::GivenUp => None,
@@ -143,8 +143,18 @@ impl Shelf {
         }
     }
 
-    /// Reads a page, or takes away what has been here for long enough.
-    pub(super) fn work(&self, writer: &Writer, store: &dyn StateStore) {
+    /// Reads a page, or takes away what has been here for long enough, if it is time for that. Also between rounds
+    /// that follow each other at once: or else those who build breakers, one after the other, would keep the writer
+    /// from it by asking for each.
+    pub(super) fn tend(&self, writer: &Writer, store: &dyn StateStore) -> bool {
+        let is_due = self.due().is_some_and(|due| due <= Instant::now());
+        if is_due {
+            self.work(writer, store);
+        }
+        is_due
+    }
+
+    fn work(&self, writer: &Writer, store: &dyn StateStore) {
         let mut state = lock(&self.0);
         match &mut state.stage {
             Stage::Empty | Stage::GivenUp => {}

