@@ -84,7 +84,7 @@ impl Writer {
     }
 
     fn announce(&self) {
-        let entries = lock(&self.queue).entries.values().map(Arc::clone).collect::<Vec<_>>();
+        let entries = lock(&self.queue).entries.iter().map(Arc::clone).collect::<Vec<_>>();
         let health = self.health();
         for entry in entries {
             entry.tell(&health);
@@ -96,7 +96,7 @@ impl Writer {
             return StoreHealth::Healthy;
         };
         let pending =
-            lock(&self.queue).entries.values().filter(|entry| entry.has(DIRTY | SAVING)).count();
+            lock(&self.queue).entries.iter().filter(|entry| entry.has(DIRTY | SAVING)).count();
         StoreHealth::Degraded { since, reason, pending }
     }
 }

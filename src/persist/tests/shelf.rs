@@ -1,10 +1,13 @@
 //! Many breakers at once: their snapshots are read together, and are still the newest.
 
 use std::{
+    future::Future,
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Waker},
     thread,
     time::Duration,
 };
@@ -99,6 +102,31 @@ fn many_are_read_at_once_and_each_finds_its_own() {
 }
 
 #[test]
+fn many_are_read_at_once_though_there_is_always_somebody_who_asks() {
+    let store = Faulty::new(Fault::Slow(Duration::from_millis(1)));
+    // Some twenty pages: one a round, where it should be.
+    for n in 0..20_000 {
+        store.put(&n.to_string(), "old");
+    }
+    let mut crowd = Crowd::new(&store);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let attached = attach(&store, "asker", &Breaker::new("closed"), &patient());
+            let mut cx = Context::from_waker(Waker::noop());
+            while !over.load(SeqCst) {
+                // It asks when it is first polled; nobody waits for the answer.
+                let _ = pin!(attached.flush()).poll(&mut cx);
+                thread::sleep(Duration::from_micros(20));
+            }
+        });
+        let was_read = (0..200).any(|n| !crowd.build(&format!("filler {n}")).1);
+        over.store(true, SeqCst);
+        assert!(was_read, "the reading never came to an end");
+    });
+}
+
+#[test]
 fn few_are_read_one_by_one() {
     let store = Faulty::new(Fault::None);
     let mut crowd = Crowd::new(&store);
@@ -136,21 +164,21 @@ fn what_was_saved_since_wins() {
 fn what_was_saved_while_all_was_read_wins() {
     let store = Faulty::new(Fault::None);
     // So many that the key of this one is read in the first of the pages, or never.
-    for n in 0..5000 {
-        store.put(&format!("{n:04}"), "old");
+    for n in 0..20_000 {
+        store.put(&format!("{n:05}"), "old");
     }
     let mut crowd = Crowd::new(&store);
     for n in 0..32 {
-        crowd.build(&format!("{n:04}"));
+        crowd.build(&format!("{n:05}"));
     }
     store.set(Fault::Slow(Duration::from_millis(20)));
     until("the reading has begun", || store.pages.load(SeqCst) > 0);
-    assert_eq!(visit(&store, "4999", Some("new")).0, "old");
-    assert_eq!(visit(&store, "0100", Some("new")).0, "old");
+    assert_eq!(visit(&store, "19999", Some("new")).0, "old");
+    assert_eq!(visit(&store, "00100", Some("new")).0, "old");
     store.set(Fault::None);
     crowd.until_all_is_read();
-    assert_eq!(visit(&store, "4999", None).0, "new");
-    assert_eq!(visit(&store, "0100", None).0, "new");
+    assert_eq!(visit(&store, "19999", None).0, "new");
+    assert_eq!(visit(&store, "00100", None).0, "new");
 }
 
 #[test]
