@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     StoreHealth,
-    entry::{DIRTY, SAVING},
     writer::{Writer, refuse},
 };
 use crate::store::lock;
@@ -75,6 +74,7 @@ impl Writer {
     }
 
     fn announce(&self) {
+        self.tell_gauges();
         let entries = lock(&self.queue).entries.values().map(Arc::clone).collect::<Vec<_>>();
         let health = self.health();
         for entry in entries {
@@ -86,8 +86,11 @@ impl Writer {
         let Some((since, reason)) = lock(&self.degraded).clone() else {
             return StoreHealth::Healthy;
         };
-        let pending =
-            lock(&self.queue).entries.values().filter(|entry| entry.has(DIRTY | SAVING)).count();
-        StoreHealth::Degraded { since, reason, pending }
+        StoreHealth::Degraded { since, reason, pending: self.pending() }
+    }
+
+    /// How many breakers there are on the store whose newest state is not saved.
+    pub(super) fn pending(&self) -> usize {
+        lock(&self.queue).entries.values().filter(|entry| entry.is_pending()).count()
     }
 }
