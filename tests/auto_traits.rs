@@ -299,7 +299,10 @@ fn every_public_type_is_listed() {
         include_str!("../src/store/mod.rs"),
     ];
     let modules = rooms[0].lines().filter_map(|line| line.strip_prefix("pub mod "));
-    assert_eq!(modules.collect::<Vec<_>>(), ["classify;", "clock;", "metrics;", "retry;", "store;"]);
+    assert_eq!(
+        modules.collect::<Vec<_>>(),
+        ["classify;", "clock;", "metrics;", "retry;", "store;"]
+    );
     let public: BTreeSet<&str> = rooms.into_iter().flat_map(public_names).collect();
     let listed: BTreeSet<&str> = values()
         .into_iter()

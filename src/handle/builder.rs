@@ -129,7 +129,8 @@ impl<T> Builder<T> {
     ///
     /// [`build`](Builder::build) reads the breaker's snapshot, so that the first call meets the
     /// restored state; it waits for the store for a second at most. Transitions are on their
-    /// way to the store at once, and nothing that goes wrong with it reaches a call. When the
+    /// way to the store at once, unless they are
+    /// [told to wait](Self::transition_flush_interval), and nothing that goes wrong with it reaches a call. When the
     /// last handle of the breaker is dropped, that drop waits until its last state is saved, a
     /// second at most, and not at all for a store that does not answer.
     pub fn store(mut self, store: impl StateStore) -> Self {
@@ -142,6 +143,16 @@ impl<T> Builder<T> {
     /// Default: 1 s.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.persist.flush_interval = interval;
+        self
+    }
+
+    /// How long a transition may wait for others on the same store, to be saved together with
+    /// them; no longer than the [`flush_interval`](Self::flush_interval). What a crash in this
+    /// time forgets is the transition itself, unless it was [flushed](Breaker::flush).
+    /// Default: 0, it is on its way at once, and durable within 50 ms in a store that is quick
+    /// enough. A longer time is for a store to which each write is dear.
+    pub fn transition_flush_interval(mut self, interval: Duration) -> Self {
+        self.persist.transition_flush_interval = interval;
         self
     }
 

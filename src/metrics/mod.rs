@@ -13,19 +13,21 @@
 //! | `circuit_breaker_store_write_duration_seconds` | histogram | `store` | how long each of those took, in seconds |
 //! | `circuit_breaker_store_quarantined_total` | counter | `store`, `kind`: `snapshot`, `folder` | what could not be read |
 //!
-//! * **healthy** tells what [`Breaker::store_health`] tells. A store that hangs is unhealthy after a second
-//!   at the latest from when its call has taken the time that breakers are set to wait for it, a second by default.
+//! * **healthy** tells what [`Breaker::store_health`] tells of the store. A store that does not answer is unhealthy
+//!   once a call to it has taken a second, and half a second later at most.
 //! * **pending** counts breakers that changed and are about to be saved, too, so a healthy store shows a few of them
 //!   now and then. It also counts breakers that are gone and whose last state is still to be saved, and those whose
 //!   snapshot in the store is of a newer release and left alone: these stay, until somebody sees to it.
 //! * **writes** counts each call to [`save`], [`save_all`], [`append`] and [`append_all`] when it ends. One call
 //!   may save many breakers. After a batch that failed for another reason than that the store is
 //!   [`Unavailable`] or [`Misconfigured`], its breakers are saved one by one, and each of these calls counts. What is
-//!   read, removed or kept aside does not count, and a call that hangs counts when it ends. A panic is an `error`.
+//!   read, removed or kept aside does not count. A panic is an `error`.
+//! * **write duration** has one value for each of those calls. A write takes from a tenth of a millisecond to tens of
+//!   them on a usual disk; an exporter that wants to know its buckets may be given 0.0001 to 10 seconds.
 //! * **quarantined** counts a `snapshot` that cannot be read (its breaker starts closed, and the bytes are kept under
 //!   the key `circuit_breaker:{name}:quarantine`, unless it was the store that could not read them), and a `folder`
-//!   that [`SledStore`] cannot read and has moved aside. Both happen when breakers are built, so ask whether this is
-//!   above 0, not whether it grows.
+//!   that [`SledStore`] cannot read and has moved aside. Both happen when breakers are built, as a rule, and so before
+//!   anybody has looked at the counter: ask whether it is above 0, not whether it grows.
 //!
 //! A useful alarm is `circuit_breaker_store_healthy == 0` for some minutes: until then, a restart forgets what
 //! `circuit_breaker_store_pending` breakers know.

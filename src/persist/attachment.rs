@@ -81,7 +81,7 @@ impl Attachment {
         source: Arc<dyn Source>,
         settings: &PersistSettings,
     ) -> Self {
-        let entry = Arc::new(Entry::new(name, source, settings.flush_interval));
+        let entry = Arc::new(Entry::new(name, source, settings));
         restore::adopt_early(&entry, &writer::find_on_shelf(&*store, &entry.key));
         let is_read = matches!(entry.phase(), Phase::Ready);
         let writer = writer::join(store, &entry, settings);

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     StoreHealth,
+    round::Verdict,
     writer::{Writer, refuse},
 };
 use crate::store::lock;
@@ -35,7 +36,7 @@ impl Writer {
             queue.put_back(&ask.entry);
         }
         // Should the store have answered just now, the next try finds out.
-        queue.failed();
+        queue.conclude(Verdict::Away);
         drop(queue);
         self.wake.notify_one();
         refuse(asks, &reason);
@@ -63,7 +64,6 @@ impl Writer {
 
     pub(super) fn heal(&self) {
         let Some((since, _)) = lock(&self.degraded).take() else { return };
-        lock(&self.queue).mark_all();
         let seconds = since.elapsed().unwrap_or_default().as_secs_f64();
         tracing::info!(
             target: "tower_breaker",

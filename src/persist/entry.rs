@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{FlushError, RestoreError, Source, StoreHealth, names, trail::Trail};
+use super::{FlushError, PersistSettings, RestoreError, Source, StoreHealth, names, trail::Trail};
 use crate::{HistoryEntry, store::lock};
 
 /// In the queue's list of those that are written at once.
@@ -20,8 +20,10 @@ pub(super) const LATER: u8 = 2;
 pub(super) const DIRTY: u8 = 4;
 /// Encoded and not yet known to be saved.
 pub(super) const SAVING: u8 = 8;
+/// In the queue's list of those that could not be read or saved, and are tried again.
+pub(super) const FAILED: u8 = 16;
 /// Never to be saved: what is in the store is of a newer version.
-const LEFT_ALONE: u8 = 16;
+const LEFT_ALONE: u8 = 32;
 
 /// What is known of the snapshot in the store. What is there is never overwritten before it was looked at.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) key: String,
     pub(super) flush_interval: Duration,
+    pub(super) transition_flush_interval: Duration,
     marks: AtomicU8,
     phase: Mutex<Phase>,
     /// Emptied when the writer is through with the breaker, which also undoes the circle that a breaker makes
@@ -75,11 +78,15 @@ pub(super) fn address(entry: &Arc<Entry>) -> usize {
 }
 
 impl Entry {
-    pub(super) fn new(name: &str, source: Arc<dyn Source>, flush_interval: Duration) -> Self {
+    pub(super) fn new(name: &str, source: Arc<dyn Source>, settings: &PersistSettings) -> Self {
         Self {
             name: name.to_owned(),
             key: names::snapshot(name),
-            flush_interval,
+            flush_interval: settings.flush_interval,
+            // Counts that change after a transition are saved with it.
+            transition_flush_interval: settings
+                .transition_flush_interval
+                .min(settings.flush_interval),
             marks: AtomicU8::new(0),
             phase: Mutex::new(Phase::Unread { tried: false }),
             source: Mutex::new(Some(source)),
@@ -146,7 +153,9 @@ impl Entry {
             return false;
         }
         let Some(source) = self.source() else { return false };
-        let Some(words) = source.encode() else { return false };
+        // A breaker's clock is anybody's code, and this runs in a drop.
+        let words = catch_unwind(AssertUnwindSafe(|| source.encode()));
+        let Ok(Some(words)) = words else { return false };
         let last_words = LastWords(words, source.retention_days());
         drop(source);
         let breaker = lock(&self.source).replace(Arc::new(last_words));

@@ -68,6 +68,8 @@ pub(crate) enum RestoreError {
 pub(crate) struct PersistSettings {
     /// Failure counts are saved at most this long after they changed.
     pub(crate) flush_interval: Duration,
+    /// Transitions are on their way to the store at most this long after they happened.
+    pub(crate) transition_flush_interval: Duration,
     /// How long the construction of a breaker waits for its snapshot.
     pub(crate) load_wait: Duration,
     /// How long the drop of a breaker waits for its last snapshot to be saved.
@@ -81,6 +83,12 @@ impl Default for PersistSettings {
     fn default() -> Self {
         let second = Duration::from_secs(1);
         let sweep = (Duration::from_secs(600), Duration::from_secs(3600));
-        Self { flush_interval: second, load_wait: second, drop_wait: second, sweep }
+        Self {
+            flush_interval: second,
+            transition_flush_interval: Duration::ZERO,
+            load_wait: second,
+            drop_wait: second,
+            sweep,
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     FlushError,
-    entry::{DIRTY, Entry, LATER, NOW, address},
+    entry::{DIRTY, Entry, FAILED, LATER, NOW, address},
     reading::Reading,
+    round::Verdict,
 };
 
 /// Rests between two writes that nobody waits for, so that a storm of transitions makes large batches instead
@@ -48,8 +49,12 @@ pub(super) struct Queue {
     /// How many of them are of breakers that are gone.
     pub(super) detached: usize,
     now: Vec<Arc<Entry>>,
+    now_due: Option<Instant>,
     later: Vec<Arc<Entry>>,
     later_due: Option<Instant>,
+    /// Could not be read or saved. They are tried again by themselves, so that what is wrong with one of them
+    /// spoils nothing for others.
+    failed: Vec<Arc<Entry>>,
     pub(super) asks: Vec<Ask>,
     /// The asks that the round under way will answer.
     pub(super) in_flight: Vec<Ask>,
@@ -59,7 +64,11 @@ pub(super) struct Queue {
     /// While a sweep is under way: the breakers that came since it began.
     pub(super) newcomers: Option<Vec<Arc<Entry>>>,
     rested_at: Instant,
-    /// While the store fails: when to try next, and how long to wait after that.
+    /// The store can do nothing for anybody: only those who ask trouble it before the next try.
+    away: bool,
+    /// It did nothing that it was asked the last time, so who knows what has become of it.
+    suspect: bool,
+    /// When to try again what failed, and how long to wait after that.
     retry: Option<(Instant, Duration)>,
 }
 
@@ -70,14 +79,18 @@ impl Queue {
             entries: HashMap::new(),
             detached: 0,
             now: Vec::new(),
+            now_due: None,
             later: Vec::new(),
             later_due: None,
+            failed: Vec::new(),
             asks: Vec::new(),
             in_flight: Vec::new(),
             readings: VecDeque::new(),
             being_read: None,
             newcomers: None,
             rested_at: Instant::now(),
+            away: false,
+            suspect: false,
             retry: None,
         }
     }
@@ -91,6 +104,7 @@ impl Queue {
 
     /// The lists may still hold it; there, nothing is left to do for it.
     pub(super) fn remove(&mut self, entry: &Arc<Entry>) {
+        entry.clear(FAILED);
         if self.entries.remove(&address(entry)).is_some_and(|entry| entry.is_detached()) {
             self.detached = self.detached.saturating_sub(1);
         }
@@ -102,73 +116,125 @@ impl Queue {
         self.detached += usize::from(self.entries.contains_key(&address(entry)));
     }
 
-    pub(super) fn push_now(&mut self, entry: &Arc<Entry>) {
+    /// True if the writer has to know of it, because it would sleep too long.
+    pub(super) fn push_now(&mut self, entry: &Arc<Entry>) -> bool {
+        self.push_due(entry, after(entry.transition_flush_interval))
+    }
+
+    /// The same for counts.
+    pub(super) fn push_later(&mut self, entry: &Arc<Entry>) -> bool {
+        self.later.push(Arc::clone(entry));
+        sooner(&mut self.later_due, after(entry.flush_interval))
+    }
+
+    fn push_due(&mut self, entry: &Arc<Entry>, due: Instant) -> bool {
         // Breakers that come and go while the store hangs must not pile up here.
         if self.now.len() > 2 * self.entries.len() + 64 {
             self.now.retain(|entry| self.entries.contains_key(&address(entry)));
         }
         self.now.push(Arc::clone(entry));
+        sooner(&mut self.now_due, due)
     }
 
-    /// True if the writer has to know of it, because it would sleep too long.
-    pub(super) fn push_later(&mut self, entry: &Arc<Entry>) -> bool {
-        self.later.push(Arc::clone(entry));
-        let due = after(entry.flush_interval);
-        let sooner = self.later_due.is_none_or(|known| due < known);
-        if sooner {
-            self.later_due = Some(due);
+    /// Puts back what was not dealt with.
+    pub(super) fn put_back(&mut self, entry: &Arc<Entry>) {
+        if entry.set(NOW) & NOW == 0 {
+            self.push_due(entry, Instant::now());
         }
-        sooner
     }
 
-    /// Whether the store failed the last time.
+    /// Keeps what failed for the next try.
+    pub(super) fn set_aside(&mut self, entry: &Arc<Entry>) {
+        if entry.set(FAILED) & FAILED == 0 {
+            self.failed.push(Arc::clone(entry));
+        }
+    }
+
+    /// Whether the store failed the last time, and not only some breaker's part of it.
     pub(super) fn is_failing(&self) -> bool {
-        self.retry.is_some()
+        self.away || self.suspect
     }
 
-    /// When there is something to do. While the store fails, only its next try and those who ask count.
+    /// When there is something to do. While the store is away, only its next try and those who ask count.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.asks.is_empty() {
-            Some(now)
-        } else if let Some((at, _)) = self.retry {
-            Some(at)
-        } else if !self.now.is_empty() {
-            Some(self.rested_at)
-        } else {
-            self.later_due.map(|due| due.max(self.rested_at))
+            return Some(now);
         }
+        let retry = self.retry.map(|(at, _)| at);
+        if self.away {
+            return retry;
+        }
+        let rested = |due: Instant| due.max(self.rested_at);
+        [retry, self.now_due.map(rested), self.later_due.map(rested)].into_iter().flatten().min()
     }
 
     /// What to deal with now. An entry may be in it twice; the second time nothing is left to do.
     pub(super) fn take(&mut self) -> Vec<Arc<Entry>> {
         let now = Instant::now();
-        let retrying = self.retry.is_some();
+        let retrying = self.retry.is_some_and(|(at, _)| at <= now);
         let mut batch = Vec::new();
-        if self.retry.is_none_or(|(at, _)| at <= now) {
-            batch.append(&mut self.now);
-            for entry in &batch {
-                entry.clear(NOW);
-            }
-            if retrying || self.later_due.is_some_and(|due| due <= now) {
-                self.later_due = None;
-                for entry in self.later.drain(..) {
-                    entry.clear(LATER);
-                    batch.push(entry);
-                }
-            }
+        if retrying {
+            // One that was saved since then is here without the mark.
+            batch.extend(self.failed.iter().filter(|entry| entry.has(FAILED)).cloned());
         }
-        self.in_flight.append(&mut self.asks);
+        // What failed while the store took the rest is tried on its own, and the rest comes right after it.
+        let alone = retrying && !self.away;
+        if !alone {
+            if retrying || !self.away {
+                self.take_changed(now, retrying, &mut batch);
+            }
+            self.in_flight.append(&mut self.asks);
+        }
         // An asker's entry may not be in the list yet: a thread that marked it first is about to put it there.
         batch.extend(self.in_flight.iter().map(|ask| Arc::clone(&ask.entry)));
         batch
     }
 
-    pub(super) fn succeeded(&mut self) {
-        self.rested_at = Instant::now() + REST;
-        self.retry = None;
+    fn take_changed(&mut self, now: Instant, all: bool, batch: &mut Vec<Arc<Entry>>) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| all || due <= now);
+        for (list, due, mark) in
+            [(&mut self.now, &mut self.now_due, NOW), (&mut self.later, &mut self.later_due, LATER)]
+        {
+            if !is_due(*due) {
+                continue;
+            }
+            *due = None;
+            for entry in list.drain(..) {
+                entry.clear(mark);
+                // What has changed once more since it failed is saved with its next try.
+                if !entry.has(FAILED) {
+                    batch.push(entry);
+                }
+            }
+        }
     }
 
-    pub(super) fn failed(&mut self) {
+    /// Goes by what a round said about the store, once those that failed are set aside. True if all is well.
+    pub(super) fn conclude(&mut self, verdict: Verdict) -> bool {
+        self.rested_at = Instant::now() + REST;
+        self.failed.retain(|entry| entry.has(FAILED));
+        let well = verdict == Verdict::Well && self.failed.is_empty();
+        let was_away = std::mem::replace(&mut self.away, verdict == Verdict::Away);
+        if matches!(verdict, Verdict::Away | Verdict::Failed) {
+            self.suspect = true;
+        } else if std::mem::take(&mut self.suspect) {
+            if was_away {
+                // They failed with everybody, and so they are tried with everybody.
+                for entry in self.failed.drain(..) {
+                    entry.clear(FAILED);
+                }
+            }
+            self.mark_all();
+        }
+        if verdict != Verdict::Well {
+            self.wait_longer();
+        } else if self.failed.is_empty() {
+            self.retry = None;
+        }
+        well
+    }
+
+    fn wait_longer(&mut self) {
         let now = Instant::now();
         self.retry = match self.retry {
             // Somebody asked in between, and that is not the store's own turn.
@@ -178,21 +244,24 @@ impl Queue {
         };
     }
 
-    /// Puts back what could not be dealt with.
-    pub(super) fn put_back(&mut self, entry: &Arc<Entry>) {
-        if entry.set(NOW) & NOW == 0 {
-            self.push_now(entry);
-        }
-    }
-
     /// The store may have lost what was saved earlier, so everybody saves again.
-    pub(super) fn mark_all(&mut self) {
+    fn mark_all(&mut self) {
         for entry in self.entries.values() {
             if entry.set(NOW | DIRTY) & NOW == 0 {
                 self.now.push(Arc::clone(entry));
             }
         }
+        self.now_due = Some(Instant::now());
     }
+}
+
+/// Brings a time forward, if it is not that early already.
+fn sooner(known: &mut Option<Instant>, due: Instant) -> bool {
+    let sooner = known.is_none_or(|known| due < known);
+    if sooner {
+        *known = Some(due);
+    }
+    sooner
 }
 
 /// The moment after `wait`, or one that nobody will live to see if the clock does not reach that far.

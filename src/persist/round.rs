@@ -7,19 +7,38 @@ use std::{
 };
 
 use super::{
-    entry::{DIRTY, Entry, Phase, SAVING, address},
+    entry::{DIRTY, Entry, FAILED, Phase, SAVING, address},
     names, record, restore,
     trail::{self, Trail, Waiting},
     writer::Writer,
 };
 use crate::store::{HistoryRecord, StateStore, StoreError};
 
+/// What a round says about the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It did everything that it was asked.
+    Well,
+    /// It works, but not for every breaker.
+    Partly,
+    /// It did nothing that it was asked, in a way that may be due to what it was asked.
+    Failed,
+    /// It can do nothing for anybody now.
+    Away,
+}
+
 /// What became of a round.
 #[derive(Default)]
 pub(super) struct Round {
     /// Those that have to be tried again, by address.
     failed: HashSet<usize>,
-    pub(super) error: Option<StoreError>,
+    /// What went wrong, and for which breaker.
+    error: Option<(StoreError, String)>,
+    /// Whether the store read something, and whether it saved something.
+    read: bool,
+    saved: bool,
+    /// Whether it failed to save something.
+    unsaved: bool,
     /// Whether the store was asked for anything, and so whether success says something about it.
     pub(super) asked: bool,
     /// Those whose histories are to be cut.
@@ -45,8 +64,49 @@ impl Round {
         self.failed.contains(&address(entry))
     }
 
+    /// Whether it is no use to ask the store for something else of this entry now.
+    pub(super) fn is_no_use_to(&self, entry: &Arc<Entry>) -> bool {
+        self.is_outage() || self.failed(entry)
+    }
+
     fn fail(&mut self, entry: &Arc<Entry>) {
         self.failed.insert(address(entry));
+    }
+
+    /// Notes what went wrong with the breaker of this name.
+    pub(super) fn note(&mut self, error: StoreError, name: &str) {
+        // An outage explains the rest.
+        if self.error.is_none() || (is_outage(&error) && !self.is_outage()) {
+            self.error = Some((error, name.to_owned()));
+        }
+    }
+
+    fn is_outage(&self) -> bool {
+        self.error.as_ref().is_some_and(|(error, _)| is_outage(error))
+    }
+
+    /// To be called before those that failed are set aside.
+    pub(super) fn verdict(&self, batch: &[Arc<Entry>]) -> Verdict {
+        // A store that can be read and not written to is no good.
+        let works = self.saved || (self.read && !self.unsaved);
+        // It says nothing new that what failed before fails again.
+        let known = batch.iter().all(|entry| !self.failed(entry) || entry.has(FAILED));
+        match &self.error {
+            None => Verdict::Well,
+            Some(_) if self.is_outage() => Verdict::Away,
+            Some(_) if works || known => Verdict::Partly,
+            Some(_) => Verdict::Failed,
+        }
+    }
+
+    /// What went wrong, and for whom, unless it would be the same for everybody.
+    pub(super) fn reason(&self) -> Option<String> {
+        let (error, name) = self.error.as_ref()?;
+        Some(if is_outage(error) {
+            error.to_string()
+        } else {
+            format!("{error} (circuit breaker {name:?})")
+        })
     }
 
     fn load(&mut self, writer: &Writer, store: &dyn StateStore, batch: &[Arc<Entry>]) {
@@ -55,21 +115,24 @@ impl Round {
                 continue;
             }
             // When one finds the store away, the others need not find out one by one.
-            if self.error.as_ref().is_some_and(is_outage) {
+            if self.is_outage() {
                 self.fail(entry);
                 continue;
             }
             self.asked = true;
             writer.shelf.note_load();
-            if let Err(error) = writer.call(|| restore::load(store, entry)) {
-                self.fail(entry);
-                self.error.get_or_insert(error);
+            match writer.call(|| restore::load(store, entry)) {
+                Ok(()) => self.read = true,
+                Err(error) => {
+                    self.fail(entry);
+                    self.note(error, &entry.name);
+                }
             }
         }
     }
 
     fn save(&mut self, writer: &Writer, store: &dyn StateStore, batch: &[Arc<Entry>]) {
-        if self.error.as_ref().is_some_and(is_outage) {
+        if self.is_outage() {
             batch.iter().filter(|entry| entry.has(DIRTY)).for_each(|entry| self.fail(entry));
             return;
         }
@@ -83,8 +146,8 @@ impl Round {
                     values.push((entry.key.clone(), value));
                 }
                 Err(error) => {
+                    self.note(error, &entry.name);
                     self.not_saved(entry);
-                    self.error = Some(error);
                 }
             }
         }
@@ -96,17 +159,15 @@ impl Round {
         match writer.write(|| store.save_all(&values)) {
             Ok(()) => {}
             Err(error) if saving.len() == 1 || is_outage(&error) => {
-                for entry in &saving {
-                    self.not_saved(entry);
-                }
-                self.error = Some(error);
+                self.note(error, &saving[0].name);
+                saving.iter().for_each(|entry| self.not_saved(entry));
             }
             // Perhaps only one of them is at fault; the others shall not suffer for it.
             Err(_) => {
                 for (entry, (key, value)) in saving.iter().zip(&values) {
                     if let Err(error) = writer.write(|| store.save(key, value)) {
+                        self.note(error, &entry.name);
                         self.not_saved(entry);
-                        self.error = Some(error);
                     }
                 }
             }
@@ -127,7 +188,7 @@ impl Round {
         for entry in saving {
             let taken = entry.with_trail(Trail::take).filter(|taken| !taken.is_empty());
             let Some(taken) = taken else {
-                saved(&entry);
+                self.saved(&entry);
                 continue;
             };
             let mut saving = Saving { entry, taken };
@@ -136,7 +197,10 @@ impl Round {
                     histories.push((names::history(&saving.entry.name), records));
                     adding.push(saving);
                 }
-                Err(error) => self.not_added(saving, error),
+                Err(error) => {
+                    self.note(error, &saving.entry.name);
+                    self.not_added(saving);
+                }
             }
         }
         if adding.is_empty() {
@@ -145,17 +209,17 @@ impl Round {
         match writer.write(|| store.append_all(&histories)) {
             Ok(()) => adding.into_iter().for_each(|saving| self.added(saving)),
             Err(error) if adding.len() == 1 || is_outage(&error) => {
-                let reason = error.to_string();
-                for saving in adding {
-                    self.not_added(saving, StoreError::Unavailable(reason.clone().into()));
-                }
-                self.error = Some(error);
+                self.note(error, &adding[0].entry.name);
+                adding.into_iter().for_each(|saving| self.not_added(saving));
             }
             Err(_) => {
                 for (saving, (key, records)) in adding.into_iter().zip(&histories) {
                     match writer.write(|| store.append(key, records)) {
                         Ok(()) => self.added(saving),
-                        Err(error) => self.not_added(saving, error),
+                        Err(error) => {
+                            self.note(error, &saving.entry.name);
+                            self.not_added(saving);
+                        }
                     }
                 }
             }
@@ -166,29 +230,30 @@ impl Round {
         if entry.with_trail(|trail| trail.written(taken.len())) == Some(true) {
             self.to_trim.push(Arc::clone(&entry));
         }
-        saved(&entry);
+        self.saved(&entry);
     }
 
-    fn not_added(&mut self, Saving { entry, taken }: Saving, error: StoreError) {
+    fn not_added(&mut self, Saving { entry, taken }: Saving) {
         entry.with_trail(|trail| trail.put_back(taken));
         self.not_saved(&entry);
-        self.error = Some(error);
+    }
+
+    fn saved(&mut self, entry: &Entry) {
+        entry.clear(SAVING);
+        self.saved = true;
     }
 
     fn not_saved(&mut self, entry: &Arc<Entry>) {
         entry.set(DIRTY);
         entry.clear(SAVING);
         self.fail(entry);
+        self.unsaved = true;
     }
 }
 
 /// Errors that every other entry would meet too.
 fn is_outage(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
-}
-
-fn saved(entry: &Entry) {
-    entry.clear(SAVING);
 }
 
 /// What is to be added to an entry's history, each with its id.

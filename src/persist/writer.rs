@@ -13,7 +13,7 @@ use std::{
 use super::{
     FlushError, PersistSettings,
     chores::Chores,
-    entry::{DIRTY, Entry, LATER, NOW},
+    entry::{DIRTY, Entry, FAILED, LATER, NOW},
     gauges::Gauges,
     queue::{Ask, Queue, Stage, Wish},
     round::Round,
@@ -171,7 +171,7 @@ impl Writer {
                     chores.trim_later(&mut round.to_trim);
                     self.conclude(&batch, &round);
                     self.read_one(&*store);
-                    if lock(&self.degraded).is_none() {
+                    if !lock(&self.queue).is_failing() {
                         chores.trim_one(&self, &*store);
                     }
                 }
@@ -227,33 +227,37 @@ impl Writer {
         }
         let first = lock(&self.queue).entries.values().next().map(Arc::clone);
         if let Some(entry) = first {
-            round.error = self.call(|| store.load(&entry.key)).err();
+            if let Err(error) = self.call(|| store.load(&entry.key)) {
+                round.note(error, &entry.name);
+            }
         }
     }
 
     fn conclude(&self, batch: &[Arc<Entry>], round: &Round) {
-        let reason = round.error.as_ref().map(ToString::to_string);
-        match &reason {
-            Some(reason) => self.degrade(reason.clone()),
-            None => self.heal(),
+        let reason = round.reason();
+        if let Some(reason) = &reason {
+            self.degrade(reason.clone());
         }
         let mut queue = lock(&self.queue);
-        match &reason {
-            Some(_) => queue.failed(),
-            None => queue.succeeded(),
-        }
+        let verdict = round.verdict(batch);
         let mut over = Vec::new();
         for entry in batch {
             let failed = round.failed(entry);
+            if !failed {
+                entry.clear(FAILED);
+            }
             // What changed while this round was at work is not saved by it.
             let changed = !failed && entry.is_detached() && entry.has(DIRTY);
-            if changed || (failed && !entry.is_over(false)) {
+            if changed {
                 queue.put_back(entry);
             } else if entry.is_over(!failed) {
                 queue.remove(entry);
                 over.push(entry);
+            } else if failed {
+                queue.set_aside(entry);
             }
         }
+        let well = queue.conclude(verdict);
         // The drop of a breaker waits for the tries to come.
         let (waiting, asks) =
             std::mem::take(&mut queue.in_flight).into_iter().partition(|Ask { entry, .. }| {
@@ -261,6 +265,9 @@ impl Writer {
             });
         queue.in_flight = waiting;
         drop(queue);
+        if well {
+            self.heal();
+        }
         for entry in over {
             entry.release();
         }
@@ -274,8 +281,10 @@ impl Writer {
                     reply(Err(FlushError::not_saved(reason)));
                 }
                 (Wish::Saved(reply), _) => reply(entry.outcome()),
-                (Wish::History(reading), Some(reason)) => reading.refuse(reason),
-                (Wish::History(reading), None) => lock(&self.queue).readings.push_back(reading),
+                (Wish::History(reading), Some(reason)) if round.is_no_use_to(&entry) => {
+                    reading.refuse(reason);
+                }
+                (Wish::History(reading), _) => lock(&self.queue).readings.push_back(reading),
             }
         }
     }
@@ -302,7 +311,7 @@ impl Writer {
         })
     }
 
-    /// The same for a call that saves something.
+    /// The same for a call that saves something: told to the recorder of metrics.
     pub(super) fn write(
         &self,
         job: impl FnOnce() -> Result<(), StoreError>,
@@ -312,8 +321,7 @@ impl Writer {
 
     /// On a request's way: marks the entry as changed, to be saved at once.
     pub(super) fn mark_now(&self, entry: &Arc<Entry>) {
-        if entry.set(NOW | DIRTY) & NOW == 0 {
-            lock(&self.queue).push_now(entry);
+        if entry.set(NOW | DIRTY) & NOW == 0 && lock(&self.queue).push_now(entry) {
             self.wake.notify_one();
         }
     }

@@ -1,5 +1,6 @@
 //! The writer against stores of every temper.
 
+mod alone;
 mod fakes;
 mod faults;
 mod folders;
@@ -9,7 +10,7 @@ mod sweep;
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use self::fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until};
@@ -42,6 +43,41 @@ fn a_transition_is_saved_without_being_asked_for() {
     breaker.change("half open");
     attached.marker().transition();
     until("the next one, too", || store.holds("a", "half open"));
+}
+
+#[test]
+fn transitions_wait_for_each_other_if_told_to() {
+    let store = Faulty::new(Fault::None);
+    let interval = Duration::from_millis(500);
+    let waits = |transition_flush_interval| PersistSettings {
+        flush_interval: LONG * 100,
+        transition_flush_interval,
+        ..patient()
+    };
+    let breakers = [Breaker::new("closed"), Breaker::new("closed")];
+    let a = attach(&store, "a", &breakers[0], &waits(interval));
+    let b = attach(&store, "b", &breakers[1], &waits(interval * 100));
+    let began = Instant::now();
+    breakers[1].change_and_mark("open", &b.marker(), true);
+    breakers[0].change_and_mark("open", &a.marker(), true);
+    until("the first is saved", || store.holds("a", "open"));
+    assert!(began.elapsed() >= interval, "at once, though it was told to wait");
+    assert!(store.holds("b", "open"), "the other is saved with it");
+    assert_eq!(store.writes.load(SeqCst), 1);
+    breakers[1].change_and_mark("closed", &b.marker(), true);
+    b.flush_blocking(LONG).unwrap();
+    assert!(store.holds("b", "closed"), "nobody who asks has to wait");
+}
+
+#[test]
+fn counts_wait_no_longer_when_transitions_do() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let settings = PersistSettings { transition_flush_interval: LONG * 100, ..patient() };
+    let attached = attach(&store, "a", &breaker, &settings);
+    breaker.change_and_mark("open", &attached.marker(), true);
+    breaker.change_and_mark("1 rejected", &attached.marker(), false);
+    until("the count is saved", || store.holds("a", "1 rejected"));
 }
 
 #[test]
@@ -210,6 +246,7 @@ fn any_length_of_wait_is_fine() {
     let forever = Duration::MAX;
     let settings = PersistSettings {
         flush_interval: forever,
+        transition_flush_interval: forever,
         load_wait: forever,
         drop_wait: forever,
         sweep: (forever, forever),
@@ -223,6 +260,7 @@ fn any_length_of_wait_is_fine() {
     let zero = Duration::ZERO;
     let settings = PersistSettings {
         flush_interval: zero,
+        transition_flush_interval: zero,
         load_wait: zero,
         drop_wait: zero,
         sweep: (zero, zero),
