@@ -1,4 +1,4 @@
-//! Metrics, for the recorder of the [`metrics`](::metrics) facade that the program has installed.
+//! Metrics, for the recorder of the [`metrics`] facade that the program has installed.
 //!
 //! There is nothing to call here. With the feature `metrics`, what is listed below is told to the global recorder,
 //! such as that of metrics-exporter-prometheus.
