@@ -302,11 +302,11 @@ impl Default for RampUp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SnapshotTtl {
-    /// For an open circuit, and for a half-open one, which has not closed yet. One with a longer
-    /// open time lives until that is over. Default: 24 h.
+    /// For an open circuit. One with a longer open time lives until that is over. Default: 24 h.
     #[serde(with = "humantime_serde")]
     pub open: Duration,
-    /// For a closed one. Default: 1 h.
+    /// For a closed one, and for a half-open one: its breaker was at work when it was saved.
+    /// Default: 1 h.
     #[serde(with = "humantime_serde")]
     pub closed: Duration,
 }

@@ -91,12 +91,11 @@ impl Snapshot {
         expires_at.and_then(from_seconds)
     }
 
-    /// The same by these times to live. An open circuit lives as long as it is open, and one that
-    /// is half-open has not closed yet.
+    /// The same by these times to live. An open circuit lives as long as it is open.
     pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<f64> {
         let (ttl, at_least) = match self.state {
-            State::Closed => (ttl.closed, 0.0),
-            State::Open | State::HalfOpen => (ttl.open, self.open_until.unwrap_or(0.0)),
+            State::Closed | State::HalfOpen => (ttl.closed, 0.0),
+            State::Open => (ttl.open, self.open_until.unwrap_or(0.0)),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => return None,
         };
         Some((self.saved_at + ttl.as_secs_f64()).max(at_least))
@@ -185,7 +184,7 @@ pub struct WindowSnapshot {
 #[non_exhaustive]
 pub enum WindowContent {
     /// A count window: a letter a call, the oldest first. `.` succeeded, `f` failed, `s` was
-    /// slow, `b` was both.
+    /// slow, `b` was both. A number stands for that many of the letter after it: `97.f2s`.
     Results(String),
     /// A time window: its buckets, the newest first, without those that are empty (but for the
     /// newest).

@@ -8,9 +8,10 @@ use std::{error::Error, fmt, time::SystemTime};
 pub enum StoreHealth {
     /// There is none: the state is in memory only.
     NoStore,
-    /// The store did what it was last asked.
+    /// The store did all that it was asked.
     Healthy,
-    /// The store failed, or does not answer. Breakers go on in memory, and it is tried again and again.
+    /// The store failed, does not answer, or does not take the state of some breaker: others are saved all the
+    /// same then. Breakers go on in memory, and it is tried again and again.
     #[non_exhaustive]
     Degraded {
         /// When it began, by the wall clock.
@@ -23,7 +24,7 @@ pub enum StoreHealth {
 }
 
 impl StoreHealth {
-    /// Whether there is a store, and it did what it was last asked.
+    /// Whether there is a store, and it did all that it was asked.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         matches!(self, Self::Healthy)

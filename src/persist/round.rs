@@ -34,11 +34,10 @@ pub(super) struct Round {
     failed: HashSet<usize>,
     /// What went wrong, and for which breaker.
     error: Option<(StoreError, String)>,
-    /// Whether the store read something, and whether it saved something.
+    /// Whether the store read something.
     read: bool,
-    saved: bool,
-    /// Whether it failed to save something.
-    unsaved: bool,
+    /// If it was asked to save something: whether it did so for anybody.
+    saved: Option<bool>,
     /// Whether the store was asked for anything, and so whether success says something about it.
     pub(super) asked: bool,
     /// Those whose histories are to be cut.
@@ -88,7 +87,7 @@ impl Round {
     /// To be called before those that failed are set aside.
     pub(super) fn verdict(&self, batch: &[Arc<Entry>]) -> Verdict {
         // A store that can be read and not written to is no good.
-        let works = self.saved || (self.read && !self.unsaved);
+        let works = self.saved.unwrap_or(self.read);
         // It says nothing new that what failed before fails again.
         let known = batch.iter().all(|entry| !self.failed(entry) || entry.has(FAILED));
         match &self.error {
@@ -155,12 +154,15 @@ impl Round {
             return;
         }
         self.asked = true;
+        self.saved = Some(false);
         writer.shelf.forget(values.iter().map(|(key, _)| key.as_str()));
         match writer.write(|| store.save_all(&values)) {
             Ok(()) => {}
             Err(error) if saving.len() == 1 || is_outage(&error) => {
                 self.note(error, &saving[0].name);
-                saving.iter().for_each(|entry| self.not_saved(entry));
+                for entry in &saving {
+                    self.not_saved(entry);
+                }
             }
             // Perhaps only one of them is at fault; the others shall not suffer for it.
             Err(_) => {
@@ -210,7 +212,9 @@ impl Round {
             Ok(()) => adding.into_iter().for_each(|saving| self.added(saving)),
             Err(error) if adding.len() == 1 || is_outage(&error) => {
                 self.note(error, &adding[0].entry.name);
-                adding.into_iter().for_each(|saving| self.not_added(saving));
+                for saving in adding {
+                    self.not_added(saving);
+                }
             }
             Err(_) => {
                 for (saving, (key, records)) in adding.into_iter().zip(&histories) {
@@ -240,14 +244,13 @@ impl Round {
 
     fn saved(&mut self, entry: &Entry) {
         entry.clear(SAVING);
-        self.saved = true;
+        self.saved = Some(true);
     }
 
     fn not_saved(&mut self, entry: &Arc<Entry>) {
         entry.set(DIRTY);
         entry.clear(SAVING);
         self.fail(entry);
-        self.unsaved = true;
     }
 }
 

@@ -226,10 +226,10 @@ impl Writer {
             return;
         }
         let first = lock(&self.queue).entries.values().next().map(Arc::clone);
-        if let Some(entry) = first {
-            if let Err(error) = self.call(|| store.load(&entry.key)) {
-                round.note(error, &entry.name);
-            }
+        if let Some(entry) = first
+            && let Err(error) = self.call(|| store.load(&entry.key))
+        {
+            round.note(error, &entry.name);
         }
     }
 

@@ -48,7 +48,7 @@ fn snapshots_of_nobody_go_when_they_have_expired() {
     for (name, snapshot) in [
         ("closed-old", old_form("closed", 1.1 * HOUR, "null")),
         ("open-old", old_form("open", 1.1 * DAY, &ago(DAY).to_string())),
-        ("half-open-old", old_form("half_open", 1.1 * DAY, "null")),
+        ("half-open-old", old_form("half_open", 1.1 * HOUR, "null")),
         ("says-so", expiring("open", 10.0, ago(1.0))),
         ("says-so-closed", expiring("closed", 10.0, ago(1.0))),
     ] {
@@ -58,7 +58,7 @@ fn snapshots_of_nobody_go_when_they_have_expired() {
         ("closed-new", old_form("closed", 0.9 * HOUR, "null")),
         ("open-new", old_form("open", 0.9 * DAY, "null")),
         ("open-for-long", old_form("open", 2.0 * DAY, &ago(-HOUR).to_string())),
-        ("half-open-new", old_form("half_open", 0.9 * DAY, "null")),
+        ("half-open-new", old_form("half_open", 0.9 * HOUR, "null")),
         ("forced", old_form("forced_open", 1000.0 * DAY, "null")),
         ("forced-and-dated", expiring("forced_open", 10.0, ago(1.0))),
         ("disabled", old_form("disabled", 1000.0 * DAY, "null")),

@@ -1,0 +1,198 @@
+//! A window over the calls of the last so long.
+
+use std::time::Duration;
+
+use super::Counts;
+use crate::{
+    clock::{Tick, nanos},
+    snapshot::BucketSnapshot,
+};
+
+/// The calls of the last so long, in a ring of buckets: memory and work do not grow with
+/// traffic. A call drops out with its bucket: when it is as old as the window is long, or up to
+/// one bucket earlier.
+#[derive(Debug)]
+pub(crate) struct TimeWindow {
+    /// The length of a bucket, in nanoseconds.
+    pub(super) width: u64,
+    /// When the newest bucket ends.
+    end: Tick,
+    /// Where the newest bucket is; the oldest follows it in the ring.
+    newest: usize,
+    pub(super) totals: Counts,
+    ring: Box<[Bucket]>,
+}
+
+/// Smaller than [`Counts`]: more than four thousand million calls in a fortieth of a window
+/// count as that many.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    calls: u32,
+    failures: u32,
+    slow_calls: u32,
+}
+
+impl Bucket {
+    fn counts(self) -> Counts {
+        Counts {
+            calls: self.calls.into(),
+            failures: self.failures.into(),
+            slow_calls: self.slow_calls.into(),
+        }
+    }
+
+    /// Adds what there is room for, and returns that.
+    fn add(&mut self, more: Counts) -> Counts {
+        Counts {
+            calls: fill(&mut self.calls, more.calls),
+            failures: fill(&mut self.failures, more.failures),
+            slow_calls: fill(&mut self.slow_calls, more.slow_calls),
+        }
+    }
+}
+
+fn fill(count: &mut u32, more: u64) -> u64 {
+    let room = u32::MAX - *count;
+    let added = u32::try_from(more).unwrap_or(u32::MAX).min(room);
+    *count += added;
+    added.into()
+}
+
+impl TimeWindow {
+    const BUCKETS: usize = 40;
+
+    pub(super) fn new(time: Duration, now: Tick) -> Self {
+        Self::empty((nanos(time) / Self::BUCKETS as u64).max(1), now)
+    }
+
+    pub(super) fn empty(width: u64, now: Tick) -> Self {
+        Self {
+            width,
+            end: now.after(Duration::from_nanos(width)),
+            newest: 0,
+            totals: Counts::default(),
+            ring: vec![Bucket::default(); Self::BUCKETS].into_boxed_slice(),
+        }
+    }
+
+    /// When the newest bucket ends.
+    pub(crate) fn end(&self) -> Tick {
+        self.end
+    }
+
+    pub(crate) fn add(&mut self, counts: Counts, now: Tick) {
+        self.advance(now);
+        self.totals.add(self.ring[self.newest].add(counts));
+    }
+
+    pub(super) fn advance(&mut self, now: Tick) {
+        if now < self.end {
+            return;
+        }
+        let steps = nanos(now.since(self.end)) / self.width + 1;
+        self.end = self.end.after(Duration::from_nanos(steps.saturating_mul(self.width)));
+        let turns = usize::try_from(steps).unwrap_or(usize::MAX).min(Self::BUCKETS);
+        for _ in 0..turns {
+            self.newest = (self.newest + 1) % Self::BUCKETS;
+            let dropped = std::mem::take(&mut self.ring[self.newest]);
+            self.totals.subtract(dropped.counts());
+        }
+    }
+
+    /// The buckets with their ages, the newest first. The newest is there even if it is empty:
+    /// it says where the others' borders lie.
+    pub(super) fn buckets(&self, now: Tick) -> Vec<BucketSnapshot> {
+        let start = self.end.before(Duration::from_nanos(self.width));
+        let mut buckets = Vec::new();
+        for back in 0..Self::BUCKETS {
+            let bucket = self.ring[(self.newest + Self::BUCKETS - back) % Self::BUCKETS];
+            if back == 0 || bucket.calls > 0 {
+                let began = start.before(Duration::from_nanos(back as u64 * self.width));
+                let Counts { calls, failures, slow_calls } = bucket.counts();
+                let age = now.since(began).as_secs_f64();
+                buckets.push(BucketSnapshot::new(age, calls, failures, slow_calls));
+            }
+        }
+        buckets
+    }
+
+    /// Puts each bucket where its age says. Between windows of the same length the borders stay
+    /// where they were, so that a restart changes nothing.
+    pub(super) fn adopt(&mut self, buckets: &[BucketSnapshot], now: Tick, downtime: Duration) {
+        let began = |bucket: &BucketSnapshot| {
+            let age = Duration::try_from_secs_f64(bucket.age).ok()?;
+            Some(now.before(age.saturating_add(downtime)))
+        };
+        let Some(newest) = buckets.first().and_then(began) else {
+            return;
+        };
+        *self = Self::empty(self.width, newest);
+        for bucket in buckets {
+            // Half a bucket absorbs what the float's rounding shifts.
+            let Some(began) = began(bucket) else { continue };
+            let age = nanos(newest.since(began)).saturating_add(self.width / 2) / self.width;
+            let Some(back) = usize::try_from(age).ok().filter(|back| *back < Self::BUCKETS) else {
+                continue;
+            };
+            let counts = Counts {
+                calls: bucket.calls,
+                failures: bucket.failures.min(bucket.calls),
+                slow_calls: bucket.slow_calls.min(bucket.calls),
+            };
+            let place = (self.newest + Self::BUCKETS - back) % Self::BUCKETS;
+            self.totals.add(self.ring[place].add(counts));
+        }
+        self.advance(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Call, *};
+
+    const FAILED: Call = Call { failed: true, slow: false };
+
+    fn at(seconds: f64) -> Tick {
+        Tick::new(Duration::from_secs_f64(seconds))
+    }
+
+    fn counts(calls: u64, failures: u64) -> Counts {
+        Counts { calls, failures, slow_calls: 0 }
+    }
+
+    #[test]
+    fn a_time_window_drops_a_call_at_its_age_or_up_to_a_bucket_earlier() {
+        let mut window = TimeWindow::new(Duration::from_secs(10), at(0.0));
+        window.add(Counts::of(FAILED), at(0.1));
+        window.advance(at(9.7));
+        assert_eq!(window.totals, counts(1, 1));
+        window.advance(at(10.1));
+        assert_eq!(window.totals, counts(0, 0));
+    }
+
+    #[test]
+    fn a_time_window_survives_a_pause_of_any_length() {
+        let mut window = TimeWindow::new(Duration::from_secs(10), at(0.0));
+        window.add(Counts::of(FAILED), at(0.0));
+        window.advance(Tick::from_nanos(u64::MAX - 1));
+        assert_eq!(window.totals, Counts::default());
+        let _ = window.buckets(Tick::NEVER);
+    }
+
+    #[test]
+    fn a_time_window_comes_back_with_the_same_borders() {
+        let mut window = TimeWindow::new(Duration::from_secs(10), at(0.0));
+        for step in 0..30 {
+            window.add(Counts::of(FAILED), at(f64::from(step) * 0.3));
+        }
+        let saved = window.buckets(at(8.75));
+        let mut restored = TimeWindow::new(Duration::from_secs(10), at(100.0));
+        restored.adopt(&saved, at(100.0), Duration::ZERO);
+        for step in 0..100 {
+            let later = f64::from(step) * 0.11;
+            window.advance(at(8.75 + later));
+            restored.advance(at(100.0 + later));
+            assert_eq!(restored.totals, window.totals, "{later} s after the restart");
+        }
+    }
+}
