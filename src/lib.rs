@@ -39,6 +39,7 @@
 //! - [`retry`] for retries around a breaker, and the order of layers.
 //! - [`store`] for where the state lives ([`SledStore`], [`FileStore`], [`MemoryStore`]), and
 //!   [`StoreHealth`] for how it is doing.
+//! - [`metrics`] for what is told to a recorder of metrics.
 //! - [`clock`] for tests that move the time.
 //!
 //! # What a call costs
@@ -61,6 +62,7 @@
 //! | `reqwest` | no | the classifiers of HTTP statuses for the responses of reqwest 0.13; with it `http` |
 //! | `reqwest-middleware` | no | [`BreakerMiddleware`] for reqwest-middleware 0.5; with it `reqwest` |
 //! | `tower-http` | no | [`classify::TowerHttp`], for the classifiers of tower-http 0.7; with it `http` |
+//! | `metrics` | no | [`metrics`] of the stores' health, for the recorder of the metrics facade 0.24 |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -73,6 +75,12 @@ mod error;
 mod event;
 mod handle;
 mod history;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/off.rs"]
+mod metrics;
 mod outcome;
 mod persist;
 #[cfg(feature = "retry")]

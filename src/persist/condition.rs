@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     StoreHealth,
-    entry::{DIRTY, SAVING},
     round::{Verdict, is_outage},
     writer::{Writer, refuse},
 };
@@ -84,6 +83,7 @@ impl Writer {
     }
 
     fn announce(&self) {
+        self.tell_gauges();
         let entries = lock(&self.queue).entries.iter().map(Arc::clone).collect::<Vec<_>>();
         let health = self.health();
         for entry in entries {
@@ -95,8 +95,11 @@ impl Writer {
         let Some((since, reason)) = lock(&self.degraded).clone() else {
             return StoreHealth::Healthy;
         };
-        let pending =
-            lock(&self.queue).entries.iter().filter(|entry| entry.has(DIRTY | SAVING)).count();
-        StoreHealth::Degraded { since, reason, pending }
+        StoreHealth::Degraded { since, reason, pending: self.pending() }
+    }
+
+    /// How many breakers there are on the store whose newest state is not saved.
+    pub(super) fn pending(&self) -> usize {
+        lock(&self.queue).entries.iter().filter(|entry| entry.is_pending()).count()
     }
 }

@@ -22,6 +22,8 @@ pub(super) const DIRTY: u8 = 4;
 pub(super) const SAVING: u8 = 8;
 /// In the queue's list of those that could not be read or saved, and are tried again.
 pub(super) const FAILED: u8 = 16;
+/// Never to be saved: what is in the store is of a newer version.
+const LEFT_ALONE: u8 = 32;
 
 /// What is known of the snapshot in the store. What is there is never overwritten before it was looked at.
 #[derive(Clone, Debug)]
@@ -137,7 +139,15 @@ impl Entry {
         lock(&self.phase).clone()
     }
 
+    /// Whether the breaker's newest state is not saved.
+    pub(super) fn is_pending(&self) -> bool {
+        self.has(DIRTY | SAVING | LEFT_ALONE)
+    }
+
     pub(super) fn set_phase(&self, phase: Phase) {
+        if matches!(phase, Phase::LeftAlone { .. }) {
+            self.set(LEFT_ALONE);
+        }
         *lock(&self.phase) = phase;
     }
 

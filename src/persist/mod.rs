@@ -15,6 +15,7 @@ mod attachment;
 mod chores;
 mod condition;
 mod entry;
+mod gauges;
 mod health;
 mod names;
 mod queue;

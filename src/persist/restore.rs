@@ -13,7 +13,10 @@ use super::{
     names,
     shelf::Found,
 };
-use crate::store::{StateStore, StoreError};
+use crate::{
+    metrics,
+    store::{StateStore, StoreError},
+};
 
 /// Unreadable snapshots that are kept for each breaker.
 const KEPT: usize = 3;
@@ -41,7 +44,8 @@ pub(super) fn load(store: &dyn StateStore, entry: &Entry) -> Result<(), StoreErr
         Ok(Some(bytes)) => adopt(store, entry, &bytes)?,
         Ok(None) => Phase::Ready,
         Err(StoreError::Corrupt(error)) => {
-            warn_corrupt(entry, &error.to_string(), "nowhere: the store could not even read it");
+            let kept_as = "nowhere: the store could not even read it";
+            warn_corrupt(store, entry, &error.to_string(), kept_as);
             Phase::Ready
         }
         Err(error) => return Err(error),
@@ -61,7 +65,7 @@ fn adopt(store: &dyn StateStore, entry: &Entry, bytes: &[u8]) -> Result<Phase, S
         Err(RestoreError::Corrupt(reason)) => {
             let key = names::quarantine(entry.name());
             quarantine(store, &key, &reason, bytes)?;
-            warn_corrupt(entry, &reason, &key);
+            warn_corrupt(store, entry, &reason, &key);
             // Or the next start would meet it again.
             entry.set(DIRTY);
             Ok(Phase::Ready)
@@ -101,7 +105,8 @@ pub(super) fn adopt_early(entry: &Entry, found: &Found) -> bool {
     is_read
 }
 
-fn warn_corrupt(entry: &Entry, reason: &str, kept_as: &str) {
+fn warn_corrupt(store: &dyn StateStore, entry: &Entry, reason: &str, kept_as: &str) {
+    metrics::quarantined(store.label(), "snapshot");
     tracing::warn!(
         target: "tower_breaker",
         name = entry.name(),

@@ -156,7 +156,7 @@ impl Round {
         self.asked = true;
         self.saved = Some(false);
         writer.shelf.forget(values.iter().map(|(key, _)| key.as_str()));
-        match writer.call(|| store.save_all(&values)) {
+        match writer.write(|| store.save_all(&values)) {
             Ok(()) => {}
             Err(error) if saving.len() == 1 || is_outage(&error) => {
                 self.note(error, saving[0].name());
@@ -167,7 +167,7 @@ impl Round {
             // Perhaps only one of them is at fault; the others shall not suffer for it.
             Err(_) => {
                 for (entry, (key, value)) in saving.iter().zip(&values) {
-                    if let Err(error) = writer.call(|| store.save(key, value)) {
+                    if let Err(error) = writer.write(|| store.save(key, value)) {
                         self.note(error, entry.name());
                         self.not_saved(entry);
                     }
@@ -208,7 +208,7 @@ impl Round {
         if adding.is_empty() {
             return;
         }
-        match writer.call(|| store.append_all(&histories)) {
+        match writer.write(|| store.append_all(&histories)) {
             Ok(()) => adding.into_iter().for_each(|saving| self.added(saving)),
             Err(error) if adding.len() == 1 || is_outage(&error) => {
                 self.note(error, adding[0].entry.name());
@@ -218,7 +218,7 @@ impl Round {
             }
             Err(_) => {
                 for (saving, (key, records)) in adding.into_iter().zip(&histories) {
-                    match writer.call(|| store.append(key, records)) {
+                    match writer.write(|| store.append(key, records)) {
                         Ok(()) => self.added(saving),
                         Err(error) => {
                             self.note(error, saving.entry.name());

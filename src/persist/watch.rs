@@ -58,6 +58,8 @@ fn look() -> bool {
             busy = true;
             if since >= writer.patience {
                 writer.stall(since);
+                // Its own thread cannot.
+                writer.tell_gauges();
             }
         }
     }

@@ -14,12 +14,16 @@ use super::{
     FlushError, PersistSettings,
     chores::Chores,
     entry::{DIRTY, Entry, FAILED, LATER, NOW},
+    gauges::Gauges,
     queue::{Ask, Queue, Stage, Wish},
     round::Round,
     shelf::Shelf,
     watch,
 };
-use crate::store::{StateStore, StoreError, lock, panic_message};
+use crate::{
+    metrics::StoreMetrics,
+    store::{StateStore, StoreError, lock, panic_message},
+};
 
 /// The writers of this process, one for each store.
 static WRITERS: Mutex<Vec<Weak<Writer>>> = Mutex::new(Vec::new());
@@ -43,6 +47,7 @@ pub(super) struct Writer {
     /// What was read for many breakers at once.
     pub(super) shelf: Shelf,
     sweep: (Duration, Duration),
+    pub(super) metrics: StoreMetrics,
 }
 
 /// What the writer's thread does next.
@@ -90,7 +95,7 @@ pub(super) fn join(
     if let Some(writer) = found.filter(|writer| writer.admit(entry)) {
         return writer;
     }
-    let instance = store.instance();
+    let (instance, metrics) = (store.instance(), StoreMetrics::of(&*store));
     let mut writers = lock(&WRITERS);
     let running = writers
         .iter()
@@ -99,7 +104,7 @@ pub(super) fn join(
     if let Some(writer) = running {
         return writer;
     }
-    let writer = Arc::new(Writer::new(instance, settings));
+    let writer = Arc::new(Writer::new(instance, settings, metrics));
     writer.admit(entry);
     writers.push(Arc::downgrade(&writer));
     drop(writers);
@@ -108,7 +113,7 @@ pub(super) fn join(
 }
 
 impl Writer {
-    fn new(instance: usize, settings: &PersistSettings) -> Self {
+    fn new(instance: usize, settings: &PersistSettings, metrics: StoreMetrics) -> Self {
         Self {
             instance,
             patience: watch::PATIENCE.max(settings.load_wait).max(settings.drop_wait),
@@ -121,6 +126,7 @@ impl Writer {
             stalled: AtomicBool::new(false),
             shelf: Shelf::default(),
             sweep: settings.sweep,
+            metrics,
         }
     }
 
@@ -156,7 +162,8 @@ impl Writer {
         // Nobody else sets it.
         let _ = self.thread.set(thread::current().id());
         let mut chores = Chores::new(self.sweep);
-        while let Some(work) = self.next(chores.due(&self)) {
+        let mut gauges = Gauges::default();
+        while let Some(work) = self.next(chores.due(&self).into_iter().chain(gauges.due()).min()) {
             match work {
                 Work::Round(batch) => {
                     let mut round = Round::run(&self, &*store, &batch);
@@ -174,7 +181,9 @@ impl Writer {
                 Work::Reading => self.read_one(&*store),
                 Work::Chores => chores.work(&self, &*store),
             }
+            gauges.tell(&self);
         }
+        self.tell_gauges();
         self.leave();
         // A store may panic when it is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(store)));
@@ -303,6 +312,14 @@ impl Writer {
             let message = panic_message(&*panic);
             Err(StoreError::Other(format!("it panicked: {message}").into()))
         })
+    }
+
+    /// The same for a call that saves something: told to the recorder of metrics.
+    pub(super) fn write(
+        &self,
+        job: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.metrics.write(|| self.call(job))
     }
 
     /// On a request's way: marks the entry as changed, to be saved at once.

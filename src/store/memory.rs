@@ -26,6 +26,7 @@ use super::{HistoryRecord, StateStore, StoreError, lock};
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     shelves: Arc<Mutex<Shelves>>,
+    label: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -40,12 +41,20 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Chooses the store's [label](StateStore::label) in metrics, in place of `memory`.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
 }
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shelves = lock(&self.shelves);
         f.debug_struct("MemoryStore")
+            .field("label", &self.label())
             .field("entries", &shelves.entries.len())
             .field("histories", &shelves.histories.len())
             .finish()
@@ -133,6 +142,10 @@ impl StateStore for MemoryStore {
 
     fn instance(&self) -> usize {
         Arc::as_ptr(&self.shelves).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("memory")
     }
 }
 

@@ -204,6 +204,16 @@ pub trait StateStore: Send + Sync + 'static {
     fn instance(&self) -> usize {
         std::ptr::from_ref(self).cast::<()>().addr()
     }
+
+    /// What metrics call the store: the value of their label `store`. Asked when a breaker is built on the store, so
+    /// it must not wait for anything; what the first breaker was told counts for all.
+    ///
+    /// A short name, one of a few in the process; never a path, and nothing that differs from one start to the next.
+    /// A store around another one passes on that one's. The default is `custom`.
+    #[expect(clippy::unnecessary_literal_bound, reason = "others have one of their own")]
+    fn label(&self) -> &str {
+        "custom"
+    }
 }
 
 impl<T: StateStore + ?Sized> StateStore for Arc<T> {
@@ -262,6 +272,10 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn instance(&self) -> usize {
         (**self).instance()
+    }
+
+    fn label(&self) -> &str {
+        (**self).label()
     }
 }
 

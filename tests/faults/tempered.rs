@@ -132,4 +132,8 @@ impl StateStore for Tempered {
     fn instance(&self) -> usize {
         self.inner.instance()
     }
+
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
 }

@@ -31,6 +31,11 @@ struct Mood {
 }
 
 impl Moody {
+    /// One that metrics know by this label.
+    pub(crate) fn labelled(label: &str) -> Self {
+        Self { values: MemoryStore::new().with_label(label), ..Self::default() }
+    }
+
     pub(crate) fn fail(&self, fails: bool) {
         self.mood.fails.store(fails, Ordering::SeqCst);
     }
@@ -127,6 +132,10 @@ impl StateStore for Moody {
 
     fn instance(&self) -> usize {
         self.values.instance()
+    }
+
+    fn label(&self) -> &str {
+        self.values.label()
     }
 }
 

@@ -62,6 +62,7 @@ use super::{HistoryRecord, StateStore, StoreError, lock, path};
 #[derive(Clone)]
 pub struct FileStore {
     shared: Arc<Shared>,
+    label: Option<Arc<str>>,
 }
 
 struct Shared {
@@ -81,13 +82,21 @@ impl FileStore {
     /// empty.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path::checked(folder.as_ref())?;
-        Ok(Self { shared: Arc::new(Shared { path, slot: Mutex::default() }) })
+        let shared = Arc::new(Shared { path, slot: Mutex::default() });
+        Ok(Self { shared, label: None })
     }
 
     /// The folder, as an absolute path.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// Chooses the store's [label](StateStore::label) in metrics, in place of `file`.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
     }
 }
 
@@ -180,6 +189,10 @@ impl StateStore for FileStore {
 
     fn instance(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("file")
     }
 }
 

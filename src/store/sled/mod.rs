@@ -21,6 +21,7 @@ use super::{
     HistoryRecord, StateStore, StoreError, lock, panic_message,
     path::{self, Identity},
 };
+use crate::metrics;
 
 /// Entries that are given to sled at once. It lays out the pages of a larger batch so that reading them back takes
 /// five times as long.
@@ -70,6 +71,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct SledStore {
     shared: Arc<Shared>,
+    label: Option<Arc<str>>,
 }
 
 /// Two databases: what one is given ever anew, and what the other keeps for long, would be a waste of space in
@@ -110,13 +112,37 @@ impl SledStore {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let folder = path::checked(folder.as_ref())?;
         let histories = Database::new(folder.join(folder::HISTORIES));
-        Ok(Self { shared: Arc::new(Shared { histories, snapshots: Database::new(folder) }) })
+        let shared = Arc::new(Shared { histories, snapshots: Database::new(folder) });
+        Ok(Self { shared, label: None })
     }
 
     /// The folder, as an absolute path.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.shared.snapshots.folder
+    }
+
+    /// Chooses the store's [label](StateStore::label) in metrics, in place of `sled`.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    fn snapshots<T>(&self, job: impl FnOnce(&Db) -> Result<T, SledError>) -> Result<T, StoreError> {
+        self.shared.snapshots.run(self.label(), job)
+    }
+
+    fn histories<T>(&self, job: impl FnOnce(&Db) -> Result<T, SledError>) -> Result<T, StoreError> {
+        self.shared.histories.run(self.label(), job)
+    }
+
+    /// Does not make the database of the histories if there is none.
+    fn look_into_histories<T: Default>(
+        &self,
+        job: impl FnOnce(&Db) -> Result<T, SledError>,
+    ) -> Result<T, StoreError> {
+        if self.shared.histories.exists() { self.histories(job) } else { Ok(T::default()) }
     }
 }
 
@@ -128,11 +154,11 @@ impl fmt::Debug for SledStore {
 
 impl StateStore for SledStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.snapshots.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
+        self.snapshots(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.shared.snapshots.run(|db| texts(db.iter()).collect())
+        self.snapshots(|db| texts(db.iter()).collect())
     }
 
     fn load_page(
@@ -141,20 +167,18 @@ impl StateStore for SledStore {
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let start = after.map_or(Unbounded, |after| Excluded(after.as_bytes()));
-        self.shared
-            .snapshots
-            .run(|db| texts(db.range::<&[u8], _>((start, Unbounded))).take(limit).collect())
+        self.snapshots(|db| texts(db.range::<&[u8], _>((start, Unbounded))).take(limit).collect())
     }
 
     fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.shared.snapshots.run(|db| {
+        self.snapshots(|db| {
             db.insert(key, value)?;
             db.flush().map(drop)
         })
     }
 
     fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        self.shared.snapshots.run(|db| {
+        self.snapshots(|db| {
             for some in entries.chunks(BATCH) {
                 let mut batch = ::sled::Batch::default();
                 for (key, value) in some {
@@ -167,19 +191,19 @@ impl StateStore for SledStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.snapshots.run(|db| {
+        self.snapshots(|db| {
             db.remove(key)?;
             db.flush().map(drop)
         })
     }
 
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.shared.histories.run(|db| history::append(db, [(key, records)]))
+        self.histories(|db| history::append(db, [(key, records)]))
     }
 
     fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
         let histories = histories.iter().map(|(key, records)| (key.as_str(), records.as_slice()));
-        self.shared.histories.run(|db| history::append(db, histories))
+        self.histories(|db| history::append(db, histories))
     }
 
     fn history(
@@ -188,19 +212,23 @@ impl StateStore for SledStore {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.shared.histories.look(|db| history::read(db, key, before, limit))
+        self.look_into_histories(|db| history::read(db, key, before, limit))
     }
 
     fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
-        self.shared.histories.look(|db| history::keys(db, after, limit))
+        self.look_into_histories(|db| history::keys(db, after, limit))
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.shared.histories.look(|db| history::trim(db, key, older_than, keep))
+        self.look_into_histories(|db| history::trim(db, key, older_than, keep))
     }
 
     fn instance(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("sled")
     }
 }
 
@@ -219,25 +247,22 @@ impl Database {
         Self { folder, slot: Mutex::default() }
     }
 
-    /// Runs `job` if there is a database, and does not make one if there is none.
-    fn look<T: Default>(
-        &self,
-        job: impl FnOnce(&Db) -> Result<T, SledError>,
-    ) -> Result<T, StoreError> {
-        if lock(&self.slot).open.is_none() && !self.folder.join("db").exists() {
-            return Ok(T::default());
-        }
-        self.run(job)
+    fn exists(&self) -> bool {
+        lock(&self.slot).open.is_some() || self.folder.join("db").exists()
     }
 
     /// Runs `job` on the database, which is opened first if need be, and dropped if the job fails: a handle
     /// that failed to write once fails for ever (after a full disk, for one), and only a new one heals.
-    fn run<T>(&self, job: impl FnOnce(&Db) -> Result<T, SledError>) -> Result<T, StoreError> {
+    fn run<T>(
+        &self,
+        label: &str,
+        job: impl FnOnce(&Db) -> Result<T, SledError>,
+    ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
         self.notice_removal(&mut slot)?;
         let open = match &mut slot.open {
             Some(open) => open,
-            empty => empty.insert(self.open()?),
+            empty => empty.insert(self.open(label)?),
         };
         let failure = match guarded(|| job(&open.db)) {
             Ok(Ok(value)) => {
@@ -252,7 +277,7 @@ impl Database {
             slot.strikes += 1;
             if slot.strikes >= STRIKES {
                 slot.strikes = 0;
-                self.set_aside(&failure)?;
+                self.set_aside(label, &failure)?;
             }
         }
         Err(failure.into_error(&self.folder))
@@ -278,7 +303,7 @@ impl Database {
         Ok(())
     }
 
-    fn open(&self) -> Result<Open, StoreError> {
+    fn open(&self, label: &str) -> Result<Open, StoreError> {
         let failure = match self.try_open() {
             Ok(open) => return Ok(open),
             Err(failure) if failure.is_damage() => failure,
@@ -288,7 +313,7 @@ impl Database {
         folder::remove_half_done(&self.folder);
         match self.try_open() {
             Ok(open) => return Ok(open),
-            Err(again) if again.is_damage() => self.set_aside(&failure)?,
+            Err(again) if again.is_damage() => self.set_aside(label, &failure)?,
             Err(again) => return Err(again.into_error(&self.folder)),
         }
         self.try_open().map_err(|failure| failure.into_error(&self.folder))
@@ -317,8 +342,9 @@ impl Database {
         folder::wait_until_free(&self.folder);
     }
 
-    fn set_aside(&self, failure: &Failure) -> Result<(), StoreError> {
+    fn set_aside(&self, label: &str, failure: &Failure) -> Result<(), StoreError> {
         let aside = folder::move_aside(&self.folder)?;
+        metrics::quarantined(label, "folder");
         tracing::warn!(
             target: "tower_breaker",
             folder = %self.folder.display(),

@@ -1,0 +1,298 @@
+//! What a recorder of metrics is told of the stores.
+
+#[path = "support/moody.rs"]
+mod moody;
+#[path = "support/recorder.rs"]
+mod recorder;
+
+use std::{
+    fs,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use metrics::Unit;
+use moody::{Moody, eventually};
+use recorder::{PANICS, Recorded};
+use tower_breaker::{
+    Breaker, FileStore, MemoryStore, SledStore, StateStore, StoreError, StoreHealth,
+};
+
+/// Of all tests: each has a label of its own.
+static RECORDED: LazyLock<Recorded> = LazyLock::new(Recorded::install);
+
+fn breaker(name: &str, store: impl StateStore) -> Breaker {
+    LazyLock::force(&RECORDED);
+    let builder = Breaker::builder(name).flush_interval(Duration::from_millis(20));
+    builder.store(store).build().unwrap()
+}
+
+fn healthy(label: &str) -> Option<f64> {
+    RECORDED.value("healthy", &format!("store={label:?}"))
+}
+
+fn pending(label: &str) -> Option<f64> {
+    RECORDED.value("pending", &format!("store={label:?}"))
+}
+
+fn writes(label: &str, result: &str) -> Option<f64> {
+    RECORDED.value("writes_total", &format!("store={label:?},result={result:?}"))
+}
+
+fn durations(label: &str) -> Vec<f64> {
+    RECORDED.values("write_duration_seconds", &format!("store={label:?}"))
+}
+
+fn quarantined(label: &str, kind: &str) -> Option<f64> {
+    RECORDED.value("quarantined_total", &format!("store={label:?},kind={kind:?}"))
+}
+
+/// Waits for the gauges to say this.
+fn eventually_says(label: &str, gauges: (f64, f64)) {
+    let expected = (Some(gauges.0), Some(gauges.1));
+    eventually(&format!("{label} is {expected:?}"), || {
+        (healthy(label), pending(label)) == expected
+    });
+}
+
+#[tokio::test]
+async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
+    let store = Moody::labelled("fails");
+    let [breaker, _quiet] = ["one", "quiet"].map(|name| breaker(name, store.clone()));
+    eventually_says("fails", (1.0, 0.0));
+    assert_eq!((writes("fails", "ok"), writes("fails", "error")), (Some(0.0), Some(0.0)));
+
+    breaker.force_open();
+    breaker.flush().await.unwrap();
+    // The state and the history.
+    assert_eq!((writes("fails", "ok"), writes("fails", "error")), (Some(2.0), Some(0.0)));
+    assert_eq!(durations("fails").len(), 2);
+
+    store.fail(true);
+    breaker.disable();
+    breaker.flush().await.unwrap_err();
+    assert_eq!(healthy("fails"), Some(0.0), "it is told before anybody is answered");
+    assert_eq!(pending("fails"), Some(1.0), "the quiet one has nothing to save");
+    assert_eq!(writes("fails", "ok"), Some(2.0));
+    assert!(writes("fails", "error").unwrap() >= 1.0);
+
+    store.fail(false);
+    eventually_says("fails", (1.0, 0.0));
+    breaker.flush().await.unwrap();
+    assert!(writes("fails", "ok").unwrap() >= 4.0);
+    let all = writes("fails", "ok").unwrap() + writes("fails", "error").unwrap();
+    assert_eq!(Some(durations("fails").len() as f64), Some(all), "each is timed");
+}
+
+#[test]
+fn a_store_that_hangs_is_unhealthy_and_what_piles_up_is_counted() {
+    let store = Moody::labelled("hangs");
+    let [one, other] = ["one", "other"].map(|name| breaker(name, store.clone()));
+    store.hang(true);
+    one.force_open();
+    eventually_says("hangs", (0.0, 1.0));
+    assert_eq!(writes("hangs", "error"), Some(0.0), "the call has not ended");
+    other.force_open();
+    eventually_says("hangs", (0.0, 2.0));
+    store.hang(false);
+    eventually_says("hangs", (1.0, 0.0));
+    let slowest = durations("hangs").into_iter().fold(0.0, f64::max);
+    assert!((0.5..600.0).contains(&slowest), "{slowest} s");
+}
+
+#[test]
+fn a_store_that_hangs_from_the_start_is_unhealthy() {
+    let store = Moody::labelled("hangs at once");
+    store.hang(true);
+    let _breaker = breaker("one", store.clone());
+    assert_eq!(healthy("hangs at once"), Some(0.0));
+    store.hang(false);
+    eventually_says("hangs at once", (1.0, 0.0));
+}
+
+#[test]
+fn a_store_that_panics_is_unhealthy() {
+    let store = Moody::labelled("panics");
+    let breaker = breaker("one", store.clone());
+    store.panic(true);
+    breaker.force_open();
+    eventually_says("panics", (0.0, 1.0));
+    store.panic(false);
+    eventually_says("panics", (1.0, 0.0));
+    assert!(writes("panics", "error").unwrap() >= 1.0);
+}
+
+#[tokio::test]
+async fn every_breaker_that_is_not_saved_is_pending() {
+    let store = Moody::labelled("pending");
+    let breakers: Vec<_> = (0..5).map(|n| breaker(&n.to_string(), store.clone())).collect();
+    store.fail(true);
+    for breaker in &breakers[..3] {
+        breaker.force_open();
+    }
+    breakers[0].flush().await.unwrap_err();
+    eventually_says("pending", (0.0, 3.0));
+    let StoreHealth::Degraded { pending, .. } = breakers[4].store_health() else {
+        panic!("it is not degraded")
+    };
+    assert_eq!(pending, 3, "the same is told to whoever asks");
+    store.fail(false);
+    eventually_says("pending", (1.0, 0.0));
+}
+
+#[test]
+fn a_breaker_whose_snapshot_is_of_a_newer_release_stays_pending() {
+    let store = MemoryStore::new().with_label("newer");
+    store.save("circuit_breaker:newer:state", br#"{"version": 1000}"#).unwrap();
+    let newer = breaker("newer", store.clone());
+    let _other = breaker("other", store);
+    assert!(!newer.store_health().is_healthy());
+    eventually_says("newer", (1.0, 1.0));
+    newer.force_open();
+    eventually_says("newer", (1.0, 1.0));
+    drop(newer);
+    eventually_says("newer", (1.0, 0.0));
+}
+
+#[test]
+fn an_unreadable_snapshot_is_counted() {
+    let store = MemoryStore::new().with_label("damaged");
+    for name in ["one", "other"] {
+        store.save(&format!("circuit_breaker:{name}:state"), b"no snapshot").unwrap();
+    }
+    let _well = breaker("well", store.clone());
+    eventually_says("damaged", (1.0, 0.0));
+    assert_eq!(quarantined("damaged", "snapshot"), Some(0.0));
+    let _one = breaker("one", store.clone());
+    assert_eq!(quarantined("damaged", "snapshot"), Some(1.0));
+    let _other = breaker("other", store);
+    assert_eq!(quarantined("damaged", "snapshot"), Some(2.0));
+    assert_eq!(quarantined("damaged", "folder"), Some(0.0));
+}
+
+#[test]
+fn an_unreadable_sled_folder_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    drop(breaker("one", SledStore::open(&path).unwrap().with_label("before")));
+    eventually("the folder is free", || SledStore::open(&path).unwrap().load("one").is_ok());
+    fs::write(path.join("conf"), "no configuration of sled's").unwrap();
+    let _breaker = breaker("one", SledStore::open(&path).unwrap().with_label("folder"));
+    eventually_says("folder", (1.0, 0.0));
+    assert_eq!(quarantined("folder", "folder"), Some(1.0));
+    assert_eq!(quarantined("folder", "snapshot"), Some(0.0));
+    assert_eq!(quarantined("before", "folder"), Some(0.0));
+}
+
+#[test]
+fn a_store_has_the_label_that_the_user_chose_or_that_of_its_kind() {
+    struct Mine;
+
+    impl StateStore for Mine {
+        fn load(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(None)
+        }
+        fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn delete(&self, _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let sled = SledStore::open(folder.path().join("sled")).unwrap();
+    let file = FileStore::open(folder.path().join("file")).unwrap();
+    let memory = MemoryStore::new();
+    assert_eq!(
+        [sled.label(), file.label(), memory.label(), Mine.label()],
+        ["sled", "file", "memory", "custom"]
+    );
+    let chosen: [Arc<dyn StateStore>; 3] = [
+        Arc::new(sled.with_label("a")),
+        Arc::new(file.with_label("b".to_owned()).clone()),
+        Arc::new(memory.with_label("c").clone()),
+    ];
+    assert_eq!(chosen.each_ref().map(StateStore::label), ["a", "b", "c"]);
+    let _breakers = chosen.map(|store| breaker("one", store));
+    for label in ["a", "b", "c"] {
+        eventually_says(label, (1.0, 0.0));
+    }
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(RECORDED.keys(path), [""; 0], "no path is ever a label");
+}
+
+#[tokio::test]
+async fn of_two_stores_with_one_label_the_healthy_one_does_not_hide_the_other() {
+    let [ill, well] = [Moody::labelled("twins"), Moody::labelled("twins")];
+    let ill_one = breaker("ill", ill.clone());
+    let well_one = breaker("well", well.clone());
+    ill.fail(true);
+    ill_one.force_open();
+    eventually_says("twins", (0.0, 1.0));
+    let told = RECORDED.values("healthy", "store=\"twins\"").len();
+    // Each time but the first, the last telling was more than a second ago.
+    for _ in 0..2 {
+        well_one.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    assert!(writes("twins", "ok").unwrap() >= 2.0, "it is well");
+    let told = &RECORDED.values("healthy", "store=\"twins\"")[told..];
+    assert!(!told.is_empty() && told.iter().all(|healthy| *healthy == 0.0), "{told:?}");
+    assert_eq!((healthy("twins"), pending("twins")), (Some(0.0), Some(1.0)));
+    ill.fail(false);
+    eventually_says("twins", (1.0, 0.0));
+}
+
+#[test]
+fn when_the_last_breaker_is_gone_nothing_is_pending() {
+    let store = Moody::labelled("gone");
+    let breaker = breaker("one", store.clone());
+    store.fail(true);
+    breaker.force_open();
+    eventually_says("gone", (0.0, 1.0));
+    drop(breaker);
+    eventually_says("gone", (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn a_recorder_that_panics_harms_nobody() {
+    let store = Moody::labelled(PANICS);
+    let breaker = breaker("one", store.clone());
+    breaker.force_open();
+    breaker.flush().await.unwrap();
+    assert!(store.stored("one").contains("forced_open"));
+    store.fail(true);
+    breaker.flush().await.unwrap_err();
+    assert!(!breaker.store_health().is_healthy());
+    store.fail(false);
+    breaker.flush().await.unwrap();
+    assert!(breaker.store_health().is_healthy());
+    assert_eq!(store.threads(), 1, "the writer lives");
+}
+
+#[test]
+fn everything_is_described() {
+    let _breaker = breaker("one", MemoryStore::new().with_label("described"));
+    eventually_says("described", (1.0, 0.0));
+    let described = RECORDED.descriptions();
+    let units: Vec<_> = described.iter().map(|(name, (unit, _))| (name.as_str(), *unit)).collect();
+    assert_eq!(
+        units,
+        [
+            ("circuit_breaker_store_healthy", None),
+            ("circuit_breaker_store_pending", Some(Unit::Count)),
+            ("circuit_breaker_store_quarantined_total", Some(Unit::Count)),
+            ("circuit_breaker_store_write_duration_seconds", Some(Unit::Seconds)),
+            ("circuit_breaker_store_writes_total", Some(Unit::Count)),
+        ]
+    );
+    assert!(described.values().all(|(_, text)| text.len() > 20));
+    for name in RECORDED.keys("") {
+        let name = name.split('{').next().unwrap();
+        assert!(described.contains_key(name), "{name}");
+    }
+}
