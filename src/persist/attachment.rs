@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     FlushError, PersistSettings, Source, StoreHealth,
-    entry::{DIRTY, Entry, Phase},
+    entry::{DIRTY, Entry, FAILED, Phase},
     names,
     queue::{Ask, Wish, after},
     reading::Reading,
@@ -60,6 +60,10 @@ impl Marker {
         self.ask(move |_| {
             let _ = loaded.try_send(());
         });
+        // Whoever is built by a listener on the writer's own thread is restored in its next round.
+        if self.writer.is_this_thread() {
+            return;
+        }
         // A store that is known not to answer is not waited for by one breaker after the other.
         if !self.writer.is_stalled() && wait.recv_timeout(load_wait).is_err() {
             self.writer.stall(load_wait);
@@ -92,10 +96,7 @@ impl Attachment {
             marker.wait_for_load(settings.load_wait);
         }
         // It may have been too late for the announcement.
-        let health = marker.writer.health();
-        if !health.is_healthy() {
-            marker.entry.tell(&health);
-        }
+        marker.writer.tell(std::slice::from_ref(&marker.entry));
         Self { marker, drop_wait: settings.drop_wait }
     }
 
@@ -161,7 +162,8 @@ impl Drop for Attachment {
         }
         let stalled = writer.is_stalled();
         if stalled || result.recv_timeout(self.drop_wait) == Err(mpsc::RecvTimeoutError::Timeout) {
-            if !stalled {
+            // One that fails answers, and it may be this breaker alone that it fails for.
+            if !stalled && !entry.has(FAILED) {
                 writer.stall(self.drop_wait);
             }
             // Whoever keeps the last words for it, the store gets them when it answers.

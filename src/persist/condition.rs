@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     StoreHealth,
+    entry::Entry,
     round::{Verdict, is_outage},
     writer::{Writer, refuse},
 };
@@ -85,9 +86,20 @@ impl Writer {
     fn announce(&self) {
         self.tell_gauges();
         let entries = lock(&self.queue).entries.iter().map(Arc::clone).collect::<Vec<_>>();
-        let health = self.health();
-        for entry in entries {
-            entry.tell(&health);
+        self.tell(&entries);
+    }
+
+    /// Tells these how the store is. That may take as long as listeners like, and change meanwhile: then whoever
+    /// finds out first may be the last to tell, so everybody looks again afterwards.
+    pub(super) fn tell(&self, entries: &[Arc<Entry>]) {
+        loop {
+            let health = self.health();
+            for entry in entries {
+                entry.tell(&health);
+            }
+            if lock(&self.degraded).is_none() == health.is_healthy() {
+                return;
+            }
         }
     }
 

@@ -71,6 +71,8 @@ pub(super) struct Queue {
     suspect: bool,
     /// When to try again what failed, and how long to wait after that.
     retry: Option<(Instant, Duration)>,
+    /// The round under way is that try.
+    is_retrying: bool,
 }
 
 impl Queue {
@@ -93,6 +95,7 @@ impl Queue {
             away: false,
             suspect: false,
             retry: None,
+            is_retrying: false,
         }
     }
 
@@ -124,17 +127,24 @@ impl Queue {
 
     /// The same for counts.
     pub(super) fn push_later(&mut self, entry: &Arc<Entry>) -> bool {
+        self.let_go(|queue| &mut queue.later);
         self.later.push(Arc::clone(entry));
         sooner(&mut self.later_due, after(entry.flush_interval))
     }
 
     fn push_due(&mut self, entry: &Arc<Entry>, due: Instant) -> bool {
-        // Breakers that come and go while the store hangs must not pile up here.
-        if self.now.len() > 2 * self.entries.len() + 64 {
-            self.now.retain(|entry| self.entries.contains(entry));
-        }
+        self.let_go(|queue| &mut queue.now);
         self.now.push(Arc::clone(entry));
         sooner(&mut self.now_due, due)
+    }
+
+    /// Breakers that come and go while the store hangs must not pile up in the lists.
+    fn let_go(&mut self, list: fn(&mut Self) -> &mut Vec<Arc<Entry>>) {
+        if list(self).len() > 2 * self.entries.len() + 64 {
+            let mut kept = std::mem::take(list(self));
+            kept.retain(|entry| self.entries.contains(entry));
+            *list(self) = kept;
+        }
     }
 
     /// Puts back what was not dealt with.
@@ -173,6 +183,7 @@ impl Queue {
     pub(super) fn take(&mut self) -> Vec<Arc<Entry>> {
         let now = Instant::now();
         let retrying = self.retry.is_some_and(|(at, _)| at <= now);
+        self.is_retrying = retrying;
         let mut batch = Vec::new();
         if retrying {
             // One that was saved since then is here without the mark.
@@ -213,6 +224,7 @@ impl Queue {
     /// Goes by what a round said about the store, once those that failed are set aside. True if all is well.
     pub(super) fn conclude(&mut self, verdict: Verdict) -> bool {
         self.rested_at = Instant::now() + REST;
+        let retried = std::mem::take(&mut self.is_retrying);
         self.failed.retain(|entry| entry.has(FAILED));
         let well = verdict == Verdict::Well && self.failed.is_empty();
         let was_away = std::mem::replace(&mut self.away, verdict == Verdict::Away);
@@ -228,18 +240,18 @@ impl Queue {
             self.mark_all();
         }
         if verdict != Verdict::Well {
-            self.wait_longer();
+            self.wait_longer(retried);
         } else if self.failed.is_empty() {
             self.retry = None;
         }
         well
     }
 
-    fn wait_longer(&mut self) {
+    fn wait_longer(&mut self, retried: bool) {
         let now = Instant::now();
         self.retry = match self.retry {
-            // Somebody asked in between, and that is not the store's own turn.
-            Some((at, wait)) if at > now => Some((at, wait)),
+            // Somebody asked in between, and that is not the store's own turn, however long it took.
+            Some(next) if !retried => Some(next),
             Some((_, wait)) => Some((now + wait, LAST_RETRY.min(wait * 2))),
             None => Some((now + FIRST_RETRY, FIRST_RETRY * 2)),
         };

@@ -167,7 +167,9 @@ impl Round {
             // Perhaps only one of them is at fault; the others shall not suffer for it.
             Err(_) => {
                 for (entry, (key, value)) in saving.iter().zip(&values) {
-                    if let Err(error) = writer.write(|| store.save(key, value)) {
+                    if self.is_outage() {
+                        self.not_saved(entry);
+                    } else if let Err(error) = writer.write(|| store.save(key, value)) {
                         self.note(error, entry.name());
                         self.not_saved(entry);
                     }
@@ -194,6 +196,10 @@ impl Round {
                 continue;
             };
             let mut saving = Saving { entry, taken };
+            if self.is_outage() {
+                self.not_added(saving);
+                continue;
+            }
             match writer.call(|| records(store, &mut saving)) {
                 Ok(records) => {
                     histories.push((names::history(saving.entry.name()), records));
@@ -218,6 +224,10 @@ impl Round {
             }
             Err(_) => {
                 for (saving, (key, records)) in adding.into_iter().zip(&histories) {
+                    if self.is_outage() {
+                        self.not_added(saving);
+                        continue;
+                    }
                     match writer.write(|| store.append(key, records)) {
                         Ok(()) => self.added(saving),
                         Err(error) => {
@@ -286,7 +296,11 @@ fn encode(entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
             return Ok(None);
         }
     }
-    let Some(source) = entry.source() else { return Ok(None) };
+    let Some(source) = entry.source() else {
+        // Whoever is gone for good has nothing left to save, and is not to be tried again for it.
+        entry.clear(DIRTY);
+        return Ok(None);
+    };
     if !entry.begin_save() {
         return Ok(None);
     }

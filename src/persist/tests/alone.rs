@@ -1,11 +1,14 @@
 //! One breaker that the store does not take, among others that it takes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
-use super::super::{Attachment, StoreHealth};
+use super::super::{Attachment, PersistSettings, StoreHealth};
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until};
 use crate::store::{HistoryRecord, StateStore, StoreError};
 
@@ -171,4 +174,16 @@ fn a_breaker_whose_snapshot_panics_is_not_taken_for_a_store_that_fails() {
     }
     assert!(store.writes.load(SeqCst) >= writes + 20);
     assert_eq!(breaker.told(), [false]);
+}
+
+#[test]
+fn its_drop_is_not_taken_for_a_store_that_does_not_answer() {
+    let store = Picky::new();
+    let settings = PersistSettings { drop_wait: Duration::from_millis(200), ..patient() };
+    let unsaved = attach(&store, "odd", &Breaker::new("closed"), &settings);
+    let saved = attach(&store, "even", &Breaker::new("closed"), &settings);
+    // Tries are 100 ms apart at first, then 200: none comes at the moment that the drop has waited for long enough.
+    drop(unsaved);
+    assert_eq!(saved.flush_blocking(LONG), Ok(()));
+    assert!(!saved.health().to_string().contains("does not answer"), "{}", saved.health());
 }

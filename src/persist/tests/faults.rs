@@ -2,11 +2,14 @@
 
 use std::{
     fs,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
-use super::super::{FlushError, PersistSettings, StoreHealth};
+use super::super::{FlushError, PersistSettings, StoreHealth, writer};
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, hasty, patient, until};
 use crate::{
     HistoryQuery,
@@ -312,4 +315,137 @@ fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_f
     marker.transition();
     until("it was dropped", || lock(&holder.0).is_none() && Arc::strong_count(&holder) == 1);
     assert!(start.elapsed() < LONG / 2);
+}
+
+#[test]
+fn a_breaker_that_a_listener_builds_on_the_writers_thread_does_not_wait_for_itself() {
+    struct Builder(Faulty, std::sync::Mutex<Vec<super::super::Attachment>>);
+    impl super::super::Source for Builder {
+        fn encode(&self) -> Option<Vec<u8>> {
+            Some(b"any".to_vec())
+        }
+        fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
+            Ok(())
+        }
+        fn retention_days(&self) -> u32 {
+            30
+        }
+
+        fn store_health(&self, _: &StoreHealth) {
+            let attached = attach(&self.0, "b", &Breaker::new("closed"), &patient());
+            lock(&self.1).push(attached);
+        }
+    }
+    let store = Faulty::new(Fault::None);
+    let builder = Arc::new(Builder(store.clone(), std::sync::Mutex::default()));
+    let attached =
+        super::super::Attachment::attach(Arc::new(store.clone()), "a", builder.clone(), &patient());
+    store.set(Fault::Away);
+    let start = Instant::now();
+    attached.marker().transition();
+    until("it was built", || !lock(&builder.1).is_empty());
+    assert!(start.elapsed() < LONG / 2);
+    store.set(Fault::None);
+    until("it heals", || attached.health().is_healthy());
+}
+
+#[test]
+fn who_went_while_the_store_hung_troubles_nobody_when_it_answers() {
+    let store = Faulty::new(Fault::None);
+    let stays = attach(&store, "stays", &Breaker::new("closed"), &hasty());
+    store.set(Fault::Hangs);
+    // It was not read, so there is nothing of it to be saved.
+    drop(attach(&store, "goes", &Breaker::new("closed"), &hasty()));
+    store.set(Fault::None);
+    until("it heals", || stays.health().is_healthy());
+    let writer = writer::find(store.instance()).unwrap();
+    let mut quiet = 0;
+    until("there is nothing to do any more", || {
+        let is_quiet = lock(&writer.queue).due(Instant::now()).is_none();
+        quiet = if is_quiet { quiet + 1 } else { 0 };
+        quiet > 20
+    });
+}
+
+/// Takes nothing at once, and is away when it is asked for one.
+#[derive(Clone)]
+struct Fading(Faulty, Arc<[AtomicUsize; 2]>);
+
+impl StateStore for Fading {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.load(key)
+    }
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_all()
+    }
+    fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        self.1[1].fetch_add(1, SeqCst);
+        Err(StoreError::Unavailable("it is away by now".into()))
+    }
+    fn save_all(&self, _: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        self.1[0].fetch_add(1, SeqCst);
+        Err(StoreError::Other("it is odd".into()))
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+    fn instance(&self) -> usize {
+        self.0.instance()
+    }
+}
+
+#[test]
+fn a_store_that_goes_away_half_way_is_not_asked_for_each_of_the_others() {
+    let store = Fading(Faulty::new(Fault::None), Arc::default());
+    let settings =
+        PersistSettings { transition_flush_interval: LONG, flush_interval: LONG, ..patient() };
+    let breakers: [_; 20] = std::array::from_fn(|_| Breaker::new("closed"));
+    let attached: Vec<_> =
+        (0..20).map(|i| attach(&store, &i.to_string(), &breakers[i], &settings)).collect();
+    for (breaker, attached) in breakers.iter().zip(&attached) {
+        breaker.change_and_mark("open", &attached.marker(), true);
+    }
+    assert!(attached[0].flush_blocking(LONG).is_err());
+    until("all are tried", || store.1[0].load(SeqCst) > 2);
+    drop(attached);
+    let [at_once, alone] = [0, 1].map(|i| store.1[i].load(SeqCst));
+    assert!(alone <= at_once, "{alone} single saves after {at_once} of many");
+}
+
+#[test]
+fn who_is_told_of_trouble_when_it_is_over_is_told_that_too() {
+    /// Takes as long to listen as it takes the store to heal.
+    struct Slow(Faulty, std::sync::Mutex<bool>);
+    impl super::super::Source for Slow {
+        fn encode(&self) -> Option<Vec<u8>> {
+            Some(b"any".to_vec())
+        }
+        fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
+            Ok(())
+        }
+        fn retention_days(&self) -> u32 {
+            30
+        }
+
+        fn store_health(&self, health: &StoreHealth) {
+            let first = !std::mem::replace(&mut *lock(&self.1), true);
+            if first && !health.is_healthy() {
+                self.0.set(Fault::None);
+                let writer = writer::find(self.0.instance()).unwrap();
+                until("the store is well", || writer.health().is_healthy());
+                // The others are told meanwhile that it is.
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+    let store = Faulty::new(Fault::None);
+    let slow = Arc::new(Slow(store.clone(), std::sync::Mutex::default()));
+    let first = super::super::Attachment::attach(Arc::new(store.clone()), "a", slow, &hasty());
+    let breaker = Breaker::new("closed");
+    let second = attach(&store, "b", &breaker, &hasty());
+    store.set(Fault::Hangs);
+    first.marker().transition();
+    until("it is told of the trouble", || !breaker.told().is_empty());
+    until("it is told that it is over", || breaker.told().last() == Some(&true));
+    assert!(second.health().is_healthy());
 }
