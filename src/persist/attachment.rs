@@ -89,6 +89,7 @@ impl Attachment {
         let found = writer::find(store.instance());
         let is_read = found
             .as_ref()
+            .filter(|writer| !writer.has_last_words())
             .is_some_and(|writer| restore::adopt_early(&entry, &writer.shelf.take(&entry.key)));
         let writer = writer::join(found, store, &entry, settings);
         let marker = Marker { writer, entry };

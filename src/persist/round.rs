@@ -54,8 +54,13 @@ struct Saving {
 impl Round {
     pub(super) fn run(writer: &Writer, store: &dyn StateStore, batch: &[Arc<Entry>]) -> Self {
         let mut round = Self::default();
-        round.load(writer, store, batch);
-        round.save(writer, store, batch);
+        // Those that are gone first: whoever comes back under the same name shall meet their last words.
+        let (gone, here): (Vec<_>, Vec<_>) =
+            batch.iter().cloned().partition(|entry| entry.is_detached());
+        for part in [gone, here] {
+            round.load(writer, store, &part);
+            round.save(writer, store, &part);
+        }
         round
     }
 
@@ -154,7 +159,7 @@ impl Round {
             return;
         }
         self.asked = true;
-        self.saved = Some(false);
+        self.saved.get_or_insert(false);
         writer.shelf.forget(values.iter().map(|(key, _)| key.as_str()));
         match writer.write(|| store.save_all(&values)) {
             Ok(()) => {}

@@ -357,6 +357,11 @@ impl Writer {
         refuse(vec![ask], refusal);
     }
 
+    /// Whether what the store holds of a breaker may be older than what it knew last.
+    pub(super) fn has_last_words(&self) -> bool {
+        lock(&self.queue).detached > 0
+    }
+
     /// Whether the last snapshot of one more breaker may wait here for a store that does not
     /// answer: breakers that come and go must not fill the memory.
     pub(super) fn has_room_for_last_words(&self) -> bool {

@@ -449,3 +449,25 @@ fn who_is_told_of_trouble_when_it_is_over_is_told_that_too() {
     until("it is told that it is over", || breaker.told().last() == Some(&true));
     assert!(second.health().is_healthy());
 }
+
+#[test]
+fn who_comes_back_while_the_store_hangs_meets_its_own_last_words() {
+    let store = Faulty::new(Fault::None);
+    store.put("a", "closed");
+    let other = attach(&store, "other", &Breaker::new("closed"), &hasty());
+    let breaker = Breaker::new("new");
+    let attached = attach(&store, "a", &breaker, &hasty());
+    store.set(Fault::Hangs);
+    let calls = store.calls.load(SeqCst);
+    other.marker().transition();
+    until("the store hangs", || store.calls.load(SeqCst) > calls);
+    breaker.change("open");
+    drop(attached);
+    let again = Breaker::new("new");
+    let attached = attach(&store, "a", &again, &hasty());
+    store.set(Fault::None);
+    until("it is read", || again.restores.load(SeqCst) > 0);
+    assert_eq!(again.state(), "open");
+    assert!(store.holds("a", "open"));
+    drop(attached);
+}
