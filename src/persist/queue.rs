@@ -166,6 +166,11 @@ impl Queue {
         self.away || self.suspect
     }
 
+    /// Whether there are those whose next try will tell how the store is, and this is not it.
+    pub(super) fn awaits_retry(&self) -> bool {
+        !self.is_retrying && self.retry.is_some() && !self.failed.is_empty()
+    }
+
     /// When there is something to do. While the store is away, only its next try and those who ask count.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.asks.is_empty() {
@@ -226,6 +231,9 @@ impl Queue {
         self.rested_at = Instant::now() + REST;
         let retried = std::mem::take(&mut self.is_retrying);
         self.failed.retain(|entry| entry.has(FAILED));
+        if verdict == Verdict::Unknown {
+            return false;
+        }
         let well = verdict == Verdict::Well && self.failed.is_empty();
         let was_away = std::mem::replace(&mut self.away, verdict == Verdict::Away);
         if matches!(verdict, Verdict::Away | Verdict::Failed) {

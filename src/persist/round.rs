@@ -19,6 +19,8 @@ use crate::store::{HistoryRecord, StateStore, StoreError};
 pub(super) enum Verdict {
     /// It did everything that it was asked.
     Well,
+    /// Nothing: it was asked for nothing.
+    Unknown,
     /// It works, but not for every breaker.
     Partly,
     /// It did nothing that it was asked, in a way that may be due to what it was asked.
@@ -38,7 +40,8 @@ pub(super) struct Round {
     read: bool,
     /// If it was asked to save something: whether it did so for anybody.
     saved: Option<bool>,
-    /// Whether the store was asked for anything, and so whether success says something about it.
+    /// Whether the store was asked for anything, or there was no need to: then that nothing went wrong says that it
+    /// is well.
     pub(super) asked: bool,
     /// Those whose histories are to be cut.
     pub(super) to_trim: Vec<Arc<Entry>>,
@@ -96,7 +99,8 @@ impl Round {
         // It says nothing new that what failed before fails again.
         let known = batch.iter().all(|entry| !self.failed(entry) || entry.has(FAILED));
         match &self.error {
-            None => Verdict::Well,
+            None if self.asked => Verdict::Well,
+            None => Verdict::Unknown,
             Some(_) if self.is_outage() => Verdict::Away,
             Some(_) if works || known => Verdict::Partly,
             Some(_) => Verdict::Failed,

@@ -223,12 +223,18 @@ impl Writer {
     }
 
     /// A round that asked the store for nothing says nothing about it. While the store is degraded, that would
-    /// leave it so for ever.
+    /// leave it so for ever, unless there are those whose next try will tell.
     fn probe(&self, store: &dyn StateStore, round: &mut Round) {
+        let queue = lock(&self.queue);
+        if queue.awaits_retry() {
+            return;
+        }
+        round.asked = true;
+        let first = queue.entries.iter().next().map(Arc::clone);
+        drop(queue);
         if lock(&self.degraded).is_none() {
             return;
         }
-        let first = lock(&self.queue).entries.iter().next().map(Arc::clone);
         if let Some(entry) = first
             && let Err(error) = self.call(|| store.load(&entry.key))
         {

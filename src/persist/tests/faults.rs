@@ -471,3 +471,17 @@ fn who_comes_back_while_the_store_hangs_meets_its_own_last_words() {
     assert!(store.holds("a", "open"));
     drop(attached);
 }
+
+#[tokio::test]
+async fn readers_of_histories_do_not_make_a_store_that_takes_nothing_try_again_and_again() {
+    let store = Fading(Faulty::new(Fault::None), Arc::default());
+    let [a, b] = ["a", "b"].map(|name| attach(&store, name, &Breaker::new("closed"), &hasty()));
+    assert!(a.flush().await.is_err());
+    let tries = store.1[0].load(SeqCst);
+    for _ in 0..50 {
+        b.history(HistoryQuery::default()).await.unwrap();
+    }
+    let tries = store.1[0].load(SeqCst) - tries;
+    assert!(tries < 10, "{tries} tries for 50 readers");
+    assert!(!a.health().is_healthy());
+}
