@@ -1,7 +1,7 @@
 //! An axum server behind a circuit breaker, and what its clients see while the upstream fails and
 //! recovers: `cargo run --example axum`
 //!
-//! It starts everything itself, on free ports, and ends after two seconds. The server that stays
+//! It starts everything itself, on free ports, and ends after four seconds. The server that stays
 //! is `examples/server.rs`.
 
 use std::{
@@ -30,7 +30,7 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 fn server(upstream: String) -> Result<Router> {
     let layer = CircuitBreakerLayer::builder("prices")
         .trip_on(Trip::consecutive_failures(3))
-        .recovery_timeout(Duration::from_secs(1))
+        .recovery_timeout(Duration::from_secs(3))
         .http()
         .build()?;
     let breaker = layer.breaker().clone();
@@ -127,7 +127,7 @@ pub(crate) async fn story() -> Result {
 
     println!("\nThe upstream recovers. After the open time the next request is the probe:");
     HEALTHY.store(true, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(3100)).await;
     expect("the circuit is half-open", look(&server).await? == "half_open")?;
     expect("the probe succeeds", ask(&server).await? == StatusCode::OK)?;
     expect("the circuit is closed", look(&server).await? == "closed")?;

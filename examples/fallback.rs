@@ -46,7 +46,7 @@ pub(crate) async fn story() -> Result<(), BoxError> {
     });
     let breaker = CircuitBreakerLayer::builder("exchange")
         .trip_on(Trip::consecutive_failures(3))
-        .recovery_timeout(Duration::from_millis(200))
+        .recovery_timeout(Duration::from_secs(1))
         .on_event(|event| {
             if let Event::Transition(transition) = event {
                 println!("  -- the circuit is now {}", transition.to);
@@ -69,7 +69,7 @@ pub(crate) async fn story() -> Result<(), BoxError> {
     println!("It was asked {asked} times in all: once well, and three times until the trip.");
     println!("It comes back.");
     exchange.down.store(false, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     ask(&mut prices).await?;
 
     if asked != 4 || exchange.calls.load(Ordering::Relaxed) != 5 {

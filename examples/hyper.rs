@@ -2,7 +2,7 @@
 //! client: a download that breaks off is a failure, though its status was 200.
 //! `cargo run --example hyper`
 //!
-//! It starts everything itself, on a free port, and ends within a second.
+//! It starts everything itself, on a free port, and ends after two seconds.
 
 use std::{
     convert::Infallible,
@@ -92,7 +92,7 @@ async fn serve() -> Result<SocketAddr> {
 fn guarded() -> Result<Guarded> {
     let layer = CircuitBreakerLayer::builder("downloads")
         .trip_on(Trip::consecutive_failures(2))
-        .recovery_timeout(Duration::from_millis(300))
+        .recovery_timeout(Duration::from_millis(1500))
         .classify(ServerErrorsAsFailures)
         .on_body_end(OnBodyEnd::new().stall_timeout(Duration::from_secs(10)))
         .build()?;
@@ -144,7 +144,7 @@ pub(crate) async fn story() -> Result {
 
     println!("\nThe server is well again. After the open time a download is the probe:");
     BROKEN.store(false, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(1600)).await;
     expect("the circuit is half-open", client.breaker().state() == State::HalfOpen)?;
     expect("the probe is complete", download(&mut client, address).await?)?;
     expect("the circuit is closed", client.breaker().state() == State::Closed)

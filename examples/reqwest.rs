@@ -1,7 +1,7 @@
 //! A reqwest client behind a circuit breaker, as a tower service and as a middleware: both share
 //! one breaker. `cargo run --example reqwest`
 //!
-//! It starts everything itself, on a free port, and ends within a second.
+//! It starts everything itself, on a free port, and ends after two seconds.
 
 use std::{
     error::Error,
@@ -23,12 +23,12 @@ type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 static BUSY: AtomicBool = AtomicBool::new(false);
 static ASKED: AtomicU32 = AtomicU32::new(0);
 
-/// When it is busy, it asks to be called again in a second.
+/// When it is busy, it asks to be called again in two seconds.
 async fn upstream() -> Result<String> {
     let answer = async || {
         ASKED.fetch_add(1, Ordering::Relaxed);
         if BUSY.load(Ordering::Relaxed) {
-            (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")])
+            (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "2")])
         } else {
             (StatusCode::OK, [("retry-after", "")])
         }
@@ -108,9 +108,9 @@ pub(crate) async fn story() -> Result {
         expect("it is rejected", answer.is_err_and(|error| Rejected::find(&*error).is_some()))?;
     }
 
-    println!("\nAfter the second that the upstream asked for:");
+    println!("\nAfter the two seconds that the upstream asked for:");
     BUSY.store(false, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     for answer in both().await {
         expect("the probe succeeds, and the next", answer? == StatusCode::OK)?;
     }

@@ -53,8 +53,8 @@ async fn story() -> Result {
     story.healthy().await?;
     let asked = story.trips().await?;
 
-    // The write-behind is on its way at once, and takes some milliseconds.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The write-behind is on its way at once, and takes some milliseconds, or more on a disk that is busy.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     story.server.kill()?;
     story.tell("The server is killed with SIGKILL, and started again.").await;
     story.server = Process::start("server", &settings)?;
@@ -202,7 +202,7 @@ impl Process {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let answer = client.get(format!("{}{path}", self.url).parse()?);
         let (head, body) =
-            tokio::time::timeout(Duration::from_secs(5), answer).await??.into_parts();
+            tokio::time::timeout(Duration::from_secs(30), answer).await??.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 

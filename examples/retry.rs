@@ -40,14 +40,14 @@ pub(crate) async fn story() -> Result {
     let upstream = Upstream::start().await?;
     let layer = CircuitBreakerLayer::builder("upstream")
         .trip_on(Trip::consecutive_failures(5))
-        .recovery_timeout(Duration::from_secs(2))
+        .recovery_timeout(Duration::from_secs(4))
         .classify(ServerErrorsAsFailures)
         .reject_with(RejectAsBoxError)
         .build()?;
     let mut service = ServiceBuilder::new()
         .layer(RetryLayer::new(RetryPolicy::network().max_attempts(3)))
         .layer(layer)
-        .timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(10))
         .service(Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>());
     let mut ask = async |what: &str| {
         let request = Request::get(&upstream.url).body(Empty::new())?;
@@ -77,7 +77,7 @@ pub(crate) async fn story() -> Result {
     expect("the upstream sees nothing", answer.contains("is open") && seen == 0)?;
 
     upstream.failures.store(0, SeqCst);
-    sleep(Duration::from_millis(2100)).await;
+    sleep(Duration::from_millis(4100)).await;
     let (answer, seen) = ask("The upstream is well again, and the open time is over:").await?;
     expect("the probe succeeds", answer == "200 OK" && seen == 1)
 }

@@ -278,7 +278,7 @@ impl Breaker {
     /// How the store is doing.
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
-        let attachment = self.shared.attachment.as_deref();
+        let attachment = self.shared.attachment.as_ref();
         attachment.map_or(StoreHealth::NoStore, Attachment::health)
     }
 

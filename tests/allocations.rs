@@ -4,14 +4,14 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use allocation_counter::measure;
 use tower::{Layer, Service, service_fn};
-use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Config, Trip, Window};
+use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Config, State, Trip, Window};
 
 /// A service that answers as it is asked to.
 struct Echo;
@@ -119,11 +119,15 @@ fn layering_allocates_nothing() {
     assert_eq!(counted.count_total, 0);
 }
 
+/// Who takes many cells would take them from another who counts what they cost.
+static MANY_CELLS: Mutex<()> = Mutex::new(());
+
 /// Everything that a breaker holds, but for settings that it shares with others: its cell, its
 /// window, its name, its handle.
 #[test]
 fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_back() {
     const BREAKERS: usize = 1000;
+    let _alone = MANY_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(100))];
     let config = Arc::new(config);
@@ -138,6 +142,26 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_b
     drop(breakers);
     let again = measure(|| drop((0..BREAKERS / 2).map(|_| build()).collect::<Vec<_>>()));
     assert_eq!(again.bytes_current, 0);
+}
+
+/// A start may bring many that are open, and each of them has told that it was restored.
+#[test]
+fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
+    const BREAKERS: usize = 1000;
+    let _alone = MANY_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = Arc::new(Config::default());
+    let build = || Breaker::builder("restored").config(Arc::clone(&config));
+    let open = build().build().unwrap();
+    for _ in 0..5 {
+        open.try_acquire().unwrap().failure();
+    }
+    let snapshot = open.snapshot();
+    let restore = || build().restore(snapshot.clone()).build().unwrap();
+    let mut breakers: Vec<Breaker> = Vec::with_capacity(BREAKERS);
+    let made = measure(|| breakers.extend((0..BREAKERS).map(|_| restore())));
+    assert!(breakers.iter().all(|breaker| breaker.state() == State::Open));
+    let each = made.bytes_current.unsigned_abs() / BREAKERS as u64;
+    assert!(each <= 640, "{each} bytes");
 }
 
 #[test]

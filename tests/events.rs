@@ -151,6 +151,14 @@ impl Write for Log {
 
 #[test]
 fn every_transition_is_one_line_at_info() {
+    let clock = ManualClock::new();
+    let touchy = |name| {
+        let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
+        builder.clock(clock.clone()).build().unwrap()
+    };
+    // tracing asks once for each place in the code whether anybody listens, and where it is met for the first
+    // time on a thread of another test, nobody does. So it is met here, before there is a subscriber.
+    go_round(&touchy("met before"), &clock);
     let log = Log::default();
     let written = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -158,9 +166,7 @@ fn every_transition_is_one_line_at_info() {
         .without_time()
         .with_writer(move || written.clone())
         .finish();
-    let clock = ManualClock::new();
-    let breaker = Breaker::builder("logged").trip_on(Trip::consecutive_failures(1));
-    let breaker = breaker.clock(clock.clone()).build().unwrap();
+    let breaker = touchy("logged");
     tracing::subscriber::with_default(subscriber, || go_round(&breaker, &clock));
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<_> = log.lines().collect();
@@ -205,6 +211,7 @@ async fn a_breaker_follows_tokios_paused_time() {
 async fn the_http_layer_goes_straight_onto_an_axum_router() {
     let layer = CircuitBreakerLayer::builder("axum")
         .trip_on(Trip::consecutive_failures(2))
+        .clock(ManualClock::new())
         .http()
         .build()
         .unwrap();

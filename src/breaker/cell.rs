@@ -307,7 +307,7 @@ impl Cell {
     /// or no longer, that of the breaker with this observer.
     pub(crate) fn look_at_own<T>(
         &self,
-        observer: &Arc<dyn Observer>,
+        observer: &dyn Observer,
         look: impl FnOnce(&Machine, Now) -> T,
     ) -> Option<T> {
         self.step_at(Some(observer), |machine, _, now| (look(machine, now), false))
@@ -315,7 +315,7 @@ impl Cell {
 
     /// Goes on from a snapshot of the breaker with this observer, unless the circuit has had a
     /// transition of its own since it was made: then it knows more than the snapshot.
-    pub(crate) fn restore(&self, observer: &Arc<dyn Observer>, snapshot: &Snapshot) -> bool {
+    pub(crate) fn restore(&self, observer: &dyn Observer, snapshot: &Snapshot) -> bool {
         let restored = self.step_at(Some(observer), |machine, steps, now| {
             let fresh = machine.is_untouched();
             (fresh && machine.restore(snapshot, now, steps), false)
@@ -351,7 +351,7 @@ impl Cell {
 
     fn step_at<T>(
         &self,
-        owner: Option<&Arc<dyn Observer>>,
+        owner: Option<&dyn Observer>,
         work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
     ) -> Option<T> {
         self.locked(|core| {
@@ -420,8 +420,8 @@ fn store_if_changed(atomic: &AtomicU64, value: u64) {
 
 impl Core {
     /// Whether the cell is (still) the breaker's that has this observer.
-    pub(super) fn is_of(&self, observer: &Arc<dyn Observer>) -> bool {
-        self.observer.as_ref().is_some_and(|own| Arc::ptr_eq(own, observer))
+    pub(super) fn is_of(&self, observer: &dyn Observer) -> bool {
+        self.observer.as_ref().is_some_and(|own| std::ptr::addr_eq(Arc::as_ptr(own), observer))
     }
 
     pub(super) fn news(&mut self) -> &mut News {

@@ -52,11 +52,15 @@ struct Telling<'a> {
 impl Telling<'_> {
     fn next(&self) -> Option<(Step, Now)> {
         let mut core = lock(&self.cell.core);
-        if !core.is_of(self.observer) {
+        if !core.is_of(&**self.observer) {
             return None;
         }
         let news = core.news();
         let next = news.untold.pop_front();
+        if next.is_none() {
+            // There is seldom more than one, and the room for some would be as large as the rest of the breaker.
+            news.untold = VecDeque::new();
+        }
         // Under the same lock: who steps from now on tells it.
         news.telling = next.is_some();
         next
@@ -67,7 +71,7 @@ impl Telling<'_> {
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
         let mut core = lock(&self.cell.core);
-        if core.is_of(self.observer) {
+        if core.is_of(&**self.observer) {
             core.news().telling = false;
         }
     }

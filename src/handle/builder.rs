@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Backoff, Config, ConfigError, Event, RampUp, Snapshot, Trip,
-    breaker::{news::Observer, pool},
+    breaker::pool,
     clock::{Clock, TimeSource},
     config::Faults,
     persist::PersistSettings,
@@ -195,13 +195,12 @@ impl<T> Builder<T> {
 
         let cell = pool::take();
         cell.lease(self.config, self.clock);
-        let teller = Arc::new(Teller::new(self.name, self.listeners));
-        let observer: Arc<dyn Observer> = Arc::clone(&teller) as _;
-        cell.observe(Arc::clone(&observer));
-        let mut shared = Shared::new(cell, teller);
+        let teller = Arc::new(Teller::new(self.name, cell, self.listeners));
+        cell.observe(Arc::clone(&teller) as _);
         if let Some(snapshot) = &self.snapshot {
-            cell.restore(&observer, snapshot);
+            cell.restore(&*teller, snapshot);
         }
+        let mut shared = Shared::new(cell, teller);
         if let Some(store) = self.store {
             shared.attach(store, &self.persist);
         }

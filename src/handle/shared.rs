@@ -23,7 +23,7 @@ pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 /// What the clones of a handle share. The last one that goes gives the cell back.
 pub(super) struct Shared {
     /// Dropped before the cell is given back: it takes a last snapshot.
-    pub(super) attachment: Option<Box<Attachment>>,
+    pub(super) attachment: Option<Attachment>,
     cell: &'static Cell,
     teller: Arc<Teller>,
 }
@@ -35,11 +35,11 @@ impl Shared {
 
     /// Restores what the store holds of the breaker, and saves its changes from now on.
     pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: &PersistSettings) {
-        let source = Arc::new(Stored { cell: self.cell, teller: Arc::clone(&self.teller) });
+        let source = Arc::clone(&self.teller);
         let attachment = Attachment::attach(store, self.name(), source, settings);
         // Nobody has set it before: a breaker is attached once.
         let _ = self.teller.marker.set(attachment.marker());
-        self.attachment = Some(Box::new(attachment));
+        self.attachment = Some(attachment);
     }
 
     #[inline]
@@ -60,9 +60,10 @@ impl Drop for Shared {
     }
 }
 
-/// Tells what happened: to the log, to the listeners, to the subscribers.
+/// Tells what happened: to the log, to the listeners, to the subscribers and to the store.
 pub(super) struct Teller {
     name: SmolStr,
+    cell: &'static Cell,
     listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Who leaves word for the store, if there is one.
@@ -70,9 +71,10 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(name: SmolStr, listeners: Vec<Listener>) -> Self {
+    pub(super) fn new(name: SmolStr, cell: &'static Cell, listeners: Vec<Listener>) -> Self {
         Self {
             name,
+            cell,
             listeners: listeners.into(),
             channel: OnceLock::new(),
             marker: OnceLock::new(),
@@ -128,30 +130,18 @@ impl Observer for Teller {
     }
 }
 
-/// A breaker, as its store's writer sees it.
-struct Stored {
-    cell: &'static Cell,
-    teller: Arc<Teller>,
-}
-
-impl Stored {
-    /// By whom the cell knows that it is asked of this breaker: a store that hangs may answer
-    /// when the breaker is gone and the cell is another's.
-    fn observer(&self) -> Arc<dyn Observer> {
-        Arc::clone(&self.teller) as _
-    }
-}
-
-impl Source for Stored {
+/// The breaker as its store's writer sees it. The cell is asked on its behalf: a store that hangs may answer when
+/// the breaker is gone and the cell is another's.
+impl Source for Teller {
     fn encode(&self) -> Option<Vec<u8>> {
-        let snapshot = self.cell.look_at_own(&self.observer(), Machine::snapshot)?;
+        let snapshot = self.cell.look_at_own(self, Machine::snapshot)?;
         Some(snapshot.to_json().ok()?.into_bytes())
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
         match Snapshot::from_json(bytes) {
             Ok(snapshot) => {
-                self.cell.restore(&self.observer(), &snapshot);
+                self.cell.restore(self, &snapshot);
                 Ok(())
             }
             Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),
@@ -160,15 +150,14 @@ impl Source for Stored {
     }
 
     fn retention_days(&self) -> u32 {
-        let days = self
-            .cell
-            .look_at_own(&self.observer(), |machine, _| machine.config().history_retention_days);
+        let days =
+            self.cell.look_at_own(self, |machine, _| machine.config().history_retention_days);
         days.unwrap_or_else(|| Config::default().history_retention_days)
     }
 
     fn store_health(&self, health: &StoreHealth) {
-        self.teller.tell(Event::Store(StoreEvent {
-            name: self.teller.name.as_str().into(),
+        self.tell(Event::Store(StoreEvent {
+            name: self.name.as_str().into(),
             health: health.clone(),
         }));
     }

@@ -82,9 +82,11 @@ impl Attachment {
         settings: &PersistSettings,
     ) -> Self {
         let entry = Arc::new(Entry::new(name, source, settings));
-        restore::adopt_early(&entry, &writer::find_on_shelf(&*store, &entry.key));
-        let is_read = matches!(entry.phase(), Phase::Ready);
-        let writer = writer::join(store, &entry, settings);
+        let found = writer::find(store.instance());
+        let is_read = found
+            .as_ref()
+            .is_some_and(|writer| restore::adopt_early(&entry, &writer.shelf.take(&entry.key)));
+        let writer = writer::join(found, store, &entry, settings);
         let marker = Marker { writer, entry };
         if !is_read {
             marker.wait_for_load(settings.load_wait);
@@ -123,7 +125,7 @@ impl Attachment {
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
         let (reply, result) = oneshot::channel();
         let entry = Arc::clone(&self.marker.entry);
-        let key = names::history(&entry.name);
+        let key = names::history(entry.name());
         let reading = Reading { key, query, reply: Box::new(move |page| drop(reply.send(page))) };
         self.marker.writer.ask(Ask { entry, wish: Wish::History(reading) });
         result.await.unwrap_or_else(|_| Err(HistoryError::unavailable("the writer ended")))

@@ -58,12 +58,11 @@ impl Chores {
 
     /// Does a little.
     pub(super) fn work(&mut self, writer: &Writer, store: &dyn StateStore) {
-        let shelf_due = writer.shelf.due();
         let now = Instant::now();
-        if shelf_due.is_some_and(|due| due <= now) {
-            writer.shelf.work(writer, store);
-        } else if self.trim_one(writer, store) {
-        } else if let Some(sweep) = &mut self.sweep {
+        if writer.shelf.tend(writer, store) || self.trim_one(writer, store) {
+            return;
+        }
+        if let Some(sweep) = &mut self.sweep {
             if !sweep.step(writer, store) {
                 self.sweep = None;
             }
@@ -93,10 +92,11 @@ fn trim(writer: &Writer, store: &dyn StateStore, entry: &Entry) {
     let newest = entry.with_trail(|trail| trail.newest()).flatten().unwrap_or(0);
     // The breaker's own clock may be another than the machine's.
     let older_than = trail::too_old(newest.min(trail::nanos(SystemTime::now())), days);
-    let key = names::history(&entry.name);
+    let key = names::history(entry.name());
     // If it fails, the next one will not.
     entry.with_trail(Trail::trimmed);
     if let Err(error) = writer.call(|| store.trim(&key, older_than, KEPT)) {
         tracing::debug!(target: "tower_breaker", key, %error, "a history could not be cut");
+        writer.note_failure(&error);
     }
 }

@@ -7,10 +7,10 @@ use std::{
 
 use super::{
     StoreHealth,
-    round::Verdict,
+    round::{Verdict, is_outage},
     writer::{Writer, refuse},
 };
-use crate::store::lock;
+use crate::store::{StoreError, lock};
 
 impl Writer {
     pub(super) fn is_stalled(&self) -> bool {
@@ -62,6 +62,15 @@ impl Writer {
         self.announce();
     }
 
+    /// What was met by the way, outside of a round. A store says once that what was saved earlier is gone, to
+    /// whoever asks first, so this counts as a failed round does: the next try heals, and everybody saves again.
+    pub(super) fn note_failure(&self, error: &StoreError) {
+        if is_outage(error) {
+            self.degrade(error.to_string());
+            lock(&self.queue).conclude(Verdict::Away);
+        }
+    }
+
     pub(super) fn heal(&self) {
         let Some((since, _)) = lock(&self.degraded).take() else { return };
         let seconds = since.elapsed().unwrap_or_default().as_secs_f64();
@@ -75,7 +84,7 @@ impl Writer {
 
     fn announce(&self) {
         self.tell_gauges();
-        let entries = lock(&self.queue).entries.values().map(Arc::clone).collect::<Vec<_>>();
+        let entries = lock(&self.queue).entries.iter().map(Arc::clone).collect::<Vec<_>>();
         let health = self.health();
         for entry in entries {
             entry.tell(&health);
@@ -91,6 +100,6 @@ impl Writer {
 
     /// How many breakers there are on the store whose newest state is not saved.
     pub(super) fn pending(&self) -> usize {
-        lock(&self.queue).entries.values().filter(|entry| entry.is_pending()).count()
+        lock(&self.queue).entries.iter().filter(|entry| entry.is_pending()).count()
     }
 }

@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -37,11 +37,13 @@ pub(super) enum Phase {
 }
 
 pub(super) struct Entry {
-    pub(super) name: String,
+    /// That of the snapshot, with the name in it.
     pub(super) key: String,
     pub(super) flush_interval: Duration,
     pub(super) transition_flush_interval: Duration,
     marks: AtomicU8,
+    /// Where it is in the [`Roll`](super::roll::Roll).
+    place: AtomicUsize,
     phase: Mutex<Phase>,
     /// Emptied when the writer is through with the breaker, which also undoes the circle that a breaker makes
     /// that keeps a marker of its own.
@@ -80,7 +82,6 @@ pub(super) fn address(entry: &Arc<Entry>) -> usize {
 impl Entry {
     pub(super) fn new(name: &str, source: Arc<dyn Source>, settings: &PersistSettings) -> Self {
         Self {
-            name: name.to_owned(),
             key: names::snapshot(name),
             flush_interval: settings.flush_interval,
             // Counts that change after a transition are saved with it.
@@ -88,12 +89,26 @@ impl Entry {
                 .transition_flush_interval
                 .min(settings.flush_interval),
             marks: AtomicU8::new(0),
+            place: AtomicUsize::new(usize::MAX),
             phase: Mutex::new(Phase::Unread { tried: false }),
             source: Mutex::new(Some(source)),
             try_until: Mutex::new(None),
             told_degraded: AtomicBool::new(false),
             trail: Mutex::new(None),
         }
+    }
+
+    /// The breaker's name.
+    pub(super) fn name(&self) -> &str {
+        names::of_snapshot(&self.key).unwrap_or_default()
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place.load(SeqCst)
+    }
+
+    pub(super) fn set_place(&self, place: usize) {
+        self.place.store(place, SeqCst);
     }
 
     pub(super) fn has(&self, marks: u8) -> bool {

@@ -22,6 +22,7 @@ mod queue;
 mod reading;
 mod record;
 mod restore;
+mod roll;
 mod round;
 mod shelf;
 mod sweep;

@@ -2,19 +2,21 @@
 //!
 //! What comes after the name is one of a few words, so no name, whatever is in it, makes the key of another.
 
+const BEGINNING: &str = "circuit_breaker:";
+
 /// The key of a breaker's snapshot.
 pub(super) fn snapshot(name: &str) -> String {
-    format!("circuit_breaker:{name}:state")
+    of(name, ":state")
 }
 
 /// The key of the list of its unreadable snapshots.
 pub(super) fn quarantine(name: &str) -> String {
-    format!("circuit_breaker:{name}:quarantine")
+    of(name, ":quarantine")
 }
 
 /// The key of its history.
 pub(super) fn history(name: &str) -> String {
-    format!("circuit_breaker:{name}:history")
+    of(name, ":history")
 }
 
 /// Whose snapshot is under this key, if it is a snapshot's.
@@ -27,6 +29,11 @@ pub(super) fn of_history(key: &str) -> Option<&str> {
     between(key, ":history")
 }
 
+/// Each breaker has one for as long as it lives: no longer than need be, and made without the detours of a format.
+fn of(name: &str, end: &str) -> String {
+    [BEGINNING, name, end].concat()
+}
+
 fn between<'a>(key: &'a str, end: &str) -> Option<&'a str> {
-    key.strip_prefix("circuit_breaker:")?.strip_suffix(end)
+    key.strip_prefix(BEGINNING)?.strip_suffix(end)
 }

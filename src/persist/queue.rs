@@ -1,15 +1,16 @@
 //! What the writer has to do, and when.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     FlushError,
-    entry::{DIRTY, Entry, FAILED, LATER, NOW, address},
+    entry::{DIRTY, Entry, FAILED, LATER, NOW},
     reading::Reading,
+    roll::Roll,
     round::Verdict,
 };
 
@@ -45,7 +46,7 @@ pub(super) enum Stage {
 pub(super) struct Queue {
     pub(super) stage: Stage,
     /// Every breaker on the store, and those that are gone with their last state not saved yet.
-    pub(super) entries: HashMap<usize, Arc<Entry>>,
+    pub(super) entries: Roll,
     /// How many of them are of breakers that are gone.
     pub(super) detached: usize,
     now: Vec<Arc<Entry>>,
@@ -76,7 +77,7 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             stage: Stage::Running,
-            entries: HashMap::new(),
+            entries: Roll::default(),
             detached: 0,
             now: Vec::new(),
             now_due: None,
@@ -96,7 +97,7 @@ impl Queue {
     }
 
     pub(super) fn add(&mut self, entry: &Arc<Entry>) {
-        self.entries.insert(address(entry), Arc::clone(entry));
+        self.entries.insert(entry);
         if let Some(newcomers) = &mut self.newcomers {
             newcomers.push(Arc::clone(entry));
         }
@@ -105,7 +106,7 @@ impl Queue {
     /// The lists may still hold it; there, nothing is left to do for it.
     pub(super) fn remove(&mut self, entry: &Arc<Entry>) {
         entry.clear(FAILED);
-        if self.entries.remove(&address(entry)).is_some_and(|entry| entry.is_detached()) {
+        if self.entries.remove(entry) && entry.is_detached() {
             self.detached = self.detached.saturating_sub(1);
         }
     }
@@ -113,7 +114,7 @@ impl Queue {
     /// The breaker is gone.
     pub(super) fn detach(&mut self, entry: &Arc<Entry>, try_until: Instant) {
         entry.detach(try_until);
-        self.detached += usize::from(self.entries.contains_key(&address(entry)));
+        self.detached += usize::from(self.entries.contains(entry));
     }
 
     /// True if the writer has to know of it, because it would sleep too long.
@@ -130,7 +131,7 @@ impl Queue {
     fn push_due(&mut self, entry: &Arc<Entry>, due: Instant) -> bool {
         // Breakers that come and go while the store hangs must not pile up here.
         if self.now.len() > 2 * self.entries.len() + 64 {
-            self.now.retain(|entry| self.entries.contains_key(&address(entry)));
+            self.now.retain(|entry| self.entries.contains(entry));
         }
         self.now.push(Arc::clone(entry));
         sooner(&mut self.now_due, due)
@@ -246,7 +247,7 @@ impl Queue {
 
     /// The store may have lost what was saved earlier, so everybody saves again.
     fn mark_all(&mut self) {
-        for entry in self.entries.values() {
+        for entry in self.entries.iter() {
             if entry.set(NOW | DIRTY) & NOW == 0 {
                 self.now.push(Arc::clone(entry));
             }

@@ -33,6 +33,9 @@ impl Writer {
         let limit = query.limit();
         // One more than is shown tells whether there are more.
         let records = self.call(|| store.history(&key, before, limit + 1));
+        if let Err(error) = &records {
+            self.note_failure(error);
+        }
         // Nobody is left where the store took too long.
         let Some(reading) = lock(&self.queue).being_read.take() else { return };
         match records {

@@ -63,7 +63,7 @@ fn adopt(store: &dyn StateStore, entry: &Entry, bytes: &[u8]) -> Result<Phase, S
     match hand_over(&*source, bytes) {
         Ok(()) => Ok(Phase::Ready),
         Err(RestoreError::Corrupt(reason)) => {
-            let key = names::quarantine(&entry.name);
+            let key = names::quarantine(entry.name());
             quarantine(store, &key, &reason, bytes)?;
             warn_corrupt(store, entry, &reason, &key);
             // Or the next start would meet it again.
@@ -73,7 +73,7 @@ fn adopt(store: &dyn StateStore, entry: &Entry, bytes: &[u8]) -> Result<Phase, S
         Err(RestoreError::NewerVersion(version)) => {
             tracing::warn!(
                 target: "tower_breaker",
-                name = entry.name,
+                name = entry.name(),
                 key = entry.key,
                 version,
                 "the snapshot was written by a newer release: it is left alone, and this circuit breaker's state \
@@ -90,8 +90,8 @@ fn hand_over(source: &dyn Source, bytes: &[u8]) -> Result<(), RestoreError> {
 }
 
 /// The same with what was read for many at once, on the thread that builds the breaker. What the breaker cannot
-/// read stays unread, for the writer to deal with.
-pub(super) fn adopt_early(entry: &Entry, found: &Found) {
+/// read stays unread, for the writer to deal with. True if nothing is left to do.
+pub(super) fn adopt_early(entry: &Entry, found: &Found) -> bool {
     let is_read = match found {
         Found::Unknown => false,
         Found::Nothing => true,
@@ -102,13 +102,14 @@ pub(super) fn adopt_early(entry: &Entry, found: &Found) {
     if is_read {
         entry.set_phase(Phase::Ready);
     }
+    is_read
 }
 
 fn warn_corrupt(store: &dyn StateStore, entry: &Entry, reason: &str, kept_as: &str) {
     metrics::quarantined(store.label(), "snapshot");
     tracing::warn!(
         target: "tower_breaker",
-        name = entry.name,
+        name = entry.name(),
         key = entry.key,
         kept_as,
         reason,

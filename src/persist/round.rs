@@ -124,7 +124,7 @@ impl Round {
                 Ok(()) => self.read = true,
                 Err(error) => {
                     self.fail(entry);
-                    self.note(error, &entry.name);
+                    self.note(error, entry.name());
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Round {
                     values.push((entry.key.clone(), value));
                 }
                 Err(error) => {
-                    self.note(error, &entry.name);
+                    self.note(error, entry.name());
                     self.not_saved(entry);
                 }
             }
@@ -159,7 +159,7 @@ impl Round {
         match writer.write(|| store.save_all(&values)) {
             Ok(()) => {}
             Err(error) if saving.len() == 1 || is_outage(&error) => {
-                self.note(error, &saving[0].name);
+                self.note(error, saving[0].name());
                 for entry in &saving {
                     self.not_saved(entry);
                 }
@@ -168,7 +168,7 @@ impl Round {
             Err(_) => {
                 for (entry, (key, value)) in saving.iter().zip(&values) {
                     if let Err(error) = writer.write(|| store.save(key, value)) {
-                        self.note(error, &entry.name);
+                        self.note(error, entry.name());
                         self.not_saved(entry);
                     }
                 }
@@ -196,11 +196,11 @@ impl Round {
             let mut saving = Saving { entry, taken };
             match writer.call(|| records(store, &mut saving)) {
                 Ok(records) => {
-                    histories.push((names::history(&saving.entry.name), records));
+                    histories.push((names::history(saving.entry.name()), records));
                     adding.push(saving);
                 }
                 Err(error) => {
-                    self.note(error, &saving.entry.name);
+                    self.note(error, saving.entry.name());
                     self.not_added(saving);
                 }
             }
@@ -211,7 +211,7 @@ impl Round {
         match writer.write(|| store.append_all(&histories)) {
             Ok(()) => adding.into_iter().for_each(|saving| self.added(saving)),
             Err(error) if adding.len() == 1 || is_outage(&error) => {
-                self.note(error, &adding[0].entry.name);
+                self.note(error, adding[0].entry.name());
                 for saving in adding {
                     self.not_added(saving);
                 }
@@ -221,7 +221,7 @@ impl Round {
                     match writer.write(|| store.append(key, records)) {
                         Ok(()) => self.added(saving),
                         Err(error) => {
-                            self.note(error, &saving.entry.name);
+                            self.note(error, saving.entry.name());
                             self.not_added(saving);
                         }
                     }
@@ -255,7 +255,7 @@ impl Round {
 }
 
 /// Errors that every other entry would meet too.
-fn is_outage(error: &StoreError) -> bool {
+pub(super) fn is_outage(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
 }
 
@@ -266,7 +266,7 @@ fn records(store: &dyn StateStore, saving: &mut Saving) -> Result<Vec<HistoryRec
     let newest = if let Some(newest) = known {
         newest
     } else {
-        let newest = store.history(&names::history(&entry.name), None, 1)?;
+        let newest = store.history(&names::history(entry.name()), None, 1)?;
         newest.first().map_or(0, |record| record.id)
     };
     let days = entry.retention_days().unwrap_or(record::DEFAULT_DAYS);
@@ -291,7 +291,7 @@ fn encode(entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
         return Ok(None);
     }
     let encoded = catch_unwind(AssertUnwindSafe(|| source.encode())).map_err(|_| {
-        StoreError::Other(format!("the snapshot of {:?} panicked", entry.name).into())
+        StoreError::Other(format!("the snapshot of {:?} panicked", entry.name()).into())
     })?;
     if encoded.is_none() {
         entry.clear(SAVING);

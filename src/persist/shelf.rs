@@ -8,7 +8,7 @@
 //! and read by itself as before, and so is one that was taken from here. And nothing lies here for long.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -56,12 +56,7 @@ enum Stage {
     #[default]
     Empty,
     Wanted,
-    /// So many bytes were read, the last of them under this key.
-    Filling {
-        values: Values,
-        after: Option<String>,
-        bytes: usize,
-    },
+    Filling(Filling),
     Full {
         values: Values,
         until: Instant,
@@ -70,12 +65,30 @@ enum Stage {
     GivenUp,
 }
 
-impl State {
-    fn values(&mut self) -> Option<&mut Values> {
-        match &mut self.stage {
-            Stage::Filling { values, .. } | Stage::Full { values, .. } => Some(values),
-            Stage::Empty | Stage::Wanted | Stage::GivenUp => None,
+#[derive(Default)]
+struct Filling {
+    /// What was read. It is sorted in only when it is all there: a map that grew with it would be laid out anew
+    /// again and again, with each key looked at each time, while those who build breakers wait.
+    pages: Vec<Vec<(String, Vec<u8>)>>,
+    /// What was struck off since it began.
+    forgotten: HashSet<String>,
+    bytes: usize,
+}
+
+impl Filling {
+    /// The key up to which all was read.
+    fn last(&self) -> Option<&str> {
+        self.pages.last()?.last().map(|(key, _)| key.as_str())
+    }
+
+    fn finish(self) -> Values {
+        let read = self.pages.iter().map(Vec::len).sum::<usize>();
+        let mut values = Values::with_capacity(read + self.forgotten.len());
+        values.extend(self.forgotten.into_iter().map(|key| (key, None)));
+        for (key, value) in self.pages.into_iter().flatten() {
+            values.entry(key).or_insert(Some(value));
         }
+        values
     }
 }
 
@@ -109,34 +122,45 @@ impl Shelf {
 
     /// The keys are about to be saved or removed.
     pub(super) fn forget<'a>(&self, keys: impl Iterator<Item = &'a str>) {
-        if let Some(values) = lock(&self.0).values() {
-            values.extend(keys.map(|key| (key.to_owned(), None)));
+        let keys = keys.map(str::to_owned);
+        match &mut lock(&self.0).stage {
+            Stage::Filling(filling) => filling.forgotten.extend(keys),
+            Stage::Full { values, .. } => values.extend(keys.map(|key| (key, None))),
+            Stage::Empty | Stage::Wanted | Stage::GivenUp => {}
         }
     }
 
     pub(super) fn is_in_use(&self) -> bool {
-        lock(&self.0).values().is_some()
+        matches!(lock(&self.0).stage, Stage::Filling(_) | Stage::Full { .. })
     }
 
-    /// When [`work`](Self::work) has something to do.
+    /// When [`tend`](Self::tend) has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         match lock(&self.0).stage {
             Stage::Empty | Stage::GivenUp => None,
-            Stage::Wanted | Stage::Filling { .. } => Some(Instant::now()),
+            Stage::Wanted | Stage::Filling(_) => Some(Instant::now()),
             Stage::Full { until, .. } => Some(until),
         }
     }
 
-    /// Reads a page, or takes away what has been here for long enough.
-    pub(super) fn work(&self, writer: &Writer, store: &dyn StateStore) {
+    /// Reads a page, or takes away what has been here for long enough, if it is time for that. Also between rounds
+    /// that follow each other at once: or else those who build breakers, one after the other, would keep the writer
+    /// from it by asking for each.
+    pub(super) fn tend(&self, writer: &Writer, store: &dyn StateStore) -> bool {
+        let is_due = self.due().is_some_and(|due| due <= Instant::now());
+        if is_due {
+            self.work(writer, store);
+        }
+        is_due
+    }
+
+    fn work(&self, writer: &Writer, store: &dyn StateStore) {
         let mut state = lock(&self.0);
         match &mut state.stage {
             Stage::Empty | Stage::GivenUp => {}
-            Stage::Wanted => {
-                state.stage = Stage::Filling { values: Values::new(), after: None, bytes: 0 };
-            }
-            Stage::Filling { after, .. } => {
-                let after = after.take();
+            Stage::Wanted => state.stage = Stage::Filling(Filling::default()),
+            Stage::Filling(filling) => {
+                let after = filling.last().map(str::to_owned);
                 drop(state);
                 self.read_page(writer, store, after.as_deref());
             }
@@ -151,8 +175,12 @@ impl Shelf {
 
     fn read_page(&self, writer: &Writer, store: &dyn StateStore, after: Option<&str>) {
         let page = writer.call(|| store.load_page(after, PAGE));
+        // Before the lock is taken: those who are told may build breakers.
+        if let Err(error) = &page {
+            writer.note_failure(error);
+        }
         let mut state = lock(&self.0);
-        let Stage::Filling { values, after, bytes } = &mut state.stage else { return };
+        let Stage::Filling(filling) = &mut state.stage else { return };
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -162,15 +190,12 @@ impl Shelf {
             }
         };
         let is_last = page.len() < PAGE;
-        *after = page.last().map(|(key, _)| key.clone());
-        for (key, value) in page {
-            *bytes += key.len() + value.len();
-            values.entry(key).or_insert(Some(value));
-        }
-        if *bytes > MOST_BYTES {
+        filling.bytes += page.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        filling.pages.push(page);
+        if filling.bytes > MOST_BYTES {
             state.stage = Stage::GivenUp;
         } else if is_last {
-            let values = std::mem::take(values);
+            let values = std::mem::take(filling).finish();
             state.stage = Stage::Full { values, until: Instant::now() + LIFE };
         }
     }

@@ -48,11 +48,11 @@ impl Sweep {
     pub(super) fn begin(writer: &Writer, now: SystemTime) -> Self {
         let mut queue = lock(&writer.queue);
         queue.newcomers = Some(Vec::new());
-        let entries: Vec<_> = queue.entries.values().cloned().collect();
+        let entries: Vec<_> = queue.entries.iter().cloned().collect();
         drop(queue);
         Self {
             now,
-            present: entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect(),
+            present: entries.into_iter().map(|entry| (entry.name().to_owned(), entry)).collect(),
             stage: Stage::Snapshots,
             after: None,
             found: VecDeque::new(),
@@ -67,6 +67,7 @@ impl Sweep {
             tracing::debug!(
                 target: "tower_breaker", %error, "what has expired could not be removed; another time",
             );
+            writer.note_failure(&error);
             false
         });
         if !goes_on {
@@ -78,7 +79,7 @@ impl Sweep {
     fn meet_newcomers(&mut self, writer: &Writer) {
         let newcomers = lock(&writer.queue).newcomers.as_mut().map(std::mem::take);
         let newcomers = newcomers.into_iter().flatten();
-        self.present.extend(newcomers.map(|entry| (entry.name.clone(), entry)));
+        self.present.extend(newcomers.map(|entry| (entry.name().to_owned(), entry)));
     }
 
     fn try_step(&mut self, writer: &Writer, store: &dyn StateStore) -> Result<bool, StoreError> {

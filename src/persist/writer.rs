@@ -17,7 +17,7 @@ use super::{
     gauges::Gauges,
     queue::{Ask, Queue, Stage, Wish},
     round::Round,
-    shelf::{Found, Shelf},
+    shelf::Shelf,
     watch,
 };
 use crate::{
@@ -79,20 +79,22 @@ pub(super) fn all() -> Vec<Arc<Writer>> {
     lock(&WRITERS).iter().filter_map(Weak::upgrade).collect()
 }
 
-/// What was read of this key with those of many others, if its store has a writer that did that lately.
-pub(super) fn find_on_shelf(store: &dyn StateStore, key: &str) -> Found {
-    let instance = store.instance();
-    let writer =
-        lock(&WRITERS).iter().filter_map(Weak::upgrade).find(|writer| writer.instance == instance);
-    writer.map_or(Found::Unknown, |writer| writer.shelf.take(key))
+/// The writer of the store of this instance, if it has one. It may be about to end.
+pub(super) fn find(instance: usize) -> Option<Arc<Writer>> {
+    lock(&WRITERS).iter().filter_map(Weak::upgrade).find(|writer| writer.instance == instance)
 }
 
-/// Gives the entry to the writer of its store, and starts that writer if there is none.
+/// Gives the entry to the writer of its store: to this one, if it was found and takes more entries, or else to
+/// another, which is started if need be.
 pub(super) fn join(
+    found: Option<Arc<Writer>>,
     store: Arc<dyn StateStore>,
     entry: &Arc<Entry>,
     settings: &PersistSettings,
 ) -> Arc<Writer> {
+    if let Some(writer) = found.filter(|writer| writer.admit(entry)) {
+        return writer;
+    }
     let (instance, metrics) = (store.instance(), StoreMetrics::of(&*store));
     let mut writers = lock(&WRITERS);
     let running = writers
@@ -173,6 +175,7 @@ impl Writer {
                     self.read_one(&*store);
                     if !lock(&self.queue).is_failing() {
                         chores.trim_one(&self, &*store);
+                        self.shelf.tend(&self, &*store);
                     }
                 }
                 Work::Reading => self.read_one(&*store),
@@ -225,11 +228,11 @@ impl Writer {
         if lock(&self.degraded).is_none() {
             return;
         }
-        let first = lock(&self.queue).entries.values().next().map(Arc::clone);
+        let first = lock(&self.queue).entries.iter().next().map(Arc::clone);
         if let Some(entry) = first
             && let Err(error) = self.call(|| store.load(&entry.key))
         {
-            round.note(error, &entry.name);
+            round.note(error, entry.name());
         }
     }
 

@@ -188,7 +188,9 @@ fn read_only(kind: Kind) -> Vec<Cell> {
 
 fn deleted(kind: Kind) -> Vec<Cell> {
     use Moment::{Run, Start, Stop};
-    const SAYS: &[&str] = &["removed or replaced"];
+    // The others, where it was in the middle of a write, or of an opening.
+    const SAYS: &[&str] =
+        &["removed or replaced", "No such file or directory", "replaced while it was opened"];
     let of = |moment, begins, says, note| {
         cell((kind, Fault::Deleted, moment), begins, says, Ends::Newest, note)
     };

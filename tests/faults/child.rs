@@ -4,7 +4,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
-    os::unix::{fs::MetadataExt as _, fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::OnceLock,
@@ -88,8 +88,7 @@ impl Process {
                 command.arg("-m").arg(&program).env(MAY_MOUNT, "1");
                 command
             }
-            // Root is stopped by no permission.
-            Fault::ReadOnly if fs::metadata(work).unwrap().uid() == 0 => as_nobody(copied, work),
+            Fault::ReadOnly if may_write_anywhere() => as_nobody(copied, work),
             _ => Command::new(&program),
         };
         as_role(&mut command, &number.to_string(), work);
@@ -138,6 +137,8 @@ fn as_role(command: &mut Command, role: &str, work: &Path) {
         .args(["child::role", "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(WORK, work)
+        // To print from where a panic within sled came can take longer than a store may.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null());
 }
 
@@ -153,6 +154,26 @@ pub(crate) fn copy_program(around: &Path) -> PathBuf {
 
 fn permit(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Root is stopped by no permission.
+fn may_write_anywhere() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        fs::write(folder.path().join("mine"), "").is_ok()
+    })
+}
+
+/// Whether a process here can be stopped by a permission, if need be as nobody.
+pub(crate) fn can_be_stopped(copied: &Path) -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let mut command = Command::new(copied);
+        command.arg("--list").uid(NOBODY).gid(NOBODY).stdout(Stdio::null());
+        !may_write_anywhere() || command.status().is_ok_and(|status| status.success())
+    })
 }
 
 fn as_nobody(program: &Path, work: &Path) -> Command {

@@ -30,10 +30,17 @@ fn watching() -> Builder<Face> {
 
 /// What was recorded, in order: `.` for a success, `f` for a failure (or a throttled call).
 fn recorded(breaker: &Breaker) -> String {
-    match &breaker.snapshot().windows[0].content {
-        WindowContent::Results(results) => results.clone(),
-        other => panic!("{other:?}"),
-    }
+    let snapshot = breaker.snapshot();
+    let WindowContent::Results(results) = &snapshot.windows[0].content else {
+        panic!("{snapshot:?}")
+    };
+    // `3f` stands for `fff`.
+    let rows = results.split_inclusive(|letter: char| !letter.is_ascii_digit());
+    rows.map(|row| {
+        let (number, letter) = row.split_at(row.len() - 1);
+        letter.repeat(number.parse().unwrap_or(1))
+    })
+    .collect()
 }
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
@@ -52,9 +59,9 @@ fn trip(breaker: &Breaker) {
     breaker.try_acquire().unwrap().failure();
 }
 
-/// Waits for what happens elsewhere; ten seconds at most.
+/// Waits for what happens elsewhere; a minute at most.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if holds() {
             return;
         }

@@ -103,7 +103,10 @@ async fn a_client_finds_the_rejection_under_its_status() {
 
 #[tokio::test]
 async fn an_error_of_the_channel_is_what_it_would_be_without_a_breaker() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets the port, and without a listener.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let closed = socket.local_addr().unwrap();
     let channel = Endpoint::from_shared(format!("http://{closed}")).unwrap().connect_lazy();
     let bare = Client::new(channel.clone()).unary(UNARY, "fine").await.unwrap_err();
     let (builder, _) = touchy();

@@ -51,9 +51,14 @@ async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
 async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
     let folder = tempfile::tempdir().unwrap();
     for round in 1..=3 {
-        let breaker = breaker("again", SledStore::open(folder.path()).unwrap());
+        let store = SledStore::open(folder.path()).unwrap();
+        super::moody::eventually("the folder is free", || store.load_all().is_ok());
+        let breaker = breaker("again", store);
         breaker.reset();
         trip(&breaker);
+        // A disk that is busy enough does not answer for a second.
+        let stores = || breaker.flush_blocking(Duration::from_secs(60)).is_ok();
+        super::moody::eventually("it is stored", stores);
         let expected = [State::Open, State::Closed].repeat(round);
         assert_eq!(states(&history(&breaker).await), expected, "round {round}");
     }

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
@@ -74,9 +74,11 @@ pub(crate) fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// An address at which nobody listens.
+/// An address at which nobody listens. It stays bound, so that nobody else gets the port.
 pub(crate) fn nobody() -> SocketAddr {
-    listen().1
+    let socket = std::mem::ManuallyDrop::new(TcpSocket::new_v4().unwrap());
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.local_addr().unwrap()
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -30,7 +30,8 @@ type Http<O = tower_breaker::OnResponse> =
     CircuitBreakerLayer<ServerErrorsAsFailures, RejectAsResponse, O>;
 
 fn layer() -> Http {
-    CircuitBreakerLayer::builder("axum").recovery_timeout(OPEN_TIME).http().build().unwrap()
+    let builder = CircuitBreakerLayer::builder("axum").recovery_timeout(OPEN_TIME);
+    builder.clock(ManualClock::new()).http().build().unwrap()
 }
 
 fn half_open() -> Http<OnBodyEnd> {

@@ -1,19 +1,19 @@
 //! Starting, asking and killing child processes, and the server that they run.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use axum::{Json, Router, http::StatusCode, routing::get};
-use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, StoreHealth};
+use tower_breaker::{Breaker, CircuitBreakerLayer, Event, SledStore, StoreHealth};
 
 const ROLE: &str = "BREAKER_TEST_ROLE";
 const FOLDER: &str = "BREAKER_TEST_FOLDER";
@@ -22,6 +22,7 @@ pub(crate) const STORE: &str = "BREAKER_TEST_STORE";
 const RECOVERY: &str = "BREAKER_TEST_RECOVERY_MS";
 /// What precedes a line of a child's that is meant for its parent.
 const MARK: &str = "@@ ";
+const LONG: Duration = Duration::from_secs(60);
 
 /// Where a child begins. Without a role, it checks that an unknown one is refused.
 #[test]
@@ -49,6 +50,32 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(out, "{MARK}{line}").and_then(|()| out.flush());
 }
 
+/// For a child: whether a store was in trouble at any time, which on a machine that is busy enough one is.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Arc<AtomicBool>);
+
+impl Trouble {
+    pub(crate) fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let seen = Arc::clone(&self.0);
+        move |event| {
+            if matches!(event, Event::Store(_)) {
+                seen.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn was_there(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Where breakers did not wait long enough for what was stored, waits until they have it.
+    pub(crate) fn wait_until_restored(&self, breakers: &[Breaker]) {
+        for breaker in breakers.iter().filter(|_| self.was_there()) {
+            eventually("the store answers", || breaker.flush_blocking(LONG).is_ok());
+        }
+    }
+}
+
 pub(crate) struct Process {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -72,10 +99,12 @@ impl Process {
             .env(ROLE, role)
             .env(FOLDER, folder)
             .env(RECOVERY, recovery.as_millis().to_string())
+            // To print from where a panic within sled came can take longer than a store may.
+            .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         prepare(&mut command);
-        let mut child = command.spawn().unwrap();
+        let mut child = try_spawn(&mut command).unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
@@ -113,8 +142,9 @@ impl Process {
     /// SIGTERM, and what becomes of it.
     #[cfg(unix)]
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        // What every shell knows; a program of that name is not everywhere.
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait().unwrap()
     }
 
@@ -130,6 +160,27 @@ impl Drop for Process {
     }
 }
 
+/// A program that was just written may still be open in a process that another test has forked.
+fn try_spawn(command: &mut Command) -> std::io::Result<Child> {
+    let began = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && began.elapsed() < LONG =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether it starts, and ends well.
+pub(crate) fn can_start(command: &mut Command) -> bool {
+    let ended = try_spawn(command).and_then(|mut child| child.wait());
+    ended.is_ok_and(|status| status.success())
+}
+
 /// A server process.
 pub(crate) struct Server {
     process: Process,
@@ -139,6 +190,15 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(folder: &Path, recovery: Duration) -> Self {
         Self::of(Process::start("server", folder, recovery))
+    }
+
+    /// One that finds what another has stored, at its first call or, on a machine that is too busy, soon.
+    pub(crate) fn start_again(folder: &Path, recovery: Duration) -> Self {
+        let server = Self::start(folder, recovery);
+        if server.get("/trouble").2 == "true" {
+            server.flush();
+        }
+        server
     }
 
     pub(crate) fn of(mut process: Process) -> Self {
@@ -173,7 +233,7 @@ impl Server {
 
     /// Waits until what was there at this moment is durable.
     pub(crate) fn flush(&self) {
-        assert_eq!(self.status("/flush"), 200);
+        eventually("it is durable", || self.status("/flush") == 200);
     }
 
     /// How many calls reached the service behind the breaker.
@@ -200,7 +260,7 @@ impl Server {
 /// A request over HTTP/1.1, by hand: the tests' own client must not hide anything.
 pub(crate) fn get_from(address: &str, path: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -209,16 +269,16 @@ pub(crate) fn get_from(address: &str, path: &str) -> (u16, String, String) {
     (status, head.to_lowercase(), body.to_owned())
 }
 
-/// Waits until it is so, ten seconds at most.
+/// Waits until it is so, a minute at most: a store that failed for long is asked every five seconds.
 pub(crate) fn eventually(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
+    while began.elapsed() < LONG {
         if so() {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("still not so after ten seconds: {what}");
+    panic!("still not so after a minute: {what}");
 }
 
 /// The server of the role: `/ok`, `/slow` and `/fail` stand behind the breaker.
@@ -229,7 +289,9 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || written.clone()).init();
 
     let recovery = Duration::from_millis(std::env::var(RECOVERY)?.parse()?);
+    let trouble = Trouble::default();
     let layer = CircuitBreakerLayer::builder("upstream")
+        .on_event(trouble.listener())
         .recovery_timeout(recovery)
         .flush_interval(Duration::from_millis(50))
         .store(SledStore::open(std::env::var(FOLDER)?)?)
@@ -256,6 +318,7 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
         .route("/calls", get(move || async move { counted.load(Ordering::SeqCst).to_string() }))
         .route("/snapshot", get(move || async move { Json(shown.snapshot()) }))
         .route("/health", get(move || async move { describe(&healthy.store_health()) }))
+        .route("/trouble", get(move || async move { trouble.was_there().to_string() }))
         .route("/log", get(move || async move { log.text() }))
         .route(
             "/flush",

@@ -7,7 +7,7 @@ use std::{error::Error, path::Path, time::Duration};
 use tower_breaker::{Breaker, ConfigError, FileStore, SledStore, State, StateStore, Trip};
 
 use super::{
-    child::{Process, say},
+    child::{Process, Trouble, say},
     hammer::next,
 };
 
@@ -30,8 +30,10 @@ pub(crate) fn flap(folder: &str, store: &str) -> Result<(), Box<dyn Error>> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn flap_on(store: &(impl StateStore + Clone)) -> Result<(), Box<dyn Error>> {
-    let breakers = (0..BREAKERS).map(|number| flapping(number, store.clone()));
+    let trouble = Trouble::default();
+    let breakers = (0..BREAKERS).map(|number| flapping(number, store.clone(), &trouble));
     let breakers = breakers.collect::<Result<Vec<_>, _>>()?;
+    trouble.wait_until_restored(&breakers);
     let restored: Vec<String> = breakers.iter().map(describe).collect();
     say(&restored.join(" "));
     loop {
@@ -49,11 +51,16 @@ async fn flap_on(store: &(impl StateStore + Clone)) -> Result<(), Box<dyn Error>
     }
 }
 
-fn flapping(number: usize, store: impl StateStore) -> Result<Breaker, ConfigError> {
+fn flapping(
+    number: usize,
+    store: impl StateStore,
+    trouble: &Trouble,
+) -> Result<Breaker, ConfigError> {
     let failures = if trips(number) { 1 } else { u32::MAX };
     Breaker::builder(format!("breaker/{number}"))
         .trip_on(Trip::consecutive_failures(failures))
         .recovery_timeout(OPEN_TIME)
+        .on_event(trouble.listener())
         .store(store)
         .build()
 }

@@ -13,7 +13,7 @@ use super::super::{Attachment, Marker, PersistSettings, RestoreError, Source, St
 use crate::store::{HistoryRecord, MemoryStore, StateStore, StoreError, lock};
 
 /// Long enough that a test which needs all of it has found a fault, not a slow machine.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// Waits for something that happens on another thread.
 pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
@@ -244,15 +244,10 @@ pub(crate) fn patient() -> PersistSettings {
     }
 }
 
-/// Waits that a hanging store will use up.
+/// Waits that a hanging store will use up, and that one which answers does not.
 pub(crate) fn hasty() -> PersistSettings {
-    let wait = Duration::from_millis(100);
-    PersistSettings {
-        flush_interval: wait,
-        load_wait: wait,
-        drop_wait: wait,
-        ..PersistSettings::default()
-    }
+    let flush_interval = Duration::from_millis(100);
+    PersistSettings { flush_interval, ..PersistSettings::default() }
 }
 
 pub(crate) fn attach(

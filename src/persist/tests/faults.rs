@@ -1,13 +1,17 @@
 //! Stores that fail, hang and panic, and heal.
 
 use std::{
+    fs,
     sync::{Arc, atomic::Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
-use super::super::{FlushError, StoreHealth};
+use super::super::{FlushError, PersistSettings, StoreHealth};
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, hasty, patient, until};
-use crate::store::{StateStore, StoreError, lock};
+use crate::{
+    HistoryQuery,
+    store::{FileStore, StateStore, StoreError, lock},
+};
 
 fn reason(health: &StoreHealth) -> &str {
     match health {
@@ -165,7 +169,7 @@ async fn a_store_that_hangs_from_the_start_holds_up_nobody() {
     store.set(Fault::None);
     until("it heals", || attached[0].health().is_healthy());
     until("the newest is saved", || store.holds("0", "closed, and lived"));
-    assert!(breakers[0].told().starts_with(&[false, true]));
+    until("it is told", || breakers[0].told().starts_with(&[false, true]));
 }
 
 #[tokio::test]
@@ -191,6 +195,40 @@ async fn a_store_that_begins_to_hang_is_noticed_though_nobody_waits_for_it() {
     drop(attached);
     assert!(start.elapsed() < LONG / 2);
     store.set(Fault::None);
+}
+
+/// A store says once that its folder was removed, to whoever asks it first.
+#[tokio::test]
+async fn a_loss_that_only_a_reader_of_a_history_met_is_told_and_made_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = FileStore::open(&folder).unwrap();
+    let breakers = [Breaker::new("a"), Breaker::new("b")];
+    let a = attach(&store, "a", &breakers[0], &patient());
+    let b = attach(&store, "b", &breakers[1], &patient());
+    a.flush().await.unwrap();
+    b.flush().await.unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let error = a.history(HistoryQuery::default()).await.unwrap_err();
+    assert!(error.to_string().contains("removed"), "{error}");
+    until("both are saved again", || {
+        folder.join("a.json").exists() && folder.join("b.json").exists()
+    });
+    until("it is told", || breakers.iter().all(|breaker| breaker.told() == [false, true]));
+}
+
+#[test]
+fn a_loss_that_only_a_sweep_met_is_told_and_made_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = FileStore::open(&folder).unwrap();
+    let breaker = Breaker::new("a");
+    let sweep = (Duration::from_millis(20), Duration::from_millis(20));
+    let attached = attach(&store, "a", &breaker, &PersistSettings { sweep, ..patient() });
+    attached.flush_blocking(LONG).unwrap();
+    fs::rename(&folder, dir.path().join("moved")).unwrap();
+    until("it is saved again", || folder.join("a.json").exists());
+    until("it is told", || breaker.told() == [false, true]);
 }
 
 #[test]

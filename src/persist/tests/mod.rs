@@ -4,6 +4,7 @@ mod alone;
 mod fakes;
 mod faults;
 mod folders;
+mod roll;
 mod shelf;
 mod sweep;
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     super::PersistSettings,
-    fakes::{Breaker, Fault, Faulty, attach, patient, until},
+    fakes::{Breaker, Fault, Faulty, attach, hasty, patient, until},
 };
 use crate::store::{HistoryRecord, StateStore};
 
@@ -97,12 +97,13 @@ fn snapshots_of_nobody_go_when_they_have_expired() {
 fn what_belongs_to_a_breaker_of_this_process_stays() {
     let store = Faulty::new(Fault::None);
     let expired = old_form("closed", DAY, "null");
-    let names = ["early", "late", "gone"];
-    for name in names {
-        store.put(name, &expired);
-    }
+    store.put("early", &expired);
     let first = attach(&store, "early", &Breaker::new("closed"), &sweeping());
     let late = attach(&store, "late", &Breaker::new("closed"), &sweeping());
+    // Before it came, a sweep might have been faster.
+    for name in ["late", "gone"] {
+        store.put(name, &expired);
+    }
     until("the other is gone", || !is_there(&store, "gone"));
     let pages = store.pages.load(SeqCst);
     until("three more sweeps", || store.pages.load(SeqCst) >= pages + 3);
@@ -119,8 +120,8 @@ fn one_that_comes_while_a_sweep_is_under_way_stays() {
     }
     let settings =
         PersistSettings { sweep: (Duration::from_millis(20), Duration::MAX), ..patient() };
+    store.set(Fault::Slow(Duration::from_millis(100)));
     let first = attach(&store, "first", &Breaker::new("closed"), &settings);
-    store.set(Fault::Slow(Duration::from_millis(5)));
     until("it has begun", || !is_there(&store, "000"));
     assert!(is_there(&store, "199"), "it goes on");
     let breaker = Breaker::new("closed");
@@ -140,8 +141,8 @@ fn a_sweep_lets_those_who_save_go_first() {
         store.put(&format!("{n:03}"), &expired);
     }
     let breaker = Breaker::new("closed");
+    store.set(Fault::Slow(Duration::from_millis(50)));
     let attached = attach(&store, "saves", &breaker, &sweeping());
-    store.set(Fault::Slow(Duration::from_millis(2)));
     until("it has begun", || !is_there(&store, "000"));
     breaker.change_and_mark("open", &attached.marker(), true);
     until("it is saved", || store.holds("saves", "open"));
@@ -209,16 +210,8 @@ fn a_store_that_fails_is_swept_another_time() {
 fn a_store_that_hangs_in_a_sweep_is_noticed_and_heals() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
-    let attached = attach(
-        &store,
-        "a",
-        &breaker,
-        &PersistSettings {
-            load_wait: Duration::from_millis(100),
-            drop_wait: Duration::from_millis(100),
-            ..sweeping()
-        },
-    );
+    let PersistSettings { sweep, .. } = sweeping();
+    let attached = attach(&store, "a", &breaker, &PersistSettings { sweep, ..hasty() });
     store.set(Fault::Hangs);
     until("it is noticed", || !attached.health().is_healthy());
     store.set(Fault::None);

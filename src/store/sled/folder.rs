@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::store::StoreError;
@@ -16,8 +16,10 @@ pub(super) const HISTORIES: &str = "history";
 /// Unreadable folders that are kept beside the one in use.
 const KEPT: usize = 3;
 
-/// Together 200 ms, for what takes under one as a rule.
-const LOCK_TRIES: u32 = 100;
+/// For what takes under a millisecond as a rule. The folder may be another process's by now, and a store that
+/// does not answer for a second counts as one that hangs: so it is the clock that counts, not the pauses, which
+/// are far longer than they should be on a busy machine.
+const LOCK_WAIT: Duration = Duration::from_millis(300);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// Moves the folder to `<folder>.corrupt-<seconds since 1970>`, says where that is, and removes the oldest of
@@ -97,18 +99,15 @@ fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut tries = 0;
+    let began = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if tries >= LOCK_TRIES => {
+            Err(TryLockError::WouldBlock) if began.elapsed() >= LOCK_WAIT => {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            Err(TryLockError::WouldBlock) => {
-                tries += 1;
-                thread::sleep(LOCK_PAUSE);
-            }
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
         }
     }
 }

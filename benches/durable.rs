@@ -1,0 +1,143 @@
+//! How soon a transition is durable in sled, without anybody who flushes: the time from the
+//! transition to the end of the write that holds it, with nothing beside it and while 10,000 other
+//! breakers flap and are stored, too.
+//!
+//! `cargo bench --bench durable`
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tower_breaker::{
+    Breaker, Config, SledStore,
+    store::{HistoryRecord, StateStore, StoreError},
+};
+
+const TRANSITIONS: usize = 300;
+const OTHERS: usize = 10_000;
+const KEY: &str = "circuit_breaker:measured:state";
+
+/// Tells when the state of the measured breaker was saved.
+#[derive(Clone)]
+struct Watched {
+    inner: SledStore,
+    saved: Arc<Mutex<mpsc::Sender<Instant>>>,
+}
+
+impl Watched {
+    fn tell(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) {
+        if keys.into_iter().any(|key| key.as_ref() == KEY) {
+            let _ = self.saved.lock().expect("nobody panics").send(Instant::now());
+        }
+    }
+}
+
+impl StateStore for Watched {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.load(key)
+    }
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_all()
+    }
+    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.inner.save(key, value).inspect(|()| self.tell([key]))
+    }
+    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        let keys = || entries.iter().map(|(key, _)| key);
+        self.inner.save_all(entries).inspect(|()| self.tell(keys()))
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        self.inner.append_all(histories)
+    }
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.inner.append(key, records)
+    }
+    fn history(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.inner.history(key, before, limit)
+    }
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.inner.trim(key, older_than, keep)
+    }
+    fn instance(&self) -> usize {
+        self.inner.instance()
+    }
+}
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sender, saved) = mpsc::channel();
+    let inner = SledStore::open(folder.path()).expect("a store");
+    let store = Watched { inner, saved: Arc::new(Mutex::new(sender)) };
+    let config = Arc::new(Config::default());
+    let build = |name: String| {
+        let builder = Breaker::builder(name).config(Arc::clone(&config));
+        builder.store(store.clone()).build().expect("a breaker")
+    };
+    let measured = build("measured".to_owned());
+    let others: Vec<Breaker> = (0..OTHERS).map(|number| build(format!("other {number}"))).collect();
+
+    println!("Milliseconds from a transition to its being durable, {TRANSITIONS} transitions.\n");
+    println!("| | 50% | 99% | longest |");
+    println!("|---|--:|--:|--:|");
+    let alone = delays(&measured, &saved);
+    row("nothing else", &alone);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| flap(&others, &stop));
+        thread::sleep(Duration::from_millis(100));
+        row("10,000 flap and are stored", &delays(&measured, &saved));
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Each of them about once a second.
+fn flap(others: &[Breaker], stop: &AtomicBool) {
+    for batch in others.chunks(100).cycle() {
+        for breaker in batch {
+            breaker.force_open();
+            breaker.reset();
+        }
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Instant>) -> Vec<Duration> {
+    let mut delays: Vec<Duration> = (0..TRANSITIONS)
+        .map(|number| {
+            thread::sleep(Duration::from_millis(10));
+            while saved.try_recv().is_ok() {}
+            let began = Instant::now();
+            if number % 2 == 0 {
+                breaker.force_open();
+            } else {
+                breaker.reset();
+            }
+            let saved = saved.recv_timeout(Duration::from_secs(10)).expect("it is saved");
+            saved.duration_since(began)
+        })
+        .collect();
+    delays.sort_unstable();
+    delays
+}
+
+fn row(name: &str, delays: &[Duration]) {
+    let at = |percent: usize| delays[(delays.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!("| {name} | {:.2} | {:.2} | {:.2} |", at(50), at(99), at(100));
+}
