@@ -54,8 +54,6 @@ impl StoreMetrics {
         tell(|| {
             let _telling = lock(&TELLING);
             let (healthy, pending) = gauges();
-            gauge!(HEALTHY, "store" => self.label.clone()).set(f64::from(u8::from(healthy)));
-            gauge!(PENDING, "store" => self.label.clone()).set(pending as f64);
             // A counter that begins with its first event has not grown, as far as `increase` can see.
             for result in RESULTS {
                 self.count_writes(result, 0);
@@ -63,6 +61,8 @@ impl StoreMetrics {
             for kind in KINDS {
                 count_quarantined(&self.label, kind, 0);
             }
+            gauge!(HEALTHY, "store" => self.label.clone()).set(f64::from(u8::from(healthy)));
+            gauge!(PENDING, "store" => self.label.clone()).set(pending as f64);
         });
     }
 

@@ -112,6 +112,14 @@ impl Writer {
 
     /// How many breakers there are on the store whose newest state is not saved.
     pub(super) fn pending(&self) -> usize {
-        lock(&self.queue).entries.iter().filter(|entry| entry.is_pending()).count()
+        // A breaker that changes meanwhile waits for the queue, but not until all of them are counted.
+        const PART: usize = 1024;
+        let mut pending = 0;
+        for from in (0..).step_by(PART) {
+            let queue = lock(&self.queue);
+            let Some(part) = queue.entries.part(from, PART) else { break };
+            pending += part.filter(|entry| entry.is_pending()).count();
+        }
+        pending
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::writer::{self, Writer};
 use crate::{metrics, store::lock};
 
-/// Each telling looks at every breaker on the store, with the queue's lock held.
+/// Each telling looks at every breaker on the store.
 const REST: Duration = Duration::from_secs(1);
 /// Told so often though nothing happened: the recorder may be a new one, that was told of nothing yet.
 const AGAIN: Duration = Duration::from_secs(5);

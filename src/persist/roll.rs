@@ -39,6 +39,16 @@ impl Roll {
         there.is_some_and(|there| Arc::ptr_eq(there, entry))
     }
 
+    /// Those at this many places, from this one on. `None` past the end.
+    pub(super) fn part(
+        &self,
+        from: usize,
+        places: usize,
+    ) -> Option<impl Iterator<Item = &Arc<Entry>>> {
+        let rest = self.places.get(from..).filter(|rest| !rest.is_empty())?;
+        Some(rest.iter().take(places).flatten())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.places.iter().flatten()
     }

@@ -99,6 +99,8 @@ pub(crate) enum Fault {
     Panics,
     Hangs,
     Slow(Duration),
+    /// Cannot be read page by page, and works otherwise.
+    NoPages,
 }
 
 /// A store in memory, whose calls meet the fault that is set, and are counted.
@@ -147,7 +149,7 @@ impl Faulty {
         let mut fault = lock(&self.fault.0);
         loop {
             match *fault {
-                Fault::None => return Ok(()),
+                Fault::None | Fault::NoPages => return Ok(()),
                 Fault::Away => return Err(StoreError::Unavailable("it is away".into())),
                 Fault::Odd => return Err(StoreError::Other("it is odd".into())),
                 Fault::Panics => {
@@ -184,6 +186,9 @@ impl StateStore for Faulty {
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.pages.fetch_add(1, SeqCst);
         self.meet()?;
+        if *lock(&self.fault.0) == Fault::NoPages {
+            return Err(StoreError::Other("there are no pages".into()));
+        }
         self.memory.load_page(after, limit)
     }
 

@@ -31,3 +31,20 @@ fn who_was_struck_off_is_not_taken_for_who_has_the_place_now() {
     assert!(!roll.remove(&a));
     assert!(roll.remove(&b) && roll.remove(&c) && roll.is_empty());
 }
+
+#[test]
+fn its_parts_hold_everybody_once() {
+    let mut roll = Roll::default();
+    assert!(roll.part(0, 4).is_none());
+    let entries: Vec<_> = (0..10).map(|number| entry(&number.to_string())).collect();
+    for entry in &entries {
+        roll.insert(entry);
+    }
+    roll.remove(&entries[5]);
+    let parts = [0, 4, 8].map(|from| {
+        let part = roll.part(from, 4).unwrap();
+        part.map(|entry| entry.name().to_owned()).collect::<Vec<_>>().concat()
+    });
+    assert_eq!(parts, ["0123", "467", "89"]);
+    assert!(roll.part(12, 4).is_none());
+}

@@ -225,16 +225,16 @@ fn what_was_read_is_not_believed_for_long() {
 
 #[test]
 fn a_store_that_cannot_be_read_at_once_is_read_one_by_one() {
-    let store = Faulty::new(Fault::None);
+    let store = Faulty::new(Fault::NoPages);
     for n in 0..200 {
         store.put(&n.to_string(), &format!("state {n}"));
     }
     let mut crowd = Crowd::new(&store);
     for n in 0..200 {
-        if n == 31 {
-            store.set(Fault::Slow(Duration::from_millis(1)));
-        }
-        assert_eq!(crowd.build(&n.to_string()).0, format!("state {n}"));
+        let (state, asked) = crowd.build(&n.to_string());
+        assert_eq!(state, format!("state {n}"));
+        assert!(asked, "{n} was found without asking for it");
     }
+    assert_eq!(store.pages.load(SeqCst), 1, "it is not tried again and again");
     assert!(crowd.attached.iter().all(|(_, attached)| attached.health().is_healthy()));
 }
