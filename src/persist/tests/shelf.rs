@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    super::Attachment,
+    super::{Attachment, PersistSettings},
     fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
 };
 use crate::store::StateStore;
@@ -179,6 +179,28 @@ fn what_was_saved_while_all_was_read_wins() {
     crowd.until_all_is_read();
     assert_eq!(visit(&store, "19999", None).0, "new");
     assert_eq!(visit(&store, "00100", None).0, "new");
+}
+
+#[test]
+fn last_words_that_wait_for_the_store_win() {
+    let store = Faulty::new(Fault::None);
+    store.put("a", "old");
+    let hasty = PersistSettings { drop_wait: Duration::from_millis(50), ..patient() };
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &hasty);
+    let mut crowd = Crowd::new(&store);
+    crowd.until_all_is_read();
+    store.set(Fault::Hangs);
+    let calls = store.calls.load(SeqCst);
+    crowd.attached[0].1.marker().transition();
+    until("the store hangs", || store.calls.load(SeqCst) > calls);
+    breaker.change("new");
+    drop(attached);
+    let again = Breaker::new("closed");
+    let _attached = attach(&store, "a", &again, &hasty);
+    store.set(Fault::None);
+    until("it is read", || again.restores.load(SeqCst) > 0);
+    assert_eq!(again.state(), "new");
 }
 
 #[test]
