@@ -279,7 +279,7 @@ impl Breaker {
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
         let attachment = self.shared.attachment.as_ref();
-        attachment.map_or(StoreHealth::NoStore, Attachment::health)
+        attachment.map_or(StoreHealth::NoStore, |attachment| attachment.health())
     }
 
     /// The events of this breaker from now on, as a channel.

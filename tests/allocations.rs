@@ -122,21 +122,30 @@ fn layering_allocates_nothing() {
 /// Who takes many cells would take them from another who counts what they cost.
 static MANY_CELLS: Mutex<()> = Mutex::new(());
 
+/// So many that it does not matter how many cells are made at once.
+const BREAKERS: usize = 10_000;
+
+/// What each of so many breakers takes.
+fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
+    // The cells that other tests gave back cost nothing, so they are taken first, and for good.
+    let hoard: Vec<Breaker> = (0..2 * BREAKERS).map(|_| build()).collect();
+    let mut breakers: Vec<Breaker> = Vec::with_capacity(BREAKERS);
+    let made = measure(|| breakers.extend((0..BREAKERS).map(|_| build())));
+    std::mem::forget(hoard);
+    (made.bytes_current.unsigned_abs() / BREAKERS as u64, breakers)
+}
+
 /// Everything that a breaker holds, but for settings that it shares with others: its cell, its
 /// window, its name, its handle.
 #[test]
 fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_back() {
-    const BREAKERS: usize = 1000;
     let _alone = MANY_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(100))];
     let config = Arc::new(config);
     let build = || Breaker::builder("memory").config(Arc::clone(&config)).build().unwrap();
-    let mut breakers: Vec<Breaker> = Vec::with_capacity(BREAKERS);
-    let made = measure(|| breakers.extend((0..BREAKERS).map(|_| build())));
-    let (bytes, count) = (made.bytes_current.unsigned_abs(), made.count_current.unsigned_abs());
-    let each = bytes / BREAKERS as u64;
-    assert!(each <= 512, "{each} bytes, in {} allocations", count / BREAKERS as u64);
+    let (each, breakers) = bytes_each(build);
+    assert!((400..=512).contains(&each), "{each} bytes");
 
     // Cells are kept for those that come later, so that these allocate no further ones.
     drop(breakers);
@@ -147,7 +156,6 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_b
 /// A start may bring many that are open, and each of them has told that it was restored.
 #[test]
 fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
-    const BREAKERS: usize = 1000;
     let _alone = MANY_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
     let config = Arc::new(Config::default());
     let build = || Breaker::builder("restored").config(Arc::clone(&config));
@@ -156,12 +164,9 @@ fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
         open.try_acquire().unwrap().failure();
     }
     let snapshot = open.snapshot();
-    let restore = || build().restore(snapshot.clone()).build().unwrap();
-    let mut breakers: Vec<Breaker> = Vec::with_capacity(BREAKERS);
-    let made = measure(|| breakers.extend((0..BREAKERS).map(|_| restore())));
+    let (each, breakers) = bytes_each(|| build().restore(snapshot.clone()).build().unwrap());
     assert!(breakers.iter().all(|breaker| breaker.state() == State::Open));
-    let each = made.bytes_current.unsigned_abs() / BREAKERS as u64;
-    assert!(each <= 640, "{each} bytes");
+    assert!((400..=640).contains(&each), "{each} bytes");
 }
 
 #[test]

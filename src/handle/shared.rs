@@ -23,7 +23,8 @@ pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 /// What the clones of a handle share. The last one that goes gives the cell back.
 pub(super) struct Shared {
     /// Dropped before the cell is given back: it takes a last snapshot.
-    pub(super) attachment: Option<Attachment>,
+    /// Boxed: a breaker in memory only shall not pay for it.
+    pub(super) attachment: Option<Box<Attachment>>,
     cell: &'static Cell,
     teller: Arc<Teller>,
 }
@@ -39,7 +40,7 @@ impl Shared {
         let attachment = Attachment::attach(store, self.name(), source, settings);
         // Nobody has set it before: a breaker is attached once.
         let _ = self.teller.marker.set(attachment.marker());
-        self.attachment = Some(attachment);
+        self.attachment = Some(Box::new(attachment));
     }
 
     #[inline]
