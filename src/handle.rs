@@ -13,7 +13,6 @@ use crate::{
         cell::Cell,
         machine::{Command, Machine, Refusal},
     },
-    persist::Attachment,
 };
 
 pub use builder::Builder;
