@@ -130,9 +130,9 @@ impl<T> Builder<T> {
     /// [`build`](Builder::build) reads the breaker's snapshot, so that the first call meets the
     /// restored state; it waits for the store for a second at most. Transitions are on their
     /// way to the store at once, unless they are
-    /// [told to wait](Self::transition_flush_interval), and nothing that goes wrong with it reaches a call. When the
-    /// last handle of the breaker is dropped, that drop waits until its last state is saved, a
-    /// second at most, and not at all for a store that does not answer.
+    /// [told to wait](Self::transition_flush_interval), and nothing that goes wrong with it
+    /// reaches a call. When the last handle of the breaker is dropped, that drop waits until its
+    /// last state is saved, a second at most, and not at all for a store that does not answer.
     pub fn store(mut self, store: impl StateStore) -> Self {
         self.store = Some(Arc::new(store));
         self

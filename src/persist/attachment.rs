@@ -154,7 +154,7 @@ impl Drop for Attachment {
         let until = after(self.drop_wait);
         let kept = entry.keep_last_words() && writer.has_room_for_last_words();
         // One more attempt is all that a store gets that fails anyway.
-        let healthy = writer.health().is_healthy();
+        let healthy = writer.is_healthy();
         writer.detach(entry, if healthy { until } else { Instant::now() });
         let (reply, result) = mpsc::sync_channel(1);
         self.marker.ask_to_save(move |outcome| drop(reply.try_send(outcome)));

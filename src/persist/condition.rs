@@ -97,10 +97,15 @@ impl Writer {
             for entry in entries {
                 entry.tell(&health);
             }
-            if lock(&self.degraded).is_none() == health.is_healthy() {
+            if self.is_healthy() == health.is_healthy() {
                 return;
             }
         }
+    }
+
+    /// Without counting who is not saved, as [`health`](Self::health) does.
+    pub(super) fn is_healthy(&self) -> bool {
+        lock(&self.degraded).is_none()
     }
 
     pub(super) fn health(&self) -> StoreHealth {

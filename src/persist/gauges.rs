@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::writer::{self, Writer};
-use crate::{metrics, store::lock};
+use crate::metrics;
 
 /// Each telling looks at every breaker on the store.
 const REST: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ impl Writer {
             writers.iter().map(Arc::as_ref).chain([self]).fold(
                 (true, 0),
                 |(healthy, pending), writer| {
-                    (healthy && lock(&writer.degraded).is_none(), pending + writer.pending())
+                    (healthy && writer.is_healthy(), pending + writer.pending())
                 },
             )
         });

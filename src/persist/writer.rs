@@ -232,7 +232,7 @@ impl Writer {
         round.asked = true;
         let first = queue.entries.iter().next().map(Arc::clone);
         drop(queue);
-        if lock(&self.degraded).is_none() {
+        if self.is_healthy() {
             return;
         }
         if let Some(entry) = first

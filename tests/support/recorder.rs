@@ -116,8 +116,9 @@ impl CounterFn for Cell {
         self.push(|sum| sum + value as f64);
     }
 
-    fn absolute(&self, _: u64) {
-        unimplemented!("nobody does that here")
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    fn absolute(&self, value: u64) {
+        self.push(|sum| sum.max(value as f64));
     }
 }
 
