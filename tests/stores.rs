@@ -11,7 +11,7 @@ use std::{
 
 use moody::{Moody, eventually};
 use tower_breaker::{
-    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, StoreHealth, Trip,
+    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip, store::StoreHealth,
 };
 
 const LONG: Duration = Duration::from_secs(60);
