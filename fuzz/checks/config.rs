@@ -2,7 +2,7 @@
 
 use tower_breaker::{Breaker, Config, clock::ManualClock, config::ConfigFile};
 
-use crate::traffic;
+use super::traffic;
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
