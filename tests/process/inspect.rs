@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tower_breaker::{Breaker, FileStore, HistoryRecord, SledStore, StateStore};
+use tower_breaker::{Breaker, FileStore, SledStore, StateStore, store::HistoryRecord};
 
 /// The program. With the whole suite it is built already; alone, this test has it built.
 fn program() -> &'static Path {

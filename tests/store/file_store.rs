@@ -13,7 +13,8 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, Event, FileStore, HistoryRecord, State, StateStore, StoreHealth, Trip,
+    Breaker, Event, FileStore, State, StateStore, Trip,
+    store::{HistoryRecord, StoreHealth},
 };
 
 const ROLE: &str = "BREAKER_FILE_STORE_ROLE";

@@ -1,6 +1,6 @@
 //! The histories of every store: what was added is there, in its order, under its own key alone.
 
-use tower_breaker::{FileStore, HistoryRecord, MemoryStore, SledStore, StateStore};
+use tower_breaker::{FileStore, MemoryStore, SledStore, StateStore, store::HistoryRecord};
 
 /// Runs the test with each store, empty.
 fn with_each_store(test: impl Fn(&dyn StateStore)) {
@@ -149,16 +149,16 @@ fn a_sled_history_is_there_after_reopening() {
 struct Forgetful;
 
 impl StateStore for Forgetful {
-    fn load(&self, _: &str) -> Result<Option<Vec<u8>>, tower_breaker::StoreError> {
+    fn load(&self, _: &str) -> Result<Option<Vec<u8>>, tower_breaker::store::StoreError> {
         Ok(None)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, tower_breaker::StoreError> {
+    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, tower_breaker::store::StoreError> {
         Ok(Vec::new())
     }
-    fn save(&self, _: &str, _: &[u8]) -> Result<(), tower_breaker::StoreError> {
+    fn save(&self, _: &str, _: &[u8]) -> Result<(), tower_breaker::store::StoreError> {
         Ok(())
     }
-    fn delete(&self, _: &str) -> Result<(), tower_breaker::StoreError> {
+    fn delete(&self, _: &str) -> Result<(), tower_breaker::store::StoreError> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{Breaker, Snapshot, State, StateStore, StoreError};
+use tower_breaker::{Breaker, State, StateStore, snapshot::Snapshot, store::StoreError};
 
 /// For a thread that hangs, so that the test ends all the same.
 const PATIENCE: Duration = Duration::from_secs(30);

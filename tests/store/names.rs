@@ -8,7 +8,9 @@ use std::{
 };
 
 use proptest::prelude::*;
-use tower_breaker::{Breaker, FileStore, HistoryRecord, MemoryStore, SledStore, State, StateStore};
+use tower_breaker::{
+    Breaker, FileStore, MemoryStore, SledStore, State, StateStore, store::HistoryRecord,
+};
 
 fn key(name: &str) -> String {
     format!("circuit_breaker:{name}:state")

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_breaker::{Breaker, Config, HistoryQuery, SledStore, State, StateStore, Trip};
+use tower_breaker::{Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery};
 
 /// The snapshots of an open and of a closed circuit, each with something in it.
 fn snapshots() -> [String; 2] {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::moody::{Moody, eventually};
 use tower_breaker::{
-    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, StoreHealth, Trip,
+    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip, store::StoreHealth,
 };
 
 const LONG: Duration = Duration::from_secs(60);

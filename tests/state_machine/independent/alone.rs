@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use tower_breaker::{Snapshot, State};
+use tower_breaker::{State, snapshot::Snapshot};
 
 use super::{
     driver::Driver,

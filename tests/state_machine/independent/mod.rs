@@ -19,7 +19,7 @@ use proptest::{
     strategy::ValueTree,
     test_runner::TestRunner,
 };
-use tower_breaker::{Snapshot, State};
+use tower_breaker::{State, snapshot::Snapshot};
 
 use self::{
     alone::{Pause, alone, live_on},

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::sample::Index;
 use tower_breaker::{
-    Backoff, Breaker, Config, Outcome, Permit, Snapshot, Trip, Window, clock::ManualClock,
+    Backoff, Breaker, Config, Outcome, Permit, Trip, Window, clock::ManualClock, snapshot::Snapshot,
 };
 
 use super::reference::{Kind, Rule, Settings};

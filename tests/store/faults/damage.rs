@@ -4,7 +4,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tower_breaker::{MemoryStore, State, StateStore, StoreHealth, clock::ManualClock};
+use tower_breaker::{MemoryStore, State, StateStore, clock::ManualClock, store::StoreHealth};
 
 use super::{
     cells::{Cell, PLACES},

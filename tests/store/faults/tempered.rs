@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{HistoryRecord, StateStore, StoreError};
+use tower_breaker::{
+    StateStore,
+    store::{HistoryRecord, StoreError},
+};
 
 use super::random::Random;
 

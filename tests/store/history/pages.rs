@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use tower_breaker::{
-    Breaker, Config, HistoryCursor, HistoryEntry, HistoryQuery, HistoryRecord, MemoryStore, State,
-    StateStore, clock::ManualClock,
+    Breaker, Config, MemoryStore, State, StateStore,
+    clock::ManualClock,
+    history::{HistoryCursor, HistoryEntry, HistoryQuery},
+    store::HistoryRecord,
 };
 
 use super::{breaker, history, states};

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tower_breaker::{
-    Breaker, HistoryEntry, MemoryStore, Reason, SledStore, State, StateStore, Trip,
-    clock::ManualClock,
+    Breaker, MemoryStore, SledStore, State, StateStore, Trip, clock::ManualClock, event::Reason,
+    history::HistoryEntry,
 };
 
 use super::{breaker, history, states, trip};

@@ -2,7 +2,10 @@ use std::{error::Error as StdError, time::Duration};
 
 use http::Response;
 
-use crate::{Error, Rejected, classify::retry_after};
+use crate::{
+    classify::retry_after,
+    error::{Error, Rejected},
+};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -84,14 +87,14 @@ impl AsCause<kind::HoldsBoxed> for Error<BoxError> {
 
 /// What can be read from an answer. Sealed: everything implements it as
 /// [`Opaque`](kind::Opaque), and `http::Response` as [`HttpResponse`](kind::HttpResponse) too.
-pub trait Answer<Kind>: sealed::Answer<Kind> {}
+pub trait RetryResponse<Kind>: sealed::RetryResponse<Kind> {}
 
-impl<T: sealed::Answer<Kind>, Kind> Answer<Kind> for T {}
+impl<T: sealed::RetryResponse<Kind>, Kind> RetryResponse<Kind> for T {}
 
 pub(super) mod sealed {
     use std::time::Duration;
 
-    pub trait Answer<Kind> {
+    pub trait RetryResponse<Kind> {
         /// Whether a breaker made it.
         fn is_rejection(&self) -> bool;
 
@@ -100,7 +103,7 @@ pub(super) mod sealed {
     }
 }
 
-impl<T> sealed::Answer<kind::Opaque> for T {
+impl<T> sealed::RetryResponse<kind::Opaque> for T {
     fn is_rejection(&self) -> bool {
         false
     }
@@ -110,7 +113,7 @@ impl<T> sealed::Answer<kind::Opaque> for T {
     }
 }
 
-impl<B> sealed::Answer<kind::HttpResponse> for Response<B> {
+impl<B> sealed::RetryResponse<kind::HttpResponse> for Response<B> {
     fn is_rejection(&self) -> bool {
         self.extensions().get::<Rejected>().is_some()
     }
@@ -123,11 +126,11 @@ impl<B> sealed::Answer<kind::HttpResponse> for Response<B> {
 /// Whether the breaker made this result, or one below it did.
 pub(super) fn is_rejection<T, E, A, K>(result: &Result<T, E>) -> bool
 where
-    T: Answer<A>,
+    T: RetryResponse<A>,
     E: AsCause<K>,
 {
     match result {
-        Ok(answer) => sealed::Answer::is_rejection(answer),
+        Ok(answer) => sealed::RetryResponse::is_rejection(answer),
         Err(error) => error.as_cause().is_some_and(|cause| Rejected::find(cause).is_some()),
     }
 }

@@ -1,10 +1,12 @@
-use crate::{Permit, classify::Classify};
+//! When the outcome of a call is recorded: when the response arrives, or when its body has ended.
+
+use crate::{breaker::Permit, classify::Classify};
 
 /// Says when the outcome of an admitted call is known: [`OnResponse`] or, with feature `http`,
 /// `OnBodyEnd`.
 ///
 /// It is for these two alone: who is given a permit here has to settle it.
-pub trait Settle<C, T, E>: sealed::Sealed {
+pub trait RecordWhen<C, T, E>: sealed::Sealed {
     /// What the caller gets: the inner service's response, or one that is watched.
     type Response;
 
@@ -28,7 +30,7 @@ pub struct OnResponse;
 
 impl sealed::Sealed for OnResponse {}
 
-impl<C: Classify<T, E>, T, E> Settle<C, T, E> for OnResponse {
+impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
     type Response = T;
 
     #[inline]

@@ -1,3 +1,5 @@
+//! A breaker as a middleware of [reqwest-middleware 0.5](https://docs.rs/reqwest-middleware/0.5).
+
 use std::{convert::Infallible, fmt, future::Future, pin::Pin};
 
 use http::Extensions;
@@ -5,8 +7,8 @@ use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::{
-    Breaker,
     classify::{Classify, ServerErrorsAsFailures},
+    handle::Breaker,
 };
 
 /// A breaker in the middleware chain of a
@@ -21,7 +23,7 @@ use crate::{
 ///
 /// ```
 /// use reqwest_middleware::ClientBuilder;
-/// use tower_breaker::{Breaker, BreakerMiddleware};
+/// use tower_breaker::{Breaker, reqwest_middleware::BreakerMiddleware};
 ///
 /// let breaker = Breaker::builder("payments").build()?;
 /// let client = ClientBuilder::new(reqwest::Client::new())
@@ -68,7 +70,7 @@ impl<C> BreakerMiddleware<C> {
     {
         // A `Rejected` of its own would stand where no chain of causes shows it.
         let permit = self.breaker.try_acquire().map_err(|rejected| {
-            Error::middleware(crate::Error::<Infallible>::Rejected(rejected))
+            Error::middleware(crate::error::Error::<Infallible>::Rejected(rejected))
         })?;
         let result = next.run(request, extensions).await;
         permit.finish(self.classify.classify(&result));

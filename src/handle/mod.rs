@@ -1,23 +1,32 @@
 //! The shared handle of a breaker: what services, workers and operators hold.
 
 mod builder;
-mod place;
-mod shared;
+mod events;
+mod wait;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    Config, ConfigError, Error, Event, FlushError, HistoryError, HistoryPage, HistoryQuery,
-    Outcome, Permit, Rejected, Snapshot, State, Stats, StoreHealth, alarm,
+    alarm,
     breaker::{
+        Permit,
         cell::Cell,
         machine::{Command, Machine, Refusal},
     },
+    config::{Config, ConfigError},
+    error::{Error, Rejected},
+    event::Event,
+    history::{HistoryError, HistoryPage, HistoryQuery},
+    outcome::Outcome,
+    persist::{FlushError, StoreHealth},
+    snapshot::Snapshot,
+    state::State,
+    stats::Stats,
 };
 
 pub use builder::Builder;
-pub(crate) use place::Place;
-use shared::Shared;
+use events::Shared;
+pub(crate) use wait::Place;
 
 /// A circuit breaker.
 ///
@@ -236,10 +245,10 @@ impl Breaker {
     ///
     /// It needs no runtime, and reads nothing on the caller's thread.
     ///
-    /// [`HistoryEntry::missed`]: crate::HistoryEntry::missed
+    /// [`HistoryEntry::missed`]: crate::history::HistoryEntry::missed
     ///
     /// ```
-    /// use tower_breaker::{Breaker, HistoryQuery, MemoryStore, State};
+    /// use tower_breaker::{Breaker, MemoryStore, State, history::HistoryQuery};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,5 +1,5 @@
 use super::Reject;
-use crate::Rejected;
+use crate::error::Rejected;
 
 /// While the circuit rejects, the service is not ready, and callers wait: back-pressure instead
 /// of a rejection.

@@ -7,7 +7,7 @@ use std::{
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
 
 use super::Reject;
-use crate::Rejected;
+use crate::error::Rejected;
 
 /// A rejection is a gRPC response without messages: the status `UNAVAILABLE`, in the headers. The
 /// error stays that of the inner service.
@@ -47,7 +47,7 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcSta
 /// Like [`RejectAsGrpcStatus`], with the message that a closure makes of the rejection.
 ///
 /// ```
-/// use tower_breaker::{CircuitBreakerLayer, RejectWithGrpcMessage, Rejected};
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectWithGrpcMessage};
 ///
 /// let layer = CircuitBreakerLayer::builder("stock")
 ///     .grpc()

@@ -9,7 +9,7 @@ use http::{
 };
 
 use super::Reject;
-use crate::Rejected;
+use crate::error::Rejected;
 
 /// A rejection is an HTTP response: `503 Service Unavailable` with `Retry-After` and a body of
 /// `application/problem+json` ([RFC 9457]). The error stays that of the inner service.
@@ -64,7 +64,7 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyRe
 ///
 /// ```
 /// use http::{Response, StatusCode};
-/// use tower_breaker::{CircuitBreakerLayer, Rejected, RespondWith};
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RespondWith};
 ///
 /// let layer = CircuitBreakerLayer::builder("payments")
 ///     .http()

@@ -1,7 +1,7 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use super::look::{self, Answer, AsCause, is_rejection};
-use crate::{Outcome, classify::Classify};
+use super::inspect::{self, AsCause, RetryResponse, is_rejection};
+use crate::{classify::Classify, outcome::Outcome};
 
 /// Says which results are worth another try. Sealed: [`Network`](super::Network) and
 /// [`Classified`] are all there are.
@@ -10,7 +10,7 @@ pub trait RetryWhen<Request, T, E>: sealed::RetryWhen<Request, T, E> {}
 impl<W: sealed::RetryWhen<Request, T, E>, Request, T, E> RetryWhen<Request, T, E> for W {}
 
 pub(super) mod sealed {
-    use crate::Outcome;
+    use crate::outcome::Outcome;
 
     pub trait RetryWhen<Request, T, E> {
         /// `None` for what is handed on as it is and counts as nothing: a rejection, or a
@@ -38,14 +38,14 @@ impl<C, K, A> Classified<C, K, A> {
 impl<C, K, A, Request, T, E> sealed::RetryWhen<Request, T, E> for Classified<C, K, A>
 where
     C: Classify<T, E>,
-    T: Answer<A>,
+    T: RetryResponse<A>,
     E: AsCause<K>,
 {
     fn outcome(&self, _: &Request, result: &Result<T, E>) -> Option<Outcome> {
         if is_rejection(result) {
             return None;
         }
-        let asks = result.as_ref().ok().and_then(look::sealed::Answer::retry_after);
+        let asks = result.as_ref().ok().and_then(inspect::sealed::RetryResponse::retry_after);
         Some(asking(self.classify.classify(result), asks))
     }
 }

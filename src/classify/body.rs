@@ -3,7 +3,7 @@
 use http::{HeaderMap, Response};
 
 use super::{Classify, ErrorsAsFailures};
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// Says what a call came to whose response has a body that is still to come.
 ///
@@ -12,36 +12,36 @@ use crate::Outcome;
 /// the body has ended well.
 pub trait ClassifyBody<B, E> {
     /// Decides when the body has ended.
-    type End: ClassifyEnd;
+    type Eos: ClassifyEos;
 
     /// What can be said when the response is there, or the error.
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<Self::End>;
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<Self::Eos>;
 }
 
 /// What can be said of a call when its response is there and its body is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head<W> {
+pub enum ClassifiedResponse<W> {
     /// This call came to that. The body does not matter.
-    Known(Outcome),
+    Ready(Outcome),
     /// The end of the body decides.
-    Waits(W),
+    RequiresEos(W),
 }
 
-impl Head<EndsWell> {
+impl ClassifiedResponse<SuccessAtEos> {
     /// An outcome that a success of the head still needs the body for.
     #[must_use]
     pub fn unless_body_fails(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Success => Self::Waits(EndsWell),
-            other => Self::Known(other),
+            Outcome::Success => Self::RequiresEos(SuccessAtEos),
+            other => Self::Ready(other),
         }
     }
 }
 
 /// Says what a call came to whose body has ended.
-pub trait ClassifyEnd: Sized {
+pub trait ClassifyEos: Sized {
     /// The body came to its end, with these trailers, if it had any.
-    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome;
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome;
 
     /// The body came to no good end. Default: a failure.
     fn classify_failure(self, failure: BodyFailure) -> Outcome {
@@ -69,10 +69,10 @@ pub enum BodyFailure {
 
 /// A body that ends is a success.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EndsWell;
+pub struct SuccessAtEos;
 
-impl ClassifyEnd for EndsWell {
-    fn classify_end(self, _: Option<&HeaderMap>) -> Outcome {
+impl ClassifyEos for SuccessAtEos {
+    fn classify_eos(self, _: Option<&HeaderMap>) -> Outcome {
         Outcome::Success
     }
 }
@@ -81,17 +81,17 @@ impl<F, B, E> ClassifyBody<B, E> for F
 where
     F: Fn(&Result<Response<B>, E>) -> Outcome,
 {
-    type End = EndsWell;
+    type Eos = SuccessAtEos;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<EndsWell> {
-        Head::unless_body_fails(self(result))
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
+        ClassifiedResponse::unless_body_fails(self(result))
     }
 }
 
 impl<B, E> ClassifyBody<B, E> for ErrorsAsFailures {
-    type End = EndsWell;
+    type Eos = SuccessAtEos;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<EndsWell> {
-        Head::unless_body_fails(self.classify(result))
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
+        ClassifiedResponse::unless_body_fails(self.classify(result))
     }
 }

@@ -12,15 +12,18 @@ mod tonic;
 use std::future::{Future, Ready, ready};
 
 #[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use self::tonic::RejectAsTonicStatus;
 pub use backpressure::Backpressure;
 pub use fallback::{Fallback, FallbackFuture, FallbackService};
 #[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use grpc::{RejectAsGrpcStatus, RejectWithGrpcMessage};
 #[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 
-use crate::{Error, Rejected};
+use crate::error::{Error, Rejected};
 
 /// Says what becomes of a call that the breaker does not let through.
 pub trait Reject<Request, Response, E> {

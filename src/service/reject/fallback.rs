@@ -10,14 +10,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::Reject;
-use crate::Rejected;
+use crate::error::Rejected;
 
 /// A rejected call is answered by a closure, which is handed the request. The error stays that of
 /// the inner service.
 ///
 /// ```
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
-/// use tower_breaker::{CircuitBreakerLayer, Fallback, Rejected};
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::Fallback};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

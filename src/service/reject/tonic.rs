@@ -9,14 +9,14 @@ use super::{
     BoxError, Reject,
     grpc::{PUSHBACK, pushback},
 };
-use crate::Rejected;
+use crate::error::Rejected;
 
 /// A rejection is an error that is a [`tonic::Status`]: `UNAVAILABLE`, with the [`Rejected`] as
 /// its source. For clients of tonic, which find it again:
 ///
 /// ```no_run
 /// use tonic::{Code, Status};
-/// use tower_breaker::{CircuitBreakerLayer, RejectAsTonicStatus, Rejected};
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectAsTonicStatus};
 ///
 /// # fn example(call: impl FnOnce() -> Result<(), Status>) -> Result<(), tower_breaker::ConfigError> {
 /// let layer = CircuitBreakerLayer::builder("stock")
@@ -35,7 +35,7 @@ use crate::Rejected;
 /// ```
 ///
 /// The message is the rejection's own, with the breaker's name. Its metadata has
-/// `grpc-retry-pushback-ms` where [`RejectAsGrpcStatus`](crate::RejectAsGrpcStatus) has it.
+/// `grpc-retry-pushback-ms` where [`RejectAsGrpcStatus`](crate::reject::RejectAsGrpcStatus) has it.
 ///
 /// The service's error becomes a boxed one. An error of the inner service is boxed as it is, so
 /// tonic makes the same [`Status`] of it as without a breaker.

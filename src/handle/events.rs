@@ -4,7 +4,6 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    Config, Event, HistoryEntry, Snapshot, SnapshotError, StoreHealth,
     breaker::{
         cell::Cell,
         machine::{Machine, Step},
@@ -12,8 +11,11 @@ use crate::{
         pool,
         restore::Now,
     },
-    event::{StoreEvent, Transition},
-    persist::{Attachment, Marker, PersistSettings, RestoreError, Source},
+    config::Config,
+    event::{Event, StoreEvent, Transition},
+    history::HistoryEntry,
+    persist::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth},
+    snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
 
