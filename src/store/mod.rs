@@ -56,6 +56,7 @@ mod sled;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use crate::persist::{FlushError, StoreHealth};
 pub use error::StoreError;
 pub use file::FileStore;
 pub use memory::MemoryStore;
