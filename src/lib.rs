@@ -129,7 +129,9 @@ pub use state::State;
 pub use stats::Stats;
 #[cfg(feature = "sled")]
 pub use store::SledStore;
-pub use store::{FileStore, HistoryRecord, MemoryStore, StateStore, StoreError};
+pub use store::{
+    FileStore, HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError,
+};
 
 #[doc = include_str!("../README.md")]
 #[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "sled"))]
