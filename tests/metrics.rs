@@ -16,7 +16,8 @@ use moody::{Moody, eventually};
 use recorder::{PANICS, Recorded};
 use tokio::time::timeout;
 use tower_breaker::{
-    Breaker, FileStore, MemoryStore, SaveEntry, SledStore, StateStore, StoreError, StoreHealth,
+    Breaker, FileStore, MemoryStore, SledStore, StateStore,
+    store::{SaveEntry, StoreError, StoreHealth},
 };
 
 /// Of all tests: each has a label of its own.

@@ -12,8 +12,8 @@ use std::{
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service};
 use tower_breaker::{
-    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, SaveEntry, State, StateStore, StoreError,
-    Trip,
+    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, Trip,
+    store::{SaveEntry, StoreError},
 };
 
 /// One test at a time.

@@ -79,6 +79,7 @@ mod state_store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use crate::persist::{FlushError, StoreHealth};
 pub use entry::SaveEntry;
 pub use error::StoreError;
 pub use file::FileStore;

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_breaker::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError};
+use tower_breaker::{
+    MemoryStore, StateStore,
+    store::{HistoryRecord, HistoryStore, SaveEntry, StoreError},
+};
 
 #[derive(Clone, Default)]
 pub(crate) struct Moody {

@@ -1,0 +1,368 @@
+//! How each fault is made, and how it goes.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use tower_breaker::{FileStore, SledStore, StateStore, store::SaveEntry};
+
+use super::{
+    child::Process,
+    random::Random,
+    tempered::{Temper, Tempered},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sled,
+    File,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Another store of this process has the folder. Where the store has it already, the folder
+    /// is moved away, and the other's is in its place.
+    HeldByAHandle,
+    HeldByAProcess,
+    ReadOnly,
+    FullDisk,
+    /// What is written when the disk is full is so large that sled puts it into a file of its own.
+    FullDiskForLarge,
+    Deleted,
+    Hangs,
+    Slow,
+    ErrsAtRandom,
+    Truncated,
+    BitsFlipped,
+}
+
+impl Fault {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::HeldByAHandle => "held by a handle",
+            Self::HeldByAProcess => "held by a process",
+            Self::ReadOnly => "read-only",
+            Self::FullDisk => "disk full",
+            Self::FullDiskForLarge => "disk full, 128 kB",
+            Self::Deleted => "folder deleted",
+            Self::Hangs => "hangs",
+            Self::Slow => "5 s a write",
+            Self::ErrsAtRandom => "30% errors",
+            Self::Truncated => "truncated",
+            Self::BitsFlipped => "bits flipped",
+        }
+    }
+
+    /// Whether what is stored is hurt itself.
+    pub(crate) const fn is_damage(self) -> bool {
+        matches!(self, Self::Truncated | Self::BitsFlipped)
+    }
+
+    pub(crate) const fn is_full_disk(self) -> bool {
+        matches!(self, Self::FullDisk | Self::FullDiskForLarge)
+    }
+
+    /// Whether nothing but the end of the process helps.
+    pub(crate) const fn lasts(self) -> bool {
+        matches!(self, Self::Hangs | Self::FullDiskForLarge)
+    }
+
+    /// When it goes that came right before the last handles were dropped.
+    pub(crate) const fn passes_after(self) -> Duration {
+        match self {
+            // A store hangs that has not answered for a second.
+            Self::Hangs => Duration::from_millis(1500),
+            _ => Duration::from_millis(150),
+        }
+    }
+
+    const fn temper(self) -> Option<Temper> {
+        match self {
+            Self::Hangs => Some(Temper::Hung),
+            Self::Slow => Some(Temper::Slow),
+            Self::ErrsAtRandom => Some(Temper::Errs),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn open(kind: Kind, folder: &Path) -> Arc<dyn StateStore> {
+    match kind {
+        Kind::Sled => Arc::new(SledStore::open(folder).unwrap()),
+        Kind::File => Arc::new(FileStore::open(folder).unwrap()),
+    }
+}
+
+/// The store of a cell, where it is, and its fault.
+pub(crate) struct Site {
+    pub(crate) kind: Kind,
+    pub(crate) fault: Fault,
+    /// The folder of the store, and what is around it.
+    pub(crate) folder: PathBuf,
+    work: PathBuf,
+    /// Whether a small disk is mounted at `work/disk`.
+    pub(crate) mounted: bool,
+    /// Under the temper, if the store has one.
+    opened: Option<Arc<dyn StateStore>>,
+    tempered: Option<Tempered>,
+    holder: Option<Holder>,
+    random: Random,
+}
+
+enum Holder {
+    Handle { _store: Arc<dyn StateStore> },
+    Process { _process: Process },
+}
+
+impl Site {
+    pub(crate) fn new(kind: Kind, fault: Fault, work: &Path, may_mount: bool) -> Self {
+        let disk = work.join("disk");
+        fs::create_dir(&disk).unwrap();
+        let mounted = fault.is_full_disk() && may_mount && mount(&disk);
+        Self {
+            kind,
+            fault,
+            folder: disk.join("state"),
+            work: work.to_owned(),
+            mounted,
+            opened: None,
+            tempered: None,
+            holder: None,
+            random: Random::new(500),
+        }
+    }
+
+    pub(crate) fn bare(&self) -> Arc<dyn StateStore> {
+        open(self.kind, &self.folder)
+    }
+
+    /// The store that the breakers have, without the temper.
+    pub(crate) fn opened(&self) -> Arc<dyn StateStore> {
+        Arc::clone(self.opened.as_ref().expect("the store is open"))
+    }
+
+    /// The store as the breakers get it.
+    pub(crate) fn store(&mut self) -> Arc<dyn StateStore> {
+        let bare = self.bare();
+        self.opened = Some(Arc::clone(&bare));
+        if self.wants_tempered() {
+            let tempered = Tempered::around(bare);
+            self.tempered = Some(tempered.clone());
+            Arc::new(tempered)
+        } else {
+            bare
+        }
+    }
+
+    fn wants_tempered(&self) -> bool {
+        self.fault.temper().is_some() || (self.fault == Fault::FullDisk && !self.mounted)
+    }
+
+    /// Lets the fault come. `running`: the store has its folder open.
+    pub(crate) fn strike(&mut self, running: bool) {
+        match self.fault {
+            Fault::HeldByAHandle | Fault::HeldByAProcess => self.hold(running),
+            Fault::ReadOnly => self.permit(0o555, 0o444),
+            Fault::FullDisk if self.mounted => {
+                fill(&self.folder.with_file_name("ballast"));
+                if running {
+                    self.use_up_the_rest();
+                }
+            }
+            Fault::FullDiskForLarge if self.mounted => {
+                fill(&self.folder.with_file_name("ballast"));
+                self.write_what_is_large();
+            }
+            Fault::FullDiskForLarge => {}
+            Fault::FullDisk => self.set(Temper::Full),
+            Fault::Deleted => delete(&self.folder),
+            Fault::Truncated | Fault::BitsFlipped => drop(self.damage()),
+            Fault::Hangs | Fault::Slow | Fault::ErrsAtRandom => {
+                self.set(self.fault.temper().unwrap_or(Temper::Even));
+            }
+        }
+    }
+
+    /// Lets the fault go.
+    pub(crate) fn lift(&mut self) {
+        self.holder = None;
+        match self.fault {
+            Fault::ReadOnly => self.permit(0o755, 0o644),
+            Fault::FullDisk | Fault::FullDiskForLarge if self.mounted => {
+                fs::remove_file(self.folder.with_file_name("ballast")).unwrap();
+            }
+            _ if self.wants_tempered() => self.set(Temper::Even),
+            _ => {}
+        }
+    }
+
+    fn set(&self, temper: Temper) {
+        self.tempered.as_ref().expect("there is a store with a temper").set(temper);
+    }
+
+    /// A database may have room in the files that it has.
+    fn use_up_the_rest(&self) {
+        let store = self.opened();
+        let full = (0..10_000).any(|number| {
+            let key = format!("filler {number}");
+            store.save(&SaveEntry::new(&key, &[b'.'; 400])).is_err()
+        });
+        assert!(full, "the disk has no end");
+    }
+
+    /// On a thread of its own: it may not come back.
+    fn write_what_is_large(&self) {
+        let store = self.opened();
+        let writer = std::thread::spawn(move || {
+            let large = vec![b'.'; 200_000];
+            (0..100).any(|_| store.save(&SaveEntry::new("large", large.as_slice())).is_err())
+        });
+        let began = std::time::Instant::now();
+        while !writer.is_finished() && began.elapsed() < Duration::from_secs(1) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Where the folder is moved when another comes into its place.
+    pub(crate) fn moved(&self) -> PathBuf {
+        self.work.join("moved")
+    }
+
+    /// Folders that the store gave up as unreadable.
+    pub(crate) fn asides(&self) -> Vec<String> {
+        let around = fs::read_dir(self.work.join("disk")).unwrap();
+        let names = around.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".corrupt-")).collect()
+    }
+
+    fn hold(&mut self, running: bool) {
+        let other = self.work.join("other");
+        let held = if running { &other } else { &self.folder };
+        self.holder = Some(if self.fault == Fault::HeldByAHandle {
+            let store = open(self.kind, held);
+            store.load("any").unwrap();
+            Holder::Handle { _store: store }
+        } else {
+            Holder::Process { _process: Process::holder(self.kind, held) }
+        });
+        if running {
+            fs::rename(&self.folder, self.moved()).unwrap();
+            fs::rename(&other, &self.folder).unwrap();
+        }
+    }
+
+    fn permit(&self, folder: u32, file: u32) {
+        let permit = |path: &Path, mode| {
+            let permissions = fs::Permissions::from_mode(mode);
+            match fs::set_permissions(path, permissions) {
+                // A store at work has files that come and go.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && path != self.folder => {}
+                done => done.unwrap(),
+            }
+        };
+        // The folder first: as long as it can be written to, files come that were not seen.
+        permit(&self.folder, folder);
+        for path in files_below(&self.folder) {
+            permit(&path, file);
+        }
+    }
+
+    /// Damages one file of the folder at a random place, and says which.
+    pub(crate) fn damage(&mut self) -> String {
+        // A store at work has files that come and go: another one, then.
+        (0..1000).find_map(|_| self.damage_one().ok()).expect("a file that can be damaged")
+    }
+
+    fn damage_one(&mut self) -> io::Result<String> {
+        let mut files = files_below(&self.folder);
+        files.retain(|file| fs::metadata(file).is_ok_and(|found| found.len() > 0));
+        files.sort();
+        // Most of what a database is stands in one file.
+        let database = self.folder.join("db");
+        let file = if files.contains(&database) && self.random.below(10) < 7 {
+            database
+        } else {
+            files[self.random.place(files.len())].clone()
+        };
+        let mut bytes = fs::read(&file)?;
+        // Where there is something: the end may be all zeros.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        let place = self.random.place(end);
+        let changed = fs::OpenOptions::new().write(true).open(&file)?;
+        if self.fault == Fault::Truncated {
+            changed.set_len(place as u64)?;
+        } else {
+            for place in [place, self.random.place(end), self.random.place(end)] {
+                bytes[place] ^= 1 << self.random.below(8);
+                if self.random.below(2) == 0 {
+                    break;
+                }
+            }
+            std::os::unix::fs::FileExt::write_all_at(&changed, &bytes, 0)?;
+        }
+        Ok(format!("{} at {place} of {end}", file.file_name().unwrap().display()))
+    }
+}
+
+/// A store that writes meanwhile makes new files in what is being removed.
+fn delete(folder: &Path) {
+    let gone = (0..1000).any(|_| match fs::remove_dir_all(folder) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound && !folder.exists(),
+    });
+    assert!(gone, "the folder does not go");
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// A copy of the folder as it is now: what a process that starts after a kill would find.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (path, name) = (entry.as_ref().unwrap().path(), entry?.file_name());
+        if path.is_dir() {
+            copy(&path, &to.join(name))?;
+        } else {
+            // Not `fs::copy`, which also copies that a file is read-only.
+            fs::write(to.join(name), fs::read(path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A disk of two megabytes that is gone with this process.
+fn mount(place: &Path) -> bool {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(place);
+    mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Leaves no byte free.
+fn fill(ballast: &Path) {
+    let mut file = fs::File::create(ballast).unwrap();
+    for size in [1 << 16, 1 << 12, 1] {
+        let bytes = vec![b'.'; size];
+        for _ in 0..100 {
+            if file.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+    }
+}
