@@ -7,7 +7,7 @@ use crate::{
     breaker::{
         cell::Cell,
         machine::{Machine, Step},
-        news::Observer,
+        notify::Observer,
         pool,
         restore::Now,
     },
@@ -137,7 +137,7 @@ impl Observer for Teller {
 /// the breaker is gone and the cell is another's.
 impl Source for Teller {
     fn encode(&self) -> Option<Encoded> {
-        let snapshot = self.cell.look_at_own(self, Machine::snapshot)?;
+        let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
         Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
@@ -154,7 +154,7 @@ impl Source for Teller {
 
     fn retention_days(&self) -> u32 {
         let days =
-            self.cell.look_at_own(self, |machine, _| machine.config().history_retention_days);
+            self.cell.inspect_owned(self, |machine, _| machine.config().history_retention_days);
         days.unwrap_or_else(|| Config::default().history_retention_days)
     }
 
