@@ -1,6 +1,6 @@
 //! Whatever a configuration file says, it is refused with a reason, or makes a breaker that works.
 
-use tower_breaker::{Breaker, Config, ConfigFile, clock::ManualClock};
+use tower_breaker::{Breaker, Config, clock::ManualClock, config::ConfigFile};
 
 use super::traffic;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower_breaker::{
-    Backoff, Breaker, Config, RampUp, Snapshot, State, Trip, Window, clock::ManualClock,
+    Backoff, Breaker, Config, RampUp, State, Trip, Window, clock::ManualClock, snapshot::Snapshot,
 };
 
 use super::traffic;

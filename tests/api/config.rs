@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use tower_breaker::{
-    Backoff, Breaker, CircuitBreakerLayer, Config, ConfigError, ConfigFile, RampUp, Trip, Window,
+    Backoff, Breaker, CircuitBreakerLayer, Config, ConfigError, RampUp, Trip, Window,
+    config::ConfigFile,
 };
 
 /// The paths of an error's faults.
 fn paths(error: &ConfigError) -> Vec<&str> {
-    error.faults().iter().map(tower_breaker::Fault::path).collect()
+    error.faults().iter().map(tower_breaker::config::Fault::path).collect()
 }
 
 fn faults_of(json: &str) -> Vec<String> {

@@ -10,8 +10,9 @@ use std::{
 use axum::{Router, body::Body, extract::Request, http::StatusCode, routing::get};
 use tower::ServiceExt;
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Event, Reason, State, Transition, Trip,
+    Breaker, CircuitBreakerLayer, Event, State, Trip,
     clock::{ManualClock, TokioClock},
+    event::{Reason, Transition},
 };
 
 fn transition(event: &Event) -> Transition {

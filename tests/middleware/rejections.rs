@@ -11,8 +11,9 @@ use http_body_util::{BodyExt, Full};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
-    CircuitBreakerLayer, OnBodyEnd, RejectAsEmptyResponse, Rejected, RespondWith, State,
+    CircuitBreakerLayer, OnBodyEnd, Rejected, State,
     clock::ManualClock,
+    reject::{RejectAsEmptyResponse, RespondWith},
 };
 use tower_test::mock;
 

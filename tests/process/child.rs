@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{Json, Router, http::StatusCode, routing::get};
-use tower_breaker::{Breaker, CircuitBreakerLayer, Event, SledStore, StoreHealth};
+use tower_breaker::{Breaker, CircuitBreakerLayer, Event, SledStore, store::StoreHealth};
 
 const ROLE: &str = "BREAKER_TEST_ROLE";
 const FOLDER: &str = "BREAKER_TEST_FOLDER";

@@ -9,7 +9,9 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use tower_breaker::{Breaker, Config, Outcome, Permit, Rejected, Snapshot, clock::ManualClock};
+use tower_breaker::{
+    Breaker, Config, Outcome, Permit, Rejected, clock::ManualClock, snapshot::Snapshot,
+};
 
 /// Plays a trace, or each of a list of them. The error says where they went another way, one
 /// line a trace.

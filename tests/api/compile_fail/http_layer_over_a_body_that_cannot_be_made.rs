@@ -3,7 +3,7 @@
 //! E0277: From<String>; RejectAsResponse
 
 use tower::{Layer, Service, service_fn};
-use tower_breaker::{CircuitBreakerLayer, RejectAsEmptyResponse};
+use tower_breaker::{CircuitBreakerLayer, reject::RejectAsEmptyResponse};
 
 struct Body;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tower_breaker::{Backoff, RampUp, SnapshotTtl};
+use tower_breaker::{Backoff, RampUp, config::SnapshotTtl};
 
 fn main() {
     let long = Duration::from_secs(600);

@@ -4,8 +4,8 @@ use http::{HeaderMap, Response, StatusCode};
 use tower_breaker::{
     OnBodyEnd, Outcome,
     classify::{
-        self, BodyFailure, Classify, ClassifyBody, ClassifyEnd, EndsWell, Head,
-        ServerErrorsAsFailures, TowerHttp,
+        self, BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos,
+        ServerErrorsAsFailures, SuccessAtEos, TowerHttp,
     },
 };
 use tower_http::classify::{GrpcErrorsAsFailures, StatusInRangeAsFailures};
@@ -30,15 +30,15 @@ const WELL: Says =
 const ILL: Outcome = Outcome::failure();
 
 impl<B> ClassifyBody<B, Refused> for Says {
-    type End = Self;
+    type Eos = Self;
 
-    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> Head<Self> {
-        self.head.map_or(Head::Waits(*self), Head::Known)
+    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> ClassifiedResponse<Self> {
+        self.head.map_or(ClassifiedResponse::RequiresEos(*self), ClassifiedResponse::Ready)
     }
 }
 
-impl ClassifyEnd for Says {
-    fn classify_end(self, _: Option<&HeaderMap>) -> Outcome {
+impl ClassifyEos for Says {
+    fn classify_eos(self, _: Option<&HeaderMap>) -> Outcome {
         self.end
     }
 
@@ -162,8 +162,14 @@ fn or_with_a_closure_records_a_failing_head_at_once() {
 
 #[test]
 fn a_head_that_waits_can_be_made_by_hand() {
-    assert_eq!(Head::unless_body_fails(Outcome::Success), Head::Waits(EndsWell));
-    assert_eq!(Head::unless_body_fails(Outcome::Ignore), Head::Known(Outcome::Ignore));
+    assert_eq!(
+        ClassifiedResponse::unless_body_fails(Outcome::Success),
+        ClassifiedResponse::RequiresEos(SuccessAtEos)
+    );
+    assert_eq!(
+        ClassifiedResponse::unless_body_fails(Outcome::Ignore),
+        ClassifiedResponse::Ready(Outcome::Ignore)
+    );
 }
 
 #[test]

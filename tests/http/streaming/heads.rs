@@ -13,8 +13,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
     CircuitBreakerLayer, Error, OnBodyEnd, Outcome, Rejected, State, Trip,
     classify::{
-        BodyFailure, Classify, ClassifyBody, ClassifyEnd, EndsWell, ErrorsAsFailures, Head,
-        StatusClassifier,
+        BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, ErrorsAsFailures,
+        StatusClassifier, SuccessAtEos,
     },
 };
 
@@ -63,12 +63,12 @@ fn an_error_is_a_failure_and_arrives() {
 
 /// Says this of every head, also of an error.
 #[derive(Clone, Copy)]
-struct Always(Head<EndsWell>);
+struct Always(ClassifiedResponse<SuccessAtEos>);
 
 impl<B> ClassifyBody<B, Refused> for Always {
-    type End = EndsWell;
+    type Eos = SuccessAtEos;
 
-    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> Head<EndsWell> {
+    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> ClassifiedResponse<SuccessAtEos> {
         self.0
     }
 }
@@ -76,7 +76,8 @@ impl<B> ClassifyBody<B, Refused> for Always {
 /// A classifier may want to wait for a body that there is not.
 #[test]
 fn an_error_that_waits_for_its_body_is_a_body_that_failed() {
-    let setup = Setup::with(Always(Head::Waits(EndsWell)), OnBodyEnd::new());
+    let setup =
+        Setup::with(Always(ClassifiedResponse::RequiresEos(SuccessAtEos)), OnBodyEnd::new());
     call::<Full<Bytes>, _>(&setup.layer, Err(Refused)).unwrap_err();
     assert_eq!(setup.counted(), (0, 1));
 }
@@ -94,7 +95,7 @@ fn a_closure_and_the_default_classifier_watch_bodies_too() {
 
 #[test]
 fn a_known_success_needs_no_body() {
-    let setup = Setup::with(Always(Head::Known(Outcome::Success)), OnBodyEnd::new());
+    let setup = Setup::with(Always(ClassifiedResponse::Ready(Outcome::Success)), OnBodyEnd::new());
     let mut body = setup.body(Script::new([Fail]));
     assert_eq!(setup.counted(), (1, 0));
     next(&mut body).unwrap().unwrap_err();
@@ -106,15 +107,15 @@ fn a_known_success_needs_no_body() {
 struct Telling(Arc<Mutex<Vec<BodyFailure>>>);
 
 impl<B> ClassifyBody<B, Refused> for Telling {
-    type End = Self;
+    type Eos = Self;
 
-    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> Head<Self> {
-        Head::Waits(self.clone())
+    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> ClassifiedResponse<Self> {
+        ClassifiedResponse::RequiresEos(self.clone())
     }
 }
 
-impl ClassifyEnd for Telling {
-    fn classify_end(self, _: Option<&HeaderMap>) -> Outcome {
+impl ClassifyEos for Telling {
+    fn classify_eos(self, _: Option<&HeaderMap>) -> Outcome {
         Outcome::Success
     }
 

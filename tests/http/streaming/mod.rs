@@ -16,9 +16,11 @@ use http_body::Body;
 use tokio_test::{assert_ready, assert_ready_ok, task};
 use tower::{Layer, Service, service_fn};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, OnBodyEnd, RejectAsError, ResponseBody, Trip, Window,
+    Breaker, CircuitBreakerLayer, OnBodyEnd, Trip, Window,
+    body::ResponseBody,
     classify::{ClassifyBody, ServerErrorsAsFailures},
     clock::ManualClock,
+    reject::RejectAsError,
 };
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
@@ -27,7 +29,7 @@ const OPEN_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Refused;
 
-type Watched<B, C> = ResponseBody<B, <C as ClassifyBody<B, Refused>>::End>;
+type Watched<B, C> = ResponseBody<B, <C as ClassifyBody<B, Refused>>::Eos>;
 
 /// A breaker that never trips, and counts every call.
 struct Setup<C = ServerErrorsAsFailures> {

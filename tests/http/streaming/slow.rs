@@ -6,8 +6,8 @@ use http::Response;
 use tokio_test::{assert_ready, assert_ready_ok, task};
 use tower::{Layer as _, Service};
 use tower_breaker::{
-    CircuitBreakerLayer, OnBodyEnd, RejectAsError, SlowUntil, State, Trip, Window,
-    classify::ServerErrorsAsFailures, clock::ManualClock,
+    CircuitBreakerLayer, OnBodyEnd, State, Trip, Window, body::SlowUntil,
+    classify::ServerErrorsAsFailures, clock::ManualClock, reject::RejectAsError,
 };
 
 use super::{

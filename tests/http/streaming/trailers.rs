@@ -6,7 +6,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower_breaker::{
     OnBodyEnd, Outcome,
-    classify::{BodyFailure, ClassifyBody, ClassifyEnd, Head},
+    classify::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
 };
 
 use super::{
@@ -19,15 +19,17 @@ use super::{
 struct ByTrailers;
 
 impl<B> ClassifyBody<B, Refused> for ByTrailers {
-    type End = Self;
+    type Eos = Self;
 
-    fn classify_head(&self, result: &Result<Response<B>, Refused>) -> Head<Self> {
-        result.as_ref().map_or(Head::Known(Outcome::failure()), |_| Head::Waits(*self))
+    fn classify_head(&self, result: &Result<Response<B>, Refused>) -> ClassifiedResponse<Self> {
+        result.as_ref().map_or(ClassifiedResponse::Ready(Outcome::failure()), |_| {
+            ClassifiedResponse::RequiresEos(*self)
+        })
     }
 }
 
-impl ClassifyEnd for ByTrailers {
-    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome {
+impl ClassifyEos for ByTrailers {
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome {
         match trailers.and_then(|trailers| trailers.get("verdict")) {
             Some(verdict) if verdict == "well" => Outcome::Success,
             _ => Outcome::failure(),

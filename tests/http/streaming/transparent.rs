@@ -13,8 +13,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tower_breaker::{
-    OnBodyEnd, ResponseBody,
-    classify::{EndsWell, ServerErrorsAsFailures},
+    OnBodyEnd,
+    body::ResponseBody,
+    classify::{ServerErrorsAsFailures, SuccessAtEos},
 };
 
 use super::{
@@ -62,7 +63,7 @@ impl<T: Send + Sync> IsSend<T> {
     const SEND: bool = true;
 }
 
-type Of<B> = ResponseBody<B, EndsWell>;
+type Of<B> = ResponseBody<B, SuccessAtEos>;
 
 #[test]
 fn a_watched_body_is_unpin_and_send_and_sync_where_the_body_is() {

@@ -11,7 +11,11 @@ use tower::{
     load_shed::{LoadShed, error::Overloaded},
     steer::Steer,
 };
-use tower_breaker::{Backpressure, RejectAsError, State, classify::ErrorsAsFailures};
+use tower_breaker::{
+    State,
+    classify::ErrorsAsFailures,
+    reject::{Backpressure, RejectAsError},
+};
 use tower_test::mock;
 
 use super::*;

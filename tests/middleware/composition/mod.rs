@@ -25,8 +25,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceExt, util::MapErr};
 use tower_breaker::{
-    Breaker, Builder, CircuitBreaker, CircuitBreakerLayer, Face, RejectAsBoxError, Rejected, Trip,
-    clock::TokioClock,
+    Breaker, Builder, CircuitBreaker, CircuitBreakerLayer, Face, Rejected, Trip, clock::TokioClock,
+    reject::RejectAsBoxError,
 };
 use tower_test::mock;
 

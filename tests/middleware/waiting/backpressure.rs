@@ -4,8 +4,9 @@ use tokio::time::{advance, sleep};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, ServiceExt};
 use tower_breaker::{
-    Backpressure, Breaker, CircuitBreaker, CircuitBreakerLayer, RejectAsError, State,
+    Breaker, CircuitBreaker, CircuitBreakerLayer, State,
     classify::ErrorsAsFailures,
+    reject::{Backpressure, RejectAsError},
 };
 use tower_test::mock;
 

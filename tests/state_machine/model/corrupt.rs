@@ -7,7 +7,7 @@ use proptest::{
     sample::{Index, select},
 };
 use serde_json::{Value, json};
-use tower_breaker::Snapshot;
+use tower_breaker::snapshot::Snapshot;
 
 /// Replaces one value somewhere in a snapshot.
 #[derive(Debug, Clone)]

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tower_breaker::{Breaker, Config, Outcome, Permit, Snapshot, State, Stats, clock::ManualClock};
+use tower_breaker::{
+    Breaker, Config, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
+};
 
 use super::{plan::Ending, reference::Decision, settings::Settings};
 

@@ -21,7 +21,7 @@ use proptest::{
     strategy::ValueTree,
     test_runner::TestRunner,
 };
-use tower_breaker::{Snapshot, State};
+use tower_breaker::{State, snapshot::Snapshot};
 
 use self::{
     compare::compare_with_model,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use tower_breaker::{Snapshot, State, Stats};
+use tower_breaker::{State, Stats, snapshot::Snapshot};
 
 use super::{
     driver::Driver,

@@ -27,7 +27,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tower_breaker::{StoreHealth, clock::ManualClock};
+use tower_breaker::{clock::ManualClock, store::StoreHealth};
 
 use self::{
     cells::{Cell, Ends, cells},

@@ -9,8 +9,8 @@ use std::{
 };
 
 use tower_breaker::{
-    Backoff, Breaker, Builder, Config, Event, Outcome, Permit, Snapshot, State, StateStore,
-    StoreHealth, Trip, Window, clock::ManualClock,
+    Backoff, Breaker, Builder, Config, Event, Outcome, Permit, State, StateStore, Trip, Window,
+    clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
 };
 
 use super::random::Random;

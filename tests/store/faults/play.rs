@@ -10,7 +10,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tower_breaker::{Breaker, Snapshot, State, StateStore, StoreHealth, clock::ManualClock};
+use tower_breaker::{
+    Breaker, State, StateStore, clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
+};
 
 use super::{
     cells::{Begins, Cell, Ends, Moment},

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tower_breaker::{Breaker, HistoryError, HistoryQuery, State, StateStore, StoreHealth};
+use tower_breaker::{
+    Breaker, State, StateStore,
+    history::{HistoryError, HistoryQuery},
+    store::StoreHealth,
+};
 
 use crate::moody::{Moody, eventually};
 

@@ -5,7 +5,10 @@ mod faults;
 mod pages;
 mod what;
 
-use tower_breaker::{Breaker, HistoryEntry, HistoryQuery, State, StateStore, Trip};
+use tower_breaker::{
+    Breaker, State, StateStore, Trip,
+    history::{HistoryEntry, HistoryQuery},
+};
 
 /// A breaker that opens at the first failure.
 fn breaker(name: &str, store: impl StateStore) -> Breaker {
