@@ -8,11 +8,13 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Config, ConfigError, Error, Event, FlushError, HistoryError, HistoryPage, HistoryQuery,
-    Outcome, Permit, Rejected, Snapshot, State, Stats, StoreHealth, alarm,
+    Outcome, Permit, Rejected, Snapshot, State, Stats, StoreHealth,
     breaker::{
         cell::Cell,
-        machine::{Command, Machine, Refusal},
+        machine::{Command, Machine},
     },
+    error::Refusal,
+    timer,
 };
 
 pub use builder::Builder;
@@ -127,7 +129,7 @@ impl Breaker {
             // Another was faster, or the circuit ramps up. What was promised is spent.
             place.leave();
             if refusal.state == State::Closed {
-                alarm::pause(self.ramp_pause()).await;
+                timer::pause(self.ramp_pause()).await;
             }
         }
     }
@@ -248,12 +250,12 @@ impl Breaker {
     /// breaker.reset();
     ///
     /// let newest = breaker.history(HistoryQuery::newest(1)).await?;
-    /// assert_eq!(newest.entries[0].to, State::Closed);
-    /// assert!(newest.entries[0].manual);
+    /// assert_eq!(newest.entries[0].transition.to, State::Closed);
+    /// assert!(newest.entries[0].transition.manual);
     ///
     /// let cursor = newest.next.ok_or("there should be an older one")?;
     /// let older = breaker.history(HistoryQuery::newest(1).before(cursor)).await?;
-    /// assert_eq!(older.entries[0].to, State::ForcedOpen);
+    /// assert_eq!(older.entries[0].transition.to, State::ForcedOpen);
     /// assert_eq!(older.next, None);
     /// # Ok(())
     /// # }

@@ -66,7 +66,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod alarm;
 mod breaker;
 pub mod classify;
 pub mod clock;
@@ -74,6 +73,7 @@ mod config;
 mod error;
 mod event;
 mod handle;
+mod health;
 mod history;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -86,23 +86,25 @@ mod persist;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub mod retry;
+mod seconds;
 mod service;
 mod snapshot;
 mod state;
 mod stats;
 pub mod store;
 mod sync;
+mod timer;
 
 pub use breaker::Permit;
 pub use config::{
     Backoff, Config, ConfigError, ConfigFile, Fault, RampUp, SnapshotTtl, Trip, Window,
 };
-pub use error::{Error, Rejected};
+pub use error::{BoxError, Error, FlushError, Rejected};
 pub use event::{Event, Reason, StoreEvent, Transition};
 pub use handle::{Breaker, Builder};
+pub use health::StoreHealth;
 pub use history::{HistoryCursor, HistoryEntry, HistoryError, HistoryPage, HistoryQuery};
 pub use outcome::Outcome;
-pub use persist::{FlushError, StoreHealth};
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub use retry::RetryPolicy;

@@ -19,17 +19,17 @@
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
-    machine::{Admission, Command, Ending, Machine, Passing, Refusal, Step, Ticket},
+    machine::{Admission, Command, Ending, Machine, Passing, Step, Ticket},
     news::{News, Observer},
     permit::Permit,
-    restore::Now,
     tally::Tally,
     waiters::Waiters,
     word::Word,
 };
 use crate::{
     Config, Outcome, Snapshot, State,
-    clock::{SystemClock, Tick, TimeSource, nanos},
+    clock::{Reading, SystemClock, Tick, TimeSource, nanos},
+    error::Refusal,
     sync::{AtomicU64, Mutex, Ordering, lock},
 };
 
@@ -299,7 +299,7 @@ impl Cell {
     }
 
     /// Looks at the machine as it is now.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine, Reading) -> T) -> Option<T> {
         self.step_at(None, |machine, _, now| (look(machine, now), false))
     }
 
@@ -308,7 +308,7 @@ impl Cell {
     pub(crate) fn look_at_own<T>(
         &self,
         observer: &dyn Observer,
-        look: impl FnOnce(&Machine, Now) -> T,
+        look: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
         self.step_at(Some(observer), |machine, _, now| (look(machine, now), false))
     }
@@ -352,7 +352,7 @@ impl Cell {
     fn step_at<T>(
         &self,
         owner: Option<&dyn Observer>,
-        work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
+        work: impl FnOnce(&mut Machine, &mut Vec<Step>, Reading) -> (T, bool),
     ) -> Option<T> {
         self.locked(|core| {
             if owner.is_some_and(|owner| !core.is_of(owner)) {
@@ -360,7 +360,9 @@ impl Cell {
             }
             let tick = core.clock.now();
             let wall = core.clock.wall();
-            core.work(&self.tally, tick, |machine, steps| work(machine, steps, Now { tick, wall }))
+            core.work(&self.tally, tick, |machine, steps| {
+                work(machine, steps, Reading { tick, wall })
+            })
         })
     }
 
@@ -451,7 +453,7 @@ impl Core {
         }
         let Some(observer) = &self.observer else { return Some(result) };
         if !steps.is_empty() {
-            let now = Now { tick: now, wall: self.clock.wall() };
+            let now = Reading { tick: now, wall: self.clock.wall() };
             observer.note(&steps, now);
             observer.changed(true);
             self.news().untold.extend(steps.into_iter().map(|step| (step, now)));

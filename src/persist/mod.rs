@@ -16,7 +16,6 @@ mod chores;
 mod condition;
 mod entry;
 mod gauges;
-mod health;
 mod names;
 mod queue;
 mod reading;
@@ -35,8 +34,8 @@ mod tests;
 
 use std::time::Duration;
 
+pub(crate) use crate::{error::FlushError, health::StoreHealth};
 pub(crate) use attachment::{Attachment, Marker};
-pub use health::{FlushError, StoreHealth};
 
 /// What the writer asks of a breaker.
 pub(crate) trait Source: Send + Sync + 'static {

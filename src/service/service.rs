@@ -10,9 +10,7 @@ use super::{
     settle::{OnResponse, Settle},
 };
 use crate::{
-    Breaker, Permit, State,
-    breaker::{cell::Cell, machine::Refusal},
-    classify::ErrorsAsFailures,
+    Breaker, Permit, State, breaker::cell::Cell, classify::ErrorsAsFailures, error::Refusal,
     handle::Place,
 };
 

@@ -54,7 +54,7 @@ mod record;
 #[cfg(feature = "sled")]
 mod sled;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 pub use error::StoreError;
 pub use file::FileStore;
@@ -277,18 +277,4 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
     fn label(&self) -> &str {
         (**self).label()
     }
-}
-
-/// Locks, also if a thread panicked while it held the lock: what the locks of the stores and of the writer
-/// guard is whole after each single statement, so there is nothing half-done to be afraid of.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a panic said, as far as it said anything.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
 }

@@ -86,8 +86,8 @@ fn outcome(outcome: u8, hint: Option<u64>) -> Outcome {
     let retry_after = hint.map(millis);
     match outcome {
         0 => Outcome::Success,
-        1 => Outcome::Failure { retry_after },
-        2 => Outcome::Throttled { retry_after },
+        1 => Outcome::failure().with_retry_after(retry_after),
+        2 => Outcome::throttled().with_retry_after(retry_after),
         _ => Outcome::Ignore,
     }
 }
@@ -147,7 +147,8 @@ impl Run {
         }
         let state = self.breaker.state().as_str();
         let counts = self.breaker.stats();
-        let (calls, failures, slow) = (counts.calls(), counts.failures(), counts.slow_calls());
+        let (calls, failures, slow) =
+            (counts.window_calls(), counts.window_failures(), counts.window_slow_calls());
         Seen { asked, state, calls, failures, slow, advanced: guide.advanced }
     }
 
@@ -172,7 +173,7 @@ impl Run {
 
     pub(crate) fn counts(&self) -> (u64, u64) {
         let stats = self.breaker.stats();
-        (stats.calls(), stats.failures())
+        (stats.window_calls(), stats.window_failures())
     }
 
     /// Looks in every way there is.

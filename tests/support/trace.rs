@@ -12,7 +12,9 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use tower_breaker::{Breaker, Config, Outcome, Permit, Rejected, Snapshot, clock::ManualClock};
+use tower_breaker::{
+    Breaker, Config, Outcome, Permit, Rejected, Snapshot, Trip, clock::ManualClock,
+};
 
 /// Plays a trace, or each of a list of them. The error says where they went another way, one
 /// line a trace.
@@ -306,10 +308,17 @@ impl Expected {
             compare("state", &state.as_str(), &breaker.state().as_str())?;
         }
         let stats = breaker.stats();
+        let is_rate = |rule: &Trip| !matches!(rule, Trip::ConsecutiveFailures(_));
+        // Without a rate rule, a trace means the consecutive failures.
+        let failures = if breaker.config().trip_on.iter().any(is_rate) {
+            stats.window_failures()
+        } else {
+            stats.consecutive_failures().into()
+        };
         for (name, expected, is) in [
-            ("calls", self.calls, stats.calls()),
-            ("failures", self.failures, stats.failures()),
-            ("slow_calls", self.slow_calls, stats.slow_calls()),
+            ("calls", self.calls, stats.window_calls()),
+            ("failures", self.failures, failures),
+            ("slow_calls", self.slow_calls, stats.window_slow_calls()),
         ] {
             expected.map_or(Ok(()), |expected| compare(name, &expected, &is))?;
         }
@@ -357,8 +366,8 @@ fn outcome(value: &Value, fields: &mut Fields) -> Result<Outcome, String> {
     let outcome = match (text(value)?.as_str(), retry_after) {
         ("success", None) => Outcome::Success,
         ("ignore", None) => Outcome::Ignore,
-        ("failure", retry_after) => Outcome::Failure { retry_after },
-        ("throttled", retry_after) => Outcome::Throttled { retry_after },
+        ("failure", retry_after) => Outcome::failure().with_retry_after(retry_after),
+        ("throttled", retry_after) => Outcome::throttled().with_retry_after(retry_after),
         ("success" | "ignore", Some(_)) => {
             return Err("only what failed has retry_after".to_owned());
         }

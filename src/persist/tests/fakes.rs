@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::super::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth};
-use crate::store::{HistoryRecord, MemoryStore, StateStore, StoreError, lock};
+use crate::{
+    store::{HistoryRecord, MemoryStore, StateStore, StoreError},
+    sync::std_lock as lock,
+};
 
 /// Long enough that a test which needs all of it has found a fault, not a slow machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
