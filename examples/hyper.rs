@@ -29,8 +29,8 @@ use hyper_util::{
 use tokio::time::{Interval, interval};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{
-    CircuitBreaker, CircuitBreakerLayer, OnBodyEnd, RejectAsError, State, Trip,
-    classify::ServerErrorsAsFailures,
+    CircuitBreaker, CircuitBreakerLayer, OnBodyEnd, State, Trip, classify::ServerErrorsAsFailures,
+    reject::RejectAsError,
 };
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;

@@ -13,8 +13,8 @@ use axum::{Router, http::StatusCode, routing::get};
 use reqwest::{Client, Method, Request};
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::{
-    Backoff, Breaker, BreakerMiddleware, CircuitBreakerLayer, Face, RejectAsError, Rejected, State,
-    Trip, classify::StatusClassifier,
+    Backoff, Breaker, CircuitBreakerLayer, Face, Rejected, State, Trip, classify::StatusClassifier,
+    reject::RejectAsError, reqwest_middleware::BreakerMiddleware,
 };
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;

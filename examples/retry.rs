@@ -20,7 +20,8 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, time::sleep};
 use tower::{Service, ServiceBuilder, ServiceExt, retry::RetryLayer};
 use tower_breaker::{
-    CircuitBreakerLayer, RejectAsBoxError, RetryPolicy, Trip, classify::ServerErrorsAsFailures,
+    CircuitBreakerLayer, RetryPolicy, Trip, classify::ServerErrorsAsFailures,
+    reject::RejectAsBoxError,
 };
 
 type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;

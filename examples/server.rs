@@ -10,7 +10,7 @@ use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode, routing:
 use tokio::signal::ctrl_c;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
-use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, Snapshot, Trip};
+use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, Trip, snapshot::Snapshot};
 
 async fn ask(State((client, url)): State<(reqwest::Client, String)>) -> Result<Bytes, StatusCode> {
     let answer = async { client.get(url).send().await?.error_for_status()?.bytes().await };

@@ -20,8 +20,8 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, service_fn};
 use tower_breaker::{
-    CircuitBreaker, CircuitBreakerLayer, OnBodyEnd, RejectAsTonicStatus, Rejected, State, Trip,
-    classify::GrpcClassifier,
+    CircuitBreaker, CircuitBreakerLayer, OnBodyEnd, Rejected, State, Trip,
+    classify::GrpcClassifier, reject::RejectAsTonicStatus,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]

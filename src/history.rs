@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for HistoryCursor {
 /// Which part of a history is wanted.
 ///
 /// ```
-/// use tower_breaker::HistoryQuery;
+/// use tower_breaker::history::HistoryQuery;
 ///
 /// let newest = HistoryQuery::newest(20);
 /// assert_eq!(HistoryQuery::default(), HistoryQuery::newest(100));

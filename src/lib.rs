@@ -34,11 +34,11 @@
 //! - [`Breaker`] for code without a service, for operators and for metrics.
 //! - [`Config`] for every setting with its default, in code and in files.
 //! - [`classify`] for what counts as a failure.
-//! - [`Reject`] for what a rejection becomes: an error, a response, a [`Fallback`], or
-//!   [`Backpressure`].
+//! - [`reject::Reject`] for what a rejection becomes: an error, a response, a [`reject::Fallback`], or
+//!   [`reject::Backpressure`].
 //! - [`retry`] for retries around a breaker, and the order of layers.
 //! - [`store`] for where the state lives ([`SledStore`], [`FileStore`], [`MemoryStore`]), and
-//!   [`StoreHealth`] for how it is doing.
+//!   [`store::StoreHealth`] for how it is doing.
 //! - [`metrics`] for what is told to a recorder of metrics.
 //! - [`clock`] for tests that move the time.
 //!
@@ -55,12 +55,12 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
-//! | `http` | no | `.http()`, [`RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
-//! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
-//! | `tonic` | no | [`RejectAsTonicStatus`]; with it `grpc` |
+//! | `http` | no | `.http()`, [`reject::RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
+//! | `grpc` | no | `.grpc()`, [`reject::RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
+//! | `tonic` | no | [`reject::RejectAsTonicStatus`]; with it `grpc` |
 //! | `retry` | no | [`RetryPolicy`], for `tower::retry`; with it `http` |
 //! | `reqwest` | no | the classifiers of HTTP statuses for the responses of reqwest 0.13; with it `http` |
-//! | `reqwest-middleware` | no | [`BreakerMiddleware`] for reqwest-middleware 0.5; with it `reqwest` |
+//! | `reqwest-middleware` | no | [`reqwest_middleware::BreakerMiddleware`] for reqwest-middleware 0.5; with it `reqwest` |
 //! | `tower-http` | no | [`classify::TowerHttp`], for the classifiers of tower-http 0.7; with it `http` |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the recorder of the metrics facade 0.24 |
 #![forbid(unsafe_code)]
@@ -69,12 +69,12 @@
 mod breaker;
 pub mod classify;
 pub mod clock;
-mod config;
+pub mod config;
 mod error;
-mod event;
+pub mod event;
 mod handle;
 mod health;
-mod history;
+pub mod history;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
@@ -88,7 +88,7 @@ mod persist;
 pub mod retry;
 mod seconds;
 mod service;
-mod snapshot;
+pub mod snapshot;
 mod state;
 mod stats;
 pub mod store;
@@ -96,42 +96,37 @@ mod sync;
 mod timer;
 
 pub use breaker::Permit;
-pub use config::{
-    Backoff, Config, ConfigError, ConfigFile, Fault, RampUp, SnapshotTtl, Trip, Window,
-};
-pub use error::{BoxError, Error, FlushError, Rejected};
-pub use event::{Event, Reason, StoreEvent, Transition};
+pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
+pub use error::{BoxError, Error, Rejected};
+pub use event::Event;
 pub use handle::{Breaker, Builder};
-pub use health::StoreHealth;
-pub use history::{HistoryCursor, HistoryEntry, HistoryError, HistoryPage, HistoryQuery};
 pub use outcome::Outcome;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub use retry::RetryPolicy;
-#[cfg(feature = "reqwest-middleware")]
-#[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
-pub use service::BreakerMiddleware;
-#[cfg(feature = "tonic")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
-pub use service::RejectAsTonicStatus;
-pub use service::{
-    Backpressure, CircuitBreaker, CircuitBreakerLayer, Face, Fallback, FallbackFuture,
-    FallbackService, OnResponse, Reject, RejectAsBoxError, RejectAsError, ResponseFuture, Settle,
-};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use service::{
-    OnBodyEnd, RejectAsEmptyResponse, RejectAsResponse, RespondWith, ResponseBody, SlowUntil,
-};
-#[cfg(feature = "grpc")]
-#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
-pub use service::{RejectAsGrpcStatus, RejectWithGrpcMessage};
-pub use snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot};
+pub use service::body::{self, OnBodyEnd};
+#[cfg(feature = "reqwest-middleware")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
+pub use service::reqwest_middleware;
+pub use service::{CircuitBreaker, CircuitBreakerLayer, Face, future, record_when, reject};
 pub use state::State;
 pub use stats::Stats;
 #[cfg(feature = "sled")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use store::SledStore;
-pub use store::{FileStore, HistoryRecord, MemoryStore, StateStore, StoreError};
+pub use store::{FileStore, MemoryStore, StateStore};
+
+// For modules that still import through the crate root.
+#[allow(unused_imports)]
+pub(crate) use self::{
+    config::{ConfigFile, Fault, SnapshotTtl},
+    event::{Reason, StoreEvent, Transition},
+    history::{HistoryCursor, HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
+    snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot},
+    store::{FlushError, HistoryRecord, StoreError, StoreHealth},
+};
 
 #[doc = include_str!("../README.md")]
 #[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "sled"))]

@@ -24,6 +24,11 @@ pub(crate) fn rounded(time: SystemTime) -> SystemTime {
     at(since_epoch(time)).unwrap_or(time)
 }
 
+/// The span as a number of seconds can hold it: to the nanosecond, or less for very long ones.
+pub(crate) fn representable(span: Duration) -> Duration {
+    Duration::try_from_secs_f64(span.as_secs_f64()).unwrap_or(span)
+}
+
 fn to_micros(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e6
 }

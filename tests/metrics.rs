@@ -16,7 +16,8 @@ use moody::{Moody, eventually};
 use recorder::{PANICS, Recorded};
 use tokio::time::timeout;
 use tower_breaker::{
-    Breaker, FileStore, MemoryStore, SledStore, StateStore, StoreError, StoreHealth,
+    Breaker, FileStore, MemoryStore, SledStore, StateStore,
+    store::{StoreError, StoreHealth},
 };
 
 /// Of all tests: each has a label of its own.

@@ -12,7 +12,7 @@ use std::{
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service};
 use tower_breaker::{
-    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, StoreError, Trip,
+    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, Trip, store::StoreError,
 };
 
 /// One test at a time.

@@ -13,7 +13,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tower_breaker::{FileStore, HistoryRecord, SledStore, StateStore, StoreError};
+use tower_breaker::{
+    FileStore, SledStore, StateStore,
+    store::{HistoryRecord, StoreError},
+};
 
 use crate::Fault;
 

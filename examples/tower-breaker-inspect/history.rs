@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tower_breaker::HistoryRecord;
+use tower_breaker::store::HistoryRecord;
 
 use crate::{
     Fault,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tower_breaker::{Snapshot, State};
+use tower_breaker::{State, snapshot::Snapshot};
 
 use crate::{Fault, folder::Content, history::Entry};
 

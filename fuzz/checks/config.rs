@@ -1,8 +1,8 @@
 //! Whatever a configuration file says, it is refused with a reason, or makes a breaker that works.
 
-use tower_breaker::{Breaker, Config, ConfigFile, clock::ManualClock};
+use tower_breaker::{Breaker, Config, clock::ManualClock, config::ConfigFile};
 
-use crate::traffic;
+use super::traffic;
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tower_breaker::{
-    Backoff, Breaker, Config, RampUp, Snapshot, State, Trip, Window, clock::ManualClock,
+    Backoff, Breaker, Config, RampUp, State, Trip, Window, clock::ManualClock, snapshot::Snapshot,
 };
 
-use crate::traffic;
+use super::traffic;
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(snapshot) = Snapshot::from_json(bytes) else { return };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_breaker::{Breaker, Config, Outcome, Snapshot, State, clock::ManualClock};
+use tower_breaker::{Breaker, Config, Outcome, State, clock::ManualClock, snapshot::Snapshot};
 
 /// No open time is longer, whatever a snapshot says.
 pub(crate) fn longest_open_time(config: &Config) -> Duration {

@@ -5,8 +5,8 @@ use http::{HeaderMap, Response};
 
 use super::Classify;
 #[cfg(feature = "http")]
-use super::{BodyFailure, ClassifyBody, ClassifyEnd, Head};
-use crate::Outcome;
+use super::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos};
+use crate::outcome::Outcome;
 
 /// Changes what another classifier says.
 ///
@@ -91,7 +91,7 @@ where
 /// Changes what another says at the end of a body.
 #[cfg(feature = "http")]
 #[derive(Debug, Clone, Copy)]
-pub struct MapEnd<W, F> {
+pub struct MapEos<W, F> {
     end: W,
     map: F,
 }
@@ -102,20 +102,22 @@ where
     C: ClassifyBody<B, E>,
     F: Fn(Outcome) -> Outcome + Clone,
 {
-    type End = MapEnd<C::End, F>;
+    type Eos = MapEos<C::Eos, F>;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<Self::End> {
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<Self::Eos> {
         match self.classify.classify_head(result) {
-            Head::Known(outcome) => Head::Known((self.map)(outcome)),
-            Head::Waits(end) => Head::Waits(MapEnd { end, map: self.map.clone() }),
+            ClassifiedResponse::Ready(outcome) => ClassifiedResponse::Ready((self.map)(outcome)),
+            ClassifiedResponse::RequiresEos(end) => {
+                ClassifiedResponse::RequiresEos(MapEos { end, map: self.map.clone() })
+            }
         }
     }
 }
 
 #[cfg(feature = "http")]
-impl<W: ClassifyEnd, F: Fn(Outcome) -> Outcome> ClassifyEnd for MapEnd<W, F> {
-    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome {
-        (self.map)(self.end.classify_end(trailers))
+impl<W: ClassifyEos, F: Fn(Outcome) -> Outcome> ClassifyEos for MapEos<W, F> {
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome {
+        (self.map)(self.end.classify_eos(trailers))
     }
 
     fn classify_failure(self, failure: BodyFailure) -> Outcome {
@@ -131,9 +133,9 @@ impl<W: ClassifyEnd, F: Fn(Outcome) -> Outcome> ClassifyEnd for MapEnd<W, F> {
 /// second says.
 #[cfg(feature = "http")]
 #[derive(Debug, Clone, Copy)]
-pub struct OrEnd<A, B> {
-    first: Head<A>,
-    second: Head<B>,
+pub struct OrEos<A, B> {
+    first: ClassifiedResponse<A>,
+    second: ClassifiedResponse<B>,
 }
 
 #[cfg(feature = "http")]
@@ -142,30 +144,34 @@ where
     A: ClassifyBody<Body, E>,
     B: ClassifyBody<Body, E>,
 {
-    type End = OrEnd<A::End, B::End>;
+    type Eos = OrEos<A::Eos, B::Eos>;
 
-    fn classify_head(&self, result: &Result<Response<Body>, E>) -> Head<Self::End> {
+    fn classify_head(&self, result: &Result<Response<Body>, E>) -> ClassifiedResponse<Self::Eos> {
         match self.first.classify_head(result) {
-            Head::Known(outcome) if outcome != Outcome::Success => Head::Known(outcome),
+            ClassifiedResponse::Ready(outcome) if outcome != Outcome::Success => {
+                ClassifiedResponse::Ready(outcome)
+            }
             first => match (first, self.second.classify_head(result)) {
-                (Head::Known(_), Head::Known(outcome)) => Head::Known(outcome),
+                (ClassifiedResponse::Ready(_), ClassifiedResponse::Ready(outcome)) => {
+                    ClassifiedResponse::Ready(outcome)
+                }
                 // What the first still has to say of a body without trailers makes it no better.
-                (Head::Waits(first), Head::Known(outcome))
+                (ClassifiedResponse::RequiresEos(first), ClassifiedResponse::Ready(outcome))
                     if outcome != Outcome::Success && !first.awaits_trailers() =>
                 {
-                    Head::Known(outcome)
+                    ClassifiedResponse::Ready(outcome)
                 }
-                (first, second) => Head::Waits(OrEnd { first, second }),
+                (first, second) => ClassifiedResponse::RequiresEos(OrEos { first, second }),
             },
         }
     }
 }
 
 #[cfg(feature = "http")]
-impl<A: ClassifyEnd, B: ClassifyEnd> ClassifyEnd for OrEnd<A, B> {
-    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome {
-        match self.first.end(|end| end.classify_end(trailers)) {
-            Outcome::Success => self.second.end(|end| end.classify_end(trailers)),
+impl<A: ClassifyEos, B: ClassifyEos> ClassifyEos for OrEos<A, B> {
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome {
+        match self.first.end(|end| end.classify_eos(trailers)) {
+            Outcome::Success => self.second.end(|end| end.classify_eos(trailers)),
             other => other,
         }
     }
@@ -183,15 +189,15 @@ impl<A: ClassifyEnd, B: ClassifyEnd> ClassifyEnd for OrEnd<A, B> {
 }
 
 #[cfg(feature = "http")]
-impl<W: ClassifyEnd> Head<W> {
+impl<W: ClassifyEos> ClassifiedResponse<W> {
     fn end(self, classify: impl FnOnce(W) -> Outcome) -> Outcome {
         match self {
-            Self::Known(outcome) => outcome,
-            Self::Waits(end) => classify(end),
+            Self::Ready(outcome) => outcome,
+            Self::RequiresEos(end) => classify(end),
         }
     }
 
     fn awaits_trailers(&self) -> bool {
-        matches!(self, Self::Waits(end) if end.awaits_trailers())
+        matches!(self, Self::RequiresEos(end) if end.awaits_trailers())
     }
 }

@@ -1,7 +1,9 @@
 use http::{HeaderMap, Response, StatusCode};
 
-use super::{Classify, ClassifyBody, EndsWell, Head, retry_after::failure_with_time};
-use crate::Outcome;
+use super::{
+    ClassifiedResponse, Classify, ClassifyBody, SuccessAtEos, retry_after::failure_with_time,
+};
+use crate::outcome::Outcome;
 
 /// An HTTP response with a status of 500 to 599 is a failure, and so is an `Err`.
 ///
@@ -31,9 +33,9 @@ impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
 }
 
 impl<B, E> ClassifyBody<B, E> for ServerErrorsAsFailures {
-    type End = EndsWell;
+    type Eos = SuccessAtEos;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<EndsWell> {
-        Head::unless_body_fails(self.classify(result))
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
+        ClassifiedResponse::unless_body_fails(self.classify(result))
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// What a status says of the dependency. In two bits, so that the kinds of many statuses are cheap
 /// to copy with each call.

@@ -19,6 +19,8 @@
 //! For HTTP there are `ServerErrorsAsFailures` and `StatusClassifier`, and for gRPC
 //! `GrpcClassifier`. Classifiers go together with [`map`] and [`or`].
 
+#[cfg(feature = "http")]
+mod body;
 mod compose;
 #[cfg(feature = "grpc")]
 mod grpc;
@@ -32,29 +34,27 @@ mod reqwest;
 mod retry_after;
 #[cfg(feature = "http")]
 mod status;
-#[cfg(feature = "http")]
-mod stream;
 #[cfg(feature = "tower-http")]
 mod tower_http;
 
 pub use self::compose::{Map, Or, map, or};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
-pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEnd};
+pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
 #[cfg(feature = "tower-http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower-http")))]
-pub use self::tower_http::{TowerHttp, TowerHttpEnd};
+pub use self::tower_http::{TowerHttp, TowerHttpEos};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use self::{
-    compose::{MapEnd, OrEnd},
+    body::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos, SuccessAtEos},
+    compose::{MapEos, OrEos},
     http::ServerErrorsAsFailures,
     retry_after::retry_after,
     status::{StatusClassifier, Statuses},
-    stream::{BodyFailure, ClassifyBody, ClassifyEnd, EndsWell, Head},
 };
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// Says what a call came to.
 ///

@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 
 use super::{Classify, ServerErrorsAsFailures, StatusClassifier};
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 impl<E> Classify<Response, E> for ServerErrorsAsFailures {
     fn classify(&self, result: &Result<Response, E>) -> Outcome {

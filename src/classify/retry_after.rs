@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// The longest time that is believed. What a breaker follows is shorter still: the longest open
 /// time of its [`Backoff`](crate::Backoff).

@@ -2,8 +2,10 @@ use std::{fmt, ops::RangeInclusive};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::{Classify, ClassifyBody, EndsWell, Head, kind::Kind, retry_after::retry_after};
-use crate::Outcome;
+use super::{
+    ClassifiedResponse, Classify, ClassifyBody, SuccessAtEos, kind::Kind, retry_after::retry_after,
+};
+use crate::outcome::Outcome;
 
 /// Classifies HTTP responses by their status. An `Err` is a failure.
 ///
@@ -13,7 +15,7 @@ use crate::Outcome;
 ///
 /// ```
 /// use http::StatusCode;
-/// use tower_breaker::{CircuitBreakerLayer, RejectAsResponse, classify::StatusClassifier};
+/// use tower_breaker::{CircuitBreakerLayer, classify::StatusClassifier, reject::RejectAsResponse};
 ///
 /// let statuses = StatusClassifier::new()
 ///     .failure(StatusCode::REQUEST_TIMEOUT)
@@ -116,10 +118,10 @@ impl<B, E> Classify<Response<B>, E> for StatusClassifier {
 }
 
 impl<B, E> ClassifyBody<B, E> for StatusClassifier {
-    type End = EndsWell;
+    type Eos = SuccessAtEos;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<EndsWell> {
-        Head::unless_body_fails(self.classify(result))
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
+        ClassifiedResponse::unless_body_fails(self.classify(result))
     }
 }
 

@@ -1,8 +1,8 @@
 use http::{HeaderMap, Response};
-use tower_http::classify::{ClassifiedResponse, ClassifyEos, ClassifyResponse};
+use tower_http::classify::{self as theirs, ClassifyResponse};
 
-use super::{BodyFailure, Classify, ClassifyBody, ClassifyEnd, Head};
-use crate::Outcome;
+use super::{BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos};
+use crate::outcome::Outcome;
 
 /// Classifies with a classifier of [tower-http 0.7](https://docs.rs/tower-http/0.7), for those who
 /// have one already: what it calls a failure is one.
@@ -11,7 +11,9 @@ use crate::Outcome;
 /// included. Without, a response of which it only knows at the end is a success.
 ///
 /// ```
-/// use tower_breaker::{CircuitBreakerLayer, OnBodyEnd, RejectAsResponse, classify::TowerHttp};
+/// use tower_breaker::{
+///     CircuitBreakerLayer, OnBodyEnd, classify::TowerHttp, reject::RejectAsResponse,
+/// };
 /// use tower_http::classify::StatusInRangeAsFailures;
 ///
 /// let layer = CircuitBreakerLayer::builder("payments")
@@ -26,7 +28,7 @@ pub struct TowerHttp<C>(pub C);
 
 /// What [`TowerHttp`] still has to say when the body has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct TowerHttpEnd<W>(Option<W>);
+pub struct TowerHttpEos<W>(Option<W>);
 
 impl<C, B, E> Classify<Response<B>, E> for TowerHttp<C>
 where
@@ -34,8 +36,8 @@ where
 {
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
         match self.classify_head(result) {
-            Head::Known(outcome) => outcome,
-            Head::Waits(_) => Outcome::Success,
+            ClassifiedResponse::Ready(outcome) => outcome,
+            ClassifiedResponse::RequiresEos(_) => Outcome::Success,
         }
     }
 }
@@ -44,21 +46,27 @@ impl<C, B, E> ClassifyBody<B, E> for TowerHttp<C>
 where
     C: ClassifyResponse + Clone,
 {
-    type End = TowerHttpEnd<C::ClassifyEos>;
+    type Eos = TowerHttpEos<C::ClassifyEos>;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<Self::End> {
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<Self::Eos> {
         // Its word on an error names the kind of failure; that it is one is not asked.
-        let Ok(response) = result else { return Head::Known(Outcome::failure()) };
+        let Ok(response) = result else { return ClassifiedResponse::Ready(Outcome::failure()) };
         match self.0.clone().classify_response(response) {
-            ClassifiedResponse::Ready(Ok(())) => Head::Waits(TowerHttpEnd(None)),
-            ClassifiedResponse::Ready(Err(_)) => Head::Known(Outcome::failure()),
-            ClassifiedResponse::RequiresEos(end) => Head::Waits(TowerHttpEnd(Some(end))),
+            theirs::ClassifiedResponse::Ready(Ok(())) => {
+                ClassifiedResponse::RequiresEos(TowerHttpEos(None))
+            }
+            theirs::ClassifiedResponse::Ready(Err(_)) => {
+                ClassifiedResponse::Ready(Outcome::failure())
+            }
+            theirs::ClassifiedResponse::RequiresEos(end) => {
+                ClassifiedResponse::RequiresEos(TowerHttpEos(Some(end)))
+            }
         }
     }
 }
 
-impl<W: ClassifyEos> ClassifyEnd for TowerHttpEnd<W> {
-    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome {
+impl<W: theirs::ClassifyEos> ClassifyEos for TowerHttpEos<W> {
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome {
         match self.0.map(|end| end.classify_eos(trailers)) {
             None | Some(Ok(())) => Outcome::Success,
             Some(Err(_)) => Outcome::failure(),

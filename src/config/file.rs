@@ -13,7 +13,7 @@ use super::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_breaker::ConfigFile;
+/// use tower_breaker::config::ConfigFile;
 ///
 /// let file = ConfigFile::from_json(r#"{
 ///     "defaults": {"recovery_timeout": "30s", "success_threshold": 2},

@@ -4,14 +4,15 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    shared::{Listener, Shared, Teller},
+    events::{Listener, Shared, Teller},
 };
 use crate::{
-    Backoff, Config, ConfigError, Event, RampUp, Snapshot, Trip,
     breaker::pool,
     clock::{Clock, TimeSource},
-    config::Faults,
+    config::{Backoff, Config, ConfigError, Faults, RampUp, Trip},
+    event::Event,
     persist::PersistSettings,
+    snapshot::Snapshot,
     store::StateStore,
 };
 

@@ -8,7 +8,7 @@
 //! use std::time::Duration;
 //! use http::{Request, Response};
 //! use tower::{ServiceBuilder, ServiceExt, retry::RetryLayer, service_fn};
-//! use tower_breaker::{CircuitBreakerLayer, RejectAsBoxError, RetryPolicy};
+//! use tower_breaker::{CircuitBreakerLayer, RetryPolicy, reject::RejectAsBoxError};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -63,8 +63,8 @@
 //! bounds what the caller waits; make it longer than that of one attempt, or there is never a
 //! second attempt.
 //!
-//! A breaker with [`Backpressure`](crate::Backpressure) does not reject, it is not ready: then the
-//! next attempt waits until the circuit lets it through. What a [`Fallback`](crate::Fallback)
+//! A breaker with [`Backpressure`](crate::reject::Backpressure) does not reject, it is not ready: then the
+//! next attempt waits until the circuit lets it through. What a [`Fallback`](crate::reject::Fallback)
 //! answers is an answer like any other, and may be tried again.
 //!
 //! # What the services must be
@@ -74,17 +74,17 @@
 //! can't be: a body that streams is sent once. The response may be anything, and the error
 //! anything that can be [looked into](AsCause): a [`std::error::Error`], or tower's boxed one.
 //! A timeout inside a breaker makes errors of the latter kind; with
-//! [`RejectAsBoxError`](crate::RejectAsBoxError) the error is the same from end to end.
+//! [`RejectAsBoxError`](crate::reject::RejectAsBoxError) the error is the same from end to end.
 
-mod look;
+mod backoff;
+mod condition;
+mod inspect;
 mod network;
 mod policy;
 mod request;
-mod wait;
-mod when;
 
-pub use look::{Answer, AsCause, kind};
+pub use condition::{Classified, RetryWhen};
+pub use inspect::{AsCause, RetryResponse, kind};
 pub use network::{Network, is_transient};
 pub use policy::RetryPolicy;
 pub use request::{CloneRequest, Cloned, ClonedWith};
-pub use when::{Classified, RetryWhen};

@@ -3,11 +3,15 @@ use std::{error::Error as StdError, fmt, io, marker::PhantomData};
 use http::{Method, Request, Response, StatusCode};
 
 use super::{
+    condition::sealed::RetryWhen,
+    inspect::{AsCause, is_rejection},
     kind::{HttpResponse, IsError},
-    look::{AsCause, is_rejection},
-    when::sealed::RetryWhen,
 };
-use crate::{Outcome, Rejected, classify::StatusClassifier, error::causes};
+use crate::{
+    classify::StatusClassifier,
+    error::{Rejected, causes},
+    outcome::Outcome,
+};
 
 /// Tries again what the network spoils. Made by
 /// [`RetryPolicy::network`](super::RetryPolicy::network), which says what that is.

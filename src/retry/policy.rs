@@ -9,10 +9,10 @@ use tower::retry::{
 };
 
 use super::{
-    Classified, CloneRequest, Cloned, ClonedWith, Network, RetryWhen, kind::HttpResponse,
-    wait::Waits,
+    Classified, CloneRequest, Cloned, ClonedWith, Network, RetryWhen, backoff::Waits,
+    kind::HttpResponse,
 };
-use crate::{Outcome, classify::Statuses};
+use crate::{classify::Statuses, outcome::Outcome};
 
 /// A [policy](Policy) for tower's `RetryLayer` that leaves the rejections of a circuit breaker
 /// alone: they are handed on at once, and the budget does not notice them.

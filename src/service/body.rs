@@ -16,10 +16,11 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use self::{length::Length, stall::Stall};
-use super::settle::{Settle, sealed::Sealed};
+use super::record_when::{RecordWhen, sealed::Sealed};
 use crate::{
-    Outcome, Permit,
-    classify::{BodyFailure, ClassifyBody, ClassifyEnd, Head},
+    breaker::Permit,
+    classify::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
+    outcome::Outcome,
 };
 
 /// The outcome of a call is known when the body of its response has ended.
@@ -100,7 +101,7 @@ impl OnBodyEnd {
     ) -> Response<ResponseBody<B, W>>
     where
         B: Body,
-        W: ClassifyEnd,
+        W: ClassifyEos,
     {
         let permit = permit.take();
         let elapsed = match self.slow_until {
@@ -110,7 +111,7 @@ impl OnBodyEnd {
         let expected = Length::of(&response);
         let watch = Watch { permit, end, elapsed, expected, received: 0 };
         if response.body().is_end_stream() || watch.is_complete() {
-            watch.settle(|end| end.classify_end(None));
+            watch.settle(|end| end.classify_eos(None));
             return response.map(ResponseBody::unwatched);
         }
         let stall = Stall::new(self.stall_timeout);
@@ -120,12 +121,12 @@ impl OnBodyEnd {
 
 impl Sealed for OnBodyEnd {}
 
-impl<C, B, E> Settle<C, Response<B>, E> for OnBodyEnd
+impl<C, B, E> RecordWhen<C, Response<B>, E> for OnBodyEnd
 where
     C: ClassifyBody<B, E>,
     B: Body,
 {
-    type Response = Response<ResponseBody<B, C::End>>;
+    type Response = Response<ResponseBody<B, C::Eos>>;
 
     fn settle(
         &self,
@@ -134,12 +135,14 @@ where
         permit: &mut Permit,
     ) -> Result<Self::Response, E> {
         match (classify.classify_head(&result), result) {
-            (Head::Known(outcome), result) => {
+            (ClassifiedResponse::Ready(outcome), result) => {
                 permit.settle(outcome, None);
                 result.map(|response| response.map(ResponseBody::unwatched))
             }
-            (Head::Waits(end), Ok(response)) => Ok(self.watch(response, end, permit)),
-            (Head::Waits(end), Err(error)) => {
+            (ClassifiedResponse::RequiresEos(end), Ok(response)) => {
+                Ok(self.watch(response, end, permit))
+            }
+            (ClassifiedResponse::RequiresEos(end), Err(error)) => {
                 permit.settle(end.classify_failure(BodyFailure::Error), None);
                 Err(error)
             }
@@ -189,7 +192,7 @@ impl<B, W> ResponseBody<B, W> {
     }
 }
 
-impl<W: ClassifyEnd> Watch<W> {
+impl<W: ClassifyEos> Watch<W> {
     fn settle(mut self, classify: impl FnOnce(W) -> Outcome) {
         self.permit.settle(classify(self.end), self.elapsed);
     }
@@ -205,7 +208,7 @@ impl<W: ClassifyEnd> Watch<W> {
         if self.expected.is_missed(self.received) && !trailers_decide {
             self.fail(BodyFailure::EndedEarly);
         } else {
-            self.settle(|end| end.classify_end(trailers));
+            self.settle(|end| end.classify_eos(trailers));
         }
     }
 
@@ -218,7 +221,7 @@ impl<W: ClassifyEnd> Watch<W> {
 /// says of itself.
 fn see<W, B>(watch: &mut Option<Watch<W>>, frame: &Frame<B::Data>, ended: bool)
 where
-    W: ClassifyEnd,
+    W: ClassifyEos,
     B: Body,
 {
     let Some(open) = watch else { return };
@@ -237,7 +240,7 @@ where
 impl<B, W> Body for ResponseBody<B, W>
 where
     B: Body,
-    W: ClassifyEnd,
+    W: ClassifyEos,
 {
     type Data = B::Data;
     type Error = B::Error;

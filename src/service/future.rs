@@ -1,3 +1,5 @@
+//! The future of a call through a circuit breaker.
+
 use std::{
     fmt,
     future::Future,
@@ -7,8 +9,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::settle::{OnResponse, Settle};
-use crate::Permit;
+use super::record_when::{OnResponse, RecordWhen};
+use crate::breaker::Permit;
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
@@ -53,7 +55,7 @@ impl<F, C, J, O, T, E, Rejection> Future for ResponseFuture<F, C, J, O>
 where
     F: Future<Output = Result<T, E>>,
     J: Future<Output = Result<T, Rejection>>,
-    O: Settle<C, T, E>,
+    O: RecordWhen<C, T, E>,
     Rejection: From<E>,
 {
     type Output = Result<O::Response, Rejection>;

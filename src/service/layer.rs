@@ -3,9 +3,15 @@ use std::fmt;
 use tower_layer::Layer;
 
 use super::{
-    Backpressure, CircuitBreaker, Fallback, FallbackService, RejectAsError, settle::OnResponse,
+    CircuitBreaker,
+    record_when::OnResponse,
+    reject::{Backpressure, Fallback, FallbackService, RejectAsError},
 };
-use crate::{Breaker, Builder, ConfigError, classify::ErrorsAsFailures};
+use crate::{
+    classify::ErrorsAsFailures,
+    config::ConfigError,
+    handle::{Breaker, Builder},
+};
 
 /// Puts services behind one circuit breaker.
 ///
@@ -114,7 +120,7 @@ impl<C, R, O> Face<C, R, O> {
     /// The same face, whose outcomes are known when the body of the response has ended.
     #[cfg(feature = "http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-    pub fn on_body_end(self, settle: super::OnBodyEnd) -> Face<C, R, super::OnBodyEnd> {
+    pub fn on_body_end(self, settle: super::body::OnBodyEnd) -> Face<C, R, super::body::OnBodyEnd> {
         Face { classify: self.classify, rejection: self.rejection, settle }
     }
 }
@@ -157,15 +163,16 @@ impl<C, R, O> Builder<Face<C, R, O>> {
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
     pub fn http(
         self,
-    ) -> Builder<Face<crate::classify::ServerErrorsAsFailures, super::RejectAsResponse, O>> {
+    ) -> Builder<Face<crate::classify::ServerErrorsAsFailures, super::reject::RejectAsResponse, O>>
+    {
         self.map(|face| {
             face.classifying(crate::classify::ServerErrorsAsFailures)
-                .rejecting(super::RejectAsResponse)
+                .rejecting(super::reject::RejectAsResponse)
         })
     }
 
     /// For gRPC: a [`GrpcClassifier`](crate::classify::GrpcClassifier), for which the trailers
-    /// decide ([`OnBodyEnd`](super::OnBodyEnd)), and a rejection is a response with the status
+    /// decide ([`OnBodyEnd`](super::body::OnBodyEnd)), and a rejection is a response with the status
     /// `UNAVAILABLE`. So the layer goes straight onto a tonic server, and around a tonic channel.
     ///
     /// ```no_run
@@ -195,12 +202,17 @@ impl<C, R, O> Builder<Face<C, R, O>> {
     #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
     pub fn grpc(
         self,
-    ) -> Builder<Face<crate::classify::GrpcClassifier, super::RejectAsGrpcStatus, super::OnBodyEnd>>
-    {
+    ) -> Builder<
+        Face<
+            crate::classify::GrpcClassifier,
+            super::reject::RejectAsGrpcStatus,
+            super::body::OnBodyEnd,
+        >,
+    > {
         self.map(|face| {
             face.classifying(crate::classify::GrpcClassifier::new())
-                .rejecting(super::RejectAsGrpcStatus)
-                .on_body_end(super::OnBodyEnd::new())
+                .rejecting(super::reject::RejectAsGrpcStatus)
+                .on_body_end(super::body::OnBodyEnd::new())
         })
     }
 
@@ -208,7 +220,10 @@ impl<C, R, O> Builder<Face<C, R, O>> {
     /// response decides, and what happens to its body does not count.
     #[cfg(feature = "http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-    pub fn on_body_end(self, settle: super::OnBodyEnd) -> Builder<Face<C, R, super::OnBodyEnd>> {
+    pub fn on_body_end(
+        self,
+        settle: super::body::OnBodyEnd,
+    ) -> Builder<Face<C, R, super::body::OnBodyEnd>> {
         self.map(|face| face.on_body_end(settle))
     }
 

@@ -6,12 +6,17 @@ use std::{
 use tower_service::Service;
 
 use super::{
-    Face, Reject, RejectAsError, ResponseFuture,
-    settle::{OnResponse, Settle},
+    Face,
+    future::ResponseFuture,
+    record_when::{OnResponse, RecordWhen},
+    reject::{Reject, RejectAsError},
 };
 use crate::{
-    Breaker, Permit, State, breaker::cell::Cell, classify::ErrorsAsFailures, error::Refusal,
-    handle::Place,
+    breaker::{Permit, cell::Cell},
+    classify::ErrorsAsFailures,
+    error::Refusal,
+    handle::{Breaker, Place},
+    state::State,
 };
 
 /// A service behind a circuit breaker. Made by a
@@ -27,7 +32,7 @@ use crate::{
 /// A probe's slot is taken by the call, not by readiness, so a clone that is ready and never
 /// called holds none.
 ///
-/// With [`Backpressure`](crate::Backpressure) it is the other way round: while the circuit
+/// With [`Backpressure`](crate::reject::Backpressure) it is the other way round: while the circuit
 /// rejects, the service is not ready.
 ///
 /// A caller that waits for the inner service to become ready is woken when the circuit opens,
@@ -49,7 +54,7 @@ use crate::{
 /// nothing.
 ///
 /// An endpoint that rejects answers at once, so a balancer that goes by pending requests or by
-/// latency takes it for idle, and prefers it. Use [`Backpressure`](crate::Backpressure) there, or
+/// latency takes it for idle, and prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or
 /// a load that asks [`Breaker::state`].
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
@@ -188,7 +193,7 @@ where
     S: Service<Request>,
     C: Clone,
     R: Reject<Request, S::Response, S::Error>,
-    O: Settle<C, S::Response, S::Error> + Clone,
+    O: RecordWhen<C, S::Response, S::Error> + Clone,
 {
     type Response = O::Response;
     type Error = R::Error;

@@ -56,6 +56,7 @@ mod sled;
 
 use std::sync::Arc;
 
+pub use crate::{error::FlushError, health::StoreHealth};
 pub use error::StoreError;
 pub use file::FileStore;
 pub use memory::MemoryStore;

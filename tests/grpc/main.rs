@@ -19,7 +19,8 @@ mod example;
 use std::time::Duration;
 
 use tower_breaker::{
-    Breaker, Builder, CircuitBreakerLayer, Face, Trip, Window, WindowContent, clock::ManualClock,
+    Breaker, Builder, CircuitBreakerLayer, Face, Trip, Window, clock::ManualClock,
+    snapshot::WindowContent,
 };
 
 /// A breaker that keeps every result and never opens.

@@ -19,7 +19,7 @@ use tonic::{
     transport::Server,
 };
 use tower::{Service, ServiceBuilder};
-use tower_breaker::{RejectAsTonicStatus, Rejected, State};
+use tower_breaker::{Rejected, State, reject::RejectAsTonicStatus};
 
 use crate::{
     OPEN_TIME,

@@ -10,7 +10,9 @@ use tonic::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, RejectAsTonicStatus, RejectWithGrpcMessage, Rejected, State, clock::ManualClock,
+    Breaker, Rejected, State,
+    clock::ManualClock,
+    reject::{RejectAsTonicStatus, RejectWithGrpcMessage},
 };
 
 use crate::{

@@ -10,7 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, body::Body, transport::Server};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Face, OnResponse, RejectAsGrpcStatus, classify::GrpcClassifier,
+    Breaker, CircuitBreakerLayer, Face, classify::GrpcClassifier, record_when::OnResponse,
+    reject::RejectAsGrpcStatus,
 };
 
 use crate::{

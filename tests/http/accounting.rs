@@ -21,10 +21,12 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Event, OnBodyEnd, Outcome, RespondWith, State, Trip, Window,
+    Breaker, CircuitBreakerLayer, Event, OnBodyEnd, Outcome, State, Trip, Window,
     classify::{
-        BodyFailure, Classify, ClassifyBody, ClassifyEnd, EndsWell, Head, StatusClassifier,
+        BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, StatusClassifier,
+        SuccessAtEos,
     },
+    reject::RespondWith,
 };
 
 use super::{
@@ -95,22 +97,24 @@ impl Book {
 struct Counting(StatusClassifier, Arc<Book>);
 
 /// The end of a body that is still open: dropped as it is, the call was cancelled.
-struct CountingEnd(Option<EndsWell>, Arc<Book>);
+struct CountingEnd(Option<SuccessAtEos>, Arc<Book>);
 
 impl<B, E> ClassifyBody<B, E> for Counting {
-    type End = CountingEnd;
+    type Eos = CountingEnd;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<CountingEnd> {
-        match Head::unless_body_fails(self.0.classify(result)) {
-            Head::Known(outcome) => Head::Known(self.1.enter(outcome)),
-            Head::Waits(end) => Head::Waits(CountingEnd(Some(end), Arc::clone(&self.1))),
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<CountingEnd> {
+        match ClassifiedResponse::unless_body_fails(self.0.classify(result)) {
+            ClassifiedResponse::Ready(outcome) => ClassifiedResponse::Ready(self.1.enter(outcome)),
+            ClassifiedResponse::RequiresEos(end) => {
+                ClassifiedResponse::RequiresEos(CountingEnd(Some(end), Arc::clone(&self.1)))
+            }
         }
     }
 }
 
-impl ClassifyEnd for CountingEnd {
-    fn classify_end(mut self, trailers: Option<&HeaderMap>) -> Outcome {
-        self.1.enter(self.0.take().unwrap().classify_end(trailers))
+impl ClassifyEos for CountingEnd {
+    fn classify_eos(mut self, trailers: Option<&HeaderMap>) -> Outcome {
+        self.1.enter(self.0.take().unwrap().classify_eos(trailers))
     }
 
     fn classify_failure(mut self, failure: BodyFailure) -> Outcome {

@@ -1,7 +1,8 @@
-//! HTTP frameworks, over real sockets on loopback.
+//! HTTP: frameworks and clients over real sockets on loopback, and response bodies poll by poll.
 
 mod accounting;
 mod bodies;
+mod streaming;
 mod wire;
 mod with_axum;
 mod with_hyper;

@@ -15,8 +15,8 @@ use http::{Method, Response, StatusCode, header::CONTENT_LENGTH, header::RETRY_A
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, OnBodyEnd, RejectAsResponse, State, Trip,
-    classify::ServerErrorsAsFailures, clock::ManualClock,
+    Breaker, CircuitBreakerLayer, OnBodyEnd, State, Trip, classify::ServerErrorsAsFailures,
+    clock::ManualClock, reject::RejectAsResponse,
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
     wire::{Http1, Http2, Server, Version, client, get, open, request},
 };
 
-type Http<O = tower_breaker::OnResponse> =
+type Http<O = tower_breaker::record_when::OnResponse> =
     CircuitBreakerLayer<ServerErrorsAsFailures, RejectAsResponse, O>;
 
 fn layer() -> Http {

@@ -13,9 +13,10 @@ use hyper_util::{
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
-    CircuitBreaker, CircuitBreakerLayer, Error, OnBodyEnd, RejectAsError, Rejected, State, Trip,
+    CircuitBreaker, CircuitBreakerLayer, Error, OnBodyEnd, Rejected, State, Trip,
     classify::{ServerErrorsAsFailures, StatusClassifier},
     clock::ManualClock,
+    reject::RejectAsError,
 };
 
 use super::{
@@ -79,7 +80,9 @@ async fn a_server_whose_body_errs_half_way_opens_the_circuit() {
         let layer = CircuitBreakerLayer::builder("hyper")
             .trip_on(Trip::consecutive_failures(1))
             .classify(ServerErrorsAsFailures)
-            .reject_with(tower_breaker::RespondWith(|_: &Rejected| Response::new(prepared([]))))
+            .reject_with(tower_breaker::reject::RespondWith(|_: &Rejected| {
+                Response::new(prepared([]))
+            }))
             .on_body_end(OnBodyEnd::new())
             .build()
             .unwrap();
@@ -115,7 +118,7 @@ fn guarded(version: super::wire::Version) -> Guarded {
 }
 
 type Answer = Result<
-    Response<tower_breaker::ResponseBody<Incoming, tower_breaker::classify::EndsWell>>,
+    Response<tower_breaker::body::ResponseBody<Incoming, tower_breaker::classify::SuccessAtEos>>,
     Error<hyper_util::client::legacy::Error>,
 >;
 

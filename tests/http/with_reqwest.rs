@@ -8,9 +8,9 @@ use http_body_util::BodyExt;
 use reqwest::{Client, Request, Response};
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::{
-    Backoff, CircuitBreakerLayer, Error, OnBodyEnd, Outcome, RejectAsBoxError, Rejected, State,
-    Trip,
+    Backoff, CircuitBreakerLayer, Error, OnBodyEnd, Outcome, Rejected, State, Trip,
     classify::{Classify, ServerErrorsAsFailures, StatusClassifier},
+    reject::RejectAsBoxError,
 };
 
 use super::wire::{Server, nobody};

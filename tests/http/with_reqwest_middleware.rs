@@ -9,8 +9,8 @@ use axum::{Router, routing::get as on_get};
 use http::StatusCode;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
 use tower_breaker::{
-    Breaker, BreakerMiddleware, Outcome, Rejected, State, Trip, classify::StatusClassifier,
-    clock::ManualClock,
+    Breaker, Outcome, Rejected, State, Trip, classify::StatusClassifier, clock::ManualClock,
+    reqwest_middleware::BreakerMiddleware,
 };
 
 use super::{

@@ -21,9 +21,9 @@ use tower::{
     util::BoxCloneSyncService,
 };
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Error, Outcome, RejectAsBoxError, Rejected, RetryPolicy, State,
-    Trip,
+    Breaker, CircuitBreakerLayer, Error, Outcome, Rejected, RetryPolicy, State, Trip,
     classify::{ErrorsAsFailures, ServerErrorsAsFailures},
+    reject::RejectAsBoxError,
     retry::{self, AsCause, Classified, Network},
 };
 

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_breaker::{HistoryRecord, MemoryStore, StateStore, StoreError};
+use tower_breaker::{
+    MemoryStore, StateStore,
+    store::{HistoryRecord, StoreError},
+};
 
 #[derive(Clone, Default)]
 pub(crate) struct Moody {

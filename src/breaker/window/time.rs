@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Counts;
 use crate::{
     clock::{Tick, nanos},
+    seconds,
     snapshot::BucketSnapshot,
 };
 
@@ -110,7 +111,12 @@ impl TimeWindow {
                 let began = start.before(Duration::from_nanos(back as u64 * self.width));
                 let Counts { calls, failures, slow_calls } = bucket.counts();
                 let age = now.since(began);
-                buckets.push(BucketSnapshot::new(age, calls, failures, slow_calls));
+                buckets.push(BucketSnapshot::new(
+                    seconds::representable(age),
+                    calls,
+                    failures,
+                    slow_calls,
+                ));
             }
         }
         buckets

@@ -11,8 +11,10 @@ use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
 
-use super::{Classify, ClassifyBody, ClassifyEnd, Head, kind::Kind, retry_after::retry_after};
-use crate::Outcome;
+use super::{
+    ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, kind::Kind, retry_after::retry_after,
+};
+use crate::outcome::Outcome;
 
 /// Classifies gRPC responses by their status code. An `Err` is a failure.
 ///
@@ -48,7 +50,7 @@ use crate::Outcome;
 /// - Else the code comes in the trailers. [`OnBodyEnd`](crate::OnBodyEnd) waits for them, and
 ///   [`.grpc()`](crate::Builder::grpc) sets it. A body that ends without a status is `UNKNOWN`,
 ///   and one that errs is a failure, whatever the codes are. With
-///   [`OnResponse`](crate::OnResponse), a response whose code is still to come is a success.
+///   [`OnResponse`](crate::record_when::OnResponse), a response whose code is still to come is a success.
 /// - A status that cannot be read, or is no code of the spec, is `UNKNOWN`.
 ///
 /// # When to come back
@@ -127,23 +129,23 @@ impl GrpcClassifier {
         self.kind(code).outcome(asked)
     }
 
-    fn head(self, status: StatusCode, headers: &HeaderMap) -> Head<GrpcEnd> {
+    fn head(self, status: StatusCode, headers: &HeaderMap) -> ClassifiedResponse<GrpcEos> {
         if status != StatusCode::OK {
             let failed = self.outcome_of_http(status, headers);
             if failed != Outcome::Success {
-                return Head::Known(failed);
+                return ClassifiedResponse::Ready(failed);
             }
         }
         match GrpcCode::find(headers) {
             // It may have a body all the same, and in the end say something else.
             Some(GrpcCode::Ok) if status == StatusCode::OK => {
-                Head::Waits(GrpcEnd::after(self, headers, GrpcCode::Ok))
+                ClassifiedResponse::RequiresEos(GrpcEos::after(self, headers, GrpcCode::Ok))
             }
-            Some(code) => Head::Known(self.classify_code(code, headers)),
+            Some(code) => ClassifiedResponse::Ready(self.classify_code(code, headers)),
             None if status == StatusCode::OK && may_be_grpc(headers) => {
-                Head::Waits(GrpcEnd::after(self, headers, GrpcCode::Unknown))
+                ClassifiedResponse::RequiresEos(GrpcEos::after(self, headers, GrpcCode::Unknown))
             }
-            None => Head::Known(self.outcome_of_http(status, headers)),
+            None => ClassifiedResponse::Ready(self.outcome_of_http(status, headers)),
         }
     }
 
@@ -187,26 +189,26 @@ impl<B, E> Classify<Response<B>, E> for GrpcClassifier {
     #[inline]
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
         match ClassifyBody::classify_head(self, result) {
-            Head::Known(outcome) => outcome,
-            Head::Waits(_) => Outcome::Success,
+            ClassifiedResponse::Ready(outcome) => outcome,
+            ClassifiedResponse::RequiresEos(_) => Outcome::Success,
         }
     }
 }
 
 impl<B, E> ClassifyBody<B, E> for GrpcClassifier {
-    type End = GrpcEnd;
+    type Eos = GrpcEos;
 
-    fn classify_head(&self, result: &Result<Response<B>, E>) -> Head<GrpcEnd> {
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<GrpcEos> {
         match result {
             Ok(response) => self.head(response.status(), response.headers()),
-            Err(_) => Head::Known(Outcome::failure()),
+            Err(_) => ClassifiedResponse::Ready(Outcome::failure()),
         }
     }
 }
 
 /// Waits for the trailers of a gRPC response. Made by a [`GrpcClassifier`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GrpcEnd {
+pub struct GrpcEos {
     classify: GrpcClassifier,
     /// The code of a body that ends without one.
     otherwise: GrpcCode,
@@ -214,14 +216,14 @@ pub struct GrpcEnd {
     pushback: Pushback,
 }
 
-impl GrpcEnd {
+impl GrpcEos {
     fn after(classify: GrpcClassifier, headers: &HeaderMap, otherwise: GrpcCode) -> Self {
         Self { classify, otherwise, pushback: Pushback::find(headers) }
     }
 }
 
-impl ClassifyEnd for GrpcEnd {
-    fn classify_end(self, trailers: Option<&HeaderMap>) -> Outcome {
+impl ClassifyEos for GrpcEos {
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome {
         let none = HeaderMap::new();
         let trailers = trailers.unwrap_or(&none);
         let code = GrpcCode::find(trailers).unwrap_or(self.otherwise);

@@ -1,0 +1,50 @@
+//! When the outcome of a call is recorded: when the response arrives, or when its body has ended.
+
+use crate::{breaker::Permit, classify::Classify};
+
+/// Says when the outcome of an admitted call is known: [`OnResponse`] or, with feature `http`,
+/// `OnBodyEnd`.
+///
+/// It is for these two alone: who is given a permit here has to settle it.
+pub trait RecordWhen<C, T, E>: sealed::Sealed {
+    /// What the caller gets: the inner service's response, or one that is watched.
+    type Response;
+
+    /// The call has come to a result.
+    #[doc(hidden)]
+    fn settle(
+        &self,
+        classify: &C,
+        result: Result<T, E>,
+        permit: &mut Permit,
+    ) -> Result<Self::Response, E>;
+
+    /// The response to a call that was rejected: nothing hangs on it.
+    #[doc(hidden)]
+    fn pass(response: T) -> Self::Response;
+}
+
+/// When the response is there the outcome is known: the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnResponse;
+
+impl sealed::Sealed for OnResponse {}
+
+impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
+    type Response = T;
+
+    #[inline]
+    fn settle(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
+        permit.settle(classify.classify(&result), None);
+        result
+    }
+
+    #[inline]
+    fn pass(response: T) -> T {
+        response
+    }
+}
+
+pub(super) mod sealed {
+    pub trait Sealed {}
+}

@@ -1,0 +1,162 @@
+use std::{
+    fmt::Write,
+    future::{Ready, ready},
+    time::Duration,
+};
+
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
+
+use super::Reject;
+use crate::error::Rejected;
+
+/// A rejection is a gRPC response without messages: the status `UNAVAILABLE`, in the headers. The
+/// error stays that of the inner service.
+///
+/// While the breaker knows what is left of its open time, `grpc-retry-pushback-ms` says it, in
+/// milliseconds, rounded up and at least 1. Where it does not (half-open, forced open, ramping
+/// up), the header is missing, and the client waits as long as its own retry policy says.
+///
+/// The message does not say the breaker's name, which is not the caller's business.
+/// [`RejectWithGrpcMessage`] has the message that you like.
+///
+/// The [`Rejected`] is among the response's extensions, for layers outside: so they can tell this
+/// response from one that the dependency made. tonic's clients read the headers alone; with
+/// feature `tonic`, `RejectAsTonicStatus` hands it on to them.
+///
+/// It needs a body that has a default. tonic's own has one; that of its interceptors has none, so
+/// put the breaker inside of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsGrpcStatus;
+
+impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcStatus {
+    type Error = E;
+    type Future = Ready<Result<Response<B>, E>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        let message = match rejected.retry_after() {
+            Some(left) => {
+                let seconds = super::response::whole_seconds(left);
+                format!("This service takes no calls at the moment. Try again in {seconds} s.")
+            }
+            None => String::from("This service takes no calls at the moment."),
+        };
+        ready(Ok(unavailable(&message, rejected)))
+    }
+}
+
+/// Like [`RejectAsGrpcStatus`], with the message that a closure makes of the rejection.
+///
+/// ```
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectWithGrpcMessage};
+///
+/// let layer = CircuitBreakerLayer::builder("stock")
+///     .grpc()
+///     .reject_with(RejectWithGrpcMessage(|rejected: &Rejected| rejected.to_string()))
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct RejectWithGrpcMessage<F>(pub F);
+
+impl<F, Request, B: Default, E> Reject<Request, Response<B>, E> for RejectWithGrpcMessage<F>
+where
+    F: Fn(&Rejected) -> String,
+{
+    type Error = E;
+    type Future = Ready<Result<Response<B>, E>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Ok(unavailable(&(self.0)(&rejected), rejected)))
+    }
+}
+
+pub(super) const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+fn unavailable<B: Default>(message: &str, rejected: Rejected) -> Response<B> {
+    let mut response = Response::new(B::default());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("14"));
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(message)) {
+        headers.insert("grpc-message", message);
+    }
+    if let Some(milliseconds) = pushback(&rejected) {
+        headers.insert(PUSHBACK, milliseconds.into());
+    }
+    response.extensions_mut().insert(rejected);
+    response
+}
+
+/// What is left of the open time, in milliseconds. The header's number has 32 bits, signed.
+pub(super) fn pushback(rejected: &Rejected) -> Option<i32> {
+    rejected.retry_after().map(whole_milliseconds)
+}
+
+/// Rounded up, so that nobody comes too early, and at least 1, so that nobody comes at once.
+fn whole_milliseconds(duration: Duration) -> i32 {
+    let milliseconds = duration.as_nanos().div_ceil(1_000_000).max(1);
+    i32::try_from(milliseconds).unwrap_or(i32::MAX)
+}
+
+/// Space and what is visible in ASCII stand for themselves, but for the percent sign; of
+/// everything else, each byte of its UTF-8 ([gRPC over HTTP/2, Responses]).
+///
+/// [gRPC over HTTP/2, Responses]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
+fn percent_encoded(message: &str) -> String {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            // Writing to a string does not fail.
+            _ => _ = write!(encoded, "%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_rounded_up_and_at_least_one() {
+        let cases = [(0, 1), (1, 1), (1_000_000, 1), (1_000_001, 2), (59_999_999_999, 60_000)];
+        for (nanos, milliseconds) in cases {
+            assert_eq!(whole_milliseconds(Duration::from_nanos(nanos)), milliseconds, "{nanos} ns");
+        }
+        assert_eq!(whole_milliseconds(Duration::MAX), i32::MAX);
+    }
+
+    #[test]
+    fn a_message_is_encoded_as_the_spec_says() {
+        let cases = [
+            ("", ""),
+            ("plain text ~!\"#{}", "plain text ~!\"#{}"),
+            ("100%", "100%25"),
+            ("line\r\nbreak\t\x7f", "line%0D%0Abreak%09%7F"),
+            ("Größe", "Gr%C3%B6%C3%9Fe"),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(percent_encoded(message), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_a_header_and_comes_back(message in any::<String>()) {
+            let status = tonic::Status::from_header_map(
+                &[
+                    ("grpc-status", "14".to_owned()),
+                    ("grpc-message", percent_encoded(&message)),
+                ]
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+            );
+            let status = status.expect("a status");
+            prop_assert_eq!(status.message(), message);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What becomes of a call that the breaker does not let through.
+
+mod backpressure;
+mod fallback;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "http")]
+mod response;
+#[cfg(feature = "tonic")]
+mod tonic;
+
+use std::future::{Future, Ready, ready};
+
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use self::tonic::RejectAsTonicStatus;
+pub use backpressure::Backpressure;
+pub use fallback::{Fallback, FallbackFuture, FallbackService};
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub use grpc::{RejectAsGrpcStatus, RejectWithGrpcMessage};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
+
+use crate::error::{Error, Rejected};
+
+/// Says what becomes of a call that the breaker does not let through.
+pub trait Reject<Request, Response, E> {
+    /// Whether the service is not ready while the circuit rejects, instead of being ready to say
+    /// so: see [`Backpressure`].
+    const WAITS: bool = false;
+
+    /// The error of the whole service: that of a rejection, or the inner service's own.
+    type Error: From<E>;
+    /// What the caller of a rejected call gets.
+    type Future: Future<Output = Result<Response, Self::Error>>;
+
+    /// Answers a call instead of the inner service, which has not seen it.
+    fn reject(&self, request: Request, rejected: Rejected) -> Self::Future;
+}
+
+/// A rejection is an [`Error::Rejected`], and the inner service's errors are [`Error::Inner`]:
+/// the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsError;
+
+impl<Request, Response, E> Reject<Request, Response, E> for RejectAsError {
+    type Error = Error<E>;
+    type Future = Ready<Result<Response, Error<E>>>;
+
+    #[inline]
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Err(Error::Rejected(rejected)))
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A rejection is a boxed [`Rejected`], and the inner service's errors are boxed where they are
+/// not yet: for stacks whose error is tower's `BoxError`, as it is around a `Timeout`, and for
+/// reqwest's connector (`ClientBuilder::connector_layer`), where a breaker counts connections and
+/// sees no request.
+///
+/// [`Rejected::find`] tells the one from the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsBoxError;
+
+impl<Request, Response, E> Reject<Request, Response, E> for RejectAsBoxError
+where
+    BoxError: From<E>,
+{
+    type Error = BoxError;
+    type Future = Ready<Result<Response, BoxError>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Err(rejected.into()))
+    }
+}

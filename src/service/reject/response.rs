@@ -1,0 +1,142 @@
+use std::{
+    future::{Ready, ready},
+    time::Duration,
+};
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+
+use super::Reject;
+use crate::error::Rejected;
+
+/// A rejection is an HTTP response: `503 Service Unavailable` with `Retry-After` and a body of
+/// `application/problem+json` ([RFC 9457]). The error stays that of the inner service.
+///
+/// `Retry-After` is in whole seconds, rounded up, and at least 1, also where the breaker does not
+/// know the time (half-open, forced open). The body says the same and not the breaker's name,
+/// which is not the caller's business:
+///
+/// ```json
+/// {"type":"about:blank","title":"Service Unavailable","status":503,
+///  "detail":"This service takes no calls at the moment. Try again in 30 s.","retry_after":30}
+/// ```
+///
+/// The [`Rejected`] is among the response's extensions, for layers outside: so they can tell this
+/// response from one that the dependency made.
+///
+/// It needs a body that can be made from a `String`. [`RejectAsEmptyResponse`] needs a default
+/// one, and [`RespondWith`] makes the response that you like.
+///
+/// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsResponse;
+
+impl<Request, B: From<String>, E> Reject<Request, Response<B>, E> for RejectAsResponse {
+    type Error = E;
+    type Future = Ready<Result<Response<B>, E>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        let body = B::from(problem(seconds_to_wait(&rejected)));
+        let mut response = unavailable(body, rejected);
+        let media_type = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+        ready(Ok(response))
+    }
+}
+
+/// Like [`RejectAsResponse`], with an empty body.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsEmptyResponse;
+
+impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyResponse {
+    type Error = E;
+    type Future = Ready<Result<Response<B>, E>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Ok(unavailable(B::default(), rejected)))
+    }
+}
+
+/// A rejection is the response that a closure makes of it. The error stays that of the inner
+/// service.
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RespondWith};
+///
+/// let layer = CircuitBreakerLayer::builder("payments")
+///     .http()
+///     .reject_with(RespondWith(|rejected: &Rejected| {
+///         let mut response = Response::new(format!("{} is resting", rejected.name()));
+///         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+///         response
+///     }))
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct RespondWith<F>(pub F);
+
+impl<F, Request, B, E> Reject<Request, Response<B>, E> for RespondWith<F>
+where
+    F: Fn(&Rejected) -> Response<B>,
+{
+    type Error = E;
+    type Future = Ready<Result<Response<B>, E>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        let mut response = (self.0)(&rejected);
+        response.extensions_mut().insert(rejected);
+        ready(Ok(response))
+    }
+}
+
+fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(RETRY_AFTER, seconds_to_wait(&rejected).into());
+    response.extensions_mut().insert(rejected);
+    response
+}
+
+fn problem(seconds: u64) -> String {
+    format!(
+        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"This service takes no calls at the moment. Try again in {seconds} s.","retry_after":{seconds}}}"#
+    )
+}
+
+fn seconds_to_wait(rejected: &Rejected) -> u64 {
+    whole_seconds(rejected.retry_after().unwrap_or_default())
+}
+
+/// Rounded up, so that nobody comes too early, and at least 1, so that nobody comes at once.
+pub(super) fn whole_seconds(duration: Duration) -> u64 {
+    let started = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(started).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up_and_at_least_one() {
+        let cases = [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_001, 60), (60_000, 60)];
+        for (millis, seconds) in cases {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn the_problem_is_json_with_the_members_of_rfc_9457() {
+        let problem: serde_json::Value = serde_json::from_str(&problem(30)).expect("JSON");
+        assert_eq!(problem["type"], "about:blank");
+        assert_eq!(problem["title"], "Service Unavailable");
+        assert_eq!(problem["status"], 503);
+        assert_eq!(problem["retry_after"], 30);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.ends_with("in 30 s.")));
+    }
+}

@@ -1,0 +1,65 @@
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use tonic::{Code, Status, metadata::MetadataMap};
+
+use super::{
+    BoxError, Reject,
+    grpc::{PUSHBACK, pushback},
+};
+use crate::error::Rejected;
+
+/// A rejection is an error that is a [`tonic::Status`]: `UNAVAILABLE`, with the [`Rejected`] as
+/// its source. For clients of tonic, which find it again:
+///
+/// ```no_run
+/// use tonic::{Code, Status};
+/// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectAsTonicStatus};
+///
+/// # fn example(call: impl FnOnce() -> Result<(), Status>) -> Result<(), tower_breaker::ConfigError> {
+/// let layer = CircuitBreakerLayer::builder("stock")
+///     .grpc()
+///     .reject_with(RejectAsTonicStatus)
+///     .build()?;
+/// // let client = StockClient::new(ServiceBuilder::new().layer(layer).service(channel));
+/// if let Err(status) = call()
+///     && let Some(rejected) = Rejected::find(&status)
+/// {
+///     assert_eq!(status.code(), Code::Unavailable);
+///     println!("not asked, come back in {:?}", rejected.retry_after());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The message is the rejection's own, with the breaker's name. Its metadata has
+/// `grpc-retry-pushback-ms` where [`RejectAsGrpcStatus`](crate::reject::RejectAsGrpcStatus) has it.
+///
+/// The service's error becomes a boxed one. An error of the inner service is boxed as it is, so
+/// tonic makes the same [`Status`] of it as without a breaker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RejectAsTonicStatus;
+
+impl<Request, Response, E> Reject<Request, Response, E> for RejectAsTonicStatus
+where
+    BoxError: From<E>,
+{
+    type Error = BoxError;
+    type Future = Ready<Result<Response, BoxError>>;
+
+    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+        ready(Err(Box::new(status(rejected))))
+    }
+}
+
+fn status(rejected: Rejected) -> Status {
+    let mut metadata = MetadataMap::new();
+    if let Some(milliseconds) = pushback(&rejected) {
+        metadata.insert(PUSHBACK, milliseconds.into());
+    }
+    let mut status = Status::with_metadata(Code::Unavailable, rejected.to_string(), metadata);
+    status.set_source(Arc::new(rejected));
+    status
+}

@@ -1,0 +1,356 @@
+//! The auto traits of every public type, written down: to lose one is a breaking change.
+
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    marker::PhantomPinned,
+    panic::{RefUnwindSafe, UnwindSafe},
+    rc::Rc,
+    sync::MutexGuard,
+};
+
+#[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
+use tower_breaker::{
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*,
+    record_when::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+};
+
+/// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
+macro_rules! has {
+    ($type:ty: $($bound:tt)+) => {{
+        #[allow(dead_code)]
+        trait Otherwise {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for T {}
+        #[allow(dead_code)]
+        struct Asked<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code)]
+        impl<T: ?Sized + $($bound)+> Asked<T> {
+            const HAS: bool = true;
+        }
+        <Asked<$type>>::HAS
+    }};
+}
+
+/// Which of them it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each auto trait")]
+struct AutoTraits {
+    send: bool,
+    sync: bool,
+    unpin: bool,
+    unwind_safe: bool,
+    ref_unwind_safe: bool,
+}
+
+const ALL: AutoTraits =
+    AutoTraits { send: true, sync: true, unpin: true, unwind_safe: true, ref_unwind_safe: true };
+
+/// Listeners, stores, clocks and a store's errors are the user's own, and a body has a timer of
+/// tokio's: in which state a panic leaves them, nobody knows.
+const HOLDS_CODE_OF_OTHERS: AutoTraits = ALL.not_unwind_safe();
+
+impl AutoTraits {
+    const fn not_unwind_safe(self) -> Self {
+        Self { unwind_safe: false, ref_unwind_safe: false, ..self }
+    }
+}
+
+macro_rules! auto_traits_of {
+    ($type:ty) => {
+        AutoTraits {
+            send: has!($type: Send),
+            sync: has!($type: Sync),
+            unpin: has!($type: Unpin),
+            unwind_safe: has!($type: UnwindSafe),
+            ref_unwind_safe: has!($type: RefUnwindSafe),
+        }
+    };
+}
+
+/// The names of the types, each with what it has.
+macro_rules! each {
+    ($($type:ty),+ $(,)?) => {
+        [$((stringify!($type), auto_traits_of!($type))),+]
+    };
+}
+
+fn values() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(
+        Backoff,
+        Backpressure<()>,
+        BodyFailure,
+        BucketSnapshot,
+        Classified<(), (), ()>,
+        Cloned,
+        ClonedWith<()>,
+        Config,
+        ConfigError,
+        ConfigFile,
+        SuccessAtEos,
+        Error<()>,
+        ErrorsAsFailures,
+        Event,
+        Face,
+        Fallback<()>,
+        FallbackFuture<(), (), (), ()>,
+        FallbackService<()>,
+        Fault,
+        FileStore,
+        FlushError,
+        GrpcClassifier,
+        GrpcCode,
+        GrpcEos,
+        ClassifiedResponse<()>,
+        HistoryCursor,
+        HistoryEntry,
+        HistoryError,
+        HistoryPage,
+        HistoryQuery,
+        HistoryRecord,
+        ManualClock,
+        Map<(), ()>,
+        MapEos<(), ()>,
+        MemoryStore,
+        Network,
+        OnBodyEnd,
+        OnResponse,
+        Or<(), ()>,
+        OrEos<(), ()>,
+        Outcome,
+        Permit,
+        RampUp,
+        Reason,
+        RejectAsBoxError,
+        RejectAsEmptyResponse,
+        RejectAsError,
+        RejectAsGrpcStatus,
+        RejectAsResponse,
+        RejectAsTonicStatus,
+        RejectWithGrpcMessage<()>,
+        Rejected,
+        RespondWith<()>,
+        ResponseFuture<(), (), ()>,
+        ServerErrorsAsFailures,
+        SledStore,
+        SlowUntil,
+        Snapshot,
+        SnapshotError,
+        SnapshotTtl,
+        State,
+        Stats,
+        StatusClassifier,
+        StoreEvent,
+        StoreHealth,
+        SystemClock,
+        TokioClock,
+        TowerHttp<()>,
+        TowerHttpEos<()>,
+        Transition,
+        Trip,
+        Window,
+        WindowContent,
+        WindowSnapshot,
+    ))
+}
+
+fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(
+        BoxError,
+        Breaker,
+        BreakerMiddleware<()>,
+        Builder,
+        Builder<Face>,
+        CircuitBreaker<()>,
+        CircuitBreakerLayer,
+        StoreError,
+        ResponseBody<(), ()>,
+        RetryPolicy<()>,
+    ))
+}
+
+#[test]
+fn the_probe_can_say_no() {
+    assert_eq!(
+        auto_traits_of!(Rc<Cell<()>>),
+        AutoTraits { send: false, sync: false, ..ALL.not_unwind_safe() }
+    );
+    assert_eq!(auto_traits_of!(PhantomPinned), AutoTraits { unpin: false, ..ALL });
+    assert_eq!(auto_traits_of!(u8), ALL);
+}
+
+#[test]
+fn values_have_all() {
+    for (name, has) in values() {
+        assert_eq!(has, ALL, "{name}");
+    }
+}
+
+#[test]
+fn holders_of_code_of_others_have_all_but_what_that_may_lack() {
+    for (name, has) in holders_of_code_of_others() {
+        assert_eq!(has, HOLDS_CODE_OF_OTHERS, "{name}");
+    }
+}
+
+#[test]
+fn what_users_implement_goes_to_other_threads() {
+    for (name, has) in each!(dyn StateStore, dyn Clock) {
+        assert!(has.send && has.sync, "{name}");
+    }
+}
+
+type BreakerOver<Service> = CircuitBreaker<Service, (), ()>;
+type BreakerWithClassifier<C> = CircuitBreaker<(), C, ()>;
+type BreakerWithRejection<R> = CircuitBreaker<(), (), R>;
+type BreakerUntil<End> = CircuitBreaker<(), (), (), End>;
+type LayerWithClassifier<C> = CircuitBreakerLayer<C, ()>;
+type LayerWithRejection<R> = CircuitBreakerLayer<(), R>;
+type LayerUntil<End> = CircuitBreakerLayer<(), (), End>;
+type FaceWithClassifier<C> = Face<C, ()>;
+type FaceWithRejection<R> = Face<(), R>;
+type FaceUntil<End> = Face<(), (), End>;
+type BodyOf<Inner> = ResponseBody<Inner, ()>;
+type CallOf<Future> = ResponseFuture<Future, (), ()>;
+type CallUntil<End> = ResponseFuture<(), (), (), End>;
+type CallWithClassifier<C> = ResponseFuture<(), C, ()>;
+type CallOrRejection<Rejection> = ResponseFuture<(), (), Rejection>;
+
+/// What a part has, and what the whole has that is made with it: for parts that lack one auto
+/// trait or another.
+macro_rules! with_each_part {
+    ($whole:ident) => {
+        with_each_part!(
+            $whole: (), *const (), Rc<Cell<()>>, Cell<()>, MutexGuard<'static, ()>, PhantomPinned,
+            &'static mut (),
+        )
+    };
+    ($whole:ident: $($part:ty),+ $(,)?) => {
+        [$((
+            concat!(stringify!($whole), " of ", stringify!($part)),
+            auto_traits_of!($part),
+            auto_traits_of!($whole<$part>),
+        )),+]
+    };
+}
+
+#[test]
+fn a_call_and_a_face_are_what_their_parts_are() {
+    let wholes = [
+        with_each_part!(CallOf),
+        with_each_part!(CallOrRejection),
+        with_each_part!(FaceWithClassifier),
+        with_each_part!(FaceWithRejection),
+        with_each_part!(FaceUntil),
+        with_each_part!(Error),
+    ];
+    for (name, part, whole) in wholes.into_iter().flatten() {
+        assert_eq!(whole, part, "{name}");
+    }
+}
+
+/// They are not pinned with the future that they are in.
+#[test]
+fn a_call_is_what_its_classifier_and_its_end_are_but_can_always_be_moved() {
+    let wholes = [with_each_part!(CallWithClassifier), with_each_part!(CallUntil)];
+    for (name, part, whole) in wholes.into_iter().flatten() {
+        assert_eq!(whole, AutoTraits { unpin: true, ..part }, "{name}");
+    }
+}
+
+#[test]
+fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_others() {
+    let wholes = [
+        with_each_part!(BodyOf),
+        with_each_part!(BreakerOver),
+        with_each_part!(BreakerWithClassifier),
+        with_each_part!(BreakerWithRejection),
+        with_each_part!(BreakerUntil),
+        with_each_part!(LayerWithClassifier),
+        with_each_part!(LayerWithRejection),
+        with_each_part!(LayerUntil),
+        with_each_part!(Builder),
+    ];
+    for (name, part, whole) in wholes.into_iter().flatten() {
+        assert_eq!(whole, part.not_unwind_safe(), "{name}");
+    }
+}
+
+#[test]
+fn every_public_type_is_listed() {
+    const TRAITS: [&str; 13] = [
+        "RetryResponse",
+        "AsCause",
+        "CloneRequest",
+        "RetryWhen",
+        "Classify",
+        "ClassifyBody",
+        "ClassifyEos",
+        "Clock",
+        "GrpcCodes",
+        "Reject",
+        "RecordWhen",
+        "StateStore",
+        "Statuses",
+    ];
+    let rooms = [
+        include_str!("../../src/lib.rs"),
+        include_str!("../../src/classify/mod.rs"),
+        include_str!("../../src/clock.rs"),
+        include_str!("../../src/config.rs"),
+        include_str!("../../src/event.rs"),
+        include_str!("../../src/history.rs"),
+        include_str!("../../src/metrics/mod.rs"),
+        include_str!("../../src/retry/mod.rs"),
+        include_str!("../../src/service/body.rs"),
+        include_str!("../../src/service/future.rs"),
+        include_str!("../../src/service/record_when.rs"),
+        include_str!("../../src/service/reject/mod.rs"),
+        include_str!("../../src/service/reqwest_middleware.rs"),
+        include_str!("../../src/snapshot.rs"),
+        include_str!("../../src/store/mod.rs"),
+    ];
+    let modules = rooms[0].lines().filter_map(|line| line.strip_prefix("pub mod "));
+    assert_eq!(
+        modules.collect::<Vec<_>>(),
+        [
+            "classify;",
+            "clock;",
+            "config;",
+            "event;",
+            "history;",
+            "metrics;",
+            "retry;",
+            "snapshot;",
+            "store;",
+        ]
+    );
+    let public: BTreeSet<&str> = rooms.into_iter().flat_map(public_names).collect();
+    let listed: BTreeSet<&str> = values()
+        .into_iter()
+        .chain(holders_of_code_of_others())
+        .map(|(name, _)| name.split('<').next().unwrap_or(name))
+        .chain(TRAITS)
+        .collect();
+    assert_eq!(public, listed);
+}
+
+/// The names that a file makes public, by `pub use` or by defining them.
+fn public_names(source: &str) -> Vec<&str> {
+    let used = source.split("\npub use ").skip(1).flat_map(|rest| {
+        let used = rest.split(';').next().unwrap_or_default();
+        // Modules and functions begin with a small letter.
+        let names = used.split(|c: char| !c.is_alphanumeric());
+        names.filter(|name| name.starts_with(char::is_uppercase))
+    });
+    let defined = ["struct", "enum", "trait", "type", "union"].into_iter().flat_map(|kind| {
+        let items = source.lines().filter_map(move |line| {
+            // `pin_project!` indents the type that it defines.
+            let line = if kind == "struct" { line.trim_start() } else { line };
+            line.strip_prefix("pub ")?.strip_prefix(kind)?.strip_prefix(' ')
+        });
+        items.map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+    });
+    used.chain(defined).collect()
+}

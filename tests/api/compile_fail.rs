@@ -1,0 +1,151 @@
+//! What must not compile, in `tests/api/compile_fail`: one program for each idea.
+//!
+//! The words of an error change from one compiler to the next, so none is kept here whole. A
+//! program says at its top, after why, which error it expects and which names the error has to
+//! say: `//! E0277: Infallible`. And it is checked twice. As it stands, it has to compile; with the
+//! feature `wrong`, which adds or changes the one thing that is meant, it must not, by that error
+//! and no other. So a program cannot fail for a reason of its own, a missing import or a method
+//! that has another name by now, and pass for it. (A doctest that is `compile_fail` would: which
+//! error it was, a stable compiler does not look at.)
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// A program, and what it says of itself.
+struct Program {
+    name: String,
+    path: PathBuf,
+    code: String,
+    words: Vec<String>,
+}
+
+/// An error that the compiler found.
+#[derive(Debug)]
+struct Complaint {
+    code: String,
+    text: String,
+}
+
+#[test]
+fn what_must_not_compile_does_not_for_the_reason_that_it_gives() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let programs = programs(&root.join("tests/api/compile_fail"))?;
+    assert!(programs.len() > 10, "programs are missing");
+    let package = package(root, &programs)?;
+
+    let right = check(&package, &[])?;
+    assert!(right.is_empty(), "without what is wrong with them: {right:#?}");
+    let wrong = check(&package, &["--features", "wrong"])?;
+    let mut faults = String::new();
+    for program in &programs {
+        let complaints = wrong.get(&program.name).map_or(&[][..], Vec::as_slice);
+        if let Err(fault) = program.is_met_by(complaints) {
+            writeln!(faults, "{}: {fault}\n{complaints:#?}", program.name)?;
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+    Ok(())
+}
+
+fn programs(folder: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
+    let mut programs = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let source = fs::read_to_string(&path)?;
+        let head = source.lines().map_while(|line| line.strip_prefix("//!"));
+        let (code, words) = head
+            .last()
+            .and_then(|expected| expected.trim().split_once(": "))
+            .ok_or_else(|| format!("{} does not say what it expects", path.display()))?;
+        programs.push(Program {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            code: code.to_owned(),
+            words: words.split("; ").map(str::to_owned).collect(),
+            path,
+        });
+    }
+    Ok(programs)
+}
+
+impl Program {
+    fn is_met_by(&self, complaints: &[Complaint]) -> Result<(), String> {
+        if complaints.is_empty() {
+            return Err("it compiles".to_owned());
+        }
+        if let Some(other) = complaints.iter().find(|complaint| complaint.code != self.code) {
+            return Err(format!("expected {}, not {}", self.code, other.code));
+        }
+        match self.words.iter().find(|word| !complaints.iter().any(|one| one.text.contains(*word)))
+        {
+            Some(word) => Err(format!("no error says {word}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A package of all programs, with the versions of this one's lock file.
+fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>> {
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_fail");
+    fs::create_dir_all(&package)?;
+    let mut manifest = format!(
+        "[package]\n\
+         name = \"compile-fail\"\n\
+         edition = \"2024\"\n\
+         [workspace]\n\
+         [features]\n\
+         wrong = []\n\
+         [dependencies]\n\
+         tower-breaker = {{ path = '{}', default-features = false, features = [\"http\"] }}\n\
+         axum = {{ version = \"*\", default-features = false }}\n\
+         http = \"*\"\n\
+         tower = {{ version = \"*\", features = [\"util\"] }}\n",
+        root.display()
+    );
+    for Program { name, path, .. } in programs {
+        writeln!(manifest, "[[bin]]\nname = '{name}'\npath = '{}'", path.display())?;
+    }
+    fs::write(package.join("Cargo.toml"), manifest)?;
+    fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock"))?;
+    Ok(package)
+}
+
+/// The errors of each program that has any.
+fn check(
+    package: &Path,
+    arguments: &[&str],
+) -> Result<BTreeMap<String, Vec<Complaint>>, Box<dyn Error>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["check", "--bins", "--keep-going", "--offline", "--message-format=json"])
+        .arg("--target-dir")
+        .arg(package.join("target"))
+        .args(arguments)
+        .current_dir(package)
+        .output()?;
+    let mut complaints = BTreeMap::<_, Vec<_>>::new();
+    let mut finished = false;
+    for line in std::str::from_utf8(&output.stdout)?.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        let text = |pointer| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        finished |= text("/reason") == "build-finished";
+        // What ends a compilation ("could not compile, 2 errors") has no code.
+        if text("/message/level") == "error" && !text("/message/code/code").is_empty() {
+            let complaint = Complaint {
+                code: text("/message/code/code").to_owned(),
+                text: text("/message/rendered").to_owned(),
+            };
+            complaints.entry(text("/target/name").to_owned()).or_default().push(complaint);
+        }
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(finished, "cargo did not come to check anything: {errors}");
+    assert!(output.status.success() || !complaints.is_empty(), "{errors}");
+    Ok(complaints)
+}

@@ -1,0 +1,24 @@
+//! The answer to a rejected call has a body that says why, so there must be a way to make one.
+//!
+//! E0277: From<String>; RejectAsResponse
+
+use tower::{Layer, Service, service_fn};
+use tower_breaker::{CircuitBreakerLayer, reject::RejectAsEmptyResponse};
+
+struct Body;
+
+impl Default for Body {
+    fn default() -> Self {
+        Self
+    }
+}
+
+fn is_service<S: Service<()>>(_: S) {}
+
+fn main() {
+    let inner = service_fn(|()| async { Ok::<_, ()>(http::Response::new(Body)) });
+    let builder = CircuitBreakerLayer::builder("body").http();
+    #[cfg(not(feature = "wrong"))]
+    let builder = builder.reject_with(RejectAsEmptyResponse);
+    is_service(builder.build().unwrap().layer(inner));
+}

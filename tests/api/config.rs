@@ -1,0 +1,243 @@
+//! What a configuration may say, and how it is told what is wrong.
+
+use std::time::Duration;
+
+use tower_breaker::{
+    Backoff, Breaker, CircuitBreakerLayer, Config, ConfigError, RampUp, Trip, Window,
+    config::ConfigFile,
+};
+
+/// The paths of an error's faults.
+fn paths(error: &ConfigError) -> Vec<&str> {
+    error.faults().iter().map(tower_breaker::config::Fault::path).collect()
+}
+
+fn faults_of(json: &str) -> Vec<String> {
+    let error = Config::from_json(json).expect_err(json);
+    paths(&error).into_iter().map(str::to_owned).collect()
+}
+
+const WHOLE: &str = r#"{
+    "trip_on": [
+        {"consecutive_failures": 5},
+        {"failure_rate": {"threshold": 0.5, "window": {"calls": 100}, "minimum_calls": 20}},
+        {"slow_call_rate": {"threshold": 0.8, "slower_than": "2s", "window": {"time": "30s"},
+                            "minimum_calls": 20}}
+    ],
+    "recovery_timeout": "60s",
+    "backoff": {"multiplier": 2.0, "max": "10m", "jitter": 0.2},
+    "success_threshold": 1,
+    "half_open_max_calls": 1,
+    "half_open_failure_rate": null,
+    "half_open_timeout": "60s",
+    "ramp_up": null,
+    "snapshot_ttl": {"open": "24h", "closed": "1h"},
+    "history_retention_days": 30
+}"#;
+
+#[test]
+fn the_whole_form_is_read_and_written_back() {
+    let config = Config::from_json(WHOLE).unwrap();
+    assert_eq!(
+        config.trip_on,
+        [
+            Trip::consecutive_failures(5),
+            Trip::failure_rate(0.5, Window::calls(100)).minimum_calls(20),
+            Trip::slow_call_rate(
+                0.8,
+                Duration::from_secs(2),
+                Window::time(Duration::from_secs(30))
+            )
+            .minimum_calls(20),
+        ]
+    );
+    let backoff = Backoff::new(2.0, Duration::from_secs(600)).jitter(0.2);
+    assert_eq!(config.backoff, Some(backoff));
+    let written = serde_json::to_string(&config).unwrap();
+    assert_eq!(Config::from_json(&written).unwrap(), config);
+    assert_eq!(serde_json::from_str::<Config>(&written).unwrap(), config);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    assert_eq!(Config::from_json("{}").unwrap(), Config::default());
+    let config = Config::default();
+    assert_eq!(config.trip_on, [Trip::consecutive_failures(5)]);
+    assert_eq!(config.recovery_timeout, Duration::from_secs(60));
+    assert_eq!(config.success_threshold, 1);
+    assert_eq!(config.half_open_timeout, Some(Duration::from_secs(60)));
+    assert_eq!((config.backoff, config.ramp_up), (None, None));
+}
+
+#[test]
+fn null_turns_off_what_can_be_off() {
+    let config = Config::from_json(r#"{"half_open_timeout": null, "backoff": null}"#).unwrap();
+    assert_eq!((config.half_open_timeout, config.backoff), (None, None));
+}
+
+#[test]
+fn one_error_lists_every_fault_with_its_path() {
+    let faults = faults_of(
+        r#"{
+            "trip_on": [
+                {"consecutive_failures": 0},
+                {"failure_rate": {"threshold": 1.5, "window": {"calls": 0}, "minimum_calls": 0}},
+                {"slow_call_rate": {"threshold": 0, "slower_than": "0s", "window": {"time": "1us"}}},
+                {"error_rate": {}},
+                {"failure_rate": {"window": {"call": 10}, "minimum": 3}}
+            ],
+            "recovery_timeout": "soon",
+            "recovery_timeuot": "60s",
+            "backoff": {"multiplier": 0.5, "max": "0s", "jitter": 2, "maximum": 3},
+            "success_threshold": -1,
+            "half_open_max_calls": 0,
+            "half_open_failure_rate": 1.01,
+            "half_open_timeout": 60,
+            "ramp_up": {"start": 1.0, "time": "0s"},
+            "snapshot_ttl": {"open": "0s"},
+            "history_retention_days": 366
+        }"#,
+    );
+    let mut sorted: Vec<&str> = faults.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    assert_eq!(
+        sorted,
+        [
+            "backoff.jitter",
+            "backoff.max",
+            "backoff.maximum",
+            "backoff.multiplier",
+            "half_open_failure_rate",
+            "half_open_max_calls",
+            "half_open_timeout",
+            "history_retention_days",
+            "ramp_up.start",
+            "ramp_up.time",
+            "recovery_timeout",
+            "recovery_timeuot",
+            "snapshot_ttl.open",
+            "success_threshold",
+            "trip_on[0].consecutive_failures",
+            "trip_on[1].failure_rate.minimum_calls",
+            "trip_on[1].failure_rate.threshold",
+            "trip_on[1].failure_rate.window.calls",
+            "trip_on[2].slow_call_rate.slower_than",
+            "trip_on[2].slow_call_rate.threshold",
+            "trip_on[2].slow_call_rate.window.time",
+            "trip_on[3].error_rate",
+            "trip_on[4].failure_rate.minimum",
+            "trip_on[4].failure_rate.threshold",
+            "trip_on[4].failure_rate.window.call",
+        ]
+    );
+}
+
+#[test]
+fn a_maximum_under_the_first_step_is_a_fault() {
+    let json = r#"{"recovery_timeout": "60s", "backoff": {"max": "59s"}}"#;
+    assert_eq!(faults_of(json), ["backoff.max"]);
+    let json = r#"{"recovery_timeout": "60s", "backoff": {"max": "60s"}}"#;
+    assert!(Config::from_json(json).is_ok());
+}
+
+#[test]
+fn durations_and_numbers_that_overflow_are_faults() {
+    for json in [
+        r#"{"recovery_timeout": "366days"}"#,
+        r#"{"recovery_timeout": "99999999999999999999s"}"#,
+        r#"{"recovery_timeout": "18446744073709551615s"}"#,
+    ] {
+        assert_eq!(faults_of(json), ["recovery_timeout"], "{json}");
+    }
+    assert_eq!(faults_of(r#"{"success_threshold": 4294967296}"#), ["success_threshold"]);
+    assert_eq!(faults_of(r#"{"success_threshold": 1.5}"#), ["success_threshold"]);
+}
+
+#[test]
+fn a_message_says_what_is_there_and_what_is_allowed() {
+    let error = Config::from_json(r#"{"recovery_timeout": "0s"}"#).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the circuit breaker's configuration is wrong: \
+         recovery_timeout: is 0s, must be above 0s and at most 365days"
+    );
+    let error = Config::from_json("[1").unwrap_err().to_string();
+    assert!(error.contains("is not JSON: "), "{error}");
+}
+
+#[test]
+fn the_builder_lists_every_fault_too_and_the_name() {
+    let error = CircuitBreakerLayer::builder("")
+        .trip_on(Trip::failure_rate(f64::NAN, Window::calls(10)))
+        .backoff(Backoff::new(f64::INFINITY, Duration::from_secs(600)).jitter(f64::NAN))
+        .ramp_up(RampUp::new(f64::NAN, Duration::from_secs(1)))
+        .success_threshold(0)
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        paths(&error),
+        [
+            "name",
+            "trip_on[0].failure_rate.threshold",
+            "backoff.multiplier",
+            "backoff.jitter",
+            "success_threshold",
+            "ramp_up.start",
+        ]
+    );
+    let name = "n".repeat(512);
+    assert!(Breaker::builder(&name).build().is_ok());
+    assert!(Breaker::builder(name + "n").build().is_err());
+}
+
+#[test]
+fn the_first_rule_replaces_the_default_and_further_ones_join() {
+    let breaker = Breaker::builder("rules")
+        .trip_on(Trip::consecutive_failures(9))
+        .trip_on(Trip::failure_rate(0.5, Window::calls(10)))
+        .build()
+        .unwrap();
+    assert_eq!(breaker.config().trip_on.len(), 2);
+    assert_eq!(breaker.config().trip_on[0], Trip::consecutive_failures(9));
+}
+
+#[test]
+fn an_update_that_is_wrong_changes_nothing() {
+    let breaker = Breaker::builder("update").build().unwrap();
+    let mut wrong = Config::default();
+    wrong.recovery_timeout = Duration::ZERO;
+    assert!(breaker.update(wrong).is_err());
+    assert_eq!(*breaker.config(), Config::default());
+}
+
+#[test]
+fn a_file_overrides_its_defaults_field_by_field() {
+    let file = ConfigFile::from_json(
+        r#"{
+            "defaults": {"recovery_timeout": "30s", "trip_on": [{"consecutive_failures": 3}]},
+            "breakers": {"payments": {"trip_on": []}, "search": {"success_threshold": 2}}
+        }"#,
+    )
+    .unwrap();
+    assert_eq!(file.names().collect::<Vec<_>>(), ["payments", "search"]);
+    assert_eq!(file.get("payments").trip_on, []);
+    assert_eq!(file.get("payments").recovery_timeout, Duration::from_secs(30));
+    assert_eq!(file.get("search").trip_on, [Trip::consecutive_failures(3)]);
+    assert_eq!(file.get("another").recovery_timeout, Duration::from_secs(30));
+}
+
+#[test]
+fn a_file_names_the_breaker_of_each_fault_once() {
+    let error = ConfigFile::from_json(
+        r#"{
+            "defaults": {"recovery_timeout": "0s"},
+            "breakers": {"a": {"success_threshold": 0}, "b": {}, "c": 7},
+            "breaker": {}
+        }"#,
+    )
+    .unwrap_err();
+    assert_eq!(
+        paths(&error),
+        ["defaults.recovery_timeout", "breakers.a.success_threshold", "breakers.c", "breaker"]
+    );
+}

@@ -1,0 +1,245 @@
+//! Nothing hidden: transitions as `tracing` events, for listeners, and for subscribers. And the
+//! breaker on tokio's paused time, and on an axum router.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request, http::StatusCode, routing::get};
+use tower::ServiceExt;
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Event, State, Trip,
+    clock::{ManualClock, TokioClock},
+    event::{Reason, Transition},
+};
+
+fn transition(event: &Event) -> Transition {
+    match event {
+        Event::Transition(transition) => transition.clone(),
+        other => panic!("no transition: {other:?}"),
+    }
+}
+
+/// A breaker that opens at the first failure, and goes through all that it can.
+fn go_round(breaker: &Breaker, clock: &ManualClock) {
+    breaker.try_acquire().unwrap().failure();
+    clock.advance(Duration::from_secs(60));
+    breaker.try_acquire().unwrap().failure();
+    clock.advance(Duration::from_secs(60));
+    breaker.try_acquire().unwrap().success();
+    breaker.force_open();
+    breaker.reset();
+}
+
+#[test]
+fn listeners_hear_every_transition_in_order() {
+    let clock = ManualClock::new();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let breaker = Breaker::builder("heard")
+        .trip_on(Trip::consecutive_failures(1))
+        .clock(clock.clone())
+        .on_event(move |event| listener.lock().unwrap().push(transition(event)))
+        .build()
+        .unwrap();
+    let start = clock.wall();
+    go_round(&breaker, &clock);
+    let heard = heard.lock().unwrap();
+    let steps: Vec<_> = heard.iter().map(|step| (step.from, step.to, step.reason)).collect();
+    assert_eq!(
+        steps,
+        [
+            (State::Closed, State::Open, Reason::ConsecutiveFailures),
+            (State::Open, State::HalfOpen, Reason::RecoveryTimeout),
+            (State::HalfOpen, State::Open, Reason::ProbeFailed),
+            (State::Open, State::HalfOpen, Reason::RecoveryTimeout),
+            (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
+            (State::Closed, State::ForcedOpen, Reason::Manual),
+            (State::ForcedOpen, State::Closed, Reason::Reset),
+        ]
+    );
+    assert_eq!(&*heard[0].name, "heard");
+    assert_eq!((heard[0].failure_count, heard[0].open_time), (1, Some(Duration::from_secs(60))));
+    assert_eq!((heard[1].at, heard[1].open_time), (start + Duration::from_secs(60), None));
+    let manual: Vec<_> = heard.iter().map(|transition| transition.manual).collect();
+    assert_eq!(manual, [false, false, false, false, false, true, true]);
+}
+
+#[test]
+fn what_time_did_is_told_with_its_moment_however_late() {
+    let clock = ManualClock::new();
+    let breaker = Breaker::builder("late")
+        .trip_on(Trip::consecutive_failures(1))
+        .half_open_timeout(Duration::from_secs(30))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let mut events = breaker.subscribe();
+    let start = clock.wall();
+    breaker.try_acquire().unwrap().failure();
+    clock.advance(Duration::from_secs(60));
+    let _probe = breaker.try_acquire().unwrap();
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(breaker.state(), State::HalfOpen);
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
+        .map(|event| transition(&event))
+        .map(|step| (step.reason, step.at.duration_since(start).unwrap().as_secs()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Reason::ConsecutiveFailures, 0),
+            (Reason::RecoveryTimeout, 60),
+            (Reason::ProbeTimeout, 90),
+            (Reason::RecoveryTimeout, 150),
+        ]
+    );
+}
+
+#[test]
+fn a_listener_may_ask_and_change_the_breaker() {
+    let slot: Arc<Mutex<Option<Breaker>>> = Arc::default();
+    let (inside, seen) = (Arc::clone(&slot), Arc::new(Mutex::new(Vec::new())));
+    let listener = Arc::clone(&seen);
+    let breaker = Breaker::builder("asked")
+        .trip_on(Trip::consecutive_failures(1))
+        .on_event(move |event| {
+            listener.lock().unwrap().push(transition(event).to);
+            let breaker = inside.lock().unwrap().clone().unwrap();
+            if breaker.state() == State::Open {
+                breaker.reset();
+            }
+        })
+        .build()
+        .unwrap();
+    *slot.lock().unwrap() = Some(breaker.clone());
+    breaker.try_acquire().unwrap().failure();
+    assert_eq!(*seen.lock().unwrap(), [State::Open, State::Closed]);
+    slot.lock().unwrap().take();
+}
+
+#[test]
+fn a_listener_that_panics_does_not_end_the_telling() {
+    let heard = Arc::new(Mutex::new(0));
+    let listener = Arc::clone(&heard);
+    let breaker = Breaker::builder("panics")
+        .on_event(move |_| {
+            *listener.lock().unwrap() += 1;
+            assert!(*listener.lock().unwrap() > 1, "the first event");
+        })
+        .build()
+        .unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| breaker.force_open()));
+    assert!(panicked.is_err());
+    breaker.reset();
+    assert_eq!(*heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 2);
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn every_transition_is_one_line_at_info() {
+    let clock = ManualClock::new();
+    let touchy = |name| {
+        let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
+        builder.clock(clock.clone()).build().unwrap()
+    };
+    // tracing asks once for each place in the code whether anybody listens, and where it is met for the first
+    // time on a thread of another test, nobody does. So it is met here, before there is a subscriber.
+    go_round(&touchy("met before"), &clock);
+    let log = Log::default();
+    let written = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || written.clone())
+        .finish();
+    let breaker = touchy("logged");
+    tracing::subscriber::with_default(subscriber, || go_round(&breaker, &clock));
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(lines.len(), 7, "{log}");
+    assert!(
+        lines.iter().all(|line| line.trim_start().starts_with("INFO tower_breaker: ")),
+        "{log}"
+    );
+    for part in [
+        "circuit breaker logged: closed -> open",
+        r#"name="logged""#,
+        r#"from="closed""#,
+        r#"to="open""#,
+        r#"reason="consecutive_failures""#,
+        "failure_count=1",
+        "open_time=60s",
+        "manual=false",
+    ] {
+        assert!(lines[0].contains(part), "{part} is not in {}", lines[0]);
+    }
+    assert!(lines[6].contains("forced_open -> closed by hand"), "{}", lines[6]);
+    assert!(lines[6].contains("manual=true"), "{}", lines[6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_follows_tokios_paused_time() {
+    let breaker = Breaker::builder("paused")
+        .trip_on(Trip::consecutive_failures(1))
+        .clock(TokioClock::new())
+        .build()
+        .unwrap();
+    breaker.try_acquire().unwrap().failure();
+    tokio::time::advance(Duration::from_millis(59_999)).await;
+    let rejected = breaker.try_acquire().unwrap_err();
+    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(1)));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(breaker.state(), State::HalfOpen);
+}
+
+/// The layer goes onto a router, a route and a nested service; none needs an error handler.
+#[tokio::test]
+async fn the_http_layer_goes_straight_onto_an_axum_router() {
+    let layer = CircuitBreakerLayer::builder("axum")
+        .trip_on(Trip::consecutive_failures(2))
+        .clock(ManualClock::new())
+        .http()
+        .build()
+        .unwrap();
+    let ask = |router: &Router, path: &str| {
+        router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap())
+    };
+    let nested = Router::new()
+        .route("/fails", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
+        .route("/missing", get(|| async { StatusCode::NOT_FOUND }))
+        .layer(layer.clone());
+    let router = Router::new()
+        .route("/single", get(|| async { "well" }).layer(layer.clone()))
+        .nest("/nested", nested);
+    for _ in 0..5 {
+        let answer = ask(&router, "/nested/missing").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
+    for _ in 0..2 {
+        let answer = ask(&router, "/nested/fails").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    for path in ["/single", "/nested/missing"] {
+        let answer = ask(&router, path).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["retry-after"], "60");
+    }
+    layer.breaker().reset();
+    assert_eq!(ask(&router, "/single").await.unwrap().status(), StatusCode::OK);
+}

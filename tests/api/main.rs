@@ -1,0 +1,6 @@
+//! The public interface: configuration, events, auto traits, and programs that must not compile.
+
+mod auto_traits;
+mod compile_fail;
+mod config;
+mod events;

@@ -1,0 +1,211 @@
+//! Classifiers made of others, and tower-http's, over bodies.
+
+use http::{HeaderMap, Response, StatusCode};
+use tower_breaker::{
+    OnBodyEnd, Outcome,
+    classify::{
+        self, BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos,
+        ServerErrorsAsFailures, SuccessAtEos, TowerHttp,
+    },
+};
+use tower_http::classify::{GrpcErrorsAsFailures, StatusInRangeAsFailures};
+
+use super::{
+    Refused, Setup, call,
+    script::{Data, Fail, Script, Step, next, next_data, trailers},
+    status,
+};
+
+/// Says this of a head, this of a good end and this of a bad one.
+#[derive(Clone, Copy)]
+struct Says {
+    head: Option<Outcome>,
+    end: Outcome,
+    failure: Outcome,
+    awaits_trailers: bool,
+}
+
+const WELL: Says =
+    Says { head: None, end: Outcome::Success, failure: Outcome::Success, awaits_trailers: false };
+const ILL: Outcome = Outcome::failure();
+
+impl<B> ClassifyBody<B, Refused> for Says {
+    type Eos = Self;
+
+    fn classify_head(&self, _: &Result<Response<B>, Refused>) -> ClassifiedResponse<Self> {
+        self.head.map_or(ClassifiedResponse::RequiresEos(*self), ClassifiedResponse::Ready)
+    }
+}
+
+impl ClassifyEos for Says {
+    fn classify_eos(self, _: Option<&HeaderMap>) -> Outcome {
+        self.end
+    }
+
+    fn classify_failure(self, _: BodyFailure) -> Outcome {
+        self.failure
+    }
+
+    fn awaits_trailers(&self) -> bool {
+        self.awaits_trailers
+    }
+}
+
+/// Two classifiers, a body, and what is counted.
+type Case = (Says, Says, fn() -> Script, super::Counted);
+
+fn read<C>(setup: &Setup<C>, script: Script) -> super::Counted
+where
+    C: ClassifyBody<Script, Refused> + Clone,
+{
+    let mut body = setup.body(script);
+    while let Some(Ok(_)) = next(&mut body) {}
+    setup.counted()
+}
+
+#[test]
+fn map_changes_what_is_said_of_heads_of_ends_and_of_failures() {
+    let forgiving = classify::map(ServerErrorsAsFailures, |outcome| match outcome {
+        Outcome::Failure { .. } => Outcome::Ignore,
+        other => other,
+    });
+    let setup = Setup::with(forgiving, OnBodyEnd::new());
+    drop(setup.respond(status(StatusCode::BAD_GATEWAY, Script::new([Data("sorry")]))));
+    assert_eq!(read(&setup, Script::new([Data("half "), Fail])), (0, 0));
+    assert_eq!(read(&setup, Script::new([Data("whole")])), (1, 0));
+
+    let strict = classify::map(ServerErrorsAsFailures, |_| ILL);
+    let setup = Setup::with(strict, OnBodyEnd::new());
+    assert_eq!(read(&setup, Script::new([Data("whole")])), (0, 1));
+}
+
+#[test]
+fn map_waits_for_trailers_where_the_other_does() {
+    let says = Says { awaits_trailers: true, ..WELL };
+    let setup = Setup::with(classify::map(says, |outcome| outcome), OnBodyEnd::new());
+    let mut body = setup.body(Script::new([Data("whole")]).announcing(5));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (0, 0));
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (1, 0));
+}
+
+#[test]
+fn or_asks_the_second_where_the_first_says_success_at_the_end() {
+    let ends = |end| Says { end, ..WELL };
+    let breaks = |failure| Says { failure, ..WELL };
+    let good = || Script::new([Data("whole")]);
+    let bad = || Script::new([Data("half "), Fail]);
+    let cases: [Case; 7] = [
+        (WELL, WELL, good, (1, 0)),
+        (WELL, ends(ILL), good, (0, 1)),
+        (ends(ILL), WELL, good, (0, 1)),
+        (ends(Outcome::Ignore), ends(ILL), good, (0, 0)),
+        (breaks(ILL), WELL, bad, (0, 1)),
+        (WELL, breaks(ILL), bad, (0, 1)),
+        (breaks(Outcome::Ignore), breaks(ILL), bad, (0, 0)),
+    ];
+    for (number, (first, second, script, counted)) in cases.into_iter().enumerate() {
+        let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
+        assert_eq!(read(&setup, script()), counted, "{number}");
+    }
+}
+
+#[test]
+fn or_knows_at_once_what_one_of_the_two_heads_says() {
+    let knows = |outcome| Says { head: Some(outcome), ..WELL };
+    let cases = [
+        (knows(ILL), WELL, (0, 1)),
+        (WELL, knows(ILL), (0, 1)),
+        (knows(Outcome::Success), knows(ILL), (0, 1)),
+        (knows(Outcome::Success), knows(Outcome::Success), (1, 0)),
+        (knows(Outcome::Ignore), knows(ILL), (0, 0)),
+        (knows(Outcome::Success), WELL, (0, 0)),
+        (WELL, knows(Outcome::Success), (0, 0)),
+    ];
+    for (number, (first, second, counted)) in cases.into_iter().enumerate() {
+        let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
+        drop(setup.body(Script::new([Data("whole")])));
+        assert_eq!(setup.counted(), counted, "{number}");
+    }
+}
+
+/// What they say of the end may be better than a failure: that it is to be ignored, for one.
+#[test]
+fn or_waits_for_the_trailers_that_the_first_wants() {
+    let first = Says { end: Outcome::Ignore, awaits_trailers: true, ..WELL };
+    let second = Says { head: Some(ILL), ..WELL };
+    let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
+    assert_eq!(read(&setup, Script::new([Data("whole")]).announcing(5)), (0, 0));
+    let first = Says { awaits_trailers: true, ..WELL };
+    let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
+    let mut body = setup.body(Script::new([Data("whole")]).announcing(5));
+    next_data(&mut body);
+    assert_eq!(setup.counted(), (0, 0));
+    assert!(next(&mut body).is_none());
+    assert_eq!(setup.counted(), (0, 1));
+}
+
+#[test]
+fn or_with_a_closure_records_a_failing_head_at_once() {
+    let flagged = |result: &Result<Response<Script>, Refused>| match result {
+        Ok(response) if response.headers().contains_key("x-degraded") => ILL,
+        _ => Outcome::Success,
+    };
+    let setup = Setup::with(classify::or(ServerErrorsAsFailures, flagged), OnBodyEnd::new());
+    let response = Response::builder().header("x-degraded", "1");
+    drop(setup.respond(response.body(Script::new([Data("whole")])).unwrap()));
+    assert_eq!(setup.counted(), (0, 1));
+    assert_eq!(read(&setup, Script::new([Fail])), (0, 2));
+    assert_eq!(read(&setup, Script::new([Data("whole")])), (1, 2));
+}
+
+#[test]
+fn a_head_that_waits_can_be_made_by_hand() {
+    assert_eq!(
+        ClassifiedResponse::unless_body_fails(Outcome::Success),
+        ClassifiedResponse::RequiresEos(SuccessAtEos)
+    );
+    assert_eq!(
+        ClassifiedResponse::unless_body_fails(Outcome::Ignore),
+        ClassifiedResponse::Ready(Outcome::Ignore)
+    );
+}
+
+#[test]
+fn a_classifier_of_tower_http_says_what_is_a_failure() {
+    let classify = TowerHttp(StatusInRangeAsFailures::new(400..=599));
+    let setup = Setup::with(classify, OnBodyEnd::new());
+    drop(setup.respond(status(StatusCode::NOT_FOUND, Script::new([Data("none")]))));
+    assert_eq!(setup.counted(), (0, 1));
+    assert!(call::<Script, _>(&setup.layer, Err(Refused)).is_err());
+    assert_eq!(setup.counted(), (0, 2));
+    assert_eq!(read(&setup, Script::new([Data("half "), Fail])), (0, 3));
+    assert_eq!(read(&setup, Script::new([Data("whole")])), (1, 3));
+}
+
+#[test]
+fn a_classifier_of_tower_http_reads_trailers() {
+    let setup = Setup::with(TowerHttp(GrpcErrorsAsFailures::new()), OnBodyEnd::new());
+    for (code, counted) in [("0", (1, 0)), ("13", (1, 1))] {
+        let last = Step::Trailers(trailers("grpc-status", code));
+        let mut body = setup.body(Script::new([Data("whole"), last]).announcing(5));
+        next_data(&mut body);
+        assert!(next(&mut body).unwrap().unwrap().is_trailers());
+        assert_eq!(setup.counted(), counted, "{code}");
+    }
+    let in_headers = Response::builder().header("grpc-status", "13");
+    drop(setup.respond(in_headers.body(Script::new([Data("x")])).unwrap()));
+    assert_eq!(setup.counted(), (1, 2));
+    assert_eq!(read(&setup, Script::new([Data("half "), Fail])), (1, 3));
+}
+
+#[test]
+fn a_classifier_of_tower_http_decides_by_the_head_where_nobody_waits_for_the_body() {
+    let classify = TowerHttp(GrpcErrorsAsFailures::new());
+    let waiting: Result<Response<()>, Refused> = Ok(Response::new(()));
+    assert_eq!(classify.classify(&waiting), Outcome::Success);
+    let failed = Response::builder().header("grpc-status", "13").body(()).unwrap();
+    assert_eq!(classify.classify(&Ok::<_, Refused>(failed)), ILL);
+    assert_eq!(classify.classify(&Err::<Response<()>, _>(Refused)), ILL);
+}

@@ -1,0 +1,137 @@
+//! Bodies whose end decides what a call came to, poll by poll and in memory.
+
+mod compose;
+mod ends;
+mod heads;
+mod script;
+mod slow;
+mod stalls;
+mod trailers;
+mod transparent;
+
+use std::{future::ready, time::Duration};
+
+use http::{Response, StatusCode};
+use http_body::Body;
+use tokio_test::{assert_ready, assert_ready_ok, task};
+use tower::{Layer, Service, service_fn};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, OnBodyEnd, Trip, Window,
+    body::ResponseBody,
+    classify::{ClassifyBody, ServerErrorsAsFailures},
+    clock::ManualClock,
+    reject::RejectAsError,
+};
+
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+/// What went wrong with a call that had no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refused;
+
+type Watched<B, C> = ResponseBody<B, <C as ClassifyBody<B, Refused>>::Eos>;
+
+/// A breaker that never trips, and counts every call.
+struct Setup<C = ServerErrorsAsFailures> {
+    layer: CircuitBreakerLayer<C, RejectAsError, OnBodyEnd>,
+}
+
+/// What was recorded: `(successes, failures)`.
+type Counted = (u64, u64);
+
+impl Setup {
+    fn new() -> Self {
+        Self::with(ServerErrorsAsFailures, OnBodyEnd::new())
+    }
+}
+
+impl<C: Clone> Setup<C> {
+    fn with(classify: C, settle: OnBodyEnd) -> Self {
+        let layer = CircuitBreakerLayer::builder("bodies")
+            .trip_on(Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000))
+            .classify(classify)
+            .on_body_end(settle)
+            .build()
+            .unwrap();
+        // Successes are counted while there is a failure among them.
+        layer.breaker().try_acquire().unwrap().failure();
+        Self { layer }
+    }
+
+    fn breaker(&self) -> &Breaker {
+        self.layer.breaker()
+    }
+
+    fn counted(&self) -> Counted {
+        let stats = self.breaker().stats();
+        (stats.window_calls() - stats.window_failures(), stats.window_failures() - 1)
+    }
+
+    fn respond<B>(&self, response: Response<B>) -> Response<Watched<B, C>>
+    where
+        B: Body,
+        C: ClassifyBody<B, Refused>,
+    {
+        respond(&self.layer, response)
+    }
+
+    /// The body of a response of 200.
+    fn body<B>(&self, body: B) -> Watched<B, C>
+    where
+        B: Body,
+        C: ClassifyBody<B, Refused>,
+    {
+        self.respond(Response::new(body)).into_body()
+    }
+}
+
+type HalfOpen =
+    (CircuitBreakerLayer<ServerErrorsAsFailures, RejectAsError, OnBodyEnd>, ManualClock);
+
+/// A breaker whose next call is its only probe.
+fn half_open(settle: OnBodyEnd, rules: &[Trip]) -> HalfOpen {
+    let clock = ManualClock::new();
+    let builder = CircuitBreakerLayer::builder("probes")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .classify(ServerErrorsAsFailures)
+        .on_body_end(settle);
+    let builder = rules.iter().fold(builder, |builder, rule| builder.trip_on(*rule));
+    let layer = builder.build().unwrap();
+    layer.breaker().try_acquire().unwrap().failure();
+    clock.advance(OPEN_TIME);
+    (layer, clock)
+}
+
+/// Makes a call whose inner service answers this.
+fn call<B, C>(
+    layer: &CircuitBreakerLayer<C, RejectAsError, OnBodyEnd>,
+    answer: Result<Response<B>, Refused>,
+) -> Result<Response<Watched<B, C>>, tower_breaker::Error<Refused>>
+where
+    B: Body,
+    C: ClassifyBody<B, Refused> + Clone,
+{
+    let mut answer = Some(answer);
+    let mut service = layer.layer(service_fn(move |(): ()| ready(answer.take().unwrap())));
+    assert_ready_ok!(task::spawn(()).enter(|cx, _| service.poll_ready(cx)));
+    assert_ready!(task::spawn(service.call(())).poll())
+}
+
+fn respond<B, C>(
+    layer: &CircuitBreakerLayer<C, RejectAsError, OnBodyEnd>,
+    response: Response<B>,
+) -> Response<Watched<B, C>>
+where
+    B: Body,
+    C: ClassifyBody<B, Refused> + Clone,
+{
+    call(layer, Ok(response)).expect("an admitted call")
+}
+
+fn status<B>(status: StatusCode, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}

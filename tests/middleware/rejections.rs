@@ -1,0 +1,143 @@
+//! What becomes of a call that the breaker does not let through.
+#![cfg(feature = "http")]
+
+use std::{convert::Infallible, time::Duration};
+
+use http::{
+    Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt, Full};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_breaker::{
+    CircuitBreakerLayer, OnBodyEnd, Rejected, State,
+    clock::ManualClock,
+    reject::{RejectAsEmptyResponse, RespondWith},
+};
+use tower_test::mock;
+
+type Body = Full<bytes::Bytes>;
+
+fn well() -> impl Service<(), Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
+    service_fn(|()| async { Ok(Response::new(Body::from("fine"))) })
+}
+
+#[tokio::test]
+async fn a_rejection_is_a_503_with_the_time_and_a_problem() {
+    let clock = ManualClock::new();
+    let layer =
+        CircuitBreakerLayer::builder("payments").clock(clock.clone()).http().build().unwrap();
+    for _ in 0..5 {
+        layer.breaker().try_acquire().unwrap().failure();
+    }
+    clock.advance(Duration::from_millis(29_500));
+    let response = layer.layer(well()).oneshot(()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[RETRY_AFTER], "31");
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+    let rejected = response.extensions().get::<Rejected>().expect("a rejection");
+    assert_eq!((rejected.name(), rejected.state()), ("payments", State::Open));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&problem["status"], &problem["retry_after"]), (&503.into(), &31.into()));
+    assert!(!String::from_utf8_lossy(&body).contains("payments"));
+}
+
+#[tokio::test]
+async fn a_rejection_can_be_empty_or_any_response() {
+    let builder = || CircuitBreakerLayer::builder("payments").http();
+    let empty = builder().reject_with(RejectAsEmptyResponse).build().unwrap();
+    empty.breaker().force_open();
+    let response = empty.layer(well()).oneshot(()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[RETRY_AFTER], "1");
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+
+    let own = builder()
+        .reject_with(RespondWith(|rejected: &Rejected| {
+            Response::builder()
+                .status(StatusCode::IM_A_TEAPOT)
+                .body(Body::from(rejected.name().to_owned()))
+                .unwrap()
+        }))
+        .build()
+        .unwrap();
+    own.breaker().force_open();
+    let response = own.layer(well()).oneshot(()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+    assert!(response.extensions().get::<Rejected>().is_some());
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "payments");
+}
+
+#[tokio::test]
+async fn a_rejection_is_a_response_too_where_bodies_are_watched() {
+    let layer = CircuitBreakerLayer::builder("payments")
+        .on_body_end(OnBodyEnd::new())
+        .http()
+        .build()
+        .unwrap();
+    layer.breaker().force_open();
+    let response = layer.layer(well()).oneshot(()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!response.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn a_fallback_is_handed_the_request_and_the_rejection() {
+    let layer = CircuitBreakerLayer::builder("quotes")
+        .fallback(|symbol: &'static str, rejected: Rejected| async move {
+            if symbol == "NONE" { Err("no price") } else { Ok(format!("{symbol}, {rejected}")) }
+        })
+        .build()
+        .unwrap();
+    let quotes = |symbol| {
+        let service = service_fn(|symbol: &'static str| async move { Ok(symbol.to_owned()) });
+        layer.layer(service).oneshot(symbol)
+    };
+    assert_eq!(quotes("ABC").await.unwrap(), "ABC");
+    layer.breaker().force_open();
+    assert_eq!(quotes("ABC").await.unwrap(), "ABC, circuit breaker quotes is forced open");
+    assert_eq!(quotes("NONE").await.unwrap_err(), "no price");
+}
+
+#[test]
+fn a_fallback_service_is_ready_before_it_is_called() {
+    let (fallback, mut asked) = mock::pair::<&'static str, &'static str>();
+    let (inner, _handle) = mock::pair::<&'static str, &'static str>();
+    asked.allow(0);
+    let layer = CircuitBreakerLayer::builder("quotes").fallback_service(fallback).build().unwrap();
+    layer.breaker().force_open();
+    let mut service = mock::Spawn::new(layer.layer(inner));
+    assert_ready_ok!(service.poll_ready());
+    let mut call = task::spawn(service.call("ABC"));
+    assert_pending!(call.poll());
+    asked.allow(1);
+    assert!(call.is_woken());
+    assert_pending!(call.poll());
+    let (request, respond) =
+        assert_ready_some(&mut task::spawn(async { asked.next_request().await }));
+    assert_eq!(request, "ABC");
+    respond.send_response("yesterday's");
+    assert_eq!(assert_ready_ok!(call.poll()), "yesterday's");
+}
+
+fn assert_ready_some<T, F: Future<Output = Option<T>>>(task: &mut task::Spawn<F>) -> T {
+    match task.poll() {
+        std::task::Poll::Ready(Some(value)) => value,
+        _ => panic!("nothing came"),
+    }
+}
+
+#[test]
+fn a_fallback_services_own_errors_come_out() {
+    let (fallback, mut asked) = mock::pair::<(), ()>();
+    let (inner, _handle) = mock::pair::<(), ()>();
+    asked.send_error("broken, too");
+    let layer = CircuitBreakerLayer::builder("quotes").fallback_service(fallback).build().unwrap();
+    layer.breaker().force_open();
+    let mut service = mock::Spawn::new(layer.layer(inner));
+    assert_ready_ok!(service.poll_ready());
+    let error = assert_ready_err!(task::spawn(service.call(())).poll());
+    assert_eq!(error.to_string(), "broken, too");
+}

@@ -1,0 +1,230 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    time::Duration,
+};
+
+use tokio::time::{Instant, advance, sleep, timeout};
+use tokio_test::{assert_pending, assert_ready, task};
+use tower_breaker::{Breaker, RampUp, State};
+
+use crate::waiting::{OPEN_TIME, quick, trip};
+
+fn breaker() -> Breaker {
+    quick(Breaker::builder("waiting")).build().expect("a breaker")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_circuit_lets_everybody_through_at_once() {
+    let breaker = breaker();
+    let (first, second) = (breaker.acquire().await, breaker.acquire().await);
+    first.success();
+    second.success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_is_waited_for_and_no_longer() {
+    let breaker = breaker();
+    trip(&breaker);
+    let began = Instant::now();
+    breaker.acquire().await.success();
+    let waited = began.elapsed();
+    // Timers of tokio's are exact to a millisecond.
+    assert!(waited >= OPEN_TIME && waited < OPEN_TIME + Duration::from_millis(5), "{waited:?}");
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_probe_at_a_time_in_the_order_in_which_they_came() {
+    let breaker = breaker();
+    trip(&breaker);
+    let mut waiting: Vec<_> = (0..4).map(|_| task::spawn(breaker.acquire())).collect();
+    for task in &mut waiting {
+        assert_pending!(task.poll());
+    }
+    advance(OPEN_TIME).await;
+    assert_eq!(woken(&waiting), [true, false, false, false]);
+    let probe = assert_ready!(waiting[0].poll());
+    assert_eq!(woken(&waiting[1..]), [false, false, false]);
+    // A probe that came to nothing: its slot goes to the next.
+    probe.ignore();
+    assert_eq!(woken(&waiting[1..]), [true, false, false]);
+    let probe = assert_ready!(waiting[1].poll());
+    // And one that was dropped.
+    drop(probe);
+    assert_eq!(woken(&waiting[2..]), [true, false]);
+    // The circuit closes: everybody.
+    assert_ready!(waiting[2].poll()).success();
+    assert_eq!(woken(&waiting[3..]), [true]);
+    assert_ready!(waiting[3].poll()).success();
+}
+
+fn woken<F: Future>(tasks: &[task::Spawn<F>]) -> Vec<bool> {
+    tasks.iter().map(task::Spawn::is_woken).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_gives_up_after_being_called_passes_the_call_on() {
+    let breaker = breaker();
+    trip(&breaker);
+    let mut first = task::spawn(breaker.acquire());
+    let mut second = task::spawn(breaker.acquire());
+    let mut third = task::spawn(breaker.acquire());
+    assert_pending!(first.poll());
+    assert_pending!(second.poll());
+    assert_pending!(third.poll());
+    advance(OPEN_TIME).await;
+    let probe = assert_ready!(first.poll());
+    probe.ignore();
+    assert!(second.is_woken());
+    drop(second);
+    assert!(third.is_woken());
+    assert_ready!(third.poll()).success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_lookout_leaves_another_takes_its_place() {
+    let breaker = breaker();
+    trip(&breaker);
+    let mut first = task::spawn(breaker.acquire());
+    let mut second = task::spawn(breaker.acquire());
+    assert_pending!(first.poll());
+    assert_pending!(second.poll());
+    drop(first);
+    assert!(second.is_woken());
+    assert_pending!(second.poll());
+    advance(OPEN_TIME).await;
+    assert!(second.is_woken());
+    assert_ready!(second.poll()).success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookout_that_is_never_polled_again_stops_nobody() {
+    let breaker = breaker();
+    trip(&breaker);
+    let mut stuck = task::spawn(breaker.acquire());
+    assert_pending!(stuck.poll());
+    let began = Instant::now();
+    breaker.acquire().await.success();
+    assert!(began.elapsed() < OPEN_TIME + Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_is_called_and_never_comes_stops_nobody() {
+    let breaker = breaker();
+    trip(&breaker);
+    let mut probing = task::spawn(breaker.acquire());
+    let mut stuck = task::spawn(breaker.acquire());
+    assert_pending!(probing.poll());
+    assert_pending!(stuck.poll());
+    let last = tokio::spawn({
+        let breaker = breaker.clone();
+        async move { breaker.acquire().await.success() }
+    });
+    sleep(OPEN_TIME).await;
+    assert_ready!(probing.poll()).ignore();
+    assert!(stuck.is_woken());
+    timeout(Duration::from_secs(3), last).await.expect("in time").expect("no panic");
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_never_comes_back_does_not_hold_those_who_wait_for_ever() {
+    let builder = quick(Breaker::builder("waiting")).half_open_timeout(Duration::from_secs(5));
+    let breaker = builder.build().expect("a breaker");
+    trip(&breaker);
+    sleep(OPEN_TIME).await;
+    let lost = breaker.try_acquire().expect("a probe");
+    let began = Instant::now();
+    breaker.acquire().await.success();
+    let waited = began.elapsed();
+    let expected = Duration::from_secs(5) + OPEN_TIME;
+    assert!(waited >= expected && waited < expected + Duration::from_secs(2), "{waited:?}");
+    drop(lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_calls_everybody_and_a_forced_circuit_nobody() {
+    let breaker = breaker();
+    breaker.force_open();
+    let mut first = task::spawn(breaker.acquire());
+    let mut second = task::spawn(breaker.acquire());
+    assert_pending!(first.poll());
+    assert_pending!(second.poll());
+    advance(Duration::from_secs(100_000)).await;
+    assert_eq!((first.is_woken(), second.is_woken()), (false, false));
+    breaker.reset();
+    assert_ready!(first.poll()).success();
+    assert_ready!(second.poll()).success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ramp_lets_those_who_wait_through_at_its_pace() {
+    let ramp = RampUp::new(0.1, Duration::from_secs(100));
+    let breaker = quick(Breaker::builder("waiting")).ramp_up(ramp).build().expect("a breaker");
+    trip(&breaker);
+    breaker.acquire().await.success();
+    assert_eq!(breaker.state(), State::Closed);
+    let began = Instant::now();
+    breaker.acquire().await.success();
+    let waited = began.elapsed();
+    // Each try adds a tenth and a little, and a second lies between two.
+    assert!((Duration::from_secs(5)..Duration::from_secs(12)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_who_wait_are_never_more_than_the_slots_at_once() {
+    let breaker = quick(Breaker::builder("waiting"))
+        .success_threshold(30)
+        .half_open_max_calls(3)
+        .build()
+        .expect("a breaker");
+    trip(&breaker);
+    let out = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..100)
+        .map(|_| {
+            let (breaker, out) = (breaker.clone(), Arc::clone(&out));
+            tokio::spawn(async move {
+                let permit = breaker.acquire().await;
+                let half_open = breaker.state() == State::HalfOpen;
+                let before = out.fetch_add(1, Ordering::SeqCst);
+                assert!(!half_open || before < 3, "{before}");
+                sleep(Duration::from_millis(10)).await;
+                out.fetch_sub(1, Ordering::SeqCst);
+                permit.success();
+            })
+        })
+        .collect();
+    for worker in workers {
+        timeout(OPEN_TIME * 2, worker).await.expect("in time").expect("no panic");
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn without_a_runtime_what_others_do_wakes_those_who_wait() {
+    struct Thread(std::thread::Thread);
+    impl Wake for Thread {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let breaker = Breaker::builder("waiting").build().expect("a breaker");
+    breaker.force_open();
+    let other = breaker.clone();
+    let resets = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        other.reset();
+    });
+    let waker = Waker::from(Arc::new(Thread(std::thread::current())));
+    let mut waiting = std::pin::pin!(breaker.acquire());
+    let began = std::time::Instant::now();
+    while waiting.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
+        std::thread::park_timeout(Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(9), "nobody woke it");
+    }
+    resets.join().expect("no panic");
+}

@@ -1,0 +1,329 @@
+//! `tower-breaker-inspect`, as those meet it who start it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::Value;
+use tower_breaker::{Breaker, FileStore, SledStore, StateStore, store::HistoryRecord};
+
+/// The program. With the whole suite it is built already; alone, this test has it built.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let name = "tower-breaker-inspect";
+        let here = std::env::current_exe().unwrap();
+        let target = here.ancestors().nth(3).unwrap();
+        let built = Command::new(env!("CARGO"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["build", "--quiet", "--locked", "--all-features", "--example", name])
+            .arg("--target-dir")
+            .arg(target)
+            .status()
+            .unwrap();
+        assert!(built.success());
+        target.join("debug/examples").join(name).with_extension(std::env::consts::EXE_EXTENSION)
+    })
+}
+
+fn inspect(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(program()).args(arguments).arg(folder).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn shown(folder: &Path) -> String {
+    let output = inspect(&[], folder);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn shown_as_json(folder: &Path) -> Value {
+    let output = inspect(&["--json"], folder);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The exit code, and what the program says instead of showing anything.
+fn refusal(arguments: &[&str], folder: &Path) -> (Option<i32>, String) {
+    let output = inspect(arguments, folder);
+    assert_eq!(text(&output.stdout), "");
+    (output.status.code(), text(&output.stderr))
+}
+
+/// Every file below the folder, with its content and the time of its last change.
+fn everything(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let changed = path.metadata().unwrap().modified().unwrap();
+        if path.is_dir() {
+            found.extend(everything(&path));
+            found.insert(path, (Vec::new(), changed));
+        } else {
+            found.insert(path.clone(), (fs::read(&path).unwrap(), changed));
+        }
+    }
+    found
+}
+
+type Open = fn(&Path) -> Box<dyn StateStore>;
+
+const STORES: [(&str, Open); 2] = [
+    ("sled", |folder| Box::new(SledStore::open(folder).unwrap())),
+    ("files", |folder| Box::new(FileStore::open(folder).unwrap())),
+];
+
+/// Breakers in several states, one of them with a name that a terminal had better not see.
+fn fill(store: Box<dyn StateStore>) {
+    let store: std::sync::Arc<dyn StateStore> = store.into();
+    let breaker = |name: &str, recovery| {
+        let builder = Breaker::builder(name).store(std::sync::Arc::clone(&store));
+        builder.recovery_timeout(recovery).build().unwrap()
+    };
+    let trip = |breaker: &Breaker| {
+        for _ in 0..5 {
+            breaker.try_acquire().unwrap().failure();
+        }
+    };
+    let hour = Duration::from_secs(3600);
+    trip(&breaker("payments", hour));
+    trip(&breaker("over", Duration::from_millis(1)));
+    breaker("by hand", hour).force_open();
+    breaker("search", hour).try_acquire().unwrap().failure();
+    breaker("\u{1b}[2J\n", hour).disable();
+    // Each waits a second for its last state to be stored; a busy disk may take longer, and has the store meanwhile.
+    let began = Instant::now();
+    while std::sync::Arc::strong_count(&store) > 1 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the store is still in use");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn breakers_are_listed_and_the_folder_stays_as_it_was() {
+    for (kind, open) in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        fill(open(dir.path()));
+        let before = everything(dir.path());
+        let table = shown(dir.path());
+        let row = |name: &str| {
+            let line = table.lines().find(|line| line.starts_with(name));
+            line.unwrap_or_else(|| panic!("{name} is not in\n{table}")).to_owned()
+        };
+        assert!(row("NAME").ends_with("SAVED AT"), "{table}");
+        let payments: Vec<_> = row("payments").split_whitespace().map(str::to_owned).collect();
+        assert_eq!(payments[1], "open");
+        assert!(payments[2].ends_with('Z') && payments[3] > payments[2], "{payments:?}");
+        assert!(payments[4].starts_with('3') && payments[6] == "5", "{payments:?}");
+        assert!(row("over ").contains("half_open"), "{table}");
+        assert!(row("by hand").contains("forced_open"), "{table}");
+        assert!(row("search").contains("closed") && row("search").contains(" 1 "), "{table}");
+        assert!(row(r"\u{1b}[2J\n").contains("disabled"), "{table}");
+
+        let all = shown_as_json(dir.path());
+        assert_eq!((all["kind"].as_str(), all["held"].as_bool()), (Some(kind), Some(false)));
+        let breakers = all["breakers"].as_array().unwrap();
+        assert_eq!(breakers.len(), 5);
+        let payments = breakers.iter().find(|breaker| breaker["name"] == "payments").unwrap();
+        assert_eq!(payments["state"], "open");
+        assert_eq!(payments["failures"], 5);
+        assert_eq!(payments["snapshot"]["consecutive_opens"], 1);
+        let left = payments["left_seconds"].as_f64().unwrap();
+        assert!((1.0..=3600.0).contains(&left), "{left}");
+        assert!(breakers.iter().any(|breaker| breaker["name"] == "\u{1b}[2J\n"));
+        assert_eq!(everything(dir.path()), before, "{kind}");
+    }
+}
+
+#[test]
+fn a_sled_folder_that_is_held_is_said_to_be_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    store.save("circuit_breaker:payments:state", b"{}").unwrap();
+    let before = everything(dir.path());
+    for arguments in [&[][..], &["--json"]] {
+        let (code, reason) = refusal(arguments, dir.path());
+        assert_eq!(code, Some(2), "{reason}");
+        assert!(reason.contains("a running server holds"), "{reason}");
+        assert!(reason.contains("stop the server"), "{reason}");
+    }
+    assert_eq!(everything(dir.path()), before);
+    drop(store);
+    assert!(shown(dir.path()).contains("payments"));
+}
+
+#[test]
+fn what_a_killed_server_left_is_shown_and_not_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, left) = (dir.path().join("state"), dir.path().join("left"));
+    let store = SledStore::open(&folder).unwrap();
+    fill(Box::new(store.clone()));
+    fs::create_dir_all(left.join("blobs")).unwrap();
+    // As it is on disk while the store is open, without what a clean end writes.
+    for name in ["db", "conf"] {
+        fs::copy(folder.join(name), left.join(name)).unwrap();
+    }
+    let before = everything(&left);
+    let table = shown(&left);
+    assert!(table.contains("payments") && table.contains("forced_open"), "{table}");
+    assert_eq!(everything(&left), before);
+}
+
+#[test]
+fn a_folder_of_files_is_shown_while_it_is_held_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    fill(Box::new(store.clone()));
+    let before = everything(dir.path());
+    let output = inspect(&["--json"], dir.path());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("a running server holds"), "{output:?}");
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(all["held"], true);
+    assert_eq!(all["breakers"].as_array().unwrap().len(), 5);
+    assert_eq!(everything(dir.path()), before);
+    store.save("circuit_breaker:payments:state", b"{}").unwrap();
+}
+
+#[test]
+fn what_is_no_store_is_said_to_be_none_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (missing, file, other) =
+        (dir.path().join("missing"), dir.path().join("file"), dir.path().join("other"));
+    fs::write(&file, "x").unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("db"), "somebody else's").unwrap();
+    let before = everything(dir.path());
+    let cases =
+        [(&missing, "does not exist"), (&file, "is a file"), (&other, "is no store's folder")];
+    for (path, expected) in cases {
+        let (code, reason) = refusal(&[], path);
+        assert_eq!(code, Some(1), "{reason}");
+        assert!(reason.contains(expected), "{reason}");
+    }
+    assert_eq!(everything(dir.path()), before);
+    for arguments in [&["--yaml"][..], &["one"], &["a", "history", "b"]] {
+        let (code, reason) = refusal(arguments, &other);
+        assert_eq!(code, Some(1));
+        assert!(reason.contains("usage:"), "{reason}");
+    }
+}
+
+#[test]
+fn a_damaged_folder_is_said_to_be_and_left_to_the_next_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    fill(Box::new(SledStore::open(&folder).unwrap()));
+    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    let before = everything(dir.path());
+    let (code, reason) = refusal(&[], &folder);
+    assert_eq!(code, Some(1));
+    assert!(reason.contains("is damaged"), "{reason}");
+    assert_eq!(everything(dir.path()), before);
+}
+
+#[test]
+fn what_cannot_be_restored_is_listed_with_the_reason() {
+    for (_, open) in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let save = |key: &str, value: &str| {
+            store.save(&format!("circuit_breaker:{key}"), value.as_bytes())
+        };
+        save("torn:state", r#"{"version":1,"sta"#).unwrap();
+        save("newer:state", r#"{"version":9}"#).unwrap();
+        save("late:state", r#"{"version":1,"state":"open","open_until":1e300,"saved_at":1}"#)
+            .unwrap();
+        save("torn:quarantine", r#"[{"reason":"x","since":1},{"reason":"y","since":2}]"#).unwrap();
+        store.save("something else", b"1").unwrap();
+        drop(store);
+        let table = shown(dir.path());
+        for expected in [
+            "the snapshot cannot be read",
+            "the snapshot has version 9",
+            "torn: 2 unreadable, kept under circuit_breaker:torn:quarantine",
+        ] {
+            assert!(table.contains(expected), "{table}");
+        }
+        assert_eq!(shown_as_json(dir.path())["breakers"].as_array().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn an_empty_store_has_no_breakers() {
+    for (_, open) in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(open(dir.path()).load_all().unwrap().is_empty());
+        assert!(shown(dir.path()).contains("no breaker"));
+    }
+}
+
+#[test]
+fn a_history_is_shown_from_the_newest() {
+    for (kind, open) in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let transition = |id: u64, to: &str| {
+            let at = id as f64 / 1e9;
+            let rest = r#""reason":"consecutive_failures","failure_count":5,"open_time":60.0"#;
+            let record = format!(r#"{{"version":1,"at":{at},"from":"closed","to":"{to}",{rest}}}"#);
+            HistoryRecord::new(id, record)
+        };
+        let second = 1_000_000_000;
+        let newest = 1_700_000_000 * second;
+        let records: Vec<_> =
+            (0..2000).map(|age| transition(newest - age * second, "open")).collect();
+        store.append("circuit_breaker:pay\n:history", &records).unwrap();
+        let odd = [HistoryRecord::new(newest + 1, [0xff]), transition(newest + 2, "half_open")];
+        store.append("circuit_breaker:pay\n:history", &odd).unwrap();
+        store
+            .save(
+                "circuit_breaker:pay\n:state",
+                br#"{"version":1,"state":"half_open","saved_at":1}"#,
+            )
+            .unwrap();
+        store.save("circuit_breaker:new:state", b"{}").unwrap();
+        drop(store);
+        let before = everything(dir.path());
+
+        let of = |name: &str, json: bool| {
+            let mut command = Command::new(program());
+            command.args(json.then_some("--json")).arg(dir.path()).args(["history", name]);
+            command.output().unwrap()
+        };
+        let table = text(&of("pay\n", false).stdout);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 2003, "{kind}: {table:.200}");
+        assert!(lines[1].starts_with("2023-11-14T22:13:20Z  closed  half_open"), "{}", lines[1]);
+        assert!(lines[2].contains(" -  "), "{}", lines[2]);
+        let row: Vec<_> = lines[4].split_whitespace().collect();
+        let expected =
+            ["2023-11-14T22:13:19Z", "closed", "open", "consecutive_failures", "5", "60.0", "s"];
+        assert_eq!(row, expected);
+        let all: Value = serde_json::from_slice(&of("pay\n", true).stdout).unwrap();
+        assert_eq!(all["history"].as_array().unwrap().len(), 2002);
+        assert_eq!(all["history"][0]["id"], (newest + 2).to_string());
+        assert_eq!(all["history"][1]["record"], Value::Null);
+        assert_eq!(all["history"][2]["record"]["failure_count"], 5);
+
+        assert!(text(&of("new", false).stdout).contains("no history"));
+        let nobody = of("nobody", false);
+        assert_eq!(nobody.status.code(), Some(1));
+        assert!(text(&nobody.stderr).contains("no breaker of the name"));
+        let breakers = shown(dir.path());
+        assert!(breakers.contains(r"pay\n  half_open"), "{breakers}");
+        assert!(
+            breakers.contains("2023-11-14T22:13:20Z"),
+            "since when is in the history: {breakers}"
+        );
+        assert_eq!(everything(dir.path()), before);
+    }
+}

@@ -1,0 +1,92 @@
+//! A plan in plain milliseconds. The reference tells when something is about to happen; after
+//! that, a run needs no reference.
+
+use std::convert::Infallible;
+
+use tower_breaker::State;
+
+use super::{
+    plan::{Ending, Op, Plan, Wait},
+    reference::Reference,
+    settings::Settings,
+    subject::{Subject, play},
+};
+
+pub(crate) fn concrete(plan: &Plan) -> Plan {
+    let mut guide = Guide(Reference::new(plan.settings.clone()));
+    let mut settings = plan.updates();
+    let ops = plan.ops.iter().map(|op| {
+        let fixed = |wait: Wait| Wait::Millis(guide.0.millis(wait));
+        let op = match op.clone() {
+            Op::Report(slot, ending, took) => Op::Report(slot, ending, fixed(took)),
+            Op::Advance(wait) => Op::Advance(fixed(wait)),
+            Op::Restart { after, shift } => Op::Restart { after: fixed(after), shift },
+            Op::Call(ending, takes) => Op::Call(ending, fixed(takes)),
+            other => other,
+        };
+        let Ok(()) = play(&mut guide, &op, &mut settings);
+        op
+    });
+    let ops = ops.collect();
+    Plan { ops, ..plan.clone() }
+}
+
+/// The states that a plan goes through, one an operation.
+pub(crate) fn states(plan: &Plan) -> Vec<State> {
+    let mut guide = Guide(Reference::new(plan.settings.clone()));
+    let mut settings = plan.updates();
+    let states = plan.ops.iter().map(|op| {
+        let Ok(()) = play(&mut guide, op, &mut settings);
+        guide.0.state()
+    });
+    states.collect()
+}
+
+struct Guide(Reference);
+
+impl Subject for Guide {
+    type Error = Infallible;
+
+    fn millis(&self, wait: Wait) -> u64 {
+        self.0.millis(wait)
+    }
+
+    fn is_under_way(&self, slot: usize) -> bool {
+        self.0.is_under_way(slot)
+    }
+
+    fn advance(&mut self, by: u64) {
+        self.0.advance(by);
+    }
+
+    fn ask(&mut self, slot: usize) -> Result<(), Infallible> {
+        self.0.ask(slot, true);
+        Ok(())
+    }
+
+    fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
+        self.0.finish(slot, ending, took, true);
+    }
+
+    fn cancel(&mut self, slot: usize) {
+        self.0.cancel(slot);
+    }
+
+    fn set_by_hand(&mut self, state: State) {
+        self.0.set_by_hand(state);
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    fn update(&mut self, settings: &Settings) {
+        self.0.update(settings.clone());
+    }
+
+    fn restart(&mut self, after: u64, shift: i64) {
+        self.0.restart(i64::try_from(after).expect("a short time") + shift);
+    }
+
+    fn jump_wall(&mut self, _: i64) {}
+}

@@ -1,0 +1,146 @@
+//! The breaker under test, on a clock that is moved by hand.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use tower_breaker::{
+    Breaker, Config, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
+};
+
+use super::{plan::Ending, reference::Answer, settings::Settings};
+
+pub(crate) struct Driver {
+    breaker: Breaker,
+    config: Config,
+    clock: ManualClock,
+    permits: HashMap<usize, Permit>,
+}
+
+impl Driver {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let (config, clock) = (settings.config(), ManualClock::new());
+        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
+        let breaker = builder.build().expect("valid settings");
+        Self { breaker, config, clock, permits: HashMap::new() }
+    }
+
+    /// A breaker that comes from a snapshot, at the time at which clocks begin.
+    pub(crate) fn restored(settings: &Settings, snapshot: Snapshot) -> Self {
+        let (config, clock) = (settings.config(), ManualClock::new());
+        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
+        let breaker = builder.restore(snapshot).build().expect("valid settings");
+        Self { breaker, config, clock, permits: HashMap::new() }
+    }
+
+    pub(crate) fn handle(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.breaker.snapshot()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.breaker.state()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.breaker.stats()
+    }
+
+    pub(crate) fn advance(&self, by: u64) {
+        self.clock.advance(Duration::from_millis(by));
+    }
+
+    pub(crate) fn ask(&mut self, slot: usize) -> Answer {
+        match self.breaker.try_acquire() {
+            Ok(permit) => {
+                assert!(self.permits.insert(slot, permit).is_none(), "one call a slot");
+                Answer { permitted: true, retry_after: None, rejected_by: None }
+            }
+            Err(rejected) => Answer {
+                permitted: false,
+                retry_after: rejected.retry_after().map(whole_millis),
+                rejected_by: Some(rejected.state()),
+            },
+        }
+    }
+
+    pub(crate) fn is_under_way(&self, slot: usize) -> bool {
+        self.permits.contains_key(&slot)
+    }
+
+    pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
+        let permit = self.permits.remove(&slot).expect("a call under way");
+        let asked = |asked: Option<u64>| asked.map(Duration::from_millis);
+        let outcome = match ending {
+            Ending::Success => Outcome::Success,
+            Ending::Failure(retry_after) => Outcome::failure().with_retry_after(asked(retry_after)),
+            Ending::Throttled(retry_after) => {
+                Outcome::throttled().with_retry_after(asked(retry_after))
+            }
+            Ending::Ignore => Outcome::Ignore,
+        };
+        match took {
+            Some(took) => permit.record(outcome, Duration::from_millis(took)),
+            None => permit.finish(outcome),
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, slot: usize) {
+        drop(self.permits.remove(&slot).expect("a call under way"));
+    }
+
+    pub(crate) fn cancel_all(&mut self) {
+        self.permits.clear();
+    }
+
+    pub(crate) fn set_by_hand(&mut self, state: State) {
+        match state {
+            State::ForcedOpen => self.breaker.force_open(),
+            State::Disabled => self.breaker.disable(),
+            State::MetricsOnly => self.breaker.metrics_only(),
+            other => unreachable!("{other} is not set by hand"),
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.breaker.reset();
+    }
+
+    pub(crate) fn update(&mut self, settings: &Settings) {
+        self.config = settings.config();
+        self.breaker.update(self.config.clone()).expect("valid settings");
+    }
+
+    pub(crate) fn jump_wall(&self, by: i64) {
+        self.clock.set_wall(shifted(self.clock.wall(), by));
+    }
+
+    /// A new process: what it knows of the old one is a text. The wall clock has moved by `by`.
+    pub(crate) fn restart(&mut self, by: i64) {
+        let text = serde_json::to_string(&self.breaker.snapshot()).expect("a snapshot is JSON");
+        let snapshot: Snapshot = serde_json::from_str(&text).expect("and comes back from it");
+        self.clock = ManualClock::starting_at(shifted(self.clock.wall(), by));
+        let builder = Breaker::builder("model").config(self.config.clone());
+        let builder = builder.clock(self.clock.clone()).restore(snapshot);
+        self.breaker = builder.build().expect("valid settings");
+        // The results of the old process go to a breaker that nobody asks any more.
+        self.permits.clear();
+    }
+}
+
+fn shifted(wall: SystemTime, by: i64) -> SystemTime {
+    let shift = Duration::from_millis(by.unsigned_abs());
+    if by < 0 { wall - shift } else { wall + shift }
+}
+
+fn whole_millis(time: Duration) -> u64 {
+    // A microsecond is as fine as a snapshot keeps a time.
+    let micros = time.as_micros();
+    let millis = (micros + 500) / 1000;
+    assert!(micros.abs_diff(millis * 1000) <= 1, "no whole milliseconds: {time:?}");
+    u64::try_from(millis).expect("a time that fits")
+}

@@ -1,0 +1,180 @@
+//! Files that are damaged at random places before the start: each time the breakers start, what they
+//! do is what they would do without a store, and what they come to is stored.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tower_breaker::{MemoryStore, State, StateStore, clock::ManualClock, store::StoreHealth};
+
+use super::{
+    cells::{Cell, PLACES},
+    fault::{Kind, Site, copy, open},
+    pair::{BUSY, LONGEST_OPEN, Pair, closed, revived},
+    play::{Known, eventually, is_flushed},
+};
+
+const SOON: Duration = Duration::from_millis(20);
+
+/// Each round of what was stored, the newest last.
+type Rounds = Vec<Vec<Known>>;
+
+#[derive(Default)]
+struct Found {
+    newest: usize,
+    older: usize,
+    closed: usize,
+    /// Digits that are others, and make a snapshot all the same: files hold no checksums.
+    altered: usize,
+    /// A version that is a newer one now.
+    left_alone: usize,
+    moved_aside: usize,
+    problems: Vec<String>,
+    said: Vec<String>,
+    admitted: u64,
+    rejected: u64,
+    transitions: u64,
+}
+
+pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
+    let mut site = Site::new(cell.kind, cell.fault, work, false);
+    let base = work.join("base");
+    let rounds = fill(cell.kind, &base);
+    let mut found = Found::default();
+    for place in 0..PLACES {
+        let around = work.join(format!("place {place}"));
+        site.folder = around.join("state");
+        copy(&base, &site.folder).unwrap();
+        let what = site.damage();
+        let problems = found.problems.len();
+        found.look(cell.kind, &site.folder, &rounds);
+        found.moved_aside += fs::read_dir(&around).unwrap().count() - 1;
+        for problem in &mut found.problems[problems..] {
+            *problem = format!("place {place}, {what}: {problem}");
+        }
+        fs::remove_dir_all(&around).unwrap();
+    }
+    found.problems.truncate(10);
+    let Found { newest, older, closed, altered, left_alone, moved_aside, .. } = &found;
+    let begun = format!(
+        "{PLACES} places x {BUSY}: {newest} restored, {older} older, {closed} closed, {altered} altered, \
+         {left_alone} left alone; {moved_aside} folders moved aside"
+    );
+    json!({
+        "problems": found.problems, "said": found.said, "begun": begun,
+        "totals": { "admitted": found.admitted, "rejected": found.rejected,
+            "transitions": found.transitions, "longest": "-" },
+        "drop": "-", "mounted": false, "too_slow": false, "look_in": base, "newest": [], "flushed": [],
+    })
+}
+
+/// Five rounds of snapshots, one saved over the other.
+fn fill(kind: Kind, base: &Path) -> Rounds {
+    let store = open(kind, base);
+    let mut pairs: Vec<_> = (0..BUSY)
+        .map(|number| {
+            let name = format!("busy {number}");
+            Pair::new(&name, &ManualClock::new(), MemoryStore::new(), SOON)
+        })
+        .collect();
+    let round = |pairs: &mut Vec<Pair>| {
+        for pair in pairs.iter_mut() {
+            pair.begin(true);
+            (0..100).for_each(|_| pair.step());
+            pair.settle();
+        }
+        let known: Vec<_> = pairs.iter().map(Known::of).collect();
+        let values = known.iter().map(|known| {
+            let json = known.snapshot.to_json().unwrap();
+            (format!("circuit_breaker:{}:state", known.name), json.into_bytes())
+        });
+        store.save_all(&values.collect::<Vec<_>>()).unwrap();
+        known
+    };
+    (0..5).map(|_| round(&mut pairs)).collect()
+}
+
+impl Found {
+    fn look(&mut self, kind: Kind, folder: &Path, rounds: &Rounds) {
+        let store = open(kind, folder);
+        let mut pairs = Vec::new();
+        for (number, newest) in rounds[rounds.len() - 1].iter().enumerate() {
+            let clock = ManualClock::starting_at(newest.wall);
+            let mut pair = Pair::new(&newest.name, &clock, Arc::clone(&store), SOON);
+            let earlier = rounds.iter().map(|round| &round[number]);
+            let is_closed = self.sort(kind, &pair, newest, earlier);
+            pair.begin(!is_closed);
+            pairs.push(pair);
+        }
+        drop(store);
+        for pair in &mut pairs {
+            (0..40).for_each(|_| pair.step());
+            pair.settle();
+            self.problems.append(&mut pair.differences);
+            self.admitted += pair.tally.admitted;
+            self.rejected += pair.tally.rejected;
+            self.transitions += pair.transitions.load(std::sync::atomic::Ordering::SeqCst);
+        }
+        let mut kept = Vec::new();
+        for pair in &pairs {
+            let mut health = pair.subject.store_health();
+            eventually(|| {
+                health = pair.subject.store_health();
+                health.is_healthy() || is_of_newer_version(&health)
+            });
+            if is_of_newer_version(&health) && kind == Kind::File {
+                self.left_alone += 1;
+                continue;
+            }
+            if !health.is_healthy() || !is_flushed(&pair.subject) {
+                self.problems.push(format!("{}: {health}", pair.name));
+            }
+            kept.push(Known::of(pair));
+        }
+        drop(pairs);
+        let store = open(kind, folder);
+        for known in kept.iter().filter(|known| !known.is_in(&*store)) {
+            self.problems.push(format!("{} is not stored as it was", known.name));
+        }
+    }
+
+    /// Looks at what a breaker begins with. True if that is nothing.
+    fn sort<'a>(
+        &mut self,
+        kind: Kind,
+        pair: &Pair,
+        newest: &Known,
+        mut earlier: impl Iterator<Item = &'a Known>,
+    ) -> bool {
+        for health in pair.heard.lock().unwrap().iter() {
+            if let StoreHealth::Degraded { reason, .. } = health {
+                let reason = reason.rsplit('/').next().unwrap_or_default().to_owned();
+                if !self.said.contains(&reason) {
+                    self.said.push(reason);
+                }
+            }
+        }
+        let shown = pair.subject.snapshot();
+        let closed = closed(newest.wall);
+        let waits = pair.subject.try_acquire().err().and_then(|rejected| rejected.retry_after());
+        if shown.state == State::Open && waits.is_none_or(|wait| wait > LONGEST_OPEN) {
+            self.problems.push(format!("{} is stuck: {shown:?}", pair.name));
+        }
+        if shown == newest.as_revived() {
+            self.newest += 1;
+        } else if shown == closed {
+            self.closed += 1;
+        } else if earlier.any(|known| shown == revived(&known.snapshot, newest.wall)) {
+            self.older += 1;
+        } else if kind == Kind::File {
+            self.altered += 1;
+        } else {
+            self.problems
+                .push(format!("{} begins with what was never stored: {shown:?}", pair.name));
+        }
+        shown == closed
+    }
+}
+
+fn is_of_newer_version(health: &StoreHealth) -> bool {
+    health.to_string().contains("newer release")
+}

@@ -1,0 +1,212 @@
+//! The fault matrix: each store, each fault, at each moment. Whatever is wrong with a store, calls meet what
+//! they would meet without one, its health says what is wrong, and once the fault has gone the newest
+//! state is stored. What cannot be is written in the table (`cells.rs`), and held to as well.
+//!
+//! `cargo test --test store faults -- --nocapture` prints the table. `BREAKER_FAULTS_ONLY` takes the cells whose titles
+//! hold its text; with `BREAKER_FAULTS_MOUNT=never`, no disk is mounted, and a store says that its disk is full.
+#![cfg(all(feature = "sled", target_os = "linux"))]
+
+mod cells;
+mod child;
+mod damage;
+mod fault;
+mod pair;
+mod panics;
+mod play;
+mod random;
+mod tempered;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tower_breaker::{clock::ManualClock, store::StoreHealth};
+
+use self::{
+    cells::{Cell, Ends, cells},
+    child::{Ended, Process},
+    fault::{Fault, open},
+    pair::{LONGEST_OPEN, builder},
+    play::{Known, eventually, is_flushed},
+};
+
+/// Cells that are played at once; most of their time they wait.
+const AT_ONCE: usize = 6;
+/// For one cell, and for what is left of its process after its result.
+const BOUND: Duration = Duration::from_secs(300);
+const LAST: Duration = Duration::from_secs(20);
+
+#[test]
+fn no_fault_of_a_store_reaches_a_call_and_every_one_heals() {
+    let (began, cells) = (Instant::now(), cells());
+    let only = std::env::var("BREAKER_FAULTS_ONLY").unwrap_or_default();
+    let around = tempfile::tempdir().unwrap();
+    let program = child::copy_program(around.path());
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, SeqCst);
+                    let Some(cell) = cells.get(number) else { break };
+                    if title(cell).contains(&only) {
+                        let row = play(number, cell, &program);
+                        rows.lock().unwrap().push((number, row));
+                    }
+                }
+            });
+        }
+    });
+    let mut rows = rows.into_inner().unwrap();
+    rows.sort_by_key(|(number, _)| *number);
+    let mut failed = Vec::new();
+    for (number, row) in &rows {
+        println!("{}", row.text);
+        for problem in &row.problems {
+            println!("    ! {problem}");
+            failed.push(format!("{}: {problem}", title(&cells[*number])));
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{} cells, {} problems, {seconds:.1} s", rows.len(), failed.len());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(!rows.is_empty());
+}
+
+struct Row {
+    text: String,
+    problems: Vec<String>,
+}
+
+fn title(cell: &Cell) -> String {
+    let kind = format!("{:?}", cell.kind).to_lowercase();
+    format!("{kind:4} | {:17} | {:12}", cell.fault.words(), cell.moment.words())
+}
+
+fn play(number: usize, cell: &Cell, program: &Path) -> Row {
+    let skipped = match cell.fault {
+        Fault::FullDiskForLarge if !child::can_mount() => "no disk can be mounted here",
+        Fault::ReadOnly if !child::can_be_stopped(program) => "no permission stops anybody here",
+        _ => "",
+    };
+    if !skipped.is_empty() {
+        let text = format!("{} | skipped: {skipped}", title(cell));
+        return Row { text, problems: Vec::new() };
+    }
+    let around = tempfile::tempdir().unwrap();
+    let work = around.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let began = Instant::now();
+    let mut process = Process::player(number, cell, &work, program);
+    let Some(ended) = process.result(&work, BOUND) else {
+        drop(process);
+        let output = fs::read_to_string(around.path().join("output")).unwrap_or_default();
+        let took = began.elapsed();
+        return Row {
+            text: title(cell),
+            problems: vec![format!("no result after {took:?}: {output}")],
+        };
+    };
+    let mut problems = problems_of(&ended);
+    if !ended.value["newest"].as_array().unwrap().is_empty() {
+        let folder = Path::new(ended.value["look_in"].as_str().unwrap());
+        look(cell, folder, &ended.value, &mut problems);
+    }
+    Row { text: text(cell, &ended, began.elapsed()), problems }
+}
+
+fn problems_of(ended: &Ended) -> Vec<String> {
+    let list = |name: &str| ended.value[name].as_array().unwrap().clone();
+    let texts = |list: Vec<Value>| list.into_iter().map(|one| one.as_str().unwrap().to_owned());
+    let mut problems: Vec<String> = texts(list("problems")).collect();
+    problems.extend(texts(list("panics")).map(|panic| format!("a panic: {panic}")));
+    if !ended.status.success() {
+        problems.push(format!("the process ended with {}", ended.status));
+    }
+    if ended.last > LAST {
+        problems.push(format!("the process took {:?} to end", ended.last));
+    }
+    problems
+}
+
+/// What another process finds.
+fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
+    let known = |name: &str| -> Vec<Known> {
+        value[name].as_array().unwrap().iter().map(Known::from_json).collect()
+    };
+    let (newest, flushed) = (known("newest"), known("flushed"));
+    let store = open(cell.kind, folder);
+    for (place, known) in newest.iter().enumerate() {
+        let clock = ManualClock::starting_at(known.wall);
+        let breaker = builder(&known.name, &clock).store(store.clone()).build().unwrap();
+        if breaker.store_health() != StoreHealth::Healthy {
+            // As long as nothing happens, what is read late is adopted.
+            is_flushed(&breaker);
+        }
+        let (found, name) = (breaker.snapshot(), &known.name);
+        let is_newest = found == known.as_revived();
+        let is_as_flushed = flushed.get(place).is_some_and(|known| found == known.as_revived());
+        let as_expected = match cell.ends {
+            Ends::Newest => is_newest || value["too_slow"] == true,
+            Ends::Flushed => is_as_flushed,
+            Ends::NewestOrFlushed => is_newest || is_as_flushed,
+            Ends::AnyOrClosed => {
+                let rejected = breaker.try_acquire().err();
+                let wait = rejected.and_then(|rejected| rejected.retry_after());
+                wait.is_none_or(|wait| wait <= LONGEST_OPEN)
+            }
+        };
+        if !as_expected {
+            problems.push(format!("{name} comes back with {found:?}, not {:?}", known.snapshot));
+        }
+        let healthy = eventually(|| breaker.store_health().is_healthy());
+        if !healthy || !is_flushed(&breaker) {
+            problems.push(format!("afterwards, {name}: {}", breaker.store_health()));
+        }
+    }
+}
+
+fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
+    let (value, totals) = (&ended.value, &ended.value["totals"]);
+    let said = value["said"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let said = said.map(|reason| reason.rsplit('/').next().unwrap_or(reason));
+    let said = said.take(2).collect::<Vec<_>>().join("; ");
+    let means = match cell.fault {
+        Fault::FullDisk | Fault::FullDiskForLarge if value["mounted"] == false => {
+            " (by a store that says so)"
+        }
+        _ => "",
+    };
+    let ends = match value["too_slow"] {
+        Value::Bool(true) => " (this machine was too slow to tell)",
+        _ => "",
+    };
+    let contained = match value["contained"].as_u64() {
+        Some(0) | None => String::new(),
+        Some(panics) => format!(" | {panics} panics within sled, contained"),
+    };
+    format!(
+        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | {} admitted, {} rejected, {} transitions, longest {} | \
+         dropped in {} | {:.1} s{contained}{}{}",
+        title(cell),
+        value["begun"].as_str().unwrap(),
+        said.chars().take(100).collect::<String>(),
+        cell.ends,
+        totals["admitted"],
+        totals["rejected"],
+        totals["transitions"],
+        totals["longest"].as_str().unwrap(),
+        value["drop"].as_str().unwrap(),
+        took.as_secs_f64(),
+        if cell.note.is_empty() { "" } else { " | " },
+        cell.note,
+    )
+}

@@ -1,0 +1,274 @@
+//! A breaker on a store and its twin without one, who meet the same calls at the same times.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use tower_breaker::{
+    Backoff, Breaker, Builder, Config, Event, Outcome, Permit, State, StateStore, Trip, Window,
+    clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
+};
+
+use super::random::Random;
+
+/// The breakers that have traffic.
+pub(crate) const BUSY: usize = 8;
+/// No open time is longer.
+pub(crate) const LONGEST_OPEN: Duration = Duration::from_secs(8);
+
+pub(crate) fn settings() -> Config {
+    let mut config = Config::default();
+    config.trip_on = vec![
+        Trip::consecutive_failures(3),
+        Trip::failure_rate(0.6, Window::calls(12)).minimum_calls(6),
+    ];
+    config.recovery_timeout = Duration::from_secs(1);
+    config.backoff = Some(Backoff::new(2.0, LONGEST_OPEN));
+    config.success_threshold = 2;
+    config
+}
+
+pub(crate) fn builder(name: &str, clock: &ManualClock) -> Builder {
+    Breaker::builder(name).config(settings()).clock(clock.clone())
+}
+
+/// What a breaker that starts at this time with this snapshot shows.
+pub(crate) fn revived(snapshot: &Snapshot, at: SystemTime) -> Snapshot {
+    let clock = ManualClock::starting_at(at);
+    builder("revived", &clock).restore(snapshot.clone()).build().unwrap().snapshot()
+}
+
+/// What one shows that starts at this time with nothing.
+pub(crate) fn closed(at: SystemTime) -> Snapshot {
+    builder("closed", &ManualClock::starting_at(at)).build().unwrap().snapshot()
+}
+
+/// What the traffic of one pair came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) admitted: u64,
+    pub(crate) rejected: u64,
+    pub(crate) ended: u64,
+    pub(crate) longest: Duration,
+}
+
+pub(crate) struct Pair {
+    pub(crate) name: String,
+    pub(crate) clock: ManualClock,
+    /// On the store.
+    pub(crate) subject: Breaker,
+    twin: Breaker,
+    /// Calls that are under way.
+    held: Vec<(Permit, Permit)>,
+    random: Random,
+    steps: u64,
+    pub(crate) tally: Tally,
+    pub(crate) transitions: Arc<AtomicU64>,
+    /// What the subject told its listener of the store's health.
+    pub(crate) heard: Arc<Mutex<Vec<StoreHealth>>>,
+    pub(crate) differences: Vec<String>,
+}
+
+impl Pair {
+    pub(crate) fn new(
+        name: &str,
+        clock: &ManualClock,
+        store: impl StateStore,
+        flush_interval: Duration,
+    ) -> Self {
+        let (transitions, heard) = (Arc::default(), Arc::default());
+        let listener: (Arc<AtomicU64>, Arc<Mutex<Vec<StoreHealth>>>) =
+            (Arc::clone(&transitions), Arc::clone(&heard));
+        let subject = builder(name, clock).store(store).flush_interval(flush_interval);
+        let subject = subject.on_event(move |event| match event {
+            Event::Store(event) => listener.1.lock().unwrap().push(event.health.clone()),
+            _ => drop(listener.0.fetch_add(1, SeqCst)),
+        });
+        let seed = name.bytes().map(u64::from).sum();
+        Self {
+            name: name.to_owned(),
+            clock: clock.clone(),
+            subject: subject.build().unwrap(),
+            twin: builder(name, clock).build().unwrap(),
+            held: Vec::new(),
+            random: Random::new(seed),
+            steps: 0,
+            tally: Tally::default(),
+            transitions,
+            heard,
+            differences: Vec::new(),
+        }
+    }
+
+    /// From here on the subject follows its own way, whatever the store has still to tell, and the
+    /// twin has the same to begin with.
+    pub(crate) fn begin(&mut self, restored: bool) {
+        if !restored {
+            self.subject.force_open();
+            self.subject.reset();
+        }
+        let twin = builder(&self.name, &self.clock).restore(self.subject.snapshot());
+        self.twin = twin.build().unwrap();
+        self.compare();
+    }
+
+    pub(crate) fn step(&mut self) {
+        match self.random.below(100) {
+            0..15 => self.clock.advance(Duration::from_millis(self.random.below(500))),
+            15..17 => self.command(),
+            17..27 => self.finish_one(),
+            _ => self.call(),
+        }
+        self.steps += 1;
+        if self.subject.state() != self.twin.state() || self.subject.stats() != self.twin.stats() {
+            self.differ("state", &self.subject.state(), &self.twin.state());
+        }
+        if self.steps.is_multiple_of(16) {
+            self.compare();
+        }
+    }
+
+    /// Ends what is under way, and sees that the circuit lets calls through again in time.
+    pub(crate) fn settle(&mut self) {
+        while !self.held.is_empty() {
+            self.finish_one();
+        }
+        self.clock.advance(LONGEST_OPEN);
+        let before = self.tally;
+        self.call();
+        while !self.held.is_empty() {
+            self.finish_one();
+        }
+        let admitted = self.tally.admitted > before.admitted;
+        if !admitted && self.subject.state() != State::ForcedOpen {
+            self.differ("a call after the longest open time", &"rejected", &"admitted");
+        }
+        let Tally { admitted, ended, .. } = self.tally;
+        if admitted != ended {
+            self.differ("admitted calls and ended ones", &admitted, &ended);
+        }
+        self.compare();
+    }
+
+    /// A last word that waits for the flush interval: counts, and no transition.
+    pub(crate) fn count_one_failure(&mut self) {
+        for breaker in [&self.subject, &self.twin] {
+            if let (State::Closed, Ok(permit)) = (breaker.state(), breaker.try_acquire()) {
+                permit.failure();
+            }
+        }
+        self.compare();
+    }
+
+    pub(crate) fn reset(&self) {
+        self.subject.reset();
+        self.twin.reset();
+    }
+
+    fn call(&mut self) {
+        let began = Instant::now();
+        let asked = self.subject.try_acquire();
+        self.tally.longest = self.tally.longest.max(began.elapsed());
+        match (asked, self.twin.try_acquire()) {
+            (Ok(subject), Ok(twin)) => {
+                self.tally.admitted += 1;
+                self.held.push((subject, twin));
+                if self.random.below(8) > 0 || self.held.len() > 3 {
+                    self.finish_one();
+                }
+            }
+            (Err(subject), Err(twin)) => {
+                self.tally.rejected += 1;
+                if subject != twin {
+                    self.differ("rejection", &subject, &twin);
+                }
+            }
+            (subject, twin) => {
+                self.differ("admission", &subject.map(drop), &twin.map(drop));
+            }
+        }
+    }
+
+    fn finish_one(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let place = self.random.place(self.held.len());
+        let (subject, twin) = self.held.swap_remove(place);
+        self.tally.ended += 1;
+        let took = Duration::from_millis(self.random.below(100));
+        let outcome = match self.random.below(20) {
+            0..9 => Outcome::Success,
+            9..17 => Outcome::failure(),
+            17 => Outcome::throttled(),
+            18 => Outcome::Ignore,
+            // Cancelled.
+            _ => return,
+        };
+        let began = Instant::now();
+        subject.record(outcome, took);
+        self.tally.longest = self.tally.longest.max(began.elapsed());
+        twin.record(outcome, took);
+    }
+
+    fn command(&mut self) {
+        let command = match self.random.below(8) {
+            0 => Breaker::force_open,
+            1 => Breaker::disable,
+            2 => Breaker::metrics_only,
+            // Or most of the traffic would meet a state that was set by hand.
+            _ => Breaker::reset,
+        };
+        command(&self.subject);
+        command(&self.twin);
+    }
+
+    pub(crate) fn compare(&mut self) {
+        let (subject, twin) = (self.subject.snapshot(), self.twin.snapshot());
+        if subject != twin {
+            self.differ("snapshot", &subject, &twin);
+        }
+    }
+
+    fn differ(&mut self, what: &str, subject: &dyn std::fmt::Debug, twin: &dyn std::fmt::Debug) {
+        let Self { name, steps, .. } = self;
+        self.differences.push(format!(
+            "{name}, step {steps}: {what}: {subject:?} with the store, {twin:?} without"
+        ));
+    }
+}
+
+/// Traffic from two threads, each of them on all pairs, while `meanwhile` runs.
+pub(crate) fn under_traffic<T>(
+    pairs: &[Mutex<Pair>],
+    meanwhile: impl FnOnce(&AtomicU64) -> T,
+) -> T {
+    /// Ends the traffic, after a panic too.
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    let (over, steps) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (over, steps) = (&over, &steps);
+            scope.spawn(move || {
+                let mut random = Random::new(thread);
+                while !over.load(SeqCst) {
+                    pairs[random.place(BUSY)].lock().unwrap().step();
+                    if steps.fetch_add(1, SeqCst).is_multiple_of(32) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+        }
+        let _end = End(&over);
+        meanwhile(&steps)
+    })
+}

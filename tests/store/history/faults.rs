@@ -1,0 +1,151 @@
+//! What becomes of a history while its store fails, hangs, or is too slow.
+
+use std::time::{Duration, Instant};
+
+use tower_breaker::{
+    Breaker, State, StateStore,
+    history::{HistoryError, HistoryQuery},
+    store::StoreHealth,
+};
+
+use crate::moody::{Moody, eventually};
+
+use super::{breaker, history, states, trip};
+
+/// Transitions that wait for a store.
+const WAITING: usize = 16;
+
+async fn refusal(breaker: &Breaker) -> String {
+    match breaker.history(HistoryQuery::default()).await {
+        Err(error @ HistoryError::Unavailable { .. }) => error.to_string(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn is_degraded(breaker: &Breaker) -> bool {
+    matches!(breaker.store_health(), StoreHealth::Degraded { .. })
+}
+
+#[tokio::test]
+async fn what_a_store_that_failed_did_not_take_is_there_when_it_heals() {
+    let store = Moody::default();
+    let breaker = breaker("healing", store.clone());
+    store.fail(true);
+    trip(&breaker);
+    breaker.flush().await.unwrap_err();
+    assert!(refusal(&breaker).await.contains("in a bad mood"));
+    breaker.reset();
+    breaker.flush().await.unwrap_err();
+    store.fail(false);
+    assert_eq!(states(&history(&breaker).await), [State::Closed, State::Open]);
+}
+
+#[tokio::test]
+async fn a_transition_that_was_tried_often_is_there_once() {
+    let store = Moody::default();
+    let breaker = breaker("often", store.clone());
+    breaker.reset();
+    breaker.flush().await.unwrap();
+    store.fail_for_histories(true);
+    for _ in 0..3 {
+        breaker.reset();
+        breaker.flush().await.unwrap_err();
+    }
+    store.fail_for_histories(false);
+    assert_eq!(history(&breaker).await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_for_histories_alone_keeps_the_state_and_is_degraded() {
+    let store = Moody::default();
+    let breaker = breaker("past", store.clone());
+    store.fail_for_histories(true);
+    breaker.force_open();
+    let error = breaker.flush().await.unwrap_err().to_string();
+    assert!(error.contains("no mood for the past"), "{error}");
+    assert!(is_degraded(&breaker));
+    let state = store.values.load("circuit_breaker:past:state").unwrap().unwrap();
+    assert!(String::from_utf8(state).unwrap().contains("forced_open"));
+    store.fail_for_histories(false);
+    eventually("it heals", || !is_degraded(&breaker));
+}
+
+#[tokio::test]
+async fn what_comes_faster_than_a_store_takes_it_is_counted() {
+    let store = Moody::default();
+    let breaker = breaker("missed", store.clone());
+    breaker.reset();
+    breaker.flush().await.unwrap();
+    store.fail(true);
+    for _ in 0..50 {
+        breaker.force_open();
+        breaker.reset();
+        // Some of them are tried, and put back, in between.
+        breaker.flush().await.unwrap_err();
+    }
+    store.fail(false);
+    let told = history(&breaker).await;
+    assert_eq!(told.len(), WAITING + 1);
+    let missed: Vec<u64> = told.iter().map(|entry| entry.missed).collect();
+    let mut expected = [0; WAITING + 1];
+    expected[WAITING - 1] = 100 - WAITING as u64;
+    assert_eq!(missed, expected, "the oldest after the gap says how many are missing before it");
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_gives_an_error_soon_and_counts_what_it_misses() {
+    let store = Moody::default();
+    let breaker = breaker("hanging", store.clone());
+    breaker.reset();
+    assert_eq!(history(&breaker).await.len(), 1);
+    store.hang(true);
+    let began = Instant::now();
+    assert!(refusal(&breaker).await.contains("does not answer"));
+    assert!(refusal(&breaker).await.contains("does not answer"));
+    assert!(began.elapsed() < Duration::from_secs(30));
+    for _ in 0..500 {
+        breaker.force_open();
+        breaker.reset();
+    }
+    assert!(refusal(&breaker).await.contains("does not answer"));
+    store.hang(false);
+    eventually("it heals", || !is_degraded(&breaker));
+    let told = history(&breaker).await;
+    let missed: u64 = told.iter().map(|entry| entry.missed).sum();
+    assert_eq!(told.len() as u64 + missed, 1001, "each is there or counted");
+    // Those that were being written when it began to hang, and those that waited.
+    assert!(told.len() <= 2 * WAITING + 1, "{}", told.len());
+}
+
+#[test]
+fn a_reader_who_does_not_wait_harms_nobody() {
+    let store = Moody::default();
+    let breaker = breaker("impatient", store.clone());
+    store.hang(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let reading = breaker.history(HistoryQuery::default());
+        tokio::time::timeout(Duration::from_millis(20), reading).await.unwrap_err();
+    });
+    store.hang(false);
+    breaker.force_open();
+    assert_eq!(runtime.block_on(history(&breaker)).len(), 1);
+}
+
+#[tokio::test]
+async fn many_readers_at_once_each_get_their_own() {
+    let store = Moody::default();
+    let breakers: Vec<_> = (0..10).map(|n| breaker(&n.to_string(), store.clone())).collect();
+    for (count, breaker) in breakers.iter().enumerate() {
+        (0..=count).for_each(|_| breaker.reset());
+    }
+    let readers: Vec<_> = (0..50)
+        .map(|n| {
+            let breaker = breakers[n % 10].clone();
+            tokio::spawn(async move { history(&breaker).await.len() })
+        })
+        .collect();
+    for (n, reader) in readers.into_iter().enumerate() {
+        assert_eq!(reader.await.unwrap(), n % 10 + 1);
+    }
+}

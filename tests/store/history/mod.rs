@@ -1,0 +1,29 @@
+//! A breaker's history: every transition, durable as the state is, read without holding up
+//! anybody, and bounded.
+
+mod faults;
+mod pages;
+mod what;
+
+use tower_breaker::{
+    Breaker, State, StateStore, Trip,
+    history::{HistoryEntry, HistoryQuery},
+};
+
+/// A breaker that opens at the first failure.
+fn breaker(name: &str, store: impl StateStore) -> Breaker {
+    Breaker::builder(name).trip_on(Trip::consecutive_failures(1)).store(store).build().unwrap()
+}
+
+fn trip(breaker: &Breaker) {
+    breaker.try_acquire().unwrap().failure();
+}
+
+/// All of it, the newest first.
+async fn history(breaker: &Breaker) -> Vec<HistoryEntry> {
+    breaker.history(HistoryQuery::newest(1000)).await.unwrap().entries
+}
+
+fn states(history: &[HistoryEntry]) -> Vec<State> {
+    history.iter().map(|entry| entry.transition.to).collect()
+}

@@ -1,0 +1,171 @@
+//! What is in a history.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use tower_breaker::{
+    Breaker, MemoryStore, SledStore, State, StateStore, Trip, clock::ManualClock, event::Reason,
+    history::HistoryEntry,
+};
+
+use super::{breaker, history, states, trip};
+
+#[tokio::test]
+async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
+    let clock = ManualClock::new();
+    let start = clock.wall();
+    let builder = Breaker::builder("told").trip_on(Trip::consecutive_failures(2));
+    let breaker = builder.clock(clock.clone()).store(MemoryStore::new()).build().unwrap();
+    trip(&breaker);
+    trip(&breaker);
+    clock.advance(Duration::from_secs(90));
+    breaker.try_acquire().unwrap().success();
+    clock.advance(Duration::from_secs(5));
+    breaker.force_open();
+    breaker.reset();
+
+    let mut told = history(&breaker).await;
+    told.reverse();
+    let steps: Vec<_> = told
+        .iter()
+        .map(|entry| (entry.transition.from, entry.transition.to, entry.transition.reason))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            (State::Closed, State::Open, Reason::ConsecutiveFailures),
+            (State::Open, State::HalfOpen, Reason::RecoveryTimeout),
+            (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
+            (State::Closed, State::ForcedOpen, Reason::Manual),
+            (State::ForcedOpen, State::Closed, Reason::Reset),
+        ]
+    );
+    let since = |entry: &HistoryEntry| entry.transition.at.duration_since(start).unwrap().as_secs();
+    assert_eq!(told.iter().map(since).collect::<Vec<_>>(), [0, 60, 90, 95, 95]);
+    assert_eq!(
+        told.iter().map(|entry| entry.transition.manual).collect::<Vec<_>>(),
+        [false, false, false, true, true]
+    );
+    assert_eq!(
+        (told[0].transition.failure_count, told[0].transition.open_time),
+        (2, Some(Duration::from_secs(60)))
+    );
+    assert_eq!(
+        (told[1].transition.failure_count, told[1].transition.open_time, told[1].missed),
+        (0, None, 0)
+    );
+}
+
+#[tokio::test]
+async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 1..=3 {
+        let store = SledStore::open(folder.path()).unwrap();
+        crate::moody::eventually("the folder is free", || store.load_all().is_ok());
+        let breaker = breaker("again", store);
+        breaker.reset();
+        trip(&breaker);
+        // A disk that is busy enough does not answer for a second.
+        let stores = || breaker.flush_blocking(Duration::from_secs(60)).is_ok();
+        crate::moody::eventually("it is stored", stores);
+        let expected = [State::Open, State::Closed].repeat(round);
+        assert_eq!(states(&history(&breaker).await), expected, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_flush_makes_it_durable() {
+    let store = MemoryStore::new();
+    let breaker = breaker("flushed", store.clone());
+    for count in 1..=10 {
+        breaker.force_open();
+        breaker.flush().await.unwrap();
+        let stored = store.history("circuit_breaker:flushed:history", None, 100).unwrap();
+        assert_eq!(stored.len(), 2 * count - 1);
+        breaker.reset();
+        breaker.flush_blocking(Duration::from_secs(10)).unwrap();
+        let stored = store.history("circuit_breaker:flushed:history", None, 100).unwrap();
+        assert_eq!(stored.len(), 2 * count);
+    }
+}
+
+#[test]
+fn a_transition_is_durable_without_anybody_asking_and_so_is_that_of_a_breaker_that_goes() {
+    let store = MemoryStore::new();
+    let stored = || store.history("circuit_breaker:alone:history", None, 100).unwrap().len();
+    let breaker = breaker("alone", store.clone());
+    trip(&breaker);
+    crate::moody::eventually("it is written", || stored() == 1);
+    breaker.reset();
+    drop(breaker);
+    assert_eq!(stored(), 2);
+}
+
+#[tokio::test]
+async fn a_record_is_json_that_says_its_version() {
+    let store = MemoryStore::new();
+    let clock = ManualClock::new();
+    let builder = Breaker::builder("json").trip_on(Trip::consecutive_failures(1));
+    let breaker = builder.clock(clock.clone()).store(store.clone()).build().unwrap();
+    trip(&breaker);
+    breaker.force_open();
+    breaker.flush().await.unwrap();
+    let stored = store.history("circuit_breaker:json:history", None, 100).unwrap();
+    let read = |n: usize| serde_json::from_slice::<serde_json::Value>(&stored[n].bytes).unwrap();
+    assert_eq!(
+        read(1),
+        json!({
+            "version": 1, "at": 1_700_000_000.0, "from": "closed", "to": "open",
+            "reason": "consecutive_failures", "failure_count": 1, "open_time": 60.0,
+        })
+    );
+    assert_eq!(
+        read(0),
+        json!({
+            "version": 1, "at": 1_700_000_000.0, "from": "open", "to": "forced_open",
+            "reason": "manual", "manual": true,
+        })
+    );
+    assert_eq!(stored[1].id, 1_700_000_000_000_000_000, "the time, as it is new");
+    assert_eq!(stored[0].id, 1_700_000_000_000_000_001, "the next, as that is taken");
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_goes_back_changes_no_order() {
+    let store = MemoryStore::new();
+    let clock = ManualClock::new();
+    let build = || Breaker::builder("back").clock(clock.clone()).store(store.clone()).build();
+    let breaker = build().unwrap();
+    breaker.force_open();
+    clock.set_wall(SystemTime::UNIX_EPOCH);
+    breaker.disable();
+    breaker.flush().await.unwrap();
+    drop(breaker);
+    let breaker = build().unwrap();
+    breaker.reset();
+    let told = history(&breaker).await;
+    assert_eq!(states(&told), [State::Closed, State::Disabled, State::ForcedOpen]);
+    assert_eq!(told[1].transition.at, SystemTime::UNIX_EPOCH);
+}
+
+#[tokio::test]
+async fn names_are_data() {
+    let store = MemoryStore::new();
+    let names = ["a", "a:history", "a\0", ":", "A", "../a"];
+    let breakers = names.map(|name| breaker(name, store.clone()));
+    for (count, breaker) in breakers.iter().enumerate() {
+        for _ in 0..=count {
+            breaker.reset();
+        }
+    }
+    for (count, breaker) in breakers.iter().enumerate() {
+        assert_eq!(history(breaker).await.len(), count + 1, "{:?}", breaker.name());
+    }
+}
+
+#[tokio::test]
+async fn without_a_store_there_is_none() {
+    let breaker = Breaker::builder("memory").build().unwrap();
+    breaker.force_open();
+    assert_eq!(history(&breaker).await, []);
+}

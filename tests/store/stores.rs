@@ -1,0 +1,294 @@
+//! What a store may do to a breaker: nothing. And what a breaker owes its store: the newest
+//! state, soon, and no more than that.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use crate::moody::{Moody, eventually};
+use tower_breaker::{
+    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip, store::StoreHealth,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn breaker(name: &str, store: &Moody) -> Breaker {
+    let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
+    builder.store(store.clone()).flush_interval(Duration::from_millis(20)).build().unwrap()
+}
+
+fn trip(breaker: &Breaker) {
+    breaker.try_acquire().unwrap().failure();
+    assert_eq!(breaker.state(), State::Open);
+}
+
+fn is_degraded(breaker: &Breaker) -> bool {
+    matches!(breaker.store_health(), StoreHealth::Degraded { .. })
+}
+
+#[tokio::test]
+async fn what_is_flushed_is_stored_and_the_next_breaker_begins_with_it() {
+    let store = Moody::default();
+    let first = breaker("flushed", &store);
+    trip(&first);
+    first.flush().await.unwrap();
+    assert!(store.stored("flushed").contains(r#""state":"open""#));
+    assert_eq!(breaker("flushed", &store).state(), State::Open);
+    assert_eq!(breaker("another", &store).state(), State::Closed);
+}
+
+#[test]
+fn a_transition_is_stored_without_being_asked_and_so_are_counts() {
+    let store = Moody::default();
+    let counting = Breaker::builder("counting").store(store.clone());
+    let counting = counting.flush_interval(Duration::from_millis(20)).build().unwrap();
+    counting.try_acquire().unwrap().failure();
+    eventually("the count is stored", || store.stored("counting").contains(r#""failure_count":1"#));
+    let tripping = breaker("tripping", &store);
+    trip(&tripping);
+    eventually("the trip is stored", || store.stored("tripping").contains(r#""state":"open""#));
+}
+
+#[test]
+fn counts_are_gathered() {
+    let store = Moody::default();
+    let builder = Breaker::builder("gathered").trip_on(Trip::consecutive_failures(u32::MAX));
+    let breaker =
+        builder.store(store.clone()).flush_interval(Duration::from_secs(60)).build().unwrap();
+    for _ in 0..10_000 {
+        breaker.try_acquire().unwrap().failure();
+    }
+    assert_eq!(store.saves(), 0);
+    drop(breaker);
+    assert_eq!(store.saves(), 1);
+    assert!(store.stored("gathered").contains(r#""failure_count":10000"#));
+}
+
+#[test]
+fn the_last_state_is_stored_when_the_breaker_goes() {
+    let store = Moody::default();
+    let breaker = breaker("gone", &store);
+    trip(&breaker);
+    drop(breaker);
+    assert!(store.stored("gone").contains(r#""state":"open""#));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_costs_nothing_and_gets_the_newest_state_when_it_heals() {
+    let store = Moody::default();
+    let breaker = breaker("failing", &store);
+    store.fail(true);
+    trip(&breaker);
+    let error = breaker.flush().await.unwrap_err().to_string();
+    assert!(error.contains("in a bad mood"), "{error}");
+    assert!(is_degraded(&breaker));
+    breaker.reset();
+    breaker.force_open();
+    store.fail(false);
+    eventually("it heals", || !is_degraded(&breaker));
+    breaker.flush().await.unwrap();
+    assert!(store.stored("failing").contains(r#""state":"forced_open""#));
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_one_that_fails() {
+    let store = Moody::default();
+    let breaker = breaker("panicking", &store);
+    store.panic(true);
+    trip(&breaker);
+    assert!(breaker.flush().await.unwrap_err().to_string().contains("panicked"));
+    store.panic(false);
+    eventually("it heals", || !is_degraded(&breaker));
+    breaker.flush().await.unwrap();
+    assert!(store.stored("panicking").contains(r#""state":"open""#));
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_holds_up_neither_the_start_nor_traffic_nor_the_end() {
+    let store = Moody::default();
+    store.hang(true);
+    let breaker = breaker("hanging", &store);
+    assert!(is_degraded(&breaker), "{:?}", breaker.store_health());
+    trip(&breaker);
+    assert!(breaker.try_acquire().is_err());
+    assert!(breaker.flush().await.unwrap_err().to_string().contains("does not answer"));
+    breaker.reset();
+    breaker.try_acquire().unwrap().success();
+    drop(breaker);
+    store.hang(false);
+}
+
+#[test]
+fn a_store_that_begins_to_hang_is_noticed() {
+    let store = Moody::default();
+    let breaker = breaker("stuck", &store);
+    assert_eq!(breaker.store_health(), StoreHealth::Healthy);
+    store.hang(true);
+    trip(&breaker);
+    eventually("it is noticed", || is_degraded(&breaker));
+    store.hang(false);
+    eventually("it heals", || !is_degraded(&breaker));
+    eventually("it is stored", || store.stored("stuck").contains(r#""state":"open""#));
+}
+
+#[test]
+fn what_is_read_late_is_adopted_by_a_breaker_that_knows_nothing_better() {
+    let store = Moody::default();
+    trip(&breaker("late", &store));
+    store.fail(true);
+    let late = breaker("late", &store);
+    assert_eq!(late.state(), State::Closed);
+    store.fail(false);
+    eventually("it is adopted", || late.state() == State::Open);
+}
+
+#[test]
+fn what_is_read_late_gives_way_to_what_happened_meanwhile() {
+    let store = Moody::default();
+    trip(&breaker("wiser", &store));
+    store.fail(true);
+    let wiser = breaker("wiser", &store);
+    wiser.disable();
+    store.fail(false);
+    eventually("its state is stored", || store.stored("wiser").contains("disabled"));
+    assert_eq!(wiser.state(), State::Disabled);
+}
+
+#[test]
+fn nothing_is_written_before_the_snapshot_was_read() {
+    let store = Moody::default();
+    trip(&breaker("unread", &store));
+    let stored = store.stored("unread");
+    store.fail(true);
+    let saves = store.saves();
+    let unread = breaker("unread", &store);
+    unread.try_acquire().unwrap().failure();
+    drop(unread);
+    assert_eq!((store.saves(), store.stored("unread")), (saves, stored));
+}
+
+#[test]
+fn a_slow_store_gets_the_newest_state_and_not_every_one() {
+    let store = Moody::default();
+    let breaker = breaker("flapping", &store);
+    store.hang(true);
+    for _ in 0..1000 {
+        breaker.force_open();
+        breaker.disable();
+    }
+    store.hang(false);
+    eventually("the newest state is stored", || store.stored("flapping").contains("disabled"));
+    assert!(store.saves() <= 3, "{} saves of 2000 transitions", store.saves());
+}
+
+#[tokio::test]
+async fn the_breakers_of_one_store_share_one_thread() {
+    let store = Moody::default();
+    let breakers: Vec<_> = (0..20).map(|number| breaker(&number.to_string(), &store)).collect();
+    for breaker in &breakers {
+        trip(breaker);
+        breaker.flush().await.unwrap();
+    }
+    assert_eq!(store.threads(), 1);
+}
+
+#[tokio::test]
+async fn listeners_hear_of_the_stores_health() {
+    let store = Moody::default();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let breaker = Breaker::builder("heard")
+        .store(store.clone())
+        .on_event(move |event| {
+            if let Event::Store(event) = event {
+                listener.lock().unwrap().push(matches!(event.health, StoreHealth::Healthy));
+            }
+        })
+        .build()
+        .unwrap();
+    store.fail(true);
+    for _ in 0..3 {
+        breaker.flush().await.unwrap_err();
+    }
+    store.fail(false);
+    breaker.flush().await.unwrap();
+    eventually("both changes are heard", || *heard.lock().unwrap() == [false, true]);
+}
+
+#[tokio::test]
+async fn without_a_store_there_is_nothing_to_flush() {
+    let breaker = Breaker::builder("memory").build().unwrap();
+    breaker.flush().await.unwrap();
+    assert_eq!(breaker.store_health(), StoreHealth::NoStore);
+}
+
+#[test]
+fn a_sled_folder_is_given_up_with_its_last_breaker() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let store = SledStore::open(folder.path()).unwrap();
+        // At once, unless the disk took longer for the last state than a breaker waits that goes.
+        eventually("the folder is free", || store.load_all().is_ok());
+        let builder = Breaker::builder("sled").trip_on(Trip::consecutive_failures(100));
+        let breaker = builder.store(store).build().unwrap();
+        eventually("it is healthy", || breaker.store_health() == StoreHealth::Healthy);
+        eventually("what was stored is restored", || {
+            breaker.stats().consecutive_failures() == round
+        });
+        breaker.try_acquire().unwrap().failure();
+    }
+}
+
+#[test]
+fn a_sled_folder_that_is_deleted_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let breaker = Breaker::builder("deleted")
+        .store(SledStore::open(&path).unwrap())
+        .on_event(move |event| {
+            if let Event::Store(event) = event {
+                listener.lock().unwrap().push(matches!(event.health, StoreHealth::Healthy));
+            }
+        })
+        .build()
+        .unwrap();
+    eventually("it is stored", || breaker.flush_blocking(LONG).is_ok());
+    // A disk that is busy enough does not answer for a second.
+    eventually("it is healthy", || breaker.store_health() == StoreHealth::Healthy);
+    heard.lock().unwrap().clear();
+    std::fs::remove_dir_all(&path).unwrap();
+    breaker.force_open();
+    // What was stored is gone, and somebody should know.
+    eventually("the folder is made again", || heard.lock().unwrap().starts_with(&[false, true]));
+    eventually("it is stored", || breaker.flush_blocking(LONG).is_ok());
+    drop(breaker);
+    let store = SledStore::open(&path).unwrap();
+    eventually("the folder is free", || store.load_all().is_ok());
+    let breaker = Breaker::builder("deleted").store(store).build().unwrap();
+    assert_eq!(breaker.state(), State::ForcedOpen);
+}
+
+#[test]
+fn every_store_keeps_what_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores: [Box<dyn StateStore>; 3] = [
+        Box::new(MemoryStore::new()),
+        Box::new(SledStore::open(folder.path().join("sled")).unwrap()),
+        Box::new(FileStore::open(folder.path().join("files")).unwrap()),
+    ];
+    for store in stores {
+        assert_eq!(store.load("a").unwrap(), None);
+        store.save("a", b"1").unwrap();
+        store.save_all(&[("b".into(), b"2".to_vec()), ("a".into(), b"3".to_vec())]).unwrap();
+        assert_eq!(store.load("a").unwrap().unwrap(), b"3");
+        let mut all = store.load_all().unwrap();
+        all.sort();
+        assert_eq!(all, [("a".into(), b"3".to_vec()), ("b".into(), b"2".to_vec())]);
+        store.delete("a").unwrap();
+        store.delete("never there").unwrap();
+        assert_eq!(store.load("a").unwrap(), None);
+    }
+}
