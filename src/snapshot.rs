@@ -105,6 +105,11 @@ impl Snapshot {
         self.saved_at.checked_add(ttl).map(|expiry| at_least.map_or(expiry, |at| expiry.max(at)))
     }
 
+    /// How long this is of use to a store, counted from when it was written. `None`: for ever.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        Some(self.expires_at?.duration_since(self.saved_at).unwrap_or_default())
+    }
+
     /// The snapshot as JSON.
     ///
     /// # Errors

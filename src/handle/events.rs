@@ -15,7 +15,7 @@ use crate::{
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
     history::HistoryEntry,
-    persist::{Attachment, Marker, PersistSettings, RestoreError, Source},
+    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
@@ -133,9 +133,9 @@ impl Observer for Teller {
 /// The breaker as its store's writer sees it. The cell is asked on its behalf: a store that hangs may answer when
 /// the breaker is gone and the cell is another's.
 impl Source for Teller {
-    fn encode(&self) -> Option<Vec<u8>> {
+    fn encode(&self) -> Option<Encoded> {
         let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
-        Some(snapshot.to_json().ok()?.into_bytes())
+        Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{names, record, writer::Writer};
+use super::{names, record, with_history, writer::Writer};
 use crate::{HistoryError, HistoryPage, HistoryQuery, store::StateStore, sync::std_lock as lock};
 
 /// A page of a history that somebody waits for.
@@ -29,7 +29,8 @@ impl Writer {
         let before = query.before.map(crate::HistoryCursor::id);
         let limit = query.limit();
         // One more than is shown tells whether there are more.
-        let records = self.call(|| store.history(&key, before, limit + 1));
+        let records =
+            self.call(|| with_history(store, |store| store.load_newest(&key, before, limit + 1)));
         if let Err(error) = &records {
             self.note_failure(error);
         }
