@@ -36,10 +36,11 @@ impl Pair {
         let failures = self.model.consecutive_failures();
         prop_assert_eq!(stats.consecutive_failures(), failures, "breaker and model: failures");
         let Some(possible) = self.model.counts() else {
-            prop_assert_eq!((stats.calls(), stats.failures()), (0, u64::from(failures)));
+            prop_assert_eq!((stats.window_calls(), stats.window_failures()), (0, 0));
             return Ok(());
         };
-        let (calls, failed, slow) = (stats.calls(), stats.failures(), stats.slow_calls());
+        let (calls, failed, slow) =
+            (stats.window_calls(), stats.window_failures(), stats.window_slow_calls());
         let fits = possible.contains(&Counts { calls, failed, slow });
         prop_assert!(fits, "{:?} is none of {:?}", stats, possible);
         Ok(())

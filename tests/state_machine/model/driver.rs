@@ -77,9 +77,11 @@ impl Driver {
         let millis = |time: Option<u64>| time.map(Duration::from_millis);
         let outcome = match ending {
             Ending::Success => Outcome::Success,
-            Ending::Failure(retry_after) => Outcome::Failure { retry_after: millis(retry_after) },
+            Ending::Failure(retry_after) => {
+                Outcome::failure().with_retry_after(millis(retry_after))
+            }
             Ending::Throttled(retry_after) => {
-                Outcome::Throttled { retry_after: millis(retry_after) }
+                Outcome::throttled().with_retry_after(millis(retry_after))
             }
             Ending::Ignore => Outcome::Ignore,
         };
