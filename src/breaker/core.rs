@@ -132,11 +132,12 @@ impl Core {
 fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
     Transition {
         name: Arc::clone(name),
+        at: now.wall_at(step.at),
         from: step.from,
         to: step.to,
         reason: step.reason,
+        manual: step.reason.is_manual(),
         failure_count: step.failure_count,
         open_time: step.open_time,
-        at: now.wall_at(step.at),
     }
 }

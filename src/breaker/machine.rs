@@ -12,7 +12,6 @@ use super::{
     probes::{ProbeVerdict, Probes},
     ramp::Ramp,
     rules::{Rules, Trigger},
-    window::Counts,
 };
 use crate::{
     clock::Tick, config::Config, error::Refusal, event::Reason, outcome::Outcome, state::State,
@@ -123,17 +122,12 @@ impl Machine {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let consecutive_failures = self.rules.consecutive_failures();
-        // Without a rate rule there is no window; the failure streak stands in for its failures.
-        let counts = self
-            .rules
-            .first_window_counts()
-            .unwrap_or(Counts { failures: consecutive_failures.into(), ..Counts::default() });
+        let window = self.rules.first_window_counts().unwrap_or_default();
         Stats {
-            calls: counts.calls,
-            failures: counts.failures,
-            slow_calls: counts.slow_calls,
-            consecutive_failures,
+            window_calls: window.calls,
+            window_failures: window.failures,
+            window_slow_calls: window.slow_calls,
+            consecutive_failures: self.rules.consecutive_failures(),
             consecutive_opens: self.consecutive_opens,
         }
     }

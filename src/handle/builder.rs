@@ -197,7 +197,7 @@ impl<T> Builder<T> {
         let cell = pool::take();
         cell.lease(self.config, self.clock);
         let teller = Arc::new(Teller::new(self.name, cell, self.listeners));
-        cell.observe(Arc::clone(&teller) as _);
+        cell.set_observer(Arc::clone(&teller) as _);
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*teller, snapshot);
         }

@@ -4,17 +4,12 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    breaker::{
-        cell::Cell,
-        machine::{Machine, Step},
-        notify::Observer,
-        pool,
-        restore::Now,
-    },
+    breaker::{cell::Cell, effects::Change, machine::Machine, notify::Observer, pool},
     config::Config,
     event::{Event, StoreEvent, Transition},
+    health::StoreHealth,
     history::HistoryEntry,
-    persist::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth},
+    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
@@ -96,38 +91,24 @@ impl Teller {
 }
 
 impl Observer for Teller {
-    fn changed(&self, urgent: bool) {
-        match self.marker.get() {
-            Some(marker) if urgent => marker.transition(),
-            Some(marker) => marker.counts(),
-            None => {}
+    fn name(&self) -> Arc<str> {
+        self.name.as_str().into()
+    }
+
+    fn on_change(&self, change: Change) {
+        let Some(marker) = self.marker.get() else { return };
+        match change {
+            Change::Transition => marker.transition(),
+            Change::Counts => marker.counts(),
         }
     }
 
-    fn note(&self, steps: &[Step], now: Now) {
+    fn record_transitions(&self, transitions: &[Transition]) {
         let Some(marker) = self.marker.get() else { return };
-        marker.note(steps.iter().map(|step| HistoryEntry {
-            at: now.wall_at(step.at),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            manual: step.reason.is_manual(),
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            missed: 0,
-        }));
+        marker.note(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
-    fn stepped(&self, step: &Step, now: Now) {
-        let transition = Transition {
-            name: self.name.as_str().into(),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            at: now.wall_at(step.at),
-        };
+    fn on_transition(&self, transition: Transition) {
         transition.log();
         self.tell(Event::Transition(transition));
     }
@@ -136,9 +117,9 @@ impl Observer for Teller {
 /// The breaker as its store's writer sees it. The cell is asked on its behalf: a store that hangs may answer when
 /// the breaker is gone and the cell is another's.
 impl Source for Teller {
-    fn encode(&self) -> Option<Vec<u8>> {
+    fn encode(&self) -> Option<Encoded> {
         let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
-        Some(snapshot.to_json().ok()?.into_bytes())
+        Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {

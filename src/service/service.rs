@@ -12,8 +12,9 @@ use super::{
     reject::{Reject, RejectAsError},
 };
 use crate::{
-    breaker::{Permit, cell::Cell, machine::Refusal},
+    breaker::{Permit, cell::Cell},
     classify::ErrorsAsFailures,
+    error::Refusal,
     handle::{Breaker, Place},
     state::State,
 };
@@ -146,7 +147,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     #[inline]
     fn admit(&mut self) -> Result<Permit, Refusal> {
         match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
-            Readiness::Inner => self.breaker.cell().admit(),
+            Readiness::Inner => Permit::try_acquire(self.breaker.cell()),
             Readiness::Rejecting => Err(self.refusal),
             Readiness::Unknown => Err(self.unasked()),
         }
@@ -235,7 +236,7 @@ where
         // compiler writes the permit to memory and copies it from there into the future; and a
         // wide load that follows narrow stores at once waits longer than all else here takes.
         if let Readiness::Inner = self.readiness
-            && let Some(permit) = self.breaker.cell().admit_at_once()
+            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
             self.readiness = Readiness::Unknown;
             if R::WAITS {
@@ -279,7 +280,7 @@ impl Waiting {
 
     /// `false` where the circuit rejects already.
     fn begin(&mut self, cx: &Context<'_>) -> bool {
-        self.cell.park(&mut self.key, cx.waker())
+        self.cell.register_rejection_waker(&mut self.key, cx.waker())
     }
 
     #[inline]
@@ -292,7 +293,7 @@ impl Waiting {
     #[cold]
     fn leave(&mut self) {
         if let Some(key) = self.key.take() {
-            self.cell.unpark(key);
+            self.cell.remove_rejection_waker(key);
         }
     }
 }

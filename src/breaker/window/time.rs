@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::counts::Counts;
 use crate::{
     clock::{Tick, nanos},
+    seconds,
     snapshot::BucketSnapshot,
 };
 
@@ -120,7 +121,7 @@ impl TimeWindow {
             if back == 0 || bucket.calls > 0 {
                 let began = start.before(Duration::from_nanos(back as u64 * self.width));
                 let Counts { calls, failures, slow_calls } = bucket.counts();
-                let age = now.since(began).as_secs_f64();
+                let age = seconds::representable(now.since(began));
                 buckets.push(BucketSnapshot::new(age, calls, failures, slow_calls));
             }
         }
@@ -130,18 +131,15 @@ impl TimeWindow {
     /// Puts each bucket where its age says. Windows of the same length keep their bucket
     /// boundaries, so that a restart changes nothing.
     pub(super) fn adopt(&mut self, buckets: &[BucketSnapshot], now: Tick, downtime: Duration) {
-        let began = |bucket: &BucketSnapshot| {
-            let age = Duration::try_from_secs_f64(bucket.age).ok()?;
-            Some(now.before(age.saturating_add(downtime)))
-        };
-        let Some(newest) = buckets.first().and_then(began) else {
+        let began = |bucket: &BucketSnapshot| now.before(bucket.age.saturating_add(downtime));
+        let Some(newest) = buckets.first().map(began) else {
             return;
         };
         *self = Self::empty(self.width, newest);
         for bucket in buckets {
-            // Half a bucket absorbs the rounding of the floating-point age.
-            let Some(began) = began(bucket) else { continue };
-            let age = nanos(newest.since(began)).saturating_add(self.width / 2) / self.width;
+            // Half a bucket absorbs the rounding of the age in JSON.
+            let age =
+                nanos(newest.since(began(bucket))).saturating_add(self.width / 2) / self.width;
             let Some(back) = usize::try_from(age).ok().filter(|back| *back < Self::BUCKETS) else {
                 continue;
             };
