@@ -250,13 +250,13 @@ impl Cell {
             UntimedRecord::Tripped(trigger) => Some(trigger),
             UntimedRecord::NeedsTime => None,
         };
-        core.transact(&self.successes, |machine, effects| match trigger {
-            Some(trigger) => machine.trip(trigger, outcome, effects),
-            None => {
-                let measured = admitted.map(|admitted| machine.now.since(admitted));
-                let result = CallResult { outcome, elapsed: elapsed.or(measured) };
-                machine.record(ticket, result, effects);
+        core.transact(&self.successes, |machine, effects| {
+            if let Some(trigger) = trigger {
+                return machine.trip(trigger, outcome, effects);
             }
+            let measured = admitted.map(|admitted| machine.now.since(admitted));
+            let result = CallResult { outcome, elapsed: elapsed.or(measured) };
+            machine.record(ticket, result, effects);
         });
         self.complete(core);
     }
