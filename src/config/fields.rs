@@ -10,24 +10,24 @@ use super::fault::Faults;
 /// The fields of an object.
 pub(super) struct Fields<'a> {
     path: &'a str,
-    fields: &'a Map<String, Value>,
+    values: &'a Map<String, Value>,
     /// The names that were asked for.
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn of(value: &'a Value, path: &'a str, faults: &mut Faults) -> Option<Self> {
-        let Value::Object(fields) = value else {
+        let Value::Object(values) = value else {
             faults.add(path, format!("expected an object, found {}", Found(value)));
             return None;
         };
-        Some(Self { path, fields, known: Vec::new() })
+        Some(Self { path, values, known: Vec::new() })
     }
 
     /// The value of a field, if it is there, and its path.
     pub(super) fn take(&mut self, name: &'static str) -> Option<(&'a Value, String)> {
         self.known.push(name);
-        Some((self.fields.get(name)?, join(self.path, name)))
+        Some((self.values.get(name)?, join(self.path, name)))
     }
 
     /// Reads a field, if it is there.
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
 
     /// Reports the fields that were not asked for.
     pub(super) fn finish(self, faults: &mut Faults) {
-        for name in self.fields.keys().filter(|name| !self.known.contains(&name.as_str())) {
+        for name in self.values.keys().filter(|name| !self.known.contains(&name.as_str())) {
             faults.add(join(self.path, name), unknown_field(name, &self.known));
         }
     }
