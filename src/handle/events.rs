@@ -13,14 +13,15 @@ use crate::{
     breaker::{
         cell::Cell,
         machine::{Machine, Step},
-        news::Observer,
+        notify::Observer,
         pool,
-        restore::Now,
     },
+    clock::Reading,
     config::Config,
     event::{Event, StoreEvent, Transition},
+    health::StoreHealth,
     history::HistoryEntry,
-    persist::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth},
+    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
@@ -112,6 +113,19 @@ impl EventDispatcher {
         }
     }
 
+    fn transition(&self, step: &Step, now: Reading) -> Transition {
+        Transition {
+            name: self.name.as_str().into(),
+            at: now.wall_at(step.at),
+            from: step.from,
+            to: step.to,
+            reason: step.reason,
+            manual: step.reason.is_manual(),
+            failure_count: step.failure_count,
+            open_time: step.open_time,
+        }
+    }
+
     fn dispatch(&self, event: Event) {
         for listener in &*self.listeners {
             (listener.call)(&event);
@@ -132,30 +146,13 @@ impl Observer for EventDispatcher {
         }
     }
 
-    fn note(&self, steps: &[Step], now: Now) {
+    fn note(&self, steps: &[Step], now: Reading) {
         let Some(marker) = self.marker.get() else { return };
-        marker.note(steps.iter().map(|step| HistoryEntry {
-            at: now.wall_at(step.at),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            manual: step.reason.is_manual(),
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            missed: 0,
-        }));
+        marker.note(steps.iter().map(|step| HistoryEntry::new(self.transition(step, now))));
     }
 
-    fn stepped(&self, step: &Step, now: Now) {
-        let transition = Transition {
-            name: self.name.as_str().into(),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            at: now.wall_at(step.at),
-        };
+    fn stepped(&self, step: &Step, now: Reading) {
+        let transition = self.transition(step, now);
         transition.log();
         self.dispatch(Event::Transition(transition));
     }
@@ -166,9 +163,9 @@ impl Observer for EventDispatcher {
 /// It checks that the cell is still its own: a hung store may respond after the breaker is gone
 /// and another breaker has taken over the cell.
 impl Source for EventDispatcher {
-    fn encode(&self) -> Option<Vec<u8>> {
-        let snapshot = self.cell.look_at_own(self, Machine::snapshot)?;
-        Some(snapshot.to_json().ok()?.into_bytes())
+    fn encode(&self) -> Option<Encoded> {
+        let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
+        Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -184,7 +181,7 @@ impl Source for EventDispatcher {
 
     fn retention_days(&self) -> u32 {
         let days =
-            self.cell.look_at_own(self, |machine, _| machine.config().history_retention_days);
+            self.cell.inspect_owned(self, |machine, _| machine.config().history_retention_days);
         days.unwrap_or_else(|| Config::default().history_retention_days)
     }
 

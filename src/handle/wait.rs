@@ -3,8 +3,8 @@
 use std::task::{Context, Poll};
 
 use crate::{
-    alarm::Alarm,
-    breaker::{cell::Cell, queue::Turn},
+    breaker::{cell::Cell, wait_queue::Readiness},
+    timer::Timer,
 };
 
 /// A place in the queue for the circuit's capacity; released when dropped.
@@ -14,24 +14,24 @@ use crate::{
 pub(crate) struct WaitHandle {
     cell: &'static Cell,
     key: Option<u64>,
-    timer: Alarm,
+    timer: Timer,
 }
 
 impl WaitHandle {
     pub(crate) fn new(cell: &'static Cell) -> Self {
-        Self { cell, key: None, timer: Alarm::new() }
+        Self { cell, key: None, timer: Timer::new() }
     }
 
     /// Waits until capacity is reserved for this place. The caller makes its call and
     /// [releases](Self::release) the place; otherwise the reservation expires after a second, and
     /// the next in the queue gets the capacity.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.cell.ask_for_turn(&mut self.key, cx.waker()) {
-            Turn::Now => {
+        match self.cell.poll_capacity(&mut self.key, cx.waker()) {
+            Readiness::Ready => {
                 self.timer.unset();
                 Poll::Ready(())
             }
-            Turn::Later(again) => {
+            Readiness::Wait(again) => {
                 match again {
                     Some(again) => self.timer.set(again),
                     None => self.timer.unset(),
@@ -48,7 +48,7 @@ impl WaitHandle {
     pub(crate) fn release(&mut self) {
         self.timer.unset();
         if let Some(key) = self.key.take() {
-            self.cell.leave_queue(key);
+            self.cell.leave_wait_queue(key);
         }
     }
 }

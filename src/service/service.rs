@@ -14,8 +14,9 @@ use super::{
     wake_on_open::WakeOnOpen,
 };
 use crate::{
-    breaker::{Permit, machine::Refusal},
+    breaker::Permit,
     classify::ErrorsAsFailures,
+    error::Refusal,
     handle::{Breaker, WaitHandle},
     state::State,
 };

@@ -11,8 +11,8 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, record_when::*,
-    reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*,
+    record_when::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
@@ -131,6 +131,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Rejected,
         RespondWith<()>,
         ResponseFuture<(), (), ()>,
+        SaveEntry,
         ServerErrorsAsFailures,
         SledStore,
         SlowUntil,
@@ -156,6 +157,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
 
 fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
+        BoxError,
         Breaker,
         BreakerMiddleware<()>,
         BreakerBuilder,
@@ -196,7 +198,7 @@ fn holders_of_code_of_others_have_all_but_what_that_may_lack() {
 
 #[test]
 fn what_users_implement_goes_to_other_threads() {
-    for (name, has) in each!(dyn StateStore, dyn Clock) {
+    for (name, has) in each!(dyn StateStore, dyn HistoryStore, dyn Clock) {
         assert!(has.send && has.sync, "{name}");
     }
 }
@@ -275,7 +277,8 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 13] = [
+    const TRAITS: [&str; 14] = [
+        "HistoryStore",
         "RetryResponse",
         "AsCause",
         "CloneRequest",
