@@ -259,7 +259,13 @@ impl Source {
     fn parse(module: &Module, text: &str) -> Self {
         let code = code_of(text);
         let mut source = Self::default();
+        let mut read = 0;
         for statement in code.split(';') {
+            read += statement.len() + 1;
+            // Within an inline module, the first `super` is the file itself.
+            let inline = inline_modules(&code[..(read - 1).min(code.len())]);
+            let module: Module =
+                module.iter().cloned().chain(inline.into_iter().map(str::to_owned)).collect();
             // What stands before a `use` in its statement: attributes, or the item before.
             let Some((before, tree)) = split_use(statement) else {
                 source.imports.extend(paths_in(statement));
@@ -274,7 +280,7 @@ impl Source {
                 // A facade names its children; that is no dependency of theirs.
                 paths.retain(|path| !is_own_child(path));
             }
-            source.imports.extend(paths.iter().map(|path| absolute(module, path)));
+            source.imports.extend(paths.iter().map(|path| absolute(&module, path)));
         }
         source
     }
@@ -286,6 +292,25 @@ fn code_of(text: &str) -> String {
     let text = text.split("\n#[cfg(all(test").next().unwrap_or_default();
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The inline modules that are open at the end of the code: `mod name {` without its `}`.
+fn inline_modules(code: &str) -> Vec<&str> {
+    let mut open = Vec::new();
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => {
+                let mut before = code[..at].split_whitespace().rev();
+                let (name, keyword) = (before.next(), before.next());
+                open.push(name.filter(|_| keyword == Some("mod")));
+            }
+            '}' => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.into_iter().flatten().collect()
 }
 
 fn split_use(statement: &str) -> Option<(String, String)> {
