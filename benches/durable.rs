@@ -16,7 +16,7 @@ use std::{
 
 use tower_breaker::{
     Breaker, Config, SledStore,
-    store::{HistoryRecord, StateStore, StoreError},
+    store::{HistoryStore, SaveEntry, StateStore, StoreError},
 };
 
 const TRANSITIONS: usize = 300;
@@ -42,38 +42,28 @@ impl StateStore for Watched {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.load(key)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_all()
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_page(after, limit)
     }
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.inner.save(key, value).inspect(|()| self.tell([key]))
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.inner.save(entry).inspect(|()| self.tell([&entry.key]))
     }
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        let keys = || entries.iter().map(|(key, _)| key);
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let keys = || entries.iter().map(|entry| &entry.key);
         self.inner.save_all(entries).inspect(|()| self.tell(keys()))
     }
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.inner.delete(key)
     }
-    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
-        self.inner.append_all(histories)
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.inner.history()
     }
-    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.inner.append(key, records)
-    }
-    fn history(
-        &self,
-        key: &str,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.inner.history(key, before, limit)
-    }
-    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.inner.trim(key, older_than, keep)
-    }
-    fn instance(&self) -> usize {
-        self.inner.instance()
+    fn id(&self) -> usize {
+        self.inner.id()
     }
 }
 

@@ -101,6 +101,12 @@ impl Snapshot {
         Some((self.saved_at + ttl.as_secs_f64()).max(at_least))
     }
 
+    /// How long this is of use to a store, counted from when it was written. `None`: for ever.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        let ttl = self.expires_at? - self.saved_at;
+        Duration::try_from_secs_f64(ttl.max(0.0)).ok()
+    }
+
     /// The snapshot as JSON.
     ///
     /// # Errors

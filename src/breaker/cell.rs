@@ -19,13 +19,13 @@
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
-    machine::{Admission, Command, Ending, Machine, Passing, Refusal, Step, Ticket},
-    news::{News, Observer},
+    machine::{Admission, Command, Ending, Machine, Refusal, Step, Ticket, UntimedRecord},
+    notify::{Notifier, Observer},
+    packed_state::PackedState,
     permit::Permit,
     restore::Now,
-    tally::Tally,
-    waiters::Waiters,
-    word::Word,
+    success_counter::SuccessCounter,
+    waker_set::WakerSet,
 };
 use crate::{
     Config, Outcome, Snapshot, State,
@@ -43,7 +43,7 @@ pub(crate) struct Cell {
     slow_after: AtomicU64,
     /// While the word is counted: when the first bucket of a time window ends.
     bucket_end: AtomicU64,
-    pub(super) tally: Tally,
+    pub(super) successes: SuccessCounter,
     pub(super) core: Mutex<Core>,
 }
 
@@ -55,17 +55,17 @@ pub(super) struct Core {
     pub(super) clock: TimeSource,
     observer: Option<Arc<dyn Observer>>,
     /// Most breakers never have any, and there may be a hundred thousand of them.
-    news: Option<Box<News>>,
+    notifier: Option<Box<Notifier>>,
 }
 
 impl Cell {
     pub(crate) fn vacant() -> Self {
         Self {
-            word: AtomicU64::new(Word::vacant(0).0),
+            word: AtomicU64::new(PackedState::vacant(0).0),
             closed_until: AtomicU64::new(0),
             slow_after: AtomicU64::new(u64::MAX),
             bucket_end: AtomicU64::new(u64::MAX),
-            tally: Tally::default(),
+            successes: SuccessCounter::default(),
             core: Mutex::new(Core::default()),
         }
     }
@@ -88,7 +88,7 @@ impl Cell {
     pub(crate) fn vacate(&self) {
         let mut core = lock(&self.core);
         let generation = self.word().generation() + 1;
-        self.word.store(Word::vacant(generation).0, Ordering::Release);
+        self.word.store(PackedState::vacant(generation).0, Ordering::Release);
         // Dropped without the lock: an observer may be anybody's.
         let old = std::mem::take(&mut *core);
         drop(core);
@@ -96,13 +96,13 @@ impl Cell {
     }
 
     #[inline]
-    fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+    fn word(&self) -> PackedState {
+        PackedState(self.word.load(Ordering::Acquire))
     }
 
     /// The time, for those who have no lock. A clock of the user's own is behind it.
     #[inline(never)]
-    fn now(&self, word: Word) -> Tick {
+    fn now(&self, word: PackedState) -> Tick {
         if word.has_own_clock() {
             return lock(&self.core).clock.now();
         }
@@ -118,7 +118,7 @@ impl Cell {
     /// How long ago a probe was admitted that is still out.
     #[cfg(feature = "http")]
     pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
-        self.look(|machine, _| machine.age(ticket))?
+        self.inspect(|machine, _| machine.age(ticket))?
     }
 
     #[inline]
@@ -167,14 +167,14 @@ impl Cell {
     #[cold]
     #[inline(never)]
     fn would_machine_refuse(&self) -> Option<Refusal> {
-        self.look(|_, _| ());
+        self.inspect(|_, _| ());
         self.refusal(self.word())
     }
 
     /// The rejection of a circuit that admits nobody for the time being.
     // Out of line, like all that a healthy call does not need: it keeps that one short.
     #[inline(never)]
-    fn refusal(&self, word: Word) -> Option<Refusal> {
+    fn refusal(&self, word: PackedState) -> Option<Refusal> {
         if !word.admits_none() {
             return None;
         }
@@ -197,7 +197,12 @@ impl Cell {
     fn admit_by_machine(&'static self) -> Result<Permit, Refusal> {
         let admitted = self.step(|machine, _| {
             let ticket = machine.admit();
-            (ticket.map(|ticket| (ticket, machine.now, Word::new(&machine.face(), false))), false)
+            (
+                ticket.map(|ticket| {
+                    (ticket, machine.now, PackedState::new(&machine.fast_path_view(), false))
+                }),
+                false,
+            )
         });
         match admitted {
             Some(Ok((ticket, now, word))) => Ok(match ticket.probe {
@@ -212,7 +217,7 @@ impl Cell {
     /// Whether nothing has happened since this word admitted a call, and a success now changes
     /// nothing.
     #[inline]
-    pub(crate) fn is_still(&self, admitted: Word) -> bool {
+    pub(crate) fn is_still(&self, admitted: PackedState) -> bool {
         admitted.is_silent() && self.word() == admitted
     }
 
@@ -221,7 +226,7 @@ impl Cell {
     #[inline]
     pub(crate) fn record_quietly(
         &self,
-        admitted: Word,
+        admitted: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
     ) -> bool {
@@ -238,7 +243,7 @@ impl Cell {
 
     /// The same where slow calls matter, or successes are counted.
     #[inline(never)]
-    fn record_on_time(&self, word: Word, since: Tick, elapsed: Option<Duration>) -> bool {
+    fn record_on_time(&self, word: PackedState, since: Tick, elapsed: Option<Duration>) -> bool {
         let now = SystemClock::tick();
         let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
         if word.is_timed() && took > self.slow_after.load(Ordering::Acquire) {
@@ -248,7 +253,7 @@ impl Cell {
             return true;
         }
         now.as_nanos() < self.bucket_end.load(Ordering::Acquire)
-            && self.tally.count(word.generation())
+            && self.successes.count(word.generation())
     }
 
     /// Records how a call ended. Without `elapsed`, the time since `admitted` is what it took.
@@ -262,19 +267,19 @@ impl Cell {
         elapsed: Option<Duration>,
     ) {
         self.locked(|core| {
-            let trip = match core.machine.as_mut()?.record_in_passing(ticket, outcome) {
-                Passing::Done { quiet } => {
+            let trip = match core.machine.as_mut()?.try_record_untimed(ticket, outcome) {
+                UntimedRecord::Recorded { quiet } => {
                     if let Some(observer) = &core.observer {
                         observer.changed(false);
                     }
                     // Mostly there is nothing new to publish.
                     return (quiet != self.word().is_quiet()).then_some(());
                 }
-                Passing::Trips(trip) => Some(trip),
-                Passing::Untouched => None,
+                UntimedRecord::Tripped(trip) => Some(trip),
+                UntimedRecord::NeedsTime => None,
             };
             let now = core.clock.now();
-            core.work(&self.tally, now, |machine, steps| {
+            core.work(&self.successes, now, |machine, steps| {
                 if let Some(trip) = trip {
                     machine.trip(trip, outcome, steps);
                     return ((), true);
@@ -299,13 +304,13 @@ impl Cell {
     }
 
     /// Looks at the machine as it is now.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
+    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
         self.step_at(None, |machine, _, now| (look(machine, now), false))
     }
 
     /// The same for those who may come after the breaker has gone: `None` where the cell is not,
     /// or no longer, that of the breaker with this observer.
-    pub(crate) fn look_at_own<T>(
+    pub(crate) fn inspect_owned<T>(
         &self,
         observer: &dyn Observer,
         look: impl FnOnce(&Machine, Now) -> T,
@@ -325,27 +330,27 @@ impl Cell {
 
     /// Waits for the circuit to open. `false` where it admits nobody already.
     pub(crate) fn park(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
-        self.look(|_, _| ());
+        self.inspect(|_, _| ());
         let mut core = lock(&self.core);
         // The word cannot change while the lock is held.
         if self.word().admits_none() {
             return false;
         }
-        let displaced = core.news().waiters.park(key, waker);
+        let displaced = core.notifier().waiters.park(key, waker);
         drop(core);
         drop(displaced);
         true
     }
 
     pub(crate) fn unpark(&self, key: u64) {
-        let gone = lock(&self.core).news().waiters.remove(key);
+        let gone = lock(&self.core).notifier().waiters.remove(key);
         drop(gone);
     }
 
     fn step<T>(&self, work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool)) -> Option<T> {
         self.locked(|core| {
             let now = core.clock.now();
-            core.work(&self.tally, now, work)
+            core.work(&self.successes, now, work)
         })
     }
 
@@ -360,7 +365,9 @@ impl Cell {
             }
             let tick = core.clock.now();
             let wall = core.clock.wall();
-            core.work(&self.tally, tick, |machine, steps| work(machine, steps, Now { tick, wall }))
+            core.work(&self.successes, tick, |machine, steps| {
+                work(machine, steps, Now { tick, wall })
+            })
         })
     }
 
@@ -369,17 +376,19 @@ impl Cell {
         let mut core = lock(&self.core);
         let result = work(&mut core)?;
         self.publish(&core);
-        let Core { machine, news: Some(news), .. } = &mut *core else {
+        let Core { machine, notifier: Some(notifier), .. } = &mut *core else {
             return Some(result);
         };
         let waiters =
-            if self.word().admits_none() { news.waiters.take() } else { Waiters::default() };
+            if self.word().admits_none() { notifier.waiters.take() } else { WakerSet::default() };
         let called = match machine {
-            Some(machine) if !news.queue.is_empty() => news.queue.call(machine.room(), machine.now),
+            Some(machine) if !notifier.queue.is_empty() => {
+                notifier.queue.call(machine.capacity(), machine.now)
+            }
             _ => Vec::new(),
         };
-        let tell = !news.telling && !news.untold.is_empty();
-        news.telling |= tell;
+        let tell = !notifier.dispatching && !notifier.pending.is_empty();
+        notifier.dispatching |= tell;
         let observer = core.observer.clone().filter(|_| tell);
         drop(core);
         waiters.wake();
@@ -392,11 +401,11 @@ impl Cell {
 
     fn publish(&self, core: &Core) {
         let Some(machine) = &core.machine else { return };
-        let face = machine.face();
+        let face = machine.fast_path_view();
         if face.bucket_end.is_some() {
-            self.tally.provide();
+            self.successes.allocate();
             if face.quiet {
-                self.tally.open(face.generation);
+                self.successes.enable(face.generation);
             }
         }
         let until = match face.admission {
@@ -407,7 +416,7 @@ impl Cell {
         store_if_changed(&self.closed_until, until);
         store_if_changed(&self.slow_after, face.slow_after.map_or(u64::MAX, nanos));
         store_if_changed(&self.bucket_end, face.bucket_end.map_or(u64::MAX, Tick::as_nanos));
-        store_if_changed(&self.word, Word::new(&face, own_clock).0);
+        store_if_changed(&self.word, PackedState::new(&face, own_clock).0);
     }
 }
 
@@ -424,29 +433,29 @@ impl Core {
         self.observer.as_ref().is_some_and(|own| std::ptr::addr_eq(Arc::as_ptr(own), observer))
     }
 
-    pub(super) fn news(&mut self) -> &mut News {
-        self.news.get_or_insert_default()
+    pub(super) fn notifier(&mut self) -> &mut Notifier {
+        self.notifier.get_or_insert_default()
     }
 
     /// Brings the machine up to now, lets it work, and notes what came of it.
     pub(super) fn work<T>(
         &mut self,
-        tally: &Tally,
+        counter: &SuccessCounter,
         now: Tick,
         work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool),
     ) -> Option<T> {
         let machine = self.machine.as_mut()?;
         let generation = machine.generation();
-        let successes = tally.collect(generation);
+        let successes = counter.drain(generation);
         if successes > 0 {
             machine.add_successes(successes);
         }
         let mut steps = Vec::new();
         machine.advance(now, &mut steps);
         let (result, counts_changed) = work(machine, &mut steps);
-        if tally.is_provided() && !machine.face().quiet {
+        if counter.is_allocated() && !machine.fast_path_view().quiet {
             // What was counted while this was at work goes before it, and no rule was asked.
-            let successes = tally.close(generation);
+            let successes = counter.drain_and_disable(generation);
             machine.add_unasked(successes, generation, &mut steps);
         }
         let Some(observer) = &self.observer else { return Some(result) };
@@ -454,7 +463,7 @@ impl Core {
             let now = Now { tick: now, wall: self.clock.wall() };
             observer.note(&steps, now);
             observer.changed(true);
-            self.news().untold.extend(steps.into_iter().map(|step| (step, now)));
+            self.notifier().pending.extend(steps.into_iter().map(|step| (step, now)));
         } else if counts_changed {
             observer.changed(false);
         }

@@ -1,13 +1,15 @@
 //! The state machine of one breaker: plain, sequential, and told the time.
 //!
 //! Nothing here knows of threads. [`Cell`](super::cell::Cell) puts it behind a lock, and spares
-//! callers the lock where [`Machine::face`] says that they do not need it.
+//! callers the lock where [`Machine::fast_path_view`] says that they do not need it.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    recovery::{self, Probes, Ramp, Verdict},
-    trip::Rules,
+    open_time::open_time,
+    probes::{ProbeVerdict, Probes},
+    ramp::Ramp,
+    rules::Rules,
     window::Counts,
 };
 use crate::{Config, Outcome, Reason, State, Stats, clock::Tick};
@@ -67,7 +69,7 @@ pub(crate) struct Ticket {
 
 /// For how many calls there is room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum Capacity {
     All,
     /// For so many probes more.
     Probes(u64),
@@ -107,15 +109,15 @@ pub(crate) struct Ending {
     pub(crate) elapsed: Option<Duration>,
 }
 
-/// What came of [`Machine::record_in_passing`].
+/// What came of [`Machine::try_record_untimed`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Passing {
+pub(crate) enum UntimedRecord {
     /// The time matters: nothing was recorded.
-    Untouched,
+    NeedsTime,
     /// Recorded, and the circuit stays as it is. Whether a quick success now changes nothing.
-    Done { quiet: bool },
+    Recorded { quiet: bool },
     /// Recorded, and the circuit is to open, for this reason and at so many failures.
-    Trips((Reason, u64)),
+    Tripped((Reason, u64)),
 }
 
 /// A step from one state to another.
@@ -140,7 +142,7 @@ pub(crate) enum Command {
 
 /// What a caller needs to know to do without the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Face {
+pub(crate) struct FastPathView {
     pub(crate) generation: u64,
     pub(crate) state: State,
     pub(crate) admission: Admission,
@@ -188,12 +190,12 @@ impl Machine {
         self.phase.state()
     }
 
-    pub(crate) fn face(&self) -> Face {
+    pub(crate) fn fast_path_view(&self) -> FastPathView {
         let admission = match &self.phase {
             Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => Admission::All,
             Phase::Open { until, .. } => Admission::NoneUntil(*until),
             Phase::ForcedOpen => Admission::NoneUntil(Tick::NEVER),
-            Phase::HalfOpen(probes) if probes.is_full(self.config.probe_limit()) => {
+            Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
                 let deadline = probes.deadline(self.config.half_open_timeout);
                 Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
             }
@@ -201,7 +203,7 @@ impl Machine {
         };
         // Only these two record into the windows.
         let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly);
-        Face {
+        FastPathView {
             generation: self.generation,
             state: self.state(),
             admission,
@@ -253,12 +255,14 @@ impl Machine {
     }
 
     /// For how many calls there is room now. (While ramping up it is a share of them.)
-    pub(super) fn room(&self) -> Room {
+    pub(super) fn capacity(&self) -> Capacity {
         match &self.phase {
-            Phase::Closed(_) | Phase::Disabled | Phase::MetricsOnly => Room::All,
-            Phase::HalfOpen(probes) => Room::Probes(probes.free(self.config.probe_limit())),
-            Phase::Open { until, .. } => Room::None(Some(*until)),
-            Phase::ForcedOpen => Room::None(None),
+            Phase::Closed(_) | Phase::Disabled | Phase::MetricsOnly => Capacity::All,
+            Phase::HalfOpen(probes) => {
+                Capacity::Probes(probes.free_slots(self.config.probe_limit()))
+            }
+            Phase::Open { until, .. } => Capacity::None(Some(*until)),
+            Phase::ForcedOpen => Capacity::None(None),
         }
     }
 
@@ -290,18 +294,18 @@ impl Machine {
     }
 
     /// Records how a call ended where that takes no time: neither a clock nor, mostly, much else.
-    pub(crate) fn record_in_passing(&mut self, ticket: Ticket, outcome: Outcome) -> Passing {
+    pub(crate) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
         let closed = match &self.phase {
             Phase::Closed(None) => true,
             Phase::MetricsOnly => false,
-            _ => return Passing::Untouched,
+            _ => return UntimedRecord::NeedsTime,
         };
         if ticket.generation != self.generation || !self.rules.are_timeless() {
-            return Passing::Untouched;
+            return UntimedRecord::NeedsTime;
         }
         match self.rules.record(outcome, None, self.now) {
-            Some(trip) if closed => Passing::Trips(trip),
-            _ => Passing::Done { quiet: self.rules.is_quiet() },
+            Some(trip) if closed => UntimedRecord::Tripped(trip),
+            _ => UntimedRecord::Recorded { quiet: self.rules.is_quiet() },
         }
     }
 
@@ -345,9 +349,9 @@ impl Machine {
         let elapsed = ending.elapsed.unwrap_or_else(|| self.now.since(admitted));
         let slow = self.rules.is_slow(Some(elapsed));
         match probes.record(&self.config, failed, slow) {
-            Verdict::Undecided => {}
-            Verdict::Close => self.close(Reason::ProbesSucceeded, steps),
-            Verdict::Reopen(reason) => {
+            ProbeVerdict::Undecided => {}
+            ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, steps),
+            ProbeVerdict::Reopen(reason) => {
                 let failures = probes.failures.into();
                 self.open(reason, failures, ending.outcome.retry_after(), self.now, steps);
             }
@@ -360,7 +364,7 @@ impl Machine {
     pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
         match (&self.phase, ticket.probe) {
             (Phase::HalfOpen(probes), Some(number)) if ticket.generation == self.generation => {
-                Some(self.now.since(probes.admitted(number)?))
+                Some(self.now.since(probes.admitted_at(number)?))
             }
             _ => None,
         }
@@ -414,7 +418,7 @@ impl Machine {
         let row = self.rules.row();
         self.rules = Rules::new(&config, self.now);
         self.rules.adopt(&windows, self.now, Duration::ZERO);
-        self.rules.set_row(row);
+        self.rules.set_consecutive_failures(row);
         self.config = config;
     }
 
@@ -445,7 +449,7 @@ impl Machine {
         steps: &mut Vec<Step>,
     ) {
         self.opens = self.opens.saturating_add(1);
-        let time = recovery::open_time(&self.config, self.opens, retry_after);
+        let time = open_time(&self.config, self.opens, retry_after);
         let until = at.after(time);
         self.enter(Phase::Open { since: at, until }, reason, failures, at, steps);
     }

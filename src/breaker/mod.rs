@@ -2,17 +2,19 @@
 
 pub(crate) mod cell;
 pub(crate) mod machine;
-pub(crate) mod news;
+pub(crate) mod notify;
+mod open_time;
+mod packed_state;
 mod permit;
 pub(crate) mod pool;
-pub(crate) mod queue;
-mod recovery;
+mod probes;
+mod ramp;
 pub(crate) mod restore;
-mod tally;
-mod trip;
-mod waiters;
+mod rules;
+mod success_counter;
+pub(crate) mod wait_queue;
+mod waker_set;
 mod window;
-mod word;
 
 #[cfg(all(test, tower_breaker_loom))]
 mod loom_tests;

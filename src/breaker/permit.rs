@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use super::{cell::Cell, word::Word};
+use super::{cell::Cell, packed_state::PackedState};
 use crate::{Outcome, State, clock::Tick};
 
 /// Leave to make one call, to be given back with the call's result.
@@ -24,7 +24,7 @@ use crate::{Outcome, State, clock::Tick};
 pub struct Permit {
     cell: &'static Cell,
     /// The word that admitted the call. That of a half-open circuit admitted a probe.
-    word: Word,
+    word: PackedState,
     /// The number of a probe; of another call, the tick of its admission, where that matters.
     /// (One field for two: a future holds a permit, and is moved with every call.)
     mark: u64,
@@ -33,18 +33,18 @@ pub struct Permit {
 impl Permit {
     /// Leave for a call that is no probe. The time is [`Tick::NEVER`] where nobody wants it.
     #[inline]
-    pub(super) fn new(cell: &'static Cell, word: Word, admitted: Tick) -> Self {
+    pub(super) fn new(cell: &'static Cell, word: PackedState, admitted: Tick) -> Self {
         Self { cell, word, mark: admitted.as_nanos() }
     }
 
-    pub(super) fn probe(cell: &'static Cell, word: Word, number: u64) -> Self {
+    pub(super) fn probe(cell: &'static Cell, word: PackedState, number: u64) -> Self {
         Self { cell, word, mark: number }
     }
 
     /// Takes the permit out of its place, where a spent one stays.
     #[cfg(feature = "http")]
     pub(crate) fn take(&mut self) -> Self {
-        let spent = Self { cell: self.cell, word: Word::SPENT, mark: 0 };
+        let spent = Self { cell: self.cell, word: PackedState::SPENT, mark: 0 };
         std::mem::replace(self, spent)
     }
 
@@ -124,7 +124,7 @@ impl Permit {
         if self.is_probe() {
             let ticket = self.word.ticket(Some(self.mark));
             // From here on there is no slot to give back.
-            self.word = Word::SPENT;
+            self.word = PackedState::SPENT;
             self.cell.record(ticket, None, outcome, elapsed);
         } else if outcome != Outcome::Ignore {
             let admitted = Tick::from_nanos(self.mark);

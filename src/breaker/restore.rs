@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use super::{
     machine::{Machine, Phase, Step},
-    recovery::{self, Probes, Ramp},
+    open_time::restored_open_time,
+    probes::Probes,
+    ramp::Ramp,
 };
 use crate::{
     Reason, Snapshot, State,
@@ -73,12 +75,12 @@ impl Machine {
             .and_then(|saved_at| now.wall.duration_since(saved_at).ok())
             .unwrap_or_default();
         self.rules.adopt(&saved.windows, self.now, downtime);
-        self.rules.set_row(saved.failure_count);
+        self.rules.set_consecutive_failures(saved.failure_count);
         self.opens = saved.consecutive_opens;
         let phase = match saved.state {
             State::Closed => Phase::Closed(self.restored_ramp(saved, now)),
             State::Open => self.restored_open(saved, now),
-            State::HalfOpen => Phase::HalfOpen(Box::new(Probes::resumed(
+            State::HalfOpen => Phase::HalfOpen(Box::new(Probes::resume(
                 saved.half_open_attempts,
                 saved.half_open_successes,
                 saved.half_open_failures,
@@ -111,7 +113,7 @@ impl Machine {
         // By the clock that may have jumped, no more than was left when this was saved, and no
         // more than was set.
         let left = by(now.wall).min(by(saved_at)).min(by(opened)).min(longest);
-        let left = recovery::restored_open_time(self.config(), left);
+        let left = restored_open_time(self.config(), left);
         // Where the clock went back, the opening seems to lie ahead; it was at the latest now.
         let since = now.wall.duration_since(opened).unwrap_or_default();
         Phase::Open { since: self.now.before(since), until: self.now.after(left) }
@@ -121,7 +123,7 @@ impl Machine {
         self.config().ramp_up?;
         let closed_at = saved.closed_at.and_then(from_seconds)?;
         let since = now.wall.duration_since(closed_at).unwrap_or_default();
-        Some(Ramp::resumed(self.now.before(since), saved.ramp_credit))
+        Some(Ramp::resume(self.now.before(since), saved.ramp_credit))
     }
 
     /// Only a closed circuit's counts grow stale. One that was open or half-open is by then

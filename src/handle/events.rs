@@ -7,14 +7,14 @@ use crate::{
     breaker::{
         cell::Cell,
         machine::{Machine, Step},
-        news::Observer,
+        notify::Observer,
         pool,
         restore::Now,
     },
     config::Config,
     event::{Event, StoreEvent, Transition},
     history::HistoryEntry,
-    persist::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth},
+    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source, StoreHealth},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
@@ -136,9 +136,9 @@ impl Observer for Teller {
 /// The breaker as its store's writer sees it. The cell is asked on its behalf: a store that hangs may answer when
 /// the breaker is gone and the cell is another's.
 impl Source for Teller {
-    fn encode(&self) -> Option<Vec<u8>> {
-        let snapshot = self.cell.look_at_own(self, Machine::snapshot)?;
-        Some(snapshot.to_json().ok()?.into_bytes())
+    fn encode(&self) -> Option<Encoded> {
+        let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
+        Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -154,7 +154,7 @@ impl Source for Teller {
 
     fn retention_days(&self) -> u32 {
         let days =
-            self.cell.look_at_own(self, |machine, _| machine.config().history_retention_days);
+            self.cell.inspect_owned(self, |machine, _| machine.config().history_retention_days);
         days.unwrap_or_else(|| Config::default().history_retention_days)
     }
 

@@ -85,7 +85,7 @@ impl Breaker {
     /// Everything that the state machine knows, as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let snapshot = self.cell.look(Machine::snapshot);
+        let snapshot = self.cell.inspect(Machine::snapshot);
         // A handle keeps its cell leased, so the machine is there.
         snapshot.unwrap_or_else(|| Snapshot::empty(std::time::SystemTime::now()))
     }
@@ -308,7 +308,7 @@ impl Breaker {
     }
 
     fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {
-        self.cell.look(|machine, _| look(machine))
+        self.cell.inspect(|machine, _| look(machine))
     }
 }
 

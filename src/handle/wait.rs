@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use crate::{
     alarm::Alarm,
-    breaker::{cell::Cell, queue::Turn},
+    breaker::{cell::Cell, wait_queue::Readiness},
 };
 
 /// A place in the line of those who wait for the circuit to admit calls; given up when dropped.
@@ -23,12 +23,12 @@ impl Place {
     /// Waits for a turn. After it, either the call is made and the place [left](Self::leave), or
     /// the turn goes to another a second later.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.cell.ask_for_turn(&mut self.key, cx.waker()) {
-            Turn::Now => {
+        match self.cell.poll_capacity(&mut self.key, cx.waker()) {
+            Readiness::Ready => {
                 self.alarm.unset();
                 Poll::Ready(())
             }
-            Turn::Later(again) => {
+            Readiness::Wait(again) => {
                 match again {
                     Some(again) => self.alarm.set(again),
                     None => self.alarm.unset(),
@@ -45,7 +45,7 @@ impl Place {
     pub(crate) fn leave(&mut self) {
         self.alarm.unset();
         if let Some(key) = self.key.take() {
-            self.cell.leave_queue(key);
+            self.cell.leave_wait_queue(key);
         }
     }
 }

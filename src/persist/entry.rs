@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{FlushError, PersistSettings, RestoreError, Source, StoreHealth, names, trail::Trail};
+use super::{
+    Encoded, FlushError, PersistSettings, RestoreError, Source, StoreHealth, names, trail::Trail,
+};
 use crate::{HistoryEntry, store::lock};
 
 /// In the queue's list of those that are written at once.
@@ -56,10 +58,10 @@ pub(super) struct Entry {
 }
 
 /// What is left of a breaker that is gone: its last snapshot, and how long its history is kept.
-struct LastWords(Vec<u8>, u32);
+struct LastWords(Encoded, u32);
 
 impl Source for LastWords {
-    fn encode(&self) -> Option<Vec<u8>> {
+    fn encode(&self) -> Option<Encoded> {
         Some(self.0.clone())
     }
 

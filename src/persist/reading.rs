@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{record, writer::Writer};
+use super::{record, with_history, writer::Writer};
 use crate::{
     HistoryError, HistoryPage, HistoryQuery,
     store::{StateStore, lock},
@@ -32,7 +32,8 @@ impl Writer {
         let before = query.before.map(crate::HistoryCursor::id);
         let limit = query.limit();
         // One more than is shown tells whether there are more.
-        let records = self.call(|| store.history(&key, before, limit + 1));
+        let records =
+            self.call(|| with_history(store, |store| store.load_newest(&key, before, limit + 1)));
         if let Err(error) = &records {
             self.note_failure(error);
         }

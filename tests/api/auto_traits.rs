@@ -132,6 +132,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Rejected,
         RespondWith<()>,
         ResponseFuture<(), (), ()>,
+        SaveEntry,
         ServerErrorsAsFailures,
         SledStore,
         SlowUntil,
@@ -195,7 +196,7 @@ fn holders_of_code_of_others_have_all_but_what_that_may_lack() {
 
 #[test]
 fn what_users_implement_goes_to_other_threads() {
-    for (name, has) in each!(dyn StateStore, dyn Clock) {
+    for (name, has) in each!(dyn StateStore, dyn HistoryStore, dyn Clock) {
         assert!(has.send && has.sync, "{name}");
     }
 }
@@ -278,7 +279,8 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 13] = [
+    const TRAITS: [&str; 14] = [
+        "HistoryStore",
         "RetryResponse",
         "AsCause",
         "CloneRequest",

@@ -61,23 +61,23 @@ impl CountWindow {
         (self.length, self.next, self.failures, self.slow_calls) = (0, 0, 0, 0);
     }
 
-    /// The calls, the oldest first, in the letters of a snapshot: `12.f3s` for twelve good ones, a
+    /// The calls, the oldest first, in the run_lengths of a snapshot: `12.f3s` for twelve good ones, a
     /// failed one and three slow ones.
-    pub(super) fn letters(&self) -> String {
+    pub(super) fn run_lengths(&self) -> String {
         let oldest = if self.length == self.size { self.next } else { 0 };
-        let mut letters = String::new();
+        let mut run_lengths = String::new();
         let mut row = (0, '.');
         for place in (oldest..self.length).chain(0..oldest) {
             let letter = self.letter(place);
             if letter == row.1 {
                 row.0 += 1;
             } else {
-                push_row(&mut letters, row);
+                push_row(&mut run_lengths, row);
                 row = (1, letter);
             }
         }
-        push_row(&mut letters, row);
-        letters
+        push_row(&mut run_lengths, row);
+        run_lengths
     }
 
     fn letter(&self, place: u32) -> char {
@@ -91,11 +91,11 @@ impl CountWindow {
     }
 
     /// Of more calls than it has places for, the last ones stay.
-    pub(super) fn adopt(&mut self, letters: &str) {
+    pub(super) fn adopt(&mut self, run_lengths: &str) {
         self.clear();
         let size = u64::from(self.size);
         // A row as long as the window leaves nothing of what was before it.
-        let rows = || rows(letters).map(|(row, letter)| (row.min(size), letter));
+        let rows = || rows(run_lengths).map(|(row, letter)| (row.min(size), letter));
         let calls = rows().fold(0, |calls: u64, (row, _)| calls.saturating_add(row));
         let mut surplus = calls.saturating_sub(size);
         for (row, letter) in rows() {
@@ -112,17 +112,17 @@ impl CountWindow {
 }
 
 /// Calls of one kind in a row: the letter, after their number where that is shorter than the row.
-fn push_row(letters: &mut String, (row, letter): (u32, char)) {
+fn push_row(run_lengths: &mut String, (row, letter): (u32, char)) {
     match row {
-        0..=2 => letters.extend(std::iter::repeat_n(letter, row as usize)),
-        _ => letters.extend([row.to_string(), letter.to_string()]),
+        0..=2 => run_lengths.extend(std::iter::repeat_n(letter, row as usize)),
+        _ => run_lengths.extend([row.to_string(), letter.to_string()]),
     }
 }
 
 /// The rows of calls of one kind. What is no row that a window writes is read as well as can be.
-fn rows(letters: &str) -> impl Iterator<Item = (u64, u8)> + '_ {
+fn rows(run_lengths: &str) -> impl Iterator<Item = (u64, u8)> + '_ {
     let mut number = None;
-    letters.bytes().filter_map(move |letter| {
+    run_lengths.bytes().filter_map(move |letter| {
         if letter.is_ascii_digit() {
             let digit = u64::from(letter - b'0');
             number = Some(number.unwrap_or(0_u64).saturating_mul(10).saturating_add(digit));
@@ -166,10 +166,10 @@ mod tests {
         for failed in [true, false, true, true, false, true] {
             window.record(Call { failed, slow: !failed });
         }
-        assert_eq!(window.letters(), "ffsf");
+        assert_eq!(window.run_lengths(), "ffsf");
         let mut smaller = CountWindow::new(2);
-        smaller.adopt(&window.letters());
-        assert_eq!(smaller.letters(), "sf");
+        smaller.adopt(&window.run_lengths());
+        assert_eq!(smaller.run_lengths(), "sf");
     }
 
     #[test]
@@ -179,14 +179,14 @@ mod tests {
             let failed = (60_000..60_003).contains(&number) || number == 119_999;
             window.record(Call { failed, slow: number >= 119_998 });
         }
-        assert_eq!(window.letters(), "40000.3f59995.sb");
+        assert_eq!(window.run_lengths(), "40000.3f59995.sb");
         let mut other = CountWindow::new(100_000);
-        other.adopt(&window.letters());
-        assert_eq!((other.counts(), other.letters()), (window.counts(), window.letters()));
+        other.adopt(&window.run_lengths());
+        assert_eq!((other.counts(), other.run_lengths()), (window.counts(), window.run_lengths()));
         // A release that knew no numbers wrote each call.
         let mut older = CountWindow::new(8);
         older.adopt("....ffs.b");
-        assert_eq!(older.letters(), "3.ffs.b");
+        assert_eq!(older.run_lengths(), "3.ffs.b");
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Rules {
         self.row
     }
 
-    pub(crate) fn set_row(&mut self, row: u32) {
+    pub(crate) fn set_consecutive_failures(&mut self, row: u32) {
         self.row = row;
     }
 

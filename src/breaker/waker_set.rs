@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, task::Waker};
 
 /// The wakers of tasks that wait, each under a number of its own.
 #[derive(Default)]
-pub(crate) struct Waiters {
+pub(crate) struct WakerSet {
     parked: BTreeMap<u64, Waker>,
     next: u64,
 }
 
-impl Waiters {
+impl WakerSet {
     /// A number that nobody has had.
     pub(crate) fn number(&mut self) -> u64 {
         self.next += 1;

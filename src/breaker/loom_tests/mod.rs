@@ -3,12 +3,12 @@
 //!
 //! `RUSTFLAGS="--cfg tower_breaker_loom" cargo test --release --lib loom --target-dir target/loom`
 
-mod late;
+mod dispatch;
+mod late_results;
 mod probes;
-mod queue;
-mod successes;
-mod telling;
-mod waiting;
+mod rejection_wakers;
+mod success_counter;
+mod wait_queue;
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use std::{
 use super::{
     cell::Cell,
     machine::{Machine, Step},
-    news::Observer,
+    notify::Observer,
     permit::Permit,
     restore::Now,
 };
@@ -94,16 +94,16 @@ impl Leased {
         self.cell.admit().expect("admitted")
     }
 
-    fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
-        self.cell.look(|machine, _| look(machine)).expect("leased")
+    fn inspect<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        self.cell.inspect(|machine, _| look(machine)).expect("leased")
     }
 
     fn state(&self) -> State {
-        self.look(Machine::state)
+        self.inspect(Machine::state)
     }
 
     fn stats(&self) -> Stats {
-        self.look(Machine::stats)
+        self.inspect(Machine::stats)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{cell::Cell, machine::Step, queue::Queue, restore::Now, waiters::Waiters};
+use super::{cell::Cell, machine::Step, restore::Now, wait_queue::WaitQueue, waker_set::WakerSet};
 use crate::sync::lock;
 
 /// What a breaker tells those above it.
@@ -21,58 +21,58 @@ pub(crate) trait Observer: Send + Sync {
 
 /// What is to be said to whom, once the lock is free.
 #[derive(Default)]
-pub(super) struct News {
+pub(super) struct Notifier {
     /// Those who wait for the circuit to open, so that they can be turned away.
-    pub(super) waiters: Waiters,
+    pub(super) waiters: WakerSet,
     /// Those who wait for it to admit calls.
-    pub(super) queue: Queue,
+    pub(super) queue: WaitQueue,
     /// Steps that have not been told yet, and whether somebody is at it.
-    pub(super) untold: VecDeque<(Step, Now)>,
-    pub(super) telling: bool,
+    pub(super) pending: VecDeque<(Step, Now)>,
+    pub(super) dispatching: bool,
 }
 
 impl Cell {
     /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
     pub(super) fn tell(&self, observer: &Arc<dyn Observer>) {
-        let telling = Telling { cell: self, observer };
-        while let Some((step, now)) = telling.next() {
+        let dispatching = Dispatch { cell: self, observer };
+        while let Some((step, now)) = dispatching.next() {
             observer.stepped(&step, now);
         }
-        std::mem::forget(telling);
+        std::mem::forget(dispatching);
     }
 }
 
 /// A thread's turn to tell. While it tells, the breaker may go (a permit keeps none alive), and
 /// the cell be another's, with a turn of its own.
-struct Telling<'a> {
+struct Dispatch<'a> {
     cell: &'a Cell,
     observer: &'a Arc<dyn Observer>,
 }
 
-impl Telling<'_> {
+impl Dispatch<'_> {
     fn next(&self) -> Option<(Step, Now)> {
         let mut core = lock(&self.cell.core);
         if !core.is_of(&**self.observer) {
             return None;
         }
-        let news = core.news();
-        let next = news.untold.pop_front();
+        let notifier = core.notifier();
+        let next = notifier.pending.pop_front();
         if next.is_none() {
             // There is seldom more than one, and the room for some would be as large as the rest of the breaker.
-            news.untold = VecDeque::new();
+            notifier.pending = VecDeque::new();
         }
         // Under the same lock: who steps from now on tells it.
-        news.telling = next.is_some();
+        notifier.dispatching = next.is_some();
         next
     }
 }
 
-/// Hands the telling on when a listener panics.
-impl Drop for Telling<'_> {
+/// Hands the dispatching on when a listener panics.
+impl Drop for Dispatch<'_> {
     fn drop(&mut self) {
         let mut core = lock(&self.cell.core);
         if core.is_of(&**self.observer) {
-            core.news().telling = false;
+            core.notifier().dispatching = false;
         }
     }
 }

@@ -8,7 +8,7 @@ use loom::thread;
 use super::{Leased, model};
 use crate::{
     Config, State, Trip, Window,
-    breaker::{machine::Command, tally::Tally},
+    breaker::{machine::Command, success_counter::SuccessCounter},
 };
 
 /// So long that no bucket ends while a model runs.
@@ -19,63 +19,63 @@ fn counted(minimum_calls: u32) -> Leased {
     Leased::on_system_clock(Config { trip_on: vec![rule], ..Config::default() })
 }
 
-fn tally(generation: u64) -> Arc<Tally> {
-    let tally = Tally::default();
-    tally.provide();
-    tally.open(generation);
-    Arc::new(tally)
+fn counter(generation: u64) -> Arc<SuccessCounter> {
+    let counter = SuccessCounter::default();
+    counter.allocate();
+    counter.enable(generation);
+    Arc::new(counter)
 }
 
-fn count(tally: &Tally, generation: u64, times: usize) -> u64 {
-    (0..times).map(|_| u64::from(tally.count(generation))).sum()
+fn count(counter: &SuccessCounter, generation: u64, times: usize) -> u64 {
+    (0..times).map(|_| u64::from(counter.count(generation))).sum()
 }
 
 #[test]
-fn a_tally_that_is_collected_loses_nothing() {
+fn draining_loses_nothing() {
     model(|| {
-        let tally = tally(1);
-        let shared = Arc::clone(&tally);
+        let counter = counter(1);
+        let shared = Arc::clone(&counter);
         let other = thread::spawn(move || count(&shared, 1, 2));
-        let taken = tally.collect(1) + tally.collect(1);
+        let taken = counter.drain(1) + counter.drain(1);
         let counted = other.join().unwrap();
-        assert_eq!(taken + tally.collect(1), counted);
+        assert_eq!(taken + counter.drain(1), counted);
     });
 }
 
 #[test]
-fn a_tally_of_two_threads_counts_what_it_says() {
+fn the_count_equals_what_two_threads_were_told_is_counted() {
     model(|| {
-        let tally = tally(1);
-        let shared = Arc::clone(&tally);
+        let counter = counter(1);
+        let shared = Arc::clone(&counter);
         let other = thread::spawn(move || count(&shared, 1, 2));
-        let own = count(&tally, 1, 2);
+        let own = count(&counter, 1, 2);
         let counted = own + other.join().unwrap();
-        assert_eq!(tally.collect(1), counted);
+        assert_eq!(counter.drain(1), counted);
     });
 }
 
 #[test]
-fn a_tally_that_begins_anew_keeps_the_generations_apart() {
+fn enabling_the_next_generation_keeps_the_generations_apart() {
     model(|| {
-        let tally = tally(1);
-        let shared = Arc::clone(&tally);
+        let counter = counter(1);
+        let shared = Arc::clone(&counter);
         let other = thread::spawn(move || (count(&shared, 1, 2), count(&shared, 2, 1)));
-        let taken = tally.close(1);
-        tally.open(2);
+        let taken = counter.drain_and_disable(1);
+        counter.enable(2);
         let (old, new) = other.join().unwrap();
-        assert_eq!((taken, tally.collect(2)), (old, new));
+        assert_eq!((taken, counter.drain(2)), (old, new));
     });
 }
 
 #[test]
-fn what_a_tally_still_counts_of_an_old_generation_is_not_the_next_ones() {
+fn a_late_count_of_an_old_generation_is_not_part_of_the_next() {
     model(|| {
-        let tally = tally(1);
-        let shared = Arc::clone(&tally);
+        let counter = counter(1);
+        let shared = Arc::clone(&counter);
         let other = thread::spawn(move || (count(&shared, 1, 2), count(&shared, 2, 1)).1);
-        tally.open(2);
+        counter.enable(2);
         let new = other.join().unwrap();
-        assert_eq!(tally.collect(2), new);
+        assert_eq!(counter.drain(2), new);
     });
 }
 

@@ -1,15 +1,15 @@
 //! The machine's face in one atomic word, so that a healthy call needs no lock.
 
-use super::machine::{Admission, Face, Refusal, Ticket};
+use super::machine::{Admission, FastPathView, Refusal, Ticket};
 use crate::State;
 
 /// From the low end: the state (3 bits), the admission (2), four flags, the generation (55).
 ///
 /// A generation takes a transition of the circuit to grow, so 55 bits outlast the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Word(pub(crate) u64);
+pub(crate) struct PackedState(pub(crate) u64);
 
-impl Word {
+impl PackedState {
     const STATE: u64 = 0b111;
     const ADMISSION: u64 = 0b11 << 3;
     const ALL: u64 = 0;
@@ -33,7 +33,7 @@ impl Word {
         Self(generation << Self::GENERATION_SHIFT | Self::ASK)
     }
 
-    pub(crate) fn new(face: &Face, own_clock: bool) -> Self {
+    pub(crate) fn new(face: &FastPathView, own_clock: bool) -> Self {
         let admission = match face.admission {
             Admission::All => Self::ALL,
             Admission::NoneUntil(_) => Self::NONE,

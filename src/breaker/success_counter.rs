@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Absent until a breaker of the cell first has a time window.
 #[derive(Default)]
-pub(crate) struct Tally(OnceLock<Box<[Counter]>>);
+pub(crate) struct SuccessCounter(OnceLock<Box<[Counter]>>);
 
 /// A count in the low 40 bits, and in the high 24 those of the generation it belongs to: a
 /// success of an earlier generation finds another tag and is not counted. (A tag comes round
@@ -25,19 +25,19 @@ const COUNT_BITS: u32 = 40;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// What a counter holds that counts nobody's: a count that is full.
-const CLOSED: u64 = COUNT;
+const DISABLED: u64 = COUNT;
 
 const fn tag(generation: u64) -> u64 {
     generation << COUNT_BITS
 }
 
-impl Tally {
+impl SuccessCounter {
     /// Makes room for the counts of breakers with time windows. It is closed.
-    pub(crate) fn provide(&self) {
-        self.0.get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect());
+    pub(crate) fn allocate(&self) {
+        self.0.get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(DISABLED))).collect());
     }
 
-    pub(crate) fn is_provided(&self) -> bool {
+    pub(crate) fn is_allocated(&self) -> bool {
         self.0.get().is_some()
     }
 
@@ -59,30 +59,30 @@ impl Tally {
     /// From now on counts in this generation, and goes on where it does already. What others
     /// counted and nobody collected is late: the transition came first. For the holder of the
     /// lock, as all that follows.
-    pub(crate) fn open(&self, generation: u64) {
+    pub(crate) fn enable(&self, generation: u64) {
         for counter in self.counters() {
             let seen = counter.load(Ordering::Relaxed);
-            if seen == CLOSED || seen & !COUNT != tag(generation) {
+            if seen == DISABLED || seen & !COUNT != tag(generation) {
                 counter.store(tag(generation), Ordering::Release);
             }
         }
     }
 
     /// Takes what was counted in this generation.
-    pub(crate) fn collect(&self, generation: u64) -> u64 {
+    pub(crate) fn drain(&self, generation: u64) -> u64 {
         self.take(generation, tag(generation))
     }
 
     /// Takes what was counted in this generation, and counts no more.
-    pub(crate) fn close(&self, generation: u64) -> u64 {
-        self.take(generation, CLOSED)
+    pub(crate) fn drain_and_disable(&self, generation: u64) -> u64 {
+        self.take(generation, DISABLED)
     }
 
     fn take(&self, generation: u64, rest: u64) -> u64 {
         let taken = self.counters().map(|counter| {
             // Most of the time there is nothing to take: a load leaves the line with its owner.
             let seen = counter.load(Ordering::Acquire);
-            if seen == rest || seen == CLOSED || seen & !COUNT != tag(generation) {
+            if seen == rest || seen == DISABLED || seen & !COUNT != tag(generation) {
                 return 0;
             }
             // Nobody else changes what is before the count.

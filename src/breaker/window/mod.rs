@@ -101,7 +101,7 @@ impl Window {
 
     pub(crate) fn content(&self, now: Tick) -> WindowContent {
         match self {
-            Self::Count(window) => WindowContent::Results(window.letters()),
+            Self::Count(window) => WindowContent::Results(window.run_lengths()),
             Self::Time(window) => WindowContent::Buckets(window.buckets(now)),
         }
     }
@@ -110,7 +110,7 @@ impl Window {
     /// window an order, so neither can take over the other's content: it stays empty.
     pub(crate) fn adopt(&mut self, content: &WindowContent, now: Tick, downtime: Duration) {
         match (self, content) {
-            (Self::Count(window), WindowContent::Results(letters)) => window.adopt(letters),
+            (Self::Count(window), WindowContent::Results(run_lengths)) => window.adopt(run_lengths),
             (Self::Time(window), WindowContent::Buckets(buckets)) => {
                 window.adopt(buckets, now, downtime);
             }

@@ -4,7 +4,7 @@
 use loom::thread;
 
 use super::{Leased, Woken, config, model};
-use crate::breaker::queue::Turn;
+use crate::breaker::wait_queue::Readiness;
 
 #[test]
 fn one_who_asks_beside_the_end_of_a_probe_goes_or_is_woken() {
@@ -14,9 +14,9 @@ fn one_who_asks_beside_the_end_of_a_probe_goes_or_is_woken() {
             let probe = leased.permit();
             let other = thread::spawn(move || if good { probe.success() } else { drop(probe) });
             let (woken, waker) = Woken::waker();
-            let turn = leased.cell.ask_for_turn(&mut None, &waker);
+            let turn = leased.cell.poll_capacity(&mut None, &waker);
             other.join().unwrap();
-            assert!(turn == Turn::Now || woken.is());
+            assert!(turn == Readiness::Ready || woken.is());
         });
     }
 }
@@ -29,17 +29,18 @@ fn of_two_who_ask_for_one_slot_one_goes_and_the_other_is_woken_when_it_leaves() 
         let ask = move || {
             let (woken, waker) = Woken::waker();
             let mut key = None;
-            let turn = cell.ask_for_turn(&mut key, &waker);
+            let turn = cell.poll_capacity(&mut key, &waker);
             (turn, key, woken)
         };
         let other = thread::spawn(ask);
         let mine = ask();
         let theirs = other.join().unwrap();
-        let (goes, waits) = if mine.0 == Turn::Now { (mine, theirs) } else { (theirs, mine) };
-        assert_eq!(goes.0, Turn::Now);
-        assert_ne!(waits.0, Turn::Now);
+        let (goes, waits) =
+            if mine.0 == Readiness::Ready { (mine, theirs) } else { (theirs, mine) };
+        assert_eq!(goes.0, Readiness::Ready);
+        assert_ne!(waits.0, Readiness::Ready);
         assert!(!waits.2.is());
-        cell.leave_queue(goes.1.expect("a promise has a number"));
+        cell.leave_wait_queue(goes.1.expect("a promise has a number"));
         assert!(waits.2.is());
     });
 }
@@ -51,12 +52,12 @@ fn one_who_was_called_and_leaves_beside_a_newcomer_loses_the_slot_to_somebody() 
         let cell = leased.cell;
         let mut called = None;
         let (_, waker) = Woken::waker();
-        assert_eq!(cell.ask_for_turn(&mut called, &waker), Turn::Now);
+        assert_eq!(cell.poll_capacity(&mut called, &waker), Readiness::Ready);
         let (woken, waker) = Woken::waker();
-        let newcomer = thread::spawn(move || cell.ask_for_turn(&mut None, &waker));
-        cell.leave_queue(called.expect("a promise has a number"));
+        let newcomer = thread::spawn(move || cell.poll_capacity(&mut None, &waker));
+        cell.leave_wait_queue(called.expect("a promise has a number"));
         let turn = newcomer.join().unwrap();
-        assert!(turn == Turn::Now || woken.is());
+        assert!(turn == Readiness::Ready || woken.is());
     });
 }
 
@@ -68,8 +69,8 @@ fn one_who_waits_beside_a_reset_goes_or_is_woken() {
         cell.command(crate::breaker::machine::Command::ForceOpen);
         let other = thread::spawn(move || cell.command(crate::breaker::machine::Command::Reset));
         let (woken, waker) = Woken::waker();
-        let turn = cell.ask_for_turn(&mut None, &waker);
+        let turn = cell.poll_capacity(&mut None, &waker);
         other.join().unwrap();
-        assert!(turn == Turn::Now || woken.is());
+        assert!(turn == Readiness::Ready || woken.is());
     });
 }

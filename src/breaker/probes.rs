@@ -1,0 +1,90 @@
+//! The probes of a half-open circuit.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{clock::Tick, config::Config, event::Reason};
+
+/// The probes in flight and the results so far.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    pub(super) attempts: u32,
+    pub(super) successes: u32,
+    pub(super) failures: u32,
+    /// When each probe in flight was admitted, by its id. Ids grow, so the first entry is the
+    /// oldest probe.
+    in_flight: BTreeMap<u64, Tick>,
+    next_id: u64,
+}
+
+/// What the results so far decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeVerdict {
+    Undecided,
+    Close,
+    Reopen(Reason),
+}
+
+impl Probes {
+    /// Restores the results of a snapshot, with no probe in flight.
+    pub(super) fn resume(attempts: u32, successes: u32, failures: u32) -> Self {
+        Self { attempts, successes, failures, ..Self::default() }
+    }
+
+    pub(super) fn admit(&mut self, limit: u32, now: Tick) -> Option<u64> {
+        if self.free_slots(limit) == 0 {
+            return None;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.attempts = self.attempts.saturating_add(1);
+        self.in_flight.insert(id, now);
+        Some(id)
+    }
+
+    pub(super) fn free_slots(&self, limit: u32) -> u64 {
+        u64::from(limit).saturating_sub(self.in_flight.len() as u64)
+    }
+
+    /// Frees the slot of a probe and returns when the probe was admitted.
+    pub(super) fn release(&mut self, id: u64) -> Option<Tick> {
+        self.in_flight.remove(&id)
+    }
+
+    /// When a probe that is still in flight was admitted.
+    pub(super) fn admitted_at(&self, id: u64) -> Option<Tick> {
+        self.in_flight.get(&id).copied()
+    }
+
+    /// When the oldest probe in flight times out.
+    pub(super) fn deadline(&self, timeout: Option<Duration>) -> Option<Tick> {
+        let (_, oldest) = self.in_flight.first_key_value()?;
+        Some(oldest.after(timeout?))
+    }
+
+    pub(super) fn record(&mut self, config: &Config, failed: bool, slow: bool) -> ProbeVerdict {
+        let bad = failed || slow;
+        if bad {
+            self.failures = self.failures.saturating_add(1);
+        } else {
+            self.successes = self.successes.saturating_add(1);
+        }
+        let reason = if failed { Reason::ProbeFailed } else { Reason::ProbeSlow };
+        let needed = config.success_threshold;
+        let Some(limit) = config.half_open_failure_rate else {
+            return match bad {
+                true => ProbeVerdict::Reopen(reason),
+                false if self.successes >= needed => ProbeVerdict::Close,
+                false => ProbeVerdict::Undecided,
+            };
+        };
+        let results = self.successes.saturating_add(self.failures);
+        if results < needed {
+            return ProbeVerdict::Undecided;
+        }
+        if f64::from(self.failures) / f64::from(results) < limit {
+            return ProbeVerdict::Close;
+        }
+        // The result that completes the number may itself be a good one.
+        ProbeVerdict::Reopen(if bad { reason } else { Reason::ProbeFailed })
+    }
+}
