@@ -70,6 +70,25 @@ impl Tick {
     }
 }
 
+/// Both clocks, read together: the way from one time to the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) tick: Tick,
+    pub(crate) wall: SystemTime,
+}
+
+impl Reading {
+    /// The wall time of a moment.
+    pub(crate) fn wall_at(&self, tick: Tick) -> SystemTime {
+        let shifted = if tick > self.tick {
+            self.wall.checked_add(tick.since(self.tick))
+        } else {
+            self.wall.checked_sub(self.tick.since(tick))
+        };
+        shifted.unwrap_or(self.wall)
+    }
+}
+
 /// Nanoseconds, capped at 584 years.
 pub(crate) const fn nanos(duration: Duration) -> u64 {
     let nanos = duration.as_nanos();

@@ -8,7 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{State, StoreHealth};
+use crate::{
+    health::StoreHealth,
+    seconds::{moment, optional_span},
+    state::State,
+};
 
 /// Something that happened to a breaker.
 ///
@@ -34,34 +38,42 @@ pub struct StoreEvent {
     pub health: StoreHealth,
 }
 
-/// A step of the circuit from one state to another.
-#[derive(Debug, Clone, PartialEq)]
+/// A change of the circuit from one state to another.
+///
+/// As JSON, times are in seconds (`at` since 1970) with fractions kept to the microsecond. What
+/// says nothing is left out: an empty `name`, `manual` unless it is true, a `failure_count` of 0,
+/// and the `open_time` of a transition that did not open the circuit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transition {
     /// The breaker's name.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub name: Arc<str>,
+    /// When it happened, by the wall clock. A transition that time alone causes happens at its
+    /// moment, but is reported when the breaker is next used.
+    #[serde(with = "moment")]
+    pub at: SystemTime,
     /// The state before.
     pub from: State,
     /// The state after. The same as before where a closed circuit was reset.
     pub to: State,
     /// Why.
     pub reason: Reason,
-    /// How many failures led to it: the row of failures, or the failed (or slow) calls of the
-    /// window whose rule tripped. 0 where failures had no part in it.
+    /// Whether an operator or the program did it by hand, with a method of the breaker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
+    /// The number of failures that led to it: the consecutive failures, or the failed (or slow)
+    /// calls in the window of the rule that tripped. 0 where failures had no part in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub failure_count: u64,
-    /// How long the circuit is going to be open, where it opened.
+    /// How long the circuit stays open, where it opened.
+    #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub open_time: Option<Duration>,
-    /// When it happened, by the wall clock. What time alone does happens at its moment, but is
-    /// told when somebody next asks the breaker.
-    pub at: SystemTime,
 }
 
-impl Transition {
-    /// Whether somebody did this by hand.
-    #[must_use]
-    pub const fn is_manual(&self) -> bool {
-        self.reason.is_manual()
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(crate) const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Why a circuit changed its state.
@@ -129,7 +141,7 @@ impl Transition {
     /// Writes the transition as one `tracing` event at INFO.
     pub(crate) fn log(&self) {
         let open_time = self.open_time.map(tracing::field::debug);
-        let (manual, failures) = (self.is_manual(), self.failure_count);
+        let (manual, failures) = (self.manual, self.failure_count);
         let (from, to, reason) = (self.from.as_str(), self.to.as_str(), self.reason.as_str());
         tracing::info!(
             target: "tower_breaker",

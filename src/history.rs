@@ -1,86 +1,30 @@
 //! What a breaker went through: its transitions, as its store keeps them.
 
-use std::{
-    error::Error,
-    fmt,
-    num::ParseIntError,
-    str::FromStr,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, num::ParseIntError, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Reason, State};
+use crate::event::{Transition, is_zero};
 
-/// A transition of the past, one of a breaker's [history](crate::Breaker::history).
+/// A past transition, one of a breaker's [history](crate::Breaker::history).
 ///
-/// As JSON it is one object, with times in seconds (since 1970, where it is a moment), fractions kept to the
-/// microsecond. What says nothing is left out: `manual` unless it is true, numbers that are zero, and the
-/// `open_time` of a transition that did not open the circuit.
+/// As JSON it is one flat object: the fields of the [`Transition`], and `missed` unless it is 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryEntry {
-    /// When it happened, by the wall clock of then.
-    #[serde(with = "moment")]
-    pub at: SystemTime,
-    /// The state before.
-    pub from: State,
-    /// The state after. The same as before where a closed circuit was reset.
-    pub to: State,
-    /// Why.
-    pub reason: Reason,
-    /// Whether somebody did it by hand.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub manual: bool,
-    /// How many failures led to it, as in [`Transition::failure_count`](crate::Transition::failure_count).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub failure_count: u64,
-    /// How long the circuit was going to be open, where it opened.
-    #[serde(default, with = "span", skip_serializing_if = "Option::is_none")]
-    pub open_time: Option<Duration>,
-    /// How many transitions right before this one are not in the history, because they came faster than the
-    /// store took them.
+    /// What happened.
+    #[serde(flatten)]
+    pub transition: Transition,
+    /// The number of transitions right before this one that the history does not hold, because
+    /// they came faster than the store could write them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// A moment in seconds since 1970.
-mod moment {
-    use super::{Deserialize, Deserializer, Serializer, SystemTime, de};
-    use crate::snapshot::{from_seconds, to_seconds};
-
-    pub(super) fn serialize<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(to_seconds(*at))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
-        let seconds = f64::deserialize(from)?;
-        from_seconds(seconds).ok_or_else(|| de::Error::custom("is no time in seconds since 1970"))
-    }
-}
-
-/// A span of time in seconds.
-mod span {
-    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, de};
-
-    #[expect(clippy::ref_option, reason = "serde hands out references")]
-    pub(super) fn serialize<S: Serializer>(
-        span: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        span.map(|span| (span.as_secs_f64() * 1e6).round() / 1e6).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let seconds = Option::<f64>::deserialize(from)?;
-        seconds.map(Duration::try_from_secs_f64).transpose().map_err(de::Error::custom)
+impl HistoryEntry {
+    /// An entry that no transition was dropped before.
+    pub(crate) const fn new(transition: Transition) -> Self {
+        Self { transition, missed: 0 }
     }
 }
 

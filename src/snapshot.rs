@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SnapshotTtl, State};
+use crate::{
+    config::SnapshotTtl,
+    seconds::{self, exact_span, moment, optional_moment},
+    state::State,
+};
 
 /// The state of one breaker at one moment: one JSON object, readable with any tool.
 ///
@@ -22,11 +26,11 @@ pub struct Snapshot {
     #[serde(default)]
     pub failure_count: u32,
     /// When the circuit opened, if it is open.
-    #[serde(default)]
-    pub opened_at: Option<f64>,
+    #[serde(default, with = "optional_moment")]
+    pub opened_at: Option<SystemTime>,
     /// When the open time ends, if it is open.
-    #[serde(default)]
-    pub open_until: Option<f64>,
+    #[serde(default, with = "optional_moment")]
+    pub open_until: Option<SystemTime>,
     /// The probes admitted since the circuit became half-open.
     #[serde(default)]
     pub half_open_attempts: u32,
@@ -40,8 +44,8 @@ pub struct Snapshot {
     #[serde(default)]
     pub consecutive_opens: u32,
     /// When the circuit closed, while its ramp-up lasts.
-    #[serde(default)]
-    pub closed_at: Option<f64>,
+    #[serde(default, with = "optional_moment")]
+    pub closed_at: Option<SystemTime>,
     /// The share that the ramp-up has saved up towards its next admission, from 0 to 1.
     #[serde(default)]
     pub ramp_credit: f64,
@@ -49,12 +53,13 @@ pub struct Snapshot {
     #[serde(default)]
     pub windows: Vec<WindowSnapshot>,
     /// When this was written.
-    pub saved_at: f64,
+    #[serde(with = "moment")]
+    pub saved_at: SystemTime,
     /// Until when the store is to keep this if no breaker uses it any more, by the
     /// [`SnapshotTtl`]. `None` for states that were set by hand: for ever. (In snapshots of
     /// earlier versions it is missing; the default times hold for those.)
-    #[serde(default)]
-    pub expires_at: Option<f64>,
+    #[serde(default, with = "optional_moment")]
+    pub expires_at: Option<SystemTime>,
 }
 
 impl Snapshot {
@@ -76,35 +81,33 @@ impl Snapshot {
             closed_at: None,
             ramp_credit: 0.0,
             windows: Vec::new(),
-            saved_at: to_seconds(saved_at),
+            saved_at: seconds::rounded(saved_at),
             expires_at: None,
         }
     }
 
-    /// Until when the store is to keep this; `None`: for ever, or who knows.
+    /// When the store may remove this if no breaker uses it; `None`: never.
     pub(crate) fn expiry(&self) -> Option<SystemTime> {
         if self.state.is_manual() {
             return None;
         }
-        from_seconds(self.saved_at)?;
-        let expires_at = self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()));
-        expires_at.and_then(from_seconds)
+        self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()))
     }
 
-    /// The same by these times to live. An open circuit lives as long as it is open.
-    pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<f64> {
+    /// The same by these times to live. The snapshot of an open circuit lives at least as long as
+    /// the circuit stays open.
+    pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<SystemTime> {
         let (ttl, at_least) = match self.state {
-            State::Closed | State::HalfOpen => (ttl.closed, 0.0),
-            State::Open => (ttl.open, self.open_until.unwrap_or(0.0)),
+            State::Closed | State::HalfOpen => (ttl.closed, None),
+            State::Open => (ttl.open, self.open_until),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => return None,
         };
-        Some((self.saved_at + ttl.as_secs_f64()).max(at_least))
+        self.saved_at.checked_add(ttl).map(|expiry| at_least.map_or(expiry, |at| expiry.max(at)))
     }
 
     /// How long this is of use to a store, counted from when it was written. `None`: for ever.
     pub(crate) fn ttl(&self) -> Option<Duration> {
-        let ttl = self.expires_at? - self.saved_at;
-        Duration::try_from_secs_f64(ttl.max(0.0)).ok()
+        Some(self.expires_at?.duration_since(self.saved_at).unwrap_or_default())
     }
 
     /// The snapshot as JSON.
@@ -204,8 +207,9 @@ pub enum WindowContent {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BucketSnapshot {
-    /// How long before the snapshot the bucket began, in seconds.
-    pub age: f64,
+    /// How long before the snapshot the bucket began.
+    #[serde(with = "exact_span")]
+    pub age: Duration,
     /// The calls in it.
     pub calls: u64,
     /// The failed ones.
@@ -215,47 +219,14 @@ pub struct BucketSnapshot {
 }
 
 impl BucketSnapshot {
-    pub(crate) const fn new(age: f64, calls: u64, failures: u64, slow_calls: u64) -> Self {
+    pub(crate) const fn new(age: Duration, calls: u64, failures: u64, slow_calls: u64) -> Self {
         Self { age, calls, failures, slow_calls }
     }
-}
-
-/// Seconds since 1970, rounded to the microsecond: what a float holds exactly enough to come
-/// back as the same microsecond.
-pub(crate) fn to_seconds(time: SystemTime) -> f64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (since.as_secs_f64() * 1e6).round() / 1e6
-}
-
-/// The time of so many seconds since 1970; `None` where that is no time.
-pub(crate) fn from_seconds(seconds: f64) -> Option<SystemTime> {
-    let whole = Duration::try_from_secs_f64(seconds).ok()?;
-    let micros = (whole.subsec_nanos() + 500) / 1000;
-    let rounded =
-        Duration::from_secs(whole.as_secs()).checked_add(Duration::from_micros(micros.into()))?;
-    SystemTime::UNIX_EPOCH.checked_add(rounded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_microsecond_survives_the_way_through_seconds() {
-        for micros in (0..3_000_000).step_by(7919) {
-            let time = SystemTime::UNIX_EPOCH
-                + Duration::from_secs(1_700_000_000)
-                + Duration::from_micros(micros);
-            assert_eq!(from_seconds(to_seconds(time)), Some(time));
-        }
-    }
-
-    #[test]
-    fn what_is_no_time_is_none() {
-        for seconds in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
-            assert_eq!(from_seconds(seconds), None);
-        }
-    }
 
     #[test]
     fn a_newer_version_is_told_from_damage() {

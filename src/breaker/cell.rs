@@ -19,17 +19,17 @@
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
-    machine::{Admission, Command, Ending, Machine, Refusal, Step, Ticket, UntimedRecord},
+    machine::{Admission, Command, Ending, Machine, Step, Ticket, UntimedRecord},
     notify::{Notifier, Observer},
     packed_state::PackedState,
     permit::Permit,
-    restore::Now,
     success_counter::SuccessCounter,
     waker_set::WakerSet,
 };
 use crate::{
     Config, Outcome, Snapshot, State,
-    clock::{SystemClock, Tick, TimeSource, nanos},
+    clock::{Reading, SystemClock, Tick, TimeSource, nanos},
+    error::Refusal,
     sync::{AtomicU64, Mutex, Ordering, lock},
 };
 
@@ -304,7 +304,7 @@ impl Cell {
     }
 
     /// Looks at the machine as it is now.
-    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
+    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine, Reading) -> T) -> Option<T> {
         self.step_at(None, |machine, _, now| (look(machine, now), false))
     }
 
@@ -313,7 +313,7 @@ impl Cell {
     pub(crate) fn inspect_owned<T>(
         &self,
         observer: &dyn Observer,
-        look: impl FnOnce(&Machine, Now) -> T,
+        look: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
         self.step_at(Some(observer), |machine, _, now| (look(machine, now), false))
     }
@@ -357,7 +357,7 @@ impl Cell {
     fn step_at<T>(
         &self,
         owner: Option<&dyn Observer>,
-        work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
+        work: impl FnOnce(&mut Machine, &mut Vec<Step>, Reading) -> (T, bool),
     ) -> Option<T> {
         self.locked(|core| {
             if owner.is_some_and(|owner| !core.is_of(owner)) {
@@ -366,7 +366,7 @@ impl Cell {
             let tick = core.clock.now();
             let wall = core.clock.wall();
             core.work(&self.successes, tick, |machine, steps| {
-                work(machine, steps, Now { tick, wall })
+                work(machine, steps, Reading { tick, wall })
             })
         })
     }
@@ -460,7 +460,7 @@ impl Core {
         }
         let Some(observer) = &self.observer else { return Some(result) };
         if !steps.is_empty() {
-            let now = Now { tick: now, wall: self.clock.wall() };
+            let now = Reading { tick: now, wall: self.clock.wall() };
             observer.note(&steps, now);
             observer.changed(true);
             self.notifier().pending.extend(steps.into_iter().map(|step| (step, now)));

@@ -12,7 +12,10 @@ use super::{
     rules::Rules,
     window::Counts,
 };
-use crate::{Config, Outcome, Reason, State, Stats, clock::Tick};
+use crate::{
+    clock::Tick, config::Config, error::Refusal, event::Reason, outcome::Outcome, state::State,
+    stats::Stats,
+};
 
 /// The state machine.
 #[derive(Debug)]
@@ -75,31 +78,6 @@ pub(crate) enum Capacity {
     Probes(u64),
     /// For none, until then, where a time is set.
     None(Option<Tick>),
-}
-
-/// Why a call is not admitted.
-///
-/// Two words, so that it travels in registers: a rejection passes many hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// What is left of the open time, in nanoseconds; `u64::MAX` where no time is set.
-    left: u64,
-    pub(crate) state: State,
-}
-
-impl Refusal {
-    pub(crate) const fn new(state: State) -> Self {
-        Self { left: u64::MAX, state }
-    }
-
-    pub(crate) const fn with_time(state: State, left: u64) -> Self {
-        Self { left, state }
-    }
-
-    /// What is left of the open time; `None` where no time is set.
-    pub(crate) const fn retry_after(self) -> Option<Duration> {
-        if self.left == u64::MAX { None } else { Some(Duration::from_nanos(self.left)) }
-    }
 }
 
 /// How a call ended, with what it took where somebody measured it.
@@ -424,13 +402,11 @@ impl Machine {
 
     pub(crate) fn stats(&self) -> Stats {
         let row = self.rules.row();
-        // Without a rate rule there is no window, and the row of failures is what there is.
-        let counts =
-            self.rules.counts().unwrap_or(Counts { failures: row.into(), ..Counts::default() });
+        let Counts { calls, failures, slow_calls } = self.rules.counts().unwrap_or_default();
         Stats {
-            calls: counts.calls,
-            failures: counts.failures,
-            slow_calls: counts.slow_calls,
+            window_calls: calls,
+            window_failures: failures,
+            window_slow_calls: slow_calls,
             consecutive_failures: row,
             consecutive_opens: self.opens,
         }

@@ -2,8 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{cell::Cell, machine::Step, restore::Now, wait_queue::WaitQueue, waker_set::WakerSet};
-use crate::sync::lock;
+use super::{cell::Cell, machine::Step, wait_queue::WaitQueue, waker_set::WakerSet};
+use crate::{clock::Reading, sync::lock};
 
 /// What a breaker tells those above it.
 pub(crate) trait Observer: Send + Sync {
@@ -13,10 +13,10 @@ pub(crate) trait Observer: Send + Sync {
 
     /// Transitions happened, in this order. Called under the cell's lock, right before
     /// [`changed`](Self::changed) is for them: note it, and no more.
-    fn note(&self, steps: &[Step], now: Now);
+    fn note(&self, steps: &[Step], now: Reading);
 
     /// A transition happened. Called without the lock, one call at a time, in order.
-    fn stepped(&self, step: &Step, now: Now);
+    fn stepped(&self, step: &Step, now: Reading);
 }
 
 /// What is to be said to whom, once the lock is free.
@@ -27,7 +27,7 @@ pub(super) struct Notifier {
     /// Those who wait for it to admit calls.
     pub(super) queue: WaitQueue,
     /// Steps that have not been told yet, and whether somebody is at it.
-    pub(super) pending: VecDeque<(Step, Now)>,
+    pub(super) pending: VecDeque<(Step, Reading)>,
     pub(super) dispatching: bool,
 }
 
@@ -50,7 +50,7 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    fn next(&self) -> Option<(Step, Now)> {
+    fn next(&self) -> Option<(Step, Reading)> {
         let mut core = lock(&self.cell.core);
         if !core.is_of(&**self.observer) {
             return None;

@@ -1,7 +1,7 @@
 //! The machine's face in one atomic word, so that a healthy call needs no lock.
 
-use super::machine::{Admission, FastPathView, Refusal, Ticket};
-use crate::State;
+use super::machine::{Admission, FastPathView, Ticket};
+use crate::{error::Refusal, state::State};
 
 /// From the low end: the state (3 bits), the admission (2), four flags, the generation (55).
 ///

@@ -9,12 +9,13 @@ use crate::{
         machine::{Machine, Step},
         notify::Observer,
         pool,
-        restore::Now,
     },
+    clock::Reading,
     config::Config,
     event::{Event, StoreEvent, Transition},
+    health::StoreHealth,
     history::HistoryEntry,
-    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source, StoreHealth},
+    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
@@ -84,6 +85,19 @@ impl Teller {
         }
     }
 
+    fn transition(&self, step: &Step, now: Reading) -> Transition {
+        Transition {
+            name: self.name.as_str().into(),
+            at: now.wall_at(step.at),
+            from: step.from,
+            to: step.to,
+            reason: step.reason,
+            manual: step.reason.is_manual(),
+            failure_count: step.failure_count,
+            open_time: step.open_time,
+        }
+    }
+
     fn tell(&self, event: Event) {
         for listener in &*self.listeners {
             listener(&event);
@@ -104,30 +118,13 @@ impl Observer for Teller {
         }
     }
 
-    fn note(&self, steps: &[Step], now: Now) {
+    fn note(&self, steps: &[Step], now: Reading) {
         let Some(marker) = self.marker.get() else { return };
-        marker.note(steps.iter().map(|step| HistoryEntry {
-            at: now.wall_at(step.at),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            manual: step.reason.is_manual(),
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            missed: 0,
-        }));
+        marker.note(steps.iter().map(|step| HistoryEntry::new(self.transition(step, now))));
     }
 
-    fn stepped(&self, step: &Step, now: Now) {
-        let transition = Transition {
-            name: self.name.as_str().into(),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            at: now.wall_at(step.at),
-        };
+    fn stepped(&self, step: &Step, now: Reading) {
+        let transition = self.transition(step, now);
         transition.log();
         self.tell(Event::Transition(transition));
     }

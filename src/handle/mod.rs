@@ -7,21 +7,21 @@ mod wait;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    alarm,
     breaker::{
         Permit,
         cell::Cell,
-        machine::{Command, Machine, Refusal},
+        machine::{Command, Machine},
     },
     config::{Config, ConfigError},
-    error::{Error, Rejected},
+    error::{Error, FlushError, Refusal, Rejected},
     event::Event,
+    health::StoreHealth,
     history::{HistoryError, HistoryPage, HistoryQuery},
     outcome::Outcome,
-    persist::{FlushError, StoreHealth},
     snapshot::Snapshot,
     state::State,
     stats::Stats,
+    timer,
 };
 
 pub use builder::Builder;
@@ -136,7 +136,7 @@ impl Breaker {
             // Another was faster, or the circuit ramps up. What was promised is spent.
             place.leave();
             if refusal.state == State::Closed {
-                alarm::pause(self.ramp_pause()).await;
+                timer::pause(self.ramp_pause()).await;
             }
         }
     }
@@ -257,12 +257,12 @@ impl Breaker {
     /// breaker.reset();
     ///
     /// let newest = breaker.history(HistoryQuery::newest(1)).await?;
-    /// assert_eq!(newest.entries[0].to, State::Closed);
-    /// assert!(newest.entries[0].manual);
+    /// assert_eq!(newest.entries[0].transition.to, State::Closed);
+    /// assert!(newest.entries[0].transition.manual);
     ///
     /// let cursor = newest.next.ok_or("there should be an older one")?;
     /// let older = breaker.history(HistoryQuery::newest(1).before(cursor)).await?;
-    /// assert_eq!(older.entries[0].to, State::ForcedOpen);
+    /// assert_eq!(older.entries[0].transition.to, State::ForcedOpen);
     /// assert_eq!(older.next, None);
     /// # Ok(())
     /// # }

@@ -1,8 +1,8 @@
 use std::task::{Context, Poll};
 
 use crate::{
-    alarm::Alarm,
     breaker::{cell::Cell, wait_queue::Readiness},
+    timer::Timer,
 };
 
 /// A place in the line of those who wait for the circuit to admit calls; given up when dropped.
@@ -12,12 +12,12 @@ use crate::{
 pub(crate) struct Place {
     cell: &'static Cell,
     key: Option<u64>,
-    alarm: Alarm,
+    timer: Timer,
 }
 
 impl Place {
     pub(crate) fn new(cell: &'static Cell) -> Self {
-        Self { cell, key: None, alarm: Alarm::new() }
+        Self { cell, key: None, timer: Timer::new() }
     }
 
     /// Waits for a turn. After it, either the call is made and the place [left](Self::leave), or
@@ -25,15 +25,15 @@ impl Place {
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.cell.poll_capacity(&mut self.key, cx.waker()) {
             Readiness::Ready => {
-                self.alarm.unset();
+                self.timer.unset();
                 Poll::Ready(())
             }
             Readiness::Wait(again) => {
                 match again {
-                    Some(again) => self.alarm.set(again),
-                    None => self.alarm.unset(),
+                    Some(again) => self.timer.set(again),
+                    None => self.timer.unset(),
                 }
-                if self.alarm.poll(cx).is_ready() {
+                if self.timer.poll(cx).is_ready() {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -43,7 +43,7 @@ impl Place {
 
     /// Gives the place up.
     pub(crate) fn leave(&mut self) {
-        self.alarm.unset();
+        self.timer.unset();
         if let Some(key) = self.key.take() {
             self.cell.leave_wait_queue(key);
         }

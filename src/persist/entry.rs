@@ -12,7 +12,7 @@ use std::{
 use super::{
     Encoded, FlushError, PersistSettings, RestoreError, Source, StoreHealth, names, trail::Trail,
 };
-use crate::{HistoryEntry, store::lock};
+use crate::{history::HistoryEntry, sync::std_lock as lock};
 
 /// In the queue's list of those that are written at once.
 pub(super) const NOW: u8 = 1;

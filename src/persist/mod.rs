@@ -16,7 +16,6 @@ mod chores;
 mod condition;
 mod entry;
 mod gauges;
-mod health;
 mod names;
 mod queue;
 mod reading;
@@ -36,9 +35,9 @@ mod tests;
 use std::time::Duration;
 
 use crate::store::{HistoryStore, StateStore, StoreError};
+pub(crate) use crate::{error::FlushError, health::StoreHealth};
 
 pub(crate) use attachment::{Attachment, Marker};
-pub use health::{FlushError, StoreHealth};
 
 /// What the writer asks of a breaker.
 pub(crate) trait Source: Send + Sync + 'static {

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     Snapshot,
-    store::{StateStore, StoreError, lock},
+    store::{StateStore, StoreError},
+    sync::std_lock as lock,
 };
 
 /// Keys that are looked at before the writer sees whether it has anything better to do.

@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     metrics::StoreMetrics,
-    store::{StateStore, StoreError, lock, panic_message},
+    store::{StateStore, StoreError},
+    sync::{panic_message, std_lock as lock},
 };
 
 /// The writers of this process, one for each store.

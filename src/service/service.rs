@@ -12,8 +12,9 @@ use super::{
     reject::{Reject, RejectAsError},
 };
 use crate::{
-    breaker::{Permit, cell::Cell, machine::Refusal},
+    breaker::{Permit, cell::Cell},
     classify::ErrorsAsFailures,
+    error::Refusal,
     handle::{Breaker, Place},
     state::State,
 };

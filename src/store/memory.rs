@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, lock};
+use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError};
+use crate::sync::std_lock as lock;
 
 /// Keeps snapshots and histories in this process's memory. Clones share what they hold.
 ///

@@ -77,9 +77,7 @@ mod path;
 mod sled;
 mod state_store;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-pub use crate::persist::{FlushError, StoreHealth};
+pub use crate::{error::FlushError, health::StoreHealth};
 pub use entry::SaveEntry;
 pub use error::StoreError;
 pub use file::FileStore;
@@ -89,17 +87,3 @@ pub use memory::MemoryStore;
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use sled::SledStore;
 pub use state_store::StateStore;
-
-/// Locks, also if a thread panicked while it held the lock: what the locks of the stores and of the writer
-/// guard is whole after each single statement, so there is nothing half-done to be afraid of.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a panic said, as far as it said anything.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
-}

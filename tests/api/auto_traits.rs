@@ -11,8 +11,8 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, record_when::*,
-    reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*,
+    record_when::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
@@ -158,6 +158,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
 
 fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
+        BoxError,
         Breaker,
         BreakerMiddleware<()>,
         Builder,

@@ -243,7 +243,7 @@ fn what_cannot_be_restored_is_listed_with_the_reason() {
         };
         save("torn:state", r#"{"version":1,"sta"#).unwrap();
         save("newer:state", r#"{"version":9}"#).unwrap();
-        save("late:state", r#"{"version":1,"state":"open","open_until":1e300,"saved_at":1e300}"#)
+        save("late:state", r#"{"version":1,"state":"open","open_until":1e300,"saved_at":1}"#)
             .unwrap();
         save("torn:quarantine", r#"[{"reason":"x","since":1},{"reason":"y","since":2}]"#).unwrap();
         store.save(&SaveEntry::new("something else", b"1")).unwrap();

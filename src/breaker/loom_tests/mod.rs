@@ -24,7 +24,6 @@ use super::{
     machine::{Machine, Step},
     notify::Observer,
     permit::Permit,
-    restore::Now,
 };
 use crate::{
     Config, State, Stats, Trip,
@@ -126,9 +125,9 @@ impl Told {
 impl Observer for Told {
     fn changed(&self, _urgent: bool) {}
 
-    fn note(&self, _steps: &[Step], _now: Now) {}
+    fn note(&self, _steps: &[Step], _now: Reading) {}
 
-    fn stepped(&self, step: &Step, _: Now) {
+    fn stepped(&self, step: &Step, _: Reading) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((step.from, step.to));
     }
 }

@@ -87,7 +87,7 @@ fn successes_of_two_threads_are_both_counted() {
         let other = thread::spawn(move || one.success());
         two.success();
         other.join().unwrap();
-        assert_eq!(leased.stats().calls(), 2);
+        assert_eq!(leased.stats().window_calls(), 2);
     });
 }
 
@@ -99,7 +99,7 @@ fn a_success_beside_a_failure_is_counted() {
         let other = thread::spawn(move || good.success());
         bad.failure();
         other.join().unwrap();
-        assert_eq!((leased.stats().calls(), leased.stats().failures()), (2, 1));
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (2, 1));
     });
 }
 
@@ -112,9 +112,9 @@ fn a_success_beside_somebody_who_looks_is_counted_once() {
             one.success();
             two.success();
         });
-        assert!(leased.stats().calls() <= 2);
+        assert!(leased.stats().window_calls() <= 2);
         other.join().unwrap();
-        assert_eq!((leased.stats().calls(), leased.stats().failures()), (2, 0));
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (2, 0));
     });
 }
 
@@ -144,8 +144,8 @@ fn a_success_beside_a_reset_is_not_counted_after_it() {
         cell.command(Command::Reset);
         let fresh = leased.permit();
         other.join().unwrap();
-        assert_eq!(leased.stats().calls(), 0);
+        assert_eq!(leased.stats().window_calls(), 0);
         fresh.success();
-        assert_eq!(leased.stats().calls(), 1);
+        assert_eq!(leased.stats().window_calls(), 1);
     });
 }

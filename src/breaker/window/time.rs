@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Counts;
 use crate::{
     clock::{Tick, nanos},
+    seconds,
     snapshot::BucketSnapshot,
 };
 
@@ -109,8 +110,13 @@ impl TimeWindow {
             if back == 0 || bucket.calls > 0 {
                 let began = start.before(Duration::from_nanos(back as u64 * self.width));
                 let Counts { calls, failures, slow_calls } = bucket.counts();
-                let age = now.since(began).as_secs_f64();
-                buckets.push(BucketSnapshot::new(age, calls, failures, slow_calls));
+                let age = now.since(began);
+                buckets.push(BucketSnapshot::new(
+                    seconds::representable(age),
+                    calls,
+                    failures,
+                    slow_calls,
+                ));
             }
         }
         buckets
@@ -119,18 +125,15 @@ impl TimeWindow {
     /// Puts each bucket where its age says. Between windows of the same length the borders stay
     /// where they were, so that a restart changes nothing.
     pub(super) fn adopt(&mut self, buckets: &[BucketSnapshot], now: Tick, downtime: Duration) {
-        let began = |bucket: &BucketSnapshot| {
-            let age = Duration::try_from_secs_f64(bucket.age).ok()?;
-            Some(now.before(age.saturating_add(downtime)))
-        };
-        let Some(newest) = buckets.first().and_then(began) else {
+        let began = |bucket: &BucketSnapshot| now.before(bucket.age.saturating_add(downtime));
+        let Some(newest) = buckets.first().map(began) else {
             return;
         };
         *self = Self::empty(self.width, newest);
         for bucket in buckets {
             // Half a bucket absorbs what the float's rounding shifts.
-            let Some(began) = began(bucket) else { continue };
-            let age = nanos(newest.since(began)).saturating_add(self.width / 2) / self.width;
+            let age =
+                nanos(newest.since(began(bucket))).saturating_add(self.width / 2) / self.width;
             let Some(back) = usize::try_from(age).ok().filter(|back| *back < Self::BUCKETS) else {
                 continue;
             };

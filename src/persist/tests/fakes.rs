@@ -12,8 +12,9 @@ use std::{
 use super::super::{
     Attachment, Encoded, Marker, PersistSettings, RestoreError, Source, StoreHealth,
 };
-use crate::store::{
-    HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError, lock,
+use crate::{
+    store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError},
+    sync::std_lock as lock,
 };
 
 /// Long enough that a test which needs all of it has found a fault, not a slow machine.

@@ -13,7 +13,8 @@ use super::super::{Encoded, FlushError, PersistSettings, StoreHealth, writer};
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, hasty, patient, until};
 use crate::{
     HistoryQuery,
-    store::{FileStore, SaveEntry, StateStore, StoreError, lock},
+    store::{FileStore, SaveEntry, StateStore, StoreError},
+    sync::std_lock as lock,
 };
 
 fn reason(health: &StoreHealth) -> &str {

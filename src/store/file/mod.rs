@@ -16,7 +16,8 @@ use self::{
     folder::Folder,
     names::{HISTORIES, VALUES},
 };
-use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, lock, path};
+use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, path};
+use crate::sync::std_lock as lock;
 
 /// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one folder.
 ///

@@ -18,10 +18,13 @@ use std::{
 use ::sled::{Config, Db, Error as SledError, Iter};
 
 use super::{
-    HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, lock, panic_message,
+    HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError,
     path::{self, Identity},
 };
-use crate::metrics;
+use crate::{
+    metrics,
+    sync::{panic_message, std_lock as lock},
+};
 
 /// Entries that are given to sled at once. It lays out the pages of a larger batch so that reading them back takes
 /// five times as long.
@@ -369,7 +372,7 @@ impl Drop for Database {
 /// Runs `job`, and turns a panic within sled into its message. Whatever the handle was in the middle of, it is
 /// dropped after that and never used again.
 fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panic_message(&*panic))
+    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panic_message(&*panic).to_owned())
 }
 
 /// How sled failed.

@@ -77,9 +77,9 @@ impl Driver {
         let asked = |asked: Option<u64>| asked.map(Duration::from_millis);
         let outcome = match ending {
             Ending::Success => Outcome::Success,
-            Ending::Failure(retry_after) => Outcome::Failure { retry_after: asked(retry_after) },
+            Ending::Failure(retry_after) => Outcome::failure().with_retry_after(asked(retry_after)),
             Ending::Throttled(retry_after) => {
-                Outcome::Throttled { retry_after: asked(retry_after) }
+                Outcome::throttled().with_retry_after(asked(retry_after))
             }
             Ending::Ignore => Outcome::Ignore,
         };

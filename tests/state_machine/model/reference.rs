@@ -119,7 +119,15 @@ impl Model {
         }
         self.catch_up();
         let (calls, failures, slow) = self.counts();
-        Seen { asked, state: self.name(), calls, failures, slow, advanced }
+        Seen {
+            asked,
+            state: self.name(),
+            calls,
+            failures,
+            consecutive_failures: self.row,
+            slow,
+            advanced,
+        }
     }
 
     fn pass(&mut self, by: u64) {
@@ -247,7 +255,7 @@ impl Model {
             Rule::Row(_) => None,
         });
         let Some((kind, calls)) = first else {
-            return (0, self.row.into(), 0);
+            return (0, 0, 0);
         };
         let failures = calls.iter().filter(|(failed, _)| *failed).count();
         let slow = calls.iter().filter(|(_, took)| match kind {

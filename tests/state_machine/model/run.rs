@@ -41,6 +41,7 @@ pub(crate) struct Seen {
     pub(crate) state: &'static str,
     pub(crate) calls: u64,
     pub(crate) failures: u64,
+    pub(crate) consecutive_failures: u32,
     pub(crate) slow: u64,
     /// How far [`Operation::ToTheBorder`] went.
     pub(crate) advanced: u64,
@@ -86,8 +87,8 @@ fn outcome(outcome: u8, hint: Option<u64>) -> Outcome {
     let retry_after = hint.map(millis);
     match outcome {
         0 => Outcome::Success,
-        1 => Outcome::Failure { retry_after },
-        2 => Outcome::Throttled { retry_after },
+        1 => Outcome::failure().with_retry_after(retry_after),
+        2 => Outcome::throttled().with_retry_after(retry_after),
         _ => Outcome::Ignore,
     }
 }
@@ -147,8 +148,17 @@ impl Run {
         }
         let state = self.breaker.state().as_str();
         let counts = self.breaker.stats();
-        let (calls, failures, slow) = (counts.calls(), counts.failures(), counts.slow_calls());
-        Seen { asked, state, calls, failures, slow, advanced: guide.advanced }
+        let (calls, failures, slow) =
+            (counts.window_calls(), counts.window_failures(), counts.window_slow_calls());
+        Seen {
+            asked,
+            state,
+            calls,
+            failures,
+            consecutive_failures: counts.consecutive_failures(),
+            slow,
+            advanced: guide.advanced,
+        }
     }
 
     fn acquire(&self, asked: &mut Option<Result<(), Option<u64>>>) -> Option<Permit> {
@@ -172,7 +182,7 @@ impl Run {
 
     pub(crate) fn counts(&self) -> (u64, u64) {
         let stats = self.breaker.stats();
-        (stats.calls(), stats.failures())
+        (stats.window_calls(), stats.window_failures())
     }
 
     /// Looks in every way there is.

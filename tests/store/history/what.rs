@@ -26,7 +26,10 @@ async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
 
     let mut told = history(&breaker).await;
     told.reverse();
-    let steps: Vec<_> = told.iter().map(|entry| (entry.from, entry.to, entry.reason)).collect();
+    let steps: Vec<_> = told
+        .iter()
+        .map(|entry| (entry.transition.from, entry.transition.to, entry.transition.reason))
+        .collect();
     assert_eq!(
         steps,
         [
@@ -37,14 +40,20 @@ async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
             (State::ForcedOpen, State::Closed, Reason::Reset),
         ]
     );
-    let since = |entry: &HistoryEntry| entry.at.duration_since(start).unwrap().as_secs();
+    let since = |entry: &HistoryEntry| entry.transition.at.duration_since(start).unwrap().as_secs();
     assert_eq!(told.iter().map(since).collect::<Vec<_>>(), [0, 60, 90, 95, 95]);
     assert_eq!(
-        told.iter().map(|entry| entry.manual).collect::<Vec<_>>(),
+        told.iter().map(|entry| entry.transition.manual).collect::<Vec<_>>(),
         [false, false, false, true, true]
     );
-    assert_eq!((told[0].failure_count, told[0].open_time), (2, Some(Duration::from_secs(60))));
-    assert_eq!((told[1].failure_count, told[1].open_time, told[1].missed), (0, None, 0));
+    assert_eq!(
+        (told[0].transition.failure_count, told[0].transition.open_time),
+        (2, Some(Duration::from_secs(60)))
+    );
+    assert_eq!(
+        (told[1].transition.failure_count, told[1].transition.open_time, told[1].missed),
+        (0, None, 0)
+    );
 }
 
 #[tokio::test]
@@ -136,7 +145,7 @@ async fn a_wall_clock_that_goes_back_changes_no_order() {
     breaker.reset();
     let told = history(&breaker).await;
     assert_eq!(states(&told), [State::Closed, State::Disabled, State::ForcedOpen]);
-    assert_eq!(told[1].at, SystemTime::UNIX_EPOCH);
+    assert_eq!(told[1].transition.at, SystemTime::UNIX_EPOCH);
 }
 
 #[tokio::test]
