@@ -32,7 +32,7 @@ impl Refusal {
     }
 }
 
-/// A call that the breaker did not let through. The dependency has not seen it.
+/// A call that the breaker rejected. It did not reach the dependency.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rejected {
     // Inline up to 23 bytes: a clone of a shared name would cost as much as all else here.
@@ -51,20 +51,20 @@ impl Rejected {
         &self.name
     }
 
-    /// The state that rejected the call. `Closed` is one that was ramping up.
+    /// The state that rejected the call: `Closed` while the circuit ramps up.
     #[must_use]
     pub fn state(&self) -> State {
         self.refusal.state
     }
 
-    /// What is left of the open time. `None` where no time is set: in the half-open state, when
-    /// forced open, while ramping up.
+    /// What is left of the open time. `None` if no time is set: while half-open, forced open, or
+    /// ramping up.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal.retry_after()
     }
 
-    /// The rejection in an error, or in what caused it: also under a boxed error.
+    /// Finds the rejection in an error or its sources, also in boxed errors and `io::Error`s.
     ///
     /// ```
     /// use tower_breaker::{Breaker, Error, Rejected};
@@ -226,8 +226,8 @@ impl fmt::Display for FlushError {
             ),
             Self::NewerSnapshot { version } => write!(
                 f,
-                "state not saved: the store holds a snapshot of version {version}, written by a newer \
-                 release; return to that release, or delete the snapshot",
+                "state not saved: the store holds a snapshot of version {version}, written by a \
+                 newer release; return to that release, or delete the snapshot",
             ),
         }
     }

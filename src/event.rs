@@ -1,4 +1,4 @@
-//! What happened to a breaker, for logs, listeners and metrics.
+//! Events of a breaker, for logs, listeners and metrics.
 
 use std::{
     fmt,
@@ -14,17 +14,16 @@ use crate::{
     state::State,
 };
 
-/// Something that happened to a breaker.
+/// An event of a breaker.
 ///
-/// Listeners get the transitions of one breaker in their order, each once, after the breaker has
-/// changed, on the thread of one of its callers; and what concerns the store on the thread that
-/// writes to it.
+/// Listeners receive the transitions of one breaker in order, each once, after the change, on the
+/// thread of one of its callers; events of the store on the thread that writes to it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The circuit went from one state to another.
     Transition(Transition),
-    /// The store has become healthy, or ceased to be.
+    /// The store became healthy or degraded.
     Store(StoreEvent),
 }
 
@@ -34,7 +33,7 @@ pub enum Event {
 pub struct StoreEvent {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// How the store is doing now.
+    /// The health of the store now.
     pub health: StoreHealth,
 }
 
@@ -81,21 +80,21 @@ pub(crate) const fn is_zero(number: &u64) -> bool {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// Closed to open: so many failures in a row.
+    /// Closed to open: the limit of consecutive failures was reached.
     ConsecutiveFailures,
-    /// Closed to open: the share of failed calls.
+    /// Closed to open: the failure rate reached its threshold.
     FailureRate,
-    /// Closed to open: the share of slow calls.
+    /// Closed to open: the slow-call rate reached its threshold.
     SlowCallRate,
     /// Open to half-open: the open time is over.
     RecoveryTimeout,
     /// Half-open to closed: the probes succeeded.
     ProbesSucceeded,
-    /// Half-open to open: a probe failed, or too large a share of them.
+    /// Half-open to open: a probe failed, or the failure rate of the probes reached its threshold.
     ProbeFailed,
-    /// Half-open to open: a probe took too long to be called well.
+    /// Half-open to open: a probe was slow.
     ProbeSlow,
-    /// Half-open to open: the oldest probe was out for the whole half-open timeout.
+    /// Half-open to open: the oldest probe did not end within the half-open timeout.
     ProbeTimeout,
     /// A snapshot was restored.
     Restored,
@@ -106,7 +105,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word for this reason in logs and metrics: `consecutive_failures`, for instance.
+    /// The name of this reason in logs and metrics: `consecutive_failures`, for instance.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -152,7 +151,7 @@ impl Transition {
             failure_count = failures,
             open_time,
             manual,
-            "circuit breaker {}: {} -> {}{}",
+            "circuit breaker {:?}: {} -> {}{}",
             self.name,
             from,
             to,

@@ -1,4 +1,4 @@
-//! What a breaker went through: its transitions, as its store keeps them.
+//! The transitions of a breaker, as its store keeps them.
 
 use std::{error::Error, fmt, num::ParseIntError, str::FromStr};
 
@@ -28,10 +28,10 @@ impl HistoryEntry {
     }
 }
 
-/// Where a page of a history ends, so that the next one can begin there.
+/// The position at which a page of a history ends and the next one begins.
 ///
-/// It is a number of nanoseconds since 1970, and as text, in JSON too, it is a string of digits: not every
-/// reader of JSON can hold such a number.
+/// It is a number of nanoseconds since 1970. As text, in JSON too, it is a string of digits,
+/// because not every JSON reader can hold such a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HistoryCursor(u64);
 
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for HistoryCursor {
     }
 }
 
-/// Which part of a history is wanted.
+/// Selects a page of a history.
 ///
 /// ```
 /// use tower_breaker::history::HistoryQuery;
@@ -84,23 +84,22 @@ impl<'de> Deserialize<'de> for HistoryCursor {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HistoryQuery {
-    /// Only what is older than this. Default: from the newest.
+    /// Only entries older than this. Default: from the newest.
     pub before: Option<HistoryCursor>,
-    /// How many entries a page has at most: 1 to 1,000, and what is out of that is brought into it.
-    /// Default: 100.
+    /// The maximum number of entries: 1 to 1,000; other values are clamped. Default: 100.
     pub limit: usize,
 }
 
 impl HistoryQuery {
     const LARGEST: usize = 1000;
 
-    /// The newest entries, at most so many.
+    /// The newest entries, at most `limit`.
     #[must_use]
     pub const fn newest(limit: usize) -> Self {
         Self { before: None, limit }
     }
 
-    /// Those that come after a page: [`HistoryPage::next`].
+    /// The entries after a page: see [`HistoryPage::next`].
     #[must_use]
     pub const fn before(mut self, cursor: HistoryCursor) -> Self {
         self.before = Some(cursor);
@@ -118,24 +117,24 @@ impl Default for HistoryQuery {
     }
 }
 
-/// A part of a history, the newest first.
+/// A page of a history.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryPage {
     /// The entries, the newest first.
     pub entries: Vec<HistoryEntry>,
-    /// What to ask for to see older ones; `None` where there are none.
+    /// The cursor of the next, older page; `None` on the last one.
     pub next: Option<HistoryCursor>,
-    /// Entries that belong between these and cannot be read: damaged, or written by a newer version of this
-    /// crate.
+    /// The number of entries in this page that cannot be read: damaged, or written by a newer
+    /// version of this crate.
     pub unreadable: usize,
 }
 
-/// Why a history could not be read. The breaker itself is not affected.
+/// Why a history cannot be read. The breaker itself is not affected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// The store fails, or does not answer, for this reason.
+    /// The store failed, or does not answer.
     #[non_exhaustive]
     Unavailable {
         /// What the store said.
@@ -153,7 +152,7 @@ impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { reason } => {
-                write!(f, "the breaker's history cannot be read: {reason}")
+                write!(f, "history not available, try again later: {reason}")
             }
         }
     }

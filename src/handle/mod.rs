@@ -24,9 +24,10 @@ use crate::{
     timer,
 };
 
-pub use builder::Builder;
+pub use builder::BreakerBuilder;
+pub(crate) use builder::breaker_settings;
 use events::Shared;
-pub(crate) use wait::Place;
+pub(crate) use wait::WaitHandle;
 
 /// A circuit breaker.
 ///
@@ -60,8 +61,8 @@ pub struct Breaker {
 impl Breaker {
     /// Begins a breaker of that name. The name is the key in the store and the label in logs:
     /// 1 to 512 bytes of any text.
-    pub fn builder(name: impl AsRef<str>) -> Builder {
-        Builder::new(name.as_ref(), ())
+    pub fn builder(name: impl AsRef<str>) -> BreakerBuilder {
+        BreakerBuilder::new(name.as_ref())
     }
 
     /// The breaker's name.
@@ -126,15 +127,15 @@ impl Breaker {
     ///
     /// Dropped before it is done, it gives up its place, and nobody behind it is forgotten.
     pub async fn acquire(&self) -> Permit {
-        let mut place = Place::new(self.cell);
+        let mut wait = WaitHandle::new(self.cell);
         loop {
-            std::future::poll_fn(|cx| place.poll_turn(cx)).await;
+            std::future::poll_fn(|cx| wait.poll_ready(cx)).await;
             let refusal = match Permit::try_acquire(self.cell) {
                 Ok(permit) => return permit,
                 Err(refusal) => refusal,
             };
             // Another was faster, or the circuit ramps up. What was promised is spent.
-            place.leave();
+            wait.release();
             if refusal.state == State::Closed {
                 timer::pause(self.ramp_pause()).await;
             }

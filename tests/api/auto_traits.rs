@@ -92,7 +92,6 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Error<()>,
         ErrorsAsFailures,
         Event,
-        Face,
         Fallback<()>,
         FallbackFuture<(), (), (), ()>,
         FallbackService<()>,
@@ -161,10 +160,12 @@ fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
         BoxError,
         Breaker,
         BreakerMiddleware<()>,
-        Builder,
-        Builder<Face>,
+        BreakerBuilder,
         CircuitBreaker<()>,
         CircuitBreakerLayer,
+        CircuitBreakerLayerBuilder,
+        GrpcCircuitBreaker<()>,
+        HttpCircuitBreaker<()>,
         StoreError,
         ResponseBody<(), ()>,
         RetryPolicy<()>,
@@ -209,9 +210,9 @@ type BreakerUntil<End> = CircuitBreaker<(), (), (), End>;
 type LayerWithClassifier<C> = CircuitBreakerLayer<C, ()>;
 type LayerWithRejection<R> = CircuitBreakerLayer<(), R>;
 type LayerUntil<End> = CircuitBreakerLayer<(), (), End>;
-type FaceWithClassifier<C> = Face<C, ()>;
-type FaceWithRejection<R> = Face<(), R>;
-type FaceUntil<End> = Face<(), (), End>;
+type BuilderWithClassifier<C> = CircuitBreakerLayerBuilder<C, ()>;
+type BuilderWithRejection<R> = CircuitBreakerLayerBuilder<(), R>;
+type BuilderUntil<End> = CircuitBreakerLayerBuilder<(), (), End>;
 type BodyOf<Inner> = ResponseBody<Inner, ()>;
 type CallOf<Future> = ResponseFuture<Future, (), ()>;
 type CallUntil<End> = ResponseFuture<(), (), (), End>;
@@ -237,15 +238,9 @@ macro_rules! with_each_part {
 }
 
 #[test]
-fn a_call_and_a_face_are_what_their_parts_are() {
-    let wholes = [
-        with_each_part!(CallOf),
-        with_each_part!(CallOrRejection),
-        with_each_part!(FaceWithClassifier),
-        with_each_part!(FaceWithRejection),
-        with_each_part!(FaceUntil),
-        with_each_part!(Error),
-    ];
+fn a_call_and_an_error_are_what_their_parts_are() {
+    let wholes =
+        [with_each_part!(CallOf), with_each_part!(CallOrRejection), with_each_part!(Error)];
     for (name, part, whole) in wholes.into_iter().flatten() {
         assert_eq!(whole, part, "{name}");
     }
@@ -271,7 +266,9 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
         with_each_part!(LayerWithClassifier),
         with_each_part!(LayerWithRejection),
         with_each_part!(LayerUntil),
-        with_each_part!(Builder),
+        with_each_part!(BuilderWithClassifier),
+        with_each_part!(BuilderWithRejection),
+        with_each_part!(BuilderUntil),
     ];
     for (name, part, whole) in wholes.into_iter().flatten() {
         assert_eq!(whole, part.not_unwind_safe(), "{name}");
@@ -300,7 +297,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/lib.rs"),
         include_str!("../../src/classify/mod.rs"),
         include_str!("../../src/clock.rs"),
-        include_str!("../../src/config.rs"),
+        include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),

@@ -25,19 +25,38 @@ pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 
 use crate::error::{Error, Rejected};
 
-/// Says what becomes of a call that the breaker does not let through.
+/// Says what becomes of a rejected call.
 pub trait Reject<Request, Response, E> {
-    /// Whether the service is not ready while the circuit rejects, instead of being ready to say
-    /// so: see [`Backpressure`].
-    const WAITS: bool = false;
+    // Sealed: other crates cannot name the type, so only `Backpressure` sets it. How callers wait
+    // is part of the breaker's queue, and readiness must not depend on the type of the request.
+    #[doc(hidden)]
+    const WHILE_OPEN: sealed::WhileOpen = sealed::WhileOpen::Reject;
 
     /// The error of the whole service: that of a rejection, or the inner service's own.
     type Error: From<E>;
-    /// What the caller of a rejected call gets.
+    /// The future that a rejected call returns.
     type Future: Future<Output = Result<Response, Self::Error>>;
 
-    /// Answers a call instead of the inner service, which has not seen it.
+    /// Answers a call in place of the inner service, which does not see it.
     fn reject(&self, request: Request, rejected: Rejected) -> Self::Future;
+}
+
+mod sealed {
+    /// What a service does with callers while its circuit is open.
+    #[derive(Debug, Clone, Copy)]
+    pub enum WhileOpen {
+        /// It is ready, and rejects the next call.
+        Reject,
+        /// It is not ready, and the callers wait.
+        Wait,
+    }
+
+    impl WhileOpen {
+        #[inline]
+        pub(in crate::service) const fn waits(self) -> bool {
+            matches!(self, Self::Wait)
+        }
+    }
 }
 
 /// A rejection is an [`Error::Rejected`], and the inner service's errors are [`Error::Inner`]:
