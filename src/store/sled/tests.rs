@@ -29,7 +29,7 @@ fn what_was_saved_is_there_after_reopening_at_once() {
         if round > 0 {
             assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
         }
-        store.save(&SaveEntry::new("key", &[round])).unwrap();
+        store.save(&SaveEntry::new("key", [round])).unwrap();
     }
     let store = SledStore::open(&folder).unwrap();
     store.save_all(&[SaveEntry::new("a", [1]), SaveEntry::new("\u{1}/../ü", [2])]).unwrap();

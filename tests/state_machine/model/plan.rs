@@ -51,6 +51,8 @@ pub(crate) enum Wait {
     UntilBoundary(i64),
     /// The longest duration of a call that is not slow, plus the offset.
     UntilSlow(i64),
+    /// The age up to which the snapshot of a closed circuit counts, plus the offset.
+    UntilExpiry(i64),
 }
 
 /// The number of slots for calls that overlap.
@@ -230,7 +232,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(-TWO_HOURS),
         1 => -10_000_000..10_000_000_i64,
     ];
-    let down = (wait(), shift);
+    let after = prop_oneof![6 => wait(), 1 => (0..=1_i64).prop_map(Wait::UntilExpiry)];
+    let down = (after, shift);
     prop_oneof![
         30 => (ending(), wait()).prop_map(|(ending, takes)| Op::Call(ending, takes)),
         15 => slot().prop_map(Op::Acquire),

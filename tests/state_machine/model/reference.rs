@@ -101,6 +101,7 @@ impl Model {
                 let limit = self.settings.rates().find_map(|rate| rate.slower_than);
                 (limit.unwrap_or(1), offset)
             }
+            Wait::UntilExpiry(offset) => (self.settings.closed_ttl, offset),
             Wait::UntilBoundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
         time.saturating_add_signed(offset)

@@ -211,7 +211,7 @@ impl Site {
         let store = self.opened();
         let full = (0..10_000).any(|number| {
             let key = format!("filler {number}");
-            store.save(&SaveEntry::new(&key, &[b'.'; 400])).is_err()
+            store.save(&SaveEntry::new(&key, [b'.'; 400])).is_err()
         });
         assert!(full, "the disk has no end");
     }
