@@ -273,6 +273,10 @@ impl TimeSource {
             Self::Custom(clock) => clock.wall(),
         }
     }
+
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { tick: self.now(), wall: self.wall() }
+    }
 }
 
 #[cfg(test)]

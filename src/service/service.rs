@@ -203,7 +203,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     #[inline]
     fn admit(&mut self) -> Result<Permit, Refusal> {
         match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
-            Readiness::Inner => self.breaker.cell().admit(),
+            Readiness::Inner => Permit::try_acquire(self.breaker.cell()),
             Readiness::Rejecting => Err(self.refusal),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
@@ -291,7 +291,7 @@ where
         // compiler writes the permit to memory and copies it from there into the future, and a
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.readiness
-            && let Some(permit) = self.breaker.cell().admit_at_once()
+            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
             self.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {
