@@ -239,7 +239,7 @@ fn what_cannot_be_restored_is_listed_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         let save = |key: &str, value: &str| {
-            store.save(&SaveEntry::new(&format!("circuit_breaker:{key}"), value.as_bytes()))
+            store.save(&SaveEntry::new(format!("circuit_breaker:{key}"), value.as_bytes()))
         };
         save("torn:state", r#"{"version":1,"sta"#).unwrap();
         save("newer:state", r#"{"version":9}"#).unwrap();

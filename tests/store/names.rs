@@ -98,7 +98,7 @@ fn nasty_names_do_not_meet_in_any_store() {
     let names = nasty_names();
     for store in stores(dir.path()) {
         for name in &names {
-            store.save(&SaveEntry::new(&key(name), format!("of {name}").as_bytes())).unwrap();
+            store.save(&SaveEntry::new(key(name), format!("of {name}"))).unwrap();
         }
         for name in &names {
             let stored = store.load(&key(name)).unwrap().unwrap();
