@@ -106,6 +106,11 @@ pub(crate) const fn nanos(duration: Duration) -> u64 {
 ///
 /// A breaker reads a custom clock while its lock is held, so reading it must be fast, and must not
 /// call the breaker.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a clock",
+    note = "use `SystemClock` (the default), `TokioClock::new()` or `ManualClock::new()`, or \
+            implement `Clock`"
+)]
 pub trait Clock: Send + Sync + 'static {
     /// The time since a fixed origin of the clock's choice. It never goes back.
     fn now(&self) -> Duration;
@@ -267,6 +272,10 @@ impl TimeSource {
             Self::System => SystemClock.wall(),
             Self::Custom(clock) => clock.wall(),
         }
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { tick: self.now(), wall: self.wall() }
     }
 }
 

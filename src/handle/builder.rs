@@ -226,7 +226,7 @@ impl BreakerBuilder {
         let cell = pool::take();
         cell.lease(self.config, self.clock);
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
-        cell.observe(Arc::clone(&dispatcher) as _);
+        cell.set_observer(Arc::clone(&dispatcher) as _);
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }

@@ -10,13 +10,7 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    breaker::{
-        cell::Cell,
-        machine::{Machine, Step},
-        notify::Observer,
-        pool,
-    },
-    clock::Reading,
+    breaker::{cell::Cell, effects::Change, machine::Machine, notify::Observer, pool},
     config::Config,
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
@@ -113,19 +107,6 @@ impl EventDispatcher {
         }
     }
 
-    fn transition(&self, step: &Step, now: Reading) -> Transition {
-        Transition {
-            name: self.name.as_str().into(),
-            at: now.wall_at(step.at),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            manual: step.reason.is_manual(),
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-        }
-    }
-
     fn dispatch(&self, event: Event) {
         for listener in &*self.listeners {
             (listener.call)(&event);
@@ -138,21 +119,24 @@ impl EventDispatcher {
 }
 
 impl Observer for EventDispatcher {
-    fn changed(&self, urgent: bool) {
-        match self.marker.get() {
-            Some(marker) if urgent => marker.transition(),
-            Some(marker) => marker.counts(),
-            None => {}
+    fn name(&self) -> Arc<str> {
+        self.name.as_str().into()
+    }
+
+    fn on_change(&self, change: Change) {
+        let Some(marker) = self.marker.get() else { return };
+        match change {
+            Change::Transition => marker.transition(),
+            Change::Counts => marker.counts(),
         }
     }
 
-    fn note(&self, steps: &[Step], now: Reading) {
+    fn record_transitions(&self, transitions: &[Transition]) {
         let Some(marker) = self.marker.get() else { return };
-        marker.note(steps.iter().map(|step| HistoryEntry::new(self.transition(step, now))));
+        marker.note(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
-    fn stepped(&self, step: &Step, now: Reading) {
-        let transition = self.transition(step, now);
+    fn on_transition(&self, transition: Transition) {
         transition.log();
         self.dispatch(Event::Transition(transition));
     }

@@ -105,7 +105,7 @@ impl Breaker {
     /// ramping up and this call not among those it admits.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        self.cell.admit().map_err(|refusal| self.rejected(refusal))
+        Permit::try_acquire(self.cell).map_err(|refusal| self.rejected(refusal))
     }
 
     /// Waits for leave to make a call.
@@ -130,7 +130,7 @@ impl Breaker {
         let mut wait = WaitHandle::new(self.cell);
         loop {
             std::future::poll_fn(|cx| wait.poll_ready(cx)).await;
-            let refusal = match self.cell.admit() {
+            let refusal = match Permit::try_acquire(self.cell) {
                 Ok(permit) => return permit,
                 Err(refusal) => refusal,
             };

@@ -31,9 +31,9 @@ impl WaitHandle {
                 self.timer.unset();
                 Poll::Ready(())
             }
-            Readiness::Wait(again) => {
-                match again {
-                    Some(again) => self.timer.set(again),
+            Readiness::Wait { recheck_after } => {
+                match recheck_after {
+                    Some(after) => self.timer.set(after),
                     None => self.timer.unset(),
                 }
                 if self.timer.poll(cx).is_ready() {

@@ -6,6 +6,12 @@ use crate::{breaker::Permit, classify::Classify};
 /// `OnBodyEnd`.
 ///
 /// It is for these two alone: who is given a permit here has to settle it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot record the outcome of a call with the response `{T}`, classified \
+               by `{C}`",
+    note = "`.on_body_end(..)` and `.grpc()` need the response `http::Response<B>` with \
+            `B: http_body::Body`, and a classifier that implements `ClassifyBody`"
+)]
 pub trait RecordWhen<C, T, E>: sealed::Sealed {
     /// What the caller gets: the inner service's response, or one that is watched.
     type Response;
@@ -35,7 +41,7 @@ impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
 
     #[inline]
     fn settle(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
-        permit.settle(classify.classify(&result), None);
+        permit.record_in_place(classify.classify(&result), None);
         result
     }
 

@@ -63,6 +63,25 @@ use crate::{
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
 /// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
 /// that takes [`Breaker::state`] into account.
+///
+/// # When it does not compile
+///
+/// If a service does not fit its layer, `.ready()`, `.call()` and `.oneshot()` report only that
+/// `CircuitBreaker<..>: Service<_>` is not satisfied, or that there is no such method. Name the
+/// request, and the compiler explains what is missing and how to add it:
+///
+/// ```
+/// # use tower::{Layer, service_fn};
+/// # use tower_breaker::CircuitBreakerLayer;
+/// fn is_service<Request, S: tower::Service<Request>>(service: S) -> S {
+///     service
+/// }
+///
+/// # let layer = CircuitBreakerLayer::builder("payments").build()?;
+/// # let client = service_fn(|amount: u32| async move { Ok::<_, std::io::Error>(amount) });
+/// let service = is_service::<u32, _>(layer.layer(client));
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
     /// Declared, and so dropped, before the breaker: see [`WakeOnOpen`].
@@ -184,7 +203,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     #[inline]
     fn admit(&mut self) -> Result<Permit, Refusal> {
         match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
-            Readiness::Inner => self.breaker.cell().admit(),
+            Readiness::Inner => Permit::try_acquire(self.breaker.cell()),
             Readiness::Rejecting => Err(self.refusal),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
@@ -272,7 +291,7 @@ where
         // compiler writes the permit to memory and copies it from there into the future, and a
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.readiness
-            && let Some(permit) = self.breaker.cell().admit_at_once()
+            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
             self.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {
@@ -308,6 +327,6 @@ impl<S: fmt::Debug, C, R, O> fmt::Debug for CircuitBreaker<S, C, R, O> {
             .field("classify", &format_args!("{}", type_name::<C>()))
             .field("reject", &format_args!("{}", type_name::<R>()))
             .field("record_when", &format_args!("{}", type_name::<O>()))
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -20,7 +20,7 @@ impl WakeOnOpen {
 
     /// Registers the task. Returns `false` if the circuit already rejects calls.
     pub(super) fn register(&mut self, cx: &Context<'_>) -> bool {
-        self.cell.park(&mut self.key, cx.waker())
+        self.cell.register_rejection_waker(&mut self.key, cx.waker())
     }
 
     #[inline]
@@ -33,7 +33,7 @@ impl WakeOnOpen {
     #[cold]
     fn remove(&mut self) {
         if let Some(key) = self.key.take() {
-            self.cell.unpark(key);
+            self.cell.remove_rejection_waker(key);
         }
     }
 }

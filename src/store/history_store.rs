@@ -1,6 +1,6 @@
 //! The optional part of a store: histories.
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// One record of a history.
 ///
@@ -39,6 +39,11 @@ impl HistoryRecord {
 ///
 /// [`StateStore`]: super::StateStore
 /// [`StateStore::history`]: super::StateStore::history
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not store histories",
+    note = "implement `HistoryStore` for it, or leave out `StateStore::history`: a store does not \
+            have to keep histories"
+)]
 pub trait HistoryStore: Send + Sync {
     /// Adds records to the history of `key`, and returns once they are durable. A record replaces
     /// an earlier one with the same id: after an error, the caller adds the same records again.

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{HistoryStore, SaveEntry, StoreError};
+use super::{entry::SaveEntry, error::StoreError, history_store::HistoryStore};
 
 /// Keeps values under keys, durably.
 ///
 /// Every method may block for as long as a disk or a network takes: the crate calls them from a
 /// thread that serves nothing else, and copes with a call that never returns. A method that panics
 /// counts as failed. Keys are arbitrary UTF-8; values are opaque bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store",
+    label = "expected a `StateStore`",
+    note = "open one with `SledStore::open(path)?` or `FileStore::open(path)?`, use \
+            `MemoryStore::new()`, or implement `StateStore`"
+)]
 pub trait StateStore: Send + Sync + 'static {
     /// Returns the value under `key`, or `None` if there is none.
     ///

@@ -26,6 +26,19 @@ pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 use crate::error::{Error, Rejected};
 
 /// Says what becomes of a rejected call.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot reject the calls of a service with the response `{Response}` and \
+               the error `{E}`",
+    label = "no answer to a rejected call",
+    note = "`.http()` and `RejectAsResponse` need the response `http::Response<B>` with \
+            `B: From<String>`; `.grpc()`, `RejectAsGrpcStatus` and `RejectAsEmptyResponse` need \
+            `B: Default`",
+    note = "around a client (hyper's, reqwest's), say only what counts as a failure, such as \
+            `.classify(ServerErrorsAsFailures)`; a rejected call is then an `Error::Rejected`. Or \
+            make the response: `.reject_with(RespondWith(|rejected: &Rejected| ..))`",
+    note = "`RejectAsBoxError` and `RejectAsTonicStatus` need an error that converts into \
+            `tower_breaker::BoxError`"
+)]
 pub trait Reject<Request, Response, E> {
     // Sealed: other crates cannot name the type, so only `Backpressure` sets it. How callers wait
     // is part of the breaker's queue, and readiness must not depend on the type of the request.
@@ -85,6 +98,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsBoxError;
 
+#[diagnostic::do_not_recommend]
 impl<Request, Response, E> Reject<Request, Response, E> for RejectAsBoxError
 where
     BoxError: From<E>,

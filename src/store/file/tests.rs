@@ -55,7 +55,7 @@ fn what_was_saved_is_there_after_reopening_at_once() {
         if round > 0 {
             assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
         }
-        store.save(&SaveEntry::new("key", &[round])).unwrap();
+        store.save(&SaveEntry::new("key", [round])).unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::*;
+use super::{database::MAX_CORRUPTIONS, *};
 
 fn asides(folder: &Path) -> Vec<String> {
     let name = format!("{}.corrupt-", folder.file_name().unwrap().to_str().unwrap());
@@ -29,7 +29,7 @@ fn what_was_saved_is_there_after_reopening_at_once() {
         if round > 0 {
             assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
         }
-        store.save(&SaveEntry::new("key", &[round])).unwrap();
+        store.save(&SaveEntry::new("key", [round])).unwrap();
     }
     let store = SledStore::open(&folder).unwrap();
     store.save_all(&[SaveEntry::new("a", [1]), SaveEntry::new("\u{1}/../ü", [2])]).unwrap();
@@ -136,7 +136,8 @@ fn a_truncated_file_anywhere_never_stops_the_store() {
         file.set_len(length * eighth / 8 + eighth).unwrap();
         drop(file);
         let store = SledStore::open(&folder).unwrap();
-        let saved = (0..STRIKES * 2).any(|_| store.save(&SaveEntry::new("key", b"new")).is_ok());
+        let saved =
+            (0..MAX_CORRUPTIONS * 2).any(|_| store.save(&SaveEntry::new("key", b"new")).is_ok());
         assert!(saved, "truncated to {eighth} eighths");
         assert_eq!(store.load("key").unwrap().as_deref(), Some(b"new".as_slice()));
     }
@@ -209,11 +210,12 @@ fn damage_anywhere_never_stops_the_store_nor_invents_values() {
         }
         fs::write(folder.join("db"), bytes).unwrap();
         let store = SledStore::open(&folder).unwrap();
-        for _ in 0..STRIKES {
+        for _ in 0..MAX_CORRUPTIONS {
             let values = store.load_page(None, usize::MAX).unwrap_or_default();
             assert!(values.iter().all(|(_, value)| *value == vec![b'x'; 300]), "round {round}");
         }
-        let saved = (0..=STRIKES * 2).any(|_| store.save(&SaveEntry::new("key", b"new")).is_ok());
+        let saved =
+            (0..=MAX_CORRUPTIONS * 2).any(|_| store.save(&SaveEntry::new("key", b"new")).is_ok());
         assert!(saved, "round {round}: {:?}", store.save(&SaveEntry::new("key", b"new")));
         drop(store);
         fs::remove_dir_all(&folder).unwrap();
