@@ -23,7 +23,11 @@ fn a_killed_server_comes_back_open_and_honours_what_is_left() {
         head.split("retry-after: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "Retry-After: {wait}");
     assert_eq!(server.calls(), 0);
-    assert!(server.log().contains(r#"circuit breaker "upstream": closed -> open"#), "{}", server.log());
+    assert!(
+        server.log().contains(r#"circuit breaker "upstream": closed -> open"#),
+        "{}",
+        server.log()
+    );
 }
 
 /// What a process would find that starts after a kill at this moment, in a copy.
