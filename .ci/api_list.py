@@ -51,7 +51,7 @@ class Api:
             use = item["inner"]["use"]
             target = self.item(use["id"]) if use["id"] is not None else None
             if target is None:
-                self.reexport_of_foreign(use, prefix)
+                self.foreign_reexport(use, prefix)
             elif use["is_glob"]:
                 inner = target["inner"]
                 children = inner.get("module", {}).get("items") or inner["enum"]["variants"]
@@ -73,7 +73,7 @@ class Api:
         if kind == "module":
             self.walk_module(id, path + "::", seen)
 
-    def reexport_of_foreign(self, use, prefix):
+    def foreign_reexport(self, use, prefix):
         path = prefix + use["name"]
         self.foreign.setdefault(use["source"].split("::")[0], set()).add(use["source"])
         self.lines.append((self.key(path, "use"), f"use {path} = {use['source']}"))
@@ -142,7 +142,7 @@ class Api:
         if shape == "unit":
             body, fields = "", []
         elif "tuple" in shape:
-            shown = [self.type(self.field_type(f)) if f is not None else "_" for f in shape["tuple"]]
+            shown = self.tuple_fields(shape["tuple"])
             body, fields = f"({', '.join(shown)})", []
         else:
             hidden, fields = shape["plain"]["has_stripped_fields"], shape["plain"]["fields"]
@@ -152,15 +152,16 @@ class Api:
             text = f"field {path}::{field['name']}: {self.type(field['inner']['struct_field'])}"
             self.add(path, "field", text, field, field["name"])
 
-    def field_type(self, id):
-        return self.item(id)["inner"]["struct_field"]
+    def tuple_fields(self, ids):
+        return ["_" if id is None else self.type(self.item(id)["inner"]["struct_field"])
+                for id in ids]
 
     def add_variant(self, item, path):
         shape = item["inner"]["variant"]["kind"]
         if shape == "plain":
             body = ""
         elif "tuple" in shape:
-            shown = [self.type(self.field_type(f)) if f is not None else "_" for f in shape["tuple"]]
+            shown = self.tuple_fields(shape["tuple"])
             body = f"({', '.join(shown)})"
         else:
             fields = [self.item(field) for field in shape["struct"]["fields"]]

@@ -33,15 +33,15 @@ HEADER = """\
 
 
 def metadata():
-    command = ["cargo", "metadata", "--quiet", "--locked", "--format-version", "1", "--all-features"]
-    return json.loads(subprocess.check_output(command, cwd=ROOT))
+    command = "cargo metadata --quiet --locked --all-features --format-version 1"
+    return json.loads(subprocess.check_output(command.split(), cwd=ROOT))
 
 
 def document(target):
-    command = ["cargo", "rustdoc", "--locked", "--quiet", "--lib", "--all-features", "--",
-               "-Z", "unstable-options", "--output-format", "json"]
+    command = "cargo rustdoc --quiet --locked --all-features --lib --" \
+        " -Z unstable-options --output-format json"
     environment = os.environ | {"RUSTDOC": str(ROOT / ".ci/rustdoc-json")}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run(command.split(), cwd=ROOT, env=environment, check=True)
     found = json.loads((Path(target) / "doc/tower_breaker.json").read_text())
     if found["format_version"] not in FORMATS:
         print(f"warning: rustdoc's JSON format {found['format_version']} is new to this script")
@@ -68,7 +68,8 @@ def check_dependencies(foreign, packages):
     faults = []
     for crate, items in sorted(foreign.items()):
         if crate not in allowed:
-            faults.append(f"{crate} is not in the list, but the API names {', '.join(sorted(items))}")
+            named = ", ".join(sorted(items))
+            faults.append(f"{crate} is not in the list, but the API names {named}")
         elif allowed[crate] not in versions[crate]:
             built = ", ".join(sorted(versions[crate]))
             faults.append(f"{crate} {allowed[crate]} is in the list, but the build has {built}")
@@ -92,15 +93,15 @@ def main():
         if difference:
             status = 1
             print("\n".join(difference))
-            print("\nThe public API differs from tests/api/public-api.txt. If that is intended, run\n"
-                  "`UPDATE=1 .ci/public-api.py`, commit the list, and record the change in\n"
-                  "CHANGELOG.md; removed and changed lines are breaking changes.")
+            print("\nThe public API differs from tests/api/public-api.txt. If the change is intended,\n"
+                  "run `UPDATE=1 .ci/public-api.py`, commit the list, and record the change in\n"
+                  "CHANGELOG.md. Removed and changed lines are breaking changes.")
     faults = check_dependencies(api.foreign, meta["packages"])
     if faults:
         status = 1
-        print("\nThe crates that the public API names differ from tests/api/public-dependencies.txt:")
+        print("\nThe crates that the API names differ from tests/api/public-dependencies.txt:")
         print("\n".join(f"- {fault}" for fault in faults))
-        print("Each is a promise: its next breaking release is one of this crate, too.")
+        print("A breaking release of such a crate is a breaking release of this crate.")
     if status == 0:
         print(f"{len(text[len(HEADER):].splitlines())} lines agree; they name types of "
               f"{len(api.foreign)} other crates")

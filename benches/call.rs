@@ -1,7 +1,7 @@
-//! What a breaker adds to a call: the bare service beside the same service behind a breaker.
+//! The cost that a breaker adds to a call: a bare service and the same service behind a breaker.
 //!
-//! `cargo bench --bench call`. Each measurement is one whole call: `poll_ready`, `call`, and the
-//! future polled to its end, without a runtime. The peers are compared in `benches/peers`.
+//! `cargo bench --bench call`. Each measurement is one complete call: `poll_ready`, `call`, and
+//! polling the future to completion, without a runtime. `benches/peers` compares other crates.
 
 use std::{
     convert::Infallible,
@@ -35,13 +35,13 @@ impl Service<u64> for Bare {
     }
 }
 
-/// One whole call. The result is returned, so that nothing of it can be left out.
+/// One complete call. It returns the result, so that the compiler cannot remove the call.
 #[inline]
 fn call<S: Service<u64>>(service: &mut S, request: u64) -> Result<S::Response, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else { unreachable!("always ready") };
     let Poll::Ready(result) = pin!(service.call(black_box(request))).poll(&mut cx) else {
-        unreachable!("always done")
+        unreachable!("always complete")
     };
     result
 }

@@ -1,6 +1,6 @@
-//! How soon a transition is durable in sled, without anybody who flushes: the time from the
-//! transition to the end of the write that holds it, with nothing beside it and while 10,000 other
-//! breakers flap and are stored, too.
+//! How soon a transition is durable in sled without an explicit flush: the time from the transition
+//! to the end of the write that contains it, on an idle store and while 10,000 other breakers
+//! change state and are stored in it.
 //!
 //! `cargo bench --bench durable`
 
@@ -16,14 +16,14 @@ use std::{
 
 use tower_breaker::{
     Breaker, Config, SledStore,
-    store::{HistoryRecord, StateStore, StoreError},
+    store::{HistoryStore, SaveEntry, StateStore, StoreError},
 };
 
 const TRANSITIONS: usize = 300;
 const OTHERS: usize = 10_000;
 const KEY: &str = "circuit_breaker:measured:state";
 
-/// Tells when the state of the measured breaker was saved.
+/// Reports when the state of the measured breaker is saved.
 #[derive(Clone)]
 struct Watched {
     inner: SledStore,
@@ -33,7 +33,7 @@ struct Watched {
 impl Watched {
     fn tell(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) {
         if keys.into_iter().any(|key| key.as_ref() == KEY) {
-            let _ = self.saved.lock().expect("nobody panics").send(Instant::now());
+            let _ = self.saved.lock().expect("no thread panics").send(Instant::now());
         }
     }
 }
@@ -42,38 +42,28 @@ impl StateStore for Watched {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.load(key)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_all()
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_page(after, limit)
     }
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.inner.save(key, value).inspect(|()| self.tell([key]))
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.inner.save(entry).inspect(|()| self.tell([&entry.key]))
     }
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        let keys = || entries.iter().map(|(key, _)| key);
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let keys = || entries.iter().map(|entry| &entry.key);
         self.inner.save_all(entries).inspect(|()| self.tell(keys()))
     }
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.inner.delete(key)
     }
-    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
-        self.inner.append_all(histories)
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.inner.history()
     }
-    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.inner.append(key, records)
-    }
-    fn history(
-        &self,
-        key: &str,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.inner.history(key, before, limit)
-    }
-    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.inner.trim(key, older_than, keep)
-    }
-    fn instance(&self) -> usize {
-        self.inner.instance()
+    fn id(&self) -> usize {
+        self.inner.id()
     }
 }
 
@@ -90,21 +80,21 @@ fn main() {
     let measured = build("measured".to_owned());
     let others: Vec<Breaker> = (0..OTHERS).map(|number| build(format!("other {number}"))).collect();
 
-    println!("Milliseconds from a transition to its being durable, {TRANSITIONS} transitions.\n");
+    println!("Milliseconds until a transition is durable, over {TRANSITIONS} transitions.\n");
     println!("| | 50% | 99% | longest |");
     println!("|---|--:|--:|--:|");
     let alone = delays(&measured, &saved);
-    row("nothing else", &alone);
+    row("idle", &alone);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| flap(&others, &stop));
         thread::sleep(Duration::from_millis(100));
-        row("10,000 flap and are stored", &delays(&measured, &saved));
+        row("10,000 others change state", &delays(&measured, &saved));
         stop.store(true, Ordering::Relaxed);
     });
 }
 
-/// Each of them about once a second.
+/// Opens and resets each breaker about once a second.
 fn flap(others: &[Breaker], stop: &AtomicBool) {
     for batch in others.chunks(100).cycle() {
         for breaker in batch {
@@ -129,7 +119,8 @@ fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Instant>) -> Vec<Duration> {
             } else {
                 breaker.reset();
             }
-            let saved = saved.recv_timeout(Duration::from_secs(10)).expect("it is saved");
+            let saved =
+                saved.recv_timeout(Duration::from_secs(10)).expect("the transition is saved");
             saved.duration_since(began)
         })
         .collect();

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Instructions a call takes, counted by callgrind: unlike times, the same on a busy machine.
+# Counts the instructions per call with callgrind. Unlike times, they do not depend on the load.
 #
 # usage: benches/instructions.sh [calls]
 #
-# Each path runs twice, once with more calls, and the difference is divided by how many more: so
-# what comes before the first call drops out. Only the loop of calls is counted at all.
+# Each path runs twice, with few and with many calls, and the difference is divided by the
+# difference in calls, which cancels the cost of the preparation. Only the loop of calls counts.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ case $more in
     '' | *[!0-9]*) echo "usage: $0 [calls]" >&2; exit 2 ;;
 esac
 if [ "$more" -le "$few" ]; then
-    echo "$0: the calls must be more than $few" >&2
+    echo "$0: the number of calls must be greater than $few" >&2
     exit 2
 fi
 if ! command -v valgrind >/dev/null; then
@@ -30,8 +30,8 @@ program=$target/release/one_path
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
-# count <candidate> <scenario> <calls>: the instructions of all of them; nothing where the
-# candidate has no such rule.
+# count CANDIDATE SCENARIO CALLS: prints the instructions of all calls, or nothing if the candidate
+# has no such rule.
 count() {
     local status=0
     valgrind --tool=callgrind --collect-atstart=no '--toggle-collect=*call::drive*' \
@@ -49,7 +49,7 @@ count() {
 scenarios='consecutive count one-in-ten slow time open'
 candidates='bare tower-breaker tower-resilience recloser failsafe'
 
-echo "Instructions a call ($(rustc --version)), the loop around it included:"
+echo "Instructions per call, including the loop around it ($(rustc --version)):"
 echo
 printf '| |'
 for candidate in $candidates; do printf ' %s |' "$candidate"; done
@@ -60,7 +60,7 @@ for scenario in $scenarios; do
     printf '| %s |' "$scenario"
     for candidate in $candidates; do
         most=$more
-        # Its window over time is scanned at each call: a few say as much, sooner.
+        # It scans its time window at each call; fewer calls are enough, and faster.
         if [ "$candidate $scenario" = 'tower-resilience time' ]; then most=$((few + 100)); fi
         low=$(count "$candidate" "$scenario" "$few")
         if [ -z "$low" ]; then

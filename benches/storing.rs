@@ -1,7 +1,8 @@
-//! What storing does to calls: the time of a closed call while nothing else happens, while
-//! 10,000 other breakers flap in memory, and while they flap and are being stored in sled.
+//! The effect of storing on calls: the duration of a call through a closed breaker on an idle
+//! machine, while 10,000 other breakers change state in memory, and while they change state and
+//! are stored in sled.
 //!
-//! `cargo bench --bench storing`. The three take turns in one run.
+//! `cargo bench --bench storing`. The three cases take turns in one run.
 
 use std::{
     hint::black_box,
@@ -28,9 +29,9 @@ fn main() {
     let measured = Breaker::builder("measured").build().expect("a breaker");
 
     let sides: [(&str, &[Breaker]); 3] = [
-        ("nothing else", &[]),
-        ("10,000 flap in memory", &in_memory),
-        ("10,000 flap and are stored", &stored),
+        ("idle", &[]),
+        ("10,000 others change state in memory", &in_memory),
+        ("10,000 others change state and are stored", &stored),
     ];
     let mut rounds: [Vec<Percentiles>; 3] = Default::default();
     let mut flaps = [0; 3];
@@ -41,8 +42,8 @@ fn main() {
             flaps[index] += count;
         }
     }
-    println!("Nanoseconds a call, reading the clock included; medians of {ROUNDS} rounds.\n");
-    println!("| | 50% | 99% | 99.9% | 99.99% | transitions beside it |");
+    println!("Nanoseconds per call, including the clock reads; medians of {ROUNDS} rounds.\n");
+    println!("| | 50% | 99% | 99.9% | 99.99% | transitions meanwhile |");
     println!("|---|--:|--:|--:|--:|--:|");
     for (index, (name, _)) in sides.iter().enumerate() {
         let [a, b, c, d] = medians(&rounds[index]);
@@ -62,8 +63,8 @@ fn others(config: &Arc<Config>, store: Option<&SledStore>) -> Vec<Breaker> {
     (0..OTHERS).map(build).collect()
 }
 
-/// Works while the others are forced open and reset, each of them about once a second. Also
-/// returns how many transitions that made.
+/// Runs `work` while a thread opens and resets each of the others about once a second. Also returns
+/// the number of those transitions.
 fn beside<T>(others: &[Breaker], work: impl FnOnce() -> T) -> (T, u64) {
     let (stop, flaps) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -80,7 +81,7 @@ fn beside<T>(others: &[Breaker], work: impl FnOnce() -> T) -> (T, u64) {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        // Those beside it have begun.
+        // Lets the other thread start.
         thread::sleep(Duration::from_millis(50));
         let result = work();
         stop.store(true, Ordering::Relaxed);

@@ -13,8 +13,8 @@ use axum::{Router, http::StatusCode, routing::get};
 use reqwest::{Client, Method, Request};
 use tower::{Layer, Service, ServiceExt};
 use tower_breaker::{
-    Backoff, Breaker, CircuitBreakerLayer, Face, Rejected, State, Trip, classify::StatusClassifier,
-    reject::RejectAsError, reqwest_middleware::BreakerMiddleware,
+    Backoff, Breaker, CircuitBreakerLayer, Rejected, State, Trip, classify::StatusClassifier,
+    reqwest_middleware::BreakerMiddleware,
 };
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -71,8 +71,8 @@ pub(crate) async fn story() -> Result {
 
     // All of it stays on this machine, whatever proxy is set.
     let client = Client::builder().no_proxy().build()?;
-    let face = Face::new(statuses, RejectAsError);
-    let mut service = CircuitBreakerLayer::with(breaker.clone(), face).layer(client.clone());
+    let layer = CircuitBreakerLayer::new(breaker.clone()).classify(statuses);
+    let mut service = layer.layer(client.clone());
     let mut by_service = async || -> Result<StatusCode> {
         let request = Request::new(Method::GET, url.parse()?);
         Ok(service.ready().await?.call(request).await?.status())

@@ -1,9 +1,9 @@
-//! Where the time comes from.
+//! The source of time.
 //!
-//! A breaker needs two times: a monotonic one, by which it decides, and the wall clock, by which
-//! a snapshot says when it was opened to a process that starts later. Without a word from you it
-//! takes both from the machine ([`SystemClock`]). Tests move time by hand with [`ManualClock`],
-//! or let the breaker follow tokio's paused time with [`TokioClock`].
+//! A breaker uses two clocks: a monotonic one, by which it decides, and the wall clock, with which
+//! a snapshot tells a later process when the circuit opened. By default it reads both from the
+//! machine ([`SystemClock`]). Tests advance time by hand with [`ManualClock`], or follow tokio's
+//! paused time with [`TokioClock`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,14 +29,14 @@ const NANOS_PER_YEAR: u64 = 365 * 24 * 3600 * 1_000_000_000;
 
 /// A moment of a monotonic clock, in nanoseconds.
 ///
-/// Zero lies a hundred years before the clock's own origin, so that the age of anything a
-/// snapshot can hold is a moment too.
+/// Zero is a hundred years before the clock's own origin, so that everything in a snapshot,
+/// however old, has a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(u64);
 
 impl Tick {
     const ORIGIN: u64 = 100 * NANOS_PER_YEAR;
-    /// Later than any other moment.
+    /// Later than any other tick.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     pub(crate) fn new(since_origin: Duration) -> Self {
@@ -59,14 +59,33 @@ impl Tick {
         Self(self.0.saturating_sub(nanos(duration)))
     }
 
-    /// The time since `earlier`, zero if that lies ahead.
+    /// The time since `earlier`; zero if that is in the future.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
-    /// The same in nanoseconds: without the division that a [`Duration`] takes.
+    /// The same in nanoseconds, without the division that a [`Duration`] takes.
     pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Both clocks, read together, to convert from one to the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) tick: Tick,
+    pub(crate) wall: SystemTime,
+}
+
+impl Reading {
+    /// The wall time of a moment.
+    pub(crate) fn wall_at(&self, tick: Tick) -> SystemTime {
+        let shifted = if tick > self.tick {
+            self.wall.checked_add(tick.since(self.tick))
+        } else {
+            self.wall.checked_sub(self.tick.since(tick))
+        };
+        shifted.unwrap_or(self.wall)
     }
 }
 
@@ -85,23 +104,28 @@ pub(crate) const fn nanos(duration: Duration) -> u64 {
 
 /// A source of time.
 ///
-/// A breaker asks a clock of your own under its lock, so it should be quick, and must not call
-/// the breaker.
+/// A breaker reads a custom clock while its lock is held, so reading it must be fast, and must not
+/// call the breaker.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a clock",
+    note = "use `SystemClock` (the default), `TokioClock::new()` or `ManualClock::new()`, or \
+            implement `Clock`"
+)]
 pub trait Clock: Send + Sync + 'static {
-    /// Time since a fixed origin of this clock's choice. It never goes back.
+    /// The time since a fixed origin of the clock's choice. It never goes back.
     fn now(&self) -> Duration;
 
-    /// The wall clock. It may jump; a breaker looks at it only where a snapshot is written or
-    /// read.
+    /// The wall clock. It may jump: a breaker reads it only to write and restore snapshots and to
+    /// date its events.
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
 }
 
-/// The machine's own clocks: the default.
+/// The machine's clocks: the default.
 ///
-/// The monotonic time is read from the processor's time-stamp counter where that is reliable
-/// (through the crate `quanta`), else from the operating system.
+/// The monotonic time comes from the processor's time-stamp counter where that is reliable (read
+/// through the crate `quanta`), otherwise from the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -125,13 +149,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// Follows `tokio::time::Instant`, so also tokio's paused time
-/// (`#[tokio::test(start_paused = true)]`).
+/// Follows `tokio::time::Instant`, and thus tokio's paused time
+/// (`#[tokio::test(start_paused = true)]`). Meant for tests.
 ///
-/// The wall clock moves along with it from the moment at which the clock was made.
-///
-/// Outside a paused runtime this is the system's monotonic clock, slower to read than
-/// [`SystemClock`]: meant for tests.
+/// The wall clock advances with it from the moment at which this clock was created. Outside a
+/// paused runtime this is the system's monotonic clock, slower to read than [`SystemClock`].
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: tokio::time::Instant,
@@ -139,7 +161,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// A clock that starts now. Call it inside the runtime whose time it should follow.
+    /// Creates a clock that starts now. Call it inside the runtime whose time it follows.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: tokio::time::Instant::now(), wall_origin: SystemTime::now() }
@@ -162,7 +184,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// A clock that stands still until a test moves it. Clones share one time.
+/// A clock that stands still until it is advanced. Clones share one time.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     time: Arc<Mutex<ManualTime>>,
@@ -175,19 +197,21 @@ struct ManualTime {
 }
 
 impl ManualClock {
-    /// A clock whose wall time is 2023-11-14 22:13:20 UTC (1,700,000,000 seconds since 1970).
+    /// Creates a clock whose wall time is 2023-11-14 22:13:20 UTC (1,700,000,000 seconds since
+    /// 1970).
     #[must_use]
     pub fn new() -> Self {
         Self::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
     }
 
-    /// A clock that starts anew at the given wall time, as that of a restarted process does.
+    /// Creates a clock with the given wall time, whose monotonic time starts at zero, like that of
+    /// a restarted process.
     #[must_use]
     pub fn starting_at(wall: SystemTime) -> Self {
         Self { time: Arc::new(Mutex::new(ManualTime { now: Duration::ZERO, wall })) }
     }
 
-    /// Lets time pass, on both clocks.
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         self.with(|time| {
             time.now = time.now.saturating_add(by);
@@ -195,12 +219,12 @@ impl ManualClock {
         });
     }
 
-    /// Makes the wall clock jump. The monotonic time stays.
+    /// Sets the wall clock. The monotonic time does not change.
     pub fn set_wall(&self, wall: SystemTime) {
         self.with(|time| time.wall = wall);
     }
 
-    /// What the wall clock shows.
+    /// The wall clock.
     #[must_use]
     pub fn wall(&self) -> SystemTime {
         self.with(|time| time.wall)
@@ -227,7 +251,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A breaker's clock: the system's, which costs no lock to reach, or one of the user's own.
+/// A breaker's clock: the system's, which is read without a lock, or a custom one.
 #[derive(Clone, Default)]
 pub(crate) enum TimeSource {
     #[default]
@@ -248,6 +272,10 @@ impl TimeSource {
             Self::System => SystemClock.wall(),
             Self::Custom(clock) => clock.wall(),
         }
+    }
+
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { tick: self.now(), wall: self.wall() }
     }
 }
 

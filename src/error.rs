@@ -2,9 +2,37 @@ use std::{fmt, io, iter, time::Duration};
 
 use smol_str::SmolStr;
 
-use crate::{State, breaker::machine::Refusal};
+use crate::state::State;
 
-/// A call that the breaker did not let through. The dependency has not seen it.
+/// A boxed error, as tower's middleware passes it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call is not admitted.
+///
+/// Two words, so that it travels in registers: every layer returns a rejection by value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What is left of the open time, in nanoseconds; `u64::MAX` if no time is set.
+    left: u64,
+    pub(crate) state: State,
+}
+
+impl Refusal {
+    pub(crate) const fn new(state: State) -> Self {
+        Self { left: u64::MAX, state }
+    }
+
+    pub(crate) const fn with_time(state: State, left: u64) -> Self {
+        Self { left, state }
+    }
+
+    /// What is left of the open time; `None` if no time is set.
+    pub(crate) const fn retry_after(self) -> Option<Duration> {
+        if self.left == u64::MAX { None } else { Some(Duration::from_nanos(self.left)) }
+    }
+}
+
+/// A call that the breaker rejected. It did not reach the dependency.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rejected {
     // Inline up to 23 bytes: a clone of a shared name would cost as much as all else here.
@@ -23,20 +51,20 @@ impl Rejected {
         &self.name
     }
 
-    /// The state that rejected the call. `Closed` is one that was ramping up.
+    /// The state that rejected the call: `Closed` while the circuit ramps up.
     #[must_use]
     pub fn state(&self) -> State {
         self.refusal.state
     }
 
-    /// What is left of the open time. `None` where no time is set: in the half-open state, when
-    /// forced open, while ramping up.
+    /// What is left of the open time. `None` if no time is set: while half-open, forced open, or
+    /// ramping up.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal.retry_after()
     }
 
-    /// The rejection in an error, or in what caused it: also under a boxed error.
+    /// Finds the rejection in an error or its sources, also in boxed errors and `io::Error`s.
     ///
     /// ```
     /// use tower_breaker::{Breaker, Error, Rejected};
@@ -157,3 +185,52 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
         }
     }
 }
+
+/// Why the newest state of a breaker is not saved. The breaker itself is not affected, and unless
+/// the variant says otherwise, the state is saved as soon as the store works again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The store failed, or does not answer.
+    #[non_exhaustive]
+    NotSaved {
+        /// What the store said.
+        reason: String,
+    },
+    /// The state was not saved within the given time.
+    TimedOut,
+    /// The store holds a snapshot of this breaker in a newer format, written by a newer release
+    /// of this crate. It is not overwritten, so the state is kept in memory only. Return to the
+    /// newer release, or delete the snapshot.
+    #[non_exhaustive]
+    NewerSnapshot {
+        /// The version of the snapshot.
+        version: u64,
+    },
+}
+
+impl FlushError {
+    pub(crate) fn not_saved(reason: impl Into<String>) -> Self {
+        Self::NotSaved { reason: reason.into() }
+    }
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSaved { reason } => {
+                write!(f, "state not saved yet, retrying in the background: {reason}")
+            }
+            Self::TimedOut => f.write_str(
+                "state not saved within the given time; the store is still working on it",
+            ),
+            Self::NewerSnapshot { version } => write!(
+                f,
+                "state not saved: the store holds a snapshot of version {version}, written by a \
+                 newer release; return to that release, or delete the snapshot",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FlushError {}

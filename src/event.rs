@@ -1,4 +1,4 @@
-//! What happened to a breaker, for logs, listeners and metrics.
+//! Events of a breaker, for logs, listeners and metrics.
 
 use std::{
     fmt,
@@ -8,19 +8,22 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{State, StoreHealth};
+use crate::{
+    health::StoreHealth,
+    seconds::{moment, optional_span},
+    state::State,
+};
 
-/// Something that happened to a breaker.
+/// An event of a breaker.
 ///
-/// Listeners get the transitions of one breaker in their order, each once, after the breaker has
-/// changed, on the thread of one of its callers; and what concerns the store on the thread that
-/// writes to it.
+/// Listeners receive the transitions of one breaker in order, each once, after the change, on the
+/// thread of one of its callers; events of the store on the thread that writes to it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The circuit went from one state to another.
     Transition(Transition),
-    /// The store has become healthy, or ceased to be.
+    /// The store became healthy or degraded.
     Store(StoreEvent),
 }
 
@@ -30,38 +33,46 @@ pub enum Event {
 pub struct StoreEvent {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// How the store is doing now.
+    /// The health of the store now.
     pub health: StoreHealth,
 }
 
-/// A step of the circuit from one state to another.
-#[derive(Debug, Clone, PartialEq)]
+/// A change of the circuit from one state to another.
+///
+/// As JSON, times are in seconds (`at` since 1970) with fractions kept to the microsecond. What
+/// says nothing is left out: an empty `name`, `manual` unless it is true, a `failure_count` of 0,
+/// and the `open_time` of a transition that did not open the circuit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transition {
     /// The breaker's name.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub name: Arc<str>,
+    /// When it happened, by the wall clock. A transition that time alone causes happens at its
+    /// moment, but is reported when the breaker is next used.
+    #[serde(with = "moment")]
+    pub at: SystemTime,
     /// The state before.
     pub from: State,
     /// The state after. The same as before where a closed circuit was reset.
     pub to: State,
     /// Why.
     pub reason: Reason,
-    /// How many failures led to it: the row of failures, or the failed (or slow) calls of the
-    /// window whose rule tripped. 0 where failures had no part in it.
+    /// Whether an operator or the program did it by hand, with a method of the breaker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
+    /// The number of failures that led to it: the consecutive failures, or the failed (or slow)
+    /// calls in the window of the rule that tripped. 0 where failures had no part in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub failure_count: u64,
-    /// How long the circuit is going to be open, where it opened.
+    /// How long the circuit stays open, where it opened.
+    #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub open_time: Option<Duration>,
-    /// When it happened, by the wall clock. What time alone does happens at its moment, but is
-    /// told when somebody next asks the breaker.
-    pub at: SystemTime,
 }
 
-impl Transition {
-    /// Whether somebody did this by hand.
-    #[must_use]
-    pub const fn is_manual(&self) -> bool {
-        self.reason.is_manual()
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(crate) const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Why a circuit changed its state.
@@ -69,21 +80,21 @@ impl Transition {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// Closed to open: so many failures in a row.
+    /// Closed to open: the limit of consecutive failures was reached.
     ConsecutiveFailures,
-    /// Closed to open: the share of failed calls.
+    /// Closed to open: the failure rate reached its threshold.
     FailureRate,
-    /// Closed to open: the share of slow calls.
+    /// Closed to open: the slow-call rate reached its threshold.
     SlowCallRate,
     /// Open to half-open: the open time is over.
     RecoveryTimeout,
     /// Half-open to closed: the probes succeeded.
     ProbesSucceeded,
-    /// Half-open to open: a probe failed, or too large a share of them.
+    /// Half-open to open: a probe failed, or the failure rate of the probes reached its threshold.
     ProbeFailed,
-    /// Half-open to open: a probe took too long to be called well.
+    /// Half-open to open: a probe was slow.
     ProbeSlow,
-    /// Half-open to open: the oldest probe was out for the whole half-open timeout.
+    /// Half-open to open: the oldest probe did not end within the half-open timeout.
     ProbeTimeout,
     /// A snapshot was restored.
     Restored,
@@ -94,7 +105,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word for this reason in logs and metrics: `consecutive_failures`, for instance.
+    /// The name of this reason in logs and metrics: `consecutive_failures`, for instance.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -129,7 +140,7 @@ impl Transition {
     /// Writes the transition as one `tracing` event at INFO.
     pub(crate) fn log(&self) {
         let open_time = self.open_time.map(tracing::field::debug);
-        let (manual, failures) = (self.is_manual(), self.failure_count);
+        let (manual, failures) = (self.manual, self.failure_count);
         let (from, to, reason) = (self.from.as_str(), self.to.as_str(), self.reason.as_str());
         tracing::info!(
             target: "tower_breaker",
@@ -140,7 +151,7 @@ impl Transition {
             failure_count = failures,
             open_time,
             manual,
-            "circuit breaker {}: {} -> {}{}",
+            "circuit breaker {:?}: {} -> {}{}",
             self.name,
             from,
             to,

@@ -1,93 +1,37 @@
-//! What a breaker went through: its transitions, as its store keeps them.
+//! The transitions of a breaker, as its store keeps them.
 
-use std::{
-    error::Error,
-    fmt,
-    num::ParseIntError,
-    str::FromStr,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, num::ParseIntError, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Reason, State};
+use crate::event::{Transition, is_zero};
 
-/// A transition of the past, one of a breaker's [history](crate::Breaker::history).
+/// A past transition, one of a breaker's [history](crate::Breaker::history).
 ///
-/// As JSON it is one object, with times in seconds (since 1970, where it is a moment), fractions kept to the
-/// microsecond. What says nothing is left out: `manual` unless it is true, numbers that are zero, and the
-/// `open_time` of a transition that did not open the circuit.
+/// As JSON it is one flat object: the fields of the [`Transition`], and `missed` unless it is 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryEntry {
-    /// When it happened, by the wall clock of then.
-    #[serde(with = "moment")]
-    pub at: SystemTime,
-    /// The state before.
-    pub from: State,
-    /// The state after. The same as before where a closed circuit was reset.
-    pub to: State,
-    /// Why.
-    pub reason: Reason,
-    /// Whether somebody did it by hand.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub manual: bool,
-    /// How many failures led to it, as in [`Transition::failure_count`](crate::Transition::failure_count).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub failure_count: u64,
-    /// How long the circuit was going to be open, where it opened.
-    #[serde(default, with = "span", skip_serializing_if = "Option::is_none")]
-    pub open_time: Option<Duration>,
-    /// How many transitions right before this one are not in the history, because they came faster than the
-    /// store took them.
+    /// What happened.
+    #[serde(flatten)]
+    pub transition: Transition,
+    /// The number of transitions right before this one that the history does not hold, because
+    /// they came faster than the store could write them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// A moment in seconds since 1970.
-mod moment {
-    use super::{Deserialize, Deserializer, Serializer, SystemTime, de};
-    use crate::snapshot::{from_seconds, to_seconds};
-
-    pub(super) fn serialize<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(to_seconds(*at))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
-        let seconds = f64::deserialize(from)?;
-        from_seconds(seconds).ok_or_else(|| de::Error::custom("is no time in seconds since 1970"))
+impl HistoryEntry {
+    /// An entry that no transition was dropped before.
+    pub(crate) const fn new(transition: Transition) -> Self {
+        Self { transition, missed: 0 }
     }
 }
 
-/// A span of time in seconds.
-mod span {
-    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, de};
-
-    #[expect(clippy::ref_option, reason = "serde hands out references")]
-    pub(super) fn serialize<S: Serializer>(
-        span: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        span.map(|span| (span.as_secs_f64() * 1e6).round() / 1e6).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let seconds = Option::<f64>::deserialize(from)?;
-        seconds.map(Duration::try_from_secs_f64).transpose().map_err(de::Error::custom)
-    }
-}
-
-/// Where a page of a history ends, so that the next one can begin there.
+/// The position at which a page of a history ends and the next one begins.
 ///
-/// It is a number of nanoseconds since 1970, and as text, in JSON too, it is a string of digits: not every
-/// reader of JSON can hold such a number.
+/// It is a number of nanoseconds since 1970. As text, in JSON too, it is a string of digits,
+/// because not every JSON reader can hold such a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HistoryCursor(u64);
 
@@ -127,7 +71,7 @@ impl<'de> Deserialize<'de> for HistoryCursor {
     }
 }
 
-/// Which part of a history is wanted.
+/// Selects a page of a history.
 ///
 /// ```
 /// use tower_breaker::history::HistoryQuery;
@@ -140,23 +84,22 @@ impl<'de> Deserialize<'de> for HistoryCursor {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HistoryQuery {
-    /// Only what is older than this. Default: from the newest.
+    /// Only entries older than this. Default: from the newest.
     pub before: Option<HistoryCursor>,
-    /// How many entries a page has at most: 1 to 1,000, and what is out of that is brought into it.
-    /// Default: 100.
+    /// The maximum number of entries: 1 to 1,000; other values are clamped. Default: 100.
     pub limit: usize,
 }
 
 impl HistoryQuery {
     const LARGEST: usize = 1000;
 
-    /// The newest entries, at most so many.
+    /// The newest entries, at most `limit`.
     #[must_use]
     pub const fn newest(limit: usize) -> Self {
         Self { before: None, limit }
     }
 
-    /// Those that come after a page: [`HistoryPage::next`].
+    /// The entries after a page: see [`HistoryPage::next`].
     #[must_use]
     pub const fn before(mut self, cursor: HistoryCursor) -> Self {
         self.before = Some(cursor);
@@ -174,24 +117,24 @@ impl Default for HistoryQuery {
     }
 }
 
-/// A part of a history, the newest first.
+/// A page of a history.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HistoryPage {
     /// The entries, the newest first.
     pub entries: Vec<HistoryEntry>,
-    /// What to ask for to see older ones; `None` where there are none.
+    /// The cursor of the next, older page; `None` on the last one.
     pub next: Option<HistoryCursor>,
-    /// Entries that belong between these and cannot be read: damaged, or written by a newer version of this
-    /// crate.
+    /// The number of entries in this page that cannot be read: damaged, or written by a newer
+    /// version of this crate.
     pub unreadable: usize,
 }
 
-/// Why a history could not be read. The breaker itself is not affected.
+/// Why a history cannot be read. The breaker itself is not affected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// The store fails, or does not answer, for this reason.
+    /// The store failed, or does not answer.
     #[non_exhaustive]
     Unavailable {
         /// What the store said.
@@ -209,7 +152,7 @@ impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { reason } => {
-                write!(f, "the breaker's history cannot be read: {reason}")
+                write!(f, "history not available, try again later: {reason}")
             }
         }
     }

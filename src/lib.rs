@@ -66,7 +66,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod alarm;
 mod breaker;
 pub mod classify;
 pub mod clock;
@@ -74,6 +73,7 @@ pub mod config;
 mod error;
 pub mod event;
 mod handle;
+mod health;
 pub mod history;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -86,29 +86,39 @@ mod persist;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub mod retry;
+mod seconds;
 mod service;
 pub mod snapshot;
 mod state;
 mod stats;
 pub mod store;
 mod sync;
+mod timer;
 
 pub use breaker::Permit;
 pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
-pub use error::{Error, Rejected};
+pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
-pub use handle::{Breaker, Builder};
+pub use handle::{Breaker, BreakerBuilder};
 pub use outcome::Outcome;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub use retry::RetryPolicy;
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub use service::GrpcCircuitBreaker;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use service::HttpCircuitBreaker;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use service::body::{self, OnBodyEnd};
 #[cfg(feature = "reqwest-middleware")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
 pub use service::reqwest_middleware;
-pub use service::{CircuitBreaker, CircuitBreakerLayer, Face, future, record_when, reject};
+pub use service::{
+    CircuitBreaker, CircuitBreakerLayer, CircuitBreakerLayerBuilder, future, record_when, reject,
+};
 pub use state::State;
 pub use stats::Stats;
 #[cfg(feature = "sled")]

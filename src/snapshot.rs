@@ -1,67 +1,71 @@
-//! A breaker's state as data: what a store keeps, and what a restart begins with.
+//! The state of a breaker as data: what a store keeps, and what a restart begins with.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SnapshotTtl, State};
+use crate::{
+    config::SnapshotTtl,
+    seconds::{self, exact_span, moment, optional_moment},
+    state::State,
+};
 
 /// The state of one breaker at one moment: one JSON object, readable with any tool.
 ///
-/// It holds everything that the state machine knows, so that a restart is invisible to it but
-/// for the calls that were under way. Times are seconds since 1970, with fractions kept to the
-/// microsecond.
+/// It holds everything that the state machine knows, so that a restart loses nothing but the calls
+/// in flight. In JSON, times are seconds since 1970, with fractions kept to the microsecond.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The version of this form: 1.
+    /// The version of this format: 1.
     pub version: u64,
-    /// The state; past its open time an open circuit is half-open.
+    /// The state. Past its open time, an open circuit is half-open.
     pub state: State,
-    /// The failures in a row; while open, those at which it tripped.
+    /// The consecutive failures; while open, the number at which the circuit tripped.
     #[serde(default)]
     pub failure_count: u32,
     /// When the circuit opened, if it is open.
-    #[serde(default)]
-    pub opened_at: Option<f64>,
+    #[serde(default, with = "optional_moment")]
+    pub opened_at: Option<SystemTime>,
     /// When the open time ends, if it is open.
-    #[serde(default)]
-    pub open_until: Option<f64>,
-    /// The probes admitted since the circuit became half-open.
+    #[serde(default, with = "optional_moment")]
+    pub open_until: Option<SystemTime>,
+    /// The number of probes admitted since the circuit became half-open.
     #[serde(default)]
     pub half_open_attempts: u32,
-    /// Those of them that succeeded.
+    /// The number of them that succeeded.
     #[serde(default)]
     pub half_open_successes: u32,
-    /// Those of them that failed or were slow.
+    /// The number of them that failed or were slow.
     #[serde(default)]
     pub half_open_failures: u32,
-    /// The openings in a row without closing: the step of the backoff.
+    /// How often the circuit opened since it was last closed: the step of the backoff.
     #[serde(default)]
     pub consecutive_opens: u32,
     /// When the circuit closed, while its ramp-up lasts.
-    #[serde(default)]
-    pub closed_at: Option<f64>,
-    /// The share that the ramp-up has saved up towards its next admission, from 0 to 1.
+    #[serde(default, with = "optional_moment")]
+    pub closed_at: Option<SystemTime>,
+    /// The fraction of an admission that the ramp-up has accumulated, from 0 to 1.
     #[serde(default)]
     pub ramp_credit: f64,
     /// The window of each rate rule, in the order of the rules.
     #[serde(default)]
     pub windows: Vec<WindowSnapshot>,
-    /// When this was written.
-    pub saved_at: f64,
-    /// Until when the store is to keep this if no breaker uses it any more, by the
-    /// [`SnapshotTtl`]. `None` for states that were set by hand: for ever. (In snapshots of
-    /// earlier versions it is missing; the default times hold for those.)
-    #[serde(default)]
-    pub expires_at: Option<f64>,
+    /// When this snapshot was taken.
+    #[serde(with = "moment")]
+    pub saved_at: SystemTime,
+    /// When the store may remove this snapshot if no breaker uses it, by the [`SnapshotTtl`].
+    /// `None`: never, for states set by hand. (Snapshots of early versions lack it; the default
+    /// times to live apply to them.)
+    #[serde(default, with = "optional_moment")]
+    pub expires_at: Option<SystemTime>,
 }
 
 impl Snapshot {
     /// The version that this crate writes, and the newest that it reads.
     pub const VERSION: u64 = 1;
 
-    /// That of a closed circuit that has seen nothing.
+    /// The snapshot of a closed circuit without calls.
     pub(crate) fn empty(saved_at: SystemTime) -> Self {
         Self {
             version: Self::VERSION,
@@ -76,36 +80,41 @@ impl Snapshot {
             closed_at: None,
             ramp_credit: 0.0,
             windows: Vec::new(),
-            saved_at: to_seconds(saved_at),
+            saved_at: seconds::rounded(saved_at),
             expires_at: None,
         }
     }
 
-    /// Until when the store is to keep this; `None`: for ever, or who knows.
+    /// When the store may remove this if no breaker uses it; `None`: never.
     pub(crate) fn expiry(&self) -> Option<SystemTime> {
         if self.state.is_manual() {
             return None;
         }
-        from_seconds(self.saved_at)?;
-        let expires_at = self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()));
-        expires_at.and_then(from_seconds)
+        self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()))
     }
 
-    /// The same by these times to live. An open circuit lives as long as it is open.
-    pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<f64> {
+    /// The same by these times to live. The snapshot of an open circuit lives at least as long as
+    /// the circuit stays open.
+    pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<SystemTime> {
         let (ttl, at_least) = match self.state {
-            State::Closed | State::HalfOpen => (ttl.closed, 0.0),
-            State::Open => (ttl.open, self.open_until.unwrap_or(0.0)),
+            State::Closed | State::HalfOpen => (ttl.closed, None),
+            State::Open => (ttl.open, self.open_until),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => return None,
         };
-        Some((self.saved_at + ttl.as_secs_f64()).max(at_least))
+        self.saved_at.checked_add(ttl).map(|expiry| at_least.map_or(expiry, |at| expiry.max(at)))
+    }
+
+    /// How long this is of use to a store, counted from when it was written. `None`: for ever.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        Some(self.expires_at?.duration_since(self.saved_at).unwrap_or_default())
     }
 
     /// The snapshot as JSON.
     ///
     /// # Errors
     ///
-    /// Never for a snapshot that came from a breaker; a number that JSON cannot hold otherwise.
+    /// Never for a snapshot of a breaker; only if a field was set to a number that JSON cannot
+    /// hold.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
@@ -114,20 +123,20 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`SnapshotError`] where the text is no snapshot, or one of a newer version of this crate.
+    /// [`SnapshotError`] if the text is not a snapshot, or one of a newer version of this crate.
     pub fn from_json(json: &[u8]) -> Result<Self, SnapshotError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u64,
         }
-        // As a rule one look is enough, and a start with many breakers has many to read.
-        // All of the text is checked to be text at once, which takes less time than each of its strings does.
+        // The current version is parsed once: a start with many breakers has many to read. And
+        // checking the whole for UTF-8 costs less than checking each of its strings.
         if let Ok(text) = std::str::from_utf8(json)
             && let Ok(snapshot @ Self { version: Self::VERSION, .. }) = serde_json::from_str(text)
         {
             return Ok(snapshot);
         }
-        // The version alone first: a newer form may look different in every other way.
+        // Then the version alone: a newer format may differ in every other way.
         let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());
         let Versioned { version } = serde_json::from_slice(json).map_err(corrupt)?;
         match version {
@@ -138,13 +147,13 @@ impl Snapshot {
     }
 }
 
-/// Why bytes are no snapshot that can be restored.
+/// Why bytes cannot be restored as a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// They are damaged, or were never one.
+    /// They are damaged, or were never a snapshot.
     Corrupt(String),
-    /// They were written by a newer version of this crate, in this version of the form.
+    /// A newer version of this crate wrote them, in this version of the format.
     NewerVersion(u64),
 }
 
@@ -172,25 +181,24 @@ pub struct WindowSnapshot {
     pub rule: String,
     /// The calls in the window.
     pub calls: u64,
-    /// The failed ones.
+    /// The failed ones among them.
     pub failures: u64,
-    /// The slow ones.
+    /// The slow ones among them.
     pub slow_calls: u64,
-    /// What the window holds.
+    /// The calls in detail.
     #[serde(flatten)]
     pub content: WindowContent,
 }
 
-/// What a window holds.
+/// The calls in a window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WindowContent {
-    /// A count window: a letter a call, the oldest first. `.` succeeded, `f` failed, `s` was
-    /// slow, `b` was both. A number stands for that many of the letter after it: `97.f2s`.
+    /// A count window as run lengths, the oldest call first: `97.f2s`. `.` succeeded, `f` failed,
+    /// `s` was slow, `b` was both; a number repeats the letter after it.
     Results(String),
-    /// A time window: its buckets, the newest first, without those that are empty (but for the
-    /// newest).
+    /// A time window: its buckets, the newest first, without the empty ones (except the newest).
     Buckets(Vec<BucketSnapshot>),
 }
 
@@ -198,8 +206,9 @@ pub enum WindowContent {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BucketSnapshot {
-    /// How long before the snapshot the bucket began, in seconds.
-    pub age: f64,
+    /// How long before the snapshot the bucket began.
+    #[serde(with = "exact_span")]
+    pub age: Duration,
     /// The calls in it.
     pub calls: u64,
     /// The failed ones.
@@ -209,47 +218,14 @@ pub struct BucketSnapshot {
 }
 
 impl BucketSnapshot {
-    pub(crate) const fn new(age: f64, calls: u64, failures: u64, slow_calls: u64) -> Self {
+    pub(crate) const fn new(age: Duration, calls: u64, failures: u64, slow_calls: u64) -> Self {
         Self { age, calls, failures, slow_calls }
     }
-}
-
-/// Seconds since 1970, rounded to the microsecond: what a float holds exactly enough to come
-/// back as the same microsecond.
-pub(crate) fn to_seconds(time: SystemTime) -> f64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (since.as_secs_f64() * 1e6).round() / 1e6
-}
-
-/// The time of so many seconds since 1970; `None` where that is no time.
-pub(crate) fn from_seconds(seconds: f64) -> Option<SystemTime> {
-    let whole = Duration::try_from_secs_f64(seconds).ok()?;
-    let micros = (whole.subsec_nanos() + 500) / 1000;
-    let rounded =
-        Duration::from_secs(whole.as_secs()).checked_add(Duration::from_micros(micros.into()))?;
-    SystemTime::UNIX_EPOCH.checked_add(rounded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_microsecond_survives_the_way_through_seconds() {
-        for micros in (0..3_000_000).step_by(7919) {
-            let time = SystemTime::UNIX_EPOCH
-                + Duration::from_secs(1_700_000_000)
-                + Duration::from_micros(micros);
-            assert_eq!(from_seconds(to_seconds(time)), Some(time));
-        }
-    }
-
-    #[test]
-    fn what_is_no_time_is_none() {
-        for seconds in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
-            assert_eq!(from_seconds(seconds), None);
-        }
-    }
 
     #[test]
     fn a_newer_version_is_told_from_damage() {

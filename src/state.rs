@@ -13,7 +13,7 @@ pub enum State {
     Open,
     /// A few calls go through as probes; the others are rejected.
     HalfOpen,
-    /// Calls are rejected until told otherwise. Set by hand.
+    /// Calls are rejected until the state is changed by hand. Set by hand.
     ForcedOpen,
     /// Calls go through and are not recorded. Set by hand.
     Disabled,
@@ -22,7 +22,7 @@ pub enum State {
 }
 
 impl State {
-    /// The word for this state in snapshots, logs and metrics: `half_open`, for instance.
+    /// The name of this state in snapshots, logs and metrics: `half_open`, for instance.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    /// Whether the state was set by hand, and stays until told otherwise.
+    /// Whether the state is set by hand, and stays until it is changed by hand.
     #[must_use]
     pub const fn is_manual(self) -> bool {
         matches!(self, Self::ForcedOpen | Self::Disabled | Self::MetricsOnly)

@@ -1,5 +1,5 @@
 //! The atomics and the lock of the state machine: the standard library's, or loom's while the
-//! concurrent core is model-checked.
+//! concurrent core is model-checked. And two helpers for locks and panics in general.
 //!
 //! The switch is a cfg of this crate alone. A global `--cfg loom` would take `tokio::net` away
 //! from every other crate in the build.
@@ -16,17 +16,17 @@ pub(crate) use loom::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use std::sync::PoisonError;
 #[cfg(not(tower_breaker_loom))]
 use std::sync::TryLockError;
+use std::{any::Any, sync::PoisonError};
 
-/// Locks, also after another holder panicked: what the lock guards is a state machine whose
-/// every step leaves it whole, and a breaker that fails for ever would be the worse answer.
+/// Locks, also if another holder panicked: every step leaves the state machine behind the lock
+/// whole, and a breaker that fails for ever would be worse.
 ///
-/// The lock is held for some 20 ns. One who looks at it all the time takes its cache line from
-/// the holder again and again, which costs both more than the work. So whoever finds it taken
-/// looks again less and less often: meanwhile the holder does a dozen calls on memory of its
-/// own, and then the other does. Only after some microseconds the operating system is asked.
+/// The lock is held for some 20 ns. A thread that polls it takes its cache line from the holder
+/// again and again, which costs both more than the work itself. So a thread that finds it taken
+/// backs off for longer each time: meanwhile the holder makes a dozen calls with the line in its
+/// cache, and then the other thread does. It blocks only after some microseconds.
 #[cfg(not(tower_breaker_loom))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     if let Some(guard) = try_lock(mutex) {
@@ -52,8 +52,20 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// The model needs no patience: it looks at every order of the accesses anyway.
+/// The model needs no backoff: it tries every order of the accesses anyway.
 #[cfg(tower_breaker_loom)]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks a lock of the standard library, also if another holder panicked. What the locks outside
+/// the state machine guard is whole after each single statement.
+pub(crate) fn std_lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The message of a panic, if it has one.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

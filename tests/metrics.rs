@@ -17,7 +17,7 @@ use recorder::{PANICS, Recorded};
 use tokio::time::timeout;
 use tower_breaker::{
     Breaker, FileStore, MemoryStore, SledStore, StateStore,
-    store::{StoreError, StoreHealth},
+    store::{SaveEntry, StoreError, StoreHealth},
 };
 
 /// Of all tests: each has a label of its own.
@@ -145,7 +145,7 @@ async fn every_breaker_that_is_not_saved_is_pending() {
 #[test]
 fn a_breaker_whose_snapshot_is_of_a_newer_release_stays_pending() {
     let store = MemoryStore::new().with_label("newer");
-    store.save("circuit_breaker:newer:state", br#"{"version": 1000}"#).unwrap();
+    store.save(&SaveEntry::new("circuit_breaker:newer:state", br#"{"version": 1000}"#)).unwrap();
     let newer = breaker("newer", store.clone());
     let _other = breaker("other", store);
     assert!(!newer.store_health().is_healthy());
@@ -160,7 +160,9 @@ fn a_breaker_whose_snapshot_is_of_a_newer_release_stays_pending() {
 fn an_unreadable_snapshot_is_counted() {
     let store = MemoryStore::new().with_label("damaged");
     for name in ["one", "other"] {
-        store.save(&format!("circuit_breaker:{name}:state"), b"no snapshot").unwrap();
+        store
+            .save(&SaveEntry::new(&format!("circuit_breaker:{name}:state"), b"no snapshot"))
+            .unwrap();
     }
     let _well = breaker("well", store.clone());
     eventually_says("damaged", (1.0, 0.0));
@@ -194,10 +196,14 @@ fn a_store_has_the_label_that_the_user_chose_or_that_of_its_kind() {
         fn load(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
             Ok(None)
         }
-        fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        fn load_page(
+            &self,
+            _: Option<&str>,
+            _: usize,
+        ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
             Ok(Vec::new())
         }
-        fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        fn save(&self, _: &SaveEntry) -> Result<(), StoreError> {
             Ok(())
         }
         fn delete(&self, _: &str) -> Result<(), StoreError> {

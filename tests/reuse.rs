@@ -12,7 +12,8 @@ use std::{
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service};
 use tower_breaker::{
-    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, Trip, store::StoreError,
+    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, Trip,
+    store::{SaveEntry, StoreError},
 };
 
 /// One test at a time.
@@ -152,11 +153,11 @@ impl StateStore for Slow {
         Ok(Some(self.snapshot.clone()))
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    fn load_page(&self, _: Option<&str>, _: usize) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         Ok(Vec::new())
     }
 
-    fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, _: &SaveEntry) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -119,7 +119,7 @@ impl Content {
             Fault::Other(format!("{} cannot be read: {error}", folder.display()))
         };
         let store = open(kind, &copy).map_err(unreadable)?;
-        let entries = store.load_all().map_err(unreadable)?;
+        let entries = store.load_page(None, usize::MAX).map_err(unreadable)?;
         if is_damaged(room.path()) {
             return Err(Fault::Other(format!(
                 "{} is damaged and cannot be read; the next server that starts moves it aside and starts anew",
@@ -131,7 +131,9 @@ impl Content {
 
     /// What a breaker went through, the newest first.
     pub(crate) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
-        let records = self.store.history(&format!("circuit_breaker:{name}:history"), None, limit);
+        let Some(histories) = self.store.history() else { return Ok(Vec::new()) };
+        let key = format!("circuit_breaker:{name}:history");
+        let records = histories.load_newest(&key, None, limit);
         if is_damaged(&self.room.path().join("copy")) {
             return Err(Fault::Other("the histories are damaged and cannot be read".to_owned()));
         }

@@ -77,7 +77,7 @@ impl Shown {
                     (snapshot.state, snapshot.opened_at.or(snapshot.closed_at))
                 };
                 self.state = state.to_string();
-                self.since = since.and_then(time);
+                self.since = since;
                 self.snapshot = Some(snapshot);
             }
             Err(error) => self.state = error.to_string(),
@@ -94,16 +94,16 @@ impl Shown {
         Ok(())
     }
 
-    fn time(&self, which: impl FnOnce(&Snapshot) -> Option<f64>) -> Option<String> {
-        text(time(which(self.snapshot.as_ref()?)?)?)
+    fn time(&self, which: impl FnOnce(&Snapshot) -> Option<SystemTime>) -> Option<String> {
+        text(which(self.snapshot.as_ref()?)?)
     }
 }
 
 /// Neither by a clock that jumped, nor by what was set, more than was left when this was saved.
 fn left(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
-    let until = time(snapshot.open_until?)?;
+    let until = snapshot.open_until?;
     let by = |moment| until.duration_since(moment).ok();
-    let left = by(now)?.min(by(time(snapshot.saved_at)?)?);
+    let left = by(now)?.min(by(snapshot.saved_at)?);
     (snapshot.state == State::Open && !left.is_zero()).then_some(left)
 }
 

@@ -1,4 +1,4 @@
-//! Whatever bytes a store gives back, they restore to a breaker that works.
+//! A snapshot that decodes restores to a breaker that works.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::traffic;
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(snapshot) = Snapshot::from_json(bytes) else { return };
-    let json = snapshot.to_json().expect("what was decoded can be encoded");
+    let json = snapshot.to_json().expect("a decoded snapshot can be encoded");
     assert_eq!(Snapshot::from_json(json.as_bytes()).as_ref(), Ok(&snapshot));
     for config in configs() {
         restore(&snapshot, &config);
     }
 }
 
-/// A plain one, one with windows over calls, and one with windows over time and all else.
+/// The defaults, a configuration with count windows, and one with time windows and every option.
 fn configs() -> [Config; 3] {
     let mut calls = Config::default();
     calls.trip_on = vec![
@@ -45,13 +45,13 @@ fn restore(snapshot: &Snapshot, config: &Config) {
     let clock = ManualClock::new();
     let from = |snapshot: &Snapshot| {
         let builder = Breaker::builder("fuzzed").config(config.clone()).clock(clock.clone());
-        builder.restore(snapshot.clone()).build().expect("the settings are right")
+        builder.restore(snapshot.clone()).build().expect("the configuration is valid")
     };
     let breaker = from(snapshot);
     traffic::consistent(&breaker);
     assert_eq!(breaker.state().is_manual(), snapshot.state.is_manual());
 
-    // A restart right away is invisible, but for jitter.
+    // An immediate restart changes nothing but the jitter of the open time.
     let first = breaker.snapshot();
     let mut again = from(&first).snapshot();
     if config.backoff.is_some_and(|backoff| backoff.jitter > 0.0) {

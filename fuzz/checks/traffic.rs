@@ -1,15 +1,15 @@
-//! What a breaker has to stand, whatever it was told or began with.
+//! Traffic for a breaker with any configuration and any restored state, and its invariants.
 
 use std::time::Duration;
 
 use tower_breaker::{Breaker, Config, Outcome, State, clock::ManualClock, snapshot::Snapshot};
 
-/// No open time is longer, whatever a snapshot says.
+/// The upper bound of an open time, for any snapshot.
 pub(crate) fn longest_open_time(config: &Config) -> Duration {
     config.backoff.map_or(config.recovery_timeout, |backoff| backoff.max)
 }
 
-/// Some calls of every kind, and time between them. What holds in between, holds here.
+/// Makes calls of every kind with time between them, and checks the invariants after each.
 pub(crate) fn make(breaker: &Breaker, clock: &ManualClock) {
     let outcomes = [
         Outcome::Success,
@@ -30,11 +30,11 @@ pub(crate) fn make(breaker: &Breaker, clock: &ManualClock) {
     }
 }
 
-/// After the time that a rejection gives, the circuit admits a call.
+/// Waits as long as the rejection says; an open circuit is then half-open.
 fn wait(breaker: &Breaker, clock: &ManualClock, left: Option<Duration>) {
     let state = breaker.state();
     let Some(left) = left else {
-        assert_ne!(state, State::Open, "an open circuit knows how long it is open");
+        assert_ne!(state, State::Open, "an open circuit has a remaining open time");
         return;
     };
     assert!(left <= longest_open_time(&breaker.config()), "{left:?} left while {state}");
@@ -44,13 +44,13 @@ fn wait(breaker: &Breaker, clock: &ManualClock, left: Option<Duration>) {
     }
 }
 
-/// What a breaker says of itself agrees with itself, and comes back through JSON as it was.
+/// State and snapshot agree, and the snapshot survives a round trip through JSON.
 pub(crate) fn consistent(breaker: &Breaker) {
     let snapshot = breaker.snapshot();
     assert_eq!(snapshot.state, breaker.state());
     for window in &snapshot.windows {
         assert!(window.failures <= window.calls && window.slow_calls <= window.calls, "{window:?}");
     }
-    let json = snapshot.to_json().expect("a snapshot is JSON");
+    let json = snapshot.to_json().expect("a snapshot can be encoded");
     assert_eq!(Snapshot::from_json(json.as_bytes()), Ok(snapshot));
 }

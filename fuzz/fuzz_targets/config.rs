@@ -1,4 +1,4 @@
-//! Any bytes for a configuration, of one breaker or of many.
+//! Parses arbitrary bytes as the configuration of one breaker and of many.
 #![no_main]
 
 #[path = "../checks/config.rs"]

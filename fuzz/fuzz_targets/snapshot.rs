@@ -1,4 +1,4 @@
-//! Any bytes for a snapshot.
+//! Decodes arbitrary bytes as a snapshot.
 #![no_main]
 
 #[path = "../checks/snapshot.rs"]

@@ -1,472 +1,367 @@
-//! One breaker's place in memory: the state machine behind a lock, its face in front of it.
+//! The memory of one breaker: the state machine behind a lock, and its published view in front.
 //!
-//! A permit has to reach the breaker after the service that gave it may be gone. An `Arc` clone
-//! a call would do, at twenty times the price of everything else a healthy call costs. So cells
-//! live for ever: a breaker leases one from a pool and gives it back, and a permit that comes
-//! back later finds another generation in the cell, and changes nothing. Memory is bounded by
-//! the most breakers that were ever alive at one time.
+//! A permit must be able to reach the breaker after the service that issued it is gone. Cloning an
+//! `Arc` for each call would do, but costs twenty times as much as the rest of a healthy call. So
+//! cells live for ever: a breaker leases one from the [pool](super::pool) and returns it, and a
+//! permit that comes back later finds another generation in the cell and changes nothing. Memory
+//! is bounded by the largest number of breakers that were alive at one time.
 //!
-//! # Why the order of the accesses is right
-//!
-//! Only the holder of the lock writes `word`, and writes it last, with `Release`; so whoever
-//! reads it with `Acquire` sees the times beside it at least as new as the word. A time that is
-//! newer than the word belongs to a transition that is being published at that moment, and to
-//! use it is as if the caller had come a little later.
-//!
-//! A success that finds a quiet word of its own generation is done: at that moment recording it
-//! would have changed nothing.
+//! [`PublishedView`](super::published_view) explains why callers without the lock see a consistent
+//! state.
 
 use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
-    machine::{Admission, Command, Ending, Machine, Refusal, Step, Ticket, UntimedRecord},
-    notify::{Notifier, Observer},
+    admission::Ticket,
+    core::Core,
+    dispatch::dispatch,
+    effects::Effects,
+    machine::{CallResult, Command, Machine, UntimedRecord},
+    notify::Observer,
     packed_state::PackedState,
-    permit::Permit,
-    restore::Now,
+    published_view::PublishedView,
     success_counter::SuccessCounter,
-    waker_set::WakerSet,
+    wait_queue::Readiness,
 };
 use crate::{
-    Config, Outcome, Snapshot, State,
-    clock::{SystemClock, Tick, TimeSource, nanos},
-    sync::{AtomicU64, Mutex, Ordering, lock},
+    clock::{Reading, SystemClock, Tick, TimeSource, nanos},
+    config::Config,
+    error::Refusal,
+    outcome::Outcome,
+    snapshot::Snapshot,
+    state::State,
+    sync::{Mutex, MutexGuard, lock},
 };
 
-/// One breaker's place in memory.
 #[repr(align(64))]
 pub(crate) struct Cell {
-    word: AtomicU64,
-    /// While the word admits none: until when.
-    closed_until: AtomicU64,
-    /// While the word is timed: how long a call may take without being slow.
-    slow_after: AtomicU64,
-    /// While the word is counted: when the first bucket of a time window ends.
-    bucket_end: AtomicU64,
-    pub(super) successes: SuccessCounter,
-    pub(super) core: Mutex<Core>,
+    view: PublishedView,
+    successes: SuccessCounter,
+    core: Mutex<Core>,
 }
 
-/// What the lock guards.
-#[derive(Default)]
-pub(super) struct Core {
-    /// `None` while no breaker has the cell.
-    pub(super) machine: Option<Machine>,
-    pub(super) clock: TimeSource,
-    observer: Option<Arc<dyn Observer>>,
-    /// Most breakers never have any, and there may be a hundred thousand of them.
-    notifier: Option<Box<Notifier>>,
+/// A call that the machine has admitted.
+pub(super) struct Admitted {
+    pub(super) ticket: Ticket,
+    /// The state right after the admission.
+    pub(super) state: PackedState,
+    pub(super) at: Tick,
 }
 
+/// The life of a cell.
 impl Cell {
-    pub(crate) fn vacant() -> Self {
+    pub(super) fn vacant() -> Self {
         Self {
-            word: AtomicU64::new(PackedState::vacant(0).0),
-            closed_until: AtomicU64::new(0),
-            slow_after: AtomicU64::new(u64::MAX),
-            bucket_end: AtomicU64::new(u64::MAX),
+            view: PublishedView::vacant(),
             successes: SuccessCounter::default(),
             core: Mutex::new(Core::default()),
         }
     }
 
-    /// Gives the cell to a breaker.
+    /// Assigns the cell to a breaker.
     pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
         let mut core = lock(&self.core);
-        let generation = self.word().generation() + 1;
+        let generation = self.state().generation() + 1;
         let now = clock.now();
         core.machine = Some(Machine::new(config, generation, now));
         core.clock = clock;
         self.publish(&core);
     }
 
-    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
+    pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
         lock(&self.core).observer = Some(observer);
     }
 
-    /// Takes the cell back. Every permit and every result of its breaker is void from now on.
+    /// Ends the lease. From now on, every permit and every result of the breaker is void.
     pub(crate) fn vacate(&self) {
         let mut core = lock(&self.core);
-        let generation = self.word().generation() + 1;
-        self.word.store(PackedState::vacant(generation).0, Ordering::Release);
-        // Dropped without the lock: an observer may be anybody's.
+        self.view.vacate();
+        // Dropped without the lock: the observer owns the user's listeners.
         let old = std::mem::take(&mut *core);
         drop(core);
         drop(old);
     }
+}
 
+/// What needs no lock.
+impl Cell {
     #[inline]
-    fn word(&self) -> PackedState {
-        PackedState(self.word.load(Ordering::Acquire))
+    pub(super) fn state(&self) -> PackedState {
+        self.view.state()
     }
 
-    /// The time, for those who have no lock. A clock of the user's own is behind it.
+    #[inline]
+    pub(crate) fn admits_all(&self) -> bool {
+        self.state().admits_all()
+    }
+
+    /// The time by the breaker's clock, for a caller without the lock. (A custom clock takes it.)
     #[inline(never)]
-    fn now(&self, word: PackedState) -> Tick {
-        if word.has_own_clock() {
+    pub(super) fn now(&self, state: PackedState) -> Tick {
+        if state.has_custom_clock() {
             return lock(&self.core).clock.now();
         }
         SystemClock::tick()
     }
 
-    /// The time by the breaker's clock.
-    #[cfg(feature = "http")]
-    pub(crate) fn time(&self) -> Tick {
-        self.now(self.word())
-    }
-
-    /// How long ago a probe was admitted that is still out.
-    #[cfg(feature = "http")]
-    pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
-        self.inspect(|machine, _| machine.age(ticket))?
-    }
-
-    #[inline]
-    pub(crate) fn admits_all(&self) -> bool {
-        self.word().admits_all()
-    }
-
-    /// Admits a call if every call is admitted.
-    #[inline]
-    pub(crate) fn admit_at_once(&'static self) -> Option<Permit> {
-        let word = self.word();
-        if !word.admits_all() {
-            return None;
-        }
-        let admitted = if word.is_timed() { self.now(word) } else { Tick::NEVER };
-        Some(Permit::new(self, word, admitted))
-    }
-
-    /// Admits a call, or says why not.
-    #[inline]
-    pub(crate) fn admit(&'static self) -> Result<Permit, Refusal> {
-        if let Some(permit) = self.admit_at_once() {
-            return Ok(permit);
-        }
-        self.admit_or_refuse()
-    }
-
-    #[inline(never)]
-    fn admit_or_refuse(&'static self) -> Result<Permit, Refusal> {
-        if let Some(refusal) = self.refusal(self.word()) {
-            return Err(refusal);
-        }
-        self.admit_by_machine()
-    }
-
-    /// What a call that came now would meet, without admitting it.
+    /// The refusal that a call would meet now, without admitting one.
     #[inline]
     pub(crate) fn would_refuse(&self) -> Option<Refusal> {
-        let word = self.word();
-        if word.admits_all() {
+        let state = self.state();
+        if state.admits_all() {
             return None;
         }
-        self.refusal(word).or_else(|| self.would_machine_refuse())
+        self.refusal(state).or_else(|| self.would_refuse_once_advanced())
     }
 
     #[cold]
     #[inline(never)]
-    fn would_machine_refuse(&self) -> Option<Refusal> {
+    fn would_refuse_once_advanced(&self) -> Option<Refusal> {
         self.inspect(|_, _| ());
-        self.refusal(self.word())
+        self.refusal(self.state())
     }
 
-    /// The rejection of a circuit that admits nobody for the time being.
-    // Out of line, like all that a healthy call does not need: it keeps that one short.
+    /// The refusal of a circuit that rejects every call for the time being.
+    // Out of line, as is everything that a healthy call does not need: that keeps its code short.
     #[inline(never)]
-    fn refusal(&self, word: PackedState) -> Option<Refusal> {
-        if !word.admits_none() {
+    pub(super) fn refusal(&self, state: PackedState) -> Option<Refusal> {
+        if !state.admits_none() {
             return None;
         }
-        let until = Tick::from_nanos(self.closed_until.load(Ordering::Acquire));
+        let until = self.view.rejects_until();
         if until == Tick::NEVER {
-            return Some(word.refusal());
+            return Some(state.refusal());
         }
-        let left = until.nanos_since(self.now(word));
+        let left = until.nanos_since(self.now(state));
         if left == 0 {
             return None;
         }
-        Some(match word.state() {
+        Some(match state.state() {
             State::Open => Refusal::with_time(State::Open, left),
-            _ => word.refusal(),
+            _ => state.refusal(),
         })
     }
 
-    #[cold]
-    #[inline(never)]
-    fn admit_by_machine(&'static self) -> Result<Permit, Refusal> {
-        let admitted = self.step(|machine, _| {
-            let ticket = machine.admit();
-            (
-                ticket.map(|ticket| {
-                    (ticket, machine.now, PackedState::new(&machine.fast_path_view(), false))
-                }),
-                false,
-            )
-        });
-        match admitted {
-            Some(Ok((ticket, now, word))) => Ok(match ticket.probe {
-                Some(number) => Permit::probe(self, word, number),
-                None => Permit::new(self, word, now),
-            }),
-            Some(Err(refusal)) => Err(refusal),
-            None => Err(self.word().refusal()),
-        }
+    /// Whether recording a success of a call is a no-op: nothing has happened since this state
+    /// admitted the call, and in this state a success changes nothing.
+    #[inline]
+    pub(super) fn skips_success(&self, admitted: PackedState) -> bool {
+        admitted.skips_success() && self.state() == admitted
     }
 
-    /// Whether nothing has happened since this word admitted a call, and a success now changes
-    /// nothing.
+    /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
+    /// the time since `since`.
     #[inline]
-    pub(crate) fn is_still(&self, admitted: PackedState) -> bool {
-        admitted.is_silent() && self.word() == admitted
-    }
-
-    /// Records a success, as far as that can be done without the lock. Without `elapsed`, the
-    /// time since it was admitted is what it took.
-    #[inline]
-    pub(crate) fn record_quietly(
+    pub(super) fn try_record_success(
         &self,
         admitted: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
     ) -> bool {
-        let word = self.word();
-        if !word.same_generation(admitted) {
-            // Too late: what it says is about a state that is gone.
+        let state = self.state();
+        if !state.is_same_generation(admitted) {
+            // Too late: the result is about a state that has ended.
             return true;
         }
-        if word.is_silent() {
+        if state.skips_success() {
             return true;
         }
-        word.is_quiet() && !word.has_own_clock() && self.record_on_time(word, since, elapsed)
+        state.has_lock_free_success()
+            && !state.has_custom_clock()
+            && self.try_record_timed_success(state, since, elapsed)
     }
 
-    /// The same where slow calls matter, or successes are counted.
+    /// The same where slow calls matter or successes are counted.
     #[inline(never)]
-    fn record_on_time(&self, word: PackedState, since: Tick, elapsed: Option<Duration>) -> bool {
+    fn try_record_timed_success(
+        &self,
+        state: PackedState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> bool {
         let now = SystemClock::tick();
         let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
-        if word.is_timed() && took > self.slow_after.load(Ordering::Acquire) {
+        if state.is_timed() && self.view.is_slow(took) {
             return false;
         }
-        if !word.is_counted() {
-            return true;
-        }
-        now.as_nanos() < self.bucket_end.load(Ordering::Acquire)
-            && self.successes.count(word.generation())
+        !state.is_counted()
+            || (self.view.is_in_newest_bucket(now) && self.successes.count(state.generation()))
+    }
+}
+
+/// What takes the lock. `None` means that the cell has no breaker.
+impl Cell {
+    /// Reads the machine, brought up to now.
+    pub(crate) fn inspect<T>(&self, inspect: impl FnOnce(&Machine, Reading) -> T) -> Option<T> {
+        self.with_core(|core| core.inspect(&self.successes, inspect))
     }
 
-    /// Records how a call ended. Without `elapsed`, the time since `admitted` is what it took.
+    /// The same for a caller that may outlive the breaker: `None` if the cell is no longer that
+    /// of the breaker with this observer.
+    pub(crate) fn inspect_owned<T>(
+        &self,
+        observer: &dyn Observer,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| {
+            core.is_owned_by(observer).then(|| core.inspect(&self.successes, inspect)).flatten()
+        })
+    }
+
+    /// Changes the machine, brought up to now.
+    fn transact<T>(&self, transact: impl FnOnce(&mut Machine, &mut Effects) -> T) -> Option<T> {
+        self.with_core(|core| core.transact(&self.successes, transact))
+    }
+
+    #[cold]
+    pub(super) fn admit(&self) -> Result<Admitted, Refusal> {
+        let admitted = self.with_core(|core| {
+            let custom_clock = core.has_custom_clock();
+            core.transact(&self.successes, |machine, _| {
+                let ticket = machine.admit()?;
+                let state = PackedState::new(&machine.fast_path_view(), custom_clock);
+                Ok(Admitted { ticket, state, at: machine.now })
+            })
+        });
+        admitted.unwrap_or_else(|| Err(self.state().refusal()))
+    }
+
+    /// Records the result of a call. Without `elapsed`, it took the time since `admitted`.
     #[cold]
     #[inline(never)]
-    pub(crate) fn record(
+    pub(super) fn record(
         &self,
         ticket: Ticket,
         admitted: Option<Tick>,
         outcome: Outcome,
         elapsed: Option<Duration>,
     ) {
-        self.locked(|core| {
-            let trip = match core.machine.as_mut()?.try_record_untimed(ticket, outcome) {
-                UntimedRecord::Recorded { quiet } => {
-                    if let Some(observer) = &core.observer {
-                        observer.changed(false);
-                    }
-                    // Mostly there is nothing new to publish.
-                    return (quiet != self.word().is_quiet()).then_some(());
+        let mut core = lock(&self.core);
+        let Some(machine) = &mut core.machine else { return };
+        let trigger = match machine.try_record_untimed(ticket, outcome) {
+            UntimedRecord::Recorded { lock_free_success } => {
+                core.report_counts();
+                if lock_free_success != self.state().has_lock_free_success() {
+                    self.complete(core);
                 }
-                UntimedRecord::Tripped(trip) => Some(trip),
-                UntimedRecord::NeedsTime => None,
-            };
-            let now = core.clock.now();
-            core.work(&self.successes, now, |machine, steps| {
-                if let Some(trip) = trip {
-                    machine.trip(trip, outcome, steps);
-                    return ((), true);
-                }
-                let measured = admitted.map(|admitted| machine.now.since(admitted));
-                let ending = Ending { outcome, elapsed: elapsed.or(measured) };
-                ((), machine.record(ticket, ending, steps))
-            })
+                // Else there is nothing new to publish: the common case.
+                return;
+            }
+            UntimedRecord::Tripped(trigger) => Some(trigger),
+            UntimedRecord::NeedsTime => None,
+        };
+        core.transact(&self.successes, |machine, effects| {
+            if let Some(trigger) = trigger {
+                return machine.trip(trigger, outcome, effects);
+            }
+            let measured = admitted.map(|admitted| machine.now.since(admitted));
+            let result = CallResult { outcome, elapsed: elapsed.or(measured) };
+            machine.record(ticket, result, effects);
         });
+        self.complete(core);
     }
 
-    pub(crate) fn cancel(&self, ticket: Ticket) {
-        self.step(|machine, _| (machine.cancel(ticket), false));
+    pub(super) fn cancel(&self, ticket: Ticket) {
+        self.transact(|machine, _| machine.cancel(ticket));
     }
 
     pub(crate) fn command(&self, command: Command) {
-        self.step(|machine, steps| (machine.command(command, steps), false));
+        self.transact(|machine, effects| machine.command(command, effects));
     }
 
     pub(crate) fn update(&self, config: Arc<Config>) {
-        self.step(|machine, _| (machine.update(config), true));
+        self.transact(|machine, effects| machine.update(config, effects));
     }
 
-    /// Looks at the machine as it is now.
-    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine, Now) -> T) -> Option<T> {
-        self.step_at(None, |machine, _, now| (look(machine, now), false))
-    }
-
-    /// The same for those who may come after the breaker has gone: `None` where the cell is not,
-    /// or no longer, that of the breaker with this observer.
-    pub(crate) fn inspect_owned<T>(
-        &self,
-        observer: &dyn Observer,
-        look: impl FnOnce(&Machine, Now) -> T,
-    ) -> Option<T> {
-        self.step_at(Some(observer), |machine, _, now| (look(machine, now), false))
-    }
-
-    /// Goes on from a snapshot of the breaker with this observer, unless the circuit has had a
-    /// transition of its own since it was made: then it knows more than the snapshot.
+    /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
+    /// transition of its own meanwhile: then its state is newer than the snapshot.
     pub(crate) fn restore(&self, observer: &dyn Observer, snapshot: &Snapshot) -> bool {
-        let restored = self.step_at(Some(observer), |machine, steps, now| {
-            let fresh = machine.is_untouched();
-            (fresh && machine.restore(snapshot, now, steps), false)
+        let restored = self.with_core(|core| {
+            if !core.is_owned_by(observer) {
+                return None;
+            }
+            let now = core.clock.reading();
+            core.transact_at(now.tick, &self.successes, |machine, effects| {
+                !machine.has_transitioned() && machine.restore(snapshot, now, effects)
+            })
         });
         restored.unwrap_or(false)
     }
 
-    /// Waits for the circuit to open. `false` where it admits nobody already.
-    pub(crate) fn park(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
+    /// Registers a waker to be called when the circuit rejects calls. `false` if it does already.
+    #[must_use]
+    pub(crate) fn register_rejection_waker(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
         self.inspect(|_, _| ());
         let mut core = lock(&self.core);
-        // The word cannot change while the lock is held.
-        if self.word().admits_none() {
+        // The state cannot change while the lock is held.
+        if self.state().admits_none() {
             return false;
         }
-        let displaced = core.notifier().waiters.park(key, waker);
+        let displaced = core.notifier().rejection_wakers.insert(key, waker);
         drop(core);
         drop(displaced);
         true
     }
 
-    pub(crate) fn unpark(&self, key: u64) {
-        let gone = lock(&self.core).notifier().waiters.remove(key);
-        drop(gone);
+    pub(crate) fn remove_rejection_waker(&self, key: u64) {
+        let removed = lock(&self.core).notifier().rejection_wakers.remove(key);
+        drop(removed);
     }
 
-    fn step<T>(&self, work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool)) -> Option<T> {
-        self.locked(|core| {
-            let now = core.clock.now();
-            core.work(&self.successes, now, work)
-        })
+    /// Checks whether a call may be made now, and queues the waker if not. `key` identifies the
+    /// waiter: keep it for the next check, and end with
+    /// [`leave_wait_queue`](Self::leave_wait_queue).
+    pub(crate) fn poll_capacity(&self, key: &mut Option<u64>, waker: &Waker) -> Readiness {
+        let mut displaced = None;
+        let readiness = self.with_core(|core| {
+            let (capacity, now) =
+                core.transact(&self.successes, |machine, _| (machine.capacity(), machine.now))?;
+            let (readiness, old) = core.notifier().wait_queue.poll(capacity, now, key, waker);
+            displaced = old;
+            Some(readiness)
+        });
+        drop(displaced);
+        // A handle keeps the cell leased, so there is a machine to ask.
+        readiness.unwrap_or(Readiness::Ready)
     }
 
-    fn step_at<T>(
-        &self,
-        owner: Option<&dyn Observer>,
-        work: impl FnOnce(&mut Machine, &mut Vec<Step>, Now) -> (T, bool),
-    ) -> Option<T> {
-        self.locked(|core| {
-            if owner.is_some_and(|owner| !core.is_of(owner)) {
-                return None;
-            }
-            let tick = core.clock.now();
-            let wall = core.clock.wall();
-            core.work(&self.successes, tick, |machine, steps| {
-                work(machine, steps, Now { tick, wall })
-            })
-        })
+    /// Removes a waiter from the queue. Its reservation passes to the next one.
+    pub(crate) fn leave_wait_queue(&self, key: u64) {
+        let removed = self.with_core(|core| {
+            core.machine.as_ref()?;
+            Some(core.notifier().wait_queue.leave(key))
+        });
+        drop(removed);
     }
 
-    /// Does something under the lock, then publishes, wakes and tells what came of it.
-    pub(super) fn locked<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
+    fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
         let mut core = lock(&self.core);
         let result = work(&mut core)?;
-        self.publish(&core);
-        let Core { machine, notifier: Some(notifier), .. } = &mut *core else {
-            return Some(result);
-        };
-        let waiters =
-            if self.word().admits_none() { notifier.waiters.take() } else { WakerSet::default() };
-        let called = match machine {
-            Some(machine) if !notifier.queue.is_empty() => {
-                notifier.queue.call(machine.capacity(), machine.now)
-            }
-            _ => Vec::new(),
-        };
-        let tell = !notifier.dispatching && !notifier.pending.is_empty();
-        notifier.dispatching |= tell;
-        let observer = core.observer.clone().filter(|_| tell);
-        drop(core);
-        waiters.wake();
-        called.into_iter().for_each(Waker::wake);
-        if let Some(observer) = observer {
-            self.tell(&observer);
-        }
+        self.complete(core);
         Some(result)
+    }
+
+    /// Publishes what a transaction did, releases the lock, and notifies.
+    fn complete(&self, mut core: MutexGuard<'_, Core>) {
+        self.publish(&core);
+        let notifications = core.take_notifications(self.state().admits_none());
+        drop(core);
+        let Some(notifications) = notifications else { return };
+        notifications.wakers.into_iter().for_each(Waker::wake);
+        if let Some(observer) = notifications.observer {
+            dispatch(&self.core, &observer);
+        }
     }
 
     fn publish(&self, core: &Core) {
         let Some(machine) = &core.machine else { return };
-        let face = machine.fast_path_view();
-        if face.bucket_end.is_some() {
+        let view = machine.fast_path_view();
+        if view.bucket_end.is_some() {
             self.successes.allocate();
-            if face.quiet {
-                self.successes.enable(face.generation);
+            if view.lock_free_success {
+                self.successes.enable(view.generation);
             }
         }
-        let until = match face.admission {
-            Admission::NoneUntil(until) => until.as_nanos(),
-            Admission::All | Admission::Ask => 0,
-        };
-        let own_clock = matches!(core.clock, TimeSource::Custom(_));
-        store_if_changed(&self.closed_until, until);
-        store_if_changed(&self.slow_after, face.slow_after.map_or(u64::MAX, nanos));
-        store_if_changed(&self.bucket_end, face.bucket_end.map_or(u64::MAX, Tick::as_nanos));
-        store_if_changed(&self.word, PackedState::new(&face, own_clock).0);
-    }
-}
-
-/// A store would take the cache line away from every other thread.
-fn store_if_changed(atomic: &AtomicU64, value: u64) {
-    if atomic.load(Ordering::Relaxed) != value {
-        atomic.store(value, Ordering::Release);
-    }
-}
-
-impl Core {
-    /// Whether the cell is (still) the breaker's that has this observer.
-    pub(super) fn is_of(&self, observer: &dyn Observer) -> bool {
-        self.observer.as_ref().is_some_and(|own| std::ptr::addr_eq(Arc::as_ptr(own), observer))
-    }
-
-    pub(super) fn notifier(&mut self) -> &mut Notifier {
-        self.notifier.get_or_insert_default()
-    }
-
-    /// Brings the machine up to now, lets it work, and notes what came of it.
-    pub(super) fn work<T>(
-        &mut self,
-        counter: &SuccessCounter,
-        now: Tick,
-        work: impl FnOnce(&mut Machine, &mut Vec<Step>) -> (T, bool),
-    ) -> Option<T> {
-        let machine = self.machine.as_mut()?;
-        let generation = machine.generation();
-        let successes = counter.drain(generation);
-        if successes > 0 {
-            machine.add_successes(successes);
-        }
-        let mut steps = Vec::new();
-        machine.advance(now, &mut steps);
-        let (result, counts_changed) = work(machine, &mut steps);
-        if counter.is_allocated() && !machine.fast_path_view().quiet {
-            // What was counted while this was at work goes before it, and no rule was asked.
-            let successes = counter.drain_and_disable(generation);
-            machine.add_unasked(successes, generation, &mut steps);
-        }
-        let Some(observer) = &self.observer else { return Some(result) };
-        if !steps.is_empty() {
-            let now = Now { tick: now, wall: self.clock.wall() };
-            observer.note(&steps, now);
-            observer.changed(true);
-            self.notifier().pending.extend(steps.into_iter().map(|step| (step, now)));
-        } else if counts_changed {
-            observer.changed(false);
-        }
-        Some(result)
+        self.view.publish(&view, core.has_custom_clock());
     }
 }

@@ -1,37 +1,40 @@
-//! The state machine of one breaker: plain, sequential, and told the time.
+//! The state machine of one breaker: sequential, and free of clocks, locks and threads.
 //!
-//! Nothing here knows of threads. [`Cell`](super::cell::Cell) puts it behind a lock, and spares
-//! callers the lock where [`Machine::fast_path_view`] says that they do not need it.
+//! The caller passes the time in. [`Cell`](super::cell::Cell) puts a machine behind a lock, and
+//! spares callers the lock where [`FastPathView`](super::fast_path_view::FastPathView) allows it.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    admission::{Capacity, Ticket},
+    effects::{Effects, Step},
     open_time::open_time,
     probes::{ProbeVerdict, Probes},
     ramp::Ramp,
-    rules::Rules,
-    window::Counts,
+    rules::{Rules, Trigger},
 };
-use crate::{Config, Outcome, Reason, State, Stats, clock::Tick};
+use crate::{
+    clock::Tick, config::Config, error::Refusal, event::Reason, outcome::Outcome, state::State,
+    stats::Stats,
+};
 
-/// The state machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     pub(super) phase: Phase,
-    /// Grows with each transition. A result is of the generation that admitted its call.
+    /// Grows with each transition. A result belongs to the generation that admitted its call.
     generation: u64,
-    /// Whether there was a transition.
-    stepped: bool,
+    /// Whether there has been a transition.
+    has_transitioned: bool,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
-    pub(super) opens: u32,
-    /// The latest time seen. Threads read the clock before they have the lock, so times can
-    /// arrive out of order; for the machine they never go back.
+    pub(super) consecutive_opens: u32,
+    /// The latest time seen. Threads read the clock before they acquire the lock, so times can
+    /// arrive out of order; the machine's own time never goes back.
     pub(super) now: Tick,
 }
 
-/// A state with what belongs to it alone.
+/// A state with the data that belongs to it alone.
 #[derive(Debug)]
 pub(super) enum Phase {
     Closed(Option<Ramp>),
@@ -39,7 +42,7 @@ pub(super) enum Phase {
         since: Tick,
         until: Tick,
     },
-    /// Boxed, as few breakers are half-open, and never for long.
+    /// Boxed: few breakers are half-open, and not for long.
     HalfOpen(Box<Probes>),
     ForcedOpen,
     Disabled,
@@ -59,79 +62,28 @@ impl Phase {
     }
 }
 
-/// An admitted call, to be handed back with its result.
+/// The result of a call, with the time it took if that was measured.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ticket {
-    pub(crate) generation: u64,
-    /// The number of a probe; `None` for other calls.
-    pub(crate) probe: Option<u64>,
+pub(super) struct CallResult {
+    pub(super) outcome: Outcome,
+    pub(super) elapsed: Option<Duration>,
 }
 
-/// For how many calls there is room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Capacity {
-    All,
-    /// For so many probes more.
-    Probes(u64),
-    /// For none, until then, where a time is set.
-    None(Option<Tick>),
-}
-
-/// Why a call is not admitted.
-///
-/// Two words, so that it travels in registers: a rejection passes many hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// What is left of the open time, in nanoseconds; `u64::MAX` where no time is set.
-    left: u64,
-    pub(crate) state: State,
-}
-
-impl Refusal {
-    pub(crate) const fn new(state: State) -> Self {
-        Self { left: u64::MAX, state }
-    }
-
-    pub(crate) const fn with_time(state: State, left: u64) -> Self {
-        Self { left, state }
-    }
-
-    /// What is left of the open time; `None` where no time is set.
-    pub(crate) const fn retry_after(self) -> Option<Duration> {
-        if self.left == u64::MAX { None } else { Some(Duration::from_nanos(self.left)) }
-    }
-}
-
-/// How a call ended, with what it took where somebody measured it.
+/// What [`Machine::try_record_untimed`] did.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ending {
-    pub(crate) outcome: Outcome,
-    pub(crate) elapsed: Option<Duration>,
-}
-
-/// What came of [`Machine::try_record_untimed`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum UntimedRecord {
-    /// The time matters: nothing was recorded.
+pub(super) enum UntimedRecord {
+    /// Nothing: recording this call takes the time.
     NeedsTime,
-    /// Recorded, and the circuit stays as it is. Whether a quick success now changes nothing.
-    Recorded { quiet: bool },
-    /// Recorded, and the circuit is to open, for this reason and at so many failures.
-    Tripped((Reason, u64)),
+    /// It recorded the call, and the state stays as it is.
+    Recorded {
+        /// As in [`FastPathView`](super::fast_path_view::FastPathView).
+        lock_free_success: bool,
+    },
+    /// It recorded the call, and the circuit has to open.
+    Tripped(Trigger),
 }
 
-/// A step from one state to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Step {
-    pub(crate) from: State,
-    pub(crate) to: State,
-    pub(crate) reason: Reason,
-    pub(crate) failure_count: u64,
-    pub(crate) open_time: Option<Duration>,
-    pub(crate) at: Tick,
-}
-
-/// What somebody asked for by hand.
+/// What an operator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     ForceOpen,
@@ -140,110 +92,69 @@ pub(crate) enum Command {
     Reset,
 }
 
-/// What a caller needs to know to do without the lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FastPathView {
-    pub(crate) generation: u64,
-    pub(crate) state: State,
-    pub(crate) admission: Admission,
-    /// Whether a quick success changes nothing, or only the totals of time windows.
-    pub(crate) quiet: bool,
-    /// A call that took longer than this is slow.
-    pub(crate) slow_after: Option<Duration>,
-    /// Until when successes belong into the newest buckets; `None` without a time window.
-    pub(crate) bucket_end: Option<Tick>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// Every call is admitted.
-    All,
-    /// No call is admitted before this moment.
-    NoneUntil(Tick),
-    /// The machine decides call by call.
-    Ask,
-}
-
 impl Machine {
-    pub(crate) fn new(config: Arc<Config>, generation: u64, now: Tick) -> Self {
+    pub(super) fn new(config: Arc<Config>, generation: u64, now: Tick) -> Self {
         Self {
             rules: Rules::new(&config, now),
             config,
             phase: Phase::Closed(None),
             generation,
-            stepped: false,
-            opens: 0,
+            has_transitioned: false,
+            consecutive_opens: 0,
             now,
         }
     }
 
-    pub(crate) fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether no transition has happened yet.
-    pub(crate) fn is_untouched(&self) -> bool {
-        !self.stepped
+    pub(super) fn has_transitioned(&self) -> bool {
+        self.has_transitioned
     }
 
     pub(crate) fn state(&self) -> State {
         self.phase.state()
     }
 
-    pub(crate) fn fast_path_view(&self) -> FastPathView {
-        let admission = match &self.phase {
-            Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => Admission::All,
-            Phase::Open { until, .. } => Admission::NoneUntil(*until),
-            Phase::ForcedOpen => Admission::NoneUntil(Tick::NEVER),
-            Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
-                let deadline = probes.deadline(self.config.half_open_timeout);
-                Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
-            }
-            Phase::Closed(Some(_)) | Phase::HalfOpen(_) => Admission::Ask,
-        };
-        // Only these two record into the windows.
-        let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly);
-        FastPathView {
-            generation: self.generation,
-            state: self.state(),
-            admission,
-            quiet: match self.phase {
-                Phase::Closed(_) | Phase::MetricsOnly => self.rules.is_quiet(),
-                Phase::Disabled => true,
-                _ => false,
-            },
-            slow_after: self.rules.slow_after().filter(|_| records),
-            bucket_end: self.rules.bucket_end().filter(|_| records),
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let window = self.rules.first_window_counts().unwrap_or_default();
+        Stats {
+            window_calls: window.calls,
+            window_failures: window.failures,
+            window_slow_calls: window.slow_calls,
+            consecutive_failures: self.rules.consecutive_failures(),
+            consecutive_opens: self.consecutive_opens,
         }
     }
 
-    /// Does what time alone does, each at its moment, however late somebody looks.
-    pub(crate) fn advance(&mut self, now: Tick, steps: &mut Vec<Step>) {
+    /// Makes every transition that is due by `now`, each at its own time, however late this is
+    /// called.
+    pub(super) fn advance(&mut self, now: Tick, effects: &mut Effects) {
         self.now = self.now.max(now);
         loop {
             match &self.phase {
                 Phase::Open { until, .. } if self.now >= *until => {
-                    let at = *until;
+                    let (probes, at) = (Box::default(), *until);
                     self.enter(
-                        Phase::HalfOpen(Box::default()),
-                        Reason::RecoveryTimeout,
-                        0,
+                        Phase::HalfOpen(probes),
+                        Reason::RecoveryTimeout.into(),
                         at,
-                        steps,
+                        effects,
                     );
                 }
                 Phase::HalfOpen(probes) => match probes.deadline(self.config.half_open_timeout) {
                     Some(deadline) if self.now >= deadline => {
-                        self.open(Reason::ProbeTimeout, 0, None, deadline, steps);
+                        self.open(Reason::ProbeTimeout.into(), None, deadline, effects);
                     }
                     _ => break,
                 },
                 Phase::Closed(Some(ramp)) => {
-                    let over = self
-                        .config
-                        .ramp_up
-                        .is_none_or(|config| self.now >= ramp.began.after(config.time));
-                    if over {
+                    if self.is_over(ramp) {
                         self.phase = Phase::Closed(None);
                     }
                     break;
@@ -254,22 +165,24 @@ impl Machine {
         self.rules.advance(self.now);
     }
 
-    /// For how many calls there is room now. (While ramping up it is a share of them.)
+    fn is_over(&self, ramp: &Ramp) -> bool {
+        self.config.ramp_up.is_none_or(|config| self.now >= ramp.began.after(config.time))
+    }
+
+    /// How many more calls may be admitted now. (A ramp-up admits a share of them.)
     pub(super) fn capacity(&self) -> Capacity {
         match &self.phase {
-            Phase::Closed(_) | Phase::Disabled | Phase::MetricsOnly => Capacity::All,
+            Phase::Closed(_) | Phase::Disabled | Phase::MetricsOnly => Capacity::Unlimited,
             Phase::HalfOpen(probes) => {
                 Capacity::Probes(probes.free_slots(self.config.probe_limit()))
             }
-            Phase::Open { until, .. } => Capacity::None(Some(*until)),
-            Phase::ForcedOpen => Capacity::None(None),
+            Phase::Open { until, .. } => Capacity::Rejecting { until: Some(*until) },
+            Phase::ForcedOpen => Capacity::Rejecting { until: None },
         }
     }
 
-    /// Admits a call, or says why not.
-    pub(crate) fn admit(&mut self) -> Result<Ticket, Refusal> {
-        let state = self.state();
-        let refused = Err(Refusal::new(state));
+    pub(super) fn admit(&mut self) -> Result<Ticket, Refusal> {
+        let refused = Err(Refusal::new(self.state()));
         let mut probe = None;
         match &mut self.phase {
             Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => {}
@@ -280,7 +193,7 @@ impl Machine {
                 }
             }
             Phase::Open { until, .. } => {
-                return Err(Refusal::with_time(state, until.nanos_since(self.now)));
+                return Err(Refusal::with_time(State::Open, until.nanos_since(self.now)));
             }
             Phase::HalfOpen(probes) => {
                 probe = probes.admit(self.config.probe_limit(), self.now);
@@ -293,200 +206,182 @@ impl Machine {
         Ok(Ticket { generation: self.generation, probe })
     }
 
-    /// Records how a call ended where that takes no time: neither a clock nor, mostly, much else.
-    pub(crate) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
-        let closed = match &self.phase {
+    /// Records a result if that takes neither the time nor a transition: the common case, and
+    /// the cheapest.
+    pub(super) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
+        let can_trip = match &self.phase {
             Phase::Closed(None) => true,
             Phase::MetricsOnly => false,
             _ => return UntimedRecord::NeedsTime,
         };
-        if ticket.generation != self.generation || !self.rules.are_timeless() {
+        if ticket.generation != self.generation || !self.rules.are_untimed() {
             return UntimedRecord::NeedsTime;
         }
         match self.rules.record(outcome, None, self.now) {
-            Some(trip) if closed => UntimedRecord::Tripped(trip),
-            _ => UntimedRecord::Recorded { quiet: self.rules.is_quiet() },
+            Some(trigger) if can_trip => UntimedRecord::Tripped(trigger),
+            _ => UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() },
         }
     }
 
-    /// Opens the circuit after a call that was recorded in passing.
-    pub(crate) fn trip(&mut self, trip: (Reason, u64), outcome: Outcome, steps: &mut Vec<Step>) {
-        let (reason, failures) = trip;
-        self.open(reason, failures, outcome.retry_after(), self.now, steps);
+    /// Opens the circuit after [`UntimedRecord::Tripped`].
+    pub(super) fn trip(&mut self, trigger: Trigger, outcome: Outcome, effects: &mut Effects) {
+        self.open(trigger, outcome.retry_after(), self.now, effects);
     }
 
-    /// Records how a call ended. Returns whether the counts may have changed.
-    pub(crate) fn record(&mut self, ticket: Ticket, ending: Ending, steps: &mut Vec<Step>) -> bool {
+    /// Records a result. One of another generation comes too late, and changes nothing.
+    pub(super) fn record(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
         if ticket.generation != self.generation {
-            return false;
+            return;
         }
-        let Ending { outcome, elapsed } = ending;
-        match &mut self.phase {
+        match &self.phase {
             Phase::Closed(_) | Phase::MetricsOnly => {
-                let trip = self.rules.record(outcome, elapsed, self.now);
-                if let (Phase::Closed(_), Some(trip)) = (&self.phase, trip) {
-                    self.trip(trip, outcome, steps);
+                let trigger = self.rules.record(result.outcome, result.elapsed, self.now);
+                effects.counts_changed = true;
+                if let (Phase::Closed(_), Some(trigger)) = (&self.phase, trigger) {
+                    self.trip(trigger, result.outcome, effects);
                 }
-                true
             }
-            Phase::HalfOpen(_) => self.record_probe(ticket, ending, steps),
-            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => false,
+            Phase::HalfOpen(_) => self.record_probe(ticket, result, effects),
+            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => {}
         }
     }
 
-    fn record_probe(&mut self, ticket: Ticket, ending: Ending, steps: &mut Vec<Step>) -> bool {
-        let Phase::HalfOpen(probes) = &mut self.phase else {
-            return false;
-        };
-        let Some(admitted) = ticket.probe.and_then(|number| probes.release(number)) else {
-            return false;
-        };
-        let failed = match ending.outcome {
-            Outcome::Ignore => return true,
+    fn record_probe(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
+        let Some(admitted) = ticket.probe.and_then(|id| probes.release(id)) else { return };
+        effects.counts_changed = true;
+        let failed = match result.outcome {
+            Outcome::Ignore => return,
             Outcome::Success => false,
             Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
         };
-        let elapsed = ending.elapsed.unwrap_or_else(|| self.now.since(admitted));
+        let elapsed = result.elapsed.unwrap_or_else(|| self.now.since(admitted));
         let slow = self.rules.is_slow(Some(elapsed));
         match probes.record(&self.config, failed, slow) {
             ProbeVerdict::Undecided => {}
-            ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, steps),
+            ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
             ProbeVerdict::Reopen(reason) => {
-                let failures = probes.failures.into();
-                self.open(reason, failures, ending.outcome.retry_after(), self.now, steps);
+                let trigger = Trigger { reason, failure_count: probes.failures.into() };
+                self.open(trigger, result.outcome.retry_after(), self.now, effects);
             }
         }
-        true
     }
 
-    /// How long ago a probe was admitted that is still out.
-    #[cfg(feature = "http")]
-    pub(crate) fn age(&self, ticket: Ticket) -> Option<Duration> {
+    /// How long a probe has been in flight.
+    pub(super) fn probe_age(&self, ticket: Ticket) -> Option<Duration> {
         match (&self.phase, ticket.probe) {
-            (Phase::HalfOpen(probes), Some(number)) if ticket.generation == self.generation => {
-                Some(self.now.since(probes.admitted_at(number)?))
+            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
+                Some(self.now.since(probes.admitted_at(id)?))
             }
             _ => None,
         }
     }
 
-    /// Gives back what a call held that came to no result.
-    pub(crate) fn cancel(&mut self, ticket: Ticket) {
-        if let (Phase::HalfOpen(probes), Some(number)) = (&mut self.phase, ticket.probe)
+    /// Frees the slot of a probe that ended without a result.
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        if let (Phase::HalfOpen(probes), Some(id)) = (&mut self.phase, ticket.probe)
             && ticket.generation == self.generation
         {
-            probes.release(number);
+            probes.release(id);
         }
     }
 
-    /// Successes of this generation that were counted apart.
-    pub(crate) fn add_successes(&mut self, calls: u64) {
-        self.rules.add_successes(calls, self.now);
+    /// Adds successes of this generation that were counted without the lock. While they could be
+    /// deferred, none of them could trip a rule.
+    pub(super) fn add_deferred_successes(&mut self, calls: u64) {
+        self.rules.add_deferred_successes(calls, self.now);
     }
 
-    /// The same for successes that came beside what ended the quiet: the rules have not been
-    /// asked with them, and now they may have the number of calls that they wait for.
-    pub(crate) fn add_unasked(&mut self, calls: u64, generation: u64, steps: &mut Vec<Step>) {
+    /// Adds successes that were counted while a transaction ended their being deferrable. They
+    /// may complete the number of calls that a rule waits for, so the rules are evaluated again.
+    pub(super) fn add_last_deferred_successes(
+        &mut self,
+        calls: u64,
+        generation: u64,
+        effects: &mut Effects,
+    ) {
         if calls == 0 || generation != self.generation {
             return;
         }
-        self.add_successes(calls);
-        if let (Phase::Closed(_), Some((reason, failures))) = (&self.phase, self.rules.ask()) {
-            self.open(reason, failures, None, self.now, steps);
+        self.add_deferred_successes(calls);
+        if let (Phase::Closed(_), Some(trigger)) = (&self.phase, self.rules.evaluate()) {
+            self.open(trigger, None, self.now, effects);
         }
     }
 
-    pub(crate) fn command(&mut self, command: Command, steps: &mut Vec<Step>) {
-        let (phase, now) = match command {
+    pub(super) fn command(&mut self, command: Command, effects: &mut Effects) {
+        let phase = match command {
             Command::Reset => {
                 self.clear();
-                return self.enter(Phase::Closed(None), Reason::Reset, 0, self.now, steps);
+                let phase = Phase::Closed(None);
+                return self.enter(phase, Reason::Reset.into(), self.now, effects);
             }
-            Command::ForceOpen => (Phase::ForcedOpen, self.now),
-            Command::Disable => (Phase::Disabled, self.now),
-            Command::MetricsOnly => (Phase::MetricsOnly, self.now),
+            Command::ForceOpen => Phase::ForcedOpen,
+            Command::Disable => Phase::Disabled,
+            Command::MetricsOnly => Phase::MetricsOnly,
         };
         if phase.state() != self.state() {
-            self.enter(phase, Reason::Manual, 0, now, steps);
+            self.enter(phase, Reason::Manual.into(), self.now, effects);
         }
     }
 
-    /// Goes on under another configuration, with the state, the counts and, where a rule's kind
-    /// of window stays, its calls. An open time that runs stays as it is.
-    pub(crate) fn update(&mut self, config: Arc<Config>) {
+    /// Replaces the configuration. The state and its counts stay, the calls of a window stay
+    /// where the rule's kind of window does, and a running open time keeps its length.
+    pub(super) fn update(&mut self, config: Arc<Config>, effects: &mut Effects) {
         let windows = self.rules.windows(self.now);
-        let row = self.rules.row();
+        let consecutive_failures = self.rules.consecutive_failures();
         self.rules = Rules::new(&config, self.now);
         self.rules.adopt(&windows, self.now, Duration::ZERO);
-        self.rules.set_consecutive_failures(row);
+        self.rules.set_consecutive_failures(consecutive_failures);
         self.config = config;
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        let row = self.rules.row();
-        // Without a rate rule there is no window, and the row of failures is what there is.
-        let counts =
-            self.rules.counts().unwrap_or(Counts { failures: row.into(), ..Counts::default() });
-        Stats {
-            calls: counts.calls,
-            failures: counts.failures,
-            slow_calls: counts.slow_calls,
-            consecutive_failures: row,
-            consecutive_opens: self.opens,
-        }
-    }
-
-    pub(crate) fn config(&self) -> &Arc<Config> {
-        &self.config
+        effects.counts_changed = true;
     }
 
     fn open(
         &mut self,
-        reason: Reason,
-        failures: u64,
+        trigger: Trigger,
         retry_after: Option<Duration>,
         at: Tick,
-        steps: &mut Vec<Step>,
+        effects: &mut Effects,
     ) {
-        self.opens = self.opens.saturating_add(1);
-        let time = open_time(&self.config, self.opens, retry_after);
+        self.consecutive_opens = self.consecutive_opens.saturating_add(1);
+        let time = open_time(&self.config, self.consecutive_opens, retry_after);
         let until = at.after(time);
-        self.enter(Phase::Open { since: at, until }, reason, failures, at, steps);
+        self.enter(Phase::Open { since: at, until }, trigger, at, effects);
     }
 
-    fn close(&mut self, reason: Reason, steps: &mut Vec<Step>) {
+    fn close(&mut self, reason: Reason, effects: &mut Effects) {
         self.clear();
         let ramp = self.config.ramp_up.map(|_| Ramp::new(self.now));
-        self.enter(Phase::Closed(ramp), reason, 0, self.now, steps);
+        self.enter(Phase::Closed(ramp), reason.into(), self.now, effects);
     }
 
     fn clear(&mut self) {
-        self.opens = 0;
+        self.consecutive_opens = 0;
         self.rules.clear(self.now);
     }
 
     pub(super) fn enter(
         &mut self,
         phase: Phase,
-        reason: Reason,
-        failure_count: u64,
+        trigger: Trigger,
         at: Tick,
-        steps: &mut Vec<Step>,
+        effects: &mut Effects,
     ) {
         let open_time = match &phase {
             Phase::Open { since, until } => Some(until.since(*since)),
             _ => None,
         };
-        steps.push(Step {
+        effects.steps.push(Step {
             from: self.state(),
             to: phase.state(),
-            reason,
-            failure_count,
+            reason: trigger.reason,
+            failure_count: trigger.failure_count,
             open_time,
             at,
         });
         self.phase = phase;
         self.generation += 1;
-        self.stepped = true;
+        self.has_transitioned = true;
     }
 }

@@ -1,15 +1,28 @@
-//! The state machine: synchronous, without I/O, and free of any runtime.
+//! The state machine, and around it what makes it concurrent: synchronous, without I/O, and
+//! independent of any runtime.
+//!
+//! From the bottom up: [`window`] and [`rules`] decide when to open; [`probes`], [`ramp`] and
+//! [`open_time`] the way back; [`machine`] is all of it, pure. [`restore`] turns a machine into a
+//! snapshot and back, and [`fast_path_view`] into what [`packed_state`] and [`published_view`]
+//! show to callers without the lock. [`core`] is what the lock guards, [`cell`] the lock and the
+//! published view together, leased from a [`pool`]; and a [`permit`] is a call that it admitted.
 
+mod admission;
 pub(crate) mod cell;
+mod core;
+mod dispatch;
+pub(crate) mod effects;
+mod fast_path_view;
 pub(crate) mod machine;
 pub(crate) mod notify;
 mod open_time;
 mod packed_state;
-mod permit;
+pub(crate) mod permit;
 pub(crate) mod pool;
 mod probes;
+mod published_view;
 mod ramp;
-pub(crate) mod restore;
+mod restore;
 mod rules;
 mod success_counter;
 pub(crate) mod wait_queue;

@@ -1,78 +1,37 @@
-//! What a breaker tells those above it, and in which order.
+//! Who is notified of a change, and in which order.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{cell::Cell, machine::Step, restore::Now, wait_queue::WaitQueue, waker_set::WakerSet};
-use crate::sync::lock;
+use super::{effects::Change, wait_queue::WaitQueue, waker_set::WakerSet};
+use crate::event::Transition;
 
-/// What a breaker tells those above it.
+/// Receives what happens to a breaker. It also identifies the breaker: a cell passes from one to
+/// the next.
 pub(crate) trait Observer: Send + Sync {
-    /// The state (`urgent`) or only the counts have changed since the last snapshot. Called
-    /// under the cell's lock: mark it, and come back for the snapshot later.
-    fn changed(&self, urgent: bool);
+    /// The breaker's name.
+    fn name(&self) -> Arc<str>;
 
-    /// Transitions happened, in this order. Called under the cell's lock, right before
-    /// [`changed`](Self::changed) is for them: note it, and no more.
-    fn note(&self, steps: &[Step], now: Now);
+    /// A snapshot would differ from the last one. Called with the lock held: note it, and take
+    /// the snapshot later.
+    fn on_change(&self, change: Change);
+
+    /// These transitions happened, in this order. Called with the lock held, immediately before
+    /// [`on_change`](Self::on_change): note them, and no more.
+    fn record_transitions(&self, transitions: &[Transition]);
 
     /// A transition happened. Called without the lock, one call at a time, in order.
-    fn stepped(&self, step: &Step, now: Now);
+    fn on_transition(&self, transition: Transition);
 }
 
-/// What is to be said to whom, once the lock is free.
+/// What to do once the lock is released.
 #[derive(Default)]
 pub(super) struct Notifier {
-    /// Those who wait for the circuit to open, so that they can be turned away.
-    pub(super) waiters: WakerSet,
-    /// Those who wait for it to admit calls.
-    pub(super) queue: WaitQueue,
-    /// Steps that have not been told yet, and whether somebody is at it.
-    pub(super) pending: VecDeque<(Step, Now)>,
+    /// Tasks that wait for the circuit to reject calls, so that they can return a rejection.
+    pub(super) rejection_wakers: WakerSet,
+    /// Tasks that wait for the circuit to admit calls.
+    pub(super) wait_queue: WaitQueue,
+    /// Transitions that have not been dispatched yet.
+    pub(super) pending: VecDeque<Transition>,
+    /// Whether a thread is dispatching them.
     pub(super) dispatching: bool,
-}
-
-impl Cell {
-    /// Tells the steps in their order. One thread at a time does; others leave theirs to it.
-    pub(super) fn tell(&self, observer: &Arc<dyn Observer>) {
-        let dispatching = Dispatch { cell: self, observer };
-        while let Some((step, now)) = dispatching.next() {
-            observer.stepped(&step, now);
-        }
-        std::mem::forget(dispatching);
-    }
-}
-
-/// A thread's turn to tell. While it tells, the breaker may go (a permit keeps none alive), and
-/// the cell be another's, with a turn of its own.
-struct Dispatch<'a> {
-    cell: &'a Cell,
-    observer: &'a Arc<dyn Observer>,
-}
-
-impl Dispatch<'_> {
-    fn next(&self) -> Option<(Step, Now)> {
-        let mut core = lock(&self.cell.core);
-        if !core.is_of(&**self.observer) {
-            return None;
-        }
-        let notifier = core.notifier();
-        let next = notifier.pending.pop_front();
-        if next.is_none() {
-            // There is seldom more than one, and the room for some would be as large as the rest of the breaker.
-            notifier.pending = VecDeque::new();
-        }
-        // Under the same lock: who steps from now on tells it.
-        notifier.dispatching = next.is_some();
-        next
-    }
-}
-
-/// Hands the dispatching on when a listener panics.
-impl Drop for Dispatch<'_> {
-    fn drop(&mut self) {
-        let mut core = lock(&self.cell.core);
-        if core.is_of(&**self.observer) {
-            core.notifier().dispatching = false;
-        }
-    }
 }

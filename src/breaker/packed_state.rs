@@ -1,104 +1,119 @@
-//! The machine's face in one atomic word, so that a healthy call needs no lock.
+//! The fast-path view's flags in one word, so that a healthy call needs one atomic load.
 
-use super::machine::{Admission, FastPathView, Refusal, Ticket};
-use crate::State;
+use super::{
+    admission::Ticket,
+    fast_path_view::{Admission, FastPathView},
+};
+use crate::{error::Refusal, state::State};
 
 /// From the low end: the state (3 bits), the admission (2), four flags, the generation (55).
 ///
-/// A generation takes a transition of the circuit to grow, so 55 bits outlast the machine.
+/// The generation grows by one with each transition, so 55 bits never overflow in practice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PackedState(pub(crate) u64);
+pub(super) struct PackedState(u64);
 
 impl PackedState {
     const STATE: u64 = 0b111;
     const ADMISSION: u64 = 0b11 << 3;
     const ALL: u64 = 0;
     const NONE: u64 = 1 << 3;
-    const ASK: u64 = 2 << 3;
-    /// A quick success changes nothing, or only the totals of time windows.
-    const QUIET: u64 = 1 << 5;
-    /// Whether a call is slow matters: the time of its admission is needed.
+    const ASK_MACHINE: u64 = 2 << 3;
+    /// A success that is not slow needs no lock.
+    const LOCK_FREE_SUCCESS: u64 = 1 << 5;
+    /// There is a slow-call rule: recording a call takes the time of its admission.
     const TIMED: u64 = 1 << 6;
-    /// There are time windows: successes are counted.
+    /// There is a time window: successes have to be counted.
     const COUNTED: u64 = 1 << 7;
-    /// The clock is one of the user's own, and stands behind the lock.
-    const OWN_CLOCK: u64 = 1 << 8;
+    /// The user supplied the clock, which is behind the lock.
+    const CUSTOM_CLOCK: u64 = 1 << 8;
     const GENERATION_SHIFT: u32 = 9;
 
-    /// Of a permit whose probe has been recorded: no state that admits probes.
-    pub(crate) const SPENT: Self = Self(0);
+    /// The state of a permit whose probe has been recorded: not one that admits probes.
+    pub(super) const SPENT: Self = Self(0);
 
-    /// Of a cell that no breaker has: admits nothing, matches no permit.
-    pub(crate) const fn vacant(generation: u64) -> Self {
-        Self(generation << Self::GENERATION_SHIFT | Self::ASK)
+    /// The state of a cell without a breaker: it admits no call and matches no permit.
+    pub(super) const fn vacant(generation: u64) -> Self {
+        Self(generation << Self::GENERATION_SHIFT | Self::ASK_MACHINE)
     }
 
-    pub(crate) fn new(face: &FastPathView, own_clock: bool) -> Self {
-        let admission = match face.admission {
+    pub(super) fn new(view: &FastPathView, custom_clock: bool) -> Self {
+        let admission = match view.admission {
             Admission::All => Self::ALL,
             Admission::NoneUntil(_) => Self::NONE,
-            Admission::Ask => Self::ASK,
+            Admission::AskMachine => Self::ASK_MACHINE,
         };
         let flag = |on: bool, bit: u64| if on { bit } else { 0 };
         Self(
-            state_bits(face.state)
+            state_bits(view.state)
                 | admission
-                | flag(face.quiet, Self::QUIET)
-                | flag(face.slow_after.is_some(), Self::TIMED)
-                | flag(face.bucket_end.is_some(), Self::COUNTED)
-                | flag(own_clock, Self::OWN_CLOCK)
-                | face.generation << Self::GENERATION_SHIFT,
+                | flag(view.lock_free_success, Self::LOCK_FREE_SUCCESS)
+                | flag(view.slow_after.is_some(), Self::TIMED)
+                | flag(view.bucket_end.is_some(), Self::COUNTED)
+                | flag(custom_clock, Self::CUSTOM_CLOCK)
+                | view.generation << Self::GENERATION_SHIFT,
         )
     }
 
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(super) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
     #[inline]
-    pub(crate) const fn admits_all(self) -> bool {
+    pub(super) const fn admits_all(self) -> bool {
         self.0 & Self::ADMISSION == Self::ALL
     }
 
     #[inline]
-    pub(crate) const fn admits_none(self) -> bool {
+    pub(super) const fn admits_none(self) -> bool {
         self.0 & Self::ADMISSION == Self::NONE
     }
 
+    /// Whether recording a call takes the time of its admission.
     #[inline]
-    pub(crate) const fn is_timed(self) -> bool {
+    pub(super) const fn is_timed(self) -> bool {
         self.0 & Self::TIMED != 0
     }
 
+    /// Whether successes have to be counted.
     #[inline]
-    pub(crate) const fn is_quiet(self) -> bool {
-        self.0 & Self::QUIET != 0
-    }
-
-    #[inline]
-    pub(crate) const fn is_counted(self) -> bool {
+    pub(super) const fn is_counted(self) -> bool {
         self.0 & Self::COUNTED != 0
     }
 
     #[inline]
-    pub(crate) const fn has_own_clock(self) -> bool {
-        self.0 & Self::OWN_CLOCK != 0
+    pub(super) const fn has_custom_clock(self) -> bool {
+        self.0 & Self::CUSTOM_CLOCK != 0
     }
 
-    /// Whether a success needs neither a time nor a count: the path of a healthy breaker.
+    /// Whether a success that is not slow needs no lock.
     #[inline]
-    pub(crate) const fn is_silent(self) -> bool {
-        self.0 & (Self::QUIET | Self::TIMED | Self::COUNTED) == Self::QUIET
+    pub(super) const fn has_lock_free_success(self) -> bool {
+        self.0 & Self::LOCK_FREE_SUCCESS != 0
+    }
+
+    /// Whether recording a success is a no-op: no lock, no time and no count. This is the path
+    /// of a healthy breaker.
+    #[inline]
+    pub(super) const fn skips_success(self) -> bool {
+        self.0 & (Self::LOCK_FREE_SUCCESS | Self::TIMED | Self::COUNTED) == Self::LOCK_FREE_SUCCESS
     }
 
     #[inline]
-    pub(crate) const fn generation(self) -> u64 {
+    pub(super) const fn generation(self) -> u64 {
         self.0 >> Self::GENERATION_SHIFT
     }
 
     #[inline]
-    pub(crate) const fn same_generation(self, other: Self) -> bool {
+    pub(super) const fn is_same_generation(self, other: Self) -> bool {
         (self.0 ^ other.0) >> Self::GENERATION_SHIFT == 0
     }
 
     #[inline]
-    pub(crate) const fn state(self) -> State {
+    pub(super) const fn state(self) -> State {
         match self.0 & Self::STATE {
             0 => State::Closed,
             1 => State::Open,
@@ -109,11 +124,11 @@ impl PackedState {
         }
     }
 
-    pub(crate) const fn ticket(self, probe: Option<u64>) -> Ticket {
+    pub(super) const fn ticket(self, probe: Option<u64>) -> Ticket {
         Ticket { generation: self.generation(), probe }
     }
 
-    pub(crate) const fn refusal(self) -> Refusal {
+    pub(super) const fn refusal(self) -> Refusal {
         Refusal::new(self.state())
     }
 }

@@ -1,15 +1,17 @@
-use std::{fmt, time::Duration};
+//! The permission to make one call.
 
-use super::{cell::Cell, packed_state::PackedState};
-use crate::{Outcome, State, clock::Tick};
+use std::{fmt, mem::ManuallyDrop, time::Duration};
 
-/// Leave to make one call, to be given back with the call's result.
+use super::{admission::Ticket, cell::Cell, packed_state::PackedState};
+use crate::{clock::Tick, error::Refusal, outcome::Outcome, state::State};
+
+/// Permission to make one call; consume it by recording the outcome.
 ///
-/// Dropped without a result, the call counts as cancelled: it touches nothing, and a probe's
-/// slot comes back. That also happens when the work panics.
+/// A permit that is dropped without an outcome, also by a panic, counts as a cancelled call: it
+/// changes nothing, and a probe's slot becomes free again.
 ///
-/// A result that comes after the circuit has changed its state, or after the breaker is gone,
-/// changes nothing.
+/// An outcome that is recorded after the circuit has changed its state, or after the breaker is
+/// gone, changes nothing either.
 ///
 /// ```
 /// use tower_breaker::Breaker;
@@ -23,120 +25,146 @@ use crate::{Outcome, State, clock::Tick};
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit {
     cell: &'static Cell,
-    /// The word that admitted the call. That of a half-open circuit admitted a probe.
-    word: PackedState,
-    /// The number of a probe; of another call, the tick of its admission, where that matters.
-    /// (One field for two: a future holds a permit, and is moved with every call.)
-    mark: u64,
+    /// The state that admitted the call. A half-open circuit admitted a probe.
+    state: PackedState,
+    /// The id of a probe; the tick at which any other call was admitted, or [`Tick::NEVER`] where
+    /// no rule needs it. (One field for both: a future contains a permit, and moves it.)
+    stamp: u64,
 }
 
 impl Permit {
-    /// Leave for a call that is no probe. The time is [`Tick::NEVER`] where nobody wants it.
+    /// Admits a call, or says why not.
     #[inline]
-    pub(super) fn new(cell: &'static Cell, word: PackedState, admitted: Tick) -> Self {
-        Self { cell, word, mark: admitted.as_nanos() }
+    pub(crate) fn try_acquire(cell: &'static Cell) -> Result<Self, Refusal> {
+        if let Some(permit) = Self::try_acquire_fast(cell) {
+            return Ok(permit);
+        }
+        Self::try_acquire_slow(cell)
     }
 
-    pub(super) fn probe(cell: &'static Cell, word: PackedState, number: u64) -> Self {
-        Self { cell, word, mark: number }
+    /// Admits a call without the lock, if every call is admitted.
+    #[inline]
+    pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
+        let state = cell.state();
+        if !state.admits_all() {
+            return None;
+        }
+        let admitted = if state.is_timed() { cell.now(state) } else { Tick::NEVER };
+        Some(Self { cell, state, stamp: admitted.as_nanos() })
     }
 
-    /// Takes the permit out of its place, where a spent one stays.
-    #[cfg(feature = "http")]
+    #[inline(never)]
+    fn try_acquire_slow(cell: &'static Cell) -> Result<Self, Refusal> {
+        if let Some(refusal) = cell.refusal(cell.state()) {
+            return Err(refusal);
+        }
+        Self::try_acquire_locked(cell)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
+        let admitted = cell.admit()?;
+        let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
+        Ok(Self { cell, state: admitted.state, stamp })
+    }
+
+    /// Moves the permit out, and leaves a spent one behind.
     pub(crate) fn take(&mut self) -> Self {
-        let spent = Self { cell: self.cell, word: PackedState::SPENT, mark: 0 };
+        let spent = Self { cell: self.cell, state: PackedState::SPENT, stamp: 0 };
         std::mem::replace(self, spent)
     }
 
-    /// How long ago the call was admitted; `None` where nobody wants to know.
-    #[cfg(feature = "http")]
+    /// How long ago the call was admitted; `None` where no rule needs to know.
     pub(crate) fn elapsed(&self) -> Option<Duration> {
         if self.is_probe() {
-            return self.cell.age(self.word.ticket(Some(self.mark)));
+            return self.cell.inspect(|machine, _| machine.probe_age(self.ticket()))?;
         }
-        let admitted = Tick::from_nanos(self.mark);
-        (admitted != Tick::NEVER).then(|| self.cell.time().since(admitted))
+        let admitted = self.admitted_at()?;
+        Some(self.cell.now(self.state).since(admitted))
     }
 
     #[inline]
     fn is_probe(&self) -> bool {
-        self.word.state() == State::HalfOpen
+        self.state.state() == State::HalfOpen
     }
 
-    /// The call succeeded, and took the time since it was admitted.
+    fn ticket(&self) -> Ticket {
+        self.state.ticket(self.is_probe().then_some(self.stamp))
+    }
+
+    /// When a call other than a probe was admitted.
+    fn admitted_at(&self) -> Option<Tick> {
+        let admitted = Tick::from_nanos(self.stamp);
+        (admitted != Tick::NEVER).then_some(admitted)
+    }
+
+    /// Records a success. The call took the time since it was admitted.
     #[inline]
     pub fn success(self) {
         self.finish(Outcome::Success);
     }
 
-    /// The call failed.
+    /// Records a failure.
     #[inline]
     pub fn failure(self) {
         self.finish(Outcome::failure());
     }
 
-    /// The call says nothing about the dependency.
+    /// Records that the call says nothing about the dependency.
     #[inline]
     pub fn ignore(self) {
         self.finish(Outcome::Ignore);
     }
 
-    /// The call ended like this, and took the time since it was admitted.
+    /// Records an outcome. The call took the time since it was admitted.
     #[inline]
-    pub fn finish(self, outcome: Outcome) {
-        self.end(outcome, None);
+    pub fn finish(mut self, outcome: Outcome) {
+        self.settle(outcome, None);
     }
 
-    /// The call ended like this, and took so long.
+    /// Records an outcome and the time that the call took.
     #[inline]
-    pub fn record(self, outcome: Outcome, elapsed: Duration) {
-        self.end(outcome, Some(elapsed));
+    pub fn record(mut self, outcome: Outcome, elapsed: Duration) {
+        self.settle(outcome, Some(elapsed));
     }
 
-    #[inline]
-    fn end(mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        self.settle(outcome, elapsed);
-    }
-
-    /// Records how the call ended, in place: a future that is done need not move its permit.
+    /// Records an outcome in place: a future that is done need not move its permit.
     #[inline]
     pub(crate) fn settle(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        // Most calls end here: they succeed, and find the quiet word that admitted them.
-        if outcome == Outcome::Success && self.cell.is_still(self.word) {
+        // Most calls end here: they succeed, and nothing has happened since their admission.
+        if outcome == Outcome::Success && self.cell.skips_success(self.state) {
             return;
         }
-        self.settle_otherwise(outcome, elapsed);
+        self.settle_slow(outcome, elapsed);
     }
 
     #[inline(never)]
-    fn settle_otherwise(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    fn settle_slow(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         if outcome != Outcome::Success
             || self.is_probe()
-            || !self.cell.record_quietly(self.word, Tick::from_nanos(self.mark), elapsed)
+            || !self.cell.try_record_success(self.state, Tick::from_nanos(self.stamp), elapsed)
         {
-            self.record_by_machine(outcome, elapsed);
+            self.settle_locked(outcome, elapsed);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn record_by_machine(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    fn settle_locked(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         if self.is_probe() {
-            let ticket = self.word.ticket(Some(self.mark));
-            // From here on there is no slot to give back.
-            self.word = PackedState::SPENT;
-            self.cell.record(ticket, None, outcome, elapsed);
+            // Spent before it is recorded: from here on there is no slot to give back.
+            let probe = ManuallyDrop::new(self.take());
+            probe.cell.record(probe.ticket(), None, outcome, elapsed);
         } else if outcome != Outcome::Ignore {
-            let admitted = Tick::from_nanos(self.mark);
-            let known = (admitted != Tick::NEVER).then_some(admitted);
-            self.cell.record(self.word.ticket(None), known, outcome, elapsed);
+            self.cell.record(self.ticket(), self.admitted_at(), outcome, elapsed);
         }
     }
 
     #[cold]
     #[inline(never)]
     fn cancel(&self) {
-        self.cell.cancel(self.word.ticket(Some(self.mark)));
+        self.cell.cancel(self.ticket());
     }
 }
 
@@ -151,6 +179,9 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("probe", &self.is_probe()).finish_non_exhaustive()
+        f.debug_struct("Permit")
+            .field("probe", &self.is_probe())
+            .field("elapsed", &self.elapsed())
+            .finish_non_exhaustive()
     }
 }

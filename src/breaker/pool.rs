@@ -1,44 +1,45 @@
-//! The cells that no breaker has.
+//! The cells that no breaker leases.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::cell::Cell;
 
-/// Cells that are made at once, at most. A start may ask for a hundred thousand: one by one, each would be an
-/// allocation of its own at an address of its own choice, and the memory would be asked of the system page by page.
-const MOST_AT_ONCE: usize = 64;
+/// The largest number of cells that are made at once. A start may need a hundred thousand: one by
+/// one, each would be an allocation at an address of its own, and the operating system would be
+/// asked for memory page by page.
+const MAX_BATCH: usize = 64;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { vacant: Vec::new(), made: 0 });
 
 struct Pool {
     vacant: Vec<&'static Cell>,
-    /// How many there are, vacant or not.
+    /// How many cells exist, vacant or not.
     made: usize,
 }
 
 impl Pool {
-    /// As many as there are already, so that a process with few breakers has few cells.
-    fn make_more(&mut self) {
-        let more = self.made.clamp(1, MOST_AT_ONCE);
+    /// Makes as many cells as exist already, so that a process with few breakers has few cells.
+    fn grow(&mut self) {
+        let more = self.made.clamp(1, MAX_BATCH);
         self.made += more;
         let cells: Vec<Cell> = (0..more).map(|_| Cell::vacant()).collect();
-        // The last is taken first, and neighbours in memory are best taken in their order.
+        // Reversed, because the last is taken first: neighbours in memory are best used in order.
         self.vacant.extend(cells.leak().iter().rev());
     }
 }
 
-/// A vacant cell: one that was given back, or a new one.
+/// Takes a vacant cell: a returned one, or a new one.
 pub(crate) fn take() -> &'static Cell {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         if let Some(cell) = pool.vacant.pop() {
             return cell;
         }
-        pool.make_more();
+        pool.grow();
     }
 }
 
-/// Gives a cell back that has been vacated.
+/// Returns a cell that has been vacated.
 pub(crate) fn give_back(cell: &'static Cell) {
     POOL.lock().unwrap_or_else(PoisonError::into_inner).vacant.push(cell);
 }
@@ -50,11 +51,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_cell_is_given_away_twice() {
-        let cells: Vec<_> = (0..10 * MOST_AT_ONCE).map(|_| take()).collect();
-        let places: HashSet<_> =
+    fn the_pool_never_hands_out_a_cell_twice() {
+        let cells: Vec<_> = (0..10 * MAX_BATCH).map(|_| take()).collect();
+        let addresses: HashSet<_> =
             cells.iter().map(|cell| std::ptr::from_ref::<Cell>(cell)).collect();
-        assert_eq!(places.len(), cells.len());
+        assert_eq!(addresses.len(), cells.len());
         cells.into_iter().for_each(give_back);
     }
 }

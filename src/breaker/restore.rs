@@ -1,52 +1,29 @@
-//! The state machine as a snapshot, and back.
-
-use std::time::SystemTime;
+//! From a machine to a snapshot, and back.
 
 use super::{
-    machine::{Machine, Phase, Step},
+    effects::Effects,
+    machine::{Machine, Phase},
     open_time::restored_open_time,
     probes::Probes,
     ramp::Ramp,
+    rules::Trigger,
 };
-use crate::{
-    Reason, Snapshot, State,
-    clock::Tick,
-    snapshot::{from_seconds, to_seconds},
-};
-
-/// Both clocks, read together: the way from one time to the other.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
-    pub(crate) tick: Tick,
-    pub(crate) wall: SystemTime,
-}
-
-impl Now {
-    /// The wall time of a moment.
-    pub(crate) fn wall_at(&self, tick: Tick) -> SystemTime {
-        let shifted = if tick > self.tick {
-            self.wall.checked_add(tick.since(self.tick))
-        } else {
-            self.wall.checked_sub(self.tick.since(tick))
-        };
-        shifted.unwrap_or(self.wall)
-    }
-}
+use crate::{clock::Reading, event::Reason, seconds, snapshot::Snapshot, state::State};
 
 impl Machine {
-    /// The state as data. What was brought up to `now` before is what it shows.
-    pub(crate) fn snapshot(&self, now: Now) -> Snapshot {
+    /// The state as data, for a machine that was brought up to `now`.
+    pub(crate) fn snapshot(&self, now: Reading) -> Snapshot {
         let mut snapshot = Snapshot {
             state: self.state(),
-            failure_count: self.rules.row(),
-            consecutive_opens: self.opens,
+            failure_count: self.rules.consecutive_failures(),
+            consecutive_opens: self.consecutive_opens,
             windows: self.rules.windows(now.tick),
             ..Snapshot::empty(now.wall)
         };
         match &self.phase {
             Phase::Open { since, until } => {
-                snapshot.opened_at = Some(to_seconds(now.wall_at(*since)));
-                snapshot.open_until = Some(to_seconds(now.wall_at(*until)));
+                snapshot.opened_at = Some(seconds::rounded(now.wall_at(*since)));
+                snapshot.open_until = Some(seconds::rounded(now.wall_at(*until)));
             }
             Phase::HalfOpen(probes) => {
                 snapshot.half_open_attempts = probes.attempts;
@@ -54,29 +31,32 @@ impl Machine {
                 snapshot.half_open_failures = probes.failures;
             }
             Phase::Closed(Some(ramp)) => {
-                snapshot.closed_at = Some(to_seconds(now.wall_at(ramp.began)));
+                snapshot.closed_at = Some(seconds::rounded(now.wall_at(ramp.began)));
                 snapshot.ramp_credit = ramp.credit();
             }
             Phase::Closed(None) | Phase::ForcedOpen | Phase::Disabled | Phase::MetricsOnly => {}
         }
-        snapshot.expires_at = snapshot.expiry_by(self.config().snapshot_ttl);
+        snapshot.expires_at = snapshot.expiry_by(self.config.snapshot_ttl);
         snapshot
     }
 
-    /// Goes on where the snapshot stopped. Returns `false`, and changes nothing, where the
-    /// snapshot is that of a closed circuit and has expired.
-    pub(crate) fn restore(&mut self, saved: &Snapshot, now: Now, steps: &mut Vec<Step>) -> bool {
+    /// Resumes from a snapshot. Returns `false`, and changes nothing, if the snapshot is that of a
+    /// closed circuit and has expired.
+    pub(super) fn restore(
+        &mut self,
+        saved: &Snapshot,
+        now: Reading,
+        effects: &mut Effects,
+    ) -> bool {
         if self.has_expired(saved, now) {
             return false;
         }
         self.now = self.now.max(now.tick);
-        // A wall clock that went back says nothing about how long the process was away.
-        let downtime = from_seconds(saved.saved_at)
-            .and_then(|saved_at| now.wall.duration_since(saved_at).ok())
-            .unwrap_or_default();
+        // If the wall clock went back, nothing is known about the downtime.
+        let downtime = now.wall.duration_since(saved.saved_at).unwrap_or_default();
         self.rules.adopt(&saved.windows, self.now, downtime);
         self.rules.set_consecutive_failures(saved.failure_count);
-        self.opens = saved.consecutive_opens;
+        self.consecutive_opens = saved.consecutive_opens;
         let phase = match saved.state {
             State::Closed => Phase::Closed(self.restored_ramp(saved, now)),
             State::Open => self.restored_open(saved, now),
@@ -92,45 +72,44 @@ impl Machine {
         if phase.state() == self.state() {
             self.phase = phase;
         } else {
-            let failures = saved.failure_count.into();
-            self.enter(phase, Reason::Restored, failures, self.now, steps);
+            let failure_count = saved.failure_count.into();
+            let trigger = Trigger { reason: Reason::Restored, failure_count };
+            self.enter(phase, trigger, self.now, effects);
         }
-        self.advance(now.tick, steps);
+        self.advance(now.tick, effects);
         true
     }
 
-    /// By the wall clock, but never longer than the open time: neither what was left of the one
-    /// that was set, nor the longest that the configuration allows now.
-    fn restored_open(&self, saved: &Snapshot, now: Now) -> Phase {
-        let longest = match &self.config().backoff {
+    /// Stays open for what is left by the wall clock. That clock may have jumped, so the rest is
+    /// never longer than it was when the snapshot was written, than the open time that was set, or
+    /// than the longest one that the configuration allows now.
+    fn restored_open(&self, saved: &Snapshot, now: Reading) -> Phase {
+        let longest = match &self.config.backoff {
             Some(backoff) => backoff.max,
-            None => self.config().recovery_timeout,
+            None => self.config.recovery_timeout,
         };
-        let until = saved.open_until.and_then(from_seconds).unwrap_or(now.wall);
-        let opened = saved.opened_at.and_then(from_seconds).unwrap_or(now.wall);
-        let saved_at = from_seconds(saved.saved_at).unwrap_or(opened);
-        let by = |moment| until.duration_since(moment).unwrap_or_default();
-        // By the clock that may have jumped, no more than was left when this was saved, and no
-        // more than was set.
-        let left = by(now.wall).min(by(saved_at)).min(by(opened)).min(longest);
-        let left = restored_open_time(self.config(), left);
-        // Where the clock went back, the opening seems to lie ahead; it was at the latest now.
+        let until = saved.open_until.unwrap_or(now.wall);
+        let opened = saved.opened_at.unwrap_or(now.wall);
+        let left_at = |moment| until.duration_since(moment).unwrap_or_default();
+        let left = left_at(now.wall).min(left_at(saved.saved_at)).min(left_at(opened)).min(longest);
+        let left = restored_open_time(&self.config, left);
+        // If the clock went back, the opening seems to lie ahead; it was now at the latest.
         let since = now.wall.duration_since(opened).unwrap_or_default();
         Phase::Open { since: self.now.before(since), until: self.now.after(left) }
     }
 
-    fn restored_ramp(&self, saved: &Snapshot, now: Now) -> Option<Ramp> {
-        self.config().ramp_up?;
-        let closed_at = saved.closed_at.and_then(from_seconds)?;
+    fn restored_ramp(&self, saved: &Snapshot, now: Reading) -> Option<Ramp> {
+        self.config.ramp_up?;
+        let closed_at = saved.closed_at?;
         let since = now.wall.duration_since(closed_at).unwrap_or_default();
         Some(Ramp::resume(self.now.before(since), saved.ramp_credit))
     }
 
-    /// Only a closed circuit's counts grow stale. One that was open or half-open is by then
-    /// half-open, and a probe decides: a wall clock that jumped forward must not close it.
-    fn has_expired(&self, saved: &Snapshot, now: Now) -> bool {
-        let age = from_seconds(saved.saved_at).and_then(|at| now.wall.duration_since(at).ok());
-        let ttl = self.config().snapshot_ttl.closed;
-        saved.state == State::Closed && age.is_some_and(|age| age > ttl)
+    /// Only the counts of a closed circuit expire. By then, one that was open is half-open, where
+    /// a probe decides: a wall clock that jumped forward must not close it.
+    fn has_expired(&self, saved: &Snapshot, now: Reading) -> bool {
+        let age = now.wall.duration_since(saved.saved_at);
+        let ttl = self.config.snapshot_ttl.closed;
+        saved.state == State::Closed && age.is_ok_and(|age| age > ttl)
     }
 }

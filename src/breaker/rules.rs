@@ -1,35 +1,51 @@
-//! The rules that open a circuit, over one row of calls.
+//! The rules that open a circuit.
 
 use std::time::Duration;
 
-use super::window::{Call, Counts, Window};
+use super::window::{CallWindow, Counts, Sample};
 use crate::{
-    Config, Outcome, Reason, Trip,
     clock::Tick,
-    snapshot::{WindowContent, WindowSnapshot},
+    config::{Config, Trip, Window},
+    event::Reason,
+    outcome::Outcome,
+    snapshot::WindowSnapshot,
 };
 
-/// Every rule of a breaker with what it has seen.
+/// What makes the circuit change its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trigger {
+    pub(super) reason: Reason,
+    /// The failed or slow calls that led to it; 0 where none did.
+    pub(super) failure_count: u64,
+}
+
+impl From<Reason> for Trigger {
+    fn from(reason: Reason) -> Self {
+        Self { reason, failure_count: 0 }
+    }
+}
+
+/// Every rule of a breaker, with what it has recorded.
 #[derive(Debug)]
-pub(crate) struct Rules {
-    /// The smallest limit on consecutive failures, if there is one.
-    row_limit: Option<u32>,
-    /// Failures with no success between them. Counted also without a limit: people ask for it.
-    row: u32,
+pub(super) struct Rules {
+    /// The lowest limit on consecutive failures, if there is one.
+    failure_limit: Option<u32>,
+    /// Failures with no success between them. Counted without a limit too, for the statistics.
+    consecutive_failures: u32,
     /// The shortest time of any slow-call rule.
     slow_after: Option<Duration>,
-    rates: Box<[Rate]>,
-    /// No rule asks when a call ended or how long it took.
-    timeless: bool,
+    rates: Box<[RateRule]>,
+    /// No rule depends on when a call ended or how long it took.
+    untimed: bool,
 }
 
 /// A rule on the share of failed or of slow calls.
 #[derive(Debug)]
-struct Rate {
+struct RateRule {
     measure: Measure,
     threshold: f64,
     minimum_calls: u32,
-    window: Window,
+    window: CallWindow,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +55,7 @@ enum Measure {
     SlowCalls(Duration),
 }
 
-impl Rate {
+impl RateRule {
     fn new(trip: &Trip, now: Tick) -> Option<Self> {
         let (measure, threshold, window, minimum_calls) = match *trip {
             Trip::ConsecutiveFailures(_) => return None,
@@ -51,36 +67,36 @@ impl Rate {
             }
         };
         let minimum_calls = match window {
-            crate::Window::Calls(size) => minimum_calls.min(size),
-            crate::Window::Time(_) => minimum_calls,
+            Window::Calls(size) => minimum_calls.min(size),
+            Window::Time(_) => minimum_calls,
         };
-        Some(Self { measure, threshold, minimum_calls, window: Window::new(window, now) })
+        Some(Self { measure, threshold, minimum_calls, window: CallWindow::new(window, now) })
     }
 
-    fn rule(&self) -> &'static str {
+    /// The rule's name in snapshots.
+    fn name(&self) -> &'static str {
         match self.measure {
             Measure::Failures => "failure_rate",
             Measure::SlowCalls(_) => "slow_call_rate",
         }
     }
 
-    /// Why the rule opens the circuit, if it does, and at how many failed or slow calls.
-    fn ask(&self) -> Option<(Reason, u64)> {
+    fn evaluate(&self) -> Option<Trigger> {
         let Counts { calls, failures, slow_calls } = self.window.counts();
-        let (reason, count) = match self.measure {
+        let (reason, failure_count) = match self.measure {
             Measure::Failures => (Reason::FailureRate, failures),
             Measure::SlowCalls(_) => (Reason::SlowCallRate, slow_calls),
         };
-        // A quotient, as the threshold was meant: 29 of 100 is at 0.29, which 0.29 * 100 misses.
-        let trips = count > 0
+        // A quotient, because 0.29 * 100 is above 29: 29 failures of 100 must reach 0.29.
+        let trips = failure_count > 0
             && calls >= self.minimum_calls.into()
-            && count as f64 / calls as f64 >= self.threshold;
-        trips.then_some((reason, count))
+            && failure_count as f64 / calls as f64 >= self.threshold;
+        trips.then_some(Trigger { reason, failure_count })
     }
 }
 
 impl Rules {
-    pub(crate) fn new(config: &Config, now: Tick) -> Self {
+    pub(super) fn new(config: &Config, now: Tick) -> Self {
         let limits = config.trip_on.iter().filter_map(|trip| match trip {
             Trip::ConsecutiveFailures(limit) => Some(*limit),
             _ => None,
@@ -90,41 +106,40 @@ impl Rules {
             _ => None,
         });
         let slow_after = slow.min();
-        let rates: Box<[Rate]> =
-            config.trip_on.iter().filter_map(|trip| Rate::new(trip, now)).collect();
-        let timeless = slow_after.is_none()
-            && rates.iter().all(|rate| matches!(rate.window, Window::Count(_)));
-        Self { row_limit: limits.min(), row: 0, slow_after, rates, timeless }
+        let rates: Box<[RateRule]> =
+            config.trip_on.iter().filter_map(|trip| RateRule::new(trip, now)).collect();
+        let untimed = slow_after.is_none() && rates.iter().all(|rate| !rate.window.is_timed());
+        Self { failure_limit: limits.min(), consecutive_failures: 0, slow_after, rates, untimed }
     }
 
-    /// Whether no rule asks when a call ended or how long it took.
-    pub(crate) fn are_timeless(&self) -> bool {
-        self.timeless
+    /// Whether no rule depends on when a call ended or how long it took.
+    pub(super) fn are_untimed(&self) -> bool {
+        self.untimed
     }
 
     /// A call that took longer than this is slow to at least one rule.
-    pub(crate) fn slow_after(&self) -> Option<Duration> {
+    pub(super) fn slow_after(&self) -> Option<Duration> {
         self.slow_after
     }
 
-    pub(crate) fn is_slow(&self, elapsed: Option<Duration>) -> bool {
+    pub(super) fn is_slow(&self, elapsed: Option<Duration>) -> bool {
         matches!((self.slow_after, elapsed), (Some(limit), Some(elapsed)) if elapsed > limit)
     }
 
-    /// Puts a call into every window, then asks every rule.
-    pub(crate) fn record(
+    /// Records a call in every window, then evaluates every rule.
+    pub(super) fn record(
         &mut self,
         outcome: Outcome,
         elapsed: Option<Duration>,
         now: Tick,
-    ) -> Option<(Reason, u64)> {
+    ) -> Option<Trigger> {
         let failed = match outcome {
             Outcome::Success => {
-                self.row = 0;
+                self.consecutive_failures = 0;
                 false
             }
             Outcome::Failure { .. } => {
-                self.row = self.row.saturating_add(1);
+                self.consecutive_failures = self.consecutive_failures.saturating_add(1);
                 true
             }
             Outcome::Throttled { .. } => true,
@@ -136,74 +151,70 @@ impl Rules {
                 Measure::Failures => slow_to_any,
                 Measure::SlowCalls(limit) => elapsed.is_some_and(|elapsed| elapsed > limit),
             };
-            rate.window.record(Call { failed, slow }, now);
+            rate.window.record(Sample { failed, slow }, now);
         }
-        self.ask()
+        self.evaluate()
     }
 
-    /// Why the circuit is to open, if any rule says so, and at how many failed or slow calls.
-    pub(crate) fn ask(&self) -> Option<(Reason, u64)> {
-        if self.row_limit.is_some_and(|limit| self.row >= limit) {
-            return Some((Reason::ConsecutiveFailures, self.row.into()));
+    /// What opens the circuit, if any rule does.
+    pub(super) fn evaluate(&self) -> Option<Trigger> {
+        if self.failure_limit.is_some_and(|limit| self.consecutive_failures >= limit) {
+            let failure_count = self.consecutive_failures.into();
+            return Some(Trigger { reason: Reason::ConsecutiveFailures, failure_count });
         }
-        self.rates.iter().find_map(Rate::ask)
+        self.rates.iter().find_map(RateRule::evaluate)
     }
 
-    /// Adds successes that were counted apart, to the time windows: only they ask for them.
-    pub(crate) fn add_successes(&mut self, calls: u64, now: Tick) {
+    /// Adds successes that were counted without the lock.
+    pub(super) fn add_deferred_successes(&mut self, calls: u64, now: Tick) {
         for rate in &mut self.rates {
-            if let Window::Time(window) = &mut rate.window {
-                let counts = Counts { calls, ..Counts::default() };
-                window.add(counts, now);
-            }
+            rate.window.add_deferred_successes(calls, now);
         }
     }
 
-    pub(crate) fn advance(&mut self, now: Tick) {
+    pub(super) fn advance(&mut self, now: Tick) {
         for rate in &mut self.rates {
             rate.window.advance(now);
         }
     }
 
-    /// Whether a quick success changes nothing, or only the totals of time windows.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.row == 0 && self.rates.iter().all(|rate| rate.window.is_quiet())
+    /// Whether recording a success that is not slow may be skipped or put off: it changes
+    /// nothing but the number of calls in time windows, and no rule can trip on it.
+    pub(super) fn can_defer_success(&self) -> bool {
+        self.consecutive_failures == 0
+            && self.rates.iter().all(|rate| rate.window.can_defer_success())
     }
 
     /// When the first bucket of any time window ends; `None` without a time window.
-    pub(crate) fn bucket_end(&self) -> Option<Tick> {
-        let ends = self.rates.iter().filter_map(|rate| match &rate.window {
-            Window::Time(window) => Some(window.end()),
-            Window::Count(_) => None,
-        });
-        ends.min()
+    pub(super) fn bucket_end(&self) -> Option<Tick> {
+        self.rates.iter().filter_map(|rate| rate.window.bucket_end()).min()
     }
 
-    pub(crate) fn clear(&mut self, now: Tick) {
-        self.row = 0;
+    pub(super) fn clear(&mut self, now: Tick) {
+        self.consecutive_failures = 0;
         for rate in &mut self.rates {
             rate.window.clear(now);
         }
     }
 
-    pub(crate) fn row(&self) -> u32 {
-        self.row
+    pub(super) fn consecutive_failures(&self) -> u32 {
+        self.consecutive_failures
     }
 
-    pub(crate) fn set_consecutive_failures(&mut self, row: u32) {
-        self.row = row;
+    pub(super) fn set_consecutive_failures(&mut self, failures: u32) {
+        self.consecutive_failures = failures;
     }
 
-    /// The first rate rule's window; `None` without a rate rule.
-    pub(crate) fn counts(&self) -> Option<Counts> {
+    /// The counts of the first rate rule's window; `None` without a rate rule.
+    pub(super) fn first_window_counts(&self) -> Option<Counts> {
         self.rates.first().map(|rate| rate.window.counts())
     }
 
-    pub(crate) fn windows(&self, now: Tick) -> Vec<WindowSnapshot> {
-        let window = |rate: &Rate| {
+    pub(super) fn windows(&self, now: Tick) -> Vec<WindowSnapshot> {
+        let window = |rate: &RateRule| {
             let Counts { calls, failures, slow_calls } = rate.window.counts();
             WindowSnapshot {
-                rule: rate.rule().to_owned(),
+                rule: rate.name().to_owned(),
                 calls,
                 failures,
                 slow_calls,
@@ -213,18 +224,14 @@ impl Rules {
         self.rates.iter().map(window).collect()
     }
 
-    /// Each rule takes over the first window that fits it and that no rule before it took. So
-    /// an unchanged configuration finds every window again, and a changed one what it can.
-    pub(crate) fn adopt(&mut self, saved: &[WindowSnapshot], now: Tick, downtime: Duration) {
+    /// Restores the windows. Each rule takes over the first saved window of its kind that no
+    /// earlier rule took, so an unchanged configuration gets back every window, and a changed one
+    /// as many as still fit.
+    pub(super) fn adopt(&mut self, saved: &[WindowSnapshot], now: Tick, downtime: Duration) {
         let mut left: Vec<&WindowSnapshot> = saved.iter().collect();
         for rate in &mut self.rates {
             let fits = |saved: &&WindowSnapshot| {
-                let same_kind = matches!(
-                    (&rate.window, &saved.content),
-                    (Window::Count(_), WindowContent::Results(_))
-                        | (Window::Time(_), WindowContent::Buckets(_))
-                );
-                same_kind && saved.rule == rate.rule()
+                saved.rule == rate.name() && rate.window.accepts(&saved.content)
             };
             if let Some(index) = left.iter().position(fits) {
                 rate.window.adopt(&left.remove(index).content, now, downtime);

@@ -1,37 +1,38 @@
-//! Those who wait for the circuit to admit calls.
+//! The queue of tasks that wait for the circuit to admit calls.
 //!
-//! While it rejects, they stand in line. When probes may go, as many are called as there are
-//! slots, the first in line first; each holds a *promise*, not the slot itself: that is taken by
-//! the call. So a promise keeps out nobody who does not stand in line, and an open circuit's
-//! probe is never one that nobody has sent. When the circuit closes, everybody is called.
+//! When the circuit closes, every waiter wakes. When probes may be made, as many waiters wake as
+//! there are free slots, first come, first served. Each of them holds a *reservation*, not the
+//! slot itself: only the call takes the slot. So a reservation never keeps out a caller that does
+//! not wait in the queue, and no slot is held for a probe that is never made.
 //!
-//! One who was called and never comes (a service that is kept and not used) must not stop the
-//! line: a promise is for a second, and who waits for one looks again after that time.
+//! A waiter that has been woken may never make its call (a service may be ready and go unused), so
+//! a reservation lapses after a second, and the waiters behind it check again after that time.
 //!
-//! The open time ends without anybody's doing, so somebody has to look then. That is the first
-//! in line, the *timer_owner*; the others look a second later, in case it does not.
+//! The end of an open time is no event: a timer has to see it. The first waiter sets one for that
+//! moment; it is the *timer owner*. The others check a second later, in case it does not.
 
 use std::{collections::BTreeMap, task::Waker, time::Duration};
 
-use super::{cell::Cell, machine::Capacity, waker_set::WakerSet};
+use super::{admission::Capacity, waker_set::WakerSet};
 use crate::clock::Tick;
 
-/// How long a promise holds.
-pub(crate) const RESERVATION: Duration = Duration::from_secs(1);
+/// How long a reservation holds.
+const RESERVATION_TIME: Duration = Duration::from_secs(1);
 
-/// What one who asks for a turn is told.
+/// Whether a waiter may make its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// Go.
     Ready,
-    /// Wait to be called, and look again after this time, if there is one.
-    Wait(Option<Duration>),
+    /// It waits until its waker is called, or until this much time has passed, if any is given.
+    Wait {
+        recheck_after: Option<Duration>,
+    },
 }
 
 #[derive(Default)]
 pub(super) struct WaitQueue {
     waiting: WakerSet,
-    /// Until when, by the number of the place in line.
+    /// When each reservation lapses, by the key of its waiter.
     reservations: BTreeMap<u64, Tick>,
     timer_owner: Option<u64>,
 }
@@ -46,49 +47,48 @@ impl WaitQueue {
         self.reservations.len() as u64
     }
 
-    /// Asks for a turn. Also returns a waker to be dropped without the lock.
-    fn ask(
+    /// Checks whether a waiter may make its call. Also returns a waker to drop without the lock.
+    pub(super) fn poll(
         &mut self,
-        room: Capacity,
+        capacity: Capacity,
         now: Tick,
         key: &mut Option<u64>,
         waker: &Waker,
     ) -> (Readiness, Option<Waker>) {
-        let called = key.is_some_and(|key| self.reservations.contains_key(&key));
-        let goes = match room {
-            Capacity::All => true,
-            // Who stands in front is called before this one, when this is published.
-            Capacity::Probes(free) => {
-                called || (self.waiting.is_first(*key) && self.reserved(now) < free)
+        match capacity {
+            Capacity::Unlimited => {
+                return (Readiness::Ready, key.take().and_then(|key| self.leave(key)));
             }
-            Capacity::None(_) => false,
-        };
-        if goes {
-            let left = match room {
-                Capacity::Probes(_) => {
-                    let key = *key.get_or_insert_with(|| self.waiting.number());
-                    self.reservations.insert(key, now.after(RESERVATION));
-                    self.waiting.remove(key)
-                }
-                Capacity::All | Capacity::None(_) => key.take().and_then(|key| self.leave(key)),
-            };
-            return (Readiness::Ready, left);
+            Capacity::Probes(free) if self.may_probe(free, now, *key) => {
+                let key = *key.get_or_insert_with(|| self.waiting.new_key());
+                self.reservations.insert(key, now.after(RESERVATION_TIME));
+                return (Readiness::Ready, self.waiting.remove(key));
+            }
+            Capacity::Probes(_) | Capacity::Rejecting { .. } => {}
         }
-        let displaced = self.waiting.park(key, waker);
-        let again = match room {
-            Capacity::None(until) => until.map(|until| {
-                let left = until.since(now);
-                let first = *self.timer_owner.get_or_insert(key.unwrap_or_default());
-                if *key == Some(first) { left } else { left.saturating_add(RESERVATION) }
-            }),
-            Capacity::Probes(_) | Capacity::All => Some(RESERVATION),
+        let displaced = self.waiting.insert(key, waker);
+        let recheck_after = match capacity {
+            Capacity::Rejecting { until } => until.map(|until| self.timer(*key, until.since(now))),
+            Capacity::Probes(_) | Capacity::Unlimited => Some(RESERVATION_TIME),
         };
-        (Readiness::Wait(again), displaced)
+        (Readiness::Wait { recheck_after }, displaced)
     }
 
-    /// Gives up a place in line, and what was reserved. Returns the waker, to be dropped without
-    /// the lock.
-    fn leave(&mut self, key: u64) -> Option<Waker> {
+    /// Whether a waiter holds a reservation or can get one. Waiters ahead of it get theirs first,
+    /// from [`take_ready`](Self::take_ready).
+    fn may_probe(&mut self, free: u64, now: Tick, key: Option<u64>) -> bool {
+        key.is_some_and(|key| self.reservations.contains_key(&key))
+            || (self.waiting.is_first(key) && self.reserved(now) < free)
+    }
+
+    /// When a waiter has to check again while an open time runs.
+    fn timer(&mut self, key: Option<u64>, left: Duration) -> Duration {
+        let owner = *self.timer_owner.get_or_insert(key.unwrap_or_default());
+        if key == Some(owner) { left } else { left.saturating_add(RESERVATION_TIME) }
+    }
+
+    /// Removes a waiter and its reservation. Returns its waker, to be dropped without the lock.
+    pub(super) fn leave(&mut self, key: u64) -> Option<Waker> {
         self.reservations.remove(&key);
         if self.timer_owner == Some(key) {
             self.timer_owner = None;
@@ -96,64 +96,35 @@ impl WaitQueue {
         self.waiting.remove(key)
     }
 
-    /// Takes those out of the line who are to be woken, without the lock.
-    pub(super) fn call(&mut self, room: Capacity, now: Tick) -> Vec<Waker> {
-        match room {
-            Capacity::All => {
+    /// Removes the waiters to wake, which is to be done without the lock.
+    pub(super) fn take_ready(&mut self, capacity: Capacity, now: Tick) -> Vec<Waker> {
+        match capacity {
+            Capacity::Unlimited => {
                 self.reservations.clear();
                 self.timer_owner = None;
-                self.waiting.take().into_wakers().collect()
+                self.waiting.take_all().collect()
             }
             Capacity::Probes(free) => {
                 self.timer_owner = None;
-                let open = free.saturating_sub(self.reserved(now));
-                let mut called = Vec::new();
-                for _ in 0..open {
+                let unreserved = free.saturating_sub(self.reserved(now));
+                let mut ready = Vec::new();
+                for _ in 0..unreserved {
                     let Some((key, waker)) = self.waiting.take_first() else { break };
-                    self.reservations.insert(key, now.after(RESERVATION));
-                    called.push(waker);
+                    self.reservations.insert(key, now.after(RESERVATION_TIME));
+                    ready.push(waker);
                 }
-                called
+                ready
             }
-            Capacity::None(until) => {
+            Capacity::Rejecting { until } => {
                 self.reservations.clear();
                 if until.is_none() || self.timer_owner.is_some() {
                     return Vec::new();
                 }
-                // The next in line has to set its alarm.
+                // The timer owner has left: the next waiter has to set its timer.
                 let next = self.waiting.take_first();
                 self.timer_owner = next.as_ref().map(|(key, _)| *key);
                 next.map(|(_, waker)| waker).into_iter().collect()
             }
         }
-    }
-}
-
-impl Cell {
-    /// Asks for a turn to make a call. `key` is the place in line, to be kept for the next time,
-    /// and to be given up with [`leave_wait_queue`](Self::leave_wait_queue).
-    pub(crate) fn poll_capacity(&self, key: &mut Option<u64>, waker: &Waker) -> Readiness {
-        let mut displaced = None;
-        let turn = self.locked(|core| {
-            let now = core.clock.now();
-            let (room, now) = core.work(&self.successes, now, |machine, _| {
-                ((machine.capacity(), machine.now), false)
-            })?;
-            let (turn, gone) = core.notifier().queue.ask(room, now, key, waker);
-            displaced = gone;
-            Some(turn)
-        });
-        drop(displaced);
-        // A handle keeps the cell leased, so there is a machine to ask.
-        turn.unwrap_or(Readiness::Ready)
-    }
-
-    /// Gives up a place in line; what it was reserved goes to the next.
-    pub(crate) fn leave_wait_queue(&self, key: u64) {
-        let gone = self.locked(|core| {
-            core.machine.as_ref()?;
-            Some(core.notifier().queue.leave(key))
-        });
-        drop(gone);
     }
 }

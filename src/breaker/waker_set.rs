@@ -1,64 +1,56 @@
-//! Tasks that wait for something to happen to the circuit.
+//! The wakers of waiting tasks.
 
 use std::{collections::BTreeMap, task::Waker};
 
-/// The wakers of tasks that wait, each under a number of its own.
+/// Wakers under keys that grow with each newcomer, so that the first is the oldest.
+///
+/// The methods return the wakers that they remove, to be dropped without the lock: a waker may own
+/// the last reference to a task, and with it a service that waits here too.
 #[derive(Default)]
-pub(crate) struct WakerSet {
-    parked: BTreeMap<u64, Waker>,
-    next: u64,
+pub(super) struct WakerSet {
+    wakers: BTreeMap<u64, Waker>,
+    last_key: u64,
 }
 
 impl WakerSet {
-    /// A number that nobody has had.
-    pub(crate) fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    /// A key that was never in use.
+    pub(super) fn new_key(&mut self) -> u64 {
+        self.last_key += 1;
+        self.last_key
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parked.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
     }
 
-    /// Whether nobody waits who came before the one with this number, or before a newcomer.
-    pub(crate) fn is_first(&self, key: Option<u64>) -> bool {
-        self.parked.keys().next().is_none_or(|first| key.is_some_and(|key| key <= *first))
+    /// Whether no waker is older than the one with this key or, without a key, than a newcomer's.
+    pub(super) fn is_first(&self, key: Option<u64>) -> bool {
+        self.wakers.keys().next().is_none_or(|first| key.is_some_and(|key| key <= *first))
     }
 
-    /// The one who has waited the longest.
-    pub(crate) fn take_first(&mut self) -> Option<(u64, Waker)> {
-        self.parked.pop_first()
+    pub(super) fn take_first(&mut self) -> Option<(u64, Waker)> {
+        self.wakers.pop_first()
     }
 
-    /// Parks a waker under its key, or under a new one. A task that moved gets its new waker in.
-    /// Returns the one whose place it took, to be dropped without the lock: it may be the last
-    /// that holds a task, and with it services that wait here too.
+    /// Stores a waker under its key, or under a new one. The waker of a task that has moved
+    /// replaces the old one.
     #[must_use]
-    pub(crate) fn park(&mut self, key: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
-        let key = *key.get_or_insert_with(|| self.number());
-        match self.parked.get(&key) {
-            Some(parked) if parked.will_wake(waker) => None,
-            _ => self.parked.insert(key, waker.clone()),
+    pub(super) fn insert(&mut self, key: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
+        let key = *key.get_or_insert_with(|| self.new_key());
+        match self.wakers.get(&key) {
+            Some(stored) if stored.will_wake(waker) => None,
+            _ => self.wakers.insert(key, waker.clone()),
         }
     }
 
-    /// Returns the waker, to be dropped without the lock.
     #[must_use]
-    pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
-        self.parked.remove(&key)
+    pub(super) fn remove(&mut self, key: u64) -> Option<Waker> {
+        self.wakers.remove(&key)
     }
 
-    /// Takes everybody out, to be woken without the lock. Numbers go on, so that an old key
-    /// never names a newcomer.
-    pub(crate) fn take(&mut self) -> Self {
-        Self { parked: std::mem::take(&mut self.parked), next: self.next }
-    }
-
-    pub(crate) fn into_wakers(self) -> impl Iterator<Item = Waker> {
-        self.parked.into_values()
-    }
-
-    pub(crate) fn wake(self) {
-        self.into_wakers().for_each(Waker::wake);
+    /// Removes every waker, oldest first. Keys are not reused, so a stale one never names a
+    /// newcomer.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        std::mem::take(&mut self.wakers).into_values()
     }
 }

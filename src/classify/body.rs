@@ -10,6 +10,14 @@ use crate::outcome::Outcome;
 /// It is what a classifier needs for [`OnBodyEnd`](crate::OnBodyEnd). A closure over
 /// `&Result<Response<B>, E>` has it: what is no success is so at once, and a success is one when
 /// the body has ended well.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot classify a response body: a `Result<http::Response<{B}>, {E}>`",
+    label = "expected a classifier, or a closure \
+             `|result: &Result<http::Response<{B}>, {E}>| -> Outcome`",
+    note = "`.on_body_end(..)` and `.grpc()` need a classifier that implements `ClassifyBody`; a \
+            closure has to write the type of its argument: \
+            `.classify(|result: &Result<http::Response<{B}>, {E}>| ..)`"
+)]
 pub trait ClassifyBody<B, E> {
     /// Decides when the body has ended.
     type Eos: ClassifyEos;
@@ -39,6 +47,10 @@ impl ClassifiedResponse<SuccessAtEos> {
 }
 
 /// Says what a call came to whose body has ended.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot classify the end of a response body",
+    note = "`SuccessAtEos` takes every complete body for a success"
+)]
 pub trait ClassifyEos: Sized {
     /// The body came to its end, with these trailers, if it had any.
     fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome;
@@ -77,6 +89,7 @@ impl ClassifyEos for SuccessAtEos {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, B, E> ClassifyBody<B, E> for F
 where
     F: Fn(&Result<Response<B>, E>) -> Outcome,

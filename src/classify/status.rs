@@ -142,6 +142,11 @@ impl fmt::Debug for StatusClassifier {
 }
 
 /// One status, some, or a range of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` names no HTTP statuses",
+    note = "pass a `StatusCode`, an array or a slice of them, or an inclusive range of numbers: \
+            `500..=599`"
+)]
 pub trait Statuses: sealed::Sealed {
     #[doc(hidden)]
     fn each(self, take: &mut dyn FnMut(u16));

@@ -1,6 +1,6 @@
-use std::fmt;
+use std::{error::Error, fmt};
 
-/// Everything that is wrong with a configuration, in one error.
+/// All faults of a configuration, in one error.
 ///
 /// ```
 /// use tower_breaker::Config;
@@ -14,7 +14,7 @@ pub struct ConfigError {
     faults: Vec<Fault>,
 }
 
-/// One thing that is wrong, where, and what is allowed there.
+/// One fault of a configuration: where it is, and what is allowed there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     path: String,
@@ -22,7 +22,7 @@ pub struct Fault {
 }
 
 impl ConfigError {
-    /// The faults, in the order of the configuration's fields.
+    /// Returns the faults, in the order of the configuration's fields.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -30,13 +30,14 @@ impl ConfigError {
 }
 
 impl Fault {
-    /// Where: `trip_on[1].failure_rate.threshold`, say. Empty for the configuration as a whole.
+    /// Returns the path of the faulty value, for example `trip_on[1].failure_rate.threshold`. It
+    /// is empty for the configuration as a whole.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What is wrong there and what is allowed.
+    /// Returns what is wrong with the value, and what is allowed.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -55,28 +56,25 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid circuit breaker configuration")?;
         match self.faults.as_slice() {
-            [fault] => write!(f, "the circuit breaker's configuration is wrong: {fault}"),
+            [fault] => write!(f, ": {fault}"),
             faults => {
-                write!(
-                    f,
-                    "the circuit breaker's configuration is wrong in {} places:",
-                    faults.len()
-                )?;
+                write!(f, " ({} faults):", faults.len())?;
                 faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
             }
         }
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl Error for ConfigError {}
 
-/// Collects faults while a configuration is read or checked.
+/// Collects faults while a configuration is read or validated.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Adds a fault, unless its place is listed already: one fault often brings another.
+    /// Adds a fault, unless one with this path exists: one fault often causes another.
     pub(crate) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         let path = path.into();
         if self.0.iter().all(|fault| fault.path != path) {
@@ -92,17 +90,4 @@ impl Faults {
     pub(crate) fn into_result<T>(self, value: T) -> Result<T, ConfigError> {
         if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
     }
-}
-
-/// The value of a JSON text; that it is none is a fault of the whole.
-pub(crate) fn parse_json(json: &str) -> Result<serde_json::Value, ConfigError> {
-    serde_json::from_str(json).map_err(|error| {
-        let message = format!("is not JSON: {error}");
-        ConfigError { faults: vec![Fault { path: String::new(), message }] }
-    })
-}
-
-/// `field` below `path`.
-pub(crate) fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }

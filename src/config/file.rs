@@ -4,12 +4,14 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 
 use super::{
-    Config, ConfigError,
-    fault::{Faults, join, parse_json},
+    fault::{ConfigError, Faults},
+    fields::{Found, join, unknown_field},
+    parse::parse_json,
+    settings::Config,
 };
 
-/// The settings of many breakers: `defaults`, and `breakers.<name>` that override them field by
-/// field.
+/// The settings of many breakers: `defaults` for all, and `breakers.<name>` for one, which
+/// override the defaults field by field.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,23 +32,25 @@ pub struct ConfigFile {
     breakers: BTreeMap<String, Config>,
 }
 
+const SECTIONS: [&str; 2] = ["defaults", "breakers"];
+
 impl ConfigFile {
     /// Reads the settings from JSON.
     ///
     /// # Errors
     ///
-    /// One error that lists every fault of every breaker, each with its path.
+    /// One error that lists every fault of every breaker, with its path.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
         Self::from_value(&parse_json(json)?)
     }
 
-    /// The settings of the breaker of that name: its own over the defaults, or the defaults.
+    /// Returns the settings of a breaker: its own if the file names it, otherwise the defaults.
     #[must_use]
     pub fn get(&self, name: &str) -> &Config {
         self.breakers.get(name).unwrap_or(&self.defaults)
     }
 
-    /// The names that have settings of their own, in order.
+    /// Returns the names that the file lists under `breakers`, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.breakers.keys().map(String::as_str)
     }
@@ -55,13 +59,17 @@ impl ConfigFile {
         let mut faults = Faults::default();
         let mut file = Self::default();
         let Value::Object(sections) = value else {
-            faults.add("", "must be an object with the fields defaults and breakers");
+            let found = Found(value);
+            faults.add(
+                "",
+                format!("expected an object with `defaults` and `breakers`, found {found}"),
+            );
             return faults.into_result(file);
         };
         let empty = Value::Object(Map::new());
         let defaults = sections.get("defaults").unwrap_or(&empty);
         file.defaults = Config::read(defaults, "defaults", &mut faults);
-        // A fault of the defaults is listed once, not once for each breaker.
+        // A fault of the defaults is reported once, not for each breaker.
         let base = if faults.count() == 0 { defaults } else { &empty };
         match sections.get("breakers") {
             None => {}
@@ -72,12 +80,16 @@ impl ConfigFile {
                     file.breakers.insert(name.clone(), config);
                 }
             }
-            Some(_) => faults.add("breakers", "must be an object of settings by name"),
-        }
-        for name in sections.keys() {
-            if name != "defaults" && name != "breakers" {
-                faults.add(name, "is no known field; known are defaults, breakers");
+            Some(value) => {
+                let found = Found(value);
+                faults.add(
+                    "breakers",
+                    format!("expected an object of settings by name, found {found}"),
+                );
             }
+        }
+        for name in sections.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
+            faults.add(join("", name), unknown_field(name, &SECTIONS));
         }
         faults.into_result(file)
     }
@@ -90,8 +102,8 @@ impl<'de> Deserialize<'de> for ConfigFile {
     }
 }
 
-/// The fields of `own` over those of `defaults`. Where either is no object, `own` stands alone
-/// and its reader says so.
+/// The fields of `own` over those of `defaults`. If either is not an object, the result is `own`,
+/// and reading it reports the fault.
 fn overlay(defaults: &Value, own: &Value) -> Value {
     match (defaults, own) {
         (Value::Object(defaults), Value::Object(own)) => {

@@ -1,50 +1,27 @@
+//! Checks that the values of a [`Config`] are in range.
+
 use std::{fmt, time::Duration};
 
-use super::{Config, ConfigError, Trip, Window, fault::Faults};
+use humantime_serde::re::humantime::format_duration;
+
+use super::{
+    backoff::Backoff,
+    fault::{ConfigError, Faults},
+    settings::Config,
+    trip::{Trip, Window},
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 const LARGEST_WINDOW: u32 = 1_000_000;
-
-/// Where a value stands. It becomes text only where the value is wrong: a start may check a hundred thousand
-/// configurations, one a breaker, and to write out the paths of each would be a sixth of its work.
-struct Place<'a> {
-    above: Option<&'a Place<'a>>,
-    field: &'a str,
-    index: Option<usize>,
-}
-
-impl<'a> Place<'a> {
-    const fn new(path: &'a str) -> Self {
-        Self { above: None, field: path, index: None }
-    }
-
-    const fn field(&'a self, field: &'a str) -> Self {
-        Self { above: Some(self), field, index: None }
-    }
-
-    const fn item(&'a self, field: &'a str, index: usize) -> Self {
-        Self { above: Some(self), field, index: Some(index) }
-    }
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(above) = self.above.filter(|above| !above.field.is_empty()) {
-            write!(f, "{above}.")?;
-        }
-        f.write_str(self.field)?;
-        self.index.map_or(Ok(()), |index| write!(f, "[{index}]"))
-    }
-}
+const MOST_DAYS: u32 = 365;
 
 impl Config {
-    /// Checks every value.
+    /// Checks that every value is in range.
     ///
     /// # Errors
     ///
-    /// One error that lists all values that are out of their range, each with its path and what
-    /// is allowed.
+    /// One error that lists every value out of range, with its path and the allowed range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut faults = Faults::default();
         self.check("", &mut faults);
@@ -56,8 +33,10 @@ impl Config {
         for (index, trip) in self.trip_on.iter().enumerate() {
             trip.check(&place.item("trip_on", index), faults);
         }
-        duration(faults, &place.field("recovery_timeout"), self.recovery_timeout);
-        self.check_backoff(place, faults);
+        positive(faults, &place.field("recovery_timeout"), self.recovery_timeout);
+        if let Some(backoff) = &self.backoff {
+            backoff.check(&place.field("backoff"), self.recovery_timeout, faults);
+        }
         at_least_one(faults, &place.field("success_threshold"), self.success_threshold);
         if let Some(calls) = self.half_open_max_calls {
             at_least_one(faults, &place.field("half_open_max_calls"), calls);
@@ -66,44 +45,43 @@ impl Config {
             threshold(faults, &place.field("half_open_failure_rate"), rate);
         }
         if let Some(timeout) = self.half_open_timeout {
-            duration(faults, &place.field("half_open_timeout"), timeout);
+            positive(faults, &place.field("half_open_timeout"), timeout);
         }
         if let Some(ramp) = &self.ramp_up {
+            let place = &place.field("ramp_up");
             if !(0.0..1.0).contains(&ramp.start) {
-                let message = format!("is {}, must be at least 0 and below 1", ramp.start);
-                faults.add(place.field("ramp_up.start").to_string(), message);
+                out_of_range(faults, &place.field("start"), ramp.start, "at least 0 and below 1");
             }
-            duration(faults, &place.field("ramp_up.time"), ramp.time);
+            positive(faults, &place.field("time"), ramp.time);
         }
-        duration(faults, &place.field("snapshot_ttl.open"), self.snapshot_ttl.open);
-        duration(faults, &place.field("snapshot_ttl.closed"), self.snapshot_ttl.closed);
+        let ttl = &place.field("snapshot_ttl");
+        positive(faults, &ttl.field("open"), self.snapshot_ttl.open);
+        positive(faults, &ttl.field("closed"), self.snapshot_ttl.closed);
         let days = self.history_retention_days;
-        if !(1..=365).contains(&days) {
-            let message = format!("is {days}, must be from 1 to 365");
-            faults.add(place.field("history_retention_days").to_string(), message);
+        if !(1..=MOST_DAYS).contains(&days) {
+            let allowed = format!("from 1 to {MOST_DAYS}");
+            out_of_range(faults, &place.field("history_retention_days"), days, &allowed);
         }
+        at_most_a_year(faults, &place.field("flush_interval"), self.flush_interval);
+        let transitions = self.transition_flush_interval;
+        at_most_a_year(faults, &place.field("transition_flush_interval"), transitions);
     }
+}
 
-    fn check_backoff(&self, place: &Place<'_>, faults: &mut Faults) {
-        let Some(backoff) = &self.backoff else {
-            return;
-        };
-        if !(backoff.multiplier >= 1.0 && backoff.multiplier.is_finite()) {
-            let message = format!("is {}, must be a number of at least 1", backoff.multiplier);
-            faults.add(place.field("backoff.multiplier").to_string(), message);
+impl Backoff {
+    fn check(&self, place: &Place<'_>, recovery_timeout: Duration, faults: &mut Faults) {
+        if !(self.multiplier >= 1.0 && self.multiplier.is_finite()) {
+            let multiplier = &place.field("multiplier");
+            out_of_range(faults, multiplier, self.multiplier, "a finite number of at least 1");
         }
-        let max = place.field("backoff.max");
-        duration(faults, &max, backoff.max);
-        if backoff.max < self.recovery_timeout {
-            let (is, least) = (text(backoff.max), text(self.recovery_timeout));
-            faults.add(
-                max.to_string(),
-                format!("is {is}, must be at least recovery_timeout ({least})"),
-            );
+        let max = &place.field("max");
+        positive(faults, max, self.max);
+        if self.max < recovery_timeout {
+            let allowed = format!("at least recovery_timeout, {}", Shown(recovery_timeout));
+            out_of_range(faults, max, Shown(self.max), &allowed);
         }
-        if !(0.0..=1.0).contains(&backoff.jitter) {
-            let message = format!("is {}, must be from 0 to 1", backoff.jitter);
-            faults.add(place.field("backoff.jitter").to_string(), message);
+        if !(0.0..=1.0).contains(&self.jitter) {
+            out_of_range(faults, &place.field("jitter"), self.jitter, "from 0 to 1");
         }
     }
 }
@@ -120,7 +98,7 @@ impl Trip {
             Self::SlowCallRate { threshold, slower_than, window, minimum_calls } => {
                 let place = &place.field("slow_call_rate");
                 rate(faults, place, threshold, window, minimum_calls);
-                duration(faults, &place.field("slower_than"), slower_than);
+                positive(faults, &place.field("slower_than"), slower_than);
             }
         }
     }
@@ -128,48 +106,95 @@ impl Trip {
 
 fn rate(faults: &mut Faults, place: &Place<'_>, share: f64, window: Window, minimum_calls: u32) {
     threshold(faults, &place.field("threshold"), share);
+    let window_place = &place.field("window");
     match window {
         Window::Calls(calls) => {
             if !(1..=LARGEST_WINDOW).contains(&calls) {
-                let message = format!("is {calls}, must be from 1 to {LARGEST_WINDOW}");
-                faults.add(place.field("window.calls").to_string(), message);
+                let allowed = format!("from 1 to {LARGEST_WINDOW}");
+                out_of_range(faults, &window_place.field("calls"), calls, &allowed);
             }
         }
         Window::Time(time) => {
             if !(Duration::from_millis(1)..=LONGEST).contains(&time) {
-                let message = format!("is {}, must be from 1ms to 365days", text(time));
-                faults.add(place.field("window.time").to_string(), message);
+                let place = &window_place.field("time");
+                out_of_range(faults, place, Shown(time), "from 1ms to 365days");
             }
         }
     }
     at_least_one(faults, &place.field("minimum_calls"), minimum_calls);
 }
 
-/// NaN is outside every range, so it is caught here too.
+/// Also refuses NaN, which is outside every range.
 fn threshold(faults: &mut Faults, place: &Place<'_>, share: f64) {
     if !(share > 0.0 && share <= 1.0) {
-        faults.add(place.to_string(), format!("is {share}, must be above 0 and at most 1"));
+        out_of_range(faults, place, share, "above 0 and at most 1");
     }
 }
 
 fn at_least_one(faults: &mut Faults, place: &Place<'_>, count: u32) {
     if count == 0 {
-        faults.add(place.to_string(), "is 0, must be at least 1");
+        out_of_range(faults, place, count, "at least 1");
     }
 }
 
-fn duration(faults: &mut Faults, place: &Place<'_>, duration: Duration) {
+fn positive(faults: &mut Faults, place: &Place<'_>, duration: Duration) {
     if duration.is_zero() || duration > LONGEST {
-        let message = format!("is {}, must be above 0s and at most 365days", text(duration));
-        faults.add(place.to_string(), message);
+        out_of_range(faults, place, Shown(duration), "above 0s and at most 365days");
     }
 }
 
-fn text(duration: Duration) -> String {
-    // The words of a duration of more than some years would be noise.
+fn at_most_a_year(faults: &mut Faults, place: &Place<'_>, duration: Duration) {
     if duration > LONGEST {
-        format!("{} days", duration.as_secs() / DAY.as_secs())
-    } else {
-        humantime_serde::re::humantime::format_duration(duration).to_string()
+        out_of_range(faults, place, Shown(duration), "at most 365days");
+    }
+}
+
+fn out_of_range(faults: &mut Faults, place: &Place<'_>, value: impl fmt::Display, allowed: &str) {
+    faults.add(place.to_string(), format!("{value} is out of range; must be {allowed}"));
+}
+
+/// Where a value is. The path is only written out for a fault: a start may check a hundred thousand
+/// configurations, and writing all paths would take a sixth of its time.
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    field: &'a str,
+    index: Option<usize>,
+}
+
+impl<'a> Place<'a> {
+    const fn new(path: &'a str) -> Self {
+        Self { parent: None, field: path, index: None }
+    }
+
+    const fn field(&'a self, field: &'a str) -> Self {
+        Self { parent: Some(self), field, index: None }
+    }
+
+    const fn item(&'a self, field: &'a str, index: usize) -> Self {
+        Self { parent: Some(self), field, index: Some(index) }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent.filter(|parent| !parent.field.is_empty()) {
+            write!(f, "{parent}.")?;
+        }
+        f.write_str(self.field)?;
+        self.index.map_or(Ok(()), |index| write!(f, "[{index}]"))
+    }
+}
+
+/// A duration as a message shows it.
+struct Shown(Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > LONGEST {
+            // All units of a duration of several years would be noise.
+            write!(f, "{}days", self.0.as_secs() / DAY.as_secs())
+        } else {
+            format_duration(self.0).fmt(f)
+        }
     }
 }

@@ -1,45 +1,176 @@
-use std::{fmt, sync::Arc, time::Duration};
+//! The builder of a breaker.
+
+use std::{fmt, sync::Arc};
 
 use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{Listener, Shared, Teller},
+    events::{EventDispatcher, Listener, Shared},
 };
 use crate::{
     breaker::pool,
-    clock::{Clock, TimeSource},
-    config::{Backoff, Config, ConfigError, Faults, RampUp, Trip},
+    clock::TimeSource,
+    config::{Config, ConfigError, Faults, Trip},
     event::Event,
     persist::PersistSettings,
     snapshot::Snapshot,
     store::StateStore,
 };
 
-/// What a breaker is going to be, and what is built around it.
+/// Defines the settings of a breaker as methods of a builder.
 ///
-/// [`Breaker::builder`] begins one that builds a [`Breaker`] alone, and
-/// [`CircuitBreakerLayer::builder`](crate::CircuitBreakerLayer::builder) one that builds a layer.
-#[must_use = "a builder does nothing until it is built"]
-pub struct Builder<T = ()> {
-    target: T,
+/// Two builders have them: [`BreakerBuilder`], and the builder of a layer, which contains a
+/// `BreakerBuilder`. The argument is the path from `self` to it: nothing, or `.breaker`.
+macro_rules! breaker_settings {
+    ($($breaker:tt)*) => {
+        /// Replaces all settings by those of a [`Config`](crate::Config). Methods called after
+        /// this one change single settings. Breakers built from the same `Arc<Config>` share its
+        /// memory.
+        pub fn config(mut self, config: impl Into<std::sync::Arc<$crate::config::Config>>) -> Self {
+            self $($breaker)*.set_config(config.into());
+            self
+        }
+
+        /// Adds a rule that opens the circuit. Any one rule suffices to open it. The first call
+        /// replaces the rules of the default, or of the [`config`](Self::config). Default: five
+        /// consecutive failures.
+        pub fn trip_on(mut self, trip: $crate::config::Trip) -> Self {
+            self $($breaker)*.add_rule(trip);
+            self
+        }
+
+        /// How long the circuit stays open before it admits a probe. Default: 60 s.
+        pub fn recovery_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $($breaker)*.config_mut().recovery_timeout = timeout;
+            self
+        }
+
+        /// Lengthens the open time from one opening to the next. Default: none.
+        pub fn backoff(mut self, backoff: $crate::config::Backoff) -> Self {
+            self $($breaker)*.config_mut().backoff = Some(backoff);
+            self
+        }
+
+        /// The number of successful probes that closes the circuit. Default: 1.
+        pub fn success_threshold(mut self, successes: u32) -> Self {
+            self $($breaker)*.config_mut().success_threshold = successes;
+            self
+        }
+
+        /// The maximum number of concurrent probes. Default: the
+        /// [`success_threshold`](Self::success_threshold).
+        pub fn half_open_max_calls(mut self, calls: u32) -> Self {
+            self $($breaker)*.config_mut().half_open_max_calls = Some(calls);
+            self
+        }
+
+        /// Decides by the rate of failed or slow probes, once
+        /// [`success_threshold`](Self::success_threshold) of them have a result. Default: none;
+        /// the first failed probe reopens the circuit.
+        pub fn half_open_failure_rate(mut self, rate: f64) -> Self {
+            self $($breaker)*.config_mut().half_open_failure_rate = Some(rate);
+            self
+        }
+
+        /// How long the oldest probe may take before the circuit reopens; `None` for no limit.
+        /// Default: 60 s.
+        pub fn half_open_timeout(
+            mut self,
+            timeout: impl Into<Option<std::time::Duration>>,
+        ) -> Self {
+            self $($breaker)*.config_mut().half_open_timeout = timeout.into();
+            self
+        }
+
+        /// Increases the admitted share of calls gradually after the circuit has closed. Default:
+        /// none, all calls are admitted at once.
+        pub fn ramp_up(mut self, ramp_up: $crate::config::RampUp) -> Self {
+            self $($breaker)*.config_mut().ramp_up = Some(ramp_up);
+            self
+        }
+
+        /// Reads the time from this clock. Default: the
+        /// [system's](crate::clock::SystemClock).
+        pub fn clock(mut self, clock: impl $crate::clock::Clock) -> Self {
+            self $($breaker)*.clock =
+                $crate::clock::TimeSource::Custom(std::sync::Arc::new(clock));
+            self
+        }
+
+        /// Starts from a snapshot that you have kept yourself. A breaker with a
+        /// [`store`](Self::store) restores its snapshot without this.
+        pub fn restore(mut self, snapshot: $crate::snapshot::Snapshot) -> Self {
+            self $($breaker)*.snapshot = Some(snapshot);
+            self
+        }
+
+        /// Keeps the state in this store. Default: none, the state is in memory only.
+        ///
+        /// [`build`](Self::build) loads the breaker's snapshot and waits at most a second for it,
+        /// so that the first call meets the restored state. Transitions are written at once,
+        /// unless [`transition_flush_interval`](Self::transition_flush_interval) delays them. An
+        /// error or a delay of the store never affects a call. Dropping the last handle of the
+        /// breaker waits at most a second until the final state is saved, and does not wait for a
+        /// store that has stopped responding.
+        pub fn store(mut self, store: impl $crate::store::StateStore) -> Self {
+            self $($breaker)*.store = Some(std::sync::Arc::new(store));
+            self
+        }
+
+        /// How long changes of the counts are collected before they are saved. A crash loses at
+        /// most the counts of this interval, unless they were
+        /// [flushed](crate::Breaker::flush). Default: 1 s.
+        pub fn flush_interval(mut self, interval: std::time::Duration) -> Self {
+            self $($breaker)*.persist.flush_interval = interval;
+            self
+        }
+
+        /// How long a transition may wait to be saved in one batch with others on the same store;
+        /// capped at the [`flush_interval`](Self::flush_interval). A crash within this time loses
+        /// the transition, unless it was [flushed](crate::Breaker::flush). Default: 0, which saves
+        /// it at once; a fast store has it within 50 ms. Choose a longer interval for a store
+        /// whose writes are expensive.
+        pub fn transition_flush_interval(mut self, interval: std::time::Duration) -> Self {
+            self $($breaker)*.persist.transition_flush_interval = interval;
+            self
+        }
+
+        /// Calls this function for each event, in order, on the thread of the call that caused
+        /// it. It should return quickly. It may use the breaker: no lock is held.
+        pub fn on_event<F>(mut self, listener: F) -> Self
+        where
+            F: Fn(&$crate::event::Event) + Send + Sync + 'static,
+        {
+            self $($breaker)*.add_listener(listener);
+            self
+        }
+    };
+}
+pub(crate) use breaker_settings;
+
+/// Builds a [`Breaker`]. Created by [`Breaker::builder`].
+///
+/// For a breaker with a layer,
+/// [`CircuitBreakerLayer::builder`](crate::CircuitBreakerLayer::builder) has the same settings.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct BreakerBuilder {
     name: SmolStr,
     config: Arc<Config>,
-    /// Whether the rules are still the default's, which the first rule replaces.
+    /// Whether the first rule still has to replace the default rules.
     default_rules: bool,
-    clock: TimeSource,
+    pub(crate) clock: TimeSource,
     listeners: Vec<Listener>,
-    snapshot: Option<Snapshot>,
-    store: Option<Arc<dyn StateStore>>,
-    persist: PersistSettings,
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) store: Option<Arc<dyn StateStore>>,
+    pub(crate) persist: PersistSettings,
 }
 
 const LONGEST_NAME: usize = 512;
 
-impl<T> Builder<T> {
-    pub(crate) fn new(name: &str, target: T) -> Self {
+impl BreakerBuilder {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
-            target,
             name: name.into(),
             config: Arc::default(),
             default_rules: true,
@@ -51,140 +182,38 @@ impl<T> Builder<T> {
         }
     }
 
-    /// Takes all settings from a [`Config`]. What is set after this changes it. Many breakers
-    /// with the same settings share the memory of an `Arc<Config>`.
-    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
-        self.config = config.into();
+    breaker_settings!();
+
+    pub(crate) fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
         self.default_rules = true;
-        self
     }
 
-    /// Adds a rule that opens the circuit; any one of several does. The first replaces the rules
-    /// of the default, or of the configuration. Default: five consecutive failures.
-    pub fn trip_on(mut self, trip: Trip) -> Self {
-        if std::mem::take(&mut self.default_rules) {
-            self.own_config().trip_on.clear();
-        }
-        self.own_config().trip_on.push(trip);
-        self
-    }
-
-    /// How long the circuit stays open before it lets a probe through. Default: 60 s.
-    pub fn recovery_timeout(mut self, timeout: Duration) -> Self {
-        self.own_config().recovery_timeout = timeout;
-        self
-    }
-
-    /// Lengthens the open time from one opening to the next. Default: none.
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.own_config().backoff = Some(backoff);
-        self
-    }
-
-    /// How many probes must succeed to close the circuit. Default: 1.
-    pub fn success_threshold(mut self, successes: u32) -> Self {
-        self.own_config().success_threshold = successes;
-        self
-    }
-
-    /// How many probes may be out at once. Default: as many as must succeed.
-    pub fn half_open_max_calls(mut self, calls: u32) -> Self {
-        self.own_config().half_open_max_calls = Some(calls);
-        self
-    }
-
-    /// Decides by the share of failed or slow probes, once as many results are in as the success
-    /// threshold says. Default: none; the first failed probe opens the circuit again.
-    pub fn half_open_failure_rate(mut self, rate: f64) -> Self {
-        self.own_config().half_open_failure_rate = Some(rate);
-        self
-    }
-
-    /// How long the oldest probe may be out before the circuit opens again; `None` for ever.
-    /// Default: 60 s.
-    pub fn half_open_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.own_config().half_open_timeout = timeout.into();
-        self
-    }
-
-    /// Lets the admitted share of calls grow after the circuit has closed. Default: none.
-    pub fn ramp_up(mut self, ramp_up: RampUp) -> Self {
-        self.own_config().ramp_up = Some(ramp_up);
-        self
-    }
-
-    /// Takes the time from this clock. Default: [the machine's](crate::clock::SystemClock).
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = TimeSource::Custom(Arc::new(clock));
-        self
-    }
-
-    /// Goes on from a snapshot that you kept yourself. With a store you need not: what it holds
-    /// is restored on its own.
-    pub fn restore(mut self, snapshot: Snapshot) -> Self {
-        self.snapshot = Some(snapshot);
-        self
-    }
-
-    /// Keeps the state in this store. Default: none, the state is in memory only.
-    ///
-    /// [`build`](Builder::build) reads the breaker's snapshot, so that the first call meets the
-    /// restored state; it waits for the store for a second at most. Transitions are on their
-    /// way to the store at once, unless they are
-    /// [told to wait](Self::transition_flush_interval), and nothing that goes wrong with it
-    /// reaches a call. When the last handle of the breaker is dropped, that drop waits until its
-    /// last state is saved, a second at most, and not at all for a store that does not answer.
-    pub fn store(mut self, store: impl StateStore) -> Self {
-        self.store = Some(Arc::new(store));
-        self
-    }
-
-    /// How long changes of the counts are gathered before they are saved: without a
-    /// [`flush`](Breaker::flush), a crash loses no more than what was counted in this time.
-    /// Default: 1 s.
-    pub fn flush_interval(mut self, interval: Duration) -> Self {
-        self.persist.flush_interval = interval;
-        self
-    }
-
-    /// How long a transition may wait for others on the same store, to be saved together with
-    /// them; no longer than the [`flush_interval`](Self::flush_interval). What a crash in this
-    /// time forgets is the transition itself, unless it was [flushed](Breaker::flush).
-    /// Default: 0, it is on its way at once, and durable within 50 ms in a store that is quick
-    /// enough. A longer time is for a store to which each write is dear.
-    pub fn transition_flush_interval(mut self, interval: Duration) -> Self {
-        self.persist.transition_flush_interval = interval;
-        self
-    }
-
-    /// Calls this at each event, in order, on the thread of the call that caused it. It should be
-    /// quick. It may ask the breaker, which is not locked meanwhile.
-    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.listeners.push(Box::new(listener));
-        self
-    }
-
-    /// The settings, no longer shared with anybody.
-    fn own_config(&mut self) -> &mut Config {
+    /// The settings, no longer shared with other builders.
+    pub(crate) fn config_mut(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }
 
-    /// The same breaker with something else around it.
-    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U) -> Builder<U> {
-        Builder {
-            target: map(self.target),
-            name: self.name,
-            config: self.config,
-            default_rules: self.default_rules,
-            clock: self.clock,
-            listeners: self.listeners,
-            snapshot: self.snapshot,
-            store: self.store,
-            persist: self.persist,
+    pub(crate) fn add_rule(&mut self, trip: Trip) {
+        if std::mem::take(&mut self.default_rules) {
+            self.config_mut().trip_on.clear();
         }
+        self.config_mut().trip_on.push(trip);
     }
 
-    pub(crate) fn finish(self) -> Result<(Breaker, T), ConfigError> {
+    pub(crate) fn add_listener<F>(&mut self, listener: F)
+    where
+        F: Fn(&Event) + Send + Sync + 'static,
+    {
+        self.listeners.push(Listener::new(listener));
+    }
+
+    /// Builds the breaker.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that lists every fault of the name and the settings.
+    pub fn build(self) -> Result<Breaker, ConfigError> {
         let mut faults = Faults::default();
         if !(1..=LONGEST_NAME).contains(&self.name.len()) {
             let message =
@@ -196,36 +225,25 @@ impl<T> Builder<T> {
 
         let cell = pool::take();
         cell.lease(self.config, self.clock);
-        let teller = Arc::new(Teller::new(self.name, cell, self.listeners));
-        cell.observe(Arc::clone(&teller) as _);
+        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
+        cell.set_observer(Arc::clone(&dispatcher) as _);
         if let Some(snapshot) = &self.snapshot {
-            cell.restore(&*teller, snapshot);
+            cell.restore(&*dispatcher, snapshot);
         }
-        let mut shared = Shared::new(cell, teller);
+        let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
             shared.attach(store, &self.persist);
         }
-        let shared = Arc::new(shared);
-        Ok((Breaker { cell, shared }, self.target))
+        Ok(Breaker { cell, shared: Arc::new(shared) })
     }
 }
 
-impl Builder {
-    /// Builds the breaker.
-    ///
-    /// # Errors
-    ///
-    /// One [`ConfigError`] that lists everything that is wrong with the name and the settings.
-    pub fn build(self) -> Result<Breaker, ConfigError> {
-        Ok(self.finish()?.0)
-    }
-}
-
-impl<T> fmt::Debug for Builder<T> {
+impl fmt::Debug for BreakerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("BreakerBuilder")
             .field("name", &self.name)
             .field("config", &self.config)
+            .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
 }

@@ -1,57 +1,80 @@
-use std::sync::{Arc, OnceLock};
+//! What the clones of a handle share, and where the events of a breaker go.
+
+use std::{
+    any::type_name,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    breaker::{
-        cell::Cell,
-        machine::{Machine, Step},
-        notify::Observer,
-        pool,
-        restore::Now,
-    },
+    breaker::{cell::Cell, effects::Change, machine::Machine, notify::Observer, pool},
     config::Config,
     event::{Event, StoreEvent, Transition},
+    health::StoreHealth,
     history::HistoryEntry,
-    persist::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth},
+    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
 };
 
-/// Called at each event.
-pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+/// The number of events that a subscriber may fall behind.
+const CHANNEL_CAPACITY: usize = 64;
 
-/// What the clones of a handle share. The last one that goes gives the cell back.
+/// A function that is called for each event.
+pub(super) struct Listener {
+    call: Box<dyn Fn(&Event) + Send + Sync>,
+    type_name: &'static str,
+}
+
+impl Listener {
+    pub(super) fn new<F>(listener: F) -> Self
+    where
+        F: Fn(&Event) + Send + Sync + 'static,
+    {
+        Self { call: Box::new(listener), type_name: type_name::<F>() }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.type_name)
+    }
+}
+
+/// Shared by all clones of a handle. Dropping the last one returns the cell to the pool.
 pub(super) struct Shared {
-    /// Dropped before the cell is given back: it takes a last snapshot.
-    /// Boxed: a breaker in memory only shall not pay for it.
+    /// Dropped before the cell is returned, because it takes a final snapshot of it.
+    /// Boxed, so that a breaker without a store does not pay for it.
     pub(super) attachment: Option<Box<Attachment>>,
     cell: &'static Cell,
-    teller: Arc<Teller>,
+    dispatcher: Arc<EventDispatcher>,
 }
 
 impl Shared {
-    pub(super) fn new(cell: &'static Cell, teller: Arc<Teller>) -> Self {
-        Self { attachment: None, cell, teller }
+    pub(super) fn new(cell: &'static Cell, dispatcher: Arc<EventDispatcher>) -> Self {
+        Self { attachment: None, cell, dispatcher }
     }
 
-    /// Restores what the store holds of the breaker, and saves its changes from now on.
+    /// Restores the breaker's snapshot from the store, and saves every change from now on.
     pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: &PersistSettings) {
-        let source = Arc::clone(&self.teller);
+        let source = Arc::clone(&self.dispatcher);
         let attachment = Attachment::attach(store, self.name(), source, settings);
-        // Nobody has set it before: a breaker is attached once.
-        let _ = self.teller.marker.set(attachment.marker());
+        // The marker is not set yet: a breaker is attached once.
+        let _ = self.dispatcher.marker.set(attachment.marker());
         self.attachment = Some(Box::new(attachment));
     }
 
     #[inline]
     pub(super) fn name(&self) -> &SmolStr {
-        &self.teller.name
+        &self.dispatcher.name
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.teller.channel.get_or_init(|| broadcast::channel(64).0).subscribe()
+        let channel = &self.dispatcher.channel;
+        channel.get_or_init(|| broadcast::channel(CHANNEL_CAPACITY).0).subscribe()
     }
 }
 
@@ -63,17 +86,17 @@ impl Drop for Shared {
     }
 }
 
-/// Tells what happened: to the log, to the listeners, to the subscribers and to the store.
-pub(super) struct Teller {
+/// Sends what happens to the log, the listeners, the subscribers and the store's writer.
+pub(super) struct EventDispatcher {
     name: SmolStr,
     cell: &'static Cell,
     listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
-    /// Who leaves word for the store, if there is one.
+    /// Marks the breaker as changed for the store's writer, if there is a store.
     marker: OnceLock<Marker>,
 }
 
-impl Teller {
+impl EventDispatcher {
     pub(super) fn new(name: SmolStr, cell: &'static Cell, listeners: Vec<Listener>) -> Self {
         Self {
             name,
@@ -84,61 +107,49 @@ impl Teller {
         }
     }
 
-    fn tell(&self, event: Event) {
+    fn dispatch(&self, event: Event) {
         for listener in &*self.listeners {
-            listener(&event);
+            (listener.call)(&event);
         }
         if let Some(channel) = self.channel.get() {
-            // Nobody listening is no fault.
+            // An error means only that there is no subscriber at the moment.
             let _ = channel.send(event);
         }
     }
 }
 
-impl Observer for Teller {
-    fn changed(&self, urgent: bool) {
-        match self.marker.get() {
-            Some(marker) if urgent => marker.transition(),
-            Some(marker) => marker.counts(),
-            None => {}
+impl Observer for EventDispatcher {
+    fn name(&self) -> Arc<str> {
+        self.name.as_str().into()
+    }
+
+    fn on_change(&self, change: Change) {
+        let Some(marker) = self.marker.get() else { return };
+        match change {
+            Change::Transition => marker.transition(),
+            Change::Counts => marker.counts(),
         }
     }
 
-    fn note(&self, steps: &[Step], now: Now) {
+    fn record_transitions(&self, transitions: &[Transition]) {
         let Some(marker) = self.marker.get() else { return };
-        marker.note(steps.iter().map(|step| HistoryEntry {
-            at: now.wall_at(step.at),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            manual: step.reason.is_manual(),
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            missed: 0,
-        }));
+        marker.note(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
-    fn stepped(&self, step: &Step, now: Now) {
-        let transition = Transition {
-            name: self.name.as_str().into(),
-            from: step.from,
-            to: step.to,
-            reason: step.reason,
-            failure_count: step.failure_count,
-            open_time: step.open_time,
-            at: now.wall_at(step.at),
-        };
+    fn on_transition(&self, transition: Transition) {
         transition.log();
-        self.tell(Event::Transition(transition));
+        self.dispatch(Event::Transition(transition));
     }
 }
 
-/// The breaker as its store's writer sees it. The cell is asked on its behalf: a store that hangs may answer when
-/// the breaker is gone and the cell is another's.
-impl Source for Teller {
-    fn encode(&self) -> Option<Vec<u8>> {
+/// The breaker as the store's writer sees it.
+///
+/// It checks that the cell is still its own: a hung store may respond after the breaker is gone
+/// and another breaker has taken over the cell.
+impl Source for EventDispatcher {
+    fn encode(&self) -> Option<Encoded> {
         let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
-        Some(snapshot.to_json().ok()?.into_bytes())
+        Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -159,7 +170,7 @@ impl Source for Teller {
     }
 
     fn store_health(&self, health: &StoreHealth) {
-        self.tell(Event::Store(StoreEvent {
+        self.dispatch(Event::Store(StoreEvent {
             name: self.name.as_str().into(),
             health: health.clone(),
         }));

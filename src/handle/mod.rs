@@ -7,26 +7,27 @@ mod wait;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    alarm,
     breaker::{
         Permit,
         cell::Cell,
-        machine::{Command, Machine, Refusal},
+        machine::{Command, Machine},
     },
     config::{Config, ConfigError},
-    error::{Error, Rejected},
+    error::{Error, FlushError, Refusal, Rejected},
     event::Event,
+    health::StoreHealth,
     history::{HistoryError, HistoryPage, HistoryQuery},
     outcome::Outcome,
-    persist::{FlushError, StoreHealth},
     snapshot::Snapshot,
     state::State,
     stats::Stats,
+    timer,
 };
 
-pub use builder::Builder;
+pub use builder::BreakerBuilder;
+pub(crate) use builder::breaker_settings;
 use events::Shared;
-pub(crate) use wait::Place;
+pub(crate) use wait::WaitHandle;
 
 /// A circuit breaker.
 ///
@@ -60,8 +61,8 @@ pub struct Breaker {
 impl Breaker {
     /// Begins a breaker of that name. The name is the key in the store and the label in logs:
     /// 1 to 512 bytes of any text.
-    pub fn builder(name: impl AsRef<str>) -> Builder {
-        Builder::new(name.as_ref(), ())
+    pub fn builder(name: impl AsRef<str>) -> BreakerBuilder {
+        BreakerBuilder::new(name.as_ref())
     }
 
     /// The breaker's name.
@@ -104,7 +105,7 @@ impl Breaker {
     /// ramping up and this call not among those it admits.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        self.cell.admit().map_err(|refusal| self.rejected(refusal))
+        Permit::try_acquire(self.cell).map_err(|refusal| self.rejected(refusal))
     }
 
     /// Waits for leave to make a call.
@@ -126,17 +127,17 @@ impl Breaker {
     ///
     /// Dropped before it is done, it gives up its place, and nobody behind it is forgotten.
     pub async fn acquire(&self) -> Permit {
-        let mut place = Place::new(self.cell);
+        let mut wait = WaitHandle::new(self.cell);
         loop {
-            std::future::poll_fn(|cx| place.poll_turn(cx)).await;
-            let refusal = match self.cell.admit() {
+            std::future::poll_fn(|cx| wait.poll_ready(cx)).await;
+            let refusal = match Permit::try_acquire(self.cell) {
                 Ok(permit) => return permit,
                 Err(refusal) => refusal,
             };
             // Another was faster, or the circuit ramps up. What was promised is spent.
-            place.leave();
+            wait.release();
             if refusal.state == State::Closed {
-                alarm::pause(self.ramp_pause()).await;
+                timer::pause(self.ramp_pause()).await;
             }
         }
     }
@@ -257,12 +258,12 @@ impl Breaker {
     /// breaker.reset();
     ///
     /// let newest = breaker.history(HistoryQuery::newest(1)).await?;
-    /// assert_eq!(newest.entries[0].to, State::Closed);
-    /// assert!(newest.entries[0].manual);
+    /// assert_eq!(newest.entries[0].transition.to, State::Closed);
+    /// assert!(newest.entries[0].transition.manual);
     ///
     /// let cursor = newest.next.ok_or("there should be an older one")?;
     /// let older = breaker.history(HistoryQuery::newest(1).before(cursor)).await?;
-    /// assert_eq!(older.entries[0].to, State::ForcedOpen);
+    /// assert_eq!(older.entries[0].transition.to, State::ForcedOpen);
     /// assert_eq!(older.next, None);
     /// # Ok(())
     /// # }

@@ -1,39 +1,42 @@
+//! Waiting until the circuit admits calls.
+
 use std::task::{Context, Poll};
 
 use crate::{
-    alarm::Alarm,
     breaker::{cell::Cell, wait_queue::Readiness},
+    timer::Timer,
 };
 
-/// A place in the line of those who wait for the circuit to admit calls; given up when dropped.
+/// A place in the queue for the circuit's capacity; released when dropped.
 ///
-/// It has to be dropped before the breaker's handle: with the last one, the cell may go to
-/// another breaker, and this place would be one in that breaker's line.
-pub(crate) struct Place {
+/// It must be dropped before the breaker's handle. With the last handle the cell may go to another
+/// breaker, and this place would be one in that breaker's queue.
+pub(crate) struct WaitHandle {
     cell: &'static Cell,
     key: Option<u64>,
-    alarm: Alarm,
+    timer: Timer,
 }
 
-impl Place {
+impl WaitHandle {
     pub(crate) fn new(cell: &'static Cell) -> Self {
-        Self { cell, key: None, alarm: Alarm::new() }
+        Self { cell, key: None, timer: Timer::new() }
     }
 
-    /// Waits for a turn. After it, either the call is made and the place [left](Self::leave), or
-    /// the turn goes to another a second later.
-    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until capacity is reserved for this place. The caller makes its call and
+    /// [releases](Self::release) the place; otherwise the reservation expires after a second, and
+    /// the next in the queue gets the capacity.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.cell.poll_capacity(&mut self.key, cx.waker()) {
             Readiness::Ready => {
-                self.alarm.unset();
+                self.timer.unset();
                 Poll::Ready(())
             }
-            Readiness::Wait(again) => {
-                match again {
-                    Some(again) => self.alarm.set(again),
-                    None => self.alarm.unset(),
+            Readiness::Wait { recheck_after } => {
+                match recheck_after {
+                    Some(after) => self.timer.set(after),
+                    None => self.timer.unset(),
                 }
-                if self.alarm.poll(cx).is_ready() {
+                if self.timer.poll(cx).is_ready() {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -41,17 +44,17 @@ impl Place {
         }
     }
 
-    /// Gives the place up.
-    pub(crate) fn leave(&mut self) {
-        self.alarm.unset();
+    /// Gives up the place and its reservation.
+    pub(crate) fn release(&mut self) {
+        self.timer.unset();
         if let Some(key) = self.key.take() {
             self.cell.leave_wait_queue(key);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitHandle {
     fn drop(&mut self) {
-        self.leave();
+        self.release();
     }
 }

@@ -65,8 +65,8 @@
 //! [`Misconfigured`]: crate::StoreError::Misconfigured
 //! [`save`]: crate::StateStore::save
 //! [`save_all`]: crate::StateStore::save_all
-//! [`append`]: crate::StateStore::append
-//! [`append_all`]: crate::StateStore::append_all
+//! [`append`]: crate::store::HistoryStore::append
+//! [`append_all`]: crate::store::HistoryStore::append_all
 //! [`label`]: crate::StateStore::label
 
 mod store;

@@ -11,7 +11,7 @@ use metrics::{
 };
 
 use super::tell;
-use crate::store::{StateStore, lock};
+use crate::{store::StateStore, sync::std_lock as lock};
 
 const HEALTHY: &str = "circuit_breaker_store_healthy";
 const PENDING: &str = "circuit_breaker_store_pending";

@@ -86,7 +86,7 @@ impl Attachment {
         settings: &PersistSettings,
     ) -> Self {
         let entry = Arc::new(Entry::new(name, source, settings));
-        let found = writer::find(store.instance());
+        let found = writer::find(store.id());
         let is_read = found
             .as_ref()
             .filter(|writer| !writer.has_last_words())

@@ -11,6 +11,7 @@ use super::{
     names, record,
     sweep::Sweep,
     trail::{self, KEPT, Trail},
+    with_history,
     writer::Writer,
 };
 use crate::store::StateStore;
@@ -95,7 +96,9 @@ fn trim(writer: &Writer, store: &dyn StateStore, entry: &Entry) {
     let key = names::history(entry.name());
     // If it fails, the next one will not.
     entry.with_trail(Trail::trimmed);
-    if let Err(error) = writer.call(|| store.trim(&key, older_than, KEPT)) {
+    if let Err(error) =
+        writer.call(|| with_history(store, |store| store.trim(&key, older_than, KEPT)))
+    {
         tracing::debug!(target: "tower_breaker", key, %error, "a history could not be cut");
         writer.note_failure(&error);
     }

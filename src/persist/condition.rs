@@ -11,7 +11,7 @@ use super::{
     round::{Verdict, is_outage},
     writer::{Writer, refuse},
 };
-use crate::store::{StoreError, lock};
+use crate::{store::StoreError, sync::std_lock as lock};
 
 impl Writer {
     pub(super) fn is_stalled(&self) -> bool {

@@ -9,8 +9,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{FlushError, PersistSettings, RestoreError, Source, StoreHealth, names, trail::Trail};
-use crate::{HistoryEntry, store::lock};
+use super::{
+    Encoded, FlushError, PersistSettings, RestoreError, Source, StoreHealth, names, trail::Trail,
+};
+use crate::{history::HistoryEntry, sync::std_lock as lock};
 
 /// In the queue's list of those that are written at once.
 pub(super) const NOW: u8 = 1;
@@ -56,10 +58,10 @@ pub(super) struct Entry {
 }
 
 /// What is left of a breaker that is gone: its last snapshot, and how long its history is kept.
-struct LastWords(Vec<u8>, u32);
+struct LastWords(Encoded, u32);
 
 impl Source for LastWords {
-    fn encode(&self) -> Option<Vec<u8>> {
+    fn encode(&self) -> Option<Encoded> {
         Some(self.0.clone())
     }
 

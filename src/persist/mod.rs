@@ -16,7 +16,6 @@ mod chores;
 mod condition;
 mod entry;
 mod gauges;
-mod health;
 mod names;
 mod queue;
 mod reading;
@@ -35,15 +34,17 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::store::{HistoryStore, StateStore, StoreError};
+pub(crate) use crate::{error::FlushError, health::StoreHealth};
+
 pub(crate) use attachment::{Attachment, Marker};
-pub use health::{FlushError, StoreHealth};
 
 /// What the writer asks of a breaker.
 pub(crate) trait Source: Send + Sync + 'static {
     /// The newest snapshot. Takes the lock under which the breaker changes what the snapshot holds: the marks
     /// rely on that for "marked before it was written" to mean "written".
     /// `None`: the breaker is gone, and with it what there was to save.
-    fn encode(&self) -> Option<Vec<u8>>;
+    fn encode(&self) -> Option<Encoded>;
 
     /// Adopts a snapshot, unless the breaker has already gone its own way.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
@@ -53,6 +54,22 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Called at each change of the store's health, and once at the start if it is degraded then.
     fn store_health(&self, health: &StoreHealth);
+}
+
+/// A snapshot to save.
+#[derive(Clone)]
+pub(crate) struct Encoded {
+    pub(crate) value: Vec<u8>,
+    /// How long it is of use.
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// Runs `job` on the store's histories; does nothing if it keeps none.
+fn with_history<T: Default>(
+    store: &dyn StateStore,
+    job: impl FnOnce(&dyn HistoryStore) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    store.history().map_or_else(|| Ok(T::default()), job)
 }
 
 /// Why a breaker did not adopt a snapshot.

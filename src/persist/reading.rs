@@ -2,11 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{record, writer::Writer};
-use crate::{
-    HistoryError, HistoryPage, HistoryQuery,
-    store::{StateStore, lock},
-};
+use super::{names, record, with_history, writer::Writer};
+use crate::{HistoryError, HistoryPage, HistoryQuery, store::StateStore, sync::std_lock as lock};
 
 /// A page of a history that somebody waits for.
 pub(super) struct Reading {
@@ -32,14 +29,19 @@ impl Writer {
         let before = query.before.map(crate::HistoryCursor::id);
         let limit = query.limit();
         // One more than is shown tells whether there are more.
-        let records = self.call(|| store.history(&key, before, limit + 1));
+        let records =
+            self.call(|| with_history(store, |store| store.load_newest(&key, before, limit + 1)));
         if let Err(error) = &records {
             self.note_failure(error);
         }
         // Nobody is left where the store took too long.
         let Some(reading) = lock(&self.queue).being_read.take() else { return };
         match records {
-            Ok(records) => (reading.reply)(Ok(record::page(&records, limit))),
+            Ok(records) => (reading.reply)(Ok(record::page(
+                names::of_history(&key).unwrap_or_default(),
+                &records,
+                limit,
+            ))),
             Err(error) => reading.refuse(&error.to_string()),
         }
     }

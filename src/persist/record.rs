@@ -1,5 +1,7 @@
 //! A transition as a record of its breaker's history, and back.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,14 +39,18 @@ pub(super) fn write(
     entry: &HistoryEntry,
     retention_days: u32,
 ) -> Result<HistoryRecord, StoreError> {
+    // The key says whose history it is.
+    let mut entry = entry.clone();
+    entry.transition.name = "".into();
     let bytes = serde_json::to_vec(&Form { version: VERSION, entry, retention_days })
         .map_err(|error| StoreError::Other(error.into()))?;
     Ok(HistoryRecord::new(id, bytes))
 }
 
 /// `None` for what is damaged, or of a newer version.
-fn read(record: &HistoryRecord) -> Option<HistoryEntry> {
-    let form: Form<HistoryEntry> = serde_json::from_slice(&record.bytes).ok()?;
+fn read(record: &HistoryRecord, name: &Arc<str>) -> Option<HistoryEntry> {
+    let mut form: Form<HistoryEntry> = serde_json::from_slice(&record.bytes).ok()?;
+    form.entry.transition.name = Arc::clone(name);
     (form.version == VERSION).then_some(form.entry)
 }
 
@@ -62,9 +68,11 @@ pub(super) fn retention_days(record: &HistoryRecord) -> Option<u32> {
 }
 
 /// A page of the first `limit` records; where there are more, it says where to go on.
-pub(super) fn page(records: &[HistoryRecord], limit: usize) -> HistoryPage {
+pub(super) fn page(name: &str, records: &[HistoryRecord], limit: usize) -> HistoryPage {
+    let name = Arc::from(name);
     let shown = &records[..limit.min(records.len())];
-    let entries: Vec<HistoryEntry> = shown.iter().filter_map(read).collect();
+    let entries: Vec<HistoryEntry> =
+        shown.iter().filter_map(|record| read(record, &name)).collect();
     let more = records.len() > shown.len();
     HistoryPage {
         unreadable: shown.len() - entries.len(),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     metrics,
-    store::{StateStore, StoreError},
+    store::{SaveEntry, StateStore, StoreError},
 };
 
 /// Unreadable snapshots that are kept for each breaker.
@@ -133,7 +133,7 @@ fn quarantine(
     let surplus = kept.len().saturating_sub(KEPT);
     kept.drain(..surplus);
     let list = serde_json::to_vec(&kept).map_err(|error| StoreError::Other(error.into()))?;
-    store.save(key, &list)
+    store.save(&SaveEntry::new(key, list))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -7,12 +7,14 @@ use std::{
 };
 
 use super::{
+    Encoded,
     entry::{DIRTY, Entry, FAILED, Phase, SAVING, address},
     names, record, restore,
     trail::{self, Trail, Waiting},
+    with_history,
     writer::Writer,
 };
-use crate::store::{HistoryRecord, StateStore, StoreError};
+use crate::store::{HistoryRecord, SaveEntry, StateStore, StoreError};
 
 /// What a round says about the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,9 +151,11 @@ impl Round {
         for entry in batch {
             match encode(entry) {
                 Ok(None) => {}
-                Ok(Some(value)) => {
+                Ok(Some(Encoded { value, ttl })) => {
                     saving.push(Arc::clone(entry));
-                    values.push((entry.key.clone(), value));
+                    let mut value = SaveEntry::new(entry.key.as_str(), value);
+                    value.ttl = ttl;
+                    values.push(value);
                 }
                 Err(error) => {
                     self.note(error, entry.name());
@@ -164,7 +168,7 @@ impl Round {
         }
         self.asked = true;
         self.saved.get_or_insert(false);
-        writer.shelf.forget(values.iter().map(|(key, _)| key.as_str()));
+        writer.shelf.forget(values.iter().map(|value| value.key.as_str()));
         match writer.write(|| store.save_all(&values)) {
             Ok(()) => {}
             Err(error) if saving.len() == 1 || is_outage(&error) => {
@@ -175,10 +179,10 @@ impl Round {
             }
             // Perhaps only one of them is at fault; the others shall not suffer for it.
             Err(_) => {
-                for (entry, (key, value)) in saving.iter().zip(&values) {
+                for (entry, value) in saving.iter().zip(&values) {
                     if self.is_outage() {
                         self.not_saved(entry);
-                    } else if let Err(error) = writer.write(|| store.save(key, value)) {
+                    } else if let Err(error) = writer.write(|| store.save(value)) {
                         self.note(error, entry.name());
                         self.not_saved(entry);
                     }
@@ -223,7 +227,7 @@ impl Round {
         if adding.is_empty() {
             return;
         }
-        match writer.write(|| store.append_all(&histories)) {
+        match writer.write(|| with_history(store, |store| store.append_all(&histories))) {
             Ok(()) => adding.into_iter().for_each(|saving| self.added(saving)),
             Err(error) if adding.len() == 1 || is_outage(&error) => {
                 self.note(error, adding[0].entry.name());
@@ -237,7 +241,7 @@ impl Round {
                         self.not_added(saving);
                         continue;
                     }
-                    match writer.write(|| store.append(key, records)) {
+                    match writer.write(|| with_history(store, |store| store.append(key, records))) {
                         Ok(()) => self.added(saving),
                         Err(error) => {
                             self.note(error, saving.entry.name());
@@ -285,7 +289,8 @@ fn records(store: &dyn StateStore, saving: &mut Saving) -> Result<Vec<HistoryRec
     let newest = if let Some(newest) = known {
         newest
     } else {
-        let newest = store.history(&names::history(entry.name()), None, 1)?;
+        let key = names::history(entry.name());
+        let newest = with_history(store, |store| store.load_newest(&key, None, 1))?;
         newest.first().map_or(0, |record| record.id)
     };
     let days = entry.retention_days().unwrap_or(record::DEFAULT_DAYS);
@@ -296,7 +301,7 @@ fn records(store: &dyn StateStore, saving: &mut Saving) -> Result<Vec<HistoryRec
 }
 
 /// The newest snapshot, if there is one to save.
-fn encode(entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
+fn encode(entry: &Entry) -> Result<Option<Encoded>, StoreError> {
     match entry.phase() {
         Phase::Ready => {}
         Phase::Unread { .. } => return Ok(None),

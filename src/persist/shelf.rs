@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::writer::Writer;
-use crate::store::{StateStore, lock};
+use crate::{store::StateStore, sync::std_lock as lock};
 
 /// So many within [`BURST`] are many.
 const MANY: u32 = 32;

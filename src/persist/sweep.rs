@@ -14,11 +14,13 @@ use super::{
     entry::Entry,
     names, record,
     trail::{self, KEPT},
+    with_history,
     writer::Writer,
 };
 use crate::{
     Snapshot,
-    store::{StateStore, StoreError, lock},
+    store::{StateStore, StoreError},
+    sync::std_lock as lock,
 };
 
 /// Keys that are looked at before the writer sees whether it has anything better to do.
@@ -118,7 +120,8 @@ impl Sweep {
         writer: &Writer,
         store: &dyn StateStore,
     ) -> Result<(), StoreError> {
-        let page = writer.call(|| store.history_keys(self.after.as_deref(), PAGE))?;
+        let page =
+            writer.call(|| with_history(store, |store| store.keys(self.after.as_deref(), PAGE)))?;
         self.was_last_page = page.len() < PAGE;
         self.after = page.last().cloned();
         self.found = page.into();
@@ -146,11 +149,12 @@ impl Sweep {
     /// Removes what is too old of a history, which may be all of it.
     fn cut(&self, writer: &Writer, store: &dyn StateStore, key: &str) -> Result<(), StoreError> {
         let Some(name) = names::of_history(key) else { return Ok(()) };
-        let newest = writer.call(|| store.history(key, None, 1))?;
+        let newest =
+            writer.call(|| with_history(store, |store| store.load_newest(key, None, 1)))?;
         let Some(said) = newest.first().and_then(record::retention_days) else { return Ok(()) };
         let days = self.present.get(name).and_then(|entry| entry.retention_days()).unwrap_or(said);
         let older_than = trail::too_old(trail::nanos(self.now), days);
-        writer.call(|| store.trim(key, older_than, KEPT))
+        writer.call(|| with_history(store, |store| store.trim(key, older_than, KEPT)))
     }
 }
 

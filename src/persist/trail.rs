@@ -103,9 +103,9 @@ pub(super) fn records(
     let mut records = Vec::with_capacity(taken.len());
     for waiting in taken {
         // The wall clock may have gone back since.
-        let id = *waiting
-            .id
-            .get_or_insert_with(|| nanos(waiting.entry.at).max(newest.saturating_add(1)));
+        let id = *waiting.id.get_or_insert_with(|| {
+            nanos(waiting.entry.transition.at).max(newest.saturating_add(1))
+        });
         newest = newest.max(id);
         records.push(record::write(id, &waiting.entry, retention_days)?);
     }

@@ -22,14 +22,15 @@ use super::{
 };
 use crate::{
     metrics::StoreMetrics,
-    store::{StateStore, StoreError, lock, panic_message},
+    store::{StateStore, StoreError},
+    sync::{panic_message, std_lock as lock},
 };
 
 /// The writers of this process, one for each store.
 static WRITERS: Mutex<Vec<Weak<Writer>>> = Mutex::new(Vec::new());
 
 pub(super) struct Writer {
-    instance: usize,
+    store_id: usize,
     /// How long a call to the store may take before the store counts as one that does not answer.
     pub(super) patience: Duration,
     thread: OnceLock<ThreadId>,
@@ -79,9 +80,9 @@ pub(super) fn all() -> Vec<Arc<Writer>> {
     lock(&WRITERS).iter().filter_map(Weak::upgrade).collect()
 }
 
-/// The writer of the store of this instance, if it has one. It may be about to end.
-pub(super) fn find(instance: usize) -> Option<Arc<Writer>> {
-    lock(&WRITERS).iter().filter_map(Weak::upgrade).find(|writer| writer.instance == instance)
+/// The writer of the store with this id, if it has one. It may be about to end.
+pub(super) fn find(store_id: usize) -> Option<Arc<Writer>> {
+    lock(&WRITERS).iter().filter_map(Weak::upgrade).find(|writer| writer.store_id == store_id)
 }
 
 /// Gives the entry to the writer of its store: to this one, if it was found and takes more entries, or else to
@@ -95,16 +96,16 @@ pub(super) fn join(
     if let Some(writer) = found.filter(|writer| writer.admit(entry)) {
         return writer;
     }
-    let (instance, metrics) = (store.instance(), StoreMetrics::of(&*store));
+    let (store_id, metrics) = (store.id(), StoreMetrics::of(&*store));
     let mut writers = lock(&WRITERS);
     let running = writers
         .iter()
         .filter_map(Weak::upgrade)
-        .find(|writer| writer.instance == instance && writer.admit(entry));
+        .find(|writer| writer.store_id == store_id && writer.admit(entry));
     if let Some(writer) = running {
         return writer;
     }
-    let writer = Arc::new(Writer::new(instance, settings, metrics));
+    let writer = Arc::new(Writer::new(store_id, settings, metrics));
     writer.admit(entry);
     writers.push(Arc::downgrade(&writer));
     drop(writers);
@@ -113,9 +114,9 @@ pub(super) fn join(
 }
 
 impl Writer {
-    fn new(instance: usize, settings: &PersistSettings, metrics: StoreMetrics) -> Self {
+    fn new(store_id: usize, settings: &PersistSettings, metrics: StoreMetrics) -> Self {
         Self {
-            instance,
+            store_id,
             patience: watch::PATIENCE.max(settings.load_wait).max(settings.drop_wait),
             thread: OnceLock::new(),
             queue: Mutex::new(Queue::new()),

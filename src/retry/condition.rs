@@ -1,22 +1,27 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use super::inspect::{self, AsCause, RetryResponse, is_rejection};
+use super::inspect::{AsCause, RetryResponse, is_rejection};
 use crate::{classify::Classify, outcome::Outcome};
 
 /// Says which results are worth another try. Sealed: [`Network`](super::Network) and
 /// [`Classified`] are all there are.
-pub trait RetryWhen<Request, T, E>: sealed::RetryWhen<Request, T, E> {}
-
-impl<W: sealed::RetryWhen<Request, T, E>, Request, T, E> RetryWhen<Request, T, E> for W {}
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot decide on retries of the request `{Request}` with the result \
+               `Result<{T}, {E}>`",
+    label = "no retry condition for this request and this result",
+    note = "`RetryPolicy::network()` needs an `http::Request` and an `http::Response`; for another \
+            client, such as reqwest's, use `RetryPolicy::new(..)` with a classifier or a closure \
+            `|result: &Result<{T}, {E}>| -> Outcome`"
+)]
+pub trait RetryWhen<Request, T, E>: sealed::Sealed {
+    /// `None` for a result that is returned as it is and counts as nothing: a rejection, or the
+    /// result of a request that must not be sent twice.
+    #[doc(hidden)]
+    fn outcome(&self, request: &Request, result: &Result<T, E>) -> Option<Outcome>;
+}
 
 pub(super) mod sealed {
-    use crate::outcome::Outcome;
-
-    pub trait RetryWhen<Request, T, E> {
-        /// `None` for what is handed on as it is and counts as nothing: a rejection, or a
-        /// request that must not be made twice.
-        fn outcome(&self, request: &Request, result: &Result<T, E>) -> Option<Outcome>;
-    }
+    pub trait Sealed {}
 }
 
 /// Tries again what a [`Classify`] calls a failure or throttled. Made by
@@ -35,7 +40,9 @@ impl<C, K, A> Classified<C, K, A> {
     }
 }
 
-impl<C, K, A, Request, T, E> sealed::RetryWhen<Request, T, E> for Classified<C, K, A>
+impl<C, K, A> sealed::Sealed for Classified<C, K, A> {}
+
+impl<C, K, A, Request, T, E> RetryWhen<Request, T, E> for Classified<C, K, A>
 where
     C: Classify<T, E>,
     T: RetryResponse<A>,
@@ -45,7 +52,7 @@ where
         if is_rejection(result) {
             return None;
         }
-        let asks = result.as_ref().ok().and_then(inspect::sealed::RetryResponse::retry_after);
+        let asks = result.as_ref().ok().and_then(RetryResponse::retry_after);
         Some(asking(self.classify.classify(result), asks))
     }
 }

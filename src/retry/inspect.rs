@@ -34,6 +34,11 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the error `{Self}` cannot be searched for a rejection or a network error",
+    note = "implement `std::error::Error` for the error of the inner service, or \
+            `tower_breaker::retry::AsCause` for `{Self}`; tower's `BoxError` works too"
+)]
 pub trait AsCause<Kind> {
     /// The error, or what it has to show. `None` where there is nothing to look into.
     fn as_cause(&self) -> Option<&(dyn StdError + 'static)>;
@@ -64,6 +69,7 @@ pub mod kind {
     pub enum HttpResponse {}
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: StdError + 'static> AsCause<kind::IsError> for E {
     fn as_cause(&self) -> Option<&(dyn StdError + 'static)> {
         Some(self)
@@ -87,23 +93,27 @@ impl AsCause<kind::HoldsBoxed> for Error<BoxError> {
 
 /// What can be read from an answer. Sealed: everything implements it as
 /// [`Opaque`](kind::Opaque), and `http::Response` as [`HttpResponse`](kind::HttpResponse) too.
-pub trait RetryResponse<Kind>: sealed::RetryResponse<Kind> {}
+#[diagnostic::on_unimplemented(
+    message = "the response `{Self}` cannot be searched for a rejection",
+    note = "`RetryPolicy::http(..)` needs an `http::Response`; `RetryPolicy::new(..)` takes any"
+)]
+pub trait RetryResponse<Kind>: sealed::Sealed<Kind> {
+    /// Whether a breaker made it.
+    #[doc(hidden)]
+    fn is_rejection(&self) -> bool;
 
-impl<T: sealed::RetryResponse<Kind>, Kind> RetryResponse<Kind> for T {}
-
-pub(super) mod sealed {
-    use std::time::Duration;
-
-    pub trait RetryResponse<Kind> {
-        /// Whether a breaker made it.
-        fn is_rejection(&self) -> bool;
-
-        /// When it asks to be called again, from now on.
-        fn retry_after(&self) -> Option<Duration>;
-    }
+    /// How long it asks its caller to wait before the next attempt.
+    #[doc(hidden)]
+    fn retry_after(&self) -> Option<Duration>;
 }
 
-impl<T> sealed::RetryResponse<kind::Opaque> for T {
+mod sealed {
+    pub trait Sealed<Kind> {}
+}
+
+impl<T> sealed::Sealed<kind::Opaque> for T {}
+
+impl<T> RetryResponse<kind::Opaque> for T {
     fn is_rejection(&self) -> bool {
         false
     }
@@ -113,7 +123,9 @@ impl<T> sealed::RetryResponse<kind::Opaque> for T {
     }
 }
 
-impl<B> sealed::RetryResponse<kind::HttpResponse> for Response<B> {
+impl<B> sealed::Sealed<kind::HttpResponse> for Response<B> {}
+
+impl<B> RetryResponse<kind::HttpResponse> for Response<B> {
     fn is_rejection(&self) -> bool {
         self.extensions().get::<Rejected>().is_some()
     }
@@ -130,7 +142,7 @@ where
     E: AsCause<K>,
 {
     match result {
-        Ok(answer) => sealed::RetryResponse::is_rejection(answer),
+        Ok(answer) => RetryResponse::is_rejection(answer),
         Err(error) => error.as_cause().is_some_and(|cause| Rejected::find(cause).is_some()),
     }
 }

@@ -3,7 +3,7 @@ use std::{error::Error as StdError, fmt, io, marker::PhantomData};
 use http::{Method, Request, Response, StatusCode};
 
 use super::{
-    condition::sealed::RetryWhen,
+    condition::{RetryWhen, sealed::Sealed},
     inspect::{AsCause, is_rejection},
     kind::{HttpResponse, IsError},
 };
@@ -42,6 +42,8 @@ impl<K> Network<K> {
         }
     }
 }
+
+impl<K> Sealed for Network<K> {}
 
 impl<K, Q, B, E> RetryWhen<Request<Q>, Response<B>, E> for Network<K>
 where

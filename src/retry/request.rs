@@ -2,22 +2,29 @@ use std::fmt;
 
 /// Makes the request that the next attempt sends. Sealed: [`Cloned`] and [`ClonedWith`] are all
 /// there are.
-pub trait CloneRequest<Request>: sealed::CloneRequest<Request> {}
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot clone the request `{Request}` for another attempt",
+    note = "say how: `.clone_request_with(|request: &{Request}| ..)` returns `None` for a request \
+            that can be sent only once; for reqwest, pass `reqwest::Request::try_clone`"
+)]
+pub trait CloneRequest<Request>: sealed::Sealed {
+    /// `None` for a request that can be sent only once.
+    #[doc(hidden)]
+    fn clone_request(&self, request: &Request) -> Option<Request>;
+}
 
-impl<C: sealed::CloneRequest<Request>, Request> CloneRequest<Request> for C {}
-
-pub(super) mod sealed {
-    pub trait CloneRequest<Request> {
-        /// `None` for a request that can be made once only.
-        fn clone_request(&self, request: &Request) -> Option<Request>;
-    }
+mod sealed {
+    pub trait Sealed {}
 }
 
 /// Clones requests with `Clone`: the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cloned;
 
-impl<Request: Clone> sealed::CloneRequest<Request> for Cloned {
+impl sealed::Sealed for Cloned {}
+
+#[diagnostic::do_not_recommend]
+impl<Request: Clone> CloneRequest<Request> for Cloned {
     fn clone_request(&self, request: &Request) -> Option<Request> {
         Some(request.clone())
     }
@@ -28,7 +35,9 @@ impl<Request: Clone> sealed::CloneRequest<Request> for Cloned {
 #[derive(Clone, Copy)]
 pub struct ClonedWith<F>(pub(super) F);
 
-impl<F, Request> sealed::CloneRequest<Request> for ClonedWith<F>
+impl<F> sealed::Sealed for ClonedWith<F> {}
+
+impl<F, Request> CloneRequest<Request> for ClonedWith<F>
 where
     F: Fn(&Request) -> Option<Request>,
 {

@@ -1,5 +1,6 @@
 //! The tower middleware: the service, its layer, and the types that they are made of.
 
+mod aliases;
 #[cfg(feature = "http")]
 pub mod body;
 pub mod future;
@@ -10,6 +11,11 @@ pub mod reject;
 pub mod reqwest_middleware;
 #[expect(clippy::module_inception, reason = "one idea a file, as in tower's own folders")]
 mod service;
+mod wake_on_open;
 
-pub use layer::{CircuitBreakerLayer, Face};
+#[cfg(feature = "grpc")]
+pub use aliases::GrpcCircuitBreaker;
+#[cfg(feature = "http")]
+pub use aliases::HttpCircuitBreaker;
+pub use layer::{CircuitBreakerLayer, CircuitBreakerLayerBuilder};
 pub use service::CircuitBreaker;

@@ -6,6 +6,12 @@ use crate::{breaker::Permit, classify::Classify};
 /// `OnBodyEnd`.
 ///
 /// It is for these two alone: who is given a permit here has to settle it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot record the outcome of a call with the response `{T}`, classified \
+               by `{C}`",
+    note = "`.on_body_end(..)` and `.grpc()` need the response `http::Response<B>` with \
+            `B: http_body::Body`, and a classifier that implements `ClassifyBody`"
+)]
 pub trait RecordWhen<C, T, E>: sealed::Sealed {
     /// What the caller gets: the inner service's response, or one that is watched.
     type Response;

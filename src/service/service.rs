@@ -1,4 +1,5 @@
 use std::{
+    any::type_name,
     fmt,
     task::{Context, Poll, ready},
 };
@@ -6,88 +7,144 @@ use std::{
 use tower_service::Service;
 
 use super::{
-    Face,
     future::ResponseFuture,
+    layer::CircuitBreakerLayer,
     record_when::{OnResponse, RecordWhen},
     reject::{Reject, RejectAsError},
+    wake_on_open::WakeOnOpen,
 };
 use crate::{
-    breaker::{Permit, cell::Cell, machine::Refusal},
+    breaker::Permit,
     classify::ErrorsAsFailures,
-    handle::{Breaker, Place},
+    error::Refusal,
+    handle::{Breaker, WaitHandle},
     state::State,
 };
 
-/// A service behind a circuit breaker. Made by a
-/// [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+/// A service behind a circuit breaker.
+///
+/// A [`CircuitBreakerLayer`] makes it; [`new`](Self::new) wraps a single service.
+/// `C` classifies results, `R` says what becomes of a rejected call, and `O` says when the outcome
+/// of a call is known. For struct fields there are aliases without these parameters:
+/// `HttpCircuitBreaker` and `GrpcCircuitBreaker`.
 ///
 /// # Readiness
 ///
-/// While the circuit rejects, the service is ready at once, without asking the inner service,
-/// and the call that follows is rejected, also if the circuit closed in between: the inner
-/// service was not asked whether it is ready. Where the inner service was ready and the circuit
-/// opens before the call, the call is rejected too. A call without readiness is rejected.
+/// While the circuit rejects calls, the service is ready at once and does not poll the inner
+/// service. The call that follows is rejected even if the circuit has closed in between, because
+/// the inner service was not polled. If the inner service is ready and the circuit opens before
+/// the call, the call is rejected too. A call without readiness is rejected.
 ///
-/// A probe's slot is taken by the call, not by readiness, so a clone that is ready and never
-/// called holds none.
+/// A probe's slot is taken by the call, not by readiness: a clone that is ready and never called
+/// holds no slot.
 ///
-/// With [`Backpressure`](crate::reject::Backpressure) it is the other way round: while the circuit
-/// rejects, the service is not ready.
+/// With [`Backpressure`](crate::reject::Backpressure) it is the other way round: the service is
+/// not ready while the circuit rejects calls.
 ///
-/// A caller that waits for the inner service to become ready is woken when the circuit opens,
-/// and its call is rejected. (What time alone does, a half-open circuit whose probe is out for
-/// too long, wakes nobody until somebody asks the breaker.)
+/// A task that waits for the inner service to become ready is woken when the circuit opens, and
+/// its call is rejected. One case is not noticed until the breaker is used again: a half-open
+/// circuit that reopens because its probe takes too long.
 ///
-/// An error of the inner service's readiness is handed on and is not recorded: no call was made.
+/// An error of the inner service's `poll_ready` is returned as it is and not recorded, because no
+/// call was made.
 ///
-/// # Among other middleware
+/// # With other middleware
 ///
-/// A rejection gives nothing back that the readiness of the inner service has taken: nothing can
-/// tell a service that it is not needed after all. The permit of a `ConcurrencyLimit`, the place in
-/// a `Buffer`, or a place in the queue for either stays with this service until its next call that
-/// is admitted, or until it is dropped, and others that share the limit wait as long. So put a
-/// limit that is shared above the breaker, or make each call with a clone that is dropped after
-/// it, as `oneshot` does.
+/// A rejection releases nothing that the inner service reserved when it became ready: a service
+/// cannot be told that its readiness is not needed. The permit of a `ConcurrencyLimit`, a slot in a
+/// `Buffer`, and a place in the queue for either stay with this service until its next admitted
+/// call or until it is dropped, and other users of a shared limit wait as long. So put a shared
+/// limit outside the breaker, or make each call on a clone that is dropped afterwards, as
+/// `oneshot` does.
 ///
-/// A `Timeout` below makes an elapsed call a failure; above, it cancels the call, which counts as
-/// nothing.
+/// A `Timeout` inside the breaker makes an elapsed call a failure. A `Timeout` outside cancels the
+/// call, and a cancelled call counts as nothing.
 ///
-/// An endpoint that rejects answers at once, so a balancer that goes by pending requests or by
-/// latency takes it for idle, and prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or
-/// a load that asks [`Breaker::state`].
+/// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
+/// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
+/// that takes [`Breaker::state`] into account.
+///
+/// # When it does not compile
+///
+/// If a service does not fit its layer, `.ready()`, `.call()` and `.oneshot()` report only that
+/// `CircuitBreaker<..>: Service<_>` is not satisfied, or that there is no such method. Name the
+/// request, and the compiler explains what is missing and how to add it:
+///
+/// ```
+/// # use tower::{Layer, service_fn};
+/// # use tower_breaker::CircuitBreakerLayer;
+/// fn is_service<Request, S: tower::Service<Request>>(service: S) -> S {
+///     service
+/// }
+///
+/// # let layer = CircuitBreakerLayer::builder("payments").build()?;
+/// # let client = service_fn(|amount: u32| async move { Ok::<_, std::io::Error>(amount) });
+/// let service = is_service::<u32, _>(layer.layer(client));
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
-    /// Before the breaker, as it has to be dropped: with the last handle the cell may go to
-    /// another breaker, and this place would be one of that breaker's.
-    waiting: Waiting,
-    /// The same holds for this one, which few services ever have.
-    place: Option<Box<Place>>,
+    /// Declared, and so dropped, before the breaker: see [`WakeOnOpen`].
+    wake_on_open: WakeOnOpen,
+    /// Declared before the breaker for the same reason. Boxed, because only back-pressure uses it.
+    wait: Option<Box<WaitHandle>>,
     breaker: Breaker,
-    face: Face<C, R, O>,
+    classify: C,
+    reject: R,
+    record_when: O,
     readiness: Readiness,
-    /// What a call is answered after [`Readiness::Rejecting`].
+    /// Why the next call is rejected, if `readiness` is [`Readiness::Rejecting`].
     refusal: Refusal,
 }
 
-/// What the last `poll_ready` found.
+/// The result of the last `poll_ready`.
 #[derive(Debug, Clone, Copy)]
 enum Readiness {
-    /// Nobody asked, or the inner service is not ready.
+    /// Not polled, or the inner service is not ready.
     Unknown,
     /// The inner service is ready.
     Inner,
-    /// The circuit rejects; the inner service was not asked.
+    /// The circuit rejects calls; the inner service was not polled.
     Rejecting,
 }
 
+impl<S> CircuitBreaker<S> {
+    /// Wraps a service. Every `Err` is a failure, and a rejected call is an
+    /// [`Error::Rejected`](crate::Error::Rejected); a [layer](CircuitBreaker::layer) has other
+    /// options.
+    ///
+    /// ```
+    /// use tower::service_fn;
+    /// use tower_breaker::{Breaker, CircuitBreaker};
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// let client = service_fn(|amount: u32| async move { Ok::<_, std::io::Error>(amount) });
+    /// let client = CircuitBreaker::new(client, breaker);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    pub fn new(inner: S, breaker: Breaker) -> Self {
+        Self::with(inner, breaker, ErrorsAsFailures, RejectAsError, OnResponse)
+    }
+}
+
+impl CircuitBreaker<()> {
+    /// Returns a layer that wraps services with this breaker. Short for
+    /// [`CircuitBreakerLayer::new`].
+    pub fn layer(breaker: Breaker) -> CircuitBreakerLayer {
+        CircuitBreakerLayer::new(breaker)
+    }
+}
+
 impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
-    pub(super) fn new(inner: S, breaker: Breaker, face: Face<C, R, O>) -> Self {
+    pub(super) fn with(inner: S, breaker: Breaker, classify: C, reject: R, record_when: O) -> Self {
         Self {
             inner,
-            waiting: Waiting::at(breaker.cell()),
-            place: None,
+            wake_on_open: WakeOnOpen::new(breaker.cell()),
+            wait: None,
             breaker,
-            face,
+            classify,
+            reject,
+            record_when,
             readiness: Readiness::Unknown,
             refusal: Refusal::new(State::Closed),
         }
@@ -98,68 +155,67 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         &self.breaker
     }
 
-    /// The inner service.
+    /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. Calls that are made on it directly are not recorded.
+    /// A mutable reference to the inner service. Calls made on it directly are not recorded.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service, without the breaker.
+    /// Returns the inner service and drops the breaker's handle.
     pub fn into_inner(self) -> S {
         self.inner
     }
 
-    /// Whether the circuit rejects; then the service is ready to say so.
+    /// Whether the circuit rejects calls. If so, the service is ready to reject the next one.
     #[inline]
     fn is_rejecting(&mut self) -> bool {
         let refusal = self.breaker.cell().would_refuse();
         if let Some(refusal) = refusal {
             self.readiness = Readiness::Rejecting;
             self.refusal = refusal;
-            self.waiting.end();
+            self.wake_on_open.clear();
         }
         refusal.is_some()
     }
 
     /// Waits until the circuit admits calls.
     #[inline]
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_admission(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let cell = self.breaker.cell();
         if cell.admits_all() {
             return Poll::Ready(());
         }
-        self.place.get_or_insert_with(|| Box::new(Place::new(cell))).poll_turn(cx)
+        self.wait.get_or_insert_with(|| Box::new(WaitHandle::new(cell))).poll_ready(cx)
     }
 
-    /// Gives up the turn that readiness took, once the call has its permit or will not be made.
+    /// Gives up what `poll_admission` reserved, once the call has its permit or is not made.
     #[inline]
-    fn leave_place(&mut self) {
-        if let Some(place) = &mut self.place {
-            place.leave();
+    fn release_wait(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.release();
         }
     }
 
     #[inline]
     fn admit(&mut self) -> Result<Permit, Refusal> {
         match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
-            Readiness::Inner => self.breaker.cell().admit(),
+            Readiness::Inner => Permit::try_acquire(self.breaker.cell()),
             Readiness::Rejecting => Err(self.refusal),
-            Readiness::Unknown => Err(self.unasked()),
+            Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
     }
 
-    /// The rejection of a call whose service was not asked whether it is ready.
     #[cold]
-    fn unasked(&self) -> Refusal {
+    fn refuse_without_readiness(&self) -> Refusal {
         Refusal::new(self.breaker.state())
     }
 
     #[inline(never)]
-    fn call_unless_refused<Request>(
+    fn call_or_reject<Request>(
         &mut self,
         request: Request,
     ) -> ResponseFuture<S::Future, C, R::Future, O>
@@ -170,18 +226,18 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         O: Clone,
     {
         let admitted = self.admit();
-        if R::WAITS {
-            self.leave_place();
+        if R::WHILE_OPEN.waits() {
+            self.release_wait();
         }
         match admitted {
             Ok(permit) => {
                 let future = self.inner.call(request);
-                let Face { classify, settle, .. } = &self.face;
-                ResponseFuture::admitted(future, permit, classify.clone(), settle.clone())
+                let (classify, record_when) = (self.classify.clone(), self.record_when.clone());
+                ResponseFuture::admitted(future, permit, classify, record_when)
             }
             Err(refusal) => {
                 let rejected = self.breaker.rejected(refusal);
-                ResponseFuture::rejected(self.face.rejection.reject(request, rejected))
+                ResponseFuture::rejected(self.reject.reject(request, rejected))
             }
         }
     }
@@ -200,8 +256,8 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if R::WAITS {
-            ready!(self.poll_turn(cx));
+        if R::WHILE_OPEN.waits() {
+            ready!(self.poll_admission(cx));
         } else if self.is_rejecting() {
             return Poll::Ready(Ok(()));
         }
@@ -209,19 +265,19 @@ where
         match self.inner.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
                 self.readiness = Readiness::Inner;
-                self.waiting.end();
+                self.wake_on_open.clear();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                self.waiting.end();
-                self.leave_place();
+                self.wake_on_open.clear();
+                self.release_wait();
                 Poll::Ready(Err(error.into()))
             }
-            Poll::Pending if R::WAITS => Poll::Pending,
-            Poll::Pending if self.waiting.begin(cx) => Poll::Pending,
-            // The circuit opened meanwhile.
+            Poll::Pending if R::WHILE_OPEN.waits() => Poll::Pending,
+            Poll::Pending if self.wake_on_open.register(cx) => Poll::Pending,
+            // The circuit opened while the inner service was polled.
             Poll::Pending if self.is_rejecting() => Poll::Ready(Ok(())),
-            // And by now its open time is over.
+            // The open time ended in the meantime too.
             Poll::Pending => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -231,29 +287,35 @@ where
 
     #[inline]
     fn call(&mut self, request: Request) -> Self::Future {
-        // The call of a closed circuit has this way for itself. Where it meets the others', the
-        // compiler writes the permit to memory and copies it from there into the future; and a
-        // wide load that follows narrow stores at once waits longer than all else here takes.
+        // A call of a closed circuit takes this path alone. Where it meets the other path, the
+        // compiler writes the permit to memory and copies it from there into the future, and a
+        // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.readiness
-            && let Some(permit) = self.breaker.cell().admit_at_once()
+            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
             self.readiness = Readiness::Unknown;
-            if R::WAITS {
-                self.leave_place();
+            if R::WHILE_OPEN.waits() {
+                self.release_wait();
             }
             let future = self.inner.call(request);
-            let Face { classify, settle, .. } = &self.face;
-            return ResponseFuture::admitted(future, permit, classify.clone(), settle.clone());
+            let (classify, record_when) = (self.classify.clone(), self.record_when.clone());
+            return ResponseFuture::admitted(future, permit, classify, record_when);
         }
-        self.call_unless_refused(request)
+        self.call_or_reject(request)
     }
 }
 
-/// The clone is not ready, whatever this service is: readiness belongs to the inner service that
-/// was asked, and that is not the clone's.
+/// A clone is not ready, even if this service is: the inner service that was polled ready is this
+/// service's, not the clone's.
 impl<S: Clone, C: Clone, R: Clone, O: Clone> Clone for CircuitBreaker<S, C, R, O> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.breaker.clone(), self.face.clone())
+        Self::with(
+            self.inner.clone(),
+            self.breaker.clone(),
+            self.classify.clone(),
+            self.reject.clone(),
+            self.record_when.clone(),
+        )
     }
 }
 
@@ -262,43 +324,9 @@ impl<S: fmt::Debug, C, R, O> fmt::Debug for CircuitBreaker<S, C, R, O> {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner)
             .field("breaker", &self.breaker)
+            .field("classify", &format_args!("{}", type_name::<C>()))
+            .field("reject", &format_args!("{}", type_name::<R>()))
+            .field("record_when", &format_args!("{}", type_name::<O>()))
             .finish_non_exhaustive()
-    }
-}
-
-/// A task's place among those that are woken when the circuit opens; given up when dropped.
-struct Waiting {
-    cell: &'static Cell,
-    key: Option<u64>,
-}
-
-impl Waiting {
-    fn at(cell: &'static Cell) -> Self {
-        Self { cell, key: None }
-    }
-
-    /// `false` where the circuit rejects already.
-    fn begin(&mut self, cx: &Context<'_>) -> bool {
-        self.cell.park(&mut self.key, cx.waker())
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        if self.key.is_some() {
-            self.leave();
-        }
-    }
-
-    #[cold]
-    fn leave(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.cell.unpark(key);
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.end();
     }
 }

@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{HistoryRecord, StateStore, StoreError, lock};
+use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError};
+use crate::sync::std_lock as lock;
 
 /// Keeps snapshots and histories in this process's memory. Clones share what they hold.
 ///
@@ -15,11 +16,11 @@ use super::{HistoryRecord, StateStore, StoreError, lock};
 /// store, with the name of one that is gone, goes on where that one stopped.
 ///
 /// ```
-/// use tower_breaker::store::{MemoryStore, StateStore};
+/// use tower_breaker::store::{MemoryStore, SaveEntry, StateStore};
 ///
 /// let store = MemoryStore::new();
 /// let same = store.clone();
-/// store.save("key", b"value")?;
+/// store.save(&SaveEntry::new("key", "value"))?;
 /// assert_eq!(same.load("key")?.as_deref(), Some(b"value".as_slice()));
 /// # Ok::<(), tower_breaker::store::StoreError>(())
 /// ```
@@ -66,11 +67,6 @@ impl StateStore for MemoryStore {
         Ok(lock(&self.shelves).entries.get(key).cloned())
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let shelves = lock(&self.shelves);
-        Ok(shelves.entries.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-
     fn load_page(
         &self,
         after: Option<&str>,
@@ -82,13 +78,14 @@ impl StateStore for MemoryStore {
         Ok(page.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        lock(&self.shelves).entries.insert(key.to_owned(), value.to_owned());
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        lock(&self.shelves).entries.insert(entry.key.clone(), entry.value.clone());
         Ok(())
     }
 
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        lock(&self.shelves).entries.extend(entries.iter().cloned());
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let entries = entries.iter().map(|entry| (entry.key.clone(), entry.value.clone()));
+        lock(&self.shelves).entries.extend(entries);
         Ok(())
     }
 
@@ -97,6 +94,20 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.shelves).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("memory")
+    }
+}
+
+impl HistoryStore for MemoryStore {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
         if records.is_empty() {
             return Ok(());
@@ -107,7 +118,7 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn history(
+    fn load_newest(
         &self,
         key: &str,
         before: Option<u64>,
@@ -120,7 +131,7 @@ impl StateStore for MemoryStore {
         Ok(newest.map(|(id, bytes)| HistoryRecord::new(*id, bytes.as_slice())).collect())
     }
 
-    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
         let shelves = lock(&self.shelves);
         let start = after.map_or(Unbounded, Excluded);
         let keys = shelves.histories.range::<str, _>((start, Unbounded));
@@ -139,14 +150,6 @@ impl StateStore for MemoryStore {
         }
         Ok(())
     }
-
-    fn instance(&self) -> usize {
-        Arc::as_ptr(&self.shelves).addr()
-    }
-
-    fn label(&self) -> &str {
-        self.label.as_deref().unwrap_or("memory")
-    }
 }
 
 #[cfg(test)]
@@ -156,19 +159,19 @@ mod tests {
     #[test]
     fn clones_are_one_store_and_others_are_not() {
         let store = MemoryStore::new();
-        assert_eq!(store.instance(), store.clone().instance());
-        assert_ne!(store.instance(), MemoryStore::new().instance());
+        assert_eq!(store.id(), store.clone().id());
+        assert_ne!(store.id(), MemoryStore::new().id());
         let shared: Arc<dyn StateStore> = Arc::new(store.clone());
-        assert_eq!(shared.instance(), store.instance(), "an Arc must not hide whose store it is");
+        assert_eq!(shared.id(), store.id(), "an Arc must not hide whose store it is");
     }
 
     #[test]
     fn a_saved_value_is_replaced_and_deleted() {
         let store = MemoryStore::new();
-        store.save("a", b"1").unwrap();
-        store.save_all(&[("a".into(), b"2".to_vec()), ("b".into(), b"3".to_vec())]).unwrap();
+        store.save(&SaveEntry::new("a", "1")).unwrap();
+        store.save_all(&[SaveEntry::new("a", "2"), SaveEntry::new("b", "3")]).unwrap();
         assert_eq!(
-            store.load_all().unwrap(),
+            store.load_page(None, 10).unwrap(),
             [("a".into(), b"2".to_vec()), ("b".into(), b"3".to_vec())]
         );
         store.delete("a").unwrap();

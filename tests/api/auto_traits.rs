@@ -11,8 +11,8 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, record_when::*,
-    reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*,
+    record_when::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
@@ -92,7 +92,6 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Error<()>,
         ErrorsAsFailures,
         Event,
-        Face,
         Fallback<()>,
         FallbackFuture<(), (), (), ()>,
         FallbackService<()>,
@@ -132,6 +131,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Rejected,
         RespondWith<()>,
         ResponseFuture<(), (), ()>,
+        SaveEntry,
         ServerErrorsAsFailures,
         SledStore,
         SlowUntil,
@@ -157,12 +157,15 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
 
 fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
+        BoxError,
         Breaker,
         BreakerMiddleware<()>,
-        Builder,
-        Builder<Face>,
+        BreakerBuilder,
         CircuitBreaker<()>,
         CircuitBreakerLayer,
+        CircuitBreakerLayerBuilder,
+        GrpcCircuitBreaker<()>,
+        HttpCircuitBreaker<()>,
         StoreError,
         ResponseBody<(), ()>,
         RetryPolicy<()>,
@@ -195,7 +198,7 @@ fn holders_of_code_of_others_have_all_but_what_that_may_lack() {
 
 #[test]
 fn what_users_implement_goes_to_other_threads() {
-    for (name, has) in each!(dyn StateStore, dyn Clock) {
+    for (name, has) in each!(dyn StateStore, dyn HistoryStore, dyn Clock) {
         assert!(has.send && has.sync, "{name}");
     }
 }
@@ -207,9 +210,9 @@ type BreakerUntil<End> = CircuitBreaker<(), (), (), End>;
 type LayerWithClassifier<C> = CircuitBreakerLayer<C, ()>;
 type LayerWithRejection<R> = CircuitBreakerLayer<(), R>;
 type LayerUntil<End> = CircuitBreakerLayer<(), (), End>;
-type FaceWithClassifier<C> = Face<C, ()>;
-type FaceWithRejection<R> = Face<(), R>;
-type FaceUntil<End> = Face<(), (), End>;
+type BuilderWithClassifier<C> = CircuitBreakerLayerBuilder<C, ()>;
+type BuilderWithRejection<R> = CircuitBreakerLayerBuilder<(), R>;
+type BuilderUntil<End> = CircuitBreakerLayerBuilder<(), (), End>;
 type BodyOf<Inner> = ResponseBody<Inner, ()>;
 type CallOf<Future> = ResponseFuture<Future, (), ()>;
 type CallUntil<End> = ResponseFuture<(), (), (), End>;
@@ -235,15 +238,9 @@ macro_rules! with_each_part {
 }
 
 #[test]
-fn a_call_and_a_face_are_what_their_parts_are() {
-    let wholes = [
-        with_each_part!(CallOf),
-        with_each_part!(CallOrRejection),
-        with_each_part!(FaceWithClassifier),
-        with_each_part!(FaceWithRejection),
-        with_each_part!(FaceUntil),
-        with_each_part!(Error),
-    ];
+fn a_call_and_an_error_are_what_their_parts_are() {
+    let wholes =
+        [with_each_part!(CallOf), with_each_part!(CallOrRejection), with_each_part!(Error)];
     for (name, part, whole) in wholes.into_iter().flatten() {
         assert_eq!(whole, part, "{name}");
     }
@@ -269,7 +266,9 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
         with_each_part!(LayerWithClassifier),
         with_each_part!(LayerWithRejection),
         with_each_part!(LayerUntil),
-        with_each_part!(Builder),
+        with_each_part!(BuilderWithClassifier),
+        with_each_part!(BuilderWithRejection),
+        with_each_part!(BuilderUntil),
     ];
     for (name, part, whole) in wholes.into_iter().flatten() {
         assert_eq!(whole, part.not_unwind_safe(), "{name}");
@@ -278,7 +277,8 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 13] = [
+    const TRAITS: [&str; 14] = [
+        "HistoryStore",
         "RetryResponse",
         "AsCause",
         "CloneRequest",
@@ -297,7 +297,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/lib.rs"),
         include_str!("../../src/classify/mod.rs"),
         include_str!("../../src/clock.rs"),
-        include_str!("../../src/config.rs"),
+        include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),

@@ -2,7 +2,8 @@
 //!
 //! The words of an error change from one compiler to the next, so none is kept here whole. A
 //! program says at its top, after why, which error it expects and which names the error has to
-//! say: `//! E0277: Infallible`. And it is checked twice. As it stands, it has to compile; with the
+//! say: `//! E0277: Infallible`. Lines such as `//! says: pass a StatusCode` hold the advice that this
+//! crate adds to the compiler's words. And it is checked twice. As it stands, it has to compile; with the
 //! feature `wrong`, which adds or changes the one thing that is meant, it must not, by that error
 //! and no other. So a program cannot fail for a reason of its own, a missing import or a method
 //! that has another name by now, and pass for it. (A doctest that is `compile_fail` would: which
@@ -60,15 +61,18 @@ fn programs(folder: &Path) -> Result<Vec<Program>, Box<dyn Error>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let source = fs::read_to_string(&path)?;
-        let head = source.lines().map_while(|line| line.strip_prefix("//!"));
-        let (code, words) = head
-            .last()
-            .and_then(|expected| expected.trim().split_once(": "))
+        let head: Vec<_> =
+            source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
+        let phrases = head.iter().filter_map(|line| line.strip_prefix("says: "));
+        let (code, names) = head
+            .iter()
+            .rfind(|line| !line.starts_with("says: "))
+            .and_then(|expected| expected.split_once(": "))
             .ok_or_else(|| format!("{} does not say what it expects", path.display()))?;
         programs.push(Program {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             code: code.to_owned(),
-            words: words.split("; ").map(str::to_owned).collect(),
+            words: names.split("; ").chain(phrases).map(str::to_owned).collect(),
             path,
         });
     }
@@ -103,10 +107,10 @@ fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>>
          [features]\n\
          wrong = []\n\
          [dependencies]\n\
-         tower-breaker = {{ path = '{}', default-features = false, features = [\"http\"] }}\n\
+         tower-breaker = {{ path = '{}', default-features = false, features = [\"http\", \"retry\"] }}\n\
          axum = {{ version = \"*\", default-features = false }}\n\
          http = \"*\"\n\
-         tower = {{ version = \"*\", features = [\"util\"] }}\n",
+         tower = {{ version = \"*\", features = [\"retry\", \"util\"] }}\n",
         root.display()
     );
     for Program { name, path, .. } in programs {

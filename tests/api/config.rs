@@ -1,4 +1,4 @@
-//! What a configuration may say, and how it is told what is wrong.
+//! What a configuration may contain, and how its faults are reported.
 
 use std::time::Duration;
 
@@ -32,7 +32,9 @@ const WHOLE: &str = r#"{
     "half_open_timeout": "60s",
     "ramp_up": null,
     "snapshot_ttl": {"open": "24h", "closed": "1h"},
-    "history_retention_days": 30
+    "history_retention_days": 30,
+    "flush_interval": "1s",
+    "transition_flush_interval": "0s"
 }"#;
 
 #[test]
@@ -59,7 +61,7 @@ fn the_whole_form_is_read_and_written_back() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn a_missing_field_takes_its_default() {
     assert_eq!(Config::from_json("{}").unwrap(), Config::default());
     let config = Config::default();
     assert_eq!(config.trip_on, [Trip::consecutive_failures(5)]);
@@ -67,6 +69,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.success_threshold, 1);
     assert_eq!(config.half_open_timeout, Some(Duration::from_secs(60)));
     assert_eq!((config.backoff, config.ramp_up), (None, None));
+    assert_eq!(config.flush_interval, Duration::from_secs(1));
+    assert_eq!(config.transition_flush_interval, Duration::ZERO);
 }
 
 #[test]
@@ -95,7 +99,9 @@ fn one_error_lists_every_fault_with_its_path() {
             "half_open_timeout": 60,
             "ramp_up": {"start": 1.0, "time": "0s"},
             "snapshot_ttl": {"open": "0s"},
-            "history_retention_days": 366
+            "history_retention_days": 366,
+            "flush_interval": 1,
+            "transition_flush_interval": "366days"
         }"#,
     );
     let mut sorted: Vec<&str> = faults.iter().map(String::as_str).collect();
@@ -107,6 +113,7 @@ fn one_error_lists_every_fault_with_its_path() {
             "backoff.max",
             "backoff.maximum",
             "backoff.multiplier",
+            "flush_interval",
             "half_open_failure_rate",
             "half_open_max_calls",
             "half_open_timeout",
@@ -117,6 +124,7 @@ fn one_error_lists_every_fault_with_its_path() {
             "recovery_timeuot",
             "snapshot_ttl.open",
             "success_threshold",
+            "transition_flush_interval",
             "trip_on[0].consecutive_failures",
             "trip_on[1].failure_rate.minimum_calls",
             "trip_on[1].failure_rate.threshold",
@@ -153,16 +161,95 @@ fn durations_and_numbers_that_overflow_are_faults() {
     assert_eq!(faults_of(r#"{"success_threshold": 1.5}"#), ["success_threshold"]);
 }
 
+/// The message of the only fault.
+fn message_of(json: &str) -> String {
+    let error = Config::from_json(json).expect_err(json);
+    assert_eq!(error.faults().len(), 1, "{error}");
+    error.faults()[0].message().to_owned()
+}
+
 #[test]
-fn a_message_says_what_is_there_and_what_is_allowed() {
+fn an_error_shows_the_path_the_value_and_what_is_allowed() {
     let error = Config::from_json(r#"{"recovery_timeout": "0s"}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the circuit breaker's configuration is wrong: \
-         recovery_timeout: is 0s, must be above 0s and at most 365days"
+        "invalid circuit breaker configuration: \
+         recovery_timeout: 0s is out of range; must be above 0s and at most 365days"
+    );
+    let error = Config::from_json(r#"{"success_threshold": 0, "ramp_up": {"start": 1}}"#);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "invalid circuit breaker configuration (2 faults):\n  \
+         success_threshold: 0 is out of range; must be at least 1\n  \
+         ramp_up.start: 1 is out of range; must be at least 0 and below 1"
     );
     let error = Config::from_json("[1").unwrap_err().to_string();
-    assert!(error.contains("is not JSON: "), "{error}");
+    assert!(error.contains("invalid JSON: "), "{error}");
+}
+
+#[test]
+fn a_message_says_what_was_expected_and_what_was_found() {
+    for (json, message) in [
+        ("7", "expected an object, found 7"),
+        (r#"{"trip_on": {}}"#, "expected a list of rules, found an object with 0 fields"),
+        (
+            r#"{"trip_on": [{}]}"#,
+            "expected an object with one field of `consecutive_failures`, `failure_rate`, \
+             `slow_call_rate`, found an object with 0 fields",
+        ),
+        (
+            r#"{"trip_on": [{"error_rate": 1}]}"#,
+            "unknown field `error_rate`; expected one of `consecutive_failures`, \
+             `failure_rate`, `slow_call_rate`",
+        ),
+        (r#"{"trip_on": [{"failure_rate": {"threshold": 1}}]}"#, "required field is missing"),
+        (
+            r#"{"recovery_timeout": 60}"#,
+            r#"expected a duration such as "60s" or "1m 30s", found 60"#,
+        ),
+        (
+            r#"{"recovery_timeout": "before the next full moon, but not on a Sunday"}"#,
+            concat!(
+                r#"expected a duration such as "60s" or "1m 30s", "#,
+                r#"found "before the next full moon, but not on a "..."#,
+            ),
+        ),
+        (
+            r#"{"success_threshold": "1"}"#,
+            r#"expected a whole number, at most 4294967295, found "1""#,
+        ),
+        (r#"{"half_open_failure_rate": []}"#, "expected a number, found a list"),
+        (
+            r#"{"backoff": {"max": "1m", "first": 1}}"#,
+            "unknown field `first`; expected one of `multiplier`, `max`, `jitter`",
+        ),
+    ] {
+        assert_eq!(message_of(json), message, "{json}");
+    }
+}
+
+#[test]
+fn an_unknown_field_is_reported_with_the_known_ones() {
+    let message = message_of(r#"{"recovery_timeuot": "60s"}"#);
+    let known = message.strip_prefix("unknown field `recovery_timeuot`; expected one of ");
+    let known: Vec<_> = known.unwrap().split(", ").map(|name| name.trim_matches('`')).collect();
+    let config = serde_json::to_value(Config::default()).unwrap();
+    let mut fields: Vec<_> = config.as_object().unwrap().keys().collect();
+    fields.sort_by_key(|field| known.iter().position(|known| known == field));
+    assert_eq!(known, fields, "the message names all fields, and no other");
+}
+
+#[test]
+fn flush_intervals_are_read_from_files() {
+    let json = r#"{"flush_interval": "200ms", "transition_flush_interval": "50ms"}"#;
+    let config = Config::from_json(json).unwrap();
+    assert_eq!(config.flush_interval, Duration::from_millis(200));
+    assert_eq!(config.transition_flush_interval, Duration::from_millis(50));
+    // Zero means at once, for both.
+    assert!(Config::from_json(r#"{"flush_interval": "0s"}"#).is_ok());
+    let mut config = Config::default();
+    config.flush_interval = Duration::MAX;
+    assert_eq!(paths(&config.validate().unwrap_err()), ["flush_interval"]);
 }
 
 #[test]
@@ -227,7 +314,7 @@ fn a_file_overrides_its_defaults_field_by_field() {
 }
 
 #[test]
-fn a_file_names_the_breaker_of_each_fault_once() {
+fn a_file_reports_each_fault_once_with_the_name_of_the_breaker() {
     let error = ConfigFile::from_json(
         r#"{
             "defaults": {"recovery_timeout": "0s"},
@@ -239,5 +326,29 @@ fn a_file_names_the_breaker_of_each_fault_once() {
     assert_eq!(
         paths(&error),
         ["defaults.recovery_timeout", "breakers.a.success_threshold", "breakers.c", "breaker"]
+    );
+}
+
+#[test]
+fn a_path_quotes_a_name_that_is_not_plain() {
+    let error = ConfigFile::from_json(
+        r#"{"breakers": {"EU/pay": 1, "a.b": 1, "line\nfeed": 1, "plain-1": 1, "": 1}, "x y": 1}"#,
+    )
+    .unwrap_err();
+    assert_eq!(
+        paths(&error),
+        [
+            r#"breakers[""]"#,
+            r#"breakers["EU/pay"]"#,
+            r#"breakers["a.b"]"#,
+            r#"breakers["line\nfeed"]"#,
+            "breakers.plain-1",
+            r#"["x y"]"#,
+        ]
+    );
+    assert_eq!(error.to_string().lines().count(), 7, "{error}");
+    assert_eq!(
+        error.faults()[5].message(),
+        "unknown field `x y`; expected one of `defaults`, `breakers`"
     );
 }

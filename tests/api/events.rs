@@ -63,7 +63,7 @@ fn listeners_hear_every_transition_in_order() {
     assert_eq!(&*heard[0].name, "heard");
     assert_eq!((heard[0].failure_count, heard[0].open_time), (1, Some(Duration::from_secs(60))));
     assert_eq!((heard[1].at, heard[1].open_time), (start + Duration::from_secs(60), None));
-    let manual: Vec<_> = heard.iter().map(Transition::is_manual).collect();
+    let manual: Vec<_> = heard.iter().map(|transition| transition.manual).collect();
     assert_eq!(manual, [false, false, false, false, false, true, true]);
 }
 
@@ -230,7 +230,7 @@ async fn the_http_layer_goes_straight_onto_an_axum_router() {
         let answer = ask(&router, "/nested/missing").await.unwrap();
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     }
-    assert_eq!(layer.breaker().stats().failures(), 0);
+    assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
     for _ in 0..2 {
         let answer = ask(&router, "/nested/fails").await.unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

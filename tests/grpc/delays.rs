@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower::ServiceBuilder;
-use tower_breaker::{Backoff, Breaker, Builder, Face};
+use tower_breaker::{Backoff, Breaker, CircuitBreakerLayerBuilder};
 
 use crate::{
     OPEN_TIME,
@@ -13,7 +13,11 @@ use crate::{
 };
 
 /// For how long the breaker opens after that call, which ends in the headers or in the trailers.
-async fn opens_for(builder: Builder<Face>, script: &str, in_trailers: bool) -> Duration {
+async fn opens_for(
+    builder: CircuitBreakerLayerBuilder,
+    script: &str,
+    in_trailers: bool,
+) -> Duration {
     let server = Running::bare().await;
     let layer = builder.grpc().build().unwrap();
     let breaker: Breaker = layer.breaker().clone();
@@ -26,7 +30,7 @@ async fn opens_for(builder: Builder<Face>, script: &str, in_trailers: bool) -> D
     breaker.try_acquire().unwrap_err().retry_after().unwrap()
 }
 
-fn with_backoff() -> Builder<Face> {
+fn with_backoff() -> CircuitBreakerLayerBuilder {
     let backoff = Backoff::new(2.0, Duration::from_secs(1000));
     touchy().0.backoff(backoff)
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_breaker::{Backoff, Breaker, Builder, Face};
+use tower_breaker::{Backoff, Breaker, CircuitBreakerLayerBuilder};
 
 use crate::{recorded, touchy, watching};
 
@@ -16,7 +16,7 @@ fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
 
 /// A response with these headers, a body of known length and these trailers, read to its end.
 async fn read(
-    builder: Builder<Face>,
+    builder: CircuitBreakerLayerBuilder,
     headers: &[(&'static str, &'static str)],
     trailers: &[(&'static str, &'static str)],
 ) -> Breaker {

@@ -19,12 +19,12 @@ mod example;
 use std::time::Duration;
 
 use tower_breaker::{
-    Breaker, Builder, CircuitBreakerLayer, Face, Trip, Window, clock::ManualClock,
+    Breaker, CircuitBreakerLayer, CircuitBreakerLayerBuilder, Trip, Window, clock::ManualClock,
     snapshot::WindowContent,
 };
 
 /// A breaker that keeps every result and never opens.
-fn watching() -> Builder<Face> {
+fn watching() -> CircuitBreakerLayerBuilder {
     CircuitBreakerLayer::builder("watching")
         .trip_on(Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000))
 }
@@ -47,7 +47,7 @@ fn recorded(breaker: &Breaker) -> String {
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
 /// A breaker that opens at the first failure, and its clock.
-fn touchy() -> (Builder<Face>, ManualClock) {
+fn touchy() -> (CircuitBreakerLayerBuilder, ManualClock) {
     let clock = ManualClock::new();
     let builder = CircuitBreakerLayer::builder("touchy")
         .trip_on(Trip::consecutive_failures(1))

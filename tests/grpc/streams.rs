@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, body::Body, transport::Server};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Face, classify::GrpcClassifier, record_when::OnResponse,
+    Breaker, CircuitBreakerLayer, classify::GrpcClassifier, record_when::OnResponse,
     reject::RejectAsGrpcStatus,
 };
 
@@ -81,8 +81,9 @@ async fn a_stream_is_what_its_end_says_for_a_server() {
 async fn without_a_look_at_the_end_only_a_status_in_the_headers_fails() {
     let server = Running::bare().await;
     let breaker = watching().build().unwrap().breaker().clone();
-    let face: Face<_, _, OnResponse> = Face::new(GrpcClassifier::new(), RejectAsGrpcStatus);
-    let layer = CircuitBreakerLayer::with(breaker.clone(), face);
+    let layer: CircuitBreakerLayer<_, _, OnResponse> = CircuitBreakerLayer::new(breaker.clone())
+        .classify(GrpcClassifier::new())
+        .reject_with(RejectAsGrpcStatus);
     let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
     client.unary(UNARY, "err 14").await.unwrap_err();
     assert_eq!(recorded(&breaker), "f");

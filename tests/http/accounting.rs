@@ -353,7 +353,7 @@ async fn a_breaker_that_never_trips_has_counted_each_call_once() {
     assert_eq!(of(&book.upstream), REQUESTS);
     assert_eq!(book.ended(), REQUESTS);
     let stats = breaker.stats();
-    assert_eq!(stats.failures() - 1, of(&book.failed));
-    assert_eq!(stats.calls() - stats.failures(), of(&book.succeeded));
+    assert_eq!(stats.window_failures() - 1, of(&book.failed));
+    assert_eq!(stats.window_calls() - stats.window_failures(), of(&book.succeeded));
     assert!(of(&book.gave_up) > 0 && of(&book.hung_up) > 0 && of(&book.ignored) > 0);
 }

@@ -148,7 +148,7 @@ async fn routes_and_connections_share_one_breaker() {
     let router = Router::new().route("/a", failing()).route("/b", failing()).layer(layer);
     let server = Server::of(router.clone());
     assert_eq!(statuses(&server, ["/a", "/b", "/a", "/b"]).await, [500; 4]);
-    assert_eq!(breaker.stats().failures(), 4);
+    assert_eq!(breaker.stats().consecutive_failures(), 4);
     let request = http::Request::builder().uri("/a").body(Body::empty()).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), 500);
     assert_eq!(statuses(&server, ["/a", "/b"]).await, [503; 2]);

@@ -78,12 +78,12 @@ async fn a_response_is_classified_by_its_status_and_its_headers() {
     let cases = [
         ("/200", Outcome::Success, Outcome::Success),
         ("/404", Outcome::Success, Outcome::Ignore),
-        ("/429", Outcome::Success, Outcome::Throttled { retry_after: two_minutes }),
+        ("/429", Outcome::Success, Outcome::throttled().with_retry_after(two_minutes)),
         ("/500", Outcome::failure(), Outcome::failure()),
         (
             "/503",
-            Outcome::Failure { retry_after: two_minutes },
-            Outcome::Failure { retry_after: two_minutes },
+            Outcome::failure().with_retry_after(two_minutes),
+            Outcome::failure().with_retry_after(two_minutes),
         ),
     ];
     for (path, by_default, by_status) in cases {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{SledStore, StateStore};
+use tower_breaker::{SledStore, StateStore, store::SaveEntry};
 
 use super::child::{Process, Server, can_start, eventually};
 
@@ -29,7 +29,7 @@ fn tripped() -> tempfile::TempDir {
 fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
     for bytes in [&b"{\"version\": 1, \"state\": \"op"[..], b"\xff\x00\xfe", b""] {
         let folder = tempfile::tempdir().unwrap();
-        SledStore::open(folder.path()).unwrap().save(KEY, bytes).unwrap();
+        SledStore::open(folder.path()).unwrap().save(&SaveEntry::new(KEY, bytes)).unwrap();
         let server = Server::start_again(folder.path(), LONG);
         assert_eq!(server.status("/ok"), 200);
         assert_eq!((server.state().as_str(), server.health().as_str()), ("closed", "Healthy"));
@@ -53,7 +53,7 @@ fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
 fn a_snapshot_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let newer = br#"{"version": 2, "state": {"kind": "open"}}"#;
-    SledStore::open(folder.path()).unwrap().save(KEY, newer).unwrap();
+    SledStore::open(folder.path()).unwrap().save(&SaveEntry::new(KEY, newer)).unwrap();
     let server = Server::start(folder.path(), LONG);
     server.trip();
     assert_eq!(server.status("/flush"), 507);

@@ -1,6 +1,6 @@
 use super::*;
 
-fn breaker(failures: u32) -> tower_breaker::Builder<tower_breaker::Face> {
+fn breaker(failures: u32) -> tower_breaker::CircuitBreakerLayerBuilder {
     CircuitBreakerLayer::builder("upstream")
         .trip_on(Trip::consecutive_failures(failures))
         .clock(tower_breaker::clock::TokioClock::new())

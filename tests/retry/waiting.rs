@@ -93,13 +93,13 @@ async fn at_least_the_retry_after_of_a_response_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn at_least_the_retry_after_of_a_classifier_is_waited_for() {
-    let says = Outcome::Failure { retry_after: Some(3 * SECOND) };
+    let says = Outcome::failure().with_retry_after(3 * SECOND);
     let policy = RetryPolicy::new(move |_: &Result<u8, io::Error>| says);
     let waited = waits(policy, || Ok(0)).await;
     assert_within(waited[0], 3050..3100);
 
     // Also where the response names another time.
-    let says = Outcome::Throttled { retry_after: Some(2 * SECOND) };
+    let says = Outcome::throttled().with_retry_after(2 * SECOND);
     let policy = RetryPolicy::http(move |_: &Result<Response<String>, Infallible>| says);
     assert_within(waits(policy, || Ok(asks(503, "9"))).await[0], 2050..2100);
     let policy = RetryPolicy::http(ServerErrorsAsFailures);
@@ -142,7 +142,7 @@ async fn what_asks_for_longer_than_the_maximum_is_handed_on() {
 
 #[tokio::test(start_paused = true)]
 async fn no_time_is_too_long_to_be_said() {
-    let says = Outcome::Failure { retry_after: Some(Duration::MAX) };
+    let says = Outcome::failure().with_retry_after(Duration::MAX);
     let policy = RetryPolicy::new(move |_: &Result<(), Infallible>| says);
     let policy = policy.max_retry_after(Duration::MAX);
     assert_eq!(attempts(policy, (), || Ok::<_, Infallible>(())).await.0, 1);

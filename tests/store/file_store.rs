@@ -14,7 +14,7 @@ use std::{
 
 use tower_breaker::{
     Breaker, Event, FileStore, State, StateStore, Trip,
-    store::{HistoryRecord, StoreHealth},
+    store::{HistoryRecord, HistoryStore, SaveEntry, StoreHealth},
 };
 
 const ROLE: &str = "BREAKER_FILE_STORE_ROLE";
@@ -141,7 +141,7 @@ fn breaker(name: &str, folder: &Path) -> Breaker {
 fn drop_and_free(breaker: Breaker, folder: &Path) {
     drop(breaker);
     let store = FileStore::open(folder).unwrap();
-    eventually("the folder is free", || store.load_all().is_ok());
+    eventually("the folder is free", || store.load_page(None, 1).is_ok());
 }
 
 fn stored(folder: &Path, name: &str) -> String {
@@ -311,7 +311,7 @@ fn hammer() -> Result<(), Box<dyn std::error::Error>> {
         count += 1;
         let record = HistoryRecord::new(count, format!(r#"{{"count":{count}}}"#));
         store.append("count", &[record])?;
-        store.save("count", count.to_string().as_bytes())?;
+        store.save(&SaveEntry::new("count", count.to_string().as_bytes()))?;
         if count.is_multiple_of(7) {
             store.trim("count", 0, 20)?;
         }
@@ -341,7 +341,7 @@ fn what_was_acknowledged_survives_50_kills_at_random_moments() {
         acknowledged = said.last().map_or(restored, |line| line.parse().unwrap());
 
         let store = FileStore::open(dir.path()).unwrap();
-        let history = store.history("count", None, 20).unwrap();
+        let history = store.load_newest("count", None, 20).unwrap();
         let newest = history.first().map_or(0, |record| record.id);
         assert!((acknowledged..=acknowledged + 1).contains(&newest), "{newest}");
         let ids: Vec<_> = history.iter().map(|record| record.id).collect();

@@ -1,6 +1,9 @@
 //! The histories of every store: what was added is there, in its order, under its own key alone.
 
-use tower_breaker::{FileStore, MemoryStore, SledStore, StateStore, store::HistoryRecord};
+use tower_breaker::{
+    FileStore, MemoryStore, SledStore, StateStore,
+    store::{HistoryRecord, SaveEntry},
+};
 
 /// Runs the test with each store, empty.
 fn with_each_store(test: impl Fn(&dyn StateStore)) {
@@ -15,7 +18,7 @@ fn records(ids: impl IntoIterator<Item = u64>) -> Vec<HistoryRecord> {
 }
 
 fn ids(store: &dyn StateStore, key: &str) -> Vec<u64> {
-    let all = store.history(key, None, usize::MAX).unwrap();
+    let all = store.history().unwrap().load_newest(key, None, usize::MAX).unwrap();
     all.into_iter().map(|record| record.id).collect()
 }
 
@@ -26,35 +29,47 @@ const KEYS: [&str; 9] =
 #[test]
 fn a_history_is_read_from_the_newest_in_pages() {
     with_each_store(|store| {
-        assert_eq!(store.history("key", None, 10).unwrap(), []);
-        store.append("key", &records(1..=3)).unwrap();
-        store.append("key", &records(256..=300)).unwrap();
-        store.append("key", &[]).unwrap();
-        assert_eq!(store.history("key", None, 2).unwrap(), records([300, 299]));
-        assert_eq!(store.history("key", Some(257), 2).unwrap(), records([256, 3]));
-        assert_eq!(store.history("key", Some(3), 10).unwrap(), records([2, 1]));
-        assert_eq!(store.history("key", Some(1), 10).unwrap(), []);
-        assert_eq!(store.history("key", None, 0).unwrap(), []);
+        assert_eq!(store.history().unwrap().load_newest("key", None, 10).unwrap(), []);
+        store.history().unwrap().append("key", &records(1..=3)).unwrap();
+        store.history().unwrap().append("key", &records(256..=300)).unwrap();
+        store.history().unwrap().append("key", &[]).unwrap();
+        assert_eq!(
+            store.history().unwrap().load_newest("key", None, 2).unwrap(),
+            records([300, 299])
+        );
+        assert_eq!(
+            store.history().unwrap().load_newest("key", Some(257), 2).unwrap(),
+            records([256, 3])
+        );
+        assert_eq!(
+            store.history().unwrap().load_newest("key", Some(3), 10).unwrap(),
+            records([2, 1])
+        );
+        assert_eq!(store.history().unwrap().load_newest("key", Some(1), 10).unwrap(), []);
+        assert_eq!(store.history().unwrap().load_newest("key", None, 0).unwrap(), []);
     });
 }
 
 #[test]
 fn any_id_has_its_place() {
     with_each_store(|store| {
-        store.append("key", &records([0, 1, u64::MAX - 1, u64::MAX])).unwrap();
+        store.history().unwrap().append("key", &records([0, 1, u64::MAX - 1, u64::MAX])).unwrap();
         assert_eq!(ids(store, "key"), [u64::MAX, u64::MAX - 1, 1, 0]);
-        assert_eq!(store.history("key", Some(u64::MAX), 1).unwrap(), records([u64::MAX - 1]));
-        assert_eq!(store.history("key", Some(0), 1).unwrap(), []);
-        assert_eq!(store.history_keys(None, 10).unwrap(), ["key"]);
-        assert_eq!(store.history_keys(Some("key"), 10).unwrap(), [""; 0]);
+        assert_eq!(
+            store.history().unwrap().load_newest("key", Some(u64::MAX), 1).unwrap(),
+            records([u64::MAX - 1])
+        );
+        assert_eq!(store.history().unwrap().load_newest("key", Some(0), 1).unwrap(), []);
+        assert_eq!(store.history().unwrap().keys(None, 10).unwrap(), ["key"]);
+        assert_eq!(store.history().unwrap().keys(Some("key"), 10).unwrap(), [""; 0]);
     });
 }
 
 #[test]
 fn a_record_that_is_added_again_is_there_once() {
     with_each_store(|store| {
-        store.append("key", &records(1..=3)).unwrap();
-        store.append("key", &records(2..=4)).unwrap();
+        store.history().unwrap().append("key", &records(1..=3)).unwrap();
+        store.history().unwrap().append("key", &records(2..=4)).unwrap();
         assert_eq!(ids(store, "key"), [4, 3, 2, 1]);
     });
 }
@@ -64,12 +79,12 @@ fn no_history_runs_into_another() {
     with_each_store(|store| {
         let histories: Vec<_> =
             (0..).zip(KEYS).map(|(n, key)| (key.to_owned(), records([n, 1000]))).collect();
-        store.append_all(&histories).unwrap();
+        store.history().unwrap().append_all(&histories).unwrap();
         for (n, key) in (0..).zip(KEYS) {
             assert_eq!(ids(store, key), [1000, n], "{key:?}");
         }
         for key in KEYS {
-            store.trim(key, u64::MAX, 0).unwrap();
+            store.history().unwrap().trim(key, u64::MAX, 0).unwrap();
             assert_eq!(ids(store, key), [0_u64; 0]);
         }
     });
@@ -78,13 +93,16 @@ fn no_history_runs_into_another() {
 #[test]
 fn histories_and_values_know_nothing_of_each_other() {
     with_each_store(|store| {
-        store.append("key", &records(1..=3)).unwrap();
+        store.history().unwrap().append("key", &records(1..=3)).unwrap();
         assert_eq!(store.load("key").unwrap(), None);
-        assert_eq!(store.load_all().unwrap(), []);
-        store.save("key", b"value").unwrap();
-        store.trim("key", 0, 0).unwrap();
-        assert_eq!(store.load_all().unwrap(), [("key".to_owned(), b"value".to_vec())]);
-        store.append("key", &records(4..=4)).unwrap();
+        assert_eq!(store.load_page(None, usize::MAX).unwrap(), []);
+        store.save(&SaveEntry::new("key", b"value")).unwrap();
+        store.history().unwrap().trim("key", 0, 0).unwrap();
+        assert_eq!(
+            store.load_page(None, usize::MAX).unwrap(),
+            [("key".to_owned(), b"value".to_vec())]
+        );
+        store.history().unwrap().append("key", &records(4..=4)).unwrap();
         store.delete("key").unwrap();
         assert_eq!(ids(store, "key"), [4]);
     });
@@ -93,15 +111,15 @@ fn histories_and_values_know_nothing_of_each_other() {
 #[test]
 fn the_keys_that_have_a_history_are_listed_in_pages() {
     with_each_store(|store| {
-        assert_eq!(store.history_keys(None, 10).unwrap(), [""; 0]);
+        assert_eq!(store.history().unwrap().keys(None, 10).unwrap(), [""; 0]);
         for key in KEYS {
-            store.append(key, &records(0..100)).unwrap();
+            store.history().unwrap().append(key, &records(0..100)).unwrap();
         }
         for limit in [1, 2, 100] {
             let mut listed: Vec<String> = Vec::new();
             loop {
                 let after = listed.last().map(String::as_str);
-                let page = store.history_keys(after, limit).unwrap();
+                let page = store.history().unwrap().keys(after, limit).unwrap();
                 assert!(page.len() <= limit);
                 if page.is_empty() {
                     break;
@@ -114,22 +132,22 @@ fn the_keys_that_have_a_history_are_listed_in_pages() {
             listed.sort();
             assert_eq!(listed, expected);
         }
-        store.trim("a", u64::MAX, 0).unwrap();
-        assert!(!store.history_keys(None, 100).unwrap().contains(&"a".to_owned()));
+        store.history().unwrap().trim("a", u64::MAX, 0).unwrap();
+        assert!(!store.history().unwrap().keys(None, 100).unwrap().contains(&"a".to_owned()));
     });
 }
 
 #[test]
 fn trimming_removes_what_is_too_old_and_what_is_too_much() {
     with_each_store(|store| {
-        store.trim("key", 100, 100).unwrap();
-        store.append("key", &records(1..=10)).unwrap();
-        store.append("kez", &records(1..=10)).unwrap();
-        store.trim("key", 4, 100).unwrap();
+        store.history().unwrap().trim("key", 100, 100).unwrap();
+        store.history().unwrap().append("key", &records(1..=10)).unwrap();
+        store.history().unwrap().append("kez", &records(1..=10)).unwrap();
+        store.history().unwrap().trim("key", 4, 100).unwrap();
         assert_eq!(ids(store, "key"), [10, 9, 8, 7, 6, 5, 4]);
-        store.trim("key", 0, 3).unwrap();
+        store.history().unwrap().trim("key", 0, 3).unwrap();
         assert_eq!(ids(store, "key"), [10, 9, 8]);
-        store.trim("key", 10, 3).unwrap();
+        store.history().unwrap().trim("key", 10, 3).unwrap();
         assert_eq!(ids(store, "key"), [10]);
         assert_eq!(ids(store, "kez").len(), 10);
     });
@@ -141,7 +159,7 @@ fn a_sled_history_is_there_after_reopening() {
     for round in 1..=5 {
         let store = SledStore::open(folder.path()).unwrap();
         assert_eq!(ids(&store, "key"), (1..round).rev().collect::<Vec<_>>());
-        store.append("key", &records(round..=round)).unwrap();
+        store.history().unwrap().append("key", &records(round..=round)).unwrap();
     }
 }
 
@@ -152,10 +170,14 @@ impl StateStore for Forgetful {
     fn load(&self, _: &str) -> Result<Option<Vec<u8>>, tower_breaker::store::StoreError> {
         Ok(None)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, tower_breaker::store::StoreError> {
+    fn load_page(
+        &self,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, tower_breaker::store::StoreError> {
         Ok(Vec::new())
     }
-    fn save(&self, _: &str, _: &[u8]) -> Result<(), tower_breaker::store::StoreError> {
+    fn save(&self, _: &SaveEntry) -> Result<(), tower_breaker::store::StoreError> {
         Ok(())
     }
     fn delete(&self, _: &str) -> Result<(), tower_breaker::store::StoreError> {
@@ -165,22 +187,18 @@ impl StateStore for Forgetful {
 
 #[test]
 fn a_store_without_histories_has_none_and_says_nothing() {
-    let store = &Forgetful;
-    store.append("key", &records(1..=3)).unwrap();
-    store.append_all(&[("key".into(), records(1..=3))]).unwrap();
-    store.trim("key", 0, 0).unwrap();
-    assert_eq!(ids(store, "key"), [0_u64; 0]);
-    assert_eq!(store.history_keys(None, 10).unwrap(), [""; 0]);
+    assert!(Forgetful.history().is_none());
 }
 
 #[test]
 fn an_arc_hides_nothing_of_the_store_in_it() {
     let store = std::sync::Arc::new(MemoryStore::new());
-    StateStore::append(&store, "a", &records(1..=3)).unwrap();
-    StateStore::append_all(&store, &[("b".into(), records(1..=3))]).unwrap();
-    StateStore::trim(&store, "a", 2, 1).unwrap();
+    let histories = StateStore::history(&store).unwrap();
+    histories.append("a", &records(1..=3)).unwrap();
+    histories.append_all(&[("b".into(), records(1..=3))]).unwrap();
+    histories.trim("a", 2, 1).unwrap();
     assert_eq!(ids(&store, "a"), [3]);
-    assert_eq!(StateStore::history_keys(&store, Some("a"), 9).unwrap(), ["b"]);
+    assert_eq!(histories.keys(Some("a"), 9).unwrap(), ["b"]);
 }
 
 #[test]
@@ -188,9 +206,9 @@ fn values_are_read_in_pages() {
     with_each_store(|store| {
         assert_eq!(store.load_page(None, 10).unwrap(), []);
         for key in KEYS {
-            store.save(key, key.as_bytes()).unwrap();
+            store.save(&SaveEntry::new(key, key.as_bytes())).unwrap();
         }
-        store.append("history", &records(1..=3)).unwrap();
+        store.history().unwrap().append("history", &records(1..=3)).unwrap();
         for limit in [1, 2, 100] {
             let mut read: Vec<(String, Vec<u8>)> = Vec::new();
             loop {
@@ -204,12 +222,9 @@ fn values_are_read_in_pages() {
                 }
             }
             read.sort();
-            let mut all = store.load_all().unwrap();
+            let mut all = store.load_page(None, usize::MAX).unwrap();
             all.sort();
             assert_eq!((read.len(), read), (KEYS.len(), all));
         }
     });
-    // What a store of one's own does without a word.
-    let page = Forgetful.load_page(Some("a"), 1).unwrap();
-    assert_eq!(page, []);
 }

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{Breaker, State, StateStore, snapshot::Snapshot, store::StoreError};
+use tower_breaker::{
+    Breaker, State, StateStore,
+    snapshot::Snapshot,
+    store::{SaveEntry, StoreError},
+};
 
 /// For a thread that hangs, so that the test ends all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,14 +28,14 @@ impl StateStore for Busy {
         Ok(None)
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    fn load_page(&self, _: Option<&str>, _: usize) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         Ok(Vec::new())
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         let _ = self.begun.send(());
         let _ = self.go.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(PATIENCE);
-        self.saved.lock().unwrap().insert(key.to_owned(), value.to_owned());
+        self.saved.lock().unwrap().insert(entry.key.clone(), entry.value.clone());
         Ok(())
     }
 

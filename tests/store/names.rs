@@ -9,7 +9,8 @@ use std::{
 
 use proptest::prelude::*;
 use tower_breaker::{
-    Breaker, FileStore, MemoryStore, SledStore, State, StateStore, store::HistoryRecord,
+    Breaker, FileStore, MemoryStore, SledStore, State, StateStore,
+    store::{HistoryRecord, SaveEntry},
 };
 
 fn key(name: &str) -> String {
@@ -97,7 +98,7 @@ fn nasty_names_do_not_meet_in_any_store() {
     let names = nasty_names();
     for store in stores(dir.path()) {
         for name in &names {
-            store.save(&key(name), format!("of {name}").as_bytes()).unwrap();
+            store.save(&SaveEntry::new(key(name), format!("of {name}"))).unwrap();
         }
         for name in &names {
             let stored = store.load(&key(name)).unwrap().unwrap();
@@ -105,15 +106,19 @@ fn nasty_names_do_not_meet_in_any_store() {
         }
         let history = |name: &str| format!("circuit_breaker:{name}:history");
         for (id, name) in (0..).zip(&names) {
-            store.append(&history(name), &[HistoryRecord::new(id, name.as_str())]).unwrap();
+            store
+                .history()
+                .unwrap()
+                .append(&history(name), &[HistoryRecord::new(id, name.as_str())])
+                .unwrap();
         }
         for (id, name) in (0..).zip(&names) {
-            let records = store.history(&history(name), None, 10).unwrap();
+            let records = store.history().unwrap().load_newest(&history(name), None, 10).unwrap();
             assert_eq!(records, [HistoryRecord::new(id, name.as_str())], "{name:?}");
-            store.trim(&history(name), u64::MAX, 0).unwrap();
+            store.history().unwrap().trim(&history(name), u64::MAX, 0).unwrap();
         }
-        assert_eq!(store.history_keys(None, 10).unwrap(), [""; 0]);
-        let mut all = store.load_all().unwrap();
+        assert_eq!(store.history().unwrap().keys(None, 10).unwrap(), [""; 0]);
+        let mut all = store.load_page(None, usize::MAX).unwrap();
         let mut expected: Vec<_> =
             names.iter().map(|name| (key(name), format!("of {name}").into_bytes())).collect();
         all.sort();
@@ -121,7 +126,11 @@ fn nasty_names_do_not_meet_in_any_store() {
         assert_eq!(all, expected);
         for (done, name) in names.iter().enumerate() {
             store.delete(&key(name)).unwrap();
-            assert_eq!(store.load_all().unwrap().len(), names.len() - done - 1, "{name:?}");
+            assert_eq!(
+                store.load_page(None, usize::MAX).unwrap().len(),
+                names.len() - done - 1,
+                "{name:?}"
+            );
         }
     }
     assert_eq!(names_in(dir.path()), ["files", "sled"]);
@@ -174,7 +183,7 @@ proptest! {
         };
         let dir = tempfile::tempdir().unwrap();
         for store in stores(dir.path()) {
-            store.save_all(&[(key(&one), b"one".to_vec()), (key(&other), b"other".to_vec())]).unwrap();
+            store.save_all(&[SaveEntry::new(key(&one), "one"), SaveEntry::new(key(&other), "other")]).unwrap();
             let expected = if one == other { b"other".to_vec() } else { b"one".to_vec() };
             prop_assert_eq!(store.load(&key(&one)).unwrap(), Some(expected));
             prop_assert_eq!(store.load(&key(&other)).unwrap(), Some(b"other".to_vec()));

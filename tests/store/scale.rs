@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_breaker::{Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery};
+use tower_breaker::{
+    Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery, store::SaveEntry,
+};
 
 /// The snapshots of an open and of a closed circuit, each with something in it.
 fn snapshots() -> [String; 2] {
@@ -31,7 +33,7 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
     let snapshots = snapshots();
     let store = SledStore::open(folder.path()).unwrap();
     let entries: Vec<_> = (0..BREAKERS)
-        .map(|n| (format!("circuit_breaker:{n}:state"), snapshots[n % 2].clone().into_bytes()))
+        .map(|n| SaveEntry::new(format!("circuit_breaker:{n}:state"), snapshots[n % 2].as_str()))
         .collect();
     store.save_all(&entries).unwrap();
     drop(store);

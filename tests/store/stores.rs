@@ -8,7 +8,8 @@ use std::{
 
 use crate::moody::{Moody, eventually};
 use tower_breaker::{
-    Breaker, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip, store::StoreHealth,
+    Breaker, Config, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip,
+    store::{SaveEntry, StoreError, StoreHealth},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -229,11 +230,13 @@ fn a_sled_folder_is_given_up_with_its_last_breaker() {
     for round in 0..10 {
         let store = SledStore::open(folder.path()).unwrap();
         // At once, unless the disk took longer for the last state than a breaker waits that goes.
-        eventually("the folder is free", || store.load_all().is_ok());
+        eventually("the folder is free", || store.load_page(None, 1).is_ok());
         let builder = Breaker::builder("sled").trip_on(Trip::consecutive_failures(100));
         let breaker = builder.store(store).build().unwrap();
         eventually("it is healthy", || breaker.store_health() == StoreHealth::Healthy);
-        eventually("what was stored is restored", || breaker.stats().failures() == round);
+        eventually("what was stored is restored", || {
+            breaker.stats().consecutive_failures() == round
+        });
         breaker.try_acquire().unwrap().failure();
     }
 }
@@ -264,7 +267,7 @@ fn a_sled_folder_that_is_deleted_is_made_again() {
     eventually("it is stored", || breaker.flush_blocking(LONG).is_ok());
     drop(breaker);
     let store = SledStore::open(&path).unwrap();
-    eventually("the folder is free", || store.load_all().is_ok());
+    eventually("the folder is free", || store.load_page(None, 1).is_ok());
     let breaker = Breaker::builder("deleted").store(store).build().unwrap();
     assert_eq!(breaker.state(), State::ForcedOpen);
 }
@@ -279,14 +282,74 @@ fn every_store_keeps_what_it_is_given() {
     ];
     for store in stores {
         assert_eq!(store.load("a").unwrap(), None);
-        store.save("a", b"1").unwrap();
-        store.save_all(&[("b".into(), b"2".to_vec()), ("a".into(), b"3".to_vec())]).unwrap();
+        store.save(&SaveEntry::new("a", b"1")).unwrap();
+        store.save_all(&[SaveEntry::new("b", "2"), SaveEntry::new("a", "3")]).unwrap();
         assert_eq!(store.load("a").unwrap().unwrap(), b"3");
-        let mut all = store.load_all().unwrap();
+        let mut all = store.load_page(None, usize::MAX).unwrap();
         all.sort();
         assert_eq!(all, [("a".into(), b"3".to_vec()), ("b".into(), b"2".to_vec())]);
         store.delete("a").unwrap();
         store.delete("never there").unwrap();
         assert_eq!(store.load("a").unwrap(), None);
     }
+}
+
+/// Notes how long what is saved last is of use.
+#[derive(Clone, Default)]
+struct Expiring {
+    values: MemoryStore,
+    saved: std::sync::Arc<std::sync::Mutex<Option<SaveEntry>>>,
+}
+
+impl StateStore for Expiring {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.values.load(key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.values.load_page(after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        *self.saved.lock().unwrap() = Some(entry.clone());
+        self.values.save(entry)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.values.delete(key)
+    }
+
+    fn id(&self) -> usize {
+        self.values.id()
+    }
+}
+
+#[test]
+fn a_save_says_how_long_the_snapshot_is_of_use() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let store = Expiring::default();
+    let mut config = Config::default();
+    config.trip_on = vec![Trip::consecutive_failures(1)];
+    let breaker = Breaker::builder("expires").config(config.clone()).store(store.clone());
+    let breaker = breaker.build().unwrap();
+    let ttl = || {
+        breaker.flush_blocking(Duration::from_secs(60)).unwrap();
+        store.saved.lock().unwrap().clone().unwrap().ttl
+    };
+    assert_eq!(ttl(), Some(HOUR), "closed");
+    breaker.try_acquire().unwrap().failure();
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(ttl(), Some(24 * HOUR), "open");
+    config.recovery_timeout = 48 * HOUR;
+    breaker.update(config.clone()).unwrap();
+    breaker.reset();
+    breaker.try_acquire().unwrap().failure();
+    let open = ttl().unwrap();
+    assert!(open > 47 * HOUR && open <= 48 * HOUR, "open for longer than a day: {open:?}");
+    breaker.force_open();
+    assert_eq!(ttl(), None, "set by hand");
 }

@@ -13,7 +13,7 @@ use std::{
 
 use tower_breaker::{
     MemoryStore, StateStore,
-    store::{HistoryRecord, StoreError},
+    store::{HistoryRecord, HistoryStore, SaveEntry, StoreError},
 };
 
 #[derive(Clone, Default)]
@@ -100,15 +100,19 @@ impl StateStore for Moody {
         self.values.load(key)
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.be_moody()?;
-        self.values.load_all()
+        self.values.load_page(after, limit)
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         self.mood.saves.fetch_add(1, Ordering::SeqCst);
         self.be_moody()?;
-        self.values.save(key, value)
+        self.values.save(entry)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -116,6 +120,20 @@ impl StateStore for Moody {
         self.values.delete(key)
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
+    fn id(&self) -> usize {
+        self.values.id()
+    }
+
+    fn label(&self) -> &str {
+        self.values.label()
+    }
+}
+
+impl HistoryStore for Moody {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
         self.be_moody()?;
         // It is taken, and is said not to be: one may not rely on an error.
@@ -123,22 +141,24 @@ impl StateStore for Moody {
         self.be_moody_about_histories()
     }
 
-    fn history(
+    fn load_newest(
         &self,
         key: &str,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
         self.be_moody_about_histories()?;
-        self.values.history(key, before, limit)
+        self.values.load_newest(key, before, limit)
     }
 
-    fn instance(&self) -> usize {
-        self.values.instance()
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.be_moody_about_histories()?;
+        self.values.keys(after, limit)
     }
 
-    fn label(&self) -> &str {
-        self.values.label()
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.be_moody_about_histories()?;
+        self.values.trim(key, older_than, keep)
     }
 }
 

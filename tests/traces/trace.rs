@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use tower_breaker::{
-    Breaker, Config, Outcome, Permit, Rejected, clock::ManualClock, snapshot::Snapshot,
+    Breaker, Config, Outcome, Permit, Rejected, Trip, clock::ManualClock, snapshot::Snapshot,
 };
 
 /// Plays a trace, or each of a list of them. The error says where they went another way, one
@@ -305,10 +305,17 @@ impl Expected {
             compare("state", &state.as_str(), &breaker.state().as_str())?;
         }
         let stats = breaker.stats();
+        let is_rate = |rule: &Trip| !matches!(rule, Trip::ConsecutiveFailures(_));
+        // Without a rate rule, a trace means the consecutive failures.
+        let failures = if breaker.config().trip_on.iter().any(is_rate) {
+            stats.window_failures()
+        } else {
+            stats.consecutive_failures().into()
+        };
         for (name, expected, is) in [
-            ("calls", self.calls, stats.calls()),
-            ("failures", self.failures, stats.failures()),
-            ("slow_calls", self.slow_calls, stats.slow_calls()),
+            ("calls", self.calls, stats.window_calls()),
+            ("failures", self.failures, failures),
+            ("slow_calls", self.slow_calls, stats.window_slow_calls()),
         ] {
             expected.map_or(Ok(()), |expected| compare(name, &expected, &is))?;
         }
@@ -356,8 +363,8 @@ fn outcome(value: &Value, fields: &mut Fields) -> Result<Outcome, String> {
     let outcome = match (text(value)?.as_str(), retry_after) {
         ("success", None) => Outcome::Success,
         ("ignore", None) => Outcome::Ignore,
-        ("failure", retry_after) => Outcome::Failure { retry_after },
-        ("throttled", retry_after) => Outcome::Throttled { retry_after },
+        ("failure", retry_after) => Outcome::failure().with_retry_after(retry_after),
+        ("throttled", retry_after) => Outcome::throttled().with_retry_after(retry_after),
         ("success" | "ignore", Some(_)) => {
             return Err("only what failed has retry_after".to_owned());
         }

@@ -1,5 +1,5 @@
-//! The scenarios on one thread, under criterion: `cargo bench --bench criterion`. A figure is a
-//! whole call, the bare service's included. The table is `table.rs`'s.
+//! The scenarios on one thread, with criterion: `cargo bench --bench criterion`. Each figure is a
+//! complete call, including the cost of the bare service. The bench `table` writes the table.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn all(c: &mut Criterion) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
         for candidate in Candidate::ALL {
-            // Its window over time grows with each call, and so does what a call costs.
+            // Its time window grows with each call, and with it the cost of a call.
             if (candidate, scenario) != (Candidate::TowerResilience, Scenario::TimeWindow) {
                 visit::<false, _>(
                     candidate,

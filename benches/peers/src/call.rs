@@ -1,4 +1,4 @@
-//! Whole calls, and loops of them.
+//! Complete calls, and loops of them.
 
 use std::{
     hint::{black_box, spin_loop},
@@ -8,26 +8,26 @@ use std::{
 
 use crate::{CandidateService, FAIL};
 
-/// What came of the calls of a loop. It is counted in the measured loops, too: so each of them
-/// proves that it did what it says, and none of it can be left out.
+/// Results of the calls of a loop. The measured loops count them as well, which proves that every
+/// call was made and keeps the compiler from removing any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Answered by the inner service.
+    /// Calls that the inner service answered.
     pub answered: u64,
-    /// Failed by the inner service.
+    /// Calls that the inner service failed.
     pub failed: u64,
-    /// Not let through.
+    /// Calls that the breaker rejected.
     pub rejected: u64,
 }
 
 /// Makes ten calls with these requests, `times` times.
 ///
-/// It stands alone (`inline(never)`), so that profilers find it by its name.
+/// It is never inlined, so that profilers can find it by name.
 #[inline(never)]
 pub fn drive<S: CandidateService>(service: &mut S, requests: &[u64; 10], times: u64) -> Seen {
     let mut seen = Seen::default();
     for _ in 0..times {
-        // The compiler knows neither the requests nor how many they are.
+        // Hides the requests and their number from the optimizer.
         let requests: &[u64] = black_box(requests);
         for &request in requests {
             match call(service, request) {
@@ -49,9 +49,9 @@ pub fn drive<S: CandidateService>(service: &mut S, requests: &[u64; 10], times: 
     seen
 }
 
-/// One whole call. Nobody is waited for without a runtime: what is pending (the asynchronous
-/// lock of a peer, held by another thread) is polled again.
-// Into the loop, as an `await` is into the future that it stands in.
+/// One complete call. There is no runtime to wait for a wakeup, so a pending future (a peer's
+/// asynchronous lock that another thread holds) is polled again.
+// Inlined into the loop, as an `await` is part of the future around it.
 #[expect(clippy::inline_always, reason = "the loop is what is measured, not a call of this")]
 #[inline(always)]
 fn call<S: CandidateService>(service: &mut S, request: u64) -> Result<u64, S::Error> {
@@ -73,7 +73,7 @@ fn call<S: CandidateService>(service: &mut S, request: u64) -> Result<u64, S::Er
     }
 }
 
-/// Spins for a while, then leaves the core to others.
+/// Spins for a while, then yields the core.
 #[derive(Default)]
 struct Patience(u32);
 
@@ -85,7 +85,8 @@ impl Patience {
     }
 }
 
-/// Lets every call fail until the circuit opens. `None` if it has not after `limit` calls.
+/// Makes failing calls until one is rejected, and returns the number of calls before it. Returns
+/// `None` if the circuit has not opened after `limit` calls.
 pub fn failures_until_rejected<S: CandidateService>(service: &mut S, limit: u64) -> Option<u64> {
     let mut rejects = |_: &u64| call(service, FAIL).is_err_and(|error| S::is_rejection(&error));
     (0..=limit).find(&mut rejects)

@@ -1,5 +1,5 @@
-//! The breakers, each as a `tower::Service` over the same inner service, set up as its own
-//! documentation says.
+//! The breakers, each as a `tower::Service` over the same inner service, configured as its own
+//! documentation recommends.
 
 mod failsafe;
 mod ours;
@@ -10,7 +10,7 @@ use tower::Service;
 
 use crate::{Down, Inner, Scenario, drive, failures_until_rejected};
 
-/// Who is measured.
+/// The services that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Candidate {
     /// The inner service alone.
@@ -19,19 +19,19 @@ pub enum Candidate {
     Ours,
     /// tower-resilience-circuitbreaker.
     TowerResilience,
-    /// recloser in a service that calls the inner one only when the breaker lets it.
+    /// recloser, in a service that calls the inner service only when the breaker admits the call.
     Recloser,
-    /// failsafe, likewise.
+    /// failsafe, in the same kind of service.
     Failsafe,
-    /// recloser without a box: the inner service is called even when the circuit is open, and
-    /// its future thrown away.
+    /// recloser without a box: the inner service is called even while the circuit is open, and
+    /// its future is dropped.
     RecloserEager,
-    /// failsafe, likewise.
+    /// failsafe without a box.
     FailsafeEager,
 }
 
 impl Candidate {
-    /// All of them, in the order of the table.
+    /// All candidates, in the order of the table.
     pub const ALL: [Self; 7] = [
         Self::Bare,
         Self::Ours,
@@ -42,7 +42,7 @@ impl Candidate {
         Self::FailsafeEager,
     ];
 
-    /// On a command line.
+    /// The name on the command line.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Candidate {
 
 /// A service that can be measured. Clones share one breaker.
 pub trait CandidateService: Service<u64, Response = u64> + Clone + Send {
-    /// Whether the breaker, not the inner service, is where the error is from.
+    /// Whether the error comes from the breaker, not from the inner service.
     fn is_rejection(error: &Self::Error) -> bool;
 }
 
@@ -69,17 +69,17 @@ impl<const COUNTED: bool> CandidateService for Inner<COUNTED> {
     }
 }
 
-/// Does something with a service whose type only the candidate knows.
+/// An operation on a service whose concrete type depends on the candidate.
 pub trait Visitor {
-    /// What comes of it.
+    /// The result of the operation.
     type Output;
 
-    /// Does it.
+    /// Runs the operation.
     fn visit<S: CandidateService>(self, service: S) -> Self::Output;
 }
 
-/// Sets a candidate up for a scenario (windows full, or open) and hands it to the visitor.
-/// `None` if it has nothing of the kind.
+/// Prepares a candidate for a scenario (windows full, or circuit open) and passes it to the
+/// visitor. Returns `None` if the candidate has no such rule.
 pub fn visit<const COUNTED: bool, V: Visitor>(
     candidate: Candidate,
     scenario: Scenario,
@@ -104,8 +104,8 @@ pub fn visit<const COUNTED: bool, V: Visitor>(
     }
 }
 
-/// How often a closed breaker has met the ten requests of its scenario before the visit: that is
-/// more calls than any count window holds.
+/// How often the ten requests of a scenario are made before the visit: more calls than any count
+/// window holds.
 pub const PREPARED: u64 = 1000;
 
 /// Fills the windows, or opens the circuit, before the visit.

@@ -1,4 +1,4 @@
-//! The service that all candidates guard.
+//! The service behind every candidate.
 
 use std::{
     future::{Ready, ready},
@@ -9,25 +9,25 @@ use std::{
 
 use tower::Service;
 
-/// A request that is answered.
+/// A request that succeeds.
 pub const HEALTHY: u64 = 7;
 /// A request that fails.
 pub const FAIL: u64 = u64::MAX;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// How many calls have reached an `Inner<true>` of this process.
+/// Number of calls that have reached an `Inner<true>` of this process.
 #[must_use]
 pub fn counted_calls() -> u64 {
     CALLS.load(Ordering::SeqCst)
 }
 
-/// Answers at once with what it was asked, unless it was asked to fail. `Inner<true>` counts its
-/// calls, to prove that they arrive; what is measured is `Inner<false>`.
+/// Responds immediately with the request, or fails if the request is [`FAIL`]. `Inner<true>`
+/// counts its calls; measurements use `Inner<false>`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Inner<const COUNTED: bool>;
 
-/// How [`Inner`] fails.
+/// The error of [`Inner`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Down;
 

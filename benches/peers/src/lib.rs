@@ -1,7 +1,7 @@
-//! Circuit breakers side by side: the same bare service behind each, the same calls to all.
+//! Compares circuit breakers: each wraps the same bare service and receives the same calls.
 //!
-//! A measurement is one whole call: `poll_ready`, `call`, and the future polled to its end,
-//! without a runtime.
+//! A measurement is one complete call: `poll_ready`, `call`, and polling the future to
+//! completion, without a runtime.
 
 mod call;
 mod candidates;

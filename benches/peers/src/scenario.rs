@@ -1,24 +1,24 @@
 use crate::{FAIL, HEALTHY, Seen};
 
-/// What a breaker is set to, and what it meets.
+/// A rule, and the calls that the breaker receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
-    /// Opens at five failures in a row; none fails.
+    /// Opens after five consecutive failures; no call fails.
     Consecutive,
-    /// Opens at half of the last 100 calls; none fails.
+    /// Opens when half of the last 100 calls have failed; no call fails.
     CountWindow,
-    /// The same, and every tenth call fails.
+    /// The same rule; every tenth call fails.
     OneInTen,
-    /// Opens when half of the last 100 calls took longer than a second; none does.
+    /// Opens when half of the last 100 calls took longer than a second; no call does.
     SlowCalls,
-    /// Opens at half of the calls of the last ten seconds; none fails.
+    /// Opens when half of the calls of the last ten seconds have failed; no call fails.
     TimeWindow,
     /// The circuit is open.
     Open,
 }
 
 impl Scenario {
-    /// All of them, in the order of the table.
+    /// All scenarios, in the order of the table.
     pub const ALL: [Self; 6] = [
         Self::Consecutive,
         Self::CountWindow,
@@ -28,7 +28,7 @@ impl Scenario {
         Self::Open,
     ];
 
-    /// In the table.
+    /// The title in the table.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Scenario {
         }
     }
 
-    /// On a command line.
+    /// The name on the command line.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Scenario {
         }
     }
 
-    /// Ten requests, to be made again and again.
+    /// Ten requests, made repeatedly.
     #[must_use]
     pub const fn requests(self) -> [u64; 10] {
         let mut requests = [HEALTHY; 10];
@@ -64,7 +64,7 @@ impl Scenario {
         requests
     }
 
-    /// What must come of ten requests behind a breaker, `times` times.
+    /// The expected results of ten requests through a breaker, `times` times.
     #[must_use]
     pub const fn expected(self, times: u64) -> Seen {
         match self {
@@ -74,7 +74,7 @@ impl Scenario {
         }
     }
 
-    /// The same without a breaker.
+    /// The expected results without a breaker.
     #[must_use]
     pub const fn expected_bare(self, times: u64) -> Seen {
         match self {

@@ -1,8 +1,8 @@
-//! What a circuit breaker costs an axum server, as wrk sees it: the same router bare, behind
+//! Measures the cost of a circuit breaker in an axum server with wrk: the same router alone, behind
 //! tower-breaker and behind tower-resilience, all healthy, taking turns in one run.
 //!
-//! `cargo run --release` compares them (it needs wrk: Debian, Ubuntu: `apt-get install wrk`), and
-//! `cargo run --release serve <bare|tower-breaker|tower-resilience>` serves one for a person.
+//! `cargo run --release` compares them and needs wrk (Debian, Ubuntu: `apt-get install wrk`);
+//! `cargo run --release serve <bare|tower-breaker|tower-resilience>` only serves one of them.
 
 mod serve;
 mod wrk;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Failure> {
 
 fn compare() -> Result<(), Failure> {
     let servers: Vec<Server> = SERVERS.into_iter().map(Server::start).collect::<Result<_, _>>()?;
-    // The first requests of a server meet cold caches.
+    // Warms up each server.
     for server in &servers {
         wrk::run(&server.url, 1)?;
     }
@@ -39,7 +39,7 @@ fn compare() -> Result<(), Failure> {
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS} ...", round + 1);
         let mut figures = [Figures::default(); 3];
-        // Whoever begins a round is not always the same.
+        // Each round starts with another server.
         for turn in 0..SERVERS.len() {
             let index = (round + turn) % SERVERS.len();
             figures[index] = wrk::run(&servers[index].url, 5)?;
@@ -51,7 +51,7 @@ fn compare() -> Result<(), Failure> {
 }
 
 fn report(rounds: &[[Figures; 3]]) {
-    println!("| | requests a second | of bare | 99th percentile | of bare |");
+    println!("| | requests per second | relative to bare | 99th percentile | relative to bare |");
     println!("|---|--:|--:|--:|--:|");
     for (index, name) in SERVERS.into_iter().enumerate() {
         let median = |of: &dyn Fn(&[Figures; 3]) -> f64| wrk::median(rounds.iter().map(of));
@@ -63,11 +63,11 @@ fn report(rounds: &[[Figures; 3]]) {
             median(&|round| round[index].p99_micros / round[0].p99_micros),
         );
     }
-    println!("\nMedians of {ROUNDS} rounds; the ratios are medians of the rounds' own ratios.");
+    println!("\nMedians of {ROUNDS} rounds; the ratios are medians of the ratios of each round.");
 }
 
-/// A server in a process of its own, on the first processor where that can be said: wrk has the
-/// second.
+/// A server in its own process, pinned to the first processor where taskset is available; wrk runs
+/// on the second.
 struct Server {
     child: Child,
     url: String,
@@ -93,7 +93,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether a program answers `--version` at all.
+/// Whether a program can be started.
 fn is_there(program: &str) -> bool {
     let quiet = || Stdio::null();
     Command::new(program).arg("--version").stdout(quiet()).stderr(quiet()).status().is_ok()

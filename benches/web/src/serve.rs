@@ -1,4 +1,4 @@
-//! One router, with and without a breaker.
+//! The router, with and without a breaker.
 
 use axum::{Router, error_handling::HandleErrorLayer, http::StatusCode, routing::get};
 use tower::ServiceBuilder;
@@ -26,7 +26,7 @@ pub(crate) fn serve(which: &str) -> Result<(), Failure> {
                         .build()?,
                 ),
         ),
-        other => return Err(format!("there is no server {other}").into()),
+        other => return Err(format!("unknown server {other:?}").into()),
     };
     run(router)
 }

@@ -1,17 +1,17 @@
-//! What wrk measures, and how it says so.
+//! Runs wrk and reads its report.
 
 use std::{ffi::OsStr, process::Command};
 
 use crate::{Failure, is_there};
 
-/// Of one run.
+/// The figures of one run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Figures {
     pub(crate) requests_per_second: f64,
     pub(crate) p99_micros: f64,
 }
 
-/// Runs wrk for so many seconds, with one thread and 32 connections.
+/// Runs wrk for `seconds`, with one thread and 32 connections.
 pub(crate) fn run(url: &str, seconds: u32) -> Result<Figures, Failure> {
     let duration = format!("-d{seconds}s");
     let output = on_processor(1, "wrk")
@@ -20,9 +20,9 @@ pub(crate) fn run(url: &str, seconds: u32) -> Result<Figures, Failure> {
         .map_err(|error| format!("wrk (Debian, Ubuntu: apt-get install wrk): {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
     if said.contains("Non-2xx") || said.contains("Socket errors") {
-        return Err(format!("not every request was answered:\n{said}").into());
+        return Err(format!("some requests failed:\n{said}").into());
     }
-    parse(&said).ok_or_else(|| format!("wrk said something unknown:\n{said}").into())
+    parse(&said).ok_or_else(|| format!("cannot read the report of wrk:\n{said}").into())
 }
 
 fn parse(said: &str) -> Option<Figures> {
@@ -47,7 +47,7 @@ fn micros(time: &str) -> Option<f64> {
     Some(time[..number].parse::<f64>().ok()? * factor)
 }
 
-/// A command on that processor alone, where there is a way to say so.
+/// A command pinned to one processor, or unpinned without taskset.
 pub(crate) fn on_processor(processor: usize, program: impl AsRef<OsStr>) -> Command {
     if !is_there("taskset") {
         return Command::new(program);
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_says_is_read() {
+    fn the_report_of_wrk_is_parsed() {
         let said = "  Latency Distribution\n     50%  262.00us\n     99%    1.24ms\n\
                     \x20 100 requests in 5.00s\nRequests/sec: 117381.43\nTransfer/sec:  14.55MB\n";
         let figures = parse(said).expect("figures");

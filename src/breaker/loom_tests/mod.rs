@@ -19,16 +19,13 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    cell::Cell,
-    machine::{Machine, Step},
-    notify::Observer,
-    permit::Permit,
-    restore::Now,
-};
+use super::{cell::Cell, effects::Change, machine::Machine, notify::Observer, permit::Permit};
 use crate::{
-    Config, State, Stats, Trip,
     clock::{ManualClock, TimeSource},
+    config::{Config, Trip},
+    event::Transition,
+    state::State,
+    stats::Stats,
 };
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
@@ -39,51 +36,50 @@ fn model(check: impl Fn() + Sync + Send + 'static) {
     builder.check(check);
 }
 
-/// A circuit that opens at so many failures in a row, unless the model says otherwise.
+/// A circuit that opens at this number of consecutive failures.
 fn config(failures: u32) -> Config {
     Config { trip_on: vec![Trip::consecutive_failures(failures)], ..Config::default() }
 }
 
-/// A cell of this run alone: one of the pool would bring the last run's atomics along.
+/// A cell of this run alone: one of the pool would bring the atomics of the last run along.
 fn cell() -> &'static Cell {
     Box::leak(Box::new(Cell::vacant()))
 }
 
-/// A cell with a breaker, and what it told.
+/// A cell with a breaker, and the transitions that were dispatched.
 struct Leased {
     cell: &'static Cell,
-    told: Arc<Told>,
+    dispatched: Arc<Dispatched>,
 }
 
 impl Leased {
     fn new(config: Config) -> Self {
-        Self::timed(config).0
+        Self::with_clock(config).0
     }
 
-    /// With the clock that it goes by.
-    fn timed(config: Config) -> (Self, ManualClock) {
+    fn with_clock(config: Config) -> (Self, ManualClock) {
         let clock = ManualClock::new();
         let source = TimeSource::Custom(Arc::new(clock.clone()));
         (Self::lease(cell(), config, source), clock)
     }
 
-    /// On the machine's clock, for what a breaker leaves out where the clock is the user's own:
-    /// successes that are counted without the lock.
+    /// With the system clock, for what a breaker does not do with a custom one: count successes
+    /// without the lock.
     fn on_system_clock(config: Config) -> Self {
         Self::lease(cell(), config, TimeSource::System)
     }
 
-    /// The next breaker of a cell.
+    /// Leases a cell, which may have been another breaker's before.
     fn lease(cell: &'static Cell, config: Config, clock: TimeSource) -> Self {
-        let told = Arc::new(Told::default());
+        let dispatched = Arc::new(Dispatched::default());
         cell.lease(Arc::new(config), clock);
-        cell.observe(Arc::clone(&told) as _);
-        Self { cell, told }
+        cell.set_observer(Arc::clone(&dispatched) as _);
+        Self { cell, dispatched }
     }
 
-    /// One that a failure has opened, at the moment at which it lets probes through.
+    /// A circuit that a failure has opened, at the moment at which it first admits probes.
     fn recovering(config: Config) -> (Self, ManualClock) {
-        let (leased, clock) = Self::timed(config);
+        let (leased, clock) = Self::with_clock(config);
         leased.permit().failure();
         assert_eq!(leased.state(), State::Open);
         clock.advance(OPEN_TIME);
@@ -91,11 +87,11 @@ impl Leased {
     }
 
     fn permit(&self) -> Permit {
-        self.cell.admit().expect("admitted")
+        admit(self.cell).expect("admitted")
     }
 
-    fn inspect<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
-        self.cell.inspect(|machine, _| look(machine)).expect("leased")
+    fn inspect<T>(&self, inspect: impl FnOnce(&Machine) -> T) -> T {
+        self.cell.inspect(|machine, _| inspect(machine)).expect("leased")
     }
 
     fn state(&self) -> State {
@@ -113,23 +109,32 @@ impl Drop for Leased {
     }
 }
 
-/// The steps in the order in which they were told.
-#[derive(Default)]
-struct Told(Mutex<Vec<(State, State)>>);
+fn admit(cell: &'static Cell) -> Option<Permit> {
+    Permit::try_acquire(cell).ok()
+}
 
-impl Told {
-    fn steps(&self) -> Vec<(State, State)> {
+/// The transitions in the order in which they were dispatched.
+#[derive(Default)]
+struct Dispatched(Mutex<Vec<(State, State)>>);
+
+impl Dispatched {
+    fn transitions(&self) -> Vec<(State, State)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Observer for Told {
-    fn changed(&self, _urgent: bool) {}
+impl Observer for Dispatched {
+    fn name(&self) -> Arc<str> {
+        Arc::default()
+    }
 
-    fn note(&self, _steps: &[Step], _now: Now) {}
+    fn on_change(&self, _: Change) {}
 
-    fn stepped(&self, step: &Step, _: Now) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((step.from, step.to));
+    fn record_transitions(&self, _: &[Transition]) {}
+
+    fn on_transition(&self, transition: Transition) {
+        let mut transitions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        transitions.push((transition.from, transition.to));
     }
 }
 
@@ -143,7 +148,7 @@ impl Woken {
         (Arc::clone(&woken), woken.into())
     }
 
-    fn is(&self) -> bool {
+    fn is_woken(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

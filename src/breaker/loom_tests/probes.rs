@@ -1,4 +1,4 @@
-//! A half-open circuit's slots: never more than there are, and none is lost.
+//! The slots of a half-open circuit: the limit holds, and no slot is lost.
 
 use std::sync::{
     Arc,
@@ -7,39 +7,39 @@ use std::sync::{
 
 use loom::thread;
 
-use super::{Leased, config, model};
-use crate::{Config, Outcome, Permit, State};
+use super::{Leased, OPEN_TIME, admit, config, model};
+use crate::{breaker::permit::Permit, config::Config, outcome::Outcome, state::State};
 
 fn half_open(limit: u32) -> Config {
     Config { half_open_max_calls: Some(limit), success_threshold: 4, ..config(1) }
 }
 
-/// Threads that all call at the recovery moment.
-fn at_the_recovery_moment(callers: usize, limit: u32) {
+/// This many threads call at the moment of recovery.
+fn at_the_moment_of_recovery(callers: usize, limit: u32) {
     let (leased, _) = Leased::recovering(half_open(limit));
     let cell = leased.cell;
-    let others: Vec<_> = (1..callers).map(|_| thread::spawn(|| cell.admit().ok())).collect();
-    let mut permits = vec![cell.admit().ok()];
+    let others: Vec<_> = (1..callers).map(|_| thread::spawn(|| admit(cell))).collect();
+    let mut permits = vec![admit(cell)];
     permits.extend(others.into_iter().map(|other| other.join().unwrap()));
     let probes: Vec<Permit> = permits.into_iter().flatten().collect();
     assert_eq!(probes.len(), limit as usize);
-    assert!(cell.admit().is_err());
+    assert!(admit(cell).is_none());
     drop(probes);
-    let again: Vec<Permit> = (0..=limit).filter_map(|_| cell.admit().ok()).collect();
+    let again: Vec<Permit> = (0..=limit).filter_map(|_| admit(cell)).collect();
     assert_eq!(again.len(), limit as usize);
 }
 
 #[test]
-fn two_callers_at_the_recovery_moment_and_one_slot() {
-    model(|| at_the_recovery_moment(2, 1));
+fn two_callers_at_the_moment_of_recovery_share_one_slot() {
+    model(|| at_the_moment_of_recovery(2, 1));
 }
 
 #[test]
-fn three_callers_at_the_recovery_moment_and_two_slots() {
-    model(|| at_the_recovery_moment(3, 2));
+fn three_callers_at_the_moment_of_recovery_share_two_slots() {
+    model(|| at_the_moment_of_recovery(3, 2));
 }
 
-/// One probe ends in some way while another caller asks for its slot.
+/// A probe ends in some way while another caller asks for its slot.
 fn a_slot_changes_hands(end: fn(Permit)) {
     model(move || {
         let (leased, _) = Leased::recovering(half_open(1));
@@ -51,7 +51,7 @@ fn a_slot_changes_hands(end: fn(Permit)) {
             ended.fetch_sub(1, Ordering::SeqCst);
             end(probe);
         });
-        if let Ok(second) = cell.admit() {
+        if let Some(second) = admit(cell) {
             assert_eq!(out.fetch_add(1, Ordering::SeqCst), 0, "two probes on one slot");
             out.fetch_sub(1, Ordering::SeqCst);
             drop(second);
@@ -59,28 +59,28 @@ fn a_slot_changes_hands(end: fn(Permit)) {
         other.join().unwrap();
         assert_eq!(leased.state(), State::HalfOpen);
         let slot = leased.permit();
-        assert!(cell.admit().is_err());
+        assert!(admit(cell).is_none());
         drop(slot);
     });
 }
 
 #[test]
-fn a_dropped_probe_gives_its_slot_back() {
+fn a_dropped_probe_frees_its_slot() {
     a_slot_changes_hands(drop);
 }
 
 #[test]
-fn an_ignored_probe_gives_its_slot_back() {
+fn an_ignored_probe_frees_its_slot() {
     a_slot_changes_hands(Permit::ignore);
 }
 
 #[test]
-fn a_probe_that_does_not_decide_gives_its_slot_back() {
+fn a_probe_that_does_not_decide_frees_its_slot() {
     a_slot_changes_hands(Permit::success);
 }
 
 #[test]
-fn two_probes_that_end_at_once_are_both_counted() {
+fn two_probes_that_end_at_the_same_time_both_count() {
     model(|| {
         let (leased, _) = Leased::recovering(Config { success_threshold: 2, ..config(1) });
         let (one, two) = (leased.permit(), leased.permit());
@@ -88,23 +88,23 @@ fn two_probes_that_end_at_once_are_both_counted() {
         two.finish(Outcome::Success);
         other.join().unwrap();
         assert_eq!(leased.state(), State::Closed);
-        assert_eq!(leased.told.steps().len(), 3);
+        assert_eq!(leased.dispatched.transitions().len(), 3);
     });
 }
 
 #[test]
-fn a_slot_that_timed_out_is_not_given_back_to_the_next_row_of_probes() {
+fn dropping_a_probe_that_timed_out_does_not_free_a_slot_of_the_next_probes() {
     model(|| {
         let (leased, clock) = Leased::recovering(half_open(1));
         let cell = leased.cell;
         let forgotten = leased.permit();
-        // Out for too long: the circuit opens, and at the end of that time lets probes through.
-        clock.advance(super::OPEN_TIME * 2);
+        // The probe times out, the circuit opens, and after the open time it admits probes again.
+        clock.advance(OPEN_TIME * 2);
         let other = thread::spawn(move || drop(forgotten));
-        let admitted = cell.admit().ok();
+        let admitted = admit(cell);
         other.join().unwrap();
         assert!(admitted.is_some());
-        assert!(cell.admit().is_err(), "two probes on one slot");
+        assert!(admit(cell).is_none(), "two probes on one slot");
         drop(admitted);
         drop(leased.permit());
     });

@@ -1,53 +1,53 @@
-//! Those who wait for the circuit to open: no wake-up is lost.
+//! Tasks that wait for the circuit to reject calls: no wake-up is lost.
 
 use loom::thread;
 
 use super::{Leased, Woken, config, model};
 
 #[test]
-fn one_who_parks_beside_an_opening_is_woken_or_turned_away() {
+fn a_waker_that_registers_during_an_opening_is_woken_or_turned_away() {
     model(|| {
         let leased = Leased::new(config(1));
         let trips = leased.permit();
         let other = thread::spawn(move || trips.failure());
         let (woken, waker) = Woken::waker();
-        let parked = leased.cell.park(&mut None, &waker);
+        let registered = leased.cell.register_rejection_waker(&mut None, &waker);
         other.join().unwrap();
-        assert_eq!(woken.is(), parked);
+        assert_eq!(woken.is_woken(), registered);
     });
 }
 
 #[test]
-fn one_who_parks_again_is_woken_by_the_newer_waker() {
+fn a_task_that_registers_again_is_woken_by_its_newer_waker() {
     model(|| {
         let leased = Leased::new(config(1));
         let trips = leased.permit();
         let mut key = None;
         let (old, waker) = Woken::waker();
-        assert!(leased.cell.park(&mut key, &waker));
+        assert!(leased.cell.register_rejection_waker(&mut key, &waker));
         let other = thread::spawn(move || trips.failure());
         let (new, waker) = Woken::waker();
-        let parked = leased.cell.park(&mut key, &waker);
+        let registered = leased.cell.register_rejection_waker(&mut key, &waker);
         other.join().unwrap();
-        // Turned away, it was woken before.
-        assert!(if parked { new.is() } else { old.is() });
+        // If it was turned away, its older waker had been called.
+        assert!(if registered { new.is_woken() } else { old.is_woken() });
     });
 }
 
 #[test]
-fn one_who_leaves_beside_an_opening_takes_nobodys_place() {
+fn removing_a_waker_during_an_opening_does_not_affect_another() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;
         let trips = leased.permit();
-        let (mut going, mut staying) = (None, None);
+        let (mut leaving, mut staying) = (None, None);
         let (_, waker) = Woken::waker();
-        assert!(cell.park(&mut going, &waker));
+        assert!(cell.register_rejection_waker(&mut leaving, &waker));
         let (woken, waker) = Woken::waker();
-        assert!(cell.park(&mut staying, &waker));
+        assert!(cell.register_rejection_waker(&mut staying, &waker));
         let other = thread::spawn(move || trips.failure());
-        cell.unpark(going.unwrap());
+        cell.remove_rejection_waker(leaving.unwrap());
         other.join().unwrap();
-        assert!(woken.is());
+        assert!(woken.is_woken());
     });
 }

@@ -7,8 +7,9 @@ use loom::thread;
 
 use super::{Leased, model};
 use crate::{
-    Config, State, Trip, Window,
     breaker::{machine::Command, success_counter::SuccessCounter},
+    config::{Config, Trip, Window},
+    state::State,
 };
 
 /// So long that no bucket ends while a model runs.
@@ -43,7 +44,7 @@ fn draining_loses_nothing() {
 }
 
 #[test]
-fn the_count_equals_what_two_threads_were_told_is_counted() {
+fn the_count_is_the_number_of_successes_that_two_threads_counted() {
     model(|| {
         let counter = counter(1);
         let shared = Arc::clone(&counter);
@@ -87,24 +88,24 @@ fn successes_of_two_threads_are_both_counted() {
         let other = thread::spawn(move || one.success());
         two.success();
         other.join().unwrap();
-        assert_eq!(leased.stats().calls(), 2);
+        assert_eq!(leased.stats().window_calls(), 2);
     });
 }
 
 #[test]
-fn a_success_beside_a_failure_is_counted() {
+fn a_success_during_a_failure_is_counted() {
     model(|| {
         let leased = counted(100);
         let (bad, good) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || good.success());
         bad.failure();
         other.join().unwrap();
-        assert_eq!((leased.stats().calls(), leased.stats().failures()), (2, 1));
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (2, 1));
     });
 }
 
 #[test]
-fn a_success_beside_somebody_who_looks_is_counted_once() {
+fn a_success_during_an_inspection_is_counted_once() {
     model(|| {
         let leased = counted(100);
         let (one, two) = (leased.permit(), leased.permit());
@@ -112,15 +113,15 @@ fn a_success_beside_somebody_who_looks_is_counted_once() {
             one.success();
             two.success();
         });
-        assert!(leased.stats().calls() <= 2);
+        assert!(leased.stats().window_calls() <= 2);
         other.join().unwrap();
-        assert_eq!((leased.stats().calls(), leased.stats().failures()), (2, 0));
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (2, 0));
     });
 }
 
-/// Whichever of the two comes first, the second finds one failure in two calls.
+/// Whichever of the two comes second finds one failure in two calls.
 #[test]
-fn a_success_that_makes_up_the_number_of_calls_beside_a_failure_trips() {
+fn a_success_that_completes_the_minimum_calls_during_a_failure_trips() {
     model(|| {
         let leased = counted(2);
         let (bad, good) = (leased.permit(), leased.permit());
@@ -132,7 +133,7 @@ fn a_success_that_makes_up_the_number_of_calls_beside_a_failure_trips() {
 }
 
 #[test]
-fn a_success_beside_a_reset_is_not_counted_after_it() {
+fn a_success_during_a_reset_is_not_counted_after_it() {
     model(|| {
         let leased = counted(100);
         let cell = leased.cell;
@@ -144,8 +145,8 @@ fn a_success_beside_a_reset_is_not_counted_after_it() {
         cell.command(Command::Reset);
         let fresh = leased.permit();
         other.join().unwrap();
-        assert_eq!(leased.stats().calls(), 0);
+        assert_eq!(leased.stats().window_calls(), 0);
         fresh.success();
-        assert_eq!(leased.stats().calls(), 1);
+        assert_eq!(leased.stats().window_calls(), 1);
     });
 }

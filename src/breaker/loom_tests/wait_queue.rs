@@ -1,76 +1,76 @@
-//! Those who wait for the circuit to admit calls: none is forgotten, and no more go than there
-//! are slots.
+//! Tasks that wait for the circuit to admit calls: none is forgotten, and no more may go than
+//! there are slots.
 
 use loom::thread;
 
 use super::{Leased, Woken, config, model};
-use crate::breaker::wait_queue::Readiness;
+use crate::breaker::{machine::Command, wait_queue::Readiness};
 
 #[test]
-fn one_who_asks_beside_the_end_of_a_probe_goes_or_is_woken() {
+fn a_task_that_polls_while_a_probe_ends_is_ready_or_woken() {
     for good in [false, true] {
         model(move || {
             let (leased, _clock) = Leased::recovering(config(1));
             let probe = leased.permit();
             let other = thread::spawn(move || if good { probe.success() } else { drop(probe) });
             let (woken, waker) = Woken::waker();
-            let turn = leased.cell.poll_capacity(&mut None, &waker);
+            let readiness = leased.cell.poll_capacity(&mut None, &waker);
             other.join().unwrap();
-            assert!(turn == Readiness::Ready || woken.is());
+            assert!(readiness == Readiness::Ready || woken.is_woken());
         });
     }
 }
 
 #[test]
-fn of_two_who_ask_for_one_slot_one_goes_and_the_other_is_woken_when_it_leaves() {
+fn of_two_tasks_and_one_slot_one_is_ready_and_the_other_is_woken_when_it_leaves() {
     model(|| {
         let (leased, _clock) = Leased::recovering(config(1));
         let cell = leased.cell;
-        let ask = move || {
+        let poll = move || {
             let (woken, waker) = Woken::waker();
             let mut key = None;
-            let turn = cell.poll_capacity(&mut key, &waker);
-            (turn, key, woken)
+            let readiness = cell.poll_capacity(&mut key, &waker);
+            (readiness, key, woken)
         };
-        let other = thread::spawn(ask);
-        let mine = ask();
+        let other = thread::spawn(poll);
+        let mine = poll();
         let theirs = other.join().unwrap();
-        let (goes, waits) =
+        let (ready, waiting) =
             if mine.0 == Readiness::Ready { (mine, theirs) } else { (theirs, mine) };
-        assert_eq!(goes.0, Readiness::Ready);
-        assert_ne!(waits.0, Readiness::Ready);
-        assert!(!waits.2.is());
-        cell.leave_wait_queue(goes.1.expect("a promise has a number"));
-        assert!(waits.2.is());
+        assert_eq!(ready.0, Readiness::Ready);
+        assert_ne!(waiting.0, Readiness::Ready);
+        assert!(!waiting.2.is_woken());
+        cell.leave_wait_queue(ready.1.expect("a reservation has a key"));
+        assert!(waiting.2.is_woken());
     });
 }
 
 #[test]
-fn one_who_was_called_and_leaves_beside_a_newcomer_loses_the_slot_to_somebody() {
+fn a_reservation_that_is_given_up_while_a_task_polls_passes_to_that_task() {
     model(|| {
         let (leased, _clock) = Leased::recovering(config(1));
         let cell = leased.cell;
-        let mut called = None;
+        let mut leaving = None;
         let (_, waker) = Woken::waker();
-        assert_eq!(cell.poll_capacity(&mut called, &waker), Readiness::Ready);
+        assert_eq!(cell.poll_capacity(&mut leaving, &waker), Readiness::Ready);
         let (woken, waker) = Woken::waker();
         let newcomer = thread::spawn(move || cell.poll_capacity(&mut None, &waker));
-        cell.leave_wait_queue(called.expect("a promise has a number"));
-        let turn = newcomer.join().unwrap();
-        assert!(turn == Readiness::Ready || woken.is());
+        cell.leave_wait_queue(leaving.expect("a reservation has a key"));
+        let readiness = newcomer.join().unwrap();
+        assert!(readiness == Readiness::Ready || woken.is_woken());
     });
 }
 
 #[test]
-fn one_who_waits_beside_a_reset_goes_or_is_woken() {
+fn a_task_that_polls_during_a_reset_is_ready_or_woken() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;
-        cell.command(crate::breaker::machine::Command::ForceOpen);
-        let other = thread::spawn(move || cell.command(crate::breaker::machine::Command::Reset));
+        cell.command(Command::ForceOpen);
+        let other = thread::spawn(move || cell.command(Command::Reset));
         let (woken, waker) = Woken::waker();
-        let turn = cell.poll_capacity(&mut None, &waker);
+        let readiness = cell.poll_capacity(&mut None, &waker);
         other.join().unwrap();
-        assert!(turn == Readiness::Ready || woken.is());
+        assert!(readiness == Readiness::Ready || woken.is_woken());
     });
 }

@@ -1,53 +1,22 @@
-//! The calls that a rate looks at: the last so many, or those of the last so long.
+//! The recent calls that a rate rule looks at: the last N, or those of the last T.
 
 mod count;
+mod counts;
 mod time;
 
 use std::time::Duration;
 
-pub(crate) use self::{count::CountWindow, time::TimeWindow};
+pub(crate) use self::counts::{Counts, Sample};
+use self::{count::CountWindow, time::TimeWindow};
 use crate::{clock::Tick, config, snapshot::WindowContent};
 
-/// One recorded call, as a window sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) failed: bool,
-    pub(crate) slow: bool,
-}
-
-/// How many calls, and how many of them went wrong.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) calls: u64,
-    pub(crate) failures: u64,
-    pub(crate) slow_calls: u64,
-}
-
-impl Counts {
-    fn add(&mut self, other: Self) {
-        self.calls = self.calls.saturating_add(other.calls);
-        self.failures = self.failures.saturating_add(other.failures);
-        self.slow_calls = self.slow_calls.saturating_add(other.slow_calls);
-    }
-
-    fn subtract(&mut self, other: Self) {
-        self.calls = self.calls.saturating_sub(other.calls);
-        self.failures = self.failures.saturating_sub(other.failures);
-        self.slow_calls = self.slow_calls.saturating_sub(other.slow_calls);
-    }
-
-    fn of(call: Call) -> Self {
-        Self { calls: 1, failures: u64::from(call.failed), slow_calls: u64::from(call.slow) }
-    }
-}
-
 #[derive(Debug)]
-pub(crate) enum Window {
+pub(crate) enum CallWindow {
     Count(CountWindow),
     Time(Box<TimeWindow>),
 }
 
-impl Window {
+impl CallWindow {
     pub(crate) fn new(window: config::Window, now: Tick) -> Self {
         match window {
             config::Window::Calls(calls) => Self::Count(CountWindow::new(calls)),
@@ -56,23 +25,31 @@ impl Window {
     }
 
     #[inline]
-    pub(crate) fn record(&mut self, call: Call, now: Tick) {
+    pub(crate) fn record(&mut self, sample: Sample, now: Tick) {
         match self {
-            Self::Count(window) => window.record(call),
-            Self::Time(window) => window.add(Counts::of(call), now),
+            Self::Count(window) => window.record(sample),
+            Self::Time(window) => window.add(sample.into(), now),
         }
     }
 
-    /// What the window holds, as of the time it was last brought to.
+    /// Adds successes that were counted elsewhere. Only a time window needs them: to a count
+    /// window they made no difference.
+    pub(crate) fn add_deferred_successes(&mut self, calls: u64, now: Tick) {
+        if let Self::Time(window) = self {
+            window.add(Counts { calls, ..Counts::default() }, now);
+        }
+    }
+
+    /// What the window holds as of the last [`advance`](Self::advance).
     #[inline]
     pub(crate) fn counts(&self) -> Counts {
         match self {
             Self::Count(window) => window.counts(),
-            Self::Time(window) => window.totals,
+            Self::Time(window) => window.totals(),
         }
     }
 
-    /// Lets what is too old drop out.
+    /// Drops the calls that have become too old.
     #[inline]
     pub(crate) fn advance(&mut self, now: Tick) {
         if let Self::Time(window) = self {
@@ -80,22 +57,32 @@ impl Window {
         }
     }
 
-    /// Whether recording one more success would change nothing that a rule can see, so that it
-    /// need not be recorded, or (in a time window) can be added later.
+    /// Whether recording a success may be skipped (it changes nothing) or, in a time window,
+    /// put off (it changes nothing but the number of calls).
     #[inline]
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn can_defer_success(&self) -> bool {
         match self {
-            Self::Count(window) => {
-                window.length == window.size && window.failures == 0 && window.slow_calls == 0
-            }
-            Self::Time(window) => window.totals.failures == 0 && window.totals.slow_calls == 0,
+            Self::Count(window) => window.is_full_of_successes(),
+            Self::Time(window) => window.holds_only_successes(),
+        }
+    }
+
+    pub(crate) fn is_timed(&self) -> bool {
+        matches!(self, Self::Time(_))
+    }
+
+    /// When the newest bucket of a time window ends.
+    pub(crate) fn bucket_end(&self) -> Option<Tick> {
+        match self {
+            Self::Count(_) => None,
+            Self::Time(window) => Some(window.end()),
         }
     }
 
     pub(crate) fn clear(&mut self, now: Tick) {
         match self {
             Self::Count(window) => window.clear(),
-            Self::Time(window) => **window = TimeWindow::empty(window.width, now),
+            Self::Time(window) => window.clear(now),
         }
     }
 
@@ -106,11 +93,20 @@ impl Window {
         }
     }
 
-    /// Takes over what another window held. A count window does not know times, nor a time
-    /// window an order, so neither can take over the other's content: it stays empty.
+    /// Whether [`adopt`](Self::adopt) can use this content. A count window knows no times, and a
+    /// time window no order, so neither can use the other's.
+    pub(crate) fn accepts(&self, content: &WindowContent) -> bool {
+        matches!(
+            (self, content),
+            (Self::Count(_), WindowContent::Results(_))
+                | (Self::Time(_), WindowContent::Buckets(_))
+        )
+    }
+
+    /// Takes over what another window held. Content of the wrong kind changes nothing.
     pub(crate) fn adopt(&mut self, content: &WindowContent, now: Tick, downtime: Duration) {
         match (self, content) {
-            (Self::Count(window), WindowContent::Results(run_lengths)) => window.adopt(run_lengths),
+            (Self::Count(window), WindowContent::Results(results)) => window.adopt(results),
             (Self::Time(window), WindowContent::Buckets(buckets)) => {
                 window.adopt(buckets, now, downtime);
             }

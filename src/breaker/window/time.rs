@@ -1,30 +1,29 @@
-//! A window over the calls of the last so long.
+//! A window over the calls of the last T.
 
 use std::time::Duration;
 
-use super::Counts;
+use super::counts::Counts;
 use crate::{
     clock::{Tick, nanos},
+    seconds,
     snapshot::BucketSnapshot,
 };
 
-/// The calls of the last so long, in a ring of buckets: memory and work do not grow with
-/// traffic. A call drops out with its bucket: when it is as old as the window is long, or up to
-/// one bucket earlier.
+/// The calls of the last T, in a ring of buckets: memory and work do not grow with traffic. A
+/// call drops out with its bucket: at the age of T, or up to one bucket earlier.
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
     /// The length of a bucket, in nanoseconds.
-    pub(super) width: u64,
+    width: u64,
     /// When the newest bucket ends.
     end: Tick,
     /// Where the newest bucket is; the oldest follows it in the ring.
     newest: usize,
-    pub(super) totals: Counts,
+    totals: Counts,
     ring: Box<[Bucket]>,
 }
 
-/// Smaller than [`Counts`]: more than four thousand million calls in a fortieth of a window
-/// count as that many.
+/// Smaller than [`Counts`]: a bucket saturates at four billion calls.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     calls: u32,
@@ -41,7 +40,7 @@ impl Bucket {
         }
     }
 
-    /// Adds what there is room for, and returns that.
+    /// Adds as much as fits, and returns how much that was.
     fn add(&mut self, more: Counts) -> Counts {
         Counts {
             calls: fill(&mut self.calls, more.calls),
@@ -65,7 +64,7 @@ impl TimeWindow {
         Self::empty((nanos(time) / Self::BUCKETS as u64).max(1), now)
     }
 
-    pub(super) fn empty(width: u64, now: Tick) -> Self {
+    fn empty(width: u64, now: Tick) -> Self {
         Self {
             width,
             end: now.after(Duration::from_nanos(width)),
@@ -76,11 +75,24 @@ impl TimeWindow {
     }
 
     /// When the newest bucket ends.
-    pub(crate) fn end(&self) -> Tick {
+    pub(super) fn end(&self) -> Tick {
         self.end
     }
 
-    pub(crate) fn add(&mut self, counts: Counts, now: Tick) {
+    pub(super) fn totals(&self) -> Counts {
+        self.totals
+    }
+
+    #[inline]
+    pub(super) fn holds_only_successes(&self) -> bool {
+        self.totals.failures == 0 && self.totals.slow_calls == 0
+    }
+
+    pub(super) fn clear(&mut self, now: Tick) {
+        *self = Self::empty(self.width, now);
+    }
+
+    pub(super) fn add(&mut self, counts: Counts, now: Tick) {
         self.advance(now);
         self.totals.add(self.ring[self.newest].add(counts));
     }
@@ -89,18 +101,18 @@ impl TimeWindow {
         if now < self.end {
             return;
         }
-        let steps = nanos(now.since(self.end)) / self.width + 1;
-        self.end = self.end.after(Duration::from_nanos(steps.saturating_mul(self.width)));
-        let turns = usize::try_from(steps).unwrap_or(usize::MAX).min(Self::BUCKETS);
-        for _ in 0..turns {
+        let passed = nanos(now.since(self.end)) / self.width + 1;
+        self.end = self.end.after(Duration::from_nanos(passed.saturating_mul(self.width)));
+        let rotations = usize::try_from(passed).unwrap_or(usize::MAX).min(Self::BUCKETS);
+        for _ in 0..rotations {
             self.newest = (self.newest + 1) % Self::BUCKETS;
             let dropped = std::mem::take(&mut self.ring[self.newest]);
             self.totals.subtract(dropped.counts());
         }
     }
 
-    /// The buckets with their ages, the newest first. The newest is there even if it is empty:
-    /// it says where the others' borders lie.
+    /// The buckets with their ages, newest first. The newest is included even if it is empty: its
+    /// age fixes the bucket boundaries.
     pub(super) fn buckets(&self, now: Tick) -> Vec<BucketSnapshot> {
         let start = self.end.before(Duration::from_nanos(self.width));
         let mut buckets = Vec::new();
@@ -109,28 +121,25 @@ impl TimeWindow {
             if back == 0 || bucket.calls > 0 {
                 let began = start.before(Duration::from_nanos(back as u64 * self.width));
                 let Counts { calls, failures, slow_calls } = bucket.counts();
-                let age = now.since(began).as_secs_f64();
+                let age = seconds::representable(now.since(began));
                 buckets.push(BucketSnapshot::new(age, calls, failures, slow_calls));
             }
         }
         buckets
     }
 
-    /// Puts each bucket where its age says. Between windows of the same length the borders stay
-    /// where they were, so that a restart changes nothing.
+    /// Puts each bucket where its age says. Windows of the same length keep their bucket
+    /// boundaries, so that a restart changes nothing.
     pub(super) fn adopt(&mut self, buckets: &[BucketSnapshot], now: Tick, downtime: Duration) {
-        let began = |bucket: &BucketSnapshot| {
-            let age = Duration::try_from_secs_f64(bucket.age).ok()?;
-            Some(now.before(age.saturating_add(downtime)))
-        };
-        let Some(newest) = buckets.first().and_then(began) else {
+        let began = |bucket: &BucketSnapshot| now.before(bucket.age.saturating_add(downtime));
+        let Some(newest) = buckets.first().map(began) else {
             return;
         };
         *self = Self::empty(self.width, newest);
         for bucket in buckets {
-            // Half a bucket absorbs what the float's rounding shifts.
-            let Some(began) = began(bucket) else { continue };
-            let age = nanos(newest.since(began)).saturating_add(self.width / 2) / self.width;
+            // Half a bucket absorbs the rounding of the age in JSON.
+            let age =
+                nanos(newest.since(began(bucket))).saturating_add(self.width / 2) / self.width;
             let Some(back) = usize::try_from(age).ok().filter(|back| *back < Self::BUCKETS) else {
                 continue;
             };
@@ -148,9 +157,9 @@ impl TimeWindow {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Call, *};
+    use super::{super::counts::Sample, *};
 
-    const FAILED: Call = Call { failed: true, slow: false };
+    const FAILURE: Sample = Sample { failed: true, slow: false };
 
     fn at(seconds: f64) -> Tick {
         Tick::new(Duration::from_secs_f64(seconds))
@@ -161,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn a_time_window_drops_a_call_at_its_age_or_up_to_a_bucket_earlier() {
+    fn a_time_window_drops_a_call_at_its_length_or_up_to_a_bucket_earlier() {
         let mut window = TimeWindow::new(Duration::from_secs(10), at(0.0));
-        window.add(Counts::of(FAILED), at(0.1));
+        window.add(FAILURE.into(), at(0.1));
         window.advance(at(9.7));
         assert_eq!(window.totals, counts(1, 1));
         window.advance(at(10.1));
@@ -173,17 +182,17 @@ mod tests {
     #[test]
     fn a_time_window_survives_a_pause_of_any_length() {
         let mut window = TimeWindow::new(Duration::from_secs(10), at(0.0));
-        window.add(Counts::of(FAILED), at(0.0));
+        window.add(FAILURE.into(), at(0.0));
         window.advance(Tick::from_nanos(u64::MAX - 1));
         assert_eq!(window.totals, Counts::default());
         let _ = window.buckets(Tick::NEVER);
     }
 
     #[test]
-    fn a_time_window_comes_back_with_the_same_borders() {
+    fn a_restored_time_window_has_the_same_bucket_boundaries() {
         let mut window = TimeWindow::new(Duration::from_secs(10), at(0.0));
         for step in 0..30 {
-            window.add(Counts::of(FAILED), at(f64::from(step) * 0.3));
+            window.add(FAILURE.into(), at(f64::from(step) * 0.3));
         }
         let saved = window.buckets(at(8.75));
         let mut restored = TimeWindow::new(Duration::from_secs(10), at(100.0));

@@ -164,6 +164,11 @@ impl From<tonic::Code> for GrpcCode {
 }
 
 /// One code, or some.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` names no gRPC codes",
+    note = "pass a `GrpcCode`, or an array or a slice of them; a `tonic::Code` converts with \
+            `.into()` (feature `tonic`)"
+)]
 pub trait GrpcCodes: sealed::Sealed {
     #[doc(hidden)]
     fn each(self, take: &mut dyn FnMut(GrpcCode));

@@ -48,7 +48,7 @@ use crate::outcome::Outcome;
 ///   than gRPC's (then the code is `UNKNOWN`), is no answer of a gRPC server's, and the body does
 ///   not matter.
 /// - Else the code comes in the trailers. [`OnBodyEnd`](crate::OnBodyEnd) waits for them, and
-///   [`.grpc()`](crate::Builder::grpc) sets it. A body that ends without a status is `UNKNOWN`,
+///   [`.grpc()`](crate::CircuitBreakerLayer::grpc) sets it. A body that ends without a status is `UNKNOWN`,
 ///   and one that errs is a failure, whatever the codes are. With
 ///   [`OnResponse`](crate::record_when::OnResponse), a response whose code is still to come is a success.
 /// - A status that cannot be read, or is no code of the spec, is `UNKNOWN`.

@@ -10,7 +10,7 @@ use std::{
 
 use super::super::{Attachment, PersistSettings, StoreHealth};
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until};
-use crate::store::{HistoryRecord, StateStore, StoreError};
+use crate::store::{HistoryStore, SaveEntry, StateStore, StoreError};
 
 /// Does not take snapshots of breakers that are called "odd".
 #[derive(Clone)]
@@ -46,15 +46,19 @@ impl StateStore for Picky {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.load(key)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_all()
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_page(after, limit)
     }
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.look(key)?;
-        self.inner.save(key, value)
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.look(&entry.key)?;
+        self.inner.save(entry)
     }
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        let looked = entries.iter().try_for_each(|(key, _)| self.look(key));
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let looked = entries.iter().try_for_each(|entry| self.look(&entry.key));
         if looked.is_err() && entries.len() > 1 {
             self.spoiled.fetch_add(1, SeqCst);
         }
@@ -64,19 +68,11 @@ impl StateStore for Picky {
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.inner.delete(key)
     }
-    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.inner.append(key, records)
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.inner.history()
     }
-    fn history(
-        &self,
-        key: &str,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.inner.history(key, before, limit)
-    }
-    fn instance(&self) -> usize {
-        self.inner.instance()
+    fn id(&self) -> usize {
+        self.inner.id()
     }
 }
 
@@ -145,11 +141,11 @@ fn its_end_ends_the_trouble() {
 
 #[test]
 fn a_breaker_whose_snapshot_panics_is_not_taken_for_a_store_that_fails() {
-    use super::super::{RestoreError, Source};
+    use super::super::{Encoded, RestoreError, Source};
 
     struct Panics;
     impl Source for Panics {
-        fn encode(&self) -> Option<Vec<u8>> {
+        fn encode(&self) -> Option<Encoded> {
             panic!("a breaker that panics, as a test wants it")
         }
         fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {

@@ -9,8 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{Attachment, Marker, PersistSettings, RestoreError, Source, StoreHealth};
-use crate::store::{HistoryRecord, MemoryStore, StateStore, StoreError, lock};
+use super::super::{
+    Attachment, Encoded, Marker, PersistSettings, RestoreError, Source, StoreHealth,
+};
+use crate::{
+    store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError},
+    sync::std_lock as lock,
+};
 
 /// Long enough that a test which needs all of it has found a fault, not a slow machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -58,8 +63,8 @@ impl Breaker {
 }
 
 impl Source for Breaker {
-    fn encode(&self) -> Option<Vec<u8>> {
-        Some(self.state().into_bytes())
+    fn encode(&self) -> Option<Encoded> {
+        Some(Encoded { value: self.state().into_bytes(), ttl: None })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -141,7 +146,9 @@ impl Faulty {
     }
 
     pub(crate) fn put(&self, name: &str, text: &str) {
-        self.memory.save(&format!("circuit_breaker:{name}:state"), text.as_bytes()).unwrap();
+        self.memory
+            .save(&SaveEntry::new(&format!("circuit_breaker:{name}:state"), text.as_bytes()))
+            .unwrap();
     }
 
     fn meet(&self) -> Result<(), StoreError> {
@@ -174,11 +181,6 @@ impl StateStore for Faulty {
         self.memory.load(key)
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.meet()?;
-        self.memory.load_all()
-    }
-
     fn load_page(
         &self,
         after: Option<&str>,
@@ -192,13 +194,13 @@ impl StateStore for Faulty {
         self.memory.load_page(after, limit)
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         self.meet()?;
         self.writes.fetch_add(1, SeqCst);
-        self.memory.save(key, value)
+        self.memory.save(entry)
     }
 
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
         self.meet()?;
         self.writes.fetch_add(1, SeqCst);
         self.memory.save_all(entries)
@@ -209,33 +211,39 @@ impl StateStore for Faulty {
         self.memory.delete(key)
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
+    fn id(&self) -> usize {
+        self.memory.id()
+    }
+}
+
+impl HistoryStore for Faulty {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
         self.meet()?;
         self.memory.append(key, records)
     }
 
-    fn history(
+    fn load_newest(
         &self,
         key: &str,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
         self.meet()?;
-        self.memory.history(key, before, limit)
+        self.memory.load_newest(key, before, limit)
     }
 
-    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
         self.meet()?;
-        self.memory.history_keys(after, limit)
+        self.memory.keys(after, limit)
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         self.meet()?;
         self.memory.trim(key, older_than, keep)
-    }
-
-    fn instance(&self) -> usize {
-        self.memory.instance()
     }
 }
 

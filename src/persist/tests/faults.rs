@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{FlushError, PersistSettings, StoreHealth, writer};
+use super::super::{Encoded, FlushError, PersistSettings, StoreHealth, writer};
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, hasty, patient, until};
 use crate::{
     HistoryQuery,
-    store::{FileStore, StateStore, StoreError, lock},
+    store::{FileStore, SaveEntry, StateStore, StoreError},
+    sync::std_lock as lock,
 };
 
 fn reason(health: &StoreHealth) -> &str {
@@ -120,17 +121,21 @@ impl StateStore for Blind {
         let found = self.0.load(key)?;
         if key.contains("blind") { Err(StoreError::Other("a glitch".into())) } else { Ok(found) }
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.0.load_all()
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_page(after, limit)
     }
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.0.save(key, value)
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.0.save(entry)
     }
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.0.delete(key)
     }
-    fn instance(&self) -> usize {
-        self.0.instance()
+    fn id(&self) -> usize {
+        self.0.id()
     }
 }
 
@@ -142,10 +147,14 @@ impl StateStore for Full {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.load(key)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.0.load_all()
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_page(after, limit)
     }
-    fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, _: &SaveEntry) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("it is full".into()))
     }
     fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -289,8 +298,8 @@ fn a_drop_tries_again_when_the_last_save_fails_once() {
 fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_for_itself() {
     struct Holder(std::sync::Mutex<Option<super::super::Attachment>>);
     impl super::super::Source for Holder {
-        fn encode(&self) -> Option<Vec<u8>> {
-            Some(b"last".to_vec())
+        fn encode(&self) -> Option<Encoded> {
+            Some(Encoded { value: b"last".to_vec(), ttl: None })
         }
         fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
             Ok(())
@@ -321,8 +330,8 @@ fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_f
 fn a_breaker_that_a_listener_builds_on_the_writers_thread_does_not_wait_for_itself() {
     struct Builder(Faulty, std::sync::Mutex<Vec<super::super::Attachment>>);
     impl super::super::Source for Builder {
-        fn encode(&self) -> Option<Vec<u8>> {
-            Some(b"any".to_vec())
+        fn encode(&self) -> Option<Encoded> {
+            Some(Encoded { value: b"any".to_vec(), ttl: None })
         }
         fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
             Ok(())
@@ -358,7 +367,7 @@ fn who_went_while_the_store_hung_troubles_nobody_when_it_answers() {
     drop(attach(&store, "goes", &Breaker::new("closed"), &hasty()));
     store.set(Fault::None);
     until("it heals", || stays.health().is_healthy());
-    let writer = writer::find(store.instance()).unwrap();
+    let writer = writer::find(store.id()).unwrap();
     let mut quiet = 0;
     until("there is nothing to do any more", || {
         let is_quiet = lock(&writer.queue).due(Instant::now()).is_none();
@@ -375,22 +384,26 @@ impl StateStore for Fading {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.load(key)
     }
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.0.load_all()
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_page(after, limit)
     }
-    fn save(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, _: &SaveEntry) -> Result<(), StoreError> {
         self.1[1].fetch_add(1, SeqCst);
         Err(StoreError::Unavailable("it is away by now".into()))
     }
-    fn save_all(&self, _: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    fn save_all(&self, _: &[SaveEntry]) -> Result<(), StoreError> {
         self.1[0].fetch_add(1, SeqCst);
         Err(StoreError::Other("it is odd".into()))
     }
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.0.delete(key)
     }
-    fn instance(&self) -> usize {
-        self.0.instance()
+    fn id(&self) -> usize {
+        self.0.id()
     }
 }
 
@@ -417,8 +430,8 @@ fn who_is_told_of_trouble_when_it_is_over_is_told_that_too() {
     /// Takes as long to listen as it takes the store to heal.
     struct Slow(Faulty, std::sync::Mutex<bool>);
     impl super::super::Source for Slow {
-        fn encode(&self) -> Option<Vec<u8>> {
-            Some(b"any".to_vec())
+        fn encode(&self) -> Option<Encoded> {
+            Some(Encoded { value: b"any".to_vec(), ttl: None })
         }
         fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
             Ok(())
@@ -431,7 +444,7 @@ fn who_is_told_of_trouble_when_it_is_over_is_told_that_too() {
             let first = !std::mem::replace(&mut *lock(&self.1), true);
             if first && !health.is_healthy() {
                 self.0.set(Fault::None);
-                let writer = writer::find(self.0.instance()).unwrap();
+                let writer = writer::find(self.0.id()).unwrap();
                 until("the store is well", || writer.health().is_healthy());
                 // The others are told meanwhile that it is.
                 std::thread::sleep(Duration::from_millis(100));

@@ -17,7 +17,7 @@ use std::{
 
 use self::fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until};
 use super::{FlushError, PersistSettings, StoreHealth};
-use crate::store::{MemoryStore, StateStore};
+use crate::store::{MemoryStore, SaveEntry, StateStore};
 
 #[test]
 fn the_snapshot_is_there_when_attach_returns() {
@@ -188,7 +188,7 @@ fn an_unreadable_snapshot_is_kept_aside() {
     assert_eq!(texts, ["corrupt 2", "corrupt 3", "corrupt 4"], "the newest three");
     assert_eq!(kept[0]["reason"], "it says so itself");
 
-    store.memory.save("circuit_breaker:b:state", &[0xff, 0x00]).unwrap();
+    store.memory.save(&SaveEntry::new("circuit_breaker:b:state", &[0xff, 0x00])).unwrap();
     drop(attach(&store, "b", &Breaker::new("closed"), &patient()));
     let kept = store.memory.load("circuit_breaker:b:quarantine").unwrap().unwrap();
     let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();

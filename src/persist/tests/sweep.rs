@@ -10,7 +10,7 @@ use super::{
     super::PersistSettings,
     fakes::{Breaker, Fault, Faulty, attach, hasty, patient, until},
 };
-use crate::store::{HistoryRecord, StateStore};
+use crate::store::{HistoryRecord, HistoryStore, SaveEntry, StateStore};
 
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
@@ -74,7 +74,7 @@ fn snapshots_of_nobody_go_when_they_have_expired() {
     let expired = old_form("closed", DAY, "null");
     let others = ["mine", "circuit_breaker:a:quarantine", "circuit_breaker:state", "a:state"];
     for key in others {
-        store.memory.save(key, expired.as_bytes()).unwrap();
+        store.memory.save(&SaveEntry::new(key, expired.as_bytes())).unwrap();
     }
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "present", &breaker, &sweeping());
@@ -164,7 +164,7 @@ fn histories_are_kept_as_long_as_they_say() {
     };
     let history = |name: &str| {
         let key = format!("circuit_breaker:{name}:history");
-        store.memory.history(&key, None, usize::MAX).unwrap().len()
+        store.memory.load_newest(&key, None, usize::MAX).unwrap().len()
     };
     let put = |name: &str, records: &[HistoryRecord]| {
         store.memory.append(&format!("circuit_breaker:{name}:history"), records).unwrap();
@@ -188,7 +188,7 @@ fn histories_are_kept_as_long_as_they_say() {
     let pages = store.pages.load(SeqCst);
     until("two more sweeps", || store.pages.load(SeqCst) >= pages + 2);
     assert_eq!((history("newer"), history("unreadable"), history("long")), (2, 1, 1));
-    assert_eq!(store.memory.history("mine", None, 10).unwrap().len(), 1);
+    assert_eq!(store.memory.load_newest("mine", None, 10).unwrap().len(), 1);
     drop(attached);
 }
 

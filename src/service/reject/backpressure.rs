@@ -1,4 +1,4 @@
-use super::Reject;
+use super::{Reject, sealed::WhileOpen};
 use crate::error::Rejected;
 
 /// While the circuit rejects, the service is not ready, and callers wait: back-pressure instead
@@ -21,7 +21,7 @@ impl<R, Request, Response, E> Reject<Request, Response, E> for Backpressure<R>
 where
     R: Reject<Request, Response, E>,
 {
-    const WAITS: bool = true;
+    const WHILE_OPEN: WhileOpen = WhileOpen::Wait;
 
     type Error = R::Error;
     type Future = R::Future;

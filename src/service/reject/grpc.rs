@@ -28,6 +28,7 @@ use crate::error::Rejected;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsGrpcStatus;
 
+#[diagnostic::do_not_recommend]
 impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcStatus {
     type Error = E;
     type Future = Ready<Result<Response<B>, E>>;

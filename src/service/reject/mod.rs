@@ -25,19 +25,51 @@ pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 
 use crate::error::{Error, Rejected};
 
-/// Says what becomes of a call that the breaker does not let through.
+/// Says what becomes of a rejected call.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot reject the calls of a service with the response `{Response}` and \
+               the error `{E}`",
+    label = "no answer to a rejected call",
+    note = "`.http()` and `RejectAsResponse` need the response `http::Response<B>` with \
+            `B: From<String>`; `.grpc()`, `RejectAsGrpcStatus` and `RejectAsEmptyResponse` need \
+            `B: Default`",
+    note = "around a client (hyper's, reqwest's), say only what counts as a failure, such as \
+            `.classify(ServerErrorsAsFailures)`; a rejected call is then an `Error::Rejected`. Or \
+            make the response: `.reject_with(RespondWith(|rejected: &Rejected| ..))`",
+    note = "`RejectAsBoxError` and `RejectAsTonicStatus` need an error that converts into \
+            `tower_breaker::BoxError`"
+)]
 pub trait Reject<Request, Response, E> {
-    /// Whether the service is not ready while the circuit rejects, instead of being ready to say
-    /// so: see [`Backpressure`].
-    const WAITS: bool = false;
+    // Sealed: other crates cannot name the type, so only `Backpressure` sets it. How callers wait
+    // is part of the breaker's queue, and readiness must not depend on the type of the request.
+    #[doc(hidden)]
+    const WHILE_OPEN: sealed::WhileOpen = sealed::WhileOpen::Reject;
 
     /// The error of the whole service: that of a rejection, or the inner service's own.
     type Error: From<E>;
-    /// What the caller of a rejected call gets.
+    /// The future that a rejected call returns.
     type Future: Future<Output = Result<Response, Self::Error>>;
 
-    /// Answers a call instead of the inner service, which has not seen it.
+    /// Answers a call in place of the inner service, which does not see it.
     fn reject(&self, request: Request, rejected: Rejected) -> Self::Future;
+}
+
+mod sealed {
+    /// What a service does with callers while its circuit is open.
+    #[derive(Debug, Clone, Copy)]
+    pub enum WhileOpen {
+        /// It is ready, and rejects the next call.
+        Reject,
+        /// It is not ready, and the callers wait.
+        Wait,
+    }
+
+    impl WhileOpen {
+        #[inline]
+        pub(in crate::service) const fn waits(self) -> bool {
+            matches!(self, Self::Wait)
+        }
+    }
 }
 
 /// A rejection is an [`Error::Rejected`], and the inner service's errors are [`Error::Inner`]:
@@ -66,6 +98,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsBoxError;
 
+#[diagnostic::do_not_recommend]
 impl<Request, Response, E> Reject<Request, Response, E> for RejectAsBoxError
 where
     BoxError: From<E>,

@@ -33,6 +33,7 @@ use crate::error::Rejected;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsResponse;
 
+#[diagnostic::do_not_recommend]
 impl<Request, B: From<String>, E> Reject<Request, Response<B>, E> for RejectAsResponse {
     type Error = E;
     type Future = Ready<Result<Response<B>, E>>;
@@ -50,6 +51,7 @@ impl<Request, B: From<String>, E> Reject<Request, Response<B>, E> for RejectAsRe
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsEmptyResponse;
 
+#[diagnostic::do_not_recommend]
 impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyResponse {
     type Error = E;
     type Future = Ready<Result<Response<B>, E>>;

@@ -42,6 +42,7 @@ use crate::error::Rejected;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsTonicStatus;
 
+#[diagnostic::do_not_recommend]
 impl<Request, Response, E> Reject<Request, Response, E> for RejectAsTonicStatus
 where
     BoxError: From<E>,

@@ -16,7 +16,8 @@ use self::{
     folder::Folder,
     names::{HISTORIES, VALUES},
 };
-use super::{HistoryRecord, StateStore, StoreError, lock, path};
+use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, path};
+use crate::sync::std_lock as lock;
 
 /// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one folder.
 ///
@@ -111,19 +112,6 @@ impl StateStore for FileStore {
         self.shared.run(|folder| read_value(folder, &names::file_of(VALUES, key)))
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.shared.run(|folder| {
-            let mut entries = Vec::new();
-            for file in folder.files()? {
-                let Some(key) = names::key_of(VALUES, &file) else { continue };
-                if let Some(value) = read_value(folder, &file)? {
-                    entries.push((key, value));
-                }
-            }
-            Ok(entries)
-        })
-    }
-
     fn load_page(
         &self,
         after: Option<&str>,
@@ -142,19 +130,32 @@ impl StateStore for FileStore {
         })
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.shared.run(|folder| folder.write(std::iter::once(file_with(key, value))))
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.shared.run(|folder| folder.write(std::iter::once(file_with(entry))))
     }
 
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        let files = entries.iter().map(|(key, value)| file_with(key, value));
-        self.shared.run(|folder| folder.write(files))
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.shared.run(|folder| folder.write(entries.iter().map(file_with)))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.shared.run(|folder| folder.remove(&names::file_of(VALUES, key)))
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("file")
+    }
+}
+
+impl HistoryStore for FileStore {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
         self.shared.run(|folder| history::append(folder, std::iter::once((key, records))))
     }
@@ -164,7 +165,7 @@ impl StateStore for FileStore {
         self.shared.run(|folder| history::append(folder, histories))
     }
 
-    fn history(
+    fn load_newest(
         &self,
         key: &str,
         before: Option<u64>,
@@ -178,7 +179,7 @@ impl StateStore for FileStore {
         })
     }
 
-    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
         self.shared.run(|folder| history::keys(folder, after, limit))
     }
 
@@ -186,19 +187,11 @@ impl StateStore for FileStore {
         self.shared
             .run(|folder| history::trim(folder, &names::file_of(HISTORIES, key), older_than, keep))
     }
-
-    fn instance(&self) -> usize {
-        Arc::as_ptr(&self.shared).addr()
-    }
-
-    fn label(&self) -> &str {
-        self.label.as_deref().unwrap_or("file")
-    }
 }
 
 /// Text files end with a line feed, which is not part of the value.
-fn file_with(key: &str, value: &[u8]) -> (PathBuf, Vec<u8>) {
-    (names::file_of(VALUES, key), [value, b"\n"].concat())
+fn file_with(entry: &SaveEntry) -> (PathBuf, Vec<u8>) {
+    (names::file_of(VALUES, &entry.key), [entry.value.as_slice(), b"\n"].concat())
 }
 
 fn read_value(folder: &Folder, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {

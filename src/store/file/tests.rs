@@ -19,12 +19,12 @@ fn a_snapshot_is_a_file_that_reads_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     let quarantine = "circuit_breaker:payments:quarantine";
-    store.save(STATE, br#"{"version":1}"#).unwrap();
-    store.save(quarantine, b"[]").unwrap();
+    store.save(&SaveEntry::new(STATE, br#"{"version":1}"#)).unwrap();
+    store.save(&SaveEntry::new(quarantine, b"[]")).unwrap();
     assert_eq!(names_in(dir.path()), ["+lock", "payments+quarantine.json", "payments.json"]);
     let text = fs::read_to_string(dir.path().join("payments.json")).unwrap();
     assert_eq!(text, "{\"version\":1}\n");
-    let mut all = store.load_all().unwrap();
+    let mut all = store.load_page(None, usize::MAX).unwrap();
     all.sort();
     assert_eq!(
         all,
@@ -38,7 +38,7 @@ fn any_bytes_come_back_as_they_were() {
     let store = FileStore::open(dir.path()).unwrap();
     for value in [&b""[..], b"\n", b"\n\n", b"a\r\n", b"\0\xff", &"x".repeat(1 << 20).into_bytes()]
     {
-        store.save(STATE, value).unwrap();
+        store.save(&SaveEntry::new(STATE, value)).unwrap();
         assert_eq!(store.load(STATE).unwrap().as_deref(), Some(value));
     }
     // Written by hand, without the line feed.
@@ -55,7 +55,7 @@ fn what_was_saved_is_there_after_reopening_at_once() {
         if round > 0 {
             assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
         }
-        store.save("key", &[round]).unwrap();
+        store.save(&SaveEntry::new("key", [round])).unwrap();
     }
 }
 
@@ -76,18 +76,21 @@ fn a_path_that_can_never_work_is_refused() {
 fn a_folder_that_is_held_is_taken_over_when_it_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let first = FileStore::open(dir.path()).unwrap();
-    first.save(STATE, b"first").unwrap();
+    first.save(&SaveEntry::new(STATE, b"first")).unwrap();
     let second = FileStore::open(dir.path()).unwrap();
-    assert_ne!(first.instance(), second.instance());
+    assert_ne!(first.id(), second.id());
     for _ in 0..3 {
-        let errors = [second.load(STATE).unwrap_err(), second.save(STATE, b"second").unwrap_err()];
+        let errors = [
+            second.load(STATE).unwrap_err(),
+            second.save(&SaveEntry::new(STATE, b"second")).unwrap_err(),
+        ];
         for error in errors {
             assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
             assert!(error.to_string().contains("held by another process"), "{error}");
         }
     }
     let clone = first.clone();
-    assert_eq!(clone.instance(), first.instance());
+    assert_eq!(clone.id(), first.id());
     drop(first);
     assert!(second.load(STATE).is_err(), "a clone still holds it");
     drop(clone);
@@ -99,12 +102,12 @@ fn a_folder_that_was_removed_is_noticed_and_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let store = FileStore::open(&folder).unwrap();
-    store.save(STATE, b"1").unwrap();
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    let error = store.save(STATE, b"2").unwrap_err();
+    let error = store.save(&SaveEntry::new(STATE, b"2")).unwrap_err();
     assert!(error.to_string().contains("removed"), "{error}");
     assert!(!folder.exists());
-    store.save(STATE, b"3").unwrap();
+    store.save(&SaveEntry::new(STATE, b"3")).unwrap();
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"3".as_slice()));
 }
 
@@ -113,12 +116,14 @@ fn a_folder_that_was_replaced_by_another_stores_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let first = FileStore::open(&folder).unwrap();
-    first.save(STATE, b"first").unwrap();
+    first.save(&SaveEntry::new(STATE, b"first")).unwrap();
     fs::rename(&folder, dir.path().join("moved")).unwrap();
     let second = FileStore::open(&folder).unwrap();
-    second.save(STATE, b"second").unwrap();
-    assert!(first.save(STATE, b"third").unwrap_err().to_string().contains("replaced"));
-    assert!(first.save(STATE, b"third").unwrap_err().to_string().contains("held"));
+    second.save(&SaveEntry::new(STATE, b"second")).unwrap();
+    assert!(
+        first.save(&SaveEntry::new(STATE, b"third")).unwrap_err().to_string().contains("replaced")
+    );
+    assert!(first.save(&SaveEntry::new(STATE, b"third")).unwrap_err().to_string().contains("held"));
     assert_eq!(second.load(STATE).unwrap().as_deref(), Some(b"second".as_slice()));
 }
 
@@ -133,9 +138,9 @@ fn what_a_kill_left_half_done_is_removed_and_nothing_else() {
     fs::write(dir.path().join("folder/payments.json"), "").unwrap();
     fs::write(dir.path().join("+saving.tmp"), "half").unwrap();
     let store = FileStore::open(dir.path()).unwrap();
-    assert_eq!(store.load_all().unwrap(), []);
+    assert_eq!(store.load_page(None, usize::MAX).unwrap(), []);
     assert!(!dir.path().join("+saving.tmp").exists());
-    store.save(STATE, b"1").unwrap();
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
     store.delete(STATE).unwrap();
     let mut expected: Vec<_> = others.into_iter().chain(["+lock", "folder"]).collect();
     expected.sort_unstable();
@@ -150,11 +155,13 @@ fn one_file_in_trouble_is_not_an_outage_of_all() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("payments.json/below")).unwrap();
     let store = FileStore::open(dir.path()).unwrap();
-    for error in [store.load(STATE).unwrap_err(), store.save(STATE, b"1").unwrap_err()] {
+    for error in
+        [store.load(STATE).unwrap_err(), store.save(&SaveEntry::new(STATE, b"1")).unwrap_err()]
+    {
         assert!(matches!(error, StoreError::Other(_)), "{error}");
         assert!(error.to_string().contains("payments.json"), "{error}");
     }
-    store.save("circuit_breaker:search:state", b"1").unwrap();
+    store.save(&SaveEntry::new("circuit_breaker:search:state", b"1")).unwrap();
     assert_eq!(names_in(dir.path()), ["+lock", "payments.json", "search.json"]);
 }
 
@@ -167,7 +174,7 @@ fn what_is_not_a_file_is_never_read() {
     }
     let store = FileStore::open(dir.path()).unwrap();
     assert!(matches!(store.load(STATE), Err(StoreError::Other(_))));
-    store.save(STATE, b"1").unwrap();
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"1".as_slice()));
 }
 
@@ -181,7 +188,7 @@ fn a_file_that_cannot_be_read_is_no_outage_either() {
     let store = FileStore::open(dir.path()).unwrap();
     let error = store.load(STATE).unwrap_err();
     assert!(matches!(error, StoreError::Other(_)), "{error}");
-    store.save(STATE, b"1").unwrap();
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"1".as_slice()));
 }
 
@@ -190,9 +197,9 @@ fn a_long_name_becomes_folders_that_go_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     let key = format!("circuit_breaker:{}:state", "é".repeat(256));
-    store.save(&key, b"1").unwrap();
+    store.save(&SaveEntry::new(&key, b"1")).unwrap();
     assert_eq!(store.load(&key).unwrap().as_deref(), Some(b"1".as_slice()));
-    assert_eq!(store.load_all().unwrap(), [(key.clone(), b"1".to_vec())]);
+    assert_eq!(store.load_page(None, usize::MAX).unwrap(), [(key.clone(), b"1".to_vec())]);
     store.delete(&key).unwrap();
     store.delete(&key).unwrap();
     assert_eq!(names_in(dir.path()), ["+lock"]);
@@ -205,7 +212,7 @@ fn record(id: u64, bytes: impl Into<Vec<u8>>) -> HistoryRecord {
 }
 
 fn ids(store: &FileStore) -> Vec<u64> {
-    let records = store.history(HISTORY, None, usize::MAX).unwrap();
+    let records = store.load_newest(HISTORY, None, usize::MAX).unwrap();
     records.into_iter().map(|record| record.id).collect()
 }
 
@@ -225,13 +232,13 @@ fn a_history_is_a_file_of_lines_that_read_as_they_are() {
     store.append(HISTORY, &odd).unwrap();
     records.extend(odd);
     records.reverse();
-    assert_eq!(store.history(HISTORY, None, 100).unwrap(), records);
+    assert_eq!(store.load_newest(HISTORY, None, 100).unwrap(), records);
     for line in fs::read_to_string(&file).unwrap().lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
     drop(store);
     let store = FileStore::open(dir.path()).unwrap();
-    assert_eq!(store.history(HISTORY, None, 100).unwrap(), records);
+    assert_eq!(store.load_newest(HISTORY, None, 100).unwrap(), records);
 }
 
 #[test]
@@ -276,8 +283,8 @@ fn lines_of_others_are_passed_over() {
     fs::write(dir.path().join("payments+history.jsonl"), lines.join("\n")).unwrap();
     assert_eq!(ids(&store), [7]);
     fs::write(dir.path().join("search+history.jsonl"), "nothing").unwrap();
-    assert_eq!(store.history_keys(None, 1).unwrap(), [HISTORY]);
-    assert_eq!(store.history_keys(Some(HISTORY), 1).unwrap(), [""; 0]);
+    assert_eq!(store.keys(None, 1).unwrap(), [HISTORY]);
+    assert_eq!(store.keys(Some(HISTORY), 1).unwrap(), [""; 0]);
 }
 
 #[test]
@@ -298,16 +305,16 @@ fn a_history_that_is_cut_to_nothing_leaves_no_file() {
 fn a_full_disk_costs_the_save_and_nothing_that_was_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
-    store.save(STATE, b"old").unwrap();
+    store.save(&SaveEntry::new(STATE, b"old")).unwrap();
     let full = |name: &str| {
         std::os::unix::fs::symlink("/dev/full", dir.path().join(name)).unwrap();
     };
     full("+saving.tmp");
-    let error = store.save(STATE, b"new").unwrap_err();
+    let error = store.save(&SaveEntry::new(STATE, b"new")).unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     assert!(error.to_string().contains("No space left"), "{error}");
     assert_eq!(names_in(dir.path()), ["+lock", "payments.json"], "the room is given back");
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"old".as_slice()));
-    store.save(STATE, b"new").unwrap();
+    store.save(&SaveEntry::new(STATE, b"new")).unwrap();
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"new".as_slice()));
 }

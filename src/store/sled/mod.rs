@@ -18,10 +18,13 @@ use std::{
 use ::sled::{Config, Db, Error as SledError, Iter};
 
 use super::{
-    HistoryRecord, StateStore, StoreError, lock, panic_message,
+    HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError,
     path::{self, Identity},
 };
-use crate::metrics;
+use crate::{
+    metrics,
+    sync::{panic_message, std_lock as lock},
+};
 
 /// Entries that are given to sled at once. It lays out the pages of a larger batch so that reading them back takes
 /// five times as long.
@@ -56,12 +59,12 @@ const SECOND_LOOK: Duration = Duration::from_millis(50);
 /// # Examples
 ///
 /// ```
-/// use tower_breaker::store::{SledStore, StateStore};
+/// use tower_breaker::store::{SaveEntry, SledStore, StateStore};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let folder = dir.path().join("state");
 /// let store = SledStore::open(&folder)?;
-/// store.save("key", b"value")?;
+/// store.save(&SaveEntry::new("key", "value"))?;
 /// drop(store);
 ///
 /// let store = SledStore::open(&folder)?;
@@ -157,10 +160,6 @@ impl StateStore for SledStore {
         self.snapshots(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.snapshots(|db| texts(db.iter()).collect())
-    }
-
     fn load_page(
         &self,
         after: Option<&str>,
@@ -170,19 +169,19 @@ impl StateStore for SledStore {
         self.snapshots(|db| texts(db.range::<&[u8], _>((start, Unbounded))).take(limit).collect())
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         self.snapshots(|db| {
-            db.insert(key, value)?;
+            db.insert(entry.key.as_bytes(), entry.value.as_slice())?;
             db.flush().map(drop)
         })
     }
 
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
         self.snapshots(|db| {
             for some in entries.chunks(BATCH) {
                 let mut batch = ::sled::Batch::default();
-                for (key, value) in some {
-                    batch.insert(key.as_bytes(), value.as_slice());
+                for entry in some {
+                    batch.insert(entry.key.as_bytes(), entry.value.as_slice());
                 }
                 db.apply_batch(batch)?;
             }
@@ -197,6 +196,20 @@ impl StateStore for SledStore {
         })
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("sled")
+    }
+}
+
+impl HistoryStore for SledStore {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
         self.histories(|db| history::append(db, [(key, records)]))
     }
@@ -206,7 +219,7 @@ impl StateStore for SledStore {
         self.histories(|db| history::append(db, histories))
     }
 
-    fn history(
+    fn load_newest(
         &self,
         key: &str,
         before: Option<u64>,
@@ -215,20 +228,12 @@ impl StateStore for SledStore {
         self.look_into_histories(|db| history::read(db, key, before, limit))
     }
 
-    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
         self.look_into_histories(|db| history::keys(db, after, limit))
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         self.look_into_histories(|db| history::trim(db, key, older_than, keep))
-    }
-
-    fn instance(&self) -> usize {
-        Arc::as_ptr(&self.shared).addr()
-    }
-
-    fn label(&self) -> &str {
-        self.label.as_deref().unwrap_or("sled")
     }
 }
 
@@ -367,7 +372,7 @@ impl Drop for Database {
 /// Runs `job`, and turns a panic within sled into its message. Whatever the handle was in the middle of, it is
 /// dropped after that and never used again.
 fn guarded<T>(job: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panic_message(&*panic))
+    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panic_message(&*panic).to_owned())
 }
 
 /// How sled failed.

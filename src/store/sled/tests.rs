@@ -15,7 +15,8 @@ fn asides(folder: &Path) -> Vec<String> {
 
 fn filled(folder: &Path) {
     let store = SledStore::open(folder).unwrap();
-    let entries: Vec<_> = (0..50).map(|i| (format!("key {i}"), vec![b'x'; 300])).collect();
+    let entries: Vec<_> =
+        (0..50).map(|i| SaveEntry::new(format!("key {i}"), [b'x'; 300])).collect();
     store.save_all(&entries).unwrap();
 }
 
@@ -28,14 +29,17 @@ fn what_was_saved_is_there_after_reopening_at_once() {
         if round > 0 {
             assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
         }
-        store.save("key", &[round]).unwrap();
+        store.save(&SaveEntry::new("key", [round])).unwrap();
     }
     let store = SledStore::open(&folder).unwrap();
-    store.save_all(&[("a".into(), vec![1]), ("\u{1}/../ü".into(), vec![2])]).unwrap();
+    store.save_all(&[SaveEntry::new("a", [1]), SaveEntry::new("\u{1}/../ü", [2])]).unwrap();
     store.delete("key").unwrap();
     store.delete("key").unwrap();
     assert_eq!(store.load("key").unwrap(), None);
-    assert_eq!(store.load_all().unwrap(), [("\u{1}/../ü".into(), vec![2]), ("a".into(), vec![1])]);
+    assert_eq!(
+        store.load_page(None, usize::MAX).unwrap(),
+        [("\u{1}/../ü".into(), vec![2]), ("a".into(), vec![1])]
+    );
 }
 
 #[test]
@@ -55,17 +59,17 @@ fn a_path_that_can_never_work_is_refused() {
 fn a_folder_that_is_held_is_taken_over_when_it_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let first = SledStore::open(dir.path()).unwrap();
-    first.save("key", b"first").unwrap();
+    first.save(&SaveEntry::new("key", b"first")).unwrap();
     let second =
         SledStore::open(dir.path().join("../").join(dir.path().file_name().unwrap())).unwrap();
-    assert_ne!(first.instance(), second.instance());
+    assert_ne!(first.id(), second.id());
     for _ in 0..3 {
         let error = second.load("key").unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("held by another process"), "{error}");
     }
     let clone = first.clone();
-    assert_eq!(clone.instance(), first.instance());
+    assert_eq!(clone.id(), first.id());
     drop(first);
     assert!(second.load("key").is_err(), "a clone still holds it");
     drop(clone);
@@ -78,11 +82,11 @@ fn a_folder_that_was_removed_is_noticed_and_started_anew() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let store = SledStore::open(&folder).unwrap();
-    store.save("key", b"1").unwrap();
+    store.save(&SaveEntry::new("key", b"1")).unwrap();
     fs::remove_dir_all(&folder).unwrap();
-    let error = store.save("key", b"2").unwrap_err();
+    let error = store.save(&SaveEntry::new("key", b"2")).unwrap_err();
     assert!(error.to_string().contains("removed"), "{error}");
-    store.save("key", b"3").unwrap();
+    store.save(&SaveEntry::new("key", b"3")).unwrap();
     drop(store);
     let store = SledStore::open(&folder).unwrap();
     assert_eq!(store.load("key").unwrap().as_deref(), Some(b"3".as_slice()));
@@ -97,7 +101,7 @@ fn an_unreadable_folder_is_kept_aside_and_only_the_newest_three() {
         fs::write(folder.join("conf"), [round; 64]).unwrap();
         let store = SledStore::open(&folder).unwrap();
         assert_eq!(store.load("key 1").unwrap(), None, "a new folder is empty");
-        store.save("key", b"new").unwrap();
+        store.save(&SaveEntry::new("key", b"new")).unwrap();
     }
     let mut kept = asides(&folder);
     kept.sort();
@@ -132,7 +136,7 @@ fn a_truncated_file_anywhere_never_stops_the_store() {
         file.set_len(length * eighth / 8 + eighth).unwrap();
         drop(file);
         let store = SledStore::open(&folder).unwrap();
-        let saved = (0..STRIKES * 2).any(|_| store.save("key", b"new").is_ok());
+        let saved = (0..STRIKES * 2).any(|_| store.save(&SaveEntry::new("key", b"new")).is_ok());
         assert!(saved, "truncated to {eighth} eighths");
         assert_eq!(store.load("key").unwrap().as_deref(), Some(b"new".as_slice()));
     }
@@ -151,7 +155,7 @@ fn a_folder_with_other_files_in_it_is_never_moved() {
     assert!(error.to_string().contains("thesis.txt"), "{error}");
     assert!(folder.join("thesis.txt").exists());
     fs::remove_file(folder.join("thesis.txt")).unwrap();
-    store.save("key", b"1").unwrap();
+    store.save(&SaveEntry::new("key", b"1")).unwrap();
     assert_eq!(asides(&folder).len(), 1);
 }
 
@@ -167,7 +171,7 @@ fn an_unreadable_folder_that_somebody_holds_stays_where_it_is() {
     assert!(matches!(store.load("key"), Err(StoreError::Unavailable(_))));
     assert_eq!(asides(&folder), [""; 0]);
     drop(holder);
-    store.save("key", b"1").unwrap();
+    store.save(&SaveEntry::new("key", b"1")).unwrap();
     assert_eq!(asides(&folder).len(), 1);
 }
 
@@ -180,7 +184,7 @@ fn a_link_to_an_unreadable_folder_stays_a_link() {
     std::os::unix::fs::symlink(&folder, &link).unwrap();
     fs::write(folder.join("conf"), [7; 64]).unwrap();
     let store = SledStore::open(&link).unwrap();
-    store.save("key", b"1").unwrap();
+    store.save(&SaveEntry::new("key", b"1")).unwrap();
     assert_eq!(asides(&folder).len(), 1);
     assert!(link.is_symlink() && folder.join("db").exists());
 }
@@ -206,11 +210,11 @@ fn damage_anywhere_never_stops_the_store_nor_invents_values() {
         fs::write(folder.join("db"), bytes).unwrap();
         let store = SledStore::open(&folder).unwrap();
         for _ in 0..STRIKES {
-            let values = store.load_all().unwrap_or_default();
+            let values = store.load_page(None, usize::MAX).unwrap_or_default();
             assert!(values.iter().all(|(_, value)| *value == vec![b'x'; 300]), "round {round}");
         }
-        let saved = (0..=STRIKES * 2).any(|_| store.save("key", b"new").is_ok());
-        assert!(saved, "round {round}: {:?}", store.save("key", b"new"));
+        let saved = (0..=STRIKES * 2).any(|_| store.save(&SaveEntry::new("key", b"new")).is_ok());
+        assert!(saved, "round {round}: {:?}", store.save(&SaveEntry::new("key", b"new")));
         drop(store);
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -224,8 +228,8 @@ fn history(ids: std::ops::RangeInclusive<u64>) -> Vec<HistoryRecord> {
 fn a_look_at_histories_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap();
-    assert_eq!(store.history("key", None, 1).unwrap(), []);
-    assert_eq!(store.history_keys(None, 1).unwrap(), [""; 0]);
+    assert_eq!(store.load_newest("key", None, 1).unwrap(), []);
+    assert_eq!(store.keys(None, 1).unwrap(), [""; 0]);
     store.trim("key", 1, 1).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -240,10 +244,10 @@ fn an_unreadable_history_is_kept_aside_and_the_snapshots_stay() {
     drop(store);
     fs::write(folder.join("history/conf"), [7; 64]).unwrap();
     let store = SledStore::open(&folder).unwrap();
-    assert_eq!(store.load_all().unwrap().len(), 50);
-    assert_eq!(store.history("key", None, 100).unwrap(), []);
+    assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 50);
+    assert_eq!(store.load_newest("key", None, 100).unwrap(), []);
     store.append("key", &history(51..=51)).unwrap();
-    assert_eq!(store.history("key", None, 100).unwrap().len(), 1);
+    assert_eq!(store.load_newest("key", None, 100).unwrap().len(), 1);
     assert_eq!(asides(&folder.join("history")).len(), 1);
     assert_eq!(asides(&folder), [""; 0]);
 
@@ -251,8 +255,8 @@ fn an_unreadable_history_is_kept_aside_and_the_snapshots_stay() {
     drop(store);
     fs::write(folder.join("conf"), [7; 64]).unwrap();
     let store = SledStore::open(&folder).unwrap();
-    assert_eq!(store.load_all().unwrap(), []);
-    assert_eq!(store.history("key", None, 100).unwrap(), []);
+    assert_eq!(store.load_page(None, usize::MAX).unwrap(), []);
+    assert_eq!(store.load_newest("key", None, 100).unwrap(), []);
     store.append("key", &history(52..=52)).unwrap();
     assert_eq!(asides(&folder).len(), 1);
 }
@@ -262,12 +266,12 @@ fn histories_in_a_folder_that_was_removed_are_started_anew() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let store = SledStore::open(&folder).unwrap();
-    store.save("key", b"1").unwrap();
+    store.save(&SaveEntry::new("key", b"1")).unwrap();
     store.append("key", &history(1..=1)).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     store.append("key", &history(2..=2)).unwrap_err();
     store.append("key", &history(3..=3)).unwrap();
     drop(store);
     let store = SledStore::open(&folder).unwrap();
-    assert_eq!(store.history("key", None, 9).unwrap(), history(3..=3));
+    assert_eq!(store.load_newest("key", None, 9).unwrap(), history(3..=3));
 }

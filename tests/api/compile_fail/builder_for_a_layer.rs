@@ -1,6 +1,6 @@
 //! A layer has to be built: only then is it known whether its settings are right.
 //!
-//! E0308: Builder; CircuitBreakerLayer
+//! E0308: CircuitBreakerLayerBuilder; CircuitBreakerLayer
 
 use tower_breaker::CircuitBreakerLayer;
 

@@ -1,6 +1,6 @@
 //! A builder is no layer.
 //!
-//! E0277: Builder; Layer
+//! E0277: CircuitBreakerLayerBuilder; Layer
 
 use tower::{Layer, ServiceBuilder};
 use tower_breaker::CircuitBreakerLayer;

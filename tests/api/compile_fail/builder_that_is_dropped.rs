@@ -1,6 +1,6 @@
 //! A builder that nobody builds is a mistake, and so is a permit that nobody keeps.
 //!
-//! unused_must_use: Builder; Permit
+//! unused_must_use: CircuitBreakerLayerBuilder; Permit
 
 #![deny(unused_must_use)]
 

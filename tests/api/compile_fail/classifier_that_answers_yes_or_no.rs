@@ -1,6 +1,7 @@
 //! A classifier says an outcome: whether `true` means success or failure, nobody would know.
 //!
-//! E0271: bool; Outcome
+//! E0277: Classify<u32, ()>
+//! says: expected a classifier, or a closure `|result: &Result<u32, ()>| -> Outcome`
 
 use tower::{Layer, Service, service_fn};
 use tower_breaker::{CircuitBreakerLayer, Outcome};

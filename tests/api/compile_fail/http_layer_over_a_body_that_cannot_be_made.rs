@@ -1,6 +1,8 @@
 //! The answer to a rejected call has a body that says why, so there must be a way to make one.
 //!
-//! E0277: From<String>; RejectAsResponse
+//! E0277: RejectAsResponse; From<String>
+//! says: `RejectAsResponse` cannot reject the calls of a service with the response
+//! says: around a client (hyper's, reqwest's), say only what counts as a failure
 
 use tower::{Layer, Service, service_fn};
 use tower_breaker::{CircuitBreakerLayer, reject::RejectAsEmptyResponse};

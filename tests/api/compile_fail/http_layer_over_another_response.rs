@@ -1,6 +1,8 @@
 //! What `.http()` classifies, and answers with, is an `http::Response`.
 //!
 //! E0277: ServerErrorsAsFailures; Service
+//! says: `ServerErrorsAsFailures` cannot classify a `Result<u32, ()>`
+//! says: `RejectAsResponse` cannot reject the calls of a service with the response `u32`
 
 use tower::{Layer, Service, service_fn};
 use tower_breaker::CircuitBreakerLayer;

@@ -64,7 +64,7 @@ impl<C: Clone> Setup<C> {
 
     fn counted(&self) -> Counted {
         let stats = self.breaker().stats();
-        (stats.calls() - stats.failures(), stats.failures() - 1)
+        (stats.window_calls() - stats.window_failures(), stats.window_failures() - 1)
     }
 
     fn respond<B>(&self, response: Response<B>) -> Response<Watched<B, C>>

@@ -48,7 +48,7 @@ fn long_body(layer: &Layer, clock: &ManualClock, last: Option<super::script::Ste
 
 fn slow(layer: &Layer) -> (u64, u64) {
     let stats = layer.breaker().stats();
-    (stats.calls() - 1, stats.slow_calls() - 1)
+    (stats.window_calls() - 1, stats.window_slow_calls() - 1)
 }
 
 #[test]

@@ -169,7 +169,7 @@ async fn a_client_that_is_gone_leaves_the_balancer_and_an_open_circuit_hides_it(
         assert_eq!(cluster.call().await, Some(0));
     }
     assert_eq!(cluster.balance.get_ref().len(), 1);
-    assert_eq!(cluster.breakers[0].stats().failures(), 0);
+    assert_eq!(cluster.breakers[0].stats().consecutive_failures(), 0);
 }
 
 #[tokio::test(start_paused = true)]

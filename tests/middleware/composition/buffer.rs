@@ -89,7 +89,7 @@ async fn above_it_hears_the_clients_error_of_readiness_as_the_clients_own() {
     let error = buffer.ready().await.unwrap().call(1).await.unwrap_err();
     assert!(error.to_string().contains("gone"), "{error}");
     assert!(Rejected::find(&*error).is_none());
-    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 }
 
 /// The worker does not run: what the buffer has taken stays in it.
@@ -144,7 +144,7 @@ async fn below_one_that_is_closed_is_an_error_of_readiness_unless_the_circuit_is
     let breaker = service.breaker().clone();
     drop(worker);
     assert!(matches!(assert_ready_err!(poll_ready(&mut service)), Error::Inner(_)));
-    assert_eq!(breaker.stats().failures(), 0);
+    assert_eq!(breaker.stats().consecutive_failures(), 0);
     trip(&breaker);
     assert_ready_ok!(poll_ready(&mut service));
     assert!(matches!(assert_ready!(poll_once(service.call(1))), Err(Error::Rejected(_))));

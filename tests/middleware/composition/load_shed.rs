@@ -39,7 +39,7 @@ async fn above_what_it_sheds_the_breaker_never_sees() {
     for _ in 0..10 {
         assert_overloaded(call_at_once(&mut shed));
     }
-    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 
     trip(&breaker);
     tokio::time::advance(OPEN_TIME).await;
@@ -97,12 +97,12 @@ async fn on_either_side_an_error_of_readiness_is_the_clients() {
     handle.send_error("gone");
     let error = assert_ready_err!(poll_ready(&mut LoadShed::new(service)));
     assert_eq!(error.to_string(), "gone");
-    assert_eq!(breaker.stats().failures(), 0);
+    assert_eq!(breaker.stats().consecutive_failures(), 0);
 
     let (client, mut handle) = client();
     handle.send_error("gone");
     let mut service = layer().layer(LoadShed::new(client));
     let error = assert_ready_err!(poll_ready(&mut service));
     assert_eq!(error.into_inner().unwrap().to_string(), "gone");
-    assert_eq!(service.breaker().stats().failures(), 0);
+    assert_eq!(service.breaker().stats().consecutive_failures(), 0);
 }

@@ -25,8 +25,8 @@ use std::{
 
 use tower::{BoxError, Layer, Service, ServiceExt, util::MapErr};
 use tower_breaker::{
-    Breaker, Builder, CircuitBreaker, CircuitBreakerLayer, Face, Rejected, Trip, clock::TokioClock,
-    reject::RejectAsBoxError,
+    Breaker, CircuitBreaker, CircuitBreakerLayer, CircuitBreakerLayerBuilder, Rejected, Trip,
+    clock::TokioClock, reject::RejectAsBoxError,
 };
 use tower_test::mock;
 
@@ -54,7 +54,7 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 /// A breaker that opens at the first failure, on tokio's time.
-fn builder() -> Builder<Face> {
+fn builder() -> CircuitBreakerLayerBuilder {
     CircuitBreakerLayer::builder("tower")
         .trip_on(Trip::consecutive_failures(1))
         .recovery_timeout(OPEN_TIME)

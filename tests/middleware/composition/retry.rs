@@ -145,7 +145,7 @@ async fn below_all_attempts_together_are_one_call() {
     assert_pending!(call.poll());
     answer(&mut handle, 7);
     assert_eq!(assert_ready_ok!(call.poll()), 7);
-    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 
     assert_ready_ok!(poll_ready(&mut service));
     let mut call = task::spawn(service.call(1));

@@ -23,7 +23,7 @@ async fn above_an_elapsed_call_is_cancelled_and_no_failure() {
     for _ in 0..10 {
         assert_elapsed(service.ready().await.unwrap().call(1).await);
     }
-    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 }
 
 #[tokio::test(start_paused = true)]

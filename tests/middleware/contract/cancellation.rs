@@ -53,7 +53,7 @@ async fn a_future_that_is_done_counts_once_also_when_dropped_later() {
     assert_ready_ok!(call.poll());
     assert_eq!(breaker.state(), State::Closed);
     drop(call);
-    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_cancelled_call_touches_nothing_while_closed() {
     let Setup { mut service, mut handle, breaker, .. } = setup();
     handle.allow(10);
     drop(service.ready().await.unwrap().call(1));
-    assert_eq!((breaker.state(), breaker.stats().failures()), (State::Closed, 0));
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ fn a_permit_may_outlive_its_breaker() {
     let others: Vec<_> = (0..100).map(|_| Breaker::builder(&name).build().unwrap()).collect();
     probe.failure();
     for other in others {
-        assert_eq!((other.state(), other.stats().failures()), (State::Closed, 0));
+        assert_eq!((other.state(), other.stats().consecutive_failures()), (State::Closed, 0));
     }
 }
 

@@ -43,7 +43,7 @@ async fn an_error_of_readiness_is_handed_on_and_not_recorded() {
     assert_eq!(error.to_string(), "broken");
     assert!(matches!(error, Error::Inner(_)));
     assert_eq!(breaker.state(), State::Closed);
-    assert_eq!(breaker.stats().failures(), 0);
+    assert_eq!(breaker.stats().consecutive_failures(), 0);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_call_without_readiness_is_rejected() {
     let _call = service.call(2);
     assert_eq!(rejection(service.call(3).await), State::Closed);
     assert_eq!(handle.next_request().await.unwrap().0, 2);
-    assert_eq!(breaker.stats().failures(), 0);
+    assert_eq!(breaker.stats().consecutive_failures(), 0);
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ fn layering_again_and_again_makes_no_second_breaker() {
         let mut service = layer.clone().layer(answering(Err(())));
         assert_ready_ok!(task::spawn(()).enter(|cx, _| service.poll_ready(cx)));
         assert_ready!(task::spawn(service.call(())).poll()).unwrap_err();
-        assert_eq!(layer.breaker().stats().failures(), round + 1);
+        assert_eq!(layer.breaker().stats().consecutive_failures(), round + 1);
     }
     assert_eq!(layer.breaker().state(), State::Open);
     let service = layer.layer(answering(Ok(())));

@@ -16,8 +16,8 @@ type Inner = mock::Mock<&'static str, &'static str>;
 type Service_ = CircuitBreaker<Inner, ErrorsAsFailures, Backpressure<RejectAsError>>;
 
 fn layer() -> CircuitBreakerLayer<ErrorsAsFailures, Backpressure<RejectAsError>> {
-    let builder = CircuitBreakerLayer::builder("waiting").backpressure();
-    quick(builder).build().expect("a layer")
+    let breaker = quick(Breaker::builder("waiting")).build().expect("a breaker");
+    CircuitBreakerLayer::new(breaker).backpressure()
 }
 
 fn services<const N: usize>()

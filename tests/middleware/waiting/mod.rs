@@ -6,12 +6,12 @@ mod backpressure;
 
 use std::time::Duration;
 
-use tower_breaker::{Breaker, Builder, Trip, clock::TokioClock};
+use tower_breaker::{Breaker, BreakerBuilder, Trip, clock::TokioClock};
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
 /// A breaker on tokio's paused time that opens at the first failure.
-fn quick<T>(builder: Builder<T>) -> Builder<T> {
+fn quick(builder: BreakerBuilder) -> BreakerBuilder {
     builder
         .clock(TokioClock::new())
         .trip_on(Trip::consecutive_failures(1))

@@ -1,158 +1,147 @@
-//! The breaker against a plain model of its description, on random operations at random times.
+//! Random runs of a breaker, compared with a sequential model that was written from the
+//! description of the state machine and shares no code with the crate.
 //!
-//! The model keeps every call in a list and shares no code with the crate. All times are whole
-//! milliseconds, and there is no jitter, so that both sides have to agree exactly.
+//! `PROPTEST_CASES` sets the number of cases for each property (256 by default).
 
+mod compare;
+mod concrete;
+mod corrupt;
+mod driver;
+mod plan;
 mod reference;
 mod run;
+mod settings;
+mod subject;
+mod window;
 
-use proptest::prelude::*;
-use reference::{Kind, Model, Rule, Settings};
-use run::{Operation, Run};
+use proptest::{
+    collection::vec,
+    prelude::{Strategy, any},
+    prop_assert_eq, prop_assert_ne, proptest,
+    strategy::ValueTree,
+    test_runner::TestRunner,
+};
+use tower_breaker::{State, snapshot::Snapshot};
 
-fn rule() -> impl Strategy<Value = Rule> {
-    let share = prop_oneof![Just(0.25), Just(1.0 / 3.0), Just(0.5), Just(0.8), Just(1.0)];
-    prop_oneof![
-        (1..6u32).prop_map(Rule::Row),
-        (share.clone(), 1..12usize, 1..12u32).prop_map(|(share, size, minimum)| Rule::Rate {
-            kind: Kind::Failures,
-            share,
-            size,
-            minimum
-        }),
-        (share, 1..12usize, 1..12u32, 1..30u64).prop_map(|(share, size, minimum, slower)| {
-            Rule::Rate { kind: Kind::Slow(slower), share, size, minimum }
-        }),
-    ]
-}
+use self::{
+    compare::compare_with_model,
+    concrete::{concrete, states},
+    corrupt::{corrupted, corruptions},
+    driver::Driver,
+    plan::{Plan, Windows, plan, ramping, recording},
+    run::{Interruption, Observe, continue_with, run},
+};
 
-fn settings() -> impl Strategy<Value = Settings> {
-    let rate = prop_oneof![Just(0.25), Just(0.5), Just(1.0)];
-    (
-        prop::collection::vec(rule(), 1..4),
-        1..100u64,
-        prop::option::of((1..4u32, 100..1000u64)),
-        1..4u32,
-        prop::option::of(1..4u32),
-        prop::option::of(rate),
-        prop::option::of(1..100u64),
-    )
-        .prop_map(|(rules, recovery, backoff, threshold, slots, half_open_rate, timeout)| {
-            Settings {
-                rules,
-                recovery,
-                backoff,
-                threshold,
-                slots: slots.unwrap_or(threshold),
-                half_open_rate,
-                timeout,
-            }
-        })
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let outcome = prop_oneof![
-        3 => Just(0u8),
-        3 => Just(1),
-        1 => Just(2),
-        1 => Just(3),
-    ];
-    let hint = prop::option::weighted(0.2, 1..2000u64);
-    prop_oneof![
-        8 => (outcome.clone(), 0..40u64, hint.clone())
-            .prop_map(|(outcome, takes, hint)| Operation::Call { outcome, takes, hint }),
-        4 => Just(Operation::Acquire),
-        4 => (any::<prop::sample::Index>(), outcome, hint)
-            .prop_map(|(which, outcome, hint)| Operation::Finish { which, outcome, hint }),
-        1 => any::<prop::sample::Index>().prop_map(Operation::Drop),
-        3 => (0..150u64).prop_map(Operation::Advance),
-        2 => (-1..2i64).prop_map(Operation::ToTheBorder),
-        1 => (0..4u8).prop_map(Operation::Command),
-        1 => (0..200u64, prop_oneof![Just(0i64), -10_000_000..10_000_000i64])
-            .prop_map(|(after, shift)| Operation::Restart { after, shift }),
-    ]
-}
+/// More operations than a plan has.
+const MANY: usize = 200;
 
 proptest! {
-    /// Whatever happens, the breaker admits, rejects and counts as the model does.
     #[test]
-    fn the_breaker_does_what_the_model_does(
-        settings in settings(),
-        operations in prop::collection::vec(operation(), 1..150),
+    fn the_breaker_agrees_with_the_model_on_every_decision_state_and_count(
+        plan in plan(Windows::Counts),
     ) {
-        let mut run = Run::new(&settings);
-        let mut model = Model::new(settings);
-        for (number, operation) in operations.iter().enumerate() {
-            let expected = model.perform(operation);
-            let seen = run.perform(operation, &expected);
-            prop_assert_eq!(seen, expected, "at operation {}, {:?}", number, operation);
-        }
+        compare_with_model(&plan)?;
     }
 
-    /// To look at a breaker does nothing to it.
     #[test]
-    fn looking_changes_nothing(
-        settings in settings(),
-        operations in prop::collection::vec((operation(), any::<bool>()), 1..150),
+    fn the_breaker_agrees_with_the_model_within_the_resolution_of_time_windows(
+        plan in plan(Windows::CountsAndTimes),
     ) {
-        let (mut one, mut other) = (Run::new(&settings), Run::new(&settings));
-        let mut model = Model::new(settings);
-        for (operation, look) in &operations {
-            // The model knows what the border is; what it expects is not asked for here.
-            let guide = model.perform(operation);
-            if *look {
-                other.look();
-            }
-            prop_assert_eq!(one.perform(operation, &guide), other.perform(operation, &guide));
-        }
+        compare_with_model(&plan)?;
     }
 
-    /// Without calls under way and without time in between, nobody can tell a restart.
+    /// It holds every result younger than nine tenths of its time and none as old as its time,
+    /// also after restarts.
     #[test]
-    fn a_restart_is_invisible(
-        settings in settings(),
-        operations in prop::collection::vec((operation(), any::<bool>()), 1..150),
-    ) {
-        let (mut one, mut other) = (Run::new(&settings), Run::new(&settings));
-        let mut model = Model::new(settings);
-        for (operation, restart) in &operations {
-            // Only a call holds something over an operation.
-            if matches!(operation, Operation::Acquire | Operation::Finish { .. } | Operation::Drop(_)) {
-                continue;
-            }
-            let guide = model.perform(operation);
-            if *restart {
-                other.restart(0, 0);
-            }
-            prop_assert_eq!(one.perform(operation, &guide), other.perform(operation, &guide));
-        }
+    fn a_time_window_holds_the_results_of_its_time(plan in recording()) {
+        compare_with_model(&plan)?;
     }
 
-    /// A time window holds what is younger than nine tenths of its time, and nothing that is as
-    /// old as its time, also over restarts.
     #[test]
-    fn a_time_window_holds_its_time(
-        time in 40..5000u64,
-        calls in prop::collection::vec((0..800u64, any::<bool>(), any::<bool>()), 1..150),
+    fn a_ramp_admits_a_growing_and_evenly_spread_share(plan in ramping()) {
+        compare_with_model(&plan)?;
+    }
+
+    /// What time alone causes happens at its moment, whether or not the breaker is observed.
+    #[test]
+    fn observing_a_breaker_changes_nothing(
+        plan in plan(Windows::CountsAndTimes),
+        times in vec(0..200_u64, MANY),
     ) {
-        let mut run = Run::over_time(time);
-        let (mut now, mut recorded) = (0, Vec::new());
-        for (pause, failed, restart) in calls {
-            now += pause;
-            run.advance(pause);
-            run.record(failed);
-            recorded.push((now, failed));
-            if restart && pause % 7 == 0 {
-                run.restart(pause, 0);
-                now += pause;
-            }
-            let count = |age: u64, only_failed: bool| {
-                let young = recorded.iter().filter(|(at, _)| now - at < age);
-                young.filter(|(_, failed)| *failed || !only_failed).count() as u64
-            };
-            let (calls, failures) = run.counts();
-            prop_assert!((count(time * 9 / 10, false)..=count(time, false)).contains(&calls));
-            prop_assert!((count(time * 9 / 10, true)..=count(time, true)).contains(&failures));
+        let plan = concrete(&plan);
+        let unobserved = run(&plan, Observe::AtTheEnd, &[]);
+        let observed = run(&plan, Observe::WhileTimePasses(times), &[]);
+        prop_assert_eq!(unobserved, observed);
+    }
+
+    /// Except for the calls that were under way, which are cancelled.
+    #[test]
+    fn a_restart_without_a_pause_is_invisible(
+        plan in plan(Windows::Counts),
+        moments in vec(any::<bool>(), MANY),
+    ) {
+        let plan = concrete(&plan.with_one_open_time());
+        let interrupted = |by| {
+            let interruptions = moments.iter().map(|here| if *here { by } else { Interruption::None });
+            run(&plan, Observe::AfterEachOperation, &interruptions.collect::<Vec<_>>())
+        };
+        prop_assert_eq!(interrupted(Interruption::Cancel), interrupted(Interruption::Restart));
+    }
+
+    #[test]
+    fn a_snapshot_survives_json(plan in plan(Windows::CountsAndTimes)) {
+        let snapshot = run(&concrete(&plan), Observe::AtTheEnd, &[]).end;
+        let text = serde_json::to_string(&snapshot).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<Snapshot>(&text).unwrap(), &snapshot);
+        prop_assert_eq!(Snapshot::from_json(text.as_bytes()).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn a_corrupted_snapshot_neither_breaks_the_breaker_nor_keeps_it_open_too_long(
+        plan in plan(Windows::CountsAndTimes),
+        corruptions in corruptions(),
+        later in plan(Windows::CountsAndTimes),
+    ) {
+        let end = run(&concrete(&plan), Observe::AtTheEnd, &[]).end;
+        if let Some(snapshot) = corrupted(&end, &corruptions) {
+            let breaker = Driver::restored(&later.settings, snapshot.clone());
+            let longest = later.settings.longest_open_time();
+            breaker.advance(longest);
+            prop_assert_ne!(breaker.state(), State::Open, "after {} ms of {:?}", longest, snapshot);
+            continue_with(breaker, &concrete(&later), Observe::AtTheEnd, &[]);
         }
+    }
+}
+
+fn some_plans() -> impl Iterator<Item = Plan> {
+    let mut runner = TestRunner::deterministic();
+    let plans = plan(Windows::CountsAndTimes);
+    (0..200).map(move |_| plans.new_tree(&mut runner).unwrap().current())
+}
+
+/// Otherwise the breaker would run with other settings than the model.
+#[test]
+fn the_breaker_has_the_settings_of_the_plan() {
+    for plan in some_plans() {
+        let config = Driver::new(&plan.settings).handle().config();
+        assert_eq!(*config, plan.settings.config());
+        assert_eq!(config.trip_on.len(), plan.settings.rules.len());
+    }
+}
+
+/// Otherwise the properties would cover little.
+#[test]
+fn plans_visit_every_state_often() {
+    let states: Vec<_> = some_plans().flat_map(|plan| states(&plan)).collect();
+    for state in [
+        State::Closed,
+        State::Open,
+        State::HalfOpen,
+        State::ForcedOpen,
+        State::Disabled,
+        State::MetricsOnly,
+    ] {
+        let share = states.iter().filter(|visited| **visited == state).count() * 100 / states.len();
+        assert!(share >= 3, "{state}: {share}% of the operations");
     }
 }

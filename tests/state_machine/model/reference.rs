@@ -1,338 +1,328 @@
-//! The model: what the description of the state machine says, in the plainest words.
+//! The model: the state machine as its description reads, one call at a time, with every result
+//! kept in a list.
 
-use super::run::{Operation, Seen};
+use std::collections::HashMap;
 
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) recovery: u64,
-    /// The multiplier, and what the maximum exceeds the recovery time by.
-    pub(crate) backoff: Option<(u32, u64)>,
-    pub(crate) threshold: u32,
-    pub(crate) slots: u32,
-    pub(crate) half_open_rate: Option<f64>,
-    pub(crate) timeout: Option<u64>,
-}
+use tower_breaker::State;
 
-#[derive(Debug, Clone)]
-pub(crate) enum Rule {
-    Row(u32),
-    Rate { kind: Kind, share: f64, size: usize, minimum: u32 },
-}
+use super::{
+    plan::{Ending, Wait},
+    settings::{Ramp, Rule, Settings},
+    window::{Counts, Verdict, Window},
+};
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
-    Failures,
-    Slow(u64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
-    Closed,
-    Open { since: u64, until: u64 },
-    HalfOpen,
-    Forced,
-    Disabled,
-    MetricsOnly,
-}
-
-/// A call that is under way.
-#[derive(Debug, Clone, Copy)]
-struct Call {
-    era: u32,
-    admitted: u64,
-    probe: bool,
-}
-
-/// Failed or not, and how long it took.
-type Record = (bool, u64);
-
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct Model {
-    settings: Settings,
+    pub(crate) settings: Settings,
     now: u64,
-    wall: i64,
-    state: State,
-    /// Counts transitions and restarts.
-    era: u32,
-    /// Every call since the windows were last emptied.
-    history: Vec<Record>,
-    row: u32,
-    openings: u32,
-    good_probes: u32,
-    bad_probes: u32,
-    under_way: Vec<Call>,
+    mode: Mode,
+    /// Rises with every transition. The result of a call from an earlier one changes nothing.
+    generation: u64,
+    consecutive_failures: u32,
+    consecutive_opens: u32,
+    /// One for each rate rule.
+    windows: Vec<Window>,
+    under_way: HashMap<usize, Call>,
 }
 
-const HOUR: i64 = 3_600_000;
+#[derive(Clone)]
+enum Mode {
+    Closed { ramp_since: Option<u64>, credit: f64 },
+    Open { until: u64, updated: bool },
+    HalfOpen { good: u32, bad: u32 },
+    ByHand(State),
+}
+
+#[derive(Clone)]
+struct Call {
+    generation: u64,
+    admitted_at: u64,
+}
+
+/// The answer to a call that asks for admission.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) permitted: bool,
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) rejected_by: Option<State>,
+}
 
 impl Model {
     pub(crate) fn new(settings: Settings) -> Self {
+        let windows = settings.rates().map(|_| Window::default()).collect();
         Self {
             settings,
             now: 0,
-            wall: 1_700_000_000_000,
-            state: State::Closed,
-            era: 0,
-            history: Vec::new(),
-            row: 0,
-            openings: 0,
-            good_probes: 0,
-            bad_probes: 0,
-            under_way: Vec::new(),
+            mode: Mode::Closed { ramp_since: None, credit: 0.0 },
+            generation: 0,
+            consecutive_failures: 0,
+            consecutive_opens: 0,
+            windows,
+            under_way: HashMap::new(),
         }
     }
 
-    pub(crate) fn perform(&mut self, operation: &Operation) -> Seen {
-        let mut asked = None;
-        let mut advanced = 0;
-        match operation {
-            Operation::Call { outcome, takes, hint } => {
-                let admitted = self.admit();
-                asked = Some(admitted.map(|_| ()));
-                if let Ok(call) = admitted {
-                    self.pass(*takes);
-                    self.end(call, *outcome, *hint);
-                }
-            }
-            Operation::Acquire => {
-                let admitted = self.admit();
-                asked = Some(admitted.map(|_| ()));
-                self.under_way.extend(admitted);
-            }
-            Operation::Finish { which, outcome, hint } if !self.under_way.is_empty() => {
-                let call = self.under_way.remove(which.index(self.under_way.len()));
-                self.end(call, *outcome, *hint);
-            }
-            // A probe that is dropped is out no longer, and that is all.
-            Operation::Drop(which) if !self.under_way.is_empty() => {
-                self.under_way.remove(which.index(self.under_way.len()));
-            }
-            Operation::Finish { .. } | Operation::Drop(_) => {}
-            Operation::Advance(by) => self.pass(*by),
-            Operation::ToTheBorder(past) => {
-                advanced = self.way_to_the_border(*past);
-                self.pass(advanced);
-            }
-            Operation::Command(command) => self.command(*command),
-            Operation::Restart { after, shift } => self.restart(*after, *shift),
+    pub(crate) fn state(&self) -> State {
+        match self.mode {
+            Mode::Closed { .. } => State::Closed,
+            Mode::Open { .. } => State::Open,
+            Mode::HalfOpen { .. } => State::HalfOpen,
+            Mode::ByHand(state) => state,
         }
-        self.catch_up();
-        let (calls, failures, slow) = self.counts();
-        Seen { asked, state: self.name(), calls, failures, slow, advanced }
     }
 
-    fn pass(&mut self, by: u64) {
-        self.now += by;
-        self.wall += i64::try_from(by).unwrap();
+    pub(crate) fn consecutive_failures(&self) -> u32 {
+        self.consecutive_failures
     }
 
-    /// How far it is to the next moment at which time alone does something, give or take one.
-    fn way_to_the_border(&mut self, past: i64) -> u64 {
-        self.catch_up();
-        let moment = match (self.state, self.deadline()) {
-            (State::Open { until, .. }, _) => until,
-            (State::HalfOpen, Some(deadline)) => deadline,
-            _ => return 0,
+    /// The counts that the first rate rule's window may report.
+    pub(crate) fn counts(&self) -> Option<Vec<Counts>> {
+        let rate = self.settings.rates().next()?;
+        Some(self.windows[0].possible(rate, self.now))
+    }
+
+    pub(crate) fn is_under_way(&self, slot: usize) -> bool {
+        self.under_way.contains_key(&slot)
+    }
+
+    /// Whether the settings were updated while the circuit is open.
+    pub(crate) fn is_open_and_updated(&self) -> bool {
+        matches!(self.mode, Mode::Open { updated: true, .. })
+    }
+
+    pub(crate) fn is_ramping(&self) -> bool {
+        matches!(self.mode, Mode::Closed { ramp_since: Some(_), .. })
+    }
+
+    pub(crate) fn millis(&self, wait: Wait) -> u64 {
+        let (time, offset) = match wait {
+            Wait::Millis(millis) => (millis, 0),
+            Wait::UntilSlow(offset) => {
+                let limit = self.settings.rates().find_map(|rate| rate.slower_than);
+                (limit.unwrap_or(1), offset)
+            }
+            Wait::UntilExpiry(offset) => (self.settings.closed_ttl, offset),
+            Wait::UntilBoundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
-        (moment - self.now).saturating_add_signed(past)
+        time.saturating_add_signed(offset)
     }
 
-    fn deadline(&self) -> Option<u64> {
-        let out = self.under_way.iter().filter(|call| call.probe && call.era == self.era);
-        Some(out.map(|call| call.admitted).min()? + self.settings.timeout?)
+    pub(crate) fn advance(&mut self, by: u64) {
+        self.now += by;
+        self.catch_up();
     }
 
-    fn catch_up(&mut self) {
-        loop {
-            match (self.state, self.deadline()) {
-                (State::Open { until, .. }, _) if self.now >= until => self.half_open(),
-                (State::HalfOpen, Some(deadline)) if self.now >= deadline => {
-                    self.open(deadline, None);
-                }
-                _ => return,
+    /// Asks for admission. Where floating-point rounding decides, `seen` is right.
+    pub(crate) fn acquire(&mut self, slot: usize, seen: bool) -> Decision {
+        let state = self.state();
+        let (now, probes) = (self.now, self.probes().count());
+        let mut retry_after = None;
+        let permitted = match &mut self.mode {
+            Mode::Closed { ramp_since: Some(since), credit } => {
+                let Ramp { start_percent, time } = self.settings.ramp.expect("only with a ramp");
+                let start = start_percent as f64 / 100.0;
+                let grown = (now - *since) as f64 / time as f64;
+                *credit += start + (1.0 - start) * grown;
+                let admit = if (*credit - 1.0).abs() < 1e-6 { seen } else { *credit > 1.0 };
+                *credit -= f64::from(u8::from(admit));
+                admit
             }
+            Mode::Closed { ramp_since: None, .. }
+            | Mode::ByHand(State::Disabled | State::MetricsOnly) => true,
+            Mode::Open { until, .. } => {
+                retry_after = Some(*until - now);
+                false
+            }
+            Mode::HalfOpen { .. } => probes < self.settings.probe_limit(),
+            Mode::ByHand(_) => false,
+        };
+        if permitted {
+            let call = Call { generation: self.generation, admitted_at: now };
+            assert!(self.under_way.insert(slot, call).is_none(), "one call per slot");
         }
+        Decision { permitted, retry_after, rejected_by: (!permitted).then_some(state) }
     }
 
-    fn admit(&mut self) -> Result<Call, Option<u64>> {
-        self.catch_up();
-        let call = Call { era: self.era, admitted: self.now, probe: self.state == State::HalfOpen };
-        let probes = self.under_way.iter().filter(|call| call.probe && call.era == self.era);
-        match self.state {
-            State::Open { until, .. } => Err(Some(until - self.now)),
-            State::Forced => Err(None),
-            State::HalfOpen if probes.count() >= self.settings.slots as usize => Err(None),
-            _ => Ok(call),
-        }
-    }
-
-    fn end(&mut self, call: Call, outcome: u8, hint: Option<u64>) {
-        // While it ends, a probe is still out: it may be too late.
-        self.under_way.push(call);
-        self.catch_up();
-        self.under_way.pop();
-        if call.era != self.era || outcome == 3 {
+    /// Records a result. Where the resolution of a time window leaves open whether the circuit
+    /// trips, `seen` is right.
+    pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>, seen: bool) {
+        let call = self.under_way.remove(&slot).expect("a call under way");
+        if call.generation != self.generation {
             return;
         }
-        let took = self.now - call.admitted;
-        let hint = if outcome == 0 { None } else { hint };
-        match self.state {
-            State::Closed | State::MetricsOnly => {
-                self.history.push((outcome != 0, took));
-                match outcome {
-                    0 => self.row = 0,
-                    1 => self.row += 1,
-                    _ => {}
+        let (failed, retry_after) = match ending {
+            Ending::Success => (false, None),
+            Ending::Failure(retry_after) | Ending::Throttled(retry_after) => (true, retry_after),
+            Ending::Ignore => return,
+        };
+        let took = took.unwrap_or(self.now - call.admitted_at);
+        match self.mode {
+            Mode::Closed { .. } => {
+                self.record(ending, failed, took);
+                let verdict = self.evaluate_rules();
+                if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
+                    self.open(self.now, retry_after);
                 }
-                if self.state == State::Closed && self.trips() {
-                    self.open(self.now, hint);
-                }
             }
-            State::HalfOpen => self.end_probe(outcome != 0 || self.is_slow(took), hint),
-            _ => {}
-        }
-    }
-
-    fn end_probe(&mut self, bad: bool, hint: Option<u64>) {
-        if bad {
-            self.bad_probes += 1;
-        } else {
-            self.good_probes += 1;
-        }
-        let results = self.good_probes + self.bad_probes;
-        let decided = match self.settings.half_open_rate {
-            None if bad => Some(true),
-            None => (self.good_probes >= self.settings.threshold).then_some(false),
-            Some(rate) => (results >= self.settings.threshold)
-                .then(|| f64::from(self.bad_probes) / f64::from(results) >= rate),
-        };
-        match decided {
-            None => {}
-            Some(true) => self.open(self.now, hint),
-            Some(false) => self.close(),
-        }
-    }
-
-    fn is_slow(&self, took: u64) -> bool {
-        self.settings
-            .rules
-            .iter()
-            .any(|rule| matches!(rule, Rule::Rate { kind: Kind::Slow(limit), .. } if took > *limit))
-    }
-
-    fn last(&self, size: usize) -> &[Record] {
-        &self.history[self.history.len().saturating_sub(size)..]
-    }
-
-    fn trips(&self) -> bool {
-        self.settings.rules.iter().any(|rule| match rule {
-            Rule::Row(limit) => self.row >= *limit,
-            Rule::Rate { kind, share, size, minimum } => {
-                let calls = self.last(*size);
-                let bad = calls.iter().filter(|(failed, took)| match kind {
-                    Kind::Failures => *failed,
-                    Kind::Slow(limit) => took > limit,
-                });
-                calls.len() >= (*minimum as usize).min(*size)
-                    && bad.count() as f64 / calls.len() as f64 >= *share
+            Mode::ByHand(State::MetricsOnly) => self.record(ending, failed, took),
+            Mode::HalfOpen { ref mut good, ref mut bad } => {
+                let is_bad = failed || self.settings.is_slow(took);
+                *(if is_bad { bad } else { good }) += 1;
+                self.evaluate_probes(retry_after);
             }
-        })
-    }
-
-    /// The calls, failures and slow calls of the first rate rule.
-    fn counts(&self) -> (u64, u64, u64) {
-        let first = self.settings.rules.iter().find_map(|rule| match rule {
-            Rule::Rate { kind, size, .. } => Some((*kind, self.last(*size))),
-            Rule::Row(_) => None,
-        });
-        let Some((kind, calls)) = first else {
-            return (0, self.row.into(), 0);
-        };
-        let failures = calls.iter().filter(|(failed, _)| *failed).count();
-        let slow = calls.iter().filter(|(_, took)| match kind {
-            Kind::Slow(limit) => *took > limit,
-            Kind::Failures => self.is_slow(*took),
-        });
-        (calls.len() as u64, failures as u64, slow.count() as u64)
-    }
-
-    fn open(&mut self, at: u64, hint: Option<u64>) {
-        self.openings += 1;
-        let mut time = self.settings.recovery;
-        if let Some((multiplier, above)) = self.settings.backoff {
-            let max = self.settings.recovery + above;
-            for _ in 1..self.openings {
-                time = (time * u64::from(multiplier)).min(max);
-            }
-            time = time.max(hint.unwrap_or(0).min(max));
-        }
-        self.state = State::Open { since: at, until: at + time };
-        self.era += 1;
-    }
-
-    fn half_open(&mut self) {
-        self.state = State::HalfOpen;
-        (self.good_probes, self.bad_probes) = (0, 0);
-        self.era += 1;
-    }
-
-    fn close(&mut self) {
-        self.state = State::Closed;
-        self.history.clear();
-        (self.row, self.openings) = (0, 0);
-        self.era += 1;
-    }
-
-    fn command(&mut self, command: u8) {
-        self.catch_up();
-        let state = match command {
-            0 => State::Forced,
-            1 => State::Disabled,
-            2 => State::MetricsOnly,
-            _ => return self.close(),
-        };
-        if state != self.state {
-            self.state = state;
-            self.era += 1;
+            Mode::ByHand(_) | Mode::Open { .. } => {}
         }
     }
 
-    fn restart(&mut self, after: u64, shift: i64) {
-        self.catch_up();
-        let before = self.now;
+    pub(crate) fn cancel(&mut self, slot: usize) {
+        self.under_way.remove(&slot).expect("a call under way");
+    }
+
+    pub(crate) fn set_by_hand(&mut self, state: State) {
+        // Setting the state that is already set is not a transition.
+        if self.state() != state {
+            self.enter(Mode::ByHand(state));
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.clear();
+        self.enter(Mode::Closed { ramp_since: None, credit: 0.0 });
+    }
+
+    /// Takes other numbers for the same rules.
+    pub(crate) fn update(&mut self, settings: Settings) {
+        self.settings = settings;
+        if let Mode::Open { updated, .. } = &mut self.mode {
+            *updated = true;
+        }
+        for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
+            window.shrink(rate);
+        }
+    }
+
+    /// A restart during which the wall clock moves by `by`. Calls under way are gone. What is left
+    /// of the open time follows the wall clock, but never exceeds what was left before.
+    pub(crate) fn restart(&mut self, by: i64) {
         self.under_way.clear();
-        self.era += 1;
-        self.pass(after);
-        self.wall += shift;
-        let away = i64::try_from(after).unwrap() + shift;
-        match &mut self.state {
-            State::Closed if away > HOUR => {
-                self.history.clear();
-                (self.row, self.openings) = (0, 0);
-            }
-            State::Open { since, until } => {
-                let longest =
-                    self.settings.recovery + self.settings.backoff.map_or(0, |(_, above)| above);
-                let left = i64::try_from(*until - before).unwrap() - away;
-                let left = u64::try_from(left).unwrap_or(0).min(*until - before).min(longest);
-                // The opening lies as far back as it did, by the wall clock.
-                let age = i64::try_from(before - *since).unwrap() + away;
-                *since = self.now.saturating_sub(u64::try_from(age).unwrap_or(0));
-                *until = self.now + left;
+        let passed = u64::try_from(by).unwrap_or(0);
+        match &mut self.mode {
+            Mode::Closed { .. } if passed > self.settings.closed_ttl => self.reset(),
+            Mode::Open { until, .. } => {
+                // A clock that went back adds nothing to what was left.
+                let left = *until - self.now;
+                *until = self.now + passed + left.saturating_sub(passed);
             }
             _ => {}
         }
+        self.now += passed;
+        self.catch_up();
     }
 
-    fn name(&self) -> &'static str {
-        match self.state {
-            State::Closed => "closed",
-            State::Open { .. } => "open",
-            State::HalfOpen => "half_open",
-            State::Forced => "forced_open",
-            State::Disabled => "disabled",
-            State::MetricsOnly => "metrics_only",
+    fn probes(&self) -> impl Iterator<Item = &Call> {
+        self.under_way.values().filter(|call| call.generation == self.generation)
+    }
+
+    /// When the oldest probe still out times out.
+    fn probe_deadline(&self) -> Option<u64> {
+        if !matches!(self.mode, Mode::HalfOpen { .. }) {
+            return None;
         }
+        let oldest = self.probes().map(|probe| probe.admitted_at).min()?;
+        Some(oldest + self.settings.probe_timeout?)
+    }
+
+    /// The next moment at which time alone changes something.
+    fn boundary(&self) -> Option<u64> {
+        match self.mode {
+            Mode::Open { until, .. } => Some(until),
+            Mode::HalfOpen { .. } => self.probe_deadline(),
+            Mode::Closed { ramp_since: Some(since), .. } => Some(since + self.settings.ramp?.time),
+            Mode::Closed { .. } | Mode::ByHand(_) => {
+                let mut windows = self.windows.iter().zip(self.settings.rates());
+                windows.find_map(|(window, rate)| window.next_drop(rate, self.now))
+            }
+        }
+    }
+
+    /// Makes every transition that time alone has caused, each at its own moment.
+    fn catch_up(&mut self) {
+        loop {
+            match self.mode {
+                Mode::Open { until, .. } if until <= self.now => {
+                    self.enter(Mode::HalfOpen { good: 0, bad: 0 });
+                }
+                _ => match self.probe_deadline() {
+                    Some(deadline) if deadline <= self.now => self.open(deadline, None),
+                    _ => break,
+                },
+            }
+        }
+        if let (Mode::Closed { ramp_since, .. }, Some(ramp)) = (&mut self.mode, self.settings.ramp)
+        {
+            *ramp_since = ramp_since.filter(|since| self.now - since < ramp.time);
+        }
+    }
+
+    fn record(&mut self, ending: Ending, failed: bool, took: u64) {
+        for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
+            // A failure rule has no limit of its own: it counts what any other rule calls slow.
+            let limit = rate.slower_than;
+            let is_slow = limit.map_or_else(|| self.settings.is_slow(took), |limit| took > limit);
+            window.record(rate, self.now, failed, is_slow);
+        }
+        match ending {
+            Ending::Success => self.consecutive_failures = 0,
+            Ending::Failure(_) => self.consecutive_failures += 1,
+            Ending::Throttled(_) | Ending::Ignore => {}
+        }
+    }
+
+    fn evaluate_rules(&self) -> Verdict {
+        let mut windows = self.windows.iter();
+        let verdicts = self.settings.rules.iter().map(|rule| match rule {
+            Rule::ConsecutiveFailures(limit) if self.consecutive_failures >= *limit => {
+                Verdict::Trip
+            }
+            Rule::ConsecutiveFailures(_) => Verdict::Hold,
+            Rule::Rate(rate) => windows.next().expect("one per rule").verdict(rate, self.now),
+        });
+        verdicts.max().unwrap_or(Verdict::Hold)
+    }
+
+    fn evaluate_probes(&mut self, retry_after: Option<u64>) {
+        let Mode::HalfOpen { good, bad } = self.mode else { unreachable!("only while half-open") };
+        let needed = self.settings.success_threshold;
+        let opens = match self.settings.probe_failure_rate {
+            None if bad > 0 => true,
+            None if good >= needed => false,
+            Some(rate) if good + bad >= needed => {
+                rate.is_reached_by(bad.into(), (good + bad).into())
+            }
+            _ => return,
+        };
+        if opens {
+            self.open(self.now, retry_after);
+        } else {
+            self.clear();
+            let ramp_since = self.settings.ramp.map(|_| self.now);
+            self.enter(Mode::Closed { ramp_since, credit: 0.0 });
+        }
+    }
+
+    fn open(&mut self, at: u64, retry_after: Option<u64>) {
+        self.consecutive_opens += 1;
+        let length = self.settings.open_time(self.consecutive_opens, retry_after);
+        self.enter(Mode::Open { until: at + length, updated: false });
+    }
+
+    fn clear(&mut self) {
+        (self.consecutive_failures, self.consecutive_opens) = (0, 0);
+        self.windows.fill_with(Window::default);
+    }
+
+    fn enter(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.generation += 1;
     }
 }

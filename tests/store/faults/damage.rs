@@ -4,7 +4,11 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tower_breaker::{MemoryStore, State, StateStore, clock::ManualClock, store::StoreHealth};
+use tower_breaker::{
+    MemoryStore, State, StateStore,
+    clock::ManualClock,
+    store::{SaveEntry, StoreHealth},
+};
 
 use super::{
     cells::{Cell, PLACES},
@@ -85,7 +89,7 @@ fn fill(kind: Kind, base: &Path) -> Rounds {
         let known: Vec<_> = pairs.iter().map(Known::of).collect();
         let values = known.iter().map(|known| {
             let json = known.snapshot.to_json().unwrap();
-            (format!("circuit_breaker:{}:state", known.name), json.into_bytes())
+            SaveEntry::new(format!("circuit_breaker:{}:state", known.name), json)
         });
         store.save_all(&values.collect::<Vec<_>>()).unwrap();
         known

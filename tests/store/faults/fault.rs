@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{FileStore, SledStore, StateStore};
+use tower_breaker::{FileStore, SledStore, StateStore, store::SaveEntry};
 
 use super::{
     child::Process,
@@ -211,7 +211,7 @@ impl Site {
         let store = self.opened();
         let full = (0..10_000).any(|number| {
             let key = format!("filler {number}");
-            store.save(&key, &[b'.'; 400]).is_err()
+            store.save(&SaveEntry::new(&key, [b'.'; 400])).is_err()
         });
         assert!(full, "the disk has no end");
     }
@@ -221,7 +221,7 @@ impl Site {
         let store = self.opened();
         let writer = std::thread::spawn(move || {
             let large = vec![b'.'; 200_000];
-            (0..100).any(|_| store.save("large", &large).is_err())
+            (0..100).any(|_| store.save(&SaveEntry::new("large", large.as_slice())).is_err())
         });
         let began = std::time::Instant::now();
         while !writer.is_finished() && began.elapsed() < Duration::from_secs(1) {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use tower_breaker::{
-    Backoff, Breaker, Builder, Config, Event, Outcome, Permit, State, StateStore, Trip, Window,
-    clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
+    Backoff, Breaker, BreakerBuilder, Config, Event, Outcome, Permit, State, StateStore, Trip,
+    Window, clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
 };
 
 use super::random::Random;
@@ -32,7 +32,7 @@ pub(crate) fn settings() -> Config {
     config
 }
 
-pub(crate) fn builder(name: &str, clock: &ManualClock) -> Builder {
+pub(crate) fn builder(name: &str, clock: &ManualClock) -> BreakerBuilder {
     Breaker::builder(name).config(settings()).clock(clock.clone())
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tower_breaker::{
     StateStore,
-    store::{HistoryRecord, StoreError},
+    store::{HistoryRecord, HistoryStore, SaveEntry, StoreError},
 };
 
 use super::random::Random;
@@ -91,15 +91,19 @@ impl StateStore for Tempered {
         self.ask(false, |inner| inner.load(key))
     }
 
-    fn load_all(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.ask(false, StateStore::load_all)
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.ask(false, |inner| inner.load_page(after, limit))
     }
 
-    fn save(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.ask(true, |inner| inner.save(key, value))
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.ask(true, |inner| inner.save(entry))
     }
 
-    fn save_all(&self, entries: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
         self.ask(true, |inner| inner.save_all(entries))
     }
 
@@ -107,36 +111,52 @@ impl StateStore for Tempered {
         self.ask(true, |inner| inner.delete(key))
     }
 
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.inner.history().map(|_| self as &dyn HistoryStore)
+    }
+
+    fn id(&self) -> usize {
+        self.inner.id()
+    }
+
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
+}
+
+impl Tempered {
+    fn ask_history<T>(
+        &self,
+        writes: bool,
+        job: impl FnOnce(&dyn HistoryStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.ask(writes, |inner| job(inner.history().expect("it keeps histories")))
+    }
+}
+
+impl HistoryStore for Tempered {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.ask(true, |inner| inner.append(key, records))
+        self.ask_history(true, |inner| inner.append(key, records))
     }
 
     fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
-        self.ask(true, |inner| inner.append_all(histories))
+        self.ask_history(true, |inner| inner.append_all(histories))
     }
 
-    fn history(
+    fn load_newest(
         &self,
         key: &str,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.ask(false, |inner| inner.history(key, before, limit))
+        self.ask_history(false, |inner| inner.load_newest(key, before, limit))
     }
 
-    fn history_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
-        self.ask(false, |inner| inner.history_keys(after, limit))
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.ask_history(false, |inner| inner.keys(after, limit))
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.ask(true, |inner| inner.trim(key, older_than, keep))
-    }
-
-    fn instance(&self) -> usize {
-        self.inner.instance()
-    }
-
-    fn label(&self) -> &str {
-        self.inner.label()
+        self.ask_history(true, |inner| inner.trim(key, older_than, keep))
     }
 }

@@ -25,5 +25,5 @@ async fn history(breaker: &Breaker) -> Vec<HistoryEntry> {
 }
 
 fn states(history: &[HistoryEntry]) -> Vec<State> {
-    history.iter().map(|entry| entry.to).collect()
+    history.iter().map(|entry| entry.transition.to).collect()
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tower_breaker::{
-    Breaker, Config, MemoryStore, State, StateStore,
+    Breaker, Config, MemoryStore, State,
     clock::ManualClock,
     history::{HistoryCursor, HistoryEntry, HistoryQuery},
-    store::HistoryRecord,
+    store::{HistoryRecord, HistoryStore},
 };
 
 use super::{breaker, history, states};
@@ -98,7 +98,7 @@ fn a_query_and_a_page_are_json_that_any_reader_can_hold() {
 async fn it_holds_five_hundred_transitions_and_no_more_than_a_tenth_beyond() {
     let store = MemoryStore::new();
     let breaker = breaker("paged", store.clone());
-    let stored = || store.history(KEY, None, usize::MAX).unwrap().len();
+    let stored = || store.load_newest(KEY, None, usize::MAX).unwrap().len();
     for count in 1..=800 {
         breaker.reset();
         breaker.flush().await.unwrap();
@@ -111,7 +111,7 @@ async fn it_holds_five_hundred_transitions_and_no_more_than_a_tenth_beyond() {
 async fn it_is_kept_for_as_many_days_as_it_is_to_be_by_the_breakers_own_clock() {
     const ALMOST_A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600 - 1);
     let store = MemoryStore::new();
-    let stored = || store.history(KEY, None, usize::MAX).unwrap().len();
+    let stored = || store.load_newest(KEY, None, usize::MAX).unwrap().len();
     let clock = ManualClock::new();
     let mut config = Config::default();
     config.history_retention_days = 7;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use tower_breaker::{
     Breaker, MemoryStore, SledStore, State, StateStore, Trip, clock::ManualClock, event::Reason,
-    history::HistoryEntry,
+    history::HistoryEntry, store::HistoryStore,
 };
 
 use super::{breaker, history, states, trip};
@@ -26,7 +26,10 @@ async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
 
     let mut told = history(&breaker).await;
     told.reverse();
-    let steps: Vec<_> = told.iter().map(|entry| (entry.from, entry.to, entry.reason)).collect();
+    let steps: Vec<_> = told
+        .iter()
+        .map(|entry| (entry.transition.from, entry.transition.to, entry.transition.reason))
+        .collect();
     assert_eq!(
         steps,
         [
@@ -37,14 +40,20 @@ async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
             (State::ForcedOpen, State::Closed, Reason::Reset),
         ]
     );
-    let since = |entry: &HistoryEntry| entry.at.duration_since(start).unwrap().as_secs();
+    let since = |entry: &HistoryEntry| entry.transition.at.duration_since(start).unwrap().as_secs();
     assert_eq!(told.iter().map(since).collect::<Vec<_>>(), [0, 60, 90, 95, 95]);
     assert_eq!(
-        told.iter().map(|entry| entry.manual).collect::<Vec<_>>(),
+        told.iter().map(|entry| entry.transition.manual).collect::<Vec<_>>(),
         [false, false, false, true, true]
     );
-    assert_eq!((told[0].failure_count, told[0].open_time), (2, Some(Duration::from_secs(60))));
-    assert_eq!((told[1].failure_count, told[1].open_time, told[1].missed), (0, None, 0));
+    assert_eq!(
+        (told[0].transition.failure_count, told[0].transition.open_time),
+        (2, Some(Duration::from_secs(60)))
+    );
+    assert_eq!(
+        (told[1].transition.failure_count, told[1].transition.open_time, told[1].missed),
+        (0, None, 0)
+    );
 }
 
 #[tokio::test]
@@ -52,7 +61,7 @@ async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
     let folder = tempfile::tempdir().unwrap();
     for round in 1..=3 {
         let store = SledStore::open(folder.path()).unwrap();
-        crate::moody::eventually("the folder is free", || store.load_all().is_ok());
+        crate::moody::eventually("the folder is free", || store.load_page(None, 1).is_ok());
         let breaker = breaker("again", store);
         breaker.reset();
         trip(&breaker);
@@ -71,11 +80,11 @@ async fn a_flush_makes_it_durable() {
     for count in 1..=10 {
         breaker.force_open();
         breaker.flush().await.unwrap();
-        let stored = store.history("circuit_breaker:flushed:history", None, 100).unwrap();
+        let stored = store.load_newest("circuit_breaker:flushed:history", None, 100).unwrap();
         assert_eq!(stored.len(), 2 * count - 1);
         breaker.reset();
         breaker.flush_blocking(Duration::from_secs(10)).unwrap();
-        let stored = store.history("circuit_breaker:flushed:history", None, 100).unwrap();
+        let stored = store.load_newest("circuit_breaker:flushed:history", None, 100).unwrap();
         assert_eq!(stored.len(), 2 * count);
     }
 }
@@ -83,7 +92,7 @@ async fn a_flush_makes_it_durable() {
 #[test]
 fn a_transition_is_durable_without_anybody_asking_and_so_is_that_of_a_breaker_that_goes() {
     let store = MemoryStore::new();
-    let stored = || store.history("circuit_breaker:alone:history", None, 100).unwrap().len();
+    let stored = || store.load_newest("circuit_breaker:alone:history", None, 100).unwrap().len();
     let breaker = breaker("alone", store.clone());
     trip(&breaker);
     crate::moody::eventually("it is written", || stored() == 1);
@@ -101,7 +110,7 @@ async fn a_record_is_json_that_says_its_version() {
     trip(&breaker);
     breaker.force_open();
     breaker.flush().await.unwrap();
-    let stored = store.history("circuit_breaker:json:history", None, 100).unwrap();
+    let stored = store.load_newest("circuit_breaker:json:history", None, 100).unwrap();
     let read = |n: usize| serde_json::from_slice::<serde_json::Value>(&stored[n].bytes).unwrap();
     assert_eq!(
         read(1),
@@ -136,7 +145,7 @@ async fn a_wall_clock_that_goes_back_changes_no_order() {
     breaker.reset();
     let told = history(&breaker).await;
     assert_eq!(states(&told), [State::Closed, State::Disabled, State::ForcedOpen]);
-    assert_eq!(told[1].at, SystemTime::UNIX_EPOCH);
+    assert_eq!(told[1].transition.at, SystemTime::UNIX_EPOCH);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Counts what each candidate asks of the allocator in a call: a line for each, to be read by
-//! the bench that writes the table. A program of its own, as it brings an allocator that counts.
+//! Counts the allocations of each candidate and prints one line for each, which the bench `table`
+//! reads. It is a separate program because it installs a counting allocator.
 
 use tower_breaker_peers::{Candidate, CandidateService, Scenario, Visitor, drive, visit};
 
@@ -8,10 +8,10 @@ struct Count(Scenario);
 impl Visitor for Count {
     type Output = (u64, u64);
 
-    /// Allocations and bytes in a hundred calls.
+    /// Returns the allocations and bytes of a hundred calls.
     fn visit<S: CandidateService>(self, mut service: S) -> Self::Output {
         let requests = self.0.requests();
-        // Once outside the count: what only a first call needs.
+        // Not counted: what only a first call allocates.
         drive(&mut service, &requests, 10);
         let counted = allocation_counter::measure(|| {
             drive(&mut service, &requests, 10);
@@ -22,7 +22,7 @@ impl Visitor for Count {
 
 fn main() {
     let counted = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7))));
-    assert_eq!(counted.count_total, 1, "the counter counts");
+    assert_eq!(counted.count_total, 1, "the allocator counts");
     for scenario in Scenario::ALL {
         for candidate in Candidate::ALL {
             if let Some((count, bytes)) = visit::<false, _>(candidate, scenario, Count(scenario)) {

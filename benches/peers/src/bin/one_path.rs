@@ -1,4 +1,4 @@
-//! One path again and again, for profilers: `one_path <candidate> <scenario> <calls>`.
+//! Repeats one path for a profiler: `one_path <candidate> <scenario> <calls>`.
 
 use std::process::ExitCode;
 

@@ -15,19 +15,19 @@ use crate::{CandidateService, Down, Inner, Scenario, Visitor};
 
 type Backoff = backoff::Constant;
 
-/// It knows failures in a row, and a success rate over time that fades.
+/// failsafe has a consecutive-failures rule and a success rate that decays over time.
 enum Breaker {
-    Row(StateMachine<ConsecutiveFailures<Backoff>, ()>),
+    Consecutive(StateMachine<ConsecutiveFailures<Backoff>, ()>),
     Rate(StateMachine<SuccessRateOverTimeWindow<Backoff>, ()>),
 }
 
 fn breaker(scenario: Scenario) -> Option<Breaker> {
     let backoff = backoff::constant(Duration::from_secs(24 * 3600));
     match scenario {
-        // It has no count window: the one-in-ten calls meet the rule in a row.
+        // It has no count window, so one failing call in ten is measured with this rule.
         Scenario::Consecutive | Scenario::OneInTen | Scenario::Open => {
             let policy = failure_policy::consecutive_failures(5, backoff);
-            Some(Breaker::Row(Config::new().failure_policy(policy).build()))
+            Some(Breaker::Consecutive(Config::new().failure_policy(policy).build()))
         }
         Scenario::TimeWindow => {
             let window = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub(super) fn lazy<const COUNTED: bool, V: Visitor>(
     visitor: V,
 ) -> Option<V::Output> {
     breaker(scenario).map(|breaker| match breaker {
-        Breaker::Row(breaker) => visitor.visit(Lazy { breaker, inner }),
+        Breaker::Consecutive(breaker) => visitor.visit(Lazy { breaker, inner }),
         Breaker::Rate(breaker) => visitor.visit(Lazy { breaker, inner }),
     })
 }
@@ -55,12 +55,12 @@ pub(super) fn eager<const COUNTED: bool, V: Visitor>(
     visitor: V,
 ) -> Option<V::Output> {
     breaker(scenario).map(|breaker| match breaker {
-        Breaker::Row(breaker) => visitor.visit(Eager { breaker, inner }),
+        Breaker::Consecutive(breaker) => visitor.visit(Eager { breaker, inner }),
         Breaker::Rate(breaker) => visitor.visit(Eager { breaker, inner }),
     })
 }
 
-/// Calls the inner service within the guarded future: only when the breaker lets it.
+/// Calls the inner service within the guarded future, only when the breaker admits the call.
 struct Lazy<S, P> {
     breaker: StateMachine<P, ()>,
     inner: S,
@@ -102,7 +102,7 @@ where
     }
 }
 
-/// Calls the inner service, then asks the breaker whether its future may be polled.
+/// Calls the inner service first; the breaker decides whether its future is polled.
 struct Eager<S, P> {
     breaker: StateMachine<P, ()>,
     inner: S,

@@ -9,7 +9,7 @@ use tower::Service;
 
 use crate::{CandidateService, Down, Scenario};
 
-/// It knows one rule, a rate over the last so many calls.
+/// recloser has one rule: a failure rate over a count window.
 pub(super) fn breaker(scenario: Scenario) -> Option<AsyncRecloser> {
     match scenario {
         Scenario::CountWindow | Scenario::OneInTen | Scenario::Open => {
@@ -23,7 +23,7 @@ pub(super) fn breaker(scenario: Scenario) -> Option<AsyncRecloser> {
     }
 }
 
-/// Calls the inner service within the guarded future: only when the breaker lets it.
+/// Calls the inner service within the guarded future, only when the breaker admits the call.
 #[derive(Clone)]
 pub(super) struct Lazy<S> {
     breaker: AsyncRecloser,
@@ -64,7 +64,7 @@ where
     }
 }
 
-/// Calls the inner service, then asks the breaker whether its future may be polled.
+/// Calls the inner service first; the breaker decides whether its future is polled.
 #[derive(Clone)]
 pub(super) struct Eager<S> {
     breaker: AsyncRecloser,

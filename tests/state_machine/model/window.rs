@@ -1,8 +1,8 @@
-//! A window as the list of everything that was put into it.
+//! A window, modelled as the list of every result recorded into it.
 
 use super::settings::{Rate, Span};
 
-/// What a window may say of itself.
+/// The counts that a window reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) calls: u64,
@@ -17,27 +17,27 @@ struct Record {
     slow: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     records: Vec<Record>,
 }
 
-/// What a rule says to its window.
+/// Whether a rule trips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     Hold,
-    /// The resolution of a time window leaves it open.
+    /// Both are right, within the resolution of a time window.
     Either,
     Trip,
 }
 
 impl Window {
-    pub(crate) fn put(&mut self, rate: &Rate, at: u64, failed: bool, slow: bool) {
+    pub(crate) fn record(&mut self, rate: &Rate, at: u64, failed: bool, slow: bool) {
         self.records.push(Record { at, failed, slow });
         self.shrink(rate);
     }
 
-    /// Forgets what a count window has no room for.
+    /// Drops the oldest results that a count window has no room for.
     pub(crate) fn shrink(&mut self, rate: &Rate) {
         if let Span::Calls(room) = rate.span {
             let surplus = self.records.len().saturating_sub(usize::try_from(room).unwrap());
@@ -45,14 +45,14 @@ impl Window {
         }
     }
 
-    /// All that the window may say now. A count window may say one thing only. A time window
-    /// has dropped what is as old as its time, and may have dropped what is a tenth younger.
+    /// All counts that are right now. For a count window there is only one. A time window must
+    /// have dropped results as old as its time, and may have dropped those of nine tenths of it.
     pub(crate) fn possible(&self, rate: &Rate, now: u64) -> Vec<Counts> {
         let (first, last) = match rate.span {
             Span::Calls(_) => (0, 0),
             Span::Time(time) => (
-                self.count_older(|record| now - record.at >= time),
-                self.count_older(|record| (now - record.at) * 10 >= time * 9),
+                self.count_old(|record| now - record.at >= time),
+                self.count_old(|record| (now - record.at) * 10 >= time * 9),
             ),
         };
         (first..=last).map(|from| count(&self.records[from..])).collect()
@@ -68,14 +68,14 @@ impl Window {
         }
     }
 
-    /// When a time window drops the next of its calls, at the latest.
-    pub(crate) fn next_to_go(&self, rate: &Rate, now: u64) -> Option<u64> {
+    /// When a time window drops its next result, at the latest.
+    pub(crate) fn next_drop(&self, rate: &Rate, now: u64) -> Option<u64> {
         let Span::Time(time) = rate.span else { return None };
         self.records.iter().map(|record| record.at + time).find(|at| *at > now)
     }
 
-    /// Records stand in the order of their times.
-    fn count_older(&self, is_old: impl Fn(&Record) -> bool) -> usize {
+    /// Records are in the order of their times.
+    fn count_old(&self, is_old: impl Fn(&Record) -> bool) -> usize {
         self.records.iter().filter(|record| is_old(record)).count()
     }
 }
@@ -87,9 +87,9 @@ fn count(records: &[Record]) -> Counts {
 
 fn trips(rate: &Rate, counts: Counts) -> bool {
     let minimum = match rate.span {
-        Span::Calls(room) => rate.minimum.min(room),
-        Span::Time(_) => rate.minimum,
+        Span::Calls(room) => rate.minimum_calls.min(room),
+        Span::Time(_) => rate.minimum_calls,
     };
     let bad = if rate.slower_than.is_some() { counts.slow } else { counts.failed };
-    counts.calls >= minimum && bad * 100 >= rate.percent * counts.calls
+    counts.calls >= minimum && rate.threshold.is_reached_by(bad, counts.calls)
 }

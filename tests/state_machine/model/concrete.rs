@@ -1,5 +1,5 @@
-//! A plan in plain milliseconds. The reference tells when something is about to happen; after
-//! that, a run needs no reference.
+//! Plans whose times are plain milliseconds. The model says when something happens next; after
+//! that, a run needs no model.
 
 use std::convert::Infallible;
 
@@ -7,42 +7,43 @@ use tower_breaker::State;
 
 use super::{
     plan::{Ending, Op, Plan, Wait},
-    reference::Reference,
+    reference::Model,
     settings::Settings,
-    subject::{Subject, play},
+    subject::{Subject, apply},
 };
 
 pub(crate) fn concrete(plan: &Plan) -> Plan {
-    let mut guide = Guide(Reference::new(plan.settings.clone()));
+    let mut guide = Guide(Model::new(plan.settings.clone()));
     let mut settings = plan.updates();
     let ops = plan.ops.iter().map(|op| {
         let fixed = |wait: Wait| Wait::Millis(guide.0.millis(wait));
         let op = match op.clone() {
-            Op::Report(slot, ending, took) => Op::Report(slot, ending, fixed(took)),
+            Op::Record(slot, ending, took) => Op::Record(slot, ending, fixed(took)),
             Op::Advance(wait) => Op::Advance(fixed(wait)),
             Op::Restart { after, shift } => Op::Restart { after: fixed(after), shift },
             Op::Call(ending, takes) => Op::Call(ending, fixed(takes)),
             other => other,
         };
-        let Ok(()) = play(&mut guide, &op, &mut settings);
+        let Ok(()) = apply(&mut guide, &op, &mut settings);
         op
     });
     let ops = ops.collect();
     Plan { ops, ..plan.clone() }
 }
 
-/// The states that a plan goes through, one an operation.
+/// The state after each operation of a plan.
 pub(crate) fn states(plan: &Plan) -> Vec<State> {
-    let mut guide = Guide(Reference::new(plan.settings.clone()));
+    let mut guide = Guide(Model::new(plan.settings.clone()));
     let mut settings = plan.updates();
     let states = plan.ops.iter().map(|op| {
-        let Ok(()) = play(&mut guide, op, &mut settings);
+        let Ok(()) = apply(&mut guide, op, &mut settings);
         guide.0.state()
     });
     states.collect()
 }
 
-struct Guide(Reference);
+/// The model without a breaker: it admits and trips wherever both are right.
+struct Guide(Model);
 
 impl Subject for Guide {
     type Error = Infallible;
@@ -59,8 +60,8 @@ impl Subject for Guide {
         self.0.advance(by);
     }
 
-    fn ask(&mut self, slot: usize) -> Result<(), Infallible> {
-        self.0.ask(slot, true);
+    fn acquire(&mut self, slot: usize) -> Result<(), Infallible> {
+        self.0.acquire(slot, true);
         Ok(())
     }
 

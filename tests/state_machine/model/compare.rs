@@ -1,4 +1,4 @@
-//! The breaker beside the reference: what they say is compared after each operation.
+//! The breaker next to the model: their answers are compared after each operation.
 
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use tower_breaker::State;
@@ -6,20 +6,18 @@ use tower_breaker::State;
 use super::{
     driver::Driver,
     plan::{Ending, Plan, Wait},
-    reference::Reference,
+    reference::Model,
     settings::Settings,
-    subject::{Subject, play},
+    subject::{Subject, apply},
     window::Counts,
 };
 
-pub(crate) fn against_reference(plan: &Plan) -> Result<(), TestCaseError> {
-    let mut pair = Pair {
-        breaker: Driver::new(&plan.settings),
-        reference: Reference::new(plan.settings.clone()),
-    };
+pub(crate) fn compare_with_model(plan: &Plan) -> Result<(), TestCaseError> {
+    let mut pair =
+        Pair { breaker: Driver::new(&plan.settings), model: Model::new(plan.settings.clone()) };
     let mut settings = plan.updates();
     for (number, op) in plan.ops.iter().enumerate() {
-        play(&mut pair, op, &mut settings)
+        apply(&mut pair, op, &mut settings)
             .and_then(|()| pair.compare())
             .map_err(|error| TestCaseError::fail(format!("operation {number}, {op:?}: {error}")))?;
     }
@@ -28,21 +26,21 @@ pub(crate) fn against_reference(plan: &Plan) -> Result<(), TestCaseError> {
 
 struct Pair {
     breaker: Driver,
-    reference: Reference,
+    model: Model,
 }
 
 impl Pair {
     fn compare(&self) -> Result<(), TestCaseError> {
         let stats = self.breaker.stats();
-        let (is, meant) = (self.breaker.state(), self.reference.state());
-        prop_assert_eq!(is, meant, "the state, and the reference's");
-        let row = self.reference.row();
-        prop_assert_eq!(stats.consecutive_failures(), row, "the row, and the reference's");
-        let Some(possible) = self.reference.counts() else {
-            prop_assert_eq!((stats.calls(), stats.failures()), (0, u64::from(row)));
+        prop_assert_eq!(self.breaker.state(), self.model.state(), "breaker and model: state");
+        let failures = self.model.consecutive_failures();
+        prop_assert_eq!(stats.consecutive_failures(), failures, "breaker and model: failures");
+        let Some(possible) = self.model.counts() else {
+            prop_assert_eq!((stats.window_calls(), stats.window_failures()), (0, 0));
             return Ok(());
         };
-        let (calls, failed, slow) = (stats.calls(), stats.failures(), stats.slow_calls());
+        let (calls, failed, slow) =
+            (stats.window_calls(), stats.window_failures(), stats.window_slow_calls());
         let fits = possible.contains(&Counts { calls, failed, slow });
         prop_assert!(fits, "{:?} is none of {:?}", stats, possible);
         Ok(())
@@ -53,7 +51,7 @@ impl Subject for Pair {
     type Error = TestCaseError;
 
     fn millis(&self, wait: Wait) -> u64 {
-        self.reference.millis(wait)
+        self.model.millis(wait)
     }
 
     fn is_under_way(&self, slot: usize) -> bool {
@@ -62,52 +60,52 @@ impl Subject for Pair {
 
     fn advance(&mut self, by: u64) {
         self.breaker.advance(by);
-        self.reference.advance(by);
+        self.model.advance(by);
     }
 
-    fn ask(&mut self, slot: usize) -> Result<(), TestCaseError> {
-        let seen = self.breaker.ask(slot);
-        let expected = self.reference.ask(slot, seen.permitted);
-        prop_assert_eq!(seen, expected, "the answer, and the reference's");
+    fn acquire(&mut self, slot: usize) -> Result<(), TestCaseError> {
+        let seen = self.breaker.acquire(slot);
+        let expected = self.model.acquire(slot, seen.permitted);
+        prop_assert_eq!(seen, expected, "breaker and model: decision");
         Ok(())
     }
 
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         self.breaker.finish(slot, ending, took);
         let tripped = self.breaker.state() == State::Open;
-        self.reference.finish(slot, ending, took, tripped);
+        self.model.finish(slot, ending, took, tripped);
     }
 
     fn cancel(&mut self, slot: usize) {
         self.breaker.cancel(slot);
-        self.reference.cancel(slot);
+        self.model.cancel(slot);
     }
 
     fn set_by_hand(&mut self, state: State) {
         self.breaker.set_by_hand(state);
-        self.reference.set_by_hand(state);
+        self.model.set_by_hand(state);
     }
 
     fn reset(&mut self) {
         self.breaker.reset();
-        self.reference.reset();
+        self.model.reset();
     }
 
     fn update(&mut self, settings: &Settings) {
         self.breaker.update(settings);
-        self.reference.update(settings.clone());
+        self.model.update(settings.clone());
     }
 
     fn restart(&mut self, after: u64, shift: i64) {
-        // The description does not say how much of an open time a restart honours that is longer
-        // than the settings of today, nor what a ramp does when the wall clock jumps.
-        if self.reference.is_retuned() {
+        // The description does not say how much of an open time a restart honours when an update
+        // has shortened it, nor how a wall clock that jumps affects a ramp.
+        if self.model.is_open_and_updated() {
             return;
         }
-        let shift = if self.reference.is_ramping() { 0 } else { shift };
+        let shift = if self.model.is_ramping() { 0 } else { shift };
         let by = i64::try_from(after).expect("a short time") + shift;
         self.breaker.restart(by);
-        self.reference.restart(by);
+        self.model.restart(by);
     }
 
     fn jump_wall(&mut self, by: i64) {

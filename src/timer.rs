@@ -10,17 +10,17 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// Wakes a task after a time, again and again.
+/// A timer that wakes a task after a time, and can be reset.
 ///
-/// Without a tokio runtime it never does: who waits then is woken by others alone.
+/// Without a tokio runtime it never fires: the task is then woken by other callers alone.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm {
-    // Boxed once, so that what holds an alarm stays `Unpin`.
+pub(crate) struct Timer {
+    // Boxed once, so that what holds a timer stays `Unpin`.
     sleep: Option<Pin<Box<Sleep>>>,
     set: bool,
 }
 
-impl Alarm {
+impl Timer {
     pub(crate) const fn new() -> Self {
         Self { sleep: None, set: false }
     }
@@ -30,7 +30,7 @@ impl Alarm {
         self.set
     }
 
-    /// Sets the alarm, to so long from now. A time that the clock has no number for is never.
+    /// Starts the timer. A deadline that the clock cannot represent is never reached.
     pub(crate) fn set(&mut self, after: Duration) {
         self.set = true;
         let Some(at) = Instant::now().checked_add(after) else {
@@ -50,7 +50,7 @@ impl Alarm {
         self.set = false;
     }
 
-    /// Ready once, when the time is over; then the alarm is not set any more.
+    /// Ready once, when the time is over; the timer is unset then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sleep) = self.sleep.as_mut().filter(|_| self.set) else {
             return Poll::Pending;
@@ -61,7 +61,7 @@ impl Alarm {
     }
 }
 
-/// Lets that time pass. Without a tokio runtime it only lets others go first.
+/// Waits for that time. Without a tokio runtime it only yields once.
 pub(crate) async fn pause(time: Duration) {
     if Handle::try_current().is_ok() {
         return tokio::time::sleep(time).await;

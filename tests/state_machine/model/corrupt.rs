@@ -1,4 +1,4 @@
-//! Snapshots that somebody damaged: what is written in them may be anything.
+//! Corrupted snapshots, in which any field may hold any value.
 
 use proptest::{
     collection::vec,
@@ -11,12 +11,12 @@ use tower_breaker::snapshot::Snapshot;
 
 /// Replaces one value somewhere in a snapshot.
 #[derive(Debug, Clone)]
-pub(crate) struct Damage {
+pub(crate) struct Corruption {
     place: Index,
     value: Value,
 }
 
-pub(crate) fn damages() -> impl Strategy<Value = Vec<Damage>> {
+pub(crate) fn corruptions() -> impl Strategy<Value = Vec<Corruption>> {
     let state =
         select(vec!["closed", "open", "half_open", "forced_open", "disabled", "metrics_only"]);
     let value = prop_oneof![
@@ -28,21 +28,21 @@ pub(crate) fn damages() -> impl Strategy<Value = Vec<Damage>> {
         select(vec![-1e300, -1.0, -0.0, 0.5, 1e9, 1.7e9, 1.8e9, 1e18, 1e300]).prop_map(Value::from),
         Just(json!([])),
     ];
-    vec((any::<Index>(), value).prop_map(|(place, value)| Damage { place, value }), 1..6)
+    vec((any::<Index>(), value).prop_map(|(place, value)| Corruption { place, value }), 1..6)
 }
 
-/// The snapshot with the damage done, if it can still be read as one.
-pub(crate) fn damaged(snapshot: &Snapshot, damages: &[Damage]) -> Option<Snapshot> {
+/// The corrupted snapshot, if it can still be parsed.
+pub(crate) fn corrupted(snapshot: &Snapshot, corruptions: &[Corruption]) -> Option<Snapshot> {
     let mut json = serde_json::to_value(snapshot).expect("a snapshot is JSON");
-    for Damage { place, value } in damages {
+    for Corruption { place, value } in corruptions {
         let leaves = leaves(&json, "");
         let leaf = json.pointer_mut(&leaves[place.index(leaves.len())]);
-        *leaf.expect("it was there") = value.clone();
+        *leaf.expect("the leaf exists") = value.clone();
     }
     Snapshot::from_json(json.to_string().as_bytes()).ok()
 }
 
-/// The pointers to all values in it that hold no others.
+/// The JSON pointers to all values that contain no others.
 fn leaves(value: &Value, at: &str) -> Vec<String> {
     let children: Vec<_> = match value {
         Value::Object(fields) => {

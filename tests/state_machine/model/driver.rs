@@ -9,7 +9,7 @@ use tower_breaker::{
     Breaker, Config, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
 };
 
-use super::{plan::Ending, reference::Answer, settings::Settings};
+use super::{plan::Ending, reference::Decision, settings::Settings};
 
 pub(crate) struct Driver {
     breaker: Breaker,
@@ -26,7 +26,7 @@ impl Driver {
         Self { breaker, config, clock, permits: HashMap::new() }
     }
 
-    /// A breaker that comes from a snapshot, at the time at which clocks begin.
+    /// A breaker restored from a snapshot, at the time at which manual clocks start.
     pub(crate) fn restored(settings: &Settings, snapshot: Snapshot) -> Self {
         let (config, clock) = (settings.config(), ManualClock::new());
         let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
@@ -54,13 +54,13 @@ impl Driver {
         self.clock.advance(Duration::from_millis(by));
     }
 
-    pub(crate) fn ask(&mut self, slot: usize) -> Answer {
+    pub(crate) fn acquire(&mut self, slot: usize) -> Decision {
         match self.breaker.try_acquire() {
             Ok(permit) => {
-                assert!(self.permits.insert(slot, permit).is_none(), "one call a slot");
-                Answer { permitted: true, retry_after: None, rejected_by: None }
+                assert!(self.permits.insert(slot, permit).is_none(), "one call per slot");
+                Decision { permitted: true, retry_after: None, rejected_by: None }
             }
-            Err(rejected) => Answer {
+            Err(rejected) => Decision {
                 permitted: false,
                 retry_after: rejected.retry_after().map(whole_millis),
                 rejected_by: Some(rejected.state()),
@@ -74,12 +74,14 @@ impl Driver {
 
     pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         let permit = self.permits.remove(&slot).expect("a call under way");
-        let asked = |asked: Option<u64>| asked.map(Duration::from_millis);
+        let millis = |time: Option<u64>| time.map(Duration::from_millis);
         let outcome = match ending {
             Ending::Success => Outcome::Success,
-            Ending::Failure(retry_after) => Outcome::Failure { retry_after: asked(retry_after) },
+            Ending::Failure(retry_after) => {
+                Outcome::failure().with_retry_after(millis(retry_after))
+            }
             Ending::Throttled(retry_after) => {
-                Outcome::Throttled { retry_after: asked(retry_after) }
+                Outcome::throttled().with_retry_after(millis(retry_after))
             }
             Ending::Ignore => Outcome::Ignore,
         };
@@ -102,7 +104,7 @@ impl Driver {
             State::ForcedOpen => self.breaker.force_open(),
             State::Disabled => self.breaker.disable(),
             State::MetricsOnly => self.breaker.metrics_only(),
-            other => unreachable!("{other} is not set by hand"),
+            other => unreachable!("{other} cannot be set by hand"),
         }
     }
 
@@ -119,15 +121,17 @@ impl Driver {
         self.clock.set_wall(shifted(self.clock.wall(), by));
     }
 
-    /// A new process: what it knows of the old one is a text. The wall clock has moved by `by`.
+    /// A new process, restored from the JSON of a snapshot. The wall clock has moved by `by`.
     pub(crate) fn restart(&mut self, by: i64) {
-        let text = serde_json::to_string(&self.breaker.snapshot()).expect("a snapshot is JSON");
-        let snapshot: Snapshot = serde_json::from_str(&text).expect("and comes back from it");
+        let snapshot = self.breaker.snapshot();
+        let text = snapshot.to_json().expect("a snapshot is JSON");
+        let read = Snapshot::from_json(text.as_bytes()).expect("a snapshot is read back");
+        assert_eq!(read, snapshot, "a snapshot survives JSON");
         self.clock = ManualClock::starting_at(shifted(self.clock.wall(), by));
         let builder = Breaker::builder("model").config(self.config.clone());
-        let builder = builder.clock(self.clock.clone()).restore(snapshot);
+        let builder = builder.clock(self.clock.clone()).restore(read);
         self.breaker = builder.build().expect("valid settings");
-        // The results of the old process go to a breaker that nobody asks any more.
+        // Results of the old process would reach a breaker that is no longer used.
         self.permits.clear();
     }
 }
@@ -138,9 +142,9 @@ fn shifted(wall: SystemTime, by: i64) -> SystemTime {
 }
 
 fn whole_millis(time: Duration) -> u64 {
-    // A microsecond is as fine as a snapshot keeps a time.
+    // A snapshot keeps times to the microsecond.
     let micros = time.as_micros();
     let millis = (micros + 500) / 1000;
-    assert!(micros.abs_diff(millis * 1000) <= 1, "no whole milliseconds: {time:?}");
+    assert!(micros.abs_diff(millis * 1000) <= 1, "not whole milliseconds: {time:?}");
     u64::try_from(millis).expect("a time that fits")
 }

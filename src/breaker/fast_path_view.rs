@@ -1,0 +1,63 @@
+//! What callers need to know to do without the lock.
+
+use std::time::Duration;
+
+use super::machine::{Machine, Phase};
+use crate::{clock::Tick, state::State};
+
+/// The part of a machine that is published for callers without the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FastPathView {
+    pub(super) generation: u64,
+    pub(super) state: State,
+    pub(super) admission: Admission,
+    /// Whether a success that is not slow needs no lock: recording it changes nothing, or only
+    /// the number of calls in time windows, which can be added later.
+    pub(super) lock_free_success: bool,
+    /// A call that took longer than this is slow.
+    pub(super) slow_after: Option<Duration>,
+    /// When the newest bucket ends that successes may be added to; `None` without a time window.
+    pub(super) bucket_end: Option<Tick>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Every call is admitted.
+    All,
+    /// No call is admitted before this time.
+    NoneUntil(Tick),
+    /// The machine decides for each call.
+    AskMachine,
+}
+
+impl Machine {
+    pub(super) fn fast_path_view(&self) -> FastPathView {
+        // Only these two record into the windows.
+        let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly);
+        FastPathView {
+            generation: self.generation(),
+            state: self.state(),
+            admission: self.admission(),
+            lock_free_success: match self.phase {
+                Phase::Closed(_) | Phase::MetricsOnly => self.rules.can_defer_success(),
+                Phase::Disabled => true,
+                Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen => false,
+            },
+            slow_after: self.rules.slow_after().filter(|_| records),
+            bucket_end: self.rules.bucket_end().filter(|_| records),
+        }
+    }
+
+    fn admission(&self) -> Admission {
+        match &self.phase {
+            Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => Admission::All,
+            Phase::Open { until, .. } => Admission::NoneUntil(*until),
+            Phase::ForcedOpen => Admission::NoneUntil(Tick::NEVER),
+            Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
+                let deadline = probes.deadline(self.config.half_open_timeout);
+                Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
+            }
+            Phase::Closed(Some(_)) | Phase::HalfOpen(_) => Admission::AskMachine,
+        }
+    }
+}

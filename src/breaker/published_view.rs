@@ -1,0 +1,87 @@
+//! The fast-path view in atomics, for callers without the lock.
+//!
+//! # Why the order of the accesses is right
+//!
+//! Only the holder of the lock writes, and it writes `state` last, with `Release`. A caller that
+//! reads `state` with `Acquire` therefore sees times at least as new as that state. A time that is
+//! newer belongs to a transition that is being published at that moment; using it is as if the
+//! caller had arrived a little later.
+//!
+//! A success that finds the state that admitted its call, and in it
+//! [`skips_success`](PackedState::skips_success), is complete: at that moment, recording it would
+//! have changed nothing.
+
+use super::{
+    fast_path_view::{Admission, FastPathView},
+    packed_state::PackedState,
+};
+use crate::{
+    clock::{Tick, nanos},
+    sync::{AtomicU64, Ordering},
+};
+
+pub(super) struct PublishedView {
+    state: AtomicU64,
+    /// While the state admits no call: until when.
+    rejects_until: AtomicU64,
+    /// While the state is timed: how long a call may take without being slow.
+    slow_after: AtomicU64,
+    /// While the state is counted: when the newest bucket of a time window ends.
+    bucket_end: AtomicU64,
+}
+
+impl PublishedView {
+    /// The view of a cell without a breaker.
+    pub(super) fn vacant() -> Self {
+        Self {
+            state: AtomicU64::new(PackedState::vacant(0).to_bits()),
+            rejects_until: AtomicU64::new(0),
+            slow_after: AtomicU64::new(u64::MAX),
+            bucket_end: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    #[inline]
+    pub(super) fn state(&self) -> PackedState {
+        PackedState::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    pub(super) fn rejects_until(&self) -> Tick {
+        Tick::from_nanos(self.rejects_until.load(Ordering::Acquire))
+    }
+
+    /// Whether a call is slow that took this many nanoseconds.
+    pub(super) fn is_slow(&self, nanos: u64) -> bool {
+        nanos > self.slow_after.load(Ordering::Acquire)
+    }
+
+    /// Whether successes at this time still belong to the newest bucket.
+    pub(super) fn is_in_newest_bucket(&self, now: Tick) -> bool {
+        now.as_nanos() < self.bucket_end.load(Ordering::Acquire)
+    }
+
+    /// Publishes a view. Call it with the lock held.
+    pub(super) fn publish(&self, view: &FastPathView, custom_clock: bool) {
+        let until = match view.admission {
+            Admission::NoneUntil(until) => until.as_nanos(),
+            Admission::All | Admission::AskMachine => 0,
+        };
+        store_if_changed(&self.rejects_until, until);
+        store_if_changed(&self.slow_after, view.slow_after.map_or(u64::MAX, nanos));
+        store_if_changed(&self.bucket_end, view.bucket_end.map_or(u64::MAX, Tick::as_nanos));
+        store_if_changed(&self.state, PackedState::new(view, custom_clock).to_bits());
+    }
+
+    /// Publishes that the cell has no breaker. Call it with the lock held.
+    pub(super) fn vacate(&self) {
+        let generation = self.state().generation() + 1;
+        self.state.store(PackedState::vacant(generation).to_bits(), Ordering::Release);
+    }
+}
+
+/// Skips a store that would change nothing, but would take the cache line from every other thread.
+fn store_if_changed(atomic: &AtomicU64, value: u64) {
+    if atomic.load(Ordering::Relaxed) != value {
+        atomic.store(value, Ordering::Release);
+    }
+}

@@ -1,0 +1,24 @@
+//! The settings of a breaker: when it trips, how long it stays open, how it recovers, and how its
+//! state is stored.
+
+mod backoff;
+mod fault;
+mod fields;
+mod file;
+mod parse;
+mod ramp_up;
+mod settings;
+mod snapshot_ttl;
+mod trip;
+mod validate;
+
+pub(crate) use self::fault::Faults;
+pub use self::{
+    backoff::Backoff,
+    fault::{ConfigError, Fault},
+    file::ConfigFile,
+    ramp_up::RampUp,
+    settings::Config,
+    snapshot_ttl::SnapshotTtl,
+    trip::{Trip, Window},
+};

@@ -1,0 +1,31 @@
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How long a stored snapshot is of use after it was saved.
+///
+/// An expired snapshot of a closed circuit is not restored: its counts are stale. One of an open
+/// or half-open circuit is restored whatever its age, as long as the store has it, and a probe
+/// decides: a wall clock that jumps forward must not close a circuit.
+///
+/// Expired snapshots are removed from the store in the background unless a breaker of this process
+/// uses them: ten minutes after the store's first breaker was built, and every hour from then on.
+/// Each snapshot records its own expiry. Snapshots of states set by hand do not expire. Snapshots
+/// that cannot be read, or that a newer version wrote, are never removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SnapshotTtl {
+    /// For an open circuit. If the circuit stays open for longer than this, its snapshot lives
+    /// until the open time ends. Default: 24 h. Above zero, at most 365 days.
+    #[serde(with = "humantime_serde")]
+    pub open: Duration,
+    /// For a closed or half-open circuit. Default: 1 h. Above zero, at most 365 days.
+    #[serde(with = "humantime_serde")]
+    pub closed: Duration,
+}
+
+impl Default for SnapshotTtl {
+    fn default() -> Self {
+        Self { open: Duration::from_secs(24 * 3600), closed: Duration::from_secs(3600) }
+    }
+}

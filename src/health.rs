@@ -1,0 +1,51 @@
+//! The health of a breaker's store, as a value.
+
+use std::{fmt, time::SystemTime};
+
+/// The health of a breaker's store. Calls are not affected by it; what differs is how much a
+/// restart finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreHealth {
+    /// The breaker has no store: its state is in memory only.
+    NoStore,
+    /// The store works.
+    Healthy,
+    /// The store fails, does not answer, or cannot save the state of some breaker. Breakers
+    /// continue in memory, and the store is retried until it works again.
+    #[non_exhaustive]
+    Degraded {
+        /// When it began, by the wall clock.
+        since: SystemTime,
+        /// What is wrong now.
+        reason: String,
+        /// The number of breakers on this store whose newest state is not saved.
+        pending: usize,
+    },
+}
+
+impl StoreHealth {
+    /// Whether there is a store and it is degraded.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self, Self::Degraded { .. })
+    }
+
+    /// Whether nothing is wrong: the store works, or there is none.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        !self.is_degraded()
+    }
+}
+
+impl fmt::Display for StoreHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoStore => f.write_str("no store"),
+            Self::Healthy => f.write_str("healthy"),
+            Self::Degraded { reason, pending, .. } => {
+                write!(f, "degraded, {pending} unsaved: {reason}")
+            }
+        }
+    }
+}

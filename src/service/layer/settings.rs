@@ -1,0 +1,141 @@
+//! How a layer treats calls: what counts as a failure, what becomes of a rejected call, and when
+//! the outcome of a call is known.
+
+/// Defines these settings as methods of a type with the fields `breaker`, `classify`, `reject`
+/// and `record_when`, and with the type parameters `C`, `R` and `O`.
+///
+/// Two types have them: [`CircuitBreakerLayer`](super::CircuitBreakerLayer), and its builder.
+macro_rules! layer_settings {
+    ($layer:ident) => {
+        impl<C, R, O> $layer<C, R, O> {
+            /// Classifies results with this [`Classify`](crate::classify::Classify), or with a
+            /// closure that takes a `&Result<Response, Error>` (write the type, as the compiler
+            /// cannot infer it). Default: every `Err` is a failure.
+            pub fn classify<D>(self, classify: D) -> $layer<D, R, O> {
+                let Self { breaker, reject, record_when, .. } = self;
+                $layer { breaker, classify, reject, record_when }
+            }
+
+            /// Says what becomes of a rejected call: see [`reject`](crate::reject). Default:
+            /// [`RejectAsError`](crate::reject::RejectAsError).
+            pub fn reject_with<Q>(self, reject: Q) -> $layer<C, Q, O> {
+                let Self { breaker, classify, record_when, .. } = self;
+                $layer { breaker, classify, reject, record_when }
+            }
+
+            /// Answers a rejected call with this closure, which takes the request and the
+            /// [`Rejected`](crate::Rejected) and returns a future: see
+            /// [`Fallback`](crate::reject::Fallback).
+            pub fn fallback<F>(
+                self,
+                fallback: F,
+            ) -> $layer<C, $crate::service::reject::Fallback<F>, O> {
+                self.reject_with($crate::service::reject::Fallback(fallback))
+            }
+
+            /// Sends a rejected call to another service: see
+            /// [`FallbackService`](crate::reject::FallbackService).
+            pub fn fallback_service<S>(
+                self,
+                service: S,
+            ) -> $layer<C, $crate::service::reject::FallbackService<S>, O> {
+                self.reject_with($crate::service::reject::FallbackService(service))
+            }
+
+            /// Lets callers wait while the circuit is open, instead of rejecting their calls: see
+            /// [`Backpressure`](crate::reject::Backpressure). A few calls are rejected even so;
+            /// call this method after the one that says what becomes of them.
+            pub fn backpressure(self) -> $layer<C, $crate::service::reject::Backpressure<R>, O> {
+                let Self { breaker, classify, reject, record_when } = self;
+                let reject = $crate::service::reject::Backpressure(reject);
+                $layer { breaker, classify, reject, record_when }
+            }
+
+            /// For HTTP servers: responses with a status of 500 to 599 are failures, and a
+            /// rejected call is answered with `503 Service Unavailable` and `Retry-After`. The
+            /// error type of the service does not change, so the layer fits an `axum::Router`.
+            ///
+            /// Short for `.classify(`[`ServerErrorsAsFailures`]`)` and
+            /// `.reject_with(`[`RejectAsResponse`]`)`. The latter needs a response body that
+            /// implements `From<String>`. For a client whose body does not, such as hyper's
+            /// `Incoming`, choose another way to reject.
+            ///
+            /// [`ServerErrorsAsFailures`]: crate::classify::ServerErrorsAsFailures
+            /// [`RejectAsResponse`]: crate::reject::RejectAsResponse
+            #[cfg(feature = "http")]
+            #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+            pub fn http(
+                self,
+            ) -> $layer<
+                $crate::classify::ServerErrorsAsFailures,
+                $crate::service::reject::RejectAsResponse,
+                O,
+            > {
+                self.classify($crate::classify::ServerErrorsAsFailures)
+                    .reject_with($crate::service::reject::RejectAsResponse)
+            }
+
+            /// For gRPC, on servers and on clients: the status code decides, and a rejected call
+            /// is answered with the status `UNAVAILABLE`. The error type of the service does not
+            /// change, so the layer fits a tonic server and a tonic channel.
+            ///
+            /// Short for `.classify(`[`GrpcClassifier::new()`]`)`,
+            /// `.reject_with(`[`RejectAsGrpcStatus`]`)` and `.on_body_end(`[`OnBodyEnd::new()`]`)`.
+            ///
+            /// ```no_run
+            /// use tonic::transport::{Channel, Server};
+            /// use tower::ServiceBuilder;
+            /// use tower_breaker::CircuitBreakerLayer;
+            ///
+            /// # fn example(routes: tonic::service::Routes, channel: Channel)
+            /// # -> Result<(), Box<dyn std::error::Error>> {
+            /// let server_breaker = CircuitBreakerLayer::builder("stock").grpc().build()?;
+            /// let server = Server::builder().layer(server_breaker).add_routes(routes);
+            ///
+            /// let client_breaker = CircuitBreakerLayer::builder("payments").grpc().build()?;
+            /// let channel = ServiceBuilder::new().layer(client_breaker).service(channel);
+            /// // PaymentsClient::new(channel)
+            /// # Ok(())
+            /// # }
+            /// ```
+            ///
+            /// A layer on a whole server covers its health and reflection services too;
+            /// `tonic::service::LayerExt::named_layer` wraps a single service. Put the layer
+            /// inside of layers for gRPC-Web and CORS: a response without a gRPC status in its
+            /// trailers counts as failed.
+            ///
+            /// The outcome of a call is known when its response stream has ended. A client that
+            /// drops the stream earlier cancels the call, and a cancelled call counts as nothing.
+            ///
+            /// [`GrpcClassifier::new()`]: crate::classify::GrpcClassifier::new
+            /// [`RejectAsGrpcStatus`]: crate::reject::RejectAsGrpcStatus
+            /// [`OnBodyEnd::new()`]: crate::OnBodyEnd::new
+            #[cfg(feature = "grpc")]
+            #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+            pub fn grpc(
+                self,
+            ) -> $layer<
+                $crate::classify::GrpcClassifier,
+                $crate::service::reject::RejectAsGrpcStatus,
+                $crate::service::body::OnBodyEnd,
+            > {
+                self.classify($crate::classify::GrpcClassifier::new())
+                    .reject_with($crate::service::reject::RejectAsGrpcStatus)
+                    .on_body_end($crate::service::body::OnBodyEnd::new())
+            }
+
+            /// Records the outcome of a call when its response body has ended, instead of when
+            /// the response arrives: see [`OnBodyEnd`](crate::OnBodyEnd).
+            #[cfg(feature = "http")]
+            #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+            pub fn on_body_end(
+                self,
+                record_when: $crate::service::body::OnBodyEnd,
+            ) -> $layer<C, R, $crate::service::body::OnBodyEnd> {
+                let Self { breaker, classify, reject, .. } = self;
+                $layer { breaker, classify, reject, record_when }
+            }
+        }
+    };
+}
+pub(super) use layer_settings;

@@ -1,0 +1,45 @@
+//! Wakes a task that waits for the inner service when the circuit opens.
+
+use std::task::Context;
+
+use crate::breaker::cell::Cell;
+
+/// The registration of one task; removed when dropped.
+///
+/// It must be dropped before the breaker's handle. With the last handle the cell may go to another
+/// breaker, and this registration would be one of that breaker's.
+pub(super) struct WakeOnOpen {
+    cell: &'static Cell,
+    key: Option<u64>,
+}
+
+impl WakeOnOpen {
+    pub(super) fn new(cell: &'static Cell) -> Self {
+        Self { cell, key: None }
+    }
+
+    /// Registers the task. Returns `false` if the circuit already rejects calls.
+    pub(super) fn register(&mut self, cx: &Context<'_>) -> bool {
+        self.cell.register_rejection_waker(&mut self.key, cx.waker())
+    }
+
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        if self.key.is_some() {
+            self.remove();
+        }
+    }
+
+    #[cold]
+    fn remove(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.cell.remove_rejection_waker(key);
+        }
+    }
+}
+
+impl Drop for WakeOnOpen {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,130 @@
+//! What a store has to do.
+
+use std::sync::Arc;
+
+use super::{HistoryStore, SaveEntry, StoreError};
+
+/// Keeps values under keys, durably.
+///
+/// Every method may block for as long as a disk or a network takes: the crate calls them from a
+/// thread that serves nothing else, and copes with a call that never returns. A method that panics
+/// counts as failed. Keys are arbitrary UTF-8; values are opaque bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store",
+    label = "expected a `StateStore`",
+    note = "open one with `SledStore::open(path)?` or `FileStore::open(path)?`, use \
+            `MemoryStore::new()`, or implement `StateStore`"
+)]
+pub trait StateStore: Send + Sync + 'static {
+    /// Returns the value under `key`, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the value could not be read. A store must not return `None` in that case:
+    /// the breaker would overwrite a value that it has not seen.
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Returns up to `limit` keys with their values: those after `after`, in an order of the
+    /// store's choice that stays the same between calls. Fewer than `limit` entries mean that there
+    /// are no more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the page could not be read completely.
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Stores a value, replaces the previous one, and returns once the value is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the value may not be durable. The caller tries again later, with a newer
+    /// value.
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError>;
+
+    /// Stores several values, and returns once all of them are durable.
+    ///
+    /// The default calls [`save`](Self::save) for each entry. Override it in a store that can write
+    /// several at the cost of one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of the values may not be durable. The caller saves all of them again.
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        entries.iter().try_for_each(|entry| self.save(entry))
+    }
+
+    /// Removes `key`. Removing a key that does not exist succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the key may remain.
+    fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Returns the store's histories. The default is `None`: the store keeps no histories.
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        None
+    }
+
+    /// Identifies the underlying storage: two handles on the same storage return the same number,
+    /// handles on different storages return different ones.
+    ///
+    /// Breakers whose stores return the same number share one writer thread. The default is the
+    /// address of `self`; a store whose clones share their storage must override it, for example
+    /// with the address of the shared part.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).cast::<()>().addr()
+    }
+
+    /// Returns the value of the label `store` in metrics. The default is `custom`.
+    ///
+    /// It is read when a breaker is built on the store, so it must not block; the first breaker's
+    /// reading applies to all breakers on the store. Return a short constant name: never a path,
+    /// and nothing that changes between starts. A store that wraps another returns the label of
+    /// the inner one.
+    #[expect(clippy::unnecessary_literal_bound, reason = "implementations return their own label")]
+    fn label(&self) -> &str {
+        "custom"
+    }
+}
+
+impl<T: StateStore + ?Sized> StateStore for Arc<T> {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).load(key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        (**self).load_page(after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        (**self).save(entry)
+    }
+
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        (**self).save_all(entries)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        (**self).delete(key)
+    }
+
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        (**self).history()
+    }
+
+    fn id(&self) -> usize {
+        (**self).id()
+    }
+
+    fn label(&self) -> &str {
+        (**self).label()
+    }
+}

@@ -1,0 +1,394 @@
+//! The floors of the crate, held against its imports.
+//!
+//! A module imports only from floors below its own, and from the module that defines a thing, not
+//! through the crate root. The vocabulary on floor 1 may import from its own floor. Inside a
+//! module, the imports between its files form no circle, and siblings do not import each other
+//! through a re-export of their parent.
+//!
+//! The test reads source text: `use` lines and `crate::` paths in code. Comments, documentation,
+//! unit tests and loom models are left out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The modules of each floor, from the top down.
+const FLOORS: [(u8, &[&str]); 7] = [
+    (7, &["admin", "bin"]),
+    (6, &["service", "retry", "registry", "health_check"]),
+    (5, &["handle"]),
+    (4, &["write_behind", "fleet"]),
+    (3, &["breaker", "store"]),
+    (2, &["classify", "metrics"]),
+    (
+        1,
+        &[
+            "clock", "config", "error", "event", "health", "history", "outcome", "seconds",
+            "snapshot", "state", "stats", "sync", "timer",
+        ],
+    ),
+];
+
+/// What a module must never import.
+const NEVER: [(&str, &[&str]); 8] = [
+    ("breaker", &["tokio", "tower_service", "tower_layer", "http", "tracing", "std::fs"]),
+    ("config", &["tokio", "tower_service", "http"]),
+    ("handle", &["tower_service", "tower_layer", "tower", "http", "http_body", "sled"]),
+    ("registry", &["tower_service", "tower_layer", "tower", "http"]),
+    ("retry", &["tower_service", "sled"]),
+    ("service", &["sled", "redis", "redb"]),
+    ("store", &["tokio", "tower_service", "http"]),
+    ("write_behind", &["tower_service", "tower", "http", "sled"]),
+];
+
+#[test]
+fn imports_only_go_down() {
+    let faults = Sources::read().faults_between_modules();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_files_of_a_module_import_each_other_without_a_circle() {
+    let faults = Sources::read().circles();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_module_has_a_floor() {
+    let sources = Sources::read();
+    let found: BTreeSet<&str> =
+        sources.files.keys().filter_map(|path| path.first()).map(String::as_str).collect();
+    let listed: BTreeSet<&str> = FLOORS.iter().flat_map(|(_, modules)| *modules).copied().collect();
+    let missing: Vec<_> = found.difference(&listed).collect();
+    assert!(missing.is_empty(), "modules without a floor: {missing:?}");
+}
+
+/// The checks see what they are for.
+#[test]
+fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {
+    let of = |text: &[(&str, &str)]| Sources::of(text.iter().copied());
+    let upwards = of(&[("breaker/cell.rs", "use crate::{clock::Tick, handle::Breaker};\n")]);
+    assert_eq!(
+        upwards.faults_between_modules(),
+        ["breaker::cell (floor 3) imports crate::handle::Breaker (floor 5)"]
+    );
+    let root = of(&[("handle/mod.rs", "fn f() -> crate::Config { todo }\n")]);
+    assert_eq!(
+        root.faults_between_modules(),
+        ["handle imports crate::Config through the crate root"]
+    );
+    let sideways = of(&[("store/mod.rs", "use crate::breaker::cell::Cell;\n")]);
+    assert_eq!(sideways.faults_between_modules().len(), 1);
+    let outside = of(&[("handle/mod.rs", "use http::Response;\n")]);
+    assert_eq!(outside.faults_between_modules(), ["handle imports http::Response"]);
+    let circle = of(&[
+        ("breaker/mod.rs", "mod a;\nmod b;\npub use a::A;\n"),
+        ("breaker/a.rs", "use super::b::B;\n"),
+        ("breaker/b.rs", "use crate::breaker::{\n    a::A,\n};\n"),
+    ]);
+    assert_eq!(circle.circles(), ["breaker::a -> breaker::b -> breaker::a"]);
+    let through_the_parent = of(&[
+        ("breaker/mod.rs", "mod a;\nmod b;\npub use self::a::A;\n"),
+        ("breaker/a.rs", ""),
+        ("breaker/b.rs", "use super::A;\n"),
+    ]);
+    assert_eq!(
+        through_the_parent.circles(),
+        ["breaker::b imports A through breaker, which only re-exports it"]
+    );
+}
+
+/// A module's path: `["breaker", "cell"]`.
+type Module = Vec<String>;
+
+#[derive(Default)]
+struct Source {
+    /// Absolute paths of what the file imports or names: `["crate", "clock", "Tick"]`.
+    imports: Vec<Vec<String>>,
+    /// The names that the file re-exports.
+    re_exports: BTreeSet<String>,
+}
+
+struct Sources {
+    files: BTreeMap<Module, Source>,
+}
+
+impl Sources {
+    fn read() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut paths = Vec::new();
+        collect(&root, &mut paths);
+        let texts: Vec<(String, String)> = paths
+            .into_iter()
+            .map(|path| {
+                let text = fs::read_to_string(&path).unwrap();
+                (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), text)
+            })
+            .collect();
+        Self::of(texts.iter().map(|(path, text)| (path.as_str(), text.as_str())))
+    }
+
+    fn of<'a>(texts: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let files = texts
+            .filter(|(path, _)| *path != "lib.rs" && !path.contains("tests"))
+            .map(|(path, text)| (module_of(path), text))
+            .map(|(module, text)| (module.clone(), Source::parse(&module, text)))
+            .collect();
+        Self { files }
+    }
+
+    fn faults_between_modules(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (module, source) in &self.files {
+            let floor = floor_of(&module[0]);
+            for import in &source.imports {
+                let (name, path) = (module.join("::"), import.join("::"));
+                if import[0] != "crate" {
+                    let never = NEVER.iter().filter(|(owner, _)| *owner == module[0]);
+                    let mut words = never.flat_map(|(_, words)| *words);
+                    if words.any(|word| path == *word || path.starts_with(&format!("{word}::"))) {
+                        faults.push(format!("{name} imports {path}"));
+                    }
+                    continue;
+                }
+                let Some(target) = import.get(1) else { continue };
+                match floor_of(target) {
+                    _ if *target == module[0] => {}
+                    None => faults.push(format!("{name} imports {path} through the crate root")),
+                    Some(1) if floor == Some(1) => {}
+                    Some(below) if floor.is_some_and(|floor| below < floor) => {}
+                    Some(other) => {
+                        let floor = floor.unwrap_or_default();
+                        let fault =
+                            format!("{name} (floor {floor}) imports {path} (floor {other})");
+                        faults.push(fault);
+                    }
+                }
+            }
+        }
+        faults
+    }
+
+    /// Circles, and imports through a parent's re-export, which hide them.
+    fn circles(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut arrows: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
+        for (module, source) in &self.files {
+            for import in &source.imports {
+                let Some((target, rest)) = self.file_of(import) else { continue };
+                if target == module {
+                    continue;
+                }
+                let is_parent = module.starts_with(target);
+                let name = rest.first().map_or("", String::as_str);
+                if is_parent && self.files[target].re_exports.contains(name) {
+                    faults.push(format!(
+                        "{} imports {name} through {}, which only re-exports it",
+                        module.join("::"),
+                        target.join("::"),
+                    ));
+                }
+                arrows.entry(module).or_default().insert(target);
+            }
+        }
+        let mut done = BTreeSet::new();
+        for start in self.files.keys() {
+            let mut path = Vec::new();
+            if let Some(circle) = circle_from(start, &arrows, &mut path, &mut done) {
+                faults.push(circle.iter().map(|it| it.join("::")).collect::<Vec<_>>().join(" -> "));
+            }
+        }
+        faults
+    }
+
+    /// The file that defines an imported path, and what of the path is left within it.
+    fn file_of<'a>(&self, import: &'a [String]) -> Option<(&Module, &'a [String])> {
+        let inner = (import[0] == "crate").then_some(&import[1..])?;
+        let length = (1..=inner.len()).rev().find(|n| self.files.contains_key(&inner[..*n]))?;
+        let (module, _) = self.files.get_key_value(&inner[..length])?;
+        Some((module, &inner[length..]))
+    }
+}
+
+/// Goes through the arrows from `start`, depth first. A circle is the path back to its first file.
+fn circle_from<'a>(
+    start: &'a Module,
+    arrows: &BTreeMap<&'a Module, BTreeSet<&'a Module>>,
+    path: &mut Vec<&'a Module>,
+    done: &mut BTreeSet<&'a Module>,
+) -> Option<Vec<&'a Module>> {
+    if let Some(at) = path.iter().position(|seen| *seen == start) {
+        let mut circle = path[at..].to_vec();
+        circle.push(start);
+        return Some(circle);
+    }
+    if !done.insert(start) {
+        return None;
+    }
+    path.push(start);
+    let next = arrows.get(start).into_iter().flatten();
+    let circle = next.copied().find_map(|next| circle_from(next, arrows, path, done));
+    path.pop();
+    circle
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+/// `breaker/cell.rs` and `breaker/cell/mod.rs` are `breaker::cell`.
+fn module_of(path: &str) -> Module {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.split('/').map(str::to_owned).collect()
+}
+
+fn floor_of(module: &str) -> Option<u8> {
+    FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
+}
+
+impl Source {
+    fn parse(module: &Module, text: &str) -> Self {
+        let code = code_of(text);
+        let mut source = Self::default();
+        let mut read = 0;
+        for statement in code.split(';') {
+            read += statement.len() + 1;
+            // Within an inline module, the first `super` is the file itself.
+            let inline = inline_modules(&code[..(read - 1).min(code.len())]);
+            let module: Module =
+                module.iter().cloned().chain(inline.into_iter().map(str::to_owned)).collect();
+            // What stands before a `use` in its statement: attributes, or the item before.
+            let Some((before, tree)) = split_use(statement) else {
+                source.imports.extend(paths_in(statement));
+                continue;
+            };
+            let mut paths = Vec::new();
+            expand(&tree, &[], &mut paths);
+            let is_re_export = before.split_whitespace().next_back() == Some("pub")
+                || before.trim_end().ends_with(')') && before.contains("pub(");
+            if is_re_export {
+                source.re_exports.extend(paths.iter().filter_map(|path| path.last().cloned()));
+                // A facade names its children; that is no dependency of theirs.
+                paths.retain(|path| !is_own_child(path));
+            }
+            source.imports.extend(paths.iter().map(|path| absolute(&module, path)));
+        }
+        source
+    }
+}
+
+/// The text without comments, and without unit tests, which stand last in a file.
+fn code_of(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let text = text.split("\n#[cfg(all(test").next().unwrap_or_default();
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The inline modules that are open at the end of the code: `mod name {` without its `}`.
+fn inline_modules(code: &str) -> Vec<&str> {
+    let mut open = Vec::new();
+    for (at, c) in code.char_indices() {
+        match c {
+            '{' => {
+                let mut before = code[..at].split_whitespace().rev();
+                let (name, keyword) = (before.next(), before.next());
+                open.push(name.filter(|_| keyword == Some("mod")));
+            }
+            '}' => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.into_iter().flatten().collect()
+}
+
+fn split_use(statement: &str) -> Option<(String, String)> {
+    let at = statement.find("use ")?;
+    let before = &statement[..at];
+    let starts = before.is_empty() || before.ends_with(char::is_whitespace);
+    let tree = statement[at + 4..].split_whitespace().collect::<Vec<_>>().join(" ");
+    starts.then(|| (before.to_owned(), tree))
+}
+
+/// Expands `a::{b, c::{d, e as f}}` into its paths.
+fn expand(tree: &str, prefix: &[&str], paths: &mut Vec<Vec<String>>) {
+    let tree = tree.trim().trim_end_matches(',').trim();
+    if let Some(open) = tree.find('{') {
+        let head = tree[..open].trim_end_matches("::");
+        let mut prefix = prefix.to_vec();
+        prefix.extend(head.split("::").filter(|part| !part.is_empty()));
+        let inner = &tree[open + 1..tree.rfind('}').unwrap_or(tree.len())];
+        for part in split_at_depth_0(inner) {
+            expand(part, &prefix, paths);
+        }
+    } else if !tree.is_empty() {
+        let tree = tree.split(" as ").next().unwrap_or(tree);
+        let parts = prefix.iter().copied().chain(tree.split("::"));
+        let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+        paths.push(parts.map(str::to_owned).collect());
+    }
+}
+
+fn split_at_depth_0(text: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// `crate::` paths in code that is not a `use`.
+fn paths_in(code: &str) -> Vec<Vec<String>> {
+    let starts = code.match_indices("crate::").filter(|(at, _)| {
+        let before = code[..*at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$')
+    });
+    starts
+        .map(|(at, _)| {
+            let rest = &code[at..];
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+            let path = rest[..end.unwrap_or(rest.len())].trim_end_matches(':');
+            path.split("::").map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+fn is_own_child(path: &[String]) -> bool {
+    let first = path.first().map_or("", String::as_str);
+    !matches!(first, "crate" | "super" | "std")
+}
+
+fn absolute(module: &Module, path: &[String]) -> Vec<String> {
+    let with = |base: &[String], rest: &[String]| {
+        let base = base.iter().cloned();
+        std::iter::once("crate".to_owned()).chain(base).chain(rest.iter().cloned()).collect()
+    };
+    match path.first().map_or("", String::as_str) {
+        "self" => with(module, &path[1..]),
+        "super" => {
+            let ups = path.iter().take_while(|part| *part == "super").count();
+            with(&module[..module.len().saturating_sub(ups)], &path[ups..])
+        }
+        _ => path.to_vec(),
+    }
+}
