@@ -13,9 +13,9 @@ use crate::{
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip},
     event::Event,
-    persist::PersistSettings,
     snapshot::Snapshot,
     store::StateStore,
+    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -122,7 +122,7 @@ macro_rules! breaker_settings {
         /// most the counts of this interval, unless they were
         /// [flushed](crate::Breaker::flush). Default: 1 s.
         pub fn flush_interval(mut self, interval: std::time::Duration) -> Self {
-            self $($breaker)*.persist.flush_interval = interval;
+            self $($breaker)*.config_mut().flush_interval = interval;
             self
         }
 
@@ -132,7 +132,7 @@ macro_rules! breaker_settings {
         /// it at once; a fast store has it within 50 ms. Choose a longer interval for a store
         /// whose writes are expensive.
         pub fn transition_flush_interval(mut self, interval: std::time::Duration) -> Self {
-            self $($breaker)*.persist.transition_flush_interval = interval;
+            self $($breaker)*.config_mut().transition_flush_interval = interval;
             self
         }
 
@@ -163,7 +163,6 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
-    pub(crate) persist: PersistSettings,
 }
 
 const LONGEST_NAME: usize = 512;
@@ -178,7 +177,6 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
-            persist: PersistSettings::default(),
         }
     }
 
@@ -232,7 +230,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, &self.persist);
+            shared.attach(store, &WriteBehindConfig::default());
         }
         Ok(Breaker { cell, shared: Arc::new(shared) })
     }

@@ -203,6 +203,9 @@ impl Breaker {
     pub fn update(&self, config: Config) -> Result<(), ConfigError> {
         config.validate()?;
         self.cell.update(Arc::new(config));
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.update_settings();
+        }
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    entry::Entry,
-    health::{Announcement, Change, Now},
+    entry::{Entry, HealthAt},
+    health::{self, Announcement, Now},
     inbox::{self, Inbox},
     watchdog::Watched,
 };
@@ -29,7 +29,7 @@ impl Inbox {
         drop(content);
         self.wake.notify_one();
         self.departed.notify_all();
-        let reason = super::health::stalled_for(waited);
+        let reason = health::stalled_for(waited);
         in_flight.into_iter().chain(waiting).for_each(|request| request.refuse(&reason));
         histories.into_iter().for_each(|request| request.refuse(&reason));
     }
@@ -53,25 +53,27 @@ impl Inbox {
             ),
         }
         self.record_gauges();
-        self.for_each_entry(|entry| self.tell(entry));
+        let change = self.health_at();
+        self.for_each_entry(|entry| entry.announce(&change, || self.health_at()));
     }
 
-    /// Tells the listeners of a breaker how the store is, unless they know.
-    pub(super) fn tell(&self, entry: &Arc<Entry>) {
-        entry.announce(
-            || self.monitor.health().epoch(),
-            || {
-                let pending = self.content().schedule.pending();
-                let health = self.monitor.health();
-                (health.epoch(), health.status(pending))
-            },
-        );
+    /// Tells the listeners of a new breaker how the store is.
+    pub(super) fn tell(&self, entry: &Entry) {
+        // Listeners begin with a healthy store.
+        if !self.monitor.health().is_healthy() {
+            entry.announce(&self.health_at(), || self.health_at());
+        }
     }
 
     /// The health of the store, as users see it.
     pub(super) fn status(&self) -> StoreHealth {
+        self.health_at().health
+    }
+
+    fn health_at(&self) -> HealthAt {
         let pending = self.content().schedule.pending();
-        self.monitor.health().status(pending)
+        let health = self.monitor.health();
+        HealthAt { epoch: health.epoch(), health: health.status(pending) }
     }
 
     /// Records the gauges of the store, together with other stores of the same label: a healthy

@@ -23,8 +23,8 @@ pub(super) struct Outcome {
     has_read: bool,
     /// Whether anything was to be saved, and whether any of it was.
     saved: Option<bool>,
-    /// Whether the store was called. If not, the batch says nothing about it.
-    has_called: bool,
+    /// Whether the batch says anything: the store was called, or something else went wrong.
+    is_conclusive: bool,
     /// Whether everything that failed had failed before.
     only_known_failures: bool,
     /// The entries whose histories have to be trimmed.
@@ -48,14 +48,14 @@ pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -
 impl Outcome {
     /// Reads a snapshot that no entry waits for, to see whether the store works.
     pub(super) fn probe(&mut self, client: &StoreClient, entry: &Entry) {
-        self.has_called = true;
+        self.is_conclusive = true;
         if let Err(error) = client.load(&entry.key) {
             self.note(error, entry);
         }
     }
 
-    pub(super) const fn has_called(&self) -> bool {
-        self.has_called
+    pub(super) const fn is_conclusive(&self) -> bool {
+        self.is_conclusive
     }
 
     pub(super) fn is_outage(&self) -> bool {
@@ -87,6 +87,7 @@ impl Outcome {
     }
 
     fn note(&mut self, error: StoreError, entry: &Entry) {
+        self.is_conclusive = true;
         if self.error.is_none() || (is_outage(&error) && !self.is_outage()) {
             self.error = Some((error, entry.name().to_owned()));
         }
@@ -105,7 +106,7 @@ impl Outcome {
             }
             // An outage is found out once, not once for each entry.
             if !self.is_outage() {
-                self.has_called = true;
+                self.is_conclusive = true;
                 preload.note_load();
                 match load::load(client, &item.entry, before) {
                     Ok(read) => {
@@ -157,7 +158,7 @@ impl Outcome {
         if snapshots.is_empty() {
             return;
         }
-        self.has_called = true;
+        self.is_conclusive = true;
         self.saved.get_or_insert(false);
         preload.forget(snapshots.iter().map(|snapshot| snapshot.key.as_str()));
         let is_saved = write_each(
@@ -190,7 +191,8 @@ impl Outcome {
                 continue;
             };
             // `None`: an outage was met.
-            let records = (!self.is_outage()).then(|| to_records(client, &item.entry, &mut transitions));
+            let records =
+                (!self.is_outage()).then(|| to_records(client, &item.entry, &mut transitions));
             match records {
                 Some(Ok(records)) => {
                     appending.push((index, transitions));

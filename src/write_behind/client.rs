@@ -85,20 +85,15 @@ impl StoreClient {
         self.call(|store| store.delete(key))
     }
 
-    /// Whether the store keeps histories. If not, the methods below do nothing.
-    pub(super) fn keeps_histories(&self) -> Result<bool, StoreError> {
-        self.call(|store| Ok(store.history().is_some()))
-    }
-
     pub(super) fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.record(|| self.call_history(|histories| histories.append(key, records)))
+        self.write_histories(|histories| histories.append(key, records))
     }
 
     pub(super) fn append_all(
         &self,
         histories: &[(String, Vec<HistoryRecord>)],
     ) -> Result<(), StoreError> {
-        self.record(|| self.call_history(|store| store.append_all(histories)))
+        self.write_histories(|store| store.append_all(histories))
     }
 
     pub(super) fn newest_records(
@@ -122,6 +117,15 @@ impl StoreClient {
         self.call_history(|histories| histories.trim(key, older_than, keep))
     }
 
+    fn write_histories(
+        &self,
+        job: impl FnOnce(&dyn HistoryStore) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let keeps_histories = self.call(|store| Ok(store.history().is_some()))?;
+        if keeps_histories { self.record(|| self.call_history(job)) } else { Ok(()) }
+    }
+
+    /// A store without histories has none.
     fn call_history<T: Default>(
         &self,
         job: impl FnOnce(&dyn HistoryStore) -> Result<T, StoreError>,

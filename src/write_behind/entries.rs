@@ -29,16 +29,13 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Inserts the value that `make` returns for its id.
-    pub(super) fn insert_with(&mut self, make: impl FnOnce(EntryId) -> T) -> EntryId {
+    pub(super) fn insert_with(&mut self, make: impl FnOnce(EntryId) -> T) -> &T {
         let index = self.vacant.pop().unwrap_or(self.places.len());
-        let generation = self.places.get(index).map_or(0, |place| place.generation);
-        let id = EntryId { index, generation };
-        let value = Some(make(id));
-        match self.places.get_mut(index) {
-            Some(place) => place.value = value,
-            None => self.places.push(Place { generation, value }),
+        if index == self.places.len() {
+            self.places.push(Place { generation: 0, value: None });
         }
-        id
+        let place = &mut self.places[index];
+        place.value.insert(make(EntryId { index, generation: place.generation }))
     }
 
     pub(super) fn remove(&mut self, id: EntryId) -> Option<T> {

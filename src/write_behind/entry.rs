@@ -62,15 +62,16 @@ struct Announced {
     is_calling: bool,
 }
 
+/// The health of a store, and the epoch of its last change.
+pub(super) struct HealthAt {
+    pub(super) epoch: u64,
+    pub(super) health: StoreHealth,
+}
+
 /// What is left of a breaker that is gone.
 struct LastWords {
     snapshot: EncodedSnapshot,
     settings: SaveSettings,
-}
-
-/// Whether the health differs between two epochs: it changes from each to the next.
-const fn is_news(known: u64, newest: u64) -> bool {
-    (known ^ newest) & 1 == 1
 }
 
 impl SnapshotSource for LastWords {
@@ -173,32 +174,29 @@ impl Entry {
         std_lock(&self.history).as_deref_mut().map(job)
     }
 
-    /// Tells the breaker's listeners whether the store is degraded, unless they know. `epoch` reads
-    /// the epoch of the store's health, and `status` the same together with the health itself.
+    /// Tells the breaker's listeners of a change of the store's health, unless they know of a later
+    /// one. `newest` reads the health as it is now.
     ///
     /// One thread at a time calls the listeners, and it looks again afterwards. So what they hear
     /// last is true, however slow they are.
-    pub(super) fn announce(
-        &self,
-        epoch: impl Fn() -> u64,
-        status: impl Fn() -> (u64, StoreHealth),
-    ) {
+    pub(super) fn announce(&self, change: &HealthAt, newest: impl Fn() -> HealthAt) {
+        let mut next = None;
         loop {
+            let HealthAt { epoch, health } = next.as_ref().unwrap_or(change);
             let mut announced = std_lock(&self.announced);
-            if announced.is_calling || !is_news(announced.epoch, epoch()) {
+            // The health changes from each epoch to the next.
+            let is_news = *epoch > announced.epoch && (epoch ^ announced.epoch) & 1 == 1;
+            if announced.is_calling || !is_news {
                 return;
             }
-            announced.is_calling = true;
-            let before = announced.epoch;
+            *announced = Announced { epoch: *epoch, is_calling: true };
             drop(announced);
-            let (newest, health) = status();
-            if let Some(source) = self.source()
-                && is_news(before, newest)
-            {
+            if let Some(source) = self.source() {
                 // The thread must outlive what a listener does.
-                let _ = catch_unwind(AssertUnwindSafe(|| source.store_health(&health)));
+                let _ = catch_unwind(AssertUnwindSafe(|| source.store_health(health)));
             }
-            *std_lock(&self.announced) = Announced { epoch: newest, is_calling: false };
+            std_lock(&self.announced).is_calling = false;
+            next = Some(newest());
         }
     }
 

@@ -3,14 +3,13 @@
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     thread::{self, ThreadId},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     client::Monitor,
     entries::EntryId,
     entry::{Entry, Urgency},
-    health::Report,
     preload::Preload,
     request::{HistoryRequest, Request, Requests, Wanted},
     schedule::{Item, Schedule},
@@ -87,6 +86,12 @@ pub(super) fn find_and_admit(
     drop(inboxes);
     let entry = inbox.admit(settings, make_entry)?;
     Some((inbox, entry))
+}
+
+/// The inbox of a store.
+#[cfg(test)]
+pub(super) fn find(store_id: usize) -> Option<Arc<Inbox>> {
+    all().into_iter().find(|inbox| inbox.store_id == store_id)
 }
 
 impl Inbox {
@@ -236,7 +241,7 @@ impl Inbox {
     fn wait<'a>(
         &'a self,
         content: MutexGuard<'a, Content>,
-        time: Option<std::time::Duration>,
+        time: Option<Duration>,
     ) -> MutexGuard<'a, Content> {
         match time {
             Some(time) => {
@@ -251,7 +256,7 @@ impl Inbox {
         self.content().requests.begin_reading()
     }
 
-    /// After a batch that did not call the store: an entry whose snapshot is to be read to see
+    /// After a batch that says nothing about the store: an entry whose snapshot is to be read to see
     /// whether the store works. `None` if it is known to work, or if a retry is going to tell.
     pub(super) fn entry_to_probe(&self, was_retry: bool) -> Option<Arc<Entry>> {
         let content = self.content();
@@ -280,7 +285,9 @@ impl Inbox {
     pub(super) fn save_all(&self) {
         let now = Instant::now();
         let mut firsts = (0..).step_by(PART);
-        while firsts.next().is_some_and(|first| self.content().schedule.save_again(first, PART, now))
+        while firsts
+            .next()
+            .is_some_and(|first| self.content().schedule.save_again(first, PART, now))
         {}
     }
 
@@ -318,14 +325,9 @@ impl Content {
         }
     }
 
-    fn take_batch(
-        &mut self,
-        retry_at: Option<Instant>,
-        holds_back: bool,
-        now: Instant,
-    ) -> Batch {
-        let others_wait = !self.requests.waiting.is_empty()
-            || (!holds_back && self.schedule.is_due(now));
+    fn take_batch(&mut self, retry_at: Option<Instant>, holds_back: bool, now: Instant) -> Batch {
+        let others_wait =
+            !self.requests.waiting.is_empty() || (!holds_back && self.schedule.is_due(now));
         if let Some((items, retry_at)) = self.schedule.take_retry(retry_at, others_wait, now) {
             return Batch { items, retry_at: Some(retry_at) };
         }

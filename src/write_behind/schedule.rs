@@ -150,20 +150,16 @@ impl Schedule {
         settings: SaveSettings,
         make: impl FnOnce(EntryId) -> Entry,
     ) -> Arc<Entry> {
-        let mut inserted = None;
-        self.slots.insert_with(|id| {
-            let entry = inserted.insert(Arc::new(make(id)));
-            Slot {
-                entry: Arc::clone(entry),
-                settings,
-                read: ReadState::Unread,
-                save: SaveState::Clean,
-                queued: None,
-                is_retried: false,
-                try_until: None,
-            }
+        let slot = self.slots.insert_with(|id| Slot {
+            entry: Arc::new(make(id)),
+            settings,
+            read: ReadState::Unread,
+            save: SaveState::Clean,
+            queued: None,
+            is_retried: false,
+            try_until: None,
         });
-        inserted
+        Arc::clone(&slot.entry)
     }
 
     pub(super) fn remove(&mut self, id: EntryId) -> Option<Arc<Entry>> {
@@ -244,7 +240,12 @@ impl Schedule {
     }
 
     /// Takes new settings for an entry, and brings forward what they make due earlier.
-    pub(super) fn set_settings(&mut self, id: EntryId, settings: SaveSettings, now: Instant) -> bool {
+    pub(super) fn set_settings(
+        &mut self,
+        id: EntryId,
+        settings: SaveSettings,
+        now: Instant,
+    ) -> bool {
         let Some(slot) = self.slots.get_mut(id) else { return false };
         slot.settings = settings;
         let due = match slot.queued {
@@ -290,8 +291,7 @@ impl Schedule {
     pub(super) fn save_again(&mut self, first: usize, count: usize, now: Instant) -> bool {
         let Some(part) = self.slots.part(first, count) else { return false };
         let is_saved = |slot: &Slot| {
-            slot.read == ReadState::Read
-                && matches!(slot.save, SaveState::Clean | SaveState::Dirty)
+            slot.read == ReadState::Read && matches!(slot.save, SaveState::Clean | SaveState::Dirty)
         };
         let ids: Vec<_> = part.filter(|(_, slot)| is_saved(slot)).map(|(id, _)| id).collect();
         for id in ids {
@@ -471,11 +471,11 @@ impl Schedule {
 
     /// Queues the entry, unless it is queued in a lane that comes first, or as early in this one.
     fn queue_by(&mut self, id: EntryId, (lane, due): Queued) -> bool {
-        let known = self.slots.get(id).and_then(|slot| slot.queued);
-        match known {
+        match self.slots.get(id).and_then(|slot| slot.queued) {
             Some((known, _)) if known < lane => false,
             Some((known, at)) if known == lane && at <= due => false,
-            _ => self.enqueue(id, (lane, due)),
+            Some((_, at)) => self.enqueue(id, (lane, due.min(at))),
+            None => self.enqueue(id, (lane, due)),
         }
     }
 

@@ -123,7 +123,7 @@ impl Worker {
     fn run_batch(&mut self, Batch { mut items, retry_at }: Batch) {
         let Self { inbox, client, .. } = self;
         let mut outcome = batch::run(client, &inbox.preload, &mut items);
-        if !outcome.has_called()
+        if !outcome.is_conclusive()
             && let Some(entry) = inbox.entry_to_probe(retry_at.is_some())
         {
             outcome.probe(client, &entry);
@@ -154,9 +154,8 @@ impl Worker {
         let gone: Vec<_> =
             items.iter().filter_map(|item| schedule.conclude(item, now.instant)).collect();
         schedule.pause(now.instant);
-        let ends_retry =
-            retry_at.is_some_and(|at| outcome.is_outage() || schedule.has_retried(at));
-        let report = outcome.has_called().then(|| outcome.report(schedule.has_failed()));
+        let ends_retry = retry_at.is_some_and(|at| outcome.is_outage() || schedule.has_retried(at));
+        let report = outcome.is_conclusive().then(|| outcome.report(schedule.has_failed()));
         let change = report
             .map(|report| inbox.monitor.health().report(report, ends_retry, now))
             .unwrap_or_default();

@@ -1,20 +1,26 @@
-//! Stores that fail, hang and panic, and heal.
+//! Stores that fail, hang and panic, and recover.
 
 use std::{
     fs,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
-use super::super::{Encoded, FlushError, PersistSettings, StoreHealth, writer};
-use super::fakes::{Breaker, Fault, Faulty, LONG, attach, hasty, patient, until};
+use super::super::{
+    Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, inbox,
+};
+use super::fakes::{
+    Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, hasty, patient, until,
+};
 use crate::{
-    HistoryQuery,
+    error::FlushError,
+    health::StoreHealth,
+    history::HistoryQuery,
     store::{FileStore, SaveEntry, StateStore, StoreError},
-    sync::std_lock as lock,
+    sync::std_lock,
 };
 
 fn reason(health: &StoreHealth) -> &str {
@@ -26,7 +32,7 @@ fn reason(health: &StoreHealth) -> &str {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_while_running_heals_with_the_newest_state() {
+async fn a_store_that_fails_and_recovers_gets_the_newest_state_of_every_breaker() {
     for fault in [Fault::Away, Fault::Odd, Fault::Panics] {
         let store = Faulty::new(Fault::None);
         let breakers = [Breaker::new("closed"), Breaker::new("closed")];
@@ -57,7 +63,7 @@ async fn a_store_that_fails_while_running_heals_with_the_newest_state() {
 }
 
 #[test]
-fn a_store_that_is_away_at_the_start_is_read_before_it_is_written() {
+fn a_store_that_is_unavailable_at_the_start_is_read_before_it_is_written() {
     let store = Faulty::new(Fault::Away);
     store.put("fresh", "open");
     store.put("lived", "open");
@@ -82,7 +88,7 @@ fn a_store_that_is_away_at_the_start_is_read_before_it_is_written() {
 }
 
 #[test]
-fn a_quarantine_that_cannot_be_kept_is_tried_again_before_anything_is_overwritten() {
+fn an_unreadable_snapshot_is_not_overwritten_before_it_is_kept_aside() {
     let store = Faulty::new(Fault::None);
     store.put("a", "corrupt");
     let full = Full(store.clone());
@@ -95,7 +101,7 @@ fn a_quarantine_that_cannot_be_kept_is_tried_again_before_anything_is_overwritte
 }
 
 #[test]
-fn one_snapshot_that_cannot_be_read_is_not_overwritten_and_spoils_nothing_for_others() {
+fn a_snapshot_that_the_store_cannot_read_is_not_overwritten_and_does_not_affect_other_breakers() {
     let store = Faulty::new(Fault::None);
     store.put("blind", "open");
     let blind = Blind(store.clone());
@@ -163,7 +169,7 @@ impl StateStore for Full {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_from_the_start_holds_up_nobody() {
+async fn a_store_that_hangs_from_the_start_delays_the_first_breaker_only() {
     let store = Faulty::new(Fault::Hangs);
     store.put("0", "open");
     let start = Instant::now();
@@ -185,7 +191,7 @@ async fn a_store_that_hangs_from_the_start_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_store_that_begins_to_hang_is_noticed_though_nobody_waits_for_it() {
+async fn a_store_that_begins_to_hang_is_noticed_without_a_waiting_caller() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &hasty());
@@ -211,7 +217,7 @@ async fn a_store_that_begins_to_hang_is_noticed_though_nobody_waits_for_it() {
 
 /// A store says once that its folder was removed, to whoever asks it first.
 #[tokio::test]
-async fn a_loss_that_only_a_reader_of_a_history_met_is_told_and_made_good() {
+async fn a_loss_that_a_history_request_meets_is_announced_and_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let store = FileStore::open(&folder).unwrap();
@@ -230,13 +236,13 @@ async fn a_loss_that_only_a_reader_of_a_history_met_is_told_and_made_good() {
 }
 
 #[test]
-fn a_loss_that_only_a_sweep_met_is_told_and_made_good() {
+fn a_loss_that_a_sweep_meets_is_announced_and_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let store = FileStore::open(&folder).unwrap();
     let breaker = Breaker::new("a");
     let sweep = (Duration::from_millis(20), Duration::from_millis(20));
-    let attached = attach(&store, "a", &breaker, &PersistSettings { sweep, ..patient() });
+    let attached = attach(&store, "a", &breaker, &Settings { sweep, ..patient() });
     attached.flush_blocking(LONG).unwrap();
     fs::rename(&folder, dir.path().join("moved")).unwrap();
     until("it is saved again", || folder.join("a.json").exists());
@@ -244,7 +250,7 @@ fn a_loss_that_only_a_sweep_met_is_told_and_made_good() {
 }
 
 #[test]
-fn waiters_of_a_call_that_hangs_are_answered() {
+fn callers_that_wait_for_a_hanging_call_get_an_error() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &hasty());
@@ -256,18 +262,13 @@ fn waiters_of_a_call_that_hangs_are_answered() {
 }
 
 #[test]
-fn dropping_while_the_store_fails_neither_waits_nor_leaves_the_store_held() {
+fn dropping_breakers_of_a_failing_store_neither_waits_nor_keeps_the_store_open() {
     let store = Arc::new(Faulty::new(Fault::Away));
     let breaker = Breaker::new("closed");
     let start = Instant::now();
     let attached: Vec<_> = (0..50)
         .map(|i| {
-            super::super::Attachment::attach(
-                store.clone(),
-                &i.to_string(),
-                breaker.clone(),
-                &patient(),
-            )
+            Attachment::attach(store.clone(), &i.to_string(), breaker.clone(), &patient().config())
         })
         .collect();
     drop(attached);
@@ -277,7 +278,7 @@ fn dropping_while_the_store_fails_neither_waits_nor_leaves_the_store_held() {
 }
 
 #[test]
-fn a_drop_tries_again_when_the_last_save_fails_once() {
+fn a_drop_retries_a_last_save_that_fails_once() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &patient());
@@ -295,71 +296,69 @@ fn a_drop_tries_again_when_the_last_save_fails_once() {
 }
 
 #[test]
-fn a_breaker_that_is_dropped_by_a_listener_on_the_writers_thread_does_not_wait_for_itself() {
-    struct Holder(std::sync::Mutex<Option<super::super::Attachment>>);
-    impl super::super::Source for Holder {
-        fn encode(&self) -> Option<Encoded> {
-            Some(Encoded { value: b"last".to_vec(), ttl: None })
+fn a_listener_may_drop_a_breaker_on_the_writers_thread() {
+    struct Holder(Mutex<Option<Attachment>>);
+    impl SnapshotSource for Holder {
+        fn encode(&self) -> Option<EncodedSnapshot> {
+            Some(EncodedSnapshot { value: b"last".to_vec(), ttl: None })
         }
-        fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
+        fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
             Ok(())
         }
-        fn retention_days(&self) -> u32 {
-            30
+        fn settings(&self) -> SaveSettings {
+            patient().save()
         }
 
         fn store_health(&self, _: &StoreHealth) {
-            let attachment = lock(&self.0).take();
+            let attachment = std_lock(&self.0).take();
             drop(attachment);
         }
     }
     let store = Faulty::new(Fault::None);
-    let holder = Arc::new(Holder(std::sync::Mutex::new(None)));
-    let attached =
-        super::super::Attachment::attach(Arc::new(store.clone()), "a", holder.clone(), &patient());
+    let holder = Arc::new(Holder(Mutex::new(None)));
+    let attached = attach_source(&store, "a", holder.clone(), &patient());
     let marker = attached.marker();
-    *lock(&holder.0) = Some(attached);
+    *std_lock(&holder.0) = Some(attached);
     store.set(Fault::Away);
     let start = Instant::now();
     marker.transition();
-    until("it was dropped", || lock(&holder.0).is_none() && Arc::strong_count(&holder) == 1);
+    until("it was dropped", || std_lock(&holder.0).is_none() && Arc::strong_count(&holder) == 1);
     assert!(start.elapsed() < LONG / 2);
 }
 
 #[test]
-fn a_breaker_that_a_listener_builds_on_the_writers_thread_does_not_wait_for_itself() {
-    struct Builder(Faulty, std::sync::Mutex<Vec<super::super::Attachment>>);
-    impl super::super::Source for Builder {
-        fn encode(&self) -> Option<Encoded> {
-            Some(Encoded { value: b"any".to_vec(), ttl: None })
+fn a_listener_may_build_a_breaker_on_the_writers_thread() {
+    struct Builder(Faulty, Mutex<Vec<Attachment>>);
+    impl SnapshotSource for Builder {
+        fn encode(&self) -> Option<EncodedSnapshot> {
+            Some(EncodedSnapshot { value: b"any".to_vec(), ttl: None })
         }
-        fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
+        fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
             Ok(())
         }
-        fn retention_days(&self) -> u32 {
-            30
+        fn settings(&self) -> SaveSettings {
+            patient().save()
         }
 
         fn store_health(&self, _: &StoreHealth) {
             let attached = attach(&self.0, "b", &Breaker::new("closed"), &patient());
-            lock(&self.1).push(attached);
+            std_lock(&self.1).push(attached);
         }
     }
     let store = Faulty::new(Fault::None);
-    let builder = Arc::new(Builder(store.clone(), std::sync::Mutex::default()));
-    let attached =
-        super::super::Attachment::attach(Arc::new(store.clone()), "a", builder.clone(), &patient());
+    let builder = Arc::new(Builder(store.clone(), Mutex::default()));
+    let attached = attach_source(&store, "a", builder.clone(), &patient());
     store.set(Fault::Away);
     let start = Instant::now();
     attached.marker().transition();
-    until("it was built", || !lock(&builder.1).is_empty());
+    until("it was built", || !std_lock(&builder.1).is_empty());
     assert!(start.elapsed() < LONG / 2);
     store.set(Fault::None);
     until("it heals", || attached.health().is_healthy());
 }
 
 #[test]
-fn who_went_while_the_store_hung_troubles_nobody_when_it_answers() {
+fn a_breaker_dropped_while_the_store_hangs_leaves_nothing_to_retry() {
     let store = Faulty::new(Fault::None);
     let stays = attach(&store, "stays", &Breaker::new("closed"), &hasty());
     store.set(Fault::Hangs);
@@ -367,10 +366,10 @@ fn who_went_while_the_store_hung_troubles_nobody_when_it_answers() {
     drop(attach(&store, "goes", &Breaker::new("closed"), &hasty()));
     store.set(Fault::None);
     until("it heals", || stays.health().is_healthy());
-    let writer = writer::find(store.id()).unwrap();
+    let inbox = stays.inbox();
     let mut quiet = 0;
     until("there is nothing to do any more", || {
-        let is_quiet = lock(&writer.queue).due(Instant::now()).is_none();
+        let is_quiet = inbox.content().schedule.due(None, false).is_none();
         quiet = if is_quiet { quiet + 1 } else { 0 };
         quiet > 20
     });
@@ -408,10 +407,9 @@ impl StateStore for Fading {
 }
 
 #[test]
-fn a_store_that_goes_away_half_way_is_not_asked_for_each_of_the_others() {
+fn an_outage_in_the_middle_of_a_batch_ends_the_batch() {
     let store = Fading(Faulty::new(Fault::None), Arc::default());
-    let settings =
-        PersistSettings { transition_flush_interval: LONG, flush_interval: LONG, ..patient() };
+    let settings = Settings { transition_flush_interval: LONG, flush_interval: LONG, ..patient() };
     let breakers: [_; 20] = std::array::from_fn(|_| Breaker::new("closed"));
     let attached: Vec<_> =
         (0..20).map(|i| attach(&store, &i.to_string(), &breakers[i], &settings)).collect();
@@ -426,34 +424,34 @@ fn a_store_that_goes_away_half_way_is_not_asked_for_each_of_the_others() {
 }
 
 #[test]
-fn who_is_told_of_trouble_when_it_is_over_is_told_that_too() {
+fn a_slow_listener_hears_last_what_is_true_last() {
     /// Takes as long to listen as it takes the store to heal.
-    struct Slow(Faulty, std::sync::Mutex<bool>);
-    impl super::super::Source for Slow {
-        fn encode(&self) -> Option<Encoded> {
-            Some(Encoded { value: b"any".to_vec(), ttl: None })
+    struct Slow(Faulty, Mutex<bool>);
+    impl SnapshotSource for Slow {
+        fn encode(&self) -> Option<EncodedSnapshot> {
+            Some(EncodedSnapshot { value: b"any".to_vec(), ttl: None })
         }
-        fn restore(&self, _: &[u8]) -> Result<(), super::super::RestoreError> {
+        fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
             Ok(())
         }
-        fn retention_days(&self) -> u32 {
-            30
+        fn settings(&self) -> SaveSettings {
+            patient().save()
         }
 
         fn store_health(&self, health: &StoreHealth) {
-            let first = !std::mem::replace(&mut *lock(&self.1), true);
+            let first = !std::mem::replace(&mut *std_lock(&self.1), true);
             if first && !health.is_healthy() {
                 self.0.set(Fault::None);
-                let writer = writer::find(self.0.id()).unwrap();
-                until("the store is well", || writer.health().is_healthy());
+                let inbox = inbox::find(self.0.id()).unwrap();
+                until("the store works", || inbox.status().is_healthy());
                 // The others are told meanwhile that it is.
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
     }
     let store = Faulty::new(Fault::None);
-    let slow = Arc::new(Slow(store.clone(), std::sync::Mutex::default()));
-    let first = super::super::Attachment::attach(Arc::new(store.clone()), "a", slow, &hasty());
+    let slow = Arc::new(Slow(store.clone(), Mutex::default()));
+    let first = attach_source(&store, "a", slow, &hasty());
     let breaker = Breaker::new("closed");
     let second = attach(&store, "b", &breaker, &hasty());
     store.set(Fault::Hangs);
@@ -464,7 +462,7 @@ fn who_is_told_of_trouble_when_it_is_over_is_told_that_too() {
 }
 
 #[test]
-fn who_comes_back_while_the_store_hangs_meets_its_own_last_words() {
+fn a_breaker_rebuilt_while_the_store_hangs_gets_its_own_last_state() {
     let store = Faulty::new(Fault::None);
     store.put("a", "closed");
     let other = attach(&store, "other", &Breaker::new("closed"), &hasty());
@@ -486,7 +484,7 @@ fn who_comes_back_while_the_store_hangs_meets_its_own_last_words() {
 }
 
 #[tokio::test]
-async fn readers_of_histories_do_not_make_a_store_that_takes_nothing_try_again_and_again() {
+async fn history_requests_do_not_retry_a_store_that_saves_nothing() {
     let store = Fading(Faulty::new(Fault::None), Arc::default());
     let [a, b] = ["a", "b"].map(|name| attach(&store, name, &Breaker::new("closed"), &hasty()));
     assert!(a.flush().await.is_err());

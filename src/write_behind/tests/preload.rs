@@ -1,4 +1,4 @@
-//! Many breakers at once: their snapshots are read together, and are still the newest.
+//! Many breakers built at once: their snapshots are read together, and are still the newest.
 
 use std::{
     future::Future,
@@ -13,8 +13,8 @@ use std::{
 };
 
 use super::{
-    super::{Attachment, PersistSettings},
-    fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
+    super::Attachment,
+    fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until},
 };
 use crate::store::StateStore;
 
@@ -79,7 +79,7 @@ fn visit(store: &Faulty, name: &str, state: Option<&str>) -> (String, bool) {
 }
 
 #[test]
-fn many_are_read_at_once_and_each_finds_its_own() {
+fn many_snapshots_are_read_at_once_and_each_breaker_gets_its_own() {
     let store = Faulty::new(Fault::None);
     // More than a page.
     for n in 0..3000 {
@@ -102,7 +102,7 @@ fn many_are_read_at_once_and_each_finds_its_own() {
 }
 
 #[test]
-fn many_are_read_at_once_though_there_is_always_somebody_who_asks() {
+fn constant_requests_do_not_keep_the_writer_from_reading_ahead() {
     let store = Faulty::new(Fault::Slow(Duration::from_millis(1)));
     // Some twenty pages: one a round, where it should be.
     for n in 0..20_000 {
@@ -127,7 +127,7 @@ fn many_are_read_at_once_though_there_is_always_somebody_who_asks() {
 }
 
 #[test]
-fn few_are_read_one_by_one() {
+fn few_snapshots_are_read_one_by_one() {
     let store = Faulty::new(Fault::None);
     let mut crowd = Crowd::new(&store);
     for n in 0..30 {
@@ -138,7 +138,7 @@ fn few_are_read_one_by_one() {
 }
 
 #[test]
-fn what_was_saved_since_wins() {
+fn a_newer_save_wins_over_what_was_preloaded() {
     let store = Faulty::new(Fault::None);
     store.put("there before", "old");
     for round in 0..ROUNDS {
@@ -161,7 +161,7 @@ fn what_was_saved_since_wins() {
 }
 
 #[test]
-fn what_was_saved_while_all_was_read_wins() {
+fn a_save_during_the_preload_wins() {
     let store = Faulty::new(Fault::None);
     // So many that the key of this one is read in the first of the pages, or never.
     for n in 0..20_000 {
@@ -182,10 +182,10 @@ fn what_was_saved_while_all_was_read_wins() {
 }
 
 #[test]
-fn last_words_that_wait_for_the_store_win() {
+fn a_last_state_that_waits_for_the_store_wins() {
     let store = Faulty::new(Fault::None);
     store.put("a", "old");
-    let hasty = PersistSettings { drop_wait: Duration::from_millis(50), ..patient() };
+    let hasty = Settings { drop_wait: Duration::from_millis(50), ..patient() };
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &hasty);
     let mut crowd = Crowd::new(&store);
@@ -204,7 +204,7 @@ fn last_words_that_wait_for_the_store_win() {
 }
 
 #[test]
-fn what_cannot_be_read_is_dealt_with_as_ever() {
+fn an_unreadable_preloaded_snapshot_is_left_to_the_writer() {
     let store = Faulty::new(Fault::None);
     store.put("corrupt", "corrupt as can be");
     store.put("newer", "newer and better");
@@ -221,7 +221,7 @@ fn what_cannot_be_read_is_dealt_with_as_ever() {
 }
 
 #[test]
-fn what_was_read_is_not_believed_for_long() {
+fn what_was_preloaded_is_used_for_a_short_time_only() {
     let store = Faulty::new(Fault::None);
     let mut crowd = Crowd::new(&store);
     // Another process on the same store.
@@ -246,7 +246,7 @@ fn what_was_read_is_not_believed_for_long() {
 }
 
 #[test]
-fn a_store_that_cannot_be_read_at_once_is_read_one_by_one() {
+fn a_store_whose_pages_cannot_be_read_is_read_one_by_one() {
     let store = Faulty::new(Fault::NoPages);
     for n in 0..200 {
         store.put(&n.to_string(), &format!("state {n}"));

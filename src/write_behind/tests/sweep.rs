@@ -1,4 +1,4 @@
-//! What has expired goes, and nothing else.
+//! The sweep removes what has expired, and nothing else.
 
 use std::{
     sync::atomic::Ordering::SeqCst,
@@ -6,19 +6,16 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{
-    super::PersistSettings,
-    fakes::{Breaker, Fault, Faulty, attach, hasty, patient, until},
-};
+use super::fakes::{Breaker, Fault, Faulty, Settings, attach, hasty, patient, until};
 use crate::store::{HistoryRecord, HistoryStore, SaveEntry, StateStore};
 
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
 
 /// Soon and often.
-fn sweeping() -> PersistSettings {
+fn sweeping() -> Settings {
     let sweep = (Duration::from_millis(20), Duration::from_millis(20));
-    PersistSettings { sweep, ..patient() }
+    Settings { sweep, ..patient() }
 }
 
 /// Seconds since 1970.
@@ -43,7 +40,7 @@ fn is_there(store: &Faulty, name: &str) -> bool {
 }
 
 #[test]
-fn snapshots_of_nobody_go_when_they_have_expired() {
+fn expired_snapshots_without_a_breaker_are_removed() {
     let store = Faulty::new(Fault::None);
     for (name, snapshot) in [
         ("closed-old", old_form("closed", 1.1 * HOUR, "null")),
@@ -94,7 +91,7 @@ fn snapshots_of_nobody_go_when_they_have_expired() {
 }
 
 #[test]
-fn what_belongs_to_a_breaker_of_this_process_stays() {
+fn snapshots_of_living_breakers_are_kept() {
     let store = Faulty::new(Fault::None);
     let expired = old_form("closed", DAY, "null");
     store.put("early", &expired);
@@ -112,14 +109,13 @@ fn what_belongs_to_a_breaker_of_this_process_stays() {
 }
 
 #[test]
-fn one_that_comes_while_a_sweep_is_under_way_stays() {
+fn the_snapshot_of_a_breaker_built_during_the_sweep_is_kept() {
     let store = Faulty::new(Fault::None);
     let expired = old_form("closed", DAY, "null");
     for n in 0..200 {
         store.put(&format!("{n:03}"), &expired);
     }
-    let settings =
-        PersistSettings { sweep: (Duration::from_millis(20), Duration::MAX), ..patient() };
+    let settings = Settings { sweep: (Duration::from_millis(20), Duration::MAX), ..patient() };
     store.set(Fault::Slow(Duration::from_millis(100)));
     let first = attach(&store, "first", &Breaker::new("closed"), &settings);
     until("it has begun", || !is_there(&store, "000"));
@@ -134,7 +130,7 @@ fn one_that_comes_while_a_sweep_is_under_way_stays() {
 }
 
 #[test]
-fn a_sweep_lets_those_who_save_go_first() {
+fn saves_do_not_wait_for_the_sweep() {
     let store = Faulty::new(Fault::None);
     let expired = old_form("closed", DAY, "null");
     for n in 0..400 {
@@ -152,7 +148,7 @@ fn a_sweep_lets_those_who_save_go_first() {
 }
 
 #[test]
-fn histories_are_kept_as_long_as_they_say() {
+fn histories_are_kept_as_long_as_their_records_say() {
     let store = Faulty::new(Fault::None);
     let record = |days_ago: f64, rest: &str| {
         let at = ago(days_ago * DAY);
@@ -193,7 +189,7 @@ fn histories_are_kept_as_long_as_they_say() {
 }
 
 #[test]
-fn a_store_that_fails_is_swept_another_time() {
+fn a_store_that_failed_is_swept_later() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &sweeping());
@@ -207,11 +203,11 @@ fn a_store_that_fails_is_swept_another_time() {
 }
 
 #[test]
-fn a_store_that_hangs_in_a_sweep_is_noticed_and_heals() {
+fn a_store_that_hangs_during_a_sweep_is_noticed_and_recovers() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
-    let PersistSettings { sweep, .. } = sweeping();
-    let attached = attach(&store, "a", &breaker, &PersistSettings { sweep, ..hasty() });
+    let Settings { sweep, .. } = sweeping();
+    let attached = attach(&store, "a", &breaker, &Settings { sweep, ..hasty() });
     store.set(Fault::Hangs);
     until("it is noticed", || !attached.health().is_healthy());
     store.set(Fault::None);

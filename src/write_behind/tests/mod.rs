@@ -1,12 +1,13 @@
-//! The writer against stores of every temper.
+//! The write-behind with stores that work, fail, hang and recover.
 
-mod alone;
+mod entries;
 mod fakes;
 mod faults;
 mod folders;
-mod queue;
-mod roll;
-mod shelf;
+mod health;
+mod preload;
+mod schedule;
+mod single_entry;
 mod sweep;
 
 use std::{
@@ -15,12 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until};
-use super::{FlushError, PersistSettings, StoreHealth};
-use crate::store::{MemoryStore, SaveEntry, StateStore};
+use self::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until};
+use crate::{
+    error::FlushError,
+    health::StoreHealth,
+    store::{MemoryStore, SaveEntry, StateStore},
+};
 
 #[test]
-fn the_snapshot_is_there_when_attach_returns() {
+fn attach_returns_with_the_snapshot_restored() {
     let store = Faulty::new(Fault::Slow(Duration::from_millis(50)));
     store.put("a", "open");
     let breaker = Breaker::new("closed");
@@ -31,10 +35,10 @@ fn the_snapshot_is_there_when_attach_returns() {
 }
 
 #[test]
-fn a_transition_is_saved_without_being_asked_for() {
+fn a_transition_is_saved_without_a_flush() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
-    let settings = PersistSettings { flush_interval: LONG * 100, ..patient() };
+    let settings = Settings { flush_interval: LONG * 100, ..patient() };
     let attached = attach(&store, "a", &breaker, &settings);
     let marker = attached.marker();
     breaker.change_and_mark("1 failure", &marker, false);
@@ -48,10 +52,10 @@ fn a_transition_is_saved_without_being_asked_for() {
 }
 
 #[test]
-fn transitions_wait_for_each_other_if_told_to() {
+fn transitions_are_batched_within_their_flush_interval() {
     let store = Faulty::new(Fault::None);
     let interval = Duration::from_millis(500);
-    let waits = |transition_flush_interval| PersistSettings {
+    let waits = |transition_flush_interval| Settings {
         flush_interval: LONG * 100,
         transition_flush_interval,
         ..patient()
@@ -72,10 +76,10 @@ fn transitions_wait_for_each_other_if_told_to() {
 }
 
 #[test]
-fn counts_wait_no_longer_when_transitions_do() {
+fn counts_are_saved_within_their_interval_while_transitions_wait_longer() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
-    let settings = PersistSettings { transition_flush_interval: LONG * 100, ..patient() };
+    let settings = Settings { transition_flush_interval: LONG * 100, ..patient() };
     let attached = attach(&store, "a", &breaker, &settings);
     breaker.change_and_mark("open", &attached.marker(), true);
     breaker.change_and_mark("1 rejected", &attached.marker(), false);
@@ -83,7 +87,7 @@ fn counts_wait_no_longer_when_transitions_do() {
 }
 
 #[test]
-fn counts_are_saved_within_their_interval() {
+fn counts_are_saved_within_the_flush_interval() {
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &patient());
@@ -115,7 +119,7 @@ async fn flush_makes_the_newest_state_durable() {
 }
 
 #[test]
-fn a_slow_store_gets_the_newest_and_skips_the_rest() {
+fn a_slow_store_gets_the_newest_state_and_skips_older_ones() {
     let store = Faulty::new(Fault::Slow(Duration::from_millis(20)));
     let breakers: Vec<_> = (0..10).map(|_| Breaker::new("closed")).collect();
     let attached: Vec<_> =
@@ -132,12 +136,12 @@ fn a_slow_store_gets_the_newest_and_skips_the_rest() {
 }
 
 #[test]
-fn dropping_the_last_one_saves_and_releases_the_store() {
+fn dropping_the_last_breaker_saves_it_and_releases_the_store() {
     let store = Arc::new(Faulty::new(Fault::None));
     for round in 0..30 {
         let (one, other) = (Breaker::new("closed"), Breaker::new("closed"));
-        let first = super::Attachment::attach(store.clone(), "a", one.clone(), &patient());
-        let second = super::Attachment::attach(store.clone(), "b", other, &patient());
+        let first = super::Attachment::attach(store.clone(), "a", one.clone(), &patient().config());
+        let second = super::Attachment::attach(store.clone(), "b", other, &patient().config());
         if round > 0 {
             assert_eq!(one.state(), format!("round {}", round - 1));
         }
@@ -160,14 +164,14 @@ fn dropping_the_last_one_saves_and_releases_the_store() {
 }
 
 #[test]
-fn breakers_on_one_store_share_a_writer_and_others_do_not() {
+fn breakers_share_a_writer_if_they_share_a_store() {
     let store = MemoryStore::new();
     let breaker = Breaker::new("closed");
     let one = attach(&store, "a", &breaker, &patient());
     let two = attach(&store.clone(), "b", &breaker, &patient());
     let other = attach(&MemoryStore::new(), "c", &breaker, &patient());
-    assert!(one.same_writer(&two));
-    assert!(!one.same_writer(&other));
+    assert!(Arc::ptr_eq(one.inbox(), two.inbox()));
+    assert!(!Arc::ptr_eq(one.inbox(), other.inbox()));
 }
 
 #[test]
@@ -244,9 +248,9 @@ fn marks_from_many_threads_lose_nothing_and_never_deadlock() {
 }
 
 #[test]
-fn any_length_of_wait_is_fine() {
+fn any_wait_and_interval_is_accepted() {
     let forever = Duration::MAX;
-    let settings = PersistSettings {
+    let settings = Settings {
         flush_interval: forever,
         transition_flush_interval: forever,
         load_wait: forever,
@@ -260,7 +264,7 @@ fn any_length_of_wait_is_fine() {
     attached.flush_blocking(forever).unwrap();
     drop(attached);
     let zero = Duration::ZERO;
-    let settings = PersistSettings {
+    let settings = Settings {
         flush_interval: zero,
         transition_flush_interval: zero,
         load_wait: zero,

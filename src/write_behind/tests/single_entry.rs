@@ -1,4 +1,4 @@
-//! One breaker that the store does not take, among others that it takes.
+//! An entry that the store does not save, among others that it saves.
 
 use std::{
     sync::{
@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Attachment, PersistSettings, StoreHealth};
-use super::fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until};
-use crate::store::{HistoryStore, SaveEntry, StateStore, StoreError};
+use super::super::{Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};
+use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, patient, until};
+use crate::{
+    health::StoreHealth,
+    store::{HistoryStore, SaveEntry, StateStore, StoreError},
+};
 
 /// Does not take snapshots of breakers that are called "odd".
 #[derive(Clone)]
@@ -85,7 +88,7 @@ fn pair(store: &Picky) -> ([Arc<Breaker>; 2], [Attachment; 2]) {
 }
 
 #[test]
-fn one_that_cannot_be_saved_is_told_once_and_not_with_each_save_of_others() {
+fn an_entry_that_cannot_be_saved_is_announced_once() {
     let store = Picky::new();
     let ([odd, even], [unsaved, saved]) = pair(&store);
     odd.change_and_mark("open", &unsaved.marker(), true);
@@ -110,7 +113,7 @@ fn one_that_cannot_be_saved_is_told_once_and_not_with_each_save_of_others() {
 }
 
 #[test]
-fn others_neither_wait_for_its_next_try_nor_are_spoiled_by_it() {
+fn an_entry_that_cannot_be_saved_delays_and_affects_no_other() {
     let store = Picky::new();
     let ([odd, even], [unsaved, saved]) = pair(&store);
     odd.change_and_mark("open", &unsaved.marker(), true);
@@ -129,7 +132,7 @@ fn others_neither_wait_for_its_next_try_nor_are_spoiled_by_it() {
 }
 
 #[test]
-fn its_end_ends_the_trouble() {
+fn the_store_is_healthy_once_the_failing_breaker_is_gone() {
     let store = Picky::new();
     let ([odd, _even], [unsaved, saved]) = pair(&store);
     odd.change_and_mark("open", &unsaved.marker(), true);
@@ -140,27 +143,24 @@ fn its_end_ends_the_trouble() {
 }
 
 #[test]
-fn a_breaker_whose_snapshot_panics_is_not_taken_for_a_store_that_fails() {
-    use super::super::{Encoded, RestoreError, Source};
-
+fn a_breaker_whose_snapshot_panics_does_not_stop_the_store() {
     struct Panics;
-    impl Source for Panics {
-        fn encode(&self) -> Option<Encoded> {
+    impl SnapshotSource for Panics {
+        fn encode(&self) -> Option<EncodedSnapshot> {
             panic!("a breaker that panics, as a test wants it")
         }
         fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
             Ok(())
         }
-        fn retention_days(&self) -> u32 {
-            30
+        fn settings(&self) -> SaveSettings {
+            patient().save()
         }
         fn store_health(&self, _: &StoreHealth) {}
     }
 
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
-    let panics =
-        Attachment::attach(Arc::new(store.clone()), "panics", Arc::new(Panics), &patient());
+    let panics = attach_source(&store, "panics", Arc::new(Panics), &patient());
     let other = attach(&store, "other", &breaker, &patient());
     assert!(panics.flush_blocking(LONG).is_err());
     let writes = store.writes.load(SeqCst);
@@ -173,9 +173,9 @@ fn a_breaker_whose_snapshot_panics_is_not_taken_for_a_store_that_fails() {
 }
 
 #[test]
-fn its_drop_is_not_taken_for_a_store_that_does_not_answer() {
+fn the_drop_of_a_breaker_that_cannot_be_saved_does_not_stall_the_store() {
     let store = Picky::new();
-    let settings = PersistSettings { drop_wait: Duration::from_millis(200), ..patient() };
+    let settings = Settings { drop_wait: Duration::from_millis(200), ..patient() };
     let unsaved = attach(&store, "odd", &Breaker::new("closed"), &settings);
     let saved = attach(&store, "even", &Breaker::new("closed"), &settings);
     // Tries are 100 ms apart at first, then 200: none comes at the moment that the drop has waited for long enough.

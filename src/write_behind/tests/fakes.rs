@@ -1,4 +1,4 @@
-//! A breaker and a store that do as they are told.
+//! A breaker and a store that behave as a test wants them to.
 
 use std::{
     sync::{
@@ -10,11 +10,13 @@ use std::{
 };
 
 use super::super::{
-    Attachment, Encoded, Marker, PersistSettings, RestoreError, Source, StoreHealth,
+    Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
+    WriteBehindConfig,
 };
 use crate::{
+    health::StoreHealth,
     store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StateStore, StoreError},
-    sync::std_lock as lock,
+    sync::std_lock,
 };
 
 /// Long enough that a test which needs all of it has found a fault, not a slow machine.
@@ -29,42 +31,111 @@ pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Its snapshots are its state, a text. `corrupt...` cannot be read, and `newer...` is of version 7.
-#[derive(Default)]
+/// All settings of a breaker and of the write-behind.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) flush_interval: Duration,
+    pub(crate) transition_flush_interval: Duration,
+    pub(crate) load_wait: Duration,
+    pub(crate) drop_wait: Duration,
+    /// The first sweep, and the time between two.
+    pub(crate) sweep: (Duration, Duration),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let WriteBehindConfig { load_wait, drop_wait, first_sweep, sweep_interval } =
+            WriteBehindConfig::default();
+        Self {
+            flush_interval: Duration::from_secs(1),
+            transition_flush_interval: Duration::ZERO,
+            load_wait,
+            drop_wait,
+            sweep: (first_sweep, sweep_interval),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn save(&self) -> SaveSettings {
+        SaveSettings {
+            flush_interval: self.flush_interval,
+            transition_flush_interval: self.transition_flush_interval,
+            history_retention_days: 30,
+        }
+    }
+
+    pub(crate) fn config(&self) -> WriteBehindConfig {
+        WriteBehindConfig {
+            load_wait: self.load_wait,
+            drop_wait: self.drop_wait,
+            first_sweep: self.sweep.0,
+            sweep_interval: self.sweep.1,
+        }
+    }
+}
+
+/// A breaker whose snapshots are its state, a text. `corrupt...` cannot be read, and `newer...` is
+/// of version 7.
 pub(crate) struct Breaker {
-    state: Mutex<(String, bool)>,
+    state: Mutex<State>,
     pub(crate) restores: AtomicUsize,
     pub(crate) health: Mutex<Vec<StoreHealth>>,
 }
 
+struct State {
+    text: String,
+    has_changed: bool,
+    settings: SaveSettings,
+}
+
 impl Breaker {
     pub(crate) fn new(state: &str) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new((state.to_owned(), false)), ..Self::default() })
+        let settings = Settings::default().save();
+        let state = State { text: state.to_owned(), has_changed: false, settings };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            restores: AtomicUsize::new(0),
+            health: Mutex::default(),
+        })
     }
 
     pub(crate) fn state(&self) -> String {
-        lock(&self.state).0.clone()
+        std_lock(&self.state).text.clone()
     }
 
     pub(crate) fn change(&self, state: impl Into<String>) {
-        *lock(&self.state) = (state.into(), true);
+        let mut held = std_lock(&self.state);
+        held.text = state.into();
+        held.has_changed = true;
     }
 
-    /// As a breaker does it: the mark is raised under the lock that encoding takes.
-    pub(crate) fn change_and_mark(&self, state: impl Into<String>, marker: &Marker, at_once: bool) {
-        let mut held = lock(&self.state);
-        *held = (state.into(), true);
+    /// As a breaker does it: the mark is set under the lock that encoding takes.
+    pub(crate) fn change_and_mark(
+        &self,
+        state: impl Into<String>,
+        marker: &ChangeMarker,
+        at_once: bool,
+    ) {
+        let mut held = std_lock(&self.state);
+        held.text = state.into();
+        held.has_changed = true;
         if at_once { marker.transition() } else { marker.counts() }
     }
 
+    pub(crate) fn set(&self, settings: SaveSettings) {
+        std_lock(&self.state).settings = settings;
+    }
+
+    /// Whether the store was healthy, at each announcement.
     pub(crate) fn told(&self) -> Vec<bool> {
-        lock(&self.health).iter().map(StoreHealth::is_healthy).collect()
+        std_lock(&self.health).iter().map(StoreHealth::is_healthy).collect()
     }
 }
 
-impl Source for Breaker {
-    fn encode(&self) -> Option<Encoded> {
-        Some(Encoded { value: self.state().into_bytes(), ttl: None })
+impl SnapshotSource for Breaker {
+    fn encode(&self) -> Option<EncodedSnapshot> {
+        Some(EncodedSnapshot { value: self.state().into_bytes(), ttl: None })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -77,22 +148,21 @@ impl Source for Breaker {
         if text.starts_with("newer") {
             return Err(RestoreError::NewerVersion(7));
         }
-        let mut state = lock(&self.state);
-        if !state.1 {
-            state.0 = text;
+        let mut state = std_lock(&self.state);
+        if !state.has_changed {
+            state.text = text;
         }
         Ok(())
     }
 
-    fn retention_days(&self) -> u32 {
-        drop(lock(&self.state));
-        30
+    fn settings(&self) -> SaveSettings {
+        std_lock(&self.state).settings
     }
 
     fn store_health(&self, health: &StoreHealth) {
-        // Would deadlock if the writer held a lock of its own or of the breaker here.
-        drop(lock(&self.state));
-        lock(&self.health).push(health.clone());
+        // This would deadlock if the writer held a lock of its own or of the breaker.
+        drop(std_lock(&self.state));
+        std_lock(&self.health).push(health.clone());
     }
 }
 
@@ -104,11 +174,11 @@ pub(crate) enum Fault {
     Panics,
     Hangs,
     Slow(Duration),
-    /// Cannot be read page by page, and works otherwise.
+    /// Pages cannot be read; all else works.
     NoPages,
 }
 
-/// A store in memory, whose calls meet the fault that is set, and are counted.
+/// A store in memory that counts its calls. Each meets the fault that is set.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     pub(crate) memory: MemoryStore,
@@ -132,7 +202,7 @@ impl Faulty {
     }
 
     pub(crate) fn set(&self, fault: Fault) {
-        *lock(&self.fault.0) = fault;
+        *std_lock(&self.fault.0) = fault;
         self.fault.1.notify_all();
     }
 
@@ -153,7 +223,7 @@ impl Faulty {
 
     fn meet(&self) -> Result<(), StoreError> {
         self.calls.fetch_add(1, SeqCst);
-        let mut fault = lock(&self.fault.0);
+        let mut fault = std_lock(&self.fault.0);
         loop {
             match *fault {
                 Fault::None | Fault::NoPages => return Ok(()),
@@ -188,7 +258,7 @@ impl StateStore for Faulty {
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.pages.fetch_add(1, SeqCst);
         self.meet()?;
-        if *lock(&self.fault.0) == Fault::NoPages {
+        if *std_lock(&self.fault.0) == Fault::NoPages {
             return Err(StoreError::Other("there are no pages".into()));
         }
         self.memory.load_page(after, limit)
@@ -247,27 +317,36 @@ impl HistoryStore for Faulty {
     }
 }
 
-/// Waits that outlast a busy machine, so that only what never comes runs into them.
-pub(crate) fn patient() -> PersistSettings {
-    PersistSettings {
+/// Waits that outlast a busy machine: only what never comes uses them up.
+pub(crate) fn patient() -> Settings {
+    Settings {
         flush_interval: Duration::from_millis(20),
         load_wait: LONG,
         drop_wait: LONG,
-        ..PersistSettings::default()
+        ..Settings::default()
     }
 }
 
-/// Waits that a hanging store will use up, and that one which answers does not.
-pub(crate) fn hasty() -> PersistSettings {
-    let flush_interval = Duration::from_millis(100);
-    PersistSettings { flush_interval, ..PersistSettings::default() }
+/// Waits that a hanging store uses up.
+pub(crate) fn hasty() -> Settings {
+    Settings { flush_interval: Duration::from_millis(100), ..Settings::default() }
 }
 
 pub(crate) fn attach(
     store: &(impl StateStore + Clone),
     name: &str,
     breaker: &Arc<Breaker>,
-    settings: &PersistSettings,
+    settings: &Settings,
 ) -> Attachment {
-    Attachment::attach(Arc::new(store.clone()), name, breaker.clone(), settings)
+    breaker.set(settings.save());
+    attach_source(store, name, breaker.clone(), settings)
+}
+
+pub(crate) fn attach_source(
+    store: &(impl StateStore + Clone),
+    name: &str,
+    source: Arc<dyn SnapshotSource>,
+    settings: &Settings,
+) -> Attachment {
+    Attachment::attach(Arc::new(store.clone()), name, source, &settings.config())
 }

@@ -7,7 +7,7 @@ use super::fakes::{Breaker, LONG, attach, patient, until};
 use crate::store::SledStore;
 
 #[test]
-fn the_folder_is_free_when_the_last_breaker_is_gone() {
+fn the_folder_is_free_once_the_last_breaker_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     for round in 0..10 {
         let store = SledStore::open(dir.path()).unwrap();
@@ -23,7 +23,7 @@ fn the_folder_is_free_when_the_last_breaker_is_gone() {
 }
 
 #[test]
-fn a_folder_is_taken_over_from_the_one_that_goes() {
+fn a_folder_is_taken_over_from_the_breaker_that_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let old = Breaker::new("closed");
     let going = attach(&SledStore::open(dir.path()).unwrap(), "a", &old, &patient());
@@ -38,7 +38,7 @@ fn a_folder_is_taken_over_from_the_one_that_goes() {
 }
 
 #[test]
-fn a_folder_that_is_removed_gets_every_breaker_again() {
+fn a_removed_folder_is_created_again_with_every_breaker() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let store = SledStore::open(&folder).unwrap();
