@@ -11,8 +11,7 @@ use crate::support::{
     wait::eventually,
 };
 use tower_breaker::{
-    Breaker, Config, Event, MemoryStore, SledStore, State, StateStore, Trip,
-    store::{SaveEntry, StoreHealth},
+    Breaker, Config, Event, SledStore, State, StateStore, Trip, store::StoreHealth,
 };
 
 const LONG: Duration = Duration::from_secs(60);
