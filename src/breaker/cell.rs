@@ -275,17 +275,18 @@ impl Cell {
 
     /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
     /// transition of its own meanwhile: then its state is newer than the snapshot.
-    pub(crate) fn restore(&self, observer: &dyn Observer, snapshot: &Snapshot) -> bool {
-        let restored = self.with_core(|core| {
+    pub(crate) fn restore(&self, observer: &dyn Observer, snapshot: &Snapshot) {
+        self.with_core(|core| {
             if !core.is_owned_by(observer) {
                 return None;
             }
             let now = core.clock.reading();
             core.transact_at(now.tick, &self.successes, |machine, effects| {
-                !machine.has_transitioned() && machine.restore(snapshot, now, effects)
+                if !machine.has_transitioned() {
+                    machine.restore(snapshot, now, effects);
+                }
             })
         });
-        restored.unwrap_or(false)
     }
 
     /// Registers a waker to be called when the circuit rejects calls. `false` if it does already.

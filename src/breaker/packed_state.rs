@@ -143,3 +143,53 @@ const fn state_bits(state: State) -> u64 {
         State::MetricsOnly => 5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Tick;
+
+    const VIEW: FastPathView = FastPathView {
+        generation: 7,
+        state: State::Closed,
+        admission: Admission::All,
+        lock_free_success: true,
+        slow_after: None,
+        bucket_end: None,
+    };
+
+    #[test]
+    fn every_state_and_the_generation_survive_packing() {
+        for state in [
+            State::Closed,
+            State::Open,
+            State::HalfOpen,
+            State::ForcedOpen,
+            State::Disabled,
+            State::MetricsOnly,
+        ] {
+            let packed = PackedState::new(&FastPathView { state, ..VIEW }, true);
+            assert_eq!((packed.state(), packed.generation()), (state, 7));
+        }
+    }
+
+    #[test]
+    fn only_a_success_without_a_lock_a_time_and_a_count_is_skipped() {
+        let skips = |view: &FastPathView| PackedState::new(view, false).skips_success();
+        assert!(skips(&VIEW));
+        assert!(!skips(&FastPathView { lock_free_success: false, ..VIEW }));
+        assert!(!skips(&FastPathView { slow_after: Some(Duration::ZERO), ..VIEW }));
+        assert!(!skips(&FastPathView { bucket_end: Some(Tick::NEVER), ..VIEW }));
+    }
+
+    #[test]
+    fn neither_a_vacant_cell_nor_a_spent_permit_looks_like_a_probe_or_an_open_circuit() {
+        let vacant = PackedState::vacant(7);
+        assert!(!vacant.admits_all() && !vacant.admits_none() && !vacant.skips_success());
+        assert_eq!(vacant.generation(), 7);
+        assert_ne!(PackedState::SPENT.state(), State::HalfOpen);
+        assert!(!PackedState::SPENT.skips_success());
+    }
+}

@@ -120,38 +120,38 @@ impl Permit {
     /// Records an outcome. The call took the time since it was admitted.
     #[inline]
     pub fn finish(mut self, outcome: Outcome) {
-        self.settle(outcome, None);
+        self.record_in_place(outcome, None);
     }
 
     /// Records an outcome and the time that the call took.
     #[inline]
     pub fn record(mut self, outcome: Outcome, elapsed: Duration) {
-        self.settle(outcome, Some(elapsed));
+        self.record_in_place(outcome, Some(elapsed));
     }
 
-    /// Records an outcome in place: a future that is done need not move its permit.
+    /// Records an outcome without moving the permit, which a finished future would have to.
     #[inline]
-    pub(crate) fn settle(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         // Most calls end here: they succeed, and nothing has happened since their admission.
         if outcome == Outcome::Success && self.cell.skips_success(self.state) {
             return;
         }
-        self.settle_slow(outcome, elapsed);
+        self.record_slow(outcome, elapsed);
     }
 
     #[inline(never)]
-    fn settle_slow(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    fn record_slow(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         if outcome != Outcome::Success
             || self.is_probe()
             || !self.cell.try_record_success(self.state, Tick::from_nanos(self.stamp), elapsed)
         {
-            self.settle_locked(outcome, elapsed);
+            self.record_locked(outcome, elapsed);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn settle_locked(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+    fn record_locked(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         if self.is_probe() {
             // Spent before it is recorded: from here on there is no slot to give back.
             let probe = ManuallyDrop::new(self.take());

@@ -40,16 +40,10 @@ impl Machine {
         snapshot
     }
 
-    /// Resumes from a snapshot. Returns `false`, and changes nothing, if the snapshot is that of a
-    /// closed circuit and has expired.
-    pub(super) fn restore(
-        &mut self,
-        saved: &Snapshot,
-        now: Reading,
-        effects: &mut Effects,
-    ) -> bool {
+    /// Resumes from a snapshot, unless it is that of a closed circuit and has expired.
+    pub(super) fn restore(&mut self, saved: &Snapshot, now: Reading, effects: &mut Effects) {
         if self.has_expired(saved, now) {
-            return false;
+            return;
         }
         self.now = self.now.max(now.tick);
         // If the wall clock went back, nothing is known about the downtime.
@@ -77,7 +71,6 @@ impl Machine {
             self.enter(phase, trigger, self.now, effects);
         }
         self.advance(now.tick, effects);
-        true
     }
 
     /// Stays open for what is left by the wall clock. That clock may have jumped, so the rest is

@@ -128,3 +128,98 @@ impl WaitQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Capacity = Capacity::Rejecting { until: Some(at(60)) };
+
+    const fn at(seconds: u64) -> Tick {
+        Tick::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn wait(seconds: u64) -> Readiness {
+        Readiness::Wait { recheck_after: Some(Duration::from_secs(seconds)) }
+    }
+
+    fn poll(
+        queue: &mut WaitQueue,
+        capacity: Capacity,
+        now: u64,
+        key: &mut Option<u64>,
+    ) -> Readiness {
+        queue.poll(capacity, at(now), key, Waker::noop()).0
+    }
+
+    #[test]
+    fn the_first_waiter_sets_the_timer_and_the_others_recheck_a_second_later() {
+        let mut queue = WaitQueue::default();
+        let (mut first, mut second) = (None, None);
+        assert_eq!(poll(&mut queue, OPEN, 10, &mut first), wait(50));
+        assert_eq!(poll(&mut queue, OPEN, 20, &mut second), wait(41));
+        // Without its timer owner, the queue wakes the next waiter to set the timer.
+        queue.leave(first.unwrap());
+        assert_eq!(queue.take_ready(OPEN, at(30)).len(), 1);
+        assert_eq!(poll(&mut queue, OPEN, 30, &mut second), wait(30));
+    }
+
+    #[test]
+    fn a_circuit_that_is_forced_open_needs_no_timer() {
+        let mut queue = WaitQueue::default();
+        let forced = Capacity::Rejecting { until: None };
+        let readiness = poll(&mut queue, forced, 0, &mut None);
+        assert_eq!(readiness, Readiness::Wait { recheck_after: None });
+        assert!(queue.take_ready(forced, at(1)).is_empty());
+    }
+
+    #[test]
+    fn as_many_waiters_wake_as_there_are_free_slots_first_come_first_served() {
+        let mut queue = WaitQueue::default();
+        let mut keys = [None; 3];
+        for key in &mut keys {
+            poll(&mut queue, OPEN, 0, key);
+        }
+        let capacity = Capacity::Probes(2);
+        assert_eq!(queue.take_ready(capacity, at(60)).len(), 2);
+        assert_eq!(queue.take_ready(capacity, at(60)).len(), 0);
+        let readiness = keys.each_mut().map(|key| poll(&mut queue, capacity, 60, key));
+        assert_eq!(readiness, [Readiness::Ready, Readiness::Ready, wait(1)]);
+    }
+
+    #[test]
+    fn a_newcomer_does_not_overtake_a_waiter() {
+        let mut queue = WaitQueue::default();
+        poll(&mut queue, OPEN, 0, &mut None);
+        assert_eq!(poll(&mut queue, Capacity::Probes(1), 60, &mut None), wait(1));
+    }
+
+    #[test]
+    fn a_reservation_passes_on_when_it_lapses_or_its_waiter_leaves() {
+        let mut queue = WaitQueue::default();
+        let capacity = Capacity::Probes(1);
+        let (mut first, mut second, mut third) = (None, None, None);
+        assert_eq!(poll(&mut queue, capacity, 60, &mut first), Readiness::Ready);
+        assert_eq!(poll(&mut queue, capacity, 60, &mut second), wait(1));
+        assert_eq!(poll(&mut queue, capacity, 61, &mut second), Readiness::Ready);
+        assert_eq!(poll(&mut queue, capacity, 61, &mut third), wait(1));
+        queue.leave(second.unwrap());
+        assert_eq!(queue.take_ready(capacity, at(61)).len(), 1);
+        assert_eq!(poll(&mut queue, capacity, 61, &mut third), Readiness::Ready);
+    }
+
+    #[test]
+    fn every_waiter_wakes_when_the_circuit_closes() {
+        let mut queue = WaitQueue::default();
+        let mut keys = [None; 3];
+        for key in &mut keys {
+            poll(&mut queue, OPEN, 0, key);
+        }
+        assert_eq!(queue.take_ready(Capacity::Unlimited, at(60)).len(), 3);
+        assert!(queue.is_empty());
+        for key in &mut keys {
+            assert_eq!(poll(&mut queue, Capacity::Unlimited, 60, key), Readiness::Ready);
+            assert_eq!(*key, None);
+        }
+    }
+}

@@ -136,14 +136,14 @@ where
     ) -> Result<Self::Response, E> {
         match (classify.classify_head(&result), result) {
             (ClassifiedResponse::Ready(outcome), result) => {
-                permit.settle(outcome, None);
+                permit.record_in_place(outcome, None);
                 result.map(|response| response.map(ResponseBody::unwatched))
             }
             (ClassifiedResponse::RequiresEos(end), Ok(response)) => {
                 Ok(self.watch(response, end, permit))
             }
             (ClassifiedResponse::RequiresEos(end), Err(error)) => {
-                permit.settle(end.classify_failure(BodyFailure::Error), None);
+                permit.record_in_place(end.classify_failure(BodyFailure::Error), None);
                 Err(error)
             }
         }
@@ -194,7 +194,7 @@ impl<B, W> ResponseBody<B, W> {
 
 impl<W: ClassifyEos> Watch<W> {
     fn settle(mut self, classify: impl FnOnce(W) -> Outcome) {
-        self.permit.settle(classify(self.end), self.elapsed);
+        self.permit.record_in_place(classify(self.end), self.elapsed);
     }
 
     /// Whether everything has come that matters.

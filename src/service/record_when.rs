@@ -41,7 +41,7 @@ impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
 
     #[inline]
     fn settle(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
-        permit.settle(classify.classify(&result), None);
+        permit.record_in_place(classify.classify(&result), None);
         result
     }
 

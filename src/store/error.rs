@@ -1,39 +1,38 @@
-//! What can go wrong with a store, sorted by what helps.
+//! What can go wrong with a store, by what helps.
 
 use std::{error::Error, fmt};
 
-/// Any error, boxed.
-type Cause = Box<dyn Error + Send + Sync>;
+use crate::error::BoxError;
 
-/// Why a store did not do what it was asked.
+/// Why a store could not do what it was asked.
 ///
-/// The kinds differ by what helps: waiting, or a person. Whichever it is, a breaker goes on in memory and
-/// tries again.
+/// The variants differ in what helps: time, or an operator. Either way, the breaker continues in
+/// memory and retries. The message of the cause should say what happened and what to do; the
+/// breaker's [health](super::StoreHealth) and log lines show it to operators.
 ///
 /// ```
 /// use tower_breaker::store::StoreError;
 ///
-/// let error = StoreError::Unavailable("the folder is on a share that is not mounted".into());
-/// assert_eq!(
-///     error.to_string(),
-///     "the store is not available: the folder is on a share that is not mounted",
-/// );
+/// let error = StoreError::Unavailable("/mnt/state is not mounted".into());
+/// assert_eq!(error.to_string(), "store unavailable: /mnt/state is not mounted");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Locked by another process, full, read-only, not mounted, not reachable: waiting may mend it.
-    Unavailable(Cause),
-    /// What is stored cannot be read, and reading it again will not help.
-    Corrupt(Cause),
-    /// The store can never work as it is set up, such as a path that is a file: change the set-up.
-    Misconfigured(Cause),
-    /// Anything else.
-    Other(Cause),
+    /// The store cannot be used now, and may recover by itself: it is locked by another process,
+    /// full, read-only, not mounted, or not reachable.
+    Unavailable(BoxError),
+    /// Stored data cannot be read, and reading it again will not help.
+    Corrupt(BoxError),
+    /// The store cannot work as it is set up, for example because its path is a file. The
+    /// configuration has to change.
+    Misconfigured(BoxError),
+    /// Any other failure. It may concern a single key only.
+    Other(BoxError),
 }
 
 impl StoreError {
-    fn cause(&self) -> &Cause {
+    fn cause(&self) -> &BoxError {
         match self {
             Self::Unavailable(cause)
             | Self::Corrupt(cause)
@@ -45,18 +44,18 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            Self::Unavailable(_) => "the store is not available",
-            Self::Corrupt(_) => "what is stored cannot be read",
-            Self::Misconfigured(_) => "the store cannot work as it is set up",
-            Self::Other(_) => "the store failed",
+        let kind = match self {
+            Self::Unavailable(_) => "store unavailable",
+            Self::Corrupt(_) => "stored data is corrupt",
+            Self::Misconfigured(_) => "store misconfigured",
+            Self::Other(_) => "store failed",
         };
-        write!(f, "{what}: {}", self.cause())
+        write!(f, "{kind}: {}", self.cause())
     }
 }
 
 impl Error for StoreError {
-    /// What stands behind the cause; the cause itself is part of the message.
+    /// The source of the cause. The cause itself is part of the message.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause().source()
     }

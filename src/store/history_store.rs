@@ -1,6 +1,6 @@
 //! The optional part of a store: histories.
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// One record of a history.
 ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{HistoryStore, SaveEntry, StoreError};
+use super::{entry::SaveEntry, error::StoreError, history_store::HistoryStore};
 
 /// Keeps values under keys, durably.
 ///

@@ -1,4 +1,4 @@
-//! The folder while it is this store's: its lock, and files that are whole at any moment.
+//! A folder whose lock is held, and its files, which are complete at any moment.
 
 use std::{
     collections::BTreeSet,
@@ -8,15 +8,21 @@ use std::{
 };
 
 use super::names;
-use crate::store::{StoreError, path::Identity};
+use crate::store::{
+    error::StoreError,
+    path::{self, FileIdentity},
+};
 
-/// Held while the store is open. It stays when it is given up: a lock on a file that somebody removes is none.
+/// The file whose lock is held while the store is open. It is never removed: a lock on a removed
+/// file has no effect.
 const LOCK: &str = "+lock";
-/// What becomes a file once it is on disk. One is enough: who has the lock writes alone.
-const HALF_DONE: &str = "+saving.tmp";
 
-/// No key of a breaker has more parts.
-const DEEPEST: usize = 32;
+/// A file while it is written, before it replaces the one of its key. One name is enough: only the
+/// holder of the lock writes.
+const TEMPORARY: &str = "+saving.tmp";
+
+/// The deepest folder in which files are looked for. No breaker's key needs more.
+const MAX_DEPTH: usize = 32;
 
 /// A folder whose lock is held.
 pub(super) struct Folder {
@@ -25,56 +31,54 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if there is none, and takes its lock, or fails at once.
-    pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let shown = path.display();
-        let failed = |error: io::Error| unavailable(format!("{shown}: {error}"));
+    /// Creates the folder if necessary, and takes its lock without waiting.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed =
+            |error: io::Error| StoreError::Unavailable(path::describe(path, &error).into());
         fs::create_dir_all(path).map_err(failed)?;
-        // Its own name, too, should be there after a power failure. Not every parent can be opened.
+        // The folder's own name should survive a power failure too. Not every parent can be opened.
         let _ = path.parent().map(sync);
         let lock = open_lock(&path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(unavailable(format!(
-                    "{shown} is held by another process, or by another FileStore of this one; \
-                     it is taken over as soon as it is free"
-                )));
-            }
+            Err(TryLockError::WouldBlock) => return Err(path::held(path, "FileStore")),
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                let reason = format!("{shown} is on a file system without locks: {error}");
+                let reason = format!(
+                    "{} is on a file system without locks ({error}); use a folder on another one",
+                    path.display()
+                );
                 return Err(StoreError::Misconfigured(reason.into()));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let folder = Self { path: path.to_owned(), lock };
         if !folder.is_in_place() {
-            return Err(unavailable(format!("{shown} was replaced while it was opened")));
+            return Err(path::removed(path));
         }
-        // Left by a process that was killed in the middle of a save.
-        let _ = fs::remove_file(folder.path.join(HALF_DONE));
+        // A process that was killed during a save may have left it.
+        let _ = fs::remove_file(folder.path.join(TEMPORARY));
         Ok(folder)
     }
 
-    /// Whether the lock that is held is still that of the folder at this path.
+    /// Whether the lock that is held is still the one at the folder's path.
     pub(super) fn is_in_place(&self) -> bool {
-        Identity::of_open(&self.lock) == Identity::of(&self.path.join(LOCK))
+        FileIdentity::of_file(&self.lock) == FileIdentity::of_path(&self.path.join(LOCK))
     }
 
-    /// What is in a file, as it is.
+    /// Returns the content of a file, or `None` if it does not exist.
     pub(super) fn read(&self, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path.join(file);
-        match read_file(&path) {
+        match read_regular(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(file_failure(&path, &error)),
         }
     }
 
-    /// The files of the store, as paths within the folder.
+    /// Returns the paths of all files, relative to the folder.
     pub(super) fn files(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut files = Vec::new();
-        self.collect(Path::new(""), DEEPEST, &mut files)?;
+        self.collect(Path::new(""), MAX_DEPTH, &mut files)?;
         Ok(files)
     }
 
@@ -89,50 +93,48 @@ impl Folder {
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = part.join(entry.file_name());
-            if entry.file_type().map_err(failed)?.is_dir() {
-                if depth > 0 && names::is_part(&entry.file_name()) {
-                    self.collect(&path, depth - 1, files)?;
-                }
-            } else {
+            if !entry.file_type().map_err(failed)?.is_dir() {
                 files.push(path);
+            } else if depth > 0 && names::is_part(&entry.file_name()) {
+                self.collect(&path, depth - 1, files)?;
             }
         }
         Ok(())
     }
 
-    /// Puts contents into files, one after the other. All of them are on disk once this returns.
+    /// Replaces the contents of files, one after the other, and returns once all are on disk.
     ///
-    /// Whoever reads a file meets what it was or what it becomes, and so does whoever comes after a kill.
+    /// A reader sees the old or the new content, also after a kill.
     pub(super) fn write(
         &self,
         contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         self.change(contents, |path, content| {
-            let half_done = self.path.join(HALF_DONE);
-            let replaced = write_whole(&half_done, content)
-                .map_err(|error| failure(&half_done, &error))
+            let temporary = self.path.join(TEMPORARY);
+            let replaced = write_new(&temporary, content)
+                .map_err(|error| failure(&temporary, &error))
                 .and_then(|()| {
-                    fs::rename(&half_done, path).map_err(|error| file_failure(path, &error))
+                    fs::rename(&temporary, path).map_err(|error| file_failure(path, &error))
                 });
             if replaced.is_err() {
-                // A disk that is full gets its room back.
-                let _ = fs::remove_file(&half_done);
+                // Frees its space on a full disk.
+                let _ = fs::remove_file(&temporary);
             }
             replaced.map(|()| true)
         })
     }
 
-    /// Adds lines to files, one after the other. All of them are on disk once this returns.
+    /// Appends lines to files, one file after the other, and returns once all are on disk.
     pub(super) fn append(
         &self,
         lines: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         self.change(lines, |path, lines| {
-            append_whole(path, lines).map_err(|error| file_failure(path, &error))
+            append_lines(path, lines).map_err(|error| file_failure(path, &error))
         })
     }
 
-    /// Changes files, and makes durable the names that the change says are new.
+    /// Changes files. `change` returns whether the file's name is new; new names are made durable.
     fn change(
         &self,
         contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
@@ -145,9 +147,7 @@ impl Folder {
                 fs::create_dir_all(parent).map_err(|error| failure(parent, &error))?;
             }
             if change(&path, &content)? {
-                let parents = path.ancestors().skip(1);
-                let parents = parents.take_while(|parent| parent.starts_with(&self.path));
-                changed.extend(parents.map(Path::to_owned));
+                changed.extend(self.folders_of(&path).map(Path::to_owned));
             }
         }
         changed.iter().try_for_each(|folder| sync(folder))
@@ -160,58 +160,62 @@ impl Folder {
             Err(error) if is_missing(&error) => return Ok(()),
             Err(error) => return Err(file_failure(&path, &error)),
         }
-        let parents = path.ancestors().skip(1);
-        for parent in parents.take_while(|parent| parent.starts_with(&self.path)) {
-            sync(parent)?;
-            // Only a folder that became empty can be removed.
-            if *parent == *self.path || fs::remove_dir(parent).is_err() {
+        for folder in self.folders_of(&path) {
+            sync(folder)?;
+            // Removing a folder fails unless it is empty.
+            if *folder == *self.path || fs::remove_dir(folder).is_err() {
                 break;
             }
         }
         Ok(())
     }
+
+    /// The folders that contain a file, from the innermost to the store's own.
+    fn folders_of<'a>(&self, file: &'a Path) -> impl Iterator<Item = &'a Path> {
+        file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.path))
+    }
 }
 
-/// A folder that can only be read has a lock that can only be read, and that will do.
+/// Opens the lock file, read-only if necessary: a read-only folder can be locked and read too.
 fn open_lock(path: &Path) -> io::Result<File> {
     let writable =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     writable.or_else(|error| File::open(path).map_err(|_| error))
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe, say, would never end.
+/// Reads a regular file. Reading a pipe, for example, might never end.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(not_regular());
     }
     fs::read(path)
 }
 
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
 
-/// Adds lines at the end, or nothing. Says whether the file is a new one.
-fn append_whole(path: &Path, lines: &[u8]) -> io::Result<bool> {
+/// Appends all lines or none. Returns whether the file is new.
+fn append_lines(path: &Path, lines: &[u8]) -> io::Result<bool> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::other("it is not a file"));
+        return Err(not_regular());
     }
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let length = file.metadata()?.len();
-    let added = begin_line(&mut file, length)
+    let appended = end_last_line(&mut file, length)
         .and_then(|()| file.write_all(lines))
         .and_then(|()| file.sync_all());
-    if added.is_err() {
-        // A disk that is full gets its room back.
+    if appended.is_err() {
+        // Frees its space on a full disk.
         let _ = file.set_len(length);
     }
-    added.map(|()| length == 0)
+    appended.map(|()| length == 0)
 }
 
-/// A process that was killed while it wrote may have left the beginning of a line.
-fn begin_line(file: &mut File, length: u64) -> io::Result<()> {
+/// Ends a partial line, which a process that was killed during a write may have left.
+fn end_last_line(file: &mut File, length: u64) -> io::Result<()> {
     let Some(last) = length.checked_sub(1) else { return Ok(()) };
     let mut end = [0];
     file.seek(SeekFrom::Start(last))?;
@@ -219,7 +223,7 @@ fn begin_line(file: &mut File, length: u64) -> io::Result<()> {
     if end == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
-/// Makes the names in a folder durable. Elsewhere than on Unix a folder cannot be opened for that.
+/// Makes the names in a folder durable. Only Unix can open a folder for that.
 fn sync(folder: &Path) -> Result<(), StoreError> {
     if cfg!(unix) {
         let synced = File::open(folder).and_then(|opened| opened.sync_all());
@@ -228,30 +232,31 @@ fn sync(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn not_regular() -> io::Error {
+    io::Error::other("it is not a regular file; remove it")
+}
+
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
 }
 
-fn unavailable(reason: String) -> StoreError {
-    StoreError::Unavailable(reason.into())
-}
-
-/// The folder is in trouble, and with it all files; or what was to be a folder for a few of them is a file.
+/// A failure that concerns the folder, and so all files; unless a file is in the place of a
+/// subfolder, which concerns a few.
 fn failure(path: &Path, error: &io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => file_failure(path, error),
-        _ => unavailable(format!("{}: {error}", path.display())),
+        _ => StoreError::Unavailable(path::describe(path, error).into()),
     }
 }
 
-/// One file is in trouble, and the others need not suffer for it; or the disk is.
+/// A failure that concerns one file, and not the others; unless it concerns the disk.
 fn file_failure(path: &Path, error: &io::Error) -> StoreError {
-    let reason = format!("{}: {error}", path.display());
+    let reason = path::describe(path, error).into();
     match error.kind() {
         ErrorKind::StorageFull
         | ErrorKind::QuotaExceeded
         | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::StaleNetworkFileHandle => unavailable(reason),
-        _ => StoreError::Other(reason.into()),
+        | ErrorKind::StaleNetworkFileHandle => StoreError::Unavailable(reason),
+        _ => StoreError::Other(reason),
     }
 }

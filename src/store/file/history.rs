@@ -1,11 +1,12 @@
-//! Histories: a file of lines each, the newest last.
+//! Histories: one file of lines each, the newest last.
 //!
-//! A line is `{"id":1700000000000000000,"record":{...}}` where the record's bytes are JSON, as those of the
-//! breakers are, and `{"id":1700000000000000000,"hex":"00ff"}` where they are anything else. What is no such line
-//! is passed over: a process that is killed while it writes leaves the beginning of one.
+//! A line is `{"id":1700000000000000000,"record":{...}}` if the record's bytes are JSON, as those
+//! of the breakers are, and `{"id":1700000000000000000,"hex":"00ff"}` otherwise. Any other line is
+//! skipped: a process that is killed during a write leaves a partial one.
 
 use std::{
     collections::BTreeMap,
+    iter,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +16,7 @@ use super::{
     folder::Folder,
     names::{self, HISTORIES},
 };
-use crate::store::{HistoryRecord, StoreError};
+use crate::store::{error::StoreError, history_store::HistoryRecord};
 
 /// Records by their ids.
 type Records = BTreeMap<u64, Vec<u8>>;
@@ -26,22 +27,20 @@ pub(super) fn append<'a>(
 ) -> Result<(), StoreError> {
     let histories = histories.filter(|(_, records)| !records.is_empty());
     folder.append(histories.map(|(key, records)| {
-        let lines = records.iter().map(|record| line(record.id, &record.bytes));
+        let lines = records.iter().map(|record| format_line(record.id, &record.bytes));
         (names::file_of(HISTORIES, key), lines.collect::<Vec<_>>().concat())
     }))
 }
 
-pub(super) fn read(folder: &Folder, file: &Path) -> Result<Records, StoreError> {
-    Ok(records_in(&folder.read(file)?.unwrap_or_default()))
-}
-
-fn records_in(content: &[u8]) -> Records {
-    // Of two lines with the same id, the later one is the newer one.
-    lines_of(content).filter_map(parsed).collect()
-}
-
-fn lines_of(content: &[u8]) -> impl Iterator<Item = &[u8]> {
-    content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+pub(super) fn load_newest(
+    folder: &Folder,
+    key: &str,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<HistoryRecord>, StoreError> {
+    let records = read(folder, &names::file_of(HISTORIES, key))?.into_iter().rev();
+    let older = records.filter(|(id, _)| before.is_none_or(|before| *id < before));
+    Ok(older.take(limit).map(|(id, bytes)| HistoryRecord::new(id, bytes)).collect())
 }
 
 /// In the order of their bytes.
@@ -67,37 +66,52 @@ pub(super) fn keys(
     Ok(keys)
 }
 
-/// With what is too old or too much, lines go that are no records.
+/// Also removes the lines that are not records, if it removes any record.
 pub(super) fn trim(
     folder: &Folder,
-    file: &Path,
+    key: &str,
     older_than: u64,
     keep: usize,
 ) -> Result<(), StoreError> {
-    let content = folder.read(file)?.unwrap_or_default();
-    let records = records_in(&content);
+    let file = names::file_of(HISTORIES, key);
+    let content = folder.read(&file)?.unwrap_or_default();
+    let records = parse(&content);
     let kept = records.range(older_than..).rev().take(keep).count();
     if kept == lines_of(&content).count() {
         return Ok(());
     }
     if kept == 0 {
-        return folder.remove(file);
+        return folder.remove(&file);
     }
-    let lines = records.iter().skip(records.len() - kept).map(|(id, bytes)| line(*id, bytes));
-    folder.write(std::iter::once((file.to_owned(), lines.collect::<Vec<_>>().concat())))
+    let lines = records.iter().skip(records.len() - kept);
+    let lines = lines.map(|(id, bytes)| format_line(*id, bytes)).collect::<Vec<_>>().concat();
+    folder.write(iter::once((file, lines)))
 }
 
-fn line(id: u64, bytes: &[u8]) -> Vec<u8> {
+fn read(folder: &Folder, file: &Path) -> Result<Records, StoreError> {
+    Ok(parse(&folder.read(file)?.unwrap_or_default()))
+}
+
+fn parse(content: &[u8]) -> Records {
+    // Of two lines with the same id, the later one wins.
+    lines_of(content).filter_map(parse_line).collect()
+}
+
+fn lines_of(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+fn format_line(id: u64, bytes: &[u8]) -> Vec<u8> {
     let record = if is_json(bytes) && !bytes.contains(&b'\n') {
         [br#""record":"#, bytes].concat()
     } else {
-        let digits: String = bytes.iter().copied().flat_map(names::digits).collect();
+        let digits: String = bytes.iter().copied().flat_map(names::hex_digits).collect();
         format!(r#""hex":"{digits}""#).into_bytes()
     };
     [format!(r#"{{"id":{id},"#).as_bytes(), &record, b"}\n"].concat()
 }
 
-fn parsed(line: &[u8]) -> Option<(u64, Vec<u8>)> {
+fn parse_line(line: &[u8]) -> Option<(u64, Vec<u8>)> {
     let rest = line.strip_prefix(br#"{"id":"#)?.strip_suffix(b"}")?;
     let comma = rest.iter().position(|byte| *byte == b',')?;
     let (id, rest) = rest.split_at(comma);
@@ -111,7 +125,7 @@ fn parsed(line: &[u8]) -> Option<(u64, Vec<u8>)> {
     Some((id, bytes.collect::<Option<_>>()?))
 }
 
-/// Whether the bytes are one JSON value, whole.
+/// Whether the bytes are exactly one JSON value.
 fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }

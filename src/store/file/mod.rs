@@ -1,49 +1,59 @@
-//! The store for those who want to read the state with `cat`: one JSON file a breaker.
+//! A store in JSON files, one for each breaker.
 
 mod folder;
 mod history;
 mod names;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
-    fmt,
+    fmt, iter,
     path::{Path, PathBuf},
+    slice,
     sync::{Arc, Mutex},
 };
 
-use self::{
-    folder::Folder,
-    names::{HISTORIES, VALUES},
+use self::folder::Folder;
+use super::{
+    entry::SaveEntry,
+    error::StoreError,
+    history_store::{HistoryRecord, HistoryStore},
+    path,
+    state_store::StateStore,
 };
-use super::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, path};
 use crate::sync::std_lock as lock;
 
-/// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one folder.
+/// Keeps each snapshot in a file of its own, `payments.json` for the breaker `payments`, in one
+/// folder.
 ///
-/// The files are JSON as it is, for `cat`, `jq` and scripts, and whole at any moment: a save writes a new file
-/// and puts it in place of the old one. A history is a file of lines beside it, `payments+history.jsonl`, each
-/// of them JSON, the newest last. To save waits for the disk once for each breaker, about two
-/// milliseconds on a usual one, so this is for dozens of breakers; for thousands, take `SledStore`.
+/// The files are plain JSON, for `cat`, `jq` and scripts, and complete at any moment: a save writes
+/// a new file and renames it over the old one. A history is a file of JSON lines next to it,
+/// `payments+history.jsonl`, with the newest line last. A save waits for the disk once for each
+/// breaker, about two milliseconds on a typical disk. So this store is for dozens of breakers; for
+/// thousands, use `SledStore`.
 ///
-/// Clones share one folder. It is opened by the first operation, not by [`open`](Self::open), and belongs to
-/// this process until the last clone is dropped. What was saved survives a kill of the process, and a power
-/// failure as far as the disk keeps what it was told to.
+/// Clones share the folder. It is opened by the first operation, not by [`open`](Self::open), and
+/// belongs to this process until the last clone is dropped. Saved values survive a kill of the
+/// process, and a power failure as far as the disk honours flushes.
 ///
 /// # Names
 ///
-/// Small letters, digits, `-`, `_` and `.` stand for themselves in a file's name; every other byte is written
-/// as `%` and two digits: `EU/pay` is `%45%55%2fpay.json`. So every name has a file of its own on every file
-/// system, and none leads out of the folder. A name of more than 120 bytes, as written, becomes folders.
+/// Lowercase letters, digits, `-`, `_` and `.` stand for themselves in a file name; every other
+/// byte is written as `%` and two digits: `EU/pay` is in `%45%55%2fpay.json`. So every name has a
+/// file of its own on every file system, inside the folder. A name whose escaped form is longer
+/// than 120 bytes is split into subfolders.
 ///
 /// # When the folder cannot be used
 ///
-/// * **Held by another process** (the old server that is still going down), **full**, **read-only**: each
-///   operation that cannot be done returns [`StoreError::Unavailable`], and the next one tries again.
-/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], the next one starts anew.
-/// * **Files of others** in the folder are left alone. Still, give the store a folder of its own.
+/// * **Held by another process** (such as the old server during a deploy), **full** or
+///   **read-only**: each operation that fails returns [`StoreError::Unavailable`], and the next one
+///   tries again.
+/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], and the next one
+///   creates the folder again.
+/// * **Other files** in the folder are not touched. Give the store a folder of its own all the same.
 ///
-/// The lock is an advisory one, on the file `+lock`: it keeps other stores out, and nobody else.
+/// The lock, on the file `+lock`, is advisory: it excludes other stores, not other programs.
 ///
 /// # Examples
 ///
@@ -73,31 +83,50 @@ struct Shared {
 }
 
 impl FileStore {
-    /// A store in `folder`, which is made when it is first needed, and its parents with it.
+    /// Creates a store in `folder`. The folder and its parents are created when they are first
+    /// needed.
     ///
-    /// This only looks at the path. A folder that cannot be opened now gives a store that keeps trying.
+    /// This only checks the path. If the folder cannot be opened now, the store keeps trying.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if no waiting would help: the path, or a parent of it, is a file, or it is
-    /// empty.
+    /// [`StoreError::Misconfigured`] if the path can never work: it is empty, or it or one of its
+    /// parents is a file.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path::checked(folder.as_ref())?;
+        let path = path::absolute_folder(folder.as_ref())?;
         let shared = Arc::new(Shared { path, slot: Mutex::default() });
         Ok(Self { shared, label: None })
     }
 
-    /// The folder, as an absolute path.
+    /// Returns the folder, as an absolute path.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.shared.path
     }
 
-    /// Chooses the store's [label](StateStore::label) in metrics, in place of `file`.
+    /// Sets the store's [label](StateStore::label) in metrics. The default is `file`.
     #[must_use]
     pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
         self.label = Some(label.into());
         self
+    }
+}
+
+impl Shared {
+    /// Runs an operation on the folder, and opens it first if necessary.
+    fn run<T>(
+        &self,
+        operation: impl FnOnce(&Folder) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut slot = lock(&self.slot);
+        if slot.take_if(|folder| !folder.is_in_place()).is_some() {
+            return Err(path::removed(&self.path));
+        }
+        let folder = match &mut *slot {
+            Some(folder) => folder,
+            empty => empty.insert(Folder::open(&self.path)?),
+        };
+        operation(folder)
     }
 }
 
@@ -109,7 +138,7 @@ impl fmt::Debug for FileStore {
 
 impl StateStore for FileStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.run(|folder| read_value(folder, &names::file_of(VALUES, key)))
+        self.shared.run(|folder| values::load(folder, key))
     }
 
     fn load_page(
@@ -117,29 +146,19 @@ impl StateStore for FileStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.shared.run(|folder| {
-            let files = folder.files()?.into_iter();
-            let mut keyed: Vec<_> =
-                files.filter_map(|file| Some((names::key_of(VALUES, &file)?, file))).collect();
-            keyed.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-            keyed.sort_unstable();
-            let values = keyed.into_iter().filter_map(|(key, file)| {
-                read_value(folder, &file).transpose().map(|value| Ok((key, value?)))
-            });
-            values.take(limit).collect()
-        })
+        self.shared.run(|folder| values::load_page(folder, after, limit))
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.shared.run(|folder| folder.write(std::iter::once(file_with(entry))))
+        self.save_all(slice::from_ref(entry))
     }
 
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        self.shared.run(|folder| folder.write(entries.iter().map(file_with)))
+        self.shared.run(|folder| values::save_all(folder, entries))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.run(|folder| folder.remove(&names::file_of(VALUES, key)))
+        self.shared.run(|folder| values::delete(folder, key))
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {
@@ -157,7 +176,7 @@ impl StateStore for FileStore {
 
 impl HistoryStore for FileStore {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.shared.run(|folder| history::append(folder, std::iter::once((key, records))))
+        self.shared.run(|folder| history::append(folder, iter::once((key, records))))
     }
 
     fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
@@ -171,12 +190,7 @@ impl HistoryStore for FileStore {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.shared.run(|folder| {
-            let records = history::read(folder, &names::file_of(HISTORIES, key))?;
-            let older = records.into_iter().rev();
-            let older = older.filter(|(id, _)| before.is_none_or(|before| *id < before));
-            Ok(older.take(limit).map(|(id, bytes)| HistoryRecord::new(id, bytes)).collect())
-        })
+        self.shared.run(|folder| history::load_newest(folder, key, before, limit))
     }
 
     fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
@@ -184,41 +198,6 @@ impl HistoryStore for FileStore {
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.shared
-            .run(|folder| history::trim(folder, &names::file_of(HISTORIES, key), older_than, keep))
-    }
-}
-
-/// Text files end with a line feed, which is not part of the value.
-fn file_with(entry: &SaveEntry) -> (PathBuf, Vec<u8>) {
-    (names::file_of(VALUES, &entry.key), [entry.value.as_slice(), b"\n"].concat())
-}
-
-fn read_value(folder: &Folder, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut content = folder.read(file)?;
-    if let Some(value) = &mut content {
-        value.pop_if(|last| *last == b'\n');
-    }
-    Ok(content)
-}
-
-impl Shared {
-    /// Runs `job` on the folder, which is opened first if need be.
-    ///
-    /// One that was removed fails once instead of being made anew in silence, so that the caller knows that what
-    /// it saved earlier is gone, and saves it again.
-    fn run<T>(&self, job: impl FnOnce(&Folder) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut slot = lock(&self.slot);
-        if slot.take_if(|folder| !folder.is_in_place()).is_some() {
-            let shown = self.path.display();
-            let reason =
-                format!("{shown} was removed or replaced while it was in use; starting it anew");
-            return Err(StoreError::Unavailable(reason.into()));
-        }
-        let folder = match &mut *slot {
-            Some(folder) => folder,
-            empty => empty.insert(Folder::take(&self.path)?),
-        };
-        job(folder)
+        self.shared.run(|folder| history::trim(folder, key, older_than, keep))
     }
 }

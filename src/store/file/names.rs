@@ -1,8 +1,9 @@
-//! From keys to files and back: names are data, and never lead anywhere.
+//! File names for keys, and keys for file names. A key is data: its file is always inside the
+//! store's folder.
 //!
-//! Small letters, digits, `-`, `_` and `.` stand for themselves; every other byte, capitals among them, is `%`
-//! and two small hexadecimal digits. So no two files differ by case alone, none is hidden or one of Windows'
-//! own, and what has a `+` in it was not made of a name alone.
+//! Lowercase letters, digits, `-`, `_` and `.` stand for themselves. Every other byte, including
+//! uppercase letters, is `%` and two lowercase hexadecimal digits. So no two files differ only in
+//! case, none is hidden or has a meaning to Windows, and a `+` never comes from a breaker's name.
 //!
 //! | key | file |
 //! |---|---|
@@ -10,66 +11,80 @@
 //! | `circuit_breaker:payments:quarantine` | `payments+quarantine.json` |
 //! | the history of `circuit_breaker:payments:history` | `payments+history.jsonl` |
 //! | `circuit_breaker:EU/pay:state` | `%45%55%2fpay.json` |
-//! | any other | its name is the key, followed by `+key.json` |
+//! | any other | the escaped key, followed by `+key.json` |
 //!
-//! A file's name has at most 255 bytes, and 143 on some encrypted disks. What is longer becomes folders, each
-//! with as much of it as fits and a `+` at its end; what follows begins with a `+`.
+//! A file name holds at most 255 bytes, or 143 on some encrypted disks. A longer name is split into
+//! folders: each holds as much of it as fits and ends with a `+`, and what follows starts with a
+//! `+`.
 
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
 };
 
-/// The longest part of a name that is put into the name of one file or folder.
-const PART: usize = 120;
+/// The longest part of an escaped name in the name of one file or folder.
+const MAX_PART: usize = 120;
 
-/// What stands before and after the breaker's name in a key, and after it in a file's name. The last of them is
-/// for every other key.
-type Kinds = [(&'static str, &'static str, &'static str)];
+/// How a kind of key maps to a file name: `<key_prefix><name><key_suffix>` is in the file
+/// `<escaped name><file_suffix>`.
+pub(super) struct Pattern {
+    key_prefix: &'static str,
+    key_suffix: &'static str,
+    file_suffix: &'static str,
+}
 
-/// The files of values.
-pub(super) const VALUES: &Kinds = &[
-    ("circuit_breaker:", ":state", ".json"),
-    ("circuit_breaker:", ":quarantine", "+quarantine.json"),
-    ("", "", "+key.json"),
+const fn breaker(key_suffix: &'static str, file_suffix: &'static str) -> Pattern {
+    Pattern { key_prefix: "circuit_breaker:", key_suffix, file_suffix }
+}
+
+const fn any_other(file_suffix: &'static str) -> Pattern {
+    Pattern { key_prefix: "", key_suffix: "", file_suffix }
+}
+
+/// The patterns of values; the last one matches every key.
+pub(super) const VALUES: &[Pattern] = &[
+    breaker(":state", ".json"),
+    breaker(":quarantine", "+quarantine.json"),
+    any_other("+key.json"),
 ];
 
-/// The files of histories.
-pub(super) const HISTORIES: &Kinds =
-    &[("circuit_breaker:", ":history", "+history.jsonl"), ("", "", "+key+history.jsonl")];
+/// The patterns of histories; the last one matches every key.
+pub(super) const HISTORIES: &[Pattern] =
+    &[breaker(":history", "+history.jsonl"), any_other("+key+history.jsonl")];
 
-/// What Windows takes for a device, whatever follows after a dot.
+/// Names that Windows reserves for devices, whatever follows after a dot.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 const NUMBERED_DEVICES: [&str; 2] = ["com", "lpt"];
 
-/// The file for a key, within the folder of the store.
-pub(super) fn file_of(kinds: &Kinds, key: &str) -> PathBuf {
-    let found = kinds.iter().find_map(|(before, after, ending)| {
-        let name = key.strip_prefix(before)?.strip_suffix(after)?;
-        // A key without a breaker's name is any other key, also the empty one.
-        (!name.is_empty() || after.is_empty()).then(|| path_of(&escaped(name), ending))
+/// Returns the file of a key, relative to the store's folder.
+pub(super) fn file_of(patterns: &[Pattern], key: &str) -> PathBuf {
+    let file = patterns.iter().find_map(|pattern| {
+        let name = key.strip_prefix(pattern.key_prefix)?.strip_suffix(pattern.key_suffix)?;
+        // A key with an empty breaker name, or an empty key, falls to the last pattern.
+        (!name.is_empty() || pattern.key_suffix.is_empty())
+            .then(|| path_of(&escape(name), pattern.file_suffix))
     });
-    found.unwrap_or_default()
+    file.unwrap_or_default()
 }
 
-/// The key whose file this is; `None` for one that is not the store's.
-pub(super) fn key_of(kinds: &Kinds, file: &Path) -> Option<String> {
+/// Returns the key of a file, or `None` if the file is not from this store.
+pub(super) fn key_of(patterns: &[Pattern], file: &Path) -> Option<String> {
     let mut name = String::new();
     let mut parts = file.iter().map(OsStr::to_str);
     let last = parts.next_back()??;
     for part in parts {
-        name.push_str(rest_of(part?, &name).strip_suffix('+')?);
+        name.push_str(without_mark(part?, &name).strip_suffix('+')?);
     }
-    let last = rest_of(last, &name);
-    // The longest ending first: every one of them ends as the first does.
-    let (before, after, stem) = kinds
+    let last = without_mark(last, &name);
+    // In reverse: the first suffix is the end of all others.
+    let (pattern, stem) = patterns
         .iter()
         .rev()
-        .find_map(|(before, after, ending)| Some((before, after, last.strip_suffix(ending)?)))?;
+        .find_map(|pattern| Some((pattern, last.strip_suffix(pattern.file_suffix)?)))?;
     name.push_str(stem);
-    let key = format!("{before}{}{after}", unescaped(&name)?);
-    // Whatever else would read as this key is somebody else's file.
-    (file_of(kinds, &key) == file).then_some(key)
+    let key = format!("{}{}{}", pattern.key_prefix, unescape(&name)?, pattern.key_suffix);
+    // Any other file that reads as this key is not from this store.
+    (file_of(patterns, &key) == file).then_some(key)
 }
 
 /// Whether a folder of this name may hold files of the store.
@@ -77,40 +92,40 @@ pub(super) fn is_part(folder: &OsStr) -> bool {
     folder.to_str().is_some_and(|name| name.len() > 1 && name.ends_with('+'))
 }
 
-/// A part of a file's path without the mark that it goes on with what stands before it.
-fn rest_of<'a>(part: &'a str, before: &str) -> &'a str {
+/// A part of a path without the `+` that marks it as a continuation of the parts before.
+fn without_mark<'a>(part: &'a str, before: &str) -> &'a str {
     if before.is_empty() { part } else { part.strip_prefix('+').unwrap_or(part) }
 }
 
-fn path_of(mut escaped: &str, ending: &str) -> PathBuf {
+fn path_of(mut escaped: &str, file_suffix: &str) -> PathBuf {
     let mut path = PathBuf::new();
     let mut mark = "";
-    while escaped.len() > PART {
-        let (part, rest) = escaped.split_at(PART);
+    while escaped.len() > MAX_PART {
+        let (part, rest) = escaped.split_at(MAX_PART);
         path.push(format!("{mark}{part}+"));
         escaped = rest;
         mark = "+";
     }
-    path.push(format!("{mark}{escaped}{ending}"));
+    path.push(format!("{mark}{escaped}{file_suffix}"));
     path
 }
 
-fn escaped(name: &str) -> String {
+fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
-    let device = is_device(name);
-    for (place, byte) in name.bytes().enumerate() {
-        let stands_for_itself = match byte {
-            b'a'..=b'z' => place > 0 || !device,
+    let is_device = is_device(name);
+    for (index, byte) in name.bytes().enumerate() {
+        let is_plain = match byte {
+            b'a'..=b'z' => index > 0 || !is_device,
             b'0'..=b'9' | b'_' => true,
-            // A hidden file, or one that a command takes for an option.
-            b'.' | b'-' => place > 0,
+            // At the start, they would hide the file, or make it look like an option.
+            b'.' | b'-' => index > 0,
             _ => false,
         };
-        if stands_for_itself {
+        if is_plain {
             escaped.push(byte.into());
         } else {
             escaped.push('%');
-            escaped.extend(digits(byte));
+            escaped.extend(hex_digits(byte));
         }
     }
     escaped
@@ -118,19 +133,19 @@ fn escaped(name: &str) -> String {
 
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default();
-    let numbered = || {
+    let is_numbered = || {
         let device = stem.strip_suffix(|last: char| last.is_ascii_digit());
         device.is_some_and(|device| NUMBERED_DEVICES.contains(&device))
     };
-    DEVICES.contains(&stem) || numbered()
+    DEVICES.contains(&stem) || is_numbered()
 }
 
-/// A byte as two small hexadecimal digits.
-pub(super) fn digits(byte: u8) -> [char; 2] {
+/// A byte as two lowercase hexadecimal digits.
+pub(super) fn hex_digits(byte: u8) -> [char; 2] {
     [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16).unwrap_or('0'))
 }
 
-fn unescaped(escaped: &str) -> Option<String> {
+fn unescape(escaped: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(escaped.len());
     let mut rest = escaped.bytes();
     while let Some(byte) = rest.next() {
@@ -160,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn simple_names_are_readable_and_others_are_safe() {
+    fn plain_names_stay_readable_and_others_are_escaped() {
         let long = "a".repeat(300);
         let a = "a".repeat(120);
         let cases = [
@@ -186,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_a_file_and_some_files_have_no_key() {
+    fn every_key_has_a_file_and_a_foreign_file_has_no_key() {
         for key in ["", ":state", "circuit_breaker::state", "circuit_breaker:state", "x:quarantine"]
         {
             let file = file_of(VALUES, key);
@@ -220,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Names, with many of those that look like another or like more than a name.
+    /// Names, many of which resemble another name, or contain more than a name.
     fn names() -> impl Strategy<Value = String> {
         let word = prop_oneof![
             any::<String>(),
@@ -241,35 +256,35 @@ mod tests {
         })
     }
 
-    /// A name and one that is much like it.
+    /// A name and a similar one.
     fn pairs() -> impl Strategy<Value = (String, String)> {
-        (names(), names(), 0..8).prop_map(|(name, other, likeness)| {
-            let like = match likeness {
+        (names(), names(), 0..8).prop_map(|(name, other, similarity)| {
+            let similar = match similarity {
                 0 => name.to_uppercase(),
                 1 => name.to_lowercase(),
                 2 => format!("{name}."),
                 3 => format!("{name} "),
                 4 => format!("{name}.json"),
-                5 => escaped(&name),
+                5 => escape(&name),
                 6 => name.chars().rev().collect(),
                 _ => other,
             };
-            (name, like)
+            (name, similar)
         })
     }
 
     proptest! {
         #[test]
-        fn a_file_leads_nowhere_else_and_back_to_its_key(name in names()) {
-            for (kinds, other, key) in [
+        fn a_file_is_inside_the_folder_and_leads_back_to_its_key(name in names()) {
+            for (patterns, other, key) in [
                 (VALUES, HISTORIES, state(&name)),
                 (VALUES, HISTORIES, format!("circuit_breaker:{name}:quarantine")),
                 (VALUES, HISTORIES, name.clone()),
                 (HISTORIES, VALUES, format!("circuit_breaker:{name}:history")),
                 (HISTORIES, VALUES, name.clone()),
             ] {
-                let file = file_of(kinds, &key);
-                prop_assert_eq!(key_of(kinds, &file), Some(key.clone()));
+                let file = file_of(patterns, &key);
+                prop_assert_eq!(key_of(patterns, &file), Some(key.clone()));
                 prop_assert_eq!(key_of(other, &file), None);
                 for part in &file {
                     let part = part.to_str().unwrap();
@@ -293,9 +308,9 @@ mod tests {
             prop_assert_ne!(file_of(VALUES, &state(&one)), file_of(VALUES, &format!("{other}!")));
         }
 
-        /// A folder of one name must not be where another has its file.
+        /// The folder of one name must not have the path of another name's file.
         #[test]
-        fn no_file_is_in_the_way_of_another((one, other) in pairs()) {
+        fn no_file_blocks_the_folder_of_another((one, other) in pairs()) {
             let (one, other) = (file_of(VALUES, &state(&one)), file_of(VALUES, &state(&other)));
             prop_assert!(one == other || !one.starts_with(&other));
         }

@@ -1,4 +1,4 @@
-//! The folder around the database: who has it, and how it is moved aside.
+//! The folder of a database: its lock, and how it is moved aside.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -8,103 +8,102 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
-/// The folder of the histories, in that of the snapshots.
+/// The file that sled keeps its log in, and locks.
+pub(super) const DATA_FILE: &str = "db";
+
+/// The subfolder of the histories, in the folder of the snapshots.
 pub(super) const HISTORIES: &str = "history";
 
-/// Unreadable folders that are kept beside the one in use.
-const KEPT: usize = 3;
+/// How many corrupt folders are kept.
+const MAX_MOVED_ASIDE: usize = 3;
 
-/// For what takes under a millisecond as a rule. The folder may be another process's by now, and a store that
-/// does not answer for a second counts as one that hangs: so it is the clock that counts, not the pauses, which
-/// are far longer than they should be on a busy machine.
-const LOCK_WAIT: Duration = Duration::from_millis(300);
+/// How long to wait for the lock, which usually takes less than a millisecond. The limit is a time
+/// and not a number of pauses, which take far longer on a busy machine: another process may hold
+/// the folder, and a store that does not answer for a second counts as hung.
+const MAX_LOCK_WAIT: Duration = Duration::from_millis(300);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
-/// Moves the folder to `<folder>.corrupt-<seconds since 1970>`, says where that is, and removes the oldest of
-/// its kind if there are too many.
+/// Moves a corrupt folder to `<folder>.corrupt-<seconds since 1970>`, returns the new path, and
+/// removes the oldest of the folders moved earlier if there are too many.
 pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
-    let unavailable = |reason: String| StoreError::Unavailable(reason.into());
     let shown = folder.display();
-    // Through a link, or the link would be moved in place of the folder.
-    let folder = folder.canonicalize().map_err(|error| {
-        unavailable(format!("{shown} cannot be read, and cannot be found to move it: {error}"))
-    })?;
-    if let Some(foreign) = foreign_entry(&folder) {
+    let unavailable = |reason: String| {
+        StoreError::Unavailable(
+            format!("{shown} is corrupt and cannot be moved aside: {reason}").into(),
+        )
+    };
+    // Renaming a symbolic link would leave the folder where it is.
+    let folder = folder.canonicalize().map_err(|error| unavailable(error.to_string()))?;
+    if let Some(foreign) = foreign_file(&folder) {
         return Err(unavailable(format!(
-            "{shown} cannot be read, and is not moved aside because {foreign:?} in it is not sled's; \
-             move the damaged files yourself, and give the store a folder of its own"
+            "it contains {foreign:?}, which is not from sled; move the other files away, or give \
+             the store a folder of its own"
         )));
     }
-    let held = lock_data_file(&folder).map_err(|error| {
-        unavailable(format!("{shown} cannot be read, and another process holds it: {error}"))
-    })?;
+    let lock = lock_data_file(&folder)
+        .map_err(|error| unavailable(format!("another process holds it ({error})")))?;
     if cfg!(windows) {
-        // There, a folder with an open file in it cannot be moved.
-        drop(held);
+        // Windows does not rename a folder that contains an open file.
+        drop(lock);
     }
-    let aside = free_name(&folder);
-    fs::rename(&folder, &aside).map_err(|error| {
-        unavailable(format!(
-            "{shown} cannot be read, and cannot be moved to {}: {error}; move it yourself",
-            aside.display()
-        ))
+    let kept_as = unused_name(&folder);
+    fs::rename(&folder, &kept_as).map_err(|error| {
+        let target = kept_as.display();
+        unavailable(format!("renaming it to {target} failed: {error}; rename it by hand"))
     })?;
-    // sled would make the folder itself, but not behind a link.
+    // sled would create the folder itself, but not behind a symbolic link.
     if let Err(error) = fs::create_dir(&folder) {
-        tracing::debug!(target: "tower_breaker", folder = %folder.display(), %error, "could not be made anew");
+        let folder = folder.display();
+        tracing::debug!(target: "tower_breaker", %folder, %error, "creating the folder failed");
     }
     remove_oldest(&folder);
-    Ok(aside)
+    Ok(kept_as)
 }
 
-/// The first thing in the folder that sled did not make. Somebody who points the store at a folder with other
-/// files in it must not find them moved, or removed with the oldest of the folders kept.
-fn foreign_entry(folder: &Path) -> Option<String> {
-    let entries = fs::read_dir(folder).ok()?;
-    entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).find(
-        |name| {
-            let own = matches!(name.as_str(), "db" | "conf" | "blobs" | HISTORIES)
-                || name.starts_with("snap.")
-                || name.strip_prefix(HISTORIES).is_some_and(|rest| rest.starts_with(".corrupt-"));
-            !own
-        },
-    )
+/// Returns a file in the folder that is not from sled. A store that shares a folder with other
+/// files must not move them, or delete them later with the oldest folder kept.
+fn foreign_file(folder: &Path) -> Option<String> {
+    let is_own = |name: &str| {
+        matches!(name, DATA_FILE | "conf" | "blobs" | HISTORIES)
+            || name.starts_with("snap.")
+            || name.strip_prefix(HISTORIES).is_some_and(|rest| rest.starts_with(".corrupt-"))
+    };
+    names_in(folder).find(|name| !is_own(name))
 }
 
-/// Removes the summary of the log that an open wrote half, when a kill or a full disk broke it off. sled would take
-/// it for the newest one, and for damage; it holds nothing that the log does not.
-pub(super) fn remove_half_done(folder: &Path) {
-    // Not from under the hands of a process that opens the folder just now.
-    let Ok(_held) = lock_data_file(folder) else { return };
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+/// Removes the summary of the log that an interrupted open left unfinished. sled would take it for
+/// the newest summary, and for corruption; it holds nothing that the log does not.
+pub(super) fn remove_partial_summary(folder: &Path) {
+    // Not while another process opens the folder.
+    let Ok(_lock) = lock_data_file(folder) else { return };
+    for name in names_in(folder) {
         if name.starts_with("snap.") && name.ends_with(".generating") {
-            let _ = fs::remove_file(entry.path());
+            let _ = fs::remove_file(folder.join(name));
         }
     }
 }
 
-/// Waits until sled has let go of a folder that was closed, or that could not be opened.
-pub(super) fn wait_until_free(folder: &Path) {
+/// Waits until sled has released a folder that was closed, or that it failed to open.
+pub(super) fn wait_for_lock_release(folder: &Path) {
     drop(lock_data_file(folder));
 }
 
-/// Takes the lock that sled takes, so that a folder that somebody is using is never moved. The lock outlives
-/// the handle by some moments: tasks in sled's pool of threads hold on to the file.
+/// Takes the same lock as sled, so that a folder in use is never moved. sled's lock outlives its
+/// handle for a moment: tasks in its thread pool keep the file open.
 fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
-    let file = match OpenOptions::new().read(true).write(true).open(folder.join("db")) {
+    let file = match OpenOptions::new().read(true).write(true).open(folder.join(DATA_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let began = Instant::now();
+    let start = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if began.elapsed() >= LOCK_WAIT => {
+            Err(TryLockError::WouldBlock) if start.elapsed() >= MAX_LOCK_WAIT => {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
@@ -112,42 +111,45 @@ fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The time, or the second after the newest of its kind: the names tell which is the oldest.
-fn free_name(folder: &Path) -> PathBuf {
+/// The folder's name with the current time, or with a second more than the newest: the names sort
+/// by age.
+fn unused_name(folder: &Path) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let stamp = stamps(folder).last().map_or(now, |newest| now.max(newest.saturating_add(1)));
-    with_suffix(folder, &stamp.to_string())
+    let newest = timestamps(folder).last().copied();
+    moved_name(folder, &newest.map_or(now, |newest| now.max(newest.saturating_add(1))).to_string())
 }
 
-fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
+fn moved_name(folder: &Path, timestamp: &str) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
     name.push(".corrupt-");
-    name.push(suffix);
+    name.push(timestamp);
     PathBuf::from(name)
 }
 
-/// The stamps of the folders that were moved aside, oldest first.
-fn stamps(folder: &Path) -> Vec<u64> {
-    let prefix = with_suffix(folder, "");
+/// The timestamps of the folders that were moved aside, oldest first.
+fn timestamps(folder: &Path) -> Vec<u64> {
+    let Some(parent) = folder.parent() else { return Vec::new() };
+    let prefix = moved_name(folder, "");
     let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
-    let entries = folder.parent().and_then(|parent| fs::read_dir(parent).ok());
-    let names = entries
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut stamps: Vec<u64> =
-        names.filter_map(|name| name.strip_prefix(&*prefix)?.parse().ok()).collect();
-    stamps.sort_unstable();
-    stamps
+    let mut timestamps: Vec<u64> =
+        names_in(parent).filter_map(|name| name.strip_prefix(&*prefix)?.parse().ok()).collect();
+    timestamps.sort_unstable();
+    timestamps
 }
 
 fn remove_oldest(folder: &Path) {
-    let stamps = stamps(folder);
-    let surplus = stamps.len().saturating_sub(KEPT);
-    for stamp in &stamps[..surplus] {
-        let oldest = with_suffix(folder, &stamp.to_string());
+    let timestamps = timestamps(folder);
+    let surplus = timestamps.len().saturating_sub(MAX_MOVED_ASIDE);
+    for timestamp in &timestamps[..surplus] {
+        let oldest = moved_name(folder, &timestamp.to_string());
         if let Err(error) = fs::remove_dir_all(&oldest) {
-            tracing::debug!(target: "tower_breaker", folder = %oldest.display(), %error, "could not be removed");
+            let folder = oldest.display();
+            tracing::debug!(target: "tower_breaker", %folder, %error, "removing the folder failed");
         }
     }
+}
+
+fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }

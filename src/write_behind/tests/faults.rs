@@ -72,7 +72,7 @@ fn a_store_that_is_unavailable_at_the_start_is_read_before_it_is_written() {
     let breakers = names.map(|_| Breaker::new("closed"));
     let [fresh, lived, newer] =
         [0, 1, 2].map(|i| attach(&store, names[i], &breakers[i], &patient()));
-    assert_eq!(reason(&fresh.health()), "the store is not available: it is away");
+    assert_eq!(reason(&fresh.health()), "store unavailable: it is away");
     assert_eq!(breakers[1].told(), [false], "also those that came when it was away already");
     breakers[1].change_and_mark("half open", &lived.marker(), true);
     breakers[2].change_and_mark("half open", &newer.marker(), true);

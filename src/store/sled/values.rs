@@ -1,0 +1,52 @@
+//! Values in a database. Each write is flushed before it returns.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use ::sled::{Batch, Db, Error as SledError};
+
+use crate::store::entry::SaveEntry;
+
+/// How many values sled is given at once. It lays out the pages of a larger batch such that reading
+/// them back takes five times as long.
+const BATCH: usize = 1000;
+
+pub(super) fn load(db: &Db, key: &str) -> Result<Option<Vec<u8>>, SledError> {
+    Ok(db.get(key)?.map(|value| value.to_vec()))
+}
+
+pub(super) fn load_page(
+    db: &Db,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, Vec<u8>)>, SledError> {
+    let start = after.map_or(Unbounded, |after| Excluded(after.as_bytes()));
+    let entries = db.range::<&[u8], _>((start, Unbounded)).filter_map(|entry| match entry {
+        Ok((key, value)) => {
+            // A key that is not UTF-8 is not from this store.
+            std::str::from_utf8(&key).ok().map(|key| Ok((key.to_owned(), value.to_vec())))
+        }
+        Err(error) => Some(Err(error)),
+    });
+    entries.take(limit).collect()
+}
+
+pub(super) fn save(db: &Db, entry: &SaveEntry) -> Result<(), SledError> {
+    db.insert(entry.key.as_bytes(), entry.value.as_slice())?;
+    db.flush().map(drop)
+}
+
+pub(super) fn save_all(db: &Db, entries: &[SaveEntry]) -> Result<(), SledError> {
+    for chunk in entries.chunks(BATCH) {
+        let mut batch = Batch::default();
+        for entry in chunk {
+            batch.insert(entry.key.as_bytes(), entry.value.as_slice());
+        }
+        db.apply_batch(batch)?;
+    }
+    db.flush().map(drop)
+}
+
+pub(super) fn delete(db: &Db, key: &str) -> Result<(), SledError> {
+    db.remove(key)?;
+    db.flush().map(drop)
+}
