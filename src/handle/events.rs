@@ -63,8 +63,8 @@ impl Shared {
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on.
     pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {
-        let source = Arc::clone(&self.dispatcher);
-        let attachment = Attachment::attach(store, self.name(), source, config);
+        let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
+        let attachment = Attachment::attach(store, self.name(), &source, config);
         // The marker is not set yet: a breaker is attached once.
         let _ = self.dispatcher.marker.set(attachment.marker());
         self.attachment = Some(Box::new(attachment));

@@ -30,8 +30,12 @@ impl Inbox {
         self.wake.notify_one();
         self.departed.notify_all();
         let reason = health::stalled_for(waited);
-        in_flight.into_iter().chain(waiting).for_each(|request| request.refuse(&reason));
-        histories.into_iter().for_each(|request| request.refuse(&reason));
+        for request in in_flight.into_iter().chain(waiting) {
+            request.refuse(&reason);
+        }
+        for request in histories {
+            request.refuse(&reason);
+        }
     }
 
     /// Announces a change of the health.

@@ -78,10 +78,10 @@ impl Attachment {
     pub(crate) fn attach(
         store: Arc<dyn StateStore>,
         name: &str,
-        source: Arc<dyn SnapshotSource>,
+        source: &Arc<dyn SnapshotSource>,
         config: &WriteBehindConfig,
     ) -> Self {
-        let (inbox, entry) = worker::join(store, name, &source, config);
+        let (inbox, entry) = worker::join(store, name, source, config);
         if !restore_preloaded(&inbox, &entry) {
             load(&inbox, &entry, config.load_wait);
         }

@@ -268,12 +268,12 @@ fn to_records(
     entry: &Entry,
     transitions: &mut VecDeque<PendingTransition>,
 ) -> Result<Vec<HistoryRecord>, StoreError> {
-    let newest = match entry.with_history(|history| history.newest()).flatten() {
-        Some(newest) => newest,
-        None => {
-            let newest = client.newest_records(&keys::history(entry.name()), None, 1)?;
-            newest.first().map_or(0, |record| record.id)
-        }
+    let known = entry.with_history(|history| history.newest()).flatten();
+    let newest = if let Some(newest) = known {
+        newest
+    } else {
+        let newest = client.newest_records(&keys::history(entry.name()), None, 1)?;
+        newest.first().map_or(0, |record| record.id)
     };
     let retention_days = entry
         .settings()

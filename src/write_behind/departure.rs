@@ -31,18 +31,24 @@ use super::{
 /// and go while a store does not answer must not fill the memory.
 const MAX_DEPARTING: usize = 1000;
 
-/// What a breaker that is dropped can expect.
+/// What is known when a breaker is dropped.
 struct Prospects {
-    /// Whether anything may be saved.
+    /// Whether the state may be saved at all.
     can_save: bool,
-    /// Whether its snapshot was read: what it knows is newer.
+    /// Whether the snapshot was read, so that the breaker's state is newer.
     is_read: bool,
-    /// Whether its last state may wait for the store.
+    /// Whether the last state may stay until the store takes it.
     has_room: bool,
-    is_healthy: bool,
-    is_stalled: bool,
-    /// Whether the next attempt is going to fail.
-    fails: bool,
+    store: Outlook,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outlook {
+    Healthy,
+    Degraded,
+    /// The next attempt is expected to fail.
+    Fails,
+    DoesNotAnswer,
 }
 
 /// How the wait for the writer ended.
@@ -64,19 +70,20 @@ impl Inbox {
         let now = Instant::now();
         let deadline = after(now, drop_wait);
         let prospects = self.prospects(entry, now);
-        // The breaker itself is not there for later attempts.
+        // For later attempts, the breaker itself is gone.
         let has_words = prospects.can_save && prospects.is_read && entry.keep_last_words();
         let may_stay = has_words && prospects.has_room;
-        if !prospects.can_save || (prospects.is_stalled && !may_stay) {
+        if !prospects.can_save || (prospects.store == Outlook::DoesNotAnswer && !may_stay) {
             self.forget(entry);
         } else {
-            let try_until = if prospects.is_healthy { deadline } else { now };
-            self.request_departure(entry, try_until);
+            let is_healthy = prospects.store == Outlook::Healthy;
+            self.request_departure(entry, if is_healthy { deadline } else { now });
         }
-        if self.is_this_thread() || prospects.is_stalled {
+        if self.is_this_thread() || prospects.store == Outlook::DoesNotAnswer {
             return;
         }
-        if prospects.can_save && !(may_stay && prospects.fails) {
+        let is_in_vain = may_stay && prospects.store == Outlook::Fails;
+        if prospects.can_save && !is_in_vain {
             let parting = self.wait_until_gone(entry, deadline);
             if parting == Parting::TimedOut {
                 self.stall(drop_wait);
@@ -102,14 +109,17 @@ impl Inbox {
             Some(ReadState::Unread | ReadState::Failed) => !health.predicts_failed_read(now),
             Some(ReadState::NewerVersion(_)) | None => false,
         };
-        Prospects {
-            can_save: can_save && is_running,
-            is_read: read == Some(ReadState::Read),
-            has_room,
-            is_healthy: health.is_healthy(),
-            is_stalled: health.is_stalled(),
-            fails: health.predicts_failed_save(now),
-        }
+        let store = if health.is_stalled() {
+            Outlook::DoesNotAnswer
+        } else if health.predicts_failed_save(now) {
+            Outlook::Fails
+        } else if health.is_healthy() {
+            Outlook::Healthy
+        } else {
+            Outlook::Degraded
+        };
+        let is_read = read == Some(ReadState::Read);
+        Prospects { can_save: can_save && is_running, is_read, has_room, store }
     }
 
     fn request_departure(&self, entry: &Entry, try_until: Instant) {

@@ -70,7 +70,7 @@ enum Progress {
 struct Pages {
     /// What was read so far. It becomes a map when it is complete: a growing map would be laid out
     /// anew again and again while the threads that build breakers wait.
-    pages: Vec<Vec<(String, Vec<u8>)>>,
+    read: Vec<Vec<(String, Vec<u8>)>>,
     /// What was struck off since the first page.
     forgotten: HashSet<String>,
     bytes: usize,
@@ -79,14 +79,14 @@ struct Pages {
 impl Pages {
     /// The last key that was read.
     fn last(&self) -> Option<&str> {
-        self.pages.last()?.last().map(|(key, _)| key.as_str())
+        self.read.last()?.last().map(|(key, _)| key.as_str())
     }
 
     fn into_values(self) -> Values {
-        let read = self.pages.iter().map(Vec::len).sum::<usize>();
-        let mut values = Values::with_capacity(read + self.forgotten.len());
+        let keys = self.read.iter().map(Vec::len).sum::<usize>() + self.forgotten.len();
+        let mut values = Values::with_capacity(keys);
         values.extend(self.forgotten.into_iter().map(|key| (key, None)));
-        for (key, value) in self.pages.into_iter().flatten() {
+        for (key, value) in self.read.into_iter().flatten() {
             values.entry(key).or_insert(Some(value));
         }
         values
@@ -185,7 +185,7 @@ impl Preload {
         };
         let is_last = page.len() < PAGE;
         pages.bytes += page.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        pages.pages.push(page);
+        pages.read.push(page);
         if pages.bytes > MAX_BYTES {
             state.progress = Progress::GivenUp;
         } else if is_last {

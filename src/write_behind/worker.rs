@@ -83,7 +83,9 @@ fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindCon
     let change = inbox.monitor.health().report(report, false, Now::read());
     drop(content);
     inbox.announce(change.announcement);
-    waiting.into_iter().for_each(|request| request.refuse(STOPPED));
+    for request in waiting {
+        request.refuse(STOPPED);
+    }
 }
 
 impl Worker {

@@ -11,7 +11,7 @@ use std::{
 
 use super::super::{
     Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-    WriteBehindConfig,
+    WriteBehindConfig, keys,
 };
 use crate::{
     health::StoreHealth,
@@ -216,9 +216,7 @@ impl Faulty {
     }
 
     pub(crate) fn put(&self, name: &str, text: &str) {
-        self.memory
-            .save(&SaveEntry::new(&format!("circuit_breaker:{name}:state"), text.as_bytes()))
-            .unwrap();
+        self.memory.save(&SaveEntry::new(keys::snapshot(name), text.as_bytes())).unwrap();
     }
 
     fn meet(&self) -> Result<(), StoreError> {
@@ -348,5 +346,5 @@ pub(crate) fn attach_source(
     source: Arc<dyn SnapshotSource>,
     settings: &Settings,
 ) -> Attachment {
-    Attachment::attach(Arc::new(store.clone()), name, source, &settings.config())
+    Attachment::attach(Arc::new(store.clone()), name, &source, &settings.config())
 }

@@ -266,11 +266,8 @@ fn dropping_breakers_of_a_failing_store_neither_waits_nor_keeps_the_store_open()
     let store = Arc::new(Faulty::new(Fault::Away));
     let breaker = Breaker::new("closed");
     let start = Instant::now();
-    let attached: Vec<_> = (0..50)
-        .map(|i| {
-            Attachment::attach(store.clone(), &i.to_string(), breaker.clone(), &patient().config())
-        })
-        .collect();
+    let attached: Vec<_> =
+        (0..50).map(|i| attach(&store, &i.to_string(), &breaker, &patient())).collect();
     drop(attached);
     assert!(start.elapsed() < LONG / 2);
     assert_eq!(Arc::strong_count(&store), 1);

@@ -140,8 +140,8 @@ fn dropping_the_last_breaker_saves_it_and_releases_the_store() {
     let store = Arc::new(Faulty::new(Fault::None));
     for round in 0..30 {
         let (one, other) = (Breaker::new("closed"), Breaker::new("closed"));
-        let first = super::Attachment::attach(store.clone(), "a", one.clone(), &patient().config());
-        let second = super::Attachment::attach(store.clone(), "b", other, &patient().config());
+        let first = attach(&store, "a", &one, &patient());
+        let second = attach(&store, "b", &other, &patient());
         if round > 0 {
             assert_eq!(one.state(), format!("round {}", round - 1));
         }
@@ -192,7 +192,7 @@ fn an_unreadable_snapshot_is_kept_aside() {
     assert_eq!(texts, ["corrupt 2", "corrupt 3", "corrupt 4"], "the newest three");
     assert_eq!(kept[0]["reason"], "it says so itself");
 
-    store.memory.save(&SaveEntry::new("circuit_breaker:b:state", &[0xff, 0x00])).unwrap();
+    store.memory.save(&SaveEntry::new("circuit_breaker:b:state", [0xff, 0x00])).unwrap();
     drop(attach(&store, "b", &Breaker::new("closed"), &patient()));
     let kept = store.memory.load("circuit_breaker:b:quarantine").unwrap().unwrap();
     let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
