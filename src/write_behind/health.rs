@@ -21,19 +21,19 @@
 //!
 //! | event | healthy | partial | failing | unavailable | stalled |
 //! |---|---|---|---|---|---|
-//! | done, nothing left to retry | healthy | healthy ① | healthy ① ② | healthy ① ② | healthy ① ② |
-//! | done, failed entries left | healthy | partial | partial ② | partial ② ③ | partial ② ③ |
-//! | partly | partial ① | partial | partial ② | partial ② ③ | partial ② ③ |
-//! | failed | failing ① | failing | failing | failing | failing |
-//! | outage | unavailable ① | unavailable | unavailable | unavailable | unavailable |
-//! | call overdue | stalled ① | stalled | stalled | stalled | stalled |
+//! | done, nothing left to retry | healthy | healthy **A** | healthy **A, S** | healthy **A, S** | healthy **A, S** |
+//! | done, failed entries left | healthy | partial | partial **S** | partial **S, R** | partial **S, R** |
+//! | partly | partial **A** | partial | partial **S** | partial **S, R** | partial **S, R** |
+//! | failed | failing **A** | failing | failing | failing | failing |
+//! | outage | unavailable **A** | unavailable | unavailable | unavailable | unavailable |
+//! | call overdue | stalled **A** | stalled | stalled | stalled | stalled |
 //! | call ended | healthy | partial | failing | unavailable | unavailable |
 //!
-//! * ① The change is announced: logged, recorded in the metrics, and delivered to the listeners of
+//! * **A**: the change is announced: logged, recorded in the metrics, and delivered to the listeners of
 //!   every breaker on the store.
-//! * ② Every breaker is saved again: a store that did nothing it was asked to may also have lost
+//! * **S**: every breaker is saved again: a store that did nothing it was asked to may also have lost
 //!   what it held before, for instance because its folder was replaced.
-//! * ③ The failed entries are retried at once: they may have failed only because of the outage.
+//! * **R**: the failed entries are retried at once: they may have failed only because of the outage.
 //!
 //! [`Partial`]: Trouble::Partial
 //! [`Failing`]: Trouble::Failing
