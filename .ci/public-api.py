@@ -93,7 +93,7 @@ def main():
         if difference:
             status = 1
             print("\n".join(difference))
-            print("\nThe public API differs from tests/api/public-api.txt. If the change is intended,\n"
+            print("\nThe public API differs from tests/api/public-api.txt. If that is intended,\n"
                   "run `UPDATE=1 .ci/public-api.py`, commit the list, and record the change in\n"
                   "CHANGELOG.md. Removed and changed lines are breaking changes.")
     faults = check_dependencies(api.foreign, meta["packages"])

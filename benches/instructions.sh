@@ -35,12 +35,12 @@ trap 'rm -rf -- "$work"' EXIT
 count() {
     local status=0
     valgrind --tool=callgrind --collect-atstart=no '--toggle-collect=*call::drive*' \
-        --callgrind-out-file="$work/out" "$program" "$1" "$2" "$3" >"$work/said" 2>&1 || status=$?
+        --callgrind-out-file="$work/out" "$program" "$1" "$2" "$3" >"$work/log" 2>&1 || status=$?
     if [ "$status" -eq 3 ]; then
         return
     fi
     if [ "$status" -ne 0 ]; then
-        cat "$work/said" >&2
+        cat "$work/log" >&2
         exit 1
     fi
     sed -n 's/^totals: //p' "$work/out"

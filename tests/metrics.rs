@@ -1,9 +1,9 @@
 //! What a recorder of metrics is told of the stores.
 
-#[path = "support/moody.rs"]
-mod moody;
 #[path = "support/recorder.rs"]
 mod recorder;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::{
     fs,
@@ -12,8 +12,11 @@ use std::{
 };
 
 use metrics::Unit;
-use moody::{Moody, eventually};
 use recorder::{PANICS, Recorded};
+use support::{
+    sick_store::{SickStore, Symptom},
+    wait::eventually,
+};
 use tokio::time::timeout;
 use tower_breaker::{
     Breaker, FileStore, MemoryStore, SledStore, StateStore,
@@ -59,7 +62,7 @@ fn eventually_says(label: &str, gauges: (f64, f64)) {
 
 #[tokio::test]
 async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
-    let store = Moody::labelled("fails");
+    let store = SickStore::labelled("fails");
     let [breaker, _quiet] = ["one", "quiet"].map(|name| breaker(name, store.clone()));
     eventually_says("fails", (1.0, 0.0));
     assert_eq!((writes("fails", "ok"), writes("fails", "error")), (Some(0.0), Some(0.0)));
@@ -70,7 +73,7 @@ async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
     assert_eq!((writes("fails", "ok"), writes("fails", "error")), (Some(2.0), Some(0.0)));
     assert_eq!(durations("fails").len(), 2);
 
-    store.fail(true);
+    store.show(Symptom::Fails);
     breaker.disable();
     breaker.flush().await.unwrap_err();
     assert_eq!(healthy("fails"), Some(0.0), "it is told before anybody is answered");
@@ -78,7 +81,7 @@ async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
     assert_eq!(writes("fails", "ok"), Some(2.0));
     assert!(writes("fails", "error").unwrap() >= 1.0);
 
-    store.fail(false);
+    store.heal();
     eventually_says("fails", (1.0, 0.0));
     breaker.flush().await.unwrap();
     assert!(writes("fails", "ok").unwrap() >= 4.0);
@@ -88,15 +91,15 @@ async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
 
 #[test]
 fn a_store_that_hangs_is_unhealthy_and_what_piles_up_is_counted() {
-    let store = Moody::labelled("hangs");
+    let store = SickStore::labelled("hangs");
     let [one, other] = ["one", "other"].map(|name| breaker(name, store.clone()));
-    store.hang(true);
+    store.show(Symptom::Hangs);
     one.force_open();
     eventually_says("hangs", (0.0, 1.0));
     assert_eq!(writes("hangs", "error"), Some(0.0), "the call has not ended");
     other.force_open();
     eventually_says("hangs", (0.0, 2.0));
-    store.hang(false);
+    store.heal();
     eventually_says("hangs", (1.0, 0.0));
     let slowest = durations("hangs").into_iter().fold(0.0, f64::max);
     assert!((0.5..600.0).contains(&slowest), "{slowest} s");
@@ -104,31 +107,31 @@ fn a_store_that_hangs_is_unhealthy_and_what_piles_up_is_counted() {
 
 #[test]
 fn a_store_that_hangs_from_the_start_is_unhealthy() {
-    let store = Moody::labelled("hangs at once");
-    store.hang(true);
+    let store = SickStore::labelled("hangs at once");
+    store.show(Symptom::Hangs);
     let _breaker = breaker("one", store.clone());
     assert_eq!(healthy("hangs at once"), Some(0.0));
-    store.hang(false);
+    store.heal();
     eventually_says("hangs at once", (1.0, 0.0));
 }
 
 #[test]
 fn a_store_that_panics_is_unhealthy() {
-    let store = Moody::labelled("panics");
+    let store = SickStore::labelled("panics");
     let breaker = breaker("one", store.clone());
-    store.panic(true);
+    store.show(Symptom::Panics);
     breaker.force_open();
     eventually_says("panics", (0.0, 1.0));
-    store.panic(false);
+    store.heal();
     eventually_says("panics", (1.0, 0.0));
     assert!(writes("panics", "error").unwrap() >= 1.0);
 }
 
 #[tokio::test]
 async fn every_breaker_that_is_not_saved_is_pending() {
-    let store = Moody::labelled("pending");
+    let store = SickStore::labelled("pending");
     let breakers: Vec<_> = (0..5).map(|n| breaker(&n.to_string(), store.clone())).collect();
-    store.fail(true);
+    store.show(Symptom::Fails);
     for breaker in &breakers[..3] {
         breaker.force_open();
     }
@@ -138,7 +141,7 @@ async fn every_breaker_that_is_not_saved_is_pending() {
         panic!("it is not degraded")
     };
     assert_eq!(pending, 3, "the same is told to whoever asks");
-    store.fail(false);
+    store.heal();
     eventually_says("pending", (1.0, 0.0));
 }
 
@@ -161,7 +164,7 @@ fn an_unreadable_snapshot_is_counted() {
     let store = MemoryStore::new().with_label("damaged");
     for name in ["one", "other"] {
         store
-            .save(&SaveEntry::new(&format!("circuit_breaker:{name}:state"), b"no snapshot"))
+            .save(&SaveEntry::new(format!("circuit_breaker:{name}:state"), b"no snapshot"))
             .unwrap();
     }
     let _well = breaker("well", store.clone());
@@ -235,10 +238,10 @@ fn a_store_has_the_label_that_the_user_chose_or_that_of_its_kind() {
 
 #[tokio::test]
 async fn of_two_stores_with_one_label_the_healthy_one_does_not_hide_the_other() {
-    let [ill, well] = [Moody::labelled("twins"), Moody::labelled("twins")];
+    let [ill, well] = [SickStore::labelled("twins"), SickStore::labelled("twins")];
     let ill_one = breaker("ill", ill.clone());
     let well_one = breaker("well", well.clone());
-    ill.fail(true);
+    ill.show(Symptom::Fails);
     ill_one.force_open();
     eventually_says("twins", (0.0, 1.0));
     let told = RECORDED.values("healthy", "store=\"twins\"").len();
@@ -251,15 +254,15 @@ async fn of_two_stores_with_one_label_the_healthy_one_does_not_hide_the_other() 
     let told = &RECORDED.values("healthy", "store=\"twins\"")[told..];
     assert!(!told.is_empty() && told.iter().all(|healthy| *healthy == 0.0), "{told:?}");
     assert_eq!((healthy("twins"), pending("twins")), (Some(0.0), Some(1.0)));
-    ill.fail(false);
+    ill.heal();
     eventually_says("twins", (1.0, 0.0));
 }
 
 #[test]
 fn when_the_last_breaker_is_gone_nothing_is_pending() {
-    let store = Moody::labelled("gone");
+    let store = SickStore::labelled("gone");
     let breaker = breaker("one", store.clone());
-    store.fail(true);
+    store.show(Symptom::Fails);
     breaker.force_open();
     eventually_says("gone", (0.0, 1.0));
     drop(breaker);
@@ -268,7 +271,7 @@ fn when_the_last_breaker_is_gone_nothing_is_pending() {
 
 #[tokio::test]
 async fn a_recorder_that_panics_harms_nobody() {
-    let store = Moody::labelled(PANICS);
+    let store = SickStore::labelled(PANICS);
     let breaker = breaker("one", store.clone());
     // A writer that is gone answers nobody.
     let flush =
@@ -276,10 +279,10 @@ async fn a_recorder_that_panics_harms_nobody() {
     breaker.force_open();
     flush().await.unwrap();
     assert!(store.stored("one").contains("forced_open"));
-    store.fail(true);
+    store.show(Symptom::Fails);
     flush().await.unwrap_err();
     assert!(!breaker.store_health().is_healthy());
-    store.fail(false);
+    store.heal();
     flush().await.unwrap();
     assert!(breaker.store_health().is_healthy());
     assert_eq!(store.threads(), 1, "the writer lives");

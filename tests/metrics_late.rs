@@ -1,23 +1,26 @@
 //! A recorder that is installed when all is running already. It has a process of its own, as there is only one.
 
-#[path = "support/moody.rs"]
-mod moody;
 #[path = "support/recorder.rs"]
 mod recorder;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::time::Duration;
 
-use moody::{Moody, eventually};
 use recorder::Recorded;
+use support::{
+    sick_store::{SickStore, Symptom},
+    wait::eventually,
+};
 use tower_breaker::Breaker;
 
 #[tokio::test]
 async fn a_recorder_that_comes_late_is_told_how_things_are_though_nothing_happens() {
-    let [well, ill] = ["well", "ill"].map(Moody::labelled);
+    let [well, ill] = ["well", "ill"].map(SickStore::labelled);
     let [breaker, ill_one] =
         [&well, &ill].map(|store| Breaker::builder("one").store(store.clone()).build().unwrap());
     breaker.flush().await.unwrap();
-    ill.fail(true);
+    ill.show(Symptom::Fails);
     ill_one.flush().await.unwrap_err();
     // Until what was done has been told, to nobody.
     tokio::time::sleep(Duration::from_millis(1500)).await;

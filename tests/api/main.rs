@@ -3,4 +3,5 @@
 mod auto_traits;
 mod compile_fail;
 mod config;
+mod error_chains;
 mod events;

@@ -4,9 +4,11 @@ use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tower::ServiceBuilder;
 
+use crate::support::wait::eventually_async;
+
 use crate::{
     client::{Client, UNARY, drain},
-    eventually, recorded,
+    recorded,
     server::{Running, routes},
     watching,
 };
@@ -48,7 +50,7 @@ async fn every_call_counts_once_on_both_sides() {
     let seen = String::from_iter(ends);
     assert_eq!((count(&seen, '.'), count(&seen, 'f')), (CALLS / 3, CALLS / 3));
     for (side, breaker) in [("client", of_client), ("server", of_server)] {
-        eventually(side, || recorded(&breaker).len() >= 2 * CALLS / 3).await;
+        eventually_async(side, || recorded(&breaker).len() >= 2 * CALLS / 3).await;
         let results = recorded(&breaker);
         let counts = (count(&results, '.'), count(&results, 'f'));
         assert_eq!(counts, (CALLS / 3, CALLS / 3), "{side}");

@@ -7,10 +7,11 @@ use tonic::transport::{Channel, Server};
 use tower::ServiceBuilder;
 use tower_breaker::{Breaker, State};
 
+use crate::support::wait::eventually_async;
+
 use crate::{
     OPEN_TIME,
     client::{Client, Transport, UNARY},
-    eventually,
     server::{Running, routes},
     touchy, trip,
 };
@@ -26,13 +27,13 @@ fn probe_is_out(breaker: &Breaker) -> bool {
 async fn hang_up<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
     let call = client.unary(UNARY, "hang");
     timeout(SOON, call).await.expect_err("the server hangs");
-    eventually("the slot of the call comes back", || !probe_is_out(breaker)).await;
+    eventually_async("the slot of the call comes back", || !probe_is_out(breaker)).await;
 
     let mut answers = client.down("a,hang").await.unwrap();
     assert_eq!(answers.message().await.unwrap().unwrap(), "a");
     assert!(probe_is_out(breaker), "a stream that goes on is a call that goes on");
     drop(answers);
-    eventually("the slot of the stream comes back", || !probe_is_out(breaker)).await;
+    eventually_async("the slot of the stream comes back", || !probe_is_out(breaker)).await;
 
     assert_eq!(breaker.state(), State::HalfOpen, "no end says anything");
     client.unary(UNARY, "fine").await.unwrap();
@@ -81,6 +82,6 @@ async fn a_server_whose_time_is_up_gives_the_probe_back() {
     let client = Client::new(server.channel());
     let status = client.unary(UNARY, "hang").await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Cancelled);
-    eventually("the slot comes back", || !probe_is_out(&breaker)).await;
+    eventually_async("the slot comes back", || !probe_is_out(&breaker)).await;
     assert_eq!(breaker.state(), State::HalfOpen);
 }

@@ -1,5 +1,8 @@
 //! gRPC, against tonic's own servers and channels over loopback.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod accounting;
 mod client;
 mod codes;
@@ -58,17 +61,6 @@ fn touchy() -> (CircuitBreakerLayerBuilder, ManualClock) {
 
 fn trip(breaker: &Breaker) {
     breaker.try_acquire().unwrap().failure();
-}
-
-/// Waits for what happens elsewhere; a minute at most.
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 #[tokio::test]

@@ -29,9 +29,10 @@ use tower_breaker::{
     reject::RespondWith,
 };
 
+use crate::support::wait::eventually_async;
+
 use super::{
     bodies::{broken, pieces},
-    eventually,
     wire::{Http1, Http2, Server, client, request},
 };
 
@@ -290,8 +291,9 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     }
     clients.join_all().await;
     let of = Book::of;
-    eventually("every admitted call has ended", || of(&book.admitted) == book.ended()).await;
-    eventually("the upstream has seen them", || of(&book.admitted) == of(&book.upstream)).await;
+    eventually_async("every admitted call has ended", || of(&book.admitted) == book.ended()).await;
+    eventually_async("the upstream has seen them", || of(&book.admitted) == of(&book.upstream))
+        .await;
     let events = events.lock().unwrap().clone();
     (book, breaker, events)
 }

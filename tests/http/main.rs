@@ -1,5 +1,8 @@
 //! HTTP: frameworks and clients over real sockets on loopback, and response bodies poll by poll.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod accounting;
 mod bodies;
 mod streaming;
@@ -14,17 +17,6 @@ use std::time::Duration;
 use tower_breaker::{Breaker, State};
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
-
-/// Waits until something is so, a minute at most.
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within a minute: {what}");
-}
 
 /// Opens a circuit whose rule is one failure, and lets its open time go by.
 fn make_half_open(breaker: &Breaker, clock: &tower_breaker::clock::ManualClock) {

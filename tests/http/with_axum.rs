@@ -19,10 +19,12 @@ use tower_breaker::{
     clock::ManualClock, reject::RejectAsResponse,
 };
 
+use crate::support::wait::eventually_async;
+
 use super::{
     OPEN_TIME,
     bodies::{Pieces, broken, pieces},
-    eventually, make_half_open,
+    make_half_open,
     wire::{Http1, Http2, Server, Version, client, get, open, request},
 };
 
@@ -198,7 +200,7 @@ async fn a_stream_that_ends_closes_the_circuit_when_it_ends() {
         breaker.try_acquire().unwrap_err();
         drop(sender);
         assert!(response.collect().await.unwrap().to_bytes().is_empty());
-        eventually("the circuit closes", || breaker.state() == State::Closed).await;
+        eventually_async("the circuit closes", || breaker.state() == State::Closed).await;
     }
 }
 
@@ -215,7 +217,7 @@ async fn a_stream_that_errs_half_way_is_a_failure() {
         assert_eq!(breaker.state(), State::HalfOpen);
         sender.send(broken()).await.unwrap();
         response.collect().await.unwrap_err();
-        eventually("the circuit opens", || breaker.state() == State::Open).await;
+        eventually_async("the circuit opens", || breaker.state() == State::Open).await;
     }
 }
 
@@ -232,8 +234,8 @@ async fn a_client_that_hangs_up_half_way_has_cancelled_and_gives_the_probes_slot
         response.frame().await.unwrap().unwrap();
         breaker.try_acquire().unwrap_err();
         drop((response, client));
-        eventually("the body is dropped", || sender.is_closed()).await;
-        eventually("the slot is back", || breaker.try_acquire().is_ok()).await;
+        eventually_async("the body is dropped", || sender.is_closed()).await;
+        eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
         assert_eq!(breaker.state(), State::HalfOpen, "{version:?}");
     }
 }
@@ -246,9 +248,9 @@ async fn a_client_that_hangs_up_before_the_head_has_cancelled_too() {
         let silent = on_get(async || std::future::pending::<()>().await);
         let server = Server::of(Router::new().route("/", silent).layer(layer));
         let call = tokio::spawn(client(version).request(request(Method::GET, &server.url("/"))));
-        eventually("the probe is out", || breaker.try_acquire().is_err()).await;
+        eventually_async("the probe is out", || breaker.try_acquire().is_err()).await;
         call.abort();
-        eventually("the slot is back", || breaker.try_acquire().is_ok()).await;
+        eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
     }
 }
 
@@ -264,8 +266,8 @@ async fn a_stream_with_a_content_length_is_a_success() {
         sender.send(Ok(piece)).await.unwrap();
     }
     assert_eq!(get(Http1, &server.url("/")).await.body(), "half whole");
-    eventually("the body is dropped, unended", || sender.is_closed()).await;
-    eventually("the circuit closes", || breaker.state() == State::Closed).await;
+    eventually_async("the body is dropped, unended", || sender.is_closed()).await;
+    eventually_async("the circuit closes", || breaker.state() == State::Closed).await;
 }
 
 #[tokio::test]
@@ -277,7 +279,7 @@ async fn bodies_of_any_length_are_successes() {
             let handler = on_get(async move || "x".repeat(length));
             let server = Server::of(Router::new().route("/", handler).layer(layer));
             assert_eq!(get(version, &server.url("/")).await.body().len(), length);
-            eventually("the circuit closes", || breaker.state() == State::Closed).await;
+            eventually_async("the circuit closes", || breaker.state() == State::Closed).await;
         }
     }
 }
@@ -297,5 +299,5 @@ async fn the_answer_to_a_head_request_has_its_body_taken_away_and_is_cancelled()
     assert_eq!(breaker.state(), State::HalfOpen);
     drop(breaker.try_acquire().unwrap());
     assert_eq!(get(Http1, &server.url("/a")).await.body(), "a");
-    eventually("the circuit closes", || breaker.state() == State::Closed).await;
+    eventually_async("the circuit closes", || breaker.state() == State::Closed).await;
 }

@@ -19,10 +19,12 @@ use tower_breaker::{
     reject::RejectAsError,
 };
 
+use crate::support::wait::eventually_async;
+
 use super::{
     OPEN_TIME,
     bodies::{broken, prepared},
-    eventually, make_half_open,
+    make_half_open,
     wire::{Http1, Http2, HttpClient, Server, client, get, listen, nobody, request},
 };
 
@@ -95,7 +97,7 @@ async fn a_server_whose_body_errs_half_way_opens_the_circuit() {
         if let Ok(response) = answer {
             response.collect().await.unwrap_err();
         }
-        eventually("the circuit opens", || layer.breaker().state() == State::Open).await;
+        eventually_async("the circuit opens", || layer.breaker().state() == State::Open).await;
         assert!(get(version, &server.url("/")).await.body().is_empty());
     }
 }

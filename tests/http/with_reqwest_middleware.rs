@@ -13,8 +13,10 @@ use tower_breaker::{
     reqwest_middleware::BreakerMiddleware,
 };
 
+use crate::support::wait::eventually_async;
+
 use super::{
-    OPEN_TIME, eventually, make_half_open,
+    OPEN_TIME, make_half_open,
     wire::{Server, nobody},
 };
 
@@ -58,7 +60,7 @@ async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
     let error = client.get(server.url("/")).send().await.unwrap_err();
     assert!(matches!(error, Error::Middleware(_)));
     assert_eq!(Rejected::find(&error).unwrap().retry_after(), Some(OPEN_TIME));
-    assert_eq!(error.to_string(), "circuit breaker middleware is open, for another 60.0s");
+    assert_eq!(error.to_string(), "circuit breaker \"middleware\" is open for another 60.0s");
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
@@ -95,8 +97,8 @@ async fn a_request_that_is_given_up_is_cancelled_and_gives_the_probes_slot_back(
     make_half_open(&breaker, &clock);
     let client = client(BreakerMiddleware::new(breaker.clone()));
     let call = tokio::spawn(client.get(server.url("/")).send());
-    eventually("the probe is out", || breaker.try_acquire().is_err()).await;
+    eventually_async("the probe is out", || breaker.try_acquire().is_err()).await;
     call.abort();
-    eventually("the slot is back", || breaker.try_acquire().is_ok()).await;
+    eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
     assert_eq!(breaker.state(), State::HalfOpen);
 }

@@ -1,14 +1,26 @@
 //! Processes: servers that are restarted, killed, and have their folders damaged, locked and made
-//! read-only; the examples; and the program `tower-breaker-inspect`.
-//!
-//! A child process is this same test binary, which an environment variable gives a role.
+//! read-only; stores in a storm of kills; the examples; and the program `tower-breaker-inspect`.
 
-mod child;
+#[path = "../support/mod.rs"]
+mod support;
+
 mod examples;
-mod flapping;
-mod hammer;
 mod inspect;
+mod kill_storm;
 mod restart;
+mod server;
 mod storage;
 #[cfg(unix)]
 mod termination;
+mod trouble;
+
+#[test]
+fn child_process() {
+    support::child::enter(&[
+        (server::SERVER, server::serve),
+        (kill_storm::BREAKERS, kill_storm::flap),
+        (kill_storm::RECORDS, kill_storm::write),
+        #[cfg(unix)]
+        (termination::EXAMPLE, termination::example),
+    ]);
+}

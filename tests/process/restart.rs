@@ -4,27 +4,30 @@ use std::{fs, io, path::Path, time::Duration};
 
 use tower_breaker::{SledStore, StateStore};
 
-use super::child::{Server, eventually, get_from};
-
-const LONG: Duration = Duration::from_secs(60);
+use super::server::{Server, get_from};
+use crate::support::wait::{MINUTE, eventually};
 
 #[test]
 fn a_killed_server_comes_back_open_and_honours_what_is_left() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start(folder.path(), MINUTE);
     assert_eq!(server.status("/ok"), 200);
     server.trip();
     server.flush();
     server.kill();
 
-    let server = Server::start_again(folder.path(), LONG);
+    let server = Server::start_again(folder.path(), MINUTE);
     let (status, head, _) = server.get("/ok");
     assert_eq!(status, 503);
     let wait: u64 =
         head.split("retry-after: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "Retry-After: {wait}");
     assert_eq!(server.calls(), 0);
-    assert!(server.log().contains("circuit breaker upstream: closed -> open"), "{}", server.log());
+    assert!(
+        server.log().contains(r#"circuit breaker "upstream": closed -> open"#),
+        "{}",
+        server.log()
+    );
 }
 
 /// What a process would find that starts after a kill at this moment, in a copy.
@@ -41,26 +44,26 @@ fn is_open_on_disk(folder: &Path) -> io::Result<bool> {
 #[test]
 fn a_transition_needs_no_flush_to_survive() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start(folder.path(), MINUTE);
     server.trip();
     eventually("the transition is on the disk", || {
         is_open_on_disk(folder.path()).is_ok_and(|it| it)
     });
     server.kill();
-    let server = Server::start_again(folder.path(), LONG);
+    let server = Server::start_again(folder.path(), MINUTE);
     assert_eq!((server.status("/ok"), server.calls()), (503, 0));
 }
 
 #[test]
 fn failures_that_did_not_trip_are_remembered_too() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start(folder.path(), MINUTE);
     for _ in 0..4 {
         assert_eq!(server.status("/fail"), 500);
     }
     server.flush();
     server.kill();
-    let server = Server::start_again(folder.path(), LONG);
+    let server = Server::start_again(folder.path(), MINUTE);
     assert_eq!(server.status("/fail"), 500);
     assert_eq!(server.state(), "open");
 }
@@ -95,8 +98,8 @@ fn after_the_open_time_one_probe_goes_and_no_more() {
 #[test]
 fn a_second_server_on_the_folder_serves_from_memory_and_takes_over() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Server::start(folder.path(), LONG);
-    let second = Server::start(folder.path(), LONG);
+    let first = Server::start(folder.path(), MINUTE);
+    let second = Server::start(folder.path(), MINUTE);
     assert_eq!(second.status("/ok"), 200);
     assert!(second.health().contains("held by another process"), "{}", second.health());
     assert!(second.log().contains("WARN"), "{}", second.log());
@@ -109,20 +112,20 @@ fn a_second_server_on_the_folder_serves_from_memory_and_takes_over() {
     eventually("it knows what the first one knew", || second.state() == "open");
     assert_eq!(second.status("/ok"), 503);
     second.kill();
-    assert_eq!(Server::start_again(folder.path(), LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(folder.path(), MINUTE).status("/ok"), 503);
 }
 
 #[test]
 fn a_second_server_that_tripped_itself_stores_its_own_state() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Server::start(folder.path(), LONG);
+    let first = Server::start(folder.path(), MINUTE);
     first.flush();
-    let second = Server::start(folder.path(), LONG);
+    let second = Server::start(folder.path(), MINUTE);
     second.trip();
     assert_eq!(second.status("/flush"), 507);
     first.kill();
     eventually("the second server's store is healthy", || second.health() == "Healthy");
     second.flush();
     second.kill();
-    assert_eq!(Server::start_again(folder.path(), LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(folder.path(), MINUTE).status("/ok"), 503);
 }

@@ -1,24 +1,18 @@
 //! Servers whose folder is damaged, locked, or read-only.
 
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::fs;
 
 use tower_breaker::{SledStore, StateStore, store::SaveEntry};
 
-use super::child::{Process, Server, can_start, eventually};
+use super::server::Server;
+use crate::support::wait::{MINUTE, eventually};
 
-const LONG: Duration = Duration::from_secs(60);
 const KEY: &str = "circuit_breaker:upstream:state";
 
 /// A folder in which a tripped breaker was stored.
 fn tripped() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start(folder.path(), MINUTE);
     server.trip();
     server.flush();
     server.kill();
@@ -30,7 +24,7 @@ fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
     for bytes in [&b"{\"version\": 1, \"state\": \"op"[..], b"\xff\x00\xfe", b""] {
         let folder = tempfile::tempdir().unwrap();
         SledStore::open(folder.path()).unwrap().save(&SaveEntry::new(KEY, bytes)).unwrap();
-        let server = Server::start_again(folder.path(), LONG);
+        let server = Server::start_again(folder.path(), MINUTE);
         assert_eq!(server.status("/ok"), 200);
         assert_eq!((server.state().as_str(), server.health().as_str()), ("closed", "Healthy"));
         assert!(server.log().contains("the snapshot cannot be read"), "{}", server.log());
@@ -54,7 +48,7 @@ fn a_snapshot_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let newer = br#"{"version": 2, "state": {"kind": "open"}}"#;
     SledStore::open(folder.path()).unwrap().save(&SaveEntry::new(KEY, newer)).unwrap();
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start(folder.path(), MINUTE);
     server.trip();
     assert_eq!(server.status("/flush"), 507);
     assert!(server.log().contains("version=2"), "{}", server.log());
@@ -68,13 +62,13 @@ fn a_damaged_folder_is_kept_aside_and_a_new_one_started() {
     let folder = tripped();
     let state = folder.path();
     fs::write(state.join("conf"), "not a configuration").unwrap();
-    let server = Server::start_again(state, LONG);
+    let server = Server::start_again(state, MINUTE);
     assert_eq!((server.status("/ok"), server.health().as_str()), (200, "Healthy"));
     assert!(server.log().contains("moved it aside"), "{}", server.log());
     server.trip();
     server.flush();
     server.kill();
-    assert_eq!(Server::start_again(state, LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(state, MINUTE).status("/ok"), 503);
     let prefix = format!("{}.corrupt-", state.file_name().unwrap().to_string_lossy());
     let aside: Vec<_> = fs::read_dir(state.parent().unwrap())
         .unwrap()
@@ -96,7 +90,7 @@ fn a_log_that_is_overwritten_starts_and_is_written_again() {
         let kept = log.len() / share;
         log[kept..].fill(0xff);
         fs::write(&file, log).unwrap();
-        let server = Server::start_again(folder.path(), LONG);
+        let server = Server::start_again(folder.path(), MINUTE);
         assert_eq!(server.health(), "Healthy");
         if server.state() == "closed" {
             // What is left may be a row of some failures, which takes fewer to trip.
@@ -107,7 +101,7 @@ fn a_log_that_is_overwritten_starts_and_is_written_again() {
         assert_eq!(server.status("/ok"), 503);
         server.flush();
         server.kill();
-        assert_eq!(Server::start_again(folder.path(), LONG).status("/ok"), 503);
+        assert_eq!(Server::start_again(folder.path(), MINUTE).status("/ok"), 503);
     }
 }
 
@@ -116,7 +110,7 @@ fn a_locked_folder_costs_a_warning_and_is_taken_over_when_it_is_free() {
     let folder = tripped();
     let holder = SledStore::open(folder.path()).unwrap();
     assert!(holder.load(KEY).unwrap().is_some());
-    let server = Server::start(folder.path(), LONG);
+    let server = Server::start(folder.path(), MINUTE);
     assert_eq!(server.status("/ok"), 200);
     assert!(server.health().contains("held by another process"), "{}", server.health());
     assert_eq!(server.log().matches("is degraded: they go on").count(), 1, "{}", server.log());
@@ -129,11 +123,11 @@ fn a_locked_folder_costs_a_warning_and_is_taken_over_when_it_is_free() {
 fn a_missing_folder_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("a/b/c");
-    let server = Server::start(&deep, LONG);
+    let server = Server::start(&deep, MINUTE);
     server.trip();
     server.flush();
     server.kill();
-    assert_eq!(Server::start_again(&deep, LONG).status("/ok"), 503);
+    assert_eq!(Server::start_again(&deep, MINUTE).status("/ok"), 503);
 }
 
 #[test]
@@ -145,47 +139,31 @@ fn a_path_that_is_a_file_is_an_error_at_once() {
     }
 }
 
-/// Root is stopped by no permission, and starts the server as nobody, where it can.
+#[cfg(unix)]
 #[test]
 fn a_read_only_folder_costs_a_warning_and_heals() {
-    const NOBODY: u32 = 65534;
+    use super::server::SERVER;
+    use crate::support::child::{Role, Unprivileged, set_mode};
+
     let folder = tempfile::tempdir().unwrap();
+    let Some(unprivileged) = Unprivileged::prepare(folder.path()) else {
+        println!("skipped: permissions apply to no process here");
+        return;
+    };
     let state = folder.path().join("state");
     fs::create_dir(&state).unwrap();
-    permit(&state, 0o555);
-    let is_stopped = fs::write(state.join("mine"), "").is_err();
-    let process = if is_stopped {
-        Process::start("server", &state, LONG)
-    } else {
-        fs::remove_file(state.join("mine")).unwrap();
-        let program = folder.path().join("program");
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-        permit(folder.path(), 0o755);
-        permit(&program, 0o755);
-        let mut starts = Command::new(&program);
-        starts.arg("--list").stdout(Stdio::null()).uid(NOBODY).gid(NOBODY);
-        if !can_start(&mut starts) {
-            println!("skipped: nothing can be started as nobody here");
-            return;
-        }
-        Process::start_by(&program, "server", &state, LONG, |command| {
-            command.uid(NOBODY).gid(NOBODY);
-        })
-    };
-    let server = Server::of(process);
+    set_mode(&state, 0o555);
+    let role = Role::by(unprivileged.command(), SERVER);
+    let server = Server::start_as(role, &state, MINUTE);
     assert_eq!(server.status("/ok"), 200);
     assert!(server.health().starts_with("Degraded"), "{}", server.health());
     server.trip();
     assert_eq!(server.status("/flush"), 507);
-    permit(&state, 0o777);
+    set_mode(&state, 0o777);
     eventually("the store heals", || server.health() == "Healthy");
     server.flush();
     server.kill();
     let store = SledStore::open(&state).unwrap();
     let stored = store.load(KEY).unwrap().unwrap();
     assert!(String::from_utf8(stored).unwrap().contains(r#""state":"open""#));
-}
-
-fn permit(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -1,31 +1,32 @@
-//! A server that is asked to end, as every deploy does it.
-
-use std::time::Duration;
+//! A server that gets SIGTERM, as in every deploy.
 
 use tower_breaker::{Breaker, SledStore};
 
-use super::child::{Process, get_from};
+use super::server::get_from;
+use crate::support::child::{Role, RoleResult};
 
 #[path = "../../examples/server.rs"]
-#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, reason = "`main` is for the example alone")]
 mod server;
 
-/// The child: the example, as it is.
+pub(crate) const EXAMPLE: &str = "example";
+
+/// The role: the example, as it is.
 #[tokio::main]
-pub(crate) async fn example() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn example() -> RoleResult {
     server::serve().await
 }
 
 #[test]
-fn sigterm_ends_the_example_well_and_loses_no_count() {
+fn sigterm_ends_the_example_without_an_error_and_loses_no_count() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let program = std::env::current_exe().unwrap();
-    let mut process =
-        Process::start_by(&program, "example", folder.path(), Duration::ZERO, |command| {
-            // Nobody listens at that port: it is no port to listen at.
-            command.env("PORT", "0").env("UPSTREAM", "http://127.0.0.1:0").env("STATE_DIR", &state);
-        });
+    let role = Role::new(EXAMPLE)
+        .variable("PORT", "0")
+        // Nothing can listen on port 0.
+        .variable("UPSTREAM", "http://127.0.0.1:0")
+        .variable("STATE_DIR", &state);
+    let mut process = role.start();
     let url = process.line_with("http://").expect("the server says its address");
     let address = url.trim_start_matches("http://");
     for _ in 0..3 {

@@ -11,6 +11,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
+use crate::support::random::Random;
+
 /// The inputs of a target, by name.
 fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -44,16 +46,10 @@ fn every_configuration_of_the_corpus_works_or_is_refused() {
     replay("config", config::check);
 }
 
-/// A small generator: the same numbers at each run.
-struct Random(u64);
+/// Changes to a JSON value.
+struct Changes(Random);
 
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap_or(0) % end.max(1)
-    }
-
+impl Changes {
     /// What stands at the edge of something.
     fn odd_value(&mut self) -> Value {
         let odd = [
@@ -89,24 +85,24 @@ impl Random {
             json!({"start": 0.999, "time": "1ns"}),
             json!([{"consecutive_failures": 1}]),
         ];
-        odd[self.below(odd.len())].clone()
+        odd[self.0.index(odd.len())].clone()
     }
 
     /// Changes something somewhere in the value, so that it stays JSON.
     fn change(&mut self, value: &mut Value) {
         match value {
-            Value::Object(fields) if !fields.is_empty() && self.below(8) > 0 => {
-                let place = self.below(fields.len());
+            Value::Object(fields) if !fields.is_empty() && self.0.below(8) > 0 => {
+                let place = self.0.index(fields.len());
                 let field = fields.keys().nth(place).cloned().unwrap_or_default();
-                if self.below(16) == 0 {
+                if self.0.below(16) == 0 {
                     fields.remove(&field);
                 } else if let Some(inner) = fields.get_mut(&field) {
                     self.change(inner);
                 }
             }
-            Value::Array(items) if !items.is_empty() && self.below(8) > 0 => {
-                let place = self.below(items.len());
-                match self.below(16) {
+            Value::Array(items) if !items.is_empty() && self.0.below(8) > 0 => {
+                let place = self.0.index(items.len());
+                match self.0.below(16) {
                     0 => drop(items.remove(place)),
                     1 => items.push(items[place].clone()),
                     _ => self.change(&mut items[place]),
@@ -120,16 +116,16 @@ impl Random {
 /// Where a fuzzer seldom gets: what is JSON, and almost right. 3,000 of them, or as many as
 /// `CORPUS_CHANGES` says.
 fn replay_changed(target: &str, check: fn(&[u8])) {
-    let changes = std::env::var("CORPUS_CHANGES").map_or(3000, |changes| changes.parse().unwrap());
+    let count = std::env::var("CORPUS_CHANGES").map_or(3000, |count| count.parse().unwrap());
     let inputs = inputs(target).into_iter();
     let values = inputs.filter_map(|(_, input)| serde_json::from_slice::<Value>(&input).ok());
     let values: Vec<_> = values.filter(Value::is_object).collect();
     assert!(values.len() >= 10, "the corpus has too few inputs that are objects");
-    let mut random = Random(7);
-    for number in 0..changes {
-        let mut value = values[random.below(values.len())].clone();
-        for _ in 0..=random.below(3) {
-            random.change(&mut value);
+    let mut changes = Changes(Random::new(7));
+    for number in 0..count {
+        let mut value = values[changes.0.index(values.len())].clone();
+        for _ in 0..=changes.0.below(3) {
+            changes.change(&mut value);
         }
         println!("{number}: {value}");
         check(value.to_string().as_bytes());

@@ -6,15 +6,17 @@ use std::{
     time::Duration,
 };
 
-use crate::moody::{Moody, eventually};
+use crate::support::{
+    sick_store::{SickStore, Symptom},
+    wait::eventually,
+};
 use tower_breaker::{
-    Breaker, Config, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip,
-    store::{SaveEntry, StoreError, StoreHealth},
+    Breaker, Config, Event, SledStore, State, StateStore, Trip, store::StoreHealth,
 };
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn breaker(name: &str, store: &Moody) -> Breaker {
+fn breaker(name: &str, store: &SickStore) -> Breaker {
     let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
     builder.store(store.clone()).flush_interval(Duration::from_millis(20)).build().unwrap()
 }
@@ -30,7 +32,7 @@ fn is_degraded(breaker: &Breaker) -> bool {
 
 #[tokio::test]
 async fn what_is_flushed_is_stored_and_the_next_breaker_begins_with_it() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let first = breaker("flushed", &store);
     trip(&first);
     first.flush().await.unwrap();
@@ -41,7 +43,7 @@ async fn what_is_flushed_is_stored_and_the_next_breaker_begins_with_it() {
 
 #[test]
 fn a_transition_is_stored_without_being_asked_and_so_are_counts() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let counting = Breaker::builder("counting").store(store.clone());
     let counting = counting.flush_interval(Duration::from_millis(20)).build().unwrap();
     counting.try_acquire().unwrap().failure();
@@ -53,7 +55,7 @@ fn a_transition_is_stored_without_being_asked_and_so_are_counts() {
 
 #[test]
 fn counts_are_gathered() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let builder = Breaker::builder("gathered").trip_on(Trip::consecutive_failures(u32::MAX));
     let breaker =
         builder.store(store.clone()).flush_interval(Duration::from_secs(60)).build().unwrap();
@@ -68,7 +70,7 @@ fn counts_are_gathered() {
 
 #[test]
 fn the_last_state_is_stored_when_the_breaker_goes() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("gone", &store);
     trip(&breaker);
     drop(breaker);
@@ -77,16 +79,16 @@ fn the_last_state_is_stored_when_the_breaker_goes() {
 
 #[tokio::test]
 async fn a_store_that_fails_costs_nothing_and_gets_the_newest_state_when_it_heals() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("failing", &store);
-    store.fail(true);
+    store.show(Symptom::Fails);
     trip(&breaker);
     let error = breaker.flush().await.unwrap_err().to_string();
-    assert!(error.contains("in a bad mood"), "{error}");
+    assert!(error.contains("the store is sick"), "{error}");
     assert!(is_degraded(&breaker));
     breaker.reset();
     breaker.force_open();
-    store.fail(false);
+    store.heal();
     eventually("it heals", || !is_degraded(&breaker));
     breaker.flush().await.unwrap();
     assert!(store.stored("failing").contains(r#""state":"forced_open""#));
@@ -94,12 +96,12 @@ async fn a_store_that_fails_costs_nothing_and_gets_the_newest_state_when_it_heal
 
 #[tokio::test]
 async fn a_store_that_panics_is_one_that_fails() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("panicking", &store);
-    store.panic(true);
+    store.show(Symptom::Panics);
     trip(&breaker);
     assert!(breaker.flush().await.unwrap_err().to_string().contains("panicked"));
-    store.panic(false);
+    store.heal();
     eventually("it heals", || !is_degraded(&breaker));
     breaker.flush().await.unwrap();
     assert!(store.stored("panicking").contains(r#""state":"open""#));
@@ -107,8 +109,8 @@ async fn a_store_that_panics_is_one_that_fails() {
 
 #[tokio::test]
 async fn a_store_that_hangs_holds_up_neither_the_start_nor_traffic_nor_the_end() {
-    let store = Moody::default();
-    store.hang(true);
+    let store = SickStore::default();
+    store.show(Symptom::Hangs);
     let breaker = breaker("hanging", &store);
     assert!(is_degraded(&breaker), "{:?}", breaker.store_health());
     trip(&breaker);
@@ -117,51 +119,51 @@ async fn a_store_that_hangs_holds_up_neither_the_start_nor_traffic_nor_the_end()
     breaker.reset();
     breaker.try_acquire().unwrap().success();
     drop(breaker);
-    store.hang(false);
+    store.heal();
 }
 
 #[test]
 fn a_store_that_begins_to_hang_is_noticed() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("stuck", &store);
     assert_eq!(breaker.store_health(), StoreHealth::Healthy);
-    store.hang(true);
+    store.show(Symptom::Hangs);
     trip(&breaker);
     eventually("it is noticed", || is_degraded(&breaker));
-    store.hang(false);
+    store.heal();
     eventually("it heals", || !is_degraded(&breaker));
     eventually("it is stored", || store.stored("stuck").contains(r#""state":"open""#));
 }
 
 #[test]
 fn what_is_read_late_is_adopted_by_a_breaker_that_knows_nothing_better() {
-    let store = Moody::default();
+    let store = SickStore::default();
     trip(&breaker("late", &store));
-    store.fail(true);
+    store.show(Symptom::Fails);
     let late = breaker("late", &store);
     assert_eq!(late.state(), State::Closed);
-    store.fail(false);
+    store.heal();
     eventually("it is adopted", || late.state() == State::Open);
 }
 
 #[test]
 fn what_is_read_late_gives_way_to_what_happened_meanwhile() {
-    let store = Moody::default();
+    let store = SickStore::default();
     trip(&breaker("wiser", &store));
-    store.fail(true);
+    store.show(Symptom::Fails);
     let wiser = breaker("wiser", &store);
     wiser.disable();
-    store.fail(false);
+    store.heal();
     eventually("its state is stored", || store.stored("wiser").contains("disabled"));
     assert_eq!(wiser.state(), State::Disabled);
 }
 
 #[test]
 fn nothing_is_written_before_the_snapshot_was_read() {
-    let store = Moody::default();
+    let store = SickStore::default();
     trip(&breaker("unread", &store));
     let stored = store.stored("unread");
-    store.fail(true);
+    store.show(Symptom::Fails);
     let saves = store.saves();
     let unread = breaker("unread", &store);
     unread.try_acquire().unwrap().failure();
@@ -171,21 +173,21 @@ fn nothing_is_written_before_the_snapshot_was_read() {
 
 #[test]
 fn a_slow_store_gets_the_newest_state_and_not_every_one() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("flapping", &store);
-    store.hang(true);
+    store.show(Symptom::Hangs);
     for _ in 0..1000 {
         breaker.force_open();
         breaker.disable();
     }
-    store.hang(false);
+    store.heal();
     eventually("the newest state is stored", || store.stored("flapping").contains("disabled"));
     assert!(store.saves() <= 3, "{} saves of 2000 transitions", store.saves());
 }
 
 #[tokio::test]
 async fn the_breakers_of_one_store_share_one_thread() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breakers: Vec<_> = (0..20).map(|number| breaker(&number.to_string(), &store)).collect();
     for breaker in &breakers {
         trip(breaker);
@@ -196,7 +198,7 @@ async fn the_breakers_of_one_store_share_one_thread() {
 
 #[tokio::test]
 async fn listeners_hear_of_the_stores_health() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&heard);
     let breaker = Breaker::builder("heard")
@@ -208,11 +210,11 @@ async fn listeners_hear_of_the_stores_health() {
         })
         .build()
         .unwrap();
-    store.fail(true);
+    store.show(Symptom::Fails);
     for _ in 0..3 {
         breaker.flush().await.unwrap_err();
     }
-    store.fail(false);
+    store.heal();
     breaker.flush().await.unwrap();
     eventually("both changes are heard", || *heard.lock().unwrap() == [false, true]);
 }
@@ -273,72 +275,16 @@ fn a_sled_folder_that_is_deleted_is_made_again() {
 }
 
 #[test]
-fn every_store_keeps_what_it_is_given() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores: [Box<dyn StateStore>; 3] = [
-        Box::new(MemoryStore::new()),
-        Box::new(SledStore::open(folder.path().join("sled")).unwrap()),
-        Box::new(FileStore::open(folder.path().join("files")).unwrap()),
-    ];
-    for store in stores {
-        assert_eq!(store.load("a").unwrap(), None);
-        store.save(&SaveEntry::new("a", b"1")).unwrap();
-        store.save_all(&[SaveEntry::new("b", "2"), SaveEntry::new("a", "3")]).unwrap();
-        assert_eq!(store.load("a").unwrap().unwrap(), b"3");
-        let mut all = store.load_page(None, usize::MAX).unwrap();
-        all.sort();
-        assert_eq!(all, [("a".into(), b"3".to_vec()), ("b".into(), b"2".to_vec())]);
-        store.delete("a").unwrap();
-        store.delete("never there").unwrap();
-        assert_eq!(store.load("a").unwrap(), None);
-    }
-}
-
-/// Notes how long what is saved last is of use.
-#[derive(Clone, Default)]
-struct Expiring {
-    values: MemoryStore,
-    saved: std::sync::Arc<std::sync::Mutex<Option<SaveEntry>>>,
-}
-
-impl StateStore for Expiring {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.values.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.values.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        *self.saved.lock().unwrap() = Some(entry.clone());
-        self.values.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.values.delete(key)
-    }
-
-    fn id(&self) -> usize {
-        self.values.id()
-    }
-}
-
-#[test]
 fn a_save_says_how_long_the_snapshot_is_of_use() {
     const HOUR: Duration = Duration::from_secs(3600);
-    let store = Expiring::default();
+    let store = SickStore::default();
     let mut config = Config::default();
     config.trip_on = vec![Trip::consecutive_failures(1)];
     let breaker = Breaker::builder("expires").config(config.clone()).store(store.clone());
     let breaker = breaker.build().unwrap();
     let ttl = || {
         breaker.flush_blocking(Duration::from_secs(60)).unwrap();
-        store.saved.lock().unwrap().clone().unwrap().ttl
+        store.last_save().unwrap().ttl
     };
     assert_eq!(ttl(), Some(HOUR), "closed");
     breaker.try_acquire().unwrap().failure();

@@ -37,9 +37,9 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcSta
         let message = match rejected.retry_after() {
             Some(left) => {
                 let seconds = super::response::whole_seconds(left);
-                format!("This service takes no calls at the moment. Try again in {seconds} s.")
+                format!("The service is temporarily unavailable. Try again in {seconds} s.")
             }
-            None => String::from("This service takes no calls at the moment."),
+            None => String::from("The service is temporarily unavailable."),
         };
         ready(Ok(unavailable(&message, rejected)))
     }

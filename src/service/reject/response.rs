@@ -20,7 +20,7 @@ use crate::error::Rejected;
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
-///  "detail":"This service takes no calls at the moment. Try again in 30 s.","retry_after":30}
+///  "detail":"The service is temporarily unavailable. Try again in 30 s.","retry_after":30}
 /// ```
 ///
 /// The [`Rejected`] is among the response's extensions, for layers outside: so they can tell this
@@ -105,7 +105,7 @@ fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
 
 fn problem(seconds: u64) -> String {
     format!(
-        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"This service takes no calls at the moment. Try again in {seconds} s.","retry_after":{seconds}}}"#
+        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The service is temporarily unavailable. Try again in {seconds} s.","retry_after":{seconds}}}"#
     )
 }
 

@@ -34,7 +34,7 @@ use crate::error::Rejected;
 /// # }
 /// ```
 ///
-/// The message is the rejection's own, with the breaker's name. Its metadata has
+/// The message is `rejected by circuit breaker "stock"`; the source says in which state it is. Its metadata has
 /// `grpc-retry-pushback-ms` where [`RejectAsGrpcStatus`](crate::reject::RejectAsGrpcStatus) has it.
 ///
 /// The service's error becomes a boxed one. An error of the inner service is boxed as it is, so
@@ -60,7 +60,9 @@ fn status(rejected: Rejected) -> Status {
     if let Some(milliseconds) = pushback(&rejected) {
         metadata.insert(PUSHBACK, milliseconds.into());
     }
-    let mut status = Status::with_metadata(Code::Unavailable, rejected.to_string(), metadata);
+    // The source says the rest: a report of the error prints both.
+    let message = format!("rejected by circuit breaker {:?}", rejected.name());
+    let mut status = Status::with_metadata(Code::Unavailable, message, metadata);
     status.set_source(Arc::new(rejected));
     status
 }

@@ -1,6 +1,7 @@
 //! The table: what is held against what, and what is to be expected where not all can be had.
 
-use super::fault::{Fault, Kind};
+use super::fault::Fault;
+use crate::support::kind::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {

@@ -12,10 +12,11 @@ use tower_breaker::{
 
 use super::{
     cells::{Cell, PLACES},
-    fault::{Kind, Site, copy, open},
+    fault::{Site, copy},
     pair::{BUSY, LONGEST_OPEN, Pair, closed, revived},
-    play::{Known, eventually, is_flushed},
+    play::{Known, is_flushed},
 };
+use crate::support::{kind::Kind, wait::holds_in_time};
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -73,7 +74,7 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
 
 /// Five rounds of snapshots, one saved over the other.
 fn fill(kind: Kind, base: &Path) -> Rounds {
-    let store = open(kind, base);
+    let store = kind.open(base);
     let mut pairs: Vec<_> = (0..BUSY)
         .map(|number| {
             let name = format!("busy {number}");
@@ -99,7 +100,7 @@ fn fill(kind: Kind, base: &Path) -> Rounds {
 
 impl Found {
     fn look(&mut self, kind: Kind, folder: &Path, rounds: &Rounds) {
-        let store = open(kind, folder);
+        let store = kind.open(folder);
         let mut pairs = Vec::new();
         for (number, newest) in rounds[rounds.len() - 1].iter().enumerate() {
             let clock = ManualClock::starting_at(newest.wall);
@@ -121,7 +122,7 @@ impl Found {
         let mut kept = Vec::new();
         for pair in &pairs {
             let mut health = pair.subject.store_health();
-            eventually(|| {
+            holds_in_time(|| {
                 health = pair.subject.store_health();
                 health.is_healthy() || is_of_newer_version(&health)
             });
@@ -135,7 +136,7 @@ impl Found {
             kept.push(Known::of(pair));
         }
         drop(pairs);
-        let store = open(kind, folder);
+        let store = kind.open(folder);
         for known in kept.iter().filter(|known| !known.is_in(&*store)) {
             self.problems.push(format!("{} is not stored as it was", known.name));
         }

@@ -10,19 +10,15 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{FileStore, SledStore, StateStore, store::SaveEntry};
+use tower_breaker::{StateStore, store::SaveEntry};
 
-use super::{
+use super::child;
+use crate::support::{
     child::Process,
+    kind::Kind,
     random::Random,
-    tempered::{Temper, Tempered},
+    sick_store::{SickStore, Symptom},
 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Sled,
-    File,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -82,20 +78,13 @@ impl Fault {
         }
     }
 
-    const fn temper(self) -> Option<Temper> {
+    const fn symptom(self) -> Option<Symptom> {
         match self {
-            Self::Hangs => Some(Temper::Hung),
-            Self::Slow => Some(Temper::Slow),
-            Self::ErrsAtRandom => Some(Temper::Errs),
+            Self::Hangs => Some(Symptom::Hangs),
+            Self::Slow => Some(Symptom::WritesSlowly),
+            Self::ErrsAtRandom => Some(Symptom::FailsAtRandom),
             _ => None,
         }
-    }
-}
-
-pub(crate) fn open(kind: Kind, folder: &Path) -> Arc<dyn StateStore> {
-    match kind {
-        Kind::Sled => Arc::new(SledStore::open(folder).unwrap()),
-        Kind::File => Arc::new(FileStore::open(folder).unwrap()),
     }
 }
 
@@ -108,9 +97,9 @@ pub(crate) struct Site {
     work: PathBuf,
     /// Whether a small disk is mounted at `work/disk`.
     pub(crate) mounted: bool,
-    /// Under the temper, if the store has one.
     opened: Option<Arc<dyn StateStore>>,
-    tempered: Option<Tempered>,
+    /// Around the opened store, if the fault is a symptom.
+    sick: Option<SickStore>,
     holder: Option<Holder>,
     random: Random,
 }
@@ -132,17 +121,17 @@ impl Site {
             work: work.to_owned(),
             mounted,
             opened: None,
-            tempered: None,
+            sick: None,
             holder: None,
             random: Random::new(500),
         }
     }
 
     pub(crate) fn bare(&self) -> Arc<dyn StateStore> {
-        open(self.kind, &self.folder)
+        self.kind.open(&self.folder)
     }
 
-    /// The store that the breakers have, without the temper.
+    /// The store of the breakers, without symptoms.
     pub(crate) fn opened(&self) -> Arc<dyn StateStore> {
         Arc::clone(self.opened.as_ref().expect("the store is open"))
     }
@@ -151,17 +140,17 @@ impl Site {
     pub(crate) fn store(&mut self) -> Arc<dyn StateStore> {
         let bare = self.bare();
         self.opened = Some(Arc::clone(&bare));
-        if self.wants_tempered() {
-            let tempered = Tempered::around(bare);
-            self.tempered = Some(tempered.clone());
-            Arc::new(tempered)
+        if self.is_symptom() {
+            let sick = SickStore::around(bare);
+            self.sick = Some(sick.clone());
+            Arc::new(sick)
         } else {
             bare
         }
     }
 
-    fn wants_tempered(&self) -> bool {
-        self.fault.temper().is_some() || (self.fault == Fault::FullDisk && !self.mounted)
+    fn is_symptom(&self) -> bool {
+        self.fault.symptom().is_some() || (self.fault == Fault::FullDisk && !self.mounted)
     }
 
     /// Lets the fault come. `running`: the store has its folder open.
@@ -180,11 +169,11 @@ impl Site {
                 self.write_what_is_large();
             }
             Fault::FullDiskForLarge => {}
-            Fault::FullDisk => self.set(Temper::Full),
+            Fault::FullDisk => self.show(Symptom::DiskIsFull),
             Fault::Deleted => delete(&self.folder),
             Fault::Truncated | Fault::BitsFlipped => drop(self.damage()),
             Fault::Hangs | Fault::Slow | Fault::ErrsAtRandom => {
-                self.set(self.fault.temper().unwrap_or(Temper::Even));
+                self.show(self.fault.symptom().unwrap_or(Symptom::None));
             }
         }
     }
@@ -197,13 +186,13 @@ impl Site {
             Fault::FullDisk | Fault::FullDiskForLarge if self.mounted => {
                 fs::remove_file(self.folder.with_file_name("ballast")).unwrap();
             }
-            _ if self.wants_tempered() => self.set(Temper::Even),
+            _ if self.is_symptom() => self.show(Symptom::None),
             _ => {}
         }
     }
 
-    fn set(&self, temper: Temper) {
-        self.tempered.as_ref().expect("there is a store with a temper").set(temper);
+    fn show(&self, symptom: Symptom) {
+        self.sick.as_ref().expect("the fault is a symptom").show(symptom);
     }
 
     /// A database may have room in the files that it has.
@@ -245,11 +234,11 @@ impl Site {
         let other = self.work.join("other");
         let held = if running { &other } else { &self.folder };
         self.holder = Some(if self.fault == Fault::HeldByAHandle {
-            let store = open(self.kind, held);
+            let store = self.kind.open(held);
             store.load("any").unwrap();
             Holder::Handle { _store: store }
         } else {
-            Holder::Process { _process: Process::holder(self.kind, held) }
+            Holder::Process { _process: child::holder(self.kind, held) }
         });
         if running {
             fs::rename(&self.folder, self.moved()).unwrap();
@@ -288,17 +277,17 @@ impl Site {
         let file = if files.contains(&database) && self.random.below(10) < 7 {
             database
         } else {
-            files[self.random.place(files.len())].clone()
+            files[self.random.index(files.len())].clone()
         };
         let mut bytes = fs::read(&file)?;
         // Where there is something: the end may be all zeros.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
-        let place = self.random.place(end);
+        let place = self.random.index(end);
         let changed = fs::OpenOptions::new().write(true).open(&file)?;
         if self.fault == Fault::Truncated {
             changed.set_len(place as u64)?;
         } else {
-            for place in [place, self.random.place(end), self.random.place(end)] {
+            for place in [place, self.random.index(end), self.random.index(end)] {
                 bytes[place] ^= 1 << self.random.below(8);
                 if self.random.below(2) == 0 {
                     break;

@@ -4,17 +4,15 @@
 //!
 //! `cargo test --test store faults -- --nocapture` prints the table. `BREAKER_FAULTS_ONLY` takes the cells whose titles
 //! hold its text; with `BREAKER_FAULTS_MOUNT=never`, no disk is mounted, and a store says that its disk is full.
-#![cfg(all(feature = "sled", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 mod cells;
-mod child;
+pub(crate) mod child;
 mod damage;
 mod fault;
 mod pair;
 mod panics;
 mod play;
-mod random;
-mod tempered;
 
 use std::{
     fs,
@@ -31,11 +29,12 @@ use tower_breaker::{clock::ManualClock, store::StoreHealth};
 
 use self::{
     cells::{Cell, Ends, cells},
-    child::{Ended, Process},
-    fault::{Fault, open},
+    child::{Ended, Player},
+    fault::Fault,
     pair::{LONGEST_OPEN, builder},
-    play::{Known, eventually, is_flushed},
+    play::{Known, is_flushed},
 };
+use crate::support::{child::Unprivileged, wait::holds_in_time};
 
 /// Cells that are played at once; most of their time they wait.
 const AT_ONCE: usize = 6;
@@ -48,7 +47,7 @@ fn no_fault_of_a_store_reaches_a_call_and_every_one_heals() {
     let (began, cells) = (Instant::now(), cells());
     let only = std::env::var("BREAKER_FAULTS_ONLY").unwrap_or_default();
     let around = tempfile::tempdir().unwrap();
-    let program = child::copy_program(around.path());
+    let unprivileged = Unprivileged::prepare(around.path());
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -58,7 +57,7 @@ fn no_fault_of_a_store_reaches_a_call_and_every_one_heals() {
                     let number = next.fetch_add(1, SeqCst);
                     let Some(cell) = cells.get(number) else { break };
                     if title(cell).contains(&only) {
-                        let row = play(number, cell, &program);
+                        let row = play(number, cell, unprivileged.as_ref());
                         rows.lock().unwrap().push((number, row));
                     }
                 }
@@ -87,14 +86,14 @@ struct Row {
 }
 
 fn title(cell: &Cell) -> String {
-    let kind = format!("{:?}", cell.kind).to_lowercase();
+    let kind = cell.kind.name();
     format!("{kind:4} | {:17} | {:12}", cell.fault.words(), cell.moment.words())
 }
 
-fn play(number: usize, cell: &Cell, program: &Path) -> Row {
+fn play(number: usize, cell: &Cell, unprivileged: Option<&Unprivileged>) -> Row {
     let skipped = match cell.fault {
         Fault::FullDiskForLarge if !child::can_mount() => "no disk can be mounted here",
-        Fault::ReadOnly if !child::can_be_stopped(program) => "no permission stops anybody here",
+        Fault::ReadOnly if unprivileged.is_none() => "permissions apply to no process here",
         _ => "",
     };
     if !skipped.is_empty() {
@@ -105,7 +104,7 @@ fn play(number: usize, cell: &Cell, program: &Path) -> Row {
     let work = around.path().join("work");
     fs::create_dir(&work).unwrap();
     let began = Instant::now();
-    let mut process = Process::player(number, cell, &work, program);
+    let mut process = Player::start(number, cell, &work, unprivileged);
     let Some(ended) = process.result(&work, BOUND) else {
         drop(process);
         let output = fs::read_to_string(around.path().join("output")).unwrap_or_default();
@@ -143,7 +142,7 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
         value[name].as_array().unwrap().iter().map(Known::from_json).collect()
     };
     let (newest, flushed) = (known("newest"), known("flushed"));
-    let store = open(cell.kind, folder);
+    let store = cell.kind.open(folder);
     for (place, known) in newest.iter().enumerate() {
         let clock = ManualClock::starting_at(known.wall);
         let breaker = builder(&known.name, &clock).store(store.clone()).build().unwrap();
@@ -167,7 +166,7 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
         if !as_expected {
             problems.push(format!("{name} comes back with {found:?}, not {:?}", known.snapshot));
         }
-        let healthy = eventually(|| breaker.store_health().is_healthy());
+        let healthy = holds_in_time(|| breaker.store_health().is_healthy());
         if !healthy || !is_flushed(&breaker) {
             problems.push(format!("afterwards, {name}: {}", breaker.store_health()));
         }

@@ -13,7 +13,7 @@ use tower_breaker::{
     Window, clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
 };
 
-use super::random::Random;
+use crate::support::random::Random;
 
 /// The breakers that have traffic.
 pub(crate) const BUSY: usize = 8;
@@ -197,7 +197,7 @@ impl Pair {
         if self.held.is_empty() {
             return;
         }
-        let place = self.random.place(self.held.len());
+        let place = self.random.index(self.held.len());
         let (subject, twin) = self.held.swap_remove(place);
         self.tally.ended += 1;
         let took = Duration::from_millis(self.random.below(100));
@@ -261,7 +261,7 @@ pub(crate) fn under_traffic<T>(
             scope.spawn(move || {
                 let mut random = Random::new(thread);
                 while !over.load(SeqCst) {
-                    pairs[random.place(BUSY)].lock().unwrap().step();
+                    pairs[random.index(BUSY)].lock().unwrap().step();
                     if steps.fetch_add(1, SeqCst).is_multiple_of(32) {
                         std::thread::sleep(Duration::from_millis(1));
                     }

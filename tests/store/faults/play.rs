@@ -16,12 +16,11 @@ use tower_breaker::{
 
 use super::{
     cells::{Begins, Cell, Ends, Moment},
-    fault::{Fault, Site, copy, open},
+    fault::{Fault, Site, copy},
     pair::{BUSY, Pair, closed, revived, under_traffic},
 };
+use crate::support::wait::{MINUTE, holds_in_time};
 
-/// No wait for what is to come is longer, nor for a call that nothing may hold up.
-const LONG: Duration = Duration::from_secs(60);
 /// The handles wait a second for a store that does not answer, all of them together.
 const START: Duration = Duration::from_secs(7);
 const NEVER_SO_LONG: Duration = Duration::from_secs(3);
@@ -33,20 +32,9 @@ const DROP: Duration = Duration::from_secs(7);
 const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_secs(3600);
 
-pub(crate) fn eventually(mut so: impl FnMut() -> bool) -> bool {
-    let began = Instant::now();
-    while began.elapsed() < LONG {
-        if so() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    false
-}
-
 /// Waits until the newest state is stored. On a machine that is busy enough, a store does not answer for a second.
 pub(crate) fn is_flushed(breaker: &Breaker) -> bool {
-    eventually(|| breaker.flush_blocking(LONG).is_ok())
+    holds_in_time(|| breaker.flush_blocking(MINUTE).is_ok())
 }
 
 /// What is known of one breaker, for whoever looks at the store afterwards.
@@ -189,7 +177,7 @@ impl Play<'_> {
             let mut pair = self.pairs[place].lock().unwrap();
             if self.begins() == Begins::Restored {
                 // For the same reason.
-                eventually(|| pair.subject.snapshot() == known.as_revived());
+                holds_in_time(|| pair.subject.snapshot() == known.as_revived());
             }
             let shown = pair.subject.snapshot();
             let closed = closed(known.wall);
@@ -233,7 +221,7 @@ impl Play<'_> {
                 struck = SystemTime::now();
                 self.site().strike(true);
             }
-            seen = eventually(|| {
+            seen = holds_in_time(|| {
                 self.listen(struck);
                 enough()
             });
@@ -277,7 +265,7 @@ impl Play<'_> {
     }
 
     fn heal(&mut self) {
-        let healed = eventually(|| {
+        let healed = holds_in_time(|| {
             self.pairs.iter().all(|pair| pair.lock().unwrap().subject.store_health().is_healthy())
         });
         let health = self.pairs[0].lock().unwrap().subject.store_health();
@@ -287,7 +275,7 @@ impl Play<'_> {
             Begins::Restored | Begins::ClosedAtFirst | Begins::Either => State::ForcedOpen,
         };
         let quiet = self.pairs[BUSY].lock().unwrap().subject.clone();
-        let adopted = eventually(|| quiet.state() == expected);
+        let adopted = holds_in_time(|| quiet.state() == expected);
         self.problem(adopted, || format!("who had no calls is {} after all", quiet.state()));
         drop(quiet);
         self.newest[BUSY] = Known::of(&self.pairs[BUSY].lock().unwrap());
@@ -300,13 +288,13 @@ impl Play<'_> {
     /// Whether a process that starts after a kill at this moment would find the newest state.
     fn is_stored(&self) -> bool {
         let (mut tries, folder) = (0, self.site().folder.clone());
-        eventually(|| {
+        holds_in_time(|| {
             tries += 1;
             let image = self.work.join(format!("image {tries}"));
             if copy(&folder, &image).is_err() {
                 return false;
             }
-            let store = open(self.cell.kind, &image);
+            let store = self.cell.kind.open(&image);
             let found = self.newest.iter().all(|known| known.is_in(&*store));
             drop(store);
             let _ = std::fs::remove_dir_all(&image);
@@ -390,7 +378,7 @@ impl Play<'_> {
     fn leave(&mut self, stays: bool, goes: bool) -> PathBuf {
         if self.is_awaited() && (stays || goes) && self.cell.ends == Ends::Newest {
             let store = self.site().opened();
-            let stored = eventually(|| self.newest.iter().all(|known| known.is_in(&*store)));
+            let stored = holds_in_time(|| self.newest.iter().all(|known| known.is_in(&*store)));
             self.problem(stored, || "the last words are not stored".to_owned());
         }
         let (asides, damaged) = (self.site().asides(), self.cell.fault.is_damage());
@@ -402,7 +390,7 @@ impl Play<'_> {
         let moved = site.moved();
         if site.mounted {
             let after = self.work.join("after");
-            let copied = eventually(|| copy(&site.folder, &after).is_ok());
+            let copied = holds_in_time(|| copy(&site.folder, &after).is_ok());
             assert!(copied, "the folder cannot be copied");
             return after;
         }
@@ -480,5 +468,5 @@ impl Play<'_> {
 /// Lets so many steps of the traffic pass.
 fn pass(steps: &AtomicU64, more: u64) {
     let until = steps.load(SeqCst) + more;
-    eventually(|| steps.load(SeqCst) >= until);
+    holds_in_time(|| steps.load(SeqCst) >= until);
 }

@@ -8,7 +8,10 @@ use tower_breaker::{
     store::StoreHealth,
 };
 
-use crate::moody::{Moody, eventually};
+use crate::support::{
+    sick_store::{SickStore, Symptom},
+    wait::eventually,
+};
 
 use super::{breaker, history, states, trip};
 
@@ -28,62 +31,62 @@ fn is_degraded(breaker: &Breaker) -> bool {
 
 #[tokio::test]
 async fn what_a_store_that_failed_did_not_take_is_there_when_it_heals() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("healing", store.clone());
-    store.fail(true);
+    store.show(Symptom::Fails);
     trip(&breaker);
     breaker.flush().await.unwrap_err();
-    assert!(refusal(&breaker).await.contains("in a bad mood"));
+    assert!(refusal(&breaker).await.contains("the store is sick"));
     breaker.reset();
     breaker.flush().await.unwrap_err();
-    store.fail(false);
+    store.heal();
     assert_eq!(states(&history(&breaker).await), [State::Closed, State::Open]);
 }
 
 #[tokio::test]
 async fn a_transition_that_was_tried_often_is_there_once() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("often", store.clone());
     breaker.reset();
     breaker.flush().await.unwrap();
-    store.fail_for_histories(true);
+    store.show(Symptom::FailsForHistories);
     for _ in 0..3 {
         breaker.reset();
         breaker.flush().await.unwrap_err();
     }
-    store.fail_for_histories(false);
+    store.heal();
     assert_eq!(history(&breaker).await.len(), 4);
 }
 
 #[tokio::test]
 async fn a_store_that_fails_for_histories_alone_keeps_the_state_and_is_degraded() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("past", store.clone());
-    store.fail_for_histories(true);
+    store.show(Symptom::FailsForHistories);
     breaker.force_open();
     let error = breaker.flush().await.unwrap_err().to_string();
-    assert!(error.contains("no mood for the past"), "{error}");
+    assert!(error.contains("the histories are sick"), "{error}");
     assert!(is_degraded(&breaker));
-    let state = store.values.load("circuit_breaker:past:state").unwrap().unwrap();
+    let state = store.inner.load("circuit_breaker:past:state").unwrap().unwrap();
     assert!(String::from_utf8(state).unwrap().contains("forced_open"));
-    store.fail_for_histories(false);
+    store.heal();
     eventually("it heals", || !is_degraded(&breaker));
 }
 
 #[tokio::test]
 async fn what_comes_faster_than_a_store_takes_it_is_counted() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("missed", store.clone());
     breaker.reset();
     breaker.flush().await.unwrap();
-    store.fail(true);
+    store.show(Symptom::Fails);
     for _ in 0..50 {
         breaker.force_open();
         breaker.reset();
         // Some of them are tried, and put back, in between.
         breaker.flush().await.unwrap_err();
     }
-    store.fail(false);
+    store.heal();
     let told = history(&breaker).await;
     assert_eq!(told.len(), WAITING + 1);
     let missed: Vec<u64> = told.iter().map(|entry| entry.missed).collect();
@@ -94,11 +97,11 @@ async fn what_comes_faster_than_a_store_takes_it_is_counted() {
 
 #[tokio::test]
 async fn a_store_that_hangs_gives_an_error_soon_and_counts_what_it_misses() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("hanging", store.clone());
     breaker.reset();
     assert_eq!(history(&breaker).await.len(), 1);
-    store.hang(true);
+    store.show(Symptom::Hangs);
     let began = Instant::now();
     assert!(refusal(&breaker).await.contains("does not answer"));
     assert!(refusal(&breaker).await.contains("does not answer"));
@@ -108,7 +111,7 @@ async fn a_store_that_hangs_gives_an_error_soon_and_counts_what_it_misses() {
         breaker.reset();
     }
     assert!(refusal(&breaker).await.contains("does not answer"));
-    store.hang(false);
+    store.heal();
     eventually("it heals", || !is_degraded(&breaker));
     let told = history(&breaker).await;
     let missed: u64 = told.iter().map(|entry| entry.missed).sum();
@@ -119,22 +122,22 @@ async fn a_store_that_hangs_gives_an_error_soon_and_counts_what_it_misses() {
 
 #[test]
 fn a_reader_who_does_not_wait_harms_nobody() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breaker = breaker("impatient", store.clone());
-    store.hang(true);
+    store.show(Symptom::Hangs);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let reading = breaker.history(HistoryQuery::default());
         tokio::time::timeout(Duration::from_millis(20), reading).await.unwrap_err();
     });
-    store.hang(false);
+    store.heal();
     breaker.force_open();
     assert_eq!(runtime.block_on(history(&breaker)).len(), 1);
 }
 
 #[tokio::test]
 async fn many_readers_at_once_each_get_their_own() {
-    let store = Moody::default();
+    let store = SickStore::default();
     let breakers: Vec<_> = (0..10).map(|n| breaker(&n.to_string(), store.clone())).collect();
     for (count, breaker) in breakers.iter().enumerate() {
         (0..=count).for_each(|_| breaker.reset());

@@ -104,7 +104,7 @@ async fn it_holds_five_hundred_transitions_and_no_more_than_a_tenth_beyond() {
         breaker.flush().await.unwrap();
         assert!(stored() >= 500.min(count), "{} after {count}", stored());
     }
-    crate::moody::eventually("it is cut", || stored() <= 550);
+    crate::support::wait::eventually("it is cut", || stored() <= 550);
 }
 
 #[tokio::test]
@@ -134,5 +134,5 @@ async fn it_is_kept_for_as_many_days_as_it_is_to_be_by_the_breakers_own_clock() 
     let breaker = build();
     breaker.reset();
     breaker.flush().await.unwrap();
-    crate::moody::eventually("the first is gone", || stored() == 2);
+    crate::support::wait::eventually("the first is gone", || stored() == 2);
 }

@@ -61,13 +61,13 @@ async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
     let folder = tempfile::tempdir().unwrap();
     for round in 1..=3 {
         let store = SledStore::open(folder.path()).unwrap();
-        crate::moody::eventually("the folder is free", || store.load_page(None, 1).is_ok());
+        crate::support::wait::eventually("the folder is free", || store.load_page(None, 1).is_ok());
         let breaker = breaker("again", store);
         breaker.reset();
         trip(&breaker);
         // A disk that is busy enough does not answer for a second.
         let stores = || breaker.flush_blocking(Duration::from_secs(60)).is_ok();
-        crate::moody::eventually("it is stored", stores);
+        crate::support::wait::eventually("it is stored", stores);
         let expected = [State::Open, State::Closed].repeat(round);
         assert_eq!(states(&history(&breaker).await), expected, "round {round}");
     }
@@ -95,7 +95,7 @@ fn a_transition_is_durable_without_anybody_asking_and_so_is_that_of_a_breaker_th
     let stored = || store.load_newest("circuit_breaker:alone:history", None, 100).unwrap().len();
     let breaker = breaker("alone", store.clone());
     trip(&breaker);
-    crate::moody::eventually("it is written", || stored() == 1);
+    crate::support::wait::eventually("it is written", || stored() == 1);
     breaker.reset();
     drop(breaker);
     assert_eq!(stored(), 2);

@@ -1,5 +1,5 @@
-//! A breaker's memory is used again by the next one. What still comes of the old one must not
-//! reach the new one. A test binary of its own: another test's breaker would take the memory.
+//! A new breaker reuses the memory of one that was dropped. Nothing that is still on its way from
+//! the old one reaches the new one.
 
 use std::{
     convert::Infallible,
@@ -11,16 +11,15 @@ use std::{
 
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service};
-use tower_breaker::{
-    Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, StateStore, Trip,
-    store::{SaveEntry, StoreError},
-};
+use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Event, State, Trip};
 
-/// One test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use super::{
+    alone,
+    support::{
+        sick_store::{SickStore, Symptom},
+        wait::eventually,
+    },
+};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,51 +139,17 @@ fn who_tells_the_steps_of_the_old_breaker_leaves_those_of_the_new_one_alone() {
     assert_eq!(log, [("begin", open), ("end", open), ("begin", disabled), ("end", disabled)]);
 }
 
-/// A store that holds a circuit forced open, and takes its time to say so.
-struct Slow {
-    answer: Mutex<mpsc::Receiver<()>>,
-    snapshot: Vec<u8>,
-    gone: mpsc::Sender<()>,
-}
-
-impl StateStore for Slow {
-    fn load(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let _ = lock(&self.answer).recv_timeout(PATIENCE);
-        Ok(Some(self.snapshot.clone()))
-    }
-
-    fn load_page(&self, _: Option<&str>, _: usize) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn save(&self, _: &SaveEntry) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn delete(&self, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        let _ = self.gone.send(());
-    }
-}
-
 #[test]
-fn what_a_slow_store_held_of_the_old_breaker_is_not_restored_into_the_new_one() {
+fn a_snapshot_that_the_old_breakers_store_loads_late_does_not_reach_the_new_one() {
     let _alone = alone();
-    let forced = breaker("forced");
-    forced.force_open();
-    let (answer, answers) = mpsc::channel();
-    let (gone, is_gone) = mpsc::channel();
-    let snapshot = forced.snapshot().to_json().unwrap().into_bytes();
-    let store = Slow { answer: Mutex::new(answers), snapshot, gone };
-    drop(Breaker::builder("old").store(store).build().unwrap());
+    let store = SickStore::default();
+    Breaker::builder("old").store(store.clone()).build().unwrap().force_open();
+    eventually("the snapshot is stored", || store.stored("old").contains("forced_open"));
+    store.show(Symptom::Hangs);
+    drop(Breaker::builder("old").store(store.clone()).build().unwrap());
     let new = breaker("new");
-    answer.send(()).unwrap();
-    is_gone.recv_timeout(PATIENCE).expect("the store's thread ends");
+    store.heal();
+    eventually("the writer thread ends", || store.is_last());
     assert_eq!(new.state(), State::Closed);
 }
 

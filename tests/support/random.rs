@@ -1,4 +1,4 @@
-//! A small generator: the same numbers at each run.
+//! A small generator that gives the same numbers in each run.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
@@ -6,7 +6,7 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Self(seed);
-        // Neighbouring seeds begin alike.
+        // The first numbers of neighbouring seeds are alike.
         for _ in 0..4 {
             random.next();
         }
@@ -24,7 +24,8 @@ impl Random {
         self.next() % limit.max(1)
     }
 
-    pub(crate) fn place(&mut self, limit: usize) -> usize {
-        usize::try_from(self.below(limit as u64)).unwrap()
+    /// An index into a collection of this length.
+    pub(crate) fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).unwrap()
     }
 }

@@ -1,10 +1,10 @@
-//! What the allocator is asked for, counted. A test binary of its own: it brings an allocator.
+//! What breakers and calls allocate.
 
 use std::{
     convert::Infallible,
     future::{Ready, ready},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -12,6 +12,8 @@ use std::{
 use allocation_counter::measure;
 use tower::{Layer, Service, service_fn};
 use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Config, State, Trip, Window};
+
+use super::alone;
 
 /// A service that answers as it is asked to.
 struct Echo;
@@ -58,12 +60,14 @@ fn rules() -> [Vec<Trip>; 5] {
 
 #[test]
 fn the_counter_counts() {
+    let _alone = alone();
     let counted = measure(|| drop(std::hint::black_box(Box::new(7))));
     assert_eq!(counted.count_total, 1);
 }
 
 #[test]
 fn a_closed_circuit_allocates_nothing() {
+    let _alone = alone();
     for rules in rules() {
         let mut service = service(&rules);
         for _ in 0..200 {
@@ -80,6 +84,7 @@ fn a_closed_circuit_allocates_nothing() {
 
 #[test]
 fn failures_that_do_not_trip_allocate_nothing() {
+    let _alone = alone();
     for rules in rules() {
         let mut service = service(&rules);
         for number in 0..200 {
@@ -96,6 +101,7 @@ fn failures_that_do_not_trip_allocate_nothing() {
 
 #[test]
 fn a_rejection_as_an_error_allocates_nothing() {
+    let _alone = alone();
     let mut service = service(&[Trip::consecutive_failures(5)]);
     for _ in 0..5 {
         call(&mut service, true).unwrap_err();
@@ -110,6 +116,7 @@ fn a_rejection_as_an_error_allocates_nothing() {
 
 #[test]
 fn layering_allocates_nothing() {
+    let _alone = alone();
     let layer = CircuitBreakerLayer::builder("layering").build().unwrap();
     let counted = measure(|| {
         for _ in 0..1000 {
@@ -118,9 +125,6 @@ fn layering_allocates_nothing() {
     });
     assert_eq!(counted.count_total, 0);
 }
-
-/// Who takes many cells would take them from another who counts what they cost.
-static MANY_CELLS: Mutex<()> = Mutex::new(());
 
 /// So many that it does not matter how many cells are made at once.
 const BREAKERS: usize = 10_000;
@@ -139,7 +143,7 @@ fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
 /// window, its name, its handle.
 #[test]
 fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_back() {
-    let _alone = MANY_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(100))];
     let config = Arc::new(config);
@@ -156,7 +160,7 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_b
 /// A start may bring many that are open, and each of them has told that it was restored.
 #[test]
 fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
-    let _alone = MANY_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let config = Arc::new(Config::default());
     let build = || Breaker::builder("restored").config(Arc::clone(&config));
     let open = build().build().unwrap();
@@ -171,6 +175,7 @@ fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
 
 #[test]
 fn an_infallible_service_has_an_error_only_for_rejections() {
+    let _alone = alone();
     let layer = CircuitBreakerLayer::builder("infallible").build().unwrap();
     let mut service = layer.layer(service_fn(|_: bool| ready(Ok::<_, Infallible>(1))));
     assert_eq!(call(&mut service, false).ok(), Some(1));

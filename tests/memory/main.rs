@@ -1,0 +1,18 @@
+//! The memory of breakers: what is allocated, and what a breaker reuses of one that was dropped.
+//!
+//! A binary of its own, whose tests run one at a time: it counts what the allocator is asked for,
+//! and a breaker of another test could take the memory that a test wants to see reused.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod allocations;
+mod reuse;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Keeps all other tests from running.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

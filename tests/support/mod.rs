@@ -1,0 +1,8 @@
+//! What several test binaries share: each includes it as `#[path = "../support/mod.rs"] mod support;`.
+#![allow(dead_code, unused_imports, reason = "no binary uses all of it")]
+
+pub(crate) mod child;
+pub(crate) mod kind;
+pub(crate) mod random;
+pub(crate) mod sick_store;
+pub(crate) mod wait;
