@@ -13,9 +13,9 @@ use crate::{
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip},
     event::Event,
-    persist::PersistSettings,
     snapshot::Snapshot,
     store::StateStore,
+    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -235,11 +235,6 @@ impl BreakerBuilder {
         self.config.check("", &mut faults);
         faults.into_result(())?;
 
-        let persist = PersistSettings {
-            flush_interval: self.config.flush_interval,
-            transition_flush_interval: self.config.transition_flush_interval,
-            ..PersistSettings::default()
-        };
         let cell = pool::take();
         cell.lease(self.config, self.clock);
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
@@ -249,7 +244,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, &persist);
+            shared.attach(store, &WriteBehindConfig::default());
         }
         Ok(Breaker { cell, shared: Arc::new(shared) })
     }

@@ -207,6 +207,9 @@ impl Breaker {
         let config = config.into();
         config.validate()?;
         self.cell.update(config);
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.update_settings();
+        }
         Ok(())
     }
 

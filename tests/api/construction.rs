@@ -6,8 +6,9 @@ use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 use tower_breaker::{
     BoxError, Breaker, CircuitBreaker, CircuitBreakerLayer, Error, GrpcCircuitBreaker,
     HttpCircuitBreaker, OnBodyEnd, Rejected, State, Trip,
-    classify::ErrorsAsFailures,
-    reject::{RejectAsError, RejectAsTonicStatus},
+    classify::{self, ErrorsAsFailures},
+    reject::{self, RejectAsError, RejectAsTonicStatus},
+    retry::{Classified, Network, RetryPolicy, kind},
 };
 
 type Client = BoxCloneService<Request<String>, Response<String>, std::io::Error>;
@@ -57,6 +58,8 @@ async fn layers_of_one_breaker_treat_calls_each_in_their_own_way() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
+fn is_service<R, E>(_: &mut impl Service<R, Error = E>) {}
+
 /// A struct with such fields compiles, and that is the test.
 struct Clients {
     plain: CircuitBreaker<Client>,
@@ -84,7 +87,6 @@ async fn services_have_short_names_for_struct_fields() {
         grpc: grpc().build().unwrap().layer(channel.clone()),
         as_status: grpc().reject_with(RejectAsTonicStatus).build().unwrap().layer(channel),
     };
-    fn is_service<R, E>(_: &mut impl Service<R, Error = E>) {}
     is_service::<Request<String>, Error<std::io::Error>>(&mut clients.plain);
     is_service::<Request<String>, std::io::Error>(&mut clients.http);
     is_service::<Request<String>, Error<std::io::Error>>(&mut clients.as_error);
@@ -119,10 +121,6 @@ fn debug_output_names_the_types_of_closures() {
     assert_eq!(format!("{layer:?}").matches(here).count(), 2, "{layer:?}");
     assert_eq!(format!("{:?}", layer.layer(())).matches(here).count(), 2, "{layer:?}");
 
-    use tower_breaker::{
-        RetryPolicy, classify, reject,
-        retry::{Classified, Network, kind},
-    };
     let cloned: RetryPolicy<Network, _> =
         RetryPolicy::network().clone_request_with(|(): &()| None::<()>);
     let classified: RetryPolicy<Classified<_, kind::IsError, _>> =
