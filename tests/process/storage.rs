@@ -1,6 +1,6 @@
 //! Servers whose folder is damaged, locked, or read-only.
 
-use std::fs;
+use std::{ffi::OsString, fs};
 
 use tower_breaker::{SledStore, StateStore, store::SaveEntry};
 
@@ -27,7 +27,7 @@ fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
         let server = Server::start_again(folder.path(), MINUTE);
         assert_eq!(server.status("/ok"), 200);
         assert_eq!((server.state().as_str(), server.health().as_str()), ("closed", "Healthy"));
-        assert!(server.log().contains("the snapshot cannot be read"), "{}", server.log());
+        assert!(server.log().contains("unreadable snapshot:"), "{}", server.log());
         server.trip();
         server.flush();
         server.kill();
@@ -58,10 +58,29 @@ fn a_snapshot_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn a_damaged_folder_is_kept_aside_and_a_new_one_started() {
+fn damaged_settings_and_summaries_cost_nothing() {
     let folder = tripped();
     let state = folder.path();
     fs::write(state.join("conf"), "not a configuration").unwrap();
+    fs::write(state.join("snap.00000000FFFFFFFF"), "not a summary").unwrap();
+    let server = Server::start_again(state, MINUTE);
+    assert_eq!((server.status("/ok"), server.health().as_str()), (503, "Healthy"));
+    for moved in ["moved its summaries", "moved its settings"] {
+        assert!(server.log().contains(moved), "{}", server.log());
+    }
+    server.kill();
+    assert_eq!(Server::start_again(state, MINUTE).status("/ok"), 503);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unreadable_folder_is_kept_aside_and_a_new_one_started() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let folder = tripped();
+    let state = folder.path();
+    // sled expects UTF-8.
+    fs::write(state.join("blobs").join(OsString::from_vec(b"\xff".to_vec())), "").unwrap();
     let server = Server::start_again(state, MINUTE);
     assert_eq!((server.status("/ok"), server.health().as_str()), (200, "Healthy"));
     assert!(server.log().contains("moved it aside"), "{}", server.log());
@@ -113,7 +132,12 @@ fn a_locked_folder_costs_a_warning_and_is_taken_over_when_it_is_free() {
     let server = Server::start(folder.path(), MINUTE);
     assert_eq!(server.status("/ok"), 200);
     assert!(server.health().contains("held by another process"), "{}", server.health());
-    assert_eq!(server.log().matches("is degraded: they go on").count(), 1, "{}", server.log());
+    assert_eq!(
+        server.log().matches("store degraded: continuing in memory").count(),
+        1,
+        "{}",
+        server.log()
+    );
     drop(holder);
     eventually("the folder is taken over", || server.health() == "Healthy");
     eventually("what it held is restored", || server.state() == "open");
