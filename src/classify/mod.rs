@@ -36,8 +36,8 @@ mod retry_after;
 mod status;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod with_request;
 
-pub use self::compose::{Map, Or, map, or};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
@@ -52,6 +52,10 @@ pub use self::{
     http::ServerErrorsAsFailures,
     retry_after::retry_after,
     status::{StatusClassifier, Statuses},
+};
+pub use self::{
+    compose::{Map, Or, map, or},
+    with_request::{ClassifyWith, CloneClassifier, MakeClassifier},
 };
 
 use crate::outcome::Outcome;
