@@ -1,7 +1,8 @@
 //! Retries around a circuit breaker, and how many attempts a failing upstream gets, over real
 //! connections: `cargo run --example retry`
 //!
-//! The upstream is part of this program. The exit code is 1 if anything differs from what is printed.
+//! The upstream is part of this program. The exit code is 1 if anything differs from what is
+//! printed.
 
 use std::{
     error::Error,

@@ -1,8 +1,8 @@
 //! Reads a folder without changing it, by opening a copy.
 //!
-//! Opening a sled folder writes to it, if only to repair what a killed server left behind, and holds
-//! its lock, so a server that starts meanwhile has to run without its store. This program touches
-//! only the lock of the folder, for an instant.
+//! Opening a sled folder writes to it, if only to repair what a killed server left behind, and
+//! holds its lock, so a server that starts meanwhile has to run without its store. This program
+//! touches only the lock of the folder, for an instant.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
-//! Shows the contents of a store on disk (a sled folder, or a folder of JSON files) without changing
-//! it. `cargo run --example tower-breaker-inspect -- state` lists the breakers, and
-//! `cargo run --example tower-breaker-inspect -- state history payments` lists the transitions of
-//! one of them, the newest first.
+//! Shows the contents of a store on disk (a sled folder, or a folder of JSON files) without
+//! changing it. `cargo run --example tower-breaker-inspect -- state` lists the breakers, and `cargo
+//! run --example tower-breaker-inspect -- state history payments` lists the transitions of one of
+//! them, the newest first.
 //!
 //! The exit code is 0 on success, 2 if the folder cannot be read because a running server holds it,
 //! and 1 on any other error.
@@ -29,8 +29,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Held(folder) => write!(
                 f,
-                "a running server holds {}, and sled does not allow a second reader: stop the server \
-                 and try again, or get the snapshots from the server itself (Breaker::snapshot)",
+                "a running server holds {}, and sled does not allow a second reader: stop the \
+                 server and try again, or get the snapshots from the server itself \
+                 (Breaker::snapshot)",
                 folder.display()
             ),
             Self::Other(reason) => f.write_str(reason),
