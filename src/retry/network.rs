@@ -4,8 +4,10 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::{
     condition::{RetryWhen, sealed::Sealed},
-    inspect::{AsCause, is_rejection},
-    kind::{HttpResponse, IsError},
+    inspect::{
+        AsCause, is_rejection,
+        kind::{HttpResponse, IsError},
+    },
 };
 use crate::{
     classify::StatusClassifier,

@@ -9,8 +9,11 @@ use tower::retry::{
 };
 
 use super::{
-    Classified, CloneRequest, Cloned, ClonedWith, Network, RetryWhen, backoff::Delays,
-    kind::HttpResponse,
+    backoff::Delays,
+    condition::{Classified, RetryWhen},
+    inspect::kind::HttpResponse,
+    network::Network,
+    request::{CloneRequest, Cloned, ClonedWith},
 };
 use crate::{classify::Statuses, outcome::Outcome};
 
