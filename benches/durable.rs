@@ -25,20 +25,20 @@ const KEY: &str = "circuit_breaker:measured:state";
 
 /// Reports when the state of the measured breaker is saved.
 #[derive(Clone)]
-struct Watched {
+struct ObservedStore {
     inner: SledStore,
     saved: Arc<Mutex<mpsc::Sender<Instant>>>,
 }
 
-impl Watched {
-    fn tell(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) {
+impl ObservedStore {
+    fn report(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) {
         if keys.into_iter().any(|key| key.as_ref() == KEY) {
             let _ = self.saved.lock().expect("no thread panics").send(Instant::now());
         }
     }
 }
 
-impl StateStore for Watched {
+impl StateStore for ObservedStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.load(key)
     }
@@ -50,11 +50,11 @@ impl StateStore for Watched {
         self.inner.load_page(after, limit)
     }
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry).inspect(|()| self.tell([&entry.key]))
+        self.inner.save(entry).inspect(|()| self.report([&entry.key]))
     }
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
         let keys = || entries.iter().map(|entry| &entry.key);
-        self.inner.save_all(entries).inspect(|()| self.tell(keys()))
+        self.inner.save_all(entries).inspect(|()| self.report(keys()))
     }
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.inner.delete(key)
@@ -71,7 +71,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let (sender, saved) = mpsc::channel();
     let inner = SledStore::open(folder.path()).expect("a store");
-    let store = Watched { inner, saved: Arc::new(Mutex::new(sender)) };
+    let store = ObservedStore { inner, saved: Arc::new(Mutex::new(sender)) };
     let config = Arc::new(Config::default());
     let build = |name: String| {
         let builder = Breaker::builder(name).config(Arc::clone(&config));

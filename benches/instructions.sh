@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Counts the instructions per call with callgrind. Unlike times, they do not depend on the load.
 #
-# usage: benches/instructions.sh [calls]
+# usage: benches/instructions.sh            prints a table of all candidates
+#        benches/instructions.sh --check    compares tower-breaker with instructions.txt
 #
 # Each path runs twice, with few and with many calls, and the difference is divided by the
 # difference in calls, which cancels the cost of the preparation. Only the loop of calls counts.
@@ -9,15 +10,12 @@ set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 few=1000
-more=${1:-20000}
+many=20000
 
-case $more in
-    '' | *[!0-9]*) echo "usage: $0 [calls]" >&2; exit 2 ;;
+case ${1:-} in
+    '' | --check) ;;
+    *) echo "usage: $0 [--check]" >&2; exit 2 ;;
 esac
-if [ "$more" -le "$few" ]; then
-    echo "$0: the number of calls must be greater than $few" >&2
-    exit 2
-fi
 if ! command -v valgrind >/dev/null; then
     echo "$0: valgrind is missing. Install it (Debian, Ubuntu: apt-get install valgrind)." >&2
     exit 1
@@ -35,16 +33,53 @@ trap 'rm -rf -- "$work"' EXIT
 count() {
     local status=0
     valgrind --tool=callgrind --collect-atstart=no '--toggle-collect=*call::drive*' \
-        --callgrind-out-file="$work/out" "$program" "$1" "$2" "$3" >"$work/said" 2>&1 || status=$?
+        --callgrind-out-file="$work/out" "$program" "$1" "$2" "$3" >"$work/log" 2>&1 || status=$?
     if [ "$status" -eq 3 ]; then
         return
     fi
     if [ "$status" -ne 0 ]; then
-        cat "$work/said" >&2
+        cat "$work/log" >&2
         exit 1
     fi
     sed -n 's/^totals: //p' "$work/out"
 }
+
+# per_call CANDIDATE SCENARIO: prints the instructions per call, or nothing.
+per_call() {
+    local most=$many low high
+    # It scans its time window at each call; fewer calls are enough, and faster.
+    if [ "$1 $2" = 'tower-resilience time' ]; then most=$((few + 100)); fi
+    low=$(count "$1" "$2" "$few")
+    if [ -z "$low" ]; then
+        return
+    fi
+    high=$(count "$1" "$2" "$most")
+    awk -v low="$low" -v high="$high" -v calls=$((most - few)) \
+        'BEGIN { printf "%.1f", (high - low) / calls }'
+}
+
+# Fails if a figure exceeds the committed one by more than the noise of the linker's layout.
+check() {
+    local status=0 scenario limit found
+    local limits=$here/instructions.txt
+    if ! grep -qF "$(rustc --version)" "$limits"; then
+        echo "$limits is for another rustc; these are figures, not a check:"
+    fi
+    while read -r scenario limit; do
+        found=$(per_call tower-breaker "$scenario")
+        echo "$scenario: $found instructions per call, at most $limit"
+        if awk -v found="$found" -v limit="$limit" 'BEGIN { exit !(found > limit + 0.5) }' &&
+            grep -qF "$(rustc --version)" "$limits"; then
+            status=1
+        fi
+    done < <(grep -v '^#' "$limits")
+    return $status
+}
+
+if [ "${1:-}" = --check ]; then
+    check
+    exit
+fi
 
 scenarios='consecutive count one-in-ten slow time open'
 candidates='bare tower-breaker tower-resilience recloser failsafe'
@@ -59,17 +94,8 @@ echo
 for scenario in $scenarios; do
     printf '| %s |' "$scenario"
     for candidate in $candidates; do
-        most=$more
-        # It scans its time window at each call; fewer calls are enough, and faster.
-        if [ "$candidate $scenario" = 'tower-resilience time' ]; then most=$((few + 100)); fi
-        low=$(count "$candidate" "$scenario" "$few")
-        if [ -z "$low" ]; then
-            printf ' - |'
-            continue
-        fi
-        high=$(count "$candidate" "$scenario" "$most")
-        printf ' %s |' "$(awk -v low="$low" -v high="$high" -v calls=$((most - few)) \
-            'BEGIN { printf "%.1f", (high - low) / calls }')"
+        found=$(per_call "$candidate" "$scenario")
+        printf ' %s |' "${found:--}"
     done
     echo
 done

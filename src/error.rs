@@ -1,4 +1,4 @@
-use std::{fmt, io, iter, time::Duration};
+use std::{cell::Cell, fmt, io, iter, time::Duration};
 
 use smol_str::SmolStr;
 
@@ -83,9 +83,18 @@ impl Rejected {
     }
 }
 
-/// The error, what caused it, and so on.
+thread_local! {
+    /// Whether this thread reads a source in order to search an error, and not to print it.
+    static SEARCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// An error and everything inside it, from the outside in.
 ///
-/// An `io::Error` names the cause of what it wraps, and not that itself: it is opened here.
+/// The sources of an error are not enough. They are what a report prints below the error, so a
+/// transparent wrapper skips the error that it wraps, because it prints that error itself. An
+/// `io::Error` is such a wrapper and can be opened. [`Error`] is one too, but its type parameter
+/// is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. (The method
+/// for this, `std::error::Error::provide`, is not stable yet.)
 pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
@@ -94,10 +103,24 @@ pub(crate) fn causes<'a>(
         .and_then(io::Error::get_ref)
     {
         Some(wrapped) => Some(wrapped as _),
-        None => error.source(),
+        None => source_with_wrapped(*error),
     };
-    // A chain of causes that leads back to itself would be endless.
+    // A limit, in case that an error is a source of itself.
     iter::successors(Some(error), next).take(64)
+}
+
+fn source_with_wrapped<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    /// Restores the flag, also if `source` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SEARCHING.set(self.0);
+        }
+    }
+    let _restore = Restore(SEARCHING.replace(true));
+    error.source()
 }
 
 impl fmt::Debug for Rejected {
@@ -112,36 +135,37 @@ impl fmt::Debug for Rejected {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, refusal } = self;
-        let state = refusal.state;
-        match (state, refusal.retry_after()) {
-            (State::Open, Some(left)) => {
-                write!(f, "circuit breaker {name} is open, for another {left:.1?}")
-            }
-            (State::HalfOpen, _) => {
-                write!(f, "circuit breaker {name} is half-open, its probes are out")
-            }
-            (State::ForcedOpen, _) => write!(f, "circuit breaker {name} is forced open"),
-            (State::Closed, _) => write!(f, "circuit breaker {name} is ramping up after it closed"),
-            _ => write!(f, "circuit breaker {name} is {state}"),
+        // A name is any text. Quoted and escaped, it cannot forge a line of a log.
+        write!(f, "circuit breaker {:?} is ", self.name)?;
+        match (self.state(), self.retry_after()) {
+            (State::Open, Some(left)) => write!(f, "open for another {left:.1?}"),
+            (State::HalfOpen, _) => f.write_str("half-open, and its probes are still running"),
+            (State::ForcedOpen, _) => f.write_str("forced open"),
+            (State::Closed, _) => f.write_str("ramping up after it closed"),
+            (state, _) => state.fmt(f),
         }
     }
 }
 
 impl std::error::Error for Rejected {}
 
-/// What a call through a breaker can fail with.
+/// The error of a call through a breaker.
+///
+/// Both variants are transparent: the error prints what it contains, and its
+/// [`source`](std::error::Error::source) is the next error below that, so a report that prints
+/// all sources says nothing twice. To get at the contents, match the variants, or search the
+/// error with [`Rejected::find`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The breaker did not let the call through.
+    /// The breaker rejected the call.
     Rejected(Rejected),
-    /// The dependency's own error.
+    /// The error of the inner service.
     Inner(E),
 }
 
 impl<E> Error<E> {
-    /// The rejection, if it is one.
+    /// The rejection, if the call was rejected.
     #[must_use]
     pub fn rejected(&self) -> Option<&Rejected> {
         match self {
@@ -150,7 +174,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// The dependency's own error, if it is one.
+    /// The error of the inner service, if the call was admitted.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self {
@@ -175,13 +199,13 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-/// A rejection is the cause itself, so that [`Rejected::find`] meets it; an inner error stands
-/// for itself, and what caused it is what causes this.
 impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Rejected(rejected) => Some(rejected),
-            Self::Inner(error) => Some(error),
+            Self::Rejected(rejected) if SEARCHING.get() => Some(rejected),
+            Self::Rejected(_) => None,
+            Self::Inner(error) if SEARCHING.get() => Some(error),
+            Self::Inner(error) => error.source(),
         }
     }
 }

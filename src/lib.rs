@@ -82,7 +82,6 @@ pub mod metrics;
 #[path = "metrics/off.rs"]
 mod metrics;
 mod outcome;
-mod persist;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub mod retry;
@@ -94,6 +93,7 @@ mod stats;
 pub mod store;
 mod sync;
 mod timer;
+mod write_behind;
 
 pub use breaker::Permit;
 pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};

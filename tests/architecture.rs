@@ -316,7 +316,10 @@ fn inline_modules(code: &str) -> Vec<&str> {
 fn split_use(statement: &str) -> Option<(String, String)> {
     let at = statement.find("use ")?;
     let before = &statement[..at];
-    let starts = before.is_empty() || before.ends_with(char::is_whitespace);
+    // The item or attribute before it has ended, or it is a visibility.
+    let starts = before.trim_end().is_empty()
+        || before.ends_with(char::is_whitespace)
+            && before.trim_end().ends_with([']', '}', '{', ')', 'b']);
     let tree = statement[at + 4..].split_whitespace().collect::<Vec<_>>().join(" ");
     starts.then(|| (before.to_owned(), tree))
 }

@@ -139,13 +139,8 @@ impl Machine {
         loop {
             match &self.phase {
                 Phase::Open { until, .. } if self.now >= *until => {
-                    let (probes, at) = (Box::default(), *until);
-                    self.enter(
-                        Phase::HalfOpen(probes),
-                        Reason::RecoveryTimeout.into(),
-                        at,
-                        effects,
-                    );
+                    let (half_open, at) = (Phase::HalfOpen(Box::default()), *until);
+                    self.enter(half_open, Reason::RecoveryTimeout.into(), at, effects);
                 }
                 Phase::HalfOpen(probes) => match probes.deadline(self.config.half_open_timeout) {
                     Some(deadline) if self.now >= deadline => {
@@ -154,7 +149,7 @@ impl Machine {
                     _ => break,
                 },
                 Phase::Closed(Some(ramp)) => {
-                    if self.is_over(ramp) {
+                    if self.is_ramp_over(ramp) {
                         self.phase = Phase::Closed(None);
                     }
                     break;
@@ -165,7 +160,7 @@ impl Machine {
         self.rules.advance(self.now);
     }
 
-    fn is_over(&self, ramp: &Ramp) -> bool {
+    fn is_ramp_over(&self, ramp: &Ramp) -> bool {
         self.config.ramp_up.is_none_or(|config| self.now >= ramp.began.after(config.time))
     }
 

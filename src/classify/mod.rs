@@ -1,6 +1,6 @@
-//! From what a call came back with to what it says about the dependency.
+//! What counts as a failure: classifiers turn the result of a call into an [`Outcome`].
 //!
-//! [`ErrorsAsFailures`] is the default. A closure over the whole result does as well:
+//! [`ErrorsAsFailures`] is the default. A closure that takes the whole result is a classifier too:
 //!
 //! ```
 //! use tower_breaker::{CircuitBreakerLayer, Outcome};
@@ -16,8 +16,8 @@
 //! # Ok::<(), tower_breaker::ConfigError>(())
 //! ```
 //!
-//! For HTTP there are `ServerErrorsAsFailures` and `StatusClassifier`, and for gRPC
-//! `GrpcClassifier`. Classifiers go together with [`map`] and [`or`].
+//! HTTP has `ServerErrorsAsFailures` and `StatusClassifier`, gRPC has `GrpcClassifier`. [`map`] and
+//! [`or`] combine classifiers.
 
 #[cfg(feature = "http")]
 mod body;
@@ -56,10 +56,10 @@ pub use self::{
 
 use crate::outcome::Outcome;
 
-/// Says what a call came to.
+/// Classifies the result of a call.
 ///
-/// It is cloned for each call, so it should be cheap to clone: a shared reference count would
-/// cost more than the rest of a healthy call.
+/// A layer clones its classifier for each call, so it should be cheap to clone: to increment a
+/// shared reference count would cost more than the rest of a healthy call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify a `Result<{T}, {E}>`",
     label = "expected a classifier, or a closure `|result: &Result<{T}, {E}>| -> Outcome`",
@@ -69,7 +69,7 @@ use crate::outcome::Outcome;
             `http::Response`, and with the feature `reqwest` a `reqwest::Response`"
 )]
 pub trait Classify<T, E> {
-    /// What the call came to.
+    /// Returns the outcome of the call.
     fn classify(&self, result: &Result<T, E>) -> Outcome;
 }
 
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// Every `Err` is a failure, and every `Ok` a success: the default.
+/// Every `Err` is a failure, and every `Ok` is a success: the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ErrorsAsFailures;
 

@@ -13,9 +13,9 @@ use crate::{
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip},
     event::Event,
-    persist::PersistSettings,
     snapshot::Snapshot,
     store::StateStore,
+    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -118,11 +118,25 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// How long a stored snapshot is of use. Default: 24 h for an open circuit, 1 h for
+        /// others.
+        pub fn snapshot_ttl(mut self, ttl: $crate::config::SnapshotTtl) -> Self {
+            self $($breaker)*.config_mut().snapshot_ttl = ttl;
+            self
+        }
+
+        /// How many days the store keeps the [history](crate::Breaker::history) of transitions.
+        /// Default: 30. From 1 to 365.
+        pub fn history_retention_days(mut self, days: u32) -> Self {
+            self $($breaker)*.config_mut().history_retention_days = days;
+            self
+        }
+
         /// How long changes of the counts are collected before they are saved. A crash loses at
         /// most the counts of this interval, unless they were
         /// [flushed](crate::Breaker::flush). Default: 1 s.
         pub fn flush_interval(mut self, interval: std::time::Duration) -> Self {
-            self $($breaker)*.persist.flush_interval = interval;
+            self $($breaker)*.config_mut().flush_interval = interval;
             self
         }
 
@@ -132,7 +146,7 @@ macro_rules! breaker_settings {
         /// it at once; a fast store has it within 50 ms. Choose a longer interval for a store
         /// whose writes are expensive.
         pub fn transition_flush_interval(mut self, interval: std::time::Duration) -> Self {
-            self $($breaker)*.persist.transition_flush_interval = interval;
+            self $($breaker)*.config_mut().transition_flush_interval = interval;
             self
         }
 
@@ -163,7 +177,6 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
-    pub(crate) persist: PersistSettings,
 }
 
 const LONGEST_NAME: usize = 512;
@@ -178,7 +191,6 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
-            persist: PersistSettings::default(),
         }
     }
 
@@ -232,7 +244,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, &self.persist);
+            shared.attach(store, &WriteBehindConfig::default());
         }
         Ok(Breaker { cell, shared: Arc::new(shared) })
     }

@@ -15,9 +15,12 @@ use crate::{
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
     history::HistoryEntry,
-    persist::{Attachment, Encoded, Marker, PersistSettings, RestoreError, Source},
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
+    write_behind::{
+        Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
+        WriteBehindConfig,
+    },
 };
 
 /// The number of events that a subscriber may fall behind.
@@ -59,9 +62,9 @@ impl Shared {
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: &PersistSettings) {
-        let source = Arc::clone(&self.dispatcher);
-        let attachment = Attachment::attach(store, self.name(), source, settings);
+    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {
+        let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
+        let attachment = Attachment::attach(store, self.name(), &source, config);
         // The marker is not set yet: a breaker is attached once.
         let _ = self.dispatcher.marker.set(attachment.marker());
         self.attachment = Some(Box::new(attachment));
@@ -93,7 +96,7 @@ pub(super) struct EventDispatcher {
     listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Marks the breaker as changed for the store's writer, if there is a store.
-    marker: OnceLock<Marker>,
+    marker: OnceLock<ChangeMarker>,
 }
 
 impl EventDispatcher {
@@ -133,7 +136,7 @@ impl Observer for EventDispatcher {
 
     fn record_transitions(&self, transitions: &[Transition]) {
         let Some(marker) = self.marker.get() else { return };
-        marker.note(transitions.iter().cloned().map(HistoryEntry::new));
+        marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
     fn on_transition(&self, transition: Transition) {
@@ -146,10 +149,10 @@ impl Observer for EventDispatcher {
 ///
 /// It checks that the cell is still its own: a hung store may respond after the breaker is gone
 /// and another breaker has taken over the cell.
-impl Source for EventDispatcher {
-    fn encode(&self) -> Option<Encoded> {
+impl SnapshotSource for EventDispatcher {
+    fn encode(&self) -> Option<EncodedSnapshot> {
         let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
-        Some(Encoded { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
+        Some(EncodedSnapshot { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -163,10 +166,14 @@ impl Source for EventDispatcher {
         }
     }
 
-    fn retention_days(&self) -> u32 {
-        let days =
-            self.cell.inspect_owned(self, |machine, _| machine.config().history_retention_days);
-        days.unwrap_or_else(|| Config::default().history_retention_days)
+    fn settings(&self) -> SaveSettings {
+        let settings = |config: &Config| SaveSettings {
+            flush_interval: config.flush_interval,
+            transition_flush_interval: config.transition_flush_interval,
+            history_retention_days: config.history_retention_days,
+        };
+        let own = self.cell.inspect_owned(self, |machine, _| settings(machine.config()));
+        own.unwrap_or_else(|| settings(&Config::default()))
     }
 
     fn store_health(&self, health: &StoreHealth) {

@@ -1,42 +1,44 @@
-//! Metrics, for the recorder of the [`metrics`] facade that the program has installed.
+//! Metrics, recorded with the [`metrics`] facade.
 //!
-//! There is nothing to call here. With the feature `metrics`, what is listed below is told to the global recorder,
-//! such as that of metrics-exporter-prometheus.
+//! There is nothing to call here. With the feature `metrics`, the metrics below are recorded with
+//! the global recorder of the program, for instance that of metrics-exporter-prometheus.
 //!
 //! # Stores
 //!
-//! | name | kind | labels | what it says |
+//! | name | kind | labels | value |
 //! |---|---|---|---|
-//! | `circuit_breaker_store_healthy` | gauge | `store` | 1 if the store did what it was last asked; 0 if it failed, or does not answer ([`StoreHealth`]) |
+//! | `circuit_breaker_store_healthy` | gauge | `store` | 1 if the store works; 0 if it is degraded: it fails, or does not answer ([`StoreHealth`]) |
 //! | `circuit_breaker_store_pending` | gauge | `store` | breakers whose newest state is not saved |
 //! | `circuit_breaker_store_writes_total` | counter | `store`, `result`: `ok`, `error` | calls that save |
-//! | `circuit_breaker_store_write_duration_seconds` | histogram | `store` | how long each of those took, in seconds |
+//! | `circuit_breaker_store_write_duration_seconds` | histogram | `store` | the duration of each of those calls, in seconds |
 //! | `circuit_breaker_store_quarantined_total` | counter | `store`, `kind`: `snapshot`, `folder` | what could not be read |
 //!
-//! * **healthy** tells what [`Breaker::store_health`] tells of the store. A store that does not answer is unhealthy
-//!   once a call to it has taken a second, and half a second later at most.
-//! * **pending** counts breakers that changed and are about to be saved, too, so a healthy store shows a few of them
-//!   now and then. It also counts breakers that are gone and whose last state is still to be saved, and those whose
-//!   snapshot in the store is of a newer release and left alone: these stay, until somebody sees to it.
-//! * **writes** counts each call to [`save`], [`save_all`], [`append`] and [`append_all`] when it ends. One call
-//!   may save many breakers. After a batch that failed for another reason than that the store is
-//!   [`Unavailable`] or [`Misconfigured`], its breakers are saved one by one, and each of these calls counts. What is
-//!   read, removed or kept aside does not count. A panic is an `error`.
-//! * **write duration** has one value for each of those calls. A write takes from a tenth of a millisecond to tens of
-//!   them on a usual disk; an exporter that wants to know its buckets may be given 0.0001 to 10 seconds.
-//! * **quarantined** counts a `snapshot` that cannot be read (its breaker starts closed, and the bytes are kept under
-//!   the key `circuit_breaker:{name}:quarantine`, unless it was the store that could not read them), and a `folder`
-//!   that [`SledStore`] cannot read and has moved aside. Both happen when breakers are built, as a rule, and so before
-//!   anybody has looked at the counter: ask whether it is above 0, not whether it grows.
+//! * **healthy** is what [`Breaker::store_health`] returns. A store that does not answer is
+//!   degraded once a call has taken a second, and at most half a second later.
+//! * **pending** includes breakers that changed and are about to be saved, so a healthy store shows
+//!   a few now and then. It includes breakers that are gone and whose last state is not saved yet,
+//!   and breakers whose snapshot was written by a newer release and is not overwritten. The latter
+//!   stay pending until an operator intervenes.
+//! * **writes** counts each call to [`save`], [`save_all`], [`append`] and [`append_all`] when it
+//!   ends. One call may save many breakers. If a call that saves many fails, and the store is
+//!   neither [`Unavailable`] nor [`Misconfigured`], they are saved one by one, and each of these
+//!   calls counts. Reads, removals and what is kept aside do not count. A panic is an `error`.
+//! * **write duration** has one value for each of those calls. On a common disk a write takes from
+//!   a tenth of a millisecond to tens of milliseconds; buckets from 0.0001 to 10 seconds fit.
+//! * **quarantined** counts a `snapshot` that cannot be read (its breaker starts closed, and the
+//!   bytes are kept under the key `circuit_breaker:{name}:quarantine`, unless the store itself
+//!   could not read them), and a `folder` that [`SledStore`] cannot read and has moved aside. Both
+//!   are usually found when breakers are built, before the first scrape: alert on a value above 0,
+//!   not on an increase.
 //!
-//! A useful alarm is `circuit_breaker_store_healthy == 0` for some minutes: until then, a restart forgets what
-//! `circuit_breaker_store_pending` breakers know.
+//! A useful alert is `circuit_breaker_store_healthy == 0` for some minutes: until it is resolved, a
+//! restart loses the state of `circuit_breaker_store_pending` breakers.
 //!
 //! # The label `store`
 //!
-//! It is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own, or what you choose. If
-//! several stores of the process have the same one, they are told as one: healthy if all of them are, and the sum of
-//! what is pending.
+//! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own, or
+//! one that you choose. Stores with the same label are reported as one: healthy if all of them are,
+//! with the sum of what is pending.
 //!
 //! ```
 //! use tower_breaker::{Breaker, MemoryStore};
@@ -46,17 +48,18 @@
 //! # Ok::<(), tower_breaker::ConfigError>(())
 //! ```
 //!
-//! # When
+//! # When metrics are recorded
 //!
-//! Nothing is told on a request's way: all of it happens on the thread that writes to the store, or at the moment that
-//! somebody finds that it hangs. The gauges are set at each change of the health, within a second after anything was
-//! saved, and every five seconds besides; so a recorder that is installed after the breakers were built has them five
-//! seconds later. Counters and the histogram begin with what happens after the recorder was installed: install it
-//! first, or an unreadable snapshot that was found at the start is in the log alone. Both results and both kinds are
-//! there from the first telling on, as 0.
+//! Never on the path of a call: the thread that writes to the store records them, or the thread
+//! that notices that the store hangs. The gauges are set at each change of the health, within a
+//! second after each write, and every five seconds; so a recorder that is installed after the
+//! breakers were built has them five seconds later. Counters and the histogram begin when the
+//! recorder is installed: install it first, or an unreadable snapshot that is found at the start is
+//! only in the log. Every value of `result` and `kind` is present from the first recording on, as 0.
 //!
-//! A process whose breakers are all gone keeps the health that the store had last, with nothing pending. A local
-//! recorder (`metrics::with_local_recorder`) is told nothing. A recorder that panics harms nobody.
+//! When all breakers of a store are gone, its health remains as it was last, with nothing pending.
+//! Local recorders (`metrics::with_local_recorder`) record nothing. A recorder that panics affects
+//! neither calls nor the store.
 //!
 //! [`StoreHealth`]: crate::StoreHealth
 //! [`Breaker::store_health`]: crate::Breaker::store_health
@@ -78,12 +81,12 @@ use std::{
 
 pub(crate) use store::{StoreMetrics, quarantined};
 
-/// Whether there is anybody to tell.
+/// Whether anything is recorded.
 pub(crate) const ENABLED: bool = true;
 
-/// A recorder is anybody's code, and whoever calls it has something better to do than to panic. Describes all there
-/// is to a recorder that was told of nothing yet.
-fn tell(what: impl FnOnce()) {
+/// Records something. A new recorder gets the descriptions first, and one that panics must not
+/// affect the thread that records.
+fn record(record: impl FnOnce()) {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let recorder =
@@ -91,6 +94,6 @@ fn tell(what: impl FnOnce()) {
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
         }
-        what();
+        record();
     }));
 }

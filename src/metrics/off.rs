@@ -1,24 +1,28 @@
-//! Without the feature `metrics`, nobody is told of anything.
-
-use crate::store::StateStore;
+//! Without the feature `metrics`, nothing is recorded.
 
 pub(crate) const ENABLED: bool = false;
 
 #[derive(PartialEq, Eq)]
-pub(crate) struct StoreMetrics;
+pub(crate) struct StoreMetrics {
+    label: Box<str>,
+}
 
 impl StoreMetrics {
-    pub(crate) fn of(_: &dyn StateStore) -> Self {
-        Self
+    pub(crate) fn new(label: &str) -> Self {
+        Self { label: label.into() }
     }
 
-    #[expect(clippy::unused_self, reason = "it stands for one that tells")]
-    pub(crate) fn write<T, E>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    #[expect(clippy::unused_self, reason = "the recording implementation uses it")]
+    pub(crate) fn record_write<T, E>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         write()
     }
 
-    #[expect(clippy::unused_self, reason = "it stands for one that tells")]
-    pub(crate) fn tell_gauges(&self, _: impl FnOnce() -> (bool, usize)) {}
+    #[expect(clippy::unused_self, reason = "the recording implementation uses it")]
+    pub(crate) fn record_gauges(&self, _: impl FnOnce() -> (bool, usize)) {}
 }
 
 pub(crate) fn quarantined(_: &str, _: &str) {}

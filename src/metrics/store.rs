@@ -1,4 +1,4 @@
-//! What is told of stores.
+//! The metrics of stores.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,8 +10,8 @@ use metrics::{
     counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-use super::tell;
-use crate::{store::StateStore, sync::std_lock as lock};
+use super::record;
+use crate::sync::std_lock;
 
 const HEALTHY: &str = "circuit_breaker_store_healthy";
 const PENDING: &str = "circuit_breaker_store_pending";
@@ -19,42 +19,48 @@ const WRITES: &str = "circuit_breaker_store_writes_total";
 const WRITE_DURATION: &str = "circuit_breaker_store_write_duration_seconds";
 const QUARANTINED: &str = "circuit_breaker_store_quarantined_total";
 
-/// What a call that saves came to.
+/// The values of the label `result`.
 const RESULTS: [&str; 2] = ["ok", "error"];
-/// What can turn out to be unreadable.
+/// The values of the label `kind`.
 const KINDS: [&str; 2] = ["snapshot", "folder"];
 
-/// One store, as the recorder knows it.
+/// The metrics of the stores with one label.
 #[derive(PartialEq, Eq)]
 pub(crate) struct StoreMetrics {
     label: Arc<str>,
 }
 
 impl StoreMetrics {
-    pub(crate) fn of(store: &dyn StateStore) -> Self {
-        Self { label: store.label().into() }
+    pub(crate) fn new(label: &str) -> Self {
+        Self { label: label.into() }
     }
 
-    /// Writes, and tells how that went.
-    pub(crate) fn write<T, E>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    /// The value of the label `store`.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Runs a call that saves, and records its result and duration.
+    pub(crate) fn record_write<T, E>(&self, write: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let began = Instant::now();
         let written = write();
         let seconds = began.elapsed().as_secs_f64();
-        tell(|| {
+        record(|| {
             self.count_writes(RESULTS[usize::from(written.is_err())], 1);
             histogram!(WRITE_DURATION, "store" => self.label.clone()).record(seconds);
         });
         written
     }
 
-    /// Tells whether the store is healthy, and how many breakers are not saved.
-    pub(crate) fn tell_gauges(&self, gauges: impl FnOnce() -> (bool, usize)) {
-        // What was found out first must not be told last.
-        static TELLING: Mutex<()> = Mutex::new(());
-        tell(|| {
-            let _telling = lock(&TELLING);
-            let (healthy, pending) = gauges();
-            // A counter that begins with its first event has not grown, as far as `increase` can see.
+    /// Records whether the stores are healthy, and how many breakers are not saved.
+    pub(crate) fn record_gauges(&self, read: impl FnOnce() -> (bool, usize)) {
+        // Values must be recorded in the order in which they were read.
+        static RECORDING: Mutex<()> = Mutex::new(());
+        record(|| {
+            let _recording = std_lock(&RECORDING);
+            let (healthy, pending) = read();
+            // To the function `increase` of Prometheus, a counter that begins with its first event
+            // has not increased.
             for result in RESULTS {
                 self.count_writes(result, 0);
             }
@@ -71,9 +77,9 @@ impl StoreMetrics {
     }
 }
 
-/// Tells of something that could not be read: a `snapshot` or a `folder`.
+/// Counts an unreadable `snapshot` or `folder`.
 pub(crate) fn quarantined(label: &str, kind: &'static str) {
-    tell(|| count_quarantined(label, kind, 1));
+    record(|| count_quarantined(label, kind, 1));
 }
 
 fn count_quarantined(label: &str, kind: &'static str, count: u64) {
@@ -83,22 +89,22 @@ fn count_quarantined(label: &str, kind: &'static str, count: u64) {
 pub(super) fn describe() {
     describe_gauge!(
         HEALTHY,
-        "1 if the store of the circuit breakers did what it was last asked, 0 if it failed or does not answer"
+        "1 if the store of the circuit breakers works, 0 if it is degraded: it fails or does not answer"
     );
     describe_gauge!(PENDING, Count, "Circuit breakers whose newest state is not saved");
     describe_counter!(
         WRITES,
         Count,
-        "Calls to the store that save states or histories of circuit breakers, by how they ended"
+        "Calls to the store that save states or histories of circuit breakers, by result"
     );
     describe_histogram!(
         WRITE_DURATION,
         Seconds,
-        "How long calls to the store took that save states or histories of circuit breakers"
+        "Duration of calls to the store that save states or histories of circuit breakers"
     );
     describe_counter!(
         QUARANTINED,
         Count,
-        "Snapshots and folders of circuit breakers that could not be read, and were kept aside"
+        "Unreadable snapshots and folders of circuit breakers that were kept aside"
     );
 }

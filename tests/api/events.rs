@@ -177,7 +177,7 @@ fn every_transition_is_one_line_at_info() {
         "{log}"
     );
     for part in [
-        "circuit breaker logged: closed -> open",
+        r#"circuit breaker "logged": closed -> open"#,
         r#"name="logged""#,
         r#"from="closed""#,
         r#"to="open""#,

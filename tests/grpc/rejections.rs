@@ -25,7 +25,7 @@ fn pushback(status: &Status) -> Option<&str> {
     Some(status.metadata().get("grpc-retry-pushback-ms")?.to_str().unwrap())
 }
 
-const RESTING: &str = "This service takes no calls at the moment.";
+const RESTING: &str = "The service is temporarily unavailable.";
 
 /// Every kind of call, through a breaker that is open, and through one that is forced open.
 async fn rejections<T: Transport + Clone>(
@@ -99,7 +99,11 @@ async fn a_client_finds_the_rejection_under_its_status() {
     for (status, state) in seen.iter().zip(states) {
         let rejected = Rejected::find(status).expect("a rejection");
         assert_eq!((rejected.name(), rejected.state()), ("touchy", state));
-        assert_eq!(status.message(), rejected.to_string());
+        assert_eq!(status.message(), r#"rejected by circuit breaker "touchy""#);
+        assert_eq!(
+            std::error::Error::source(status).map(ToString::to_string),
+            Some(rejected.to_string())
+        );
     }
 }
 

@@ -60,7 +60,7 @@ async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
     let error = client.get(server.url("/")).send().await.unwrap_err();
     assert!(matches!(error, Error::Middleware(_)));
     assert_eq!(Rejected::find(&error).unwrap().retry_after(), Some(OPEN_TIME));
-    assert_eq!(error.to_string(), "circuit breaker middleware is open, for another 60.0s");
+    assert_eq!(error.to_string(), "circuit breaker \"middleware\" is open for another 60.0s");
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 

@@ -97,7 +97,7 @@ async fn a_fallback_is_handed_the_request_and_the_rejection() {
     };
     assert_eq!(quotes("ABC").await.unwrap(), "ABC");
     layer.breaker().force_open();
-    assert_eq!(quotes("ABC").await.unwrap(), "ABC, circuit breaker quotes is forced open");
+    assert_eq!(quotes("ABC").await.unwrap(), "ABC, circuit breaker \"quotes\" is forced open");
     assert_eq!(quotes("NONE").await.unwrap_err(), "no price");
 }
 

@@ -27,7 +27,7 @@ fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
         let server = Server::start_again(folder.path(), MINUTE);
         assert_eq!(server.status("/ok"), 200);
         assert_eq!((server.state().as_str(), server.health().as_str()), ("closed", "Healthy"));
-        assert!(server.log().contains("the snapshot cannot be read"), "{}", server.log());
+        assert!(server.log().contains("unreadable snapshot:"), "{}", server.log());
         server.trip();
         server.flush();
         server.kill();
@@ -113,7 +113,12 @@ fn a_locked_folder_costs_a_warning_and_is_taken_over_when_it_is_free() {
     let server = Server::start(folder.path(), MINUTE);
     assert_eq!(server.status("/ok"), 200);
     assert!(server.health().contains("held by another process"), "{}", server.health());
-    assert_eq!(server.log().matches("is degraded: they go on").count(), 1, "{}", server.log());
+    assert_eq!(
+        server.log().matches("store degraded: continuing in memory").count(),
+        1,
+        "{}",
+        server.log()
+    );
     drop(holder);
     eventually("the folder is taken over", || server.health() == "Healthy");
     eventually("what it held is restored", || server.state() == "open");

@@ -3,9 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod contract;
 mod faults;
 mod file_store;
-mod histories;
 mod history;
 mod last_words;
 mod names;

@@ -11,8 +11,7 @@ use crate::support::{
     wait::eventually,
 };
 use tower_breaker::{
-    Breaker, Config, Event, FileStore, MemoryStore, SledStore, State, StateStore, Trip,
-    store::{SaveEntry, StoreHealth},
+    Breaker, Config, Event, SledStore, State, StateStore, Trip, store::StoreHealth,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -273,28 +272,6 @@ fn a_sled_folder_that_is_deleted_is_made_again() {
     eventually("the folder is free", || store.load_page(None, 1).is_ok());
     let breaker = Breaker::builder("deleted").store(store).build().unwrap();
     assert_eq!(breaker.state(), State::ForcedOpen);
-}
-
-#[test]
-fn every_store_keeps_what_it_is_given() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores: [Box<dyn StateStore>; 3] = [
-        Box::new(MemoryStore::new()),
-        Box::new(SledStore::open(folder.path().join("sled")).unwrap()),
-        Box::new(FileStore::open(folder.path().join("files")).unwrap()),
-    ];
-    for store in stores {
-        assert_eq!(store.load("a").unwrap(), None);
-        store.save(&SaveEntry::new("a", b"1")).unwrap();
-        store.save_all(&[SaveEntry::new("b", "2"), SaveEntry::new("a", "3")]).unwrap();
-        assert_eq!(store.load("a").unwrap().unwrap(), b"3");
-        let mut all = store.load_page(None, usize::MAX).unwrap();
-        all.sort();
-        assert_eq!(all, [("a".into(), b"3".to_vec()), ("b".into(), b"2".to_vec())]);
-        store.delete("a").unwrap();
-        store.delete("never there").unwrap();
-        assert_eq!(store.load("a").unwrap(), None);
-    }
 }
 
 #[test]

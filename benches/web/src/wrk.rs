@@ -18,16 +18,16 @@ pub(crate) fn run(url: &str, seconds: u32) -> Result<Figures, Failure> {
         .args(["-t1", "-c32", &duration, "--latency", url])
         .output()
         .map_err(|error| format!("wrk (Debian, Ubuntu: apt-get install wrk): {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if said.contains("Non-2xx") || said.contains("Socket errors") {
-        return Err(format!("some requests failed:\n{said}").into());
+    let report = String::from_utf8_lossy(&output.stdout);
+    if report.contains("Non-2xx") || report.contains("Socket errors") {
+        return Err(format!("some requests failed:\n{report}").into());
     }
-    parse(&said).ok_or_else(|| format!("cannot read the report of wrk:\n{said}").into())
+    parse(&report).ok_or_else(|| format!("cannot read the report of wrk:\n{report}").into())
 }
 
-fn parse(said: &str) -> Option<Figures> {
+fn parse(report: &str) -> Option<Figures> {
     let after = |label| {
-        let mut lines = said.lines().map(str::trim);
+        let mut lines = report.lines().map(str::trim);
         lines.find_map(|line| line.strip_prefix(label)).map(str::trim)
     };
     Some(Figures {
@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn the_report_of_wrk_is_parsed() {
-        let said = "  Latency Distribution\n     50%  262.00us\n     99%    1.24ms\n\
+        let report = "  Latency Distribution\n     50%  262.00us\n     99%    1.24ms\n\
                     \x20 100 requests in 5.00s\nRequests/sec: 117381.43\nTransfer/sec:  14.55MB\n";
-        let figures = parse(said).expect("figures");
+        let figures = parse(report).expect("figures");
         assert!((figures.requests_per_second - 117_381.43).abs() < 1e-6);
         assert!((figures.p99_micros - 1240.0).abs() < 1e-6);
         assert!(parse("unable to connect").is_none());

@@ -39,7 +39,7 @@ use crate::{classify::ErrorsAsFailures, handle::Breaker};
 /// assert_eq!(service.ready().await?.call(7).await?, 7);
 /// breaker.force_open();
 /// let error = service.ready().await?.call(7).await.unwrap_err();
-/// assert_eq!(error.to_string(), "circuit breaker payments is forced open");
+/// assert_eq!(error.to_string(), r#"circuit breaker "payments" is forced open"#);
 /// # Ok(())
 /// # }
 /// ```

@@ -6,13 +6,13 @@ use std::{
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{
-    BoxError, Reject,
+    Reject,
     grpc::{PUSHBACK, pushback},
 };
-use crate::error::Rejected;
+use crate::error::{BoxError, Rejected};
 
-/// A rejection is an error that is a [`tonic::Status`]: `UNAVAILABLE`, with the [`Rejected`] as
-/// its source. For clients of tonic, which find it again:
+/// A rejected call is an error: a [`tonic::Status`] with the code `UNAVAILABLE` and the
+/// [`Rejected`] as its source. For tonic's clients:
 ///
 /// ```no_run
 /// use tonic::{Code, Status};
@@ -28,17 +28,18 @@ use crate::error::Rejected;
 ///     && let Some(rejected) = Rejected::find(&status)
 /// {
 ///     assert_eq!(status.code(), Code::Unavailable);
-///     println!("not asked, come back in {:?}", rejected.retry_after());
+///     println!("not sent, retry after {:?}", rejected.retry_after());
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// The message is the rejection's own, with the breaker's name. Its metadata has
-/// `grpc-retry-pushback-ms` where [`RejectAsGrpcStatus`](crate::reject::RejectAsGrpcStatus) has it.
+/// The message is `rejected by circuit breaker "stock"`; the source says in which state it is.
+/// The metadata contains `grpc-retry-pushback-ms`, as with
+/// [`RejectAsGrpcStatus`](super::RejectAsGrpcStatus).
 ///
-/// The service's error becomes a boxed one. An error of the inner service is boxed as it is, so
-/// tonic makes the same [`Status`] of it as without a breaker.
+/// The error type of the service becomes a boxed error. An error of the inner service is boxed as
+/// it is, so tonic turns it into the same [`Status`] as without a breaker.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsTonicStatus;
 
@@ -60,7 +61,9 @@ fn status(rejected: Rejected) -> Status {
     if let Some(milliseconds) = pushback(&rejected) {
         metadata.insert(PUSHBACK, milliseconds.into());
     }
-    let mut status = Status::with_metadata(Code::Unavailable, rejected.to_string(), metadata);
+    // The source says the rest: a report of the error prints both.
+    let message = format!("rejected by circuit breaker {:?}", rejected.name());
+    let mut status = Status::with_metadata(Code::Unavailable, message, metadata);
     status.set_source(Arc::new(rejected));
     status
 }

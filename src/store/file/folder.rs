@@ -14,7 +14,7 @@ use crate::store::{
 };
 
 /// The file whose lock is held while the store is open. It is never removed: a lock on a removed
-/// file excludes nobody.
+/// file has no effect.
 const LOCK: &str = "+lock";
 
 /// A file while it is written, before it replaces the one of its key. One name is enough: only the

@@ -1,10 +1,10 @@
-//! Faults that a folder can have, each made for real.
+//! Faults of a folder, each produced for real.
 
 use std::{fs, path::Path};
 
 use super::{database::MAX_CORRUPTIONS, *};
 
-fn asides(folder: &Path) -> Vec<String> {
+fn moved_aside(folder: &Path) -> Vec<String> {
     let name = format!("{}.corrupt-", folder.file_name().unwrap().to_str().unwrap());
     let entries = fs::read_dir(folder.parent().unwrap()).unwrap();
     entries
@@ -13,7 +13,7 @@ fn asides(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-fn filled(folder: &Path) {
+fn fill(folder: &Path) {
     let store = SledStore::open(folder).unwrap();
     let entries: Vec<_> =
         (0..50).map(|i| SaveEntry::new(format!("key {i}"), [b'x'; 300])).collect();
@@ -21,89 +21,17 @@ fn filled(folder: &Path) {
 }
 
 #[test]
-fn what_was_saved_is_there_after_reopening_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("deep/er/state");
-    for round in 0..20_u8 {
-        let store = SledStore::open(&folder).unwrap();
-        if round > 0 {
-            assert_eq!(store.load("key").unwrap(), Some(vec![round - 1]));
-        }
-        store.save(&SaveEntry::new("key", [round])).unwrap();
-    }
-    let store = SledStore::open(&folder).unwrap();
-    store.save_all(&[SaveEntry::new("a", [1]), SaveEntry::new("\u{1}/../ü", [2])]).unwrap();
-    store.delete("key").unwrap();
-    store.delete("key").unwrap();
-    assert_eq!(store.load("key").unwrap(), None);
-    assert_eq!(
-        store.load_page(None, usize::MAX).unwrap(),
-        [("\u{1}/../ü".into(), vec![2]), ("a".into(), vec![1])]
-    );
-}
-
-#[test]
-fn a_path_that_can_never_work_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("file");
-    fs::write(&file, "x").unwrap();
-    for path in [file.clone(), file.join("below"), file.join("far/below"), "".into()] {
-        let error = SledStore::open(&path).unwrap_err();
-        assert!(matches!(error, StoreError::Misconfigured(_)), "{}: {error}", path.display());
-    }
-    assert!(!dir.path().join("new").exists());
-    SledStore::open(dir.path().join("new")).unwrap();
-}
-
-#[test]
-fn a_folder_that_is_held_is_taken_over_when_it_is_free() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = SledStore::open(dir.path()).unwrap();
-    first.save(&SaveEntry::new("key", b"first")).unwrap();
-    let second =
-        SledStore::open(dir.path().join("../").join(dir.path().file_name().unwrap())).unwrap();
-    assert_ne!(first.id(), second.id());
-    for _ in 0..3 {
-        let error = second.load("key").unwrap_err();
-        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-        assert!(error.to_string().contains("held by another process"), "{error}");
-    }
-    let clone = first.clone();
-    assert_eq!(clone.id(), first.id());
-    drop(first);
-    assert!(second.load("key").is_err(), "a clone still holds it");
-    drop(clone);
-    assert_eq!(second.load("key").unwrap().as_deref(), Some(b"first".as_slice()));
-    assert_eq!(asides(dir.path()), [""; 0], "a held folder is not an unreadable one");
-}
-
-#[test]
-fn a_folder_that_was_removed_is_noticed_and_started_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("state");
-    let store = SledStore::open(&folder).unwrap();
-    store.save(&SaveEntry::new("key", b"1")).unwrap();
-    fs::remove_dir_all(&folder).unwrap();
-    let error = store.save(&SaveEntry::new("key", b"2")).unwrap_err();
-    assert!(error.to_string().contains("removed"), "{error}");
-    store.save(&SaveEntry::new("key", b"3")).unwrap();
-    drop(store);
-    let store = SledStore::open(&folder).unwrap();
-    assert_eq!(store.load("key").unwrap().as_deref(), Some(b"3".as_slice()));
-}
-
-#[test]
-fn an_unreadable_folder_is_kept_aside_and_only_the_newest_three() {
+fn a_corrupt_folder_is_moved_aside_and_the_newest_three_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     for round in 0..5_u8 {
-        filled(&folder);
+        fill(&folder);
         fs::write(folder.join("conf"), [round; 64]).unwrap();
         let store = SledStore::open(&folder).unwrap();
         assert_eq!(store.load("key 1").unwrap(), None, "a new folder is empty");
         store.save(&SaveEntry::new("key", b"new")).unwrap();
     }
-    let mut kept = asides(&folder);
+    let mut kept = moved_aside(&folder);
     kept.sort();
     assert_eq!(kept.len(), 3);
     let marks: Vec<u8> =
@@ -111,26 +39,26 @@ fn an_unreadable_folder_is_kept_aside_and_only_the_newest_three() {
     assert_eq!(marks, [2, 3, 4], "the oldest went first, and the bytes are as they were");
 }
 
-/// As a kill in the middle of an open leaves it, or a full disk.
+/// Left by a kill during an open, or by a full disk.
 #[test]
-fn a_summary_that_was_broken_off_costs_nothing() {
+fn a_partial_summary_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     for bytes in [&b""[..], b"half a summary of the log"] {
-        filled(&folder);
+        fill(&folder);
         fs::write(folder.join("snap.00000000FFFFFFFF.generating"), bytes).unwrap();
         let store = SledStore::open(&folder).unwrap();
         assert_eq!(store.load("key 1").unwrap(), Some(vec![b'x'; 300]));
     }
-    assert_eq!(asides(&folder), [""; 0]);
+    assert_eq!(moved_aside(&folder), [""; 0]);
 }
 
 #[test]
-fn a_truncated_file_anywhere_never_stops_the_store() {
+fn a_file_truncated_anywhere_does_not_stop_the_store() {
     let dir = tempfile::tempdir().unwrap();
     for eighth in 0..8_u64 {
         let folder = dir.path().join(format!("state-{eighth}"));
-        filled(&folder);
+        fill(&folder);
         let file = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
         let length = file.metadata().unwrap().len();
         file.set_len(length * eighth / 8 + eighth).unwrap();
@@ -144,10 +72,10 @@ fn a_truncated_file_anywhere_never_stops_the_store() {
 }
 
 #[test]
-fn a_folder_with_other_files_in_it_is_never_moved() {
+fn a_folder_with_foreign_files_is_never_moved() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
-    filled(&folder);
+    fill(&folder);
     fs::write(folder.join("conf"), "what is this").unwrap();
     fs::write(folder.join("thesis.txt"), "years of work").unwrap();
     let store = SledStore::open(&folder).unwrap();
@@ -157,48 +85,48 @@ fn a_folder_with_other_files_in_it_is_never_moved() {
     assert!(folder.join("thesis.txt").exists());
     fs::remove_file(folder.join("thesis.txt")).unwrap();
     store.save(&SaveEntry::new("key", b"1")).unwrap();
-    assert_eq!(asides(&folder).len(), 1);
+    assert_eq!(moved_aside(&folder).len(), 1);
 }
 
 #[test]
-fn an_unreadable_folder_that_somebody_holds_stays_where_it_is() {
+fn a_corrupt_folder_that_is_locked_is_not_moved() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
-    filled(&folder);
+    fill(&folder);
     fs::write(folder.join("conf"), [7; 64]).unwrap();
     let holder = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
     holder.try_lock().unwrap();
     let store = SledStore::open(&folder).unwrap();
     assert!(matches!(store.load("key"), Err(StoreError::Unavailable(_))));
-    assert_eq!(asides(&folder), [""; 0]);
+    assert_eq!(moved_aside(&folder), [""; 0]);
     drop(holder);
     store.save(&SaveEntry::new("key", b"1")).unwrap();
-    assert_eq!(asides(&folder).len(), 1);
+    assert_eq!(moved_aside(&folder).len(), 1);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_link_to_an_unreadable_folder_stays_a_link() {
+fn a_link_to_a_corrupt_folder_stays_a_link() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, link) = (dir.path().join("real"), dir.path().join("link"));
-    filled(&folder);
+    fill(&folder);
     std::os::unix::fs::symlink(&folder, &link).unwrap();
     fs::write(folder.join("conf"), [7; 64]).unwrap();
     let store = SledStore::open(&link).unwrap();
     store.save(&SaveEntry::new("key", b"1")).unwrap();
-    assert_eq!(asides(&folder).len(), 1);
+    assert_eq!(moved_aside(&folder).len(), 1);
     assert!(link.is_symlink() && folder.join("db").exists());
 }
 
-/// Ten rounds, or as many as `DAMAGE_ROUNDS` says.
+/// Ten rounds, or the number in `DAMAGE_ROUNDS`.
 #[test]
-fn damage_anywhere_never_stops_the_store_nor_invents_values() {
+fn damage_anywhere_neither_stops_the_store_nor_invents_values() {
     let dir = tempfile::tempdir().unwrap();
     let rounds = std::env::var("DAMAGE_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for round in 0..rounds {
         let folder = dir.path().join(format!("state-{round}"));
-        filled(&folder);
+        fill(&folder);
         let mut bytes = fs::read(folder.join("db")).unwrap();
         for _ in 0..=round % 20 {
             random = random
@@ -227,7 +155,7 @@ fn history(ids: std::ops::RangeInclusive<u64>) -> Vec<HistoryRecord> {
 }
 
 #[test]
-fn a_look_at_histories_makes_nothing() {
+fn reading_histories_creates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap();
     assert_eq!(store.load_newest("key", None, 1).unwrap(), []);
@@ -237,10 +165,10 @@ fn a_look_at_histories_makes_nothing() {
 }
 
 #[test]
-fn an_unreadable_history_is_kept_aside_and_the_snapshots_stay() {
+fn a_corrupt_history_is_moved_aside_and_the_snapshots_stay() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
-    filled(&folder);
+    fill(&folder);
     let store = SledStore::open(&folder).unwrap();
     store.append("key", &history(1..=50)).unwrap();
     drop(store);
@@ -250,30 +178,15 @@ fn an_unreadable_history_is_kept_aside_and_the_snapshots_stay() {
     assert_eq!(store.load_newest("key", None, 100).unwrap(), []);
     store.append("key", &history(51..=51)).unwrap();
     assert_eq!(store.load_newest("key", None, 100).unwrap().len(), 1);
-    assert_eq!(asides(&folder.join("history")).len(), 1);
-    assert_eq!(asides(&folder), [""; 0]);
+    assert_eq!(moved_aside(&folder.join("history")).len(), 1);
+    assert_eq!(moved_aside(&folder), [""; 0]);
 
-    // All of that is the store's own, so it goes aside with the folder.
+    // All of it is the store's own, so it is moved with the folder.
     drop(store);
     fs::write(folder.join("conf"), [7; 64]).unwrap();
     let store = SledStore::open(&folder).unwrap();
     assert_eq!(store.load_page(None, usize::MAX).unwrap(), []);
     assert_eq!(store.load_newest("key", None, 100).unwrap(), []);
     store.append("key", &history(52..=52)).unwrap();
-    assert_eq!(asides(&folder).len(), 1);
-}
-
-#[test]
-fn histories_in_a_folder_that_was_removed_are_started_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("state");
-    let store = SledStore::open(&folder).unwrap();
-    store.save(&SaveEntry::new("key", b"1")).unwrap();
-    store.append("key", &history(1..=1)).unwrap();
-    fs::remove_dir_all(&folder).unwrap();
-    store.append("key", &history(2..=2)).unwrap_err();
-    store.append("key", &history(3..=3)).unwrap();
-    drop(store);
-    let store = SledStore::open(&folder).unwrap();
-    assert_eq!(store.load_newest("key", None, 9).unwrap(), history(3..=3));
+    assert_eq!(moved_aside(&folder).len(), 1);
 }

@@ -215,9 +215,9 @@ impl Visitor for Loops {
                     nanos += elapsed.as_nanos() as f64 / (10 * times) as f64;
                 }
                 Err(payload) => {
-                    let said = payload.downcast_ref::<String>().map(String::as_str);
-                    let said = said.or_else(|| payload.downcast_ref().copied());
-                    return Cost::Panicked(said.unwrap_or("no message").to_owned());
+                    let message = payload.downcast_ref::<String>().map(String::as_str);
+                    let message = message.or_else(|| payload.downcast_ref().copied());
+                    return Cost::Panicked(message.unwrap_or("no message").to_owned());
                 }
             }
         }

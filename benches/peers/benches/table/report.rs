@@ -10,7 +10,7 @@ use crate::{Cost, ROUNDS, Row};
 const COLUMNS: [Candidate; 4] =
     [Candidate::Ours, Candidate::TowerResilience, Candidate::Recloser, Candidate::Failsafe];
 
-fn place(candidate: Candidate) -> usize {
+fn index_of(candidate: Candidate) -> usize {
     Candidate::ALL.iter().position(|&known| known == candidate).expect("every candidate is in ALL")
 }
 
@@ -39,10 +39,10 @@ pub(crate) fn report(
     );
     for row in rows {
         for candidate in COLUMNS {
-            if let Cost::Panicked(said) = &row.costs[place(candidate)] {
+            if let Cost::Panicked(message) = &row.costs[index_of(candidate)] {
                 let _ = writeln!(
                     text,
-                    "\n{}, with {} threads, {}: panics with\n\"{said}\".\nWhen another thread \
+                    "\n{}, with {} threads, {}: panics with\n\"{message}\".\nWhen another thread \
                      holds its lock, it sleeps on a tokio timer, and the benchmark runs without \
                      tokio.",
                     candidate.key(),
@@ -76,7 +76,7 @@ pub(crate) fn report(
             .join(" | "),
         "---|".repeat(3),
         [Candidate::Ours, Candidate::TowerResilience, Candidate::Recloser]
-            .map(|candidate| thousands(sliding[place(candidate)]))
+            .map(|candidate| thousands(sliding[index_of(candidate)]))
             .join(" | "),
     );
     text
@@ -118,11 +118,11 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
     let _ = write!(text, "\n|---|{}\n", "--:|".repeat(columns.len() + 2));
     for row in rows {
         let bare = row.costs[0].nanos().unwrap_or_default();
-        let over = |candidate| row.costs[place(candidate)].nanos().map(|nanos| nanos - bare);
+        let over = |candidate| row.costs[index_of(candidate)].nanos().map(|nanos| nanos - bare);
         let ours = over(Candidate::Ours);
         let _ = write!(text, "| {} | {} | {bare:.1} |", row.scenario.title(), row.threads);
         for &column in columns {
-            let cell = match (&row.costs[place(column)], over(column)) {
+            let cell = match (&row.costs[index_of(column)], over(column)) {
                 (Cost::Panicked(_), _) => "panics".to_owned(),
                 (_, None) => "-".to_owned(),
                 (_, Some(nanos)) => {

@@ -1,0 +1,110 @@
+//! From changes of a store's health to those who have to know: the log, the metrics, listeners,
+//! and callers that wait.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    entry::{Entry, HealthAt},
+    health::{self, Announcement, Now},
+    inbox::{self, Inbox},
+    watchdog::Watched,
+};
+use crate::health::StoreHealth;
+
+impl Inbox {
+    /// A caller has waited this long, and the store does not answer. Every request is refused from
+    /// now on until it does.
+    pub(super) fn stall(&self, waited: Duration) {
+        let Some(change) = self.monitor.health().overdue(waited, Now::read()) else { return };
+        self.announce(change.announcement);
+        let mut content = self.content();
+        // The store may have answered just now; then these requests were unlucky.
+        let (in_flight, waiting, histories) = content.requests.take_all();
+        for request in &waiting {
+            content.postpone(request);
+        }
+        drop(content);
+        self.wake.notify_one();
+        self.departed.notify_all();
+        let reason = health::stalled_for(waited);
+        for request in in_flight.into_iter().chain(waiting) {
+            request.refuse(&reason);
+        }
+        for request in histories {
+            request.refuse(&reason);
+        }
+    }
+
+    /// Announces a change of the health.
+    pub(super) fn announce(&self, announcement: Option<Announcement>) {
+        let label = self.monitor.metrics.label();
+        match announcement {
+            None => return,
+            Some(Announcement::Degraded { reason }) => tracing::warn!(
+                target: "tower_breaker",
+                store = label,
+                reason,
+                "store degraded: continuing in memory and retrying; unsaved state is lost on restart",
+            ),
+            Some(Announcement::Healthy { after }) => tracing::info!(
+                target: "tower_breaker",
+                store = label,
+                degraded_seconds = after.as_secs_f64(),
+                "store works again: saving what changed meanwhile",
+            ),
+        }
+        self.record_gauges();
+        let change = self.health_at();
+        self.for_each_entry(|entry| entry.announce(&change, || self.health_at()));
+    }
+
+    /// Tells the listeners of a new breaker how the store is.
+    pub(super) fn tell(&self, entry: &Entry) {
+        // Listeners begin with a healthy store.
+        if !self.monitor.health().is_healthy() {
+            entry.announce(&self.health_at(), || self.health_at());
+        }
+    }
+
+    /// The health of the store, as users see it.
+    pub(super) fn status(&self) -> StoreHealth {
+        self.health_at().health
+    }
+
+    fn health_at(&self) -> HealthAt {
+        let pending = self.content().schedule.pending();
+        let health = self.monitor.health();
+        HealthAt { epoch: health.epoch(), health: health.status(pending) }
+    }
+
+    /// Records the gauges of the store, together with other stores of the same label: a healthy
+    /// one must not hide one that is not.
+    pub(super) fn record_gauges(&self) {
+        self.monitor.metrics.record_gauges(|| {
+            let mut inboxes = inbox::all();
+            inboxes.retain(|other| {
+                other.monitor.metrics == self.monitor.metrics
+                    && !std::ptr::eq(Arc::as_ptr(other), self)
+            });
+            inboxes.iter().map(Arc::as_ref).chain([self]).fold((true, 0), |sum, inbox| {
+                let pending = inbox.content().schedule.pending();
+                (sum.0 && inbox.monitor.health().is_healthy(), sum.1 + pending)
+            })
+        });
+    }
+}
+
+impl Watched for Inbox {
+    fn check(&self) -> bool {
+        let age = self.monitor.health().call_age(Instant::now());
+        if let Some(age) = age.filter(|age| *age >= self.monitor.patience) {
+            self.stall(age);
+            // The writer's thread cannot.
+            self.record_gauges();
+        }
+        age.is_some()
+    }
+}

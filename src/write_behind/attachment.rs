@@ -1,0 +1,185 @@
+//! A breaker's end of the write-behind.
+
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    config::WriteBehindConfig,
+    entry::{Entry, Urgency},
+    inbox::{Inbox, STOPPED},
+    keys,
+    preload::Found,
+    request::{HistoryRequest, Request, Wanted},
+    schedule::{NewerVersion, ReadState},
+    source::SnapshotSource,
+    worker,
+};
+use crate::{
+    error::FlushError,
+    health::StoreHealth,
+    history::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
+    store::StateStore,
+    sync::std_lock,
+};
+
+/// Ties a breaker to its store, from the snapshot at the start to the last save.
+///
+/// The [`SnapshotSource`] must not own it: the writer holds the source until this is dropped.
+pub(crate) struct Attachment {
+    marker: ChangeMarker,
+    drop_wait: Duration,
+    /// Held while new settings are passed on, so that the newest are passed last.
+    updating: Mutex<()>,
+}
+
+/// Marks changes. Cheap to clone; the [`SnapshotSource`] may own one.
+#[derive(Clone)]
+pub(crate) struct ChangeMarker {
+    inbox: Arc<Inbox>,
+    entry: Arc<Entry>,
+}
+
+impl ChangeMarker {
+    /// The state changed: it is saved within the flush interval of transitions.
+    ///
+    /// Like the other methods it never waits for the store, and may be called with the breaker's
+    /// lock held.
+    pub(crate) fn transition(&self) {
+        self.inbox.mark(&self.entry, Urgency::Transition);
+    }
+
+    /// Counts changed: they are saved within the flush interval. One load if they are marked.
+    pub(crate) fn counts(&self) {
+        self.inbox.mark(&self.entry, Urgency::Counts);
+    }
+
+    /// Transitions for the history, to be followed by [`transition`](Self::transition).
+    pub(crate) fn record_transitions(&self, transitions: impl Iterator<Item = HistoryEntry>) {
+        self.entry.record_transitions(transitions);
+    }
+
+    fn request(&self, wanted: Wanted) {
+        self.inbox.request(Request { entry: self.entry.id, wanted });
+    }
+
+    fn flush(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {
+        self.counts();
+        self.request(Wanted::Flush(Box::new(reply)));
+    }
+}
+
+impl Attachment {
+    /// Reads the snapshot of the breaker `name` and restores it into `source`. If that takes longer
+    /// than the load wait, or the store fails, it happens later.
+    pub(crate) fn attach(
+        store: Arc<dyn StateStore>,
+        name: &str,
+        source: &Arc<dyn SnapshotSource>,
+        config: &WriteBehindConfig,
+    ) -> Self {
+        let (inbox, entry) = worker::join(store, name, source, config);
+        if !restore_preloaded(&inbox, &entry) {
+            load(&inbox, &entry, config.load_wait);
+        }
+        // The announcement may have been before the entry was there.
+        inbox.tell(&entry);
+        let marker = ChangeMarker { inbox, entry };
+        Self { marker, drop_wait: config.drop_wait, updating: Mutex::new(()) }
+    }
+
+    pub(crate) fn marker(&self) -> ChangeMarker {
+        self.marker.clone()
+    }
+
+    /// The breaker's settings changed.
+    pub(crate) fn update_settings(&self) {
+        let _updating = std_lock(&self.updating);
+        let ChangeMarker { inbox, entry } = &self.marker;
+        if let Some(settings) = entry.settings() {
+            inbox.set_settings(entry, settings);
+        }
+    }
+
+    /// Saves the newest state. Once this returns `Ok`, the state at the time of the call is
+    /// durable. An error means that the first attempt failed; more follow. It needs no runtime, and
+    /// if the future is dropped, the state is saved all the same.
+    pub(crate) async fn flush(&self) -> Result<(), FlushError> {
+        let (reply, result) = oneshot::channel();
+        self.marker.flush(move |saved| drop(reply.send(saved)));
+        result.await.unwrap_or_else(|_| Err(FlushError::not_saved(STOPPED)))
+    }
+
+    /// Like [`flush`](Self::flush), for code that is not async. Waits for `timeout` at most.
+    pub(crate) fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+        let (reply, result) = mpsc::sync_channel(1);
+        self.marker.flush(move |saved| drop(reply.try_send(saved)));
+        result.recv_timeout(timeout).unwrap_or(Err(FlushError::TimedOut))
+    }
+
+    /// A page of the history, which includes everything before the call. It needs no runtime, and
+    /// an error comes within a bounded time.
+    pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
+        let (reply, result) = oneshot::channel();
+        let key = keys::history(self.marker.entry.name());
+        let reply = Box::new(move |page| drop(reply.send(page)));
+        self.marker.request(Wanted::History(HistoryRequest { key, query, reply }));
+        result.await.unwrap_or_else(|_| Err(HistoryError::unavailable(STOPPED)))
+    }
+
+    /// The health of the store, as far as it concerns this breaker.
+    pub(crate) fn health(&self) -> StoreHealth {
+        let ChangeMarker { inbox, entry } = &self.marker;
+        let read = inbox.content().schedule.read_state(entry.id);
+        if let Some(ReadState::NewerVersion(NewerVersion { version, since })) = read {
+            let reason = FlushError::NewerSnapshot { version }.to_string();
+            return StoreHealth::Degraded { since, reason, pending: 1 };
+        }
+        inbox.status()
+    }
+
+    #[cfg(test)]
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.marker.inbox
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.marker.inbox.depart(&self.marker.entry, self.drop_wait);
+    }
+}
+
+/// Restores a snapshot that was read for many breakers at once. One that the breaker cannot read
+/// is left to the writer. Returns whether nothing is left to do.
+fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
+    // What was read may be older than the last state of a breaker that is gone.
+    if inbox.content().schedule.departing() > 0 {
+        return false;
+    }
+    let is_read = match inbox.preload.take(&entry.key) {
+        Found::Unknown => false,
+        Found::Nothing => true,
+        Found::Value(bytes) => entry.restore(&bytes).is_ok(),
+    };
+    if is_read {
+        inbox.content().schedule.set_read(entry.id);
+    }
+    is_read
+}
+
+/// Has the writer read the snapshot, and waits for it, if there is hope.
+fn load(inbox: &Inbox, entry: &Entry, load_wait: Duration) {
+    let (reply, result) = mpsc::sync_channel(1);
+    let is_expected = inbox.request_load(Request { entry: entry.id, wanted: Wanted::Load(reply) });
+    // A listener may build a breaker on the writer's own thread: it is restored with the next batch.
+    if !is_expected || inbox.is_this_thread() {
+        return;
+    }
+    if result.recv_timeout(load_wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+        inbox.stall(load_wait);
+    }
+}

@@ -1,0 +1,286 @@
+//! One batch: reads the snapshots of its entries that were not read yet, then saves those that
+//! changed, and then appends their transitions to their histories.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use super::{
+    client::{StoreClient, is_outage},
+    entry::Entry,
+    health::Report,
+    keys, load,
+    pending_history::{self, PendingHistory, PendingTransition},
+    preload::Preload,
+    record,
+    schedule::{Item, ReadState},
+};
+use crate::store::{HistoryRecord, SaveEntry, StoreError};
+
+/// What became of a batch. What became of each entry is in its [`Item`].
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What went wrong first, and for the breaker of which name. An outage comes before all else.
+    error: Option<(StoreError, String)>,
+    has_read: bool,
+    /// Whether anything was to be saved, and whether any of it was.
+    saved: Option<bool>,
+    /// Whether the batch says anything: the store was called, or something else went wrong.
+    is_conclusive: bool,
+    /// Whether everything that failed had failed before.
+    only_known_failures: bool,
+    /// The entries whose histories have to be trimmed.
+    pub(super) to_trim: Vec<Arc<Entry>>,
+}
+
+/// Runs a batch.
+pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -> Outcome {
+    let mut outcome = Outcome { only_known_failures: true, ..Outcome::default() };
+    // The schedule puts the entries of breakers that are gone first. They are saved before any
+    // other entry is read: it may be that of the same breaker, built again.
+    let departing = items.partition_point(|item| item.is_departing);
+    let (departing, living) = items.split_at_mut(departing);
+    for part in [departing, living] {
+        outcome.read(client, preload, part);
+        outcome.save(client, preload, part);
+    }
+    outcome
+}
+
+impl Outcome {
+    /// Reads a snapshot that no entry waits for, to see whether the store works.
+    pub(super) fn probe(&mut self, client: &StoreClient, entry: &Entry) {
+        self.is_conclusive = true;
+        if let Err(error) = client.load(&entry.key) {
+            self.note(error, entry);
+        }
+    }
+
+    pub(super) const fn is_conclusive(&self) -> bool {
+        self.is_conclusive
+    }
+
+    pub(super) fn is_outage(&self) -> bool {
+        self.error.as_ref().is_some_and(|(error, _)| is_outage(error))
+    }
+
+    /// What went wrong, and for which breaker, unless it would be the same for every one.
+    pub(super) fn reason(&self) -> Option<String> {
+        let (error, name) = self.error.as_ref()?;
+        Some(if is_outage(error) {
+            error.to_string()
+        } else {
+            format!("{error} (circuit breaker {name:?})")
+        })
+    }
+
+    /// What the batch says about the store.
+    pub(super) fn report(&self, failed_left: bool) -> Report {
+        let Some(reason) = self.reason() else { return Report::Done { failed_left } };
+        // A store that can only be read does not work.
+        let works = self.saved.unwrap_or(self.has_read);
+        if self.is_outage() {
+            Report::Outage { reason }
+        } else if works || self.only_known_failures {
+            Report::Partly { reason }
+        } else {
+            Report::Failed { reason }
+        }
+    }
+
+    fn note(&mut self, error: StoreError, entry: &Entry) {
+        self.is_conclusive = true;
+        if self.error.is_none() || (is_outage(&error) && !self.is_outage()) {
+            self.error = Some((error, entry.name().to_owned()));
+        }
+    }
+
+    fn fail(&mut self, item: &mut Item) {
+        item.has_failed = true;
+        self.only_known_failures &= item.is_retried;
+    }
+
+    fn read(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
+        for item in items {
+            let before = item.read;
+            if !matches!(before, ReadState::Unread | ReadState::Failed) {
+                continue;
+            }
+            // An outage is found out once, not once for each entry.
+            if !self.is_outage() {
+                self.is_conclusive = true;
+                preload.note_load();
+                match load::load(client, &item.entry, before) {
+                    Ok(read) => {
+                        client.health().note_readable();
+                        self.has_read = true;
+                        item.read = read;
+                        continue;
+                    }
+                    Err(error) => {
+                        if before == ReadState::Unread {
+                            let now = Instant::now();
+                            client.health().note_unreadable(is_outage(&error), now);
+                        }
+                        self.note(error, &item.entry);
+                    }
+                }
+            }
+            item.read = ReadState::Failed;
+            self.fail(item);
+        }
+    }
+
+    fn save(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
+        let mut saving = Vec::new();
+        let mut snapshots = Vec::new();
+        for (index, item) in items.iter_mut().enumerate() {
+            if item.read != ReadState::Read || !item.entry.is_marked() {
+                continue;
+            }
+            if self.is_outage() {
+                self.fail(item);
+                continue;
+            }
+            match item.entry.encode_if_marked() {
+                Ok(None) => {}
+                Ok(Some(encoded)) => {
+                    let mut snapshot = SaveEntry::new(item.entry.key.as_str(), encoded.value);
+                    snapshot.ttl = encoded.ttl;
+                    saving.push(index);
+                    snapshots.push(snapshot);
+                }
+                Err(_) => {
+                    let error = "its snapshot could not be taken: that panicked".into();
+                    self.note(StoreError::Other(error), &item.entry);
+                    self.fail(item);
+                }
+            }
+        }
+        if snapshots.is_empty() {
+            return;
+        }
+        self.is_conclusive = true;
+        self.saved.get_or_insert(false);
+        preload.forget(snapshots.iter().map(|snapshot| snapshot.key.as_str()));
+        let is_saved = write_each(
+            &snapshots,
+            |snapshots| client.save_all(snapshots),
+            |snapshot| client.save(snapshot),
+            |index, error| self.note(error, &items[saving[index]].entry),
+        );
+        let mut saved = Vec::with_capacity(saving.len());
+        for (index, is_saved) in saving.into_iter().zip(is_saved) {
+            if is_saved {
+                saved.push(index);
+            } else {
+                self.fail(&mut items[index]);
+            }
+        }
+        self.append(client, items, saved);
+    }
+
+    /// Appends to the histories of entries that are saved. The state goes first: if only one of the
+    /// two can be written, it is the one that calls depend on.
+    fn append(&mut self, client: &StoreClient, items: &mut [Item], saved: Vec<usize>) {
+        let mut appending = Vec::new();
+        let mut histories = Vec::new();
+        for index in saved {
+            let item = &mut items[index];
+            let pending = item.entry.with_history(PendingHistory::take);
+            let Some(mut transitions) = pending.filter(|pending| !pending.is_empty()) else {
+                self.saved = Some(true);
+                continue;
+            };
+            // `None`: an outage was met.
+            let records =
+                (!self.is_outage()).then(|| to_records(client, &item.entry, &mut transitions));
+            match records {
+                Some(Ok(records)) => {
+                    appending.push((index, transitions));
+                    histories.push((keys::history(item.entry.name()), records));
+                    continue;
+                }
+                Some(Err(error)) => self.note(error, &item.entry),
+                None => {}
+            }
+            item.entry.with_history(|history| history.put_back(transitions));
+            self.fail(item);
+        }
+        if histories.is_empty() {
+            return;
+        }
+        let is_appended = write_each(
+            &histories,
+            |histories| client.append_all(histories),
+            |(key, records)| client.append(key, records),
+            |index, error| self.note(error, &items[appending[index].0].entry),
+        );
+        for ((index, transitions), is_appended) in appending.into_iter().zip(is_appended) {
+            let item = &mut items[index];
+            if is_appended {
+                self.saved = Some(true);
+                let appended = transitions.len();
+                if item.entry.with_history(|history| history.appended(appended)) == Some(true) {
+                    self.to_trim.push(Arc::clone(&item.entry));
+                }
+            } else {
+                item.entry.with_history(|history| history.put_back(transitions));
+                self.fail(item);
+            }
+        }
+    }
+}
+
+/// Writes all items in one call. If that fails for a reason that may lie in one of them, writes
+/// them one by one, and stops at an outage. Returns for each whether it was written.
+fn write_each<T>(
+    items: &[T],
+    write_all: impl FnOnce(&[T]) -> Result<(), StoreError>,
+    write_one: impl Fn(&T) -> Result<(), StoreError>,
+    mut note: impl FnMut(usize, StoreError),
+) -> Vec<bool> {
+    match write_all(items) {
+        Ok(()) => return vec![true; items.len()],
+        Err(error) if items.len() == 1 || is_outage(&error) => {
+            note(0, error);
+            return vec![false; items.len()];
+        }
+        Err(_) => {}
+    }
+    let mut is_down = false;
+    let mut write = |(index, item)| {
+        if is_down {
+            return false;
+        }
+        let written = write_one(item);
+        let is_written = written.is_ok();
+        if let Err(error) = written {
+            is_down = is_outage(&error);
+            note(index, error);
+        }
+        is_written
+    };
+    items.iter().enumerate().map(&mut write).collect()
+}
+
+/// What is to be appended to a history.
+fn to_records(
+    client: &StoreClient,
+    entry: &Entry,
+    transitions: &mut VecDeque<PendingTransition>,
+) -> Result<Vec<HistoryRecord>, StoreError> {
+    let known = entry.with_history(|history| history.newest()).flatten();
+    let newest = if let Some(newest) = known {
+        newest
+    } else {
+        let newest = client.newest_records(&keys::history(entry.name()), None, 1)?;
+        newest.first().map_or(0, |record| record.id)
+    };
+    let retention_days = entry
+        .settings()
+        .map_or(record::DEFAULT_RETENTION_DAYS, |settings| settings.history_retention_days);
+    let records = pending_history::to_records(transitions, newest, retention_days)?;
+    if let Some(newest) = records.last() {
+        entry.with_history(|history| history.set_newest(newest.id));
+    }
+    Ok(records)
+}

@@ -1,0 +1,158 @@
+//! The only place that calls a store.
+//!
+//! Each call is guarded: the watchdog notices if it does not return, a panic becomes an error, and
+//! calls that save are recorded in the metrics.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use super::{health::Health, watchdog};
+use crate::{
+    metrics::StoreMetrics,
+    store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
+    sync::{panic_message, std_lock},
+};
+
+/// What the threads that wait for a store know about it.
+pub(super) struct Monitor {
+    health: Mutex<Health>,
+    /// How long a call may take before it is overdue.
+    pub(super) patience: Duration,
+    pub(super) metrics: StoreMetrics,
+}
+
+impl Monitor {
+    pub(super) fn new(patience: Duration, metrics: StoreMetrics) -> Self {
+        Self { health: Mutex::default(), patience, metrics }
+    }
+
+    /// No other lock is taken while this one is held.
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        std_lock(&self.health)
+    }
+}
+
+/// A store, as the thread that calls it sees it. The store is released when this is dropped.
+pub(super) struct StoreClient {
+    store: Arc<dyn StateStore>,
+    monitor: Arc<Monitor>,
+}
+
+impl StoreClient {
+    pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
+        Self { store, monitor }
+    }
+
+    /// The health of the store.
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        self.monitor.health()
+    }
+
+    /// The value of the label `store` in metrics.
+    pub(super) fn label(&self) -> &str {
+        self.monitor.metrics.label()
+    }
+
+    pub(super) fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.call(|store| store.load(key))
+    }
+
+    pub(super) fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.call(|store| store.load_page(after, limit))
+    }
+
+    pub(super) fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.record(|| self.call(|store| store.save(entry)))
+    }
+
+    pub(super) fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.record(|| self.call(|store| store.save_all(entries)))
+    }
+
+    /// Saves what is not the state of a breaker. It is not recorded in the metrics.
+    pub(super) fn save_aside(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.call(|store| store.save(entry))
+    }
+
+    pub(super) fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.call(|store| store.delete(key))
+    }
+
+    pub(super) fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.write_histories(|histories| histories.append(key, records))
+    }
+
+    pub(super) fn append_all(
+        &self,
+        histories: &[(String, Vec<HistoryRecord>)],
+    ) -> Result<(), StoreError> {
+        self.write_histories(|store| store.append_all(histories))
+    }
+
+    pub(super) fn newest_records(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.call_history(|histories| histories.load_newest(key, before, limit))
+    }
+
+    pub(super) fn history_keys(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        self.call_history(|histories| histories.keys(after, limit))
+    }
+
+    pub(super) fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.call_history(|histories| histories.trim(key, older_than, keep))
+    }
+
+    fn write_histories(
+        &self,
+        job: impl FnOnce(&dyn HistoryStore) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let keeps_histories = self.call(|store| Ok(store.history().is_some()))?;
+        if keeps_histories { self.record(|| self.call_history(job)) } else { Ok(()) }
+    }
+
+    /// A store without histories has none.
+    fn call_history<T: Default>(
+        &self,
+        job: impl FnOnce(&dyn HistoryStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.call(|store| store.history().map_or_else(|| Ok(T::default()), job))
+    }
+
+    fn call<T>(
+        &self,
+        job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.health().begin_call(Instant::now());
+        watchdog::wake();
+        let result = catch_unwind(AssertUnwindSafe(|| job(&*self.store)));
+        self.health().end_call(Instant::now());
+        result.unwrap_or_else(|panic| {
+            let message = panic_message(&*panic);
+            Err(StoreError::Other(format!("it panicked: {message}").into()))
+        })
+    }
+
+    fn record(&self, write: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.monitor.metrics.record_write(write)
+    }
+}
+
+/// Whether every other call would meet this error too.
+pub(super) fn is_outage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::Misconfigured(_))
+}

@@ -1,0 +1,28 @@
+//! Bounds and intervals of the write-behind that are the same for every breaker.
+
+use std::time::Duration;
+
+/// How long the callers of this module wait, and how often it cleans up.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteBehindConfig {
+    /// The longest that the construction of a breaker waits for its snapshot.
+    pub(crate) load_wait: Duration,
+    /// The longest that the drop of a breaker waits for its last snapshot to be saved.
+    pub(crate) drop_wait: Duration,
+    /// The time from the start of the writer to its first sweep of expired snapshots and history
+    /// records. The first breaker on a store decides.
+    pub(crate) first_sweep: Duration,
+    /// The time between sweeps after that.
+    pub(crate) sweep_interval: Duration,
+}
+
+impl Default for WriteBehindConfig {
+    fn default() -> Self {
+        Self {
+            load_wait: Duration::from_secs(1),
+            drop_wait: Duration::from_secs(1),
+            first_sweep: Duration::from_secs(600),
+            sweep_interval: Duration::from_secs(3600),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! What the breakers on a store and the thread that writes to it share.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    thread::{self, ThreadId},
+    time::{Duration, Instant},
+};
+
+use super::{
+    client::Monitor,
+    entries::EntryId,
+    entry::{Entry, Urgency},
+    preload::Preload,
+    request::{HistoryRequest, Request, Requests, Wanted},
+    schedule::{Item, Schedule},
+    source::SaveSettings,
+    sweep::VisitEntries,
+};
+use crate::{history::HistoryQuery, sync::std_lock};
+
+/// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
+/// not for all.
+const PART: usize = 1024;
+
+/// The inboxes of this process, one for each store.
+static INBOXES: Mutex<Vec<Weak<Inbox>>> = Mutex::new(Vec::new());
+
+pub(super) const STOPPED: &str = "the store's writer thread has stopped";
+
+pub(super) struct Inbox {
+    store_id: usize,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) preload: Preload,
+    thread: OnceLock<ThreadId>,
+    content: Mutex<Content>,
+    /// Wakes the writer's thread.
+    pub(super) wake: Condvar,
+    /// Wakes threads that drop breakers: an entry is gone, the writer has ended, or the store does
+    /// not answer.
+    pub(super) departed: Condvar,
+}
+
+pub(super) struct Content {
+    pub(super) lifecycle: Lifecycle,
+    pub(super) schedule: Schedule,
+    pub(super) requests: Requests,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifecycle {
+    Running,
+    /// No more entries are taken.
+    Ending,
+    /// The store is released.
+    Ended,
+}
+
+/// What the writer does next.
+pub(super) enum Work {
+    Batch(Batch),
+    /// Reads a page of the history under this key.
+    History(String, HistoryQuery),
+    Maintenance,
+}
+
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    /// When the retry was due that this batch is, or is a part of.
+    pub(super) retry_at: Option<Instant>,
+}
+
+/// The inboxes of all stores.
+pub(super) fn all() -> Vec<Arc<Inbox>> {
+    std_lock(&INBOXES).iter().filter_map(Weak::upgrade).collect()
+}
+
+/// The inbox of a store, if there is one that takes entries, with a new entry in it.
+pub(super) fn find_and_admit(
+    store_id: usize,
+    settings: SaveSettings,
+    make_entry: &dyn Fn(EntryId) -> Entry,
+) -> Option<(Arc<Inbox>, Arc<Entry>)> {
+    let inboxes = std_lock(&INBOXES);
+    let mut running = inboxes.iter().filter_map(Weak::upgrade);
+    let inbox = running.find(|inbox| inbox.store_id == store_id)?;
+    drop(inboxes);
+    let entry = inbox.admit(settings, make_entry)?;
+    Some((inbox, entry))
+}
+
+/// The inbox of a store.
+#[cfg(test)]
+pub(super) fn find(store_id: usize) -> Option<Arc<Inbox>> {
+    all().into_iter().find(|inbox| inbox.store_id == store_id)
+}
+
+impl Inbox {
+    /// An inbox with one entry.
+    pub(super) fn new(
+        store_id: usize,
+        monitor: Monitor,
+        settings: SaveSettings,
+        make_entry: impl FnOnce(EntryId) -> Entry,
+    ) -> (Arc<Self>, Arc<Entry>) {
+        let mut schedule = Schedule::default();
+        let entry = schedule.insert(settings, make_entry);
+        let inbox = Self {
+            store_id,
+            monitor: Arc::new(monitor),
+            preload: Preload::default(),
+            thread: OnceLock::new(),
+            content: Mutex::new(Content {
+                lifecycle: Lifecycle::Running,
+                schedule,
+                requests: Requests::default(),
+            }),
+            wake: Condvar::new(),
+            departed: Condvar::new(),
+        };
+        (Arc::new(inbox), entry)
+    }
+
+    /// The health's lock may be taken while this one is held, and no other.
+    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+        std_lock(&self.content)
+    }
+
+    /// Adds an entry. `None` if the writer is about to end.
+    pub(super) fn admit(
+        &self,
+        settings: SaveSettings,
+        make_entry: &dyn Fn(EntryId) -> Entry,
+    ) -> Option<Arc<Entry>> {
+        let mut content = self.content();
+        let is_running = content.lifecycle == Lifecycle::Running;
+        is_running.then(|| content.schedule.insert(settings, make_entry))
+    }
+
+    /// Puts the inbox on the list, unless another inbox of the store is there that takes the entry.
+    pub(super) fn list_or_admit(
+        self: &Arc<Self>,
+        settings: SaveSettings,
+        make_entry: &dyn Fn(EntryId) -> Entry,
+    ) -> Option<(Arc<Self>, Arc<Entry>)> {
+        let mut inboxes = std_lock(&INBOXES);
+        let running = inboxes.iter().filter_map(Weak::upgrade);
+        let found = running
+            .filter(|inbox| inbox.store_id == self.store_id)
+            .find_map(|inbox| Some((Arc::clone(&inbox), inbox.admit(settings, make_entry)?)));
+        if found.is_none() {
+            inboxes.push(Arc::downgrade(self));
+        }
+        found
+    }
+
+    /// Takes the inbox off the list: the next breaker on the store starts another writer.
+    pub(super) fn unlist(&self) {
+        std_lock(&INBOXES)
+            .retain(|inbox| inbox.strong_count() > 0 && !std::ptr::eq(inbox.as_ptr(), self));
+    }
+
+    /// Marks a change. May be called with the breaker's lock held.
+    pub(super) fn mark(&self, entry: &Entry, urgency: Urgency) {
+        if entry.mark(urgency) && self.content().schedule.mark(entry.id, urgency, Instant::now()) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Passes a request to the writer, or refuses it at once if the store does not answer.
+    pub(super) fn request(&self, request: Request) {
+        let mut content = self.content();
+        let refusal = if content.lifecycle == Lifecycle::Running {
+            self.monitor.health().stall_reason()
+        } else {
+            Some(STOPPED.to_owned())
+        };
+        let Some(reason) = refusal else {
+            content.requests.waiting.push(request);
+            drop(content);
+            self.wake.notify_one();
+            return;
+        };
+        content.postpone(&request);
+        drop(content);
+        request.refuse(&reason);
+    }
+
+    /// Requests the snapshot of a new entry, unless the store is not expected to give it: then it
+    /// is read with the next retry. Returns whether there is an answer to wait for.
+    pub(super) fn request_load(&self, request: Request) -> bool {
+        let mut content = self.content();
+        let now = Instant::now();
+        let is_expected = !self.monitor.health().predicts_failed_read(now);
+        if is_expected && content.lifecycle == Lifecycle::Running {
+            content.requests.waiting.push(request);
+            drop(content);
+            self.wake.notify_one();
+        } else {
+            content.postpone(&request);
+        }
+        is_expected
+    }
+
+    /// Takes new settings for an entry.
+    pub(super) fn set_settings(&self, entry: &Entry, settings: SaveSettings) {
+        if self.content().schedule.set_settings(entry.id, settings, Instant::now()) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for something to do. `None`: nothing is left to do, and no entry.
+    pub(super) fn next(&self, maintenance_due: Option<Instant>) -> Option<Work> {
+        let mut content = self.content();
+        loop {
+            if content.schedule.is_empty() && content.requests.is_empty() {
+                content.lifecycle = Lifecycle::Ending;
+                return None;
+            }
+            let now = Instant::now();
+            let health = self.monitor.health();
+            let (retry_at, holds_back) = (health.retry_at(), health.holds_back());
+            let is_down = health.is_down();
+            drop(health);
+            let batch_due = content.batch_due(retry_at, holds_back, now);
+            if batch_due.is_some_and(|due| due <= now) {
+                return Some(Work::Batch(content.take_batch(retry_at, holds_back, now)));
+            }
+            if let Some((key, query)) = content.requests.begin_reading() {
+                return Some(Work::History(key, query));
+            }
+            // A store that is down has enough to do.
+            let maintenance_due = maintenance_due.filter(|_| !is_down);
+            if maintenance_due.is_some_and(|due| due <= now) {
+                return Some(Work::Maintenance);
+            }
+            let due = batch_due.into_iter().chain(maintenance_due).min();
+            content = self.wait(content, due.map(|due| due - now));
+        }
+    }
+
+    fn wait<'a>(
+        &'a self,
+        content: MutexGuard<'a, Content>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Content> {
+        match time {
+            Some(time) => {
+                self.wake.wait_timeout(content, time).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.wake.wait(content).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Begins with the next history request, if there is one.
+    pub(super) fn next_history(&self) -> Option<(String, HistoryQuery)> {
+        self.content().requests.begin_reading()
+    }
+
+    /// After a batch that says nothing about the store: an entry whose snapshot is to be read to see
+    /// whether the store works. `None` if it is known to work, or if a retry is going to tell.
+    pub(super) fn entry_to_probe(&self, was_retry: bool) -> Option<Arc<Entry>> {
+        let content = self.content();
+        let is_known = self.monitor.health().is_healthy();
+        let retry_tells = !was_retry && content.schedule.has_failed();
+        if is_known || retry_tells { None } else { content.schedule.any() }
+    }
+
+    /// Takes the history request that is being read; `None` if it was refused meanwhile.
+    pub(super) fn take_reading(&self) -> Option<HistoryRequest> {
+        self.content().requests.reading.take()
+    }
+
+    /// Calls `visit` with the entries in parts; each part is copied under the lock.
+    pub(super) fn for_each_entry(&self, mut visit: impl FnMut(&Arc<Entry>)) {
+        for first in (0..).step_by(PART) {
+            let content = self.content();
+            let Some(part) = content.schedule.part(first, PART) else { return };
+            let part: Vec<_> = part.map(Arc::clone).collect();
+            drop(content);
+            part.iter().for_each(&mut visit);
+        }
+    }
+
+    /// Queues every saved entry to be saved again.
+    pub(super) fn save_all(&self) {
+        let now = Instant::now();
+        let mut firsts = (0..).step_by(PART);
+        while firsts
+            .next()
+            .is_some_and(|first| self.content().schedule.save_again(first, PART, now))
+        {}
+    }
+
+    /// To be called first on the writer's thread.
+    pub(super) fn set_thread(&self) {
+        // Set once.
+        let _ = self.thread.set(thread::current().id());
+    }
+
+    /// Whether this is the writer's thread, which must not wait for itself.
+    pub(super) fn is_this_thread(&self) -> bool {
+        self.thread.get() == Some(&thread::current().id())
+    }
+}
+
+impl Content {
+    /// Remembers what a refused request wanted.
+    pub(super) fn postpone(&mut self, request: &Request) {
+        // What a flush wants to save is marked and queued already.
+        if let Wanted::Load(_) = request.wanted {
+            self.schedule.read_later(request.entry, Instant::now());
+        }
+    }
+
+    fn batch_due(
+        &self,
+        retry_at: Option<Instant>,
+        holds_back: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        if self.requests.waiting.is_empty() {
+            self.schedule.due(retry_at, holds_back)
+        } else {
+            Some(now)
+        }
+    }
+
+    fn take_batch(&mut self, retry_at: Option<Instant>, holds_back: bool, now: Instant) -> Batch {
+        let others_wait =
+            !self.requests.waiting.is_empty() || (!holds_back && self.schedule.is_due(now));
+        if let Some((items, retry_at)) = self.schedule.take_retry(retry_at, others_wait, now) {
+            return Batch { items, retry_at: Some(retry_at) };
+        }
+        let requested = self.requests.begin_batch();
+        let items = if holds_back {
+            self.schedule.take_requested(requested)
+        } else {
+            self.schedule.take_due(requested, now)
+        };
+        Batch { items, retry_at: None }
+    }
+}
+
+impl VisitEntries for Inbox {
+    fn visit_entries(&self, visit: &mut dyn FnMut(&Arc<Entry>)) {
+        self.for_each_entry(visit);
+    }
+}

@@ -1,0 +1,72 @@
+//! From the store into a breaker: one snapshot.
+
+use std::time::SystemTime;
+
+use super::{
+    client::StoreClient,
+    entry::{Entry, Urgency},
+    keys, quarantine,
+    schedule::{NewerVersion, ReadState},
+    source::RestoreError,
+};
+use crate::{metrics, store::StoreError};
+
+/// Reads the snapshot of an entry and gives it to the breaker. An error means that nothing is
+/// known about the snapshot, so it must not be overwritten.
+pub(super) fn load(
+    client: &StoreClient,
+    entry: &Entry,
+    before: ReadState,
+) -> Result<ReadState, StoreError> {
+    let read = match client.load(&entry.key) {
+        Ok(Some(bytes)) => restore(client, entry, &bytes)?,
+        Ok(None) => ReadState::Read,
+        Err(StoreError::Corrupt(error)) => {
+            warn_unreadable(client, entry, &error.to_string(), "nowhere: the store cannot read it");
+            ReadState::Read
+        }
+        Err(error) => return Err(error),
+    };
+    if before == ReadState::Failed {
+        // The breaker has lived without it, and may have a newer state.
+        entry.mark(Urgency::Counts);
+    }
+    Ok(read)
+}
+
+fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadState, StoreError> {
+    match entry.restore(bytes) {
+        Ok(()) => Ok(ReadState::Read),
+        Err(RestoreError::Corrupt(reason)) => {
+            let key = keys::quarantine(entry.name());
+            quarantine::keep_aside(client, &key, &reason, bytes)?;
+            warn_unreadable(client, entry, &reason, &key);
+            // The next start must not meet it again.
+            entry.mark(Urgency::Counts);
+            Ok(ReadState::Read)
+        }
+        Err(RestoreError::NewerVersion(version)) => {
+            tracing::warn!(
+                target: "tower_breaker",
+                name = entry.name(),
+                key = entry.key,
+                version,
+                "snapshot of a newer release found: it is not overwritten, and the state of this \
+                 circuit breaker is kept in memory only; return to that release, or delete the key",
+            );
+            Ok(ReadState::NewerVersion(NewerVersion { version, since: SystemTime::now() }))
+        }
+    }
+}
+
+fn warn_unreadable(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str) {
+    metrics::quarantined(client.label(), "snapshot");
+    tracing::warn!(
+        target: "tower_breaker",
+        name = entry.name(),
+        key = entry.key,
+        kept_as,
+        reason,
+        "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept aside",
+    );
+}

@@ -1,0 +1,126 @@
+//! What the writer does when no caller waits: reads ahead, trims histories that have grown, and
+//! [sweeps](super::sweep). A little at a time.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    client::StoreClient,
+    config::WriteBehindConfig,
+    entry::Entry,
+    keys,
+    pending_history::{HISTORY_LIMIT, PendingHistory},
+    preload::Preload,
+    record,
+    sweep::{Sweep, VisitEntries},
+};
+use crate::store::StoreError;
+
+pub(super) struct Maintenance {
+    /// Entries whose histories have to be trimmed.
+    to_trim: VecDeque<Arc<Entry>>,
+    sweep: Option<Sweep>,
+    next_sweep: Option<Instant>,
+    interval: Duration,
+    /// When the writer began, by both clocks.
+    began: (Instant, SystemTime),
+}
+
+impl Maintenance {
+    pub(super) fn new(config: &WriteBehindConfig) -> Self {
+        let now = Instant::now();
+        Self {
+            to_trim: VecDeque::new(),
+            sweep: None,
+            next_sweep: now.checked_add(config.first_sweep),
+            interval: config.sweep_interval,
+            began: (now, SystemTime::now()),
+        }
+    }
+
+    /// When there is something to do.
+    pub(super) fn due(&self, preload: &Preload) -> Option<Instant> {
+        if !self.to_trim.is_empty() || self.sweep.is_some() {
+            return Some(Instant::now());
+        }
+        preload.due().into_iter().chain(self.next_sweep).min()
+    }
+
+    pub(super) fn trim_later(&mut self, entries: Vec<Arc<Entry>>) {
+        self.to_trim.extend(entries);
+    }
+
+    /// Does what must not wait until the writer has nothing else to do: with batches that follow
+    /// each other at once, histories would grow without end, and threads that build breakers one
+    /// by one would keep the writer from reading ahead for them.
+    pub(super) fn step_between_batches(
+        &mut self,
+        client: &StoreClient,
+        preload: &Preload,
+    ) -> Result<(), StoreError> {
+        self.trim_one(client)?;
+        preload.step(client)?;
+        Ok(())
+    }
+
+    /// Does a little.
+    pub(super) fn step(
+        &mut self,
+        client: &StoreClient,
+        preload: &Preload,
+        entries: &impl VisitEntries,
+    ) -> Result<(), StoreError> {
+        if preload.step(client)? || self.trim_one(client)? {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if let Some(sweep) = &mut self.sweep {
+            let step = sweep.step(client, preload, entries);
+            if !matches!(step, Ok(true)) {
+                self.sweep = None;
+            }
+            step.inspect_err(|error| {
+                tracing::debug!(
+                    target: "tower_breaker", %error,
+                    "sweep of expired data broken off: trying again with the next one",
+                );
+            })?;
+        } else if self.next_sweep.is_some_and(|due| due <= now) {
+            self.next_sweep = now.checked_add(self.interval);
+            self.sweep = Some(Sweep::new(self.wall_clock(), entries));
+        }
+        Ok(())
+    }
+
+    /// The time, but no later than it can be by what has passed since the writer began: a wall
+    /// clock that jumps forward makes nothing expire.
+    fn wall_clock(&self) -> SystemTime {
+        let (began, wall) = self.began;
+        let now = SystemTime::now();
+        wall.checked_add(began.elapsed()).map_or(now, |passed| passed.min(now))
+    }
+
+    /// Trims a history that has grown. Returns whether there was one.
+    fn trim_one(&mut self, client: &StoreClient) -> Result<bool, StoreError> {
+        let Some(entry) = self.to_trim.pop_front() else { return Ok(false) };
+        let days = entry
+            .settings()
+            .map_or(record::DEFAULT_RETENTION_DAYS, |settings| settings.history_retention_days);
+        let newest = entry.with_history(|history| history.newest()).flatten().unwrap_or(0);
+        // The breaker's own clock may differ from the machine's.
+        let oldest = record::oldest_kept(newest.min(record::id_at(SystemTime::now())), days);
+        // If this attempt fails, the next one does the work of both.
+        entry.with_history(PendingHistory::trimmed);
+        let key = keys::history(entry.name());
+        client.trim(&key, oldest, HISTORY_LIMIT).inspect_err(|error| {
+            tracing::debug!(
+                target: "tower_breaker", key, %error,
+                "history not trimmed: trying again when it has grown further",
+            );
+        })?;
+        Ok(true)
+    }
+}

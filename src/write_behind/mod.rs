@@ -1,0 +1,121 @@
+//! Write-behind: saves the state of breakers to a store, and restores it at the start.
+//!
+//! A breaker only marks what changed. A thread for each store asks the marked breakers for their
+//! newest snapshots and saves them. So a store that is slow, fails or hangs delays that thread and
+//! nothing else, and nothing piles up but the marks.
+//!
+//! ```text
+//!  threads of calls               threads that build, flush, drop          writer's thread
+//!  ----------------               -------------------------------          ---------------
+//!  Observer::on_change            Attachment: attach, flush,               Worker
+//!        |                        history, drop                              |  next
+//!        v                              |                                    v
+//!  ChangeMarker ---- mark ---->  +-------------------------+ -- take -->  Batch: load, save,
+//!                                | Inbox                   |              append
+//!                   request ---> |   Schedule  (entries)   |                 |
+//!                                |   Requests  (callers)   |                 v
+//!                                +-------------------------+ <- conclude  StoreClient --> store
+//!                                     |              ^                       |
+//!                                     |   Monitor    |      begin, end of    |
+//!                                     +--> Health <--+------ a call ---------+
+//!                                            ^
+//!                          watchdog: a call is overdue
+//! ```
+//!
+//! # Threads
+//!
+//! * Threads of calls mark changes ([`ChangeMarker`]). They hold the breaker's lock, take a lock
+//!   for a moment, and only if the mark is new.
+//! * Threads that build, flush or drop a breaker ([`Attachment`]) pass requests to the writer and
+//!   wait for the answer, within bounds.
+//! * One [writer](worker) for each store, started by the first breaker on it, ends with the last.
+//!   It alone calls the store, through [`client::StoreClient`].
+//! * One [watchdog] for the process reports calls that do not return.
+//!
+//! # Life of an entry
+//!
+//! An [entry](entry::Entry) is one breaker on one store.
+//!
+//! 1. `attach` adds it to the [schedule]. Its snapshot comes from the [preload], if many breakers
+//!    are built, or else from the writer. `attach` waits for that, but for no longer than the load
+//!    wait; the snapshot may also come later.
+//! 2. A change sets a mark and queues the entry by the time at which it is due. Marking it again is
+//!    a single load. It becomes part of a [batch]: the mark is cleared, then the snapshot is
+//!    encoded, so a change that the snapshot misses marks the entry again. Pending transitions are
+//!    appended to the history after the snapshot is saved.
+//! 3. What fails is retried with backoff, apart from entries that did not fail.
+//! 4. When the breaker is dropped, its last snapshot takes its place, and the drop waits until that
+//!    is saved, within bounds ([departure]). The writer saves it before it reads anything else, so
+//!    a breaker that is built again under the same name finds it.
+//!
+//! # When the store
+//!
+//! * **fails**, the batch reports it, [health] changes and is announced, requests get an error, and
+//!   the retry is scheduled. After an outage only the retry and requests call the store.
+//! * **hangs**, the watchdog or a caller that waited for too long reports it. Requests are answered
+//!   at once from then on, with an error. Marks are still taken.
+//! * **recovers**, every breaker is saved again if nothing worked before: the store may have lost
+//!   what it held. What was not read is read now, and adopted by breakers without a newer state.
+//!
+//! # Locks
+//!
+//! In this order; a thread that holds one takes only those after it.
+//!
+//! 1. The breaker's own lock: held by its threads when they mark, and taken by the methods of
+//!    [`SnapshotSource`]. So these are never called while a lock of this module is held.
+//! 2. The list of all inboxes.
+//! 3. An inbox's content: the schedule and the requests.
+//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload.
+//!    None of these is taken while another of them is held.
+//!
+//! No lock is held during a call to the store, a call of a listener, or a reply.
+//!
+//! # Files
+//!
+//! From the bottom up; a file imports only files above it in this list.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `config`, `source`, `keys` | waits, what a breaker provides, the keys of what is stored |
+//! | `record`, `pending_history` | transitions as records; those not written yet |
+//! | `health` | the state machine of a store's health |
+//! | `watchdog`, `client` | calls that do not return; guarded calls |
+//! | `entries`, `entry`, `schedule` | ids, one breaker, and what is due when |
+//! | `quarantine`, `load` | from the store into a breaker |
+//! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
+//! | `sweep`, `maintenance` | what expires; what is done between batches |
+//! | `request`, `gauges` | what callers ask for; when gauges are recorded |
+//! | `inbox`, `announce`, `departure` | what all threads share; who has to know; drops |
+//! | `worker`, `attachment` | the writer's thread; a breaker's end |
+
+mod announce;
+mod attachment;
+mod batch;
+mod client;
+mod config;
+mod departure;
+mod entries;
+mod entry;
+mod gauges;
+mod health;
+mod inbox;
+mod keys;
+mod load;
+mod maintenance;
+mod pending_history;
+mod preload;
+mod quarantine;
+mod record;
+mod request;
+mod schedule;
+mod source;
+mod sweep;
+mod watchdog;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use attachment::{Attachment, ChangeMarker};
+pub(crate) use config::WriteBehindConfig;
+pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};

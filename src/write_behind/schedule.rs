@@ -1,0 +1,503 @@
+//! Which entries have to be read and saved, and when.
+//!
+//! Each entry has a [`ReadState`], which says what is known about its snapshot in the store, and a
+//! [`SaveState`]. An entry that waits for something is in exactly one lane, ordered by time:
+//!
+//! | lane | holds | a batch takes |
+//! |---|---|---|
+//! | transitions | dirty entries whose state changed | all of them, as soon as the first is due |
+//! | counts | dirty entries whose counts changed | those that are due, and those due soon |
+//! | retry | entries that could not be read or saved | those that failed before the retry was due |
+//!
+//! ```text
+//!          mark                    take                    conclude: saved
+//! Clean ----------> Dirty, in a lane ------> Saving ------------------------> Clean
+//!                     ^                        | |  conclude: changed again
+//!                     |________________________|_|
+//!                                              |    conclude: failed
+//!                                take (retry)  v
+//!                     Saving <------------- Failed, in the retry lane
+//! ```
+//!
+//! Entries of breakers that are gone are part of every batch, and each batch begins with them: a
+//! breaker that is built again under the same name has to find the last state of the one before.
+//!
+//! Nothing here calls a store, a breaker, or takes a lock.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    entries::{EntryId, Slab},
+    entry::{Entry, Urgency},
+    source::SaveSettings,
+};
+
+/// The pause between two batches that no caller waits for, so that a burst of transitions makes a
+/// few large batches. It is far below the 50 ms within which a transition is to be durable.
+const BATCH_PAUSE: Duration = Duration::from_millis(5);
+
+/// The most due entries in a batch. Callers that wait are served after each batch.
+const BATCH_LIMIT: usize = 512;
+
+/// What is known about an entry's snapshot in the store. A snapshot is never overwritten before it
+/// was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadState {
+    /// Nothing; no attempt to read it has failed.
+    Unread,
+    /// Nothing; an attempt to read it has failed.
+    Failed,
+    /// It was adopted or kept aside, or there was none.
+    Read,
+    /// A newer release wrote it, so it is not overwritten.
+    NewerVersion(NewerVersion),
+}
+
+/// A snapshot in a format that this release does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewerVersion {
+    pub(super) version: u64,
+    /// When it was found.
+    pub(super) since: SystemTime,
+}
+
+/// Whether the newest state of an entry is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SaveState {
+    /// Yes, or it never changed.
+    Clean,
+    /// No.
+    Dirty,
+    /// A batch is about to save it.
+    Saving,
+    /// No, and the attempt failed.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Transitions,
+    Counts,
+    Retry,
+}
+
+/// The time at which an entry is due; in the retry lane, that at which it failed.
+type Queued = (Lane, Instant);
+
+struct Slot {
+    entry: Arc<Entry>,
+    settings: SaveSettings,
+    read: ReadState,
+    save: SaveState,
+    queued: Option<Queued>,
+    /// Whether the batch under way retries it.
+    is_retried: bool,
+    /// Set once the breaker is gone: attempts to save its last state end then, after at least one.
+    try_until: Option<Instant>,
+}
+
+impl Slot {
+    fn is_pending(&self) -> bool {
+        self.save != SaveState::Clean || matches!(self.read, ReadState::NewerVersion(_))
+    }
+
+    fn due(&self, urgency: Urgency, now: Instant) -> Queued {
+        let SaveSettings { flush_interval, transition_flush_interval, .. } = self.settings;
+        match urgency {
+            Urgency::Counts => (Lane::Counts, after(now, flush_interval)),
+            // The counts that a transition changes are due, too.
+            Urgency::Transition => {
+                (Lane::Transitions, after(now, transition_flush_interval.min(flush_interval)))
+            }
+        }
+    }
+}
+
+/// What a batch has to do. The batch fills in what became of it.
+pub(super) struct Item {
+    pub(super) entry: Arc<Entry>,
+    pub(super) read: ReadState,
+    /// Whether the breaker is gone.
+    pub(super) is_departing: bool,
+    /// Whether an earlier attempt has failed.
+    pub(super) is_retried: bool,
+    /// Whether this attempt has failed.
+    pub(super) has_failed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Schedule {
+    slots: Slab<Slot>,
+    lanes: [BTreeSet<(Instant, EntryId)>; 3],
+    /// Entries of breakers that are gone, in the order in which they went.
+    departing: Vec<EntryId>,
+    /// How many entries are not saved.
+    pending: usize,
+    /// Until when due entries wait for more to come.
+    paused_until: Option<Instant>,
+    /// Whether the last batch was a retry: others have their turn between two of them.
+    has_just_retried: bool,
+}
+
+impl Schedule {
+    /// Adds the entry that `make` returns for its id.
+    pub(super) fn insert(
+        &mut self,
+        settings: SaveSettings,
+        make: impl FnOnce(EntryId) -> Entry,
+    ) -> Arc<Entry> {
+        let slot = self.slots.insert_with(|id| Slot {
+            entry: Arc::new(make(id)),
+            settings,
+            read: ReadState::Unread,
+            save: SaveState::Clean,
+            queued: None,
+            is_retried: false,
+            try_until: None,
+        });
+        Arc::clone(&slot.entry)
+    }
+
+    pub(super) fn remove(&mut self, id: EntryId) -> Option<Arc<Entry>> {
+        self.dequeue(id);
+        let slot = self.slots.remove(id)?;
+        self.pending -= usize::from(slot.is_pending());
+        if slot.try_until.is_some() {
+            self.departing.retain(|departing| *departing != id);
+        }
+        Some(slot.entry)
+    }
+
+    pub(super) fn contains(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether there are no entries but those of breakers that are gone.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.slots.len() == self.departing.len()
+    }
+
+    /// The number of entries whose newest state is not saved.
+    pub(super) const fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// The number of breakers that are gone and whose last state is not saved.
+    pub(super) fn departing(&self) -> usize {
+        self.departing.len()
+    }
+
+    pub(super) fn read_state(&self, id: EntryId) -> Option<ReadState> {
+        self.slots.get(id).map(|slot| slot.read)
+    }
+
+    /// Whether the last attempt to save the entry has failed.
+    pub(super) fn has_save_failed(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.is_retried || slot.save == SaveState::Failed)
+    }
+
+    /// Some entry.
+    pub(super) fn any(&self) -> Option<Arc<Entry>> {
+        let mut entries = self.slots.part(0, usize::MAX)?;
+        entries.next().map(|(_, slot)| Arc::clone(&slot.entry))
+    }
+
+    /// The entries at up to `count` indices from `first` on. `None` past the end.
+    pub(super) fn part(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = &Arc<Entry>>> {
+        Some(self.slots.part(first, count)?.map(|(_, slot)| &slot.entry))
+    }
+
+    /// An entry has been [marked](Entry::mark). Returns `true` if it is due before every other
+    /// entry, so that the writer may sleep for too long.
+    pub(super) fn mark(&mut self, id: EntryId, urgency: Urgency, now: Instant) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else { return false };
+        if matches!(slot.read, ReadState::NewerVersion(_)) {
+            return false;
+        }
+        let due = slot.due(urgency, now);
+        match (slot.save, slot.queued) {
+            (SaveState::Failed, _) => return false,
+            (_, Some((Lane::Retry, _))) => {
+                self.set_save(id, SaveState::Failed);
+                return false;
+            }
+            (SaveState::Saving, _) => {}
+            (SaveState::Clean | SaveState::Dirty, _) => self.set_save(id, SaveState::Dirty),
+        }
+        self.queue_by(id, due)
+    }
+
+    /// Takes new settings for an entry, and brings forward what they make due earlier.
+    pub(super) fn set_settings(
+        &mut self,
+        id: EntryId,
+        settings: SaveSettings,
+        now: Instant,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else { return false };
+        slot.settings = settings;
+        let due = match slot.queued {
+            Some((Lane::Transitions, due)) => (slot.due(Urgency::Transition, now), due),
+            Some((Lane::Counts, due)) => (slot.due(Urgency::Counts, now), due),
+            Some((Lane::Retry, _)) | None => return false,
+        };
+        let ((lane, new), old) = due;
+        self.enqueue(id, (lane, new.min(old)))
+    }
+
+    /// The snapshot was read.
+    pub(super) fn set_read(&mut self, id: EntryId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.read = ReadState::Read;
+        }
+    }
+
+    /// An entry is to be read with the next retry.
+    pub(super) fn read_later(&mut self, id: EntryId, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && matches!(slot.read, ReadState::Unread | ReadState::Failed)
+        {
+            slot.read = ReadState::Failed;
+            if slot.save != SaveState::Clean {
+                self.set_save(id, SaveState::Failed);
+            }
+            self.enqueue(id, (Lane::Retry, now));
+        }
+    }
+
+    /// The breaker is gone. It is part of every batch from now on.
+    pub(super) fn depart(&mut self, id: EntryId, try_until: Instant) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && slot.try_until.replace(try_until).is_none()
+        {
+            self.departing.push(id);
+        }
+    }
+
+    /// Queues up to `count` entries from `first` on to be saved now, except those that have failed
+    /// or were not read yet. Returns `false` past the end.
+    pub(super) fn save_again(&mut self, first: usize, count: usize, now: Instant) -> bool {
+        let Some(part) = self.slots.part(first, count) else { return false };
+        let is_saved = |slot: &Slot| {
+            slot.read == ReadState::Read && matches!(slot.save, SaveState::Clean | SaveState::Dirty)
+        };
+        let ids: Vec<_> = part.filter(|(_, slot)| is_saved(slot)).map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(slot) = self.slots.get(id) {
+                slot.entry.mark(Urgency::Transition);
+            }
+            self.set_save(id, SaveState::Dirty);
+            self.queue_by(id, (Lane::Transitions, now));
+        }
+        true
+    }
+
+    /// When the next batch is due. `retry_at`: when the store is retried; `holds_back`: until then,
+    /// nothing else is due.
+    pub(super) fn due(&self, retry_at: Option<Instant>, holds_back: bool) -> Option<Instant> {
+        if holds_back {
+            return retry_at;
+        }
+        let first = |lane: Lane| self.lane(lane).first().map(|(due, _)| *due);
+        let paused = |due: Instant| self.paused_until.map_or(due, |until| due.max(until));
+        // A store that became healthy has no retry.
+        let retry = retry_at.or_else(|| first(Lane::Retry));
+        let dirty = [Lane::Transitions, Lane::Counts].map(|lane| first(lane).map(paused));
+        dirty.into_iter().chain([retry]).flatten().min()
+    }
+
+    /// Takes what is to be retried, and when that was due. `None` if it is not time for that, or if it is the turn of
+    /// others that wait. A retry may find nothing to take: then it is the store that is to be tried.
+    pub(super) fn take_retry(
+        &mut self,
+        retry_at: Option<Instant>,
+        others_wait: bool,
+        now: Instant,
+    ) -> Option<(Vec<Item>, Instant)> {
+        let retry_at = retry_at.or_else(|| Some(self.lane(Lane::Retry).first()?.0))?;
+        let yields = std::mem::take(&mut self.has_just_retried) && others_wait;
+        if retry_at > now || yields {
+            return None;
+        }
+        self.has_just_retried = true;
+        let failed = self.lane(Lane::Retry).iter().take_while(|(at, _)| *at <= retry_at);
+        let failed = failed.take(BATCH_LIMIT).map(|(_, id)| *id).collect();
+        Some((self.take(failed), retry_at))
+    }
+
+    /// Whether everything that failed before this moment was retried.
+    pub(super) fn has_retried(&self, retry_at: Instant) -> bool {
+        self.lane(Lane::Retry).first().is_none_or(|(at, _)| *at > retry_at)
+    }
+
+    /// Takes what is due, together with the `requested` entries.
+    pub(super) fn take_due(&mut self, requested: Vec<EntryId>, now: Instant) -> Vec<Item> {
+        let mut ids = requested;
+        if self.paused_until.is_none_or(|until| until <= now) {
+            let transitions = self.lane(Lane::Transitions);
+            if transitions.first().is_some_and(|(due, _)| *due <= now) {
+                ids.extend(transitions.iter().take(BATCH_LIMIT).map(|(_, id)| *id));
+            }
+            if let Some((due, first)) = self.lane(Lane::Counts).first()
+                && *due <= now
+            {
+                // Many breakers with the same interval make a few batches, not one each.
+                let interval = self.slots.get(*first).map(|slot| slot.settings.flush_interval);
+                let soon = after(now, interval.unwrap_or_default() / 4);
+                let counts = self.lane(Lane::Counts).iter().take_while(|(due, _)| *due <= soon);
+                ids.extend(counts.take(BATCH_LIMIT).map(|(_, id)| *id));
+            }
+        }
+        self.take(ids)
+    }
+
+    /// Takes the `requested` entries alone, from a store that is not expected to work.
+    pub(super) fn take_requested(&mut self, requested: Vec<EntryId>) -> Vec<Item> {
+        self.take(requested)
+    }
+
+    /// Makes the items of these entries, each once, and of those that are departing.
+    fn take(&mut self, mut ids: Vec<EntryId>) -> Vec<Item> {
+        ids.sort_unstable();
+        ids.dedup();
+        ids.retain(|id| self.slots.get(*id).is_some_and(|slot| slot.try_until.is_none()));
+        let departing = self.departing.clone();
+        departing.into_iter().chain(ids).filter_map(|id| self.take_one(id)).collect()
+    }
+
+    fn take_one(&mut self, id: EntryId) -> Option<Item> {
+        let lane = self.dequeue(id);
+        let slot = self.slots.get_mut(id)?;
+        slot.is_retried = lane == Some(Lane::Retry);
+        let item = Item {
+            entry: Arc::clone(&slot.entry),
+            read: slot.read,
+            is_departing: slot.try_until.is_some(),
+            is_retried: slot.is_retried,
+            has_failed: false,
+        };
+        if slot.save != SaveState::Clean {
+            self.set_save(id, SaveState::Saving);
+        }
+        Some(item)
+    }
+
+    /// Goes by what became of an item. Returns the entry if the writer is done with it.
+    pub(super) fn conclude(&mut self, item: &Item, now: Instant) -> Option<Arc<Entry>> {
+        let id = item.entry.id;
+        let slot = self.slots.get_mut(id)?;
+        let (was_pending, try_until) = (slot.is_pending(), slot.try_until);
+        slot.read = item.read;
+        slot.is_retried = false;
+        // The state may have become pending by what was read.
+        self.pending = self.pending - usize::from(was_pending) + usize::from(slot.is_pending());
+        let is_over = if item.has_failed {
+            self.conclude_failed(id, now);
+            // An attempt that began while the breaker lived says nothing about its last state.
+            item.is_departing && try_until.is_some_and(|until| now >= until)
+        } else {
+            self.conclude_done(id, now) && try_until.is_some()
+        };
+        if is_over { self.remove(id) } else { None }
+    }
+
+    fn conclude_failed(&mut self, id: EntryId, now: Instant) {
+        let Some(slot) = self.slots.get(id) else { return };
+        if slot.save != SaveState::Clean {
+            // What the batch encoded is not saved.
+            slot.entry.mark(Urgency::Counts);
+            self.set_save(id, SaveState::Failed);
+        }
+        self.enqueue(id, (Lane::Retry, now));
+    }
+
+    /// Returns whether nothing is left to save.
+    fn conclude_done(&mut self, id: EntryId, now: Instant) -> bool {
+        let Some(slot) = self.slots.get(id) else { return true };
+        let is_newer = matches!(slot.read, ReadState::NewerVersion(_));
+        if is_newer || !slot.entry.is_marked() {
+            self.dequeue(id);
+            self.set_save(id, SaveState::Clean);
+            return true;
+        }
+        // It changed since it was encoded. If it is not queued yet, the thread that marked it is
+        // about to do that.
+        if slot.try_until.is_some() {
+            self.enqueue(id, (Lane::Transitions, now));
+        }
+        let is_queued = self.slots.get(id).is_some_and(|slot| slot.queued.is_some());
+        self.set_save(id, if is_queued { SaveState::Dirty } else { SaveState::Clean });
+        false
+    }
+
+    /// Ends a batch. Unless more is due already, what comes next may gather for a while.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused_until = (!self.is_due(now)).then(|| now + BATCH_PAUSE);
+    }
+
+    /// Whether a dirty entry is due.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let is_due = |lane| self.lane(lane).first().is_some_and(|(due, _)| *due <= now);
+        is_due(Lane::Transitions) || is_due(Lane::Counts)
+    }
+
+    /// Whether anything waits for a retry.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.lane(Lane::Retry).is_empty()
+    }
+
+    fn lane(&self, lane: Lane) -> &BTreeSet<(Instant, EntryId)> {
+        &self.lanes[lane as usize]
+    }
+
+    fn set_save(&mut self, id: EntryId, save: SaveState) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let was_pending = slot.is_pending();
+        slot.save = save;
+        self.pending = self.pending - usize::from(was_pending) + usize::from(slot.is_pending());
+    }
+
+    /// Queues the entry, unless it is queued in a lane that comes first, or as early in this one.
+    fn queue_by(&mut self, id: EntryId, (lane, due): Queued) -> bool {
+        match self.slots.get(id).and_then(|slot| slot.queued) {
+            Some((known, _)) if known < lane => false,
+            Some((known, at)) if known == lane && at <= due => false,
+            Some((_, at)) => self.enqueue(id, (lane, due.min(at))),
+            None => self.enqueue(id, (lane, due)),
+        }
+    }
+
+    /// Returns whether the entry is the first in its lane now.
+    fn enqueue(&mut self, id: EntryId, (lane, at): Queued) -> bool {
+        self.dequeue(id);
+        let Some(slot) = self.slots.get_mut(id) else { return false };
+        slot.queued = Some((lane, at));
+        let queue = &mut self.lanes[lane as usize];
+        queue.insert((at, id));
+        queue.first() == Some(&(at, id))
+    }
+
+    fn dequeue(&mut self, id: EntryId) -> Option<Lane> {
+        let (lane, at) = self.slots.get_mut(id)?.queued.take()?;
+        self.lanes[lane as usize].remove(&(at, id));
+        Some(lane)
+    }
+}
+
+/// The moment after `wait`, or a distant one if the clock does not reach that far.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now.checked_add(wait).unwrap_or(now + YEAR)
+}

@@ -1,0 +1,54 @@
+//! What a breaker provides to be saved: the only view that this module has of one.
+
+use std::time::Duration;
+
+use crate::health::StoreHealth;
+
+/// A breaker, as its store's writer sees it.
+///
+/// These methods take the breaker's lock. They are never called while a lock of this module is
+/// held.
+pub(crate) trait SnapshotSource: Send + Sync + 'static {
+    /// Encodes the newest snapshot. `None` once the breaker is gone.
+    ///
+    /// It takes the lock under which the breaker changes its state and marks the change. This is
+    /// why a change that was marked before is always part of the snapshot.
+    fn encode(&self) -> Option<EncodedSnapshot>;
+
+    /// Adopts a snapshot, unless the breaker already has a newer state of its own.
+    fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+
+    /// The settings in force.
+    fn settings(&self) -> SaveSettings;
+
+    /// Reports that the store became degraded or healthy.
+    fn store_health(&self, health: &StoreHealth);
+}
+
+/// A snapshot to save.
+#[derive(Clone)]
+pub(crate) struct EncodedSnapshot {
+    pub(crate) value: Vec<u8>,
+    /// How long the snapshot is of use.
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// The part of a breaker's configuration that concerns its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SaveSettings {
+    /// Counts are saved at most this long after they changed.
+    pub(crate) flush_interval: Duration,
+    /// Transitions are saved at most this long after they happened.
+    pub(crate) transition_flush_interval: Duration,
+    /// How many days the history is kept.
+    pub(crate) history_retention_days: u32,
+}
+
+/// Why a breaker did not adopt a snapshot.
+#[derive(Debug)]
+pub(crate) enum RestoreError {
+    /// It cannot be read, for this reason.
+    Corrupt(String),
+    /// A newer release wrote it, in this version of the format.
+    NewerVersion(u64),
+}

@@ -1,0 +1,150 @@
+//! The sweep removes what has expired: snapshots that no breaker uses any more, and the old ends
+//! of histories.
+//!
+//! A snapshot says itself until when it is to be kept, so the settings of a breaker that no longer
+//! exists still hold. The snapshot of a breaker of this process is never removed, and neither is
+//! one that cannot be read or that a newer release wrote.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use super::{
+    client::StoreClient, entry::Entry, keys, pending_history::HISTORY_LIMIT, preload::Preload,
+    record,
+};
+use crate::{snapshot::Snapshot, store::StoreError};
+
+/// The keys in a page. The writer looks for other work after each.
+const PAGE: usize = 256;
+/// The keys that are dealt with before it does.
+const STEP: usize = 16;
+
+/// The breakers of this process on the store.
+pub(super) trait VisitEntries {
+    /// Calls `visit` with each entry. A lock may be held meanwhile.
+    fn visit_entries(&self, visit: &mut dyn FnMut(&Arc<Entry>));
+}
+
+pub(super) struct Sweep {
+    now: SystemTime,
+    /// The breakers that there were when the sweep began, by the keys of their snapshots.
+    present: HashMap<String, Arc<Entry>>,
+    target: Target,
+    /// The last key that was looked at; `None` before the first of the target.
+    after: Option<String>,
+    is_last_page: bool,
+    /// Keys of the page that have to be dealt with.
+    found: VecDeque<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Snapshots,
+    Histories,
+}
+
+impl Sweep {
+    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries) -> Self {
+        let mut present = HashMap::new();
+        entries.visit_entries(&mut |entry| {
+            present.insert(entry.key.clone(), Arc::clone(entry));
+        });
+        Self {
+            now,
+            present,
+            target: Target::Snapshots,
+            after: None,
+            is_last_page: false,
+            found: VecDeque::new(),
+        }
+    }
+
+    /// Does a little. Returns `false` once nothing is left to do.
+    pub(super) fn step(
+        &mut self,
+        client: &StoreClient,
+        preload: &Preload,
+        entries: &impl VisitEntries,
+    ) -> Result<bool, StoreError> {
+        if !self.found.is_empty() {
+            let keys = self.found.drain(..STEP.min(self.found.len())).collect();
+            match self.target {
+                Target::Snapshots => remove(client, preload, entries, keys)?,
+                Target::Histories => self.trim(client, &keys)?,
+            }
+            return Ok(true);
+        }
+        match self.target {
+            Target::Snapshots if self.is_last_page => {
+                self.target = Target::Histories;
+                self.after = None;
+                self.is_last_page = false;
+            }
+            Target::Histories if self.is_last_page => return Ok(false),
+            Target::Snapshots => self.find_snapshots(client)?,
+            Target::Histories => self.find_histories(client)?,
+        }
+        Ok(true)
+    }
+
+    fn find_snapshots(&mut self, client: &StoreClient) -> Result<(), StoreError> {
+        let page = client.load_page(self.after.as_deref(), PAGE)?;
+        self.is_last_page = page.len() < PAGE;
+        self.after = page.last().map(|(key, _)| key.clone());
+        let expired = page.into_iter().filter(|(key, value)| {
+            keys::name_of_snapshot(key).is_some()
+                && !self.present.contains_key(key)
+                && has_expired(value, self.now)
+        });
+        self.found = expired.map(|(key, _)| key).collect();
+        Ok(())
+    }
+
+    fn find_histories(&mut self, client: &StoreClient) -> Result<(), StoreError> {
+        let page = client.history_keys(self.after.as_deref(), PAGE)?;
+        self.is_last_page = page.len() < PAGE;
+        self.after = page.last().cloned();
+        self.found = page.into();
+        Ok(())
+    }
+
+    /// Removes what is too old from histories, which may be all of it.
+    fn trim(&self, client: &StoreClient, keys: &[String]) -> Result<(), StoreError> {
+        for key in keys {
+            let Some(name) = keys::name_of_history(key) else { continue };
+            let newest = client.newest_records(key, None, 1)?;
+            let Some(recorded) = newest.first().and_then(record::retention_days) else { continue };
+            let entry = self.present.get(&keys::snapshot(name));
+            let configured = entry.and_then(|entry| entry.settings());
+            let days = configured.map_or(recorded, |settings| settings.history_retention_days);
+            let oldest = record::oldest_kept(record::id_at(self.now), days);
+            client.trim(key, oldest, HISTORY_LIMIT)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes expired snapshots, but those of breakers that were built since the sweep began.
+fn remove(
+    client: &StoreClient,
+    preload: &Preload,
+    entries: &impl VisitEntries,
+    keys: Vec<String>,
+) -> Result<(), StoreError> {
+    // From here on no breaker can adopt one without asking the store. One that did so before is
+    // among the entries, and one that comes later finds nothing.
+    preload.forget(keys.iter().map(String::as_str));
+    let mut unused: HashSet<String> = keys.into_iter().collect();
+    entries.visit_entries(&mut |entry| {
+        unused.remove(&entry.key);
+    });
+    unused.iter().try_for_each(|key| client.delete(key))
+}
+
+fn has_expired(snapshot: &[u8], now: SystemTime) -> bool {
+    let snapshot = Snapshot::from_json(snapshot).ok();
+    snapshot.and_then(|snapshot| snapshot.expiry()).is_some_and(|expiry| expiry < now)
+}

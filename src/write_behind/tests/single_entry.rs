@@ -1,0 +1,185 @@
+//! An entry that the store does not save, among others that it saves.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use super::super::{Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};
+use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, patient, until};
+use crate::{
+    health::StoreHealth,
+    store::{HistoryStore, SaveEntry, StateStore, StoreError},
+};
+
+/// Does not take snapshots of breakers that are called "odd".
+#[derive(Clone)]
+struct Picky {
+    inner: Faulty,
+    refuses: Arc<AtomicBool>,
+    /// How often it was asked to take one.
+    asked: Arc<AtomicUsize>,
+    /// How often one spoiled what others were saved with.
+    spoiled: Arc<AtomicUsize>,
+}
+
+impl Picky {
+    fn new() -> Self {
+        Self {
+            inner: Faulty::new(Fault::None),
+            refuses: Arc::new(AtomicBool::new(true)),
+            asked: Arc::default(),
+            spoiled: Arc::default(),
+        }
+    }
+
+    fn look(&self, key: &str) -> Result<(), StoreError> {
+        if !key.contains("odd") {
+            return Ok(());
+        }
+        self.asked.fetch_add(1, SeqCst);
+        if self.refuses.load(SeqCst) { Err(StoreError::Other("too odd".into())) } else { Ok(()) }
+    }
+}
+
+impl StateStore for Picky {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.load(key)
+    }
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_page(after, limit)
+    }
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.look(&entry.key)?;
+        self.inner.save(entry)
+    }
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let looked = entries.iter().try_for_each(|entry| self.look(&entry.key));
+        if looked.is_err() && entries.len() > 1 {
+            self.spoiled.fetch_add(1, SeqCst);
+        }
+        looked?;
+        self.inner.save_all(entries)
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.inner.history()
+    }
+    fn id(&self) -> usize {
+        self.inner.id()
+    }
+}
+
+/// One that the store does not take, and one that it takes.
+fn pair(store: &Picky) -> ([Arc<Breaker>; 2], [Attachment; 2]) {
+    let breakers = [Breaker::new("closed"), Breaker::new("closed")];
+    let attached =
+        [("odd", 0), ("even", 1)].map(|(name, i)| attach(store, name, &breakers[i], &patient()));
+    (breakers, attached)
+}
+
+#[test]
+fn an_entry_that_cannot_be_saved_is_announced_once() {
+    let store = Picky::new();
+    let ([odd, even], [unsaved, saved]) = pair(&store);
+    odd.change_and_mark("open", &unsaved.marker(), true);
+    until("it is noticed", || !unsaved.health().is_healthy());
+    // Until now, it might have been the store; so now everybody saves again.
+    saved.flush_blocking(LONG).unwrap();
+    for number in 0..50 {
+        even.change_and_mark(format!("{number}"), &saved.marker(), true);
+        saved.flush_blocking(LONG).unwrap();
+        let health = saved.health();
+        let StoreHealth::Degraded { reason, pending, .. } = health else {
+            panic!("healthy, though one is not saved")
+        };
+        assert_eq!(pending, 1);
+        assert!(reason.contains("\"odd\"") && reason.contains("too odd"), "{reason}");
+    }
+    assert_eq!([odd.told(), even.told()], [[false], [false]]);
+    store.refuses.store(false, SeqCst);
+    until("it heals by itself", || saved.health().is_healthy());
+    assert!(store.inner.holds("odd", "open"));
+    until("it is told", || [odd.told(), even.told()] == [[false, true], [false, true]]);
+}
+
+#[test]
+fn an_entry_that_cannot_be_saved_delays_and_affects_no_other() {
+    let store = Picky::new();
+    let ([odd, even], [unsaved, saved]) = pair(&store);
+    odd.change_and_mark("open", &unsaved.marker(), true);
+    assert!(unsaved.flush_blocking(LONG).is_err());
+    saved.flush_blocking(LONG).unwrap();
+    // The tries after that are 100 ms apart at first, then 200, and so on.
+    let (asked, spoiled) = (store.asked.load(SeqCst), store.spoiled.load(SeqCst));
+    for number in 0..20 {
+        odd.change_and_mark(format!("open {number}"), &unsaved.marker(), true);
+        even.change_and_mark(format!("{number}"), &saved.marker(), true);
+        until("it is saved", || store.inner.holds("even", &format!("{number}")));
+    }
+    let asked = store.asked.load(SeqCst) - asked;
+    assert!(asked < 10, "{asked} tries for 20 saves of another");
+    assert_eq!(store.spoiled.load(SeqCst), spoiled);
+}
+
+#[test]
+fn the_store_is_healthy_once_the_failing_breaker_is_gone() {
+    let store = Picky::new();
+    let ([odd, _even], [unsaved, saved]) = pair(&store);
+    odd.change_and_mark("open", &unsaved.marker(), true);
+    until("it is noticed", || !saved.health().is_healthy());
+    saved.flush_blocking(LONG).unwrap();
+    drop(unsaved);
+    until("nobody is left who is not saved", || saved.health().is_healthy());
+}
+
+#[test]
+fn a_breaker_whose_snapshot_panics_does_not_stop_the_store() {
+    struct Panics;
+    impl SnapshotSource for Panics {
+        fn encode(&self) -> Option<EncodedSnapshot> {
+            panic!("a breaker that panics, as a test wants it")
+        }
+        fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
+            Ok(())
+        }
+        fn settings(&self) -> SaveSettings {
+            patient().save()
+        }
+        fn store_health(&self, _: &StoreHealth) {}
+    }
+
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let panics = attach_source(&store, "panics", Arc::new(Panics), &patient());
+    let other = attach(&store, "other", &breaker, &patient());
+    assert!(panics.flush_blocking(LONG).is_err());
+    let writes = store.writes.load(SeqCst);
+    for number in 0..20 {
+        breaker.change_and_mark(format!("{number}"), &other.marker(), true);
+        until("it is saved", || store.holds("other", &format!("{number}")));
+    }
+    assert!(store.writes.load(SeqCst) >= writes + 20);
+    assert_eq!(breaker.told(), [false]);
+}
+
+#[test]
+fn the_drop_of_a_breaker_that_cannot_be_saved_does_not_stall_the_store() {
+    let store = Picky::new();
+    let settings = Settings { drop_wait: Duration::from_millis(200), ..patient() };
+    let unsaved = attach(&store, "odd", &Breaker::new("closed"), &settings);
+    let saved = attach(&store, "even", &Breaker::new("closed"), &settings);
+    // Tries are 100 ms apart at first, then 200: none comes at the moment that the drop has waited for long enough.
+    drop(unsaved);
+    assert_eq!(saved.flush_blocking(LONG), Ok(()));
+    assert!(!saved.health().to_string().contains("does not answer"), "{}", saved.health());
+}

@@ -1,0 +1,251 @@
+//! The writer's thread: the only one that calls the store.
+
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+    thread,
+    time::Instant,
+};
+
+use super::{
+    batch::{self, Outcome},
+    client::{Monitor, StoreClient, is_outage},
+    config::WriteBehindConfig,
+    entries::EntryId,
+    entry::Entry,
+    gauges::GaugeTimer,
+    health::{Now, Report},
+    inbox::{self, Batch, Inbox, Lifecycle, STOPPED, Work},
+    keys,
+    maintenance::Maintenance,
+    request::{Request, Wanted},
+    schedule::{Item, ReadState},
+    source::SnapshotSource,
+    watchdog::{self, PATIENCE},
+};
+use crate::{
+    error::FlushError,
+    history::{HistoryCursor, HistoryQuery},
+    metrics::StoreMetrics,
+    store::{StateStore, StoreError},
+};
+
+struct Worker {
+    inbox: Arc<Inbox>,
+    client: StoreClient,
+    maintenance: Maintenance,
+    gauges: GaugeTimer,
+}
+
+/// Adds a breaker to the writer of its store, which is started if there is none.
+pub(super) fn join(
+    store: Arc<dyn StateStore>,
+    name: &str,
+    source: &Arc<dyn SnapshotSource>,
+    config: &WriteBehindConfig,
+) -> (Arc<Inbox>, Arc<Entry>) {
+    let store_id = store.id();
+    let settings = source.settings();
+    let make_entry = |id: EntryId| Entry::new(id, keys::snapshot(name), Arc::clone(source));
+    if let Some(found) = inbox::find_and_admit(store_id, settings, &make_entry) {
+        return found;
+    }
+    let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
+    let monitor = Monitor::new(patience, StoreMetrics::new(store.label()));
+    let (inbox, entry) = Inbox::new(store_id, monitor, settings, make_entry);
+    if let Some(found) = inbox.list_or_admit(settings, &make_entry) {
+        // Another thread was faster.
+        return found;
+    }
+    start(&inbox, store, config);
+    (inbox, entry)
+}
+
+fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {
+    let watched: Weak<dyn watchdog::Watched> = Arc::downgrade(inbox) as _;
+    watchdog::watch(watched);
+    let worker = Worker {
+        inbox: Arc::clone(inbox),
+        client: StoreClient::new(store, Arc::clone(&inbox.monitor)),
+        maintenance: Maintenance::new(config),
+        gauges: GaugeTimer::default(),
+    };
+    let thread =
+        thread::Builder::new().name("breaker-store".to_owned()).spawn(move || worker.run());
+    let Err(error) = thread else { return };
+    inbox.unlist();
+    let mut content = inbox.content();
+    content.lifecycle = Lifecycle::Ended;
+    let waiting = std::mem::take(&mut content.requests.waiting);
+    let reason = format!("the store's writer thread could not be started: {error}");
+    let report = Report::Outage { reason };
+    let change = inbox.monitor.health().report(report, false, Now::read());
+    drop(content);
+    inbox.announce(change.announcement);
+    for request in waiting {
+        request.refuse(STOPPED);
+    }
+}
+
+impl Worker {
+    fn run(mut self) {
+        self.inbox.set_thread();
+        while let Some(work) = self.inbox.next(self.due()) {
+            match work {
+                Work::Batch(batch) => {
+                    self.run_batch(batch);
+                    self.run_between_batches();
+                }
+                Work::History(key, query) => self.read_history(&key, query),
+                Work::Maintenance => {
+                    let Self { inbox, client, maintenance, .. } = &mut self;
+                    let done = maintenance.step(client, &inbox.preload, &**inbox);
+                    self.note(done);
+                }
+            }
+            if self.gauges.is_due() {
+                self.inbox.record_gauges();
+            }
+        }
+        self.inbox.record_gauges();
+        self.inbox.unlist();
+        let Self { inbox, client, .. } = self;
+        // A store may panic when it is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(client)));
+        inbox.content().lifecycle = Lifecycle::Ended;
+        inbox.departed.notify_all();
+    }
+
+    /// When there is something to do besides batches.
+    fn due(&self) -> Option<Instant> {
+        self.maintenance.due(&self.inbox.preload).into_iter().chain(self.gauges.due()).min()
+    }
+
+    fn run_batch(&mut self, Batch { mut items, retry_at }: Batch) {
+        let Self { inbox, client, .. } = self;
+        let mut outcome = batch::run(client, &inbox.preload, &mut items);
+        if !outcome.is_conclusive()
+            && let Some(entry) = inbox.entry_to_probe(retry_at.is_some())
+        {
+            outcome.probe(client, &entry);
+        }
+        self.maintenance.trim_later(std::mem::take(&mut outcome.to_trim));
+        self.conclude(&items, &outcome, retry_at);
+    }
+
+    /// Whatever else waits has its turn after each batch, also if the next one is due.
+    fn run_between_batches(&mut self) {
+        if let Some((key, query)) = self.inbox.next_history() {
+            self.read_history(&key, query);
+        }
+        if !self.client.health().is_down() {
+            let Self { inbox, client, maintenance, .. } = self;
+            let done = maintenance.step_between_batches(client, &inbox.preload);
+            self.note(done);
+        }
+    }
+
+    /// Goes by what became of a batch: the entries first, then the store's health, and at last the
+    /// callers that wait.
+    fn conclude(&self, items: &[Item], outcome: &Outcome, retry_at: Option<Instant>) {
+        let inbox = &*self.inbox;
+        let now = Now::read();
+        let mut content = inbox.content();
+        let schedule = &mut content.schedule;
+        let gone: Vec<_> =
+            items.iter().filter_map(|item| schedule.conclude(item, now.instant)).collect();
+        schedule.pause(now.instant);
+        let ends_retry = retry_at.is_some_and(|at| outcome.is_outage() || schedule.has_retried(at));
+        let report = outcome.is_conclusive().then(|| outcome.report(schedule.has_failed()));
+        let change = report
+            .map(|report| inbox.monitor.health().report(report, ends_retry, now))
+            .unwrap_or_default();
+        let answered = std::mem::take(&mut content.requests.in_flight);
+        let answered: Vec<_> = answered
+            .into_iter()
+            .map(|request| (content.schedule.read_state(request.entry), request))
+            .collect();
+        drop(content);
+        if change.save_all {
+            inbox.save_all();
+        }
+        inbox.announce(change.announcement);
+        for entry in &gone {
+            entry.release();
+        }
+        if !gone.is_empty() {
+            inbox.departed.notify_all();
+        }
+        self.answer(answered, items, outcome);
+    }
+
+    fn answer(
+        &self,
+        requests: Vec<(Option<ReadState>, Request)>,
+        items: &[Item],
+        outcome: &Outcome,
+    ) {
+        let failed: HashSet<EntryId> =
+            items.iter().filter(|item| item.has_failed).map(|item| item.entry.id).collect();
+        let reason = outcome.reason().unwrap_or_default();
+        for (read, Request { entry, wanted }) in requests {
+            let has_failed = failed.contains(&entry);
+            match wanted {
+                Wanted::Flush(reply) if has_failed => reply(Err(FlushError::not_saved(&*reason))),
+                Wanted::Flush(reply) => reply(saved(read)),
+                Wanted::History(request) if has_failed || outcome.is_outage() => {
+                    request.refuse(&reason);
+                }
+                Wanted::History(request) => {
+                    self.inbox.content().requests.histories.push_back(request);
+                }
+                Wanted::Load(reply) => drop(reply.try_send(())),
+                Wanted::Departure => {}
+            }
+        }
+    }
+
+    fn read_history(&self, key: &str, query: HistoryQuery) {
+        let before = query.before.map(HistoryCursor::id);
+        // One more than a page holds: then there is a next page.
+        let records = self.client.newest_records(key, before, query.limit() + 1);
+        if let Err(error) = &records {
+            self.note_failure(error);
+        }
+        // A request that waited for too long has been refused.
+        if let Some(request) = self.inbox.take_reading() {
+            request.answer(records);
+        }
+    }
+
+    fn note(&self, done: Result<(), StoreError>) {
+        if let Err(error) = done {
+            self.note_failure(&error);
+        }
+    }
+
+    /// An error of a call outside of a batch. A store says once that it lost what it held, to
+    /// whichever call comes first, so an outage counts as that of a batch does: with the next
+    /// retry, every breaker is saved again.
+    fn note_failure(&self, error: &StoreError) {
+        if is_outage(error) {
+            let report = Report::Outage { reason: error.to_string() };
+            let change = self.client.health().report(report, false, Now::read());
+            self.inbox.announce(change.announcement);
+        }
+    }
+}
+
+/// The answer to a flush whose entry did not fail.
+fn saved(read: Option<ReadState>) -> Result<(), FlushError> {
+    match read {
+        Some(ReadState::Read) => Ok(()),
+        Some(ReadState::NewerVersion(newer)) => {
+            Err(FlushError::NewerSnapshot { version: newer.version })
+        }
+        Some(ReadState::Unread | ReadState::Failed) | None => {
+            Err(FlushError::not_saved("the snapshot in the store was not read yet"))
+        }
+    }
+}

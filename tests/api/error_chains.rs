@@ -1,0 +1,146 @@
+//! What a report of an error prints, with all its sources: nothing twice, and names quoted.
+
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    task::{Context, Poll, Waker},
+};
+
+use tower_breaker::{
+    BoxError, Breaker, Error, Rejected,
+    reject::{Reject, RejectAsTonicStatus},
+    retry::is_transient,
+};
+
+/// An error with a source.
+#[derive(Debug)]
+struct Failed(&'static str, Option<BoxError>);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl StdError for Failed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.1.as_deref().map(|source| source as _)
+    }
+}
+
+fn rejected(name: &str) -> Rejected {
+    let breaker = Breaker::builder(name).build().unwrap();
+    breaker.force_open();
+    breaker.try_acquire().unwrap_err()
+}
+
+/// As `anyhow` prints an error with `{:#}`.
+fn report(error: &(dyn StdError + 'static)) -> String {
+    let mut printed = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        printed = format!("{printed}: {source}");
+        next = source.source();
+    }
+    printed
+}
+
+const REJECTED: &str = "circuit breaker \"payments\" is forced open";
+
+/// What is printed of a rejection in each wrapping, and that it is found there.
+#[test]
+fn a_rejection_is_printed_once_and_found_in_every_wrapping() {
+    let plain = || Error::<io::Error>::Rejected(rejected("payments"));
+    let nested = || Error::<Error<io::Error>>::Inner(plain());
+    let as_inner = || Error::<Rejected>::Inner(rejected("payments"));
+    let cases: Vec<(BoxError, String)> = vec![
+        (Box::new(rejected("payments")), REJECTED.to_owned()),
+        (Box::new(plain()), REJECTED.to_owned()),
+        (Box::new(nested()), REJECTED.to_owned()),
+        (Box::new(as_inner()), REJECTED.to_owned()),
+        (Box::new(Error::Inner(Error::Inner(as_inner()))), REJECTED.to_owned()),
+        (Box::new(io::Error::other(plain())), REJECTED.to_owned()),
+        (Box::new(io::Error::other(io::Error::other(nested()))), REJECTED.to_owned()),
+        (Box::new(Error::Inner(io::Error::other(plain()))), REJECTED.to_owned()),
+        (Box::new(Failed("no price", Some(plain().into()))), format!("no price: {REJECTED}")),
+        (
+            Box::new(Error::Inner(Failed("no price", Some(as_inner().into())))),
+            format!("no price: {REJECTED}"),
+        ),
+        (
+            Box::new(Error::Inner(io::Error::other(Failed("no price", Some(nested().into()))))),
+            format!("no price: {REJECTED}"),
+        ),
+        (Box::new(reqwest_middleware::Error::middleware(plain())), REJECTED.to_owned()),
+    ];
+    for (error, printed) in cases {
+        assert_eq!(report(&*error), printed);
+        assert_eq!(Rejected::find(&*error), Some(&rejected("payments")), "{error:?}");
+        assert!(!is_transient(&*error), "{error:?}");
+    }
+}
+
+#[test]
+fn an_error_of_the_inner_service_is_printed_as_without_a_breaker_and_found() {
+    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    let failed = || Failed("no price", Some(Box::new(reset())));
+    let cases: Vec<(BoxError, BoxError)> = vec![
+        (Box::new(reset()), Box::new(Error::Inner(reset()))),
+        (Box::new(reset()), Box::new(Error::Inner(Error::Inner(reset())))),
+        (Box::new(failed()), Box::new(Error::Inner(failed()))),
+        (Box::new(failed()), Box::new(Error::Inner(io::Error::other(failed())))),
+        (Box::new(io::Error::other(failed())), Box::new(Error::Inner(io::Error::other(failed())))),
+    ];
+    for (without, with) in cases {
+        assert_eq!(report(&*with), report(&*without));
+        assert!(is_transient(&*with), "{with:?}");
+        assert_eq!(Rejected::find(&*with), None);
+    }
+}
+
+#[derive(Debug)]
+struct Panics;
+impl fmt::Display for Panics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("panics")
+    }
+}
+impl StdError for Panics {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        panic!("a source that panics")
+    }
+}
+
+/// A search reads the sources in another way than a report, and leaves no trace of it.
+#[test]
+fn a_search_does_not_change_what_is_printed() {
+    let error = Error::<io::Error>::Rejected(rejected("payments"));
+    let before = report(&error);
+    assert!(Rejected::find(&error).is_some());
+    assert_eq!(report(&error), before);
+
+    std::panic::catch_unwind(|| Rejected::find(&Panics).is_some()).unwrap_err();
+    assert_eq!(report(&error), before);
+}
+
+#[test]
+fn a_status_of_tonic_names_the_breaker_and_its_source_says_why() {
+    let rejection = Reject::<(), (), BoxError>::reject(&RejectAsTonicStatus, (), rejected("stock"));
+    let mut rejection = std::pin::pin!(rejection);
+    let Poll::Ready(Err(error)) = rejection.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    else {
+        panic!("a rejection is ready");
+    };
+    let status = error.downcast_ref::<tonic::Status>().unwrap();
+    assert_eq!(status.message(), "rejected by circuit breaker \"stock\"");
+    assert_eq!(status.source().unwrap().to_string(), "circuit breaker \"stock\" is forced open");
+    assert!(Rejected::find(status).is_some());
+}
+
+#[test]
+fn a_name_is_quoted_and_cannot_forge_a_line() {
+    let name = "pay\nINFO circuit breaker \"other\": open -> closed\u{1b}[2J";
+    let printed = rejected(name).to_string();
+    assert_eq!(printed, format!("circuit breaker {name:?} is forced open"));
+    assert!(!printed.contains('\n') && !printed.contains('\u{1b}'));
+}
