@@ -19,7 +19,7 @@ use super::{
 };
 use crate::support::{kind::Kind, wait::holds_in_time};
 
-const SOON: Duration = Duration::from_millis(20);
+const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 
 /// Each round of what was stored, the newest last.
 type Rounds = Vec<Vec<Known>>;

@@ -83,13 +83,14 @@ impl Pair {
         name: &str,
         clock: &ManualClock,
         store: impl StateStore,
-        flush_interval: Duration,
+        [flush_interval, transition_flush_interval]: [Duration; 2],
         earlier: Made,
     ) -> Self {
         let (made, heard) = (Arc::new(Mutex::new(earlier)), Arc::default());
         let listener: (Arc<Mutex<Made>>, Arc<Mutex<Vec<StoreHealth>>>) =
             (Arc::clone(&made), Arc::clone(&heard));
         let subject = builder(name, clock).store(store).flush_interval(flush_interval);
+        let subject = subject.transition_flush_interval(transition_flush_interval);
         let subject = subject.on_event(move |event| match event {
             Event::Store(event) => listener.1.lock().unwrap().push(event.health.clone()),
             other => listener.0.lock().unwrap().hear(other),

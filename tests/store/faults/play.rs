@@ -30,7 +30,10 @@ const NEVER_SO_LONG: Duration = Duration::from_secs(3);
 const LAST_TRY: Duration = Duration::from_millis(600);
 const DROP: Duration = Duration::from_secs(7);
 
-const SOON: Duration = Duration::from_millis(20);
+/// By how much the time of a reason may lie before the fault.
+const CLOCK_ERROR: Duration = Duration::from_millis(20);
+/// How soon counts and transitions are saved.
+const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 const LATE: Duration = Duration::from_secs(3600);
 
 /// Waits until the newest state is stored. On a machine that is busy enough, a store does not answer for a second.
@@ -178,12 +181,13 @@ impl Play<'_> {
             self.site().strike(false);
         }
         let stops = matches!(self.cell.moment, Moment::Stop | Moment::StopBriefly);
-        let flush_interval = if stops { LATE } else { SOON };
+        // Otherwise what happens after the fault would be tried before the drop.
+        let intervals = if stops { [LATE, LATE] } else { SOON };
         let began = Instant::now();
         for known in earlier {
             let clock = ManualClock::starting_at(known.wall);
             let store = Arc::clone(&store);
-            let pair = Pair::new(&known.name, &clock, store, flush_interval, known.made.clone());
+            let pair = Pair::new(&known.name, &clock, store, intervals, known.made.clone());
             pair.is_certain_from_here();
             self.pairs.push(Mutex::new(pair));
         }
@@ -446,7 +450,7 @@ impl Play<'_> {
     fn hear(&self, health: &StoreHealth, struck: SystemTime) {
         let StoreHealth::Degraded { since, reason, .. } = health else { return };
         let mut said = self.said.lock().unwrap();
-        let early = struck.duration_since(*since).is_ok_and(|early| early > SOON);
+        let early = struck.duration_since(*since).is_ok_and(|early| early > CLOCK_ERROR);
         let text = if early { format!("too early: {reason}") } else { reason.clone() };
         if !said.contains(&text) {
             said.push(text);
