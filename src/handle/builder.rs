@@ -83,6 +83,13 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// Counts a call as a failure that is dropped after this time without an outcome; `None`
+        /// for never. See [abandoned calls](crate::Permit#abandoned-calls). Default: never.
+        pub fn abandoned_after(mut self, time: impl Into<Option<std::time::Duration>>) -> Self {
+            self $($breaker)*.config_mut().abandoned_after = time.into();
+            self
+        }
+
         /// Increases the admitted share of calls gradually after the circuit has closed. Default:
         /// none, all calls are admitted at once.
         pub fn ramp_up(mut self, ramp_up: $crate::config::RampUp) -> Self {

@@ -221,6 +221,14 @@ impl StateStore for SickStore {
         self.inner.history().is_some().then_some(self)
     }
 
+    fn verify(&self) -> Result<(), StoreError> {
+        self.run(Operation::Read, |inner| inner.verify())
+    }
+
+    fn last_repair(&self) -> Option<String> {
+        self.inner.last_repair()
+    }
+
     fn id(&self) -> usize {
         self.inner.id()
     }
