@@ -4,7 +4,13 @@ use std::{any::type_name, fmt};
 /// [`CircuitBreakerLayer::classify_with`](crate::CircuitBreakerLayer::classify_with).
 //
 // Not `Clone`: every `Clone` type is a `MakeClassifier` that ignores the request.
-pub struct ClassifyWith<F>(pub(crate) F);
+pub struct ClassifyWith<F>(F);
+
+impl<F> ClassifyWith<F> {
+    pub(crate) fn new(classify: F) -> Self {
+        Self(classify)
+    }
+}
 
 impl<F> fmt::Debug for ClassifyWith<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 
 pub use self::builder::CircuitBreakerLayerBuilder;
 use self::settings::layer_settings;
-use super::{CircuitBreaker, record_when::OnResponse, reject::RejectAsError};
+use super::{record_when::OnResponse, reject::RejectAsError, service::CircuitBreaker};
 use crate::{
     classify::{CloneClassifier, ErrorsAsFailures},
     handle::Breaker,
