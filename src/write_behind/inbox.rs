@@ -44,6 +44,8 @@ pub(super) struct Content {
     pub(super) lifecycle: Lifecycle,
     pub(super) schedule: Schedule,
     pub(super) requests: Requests,
+    /// How many threads that dropped the last breaker wait for the end of the writer.
+    pub(super) awaits_end: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,7 @@ impl Inbox {
                 lifecycle: Lifecycle::Running,
                 schedule,
                 requests: Requests::default(),
+                awaits_end: 0,
             }),
             wake: Condvar::new(),
             departed: Condvar::new(),
@@ -132,8 +135,14 @@ impl Inbox {
         make_entry: &dyn Fn(EntryId) -> Entry,
     ) -> Option<Arc<Entry>> {
         let mut content = self.content();
-        let is_running = content.lifecycle == Lifecycle::Running;
-        is_running.then(|| content.schedule.insert(settings, make_entry))
+        if content.lifecycle != Lifecycle::Running {
+            return None;
+        }
+        if content.awaits_end > 0 {
+            // The end is not coming.
+            self.departed.notify_all();
+        }
+        Some(content.schedule.insert(settings, make_entry))
     }
 
     /// Puts the inbox on the list, unless another inbox of the store is there that takes the entry.
