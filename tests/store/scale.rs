@@ -79,6 +79,7 @@ fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_stor
     const BREAKERS: usize = 100_000;
     let config = Arc::new(Config::default());
     let names: Vec<String> = (0..BREAKERS).map(|n| n.to_string()).collect();
+    let mut slowest = Duration::ZERO;
     for (symptom, comes) in [
         (Symptom::Fails, "first"),
         (Symptom::DiskIsFull, "first"),
@@ -108,8 +109,9 @@ fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_stor
              ({cpu:?})",
             built.0, built.1,
         );
-        assert!(took < Duration::from_millis(1500), "{took:?}");
+        slowest = slowest.max(took);
     }
+    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
 }
 
 /// How long this thread was at work, where the system says so.
