@@ -179,6 +179,9 @@ impl Cell {
         since: Tick,
         elapsed: Option<Duration>,
     ) -> bool {
+        if !state.is_counted() && !self.view.has_slow_calls() {
+            return true;
+        }
         let now = SystemClock::tick();
         let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
         if state.is_timed() && self.view.is_slow(took) {
@@ -261,8 +264,17 @@ impl Cell {
         self.complete(core);
     }
 
+    /// Ends a call without an outcome, however long it took.
     pub(super) fn cancel(&self, ticket: Ticket) {
-        self.transact(|machine, _| machine.cancel(ticket));
+        self.transact(|machine, effects| machine.cancel(ticket, effects));
+    }
+
+    /// Ends a call that was dropped before it had an outcome.
+    pub(super) fn abandon(&self, ticket: Ticket, admitted: Option<Tick>) {
+        self.transact(|machine, effects| {
+            let elapsed = admitted.map(|admitted| machine.now.since(admitted));
+            machine.abandon(ticket, elapsed, effects);
+        });
     }
 
     pub(crate) fn command(&self, command: Command) {

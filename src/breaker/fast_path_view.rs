@@ -14,6 +14,8 @@ pub(super) struct FastPathView {
     /// Whether a success that is not slow needs no lock: recording it changes nothing, or only
     /// the number of calls in time windows, which can be added later.
     pub(super) lock_free_success: bool,
+    /// Whether the time of each call's admission is needed.
+    pub(super) timed: bool,
     /// A call that took longer than this is slow.
     pub(super) slow_after: Option<Duration>,
     /// When the newest bucket ends that successes may be added to; `None` without a time window.
@@ -43,6 +45,7 @@ impl Machine {
                 Phase::Disabled => true,
                 Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen => false,
             },
+            timed: records && self.are_calls_timed(),
             slow_after: self.rules.slow_after().filter(|_| records),
             bucket_end: self.rules.bucket_end().filter(|_| records),
         }

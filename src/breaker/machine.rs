@@ -242,16 +242,15 @@ impl Machine {
     }
 
     fn record_probe(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
-        let Phase::HalfOpen(probes) = &mut self.phase else { return };
-        let Some(admitted) = ticket.probe.and_then(|id| probes.release(id)) else { return };
+        let Some(time_out) = self.release_probe(ticket) else { return };
         effects.counts_changed = true;
         let failed = match result.outcome {
-            Outcome::Ignore => return,
+            Outcome::Ignore => return self.end_without_result(time_out, effects),
             Outcome::Success => false,
             Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
         };
-        let elapsed = result.elapsed.unwrap_or_else(|| self.now.since(admitted));
-        let slow = self.rules.is_slow(Some(elapsed));
+        let slow = self.rules.is_slow(result.elapsed.or(Some(time_out)));
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
         match probes.record(&self.config, failed, slow) {
             ProbeVerdict::Undecided => {}
             ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
@@ -272,13 +271,66 @@ impl Machine {
         }
     }
 
-    /// Frees the slot of a probe that ended without a result.
-    pub(super) fn cancel(&mut self, ticket: Ticket) {
-        if let (Phase::HalfOpen(probes), Some(id)) = (&mut self.phase, ticket.probe)
-            && ticket.generation == self.generation
-        {
-            probes.release(id);
+    /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
+    pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
+        if let Some(time_out) = self.release_probe(ticket) {
+            self.end_without_result(time_out, effects);
         }
+    }
+
+    /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long
+    /// one is slow or a failure: callers seldom wait for a dependency that hangs.
+    pub(super) fn abandon(
+        &mut self,
+        ticket: Ticket,
+        elapsed: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        if ticket.generation != self.generation {
+            return;
+        }
+        let probe_age = self.probe_age(ticket);
+        let Some(elapsed) = probe_age.or(elapsed) else { return };
+        let failed = self.config.abandoned_after.is_some_and(|limit| elapsed > limit);
+        let slow = self.rules.is_slow(Some(elapsed));
+        if failed || (slow && probe_age.is_some()) {
+            let outcome = if failed { Outcome::failure() } else { Outcome::Success };
+            self.record(ticket, CallResult { outcome, elapsed: Some(elapsed) }, effects);
+        } else if probe_age.is_some() {
+            self.cancel(ticket, effects);
+        } else if slow && matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly) {
+            let trigger = self.rules.record_abandoned(elapsed, self.now);
+            effects.counts_changed = true;
+            if let (Phase::Closed(_), Some(trigger)) = (&self.phase, trigger) {
+                self.open(trigger, None, self.now, effects);
+            }
+        }
+    }
+
+    /// Frees the slot of a probe. Returns how long it was out.
+    fn release_probe(&mut self, ticket: Ticket) -> Option<Duration> {
+        match (&mut self.phase, ticket.probe) {
+            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
+                Some(self.now.since(probes.release(id)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds up the times of probes that ended without a result. Together they are bounded like
+    /// the time of one probe: otherwise, callers that give up early would keep a circuit half-open
+    /// for ever on a dependency that hangs.
+    fn end_without_result(&mut self, time_out: Duration, effects: &mut Effects) {
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
+        let total = probes.add_without_result(time_out);
+        if self.config.half_open_timeout.is_some_and(|limit| total >= limit) {
+            self.open(Reason::ProbeTimeout.into(), None, self.now, effects);
+        }
+    }
+
+    /// Whether the time of each call's admission is needed.
+    pub(super) fn are_calls_timed(&self) -> bool {
+        self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
     }
 
     /// Adds successes of this generation that were counted without the lock. While they could be

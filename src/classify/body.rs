@@ -1,15 +1,15 @@
-//! The outcome of responses whose bodies are still to come.
+//! Outcomes of responses whose bodies are still to come.
 
 use http::{HeaderMap, Response};
 
-use super::{Classify, ErrorsAsFailures};
+use super::{classifier::Classify, errors_as_failures::ErrorsAsFailures};
 use crate::outcome::Outcome;
 
-/// Says what a call came to whose response has a body that is still to come.
+/// Classifies a call whose response has a body that is still to come.
 ///
-/// It is what a classifier needs for [`OnBodyEnd`](crate::OnBodyEnd). A closure over
-/// `&Result<Response<B>, E>` has it: what is no success is so at once, and a success is one when
-/// the body has ended well.
+/// [`OnBodyEnd`](crate::OnBodyEnd) needs such a classifier. Closures that take a
+/// `&Result<Response<B>, E>` implement it: an outcome other than a success is final, and a success
+/// is one if the body ends well.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify a response body: a `Result<http::Response<{B}>, {E}>`",
     label = "expected a classifier, or a closure \
@@ -19,24 +19,24 @@ use crate::outcome::Outcome;
             `.classify(|result: &Result<http::Response<{B}>, {E}>| ..)`"
 )]
 pub trait ClassifyBody<B, E> {
-    /// Decides when the body has ended.
+    /// Classifies the end of the body.
     type Eos: ClassifyEos;
 
-    /// What can be said when the response is there, or the error.
+    /// Classifies the head of the response, or the error.
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<Self::Eos>;
 }
 
-/// What can be said of a call when its response is there and its body is not.
+/// What is known of a call's outcome when the head of its response arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClassifiedResponse<W> {
-    /// This call came to that. The body does not matter.
+    /// The outcome is known, and the body does not matter.
     Ready(Outcome),
     /// The end of the body decides.
     RequiresEos(W),
 }
 
 impl ClassifiedResponse<SuccessAtEos> {
-    /// An outcome that a success of the head still needs the body for.
+    /// This outcome, but a success only if the body ends well.
     #[must_use]
     pub fn unless_body_fails(outcome: Outcome) -> Self {
         match outcome {
@@ -46,40 +46,40 @@ impl ClassifiedResponse<SuccessAtEos> {
     }
 }
 
-/// Says what a call came to whose body has ended.
+/// Classifies a call whose body has ended: "eos" is the end of the stream.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify the end of a response body",
     note = "`SuccessAtEos` takes every complete body for a success"
 )]
 pub trait ClassifyEos: Sized {
-    /// The body came to its end, with these trailers, if it had any.
+    /// The body has ended, with these trailers if it had any.
     fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome;
 
-    /// The body came to no good end. Default: a failure.
+    /// The body has failed. Default: a failure.
     fn classify_failure(self, failure: BodyFailure) -> Outcome {
         let _ = failure;
         Outcome::failure()
     }
 
-    /// Whether the trailers matter: then a body of which all bytes have come has not ended yet.
+    /// Whether the trailers matter. If so, a body has not ended with its last byte.
     fn awaits_trailers(&self) -> bool {
         false
     }
 }
 
-/// How a body can fail.
+/// How a body has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyFailure {
-    /// The body itself erred.
+    /// It returned an error.
     Error,
-    /// It ended before the length that it had announced.
+    /// It ended before its announced length.
     EndedEarly,
-    /// Nothing came for too long.
+    /// It delivered nothing for too long.
     Stalled,
 }
 
-/// A body that ends is a success.
+/// A complete body is a success.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SuccessAtEos;
 

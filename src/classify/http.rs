@@ -1,20 +1,22 @@
 use http::{HeaderMap, Response, StatusCode};
 
 use super::{
-    ClassifiedResponse, Classify, ClassifyBody, SuccessAtEos, retry_after::failure_with_time,
+    body::{ClassifiedResponse, ClassifyBody, SuccessAtEos},
+    classifier::Classify,
+    retry_after::failure_with_time,
 };
 use crate::outcome::Outcome;
 
 /// An HTTP response with a status of 500 to 599 is a failure, and so is an `Err`.
 ///
-/// A 503 that says when to come back (`Retry-After`) takes that time into its [`Outcome`].
-/// [`StatusClassifier`](super::StatusClassifier) has other statuses.
+/// The [`Outcome`] of a 503 includes its `Retry-After`. For other statuses, there is
+/// [`StatusClassifier`](super::StatusClassifier).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServerErrorsAsFailures;
 
 impl ServerErrorsAsFailures {
-    /// What a response with this status and these headers says: for clients whose responses are
-    /// no `http::Response`.
+    /// Classifies a response by its status and its headers, for clients whose response type is not
+    /// `http::Response`.
     #[inline]
     #[must_use]
     pub fn classify_parts(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {

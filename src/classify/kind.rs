@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::outcome::Outcome;
 
-/// What a status says of the dependency. In two bits, so that the kinds of many statuses are cheap
-/// to copy with each call.
+/// The outcome that belongs to a status. It takes two bits, so that a classifier with many statuses
+/// is cheap to copy for each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Success,
@@ -13,7 +13,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind at this place in a word.
+    /// The kind at this position of a word.
     #[inline]
     pub(super) const fn get(word: u64, shift: u32) -> Self {
         match word >> shift & 0b11 {
@@ -24,18 +24,18 @@ impl Kind {
         }
     }
 
-    /// The word with this kind at that place.
+    /// The word with this kind at that position.
     pub(super) const fn put(self, word: u64, shift: u32) -> u64 {
         word & !(0b11 << shift) | (self as u64) << shift
     }
 
-    /// The outcome of that kind; `asked` says when to come back, for those that may.
+    /// The outcome of this kind; `retry_after` is called if the outcome can have one.
     #[inline]
-    pub(super) fn outcome(self, asked: impl FnOnce() -> Option<Duration>) -> Outcome {
+    pub(super) fn outcome(self, retry_after: impl FnOnce() -> Option<Duration>) -> Outcome {
         match self {
             Self::Success => Outcome::Success,
-            Self::Failure => Outcome::Failure { retry_after: asked() },
-            Self::Throttled => Outcome::Throttled { retry_after: asked() },
+            Self::Failure => Outcome::Failure { retry_after: retry_after() },
+            Self::Throttled => Outcome::Throttled { retry_after: retry_after() },
             Self::Ignore => Outcome::Ignore,
         }
     }

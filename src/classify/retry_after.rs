@@ -4,16 +4,16 @@ use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 
 use crate::outcome::Outcome;
 
-/// The longest time that is believed. What a breaker follows is shorter still: the longest open
-/// time of its [`Backoff`](crate::Backoff).
+/// The cap on a requested time. A breaker caps it further, at the longest open time of its
+/// [`Backoff`](crate::Backoff).
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When an HTTP response asks to be called again, from now on.
+/// Returns how long an HTTP response asks its client to wait before the next call.
 ///
-/// That is its `Retry-After`, in seconds or as a date ([RFC 9110, section 10.2.3]), of a `429 Too
-/// Many Requests` or a `503 Service Unavailable`; with other statuses it means other things. A
-/// date that is past says zero, and no answer is longer than a day. `None` where the header is
-/// missing or is neither.
+/// This is the `Retry-After` of a `429 Too Many Requests` or a `503 Service Unavailable`, in
+/// seconds or as a date ([RFC 9110, section 10.2.3]); with other statuses the header means
+/// something else. A past date is zero, and the time is capped at a day. `None` if the header is
+/// missing or invalid.
 ///
 /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 ///
@@ -37,7 +37,7 @@ pub fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> 
 
 fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
-    // Digits only: `parse` takes a sign, too.
+    // Digits only: `parse` accepts a sign too.
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = value.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(LONGEST));
@@ -46,6 +46,7 @@ fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default().min(LONGEST))
 }
 
+/// A failure, with the `Retry-After` of the response.
 pub(super) fn failure_with_time(status: StatusCode, headers: &HeaderMap) -> Outcome {
     Outcome::Failure { retry_after: retry_after(status, headers) }
 }

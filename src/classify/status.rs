@@ -3,15 +3,18 @@ use std::{fmt, ops::RangeInclusive};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::{
-    ClassifiedResponse, Classify, ClassifyBody, SuccessAtEos, kind::Kind, retry_after::retry_after,
+    body::{ClassifiedResponse, ClassifyBody, SuccessAtEos},
+    classifier::Classify,
+    kind::Kind,
+    retry_after::retry_after,
 };
 use crate::outcome::Outcome;
 
 /// Classifies HTTP responses by their status. An `Err` is a failure.
 ///
-/// [`new`](Self::new) takes 500 to 599 for failures and everything else for successes; what is
-/// said after that changes it, the last word counts. A failed or throttled response of 429 or
-/// 503 takes its `Retry-After` into the [`Outcome`].
+/// [`new`](Self::new) takes 500 to 599 for failures and everything else for successes; later calls
+/// override earlier ones. The [`Outcome`] of a failed or throttled 429 or 503 includes its
+/// `Retry-After`.
 ///
 /// ```
 /// use http::StatusCode;
@@ -30,8 +33,8 @@ use crate::outcome::Outcome;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct StatusClassifier {
-    // Two bits a status from 100 to 611: 128 bytes to copy for each call, where a shared table
-    // would cost its reference count. A status from 612 on, which nobody has seen, succeeds.
+    // Two bits for each status from 100 to 611. To copy these 128 bytes for each call is cheaper
+    // than the reference count of a shared table. Statuses above 611 are successes.
     kinds: [u64; 16],
 }
 
@@ -39,7 +42,7 @@ const FIRST: u16 = 100;
 const A_WORD: u16 = 32;
 
 impl StatusClassifier {
-    /// 500 to 599 are failures, everything else succeeds.
+    /// 500 to 599 are failures, all others are successes.
     #[must_use]
     pub fn new() -> Self {
         Self { kinds: [0; 16] }.failure(500..=599)
@@ -51,13 +54,13 @@ impl StatusClassifier {
         self.with(statuses, Kind::Failure)
     }
 
-    /// The dependency is well and refuses for now: [`Outcome::Throttled`].
+    /// With these, the dependency works and refuses calls for now: [`Outcome::Throttled`].
     #[must_use]
     pub fn throttled(self, statuses: impl Statuses) -> Self {
         self.with(statuses, Kind::Throttled)
     }
 
-    /// These say nothing about the dependency.
+    /// These say nothing about the dependency: [`Outcome::Ignore`].
     #[must_use]
     pub fn ignore(self, statuses: impl Statuses) -> Self {
         self.with(statuses, Kind::Ignore)
@@ -71,7 +74,7 @@ impl StatusClassifier {
 
     fn with(mut self, statuses: impl Statuses, kind: Kind) -> Self {
         statuses.each(&mut |status| {
-            if let Some((word, shift)) = place(status) {
+            if let Some((word, shift)) = position_of(status) {
                 self.kinds[word] = kind.put(self.kinds[word], shift);
             }
         });
@@ -80,14 +83,14 @@ impl StatusClassifier {
 
     #[inline]
     fn kind(&self, status: StatusCode) -> Kind {
-        match place(status.as_u16()) {
+        match position_of(status.as_u16()) {
             Some((word, shift)) => Kind::get(self.kinds[word], shift),
             None => Kind::Success,
         }
     }
 
-    /// What a response with this status and these headers says: for clients whose responses are
-    /// no `http::Response`.
+    /// Classifies a response by its status and its headers, for clients whose response type is not
+    /// `http::Response`.
     #[inline]
     #[must_use]
     pub fn classify_parts(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
@@ -95,7 +98,7 @@ impl StatusClassifier {
     }
 }
 
-fn place(status: u16) -> Option<(usize, u32)> {
+fn position_of(status: u16) -> Option<(usize, u32)> {
     let index = status.checked_sub(FIRST)?;
     let word = usize::from(index / A_WORD);
     (word < 16).then_some((word, u32::from(index % A_WORD * 2)))
@@ -141,9 +144,10 @@ impl fmt::Debug for StatusClassifier {
     }
 }
 
-/// One status, some, or a range of them.
+/// One HTTP status or several: a [`StatusCode`], an array or a slice of them, or an inclusive range
+/// of numbers.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` names no HTTP statuses",
+    message = "`{Self}` is not a set of HTTP statuses",
     note = "pass a `StatusCode`, an array or a slice of them, or an inclusive range of numbers: \
             `500..=599`"
 )]

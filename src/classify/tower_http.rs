@@ -1,14 +1,17 @@
 use http::{HeaderMap, Response};
 use tower_http::classify::{self as theirs, ClassifyResponse};
 
-use super::{BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos};
+use super::{
+    body::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
+    classifier::Classify,
+};
 use crate::outcome::Outcome;
 
-/// Classifies with a classifier of [tower-http 0.7](https://docs.rs/tower-http/0.7), for those who
-/// have one already: what it calls a failure is one.
+/// Adapts a classifier of [tower-http 0.7](https://docs.rs/tower-http/0.7): what it classifies as a
+/// failure is one.
 ///
-/// With [`OnBodyEnd`](crate::OnBodyEnd) its word on the end of a response counts too, trailers
-/// included. Without, a response of which it only knows at the end is a success.
+/// With [`OnBodyEnd`](crate::OnBodyEnd), it also classifies the end of the response, including the
+/// trailers. Without, a response that it can classify only at its end is a success.
 ///
 /// ```
 /// use tower_breaker::{
@@ -26,7 +29,7 @@ use crate::outcome::Outcome;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TowerHttp<C>(pub C);
 
-/// What [`TowerHttp`] still has to say when the body has ended.
+/// Classifies the end of a response. Created by [`TowerHttp`].
 #[derive(Debug, Clone, Copy)]
 pub struct TowerHttpEos<W>(Option<W>);
 
@@ -49,7 +52,7 @@ where
     type Eos = TowerHttpEos<C::ClassifyEos>;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<Self::Eos> {
-        // Its word on an error names the kind of failure; that it is one is not asked.
+        // tower-http's classifiers name the kind of an error, but an error is always a failure.
         let Ok(response) = result else { return ClassifiedResponse::Ready(Outcome::failure()) };
         match self.0.clone().classify_response(response) {
             theirs::ClassifiedResponse::Ready(Ok(())) => {

@@ -64,6 +64,11 @@ pub struct Config {
     pub ramp_up: Option<RampUp>,
     /// How long a stored snapshot is of use. Default: 24 h for an open circuit, 1 h for others.
     pub snapshot_ttl: SnapshotTtl,
+    /// After how long a call that is dropped before it has an outcome counts as a failure: see
+    /// [`Permit`](crate::Permit#abandoned-calls). Default (`None`): never. Above zero, at most
+    /// 365 days.
+    #[serde(with = "humantime_serde")]
+    pub abandoned_after: Option<Duration>,
     /// How many days the store keeps the [history](crate::Breaker::history) of transitions, also
     /// after the breaker is gone. It holds at most the newest 500 transitions of each breaker.
     /// Default: 30. From 1 to 365.
@@ -114,6 +119,7 @@ impl Default for Config {
             half_open_timeout: Some(Duration::from_secs(60)),
             ramp_up: None,
             snapshot_ttl: SnapshotTtl::default(),
+            abandoned_after: None,
             history_retention_days: 30,
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,

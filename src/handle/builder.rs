@@ -82,6 +82,13 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// Counts a call as a failure that is dropped after this time without an outcome; `None`
+        /// for never. See [abandoned calls](crate::Permit#abandoned-calls). Default: never.
+        pub fn abandoned_after(mut self, time: impl Into<Option<std::time::Duration>>) -> Self {
+            self $($breaker)*.config_mut().abandoned_after = time.into();
+            self
+        }
+
         /// Increases the admitted share of calls gradually after the circuit has closed. Default:
         /// none, all calls are admitted at once.
         pub fn ramp_up(mut self, ramp_up: $crate::config::RampUp) -> Self {
@@ -114,6 +121,20 @@ macro_rules! breaker_settings {
         /// store that has stopped responding.
         pub fn store(mut self, store: impl $crate::store::StateStore) -> Self {
             self $($breaker)*.store = Some(std::sync::Arc::new(store));
+            self
+        }
+
+        /// How long a stored snapshot is of use. Default: 24 h for an open circuit, 1 h for
+        /// others.
+        pub fn snapshot_ttl(mut self, ttl: $crate::config::SnapshotTtl) -> Self {
+            self $($breaker)*.config_mut().snapshot_ttl = ttl;
+            self
+        }
+
+        /// How many days the store keeps the [history](crate::Breaker::history) of transitions.
+        /// Default: 30. From 1 to 365.
+        pub fn history_retention_days(mut self, days: u32) -> Self {
+            self $($breaker)*.config_mut().history_retention_days = days;
             self
         }
 

@@ -1,4 +1,4 @@
-//! The shared handle of a breaker: what services, workers and operators hold.
+//! The handle of a breaker, which services, workers and operators share.
 
 mod builder;
 mod events;
@@ -12,12 +12,12 @@ use crate::{
         cell::Cell,
         machine::{Command, Machine},
     },
+    classify::{Classify, ErrorsAsFailures},
     config::{Config, ConfigError},
     error::{Error, FlushError, Refusal, Rejected},
     event::Event,
     health::StoreHealth,
     history::{HistoryError, HistoryPage, HistoryQuery},
-    outcome::Outcome,
     snapshot::Snapshot,
     state::State,
     stats::Stats,
@@ -31,9 +31,10 @@ pub(crate) use wait::WaitHandle;
 
 /// A circuit breaker.
 ///
-/// Cheap to clone; clones are the same breaker. A [layer](crate::CircuitBreakerLayer) has one
-/// ([`CircuitBreakerLayer::breaker`](crate::CircuitBreakerLayer::breaker)); on its own it serves
-/// code that has no tower service: ask first, work, record.
+/// A handle: cheap to clone, and all clones are the same breaker. A
+/// [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) has one, for reading its state and for
+/// operating it by hand. Without a tower service, acquire a permit, do the work, and record the
+/// outcome:
 ///
 /// ```
 /// use tower_breaker::{Breaker, Trip};
@@ -59,7 +60,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Begins a breaker of that name. The name is the key in the store and the label in logs:
+    /// Starts a new breaker. The name is its key in the store and its label in logs and metrics:
     /// 1 to 512 bytes of any text.
     pub fn builder(name: impl AsRef<str>) -> BreakerBuilder {
         BreakerBuilder::new(name.as_ref())
@@ -71,61 +72,61 @@ impl Breaker {
         self.shared.name()
     }
 
-    /// What a call that came now would meet: past its open time, an open circuit is half-open.
+    /// The state that a call would meet now: past its open time, an open circuit is half-open.
     #[must_use]
     pub fn state(&self) -> State {
-        self.look(Machine::state).unwrap_or(State::Closed)
+        self.inspect(Machine::state).unwrap_or(State::Closed)
     }
 
-    /// The counts that the rules decide by.
+    /// The counts by which the rules decide.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.look(Machine::stats).unwrap_or_default()
+        self.inspect(Machine::stats).unwrap_or_default()
     }
 
-    /// Everything that the state machine knows, as data.
+    /// The complete state as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let snapshot = self.cell.inspect(Machine::snapshot);
-        // A handle keeps its cell leased, so the machine is there.
+        // `None` is impossible: a handle keeps its cell leased.
         snapshot.unwrap_or_else(|| Snapshot::empty(std::time::SystemTime::now()))
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        self.look(|machine| Arc::clone(machine.config())).unwrap_or_default()
+        self.inspect(|machine| Arc::clone(machine.config())).unwrap_or_default()
     }
 
-    /// Asks for leave to make a call.
+    /// Acquires the permission to make a call, without waiting.
     ///
     /// # Errors
     ///
-    /// [`Rejected`] while the circuit is open, forced open, half-open with all probes out, or
-    /// ramping up and this call not among those it admits.
+    /// [`Rejected`] if the circuit is open, forced open, half-open with all probes in flight, or
+    /// ramping up and this call is not in the admitted share.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         Permit::try_acquire(self.cell).map_err(|refusal| self.rejected(refusal))
     }
 
-    /// Waits for leave to make a call.
+    /// Waits until a call is admitted.
     ///
-    /// Those who wait are let through in the order in which they came: as many as there are slots
-    /// for probes once the open time is over, and all when the circuit closes. While the circuit
-    /// is forced open that takes until somebody says otherwise; put a time limit around it. While
-    /// it ramps up, a call that is not among the admitted share is tried again after a hundredth
-    /// of the ramp's time.
+    /// Waiting callers are admitted in the order in which they arrived: one for each probe slot
+    /// once the open time has ended, and all of them when the circuit closes. During a ramp-up, a
+    /// call outside the admitted share retries after 1% of the ramp's time. A forced-open circuit
+    /// admits nothing until it is operated again, so combine this method with a timeout.
     ///
-    /// It needs a tokio runtime to see the open time end; without one it is woken by what others
-    /// do to the breaker.
+    /// A tokio runtime is needed to notice the end of the open time. Without one, the waiting
+    /// callers are woken only when the breaker is used elsewhere.
     ///
     /// # Panics
     ///
-    /// In a tokio runtime whose timers are disabled.
+    /// Panics in a tokio runtime whose timers are disabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, it gives up its place, and nobody behind it is forgotten.
+    /// This method is cancel safe. Dropping the future gives up its place in the queue, and the
+    /// callers behind it move up.
     pub async fn acquire(&self) -> Permit {
         let mut wait = WaitHandle::new(self.cell);
         loop {
@@ -134,7 +135,7 @@ impl Breaker {
                 Ok(permit) => return permit,
                 Err(refusal) => refusal,
             };
-            // Another was faster, or the circuit ramps up. What was promised is spent.
+            // Another caller was faster, or the circuit ramps up. The reservation is used up.
             wait.release();
             if refusal.state == State::Closed {
                 timer::pause(self.ramp_pause()).await;
@@ -142,85 +143,147 @@ impl Breaker {
         }
     }
 
-    /// How long one waits whom a ramp has refused.
+    /// Delay before retrying a call refused during ramp-up.
     fn ramp_pause(&self) -> Duration {
         let time = self.config().ramp_up.map(|ramp| ramp.time).unwrap_or_default();
         (time / 100).max(Duration::from_millis(1))
     }
 
-    /// Runs a future if the breaker admits it, and records an `Err` as a failure. The future is
-    /// not polled when it is rejected.
+    /// Runs a future if the breaker admits the call, and records an `Err` as a failure. A future
+    /// that is rejected is not polled. If the future panics, the call is a failure, and the panic
+    /// goes on.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the call was not admitted, else [`Error::Inner`] with the future's
-    /// own error.
+    /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the future's own
+    /// error.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, the call counts as cancelled, and a probe's slot comes back.
+    /// If it is dropped before it is done, the call is [abandoned](Permit#abandoned-calls).
     pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
     where
         F: Future<Output = Result<T, E>>,
     {
-        let permit = self.try_acquire().map_err(Error::Rejected)?;
-        let result = future.await;
-        permit.finish(match &result {
-            Ok(_) => Outcome::Success,
-            Err(_) => Outcome::failure(),
-        });
-        result.map_err(Error::Inner)
+        self.call_with(ErrorsAsFailures, future).await
     }
 
-    /// Rejects every call until told otherwise, over restarts too.
+    /// Like [`call`](Self::call), with a classifier that says what a result comes to.
+    ///
+    /// ```
+    /// use std::io;
+    /// use tower_breaker::{Breaker, Outcome};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = Breaker::builder("files").build()?;
+    /// let classify = |result: &io::Result<String>| match result {
+    ///     Ok(_) => Outcome::Success,
+    ///     Err(error) if error.kind() == io::ErrorKind::NotFound => Outcome::Success,
+    ///     Err(_) => Outcome::failure(),
+    /// };
+    /// let read = async { Err::<String, _>(io::Error::from(io::ErrorKind::NotFound)) };
+    /// breaker.call_with(classify, read).await.unwrap_err();
+    /// assert_eq!(breaker.stats().consecutive_failures(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`call`](Self::call).
+    pub async fn call_with<C, F, T, E>(&self, classify: C, future: F) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let permit = self.try_acquire().map_err(Error::Rejected)?;
+        let classify = |result: &_| classify.classify(result);
+        permit.call_with(classify, future).await.map_err(Error::Inner)
+    }
+
+    /// Like [`call`](Self::call), for code that is not async: runs a closure if the breaker admits
+    /// it, and records an `Err`, also one that `?` returns early, as a failure. If the closure
+    /// panics, the call is a failure, and the panic goes on.
+    ///
+    /// ```
+    /// use std::{error::Error, fs};
+    /// use tower_breaker::Breaker;
+    ///
+    /// let breaker = Breaker::builder("settings").build()?;
+    /// let port = breaker.call_blocking(|| {
+    ///     let text = fs::read_to_string("/no/such/file")?;
+    ///     Ok::<u16, Box<dyn Error>>(text.trim().parse()?)
+    /// });
+    /// assert!(port.is_err());
+    /// assert_eq!(breaker.stats().consecutive_failures(), 1);
+    /// # Ok::<(), Box<dyn Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the closure's own
+    /// error.
+    pub fn call_blocking<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
+        let permit = self.try_acquire().map_err(Error::Rejected)?;
+        permit.call_blocking(work).map_err(Error::Inner)
+    }
+
+    /// Rejects every call until the breaker is operated by hand again. Survives restarts.
     pub fn force_open(&self) {
         self.cell.command(Command::ForceOpen);
     }
 
-    /// Admits every call and records none until told otherwise, over restarts too.
+    /// Admits every call and records none until the breaker is operated by hand again. Survives
+    /// restarts.
     pub fn disable(&self) {
         self.cell.command(Command::Disable);
     }
 
-    /// Admits and records every call and never opens until told otherwise, over restarts too.
+    /// Admits and records every call, but never opens, until the breaker is operated by hand
+    /// again. Survives restarts.
     pub fn metrics_only(&self) {
         self.cell.command(Command::MetricsOnly);
     }
 
-    /// Closes the circuit and clears its counts and its backoff. Ends every state that was set
-    /// by hand. Calls that are under way change nothing when they end.
+    /// Closes the circuit, clears its counts and its backoff, and ends a state that was set by
+    /// hand. Calls in flight are not counted when they finish.
     pub fn reset(&self) {
         self.cell.command(Command::Reset);
     }
 
-    /// Goes on under other settings, with the state and the counts it has. An open time that is
-    /// running stays as it is; a window keeps its calls where a rule of the same kind, over
-    /// calls or over time, has one.
+    /// Replaces the settings and keeps the state and the counts. The current open time does not
+    /// change. A window keeps its calls if the new settings have a rule with a window of the same
+    /// kind (of calls, or of time).
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a value is out of its range; then nothing changes.
-    pub fn update(&self, config: Config) -> Result<(), ConfigError> {
+    /// [`ConfigError`] if a value is out of range; then nothing changes.
+    pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
+        let config = config.into();
         config.validate()?;
-        self.cell.update(Arc::new(config));
+        self.cell.update(config);
         if let Some(attachment) = &self.shared.attachment {
             attachment.update_settings();
         }
         Ok(())
     }
 
-    /// Waits until the state as it is now is durable. Without a store there is nothing to wait
-    /// for.
+    /// Waits until the current state is durable. Without a store it returns at once.
     ///
-    /// It needs no runtime. A store that hangs does not answer; put a time limit around it.
+    /// It needs no runtime. A hung store does not answer, so combine this method with a timeout.
     ///
     /// # Errors
     ///
-    /// [`FlushError`] if the store fails at the attempt. The breaker goes on trying.
+    /// [`FlushError`] if the store fails to save. The breaker keeps retrying.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, the state is saved all the same.
+    /// Dropping the future does not cancel the save.
     pub async fn flush(&self) -> Result<(), FlushError> {
         match &self.shared.attachment {
             Some(attachment) => attachment.flush().await,
@@ -228,11 +291,11 @@ impl Breaker {
         }
     }
 
-    /// Like [`flush`](Self::flush), for code that is not async.
+    /// Like [`flush`](Self::flush), for synchronous code.
     ///
     /// # Errors
     ///
-    /// [`FlushError`] if the store fails at the attempt, or the state is not durable in time.
+    /// [`FlushError`] if the store fails to save, or does not finish within the timeout.
     pub fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
         match &self.shared.attachment {
             Some(attachment) => attachment.flush_blocking(timeout),
@@ -240,14 +303,14 @@ impl Breaker {
         }
     }
 
-    /// What the breaker went through: its transitions, the newest first, as its store keeps them
-    /// over restarts. All that happened before the call is in it. Without a store there is none.
+    /// Reads past transitions from the store, the newest first. The page includes every
+    /// transition that happened before the call. Without a store it is empty.
     ///
-    /// A history goes back as far as [`Config::history_retention_days`] says, an hour more at
-    /// times, and over the newest 500 transitions, and some more at times. Transitions that
-    /// come faster than the store takes them are counted instead ([`HistoryEntry::missed`]).
+    /// The store keeps [`Config::history_retention_days`] of transitions and at most the newest
+    /// 500, and removes older ones with a delay. Transitions that happen faster than the store
+    /// can write are dropped and counted in [`HistoryEntry::missed`].
     ///
-    /// It needs no runtime, and reads nothing on the caller's thread.
+    /// It needs no runtime, and does not read on the caller's thread.
     ///
     /// [`HistoryEntry::missed`]: crate::history::HistoryEntry::missed
     ///
@@ -274,12 +337,12 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// [`HistoryError`] if the store fails at the attempt, at once while it is known not to
-    /// answer, and else when it has not answered for a second or so.
+    /// [`HistoryError`] if the store fails, or does not answer for about a second. A store that
+    /// is known to hang fails at once.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, nothing is lost.
+    /// This method is cancel safe: it only reads.
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
         match &self.shared.attachment {
             Some(attachment) => attachment.history(query).await,
@@ -287,16 +350,17 @@ impl Breaker {
         }
     }
 
-    /// How the store is doing.
+    /// The health of the store.
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
         let attachment = self.shared.attachment.as_ref();
         attachment.map_or(StoreHealth::NoStore, |attachment| attachment.health())
     }
 
-    /// The events of this breaker from now on, as a channel.
+    /// Subscribes to the events of this breaker.
     ///
-    /// A receiver that falls behind by more than 64 events loses the oldest, and is told so.
+    /// A receiver that falls behind by more than 64 events loses the oldest ones, and its next
+    /// `recv` returns [`Lagged`](tokio::sync::broadcast::error::RecvError::Lagged).
     #[must_use]
     pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Event> {
         self.shared.subscribe()
@@ -311,8 +375,8 @@ impl Breaker {
         Rejected::new(self.shared.name(), refusal)
     }
 
-    fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {
-        self.cell.inspect(|machine, _| look(machine))
+    fn inspect<T>(&self, inspect: impl FnOnce(&Machine) -> T) -> Option<T> {
+        self.cell.inspect(|machine, _| inspect(machine))
     }
 }
 

@@ -8,33 +8,33 @@ use tower::{
     util::rng::HasherRng,
 };
 
-/// How long one request waits between its attempts.
+/// The delays between the attempts of one request.
 ///
-/// Tower makes the steps. The jitter on top is added here: tower 0.5.3 cuts it down to whole
-/// seconds for steps of whole seconds (a step of 1 s would have none), has none left at the
-/// longest step, and draws the same numbers for every clone, which here means for every request.
+/// tower computes the steps. The jitter is added here, because tower 0.5.3 truncates it to whole
+/// seconds for steps of whole seconds (a step of 1 s has none), adds none to the longest step, and
+/// uses the same random numbers for every clone, and so for every request.
 #[derive(Debug, Clone)]
-pub(super) struct Waits {
+pub(super) struct Delays {
     steps: ExponentialBackoff,
     jitter: f64,
 }
 
-/// Far above what anybody waits, and far below where adding up times overflows. (Newer versions
-/// of tokio wait for 30 years at most. Older ones don't stop there.)
+/// Longer delays are cut to this, so that sums of times cannot overflow. (Recent versions of tokio
+/// sleep for at most 30 years, older ones have no limit.)
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
-impl Waits {
+impl Delays {
     pub(super) fn new(min: Duration, max: Duration, jitter: f64) -> Result<Self, InvalidBackoff> {
         let (min, max) = (min.min(LONGEST), max.min(LONGEST));
         let backoff = |jitter| ExponentialBackoffMaker::new(min, max, jitter, HasherRng::default());
-        // To have all three judged.
+        // Validates all three arguments.
         backoff(jitter)?;
         Ok(Self { steps: backoff(0.0)?.make_backoff(), jitter })
     }
 
-    /// Waits for that long, and for the next step of the backoff on top, so that those who were
-    /// asked for the same time don't come back at the same moment. `None` where the time is past
-    /// what the clock can hold.
+    /// Sleeps for the given time plus the next step of the backoff, so that clients that were asked
+    /// to wait for the same time do not return at the same moment. `None` if the clock cannot
+    /// represent that time.
     pub(super) fn next(&mut self, at_least: Duration) -> Option<Sleep> {
         let now = Instant::now();
         let step = self.steps.next_backoff().deadline().saturating_duration_since(now);
@@ -43,7 +43,7 @@ impl Waits {
     }
 }
 
-impl Default for Waits {
+impl Default for Delays {
     fn default() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(5), 1.0)
             .unwrap_or_else(|_| unreachable!("50 ms to 5 s is a backoff"))

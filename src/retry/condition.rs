@@ -1,10 +1,10 @@
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{any::type_name, fmt, marker::PhantomData};
 
 use super::inspect::{AsCause, RetryResponse, is_rejection};
 use crate::{classify::Classify, outcome::Outcome};
 
-/// Says which results are worth another try. Sealed: [`Network`](super::Network) and
-/// [`Classified`] are all there are.
+/// Decides which results are retried. Sealed: [`Network`](super::Network) and [`Classified`]
+/// implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot decide on retries of the request `{Request}` with the result \
                `Result<{T}, {E}>`",
@@ -24,11 +24,11 @@ pub(super) mod sealed {
     pub trait Sealed {}
 }
 
-/// Tries again what a [`Classify`] calls a failure or throttled. Made by
+/// Retries results that a [`Classify`] takes for failures or throttled calls. Created by
 /// [`RetryPolicy::new`](super::RetryPolicy::new) and
 /// [`RetryPolicy::http`](super::RetryPolicy::http).
 ///
-/// `K` is the kind of the error, and `A` that of the answer; the compiler finds both.
+/// `K` is the kind of the error, and `A` that of the response; the compiler infers both.
 pub struct Classified<C, K, A> {
     classify: C,
     kinds: PhantomData<fn() -> (K, A)>,
@@ -52,17 +52,13 @@ where
         if is_rejection(result) {
             return None;
         }
-        let asks = result.as_ref().ok().and_then(RetryResponse::retry_after);
-        Some(asking(self.classify.classify(result), asks))
-    }
-}
-
-/// The outcome with this time to wait, if it failed and has none of its own.
-fn asking(outcome: Outcome, retry_after: Option<Duration>) -> Outcome {
-    match outcome {
-        Outcome::Failure { retry_after: None } => Outcome::Failure { retry_after },
-        Outcome::Throttled { retry_after: None } => Outcome::Throttled { retry_after },
-        says => says,
+        let outcome = self.classify.classify(result);
+        if outcome.retry_after().is_some() {
+            return Some(outcome);
+        }
+        // The response may ask for a delay that the classifier does not know.
+        let response = result.as_ref().ok();
+        Some(outcome.with_retry_after(response.and_then(RetryResponse::retry_after)))
     }
 }
 
@@ -74,6 +70,6 @@ impl<C: Clone, K, A> Clone for Classified<C, K, A> {
 
 impl<C, K, A> fmt::Debug for Classified<C, K, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Classified").finish_non_exhaustive()
+        f.debug_tuple("Classified").field(&format_args!("{}", type_name::<C>())).finish()
     }
 }

@@ -4,22 +4,20 @@ use http::Response;
 
 use crate::{
     classify::retry_after,
-    error::{Error, Rejected},
+    error::{BoxError, Error, Rejected},
 };
 
-type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// An error that can be looked into, for a rejection or for a connection that was reset.
+/// An error that can be searched for a rejection or for a network error.
 ///
-/// `Kind` is there for the compiler, which finds it on its own. What is here already: everything
-/// that implements [`std::error::Error`] ([`IsError`](kind::IsError)), tower's boxed error
-/// ([`IsBoxed`](kind::IsBoxed)), and the [`Error`] of a breaker around a boxed error
+/// `Kind` tells implementations apart; the compiler infers it. The trait is implemented for
+/// everything that implements [`std::error::Error`] ([`IsError`](kind::IsError)), for tower's boxed
+/// error ([`IsBoxed`](kind::IsBoxed)), and for the [`Error`] of a breaker around a boxed error
 /// ([`HoldsBoxed`](kind::HoldsBoxed)). For any other error, implement it with a kind of your own:
 ///
 /// ```
 /// use tower_breaker::{Error, retry::AsCause};
 ///
-/// /// Which does not implement `std::error::Error`.
+/// /// It does not implement `std::error::Error`.
 /// struct Complaint(std::io::Error);
 ///
 /// struct Complaints;
@@ -40,12 +38,12 @@ type BoxError = Box<dyn StdError + Send + Sync>;
             `tower_breaker::retry::AsCause` for `{Self}`; tower's `BoxError` works too"
 )]
 pub trait AsCause<Kind> {
-    /// The error, or what it has to show. `None` where there is nothing to look into.
+    /// The error to search; `None` if there is nothing to search.
     fn as_cause(&self) -> Option<&(dyn StdError + 'static)>;
 }
 
-/// The kinds of errors and of answers, by which the compiler tells one implementation from
-/// another. Only names: nobody makes a value of them.
+/// The kinds of errors and responses, by which the compiler tells implementations apart. These
+/// types have no values.
 pub mod kind {
     /// An error that implements [`std::error::Error`].
     #[derive(Debug)]
@@ -59,7 +57,7 @@ pub mod kind {
     #[derive(Debug)]
     pub enum HoldsBoxed {}
 
-    /// Any answer. It is not looked into.
+    /// Any response. It is not searched.
     #[derive(Debug)]
     pub enum Opaque {}
 
@@ -91,18 +89,18 @@ impl AsCause<kind::HoldsBoxed> for Error<BoxError> {
     }
 }
 
-/// What can be read from an answer. Sealed: everything implements it as
-/// [`Opaque`](kind::Opaque), and `http::Response` as [`HttpResponse`](kind::HttpResponse) too.
+/// A response that a retry policy can handle. Sealed: every type implements it as
+/// [`Opaque`](kind::Opaque), and `http::Response` also as [`HttpResponse`](kind::HttpResponse).
 #[diagnostic::on_unimplemented(
     message = "the response `{Self}` cannot be searched for a rejection",
     note = "`RetryPolicy::http(..)` needs an `http::Response`; `RetryPolicy::new(..)` takes any"
 )]
 pub trait RetryResponse<Kind>: sealed::Sealed<Kind> {
-    /// Whether a breaker made it.
+    /// Whether a breaker made this response.
     #[doc(hidden)]
     fn is_rejection(&self) -> bool;
 
-    /// How long it asks its caller to wait before the next attempt.
+    /// How long the response asks the client to wait before the next attempt.
     #[doc(hidden)]
     fn retry_after(&self) -> Option<Duration>;
 }
@@ -135,14 +133,14 @@ impl<B> RetryResponse<kind::HttpResponse> for Response<B> {
     }
 }
 
-/// Whether the breaker made this result, or one below it did.
+/// Whether a breaker made this result: the next one or one further in.
 pub(super) fn is_rejection<T, E, A, K>(result: &Result<T, E>) -> bool
 where
     T: RetryResponse<A>,
     E: AsCause<K>,
 {
     match result {
-        Ok(answer) => RetryResponse::is_rejection(answer),
+        Ok(response) => RetryResponse::is_rejection(response),
         Err(error) => error.as_cause().is_some_and(|cause| Rejected::find(cause).is_some()),
     }
 }

@@ -1,8 +1,8 @@
 //! A retry policy that respects a circuit breaker.
 //!
-//! [`RetryPolicy`] goes into tower's own `RetryLayer`, uses tower's own backoff and budget, and
-//! stands *outside* a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer). It tries again what
-//! failed, and never what a breaker rejected.
+//! [`RetryPolicy`] works with tower's own `RetryLayer`, backoff and budget. It belongs *outside* of
+//! a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer). It retries failed calls, and never a call
+//! that the breaker rejected.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,50 +31,50 @@
 //! # The order of layers
 //!
 //! ```text
-//!   the caller
+//!   caller
 //!       |
-//!   timeout           the time that the caller has, all attempts and waits included
+//!   timeout           limits the whole call, with all attempts and delays
 //!       |
-//!   retry             makes the request again
+//!   retry             sends the request again
 //!       |
-//!   circuit breaker   sees each attempt, and may reject it
+//!   circuit breaker   counts each attempt, and may reject it
 //!       |
-//!   timeout           the time of one attempt
+//!   timeout           limits one attempt
 //!       |
-//!   the client
+//!   client
 //! ```
 //!
-//! **Retry stands outside the breaker**, so that the breaker counts attempts, which is what the
-//! dependency feels, and can stop a row of them: when the circuit opens after the second, the
-//! third comes back rejected, at once, and that is what the caller gets.
+//! **Put the retry outside of the breaker.** Then the breaker counts attempts, which are the load
+//! of the dependency, and can stop a series of them: if the circuit opens after the second attempt,
+//! the third is rejected at once, and the caller gets that rejection.
 //!
-//! The other way round, the breaker sees one failure where the dependency had three attempts: it
-//! opens three times too late, and counts the waits between them as slowness of the dependency. A
-//! request that was let through goes on with its attempts after the circuit has opened, and a
-//! single probe of the half-open state is three requests.
+//! In the other order, the breaker sees one failure for three attempts. It opens three times too
+//! late, and takes the delays between attempts for a slow dependency. A request that was admitted
+//! continues with its attempts after the circuit has opened, and a single half-open probe sends
+//! three requests.
 //!
-//! **A policy that knows nothing of breakers**, outside one, takes a rejection for a failure. It
-//! waits and asks again while the circuit is open, so that rejections come late, and each one
-//! spends of the retry budget; when the dependency is back, there is none left for it.
+//! **A retry policy that does not know breakers** takes a rejection for a failure. While the
+//! circuit is open, it waits and retries, so callers get their rejection late, and each rejection
+//! consumes the retry budget; when the dependency recovers, the budget is used up.
 //!
-//! **A timeout belongs to each attempt, inside the breaker**: so a dependency that hangs counts
-//! as failed, and the next attempt begins in good time. A timeout outside the breaker drops the
-//! call instead, and a call that is dropped counts as nothing. A second timeout, outside of all,
-//! bounds what the caller waits; make it longer than that of one attempt, or there is never a
-//! second attempt.
+//! **Put a timeout for each attempt inside of the breaker.** Then a hung dependency counts as
+//! failed, and the next attempt starts in time. A timeout outside of the breaker drops the call
+//! instead, and a dropped call counts as nothing. A second timeout, outside of everything, limits
+//! how long the caller waits. It must be longer than the timeout of an attempt, or there is never a
+//! second one.
 //!
-//! A breaker with [`Backpressure`](crate::reject::Backpressure) does not reject, it is not ready: then the
-//! next attempt waits until the circuit lets it through. What a [`Fallback`](crate::reject::Fallback)
-//! answers is an answer like any other, and may be tried again.
+//! A breaker with [`Backpressure`](crate::reject::Backpressure) is not ready instead of rejecting:
+//! the next attempt waits until the circuit admits it. The answer of a
+//! [`Fallback`](crate::reject::Fallback) is an answer like any other, and may be retried.
 //!
-//! # What the services must be
+//! # Requirements
 //!
-//! The service below, breaker included, must be `Clone`: tower's `Retry` asks for it. So must the
-//! request, or [a closure](RetryPolicy::clone_request_with) says how it is copied, or that it
-//! can't be: a body that streams is sent once. The response may be anything, and the error
-//! anything that can be [looked into](AsCause): a [`std::error::Error`], or tower's boxed one.
-//! A timeout inside a breaker makes errors of the latter kind; with
-//! [`RejectAsBoxError`](crate::reject::RejectAsBoxError) the error is the same from end to end.
+//! The inner service, including the breaker, must implement `Clone`, as tower's `Retry` requires.
+//! The request must implement `Clone` too, or [a closure](RetryPolicy::clone_request_with) copies
+//! it, or refuses to: a streaming body can be sent only once. The response can have any type. The
+//! error must be [searchable](AsCause): a [`std::error::Error`], or tower's boxed error. A timeout
+//! inside of a breaker produces boxed errors; with
+//! [`RejectAsBoxError`](crate::reject::RejectAsBoxError), the whole stack has the same error type.
 
 mod backoff;
 mod condition;

@@ -4,8 +4,10 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::{
     condition::{RetryWhen, sealed::Sealed},
-    inspect::{AsCause, is_rejection},
-    kind::{HttpResponse, IsError},
+    inspect::{
+        AsCause, is_rejection,
+        kind::{HttpResponse, IsError},
+    },
 };
 use crate::{
     classify::StatusClassifier,
@@ -13,10 +15,10 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Tries again what the network spoils. Made by
-/// [`RetryPolicy::network`](super::RetryPolicy::network), which says what that is.
+/// Retries after errors and statuses that come from the network. Created by
+/// [`RetryPolicy::network`](super::RetryPolicy::network), which lists them.
 ///
-/// `K` is the kind of the error, and the compiler finds it.
+/// `K` is the kind of the error; the compiler infers it.
 pub struct Network<K = IsError> {
     pub(super) statuses: StatusClassifier,
     pub(super) errors: fn(&(dyn StdError + 'static)) -> bool,
@@ -34,8 +36,8 @@ impl<K> Network<K> {
         Self { statuses, errors: |_| false, methods: |_| false, kind: PhantomData }
     }
 
-    fn of_error(&self, error: &(dyn StdError + 'static)) -> Outcome {
-        if causes(error).any(|cause| is_of_the_network(cause) || (self.errors)(cause)) {
+    fn outcome_of_error(&self, error: &(dyn StdError + 'static)) -> Outcome {
+        if causes(error).any(|cause| is_network_error(cause) || (self.errors)(cause)) {
             Outcome::failure()
         } else {
             Outcome::Ignore
@@ -56,7 +58,7 @@ where
         let cause = result.as_ref().err().and_then(AsCause::as_cause);
         let outcome = match result {
             Ok(response) => self.statuses.classify_parts(response.status(), response.headers()),
-            Err(_) => cause.map_or(Outcome::Ignore, |cause| self.of_error(cause)),
+            Err(_) => cause.map_or(Outcome::Ignore, |cause| self.outcome_of_error(cause)),
         };
         let may_repeat = match outcome {
             Outcome::Success | Outcome::Ignore => true,
@@ -69,12 +71,12 @@ where
     }
 }
 
-/// Whether an error is one that the network makes, and that may be gone at the next try: a
-/// connection that was refused, reset or aborted, a broken pipe, an end in the middle, or a time
-/// that ran out (also tower's and tokio's `Elapsed`), anywhere in the chain of its causes.
+/// Whether an error, or one of its sources, comes from the network and may not occur again: a
+/// connection that was refused, reset or aborted, a broken pipe, an unexpected end of a stream, or
+/// a timeout (an `io::Error`, or the `Elapsed` of tower or tokio).
 ///
-/// A rejection is none. It is what [`RetryPolicy::network`](super::RetryPolicy::network) asks,
-/// and of use in a closure for [`RetryPolicy::new`](super::RetryPolicy::new).
+/// A rejection is never transient. [`RetryPolicy::network`](super::RetryPolicy::network) uses this
+/// function; it also helps in closures for [`RetryPolicy::new`](super::RetryPolicy::new).
 ///
 /// ```
 /// use std::io::{Error, ErrorKind};
@@ -85,10 +87,10 @@ where
 /// ```
 #[must_use]
 pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
-    Rejected::find(error).is_none() && causes(error).any(is_of_the_network)
+    Rejected::find(error).is_none() && causes(error).any(is_network_error)
 }
 
-fn is_of_the_network(cause: &(dyn StdError + 'static)) -> bool {
+fn is_network_error(cause: &(dyn StdError + 'static)) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
     };
@@ -108,7 +110,7 @@ fn is_of_the_network(cause: &(dyn StdError + 'static)) -> bool {
         )
 }
 
-/// Whether nobody was there to take the connection, so that nobody has seen the request.
+/// Whether the connection was refused, so the request was not sent.
 fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| {
         let kind = cause.downcast_ref().map(io::Error::kind);

@@ -9,66 +9,66 @@ use tower::retry::{
 };
 
 use super::{
-    Classified, CloneRequest, Cloned, ClonedWith, Network, RetryWhen, backoff::Waits,
-    kind::HttpResponse,
+    backoff::Delays,
+    condition::{Classified, RetryWhen},
+    inspect::kind::HttpResponse,
+    network::Network,
+    request::{CloneRequest, Cloned, ClonedWith},
 };
 use crate::{classify::Statuses, outcome::Outcome};
 
-/// A [policy](Policy) for tower's `RetryLayer` that leaves the rejections of a circuit breaker
-/// alone: they are handed on at once, and the budget does not notice them.
+/// A [policy](Policy) for tower's `RetryLayer` that does not retry what a circuit breaker rejects:
+/// a rejection is returned at once and does not change the retry budget.
 ///
-/// It stands *outside* the breaker; the [module](super) says why.
+/// It belongs *outside* of the breaker; the [module](super) explains why.
 ///
-/// `W` says what is worth another try, and `Q` how requests are cloned. Begin with
-/// [`network`](Self::network), [`http`](Self::http) or [`new`](Self::new).
+/// `W` decides what is retried, and `Q` clones requests. Start with [`network`](Self::network),
+/// [`http`](Self::http) or [`new`](Self::new).
 ///
 /// # What happens after a result
 ///
-/// | result | what becomes of it | the budget |
+/// | result | action | budget |
 /// |---|---|---|
-/// | a rejection | handed on | untouched |
-/// | a success, or ignored | handed on | grows |
-/// | a failure, or throttled | tried again | shrinks |
-/// | the same of the last attempt | handed on | untouched |
-/// | the same, and asks to wait for too long | handed on | untouched |
-/// | the same, and the budget is spent | handed on | untouched |
-/// | the same, of a request that must not be repeated | handed on | untouched |
+/// | rejected | returned | unchanged |
+/// | success, or ignored | returned | grows |
+/// | failure, or throttled | retried | shrinks |
+/// | the same, on the last attempt | returned | unchanged |
+/// | the same, with a `retry_after` that is too long | returned | unchanged |
+/// | the same, with the budget used up | returned | unchanged |
+/// | the same, of a request that must not be repeated | returned | unchanged |
 ///
-/// # Cancellation
+/// # Cancel safety
 ///
-/// A request that is dropped while it waits is not made again. What it took from the budget
-/// stays taken.
+/// A request that is dropped while it waits is not sent again. What it took from the budget is not
+/// given back.
 ///
 /// # Panics
 ///
-/// Tower's backoff needs a tokio runtime with its time enabled; without one, the first wait
-/// panics.
+/// The first delay panics without a tokio runtime, or in one whose timers are disabled.
 pub struct RetryPolicy<W, Q = Cloned> {
     when: W,
     clone: Q,
     max_attempts: u32,
     max_retry_after: Duration,
     budget: Arc<dyn Budget + Send + Sync>,
-    waits: Waits,
-    /// Of this request. The layer's own policy stays at 0: tower counts on a clone.
+    delays: Delays,
+    /// The attempts of this request. It stays 0 in the layer's own policy: tower clones the policy
+    /// for each request.
     attempts: u32,
 }
 
 impl<K> RetryPolicy<Network<K>> {
-    /// For requests and responses of the crate `http`: tries again what the network spoils.
+    /// For requests and responses of the `http` crate: retries what fails because of the network.
     ///
-    /// - Errors with one of these anywhere in the chain of their causes: a connection that was
-    ///   refused, reset or aborted, a broken pipe, an end in the middle, a time that ran out (an
-    ///   `io::Error`, tower's or tokio's `Elapsed`).
-    /// - The statuses 408, 429, 502, 503 and 504, which speak of the moment or of the way. Not
-    ///   500: it says that the code of the other side failed at this request, and it will most
-    ///   likely fail again, having done who knows what.
+    /// - Errors that are [transient](super::is_transient), or have such a source.
+    /// - The statuses 408, 429, 502, 503 and 504, which describe a moment or a connection. Not 500:
+    ///   the server failed to handle this request, with unknown side effects, and is likely to fail
+    ///   again.
     /// - Only requests with an idempotent method (RFC 9110, section 9.2.2: GET, HEAD, OPTIONS,
-    ///   TRACE, PUT, DELETE); with any other, the other side may have done the work already. A
-    ///   connection that was refused is tried again with every method: nobody has seen the
-    ///   request.
+    ///   TRACE, PUT, DELETE). With any other method, the server may have done the work already. A
+    ///   refused connection is retried with every method, because the request was not sent.
     ///
-    /// The [`Retry-After`](crate::classify::retry_after) of a 429 or 503 is waited for.
+    /// The policy waits for the [`Retry-After`](crate::classify::retry_after) of a 429 or 503.
     #[must_use]
     pub fn network() -> Self {
         Self::when(Network::new())
@@ -76,7 +76,7 @@ impl<K> RetryPolicy<Network<K>> {
 }
 
 impl<K, Q> RetryPolicy<Network<K>, Q> {
-    /// Responses with these statuses are tried again too, to requests with the same methods.
+    /// Also retries responses with these statuses, for requests with the same methods.
     ///
     /// ```
     /// use tower_breaker::{RetryPolicy, retry::Network};
@@ -89,11 +89,11 @@ impl<K, Q> RetryPolicy<Network<K>, Q> {
         self
     }
 
-    /// These errors are tried again too, of requests with the same methods. It is asked for the
-    /// error, for what caused it, and so on. Default: none. Said twice, the last holds.
+    /// Also retries these errors, for requests with the same methods. The function is called for
+    /// the error and for each of its sources. Default: none. A second call replaces the function.
     ///
-    /// A connection that hyper found closed before the answer began is such an error: hyper has
-    /// an error of its own for it, without an `io::Error` below.
+    /// An example is a connection that the server closes before the response begins: hyper has an
+    /// error of its own for it, without an `io::Error` as its source.
     ///
     /// ```
     /// use tower_breaker::RetryPolicy;
@@ -109,8 +109,8 @@ impl<K, Q> RetryPolicy<Network<K>, Q> {
         self
     }
 
-    /// Requests with these methods are tried again too; say so only where making such a request
-    /// twice does no more than making it once. Default: none. Said twice, the last holds.
+    /// Also retries requests with these methods. Use it only if sending such a request twice has
+    /// the same effect as sending it once. Default: none. A second call replaces the function.
     #[must_use]
     pub fn also_methods(mut self, methods: fn(&Method) -> bool) -> Self {
         self.when.methods = methods;
@@ -119,11 +119,11 @@ impl<K, Q> RetryPolicy<Network<K>, Q> {
 }
 
 impl<C, K, A> RetryPolicy<Classified<C, K, A>> {
-    /// Tries again what a [`Classify`](crate::classify::Classify), or a closure over the result,
-    /// calls [`Failure`](Outcome::Failure) or [`Throttled`](Outcome::Throttled), after the
-    /// `retry_after` that it names. It is not asked about rejections.
+    /// Retries what a [`Classify`](crate::classify::Classify), or a closure that takes the result,
+    /// takes for a [`Failure`](Outcome::Failure) or for [`Throttled`](Outcome::Throttled), after
+    /// the outcome's `retry_after`. Rejections are not classified.
     ///
-    /// It does not know about methods: every request is repeated.
+    /// It does not check methods: every request is repeated.
     ///
     /// ```
     /// use tower_breaker::{Error, Outcome, RetryPolicy, retry};
@@ -142,8 +142,8 @@ impl<C, K, A> RetryPolicy<Classified<C, K, A>> {
     /// # Ok::<(), tower_breaker::ConfigError>(())
     /// ```
     ///
-    /// With `http::Response` it does not compile, because it would not see a rejection there (the
-    /// compiler asks for the kind of the answer). [`http`](RetryPolicy::http) is for those.
+    /// With `http::Response` it does not compile, because it would not find a rejection there (the
+    /// compiler cannot infer the kind of the response). Use [`http`](RetryPolicy::http) instead.
     ///
     /// ```compile_fail,E0283
     /// # use http::Response;
@@ -159,11 +159,11 @@ impl<C, K, A> RetryPolicy<Classified<C, K, A>> {
 }
 
 impl<C, K> RetryPolicy<Classified<C, K, HttpResponse>> {
-    /// Like [`new`](RetryPolicy::new), for responses of the crate `http`: a breaker's rejection
-    /// is found in them too, and the [`Retry-After`](crate::classify::retry_after) of a 429 or 503
-    /// is waited for, unless the classification names a time of its own.
+    /// Like [`new`](RetryPolicy::new), for responses of the `http` crate. It also finds a breaker's
+    /// rejection in a response, and waits for the [`Retry-After`](crate::classify::retry_after) of
+    /// a 429 or 503, unless the outcome has a `retry_after` of its own.
     ///
-    /// It does not know about methods: every request is repeated.
+    /// It does not check methods: every request is repeated.
     #[must_use]
     pub fn http(classify: C) -> Self {
         Self::when(Classified::new(classify))
@@ -178,60 +178,59 @@ impl<W> RetryPolicy<W> {
             max_attempts: 3,
             max_retry_after: Duration::from_secs(30),
             budget: Arc::new(TpsBudget::default()),
-            waits: Waits::default(),
+            delays: Delays::default(),
             attempts: 0,
         }
     }
 }
 
 impl<W, Q> RetryPolicy<W, Q> {
-    /// How often a request is made at most, the first time included; 0 is like 1: never again.
-    /// Default: 3.
+    /// The maximum number of attempts, including the first; 0 has the same effect as 1. Default: 3.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// How long it waits before the next attempt: `min` at first, then twice as long each time,
-    /// up to `max`; and each time up to `jitter` times that on top, at random. What the other
-    /// side asked for comes on top of both. Default: 50 ms, 5 s, 1.0; so 50 to 100 ms after the
+    /// The delay before the next attempt: `min` after the first attempt, doubled after each further
+    /// one, up to `max`. A random part of up to `jitter` times the delay is added, and a
+    /// `retry_after` is added as well. Default: 50 ms, 5 s, 1.0; that is 50 to 100 ms after the
     /// first attempt, and 100 to 200 ms after the second.
     ///
     /// # Errors
     ///
-    /// Those of tower's `ExponentialBackoffMaker`, which makes the steps: `min` above `max`,
-    /// `max` of zero, `jitter` not a number from 0 to 100.
+    /// [`InvalidBackoff`] if `min` is above `max`, `max` is zero, or `jitter` is not a number from
+    /// 0 to 100.
     pub fn backoff(
         mut self,
         min: Duration,
         max: Duration,
         jitter: f64,
     ) -> Result<Self, InvalidBackoff> {
-        self.waits = Waits::new(min, max, jitter)?;
+        self.delays = Delays::new(min, max, jitter)?;
         Ok(self)
     }
 
-    /// What all requests together may spend on attempts after the first. A layer, its services
-    /// and their clones share it; give the same to several layers, and they share it too.
-    /// Default: a [`TpsBudget`] as tower makes it, one for each policy: 10 a second, and one more
-    /// for every five results that needed no other attempt, of the last 10 s.
+    /// Limits the retries of all requests together. A layer, its services and their clones share
+    /// one budget, and so do layers that are given the same one. Default: tower's default
+    /// [`TpsBudget`], a separate one for each policy. It allows 10 retries a second, and one more
+    /// for every five results of the last 10 s that needed no retry.
     #[must_use]
     pub fn budget<B: Budget + Send + Sync + 'static>(mut self, budget: Arc<B>) -> Self {
         self.budget = budget;
         self
     }
 
-    /// The longest `retry_after` that is waited for. Who asks for more gets no other attempt: the
-    /// result is handed on as it is. Default: 30 s.
+    /// The longest `retry_after` to wait for. A result with a longer one is not retried but
+    /// returned. Default: 30 s.
     #[must_use]
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = longest;
         self
     }
 
-    /// Clones requests with this. A request for which it returns `None` is made once only, and
-    /// its result does not reach the budget. Default: `Clone`.
+    /// Clones requests with this closure. A request for which it returns `None` is sent only once,
+    /// and its result does not change the budget. Default: `Clone`.
     ///
     /// With reqwest: `.clone_request_with(reqwest::Request::try_clone)`.
     #[must_use]
@@ -242,20 +241,20 @@ impl<W, Q> RetryPolicy<W, Q> {
             max_attempts: self.max_attempts,
             max_retry_after: self.max_retry_after,
             budget: self.budget,
-            waits: self.waits,
+            delays: self.delays,
             attempts: self.attempts,
         }
     }
 
-    /// The wait for the next attempt, if there is to be one.
-    fn wait(&mut self, retry_after: Duration) -> Option<Sleep> {
+    /// The delay of the next attempt; `None` if there is none.
+    fn next_delay(&mut self, retry_after: Duration) -> Option<Sleep> {
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts >= self.max_attempts || retry_after > self.max_retry_after {
             return None;
         }
-        let wait = self.waits.next(retry_after)?;
-        // The last question, as it is the one that costs.
-        self.budget.withdraw().then_some(wait)
+        let delay = self.delays.next(retry_after)?;
+        // Checked last, because it consumes the budget.
+        self.budget.withdraw().then_some(delay)
     }
 }
 
@@ -273,7 +272,7 @@ where
                 None
             }
             Outcome::Failure { retry_after } | Outcome::Throttled { retry_after } => {
-                self.wait(retry_after.unwrap_or_default())
+                self.next_delay(retry_after.unwrap_or_default())
             }
         }
     }
@@ -289,7 +288,7 @@ impl<W: Clone, Q: Clone> Clone for RetryPolicy<W, Q> {
             when: self.when.clone(),
             clone: self.clone.clone(),
             budget: Arc::clone(&self.budget),
-            waits: self.waits.clone(),
+            delays: self.delays.clone(),
             ..*self
         }
     }
@@ -299,6 +298,7 @@ impl<W: fmt::Debug, Q: fmt::Debug> fmt::Debug for RetryPolicy<W, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryPolicy")
             .field("when", &self.when)
+            .field("clone", &self.clone)
             .field("max_attempts", &self.max_attempts)
             .field("max_retry_after", &self.max_retry_after)
             .field("attempts", &self.attempts)

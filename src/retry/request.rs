@@ -1,7 +1,6 @@
-use std::fmt;
+use std::{any::type_name, fmt};
 
-/// Makes the request that the next attempt sends. Sealed: [`Cloned`] and [`ClonedWith`] are all
-/// there are.
+/// Copies a request for another attempt. Sealed: [`Cloned`] and [`ClonedWith`] implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot clone the request `{Request}` for another attempt",
     note = "say how: `.clone_request_with(|request: &{Request}| ..)` returns `None` for a request \
@@ -30,7 +29,7 @@ impl<Request: Clone> CloneRequest<Request> for Cloned {
     }
 }
 
-/// Clones requests with a closure. Made by
+/// Clones requests with a closure. Created by
 /// [`RetryPolicy::clone_request_with`](super::RetryPolicy::clone_request_with).
 #[derive(Clone, Copy)]
 pub struct ClonedWith<F>(pub(super) F);
@@ -48,6 +47,6 @@ where
 
 impl<F> fmt::Debug for ClonedWith<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClonedWith").finish_non_exhaustive()
+        f.debug_tuple("ClonedWith").field(&format_args!("{}", type_name::<F>())).finish()
     }
 }

@@ -15,7 +15,7 @@ use crate::breaker::Permit;
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
     ///
-    /// Dropped before it is done, the call counts as cancelled, and a probe's slot comes back.
+    /// Dropping it before it is ready counts as a cancelled call and frees a probe's slot.
     pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
         call: Call<F, C, J, O>,
@@ -30,7 +30,7 @@ pin_project! {
             future: F,
             permit: Permit,
             classify: C,
-            settle: O,
+            record_when: O,
         },
         Rejected {
             #[pin]
@@ -41,8 +41,8 @@ pin_project! {
 
 impl<F, C, J, O> ResponseFuture<F, C, J, O> {
     #[inline]
-    pub(super) fn admitted(future: F, permit: Permit, classify: C, settle: O) -> Self {
-        Self { call: Call::Admitted { future, permit, classify, settle } }
+    pub(super) fn admitted(future: F, permit: Permit, classify: C, record_when: O) -> Self {
+        Self { call: Call::Admitted { future, permit, classify, record_when } }
     }
 
     #[inline]
@@ -63,12 +63,12 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
-            CallProjection::Admitted { future, permit, classify, settle } => {
+            CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(future.poll(cx));
-                Poll::Ready(Ok(settle.settle(classify, result, permit)?))
+                Poll::Ready(Ok(record_when.record(classify, result, permit)?))
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass(ready!(future.poll(cx))?)))
+                Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
             }
         }
     }

@@ -1,11 +1,12 @@
-//! When the outcome of a call is recorded: when the response arrives, or when its body has ended.
+//! When the outcome of a call is recorded: when its response arrives, or when the response's body
+//! has ended.
 
 use crate::{breaker::Permit, classify::Classify};
 
-/// Says when the outcome of an admitted call is known: [`OnResponse`] or, with feature `http`,
-/// `OnBodyEnd`.
+/// Says when the outcome of an admitted call is recorded: [`OnResponse`] or, with feature `http`,
+/// [`OnBodyEnd`](crate::OnBodyEnd).
 ///
-/// It is for these two alone: who is given a permit here has to settle it.
+/// It is sealed. An implementation is handed the call's permit and has to record its outcome.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot record the outcome of a call with the response `{T}`, classified \
                by `{C}`",
@@ -13,24 +14,24 @@ use crate::{breaker::Permit, classify::Classify};
             `B: http_body::Body`, and a classifier that implements `ClassifyBody`"
 )]
 pub trait RecordWhen<C, T, E>: sealed::Sealed {
-    /// What the caller gets: the inner service's response, or one that is watched.
+    /// The response of the whole service: the inner service's, or one with a watched body.
     type Response;
 
-    /// The call has come to a result.
+    /// Called with the result of the inner service.
     #[doc(hidden)]
-    fn settle(
+    fn record(
         &self,
         classify: &C,
         result: Result<T, E>,
         permit: &mut Permit,
     ) -> Result<Self::Response, E>;
 
-    /// The response to a call that was rejected: nothing hangs on it.
+    /// Called with the response to a rejected call, which has no outcome.
     #[doc(hidden)]
-    fn pass(response: T) -> Self::Response;
+    fn pass_rejection(response: T) -> Self::Response;
 }
 
-/// When the response is there the outcome is known: the default.
+/// Records the outcome when the response arrives: the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OnResponse;
 
@@ -40,13 +41,13 @@ impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
     type Response = T;
 
     #[inline]
-    fn settle(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
+    fn record(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
         permit.record_in_place(classify.classify(&result), None);
         result
     }
 
     #[inline]
-    fn pass(response: T) -> T {
+    fn pass_rejection(response: T) -> T {
         response
     }
 }

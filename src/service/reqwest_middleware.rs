@@ -1,6 +1,6 @@
 //! A breaker as a middleware of [reqwest-middleware 0.5](https://docs.rs/reqwest-middleware/0.5).
 
-use std::{convert::Infallible, fmt, future::Future, pin::Pin};
+use std::{any::type_name, convert::Infallible, fmt, future::Future, pin::Pin};
 
 use http::Extensions;
 use reqwest::{Request, Response};
@@ -8,18 +8,19 @@ use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::{
     classify::{Classify, ServerErrorsAsFailures},
+    error,
     handle::Breaker,
 };
 
-/// A breaker in the middleware chain of a
-/// [reqwest-middleware 0.5](https://docs.rs/reqwest-middleware/0.5) client.
+/// A breaker in the middleware chain of a reqwest-middleware client.
 ///
-/// A rejection is an [`Error::Middleware`] in which [`Rejected::find`](crate::Rejected::find)
-/// finds it, and the request is not sent. The outcome of a call is known when the head of its
-/// response is there: responses of 500 to 599 are failures, and so are errors, those of the
-/// middlewares further in among them; [`classify`](Self::classify) changes that.
+/// A rejected request is not sent. Its error is an [`Error::Middleware`] in which
+/// [`Rejected::find`](crate::Rejected::find) finds the rejection. The outcome of a call is known
+/// when the head of its response arrives: responses with a status of 500 to 599 are failures, and
+/// so are errors, including those of middlewares further in. [`classify`](Self::classify) changes
+/// that.
 ///
-/// A middleware that retries goes outside of this one: then each attempt asks the breaker.
+/// Put a middleware that retries outside of this one, so that each attempt asks the breaker.
 ///
 /// ```
 /// use reqwest_middleware::ClientBuilder;
@@ -38,7 +39,7 @@ pub struct BreakerMiddleware<C = ServerErrorsAsFailures> {
 }
 
 impl BreakerMiddleware {
-    /// A middleware that asks this breaker.
+    /// Creates a middleware from a breaker.
     #[must_use]
     pub fn new(breaker: Breaker) -> Self {
         Self { breaker, classify: ServerErrorsAsFailures }
@@ -46,7 +47,7 @@ impl BreakerMiddleware {
 }
 
 impl<C> BreakerMiddleware<C> {
-    /// Classifies results with this: a [`Classify`], or a closure over
+    /// Classifies results with this [`Classify`], or with a closure that takes a
     /// `&Result<reqwest::Response, reqwest_middleware::Error>`.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> BreakerMiddleware<D> {
@@ -68,9 +69,10 @@ impl<C> BreakerMiddleware<C> {
     where
         C: Classify<Response, Error>,
     {
-        // A `Rejected` of its own would stand where no chain of causes shows it.
         let permit = self.breaker.try_acquire().map_err(|rejected| {
-            Error::middleware(crate::error::Error::<Infallible>::Rejected(rejected))
+            // `Error::Middleware` is transparent: its source is that of the error inside. A search
+            // finds the rejection there only if it is wrapped once more.
+            Error::middleware(error::Error::<Infallible>::Rejected(rejected))
         })?;
         let result = next.run(request, extensions).await;
         permit.finish(self.classify.classify(&result));
@@ -82,7 +84,7 @@ impl<C> Middleware for BreakerMiddleware<C>
 where
     C: Classify<Response, Error> + Send + Sync + 'static,
 {
-    // What `async_trait` makes of an `async fn`.
+    // The signature that `async_trait` generates for an `async fn`.
     fn handle<'me, 'extensions, 'next, 'call>(
         &'me self,
         request: Request,
@@ -101,6 +103,9 @@ where
 
 impl<C> fmt::Debug for BreakerMiddleware<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerMiddleware").field("breaker", &self.breaker).finish_non_exhaustive()
+        f.debug_struct("BreakerMiddleware")
+            .field("breaker", &self.breaker)
+            .field("classify", &format_args!("{}", type_name::<C>()))
+            .finish()
     }
 }

@@ -67,6 +67,7 @@
 //! # Ok::<(), StoreError>(())
 //! ```
 
+mod durable;
 mod entry;
 mod error;
 mod file;

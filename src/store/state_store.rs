@@ -69,6 +69,23 @@ pub trait StateStore: Send + Sync + 'static {
         None
     }
 
+    /// Checks that what was saved is still where it was saved, for example that the folder was not
+    /// removed. The crate calls this from time to time while there is nothing to save, so it
+    /// should be cheap: one call to the system, and no write. The default checks nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if it is gone. The caller saves everything again.
+    fn verify(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns what the store last did to be usable again, for example which damaged files it
+    /// moved aside. The default is `None`: nothing.
+    fn last_repair(&self) -> Option<String> {
+        None
+    }
+
     /// Identifies the underlying storage: two handles on the same storage return the same number,
     /// handles on different storages return different ones.
     ///
@@ -118,6 +135,14 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn history(&self) -> Option<&dyn HistoryStore> {
         (**self).history()
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        (**self).verify()
+    }
+
+    fn last_repair(&self) -> Option<String> {
+        (**self).last_repair()
     }
 
     fn id(&self) -> usize {

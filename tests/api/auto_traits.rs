@@ -302,7 +302,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
         include_str!("../../src/retry/mod.rs"),
-        include_str!("../../src/service/body.rs"),
+        include_str!("../../src/service/body/mod.rs"),
         include_str!("../../src/service/future.rs"),
         include_str!("../../src/service/record_when.rs"),
         include_str!("../../src/service/reject/mod.rs"),

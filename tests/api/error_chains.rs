@@ -1,8 +1,16 @@
 //! What a report of an error prints, with all its sources: nothing twice, and names quoted.
 
-use std::{error::Error as StdError, fmt, io};
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    task::{Context, Poll, Waker},
+};
 
-use tower_breaker::{BoxError, Breaker, Error, Rejected, retry::is_transient};
+use tower_breaker::{
+    BoxError, Breaker, Error, Rejected,
+    reject::{Reject, RejectAsTonicStatus},
+    retry::is_transient,
+};
 
 /// An error with a source.
 #[derive(Debug)]
@@ -90,6 +98,19 @@ fn an_error_of_the_inner_service_is_printed_as_without_a_breaker_and_found() {
     }
 }
 
+#[derive(Debug)]
+struct Panics;
+impl fmt::Display for Panics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("panics")
+    }
+}
+impl StdError for Panics {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        panic!("a source that panics")
+    }
+}
+
 /// A search reads the sources in another way than a report, and leaves no trace of it.
 #[test]
 fn a_search_does_not_change_what_is_printed() {
@@ -98,27 +119,12 @@ fn a_search_does_not_change_what_is_printed() {
     assert!(Rejected::find(&error).is_some());
     assert_eq!(report(&error), before);
 
-    #[derive(Debug)]
-    struct Panics;
-    impl fmt::Display for Panics {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("panics")
-        }
-    }
-    impl StdError for Panics {
-        fn source(&self) -> Option<&(dyn StdError + 'static)> {
-            panic!("a source that panics")
-        }
-    }
     std::panic::catch_unwind(|| Rejected::find(&Panics).is_some()).unwrap_err();
     assert_eq!(report(&error), before);
 }
 
 #[test]
 fn a_status_of_tonic_names_the_breaker_and_its_source_says_why() {
-    use std::task::{Context, Poll, Waker};
-    use tower_breaker::reject::{Reject, RejectAsTonicStatus};
-
     let rejection = Reject::<(), (), BoxError>::reject(&RejectAsTonicStatus, (), rejected("stock"));
     let mut rejection = std::pin::pin!(rejection);
     let Poll::Ready(Err(error)) = rejection.as_mut().poll(&mut Context::from_waker(Waker::noop()))

@@ -3,5 +3,6 @@
 mod auto_traits;
 mod compile_fail;
 mod config;
+mod construction;
 mod error_chains;
 mod events;

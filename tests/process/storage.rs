@@ -1,6 +1,6 @@
 //! Servers whose folder is damaged, locked, or read-only.
 
-use std::fs;
+use std::{ffi::OsString, fs};
 
 use tower_breaker::{SledStore, StateStore, store::SaveEntry};
 
@@ -58,10 +58,29 @@ fn a_snapshot_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn a_damaged_folder_is_kept_aside_and_a_new_one_started() {
+fn damaged_settings_and_summaries_cost_nothing() {
     let folder = tripped();
     let state = folder.path();
     fs::write(state.join("conf"), "not a configuration").unwrap();
+    fs::write(state.join("snap.00000000FFFFFFFF"), "not a summary").unwrap();
+    let server = Server::start_again(state, MINUTE);
+    assert_eq!((server.status("/ok"), server.health().as_str()), (503, "Healthy"));
+    for moved in ["moved its summaries", "moved its settings"] {
+        assert!(server.log().contains(moved), "{}", server.log());
+    }
+    server.kill();
+    assert_eq!(Server::start_again(state, MINUTE).status("/ok"), 503);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unreadable_folder_is_kept_aside_and_a_new_one_started() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let folder = tripped();
+    let state = folder.path();
+    // sled expects UTF-8.
+    fs::write(state.join("blobs").join(OsString::from_vec(b"\xff".to_vec())), "").unwrap();
     let server = Server::start_again(state, MINUTE);
     assert_eq!((server.status("/ok"), server.health().as_str()), (200, "Healthy"));
     assert!(server.log().contains("moved it aside"), "{}", server.log());

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     time::{Duration, SystemTime},
 };
 
@@ -92,12 +93,12 @@ impl Player {
 
     fn act(&mut self, action: &Action) -> Result<Admission, String> {
         match action {
-            Action::Call { outcome, takes } => {
+            Action::Call { ending, takes } => {
                 return Ok(match self.breaker.try_acquire() {
                     Err(rejected) => Admission::Rejected(rejected),
                     Ok(permit) => {
                         self.clock.advance(*takes);
-                        permit.finish(*outcome);
+                        ending.apply(permit);
                         Admission::Permitted
                     }
                 });
@@ -114,8 +115,11 @@ impl Player {
                     }
                 });
             }
-            Action::Finish { label, outcome } => self.take(label)?.finish(*outcome),
-            Action::Drop(label) => drop(self.take(label)?),
+            Action::End { label, ending, after } => {
+                let permit = self.take(label)?;
+                self.clock.advance(*after);
+                ending.apply(permit);
+            }
             Action::Advance(by) => self.clock.advance(*by),
             Action::ForceOpen => self.breaker.force_open(),
             Action::Disable => self.breaker.disable(),
@@ -148,11 +152,46 @@ impl Player {
     }
 }
 
+/// How a call ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    Finish(Outcome),
+    /// Its permit is dropped.
+    Drop,
+    Cancel,
+    /// It panics.
+    Panic,
+}
+
+impl Ending {
+    fn read(value: &Value, fields: &mut Fields) -> Result<Self, String> {
+        Ok(match text(value)?.as_str() {
+            "drop" => Self::Drop,
+            "cancel" => Self::Cancel,
+            "panic" => Self::Panic,
+            _ => Self::Finish(outcome(value, fields)?),
+        })
+    }
+
+    fn apply(self, permit: Permit) {
+        match self {
+            Self::Finish(outcome) => permit.finish(outcome),
+            Self::Drop => drop(permit),
+            Self::Cancel => permit.cancel(),
+            Self::Panic => {
+                // Resumed, because a panic that begins would be reported.
+                let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
+                let work = AssertUnwindSafe(|| permit.call_blocking(panics));
+                assert!(panic::catch_unwind(work).is_err(), "the panic goes on");
+            }
+        }
+    }
+}
+
 enum Action {
-    Call { outcome: Outcome, takes: Duration },
+    Call { ending: Ending, takes: Duration },
     Acquire(String),
-    Finish { label: String, outcome: Outcome },
-    Drop(String),
+    End { label: String, ending: Ending, after: Duration },
     Advance(Duration),
     ForceOpen,
     Disable,
@@ -164,20 +203,22 @@ enum Action {
 
 impl Action {
     fn read(fields: &mut Fields) -> Result<Self, String> {
-        const KINDS: [&str; 10] = [
+        const KINDS: [&str; 13] = [
             "call",
             "acquire",
             "finish",
             "drop",
+            "cancel",
+            "panic",
             "advance",
             "force_open",
             "disable",
             "metrics_only",
             "reset",
             "restart",
+            "update",
         ];
-        let mut kinds =
-            KINDS.iter().chain(&["update"]).filter(|kind| fields.left.contains_key(**kind));
+        let mut kinds = KINDS.iter().filter(|kind| fields.left.contains_key(**kind));
         let kind = *kinds.next().ok_or("the step is of no known kind")?;
         if let Some(other) = kinds.next() {
             return Err(format!("the step is of two kinds, {kind} and {other}"));
@@ -189,32 +230,35 @@ impl Action {
             return Err(format!("{kind} must be true"));
         }
         Ok(match kind {
-            "call" => Self::Call {
-                outcome: outcome(&value, fields)?,
-                takes: fields.take("takes").map_or(Ok(Duration::ZERO), |takes| duration(&takes))?,
-            },
+            "call" => {
+                Self::Call { ending: Ending::read(&value, fields)?, takes: fields.time("takes")? }
+            }
             "acquire" => Self::Acquire(text(&value)?),
-            "finish" => Self::Finish {
-                label: text(&value)?,
-                outcome: {
-                    let ended = fields.must("outcome")?;
-                    outcome(&ended, fields)?
-                },
-            },
-            "drop" => Self::Drop(text(&value)?),
+            "finish" => {
+                let ended = fields.must("outcome")?;
+                Self::end(&value, Ending::Finish(outcome(&ended, fields)?), fields)?
+            }
+            "drop" => Self::end(&value, Ending::Drop, fields)?,
+            "cancel" => Self::end(&value, Ending::Cancel, fields)?,
+            "panic" => Self::end(&value, Ending::Panic, fields)?,
             "advance" => Self::Advance(duration(&value)?),
             "force_open" => Self::ForceOpen,
             "disable" => Self::Disable,
             "metrics_only" => Self::MetricsOnly,
             "reset" => Self::Reset,
             "restart" => Self::Restart {
-                after: fields.take("after").map_or(Ok(Duration::ZERO), |after| duration(&after))?,
+                after: fields.time("after")?,
                 wall_clock: fields
                     .take("wall_clock")
                     .map_or(Ok(Shift::None), |by| Shift::read(&by))?,
             },
             _ => Self::Update(read_config(&value)?),
         })
+    }
+
+    /// The end of a call under way; with `after`, time passes before.
+    fn end(label: &Value, ending: Ending, fields: &mut Fields) -> Result<Self, String> {
+        Ok(Self::End { label: text(label)?, ending, after: fields.time("after")? })
     }
 }
 
@@ -344,6 +388,11 @@ impl Fields {
 
     fn take(&mut self, name: &str) -> Option<Value> {
         self.left.remove(name)
+    }
+
+    /// A duration, or zero.
+    fn time(&mut self, name: &str) -> Result<Duration, String> {
+        self.take(name).map_or(Ok(Duration::ZERO), |time| duration(&time))
     }
 
     fn must(&mut self, name: &str) -> Result<Value, String> {

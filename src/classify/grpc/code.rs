@@ -8,37 +8,37 @@ use http::{HeaderMap, StatusCode};
 pub enum GrpcCode {
     /// The call succeeded.
     Ok = 0,
-    /// The call was called off, mostly by its caller.
+    /// The call was cancelled, usually by its caller.
     Cancelled = 1,
-    /// A failure that nobody could name; also a status that is missing or cannot be read.
+    /// An unspecified failure; also a status that is missing or cannot be read.
     Unknown = 2,
-    /// The caller asked for what never makes sense.
+    /// The request is invalid, whatever the state of the system.
     InvalidArgument = 3,
-    /// The deadline passed before there was an answer.
+    /// The deadline passed before the call completed.
     DeadlineExceeded = 4,
-    /// What was asked for is not there.
+    /// The requested entity does not exist.
     NotFound = 5,
-    /// What was to be made is there already.
+    /// The entity to be created exists already.
     AlreadyExists = 6,
-    /// The caller is known and may not.
+    /// The caller is identified and lacks permission.
     PermissionDenied = 7,
-    /// A quota or a resource is used up.
+    /// A quota or a resource is exhausted.
     ResourceExhausted = 8,
-    /// The system is not in the state that the call needs.
+    /// The system is not in the state that the call requires.
     FailedPrecondition = 9,
-    /// The call lost against another, and may be tried again from further up.
+    /// The call was aborted, for example by a conflict with another one.
     Aborted = 10,
-    /// The caller asked for what lies beyond the end.
+    /// The request goes beyond the valid range.
     OutOfRange = 11,
-    /// The server does not know the method.
+    /// The server does not implement the method.
     Unimplemented = 12,
-    /// Something in the server is broken.
+    /// An invariant of the server is broken.
     Internal = 13,
-    /// The server takes no calls at the moment.
+    /// The service is temporarily unavailable.
     Unavailable = 14,
-    /// Data is lost or damaged.
+    /// Data is lost or corrupted.
     DataLoss = 15,
-    /// The caller did not say, or could not prove, who it is.
+    /// The caller has no valid credentials.
     Unauthenticated = 16,
 }
 
@@ -63,7 +63,7 @@ const NAMES: [(GrpcCode, &str); 17] = [
 ];
 
 impl GrpcCode {
-    /// The code with this number. `None` for a number that the spec does not have.
+    /// The code with this number; `None` for a number that the specification does not define.
     ///
     /// ```
     /// use tower_breaker::classify::GrpcCode;
@@ -78,13 +78,13 @@ impl GrpcCode {
         if (number as usize) < NAMES.len() { Some(NAMES[number as usize].0) } else { None }
     }
 
-    /// Its number on the wire.
+    /// The code's number on the wire.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// Its name in the spec.
+    /// The code's name in the specification.
     #[must_use]
     pub const fn name(self) -> &'static str {
         NAMES[self as usize].1
@@ -94,13 +94,12 @@ impl GrpcCode {
         NAMES.into_iter().map(|(code, _)| code)
     }
 
-    /// The `grpc-status` among these headers or trailers, if there is one. What cannot be read,
-    /// or is no code of the spec, is `Unknown`.
+    /// The `grpc-status` in these headers or trailers. A value that is not a code is `Unknown`.
     pub(super) fn find(headers: &HeaderMap) -> Option<Self> {
         Some(Self::parse(headers.get("grpc-status")?.as_bytes()))
     }
 
-    /// Decimal, without leading zeros: clients take anything else for `Unknown`, too.
+    /// Decimal without leading zeros. Clients take anything else for `Unknown` too.
     fn parse(value: &[u8]) -> Self {
         let number = match *value {
             [ones @ b'0'..=b'9'] => ones - b'0',
@@ -110,7 +109,7 @@ impl GrpcCode {
         Self::from_number(number).unwrap_or(Self::Unknown)
     }
 
-    /// What the HTTP status of a response without a `grpc-status` says, by the spec's table
+    /// The code of a response without a `grpc-status`, from its HTTP status: the specification's
     /// [HTTP to gRPC Status Code Mapping][table].
     ///
     /// [table]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
@@ -132,7 +131,7 @@ impl fmt::Display for GrpcCode {
     }
 }
 
-/// For code without a tower service:
+/// Converts a code of tonic, for code without a tower service:
 ///
 /// ```
 /// use tonic::Status;
@@ -163,9 +162,9 @@ impl From<tonic::Code> for GrpcCode {
     }
 }
 
-/// One code, or some.
+/// One gRPC code or several: a [`GrpcCode`], or an array or a slice of them.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` names no gRPC codes",
+    message = "`{Self}` is not a set of gRPC codes",
     note = "pass a `GrpcCode`, or an array or a slice of them; a `tonic::Code` converts with \
             `.into()` (feature `tonic`)"
 )]

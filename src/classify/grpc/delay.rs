@@ -1,4 +1,4 @@
-//! When a gRPC server asks to be called again.
+//! How long a gRPC server asks its client to wait before the next call.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use super::{
     wire::{Malformed, Value, fields},
 };
 
-/// What `grpc-retry-pushback-ms` says.
+/// The header `grpc-retry-pushback-ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushback {
-    /// It is not there.
-    Silent,
-    /// Not to come back on one's own account. It says no time.
+    /// The header is missing.
+    Missing,
+    /// The client should not retry. No time is given.
     Never,
     After(Duration),
 }
 
 impl Pushback {
-    /// A number of milliseconds; negative, or anything else, means never ([gRPC proposal A6]).
+    /// A number of milliseconds; a negative or invalid value means never ([gRPC proposal A6]).
     ///
     /// [gRPC proposal A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     pub(super) fn find(headers: &HeaderMap) -> Self {
-        let Some(value) = headers.get("grpc-retry-pushback-ms") else { return Self::Silent };
+        let Some(value) = headers.get("grpc-retry-pushback-ms") else { return Self::Missing };
         let digits = value.to_str().unwrap_or_default();
-        // `parse` takes a plus sign, too.
+        // `parse` accepts a plus sign too.
         let milliseconds = digits.parse::<i32>().ok().filter(|_| !digits.starts_with('+'));
         match milliseconds.and_then(|milliseconds| u64::try_from(milliseconds).ok()) {
             Some(milliseconds) => Self::After(Duration::from_millis(milliseconds).min(LONGEST)),
@@ -39,24 +39,24 @@ impl Pushback {
         }
     }
 
-    /// Where this says nothing, what another says.
+    /// This pushback, or another one if it is missing.
     pub(super) fn or(self, other: Self) -> Self {
-        if self == Self::Silent { other } else { self }
+        if self == Self::Missing { other } else { self }
     }
 }
 
-/// The time in the `google.rpc.RetryInfo` among a status's details, if there is one.
+/// The delay of the `google.rpc.RetryInfo` in a status's details.
 pub(super) fn retry_info(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("grpc-status-details-bin");
-    // Several values may stand in one header.
+    // One header can contain several values.
     let mut values = values.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     values.find_map(|value| in_status(&decode(value.trim_ascii())?).ok()?)
 }
 
-/// Clients take 8 KiB of headers, most of them; what is longer is not looked at.
+/// Longer details are ignored. Most clients accept 8 KiB of headers.
 const LONGEST_DETAILS: usize = 32 * 1024;
 
-/// Padded or not: the spec allows both.
+/// Padding is optional in the specification.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -66,7 +66,7 @@ fn decode(value: &[u8]) -> Option<Vec<u8>> {
     (value.len() <= LONGEST_DETAILS).then(|| BASE64.decode(value).ok())?
 }
 
-/// In a `google.rpc.Status`: `details`, its third field, are of type `google.protobuf.Any`.
+/// Searches a `google.rpc.Status`. Its third field, `details`, has the type `google.protobuf.Any`.
 fn in_status(status: &[u8]) -> Result<Option<Duration>, Malformed> {
     for field in fields(status) {
         if let (3, Value::Bytes(detail)) = field?
@@ -78,7 +78,7 @@ fn in_status(status: &[u8]) -> Result<Option<Duration>, Malformed> {
     Ok(None)
 }
 
-/// In a `google.protobuf.Any`: a name of a type, and the bytes of a message of that type.
+/// Reads a `google.protobuf.Any`: the name of a type, and a message of that type.
 fn in_detail(detail: &[u8]) -> Result<Option<Duration>, Malformed> {
     let (mut name, mut message): (&[u8], &[u8]) = (&[], &[]);
     for field in fields(detail) {
@@ -88,12 +88,12 @@ fn in_detail(detail: &[u8]) -> Result<Option<Duration>, Malformed> {
             _ => {}
         }
     }
-    // What stands before the slash says where a description of the type can be had.
+    // The part before the slash is the location of the type's description.
     let is_retry_info = name.rsplit(|byte| *byte == b'/').next() == Some(b"google.rpc.RetryInfo");
     if is_retry_info { in_retry_info(message) } else { Ok(None) }
 }
 
-/// In a `google.rpc.RetryInfo`: its only field is a `google.protobuf.Duration`.
+/// Reads a `google.rpc.RetryInfo`. Its only field is a `google.protobuf.Duration`.
 fn in_retry_info(message: &[u8]) -> Result<Option<Duration>, Malformed> {
     let mut delay = None;
     for field in fields(message) {
@@ -104,7 +104,7 @@ fn in_retry_info(message: &[u8]) -> Result<Option<Duration>, Malformed> {
     Ok(delay)
 }
 
-/// Seconds and nanoseconds. A time that is negative, or none at all, says nothing.
+/// Reads seconds and nanoseconds. An invalid or negative duration is ignored.
 fn duration_of(message: &[u8]) -> Result<Option<Duration>, Malformed> {
     let (mut seconds, mut nanos) = (0, 0);
     for field in fields(message) {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_pushback_is_a_number_of_milliseconds_or_never() {
-        assert_eq!(Pushback::find(&HeaderMap::new()), Pushback::Silent);
+        assert_eq!(Pushback::find(&HeaderMap::new()), Pushback::Missing);
         assert_eq!(pushback(b"0"), Pushback::After(Duration::ZERO));
         assert_eq!(pushback(b"1500"), Pushback::After(Duration::from_millis(1500)));
         assert_eq!(pushback(b"86400001"), Pushback::After(LONGEST));

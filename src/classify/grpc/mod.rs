@@ -1,4 +1,4 @@
-//! What a gRPC response says about the dependency.
+//! Classification of gRPC responses.
 
 mod code;
 mod delay;
@@ -12,19 +12,23 @@ pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
 
 use super::{
-    ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, kind::Kind, retry_after::retry_after,
+    body::{ClassifiedResponse, ClassifyBody, ClassifyEos},
+    classifier::Classify,
+    kind::Kind,
+    retry_after::retry_after,
 };
 use crate::outcome::Outcome;
 
 /// Classifies gRPC responses by their status code. An `Err` is a failure.
 ///
 /// [`new`](Self::new) takes these codes for failures: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`,
-/// `UNAVAILABLE` and `DATA_LOSS`. `CANCELLED` is ignored: who called the call off says nothing
-/// about the dependency. All others are successes: the dependency has answered, and what it does
-/// not like is the request. What is said after that changes it, the last word counts.
+/// `UNAVAILABLE` and `DATA_LOSS`. `CANCELLED` is ignored, because a cancellation says nothing about
+/// the dependency. All others are successes: the dependency has answered, and the problem is the
+/// request. Later calls override earlier ones.
 ///
-/// `RESOURCE_EXHAUSTED` is a success, too, until you choose: some servers say it of the one caller
-/// that has used up its quota or sent too large a message, and some when they are overloaded.
+/// `RESOURCE_EXHAUSTED` is a success by default. Some servers use it for a single caller that has
+/// exceeded its quota or sent too large a message, and some use it when they are overloaded; in the
+/// latter case, classify it as throttled.
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, classify::{GrpcClassifier, GrpcCode}};
@@ -37,41 +41,41 @@ use crate::outcome::Outcome;
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
 ///
-/// # Where the code is found
+/// # How the code is determined
 ///
-/// - The HTTP status comes first: where it is not 200, the code is that of the spec's
-///   [HTTP to gRPC Status Code Mapping], `UNAVAILABLE` for a 503, and if that is a failure the
-///   call is one. (The spec makes a client believe a `grpc-status` beside it. A breaker asks
-///   another question: a proxy's 503 is no healthy dependency, whatever headers it lets through.)
-/// - A `grpc-status` in the headers (a response without a body) is the code.
-/// - Without one, a response whose HTTP status is not 200, or whose `Content-Type` is another
-///   than gRPC's (then the code is `UNKNOWN`), is no answer of a gRPC server's, and the body does
-///   not matter.
-/// - Else the code comes in the trailers. [`OnBodyEnd`](crate::OnBodyEnd) waits for them, and
-///   [`.grpc()`](crate::CircuitBreakerLayer::grpc) sets it. A body that ends without a status is `UNKNOWN`,
-///   and one that errs is a failure, whatever the codes are. With
-///   [`OnResponse`](crate::record_when::OnResponse), a response whose code is still to come is a success.
-/// - A status that cannot be read, or is no code of the spec, is `UNKNOWN`.
+/// - The HTTP status comes first. If it is not 200, the specification's
+///   [HTTP to gRPC Status Code Mapping] gives a code, such as `UNAVAILABLE` for a 503, and if that
+///   code is a failure, the call is one. (The specification lets a client prefer a `grpc-status` in
+///   such a response. But a proxy's 503 does not show a healthy dependency, whatever headers it
+///   passes on.)
+/// - A `grpc-status` in the headers (of a response without a body) is the code.
+/// - Without it, a response whose HTTP status is not 200, or whose `Content-Type` is not gRPC's
+///   (code `UNKNOWN`), does not come from a gRPC server, and its body does not matter.
+/// - Otherwise the code is in the trailers. [`OnBodyEnd`](crate::OnBodyEnd) waits for them, and
+///   [`.grpc()`](crate::CircuitBreakerLayer::grpc) sets it. A body that ends without a status has
+///   the code `UNKNOWN`, and a body that fails is a failure, whatever the codes are. With
+///   [`OnResponse`](crate::record_when::OnResponse), a response whose code is still to come is a
+///   success.
+/// - A status that is not a code of the specification is `UNKNOWN`.
 ///
-/// # When to come back
+/// # Retry delays
 ///
-/// A failed or throttled call takes into its [`Outcome`] when the server asked to be called
-/// again, up to a day: the milliseconds of `grpc-retry-pushback-ms`; without it, the
-/// `google.rpc.RetryInfo` in `grpc-status-details-bin`; where the code is made of the HTTP
-/// status, the [`Retry-After`](super::retry_after). A pushback that is negative or unreadable
-/// asks not to be called again at all. That is about the one call and says no time, so the
-/// outcome has none, and the breaker keeps to its own open time.
+/// The [`Outcome`] of a failed or throttled call includes the delay that the server asks for, up to
+/// a day: the `grpc-retry-pushback-ms`; without it, the `google.rpc.RetryInfo` in
+/// `grpc-status-details-bin`; and if the code comes from the HTTP status, the
+/// [`Retry-After`](super::retry_after). A negative or invalid pushback asks the client not to retry
+/// that one call. It contains no delay, so the breaker uses its own open time.
 ///
 /// [HTTP to gRPC Status Code Mapping]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct GrpcClassifier {
-    /// Two bits a code.
+    /// Two bits for each code.
     kinds: u64,
 }
 
 impl GrpcClassifier {
     /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` are failures,
-    /// `CANCELLED` is ignored, everything else succeeds.
+    /// `CANCELLED` is ignored, all others are successes.
     #[must_use]
     pub fn new() -> Self {
         Self { kinds: 0 }
@@ -86,13 +90,13 @@ impl GrpcClassifier {
         self.with(codes, Kind::Failure)
     }
 
-    /// The dependency is well and refuses for now: [`Outcome::Throttled`].
+    /// With these, the dependency works and refuses calls for now: [`Outcome::Throttled`].
     #[must_use]
     pub fn throttled(self, codes: impl GrpcCodes) -> Self {
         self.with(codes, Kind::Throttled)
     }
 
-    /// These say nothing about the dependency.
+    /// These say nothing about the dependency: [`Outcome::Ignore`].
     #[must_use]
     pub fn ignore(self, codes: impl GrpcCodes) -> Self {
         self.with(codes, Kind::Ignore)
@@ -106,27 +110,27 @@ impl GrpcClassifier {
 
     fn with(mut self, codes: impl GrpcCodes, kind: Kind) -> Self {
         codes.each(&mut |code| {
-            self.kinds = kind.put(self.kinds, place(code));
+            self.kinds = kind.put(self.kinds, shift_of(code));
         });
         self
     }
 
     #[inline]
     fn kind(self, code: GrpcCode) -> Kind {
-        Kind::get(self.kinds, place(code))
+        Kind::get(self.kinds, shift_of(code))
     }
 
-    /// What a call says that ended with this code and this metadata: for clients whose responses
-    /// are no `http::Response`.
+    /// Classifies a call by its code and its metadata, for clients whose response type is not
+    /// `http::Response`.
     #[inline]
     #[must_use]
     pub fn classify_code(&self, code: GrpcCode, metadata: &HeaderMap) -> Outcome {
-        self.outcome(code, || asked(Pushback::find(metadata), metadata))
+        self.outcome(code, || delay_of(Pushback::find(metadata), metadata))
     }
 
     #[inline]
-    fn outcome(self, code: GrpcCode, asked: impl FnOnce() -> Option<Duration>) -> Outcome {
-        self.kind(code).outcome(asked)
+    fn outcome(self, code: GrpcCode, retry_after: impl FnOnce() -> Option<Duration>) -> Outcome {
+        self.kind(code).outcome(retry_after)
     }
 
     fn head(self, status: StatusCode, headers: &HeaderMap) -> ClassifiedResponse<GrpcEos> {
@@ -137,7 +141,7 @@ impl GrpcClassifier {
             }
         }
         match GrpcCode::find(headers) {
-            // It may have a body all the same, and in the end say something else.
+            // It may have a body even so, whose trailers say something else.
             Some(GrpcCode::Ok) if status == StatusCode::OK => {
                 ClassifiedResponse::RequiresEos(GrpcEos::after(self, headers, GrpcCode::Ok))
             }
@@ -151,13 +155,13 @@ impl GrpcClassifier {
 
     fn outcome_of_http(self, status: StatusCode, headers: &HeaderMap) -> Outcome {
         self.outcome(GrpcCode::of_http(status), || match Pushback::find(headers) {
-            Pushback::Silent => retry_after(status, headers),
-            pushback => asked(pushback, headers),
+            Pushback::Missing => retry_after(status, headers),
+            pushback => delay_of(pushback, headers),
         })
     }
 }
 
-const fn place(code: GrpcCode) -> u32 {
+const fn shift_of(code: GrpcCode) -> u32 {
     code.number() as u32 * 2
 }
 
@@ -170,9 +174,9 @@ fn may_be_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
-fn asked(pushback: Pushback, metadata: &HeaderMap) -> Option<Duration> {
+fn delay_of(pushback: Pushback, metadata: &HeaderMap) -> Option<Duration> {
     match pushback {
-        Pushback::Silent => delay::retry_info(metadata),
+        Pushback::Missing => delay::retry_info(metadata),
         Pushback::Never => None,
         Pushback::After(delay) => Some(delay),
     }
@@ -184,7 +188,7 @@ impl Default for GrpcClassifier {
     }
 }
 
-/// What the head of the response says: a code that is still to come counts as a success.
+/// Classifies the head of the response: a code that is still to come counts as a success.
 impl<B, E> Classify<Response<B>, E> for GrpcClassifier {
     #[inline]
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
@@ -206,13 +210,13 @@ impl<B, E> ClassifyBody<B, E> for GrpcClassifier {
     }
 }
 
-/// Waits for the trailers of a gRPC response. Made by a [`GrpcClassifier`].
+/// Classifies the trailers of a gRPC response. Created by a [`GrpcClassifier`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrpcEos {
     classify: GrpcClassifier,
-    /// The code of a body that ends without one.
+    /// The code if the trailers contain none.
     otherwise: GrpcCode,
-    /// What the headers said: some servers send it early.
+    /// The pushback in the headers: some servers send it early.
     pushback: Pushback,
 }
 
@@ -228,7 +232,7 @@ impl ClassifyEos for GrpcEos {
         let trailers = trailers.unwrap_or(&none);
         let code = GrpcCode::find(trailers).unwrap_or(self.otherwise);
         let pushback = || Pushback::find(trailers).or(self.pushback);
-        self.classify.outcome(code, || asked(pushback(), trailers))
+        self.classify.outcome(code, || delay_of(pushback(), trailers))
     }
 
     fn awaits_trailers(&self) -> bool {

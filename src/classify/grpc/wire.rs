@@ -1,27 +1,27 @@
-//! As much of protobuf as it takes to find a number in a message of somebody else's.
+//! A reader for the protobuf wire format, just enough to find a number in a message.
 
-/// The fields of a message, one after the other; an `Err` where the bytes are none, and then
-/// nothing more. It goes through the bytes once, whatever they are.
+/// Iterates over the fields of a message. Malformed bytes end it with an `Err`. It reads the bytes
+/// once, whatever they contain.
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
 }
 
-/// The bytes are no message.
+/// The bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Varint(u64),
-    /// Text, bytes, or a message within.
+    /// Text, bytes, or a nested message.
     Bytes(&'a [u8]),
-    /// A number of fixed width, which nothing here asks for.
+    /// A number of fixed width, whose value is not needed.
     Fixed,
 }
 
 pub(super) type Field<'a> = (u64, Value<'a>);
 
-/// The fields of the message that these bytes are.
+/// Returns the fields of a message.
 pub(super) fn fields(message: &[u8]) -> Fields<'_> {
     Fields { rest: message }
 }
@@ -37,13 +37,13 @@ impl<'a> Fields<'a> {
                 Value::Bytes(self.take(length)?)
             }
             5 => self.take(4).map(|_| Value::Fixed)?,
-            // Groups, which nobody has written for long, and what is not there at all.
+            // Groups are deprecated; the other wire types are undefined.
             _ => return Err(Malformed),
         };
         Ok((tag >> 3, value))
     }
 
-    /// Seven bits a byte, the lowest first; ten bytes at most.
+    /// Seven bits in each byte, the lowest first, in at most ten bytes.
     fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {

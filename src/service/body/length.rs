@@ -1,13 +1,13 @@
 use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 
-/// How many bytes a body is to have.
+/// The number of bytes that a body is expected to have.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Length {
     Unknown,
-    /// The body says so itself.
+    /// The body knows it.
     Known(u64),
-    /// The head of the response says so, of a body that does not know.
+    /// The head of the response announces it, and the body does not know it.
     Announced(u64),
 }
 
@@ -19,7 +19,7 @@ impl Length {
         }
     }
 
-    /// Whether no byte is missing. A reader who knows the length asks for nothing after it.
+    /// Whether all bytes have arrived. A reader that knows the length does not read on after that.
     pub(super) fn is_reached(self, received: u64) -> bool {
         match self {
             Self::Unknown => false,
@@ -27,12 +27,12 @@ impl Length {
         }
     }
 
-    /// Whether a body that ends here ends early.
+    /// Whether a body that ends now ends early.
     pub(super) fn is_missed(self, received: u64) -> bool {
         match self {
             Self::Unknown => false,
             Self::Known(length) => received < length,
-            // The answer to a HEAD request announces a length of which nothing comes.
+            // The response to a HEAD request announces a length and has no body.
             Self::Announced(length) => 0 < received && received < length,
         }
     }

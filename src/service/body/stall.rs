@@ -13,7 +13,7 @@ impl Stall {
         Self { timeout, timer: Timer::new() }
     }
 
-    /// The reader waits. Whether it has waited for too long.
+    /// Called while the reader waits. Returns whether it has waited for too long.
     pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(timeout) = self.timeout else { return false };
         if !self.timer.is_set() {
@@ -22,7 +22,7 @@ impl Stall {
         self.timer.poll(cx).is_ready()
     }
 
-    /// Something came.
+    /// Called when a frame arrives.
     pub(super) fn end(&mut self) {
         self.timer.unset();
     }

@@ -1,19 +1,19 @@
 use super::{Reject, sealed::WhileOpen};
 use crate::error::Rejected;
 
-/// While the circuit rejects, the service is not ready, and callers wait: back-pressure instead
+/// While the circuit is open, the service is not ready and its callers wait: back-pressure instead
 /// of a rejection.
 ///
-/// When probes may go, as many callers are woken as there are slots, in the order in which they
-/// came, and when the circuit closes all of them. A caller that was let through and makes no call
-/// loses its turn to the next when it is dropped, or after a second. The slot itself is taken by
-/// the call.
+/// When probes are admitted, one caller is woken for each free slot, in the order of arrival; when
+/// the circuit closes, all of them are. A slot is taken by the call, not by readiness: a caller
+/// that became ready and makes no call loses its turn to the next one when it is dropped, or after
+/// a second.
 ///
-/// A call can still be rejected, as `R` says: where the circuit opened between readiness and the
-/// call, where another user of the breaker took the slot, or while it ramps up.
+/// A call can still be rejected, in the way of `R`: if the circuit opens between readiness and the
+/// call, if another user of the breaker takes the slot, or during a ramp-up.
 ///
-/// Put a time limit around a service that waits (`tower::timeout` does not count the time until
-/// it is ready), or shed load above it.
+/// Put a time limit around a service that waits, or shed load outside of it. (`tower::timeout` does
+/// not count the time until the service is ready.)
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Backpressure<R>(pub R);
 

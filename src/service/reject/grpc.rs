@@ -1,5 +1,6 @@
 use std::{
-    fmt::Write,
+    any::type_name,
+    fmt::{self, Write},
     future::{Ready, ready},
     time::Duration,
 };
@@ -9,22 +10,22 @@ use http::{HeaderValue, Response, header::CONTENT_TYPE};
 use super::Reject;
 use crate::error::Rejected;
 
-/// A rejection is a gRPC response without messages: the status `UNAVAILABLE`, in the headers. The
-/// error stays that of the inner service.
+/// A rejected call is answered with a gRPC response without messages: the status `UNAVAILABLE` in
+/// the headers. The error type stays that of the inner service.
 ///
-/// While the breaker knows what is left of its open time, `grpc-retry-pushback-ms` says it, in
-/// milliseconds, rounded up and at least 1. Where it does not (half-open, forced open, ramping
-/// up), the header is missing, and the client waits as long as its own retry policy says.
+/// The header `grpc-retry-pushback-ms` says what is left of the open time, in milliseconds,
+/// rounded up and at least 1. If no time is set (half-open, forced open, ramping up), the header is
+/// missing and the client follows its own retry policy.
 ///
-/// The message does not say the breaker's name, which is not the caller's business.
-/// [`RejectWithGrpcMessage`] has the message that you like.
+/// The message does not contain the breaker's name, which may be internal.
+/// [`RejectWithGrpcMessage`] sends another message.
 ///
-/// The [`Rejected`] is among the response's extensions, for layers outside: so they can tell this
-/// response from one that the dependency made. tonic's clients read the headers alone; with
-/// feature `tonic`, `RejectAsTonicStatus` hands it on to them.
+/// The response's extensions contain the [`Rejected`], so that outer layers can tell this response
+/// from one of the dependency. tonic's clients read only the headers; with feature `tonic`,
+/// `RejectAsTonicStatus` passes the rejection on to them.
 ///
-/// It needs a body that has a default. tonic's own has one; that of its interceptors has none, so
-/// put the breaker inside of them.
+/// The response body has to implement `Default`. tonic's own body does; the body of its
+/// interceptors does not, so put the breaker inside of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsGrpcStatus;
 
@@ -45,7 +46,8 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcSta
     }
 }
 
-/// Like [`RejectAsGrpcStatus`], with the message that a closure makes of the rejection.
+/// Like [`RejectAsGrpcStatus`], with the message that a closure returns. The message is
+/// percent-encoded, as gRPC requires.
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectWithGrpcMessage};
@@ -56,7 +58,7 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcSta
 ///     .build()?;
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RejectWithGrpcMessage<F>(pub F);
 
 impl<F, Request, B: Default, E> Reject<Request, Response<B>, E> for RejectWithGrpcMessage<F>
@@ -68,6 +70,12 @@ where
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
         ready(Ok(unavailable(&(self.0)(&rejected), rejected)))
+    }
+}
+
+impl<F> fmt::Debug for RejectWithGrpcMessage<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RejectWithGrpcMessage").field(&format_args!("{}", type_name::<F>())).finish()
     }
 }
 
@@ -88,19 +96,19 @@ fn unavailable<B: Default>(message: &str, rejected: Rejected) -> Response<B> {
     response
 }
 
-/// What is left of the open time, in milliseconds. The header's number has 32 bits, signed.
+/// What is left of the open time, in milliseconds. The header's value is a signed 32-bit number.
 pub(super) fn pushback(rejected: &Rejected) -> Option<i32> {
     rejected.retry_after().map(whole_milliseconds)
 }
 
-/// Rounded up, so that nobody comes too early, and at least 1, so that nobody comes at once.
+/// Rounded up, so that no client retries too early, and at least 1, so that none retries at once.
 fn whole_milliseconds(duration: Duration) -> i32 {
     let milliseconds = duration.as_nanos().div_ceil(1_000_000).max(1);
     i32::try_from(milliseconds).unwrap_or(i32::MAX)
 }
 
-/// Space and what is visible in ASCII stand for themselves, but for the percent sign; of
-/// everything else, each byte of its UTF-8 ([gRPC over HTTP/2, Responses]).
+/// Encodes every byte of the UTF-8 text except for spaces and visible ASCII characters other than
+/// the percent sign ([gRPC over HTTP/2, Responses]).
 ///
 /// [gRPC over HTTP/2, Responses]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
 fn percent_encoded(message: &str) -> String {
@@ -108,7 +116,7 @@ fn percent_encoded(message: &str) -> String {
     for byte in message.bytes() {
         match byte {
             b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
-            // Writing to a string does not fail.
+            // Writing to a `String` does not fail.
             _ => _ = write!(encoded, "%{byte:02X}"),
         }
     }

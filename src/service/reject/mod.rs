@@ -1,7 +1,24 @@
-//! What becomes of a call that the breaker does not let through.
+//! What becomes of a rejected call: an error, a response, a fallback, or a wait.
+//!
+//! | the caller gets | with |
+//! |---|---|
+//! | an [`Error::Rejected`](crate::Error::Rejected) | [`RejectAsError`], the default |
+//! | a boxed [`Rejected`](crate::Rejected) | [`RejectAsBoxError`] |
+//! | a 503 response with `Retry-After` | `RejectAsResponse`, which `.http()` sets |
+//! | the same without a body | `RejectAsEmptyResponse` |
+//! | any other response | `RespondWith` |
+//! | the gRPC status `UNAVAILABLE` | `RejectAsGrpcStatus`, which `.grpc()` sets |
+//! | the same with another message | `RejectWithGrpcMessage` |
+//! | a `tonic::Status` as the error | `RejectAsTonicStatus` |
+//! | the answer of a closure | [`Fallback`] |
+//! | the answer of another service | [`FallbackService`] |
+//! | nothing, until the circuit admits the call | [`Backpressure`] around one of these |
 
+mod as_box_error;
+mod as_error;
 mod backpressure;
 mod fallback;
+mod fallback_service;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]
@@ -9,13 +26,16 @@ mod response;
 #[cfg(feature = "tonic")]
 mod tonic;
 
-use std::future::{Future, Ready, ready};
+use std::future::Future;
 
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use self::tonic::RejectAsTonicStatus;
+pub use as_box_error::RejectAsBoxError;
+pub use as_error::RejectAsError;
 pub use backpressure::Backpressure;
-pub use fallback::{Fallback, FallbackFuture, FallbackService};
+pub use fallback::Fallback;
+pub use fallback_service::{FallbackFuture, FallbackService};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use grpc::{RejectAsGrpcStatus, RejectWithGrpcMessage};
@@ -23,7 +43,7 @@ pub use grpc::{RejectAsGrpcStatus, RejectWithGrpcMessage};
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use response::{RejectAsEmptyResponse, RejectAsResponse, RespondWith};
 
-use crate::error::{Error, Rejected};
+use crate::error::Rejected;
 
 /// Says what becomes of a rejected call.
 #[diagnostic::on_unimplemented(
@@ -47,7 +67,7 @@ pub trait Reject<Request, Response, E> {
 
     /// The error of the whole service: that of a rejection, or the inner service's own.
     type Error: From<E>;
-    /// The future that a rejected call returns.
+    /// The future of a rejected call.
     type Future: Future<Output = Result<Response, Self::Error>>;
 
     /// Answers a call in place of the inner service, which does not see it.
@@ -55,12 +75,12 @@ pub trait Reject<Request, Response, E> {
 }
 
 mod sealed {
-    /// What a service does with callers while its circuit is open.
+    /// What a service does with its callers while the circuit is open.
     #[derive(Debug, Clone, Copy)]
     pub enum WhileOpen {
         /// It is ready, and rejects the next call.
         Reject,
-        /// It is not ready, and the callers wait.
+        /// It is not ready, so the callers wait.
         Wait,
     }
 
@@ -69,44 +89,5 @@ mod sealed {
         pub(in crate::service) const fn waits(self) -> bool {
             matches!(self, Self::Wait)
         }
-    }
-}
-
-/// A rejection is an [`Error::Rejected`], and the inner service's errors are [`Error::Inner`]:
-/// the default.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RejectAsError;
-
-impl<Request, Response, E> Reject<Request, Response, E> for RejectAsError {
-    type Error = Error<E>;
-    type Future = Ready<Result<Response, Error<E>>>;
-
-    #[inline]
-    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        ready(Err(Error::Rejected(rejected)))
-    }
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A rejection is a boxed [`Rejected`], and the inner service's errors are boxed where they are
-/// not yet: for stacks whose error is tower's `BoxError`, as it is around a `Timeout`, and for
-/// reqwest's connector (`ClientBuilder::connector_layer`), where a breaker counts connections and
-/// sees no request.
-///
-/// [`Rejected::find`] tells the one from the other.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RejectAsBoxError;
-
-#[diagnostic::do_not_recommend]
-impl<Request, Response, E> Reject<Request, Response, E> for RejectAsBoxError
-where
-    BoxError: From<E>,
-{
-    type Error = BoxError;
-    type Future = Ready<Result<Response, BoxError>>;
-
-    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        ready(Err(rejected.into()))
     }
 }

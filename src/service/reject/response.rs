@@ -1,4 +1,6 @@
 use std::{
+    any::type_name,
+    fmt,
     future::{Ready, ready},
     time::Duration,
 };
@@ -11,23 +13,24 @@ use http::{
 use super::Reject;
 use crate::error::Rejected;
 
-/// A rejection is an HTTP response: `503 Service Unavailable` with `Retry-After` and a body of
-/// `application/problem+json` ([RFC 9457]). The error stays that of the inner service.
+/// A rejected call is answered with the HTTP response `503 Service Unavailable`, with
+/// `Retry-After` and an `application/problem+json` body ([RFC 9457]). The error type stays that of
+/// the inner service.
 ///
-/// `Retry-After` is in whole seconds, rounded up, and at least 1, also where the breaker does not
-/// know the time (half-open, forced open). The body says the same and not the breaker's name,
-/// which is not the caller's business:
+/// `Retry-After` is in whole seconds, rounded up and at least 1, also if no time is set (half-open,
+/// forced open). The body says the same. It does not contain the breaker's name, which may be
+/// internal:
 ///
 /// ```json
 /// {"type":"about:blank","title":"Service Unavailable","status":503,
 ///  "detail":"The service is temporarily unavailable. Try again in 30 s.","retry_after":30}
 /// ```
 ///
-/// The [`Rejected`] is among the response's extensions, for layers outside: so they can tell this
-/// response from one that the dependency made.
+/// The response's extensions contain the [`Rejected`], so that outer layers can tell this response
+/// from one of the dependency.
 ///
-/// It needs a body that can be made from a `String`. [`RejectAsEmptyResponse`] needs a default
-/// one, and [`RespondWith`] makes the response that you like.
+/// The response body has to implement `From<String>`. [`RejectAsEmptyResponse`] needs only
+/// `Default`, and [`RespondWith`] makes any response.
 ///
 /// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,8 +64,8 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyRe
     }
 }
 
-/// A rejection is the response that a closure makes of it. The error stays that of the inner
-/// service.
+/// A rejected call is answered with the response that a closure makes of the [`Rejected`]. The
+/// error type stays that of the inner service.
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -71,14 +74,14 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyRe
 /// let layer = CircuitBreakerLayer::builder("payments")
 ///     .http()
 ///     .reject_with(RespondWith(|rejected: &Rejected| {
-///         let mut response = Response::new(format!("{} is resting", rejected.name()));
+///         let mut response = Response::new(format!("{} is unavailable", rejected.name()));
 ///         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
 ///         response
 ///     }))
 ///     .build()?;
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RespondWith<F>(pub F);
 
 impl<F, Request, B, E> Reject<Request, Response<B>, E> for RespondWith<F>
@@ -95,6 +98,12 @@ where
     }
 }
 
+impl<F> fmt::Debug for RespondWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RespondWith").field(&format_args!("{}", type_name::<F>())).finish()
+    }
+}
+
 fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -105,7 +114,12 @@ fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
 
 fn problem(seconds: u64) -> String {
     format!(
-        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The service is temporarily unavailable. Try again in {seconds} s.","retry_after":{seconds}}}"#
+        concat!(
+            r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"#,
+            r#""detail":"The service is temporarily unavailable. Try again in {seconds} s.","#,
+            r#""retry_after":{seconds}}}"#,
+        ),
+        seconds = seconds,
     )
 }
 
@@ -113,7 +127,7 @@ fn seconds_to_wait(rejected: &Rejected) -> u64 {
     whole_seconds(rejected.retry_after().unwrap_or_default())
 }
 
-/// Rounded up, so that nobody comes too early, and at least 1, so that nobody comes at once.
+/// Rounded up, so that no client retries too early, and at least 1, so that none retries at once.
 pub(super) fn whole_seconds(duration: Duration) -> u64 {
     let started = u64::from(duration.subsec_nanos() > 0);
     duration.as_secs().saturating_add(started).max(1)

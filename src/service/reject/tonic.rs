@@ -6,19 +6,19 @@ use std::{
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::{
-    BoxError, Reject,
+    Reject,
     grpc::{PUSHBACK, pushback},
 };
-use crate::error::Rejected;
+use crate::error::{BoxError, Rejected};
 
-/// A rejection is an error that is a [`tonic::Status`]: `UNAVAILABLE`, with the [`Rejected`] as
-/// its source. For clients of tonic, which find it again:
+/// A rejected call is an error: a [`tonic::Status`] with the code `UNAVAILABLE` and the
+/// [`Rejected`] as its source. For tonic's clients:
 ///
 /// ```no_run
 /// use tonic::{Code, Status};
 /// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectAsTonicStatus};
 ///
-/// # fn example(call: impl FnOnce() -> Result<(), Status>) -> Result<(), tower_breaker::ConfigError> {
+/// # fn example(call: fn() -> Result<(), Status>) -> Result<(), tower_breaker::ConfigError> {
 /// let layer = CircuitBreakerLayer::builder("stock")
 ///     .grpc()
 ///     .reject_with(RejectAsTonicStatus)
@@ -28,17 +28,18 @@ use crate::error::Rejected;
 ///     && let Some(rejected) = Rejected::find(&status)
 /// {
 ///     assert_eq!(status.code(), Code::Unavailable);
-///     println!("not asked, come back in {:?}", rejected.retry_after());
+///     println!("not sent, retry after {:?}", rejected.retry_after());
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// The message is `rejected by circuit breaker "stock"`; the source says in which state it is. Its metadata has
-/// `grpc-retry-pushback-ms` where [`RejectAsGrpcStatus`](crate::reject::RejectAsGrpcStatus) has it.
+/// The message is `rejected by circuit breaker "stock"`; the source says in which state it is.
+/// The metadata contains `grpc-retry-pushback-ms`, as with
+/// [`RejectAsGrpcStatus`](super::RejectAsGrpcStatus).
 ///
-/// The service's error becomes a boxed one. An error of the inner service is boxed as it is, so
-/// tonic makes the same [`Status`] of it as without a breaker.
+/// The error type of the service becomes a boxed error. An error of the inner service is boxed as
+/// it is, so tonic turns it into the same [`Status`] as without a breaker.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsTonicStatus;
 

@@ -9,6 +9,7 @@ use std::{
 
 use super::names;
 use crate::store::{
+    durable::{create_folder, sync_folder},
     error::StoreError,
     path::{self, FileIdentity},
 };
@@ -24,9 +25,17 @@ const TEMPORARY: &str = "+saving.tmp";
 /// The deepest folder in which files are looked for. No breaker's key needs more.
 const MAX_DEPTH: usize = 32;
 
+/// The length from which on the path of a folder counts as long: a system takes 4096 bytes.
+#[cfg(target_os = "linux")]
+const LONG_PATH: usize = 2000;
+
 /// A folder whose lock is held.
 pub(super) struct Folder {
     path: PathBuf,
+    /// The path by which files are reached: the folder's own, or a shorter one.
+    base: PathBuf,
+    /// Keeps a shorter path valid.
+    handle: Option<File>,
     lock: File,
 }
 
@@ -35,10 +44,9 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed =
             |error: io::Error| StoreError::Unavailable(path::describe(path, &error).into());
-        fs::create_dir_all(path).map_err(failed)?;
-        // The folder's own name should survive a power failure too. Not every parent can be opened.
-        let _ = path.parent().map(sync);
-        let lock = open_lock(&path.join(LOCK)).map_err(failed)?;
+        create_folder(path).map_err(failed)?;
+        let (base, handle) = base_of(path).map_err(failed)?;
+        let lock = open_lock(&base.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(path::held(path, "FileStore")),
@@ -51,27 +59,31 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let folder = Self { path: path.to_owned(), lock };
+        let folder = Self { path: path.to_owned(), base, handle, lock };
         if !folder.is_in_place() {
             return Err(path::removed(path));
         }
         // A process that was killed during a save may have left it.
-        let _ = fs::remove_file(folder.path.join(TEMPORARY));
+        let _ = fs::remove_file(folder.base.join(TEMPORARY));
+        // Or a name that is not durable; what is read now counts as saved.
+        folder.sync(&folder.base)?;
         Ok(folder)
     }
 
     /// Whether the lock that is held is still the one at the folder's path.
     pub(super) fn is_in_place(&self) -> bool {
-        FileIdentity::of_file(&self.lock) == FileIdentity::of_path(&self.path.join(LOCK))
+        let is_folder = |handle| FileIdentity::of_file(handle) == FileIdentity::of_path(&self.path);
+        self.handle.as_ref().is_none_or(is_folder)
+            && FileIdentity::of_file(&self.lock) == FileIdentity::of_path(&self.base.join(LOCK))
     }
 
     /// Returns the content of a file, or `None` if it does not exist.
     pub(super) fn read(&self, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path.join(file);
+        let path = self.base.join(file);
         match read_regular(&path) {
             Ok(content) => Ok(Some(content)),
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(file_failure(&path, &error)),
+            Err(error) => Err(self.file_failure(&path, &error)),
         }
     }
 
@@ -88,8 +100,8 @@ impl Folder {
         depth: usize,
         files: &mut Vec<PathBuf>,
     ) -> Result<(), StoreError> {
-        let folder = self.path.join(part);
-        let failed = |error: io::Error| failure(&folder, &error);
+        let folder = self.base.join(part);
+        let failed = |error: io::Error| self.failure(&folder, &error);
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = part.join(entry.file_name());
@@ -110,11 +122,11 @@ impl Folder {
         contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         self.change(contents, |path, content| {
-            let temporary = self.path.join(TEMPORARY);
-            let replaced = write_new(&temporary, content)
-                .map_err(|error| failure(&temporary, &error))
+            let temporary = self.base.join(TEMPORARY);
+            let replaced = write_new(&temporary, content, fs::metadata(path).ok().as_ref())
+                .map_err(|error| self.failure(&temporary, &error))
                 .and_then(|()| {
-                    fs::rename(&temporary, path).map_err(|error| file_failure(path, &error))
+                    fs::rename(&temporary, path).map_err(|error| self.file_failure(path, &error))
                 });
             if replaced.is_err() {
                 // Frees its space on a full disk.
@@ -130,7 +142,7 @@ impl Folder {
         lines: impl Iterator<Item = (PathBuf, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         self.change(lines, |path, lines| {
-            append_lines(path, lines).map_err(|error| file_failure(path, &error))
+            append_lines(path, lines).map_err(|error| self.file_failure(path, &error))
         })
     }
 
@@ -142,28 +154,28 @@ impl Folder {
     ) -> Result<(), StoreError> {
         let mut changed = BTreeSet::new();
         for (file, content) in contents {
-            let path = self.path.join(file);
-            if let Some(parent) = path.parent().filter(|parent| *parent != self.path) {
-                fs::create_dir_all(parent).map_err(|error| failure(parent, &error))?;
+            let path = self.base.join(file);
+            if let Some(parent) = path.parent().filter(|parent| *parent != self.base) {
+                fs::create_dir_all(parent).map_err(|error| self.failure(parent, &error))?;
             }
             if change(&path, &content)? {
                 changed.extend(self.folders_of(&path).map(Path::to_owned));
             }
         }
-        changed.iter().try_for_each(|folder| sync(folder))
+        changed.iter().try_for_each(|folder| self.sync(folder))
     }
 
     pub(super) fn remove(&self, file: &Path) -> Result<(), StoreError> {
-        let path = self.path.join(file);
+        let path = self.base.join(file);
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if is_missing(&error) => return Ok(()),
-            Err(error) => return Err(file_failure(&path, &error)),
+            Err(error) => return Err(self.file_failure(&path, &error)),
         }
         for folder in self.folders_of(&path) {
-            sync(folder)?;
+            self.sync(folder)?;
             // Removing a folder fails unless it is empty.
-            if *folder == *self.path || fs::remove_dir(folder).is_err() {
+            if *folder == *self.base || fs::remove_dir(folder).is_err() {
                 break;
             }
         }
@@ -172,8 +184,56 @@ impl Folder {
 
     /// The folders that contain a file, from the innermost to the store's own.
     fn folders_of<'a>(&self, file: &'a Path) -> impl Iterator<Item = &'a Path> {
-        file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.path))
+        file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.base))
     }
+
+    /// Makes the names in a folder durable.
+    fn sync(&self, folder: &Path) -> Result<(), StoreError> {
+        sync_folder(folder).map_err(|error| self.failure(folder, &error))
+    }
+
+    /// A failure that concerns the folder, and so all files; unless a file is in the place of a
+    /// subfolder, which concerns a few.
+    fn failure(&self, path: &Path, error: &io::Error) -> StoreError {
+        match error.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => self.file_failure(path, error),
+            _ => StoreError::Unavailable(self.describe(path, error).into()),
+        }
+    }
+
+    /// A failure that concerns one file, and not the others; unless it concerns the disk.
+    fn file_failure(&self, path: &Path, error: &io::Error) -> StoreError {
+        let reason = self.describe(path, error).into();
+        match error.kind() {
+            ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StaleNetworkFileHandle => StoreError::Unavailable(reason),
+            _ => StoreError::Other(reason),
+        }
+    }
+
+    fn describe(&self, path: &Path, error: &io::Error) -> String {
+        let below = path.strip_prefix(&self.base);
+        path::describe(&below.map_or(path.to_owned(), |below| self.path.join(below)), error)
+    }
+}
+
+/// Returns the path by which the files of a folder are reached. A file's name can take up two
+/// kilobytes; where they do not fit behind the folder's path, Linux has a short one for a folder
+/// that is open.
+fn base_of(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    #[cfg(target_os = "linux")]
+    if path.as_os_str().len() > LONG_PATH {
+        use std::os::fd::AsRawFd as _;
+
+        let handle = File::open(path)?;
+        let base = Path::new("/proc/self/fd").join(handle.as_raw_fd().to_string());
+        if FileIdentity::of_file(&handle) == FileIdentity::of_path(&base) {
+            return Ok((base, Some(handle)));
+        }
+    }
+    Ok((path.to_owned(), None))
 }
 
 /// Opens the lock file, read-only if necessary: a read-only folder can be locked and read too.
@@ -191,10 +251,40 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes a file that will replace another one.
+fn write_new(path: &Path, content: &[u8], replaced: Option<&fs::Metadata>) -> io::Result<()> {
     let mut file = File::create(path)?;
+    if let Some(replaced) = replaced {
+        keep_access(&file, replaced)?;
+    }
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Gives a new file the mode and the owner of the one that it will replace.
+#[cfg(unix)]
+fn keep_access(file: &File, replaced: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+
+    let new = file.metadata()?;
+    if !new.is_file() || !replaced.is_file() {
+        return Ok(());
+    }
+    if (new.uid(), new.gid()) != (replaced.uid(), replaced.gid()) {
+        // Only root can give a file to another user; others at least give it to the group.
+        let _ = fchown(file, None, Some(replaced.gid()));
+        let _ = fchown(file, Some(replaced.uid()), None);
+    }
+    if new.mode() == replaced.mode() {
+        Ok(())
+    } else {
+        file.set_permissions(replaced.permissions())
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_access(_: &File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 /// Appends all lines or none. Returns whether the file is new.
@@ -223,40 +313,10 @@ fn end_last_line(file: &mut File, length: u64) -> io::Result<()> {
     if end == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
-/// Makes the names in a folder durable. Only Unix can open a folder for that.
-fn sync(folder: &Path) -> Result<(), StoreError> {
-    if cfg!(unix) {
-        let synced = File::open(folder).and_then(|opened| opened.sync_all());
-        return synced.map_err(|error| failure(folder, &error));
-    }
-    Ok(())
-}
-
 fn not_regular() -> io::Error {
     io::Error::other("it is not a regular file; remove it")
 }
 
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
-}
-
-/// A failure that concerns the folder, and so all files; unless a file is in the place of a
-/// subfolder, which concerns a few.
-fn failure(path: &Path, error: &io::Error) -> StoreError {
-    match error.kind() {
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => file_failure(path, error),
-        _ => StoreError::Unavailable(path::describe(path, error).into()),
-    }
-}
-
-/// A failure that concerns one file, and not the others; unless it concerns the disk.
-fn file_failure(path: &Path, error: &io::Error) -> StoreError {
-    let reason = path::describe(path, error).into();
-    match error.kind() {
-        ErrorKind::StorageFull
-        | ErrorKind::QuotaExceeded
-        | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::StaleNetworkFileHandle => StoreError::Unavailable(reason),
-        _ => StoreError::Other(reason),
-    }
 }

@@ -34,8 +34,12 @@ use crate::sync::std_lock as lock;
 /// thousands, use `SledStore`.
 ///
 /// Clones share the folder. It is opened by the first operation, not by [`open`](Self::open), and
-/// belongs to this process until the last clone is dropped. Saved values survive a kill of the
-/// process, and a power failure as far as the disk honours flushes.
+/// belongs to this process until the last clone is dropped.
+///
+/// A save returns once the value survives a kill of the process and a power failure: the file and
+/// the folders with its name are synced to the disk (`fsync`). That holds as far as the file system
+/// and the disk keep what they have confirmed. A file that is replaced keeps its mode, and its
+/// owner where this process may set it.
 ///
 /// # Names
 ///
@@ -113,6 +117,14 @@ impl FileStore {
 }
 
 impl Shared {
+    fn verify(&self) -> Result<(), StoreError> {
+        let mut slot = lock(&self.slot);
+        match slot.take_if(|folder| !folder.is_in_place()) {
+            Some(_) => Err(path::removed(&self.path)),
+            None => Ok(()),
+        }
+    }
+
     /// Runs an operation on the folder, and opens it first if necessary.
     fn run<T>(
         &self,
@@ -163,6 +175,10 @@ impl StateStore for FileStore {
 
     fn history(&self) -> Option<&dyn HistoryStore> {
         Some(self)
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        self.shared.verify()
     }
 
     fn id(&self) -> usize {

@@ -121,6 +121,82 @@ fn an_unreadable_file_is_not_an_outage() {
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"1".as_slice()));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_keeps_its_mode_and_owner() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let file = dir.path().join("payments.json");
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
+    store.append(HISTORY, &[record(1, "1"), record(2, "2")]).unwrap();
+    // Only root may give files away.
+    let is_root = chown(&file, Some(65534), Some(65534)).is_ok();
+    for mode in [0o600, 0o660, 0o444] {
+        let history = dir.path().join("payments+history.jsonl");
+        for file in [&file, &history] {
+            fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        store.save(&SaveEntry::new(STATE, b"2")).unwrap();
+        store.trim(HISTORY, 0, 1).unwrap();
+        for file in [&file, &history] {
+            assert_eq!(fs::metadata(file).unwrap().mode() & 0o7777, mode, "{}", file.display());
+        }
+        let found = fs::metadata(&file).unwrap();
+        assert!(!is_root || (found.uid(), found.gid()) == (65534, 65534));
+    }
+}
+
+/// The longest path that Linux takes has 4095 bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn long_names_fit_below_a_long_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = dir.path().to_owned();
+    while folder.as_os_str().len() < 3900 {
+        folder.push("d".repeat(100));
+    }
+    let store = FileStore::open(&folder).unwrap();
+    let key = |name: &str| format!("circuit_breaker:{name}:state");
+    let names = ["/".repeat(512), "é".repeat(256), "payments".to_owned()];
+    for name in &names {
+        store.save(&SaveEntry::new(key(name), name.as_str())).unwrap();
+        store.append(&key(name), &[record(1, "1")]).unwrap();
+    }
+    assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 3);
+    assert_eq!(store.keys(None, usize::MAX).unwrap().len(), 3);
+    drop(store);
+    let store = FileStore::open(&folder).unwrap();
+    for name in &names {
+        assert_eq!(store.load(&key(name)).unwrap().as_deref(), Some(name.as_bytes()));
+        assert_eq!(store.load_newest(&key(name), None, 1).unwrap().len(), 1);
+        store.delete(&key(name)).unwrap();
+        store.trim(&key(name), 2, 0).unwrap();
+    }
+    assert_eq!(names_in(&folder), ["+lock"]);
+    fs::create_dir(folder.join("payments.json")).unwrap();
+    let error = store.load(&key("payments")).unwrap_err().to_string();
+    assert!(error.contains("/dddd") && !error.contains("/proc"), "{error}");
+    fs::rename(dir.path().join("d".repeat(100)), dir.path().join("moved")).unwrap();
+    assert!(store.verify().unwrap_err().to_string().contains("removed"));
+}
+
+#[test]
+fn a_folder_that_was_removed_is_noticed_without_an_operation() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = FileStore::open(&folder).unwrap();
+    store.verify().unwrap();
+    assert!(!folder.exists(), "it opens nothing");
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
+    store.verify().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(store.verify().unwrap_err().to_string().contains("removed"));
+    store.verify().unwrap();
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
+}
+
 #[test]
 fn a_long_name_is_split_into_folders_that_are_removed_with_it() {
     let dir = tempfile::tempdir().unwrap();

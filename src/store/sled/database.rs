@@ -1,5 +1,5 @@
-//! One sled database: opened when it is needed, closed after a failure, and moved aside when it is
-//! corrupt.
+//! One sled database: opened when it is needed, closed after a failure, and repaired or moved aside
+//! when it is corrupt.
 
 use std::{
     mem,
@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use ::sled::{Config, Db, Error as SledError};
+use ::sled::{Db, Error as SledError};
 
-use super::{failure::Failure, folder};
+use super::{disk::Disk, engine, failure::Failure, folder, read_copy::ReadCopy, repair::Repair};
 use crate::{
     metrics,
     store::{
@@ -21,11 +21,8 @@ use crate::{
     sync::std_lock as lock,
 };
 
-/// Bytes of pages that sled may keep in memory. Its default of a gigabyte is far too much here.
-const CACHE_BYTES: u64 = 16 << 20;
-
 /// How many operations on an open folder must fail in a row, in a way that looks like corruption,
-/// before the folder is moved aside. A panic in sled can have other causes.
+/// before the folder is repaired. A panic in sled can have other causes.
 pub(super) const MAX_CORRUPTIONS: u32 = 3;
 
 /// The delay before a folder that looks corrupt is opened once more. sled writes the settings of a
@@ -41,14 +38,34 @@ pub(super) struct Database {
 #[derive(Default)]
 struct Slot {
     open: Option<Open>,
+    /// Answers reads while the folder can be read and not written to.
+    copy: Option<ReadCopy>,
     /// Failures in a row that look like corruption.
     corruptions: u32,
+    /// Operations failed with the summaries of the log that were there, so they were moved aside.
+    without_summaries: bool,
+    /// A sync has failed: the system may have dropped what it could not write, and show it all the
+    /// same until its cache forgets it.
+    lost_sync: bool,
+    last_repair: Option<String>,
 }
 
 struct Open {
     db: Db,
+    disk: Disk,
     /// To detect that the file was removed: sled does not.
     file: FileIdentity,
+}
+
+impl Slot {
+    /// Dropping a handle of sled may panic.
+    fn drop_copy(&mut self) {
+        let copy = self.copy.take();
+        let _ = Failure::catch(|| {
+            drop(copy);
+            Ok(())
+        });
+    }
 }
 
 impl Database {
@@ -64,34 +81,100 @@ impl Database {
         lock(&self.slot).open.is_some() || self.data_file().exists()
     }
 
-    /// Runs an operation on the database, and opens it first if necessary.
-    ///
-    /// After a failure the handle is dropped: once a write has failed (on a full disk, for
-    /// example), all writes of that handle fail, and only a new handle recovers.
-    pub(super) fn run<T>(
+    /// Reads from the database. Opens it first if necessary, or a copy of it if it cannot be
+    /// written to.
+    pub(super) fn read<T>(
         &self,
         label: &str,
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
         self.check_in_place(&mut slot)?;
-        let open = match &mut slot.open {
-            Some(open) => open,
-            empty => empty.insert(self.open(label)?),
-        };
-        let failure = match Failure::catch(|| operation(&open.db)) {
+        if slot.open.is_none() && slot.copy.as_ref().is_none_or(ReadCopy::is_due) {
+            slot.drop_copy();
+            if let Err(failure) = self.open(&mut slot, label)? {
+                if !failure.is_unwritable() {
+                    return Err(failure.into_store_error(&self.folder));
+                }
+                slot.copy = Some(self.copy(failure)?);
+            }
+        }
+        match &slot.copy {
+            Some(copy) => Failure::catch(|| operation(&copy.db))
+                .map_err(|failure| failure.into_store_error(&self.folder)),
+            None => self.run(&mut slot, label, |open| Failure::catch(|| operation(&open.db))),
+        }
+    }
+
+    /// Runs an operation that changes the database, and need not be durable.
+    pub(super) fn change(
+        &self,
+        label: &str,
+        operation: impl FnOnce(&Db) -> Result<(), SledError>,
+    ) -> Result<(), StoreError> {
+        self.write(label, |open| Failure::catch(|| operation(&open.db)))
+    }
+
+    /// Runs an operation that writes and flushes, and returns once its result is durable.
+    pub(super) fn change_durably(
+        &self,
+        label: &str,
+        operation: impl FnOnce(&Db) -> Result<(), SledError>,
+    ) -> Result<(), StoreError> {
+        self.write(label, |open| {
+            Failure::catch(|| operation(&open.db))?;
+            open.disk.sync().map_err(Failure::Sync)
+        })
+    }
+
+    /// Fails if the folder was removed or replaced while it was open.
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
+        self.check_in_place(&mut lock(&self.slot))
+    }
+
+    /// What was last moved aside.
+    pub(super) fn last_repair(&self) -> Option<String> {
+        lock(&self.slot).last_repair.clone()
+    }
+
+    fn write(
+        &self,
+        label: &str,
+        operation: impl FnOnce(&mut Open) -> Result<(), Failure>,
+    ) -> Result<(), StoreError> {
+        let mut slot = lock(&self.slot);
+        self.check_in_place(&mut slot)?;
+        if slot.open.is_none() {
+            self.open(&mut slot, label)?
+                .map_err(|failure| failure.into_store_error(&self.folder))?;
+            slot.drop_copy();
+        }
+        self.run(&mut slot, label, operation)
+    }
+
+    /// After a failure the handle is dropped: once a write has failed (on a full disk, for
+    /// example), all writes of that handle fail, and only a new handle recovers.
+    fn run<T>(
+        &self,
+        slot: &mut Slot,
+        label: &str,
+        operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let Some(open) = &mut slot.open else { return Err(path::removed(&self.folder)) };
+        let failure = match operation(open) {
             Ok(value) => {
                 slot.corruptions = 0;
                 return Ok(value);
             }
             Err(failure) => failure,
         };
-        self.close(&mut slot);
+        self.close(slot);
+        slot.lost_sync |= failure.is_lost_sync();
         if failure.is_corruption() {
             slot.corruptions += 1;
             if slot.corruptions >= MAX_CORRUPTIONS {
                 slot.corruptions = 0;
-                self.move_aside(label, &failure)?;
+                self.repair_after(slot, label, &failure)?;
             }
         }
         Err(failure.into_store_error(&self.folder))
@@ -112,31 +195,66 @@ impl Database {
         Err(path::removed(&self.folder))
     }
 
-    fn open(&self, label: &str) -> Result<Open, StoreError> {
-        let failure = match self.try_open() {
-            Ok(open) => return Ok(open),
-            Err(failure) if failure.is_corruption() => failure,
-            Err(failure) => return Err(failure.into_store_error(&self.folder)),
-        };
-        thread::sleep(REOPEN_DELAY);
-        folder::remove_partial_summary(&self.folder);
-        match self.try_open() {
-            Ok(open) => return Ok(open),
-            Err(again) if again.is_corruption() => self.move_aside(label, &failure)?,
-            Err(again) => return Err(again.into_store_error(&self.folder)),
+    /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
+    /// open it, the outer one what is wrong besides.
+    fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
+        if slot.lost_sync {
+            folder::write_again(&self.folder)?;
+            slot.lost_sync = false;
         }
-        self.try_open().map_err(|failure| failure.into_store_error(&self.folder))
+        let mut result = self.try_open();
+        if let Err(first) = &result
+            && first.is_corruption()
+        {
+            let first = first.to_string();
+            thread::sleep(REOPEN_DELAY);
+            folder::remove_partial_summary(&self.folder);
+            result = self.try_open();
+            for repair in Repair::ALL {
+                if !result.as_ref().is_err_and(Failure::is_corruption) {
+                    break;
+                }
+                if self.repair(slot, repair, label, &first)? {
+                    result = self.try_open();
+                }
+            }
+        }
+        Ok(match result {
+            Ok(open) => {
+                slot.open = Some(open);
+                Ok(())
+            }
+            Err(failure) => {
+                slot.lost_sync |= failure.is_lost_sync();
+                Err(failure)
+            }
+        })
     }
 
     fn try_open(&self) -> Result<Open, Failure> {
-        let config =
-            Config::new().path(&self.folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let opened = Failure::catch(|| config.open());
-        if opened.as_ref().is_err_and(|failure| !failure.is_locked()) {
-            folder::wait_for_lock_release(&self.folder);
-        }
-        let db = opened?;
-        Ok(Open { db, file: FileIdentity::of_path(&self.data_file()) })
+        let db = engine::open(&self.folder)?;
+        let disk = Disk::open(&self.folder).map_err(Failure::Sync)?;
+        Ok(Open { db, disk, file: FileIdentity::of_path(&self.data_file()) })
+    }
+
+    fn copy(&self, failure: Failure) -> Result<ReadCopy, StoreError> {
+        let copy = ReadCopy::of(&self.folder)?;
+        let copy = copy.map_err(|cause| {
+            tracing::debug!(
+                target: "tower_breaker",
+                folder = %self.folder.display(),
+                %cause,
+                "copying a sled folder that cannot be written to failed",
+            );
+            failure.into_store_error(&self.folder)
+        })?;
+        tracing::warn!(
+            target: "tower_breaker",
+            folder = %self.folder.display(),
+            "sled folder cannot be written to: a temporary copy answers reads, and nothing is \
+             saved until the folder can be opened",
+        );
+        Ok(copy)
     }
 
     /// Drops the handle, which writes what is left, may panic, and releases the folder's lock.
@@ -153,19 +271,55 @@ impl Database {
         folder::wait_for_lock_release(&self.folder);
     }
 
-    fn move_aside(&self, label: &str, failure: &Failure) -> Result<(), StoreError> {
-        let kept_as = folder::move_aside(&self.folder)?;
-        metrics::quarantined(label, "folder");
-        tracing::warn!(
-            target: "tower_breaker",
-            folder = %self.folder.display(),
-            kept_as = %kept_as.display(),
-            reason = %failure,
-            "sled folder is corrupt: moved it aside and created a new one; state that is not in \
-             memory is lost, so breakers that start now start closed; delete the moved folder when \
-             it is no longer needed",
-        );
+    /// The summaries of the log may be at fault; after that, only a new folder helps.
+    fn repair_after(
+        &self,
+        slot: &mut Slot,
+        label: &str,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
+        let reason = failure.to_string();
+        let try_summaries = !mem::replace(&mut slot.without_summaries, true);
+        if !(try_summaries && self.repair(slot, Repair::Summaries, label, &reason)?) {
+            slot.without_summaries = false;
+            self.repair(slot, Repair::Folder, label, &reason)?;
+        }
         Ok(())
+    }
+
+    /// Returns whether there was something to repair.
+    fn repair(
+        &self,
+        slot: &mut Slot,
+        repair: Repair,
+        label: &str,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let Some(kept) = repair.make(&self.folder)? else { return Ok(false) };
+        let (folder, files, kept) = (self.folder.display(), repair.files(), kept.display());
+        slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
+        if repair == Repair::Folder {
+            metrics::quarantined(label, "folder");
+            tracing::warn!(
+                target: "tower_breaker",
+                %folder,
+                kept_as = %kept,
+                reason,
+                "sled folder is corrupt: moved it aside and created a new one; state that is not \
+                 in memory is lost, so breakers that start now start closed; delete the moved \
+                 folder when it is no longer needed",
+            );
+        } else {
+            tracing::warn!(
+                target: "tower_breaker",
+                %folder,
+                kept_as = %kept,
+                reason,
+                "sled folder is damaged: moved {files} aside and read the log without; delete \
+                 what was moved when it is no longer needed",
+            );
+        }
+        Ok(true)
     }
 }
 
@@ -173,5 +327,6 @@ impl Drop for Database {
     fn drop(&mut self) {
         let mut slot = mem::take(&mut *lock(&self.slot));
         self.close(&mut slot);
+        slot.drop_copy();
     }
 }

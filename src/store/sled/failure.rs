@@ -17,6 +17,8 @@ use crate::{
 pub(super) enum Failure {
     Error(SledError),
     Panic(String),
+    /// What sled has written could not be made durable.
+    Sync(io::Error),
 }
 
 impl Failure {
@@ -35,21 +37,43 @@ impl Failure {
             Self::Error(SledError::Corruption { .. } | SledError::Unsupported(_))
             | Self::Panic(_) => true,
             Self::Error(SledError::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
-            Self::Error(_) => false,
+            Self::Error(_) | Self::Sync(_) => false,
         }
     }
 
-    /// Whether the folder is locked. sled has no error variant of its own for that.
-    pub(super) fn is_locked(&self) -> bool {
+    /// Whether another handle has the folder's lock. sled has no error variant of its own for that:
+    /// its message contains the cause, which it formats with `Debug`.
+    pub(super) fn is_held(&self) -> bool {
+        // The second is what Windows calls it.
+        const CAUSES: [&str; 2] = ["kind: WouldBlock", "code: 33,"];
         let Self::Error(SledError::Io(error)) = self else { return false };
-        error.to_string().contains("could not acquire lock")
+        let message = error.to_string();
+        message.contains("could not acquire lock")
+            && CAUSES.iter().any(|cause| message.contains(cause))
+    }
+
+    /// Whether what was written may be lost, although it can still be read.
+    pub(super) fn is_lost_sync(&self) -> bool {
+        matches!(self, Self::Sync(_))
+    }
+
+    /// Whether the folder cannot be written to, and perhaps read all the same.
+    pub(super) fn is_unwritable(&self) -> bool {
+        let (Self::Error(SledError::Io(error)) | Self::Sync(error)) = self else { return false };
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::PermissionDenied
+        )
     }
 
     pub(super) fn into_store_error(self, folder: &Path) -> StoreError {
         let shown = folder.display();
         let reason = match &self {
-            locked if locked.is_locked() => return path::held(folder, "SledStore"),
-            Self::Error(SledError::Io(error)) => path::describe(folder, error),
+            held if held.is_held() => return path::held(folder, "SledStore"),
+            Self::Error(SledError::Io(error)) | Self::Sync(error) => path::describe(folder, error),
             Self::Error(SledError::ReportableBug(_)) => {
                 format!("{shown}: {self}; restart the process to recover")
             }
@@ -59,10 +83,12 @@ impl Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(SledError::Io(error)) => error.fmt(f),
+            Self::Error(SledError::Io(error)) | Self::Sync(error) => error.fmt(f),
             Self::Error(error) => error.fmt(f),
             Self::Panic(message) => write!(f, "sled panicked: {message}"),
         }

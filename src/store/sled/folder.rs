@@ -2,16 +2,28 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::store::error::StoreError;
+use crate::store::{error::StoreError, path};
 
 /// The file that sled keeps its log in, and locks.
 pub(super) const DATA_FILE: &str = "db";
+
+/// The file of sled's settings.
+pub(super) const SETTINGS: &str = "conf";
+
+/// The beginning of the names of the log's summaries.
+pub(super) const SUMMARY: &str = "snap.";
+
+/// The subfolder of values that are too large for the log.
+pub(super) const BLOBS: &str = "blobs";
+
+/// The subfolder for damaged files, in one folder for each repair, named after its time.
+pub(super) const DAMAGED: &str = "damaged";
 
 /// The subfolder of the histories, in the folder of the snapshots.
 pub(super) const HISTORIES: &str = "history";
@@ -66,11 +78,16 @@ pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
 /// files must not move them, or delete them later with the oldest folder kept.
 fn foreign_file(folder: &Path) -> Option<String> {
     let is_own = |name: &str| {
-        matches!(name, DATA_FILE | "conf" | "blobs" | HISTORIES)
-            || name.starts_with("snap.")
+        is_own_file(name)
+            || matches!(name, BLOBS | HISTORIES | DAMAGED)
             || name.strip_prefix(HISTORIES).is_some_and(|rest| rest.starts_with(".corrupt-"))
     };
     names_in(folder).find(|name| !is_own(name))
+}
+
+/// Whether a file of a database's folder is from sled.
+pub(super) fn is_own_file(name: &str) -> bool {
+    matches!(name, DATA_FILE | SETTINGS) || name.starts_with(SUMMARY)
 }
 
 /// Removes the summary of the log that an interrupted open left unfinished. sled would take it for
@@ -79,9 +96,46 @@ pub(super) fn remove_partial_summary(folder: &Path) {
     // Not while another process opens the folder.
     let Ok(_lock) = lock_data_file(folder) else { return };
     for name in names_in(folder) {
-        if name.starts_with("snap.") && name.ends_with(".generating") {
+        if name.starts_with(SUMMARY) && name.ends_with(".generating") {
             let _ = fs::remove_file(folder.join(name));
         }
+    }
+}
+
+/// Writes all files of a database again as they read now, each in its place. After a sync that
+/// failed, the system may count what it could not write as written, and would not write it with
+/// the next sync.
+pub(super) fn write_again(folder: &Path) -> Result<(), StoreError> {
+    let unavailable = |path: &Path, error: &io::Error| {
+        StoreError::Unavailable(path::describe(path, error).into())
+    };
+    let lock = lock_data_file(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => path::held(folder, "SledStore"),
+        _ => unavailable(folder, &error),
+    })?;
+    for folder in [folder.to_owned(), folder.join(BLOBS)] {
+        for name in names_in(&folder) {
+            let path = folder.join(name);
+            if path.is_file() {
+                write_file_again(&path).map_err(|error| unavailable(&path, &error))?;
+            }
+        }
+    }
+    drop(lock);
+    Ok(())
+}
+
+fn write_file_again(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        let place = file.stream_position()?;
+        let length = file.read(&mut bytes)?;
+        if length == 0 {
+            return file.sync_all();
+        }
+        file.seek(SeekFrom::Start(place))?;
+        file.write_all(&bytes[..length])?;
     }
 }
 
@@ -92,7 +146,7 @@ pub(super) fn wait_for_lock_release(folder: &Path) {
 
 /// Takes the same lock as sled, so that a folder in use is never moved. sled's lock outlives its
 /// handle for a moment: tasks in its thread pool keep the file open.
-fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
+pub(super) fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
     let file = match OpenOptions::new().read(true).write(true).open(folder.join(DATA_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -114,9 +168,14 @@ fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
 /// The folder's name with the current time, or with a second more than the newest: the names sort
 /// by age.
 fn unused_name(folder: &Path) -> PathBuf {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = now();
     let newest = timestamps(folder).last().copied();
     moved_name(folder, &newest.map_or(now, |newest| now.max(newest.saturating_add(1))).to_string())
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn moved_name(folder: &Path, timestamp: &str) -> PathBuf {
@@ -149,7 +208,7 @@ fn remove_oldest(folder: &Path) {
     }
 }
 
-fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+pub(super) fn names_in(folder: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }

@@ -1,10 +1,15 @@
 //! A store in embedded sled databases.
 
 mod database;
+mod disk;
+mod engine;
 mod failure;
 mod folder;
 mod history;
-#[cfg(test)]
+mod read_copy;
+mod repair;
+// Some of the faults need names that only Unix has.
+#[cfg(all(test, unix))]
 mod tests;
 mod values;
 
@@ -25,20 +30,33 @@ use super::{
 /// database of the histories is in the subfolder `history`, which is created with the first record.
 ///
 /// Clones share their databases. The folder is opened by the first operation, not by
-/// [`open`](Self::open), and belongs to this process until the last clone is dropped. Saved values
-/// survive a kill of the process.
+/// [`open`](Self::open), and belongs to this process until the last clone is dropped.
+///
+/// # Durability
+///
+/// A save returns once the value survives a kill of the process and a power failure: what sled has
+/// written, and the folders it is in, are synced to the disk (`fdatasync`) after each write. That
+/// holds as far as the file system and the disk keep what they have confirmed. If a sync fails, so
+/// does the save, and everything is written again before the next one.
 ///
 /// # When the folder cannot be used
 ///
-/// * **Held by another process** (such as the old server during a deploy), **full** or
-///   **read-only**: each operation returns [`StoreError::Unavailable`], and the next one tries to
-///   open the folder again.
+/// * **Held by another process** (such as the old server during a deploy): each operation returns
+///   [`StoreError::Unavailable`], and the next one tries to open the folder again.
+/// * **Full** or **read-only**: writes return [`StoreError::Unavailable`], and the next one tries
+///   again. sled cannot open such a folder to read, so a temporary copy of up to 256 MB answers
+///   reads: in the temporary folder or in `/dev/shm`, with access for this user only, and removed
+///   afterwards.
 /// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], and the next one
 ///   creates the folder again.
-/// * **Unreadable**: the folder is moved to `<folder>.corrupt-<seconds since 1970>`, with a
-///   warning in the log, and a new one is created. The newest three of these are kept. A folder
-///   that contains files of another program is not moved: [`StoreError::Unavailable`] names one of
-///   the files.
+/// * **Damaged**: sled's summaries of the log (`snap.*`), and if that does not help its settings
+///   (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and the log is read
+///   without them. Then nothing is lost that the log holds. The files of the newest three repairs
+///   are kept.
+/// * **Unreadable** all the same: the folder is moved to `<folder>.corrupt-<seconds since 1970>`,
+///   with a warning in the log, and a new one is created. The newest three of these are kept. A
+///   folder that contains files of another program is not moved: [`StoreError::Unavailable`] names
+///   one of the files.
 ///
 /// # Examples
 ///
@@ -103,22 +121,31 @@ impl SledStore {
         &self,
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
-        self.databases.snapshots.run(self.label(), operation)
+        self.databases.snapshots.read(self.label(), operation)
     }
 
-    fn histories<T>(
+    fn write_snapshots(
+        &self,
+        operation: impl FnOnce(&Db) -> Result<(), SledError>,
+    ) -> Result<(), StoreError> {
+        self.databases.snapshots.change_durably(self.label(), operation)
+    }
+
+    fn append_histories<'a>(
+        &self,
+        histories: impl IntoIterator<Item = (&'a str, &'a [HistoryRecord])>,
+    ) -> Result<(), StoreError> {
+        let label = self.label();
+        self.databases.histories.change_durably(label, |db| history::append(db, histories))
+    }
+
+    /// Reads histories, and creates no database for that.
+    fn read_histories<T: Default>(
         &self,
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
-        self.databases.histories.run(self.label(), operation)
-    }
-
-    /// Like [`histories`](Self::histories), but does not create the database.
-    fn existing_histories<T: Default>(
-        &self,
-        operation: impl FnOnce(&Db) -> Result<T, SledError>,
-    ) -> Result<T, StoreError> {
-        if self.databases.histories.exists() { self.histories(operation) } else { Ok(T::default()) }
+        let histories = &self.databases.histories;
+        if histories.exists() { histories.read(self.label(), operation) } else { Ok(T::default()) }
     }
 }
 
@@ -142,19 +169,29 @@ impl StateStore for SledStore {
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.snapshots(|db| values::save(db, entry))
+        self.write_snapshots(|db| values::save(db, entry))
     }
 
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        self.snapshots(|db| values::save_all(db, entries))
+        self.write_snapshots(|db| values::save_all(db, entries))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.snapshots(|db| values::delete(db, key))
+        self.write_snapshots(|db| values::delete(db, key))
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {
         Some(self)
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        self.databases.snapshots.verify()?;
+        self.databases.histories.verify()
+    }
+
+    fn last_repair(&self) -> Option<String> {
+        let repair = self.databases.snapshots.last_repair();
+        repair.or_else(|| self.databases.histories.last_repair())
     }
 
     fn id(&self) -> usize {
@@ -168,12 +205,12 @@ impl StateStore for SledStore {
 
 impl HistoryStore for SledStore {
     fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.histories(|db| history::append(db, [(key, records)]))
+        self.append_histories([(key, records)])
     }
 
     fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
         let histories = histories.iter().map(|(key, records)| (key.as_str(), records.as_slice()));
-        self.histories(|db| history::append(db, histories))
+        self.append_histories(histories)
     }
 
     fn load_newest(
@@ -182,14 +219,18 @@ impl HistoryStore for SledStore {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        self.existing_histories(|db| history::load_newest(db, key, before, limit))
+        self.read_histories(|db| history::load_newest(db, key, before, limit))
     }
 
     fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
-        self.existing_histories(|db| history::keys(db, after, limit))
+        self.read_histories(|db| history::keys(db, after, limit))
     }
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.existing_histories(|db| history::trim(db, key, older_than, keep))
+        let histories = &self.databases.histories;
+        if !histories.exists() {
+            return Ok(());
+        }
+        histories.change(self.label(), |db| history::trim(db, key, older_than, keep))
     }
 }

@@ -1,8 +1,12 @@
 //! Faults of a folder, each produced for real.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use super::{database::MAX_CORRUPTIONS, *};
+use super::{database::MAX_CORRUPTIONS, failure::Failure, *};
 
 fn moved_aside(folder: &Path) -> Vec<String> {
     let name = format!("{}.corrupt-", folder.file_name().unwrap().to_str().unwrap());
@@ -20,23 +24,164 @@ fn fill(folder: &Path) {
     store.save_all(&entries).unwrap();
 }
 
+/// Makes sled panic at each open, whatever is moved aside. Returns the path of the file at fault.
+fn ruin(folder: &Path, mark: u8) -> PathBuf {
+    let file = folder.join("blobs").join(not_a_name());
+    fs::write(&file, [mark]).unwrap();
+    file
+}
+
+#[cfg(unix)]
+fn not_a_name() -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(b"\xff".to_vec())
+}
+
+fn damaged_files(folder: &Path) -> Vec<String> {
+    let repairs = fs::read_dir(folder.join("damaged")).into_iter().flatten();
+    let files = repairs.flat_map(|repair| fs::read_dir(repair.unwrap().path()).unwrap());
+    let mut files: Vec<_> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    files
+}
+
+fn summary(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_summary =
+        |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("snap.");
+    entries.filter(is_summary).max().expect("sled has written a summary")
+}
+
 #[test]
 fn a_corrupt_folder_is_moved_aside_and_the_newest_three_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
+    let mut file = PathBuf::new();
     for round in 0..5_u8 {
         fill(&folder);
-        fs::write(folder.join("conf"), [round; 64]).unwrap();
+        file = ruin(&folder, round);
         let store = SledStore::open(&folder).unwrap();
         assert_eq!(store.load("key 1").unwrap(), None, "a new folder is empty");
+        assert!(store.last_repair().unwrap().contains(".corrupt-"));
         store.save(&SaveEntry::new("key", b"new")).unwrap();
     }
     let mut kept = moved_aside(&folder);
     kept.sort();
     assert_eq!(kept.len(), 3);
+    let file = file.strip_prefix(&folder).unwrap();
     let marks: Vec<u8> =
-        kept.iter().map(|name| fs::read(dir.path().join(name).join("conf")).unwrap()[0]).collect();
+        kept.iter().map(|name| fs::read(dir.path().join(name).join(file)).unwrap()[0]).collect();
     assert_eq!(marks, [2, 3, 4], "the oldest went first, and the bytes are as they were");
+}
+
+#[test]
+fn a_damaged_summary_is_moved_aside_and_the_log_is_read_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let damages: [fn(&mut Vec<u8>); 5] = [
+        |bytes| bytes.clear(),
+        |bytes| bytes.truncate(11),
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes[3] ^= 1,
+        |bytes| bytes.fill(0xff),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let folder = dir.path().join(format!("state-{number}"));
+        fill(&folder);
+        // The next open writes a summary of what is in the log.
+        assert!(SledStore::open(&folder).unwrap().load("key 1").unwrap().is_some());
+        let summary = summary(&folder);
+        let mut bytes = fs::read(&summary).unwrap();
+        damage(&mut bytes);
+        fs::write(&summary, &bytes).unwrap();
+        let store = SledStore::open(&folder).unwrap();
+        assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 50, "damage {number}");
+        assert!(store.last_repair().unwrap().contains("snap.*"));
+        assert_eq!(damaged_files(&folder), [summary.file_name().unwrap().to_str().unwrap()]);
+        store.save(&SaveEntry::new("key", b"new")).unwrap();
+        drop(store);
+        let store = SledStore::open(&folder).unwrap();
+        assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 51);
+        assert_eq!(store.last_repair(), None);
+    }
+}
+
+#[test]
+fn damaged_settings_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, bytes) in
+        [&[7_u8; 64][..], b"", b"short", b"segment_size: 7\0\0"].iter().enumerate()
+    {
+        let folder = dir.path().join(format!("state-{number}"));
+        fill(&folder);
+        fs::write(folder.join("conf"), bytes).unwrap();
+        let store = SledStore::open(&folder).unwrap();
+        assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 50, "settings {number}");
+        assert_eq!(store.last_repair().is_some(), bytes.len() > 8);
+    }
+}
+
+#[test]
+fn a_damaged_summary_and_damaged_settings_are_both_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for _ in 0..5 {
+        fill(&folder);
+        assert!(SledStore::open(&folder).unwrap().load("key 1").unwrap().is_some());
+        fs::write(summary(&folder), "what is this").unwrap();
+        fs::write(folder.join("conf"), [7; 64]).unwrap();
+        let store = SledStore::open(&folder).unwrap();
+        assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 50);
+    }
+    assert_eq!(fs::read_dir(folder.join("damaged")).unwrap().count(), 3, "the newest are kept");
+    assert_eq!(moved_aside(&folder), [""; 0]);
+}
+
+#[test]
+fn files_are_written_again_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    fill(&folder);
+    let large = SaveEntry::new("large", vec![b'x'; 300_000]);
+    SledStore::open(&folder).unwrap().save(&large).unwrap();
+    let before = fs::read(folder.join("db")).unwrap();
+    folder::write_again(&folder).unwrap();
+    assert!(fs::read(folder.join("db")).unwrap() == before);
+    let store = SledStore::open(&folder).unwrap();
+    assert_eq!(store.load("large").unwrap().unwrap(), large.value);
+    let held = folder::write_again(&folder).unwrap_err().to_string();
+    assert!(held.contains("held by another process"), "{held}");
+}
+
+#[test]
+fn only_a_lock_of_another_handle_counts_as_held() {
+    let failure = |cause: std::io::Error| {
+        let message = format!("could not acquire lock on \"state/db\": {cause:?}");
+        Failure::Error(SledError::Io(std::io::Error::other(message)))
+    };
+    assert!(!failure(std::io::ErrorKind::Unsupported.into()).is_held());
+    let cause = std::io::Error::from_raw_os_error(if cfg!(unix) { 37 } else { 50 });
+    let other = failure(cause).into_store_error(Path::new("state")).to_string();
+    assert!(other.contains("could not acquire lock") && !other.contains("held by"), "{other}");
+    if cfg!(target_os = "linux") {
+        assert!(failure(std::io::Error::from_raw_os_error(11)).is_held());
+        assert!(other.contains("No locks available"), "{other}");
+    }
+}
+
+#[test]
+fn a_folder_that_was_removed_is_noticed_without_an_operation() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    let store = SledStore::open(&folder).unwrap();
+    store.verify().unwrap();
+    assert!(!folder.exists(), "it opens nothing");
+    fill(&folder);
+    store.load("key 1").unwrap();
+    store.verify().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(store.verify().unwrap_err().to_string().contains("removed"));
+    store.verify().unwrap();
+    store.save(&SaveEntry::new("key", b"1")).unwrap();
 }
 
 /// Left by a kill during an open, or by a full disk.
@@ -76,7 +221,7 @@ fn a_folder_with_foreign_files_is_never_moved() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     fill(&folder);
-    fs::write(folder.join("conf"), "what is this").unwrap();
+    ruin(&folder, 1);
     fs::write(folder.join("thesis.txt"), "years of work").unwrap();
     let store = SledStore::open(&folder).unwrap();
     let error = store.load("key").unwrap_err();
@@ -93,7 +238,7 @@ fn a_corrupt_folder_that_is_locked_is_not_moved() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     fill(&folder);
-    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    ruin(&folder, 1);
     let holder = fs::OpenOptions::new().write(true).open(folder.join("db")).unwrap();
     holder.try_lock().unwrap();
     let store = SledStore::open(&folder).unwrap();
@@ -111,7 +256,7 @@ fn a_link_to_a_corrupt_folder_stays_a_link() {
     let (folder, link) = (dir.path().join("real"), dir.path().join("link"));
     fill(&folder);
     std::os::unix::fs::symlink(&folder, &link).unwrap();
-    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    ruin(&folder, 1);
     let store = SledStore::open(&link).unwrap();
     store.save(&SaveEntry::new("key", b"1")).unwrap();
     assert_eq!(moved_aside(&folder).len(), 1);
@@ -172,7 +317,7 @@ fn a_corrupt_history_is_moved_aside_and_the_snapshots_stay() {
     let store = SledStore::open(&folder).unwrap();
     store.append("key", &history(1..=50)).unwrap();
     drop(store);
-    fs::write(folder.join("history/conf"), [7; 64]).unwrap();
+    ruin(&folder.join("history"), 1);
     let store = SledStore::open(&folder).unwrap();
     assert_eq!(store.load_page(None, usize::MAX).unwrap().len(), 50);
     assert_eq!(store.load_newest("key", None, 100).unwrap(), []);
@@ -183,7 +328,7 @@ fn a_corrupt_history_is_moved_aside_and_the_snapshots_stay() {
 
     // All of it is the store's own, so it is moved with the folder.
     drop(store);
-    fs::write(folder.join("conf"), [7; 64]).unwrap();
+    ruin(&folder, 1);
     let store = SledStore::open(&folder).unwrap();
     assert_eq!(store.load_page(None, usize::MAX).unwrap(), []);
     assert_eq!(store.load_newest("key", None, 100).unwrap(), []);

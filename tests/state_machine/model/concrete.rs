@@ -19,6 +19,7 @@ pub(crate) fn concrete(plan: &Plan) -> Plan {
         let fixed = |wait: Wait| Wait::Millis(guide.0.millis(wait));
         let op = match op.clone() {
             Op::Record(slot, ending, took) => Op::Record(slot, ending, fixed(took)),
+            Op::GiveUp(slot, after) => Op::GiveUp(slot, fixed(after)),
             Op::Advance(wait) => Op::Advance(fixed(wait)),
             Op::Restart { after, shift } => Op::Restart { after: fixed(after), shift },
             Op::Call(ending, takes) => Op::Call(ending, fixed(takes)),
@@ -71,6 +72,14 @@ impl Subject for Guide {
 
     fn cancel(&mut self, slot: usize) {
         self.0.cancel(slot);
+    }
+
+    fn give_up(&mut self, slot: usize) {
+        self.0.give_up(slot, true);
+    }
+
+    fn panic(&mut self, slot: usize) {
+        self.0.panic(slot, true);
     }
 
     fn set_by_hand(&mut self, state: State) {

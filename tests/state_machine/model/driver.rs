@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     time::{Duration, SystemTime},
 };
 
@@ -72,6 +73,10 @@ impl Driver {
         self.permits.contains_key(&slot)
     }
 
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.permits.is_empty()
+    }
+
     pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         let permit = self.permits.remove(&slot).expect("a call under way");
         let millis = |time: Option<u64>| time.map(Duration::from_millis);
@@ -92,11 +97,23 @@ impl Driver {
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) {
-        drop(self.permits.remove(&slot).expect("a call under way"));
+        self.permits.remove(&slot).expect("a call under way").cancel();
     }
 
     pub(crate) fn cancel_all(&mut self) {
-        self.permits.clear();
+        self.permits.drain().for_each(|(_, permit)| permit.cancel());
+    }
+
+    pub(crate) fn give_up(&mut self, slot: usize) {
+        drop(self.permits.remove(&slot).expect("a call under way"));
+    }
+
+    pub(crate) fn panic(&mut self, slot: usize) {
+        let permit = self.permits.remove(&slot).expect("a call under way");
+        // Resumed, because a panic that begins would be reported.
+        let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| permit.call_blocking(panics)));
+        assert!(ended.is_err(), "the panic goes on");
     }
 
     pub(crate) fn set_by_hand(&mut self, state: State) {

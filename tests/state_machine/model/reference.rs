@@ -27,9 +27,20 @@ pub(crate) struct Model {
 
 #[derive(Clone)]
 enum Mode {
-    Closed { ramp_since: Option<u64>, credit: f64 },
-    Open { until: u64, updated: bool },
-    HalfOpen { good: u32, bad: u32 },
+    Closed {
+        ramp_since: Option<u64>,
+        credit: f64,
+    },
+    Open {
+        until: u64,
+        updated: bool,
+    },
+    /// `wasted` adds up the times of the probes that ended without a result since the last one.
+    HalfOpen {
+        good: u32,
+        bad: u32,
+        wasted: u64,
+    },
     ByHand(State),
 }
 
@@ -101,6 +112,7 @@ impl Model {
                 let limit = self.settings.rates().find_map(|rate| rate.slower_than);
                 (limit.unwrap_or(1), offset)
             }
+            Wait::UntilAbandoned(offset) => (self.settings.abandoned_after.unwrap_or(1), offset),
             Wait::UntilExpiry(offset) => (self.settings.closed_ttl, offset),
             Wait::UntilBoundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
@@ -153,19 +165,17 @@ impl Model {
         let (failed, retry_after) = match ending {
             Ending::Success => (false, None),
             Ending::Failure(retry_after) | Ending::Throttled(retry_after) => (true, retry_after),
-            Ending::Ignore => return,
+            Ending::Ignore => return self.waste(&call),
         };
         let took = took.unwrap_or(self.now - call.admitted_at);
         match self.mode {
             Mode::Closed { .. } => {
                 self.record(ending, failed, took);
-                let verdict = self.evaluate_rules();
-                if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
-                    self.open(self.now, retry_after);
-                }
+                self.open_if_tripped(retry_after, seen);
             }
             Mode::ByHand(State::MetricsOnly) => self.record(ending, failed, took),
-            Mode::HalfOpen { ref mut good, ref mut bad } => {
+            Mode::HalfOpen { ref mut good, ref mut bad, ref mut wasted } => {
+                *wasted = 0;
                 let is_bad = failed || self.settings.is_slow(took);
                 *(if is_bad { bad } else { good }) += 1;
                 self.evaluate_probes(retry_after);
@@ -175,7 +185,63 @@ impl Model {
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) {
-        self.under_way.remove(&slot).expect("a call under way");
+        let call = self.under_way.remove(&slot).expect("a call under way");
+        self.waste(&call);
+    }
+
+    /// A probe comes to nothing.
+    fn waste(&mut self, probe: &Call) {
+        let now = self.now;
+        if let Mode::HalfOpen { wasted, .. } = &mut self.mode
+            && probe.generation == self.generation
+        {
+            *wasted += now - probe.admitted_at;
+            if self.settings.probe_timeout.is_some_and(|timeout| *wasted >= timeout) {
+                self.open(now, None);
+            }
+        }
+    }
+
+    /// The permit is dropped.
+    pub(crate) fn give_up(&mut self, slot: usize, seen: bool) {
+        let call = &self.under_way[&slot];
+        if call.generation != self.generation {
+            return self.cancel(slot);
+        }
+        let took = self.now - call.admitted_at;
+        if self.settings.abandoned_after.is_some_and(|limit| took > limit) {
+            return self.finish(slot, Ending::Failure(None), None, seen);
+        }
+        if !self.settings.is_slow(took) {
+            return self.cancel(slot);
+        }
+        match self.mode {
+            // It is slow, and so a bad result, whatever it would have come to.
+            Mode::HalfOpen { .. } => self.finish(slot, Ending::Success, None, seen),
+            Mode::Closed { .. } | Mode::ByHand(State::MetricsOnly) => {
+                self.under_way.remove(&slot);
+                for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
+                    if rate.slower_than.is_some_and(|limit| took > limit) {
+                        window.record(rate, self.now, false, true);
+                    }
+                }
+                if matches!(self.mode, Mode::Closed { .. }) {
+                    self.open_if_tripped(None, seen);
+                }
+            }
+            Mode::Open { .. } | Mode::ByHand(_) => self.cancel(slot),
+        }
+    }
+
+    pub(crate) fn panic(&mut self, slot: usize, seen: bool) {
+        self.finish(slot, Ending::Failure(None), None, seen);
+    }
+
+    fn open_if_tripped(&mut self, retry_after: Option<u64>, seen: bool) {
+        let verdict = self.evaluate_rules();
+        if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
+            self.open(self.now, retry_after);
+        }
     }
 
     pub(crate) fn set_by_hand(&mut self, state: State) {
@@ -213,6 +279,7 @@ impl Model {
                 let left = *until - self.now;
                 *until = self.now + passed + left.saturating_sub(passed);
             }
+            Mode::HalfOpen { wasted, .. } => *wasted = 0,
             _ => {}
         }
         self.now += passed;
@@ -250,7 +317,7 @@ impl Model {
         loop {
             match self.mode {
                 Mode::Open { until, .. } if until <= self.now => {
-                    self.enter(Mode::HalfOpen { good: 0, bad: 0 });
+                    self.enter(Mode::HalfOpen { good: 0, bad: 0, wasted: 0 });
                 }
                 _ => match self.probe_deadline() {
                     Some(deadline) if deadline <= self.now => self.open(deadline, None),
@@ -291,7 +358,9 @@ impl Model {
     }
 
     fn evaluate_probes(&mut self, retry_after: Option<u64>) {
-        let Mode::HalfOpen { good, bad } = self.mode else { unreachable!("only while half-open") };
+        let Mode::HalfOpen { good, bad, .. } = self.mode else {
+            unreachable!("only while half-open")
+        };
         let needed = self.settings.success_threshold;
         let opens = match self.settings.probe_failure_rate {
             None if bad > 0 => true,

@@ -20,6 +20,8 @@ pub(crate) trait Subject {
     fn acquire(&mut self, slot: usize) -> Result<(), Self::Error>;
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>);
     fn cancel(&mut self, slot: usize);
+    fn give_up(&mut self, slot: usize);
+    fn panic(&mut self, slot: usize);
     fn set_by_hand(&mut self, state: State);
     fn reset(&mut self);
     fn update(&mut self, settings: &Settings);
@@ -49,7 +51,17 @@ pub(crate) fn apply<'a, S: Subject>(
             subject.finish(slot, ending, Some(subject.millis(took)));
         }
         Op::Cancel(slot) if subject.is_under_way(slot) => subject.cancel(slot),
-        Op::Acquire(_) | Op::Finish(..) | Op::Record(..) | Op::Cancel(_) => {}
+        Op::GiveUp(slot, after) if subject.is_under_way(slot) => {
+            subject.advance(subject.millis(after));
+            subject.give_up(slot);
+        }
+        Op::Panic(slot) if subject.is_under_way(slot) => subject.panic(slot),
+        Op::Acquire(_)
+        | Op::Finish(..)
+        | Op::Record(..)
+        | Op::Cancel(_)
+        | Op::GiveUp(..)
+        | Op::Panic(_) => {}
         Op::Advance(wait) => subject.advance(subject.millis(wait)),
         Op::ForceOpen => subject.set_by_hand(State::ForcedOpen),
         Op::Disable => subject.set_by_hand(State::Disabled),

@@ -128,12 +128,8 @@ fn full(kind: Kind) -> Vec<Cell> {
     let of = |moment, begins, ends, note| {
         cell((kind, Fault::FullDisk, moment), begins, SAYS, ends, note)
     };
-    let begins = match kind {
-        Kind::Sled => Begins::ClosedAtFirst,
-        Kind::File => Begins::Restored,
-    };
     let mut cells = vec![
-        of(Start, begins, Ends::Newest, ""),
+        of(Start, Begins::Restored, Ends::Newest, ""),
         of(Run, Begins::Restored, Ends::Newest, ""),
         of(Stop, Begins::Restored, Ends::Flushed, "nothing can be saved"),
         of(StopBriefly, Begins::Restored, Ends::Newest, ""),
@@ -172,7 +168,7 @@ fn read_only(kind: Kind) -> Vec<Cell> {
             const NOTE: &str = "files that are open stay writable";
             let same = |moment| of(moment, Begins::Restored, &[], Ends::Newest, NOTE);
             vec![
-                of(Start, Begins::ClosedAtFirst, SAYS, Ends::Newest, ""),
+                of(Start, Begins::Restored, SAYS, Ends::Newest, "a copy answers reads"),
                 same(Run),
                 same(Stop),
                 same(StopBriefly),

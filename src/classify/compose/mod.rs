@@ -1,0 +1,11 @@
+//! Classifiers made of others.
+
+mod map;
+mod or;
+
+#[cfg(feature = "http")]
+pub use map::MapEos;
+pub use map::{Map, map};
+#[cfg(feature = "http")]
+pub use or::OrEos;
+pub use or::{Or, or};

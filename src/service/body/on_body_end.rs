@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use http::Response;
+use http_body::Body;
+
+use super::{length::Length, pending::PendingOutcome, response_body::ResponseBody};
+use crate::{
+    breaker::Permit,
+    classify::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
+    service::record_when::{RecordWhen, sealed::Sealed},
+};
+
+/// Records the outcome of a call when the body of its response has ended.
+///
+/// A body that fails or ends before its announced length is a failure, and so is a body that
+/// stalls for longer than the [`stall_timeout`](Self::stall_timeout). A body that is dropped before
+/// its end (the client hung up) is a cancelled call: it counts as nothing and frees a probe's slot.
+/// What the classifier already takes for a failure, or ignores, when the response arrives is
+/// recorded at that moment.
+///
+/// A body has ended with the last byte of its length, even if it is not read any further. The
+/// length is the body's own, or the `Content-Length` of the response. A body that is dropped unread
+/// is cancelled: a server may do that to the response of a `HEAD` request (axum does), so probe
+/// with requests whose responses are read.
+///
+/// A probe holds its slot until the body has ended, and the circuit reopens after
+/// [`half_open_timeout`](crate::Config::half_open_timeout). For responses that stream for longer
+/// than that, raise the timeout, or record the outcome when the response arrives.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_breaker::{CircuitBreakerLayer, OnBodyEnd};
+///
+/// let layer = CircuitBreakerLayer::builder("downloads")
+///     .http()
+///     .on_body_end(OnBodyEnd::new().stall_timeout(Duration::from_secs(10)))
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnBodyEnd {
+    stall_timeout: Option<Duration>,
+    slow_until: SlowUntil,
+}
+
+/// Until when a call's time is measured, for the rules on slow calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowUntil {
+    /// Until the head of the response arrives. The default: a long body is not a slow one.
+    #[default]
+    Headers,
+    /// Until the body has ended.
+    End,
+}
+
+impl OnBodyEnd {
+    /// Without a stall timeout, and with the time of a call measured until its head arrives.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A body that delivers nothing for this long is a failure. Default: no timeout. The time
+    /// passes only while the reader waits for the next frame, so a reader that pauses does not
+    /// stall the body.
+    ///
+    /// The stalled body goes on: it is counted as a failure, not ended. Without a tokio runtime, no
+    /// stall is noticed; in one whose timers are disabled, the first wait panics.
+    #[must_use]
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// Until when the time of a call is measured. Default: [`SlowUntil::Headers`].
+    #[must_use]
+    pub fn slow_until(mut self, until: SlowUntil) -> Self {
+        self.slow_until = until;
+        self
+    }
+
+    fn watch<B, W>(
+        self,
+        response: Response<B>,
+        eos: W,
+        permit: &mut Permit,
+    ) -> Response<ResponseBody<B, W>>
+    where
+        B: Body,
+        W: ClassifyEos,
+    {
+        let permit = permit.take();
+        let elapsed = match self.slow_until {
+            SlowUntil::Headers => permit.elapsed(),
+            SlowUntil::End => None,
+        };
+        let pending = PendingOutcome::new(permit, eos, elapsed, Length::of(&response));
+        if response.body().is_end_stream() || pending.is_complete() {
+            pending.end_without_body();
+            return response.map(ResponseBody::unwatched);
+        }
+        response.map(|body| ResponseBody::watched(body, pending, self.stall_timeout))
+    }
+}
+
+impl Sealed for OnBodyEnd {}
+
+impl<C, B, E> RecordWhen<C, Response<B>, E> for OnBodyEnd
+where
+    C: ClassifyBody<B, E>,
+    B: Body,
+{
+    type Response = Response<ResponseBody<B, C::Eos>>;
+
+    fn record(
+        &self,
+        classify: &C,
+        result: Result<Response<B>, E>,
+        permit: &mut Permit,
+    ) -> Result<Self::Response, E> {
+        match (classify.classify_head(&result), result) {
+            (ClassifiedResponse::Ready(outcome), result) => {
+                permit.record_in_place(outcome, None);
+                result.map(|response| response.map(ResponseBody::unwatched))
+            }
+            (ClassifiedResponse::RequiresEos(eos), Ok(response)) => {
+                Ok(self.watch(response, eos, permit))
+            }
+            (ClassifiedResponse::RequiresEos(eos), Err(error)) => {
+                permit.record_in_place(eos.classify_failure(BodyFailure::Error), None);
+                Err(error)
+            }
+        }
+    }
+
+    fn pass_rejection(response: Response<B>) -> Self::Response {
+        response.map(ResponseBody::unwatched)
+    }
+}

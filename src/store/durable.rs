@@ -1,0 +1,62 @@
+//! What the stores on disk have in common to make files and their names durable.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+/// Makes the names in a folder durable. Only Unix can open a folder for that.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { sync_open_folder(&File::open(folder)?) } else { Ok(()) }
+}
+
+fn sync_open_folder(folder: &File) -> io::Result<()> {
+    match folder.sync_all() {
+        // Nothing can be unsynced, or the file system cannot sync folders.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Creates a folder with its parents, and makes their names durable.
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    sync_parents(folder)
+}
+
+/// Makes the name of a folder durable, and those of its parents up to the mount point: a process
+/// that was killed may have created them and not synced them.
+pub(super) fn sync_parents(folder: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = folder.canonicalize()?;
+    let device = device_of(&fs::metadata(&folder)?);
+    for parent in folder.ancestors().skip(1) {
+        // Not every parent can be opened.
+        let Ok(opened) = File::open(parent) else { continue };
+        if device_of(&opened.metadata()?) != device {
+            break;
+        }
+        sync_open_folder(&opened)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn device_of(found: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::dev(found)
+}
+
+#[cfg(not(unix))]
+fn device_of(_: &fs::Metadata) -> u64 {
+    0
+}
