@@ -20,7 +20,7 @@ impl Breaker {
     ///
     /// # Cancel safety
     ///
-    /// If it is dropped before it is done, the call is [abandoned](Permit#abandoned-calls).
+    /// If it is dropped before it is done, the call is [abandoned](crate::Permit#abandoned-calls).
     pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
     where
         F: Future<Output = Result<T, E>>,
