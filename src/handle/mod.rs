@@ -160,7 +160,7 @@ impl Breaker {
     ///
     /// # Cancel safety
     ///
-    /// If it is dropped before it is done, the call is [abandoned](Permit#abandoned-calls).
+    /// Dropping the future [abandons](Permit#abandoned-calls) the call.
     pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
     where
         F: Future<Output = Result<T, E>>,
@@ -168,7 +168,7 @@ impl Breaker {
         self.call_with(ErrorsAsFailures, future).await
     }
 
-    /// Like [`call`](Self::call), with a classifier that says what a result comes to.
+    /// Like [`call`](Self::call), with a classifier for the result.
     ///
     /// ```
     /// use std::io;
