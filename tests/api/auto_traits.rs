@@ -115,6 +115,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         MemoryStore,
         Network,
         OnBodyEnd,
+        OnGrpcEnd,
         OnResponse,
         Or<(), ()>,
         OrEos<(), ()>,
@@ -154,6 +155,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         WindowContent,
         WindowSnapshot,
         WouldTrip,
+        WrapBody<(), ()>,
     ))
 }
 
@@ -279,7 +281,8 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 17] = [
+    const TRAITS: [&str; 18] = [
+        "SetOnBodyEnd",
         "AppliesTo",
         "CloneClassifier",
         "MakeClassifier",
