@@ -57,9 +57,11 @@
 //! | `sled` | yes | [`SledStore`] |
 //! | `http` | no | `.http()`, [`reject::RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`reject::RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
+//! | `hyper-util` | no | the classifiers ignore [errors of the request](classify::is_request_error) of hyper-util's legacy client; with it `http` |
 //! | `tonic` | no | [`reject::RejectAsTonicStatus`]; with it `grpc` |
+//! | `tonic-channel` | no | the same for the errors of a tonic channel; with it `tonic` and `hyper-util` |
 //! | `retry` | no | [`RetryPolicy`], for `tower::retry`; with it `http` |
-//! | `reqwest` | no | the classifiers of HTTP statuses for the responses of reqwest 0.13; with it `http` |
+//! | `reqwest` | no | the classifiers of HTTP statuses for the responses of reqwest 0.13; with it `hyper-util` |
 //! | `reqwest-middleware` | no | [`reqwest_middleware::BreakerMiddleware`] for reqwest-middleware 0.5; with it `reqwest` |
 //! | `tower-http` | no | [`classify::TowerHttp`], for the classifiers of tower-http 0.7; with it `http` |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the recorder of the metrics facade 0.24 |
