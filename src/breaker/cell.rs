@@ -137,8 +137,9 @@ impl Cell {
             return None;
         }
         Some(match state.state() {
-            State::Open => Refusal::with_time(State::Open, left),
-            _ => state.refusal(),
+            // What is left until a probe times out is no time after which to come back.
+            State::HalfOpen => state.refusal(),
+            state => Refusal::with_time(state, left),
         })
     }
 
@@ -255,7 +256,7 @@ impl Cell {
         };
         core.transact(&self.successes, |machine, effects| {
             if let Some(trigger) = trigger {
-                return machine.trip(trigger, outcome, effects);
+                return machine.trip(trigger, outcome.retry_after(), effects);
             }
             let measured = admitted.map(|admitted| machine.now.since(admitted));
             let result = CallResult { outcome, elapsed: elapsed.or(measured) };

@@ -1,4 +1,5 @@
-//! What counts as a failure: classifiers turn the result of a call into an [`Outcome`].
+//! What counts as a failure: classifiers turn the result of a call into an
+//! [`Outcome`](crate::Outcome).
 //!
 //! [`ErrorsAsFailures`] is the default. A closure that takes the whole result is a classifier too:
 //!

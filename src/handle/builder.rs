@@ -73,8 +73,9 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// How long the oldest probe may take before the circuit reopens; `None` for no limit.
-        /// Default: 60 s.
+        /// How long the oldest probe may take before the circuit reopens, and how long all probes
+        /// together may take that end without a result; `None` for no limit. Raise it if healthy
+        /// calls take longer. Default: 60 s.
         pub fn half_open_timeout(
             mut self,
             timeout: impl Into<Option<std::time::Duration>>,

@@ -139,9 +139,9 @@ impl Observer for EventDispatcher {
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
-    fn on_transition(&self, transition: Transition) {
-        transition.log();
-        self.dispatch(Event::Transition(transition));
+    fn on_event(&self, event: Event) {
+        event.log();
+        self.dispatch(event);
     }
 }
 

@@ -73,13 +73,14 @@ where
 }
 
 /// Whether an error, or one of its sources, comes from the network and may not occur again: a
-/// connection that was refused, reset or aborted, a broken pipe, an unexpected end of a stream, or a
-/// timeout. It recognizes an `io::Error`, the `Elapsed` of tower and tokio, hyper's timeouts, and with
-/// their features those of reqwest and of a tonic channel.
+/// connection that was refused, reset or aborted, a broken pipe, an unexpected end of a stream, or
+/// a timeout. It recognizes an `io::Error`, the `Elapsed` of tower and tokio, hyper's timeouts, and
+/// with their features those of reqwest and tonic.
 ///
 /// A rejection is never transient, nor is an
-/// [error of the request itself](crate::classify::is_request_error). [`RetryPolicy::network`](super::RetryPolicy::network) uses this
-/// function; it also helps in closures for [`RetryPolicy::new`](super::RetryPolicy::new).
+/// [error of the request itself](crate::classify::is_request_error).
+/// [`RetryPolicy::network`](super::RetryPolicy::network) uses this function; it also helps in
+/// closures for [`RetryPolicy::new`](super::RetryPolicy::new).
 ///
 /// ```
 /// use std::io::{Error, ErrorKind};

@@ -205,8 +205,7 @@ fn what_is_no_store_is_said_to_be_none_and_nothing_is_made() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("db"), "somebody else's").unwrap();
     let before = everything(dir.path());
-    let cases =
-        [(&missing, "does not exist"), (&file, "is a file"), (&other, "is no store's folder")];
+    let cases = [(&missing, "does not exist"), (&file, "is a file"), (&other, "contains no store")];
     for (path, expected) in cases {
         let (code, reason) = refusal(&[], path);
         assert_eq!(code, Some(1), "{reason}");

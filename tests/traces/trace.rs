@@ -121,9 +121,17 @@ impl Player {
                 ending.apply(permit);
             }
             Action::Advance(by) => self.clock.advance(*by),
-            Action::ForceOpen => self.breaker.force_open(),
-            Action::Disable => self.breaker.disable(),
-            Action::MetricsOnly => self.breaker.metrics_only(),
+            Action::ByHand(command, None) => match command {
+                ByHand::ForceOpen => self.breaker.force_open(),
+                ByHand::Disable => self.breaker.disable(),
+                ByHand::MetricsOnly => self.breaker.metrics_only(),
+            },
+            Action::ByHand(command, Some(time)) => match command {
+                ByHand::ForceOpen => self.breaker.force_open_for(*time),
+                ByHand::Disable => self.breaker.disable_for(*time),
+                ByHand::MetricsOnly => self.breaker.metrics_only_for(*time),
+            },
+            Action::Trip => self.breaker.trip(),
             Action::Reset => self.breaker.reset(),
             Action::Restart { after, wall_clock } => self.restart(*after, *wall_clock)?,
             Action::Update(config) => {
@@ -188,22 +196,39 @@ impl Ending {
     }
 }
 
-enum Action {
-    Call { ending: Ending, takes: Duration },
-    Acquire(String),
-    End { label: String, ending: Ending, after: Duration },
-    Advance(Duration),
+#[derive(Clone, Copy)]
+enum ByHand {
     ForceOpen,
     Disable,
     MetricsOnly,
+}
+
+enum Action {
+    Call {
+        ending: Ending,
+        takes: Duration,
+    },
+    Acquire(String),
+    End {
+        label: String,
+        ending: Ending,
+        after: Duration,
+    },
+    Advance(Duration),
+    /// Sets a state by hand; with a time, for that time.
+    ByHand(ByHand, Option<Duration>),
+    Trip,
     Reset,
-    Restart { after: Duration, wall_clock: Shift },
+    Restart {
+        after: Duration,
+        wall_clock: Shift,
+    },
     Update(Config),
 }
 
 impl Action {
     fn read(fields: &mut Fields) -> Result<Self, String> {
-        const KINDS: [&str; 13] = [
+        const KINDS: [&str; 17] = [
             "call",
             "acquire",
             "finish",
@@ -212,8 +237,12 @@ impl Action {
             "panic",
             "advance",
             "force_open",
+            "force_open_for",
             "disable",
+            "disable_for",
             "metrics_only",
+            "metrics_only_for",
+            "trip",
             "reset",
             "restart",
             "update",
@@ -224,9 +253,9 @@ impl Action {
             return Err(format!("the step is of two kinds, {kind} and {other}"));
         }
         let value = fields.must(kind)?;
-        if matches!(kind, "force_open" | "disable" | "metrics_only" | "reset" | "restart")
-            && value != true
-        {
+        const TRUE: [&str; 6] =
+            ["force_open", "disable", "metrics_only", "trip", "reset", "restart"];
+        if TRUE.contains(&kind) && value != true {
             return Err(format!("{kind} must be true"));
         }
         Ok(match kind {
@@ -242,9 +271,13 @@ impl Action {
             "cancel" => Self::end(&value, Ending::Cancel, fields)?,
             "panic" => Self::end(&value, Ending::Panic, fields)?,
             "advance" => Self::Advance(duration(&value)?),
-            "force_open" => Self::ForceOpen,
-            "disable" => Self::Disable,
-            "metrics_only" => Self::MetricsOnly,
+            "force_open" => Self::ByHand(ByHand::ForceOpen, None),
+            "disable" => Self::ByHand(ByHand::Disable, None),
+            "metrics_only" => Self::ByHand(ByHand::MetricsOnly, None),
+            "force_open_for" => Self::ByHand(ByHand::ForceOpen, Some(duration(&value)?)),
+            "disable_for" => Self::ByHand(ByHand::Disable, Some(duration(&value)?)),
+            "metrics_only_for" => Self::ByHand(ByHand::MetricsOnly, Some(duration(&value)?)),
+            "trip" => Self::Trip,
             "reset" => Self::Reset,
             "restart" => Self::Restart {
                 after: fields.time("after")?,

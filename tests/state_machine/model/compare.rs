@@ -93,9 +93,14 @@ impl Subject for Pair {
         self.model.panic(slot, tripped);
     }
 
-    fn set_by_hand(&mut self, state: State) {
-        self.breaker.set_by_hand(state);
-        self.model.set_by_hand(state);
+    fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        self.breaker.set_by_hand(state, time);
+        self.model.set_by_hand(state, time);
+    }
+
+    fn trip(&mut self) {
+        self.breaker.trip();
+        self.model.trip();
     }
 
     fn reset(&mut self) {

@@ -20,6 +20,7 @@ pub(crate) fn concrete(plan: &Plan) -> Plan {
         let op = match op.clone() {
             Op::Record(slot, ending, took) => Op::Record(slot, ending, fixed(took)),
             Op::GiveUp(slot, after) => Op::GiveUp(slot, fixed(after)),
+            Op::ForATime(state, time) => Op::ForATime(state, fixed(time)),
             Op::Advance(wait) => Op::Advance(fixed(wait)),
             Op::Restart { after, shift } => Op::Restart { after: fixed(after), shift },
             Op::Call(ending, takes) => Op::Call(ending, fixed(takes)),
@@ -82,8 +83,12 @@ impl Subject for Guide {
         self.0.panic(slot, true);
     }
 
-    fn set_by_hand(&mut self, state: State) {
-        self.0.set_by_hand(state);
+    fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        self.0.set_by_hand(state, time);
+    }
+
+    fn trip(&mut self) {
+        self.0.trip();
     }
 
     fn reset(&mut self) {

@@ -116,13 +116,20 @@ impl Driver {
         assert!(ended.is_err(), "the panic goes on");
     }
 
-    pub(crate) fn set_by_hand(&mut self, state: State) {
-        match state {
-            State::ForcedOpen => self.breaker.force_open(),
-            State::Disabled => self.breaker.disable(),
-            State::MetricsOnly => self.breaker.metrics_only(),
-            other => unreachable!("{other} cannot be set by hand"),
+    pub(crate) fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        match (state, time.map(Duration::from_millis)) {
+            (State::ForcedOpen, None) => self.breaker.force_open(),
+            (State::ForcedOpen, Some(time)) => self.breaker.force_open_for(time),
+            (State::Disabled, None) => self.breaker.disable(),
+            (State::Disabled, Some(time)) => self.breaker.disable_for(time),
+            (State::MetricsOnly, None) => self.breaker.metrics_only(),
+            (State::MetricsOnly, Some(time)) => self.breaker.metrics_only_for(time),
+            (other, _) => unreachable!("{other} cannot be set by hand"),
         }
+    }
+
+    pub(crate) fn trip(&mut self) {
+        self.breaker.trip();
     }
 
     pub(crate) fn reset(&mut self) {

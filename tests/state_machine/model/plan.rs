@@ -28,6 +28,9 @@ pub(crate) enum Op {
     ForceOpen,
     Disable,
     MetricsOnly,
+    /// Sets a state by hand for a time.
+    ForATime(ByHand, Wait),
+    Trip,
     Reset,
     /// Takes the other settings of the plan, or the first ones again.
     Update,
@@ -37,6 +40,13 @@ pub(crate) enum Op {
     },
     /// The wall clock jumps, and nothing else happens.
     JumpWall(i64),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ByHand {
+    ForceOpen,
+    Disable,
+    MetricsOnly,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -244,6 +254,8 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let after = prop_oneof![6 => wait(), 1 => (0..=1_i64).prop_map(Wait::UntilExpiry)];
     let down = (after, shift);
+    let by_hand =
+        prop_oneof![Just(ByHand::ForceOpen), Just(ByHand::Disable), Just(ByHand::MetricsOnly)];
     prop_oneof![
         30 => (ending(), wait()).prop_map(|(ending, takes)| Op::Call(ending, takes)),
         15 => slot().prop_map(Op::Acquire),
@@ -258,6 +270,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::ForceOpen),
         1 => Just(Op::Disable),
         1 => Just(Op::MetricsOnly),
+        3 => (by_hand, wait()).prop_map(|(state, time)| Op::ForATime(state, time)),
+        1 => Just(Op::Trip),
         6 => Just(Op::Reset),
         3 => Just(Op::Update),
         5 => down.prop_map(|(after, shift)| Op::Restart { after, shift }),

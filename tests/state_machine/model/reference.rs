@@ -41,7 +41,10 @@ enum Mode {
         bad: u32,
         wasted: u64,
     },
-    ByHand(State),
+    ByHand {
+        state: State,
+        until: Option<u64>,
+    },
 }
 
 #[derive(Clone)]
@@ -78,7 +81,7 @@ impl Model {
             Mode::Closed { .. } => State::Closed,
             Mode::Open { .. } => State::Open,
             Mode::HalfOpen { .. } => State::HalfOpen,
-            Mode::ByHand(state) => state,
+            Mode::ByHand { state, .. } => state,
         }
     }
 
@@ -140,13 +143,16 @@ impl Model {
                 admit
             }
             Mode::Closed { ramp_since: None, .. }
-            | Mode::ByHand(State::Disabled | State::MetricsOnly) => true,
+            | Mode::ByHand { state: State::Disabled | State::MetricsOnly, .. } => true,
             Mode::Open { until, .. } => {
                 retry_after = Some(*until - now);
                 false
             }
             Mode::HalfOpen { .. } => probes < self.settings.probe_limit(),
-            Mode::ByHand(_) => false,
+            Mode::ByHand { until, .. } => {
+                retry_after = until.map(|until| until - now);
+                false
+            }
         };
         if permitted {
             let call = Call { generation: self.generation, admitted_at: now };
@@ -173,14 +179,14 @@ impl Model {
                 self.record(ending, failed, took);
                 self.open_if_tripped(retry_after, seen);
             }
-            Mode::ByHand(State::MetricsOnly) => self.record(ending, failed, took),
+            Mode::ByHand { state: State::MetricsOnly, .. } => self.record(ending, failed, took),
             Mode::HalfOpen { ref mut good, ref mut bad, ref mut wasted } => {
                 *wasted = 0;
                 let is_bad = failed || self.settings.is_slow(took);
                 *(if is_bad { bad } else { good }) += 1;
                 self.evaluate_probes(retry_after);
             }
-            Mode::ByHand(_) | Mode::Open { .. } => {}
+            Mode::ByHand { .. } | Mode::Open { .. } => {}
         }
     }
 
@@ -218,7 +224,7 @@ impl Model {
         match self.mode {
             // It is slow, and so a bad result, whatever it would have come to.
             Mode::HalfOpen { .. } => self.finish(slot, Ending::Success, None, seen),
-            Mode::Closed { .. } | Mode::ByHand(State::MetricsOnly) => {
+            Mode::Closed { .. } | Mode::ByHand { state: State::MetricsOnly, .. } => {
                 self.under_way.remove(&slot);
                 for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
                     if rate.slower_than.is_some_and(|limit| took > limit) {
@@ -229,7 +235,7 @@ impl Model {
                     self.open_if_tripped(None, seen);
                 }
             }
-            Mode::Open { .. } | Mode::ByHand(_) => self.cancel(slot),
+            Mode::Open { .. } | Mode::ByHand { .. } => self.cancel(slot),
         }
     }
 
@@ -244,10 +250,20 @@ impl Model {
         }
     }
 
-    pub(crate) fn set_by_hand(&mut self, state: State) {
-        // Setting the state that is already set is not a transition.
-        if self.state() != state {
-            self.enter(Mode::ByHand(state));
+    pub(crate) fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        let until = time.map(|time| self.now + time);
+        // Setting the state that is already set, with the same end, is not a transition.
+        let is_set = matches!(self.mode,
+            Mode::ByHand { state: old, until: end } if old == state && end == until);
+        if !is_set {
+            self.enter(Mode::ByHand { state, until });
+        }
+        self.catch_up();
+    }
+
+    pub(crate) fn trip(&mut self) {
+        if self.state() != State::Open {
+            self.open(self.now, None);
         }
     }
 
@@ -280,6 +296,10 @@ impl Model {
                 *until = self.now + passed + left.saturating_sub(passed);
             }
             Mode::HalfOpen { wasted, .. } => *wasted = 0,
+            Mode::ByHand { until: Some(until), .. } => {
+                let left = *until - self.now;
+                *until = self.now + passed + left.saturating_sub(passed);
+            }
             _ => {}
         }
         self.now += passed;
@@ -305,7 +325,8 @@ impl Model {
             Mode::Open { until, .. } => Some(until),
             Mode::HalfOpen { .. } => self.probe_deadline(),
             Mode::Closed { ramp_since: Some(since), .. } => Some(since + self.settings.ramp?.time),
-            Mode::Closed { .. } | Mode::ByHand(_) => {
+            Mode::ByHand { until: Some(until), .. } => Some(until),
+            Mode::Closed { .. } | Mode::ByHand { until: None, .. } => {
                 let mut windows = self.windows.iter().zip(self.settings.rates());
                 windows.find_map(|(window, rate)| window.next_drop(rate, self.now))
             }
@@ -319,6 +340,7 @@ impl Model {
                 Mode::Open { until, .. } if until <= self.now => {
                     self.enter(Mode::HalfOpen { good: 0, bad: 0, wasted: 0 });
                 }
+                Mode::ByHand { until: Some(until), .. } if until <= self.now => self.reset(),
                 _ => match self.probe_deadline() {
                     Some(deadline) if deadline <= self.now => self.open(deadline, None),
                     _ => break,

@@ -176,8 +176,12 @@ impl Subject for Runner {
         self.breaker.panic(slot);
     }
 
-    fn set_by_hand(&mut self, state: State) {
-        self.breaker.set_by_hand(state);
+    fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        self.breaker.set_by_hand(state, time);
+    }
+
+    fn trip(&mut self) {
+        self.breaker.trip();
     }
 
     fn reset(&mut self) {

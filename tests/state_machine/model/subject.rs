@@ -3,7 +3,7 @@
 use tower_breaker::State;
 
 use super::{
-    plan::{Ending, Op, Wait},
+    plan::{ByHand, Ending, Op, Wait},
     settings::Settings,
 };
 
@@ -22,7 +22,8 @@ pub(crate) trait Subject {
     fn cancel(&mut self, slot: usize);
     fn give_up(&mut self, slot: usize);
     fn panic(&mut self, slot: usize);
-    fn set_by_hand(&mut self, state: State);
+    fn set_by_hand(&mut self, state: State, time: Option<u64>);
+    fn trip(&mut self);
     fn reset(&mut self);
     fn update(&mut self, settings: &Settings);
     fn restart(&mut self, after: u64, shift: i64);
@@ -63,9 +64,18 @@ pub(crate) fn apply<'a, S: Subject>(
         | Op::GiveUp(..)
         | Op::Panic(_) => {}
         Op::Advance(wait) => subject.advance(subject.millis(wait)),
-        Op::ForceOpen => subject.set_by_hand(State::ForcedOpen),
-        Op::Disable => subject.set_by_hand(State::Disabled),
-        Op::MetricsOnly => subject.set_by_hand(State::MetricsOnly),
+        Op::ForceOpen => subject.set_by_hand(State::ForcedOpen, None),
+        Op::Disable => subject.set_by_hand(State::Disabled, None),
+        Op::MetricsOnly => subject.set_by_hand(State::MetricsOnly, None),
+        Op::ForATime(by_hand, time) => {
+            let state = match by_hand {
+                ByHand::ForceOpen => State::ForcedOpen,
+                ByHand::Disable => State::Disabled,
+                ByHand::MetricsOnly => State::MetricsOnly,
+            };
+            subject.set_by_hand(state, Some(subject.millis(time)));
+        }
+        Op::Trip => subject.trip(),
         Op::Reset => subject.reset(),
         Op::Update => subject.update(settings.next().expect("an endless iterator")),
         Op::Restart { after, shift } => subject.restart(subject.millis(after), shift),
