@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{EventDispatcher, Listener, Shared},
+    events::{self, EventDispatcher, Listener, Shared},
 };
 use crate::{
     breaker::pool,
@@ -15,7 +15,6 @@ use crate::{
     event::Event,
     snapshot::Snapshot,
     store::StateStore,
-    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -243,6 +242,7 @@ impl BreakerBuilder {
         self.config.check("", &mut faults);
         faults.into_result(())?;
 
+        let settings = events::save_settings(&self.config);
         let cell = pool::take();
         cell.lease(self.config, self.clock);
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
@@ -252,7 +252,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, &WriteBehindConfig::default());
+            shared.attach(store, settings);
         }
         Ok(Breaker { cell, shared: Arc::new(shared) })
     }
