@@ -34,8 +34,8 @@ pub(crate) const fn is_momentary(status: u16) -> bool {
 ///   this one: tonic's server does when its own timeout has passed.
 /// - `DEADLINE_EXCEEDED` and `UNAVAILABLE` are gRPC's 504 and 503, `RESOURCE_EXHAUSTED` is its 429.
 #[cfg(feature = "grpc")]
-pub(super) const fn kind_of_code(code: super::grpc::GrpcCode) -> Kind {
-    use super::grpc::GrpcCode::{
+pub(super) const fn kind_of_code(code: super::grpc::code::GrpcCode) -> Kind {
+    use super::grpc::code::GrpcCode::{
         Cancelled, DataLoss, DeadlineExceeded, Internal, ResourceExhausted, Unavailable, Unknown,
     };
     match code {

@@ -1,6 +1,6 @@
 //! Classification of gRPC responses.
 
-mod code;
+pub(super) mod code;
 mod deadline;
 mod delay;
 mod wire;
