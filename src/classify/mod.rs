@@ -46,6 +46,7 @@ mod retry_after;
 mod status;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod with_request;
 
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
@@ -67,4 +68,5 @@ pub use self::{
     compose::{Map, Or, map, or},
     error::is_request_error,
     errors_as_failures::ErrorsAsFailures,
+    with_request::{ClassifyWith, CloneClassifier, MakeClassifier},
 };

@@ -5,6 +5,7 @@ mod support;
 
 mod accounting;
 mod bodies;
+mod nested;
 mod request_errors;
 mod streaming;
 mod timeouts;
