@@ -55,6 +55,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
+//! | `redb` | no | [`store::RedbStore`] |
 //! | `http` | no | `.http()`, [`reject::RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`reject::RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
 //! | `tonic` | no | [`reject::RejectAsTonicStatus`]; with it `grpc` |
