@@ -1,8 +1,8 @@
 //! An axum server behind a circuit breaker, and what its clients see while the upstream fails and
 //! recovers: `cargo run --example axum`
 //!
-//! It starts everything itself, on free ports, and ends after four seconds. The server that stays
-//! is `examples/server.rs`.
+//! The program starts everything itself, on free ports, and exits after four seconds. For a server
+//! that keeps running, see `examples/server.rs`.
 
 use std::{
     error::Error,
@@ -22,11 +22,11 @@ use tower_breaker::{Breaker, CircuitBreakerLayer, Trip};
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// The upstream's health, and how often it was asked.
+/// The upstream's health, and the number of its calls.
 static HEALTHY: AtomicBool = AtomicBool::new(true);
-static ASKED: AtomicU32 = AtomicU32::new(0);
+static CALLS: AtomicU32 = AtomicU32::new(0);
 
-/// The server: one route behind a breaker, and one that shows it.
+/// The server, with a route behind a breaker and a route that shows the breaker.
 fn server(upstream: String) -> Result<Router> {
     let layer = CircuitBreakerLayer::builder("prices")
         .trip_on(Trip::consecutive_failures(3))
@@ -42,13 +42,13 @@ fn server(upstream: String) -> Result<Router> {
     };
     Ok(Router::new()
         .route("/price", get(price))
-        // Routes that are added after this are not behind the breaker.
+        // Routes added after this one are not behind the breaker.
         .route_layer(layer)
         .route("/breaker", get(show))
         .with_state(breaker))
 }
 
-/// A client that stays on this machine, whatever proxy is set.
+/// A client that ignores proxy settings, as everything runs on this machine.
 fn client() -> Result<Client> {
     Ok(Client::builder().no_proxy().build()?)
 }
@@ -58,14 +58,14 @@ async fn show(State(breaker): State<Breaker>) -> Json<Value> {
     Json(json!({
         "name": breaker.name(),
         "state": breaker.state(),
-        "failures_in_a_row": stats.consecutive_failures(),
-        "openings_in_a_row": stats.consecutive_opens(),
+        "consecutive_failures": stats.consecutive_failures(),
+        "consecutive_opens": stats.consecutive_opens(),
     }))
 }
 
 fn upstream() -> Router {
     let answer = async || {
-        ASKED.fetch_add(1, Ordering::Relaxed);
+        CALLS.fetch_add(1, Ordering::Relaxed);
         if HEALTHY.load(Ordering::Relaxed) {
             StatusCode::OK
         } else {
@@ -75,7 +75,7 @@ fn upstream() -> Router {
     Router::new().route("/", get(answer))
 }
 
-/// Serves on a free port, and returns the address.
+/// Serves on a free port and returns the address.
 async fn serve(router: Router) -> Result<String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -83,8 +83,8 @@ async fn serve(router: Router) -> Result<String> {
     Ok(format!("http://{address}"))
 }
 
-/// Asks for the price, and tells what came back.
-async fn ask(server: &str) -> Result<StatusCode> {
+/// Gets the price, and prints the response.
+async fn get_price(server: &str) -> Result<StatusCode> {
     let answer = client()?.get(format!("{server}/price")).send().await?;
     let status = answer.status();
     let wait = match answer.headers().get(RETRY_AFTER) {
@@ -95,7 +95,7 @@ async fn ask(server: &str) -> Result<StatusCode> {
     Ok(status)
 }
 
-async fn look(server: &str) -> Result<String> {
+async fn get_state(server: &str) -> Result<String> {
     let answer = client()?.get(format!("{server}/breaker")).send().await?.text().await?;
     println!("  GET /breaker  {answer}");
     let breaker: Value = serde_json::from_str(&answer)?;
@@ -103,39 +103,42 @@ async fn look(server: &str) -> Result<String> {
 }
 
 fn expect(what: &str, so: bool) -> Result {
-    if so { Ok(()) } else { Err(format!("not so: {what}").into()) }
+    if so { Ok(()) } else { Err(format!("check failed: {what}").into()) }
 }
 
-pub(crate) async fn story() -> Result {
+pub(crate) async fn run() -> Result {
     let server = serve(server(serve(upstream()).await?)?).await?;
-    println!("The upstream is healthy, the server runs at {server}.");
-    expect("a healthy upstream answers", ask(&server).await? == StatusCode::OK)?;
+    println!("The upstream is healthy; the server listens at {server}.");
+    expect("a healthy upstream answers", get_price(&server).await? == StatusCode::OK)?;
 
-    println!("\nThe upstream fails. Three failures in a row open the circuit:");
+    println!("\nThe upstream fails. Three consecutive failures open the circuit:");
     HEALTHY.store(false, Ordering::Relaxed);
     for _ in 0..3 {
-        expect("it is a bad gateway", ask(&server).await? == StatusCode::BAD_GATEWAY)?;
+        expect("the server answers 502", get_price(&server).await? == StatusCode::BAD_GATEWAY)?;
     }
-    expect("the circuit is open", look(&server).await? == "open")?;
+    expect("the circuit is open", get_state(&server).await? == "open")?;
 
-    println!("\nFrom now on the breaker answers, and leaves the upstream alone:");
-    let asked = ASKED.load(Ordering::Relaxed);
+    println!("\nNow the breaker answers, and the upstream gets no calls:");
+    let calls = CALLS.load(Ordering::Relaxed);
     for _ in 0..3 {
-        expect("it is a 503", ask(&server).await? == StatusCode::SERVICE_UNAVAILABLE)?;
+        expect(
+            "the server answers 503",
+            get_price(&server).await? == StatusCode::SERVICE_UNAVAILABLE,
+        )?;
     }
-    expect("the upstream was not asked", ASKED.load(Ordering::Relaxed) == asked)?;
+    expect("the upstream got no call", CALLS.load(Ordering::Relaxed) == calls)?;
 
-    println!("\nThe upstream recovers. After the open time the next request is the probe:");
+    println!("\nThe upstream recovers. After the open time, the next request is a probe:");
     HEALTHY.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(3100)).await;
-    expect("the circuit is half-open", look(&server).await? == "half_open")?;
-    expect("the probe succeeds", ask(&server).await? == StatusCode::OK)?;
-    expect("the circuit is closed", look(&server).await? == "closed")?;
-    println!("\nThe upstream was asked {} times, for 8 requests.", ASKED.load(Ordering::Relaxed));
-    expect("that is five times", ASKED.load(Ordering::Relaxed) == 5)
+    expect("the circuit is half-open", get_state(&server).await? == "half_open")?;
+    expect("the probe succeeds", get_price(&server).await? == StatusCode::OK)?;
+    expect("the circuit is closed", get_state(&server).await? == "closed")?;
+    println!("\n8 requests made {} calls to the upstream.", CALLS.load(Ordering::Relaxed));
+    expect("there were five calls", CALLS.load(Ordering::Relaxed) == 5)
 }
 
 #[tokio::main]
 async fn main() -> Result {
-    story().await
+    run().await
 }

@@ -1,9 +1,7 @@
-//! What to answer while a dependency is down: another service, or a closure.
+//! An answer while a dependency is down, from another service: `cargo run --example fallback`
 //!
-//! A price service fails, the circuit opens, and its callers get the last known price instead of
-//! an error; when the service is back, so are its prices.
-//!
-//! `cargo run --example fallback`
+//! A price service fails, the circuit opens, and callers get the last known price instead of an
+//! error. After the service has recovered, they get live prices again.
 
 use std::{
     sync::{
@@ -16,7 +14,7 @@ use std::{
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{CircuitBreakerLayer, Event, Trip};
 
-/// A dependency that can be broken, and counts its calls.
+/// A dependency that can fail, and counts its calls.
 #[derive(Default)]
 struct Exchange {
     down: AtomicBool,
@@ -28,7 +26,7 @@ impl Exchange {
         self.calls.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(5)).await;
         if self.down.load(Ordering::Relaxed) {
-            return Err("the exchange does not answer".into());
+            return Err("the exchange does not respond".into());
         }
         Ok(format!("{symbol} costs 101 (live)"))
     }
@@ -36,10 +34,10 @@ impl Exchange {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    story().await
+    run().await
 }
 
-pub(crate) async fn story() -> Result<(), BoxError> {
+pub(crate) async fn run() -> Result<(), BoxError> {
     let exchange = Arc::new(Exchange::default());
     let last_known = service_fn(|symbol: &'static str| async move {
         Ok::<_, BoxError>(format!("{symbol} cost 100 (yesterday)"))
@@ -49,7 +47,7 @@ pub(crate) async fn story() -> Result<(), BoxError> {
         .recovery_timeout(Duration::from_secs(1))
         .on_event(|event| {
             if let Event::Transition(transition) = event {
-                println!("  -- the circuit is now {}", transition.to);
+                println!("  -- circuit {}", transition.to);
             }
         })
         .fallback_service(last_known)
@@ -65,15 +63,15 @@ pub(crate) async fn story() -> Result<(), BoxError> {
     for _ in 0..5 {
         ask(&mut prices).await?;
     }
-    let asked = exchange.calls.load(Ordering::Relaxed);
-    println!("It was asked {asked} times in all: once well, and three times until the trip.");
-    println!("It comes back.");
+    let calls = exchange.calls.load(Ordering::Relaxed);
+    println!("It got {calls} calls: one before, and three until the circuit opened.");
+    println!("It recovers.");
     exchange.down.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     ask(&mut prices).await?;
 
-    if asked != 4 || exchange.calls.load(Ordering::Relaxed) != 5 {
-        return Err("the exchange was asked another number of times".into());
+    if calls != 4 || exchange.calls.load(Ordering::Relaxed) != 5 {
+        return Err("unexpected number of calls to the exchange".into());
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
-//! A hyper server and a hyper client, both by hyper-util, with a circuit breaker around the
-//! client: a download that breaks off is a failure, though its status was 200.
-//! `cargo run --example hyper`
+//! A server and a client of hyper-util, with a circuit breaker around the client. A truncated
+//! download is a failure, although its status is 200: `cargo run --example hyper`
 //!
-//! It starts everything itself, on a free port, and ends after two seconds.
+//! The program starts everything itself, on a free port, and exits after two seconds.
 
 use std::{
     convert::Infallible,
@@ -29,26 +28,26 @@ use hyper_util::{
 use tokio::time::{Interval, interval};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{
-    CircuitBreaker, CircuitBreakerLayer, OnBodyEnd, State, Trip, classify::ServerErrorsAsFailures,
-    reject::RejectAsError,
+    CircuitBreakerLayer, HttpCircuitBreaker, OnBodyEnd, State, Trip,
+    classify::ServerErrorsAsFailures, reject::RejectAsError,
 };
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 type Upstream = Client<HttpConnector, Empty<Bytes>>;
-type Guarded = CircuitBreaker<Upstream, ServerErrorsAsFailures, RejectAsError, OnBodyEnd>;
+type Downloads = HttpCircuitBreaker<Upstream, RejectAsError, OnBodyEnd>;
 
-/// Whether downloads break off half-way.
+/// Whether downloads are truncated.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
-/// Four pieces, or two and an error, one after another.
+/// A body of four frames, or of two frames and an error.
 struct Download {
-    piece: u32,
-    pace: Interval,
+    frame: u32,
+    interval: Interval,
 }
 
 impl Download {
     fn start() -> Self {
-        Self { piece: 0, pace: interval(Duration::from_millis(20)) }
+        Self { frame: 0, interval: interval(Duration::from_millis(20)) }
     }
 }
 
@@ -60,17 +59,17 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        ready!(self.pace.poll_tick(cx));
-        self.piece += 1;
-        Poll::Ready(match self.piece {
-            3 if BROKEN.load(Ordering::Relaxed) => Some(Err(io::Error::other("the disk is gone"))),
+        ready!(self.interval.poll_tick(cx));
+        self.frame += 1;
+        Poll::Ready(match self.frame {
+            3 if BROKEN.load(Ordering::Relaxed) => Some(Err(io::Error::other("disk failure"))),
             1..=4 => Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 10_000])))),
             _ => None,
         })
     }
 }
 
-/// Any tower service can be served like this, one behind a breaker too.
+/// Serves a tower service. A service behind a breaker is served in the same way.
 async fn serve() -> Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -89,7 +88,7 @@ async fn serve() -> Result<SocketAddr> {
     Ok(address)
 }
 
-fn guarded() -> Result<Guarded> {
+fn client() -> Result<Downloads> {
     let layer = CircuitBreakerLayer::builder("downloads")
         .trip_on(Trip::consecutive_failures(2))
         .recovery_timeout(Duration::from_millis(1500))
@@ -100,8 +99,8 @@ fn guarded() -> Result<Guarded> {
     Ok(ServiceBuilder::new().layer(layer).service(client))
 }
 
-/// Returns whether all of it came.
-async fn download(client: &mut Guarded, address: SocketAddr) -> Result<bool> {
+/// Returns whether the download is complete.
+async fn download(client: &mut Downloads, address: SocketAddr) -> Result<bool> {
     let request = Request::get(format!("http://{address}/")).body(Empty::new())?;
     let complete = match client.ready().await?.call(request).await {
         Ok(response) => {
@@ -109,7 +108,7 @@ async fn download(client: &mut Guarded, address: SocketAddr) -> Result<bool> {
             let body = response.into_body().collect().await.map(Collected::to_bytes);
             match &body {
                 Ok(body) => println!("  {status}, {} bytes", body.len()),
-                Err(error) => println!("  {status}, and then: {error}"),
+                Err(error) => println!("  {status}, then an error: {error}"),
             }
             body.is_ok()
         }
@@ -123,26 +122,26 @@ async fn download(client: &mut Guarded, address: SocketAddr) -> Result<bool> {
 }
 
 fn expect(what: &str, so: bool) -> Result {
-    if so { Ok(()) } else { Err(format!("not so: {what}").into()) }
+    if so { Ok(()) } else { Err(format!("check failed: {what}").into()) }
 }
 
-pub(crate) async fn story() -> Result {
+pub(crate) async fn run() -> Result {
     let address = serve().await?;
-    let mut client = guarded()?;
+    let mut client = client()?;
     println!("A download from http://{address}:");
-    expect("it is complete", download(&mut client, address).await?)?;
+    expect("the download is complete", download(&mut client, address).await?)?;
 
-    println!("\nDownloads break off half-way. Two of them open the circuit:");
+    println!("\nDownloads are truncated. Two of them open the circuit:");
     BROKEN.store(true, Ordering::Relaxed);
     for _ in 0..2 {
-        expect("it is not complete", !download(&mut client, address).await?)?;
+        expect("the download is truncated", !download(&mut client, address).await?)?;
     }
     expect("the circuit is open", client.breaker().state() == State::Open)?;
 
-    println!("\nThe next one is not even tried:");
+    println!("\nThe next one is not sent:");
     expect("it is rejected", !download(&mut client, address).await?)?;
 
-    println!("\nThe server is well again. After the open time a download is the probe:");
+    println!("\nThe server recovers. After the open time, a download is the probe:");
     BROKEN.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(1600)).await;
     expect("the circuit is half-open", client.breaker().state() == State::HalfOpen)?;
@@ -152,5 +151,5 @@ pub(crate) async fn story() -> Result {
 
 #[tokio::main]
 async fn main() -> Result {
-    story().await
+    run().await
 }

@@ -1,7 +1,7 @@
-//! A reqwest client behind a circuit breaker, as a tower service and as a middleware: both share
-//! one breaker. `cargo run --example reqwest`
+//! A reqwest client behind a circuit breaker, as a tower service and with a middleware. Both share
+//! one breaker: `cargo run --example reqwest`
 //!
-//! It starts everything itself, on a free port, and ends after two seconds.
+//! The program starts everything itself, on a free port, and exits after two seconds.
 
 use std::{
     error::Error,
@@ -19,15 +19,15 @@ use tower_breaker::{
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// Whether the upstream has work to do, and how often it was asked.
-static BUSY: AtomicBool = AtomicBool::new(false);
-static ASKED: AtomicU32 = AtomicU32::new(0);
+/// Whether the upstream is overloaded, and the number of its calls.
+static OVERLOADED: AtomicBool = AtomicBool::new(false);
+static CALLS: AtomicU32 = AtomicU32::new(0);
 
-/// When it is busy, it asks to be called again in two seconds.
+/// While it is overloaded, it asks its clients to wait for two seconds.
 async fn upstream() -> Result<String> {
     let answer = async || {
-        ASKED.fetch_add(1, Ordering::Relaxed);
-        if BUSY.load(Ordering::Relaxed) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        if OVERLOADED.load(Ordering::Relaxed) {
             (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "2")])
         } else {
             (StatusCode::OK, [("retry-after", "")])
@@ -44,13 +44,13 @@ fn breaker() -> Result<Breaker> {
     Ok(Breaker::builder("shop")
         .trip_on(Trip::consecutive_failures(2))
         .recovery_timeout(Duration::from_millis(100))
-        // With a backoff, the upstream's own Retry-After is followed, up to ten seconds.
+        // With a backoff, the breaker follows the upstream's Retry-After, up to ten seconds.
         .backoff(Backoff::new(2.0, Duration::from_secs(10)))
         .build()?)
 }
 
-fn tell(who: &str, answer: &Result<StatusCode>, breaker: &Breaker) {
-    let (state, asked) = (breaker.state(), ASKED.load(Ordering::Relaxed));
+fn print(client: &str, answer: &Result<StatusCode>, breaker: &Breaker) {
+    let (state, calls) = (breaker.state(), CALLS.load(Ordering::Relaxed));
     let answer = match answer {
         Ok(status) => status.to_string(),
         Err(error) => match Rejected::find(&**error) {
@@ -58,18 +58,18 @@ fn tell(who: &str, answer: &Result<StatusCode>, breaker: &Breaker) {
             None => error.to_string(),
         },
     };
-    println!("  {who:10}  {answer}\n              circuit {state}, upstream asked {asked} times");
+    println!("  {client:10}  {answer}\n              circuit {state}, calls to upstream: {calls}");
 }
 
 fn expect(what: &str, so: bool) -> Result {
-    if so { Ok(()) } else { Err(format!("not so: {what}").into()) }
+    if so { Ok(()) } else { Err(format!("check failed: {what}").into()) }
 }
 
-pub(crate) async fn story() -> Result {
+pub(crate) async fn run() -> Result {
     let (url, breaker) = (upstream().await?, breaker()?);
     let statuses = StatusClassifier::new().throttled(StatusCode::TOO_MANY_REQUESTS);
 
-    // All of it stays on this machine, whatever proxy is set.
+    // Everything runs on this machine, so proxy settings are ignored.
     let client = Client::builder().no_proxy().build()?;
     let layer = CircuitBreakerLayer::new(breaker.clone()).classify(statuses);
     let mut service = layer.layer(client.clone());
@@ -85,39 +85,42 @@ pub(crate) async fn story() -> Result {
 
     let mut both = async || {
         let first = by_service().await;
-        tell("service", &first, &breaker);
+        print("service", &first, &breaker);
         let second = by_middleware().await;
-        tell("middleware", &second, &breaker);
+        print("middleware", &second, &breaker);
         [first, second]
     };
 
-    println!("The client as a tower service, and the client with a middleware:");
+    println!("The client as a tower service, and with a middleware:");
     for answer in both().await {
-        expect("it is answered", answer? == StatusCode::OK)?;
+        expect("the upstream answers", answer? == StatusCode::OK)?;
     }
 
-    println!("\nThe upstream is busy, and says for how long:");
-    BUSY.store(true, Ordering::Relaxed);
+    println!("\nThe upstream is overloaded, and says for how long:");
+    OVERLOADED.store(true, Ordering::Relaxed);
     for answer in both().await {
-        expect("it is refused", answer? == StatusCode::SERVICE_UNAVAILABLE)?;
+        expect("the upstream answers 503", answer? == StatusCode::SERVICE_UNAVAILABLE)?;
     }
     expect("the circuit is open", breaker.state() == State::Open)?;
 
-    println!("\nNow neither is sent, and both know how long to wait:");
+    println!("\nNow requests are rejected without being sent, with the time left:");
     for answer in both().await {
-        expect("it is rejected", answer.is_err_and(|error| Rejected::find(&*error).is_some()))?;
+        expect(
+            "the request is rejected",
+            answer.is_err_and(|error| Rejected::find(&*error).is_some()),
+        )?;
     }
 
-    println!("\nAfter the two seconds that the upstream asked for:");
-    BUSY.store(false, Ordering::Relaxed);
+    println!("\nAfter the two seconds that the upstream has asked for:");
+    OVERLOADED.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(2100)).await;
     for answer in both().await {
-        expect("the probe succeeds, and the next", answer? == StatusCode::OK)?;
+        expect("the probe and the next request succeed", answer? == StatusCode::OK)?;
     }
     expect("the circuit is closed", breaker.state() == State::Closed)
 }
 
 #[tokio::main]
 async fn main() -> Result {
-    story().await
+    run().await
 }

@@ -1,12 +1,12 @@
-//! A restarted server comes back with its breaker still tripped: the whole story on real
-//! processes, with real requests. `cargo run --example restart`
+//! A restarted server comes back with its breaker still tripped, shown with real processes and real
+//! requests: `cargo run --example restart`
 //!
-//! This program starts itself twice more: as an upstream that can be told to fail, and as the
-//! server of `examples/server.rs`, whose breaker keeps its state in a sled folder. It exits with
-//! 1 if anything was not as it says.
+//! The program starts itself twice: as an upstream that fails on demand, and as the server of
+//! `examples/server.rs`, whose breaker keeps its state in a sled folder. The exit code is 1 if
+//! anything differs from what is printed.
 
 #[path = "server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, unreachable_pub, reason = "its `main` is for running it alone")]
 mod server;
 
 use std::{
@@ -33,110 +33,113 @@ async fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
         Some("server") => server::serve().await,
         Some("upstream") => upstream().await,
-        _ => story().await,
+        _ => run().await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nNot so: {error}");
+            eprintln!("\ncheck failed: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn story() -> Result {
+async fn run() -> Result {
     let folder = tempfile::tempdir()?;
     let upstream = Process::start("upstream", &[])?;
     let settings = [("UPSTREAM", upstream.url.clone()), ("STATE_DIR", path(folder.path()))];
-    let mut story =
-        Story { began: Instant::now(), server: Process::start("server", &settings)?, upstream };
-    story.healthy().await?;
-    let asked = story.trips().await?;
+    let mut demo =
+        Demo { began: Instant::now(), server: Process::start("server", &settings)?, upstream };
+    demo.healthy().await?;
+    let calls = demo.trips().await?;
 
-    // The write-behind is on its way at once, and takes some milliseconds, or more on a disk that is busy.
+    // The writer thread saves the transition at once, in some milliseconds, or more on a busy disk.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    story.server.kill()?;
-    story.tell("The server is killed with SIGKILL, and started again.").await;
-    story.server = Process::start("server", &settings)?;
+    demo.server.kill()?;
+    demo.print("The server is killed with SIGKILL, and restarted.").await;
+    demo.server = Process::start("server", &settings)?;
 
-    let wait = story.is_still_open(asked).await?;
-    story.recovers(asked, wait).await?;
+    let wait = demo.is_still_open(calls).await?;
+    demo.recovers(calls, wait).await?;
     println!("\nThe breaker remembered.");
     Ok(())
 }
 
-struct Story {
+struct Demo {
     began: Instant,
     server: Process,
     upstream: Process,
 }
 
-impl Story {
+impl Demo {
     async fn healthy(&self) -> Result {
         let (upstream, server) = (&self.upstream.url, &self.server.url);
-        self.tell(&format!("The upstream runs at {upstream}, the server at {server}.")).await;
+        self.print(&format!("The upstream listens at {upstream}, the server at {server}.")).await;
         let answer = self.server.get("/").await?;
         expect("the healthy upstream answers", answer.status() == StatusCode::OK)?;
-        self.tell(&format!("A request to the server: {}.", answer.status())).await;
+        self.print(&format!("A request to the server: {}.", answer.status())).await;
         Ok(())
     }
 
-    /// Returns how often the upstream was asked.
+    /// Returns the number of calls that the upstream got.
     async fn trips(&self) -> Result<u32> {
         self.upstream.get("/fail").await?;
-        self.tell("The upstream begins to fail.").await;
+        self.print("The upstream starts to fail.").await;
         for request in 1..=5 {
             let status = self.server.get("/").await?.status();
-            expect("a failing upstream is a bad gateway", status == StatusCode::BAD_GATEWAY)?;
-            self.tell(&format!("Request {request}: {status}.")).await;
+            expect(
+                "the server answers 502 for a failing upstream",
+                status == StatusCode::BAD_GATEWAY,
+            )?;
+            self.print(&format!("Request {request}: {status}.")).await;
         }
-        let asked = self.upstream.calls().await?;
-        expect("the upstream saw all six requests", asked == 6)?;
+        let calls = self.upstream.calls().await?;
+        expect("the upstream got all six calls", calls == 6)?;
         let answer = self.server.get("/").await?;
         let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
         expect("after five failures the circuit is open", unavailable)?;
         let wait = retry_after(&answer)?;
-        self.tell(&format!("Request 6: {}, Retry-After: {wait}.", answer.status())).await;
-        expect("the upstream was not asked again", self.upstream.calls().await? == asked)?;
-        Ok(asked)
+        self.print(&format!("Request 6: {}, Retry-After: {wait}.", answer.status())).await;
+        expect("the upstream got no further call", self.upstream.calls().await? == calls)?;
+        Ok(calls)
     }
 
     /// Returns what is left of the open time, in seconds.
-    async fn is_still_open(&self, asked: u32) -> Result<u64> {
+    async fn is_still_open(&self, calls: u32) -> Result<u64> {
         let answer = self.server.get("/").await?;
         let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
-        expect("the first answer after the restart is a 503", unavailable)?;
+        expect("the first response after the restart is a 503", unavailable)?;
         let wait = retry_after(&answer)?;
         expect("Retry-After is what is left of 5 s", (1..=5).contains(&wait))?;
-        expect("the upstream was not asked", self.upstream.calls().await? == asked)?;
-        self.tell(&format!("Its first answer: {}, Retry-After: {wait}.", answer.status())).await;
+        expect("the upstream got no call", self.upstream.calls().await? == calls)?;
+        self.print(&format!("Its first response: {}, Retry-After: {wait}.", answer.status())).await;
         Ok(wait)
     }
 
-    async fn recovers(&self, asked: u32, wait: u64) -> Result {
+    async fn recovers(&self, calls: u32, wait: u64) -> Result {
         self.upstream.get("/heal").await?;
-        self.tell("The upstream is healthy again; the open time runs on.").await;
+        self.print("The upstream recovers; the open time continues.").await;
         tokio::time::sleep(Duration::from_secs(wait)).await;
-        expect("after its open time the circuit is half-open", self.state().await? == "half_open")?;
-        self.tell("The open time is over.").await;
+        expect("the circuit is half-open after its open time", self.state().await? == "half_open")?;
+        self.print("The open time is over.").await;
         let answer = self.server.get("/").await?;
         expect("the probe succeeds", answer.status() == StatusCode::OK)?;
         expect("the circuit is closed", self.state().await? == "closed")?;
-        expect("one request was the probe", self.upstream.calls().await? == asked + 1)?;
-        self.tell(&format!("The next request is the probe: {}.", answer.status())).await;
+        expect("one request was the probe", self.upstream.calls().await? == calls + 1)?;
+        self.print(&format!("The next request is the probe: {}.", answer.status())).await;
         Ok(())
     }
 
-    /// A line of the story, with what the circuit and the upstream say at that moment.
-    async fn tell(&self, line: &str) {
+    /// Prints a line, with the state of the circuit and the calls to the upstream at this moment.
+    async fn print(&self, line: &str) {
         let time = self.began.elapsed().as_secs_f32();
-        match self.look().await {
-            Ok(look) => println!("{time:5.1} s  {line}\n         {look}"),
+        match self.status().await {
+            Ok(status) => println!("{time:5.1} s  {line}\n         {status}"),
             Err(_) => println!("{time:5.1} s  {line}"),
         }
     }
 
-    async fn look(&self) -> Result<String> {
+    async fn status(&self) -> Result<String> {
         let breaker = self.breaker().await?;
         let state = breaker["state"].as_str().unwrap_or("unknown");
         let left = match (breaker["open_until"].as_f64(), breaker["saved_at"].as_f64()) {
@@ -145,7 +148,9 @@ impl Story {
         };
         let failures = &breaker["failure_count"];
         let calls = self.upstream.calls().await?;
-        Ok(format!("circuit {state}{left}; failures in a row: {failures}; upstream calls: {calls}"))
+        Ok(format!(
+            "circuit {state}{left}; consecutive failures: {failures}; calls to upstream: {calls}"
+        ))
     }
 
     async fn state(&self) -> Result<String> {
@@ -158,7 +163,7 @@ impl Story {
 }
 
 fn retry_after(answer: &Response<Bytes>) -> Result<u64> {
-    let header = answer.headers().get(RETRY_AFTER).ok_or("a 503 has Retry-After")?;
+    let header = answer.headers().get(RETRY_AFTER).ok_or("a 503 has a Retry-After")?;
     Ok(header.to_str()?.parse()?)
 }
 
@@ -170,7 +175,7 @@ fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A child of this program, which ends with it.
+/// A child process. Dropping it kills the process.
 struct Process {
     child: Child,
     url: String,
@@ -206,12 +211,12 @@ impl Process {
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
-    /// How often the upstream was asked.
+    /// The number of calls that the upstream got.
     async fn calls(&self) -> Result<u32> {
         Ok(String::from_utf8_lossy(self.get("/calls").await?.body()).parse()?)
     }
 
-    /// SIGKILL: no destructor runs, nothing is flushed.
+    /// Sends SIGKILL: no destructor runs, nothing is flushed.
     fn kill(&mut self) -> Result {
         self.child.kill()?;
         self.child.wait()?;
@@ -226,7 +231,7 @@ impl Drop for Process {
     }
 }
 
-/// An upstream that counts its calls and fails when told to.
+/// An upstream that counts its calls and fails on demand.
 async fn upstream() -> Result {
     let (failing, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let switch = |to: bool| {

@@ -1,7 +1,8 @@
-//! Retry outside, the circuit breaker inside: what an upstream that fails sees of it, over real
-//! connections. `cargo run --example retry`
+//! Retries around a circuit breaker, and how many attempts a failing upstream gets, over real
+//! connections: `cargo run --example retry`
 //!
-//! The upstream runs in this program too. It exits with 1 if anything was not as it says.
+//! The upstream is part of this program. The exit code is 1 if anything differs from what is
+//! printed.
 
 use std::{
     error::Error,
@@ -28,16 +29,16 @@ type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match story().await {
+    match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nNot so: {error}");
+            eprintln!("\ncheck failed: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-pub(crate) async fn story() -> Result {
+pub(crate) async fn run() -> Result {
     let upstream = Upstream::start().await?;
     let layer = CircuitBreakerLayer::builder("upstream")
         .trip_on(Trip::consecutive_failures(5))
@@ -59,31 +60,32 @@ pub(crate) async fn story() -> Result {
         };
         let seen = upstream.calls.load(SeqCst) - before;
         println!("{what}\n    {answer}");
-        println!("    after {:.0?}; attempts that the upstream saw: {seen}", began.elapsed());
+        println!("    after {:.0?}; attempts: {seen}", began.elapsed());
         Ok::<_, Box<dyn Error + Send + Sync>>((answer, seen))
     };
 
     upstream.failures.store(2, SeqCst);
-    let (answer, seen) = ask("The upstream fails twice, and then answers:").await?;
+    let (answer, seen) = ask("The upstream fails twice, then succeeds:").await?;
     expect("the third attempt succeeds", answer == "200 OK" && seen == 3)?;
 
     upstream.failures.store(u32::MAX, SeqCst);
-    let (answer, seen) = ask("It fails for good now. Three attempts are all there are:").await?;
-    expect("its last answer is handed on", answer.starts_with("503") && seen == 3)?;
+    let (answer, seen) = ask("It fails from now on. There are at most three attempts:").await?;
+    expect("the last response is returned", answer.starts_with("503") && seen == 3)?;
 
-    let (answer, seen) = ask("The circuit opens at the fifth failure in a row:").await?;
+    let (answer, seen) = ask("The circuit opens at the fifth consecutive failure:").await?;
     expect("the third attempt is rejected", answer.contains("is open") && seen == 2)?;
 
-    let (answer, seen) = ask("While it is open, a rejection comes at once, and only once:").await?;
-    expect("the upstream sees nothing", answer.contains("is open") && seen == 0)?;
+    let (answer, seen) =
+        ask("While it is open, the call is rejected at once and not retried:").await?;
+    expect("the upstream gets no call", answer.contains("is open") && seen == 0)?;
 
     upstream.failures.store(0, SeqCst);
     sleep(Duration::from_millis(4100)).await;
-    let (answer, seen) = ask("The upstream is well again, and the open time is over:").await?;
+    let (answer, seen) = ask("The upstream has recovered, and the open time is over:").await?;
     expect("the probe succeeds", answer == "200 OK" && seen == 1)
 }
 
-/// Fails as often as it was told to, and counts.
+/// Fails a given number of times, and counts its calls.
 struct Upstream {
     url: String,
     calls: Arc<AtomicU32>,

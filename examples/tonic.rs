@@ -1,8 +1,8 @@
 //! A gRPC server and its client, with a breaker on each side: `cargo run --example tonic`
 //!
-//! The server's breaker spares its database, the client's spares the server. What `tonic-build`
-//! would make of a proto file is written by hand. It ends with an error if anything was not as it
-//! says.
+//! The server's breaker protects its database, the client's breaker protects the server. The code
+//! that `tonic-build` generates from a proto file is written by hand. The program fails if anything
+//! differs from what it prints.
 
 use std::{
     error::Error,
@@ -20,8 +20,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, service_fn};
 use tower_breaker::{
-    CircuitBreaker, CircuitBreakerLayer, OnBodyEnd, Rejected, State, Trip,
-    classify::GrpcClassifier, reject::RejectAsTonicStatus,
+    CircuitBreakerLayer, GrpcCircuitBreaker, Rejected, State, Trip, reject::RejectAsTonicStatus,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,13 +35,13 @@ struct Stock {
     left: u32,
 }
 
-static DATABASE_IS_GONE: AtomicBool = AtomicBool::new(false);
-static DATABASE_WAS_ASKED: AtomicU32 = AtomicU32::new(0);
+static DATABASE_DOWN: AtomicBool = AtomicBool::new(false);
+static DATABASE_CALLS: AtomicU32 = AtomicU32::new(0);
 
 async fn answer(item: tonic::Request<Item>) -> Result<Response<Stock>, Status> {
-    DATABASE_WAS_ASKED.fetch_add(1, SeqCst);
+    DATABASE_CALLS.fetch_add(1, SeqCst);
     match item.into_inner().name.as_str() {
-        _ if DATABASE_IS_GONE.load(SeqCst) => Err(Status::unavailable("the database is gone")),
+        _ if DATABASE_DOWN.load(SeqCst) => Err(Status::unavailable("the database is down")),
         "tea" => Ok(Response::new(Stock { left: 7 })),
         name => Err(Status::not_found(format!("no {name} here"))),
     }
@@ -52,9 +51,9 @@ async fn left(request: Request<Body>) -> http::Response<tonic::body::Body> {
     server::Grpc::new(ProstCodec::default()).unary(service_fn(answer), request).await
 }
 
-type Guarded = CircuitBreaker<Channel, GrpcClassifier, RejectAsTonicStatus, OnBodyEnd>;
+type StockChannel = GrpcCircuitBreaker<Channel, RejectAsTonicStatus>;
 
-async fn ask(client: &mut client::Grpc<Guarded>, name: &str) -> Result<u32, Status> {
+async fn ask(client: &mut client::Grpc<StockChannel>, name: &str) -> Result<u32, Status> {
     client.ready().await.map_err(Status::from_error)?;
     let item = tonic::Request::new(Item { name: name.to_owned() });
     let path = PathAndQuery::from_static("/shop.Stock/Left");
@@ -62,8 +61,8 @@ async fn ask(client: &mut client::Grpc<Guarded>, name: &str) -> Result<u32, Stat
     Ok(stock.get_ref().left)
 }
 
-pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
-    let of_server = CircuitBreakerLayer::builder("database")
+pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
+    let server_breaker = CircuitBreakerLayer::builder("database")
         .trip_on(Trip::consecutive_failures(3))
         .recovery_timeout(Duration::from_secs(2))
         .grpc()
@@ -71,48 +70,48 @@ pub(crate) async fn story() -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let routes = Routes::from(Router::new().route("/shop.Stock/Left", post(left)));
-    let server = Server::builder().layer(of_server.clone()).add_routes(routes);
+    let server = Server::builder().layer(server_breaker.clone()).add_routes(routes);
     let server = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
-    let of_client = CircuitBreakerLayer::builder("stock")
+    let client_breaker = CircuitBreakerLayer::builder("stock")
         .trip_on(Trip::consecutive_failures(5))
         .recovery_timeout(Duration::from_secs(2))
         .grpc()
         .reject_with(RejectAsTonicStatus)
         .build()?;
     let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
-    let guarded = ServiceBuilder::new().layer(of_client.clone()).service(channel);
-    let mut client = client::Grpc::new(guarded);
+    let channel = ServiceBuilder::new().layer(client_breaker.clone()).service(channel);
+    let mut client = client::Grpc::new(channel);
 
-    println!("All is well:             {} packets of tea", ask(&mut client, "tea").await?);
-    let status = ask(&mut client, "gold").await.expect_err("there is none");
-    println!("An answer, no failure:   {}", status.message());
+    println!("All healthy:             {} packets of tea", ask(&mut client, "tea").await?);
+    let status = ask(&mut client, "gold").await.expect_err("there is no gold");
+    println!("NOT_FOUND, no failure:   {}", status.message());
 
-    DATABASE_IS_GONE.store(true, SeqCst);
+    DATABASE_DOWN.store(true, SeqCst);
     for call in 1..=6 {
-        let status = ask(&mut client, "tea").await.expect_err("the database is gone");
+        let status = ask(&mut client, "tea").await.expect_err("the database is down");
         assert_eq!(status.code(), Code::Unavailable);
-        let who = match Rejected::find(&status) {
+        let source = match Rejected::find(&status) {
             Some(_) => "the client's breaker",
-            None if DATABASE_WAS_ASKED.load(SeqCst) < 2 + call => "the server's breaker",
+            None if DATABASE_CALLS.load(SeqCst) < 2 + call => "the server's breaker",
             None => "the server",
         };
-        println!("Call {call}, {who:21} {}", status.message());
+        println!("Call {call}, {source:21} {}", status.message());
     }
-    assert_eq!(DATABASE_WAS_ASKED.load(SeqCst), 2 + 3, "the fourth call is rejected");
-    assert_eq!(of_client.breaker().state(), State::Open);
+    assert_eq!(DATABASE_CALLS.load(SeqCst), 2 + 3, "the fourth call is rejected");
+    assert_eq!(client_breaker.breaker().state(), State::Open);
 
-    DATABASE_IS_GONE.store(false, SeqCst);
-    println!("The database is back, and the open times pass.");
+    DATABASE_DOWN.store(false, SeqCst);
+    println!("The database recovers, and the open times end.");
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    println!("A probe goes through:    {} packets of tea", ask(&mut client, "tea").await?);
-    assert_eq!(of_client.breaker().state(), State::Closed);
-    assert_eq!(of_server.breaker().state(), State::Closed);
+    println!("A probe succeeds:        {} packets of tea", ask(&mut client, "tea").await?);
+    assert_eq!(client_breaker.breaker().state(), State::Closed);
+    assert_eq!(server_breaker.breaker().state(), State::Closed);
     server.abort();
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    story().await
+    run().await
 }

@@ -57,8 +57,8 @@ impl Rejected {
         self.refusal.state
     }
 
-    /// What is left of the open time. `None` if no time is set: while half-open, forced open, or
-    /// ramping up.
+    /// What is left of the open time, or of the time for which the circuit is forced open. `None`
+    /// if no time is set: while half-open, ramping up, or forced open for good.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal.retry_after()
@@ -140,7 +140,8 @@ impl fmt::Display for Rejected {
         match (self.state(), self.retry_after()) {
             (State::Open, Some(left)) => write!(f, "open for another {left:.1?}"),
             (State::HalfOpen, _) => f.write_str("half-open, and its probes are still running"),
-            (State::ForcedOpen, _) => f.write_str("forced open"),
+            (State::ForcedOpen, Some(left)) => write!(f, "forced open for another {left:.1?}"),
+            (State::ForcedOpen, None) => f.write_str("forced open"),
             (State::Closed, _) => f.write_str("ramping up after it closed"),
             (state, _) => state.fmt(f),
         }

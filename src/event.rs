@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     health::StoreHealth,
-    seconds::{moment, optional_span},
+    seconds::{moment, optional_moment, optional_span},
     state::State,
 };
 
@@ -25,6 +25,25 @@ pub enum Event {
     Transition(Transition),
     /// The store became healthy or degraded.
     Store(StoreEvent),
+    /// The circuit would have opened if it were not in [`State::MetricsOnly`].
+    WouldTrip(WouldTrip),
+}
+
+/// A rule was met while the circuit was in [`State::MetricsOnly`], so that it would have opened.
+///
+/// There is one such event each time: the next one comes when a rule is met after a call at which
+/// none was.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WouldTrip {
+    /// The breaker's name.
+    pub name: Arc<str>,
+    /// When it happened, by the wall clock.
+    pub at: SystemTime,
+    /// The rule that was met.
+    pub reason: Reason,
+    /// The number of failures that led to it, as in [`Transition::failure_count`].
+    pub failure_count: u64,
 }
 
 /// A change of the health of a breaker's store.
@@ -41,7 +60,8 @@ pub struct StoreEvent {
 ///
 /// As JSON, times are in seconds (`at` since 1970) with fractions kept to the microsecond. What
 /// says nothing is left out: an empty `name`, `manual` unless it is true, a `failure_count` of 0,
-/// and the `open_time` of a transition that did not open the circuit.
+/// the `open_time` of a transition that did not open the circuit, and `manual_until` where there is
+/// none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transition {
@@ -68,6 +88,9 @@ pub struct Transition {
     /// How long the circuit stays open, where it opened.
     #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub open_time: Option<Duration>,
+    /// Until when the new state lasts, where it was set by hand for a time.
+    #[serde(default, with = "optional_moment", skip_serializing_if = "Option::is_none")]
+    pub manual_until: Option<SystemTime>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -94,14 +117,19 @@ pub enum Reason {
     ProbeFailed,
     /// Half-open to open: a probe was slow.
     ProbeSlow,
-    /// Half-open to open: the oldest probe did not end within the half-open timeout.
+    /// Half-open to open: the oldest probe did not end within the
+    /// [`half_open_timeout`](crate::Config::half_open_timeout), or the probes that ended without a
+    /// result since the last result took as long together. Raise the timeout if healthy calls take
+    /// that long.
     ProbeTimeout,
     /// A snapshot was restored.
     Restored,
-    /// By hand: forced open, disabled, or metrics only.
+    /// By hand: opened, forced open, disabled, or metrics only.
     Manual,
     /// By hand: closed and cleared.
     Reset,
+    /// The time is over for which a state was set by hand: closed and cleared.
+    ManualExpired,
 }
 
 impl Reason {
@@ -120,6 +148,7 @@ impl Reason {
             Self::Restored => "restored",
             Self::Manual => "manual",
             Self::Reset => "reset",
+            Self::ManualExpired => "manual_expired",
         }
     }
 }
@@ -136,10 +165,38 @@ impl fmt::Display for Reason {
     }
 }
 
+impl Event {
+    /// Writes an event of the circuit to the log. (Those of a store are logged once a store.)
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Transition(transition) => transition.log(),
+            Self::WouldTrip(would_trip) => would_trip.log(),
+            Self::Store(_) => {}
+        }
+    }
+}
+
+impl WouldTrip {
+    /// Writes it as one `tracing` event at INFO.
+    fn log(&self) {
+        let (reason, failures) = (self.reason.as_str(), self.failure_count);
+        tracing::info!(
+            target: "tower_breaker",
+            name = &*self.name,
+            reason,
+            failure_count = failures,
+            "circuit breaker {:?}: would have opened; it is set to metrics only",
+            self.name,
+        );
+    }
+}
+
 impl Transition {
     /// Writes the transition as one `tracing` event at INFO.
-    pub(crate) fn log(&self) {
+    fn log(&self) {
         let open_time = self.open_time.map(tracing::field::debug);
+        let manual_time = self.manual_until.and_then(|until| until.duration_since(self.at).ok());
+        let manual_time = manual_time.map(tracing::field::debug);
         let (manual, failures) = (self.manual, self.failure_count);
         let (from, to, reason) = (self.from.as_str(), self.to.as_str(), self.reason.as_str());
         tracing::info!(
@@ -151,6 +208,7 @@ impl Transition {
             failure_count = failures,
             open_time,
             manual,
+            manual_time,
             "circuit breaker {:?}: {} -> {}{}",
             self.name,
             from,

@@ -1,9 +1,9 @@
 //! A circuit breaker for [tower](https://docs.rs/tower) that remembers.
 //!
-//! A [`CircuitBreakerLayer`] wraps any `tower::Service`. It counts how its calls end; when too many
-//! fail it opens, and rejects calls for a while instead of making them; then it lets a few through
-//! as probes, and closes again when they succeed. Its state is kept in a [store](SledStore), so
-//! that a server that was restarted, or killed, comes back with the breaker still tripped.
+//! A [`CircuitBreakerLayer`] wraps any `tower::Service` and counts the outcomes of its calls. When
+//! too many fail, the circuit opens: for a while, calls are rejected instead of made. Then it
+//! admits a few calls as probes, and closes again when they succeed. A [store](SledStore) keeps the
+//! state, so a server that was restarted, or killed, comes back with the breaker still tripped.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,40 +30,52 @@
 //!
 //! # Where to look
 //!
-//! - [`CircuitBreakerLayer`] for services, and [`CircuitBreaker`] for how it treats readiness.
-//! - [`Breaker`] for code without a service, for operators and for metrics.
-//! - [`Config`] for every setting with its default, in code and in files.
-//! - [`classify`] for what counts as a failure.
-//! - [`reject::Reject`] for what a rejection becomes: an error, a response, a [`reject::Fallback`], or
-//!   [`reject::Backpressure`].
-//! - [`retry`] for retries around a breaker, and the order of layers.
-//! - [`store`] for where the state lives ([`SledStore`], [`FileStore`], [`MemoryStore`]), and
-//!   [`store::StoreHealth`] for how it is doing.
-//! - [`metrics`] for what is told to a recorder of metrics.
-//! - [`clock`] for tests that move the time.
+//! - [`CircuitBreakerLayer`] wraps services; [`CircuitBreaker`] documents readiness and how it
+//!   works with other middleware.
+//! - [`Breaker`] is the handle: for code without a tower service, for operators and for metrics.
+//! - [`Config`] lists every setting with its default, for code and for files; [`config`] has the
+//!   files.
+//! - [`classify`]: what counts as a failure.
+//! - [`reject`]: what becomes of a rejected call: an error, a response, a fallback, or a wait.
+//! - [`OnBodyEnd`]: outcomes that are known when the response body has ended; its types are in
+//!   [`body`], the alternative is in [`record_when`].
+//! - [`store`]: where the state is kept ([`SledStore`], [`FileStore`], [`MemoryStore`], or your
+//!   own), and the health of a store.
+//! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
+//! - [`retry`]: retries around a breaker, and the order of layers.
+//! - [`metrics`]: what the stores report to a metrics recorder.
+//! - [`clock`]: tests that control the time.
 //!
-//! # What a call costs
+//! # Cost of a call
 //!
 //! While the windows hold no failure, a call loads two words and compares them: no lock, no
-//! allocation, no shared reference count, no clock. (With a window over time or a slow-call rule
-//! it reads the clock, and with the former counts up on a cache line of its thread's.) While a
+//! allocation, no shared reference count, no clock. (A time window or a slow-call rule reads the
+//! clock, and a time window also increments a counter in a cache line of its own thread.) While a
 //! window holds failures, recording takes a short lock. A rejection loads a word and reads the
 //! clock.
 //!
 //! # Features
 //!
-//! | feature | default | what it adds |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `redb` | no | [`store::RedbStore`] |
-//! | `http` | no | `.http()`, [`reject::RejectAsResponse`], [`classify::StatusClassifier`], [`OnBodyEnd`] |
-//! | `grpc` | no | `.grpc()`, [`reject::RejectAsGrpcStatus`], [`classify::GrpcClassifier`]; with it `http` |
-//! | `tonic` | no | [`reject::RejectAsTonicStatus`]; with it `grpc` |
-//! | `retry` | no | [`RetryPolicy`], for `tower::retry`; with it `http` |
-//! | `reqwest` | no | the classifiers of HTTP statuses for the responses of reqwest 0.13; with it `http` |
-//! | `reqwest-middleware` | no | [`reqwest_middleware::BreakerMiddleware`] for reqwest-middleware 0.5; with it `reqwest` |
-//! | `tower-http` | no | [`classify::TowerHttp`], for the classifiers of tower-http 0.7; with it `http` |
-//! | `metrics` | no | [`metrics`] of the stores' health, for the recorder of the metrics facade 0.24 |
+//! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
+//! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
+//! | `tonic` | no | [`RejectAsTonicStatus`]; enables `grpc` |
+//! | `retry` | no | [`RetryPolicy`] for `tower::retry`; enables `http` |
+//! | `reqwest` | no | classification of the responses of reqwest 0.13; enables `http` |
+//! | `reqwest-middleware` | no | [`BreakerMiddleware`] for version 0.5; enables `reqwest` |
+//! | `tower-http` | no | [`TowerHttp`] for the classifiers of version 0.7; enables `http` |
+//! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
+//!
+//! [`BreakerMiddleware`]: reqwest_middleware::BreakerMiddleware
+//! [`GrpcClassifier`]: classify::GrpcClassifier
+//! [`RejectAsGrpcStatus`]: reject::RejectAsGrpcStatus
+//! [`RejectAsResponse`]: reject::RejectAsResponse
+//! [`RejectAsTonicStatus`]: reject::RejectAsTonicStatus
+//! [`StatusClassifier`]: classify::StatusClassifier
+//! [`TowerHttp`]: classify::TowerHttp
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -126,16 +138,6 @@ pub use stats::Stats;
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use store::SledStore;
 pub use store::{FileStore, MemoryStore, StateStore};
-
-// For modules that still import through the crate root.
-#[allow(unused_imports)]
-pub(crate) use self::{
-    config::{ConfigFile, Fault, SnapshotTtl},
-    event::{Reason, StoreEvent, Transition},
-    history::{HistoryCursor, HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
-    snapshot::{BucketSnapshot, Snapshot, SnapshotError, WindowContent, WindowSnapshot},
-    store::{FlushError, HistoryRecord, StoreError, StoreHealth},
-};
 
 #[doc = include_str!("../README.md")]
 #[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "sled"))]

@@ -68,6 +68,22 @@ pub(crate) mod optional_moment {
     }
 }
 
+/// The same where a damaged time must not be read as none.
+pub(crate) mod strict_optional_moment {
+    use super::{SystemTime, at};
+    use serde::{Deserialize, Deserializer, de};
+
+    pub(crate) use super::optional_moment::serialize;
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let seconds = Option::<f64>::deserialize(from)?;
+        let time = |seconds| at(seconds).ok_or_else(|| de::Error::custom("not a time since 1970"));
+        seconds.map(time).transpose()
+    }
+}
+
 /// An optional [`Duration`] in seconds.
 pub(crate) mod optional_span {
     use super::{Duration, to_micros};

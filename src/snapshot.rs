@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::SnapshotTtl,
-    seconds::{self, exact_span, moment, optional_moment},
+    seconds::{self, exact_span, moment, optional_moment, strict_optional_moment},
     state::State,
 };
 
@@ -51,11 +51,15 @@ pub struct Snapshot {
     /// The window of each rate rule, in the order of the rules.
     #[serde(default)]
     pub windows: Vec<WindowSnapshot>,
+    /// Until when the state lasts, if it was set by hand for a time. Early versions do not know
+    /// this field: to them, the state lasts until it is changed by hand.
+    #[serde(default, with = "strict_optional_moment")]
+    pub manual_until: Option<SystemTime>,
     /// When this snapshot was taken.
     #[serde(with = "moment")]
     pub saved_at: SystemTime,
     /// When the store may remove this snapshot if no breaker uses it, by the [`SnapshotTtl`].
-    /// `None`: never, for states set by hand. (Snapshots of early versions lack it; the default
+    /// `None`: never, for states set by hand for good. (Snapshots of early versions lack it; the default
     /// times to live apply to them.)
     #[serde(default, with = "optional_moment")]
     pub expires_at: Option<SystemTime>,
@@ -80,6 +84,7 @@ impl Snapshot {
             closed_at: None,
             ramp_credit: 0.0,
             windows: Vec::new(),
+            manual_until: None,
             saved_at: seconds::rounded(saved_at),
             expires_at: None,
         }
@@ -87,19 +92,21 @@ impl Snapshot {
 
     /// When the store may remove this if no breaker uses it; `None`: never.
     pub(crate) fn expiry(&self) -> Option<SystemTime> {
-        if self.state.is_manual() {
+        if self.state.is_manual() && self.manual_until.is_none() {
             return None;
         }
         self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()))
     }
 
     /// The same by these times to live. The snapshot of an open circuit lives at least as long as
-    /// the circuit stays open.
+    /// the circuit stays open, and that of a state set by hand for a time as long as this time.
     pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<SystemTime> {
         let (ttl, at_least) = match self.state {
             State::Closed | State::HalfOpen => (ttl.closed, None),
             State::Open => (ttl.open, self.open_until),
-            State::ForcedOpen | State::Disabled | State::MetricsOnly => return None,
+            State::ForcedOpen | State::Disabled | State::MetricsOnly => {
+                (ttl.open, Some(self.manual_until?))
+            }
         };
         self.saved_at.checked_add(ttl).map(|expiry| at_least.map_or(expiry, |at| expiry.max(at)))
     }

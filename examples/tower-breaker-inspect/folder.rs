@@ -1,8 +1,8 @@
-//! What is in a folder, without touching it: a copy is opened instead.
+//! Reads a folder without changing it, by opening a copy.
 //!
-//! To open a sled folder is to write to it, were it only what a killed server left to be mended.
-//! And while this program held the folder, a server that starts would have to do without. All that
-//! is done to the folder itself is to try its lock, for an instant.
+//! Opening a sled folder writes to it, if only to repair what a killed server left behind, and
+//! holds its lock, so a server that starts meanwhile has to run without its store. This program
+//! touches only the lock of the folder, for an instant.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use tower_breaker::{
     FileStore, SledStore, StateStore,
-    store::{HistoryRecord, StoreError},
+    store::{HistoryRecord, RedbStore, StoreError},
 };
 
 use crate::Fault;
@@ -23,6 +23,7 @@ use crate::Fault;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sled,
+    Redb,
     Files,
 }
 
@@ -30,14 +31,16 @@ impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sled => "sled",
+            Self::Redb => "redb",
             Self::Files => "files",
         }
     }
 
-    /// The file whose lock a server holds.
+    /// The file that a running server locks.
     fn lock(self) -> &'static str {
         match self {
             Self::Sled => "db",
+            Self::Redb => "breakers.redb",
             Self::Files => "+lock",
         }
     }
@@ -49,17 +52,23 @@ impl Kind {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return other("does not exist");
             }
-            Err(error) => return other(&format!("cannot be looked at: {error}")),
-            Ok(found) if !found.is_dir() => return other("is a file; which folder is it in?"),
+            Err(error) => return other(&format!("cannot be read: {error}")),
+            Ok(found) if !found.is_dir() => {
+                return other("is a file; pass the folder that contains it");
+            }
             Ok(_) => {}
         }
-        let has = |kind: Self| folder.join(kind.lock()).is_file();
-        match (has(Self::Sled) && folder.join("conf").is_file(), has(Self::Files)) {
-            (true, false) => Ok(Self::Sled),
-            (false, true) => Ok(Self::Files),
-            (true, true) => other("is both a sled folder and one of files: give each its own"),
-            (false, false) => other(
-                "is no store's folder: neither sled's (db and conf), nor one of files (+lock)",
+        let has = |kind: &Self| {
+            folder.join(kind.lock()).is_file()
+                && (*kind != Self::Sled || folder.join("conf").is_file())
+        };
+        let mut kinds = [Self::Sled, Self::Redb, Self::Files].into_iter().filter(has);
+        match (kinds.next(), kinds.next()) {
+            (Some(kind), None) => Ok(kind),
+            (Some(_), Some(_)) => other("contains several stores: give each its own folder"),
+            (None, _) => other(
+                "contains no store: neither a sled store (db and conf), nor a redb store \
+                 (breakers.redb), nor a file store (+lock)",
             ),
         }
     }
@@ -69,6 +78,7 @@ impl Kind {
             Self::Sled => {
                 matches!(name, "db" | "conf" | "blobs" | "history") || name.starts_with("snap.")
             }
+            Self::Redb => name == self.lock(),
             Self::Files => {
                 let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
                 matches!(ending, Some("json" | "jsonl")) || name.ends_with('+')
@@ -77,33 +87,33 @@ impl Kind {
     }
 }
 
-/// What a folder holds.
+/// The contents of a folder.
 pub(crate) struct Content {
     pub(crate) kind: Kind,
-    /// A server holds it, and may have gone on since.
+    /// Whether a running server holds it, which may have written more since.
     pub(crate) held: bool,
     pub(crate) entries: Vec<(String, Vec<u8>)>,
-    /// On the copy.
+    /// Opened on the copy.
     store: Box<dyn StateStore>,
-    /// The copy is removed with this, once the store has let go of it.
-    room: TempDir,
+    /// Removes the copy. Declared, and so dropped, after the store.
+    copies: TempDir,
 }
 
 impl Content {
     pub(crate) fn of(folder: &Path) -> Result<Self, Fault> {
         let kind = Kind::of(folder)?;
         let failed = |error: io::Error| {
-            Fault::Other(format!("{} cannot be copied to look at: {error}", folder.display()))
+            Fault::Other(format!("{} cannot be copied: {error}", folder.display()))
         };
-        let room = tempfile::tempdir().map_err(failed)?;
-        let copy = room.path().join("copy");
+        let copies = tempfile::tempdir().map_err(failed)?;
+        let copy = copies.path().join("copy");
         let held = match kind {
-            // Each of the files is whole at any time, whoever holds the folder.
+            // Every file is complete at any time, even while a server holds the folder.
             Kind::Files => {
                 copy_folder(kind, folder, &copy).map_err(failed)?;
                 is_held(kind, folder)?
             }
-            Kind::Sled => {
+            Kind::Sled | Kind::Redb => {
                 let before = (is_held(kind, folder)?, marks(folder).map_err(failed)?);
                 if !before.0 {
                     copy_folder(kind, folder, &copy).map_err(failed)?;
@@ -120,30 +130,34 @@ impl Content {
         };
         let store = open(kind, &copy).map_err(unreadable)?;
         let entries = store.load_page(None, usize::MAX).map_err(unreadable)?;
-        if is_damaged(room.path()) {
+        if is_damaged(copies.path()) {
             return Err(Fault::Other(format!(
-                "{} is damaged and cannot be read; the next server that starts moves it aside and starts anew",
+                "{} is damaged and cannot be read; the next server that starts moves it aside \
+                 and creates a new one",
                 folder.display()
             )));
         }
-        Ok(Self { kind, held, entries, store, room })
+        if store.last_repair().is_some() {
+            eprintln!("{} is damaged: this is what can be read of it", folder.display());
+        }
+        Ok(Self { kind, held, entries, store, copies })
     }
 
-    /// What a breaker went through, the newest first.
+    /// The history of a breaker, the newest first.
     pub(crate) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
         let Some(histories) = self.store.history() else { return Ok(Vec::new()) };
         let key = format!("circuit_breaker:{name}:history");
         let records = histories.load_newest(&key, None, limit);
-        if is_damaged(&self.room.path().join("copy")) {
+        if is_damaged(&self.copies.path().join("copy")) {
             return Err(Fault::Other("the histories are damaged and cannot be read".to_owned()));
         }
         records.map_err(|error| Fault::Other(format!("the history cannot be read: {error}")))
     }
 }
 
-/// A store that finds a folder damaged moves it aside and starts a new one.
-fn is_damaged(room: &Path) -> bool {
-    let names = fs::read_dir(room).into_iter().flatten().flatten().map(|entry| entry.file_name());
+/// A store that finds its folder damaged moves it aside and creates a new one.
+fn is_damaged(copies: &Path) -> bool {
+    let names = fs::read_dir(copies).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.into_iter().any(|name| name.to_string_lossy().contains(".corrupt-"))
 }
 
@@ -151,7 +165,7 @@ fn is_held(kind: Kind, folder: &Path) -> Result<bool, Fault> {
     let path = folder.join(kind.lock());
     let failed =
         |error: io::Error| Fault::Other(format!("{} cannot be read: {error}", path.display()));
-    // Let go of when the file is closed, on the way out of here.
+    // The lock is released when the file is closed, at the end of this function.
     match File::open(&path).map_err(failed)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
@@ -159,7 +173,7 @@ fn is_held(kind: Kind, folder: &Path) -> Result<bool, Fault> {
     }
 }
 
-/// By which a change of the folder shows.
+/// Sizes and times by which a change of the folder is noticed.
 fn marks(folder: &Path) -> io::Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
     let mut marks = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
@@ -187,7 +201,7 @@ fn copy_folder(kind: Kind, from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Below the folder itself, what is sled's has any name.
+/// Copies a folder inside a store. In sled's, the names of the files are arbitrary.
 fn copy_all(kind: Kind, from: &Path, to: &Path) -> io::Result<()> {
     if kind == Kind::Files {
         return copy_folder(kind, from, to);
@@ -208,7 +222,7 @@ fn copy_all(kind: Kind, from: &Path, to: &Path) -> io::Result<()> {
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::metadata(from) {
         Ok(found) if found.is_file() => fs::copy(from, to).map(drop),
-        // A pipe, say, is none of the store's; and what is gone by now is gone.
+        // Pipes and the like are not the store's, and a file may be gone by now.
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -218,6 +232,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 fn open(kind: Kind, copy: &Path) -> Result<Box<dyn StateStore>, StoreError> {
     Ok(match kind {
         Kind::Sled => Box::new(SledStore::open(copy)?),
+        Kind::Redb => Box::new(RedbStore::open(copy)?),
         Kind::Files => Box::new(FileStore::open(copy)?),
     })
 }

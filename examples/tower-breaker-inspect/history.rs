@@ -1,4 +1,4 @@
-//! What a breaker went through.
+//! The history of a breaker.
 
 use std::{
     path::Path,
@@ -17,21 +17,21 @@ use crate::{
 /// A transition, as far as it can be read.
 pub(crate) struct Entry {
     id: u64,
-    said: Option<Value>,
+    record: Option<Value>,
 }
 
 impl Entry {
     pub(crate) fn of(record: &HistoryRecord) -> Self {
-        let said = serde_json::from_slice(&record.bytes).ok();
-        Self { id: record.id, said: said.filter(Value::is_object) }
+        let value = serde_json::from_slice(&record.bytes).ok();
+        Self { id: record.id, record: value.filter(Value::is_object) }
     }
 
     fn word(&self, field: &str) -> &str {
-        self.said.as_ref().and_then(|said| said[field].as_str()).unwrap_or("-")
+        self.record.as_ref().and_then(|record| record[field].as_str()).unwrap_or("-")
     }
 
     fn number(&self, field: &str) -> Option<f64> {
-        self.said.as_ref()?[field].as_f64()
+        self.record.as_ref()?[field].as_f64()
     }
 
     /// The state after it.
@@ -56,7 +56,7 @@ impl Entry {
         ]
     }
 
-    /// The id as text: not every reader of JSON can hold such a number.
+    /// The id is a string, because not every JSON reader can hold such a number.
     fn json(&self) -> Value {
         json!({
             "id": self.id.to_string(),
@@ -64,7 +64,7 @@ impl Entry {
             "from": self.word("from"),
             "to": self.to(),
             "reason": self.word("reason"),
-            "record": self.said,
+            "record": self.record,
         })
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn show(
     let key = format!("circuit_breaker:{name}:state");
     if records.is_empty() && content.entries.iter().all(|(stored, _)| *stored != key) {
         return Err(Fault::Other(format!(
-            "no breaker of the name {name:?} has stored anything in {}",
+            "no breaker of the name {name:?} in {}",
             folder.display()
         )));
     }
@@ -95,7 +95,7 @@ pub(crate) fn show(
         return Ok(format!("{all:#}\n"));
     }
     if entries.is_empty() {
-        return Ok(format!("the store has no history of {name:?}\n"));
+        return Ok(format!("no history of {name:?}\n"));
     }
     let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head).chain(entries.iter().map(Entry::row)).collect();

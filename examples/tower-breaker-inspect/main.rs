@@ -1,10 +1,10 @@
-//! Shows what a store on disk holds, a sled folder or one of JSON files, and changes nothing in it:
-//! `cargo run --example tower-breaker-inspect -- state` lists its breakers, and
-//! `cargo run --example tower-breaker-inspect -- state history payments` shows what one of them
-//! went through, the newest first.
+//! Shows the contents of a store on disk (sled, redb, or JSON files) without
+//! changing it. `cargo run --example tower-breaker-inspect -- state` lists the breakers, and `cargo
+//! run --example tower-breaker-inspect -- state history payments` lists the transitions of one of
+//! them, the newest first.
 //!
-//! It ends with 0 when it has shown what it was asked for, with 2 when a running server holds the
-//! folder and so nothing can be shown, and with 1 when anything else is wrong.
+//! The exit code is 0 on success, 2 if the folder cannot be read because a running server holds it,
+//! and 1 on any other error.
 
 mod folder;
 mod history;
@@ -16,7 +16,7 @@ use folder::Content;
 
 const USAGE: &str = "usage: tower-breaker-inspect [--json] FOLDER [history NAME]";
 
-/// Why nothing can be shown.
+/// Why the contents cannot be shown.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// A running server holds the folder.
@@ -29,8 +29,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Held(folder) => write!(
                 f,
-                "a running server holds {}, and sled lets nobody else look: stop the server and try again, \
-                 or ask the server itself (its breakers' snapshot() says the same)",
+                "a running server holds {}, and its store does not allow a second reader: stop the \
+                 server and try again, or get the snapshots from the server itself \
+                 (Breaker::snapshot)",
                 folder.display()
             ),
             Self::Other(reason) => f.write_str(reason),
@@ -41,7 +42,7 @@ impl fmt::Display for Fault {
 struct Arguments {
     folder: PathBuf,
     json: bool,
-    /// Whose history is wanted, instead of all breakers.
+    /// The breaker whose history to show, instead of the list of breakers.
     history: Option<String>,
 }
 
@@ -54,24 +55,25 @@ impl Arguments {
             match word.to_str() {
                 Some("--json") => json = true,
                 Some(option) if option.starts_with("--") => {
-                    return Err(usage(format!("there is no option {option}")));
+                    return Err(usage(format!("unknown option {option}")));
                 }
                 _ => words.push(word),
             }
         }
         let mut words = words.into_iter();
-        let folder = words.next().ok_or_else(|| usage("which folder?".to_owned()))?.into();
+        let folder =
+            words.next().ok_or_else(|| usage("missing argument FOLDER".to_owned()))?.into();
         let history = match words.next() {
             None => None,
             Some(word) if word == "history" => {
-                let name = words.next().ok_or_else(|| usage("whose history?".to_owned()))?;
+                let name = words.next().ok_or_else(|| usage("missing argument NAME".to_owned()))?;
                 let name = name.into_string();
-                Some(name.map_err(|_| usage("a breaker's name is UTF-8".to_owned()))?)
+                Some(name.map_err(|_| usage("NAME is not valid UTF-8".to_owned()))?)
             }
-            Some(word) => return Err(usage(format!("what is {}?", word.display()))),
+            Some(word) => return Err(usage(format!("unknown command {}", word.display()))),
         };
         if let Some(word) = words.next() {
-            return Err(usage(format!("{} is one word too many", word.display())));
+            return Err(usage(format!("unexpected argument {}", word.display())));
         }
         Ok(Self { folder, json, history })
     }
@@ -81,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<String, Fault> {
     let content = Content::of(&arguments.folder)?;
     if content.held {
         eprintln!(
-            "a running server holds {}: this is what it has saved so far",
+            "a running server holds {}; showing what it has saved so far",
             arguments.folder.display()
         );
     }
@@ -95,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<String, Fault> {
 fn main() -> ExitCode {
     match Arguments::read(env::args_os().skip(1)).and_then(|arguments| run(&arguments)) {
         Ok(text) => {
-            // Whoever closed the pipe has seen enough.
+            // A closed pipe is not an error: its reader has seen enough.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

@@ -1,4 +1,4 @@
-//! What is shown of a breaker, as a table and as JSON.
+//! The list of breakers, as a table and as JSON.
 
 use std::{
     collections::BTreeMap,
@@ -12,30 +12,30 @@ use tower_breaker::{State, snapshot::Snapshot};
 
 use crate::{Fault, folder::Content, history::Entry};
 
-/// A breaker, as a server that starts now would find it.
+/// A breaker, as a server that starts now restores it.
 struct Shown {
     name: String,
-    /// The state, or why there is none.
+    /// The state, or why it cannot be read.
     state: String,
     snapshot: Option<Snapshot>,
-    /// Since when it is in that state.
+    /// When it entered that state.
     since: Option<SystemTime>,
     /// What is left of the open time.
     left: Option<Duration>,
-    /// Unreadable snapshots that are kept aside.
+    /// The number of unreadable snapshots in quarantine.
     quarantined: usize,
 }
 
-/// Every breaker that the folder knows.
+/// Lists all breakers in the folder.
 pub(crate) fn all(folder: &Path, content: &Content, as_json: bool) -> Result<String, Fault> {
     let mut breakers = breakers(&content.entries, SystemTime::now());
     for shown in &mut breakers {
-        shown.look_back(content)?;
+        shown.find_since(content)?;
     }
     Ok(if as_json { json(folder, content, &breakers) } else { table(&breakers) })
 }
 
-/// The breakers among the entries of a store, by name.
+/// Returns the breakers in the entries of a store, by name.
 fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Shown> {
     let mut breakers = BTreeMap::new();
     for (key, value) in entries {
@@ -53,7 +53,7 @@ fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Shown> {
             quarantined: 0,
         });
         match kind {
-            "state" => shown.look_at(value, now),
+            "state" => shown.read(value, now),
             "quarantine" => {
                 let kept = serde_json::from_slice::<Vec<Value>>(value);
                 shown.quarantined = kept.map_or(1, |kept| kept.len());
@@ -65,7 +65,7 @@ fn breakers(entries: &[(String, Vec<u8>)], now: SystemTime) -> Vec<Shown> {
 }
 
 impl Shown {
-    fn look_at(&mut self, value: &[u8], now: SystemTime) {
+    fn read(&mut self, value: &[u8], now: SystemTime) {
         match Snapshot::from_json(value) {
             Ok(snapshot) => {
                 self.left = left(&snapshot, now);
@@ -84,8 +84,8 @@ impl Shown {
         }
     }
 
-    /// The history knows since when, of states of which the snapshot does not.
-    fn look_back(&mut self, content: &Content) -> Result<(), Fault> {
+    /// For states without a time in the snapshot, the newest entry of the history has it.
+    fn find_since(&mut self, content: &Content) -> Result<(), Fault> {
         if self.since.is_none() && self.snapshot.is_some() {
             let newest = content.history(&self.name, 1)?;
             let newest = newest.first().map(Entry::of).filter(|entry| entry.to() == self.state);
@@ -99,7 +99,8 @@ impl Shown {
     }
 }
 
-/// Neither by a clock that jumped, nor by what was set, more than was left when this was saved.
+/// What is left of the open time: at most what was left when the snapshot was saved, whatever the
+/// clock did since.
 fn left(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
     let until = snapshot.open_until?;
     let by = |moment| until.duration_since(moment).ok();
@@ -111,7 +112,7 @@ pub(crate) fn time(seconds: f64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
-/// With the year 10000, this way of writing times ends.
+/// The format of times ends with the year 9999.
 pub(crate) fn text(time: SystemTime) -> Option<String> {
     const LAST: u64 = 253_402_300_799;
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
@@ -120,7 +121,7 @@ pub(crate) fn text(time: SystemTime) -> Option<String> {
 
 fn table(breakers: &[Shown]) -> String {
     if breakers.is_empty() {
-        return "no breaker has stored anything here\n".to_owned();
+        return "no breaker is stored here\n".to_owned();
     }
     let mut rows = vec![
         ["NAME", "STATE", "SINCE", "UNTIL", "LEFT", "FAILURES", "SAVED AT"].map(str::to_owned),
@@ -129,7 +130,7 @@ fn table(breakers: &[Shown]) -> String {
     for shown in breakers {
         let snapshot = shown.snapshot.as_ref();
         rows.push([
-            // A name may hold what a terminal would act on.
+            // A name may contain control characters.
             shown.name.escape_debug().to_string(),
             shown.state.escape_debug().to_string(),
             dash(shown.since.and_then(text)),
@@ -151,14 +152,14 @@ fn table(breakers: &[Shown]) -> String {
     text
 }
 
-/// Each column as wide as its widest cell.
+/// Aligns columns to their widest cells.
 pub(crate) fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-            // To write to a text cannot fail.
+            // Writing to a `String` does not fail.
             let _ = write!(line, "{cell:width$}  ");
         }
         let _ = writeln!(text, "{}", line.trim_end());

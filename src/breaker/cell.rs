@@ -137,8 +137,9 @@ impl Cell {
             return None;
         }
         Some(match state.state() {
-            State::Open => Refusal::with_time(State::Open, left),
-            _ => state.refusal(),
+            // What is left until a probe times out is no time after which to come back.
+            State::HalfOpen => state.refusal(),
+            state => Refusal::with_time(state, left),
         })
     }
 
@@ -179,6 +180,9 @@ impl Cell {
         since: Tick,
         elapsed: Option<Duration>,
     ) -> bool {
+        if !state.is_counted() && !self.view.has_slow_calls() {
+            return true;
+        }
         let now = SystemClock::tick();
         let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
         if state.is_timed() && self.view.is_slow(took) {
@@ -252,7 +256,7 @@ impl Cell {
         };
         core.transact(&self.successes, |machine, effects| {
             if let Some(trigger) = trigger {
-                return machine.trip(trigger, outcome, effects);
+                return machine.trip(trigger, outcome.retry_after(), effects);
             }
             let measured = admitted.map(|admitted| machine.now.since(admitted));
             let result = CallResult { outcome, elapsed: elapsed.or(measured) };
@@ -261,8 +265,17 @@ impl Cell {
         self.complete(core);
     }
 
+    /// Ends a call without an outcome, however long it took.
     pub(super) fn cancel(&self, ticket: Ticket) {
-        self.transact(|machine, _| machine.cancel(ticket));
+        self.transact(|machine, effects| machine.cancel(ticket, effects));
+    }
+
+    /// Ends a call that was dropped before it had an outcome.
+    pub(super) fn abandon(&self, ticket: Ticket, admitted: Option<Tick>) {
+        self.transact(|machine, effects| {
+            let elapsed = admitted.map(|admitted| machine.now.since(admitted));
+            machine.abandon(ticket, elapsed, effects);
+        });
     }
 
     pub(crate) fn command(&self, command: Command) {

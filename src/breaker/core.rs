@@ -6,11 +6,12 @@ use super::{
     effects::{Change, Effects, Step},
     machine::Machine,
     notify::{Notifier, Observer},
+    rules::Trigger,
     success_counter::SuccessCounter,
 };
 use crate::{
     clock::{Reading, Tick, TimeSource},
-    event::Transition,
+    event::{Event, Transition, WouldTrip},
 };
 
 #[derive(Default)]
@@ -26,7 +27,7 @@ pub(super) struct Core {
 /// What the thread that had the lock does after it has released it.
 pub(super) struct Notifications {
     pub(super) wakers: Vec<Waker>,
-    /// The observer to dispatch pending transitions to.
+    /// The observer to dispatch pending events to.
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -97,16 +98,21 @@ impl Core {
 
     fn report(&mut self, effects: Effects, now: Tick) {
         let (Some(observer), Some(change)) = (&self.observer, effects.change()) else { return };
-        if change == Change::Counts {
+        if effects.steps.is_empty() && effects.would_trip.is_none() {
             return observer.on_change(change);
         }
         let now = Reading { tick: now, wall: self.clock.wall() };
         let name = observer.name();
         let transitions = effects.steps.into_iter().map(|step| to_transition(step, &name, now));
         let transitions: Vec<Transition> = transitions.collect();
-        observer.record_transitions(&transitions);
+        if !transitions.is_empty() {
+            observer.record_transitions(&transitions);
+        }
         observer.on_change(change);
-        self.notifier().pending.extend(transitions);
+        let would_trip = effects.would_trip.map(|trigger| to_would_trip(trigger, &name, now));
+        let pending = &mut self.notifier().pending;
+        pending.extend(transitions.into_iter().map(Event::Transition));
+        pending.extend(would_trip.map(Event::WouldTrip));
     }
 
     /// Takes out whatever is to be notified after a transaction. `None` is the common case.
@@ -139,5 +145,15 @@ fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
         manual: step.reason.is_manual(),
         failure_count: step.failure_count,
         open_time: step.open_time,
+        manual_until: step.manual_until.map(|until| now.wall_at(until)),
+    }
+}
+
+fn to_would_trip(trigger: Trigger, name: &Arc<str>, now: Reading) -> WouldTrip {
+    WouldTrip {
+        name: Arc::clone(name),
+        at: now.wall,
+        reason: trigger.reason,
+        failure_count: trigger.failure_count,
     }
 }

@@ -1,19 +1,19 @@
-//! Delivers transitions to the observer, in order and without the lock.
+//! Delivers events to the observer, in order and without the lock.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{core::Core, notify::Observer};
 use crate::{
-    event::Transition,
+    event::Event,
     sync::{Mutex, lock},
 };
 
-/// Delivers the pending transitions. One thread at a time does this; the transitions that other
-/// threads make meanwhile are delivered by it too.
+/// Delivers the pending events. One thread at a time does this; the events that other threads
+/// cause meanwhile are delivered by it too.
 pub(super) fn dispatch(core: &Mutex<Core>, observer: &Arc<dyn Observer>) {
     let dispatch = Dispatch { core, observer: &**observer };
-    while let Some(transition) = dispatch.next() {
-        observer.on_transition(transition);
+    while let Some(event) = dispatch.next() {
+        observer.on_event(event);
     }
     std::mem::forget(dispatch);
 }
@@ -26,7 +26,7 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    fn next(&self) -> Option<Transition> {
+    fn next(&self) -> Option<Event> {
         let mut core = lock(self.core);
         if !core.is_owned_by(self.observer) {
             return None;
@@ -37,7 +37,7 @@ impl Dispatch<'_> {
             // There is seldom more than one, and the buffer is as large as the rest of a breaker.
             notifier.pending = VecDeque::new();
         }
-        // Under the same lock: a thread that makes a transition from now on dispatches it.
+        // Under the same lock: a thread that causes an event from now on dispatches it.
         notifier.dispatching = next.is_some();
         next
     }

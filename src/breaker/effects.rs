@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rules::Trigger;
 use crate::{clock::Tick, event::Reason, state::State};
 
 /// A step from one state to the next, on the machine's own clock.
@@ -12,6 +13,7 @@ pub(super) struct Step {
     pub(super) reason: Reason,
     pub(super) failure_count: u64,
     pub(super) open_time: Option<Duration>,
+    pub(super) manual_until: Option<Tick>,
     pub(super) at: Tick,
 }
 
@@ -30,6 +32,8 @@ pub(super) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
     pub(super) counts_changed: bool,
+    /// A rule that would have opened the circuit if it were not in `MetricsOnly`, after the steps.
+    pub(super) would_trip: Option<Trigger>,
 }
 
 impl Effects {

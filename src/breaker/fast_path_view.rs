@@ -14,6 +14,8 @@ pub(super) struct FastPathView {
     /// Whether a success that is not slow needs no lock: recording it changes nothing, or only
     /// the number of calls in time windows, which can be added later.
     pub(super) lock_free_success: bool,
+    /// Whether the time of each call's admission is needed.
+    pub(super) timed: bool,
     /// A call that took longer than this is slow.
     pub(super) slow_after: Option<Duration>,
     /// When the newest bucket ends that successes may be added to; `None` without a time window.
@@ -33,16 +35,17 @@ pub(super) enum Admission {
 impl Machine {
     pub(super) fn fast_path_view(&self) -> FastPathView {
         // Only these two record into the windows.
-        let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly);
+        let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. });
         FastPathView {
             generation: self.generation(),
             state: self.state(),
             admission: self.admission(),
             lock_free_success: match self.phase {
-                Phase::Closed(_) | Phase::MetricsOnly => self.rules.can_defer_success(),
-                Phase::Disabled => true,
-                Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen => false,
+                Phase::Closed(_) | Phase::MetricsOnly { .. } => self.rules.can_defer_success(),
+                Phase::Disabled { .. } => true,
+                Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen { .. } => false,
             },
+            timed: records && self.are_calls_timed(),
             slow_after: self.rules.slow_after().filter(|_| records),
             bucket_end: self.rules.bucket_end().filter(|_| records),
         }
@@ -50,13 +53,16 @@ impl Machine {
 
     fn admission(&self) -> Admission {
         match &self.phase {
-            Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => Admission::All,
-            Phase::Open { until, .. } => Admission::NoneUntil(*until),
-            Phase::ForcedOpen => Admission::NoneUntil(Tick::NEVER),
+            Phase::Closed(None)
+            | Phase::Disabled { until: Tick::NEVER }
+            | Phase::MetricsOnly { until: Tick::NEVER, .. } => Admission::All,
+            Phase::Open { until, .. } | Phase::ForcedOpen { until } => Admission::NoneUntil(*until),
             Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
                 let deadline = probes.deadline(self.config.half_open_timeout);
                 Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
             }
+            // They end at a time that a caller without the lock would not notice.
+            Phase::Disabled { .. } | Phase::MetricsOnly { .. } => Admission::AskMachine,
             Phase::Closed(Some(_)) | Phase::HalfOpen(_) => Admission::AskMachine,
         }
     }

@@ -44,9 +44,18 @@ pub(super) enum Phase {
     },
     /// Boxed: few breakers are half-open, and not for long.
     HalfOpen(Box<Probes>),
-    ForcedOpen,
-    Disabled,
-    MetricsOnly,
+    // Each of the states set by hand ends at this time; never, if that is `Tick::NEVER`.
+    ForcedOpen {
+        until: Tick,
+    },
+    Disabled {
+        until: Tick,
+    },
+    MetricsOnly {
+        until: Tick,
+        /// A rule was met at the last call: the circuit would have opened.
+        would_trip: bool,
+    },
 }
 
 impl Phase {
@@ -55,9 +64,19 @@ impl Phase {
             Self::Closed(_) => State::Closed,
             Self::Open { .. } => State::Open,
             Self::HalfOpen(_) => State::HalfOpen,
-            Self::ForcedOpen => State::ForcedOpen,
-            Self::Disabled => State::Disabled,
-            Self::MetricsOnly => State::MetricsOnly,
+            Self::ForcedOpen { .. } => State::ForcedOpen,
+            Self::Disabled { .. } => State::Disabled,
+            Self::MetricsOnly { .. } => State::MetricsOnly,
+        }
+    }
+
+    /// When a state that was set by hand for a time ends.
+    pub(super) fn manual_until(&self) -> Option<Tick> {
+        match self {
+            Self::ForcedOpen { until }
+            | Self::Disabled { until }
+            | Self::MetricsOnly { until, .. } => Some(*until).filter(|until| *until != Tick::NEVER),
+            Self::Closed(_) | Self::Open { .. } | Self::HalfOpen(_) => None,
         }
     }
 }
@@ -79,17 +98,19 @@ pub(super) enum UntimedRecord {
         /// As in [`FastPathView`](super::fast_path_view::FastPathView).
         lock_free_success: bool,
     },
-    /// It recorded the call, and the circuit has to open.
+    /// It recorded the call, and a rule is met.
     Tripped(Trigger),
 }
 
-/// What an operator asks for.
+/// What an operator asks for. States that are set by hand last for the given time, or until
+/// another command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
-    ForceOpen,
-    Disable,
-    MetricsOnly,
+    ForceOpen(Option<Duration>),
+    Disable(Option<Duration>),
+    MetricsOnly(Option<Duration>),
     Reset,
+    Trip,
 }
 
 impl Machine {
@@ -154,7 +175,12 @@ impl Machine {
                     }
                     break;
                 }
-                _ => break,
+                phase => match phase.manual_until() {
+                    Some(until) if self.now >= until => {
+                        self.close_at_once(Reason::ManualExpired, until, effects);
+                    }
+                    _ => break,
+                },
             }
         }
         self.rules.advance(self.now);
@@ -167,12 +193,14 @@ impl Machine {
     /// How many more calls may be admitted now. (A ramp-up admits a share of them.)
     pub(super) fn capacity(&self) -> Capacity {
         match &self.phase {
-            Phase::Closed(_) | Phase::Disabled | Phase::MetricsOnly => Capacity::Unlimited,
+            Phase::Closed(_) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {
+                Capacity::Unlimited
+            }
             Phase::HalfOpen(probes) => {
                 Capacity::Probes(probes.free_slots(self.config.probe_limit()))
             }
             Phase::Open { until, .. } => Capacity::Rejecting { until: Some(*until) },
-            Phase::ForcedOpen => Capacity::Rejecting { until: None },
+            phase @ Phase::ForcedOpen { .. } => Capacity::Rejecting { until: phase.manual_until() },
         }
     }
 
@@ -180,7 +208,7 @@ impl Machine {
         let refused = Err(Refusal::new(self.state()));
         let mut probe = None;
         match &mut self.phase {
-            Phase::Closed(None) | Phase::Disabled | Phase::MetricsOnly => {}
+            Phase::Closed(None) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {}
             Phase::Closed(Some(ramp)) => {
                 let config = self.config.ramp_up.as_ref();
                 if config.is_some_and(|config| !ramp.admit(config, self.now)) {
@@ -190,13 +218,16 @@ impl Machine {
             Phase::Open { until, .. } => {
                 return Err(Refusal::with_time(State::Open, until.nanos_since(self.now)));
             }
+            Phase::ForcedOpen { until } if *until != Tick::NEVER => {
+                return Err(Refusal::with_time(State::ForcedOpen, until.nanos_since(self.now)));
+            }
             Phase::HalfOpen(probes) => {
                 probe = probes.admit(self.config.probe_limit(), self.now);
                 if probe.is_none() {
                     return refused;
                 }
             }
-            Phase::ForcedOpen => return refused,
+            Phase::ForcedOpen { .. } => return refused,
         }
         Ok(Ticket { generation: self.generation, probe })
     }
@@ -204,23 +235,64 @@ impl Machine {
     /// Records a result if that takes neither the time nor a transition: the common case, and
     /// the cheapest.
     pub(super) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
-        let can_trip = match &self.phase {
-            Phase::Closed(None) => true,
-            Phase::MetricsOnly => false,
-            _ => return UntimedRecord::NeedsTime,
-        };
-        if ticket.generation != self.generation || !self.rules.are_untimed() {
+        let records = matches!(
+            self.phase,
+            Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER, .. }
+        );
+        if !records || ticket.generation != self.generation || !self.rules.are_untimed() {
             return UntimedRecord::NeedsTime;
         }
         match self.rules.record(outcome, None, self.now) {
-            Some(trigger) if can_trip => UntimedRecord::Tripped(trigger),
-            _ => UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() },
+            Some(trigger) => UntimedRecord::Tripped(trigger),
+            None => {
+                if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+                    *would_trip = false;
+                }
+                UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() }
+            }
         }
     }
 
-    /// Opens the circuit after [`UntimedRecord::Tripped`].
-    pub(super) fn trip(&mut self, trigger: Trigger, outcome: Outcome, effects: &mut Effects) {
-        self.open(trigger, outcome.retry_after(), self.now, effects);
+    /// Does what a rule that is met asks for: opens the circuit, or reports that it would.
+    pub(super) fn trip(
+        &mut self,
+        trigger: Trigger,
+        retry_after: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        match &mut self.phase {
+            Phase::Closed(_) => self.open(trigger, retry_after, self.now, effects),
+            Phase::MetricsOnly { would_trip, .. } => {
+                effects.counts_changed = true;
+                if !std::mem::replace(would_trip, true) {
+                    effects.would_trip = Some(trigger);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
+    /// have ceased to be.
+    fn settle_would_trip(&mut self) {
+        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+            *would_trip = *would_trip && self.rules.evaluate().is_some();
+        }
+    }
+
+    /// Does what the rules ask for after a call was recorded.
+    fn after_record(
+        &mut self,
+        trigger: Option<Trigger>,
+        retry_after: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        effects.counts_changed = true;
+        match (trigger, &mut self.phase) {
+            (Some(trigger), _) => self.trip(trigger, retry_after, effects),
+            (None, Phase::MetricsOnly { would_trip, .. }) => *would_trip = false,
+            (None, _) => {}
+        }
     }
 
     /// Records a result. One of another generation comes too late, and changes nothing.
@@ -229,29 +301,26 @@ impl Machine {
             return;
         }
         match &self.phase {
-            Phase::Closed(_) | Phase::MetricsOnly => {
+            Phase::Closed(_) | Phase::MetricsOnly { .. } if result.outcome != Outcome::Ignore => {
+                self.settle_would_trip();
                 let trigger = self.rules.record(result.outcome, result.elapsed, self.now);
-                effects.counts_changed = true;
-                if let (Phase::Closed(_), Some(trigger)) = (&self.phase, trigger) {
-                    self.trip(trigger, result.outcome, effects);
-                }
+                self.after_record(trigger, result.outcome.retry_after(), effects);
             }
             Phase::HalfOpen(_) => self.record_probe(ticket, result, effects),
-            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => {}
+            _ => {}
         }
     }
 
     fn record_probe(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
-        let Phase::HalfOpen(probes) = &mut self.phase else { return };
-        let Some(admitted) = ticket.probe.and_then(|id| probes.release(id)) else { return };
+        let Some(time_out) = self.release_probe(ticket) else { return };
         effects.counts_changed = true;
         let failed = match result.outcome {
-            Outcome::Ignore => return,
+            Outcome::Ignore => return self.end_without_result(time_out, effects),
             Outcome::Success => false,
             Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
         };
-        let elapsed = result.elapsed.unwrap_or_else(|| self.now.since(admitted));
-        let slow = self.rules.is_slow(Some(elapsed));
+        let slow = self.rules.is_slow(result.elapsed.or(Some(time_out)));
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
         match probes.record(&self.config, failed, slow) {
             ProbeVerdict::Undecided => {}
             ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
@@ -272,13 +341,64 @@ impl Machine {
         }
     }
 
-    /// Frees the slot of a probe that ended without a result.
-    pub(super) fn cancel(&mut self, ticket: Ticket) {
-        if let (Phase::HalfOpen(probes), Some(id)) = (&mut self.phase, ticket.probe)
-            && ticket.generation == self.generation
-        {
-            probes.release(id);
+    /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
+    pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
+        if let Some(time_out) = self.release_probe(ticket) {
+            self.end_without_result(time_out, effects);
         }
+    }
+
+    /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long
+    /// one is slow or a failure: callers seldom wait for a dependency that hangs.
+    pub(super) fn abandon(
+        &mut self,
+        ticket: Ticket,
+        elapsed: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        if ticket.generation != self.generation {
+            return;
+        }
+        let probe_age = self.probe_age(ticket);
+        let Some(elapsed) = probe_age.or(elapsed) else { return };
+        let failed = self.config.abandoned_after.is_some_and(|limit| elapsed > limit);
+        let slow = self.rules.is_slow(Some(elapsed));
+        if failed || (slow && probe_age.is_some()) {
+            let outcome = if failed { Outcome::failure() } else { Outcome::Success };
+            self.record(ticket, CallResult { outcome, elapsed: Some(elapsed) }, effects);
+        } else if probe_age.is_some() {
+            self.cancel(ticket, effects);
+        } else if slow && matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. }) {
+            self.settle_would_trip();
+            let trigger = self.rules.record_abandoned(elapsed, self.now);
+            self.after_record(trigger, None, effects);
+        }
+    }
+
+    /// Frees the slot of a probe. Returns how long it was out.
+    fn release_probe(&mut self, ticket: Ticket) -> Option<Duration> {
+        match (&mut self.phase, ticket.probe) {
+            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
+                Some(self.now.since(probes.release(id)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds up the times of probes that ended without a result. Together they are bounded like
+    /// the time of one probe: otherwise, callers that give up early would keep a circuit half-open
+    /// for ever on a dependency that hangs.
+    fn end_without_result(&mut self, time_out: Duration, effects: &mut Effects) {
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
+        let total = probes.add_without_result(time_out);
+        if self.config.half_open_timeout.is_some_and(|limit| total >= limit) {
+            self.open(Reason::ProbeTimeout.into(), None, self.now, effects);
+        }
+    }
+
+    /// Whether the time of each call's admission is needed.
+    pub(super) fn are_calls_timed(&self) -> bool {
+        self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
     }
 
     /// Adds successes of this generation that were counted without the lock. While they could be
@@ -299,23 +419,29 @@ impl Machine {
             return;
         }
         self.add_deferred_successes(calls);
-        if let (Phase::Closed(_), Some(trigger)) = (&self.phase, self.rules.evaluate()) {
-            self.open(trigger, None, self.now, effects);
+        if let Some(trigger) = self.rules.evaluate() {
+            self.trip(trigger, None, effects);
         }
     }
 
     pub(super) fn command(&mut self, command: Command, effects: &mut Effects) {
+        let until = |time: Option<Duration>| time.map_or(Tick::NEVER, |time| self.now.after(time));
         let phase = match command {
-            Command::Reset => {
-                self.clear();
-                let phase = Phase::Closed(None);
-                return self.enter(phase, Reason::Reset.into(), self.now, effects);
+            Command::Reset => return self.close_at_once(Reason::Reset, self.now, effects),
+            Command::Trip => {
+                if self.state() != State::Open {
+                    self.open(Reason::Manual.into(), None, self.now, effects);
+                }
+                return;
             }
-            Command::ForceOpen => Phase::ForcedOpen,
-            Command::Disable => Phase::Disabled,
-            Command::MetricsOnly => Phase::MetricsOnly,
+            Command::ForceOpen(time) => Phase::ForcedOpen { until: until(time) },
+            Command::Disable(time) => Phase::Disabled { until: until(time) },
+            Command::MetricsOnly(time) => {
+                Phase::MetricsOnly { until: until(time), would_trip: false }
+            }
         };
-        if phase.state() != self.state() {
+        let end = phase.manual_until();
+        if (phase.state(), end) != (self.state(), self.phase.manual_until()) {
             self.enter(phase, Reason::Manual.into(), self.now, effects);
         }
     }
@@ -345,15 +471,21 @@ impl Machine {
         self.enter(Phase::Open { since: at, until }, trigger, at, effects);
     }
 
+    /// Closes the circuit without a ramp-up.
+    fn close_at_once(&mut self, reason: Reason, at: Tick, effects: &mut Effects) {
+        self.clear(at);
+        self.enter(Phase::Closed(None), reason.into(), at, effects);
+    }
+
     fn close(&mut self, reason: Reason, effects: &mut Effects) {
-        self.clear();
+        self.clear(self.now);
         let ramp = self.config.ramp_up.map(|_| Ramp::new(self.now));
         self.enter(Phase::Closed(ramp), reason.into(), self.now, effects);
     }
 
-    fn clear(&mut self) {
+    fn clear(&mut self, at: Tick) {
         self.consecutive_opens = 0;
-        self.rules.clear(self.now);
+        self.rules.clear(at);
     }
 
     pub(super) fn enter(
@@ -373,6 +505,7 @@ impl Machine {
             reason: trigger.reason,
             failure_count: trigger.failure_count,
             open_time,
+            manual_until: phase.manual_until(),
             at,
         });
         self.phase = phase;

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{effects::Change, wait_queue::WaitQueue, waker_set::WakerSet};
-use crate::event::Transition;
+use crate::event::{Event, Transition};
 
 /// Receives what happens to a breaker. It also identifies the breaker: a cell passes from one to
 /// the next.
@@ -19,8 +19,8 @@ pub(crate) trait Observer: Send + Sync {
     /// [`on_change`](Self::on_change): note them, and no more.
     fn record_transitions(&self, transitions: &[Transition]);
 
-    /// A transition happened. Called without the lock, one call at a time, in order.
-    fn on_transition(&self, transition: Transition);
+    /// An event happened. Called without the lock, one call at a time, in order.
+    fn on_event(&self, event: Event);
 }
 
 /// What to do once the lock is released.
@@ -30,8 +30,8 @@ pub(super) struct Notifier {
     pub(super) rejection_wakers: WakerSet,
     /// Tasks that wait for the circuit to admit calls.
     pub(super) wait_queue: WaitQueue,
-    /// Transitions that have not been dispatched yet.
-    pub(super) pending: VecDeque<Transition>,
+    /// Events that have not been dispatched yet.
+    pub(super) pending: VecDeque<Event>,
     /// Whether a thread is dispatching them.
     pub(super) dispatching: bool,
 }

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{error::Refusal, state::State};
 
-/// From the low end: the state (3 bits), the admission (2), four flags, the generation (55).
+/// From the low end: the state (3 bits), the admission (2), five flags, the generation (54).
 ///
-/// The generation grows by one with each transition, so 55 bits never overflow in practice.
+/// The generation grows by one with each transition, so 54 bits never overflow in practice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedState(u64);
 
@@ -20,15 +20,18 @@ impl PackedState {
     const ASK_MACHINE: u64 = 2 << 3;
     /// A success that is not slow needs no lock.
     const LOCK_FREE_SUCCESS: u64 = 1 << 5;
-    /// There is a slow-call rule: recording a call takes the time of its admission.
+    /// A slow-call rule or `abandoned_after` needs the time of each call's admission.
     const TIMED: u64 = 1 << 6;
     /// There is a time window: successes have to be counted.
     const COUNTED: u64 = 1 << 7;
     /// The user supplied the clock, which is behind the lock.
     const CUSTOM_CLOCK: u64 = 1 << 8;
-    const GENERATION_SHIFT: u32 = 9;
+    /// A call that is dropped without an outcome takes work: it is a probe, or it is timed.
+    const TRACKS_DROP: u64 = 1 << 9;
+    const GENERATION_SHIFT: u32 = 10;
 
-    /// The state of a permit whose probe has been recorded: not one that admits probes.
+    /// The state of a permit that has been recorded: it matches no state of a breaker, and its
+    /// drop takes no work.
     pub(super) const SPENT: Self = Self(0);
 
     /// The state of a cell without a breaker: it admits no call and matches no permit.
@@ -47,9 +50,10 @@ impl PackedState {
             state_bits(view.state)
                 | admission
                 | flag(view.lock_free_success, Self::LOCK_FREE_SUCCESS)
-                | flag(view.slow_after.is_some(), Self::TIMED)
+                | flag(view.timed, Self::TIMED)
                 | flag(view.bucket_end.is_some(), Self::COUNTED)
                 | flag(custom_clock, Self::CUSTOM_CLOCK)
+                | flag(view.timed || view.state == State::HalfOpen, Self::TRACKS_DROP)
                 | view.generation << Self::GENERATION_SHIFT,
         )
     }
@@ -72,7 +76,7 @@ impl PackedState {
         self.0 & Self::ADMISSION == Self::NONE
     }
 
-    /// Whether recording a call takes the time of its admission.
+    /// Whether the time of each call's admission is needed.
     #[inline]
     pub(super) const fn is_timed(self) -> bool {
         self.0 & Self::TIMED != 0
@@ -87,6 +91,12 @@ impl PackedState {
     #[inline]
     pub(super) const fn has_custom_clock(self) -> bool {
         self.0 & Self::CUSTOM_CLOCK != 0
+    }
+
+    /// Whether it takes work to drop a call of this state that has no outcome.
+    #[inline]
+    pub(super) const fn tracks_drop(self) -> bool {
+        self.0 & Self::TRACKS_DROP != 0
     }
 
     /// Whether a success that is not slow needs no lock.
@@ -146,8 +156,6 @@ const fn state_bits(state: State) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::Tick;
 
@@ -156,6 +164,7 @@ mod tests {
         state: State::Closed,
         admission: Admission::All,
         lock_free_success: true,
+        timed: false,
         slow_after: None,
         bucket_end: None,
     };
@@ -180,8 +189,17 @@ mod tests {
         let skips = |view: &FastPathView| PackedState::new(view, false).skips_success();
         assert!(skips(&VIEW));
         assert!(!skips(&FastPathView { lock_free_success: false, ..VIEW }));
-        assert!(!skips(&FastPathView { slow_after: Some(Duration::ZERO), ..VIEW }));
+        assert!(!skips(&FastPathView { timed: true, ..VIEW }));
         assert!(!skips(&FastPathView { bucket_end: Some(Tick::NEVER), ..VIEW }));
+    }
+
+    #[test]
+    fn only_a_timed_call_and_a_probe_take_work_when_dropped() {
+        let tracks = |view: &FastPathView| PackedState::new(view, false).tracks_drop();
+        assert!(!tracks(&VIEW));
+        assert!(tracks(&FastPathView { timed: true, ..VIEW }));
+        assert!(tracks(&FastPathView { state: State::HalfOpen, ..VIEW }));
+        assert!(!PackedState::SPENT.tracks_drop());
     }
 
     #[test]

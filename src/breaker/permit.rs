@@ -1,17 +1,19 @@
 //! The permission to make one call.
 
-use std::{fmt, mem::ManuallyDrop, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    time::Duration,
+};
 
 use super::{admission::Ticket, cell::Cell, packed_state::PackedState};
 use crate::{clock::Tick, error::Refusal, outcome::Outcome, state::State};
 
 /// Permission to make one call; consume it by recording the outcome.
 ///
-/// A permit that is dropped without an outcome, also by a panic, counts as a cancelled call: it
-/// changes nothing, and a probe's slot becomes free again.
-///
 /// An outcome that is recorded after the circuit has changed its state, or after the breaker is
-/// gone, changes nothing either.
+/// gone, changes nothing.
 ///
 /// ```
 /// use tower_breaker::Breaker;
@@ -22,13 +24,35 @@ use crate::{clock::Tick, error::Refusal, outcome::Outcome, state::State};
 /// permit.success();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a permit that is dropped counts as a cancelled call"]
+///
+/// # Abandoned calls
+///
+/// A permit that is dropped without an outcome is an abandoned call: the caller gave up, for
+/// instance because a timeout around the call elapsed. What it counts as depends on its age:
+///
+/// - Longer than [`abandoned_after`](crate::Config::abandoned_after): a failure, and a slow call
+///   to each rule that calls it slow. By default there is no such time.
+/// - Otherwise, longer than `slower_than` of a [slow-call rule](crate::Trip::SlowCallRate): a slow
+///   call in the window of that rule. Other rules and the consecutive failures do not change. A
+///   probe is a slow probe, which reopens the circuit.
+/// - Otherwise the call is cancelled: it counts as nothing, and a probe's slot becomes free.
+///
+/// [`cancel`](Self::cancel) ends a call that counts as nothing however long it took. A permit that
+/// is dropped while its thread panics is cancelled as well, because the panic is rarely about this
+/// call.
+#[must_use = "a permit that is dropped counts as an abandoned call"]
 pub struct Permit {
+    call: Call,
+}
+
+/// An admitted call, with what it takes to record it.
+#[derive(Clone, Copy)]
+struct Call {
     cell: &'static Cell,
     /// The state that admitted the call. A half-open circuit admitted a probe.
     state: PackedState,
     /// The id of a probe; the tick at which any other call was admitted, or [`Tick::NEVER`] where
-    /// no rule needs it. (One field for both: a future contains a permit, and moves it.)
+    /// the time is not needed. (One field for both: a future contains a permit, and moves it.)
     stamp: u64,
 }
 
@@ -50,7 +74,7 @@ impl Permit {
             return None;
         }
         let admitted = if state.is_timed() { cell.now(state) } else { Tick::NEVER };
-        Some(Self { cell, state, stamp: admitted.as_nanos() })
+        Some(Self { call: Call { cell, state, stamp: admitted.as_nanos() } })
     }
 
     #[inline(never)]
@@ -66,37 +90,24 @@ impl Permit {
     fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
         let admitted = cell.admit()?;
         let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
-        Ok(Self { cell, state: admitted.state, stamp })
+        Ok(Self { call: Call { cell, state: admitted.state, stamp } })
     }
 
     /// Moves the permit out, and leaves a spent one behind.
     pub(crate) fn take(&mut self) -> Self {
-        let spent = Self { cell: self.cell, state: PackedState::SPENT, stamp: 0 };
-        std::mem::replace(self, spent)
+        Self { call: self.spend() }
+    }
+
+    /// Marks the permit as recorded, so that dropping it changes nothing.
+    fn spend(&mut self) -> Call {
+        let call = self.call;
+        self.call.state = PackedState::SPENT;
+        call
     }
 
     /// How long ago the call was admitted; `None` where no rule needs to know.
     pub(crate) fn elapsed(&self) -> Option<Duration> {
-        if self.is_probe() {
-            return self.cell.inspect(|machine, _| machine.probe_age(self.ticket()))?;
-        }
-        let admitted = self.admitted_at()?;
-        Some(self.cell.now(self.state).since(admitted))
-    }
-
-    #[inline]
-    fn is_probe(&self) -> bool {
-        self.state.state() == State::HalfOpen
-    }
-
-    fn ticket(&self) -> Ticket {
-        self.state.ticket(self.is_probe().then_some(self.stamp))
-    }
-
-    /// When a call other than a probe was admitted.
-    fn admitted_at(&self) -> Option<Tick> {
-        let admitted = Tick::from_nanos(self.stamp);
-        (admitted != Tick::NEVER).then_some(admitted)
+        self.call.elapsed()
     }
 
     /// Records a success. The call took the time since it was admitted.
@@ -117,6 +128,13 @@ impl Permit {
         self.finish(Outcome::Ignore);
     }
 
+    /// Ends the call without an outcome. It counts as nothing, however long it took: unlike an
+    /// [abandoned call](#abandoned-calls), it is never slow and never a failure.
+    #[inline]
+    pub fn cancel(mut self) {
+        self.cancel_in_place();
+    }
+
     /// Records an outcome. The call took the time since it was admitted.
     #[inline]
     pub fn finish(mut self, outcome: Outcome) {
@@ -133,7 +151,8 @@ impl Permit {
     #[inline]
     pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         // Most calls end here: they succeed, and nothing has happened since their admission.
-        if outcome == Outcome::Success && self.cell.skips_success(self.state) {
+        // The state that skips a success does not track the drop of its permits either.
+        if outcome == Outcome::Success && self.call.cell.skips_success(self.call.state) {
             return;
         }
         self.record_slow(outcome, elapsed);
@@ -141,6 +160,123 @@ impl Permit {
 
     #[inline(never)]
     fn record_slow(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
+        // Spent before it is recorded: a listener that panics must not make it count again.
+        self.spend().record(outcome, elapsed);
+    }
+
+    /// Does the call's work, and records an `Err` as a failure and an `Ok` as a success. The work
+    /// may return early with `?`. If it panics, the call is a failure, and the panic goes on.
+    ///
+    /// [`Breaker::call_blocking`](crate::Breaker::call_blocking) acquires the permit too.
+    ///
+    /// # Errors
+    ///
+    /// The work's own error.
+    pub fn call_blocking<T, E>(mut self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let result = self.fail_on_panic(work);
+        self.finish(outcome_of(&result));
+        result
+    }
+
+    /// Awaits the call's future, and records an `Err` as a failure and an `Ok` as a success. If
+    /// the future panics, the call is a failure, and the panic goes on.
+    ///
+    /// [`Breaker::call`](crate::Breaker::call) acquires the permit too; this is for after
+    /// [`Breaker::acquire`](crate::Breaker::acquire).
+    ///
+    /// # Errors
+    ///
+    /// The future's own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped before it is done, the call is [abandoned](#abandoned-calls).
+    pub async fn call<F, T, E>(self, future: F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.call_with(outcome_of, future).await
+    }
+
+    /// The same with another view of what a result comes to.
+    pub(crate) async fn call_with<F: Future>(
+        mut self,
+        classify: impl FnOnce(&F::Output) -> Outcome,
+        future: F,
+    ) -> F::Output {
+        let mut future = pin!(future);
+        let result = poll_fn(|cx| self.fail_on_panic(|| future.as_mut().poll(cx))).await;
+        self.finish(classify(&result));
+        result
+    }
+
+    /// Does a part of the call's work. If it panics, the call is a failure, and the panic goes on.
+    ///
+    /// The work is a call of the inner service, a poll of its future, or a closure.
+    #[inline]
+    pub(crate) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let guard = FailOnDrop(self);
+        let result = work();
+        std::mem::forget(guard);
+        result
+    }
+
+    /// [`cancel`](Self::cancel) without moving the permit.
+    #[inline]
+    pub(crate) fn cancel_in_place(&mut self) {
+        if self.call.state.tracks_drop() {
+            self.spend().cancel();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
+        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
+        // nothing about the calls that it ends.
+        if std::thread::panicking() {
+            self.spend().cancel();
+        } else {
+            self.spend().abandon();
+        }
+    }
+}
+
+/// Is on the stack of a call's work, and dropped only by a panic.
+struct FailOnDrop<'a>(&'a mut Permit);
+
+impl Drop for FailOnDrop<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.spend().record(Outcome::failure(), None);
+    }
+}
+
+impl Call {
+    #[inline]
+    fn is_probe(self) -> bool {
+        self.state.state() == State::HalfOpen
+    }
+
+    fn ticket(self) -> Ticket {
+        self.state.ticket(self.is_probe().then_some(self.stamp))
+    }
+
+    /// When a call other than a probe was admitted.
+    fn admitted_at(self) -> Option<Tick> {
+        let admitted = Tick::from_nanos(self.stamp);
+        (!self.is_probe() && admitted != Tick::NEVER).then_some(admitted)
+    }
+
+    fn elapsed(self) -> Option<Duration> {
+        if self.is_probe() {
+            return self.cell.inspect(|machine, _| machine.probe_age(self.ticket()))?;
+        }
+        Some(self.cell.now(self.state).since(self.admitted_at()?))
+    }
+
+    #[inline]
+    fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
         if outcome != Outcome::Success
             || self.is_probe()
             || !self.cell.try_record_success(self.state, Tick::from_nanos(self.stamp), elapsed)
@@ -151,28 +287,38 @@ impl Permit {
 
     #[cold]
     #[inline(never)]
-    fn record_locked(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        if self.is_probe() {
-            // Spent before it is recorded: from here on there is no slot to give back.
-            let probe = ManuallyDrop::new(self.take());
-            probe.cell.record(probe.ticket(), None, outcome, elapsed);
-        } else if outcome != Outcome::Ignore {
+    fn record_locked(self, outcome: Outcome, elapsed: Option<Duration>) {
+        // To a circuit that is not half-open, an ignored call is nothing.
+        if self.is_probe() || outcome != Outcome::Ignore {
             self.cell.record(self.ticket(), self.admitted_at(), outcome, elapsed);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn cancel(&self) {
-        self.cell.cancel(self.ticket());
+    fn cancel(self) {
+        if self.is_probe() {
+            self.cell.cancel(self.ticket());
+        }
+    }
+
+    fn abandon(self) {
+        self.cell.abandon(self.ticket(), self.admitted_at());
+    }
+}
+
+fn outcome_of<T, E>(result: &Result<T, E>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::failure(),
     }
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if self.is_probe() {
-            self.cancel();
+        if self.call.state.tracks_drop() {
+            self.abandon();
         }
     }
 }
@@ -180,7 +326,7 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("probe", &self.is_probe())
+            .field("probe", &self.call.is_probe())
             .field("elapsed", &self.elapsed())
             .finish_non_exhaustive()
     }

@@ -14,6 +14,8 @@ pub(super) struct Probes {
     /// oldest probe.
     in_flight: BTreeMap<u64, Tick>,
     next_id: u64,
+    /// How long the probes were out that ended without a result since the last result.
+    without_result: Duration,
 }
 
 /// What the results so far decide.
@@ -50,6 +52,12 @@ impl Probes {
         self.in_flight.remove(&id)
     }
 
+    /// Adds the time of a probe that ended without a result. Returns the sum since the last result.
+    pub(super) fn add_without_result(&mut self, time_out: Duration) -> Duration {
+        self.without_result = self.without_result.saturating_add(time_out);
+        self.without_result
+    }
+
     /// When a probe that is still in flight was admitted.
     pub(super) fn admitted_at(&self, id: u64) -> Option<Tick> {
         self.in_flight.get(&id).copied()
@@ -62,6 +70,7 @@ impl Probes {
     }
 
     pub(super) fn record(&mut self, config: &Config, failed: bool, slow: bool) -> ProbeVerdict {
+        self.without_result = Duration::ZERO;
         let bad = failed || slow;
         if bad {
             self.failures = self.failures.saturating_add(1);

@@ -24,7 +24,8 @@ pub(super) struct PublishedView {
     state: AtomicU64,
     /// While the state admits no call: until when.
     rejects_until: AtomicU64,
-    /// While the state is timed: how long a call may take without being slow.
+    /// While the state is timed: how long a call may take without being slow; the maximum if no
+    /// rule says what slow is.
     slow_after: AtomicU64,
     /// While the state is counted: when the newest bucket of a time window ends.
     bucket_end: AtomicU64,
@@ -53,6 +54,11 @@ impl PublishedView {
     /// Whether a call is slow that took this many nanoseconds.
     pub(super) fn is_slow(&self, nanos: u64) -> bool {
         nanos > self.slow_after.load(Ordering::Acquire)
+    }
+
+    /// Whether a rule says what slow is.
+    pub(super) fn has_slow_calls(&self) -> bool {
+        self.slow_after.load(Ordering::Acquire) != u64::MAX
     }
 
     /// Whether successes at this time still belong to the newest bucket.

@@ -8,7 +8,13 @@ use super::{
     ramp::Ramp,
     rules::Trigger,
 };
-use crate::{clock::Reading, event::Reason, seconds, snapshot::Snapshot, state::State};
+use crate::{
+    clock::{Reading, Tick},
+    event::Reason,
+    seconds,
+    snapshot::Snapshot,
+    state::State,
+};
 
 impl Machine {
     /// The state as data, for a machine that was brought up to `now`.
@@ -18,6 +24,7 @@ impl Machine {
             failure_count: self.rules.consecutive_failures(),
             consecutive_opens: self.consecutive_opens,
             windows: self.rules.windows(now.tick),
+            manual_until: self.phase.manual_until().map(|at| seconds::rounded(now.wall_at(at))),
             ..Snapshot::empty(now.wall)
         };
         match &self.phase {
@@ -34,7 +41,10 @@ impl Machine {
                 snapshot.closed_at = Some(seconds::rounded(now.wall_at(ramp.began)));
                 snapshot.ramp_credit = ramp.credit();
             }
-            Phase::Closed(None) | Phase::ForcedOpen | Phase::Disabled | Phase::MetricsOnly => {}
+            Phase::Closed(None)
+            | Phase::ForcedOpen { .. }
+            | Phase::Disabled { .. }
+            | Phase::MetricsOnly { .. } => {}
         }
         snapshot.expires_at = snapshot.expiry_by(self.config.snapshot_ttl);
         snapshot
@@ -59,9 +69,14 @@ impl Machine {
                 saved.half_open_successes,
                 saved.half_open_failures,
             ))),
-            State::ForcedOpen => Phase::ForcedOpen,
-            State::Disabled => Phase::Disabled,
-            State::MetricsOnly => Phase::MetricsOnly,
+            State::ForcedOpen => {
+                Phase::ForcedOpen { until: self.restored_manual_until(saved, now) }
+            }
+            State::Disabled => Phase::Disabled { until: self.restored_manual_until(saved, now) },
+            State::MetricsOnly => Phase::MetricsOnly {
+                until: self.restored_manual_until(saved, now),
+                would_trip: self.rules.evaluate().is_some(),
+            },
         };
         if phase.state() == self.state() {
             self.phase = phase;
@@ -89,6 +104,14 @@ impl Machine {
         // If the clock went back, the opening seems to lie ahead; it was now at the latest.
         let since = now.wall.duration_since(opened).unwrap_or_default();
         Phase::Open { since: self.now.before(since), until: self.now.after(left) }
+    }
+
+    /// When a state that was set by hand ends. As with an open time, what is left of it is never
+    /// longer than it was when the snapshot was written.
+    fn restored_manual_until(&self, saved: &Snapshot, now: Reading) -> Tick {
+        let Some(until) = saved.manual_until else { return Tick::NEVER };
+        let left_at = |moment| until.duration_since(moment).unwrap_or_default();
+        self.now.after(left_at(now.wall).min(left_at(saved.saved_at)))
     }
 
     fn restored_ramp(&self, saved: &Snapshot, now: Reading) -> Option<Ramp> {

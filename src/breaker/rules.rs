@@ -156,6 +156,17 @@ impl Rules {
         self.evaluate()
     }
 
+    /// Records a call that was dropped after this time: a slow one, to the rules that call it slow
+    /// and to no other. Then evaluates every rule.
+    pub(super) fn record_abandoned(&mut self, elapsed: Duration, now: Tick) -> Option<Trigger> {
+        for rate in &mut self.rates {
+            if matches!(rate.measure, Measure::SlowCalls(limit) if elapsed > limit) {
+                rate.window.record(Sample { failed: false, slow: true }, now);
+            }
+        }
+        self.evaluate()
+    }
+
     /// What opens the circuit, if any rule does.
     pub(super) fn evaluate(&self) -> Option<Trigger> {
         if self.failure_limit.is_some_and(|limit| self.consecutive_failures >= limit) {

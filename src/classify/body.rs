@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Response};
 
-use super::{Classify, ErrorsAsFailures};
+use super::{classifier::Classify, errors_as_failures::ErrorsAsFailures};
 use crate::outcome::Outcome;
 
 /// Classifies a call whose response has a body that is still to come.

@@ -1,7 +1,9 @@
 use http::{HeaderMap, Response, StatusCode};
 
 use super::{
-    ClassifiedResponse, Classify, ClassifyBody, SuccessAtEos, retry_after::failure_with_time,
+    body::{ClassifiedResponse, ClassifyBody, SuccessAtEos},
+    classifier::Classify,
+    retry_after::failure_with_time,
 };
 use crate::outcome::Outcome;
 

@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 
-use super::{Classify, ServerErrorsAsFailures, StatusClassifier};
+use super::{classifier::Classify, http::ServerErrorsAsFailures, status::StatusClassifier};
 use crate::outcome::Outcome;
 
 impl<E> Classify<Response, E> for ServerErrorsAsFailures {

@@ -10,9 +10,10 @@ pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns how long an HTTP response asks its client to wait before the next call.
 ///
-/// This is the `Retry-After` of a `429 Too Many Requests` or a `503 Service Unavailable`, in seconds
-/// or as a date ([RFC 9110, section 10.2.3]); with other statuses the header means something else. A
-/// past date is zero, and the time is capped at a day. `None` if the header is missing or invalid.
+/// This is the `Retry-After` of a `429 Too Many Requests` or a `503 Service Unavailable`, in
+/// seconds or as a date ([RFC 9110, section 10.2.3]); with other statuses the header means
+/// something else. A past date is zero, and the time is capped at a day. `None` if the header is
+/// missing or invalid.
 ///
 /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 ///

@@ -3,7 +3,10 @@ use std::{fmt, ops::RangeInclusive};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::{
-    ClassifiedResponse, Classify, ClassifyBody, SuccessAtEos, kind::Kind, retry_after::retry_after,
+    body::{ClassifiedResponse, ClassifyBody, SuccessAtEos},
+    classifier::Classify,
+    kind::Kind,
+    retry_after::retry_after,
 };
 use crate::outcome::Outcome;
 

@@ -1,7 +1,10 @@
 use http::{HeaderMap, Response};
 use tower_http::classify::{self as theirs, ClassifyResponse};
 
-use super::{BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos};
+use super::{
+    body::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
+    classifier::Classify,
+};
 use crate::outcome::Outcome;
 
 /// Adapts a classifier of [tower-http 0.7](https://docs.rs/tower-http/0.7): what it classifies as a

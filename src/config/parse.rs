@@ -47,6 +47,7 @@ impl Config {
             half_open_timeout,
             ramp_up,
             snapshot_ttl,
+            abandoned_after,
             history_retention_days,
             flush_interval,
             transition_flush_interval,
@@ -60,6 +61,7 @@ impl Config {
         fields.read_nullable("half_open_timeout", half_open_timeout, duration, faults);
         fields.read_nullable("ramp_up", ramp_up, read_ramp_up, faults);
         fields.read("snapshot_ttl", snapshot_ttl, read_snapshot_ttl, faults);
+        fields.read_nullable("abandoned_after", abandoned_after, duration, faults);
         fields.read("history_retention_days", history_retention_days, count, faults);
         fields.read("flush_interval", flush_interval, duration, faults);
         fields.read("transition_flush_interval", transition_flush_interval, duration, faults);

@@ -55,8 +55,10 @@ pub struct Config {
     /// Decides by the share of failed or slow probes, instead of by the first one that fails.
     /// Default: none. Above 0, at most 1.
     pub half_open_failure_rate: Option<f64>,
-    /// How long the oldest probe may be in flight before the circuit opens again. Default: 60 s.
-    /// Above zero, at most 365 days. `None`: without a limit; a probe that hangs keeps its slot.
+    /// How long the oldest probe may be in flight before the circuit opens again. It also limits
+    /// the sum of the times of probes that ended without a result (cancelled or ignored), until a
+    /// result is recorded. Raise it if healthy calls take longer. Default: 60 s. Above zero, at
+    /// most 365 days. `None`: without a limit; a probe that hangs keeps its slot.
     #[serde(with = "humantime_serde")]
     pub half_open_timeout: Option<Duration>,
     /// Admits a growing share of the calls after the circuit closes, instead of all at once.
@@ -64,6 +66,11 @@ pub struct Config {
     pub ramp_up: Option<RampUp>,
     /// How long a stored snapshot is of use. Default: 24 h for an open circuit, 1 h for others.
     pub snapshot_ttl: SnapshotTtl,
+    /// After how long a call that is dropped before it has an outcome counts as a failure: see
+    /// [`Permit`](crate::Permit#abandoned-calls). Default (`None`): never. Above zero, at most
+    /// 365 days.
+    #[serde(with = "humantime_serde")]
+    pub abandoned_after: Option<Duration>,
     /// How many days the store keeps the [history](crate::Breaker::history) of transitions, also
     /// after the breaker is gone. It holds at most the newest 500 transitions of each breaker.
     /// Default: 30. From 1 to 365.
@@ -114,6 +121,7 @@ impl Default for Config {
             half_open_timeout: Some(Duration::from_secs(60)),
             ramp_up: None,
             snapshot_ttl: SnapshotTtl::default(),
+            abandoned_after: None,
             history_retention_days: 30,
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,

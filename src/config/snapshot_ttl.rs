@@ -10,8 +10,9 @@ use serde::Serialize;
 ///
 /// Expired snapshots are removed from the store in the background unless a breaker of this process
 /// uses them: ten minutes after the store's first breaker was built, and every hour from then on.
-/// Each snapshot records its own expiry. Snapshots of states set by hand do not expire. Snapshots
-/// that cannot be read, or that a newer version wrote, are never removed.
+/// Each snapshot records its own expiry. Snapshots of states set by hand do not expire; those of
+/// states set by hand for a time expire like those of open circuits. Snapshots that cannot be
+/// read, or that a newer version wrote, are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SnapshotTtl {

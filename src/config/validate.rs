@@ -57,6 +57,9 @@ impl Config {
         let ttl = &place.field("snapshot_ttl");
         positive(faults, &ttl.field("open"), self.snapshot_ttl.open);
         positive(faults, &ttl.field("closed"), self.snapshot_ttl.closed);
+        if let Some(time) = self.abandoned_after {
+            positive(faults, &place.field("abandoned_after"), time);
+        }
         let days = self.history_retention_days;
         if !(1..=MOST_DAYS).contains(&days) {
             let allowed = format!("from 1 to {MOST_DAYS}");

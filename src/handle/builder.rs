@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{EventDispatcher, Listener, Shared},
+    events::{self, EventDispatcher, Listener, Shared},
 };
 use crate::{
     breaker::pool,
@@ -15,7 +15,6 @@ use crate::{
     event::Event,
     snapshot::Snapshot,
     store::StateStore,
-    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -73,13 +72,21 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// How long the oldest probe may take before the circuit reopens; `None` for no limit.
-        /// Default: 60 s.
+        /// How long the oldest probe may take before the circuit reopens, and how long all probes
+        /// together may take that end without a result; `None` for no limit. Raise it if healthy
+        /// calls take longer. Default: 60 s.
         pub fn half_open_timeout(
             mut self,
             timeout: impl Into<Option<std::time::Duration>>,
         ) -> Self {
             self $($breaker)*.config_mut().half_open_timeout = timeout.into();
+            self
+        }
+
+        /// Counts a call as a failure that is dropped after this time without an outcome; `None`
+        /// for never. See [abandoned calls](crate::Permit#abandoned-calls). Default: never.
+        pub fn abandoned_after(mut self, time: impl Into<Option<std::time::Duration>>) -> Self {
+            self $($breaker)*.config_mut().abandoned_after = time.into();
             self
         }
 
@@ -235,6 +242,7 @@ impl BreakerBuilder {
         self.config.check("", &mut faults);
         faults.into_result(())?;
 
+        let settings = events::save_settings(&self.config);
         let cell = pool::take();
         cell.lease(self.config, self.clock);
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
@@ -244,7 +252,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, &WriteBehindConfig::default());
+            shared.attach(store, settings);
         }
         Ok(Breaker { cell, shared: Arc::new(shared) })
     }

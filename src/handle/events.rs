@@ -62,9 +62,10 @@ impl Shared {
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {
+    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: SaveSettings) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
-        let attachment = Attachment::attach(store, self.name(), &source, config);
+        let config = WriteBehindConfig::default();
+        let attachment = Attachment::attach(store, self.name(), &source, settings, &config);
         // The marker is not set yet: a breaker is attached once.
         let _ = self.dispatcher.marker.set(attachment.marker());
         self.attachment = Some(Box::new(attachment));
@@ -139,9 +140,18 @@ impl Observer for EventDispatcher {
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
-    fn on_transition(&self, transition: Transition) {
-        transition.log();
-        self.dispatch(Event::Transition(transition));
+    fn on_event(&self, event: Event) {
+        event.log();
+        self.dispatch(event);
+    }
+}
+
+/// The part of a configuration that concerns the store.
+pub(super) const fn save_settings(config: &Config) -> SaveSettings {
+    SaveSettings {
+        flush_interval: config.flush_interval,
+        transition_flush_interval: config.transition_flush_interval,
+        history_retention_days: config.history_retention_days,
     }
 }
 
@@ -167,13 +177,8 @@ impl SnapshotSource for EventDispatcher {
     }
 
     fn settings(&self) -> SaveSettings {
-        let settings = |config: &Config| SaveSettings {
-            flush_interval: config.flush_interval,
-            transition_flush_interval: config.transition_flush_interval,
-            history_retention_days: config.history_retention_days,
-        };
-        let own = self.cell.inspect_owned(self, |machine, _| settings(machine.config()));
-        own.unwrap_or_else(|| settings(&Config::default()))
+        let own = self.cell.inspect_owned(self, |machine, _| save_settings(machine.config()));
+        own.unwrap_or_else(|| save_settings(&Config::default()))
     }
 
     fn store_health(&self, health: &StoreHealth) {

@@ -1,23 +1,20 @@
 //! The handle of a breaker, which services, workers and operators share.
 
 mod builder;
+mod by_hand;
+mod call;
 mod events;
 mod wait;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    breaker::{
-        Permit,
-        cell::Cell,
-        machine::{Command, Machine},
-    },
+    breaker::{Permit, cell::Cell, machine::Machine},
     config::{Config, ConfigError},
-    error::{Error, FlushError, Refusal, Rejected},
+    error::{FlushError, Refusal, Rejected},
     event::Event,
     health::StoreHealth,
     history::{HistoryError, HistoryPage, HistoryQuery},
-    outcome::Outcome,
     snapshot::Snapshot,
     state::State,
     stats::Stats,
@@ -147,53 +144,6 @@ impl Breaker {
     fn ramp_pause(&self) -> Duration {
         let time = self.config().ramp_up.map(|ramp| ramp.time).unwrap_or_default();
         (time / 100).max(Duration::from_millis(1))
-    }
-
-    /// Runs a future if the breaker admits the call, and records an `Err` as a failure. A future
-    /// that is rejected is not polled.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the future's own
-    /// error.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future counts as a cancelled call and frees a probe's slot.
-    pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
-    where
-        F: Future<Output = Result<T, E>>,
-    {
-        let permit = self.try_acquire().map_err(Error::Rejected)?;
-        let result = future.await;
-        permit.finish(match &result {
-            Ok(_) => Outcome::Success,
-            Err(_) => Outcome::failure(),
-        });
-        result.map_err(Error::Inner)
-    }
-
-    /// Rejects every call until the breaker is operated by hand again. Survives restarts.
-    pub fn force_open(&self) {
-        self.cell.command(Command::ForceOpen);
-    }
-
-    /// Admits every call and records none until the breaker is operated by hand again. Survives
-    /// restarts.
-    pub fn disable(&self) {
-        self.cell.command(Command::Disable);
-    }
-
-    /// Admits and records every call, but never opens, until the breaker is operated by hand
-    /// again. Survives restarts.
-    pub fn metrics_only(&self) {
-        self.cell.command(Command::MetricsOnly);
-    }
-
-    /// Closes the circuit, clears its counts and its backoff, and ends a state that was set by
-    /// hand. Calls in flight are not counted when they finish.
-    pub fn reset(&self) {
-        self.cell.command(Command::Reset);
     }
 
     /// Replaces the settings and keeps the state and the counts. The current open time does not

@@ -61,11 +61,11 @@
 //! Local recorders (`metrics::with_local_recorder`) record nothing. A recorder that panics affects
 //! neither calls nor the store.
 //!
-//! [`StoreHealth`]: crate::StoreHealth
+//! [`StoreHealth`]: crate::store::StoreHealth
 //! [`Breaker::store_health`]: crate::Breaker::store_health
 //! [`SledStore`]: crate::store::SledStore
-//! [`Unavailable`]: crate::StoreError::Unavailable
-//! [`Misconfigured`]: crate::StoreError::Misconfigured
+//! [`Unavailable`]: crate::store::StoreError::Unavailable
+//! [`Misconfigured`]: crate::store::StoreError::Misconfigured
 //! [`save`]: crate::StateStore::save
 //! [`save_all`]: crate::StateStore::save_all
 //! [`append`]: crate::store::HistoryStore::append

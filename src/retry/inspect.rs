@@ -42,8 +42,8 @@ pub trait AsCause<Kind> {
     fn as_cause(&self) -> Option<&(dyn StdError + 'static)>;
 }
 
-/// The kinds of errors and responses, by which the compiler tells implementations apart. These types
-/// have no values.
+/// The kinds of errors and responses, by which the compiler tells implementations apart. These
+/// types have no values.
 pub mod kind {
     /// An error that implements [`std::error::Error`].
     #[derive(Debug)]

@@ -44,23 +44,24 @@
 //!   client
 //! ```
 //!
-//! **Put the retry outside of the breaker.** Then the breaker counts attempts, which are the load of
-//! the dependency, and can stop a series of them: if the circuit opens after the second attempt, the
-//! third is rejected at once, and the caller gets that rejection.
+//! **Put the retry outside of the breaker.** Then the breaker counts attempts, which are the load
+//! of the dependency, and can stop a series of them: if the circuit opens after the second attempt,
+//! the third is rejected at once, and the caller gets that rejection.
 //!
 //! In the other order, the breaker sees one failure for three attempts. It opens three times too
 //! late, and takes the delays between attempts for a slow dependency. A request that was admitted
 //! continues with its attempts after the circuit has opened, and a single half-open probe sends
 //! three requests.
 //!
-//! **A retry policy that does not know breakers** takes a rejection for a failure. While the circuit
-//! is open, it waits and retries, so callers get their rejection late, and each rejection consumes
-//! the retry budget; when the dependency recovers, the budget is used up.
+//! **A retry policy that does not know breakers** takes a rejection for a failure. While the
+//! circuit is open, it waits and retries, so callers get their rejection late, and each rejection
+//! consumes the retry budget; when the dependency recovers, the budget is used up.
 //!
-//! **Put a timeout for each attempt inside of the breaker.** Then a hung dependency counts as failed,
-//! and the next attempt starts in time. A timeout outside of the breaker drops the call instead, and
-//! a dropped call counts as nothing. A second timeout, outside of everything, limits how long the
-//! caller waits. It must be longer than the timeout of an attempt, or there is never a second one.
+//! **Put a timeout for each attempt inside of the breaker.** Then a hung dependency counts as
+//! failed, and the next attempt starts in time. A timeout outside of the breaker drops the call
+//! instead, and a dropped call counts as nothing. A second timeout, outside of everything, limits
+//! how long the caller waits. It must be longer than the timeout of an attempt, or there is never a
+//! second one.
 //!
 //! A breaker with [`Backpressure`](crate::reject::Backpressure) is not ready instead of rejecting:
 //! the next attempt waits until the circuit admits it. The answer of a

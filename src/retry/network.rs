@@ -4,8 +4,10 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::{
     condition::{RetryWhen, sealed::Sealed},
-    inspect::{AsCause, is_rejection},
-    kind::{HttpResponse, IsError},
+    inspect::{
+        AsCause, is_rejection,
+        kind::{HttpResponse, IsError},
+    },
 };
 use crate::{
     classify::StatusClassifier,
@@ -70,8 +72,8 @@ where
 }
 
 /// Whether an error, or one of its sources, comes from the network and may not occur again: a
-/// connection that was refused, reset or aborted, a broken pipe, an unexpected end of a stream, or a
-/// timeout (an `io::Error`, or the `Elapsed` of tower or tokio).
+/// connection that was refused, reset or aborted, a broken pipe, an unexpected end of a stream, or
+/// a timeout (an `io::Error`, or the `Elapsed` of tower or tokio).
 ///
 /// A rejection is never transient. [`RetryPolicy::network`](super::RetryPolicy::network) uses this
 /// function; it also helps in closures for [`RetryPolicy::new`](super::RetryPolicy::new).

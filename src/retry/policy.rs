@@ -9,8 +9,11 @@ use tower::retry::{
 };
 
 use super::{
-    Classified, CloneRequest, Cloned, ClonedWith, Network, RetryWhen, backoff::Delays,
-    kind::HttpResponse,
+    backoff::Delays,
+    condition::{Classified, RetryWhen},
+    inspect::kind::HttpResponse,
+    network::Network,
+    request::{CloneRequest, Cloned, ClonedWith},
 };
 use crate::{classify::Statuses, outcome::Outcome};
 
@@ -86,8 +89,8 @@ impl<K, Q> RetryPolicy<Network<K>, Q> {
         self
     }
 
-    /// Also retries these errors, for requests with the same methods. The function is called for the
-    /// error and for each of its sources. Default: none. A second call replaces the function.
+    /// Also retries these errors, for requests with the same methods. The function is called for
+    /// the error and for each of its sources. Default: none. A second call replaces the function.
     ///
     /// An example is a connection that the server closes before the response begins: hyper has an
     /// error of its own for it, without an `io::Error` as its source.
@@ -106,8 +109,8 @@ impl<K, Q> RetryPolicy<Network<K>, Q> {
         self
     }
 
-    /// Also retries requests with these methods. Use it only if sending such a request twice has the
-    /// same effect as sending it once. Default: none. A second call replaces the function.
+    /// Also retries requests with these methods. Use it only if sending such a request twice has
+    /// the same effect as sending it once. Default: none. A second call replaces the function.
     #[must_use]
     pub fn also_methods(mut self, methods: fn(&Method) -> bool) -> Self {
         self.when.methods = methods;
@@ -117,8 +120,8 @@ impl<K, Q> RetryPolicy<Network<K>, Q> {
 
 impl<C, K, A> RetryPolicy<Classified<C, K, A>> {
     /// Retries what a [`Classify`](crate::classify::Classify), or a closure that takes the result,
-    /// takes for a [`Failure`](Outcome::Failure) or for [`Throttled`](Outcome::Throttled), after the
-    /// outcome's `retry_after`. Rejections are not classified.
+    /// takes for a [`Failure`](Outcome::Failure) or for [`Throttled`](Outcome::Throttled), after
+    /// the outcome's `retry_after`. Rejections are not classified.
     ///
     /// It does not check methods: every request is repeated.
     ///
@@ -157,8 +160,8 @@ impl<C, K, A> RetryPolicy<Classified<C, K, A>> {
 
 impl<C, K> RetryPolicy<Classified<C, K, HttpResponse>> {
     /// Like [`new`](RetryPolicy::new), for responses of the `http` crate. It also finds a breaker's
-    /// rejection in a response, and waits for the [`Retry-After`](crate::classify::retry_after) of a
-    /// 429 or 503, unless the outcome has a `retry_after` of its own.
+    /// rejection in a response, and waits for the [`Retry-After`](crate::classify::retry_after) of
+    /// a 429 or 503, unless the outcome has a `retry_after` of its own.
     ///
     /// It does not check methods: every request is repeated.
     #[must_use]
@@ -191,13 +194,13 @@ impl<W, Q> RetryPolicy<W, Q> {
 
     /// The delay before the next attempt: `min` after the first attempt, doubled after each further
     /// one, up to `max`. A random part of up to `jitter` times the delay is added, and a
-    /// `retry_after` is added as well. Default: 50 ms, 5 s, 1.0; that is 50 to 100 ms after the first
-    /// attempt, and 100 to 200 ms after the second.
+    /// `retry_after` is added as well. Default: 50 ms, 5 s, 1.0; that is 50 to 100 ms after the
+    /// first attempt, and 100 to 200 ms after the second.
     ///
     /// # Errors
     ///
-    /// [`InvalidBackoff`] if `min` is above `max`, `max` is zero, or `jitter` is not a number from 0
-    /// to 100.
+    /// [`InvalidBackoff`] if `min` is above `max`, `max` is zero, or `jitter` is not a number from
+    /// 0 to 100.
     pub fn backoff(
         mut self,
         min: Duration,
@@ -208,18 +211,18 @@ impl<W, Q> RetryPolicy<W, Q> {
         Ok(self)
     }
 
-    /// Limits the retries of all requests together. A layer, its services and their clones share one
-    /// budget, and so do layers that are given the same one. Default: tower's default [`TpsBudget`],
-    /// a separate one for each policy. It allows 10 retries a second, and one more for every five
-    /// results of the last 10 s that needed no retry.
+    /// Limits the retries of all requests together. A layer, its services and their clones share
+    /// one budget, and so do layers that are given the same one. Default: tower's default
+    /// [`TpsBudget`], a separate one for each policy. It allows 10 retries a second, and one more
+    /// for every five results of the last 10 s that needed no retry.
     #[must_use]
     pub fn budget<B: Budget + Send + Sync + 'static>(mut self, budget: Arc<B>) -> Self {
         self.budget = budget;
         self
     }
 
-    /// The longest `retry_after` to wait for. A result with a longer one is not retried but returned.
-    /// Default: 30 s.
+    /// The longest `retry_after` to wait for. A result with a longer one is not retried but
+    /// returned. Default: 30 s.
     #[must_use]
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.max_retry_after = longest;

@@ -8,7 +8,6 @@ use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
-    layer::CircuitBreakerLayer,
     record_when::{OnResponse, RecordWhen},
     reject::{Reject, RejectAsError},
     wake_on_open::WakeOnOpen,
@@ -23,10 +22,10 @@ use crate::{
 
 /// A service behind a circuit breaker.
 ///
-/// A [`CircuitBreakerLayer`] makes it; [`new`](Self::new) wraps a single service.
-/// `C` classifies results, `R` says what becomes of a rejected call, and `O` says when the outcome
-/// of a call is known. For struct fields there are aliases without these parameters:
-/// `HttpCircuitBreaker` and `GrpcCircuitBreaker`.
+/// A [`CircuitBreakerLayer`](super::CircuitBreakerLayer) makes it; [`new`](Self::new) wraps a
+/// single service. `C` classifies results, `R` says what becomes of a rejected call, and `O` says
+/// when the outcome of a call is known. For struct fields there are aliases without these
+/// parameters: `HttpCircuitBreaker` and `GrpcCircuitBreaker`.
 ///
 /// # Readiness
 ///
@@ -124,14 +123,6 @@ impl<S> CircuitBreaker<S> {
     /// ```
     pub fn new(inner: S, breaker: Breaker) -> Self {
         Self::with(inner, breaker, ErrorsAsFailures, RejectAsError, OnResponse)
-    }
-}
-
-impl CircuitBreaker<()> {
-    /// Returns a layer that wraps services with this breaker. Short for
-    /// [`CircuitBreakerLayer::new`].
-    pub fn layer(breaker: Breaker) -> CircuitBreakerLayer {
-        CircuitBreakerLayer::new(breaker)
     }
 }
 

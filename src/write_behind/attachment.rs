@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 use super::{
     config::WriteBehindConfig,
     entry::{Entry, Urgency},
-    inbox::{Inbox, STOPPED},
+    inbox::{Admitted, Inbox, STOPPED},
     keys,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
     schedule::{NewerVersion, ReadState},
-    source::SnapshotSource,
+    source::{SaveSettings, SnapshotSource},
     worker,
 };
 use crate::{
@@ -74,15 +74,18 @@ impl ChangeMarker {
 
 impl Attachment {
     /// Reads the snapshot of the breaker `name` and restores it into `source`. If that takes longer
-    /// than the load wait, or the store fails, it happens later.
+    /// than the load wait, or the store fails, it happens later. `settings` are those that
+    /// [`SnapshotSource::settings`] returns.
     pub(crate) fn attach(
         store: Arc<dyn StateStore>,
         name: &str,
         source: &Arc<dyn SnapshotSource>,
+        settings: SaveSettings,
         config: &WriteBehindConfig,
     ) -> Self {
-        let (inbox, entry) = worker::join(store, name, source, config);
-        if !restore_preloaded(&inbox, &entry) {
+        let (inbox, Admitted { entry, are_any_departing }) =
+            worker::join(store, name, source, settings, config);
+        if are_any_departing || !restore_preloaded(&inbox, &entry) {
             load(&inbox, &entry, config.load_wait);
         }
         // The announcement may have been before the entry was there.
@@ -156,10 +159,6 @@ impl Drop for Attachment {
 /// Restores a snapshot that was read for many breakers at once. One that the breaker cannot read
 /// is left to the writer. Returns whether nothing is left to do.
 fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
-    // What was read may be older than the last state of a breaker that is gone.
-    if inbox.content().schedule.departing() > 0 {
-        return false;
-    }
     let is_read = match inbox.preload.take(&entry.key) {
         Found::Unknown => false,
         Found::Nothing => true,

@@ -116,10 +116,9 @@ impl Outcome {
                         continue;
                     }
                     Err(error) => {
-                        if before == ReadState::Unread {
-                            let now = Instant::now();
-                            client.health().note_unreadable(is_outage(&error), now);
-                        }
+                        let is_new = before == ReadState::Unread;
+                        let (is_outage, now) = (is_outage(&error), Instant::now());
+                        client.health().note_unreadable(is_new, is_outage, now);
                         self.note(error, &item.entry);
                     }
                 }

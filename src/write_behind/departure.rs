@@ -150,7 +150,7 @@ impl Inbox {
         }
     }
 
-    /// Waits until the store is released, if no breaker is left on it.
+    /// Waits until the store is released, unless a breaker is left on it, or comes.
     fn wait_for_end(&self, deadline: Instant) {
         let mut content = self.content();
         while content.lifecycle != Lifecycle::Ended
@@ -158,18 +158,23 @@ impl Inbox {
             && !self.monitor.health().is_stalled()
         {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
+            content.awaits_end += 1;
             let waited = self.departed.wait_timeout(content, left);
             content = waited.unwrap_or_else(PoisonError::into_inner).0;
+            content.awaits_end -= 1;
         }
     }
 
     /// Removes an entry, whatever there is still to save.
     fn forget(&self, entry: &Entry) {
-        let removed = self.content().schedule.remove(entry.id);
+        let mut content = self.content();
+        let removed = content.schedule.remove(entry.id);
+        let is_last = content.schedule.is_empty();
+        drop(content);
         entry.release();
-        if removed.is_some() {
+        drop(removed);
+        if is_last {
             self.wake.notify_one();
-            self.departed.notify_all();
         }
     }
 }

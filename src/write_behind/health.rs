@@ -195,9 +195,9 @@ impl Health {
         self.reads_fail_until = None;
     }
 
-    /// The snapshot of a new breaker could not be read.
-    pub(super) fn note_unreadable(&mut self, is_outage: bool, now: Instant) {
-        self.unreadable += 1;
+    /// A snapshot could not be read. `is_new`: that of a breaker that is being built.
+    pub(super) fn note_unreadable(&mut self, is_new: bool, is_outage: bool, now: Instant) {
+        self.unreadable += u32::from(is_new);
         if is_outage || self.unreadable >= UNREADABLE_IN_A_ROW {
             self.reads_fail_until = Some(now + self.prediction());
         }
@@ -290,6 +290,7 @@ impl Health {
 
     fn heal(&mut self, now: Now) -> Change {
         self.saves_fail_until = None;
+        self.note_readable();
         let save_all = self.is_down();
         let announcement = self.degraded.take().map(|Degraded { since, .. }| {
             self.epoch += 1;

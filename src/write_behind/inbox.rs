@@ -44,6 +44,8 @@ pub(super) struct Content {
     pub(super) lifecycle: Lifecycle,
     pub(super) schedule: Schedule,
     pub(super) requests: Requests,
+    /// How many threads that dropped the last breaker wait for the end of the writer.
+    pub(super) awaits_end: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,14 @@ pub(super) enum Lifecycle {
     Ending,
     /// The store is released.
     Ended,
+}
+
+/// A new entry.
+pub(super) struct Admitted {
+    pub(super) entry: Arc<Entry>,
+    /// Whether the last state of some breaker that is gone is not saved yet: then what was read
+    /// from the store may be too old.
+    pub(super) are_any_departing: bool,
 }
 
 /// What the writer does next.
@@ -79,13 +89,13 @@ pub(super) fn find_and_admit(
     store_id: usize,
     settings: SaveSettings,
     make_entry: &dyn Fn(EntryId) -> Entry,
-) -> Option<(Arc<Inbox>, Arc<Entry>)> {
+) -> Option<(Arc<Inbox>, Admitted)> {
     let inboxes = std_lock(&INBOXES);
     let mut running = inboxes.iter().filter_map(Weak::upgrade);
     let inbox = running.find(|inbox| inbox.store_id == store_id)?;
     drop(inboxes);
-    let entry = inbox.admit(settings, make_entry)?;
-    Some((inbox, entry))
+    let admitted = inbox.admit(settings, make_entry)?;
+    Some((inbox, admitted))
 }
 
 /// The inbox of a store.
@@ -101,7 +111,7 @@ impl Inbox {
         monitor: Monitor,
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
-    ) -> (Arc<Self>, Arc<Entry>) {
+    ) -> (Arc<Self>, Admitted) {
         let mut schedule = Schedule::default();
         let entry = schedule.insert(settings, make_entry);
         let inbox = Self {
@@ -113,11 +123,12 @@ impl Inbox {
                 lifecycle: Lifecycle::Running,
                 schedule,
                 requests: Requests::default(),
+                awaits_end: 0,
             }),
             wake: Condvar::new(),
             departed: Condvar::new(),
         };
-        (Arc::new(inbox), entry)
+        (Arc::new(inbox), Admitted { entry, are_any_departing: false })
     }
 
     /// The health's lock may be taken while this one is held, and no other.
@@ -130,10 +141,18 @@ impl Inbox {
         &self,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
-    ) -> Option<Arc<Entry>> {
+    ) -> Option<Admitted> {
         let mut content = self.content();
-        let is_running = content.lifecycle == Lifecycle::Running;
-        is_running.then(|| content.schedule.insert(settings, make_entry))
+        if content.lifecycle != Lifecycle::Running {
+            return None;
+        }
+        if content.awaits_end > 0 {
+            // The end is not coming.
+            self.departed.notify_all();
+        }
+        let are_any_departing = content.schedule.departing() > 0;
+        let entry = content.schedule.insert(settings, make_entry);
+        Some(Admitted { entry, are_any_departing })
     }
 
     /// Puts the inbox on the list, unless another inbox of the store is there that takes the entry.
@@ -141,7 +160,7 @@ impl Inbox {
         self: &Arc<Self>,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
-    ) -> Option<(Arc<Self>, Arc<Entry>)> {
+    ) -> Option<(Arc<Self>, Admitted)> {
         let mut inboxes = std_lock(&INBOXES);
         let running = inboxes.iter().filter_map(Weak::upgrade);
         let found = running

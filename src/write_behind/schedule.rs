@@ -25,7 +25,7 @@
 //! Nothing here calls a store, a breaker, or takes a lock.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -96,8 +96,16 @@ struct Slot {
     queued: Option<Queued>,
     /// Whether the batch under way retries it.
     is_retried: bool,
-    /// Set once the breaker is gone: attempts to save its last state end then, after at least one.
-    try_until: Option<Instant>,
+    /// Set once the breaker is gone.
+    departure: Option<Departure>,
+}
+
+#[derive(Clone, Copy)]
+struct Departure {
+    /// Its place among those that are gone.
+    number: u64,
+    /// Attempts to save the last state end then, after at least one.
+    try_until: Instant,
 }
 
 impl Slot {
@@ -134,7 +142,9 @@ pub(super) struct Schedule {
     slots: Slab<Slot>,
     lanes: [BTreeSet<(Instant, EntryId)>; 3],
     /// Entries of breakers that are gone, in the order in which they went.
-    departing: Vec<EntryId>,
+    departing: BTreeMap<u64, EntryId>,
+    /// How many have gone so far.
+    departures: u64,
     /// How many entries are not saved.
     pending: usize,
     /// Until when due entries wait for more to come.
@@ -157,7 +167,7 @@ impl Schedule {
             save: SaveState::Clean,
             queued: None,
             is_retried: false,
-            try_until: None,
+            departure: None,
         });
         Arc::clone(&slot.entry)
     }
@@ -166,8 +176,8 @@ impl Schedule {
         self.dequeue(id);
         let slot = self.slots.remove(id)?;
         self.pending -= usize::from(slot.is_pending());
-        if slot.try_until.is_some() {
-            self.departing.retain(|departing| *departing != id);
+        if let Some(departure) = slot.departure {
+            self.departing.remove(&departure.number);
         }
         Some(slot.entry)
     }
@@ -279,10 +289,11 @@ impl Schedule {
 
     /// The breaker is gone. It is part of every batch from now on.
     pub(super) fn depart(&mut self, id: EntryId, try_until: Instant) {
-        if let Some(slot) = self.slots.get_mut(id)
-            && slot.try_until.replace(try_until).is_none()
-        {
-            self.departing.push(id);
+        if let Some(slot) = self.slots.get_mut(id) {
+            let number = self.departures;
+            slot.departure = Some(Departure { number, try_until });
+            self.departing.insert(number, id);
+            self.departures += 1;
         }
     }
 
@@ -372,8 +383,8 @@ impl Schedule {
     fn take(&mut self, mut ids: Vec<EntryId>) -> Vec<Item> {
         ids.sort_unstable();
         ids.dedup();
-        ids.retain(|id| self.slots.get(*id).is_some_and(|slot| slot.try_until.is_none()));
-        let departing = self.departing.clone();
+        ids.retain(|id| self.slots.get(*id).is_some_and(|slot| slot.departure.is_none()));
+        let departing: Vec<_> = self.departing.values().copied().collect();
         departing.into_iter().chain(ids).filter_map(|id| self.take_one(id)).collect()
     }
 
@@ -384,7 +395,7 @@ impl Schedule {
         let item = Item {
             entry: Arc::clone(&slot.entry),
             read: slot.read,
-            is_departing: slot.try_until.is_some(),
+            is_departing: slot.departure.is_some(),
             is_retried: slot.is_retried,
             has_failed: false,
         };
@@ -398,19 +409,31 @@ impl Schedule {
     pub(super) fn conclude(&mut self, item: &Item, now: Instant) -> Option<Arc<Entry>> {
         let id = item.entry.id;
         let slot = self.slots.get_mut(id)?;
-        let (was_pending, try_until) = (slot.is_pending(), slot.try_until);
+        let was_pending = slot.is_pending();
         slot.read = item.read;
         slot.is_retried = false;
-        // The state may have become pending by what was read.
+        // What was read may make the entry pending.
         self.pending = self.pending - usize::from(was_pending) + usize::from(slot.is_pending());
+        let departure = slot.departure;
+        let is_newer = matches!(slot.read, ReadState::NewerVersion(_));
         let is_over = if item.has_failed {
-            self.conclude_failed(id, now);
             // An attempt that began while the breaker lived says nothing about its last state.
-            item.is_departing && try_until.is_some_and(|until| now >= until)
+            item.is_departing && departure.is_some_and(|departure| now >= departure.try_until)
         } else {
-            self.conclude_done(id, now) && try_until.is_some()
+            departure.is_some() && (is_newer || !item.entry.is_marked())
         };
-        if is_over { self.remove(id) } else { None }
+        if is_over {
+            return self.remove(id);
+        }
+        if item.has_failed {
+            self.conclude_failed(id, now);
+        } else if is_newer || !item.entry.is_marked() {
+            self.dequeue(id);
+            self.set_save(id, SaveState::Clean);
+        } else {
+            self.conclude_changed(id, departure.is_some(), now);
+        }
+        None
     }
 
     fn conclude_failed(&mut self, id: EntryId, now: Instant) {
@@ -423,23 +446,14 @@ impl Schedule {
         self.enqueue(id, (Lane::Retry, now));
     }
 
-    /// Returns whether nothing is left to save.
-    fn conclude_done(&mut self, id: EntryId, now: Instant) -> bool {
-        let Some(slot) = self.slots.get(id) else { return true };
-        let is_newer = matches!(slot.read, ReadState::NewerVersion(_));
-        if is_newer || !slot.entry.is_marked() {
-            self.dequeue(id);
-            self.set_save(id, SaveState::Clean);
-            return true;
-        }
-        // It changed since it was encoded. If it is not queued yet, the thread that marked it is
-        // about to do that.
-        if slot.try_until.is_some() {
+    /// The entry has changed since it was encoded. If it is not queued yet, the thread that marked
+    /// it is about to do that.
+    fn conclude_changed(&mut self, id: EntryId, at_once: bool, now: Instant) {
+        if at_once {
             self.enqueue(id, (Lane::Transitions, now));
         }
         let is_queued = self.slots.get(id).is_some_and(|slot| slot.queued.is_some());
         self.set_save(id, if is_queued { SaveState::Dirty } else { SaveState::Clean });
-        false
     }
 
     /// Ends a batch. Unless more is due already, what comes next may gather for a while.

@@ -16,12 +16,12 @@ use super::{
     entry::Entry,
     gauges::GaugeTimer,
     health::{Now, Report},
-    inbox::{self, Batch, Inbox, Lifecycle, STOPPED, Work},
+    inbox::{self, Admitted, Batch, Inbox, Lifecycle, STOPPED, Work},
     keys,
     maintenance::Maintenance,
     request::{Request, Wanted},
     schedule::{Item, ReadState},
-    source::SnapshotSource,
+    source::{SaveSettings, SnapshotSource},
     watchdog::{self, PATIENCE},
 };
 use crate::{
@@ -43,23 +43,23 @@ pub(super) fn join(
     store: Arc<dyn StateStore>,
     name: &str,
     source: &Arc<dyn SnapshotSource>,
+    settings: SaveSettings,
     config: &WriteBehindConfig,
-) -> (Arc<Inbox>, Arc<Entry>) {
+) -> (Arc<Inbox>, Admitted) {
     let store_id = store.id();
-    let settings = source.settings();
     let make_entry = |id: EntryId| Entry::new(id, keys::snapshot(name), Arc::clone(source));
     if let Some(found) = inbox::find_and_admit(store_id, settings, &make_entry) {
         return found;
     }
     let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
     let monitor = Monitor::new(patience, StoreMetrics::new(store.label()));
-    let (inbox, entry) = Inbox::new(store_id, monitor, settings, make_entry);
+    let (inbox, admitted) = Inbox::new(store_id, monitor, settings, make_entry);
     if let Some(found) = inbox.list_or_admit(settings, &make_entry) {
         // Another thread was faster.
         return found;
     }
     start(&inbox, store, config);
-    (inbox, entry)
+    (inbox, admitted)
 }
 
 fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {

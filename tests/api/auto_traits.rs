@@ -152,6 +152,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Window,
         WindowContent,
         WindowSnapshot,
+        WouldTrip,
     ))
 }
 

@@ -303,6 +303,7 @@ macro_rules! with_every_setting {
             .half_open_timeout(Duration::from_secs(7))
             .ramp_up(RampUp::new(0.7, Duration::from_secs(7)))
             .snapshot_ttl(ttl)
+            .abandoned_after(Duration::from_secs(7))
             .history_retention_days(7)
             .flush_interval(Duration::from_secs(7))
             .transition_flush_interval(Duration::from_millis(7))

@@ -65,5 +65,5 @@ fn trip(breaker: &Breaker) {
 
 #[tokio::test]
 async fn the_example_is_as_it_says() {
-    example::story().await.unwrap();
+    example::run().await.unwrap();
 }

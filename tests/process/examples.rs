@@ -14,21 +14,21 @@ mod with_hyper;
 mod with_reqwest;
 
 #[tokio::test]
-async fn the_story_of_axum_is_true() {
-    with_axum::story().await.unwrap();
+async fn the_axum_example_runs() {
+    with_axum::run().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_story_of_hyper_is_true() {
-    with_hyper::story().await.unwrap();
+async fn the_hyper_example_runs() {
+    with_hyper::run().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_story_of_reqwest_is_true() {
-    with_reqwest::story().await.unwrap();
+async fn the_reqwest_example_runs() {
+    with_reqwest::run().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_story_of_the_fallback_is_true() {
-    fallback::story().await.unwrap();
+async fn the_fallback_example_runs() {
+    fallback::run().await.unwrap();
 }

@@ -97,5 +97,5 @@ async fn a_connection_closed_without_an_answer_is_hypers_own_error() {
 
 #[tokio::test]
 async fn the_examples_story_is_so() {
-    example::story().await.unwrap();
+    example::run().await.unwrap();
 }

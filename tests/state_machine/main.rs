@@ -1,7 +1,10 @@
-//! The state machine, compared with a reference model, and the inputs that fuzzing has found.
+//! The state machine, compared with a reference model; how calls end; and the inputs that fuzzing
+//! has found.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod by_hand;
+mod calls;
 mod corpus;
 mod model;

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::sick_store::{SickStore, Symptom};
 use tower_breaker::{
     Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery, store::SaveEntry,
 };
@@ -70,6 +71,47 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
     // Each would save its last state, one after the other.
     std::mem::forget(breakers);
     assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_store() {
+    const BREAKERS: usize = 100_000;
+    let config = Arc::new(Config::default());
+    let names: Vec<String> = (0..BREAKERS).map(|n| n.to_string()).collect();
+    let mut slowest = Duration::ZERO;
+    for (symptom, comes) in [
+        (Symptom::Fails, "first"),
+        (Symptom::DiskIsFull, "first"),
+        (Symptom::Hangs, "first"),
+        (Symptom::Fails, "before the drops"),
+        (Symptom::DiskIsFull, "before the drops"),
+        (Symptom::Hangs, "before the drops"),
+    ] {
+        let store = SickStore::default();
+        if comes == "first" {
+            store.show(symptom);
+        }
+        let began = (Instant::now(), cpu_time());
+        let mut breakers = Vec::with_capacity(BREAKERS);
+        for name in &names {
+            let builder = Breaker::builder(name).config(Arc::clone(&config));
+            breakers.push(builder.store(store.clone()).build().unwrap());
+        }
+        let built = (began.0.elapsed(), cpu_time().saturating_sub(began.1));
+        store.show(symptom);
+        breakers[0].force_open();
+        drop(breakers);
+        let (took, cpu) = (began.0.elapsed(), cpu_time().saturating_sub(began.1));
+        store.heal();
+        println!(
+            "{symptom:?} {comes}: built in {:?} ({:?} of it at work on this thread), built and dropped in {took:?} \
+             ({cpu:?})",
+            built.0, built.1,
+        );
+        slowest = slowest.max(took);
+    }
+    assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
 }
 
 /// How long this thread was at work, where the system says so.

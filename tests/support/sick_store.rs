@@ -34,7 +34,7 @@ pub(crate) enum Symptom {
     /// Operations on histories fail. What is to be appended is stored all the same: an error says
     /// nothing about what was stored.
     FailsForHistories,
-    /// Three operations of ten fail.
+    /// Three operations of ten fail, half of them after they were done.
     FailsAtRandom,
     /// Writes fail like on a full disk, for machines on which none can be mounted.
     DiskIsFull,
@@ -132,7 +132,11 @@ impl SickStore {
         match self.symptom() {
             Symptom::WritesSlowly if operation == Operation::Write => std::thread::sleep(SLOW),
             Symptom::Fails => return Err(StoreError::Other("the store is sick".into())),
-            Symptom::FailsAtRandom => self.fail_at_random()?,
+            Symptom::FailsAtRandom => {
+                if let Some((error, is_done)) = self.error_at_random() {
+                    return if is_done { job(&*self.inner).and(Err(error)) } else { Err(error) };
+                }
+            }
             Symptom::DiskIsFull if operation == Operation::Write => {
                 let full = io::Error::from_raw_os_error(ENOSPC);
                 return Err(StoreError::Unavailable(full.into()));
@@ -166,13 +170,16 @@ impl SickStore {
         *self.state.changed.wait_while(symptom, hangs).unwrap()
     }
 
-    fn fail_at_random(&self) -> Result<(), StoreError> {
+    /// Perhaps an error, and whether the operation is done all the same.
+    fn error_at_random(&self) -> Option<(StoreError, bool)> {
         const REASON: &str = "an error at random";
-        match self.state.random.lock().unwrap().below(100) {
-            0..10 => Err(StoreError::Unavailable(REASON.into())),
-            10..30 => Err(StoreError::Other(REASON.into())),
-            _ => Ok(()),
-        }
+        let mut random = self.state.random.lock().unwrap();
+        let error = match random.below(100) {
+            0..10 => StoreError::Unavailable(REASON.into()),
+            10..30 => StoreError::Other(REASON.into()),
+            _ => return None,
+        };
+        Some((error, random.below(2) == 0))
     }
 
     fn count_saves(&self, entries: &[SaveEntry]) {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     time::{Duration, SystemTime},
 };
 
@@ -92,12 +93,12 @@ impl Player {
 
     fn act(&mut self, action: &Action) -> Result<Admission, String> {
         match action {
-            Action::Call { outcome, takes } => {
+            Action::Call { ending, takes } => {
                 return Ok(match self.breaker.try_acquire() {
                     Err(rejected) => Admission::Rejected(rejected),
                     Ok(permit) => {
                         self.clock.advance(*takes);
-                        permit.finish(*outcome);
+                        ending.apply(permit);
                         Admission::Permitted
                     }
                 });
@@ -114,12 +115,23 @@ impl Player {
                     }
                 });
             }
-            Action::Finish { label, outcome } => self.take(label)?.finish(*outcome),
-            Action::Drop(label) => drop(self.take(label)?),
+            Action::End { label, ending, after } => {
+                let permit = self.take(label)?;
+                self.clock.advance(*after);
+                ending.apply(permit);
+            }
             Action::Advance(by) => self.clock.advance(*by),
-            Action::ForceOpen => self.breaker.force_open(),
-            Action::Disable => self.breaker.disable(),
-            Action::MetricsOnly => self.breaker.metrics_only(),
+            Action::ByHand(command, None) => match command {
+                ByHand::ForceOpen => self.breaker.force_open(),
+                ByHand::Disable => self.breaker.disable(),
+                ByHand::MetricsOnly => self.breaker.metrics_only(),
+            },
+            Action::ByHand(command, Some(time)) => match command {
+                ByHand::ForceOpen => self.breaker.force_open_for(*time),
+                ByHand::Disable => self.breaker.disable_for(*time),
+                ByHand::MetricsOnly => self.breaker.metrics_only_for(*time),
+            },
+            Action::Trip => self.breaker.trip(),
             Action::Reset => self.breaker.reset(),
             Action::Restart { after, wall_clock } => self.restart(*after, *wall_clock)?,
             Action::Update(config) => {
@@ -148,73 +160,138 @@ impl Player {
     }
 }
 
-enum Action {
-    Call { outcome: Outcome, takes: Duration },
-    Acquire(String),
-    Finish { label: String, outcome: Outcome },
-    Drop(String),
-    Advance(Duration),
+/// How a call ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    Finish(Outcome),
+    /// Its permit is dropped.
+    Drop,
+    Cancel,
+    /// It panics.
+    Panic,
+}
+
+impl Ending {
+    fn read(value: &Value, fields: &mut Fields) -> Result<Self, String> {
+        Ok(match text(value)?.as_str() {
+            "drop" => Self::Drop,
+            "cancel" => Self::Cancel,
+            "panic" => Self::Panic,
+            _ => Self::Finish(outcome(value, fields)?),
+        })
+    }
+
+    fn apply(self, permit: Permit) {
+        match self {
+            Self::Finish(outcome) => permit.finish(outcome),
+            Self::Drop => drop(permit),
+            Self::Cancel => permit.cancel(),
+            Self::Panic => {
+                // Resumed, because a panic that begins would be reported.
+                let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
+                let work = AssertUnwindSafe(|| permit.call_blocking(panics));
+                assert!(panic::catch_unwind(work).is_err(), "the panic goes on");
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum ByHand {
     ForceOpen,
     Disable,
     MetricsOnly,
+}
+
+enum Action {
+    Call {
+        ending: Ending,
+        takes: Duration,
+    },
+    Acquire(String),
+    End {
+        label: String,
+        ending: Ending,
+        after: Duration,
+    },
+    Advance(Duration),
+    /// Sets a state by hand; with a time, for that time.
+    ByHand(ByHand, Option<Duration>),
+    Trip,
     Reset,
-    Restart { after: Duration, wall_clock: Shift },
+    Restart {
+        after: Duration,
+        wall_clock: Shift,
+    },
     Update(Config),
 }
 
 impl Action {
     fn read(fields: &mut Fields) -> Result<Self, String> {
-        const KINDS: [&str; 10] = [
+        const KINDS: [&str; 17] = [
             "call",
             "acquire",
             "finish",
             "drop",
+            "cancel",
+            "panic",
             "advance",
             "force_open",
+            "force_open_for",
             "disable",
+            "disable_for",
             "metrics_only",
+            "metrics_only_for",
+            "trip",
             "reset",
             "restart",
+            "update",
         ];
-        let mut kinds =
-            KINDS.iter().chain(&["update"]).filter(|kind| fields.left.contains_key(**kind));
+        let mut kinds = KINDS.iter().filter(|kind| fields.left.contains_key(**kind));
         let kind = *kinds.next().ok_or("the step is of no known kind")?;
         if let Some(other) = kinds.next() {
             return Err(format!("the step is of two kinds, {kind} and {other}"));
         }
         let value = fields.must(kind)?;
-        if matches!(kind, "force_open" | "disable" | "metrics_only" | "reset" | "restart")
-            && value != true
-        {
+        const TRUE: [&str; 6] =
+            ["force_open", "disable", "metrics_only", "trip", "reset", "restart"];
+        if TRUE.contains(&kind) && value != true {
             return Err(format!("{kind} must be true"));
         }
         Ok(match kind {
-            "call" => Self::Call {
-                outcome: outcome(&value, fields)?,
-                takes: fields.take("takes").map_or(Ok(Duration::ZERO), |takes| duration(&takes))?,
-            },
+            "call" => {
+                Self::Call { ending: Ending::read(&value, fields)?, takes: fields.time("takes")? }
+            }
             "acquire" => Self::Acquire(text(&value)?),
-            "finish" => Self::Finish {
-                label: text(&value)?,
-                outcome: {
-                    let ended = fields.must("outcome")?;
-                    outcome(&ended, fields)?
-                },
-            },
-            "drop" => Self::Drop(text(&value)?),
+            "finish" => {
+                let ended = fields.must("outcome")?;
+                Self::end(&value, Ending::Finish(outcome(&ended, fields)?), fields)?
+            }
+            "drop" => Self::end(&value, Ending::Drop, fields)?,
+            "cancel" => Self::end(&value, Ending::Cancel, fields)?,
+            "panic" => Self::end(&value, Ending::Panic, fields)?,
             "advance" => Self::Advance(duration(&value)?),
-            "force_open" => Self::ForceOpen,
-            "disable" => Self::Disable,
-            "metrics_only" => Self::MetricsOnly,
+            "force_open" => Self::ByHand(ByHand::ForceOpen, None),
+            "disable" => Self::ByHand(ByHand::Disable, None),
+            "metrics_only" => Self::ByHand(ByHand::MetricsOnly, None),
+            "force_open_for" => Self::ByHand(ByHand::ForceOpen, Some(duration(&value)?)),
+            "disable_for" => Self::ByHand(ByHand::Disable, Some(duration(&value)?)),
+            "metrics_only_for" => Self::ByHand(ByHand::MetricsOnly, Some(duration(&value)?)),
+            "trip" => Self::Trip,
             "reset" => Self::Reset,
             "restart" => Self::Restart {
-                after: fields.take("after").map_or(Ok(Duration::ZERO), |after| duration(&after))?,
+                after: fields.time("after")?,
                 wall_clock: fields
                     .take("wall_clock")
                     .map_or(Ok(Shift::None), |by| Shift::read(&by))?,
             },
             _ => Self::Update(read_config(&value)?),
         })
+    }
+
+    /// The end of a call under way; with `after`, time passes before.
+    fn end(label: &Value, ending: Ending, fields: &mut Fields) -> Result<Self, String> {
+        Ok(Self::End { label: text(label)?, ending, after: fields.time("after")? })
     }
 }
 
@@ -344,6 +421,11 @@ impl Fields {
 
     fn take(&mut self, name: &str) -> Option<Value> {
         self.left.remove(name)
+    }
+
+    /// A duration, or zero.
+    fn time(&mut self, name: &str) -> Result<Duration, String> {
+        self.take(name).map_or(Ok(Duration::ZERO), |time| duration(&time))
     }
 
     fn must(&mut self, name: &str) -> Result<Value, String> {

@@ -10,8 +10,8 @@ fn transitions_of_two_threads_are_dispatched_in_order() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;
-        let other = thread::spawn(|| cell.command(Command::ForceOpen));
-        cell.command(Command::Disable);
+        let other = thread::spawn(|| cell.command(Command::ForceOpen(None)));
+        cell.command(Command::Disable(None));
         other.join().unwrap();
         let dispatched = leased.dispatched.transitions();
         assert_eq!(dispatched.len(), 2);

@@ -128,7 +128,7 @@ fn a_result_during_a_command_does_not_change_the_commanded_state() {
             let cell = leased.cell;
             let probe = leased.permit();
             let other = thread::spawn(move || end(probe));
-            cell.command(Command::ForceOpen);
+            cell.command(Command::ForceOpen(None));
             other.join().unwrap();
             assert_eq!(leased.state(), State::ForcedOpen);
         });

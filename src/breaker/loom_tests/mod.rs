@@ -23,7 +23,7 @@ use super::{cell::Cell, effects::Change, machine::Machine, notify::Observer, per
 use crate::{
     clock::{ManualClock, TimeSource},
     config::{Config, Trip},
-    event::Transition,
+    event::{Event, Transition},
     state::State,
     stats::Stats,
 };
@@ -132,7 +132,8 @@ impl Observer for Dispatched {
 
     fn record_transitions(&self, _: &[Transition]) {}
 
-    fn on_transition(&self, transition: Transition) {
+    fn on_event(&self, event: Event) {
+        let Event::Transition(transition) = event else { return };
         let mut transitions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         transitions.push((transition.from, transition.to));
     }

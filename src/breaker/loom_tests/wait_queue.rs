@@ -66,7 +66,7 @@ fn a_task_that_polls_during_a_reset_is_ready_or_woken() {
     model(|| {
         let leased = Leased::new(config(1));
         let cell = leased.cell;
-        cell.command(Command::ForceOpen);
+        cell.command(Command::ForceOpen(None));
         let other = thread::spawn(move || cell.command(Command::Reset));
         let (woken, waker) = Woken::waker();
         let readiness = cell.poll_capacity(&mut None, &waker);

@@ -4,8 +4,8 @@ use std::{any::type_name, fmt};
 use http::{HeaderMap, Response};
 
 #[cfg(feature = "http")]
-use crate::classify::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos};
-use crate::{classify::Classify, outcome::Outcome};
+use crate::classify::body::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos};
+use crate::{classify::classifier::Classify, outcome::Outcome};
 
 /// Combines two classifiers: the outcome is that of the first, unless it is a success; then it is
 /// that of the second.

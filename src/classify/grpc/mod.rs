@@ -12,7 +12,10 @@ pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
 
 use super::{
-    ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, kind::Kind, retry_after::retry_after,
+    body::{ClassifiedResponse, ClassifyBody, ClassifyEos},
+    classifier::Classify,
+    kind::Kind,
+    retry_after::retry_after,
 };
 use crate::outcome::Outcome;
 

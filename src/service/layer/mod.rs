@@ -89,6 +89,14 @@ impl<C, R, O> CircuitBreakerLayer<C, R, O> {
     }
 }
 
+impl CircuitBreaker<()> {
+    /// Returns a layer that wraps services with this breaker. Short for
+    /// [`CircuitBreakerLayer::new`].
+    pub fn layer(breaker: Breaker) -> CircuitBreakerLayer {
+        CircuitBreakerLayer::new(breaker)
+    }
+}
+
 impl<S, C: Clone, R: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, R, O> {
     type Service = CircuitBreaker<S, C, R, O>;
 

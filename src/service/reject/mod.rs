@@ -2,17 +2,17 @@
 //!
 //! | the caller gets | with |
 //! |---|---|
-//! | [`Error::Rejected`](crate::Error::Rejected), next to the inner service's errors | [`RejectAsError`], the default |
+//! | an [`Error::Rejected`](crate::Error::Rejected) | [`RejectAsError`], the default |
 //! | a boxed [`Rejected`](crate::Rejected) | [`RejectAsBoxError`] |
 //! | a 503 response with `Retry-After` | `RejectAsResponse`, which `.http()` sets |
 //! | the same without a body | `RejectAsEmptyResponse` |
 //! | any other response | `RespondWith` |
 //! | the gRPC status `UNAVAILABLE` | `RejectAsGrpcStatus`, which `.grpc()` sets |
-//! | the same with a message of your own | `RejectWithGrpcMessage` |
+//! | the same with another message | `RejectWithGrpcMessage` |
 //! | a `tonic::Status` as the error | `RejectAsTonicStatus` |
 //! | the answer of a closure | [`Fallback`] |
 //! | the answer of another service | [`FallbackService`] |
-//! | nothing yet: it waits until the circuit admits its call | [`Backpressure`] around one of these |
+//! | nothing, until the circuit admits the call | [`Backpressure`] around one of these |
 
 mod as_box_error;
 mod as_error;

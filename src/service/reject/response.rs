@@ -64,8 +64,8 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsEmptyRe
     }
 }
 
-/// A rejected call is answered with the response that a closure makes of the [`Rejected`]. The error
-/// type stays that of the inner service.
+/// A rejected call is answered with the response that a closure makes of the [`Rejected`]. The
+/// error type stays that of the inner service.
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -114,7 +114,12 @@ fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
 
 fn problem(seconds: u64) -> String {
     format!(
-        r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The service is temporarily unavailable. Try again in {seconds} s.","retry_after":{seconds}}}"#
+        concat!(
+            r#"{{"type":"about:blank","title":"Service Unavailable","status":503,"#,
+            r#""detail":"The service is temporarily unavailable. Try again in {seconds} s.","#,
+            r#""retry_after":{seconds}}}"#,
+        ),
+        seconds = seconds,
     )
 }
 

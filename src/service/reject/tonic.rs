@@ -18,7 +18,7 @@ use crate::error::{BoxError, Rejected};
 /// use tonic::{Code, Status};
 /// use tower_breaker::{CircuitBreakerLayer, Rejected, reject::RejectAsTonicStatus};
 ///
-/// # fn example(call: impl FnOnce() -> Result<(), Status>) -> Result<(), tower_breaker::ConfigError> {
+/// # fn example(call: fn() -> Result<(), Status>) -> Result<(), tower_breaker::ConfigError> {
 /// let layer = CircuitBreakerLayer::builder("stock")
 ///     .grpc()
 ///     .reject_with(RejectAsTonicStatus)

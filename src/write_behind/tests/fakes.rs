@@ -337,14 +337,16 @@ pub(crate) fn attach(
     settings: &Settings,
 ) -> Attachment {
     breaker.set(settings.save());
-    attach_source(store, name, breaker.clone(), settings)
+    let source = breaker.clone() as Arc<dyn SnapshotSource>;
+    attach_source(store, name, &source, settings)
 }
 
 pub(crate) fn attach_source(
     store: &(impl StateStore + Clone),
     name: &str,
-    source: Arc<dyn SnapshotSource>,
+    source: &Arc<dyn SnapshotSource>,
     settings: &Settings,
 ) -> Attachment {
-    Attachment::attach(Arc::new(store.clone()), name, &source, &settings.config())
+    let store = Arc::new(store.clone());
+    Attachment::attach(store, name, source, settings.save(), &settings.config())
 }

@@ -313,7 +313,7 @@ fn a_listener_may_drop_a_breaker_on_the_writers_thread() {
     }
     let store = Faulty::new(Fault::None);
     let holder = Arc::new(Holder(Mutex::new(None)));
-    let attached = attach_source(&store, "a", holder.clone(), &patient());
+    let attached = attach_source(&store, "a", &(holder.clone() as _), &patient());
     let marker = attached.marker();
     *std_lock(&holder.0) = Some(attached);
     store.set(Fault::Away);
@@ -344,7 +344,7 @@ fn a_listener_may_build_a_breaker_on_the_writers_thread() {
     }
     let store = Faulty::new(Fault::None);
     let builder = Arc::new(Builder(store.clone(), Mutex::default()));
-    let attached = attach_source(&store, "a", builder.clone(), &patient());
+    let attached = attach_source(&store, "a", &(builder.clone() as _), &patient());
     store.set(Fault::Away);
     let start = Instant::now();
     attached.marker().transition();
@@ -448,7 +448,7 @@ fn a_slow_listener_hears_last_what_is_true_last() {
     }
     let store = Faulty::new(Fault::None);
     let slow = Arc::new(Slow(store.clone(), Mutex::default()));
-    let first = attach_source(&store, "a", slow, &hasty());
+    let first = attach_source(&store, "a", &(slow as _), &hasty());
     let breaker = Breaker::new("closed");
     let second = attach(&store, "b", &breaker, &hasty());
     store.set(Fault::Hangs);

@@ -265,19 +265,25 @@ fn an_outage_predicts_failed_reads_and_a_single_unreadable_snapshot_does_not() {
     let clock = Clock::new();
     let at = |millis| clock.at(millis).instant;
     let mut health = Health::default();
-    health.note_unreadable(false, at(0));
-    health.note_unreadable(false, at(0));
+    health.note_unreadable(true, false, at(0));
+    health.note_unreadable(true, false, at(0));
     assert!(!health.predicts_failed_read(at(0)));
-    health.note_unreadable(false, at(0));
+    health.note_unreadable(true, false, at(0));
     assert!(health.predicts_failed_read(at(9)));
     assert!(!health.predicts_failed_read(at(10)), "the prediction is short");
-    health.note_unreadable(false, at(20));
+    health.note_unreadable(false, false, at(20));
     assert!(health.predicts_failed_read(at(20)), "until a read succeeds");
     health.note_readable();
-    health.note_unreadable(false, at(30));
+    for _ in 0..3 {
+        health.note_unreadable(false, false, at(25));
+    }
+    assert!(!health.predicts_failed_read(at(25)), "one snapshot that is read again and again");
+    health.note_unreadable(true, false, at(30));
     assert!(!health.predicts_failed_read(at(30)));
-    health.note_unreadable(true, at(40));
+    health.note_unreadable(true, true, at(40));
     assert!(health.predicts_failed_read(at(40)));
+    let _ = health.report(DONE, false, clock.at(41));
+    assert!(!health.predicts_failed_read(at(41)), "a healthy store predicts no failure");
     assert!(health_in(Some(Stalled), &clock).predicts_failed_read(at(100_000)));
 }
 

@@ -160,7 +160,7 @@ fn a_breaker_whose_snapshot_panics_does_not_stop_the_store() {
 
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
-    let panics = attach_source(&store, "panics", Arc::new(Panics), &patient());
+    let panics = attach_source(&store, "panics", &(Arc::new(Panics) as _), &patient());
     let other = attach(&store, "other", &breaker, &patient());
     assert!(panics.flush_blocking(LONG).is_err());
     let writes = store.writes.load(SeqCst);

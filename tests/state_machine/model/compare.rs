@@ -81,9 +81,26 @@ impl Subject for Pair {
         self.model.cancel(slot);
     }
 
-    fn set_by_hand(&mut self, state: State) {
-        self.breaker.set_by_hand(state);
-        self.model.set_by_hand(state);
+    fn give_up(&mut self, slot: usize) {
+        self.breaker.give_up(slot);
+        let tripped = self.breaker.state() == State::Open;
+        self.model.give_up(slot, tripped);
+    }
+
+    fn panic(&mut self, slot: usize) {
+        self.breaker.panic(slot);
+        let tripped = self.breaker.state() == State::Open;
+        self.model.panic(slot, tripped);
+    }
+
+    fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        self.breaker.set_by_hand(state, time);
+        self.model.set_by_hand(state, time);
+    }
+
+    fn trip(&mut self) {
+        self.breaker.trip();
+        self.model.trip();
     }
 
     fn reset(&mut self) {

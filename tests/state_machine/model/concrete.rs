@@ -19,6 +19,8 @@ pub(crate) fn concrete(plan: &Plan) -> Plan {
         let fixed = |wait: Wait| Wait::Millis(guide.0.millis(wait));
         let op = match op.clone() {
             Op::Record(slot, ending, took) => Op::Record(slot, ending, fixed(took)),
+            Op::GiveUp(slot, after) => Op::GiveUp(slot, fixed(after)),
+            Op::ForATime(state, time) => Op::ForATime(state, fixed(time)),
             Op::Advance(wait) => Op::Advance(fixed(wait)),
             Op::Restart { after, shift } => Op::Restart { after: fixed(after), shift },
             Op::Call(ending, takes) => Op::Call(ending, fixed(takes)),
@@ -73,8 +75,20 @@ impl Subject for Guide {
         self.0.cancel(slot);
     }
 
-    fn set_by_hand(&mut self, state: State) {
-        self.0.set_by_hand(state);
+    fn give_up(&mut self, slot: usize) {
+        self.0.give_up(slot, true);
+    }
+
+    fn panic(&mut self, slot: usize) {
+        self.0.panic(slot, true);
+    }
+
+    fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        self.0.set_by_hand(state, time);
+    }
+
+    fn trip(&mut self) {
+        self.0.trip();
     }
 
     fn reset(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     time::{Duration, SystemTime},
 };
 
@@ -72,6 +73,10 @@ impl Driver {
         self.permits.contains_key(&slot)
     }
 
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.permits.is_empty()
+    }
+
     pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         let permit = self.permits.remove(&slot).expect("a call under way");
         let millis = |time: Option<u64>| time.map(Duration::from_millis);
@@ -92,20 +97,39 @@ impl Driver {
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) {
-        drop(self.permits.remove(&slot).expect("a call under way"));
+        self.permits.remove(&slot).expect("a call under way").cancel();
     }
 
     pub(crate) fn cancel_all(&mut self) {
-        self.permits.clear();
+        self.permits.drain().for_each(|(_, permit)| permit.cancel());
     }
 
-    pub(crate) fn set_by_hand(&mut self, state: State) {
-        match state {
-            State::ForcedOpen => self.breaker.force_open(),
-            State::Disabled => self.breaker.disable(),
-            State::MetricsOnly => self.breaker.metrics_only(),
-            other => unreachable!("{other} cannot be set by hand"),
+    pub(crate) fn give_up(&mut self, slot: usize) {
+        drop(self.permits.remove(&slot).expect("a call under way"));
+    }
+
+    pub(crate) fn panic(&mut self, slot: usize) {
+        let permit = self.permits.remove(&slot).expect("a call under way");
+        // Resumed, because a panic that begins would be reported.
+        let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| permit.call_blocking(panics)));
+        assert!(ended.is_err(), "the panic goes on");
+    }
+
+    pub(crate) fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        match (state, time.map(Duration::from_millis)) {
+            (State::ForcedOpen, None) => self.breaker.force_open(),
+            (State::ForcedOpen, Some(time)) => self.breaker.force_open_for(time),
+            (State::Disabled, None) => self.breaker.disable(),
+            (State::Disabled, Some(time)) => self.breaker.disable_for(time),
+            (State::MetricsOnly, None) => self.breaker.metrics_only(),
+            (State::MetricsOnly, Some(time)) => self.breaker.metrics_only_for(time),
+            (other, _) => unreachable!("{other} cannot be set by hand"),
         }
+    }
+
+    pub(crate) fn trip(&mut self) {
+        self.breaker.trip();
     }
 
     pub(crate) fn reset(&mut self) {

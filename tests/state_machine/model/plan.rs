@@ -20,10 +20,17 @@ pub(crate) enum Op {
     /// Ends with a duration that the caller measured.
     Record(usize, Ending, Wait),
     Cancel(usize),
+    /// Drops the permit, after a while.
+    GiveUp(usize, Wait),
+    /// The call panics.
+    Panic(usize),
     Advance(Wait),
     ForceOpen,
     Disable,
     MetricsOnly,
+    /// Sets a state by hand for a time.
+    ForATime(ByHand, Wait),
+    Trip,
     Reset,
     /// Takes the other settings of the plan, or the first ones again.
     Update,
@@ -33,6 +40,13 @@ pub(crate) enum Op {
     },
     /// The wall clock jumps, and nothing else happens.
     JumpWall(i64),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ByHand {
+    ForceOpen,
+    Disable,
+    MetricsOnly,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +65,8 @@ pub(crate) enum Wait {
     UntilBoundary(i64),
     /// The longest duration of a call that is not slow, plus the offset.
     UntilSlow(i64),
+    /// The longest duration of a call that may be given up and is no failure, plus the offset.
+    UntilAbandoned(i64),
     /// The age up to which the snapshot of a closed circuit counts, plus the offset.
     UntilExpiry(i64),
 }
@@ -153,9 +169,12 @@ fn settings(windows: Windows) -> impl Strategy<Value = Settings> {
     let timeout = prop_oneof![1 => Just(None), 3 => (1..300_u64).prop_map(Some)];
     let backoff = option::of((1..4_u64, 0..2000_u64));
     let ttl = prop_oneof![3 => Just(YEAR), 2 => Just(HOUR), 1 => 1..300_u64];
-    let times = (1..500_u64, backoff, timeout, option::weighted(0.3, ramp()), ttl);
-    (vec(rule(windows), 1..4), times, probes).prop_map(
-        |(rules, (recovery_timeout, backoff, probe_timeout, ramp, closed_ttl), probes)| Settings {
+    let ramp = option::weighted(0.3, ramp());
+    let abandoned = option::weighted(0.4, 1..200_u64);
+    let times = (1..500_u64, backoff, timeout, ramp, ttl, abandoned);
+    (vec(rule(windows), 1..4), times, probes).prop_map(|(rules, times, probes)| {
+        let (recovery_timeout, backoff, probe_timeout, ramp, closed_ttl, abandoned_after) = times;
+        Settings {
             rules,
             recovery_timeout,
             backoff: backoff
@@ -165,9 +184,10 @@ fn settings(windows: Windows) -> impl Strategy<Value = Settings> {
             probe_failure_rate: probes.2,
             probe_timeout,
             ramp,
+            abandoned_after,
             closed_ttl,
-        },
-    )
+        }
+    })
 }
 
 /// Any percentage, and often one that results meet exactly.
@@ -234,18 +254,24 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let after = prop_oneof![6 => wait(), 1 => (0..=1_i64).prop_map(Wait::UntilExpiry)];
     let down = (after, shift);
+    let by_hand =
+        prop_oneof![Just(ByHand::ForceOpen), Just(ByHand::Disable), Just(ByHand::MetricsOnly)];
     prop_oneof![
         30 => (ending(), wait()).prop_map(|(ending, takes)| Op::Call(ending, takes)),
         15 => slot().prop_map(Op::Acquire),
         8 => (slot(), ending()).prop_map(|(slot, ending)| Op::Finish(slot, ending)),
         3 => (slot(), ending(), wait()).prop_map(|(slot, end, took)| Op::Record(slot, end, took)),
-        4 => slot().prop_map(Op::Cancel),
+        2 => slot().prop_map(Op::Cancel),
+        6 => (slot(), wait()).prop_map(|(slot, after)| Op::GiveUp(slot, after)),
+        1 => slot().prop_map(Op::Panic),
         10 => wait().prop_map(Op::Advance),
         // Otherwise few circuits would reach half-open.
         15 => Just(Op::Advance(Wait::UntilBoundary(0))),
         1 => Just(Op::ForceOpen),
         1 => Just(Op::Disable),
         1 => Just(Op::MetricsOnly),
+        3 => (by_hand, wait()).prop_map(|(state, time)| Op::ForATime(state, time)),
+        1 => Just(Op::Trip),
         6 => Just(Op::Reset),
         3 => Just(Op::Update),
         5 => down.prop_map(|(after, shift)| Op::Restart { after, shift }),
@@ -270,5 +296,6 @@ fn wait() -> impl Strategy<Value = Wait> {
         1 => (0..3000_u64).prop_map(Wait::Millis),
         8 => (-1..=1_i64).prop_map(Wait::UntilBoundary),
         3 => (0..=1_i64).prop_map(Wait::UntilSlow),
+        2 => (0..=1_i64).prop_map(Wait::UntilAbandoned),
     ]
 }

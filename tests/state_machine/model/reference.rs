@@ -27,10 +27,24 @@ pub(crate) struct Model {
 
 #[derive(Clone)]
 enum Mode {
-    Closed { ramp_since: Option<u64>, credit: f64 },
-    Open { until: u64, updated: bool },
-    HalfOpen { good: u32, bad: u32 },
-    ByHand(State),
+    Closed {
+        ramp_since: Option<u64>,
+        credit: f64,
+    },
+    Open {
+        until: u64,
+        updated: bool,
+    },
+    /// `wasted` adds up the times of the probes that ended without a result since the last one.
+    HalfOpen {
+        good: u32,
+        bad: u32,
+        wasted: u64,
+    },
+    ByHand {
+        state: State,
+        until: Option<u64>,
+    },
 }
 
 #[derive(Clone)]
@@ -67,7 +81,7 @@ impl Model {
             Mode::Closed { .. } => State::Closed,
             Mode::Open { .. } => State::Open,
             Mode::HalfOpen { .. } => State::HalfOpen,
-            Mode::ByHand(state) => state,
+            Mode::ByHand { state, .. } => state,
         }
     }
 
@@ -101,6 +115,7 @@ impl Model {
                 let limit = self.settings.rates().find_map(|rate| rate.slower_than);
                 (limit.unwrap_or(1), offset)
             }
+            Wait::UntilAbandoned(offset) => (self.settings.abandoned_after.unwrap_or(1), offset),
             Wait::UntilExpiry(offset) => (self.settings.closed_ttl, offset),
             Wait::UntilBoundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
@@ -128,13 +143,16 @@ impl Model {
                 admit
             }
             Mode::Closed { ramp_since: None, .. }
-            | Mode::ByHand(State::Disabled | State::MetricsOnly) => true,
+            | Mode::ByHand { state: State::Disabled | State::MetricsOnly, .. } => true,
             Mode::Open { until, .. } => {
                 retry_after = Some(*until - now);
                 false
             }
             Mode::HalfOpen { .. } => probes < self.settings.probe_limit(),
-            Mode::ByHand(_) => false,
+            Mode::ByHand { until, .. } => {
+                retry_after = until.map(|until| until - now);
+                false
+            }
         };
         if permitted {
             let call = Call { generation: self.generation, admitted_at: now };
@@ -153,35 +171,99 @@ impl Model {
         let (failed, retry_after) = match ending {
             Ending::Success => (false, None),
             Ending::Failure(retry_after) | Ending::Throttled(retry_after) => (true, retry_after),
-            Ending::Ignore => return,
+            Ending::Ignore => return self.waste(&call),
         };
         let took = took.unwrap_or(self.now - call.admitted_at);
         match self.mode {
             Mode::Closed { .. } => {
                 self.record(ending, failed, took);
-                let verdict = self.evaluate_rules();
-                if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
-                    self.open(self.now, retry_after);
-                }
+                self.open_if_tripped(retry_after, seen);
             }
-            Mode::ByHand(State::MetricsOnly) => self.record(ending, failed, took),
-            Mode::HalfOpen { ref mut good, ref mut bad } => {
+            Mode::ByHand { state: State::MetricsOnly, .. } => self.record(ending, failed, took),
+            Mode::HalfOpen { ref mut good, ref mut bad, ref mut wasted } => {
+                *wasted = 0;
                 let is_bad = failed || self.settings.is_slow(took);
                 *(if is_bad { bad } else { good }) += 1;
                 self.evaluate_probes(retry_after);
             }
-            Mode::ByHand(_) | Mode::Open { .. } => {}
+            Mode::ByHand { .. } | Mode::Open { .. } => {}
         }
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) {
-        self.under_way.remove(&slot).expect("a call under way");
+        let call = self.under_way.remove(&slot).expect("a call under way");
+        self.waste(&call);
     }
 
-    pub(crate) fn set_by_hand(&mut self, state: State) {
-        // Setting the state that is already set is not a transition.
-        if self.state() != state {
-            self.enter(Mode::ByHand(state));
+    /// A probe comes to nothing.
+    fn waste(&mut self, probe: &Call) {
+        let now = self.now;
+        if let Mode::HalfOpen { wasted, .. } = &mut self.mode
+            && probe.generation == self.generation
+        {
+            *wasted += now - probe.admitted_at;
+            if self.settings.probe_timeout.is_some_and(|timeout| *wasted >= timeout) {
+                self.open(now, None);
+            }
+        }
+    }
+
+    /// The permit is dropped.
+    pub(crate) fn give_up(&mut self, slot: usize, seen: bool) {
+        let call = &self.under_way[&slot];
+        if call.generation != self.generation {
+            return self.cancel(slot);
+        }
+        let took = self.now - call.admitted_at;
+        if self.settings.abandoned_after.is_some_and(|limit| took > limit) {
+            return self.finish(slot, Ending::Failure(None), None, seen);
+        }
+        if !self.settings.is_slow(took) {
+            return self.cancel(slot);
+        }
+        match self.mode {
+            // It is slow, and so a bad result, whatever it would have come to.
+            Mode::HalfOpen { .. } => self.finish(slot, Ending::Success, None, seen),
+            Mode::Closed { .. } | Mode::ByHand { state: State::MetricsOnly, .. } => {
+                self.under_way.remove(&slot);
+                for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
+                    if rate.slower_than.is_some_and(|limit| took > limit) {
+                        window.record(rate, self.now, false, true);
+                    }
+                }
+                if matches!(self.mode, Mode::Closed { .. }) {
+                    self.open_if_tripped(None, seen);
+                }
+            }
+            Mode::Open { .. } | Mode::ByHand { .. } => self.cancel(slot),
+        }
+    }
+
+    pub(crate) fn panic(&mut self, slot: usize, seen: bool) {
+        self.finish(slot, Ending::Failure(None), None, seen);
+    }
+
+    fn open_if_tripped(&mut self, retry_after: Option<u64>, seen: bool) {
+        let verdict = self.evaluate_rules();
+        if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
+            self.open(self.now, retry_after);
+        }
+    }
+
+    pub(crate) fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        let until = time.map(|time| self.now + time);
+        // Setting the state that is already set, with the same end, is not a transition.
+        let is_set = matches!(self.mode,
+            Mode::ByHand { state: old, until: end } if old == state && end == until);
+        if !is_set {
+            self.enter(Mode::ByHand { state, until });
+        }
+        self.catch_up();
+    }
+
+    pub(crate) fn trip(&mut self) {
+        if self.state() != State::Open {
+            self.open(self.now, None);
         }
     }
 
@@ -213,6 +295,11 @@ impl Model {
                 let left = *until - self.now;
                 *until = self.now + passed + left.saturating_sub(passed);
             }
+            Mode::HalfOpen { wasted, .. } => *wasted = 0,
+            Mode::ByHand { until: Some(until), .. } => {
+                let left = *until - self.now;
+                *until = self.now + passed + left.saturating_sub(passed);
+            }
             _ => {}
         }
         self.now += passed;
@@ -238,7 +325,8 @@ impl Model {
             Mode::Open { until, .. } => Some(until),
             Mode::HalfOpen { .. } => self.probe_deadline(),
             Mode::Closed { ramp_since: Some(since), .. } => Some(since + self.settings.ramp?.time),
-            Mode::Closed { .. } | Mode::ByHand(_) => {
+            Mode::ByHand { until: Some(until), .. } => Some(until),
+            Mode::Closed { .. } | Mode::ByHand { until: None, .. } => {
                 let mut windows = self.windows.iter().zip(self.settings.rates());
                 windows.find_map(|(window, rate)| window.next_drop(rate, self.now))
             }
@@ -250,8 +338,9 @@ impl Model {
         loop {
             match self.mode {
                 Mode::Open { until, .. } if until <= self.now => {
-                    self.enter(Mode::HalfOpen { good: 0, bad: 0 });
+                    self.enter(Mode::HalfOpen { good: 0, bad: 0, wasted: 0 });
                 }
+                Mode::ByHand { until: Some(until), .. } if until <= self.now => self.reset(),
                 _ => match self.probe_deadline() {
                     Some(deadline) if deadline <= self.now => self.open(deadline, None),
                     _ => break,
@@ -291,7 +380,9 @@ impl Model {
     }
 
     fn evaluate_probes(&mut self, retry_after: Option<u64>) {
-        let Mode::HalfOpen { good, bad } = self.mode else { unreachable!("only while half-open") };
+        let Mode::HalfOpen { good, bad, .. } = self.mode else {
+            unreachable!("only while half-open")
+        };
         let needed = self.settings.success_threshold;
         let opens = match self.settings.probe_failure_rate {
             None if bad > 0 => true,

@@ -6,7 +6,7 @@ use tower_breaker::{State, Stats, snapshot::Snapshot};
 
 use super::{
     driver::Driver,
-    plan::{Ending, Plan, Wait},
+    plan::{Ending, Op, Plan, Wait},
     reference::Decision,
     settings::Settings,
     subject::{Subject, apply},
@@ -59,18 +59,58 @@ pub(crate) fn continue_with(
     };
     let mut runner = Runner { breaker, times, decisions: Vec::new() };
     let (mut settings, mut observed) = (plan.updates(), Vec::new());
+    let mut probes = ProbeTime::new(&plan.settings);
     for (number, op) in plan.ops.iter().enumerate() {
         match interruptions.get(number) {
-            Some(Interruption::Cancel) => runner.breaker.cancel_all(),
-            Some(Interruption::Restart) => runner.breaker.restart(0),
-            Some(Interruption::None) | None => {}
+            Some(Interruption::Cancel) if !probes.counts(&runner.breaker) => {
+                runner.breaker.cancel_all();
+            }
+            Some(Interruption::Restart) if !probes.counts(&runner.breaker) => {
+                runner.breaker.restart(0);
+            }
+            Some(_) | None => {}
         }
         let Ok(()) = apply(&mut runner, op, &mut settings);
+        if !interruptions.is_empty() {
+            probes.see(op, &runner.breaker);
+        }
         if each {
             observed.push((runner.breaker.state(), runner.breaker.stats()));
         }
     }
     Run { decisions: runner.decisions, observed, end: runner.breaker.snapshot() }
+}
+
+/// The one thing that a restart forgets and a cancellation does not: the sum of the times of
+/// probes that ended without a result. Where it may count, a run is not interrupted.
+struct ProbeTime {
+    is_limited: bool,
+    /// A probe may have ended without a result since the circuit became half-open.
+    wasted: bool,
+}
+
+impl ProbeTime {
+    fn new(settings: &Settings) -> Self {
+        Self { is_limited: settings.probe_timeout.is_some(), wasted: false }
+    }
+
+    fn see(&mut self, op: &Op, breaker: &Driver) {
+        let without_result = match op {
+            Op::Call(ending, _) | Op::Finish(_, ending) | Op::Record(_, ending, _) => {
+                matches!(ending, Ending::Ignore)
+            }
+            Op::Cancel(_) | Op::GiveUp(..) => true,
+            _ => false,
+        };
+        self.wasted = (self.wasted || without_result) && breaker.state() == State::HalfOpen;
+    }
+
+    /// Whether the sum is not zero, or would not be if all calls were cancelled.
+    fn counts(&self, breaker: &Driver) -> bool {
+        self.is_limited
+            && breaker.state() == State::HalfOpen
+            && (self.wasted || breaker.has_calls())
+    }
 }
 
 struct Runner {
@@ -128,8 +168,20 @@ impl Subject for Runner {
         self.breaker.cancel(slot);
     }
 
-    fn set_by_hand(&mut self, state: State) {
-        self.breaker.set_by_hand(state);
+    fn give_up(&mut self, slot: usize) {
+        self.breaker.give_up(slot);
+    }
+
+    fn panic(&mut self, slot: usize) {
+        self.breaker.panic(slot);
+    }
+
+    fn set_by_hand(&mut self, state: State, time: Option<u64>) {
+        self.breaker.set_by_hand(state, time);
+    }
+
+    fn trip(&mut self) {
+        self.breaker.trip();
     }
 
     fn reset(&mut self) {

@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) probe_failure_rate: Option<Share>,
     pub(crate) probe_timeout: Option<u64>,
     pub(crate) ramp: Option<Ramp>,
+    /// The time after which a call that is given up is a failure.
+    pub(crate) abandoned_after: Option<u64>,
     /// The age from which a restart ignores the snapshot of a closed circuit.
     pub(crate) closed_ttl: u64,
 }
@@ -132,6 +134,7 @@ impl Settings {
             "ramp_up": self.ramp.map(|Ramp { start_percent, time }| {
                 json!({"start": Share::percent(start_percent).to_f64(), "time": millis(time)})
             }),
+            "abandoned_after": self.abandoned_after.map(millis),
             "snapshot_ttl": {"open": "365days", "closed": millis(self.closed_ttl)},
         })
     }

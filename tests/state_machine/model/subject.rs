@@ -3,7 +3,7 @@
 use tower_breaker::State;
 
 use super::{
-    plan::{Ending, Op, Wait},
+    plan::{ByHand, Ending, Op, Wait},
     settings::Settings,
 };
 
@@ -20,7 +20,10 @@ pub(crate) trait Subject {
     fn acquire(&mut self, slot: usize) -> Result<(), Self::Error>;
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>);
     fn cancel(&mut self, slot: usize);
-    fn set_by_hand(&mut self, state: State);
+    fn give_up(&mut self, slot: usize);
+    fn panic(&mut self, slot: usize);
+    fn set_by_hand(&mut self, state: State, time: Option<u64>);
+    fn trip(&mut self);
     fn reset(&mut self);
     fn update(&mut self, settings: &Settings);
     fn restart(&mut self, after: u64, shift: i64);
@@ -49,11 +52,30 @@ pub(crate) fn apply<'a, S: Subject>(
             subject.finish(slot, ending, Some(subject.millis(took)));
         }
         Op::Cancel(slot) if subject.is_under_way(slot) => subject.cancel(slot),
-        Op::Acquire(_) | Op::Finish(..) | Op::Record(..) | Op::Cancel(_) => {}
+        Op::GiveUp(slot, after) if subject.is_under_way(slot) => {
+            subject.advance(subject.millis(after));
+            subject.give_up(slot);
+        }
+        Op::Panic(slot) if subject.is_under_way(slot) => subject.panic(slot),
+        Op::Acquire(_)
+        | Op::Finish(..)
+        | Op::Record(..)
+        | Op::Cancel(_)
+        | Op::GiveUp(..)
+        | Op::Panic(_) => {}
         Op::Advance(wait) => subject.advance(subject.millis(wait)),
-        Op::ForceOpen => subject.set_by_hand(State::ForcedOpen),
-        Op::Disable => subject.set_by_hand(State::Disabled),
-        Op::MetricsOnly => subject.set_by_hand(State::MetricsOnly),
+        Op::ForceOpen => subject.set_by_hand(State::ForcedOpen, None),
+        Op::Disable => subject.set_by_hand(State::Disabled, None),
+        Op::MetricsOnly => subject.set_by_hand(State::MetricsOnly, None),
+        Op::ForATime(by_hand, time) => {
+            let state = match by_hand {
+                ByHand::ForceOpen => State::ForcedOpen,
+                ByHand::Disable => State::Disabled,
+                ByHand::MetricsOnly => State::MetricsOnly,
+            };
+            subject.set_by_hand(state, Some(subject.millis(time)));
+        }
+        Op::Trip => subject.trip(),
         Op::Reset => subject.reset(),
         Op::Update => subject.update(settings.next().expect("an endless iterator")),
         Op::Restart { after, shift } => subject.restart(subject.millis(after), shift),

@@ -7,18 +7,19 @@ use serde_json::{Value, json};
 use tower_breaker::{
     MemoryStore, State, StateStore,
     clock::ManualClock,
-    store::{SaveEntry, StoreHealth},
+    store::{HistoryStore as _, SaveEntry, StoreHealth},
 };
 
 use super::{
     cells::{Cell, PLACES},
     fault::{Site, copy},
+    histories::{Loss, Made},
     pair::{BUSY, LONGEST_OPEN, Pair, closed, revived},
     play::{Known, is_flushed},
 };
 use crate::support::{kind::Kind, wait::holds_in_time};
 
-const SOON: Duration = Duration::from_millis(20);
+const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 
 /// Each round of what was stored, the newest last.
 type Rounds = Vec<Vec<Known>>;
@@ -75,10 +76,11 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
 /// Five rounds of snapshots, one saved over the other.
 fn fill(kind: Kind, base: &Path) -> Rounds {
     let store = kind.open(base);
+    let memory = MemoryStore::new();
     let mut pairs: Vec<_> = (0..BUSY)
         .map(|number| {
-            let name = format!("busy {number}");
-            Pair::new(&name, &ManualClock::new(), MemoryStore::new(), SOON)
+            let (name, clock) = (format!("busy {number}"), ManualClock::new());
+            Pair::new(&name, &clock, memory.clone(), SOON, Made::default())
         })
         .collect();
     let round = |pairs: &mut Vec<Pair>| {
@@ -95,7 +97,15 @@ fn fill(kind: Kind, base: &Path) -> Rounds {
         store.save_all(&values.collect::<Vec<_>>()).unwrap();
         known
     };
-    (0..5).map(|_| round(&mut pairs)).collect()
+    let rounds = (0..5).map(|_| round(&mut pairs)).collect();
+    for pair in &pairs {
+        assert!(is_flushed(&pair.subject));
+        let key = format!("circuit_breaker:{}:history", pair.name);
+        let mut records = memory.load_newest(&key, None, usize::MAX).unwrap();
+        records.reverse();
+        store.history().expect("the store keeps histories").append(&key, &records).unwrap();
+    }
+    rounds
 }
 
 impl Found {
@@ -104,7 +114,9 @@ impl Found {
         let mut pairs = Vec::new();
         for (number, newest) in rounds[rounds.len() - 1].iter().enumerate() {
             let clock = ManualClock::starting_at(newest.wall);
-            let mut pair = Pair::new(&newest.name, &clock, Arc::clone(&store), SOON);
+            let made = newest.made.clone();
+            let mut pair = Pair::new(&newest.name, &clock, Arc::clone(&store), SOON, made);
+            pair.is_certain_from_here();
             let earlier = rounds.iter().map(|round| &round[number]);
             let is_closed = self.sort(kind, &pair, newest, earlier);
             pair.begin(!is_closed);
@@ -117,7 +129,7 @@ impl Found {
             self.problems.append(&mut pair.differences);
             self.admitted += pair.tally.admitted;
             self.rejected += pair.tally.rejected;
-            self.transitions += pair.transitions.load(std::sync::atomic::Ordering::SeqCst);
+            self.transitions += pair.transitions() as u64;
         }
         let mut kept = Vec::new();
         for pair in &pairs {
@@ -137,8 +149,13 @@ impl Found {
         }
         drop(pairs);
         let store = kind.open(folder);
-        for known in kept.iter().filter(|known| !known.is_in(&*store)) {
-            self.problems.push(format!("{} is not stored as it was", known.name));
+        for known in &kept {
+            if !known.is_in(&*store) {
+                self.problems.push(format!("{} is not stored as it was", known.name));
+            }
+            if let Err(problem) = known.check_history(&*store, Loss::Damaged) {
+                self.problems.push(format!("the history of {}: {problem}", known.name));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod cells;
 pub(crate) mod child;
 mod damage;
 mod fault;
+mod histories;
 mod pair;
 mod panics;
 mod play;
@@ -25,12 +26,13 @@ use std::{
 };
 
 use serde_json::Value;
-use tower_breaker::{clock::ManualClock, store::StoreHealth};
+use tower_breaker::{Breaker, clock::ManualClock, store::StoreHealth};
 
 use self::{
     cells::{Cell, Ends, cells},
     child::{Ended, Player},
     fault::Fault,
+    histories::{Found, Loss},
     pair::{LONGEST_OPEN, builder},
     play::{Known, is_flushed},
 };
@@ -163,6 +165,12 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
                 wait.is_none_or(|wait| wait <= LONGEST_OPEN)
             }
         };
+        let history = look_at_history(cell, &breaker, known, flushed.get(place));
+        if let Err(problem) = history
+            && value["too_slow"] != true
+        {
+            problems.push(format!("the history of {name}: {problem}"));
+        }
         if !as_expected {
             problems.push(format!("{name} comes back with {found:?}, not {:?}", known.snapshot));
         }
@@ -170,6 +178,25 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
         if !healthy || !is_flushed(&breaker) {
             problems.push(format!("afterwards, {name}: {}", breaker.store_health()));
         }
+    }
+}
+
+fn look_at_history(
+    cell: &Cell,
+    breaker: &Breaker,
+    newest: &Known,
+    flushed: Option<&Known>,
+) -> Result<(), String> {
+    let loss = Loss::of(cell);
+    let found = Found::of(breaker)?;
+    let is_newest = newest.made.check(&found, loss);
+    let is_as_flushed = flushed.map_or(Ok(()), |known| known.made.check(&found, loss));
+    match cell.ends {
+        Ends::Newest => is_newest,
+        Ends::Flushed => is_as_flushed,
+        Ends::NewestOrFlushed => is_newest.or(is_as_flushed),
+        // Whatever the damage has left can be read.
+        Ends::AnyOrClosed => Ok(()),
     }
 }
 

@@ -10,10 +10,11 @@ use std::{
 
 use tower_breaker::{
     Backoff, Breaker, BreakerBuilder, Config, Event, Outcome, Permit, State, StateStore, Trip,
-    Window, clock::ManualClock, snapshot::Snapshot, store::StoreHealth,
+    Window, clock::ManualClock, event::Reason, snapshot::Snapshot, store::StoreHealth,
 };
 
-use crate::support::random::Random;
+use super::histories::Made;
+use crate::support::{random::Random, wait::holds_in_time};
 
 /// The breakers that have traffic.
 pub(crate) const BUSY: usize = 8;
@@ -67,7 +68,11 @@ pub(crate) struct Pair {
     random: Random,
     steps: u64,
     pub(crate) tally: Tally,
-    pub(crate) transitions: Arc<AtomicU64>,
+    /// The transitions of the subject, those of earlier lives included, and of its twin.
+    made: Arc<Mutex<Made>>,
+    made_by_twin: Arc<Mutex<Made>>,
+    /// The number of transitions that the subject had made when it began to be compared.
+    made_alone: usize,
     /// What the subject told its listener of the store's health.
     pub(crate) heard: Arc<Mutex<Vec<StoreHealth>>>,
     pub(crate) differences: Vec<String>,
@@ -78,27 +83,37 @@ impl Pair {
         name: &str,
         clock: &ManualClock,
         store: impl StateStore,
-        flush_interval: Duration,
+        [flush_interval, transition_flush_interval]: [Duration; 2],
+        earlier: Made,
     ) -> Self {
-        let (transitions, heard) = (Arc::default(), Arc::default());
-        let listener: (Arc<AtomicU64>, Arc<Mutex<Vec<StoreHealth>>>) =
-            (Arc::clone(&transitions), Arc::clone(&heard));
+        let (made, heard) = (Arc::new(Mutex::new(earlier)), Arc::default());
+        let listener: (Arc<Mutex<Made>>, Arc<Mutex<Vec<StoreHealth>>>) =
+            (Arc::clone(&made), Arc::clone(&heard));
         let subject = builder(name, clock).store(store).flush_interval(flush_interval);
+        let subject = subject.transition_flush_interval(transition_flush_interval);
         let subject = subject.on_event(move |event| match event {
             Event::Store(event) => listener.1.lock().unwrap().push(event.health.clone()),
-            _ => drop(listener.0.fetch_add(1, SeqCst)),
+            other => listener.0.lock().unwrap().hear(other),
         });
         let seed = name.bytes().map(u64::from).sum();
+        made.lock().unwrap().is_built = false;
+        let subject = subject.build().unwrap();
+        made.lock().unwrap().is_built = true;
+        let made_alone = made.lock().unwrap().transitions.len();
+        let made_by_twin: Arc<Mutex<Made>> = Arc::default();
+        let twin = builder(name, clock).on_event(listener_of(&made_by_twin));
         Self {
             name: name.to_owned(),
             clock: clock.clone(),
-            subject: subject.build().unwrap(),
-            twin: builder(name, clock).build().unwrap(),
+            subject,
+            twin: twin.build().unwrap(),
             held: Vec::new(),
             random: Random::new(seed),
             steps: 0,
             tally: Tally::default(),
-            transitions,
+            made,
+            made_by_twin,
+            made_alone,
             heard,
             differences: Vec::new(),
         }
@@ -111,9 +126,30 @@ impl Pair {
             self.subject.force_open();
             self.subject.reset();
         }
+        self.made_by_twin = Arc::default();
         let twin = builder(&self.name, &self.clock).restore(self.subject.snapshot());
-        self.twin = twin.build().unwrap();
+        self.twin = twin.on_event(listener_of(&self.made_by_twin)).build().unwrap();
+        self.made_alone = self.all_transitions();
         self.compare();
+    }
+
+    fn all_transitions(&self) -> usize {
+        self.made.lock().unwrap().transitions.len()
+    }
+
+    /// The number of transitions that the subject has made next to its twin.
+    pub(crate) fn transitions(&self) -> usize {
+        self.all_transitions() - self.made_alone
+    }
+
+    pub(crate) fn made(&self) -> Made {
+        self.made.lock().unwrap().clone()
+    }
+
+    /// No fault reaches the transitions that are made from here on.
+    pub(crate) fn is_certain_from_here(&self) {
+        let mut made = self.made.lock().unwrap();
+        made.certain_from = made.transitions.len();
     }
 
     pub(crate) fn step(&mut self) {
@@ -152,6 +188,21 @@ impl Pair {
             self.differ("admitted calls and ended ones", &admitted, &ended);
         }
         self.compare();
+        self.compare_transitions();
+    }
+
+    fn compare_transitions(&mut self) {
+        // The thread of the store may still be telling the listener something.
+        let are_equal = holds_in_time(|| {
+            let (made, twin) = (self.made.lock().unwrap(), self.made_by_twin.lock().unwrap());
+            // What is restored late may be told after the comparison has begun.
+            let made = made.transitions[self.made_alone..].iter();
+            made.filter(|made| made.reason != Reason::Restored).eq(&twin.transitions)
+        });
+        if !are_equal {
+            let (made, twin) = (self.made(), self.made_by_twin.lock().unwrap().clone());
+            self.differ("transitions", &&made.transitions[self.made_alone..], &twin.transitions);
+        }
     }
 
     /// A last word that waits for the flush interval: counts, and no transition.
@@ -240,6 +291,11 @@ impl Pair {
             "{name}, step {steps}: {what}: {subject:?} with the store, {twin:?} without"
         ));
     }
+}
+
+fn listener_of(made: &Arc<Mutex<Made>>) -> impl Fn(&Event) + Send + Sync + 'static {
+    let made = Arc::clone(made);
+    move |event| made.lock().unwrap().hear(event)
 }
 
 /// Traffic from two threads, each of them on all pairs, while `meanwhile` runs.

@@ -17,6 +17,7 @@ use tower_breaker::{
 use super::{
     cells::{Begins, Cell, Ends, Moment},
     fault::{Fault, Site, copy},
+    histories::{Found, Loss, Made},
     pair::{BUSY, Pair, closed, revived, under_traffic},
 };
 use crate::support::wait::{MINUTE, holds_in_time};
@@ -29,7 +30,10 @@ const NEVER_SO_LONG: Duration = Duration::from_secs(3);
 const LAST_TRY: Duration = Duration::from_millis(600);
 const DROP: Duration = Duration::from_secs(7);
 
-const SOON: Duration = Duration::from_millis(20);
+/// By how much the time of a reason may lie before the fault.
+const CLOCK_ERROR: Duration = Duration::from_millis(20);
+/// How soon counts and transitions are saved.
+const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 const LATE: Duration = Duration::from_secs(3600);
 
 /// Waits until the newest state is stored. On a machine that is busy enough, a store does not answer for a second.
@@ -42,11 +46,22 @@ pub(crate) struct Known {
     pub(crate) name: String,
     pub(crate) wall: SystemTime,
     pub(crate) snapshot: Snapshot,
+    pub(crate) made: Made,
 }
 
 impl Known {
     pub(crate) fn of(pair: &Pair) -> Self {
-        Self { name: pair.name.clone(), wall: pair.clock.wall(), snapshot: pair.subject.snapshot() }
+        Self {
+            name: pair.name.clone(),
+            wall: pair.clock.wall(),
+            snapshot: pair.subject.snapshot(),
+            made: pair.made(),
+        }
+    }
+
+    pub(crate) fn check_history(&self, store: &dyn StateStore, loss: Loss) -> Result<(), String> {
+        let found = Found::in_store(store, &self.name).map_err(|error| error.to_string())?;
+        self.made.check(&found, loss)
     }
 
     pub(crate) fn is_in(&self, store: &dyn StateStore) -> bool {
@@ -68,7 +83,9 @@ impl Known {
     fn to_json(&self) -> Value {
         let wall = self.wall.duration_since(UNIX_EPOCH).unwrap().as_millis();
         let wall = u64::try_from(wall).unwrap();
-        json!({ "name": self.name, "wall": wall, "snapshot": self.snapshot })
+        json!({
+            "name": self.name, "wall": wall, "snapshot": self.snapshot, "made": self.made,
+        })
     }
 
     pub(crate) fn from_json(value: &Value) -> Self {
@@ -76,6 +93,7 @@ impl Known {
             name: value["name"].as_str().unwrap().to_owned(),
             wall: UNIX_EPOCH + Duration::from_millis(value["wall"].as_u64().unwrap()),
             snapshot: serde_json::from_value(value["snapshot"].clone()).unwrap(),
+            made: serde_json::from_value(value["made"].clone()).unwrap(),
         }
     }
 }
@@ -131,7 +149,7 @@ fn earlier_life(site: &Site) -> Vec<Known> {
     let clocks = names().map(|_| ManualClock::new());
     let mut pairs: Vec<Pair> = names()
         .zip(clocks)
-        .map(|(name, clock)| Pair::new(&name, &clock, Arc::clone(&store), SOON))
+        .map(|(name, clock)| Pair::new(&name, &clock, Arc::clone(&store), SOON, Made::default()))
         .collect();
     for pair in &mut pairs[..BUSY] {
         (0..200).for_each(|_| pair.step());
@@ -163,11 +181,14 @@ impl Play<'_> {
             self.site().strike(false);
         }
         let stops = matches!(self.cell.moment, Moment::Stop | Moment::StopBriefly);
-        let flush_interval = if stops { LATE } else { SOON };
+        // Otherwise what happens after the fault would be tried before the drop.
+        let intervals = if stops { [LATE, LATE] } else { SOON };
         let began = Instant::now();
         for known in earlier {
             let clock = ManualClock::starting_at(known.wall);
-            let pair = Pair::new(&known.name, &clock, Arc::clone(&store), flush_interval);
+            let store = Arc::clone(&store);
+            let pair = Pair::new(&known.name, &clock, store, intervals, known.made.clone());
+            pair.is_certain_from_here();
             self.pairs.push(Mutex::new(pair));
         }
         let took = began.elapsed();
@@ -231,6 +252,9 @@ impl Play<'_> {
         self.struck = struck;
         self.problem(seen, || "its health does not say what is wrong".to_owned());
         self.settle();
+        if self.cell.moment == Moment::Run {
+            self.pairs.iter().for_each(|pair| pair.lock().unwrap().is_certain_from_here());
+        }
         self.newest = self.known();
         let lasting = !matches!(
             self.cell.fault,
@@ -280,26 +304,37 @@ impl Play<'_> {
         drop(quiet);
         self.newest[BUSY] = Known::of(&self.pairs[BUSY].lock().unwrap());
         if self.cell.ends == Ends::Newest {
-            let stored = self.is_stored();
-            self.problem(stored, || "the newest state is not stored when it has healed".to_owned());
+            let stored = self.find_stored();
+            self.problem(stored.is_ok(), || format!("when it has healed: {}", stored.unwrap_err()));
         }
     }
 
-    /// Whether a process that starts after a kill at this moment would find the newest state.
-    fn is_stored(&self) -> bool {
+    fn find_all_in(&self, store: &dyn StateStore) -> Result<(), String> {
+        for known in &self.newest {
+            let problem = |problem| format!("{}: {problem}", known.name);
+            if !known.is_in(store) {
+                return Err(problem("the newest state is not stored".to_owned()));
+            }
+            known.check_history(store, Loss::of(self.cell)).map_err(problem)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for what a process would find that starts after a kill at this moment.
+    fn find_stored(&self) -> Result<(), String> {
         let (mut tries, folder) = (0, self.site().folder.clone());
+        let mut found = Ok(());
         holds_in_time(|| {
             tries += 1;
             let image = self.work.join(format!("image {tries}"));
-            if copy(&folder, &image).is_err() {
-                return false;
+            found = copy(&folder, &image).map_err(|error| error.to_string());
+            if found.is_ok() {
+                found = self.find_all_in(&*self.cell.kind.open(&image));
+                let _ = std::fs::remove_dir_all(&image);
             }
-            let store = self.cell.kind.open(&image);
-            let found = self.newest.iter().all(|known| known.is_in(&*store));
-            drop(store);
-            let _ = std::fs::remove_dir_all(&image);
-            found
-        })
+            found.is_ok()
+        });
+        found
     }
 
     fn settle(&self) {
@@ -325,8 +360,15 @@ impl Play<'_> {
         self.flushed = self.known();
         self.struck = SystemTime::now();
         self.site().strike(true);
-        for pair in &self.pairs[..BUSY / 2] {
-            pair.lock().unwrap().count_one_failure();
+        for (number, pair) in self.pairs[..BUSY].iter().enumerate() {
+            let mut pair = pair.lock().unwrap();
+            pair.is_certain_from_here();
+            // Half of them have counts to save, and half of them a transition.
+            if number < BUSY / 2 {
+                pair.count_one_failure();
+            } else {
+                pair.reset();
+            }
         }
         self.newest = self.known();
     }
@@ -378,7 +420,7 @@ impl Play<'_> {
     fn leave(&mut self, stays: bool, goes: bool) -> PathBuf {
         if self.is_awaited() && (stays || goes) && self.cell.ends == Ends::Newest {
             let store = self.site().opened();
-            let stored = holds_in_time(|| self.newest.iter().all(|known| known.is_in(&*store)));
+            let stored = holds_in_time(|| self.find_all_in(&*store).is_ok());
             self.problem(stored, || "the last words are not stored".to_owned());
         }
         let (asides, damaged) = (self.site().asides(), self.cell.fault.is_damage());
@@ -408,7 +450,7 @@ impl Play<'_> {
     fn hear(&self, health: &StoreHealth, struck: SystemTime) {
         let StoreHealth::Degraded { since, reason, .. } = health else { return };
         let mut said = self.said.lock().unwrap();
-        let early = struck.duration_since(*since).is_ok_and(|early| early > SOON);
+        let early = struck.duration_since(*since).is_ok_and(|early| early > CLOCK_ERROR);
         let text = if early { format!("too early: {reason}") } else { reason.clone() };
         if !said.contains(&text) {
             said.push(text);
@@ -431,7 +473,7 @@ impl Play<'_> {
             admitted += pair.tally.admitted;
             rejected += pair.tally.rejected;
             longest = longest.max(pair.tally.longest);
-            transitions += pair.transitions.load(SeqCst);
+            transitions += pair.transitions();
             let differences: Vec<_> = pair.differences.iter().take(3).cloned().collect();
             drop(pair);
             self.problems.extend(differences);

@@ -1,0 +1,81 @@
+//! What an operator does by hand.
+
+use std::time::Duration;
+
+use super::Breaker;
+use crate::breaker::machine::Command;
+
+/// Operating a breaker by hand.
+///
+/// A state that was set by hand survives restarts. One that was set for a time ends at the same
+/// moment after a restart, by the wall clock; if that clock jumps, it lasts no longer than what was
+/// left of it when it was last saved. At its end the circuit closes as after a
+/// [`reset`](Self::reset), with the reason
+/// [`ManualExpired`](crate::event::Reason::ManualExpired). A time that the clock cannot represent
+/// never ends.
+impl Breaker {
+    /// Rejects every call until the breaker is operated by hand again. Survives restarts.
+    pub fn force_open(&self) {
+        self.cell.command(Command::ForceOpen(None));
+    }
+
+    /// Rejects every call for this time, also over restarts; then the circuit closes as after a
+    /// [`reset`](Self::reset). Rejections have what is left of the time as their
+    /// [`retry_after`](crate::Rejected::retry_after).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_breaker::{Breaker, State, clock::ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let breaker = Breaker::builder("payments").clock(clock.clone()).build()?;
+    /// breaker.force_open_for(Duration::from_secs(600));
+    /// assert_eq!(breaker.state(), State::ForcedOpen);
+    /// clock.advance(Duration::from_secs(600));
+    /// assert_eq!(breaker.state(), State::Closed);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    pub fn force_open_for(&self, time: Duration) {
+        self.cell.command(Command::ForceOpen(Some(time)));
+    }
+
+    /// Admits every call and records none until the breaker is operated by hand again. Survives
+    /// restarts.
+    pub fn disable(&self) {
+        self.cell.command(Command::Disable(None));
+    }
+
+    /// Admits every call and records none for this time, also over restarts; then the circuit
+    /// closes as after a [`reset`](Self::reset). Unlike [`disable`](Self::disable), it takes a
+    /// short lock for each call.
+    pub fn disable_for(&self, time: Duration) {
+        self.cell.command(Command::Disable(Some(time)));
+    }
+
+    /// Admits and records every call, but never opens, until the breaker is operated by hand
+    /// again. Survives restarts. Each time the circuit would have opened, there is an
+    /// [`Event::WouldTrip`](crate::Event::WouldTrip).
+    pub fn metrics_only(&self) {
+        self.cell.command(Command::MetricsOnly(None));
+    }
+
+    /// The same as [`metrics_only`](Self::metrics_only) for this time, also over restarts; then
+    /// the circuit closes as after a [`reset`](Self::reset). Unlike `metrics_only`, it takes a
+    /// short lock for each call.
+    pub fn metrics_only_for(&self, time: Duration) {
+        self.cell.command(Command::MetricsOnly(Some(time)));
+    }
+
+    /// Opens the circuit as if a rule had tripped: for the open time, with the next step of the
+    /// backoff, and probes decide afterwards. Ends a state that was set by hand. A circuit that is
+    /// open stays as it is.
+    pub fn trip(&self) {
+        self.cell.command(Command::Trip);
+    }
+
+    /// Closes the circuit, clears its counts and its backoff, and ends a state that was set by
+    /// hand. Calls in flight are not counted when they finish.
+    pub fn reset(&self) {
+        self.cell.command(Command::Reset);
+    }
+}

@@ -1,0 +1,95 @@
+//! Calls through a breaker without a tower service.
+
+use std::future::Future;
+
+use super::Breaker;
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    error::Error,
+};
+
+impl Breaker {
+    /// Runs a future if the breaker admits the call, and records an `Err` as a failure. A future
+    /// that is rejected is not polled. If the future panics, the call is a failure, and the panic
+    /// goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the future's own
+    /// error.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped before it is done, the call is [abandoned](crate::Permit#abandoned-calls).
+    pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        self.call_with(ErrorsAsFailures, future).await
+    }
+
+    /// Like [`call`](Self::call), with a classifier that says what a result comes to.
+    ///
+    /// ```
+    /// use std::io;
+    /// use tower_breaker::{Breaker, Outcome};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = Breaker::builder("files").build()?;
+    /// let classify = |result: &io::Result<String>| match result {
+    ///     Ok(_) => Outcome::Success,
+    ///     Err(error) if error.kind() == io::ErrorKind::NotFound => Outcome::Success,
+    ///     Err(_) => Outcome::failure(),
+    /// };
+    /// let read = async { Err::<String, _>(io::Error::from(io::ErrorKind::NotFound)) };
+    /// breaker.call_with(classify, read).await.unwrap_err();
+    /// assert_eq!(breaker.stats().consecutive_failures(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`call`](Self::call).
+    pub async fn call_with<C, F, T, E>(&self, classify: C, future: F) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let permit = self.try_acquire().map_err(Error::Rejected)?;
+        let classify = |result: &_| classify.classify(result);
+        permit.call_with(classify, future).await.map_err(Error::Inner)
+    }
+
+    /// Like [`call`](Self::call), for code that is not async: runs a closure if the breaker admits
+    /// it, and records an `Err`, also one that `?` returns early, as a failure. If the closure
+    /// panics, the call is a failure, and the panic goes on.
+    ///
+    /// ```
+    /// use std::{error::Error, fs};
+    /// use tower_breaker::Breaker;
+    ///
+    /// let breaker = Breaker::builder("settings").build()?;
+    /// let port = breaker.call_blocking(|| {
+    ///     let text = fs::read_to_string("/no/such/file")?;
+    ///     Ok::<u16, Box<dyn Error>>(text.trim().parse()?)
+    /// });
+    /// assert!(port.is_err());
+    /// assert_eq!(breaker.stats().consecutive_failures(), 1);
+    /// # Ok::<(), Box<dyn Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the closure's own
+    /// error.
+    pub fn call_blocking<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
+        let permit = self.try_acquire().map_err(Error::Rejected)?;
+        permit.call_blocking(work).map_err(Error::Inner)
+    }
+}

@@ -1,0 +1,202 @@
+//! What an operator does by hand, as events and snapshots show it.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tower_breaker::{
+    Breaker, Event, State, Trip, Window,
+    clock::ManualClock,
+    event::{Reason, Transition, WouldTrip},
+    snapshot::Snapshot,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn breaker(clock: &ManualClock) -> Breaker {
+    let builder = Breaker::builder("by hand").clock(clock.clone());
+    builder.trip_on(Trip::consecutive_failures(2)).build().unwrap()
+}
+
+/// The events that have come since the last look.
+fn events(receiver: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<Event> {
+    std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+}
+
+fn transitions(receiver: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<Transition> {
+    let transition = |event| match event {
+        Event::Transition(transition) => transition,
+        other => panic!("{other:?}"),
+    };
+    events(receiver).into_iter().map(transition).collect()
+}
+
+fn would_trips(receiver: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<WouldTrip> {
+    let would_trip = |event| match event {
+        Event::WouldTrip(would_trip) => Some(would_trip),
+        _ => None,
+    };
+    events(receiver).into_iter().filter_map(would_trip).collect()
+}
+
+fn fail(breaker: &Breaker, times: usize) {
+    (0..times).for_each(|_| breaker.try_acquire().unwrap().failure());
+}
+
+#[test]
+fn a_state_set_for_a_time_says_until_when_and_its_end_says_when_it_was() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    let mut receiver = breaker.subscribe();
+    let began = clock.wall();
+    breaker.force_open_for(MINUTE);
+    clock.advance(MINUTE * 5);
+    assert_eq!(breaker.state(), State::Closed);
+    let transitions = transitions(&mut receiver);
+    let [set, ended] = &transitions[..] else { panic!("{transitions:?}") };
+    assert_eq!((set.to, set.reason, set.manual), (State::ForcedOpen, Reason::Manual, true));
+    assert_eq!((set.at, set.manual_until), (began, Some(began + MINUTE)));
+    assert_eq!((ended.to, ended.reason), (State::Closed, Reason::ManualExpired));
+    assert_eq!((ended.at, ended.manual_until, ended.manual), (began + MINUTE, None, false));
+    // As JSON, too.
+    let json = serde_json::to_value(set).unwrap();
+    assert_eq!(json["manual_until"], json!(1_700_000_060.0));
+    assert_eq!(&serde_json::from_value::<Transition>(json).unwrap(), set);
+    assert_eq!(serde_json::to_value(ended).unwrap().get("manual_until"), None);
+}
+
+#[test]
+fn setting_another_time_is_a_transition_and_setting_the_same_state_again_is_none() {
+    let breaker = breaker(&ManualClock::new());
+    let mut receiver = breaker.subscribe();
+    breaker.disable();
+    breaker.disable();
+    breaker.disable_for(MINUTE);
+    breaker.disable_for(MINUTE);
+    breaker.disable();
+    let states: Vec<_> = transitions(&mut receiver)
+        .iter()
+        .map(|step| (step.from, step.manual_until.is_some()))
+        .collect();
+    let disabled = State::Disabled;
+    assert_eq!(states, [(State::Closed, false), (disabled, true), (disabled, false)]);
+}
+
+#[test]
+fn tripping_is_a_transition_by_hand_with_an_open_time() {
+    let breaker = breaker(&ManualClock::new());
+    let mut receiver = breaker.subscribe();
+    breaker.trip();
+    breaker.trip();
+    let transitions = transitions(&mut receiver);
+    let [trip] = &transitions[..] else { panic!("{transitions:?}") };
+    assert_eq!((trip.to, trip.reason, trip.manual), (State::Open, Reason::Manual, true));
+    assert_eq!(trip.open_time, Some(MINUTE));
+    assert_eq!(breaker.stats().consecutive_opens(), 1);
+}
+
+#[test]
+fn the_snapshot_says_until_when_a_state_was_set_and_old_snapshots_are_read() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    breaker.metrics_only_for(MINUTE);
+    let snapshot = breaker.snapshot();
+    assert_eq!(snapshot.manual_until, Some(clock.wall() + MINUTE));
+    assert!(snapshot.expires_at > snapshot.manual_until, "kept in the store until then");
+    breaker.metrics_only();
+    assert_eq!((breaker.snapshot().manual_until, breaker.snapshot().expires_at), (None, None));
+
+    let mut json: Value = serde_json::from_str(&snapshot.to_json().unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("manual_until");
+    let old = Snapshot::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!((old.state, old.manual_until), (State::MetricsOnly, None));
+    // A time that is none must not become one without an end.
+    json["manual_until"] = json!(-1);
+    Snapshot::from_json(json.to_string().as_bytes()).unwrap_err();
+}
+
+#[test]
+fn a_time_without_an_end_for_the_clock_never_ends() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    breaker.force_open_for(Duration::MAX);
+    clock.advance(MINUTE * 60 * 24 * 365);
+    assert_eq!(breaker.state(), State::ForcedOpen);
+    assert_eq!(breaker.try_acquire().unwrap_err().retry_after(), None);
+    breaker.force_open_for(Duration::ZERO);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn metrics_only_says_once_each_time_that_it_would_have_opened() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    let mut receiver = breaker.subscribe();
+    breaker.metrics_only();
+    fail(&breaker, 1);
+    assert_eq!(would_trips(&mut receiver), []);
+    fail(&breaker, 1);
+    let first = would_trips(&mut receiver);
+    let [event] = &first[..] else { panic!("{first:?}") };
+    assert_eq!((&*event.name, event.at), ("by hand", clock.wall()));
+    assert_eq!((event.reason, event.failure_count), (Reason::ConsecutiveFailures, 2));
+    // As long as the rule is met, it is the same time.
+    fail(&breaker, 10);
+    breaker.try_acquire().unwrap().ignore();
+    drop(breaker.try_acquire().unwrap());
+    fail(&breaker, 1);
+    assert_eq!(would_trips(&mut receiver), []);
+    breaker.try_acquire().unwrap().success();
+    fail(&breaker, 2);
+    assert_eq!(would_trips(&mut receiver).len(), 1);
+    assert_eq!(breaker.state(), State::MetricsOnly);
+    breaker.reset();
+    fail(&breaker, 2);
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(would_trips(&mut receiver), []);
+}
+
+#[test]
+fn failures_that_have_become_too_old_end_the_time_that_it_would_have_opened() {
+    let clock = ManualClock::new();
+    let rule = Trip::failure_rate(0.5, Window::time(MINUTE)).minimum_calls(1);
+    let observed = [false, true].map(|observed| {
+        let builder = Breaker::builder("by hand").clock(clock.clone()).trip_on(rule);
+        let breaker = builder.build().unwrap();
+        let mut receiver = breaker.subscribe();
+        breaker.metrics_only();
+        fail(&breaker, 3);
+        clock.advance(MINUTE);
+        if observed {
+            let _ = (breaker.state(), breaker.stats(), breaker.snapshot());
+        }
+        fail(&breaker, 1);
+        would_trips(&mut receiver).len()
+    });
+    assert_eq!(observed, [2, 2]);
+}
+
+#[test]
+fn a_restart_does_not_say_again_that_it_would_have_opened() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    breaker.metrics_only();
+    fail(&breaker, 2);
+    let builder = Breaker::builder("by hand").clock(clock.clone()).restore(breaker.snapshot());
+    let restored = builder.trip_on(Trip::consecutive_failures(2)).build().unwrap();
+    let mut receiver = restored.subscribe();
+    fail(&restored, 1);
+    assert_eq!(would_trips(&mut receiver), []);
+    restored.try_acquire().unwrap().success();
+    fail(&restored, 2);
+    assert_eq!(would_trips(&mut receiver).len(), 1);
+}
+
+#[test]
+fn a_snapshot_of_a_state_set_for_a_time_outlives_that_time() {
+    let clock = ManualClock::starting_at(SystemTime::UNIX_EPOCH + MINUTE);
+    let breaker = breaker(&clock);
+    let year = MINUTE * 60 * 24 * 365;
+    breaker.force_open_for(year);
+    let snapshot = breaker.snapshot();
+    assert_eq!(snapshot.expires_at, Some(clock.wall() + year));
+}
