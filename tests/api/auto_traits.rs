@@ -97,6 +97,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         FallbackService<()>,
         Fault,
         FileStore,
+        tower_breaker::store::RedbStore,
         FlushError,
         GrpcClassifier,
         GrpcCode,
