@@ -59,6 +59,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
+//! | `redb` | no | [`store::RedbStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
