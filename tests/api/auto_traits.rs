@@ -98,6 +98,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         FallbackService<()>,
         Fault,
         FileStore,
+        tower_breaker::store::RedbStore,
         FlushError,
         GrpcClassifier,
         GrpcCode,

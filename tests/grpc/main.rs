@@ -6,6 +6,7 @@ mod support;
 mod accounting;
 mod client;
 mod codes;
+mod deadlines;
 mod delays;
 mod hangups;
 mod heads;
@@ -15,6 +16,7 @@ mod plain_http;
 mod probes;
 mod rejections;
 mod server;
+mod status_classifier;
 mod streams;
 
 #[path = "../../examples/tonic.rs"]
