@@ -59,6 +59,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
+//! | `redb` | no | [`store::RedbStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `tonic` | no | [`RejectAsTonicStatus`]; enables `grpc` |

@@ -39,6 +39,7 @@ mod retry_after;
 mod status;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod with_request;
 
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
@@ -59,4 +60,5 @@ pub use self::{
     classifier::Classify,
     compose::{Map, Or, map, or},
     errors_as_failures::ErrorsAsFailures,
+    with_request::{ClassifyWith, CloneClassifier, MakeClassifier},
 };

@@ -28,7 +28,7 @@ impl Breaker {
         self.call_with(ErrorsAsFailures, future).await
     }
 
-    /// Like [`call`](Self::call), with a classifier that says what a result comes to.
+    /// Like [`call`](Self::call), with a classifier for the result.
     ///
     /// ```
     /// use std::io;

@@ -83,6 +83,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         BodyFailure,
         BucketSnapshot,
         Classified<(), (), ()>,
+        ClassifyWith<()>,
         Cloned,
         ClonedWith<()>,
         Config,
@@ -97,6 +98,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         FallbackService<()>,
         Fault,
         FileStore,
+        tower_breaker::store::RedbStore,
         FlushError,
         GrpcClassifier,
         GrpcCode,
@@ -277,7 +279,10 @@ fn services_layers_and_bodies_have_the_auto_traits_of_their_parts_except_unwind_
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 14] = [
+    const TRAITS: [&str; 17] = [
+        "AppliesTo",
+        "CloneClassifier",
+        "MakeClassifier",
         "HistoryStore",
         "RetryResponse",
         "AsCause",

@@ -5,6 +5,7 @@ mod support;
 
 mod accounting;
 mod bodies;
+mod nested;
 mod streaming;
 mod wire;
 mod with_axum;
