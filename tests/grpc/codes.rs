@@ -41,8 +41,9 @@ async fn each_code<T: Transport + Clone>(
 
 fn expected() -> Vec<[String; 2]> {
     let of = |code| match code {
-        2 | 4 | 13 | 14 | 15 => "f",
-        1 => "",
+        1 | 2 | 4 | 13 | 14 | 15 => "f",
+        // Throttled.
+        8 => "f",
         _ => ".",
     };
     (0..=16).map(|code| [of(code).to_owned(), of(code).to_owned()]).collect()
@@ -73,16 +74,24 @@ async fn the_default_classification_of_codes_in_a_server_is_as_documented() {
 async fn the_last_setting_for_a_code_applies() {
     let server = Running::bare().await;
     let codes = GrpcClassifier::new()
-        .failure([GrpcCode::NotFound, GrpcCode::Cancelled])
+        .failure([GrpcCode::NotFound, GrpcCode::Aborted])
+        .ignore(GrpcCode::Cancelled)
         .success(GrpcCode::Unavailable)
         .ignore([GrpcCode::Internal, GrpcCode::InvalidArgument].as_slice())
         .throttled(GrpcCode::ResourceExhausted);
     let layer = watching().grpc().classify(codes).build().unwrap();
     let breaker = layer.breaker().clone();
     let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
-    for (code, so_far) in
-        [(5, "f"), (1, "ff"), (14, "ff."), (13, "ff."), (3, "ff."), (8, "ff.f"), (15, "ff.ff")]
-    {
+    for (code, so_far) in [
+        (5, "f"),
+        (1, "f"),
+        (10, "ff"),
+        (14, "ff."),
+        (13, "ff."),
+        (3, "ff."),
+        (8, "ff.f"),
+        (15, "ff.ff"),
+    ] {
         client.unary(UNARY, &format!("err {code}")).await.unwrap_err();
         assert_eq!(recorded(&breaker), so_far, "{code}");
     }
@@ -93,7 +102,7 @@ async fn throttled_calls_do_not_count_as_consecutive_failures() {
     let server = Running::bare().await;
     for (codes, opens) in [
         (GrpcClassifier::new(), false),
-        (GrpcClassifier::new().throttled(GrpcCode::ResourceExhausted), false),
+        (GrpcClassifier::new().success(GrpcCode::ResourceExhausted), false),
         (GrpcClassifier::new().failure(GrpcCode::ResourceExhausted), true),
     ] {
         let (builder, _) = touchy();
@@ -107,10 +116,10 @@ async fn throttled_calls_do_not_count_as_consecutive_failures() {
 
 #[test]
 fn the_debug_output_of_a_classifier_shows_its_settings() {
-    let codes = GrpcClassifier::new().throttled(GrpcCode::ResourceExhausted);
+    let codes = GrpcClassifier::new().ignore(GrpcCode::NotFound);
     assert_eq!(
         format!("{codes:?}"),
-        "GrpcClassifier { failure: [Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss], \
-         throttled: [ResourceExhausted], ignore: [Cancelled] }"
+        "GrpcClassifier { failure: [Cancelled, Unknown, DeadlineExceeded, Internal, Unavailable, \
+         DataLoss], throttled: [ResourceExhausted], ignore: [NotFound] }"
     );
 }
