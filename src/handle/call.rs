@@ -24,6 +24,7 @@ impl Breaker {
     pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
     where
         F: Future<Output = Result<T, E>>,
+        E: 'static,
     {
         self.call_with(ErrorsAsFailures, future).await
     }
