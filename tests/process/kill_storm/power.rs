@@ -75,8 +75,8 @@ impl Site {
         fs::File::create(&image).unwrap().set_len(IMAGE).unwrap();
         fs::create_dir(folder.path().join("mount")).unwrap();
         let mut site = Self { kind, folder, image, mounted: false, random: Random::new(7) };
-        let made = run(Command::new(make[0]).args(&make[1..]).arg(&site.image));
-        (made && site.mount()).then_some(site)
+        let is_made = run(Command::new(make[0]).args(&make[1..]).arg(&site.image));
+        (is_made && site.mount()).then_some(site)
     }
 
     fn mount_point(&self) -> PathBuf {
