@@ -30,7 +30,8 @@
 //! use tower_breaker::CircuitBreakerLayer;
 //! use tower_http::timeout::TimeoutLayer;
 //!
-//! let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(2));
+//! let limit = Duration::from_secs(2);
+//! let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit);
 //! let breaker = CircuitBreakerLayer::builder("reports").http().build()?;
 //! let routes: Router = Router::new()
 //!     .route("/report", get(async || "report"))
