@@ -78,8 +78,8 @@ impl Book {
         Self::of(&self.gave_up) + Self::of(&self.hung_up)
     }
 
-    /// Every request was admitted or rejected, and every admitted one has come to one end, and has
-    /// been seen by the upstream.
+    /// Checks that every request was admitted or rejected, and that every admitted one reached the
+    /// upstream and ended once.
     fn adds_up(&self) {
         assert_eq!(Self::of(&self.arrived), REQUESTS);
         assert_eq!(REQUESTS, Self::of(&self.admitted) + Self::of(&self.rejected));
