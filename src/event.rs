@@ -213,7 +213,15 @@ impl Transition {
             self.name,
             from,
             to,
-            if manual { " by hand" } else { "" },
+            self.remark(),
         );
+    }
+
+    fn remark(&self) -> &'static str {
+        match self.reason {
+            Reason::ProbeTimeout => " (raise `half_open_timeout` if healthy calls take that long)",
+            _ if self.manual => " by hand",
+            _ => "",
+        }
     }
 }
