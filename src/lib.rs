@@ -59,11 +59,14 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
+//! | `redb` | no | [`store::RedbStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
+//! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
 //! | `tonic` | no | [`RejectAsTonicStatus`]; enables `grpc` |
+//! | `tonic-channel` | no | [`is_request_error`] sees the errors of a channel; enables `tonic`, `hyper-util` |
 //! | `retry` | no | [`RetryPolicy`] for `tower::retry`; enables `http` |
-//! | `reqwest` | no | classification of the responses of reqwest 0.13; enables `http` |
+//! | `reqwest` | no | classification of the responses of reqwest 0.13; enables `hyper-util` |
 //! | `reqwest-middleware` | no | [`BreakerMiddleware`] for version 0.5; enables `reqwest` |
 //! | `tower-http` | no | [`TowerHttp`] for the classifiers of version 0.7; enables `http` |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
@@ -73,6 +76,7 @@
 //! [`RejectAsGrpcStatus`]: reject::RejectAsGrpcStatus
 //! [`RejectAsResponse`]: reject::RejectAsResponse
 //! [`RejectAsTonicStatus`]: reject::RejectAsTonicStatus
+//! [`is_request_error`]: classify::is_request_error
 //! [`StatusClassifier`]: classify::StatusClassifier
 //! [`TowerHttp`]: classify::TowerHttp
 #![forbid(unsafe_code)]

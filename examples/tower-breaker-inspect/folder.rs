@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use tower_breaker::{
     FileStore, SledStore, StateStore,
-    store::{HistoryRecord, StoreError},
+    store::{HistoryRecord, RedbStore, StoreError},
 };
 
 use crate::Fault;
@@ -23,6 +23,7 @@ use crate::Fault;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sled,
+    Redb,
     Files,
 }
 
@@ -30,6 +31,7 @@ impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sled => "sled",
+            Self::Redb => "redb",
             Self::Files => "files",
         }
     }
@@ -38,6 +40,7 @@ impl Kind {
     fn lock(self) -> &'static str {
         match self {
             Self::Sled => "db",
+            Self::Redb => "breakers.redb",
             Self::Files => "+lock",
         }
     }
@@ -55,15 +58,17 @@ impl Kind {
             }
             Ok(_) => {}
         }
-        let has = |kind: Self| folder.join(kind.lock()).is_file();
-        match (has(Self::Sled) && folder.join("conf").is_file(), has(Self::Files)) {
-            (true, false) => Ok(Self::Sled),
-            (false, true) => Ok(Self::Files),
-            (true, true) => {
-                other("contains both a sled store and a file store: give each its own folder")
-            }
-            (false, false) => other(
-                "contains no store: neither a sled store (db and conf), nor a file store (+lock)",
+        let has = |kind: &Self| {
+            folder.join(kind.lock()).is_file()
+                && (*kind != Self::Sled || folder.join("conf").is_file())
+        };
+        let mut kinds = [Self::Sled, Self::Redb, Self::Files].into_iter().filter(has);
+        match (kinds.next(), kinds.next()) {
+            (Some(kind), None) => Ok(kind),
+            (Some(_), Some(_)) => other("contains several stores: give each its own folder"),
+            (None, _) => other(
+                "contains no store: neither a sled store (db and conf), nor a redb store \
+                 (breakers.redb), nor a file store (+lock)",
             ),
         }
     }
@@ -73,6 +78,7 @@ impl Kind {
             Self::Sled => {
                 matches!(name, "db" | "conf" | "blobs" | "history") || name.starts_with("snap.")
             }
+            Self::Redb => name == self.lock(),
             Self::Files => {
                 let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
                 matches!(ending, Some("json" | "jsonl")) || name.ends_with('+')
@@ -107,7 +113,7 @@ impl Content {
                 copy_folder(kind, folder, &copy).map_err(failed)?;
                 is_held(kind, folder)?
             }
-            Kind::Sled => {
+            Kind::Sled | Kind::Redb => {
                 let before = (is_held(kind, folder)?, marks(folder).map_err(failed)?);
                 if !before.0 {
                     copy_folder(kind, folder, &copy).map_err(failed)?;
@@ -130,6 +136,9 @@ impl Content {
                  and creates a new one",
                 folder.display()
             )));
+        }
+        if store.last_repair().is_some() {
+            eprintln!("{} is damaged: this is what can be read of it", folder.display());
         }
         Ok(Self { kind, held, entries, store, copies })
     }
@@ -223,6 +232,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 fn open(kind: Kind, copy: &Path) -> Result<Box<dyn StateStore>, StoreError> {
     Ok(match kind {
         Kind::Sled => Box::new(SledStore::open(copy)?),
+        Kind::Redb => Box::new(RedbStore::open(copy)?),
         Kind::Files => Box::new(FileStore::open(copy)?),
     })
 }

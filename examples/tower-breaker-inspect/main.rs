@@ -1,4 +1,4 @@
-//! Shows the contents of a store on disk (a sled folder, or a folder of JSON files) without
+//! Shows the contents of a store on disk (sled, redb, or JSON files) without
 //! changing it. `cargo run --example tower-breaker-inspect -- state` lists the breakers, and `cargo
 //! run --example tower-breaker-inspect -- state history payments` lists the transitions of one of
 //! them, the newest first.
@@ -29,7 +29,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Held(folder) => write!(
                 f,
-                "a running server holds {}, and sled does not allow a second reader: stop the \
+                "a running server holds {}, and its store does not allow a second reader: stop the \
                  server and try again, or get the snapshots from the server itself \
                  (Breaker::snapshot)",
                 folder.display()

@@ -93,6 +93,39 @@ impl Permit {
         Ok(Self { call: Call { cell, state: admitted.state, stamp } })
     }
 
+    /// A permit that records nothing, for a call that does not count.
+    pub(crate) fn void_of(cell: &'static Cell) -> Self {
+        Self { call: Call { cell, state: PackedState::SPENT, stamp: Tick::NEVER.as_nanos() } }
+    }
+
+    /// Makes the permit record nothing. Not for a probe, whose slot would stay taken.
+    #[inline]
+    pub(crate) fn void(&mut self) {
+        self.call.state = PackedState::SPENT;
+    }
+
+    /// Whether the permit records nothing any more.
+    pub(crate) fn is_void(&self) -> bool {
+        self.call.state == PackedState::SPENT
+    }
+
+    /// The breaker's cell.
+    #[inline]
+    pub(crate) fn cell(&self) -> &'static Cell {
+        self.call.cell
+    }
+
+    /// Whether the call is a probe of a half-open circuit.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.call.is_probe()
+    }
+
+    /// Whether dropping the permit without an outcome may count.
+    #[inline]
+    pub(crate) fn tracks_drop(&self) -> bool {
+        self.call.state.tracks_drop()
+    }
+
     /// Moves the permit out, and leaves a spent one behind.
     pub(crate) fn take(&mut self) -> Self {
         Self { call: self.spend() }
@@ -150,12 +183,18 @@ impl Permit {
     /// Records an outcome without moving the permit, which a finished future would have to.
     #[inline]
     pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        // Most calls end here: they succeed, and nothing has happened since their admission.
-        // The state that skips a success does not track the drop of its permits either.
-        if outcome == Outcome::Success && self.call.cell.skips_success(self.call.state) {
-            return;
+        if !self.skips(outcome) {
+            self.record_slow(outcome, elapsed);
         }
-        self.record_slow(outcome, elapsed);
+    }
+
+    /// Whether recording this outcome would change nothing.
+    ///
+    /// So most calls end: they succeed, and nothing has happened since their admission. The state
+    /// that skips a success does not track the drop of its permits either.
+    #[inline]
+    pub(crate) fn skips(&self, outcome: Outcome) -> bool {
+        outcome == Outcome::Success && self.call.cell.skips_success(self.call.state)
     }
 
     #[inline(never)]

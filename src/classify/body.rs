@@ -2,7 +2,9 @@
 
 use http::{HeaderMap, Response};
 
-use super::{classifier::Classify, errors_as_failures::ErrorsAsFailures};
+use super::{
+    by_status::is_rejection, error::outcome_of_error, errors_as_failures::ErrorsAsFailures,
+};
 use crate::outcome::Outcome;
 
 /// Classifies a call whose response has a body that is still to come.
@@ -101,10 +103,14 @@ where
     }
 }
 
-impl<B, E> ClassifyBody<B, E> for ErrorsAsFailures {
+impl<B, E: 'static> ClassifyBody<B, E> for ErrorsAsFailures {
     type Eos = SuccessAtEos;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
-        ClassifiedResponse::unless_body_fails(self.classify(result))
+        ClassifiedResponse::unless_body_fails(match result {
+            Ok(response) if is_rejection(response.extensions()) => Outcome::Ignore,
+            Ok(_) => Outcome::Success,
+            Err(error) => outcome_of_error(error),
+        })
     }
 }

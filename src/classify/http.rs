@@ -2,15 +2,23 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::{
     body::{ClassifiedResponse, ClassifyBody, SuccessAtEos},
+    by_status::outcome_by_status,
     classifier::Classify,
-    retry_after::failure_with_time,
+    defaults::kind_of_status,
+    retry_after::retry_after,
 };
 use crate::outcome::Outcome;
 
-/// An HTTP response with a status of 500 to 599 is a failure, and so is an `Err`.
+/// Classifies HTTP responses by their status, as `.http()` does.
 ///
-/// The [`Outcome`] of a 503 includes its `Retry-After`. For other statuses, there is
-/// [`StatusClassifier`](super::StatusClassifier).
+/// - 500 to 599 and 408 (the server timed out) are failures, and so is an `Err`.
+/// - 429 is [throttled](Outcome::Throttled).
+/// - All other statuses are successes: the dependency has answered.
+/// - A rejection by another breaker is ignored, as an error or as a response, and so are
+///   [errors of the request itself](super::is_request_error).
+///
+/// The [`Outcome`] of a 429 or a 503 includes its `Retry-After`. For other statuses, there is
+/// [`StatusClassifier`](super::StatusClassifier). [The table](super#statuses) shows all of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServerErrorsAsFailures;
 
@@ -20,21 +28,18 @@ impl ServerErrorsAsFailures {
     #[inline]
     #[must_use]
     pub fn classify_parts(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
-        if status.is_server_error() { failure_with_time(status, headers) } else { Outcome::Success }
+        kind_of_status(status.as_u16()).outcome(|| retry_after(status, headers))
     }
 }
 
-impl<B, E> Classify<Response<B>, E> for ServerErrorsAsFailures {
+impl<B, E: 'static> Classify<Response<B>, E> for ServerErrorsAsFailures {
     #[inline]
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
-        match result {
-            Ok(response) => self.classify_parts(response.status(), response.headers()),
-            Err(_) => Outcome::failure(),
-        }
+        outcome_by_status(result, |status, headers| self.classify_parts(status, headers))
     }
 }
 
-impl<B, E> ClassifyBody<B, E> for ServerErrorsAsFailures {
+impl<B, E: 'static> ClassifyBody<B, E> for ServerErrorsAsFailures {
     type Eos = SuccessAtEos;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {

@@ -5,7 +5,7 @@ use crate::outcome::Outcome;
 /// The outcome that belongs to a status. It takes two bits, so that a classifier with many statuses
 /// is cheap to copy for each call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Success,
     Failure,
     Throttled,

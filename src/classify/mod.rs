@@ -22,15 +22,22 @@
 
 #[cfg(feature = "http")]
 mod body;
+#[cfg(feature = "http")]
+mod by_status;
 mod classifier;
 mod compose;
+#[cfg(feature = "http")]
+pub(crate) mod defaults;
+mod error;
 mod errors_as_failures;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]
+mod grpc_notice;
+#[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
-mod kind;
+pub(crate) mod kind;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 #[cfg(feature = "http")]
@@ -39,6 +46,7 @@ mod retry_after;
 mod status;
 #[cfg(feature = "tower-http")]
 mod tower_http;
+mod with_request;
 
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
@@ -58,5 +66,7 @@ pub use self::{
 pub use self::{
     classifier::Classify,
     compose::{Map, Or, map, or},
+    error::is_request_error,
     errors_as_failures::ErrorsAsFailures,
+    with_request::{ClassifyWith, CloneClassifier, MakeClassifier},
 };

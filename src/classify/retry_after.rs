@@ -2,8 +2,6 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 
-use crate::outcome::Outcome;
-
 /// The cap on a requested time. A breaker caps it further, at the longest open time of its
 /// [`Backoff`](crate::Backoff).
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,11 +42,6 @@ fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default().min(LONGEST))
-}
-
-/// A failure, with the `Retry-After` of the response.
-pub(super) fn failure_with_time(status: StatusCode, headers: &HeaderMap) -> Outcome {
-    Outcome::Failure { retry_after: retry_after(status, headers) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::{
     body::{ClassifiedResponse, ClassifyBody, SuccessAtEos},
+    by_status::outcome_by_status,
     classifier::Classify,
+    defaults::kind_of_status,
     kind::Kind,
     retry_after::retry_after,
 };
@@ -12,18 +14,20 @@ use crate::outcome::Outcome;
 
 /// Classifies HTTP responses by their status. An `Err` is a failure.
 ///
-/// [`new`](Self::new) takes 500 to 599 for failures and everything else for successes; later calls
-/// override earlier ones. The [`Outcome`] of a failed or throttled 429 or 503 includes its
-/// `Retry-After`.
+/// [`new`](Self::new) takes 408 and 500 to 599 for failures, 429 for throttled, and everything else
+/// for successes; later calls override earlier ones. The [`Outcome`] of a failed or throttled 429
+/// or 503 includes its `Retry-After`.
+///
+/// A rejection by another breaker is ignored, as an error or as a response, and so are
+/// [errors of the request itself](super::is_request_error).
 ///
 /// ```
 /// use http::StatusCode;
 /// use tower_breaker::{CircuitBreakerLayer, classify::StatusClassifier, reject::RejectAsResponse};
 ///
 /// let statuses = StatusClassifier::new()
-///     .failure(StatusCode::REQUEST_TIMEOUT)
-///     .throttled(StatusCode::TOO_MANY_REQUESTS)
-///     .success(StatusCode::NOT_IMPLEMENTED)
+///     .failure(StatusCode::CONFLICT)
+///     .success([StatusCode::TOO_MANY_REQUESTS, StatusCode::NOT_IMPLEMENTED])
 ///     .ignore(400..=404);
 /// let layer = CircuitBreakerLayer::builder("payments")
 ///     .classify(statuses)
@@ -40,12 +44,19 @@ pub struct StatusClassifier {
 
 const FIRST: u16 = 100;
 const A_WORD: u16 = 32;
+const KNOWN: u16 = 16 * A_WORD;
 
 impl StatusClassifier {
-    /// 500 to 599 are failures, all others are successes.
+    /// 408 and 500 to 599 are failures, 429 is throttled, all others are successes.
     #[must_use]
     pub fn new() -> Self {
-        Self { kinds: [0; 16] }.failure(500..=599)
+        Self::of(kind_of_status)
+    }
+
+    /// Each status is of the kind that the function returns.
+    pub(crate) fn of(kind: impl Fn(u16) -> Kind) -> Self {
+        (FIRST..FIRST + KNOWN)
+            .fold(Self { kinds: [0; 16] }, |this, status| this.with(status..=status, kind(status)))
     }
 
     /// These are failures.
@@ -110,17 +121,14 @@ impl Default for StatusClassifier {
     }
 }
 
-impl<B, E> Classify<Response<B>, E> for StatusClassifier {
+impl<B, E: 'static> Classify<Response<B>, E> for StatusClassifier {
     #[inline]
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
-        match result {
-            Ok(response) => self.classify_parts(response.status(), response.headers()),
-            Err(_) => Outcome::failure(),
-        }
+        outcome_by_status(result, |status, headers| self.classify_parts(status, headers))
     }
 }
 
-impl<B, E> ClassifyBody<B, E> for StatusClassifier {
+impl<B, E: 'static> ClassifyBody<B, E> for StatusClassifier {
     type Eos = SuccessAtEos;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
@@ -132,7 +140,7 @@ impl fmt::Debug for StatusClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |kind| {
             let statuses =
-                (FIRST..FIRST + 512).filter_map(|status| StatusCode::from_u16(status).ok());
+                (FIRST..FIRST + KNOWN).filter_map(|status| StatusCode::from_u16(status).ok());
             let chosen = statuses.filter(|status| self.kind(*status) == kind);
             chosen.map(|status| status.as_u16()).collect::<Vec<_>>()
         };
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn ranges_arrays_and_what_is_out_of_range_are_taken() {
-        let some = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        let some = [StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS];
         let statuses =
             StatusClassifier::new().failure(some).success(500..=502).ignore(0..=u16::MAX);
         assert_eq!(statuses.kind(StatusCode::OK), Kind::Ignore);
@@ -226,7 +234,7 @@ mod tests {
                 statuses.kind(StatusCode::from_u16(*status).expect("a status")) == Kind::Failure
             })
             .collect();
-        let expected: Vec<_> = [408, 429].into_iter().chain(503..=599).collect();
+        let expected: Vec<_> = [408, 409, 429].into_iter().chain(503..=599).collect();
         assert_eq!(failing, expected);
     }
 }

@@ -3,12 +3,15 @@ use tower_http::classify::{self as theirs, ClassifyResponse};
 
 use super::{
     body::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
+    by_status::is_rejection,
     classifier::Classify,
+    error::outcome_of_error,
 };
 use crate::outcome::Outcome;
 
 /// Adapts a classifier of [tower-http 0.7](https://docs.rs/tower-http/0.7): what it classifies as a
-/// failure is one.
+/// failure is one. Like the classifiers of this crate, it ignores rejections by another breaker and
+/// [errors of the request itself](super::is_request_error).
 ///
 /// With [`OnBodyEnd`](crate::OnBodyEnd), it also classifies the end of the response, including the
 /// trailers. Without, a response that it can classify only at its end is a success.
@@ -36,6 +39,7 @@ pub struct TowerHttpEos<W>(Option<W>);
 impl<C, B, E> Classify<Response<B>, E> for TowerHttp<C>
 where
     C: ClassifyResponse + Clone,
+    E: 'static,
 {
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
         match self.classify_head(result) {
@@ -48,12 +52,19 @@ where
 impl<C, B, E> ClassifyBody<B, E> for TowerHttp<C>
 where
     C: ClassifyResponse + Clone,
+    E: 'static,
 {
     type Eos = TowerHttpEos<C::ClassifyEos>;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<Self::Eos> {
-        // tower-http's classifiers name the kind of an error, but an error is always a failure.
-        let Ok(response) = result else { return ClassifiedResponse::Ready(Outcome::failure()) };
+        // tower-http's classifiers name the kind of an error, but do not say whether it is one.
+        let response = match result {
+            Ok(response) if is_rejection(response.extensions()) => {
+                return ClassifiedResponse::Ready(Outcome::Ignore);
+            }
+            Ok(response) => response,
+            Err(error) => return ClassifiedResponse::Ready(outcome_of_error(error)),
+        };
         match self.0.clone().classify_response(response) {
             theirs::ClassifiedResponse::Ready(Ok(())) => {
                 ClassifiedResponse::RequiresEos(TowerHttpEos(None))

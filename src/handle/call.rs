@@ -24,11 +24,12 @@ impl Breaker {
     pub async fn call<F, T, E>(&self, future: F) -> Result<T, Error<E>>
     where
         F: Future<Output = Result<T, E>>,
+        E: 'static,
     {
         self.call_with(ErrorsAsFailures, future).await
     }
 
-    /// Like [`call`](Self::call), with a classifier that says what a result comes to.
+    /// Like [`call`](Self::call), with a classifier for the result.
     ///
     /// ```
     /// use std::io;

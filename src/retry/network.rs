@@ -1,6 +1,6 @@
 use std::{error::Error as StdError, fmt, io, marker::PhantomData};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 
 use super::{
     condition::{RetryWhen, sealed::Sealed},
@@ -10,7 +10,12 @@ use super::{
     },
 };
 use crate::{
-    classify::StatusClassifier,
+    classify::{
+        StatusClassifier,
+        defaults::{is_momentary, kind_of_status},
+        is_request_error,
+        kind::Kind,
+    },
     error::{Rejected, causes},
     outcome::Outcome,
 };
@@ -28,20 +33,16 @@ pub struct Network<K = IsError> {
 
 impl<K> Network<K> {
     pub(super) fn new() -> Self {
-        let statuses = StatusClassifier::new()
-            .success(500..=599)
-            .failure(StatusCode::REQUEST_TIMEOUT)
-            .throttled(StatusCode::TOO_MANY_REQUESTS)
-            .failure(502..=504);
+        let statuses = StatusClassifier::of(|status| {
+            if is_momentary(status) { kind_of_status(status) } else { Kind::Success }
+        });
         Self { statuses, errors: |_| false, methods: |_| false, kind: PhantomData }
     }
 
     fn outcome_of_error(&self, error: &(dyn StdError + 'static)) -> Outcome {
-        if causes(error).any(|cause| is_network_error(cause) || (self.errors)(cause)) {
-            Outcome::failure()
-        } else {
-            Outcome::Ignore
-        }
+        let of_the_network =
+            |cause| is_network_error(cause) && !is_request_error(error) || (self.errors)(cause);
+        if causes(error).any(of_the_network) { Outcome::failure() } else { Outcome::Ignore }
     }
 }
 
@@ -73,10 +74,13 @@ where
 
 /// Whether an error, or one of its sources, comes from the network and may not occur again: a
 /// connection that was refused, reset or aborted, a broken pipe, an unexpected end of a stream, or
-/// a timeout (an `io::Error`, or the `Elapsed` of tower or tokio).
+/// a timeout. It recognizes an `io::Error`, the `Elapsed` of tower and tokio, hyper's timeouts, and
+/// with their features those of reqwest and tonic.
 ///
-/// A rejection is never transient. [`RetryPolicy::network`](super::RetryPolicy::network) uses this
-/// function; it also helps in closures for [`RetryPolicy::new`](super::RetryPolicy::new).
+/// A rejection is never transient, nor is an
+/// [error of the request itself](crate::classify::is_request_error).
+/// [`RetryPolicy::network`](super::RetryPolicy::network) uses this function; it also helps in
+/// closures for [`RetryPolicy::new`](super::RetryPolicy::new).
 ///
 /// ```
 /// use std::io::{Error, ErrorKind};
@@ -87,7 +91,9 @@ where
 /// ```
 #[must_use]
 pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
-    Rejected::find(error).is_none() && causes(error).any(is_network_error)
+    Rejected::find(error).is_none()
+        && !is_request_error(error)
+        && causes(error).any(is_network_error)
 }
 
 fn is_network_error(cause: &(dyn StdError + 'static)) -> bool {
@@ -97,6 +103,7 @@ fn is_network_error(cause: &(dyn StdError + 'static)) -> bool {
     let kind = cause.downcast_ref().map(io::Error::kind);
     cause.is::<tower::timeout::error::Elapsed>()
         || cause.is::<tokio::time::error::Elapsed>()
+        || is_timeout_of_a_client(cause)
         || matches!(
             kind,
             Some(
@@ -108,6 +115,15 @@ fn is_network_error(cause: &(dyn StdError + 'static)) -> bool {
                     | UnexpectedEof
             )
         )
+}
+
+fn is_timeout_of_a_client(cause: &(dyn StdError + 'static)) -> bool {
+    let is_timeout = cause.downcast_ref().is_some_and(hyper::Error::is_timeout);
+    #[cfg(feature = "reqwest")]
+    let is_timeout = is_timeout || cause.downcast_ref().is_some_and(reqwest::Error::is_timeout);
+    #[cfg(feature = "tonic")]
+    let is_timeout = is_timeout || cause.is::<tonic::TimeoutExpired>();
+    is_timeout
 }
 
 /// Whether the connection was refused, so the request was not sent.

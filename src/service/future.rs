@@ -9,13 +9,17 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::record_when::{OnResponse, RecordWhen};
+use super::{
+    inner_call,
+    record_when::{OnResponse, RecordWhen},
+};
 use crate::breaker::Permit;
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
     ///
-    /// Dropping it before it is ready counts as a cancelled call and frees a probe's slot.
+    /// Dropping it before it is ready [abandons](crate::Permit#abandoned-calls) the call. If the
+    /// inner future panics, the call is a failure, and the panic goes on.
     pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
         call: Call<F, C, J, O>,
@@ -64,7 +68,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
-                let result = ready!(future.poll(cx));
+                let result = ready!(inner_call::run(permit, || future.poll(cx)));
                 Poll::Ready(Ok(record_when.record(classify, result, permit)?))
             }
             CallProjection::Rejected { future } => {

@@ -4,6 +4,7 @@ mod aliases;
 #[cfg(feature = "http")]
 pub mod body;
 pub mod future;
+mod inner_call;
 mod layer;
 pub mod record_when;
 pub mod reject;

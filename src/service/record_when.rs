@@ -1,6 +1,7 @@
 //! When the outcome of a call is recorded: when its response arrives, or when the response's body
 //! has ended.
 
+use super::inner_call;
 use crate::{breaker::Permit, classify::Classify};
 
 /// Says when the outcome of an admitted call is recorded: [`OnResponse`] or, with feature `http`,
@@ -31,18 +32,37 @@ pub trait RecordWhen<C, T, E>: sealed::Sealed {
     fn pass_rejection(response: T) -> Self::Response;
 }
 
+/// Says which requests count. The others pass through without a record.
+///
+/// It is sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot tell whether a `{Request}` counts",
+    note = "`.grpc()` needs requests of the type `http::Request<B>`"
+)]
+pub trait AppliesTo<Request>: sealed::Sealed {
+    /// Whether a call with this request counts.
+    #[doc(hidden)]
+    #[inline]
+    fn applies_to(&self, request: &Request) -> bool {
+        let _ = request;
+        true
+    }
+}
+
 /// Records the outcome when the response arrives: the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OnResponse;
 
 impl sealed::Sealed for OnResponse {}
 
+impl<Request> AppliesTo<Request> for OnResponse {}
+
 impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
     type Response = T;
 
     #[inline]
     fn record(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
-        permit.record_in_place(classify.classify(&result), None);
+        inner_call::record(permit, classify.classify(&result));
         result
     }
 

@@ -8,13 +8,14 @@ use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
-    record_when::{OnResponse, RecordWhen},
+    inner_call,
+    record_when::{AppliesTo, OnResponse, RecordWhen},
     reject::{Reject, RejectAsError},
     wake_on_open::WakeOnOpen,
 };
 use crate::{
     breaker::Permit,
-    classify::ErrorsAsFailures,
+    classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
     error::Refusal,
     handle::{Breaker, WaitHandle},
     state::State,
@@ -55,8 +56,13 @@ use crate::{
 /// limit outside the breaker, or make each call on a clone that is dropped afterwards, as
 /// `oneshot` does.
 ///
-/// A `Timeout` inside the breaker makes an elapsed call a failure. A `Timeout` outside cancels the
-/// call, and a cancelled call counts as nothing.
+/// A `Timeout` inside the breaker makes an elapsed call a failure. A `Timeout` outside
+/// [abandons](crate::Permit#abandoned-calls) the call, which counts only if it took long enough.
+///
+/// The same breaker may be on a path twice: on an axum router and on a router nested in it, for
+/// instance, or outside and inside of a `Retry`. The outer one counts the call; the inner one
+/// passes it through. The inner one is recognized on the same thread and if no other breaker lies in
+/// between: through a `Buffer` or a spawned task, both count.
 ///
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
 /// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
@@ -163,20 +169,21 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// Whether the circuit rejects calls. If so, the service is ready to reject the next one.
     #[inline]
     fn is_rejecting(&mut self) -> bool {
-        let refusal = self.breaker.cell().would_refuse();
-        if let Some(refusal) = refusal {
-            self.readiness = Readiness::Rejecting;
-            self.refusal = refusal;
-            self.wake_on_open.clear();
-        }
-        refusal.is_some()
+        let cell = self.breaker.cell();
+        let Some(refusal) = cell.would_refuse().filter(|_| !inner_call::is_nested(cell)) else {
+            return false;
+        };
+        self.readiness = Readiness::Rejecting;
+        self.refusal = refusal;
+        self.wake_on_open.clear();
+        true
     }
 
     /// Waits until the circuit admits calls.
     #[inline]
     fn poll_admission(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let cell = self.breaker.cell();
-        if cell.admits_all() {
+        if cell.admits_all() || inner_call::is_nested(cell) {
             return Poll::Ready(());
         }
         self.wait.get_or_insert_with(|| Box::new(WaitHandle::new(cell))).poll_ready(cx)
@@ -191,9 +198,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     }
 
     #[inline]
-    fn admit(&mut self) -> Result<Permit, Refusal> {
+    fn admit(&mut self, counts: bool) -> Result<Permit, Refusal> {
+        let cell = self.breaker.cell();
         match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
-            Readiness::Inner => Permit::try_acquire(self.breaker.cell()),
+            Readiness::Inner if !counts || inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
+            Readiness::Inner => Permit::try_acquire(cell),
             Readiness::Rejecting => Err(self.refusal),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
@@ -204,27 +213,56 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         Refusal::new(self.breaker.state())
     }
 
+    #[inline]
+    fn poll_inner_ready<Request>(
+        &mut self,
+        cx: &mut Context<'_>,
+        waits: bool,
+    ) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Request>,
+    {
+        if !waits {
+            return self.inner.poll_ready(cx);
+        }
+        // The same breaker further in must not wait for what this one has reserved.
+        inner_call::run_within(self.breaker.cell(), || self.inner.poll_ready(cx))
+    }
+
+    #[inline]
+    fn call_inner<Request>(
+        &mut self,
+        request: Request,
+        mut permit: Permit,
+    ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
+    where
+        S: Service<Request>,
+        C: MakeClassifier<Request>,
+        R: Reject<Request, S::Response, S::Error>,
+        O: Clone,
+    {
+        let classify = self.classify.make_classifier(&request);
+        let future = inner_call::run(&mut permit, || self.inner.call(request));
+        ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
+    }
+
     #[inline(never)]
     fn call_or_reject<Request>(
         &mut self,
         request: Request,
-    ) -> ResponseFuture<S::Future, C, R::Future, O>
+    ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
     where
         S: Service<Request>,
-        C: Clone,
+        C: MakeClassifier<Request>,
         R: Reject<Request, S::Response, S::Error>,
-        O: Clone,
+        O: AppliesTo<Request> + Clone,
     {
-        let admitted = self.admit();
+        let admitted = self.admit(self.record_when.applies_to(&request));
         if R::WHILE_OPEN.waits() {
             self.release_wait();
         }
         match admitted {
-            Ok(permit) => {
-                let future = self.inner.call(request);
-                let (classify, record_when) = (self.classify.clone(), self.record_when.clone());
-                ResponseFuture::admitted(future, permit, classify, record_when)
-            }
+            Ok(permit) => self.call_inner(request, permit),
             Err(refusal) => {
                 let rejected = self.breaker.rejected(refusal);
                 ResponseFuture::rejected(self.reject.reject(request, rejected))
@@ -236,13 +274,13 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
 impl<S, C, R, O, Request> Service<Request> for CircuitBreaker<S, C, R, O>
 where
     S: Service<Request>,
-    C: Clone,
+    C: MakeClassifier<Request>,
     R: Reject<Request, S::Response, S::Error>,
-    O: RecordWhen<C, S::Response, S::Error> + Clone,
+    O: RecordWhen<C::Classifier, S::Response, S::Error> + AppliesTo<Request> + Clone,
 {
     type Response = O::Response;
     type Error = R::Error;
-    type Future = ResponseFuture<S::Future, C, R::Future, O>;
+    type Future = ResponseFuture<S::Future, C::Classifier, R::Future, O>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -252,7 +290,7 @@ where
             return Poll::Ready(Ok(()));
         }
         self.readiness = Readiness::Unknown;
-        match self.inner.poll_ready(cx) {
+        match self.poll_inner_ready(cx, R::WHILE_OPEN.waits()) {
             Poll::Ready(Ok(())) => {
                 self.readiness = Readiness::Inner;
                 self.wake_on_open.clear();
@@ -281,15 +319,18 @@ where
         // compiler writes the permit to memory and copies it from there into the future, and a
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.readiness
-            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
+            && self.record_when.applies_to(&request)
+            && let Some(mut permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
             self.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {
                 self.release_wait();
             }
-            let future = self.inner.call(request);
-            let (classify, record_when) = (self.classify.clone(), self.record_when.clone());
-            return ResponseFuture::admitted(future, permit, classify, record_when);
+            // Any other nested call is recognized when it is recorded.
+            if permit.tracks_drop() && inner_call::is_nested(permit.cell()) {
+                permit.void();
+            }
+            return self.call_inner(request, permit);
         }
         self.call_or_reject(request)
     }
@@ -297,12 +338,12 @@ where
 
 /// A clone is not ready, even if this service is: the inner service that was polled ready is this
 /// service's, not the clone's.
-impl<S: Clone, C: Clone, R: Clone, O: Clone> Clone for CircuitBreaker<S, C, R, O> {
+impl<S: Clone, C: CloneClassifier, R: Clone, O: Clone> Clone for CircuitBreaker<S, C, R, O> {
     fn clone(&self) -> Self {
         Self::with(
             self.inner.clone(),
             self.breaker.clone(),
-            self.classify.clone(),
+            self.classify.clone_classifier(),
             self.reject.clone(),
             self.record_when.clone(),
         )

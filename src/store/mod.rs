@@ -67,6 +67,8 @@
 //! # Ok::<(), StoreError>(())
 //! ```
 
+#[cfg(any(feature = "redb", feature = "sled"))]
+mod aside;
 mod durable;
 mod entry;
 mod error;
@@ -74,6 +76,8 @@ mod file;
 mod history_store;
 mod memory;
 mod path;
+#[cfg(feature = "redb")]
+mod redb;
 #[cfg(feature = "sled")]
 mod sled;
 mod state_store;
@@ -84,6 +88,9 @@ pub use error::StoreError;
 pub use file::FileStore;
 pub use history_store::{HistoryRecord, HistoryStore};
 pub use memory::MemoryStore;
+#[cfg(feature = "redb")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+pub use redb::RedbStore;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use sled::SledStore;

@@ -14,8 +14,8 @@ use super::{
     keys,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
-    schedule::{NewerVersion, ReadState},
     source::{SaveSettings, SnapshotSource},
+    states::{NewerVersion, ReadState},
     worker,
 };
 use crate::{

@@ -11,7 +11,7 @@ use super::{
     pending_history::{self, PendingHistory, PendingTransition},
     preload::Preload,
     record,
-    schedule::{Item, ReadState},
+    states::{Item, ReadState},
 };
 use crate::store::{HistoryRecord, SaveEntry, StoreError};
 

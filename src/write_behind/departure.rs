@@ -24,7 +24,8 @@ use super::{
     entry::{Entry, Urgency},
     inbox::{Inbox, Lifecycle},
     request::{Request, Wanted},
-    schedule::{ReadState, after},
+    schedule::after,
+    states::ReadState,
 };
 
 /// The most breakers that are gone and whose last states wait for one store: breakers that come

@@ -12,8 +12,9 @@ use super::{
     entry::{Entry, Urgency},
     preload::Preload,
     request::{HistoryRequest, Request, Requests, Wanted},
-    schedule::{Item, Schedule},
+    schedule::Schedule,
     source::SaveSettings,
+    states::Item,
     sweep::VisitEntries,
 };
 use crate::{history::HistoryQuery, sync::std_lock};
@@ -84,18 +85,25 @@ pub(super) fn all() -> Vec<Arc<Inbox>> {
     std_lock(&INBOXES).iter().filter_map(Weak::upgrade).collect()
 }
 
-/// The inbox of a store, if there is one that takes entries, with a new entry in it.
-pub(super) fn find_and_admit(
+/// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
+/// new one, whose writer has to be started: then the last value is `true`.
+pub(super) fn admit(
     store_id: usize,
     settings: SaveSettings,
     make_entry: &dyn Fn(EntryId) -> Entry,
-) -> Option<(Arc<Inbox>, Admitted)> {
-    let inboxes = std_lock(&INBOXES);
-    let mut running = inboxes.iter().filter_map(Weak::upgrade);
-    let inbox = running.find(|inbox| inbox.store_id == store_id)?;
-    drop(inboxes);
-    let admitted = inbox.admit(settings, make_entry)?;
-    Some((inbox, admitted))
+    make_monitor: impl FnOnce() -> Monitor,
+) -> (Arc<Inbox>, Admitted, bool) {
+    let mut inboxes = std_lock(&INBOXES);
+    let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
+    if let Some(inbox) = found
+        && let Some(admitted) = inbox.admit(settings, make_entry)
+    {
+        return (inbox, admitted, false);
+    }
+    let (inbox, admitted) = Inbox::new(store_id, make_monitor(), settings, make_entry);
+    inboxes.retain(|inbox| inbox.strong_count() > 0);
+    inboxes.push(Arc::downgrade(&inbox));
+    (inbox, admitted, true)
 }
 
 /// The inbox of a store.
@@ -137,7 +145,7 @@ impl Inbox {
     }
 
     /// Adds an entry. `None` if the writer is about to end.
-    pub(super) fn admit(
+    fn admit(
         &self,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
@@ -153,23 +161,6 @@ impl Inbox {
         let are_any_departing = content.schedule.departing() > 0;
         let entry = content.schedule.insert(settings, make_entry);
         Some(Admitted { entry, are_any_departing })
-    }
-
-    /// Puts the inbox on the list, unless another inbox of the store is there that takes the entry.
-    pub(super) fn list_or_admit(
-        self: &Arc<Self>,
-        settings: SaveSettings,
-        make_entry: &dyn Fn(EntryId) -> Entry,
-    ) -> Option<(Arc<Self>, Admitted)> {
-        let mut inboxes = std_lock(&INBOXES);
-        let running = inboxes.iter().filter_map(Weak::upgrade);
-        let found = running
-            .filter(|inbox| inbox.store_id == self.store_id)
-            .find_map(|inbox| Some((Arc::clone(&inbox), inbox.admit(settings, make_entry)?)));
-        if found.is_none() {
-            inboxes.push(Arc::downgrade(self));
-        }
-        found
     }
 
     /// Takes the inbox off the list: the next breaker on the store starts another writer.

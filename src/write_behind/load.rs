@@ -6,8 +6,8 @@ use super::{
     client::StoreClient,
     entry::{Entry, Urgency},
     keys, quarantine,
-    schedule::{NewerVersion, ReadState},
     source::RestoreError,
+    states::{NewerVersion, ReadState},
 };
 use crate::{metrics, store::StoreError};
 

@@ -80,7 +80,8 @@
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
-//! | `entries`, `entry`, `schedule` | ids, one breaker, and what is due when |
+//! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
+//! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
 //! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches |
@@ -100,6 +101,7 @@ mod gauges;
 mod health;
 mod inbox;
 mod keys;
+mod lanes;
 mod load;
 mod maintenance;
 mod pending_history;
@@ -109,6 +111,7 @@ mod record;
 mod request;
 mod schedule;
 mod source;
+mod states;
 mod sweep;
 mod watchdog;
 mod worker;

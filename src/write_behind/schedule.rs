@@ -25,15 +25,17 @@
 //! Nothing here calls a store, a breaker, or takes a lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{
     entries::{EntryId, Slab},
     entry::{Entry, Urgency},
+    lanes::{Lane, Lanes, Queued},
     source::SaveSettings,
+    states::{Item, ReadState, SaveState},
 };
 
 /// The pause between two batches that no caller waits for, so that a burst of transitions makes a
@@ -43,56 +45,12 @@ const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// The most due entries in a batch. Callers that wait are served after each batch.
 const BATCH_LIMIT: usize = 512;
 
-/// What is known about an entry's snapshot in the store. A snapshot is never overwritten before it
-/// was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReadState {
-    /// Nothing; no attempt to read it has failed.
-    Unread,
-    /// Nothing; an attempt to read it has failed.
-    Failed,
-    /// It was adopted or kept aside, or there was none.
-    Read,
-    /// A newer release wrote it, so it is not overwritten.
-    NewerVersion(NewerVersion),
-}
-
-/// A snapshot in a format that this release does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NewerVersion {
-    pub(super) version: u64,
-    /// When it was found.
-    pub(super) since: SystemTime,
-}
-
-/// Whether the newest state of an entry is saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SaveState {
-    /// Yes, or it never changed.
-    Clean,
-    /// No.
-    Dirty,
-    /// A batch is about to save it.
-    Saving,
-    /// No, and the attempt failed.
-    Failed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    Transitions,
-    Counts,
-    Retry,
-}
-
-/// The time at which an entry is due; in the retry lane, that at which it failed.
-type Queued = (Lane, Instant);
-
 struct Slot {
     entry: Arc<Entry>,
     settings: SaveSettings,
     read: ReadState,
     save: SaveState,
+    /// Where it waits.
     queued: Option<Queued>,
     /// Whether the batch under way retries it.
     is_retried: bool,
@@ -125,22 +83,10 @@ impl Slot {
     }
 }
 
-/// What a batch has to do. The batch fills in what became of it.
-pub(super) struct Item {
-    pub(super) entry: Arc<Entry>,
-    pub(super) read: ReadState,
-    /// Whether the breaker is gone.
-    pub(super) is_departing: bool,
-    /// Whether an earlier attempt has failed.
-    pub(super) is_retried: bool,
-    /// Whether this attempt has failed.
-    pub(super) has_failed: bool,
-}
-
 #[derive(Default)]
 pub(super) struct Schedule {
     slots: Slab<Slot>,
-    lanes: [BTreeSet<(Instant, EntryId)>; 3],
+    lanes: Lanes,
     /// Entries of breakers that are gone, in the order in which they went.
     departing: BTreeMap<u64, EntryId>,
     /// How many have gone so far.
@@ -321,54 +267,52 @@ impl Schedule {
         if holds_back {
             return retry_at;
         }
-        let first = |lane: Lane| self.lane(lane).first().map(|(due, _)| *due);
+        let first = |lane| self.lanes.first(lane).map(|(at, _)| at);
         let paused = |due: Instant| self.paused_until.map_or(due, |until| due.max(until));
-        // A store that became healthy has no retry.
+        // A healthy store has no time for a retry. What is left from before is due.
         let retry = retry_at.or_else(|| first(Lane::Retry));
         let dirty = [Lane::Transitions, Lane::Counts].map(|lane| first(lane).map(paused));
         dirty.into_iter().chain([retry]).flatten().min()
     }
 
-    /// Takes what is to be retried, and when that was due. `None` if it is not time for that, or if it is the turn of
-    /// others that wait. A retry may find nothing to take: then it is the store that is to be tried.
+    /// Takes what is to be retried, and when that was due. `None` if it is not time for that, or if
+    /// others wait and have their turn. If there is nothing to take, the retry has to find out
+    /// whether the store works in another way.
     pub(super) fn take_retry(
         &mut self,
         retry_at: Option<Instant>,
         others_wait: bool,
         now: Instant,
     ) -> Option<(Vec<Item>, Instant)> {
-        let retry_at = retry_at.or_else(|| Some(self.lane(Lane::Retry).first()?.0))?;
+        let retry_at = retry_at.or_else(|| Some(self.lanes.first(Lane::Retry)?.0))?;
         let yields = std::mem::take(&mut self.has_just_retried) && others_wait;
         if retry_at > now || yields {
             return None;
         }
         self.has_just_retried = true;
-        let failed = self.lane(Lane::Retry).iter().take_while(|(at, _)| *at <= retry_at);
-        let failed = failed.take(BATCH_LIMIT).map(|(_, id)| *id).collect();
+        let failed = self.lanes.until(Lane::Retry, retry_at).take(BATCH_LIMIT).collect();
         Some((self.take(failed), retry_at))
     }
 
     /// Whether everything that failed before this moment was retried.
     pub(super) fn has_retried(&self, retry_at: Instant) -> bool {
-        self.lane(Lane::Retry).first().is_none_or(|(at, _)| *at > retry_at)
+        !self.lanes.is_due(Lane::Retry, retry_at)
     }
 
     /// Takes what is due, together with the `requested` entries.
     pub(super) fn take_due(&mut self, requested: Vec<EntryId>, now: Instant) -> Vec<Item> {
         let mut ids = requested;
         if self.paused_until.is_none_or(|until| until <= now) {
-            let transitions = self.lane(Lane::Transitions);
-            if transitions.first().is_some_and(|(due, _)| *due <= now) {
-                ids.extend(transitions.iter().take(BATCH_LIMIT).map(|(_, id)| *id));
+            if self.lanes.is_due(Lane::Transitions, now) {
+                ids.extend(self.lanes.all(Lane::Transitions).take(BATCH_LIMIT));
             }
-            if let Some((due, first)) = self.lane(Lane::Counts).first()
-                && *due <= now
+            if let Some((due, first)) = self.lanes.first(Lane::Counts)
+                && due <= now
             {
                 // Many breakers with the same interval make a few batches, not one each.
-                let interval = self.slots.get(*first).map(|slot| slot.settings.flush_interval);
+                let interval = self.slots.get(first).map(|slot| slot.settings.flush_interval);
                 let soon = after(now, interval.unwrap_or_default() / 4);
-                let counts = self.lane(Lane::Counts).iter().take_while(|(due, _)| *due <= soon);
-                ids.extend(counts.take(BATCH_LIMIT).map(|(_, id)| *id));
+                ids.extend(self.lanes.until(Lane::Counts, soon).take(BATCH_LIMIT));
             }
         }
         self.take(ids)
@@ -405,7 +349,7 @@ impl Schedule {
         Some(item)
     }
 
-    /// Goes by what became of an item. Returns the entry if the writer is done with it.
+    /// Takes in the result of an item. Returns the entry if the writer is done with it.
     pub(super) fn conclude(&mut self, item: &Item, now: Instant) -> Option<Arc<Entry>> {
         let id = item.entry.id;
         let slot = self.slots.get_mut(id)?;
@@ -463,17 +407,12 @@ impl Schedule {
 
     /// Whether a dirty entry is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        let is_due = |lane| self.lane(lane).first().is_some_and(|(due, _)| *due <= now);
-        is_due(Lane::Transitions) || is_due(Lane::Counts)
+        self.lanes.is_due(Lane::Transitions, now) || self.lanes.is_due(Lane::Counts, now)
     }
 
     /// Whether anything waits for a retry.
     pub(super) fn has_failed(&self) -> bool {
-        !self.lane(Lane::Retry).is_empty()
-    }
-
-    fn lane(&self, lane: Lane) -> &BTreeSet<(Instant, EntryId)> {
-        &self.lanes[lane as usize]
+        self.lanes.first(Lane::Retry).is_some()
     }
 
     fn set_save(&mut self, id: EntryId, save: SaveState) {
@@ -494,19 +433,17 @@ impl Schedule {
     }
 
     /// Returns whether the entry is the first in its lane now.
-    fn enqueue(&mut self, id: EntryId, (lane, at): Queued) -> bool {
+    fn enqueue(&mut self, id: EntryId, queued: Queued) -> bool {
         self.dequeue(id);
         let Some(slot) = self.slots.get_mut(id) else { return false };
-        slot.queued = Some((lane, at));
-        let queue = &mut self.lanes[lane as usize];
-        queue.insert((at, id));
-        queue.first() == Some(&(at, id))
+        slot.queued = Some(queued);
+        self.lanes.insert(id, queued)
     }
 
     fn dequeue(&mut self, id: EntryId) -> Option<Lane> {
-        let (lane, at) = self.slots.get_mut(id)?.queued.take()?;
-        self.lanes[lane as usize].remove(&(at, id));
-        Some(lane)
+        let queued = self.slots.get_mut(id)?.queued.take()?;
+        self.lanes.remove(id, queued);
+        Some(queued.0)
     }
 }
 

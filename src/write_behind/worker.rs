@@ -20,8 +20,8 @@ use super::{
     keys,
     maintenance::Maintenance,
     request::{Request, Wanted},
-    schedule::{Item, ReadState},
     source::{SaveSettings, SnapshotSource},
+    states::{Item, ReadState},
     watchdog::{self, PATIENCE},
 };
 use crate::{
@@ -48,17 +48,14 @@ pub(super) fn join(
 ) -> (Arc<Inbox>, Admitted) {
     let store_id = store.id();
     let make_entry = |id: EntryId| Entry::new(id, keys::snapshot(name), Arc::clone(source));
-    if let Some(found) = inbox::find_and_admit(store_id, settings, &make_entry) {
-        return found;
+    let make_monitor = || {
+        let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
+        Monitor::new(patience, StoreMetrics::new(store.label()))
+    };
+    let (inbox, admitted, is_new) = inbox::admit(store_id, settings, &make_entry, make_monitor);
+    if is_new {
+        start(&inbox, store, config);
     }
-    let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
-    let monitor = Monitor::new(patience, StoreMetrics::new(store.label()));
-    let (inbox, admitted) = Inbox::new(store_id, monitor, settings, make_entry);
-    if let Some(found) = inbox.list_or_admit(settings, &make_entry) {
-        // Another thread was faster.
-        return found;
-    }
-    start(&inbox, store, config);
     (inbox, admitted)
 }
 
@@ -146,7 +143,7 @@ impl Worker {
         }
     }
 
-    /// Goes by what became of a batch: the entries first, then the store's health, and at last the
+    /// Takes in the results of a batch: the entries first, then the store's health, and at last the
     /// callers that wait.
     fn conclude(&self, items: &[Item], outcome: &Outcome, retry_at: Option<Instant>) {
         let inbox = &*self.inbox;

@@ -83,6 +83,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         BodyFailure,
         BucketSnapshot,
         Classified<(), (), ()>,
+        ClassifyWith<()>,
         Cloned,
         ClonedWith<()>,
         Config,
@@ -97,6 +98,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         FallbackService<()>,
         Fault,
         FileStore,
+        tower_breaker::store::RedbStore,
         FlushError,
         GrpcClassifier,
         GrpcCode,
@@ -278,7 +280,10 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 14] = [
+    const TRAITS: [&str; 17] = [
+        "AppliesTo",
+        "CloneClassifier",
+        "MakeClassifier",
         "HistoryStore",
         "RetryResponse",
         "AsCause",

@@ -36,7 +36,7 @@ async fn every_call_counts_once_on_both_sides() {
                 1 => client.unary(UNARY, "err 14").await.map_or('f', |_| '.'),
                 2 => drain(client.down("a,b").await).await.1.map_or('.', |_| 'f'),
                 3 => drain(client.down("a,err 13").await).await.1.map_or('.', |_| 'f'),
-                4 => client.up(&["a", "err 1"]).await.map_or('-', |_| '.'),
+                4 => client.up(&["a", "err 1"]).await.map_or('f', |_| '.'),
                 _ => {
                     let mut answers = client.down("a,hang").await.unwrap();
                     answers.message().await.unwrap();
@@ -48,11 +48,11 @@ async fn every_call_counts_once_on_both_sides() {
     let ends = calls.join_all().await;
     let count = |results: &str, end| results.chars().filter(|result| *result == end).count();
     let seen = String::from_iter(ends);
-    assert_eq!((count(&seen, '.'), count(&seen, 'f')), (CALLS / 3, CALLS / 3));
+    assert_eq!((count(&seen, '.'), count(&seen, 'f')), (CALLS / 3, CALLS / 2));
     for (side, breaker) in [("client", of_client), ("server", of_server)] {
-        eventually_async(side, || recorded(&breaker).len() >= 2 * CALLS / 3).await;
+        eventually_async(side, || recorded(&breaker).len() >= 5 * CALLS / 6).await;
         let results = recorded(&breaker);
         let counts = (count(&results, '.'), count(&results, 'f'));
-        assert_eq!(counts, (CALLS / 3, CALLS / 3), "{side}");
+        assert_eq!(counts, (CALLS / 3, CALLS / 2), "{side}");
     }
 }

@@ -41,8 +41,9 @@ async fn each_code<T: Transport + Clone>(
 
 fn expected() -> Vec<[String; 2]> {
     let of = |code| match code {
-        2 | 4 | 13 | 14 | 15 => "f",
-        1 => "",
+        1 | 2 | 4 | 13 | 14 | 15 => "f",
+        // Throttled.
+        8 => "f",
         _ => ".",
     };
     (0..=16).map(|code| [of(code).to_owned(), of(code).to_owned()]).collect()
@@ -73,16 +74,24 @@ async fn each_code_is_by_default_what_the_docs_say_for_a_server() {
 async fn codes_are_what_was_last_said_of_them() {
     let server = Running::bare().await;
     let codes = GrpcClassifier::new()
-        .failure([GrpcCode::NotFound, GrpcCode::Cancelled])
+        .failure([GrpcCode::NotFound, GrpcCode::Aborted])
+        .ignore(GrpcCode::Cancelled)
         .success(GrpcCode::Unavailable)
         .ignore([GrpcCode::Internal, GrpcCode::InvalidArgument].as_slice())
         .throttled(GrpcCode::ResourceExhausted);
     let layer = watching().grpc().classify(codes).build().unwrap();
     let breaker = layer.breaker().clone();
     let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
-    for (code, so_far) in
-        [(5, "f"), (1, "ff"), (14, "ff."), (13, "ff."), (3, "ff."), (8, "ff.f"), (15, "ff.ff")]
-    {
+    for (code, so_far) in [
+        (5, "f"),
+        (1, "f"),
+        (10, "ff"),
+        (14, "ff."),
+        (13, "ff."),
+        (3, "ff."),
+        (8, "ff.f"),
+        (15, "ff.ff"),
+    ] {
         client.unary(UNARY, &format!("err {code}")).await.unwrap_err();
         assert_eq!(recorded(&breaker), so_far, "{code}");
     }
@@ -93,7 +102,7 @@ async fn a_throttled_call_does_not_open_a_circuit_that_counts_a_row_of_failures(
     let server = Running::bare().await;
     for (codes, opens) in [
         (GrpcClassifier::new(), false),
-        (GrpcClassifier::new().throttled(GrpcCode::ResourceExhausted), false),
+        (GrpcClassifier::new().success(GrpcCode::ResourceExhausted), false),
         (GrpcClassifier::new().failure(GrpcCode::ResourceExhausted), true),
     ] {
         let (builder, _) = touchy();
@@ -107,10 +116,10 @@ async fn a_throttled_call_does_not_open_a_circuit_that_counts_a_row_of_failures(
 
 #[test]
 fn a_classifier_says_what_it_does() {
-    let codes = GrpcClassifier::new().throttled(GrpcCode::ResourceExhausted);
+    let codes = GrpcClassifier::new().ignore(GrpcCode::NotFound);
     assert_eq!(
         format!("{codes:?}"),
-        "GrpcClassifier { failure: [Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss], \
-         throttled: [ResourceExhausted], ignore: [Cancelled] }"
+        "GrpcClassifier { failure: [Cancelled, Unknown, DeadlineExceeded, Internal, Unavailable, \
+         DataLoss], throttled: [ResourceExhausted], ignore: [NotFound] }"
     );
 }

@@ -6,6 +6,7 @@ mod support;
 mod accounting;
 mod client;
 mod codes;
+mod deadlines;
 mod delays;
 mod hangups;
 mod heads;
@@ -13,6 +14,7 @@ mod neighbours;
 mod plain_http;
 mod rejections;
 mod server;
+mod status_classifier;
 mod streams;
 
 #[path = "../../examples/tonic.rs"]

@@ -100,7 +100,7 @@ struct Counting(StatusClassifier, Arc<Book>);
 /// The end of a body that is still open: dropped as it is, the call was cancelled.
 struct CountingEnd(Option<SuccessAtEos>, Arc<Book>);
 
-impl<B, E> ClassifyBody<B, E> for Counting {
+impl<B, E: 'static> ClassifyBody<B, E> for Counting {
     type Eos = CountingEnd;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<CountingEnd> {

@@ -5,7 +5,10 @@ mod support;
 
 mod accounting;
 mod bodies;
+mod nested;
+mod request_errors;
 mod streaming;
+mod timeouts;
 mod wire;
 mod with_axum;
 mod with_hyper;

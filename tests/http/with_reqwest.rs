@@ -72,13 +72,17 @@ async fn a_refused_connection_is_a_failure() {
 #[tokio::test]
 async fn a_response_is_classified_by_its_status_and_its_headers() {
     let upstream = upstream();
-    let statuses =
-        StatusClassifier::new().throttled(StatusCode::TOO_MANY_REQUESTS).ignore(404..=404);
+    let statuses = StatusClassifier::new().ignore(404..=404);
     let two_minutes = Some(Duration::from_secs(120));
     let cases = [
         ("/200", Outcome::Success, Outcome::Success),
         ("/404", Outcome::Success, Outcome::Ignore),
-        ("/429", Outcome::Success, Outcome::throttled().with_retry_after(two_minutes)),
+        ("/408", Outcome::failure(), Outcome::failure()),
+        (
+            "/429",
+            Outcome::throttled().with_retry_after(two_minutes),
+            Outcome::throttled().with_retry_after(two_minutes),
+        ),
         ("/500", Outcome::failure(), Outcome::failure()),
         (
             "/503",

@@ -1,6 +1,7 @@
 //! The breaker as tower middleware: the contract of `Service`, other middleware above and below,
 //! waiting instead of rejecting, and what a rejection becomes.
 
+mod classify_with;
 mod composition;
 mod contract;
 mod rejections;

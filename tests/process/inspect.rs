@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tower_breaker::{
     Breaker, FileStore, SledStore, StateStore,
-    store::{HistoryRecord, SaveEntry},
+    store::{HistoryRecord, RedbStore, SaveEntry},
 };
 
 /// The program. With the whole suite it is built already; alone, this test has it built.
@@ -79,8 +79,9 @@ fn everything(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
 
 type Open = fn(&Path) -> Box<dyn StateStore>;
 
-const STORES: [(&str, Open); 2] = [
+const STORES: [(&str, Open); 3] = [
     ("sled", |folder| Box::new(SledStore::open(folder).unwrap())),
+    ("redb", |folder| Box::new(RedbStore::open(folder).unwrap())),
     ("files", |folder| Box::new(FileStore::open(folder).unwrap())),
 ];
 
@@ -220,11 +221,29 @@ fn what_is_no_store_is_said_to_be_none_and_nothing_is_made() {
 }
 
 #[test]
-fn a_damaged_folder_is_said_to_be_and_left_to_the_next_server() {
+fn what_can_be_read_of_a_damaged_folder_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     fill(Box::new(SledStore::open(&folder).unwrap()));
     fs::write(folder.join("conf"), [7; 64]).unwrap();
+    let before = everything(dir.path());
+    let output = inspect(&[], &folder);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("is damaged"), "{output:?}");
+    assert!(text(&output.stdout).contains("payments"), "{output:?}");
+    assert_eq!(everything(dir.path()), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unreadable_folder_is_left_to_the_next_server() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    fill(Box::new(SledStore::open(&folder).unwrap()));
+    // sled expects UTF-8.
+    fs::write(folder.join("blobs").join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
     let before = everything(dir.path());
     let (code, reason) = refusal(&[], &folder);
     assert_eq!(code, Some(1));

@@ -9,15 +9,16 @@ use std::{
 
 use tower_breaker::{
     Breaker, FileStore, MemoryStore, SledStore, State, StateStore,
-    store::{HistoryRecord, HistoryStore, SaveEntry},
+    store::{HistoryRecord, HistoryStore, RedbStore, SaveEntry},
 };
 
 /// Every store, with its folder, if it has one, below `dir`.
-fn stores(dir: &Path) -> [Box<dyn StateStore>; 3] {
+fn stores(dir: &Path) -> [Box<dyn StateStore>; 4] {
     [
         Box::new(MemoryStore::new()),
         Box::new(SledStore::open(dir.join("sled")).unwrap()),
         Box::new(FileStore::open(dir.join("files")).unwrap()),
+        Box::new(RedbStore::open(dir.join("redb")).unwrap()),
     ]
 }
 

@@ -2,21 +2,23 @@
 
 use std::{path::Path, sync::Arc};
 
-use tower_breaker::{FileStore, SledStore, StateStore};
+use tower_breaker::{FileStore, SledStore, StateStore, store::RedbStore};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sled,
     File,
+    Redb,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Sled, Self::File];
+    pub(crate) const ALL: [Self; 3] = [Self::Sled, Self::File, Self::Redb];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sled => "sled",
             Self::File => "file",
+            Self::Redb => "redb",
         }
     }
 
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Self::Sled => Arc::new(SledStore::open(folder).expect("the folder is not a file")),
             Self::File => Arc::new(FileStore::open(folder).expect("the folder is not a file")),
+            Self::Redb => Arc::new(RedbStore::open(folder).expect("the folder is not a file")),
         }
     }
 }

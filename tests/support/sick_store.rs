@@ -222,7 +222,7 @@ impl StateStore for SickStore {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        self.run(Operation::Read, |inner| inner.verify())
+        self.run(Operation::Read, StateStore::verify)
     }
 
     fn last_repair(&self) -> Option<String> {

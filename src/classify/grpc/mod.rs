@@ -1,19 +1,30 @@
 //! Classification of gRPC responses.
 
-mod code;
+pub(super) mod code;
+mod deadline;
 mod delay;
 mod wire;
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
+#[cfg(feature = "tonic")]
+use {
+    super::error::as_cause, crate::error::causes, std::error::Error as StdError,
+    tonic::TimeoutExpired,
+};
+
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 
 pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
 
 use super::{
     body::{ClassifiedResponse, ClassifyBody, ClassifyEos},
+    by_status::is_rejection,
     classifier::Classify,
+    defaults::kind_of_code,
+    error::outcome_of_error,
+    grpc_notice::is_grpc,
     kind::Kind,
     retry_after::retry_after,
 };
@@ -21,20 +32,25 @@ use crate::outcome::Outcome;
 
 /// Classifies gRPC responses by their status code. An `Err` is a failure.
 ///
-/// [`new`](Self::new) takes these codes for failures: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`,
-/// `UNAVAILABLE` and `DATA_LOSS`. `CANCELLED` is ignored, because a cancellation says nothing about
-/// the dependency. All others are successes: the dependency has answered, and the problem is the
-/// request. Later calls override earlier ones.
+/// By default, as in [the table](super#grpc):
 ///
-/// `RESOURCE_EXHAUSTED` is a success by default. Some servers use it for a single caller that has
-/// exceeded its quota or sent too large a message, and some use it when they are overloaded; in the
-/// latter case, classify it as throttled.
+/// - `CANCELLED`, `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` are
+///   failures. A call that its client cancels is dropped and has no code, so a `CANCELLED` comes
+///   from the server: tonic's sends it when its own timeout has passed.
+/// - `RESOURCE_EXHAUSTED` is [throttled](Outcome::Throttled). Some servers also use it for a
+///   message that is too large, or for one caller that has exceeded its quota; if yours does, call
+///   `.success(GrpcCode::ResourceExhausted)`.
+/// - All others are successes: the dependency has answered, and the problem is the request.
+/// - A rejection by another breaker is ignored, as an error or as a response, and so are
+///   [errors of the request itself](super::is_request_error).
+///
+/// Later calls override earlier ones.
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, classify::{GrpcClassifier, GrpcCode}};
 ///
 /// let codes = GrpcClassifier::new()
-///     .throttled(GrpcCode::ResourceExhausted)
+///     .failure(GrpcCode::ResourceExhausted)
 ///     .success(GrpcCode::DeadlineExceeded)
 ///     .ignore([GrpcCode::InvalidArgument, GrpcCode::Unimplemented]);
 /// let layer = CircuitBreakerLayer::builder("stock").grpc().classify(codes).build()?;
@@ -69,19 +85,27 @@ use crate::outcome::Outcome;
 /// [HTTP to gRPC Status Code Mapping]: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct GrpcClassifier {
-    /// Two bits for each code.
+    /// Two bits for each code, and two for errors that are a caller's deadline.
     kinds: u64,
+    /// Set for a request that is not gRPC.
+    ignores_all: bool,
+    /// In milliseconds; 0 for none.
+    ignores_deadlines_below: u32,
 }
 
+const ERRORS_OF_DEADLINES: u32 = 34;
+
 impl GrpcClassifier {
-    /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` are failures,
-    /// `CANCELLED` is ignored, all others are successes.
+    /// `CANCELLED`, `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` are
+    /// failures, `RESOURCE_EXHAUSTED` is throttled, all others are successes.
     #[must_use]
     pub fn new() -> Self {
-        Self { kinds: 0 }
-            .failure([GrpcCode::Unknown, GrpcCode::DeadlineExceeded, GrpcCode::Internal])
-            .failure([GrpcCode::Unavailable, GrpcCode::DataLoss])
-            .ignore(GrpcCode::Cancelled)
+        let none = Self {
+            kinds: Kind::Failure.put(0, ERRORS_OF_DEADLINES),
+            ignores_all: false,
+            ignores_deadlines_below: 0,
+        };
+        GrpcCode::all().fold(none, |this, code| this.with(code, kind_of_code(code)))
     }
 
     /// These are failures.
@@ -108,6 +132,60 @@ impl GrpcClassifier {
         self.with(codes, Kind::Success)
     }
 
+    /// Ignores a call whose caller gave it less time than this, and whose time has run out: the
+    /// request has a shorter `grpc-timeout`, and the code is `CANCELLED` or `DEADLINE_EXCEEDED`
+    /// (or, on a tonic channel, the error is that the timeout has expired; feature
+    /// `tonic-channel`). Such a call does not show that the dependency is slow. Default: such a
+    /// call is what its code says.
+    ///
+    /// It takes effect in [`for_request`](Self::for_request). The time is rounded up to whole
+    /// milliseconds.
+    #[must_use]
+    pub fn ignore_deadlines_below(mut self, shortest: Duration) -> Self {
+        let milliseconds = shortest.as_nanos().div_ceil(1_000_000);
+        self.ignores_deadlines_below = u32::try_from(milliseconds).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// The classifier for the response to this request.
+    ///
+    /// - If the request is not gRPC by its `Content-Type` (a health check over HTTP, a preflight, a
+    ///   gRPC-Web request), it ignores the call.
+    /// - If the request has a deadline that is [too short](Self::ignore_deadlines_below), it ignores
+    ///   the end of that deadline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http::{Request, Response};
+    /// use tower_breaker::{Outcome, classify::{Classify, GrpcClassifier}};
+    ///
+    /// let codes = GrpcClassifier::new().ignore_deadlines_below(Duration::from_millis(200));
+    /// let request = Request::post("/shop.Stock/Count")
+    ///     .header("content-type", "application/grpc")
+    ///     .header("grpc-timeout", "50m")
+    ///     .body(())?;
+    /// let response = Response::builder().header("grpc-status", "4").body(())?;
+    /// let result: Result<_, std::io::Error> = Ok(response);
+    /// assert_eq!(codes.classify(&result), Outcome::failure());
+    /// assert_eq!(codes.for_request(&request).classify(&result), Outcome::Ignore);
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    #[must_use]
+    pub fn for_request<B>(self, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let media_type = headers.get(CONTENT_TYPE);
+        if !media_type.is_some_and(|media_type| is_grpc(media_type.as_bytes())) {
+            return Self { ignores_all: true, ..self };
+        }
+        let shortest = Duration::from_millis(self.ignores_deadlines_below.into());
+        if !shortest.is_zero() && deadline::of_request(headers).is_some_and(|it| it < shortest) {
+            let ignoring = self.ignore([GrpcCode::Cancelled, GrpcCode::DeadlineExceeded]);
+            let kinds = Kind::Ignore.put(ignoring.kinds, ERRORS_OF_DEADLINES);
+            return Self { kinds, ..ignoring };
+        }
+        self
+    }
+
     fn with(mut self, codes: impl GrpcCodes, kind: Kind) -> Self {
         codes.each(&mut |code| {
             self.kinds = kind.put(self.kinds, shift_of(code));
@@ -131,6 +209,16 @@ impl GrpcClassifier {
     #[inline]
     fn outcome(self, code: GrpcCode, retry_after: impl FnOnce() -> Option<Duration>) -> Outcome {
         self.kind(code).outcome(retry_after)
+    }
+
+    #[cold]
+    fn outcome_of_error<E: 'static>(self, error: &E) -> Outcome {
+        let kind = Kind::get(self.kinds, ERRORS_OF_DEADLINES);
+        if self.ignores_all || kind == Kind::Ignore && is_deadline(error) {
+            Outcome::Ignore
+        } else {
+            outcome_of_error(error)
+        }
     }
 
     fn head(self, status: StatusCode, headers: &HeaderMap) -> ClassifiedResponse<GrpcEos> {
@@ -167,11 +255,18 @@ const fn shift_of(code: GrpcCode) -> u32 {
 
 /// Whether the `Content-Type`, where there is one, is gRPC's.
 fn may_be_grpc(headers: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    headers.get(CONTENT_TYPE).is_none_or(|media_type| {
-        let begins = media_type.as_bytes().get(..GRPC.len());
-        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(GRPC))
-    })
+    headers.get(CONTENT_TYPE).is_none_or(|media_type| is_grpc(media_type.as_bytes()))
+}
+
+/// Whether a tonic channel gave up because a deadline has passed.
+#[cfg(feature = "tonic")]
+fn is_deadline<E: 'static>(error: &E) -> bool {
+    as_cause(error).is_some_and(|error| causes(error).any(<dyn StdError>::is::<TimeoutExpired>))
+}
+
+#[cfg(not(feature = "tonic"))]
+fn is_deadline<E: 'static>(_: &E) -> bool {
+    false
 }
 
 fn delay_of(pushback: Pushback, metadata: &HeaderMap) -> Option<Duration> {
@@ -189,7 +284,7 @@ impl Default for GrpcClassifier {
 }
 
 /// Classifies the head of the response: a code that is still to come counts as a success.
-impl<B, E> Classify<Response<B>, E> for GrpcClassifier {
+impl<B, E: 'static> Classify<Response<B>, E> for GrpcClassifier {
     #[inline]
     fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
         match ClassifyBody::classify_head(self, result) {
@@ -199,13 +294,16 @@ impl<B, E> Classify<Response<B>, E> for GrpcClassifier {
     }
 }
 
-impl<B, E> ClassifyBody<B, E> for GrpcClassifier {
+impl<B, E: 'static> ClassifyBody<B, E> for GrpcClassifier {
     type Eos = GrpcEos;
 
     fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<GrpcEos> {
         match result {
+            Ok(response) if self.ignores_all || is_rejection(response.extensions()) => {
+                ClassifiedResponse::Ready(Outcome::Ignore)
+            }
             Ok(response) => self.head(response.status(), response.headers()),
-            Err(_) => ClassifiedResponse::Ready(Outcome::failure()),
+            Err(error) => ClassifiedResponse::Ready(self.outcome_of_error(error)),
         }
     }
 }

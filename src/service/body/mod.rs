@@ -4,6 +4,7 @@
 
 mod length;
 mod on_body_end;
+mod open_call;
 mod pending;
 mod response_body;
 mod stall;

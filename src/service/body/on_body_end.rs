@@ -3,18 +3,26 @@ use std::time::Duration;
 use http::Response;
 use http_body::Body;
 
-use super::{length::Length, pending::PendingOutcome, response_body::ResponseBody};
+use super::{
+    length::Length, open_call::OpenCall, pending::PendingOutcome, response_body::ResponseBody,
+};
 use crate::{
     breaker::Permit,
     classify::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
-    service::record_when::{RecordWhen, sealed::Sealed},
+    service::{
+        inner_call,
+        record_when::{AppliesTo, RecordWhen, sealed::Sealed},
+    },
 };
 
 /// Records the outcome of a call when the body of its response has ended.
 ///
 /// A body that fails or ends before its announced length is a failure, and so is a body that
-/// stalls for longer than the [`stall_timeout`](Self::stall_timeout). A body that is dropped before
-/// its end (the client hung up) is a cancelled call: it counts as nothing and frees a probe's slot.
+/// stalls for longer than the [`stall_timeout`](Self::stall_timeout), or panics. A body that is
+/// dropped before its end (the client hung up) is a cancelled call: it counts as nothing, however
+/// long it took, and frees a probe's slot. A gRPC response that is dropped before its first message
+/// is an [abandoned](crate::Permit#abandoned-calls) call, because its head may precede the work.
+///
 /// What the classifier already takes for a failure, or ignores, when the response arrives is
 /// recorded at that moment.
 ///
@@ -23,9 +31,16 @@ use crate::{
 /// is cancelled: a server may do that to the response of a `HEAD` request (axum does), so probe
 /// with requests whose responses are read.
 ///
-/// A probe holds its slot until the body has ended, and the circuit reopens after
-/// [`half_open_timeout`](crate::Config::half_open_timeout). For responses that stream for longer
-/// than that, raise the timeout, or record the outcome when the response arrives.
+/// # Long streams as probes
+///
+/// A stream shows long before its end that the dependency works. So a probe is a success when its
+/// head was good, its body has delivered its first data (for gRPC, its first message), and the body
+/// has then lived for 5 s without an error: see [`stream_alive_after`](Self::stream_alive_after).
+/// All other calls wait for their end.
+///
+/// Until then the probe holds its slot, and the circuit reopens after
+/// [`half_open_timeout`](crate::Config::half_open_timeout). Raise that setting if a healthy call
+/// takes longer to its end, or if a stream takes longer to its first data.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,10 +52,11 @@ use crate::{
 ///     .build()?;
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct OnBodyEnd {
     stall_timeout: Option<Duration>,
     slow_until: SlowUntil,
+    stream_alive_after: Duration,
 }
 
 /// Until when a call's time is measured, for the rules on slow calls.
@@ -55,10 +71,15 @@ pub enum SlowUntil {
 }
 
 impl OnBodyEnd {
-    /// Without a stall timeout, and with the time of a call measured until its head arrives.
+    /// Without a stall timeout, with the time of a call measured until its head arrives, and with
+    /// probes that succeed after 5 s of a stream.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            stall_timeout: None,
+            slow_until: SlowUntil::Headers,
+            stream_alive_after: Duration::from_secs(5),
+        }
     }
 
     /// A body that delivers nothing for this long is a failure. Default: no timeout. The time
@@ -80,6 +101,18 @@ impl OnBodyEnd {
         self
     }
 
+    /// A probe whose body has delivered its first data, and goes on for this long without an
+    /// error, is a success. Default: 5 s. [`Duration::MAX`]: a probe waits for its end too.
+    ///
+    /// The time is checked when the body is polled or dropped, and the task that reads it is woken
+    /// once for it. If the body is not polled again,
+    /// [`half_open_timeout`](crate::Config::half_open_timeout) applies.
+    #[must_use]
+    pub fn stream_alive_after(mut self, time: Duration) -> Self {
+        self.stream_alive_after = time;
+        self
+    }
+
     fn watch<B, W>(
         self,
         response: Response<B>,
@@ -95,7 +128,9 @@ impl OnBodyEnd {
             SlowUntil::Headers => permit.elapsed(),
             SlowUntil::End => None,
         };
-        let pending = PendingOutcome::new(permit, eos, elapsed, Length::of(&response));
+        let answered = !eos.awaits_trailers();
+        let call = OpenCall::new(permit, elapsed, answered, self.stream_alive_after);
+        let pending = PendingOutcome::new(call, eos, Length::of(&response));
         if response.body().is_end_stream() || pending.is_complete() {
             pending.end_without_body();
             return response.map(ResponseBody::unwatched);
@@ -104,7 +139,15 @@ impl OnBodyEnd {
     }
 }
 
+impl Default for OnBodyEnd {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Sealed for OnBodyEnd {}
+
+impl<Request> AppliesTo<Request> for OnBodyEnd {}
 
 impl<C, B, E> RecordWhen<C, Response<B>, E> for OnBodyEnd
 where
@@ -119,6 +162,9 @@ where
         result: Result<Response<B>, E>,
         permit: &mut Permit,
     ) -> Result<Self::Response, E> {
+        if inner_call::is_uncounted(permit) {
+            return result.map(|response| response.map(ResponseBody::unwatched));
+        }
         match (classify.classify_head(&result), result) {
             (ClassifiedResponse::Ready(outcome), result) => {
                 permit.record_in_place(outcome, None);

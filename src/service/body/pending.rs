@@ -1,36 +1,39 @@
-use std::time::Duration;
+use std::task::Context;
 
 use bytes::Buf;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::length::Length;
+use super::{length::Length, open_call::OpenCall};
 use crate::{
     breaker::Permit,
     classify::{BodyFailure, ClassifyEos},
     outcome::Outcome,
 };
 
-/// A call whose outcome depends on the rest of its body. Dropped, it counts as cancelled.
+/// A call whose outcome depends on the rest of its body.
 pub(super) struct PendingOutcome<W> {
-    permit: Permit,
+    call: OpenCall,
     eos: W,
-    /// How long the call took, if its time was measured until the head of the response.
-    elapsed: Option<Duration>,
     expected: Length,
     received: u64,
 }
 
 impl<W: ClassifyEos> PendingOutcome<W> {
-    pub(super) fn new(permit: Permit, eos: W, elapsed: Option<Duration>, expected: Length) -> Self {
-        Self { permit, eos, elapsed, expected, received: 0 }
+    pub(super) fn new(call: OpenCall, eos: W, expected: Length) -> Self {
+        Self { call, eos, expected, received: 0 }
+    }
+
+    pub(super) fn permit(&mut self) -> &mut Permit {
+        self.call.permit()
     }
 
     /// Counts a frame. Returns whether it is the last one that matters; `ended` is what the body
     /// reports itself.
     pub(super) fn receive<D: Buf>(&mut self, frame: &Frame<D>, ended: bool) -> bool {
-        if let Some(data) = frame.data_ref() {
+        if let Some(data) = frame.data_ref().filter(|data| data.has_remaining()) {
             self.received = self.received.saturating_add(data.remaining() as u64);
+            self.call.receive_data();
         }
         frame.is_trailers() || ended || self.is_complete()
     }
@@ -40,9 +43,24 @@ impl<W: ClassifyEos> PendingOutcome<W> {
         self.expected.is_reached(self.received) && !self.eos.awaits_trailers()
     }
 
+    /// Whether the call is a probe whose stream has been alive for long enough.
+    pub(super) fn has_proved_alive(&self) -> bool {
+        self.call.has_proved_alive()
+    }
+
+    /// The same while the reader waits, which is woken at that time.
+    pub(super) fn poll_proved_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.call.poll_proved_alive(cx)
+    }
+
+    /// Records the success of a stream that has proved alive.
+    pub(super) fn succeed(self) {
+        self.call.record(Outcome::Success);
+    }
+
     /// Records the outcome of a response that has no body to wait for.
     pub(super) fn end_without_body(self) {
-        self.record(|eos| eos.classify_eos(None));
+        self.call.record(self.eos.classify_eos(None));
     }
 
     /// Records the outcome of a body that has ended. If the classifier awaits trailers, they
@@ -52,15 +70,11 @@ impl<W: ClassifyEos> PendingOutcome<W> {
         if self.expected.is_missed(self.received) && !trailers_decide {
             self.fail(BodyFailure::EndedEarly);
         } else {
-            self.record(|eos| eos.classify_eos(trailers));
+            self.call.record(self.eos.classify_eos(trailers));
         }
     }
 
     pub(super) fn fail(self, failure: BodyFailure) {
-        self.record(|eos| eos.classify_failure(failure));
-    }
-
-    fn record(mut self, classify: impl FnOnce(W) -> Outcome) {
-        self.permit.record_in_place(classify(self.eos), self.elapsed);
+        self.call.record(self.eos.classify_failure(failure));
     }
 }

@@ -68,11 +68,15 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let polled = this.body.as_mut().poll_frame(cx);
-        let Some(pending) = this.pending else { return polled };
+        let Some(pending) = this.pending else { return this.body.poll_frame(cx) };
+        let polled = pending.permit().fail_on_panic(|| this.body.as_mut().poll_frame(cx));
         match &polled {
             Poll::Pending => {
-                if this.stall.is_over(cx)
+                if pending.poll_proved_alive(cx) {
+                    if let Some(pending) = this.pending.take() {
+                        pending.succeed();
+                    }
+                } else if this.stall.is_over(cx)
                     && let Some(pending) = this.pending.take()
                 {
                     pending.fail(BodyFailure::Stalled);
@@ -80,10 +84,14 @@ where
             }
             Poll::Ready(Some(Ok(frame))) => {
                 this.stall.end();
-                if pending.receive(frame, this.body.is_end_stream())
+                if pending.receive(frame, this.body.is_end_stream()) {
+                    if let Some(pending) = this.pending.take() {
+                        pending.end(frame.trailers_ref());
+                    }
+                } else if pending.has_proved_alive()
                     && let Some(pending) = this.pending.take()
                 {
-                    pending.end(frame.trailers_ref());
+                    pending.succeed();
                 }
             }
             Poll::Ready(Some(Err(_))) => {

@@ -9,8 +9,11 @@ use tower_layer::Layer;
 
 pub use self::builder::CircuitBreakerLayerBuilder;
 use self::settings::layer_settings;
-use super::{CircuitBreaker, record_when::OnResponse, reject::RejectAsError};
-use crate::{classify::ErrorsAsFailures, handle::Breaker};
+use super::{record_when::OnResponse, reject::RejectAsError, service::CircuitBreaker};
+use crate::{
+    classify::{CloneClassifier, ErrorsAsFailures},
+    handle::Breaker,
+};
 
 /// Wraps services in a [`CircuitBreaker`].
 ///
@@ -56,7 +59,6 @@ use crate::{classify::ErrorsAsFailures, handle::Breaker};
 /// # }
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
-#[derive(Clone)]
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CircuitBreakerLayer<C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     breaker: Breaker,
@@ -89,6 +91,17 @@ impl<C, R, O> CircuitBreakerLayer<C, R, O> {
     }
 }
 
+impl<C: CloneClassifier, R: Clone, O: Clone> Clone for CircuitBreakerLayer<C, R, O> {
+    fn clone(&self) -> Self {
+        Self {
+            breaker: self.breaker.clone(),
+            classify: self.classify.clone_classifier(),
+            reject: self.reject.clone(),
+            record_when: self.record_when.clone(),
+        }
+    }
+}
+
 impl CircuitBreaker<()> {
     /// Returns a layer that wraps services with this breaker. Short for
     /// [`CircuitBreakerLayer::new`].
@@ -97,7 +110,7 @@ impl CircuitBreaker<()> {
     }
 }
 
-impl<S, C: Clone, R: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, R, O> {
+impl<S, C: CloneClassifier, R: Clone, O: Clone> Layer<S> for CircuitBreakerLayer<C, R, O> {
     type Service = CircuitBreaker<S, C, R, O>;
 
     fn layer(&self, inner: S) -> Self::Service {

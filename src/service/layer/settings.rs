@@ -16,6 +16,35 @@ macro_rules! layer_settings {
                 $layer { breaker, classify, reject, record_when }
             }
 
+            /// Makes the classifier of each call from its request: its method, its path, its
+            /// extensions. The closure takes a reference to the request (write the type) and
+            /// returns a classifier, which may be a closure too. What the classifier needs of the
+            /// request it has to copy.
+            ///
+            /// ```
+            /// # #[cfg(feature = "http")] {
+            /// use http::{Request, Response};
+            /// use tower_breaker::{CircuitBreakerLayer, Outcome, classify::{Classify, StatusClassifier}};
+            ///
+            /// let layer = CircuitBreakerLayer::builder("search")
+            ///     .classify_with(|request: &Request<String>| {
+            ///         let is_export = request.uri().path().starts_with("/export");
+            ///         move |result: &Result<Response<String>, std::io::Error>| match result {
+            ///             Ok(response) if is_export && response.status() == 504 => Outcome::Ignore,
+            ///             _ => StatusClassifier::new().classify(result),
+            ///         }
+            ///     })
+            ///     .build()?;
+            /// # }
+            /// # Ok::<(), tower_breaker::ConfigError>(())
+            /// ```
+            pub fn classify_with<F>(
+                self,
+                classify: F,
+            ) -> $layer<$crate::classify::ClassifyWith<F>, R, O> {
+                self.classify($crate::classify::ClassifyWith::new(classify))
+            }
+
             /// Says what becomes of a rejected call: see [`reject`](crate::reject). Default:
             /// [`RejectAsError`](crate::reject::RejectAsError).
             pub fn reject_with<Q>(self, reject: Q) -> $layer<C, Q, O> {

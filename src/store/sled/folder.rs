@@ -5,10 +5,14 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use crate::store::{error::StoreError, path};
+use crate::store::{
+    aside::{self, names_in},
+    error::StoreError,
+    path,
+};
 
 /// The file that sled keeps its log in, and locks.
 pub(super) const DATA_FILE: &str = "db";
@@ -27,9 +31,6 @@ pub(super) const DAMAGED: &str = "damaged";
 
 /// The subfolder of the histories, in the folder of the snapshots.
 pub(super) const HISTORIES: &str = "history";
-
-/// How many corrupt folders are kept.
-const MAX_MOVED_ASIDE: usize = 3;
 
 /// How long to wait for the lock, which usually takes less than a millisecond. The limit is a time
 /// and not a number of pauses, which take far longer on a busy machine: another process may hold
@@ -60,7 +61,7 @@ pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
         // Windows does not rename a folder that contains an open file.
         drop(lock);
     }
-    let kept_as = unused_name(&folder);
+    let kept_as = aside::unused_name(&folder);
     fs::rename(&folder, &kept_as).map_err(|error| {
         let target = kept_as.display();
         unavailable(format!("renaming it to {target} failed: {error}; rename it by hand"))
@@ -70,7 +71,7 @@ pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
         let folder = folder.display();
         tracing::debug!(target: "tower_breaker", %folder, %error, "creating the folder failed");
     }
-    remove_oldest(&folder);
+    aside::remove_oldest(&folder);
     Ok(kept_as)
 }
 
@@ -163,52 +164,4 @@ pub(super) fn lock_data_file(folder: &Path) -> io::Result<Option<File>> {
             Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
         }
     }
-}
-
-/// The folder's name with the current time, or with a second more than the newest: the names sort
-/// by age.
-fn unused_name(folder: &Path) -> PathBuf {
-    let now = now();
-    let newest = timestamps(folder).last().copied();
-    moved_name(folder, &newest.map_or(now, |newest| now.max(newest.saturating_add(1))).to_string())
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn moved_name(folder: &Path, timestamp: &str) -> PathBuf {
-    let mut name = folder.as_os_str().to_owned();
-    name.push(".corrupt-");
-    name.push(timestamp);
-    PathBuf::from(name)
-}
-
-/// The timestamps of the folders that were moved aside, oldest first.
-fn timestamps(folder: &Path) -> Vec<u64> {
-    let Some(parent) = folder.parent() else { return Vec::new() };
-    let prefix = moved_name(folder, "");
-    let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
-    let mut timestamps: Vec<u64> =
-        names_in(parent).filter_map(|name| name.strip_prefix(&*prefix)?.parse().ok()).collect();
-    timestamps.sort_unstable();
-    timestamps
-}
-
-fn remove_oldest(folder: &Path) {
-    let timestamps = timestamps(folder);
-    let surplus = timestamps.len().saturating_sub(MAX_MOVED_ASIDE);
-    for timestamp in &timestamps[..surplus] {
-        let oldest = moved_name(folder, &timestamp.to_string());
-        if let Err(error) = fs::remove_dir_all(&oldest) {
-            let folder = oldest.display();
-            tracing::debug!(target: "tower_breaker", %folder, %error, "removing the folder failed");
-        }
-    }
-}
-
-pub(super) fn names_in(folder: &Path) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }

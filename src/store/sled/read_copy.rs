@@ -15,7 +15,7 @@ use super::{
     failure::Failure,
     folder::{self, BLOBS, DATA_FILE},
 };
-use crate::store::{error::StoreError, path};
+use crate::store::{aside::names_in, error::StoreError, path};
 
 /// The largest folder that is copied.
 const MAX_BYTES: u64 = 256 << 20;
@@ -85,9 +85,9 @@ impl ReadCopy {
 
 /// The files of a database, relative to its folder.
 fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let own = folder::names_in(folder).filter(|name| folder::is_own_file(name));
+    let own = names_in(folder).filter(|name| folder::is_own_file(name));
     let blobs = folder.join(BLOBS);
-    let blobs = folder::names_in(&blobs).map(|name| Path::new(BLOBS).join(name));
+    let blobs = names_in(&blobs).map(|name| Path::new(BLOBS).join(name));
     let files: Vec<PathBuf> = own.map(PathBuf::from).chain(blobs).collect();
     let mut bytes = 0;
     for file in &files {
@@ -131,7 +131,7 @@ impl Drop for TemporaryFolder {
 
 /// Removes this user's copies that killed processes have left.
 fn remove_abandoned(parent: &Path) {
-    for name in folder::names_in(parent).filter(|name| name.starts_with(PREFIX)) {
+    for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let path = parent.join(name);
         let Ok(found) = fs::symlink_metadata(&path) else { continue };
         let age = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());

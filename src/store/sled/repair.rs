@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::folder::{self, DAMAGED};
-use crate::store::error::StoreError;
+use crate::store::{aside, error::StoreError};
 
 /// How many repairs keep their files.
 const MAX_KEPT: usize = 3;
@@ -57,14 +57,14 @@ impl Repair {
             StoreError::Unavailable(reason.into())
         };
         let _lock = folder::lock_data_file(folder).map_err(failed)?;
-        let files: Vec<_> = folder::names_in(folder).filter(|name| self.concerns(name)).collect();
+        let files: Vec<_> = aside::names_in(folder).filter(|name| self.concerns(name)).collect();
         if files.is_empty() {
             return Ok(None);
         }
         let damaged = folder.join(DAMAGED);
         let newest = repairs(&damaged).last().copied();
         // The names sort by age.
-        let now = folder::now();
+        let now = aside::now();
         let time = newest.map_or(now, |newest| now.max(newest.saturating_add(1)));
         let kept_in = damaged.join(time.to_string());
         fs::create_dir_all(&kept_in).map_err(failed)?;
@@ -79,7 +79,7 @@ impl Repair {
 /// The times of the repairs whose files are kept, oldest first.
 fn repairs(damaged: &Path) -> Vec<u64> {
     let mut times: Vec<u64> =
-        folder::names_in(damaged).filter_map(|name| name.parse().ok()).collect();
+        aside::names_in(damaged).filter_map(|name| name.parse().ok()).collect();
     times.sort_unstable();
     times
 }

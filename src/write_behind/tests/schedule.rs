@@ -9,7 +9,8 @@ use super::super::{
     SaveSettings,
     entry::{Entry, Urgency},
     keys,
-    schedule::{Item, ReadState, Schedule},
+    schedule::Schedule,
+    states::{Item, ReadState},
 };
 use super::fakes::{Breaker, patient};
 

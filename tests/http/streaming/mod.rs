@@ -3,6 +3,7 @@
 mod compose;
 mod ends;
 mod heads;
+mod probes;
 mod script;
 mod slow;
 mod stalls;

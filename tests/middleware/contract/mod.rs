@@ -2,6 +2,8 @@
 
 mod cancellation;
 mod concurrency;
+mod nesting;
+mod panics;
 mod readiness;
 mod services;
 

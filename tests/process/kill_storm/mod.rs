@@ -134,4 +134,4 @@ macro_rules! storms {
     )+ };
 }
 
-storms! { sled: Kind::Sled, file: Kind::File }
+storms! { sled: Kind::Sled, file: Kind::File, redb: Kind::Redb }

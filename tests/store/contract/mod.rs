@@ -20,7 +20,7 @@ use std::{
 use tempfile::TempDir;
 use tower_breaker::{
     FileStore, MemoryStore, SledStore, StateStore,
-    store::{HistoryRecord, HistoryStore, SaveEntry, StoreError},
+    store::{HistoryRecord, HistoryStore, RedbStore, SaveEntry, StoreError},
 };
 
 /// Storage of its own for one test.
@@ -111,10 +111,12 @@ macro_rules! folder_contract {
 contract!(memory, Memory);
 contract!(sled, InFolder<SledStore>);
 contract!(file, InFolder<FileStore>);
+contract!(redb, InFolder<RedbStore>);
 contract!(behind_an_arc, BehindAnArc);
 contract!(with_only_the_required_methods, Minimal);
 folder_contract!(sled_in_a_folder, SledStore);
 folder_contract!(file_in_a_folder, FileStore);
+folder_contract!(redb_in_a_folder, RedbStore);
 
 fn check<S: Subject>(test: &str, run: fn(&S)) {
     match S::create() {
@@ -169,6 +171,14 @@ impl FolderStore for SledStore {
 impl FolderStore for FileStore {
     /// It waits for the disk for each of them.
     const MANY: usize = 50;
+
+    fn open_at(folder: &Path) -> Result<Self, StoreError> {
+        Self::open(folder)
+    }
+}
+
+impl FolderStore for RedbStore {
+    const MANY: usize = 2500;
 
     fn open_at(folder: &Path) -> Result<Self, StoreError> {
         Self::open(folder)

@@ -81,11 +81,11 @@ const fn cell(
 /// Those that take longest come first.
 pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
-    for kind in [Kind::Sled, Kind::File] {
+    for kind in Kind::ALL {
         cells.extend(slow(kind));
         cells.extend(damage(kind));
     }
-    for kind in [Kind::Sled, Kind::File] {
+    for kind in Kind::ALL {
         cells.extend(hung(kind));
         cells.extend(full(kind));
         cells.extend(held(kind, Fault::HeldByAHandle));
@@ -104,7 +104,7 @@ fn slow(kind: Kind) -> Vec<Cell> {
         cell((kind, Fault::Slow, moment), Begins::Restored, SAYS, Ends::Newest, note)
     };
     match kind {
-        Kind::Sled => vec![of(Run, "")],
+        Kind::Sled | Kind::Redb => vec![of(Run, "")],
         Kind::File => vec![of(Stop, "stored when the store has answered, if the process lives")],
     }
 }
@@ -131,9 +131,18 @@ fn full(kind: Kind) -> Vec<Cell> {
     let mut cells = vec![
         of(Start, Begins::Restored, Ends::Newest, ""),
         of(Run, Begins::Restored, Ends::Newest, ""),
-        of(Stop, Begins::Restored, Ends::Flushed, "nothing can be saved"),
-        of(StopBriefly, Begins::Restored, Ends::Newest, ""),
     ];
+    cells.extend(match kind {
+        Kind::Sled | Kind::File => [
+            of(Stop, Begins::Restored, Ends::Flushed, "nothing can be saved"),
+            of(StopBriefly, Begins::Restored, Ends::Newest, ""),
+        ],
+        Kind::Redb => {
+            const NOTE: &str = "there may be room in its file";
+            [Stop, StopBriefly]
+                .map(|moment| of(moment, Begins::Restored, Ends::NewestOrFlushed, NOTE))
+        }
+    });
     if kind == Kind::Sled {
         const SAYS: &[&str] = &["does not answer"];
         const NOTE: &str = "sled waits for ever; nothing helps but the end of the process";
@@ -169,6 +178,16 @@ fn read_only(kind: Kind) -> Vec<Cell> {
             let same = |moment| of(moment, Begins::Restored, &[], Ends::Newest, NOTE);
             vec![
                 of(Start, Begins::Restored, SAYS, Ends::Newest, "a copy answers reads"),
+                same(Run),
+                same(Stop),
+                same(StopBriefly),
+            ]
+        }
+        Kind::Redb => {
+            const NOTE: &str = "a file that is open stays writable";
+            let same = |moment| of(moment, Begins::Restored, &[], Ends::Newest, NOTE);
+            vec![
+                of(Start, Begins::Restored, SAYS, Ends::Newest, ""),
                 same(Run),
                 same(Stop),
                 same(StopBriefly),
@@ -217,7 +236,7 @@ fn damage(kind: Kind) -> Vec<Cell> {
     for fault in [Fault::Truncated, Fault::BitsFlipped] {
         let of = |moment, begins, ends, note| cell((kind, fault, moment), begins, &[], ends, note);
         match kind {
-            Kind::Sled => {
+            Kind::Sled | Kind::Redb => {
                 const LOST: &str = "it keeps no second copy: what is damaged may be gone";
                 cells.push(of(Start, Begins::Either, Ends::Newest, LOST));
                 cells.push(of(Run, Begins::Restored, Ends::AnyOrClosed, LOST));

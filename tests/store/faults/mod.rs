@@ -217,7 +217,7 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
     };
     let contained = match value["contained"].as_u64() {
         Some(0) | None => String::new(),
-        Some(panics) => format!(" | {panics} panics within sled, contained"),
+        Some(panics) => format!(" | {panics} panics within the database, contained"),
     };
     format!(
         "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | {} admitted, {} rejected, {} transitions, longest {} | \

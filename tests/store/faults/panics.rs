@@ -4,17 +4,22 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-/// Counts from now on. What this returns gives the panics that nobody may have, and the number of those within
-/// sled: on files that it cannot read it asserts, and the store turns that into an error.
+/// Counts from now on. What this returns gives the panics that must not happen, and the number of
+/// those within sled and redb: on files that they cannot read they assert, and the store turns that
+/// into an error.
 pub(crate) fn count() -> impl FnOnce() -> (Value, Value) {
     let seen = Arc::new(Mutex::new((Vec::new(), 0)));
     let counted = Arc::clone(&seen);
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let mut counted = counted.lock().unwrap();
-        if panic.location().is_some_and(|place| place.file().contains("/sled-0.")) {
+        let is_within = |crates: &[&str]| {
+            let file = panic.location().map_or("", |place| place.file());
+            crates.iter().any(|name| file.contains(name))
+        };
+        if is_within(&["/sled-0.", "/redb-4."]) {
             counted.1 += 1;
-            eprintln!("within sled: {panic}");
+            eprintln!("contained: {panic}");
         } else {
             counted.0.push(panic.to_string());
             before(panic);

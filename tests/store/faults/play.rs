@@ -239,6 +239,8 @@ impl Play<'_> {
             let mut struck = self.struck;
             if self.cell.moment == Moment::Run {
                 pass(steps, 1500);
+                // sled opens the database of the histories with the first record.
+                self.wait_for_a_transition_to_be_stored();
                 struck = SystemTime::now();
                 self.site().strike(true);
             }
@@ -272,6 +274,11 @@ impl Play<'_> {
         under_traffic(&self.pairs, |steps| pass(steps, 500));
         self.settle();
         self.newest = self.known();
+    }
+
+    fn wait_for_a_transition_to_be_stored(&self) {
+        let subject = self.pairs[0].lock().unwrap().subject.clone();
+        assert!(is_flushed(&subject), "{}", subject.store_health());
     }
 
     /// As long as the fault lasts, the store owes every one of the busy, whatever it tries meanwhile.

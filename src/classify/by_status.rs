@@ -1,0 +1,39 @@
+use http::{Extensions, HeaderMap, Response, StatusCode};
+
+use super::{error::outcome_of_error, grpc_notice};
+use crate::{error::Rejected, outcome::Outcome};
+
+/// Whether a breaker made a response, and not the dependency.
+#[inline]
+pub(super) fn is_rejection(extensions: &Extensions) -> bool {
+    extensions.get::<Rejected>().is_some()
+}
+
+/// The outcome of a call by the status of its response: what the status classifiers share.
+#[inline]
+pub(super) fn outcome_by_status<B, E: 'static>(
+    result: &Result<Response<B>, E>,
+    classify: impl FnOnce(StatusCode, &HeaderMap) -> Outcome,
+) -> Outcome {
+    match result {
+        Ok(response) => {
+            let (status, headers) = (response.status(), response.headers());
+            outcome_of_parts::<B>(status, headers, response.extensions(), classify)
+        }
+        Err(error) => outcome_of_error(error),
+    }
+}
+
+#[inline]
+pub(super) fn outcome_of_parts<B>(
+    status: StatusCode,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    classify: impl FnOnce(StatusCode, &HeaderMap) -> Outcome,
+) -> Outcome {
+    if is_rejection(extensions) {
+        return Outcome::Ignore;
+    }
+    grpc_notice::look::<B>(status, headers);
+    classify(status, headers)
+}

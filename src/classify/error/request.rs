@@ -1,0 +1,121 @@
+use std::error::Error as StdError;
+
+use crate::error::causes;
+
+/// Whether an error, or one of its sources, was caused by the request itself, so that it says
+/// nothing about the dependency.
+///
+/// | error | feature |
+/// |---|---|
+/// | hyper's user errors: the body of the request failed, or its upload was aborted | `http` |
+/// | the legacy client of hyper-util: a URI without a host or with another scheme, a method or a version that it does not send | `hyper-util` |
+/// | reqwest's builder errors (such as a bad scheme) and redirect errors | `reqwest` |
+///
+/// Without its feature, an error is not recognized. [The classifiers of this crate](super) ignore
+/// such errors, and [`RetryPolicy::network`](crate::RetryPolicy::network) does not retry them. The
+/// function is for closures:
+///
+/// ```
+/// use tower_breaker::{CircuitBreakerLayer, Outcome, classify::is_request_error};
+///
+/// let layer = CircuitBreakerLayer::builder("upstream")
+///     .classify(|result: &Result<u32, std::io::Error>| match result {
+///         Ok(_) => Outcome::Success,
+///         Err(error) if is_request_error(error) => Outcome::Ignore,
+///         Err(_) => Outcome::failure(),
+///     })
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[must_use]
+pub fn is_request_error(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).any(|cause| by_hyper(cause) || by_hyper_util(cause) || by_reqwest(cause))
+}
+
+#[cfg(feature = "http")]
+fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
+    cause.downcast_ref().is_some_and(|error: &hyper::Error| {
+        // Over HTTP/2, a body that fails resets its stream. The response then fails with an error
+        // of h2 that hyper does not take for the user's. Only its text says who reset the stream.
+        error.is_user()
+            || error.source().is_some_and(|h2| begins_with(h2, "stream error sent by user"))
+    })
+}
+
+#[cfg(feature = "hyper-util")]
+fn by_hyper_util(cause: &(dyn StdError + 'static)) -> bool {
+    // The kind of the error is private. Of the kinds, those of the user's doing begin like this;
+    // what the connector refuses has an error whose type is private too.
+    cause.downcast_ref().is_some_and(|error: &hyper_util::client::legacy::Error| {
+        begins_with(error, "client error (User")
+            || error.is_connect()
+                && error.source().is_some_and(|source| begins_with(source, "invalid URL"))
+    })
+}
+
+#[cfg(feature = "reqwest")]
+fn by_reqwest(cause: &(dyn StdError + 'static)) -> bool {
+    let of_the_request = |error: &reqwest::Error| error.is_builder() || error.is_redirect();
+    #[cfg(feature = "reqwest-middleware")]
+    match cause.downcast_ref() {
+        // Both variants are transparent: their sources are those of the error inside.
+        Some(reqwest_middleware::Error::Reqwest(error)) => return of_the_request(error),
+        Some(reqwest_middleware::Error::Middleware(error)) => return is_request_error(&**error),
+        None => {}
+    }
+    cause.downcast_ref().is_some_and(of_the_request)
+}
+
+#[cfg(not(feature = "http"))]
+fn by_hyper(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
+#[cfg(not(feature = "hyper-util"))]
+fn by_hyper_util(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn by_reqwest(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
+/// Whether an error prints a text that begins like this. It prints no more than that.
+#[cfg(feature = "http")]
+fn begins_with(error: &(dyn StdError + 'static), start: &str) -> bool {
+    use std::fmt::{self, Write};
+
+    /// What is left to be found; `write_str` stops once that is known.
+    struct Find<'a>(&'a str);
+
+    impl Write for Find<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let length = text.len().min(self.0.len());
+            let agrees = text.as_bytes()[..length] == self.0.as_bytes()[..length];
+            if !agrees {
+                return Err(fmt::Error);
+            }
+            self.0 = self.0.get(length..).unwrap_or_default();
+            if self.0.is_empty() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut find = Find(start);
+    let _ = write!(find, "{error}");
+    find.0.is_empty()
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_compared_piece_by_piece_and_no_further() {
+        let error = std::io::Error::other("stream error sent by user: gone");
+        assert!(begins_with(&error, "stream error sent by user"));
+        assert!(begins_with(&error, ""));
+        assert!(!begins_with(&error, "stream error sent by us all"));
+        assert!(!begins_with(&error, "stream error sent by user: gone for good"));
+    }
+}

@@ -1,0 +1,90 @@
+use std::{task::Context, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{breaker::Permit, outcome::Outcome, timer::Timer};
+
+/// A call whose response has begun and is not recorded yet.
+///
+/// Dropped, it counts as nothing, unless it is still unanswered: then it is abandoned.
+pub(super) struct OpenCall {
+    permit: Permit,
+    /// How long the call took, if its time was measured until the head of the response.
+    elapsed: Option<Duration>,
+    /// Whether the dependency has answered. The head of a gRPC response may precede the work.
+    answered: bool,
+    /// Of a probe, whose stream need not end to succeed.
+    probe: Option<Box<ProbeStream>>,
+}
+
+/// How long the stream of a probe has been alive.
+struct ProbeStream {
+    alive_after: Duration,
+    /// When the first data arrived.
+    began: Option<Instant>,
+    timer: Timer,
+}
+
+impl OpenCall {
+    pub(super) fn new(
+        permit: Permit,
+        elapsed: Option<Duration>,
+        answered: bool,
+        alive_after: Duration,
+    ) -> Self {
+        let probe = permit
+            .is_probe()
+            .then(|| Box::new(ProbeStream { alive_after, began: None, timer: Timer::new() }));
+        Self { permit, elapsed, answered, probe }
+    }
+
+    pub(super) fn permit(&mut self) -> &mut Permit {
+        &mut self.permit
+    }
+
+    /// Called when data arrives.
+    pub(super) fn receive_data(&mut self) {
+        self.answered = true;
+        if let Some(probe) = &mut self.probe {
+            probe.began.get_or_insert_with(Instant::now);
+        }
+    }
+
+    pub(super) fn has_proved_alive(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.left() == Some(Duration::ZERO))
+    }
+
+    /// The same, but if time is left, the task is woken at its end.
+    pub(super) fn poll_proved_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(probe) = &mut self.probe else { return false };
+        let Some(left) = probe.left() else { return false };
+        if !probe.timer.is_set() {
+            probe.timer.set(left);
+        }
+        probe.timer.poll(cx).is_ready() || left.is_zero()
+    }
+
+    pub(super) fn record(mut self, outcome: Outcome) {
+        self.permit.record_in_place(outcome, self.elapsed);
+    }
+}
+
+impl ProbeStream {
+    /// What is left until the stream has proved alive; `None` before its first data.
+    fn left(&self) -> Option<Duration> {
+        Some(self.alive_after.saturating_sub(self.began?.elapsed()))
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        // Otherwise the permit itself is dropped as the permit of an abandoned call.
+        if self.answered {
+            if self.has_proved_alive() && !std::thread::panicking() {
+                self.permit.record_in_place(Outcome::Success, self.elapsed);
+            } else {
+                self.permit.cancel_in_place();
+            }
+        }
+    }
+}

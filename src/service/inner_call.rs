@@ -1,0 +1,99 @@
+//! Runs the inner service for a call: a panic counts as a failure, and the same breaker further in
+//! is recognized.
+
+use std::cell::Cell as LocalCell;
+
+use crate::{
+    breaker::{Permit, cell::Cell},
+    outcome::Outcome,
+};
+
+thread_local! {
+    /// The address of the cell of the innermost breaker whose inner service runs on this thread;
+    /// 0 if there is none. It is only compared.
+    static INNERMOST: LocalCell<usize> = const { LocalCell::new(0) };
+}
+
+fn address(cell: &'static Cell) -> usize {
+    std::ptr::from_ref(cell).addr()
+}
+
+/// Whether the inner service of this breaker runs on this thread, and no other breaker in between.
+/// A call that this breaker meets now is part of one that it has admitted already.
+#[inline]
+pub(super) fn is_nested(cell: &'static Cell) -> bool {
+    INNERMOST.get() == address(cell)
+}
+
+/// Marks the breaker as the innermost one while it exists.
+struct Scope {
+    outer: usize,
+}
+
+impl Scope {
+    #[inline]
+    fn enter(cell: &'static Cell) -> Self {
+        Self { outer: INNERMOST.replace(address(cell)) }
+    }
+}
+
+impl Drop for Scope {
+    #[inline]
+    fn drop(&mut self) {
+        INNERMOST.set(self.outer);
+    }
+}
+
+/// Runs the inner service's `poll_ready`, which belongs to no call yet.
+#[inline]
+pub(super) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
+    let _scope = Scope::enter(cell);
+    work()
+}
+
+/// Runs the inner service's `call` or polls its future. If it panics, the call is a failure, and
+/// the panic goes on.
+#[inline]
+pub(super) fn run<T>(permit: &mut Permit, work: impl FnOnce() -> T) -> T {
+    // Dropped after the scope, so that a panic is recorded with the scope of the call.
+    let guard = FailOnPanic(permit);
+    let result = run_within(guard.0.cell(), work);
+    std::mem::forget(guard);
+    result
+}
+
+/// Dropped only by a panic.
+struct FailOnPanic<'a>(&'a mut Permit);
+
+impl Drop for FailOnPanic<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        record(self.0, Outcome::failure());
+    }
+}
+
+/// Records the outcome of a call, unless it is part of a call that the breaker records further out.
+#[inline]
+pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
+    if !permit.skips(outcome) {
+        record_outermost(permit, outcome);
+    }
+}
+
+#[inline(never)]
+fn record_outermost(permit: &mut Permit, outcome: Outcome) {
+    if is_nested(permit.cell()) {
+        permit.cancel_in_place();
+    } else {
+        permit.record_in_place(outcome, None);
+    }
+}
+
+/// Whether the call is not recorded here: it is part of another one, or its request does not count.
+pub(super) fn is_uncounted(permit: &mut Permit) -> bool {
+    if is_nested(permit.cell()) {
+        permit.cancel_in_place();
+        return true;
+    }
+    permit.is_void()
+}

@@ -1,0 +1,335 @@
+//! One redb database: opened when it is needed, closed after a failure, and copied into a new file
+//! when it is corrupt.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use ::redb::{Builder, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+
+use super::{failure::Failure, overlay::Overlay, tables::Salvage};
+use crate::{
+    metrics,
+    store::{
+        aside,
+        durable::{create_folder, sync_folder},
+        error::StoreError,
+        path::{self, FileIdentity},
+    },
+    sync::std_lock as lock,
+};
+
+/// The database, in the store's folder.
+const FILE: &str = "breakers.redb";
+
+/// The new database while a damaged one is copied into it.
+const REPAIRED: &str = "breakers.redb.repaired";
+
+/// Bytes of pages that redb may keep in memory. Its default of a gigabyte is far too much here.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// How many operations must fail in a row, in a way that may be corruption, before the database is
+/// repaired.
+const MAX_CORRUPTIONS: u32 = 3;
+
+/// How long a database that cannot be written to answers reads before it is opened again.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(super) struct Database {
+    folder: PathBuf,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    open: Option<Open>,
+    corruptions: u32,
+    last_repair: Option<String>,
+}
+
+struct Open {
+    db: ::redb::Database,
+    /// To detect that the file was removed: redb does not.
+    file: FileIdentity,
+    /// Since when it is open, if it cannot be written to.
+    unwritable: Option<Instant>,
+}
+
+impl Database {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, slot: Mutex::default() }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was last done to make the database usable again.
+    pub(super) fn last_repair(&self) -> Option<String> {
+        lock(&self.slot).last_repair.clone()
+    }
+
+    /// Fails if the file was removed or replaced while it was open.
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
+        self.check_in_place(&mut lock(&self.slot))
+    }
+
+    /// Reads from the database, also if it cannot be written to.
+    pub(super) fn read<T>(
+        &self,
+        label: &str,
+        operation: impl Fn(&ReadTransaction) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let mut slot = lock(&self.slot);
+        self.check_in_place(&mut slot)?;
+        let is_due = |open: &Open| open.unwritable.is_some_and(|since| since.elapsed() >= RETRY);
+        if slot.open.as_ref().is_some_and(is_due) {
+            Self::close(&mut slot);
+        }
+        let read = |open: &Open| operation(&open.db.begin_read()?);
+        let before = slot.last_repair.clone();
+        match self.run(&mut slot, label, true, read) {
+            // It was repaired: what is left can be read.
+            Err(_) if slot.last_repair != before => self.run(&mut slot, label, true, read),
+            result => result,
+        }
+    }
+
+    /// Runs an operation that writes, and returns once its result is durable.
+    pub(super) fn write(
+        &self,
+        label: &str,
+        operation: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
+    ) -> Result<(), StoreError> {
+        let mut slot = lock(&self.slot);
+        self.check_in_place(&mut slot)?;
+        if slot.open.as_ref().is_some_and(|open| open.unwritable.is_some()) {
+            Self::close(&mut slot);
+        }
+        self.run(&mut slot, label, false, |open| commit(&open.db, operation))
+    }
+
+    /// After a failure the handle is dropped: once a write has failed (on a full disk, for
+    /// example), all writes of that handle fail, and only a new handle recovers.
+    fn run<T>(
+        &self,
+        slot: &mut Slot,
+        label: &str,
+        only_reads: bool,
+        operation: impl FnOnce(&Open) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let open = match &slot.open {
+            Some(open) => open,
+            None => self.open(slot, label, only_reads)?,
+        };
+        let failure = match Failure::catch(|| operation(open)) {
+            Ok(value) => {
+                slot.corruptions = 0;
+                return Ok(value);
+            }
+            Err(failure) => failure,
+        };
+        Self::close(slot);
+        if failure.is_corruption() {
+            slot.corruptions += 1;
+            if failure.is_certain() || slot.corruptions >= MAX_CORRUPTIONS {
+                slot.corruptions = 0;
+                self.repair(slot, label, &failure)?;
+            }
+        }
+        Err(failure.into_store_error(&self.folder))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    /// Fails once if the file was removed or replaced. The check costs one `stat`.
+    fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
+        let is_in_place = |open: &Open| FileIdentity::of_path(&self.file()) == open.file;
+        if slot.open.as_ref().is_none_or(is_in_place) {
+            return Ok(());
+        }
+        Self::close(slot);
+        Err(path::removed(&self.folder))
+    }
+
+    fn open<'a>(
+        &self,
+        slot: &'a mut Slot,
+        label: &str,
+        only_reads: bool,
+    ) -> Result<&'a Open, StoreError> {
+        let opened = match self.try_open() {
+            Err(failure) if failure.is_corruption() => {
+                self.repair(slot, label, &failure)?;
+                self.try_open()
+            }
+            Err(failure) if only_reads && failure.is_unwritable() => {
+                self.open_unwritable().map_err(|_| failure)
+            }
+            opened => opened,
+        };
+        let open = opened.map_err(|failure| failure.into_store_error(&self.folder))?;
+        Ok(slot.open.insert(open))
+    }
+
+    fn try_open(&self) -> Result<Open, Failure> {
+        create_folder(&self.folder).map_err(Failure::Io)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(self.file()).map_err(Failure::Io)?;
+        // redb takes this lock too, but goes on without locks where there are none.
+        match file.try_lock() {
+            Ok(()) => file.unlock().map_err(Failure::Io)?,
+            Err(TryLockError::WouldBlock) => {
+                return Err(::redb::Error::DatabaseAlreadyOpen.into());
+            }
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                return Err(Failure::NoLocks(error));
+            }
+            Err(TryLockError::Error(error)) => return Err(Failure::Io(error)),
+        }
+        let identity = FileIdentity::of_file(&file);
+        let db = Failure::catch(|| Ok(builder().create_file(file)?))?;
+        sync_folder(&self.folder).map_err(Failure::Io)?;
+        Ok(Open { db, file: identity, unwritable: None })
+    }
+
+    fn open_unwritable(&self) -> Result<Open, Failure> {
+        let (db, file) = open_overlay(&self.file())?;
+        tracing::warn!(
+            target: "tower_breaker",
+            folder = %self.folder.display(),
+            "redb database cannot be written to: it is read only, and nothing is saved until it \
+             can be",
+        );
+        Ok(Open { db, file, unwritable: Some(Instant::now()) })
+    }
+
+    /// Drops the handle, which may write and may panic, and releases the lock.
+    fn close(slot: &mut Slot) {
+        let open = slot.open.take();
+        let _ = Failure::catch(|| {
+            drop(open);
+            Ok(())
+        });
+    }
+
+    /// Moves the file aside, and puts a new one with all that can be read of it in its place.
+    fn repair(&self, slot: &mut Slot, label: &str, failure: &Failure) -> Result<(), StoreError> {
+        Self::close(slot);
+        let (kept_as, saved) = match self.replace_file() {
+            Ok(done) => done,
+            Err(error) => {
+                let folder = self.folder.display();
+                let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
+                return Err(match error {
+                    Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
+                        error.into_store_error(&self.folder)
+                    }
+                    _ => StoreError::Unavailable(reason.into()),
+                });
+            }
+        };
+        let (values, records) = (saved.values.len(), saved.histories.len());
+        let kept = kept_as.display();
+        slot.last_repair = Some(format!("moved the database aside to {kept}: {failure}"));
+        metrics::quarantined(label, "folder");
+        tracing::warn!(
+            target: "tower_breaker",
+            folder = %self.folder.display(),
+            kept_as = %kept,
+            reason = %failure,
+            values,
+            records,
+            "redb database is corrupt: moved it aside and copied what can be read into a new one; \
+             breakers that start now and whose state is not in it start closed; delete the moved \
+             file when it is no longer needed",
+        );
+        Ok(())
+    }
+
+    fn replace_file(&self) -> Result<(PathBuf, Salvage), Failure> {
+        let (file, repaired) = (self.file(), self.folder.join(REPAIRED));
+        // Held until the new file is in its place.
+        let old = File::open(&file).map_err(Failure::Io)?;
+        match old.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(::redb::Error::DatabaseAlreadyOpen.into());
+            }
+            Err(TryLockError::Error(error)) => return Err(Failure::Io(error)),
+        }
+        let mut saved = Salvage::default();
+        let read = Failure::catch(|| {
+            let (db, _) = open_overlay(&file)?;
+            saved = Salvage::of(&db.begin_read()?);
+            Ok(())
+        });
+        if let Err(failure) = read {
+            let file = file.display();
+            tracing::debug!(target: "tower_breaker", %file, %failure, "reading a corrupt database");
+        }
+        let replaced = (|| {
+            match fs::remove_file(&repaired) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+            let db = builder().create(&repaired)?;
+            commit(&db, |write| saved.write(write))?;
+            drop(db);
+            let kept_as = aside::unused_name(&file);
+            fs::rename(&file, &kept_as).map_err(Failure::Io)?;
+            fs::rename(&repaired, &file).map_err(Failure::Io)?;
+            sync_folder(&self.folder).map_err(Failure::Io)?;
+            Ok::<_, Failure>(kept_as)
+        })();
+        let kept_as = replaced.inspect_err(|_| drop(fs::remove_file(&repaired)))?;
+        aside::remove_oldest(&file);
+        Ok((kept_as, saved))
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Writes in one transaction. With the allocator's state in each of them, a file needs no repair
+/// after a kill, however large it is.
+fn commit(
+    db: &::redb::Database,
+    operation: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut write = db.begin_write()?;
+    write.set_quick_repair(true);
+    operation(&write)?;
+    write.commit()?;
+    Ok(())
+}
+
+/// Opens a file without changing it.
+pub(super) fn open_overlay(file: &Path) -> Result<(::redb::Database, FileIdentity), Failure> {
+    let file = File::open(file).map_err(Failure::Io)?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => return Err(::redb::Error::DatabaseAlreadyOpen.into()),
+        Err(TryLockError::Error(error)) => return Err(Failure::Io(error)),
+        Ok(()) => {}
+    }
+    let identity = FileIdentity::of_file(&file);
+    let overlay = Overlay::over(file).map_err(Failure::Io)?;
+    let db = Failure::catch(|| Ok(builder().create_with_backend(overlay)?))?;
+    Ok((db, identity))
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        Self::close(&mut lock(&self.slot));
+    }
+}

@@ -1,0 +1,152 @@
+//! Calls whose time runs out: the server's timeout, the channel's, and a caller's own deadline.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use tonic::{Code, body::Body, client::GrpcService, transport::Server};
+use tower::ServiceBuilder;
+use tower_breaker::{
+    CircuitBreakerLayer, Outcome, State,
+    classify::{ClassifiedResponse, Classify, ClassifyBody, GrpcClassifier},
+};
+
+use crate::{
+    client::{Client, UNARY},
+    recorded,
+    server::{Running, routes},
+    watching,
+};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+/// A server that gives each call little time, which it says with `CANCELLED`.
+async fn impatient() -> Running {
+    Running::start(|incoming| {
+        Server::builder().timeout(SHORT).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_timeout_of_the_server_opens_the_client_s_circuit() {
+    let server = impatient().await;
+    let layer = CircuitBreakerLayer::builder("hung").grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    for call in 0..30 {
+        let status = client.unary(UNARY, "hang").await.unwrap_err();
+        let (code, message) =
+            if call < 5 { (Code::Cancelled, "Timeout expired") } else { (Code::Unavailable, "") };
+        assert_eq!(status.code(), code);
+        assert!(status.message().starts_with(message));
+    }
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_timeout_of_the_channel_is_a_failure() {
+    let server = Running::bare().await;
+    let layer = watching().grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let channel = server.endpoint().timeout(SHORT).connect_lazy();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(channel));
+    let status = client.unary(UNARY, "hang").await.unwrap_err();
+    assert_eq!((status.code(), recorded(&breaker).as_str()), (Code::Cancelled, "f"));
+}
+
+#[tokio::test]
+async fn a_cancelled_of_a_handler_is_a_failure_for_the_server_s_breaker() {
+    let layer = watching().grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
+    })
+    .await;
+    let status = Client::new(server.channel()).unary(UNARY, "err 1").await.unwrap_err();
+    assert_eq!((status.code(), recorded(&breaker).as_str()), (Code::Cancelled, "f"));
+}
+
+/// The outcomes of a call with this deadline that hangs, by a classifier that asks for the request.
+async fn outcome_of<T>(mut channel: T, codes: GrpcClassifier, timeout: &'static str) -> Outcome
+where
+    T: GrpcService<Body, ResponseBody = Body, Error: 'static>,
+{
+    let request = Request::post("http://localhost/test.Script/Unary")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", timeout)
+        // A message of the text "hang".
+        .body(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(
+            b"\0\0\0\0\x06\x0a\x04hang",
+        ))))
+        .unwrap();
+    let codes = codes.for_request(&request);
+    std::future::poll_fn(|cx| channel.poll_ready(cx)).await.ok().unwrap();
+    codes.classify(&channel.call(request).await)
+}
+
+#[tokio::test]
+async fn a_caller_s_own_short_deadline_is_ignored_by_choice() {
+    let ignoring = GrpcClassifier::new().ignore_deadlines_below(Duration::from_millis(100));
+    let server = Running::bare().await;
+    for (codes, timeout, expected) in [
+        (GrpcClassifier::new(), "10m", Outcome::failure()),
+        (ignoring, "10m", Outcome::Ignore),
+        (ignoring, "100m", Outcome::failure()),
+    ] {
+        // The channel notices first.
+        assert_eq!(outcome_of(server.channel(), codes, timeout).await, expected, "{timeout}");
+    }
+
+    // The server notices: the answer is a response.
+    let answer = |code: &str| {
+        let response = Response::builder().header("grpc-status", code);
+        let result: Result<_, tonic::Status> = Ok(response.body(()).unwrap());
+        result
+    };
+    let request = Request::post("/").header("content-type", "application/grpc+proto");
+    let request = request.header("grpc-timeout", "10m").body(()).unwrap();
+    let codes = ignoring.for_request(&request);
+    for (code, expected) in
+        [("1", Outcome::Ignore), ("4", Outcome::Ignore), ("14", Outcome::failure())]
+    {
+        assert_eq!(codes.classify(&answer(code)), expected, "{code}");
+        assert_eq!(ignoring.classify(&answer("4")), Outcome::failure());
+    }
+    // Another error of such a call is a failure.
+    let refused: Result<Response<()>, _> = Err(std::io::Error::other("refused"));
+    assert_eq!(codes.classify(&refused), Outcome::failure());
+}
+
+#[test]
+fn a_request_that_is_not_grpc_is_ignored_whatever_comes_of_it() {
+    let media_types = [
+        None,
+        Some("application/json"),
+        Some("application/grpc-web"),
+        Some("application/grpc-web-text+proto"),
+        Some("application/grpcish"),
+        Some(""),
+    ];
+    let results: [fn() -> Result<Response<()>, std::io::Error>; 3] = [
+        || Ok(Response::new(())),
+        || Ok(Response::builder().status(503).body(()).unwrap()),
+        || Err(std::io::Error::other("refused")),
+    ];
+    for media_type in media_types {
+        let request = Request::get("/health");
+        let request = match media_type {
+            Some(media_type) => request.header("content-type", media_type),
+            None => request,
+        };
+        let codes = GrpcClassifier::new().for_request(&request.body(()).unwrap());
+        for result in results {
+            let head = codes.classify_head(&result());
+            assert_eq!(head, ClassifiedResponse::Ready(Outcome::Ignore), "{media_type:?}");
+        }
+    }
+    for media_type in ["application/grpc", "Application/gRPC+json", "application/grpc;a=b"] {
+        let request = Request::post("/").header("content-type", media_type).body(()).unwrap();
+        assert_eq!(GrpcClassifier::new().for_request(&request), GrpcClassifier::new());
+    }
+}

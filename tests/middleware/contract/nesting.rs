@@ -1,0 +1,211 @@
+//! The same breaker twice on one path: the outer one counts.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
+};
+
+use tokio_test::{assert_pending, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Error, State, Trip, Window, clock::ManualClock,
+    reject::RejectAsBoxError,
+};
+
+use super::{OPEN_TIME, trip};
+
+const SLOW: Duration = Duration::from_secs(1);
+
+type Nested = CircuitBreakerLayer<tower_breaker::classify::ErrorsAsFailures, RejectAsBoxError>;
+
+fn layer(rule: Trip) -> (Nested, ManualClock) {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("nested")
+        .trip_on(rule)
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .reject_with(RejectAsBoxError)
+        .build()
+        .unwrap();
+    (layer, clock)
+}
+
+/// Rules that record each call in a way of their own.
+fn rules() -> [Trip; 3] {
+    [
+        Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000),
+        Trip::failure_rate(1.0, Window::time(Duration::from_secs(60))).minimum_calls(1000),
+        Trip::slow_call_rate(1.0, SLOW, Window::calls(1000)).minimum_calls(1000),
+    ]
+}
+
+fn calls(breaker: &Breaker) -> u64 {
+    breaker.stats().window_calls()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Succeed,
+    Fail,
+    PanicInCall,
+    PanicInPoll,
+    Hang,
+}
+
+fn act(act: Act) -> impl Future<Output = Result<(), std::io::Error>> {
+    if matches!(act, Act::PanicInCall) {
+        resume_unwind(Box::new("a bug"));
+    }
+    async move {
+        match act {
+            Act::Succeed => Ok(()),
+            Act::Fail => Err(std::io::Error::other("down")),
+            Act::PanicInCall | Act::PanicInPoll => resume_unwind(Box::new("a bug")),
+            Act::Hang => std::future::pending().await,
+        }
+    }
+}
+
+/// Where the inner breaker is called: in the outer one's `call`, or in the poll of its future.
+macro_rules! each_nesting {
+    ($layer:expr, |$service:ident| $body:expr) => {{
+        let layer = $layer.clone();
+        let mut $service =
+            ServiceBuilder::new().layer(layer.clone()).layer(layer).service(service_fn(act));
+        $body;
+        let layer = $layer.clone();
+        let inner = layer.layer(service_fn(act));
+        let mut $service = layer.layer(service_fn(move |act: Act| inner.clone().oneshot(act)));
+        $body;
+    }};
+}
+
+#[tokio::test]
+async fn each_call_counts_once() {
+    for rule in rules() {
+        for (how, failures) in
+            [(Act::Succeed, 0), (Act::Fail, 1), (Act::PanicInCall, 1), (Act::PanicInPoll, 1)]
+        {
+            let (layer, _) = layer(rule);
+            // Successes are counted while there is a failure, or a slow call, among them.
+            let permit = layer.breaker().try_acquire().unwrap();
+            permit.record(tower_breaker::Outcome::failure(), 2 * SLOW);
+            each_nesting!(layer, |service| {
+                let before = layer.breaker().stats();
+                let service = service.ready().await.unwrap();
+                let work = AssertUnwindSafe(|| {
+                    let _ = task::spawn(service.call(how)).poll();
+                });
+                let _ = catch_unwind(work);
+                let after = layer.breaker().stats();
+                let calls = after.window_calls() - before.window_calls();
+                let failed = after.window_failures() - before.window_failures();
+                assert_eq!((calls, failed), (1, failures), "{rule:?} {how:?}");
+            });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_late_is_slow_once() {
+    let (layer, clock) = layer(rules()[2]);
+    each_nesting!(layer, |service| {
+        let before = calls(layer.breaker());
+        let mut call = task::spawn(service.ready().await.unwrap().call(Act::Hang));
+        assert_pending!(call.poll());
+        clock.advance(2 * SLOW);
+        drop(call);
+        assert_eq!(calls(layer.breaker()) - before, 1);
+    });
+}
+
+#[tokio::test]
+async fn five_failures_open_the_circuit_and_the_only_probe_closes_it() {
+    let (layer, clock) = layer(Trip::consecutive_failures(5));
+    each_nesting!(layer, |service| {
+        for failures in 1..=5 {
+            assert_eq!(layer.breaker().state(), State::Closed, "{failures}");
+            service.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
+        }
+        assert_eq!(layer.breaker().state(), State::Open);
+        clock.advance(OPEN_TIME);
+        service.ready().await.unwrap().call(Act::Succeed).await.unwrap();
+        assert_eq!(layer.breaker().state(), State::Closed);
+    });
+}
+
+#[tokio::test]
+async fn a_failed_probe_opens_once() {
+    let (layer, clock) = layer(Trip::consecutive_failures(1));
+    trip(layer.breaker());
+    each_nesting!(layer, |service| {
+        clock.advance(OPEN_TIME);
+        let openings = layer.breaker().stats().consecutive_opens();
+        service.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
+        assert_eq!(layer.breaker().state(), State::Open);
+        assert_eq!(layer.breaker().stats().consecutive_opens(), openings + 1);
+    });
+}
+
+/// The circuit opens while a call is on its way from the outer to the inner one.
+#[tokio::test]
+async fn a_call_that_was_admitted_outside_is_not_rejected_inside() {
+    let (layer, _) = layer(Trip::consecutive_failures(1));
+    let (inner, breaker) = (layer.layer(service_fn(act)), layer.breaker().clone());
+    let mut outer = layer.layer(service_fn(move |act: Act| {
+        trip(&breaker);
+        inner.clone().oneshot(act)
+    }));
+    outer.ready().await.unwrap().call(Act::Succeed).await.unwrap();
+    assert_eq!(layer.breaker().state(), State::Open);
+    outer.ready().await.unwrap().call(Act::Succeed).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn another_breaker_further_in_counts_for_itself() {
+    let (outer, _) = layer(rules()[0]);
+    let (inner, _) = layer(rules()[0]);
+    let mut service = outer.layer(inner.layer(service_fn(act)));
+    for calls_made in 1..4 {
+        service.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
+        assert_eq!((calls(outer.breaker()), calls(inner.breaker())), (calls_made, calls_made));
+    }
+}
+
+/// What runs beside the call, and not within it, counts.
+#[tokio::test]
+async fn a_call_in_another_task_counts_for_itself() {
+    let (layer, _) = layer(rules()[0]);
+    let inner = layer.layer(service_fn(act));
+    let mut outer = layer.layer(service_fn(move |act: Act| {
+        let call = tokio::spawn(inner.clone().oneshot(act));
+        async move { call.await.unwrap() }
+    }));
+    outer.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
+    assert_eq!(calls(layer.breaker()), 2);
+    // And the one after it, on the thread of the panic or of the failure, is outside again.
+    let mut alone = layer.layer(service_fn(act));
+    alone.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
+    assert_eq!(calls(layer.breaker()), 3);
+}
+
+#[tokio::test]
+async fn a_caller_that_waits_is_not_held_up_by_itself() {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("nested")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .backpressure()
+        .build()
+        .unwrap();
+    trip(layer.breaker());
+    clock.advance(OPEN_TIME);
+    let inner = layer.layer(service_fn(|(): ()| async { Ok::<_, Error<()>>(()) }));
+    let mut service = layer.layer(inner.clone());
+    let mut ready = task::spawn(service.ready());
+    assert!(ready.poll().is_ready());
+    drop(ready);
+    assert!(task::spawn(service.call(())).poll().is_ready());
+    assert_eq!(layer.breaker().state(), State::Closed);
+}

@@ -1,0 +1,185 @@
+//! A call that panics has failed, exactly once; one that a panic elsewhere ends is cancelled.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio_test::{assert_pending, task};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_breaker::{Breaker, CircuitBreakerLayer, State, Trip, Window, clock::ManualClock};
+
+use super::{OPEN_TIME, trip};
+
+type Work = Pin<Box<dyn Future<Output = Result<(), ()>>>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Panics {
+    InCall,
+    InPoll,
+    Never,
+}
+
+/// Panics without a word on the standard error.
+fn panic_quietly() -> ! {
+    resume_unwind(Box::new("a bug"))
+}
+
+fn inner(panics: Panics) -> Work {
+    match panics {
+        Panics::InCall => panic_quietly(),
+        Panics::InPoll => Box::pin(poll_fn(|_| panic_quietly())),
+        Panics::Never => Box::pin(std::future::pending()),
+    }
+}
+
+/// Never opens, and counts every call in a window of each kind.
+fn watching() -> (CircuitBreakerLayer, ManualClock) {
+    let (calls, time) = (Window::calls(1000), Window::time(Duration::from_secs(60)));
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("panics")
+        .trip_on(Trip::failure_rate(1.0, calls).minimum_calls(1000))
+        .trip_on(Trip::slow_call_rate(1.0, OPEN_TIME, time).minimum_calls(1000))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    (layer, clock)
+}
+
+fn counted(breaker: &Breaker) -> (u64, u64) {
+    (breaker.stats().window_calls(), breaker.stats().window_failures())
+}
+
+/// Makes a call and polls it once. Returns whether that panicked.
+async fn panics<S: Service<Panics, Error: std::fmt::Debug>>(service: &mut S, how: Panics) -> bool {
+    let service = service.ready().await.unwrap();
+    let work = AssertUnwindSafe(|| {
+        let mut call = task::spawn(service.call(how));
+        let _ = call.poll();
+    });
+    catch_unwind(work).is_err()
+}
+
+#[tokio::test]
+async fn a_panic_in_call_or_in_poll_is_one_failure_and_goes_on() {
+    for how in [Panics::InCall, Panics::InPoll] {
+        let (layer, _) = watching();
+        let mut service = layer.layer(service_fn(inner));
+        for failures in 1..4 {
+            assert!(panics(&mut service, how).await);
+            assert_eq!(counted(layer.breaker()), (failures, failures), "{how:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn panics_open_the_circuit_and_a_probe_that_panics_opens_it_again() {
+    for how in [Panics::InCall, Panics::InPoll] {
+        let clock = ManualClock::new();
+        let layer = CircuitBreakerLayer::builder("panics")
+            .trip_on(Trip::consecutive_failures(3))
+            .recovery_timeout(OPEN_TIME)
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let mut service = layer.layer(service_fn(inner));
+        for _ in 0..3 {
+            assert_eq!(layer.breaker().state(), State::Closed);
+            assert!(panics(&mut service, how).await);
+        }
+        assert_eq!(layer.breaker().state(), State::Open);
+        clock.advance(OPEN_TIME);
+        assert_eq!(layer.breaker().state(), State::HalfOpen);
+        assert!(panics(&mut service, how).await);
+        assert_eq!(layer.breaker().state(), State::Open);
+    }
+}
+
+/// The future outlives the panic, and is dropped later, when nothing unwinds any more.
+#[tokio::test]
+async fn a_future_that_has_panicked_counts_once_also_when_dropped_late() {
+    let (layer, clock) = watching();
+    let mut service = layer.layer(service_fn(inner));
+    let mut call = task::spawn(service.ready().await.unwrap().call(Panics::InPoll));
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        let _ = call.poll();
+    }));
+    caught.unwrap_err();
+    assert_eq!(counted(layer.breaker()), (1, 1));
+    clock.advance(2 * OPEN_TIME);
+    drop(call);
+    assert_eq!(counted(layer.breaker()), (1, 1));
+    assert_eq!(layer.breaker().stats().window_slow_calls(), 0);
+}
+
+#[tokio::test]
+async fn calls_that_a_panic_elsewhere_ends_are_cancelled() {
+    let (layer, clock) = watching();
+    layer.breaker().try_acquire().unwrap().failure();
+    let mut calls = Vec::new();
+    for _ in 0..100 {
+        let mut service = layer.layer(service_fn(inner));
+        let mut call = task::spawn(service.ready().await.unwrap().call(Panics::Never));
+        assert_pending!(call.poll());
+        calls.push(call);
+    }
+    // Long enough to be slow, if they were given up one by one.
+    clock.advance(2 * OPEN_TIME);
+    let before = layer.breaker().snapshot();
+    let caught = catch_unwind(AssertUnwindSafe(move || {
+        let _calls = calls;
+        panic_quietly();
+    }));
+    caught.unwrap_err();
+    let mut after = layer.breaker().snapshot();
+    after.saved_at = before.saved_at;
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn a_task_that_panics_has_failed() {
+    let clock = ManualClock::new();
+    let layer = CircuitBreakerLayer::builder("panics")
+        .trip_on(Trip::consecutive_failures(1))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let service = layer.layer(service_fn(|(): ()| async {
+        tokio::task::yield_now().await;
+        if true {
+            panic_quietly();
+        }
+        Ok::<_, ()>(())
+    }));
+    assert!(tokio::spawn(service.oneshot(())).await.unwrap_err().is_panic());
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+#[tokio::test]
+async fn a_panic_while_readiness_is_asked_for_is_no_call() {
+    struct Unready;
+    impl Service<()> for Unready {
+        type Response = ();
+        type Error = ();
+        type Future = std::future::Ready<Result<(), ()>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), ()>> {
+            panic_quietly();
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            unreachable!("it is never ready")
+        }
+    }
+    let (layer, _) = watching();
+    trip(layer.breaker());
+    let mut service = layer.layer(Unready);
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        let _ = task::spawn(()).enter(|cx, _| service.poll_ready(cx));
+    }));
+    caught.unwrap_err();
+    assert_eq!(counted(layer.breaker()), (1, 1));
+}
