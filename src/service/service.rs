@@ -42,8 +42,7 @@ use crate::{
 /// not ready while the circuit rejects calls.
 ///
 /// A task that waits for the inner service to become ready is woken when the circuit opens, and
-/// its call is rejected. One case is not noticed until the breaker is used again: a half-open
-/// circuit that reopens because its probe takes too long.
+/// its call is rejected.
 ///
 /// An error of the inner service's `poll_ready` is returned as it is and not recorded, because no
 /// call was made.

@@ -1,5 +1,8 @@
 //! Replays every trace of `tests/traces`, and of the folder that `BREAKER_TRACES` names.
 
+mod action;
+mod expected;
+mod fields;
 mod strict_json;
 mod trace;
 
