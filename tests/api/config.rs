@@ -38,7 +38,7 @@ const WHOLE: &str = r#"{
 }"#;
 
 #[test]
-fn the_whole_form_is_read_and_written_back() {
+fn every_field_is_read_and_written_back() {
     let config = Config::from_json(WHOLE).unwrap();
     assert_eq!(
         config.trip_on,
@@ -74,7 +74,7 @@ fn a_missing_field_takes_its_default() {
 }
 
 #[test]
-fn null_turns_off_what_can_be_off() {
+fn null_turns_optional_settings_off() {
     let config = Config::from_json(r#"{"half_open_timeout": null, "backoff": null}"#).unwrap();
     assert_eq!((config.half_open_timeout, config.backoff), (None, None));
 }
@@ -86,7 +86,7 @@ fn one_error_lists_every_fault_with_its_path() {
             "trip_on": [
                 {"consecutive_failures": 0},
                 {"failure_rate": {"threshold": 1.5, "window": {"calls": 0}, "minimum_calls": 0}},
-                {"slow_call_rate": {"threshold": 0, "slower_than": "0s", "window": {"time": "1us"}}},
+                {"slow_call_rate": {"threshold": 0, "slower_than": "0s", "window": {"time":"1us"}}},
                 {"error_rate": {}},
                 {"failure_rate": {"window": {"call": 10}, "minimum": 3}}
             ],
@@ -141,7 +141,7 @@ fn one_error_lists_every_fault_with_its_path() {
 }
 
 #[test]
-fn a_maximum_under_the_first_step_is_a_fault() {
+fn a_maximum_below_the_first_step_is_a_fault() {
     let json = r#"{"recovery_timeout": "60s", "backoff": {"max": "59s"}}"#;
     assert_eq!(faults_of(json), ["backoff.max"]);
     let json = r#"{"recovery_timeout": "60s", "backoff": {"max": "60s"}}"#;
@@ -253,7 +253,7 @@ fn flush_intervals_are_read_from_files() {
 }
 
 #[test]
-fn the_builder_lists_every_fault_too_and_the_name() {
+fn the_builder_lists_every_fault_including_that_of_the_name() {
     let error = CircuitBreakerLayer::builder("")
         .trip_on(Trip::failure_rate(f64::NAN, Window::calls(10)))
         .backoff(Backoff::new(f64::INFINITY, Duration::from_secs(600)).jitter(f64::NAN))
@@ -278,7 +278,7 @@ fn the_builder_lists_every_fault_too_and_the_name() {
 }
 
 #[test]
-fn the_first_rule_replaces_the_default_and_further_ones_join() {
+fn the_first_rule_replaces_the_default_and_further_rules_are_added() {
     let breaker = Breaker::builder("rules")
         .trip_on(Trip::consecutive_failures(9))
         .trip_on(Trip::failure_rate(0.5, Window::calls(10)))
@@ -339,7 +339,7 @@ fn builders_and_updates_take_a_shared_config() {
 }
 
 #[test]
-fn an_update_that_is_wrong_changes_nothing() {
+fn an_invalid_update_changes_nothing() {
     let breaker = Breaker::builder("update").build().unwrap();
     let mut wrong = Config::default();
     wrong.recovery_timeout = Duration::ZERO;
@@ -380,7 +380,7 @@ fn a_file_reports_each_fault_once_with_the_name_of_the_breaker() {
 }
 
 #[test]
-fn a_path_quotes_a_name_that_is_not_plain() {
+fn a_path_quotes_a_name_with_special_characters() {
     let error = ConfigFile::from_json(
         r#"{"breakers": {"EU/pay": 1, "a.b": 1, "line\nfeed": 1, "plain-1": 1, "": 1}, "x y": 1}"#,
     )

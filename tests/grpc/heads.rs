@@ -1,4 +1,4 @@
-//! What the headers say of a body that is still to come.
+//! Headers that decide a call before its body.
 
 use std::{convert::Infallible, future::ready, time::Duration};
 
@@ -14,7 +14,7 @@ fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-/// A response with these headers, a body of known length and these trailers, read to its end.
+/// Reads a response with these headers, a body of known length, and these trailers to its end.
 async fn read(
     builder: CircuitBreakerLayerBuilder,
     headers: &[(&'static str, &'static str)],
@@ -35,7 +35,7 @@ async fn read(
 }
 
 #[tokio::test]
-async fn a_body_of_known_length_has_not_ended_before_its_trailers() {
+async fn a_body_of_known_length_ends_with_its_trailers() {
     for (code, expected) in [("0", "."), ("14", "f"), ("5", ".")] {
         let breaker = read(watching(), &[], &[("grpc-status", code)]).await;
         assert_eq!(recorded(&breaker), expected, "{code}");
@@ -43,7 +43,7 @@ async fn a_body_of_known_length_has_not_ended_before_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_media_type_of_grpc_is_one_in_any_case_and_with_any_codec() {
+async fn the_grpc_media_type_is_recognised_in_any_case_and_with_any_codec() {
     for (media_type, expected) in [
         ("application/grpc", "."),
         ("application/grpc+proto", "."),
@@ -58,7 +58,7 @@ async fn a_media_type_of_grpc_is_one_in_any_case_and_with_any_codec() {
 }
 
 #[tokio::test]
-async fn a_pushback_in_the_headers_stands_until_the_trailers_have_one() {
+async fn a_pushback_in_the_trailers_overrides_one_in_the_headers() {
     let cases = [
         (Some("90000"), None, 90),
         (Some("90000"), Some("120000"), 120),

@@ -1,5 +1,5 @@
-//! Every call is exactly one of succeeded, failed, ignored and cancelled: a thousand of them
-//! through a server in front of an upstream that flaps, with clients that hang up.
+//! Every call ends as exactly one of success, failure, ignored and cancelled. A thousand calls go
+//! through a server to an upstream that flaps, and some clients hang up.
 
 use std::{
     collections::HashSet,
@@ -40,18 +40,18 @@ const REQUESTS: u64 = 1000;
 
 #[derive(Default)]
 struct Book {
-    /// What the server was asked, and what the breaker let through or turned away.
+    /// Requests at the server, and calls that the breaker admitted or rejected.
     arrived: AtomicU64,
     admitted: AtomicU64,
     rejected: AtomicU64,
-    /// What became of those that it let through.
+    /// How the admitted calls ended.
     succeeded: AtomicU64,
     failed: AtomicU64,
     ignored: AtomicU64,
-    /// Dropped before the head, and dropped before the end of the body.
+    /// Dropped before the head, and before the end of the body.
     gave_up: AtomicU64,
     hung_up: AtomicU64,
-    /// What the upstream was asked.
+    /// Requests at the upstream.
     seen: Mutex<HashSet<u64>>,
     upstream: AtomicU64,
 }
@@ -78,8 +78,8 @@ impl Book {
         Self::of(&self.gave_up) + Self::of(&self.hung_up)
     }
 
-    /// Every request was admitted or rejected, and every admitted one has come to one end, and has
-    /// been seen by the upstream.
+    /// Checks that every request was admitted or rejected, and that every admitted one reached the
+    /// upstream and ended once.
     fn adds_up(&self) {
         assert_eq!(Self::of(&self.arrived), REQUESTS);
         assert_eq!(REQUESTS, Self::of(&self.admitted) + Self::of(&self.rejected));
@@ -93,11 +93,11 @@ impl Book {
     }
 }
 
-/// Enters into the book what another classifier says.
+/// Counts the outcomes of another classifier.
 #[derive(Clone)]
 struct Counting(StatusClassifier, Arc<Book>);
 
-/// The end of a body that is still open: dropped as it is, the call was cancelled.
+/// The end of a body. Dropping it before the body has ended counts the call as cancelled.
 struct CountingEnd(Option<SuccessAtEos>, Arc<Book>);
 
 impl<B, E: 'static> ClassifyBody<B, E> for Counting {
@@ -131,7 +131,7 @@ impl Drop for CountingEnd {
     }
 }
 
-/// Counts what the breaker lets through, and what of that is dropped without an answer.
+/// Counts the calls that the breaker admits, and those dropped without a response.
 async fn count_admitted(book: Arc<Book>, request: Request, next: Next) -> Response<Body> {
     struct GivesUp(Option<Arc<Book>>);
     impl Drop for GivesUp {
@@ -148,7 +148,7 @@ async fn count_admitted(book: Arc<Book>, request: Request, next: Next) -> Respon
     response
 }
 
-/// It fails forty requests in a hundred, one after another, and answers the others by kind.
+/// Fails forty successive requests of each hundred, and responds to the others by their kind.
 async fn upstream(book: Arc<Book>, kind: String, id: u64) -> Response<Body> {
     Book::add(&book.upstream);
     book.seen.lock().unwrap().insert(id);
@@ -180,7 +180,7 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// The server in front: it hands requests on to the upstream, behind a breaker.
+/// The server: it forwards requests to the upstream, behind a breaker.
 fn front(
     book: &Arc<Book>,
     upstream: &Server,
@@ -204,7 +204,8 @@ fn front(
     let (client, base) = (client(Http1), upstream.url(""));
     let hand_on = async move |Path((kind, id)): Path<(String, u64)>| {
         let call = client.request(request(Method::GET, &format!("{base}/{kind}/{id}")));
-        // In a task of its own: so what was admitted arrives, whoever hangs up.
+        // In a task of its own, so that an admitted call reaches the upstream even if the client
+        // hangs up.
         match tokio::spawn(call).await.unwrap() {
             Ok(response) => response.map(Body::new),
             Err(_) => status(StatusCode::BAD_GATEWAY),
@@ -222,7 +223,7 @@ fn front(
     (router, breaker)
 }
 
-/// One client: it reads what comes, or hangs up as soon as the upstream has seen it.
+/// One client: it reads the response, or hangs up once the request has reached the upstream.
 async fn visit(book: &Book, server: &Server, id: u64) {
     let kind = match id % 10 {
         1 => "unknown",
@@ -252,20 +253,20 @@ async fn visit(book: &Book, server: &Server, id: u64) {
     }
 }
 
-/// Calls that may be under way in all tests together: as many as this process may have sockets for.
+/// The number of calls under way in all tests together, which the sockets of this process limit.
 fn room() -> &'static Semaphore {
     static ROOM: OnceLock<Semaphore> = OnceLock::new();
     ROOM.get_or_init(|| {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
         let files = files.and_then(|limits| limits.split_whitespace().next()?.parse().ok());
-        // Four for each call; those that nobody answers keep theirs to the end.
+        // Four sockets for each call; calls without a response keep theirs to the end.
         let calls = files.map_or(3000, |files: usize| files.saturating_sub(800) / 4);
         Semaphore::new(calls.clamp(20, 3000))
     })
 }
 
-/// Sends all requests, and waits until each has come to its end.
+/// Sends all requests, and waits until each has ended.
 async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     let book = Arc::new(Book::default());
     let upstream_book = Arc::clone(&book);
@@ -275,7 +276,7 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     let upstream = Server::of(Router::new().route("/{kind}/{id}", answer));
     let events = Arc::new(Mutex::new(Vec::new()));
     let (router, breaker) = front(&book, &upstream, rule, &events);
-    // Successes are counted while there is a failure among them.
+    // Successes are counted only while the window holds a failure.
     breaker.try_acquire().unwrap().failure();
     let server = Arc::new(Server::of(router));
 
@@ -299,7 +300,7 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_breaker_that_flaps_loses_no_call() {
+async fn no_call_is_lost_while_the_circuit_flaps() {
     let (book, breaker, events) = rush(Trip::consecutive_failures(5), 32).await;
     book.adds_up();
     let of = Book::of;
@@ -311,7 +312,7 @@ async fn a_breaker_that_flaps_loses_no_call() {
         ("gave up", &book.gave_up),
         ("hung up", &book.hung_up),
     ] {
-        assert!(of(count) > 0, "some are to be: {what}");
+        assert!(of(count) > 0, "none: {what}");
     }
 
     let mut state = State::Closed;
@@ -322,8 +323,8 @@ async fn a_breaker_that_flaps_loses_no_call() {
         state = transition.to;
         opened += u32::from(state == State::Open);
     }
-    assert!(opened > 1, "the circuit is to flap");
-    // No probe's slot is lost: so many successes close it, and nobody else is about.
+    assert!(opened > 1, "the circuit did not flap");
+    // No probe slot is lost: some successes close the circuit.
     for _ in 0..20 {
         if breaker.state() == State::Closed {
             return;
@@ -337,13 +338,13 @@ async fn a_breaker_that_flaps_loses_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_at_one_moment_add_up() {
+async fn a_thousand_concurrent_calls_are_all_accounted_for() {
     let (book, ..) = rush(Trip::consecutive_failures(5), 1000).await;
     book.adds_up();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_breaker_that_never_trips_has_counted_each_call_once() {
+async fn a_breaker_that_never_trips_counts_each_call_once() {
     let window = Window::calls(10_000);
     let (book, breaker, _) =
         rush(Trip::failure_rate(1.0, window).minimum_calls(10_000), 1000).await;

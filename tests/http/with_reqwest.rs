@@ -19,12 +19,13 @@ fn get(url: &str) -> Request {
     Request::new(reqwest::Method::GET, url.parse().unwrap())
 }
 
-/// A client that stays on this machine, whatever proxy is set.
+/// A client that ignores proxy settings.
 fn local() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-/// Answers `/<status>` with that status, and asks for two minutes where it is one that may.
+/// Responds to `/<status>` with that status, and with a `Retry-After` of two minutes where the
+/// status allows it.
 fn upstream() -> Server {
     let answer = async |axum::extract::Path(status): axum::extract::Path<u16>| {
         (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "120")])
@@ -33,7 +34,7 @@ fn upstream() -> Server {
 }
 
 #[tokio::test]
-async fn a_client_behind_a_breaker_is_rejected_after_failures_and_asks_nobody() {
+async fn a_client_behind_a_breaker_is_rejected_after_failures_without_a_request() {
     let upstream = upstream();
     let layer = CircuitBreakerLayer::builder("reqwest")
         .trip_on(Trip::consecutive_failures(3))
@@ -49,7 +50,7 @@ async fn a_client_behind_a_breaker_is_rejected_after_failures_and_asks_nobody() 
     }
     let error = ask("/200").await.unwrap_err();
     let left = error.rejected().unwrap().retry_after().unwrap();
-    // The last one asked for more than the minute that is the default.
+    // The last response asked for more than the default of one minute.
     assert!(left > Duration::from_secs(100), "{left:?}");
     assert_eq!(layer.breaker().state(), State::Open);
 }
@@ -70,7 +71,7 @@ async fn a_refused_connection_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_response_is_classified_by_its_status_and_its_headers() {
+async fn a_response_is_classified_by_its_status_and_headers() {
     let upstream = upstream();
     let statuses = StatusClassifier::new().ignore(404..=404);
     let two_minutes = Some(Duration::from_secs(120));
@@ -101,9 +102,9 @@ async fn a_response_is_classified_by_its_status_and_its_headers() {
     assert_eq!(statuses.classify(&refused), Outcome::failure());
 }
 
-/// A response of reqwest becomes one of `http`, whose body can be watched.
+/// reqwest's response is converted into one of `http`, whose body can be watched.
 #[tokio::test]
-async fn a_body_that_breaks_off_is_a_failure_where_bodies_are_watched() {
+async fn a_truncated_body_is_a_failure_if_bodies_are_watched() {
     let fine = Server::of(Router::new().route("/", on_get(async || "fine")));
     let breaking = Server::that_says(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ");
     let layer = CircuitBreakerLayer::builder("reqwest")
@@ -142,9 +143,9 @@ async fn a_breaker_around_the_connector_counts_connections() {
     assert_eq!(Rejected::find(&error).unwrap().name(), "connections");
 }
 
-/// What goes wrong on a connection that there is already is not a matter of connecting.
+/// A failure on an existing connection is not a failure to connect.
 #[tokio::test]
-async fn a_breaker_around_the_connector_sees_no_request() {
+async fn a_breaker_around_the_connector_sees_no_requests() {
     let upstream = upstream();
     let layer = CircuitBreakerLayer::builder("connections")
         .trip_on(Trip::consecutive_failures(1))

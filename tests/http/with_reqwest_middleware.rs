@@ -20,7 +20,7 @@ use super::{
     wire::{Server, nobody},
 };
 
-/// Counts what it is asked, and fails.
+/// Counts requests, and fails each.
 fn failing() -> (Server, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&calls);
@@ -65,7 +65,7 @@ async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
 }
 
 #[tokio::test]
-async fn an_error_is_a_failure_and_arrives_as_it_was() {
+async fn an_error_is_a_failure_and_is_passed_on_unchanged() {
     let (breaker, _) = breaker();
     let client = client(BreakerMiddleware::new(breaker.clone()));
     let error = client.get(format!("http://{}/", nobody())).send().await.unwrap_err();
@@ -75,7 +75,7 @@ async fn an_error_is_a_failure_and_arrives_as_it_was() {
 }
 
 #[tokio::test]
-async fn another_classifier_may_see_it_otherwise() {
+async fn another_classifier_can_decide_otherwise() {
     let (server, calls) = failing();
     let (breaker, _) = breaker();
     let by_status = BreakerMiddleware::new(breaker.clone())
@@ -90,7 +90,7 @@ async fn another_classifier_may_see_it_otherwise() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_is_cancelled_and_gives_the_probes_slot_back() {
+async fn an_abandoned_request_is_cancelled_and_releases_the_probes_slot() {
     let silent = on_get(async || std::future::pending::<()>().await);
     let server = Server::of(Router::new().route("/", silent));
     let (breaker, clock) = breaker();
@@ -99,6 +99,6 @@ async fn a_request_that_is_given_up_is_cancelled_and_gives_the_probes_slot_back(
     let call = tokio::spawn(client.get(server.url("/")).send());
     eventually_async("the probe is out", || breaker.try_acquire().is_err()).await;
     call.abort();
-    eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
+    eventually_async("the slot is released", || breaker.try_acquire().is_ok()).await;
     assert_eq!(breaker.state(), State::HalfOpen);
 }

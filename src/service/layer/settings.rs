@@ -24,13 +24,16 @@ macro_rules! layer_settings {
             /// ```
             /// # #[cfg(feature = "http")] {
             /// use http::{Request, Response};
-            /// use tower_breaker::{CircuitBreakerLayer, Outcome, classify::{Classify, StatusClassifier}};
+            /// use tower_breaker::classify::{Classify, StatusClassifier};
+            /// use tower_breaker::{CircuitBreakerLayer, Outcome};
             ///
             /// let layer = CircuitBreakerLayer::builder("search")
             ///     .classify_with(|request: &Request<String>| {
             ///         let is_export = request.uri().path().starts_with("/export");
             ///         move |result: &Result<Response<String>, std::io::Error>| match result {
-            ///             Ok(response) if is_export && response.status() == 504 => Outcome::Ignore,
+            ///             Ok(response) if is_export && response.status() == 504 => {
+            ///                 Outcome::Ignore
+            ///             }
             ///             _ => StatusClassifier::new().classify(result),
             ///         }
             ///     })
@@ -80,9 +83,12 @@ macro_rules! layer_settings {
                 $layer { breaker, classify, reject, record_when }
             }
 
-            /// For HTTP servers: responses with a status of 500 to 599 are failures, and a
-            /// rejected call is answered with `503 Service Unavailable` and `Retry-After`. The
+            /// For HTTP servers: responses with a status of 500 to 599 or 408 are failures, 429 is
+            /// throttled ([the whole table](crate::classify#statuses)), and a rejected call is
+            /// answered with `503 Service Unavailable` and `Retry-After`. The
             /// error type of the service does not change, so the layer fits an `axum::Router`.
+            /// [A timeout belongs inside of
+            /// it](crate::classify#a-timeout-belongs-inside-the-breaker).
             ///
             /// Short for `.classify(`[`ServerErrorsAsFailures`]`)` and
             /// `.reject_with(`[`RejectAsResponse`]`)`. The latter needs a response body that

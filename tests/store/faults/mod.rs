@@ -1,9 +1,11 @@
-//! The fault matrix: each store, each fault, at each moment. Whatever is wrong with a store, calls meet what
-//! they would meet without one, its health says what is wrong, and once the fault has gone the newest
-//! state is stored. What cannot be is written in the table (`cells.rs`), and held to as well.
+//! The fault matrix: each store, each fault, at each moment. Whatever is wrong with a store, calls
+//! meet what they would meet without one, its health says what is wrong, and once the fault has
+//! gone the newest state is stored. What cannot be is written in the table (`cells.rs`), and held
+//! to as well.
 //!
-//! `cargo test --test store faults -- --nocapture` prints the table. `BREAKER_FAULTS_ONLY` takes the cells whose titles
-//! hold its text; with `BREAKER_FAULTS_MOUNT=never`, no disk is mounted, and a store says that its disk is full.
+//! `cargo test --test store faults -- --nocapture` prints the table. `BREAKER_FAULTS_ONLY` takes
+//! the cells whose titles hold its text; with `BREAKER_FAULTS_MOUNT=never`, no disk is mounted, and
+//! a store says that its disk is full.
 #![cfg(target_os = "linux")]
 
 mod cells;
@@ -220,7 +222,8 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
         Some(panics) => format!(" | {panics} panics within the database, contained"),
     };
     format!(
-        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | {} admitted, {} rejected, {} transitions, longest {} | \
+        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | \
+         {} admitted, {} rejected, {} transitions, longest {} | \
          dropped in {} | {:.1} s{contained}{}{}",
         title(cell),
         value["begun"].as_str().unwrap(),

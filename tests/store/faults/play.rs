@@ -25,8 +25,8 @@ use crate::support::wait::{MINUTE, holds_in_time};
 /// The handles wait a second for a store that does not answer, all of them together.
 const START: Duration = Duration::from_secs(7);
 const NEVER_SO_LONG: Duration = Duration::from_secs(3);
-/// The last handles wait a second for their store, all of them together. Within it, the last try of a store that
-/// fails is at 0.7 s.
+/// The last handles wait a second for their store, all of them together. Within it, the last try of
+/// a store that fails is at 0.7 s.
 const LAST_TRY: Duration = Duration::from_millis(600);
 const DROP: Duration = Duration::from_secs(7);
 
@@ -36,7 +36,8 @@ const CLOCK_ERROR: Duration = Duration::from_millis(20);
 const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 const LATE: Duration = Duration::from_secs(3600);
 
-/// Waits until the newest state is stored. On a machine that is busy enough, a store does not answer for a second.
+/// Waits until the newest state is stored. On a machine that is busy enough, a store does not
+/// answer for a second.
 pub(crate) fn is_flushed(breaker: &Breaker) -> bool {
     holds_in_time(|| breaker.flush_blocking(MINUTE).is_ok())
 }
@@ -281,7 +282,8 @@ impl Play<'_> {
         assert!(is_flushed(&subject), "{}", subject.store_health());
     }
 
-    /// As long as the fault lasts, the store owes every one of the busy, whatever it tries meanwhile.
+    /// As long as the fault lasts, the store owes every one of the busy, whatever it tries
+    /// meanwhile.
     fn waits_for_the_store(&mut self) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(300) {
@@ -509,7 +511,8 @@ impl Play<'_> {
             "problems": problems, "said": said, "begun": self.begun, "totals": totals,
             "drop": format!("{:.1} s", self.drop.as_secs_f64()),
             "mounted": self.site.into_inner().unwrap().mounted,
-            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
+            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest),
+            "flushed": known(&self.flushed),
         })
     }
 }
