@@ -118,6 +118,8 @@ async fn a_caller_s_own_short_deadline_is_ignored_by_choice() {
     assert_eq!(codes.classify(&refused), Outcome::failure());
 }
 
+type Respond = fn() -> Result<Response<()>, std::io::Error>;
+
 #[test]
 fn a_request_that_is_not_grpc_is_ignored_whatever_comes_of_it() {
     let media_types = [
@@ -128,7 +130,7 @@ fn a_request_that_is_not_grpc_is_ignored_whatever_comes_of_it() {
         Some("application/grpcish"),
         Some(""),
     ];
-    let results: [fn() -> Result<Response<()>, std::io::Error>; 3] = [
+    let results: [Respond; 3] = [
         || Ok(Response::new(())),
         || Ok(Response::builder().status(503).body(()).unwrap()),
         || Err(std::io::Error::other("refused")),
