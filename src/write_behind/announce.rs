@@ -47,7 +47,8 @@ impl Inbox {
                 target: "tower_breaker",
                 store = label,
                 reason,
-                "store degraded: continuing in memory and retrying; unsaved state is lost on restart",
+                "store degraded: continuing in memory and retrying; \
+                 unsaved state is lost on restart",
             ),
             Some(Announcement::Healthy { after }) => tracing::info!(
                 target: "tower_breaker",

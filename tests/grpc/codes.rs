@@ -41,7 +41,7 @@ async fn each_code<T: Transport + Clone>(
 
 fn expected() -> Vec<[String; 2]> {
     let of = |code| match code {
-        // 8 is throttled.
+        // 8 is throttled, and the others are failures.
         1 | 2 | 4 | 8 | 13 | 14 | 15 => "f",
         _ => ".",
     };

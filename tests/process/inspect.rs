@@ -103,7 +103,8 @@ fn fill(store: Box<dyn StateStore>) {
     breaker("by hand", hour).force_open();
     breaker("search", hour).try_acquire().unwrap().failure();
     breaker("\u{1b}[2J\n", hour).disable();
-    // Each waits a second for its last state to be stored; a busy disk may take longer, and has the store meanwhile.
+    // Each waits a second for its last state to be stored; a busy disk may take longer, and has the
+    // store meanwhile.
     let began = Instant::now();
     while std::sync::Arc::strong_count(&store) > 1 {
         assert!(began.elapsed() < Duration::from_secs(60), "the store is still in use");

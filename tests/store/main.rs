@@ -4,6 +4,7 @@
 mod support;
 
 mod contract;
+mod damaged_snapshots;
 mod faults;
 mod file_store;
 mod history;

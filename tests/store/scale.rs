@@ -60,8 +60,8 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
     }
     let (took, cpu) = (began.0.elapsed(), cpu_time().saturating_sub(began.1));
     println!(
-        "{BREAKERS} breakers in {took:?}, {cpu:?} of it at work on this thread; the first 1,000 of them in {:?} \
-         and {:?}; the slowest in {slowest:?}",
+        "{BREAKERS} breakers in {took:?}, {cpu:?} of it at work on this thread; \
+         the first 1,000 of them in {:?} and {:?}; the slowest in {slowest:?}",
         first.0, first.1,
     );
     for (n, breaker) in breakers.iter().enumerate() {
@@ -106,8 +106,8 @@ fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_stor
         let (took, cpu) = (began.0.elapsed(), cpu_time().saturating_sub(began.1));
         store.heal();
         println!(
-            "{symptom:?} {comes}: built in {:?} ({:?} of it at work on this thread), built and dropped in {took:?} \
-             ({cpu:?})",
+            "{symptom:?} {comes}: built in {:?} ({:?} of it at work on this thread), \
+             built and dropped in {took:?} ({cpu:?})",
             built.0, built.1,
         );
         slowest = slowest.max(took);
@@ -156,8 +156,8 @@ fn a_million_transitions_of_a_hundred_breakers_take_less_than_64_megabytes() {
                 breaker.reset();
             }
         }
-        // So that each is written, all that are marked with the one that asks: they would be counted only, if
-        // they came faster than that.
+        // So that each is written, all that are marked with the one that asks: they would be
+        // counted only, if they came faster than that.
         breakers[round % 100].flush_blocking(Duration::from_secs(60)).unwrap();
         if round % 500 == 499 {
             let size = size_of(folder.path());

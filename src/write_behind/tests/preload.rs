@@ -47,7 +47,8 @@ impl Crowd {
         panic!("it was never read at once");
     }
 
-    /// Visits one that is found without asking the store, and gives it a new state. Returns its name.
+    /// Visits one that is found without asking the store, and gives it a new state. Returns its
+    /// name.
     fn visit_what_was_read(&mut self, kind: &str, state: &str) -> String {
         for round in 0..ROUNDS {
             self.until_all_is_read();

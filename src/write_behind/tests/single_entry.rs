@@ -178,7 +178,8 @@ fn the_drop_of_a_breaker_that_cannot_be_saved_does_not_stall_the_store() {
     let settings = Settings { drop_wait: Duration::from_millis(200), ..patient() };
     let unsaved = attach(&store, "odd", &Breaker::new("closed"), &settings);
     let saved = attach(&store, "even", &Breaker::new("closed"), &settings);
-    // Tries are 100 ms apart at first, then 200: none comes at the moment that the drop has waited for long enough.
+    // Tries are 100 ms apart at first, then 200: none comes at the moment that the drop has waited
+    // for long enough.
     drop(unsaved);
     assert_eq!(saved.flush_blocking(LONG), Ok(()));
     assert!(!saved.health().to_string().contains("does not answer"), "{}", saved.health());

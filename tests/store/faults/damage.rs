@@ -62,14 +62,15 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
     found.problems.truncate(10);
     let Found { newest, older, closed, altered, left_alone, moved_aside, .. } = &found;
     let begun = format!(
-        "{PLACES} places x {BUSY}: {newest} restored, {older} older, {closed} closed, {altered} altered, \
-         {left_alone} left alone; {moved_aside} folders moved aside"
+        "{PLACES} places x {BUSY}: {newest} restored, {older} older, {closed} closed, \
+         {altered} altered, {left_alone} left alone; {moved_aside} folders moved aside"
     );
     json!({
         "problems": found.problems, "said": found.said, "begun": begun,
         "totals": { "admitted": found.admitted, "rejected": found.rejected,
             "transitions": found.transitions, "longest": "-" },
-        "drop": "-", "mounted": false, "too_slow": false, "look_in": base, "newest": [], "flushed": [],
+        "drop": "-", "mounted": false, "too_slow": false, "look_in": base, "newest": [],
+        "flushed": [],
     })
 }
 

@@ -221,7 +221,8 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
         Some(panics) => format!(" | {panics} panics within the database, contained"),
     };
     format!(
-        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | {} admitted, {} rejected, {} transitions, longest {} | \
+        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | \
+         {} admitted, {} rejected, {} transitions, longest {} | \
          dropped in {} | {:.1} s{contained}{}{}",
         title(cell),
         value["begun"].as_str().unwrap(),

@@ -510,7 +510,8 @@ impl Play<'_> {
             "problems": problems, "said": said, "begun": self.begun, "totals": totals,
             "drop": format!("{:.1} s", self.drop.as_secs_f64()),
             "mounted": self.site.into_inner().unwrap().mounted,
-            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
+            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest),
+            "flushed": known(&self.flushed),
         })
     }
 }
