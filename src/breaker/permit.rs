@@ -69,11 +69,26 @@ impl Permit {
     /// Admits a call without the lock, if every call is admitted.
     #[inline]
     pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
+        Self::try_acquire_fast_unless(cell, || false)
+    }
+
+    /// The same; the permit of a timed call is void if the closure says so.
+    #[inline]
+    pub(crate) fn try_acquire_fast_unless(
+        cell: &'static Cell,
+        is_void: impl FnOnce() -> bool,
+    ) -> Option<Self> {
         let state = cell.state();
         if !state.admits_all() {
             return None;
         }
-        let admitted = if state.is_timed() { cell.now(state) } else { Tick::NEVER };
+        let mut admitted = Tick::NEVER;
+        if state.is_timed() {
+            if is_void() {
+                return Some(Self::void_of(cell));
+            }
+            admitted = cell.now(state);
+        }
         Some(Self { call: Call { cell, state, stamp: admitted.as_nanos() } })
     }
 
@@ -98,12 +113,6 @@ impl Permit {
         Self { call: Call { cell, state: PackedState::SPENT, stamp: Tick::NEVER.as_nanos() } }
     }
 
-    /// Makes the permit record nothing. Not for a probe, whose slot would stay taken.
-    #[inline]
-    pub(crate) fn void(&mut self) {
-        self.call.state = PackedState::SPENT;
-    }
-
     /// Whether the permit records nothing any more.
     pub(crate) fn is_void(&self) -> bool {
         self.call.state == PackedState::SPENT
@@ -120,18 +129,14 @@ impl Permit {
         self.call.is_probe()
     }
 
-    /// Whether dropping the permit without an outcome may count.
-    #[inline]
-    pub(crate) fn tracks_drop(&self) -> bool {
-        self.call.state.tracks_drop()
-    }
-
     /// Moves the permit out, and leaves a spent one behind.
+    #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self { call: self.spend() }
     }
 
     /// Marks the permit as recorded, so that dropping it changes nothing.
+    #[inline]
     fn spend(&mut self) -> Call {
         let call = self.call;
         self.call.state = PackedState::SPENT;

@@ -76,20 +76,22 @@ impl Drop for FailOnPanic<'_> {
 #[inline]
 pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
     if !permit.skips(outcome) {
-        record_outermost(permit, outcome);
+        // By value: what is reachable from outside cannot stay in registers.
+        record_outermost(permit.take(), outcome);
     }
 }
 
 #[inline(never)]
-fn record_outermost(permit: &mut Permit, outcome: Outcome) {
+fn record_outermost(permit: Permit, outcome: Outcome) {
     if is_nested(permit.cell()) {
-        permit.cancel_in_place();
+        permit.cancel();
     } else {
-        permit.record_in_place(outcome, None);
+        permit.finish(outcome);
     }
 }
 
 /// Whether the call is not recorded here: it is part of another one, or its request does not count.
+#[cfg(feature = "http")]
 pub(super) fn is_uncounted(permit: &mut Permit) -> bool {
     if is_nested(permit.cell()) {
         permit.cancel_in_place();

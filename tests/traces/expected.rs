@@ -36,7 +36,7 @@ impl Expected {
             (number("calls")?, number("failures")?, number("slow_calls")?);
         let state = fields.take("state").map(|state| text(&state)).transpose()?;
         if let Some(state) = state.as_deref().filter(|state| !STATES.contains(state)) {
-            return Err(format!("there is no state {state:?}"));
+            return Err(format!("unknown state {state:?}"));
         }
         let permitted = fields.take("permitted");
         let permitted = permitted
