@@ -114,6 +114,7 @@ impl Permit {
     }
 
     /// Whether the permit records nothing any more.
+    #[cfg(feature = "http")]
     pub(crate) fn is_void(&self) -> bool {
         self.call.state == PackedState::SPENT
     }
@@ -125,6 +126,7 @@ impl Permit {
     }
 
     /// Whether the call is a probe of a half-open circuit.
+    #[cfg(feature = "http")]
     pub(crate) fn is_probe(&self) -> bool {
         self.call.is_probe()
     }
