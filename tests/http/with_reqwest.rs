@@ -13,7 +13,7 @@ use tower_breaker::{
     reject::RejectAsBoxError,
 };
 
-use super::wire::{Server, nobody};
+use super::wire::{Server, refusing_address};
 
 fn get(url: &str) -> Request {
     Request::new(reqwest::Method::GET, url.parse().unwrap())
@@ -64,7 +64,7 @@ async fn a_refused_connection_is_a_failure() {
         .unwrap();
     let client = local();
     let mut client = layer.layer(&client);
-    let url = format!("http://{}/", nobody());
+    let url = format!("http://{}/", refusing_address());
     let error: Error<_> = client.ready().await.unwrap().call(get(&url)).await.unwrap_err();
     assert!(error.into_inner().unwrap().is_connect());
     assert_eq!(layer.breaker().state(), State::Open);
@@ -97,7 +97,7 @@ async fn a_response_is_classified_by_its_status_and_headers() {
         assert_eq!(statuses.classify(&result), by_status, "{path}");
     }
     let refused: reqwest::Result<Response> =
-        local().execute(get(&format!("http://{}/", nobody()))).await;
+        local().execute(get(&format!("http://{}/", refusing_address()))).await;
     assert_eq!(ServerErrorsAsFailures.classify(&refused), Outcome::failure());
     assert_eq!(statuses.classify(&refused), Outcome::failure());
 }
@@ -186,7 +186,7 @@ async fn a_breaker_around_the_connector_counts_connections() {
         .unwrap();
     let breaker = layer.breaker().clone();
     let client = Client::builder().no_proxy().connector_layer(layer).build().unwrap();
-    let url = format!("http://{}/", nobody());
+    let url = format!("http://{}/", refusing_address());
     for _ in 0..2 {
         let error = client.execute(get(&url)).await.unwrap_err();
         assert!(error.is_connect() && Rejected::find(&error).is_none());

@@ -17,7 +17,7 @@ use crate::support::wait::eventually_async;
 
 use super::{
     OPEN_TIME, make_half_open,
-    wire::{Server, nobody},
+    wire::{Server, refusing_address},
 };
 
 /// Counts requests, and fails each.
@@ -68,7 +68,7 @@ async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
 async fn an_error_is_a_failure_and_is_passed_on_unchanged() {
     let (breaker, _) = breaker();
     let client = client(BreakerMiddleware::new(breaker.clone()));
-    let error = client.get(format!("http://{}/", nobody())).send().await.unwrap_err();
+    let error = client.get(format!("http://{}/", refusing_address())).send().await.unwrap_err();
     assert!(matches!(&error, Error::Reqwest(error) if error.is_connect()));
     assert!(Rejected::find(&error).is_none());
     assert_eq!(breaker.state(), State::Open);

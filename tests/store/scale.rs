@@ -1,4 +1,5 @@
-//! Large numbers, measured: for a quiet machine and a release build, so only when asked for, with
+//! Measurements with large numbers of breakers, for an idle machine and a release build. They are
+//! ignored unless run with
 //! `cargo test --release --test store scale -- --ignored --nocapture --test-threads=1`.
 
 use std::{
@@ -13,7 +14,7 @@ use tower_breaker::{
     Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery, store::SaveEntry,
 };
 
-/// The snapshots of an open and of a closed circuit, each with something in it.
+/// The snapshots of an open and of a closed circuit, both with failures.
 fn snapshots() -> [String; 2] {
     let breaker = Breaker::builder("scale").recovery_timeout(Duration::from_secs(3600)).build();
     let breaker = breaker.unwrap();
@@ -68,7 +69,7 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
         let expected = if n % 2 == 0 { (State::Closed, 4) } else { (State::Open, 5) };
         assert_eq!(stats, expected, "{n}");
     }
-    // Each would save its last state, one after the other.
+    // Otherwise each would save its last state, one after the other.
     std::mem::forget(breakers);
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
@@ -114,7 +115,7 @@ fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_stor
     assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
 }
 
-/// How long this thread was at work, where the system says so.
+/// The CPU time of this thread, if the system reports it.
 fn cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
@@ -130,7 +131,7 @@ fn size_of(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-/// How many rounds of transitions, of 100 breakers each.
+/// The number of rounds of transitions, each of 100 breakers.
 fn rounds() -> usize {
     std::env::var("SCALE_ROUNDS").map_or(10_000, |rounds| rounds.parse().unwrap())
 }
