@@ -10,8 +10,8 @@ use crate::error::{BoxError, Rejected};
 /// stays a `BoxError`. By default it is an [`Error<BoxError>`](crate::Error), which is not a
 /// `std::error::Error`, so `?` cannot box it.
 ///
-/// It also fits reqwest's `ClientBuilder::connector_layer`, where a breaker counts connections instead of
-/// requests.
+/// It also fits reqwest's `ClientBuilder::connector_layer`, where a breaker counts connections
+/// instead of requests.
 ///
 /// [`Rejected::find`] tells a rejection from the other errors.
 #[derive(Debug, Clone, Copy, Default)]
