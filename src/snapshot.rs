@@ -65,8 +65,8 @@ pub struct Snapshot {
     #[serde(with = "moment")]
     pub saved_at: SystemTime,
     /// When the store may remove this snapshot if no breaker uses it, by the [`SnapshotTtl`].
-    /// `None`: never, for states set by hand for good. (Snapshots of early versions lack it; the default
-    /// times to live apply to them.)
+    /// `None`: never, for states set by hand for good. (Snapshots of early versions lack it; the
+    /// default times to live apply to them.)
     #[serde(default, with = "optional_moment")]
     pub expires_at: Option<SystemTime>,
 }

@@ -1,7 +1,7 @@
 //! Short names of services, for struct fields and function signatures.
 
 #[cfg(feature = "grpc")]
-use super::{body::OnBodyEnd, reject::RejectAsGrpcStatus};
+use super::{body::OnGrpcEnd, reject::RejectAsGrpcStatus};
 #[cfg(feature = "http")]
 use super::{record_when::OnResponse, reject::RejectAsResponse, service::CircuitBreaker};
 #[cfg(feature = "grpc")]
@@ -53,5 +53,5 @@ pub type HttpCircuitBreaker<S, R = RejectAsResponse, O = OnResponse> =
 /// After `.reject_with(RejectAsTonicStatus)`, it is
 /// `GrpcCircuitBreaker<Channel, RejectAsTonicStatus>`.
 #[cfg(feature = "grpc")]
-pub type GrpcCircuitBreaker<S, R = RejectAsGrpcStatus> =
-    CircuitBreaker<S, GrpcClassifier, R, OnBodyEnd>;
+pub type GrpcCircuitBreaker<S, R = RejectAsGrpcStatus, O = OnGrpcEnd> =
+    CircuitBreaker<S, GrpcClassifier, R, O>;

@@ -115,6 +115,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         MemoryStore,
         Network,
         OnBodyEnd,
+        OnGrpcEnd,
         OnResponse,
         Or<(), ()>,
         OrEos<(), ()>,
@@ -157,6 +158,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         WindowContent,
         WindowSnapshot,
         WouldTrip,
+        WrapBody<(), ()>,
     ))
 }
 
@@ -281,7 +283,8 @@ fn services_layers_and_bodies_have_the_auto_traits_of_their_parts_except_unwind_
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 17] = [
+    const TRAITS: [&str; 18] = [
+        "SetOnBodyEnd",
         "AppliesTo",
         "CloneClassifier",
         "MakeClassifier",
@@ -336,7 +339,7 @@ fn every_public_type_is_listed() {
     let listed: BTreeSet<&str> = values()
         .into_iter()
         .chain(types_with_user_code())
-        .map(|(name, _)| name.split('<').next().unwrap_or(name))
+        .map(|(name, _)| name.split('<').next().unwrap_or(name).rsplit("::").next().unwrap_or(name))
         .chain(TRAITS)
         .collect();
     assert_eq!(public, listed);

@@ -108,7 +108,8 @@ fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>>
          [features]\n\
          wrong = []\n\
          [dependencies]\n\
-         tower-breaker = {{ path = '{}', default-features = false, features = [\"http\", \"retry\"] }}\n\
+         tower-breaker = {{ path = '{}', default-features = false, \
+         features = [\"http\", \"retry\"] }}\n\
          axum = {{ version = \"*\", default-features = false }}\n\
          http = \"*\"\n\
          tower = {{ version = \"*\", features = [\"retry\", \"util\"] }}\n",

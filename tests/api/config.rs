@@ -86,7 +86,7 @@ fn one_error_lists_every_fault_with_its_path() {
             "trip_on": [
                 {"consecutive_failures": 0},
                 {"failure_rate": {"threshold": 1.5, "window": {"calls": 0}, "minimum_calls": 0}},
-                {"slow_call_rate": {"threshold": 0, "slower_than": "0s", "window": {"time": "1us"}}},
+                {"slow_call_rate": {"threshold": 0, "slower_than": "0s", "window": {"time":"1us"}}},
                 {"error_rate": {}},
                 {"failure_rate": {"window": {"call": 10}, "minimum": 3}}
             ],

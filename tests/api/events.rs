@@ -157,8 +157,9 @@ fn every_transition_is_one_log_line_at_info() {
         let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
         builder.clock(clock.clone()).build().unwrap()
     };
-    // tracing asks once for each call site whether a subscriber is interested. If another test reached
-    // the call site first, on a thread without one, the answer would be no. So it is reached here.
+    // tracing asks once for each call site whether a subscriber is interested. If another test
+    // reached the call site first, on a thread without one, the answer would be no. So it is
+    // reached here.
     visit_all_states(&touchy("met before"), &clock);
     let log = Log::default();
     let written = log.clone();

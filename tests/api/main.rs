@@ -6,3 +6,4 @@ mod config;
 mod construction;
 mod error_chains;
 mod events;
+mod optional;

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::ready, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{Backoff, Breaker, CircuitBreakerLayerBuilder};
@@ -14,6 +14,10 @@ fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
+fn grpc_request() -> Request<()> {
+    Request::builder().header("content-type", "application/grpc").body(()).unwrap()
+}
+
 /// Reads a response with these headers, a body of known length, and these trailers to its end.
 async fn read(
     builder: CircuitBreakerLayerBuilder,
@@ -22,14 +26,15 @@ async fn read(
 ) -> Breaker {
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let answer = service_fn(|(): ()| {
+    let answer = service_fn(|_: Request<()>| {
         let trailers = Some(Ok(map(trailers)));
         let body = Full::new(Bytes::from_static(b"message")).with_trailers(ready(trailers));
         let mut response = Response::new(body.boxed());
         *response.headers_mut() = map(headers);
         ready(Ok::<_, Infallible>(response))
     });
-    let response = ServiceBuilder::new().layer(layer).service(answer).oneshot(()).await.unwrap();
+    let response =
+        ServiceBuilder::new().layer(layer).service(answer).oneshot(grpc_request()).await.unwrap();
     response.into_body().collect().await.unwrap();
     breaker
 }

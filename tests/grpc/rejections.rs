@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use http::Response;
+use http::{Request, Response};
 use tonic::{
     Code, Status,
     body::Body,
@@ -171,11 +171,13 @@ async fn a_rejection_is_a_trailers_only_response_with_the_rejection_as_an_extens
     let (builder, _) = touchy();
     let layer = builder.grpc().build().unwrap();
     trip(layer.breaker());
-    let never = service_fn(|(): ()| async {
+    let request = Request::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let never = service_fn(|_: Request<()>| async {
         let answer: Result<Response<Body>, Infallible> = Ok(Response::new(Body::empty()));
         answer
     });
-    let response = ServiceBuilder::new().layer(layer).service(never).oneshot(()).await.unwrap();
+    let response =
+        ServiceBuilder::new().layer(layer).service(never).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let headers = response.headers();
     assert_eq!(headers["content-type"], "application/grpc");

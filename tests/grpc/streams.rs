@@ -138,7 +138,9 @@ where
     B: http_body::Body,
 {
     let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
-    let request = http::Request::post("/test.Script/Raw").header("raw", script);
+    let request = http::Request::post("/test.Script/Raw")
+        .header("content-type", "application/grpc")
+        .header("raw", script);
     let body = Body::new(StreamBody::new(ReceiverStream::new(receiver)));
     let response = service.oneshot(request.body(body).unwrap()).await.unwrap();
     drop(sender);

@@ -1,5 +1,5 @@
 //! Every call ends as exactly one of success, failure, ignored and cancelled. A thousand calls go
-//! through a server to an upstream that flaps, and some clients hang up.
+//! through a server to an upstream that flaps; some clients hang up, and some handlers panic.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Event, OnBodyEnd, Outcome, State, Trip, Window,
+    Breaker, CircuitBreakerLayer, Config, Event, OnBodyEnd, Outcome, State, Trip, Window,
     classify::{
         BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, StatusClassifier,
         SuccessAtEos,
@@ -51,6 +51,8 @@ struct Book {
     /// Dropped before the head, and before the end of the body.
     gave_up: AtomicU64,
     hung_up: AtomicU64,
+    /// Ended by a panic of the handler.
+    panicked: AtomicU64,
     /// Requests at the upstream.
     seen: Mutex<HashSet<u64>>,
     upstream: AtomicU64,
@@ -88,7 +90,7 @@ impl Book {
     }
 
     fn ended(&self) -> u64 {
-        let counts = [&self.succeeded, &self.failed, &self.ignored];
+        let counts = [&self.succeeded, &self.failed, &self.ignored, &self.panicked];
         counts.into_iter().map(Self::of).sum::<u64>() + self.cancelled()
     }
 }
@@ -136,9 +138,9 @@ async fn count_admitted(book: Arc<Book>, request: Request, next: Next) -> Respon
     struct GivesUp(Option<Arc<Book>>);
     impl Drop for GivesUp {
         fn drop(&mut self) {
-            if let Some(book) = &self.0 {
-                Book::add(&book.gave_up);
-            }
+            let Some(book) = &self.0 else { return };
+            let panicking = std::thread::panicking();
+            Book::add(if panicking { &book.panicked } else { &book.gave_up });
         }
     }
     Book::add(&book.admitted);
@@ -184,12 +186,12 @@ fn status(status: StatusCode) -> Response<Body> {
 fn front(
     book: &Arc<Book>,
     upstream: &Server,
-    rule: Trip,
+    config: Config,
     events: &Arc<Mutex<Vec<Event>>>,
 ) -> (Router, Breaker) {
     let (rejecting, events) = (Arc::clone(book), Arc::clone(events));
     let layer = CircuitBreakerLayer::builder("flapping")
-        .trip_on(rule)
+        .config(config)
         .recovery_timeout(Duration::from_millis(5))
         .on_event(move |event| events.lock().unwrap().push(event.clone()))
         .classify(Counting(StatusClassifier::new().ignore(404..=404), Arc::clone(book)))
@@ -206,7 +208,11 @@ fn front(
         let call = client.request(request(Method::GET, &format!("{base}/{kind}/{id}")));
         // In a task of its own, so that an admitted call reaches the upstream even if the client
         // hangs up.
-        match tokio::spawn(call).await.unwrap() {
+        let answer = tokio::spawn(call).await.unwrap();
+        if kind == "panics" {
+            std::panic::resume_unwind(Box::new("a bug"));
+        }
+        match answer {
             Ok(response) => response.map(Body::new),
             Err(_) => status(StatusCode::BAD_GATEWAY),
         }
@@ -230,6 +236,7 @@ async fn visit(book: &Book, server: &Server, id: u64) {
         3 => "endless",
         5 => "silent",
         7 => "broken",
+        9 => "panics",
         _ => "fine",
     };
     let client = client(if id % 20 < 10 { Http1 } else { Http2 });
@@ -266,8 +273,14 @@ fn room() -> &'static Semaphore {
     })
 }
 
+fn config(rule: Trip) -> Config {
+    let mut config = Config::default();
+    config.trip_on = vec![rule];
+    config
+}
+
 /// Sends all requests, and waits until each has ended.
-async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
+async fn rush(config: Config, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     let book = Arc::new(Book::default());
     let upstream_book = Arc::clone(&book);
     let answer = on_get(async move |Path((kind, id)): Path<(String, u64)>| {
@@ -275,7 +288,7 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     });
     let upstream = Server::of(Router::new().route("/{kind}/{id}", answer));
     let events = Arc::new(Mutex::new(Vec::new()));
-    let (router, breaker) = front(&book, &upstream, rule, &events);
+    let (router, breaker) = front(&book, &upstream, config, &events);
     // Successes are counted only while the window holds a failure.
     breaker.try_acquire().unwrap().failure();
     let server = Arc::new(Server::of(router));
@@ -301,7 +314,7 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_lost_while_the_circuit_flaps() {
-    let (book, breaker, events) = rush(Trip::consecutive_failures(5), 32).await;
+    let (book, breaker, events) = rush(config(Trip::consecutive_failures(5)), 32).await;
     book.adds_up();
     let of = Book::of;
     for (what, count) in [
@@ -311,6 +324,7 @@ async fn no_call_is_lost_while_the_circuit_flaps() {
         ("ignored", &book.ignored),
         ("gave up", &book.gave_up),
         ("hung up", &book.hung_up),
+        ("panicked", &book.panicked),
     ] {
         assert!(of(count) > 0, "none: {what}");
     }
@@ -339,24 +353,34 @@ async fn no_call_is_lost_while_the_circuit_flaps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_concurrent_calls_are_all_accounted_for() {
-    let (book, ..) = rush(Trip::consecutive_failures(5), 1000).await;
+    let (book, ..) = rush(config(Trip::consecutive_failures(5)), 1000).await;
     book.adds_up();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_breaker_that_never_trips_counts_each_call_once() {
-    let window = Window::calls(10_000);
-    let (book, breaker, _) =
-        rush(Trip::failure_rate(1.0, window).minimum_calls(10_000), 1000).await;
-    let of = Book::of;
-    assert_eq!(
-        (of(&book.arrived), of(&book.admitted), of(&book.rejected)),
-        (REQUESTS, REQUESTS, 0)
-    );
-    assert_eq!(of(&book.upstream), REQUESTS);
-    assert_eq!(book.ended(), REQUESTS);
-    let stats = breaker.stats();
-    assert_eq!(stats.window_failures() - 1, of(&book.failed));
-    assert_eq!(stats.window_calls() - stats.window_failures(), of(&book.succeeded));
-    assert!(of(&book.gave_up) > 0 && of(&book.hung_up) > 0 && of(&book.ignored) > 0);
+    for abandoned_after in [None, Some(Duration::from_nanos(1))] {
+        let window = Window::calls(10_000);
+        let mut config = config(Trip::failure_rate(1.0, window).minimum_calls(10_000));
+        config.abandoned_after = abandoned_after;
+        let (book, breaker, _) = rush(config, 1000).await;
+        let of = Book::of;
+        assert_eq!(
+            (of(&book.arrived), of(&book.admitted), of(&book.rejected)),
+            (REQUESTS, REQUESTS, 0)
+        );
+        assert_eq!(of(&book.upstream), REQUESTS);
+        assert_eq!(book.ended(), REQUESTS);
+        // A call that was given up before its head is a failure by choice; after it, never.
+        let abandoned = if abandoned_after.is_some() { of(&book.gave_up) } else { 0 };
+        let failed = of(&book.failed) + of(&book.panicked) + abandoned;
+        let failures = || breaker.stats().window_failures() - 1;
+        eventually_async("each failure is recorded", || failures() >= failed).await;
+        assert_eq!(failures(), failed);
+        let stats = breaker.stats();
+        assert_eq!(stats.window_calls() - stats.window_failures(), of(&book.succeeded));
+        for count in [&book.gave_up, &book.hung_up, &book.ignored, &book.panicked] {
+            assert!(of(count) > 0);
+        }
+    }
 }

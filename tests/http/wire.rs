@@ -75,7 +75,7 @@ pub(crate) fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// An address that refuses connections. It stays bound, so that no other process gets the port.
-pub(crate) fn nobody() -> SocketAddr {
+pub(crate) fn refusing_address() -> SocketAddr {
     let socket = std::mem::ManuallyDrop::new(TcpSocket::new_v4().unwrap());
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket.local_addr().unwrap()

@@ -25,7 +25,7 @@ use super::{
     OPEN_TIME,
     bodies::{broken, prepared},
     make_half_open,
-    wire::{Http1, Http2, HttpClient, Server, client, get, listen, nobody, request},
+    wire::{Http1, Http2, HttpClient, Server, client, get, listen, refusing_address, request},
 };
 
 /// Serves a clone of the service on each connection, as is usual with hyper.
@@ -207,7 +207,7 @@ async fn an_upstream_that_resets_the_stream_is_a_failure() {
 #[tokio::test]
 async fn a_refused_connection_and_an_invalid_response_are_failures() {
     let mut client = guarded(Http1);
-    let error = ask(&mut client, nobody()).await.unwrap_err();
+    let error = ask(&mut client, refusing_address()).await.unwrap_err();
     assert!(error.into_inner().unwrap().is_connect());
     assert_eq!(client.breaker().state(), State::Open);
 

@@ -1,4 +1,4 @@
-//! Stores: what every store keeps, and what a store in trouble must not do to a breaker.
+//! Stores: the contract of every store, and breakers on stores that work and that do not.
 
 #[path = "../support/mod.rs"]
 mod support;

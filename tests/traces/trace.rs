@@ -1,7 +1,6 @@
-//! Traces: a breaker's behaviour as data, replayed on a clock that is moved by hand.
+//! Traces: the behaviour of a breaker as data, replayed on a manual clock.
 //!
-//! Whatever a trace says that is not known here is an error: a trace that was passed over would
-//! look like one that holds.
+//! Anything unknown in a trace is an error. If it were ignored, the trace would seem to hold.
 
 use std::{
     collections::HashMap,
@@ -14,8 +13,8 @@ use tower_breaker::{
     Breaker, Config, Outcome, Permit, Rejected, Trip, clock::ManualClock, snapshot::Snapshot,
 };
 
-/// Plays a trace, or each of a list of them. The error says where they went another way, one
-/// line a trace.
+/// Plays a trace or a list of traces. The error has one line for each trace that fails, with the
+/// place of the failure.
 pub(crate) fn play(json: &str) -> Result<usize, String> {
     let value = crate::strict_json::parse(json).map_err(|error| format!("no JSON: {error}"))?;
     let traces = match value {
@@ -51,11 +50,11 @@ fn play_one(trace: &Value) -> Result<(), String> {
 struct Player {
     clock: ManualClock,
     breaker: Breaker,
-    /// The calls that are under way.
+    /// The calls under way.
     under_way: HashMap<String, Permit>,
 }
 
-/// What a step came to, as far as something can be expected of it.
+/// The results of a step that a trace can have expectations of.
 enum Admission {
     NotAsked,
     Permitted,
@@ -146,9 +145,8 @@ impl Player {
         permit.ok_or_else(|| format!("no call {label:?} is under way"))
     }
 
-    /// The snapshot goes through JSON into a breaker of a new process: its monotonic clock
-    /// begins anew, and its wall clock is where the shift leaves it. Calls that were under way
-    /// stay with the old breaker, so that their results come late.
+    /// Restores the snapshot, through JSON, in a breaker with a new monotonic clock and a shifted
+    /// wall clock. Calls under way stay with the old breaker, so their results come late.
     fn restart(&mut self, after: Duration, wall_clock: Shift) -> Result<(), String> {
         let json = self.breaker.snapshot().to_json().map_err(|error| error.to_string())?;
         let snapshot = Snapshot::from_json(json.as_bytes()).map_err(|error| error.to_string())?;
@@ -248,14 +246,13 @@ impl Action {
             "update",
         ];
         let mut kinds = KINDS.iter().filter(|kind| fields.left.contains_key(**kind));
-        let kind = *kinds.next().ok_or("the step is of no known kind")?;
+        let kind = *kinds.next().ok_or("the step has an unknown kind")?;
         if let Some(other) = kinds.next() {
-            return Err(format!("the step is of two kinds, {kind} and {other}"));
+            return Err(format!("the step has two kinds, {kind} and {other}"));
         }
         let value = fields.must(kind)?;
-        const TRUE: [&str; 6] =
-            ["force_open", "disable", "metrics_only", "trip", "reset", "restart"];
-        if TRUE.contains(&kind) && value != true {
+        let flags = ["force_open", "disable", "metrics_only", "trip", "reset", "restart"];
+        if flags.contains(&kind) && value != true {
             return Err(format!("{kind} must be true"));
         }
         Ok(match kind {
@@ -323,7 +320,7 @@ impl Shift {
     }
 }
 
-/// What holds after each repetition of a step.
+/// The expectations after each repetition of a step.
 #[derive(Default)]
 struct Expected {
     permitted: Option<bool>,
@@ -334,7 +331,7 @@ struct Expected {
     slow_calls: Option<u64>,
 }
 
-/// What a rejection says of the time, also that it says nothing.
+/// The expected `retry_after` of a rejection, which may be none.
 #[derive(PartialEq, Debug)]
 struct RetryAfter(Option<Duration>);
 
@@ -349,7 +346,7 @@ impl Expected {
             (number("calls")?, number("failures")?, number("slow_calls")?);
         let state = fields.take("state").map(|state| text(&state)).transpose()?;
         if let Some(state) = state.as_deref().filter(|state| !STATES.contains(state)) {
-            return Err(format!("there is no state {state:?}"));
+            return Err(format!("unknown state {state:?}"));
         }
         let permitted = fields.take("permitted");
         let permitted = permitted
@@ -407,7 +404,7 @@ fn compare<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, is: &T) -> 
     Err(format!("{what}: expected {expected:?}, is {is:?}"))
 }
 
-/// The fields of an object; those that nobody takes are an error.
+/// The fields of an object. Fields that are not taken are an error.
 struct Fields {
     what: &'static str,
     left: Map<String, Value>,
@@ -435,7 +432,7 @@ impl Fields {
     fn end(self) -> Result<(), String> {
         match self.left.keys().next() {
             None => Ok(()),
-            Some(name) => Err(format!("{name} is not known in {}", self.what)),
+            Some(name) => Err(format!("unknown field {name} in {}", self.what)),
         }
     }
 }
@@ -450,7 +447,7 @@ fn outcome(value: &Value, fields: &mut Fields) -> Result<Outcome, String> {
         ("success" | "ignore", Some(_)) => {
             return Err("only what failed has retry_after".to_owned());
         }
-        (other, _) => return Err(format!("there is no outcome {other:?}")),
+        (other, _) => return Err(format!("unknown outcome {other:?}")),
     };
     Ok(outcome)
 }
@@ -460,7 +457,7 @@ fn read_config(value: &Value) -> Result<Config, String> {
 }
 
 fn text(value: &Value) -> Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| format!("{value} must be a text"))
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("{value} must be a string"))
 }
 
 fn count(value: &Value) -> Result<u64, String> {
@@ -472,5 +469,5 @@ fn duration(value: &Value) -> Result<Duration, String> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{text:?} is no duration: {error}"))
+    humantime::parse_duration(text).map_err(|error| format!("{text:?} is not a duration: {error}"))
 }

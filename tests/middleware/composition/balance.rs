@@ -107,7 +107,8 @@ where
         None
     }
 
-    /// Of a hundred calls, the number that was rejected and the number that the second endpoint got.
+    /// Of a hundred calls, the number that was rejected and the number that the second endpoint
+    /// got.
     async fn hundred_calls(&mut self) -> (usize, usize) {
         let mut calls = Vec::new();
         for _ in 0..100 {

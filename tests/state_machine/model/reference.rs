@@ -322,10 +322,9 @@ impl Model {
     /// The next moment at which time alone changes something.
     fn boundary(&self) -> Option<u64> {
         match self.mode {
-            Mode::Open { until, .. } => Some(until),
+            Mode::Open { until, .. } | Mode::ByHand { until: Some(until), .. } => Some(until),
             Mode::HalfOpen { .. } => self.probe_deadline(),
             Mode::Closed { ramp_since: Some(since), .. } => Some(since + self.settings.ramp?.time),
-            Mode::ByHand { until: Some(until), .. } => Some(until),
             Mode::Closed { .. } | Mode::ByHand { until: None, .. } => {
                 let mut windows = self.windows.iter().zip(self.settings.rates());
                 windows.find_map(|(window, rate)| window.next_drop(rate, self.now))
