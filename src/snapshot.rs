@@ -1,5 +1,7 @@
 //! The state of a breaker as data: what a store keeps, and what a restart begins with.
 
+mod damaged;
+
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,10 @@ use crate::{
 pub struct Snapshot {
     /// The version of this format: 1.
     pub version: u64,
+    /// The oldest version of the format whose readers understand this snapshot. They ignore the
+    /// fields that they do not know.
+    #[serde(default = "first_version")]
+    pub readable_from: u64,
     /// The state. Past its open time, an open circuit is half-open.
     pub state: State,
     /// The consecutive failures; while open, the number at which the circuit tripped.
@@ -59,8 +65,8 @@ pub struct Snapshot {
     #[serde(with = "moment")]
     pub saved_at: SystemTime,
     /// When the store may remove this snapshot if no breaker uses it, by the [`SnapshotTtl`].
-    /// `None`: never, for states set by hand for good. (Snapshots of early versions lack it; the default
-    /// times to live apply to them.)
+    /// `None`: never, for states set by hand for good. (Snapshots of early versions lack it; the
+    /// default times to live apply to them.)
     #[serde(default, with = "optional_moment")]
     pub expires_at: Option<SystemTime>,
 }
@@ -73,6 +79,7 @@ impl Snapshot {
     pub(crate) fn empty(saved_at: SystemTime) -> Self {
         Self {
             version: Self::VERSION,
+            readable_from: first_version(),
             state: State::Closed,
             failure_count: 0,
             opened_at: None,
@@ -126,15 +133,18 @@ impl Snapshot {
         serde_json::to_string(self)
     }
 
-    /// Reads a snapshot from JSON.
+    /// Reads a snapshot from JSON. Of a newer version of this crate, it reads what it knows, if the
+    /// snapshot says that this version [may read it](Self::readable_from).
     ///
     /// # Errors
     ///
-    /// [`SnapshotError`] if the text is not a snapshot, or one of a newer version of this crate.
+    /// [`SnapshotError`] if the text is not a snapshot, or one of a newer version of this crate
+    /// that this one may not read.
     pub fn from_json(json: &[u8]) -> Result<Self, SnapshotError> {
         #[derive(Deserialize)]
-        struct Versioned {
+        struct Versions {
             version: u64,
+            readable_from: Option<u64>,
         }
         // The current version is parsed once: a start with many breakers has many to read. And
         // checking the whole for UTF-8 costs less than checking each of its strings.
@@ -143,15 +153,30 @@ impl Snapshot {
         {
             return Ok(snapshot);
         }
-        // Then the version alone: a newer format may differ in every other way.
+        // Then the versions alone: a newer format may differ in every other way.
         let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());
-        let Versioned { version } = serde_json::from_slice(json).map_err(corrupt)?;
+        let Versions { version, readable_from } = serde_json::from_slice(json).map_err(corrupt)?;
+        let is_readable = readable_from.is_some_and(|from| (1..=Self::VERSION).contains(&from));
         match version {
             0 => Err(SnapshotError::Corrupt("version 0 does not exist".to_owned())),
             1 => serde_json::from_slice(json).map_err(corrupt),
+            newer if is_readable => {
+                serde_json::from_slice(json).map_err(|_| SnapshotError::NewerVersion(newer))
+            }
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
     }
+
+    /// What can be told of a damaged snapshot: that the circuit was open or half-open, if the state
+    /// and its times are readable and valid. A state set by hand is not read from damaged bytes.
+    pub(crate) fn from_damaged(json: &[u8]) -> Option<Self> {
+        damaged::read(json)
+    }
+}
+
+/// Since then, each version has been readable by all later ones.
+const fn first_version() -> u64 {
+    1
 }
 
 /// Why bytes cannot be restored as a snapshot.
@@ -233,6 +258,27 @@ impl BucketSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_of_a_newer_version_is_read_if_it_says_so() {
+        let newer = br#"{"version": 2, "readable_from": 1, "state": "open", "failure_count": 7,
+            "opened_at": 100.5, "open_until": 160.5, "saved_at": 101.0, "zones": ["a", {"b": 1}],
+            "consecutive_opens": 3, "quorum": null}"#;
+        let snapshot = Snapshot::from_json(newer).unwrap();
+        assert_eq!((snapshot.version, snapshot.state), (2, State::Open));
+        assert_eq!((snapshot.failure_count, snapshot.consecutive_opens), (7, 3));
+        assert_eq!(snapshot.open_until, seconds::at(160.5));
+        for unreadable in [
+            &br#"{"version": 3, "readable_from": 2, "state": "open", "saved_at": 1}"#[..],
+            br#"{"version": 3, "readable_from": 0, "state": "open", "saved_at": 1}"#,
+            br#"{"version": 3, "state": "open", "saved_at": 1}"#,
+            br#"{"version": 3, "readable_from": 1, "state": "ajar", "saved_at": 1}"#,
+        ] {
+            assert_eq!(Snapshot::from_json(unreadable), Err(SnapshotError::NewerVersion(3)));
+        }
+        let own = Snapshot::empty(SystemTime::now()).to_json().unwrap();
+        assert!(own.starts_with(r#"{"version":1,"readable_from":1,"state":"closed","#), "{own}");
+    }
 
     #[test]
     fn a_newer_version_is_told_from_damage() {

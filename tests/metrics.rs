@@ -1,4 +1,4 @@
-//! What a recorder of metrics is told of the stores.
+//! Metrics of stores. A binary of its own: the recorder is global to the process.
 
 #[path = "support/recorder.rs"]
 mod recorder;
@@ -23,7 +23,7 @@ use tower_breaker::{
     store::{SaveEntry, StoreError, StoreHealth},
 };
 
-/// Of all tests: each has a label of its own.
+/// The recorder of all tests, each of which uses its own labels.
 static RECORDED: LazyLock<Recorded> = LazyLock::new(Recorded::install);
 
 fn breaker(name: &str, store: impl StateStore) -> Breaker {
@@ -52,7 +52,7 @@ fn quarantined(label: &str, kind: &str) -> Option<f64> {
     RECORDED.value("quarantined_total", &format!("store={label:?},kind={kind:?}"))
 }
 
-/// Waits for the gauges to say this.
+/// Waits until the gauges have these values.
 fn eventually_says(label: &str, gauges: (f64, f64)) {
     let expected = (Some(gauges.0), Some(gauges.1));
     eventually(&format!("{label} is {expected:?}"), || {
@@ -61,7 +61,7 @@ fn eventually_says(label: &str, gauges: (f64, f64)) {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
+async fn gauges_and_counters_follow_a_store_that_fails_and_heals() {
     let store = SickStore::labelled("fails");
     let [breaker, _quiet] = ["one", "quiet"].map(|name| breaker(name, store.clone()));
     eventually_says("fails", (1.0, 0.0));
@@ -69,15 +69,15 @@ async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
 
     breaker.force_open();
     breaker.flush().await.unwrap();
-    // The state and the history.
+    // One write for the state and one for the history.
     assert_eq!((writes("fails", "ok"), writes("fails", "error")), (Some(2.0), Some(0.0)));
     assert_eq!(durations("fails").len(), 2);
 
     store.show(Symptom::Fails);
     breaker.disable();
     breaker.flush().await.unwrap_err();
-    assert_eq!(healthy("fails"), Some(0.0), "it is told before anybody is answered");
-    assert_eq!(pending("fails"), Some(1.0), "the quiet one has nothing to save");
+    assert_eq!(healthy("fails"), Some(0.0), "the gauge is set before the flush returns");
+    assert_eq!(pending("fails"), Some(1.0), "the quiet breaker has nothing to save");
     assert_eq!(writes("fails", "ok"), Some(2.0));
     assert!(writes("fails", "error").unwrap() >= 1.0);
 
@@ -86,11 +86,11 @@ async fn a_store_that_fails_and_heals_says_so_in_gauges_and_counters() {
     breaker.flush().await.unwrap();
     assert!(writes("fails", "ok").unwrap() >= 4.0);
     let all = writes("fails", "ok").unwrap() + writes("fails", "error").unwrap();
-    assert_eq!(Some(durations("fails").len() as f64), Some(all), "each is timed");
+    assert_eq!(Some(durations("fails").len() as f64), Some(all), "each write has a duration");
 }
 
 #[test]
-fn a_store_that_hangs_is_unhealthy_and_what_piles_up_is_counted() {
+fn a_store_that_hangs_is_unhealthy_and_pending_breakers_are_counted() {
     let store = SickStore::labelled("hangs");
     let [one, other] = ["one", "other"].map(|name| breaker(name, store.clone()));
     store.show(Symptom::Hangs);
@@ -138,15 +138,15 @@ async fn every_breaker_that_is_not_saved_is_pending() {
     breakers[0].flush().await.unwrap_err();
     eventually_says("pending", (0.0, 3.0));
     let StoreHealth::Degraded { pending, .. } = breakers[4].store_health() else {
-        panic!("it is not degraded")
+        panic!("the store is not degraded")
     };
-    assert_eq!(pending, 3, "the same is told to whoever asks");
+    assert_eq!(pending, 3, "the gauge and the health agree");
     store.heal();
     eventually_says("pending", (1.0, 0.0));
 }
 
 #[test]
-fn a_breaker_whose_snapshot_is_of_a_newer_release_stays_pending() {
+fn a_breaker_with_a_snapshot_of_a_newer_release_stays_pending() {
     let store = MemoryStore::new().with_label("newer");
     store.save(&SaveEntry::new("circuit_breaker:newer:state", br#"{"version": 1000}"#)).unwrap();
     let newer = breaker("newer", store.clone());
@@ -192,7 +192,7 @@ fn an_unreadable_sled_folder_is_counted() {
 }
 
 #[test]
-fn a_store_has_the_label_that_the_user_chose_or_that_of_its_kind() {
+fn a_store_has_the_label_of_its_kind_unless_the_user_sets_one() {
     struct Mine;
 
     impl StateStore for Mine {
@@ -237,7 +237,7 @@ fn a_store_has_the_label_that_the_user_chose_or_that_of_its_kind() {
 }
 
 #[tokio::test]
-async fn of_two_stores_with_one_label_the_healthy_one_does_not_hide_the_other() {
+async fn a_healthy_store_does_not_hide_an_unhealthy_one_with_the_same_label() {
     let [ill, well] = [SickStore::labelled("twins"), SickStore::labelled("twins")];
     let ill_one = breaker("ill", ill.clone());
     let well_one = breaker("well", well.clone());
@@ -245,12 +245,12 @@ async fn of_two_stores_with_one_label_the_healthy_one_does_not_hide_the_other() 
     ill_one.force_open();
     eventually_says("twins", (0.0, 1.0));
     let told = RECORDED.values("healthy", "store=\"twins\"").len();
-    // Each time but the first, the last telling was more than a second ago.
+    // Gauges are set at most once a second.
     for _ in 0..2 {
         well_one.flush().await.unwrap();
         tokio::time::sleep(Duration::from_millis(1200)).await;
     }
-    assert!(writes("twins", "ok").unwrap() >= 2.0, "it is well");
+    assert!(writes("twins", "ok").unwrap() >= 2.0, "the other store works");
     let told = &RECORDED.values("healthy", "store=\"twins\"")[told..];
     assert!(!told.is_empty() && told.iter().all(|healthy| *healthy == 0.0), "{told:?}");
     assert_eq!((healthy("twins"), pending("twins")), (Some(0.0), Some(1.0)));
@@ -259,7 +259,7 @@ async fn of_two_stores_with_one_label_the_healthy_one_does_not_hide_the_other() 
 }
 
 #[test]
-fn when_the_last_breaker_is_gone_nothing_is_pending() {
+fn nothing_is_pending_after_the_last_breaker_is_dropped() {
     let store = SickStore::labelled("gone");
     let breaker = breaker("one", store.clone());
     store.show(Symptom::Fails);
@@ -270,10 +270,10 @@ fn when_the_last_breaker_is_gone_nothing_is_pending() {
 }
 
 #[tokio::test]
-async fn a_recorder_that_panics_harms_nobody() {
+async fn a_recorder_that_panics_does_not_stop_the_writer() {
     let store = SickStore::labelled(PANICS);
     let breaker = breaker("one", store.clone());
-    // A writer that is gone answers nobody.
+    // If the writer had ended, there would be no result.
     let flush =
         async || timeout(Duration::from_secs(30), breaker.flush()).await.expect("an answer");
     breaker.force_open();
@@ -285,11 +285,11 @@ async fn a_recorder_that_panics_harms_nobody() {
     store.heal();
     flush().await.unwrap();
     assert!(breaker.store_health().is_healthy());
-    assert_eq!(store.threads(), 1, "the writer lives");
+    assert_eq!(store.threads(), 1, "the writer is still running");
 }
 
 #[test]
-fn everything_is_described() {
+fn every_metric_has_a_description() {
     let _breaker = breaker("one", MemoryStore::new().with_label("described"));
     eventually_says("described", (1.0, 0.0));
     let described = RECORDED.descriptions();

@@ -1,4 +1,4 @@
-//! A recorder that is installed when all is running already. It has a process of its own, as there is only one.
+//! A metrics recorder that is installed late. A binary of its own: a process has one recorder.
 
 #[path = "support/recorder.rs"]
 mod recorder;
@@ -15,14 +15,14 @@ use support::{
 use tower_breaker::Breaker;
 
 #[tokio::test]
-async fn a_recorder_that_comes_late_is_told_how_things_are_though_nothing_happens() {
+async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
     let [well, ill] = ["well", "ill"].map(SickStore::labelled);
     let [breaker, ill_one] =
         [&well, &ill].map(|store| Breaker::builder("one").store(store.clone()).build().unwrap());
     breaker.flush().await.unwrap();
     ill.show(Symptom::Fails);
     ill_one.flush().await.unwrap_err();
-    // Until what was done has been told, to nobody.
+    // Until the gauges have been set, without a recorder.
     tokio::time::sleep(Duration::from_millis(1500)).await;
 
     let recorded = Recorded::install();
@@ -30,8 +30,12 @@ async fn a_recorder_that_comes_late_is_told_how_things_are_though_nothing_happen
         let label = format!("store={label:?}");
         (recorded.value("healthy", &label), recorded.value("pending", &label))
     };
-    eventually("the healthy store is told", || gauges("well") == (Some(1.0), Some(0.0)));
-    eventually("so is the other", || gauges("ill") == (Some(0.0), Some(1.0)));
+    eventually("the gauges of the healthy store are set", || {
+        gauges("well") == (Some(1.0), Some(0.0))
+    });
+    eventually("the gauges of the failing store are set", || {
+        gauges("ill") == (Some(0.0), Some(1.0))
+    });
     assert_eq!(recorded.descriptions().len(), 5);
     assert_eq!(
         recorded.value("writes_total", "store=\"well\",result=\"ok\""),

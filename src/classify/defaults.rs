@@ -1,5 +1,5 @@
-//! The one view of statuses that classifiers and retry presets share. The table in the documentation
-//! of [`classify`](super) shows it.
+//! The one view of statuses that classifiers and retry presets share. The table in the
+//! documentation of [`classify`](super) shows it.
 
 use super::kind::Kind;
 

@@ -1,24 +1,199 @@
-//! What counts as a failure: classifiers turn the result of a call into an
-//! [`Outcome`](crate::Outcome).
+//! What counts as a failure.
 //!
-//! [`ErrorsAsFailures`] is the default. A closure that takes the whole result is a classifier too:
+//! Classifiers turn the result of a call into an [`Outcome`](crate::Outcome).
+//!
+//! | preset | classifier | for |
+//! |---|---|---|
+//! | none | [`ErrorsAsFailures`] | any service: `Ok` or `Err` |
+//! | [`.http()`] | [`ServerErrorsAsFailures`], or a [`StatusClassifier`] | `http::Response`, and reqwest's |
+//! | [`.grpc()`] | [`GrpcClassifier`] | tonic's servers and channels |
+//!
+//! # A timeout belongs inside the breaker
+//!
+//! A dependency that hangs is the worst failure, and no classifier sees it: there is no result to
+//! classify. A timeout *below* the breaker makes a result of it, which counts as failed. A timeout
+//! *above* the breaker, and a client that gives up, drop the call instead. So does tonic's
+//! `Server::timeout`, which lies outside of the server's layers.
+//!
+//! A breaker counts a dropped call only if it was slow: in the rule of
+//! [`Trip::slow_call_rate`](crate::Trip::slow_call_rate), or as failed with
+//! [`abandoned_after`](crate::BreakerBuilder::abandoned_after). Set one of the two where you cannot
+//! put a timeout below.
+//!
+//! **axum**: `TimeoutLayer` of tower-http answers a hung call with a status, here 504. A layer that
+//! is added later is further out.
 //!
 //! ```
-//! use tower_breaker::{CircuitBreakerLayer, Outcome};
+//! use std::time::Duration;
+//! use axum::{Router, routing::get};
+//! use http::StatusCode;
+//! use tower_breaker::CircuitBreakerLayer;
+//! use tower_http::timeout::TimeoutLayer;
+//!
+//! let limit = Duration::from_secs(2);
+//! let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit);
+//! let breaker = CircuitBreakerLayer::builder("reports").http().build()?;
+//! let routes: Router = Router::new()
+//!     .route("/report", get(async || "report"))
+//!     .route_layer(timeout)
+//!     .route_layer(breaker);
+//! # Ok::<(), tower_breaker::ConfigError>(())
+//! ```
+//!
+//! **tonic**: the timeout of the channel.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tonic::transport::Endpoint;
+//! use tower::ServiceBuilder;
+//! use tower_breaker::CircuitBreakerLayer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = Endpoint::from_static("http://stock:50051")
+//!     .timeout(Duration::from_secs(2))
+//!     .connect_lazy();
+//! let breaker = CircuitBreakerLayer::builder("stock").grpc().build()?;
+//! let channel = ServiceBuilder::new().layer(breaker).service(channel);
+//! // StockClient::new(channel)
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **reqwest**: the timeout of the client, or of a request. For hyper's client and any other
+//! service, tower's `TimeoutLayer` below the breaker, with
+//! [`RejectAsBoxError`](crate::reject::RejectAsBoxError).
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_breaker::{CircuitBreakerLayer, classify::ServerErrorsAsFailures};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+//! let breaker = CircuitBreakerLayer::builder("quotes").classify(ServerErrorsAsFailures).build()?;
+//! let client = ServiceBuilder::new().layer(breaker).service(client);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Situations
+//!
+//! | situation | default | to change it |
+//! |---|---|---|
+//! | the dependency hangs, with a timeout below the breaker | failure | |
+//! | the same with a timeout above, or the client gives up | slow, where a rule asks; else nothing | `abandoned_after` |
+//! | an `Err` | failure | a closure |
+//! | the service panics | failure, and the panic goes on | |
+//! | the request's own error: [`is_request_error`] | ignored | a closure |
+//! | a rejection by another breaker, as an error or a response | ignored | a closure |
+//! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
+//! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
+//! | a body that breaks off, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
+//! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | |
+//! | a stream that goes on, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
+//! | a client that drops a stream after its head | nothing | |
+//! | a request that is not gRPC, `.grpc()` | nothing | |
+//! | a caller's own short deadline, `.grpc()` | failure | [`ignore_deadlines_below`] |
+//!
+//! A closure that takes the whole result is a classifier too:
+//!
+//! ```
+//! use tower_breaker::{CircuitBreakerLayer, Outcome, classify::is_request_error};
 //!
 //! let layer = CircuitBreakerLayer::builder("quotes")
 //!     .classify(|result: &Result<u32, std::io::Error>| match result {
 //!         Ok(0) => Outcome::failure(),
 //!         Ok(_) => Outcome::Success,
-//!         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Outcome::Ignore,
+//!         Err(error) if is_request_error(error) => Outcome::Ignore,
 //!         Err(_) => Outcome::failure(),
 //!     })
 //!     .build()?;
 //! # Ok::<(), tower_breaker::ConfigError>(())
 //! ```
 //!
-//! HTTP has `ServerErrorsAsFailures` and `StatusClassifier`, gRPC has `GrpcClassifier`. [`map`] and
-//! [`or`] combine classifiers.
+//! [`map`] and [`or`] combine classifiers, and
+//! [`classify_with`](crate::CircuitBreakerLayer::classify_with) makes one from the request.
+//!
+//! **Error types of your own.** A classifier recognizes rejections within an
+//! [`Error`](crate::Error) of any type. The errors of a request it looks for in boxed errors,
+//! `io::Error`s, and the errors of hyper, hyper-util, reqwest and tonic, with all of their sources.
+//! It cannot look into another type, because that type may not implement `std::error::Error`. For
+//! one that does, put a closure in front:
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use http::Response;
+//! use tower_breaker::{
+//!     CircuitBreakerLayer, Outcome,
+//!     classify::{ServerErrorsAsFailures, is_request_error, or},
+//! };
+//! # type MyError = Infallible;
+//!
+//! let requests = |result: &Result<Response<String>, MyError>| match result {
+//!     Err(error) if is_request_error(error) => Outcome::Ignore,
+//!     _ => Outcome::Success,
+//! };
+//! let layer = CircuitBreakerLayer::builder("quotes")
+//!     .classify(or(requests, ServerErrorsAsFailures))
+//!     .build()?;
+//! # Ok::<(), tower_breaker::ConfigError>(())
+//! ```
+//!
+//! # Statuses
+//!
+//! | | `.http()`, [`StatusClassifier::new`], [`RetryPolicy::http`] of it | [`RetryPolicy::network`] |
+//! |---|---|---|
+//! | 408 | failure | retried |
+//! | 429 | throttled, with its `Retry-After` | retried, after its `Retry-After` |
+//! | 500, 501, 505 to 599 | failure | returned |
+//! | 502, 504 | failure | retried |
+//! | 503 | failure, with its `Retry-After` | retried, after its `Retry-After` |
+//! | all others, 425 among them | success | returned |
+//! | an `Err` that is a timeout | failure | retried |
+//! | an `Err` of the connection | failure | retried |
+//! | another `Err` | failure | returned |
+//! | a rejection, an error of the request | ignored | returned |
+//!
+//! `RetryPolicy::network` retries requests with an idempotent method only. Without a `Retry-After`,
+//! the delay is 50 to 100 ms before the second attempt, and 100 to 200 ms before the third and
+//! last.
+//!
+//! A 408 says that a call took too long, as a 504 does; `TimeoutLayer` of tower-http often answers
+//! with it. (Envoy and linkerd answer a timeout of their own with 504 and count it as failed.) The
+//! other 4xx are the problem of the request, as they are for Envoy's outlier detection, linkerd's
+//! failure accrual and tower-http.
+//!
+//! **Throttled** calls count as failed in rates and fail a probe, but neither add to the
+//! consecutive failures nor reset them: the dependency works, and refuses. On a server, a limit of
+//! calls for each caller belongs outside of the breaker. If its 429s come from within, call
+//! `.success(StatusCode::TOO_MANY_REQUESTS)`, so that one caller cannot raise the failure rate of
+//! all.
+//!
+//! # gRPC
+//!
+//! | code | `.grpc()`, [`GrpcClassifier::new`] | compares to |
+//! |---|---|---|
+//! | `CANCELLED` (sent by the server: its own timeout) | failure | 408 |
+//! | `DEADLINE_EXCEEDED` | failure | 504 |
+//! | `UNAVAILABLE` | failure | 503 |
+//! | `UNKNOWN`, `INTERNAL`, `DATA_LOSS`, no code | failure | 500 |
+//! | `RESOURCE_EXHAUSTED` | throttled | 429 |
+//! | all others | success | 2xx, 4xx |
+//! | an HTTP status other than 200 | [the code that the specification maps it to] | |
+//!
+//! A gRPC failure has the HTTP status 200. A classifier of HTTP statuses around a gRPC channel
+//! counts all calls as successes, and logs a warning, once in a process, when it sees such a
+//! response.
+//!
+//! [`.http()`]: crate::CircuitBreakerLayer::http
+//! [`.grpc()`]: crate::CircuitBreakerLayer::grpc
+//! [`.on_body_end(..)`]: crate::CircuitBreakerLayer::on_body_end
+//! [`stream_alive_after`]: crate::OnBodyEnd::stream_alive_after
+//! [`ignore_deadlines_below`]: GrpcClassifier::ignore_deadlines_below
+//! [`RetryPolicy::http`]: crate::RetryPolicy::http
+//! [`RetryPolicy::network`]: crate::RetryPolicy::network
+//! [the code that the specification maps it to]: GrpcClassifier#how-the-code-is-determined
 
 #[cfg(feature = "http")]
 mod body;

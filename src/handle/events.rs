@@ -172,7 +172,13 @@ impl SnapshotSource for EventDispatcher {
                 Ok(())
             }
             Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),
-            Err(SnapshotError::Corrupt(reason)) => Err(RestoreError::Corrupt(reason)),
+            Err(SnapshotError::Corrupt(reason)) => {
+                let adopted = Snapshot::from_damaged(bytes).map(|snapshot| {
+                    self.cell.restore(self, &snapshot);
+                    snapshot.state
+                });
+                Err(RestoreError::Corrupt { reason, adopted })
+            }
         }
     }
 

@@ -36,9 +36,9 @@
 //!
 //! # The label `store`
 //!
-//! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own, or
-//! one that you choose. Stores with the same label are reported as one: healthy if all of them are,
-//! with the sum of what is pending.
+//! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own,
+//! or one that you choose. Stores with the same label are reported as one: healthy if all of them
+//! are, with the sum of what is pending.
 //!
 //! ```
 //! use tower_breaker::{Breaker, MemoryStore};
@@ -55,7 +55,8 @@
 //! second after each write, and every five seconds; so a recorder that is installed after the
 //! breakers were built has them five seconds later. Counters and the histogram begin when the
 //! recorder is installed: install it first, or an unreadable snapshot that is found at the start is
-//! only in the log. Every value of `result` and `kind` is present from the first recording on, as 0.
+//! only in the log. Every value of `result` and `kind` is present from the first recording on, as
+//! 0.
 //!
 //! When all breakers of a store are gone, its health remains as it was last, with nothing pending.
 //! Local recorders (`metrics::with_local_recorder`) record nothing. A recorder that panics affects

@@ -89,7 +89,8 @@ fn count_quarantined(label: &str, kind: &'static str, count: u64) {
 pub(super) fn describe() {
     describe_gauge!(
         HEALTHY,
-        "1 if the store of the circuit breakers works, 0 if it is degraded: it fails or does not answer"
+        "1 if the store of the circuit breakers works, \
+         0 if it is degraded: it fails or does not answer"
     );
     describe_gauge!(PENDING, Count, "Circuit breakers whose newest state is not saved");
     describe_counter!(

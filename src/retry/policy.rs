@@ -67,8 +67,11 @@ impl<K> RetryPolicy<Network<K>> {
     /// - Only requests with an idempotent method (RFC 9110, section 9.2.2: GET, HEAD, OPTIONS,
     ///   TRACE, PUT, DELETE). With any other method, the server may have done the work already. A
     ///   refused connection is retried with every method, because the request was not sent.
+    /// - Not rejections, and not [errors of the request itself](crate::classify::is_request_error).
     ///
-    /// The policy waits for the [`Retry-After`](crate::classify::retry_after) of a 429 or 503.
+    /// [The table](crate::classify#statuses) compares it with the classifiers. The second attempt
+    /// follows after 50 to 100 ms, the third and last after another 100 to 200 ms, plus the
+    /// [`Retry-After`](crate::classify::retry_after) of a 429 or 503.
     #[must_use]
     pub fn network() -> Self {
         Self::when(Network::new())
@@ -163,7 +166,8 @@ impl<C, K> RetryPolicy<Classified<C, K, HttpResponse>> {
     /// rejection in a response, and waits for the [`Retry-After`](crate::classify::retry_after) of
     /// a 429 or 503, unless the outcome has a `retry_after` of its own.
     ///
-    /// It does not check methods: every request is repeated.
+    /// Two retries at most, with the same delays as [`network`](RetryPolicy::network). It does not
+    /// check methods: every request is repeated.
     #[must_use]
     pub fn http(classify: C) -> Self {
         Self::when(Classified::new(classify))

@@ -1,7 +1,7 @@
 //! Short names of services, for struct fields and function signatures.
 
 #[cfg(feature = "grpc")]
-use super::{body::OnBodyEnd, reject::RejectAsGrpcStatus};
+use super::{body::OnGrpcEnd, reject::RejectAsGrpcStatus};
 #[cfg(feature = "http")]
 use super::{record_when::OnResponse, reject::RejectAsResponse, service::CircuitBreaker};
 #[cfg(feature = "grpc")]
@@ -28,7 +28,9 @@ use crate::classify::ServerErrorsAsFailures;
 /// ```
 ///
 /// After `.reject_with(..)` or `.on_body_end(..)`, the other parameters say so:
-/// `HttpCircuitBreaker<Client, RejectAsError, OnBodyEnd>`.
+/// `HttpCircuitBreaker<Client, RejectAsError, OnBodyEnd>`. A `reqwest::Client` with
+/// `.classify(ServerErrorsAsFailures)` is a
+/// `CircuitBreaker<reqwest::Client, ServerErrorsAsFailures>`.
 #[cfg(feature = "http")]
 pub type HttpCircuitBreaker<S, R = RejectAsResponse, O = OnResponse> =
     CircuitBreaker<S, ServerErrorsAsFailures, R, O>;
@@ -50,8 +52,10 @@ pub type HttpCircuitBreaker<S, R = RejectAsResponse, O = OnResponse> =
 /// # }
 /// ```
 ///
+/// A generated client around it is a `StockClient<GrpcCircuitBreaker<Channel>>`.
+///
 /// After `.reject_with(RejectAsTonicStatus)`, it is
 /// `GrpcCircuitBreaker<Channel, RejectAsTonicStatus>`.
 #[cfg(feature = "grpc")]
-pub type GrpcCircuitBreaker<S, R = RejectAsGrpcStatus> =
-    CircuitBreaker<S, GrpcClassifier, R, OnBodyEnd>;
+pub type GrpcCircuitBreaker<S, R = RejectAsGrpcStatus, O = OnGrpcEnd> =
+    CircuitBreaker<S, GrpcClassifier, R, O>;

@@ -4,6 +4,8 @@ mod aliases;
 #[cfg(feature = "http")]
 pub mod body;
 pub mod future;
+#[cfg(feature = "grpc")]
+mod grpc_request;
 mod inner_call;
 mod layer;
 pub mod record_when;

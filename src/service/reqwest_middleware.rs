@@ -1,16 +1,23 @@
 //! A breaker as a middleware of [reqwest-middleware 0.5](https://docs.rs/reqwest-middleware/0.5).
 
-use std::{any::type_name, convert::Infallible, fmt, future::Future, pin::Pin};
+use std::{
+    any::type_name,
+    convert::Infallible,
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+};
 
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use crate::{
-    classify::{Classify, ServerErrorsAsFailures},
-    error,
-    handle::Breaker,
+use super::{
+    body::OnBodyEnd,
+    inner_call,
+    record_when::{OnResponse, RecordWhen},
 };
+use crate::{classify::ServerErrorsAsFailures, error, handle::Breaker};
 
 /// A breaker in the middleware chain of a reqwest-middleware client.
 ///
@@ -18,7 +25,7 @@ use crate::{
 /// [`Rejected::find`](crate::Rejected::find) finds the rejection. The outcome of a call is known
 /// when the head of its response arrives: responses with a status of 500 to 599 are failures, and
 /// so are errors, including those of middlewares further in. [`classify`](Self::classify) changes
-/// that.
+/// that, and [`on_body_end`](Self::on_body_end) also counts bodies that break off.
 ///
 /// Put a middleware that retries outside of this one, so that each attempt asks the breaker.
 ///
@@ -33,25 +40,35 @@ use crate::{
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct BreakerMiddleware<C = ServerErrorsAsFailures> {
+pub struct BreakerMiddleware<C = ServerErrorsAsFailures, O = OnResponse> {
     breaker: Breaker,
     classify: C,
+    record_when: O,
 }
 
 impl BreakerMiddleware {
     /// Creates a middleware from a breaker.
     #[must_use]
     pub fn new(breaker: Breaker) -> Self {
-        Self { breaker, classify: ServerErrorsAsFailures }
+        Self { breaker, classify: ServerErrorsAsFailures, record_when: OnResponse }
     }
 }
 
-impl<C> BreakerMiddleware<C> {
-    /// Classifies results with this [`Classify`], or with a closure that takes a
-    /// `&Result<reqwest::Response, reqwest_middleware::Error>`.
+impl<C, O> BreakerMiddleware<C, O> {
+    /// Classifies results with this [`Classify`](crate::classify::Classify), or with a closure that
+    /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`.
     #[must_use]
-    pub fn classify<D>(self, classify: D) -> BreakerMiddleware<D> {
-        BreakerMiddleware { breaker: self.breaker, classify }
+    pub fn classify<D>(self, classify: D) -> BreakerMiddleware<D, O> {
+        let Self { breaker, record_when, .. } = self;
+        BreakerMiddleware { breaker, classify, record_when }
+    }
+
+    /// Records the outcome of a call when its response body has ended, so that a body that breaks
+    /// off is a failure: see [`OnBodyEnd`].
+    #[must_use]
+    pub fn on_body_end(self, record_when: OnBodyEnd) -> BreakerMiddleware<C, OnBodyEnd> {
+        let Self { breaker, classify, .. } = self;
+        BreakerMiddleware { breaker, classify, record_when }
     }
 
     /// The breaker.
@@ -67,22 +84,26 @@ impl<C> BreakerMiddleware<C> {
         next: Next<'_>,
     ) -> Result<Response, Error>
     where
-        C: Classify<Response, Error>,
+        O: RecordWhen<C, Response, Error, Response = Response>,
     {
-        let permit = self.breaker.try_acquire().map_err(|rejected| {
+        if inner_call::is_nested(self.breaker.cell()) {
+            return next.run(request, extensions).await;
+        }
+        let mut permit = self.breaker.try_acquire().map_err(|rejected| {
             // `Error::Middleware` is transparent: its source is that of the error inside. A search
             // finds the rejection there only if it is wrapped once more.
             Error::middleware(error::Error::<Infallible>::Rejected(rejected))
         })?;
-        let result = next.run(request, extensions).await;
-        permit.finish(self.classify.classify(&result));
-        result
+        let mut call = pin!(next.run(request, extensions));
+        let result = poll_fn(|cx| inner_call::run(&mut permit, || call.as_mut().poll(cx))).await;
+        self.record_when.record(&self.classify, result, &mut permit)
     }
 }
 
-impl<C> Middleware for BreakerMiddleware<C>
+impl<C, O> Middleware for BreakerMiddleware<C, O>
 where
-    C: Classify<Response, Error> + Send + Sync + 'static,
+    C: Send + Sync + 'static,
+    O: RecordWhen<C, Response, Error, Response = Response> + Send + Sync + 'static,
 {
     // The signature that `async_trait` generates for an `async fn`.
     fn handle<'me, 'extensions, 'next, 'call>(
@@ -101,11 +122,12 @@ where
     }
 }
 
-impl<C> fmt::Debug for BreakerMiddleware<C> {
+impl<C, O> fmt::Debug for BreakerMiddleware<C, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BreakerMiddleware")
             .field("breaker", &self.breaker)
             .field("classify", &format_args!("{}", type_name::<C>()))
+            .field("record_when", &format_args!("{}", type_name::<O>()))
             .finish()
     }
 }

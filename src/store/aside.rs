@@ -25,7 +25,9 @@ pub(super) fn remove_oldest(path: &Path) {
             if oldest.is_dir() { fs::remove_dir_all(&oldest) } else { fs::remove_file(&oldest) };
         if let Err(error) = removed {
             let path = oldest.display();
-            tracing::debug!(target: "tower_breaker", %path, %error, "removing what was kept failed");
+            tracing::debug!(
+                target: "tower_breaker", %path, %error, "removing what was kept failed"
+            );
         }
     }
 }

@@ -174,7 +174,8 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
 fn load(inbox: &Inbox, entry: &Entry, load_wait: Duration) {
     let (reply, result) = mpsc::sync_channel(1);
     let is_expected = inbox.request_load(Request { entry: entry.id, wanted: Wanted::Load(reply) });
-    // A listener may build a breaker on the writer's own thread: it is restored with the next batch.
+    // A listener may build a breaker on the writer's own thread: it is restored with the next
+    // batch.
     if !is_expected || inbox.is_this_thread() {
         return;
     }

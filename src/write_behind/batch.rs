@@ -231,7 +231,7 @@ impl Outcome {
 
 /// Writes all items in one call. If that fails for a reason that may lie in one of them, writes
 /// them one by one, and stops at an outage. Returns for each whether it was written.
-fn write_each<T>(
+pub(super) fn write_each<T>(
     items: &[T],
     write_all: impl FnOnce(&[T]) -> Result<(), StoreError>,
     write_one: impl Fn(&T) -> Result<(), StoreError>,

@@ -133,7 +133,7 @@ impl Entry {
     pub(super) fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
         let Some(source) = self.source() else { return Ok(()) };
         catch_unwind(AssertUnwindSafe(|| source.restore(bytes)))
-            .unwrap_or_else(|_| Err(RestoreError::Corrupt("reading it panicked".to_owned())))
+            .unwrap_or_else(|_| Err(RestoreError::unreadable("reading it panicked")))
     }
 
     /// The breaker's settings. `None` if it is gone.

@@ -1,4 +1,4 @@
-//! The health of a store: one state machine, which is told what happens and returns what follows.
+//! The health of a store: one state machine, which takes events and returns what follows.
 //! It calls nothing, takes no lock and reads no clock.
 //!
 //! # States
@@ -29,11 +29,12 @@
 //! | call overdue | stalled **A** | stalled | stalled | stalled | stalled |
 //! | call ended | healthy | partial | failing | unavailable | unavailable |
 //!
-//! * **A**: the change is announced: logged, recorded in the metrics, and delivered to the listeners of
-//!   every breaker on the store.
-//! * **S**: every breaker is saved again: a store that did nothing it was asked to may also have lost
-//!   what it held before, for instance because its folder was replaced.
-//! * **R**: the failed entries are retried at once: they may have failed only because of the outage.
+//! * **A**: the change is announced: logged, recorded in the metrics, and delivered to the
+//!   listeners of every breaker on the store.
+//! * **S**: every breaker is saved again: a store that did nothing it was asked to may also have
+//!   lost what it held before, for instance because its folder was replaced.
+//! * **R**: the failed entries are retried at once: they may have failed only because of the
+//!   outage.
 //!
 //! [`Partial`]: Trouble::Partial
 //! [`Failing`]: Trouble::Failing

@@ -266,8 +266,8 @@ impl Inbox {
         self.content().requests.begin_reading()
     }
 
-    /// After a batch that says nothing about the store: an entry whose snapshot is to be read to see
-    /// whether the store works. `None` if it is known to work, or if a retry is going to tell.
+    /// After a batch that says nothing about the store: an entry whose snapshot is to be read to
+    /// see whether the store works. `None` if it is known to work, or if a retry is going to tell.
     pub(super) fn entry_to_probe(&self, was_retry: bool) -> Option<Arc<Entry>> {
         let content = self.content();
         let is_known = self.monitor.health().is_healthy();

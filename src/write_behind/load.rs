@@ -9,7 +9,7 @@ use super::{
     source::RestoreError,
     states::{NewerVersion, ReadState},
 };
-use crate::{metrics, store::StoreError};
+use crate::{metrics, state::State, store::StoreError};
 
 /// Reads the snapshot of an entry and gives it to the breaker. An error means that nothing is
 /// known about the snapshot, so it must not be overwritten.
@@ -37,10 +37,13 @@ pub(super) fn load(
 fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadState, StoreError> {
     match entry.restore(bytes) {
         Ok(()) => Ok(ReadState::Read),
-        Err(RestoreError::Corrupt(reason)) => {
+        Err(RestoreError::Corrupt { reason, adopted }) => {
             let key = keys::quarantine(entry.name());
             quarantine::keep_aside(client, &key, &reason, bytes)?;
-            warn_unreadable(client, entry, &reason, &key);
+            match adopted {
+                Some(state) => warn_damaged(client, entry, &reason, &key, state),
+                None => warn_unreadable(client, entry, &reason, &key),
+            }
             // The next start must not meet it again.
             entry.mark(Urgency::Counts);
             Ok(ReadState::Read)
@@ -57,6 +60,20 @@ fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadStat
             Ok(ReadState::NewerVersion(NewerVersion { version, since: SystemTime::now() }))
         }
     }
+}
+
+fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str, state: State) {
+    metrics::quarantined(client.label(), "snapshot");
+    tracing::warn!(
+        target: "tower_breaker",
+        name = entry.name(),
+        key = entry.key,
+        kept_as,
+        reason,
+        state = state.as_str(),
+        "damaged snapshot: the circuit breaker starts with the state that could be read, its \
+         counts are lost, and the bytes are kept aside",
+    );
 }
 
 fn warn_unreadable(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::health::StoreHealth;
+use crate::{health::StoreHealth, state::State};
 
 /// A breaker, as its store's writer sees it.
 ///
@@ -44,11 +44,19 @@ pub(crate) struct SaveSettings {
     pub(crate) history_retention_days: u32,
 }
 
-/// Why a breaker did not adopt a snapshot.
+/// Why a breaker did not adopt a whole snapshot.
 #[derive(Debug)]
 pub(crate) enum RestoreError {
-    /// It cannot be read, for this reason.
-    Corrupt(String),
+    /// It cannot be read whole, for this reason. The breaker has adopted the state that could be
+    /// read, if any.
+    Corrupt { reason: String, adopted: Option<State> },
     /// A newer release wrote it, in this version of the format.
     NewerVersion(u64),
+}
+
+impl RestoreError {
+    /// Nothing can be read, for this reason.
+    pub(crate) fn unreadable(reason: impl Into<String>) -> Self {
+        Self::Corrupt { reason: reason.into(), adopted: None }
+    }
 }

@@ -1,4 +1,4 @@
-//! The auto traits of every public type, written down: to lose one is a breaking change.
+//! The auto traits of every public type: losing one is a breaking change.
 
 use std::{
     cell::Cell,
@@ -15,7 +15,7 @@ use tower_breaker::{
     record_when::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
-/// Whether a type has an auto trait, as a constant: the inherent one wins where its bound holds.
+/// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
 macro_rules! has {
     ($type:ty: $($bound:tt)+) => {{
         #[allow(dead_code)]
@@ -33,7 +33,7 @@ macro_rules! has {
     }};
 }
 
-/// Which of them it has.
+/// The auto traits that a type has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each auto trait")]
 struct AutoTraits {
@@ -47,9 +47,9 @@ struct AutoTraits {
 const ALL: AutoTraits =
     AutoTraits { send: true, sync: true, unpin: true, unwind_safe: true, ref_unwind_safe: true };
 
-/// Listeners, stores, clocks and a store's errors are the user's own, and a body has a timer of
-/// tokio's: in which state a panic leaves them, nobody knows.
-const HOLDS_CODE_OF_OTHERS: AutoTraits = ALL.not_unwind_safe();
+/// Types that contain the user's code (listeners, stores, clocks, errors of stores) or a timer of
+/// tokio: the state in which a panic leaves them is unknown.
+const CONTAINS_USER_CODE: AutoTraits = ALL.not_unwind_safe();
 
 impl AutoTraits {
     const fn not_unwind_safe(self) -> Self {
@@ -69,7 +69,7 @@ macro_rules! auto_traits_of {
     };
 }
 
-/// The names of the types, each with what it has.
+/// The names of types, each with its auto traits.
 macro_rules! each {
     ($($type:ty),+ $(,)?) => {
         [$((stringify!($type), auto_traits_of!($type))),+]
@@ -98,7 +98,6 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         FallbackService<()>,
         Fault,
         FileStore,
-        tower_breaker::store::RedbStore,
         FlushError,
         GrpcClassifier,
         GrpcCode,
@@ -116,13 +115,16 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         MemoryStore,
         Network,
         OnBodyEnd,
+        OnGrpcEnd,
         OnResponse,
         Or<(), ()>,
         OrEos<(), ()>,
         Outcome,
+        ParseStoreError,
         Permit,
         RampUp,
         Reason,
+        RedbStore,
         RejectAsBoxError,
         RejectAsEmptyResponse,
         RejectAsError,
@@ -143,6 +145,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         State,
         Stats,
         StatusClassifier,
+        StoreConfig,
         StoreEvent,
         StoreHealth,
         SystemClock,
@@ -155,10 +158,11 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         WindowContent,
         WindowSnapshot,
         WouldTrip,
+        WrapBody<(), ()>,
     ))
 }
 
-fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
+fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
         BoxError,
         Breaker,
@@ -176,7 +180,7 @@ fn holders_of_code_of_others() -> Vec<(&'static str, AutoTraits)> {
 }
 
 #[test]
-fn the_probe_can_say_no() {
+fn has_is_false_for_types_without_the_trait() {
     assert_eq!(
         auto_traits_of!(Rc<Cell<()>>),
         AutoTraits { send: false, sync: false, ..ALL.not_unwind_safe() }
@@ -186,21 +190,21 @@ fn the_probe_can_say_no() {
 }
 
 #[test]
-fn values_have_all() {
+fn plain_values_have_every_auto_trait() {
     for (name, has) in values() {
         assert_eq!(has, ALL, "{name}");
     }
 }
 
 #[test]
-fn holders_of_code_of_others_have_all_but_what_that_may_lack() {
-    for (name, has) in holders_of_code_of_others() {
-        assert_eq!(has, HOLDS_CODE_OF_OTHERS, "{name}");
+fn types_that_contain_user_code_are_not_unwind_safe() {
+    for (name, has) in types_with_user_code() {
+        assert_eq!(has, CONTAINS_USER_CODE, "{name}");
     }
 }
 
 #[test]
-fn what_users_implement_goes_to_other_threads() {
+fn traits_that_users_implement_are_send_and_sync() {
     for (name, has) in each!(dyn StateStore, dyn HistoryStore, dyn Clock) {
         assert!(has.send && has.sync, "{name}");
     }
@@ -222,8 +226,7 @@ type CallUntil<End> = ResponseFuture<(), (), (), End>;
 type CallWithClassifier<C> = ResponseFuture<(), C, ()>;
 type CallOrRejection<Rejection> = ResponseFuture<(), (), Rejection>;
 
-/// What a part has, and what the whole has that is made with it: for parts that lack one auto
-/// trait or another.
+/// The auto traits of a part and of a type made with it, for parts that each lack some of them.
 macro_rules! with_each_part {
     ($whole:ident) => {
         with_each_part!(
@@ -241,7 +244,7 @@ macro_rules! with_each_part {
 }
 
 #[test]
-fn a_call_and_an_error_are_what_their_parts_are() {
+fn calls_and_errors_have_the_auto_traits_of_their_parts() {
     let wholes =
         [with_each_part!(CallOf), with_each_part!(CallOrRejection), with_each_part!(Error)];
     for (name, part, whole) in wholes.into_iter().flatten() {
@@ -249,9 +252,9 @@ fn a_call_and_an_error_are_what_their_parts_are() {
     }
 }
 
-/// They are not pinned with the future that they are in.
+/// The parts are not pinned with the future that contains them.
 #[test]
-fn a_call_is_what_its_classifier_and_its_end_are_but_can_always_be_moved() {
+fn a_call_has_the_auto_traits_of_its_classifier_and_is_always_unpin() {
     let wholes = [with_each_part!(CallWithClassifier), with_each_part!(CallUntil)];
     for (name, part, whole) in wholes.into_iter().flatten() {
         assert_eq!(whole, AutoTraits { unpin: true, ..part }, "{name}");
@@ -259,7 +262,7 @@ fn a_call_is_what_its_classifier_and_its_end_are_but_can_always_be_moved() {
 }
 
 #[test]
-fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_others() {
+fn services_layers_and_bodies_have_the_auto_traits_of_their_parts_except_unwind_safety() {
     let wholes = [
         with_each_part!(BodyOf),
         with_each_part!(BreakerOver),
@@ -280,7 +283,8 @@ fn a_service_a_layer_and_a_body_are_what_their_parts_are_but_for_the_code_of_oth
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 17] = [
+    const TRAITS: [&str; 18] = [
+        "SetOnBodyEnd",
         "AppliesTo",
         "CloneClassifier",
         "MakeClassifier",
@@ -334,18 +338,18 @@ fn every_public_type_is_listed() {
     let public: BTreeSet<&str> = rooms.into_iter().flat_map(public_names).collect();
     let listed: BTreeSet<&str> = values()
         .into_iter()
-        .chain(holders_of_code_of_others())
-        .map(|(name, _)| name.split('<').next().unwrap_or(name))
+        .chain(types_with_user_code())
+        .map(|(name, _)| name.split('<').next().unwrap_or(name).rsplit("::").next().unwrap_or(name))
         .chain(TRAITS)
         .collect();
     assert_eq!(public, listed);
 }
 
-/// The names that a file makes public, by `pub use` or by defining them.
+/// The names that a file exports, by `pub use` or by a definition.
 fn public_names(source: &str) -> Vec<&str> {
     let used = source.split("\npub use ").skip(1).flat_map(|rest| {
         let used = rest.split(';').next().unwrap_or_default();
-        // Modules and functions begin with a small letter.
+        // Names of modules and functions are in lower case.
         let names = used.split(|c: char| !c.is_alphanumeric());
         names.filter(|name| name.starts_with(char::is_uppercase))
     });

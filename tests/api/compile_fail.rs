@@ -1,13 +1,14 @@
-//! What must not compile, in `tests/api/compile_fail`: one program for each idea.
+//! Programs that must not compile, in `tests/api/compile_fail`: one for each rule.
 //!
-//! The words of an error change from one compiler to the next, so none is kept here whole. A
-//! program says at its top, after why, which error it expects and which names the error has to
-//! say: `//! E0277: Infallible`. Lines such as `//! says: pass a StatusCode` hold the advice that this
-//! crate adds to the compiler's words. And it is checked twice. As it stands, it has to compile; with the
-//! feature `wrong`, which adds or changes the one thing that is meant, it must not, by that error
-//! and no other. So a program cannot fail for a reason of its own, a missing import or a method
-//! that has another name by now, and pass for it. (A doctest that is `compile_fail` would: which
-//! error it was, a stable compiler does not look at.)
+//! The text of an error changes between compilers, so no whole error is kept here. At its top, a
+//! program gives its reason, the code of the error that it expects, and the names that the error
+//! has to contain: `//! E0277: Infallible`. Lines such as `//! says: pass a StatusCode` hold the
+//! advice that this crate adds to the error.
+//!
+//! Each program is checked twice. As it stands, it has to compile. With the feature `wrong`, which
+//! makes the one change that is forbidden, it must fail with that error and no other. So a missing
+//! import or a renamed method cannot pass for the expected error. (With a `compile_fail` doctest it
+//! would: a stable compiler does not compare the error there.)
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use std::{
 
 use serde_json::Value;
 
-/// A program, and what it says of itself.
+/// A program, and the error that it declares.
 struct Program {
     name: String,
     path: PathBuf,
@@ -28,7 +29,7 @@ struct Program {
     words: Vec<String>,
 }
 
-/// An error that the compiler found.
+/// An error of the compiler.
 #[derive(Debug)]
 struct Complaint {
     code: String,
@@ -36,14 +37,14 @@ struct Complaint {
 }
 
 #[test]
-fn what_must_not_compile_does_not_for_the_reason_that_it_gives() -> Result<(), Box<dyn Error>> {
+fn each_program_fails_to_compile_with_the_error_that_it_declares() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let programs = programs(&root.join("tests/api/compile_fail"))?;
     assert!(programs.len() > 10, "programs are missing");
     let package = package(root, &programs)?;
 
     let right = check(&package, &[])?;
-    assert!(right.is_empty(), "without what is wrong with them: {right:#?}");
+    assert!(right.is_empty(), "without the feature `wrong`: {right:#?}");
     let wrong = check(&package, &["--features", "wrong"])?;
     let mut faults = String::new();
     for program in &programs {
@@ -95,7 +96,7 @@ impl Program {
     }
 }
 
-/// A package of all programs, with the versions of this one's lock file.
+/// Creates a package of all programs, with the versions of this crate's lock file.
 fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>> {
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_fail");
     fs::create_dir_all(&package)?;
@@ -107,7 +108,8 @@ fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>>
          [features]\n\
          wrong = []\n\
          [dependencies]\n\
-         tower-breaker = {{ path = '{}', default-features = false, features = [\"http\", \"retry\"] }}\n\
+         tower-breaker = {{ path = '{}', default-features = false, \
+         features = [\"http\", \"retry\"] }}\n\
          axum = {{ version = \"*\", default-features = false }}\n\
          http = \"*\"\n\
          tower = {{ version = \"*\", features = [\"retry\", \"util\"] }}\n",
@@ -121,7 +123,7 @@ fn package(root: &Path, programs: &[Program]) -> Result<PathBuf, Box<dyn Error>>
     Ok(package)
 }
 
-/// The errors of each program that has any.
+/// The errors of each program with errors.
 fn check(
     package: &Path,
     arguments: &[&str],
@@ -139,7 +141,7 @@ fn check(
         let line: Value = serde_json::from_str(line)?;
         let text = |pointer| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         finished |= text("/reason") == "build-finished";
-        // What ends a compilation ("could not compile, 2 errors") has no code.
+        // The summary of a compilation ("could not compile, 2 errors") has no code.
         if text("/message/level") == "error" && !text("/message/code/code").is_empty() {
             let complaint = Complaint {
                 code: text("/message/code/code").to_owned(),
@@ -149,7 +151,7 @@ fn check(
         }
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(finished, "cargo did not come to check anything: {errors}");
+    assert!(finished, "cargo checked nothing: {errors}");
     assert!(output.status.success() || !complaints.is_empty(), "{errors}");
     Ok(complaints)
 }

@@ -1,4 +1,4 @@
-//! The ways to make a layer and a service, and the names of their types in a struct.
+//! The ways to create a layer and a service, and the names of their types.
 
 use http::{Request, Response, StatusCode};
 use tonic::{body::Body, transport::Channel};
@@ -13,7 +13,7 @@ use tower_breaker::{
 
 type Client = BoxCloneService<Request<String>, Response<String>, std::io::Error>;
 
-/// A client that answers each request with the status that is its body.
+/// A client that answers each request with the status in its body.
 fn client() -> Client {
     BoxCloneService::new(service_fn(|request: Request<String>| async move {
         let status = request.into_body().parse::<StatusCode>().map_err(std::io::Error::other)?;
@@ -29,7 +29,7 @@ fn breaker() -> Breaker {
 }
 
 #[tokio::test]
-async fn a_single_service_is_wrapped_without_a_layer() {
+async fn a_single_service_needs_no_layer() {
     let breaker = breaker();
     let mut service = CircuitBreaker::new(client(), breaker.clone());
     service.ready().await.unwrap().call(Request::new("503".to_owned())).await.unwrap();
@@ -41,7 +41,7 @@ async fn a_single_service_is_wrapped_without_a_layer() {
 }
 
 #[tokio::test]
-async fn layers_of_one_breaker_treat_calls_each_in_their_own_way() {
+async fn layers_of_one_breaker_each_have_their_own_settings() {
     let breaker = breaker();
     let plain = CircuitBreaker::layer(breaker.clone()).layer(client());
     let http = CircuitBreakerLayer::new(breaker.clone()).http().layer(client());
@@ -60,7 +60,7 @@ async fn layers_of_one_breaker_treat_calls_each_in_their_own_way() {
 
 fn is_service<R, E>(_: &mut impl Service<R, Error = E>) {}
 
-/// A struct with such fields compiles, and that is the test.
+/// The test is that a struct with these fields compiles.
 struct Clients {
     plain: CircuitBreaker<Client>,
     http: HttpCircuitBreaker<Client>,
@@ -71,7 +71,7 @@ struct Clients {
 }
 
 #[tokio::test]
-async fn services_have_short_names_for_struct_fields() {
+async fn services_have_short_type_names_for_struct_fields() {
     let breaker = breaker();
     let http = || CircuitBreakerLayer::new(breaker.clone()).http();
     let grpc = || CircuitBreakerLayer::builder("built").grpc();
@@ -96,7 +96,7 @@ async fn services_have_short_names_for_struct_fields() {
 }
 
 #[tokio::test]
-async fn the_inner_service_and_the_inner_body_can_be_reached() {
+async fn the_inner_service_and_the_inner_body_are_accessible() {
     let layer = CircuitBreakerLayer::new(breaker()).http().on_body_end(OnBodyEnd::new());
     let mut service = layer.layer(client());
     let _: (&Client, &mut Client) = (&service.get_ref().clone(), service.get_mut());
@@ -107,7 +107,7 @@ async fn the_inner_service_and_the_inner_body_can_be_reached() {
     assert_eq!(body.into_inner(), "more");
 }
 
-/// What is written of closures is the name of their type, which says where they are.
+/// Debug output shows the type name of a closure, which says where the closure is.
 #[test]
 fn debug_output_names_the_types_of_closures() {
     let builder = CircuitBreakerLayer::builder("printed")

@@ -1,4 +1,4 @@
-//! What a report of an error prints, with all its sources: nothing twice, and names quoted.
+//! Reports of errors with all their sources: they print nothing twice, and quote names.
 
 use std::{
     error::Error as StdError,
@@ -34,7 +34,7 @@ fn rejected(name: &str) -> Rejected {
     breaker.try_acquire().unwrap_err()
 }
 
-/// As `anyhow` prints an error with `{:#}`.
+/// Prints an error like `anyhow` does with `{:#}`.
 fn report(error: &(dyn StdError + 'static)) -> String {
     let mut printed = error.to_string();
     let mut next = error.source();
@@ -47,9 +47,9 @@ fn report(error: &(dyn StdError + 'static)) -> String {
 
 const REJECTED: &str = "circuit breaker \"payments\" is forced open";
 
-/// What is printed of a rejection in each wrapping, and that it is found there.
+/// In each wrapper, a rejection is printed once and can be found.
 #[test]
-fn a_rejection_is_printed_once_and_found_in_every_wrapping() {
+fn a_rejection_is_printed_once_and_found_in_every_wrapper() {
     let plain = || Error::<io::Error>::Rejected(rejected("payments"));
     let nested = || Error::<Error<io::Error>>::Inner(plain());
     let as_inner = || Error::<Rejected>::Inner(rejected("payments"));
@@ -81,7 +81,7 @@ fn a_rejection_is_printed_once_and_found_in_every_wrapping() {
 }
 
 #[test]
-fn an_error_of_the_inner_service_is_printed_as_without_a_breaker_and_found() {
+fn an_error_of_the_inner_service_is_printed_as_if_there_were_no_breaker() {
     let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
     let failed = || Failed("no price", Some(Box::new(reset())));
     let cases: Vec<(BoxError, BoxError)> = vec![
@@ -111,9 +111,9 @@ impl StdError for Panics {
     }
 }
 
-/// A search reads the sources in another way than a report, and leaves no trace of it.
+/// A search for a rejection reads the sources in a special mode, which has to end with it.
 #[test]
-fn a_search_does_not_change_what_is_printed() {
+fn a_search_does_not_change_later_reports() {
     let error = Error::<io::Error>::Rejected(rejected("payments"));
     let before = report(&error);
     assert!(Rejected::find(&error).is_some());
@@ -124,7 +124,7 @@ fn a_search_does_not_change_what_is_printed() {
 }
 
 #[test]
-fn a_status_of_tonic_names_the_breaker_and_its_source_says_why() {
+fn a_tonic_status_names_the_breaker_and_its_source_gives_the_reason() {
     let rejection = Reject::<(), (), BoxError>::reject(&RejectAsTonicStatus, (), rejected("stock"));
     let mut rejection = std::pin::pin!(rejection);
     let Poll::Ready(Err(error)) = rejection.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -138,7 +138,7 @@ fn a_status_of_tonic_names_the_breaker_and_its_source_says_why() {
 }
 
 #[test]
-fn a_name_is_quoted_and_cannot_forge_a_line() {
+fn a_name_is_quoted_and_cannot_fake_a_log_line() {
     let name = "pay\nINFO circuit breaker \"other\": open -> closed\u{1b}[2J";
     let printed = rejected(name).to_string();
     assert_eq!(printed, format!("circuit breaker {name:?} is forced open"));

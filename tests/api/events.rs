@@ -1,5 +1,5 @@
-//! Nothing hidden: transitions as `tracing` events, for listeners, and for subscribers. And the
-//! breaker on tokio's paused time, and on an axum router.
+//! Transitions as `tracing` events, for listeners, and for subscribers; the breaker on tokio's
+//! paused time, and on an axum router.
 
 use std::{
     io::Write,
@@ -18,12 +18,12 @@ use tower_breaker::{
 fn transition(event: &Event) -> Transition {
     match event {
         Event::Transition(transition) => transition.clone(),
-        other => panic!("no transition: {other:?}"),
+        other => panic!("not a transition: {other:?}"),
     }
 }
 
-/// A breaker that opens at the first failure, and goes through all that it can.
-fn go_round(breaker: &Breaker, clock: &ManualClock) {
+/// Takes a breaker that opens at the first failure through all its states.
+fn visit_all_states(breaker: &Breaker, clock: &ManualClock) {
     breaker.try_acquire().unwrap().failure();
     clock.advance(Duration::from_secs(60));
     breaker.try_acquire().unwrap().failure();
@@ -45,7 +45,7 @@ fn listeners_hear_every_transition_in_order() {
         .build()
         .unwrap();
     let start = clock.wall();
-    go_round(&breaker, &clock);
+    visit_all_states(&breaker, &clock);
     let heard = heard.lock().unwrap();
     let steps: Vec<_> = heard.iter().map(|step| (step.from, step.to, step.reason)).collect();
     assert_eq!(
@@ -68,7 +68,7 @@ fn listeners_hear_every_transition_in_order() {
 }
 
 #[test]
-fn what_time_did_is_told_with_its_moment_however_late() {
+fn a_transition_by_time_is_reported_with_its_own_time_however_late() {
     let clock = ManualClock::new();
     let breaker = Breaker::builder("late")
         .trip_on(Trip::consecutive_failures(1))
@@ -99,7 +99,7 @@ fn what_time_did_is_told_with_its_moment_however_late() {
 }
 
 #[test]
-fn a_listener_may_ask_and_change_the_breaker() {
+fn a_listener_may_read_and_change_the_breaker() {
     let slot: Arc<Mutex<Option<Breaker>>> = Arc::default();
     let (inside, seen) = (Arc::clone(&slot), Arc::new(Mutex::new(Vec::new())));
     let listener = Arc::clone(&seen);
@@ -121,7 +121,7 @@ fn a_listener_may_ask_and_change_the_breaker() {
 }
 
 #[test]
-fn a_listener_that_panics_does_not_end_the_telling() {
+fn a_listener_that_panics_keeps_receiving_events() {
     let heard = Arc::new(Mutex::new(0));
     let listener = Arc::clone(&heard);
     let breaker = Breaker::builder("panics")
@@ -151,15 +151,16 @@ impl Write for Log {
 }
 
 #[test]
-fn every_transition_is_one_line_at_info() {
+fn every_transition_is_one_log_line_at_info() {
     let clock = ManualClock::new();
     let touchy = |name| {
         let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
         builder.clock(clock.clone()).build().unwrap()
     };
-    // tracing asks once for each place in the code whether anybody listens, and where it is met for the first
-    // time on a thread of another test, nobody does. So it is met here, before there is a subscriber.
-    go_round(&touchy("met before"), &clock);
+    // tracing asks once for each call site whether a subscriber is interested. If another test
+    // reached the call site first, on a thread without one, the answer would be no. So it is
+    // reached here.
+    visit_all_states(&touchy("met before"), &clock);
     let log = Log::default();
     let written = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -168,7 +169,7 @@ fn every_transition_is_one_line_at_info() {
         .with_writer(move || written.clone())
         .finish();
     let breaker = touchy("logged");
-    tracing::subscriber::with_default(subscriber, || go_round(&breaker, &clock));
+    tracing::subscriber::with_default(subscriber, || visit_all_states(&breaker, &clock));
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 7, "{log}");
@@ -193,7 +194,7 @@ fn every_transition_is_one_line_at_info() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breaker_follows_tokios_paused_time() {
+async fn a_breaker_follows_the_paused_time_of_tokio() {
     let breaker = Breaker::builder("paused")
         .trip_on(Trip::consecutive_failures(1))
         .clock(TokioClock::new())
@@ -207,9 +208,9 @@ async fn a_breaker_follows_tokios_paused_time() {
     assert_eq!(breaker.state(), State::HalfOpen);
 }
 
-/// The layer goes onto a router, a route and a nested service; none needs an error handler.
+/// A router, a route and a nested service take the layer without an error handler.
 #[tokio::test]
-async fn the_http_layer_goes_straight_onto_an_axum_router() {
+async fn the_http_layer_fits_an_axum_router_without_an_error_handler() {
     let layer = CircuitBreakerLayer::builder("axum")
         .trip_on(Trip::consecutive_failures(2))
         .clock(ManualClock::new())

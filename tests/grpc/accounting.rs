@@ -1,4 +1,4 @@
-//! No call is lost, and none counts twice.
+//! Every call counts exactly once.
 
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -16,7 +16,7 @@ use crate::{
 const CALLS: usize = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_call_counts_once_on_both_sides() {
+async fn every_call_counts_once_in_the_client_and_once_in_the_server() {
     let theirs = watching().grpc().build().unwrap();
     let of_server = theirs.breaker().clone();
     let server = Running::start(|incoming| {

@@ -1,4 +1,4 @@
-//! What `tonic-build` would write of a client, by hand.
+//! A client as `tonic-build` would generate it.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a generated client asks of its channel.
+/// The bounds of a generated client on its channel.
 pub(crate) trait Transport:
     GrpcService<
         Body,
@@ -48,7 +48,7 @@ impl<T: Transport + Clone> Client<T> {
         Ok(grpc)
     }
 
-    /// One message, one answer.
+    /// One request message, one response message.
     pub(crate) async fn unary(&self, path: &'static str, message: &str) -> Result<String, Status> {
         let path = PathAndQuery::from_static(path);
         let request = Request::new(message.to_owned());
@@ -56,7 +56,7 @@ impl<T: Transport + Clone> Client<T> {
         answer.map(Response::into_inner)
     }
 
-    /// One message, a stream of answers.
+    /// One request message, a stream of response messages.
     pub(crate) async fn down(&self, message: &str) -> Result<Streaming<String>, Status> {
         let path = PathAndQuery::from_static("/test.Script/Down");
         let request = Request::new(message.to_owned());
@@ -65,7 +65,7 @@ impl<T: Transport + Clone> Client<T> {
         answer.await.map(Response::into_inner)
     }
 
-    /// A stream of messages, one answer.
+    /// A stream of request messages, one response message.
     pub(crate) async fn up(&self, messages: &[&str]) -> Result<String, Status> {
         let path = PathAndQuery::from_static("/test.Script/Up");
         let messages: Vec<_> = messages.iter().map(|message| (*message).to_owned()).collect();
@@ -75,7 +75,7 @@ impl<T: Transport + Clone> Client<T> {
         answer.await.map(Response::into_inner)
     }
 
-    /// Messages and answers, each in its time.
+    /// A stream in each direction.
     pub(crate) async fn both(
         &self,
         messages: impl Stream<Item = String> + Send + 'static,
@@ -89,7 +89,7 @@ impl<T: Transport + Clone> Client<T> {
 
 pub(crate) const UNARY: &str = "/test.Script/Unary";
 
-/// All of a stream, and how it ended.
+/// All messages of a stream, and its end.
 pub(crate) async fn drain(
     stream: Result<Streaming<String>, Status>,
 ) -> (Vec<String>, Option<Status>) {

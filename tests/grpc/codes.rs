@@ -1,4 +1,4 @@
-//! Which codes are failures, wherever they stand.
+//! Which status codes are failures, in headers and in trailers.
 
 use tonic::transport::Server;
 use tower::ServiceBuilder;
@@ -14,8 +14,8 @@ use crate::{
     touchy, watching,
 };
 
-/// Makes a call that ends with each code, first in the headers, then in the trailers, and says
-/// what was recorded of each.
+/// Makes calls that end with each code, first in the headers, then in the trailers, and returns
+/// what was recorded for each.
 async fn each_code<T: Transport + Clone>(
     client: &Client<T>,
     breaker: &Breaker,
@@ -41,16 +41,15 @@ async fn each_code<T: Transport + Clone>(
 
 fn expected() -> Vec<[String; 2]> {
     let of = |code| match code {
-        1 | 2 | 4 | 13 | 14 | 15 => "f",
-        // Throttled.
-        8 => "f",
+        // 8 is throttled, and the others are failures.
+        1 | 2 | 4 | 8 | 13 | 14 | 15 => "f",
         _ => ".",
     };
     (0..=16).map(|code| [of(code).to_owned(), of(code).to_owned()]).collect()
 }
 
 #[tokio::test]
-async fn each_code_is_by_default_what_the_docs_say_for_a_client() {
+async fn the_default_classification_of_codes_in_a_client_is_as_documented() {
     let server = Running::bare().await;
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -59,7 +58,7 @@ async fn each_code_is_by_default_what_the_docs_say_for_a_client() {
 }
 
 #[tokio::test]
-async fn each_code_is_by_default_what_the_docs_say_for_a_server() {
+async fn the_default_classification_of_codes_in_a_server_is_as_documented() {
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
     let server = Running::start(|incoming| {
@@ -71,7 +70,7 @@ async fn each_code_is_by_default_what_the_docs_say_for_a_server() {
 }
 
 #[tokio::test]
-async fn codes_are_what_was_last_said_of_them() {
+async fn the_last_setting_for_a_code_applies() {
     let server = Running::bare().await;
     let codes = GrpcClassifier::new()
         .failure([GrpcCode::NotFound, GrpcCode::Aborted])
@@ -98,7 +97,7 @@ async fn codes_are_what_was_last_said_of_them() {
 }
 
 #[tokio::test]
-async fn a_throttled_call_does_not_open_a_circuit_that_counts_a_row_of_failures() {
+async fn throttled_calls_do_not_count_as_consecutive_failures() {
     let server = Running::bare().await;
     for (codes, opens) in [
         (GrpcClassifier::new(), false),
@@ -115,7 +114,7 @@ async fn a_throttled_call_does_not_open_a_circuit_that_counts_a_row_of_failures(
 }
 
 #[test]
-fn a_classifier_says_what_it_does() {
+fn the_debug_output_of_a_classifier_shows_its_settings() {
     let codes = GrpcClassifier::new().ignore(GrpcCode::NotFound);
     assert_eq!(
         format!("{codes:?}"),

@@ -1,6 +1,6 @@
 //! Calls whose time runs out: the server's timeout, the channel's, and a caller's own deadline.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use http::{Request, Response};
 use tonic::{Code, body::Body, client::GrpcService, transport::Server};
@@ -114,7 +114,7 @@ async fn a_caller_s_own_short_deadline_is_ignored_by_choice() {
         assert_eq!(ignoring.classify(&answer("4")), Outcome::failure());
     }
     // Another error of such a call is a failure.
-    let refused: Result<Response<()>, _> = Err(std::io::Error::other("refused"));
+    let refused: Result<Response<()>, _> = Err(io::Error::other("refused"));
     assert_eq!(codes.classify(&refused), Outcome::failure());
 }
 
@@ -128,10 +128,10 @@ fn a_request_that_is_not_grpc_is_ignored_whatever_comes_of_it() {
         Some("application/grpcish"),
         Some(""),
     ];
-    let results: [fn() -> Result<Response<()>, std::io::Error>; 3] = [
+    let results: [fn() -> io::Result<Response<()>>; 3] = [
         || Ok(Response::new(())),
         || Ok(Response::builder().status(503).body(()).unwrap()),
-        || Err(std::io::Error::other("refused")),
+        || Err(io::Error::other("refused")),
     ];
     for media_type in media_types {
         let request = Request::get("/health");

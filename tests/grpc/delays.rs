@@ -1,4 +1,4 @@
-//! What a server asks for lengthens the open time, where there is a backoff.
+//! A delay that the server asks for extends the open time of a breaker with a backoff.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     touchy,
 };
 
-/// For how long the breaker opens after that call, which ends in the headers or in the trailers.
+/// The open time of the breaker after a call that ends in the headers or in the trailers.
 async fn opens_for(
     builder: CircuitBreakerLayerBuilder,
     script: &str,
@@ -36,19 +36,19 @@ fn with_backoff() -> CircuitBreakerLayerBuilder {
 }
 
 #[tokio::test]
-async fn the_open_time_is_what_the_server_asked_for() {
+async fn the_open_time_is_the_delay_that_the_server_asks_for() {
     let seconds = Duration::from_secs;
     let cases = [
         ("info 300000", seconds(300)),
         ("info 90500", Duration::from_millis(90_500)),
         ("pushback 240000", seconds(240)),
-        // The pushback is asked first.
+        // The pushback takes precedence.
         ("both 120000 300000", seconds(120)),
-        // Not to come back at all says no time.
+        // "Do not retry" gives no delay.
         ("pushback -1", OPEN_TIME),
         ("pushback soon", OPEN_TIME),
         ("both -1 300000", OPEN_TIME),
-        // Shorter than the breaker's own, and longer than its longest.
+        // Shorter than the breaker's own open time, and longer than its maximum.
         ("info 1000", OPEN_TIME),
         ("pushback 2000000", seconds(1000)),
         ("err 14", OPEN_TIME),
@@ -62,7 +62,7 @@ async fn the_open_time_is_what_the_server_asked_for() {
 }
 
 #[tokio::test]
-async fn without_a_backoff_nothing_is_followed() {
+async fn without_a_backoff_the_delay_is_ignored() {
     for script in ["info 300000", "pushback 240000"] {
         assert_eq!(opens_for(touchy().0, script, true).await, OPEN_TIME);
     }

@@ -1,4 +1,4 @@
-//! Callers that hang up: nothing is recorded, and a probe's slot comes back.
+//! Callers that hang up: nothing is recorded, and the probe's slot is released.
 
 use std::time::Duration;
 
@@ -18,30 +18,30 @@ use crate::{
 
 const SOON: Duration = Duration::from_millis(50);
 
-/// Whether the one probe is out.
+/// Whether the only probe slot is taken.
 fn probe_is_out(breaker: &Breaker) -> bool {
     breaker.try_acquire().is_err()
 }
 
-/// Hangs up on a half-open breaker: before there is an answer, and in the midst of a stream.
+/// Hangs up on a half-open breaker before the response, and in the middle of a stream.
 async fn hang_up<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
     let call = client.unary(UNARY, "hang");
     timeout(SOON, call).await.expect_err("the server hangs");
-    eventually_async("the slot of the call comes back", || !probe_is_out(breaker)).await;
+    eventually_async("the slot of the call is released", || !probe_is_out(breaker)).await;
 
     let mut answers = client.down("a,hang").await.unwrap();
     assert_eq!(answers.message().await.unwrap().unwrap(), "a");
-    assert!(probe_is_out(breaker), "a stream that goes on is a call that goes on");
+    assert!(probe_is_out(breaker), "the call lasts until the end of its stream");
     drop(answers);
-    eventually_async("the slot of the stream comes back", || !probe_is_out(breaker)).await;
+    eventually_async("the slot of the stream is released", || !probe_is_out(breaker)).await;
 
-    assert_eq!(breaker.state(), State::HalfOpen, "no end says anything");
+    assert_eq!(breaker.state(), State::HalfOpen, "nothing was recorded");
     client.unary(UNARY, "fine").await.unwrap();
     assert_eq!(breaker.state(), State::Closed);
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_gives_a_probe_back_to_its_own_breaker() {
+async fn a_client_that_hangs_up_releases_the_probe_of_its_own_breaker() {
     let server = Running::bare().await;
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
@@ -54,7 +54,7 @@ async fn a_client_that_hangs_up_gives_a_probe_back_to_its_own_breaker() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_gives_a_probe_back_to_the_server_s_breaker() {
+async fn a_client_that_hangs_up_releases_the_probe_of_the_servers_breaker() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -68,7 +68,7 @@ async fn a_client_that_hangs_up_gives_a_probe_back_to_the_server_s_breaker() {
 }
 
 #[tokio::test]
-async fn a_server_whose_time_is_up_gives_the_probe_back() {
+async fn a_server_timeout_releases_the_probe() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -82,6 +82,6 @@ async fn a_server_whose_time_is_up_gives_the_probe_back() {
     let client = Client::new(server.channel());
     let status = client.unary(UNARY, "hang").await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Cancelled);
-    eventually_async("the slot comes back", || !probe_is_out(&breaker)).await;
+    eventually_async("the slot is released", || !probe_is_out(&breaker)).await;
     assert_eq!(breaker.state(), State::HalfOpen);
 }

@@ -1,9 +1,9 @@
-//! What the headers say of a body that is still to come.
+//! Headers that decide a call before its body.
 
 use std::{convert::Infallible, future::ready, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{Backoff, Breaker, CircuitBreakerLayerBuilder};
@@ -14,7 +14,11 @@ fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-/// A response with these headers, a body of known length and these trailers, read to its end.
+fn grpc_request() -> Request<()> {
+    Request::builder().header("content-type", "application/grpc").body(()).unwrap()
+}
+
+/// Reads a response with these headers, a body of known length, and these trailers to its end.
 async fn read(
     builder: CircuitBreakerLayerBuilder,
     headers: &[(&'static str, &'static str)],
@@ -22,20 +26,21 @@ async fn read(
 ) -> Breaker {
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let answer = service_fn(|(): ()| {
+    let answer = service_fn(|_: Request<()>| {
         let trailers = Some(Ok(map(trailers)));
         let body = Full::new(Bytes::from_static(b"message")).with_trailers(ready(trailers));
         let mut response = Response::new(body.boxed());
         *response.headers_mut() = map(headers);
         ready(Ok::<_, Infallible>(response))
     });
-    let response = ServiceBuilder::new().layer(layer).service(answer).oneshot(()).await.unwrap();
+    let response =
+        ServiceBuilder::new().layer(layer).service(answer).oneshot(grpc_request()).await.unwrap();
     response.into_body().collect().await.unwrap();
     breaker
 }
 
 #[tokio::test]
-async fn a_body_of_known_length_has_not_ended_before_its_trailers() {
+async fn a_body_of_known_length_ends_with_its_trailers() {
     for (code, expected) in [("0", "."), ("14", "f"), ("5", ".")] {
         let breaker = read(watching(), &[], &[("grpc-status", code)]).await;
         assert_eq!(recorded(&breaker), expected, "{code}");
@@ -43,7 +48,7 @@ async fn a_body_of_known_length_has_not_ended_before_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_media_type_of_grpc_is_one_in_any_case_and_with_any_codec() {
+async fn the_grpc_media_type_is_recognised_in_any_case_and_with_any_codec() {
     for (media_type, expected) in [
         ("application/grpc", "."),
         ("application/grpc+proto", "."),
@@ -58,7 +63,7 @@ async fn a_media_type_of_grpc_is_one_in_any_case_and_with_any_codec() {
 }
 
 #[tokio::test]
-async fn a_pushback_in_the_headers_stands_until_the_trailers_have_one() {
+async fn a_pushback_in_the_trailers_overrides_one_in_the_headers() {
     let cases = [
         (Some("90000"), None, 90),
         (Some("90000"), Some("120000"), 120),

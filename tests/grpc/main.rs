@@ -1,4 +1,4 @@
-//! gRPC, against tonic's own servers and channels over loopback.
+//! gRPC, with tonic's servers and channels over loopback.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,14 +11,16 @@ mod delays;
 mod hangups;
 mod heads;
 mod neighbours;
+mod not_grpc;
 mod plain_http;
+mod probes;
 mod rejections;
 mod server;
 mod status_classifier;
 mod streams;
 
 #[path = "../../examples/tonic.rs"]
-#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, reason = "`main` is for the example alone")]
 mod example;
 
 use std::time::Duration;
@@ -34,13 +36,13 @@ fn watching() -> CircuitBreakerLayerBuilder {
         .trip_on(Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000))
 }
 
-/// What was recorded, in order: `.` for a success, `f` for a failure (or a throttled call).
+/// The recorded results in order: `.` for a success, `f` for a failure or a throttled call.
 fn recorded(breaker: &Breaker) -> String {
     let snapshot = breaker.snapshot();
     let WindowContent::Results(results) = &snapshot.windows[0].content else {
         panic!("{snapshot:?}")
     };
-    // `3f` stands for `fff`.
+    // `3f` means `fff`.
     let rows = results.split_inclusive(|letter: char| !letter.is_ascii_digit());
     rows.map(|row| {
         let (number, letter) = row.split_at(row.len() - 1);
@@ -66,6 +68,6 @@ fn trip(breaker: &Breaker) {
 }
 
 #[tokio::test]
-async fn the_example_is_as_it_says() {
+async fn the_tonic_example_runs() {
     example::run().await.unwrap();
 }

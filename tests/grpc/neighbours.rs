@@ -1,4 +1,4 @@
-//! A breaker among tonic's and tower's other parts.
+//! A breaker next to other middleware of tonic and tower.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use crate::{
     touchy, trip, watching,
 };
 
-/// One of several services of a server, as `tonic-build` would make it.
+/// One of several services of a server, as `tonic-build` would generate it.
 #[derive(Clone)]
 struct Script(Routes);
 
@@ -52,7 +52,7 @@ impl Service<http::Request<Body>> for Script {
 }
 
 #[tokio::test]
-async fn a_layer_on_one_service_leaves_the_others_alone() {
+async fn a_layer_on_one_service_does_not_affect_the_others() {
     let layer = touchy().0.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
     let server = Running::start(|incoming| {
@@ -71,7 +71,7 @@ async fn a_layer_on_one_service_leaves_the_others_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_limit_below_is_a_failure_and_one_above_a_cancelled_call() {
+async fn a_timeout_below_the_breaker_is_a_failure_and_one_above_cancels_the_call() {
     let limit = Duration::from_secs(1);
     let server = Running::bare().await;
     let layer = watching().grpc().reject_with(RejectAsTonicStatus).build().unwrap();
@@ -91,7 +91,7 @@ async fn a_time_limit_below_is_a_failure_and_one_above_a_cancelled_call() {
 }
 
 #[tokio::test]
-async fn what_an_interceptor_says_is_a_status_like_any_other() {
+async fn a_status_of_an_interceptor_is_classified_like_any_other() {
     let server = Running::bare().await;
     for (code, expected) in [(Code::Unauthenticated, "."), (Code::Internal, "f")] {
         let layer = watching().grpc().reject_with(RejectAsTonicStatus).build().unwrap();
@@ -105,7 +105,7 @@ async fn what_an_interceptor_says_is_a_status_like_any_other() {
 }
 
 #[tokio::test]
-async fn an_interceptor_outside_sees_calls_that_are_rejected_too() {
+async fn an_interceptor_above_the_breaker_sees_rejected_calls_too() {
     let server = Running::bare().await;
     let layer = touchy().0.grpc().build().unwrap();
     trip(layer.breaker());
@@ -122,7 +122,7 @@ async fn an_interceptor_outside_sees_calls_that_are_rejected_too() {
 }
 
 #[tokio::test]
-async fn a_caller_may_wait_for_the_circuit_to_close() {
+async fn a_caller_can_wait_until_the_circuit_closes() {
     let server = Running::bare().await;
     let (builder, clock) = touchy();
     let layer = builder.grpc().reject_with(RejectAsTonicStatus).backpressure().build().unwrap();

@@ -1,4 +1,4 @@
-//! A server in front that speaks no gRPC.
+//! HTTP responses that do not come from a gRPC server, such as those of a proxy.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     recorded, touchy, watching,
 };
 
-/// Answers everything with this status, and a page; ended with the runtime of the test.
+/// Answers every request with this status and a page, until the runtime of the test ends.
 async fn front(status: u16, headers: &[(&'static str, &'static str)]) -> Endpoint {
     let headers: HeaderMap = headers
         .iter()
@@ -37,7 +37,7 @@ async fn serve(router: Router) -> Endpoint {
 }
 
 #[tokio::test]
-async fn an_http_status_is_the_code_that_the_spec_makes_of_it() {
+async fn an_http_status_maps_to_the_grpc_code_of_the_specification() {
     let cases = [
         (200, 2),
         (302, 2),
@@ -55,7 +55,7 @@ async fn an_http_status_is_the_code_that_the_spec_makes_of_it() {
     ];
     for (status, code) in cases {
         let endpoint = front(status, &[]).await;
-        // A breaker for which that code alone is a failure.
+        // For this breaker, only that code is a failure.
         let all: Vec<_> = (0..=16).filter_map(GrpcCode::from_number).collect();
         let this = GrpcCode::from_number(code).unwrap();
         let codes = GrpcClassifier::new().success(all.as_slice()).failure(this);
@@ -69,7 +69,7 @@ async fn an_http_status_is_the_code_that_the_spec_makes_of_it() {
 }
 
 #[tokio::test]
-async fn a_page_that_goes_on_and_on_is_a_failure_at_once() {
+async fn an_endless_page_is_a_failure_at_once() {
     let page = || async {
         let begin = tokio_stream::once(Ok::<_, Infallible>("<html>"));
         let body = Body::from_stream(begin.chain(tokio_stream::pending()));
@@ -84,7 +84,7 @@ async fn a_page_that_goes_on_and_on_is_a_failure_at_once() {
 }
 
 #[tokio::test]
-async fn a_503_opens_for_as_long_as_it_asks() {
+async fn a_503_opens_the_circuit_for_the_time_of_its_retry_after() {
     let cases = [
         (vec![("retry-after", "120")], 120),
         (vec![("retry-after", "120"), ("grpc-retry-pushback-ms", "90000")], 90),
@@ -106,7 +106,7 @@ async fn a_503_opens_for_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn the_http_status_comes_first_and_a_grpc_status_beside_it_second() {
+async fn the_http_status_takes_precedence_over_a_grpc_status() {
     let cases =
         [(503, "5", "f"), (503, "0", "f"), (404, "14", "f"), (404, "5", "."), (404, "0", ".")];
     for (status, code, expected) in cases {

@@ -1,8 +1,8 @@
-//! What a client of tonic's sees of a rejection.
+//! A rejection as a tonic client sees it.
 
 use std::{convert::Infallible, time::Duration};
 
-use http::Response;
+use http::{Request, Response};
 use tonic::{
     Code, Status,
     body::Body,
@@ -27,7 +27,7 @@ fn pushback(status: &Status) -> Option<&str> {
 
 const RESTING: &str = "The service is temporarily unavailable.";
 
-/// Every kind of call, through a breaker that is open, and through one that is forced open.
+/// Makes every kind of call through an open breaker, and through one that is forced open.
 async fn rejections<T: Transport + Clone>(
     client: &Client<T>,
     breaker: &Breaker,
@@ -61,7 +61,7 @@ fn messages(seen: &[Status]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_server_that_rejects_is_unavailable_and_says_when_to_come_back() {
+async fn a_server_rejects_with_unavailable_and_a_pushback() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -76,7 +76,7 @@ async fn a_server_that_rejects_is_unavailable_and_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_let_through_sees_unavailable() {
+async fn a_client_is_rejected_with_unavailable() {
     let server = Running::bare().await;
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
@@ -87,7 +87,7 @@ async fn a_client_that_is_not_let_through_sees_unavailable() {
 }
 
 #[tokio::test]
-async fn a_client_finds_the_rejection_under_its_status() {
+async fn a_client_finds_the_rejection_in_the_source_of_the_status() {
     let server = Running::bare().await;
     let (builder, clock) = touchy();
     let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
@@ -108,8 +108,8 @@ async fn a_client_finds_the_rejection_under_its_status() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_channel_is_what_it_would_be_without_a_breaker() {
-    // Bound, so that nobody else gets the port, and without a listener.
+async fn an_error_of_the_channel_is_the_same_as_without_a_breaker() {
+    // Bound but not listening, so that no other process gets the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let closed = socket.local_addr().unwrap();
@@ -129,17 +129,18 @@ async fn an_error_of_the_channel_is_what_it_would_be_without_a_breaker() {
 }
 
 #[tokio::test]
-async fn a_status_that_the_service_itself_errs_with_stays_itself() {
+async fn a_status_that_the_service_returns_as_its_error_is_passed_on() {
     let (builder, _) = touchy();
     let layer = builder.reject_with(RejectAsTonicStatus).build().unwrap();
     let failing = service_fn(|(): ()| async { Err::<(), _>(Status::data_loss("gone")) });
     let error = ServiceBuilder::new().layer(layer).service(failing).oneshot(()).await.unwrap_err();
-    let status = error.downcast::<Status>().expect("a status, not one within another error");
+    let status =
+        error.downcast::<Status>().expect("the status itself, not wrapped in another error");
     assert_eq!((status.code(), status.message()), (Code::DataLoss, "gone"));
 }
 
 #[tokio::test]
-async fn a_server_may_reject_with_an_error_too() {
+async fn a_server_can_reject_with_an_error_too() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
     let breaker = layer.breaker().clone();
@@ -151,7 +152,7 @@ async fn a_server_may_reject_with_an_error_too() {
 }
 
 #[tokio::test]
-async fn a_message_of_any_letters_arrives_as_it_was() {
+async fn a_message_of_any_characters_arrives_unchanged() {
     let message = "zu 100 % voll:\r\n\tüber \u{1f4a5} \"größer\"";
     let (builder, _) = touchy();
     let rejection = RejectWithGrpcMessage(move |_: &Rejected| message.to_owned());
@@ -166,15 +167,17 @@ async fn a_message_of_any_letters_arrives_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_rejection_is_headers_alone_and_holds_the_rejection_for_layers_outside() {
+async fn a_rejection_is_a_trailers_only_response_with_the_rejection_as_an_extension() {
     let (builder, _) = touchy();
     let layer = builder.grpc().build().unwrap();
     trip(layer.breaker());
-    let never = service_fn(|(): ()| async {
+    let request = Request::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let never = service_fn(|_: Request<()>| async {
         let answer: Result<Response<Body>, Infallible> = Ok(Response::new(Body::empty()));
         answer
     });
-    let response = ServiceBuilder::new().layer(layer).service(never).oneshot(()).await.unwrap();
+    let response =
+        ServiceBuilder::new().layer(layer).service(never).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let headers = response.headers();
     assert_eq!(headers["content-type"], "application/grpc");

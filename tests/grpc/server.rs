@@ -1,4 +1,4 @@
-//! A tonic server that does as its messages say.
+//! A tonic server whose messages say how it responds.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use tonic_prost::ProstCodec;
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::service_fn;
 
-/// A server that ends with the test.
+/// A server, stopped at the end of the test.
 pub(crate) struct Running {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -38,7 +38,7 @@ impl Running {
         Self { address, task }
     }
 
-    /// Without a breaker of its own.
+    /// A channel without a breaker.
     pub(crate) async fn bare() -> Self {
         Self::start(|incoming| {
             tonic::transport::Server::builder().add_routes(routes()).serve_with_incoming(incoming)
@@ -79,8 +79,9 @@ fn codec() -> Grpc<ProstCodec<String, String>> {
     Grpc::new(ProstCodec::default())
 }
 
-/// A word that errs, or nothing: `err 14` with that code, `pushback 1500` and `info 1500` with
-/// `UNAVAILABLE` and that many milliseconds, `both 1500 7000` with a pushback and a retry info.
+/// The error that a word stands for, if any: `err 14` is one with that code; `pushback 1500` and
+/// `info 1500` are `UNAVAILABLE` with that many milliseconds; `both 1500 7000` has a pushback and a
+/// retry info.
 fn obey(word: &str) -> Result<(), Status> {
     let mut words = word.split(' ');
     let order = words.next().unwrap_or_default();
@@ -121,7 +122,7 @@ async fn unary(request: Incoming) -> Response<Body> {
     codec().unary(service_fn(answer), request).await
 }
 
-/// Words that are separated by commas come back one by one; at `hang` nothing more comes.
+/// Sends the words, separated by commas, back one by one, and stops at `hang`.
 async fn down(request: Incoming) -> Response<Body> {
     async fn answer(
         request: Request<String>,
@@ -151,7 +152,7 @@ async fn up(request: Incoming) -> Response<Body> {
     codec().client_streaming(service_fn(answer), request).await
 }
 
-/// Each message comes back.
+/// Sends each message back.
 async fn both(request: Incoming) -> Response<Body> {
     async fn answer(
         request: Request<Streaming<String>>,
@@ -165,12 +166,12 @@ async fn both(request: Incoming) -> Response<Body> {
     codec().streaming(service_fn(answer), request).await
 }
 
-/// A gRPC message of the text "raw".
+/// The text "raw" as a gRPC message.
 const MESSAGE: &[u8] = b"\0\0\0\0\x05\x0a\x03raw";
 
-/// What tonic's server would not say, as the header `raw` of the request has it: the HTTP status,
-/// the `grpc-status` in the headers, and how the body ends, each of them or `-`. A `reset` comes
-/// when the request has ended.
+/// A response that tonic's server would not send. The header `raw` of the request has the HTTP
+/// status, the `grpc-status` in the headers, and the end of the body, or `-` for each. A `reset`
+/// follows the end of the request.
 async fn raw(request: Incoming) -> Response<Body> {
     let script = request.headers()["raw"].to_str().unwrap().to_owned();
     let mut words = script.split(' ');

@@ -1,4 +1,4 @@
-//! Streams of messages, in both directions.
+//! Streams of messages in both directions.
 
 use std::fmt::Debug;
 
@@ -21,7 +21,7 @@ use crate::{
     watching,
 };
 
-/// Streams of every kind, each ending once well and once not.
+/// Makes streaming calls of every kind, each with one success and one failure.
 async fn stream<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
     assert_eq!(client.up(&["a", "b"]).await.unwrap(), "2");
     assert_eq!(recorded(breaker), ".");
@@ -58,7 +58,7 @@ async fn stream<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
 }
 
 #[tokio::test]
-async fn a_stream_is_what_its_end_says_for_a_client() {
+async fn the_end_of_a_stream_decides_in_a_client() {
     let server = Running::bare().await;
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -67,7 +67,7 @@ async fn a_stream_is_what_its_end_says_for_a_client() {
 }
 
 #[tokio::test]
-async fn a_stream_is_what_its_end_says_for_a_server() {
+async fn the_end_of_a_stream_decides_in_a_server() {
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
     let server = Running::start(|incoming| {
@@ -78,7 +78,7 @@ async fn a_stream_is_what_its_end_says_for_a_server() {
 }
 
 #[tokio::test]
-async fn without_a_look_at_the_end_only_a_status_in_the_headers_fails() {
+async fn without_waiting_for_the_end_only_a_status_in_the_headers_fails() {
     let server = Running::bare().await;
     let breaker = watching().build().unwrap().breaker().clone();
     let layer: CircuitBreakerLayer<_, _, OnResponse> = CircuitBreakerLayer::new(breaker.clone())
@@ -93,9 +93,9 @@ async fn without_a_look_at_the_end_only_a_status_in_the_headers_fails() {
 }
 
 #[tokio::test]
-async fn a_status_that_is_missing_odd_or_late_and_a_body_that_is_torn() {
+async fn a_missing_or_invalid_status_and_a_truncated_body_are_failures() {
     let cases = [
-        // No status at all: without a body, with an empty one, after a message.
+        // Without a status: no body, an empty body, a message.
         ("200", "f"),
         ("200 - -", "f"),
         // Not a number, and not a code.
@@ -103,19 +103,19 @@ async fn a_status_that_is_missing_odd_or_late_and_a_body_that_is_torn() {
         ("200 17", "f"),
         ("200 - banana", "f"),
         ("200 - 99", "f"),
-        // The stream is reset half-way, whatever was said before.
+        // The stream is reset, with or without a status before.
         ("200 - reset", "f"),
         ("200 0 reset", "f"),
-        // In the headers, and later something else.
+        // In the headers, with something else later.
         ("200 0 -", "."),
         ("200 0 14", "f"),
         ("200 0 0", "."),
         ("200 0", "."),
-        // In its place.
+        // In the trailers.
         ("200 - 0", "."),
         ("200 - 14", "f"),
         ("200 5", "."),
-        // No gRPC server's answer, and one that is.
+        // Not the response of a gRPC server, and one that is.
         ("503", "f"),
         ("503 5", "f"),
         ("404", "."),
@@ -138,7 +138,9 @@ where
     B: http_body::Body,
 {
     let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
-    let request = http::Request::post("/test.Script/Raw").header("raw", script);
+    let request = http::Request::post("/test.Script/Raw")
+        .header("content-type", "application/grpc")
+        .header("raw", script);
     let body = Body::new(StreamBody::new(ReceiverStream::new(receiver)));
     let response = service.oneshot(request.body(body).unwrap()).await.unwrap();
     drop(sender);

@@ -1,5 +1,5 @@
-//! Every call is exactly one of succeeded, failed, ignored and cancelled: a thousand of them
-//! through a server in front of an upstream that flaps, with clients that hang up.
+//! Every call ends as exactly one of success, failure, ignored and cancelled. A thousand calls go
+//! through a server to an upstream that flaps; some clients hang up, and some handlers panic.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Event, OnBodyEnd, Outcome, State, Trip, Window,
+    Breaker, CircuitBreakerLayer, Config, Event, OnBodyEnd, Outcome, State, Trip, Window,
     classify::{
         BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, StatusClassifier,
         SuccessAtEos,
@@ -40,18 +40,20 @@ const REQUESTS: u64 = 1000;
 
 #[derive(Default)]
 struct Book {
-    /// What the server was asked, and what the breaker let through or turned away.
+    /// Requests at the server, and calls that the breaker admitted or rejected.
     arrived: AtomicU64,
     admitted: AtomicU64,
     rejected: AtomicU64,
-    /// What became of those that it let through.
+    /// How the admitted calls ended.
     succeeded: AtomicU64,
     failed: AtomicU64,
     ignored: AtomicU64,
-    /// Dropped before the head, and dropped before the end of the body.
+    /// Dropped before the head, and before the end of the body.
     gave_up: AtomicU64,
     hung_up: AtomicU64,
-    /// What the upstream was asked.
+    /// Ended by a panic of the handler.
+    panicked: AtomicU64,
+    /// Requests at the upstream.
     seen: Mutex<HashSet<u64>>,
     upstream: AtomicU64,
 }
@@ -78,8 +80,8 @@ impl Book {
         Self::of(&self.gave_up) + Self::of(&self.hung_up)
     }
 
-    /// Every request was admitted or rejected, and every admitted one has come to one end, and has
-    /// been seen by the upstream.
+    /// Checks that every request was admitted or rejected, and that every admitted one reached the
+    /// upstream and ended once.
     fn adds_up(&self) {
         assert_eq!(Self::of(&self.arrived), REQUESTS);
         assert_eq!(REQUESTS, Self::of(&self.admitted) + Self::of(&self.rejected));
@@ -88,16 +90,16 @@ impl Book {
     }
 
     fn ended(&self) -> u64 {
-        let counts = [&self.succeeded, &self.failed, &self.ignored];
+        let counts = [&self.succeeded, &self.failed, &self.ignored, &self.panicked];
         counts.into_iter().map(Self::of).sum::<u64>() + self.cancelled()
     }
 }
 
-/// Enters into the book what another classifier says.
+/// Counts the outcomes of another classifier.
 #[derive(Clone)]
 struct Counting(StatusClassifier, Arc<Book>);
 
-/// The end of a body that is still open: dropped as it is, the call was cancelled.
+/// The end of a body. Dropping it before the body has ended counts the call as cancelled.
 struct CountingEnd(Option<SuccessAtEos>, Arc<Book>);
 
 impl<B, E: 'static> ClassifyBody<B, E> for Counting {
@@ -131,14 +133,14 @@ impl Drop for CountingEnd {
     }
 }
 
-/// Counts what the breaker lets through, and what of that is dropped without an answer.
+/// Counts the calls that the breaker admits, and those dropped without a response.
 async fn count_admitted(book: Arc<Book>, request: Request, next: Next) -> Response<Body> {
     struct GivesUp(Option<Arc<Book>>);
     impl Drop for GivesUp {
         fn drop(&mut self) {
-            if let Some(book) = &self.0 {
-                Book::add(&book.gave_up);
-            }
+            let Some(book) = &self.0 else { return };
+            let panicking = std::thread::panicking();
+            Book::add(if panicking { &book.panicked } else { &book.gave_up });
         }
     }
     Book::add(&book.admitted);
@@ -148,7 +150,7 @@ async fn count_admitted(book: Arc<Book>, request: Request, next: Next) -> Respon
     response
 }
 
-/// It fails forty requests in a hundred, one after another, and answers the others by kind.
+/// Fails forty successive requests of each hundred, and responds to the others by their kind.
 async fn upstream(book: Arc<Book>, kind: String, id: u64) -> Response<Body> {
     Book::add(&book.upstream);
     book.seen.lock().unwrap().insert(id);
@@ -180,16 +182,16 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// The server in front: it hands requests on to the upstream, behind a breaker.
+/// The server: it forwards requests to the upstream, behind a breaker.
 fn front(
     book: &Arc<Book>,
     upstream: &Server,
-    rule: Trip,
+    config: Config,
     events: &Arc<Mutex<Vec<Event>>>,
 ) -> (Router, Breaker) {
     let (rejecting, events) = (Arc::clone(book), Arc::clone(events));
     let layer = CircuitBreakerLayer::builder("flapping")
-        .trip_on(rule)
+        .config(config)
         .recovery_timeout(Duration::from_millis(5))
         .on_event(move |event| events.lock().unwrap().push(event.clone()))
         .classify(Counting(StatusClassifier::new().ignore(404..=404), Arc::clone(book)))
@@ -204,8 +206,13 @@ fn front(
     let (client, base) = (client(Http1), upstream.url(""));
     let hand_on = async move |Path((kind, id)): Path<(String, u64)>| {
         let call = client.request(request(Method::GET, &format!("{base}/{kind}/{id}")));
-        // In a task of its own: so what was admitted arrives, whoever hangs up.
-        match tokio::spawn(call).await.unwrap() {
+        // In a task of its own, so that an admitted call reaches the upstream even if the client
+        // hangs up.
+        let answer = tokio::spawn(call).await.unwrap();
+        if kind == "panics" {
+            std::panic::resume_unwind(Box::new("a bug"));
+        }
+        match answer {
             Ok(response) => response.map(Body::new),
             Err(_) => status(StatusCode::BAD_GATEWAY),
         }
@@ -222,13 +229,14 @@ fn front(
     (router, breaker)
 }
 
-/// One client: it reads what comes, or hangs up as soon as the upstream has seen it.
+/// One client: it reads the response, or hangs up once the request has reached the upstream.
 async fn visit(book: &Book, server: &Server, id: u64) {
     let kind = match id % 10 {
         1 => "unknown",
         3 => "endless",
         5 => "silent",
         7 => "broken",
+        9 => "panics",
         _ => "fine",
     };
     let client = client(if id % 20 < 10 { Http1 } else { Http2 });
@@ -252,21 +260,27 @@ async fn visit(book: &Book, server: &Server, id: u64) {
     }
 }
 
-/// Calls that may be under way in all tests together: as many as this process may have sockets for.
+/// The number of calls under way in all tests together, which the sockets of this process limit.
 fn room() -> &'static Semaphore {
     static ROOM: OnceLock<Semaphore> = OnceLock::new();
     ROOM.get_or_init(|| {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
         let files = files.and_then(|limits| limits.split_whitespace().next()?.parse().ok());
-        // Four for each call; those that nobody answers keep theirs to the end.
+        // Four sockets for each call; calls without a response keep theirs to the end.
         let calls = files.map_or(3000, |files: usize| files.saturating_sub(800) / 4);
         Semaphore::new(calls.clamp(20, 3000))
     })
 }
 
-/// Sends all requests, and waits until each has come to its end.
-async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
+fn config(rule: Trip) -> Config {
+    let mut config = Config::default();
+    config.trip_on = vec![rule];
+    config
+}
+
+/// Sends all requests, and waits until each has ended.
+async fn rush(config: Config, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     let book = Arc::new(Book::default());
     let upstream_book = Arc::clone(&book);
     let answer = on_get(async move |Path((kind, id)): Path<(String, u64)>| {
@@ -274,8 +288,8 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
     });
     let upstream = Server::of(Router::new().route("/{kind}/{id}", answer));
     let events = Arc::new(Mutex::new(Vec::new()));
-    let (router, breaker) = front(&book, &upstream, rule, &events);
-    // Successes are counted while there is a failure among them.
+    let (router, breaker) = front(&book, &upstream, config, &events);
+    // Successes are counted only while the window holds a failure.
     breaker.try_acquire().unwrap().failure();
     let server = Arc::new(Server::of(router));
 
@@ -299,8 +313,8 @@ async fn rush(rule: Trip, at_once: usize) -> (Arc<Book>, Breaker, Vec<Event>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_breaker_that_flaps_loses_no_call() {
-    let (book, breaker, events) = rush(Trip::consecutive_failures(5), 32).await;
+async fn no_call_is_lost_while_the_circuit_flaps() {
+    let (book, breaker, events) = rush(config(Trip::consecutive_failures(5)), 32).await;
     book.adds_up();
     let of = Book::of;
     for (what, count) in [
@@ -310,8 +324,9 @@ async fn a_breaker_that_flaps_loses_no_call() {
         ("ignored", &book.ignored),
         ("gave up", &book.gave_up),
         ("hung up", &book.hung_up),
+        ("panicked", &book.panicked),
     ] {
-        assert!(of(count) > 0, "some are to be: {what}");
+        assert!(of(count) > 0, "none: {what}");
     }
 
     let mut state = State::Closed;
@@ -322,8 +337,8 @@ async fn a_breaker_that_flaps_loses_no_call() {
         state = transition.to;
         opened += u32::from(state == State::Open);
     }
-    assert!(opened > 1, "the circuit is to flap");
-    // No probe's slot is lost: so many successes close it, and nobody else is about.
+    assert!(opened > 1, "the circuit did not flap");
+    // No probe slot is lost: some successes close the circuit.
     for _ in 0..20 {
         if breaker.state() == State::Closed {
             return;
@@ -337,25 +352,35 @@ async fn a_breaker_that_flaps_loses_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_at_one_moment_add_up() {
-    let (book, ..) = rush(Trip::consecutive_failures(5), 1000).await;
+async fn a_thousand_concurrent_calls_are_all_accounted_for() {
+    let (book, ..) = rush(config(Trip::consecutive_failures(5)), 1000).await;
     book.adds_up();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_breaker_that_never_trips_has_counted_each_call_once() {
-    let window = Window::calls(10_000);
-    let (book, breaker, _) =
-        rush(Trip::failure_rate(1.0, window).minimum_calls(10_000), 1000).await;
-    let of = Book::of;
-    assert_eq!(
-        (of(&book.arrived), of(&book.admitted), of(&book.rejected)),
-        (REQUESTS, REQUESTS, 0)
-    );
-    assert_eq!(of(&book.upstream), REQUESTS);
-    assert_eq!(book.ended(), REQUESTS);
-    let stats = breaker.stats();
-    assert_eq!(stats.window_failures() - 1, of(&book.failed));
-    assert_eq!(stats.window_calls() - stats.window_failures(), of(&book.succeeded));
-    assert!(of(&book.gave_up) > 0 && of(&book.hung_up) > 0 && of(&book.ignored) > 0);
+async fn a_breaker_that_never_trips_counts_each_call_once() {
+    for abandoned_after in [None, Some(Duration::from_nanos(1))] {
+        let window = Window::calls(10_000);
+        let mut config = config(Trip::failure_rate(1.0, window).minimum_calls(10_000));
+        config.abandoned_after = abandoned_after;
+        let (book, breaker, _) = rush(config, 1000).await;
+        let of = Book::of;
+        assert_eq!(
+            (of(&book.arrived), of(&book.admitted), of(&book.rejected)),
+            (REQUESTS, REQUESTS, 0)
+        );
+        assert_eq!(of(&book.upstream), REQUESTS);
+        assert_eq!(book.ended(), REQUESTS);
+        // A call that was given up before its head is a failure by choice; after it, never.
+        let abandoned = if abandoned_after.is_some() { of(&book.gave_up) } else { 0 };
+        let failed = of(&book.failed) + of(&book.panicked) + abandoned;
+        let failures = || breaker.stats().window_failures() - 1;
+        eventually_async("each failure is recorded", || failures() >= failed).await;
+        assert_eq!(failures(), failed);
+        let stats = breaker.stats();
+        assert_eq!(stats.window_calls() - stats.window_failures(), of(&book.succeeded));
+        for count in [&book.gave_up, &book.hung_up, &book.ignored, &book.panicked] {
+            assert!(of(count) > 0);
+        }
+    }
 }

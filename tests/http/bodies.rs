@@ -1,4 +1,4 @@
-//! Bodies that handlers send piece by piece.
+//! Bodies that are sent in pieces.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// A body whose pieces come from a channel, and which ends when the sender is dropped.
+/// A body whose pieces come from a channel. It ends when the sender is dropped.
 pub(crate) struct Pieces(Receiver<io::Result<&'static str>>);
 
 pub(crate) fn pieces() -> (Sender<io::Result<&'static str>>, Pieces) {
@@ -18,7 +18,7 @@ pub(crate) fn pieces() -> (Sender<io::Result<&'static str>>, Pieces) {
     (sender, Pieces(receiver))
 }
 
-/// A body that is there, and ends like this.
+/// A body with these pieces, complete from the start.
 pub(crate) fn prepared(script: impl IntoIterator<Item = io::Result<&'static str>>) -> Pieces {
     let (sender, pieces) = pieces();
     for piece in script {

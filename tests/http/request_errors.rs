@@ -36,7 +36,7 @@ use tower_breaker::{
 
 use crate::support::wait::eventually_async;
 
-use super::wire::{Http1, Http2, Server, Version, nobody};
+use super::wire::{Http1, Http2, Server, Version, refusing_address};
 
 /// A breaker that opens at the first failure.
 fn touchy() -> CircuitBreakerLayerBuilder {
@@ -139,7 +139,8 @@ async fn a_uri_that_hyper_util_cannot_call_is_not_the_dependency_s_fault() {
         }
     }
     let layer = touchy().build().unwrap();
-    let request = Request::get(format!("http://{}/", nobody())).body(Body::empty()).unwrap();
+    let request =
+        Request::get(format!("http://{}/", refusing_address())).body(Body::empty()).unwrap();
     let error = layer.layer(forwarding(Http1)).oneshot(request).await.unwrap_err();
     assert!(!is_request_error(&error));
     assert_eq!(layer.breaker().state(), State::Open);
@@ -193,7 +194,7 @@ async fn nor_do_they_behind_the_middleware_or_in_a_box() {
     client.get("ftp://127.0.0.1/").send().await.unwrap_err();
     client.get(looping.url("/")).send().await.unwrap_err();
     assert_eq!(breaker.state(), State::Closed);
-    client.get(format!("http://{}/", nobody())).send().await.unwrap_err();
+    client.get(format!("http://{}/", refusing_address())).send().await.unwrap_err();
     assert_eq!(breaker.state(), State::Open);
 
     let layer = touchy().build().unwrap();
@@ -264,7 +265,7 @@ async fn an_inner_breaker_s_rejection_as_a_response_does_not_open_the_outer_one(
     }
     assert_eq!(outer.breaker().state(), State::Closed);
 
-    // Whatever the status, and whoever classifies.
+    // Whatever the status and the classifier.
     let mut response = Response::new(());
     response.extensions_mut().insert(outer.breaker().clone());
     outer.breaker().force_open();

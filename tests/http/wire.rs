@@ -1,4 +1,4 @@
-//! Servers and clients of tests.
+//! Servers and clients for the tests.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
-/// A server that ends with the test.
+/// A server, stopped at the end of the test.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
@@ -36,7 +36,7 @@ impl Server {
         Self { address, task }
     }
 
-    /// Answers each connection with these bytes, and closes it.
+    /// Sends these bytes on each connection, and closes it.
     pub(crate) fn that_says(answer: &'static [u8]) -> Self {
         let (listener, address) = listen();
         let task = tokio::spawn(async move {
@@ -68,14 +68,14 @@ impl Drop for Server {
 pub(crate) fn listen() -> (TcpListener, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    // Room for a thousand who knock at once.
+    // Enough for a thousand concurrent connections.
     let listener = socket.listen(4096).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-/// An address at which nobody listens. It stays bound, so that nobody else gets the port.
-pub(crate) fn nobody() -> SocketAddr {
+/// An address that refuses connections. It stays bound, so that no other process gets the port.
+pub(crate) fn refusing_address() -> SocketAddr {
     let socket = std::mem::ManuallyDrop::new(TcpSocket::new_v4().unwrap());
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket.local_addr().unwrap()
@@ -101,13 +101,13 @@ pub(crate) fn request(method: Method, url: &str) -> Request<Empty<Bytes>> {
     Request::builder().method(method).uri(url).body(Empty::new()).unwrap()
 }
 
-/// A response that is being read.
+/// The head of a response, with its body still to read.
 pub(crate) async fn open(version: Version, url: &str) -> Response<Incoming> {
     let answer = client(version).request(request(Method::GET, url));
     timeout(PATIENCE, answer).await.expect("a head in time").unwrap()
 }
 
-/// A whole response.
+/// A complete response.
 pub(crate) async fn get(version: Version, url: &str) -> Response<Bytes> {
     let (head, body) = open(version, url).await.into_parts();
     let body = timeout(PATIENCE, body.collect()).await.expect("a body in time").unwrap();

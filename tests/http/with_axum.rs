@@ -50,7 +50,7 @@ fn half_open() -> Http<OnBodyEnd> {
     layer
 }
 
-/// Two routes, and nothing at other paths.
+/// Two routes, and a fallback with 404.
 fn routes() -> Router {
     Router::new().route("/a", on_get(async || "a")).route("/b", on_get(async || "b"))
 }
@@ -64,7 +64,7 @@ async fn statuses<const N: usize>(server: &Server, paths: [&str; N]) -> [u16; N]
 }
 
 #[tokio::test]
-async fn five_failures_open_the_circuit_and_the_handler_is_not_called_any_more() {
+async fn five_failures_open_the_circuit_and_the_handler_is_no_longer_called() {
     for version in [Http1, Http2] {
         let calls = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&calls);
@@ -93,7 +93,7 @@ async fn five_failures_open_the_circuit_and_the_handler_is_not_called_any_more()
 }
 
 #[tokio::test]
-async fn a_layer_on_a_router_covers_its_fallback_and_a_route_layer_does_not() {
+async fn a_layer_covers_the_fallback_of_a_router_and_a_route_layer_does_not() {
     let layer = layer();
     layer.breaker().force_open();
     let all = Server::of(routes().layer(layer.clone()));
@@ -105,7 +105,7 @@ async fn a_layer_on_a_router_covers_its_fallback_and_a_route_layer_does_not() {
 }
 
 #[tokio::test]
-async fn a_layer_on_one_route_leaves_the_others_alone() {
+async fn a_layer_on_one_route_does_not_affect_the_others() {
     let layer = layer();
     layer.breaker().force_open();
     let router = routes()
@@ -118,7 +118,7 @@ async fn a_layer_on_one_route_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn a_nested_service_has_a_breaker_of_its_own() {
+async fn a_nested_service_can_have_its_own_breaker() {
     let layer = layer();
     let breaker = layer.breaker().clone();
     let service = ServiceBuilder::new().layer(layer.clone()).service(routes());
@@ -131,7 +131,7 @@ async fn a_nested_service_has_a_breaker_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_fallback_has_a_breaker_of_its_own() {
+async fn a_fallback_can_have_its_own_breaker() {
     let layer = layer();
     layer.breaker().force_open();
     let router = routes().fallback_service(layer.layer(any(async || "elsewhere")));
@@ -141,7 +141,7 @@ async fn a_fallback_has_a_breaker_of_its_own() {
     assert_eq!(get(Http2, &server.url("/elsewhere")).await.body(), "elsewhere");
 }
 
-/// Each connection, and each route, gets a service of its own; the breaker is one.
+/// Each connection and each route gets a service of its own; they share one breaker.
 #[tokio::test]
 async fn routes_and_connections_share_one_breaker() {
     let failing = || on_get(async || StatusCode::INTERNAL_SERVER_ERROR);
@@ -176,7 +176,7 @@ async fn a_handler_gets_the_breaker_as_state_and_as_extension() {
     }
 }
 
-/// A server whose only route answers with that body, once.
+/// A server whose only route responds with this body, once.
 fn streaming(layer: Http<OnBodyEnd>, response: Response<Pieces>) -> Server {
     let response = Arc::new(Mutex::new(Some(response)));
     let handler = async move || response.lock().unwrap().take().unwrap().map(Body::new);
@@ -186,7 +186,7 @@ fn streaming(layer: Http<OnBodyEnd>, response: Response<Pieces>) -> Server {
 const BOTH: [Version; 2] = [Http1, Http2];
 
 #[tokio::test]
-async fn a_stream_that_ends_closes_the_circuit_when_it_ends() {
+async fn a_stream_closes_the_circuit_when_it_ends() {
     for version in BOTH {
         let layer = half_open();
         let breaker = layer.breaker().clone();
@@ -205,7 +205,7 @@ async fn a_stream_that_ends_closes_the_circuit_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_stream_that_errs_half_way_is_a_failure() {
+async fn a_stream_with_an_error_is_a_failure() {
     for version in BOTH {
         let layer = half_open();
         let breaker = layer.breaker().clone();
@@ -222,7 +222,7 @@ async fn a_stream_that_errs_half_way_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_half_way_has_cancelled_and_gives_the_probes_slot_back() {
+async fn a_client_that_hangs_up_during_the_body_cancels_and_releases_the_probes_slot() {
     for version in BOTH {
         let layer = half_open();
         let breaker = layer.breaker().clone();
@@ -235,13 +235,13 @@ async fn a_client_that_hangs_up_half_way_has_cancelled_and_gives_the_probes_slot
         breaker.try_acquire().unwrap_err();
         drop((response, client));
         eventually_async("the body is dropped", || sender.is_closed()).await;
-        eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
+        eventually_async("the slot is released", || breaker.try_acquire().is_ok()).await;
         assert_eq!(breaker.state(), State::HalfOpen, "{version:?}");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_before_the_head_has_cancelled_too() {
+async fn a_client_that_hangs_up_before_the_head_cancels_too() {
     for version in BOTH {
         let layer = half_open();
         let breaker = layer.breaker().clone();
@@ -250,11 +250,11 @@ async fn a_client_that_hangs_up_before_the_head_has_cancelled_too() {
         let call = tokio::spawn(client(version).request(request(Method::GET, &server.url("/"))));
         eventually_async("the probe is out", || breaker.try_acquire().is_err()).await;
         call.abort();
-        eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
+        eventually_async("the slot is released", || breaker.try_acquire().is_ok()).await;
     }
 }
 
-/// hyper asks for nothing after the last byte that the head announced.
+/// hyper does not poll a body after the last byte of its content length.
 #[tokio::test]
 async fn a_stream_with_a_content_length_is_a_success() {
     let layer = half_open();
@@ -266,7 +266,7 @@ async fn a_stream_with_a_content_length_is_a_success() {
         sender.send(Ok(piece)).await.unwrap();
     }
     assert_eq!(get(Http1, &server.url("/")).await.body(), "half whole");
-    eventually_async("the body is dropped, unended", || sender.is_closed()).await;
+    eventually_async("the body is dropped before its end", || sender.is_closed()).await;
     eventually_async("the circuit closes", || breaker.state() == State::Closed).await;
 }
 
@@ -284,10 +284,10 @@ async fn bodies_of_any_length_are_successes() {
     }
 }
 
-/// axum takes the body away outside of the layer: nobody has looked at it. The documentation of
-/// `OnBodyEnd` says so.
+/// axum drops the body above the layer, so it was never read. The documentation of `OnBodyEnd`
+/// says so.
 #[tokio::test]
-async fn the_answer_to_a_head_request_has_its_body_taken_away_and_is_cancelled() {
+async fn the_response_to_a_head_request_loses_its_body_and_is_cancelled() {
     let layer = half_open();
     let breaker = layer.breaker().clone();
     let server = Server::of(routes().layer(layer));

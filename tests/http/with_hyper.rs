@@ -1,4 +1,4 @@
-//! hyper 1 by hyper-util: its server through `TowerToHyperService`, and its client.
+//! hyper 1 with hyper-util: its server through `TowerToHyperService`, and its client.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -25,10 +25,10 @@ use super::{
     OPEN_TIME,
     bodies::{broken, prepared},
     make_half_open,
-    wire::{Http1, Http2, HttpClient, Server, client, get, listen, nobody, request},
+    wire::{Http1, Http2, HttpClient, Server, client, get, listen, refusing_address, request},
 };
 
-/// Serves one service at each connection, as hyper does it.
+/// Serves a clone of the service on each connection, as is usual with hyper.
 fn serve<S, B>(service: S) -> Server
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
@@ -52,7 +52,7 @@ where
 }
 
 #[tokio::test]
-async fn a_server_behind_a_breaker_answers_for_itself_when_the_service_fails() {
+async fn a_server_behind_a_breaker_rejects_after_the_service_has_failed() {
     for version in [Http1, Http2] {
         let layer = CircuitBreakerLayer::builder("hyper")
             .trip_on(Trip::consecutive_failures(2))
@@ -65,7 +65,7 @@ async fn a_server_behind_a_breaker_answers_for_itself_when_the_service_fails() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             Ok(response)
         });
-        // `Full<Bytes>` is made from a text, so that a rejection has its body.
+        // `Full<Bytes>` is `From<String>`, so that a rejection can have a body.
         let server = serve(layer.layer(failing));
         for status in [500, 500, 503, 503] {
             assert_eq!(get(version, &server.url("/")).await.status(), status, "{version:?}");
@@ -77,7 +77,7 @@ async fn a_server_behind_a_breaker_answers_for_itself_when_the_service_fails() {
 }
 
 #[tokio::test]
-async fn a_server_whose_body_errs_half_way_opens_the_circuit() {
+async fn a_server_whose_body_fails_opens_the_circuit() {
     for version in [Http1, Http2] {
         let layer = CircuitBreakerLayer::builder("hyper")
             .trip_on(Trip::consecutive_failures(1))
@@ -104,7 +104,7 @@ async fn a_server_whose_body_errs_half_way_opens_the_circuit() {
 
 type Guarded = CircuitBreaker<HttpClient, StatusClassifier, RejectAsError, OnBodyEnd>;
 
-/// A client behind a breaker that opens at the first failure, half-open by now.
+/// A client behind a half-open breaker that opens at the first failure.
 fn guarded(version: super::wire::Version) -> Guarded {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("upstream")
@@ -130,7 +130,7 @@ async fn ask(client: &mut Guarded, address: SocketAddr) -> Answer {
 }
 
 #[tokio::test]
-async fn a_client_counts_an_answer_as_a_success_when_its_body_has_ended() {
+async fn a_client_counts_a_success_when_the_body_ends() {
     for version in [Http1, Http2] {
         let mut client = guarded(version);
         let fine = service_fn(async |_: Request<Incoming>| {
@@ -145,7 +145,7 @@ async fn a_client_counts_an_answer_as_a_success_when_its_body_has_ended() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_by_frames_need_not_ask_for_the_end_of_a_known_length() {
+async fn a_client_that_reads_all_bytes_of_a_known_length_need_not_poll_again() {
     for version in [Http1, Http2] {
         let mut client = guarded(version);
         let fine = service_fn(async |_: Request<Incoming>| {
@@ -159,7 +159,7 @@ async fn a_client_that_reads_by_frames_need_not_ask_for_the_end_of_a_known_lengt
 }
 
 #[tokio::test]
-async fn an_answer_to_head_is_a_success_at_once() {
+async fn a_response_to_head_is_a_success_at_once() {
     for version in [Http1, Http2] {
         let mut client = guarded(version);
         let fine = axum::routing::get(async || "whole");
@@ -173,7 +173,7 @@ async fn an_answer_to_head_is_a_success_at_once() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_closes_half_way_is_a_failure() {
+async fn an_upstream_that_closes_during_the_body_is_a_failure() {
     let endings: [&[u8]; 2] = [
         b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhalf \r\n",
@@ -191,7 +191,7 @@ async fn an_upstream_that_closes_half_way_is_a_failure() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_resets_its_stream_half_way_is_a_failure() {
+async fn an_upstream_that_resets_the_stream_is_a_failure() {
     let mut client = guarded(Http2);
     let breaking = service_fn(async |_: Request<Incoming>| {
         Ok(Response::new(prepared([Ok("half "), broken()])))
@@ -205,9 +205,9 @@ async fn an_upstream_that_resets_its_stream_half_way_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_a_failure_and_so_is_an_answer_that_is_none() {
+async fn a_refused_connection_and_an_invalid_response_are_failures() {
     let mut client = guarded(Http1);
-    let error = ask(&mut client, nobody()).await.unwrap_err();
+    let error = ask(&mut client, refusing_address()).await.unwrap_err();
     assert!(error.into_inner().unwrap().is_connect());
     assert_eq!(client.breaker().state(), State::Open);
 
@@ -218,7 +218,7 @@ async fn a_refused_connection_is_a_failure_and_so_is_an_answer_that_is_none() {
 }
 
 #[tokio::test]
-async fn a_reader_who_stops_half_way_gives_the_probes_slot_back() {
+async fn a_reader_that_stops_before_the_end_releases_the_probes_slot() {
     for version in [Http1, Http2] {
         let mut client = guarded(version);
         let (sender, body) = super::bodies::pieces();

@@ -9,18 +9,18 @@ use axum::{Router, routing::get as on_get};
 use http::StatusCode;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
 use tower_breaker::{
-    Breaker, Outcome, Rejected, State, Trip, classify::StatusClassifier, clock::ManualClock,
-    reqwest_middleware::BreakerMiddleware,
+    Breaker, OnBodyEnd, Outcome, Rejected, State, Trip, Window, classify::StatusClassifier,
+    clock::ManualClock, reqwest_middleware::BreakerMiddleware,
 };
 
 use crate::support::wait::eventually_async;
 
 use super::{
     OPEN_TIME, make_half_open,
-    wire::{Server, nobody},
+    wire::{Server, refusing_address},
 };
 
-/// Counts what it is asked, and fails.
+/// Counts requests, and fails each.
 fn failing() -> (Server, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&calls);
@@ -42,9 +42,9 @@ fn breaker() -> (Breaker, ManualClock) {
     (breaker, clock)
 }
 
-fn client<C>(middleware: BreakerMiddleware<C>) -> ClientWithMiddleware
+fn client<C, O>(middleware: BreakerMiddleware<C, O>) -> ClientWithMiddleware
 where
-    BreakerMiddleware<C>: reqwest_middleware::Middleware,
+    BreakerMiddleware<C, O>: reqwest_middleware::Middleware,
 {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     ClientBuilder::new(client).with(middleware).build()
@@ -65,17 +65,17 @@ async fn a_rejection_is_found_in_the_error_and_the_request_is_not_sent() {
 }
 
 #[tokio::test]
-async fn an_error_is_a_failure_and_arrives_as_it_was() {
+async fn an_error_is_a_failure_and_is_passed_on_unchanged() {
     let (breaker, _) = breaker();
     let client = client(BreakerMiddleware::new(breaker.clone()));
-    let error = client.get(format!("http://{}/", nobody())).send().await.unwrap_err();
+    let error = client.get(format!("http://{}/", refusing_address())).send().await.unwrap_err();
     assert!(matches!(&error, Error::Reqwest(error) if error.is_connect()));
     assert!(Rejected::find(&error).is_none());
     assert_eq!(breaker.state(), State::Open);
 }
 
 #[tokio::test]
-async fn another_classifier_may_see_it_otherwise() {
+async fn another_classifier_can_decide_otherwise() {
     let (server, calls) = failing();
     let (breaker, _) = breaker();
     let by_status = BreakerMiddleware::new(breaker.clone())
@@ -90,7 +90,7 @@ async fn another_classifier_may_see_it_otherwise() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_is_cancelled_and_gives_the_probes_slot_back() {
+async fn an_abandoned_request_is_cancelled_and_releases_the_probes_slot() {
     let silent = on_get(async || std::future::pending::<()>().await);
     let server = Server::of(Router::new().route("/", silent));
     let (breaker, clock) = breaker();
@@ -99,6 +99,70 @@ async fn a_request_that_is_given_up_is_cancelled_and_gives_the_probes_slot_back(
     let call = tokio::spawn(client.get(server.url("/")).send());
     eventually_async("the probe is out", || breaker.try_acquire().is_err()).await;
     call.abort();
-    eventually_async("the slot is back", || breaker.try_acquire().is_ok()).await;
+    eventually_async("the slot is released", || breaker.try_acquire().is_ok()).await;
     assert_eq!(breaker.state(), State::HalfOpen);
+}
+
+#[tokio::test]
+async fn each_of_twenty_bodies_that_break_off_is_a_failure_where_bodies_are_watched() {
+    let breaking = Server::that_says(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ");
+    let breaker = Breaker::builder("middleware")
+        .trip_on(Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000))
+        .build()
+        .unwrap();
+    let client = client(BreakerMiddleware::new(breaker.clone()).on_body_end(OnBodyEnd::new()));
+    for failures in 0..20 {
+        assert_eq!(breaker.stats().window_failures(), failures);
+        let response = client.get(breaking.url("/")).send().await.unwrap();
+        assert_eq!(response.url().as_str(), breaking.url("/"));
+        response.bytes().await.unwrap_err();
+    }
+    assert_eq!(breaker.stats().window_failures(), 20);
+}
+
+/// A middleware further in that panics.
+#[tokio::test]
+async fn a_panic_further_in_is_a_failure() {
+    struct Panics;
+    impl reqwest_middleware::Middleware for Panics {
+        fn handle<'me, 'extensions, 'next, 'call>(
+            &'me self,
+            _: reqwest::Request,
+            _: &'extensions mut http::Extensions,
+            _: reqwest_middleware::Next<'next>,
+        ) -> std::pin::Pin<
+            Box<dyn Future<Output = reqwest_middleware::Result<reqwest::Response>> + Send + 'call>,
+        >
+        where
+            'me: 'call,
+            'extensions: 'call,
+            'next: 'call,
+            Self: 'call,
+        {
+            Box::pin(async { std::panic::resume_unwind(Box::new("a bug")) })
+        }
+    }
+    let (breaker, _) = breaker();
+    let client = ClientBuilder::new(reqwest::Client::builder().no_proxy().build().unwrap())
+        .with(BreakerMiddleware::new(breaker.clone()))
+        .with(Panics)
+        .build();
+    let call = tokio::spawn(client.get("http://127.0.0.1:1/").send());
+    assert!(call.await.unwrap_err().is_panic());
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[tokio::test]
+async fn the_same_breaker_twice_counts_once() {
+    let (server, calls) = failing();
+    let breaker = Breaker::builder("twice").trip_on(Trip::consecutive_failures(5)).build().unwrap();
+    let client = ClientBuilder::new(reqwest::Client::builder().no_proxy().build().unwrap())
+        .with(BreakerMiddleware::new(breaker.clone()))
+        .with(BreakerMiddleware::new(breaker.clone()).on_body_end(OnBodyEnd::new()))
+        .build();
+    for failures in 1..=5 {
+        client.get(server.url("/")).send().await.unwrap();
+        assert_eq!(breaker.stats().consecutive_failures(), failures);
+    }
+    assert_eq!((breaker.state(), calls.load(Ordering::Relaxed)), (State::Open, 5));
 }

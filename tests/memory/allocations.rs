@@ -15,7 +15,7 @@ use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Config, State,
 
 use super::alone;
 
-/// A service that answers as it is asked to.
+/// A service whose response is as requested.
 struct Echo;
 
 impl Service<bool> for Echo {
@@ -59,7 +59,7 @@ fn rules() -> [Vec<Trip>; 5] {
 }
 
 #[test]
-fn the_counter_counts() {
+fn the_allocation_counter_works() {
     let _alone = alone();
     let counted = measure(|| drop(std::hint::black_box(Box::new(7))));
     assert_eq!(counted.count_total, 1);
@@ -126,12 +126,12 @@ fn layering_allocates_nothing() {
     assert_eq!(counted.count_total, 0);
 }
 
-/// So many that it does not matter how many cells are made at once.
+/// Enough that the number of cells allocated at once does not matter.
 const BREAKERS: usize = 10_000;
 
-/// What each of so many breakers takes.
+/// The memory that each of many breakers takes.
 fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
-    // The cells that other tests gave back cost nothing, so they are taken first, and for good.
+    // Cells that other tests have returned cost nothing, so they are taken first and kept.
     let hoard: Vec<Breaker> = (0..2 * BREAKERS).map(|_| build()).collect();
     let mut breakers: Vec<Breaker> = Vec::with_capacity(BREAKERS);
     let made = measure(|| breakers.extend((0..BREAKERS).map(|_| build())));
@@ -139,10 +139,9 @@ fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
     (made.bytes_current.unsigned_abs() / BREAKERS as u64, breakers)
 }
 
-/// Everything that a breaker holds, but for settings that it shares with others: its cell, its
-/// window, its name, its handle.
+/// Everything that a breaker holds except shared settings: cell, window, name and handle.
 #[test]
-fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_back() {
+fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_returns_them() {
     let _alone = alone();
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(100))];
@@ -151,13 +150,13 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_gives_them_b
     let (each, breakers) = bytes_each(build);
     assert!((400..=512).contains(&each), "{each} bytes");
 
-    // Cells are kept for those that come later, so that these allocate no further ones.
+    // Cells are kept for later breakers, which allocate no new ones.
     drop(breakers);
     let again = measure(|| drop((0..BREAKERS / 2).map(|_| build()).collect::<Vec<_>>()));
     assert_eq!(again.bytes_current, 0);
 }
 
-/// A start may bring many that are open, and each of them has told that it was restored.
+/// Many breakers may be restored open at a start, and each has sent an event about it.
 #[test]
 fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
     let _alone = alone();
@@ -174,7 +173,7 @@ fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
 }
 
 #[test]
-fn an_infallible_service_has_an_error_only_for_rejections() {
+fn the_only_error_of_an_infallible_service_is_a_rejection() {
     let _alone = alone();
     let layer = CircuitBreakerLayer::builder("infallible").build().unwrap();
     let mut service = layer.layer(service_fn(|_: bool| ready(Ok::<_, Infallible>(1))));

@@ -29,7 +29,7 @@ fn breaker(name: &str) -> Breaker {
     Breaker::builder(name).build().unwrap()
 }
 
-/// For a thread that hangs, so that the test ends all the same.
+/// Ends the test if a thread hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Never ready.
@@ -49,10 +49,10 @@ impl Service<()> for Busy {
     }
 }
 
-/// A service with the task that waits for it.
+/// A service, and the task that waits for it.
 type Parked = (task::Spawn<()>, CircuitBreaker<Busy>);
 
-/// Does something when it is dropped.
+/// Runs a closure on drop.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -62,11 +62,11 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 }
 
 #[test]
-fn one_who_waited_at_the_old_breaker_does_not_take_a_place_at_the_new_one() {
+fn a_task_that_waited_for_the_old_breaker_does_not_prevent_one_from_waiting_for_the_new_one() {
     let _alone = alone();
     let new: Arc<Mutex<Option<Parked>>> = Arc::default();
     let slot = Arc::clone(&new);
-    // As the last thing of the old breaker its listener goes; by then its memory is free.
+    // The listener of the old breaker is dropped last, when the memory is already free.
     let last = OnDrop(move || {
         let mut service = CircuitBreakerLayer::new(breaker("new")).layer(Busy);
         let mut waiter = task::spawn(());
@@ -83,13 +83,13 @@ fn one_who_waited_at_the_old_breaker_does_not_take_a_place_at_the_new_one() {
     drop(layer);
     assert_pending!(task::spawn(()).enter(|cx, _| old.poll_ready(cx)));
     drop(old);
-    let (waiter, service) = lock(&new).take().expect("the old breaker is gone");
+    let (waiter, service) = lock(&new).take().expect("the old breaker is dropped");
     service.breaker().force_open();
     assert!(waiter.is_woken());
 }
 
 #[test]
-fn who_tells_the_steps_of_the_old_breaker_leaves_those_of_the_new_one_alone() {
+fn the_thread_that_reports_transitions_of_the_old_breaker_does_not_report_those_of_the_new_one() {
     let _alone = alone();
     let log: Arc<Mutex<Vec<(&str, State)>>> = Arc::default();
     let (begun, has_begun) = mpsc::channel();
@@ -105,8 +105,8 @@ fn who_tells_the_steps_of_the_old_breaker_leaves_those_of_the_new_one_alone() {
         }
         lock(&told).push(("end", step.to));
     };
-    // The old breaker's listener drops it, and makes the new one in its place; another thread is
-    // about to tell the new one's first step when the old one's turn goes on.
+    // The listener of the old breaker drops it and builds the new one in its memory. Another thread
+    // is about to report the first transition of the new one when the old listener returns.
     let old: Arc<Mutex<Option<Breaker>>> = Arc::default();
     let new: Arc<Mutex<Option<Breaker>>> = Arc::default();
     let thread = Arc::new(Mutex::new(None));
@@ -130,7 +130,7 @@ fn who_tells_the_steps_of_the_old_breaker_leaves_those_of_the_new_one_alone() {
     let permit = breaker.try_acquire().unwrap();
     *lock(&old) = Some(breaker);
     permit.failure();
-    let new = lock(&new).take().expect("the old breaker has told its step");
+    let new = lock(&new).take().expect("the old breaker has reported its transition");
     new.disable();
     go.send(()).unwrap();
     lock(&thread).take().unwrap().join().unwrap();
@@ -153,8 +153,8 @@ fn a_snapshot_that_the_old_breakers_store_loads_late_does_not_reach_the_new_one(
     assert_eq!(new.state(), State::Closed);
 }
 
-/// A waker that asks the breaker when it goes, as one does that was the last to hold a task
-/// with services in it.
+/// A waker that reads the breaker on drop, like one that holds the last reference to a task with
+/// services in it.
 struct Asks(Breaker);
 
 impl Wake for Asks {
@@ -168,22 +168,22 @@ impl Drop for Asks {
 }
 
 #[test]
-fn a_waker_that_goes_may_ask_the_breaker() {
+fn a_waker_may_read_the_breaker_on_drop() {
     let _alone = alone();
     let (done, is_done) = mpsc::channel();
-    // On a thread of its own: what goes wrong here hangs.
+    // On a thread of its own, because a failure here is a deadlock.
     std::thread::spawn(move || {
         let breaker = breaker("asked");
         let mut service = CircuitBreakerLayer::new(breaker.clone()).layer(Busy);
         let mut poll = |waker: &Waker| service.poll_ready(&mut Context::from_waker(waker));
         let asks = || Waker::from(Arc::new(Asks(breaker.clone())));
         assert_pending!(poll(&asks()));
-        // A new waker takes the place of the one before, and then the last one goes.
+        // Each new waker replaces the previous one.
         assert_pending!(poll(&asks()));
         assert_pending!(poll(Waker::noop()));
         assert_pending!(poll(&asks()));
         drop(service);
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(PATIENCE).expect("nobody waits for a lock that is their own");
+    is_done.recv_timeout(PATIENCE).expect("a thread waits for a lock that it holds");
 }

@@ -1,5 +1,5 @@
 //! The breaker as tower middleware: the contract of `Service`, other middleware above and below,
-//! waiting instead of rejecting, and what a rejection becomes.
+//! waiting instead of rejecting, and the forms of a rejection.
 
 mod classify_with;
 mod composition;

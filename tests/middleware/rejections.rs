@@ -1,4 +1,4 @@
-//! What becomes of a call that the breaker does not let through.
+//! The forms of a rejection: errors, responses and fallbacks.
 #![cfg(feature = "http")]
 
 use std::{convert::Infallible, time::Duration};
@@ -24,7 +24,7 @@ fn well() -> impl Service<(), Response = Response<Body>, Error = Infallible, Fut
 }
 
 #[tokio::test]
-async fn a_rejection_is_a_503_with_the_time_and_a_problem() {
+async fn a_rejection_is_a_503_with_retry_after_and_problem_details() {
     let clock = ManualClock::new();
     let layer =
         CircuitBreakerLayer::builder("payments").clock(clock.clone()).http().build().unwrap();
@@ -45,7 +45,7 @@ async fn a_rejection_is_a_503_with_the_time_and_a_problem() {
 }
 
 #[tokio::test]
-async fn a_rejection_can_be_empty_or_any_response() {
+async fn a_rejection_can_be_an_empty_or_a_custom_response() {
     let builder = || CircuitBreakerLayer::builder("payments").http();
     let empty = builder().reject_with(RejectAsEmptyResponse).build().unwrap();
     empty.breaker().force_open();
@@ -71,7 +71,7 @@ async fn a_rejection_can_be_empty_or_any_response() {
 }
 
 #[tokio::test]
-async fn a_rejection_is_a_response_too_where_bodies_are_watched() {
+async fn a_rejection_is_a_response_too_if_bodies_are_watched() {
     let layer = CircuitBreakerLayer::builder("payments")
         .on_body_end(OnBodyEnd::new())
         .http()
@@ -84,7 +84,7 @@ async fn a_rejection_is_a_response_too_where_bodies_are_watched() {
 }
 
 #[tokio::test]
-async fn a_fallback_is_handed_the_request_and_the_rejection() {
+async fn a_fallback_receives_the_request_and_the_rejection() {
     let layer = CircuitBreakerLayer::builder("quotes")
         .fallback(|symbol: &'static str, rejected: Rejected| async move {
             if symbol == "NONE" { Err("no price") } else { Ok(format!("{symbol}, {rejected}")) }
@@ -102,7 +102,7 @@ async fn a_fallback_is_handed_the_request_and_the_rejection() {
 }
 
 #[test]
-fn a_fallback_service_is_ready_before_it_is_called() {
+fn a_fallback_service_is_polled_ready_before_it_is_called() {
     let (fallback, mut asked) = mock::pair::<&'static str, &'static str>();
     let (inner, _handle) = mock::pair::<&'static str, &'static str>();
     asked.allow(0);
@@ -125,12 +125,12 @@ fn a_fallback_service_is_ready_before_it_is_called() {
 fn assert_ready_some<T, F: Future<Output = Option<T>>>(task: &mut task::Spawn<F>) -> T {
     match task.poll() {
         std::task::Poll::Ready(Some(value)) => value,
-        _ => panic!("nothing came"),
+        _ => panic!("no request"),
     }
 }
 
 #[test]
-fn a_fallback_services_own_errors_come_out() {
+fn the_errors_of_a_fallback_service_are_passed_on() {
     let (fallback, mut asked) = mock::pair::<(), ()>();
     let (inner, _handle) = mock::pair::<(), ()>();
     asked.send_error("broken, too");

@@ -1,16 +1,16 @@
-//! The examples, told to their end: each checks what it says.
+//! The examples: each checks its own results.
 
 #[path = "../../examples/fallback.rs"]
-#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, reason = "`main` is for the example alone")]
 mod fallback;
 #[path = "../../examples/axum.rs"]
-#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, reason = "`main` is for the example alone")]
 mod with_axum;
 #[path = "../../examples/hyper.rs"]
-#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, reason = "`main` is for the example alone")]
 mod with_hyper;
 #[path = "../../examples/reqwest.rs"]
-#[allow(dead_code, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, reason = "`main` is for the example alone")]
 mod with_reqwest;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `tower-breaker-inspect`, as those meet it who start it.
+//! The program `tower-breaker-inspect`, run as a process.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tower_breaker::{
     store::{HistoryRecord, RedbStore, SaveEntry},
 };
 
-/// The program. With the whole suite it is built already; alone, this test has it built.
+/// The path of the program, which is built if this test runs without the examples.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -54,14 +54,14 @@ fn shown_as_json(folder: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The exit code, and what the program says instead of showing anything.
+/// The exit code and the error message, without any output.
 fn refusal(arguments: &[&str], folder: &Path) -> (Option<i32>, String) {
     let output = inspect(arguments, folder);
     assert_eq!(text(&output.stdout), "");
     (output.status.code(), text(&output.stderr))
 }
 
-/// Every file below the folder, with its content and the time of its last change.
+/// Every file below the folder, with its content and modification time.
 fn everything(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -85,7 +85,7 @@ const STORES: [(&str, Open); 3] = [
     ("files", |folder| Box::new(FileStore::open(folder).unwrap())),
 ];
 
-/// Breakers in several states, one of them with a name that a terminal had better not see.
+/// Breakers in several states, one of them with control characters in its name.
 fn fill(store: Box<dyn StateStore>) {
     let store: std::sync::Arc<dyn StateStore> = store.into();
     let breaker = |name: &str, recovery| {
@@ -103,7 +103,8 @@ fn fill(store: Box<dyn StateStore>) {
     breaker("by hand", hour).force_open();
     breaker("search", hour).try_acquire().unwrap().failure();
     breaker("\u{1b}[2J\n", hour).disable();
-    // Each waits a second for its last state to be stored; a busy disk may take longer, and has the store meanwhile.
+    // Each waits a second for its last state to be stored; a busy disk may take longer, and has the
+    // store meanwhile.
     let began = Instant::now();
     while std::sync::Arc::strong_count(&store) > 1 {
         assert!(began.elapsed() < Duration::from_secs(60), "the store is still in use");
@@ -112,7 +113,7 @@ fn fill(store: Box<dyn StateStore>) {
 }
 
 #[test]
-fn breakers_are_listed_and_the_folder_stays_as_it_was() {
+fn breakers_are_listed_and_the_folder_is_unchanged() {
     for (kind, open) in STORES {
         let dir = tempfile::tempdir().unwrap();
         fill(open(dir.path()));
@@ -148,7 +149,7 @@ fn breakers_are_listed_and_the_folder_stays_as_it_was() {
 }
 
 #[test]
-fn a_sled_folder_that_is_held_is_said_to_be_and_not_touched() {
+fn a_sled_folder_in_use_is_reported_and_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap();
     store.save(&SaveEntry::new("circuit_breaker:payments:state", b"{}")).unwrap();
@@ -165,13 +166,13 @@ fn a_sled_folder_that_is_held_is_said_to_be_and_not_touched() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_shown_and_not_mended() {
+fn the_folder_of_a_killed_server_is_shown_and_not_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, left) = (dir.path().join("state"), dir.path().join("left"));
     let store = SledStore::open(&folder).unwrap();
     fill(Box::new(store.clone()));
     fs::create_dir_all(left.join("blobs")).unwrap();
-    // As it is on disk while the store is open, without what a clean end writes.
+    // As on disk while the store is open, without what a clean close writes.
     for name in ["db", "conf"] {
         fs::copy(folder.join(name), left.join(name)).unwrap();
     }
@@ -182,7 +183,7 @@ fn what_a_killed_server_left_is_shown_and_not_mended() {
 }
 
 #[test]
-fn a_folder_of_files_is_shown_while_it_is_held_too() {
+fn a_folder_of_files_is_shown_while_it_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     fill(Box::new(store.clone()));
@@ -198,13 +199,13 @@ fn a_folder_of_files_is_shown_while_it_is_held_too() {
 }
 
 #[test]
-fn what_is_no_store_is_said_to_be_none_and_nothing_is_made() {
+fn a_path_without_a_store_is_an_error_and_nothing_is_created() {
     let dir = tempfile::tempdir().unwrap();
     let (missing, file, other) =
         (dir.path().join("missing"), dir.path().join("file"), dir.path().join("other"));
     fs::write(&file, "x").unwrap();
     fs::create_dir(&other).unwrap();
-    fs::write(other.join("db"), "somebody else's").unwrap();
+    fs::write(other.join("db"), "not a database").unwrap();
     let before = everything(dir.path());
     let cases = [(&missing, "does not exist"), (&file, "is a file"), (&other, "contains no store")];
     for (path, expected) in cases {
@@ -221,7 +222,7 @@ fn what_is_no_store_is_said_to_be_none_and_nothing_is_made() {
 }
 
 #[test]
-fn what_can_be_read_of_a_damaged_folder_is_shown() {
+fn the_readable_part_of_a_damaged_folder_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     fill(Box::new(SledStore::open(&folder).unwrap()));
@@ -252,7 +253,7 @@ fn an_unreadable_folder_is_left_to_the_next_server() {
 }
 
 #[test]
-fn what_cannot_be_restored_is_listed_with_the_reason() {
+fn a_snapshot_that_cannot_be_restored_is_listed_with_the_reason() {
     for (_, open) in STORES {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
@@ -336,9 +337,9 @@ fn a_history_is_shown_from_the_newest() {
         assert_eq!(all["history"][2]["record"]["failure_count"], 5);
 
         assert!(text(&of("new", false).stdout).contains("no history"));
-        let nobody = of("nobody", false);
-        assert_eq!(nobody.status.code(), Some(1));
-        assert!(text(&nobody.stderr).contains("no breaker of the name"));
+        let unknown = of("unknown", false);
+        assert_eq!(unknown.status.code(), Some(1));
+        assert!(text(&unknown.stderr).contains("no breaker of the name"));
         let breakers = shown(dir.path());
         assert!(breakers.contains(r"pay\n  half_open"), "{breakers}");
         assert!(

@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_os = "linux")]
+mod durability;
 mod examples;
 mod inspect;
 mod kill_storm;
@@ -18,6 +20,8 @@ mod trouble;
 fn child_process() {
     support::child::enter(&[
         (server::SERVER, server::serve),
+        #[cfg(target_os = "linux")]
+        (durability::ACKNOWLEDGER, durability::acknowledge),
         (kill_storm::BREAKERS, kill_storm::flap),
         (kill_storm::RECORDS, kill_storm::write),
         #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Servers that are killed and come back.
+//! Servers that are killed and restarted.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -8,7 +8,7 @@ use super::server::{Server, get_from};
 use crate::support::wait::{MINUTE, eventually};
 
 #[test]
-fn a_killed_server_comes_back_open_and_honours_what_is_left() {
+fn a_killed_server_restarts_open_for_the_rest_of_the_open_time() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), MINUTE);
     assert_eq!(server.status("/ok"), 200);
@@ -30,7 +30,8 @@ fn a_killed_server_comes_back_open_and_honours_what_is_left() {
     );
 }
 
-/// What a process would find that starts after a kill at this moment, in a copy.
+/// Whether a process that starts after a kill at this moment would find the circuit open. Checked
+/// in a copy of the folder.
 fn is_open_on_disk(folder: &Path) -> io::Result<bool> {
     let copy = tempfile::tempdir()?;
     for name in ["conf", "db"] {
@@ -55,7 +56,7 @@ fn a_transition_needs_no_flush_to_survive() {
 }
 
 #[test]
-fn failures_that_did_not_trip_are_remembered_too() {
+fn failures_that_did_not_trip_are_restored_too() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), MINUTE);
     for _ in 0..4 {
@@ -69,7 +70,7 @@ fn failures_that_did_not_trip_are_remembered_too() {
 }
 
 #[test]
-fn after_the_open_time_one_probe_goes_and_no_more() {
+fn after_the_open_time_only_one_probe_is_admitted() {
     let folder = tempfile::tempdir().unwrap();
     let recovery = Duration::from_secs(3);
     let server = Server::start(folder.path(), recovery);
@@ -87,16 +88,16 @@ fn after_the_open_time_one_probe_goes_and_no_more() {
     });
     let (admitted, rejected): (Vec<u16>, Vec<u16>) =
         asked.into_iter().partition(|status| *status == 200);
-    // A request that was late enough to come after the probe found the circuit closed.
+    // A request that arrived after the end of the probe found the circuit closed.
     assert_eq!(admitted.len() + rejected.len(), 20);
     assert!(rejected.iter().all(|status| *status == 503));
     assert_eq!(server.calls() as usize, admitted.len());
-    assert!(!rejected.is_empty(), "the probe alone was let through while it was out");
+    assert!(!rejected.is_empty(), "only the probe was admitted while it was under way");
     assert_eq!(server.state(), "closed");
 }
 
 #[test]
-fn a_second_server_on_the_folder_serves_from_memory_and_takes_over() {
+fn a_second_server_on_the_folder_runs_in_memory_and_takes_over() {
     let folder = tempfile::tempdir().unwrap();
     let first = Server::start(folder.path(), MINUTE);
     let second = Server::start(folder.path(), MINUTE);
@@ -104,12 +105,12 @@ fn a_second_server_on_the_folder_serves_from_memory_and_takes_over() {
     assert!(second.health().contains("held by another process"), "{}", second.health());
     assert!(second.log().contains("WARN"), "{}", second.log());
 
-    // What the first one learns before it goes, the second one takes over with the folder.
+    // The second server takes over the last state of the first, along with the folder.
     first.trip();
     first.flush();
     first.kill();
     eventually("the second server's store is healthy", || second.health() == "Healthy");
-    eventually("it knows what the first one knew", || second.state() == "open");
+    eventually("the second server has the state of the first", || second.state() == "open");
     assert_eq!(second.status("/ok"), 503);
     second.kill();
     assert_eq!(Server::start_again(folder.path(), MINUTE).status("/ok"), 503);

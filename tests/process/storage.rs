@@ -9,7 +9,7 @@ use crate::support::wait::{MINUTE, eventually};
 
 const KEY: &str = "circuit_breaker:upstream:state";
 
-/// A folder in which a tripped breaker was stored.
+/// A folder with the state of a tripped breaker.
 fn tripped() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), MINUTE);
@@ -20,7 +20,7 @@ fn tripped() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
+fn a_corrupt_snapshot_restores_to_closed_and_its_bytes_are_kept() {
     for bytes in [&b"{\"version\": 1, \"state\": \"op"[..], b"\xff\x00\xfe", b""] {
         let folder = tempfile::tempdir().unwrap();
         SledStore::open(folder.path()).unwrap().save(&SaveEntry::new(KEY, bytes)).unwrap();
@@ -44,7 +44,7 @@ fn a_corrupt_snapshot_starts_closed_and_its_bytes_are_kept() {
 }
 
 #[test]
-fn a_snapshot_of_a_newer_version_is_left_alone() {
+fn a_snapshot_of_a_newer_version_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let newer = br#"{"version": 2, "state": {"kind": "open"}}"#;
     SledStore::open(folder.path()).unwrap().save(&SaveEntry::new(KEY, newer)).unwrap();
@@ -101,7 +101,7 @@ fn an_unreadable_folder_is_kept_aside_and_a_new_one_started() {
 /// sled takes a log that is cut short or overwritten for one that ends there, and says nothing;
 /// so there is nothing to warn of, and the breaker begins with what is left.
 #[test]
-fn a_log_that_is_overwritten_starts_and_is_written_again() {
+fn a_damaged_log_opens_and_is_written_again() {
     for share in [2, usize::MAX] {
         let folder = tripped();
         let file = folder.path().join("db");
@@ -112,7 +112,7 @@ fn a_log_that_is_overwritten_starts_and_is_written_again() {
         let server = Server::start_again(folder.path(), MINUTE);
         assert_eq!(server.health(), "Healthy");
         if server.state() == "closed" {
-            // What is left may be a row of some failures, which takes fewer to trip.
+            // Some consecutive failures may be left, so fewer are needed to trip.
             for _ in 0..5 {
                 server.status("/fail");
             }
@@ -125,7 +125,7 @@ fn a_log_that_is_overwritten_starts_and_is_written_again() {
 }
 
 #[test]
-fn a_locked_folder_costs_a_warning_and_is_taken_over_when_it_is_free() {
+fn a_locked_folder_causes_a_warning_and_is_taken_over_once_released() {
     let folder = tripped();
     let holder = SledStore::open(folder.path()).unwrap();
     assert!(holder.load(KEY).unwrap().is_some());
@@ -140,11 +140,11 @@ fn a_locked_folder_costs_a_warning_and_is_taken_over_when_it_is_free() {
     );
     drop(holder);
     eventually("the folder is taken over", || server.health() == "Healthy");
-    eventually("what it held is restored", || server.state() == "open");
+    eventually("the stored state is restored", || server.state() == "open");
 }
 
 #[test]
-fn a_missing_folder_is_made() {
+fn a_missing_folder_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("a/b/c");
     let server = Server::start(&deep, MINUTE);
@@ -165,7 +165,7 @@ fn a_path_that_is_a_file_is_an_error_at_once() {
 
 #[cfg(unix)]
 #[test]
-fn a_read_only_folder_costs_a_warning_and_heals() {
+fn a_read_only_folder_causes_a_warning_and_heals() {
     use super::server::SERVER;
     use crate::support::child::{Role, Unprivileged, set_mode};
 

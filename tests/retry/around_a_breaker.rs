@@ -6,7 +6,7 @@ fn breaker(failures: u32) -> tower_breaker::CircuitBreakerLayerBuilder {
         .clock(tower_breaker::clock::TokioClock::new())
 }
 
-/// Answers with these statuses in turn, and then with 200.
+/// Responds with these statuses in turn, and then with 200.
 fn upstream(
     log: &Log,
     statuses: &'static [u16],
@@ -19,7 +19,7 @@ fn upstream(
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_circuit_opens_between_attempts_the_rejection_comes_out_at_once() {
+async fn a_rejection_between_attempts_is_returned_at_once() {
     let (log, budget) = (Log::default(), ten());
     let policy = RetryPolicy::network().max_attempts(9).budget(Arc::clone(&budget));
     let mut service = ServiceBuilder::new()
@@ -29,7 +29,7 @@ async fn when_the_circuit_opens_between_attempts_the_rejection_comes_out_at_once
     let began = Instant::now();
     let error = service.ready().await.unwrap().call(get()).await.unwrap_err();
     assert_eq!(error.rejected().unwrap().name(), "upstream");
-    // Two waits before the second and the third attempt, and none after that.
+    // One wait before the second and one before the third attempt, and no more.
     assert!(began.elapsed() < 400 * MILLI, "{:?}", began.elapsed());
     assert_eq!(log.calls(), 2);
     let began = Instant::now();
@@ -61,7 +61,7 @@ async fn a_503_of_the_upstream_is_retried_and_one_of_the_breaker_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_whole_order_of_layers_has_one_error_from_end_to_end() {
+async fn the_recommended_order_of_layers_has_one_error_type() {
     let log = Log::default();
     let hangs_at_first = service_fn(|_: Request<()>| {
         let call = log.note();

@@ -5,7 +5,7 @@ async fn a_spent_budget_stops_retries() {
     let budget = ten();
     let policy = RetryPolicy::new(ErrorsAsFailures).budget(Arc::clone(&budget));
     let down = || Err::<(), _>(io::Error::other("down"));
-    // Ten retries: two for each of five requests, and all within the budget's ten seconds.
+    // Ten retries: two for each of five requests, all within the ten seconds of the budget.
     for _ in 0..5 {
         assert_eq!(attempts(policy.clone(), (), down).await.0, 3);
     }
@@ -15,7 +15,7 @@ async fn a_spent_budget_stops_retries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_adds_to_the_budget_and_a_failure_that_stays_does_not() {
+async fn a_success_adds_to_the_budget_and_a_final_failure_does_not() {
     let budget = ten();
     let policy = RetryPolicy::network().max_attempts(1).budget(Arc::clone(&budget));
     let answers = |status| move || Ok::<_, Infallible>(answer(status));

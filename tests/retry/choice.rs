@@ -10,7 +10,7 @@ const TRANSIENT: [ErrorKind; 6] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn transient_errors_are_tried_three_times_wherever_they_are_in_the_chain() {
+async fn transient_errors_are_tried_three_times_at_any_depth_of_the_chain() {
     for kind in TRANSIENT {
         let forms: [&(dyn Fn() -> BoxError + Sync); 3] = [
             &|| io::Error::from(kind).into(),
@@ -30,7 +30,7 @@ async fn transient_errors_are_tried_three_times_wherever_they_are_in_the_chain()
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_errors_are_not_tried_again() {
+async fn other_errors_are_not_retried() {
     let others = [ErrorKind::PermissionDenied, ErrorKind::InvalidData, ErrorKind::Other];
     for kind in others {
         let result = || Err::<Response<()>, _>(io::Error::from(kind));
@@ -39,7 +39,7 @@ async fn other_errors_are_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_of_one_attempt_is_tried_again() {
+async fn a_timeout_of_one_attempt_is_retried() {
     let log = Log::default();
     let hangs = service_fn(|_: Request<()>| {
         log.note();
@@ -57,7 +57,7 @@ async fn a_timeout_of_one_attempt_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn statuses_of_the_moment_are_tried_three_times_and_no_others() {
+async fn only_transient_statuses_are_tried_three_times() {
     for status in 200..=599 {
         let result = || Ok::<_, Infallible>(answer(status));
         let (calls, result) = attempts(RetryPolicy::network(), get(), result).await;
@@ -68,7 +68,7 @@ async fn statuses_of_the_moment_are_tried_three_times_and_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_else_is_tried_again_can_be_said() {
+async fn the_retry_condition_can_be_customised() {
     let answers = |status| move || Ok::<_, io::Error>(answer(status));
     let policy = RetryPolicy::network().also_statuses(StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(attempts(policy.clone(), get(), answers(500)).await.0, 3);
@@ -89,7 +89,7 @@ async fn what_else_is_tried_again_can_be_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_idempotent_methods_are_repeated_unless_the_connection_was_refused() {
+async fn only_idempotent_methods_are_retried_unless_the_connection_was_refused() {
     let idempotent = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
     for name in idempotent.into_iter().chain(["POST", "PATCH", "CONNECT", "BREW"]) {
         let method: Method = name.parse().unwrap();
@@ -111,7 +111,7 @@ async fn only_idempotent_methods_are_repeated_unless_the_connection_was_refused(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_number_of_attempts_is_exact() {
+async fn the_number_of_attempts_is_as_configured() {
     for (max, expected) in [(0, 1), (1, 1), (2, 2), (3, 3), (10, 10)] {
         let policy = RetryPolicy::new(ErrorsAsFailures).max_attempts(max);
         let result = || Err::<(), _>(io::Error::other("down"));
@@ -120,7 +120,7 @@ async fn the_number_of_attempts_is_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_counted_for_each_request_anew() {
+async fn attempts_are_counted_for_each_request_separately() {
     let log = Log::default();
     let service = service_fn(|(): ()| {
         log.note();
@@ -135,7 +135,7 @@ async fn attempts_are_counted_for_each_request_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_success_there_is_no_other_attempt() {
+async fn a_success_is_not_retried() {
     let log = Log::default();
     let service = service_fn(|(): ()| {
         let call = log.note();

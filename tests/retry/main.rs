@@ -1,4 +1,4 @@
-//! The retry policy, above scripted services on paused time, above breakers, and over loopback.
+//! The retry policy: with scripted services on paused time, with breakers, and over loopback.
 
 use std::{
     convert::Infallible,
@@ -36,18 +36,18 @@ mod shapes;
 mod waiting;
 
 #[path = "../../examples/retry.rs"]
-#[allow(dead_code, unreachable_pub, reason = "its `main` is for those who start it alone")]
+#[allow(dead_code, unreachable_pub, reason = "`main` is for the example alone")]
 mod example;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
-/// What a service was asked, and when.
+/// The calls of a service, with their times.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Instant>>>);
 
 impl Log {
-    /// Notes a call, and counts from 1.
+    /// Records a call and returns its number, from 1.
     fn note(&self) -> usize {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         calls.push(Instant::now());
@@ -65,7 +65,7 @@ impl Log {
     }
 }
 
-/// What comes of one request, when every attempt at it ends like this; and how many there were.
+/// The result of a request whose attempts all end like this, and the number of attempts.
 async fn attempts<P, Req, T, E>(
     policy: P,
     request: Req,
@@ -111,17 +111,17 @@ fn rejected() -> Rejected {
     breaker.try_acquire().unwrap_err()
 }
 
-/// Ten retries in ten seconds, and one more for each deposit.
+/// A budget of ten retries in ten seconds, and one more for each deposit.
 fn ten() -> Arc<TpsBudget> {
     Arc::new(TpsBudget::new(Duration::from_secs(10), 1, 1.0))
 }
 
-/// How many retries a budget still pays for.
+/// The number of retries left in a budget.
 fn left(budget: &TpsBudget) -> usize {
     (0..1000).take_while(|_| budget.withdraw()).count()
 }
 
-/// An error that was caused by another.
+/// An error with a source.
 #[derive(Debug)]
 struct Wrapped(BoxError);
 

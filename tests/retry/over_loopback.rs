@@ -25,7 +25,7 @@ fn to(address: SocketAddr, method: Method) -> Request<Empty<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_twice_answers_in_the_end() {
+async fn a_request_succeeds_after_two_failures_of_the_server() {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
     let router = Router::new().fallback(move || async move {
@@ -50,9 +50,9 @@ async fn a_server_that_fails_twice_answers_in_the_end() {
     server.abort();
 }
 
-/// The attempts at a port where nobody listens.
+/// The number of attempts to connect to a port without a listener.
 async fn refused(method: Method) -> usize {
-    // Bound, so that nobody else gets the port, and without a listener.
+    // Bound but not listening, so that no other process gets the port.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let request = to(socket.local_addr().unwrap(), method);
@@ -71,13 +71,13 @@ async fn refused(method: Method) -> usize {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_seen_as_one_through_hypers_errors() {
+async fn a_refused_connection_is_recognised_in_hypers_errors() {
     assert_eq!(refused(Method::GET).await, 3);
     assert_eq!(refused(Method::POST).await, 3);
 }
 
 #[tokio::test]
-async fn a_connection_closed_without_an_answer_is_hypers_own_error() {
+async fn a_connection_closed_without_a_response_is_an_error_of_hyper() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let request = to(listener.local_addr().unwrap(), Method::GET);
     let server = tokio::spawn(async move {
@@ -96,6 +96,6 @@ async fn a_connection_closed_without_an_answer_is_hypers_own_error() {
 }
 
 #[tokio::test]
-async fn the_examples_story_is_so() {
+async fn the_retry_example_runs() {
     example::run().await.unwrap();
 }

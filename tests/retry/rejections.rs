@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_as_an_error_is_never_retried_and_costs_nothing() {
+async fn a_rejection_as_an_error_is_never_retried_and_spends_no_budget() {
     let budget = ten();
     for _ in 0..20 {
         let policy = RetryPolicy::new(ErrorsAsFailures).budget(Arc::clone(&budget));
@@ -14,7 +14,7 @@ async fn a_rejection_as_an_error_is_never_retried_and_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_under_a_boxed_error_is_never_retried_and_costs_nothing() {
+async fn a_rejection_in_a_boxed_error_is_never_retried_and_spends_no_budget() {
     let budget = ten();
     let forms: [fn() -> BoxError; 5] = [
         || rejected().into(),
@@ -37,7 +37,7 @@ async fn a_rejection_under_a_boxed_error_is_never_retried_and_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_as_a_response_is_never_retried_and_costs_nothing() {
+async fn a_rejection_as_a_response_is_never_retried_and_spends_no_budget() {
     let budget = ten();
     let rejection = || {
         let mut response = asks(503, "1");

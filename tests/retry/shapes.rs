@@ -1,6 +1,6 @@
 use super::*;
 
-/// Like reqwest's: neither is of the crate `http`, and the request is not `Clone`.
+/// Like those of reqwest: neither type is from the crate `http`, and the request is not `Clone`.
 struct Ask {
     body: Option<&'static str>,
 }
@@ -16,7 +16,7 @@ struct Reply {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_are_cloned_with_what_was_given() {
+async fn requests_are_cloned_with_the_given_function() {
     let policy = RetryPolicy::new(|result: &Result<Reply, Error<io::Error>>| match result {
         Ok(reply) if reply.status == 503 => Outcome::failure(),
         Err(error) if retry::is_transient(error) => Outcome::failure(),
@@ -32,7 +32,7 @@ async fn requests_are_cloned_with_what_was_given() {
     assert_eq!(attempts(policy, ask(Some("once")), well).await.0, 1);
 }
 
-/// No `std::error::Error`.
+/// Does not implement `std::error::Error`.
 #[derive(Debug)]
 struct Odd(ErrorKind);
 
@@ -45,7 +45,7 @@ impl AsCause<OddKind> for Error<Odd> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_any_type_can_be_taught_to_show_rejections() {
+async fn an_error_of_any_type_can_expose_rejections() {
     let policy = || RetryPolicy::new(ErrorsAsFailures);
     let rejection = || Err::<(), Error<Odd>>(Error::Rejected(rejected()));
     assert_eq!(attempts(policy(), (), rejection).await.0, 1);
@@ -56,7 +56,7 @@ async fn an_error_of_any_type_can_be_taught_to_show_rejections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_request_nor_answer_need_be_send_or_static() {
+async fn requests_and_responses_need_not_be_send_or_static() {
     let (words, spoken) = (String::from("hello"), std::cell::Cell::new(0));
     let policy = RetryPolicy::new(ErrorsAsFailures);
     let answer = || {
@@ -68,7 +68,7 @@ async fn neither_request_nor_answer_need_be_send_or_static() {
 }
 
 #[test]
-fn policies_are_send_and_sync_and_unpin_whatever_the_kinds_are() {
+fn policies_are_send_sync_and_unpin_for_all_request_types() {
     fn all<T: Send + Sync + Unpin>() {}
     type NotSend = std::rc::Rc<std::marker::PhantomPinned>;
     all::<RetryPolicy<Network>>();

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The waits of one request whose attempts all end like this.
+/// The waits between the attempts of a request that all end like this.
 async fn waits<P, T, E>(policy: P, result: impl Fn() -> Result<T, E>) -> Vec<Duration>
 where
     P: Policy<Request<()>, T, E> + Clone,
@@ -15,20 +15,20 @@ where
     log.waits()
 }
 
-/// Timers have a resolution of a millisecond, and wait rather longer than shorter.
+/// Timers have a resolution of a millisecond, and round up.
 fn assert_within(wait: Duration, range: Range<u64>) {
     let range = MILLI * u32::try_from(range.start).unwrap()
         ..=MILLI * u32::try_from(range.end).unwrap() + MILLI;
     assert!(range.contains(&wait), "{wait:?} is not within {range:?}");
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is what a service comes to")]
+#[expect(clippy::unnecessary_wraps, reason = "the result of a service")]
 fn unavailable() -> Result<Response<String>, Infallible> {
     Ok(answer(503))
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_double_from_50_ms_and_jitter_adds_up_to_as_much_again() {
+async fn waits_double_from_50_ms_and_jitter_at_most_doubles_them() {
     for _ in 0..50 {
         let waits = waits(RetryPolicy::network(), unavailable).await;
         assert_eq!(waits.len(), 2);
@@ -38,7 +38,7 @@ async fn waits_double_from_50_ms_and_jitter_adds_up_to_as_much_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_are_those_that_were_set() {
+async fn waits_are_as_configured() {
     let policy = RetryPolicy::network().max_attempts(7).backoff(SECOND, 10 * SECOND, 0.0).unwrap();
     let waits = waits(policy, unavailable).await;
     assert_eq!(waits.len(), 6);
@@ -48,7 +48,7 @@ async fn waits_are_those_that_were_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn steps_of_whole_seconds_and_the_longest_step_have_jitter_too() {
+async fn long_steps_and_the_longest_step_have_jitter_too() {
     let policy = RetryPolicy::network().max_attempts(4).backoff(SECOND, 2 * SECOND, 0.5).unwrap();
     let mut drawn = Vec::new();
     for _ in 0..20 {
@@ -66,7 +66,7 @@ async fn steps_of_whole_seconds_and_the_longest_step_have_jitter_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_requests_do_not_wait_alike() {
+async fn two_requests_have_different_waits() {
     let policy = RetryPolicy::network().backoff(SECOND, 100 * SECOND, 1.0).unwrap();
     let first = waits(policy.clone(), unavailable).await;
     let mut others = Vec::new();
@@ -77,7 +77,7 @@ async fn two_requests_do_not_wait_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_least_the_retry_after_of_a_response_is_waited_for() {
+async fn a_wait_is_at_least_the_retry_after_of_the_response() {
     for status in [429, 503] {
         for retry_after in [1, 7, 30] {
             let asks = || Ok::<_, Infallible>(asks(status, &retry_after.to_string()));
@@ -92,13 +92,13 @@ async fn at_least_the_retry_after_of_a_response_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_least_the_retry_after_of_a_classifier_is_waited_for() {
+async fn a_wait_is_at_least_the_retry_after_of_the_classifier() {
     let says = Outcome::failure().with_retry_after(3 * SECOND);
     let policy = RetryPolicy::new(move |_: &Result<u8, io::Error>| says);
     let waited = waits(policy, || Ok(0)).await;
     assert_within(waited[0], 3050..3100);
 
-    // Also where the response names another time.
+    // Even if the response asks for another delay.
     let says = Outcome::throttled().with_retry_after(2 * SECOND);
     let policy = RetryPolicy::http(move |_: &Result<Response<String>, Infallible>| says);
     assert_within(waits(policy, || Ok(asks(503, "9"))).await[0], 2050..2100);
@@ -108,7 +108,7 @@ async fn at_least_the_retry_after_of_a_classifier_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_statuses_are_not_asked_when_to_come_back_and_nonsense_is_passed_over() {
+async fn a_retry_after_of_another_status_or_an_invalid_one_is_ignored() {
     let cases = [(502, "60"), (504, "60"), (503, "soon"), (503, "-1"), (503, "+5"), (503, "")];
     for (status, value) in cases {
         let asks = || Ok::<_, Infallible>(asks(status, value));
@@ -117,7 +117,7 @@ async fn other_statuses_are_not_asked_when_to_come_back_and_nonsense_is_passed_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_may_be_a_date() {
+async fn a_retry_after_can_be_a_date() {
     let date = |date| move || Ok::<_, Infallible>(asks(503, date));
     let past = date("Sun, 06 Nov 1994 08:49:37 GMT");
     assert_within(waits(RetryPolicy::network(), past).await[0], 50..100);
@@ -126,7 +126,7 @@ async fn a_retry_after_may_be_a_date() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_asks_for_longer_than_the_maximum_is_handed_on() {
+async fn a_response_that_asks_for_longer_than_the_maximum_is_returned() {
     let budget = ten();
     let began = Instant::now();
     let policy = RetryPolicy::network().budget(Arc::clone(&budget));
@@ -141,7 +141,7 @@ async fn what_asks_for_longer_than_the_maximum_is_handed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_time_is_too_long_to_be_said() {
+async fn the_longest_durations_are_accepted() {
     let says = Outcome::failure().with_retry_after(Duration::MAX);
     let policy = RetryPolicy::new(move |_: &Result<(), Infallible>| says);
     let policy = policy.max_retry_after(Duration::MAX);

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` have found, replayed without a fuzzer.
+//! The corpus of the fuzz targets in `fuzz/`, replayed without a fuzzer.
 
 #[path = "../../fuzz/checks/config.rs"]
 mod config;
@@ -113,8 +113,8 @@ impl Changes {
     }
 }
 
-/// Where a fuzzer seldom gets: what is JSON, and almost right. 3,000 of them, or as many as
-/// `CORPUS_CHANGES` says.
+/// Checks almost valid JSON, which a fuzzer seldom produces. `CORPUS_CHANGES` sets the number of
+/// inputs (3,000 by default).
 fn replay_changed(target: &str, check: fn(&[u8])) {
     let count = std::env::var("CORPUS_CHANGES").map_or(3000, |count| count.parse().unwrap());
     let inputs = inputs(target).into_iter();
@@ -133,11 +133,11 @@ fn replay_changed(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn a_snapshot_that_is_almost_right_restores_or_is_refused() {
+fn an_almost_valid_snapshot_restores_or_is_refused() {
     replay_changed("snapshot", snapshot::check);
 }
 
 #[test]
-fn a_configuration_that_is_almost_right_works_or_is_refused() {
+fn an_almost_valid_configuration_works_or_is_refused() {
     replay_changed("config", config::check);
 }

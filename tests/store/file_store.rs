@@ -32,7 +32,7 @@ fn stored(folder: &Path, name: &str) -> String {
 }
 
 #[test]
-fn a_transition_is_there_to_be_read_while_the_breaker_lives() {
+fn a_transition_is_readable_on_disk_while_the_breaker_runs() {
     let dir = tempfile::tempdir().unwrap();
     let breaker = breaker("payments", dir.path());
     breaker.try_acquire().unwrap().failure();
@@ -46,7 +46,7 @@ fn a_transition_is_there_to_be_read_while_the_breaker_lives() {
 }
 
 #[test]
-fn a_folder_that_is_deleted_is_made_again_and_that_is_said_once() {
+fn a_deleted_folder_is_created_again_and_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -61,21 +61,21 @@ fn a_folder_that_is_deleted_is_made_again_and_that_is_said_once() {
         .build()
         .unwrap();
     eventually("it is stored", || deleted.flush_blocking(MINUTE).is_ok());
-    // A disk that is busy enough does not answer for a second.
+    // A busy disk can take longer than a second.
     eventually("it is healthy", || deleted.store_health() == StoreHealth::Healthy);
     heard.lock().unwrap().clear();
     fs::remove_dir_all(&folder).unwrap();
     deleted.force_open();
-    eventually("the state is stored anew", || stored(&folder, "deleted").contains("forced_open"));
+    eventually("the state is stored again", || stored(&folder, "deleted").contains("forced_open"));
     eventually("it is healthy again", || deleted.store_health() == StoreHealth::Healthy);
-    eventually("it was said", || heard.lock().unwrap().len() > 1);
+    eventually("the listener has received both changes", || heard.lock().unwrap().len() > 1);
     let heard = heard.lock().unwrap().clone();
     assert_eq!(heard.len(), 2, "{heard:?}");
     assert!(heard[0].contains("removed") && heard[1] == "healthy", "{heard:?}");
 }
 
 #[test]
-fn a_folder_that_is_held_is_taken_over_with_what_is_in_it() {
+fn a_folder_in_use_is_taken_over_with_its_content() {
     let dir = tempfile::tempdir().unwrap();
     let first = breaker("held", dir.path());
     let second = breaker("held", dir.path());
@@ -85,11 +85,11 @@ fn a_folder_that_is_held_is_taken_over_with_what_is_in_it() {
     first.force_open();
     drop(first);
     eventually("the second takes over", || second.store_health() == StoreHealth::Healthy);
-    eventually("it knows what the first knew", || second.state() == State::ForcedOpen);
+    eventually("it has the state of the first", || second.state() == State::ForcedOpen);
 }
 
 #[test]
-fn one_breaker_whose_file_is_in_trouble_does_not_keep_the_others_from_theirs() {
+fn a_file_that_cannot_be_written_does_not_affect_other_breakers() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     let on = |name: &str| Breaker::builder(name).store(store.clone()).build().unwrap();
@@ -98,7 +98,7 @@ fn one_breaker_whose_file_is_in_trouble_does_not_keep_the_others_from_theirs() {
     troubled.force_open();
     other.force_open();
     eventually("the other is stored", || stored(dir.path(), "other").contains("forced_open"));
-    eventually("that one of them is in trouble is said", || {
+    eventually("the health names the file", || {
         troubled.store_health().to_string().contains("troubled.json")
     });
     fs::remove_dir_all(dir.path().join("troubled.json")).unwrap();
@@ -106,7 +106,7 @@ fn one_breaker_whose_file_is_in_trouble_does_not_keep_the_others_from_theirs() {
 }
 
 #[test]
-fn a_snapshot_that_is_damaged_by_hand_starts_closed_and_is_kept_beside() {
+fn a_damaged_snapshot_restores_to_closed_and_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     drop_and_wait(breaker("damaged", dir.path()), dir.path());
     fs::write(dir.path().join("damaged.json"), "{ state: open, please }\n").unwrap();

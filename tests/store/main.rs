@@ -1,9 +1,10 @@
-//! Stores: what every store keeps, and what a store in trouble must not do to a breaker.
+//! Stores: the contract of every store, and breakers on stores that work and that do not.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod contract;
+mod damaged_snapshots;
 mod faults;
 mod file_store;
 mod history;

@@ -1,5 +1,5 @@
-//! Names are data: whatever a breaker is called, it has a place of its own in every store, and
-//! never one anywhere else.
+//! Names are data: a breaker of any name has its own keys in every store, and its files never leave
+//! the folder of the store.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use tower_breaker::{
     store::{HistoryRecord, HistoryStore, RedbStore, SaveEntry},
 };
 
-/// Every store, with its folder, if it has one, below `dir`.
+/// Every store; those with a folder have it below `dir`.
 fn stores(dir: &Path) -> [Box<dyn StateStore>; 4] {
     [
         Box::new(MemoryStore::new()),
@@ -22,7 +22,7 @@ fn stores(dir: &Path) -> [Box<dyn StateStore>; 4] {
     ]
 }
 
-/// Names that could lead out of a folder, meet another name, or mean something to a file system.
+/// Names that could leave a folder, collide with another name, or be special to a file system.
 pub(crate) fn nasty_names() -> Vec<String> {
     let mut names: Vec<String> = [
         "payments",
@@ -82,11 +82,11 @@ pub(crate) fn nasty_names() -> Vec<String> {
 }
 
 #[test]
-fn a_breaker_of_any_name_goes_on_where_it_stopped() {
+fn a_breaker_of_any_name_is_restored() {
     let dir = tempfile::tempdir().unwrap();
     let names = nasty_names();
     for round in 0..2 {
-        // The stores are new in the second round, but for the one in memory.
+        // In the second round, all stores but the one in memory are opened again.
         for (kind, store) in stores(dir.path()).into_iter().enumerate().skip(round) {
             let store = std::sync::Arc::<dyn StateStore>::from(store);
             let build = |name: &String| {
@@ -115,7 +115,7 @@ fn a_breaker_of_any_name_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn files_and_folders_go_with_the_last_of_their_keys() {
+fn files_and_folders_are_removed_with_their_last_key() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     let key = |name: &str| format!("circuit_breaker:{name}:state");

@@ -1,4 +1,5 @@
-//! Large numbers, measured: for a quiet machine and a release build, so only when asked for, with
+//! Measurements with large numbers of breakers, for an idle machine and a release build. They are
+//! ignored unless run with
 //! `cargo test --release --test store scale -- --ignored --nocapture --test-threads=1`.
 
 use std::{
@@ -13,7 +14,7 @@ use tower_breaker::{
     Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery, store::SaveEntry,
 };
 
-/// The snapshots of an open and of a closed circuit, each with something in it.
+/// The snapshots of an open and of a closed circuit, both with failures.
 fn snapshots() -> [String; 2] {
     let breaker = Breaker::builder("scale").recovery_timeout(Duration::from_secs(3600)).build();
     let breaker = breaker.unwrap();
@@ -59,8 +60,8 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
     }
     let (took, cpu) = (began.0.elapsed(), cpu_time().saturating_sub(began.1));
     println!(
-        "{BREAKERS} breakers in {took:?}, {cpu:?} of it at work on this thread; the first 1,000 of them in {:?} \
-         and {:?}; the slowest in {slowest:?}",
+        "{BREAKERS} breakers in {took:?}, {cpu:?} of it at work on this thread; \
+         the first 1,000 of them in {:?} and {:?}; the slowest in {slowest:?}",
         first.0, first.1,
     );
     for (n, breaker) in breakers.iter().enumerate() {
@@ -68,7 +69,7 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
         let expected = if n % 2 == 0 { (State::Closed, 4) } else { (State::Open, 5) };
         assert_eq!(stats, expected, "{n}");
     }
-    // Each would save its last state, one after the other.
+    // Otherwise each would save its last state, one after the other.
     std::mem::forget(breakers);
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
@@ -105,8 +106,8 @@ fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_stor
         let (took, cpu) = (began.0.elapsed(), cpu_time().saturating_sub(began.1));
         store.heal();
         println!(
-            "{symptom:?} {comes}: built in {:?} ({:?} of it at work on this thread), built and dropped in {took:?} \
-             ({cpu:?})",
+            "{symptom:?} {comes}: built in {:?} ({:?} of it at work on this thread), \
+             built and dropped in {took:?} ({cpu:?})",
             built.0, built.1,
         );
         slowest = slowest.max(took);
@@ -114,7 +115,7 @@ fn a_hundred_thousand_breakers_are_built_and_dropped_within_1_5_s_on_a_sick_stor
     assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
 }
 
-/// How long this thread was at work, where the system says so.
+/// The CPU time of this thread, if the system reports it.
 fn cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
@@ -130,7 +131,7 @@ fn size_of(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-/// How many rounds of transitions, of 100 breakers each.
+/// The number of rounds of transitions, each of 100 breakers.
 fn rounds() -> usize {
     std::env::var("SCALE_ROUNDS").map_or(10_000, |rounds| rounds.parse().unwrap())
 }
@@ -155,8 +156,8 @@ fn a_million_transitions_of_a_hundred_breakers_take_less_than_64_megabytes() {
                 breaker.reset();
             }
         }
-        // So that each is written, all that are marked with the one that asks: they would be counted only, if
-        // they came faster than that.
+        // So that each is written, all that are marked with the one that asks: they would be
+        // counted only, if they came faster than that.
         breakers[round % 100].flush_blocking(Duration::from_secs(60)).unwrap();
         if round % 500 == 499 {
             let size = size_of(folder.path());

@@ -1,5 +1,5 @@
-//! What a store may do to a breaker: nothing. And what a breaker owes its store: the newest
-//! state, soon, and no more than that.
+//! A breaker on its store: a store in trouble does not affect calls, and gets the newest state
+//! soon.
 
 use std::{
     sync::{Arc, Mutex},
@@ -31,7 +31,7 @@ fn is_degraded(breaker: &Breaker) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_flushed_is_stored_and_the_next_breaker_begins_with_it() {
+async fn a_flushed_state_is_stored_and_restored_by_the_next_breaker() {
     let store = SickStore::default();
     let first = breaker("flushed", &store);
     trip(&first);
@@ -42,7 +42,7 @@ async fn what_is_flushed_is_stored_and_the_next_breaker_begins_with_it() {
 }
 
 #[test]
-fn a_transition_is_stored_without_being_asked_and_so_are_counts() {
+fn transitions_and_counts_are_stored_without_a_flush() {
     let store = SickStore::default();
     let counting = Breaker::builder("counting").store(store.clone());
     let counting = counting.flush_interval(Duration::from_millis(20)).build().unwrap();
@@ -54,7 +54,7 @@ fn a_transition_is_stored_without_being_asked_and_so_are_counts() {
 }
 
 #[test]
-fn counts_are_gathered() {
+fn counts_are_saved_once_in_a_flush_interval() {
     let store = SickStore::default();
     let builder = Breaker::builder("gathered").trip_on(Trip::consecutive_failures(u32::MAX));
     let breaker =
@@ -69,7 +69,7 @@ fn counts_are_gathered() {
 }
 
 #[test]
-fn the_last_state_is_stored_when_the_breaker_goes() {
+fn the_last_state_is_stored_when_the_breaker_is_dropped() {
     let store = SickStore::default();
     let breaker = breaker("gone", &store);
     trip(&breaker);
@@ -78,7 +78,7 @@ fn the_last_state_is_stored_when_the_breaker_goes() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_costs_nothing_and_gets_the_newest_state_when_it_heals() {
+async fn a_failing_store_gets_the_newest_state_when_it_heals() {
     let store = SickStore::default();
     let breaker = breaker("failing", &store);
     store.show(Symptom::Fails);
@@ -95,7 +95,7 @@ async fn a_store_that_fails_costs_nothing_and_gets_the_newest_state_when_it_heal
 }
 
 #[tokio::test]
-async fn a_store_that_panics_is_one_that_fails() {
+async fn a_store_that_panics_is_treated_as_failing() {
     let store = SickStore::default();
     let breaker = breaker("panicking", &store);
     store.show(Symptom::Panics);
@@ -108,7 +108,7 @@ async fn a_store_that_panics_is_one_that_fails() {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_holds_up_neither_the_start_nor_traffic_nor_the_end() {
+async fn a_hanging_store_blocks_neither_start_nor_calls_nor_drop() {
     let store = SickStore::default();
     store.show(Symptom::Hangs);
     let breaker = breaker("hanging", &store);
@@ -123,31 +123,31 @@ async fn a_store_that_hangs_holds_up_neither_the_start_nor_traffic_nor_the_end()
 }
 
 #[test]
-fn a_store_that_begins_to_hang_is_noticed() {
+fn a_store_that_starts_to_hang_is_degraded() {
     let store = SickStore::default();
     let breaker = breaker("stuck", &store);
     assert_eq!(breaker.store_health(), StoreHealth::Healthy);
     store.show(Symptom::Hangs);
     trip(&breaker);
-    eventually("it is noticed", || is_degraded(&breaker));
+    eventually("the store is degraded", || is_degraded(&breaker));
     store.heal();
     eventually("it heals", || !is_degraded(&breaker));
     eventually("it is stored", || store.stored("stuck").contains(r#""state":"open""#));
 }
 
 #[test]
-fn what_is_read_late_is_adopted_by_a_breaker_that_knows_nothing_better() {
+fn a_snapshot_that_is_loaded_late_is_restored_if_nothing_happened_meanwhile() {
     let store = SickStore::default();
     trip(&breaker("late", &store));
     store.show(Symptom::Fails);
     let late = breaker("late", &store);
     assert_eq!(late.state(), State::Closed);
     store.heal();
-    eventually("it is adopted", || late.state() == State::Open);
+    eventually("the snapshot is restored", || late.state() == State::Open);
 }
 
 #[test]
-fn what_is_read_late_gives_way_to_what_happened_meanwhile() {
+fn a_snapshot_that_is_loaded_late_does_not_override_what_happened_meanwhile() {
     let store = SickStore::default();
     trip(&breaker("wiser", &store));
     store.show(Symptom::Fails);
@@ -159,7 +159,7 @@ fn what_is_read_late_gives_way_to_what_happened_meanwhile() {
 }
 
 #[test]
-fn nothing_is_written_before_the_snapshot_was_read() {
+fn nothing_is_written_before_the_snapshot_is_loaded() {
     let store = SickStore::default();
     trip(&breaker("unread", &store));
     let stored = store.stored("unread");
@@ -172,7 +172,7 @@ fn nothing_is_written_before_the_snapshot_was_read() {
 }
 
 #[test]
-fn a_slow_store_gets_the_newest_state_and_not_every_one() {
+fn a_slow_store_gets_the_newest_state_and_not_every_state() {
     let store = SickStore::default();
     let breaker = breaker("flapping", &store);
     store.show(Symptom::Hangs);
@@ -197,7 +197,7 @@ async fn the_breakers_of_one_store_share_one_thread() {
 }
 
 #[tokio::test]
-async fn listeners_hear_of_the_stores_health() {
+async fn listeners_receive_changes_of_the_stores_health() {
     let store = SickStore::default();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&heard);
@@ -216,7 +216,9 @@ async fn listeners_hear_of_the_stores_health() {
     }
     store.heal();
     breaker.flush().await.unwrap();
-    eventually("both changes are heard", || *heard.lock().unwrap() == [false, true]);
+    eventually("the listener has received both changes", || {
+        *heard.lock().unwrap() == [false, true]
+    });
 }
 
 #[tokio::test]
@@ -227,11 +229,11 @@ async fn without_a_store_there_is_nothing_to_flush() {
 }
 
 #[test]
-fn a_sled_folder_is_given_up_with_its_last_breaker() {
+fn a_sled_folder_is_released_with_its_last_breaker() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..10 {
         let store = SledStore::open(folder.path()).unwrap();
-        // At once, unless the disk took longer for the last state than a breaker waits that goes.
+        // At once, unless saving the last state took longer than the drop of a breaker waits.
         eventually("the folder is free", || store.load_page(None, 1).is_ok());
         let builder = Breaker::builder("sled").trip_on(Trip::consecutive_failures(100));
         let breaker = builder.store(store).build().unwrap();
@@ -244,7 +246,7 @@ fn a_sled_folder_is_given_up_with_its_last_breaker() {
 }
 
 #[test]
-fn a_sled_folder_that_is_deleted_is_made_again() {
+fn a_deleted_sled_folder_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -259,12 +261,12 @@ fn a_sled_folder_that_is_deleted_is_made_again() {
         .build()
         .unwrap();
     eventually("it is stored", || breaker.flush_blocking(LONG).is_ok());
-    // A disk that is busy enough does not answer for a second.
+    // A busy disk can take longer than a second.
     eventually("it is healthy", || breaker.store_health() == StoreHealth::Healthy);
     heard.lock().unwrap().clear();
     std::fs::remove_dir_all(&path).unwrap();
     breaker.force_open();
-    // What was stored is gone, and somebody should know.
+    // The stored state is gone, which is reported.
     eventually("the folder is made again", || heard.lock().unwrap().starts_with(&[false, true]));
     eventually("it is stored", || breaker.flush_blocking(LONG).is_ok());
     drop(breaker);
@@ -275,7 +277,7 @@ fn a_sled_folder_that_is_deleted_is_made_again() {
 }
 
 #[test]
-fn a_save_says_how_long_the_snapshot_is_of_use() {
+fn a_save_carries_the_ttl_of_the_snapshot() {
     const HOUR: Duration = Duration::from_secs(3600);
     let store = SickStore::default();
     let mut config = Config::default();

@@ -157,10 +157,21 @@ impl Process {
     /// Sends SIGTERM, and waits for the end.
     #[cfg(unix)]
     pub(crate) fn terminate(mut self) -> ExitStatus {
-        // A builtin of every shell; a program named `kill` is not everywhere.
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        self.signal("TERM");
         self.child.wait().unwrap()
+    }
+
+    /// Sends SIGSTOP: the child stands still.
+    #[cfg(unix)]
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
+        // A builtin of every shell; a program named `kill` is not everywhere.
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// How the child ended; `None` while it runs.

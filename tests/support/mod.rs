@@ -1,4 +1,5 @@
-//! What several test binaries share: each includes it as `#[path = "../support/mod.rs"] mod support;`.
+//! What several test binaries share: each includes it as `#[path = "../support/mod.rs"] mod
+//! support;`.
 #![allow(dead_code, unused_imports, reason = "no binary uses all of it")]
 
 pub(crate) mod child;

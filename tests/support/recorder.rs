@@ -1,5 +1,5 @@
-//! A recorder for the metrics facade that remembers what it was told, for the whole process.
-#![allow(dead_code, reason = "each test asks for something else")]
+//! A recorder for the metrics facade that keeps all values.
+#![allow(dead_code, reason = "no binary uses all of it")]
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use metrics::{
     SharedString, Unit,
 };
 
-/// A label with this in it makes the recorder panic.
+/// A label that contains this makes the recorder panic.
 pub(crate) const PANICS: &str = "the recorder panics";
 
 #[derive(Clone, Default)]
@@ -19,16 +19,20 @@ pub(crate) struct Recorded(Arc<Mutex<Content>>);
 
 #[derive(Default)]
 struct Content {
-    /// By name and labels, as in `name{label="value"}`: every value that was set, or the sum so far.
+    /// By name and labels, as in `name{label="value"}`: every value of a gauge or a histogram, and
+    /// every sum of a counter.
     values: BTreeMap<String, Vec<f64>>,
     descriptions: BTreeMap<String, (Option<Unit>, String)>,
 }
 
 impl Recorded {
-    /// Installs a recorder, which only one in a process may do.
+    /// Installs the recorder, which works once in a process.
     pub(crate) fn install() -> Self {
         let recorded = Self::default();
-        assert!(metrics::set_global_recorder(recorded.clone()).is_ok(), "there is one already");
+        assert!(
+            metrics::set_global_recorder(recorded.clone()).is_ok(),
+            "a recorder is installed already"
+        );
         recorded
     }
 
@@ -37,19 +41,19 @@ impl Recorded {
         self.values(name, labels).last().copied()
     }
 
-    /// Every value of a gauge, or of a histogram, or of the sum that a counter is.
+    /// Every value of a gauge or a histogram, and every sum of a counter.
     pub(crate) fn values(&self, name: &str, labels: &str) -> Vec<f64> {
         let key = format!("circuit_breaker_store_{name}{{{labels}}}");
         self.content().values.get(&key).cloned().unwrap_or_default()
     }
 
-    /// The keys of everything that was told and has this in it.
+    /// The keys of all values that contain this text.
     pub(crate) fn keys(&self, part: &str) -> Vec<String> {
         let content = self.content();
         content.values.keys().filter(|key| key.contains(part)).cloned().collect()
     }
 
-    /// What there is to be told, with the unit.
+    /// The description and unit of each metric.
     pub(crate) fn descriptions(&self) -> BTreeMap<String, (Option<Unit>, String)> {
         self.content().descriptions.clone()
     }
@@ -66,7 +70,7 @@ impl Recorded {
         let labels: Vec<_> =
             key.labels().map(|label| format!("{}={:?}", label.key(), label.value())).collect();
         let key = format!("{}{{{}}}", key.name(), labels.join(","));
-        assert!(!key.contains(PANICS), "as a test wants it");
+        assert!(!key.contains(PANICS), "the test wants a panic");
         Arc::new(Cell { key, recorded: self.clone() })
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     trace::Admission,
 };
 
-/// What holds after each repetition of a step.
+/// The expectations after each repetition of a step.
 #[derive(Default)]
 pub(crate) struct Expected {
     permitted: Option<bool>,
@@ -21,7 +21,7 @@ pub(crate) struct Expected {
     slow_calls: Option<u64>,
 }
 
-/// What a rejection says of the time, also that it says nothing.
+/// The expected `retry_after` of a rejection, which may be none.
 #[derive(PartialEq, Debug)]
 struct RetryAfter(Option<Duration>);
 
@@ -36,7 +36,7 @@ impl Expected {
             (number("calls")?, number("failures")?, number("slow_calls")?);
         let state = fields.take("state").map(|state| text(&state)).transpose()?;
         if let Some(state) = state.as_deref().filter(|state| !STATES.contains(state)) {
-            return Err(format!("there is no state {state:?}"));
+            return Err(format!("unknown state {state:?}"));
         }
         let permitted = fields.take("permitted");
         let permitted = permitted

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tower_breaker::{Config, Outcome};
 
-/// The fields of an object; those that nobody takes are an error.
+/// The fields of an object. Fields that are not taken are an error.
 pub(crate) struct Fields {
     what: &'static str,
     pub(crate) left: Map<String, Value>,
@@ -33,7 +33,7 @@ impl Fields {
     pub(crate) fn end(self) -> Result<(), String> {
         match self.left.keys().next() {
             None => Ok(()),
-            Some(name) => Err(format!("{name} is not known in {}", self.what)),
+            Some(name) => Err(format!("unknown field {name} in {}", self.what)),
         }
     }
 }
@@ -48,7 +48,7 @@ pub(crate) fn outcome(value: &Value, fields: &mut Fields) -> Result<Outcome, Str
         ("success" | "ignore", Some(_)) => {
             return Err("only what failed has retry_after".to_owned());
         }
-        (other, _) => return Err(format!("there is no outcome {other:?}")),
+        (other, _) => return Err(format!("unknown outcome {other:?}")),
     };
     Ok(outcome)
 }
@@ -58,7 +58,7 @@ pub(crate) fn read_config(value: &Value) -> Result<Config, String> {
 }
 
 pub(crate) fn text(value: &Value) -> Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| format!("{value} must be a text"))
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("{value} must be a string"))
 }
 
 pub(crate) fn count(value: &Value) -> Result<u64, String> {
@@ -70,5 +70,5 @@ pub(crate) fn duration(value: &Value) -> Result<Duration, String> {
 }
 
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{text:?} is no duration: {error}"))
+    humantime::parse_duration(text).map_err(|error| format!("{text:?} is not a duration: {error}"))
 }

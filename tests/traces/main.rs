@@ -1,4 +1,6 @@
-//! Replays every trace of `tests/traces`, and of the folder that `BREAKER_TRACES` names.
+//! Replays every trace in `tests/traces` and in the folder `BREAKER_TRACES`.
+//!
+//! A binary of its own: `cargo test --test traces` is a documented command.
 
 mod action;
 mod expected;
@@ -10,7 +12,7 @@ use std::{fs, path::Path};
 
 use trace::play;
 
-/// Plays every `*.json` of a folder, and returns how many traces held.
+/// Plays every `*.json` of a folder, and returns the number of traces that hold.
 fn play_all(folder: &Path) -> Result<usize, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut files: Vec<_> = entries
@@ -40,7 +42,7 @@ fn every_trace_of_the_crate_holds() {
 }
 
 #[test]
-fn every_trace_of_the_folder_that_the_environment_names_holds() {
+fn every_trace_of_the_folder_in_the_environment_holds() {
     let Some(folder) = std::env::var_os("BREAKER_TRACES") else {
         return;
     };
@@ -50,43 +52,43 @@ fn every_trace_of_the_folder_that_the_environment_names_holds() {
     assert!(held > 0, "there is no trace in {}", folder.display());
 }
 
-/// Plays one step, or steps, after nothing.
+/// Plays these steps on a new breaker.
 fn steps(steps: &str) -> Result<usize, String> {
     play(&format!(r#"{{"name": "a test of the player", "steps": [{steps}]}}"#))
 }
 
 #[test]
-fn what_the_player_does_not_know_is_an_error() {
+fn unknown_steps_and_expectations_are_errors() {
     for (unknown, said) in [
-        (r#"{"cal": "success"}"#, "no known kind"),
-        (r#"{"call": "succes"}"#, "no outcome"),
-        (r#"{"call": "success", "expects": {}}"#, "expects is not known"),
-        (r#"{"call": "success", "expect": {"allowed": true}}"#, "allowed is not known"),
-        (r#"{"call": "success", "expect": {"state": "shut"}}"#, "no state"),
+        (r#"{"cal": "success"}"#, "unknown kind"),
+        (r#"{"call": "succes"}"#, "unknown outcome"),
+        (r#"{"call": "success", "expects": {}}"#, "unknown field expects"),
+        (r#"{"call": "success", "expect": {"allowed": true}}"#, "unknown field allowed"),
+        (r#"{"call": "success", "expect": {"state": "shut"}}"#, "unknown state"),
         (r#"{"call": "success", "retry_after": "1s"}"#, "only what failed"),
         (r#"{"call": "success", "repeat": 0}"#, "at least 1"),
         (r#"{"call": "success", "advance": "1s"}"#, "two kinds"),
-        (r#"{"call": "success", "label": "a"}"#, "label is not known"),
-        (r#"{"advance": "soon"}"#, "no duration"),
+        (r#"{"call": "success", "label": "a"}"#, "unknown field label"),
+        (r#"{"advance": "soon"}"#, "not a duration"),
         (r#"{"advance": "1s", "expect": {"permitted": true}}"#, "asks for no permit"),
         (r#"{"call": "success", "expect": {"retry_after": "1s"}}"#, "was not rejected"),
         (r#"{"reset": false}"#, "must be true"),
         (r#"{"trip": "10s"}"#, "must be true"),
         (r#"{"force_open": "10s"}"#, "must be true"),
-        (r#"{"force_open_for": true}"#, "must be a text"),
-        (r#"{"disable_for": "soon"}"#, "no duration"),
+        (r#"{"force_open_for": true}"#, "must be a string"),
+        (r#"{"disable_for": "soon"}"#, "not a duration"),
         (r#"{"panic": "a"}"#, "no call"),
-        (r#"{"acquire": "a"}, {"cancel": "a", "takes": "1s"}"#, "takes is not known"),
-        (r#"{"acquire": "a"}, {"finish": "a", "outcome": "drop"}"#, "no outcome"),
-        (r#"{"call": "panic", "retry_after": "1s"}"#, "retry_after is not known"),
+        (r#"{"acquire": "a"}, {"cancel": "a", "takes": "1s"}"#, "unknown field takes"),
+        (r#"{"acquire": "a"}, {"finish": "a", "outcome": "drop"}"#, "unknown outcome"),
+        (r#"{"call": "panic", "retry_after": "1s"}"#, "unknown field retry_after"),
         (r#"{"finish": "a", "outcome": "success"}"#, "no call"),
         (r#"{"acquire": "a"}, {"acquire": "a"}"#, "used already"),
         (r#"{"acquire": "a"}, {"drop": "a"}, {"drop": "a"}"#, "no call"),
         (r#"{"acquire": "a"}, {"finish": "a"}"#, "must have outcome"),
         (r#"{"update": {"recovery_timeout": 5}}"#, "recovery_timeout"),
-        (r#"{"restart": true, "wall_clock": "-soon"}"#, "no duration"),
-        (r#"{"call": "success", "call": "failure"}"#, "stands twice"),
-        (r#"{"advance": "1s", "expect": {"calls": 0, "calls": 1}}"#, "stands twice"),
+        (r#"{"restart": true, "wall_clock": "-soon"}"#, "not a duration"),
+        (r#"{"call": "success", "call": "failure"}"#, "duplicate key"),
+        (r#"{"advance": "1s", "expect": {"calls": 0, "calls": 1}}"#, "duplicate key"),
         ("", "something in it"),
     ] {
         let error = steps(unknown).expect_err(unknown);
@@ -99,7 +101,7 @@ fn what_the_player_does_not_know_is_an_error() {
 }
 
 #[test]
-fn every_trace_of_a_list_that_fails_is_named() {
+fn every_trace_of_a_list_that_fails_is_reported() {
     let trace = |name, state| {
         format!(
             r#"{{"name": "{name}", "steps": [{{"advance": "1s", "expect": {{"state": "{state}"}}}}]}}"#
@@ -112,7 +114,7 @@ fn every_trace_of_a_list_that_fails_is_named() {
 }
 
 #[test]
-fn what_is_not_as_expected_is_an_error_that_says_where() {
+fn a_failed_expectation_is_an_error_with_its_place() {
     for (wrong, said) in [
         (
             r#"{"call": "success", "expect": {"permitted": false}}"#,

@@ -1,5 +1,5 @@
-//! JSON in which a key that stands twice is an error: the usual reader keeps the last, and what
-//! the first one said would be passed over.
+//! JSON in which a duplicate key is an error. `serde_json` keeps the last value and ignores the
+//! others.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -29,7 +29,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some((key, Strict(value))) = entries.next_entry::<String, _>()? {
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format!("duplicate key {key:?}")));
             }
             map.insert(key, value);
         }

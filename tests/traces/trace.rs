@@ -1,7 +1,6 @@
-//! Traces: a breaker's behaviour as data, replayed on a clock that is moved by hand.
+//! Traces: the behaviour of a breaker as data, replayed on a manual clock.
 //!
-//! Whatever a trace says that is not known here is an error: a trace that was passed over would
-//! look like one that holds.
+//! Anything unknown in a trace is an error. If it were ignored, the trace would seem to hold.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,8 +13,8 @@ use crate::{
     fields::{Fields, count, read_config, text},
 };
 
-/// Plays a trace, or each of a list of them. The error says where they went another way, one
-/// line a trace.
+/// Plays a trace or a list of traces. The error has one line for each trace that fails, with the
+/// place of the failure.
 pub(crate) fn play(json: &str) -> Result<usize, String> {
     let value = crate::strict_json::parse(json).map_err(|error| format!("no JSON: {error}"))?;
     let traces = match value {
@@ -51,11 +50,11 @@ fn play_one(trace: &Value) -> Result<(), String> {
 struct Player {
     clock: ManualClock,
     breaker: Breaker,
-    /// The calls that are under way.
+    /// The calls under way.
     under_way: HashMap<String, Permit>,
 }
 
-/// What a step came to, as far as something can be expected of it.
+/// The results of a step that a trace can have expectations of.
 pub(crate) enum Admission {
     NotAsked,
     Permitted,
@@ -146,9 +145,8 @@ impl Player {
         permit.ok_or_else(|| format!("no call {label:?} is under way"))
     }
 
-    /// The snapshot goes through JSON into a breaker of a new process: its monotonic clock
-    /// begins anew, and its wall clock is where the shift leaves it. Calls that were under way
-    /// stay with the old breaker, so that their results come late.
+    /// Restores the snapshot, through JSON, in a breaker with a new monotonic clock and a shifted
+    /// wall clock. Calls under way stay with the old breaker, so their results come late.
     fn restart(&mut self, after: Duration, wall_clock: Shift) -> Result<(), String> {
         let json = self.breaker.snapshot().to_json().map_err(|error| error.to_string())?;
         let snapshot = Snapshot::from_json(json.as_bytes()).map_err(|error| error.to_string())?;

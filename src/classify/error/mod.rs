@@ -12,7 +12,8 @@ use std::error::Error as StdError;
 
 use crate::{error::Rejected, outcome::Outcome};
 
-/// The outcome of a call that returned an error: a failure, unless the dependency has no part in it.
+/// The outcome of a call that returned an error: a failure, unless the dependency has no part in
+/// it.
 #[cold]
 pub(super) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
     let wrapped = wrapped::find(error);

@@ -11,9 +11,10 @@ use crate::error::causes;
 /// | the legacy client of hyper-util: a URI without a host or with another scheme, a method or a version that it does not send | `hyper-util` |
 /// | reqwest's builder errors (such as a bad scheme) and redirect errors | `reqwest` |
 ///
-/// Without its feature, an error is not recognized. [The classifiers of this crate](super) ignore
-/// such errors, and [`RetryPolicy::network`](crate::RetryPolicy::network) does not retry them. The
-/// function is for closures:
+/// Without its feature, an error is not recognized. [The classifiers](crate::classify) of this
+/// crate ignore such errors, and
+/// [`RetryPolicy::network`](crate::RetryPolicy::network) does not retry them. The function is for
+/// closures:
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, Outcome, classify::is_request_error};

@@ -151,8 +151,8 @@ impl GrpcClassifier {
     ///
     /// - If the request is not gRPC by its `Content-Type` (a health check over HTTP, a preflight, a
     ///   gRPC-Web request), it ignores the call.
-    /// - If the request has a deadline that is [too short](Self::ignore_deadlines_below), it ignores
-    ///   the end of that deadline.
+    /// - If the request has a deadline that is
+    ///   [too short](Self::ignore_deadlines_below), it ignores the end of that deadline.
     ///
     /// ```
     /// use std::time::Duration;

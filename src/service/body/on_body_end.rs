@@ -113,7 +113,7 @@ impl OnBodyEnd {
         self
     }
 
-    fn watch<B, W>(
+    pub(super) fn watch<B, W>(
         self,
         response: Response<B>,
         eos: W,

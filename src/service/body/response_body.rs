@@ -38,6 +38,11 @@ impl<B, W> ResponseBody<B, W> {
         Self { body, pending: Some(pending), stall: Stall::new(stall_timeout) }
     }
 
+    /// The inner body if its end does not matter; otherwise this body.
+    pub(super) fn into_unwatched(self) -> Result<B, Self> {
+        if self.pending.is_none() { Ok(self.body) } else { Err(self) }
+    }
+
     /// A reference to the inner body.
     pub fn get_ref(&self) -> &B {
         &self.body

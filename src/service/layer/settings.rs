@@ -24,13 +24,16 @@ macro_rules! layer_settings {
             /// ```
             /// # #[cfg(feature = "http")] {
             /// use http::{Request, Response};
-            /// use tower_breaker::{CircuitBreakerLayer, Outcome, classify::{Classify, StatusClassifier}};
+            /// use tower_breaker::classify::{Classify, StatusClassifier};
+            /// use tower_breaker::{CircuitBreakerLayer, Outcome};
             ///
             /// let layer = CircuitBreakerLayer::builder("search")
             ///     .classify_with(|request: &Request<String>| {
             ///         let is_export = request.uri().path().starts_with("/export");
             ///         move |result: &Result<Response<String>, std::io::Error>| match result {
-            ///             Ok(response) if is_export && response.status() == 504 => Outcome::Ignore,
+            ///             Ok(response) if is_export && response.status() == 504 => {
+            ///                 Outcome::Ignore
+            ///             }
             ///             _ => StatusClassifier::new().classify(result),
             ///         }
             ///     })
@@ -80,9 +83,12 @@ macro_rules! layer_settings {
                 $layer { breaker, classify, reject, record_when }
             }
 
-            /// For HTTP servers: responses with a status of 500 to 599 are failures, and a
-            /// rejected call is answered with `503 Service Unavailable` and `Retry-After`. The
+            /// For HTTP servers: responses with a status of 500 to 599 or 408 are failures, 429 is
+            /// throttled ([the whole table](crate::classify#statuses)), and a rejected call is
+            /// answered with `503 Service Unavailable` and `Retry-After`. The
             /// error type of the service does not change, so the layer fits an `axum::Router`.
+            /// [A timeout belongs inside of
+            /// it](crate::classify#a-timeout-belongs-inside-the-breaker).
             ///
             /// Short for `.classify(`[`ServerErrorsAsFailures`]`)` and
             /// `.reject_with(`[`RejectAsResponse`]`)`. The latter needs a response body that
@@ -108,8 +114,8 @@ macro_rules! layer_settings {
             /// is answered with the status `UNAVAILABLE`. The error type of the service does not
             /// change, so the layer fits a tonic server and a tonic channel.
             ///
-            /// Short for `.classify(`[`GrpcClassifier::new()`]`)`,
-            /// `.reject_with(`[`RejectAsGrpcStatus`]`)` and `.on_body_end(`[`OnBodyEnd::new()`]`)`.
+            /// It sets [`GrpcClassifier::new()`], [`RejectAsGrpcStatus`] and [`OnGrpcEnd`]; later
+            /// `.classify(..)`, `.reject_with(..)` and `.on_body_end(..)` change them one by one.
             ///
             /// ```no_run
             /// use tonic::transport::{Channel, Server};
@@ -133,12 +139,26 @@ macro_rules! layer_settings {
             /// inside of layers for gRPC-Web and CORS: a response without a gRPC status in its
             /// trailers counts as failed.
             ///
-            /// The outcome of a call is known when its response stream has ended. A client that
-            /// drops the stream earlier cancels the call, and a cancelled call counts as nothing.
+            /// Requests that are not gRPC by their `Content-Type` do not count and take no probe's
+            /// slot: health checks over HTTP, preflights, gRPC-Web. They pass through, but while
+            /// the circuit rejects calls, they are answered with `503 Service Unavailable`.
             ///
+            /// # Streams
+            ///
+            /// The outcome of a call is known when its response stream has ended: by its status, or
+            /// a failure if the stream breaks off. A client that drops the stream after the first
+            /// message cancels the call, which counts as nothing. Before the first message, it
+            /// [abandons](crate::Permit#abandoned-calls) it.
+            ///
+            /// A stream that goes on for hours must not keep a circuit half-open. So a probe is a
+            /// success once its stream has delivered a message and then lived for 5 s: see
+            /// [`stream_alive_after`](crate::OnBodyEnd::stream_alive_after). If a healthy call
+            /// takes longer than [`half_open_timeout`](crate::Config::half_open_timeout) to its
+            /// end, or a stream to its first message, raise that setting.
+            ///
+            /// [`OnGrpcEnd`]: crate::body::OnGrpcEnd
             /// [`GrpcClassifier::new()`]: crate::classify::GrpcClassifier::new
             /// [`RejectAsGrpcStatus`]: crate::reject::RejectAsGrpcStatus
-            /// [`OnBodyEnd::new()`]: crate::OnBodyEnd::new
             #[cfg(feature = "grpc")]
             #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
             pub fn grpc(
@@ -146,22 +166,67 @@ macro_rules! layer_settings {
             ) -> $layer<
                 $crate::classify::GrpcClassifier,
                 $crate::service::reject::RejectAsGrpcStatus,
-                $crate::service::body::OnBodyEnd,
+                $crate::service::body::OnGrpcEnd,
             > {
-                self.classify($crate::classify::GrpcClassifier::new())
-                    .reject_with($crate::service::reject::RejectAsGrpcStatus)
-                    .on_body_end($crate::service::body::OnBodyEnd::new())
+                $layer {
+                    breaker: self.breaker,
+                    classify: $crate::classify::GrpcClassifier::new(),
+                    reject: $crate::service::reject::RejectAsGrpcStatus,
+                    record_when: $crate::service::body::OnGrpcEnd::default(),
+                }
             }
 
             /// Records the outcome of a call when its response body has ended, instead of when
             /// the response arrives: see [`OnBodyEnd`](crate::OnBodyEnd).
+            ///
+            /// The response body becomes a [`ResponseBody`](crate::body::ResponseBody), unless
+            /// [`wrap_body`](Self::wrap_body) changes it back. The type of a `reqwest::Response`
+            /// does not change.
             #[cfg(feature = "http")]
             #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
             pub fn on_body_end(
                 self,
-                record_when: $crate::service::body::OnBodyEnd,
-            ) -> $layer<C, R, $crate::service::body::OnBodyEnd> {
-                let Self { breaker, classify, reject, .. } = self;
+                on_body_end: $crate::service::body::OnBodyEnd,
+            ) -> $layer<C, R, <O as $crate::service::body::SetOnBodyEnd>::Output>
+            where
+                O: $crate::service::body::SetOnBodyEnd,
+            {
+                let Self { breaker, classify, reject, record_when } = self;
+                let record_when = record_when.set_on_body_end(on_body_end);
+                $layer { breaker, classify, reject, record_when }
+            }
+
+            /// Wraps the watched body, so that the service responds with the same type as the inner
+            /// one: for `tower::util::option_layer`, for `Either`, and for struct fields that name
+            /// the response. Call it after `.on_body_end(..)` or `.grpc()`, with the function that
+            /// makes the framework's body of any body. It allocates once a response.
+            ///
+            /// ```
+            /// use axum::{Router, body::Body, routing::get};
+            /// use tower::util::option_layer;
+            /// use tower_breaker::{CircuitBreakerLayer, OnBodyEnd};
+            ///
+            /// # let enabled = true;
+            /// let layer = CircuitBreakerLayer::builder("downloads")
+            ///     .http()
+            ///     .on_body_end(OnBodyEnd::new())
+            ///     .wrap_body(Body::new)
+            ///     .build()?;
+            /// let router: Router = Router::new()
+            ///     .route("/", get(async || "hello"))
+            ///     .layer(option_layer(enabled.then_some(layer)));
+            /// # Ok::<(), tower_breaker::ConfigError>(())
+            /// ```
+            ///
+            /// With tonic it is `.grpc().wrap_body(tonic::body::Body::new)`.
+            #[cfg(feature = "http")]
+            #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+            pub fn wrap_body<F>(
+                self,
+                wrap: F,
+            ) -> $layer<C, R, $crate::service::body::WrapBody<O, F>> {
+                let Self { breaker, classify, reject, record_when } = self;
+                let record_when = $crate::service::body::WrapBody::new(record_when, wrap);
                 $layer { breaker, classify, reject, record_when }
             }
         }

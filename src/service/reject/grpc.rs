@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 
 use super::Reject;
-use crate::error::Rejected;
+use crate::{error::Rejected, service::grpc_request::is_grpc};
 
 /// A rejected call is answered with a gRPC response without messages: the status `UNAVAILABLE` in
 /// the headers. The error type stays that of the inner service.
@@ -16,6 +16,9 @@ use crate::error::Rejected;
 /// The header `grpc-retry-pushback-ms` says what is left of the open time, in milliseconds,
 /// rounded up and at least 1. If no time is set (half-open, forced open, ramping up), the header is
 /// missing and the client follows its own retry policy.
+///
+/// A request that is not gRPC by its `Content-Type` is answered with `503 Service Unavailable`, as
+/// [`RejectAsEmptyResponse`](super::RejectAsEmptyResponse) does.
 ///
 /// The message does not contain the breaker's name, which may be internal.
 /// [`RejectWithGrpcMessage`] sends another message.
@@ -30,11 +33,14 @@ use crate::error::Rejected;
 pub struct RejectAsGrpcStatus;
 
 #[diagnostic::do_not_recommend]
-impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcStatus {
+impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus {
     type Error = E;
     type Future = Ready<Result<Response<B>, E>>;
 
-    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+    fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
+        if !is_grpc(request.headers()) {
+            return ready(Ok(super::response::unavailable(B::default(), rejected)));
+        }
         let message = match rejected.retry_after() {
             Some(left) => {
                 let seconds = super::response::whole_seconds(left);
@@ -61,14 +67,17 @@ impl<Request, B: Default, E> Reject<Request, Response<B>, E> for RejectAsGrpcSta
 #[derive(Clone, Copy)]
 pub struct RejectWithGrpcMessage<F>(pub F);
 
-impl<F, Request, B: Default, E> Reject<Request, Response<B>, E> for RejectWithGrpcMessage<F>
+impl<F, A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectWithGrpcMessage<F>
 where
     F: Fn(&Rejected) -> String,
 {
     type Error = E;
     type Future = Ready<Result<Response<B>, E>>;
 
-    fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
+    fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
+        if !is_grpc(request.headers()) {
+            return ready(Ok(super::response::unavailable(B::default(), rejected)));
+        }
         ready(Ok(unavailable(&(self.0)(&rejected), rejected)))
     }
 }

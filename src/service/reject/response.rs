@@ -104,7 +104,7 @@ impl<F> fmt::Debug for RespondWith<F> {
     }
 }
 
-fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
+pub(super) fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().insert(RETRY_AFTER, seconds_to_wait(&rejected).into());

@@ -55,7 +55,8 @@ use crate::sync::std_lock as lock;
 ///   tries again.
 /// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], and the next one
 ///   creates the folder again.
-/// * **Other files** in the folder are not touched. Give the store a folder of its own all the same.
+/// * **Other files** in the folder are not touched. Give the store a folder of its own all the
+///   same.
 ///
 /// The lock, on the file `+lock`, is advisory: it excludes other stores, not other programs.
 ///

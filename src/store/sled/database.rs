@@ -266,7 +266,9 @@ impl Database {
         });
         if let Err(failure) = closed {
             let folder = self.folder.display();
-            tracing::debug!(target: "tower_breaker", %folder, %failure, "closing a sled folder failed");
+            tracing::debug!(
+                target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
+            );
         }
         folder::wait_for_lock_release(&self.folder);
     }

@@ -140,10 +140,10 @@ impl SnapshotSource for Breaker {
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
         self.restores.fetch_add(1, SeqCst);
-        let text =
-            String::from_utf8(bytes.to_vec()).map_err(|e| RestoreError::Corrupt(e.to_string()))?;
+        let text = String::from_utf8(bytes.to_vec())
+            .map_err(|e| RestoreError::unreadable(e.to_string()))?;
         if text.starts_with("corrupt") {
-            return Err(RestoreError::Corrupt("it says so itself".to_owned()));
+            return Err(RestoreError::unreadable("it says so itself"));
         }
         if text.starts_with("newer") {
             return Err(RestoreError::NewerVersion(7));

@@ -1,5 +1,7 @@
 //! The write-behind with stores that work, fail, hang and recover.
 
+mod batch;
+mod departure;
 mod entries;
 mod fakes;
 mod faults;
@@ -72,7 +74,7 @@ fn transitions_are_batched_within_their_flush_interval() {
     assert_eq!(store.writes.load(SeqCst), 1);
     breakers[1].change_and_mark("closed", &b.marker(), true);
     b.flush_blocking(LONG).unwrap();
-    assert!(store.holds("b", "closed"), "nobody who asks has to wait");
+    assert!(store.holds("b", "closed"), "a flush does not wait");
 }
 
 #[test]
@@ -241,7 +243,7 @@ fn marks_from_many_threads_lose_nothing_and_never_deadlock() {
                 });
             }
         });
-        // Nobody marks or flushes now: what the last mark stood for must be saved by itself.
+        // No mark and no flush follow: the last change must be saved all the same.
         let last = breaker.state();
         until("the last change is saved", || store.holds("a", &last));
     }
@@ -275,4 +277,41 @@ fn any_wait_and_interval_is_accepted() {
     breaker.change_and_mark("open", &attached.marker(), false);
     until("saved", || store.holds("a", "open"));
     let _ = attached.flush_blocking(zero);
+}
+
+#[test]
+fn new_settings_take_effect() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let slow = Settings { flush_interval: LONG * 100, ..patient() };
+    let attached = attach(&store, "a", &breaker, &slow);
+    breaker.change_and_mark("1 failure", &attached.marker(), false);
+    breaker.set(patient().save());
+    attached.update_settings();
+    until("what waits is saved within the new interval", || store.holds("a", "1 failure"));
+    breaker.change_and_mark("2 failures", &attached.marker(), false);
+    until("and so is what comes", || store.holds("a", "2 failures"));
+}
+
+/// The same through the face of the crate.
+#[test]
+fn an_update_of_the_flush_interval_takes_effect() {
+    use crate::{config::Config, handle::Breaker, snapshot::Snapshot};
+
+    let store = MemoryStore::new();
+    let mut config = Config { flush_interval: LONG * 60, ..Config::default() };
+    let breaker = Breaker::builder("a").config(config.clone()).store(store.clone());
+    let breaker = breaker.build().unwrap();
+    let stored = || {
+        let bytes = store.load("circuit_breaker:a:state").unwrap()?;
+        Some(Snapshot::from_json(&bytes).unwrap().failure_count)
+    };
+    breaker.try_acquire().unwrap().failure();
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(stored(), None);
+    config.flush_interval = Duration::from_millis(20);
+    breaker.update(config).unwrap();
+    until("the failure is saved", || stored() == Some(1));
+    breaker.try_acquire().unwrap().failure();
+    until("the next one, too", || stored() == Some(2));
 }

@@ -1,4 +1,4 @@
-//! Classifiers made of others, and tower-http's, over bodies.
+//! Composed classifiers, and those of tower-http, with bodies.
 
 use http::{HeaderMap, Response, StatusCode};
 use tower_breaker::{
@@ -16,7 +16,7 @@ use super::{
     status,
 };
 
-/// Says this of a head, this of a good end and this of a bad one.
+/// Classifies a head, a complete body, and a failed body as given.
 #[derive(Clone, Copy)]
 struct Says {
     head: Option<Outcome>,
@@ -51,7 +51,7 @@ impl ClassifyEos for Says {
     }
 }
 
-/// Two classifiers, a body, and what is counted.
+/// Two classifiers, a body, and the expected counts.
 type Case = (Says, Says, fn() -> Script, super::Counted);
 
 fn read<C>(setup: &Setup<C>, script: Script) -> super::Counted
@@ -64,7 +64,7 @@ where
 }
 
 #[test]
-fn map_changes_what_is_said_of_heads_of_ends_and_of_failures() {
+fn map_changes_the_outcome_of_heads_ends_and_failures() {
     let forgiving = classify::map(ServerErrorsAsFailures, |outcome| match outcome {
         Outcome::Failure { .. } => Outcome::Ignore,
         other => other,
@@ -80,7 +80,7 @@ fn map_changes_what_is_said_of_heads_of_ends_and_of_failures() {
 }
 
 #[test]
-fn map_waits_for_trailers_where_the_other_does() {
+fn map_waits_for_trailers_if_its_inner_classifier_does() {
     let says = Says { awaits_trailers: true, ..WELL };
     let setup = Setup::with(classify::map(says, |outcome| outcome), OnBodyEnd::new());
     let mut body = setup.body(Script::new([Data("whole")]).announcing(5));
@@ -91,7 +91,7 @@ fn map_waits_for_trailers_where_the_other_does() {
 }
 
 #[test]
-fn or_asks_the_second_where_the_first_says_success_at_the_end() {
+fn or_uses_the_second_classifier_if_the_first_says_success_at_the_end() {
     let ends = |end| Says { end, ..WELL };
     let breaks = |failure| Says { failure, ..WELL };
     let good = || Script::new([Data("whole")]);
@@ -112,7 +112,7 @@ fn or_asks_the_second_where_the_first_says_success_at_the_end() {
 }
 
 #[test]
-fn or_knows_at_once_what_one_of_the_two_heads_says() {
+fn or_decides_at_the_head_if_one_classifier_does() {
     let knows = |outcome| Says { head: Some(outcome), ..WELL };
     let cases = [
         (knows(ILL), WELL, (0, 1)),
@@ -130,9 +130,9 @@ fn or_knows_at_once_what_one_of_the_two_heads_says() {
     }
 }
 
-/// What they say of the end may be better than a failure: that it is to be ignored, for one.
+/// A classifier that waits for the trailers may decide that the call is ignored, for instance.
 #[test]
-fn or_waits_for_the_trailers_that_the_first_wants() {
+fn or_waits_for_trailers_if_the_first_classifier_does() {
     let first = Says { end: Outcome::Ignore, awaits_trailers: true, ..WELL };
     let second = Says { head: Some(ILL), ..WELL };
     let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
@@ -161,7 +161,7 @@ fn or_with_a_closure_records_a_failing_head_at_once() {
 }
 
 #[test]
-fn a_head_that_waits_can_be_made_by_hand() {
+fn a_custom_classifier_can_defer_to_the_end_of_the_body() {
     assert_eq!(
         ClassifiedResponse::unless_body_fails(Outcome::Success),
         ClassifiedResponse::RequiresEos(SuccessAtEos)
@@ -173,7 +173,7 @@ fn a_head_that_waits_can_be_made_by_hand() {
 }
 
 #[test]
-fn a_classifier_of_tower_http_says_what_is_a_failure() {
+fn a_tower_http_classifier_decides_what_is_a_failure() {
     let classify = TowerHttp(StatusInRangeAsFailures::new(400..=599));
     let setup = Setup::with(classify, OnBodyEnd::new());
     drop(setup.respond(status(StatusCode::NOT_FOUND, Script::new([Data("none")]))));
@@ -185,7 +185,7 @@ fn a_classifier_of_tower_http_says_what_is_a_failure() {
 }
 
 #[test]
-fn a_classifier_of_tower_http_reads_trailers() {
+fn a_tower_http_classifier_reads_trailers() {
     let setup = Setup::with(TowerHttp(GrpcErrorsAsFailures::new()), OnBodyEnd::new());
     for (code, counted) in [("0", (1, 0)), ("13", (1, 1))] {
         let last = Step::Trailers(trailers("grpc-status", code));
@@ -201,7 +201,7 @@ fn a_classifier_of_tower_http_reads_trailers() {
 }
 
 #[test]
-fn a_classifier_of_tower_http_decides_by_the_head_where_nobody_waits_for_the_body() {
+fn a_tower_http_classifier_decides_at_the_head_unless_bodies_are_watched() {
     let classify = TowerHttp(GrpcErrorsAsFailures::new());
     let waiting: Result<Response<()>, Refused> = Ok(Response::new(()));
     assert_eq!(classify.classify(&waiting), Outcome::Success);

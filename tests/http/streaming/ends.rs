@@ -1,4 +1,4 @@
-//! How a body can end.
+//! The ways in which a body ends.
 
 use http::{Response, header::CONTENT_LENGTH};
 use http_body::Body;
@@ -13,7 +13,7 @@ use super::{
 type Bytes = bytes::Bytes;
 
 #[test]
-fn a_body_that_ends_is_a_success_and_not_before() {
+fn a_body_is_a_success_when_it_ends() {
     let setup = Setup::new();
     let mut body = setup.body(Script::new([Data("half "), Data("whole")]));
     assert_eq!(next_data(&mut body), "half ");
@@ -27,7 +27,7 @@ fn a_body_that_ends_is_a_success_and_not_before() {
 }
 
 #[test]
-fn a_body_that_errs_half_way_is_a_failure_and_its_error_arrives() {
+fn a_body_with_an_error_is_a_failure_and_passes_the_error_on() {
     let setup = Setup::new();
     let mut body = setup.body(Script::new([Data("half "), Fail]));
     next_data(&mut body);
@@ -39,7 +39,7 @@ fn a_body_that_errs_half_way_is_a_failure_and_its_error_arrives() {
 }
 
 #[test]
-fn a_body_that_ends_before_its_announced_length_is_a_failure() {
+fn a_body_that_is_shorter_than_its_size_hint_is_a_failure() {
     let setup = Setup::new();
     let mut body = setup.body(Script::new([Data("half ")]).announcing(10));
     next_data(&mut body);
@@ -53,7 +53,7 @@ fn a_body_that_ends_before_its_announced_length_is_a_failure() {
 }
 
 #[test]
-fn a_stream_that_ends_before_the_content_length_of_its_head_is_a_failure() {
+fn a_stream_that_is_shorter_than_its_content_length_is_a_failure() {
     let setup = Setup::new();
     let head = || Response::builder().header(CONTENT_LENGTH, 10);
     let mut body = setup.respond(head().body(Script::new([Data("half ")])).unwrap()).into_body();
@@ -61,15 +61,15 @@ fn a_stream_that_ends_before_the_content_length_of_its_head_is_a_failure() {
     assert!(next(&mut body).is_none());
     assert_eq!(setup.counted(), (0, 1));
 
-    // So looks the answer to a HEAD request.
+    // A response to a HEAD request looks like this.
     let mut body = setup.respond(head().body(Script::new([])).unwrap()).into_body();
     assert!(next(&mut body).is_none());
     assert_eq!(setup.counted(), (1, 1));
 }
 
-/// A server that knows the length from the head asks for nothing after the last byte.
+/// A server that knows the length from the head does not poll after the last byte.
 #[test]
-fn a_stream_that_is_dropped_after_the_content_length_of_its_head_is_a_success() {
+fn a_stream_that_is_dropped_after_its_content_length_is_a_success() {
     let setup = Setup::new();
     for script in [vec![Data("half "), Data("whole")], vec![Data("half "), Data("whole and more")]]
     {
@@ -83,7 +83,7 @@ fn a_stream_that_is_dropped_after_the_content_length_of_its_head_is_a_success() 
 }
 
 #[test]
-fn a_content_length_that_is_no_number_is_no_length() {
+fn an_invalid_content_length_is_ignored() {
     let setup = Setup::new();
     for length in ["ten", "", "-1", "10, 10", "99999999999999999999999"] {
         let response = Response::builder().header(CONTENT_LENGTH, length);
@@ -97,7 +97,7 @@ fn a_content_length_that_is_no_number_is_no_length() {
 }
 
 #[test]
-fn a_body_of_which_all_bytes_have_come_is_a_success_whether_or_not_its_end_is_asked_for() {
+fn a_body_whose_bytes_are_all_read_is_a_success_even_if_it_is_not_polled_again() {
     let setup = Setup::new();
     let mut body = setup.body(Full::new(Bytes::from_static(b"whole")));
     assert_eq!(setup.counted(), (0, 0));
@@ -109,14 +109,14 @@ fn a_body_of_which_all_bytes_have_come_is_a_success_whether_or_not_its_end_is_as
     assert_eq!(setup.counted(), (1, 0));
     next_data(&mut body);
     assert_eq!(setup.counted(), (2, 0));
-    // It was well until here, and is counted once.
+    // The error comes after the success was recorded, and changes nothing.
     assert_eq!(next(&mut body).unwrap().unwrap_err(), Broken);
     assert_eq!(setup.counted(), (2, 0));
 }
 
-/// As hyper reads: after a frame it asks whether that was the last, and stops.
+/// hyper reads like this: after each frame, it checks whether the body has ended.
 #[test]
-fn a_body_that_says_with_its_last_frame_that_it_has_ended_is_a_success() {
+fn a_body_that_reports_its_end_with_the_last_frame_is_a_success() {
     let setup = Setup::new();
     let mut body = setup.body(Script::new([Data("half "), Data("whole")]).knowing_its_end());
     next_data(&mut body);
@@ -136,7 +136,7 @@ fn an_empty_body_is_a_success_at_once() {
     assert_eq!(setup.counted(), (1, 0));
     drop(setup.body(Full::new(Bytes::new())));
     assert_eq!(setup.counted(), (2, 0));
-    // Its length says so, and its end does not.
+    // The length is 0, although the body does not report its end.
     drop(setup.body(Script::new([]).announcing(0)));
     assert_eq!(setup.counted(), (3, 0));
     let nothing = Response::builder().header(CONTENT_LENGTH, 0).body(Script::new([])).unwrap();
@@ -145,7 +145,7 @@ fn an_empty_body_is_a_success_at_once() {
 }
 
 #[test]
-fn a_body_that_is_dropped_half_way_is_cancelled() {
+fn a_body_that_is_dropped_before_its_end_is_cancelled() {
     let setup = Setup::new();
     drop(setup.body(Script::new([Data("half ")])));
     let mut body = setup.body(Script::new([Data("half "), Data("whole")]));
@@ -158,7 +158,7 @@ fn a_body_that_is_dropped_half_way_is_cancelled() {
 }
 
 #[test]
-fn a_probe_holds_its_slot_until_the_body_has_ended_and_closes_the_circuit_then() {
+fn a_probe_holds_its_slot_until_its_body_ends_and_then_closes_the_circuit() {
     let (layer, _) = half_open(OnBodyEnd::new(), &[]);
     let mut body = respond(&layer, Response::new(Script::new([Data("half ")]))).into_body();
     next_data(&mut body);
@@ -169,7 +169,7 @@ fn a_probe_holds_its_slot_until_the_body_has_ended_and_closes_the_circuit_then()
 }
 
 #[test]
-fn a_probe_whose_body_errs_opens_the_circuit_again() {
+fn a_probe_whose_body_fails_reopens_the_circuit() {
     let (layer, _) = half_open(OnBodyEnd::new(), &[]);
     let mut body = respond(&layer, Response::new(Script::new([Fail]))).into_body();
     next(&mut body).unwrap().unwrap_err();
@@ -177,7 +177,7 @@ fn a_probe_whose_body_errs_opens_the_circuit_again() {
 }
 
 #[test]
-fn a_probe_whose_body_is_dropped_gives_its_slot_back() {
+fn a_probe_whose_body_is_dropped_releases_its_slot() {
     let (layer, _) = half_open(OnBodyEnd::new(), &[]);
     for frames in 0..2 {
         let script = Script::new([Data("half "), Data("whole")]);

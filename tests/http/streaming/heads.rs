@@ -1,4 +1,4 @@
-//! What is known when the head is there, and what is never watched.
+//! Calls that are decided at the head.
 
 use std::{
     sync::{Arc, Mutex},
@@ -25,7 +25,7 @@ use super::{
 };
 
 #[test]
-fn a_failing_head_is_a_failure_at_once_and_its_body_does_not_matter() {
+fn a_failing_head_is_a_failure_at_once_whatever_the_body() {
     let setup = Setup::new();
     let response = status(StatusCode::BAD_GATEWAY, Script::new([Data("sorry"), Fail]));
     let mut body = setup.respond(response).into_body();
@@ -46,7 +46,7 @@ fn a_failing_head_of_a_probe_opens_the_circuit_at_once() {
 }
 
 #[test]
-fn an_ignored_head_is_ignored_whatever_the_body_does() {
+fn an_ignored_head_is_ignored_whatever_the_body() {
     let setup = Setup::with(StatusClassifier::new().ignore(404..=404), OnBodyEnd::new());
     let mut body = setup.respond(status(StatusCode::NOT_FOUND, Script::new([Fail]))).into_body();
     next(&mut body).unwrap().unwrap_err();
@@ -54,14 +54,14 @@ fn an_ignored_head_is_ignored_whatever_the_body_does() {
 }
 
 #[test]
-fn an_error_is_a_failure_and_arrives() {
+fn an_error_is_a_failure_and_is_passed_on() {
     let setup = Setup::new();
     let error = call::<Full<Bytes>, _>(&setup.layer, Err(Refused)).unwrap_err();
     assert_eq!(error, Error::Inner(Refused));
     assert_eq!(setup.counted(), (0, 1));
 }
 
-/// Says this of every head, also of an error.
+/// Classifies every head as given, and every error too.
 #[derive(Clone, Copy)]
 struct Always(ClassifiedResponse<SuccessAtEos>);
 
@@ -73,9 +73,9 @@ impl<B> ClassifyBody<B, Refused> for Always {
     }
 }
 
-/// A classifier may want to wait for a body that there is not.
+/// A classifier may defer to the end of a body although there is none.
 #[test]
-fn an_error_that_waits_for_its_body_is_a_body_that_failed() {
+fn an_error_that_is_deferred_to_the_body_is_a_failed_body() {
     let setup =
         Setup::with(Always(ClassifiedResponse::RequiresEos(SuccessAtEos)), OnBodyEnd::new());
     call::<Full<Bytes>, _>(&setup.layer, Err(Refused)).unwrap_err();
@@ -94,7 +94,7 @@ fn a_closure_and_the_default_classifier_watch_bodies_too() {
 }
 
 #[test]
-fn a_known_success_needs_no_body() {
+fn a_head_that_is_a_success_needs_no_body() {
     let setup = Setup::with(Always(ClassifiedResponse::Ready(Outcome::Success)), OnBodyEnd::new());
     let mut body = setup.body(Script::new([Fail]));
     assert_eq!(setup.counted(), (1, 0));
@@ -102,7 +102,7 @@ fn a_known_success_needs_no_body() {
     assert_eq!(setup.counted(), (1, 0));
 }
 
-/// Remembers how bodies failed.
+/// Records how bodies failed.
 #[derive(Clone, Default)]
 struct Telling(Arc<Mutex<Vec<BodyFailure>>>);
 
@@ -126,7 +126,7 @@ impl ClassifyEos for Telling {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_failure_of_a_body_is_told_apart() {
+async fn the_classifier_learns_how_a_body_failed() {
     let telling = Telling::default();
     let settle = OnBodyEnd::new().stall_timeout(Duration::from_secs(1));
     let setup = Setup::with(telling.clone(), settle);
@@ -137,9 +137,9 @@ async fn each_failure_of_a_body_is_told_apart() {
     assert_eq!(*telling.0.lock().unwrap(), told);
 }
 
-/// Straight on one another, without a framework that boxes the body in between.
+/// Directly nested, without a framework that boxes the body in between.
 #[tokio::test]
-async fn two_breakers_on_one_another_watch_one_body_and_answer_for_one_another() {
+async fn two_nested_breakers_watch_one_body_and_each_can_reject() {
     let layer = |name| {
         let builder = CircuitBreakerLayer::builder(name).trip_on(Trip::consecutive_failures(1));
         builder.http().on_body_end(OnBodyEnd::new()).build().unwrap()
@@ -155,7 +155,8 @@ async fn two_breakers_on_one_another_watch_one_body_and_answer_for_one_another()
     inner.breaker().force_open();
     let response = service.ready().await.unwrap().call(()).await.unwrap();
     assert_eq!(response.extensions().get::<Rejected>().unwrap().name(), "inner");
-    assert_eq!(outer.breaker().state(), State::Open);
+    assert_eq!(outer.breaker().state(), State::Closed, "the inner one's rejection is no failure");
+    outer.breaker().force_open();
     let mut response = service.ready().await.unwrap().call(()).await.unwrap();
     assert_eq!(response.extensions().get::<Rejected>().unwrap().name(), "outer");
     assert!(!response.body().is_end_stream());

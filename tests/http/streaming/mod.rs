@@ -1,4 +1,4 @@
-//! Bodies whose end decides what a call came to, poll by poll and in memory.
+//! Bodies whose end decides the outcome of a call, poll by poll and in memory.
 
 mod compose;
 mod ends;
@@ -26,7 +26,7 @@ use tower_breaker::{
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
-/// What went wrong with a call that had no response.
+/// The error of a call without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Refused;
 
@@ -37,7 +37,7 @@ struct Setup<C = ServerErrorsAsFailures> {
     layer: CircuitBreakerLayer<C, RejectAsError, OnBodyEnd>,
 }
 
-/// What was recorded: `(successes, failures)`.
+/// The recorded `(successes, failures)`.
 type Counted = (u64, u64);
 
 impl Setup {
@@ -54,7 +54,7 @@ impl<C: Clone> Setup<C> {
             .on_body_end(settle)
             .build()
             .unwrap();
-        // Successes are counted while there is a failure among them.
+        // Successes are counted only while the window holds a failure.
         layer.breaker().try_acquire().unwrap().failure();
         Self { layer }
     }
@@ -76,7 +76,7 @@ impl<C: Clone> Setup<C> {
         respond(&self.layer, response)
     }
 
-    /// The body of a response of 200.
+    /// The watched body of a response with status 200.
     fn body<B>(&self, body: B) -> Watched<B, C>
     where
         B: Body,
@@ -89,7 +89,7 @@ impl<C: Clone> Setup<C> {
 type HalfOpen =
     (CircuitBreakerLayer<ServerErrorsAsFailures, RejectAsError, OnBodyEnd>, ManualClock);
 
-/// A breaker whose next call is its only probe.
+/// A half-open breaker that admits one probe.
 fn half_open(settle: OnBodyEnd, rules: &[Trip]) -> HalfOpen {
     let clock = ManualClock::new();
     let builder = CircuitBreakerLayer::builder("probes")
@@ -105,7 +105,7 @@ fn half_open(settle: OnBodyEnd, rules: &[Trip]) -> HalfOpen {
     (layer, clock)
 }
 
-/// Makes a call whose inner service answers this.
+/// Makes a call to an inner service with this response.
 fn call<B, C>(
     layer: &CircuitBreakerLayer<C, RejectAsError, OnBodyEnd>,
     answer: Result<Response<B>, Refused>,

@@ -1,4 +1,4 @@
-//! A body that does what it is told, and how to read it.
+//! A body that follows a script, and functions to read it.
 
 use std::{
     collections::VecDeque,
@@ -22,8 +22,8 @@ pub(crate) enum Step {
 
 pub(crate) use Step::{Data, Fail, Wait};
 
-/// A body in steps. Unless told otherwise it knows neither its length nor, before it is asked,
-/// that it has ended, as a stream does.
+/// A body with scripted steps. By default it is like a stream: it reports neither its length nor,
+/// before it is polled again, its end.
 pub(crate) struct Script {
     steps: VecDeque<Step>,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -40,13 +40,13 @@ impl Script {
         Self { steps, sleep: None, length: None, knows_its_end: false }
     }
 
-    /// Says that it has so many bytes.
+    /// Reports this length.
     pub(crate) fn announcing(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
     }
 
-    /// Says with its last frame that it was the last.
+    /// Reports its end with the last frame.
     pub(crate) fn knowing_its_end(mut self) -> Self {
         self.knows_its_end = true;
         self
@@ -93,12 +93,12 @@ pub(crate) fn trailers(name: &'static str, value: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))])
 }
 
-/// The next piece of a body that has one ready.
+/// The next frame of a body that is ready.
 pub(crate) fn next<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Data>, B::Error>> {
     assert_ready!(task::spawn(()).enter(|cx, _| Pin::new(&mut *body).poll_frame(cx)))
 }
 
-/// The data of the next piece.
+/// The data of the next frame.
 pub(crate) fn next_data<B>(body: &mut B) -> B::Data
 where
     B: Body<Error: std::fmt::Debug> + Unpin,

@@ -1,4 +1,4 @@
-//! Which time says whether a call is slow.
+//! The time that decides whether a call is slow.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ fn closed(settle: OnBodyEnd) -> (Layer, ManualClock) {
         .on_body_end(settle)
         .build()
         .unwrap();
-    // Calls are counted while there is a slow one among them.
+    // Calls are counted only while the window holds a slow one.
     layer.breaker().try_acquire().unwrap().record(tower_breaker::Outcome::Success, 2 * SLOW);
     (layer, clock)
 }
 
-/// A call whose head is there at once and whose body takes long.
+/// Makes a call with an immediate head and a body that takes long.
 fn long_body(layer: &Layer, clock: &ManualClock, last: Option<super::script::Step>) {
     let script = Script::new([Data("half ")].into_iter().chain(last));
     let mut body = respond(layer, Response::new(script)).into_body();
@@ -63,7 +63,7 @@ fn a_long_body_is_not_slow_by_default() {
 }
 
 #[test]
-fn a_long_body_is_slow_where_its_end_says_so() {
+fn a_long_body_is_slow_if_slowness_is_measured_at_its_end() {
     let (layer, clock) = closed(OnBodyEnd::new().slow_until(SlowUntil::End));
     long_body(&layer, &clock, None);
     assert_eq!(slow(&layer), (1, 1));
@@ -72,7 +72,7 @@ fn a_long_body_is_slow_where_its_end_says_so() {
 }
 
 #[test]
-fn a_head_that_comes_late_is_slow_in_both_ways() {
+fn a_late_head_is_slow_in_both_modes() {
     for until in [SlowUntil::Headers, SlowUntil::End] {
         let (layer, clock) = closed(OnBodyEnd::new().slow_until(until));
         let late = tower::service_fn(|(): ()| {
@@ -88,7 +88,7 @@ fn a_head_that_comes_late_is_slow_in_both_ways() {
 }
 
 #[test]
-fn a_probe_with_a_long_body_is_slow_only_where_its_end_says_so() {
+fn a_probe_with_a_long_body_is_slow_only_if_slowness_is_measured_at_its_end() {
     let ends = [(SlowUntil::Headers, State::Closed), (SlowUntil::End, State::Open)];
     for (until, state) in ends {
         let (layer, clock) = half_open(OnBodyEnd::new().slow_until(until), &[slow_calls()]);
@@ -97,7 +97,7 @@ fn a_probe_with_a_long_body_is_slow_only_where_its_end_says_so() {
     }
 }
 
-/// A body that is there with its head is measured then, however late the end is looked at.
+/// A body that is complete with its head ends then, however late it is read.
 #[test]
 fn a_probe_with_an_empty_body_is_not_slow() {
     for until in [SlowUntil::Headers, SlowUntil::End] {
@@ -111,7 +111,7 @@ fn a_probe_with_an_empty_body_is_not_slow() {
 }
 
 #[test]
-fn a_probe_whose_body_takes_longer_than_the_half_open_timeout_opens_the_circuit() {
+fn a_probe_whose_body_exceeds_the_half_open_timeout_opens_the_circuit() {
     let (layer, clock) = half_open(OnBodyEnd::new(), &[]);
     let mut body = respond(&layer, Response::new(Script::new([Data("half ")]))).into_body();
     next_data(&mut body);

@@ -1,4 +1,4 @@
-//! Bodies of which nothing comes, on paused time.
+//! Bodies that stall, on paused time.
 
 use std::{pin::pin, time::Duration};
 
@@ -22,7 +22,7 @@ fn setup() -> Setup {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_is_a_failure_then_and_its_bytes_still_arrive() {
+async fn a_body_that_stalls_is_a_failure_at_the_timeout_and_its_bytes_still_arrive() {
     let setup = setup();
     let script = Script::new([Data("half "), Wait(3 * STALL), Data("whole"), Wait(MORE)]);
     let mut body = setup.body(script);
@@ -40,7 +40,7 @@ async fn a_body_that_stalls_is_a_failure_then_and_its_bytes_still_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_begins_is_a_stall_too() {
+async fn a_body_that_never_starts_has_stalled_too() {
     let setup = setup();
     let mut body = setup.body(Script::new([Wait(MORE), Data("whole")]));
     body.frame().await.unwrap().unwrap();
@@ -48,7 +48,7 @@ async fn a_body_that_never_begins_is_a_stall_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pauses_that_are_each_short_are_no_stall_however_many() {
+async fn many_short_pauses_are_not_a_stall() {
     let setup = setup();
     let steps = (0..50).flat_map(|_| [Wait(LESS), Data("piece")]);
     let body = setup.body(Script::new(steps));
@@ -57,7 +57,7 @@ async fn pauses_that_are_each_short_are_no_stall_however_many() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_who_takes_a_break_makes_no_stall() {
+async fn a_slow_reader_is_not_a_stall() {
     let setup = setup();
     let mut body = setup.body(Script::new([Data("a"), Wait(LESS), Data("b"), Wait(LESS)]));
     sleep(MORE).await;
@@ -69,9 +69,9 @@ async fn a_reader_who_takes_a_break_makes_no_stall() {
     assert_eq!(setup.counted(), (1, 0));
 }
 
-/// He waits a little, looks elsewhere, and finds what has come meanwhile.
+/// The reader polls, does something else, and later finds the piece that arrived meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_piece_that_came_in_time_and_is_fetched_late_is_no_stall() {
+async fn a_piece_that_arrives_in_time_and_is_read_late_is_not_a_stall() {
     let setup = setup();
     let mut body = setup.body(Script::new([Wait(LESS), Data("whole")]));
     assert!(timeout(Duration::from_secs(1), body.frame()).await.is_err());
@@ -82,7 +82,7 @@ async fn a_piece_that_came_in_time_and_is_fetched_late_is_no_stall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_stall_time_a_body_may_take_its_time() {
+async fn without_a_stall_timeout_a_body_may_take_any_time() {
     let setup = Setup::new();
     let body = setup.body(Script::new([Wait(1000 * STALL), Data("whole")]));
     body.collect().await.unwrap();
@@ -90,7 +90,7 @@ async fn without_a_stall_time_a_body_may_take_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stall_time_without_end_is_none() {
+async fn an_endless_stall_timeout_never_fires() {
     let settle = OnBodyEnd::new().stall_timeout(Duration::MAX);
     let setup = Setup::with(ServerErrorsAsFailures, settle);
     let body = setup.body(Script::new([Wait(MORE), Data("whole"), Wait(MORE)]));
@@ -99,7 +99,7 @@ async fn a_stall_time_without_end_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_stalls_opens_the_circuit_while_its_body_goes_on() {
+async fn a_probe_that_stalls_opens_the_circuit_and_its_body_continues() {
     let (layer, _) = half_open(OnBodyEnd::new().stall_timeout(STALL), &[]);
     let script = Script::new([Wait(3 * STALL), Data("whole")]);
     let mut body = respond(&layer, Response::new(script)).into_body();
@@ -110,7 +110,7 @@ async fn a_probe_that_stalls_opens_the_circuit_while_its_body_goes_on() {
 }
 
 #[test]
-fn a_body_that_keeps_nobody_waiting_needs_no_runtime() {
+fn a_body_that_is_always_ready_needs_no_runtime() {
     let setup = setup();
     let mut body = setup.body(Script::new([Data("whole")]));
     super::script::next_data(&mut body);

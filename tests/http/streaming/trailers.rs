@@ -14,7 +14,7 @@ use super::{
     script::{Data, Fail, Script, Step, next, next_data, trailers},
 };
 
-/// Asks the trailer `verdict`: a body without one is a failure, a body that fails is ignored.
+/// Reads the trailer `verdict`. A body without it is a failure; a body that fails is ignored.
 #[derive(Clone, Copy)]
 struct ByTrailers;
 
@@ -50,7 +50,7 @@ fn setup() -> Setup<ByTrailers> {
 }
 
 #[test]
-fn trailers_arrive_unchanged_and_are_the_end() {
+fn trailers_are_passed_on_unchanged_and_end_the_body() {
     let setup = Setup::new();
     let sent = trailers("checksum", "7");
     let mut body = setup.body(Script::new([Data("whole"), Step::Trailers(sent.clone())]));
@@ -61,7 +61,7 @@ fn trailers_arrive_unchanged_and_are_the_end() {
 }
 
 #[test]
-fn trailers_after_too_few_bytes_are_an_early_end() {
+fn trailers_after_too_few_bytes_end_the_body_early() {
     let setup = Setup::new();
     let script = Script::new([Data("half "), Step::Trailers(HeaderMap::new())]).announcing(10);
     let mut body = setup.body(script);
@@ -71,7 +71,7 @@ fn trailers_after_too_few_bytes_are_an_early_end() {
 }
 
 #[test]
-fn a_classifier_that_reads_trailers_decides_by_them() {
+fn a_classifier_can_decide_by_trailers() {
     for (verdict, counted) in [("well", (1, 0)), ("ill", (0, 1))] {
         let setup = setup();
         let last = Step::Trailers(trailers("verdict", verdict));
@@ -84,7 +84,7 @@ fn a_classifier_that_reads_trailers_decides_by_them() {
 }
 
 #[test]
-fn all_bytes_are_not_the_end_where_trailers_are_awaited() {
+fn the_last_byte_is_not_the_end_if_the_classifier_waits_for_trailers() {
     let setup = setup();
     let trailing = |verdict| {
         let future = std::future::ready(Some(Ok(trailers("verdict", verdict))));
@@ -105,7 +105,7 @@ fn all_bytes_are_not_the_end_where_trailers_are_awaited() {
 }
 
 #[test]
-fn awaited_trailers_say_more_than_a_length_that_was_missed() {
+fn trailers_take_precedence_over_a_wrong_length() {
     let setup = setup();
     let steps = [Data("half "), Step::Trailers(trailers("verdict", "well"))];
     let mut body = setup.body(Script::new(steps).announcing(10));
@@ -115,7 +115,7 @@ fn awaited_trailers_say_more_than_a_length_that_was_missed() {
 }
 
 #[test]
-fn an_end_without_the_awaited_trailers_is_told_as_such() {
+fn the_classifier_learns_that_trailers_are_missing() {
     let setup = setup();
     let mut body = setup.body(Script::new([Data("whole")]));
     next_data(&mut body);
@@ -124,10 +124,10 @@ fn an_end_without_the_awaited_trailers_is_told_as_such() {
     let mut body = setup.body(Script::new([Data("whole")]).knowing_its_end());
     next_data(&mut body);
     assert_eq!(setup.counted(), (0, 2));
-    // There is no body, hence there are no trailers to wait for.
+    // Without a body there are no trailers to wait for.
     assert!(setup.body(Script::new([]).knowing_its_end()).is_end_stream());
     assert_eq!(setup.counted(), (0, 3));
-    // A length of zero is no such thing.
+    // A length of zero does not mean that there is no body.
     let mut body = setup.body(Script::new([]).announcing(0));
     assert_eq!(setup.counted(), (0, 3));
     assert!(next(&mut body).is_none());
@@ -135,7 +135,7 @@ fn an_end_without_the_awaited_trailers_is_told_as_such() {
 }
 
 #[test]
-fn a_body_that_fails_is_what_the_classifier_makes_of_it() {
+fn the_classifier_decides_the_outcome_of_a_failed_body() {
     let setup = setup();
     let mut body = setup.body(Script::new([Data("half "), Fail]));
     next_data(&mut body);

@@ -1,4 +1,4 @@
-//! What a watched body leaves as it is.
+//! What watching a body does not change.
 
 use std::{
     marker::PhantomPinned,
@@ -24,7 +24,7 @@ use super::{
 };
 
 #[test]
-fn sizes_and_ends_are_those_of_the_body_at_every_step() {
+fn size_hint_and_is_end_stream_are_those_of_the_inner_body_at_every_step() {
     let setup = Setup::new();
     let script = || Script::new([Data("half "), Data("whole")]).announcing(10).knowing_its_end();
     let (mut plain, mut watched) = (script(), setup.body(script()));
@@ -43,7 +43,7 @@ fn sizes_and_ends_are_those_of_the_body_at_every_step() {
     assert_eq!((unknown.size_hint().lower(), unknown.size_hint().upper()), (0, None));
 }
 
-/// Whether a type is `Unpin`, and whether it is `Send`: the inherent constant wins where it is.
+/// Whether a type is `Unpin` and `Send`: the inherent constant wins if its bound holds.
 trait Otherwise {
     const UNPIN: bool = false;
     const SEND: bool = false;
@@ -66,14 +66,14 @@ impl<T: Send + Sync> IsSend<T> {
 type Of<B> = ResponseBody<B, SuccessAtEos>;
 
 #[test]
-fn a_watched_body_is_unpin_and_send_and_sync_where_the_body_is() {
+fn a_watched_body_is_unpin_send_and_sync_if_the_inner_body_is() {
     const { assert!(IsUnpin::<Of<Full<Bytes>>>::UNPIN) }
     const { assert!(!IsUnpin::<Of<PhantomPinned>>::UNPIN) }
     const { assert!(IsSend::<Of<Full<Bytes>>>::SEND) }
     const { assert!(!IsSend::<Of<Rc<()>>>::SEND) }
 }
 
-/// A body that cannot be moved is polled where it is.
+/// A body that must not be moved is polled in place.
 #[tokio::test]
 async fn a_body_that_is_not_unpin_is_watched_too() {
     let setup = Setup::new();
@@ -87,7 +87,7 @@ async fn a_body_that_is_not_unpin_is_watched_too() {
 }
 
 #[test]
-fn a_frame_allocates_nothing() {
+fn reading_a_frame_allocates_nothing() {
     for settle in [OnBodyEnd::new(), OnBodyEnd::new().stall_timeout(Duration::from_secs(1))] {
         let setup = Setup::with(ServerErrorsAsFailures, settle);
         let mut body = setup.body(Script::new((0..1000).map(|_| Data("piece"))));
@@ -102,7 +102,7 @@ fn a_frame_allocates_nothing() {
     }
 }
 
-/// Keeps its reader waiting before each piece.
+/// Is pending before each piece.
 struct Halting(u32);
 
 impl Body for Halting {
@@ -121,9 +121,9 @@ impl Body for Halting {
     }
 }
 
-/// The clock of a stall is made once a body.
+/// The timer of the stall timeout is created once for each body.
 #[tokio::test(start_paused = true)]
-async fn a_wait_allocates_nothing_after_the_first() {
+async fn only_the_first_wait_allocates() {
     let settle = OnBodyEnd::new().stall_timeout(Duration::from_secs(1));
     let setup = Setup::with(ServerErrorsAsFailures, settle);
     let mut body = setup.body(Halting(0));

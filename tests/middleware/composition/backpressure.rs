@@ -1,4 +1,4 @@
-//! A breaker that lets its callers wait, among tower's own middleware.
+//! A breaker with back-pressure among the middleware of tower.
 
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{
@@ -29,7 +29,7 @@ fn patient<S>(inner: S) -> (Patient<S>, Breaker) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_balancer_gives_an_open_endpoint_no_calls_and_takes_it_back_after_the_open_time() {
+async fn a_balancer_sends_no_calls_to_an_open_endpoint_until_its_open_time_is_over() {
     let (mut endpoints, mut handles, mut breakers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..2 {
         let (client, handle) = client();
@@ -64,7 +64,7 @@ async fn a_balancer_gives_an_open_endpoint_no_calls_and_takes_it_back_after_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffer_above_keeps_its_requests_until_the_circuit_lets_them_through() {
+async fn a_buffer_above_keeps_requests_until_the_circuit_admits_them() {
     let (client, mut handle) = client();
     let (service, breaker) = patient(client);
     let mut buffer = Buffer::new(service, 2);
@@ -87,7 +87,7 @@ async fn a_buffer_above_keeps_its_requests_until_the_circuit_lets_them_through()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_shed_above_turns_the_wait_into_an_overload() {
+async fn a_load_shed_above_turns_waiting_into_an_overload() {
     let (client, mut handle) = client();
     let (service, breaker) = patient(client);
     let mut shed = LoadShed::new(service);
@@ -104,9 +104,9 @@ async fn a_load_shed_above_turns_the_wait_into_an_overload() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// A steer waits for all its services, so that none of them should let its callers wait.
+/// A steer waits for all its services, so none of them should use back-pressure.
 #[tokio::test(start_paused = true)]
-async fn a_steer_above_waits_for_the_one_that_is_open() {
+async fn a_steer_above_waits_for_an_open_service() {
     let ((first, _handle), (second, _other)) = (client(), client());
     let ((open, breaker), (healthy, _)) = (patient(first), patient(second));
     let by_parity = |_: &u32, _: &[Patient]| 1;
@@ -119,7 +119,7 @@ async fn a_steer_above_waits_for_the_one_that_is_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_above_gets_the_permit_back_of_one_that_is_tired_of_waiting() {
+async fn a_limit_above_gets_the_permit_of_an_abandoned_wait_back() {
     let (client, _handle) = client();
     let (service, breaker) = patient(client);
     let mut first = mock::Spawn::new(ConcurrencyLimit::new(service, 1));
@@ -145,7 +145,7 @@ async fn a_limit_below_keeps_its_permits_while_callers_wait_for_the_circuit() {
     assert_pending!(service.poll_ready());
     assert_ready_ok!(poll_ready(&mut limit));
 
-    // Its turn comes, and now it waits for the limit.
+    // The circuit admits the next caller, which now waits for the limit.
     tokio::time::advance(OPEN_TIME).await;
     assert!(service.is_woken());
     assert_pending!(service.poll_ready());
@@ -159,7 +159,7 @@ async fn a_limit_below_keeps_its_permits_while_callers_wait_for_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_below_that_is_exhausted_holds_no_slot() {
+async fn waiting_for_an_exhausted_limit_below_holds_no_slot() {
     let (client, mut handle) = client();
     let mut limit = ConcurrencyLimit::new(client, 1);
     let (service, breaker) = patient(limit.clone());
@@ -168,7 +168,7 @@ async fn a_limit_below_that_is_exhausted_holds_no_slot() {
     trip(&breaker);
     tokio::time::advance(OPEN_TIME).await;
     assert_pending!(service.poll_ready());
-    // It took no slot: whoever asks the breaker itself finds one.
+    // It took no slot: the breaker itself still admits a call.
     breaker.try_acquire().expect("a free slot").failure();
     assert_eq!(breaker.state(), State::Open);
     drop(limit);

@@ -1,8 +1,8 @@
-//! Endpoints with a breaker each, below a balancer; and a balancer below one breaker.
+//! Endpoints with a breaker each below a balancer, and a balancer below one breaker.
 //!
-//! A balancer prefers the endpoint with the least load, and one that rejects answers at once, so
-//! it seems to have none: it draws the calls to itself. That is the balancer's to know, by a load
-//! that asks the breaker, as that of `Endpoint` here.
+//! A balancer prefers the endpoint with the least load. One that rejects responds at once, so its
+//! load seems low and it attracts calls. A load that asks the breaker, like that of `Endpoint`
+//! here, prevents that.
 
 use std::fmt::Debug;
 
@@ -20,7 +20,7 @@ use super::*;
 
 const ENDPOINTS: usize = 2;
 
-/// An endpoint whose load is that of the service in it, unless its circuit rejects.
+/// An endpoint with the load of its inner service, or the largest load while its circuit rejects.
 struct Endpoint<S> {
     service: S,
     breaker: Breaker,
@@ -49,7 +49,7 @@ impl<S: Load> Load for Endpoint<S> {
     }
 }
 
-/// A balancer over endpoints that are made of guarded clients like this.
+/// A balancer over endpoints, each made from a guarded client.
 struct Cluster<S: Service<u32> + Load>
 where
     S::Error: Into<BoxError>,
@@ -90,9 +90,9 @@ where
     S::Metric: Debug,
     S::Error: Into<BoxError>,
 {
-    /// One call. Whoever gets it answers; `None` if it was rejected.
+    /// Makes one call, and returns the endpoint that responded; `None` if it was rejected.
     async fn call(&mut self) -> Option<usize> {
-        // A task that never yields runs out of tokio's budget, and its channels seem empty.
+        // A task that never yields exhausts its budget of tokio, and then channels seem empty.
         tokio::task::yield_now().await;
         assert_ready_ok!(self.balance.poll_ready());
         let mut call = task::spawn(self.balance.call(1));
@@ -107,7 +107,8 @@ where
         None
     }
 
-    /// How many of a hundred calls were rejected, how many the second endpoint got.
+    /// Of a hundred calls, the number that was rejected and the number that the second endpoint
+    /// got.
     async fn hundred_calls(&mut self) -> (usize, usize) {
         let mut calls = Vec::new();
         for _ in 0..100 {
@@ -119,21 +120,21 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn endpoints_that_are_open_reject_at_once_and_stay_in_the_balancer() {
+async fn open_endpoints_reject_at_once_and_stay_in_the_balancer() {
     let mut cluster = cluster(pending_requests);
     cluster.breakers.iter().for_each(trip);
     assert_eq!(cluster.hundred_calls().await, (100, 0));
     assert_eq!(cluster.balance.get_ref().len(), ENDPOINTS);
 
     tokio::time::advance(OPEN_TIME).await;
-    // Each has its probe, and both close.
+    // Each circuit gets its probe, and both close.
     let (rejected, _) = cluster.hundred_calls().await;
     assert_eq!(rejected, 0);
     assert!(cluster.breakers.iter().all(|breaker| breaker.state() == State::Closed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_endpoint_opens_for_itself() {
+async fn each_endpoint_has_its_own_circuit() {
     let mut cluster = cluster(pending_requests);
     cluster.handles[0].allow(0);
     assert_ready_ok!(cluster.balance.poll_ready());
@@ -156,7 +157,7 @@ async fn a_balancer_that_waits_for_its_endpoints_is_woken_when_one_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_leaves_the_balancer_and_an_open_circuit_hides_it() {
+async fn a_failed_client_is_removed_from_the_balancer_unless_its_circuit_is_open() {
     let mut cluster = cluster(pending_requests);
     trip(&cluster.breakers[0]);
     drop(cluster.handles.remove(0));
@@ -164,7 +165,7 @@ async fn a_client_that_is_gone_leaves_the_balancer_and_an_open_circuit_hides_it(
     assert_eq!(cluster.balance.get_ref().len(), 2);
 
     cluster.breakers[0].reset();
-    // What became ready while the circuit rejected is asked again before it is called.
+    // A service that became ready while its circuit rejected is polled again before it is called.
     for _ in 0..20 {
         assert_eq!(cluster.call().await, Some(0));
     }
@@ -173,7 +174,7 @@ async fn a_client_that_is_gone_leaves_the_balancer_and_an_open_circuit_hides_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_its_pending_requests_an_open_endpoint_has_no_load_and_gets_the_calls() {
+async fn with_pending_requests_as_load_an_open_endpoint_attracts_calls() {
     let mut cluster = cluster(pending_requests);
     let _busy = make_second_busy(&mut cluster);
     trip(&cluster.breakers[0]);
@@ -181,7 +182,7 @@ async fn by_its_pending_requests_an_open_endpoint_has_no_load_and_gets_the_calls
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_its_latency_an_open_endpoint_has_no_load_and_gets_the_calls() {
+async fn with_latency_as_load_an_open_endpoint_attracts_calls() {
     let mut cluster = cluster(peak_ewma);
     let _busy = make_second_busy(&mut cluster);
     trip(&cluster.breakers[0]);
@@ -189,7 +190,7 @@ async fn by_its_latency_an_open_endpoint_has_no_load_and_gets_the_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_asks_the_breaker_keeps_the_calls_from_an_open_endpoint() {
+async fn a_load_that_asks_the_breaker_keeps_calls_away_from_an_open_endpoint() {
     let mut cluster = cluster(|service| {
         let breaker = service.breaker().clone();
         Endpoint { service: pending_requests(service), breaker }
@@ -198,13 +199,13 @@ async fn a_load_that_asks_the_breaker_keeps_the_calls_from_an_open_endpoint() {
     trip(&cluster.breakers[0]);
     assert_eq!(cluster.hundred_calls().await, (0, 100));
 
-    // It is asked again as soon as its circuit lets a probe through.
+    // It gets a call again once its circuit admits a probe.
     tokio::time::advance(OPEN_TIME).await;
     assert_eq!(cluster.call().await, Some(0));
     assert_eq!(cluster.breakers[0].state(), State::Closed);
 }
 
-/// Leaves a call under way at the second endpoint.
+/// Starts a call at the second endpoint.
 fn make_second_busy<S>(cluster: &mut Cluster<S>) -> (impl Sized + use<S>, impl Sized + use<S>)
 where
     S: Service<u32, Response = u32> + Load,
@@ -215,15 +216,15 @@ where
     assert_ready_ok!(cluster.balance.poll_ready());
     let call = cluster.balance.call(1);
     let Poll::Ready(Some(request)) = cluster.handles[1].poll_request() else {
-        panic!("not at the second")
+        panic!("not at the second endpoint")
     };
     cluster.handles[0].allow(1_000);
     (call, request)
 }
 
-/// A balancer below: one circuit for all endpoints together.
+/// Below a breaker: one circuit for all endpoints.
 #[tokio::test(start_paused = true)]
-async fn below_one_that_has_no_endpoint_ready_is_not_waited_for_once_the_circuit_opens() {
+async fn below_a_balancer_without_a_ready_endpoint_is_not_waited_for_once_the_circuit_opens() {
     let (client, mut handle) = client();
     handle.allow(0);
     let endpoint = PendingRequests::new(client, CompleteOnResponse::default());

@@ -9,7 +9,7 @@ use super::*;
 
 type Answer = Result<u32, Error<Broken>>;
 
-/// A failure opens, an open circuit rejects, and a probe closes it: through whatever box.
+/// Checks that a failure opens the circuit, that it rejects, and that a probe closes it.
 async fn opens_rejects_and_closes<S>(service: &mut S, handle: &mut Handle, breaker: &Breaker)
 where
     S: Service<u32, Response = u32, Error = Error<Broken>>,
@@ -31,7 +31,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breaker_in_a_box() {
+async fn a_breaker_works_inside_a_box() {
     let (service, mut handle, breaker) = guarded();
     opens_rejects_and_closes(&mut BoxService::new(service), &mut handle, &breaker).await;
     let (service, mut handle, breaker) = guarded();
@@ -42,7 +42,7 @@ async fn a_breaker_in_a_box() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_box_in_a_breaker() {
+async fn a_breaker_works_around_a_box() {
     let (inner, mut handle) = client();
     let mut service: CircuitBreaker<BoxService<_, _, _>> = layer().layer(inner.boxed());
     let breaker = service.breaker().clone();
@@ -55,7 +55,7 @@ async fn a_box_in_a_breaker() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clones_of_a_box_share_the_breaker_and_no_readiness() {
+async fn clones_of_a_box_share_the_breaker_but_not_readiness() {
     let (service, mut handle, breaker) = guarded();
     let mut boxed = BoxCloneSyncService::new(service);
     assert_ready_ok!(poll_ready(&mut boxed));
@@ -69,7 +69,7 @@ async fn clones_of_a_box_share_the_breaker_and_no_readiness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_boxed_service_is_called_from_many_tasks() {
+async fn a_boxed_service_can_be_called_from_many_tasks() {
     let (service, mut handle, breaker) = guarded();
     let boxed = BoxCloneSyncService::new(service);
     let calls: Vec<_> = (0..10).map(|number| tokio::spawn(boxed.clone().oneshot(number))).collect();

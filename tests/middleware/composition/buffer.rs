@@ -8,7 +8,7 @@ use tower_test::mock;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn above_an_open_breaker_it_rejects_each_request_and_lives_on() {
+async fn above_an_open_breaker_each_request_is_rejected_and_the_buffer_survives() {
     let (service, mut handle, breaker) = guarded();
     let mut buffer = Buffer::new(service, 2);
     trip(&breaker);
@@ -27,7 +27,7 @@ async fn above_an_open_breaker_it_rejects_each_request_and_lives_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_its_worker_is_woken_when_the_circuit_opens() {
+async fn above_the_worker_is_woken_when_the_circuit_opens() {
     let (service, mut handle, breaker) = guarded();
     handle.allow(0);
     let mut buffer = Buffer::new(service, 2);
@@ -44,7 +44,7 @@ async fn above_its_worker_is_woken_when_the_circuit_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_a_worker_that_is_gone_leaves_nobody_to_be_woken() {
+async fn above_a_dropped_worker_is_not_woken() {
     struct Worker;
     impl std::task::Wake for Worker {
         fn wake(self: Arc<Self>) {}
@@ -75,14 +75,16 @@ async fn above_a_request_that_was_cancelled_while_it_waited_takes_no_probe() {
     drop(cancelled);
     handle.allow(10);
     let_others_work().await;
-    let Poll::Ready(Some((2, send))) = handle.poll_request() else { panic!("not the second") };
+    let Poll::Ready(Some((2, send))) = handle.poll_request() else {
+        panic!("not the second request")
+    };
     send.send_response(2);
     assert_ready_ok!(kept.poll());
     assert_eq!(breaker.state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_it_hears_the_clients_error_of_readiness_as_the_clients_own() {
+async fn above_a_readiness_error_of_the_client_is_passed_on() {
     let (service, mut handle, breaker) = guarded();
     let mut buffer = Buffer::new(service, 2);
     handle.send_error("gone");
@@ -92,9 +94,9 @@ async fn above_it_hears_the_clients_error_of_readiness_as_the_clients_own() {
     assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
 }
 
-/// The worker does not run: what the buffer has taken stays in it.
+/// The worker does not run, so requests stay in the buffer.
 #[tokio::test(start_paused = true)]
-async fn below_a_full_one_is_not_waited_for_once_the_circuit_opens() {
+async fn below_a_full_buffer_is_not_waited_for_once_the_circuit_opens() {
     let (client, _handle) = client();
     let (buffer, _worker) = Buffer::pair(client, 1);
     let layer = layer();
@@ -112,7 +114,7 @@ async fn below_a_full_one_is_not_waited_for_once_the_circuit_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_an_open_circuit_takes_no_place_in_it() {
+async fn below_an_open_circuit_takes_no_place_in_the_buffer() {
     let (client, _handle) = client();
     let (mut buffer, _worker) = Buffer::pair(client, 1);
     let mut service = layer().layer(buffer.clone());
@@ -122,9 +124,9 @@ async fn below_an_open_circuit_takes_no_place_in_it() {
     assert!(matches!(assert_ready!(poll_once(service.call(1))), Err(Error::Rejected(_))));
 }
 
-/// As with the permit of a limit: the place was taken by readiness.
+/// Like the permit of a limit, the place was taken by readiness.
 #[tokio::test(start_paused = true)]
-async fn below_the_place_of_a_call_that_met_an_opening_stays_until_it_is_dropped() {
+async fn below_a_rejected_call_that_was_ready_keeps_its_place_until_the_service_is_dropped() {
     let (client, _handle) = client();
     let (mut buffer, _worker) = Buffer::pair(client, 1);
     let mut service = layer().layer(buffer.clone());
@@ -137,7 +139,7 @@ async fn below_the_place_of_a_call_that_met_an_opening_stays_until_it_is_dropped
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_one_that_is_closed_is_an_error_of_readiness_unless_the_circuit_is_open() {
+async fn below_a_closed_buffer_is_a_readiness_error_unless_the_circuit_is_open() {
     let (client, _handle) = client();
     let (buffer, worker) = Buffer::pair(client, 1);
     let mut service = layer().layer(buffer);
@@ -151,7 +153,7 @@ async fn below_one_that_is_closed_is_an_error_of_readiness_unless_the_circuit_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_a_failed_call_opens_and_the_buffer_lives_on() {
+async fn below_a_failed_call_opens_the_circuit_and_the_buffer_survives() {
     let (client, mut handle) = client();
     let mut service = layer().layer(Buffer::new(client, 1));
     let mut call = task::spawn(service.ready().await.unwrap().call(1));
@@ -169,9 +171,9 @@ async fn below_a_failed_call_opens_and_the_buffer_lives_on() {
     assert_eq!(assert_ready_ok!(call.poll()), 7);
 }
 
-/// A buffer that shares itself out, below a breaker that does, below a buffer.
+/// A buffer around a breaker around a buffer.
 #[tokio::test(start_paused = true)]
-async fn on_both_sides_a_breaker_with_boxed_errors_fits() {
+async fn a_breaker_with_boxed_errors_fits_between_two_buffers() {
     let (client, mut handle) = client();
     let layer = builder().reject_with(RejectAsBoxError).build().unwrap();
     let mut service = Buffer::new(layer.layer(Buffer::new(client, 1)), 1);

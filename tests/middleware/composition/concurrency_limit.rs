@@ -7,7 +7,7 @@ use super::*;
 
 type Limited = CircuitBreaker<ConcurrencyLimit<Client>>;
 
-/// Breakers over clones of one limit: as many as asked for, with so many permits in all.
+/// Breakers over clones of one limit with this number of permits.
 fn below<const N: usize>(permits: usize) -> ([mock::Spawn<Limited>; N], Handle, Breaker) {
     let (client, handle) = client();
     let layer = layer();
@@ -17,7 +17,7 @@ fn below<const N: usize>(permits: usize) -> ([mock::Spawn<Limited>; N], Handle, 
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_a_rejection_gives_its_permit_back() {
+async fn above_a_rejection_releases_its_permit() {
     let (service, _handle, breaker) = guarded();
     let mut limit = ConcurrencyLimit::new(service, 1);
     trip(&breaker);
@@ -28,7 +28,7 @@ async fn above_a_rejection_gives_its_permit_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_a_cancelled_probe_gives_both_its_permit_and_its_slot_back() {
+async fn above_a_cancelled_probe_releases_its_permit_and_its_slot() {
     let (service, mut handle, breaker) = guarded();
     let mut limit = ConcurrencyLimit::new(service, 1);
     trip(&breaker);
@@ -42,7 +42,7 @@ async fn above_a_cancelled_probe_gives_both_its_permit_and_its_slot_back() {
     }
     assert_ready_ok!(poll_ready(&mut limit));
     let mut call = task::spawn(limit.call(1));
-    // The mock keeps the requests of the cancelled calls.
+    // The mock still has the requests of the cancelled calls.
     for _ in 0..4 {
         answer(&mut handle, 7);
     }
@@ -51,7 +51,7 @@ async fn above_a_cancelled_probe_gives_both_its_permit_and_its_slot_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_one_that_waits_for_a_permit_comes_to_the_breaker_when_it_has_one() {
+async fn above_a_call_reaches_the_breaker_once_it_has_a_permit() {
     let (service, mut handle, breaker) = guarded();
     let mut first = ConcurrencyLimit::new(service, 1);
     let mut second = mock::Spawn::new(first.clone());
@@ -68,7 +68,7 @@ async fn above_one_that_waits_for_a_permit_comes_to_the_breaker_when_it_has_one(
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_an_exhausted_one_is_not_waited_for_once_the_circuit_opens() {
+async fn below_an_exhausted_limit_is_not_waited_for_once_the_circuit_opens() {
     let ([mut first, mut second], mut handle, breaker) = below(1);
     assert_ready_ok!(first.poll_ready());
     let mut under_way = task::spawn(first.call(1));
@@ -102,9 +102,9 @@ async fn below_an_open_circuit_takes_no_permit() {
     assert_rejected(assert_ready!(poll_once(service.call(1))));
 }
 
-/// The limit would panic, here and in the next.
+/// Otherwise the limit would panic, here and in the next test.
 #[tokio::test(start_paused = true)]
-async fn below_readiness_to_reject_does_not_reach_it() {
+async fn below_a_rejection_does_not_call_the_limit() {
     let ([mut service], _handle, breaker) = below(1);
     trip(&breaker);
     assert_ready_ok!(service.poll_ready());
@@ -113,7 +113,7 @@ async fn below_readiness_to_reject_does_not_reach_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_a_call_without_readiness_does_not_reach_it() {
+async fn below_a_call_without_readiness_does_not_call_the_limit() {
     let ([mut service], mut handle, breaker) = below(2);
     assert_rejected(assert_ready!(poll_once(service.call(1))));
     for half_open in [false, true] {
@@ -129,22 +129,22 @@ async fn below_a_call_without_readiness_does_not_reach_it() {
     }
 }
 
-/// The permit was taken by readiness, and a service cannot be told that it is not needed: it
-/// stays with this clone of the service until its next admitted call, or until it is dropped.
-/// Those who share the limit wait that long, unless the circuit rejects them.
+/// Readiness took the permit, and a service cannot be told that it is not needed. This clone of
+/// the service keeps it until its next admitted call or until it is dropped. Other users of the
+/// limit wait until then, unless the circuit rejects them.
 #[tokio::test(start_paused = true)]
-async fn below_the_permit_of_a_call_that_met_an_opening_stays_until_the_next_call() {
+async fn below_a_rejected_call_that_was_ready_keeps_its_permit_for_the_next_call() {
     let ([mut first, mut second], mut handle, breaker) = below(1);
     assert_ready_ok!(first.poll_ready());
     trip(&breaker);
     assert_rejected(assert_ready!(poll_once(first.call(1))));
-    // While the circuit is open, nobody needs a permit.
+    // While the circuit is open, no permit is needed.
     assert_ready_ok!(second.poll_ready());
     assert_rejected(assert_ready!(poll_once(second.call(2))));
 
     breaker.reset();
     assert_pending!(second.poll_ready());
-    // The first has the permit already, and does not ask for another.
+    // The first already has the permit, and does not take another.
     assert_ready_ok!(first.poll_ready());
     let mut call = task::spawn(first.call(3));
     answer(&mut handle, 3);
@@ -155,10 +155,11 @@ async fn below_the_permit_of_a_call_that_met_an_opening_stays_until_the_next_cal
     assert_ready_ok!(second.poll_ready());
 }
 
-/// The same for a place in the queue: who is rejected while it waits keeps it, and gets the next
-/// permit, which it may have no use for.
+/// The same holds for a place in the queue: a service that is rejected while it waits keeps the
+/// place and gets the next permit, which it may not need.
 #[tokio::test(start_paused = true)]
-async fn below_the_place_in_the_queue_of_one_that_was_rejected_stays_until_it_is_dropped() {
+async fn below_a_rejected_call_that_waited_keeps_its_place_in_the_queue_until_the_service_is_dropped()
+ {
     let ([mut first, mut second, mut third], mut handle, breaker) = below(1);
     assert_ready_ok!(first.poll_ready());
     let mut under_way = task::spawn(first.call(1));
@@ -177,10 +178,9 @@ async fn below_the_place_in_the_queue_of_one_that_was_rejected_stays_until_it_is
     assert_ready_ok!(third.poll_ready());
 }
 
-/// Who makes each call with a clone that is dropped afterwards, as `oneshot` and most servers do,
-/// leaves nothing behind.
+/// `oneshot` and most servers make each call with a clone that is dropped afterwards.
 #[tokio::test(start_paused = true)]
-async fn below_calls_with_a_clone_each_leave_no_permit_behind() {
+async fn below_a_call_with_its_own_clone_keeps_no_permit() {
     let (client, mut handle) = client();
     let service = layer().layer(ConcurrencyLimit::new(client, 1));
     let breaker = service.breaker().clone();
@@ -207,7 +207,7 @@ async fn below_calls_with_a_clone_each_leave_no_permit_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_the_permit_of_a_call_that_met_an_opening_comes_back_with_a_drop() {
+async fn below_dropping_the_service_releases_the_permit_of_a_rejected_call() {
     let ([mut first, mut second], _handle, breaker) = below(1);
     assert_ready_ok!(first.poll_ready());
     trip(&breaker);
@@ -219,9 +219,9 @@ async fn below_the_permit_of_a_call_that_met_an_opening_comes_back_with_a_drop()
     assert_ready_ok!(second.poll_ready());
 }
 
-/// The same where more were ready than there are probes.
+/// The same holds if more services were ready than there are probe slots.
 #[tokio::test(start_paused = true)]
-async fn below_the_permits_of_those_who_got_no_probe_are_there_for_their_next_calls() {
+async fn below_services_without_a_probe_keep_their_permits_for_their_next_calls() {
     let (mut services, mut handle, breaker) = below::<3>(3);
     trip(&breaker);
     tokio::time::advance(OPEN_TIME).await;

@@ -23,7 +23,7 @@ fn even(number: u32) -> Result<u32, BoxError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_what_it_turns_away_the_breaker_never_sees() {
+async fn above_the_breaker_does_not_see_filtered_requests() {
     let (service, mut handle, breaker) = guarded();
     trip(&breaker);
     tokio::time::advance(OPEN_TIME).await;
@@ -33,7 +33,7 @@ async fn above_what_it_turns_away_the_breaker_never_sees() {
         assert!(assert_ready_err!(poll_once(filter.call(1))).is::<Odd>());
     }
     assert_eq!(breaker.state(), State::HalfOpen);
-    // The readiness that it left unused serves the next.
+    // The unused readiness serves the next call.
     let mut probe = task::spawn(filter.call(2));
     answer(&mut handle, 7);
     assert_eq!(assert_ready_ok!(probe.poll()), 7);
@@ -41,16 +41,16 @@ async fn above_what_it_turns_away_the_breaker_never_sees() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_a_rejection_passes() {
+async fn above_a_rejection_is_passed_on() {
     let (service, _handle, breaker) = guarded();
     trip(&breaker);
     let mut filter = Filter::new(service, |number: u32| even(number * 2));
     assert_rejected(call_at_once(&mut filter));
 }
 
-/// While it looks at a request, it keeps the service that was ready, and goes on with a clone.
+/// While it examines a request, an async filter keeps the ready service and continues with a clone.
 #[tokio::test(start_paused = true)]
-async fn above_one_that_takes_its_time_calls_the_service_that_was_ready() {
+async fn above_an_async_filter_calls_the_service_that_was_ready() {
     let (service, mut handle, breaker) = guarded();
     let patient = |number: u32| async move {
         tokio::task::yield_now().await;
@@ -68,7 +68,7 @@ async fn above_one_that_takes_its_time_calls_the_service_that_was_ready() {
         answer(&mut handle, 7);
         assert_ready_ok!(call.poll());
     }
-    // What opens while it looks is a rejection.
+    // If the circuit opens meanwhile, the call is rejected.
     assert_ready_ok!(poll_ready(&mut filter));
     let mut call = task::spawn(filter.call(2));
     assert_pending!(call.poll());
@@ -77,7 +77,7 @@ async fn above_one_that_takes_its_time_calls_the_service_that_was_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_what_it_turns_away_is_a_failure_unless_the_classifier_knows_better() {
+async fn below_a_filtered_request_is_a_failure_unless_the_classifier_says_otherwise() {
     let (client, _handle) = client();
     let knows_better = builder().classify(|result: &Result<u32, BoxError>| match result {
         Err(error) if error.is::<Odd>() => Outcome::Ignore,
@@ -96,9 +96,9 @@ async fn below_what_it_turns_away_is_a_failure_unless_the_classifier_knows_bette
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_it_looks_at_no_request_while_the_circuit_is_open() {
+async fn below_no_request_is_examined_while_the_circuit_is_open() {
     let (client, _handle) = client();
-    let looking = |_: u32| -> Result<u32, BoxError> { panic!("looked at a request") };
+    let looking = |_: u32| -> Result<u32, BoxError> { panic!("a request was examined") };
     let mut service = layer().layer(Filter::new(client, looking));
     trip(&service.breaker().clone());
     assert_ready_ok!(poll_ready(&mut service));

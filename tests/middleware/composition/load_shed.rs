@@ -14,7 +14,7 @@ fn assert_overloaded(result: Result<u32, BoxError>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_a_rejection_is_not_taken_for_an_overload() {
+async fn above_a_rejection_is_not_an_overload() {
     let (service, mut handle, breaker) = guarded();
     handle.allow(0);
     let mut shed = LoadShed::new(service);
@@ -32,7 +32,7 @@ async fn above_a_rejection_is_not_taken_for_an_overload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_what_it_sheds_the_breaker_never_sees() {
+async fn above_the_breaker_does_not_see_shed_calls() {
     let (service, mut handle, breaker) = guarded();
     handle.allow(0);
     let mut shed = LoadShed::new(service);
@@ -45,7 +45,7 @@ async fn above_what_it_sheds_the_breaker_never_sees() {
     tokio::time::advance(OPEN_TIME).await;
     assert_overloaded(call_at_once(&mut shed));
     assert_eq!(breaker.state(), State::HalfOpen);
-    breaker.try_acquire().expect("its slot was not taken").success();
+    breaker.try_acquire().expect("a free slot").success();
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +63,7 @@ async fn below_an_overload_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_a_classifier_may_take_an_overload_for_what_it_is() {
+async fn below_a_classifier_can_recognise_an_overload() {
     let (client, mut handle) = client();
     handle.allow(0);
     let layer = builder()
@@ -92,7 +92,7 @@ async fn below_a_classifier_may_take_an_overload_for_what_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_either_side_an_error_of_readiness_is_the_clients() {
+async fn a_readiness_error_of_the_client_is_passed_on_on_both_sides() {
     let (service, mut handle, breaker) = guarded();
     handle.send_error("gone");
     let error = assert_ready_err!(poll_ready(&mut LoadShed::new(service)));

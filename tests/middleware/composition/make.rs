@@ -1,4 +1,4 @@
-//! Services that make services: one breaker for each target, or one for all connections.
+//! `MakeService`: one breaker for each target, or one for all connections.
 
 use std::{
     collections::HashMap,
@@ -53,7 +53,7 @@ async fn connections_that_share_a_service_share_its_breaker() {
     assert_rejected(call_at_once(&mut second));
 }
 
-/// A breaker around the connecting.
+/// A breaker around the connector.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_cannot_be_reached_is_not_tried_while_its_circuit_is_open() {
     let attempts = Arc::new(AtomicU32::new(0));
@@ -74,7 +74,7 @@ async fn a_target_that_cannot_be_reached_is_not_tried_while_its_circuit_is_open(
     assert_eq!(make.breaker().state(), State::Closed);
 }
 
-/// Connects to a client, but for the first attempt. Counts the attempts.
+/// Fails the first attempt to connect, and counts the attempts.
 fn connecting(
     attempts: &Arc<AtomicU32>,
 ) -> (impl Service<(), Response = Client, Error = Broken, Future: Unpin>, Handle) {
@@ -87,9 +87,9 @@ fn connecting(
     (make, handle)
 }
 
-/// A reconnect connects when it is asked whether it is ready: below an open breaker it is not.
+/// `Reconnect` connects in `poll_ready`, which an open breaker does not call.
 #[tokio::test(start_paused = true)]
-async fn a_reconnect_below_fails_by_its_calls_and_does_not_connect_while_the_circuit_is_open() {
+async fn a_reconnect_below_fails_its_calls_and_does_not_connect_while_the_circuit_is_open() {
     let attempts = Arc::default();
     let (make, mut handle) = connecting(&attempts);
     let layer = builder().reject_with(RejectAsBoxError).build().unwrap();
@@ -111,7 +111,7 @@ async fn a_reconnect_below_fails_by_its_calls_and_does_not_connect_while_the_cir
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reconnect_above_tries_again_at_each_call_and_comes_back_after_the_open_time() {
+async fn a_reconnect_above_retries_at_each_call_and_recovers_after_the_open_time() {
     let attempts = Arc::default();
     let (make, mut handle) = connecting(&attempts);
     let mut service = Reconnect::new(layer().layer(make), ());

@@ -1,4 +1,4 @@
-//! What tower's own middleware and a breaker do to each other, above it and below it.
+//! The middleware of tower above and below a breaker.
 
 mod backpressure;
 mod balance;
@@ -33,8 +33,8 @@ use tower_test::mock;
 type Mock = mock::Mock<u32, u32>;
 type Handle = mock::Handle<u32, u32>;
 
-/// The mock with an error type of its own, as a client library has one: `Error<BoxError>` is no
-/// [`std::error::Error`], because a boxed error is none, and most of tower asks for one.
+/// The mock with an error type of its own, like a client library has. `Error<BoxError>` does not
+/// implement [`std::error::Error`], because a boxed error does not, and most of tower requires it.
 type Client = MapErr<Mock, fn(BoxError) -> Broken>;
 
 /// A client behind a breaker.
@@ -81,50 +81,50 @@ fn trip(breaker: &Breaker) {
     breaker.try_acquire().unwrap().failure();
 }
 
-/// Asks for readiness once, as a task that does not come back.
+/// Polls for readiness once.
 fn poll_ready<S: Service<u32>>(service: &mut S) -> Poll<Result<(), S::Error>> {
     service.poll_ready(&mut Context::from_waker(Waker::noop()))
 }
 
-/// What the future has to say at once.
+/// Polls the future once.
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// The answer to a call that asks for readiness first, where neither has to be waited for.
+/// Polls for readiness and makes a call, neither of which may be pending.
 #[track_caller]
 fn call_at_once<S>(service: &mut S) -> Result<u32, BoxError>
 where
     S: Service<u32, Response = u32>,
     S::Error: Into<BoxError>,
 {
-    let Poll::Ready(ready) = poll_ready(service) else { panic!("has to wait to be ready") };
+    let Poll::Ready(ready) = poll_ready(service) else { panic!("readiness is pending") };
     ready.map_err(Into::into)?;
-    let Poll::Ready(answer) = poll_once(service.call(1)) else { panic!("has to wait") };
+    let Poll::Ready(answer) = poll_once(service.call(1)) else { panic!("the call is pending") };
     answer.map_err(Into::into)
 }
 
 #[track_caller]
 fn assert_rejected<T: fmt::Debug>(result: Result<T, impl Into<BoxError>>) {
     let error = result.expect_err("no error").into();
-    assert!(Rejected::find(&*error).is_some(), "no rejection: {error}");
+    assert!(Rejected::find(&*error).is_some(), "not a rejection: {error}");
 }
 
-/// Answers the request that waits.
+/// Responds to the waiting request.
 #[track_caller]
 fn answer(handle: &mut Handle, response: u32) {
     let Poll::Ready(Some((_, send))) = handle.poll_request() else { panic!("no request") };
     send.send_response(response);
 }
 
-/// Lets the request that waits fail.
+/// Fails the waiting request.
 #[track_caller]
 fn fail(handle: &mut Handle) {
     let Poll::Ready(Some((_, send))) = handle.poll_request() else { panic!("no request") };
     send.send_error("broken");
 }
 
-/// Lets the tasks that were woken work.
+/// Runs the tasks that were woken.
 async fn let_others_work() {
     for _ in 0..10 {
         tokio::task::yield_now().await;

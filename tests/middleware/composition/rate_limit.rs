@@ -14,9 +14,9 @@ fn two_a_second() -> Rate {
     Rate::new(2, PERIOD)
 }
 
-/// What is asked too often is asked too often, whatever becomes of it.
+/// The limit is on requests, whatever their outcome.
 #[tokio::test(start_paused = true)]
-async fn above_a_rejection_counts_as_any_other_call() {
+async fn above_a_rejection_counts_like_any_other_call() {
     let (service, _handle, breaker) = guarded();
     let mut limit = RateLimit::new(service, two_a_second());
     trip(&breaker);
@@ -29,7 +29,7 @@ async fn above_a_rejection_counts_as_any_other_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_one_that_is_spent_is_not_waited_for_once_the_circuit_opens() {
+async fn below_an_exhausted_limit_is_not_waited_for_once_the_circuit_opens() {
     let (client, mut handle) = client();
     let layer = layer();
     let mut service = mock::Spawn::new(layer.layer(RateLimit::new(client, two_a_second())));
@@ -42,7 +42,7 @@ async fn below_one_that_is_spent_is_not_waited_for_once_the_circuit_opens() {
     assert_pending!(service.poll_ready());
     trip(layer.breaker());
     assert!(service.is_woken());
-    // It would panic, if it were called.
+    // The limit would panic if it were called.
     for _ in 0..5 {
         assert_ready_ok!(service.poll_ready());
         assert_rejected(assert_ready!(poll_once(service.call(1))));
@@ -51,11 +51,11 @@ async fn below_one_that_is_spent_is_not_waited_for_once_the_circuit_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_rejections_spend_nothing_of_it() {
+async fn below_rejections_do_not_count() {
     let (client, mut handle) = client();
     let mut service = layer().layer(RateLimit::new(client, two_a_second()));
     let breaker = service.breaker().clone();
-    // Two that were ready before the circuit opened, and eight that came later.
+    // Two services were ready before the circuit opened, and eight came later.
     for _ in 0..2 {
         assert_ready_ok!(poll_ready(&mut service));
         breaker.force_open();

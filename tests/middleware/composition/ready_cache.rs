@@ -7,7 +7,7 @@ use super::*;
 type Cache = ReadyCache<u32, Guarded, u32>;
 
 #[tokio::test(start_paused = true)]
-async fn an_open_service_is_ready_rejects_and_is_ready_again() {
+async fn an_open_service_is_ready_and_rejects_and_is_ready_again() {
     let (mut cache, mut task) = (Cache::default(), task::spawn(()));
     let (service, _handle, breaker) = guarded();
     trip(&breaker);
@@ -37,7 +37,7 @@ async fn a_service_that_waits_becomes_ready_when_its_circuit_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_to_reject_that_was_kept_is_asked_again() {
+async fn cached_readiness_to_reject_is_polled_again() {
     let (mut cache, mut task) = (Cache::default(), task::spawn(()));
     let (service, mut handle, breaker) = guarded();
     trip(&breaker);
@@ -50,7 +50,7 @@ async fn readiness_to_reject_that_was_kept_is_asked_again() {
     assert_eq!(assert_ready_ok!(probe.poll()), 7);
     assert_eq!(breaker.state(), State::Closed);
 
-    // And readiness to call gives way to a wait, where the client has no room any more.
+    // A service that was ready is pending again if the client has no more room.
     assert_ready_ok!(task.enter(|cx, _| cache.poll_pending(cx)));
     breaker.force_open();
     assert!(task.enter(|cx, _| cache.check_ready(cx, &0)).unwrap());
@@ -58,7 +58,7 @@ async fn readiness_to_reject_that_was_kept_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_an_error_of_the_client_throws_a_service_out() {
+async fn only_an_error_of_the_client_evicts_a_service() {
     let (mut cache, mut task) = (Cache::default(), task::spawn(()));
     let (failing, mut handle, _) = guarded();
     let (open, _handle, breaker) = guarded();

@@ -15,11 +15,11 @@ use tower_breaker::{Error, State, Trip};
 
 use super::*;
 
-/// Tries again until it worked, as often as its budget says, which all clones share.
+/// Retries until success, within a budget that all clones share.
 #[derive(Clone)]
 struct Again {
     budget: Arc<AtomicU32>,
-    /// Whether a rejection is worth another attempt.
+    /// Whether rejections are retried.
     after_rejections: bool,
 }
 
@@ -68,7 +68,7 @@ impl Policy<u32, u32, Broken> for Again {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_each_attempt_counts_and_the_opening_ends_it() {
+async fn above_each_attempt_counts_and_an_open_circuit_ends_the_retries() {
     let (client, mut handle) = client();
     let rule = Trip::consecutive_failures(3);
     let layer = CircuitBreakerLayer::builder("retried").trip_on(rule).build().unwrap();
@@ -80,7 +80,7 @@ async fn above_each_attempt_counts_and_the_opening_ends_it() {
         assert_pending!(call.poll());
         fail(&mut handle);
     }
-    // The third failure opens the circuit, and what it asks for is rejected.
+    // The third failure opens the circuit, and the next attempt is rejected.
     assert_rejected(assert_ready!(call.poll()));
     assert_eq!(layer.breaker().state(), State::Open);
     assert!(handle.poll_request().is_pending());
@@ -88,7 +88,7 @@ async fn above_each_attempt_counts_and_the_opening_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_one_that_wants_no_rejections_spends_nothing_on_them() {
+async fn above_a_policy_that_excludes_rejections_spends_no_budget_on_them() {
     let (service, mut handle, breaker) = guarded();
     let policy = Again::new(10, false);
     let mut service = Retry::new(policy.clone(), service);
@@ -100,9 +100,9 @@ async fn above_one_that_wants_no_rejections_spends_nothing_on_them() {
     assert!(handle.poll_request().is_pending());
 }
 
-/// Nothing hangs and nothing reaches the dependency, but the whole budget is gone at once.
+/// Nothing hangs and no attempt reaches the dependency, but the budget is spent at once.
 #[tokio::test(start_paused = true)]
-async fn above_one_that_knows_no_rejections_spends_its_budget_at_once() {
+async fn above_a_policy_that_retries_rejections_spends_its_budget_at_once() {
     let (service, mut handle, breaker) = guarded();
     let policy = Again::new(10, true);
     let mut service = Retry::new(policy.clone(), service);
@@ -112,7 +112,7 @@ async fn above_one_that_knows_no_rejections_spends_its_budget_at_once() {
     assert!(handle.poll_request().is_pending());
 }
 
-/// The retry holds a clone of the service: one that was not ready, and has to ask.
+/// `Retry` holds a clone of the service that was not polled ready yet.
 #[tokio::test(start_paused = true)]
 async fn above_an_attempt_that_waits_for_the_client_is_rejected_when_the_circuit_opens() {
     let (client, mut handle) = client();

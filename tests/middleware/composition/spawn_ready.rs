@@ -5,7 +5,7 @@ use tower_test::mock;
 
 use super::*;
 
-/// The task that waits for readiness is another than the one that asks.
+/// The task that waits for readiness is not the one that calls.
 #[tokio::test(start_paused = true)]
 async fn above_the_task_that_waits_is_woken_when_the_circuit_opens() {
     let (service, mut handle, breaker) = guarded();
@@ -22,7 +22,7 @@ async fn above_the_task_that_waits_is_woken_when_the_circuit_opens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_readiness_that_another_task_found_is_good_for_the_call() {
+async fn above_readiness_found_by_another_task_is_valid_for_the_call() {
     let (service, mut handle, breaker) = guarded();
     handle.allow(0);
     let mut service = mock::Spawn::new(SpawnReady::new(service));
@@ -38,7 +38,7 @@ async fn above_readiness_that_another_task_found_is_good_for_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_one_that_waits_is_not_waited_for_once_the_circuit_opens() {
+async fn below_a_pending_service_is_not_waited_for_once_the_circuit_opens() {
     let (client, mut handle) = client();
     handle.allow(0);
     let layer = layer();
@@ -51,7 +51,7 @@ async fn below_one_that_waits_is_not_waited_for_once_the_circuit_opens() {
     let answered: Result<u32, Error<BoxError>> = assert_ready!(poll_once(service.call(1)));
     assert!(matches!(answered, Err(Error::Rejected(_))));
 
-    // It has become ready meanwhile, and is called as the probe.
+    // It is ready by now, and is called for the probe.
     handle.allow(1);
     let_others_work().await;
     tokio::time::advance(OPEN_TIME).await;

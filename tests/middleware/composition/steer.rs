@@ -4,19 +4,19 @@ use tower_breaker::{Error, State};
 
 use super::*;
 
-/// The request says which service it is for.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what a steer asks for")]
+/// The request is the index of its service.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`Steer` requires this signature")]
 fn by_number<S>(request: &u32, _: &[S]) -> usize {
     *request as usize
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_one_that_is_open_rejects_what_is_for_it_and_holds_up_nothing_else() {
+async fn above_an_open_service_rejects_its_requests_and_does_not_delay_others() {
     let (open, handle, breaker) = guarded();
     let (healthy, mut healthy_handle, _) = guarded();
     let mut steer = Steer::new([open, healthy], by_number);
     trip(&breaker);
-    // A client that is asked would say that it is gone, and so would the steer.
+    // If the client were polled, its error would become that of the steer.
     drop(handle);
     for _ in 0..3 {
         assert_ready_ok!(poll_ready(&mut steer));
@@ -29,7 +29,7 @@ async fn above_one_that_is_open_rejects_what_is_for_it_and_holds_up_nothing_else
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_it_waits_for_all_and_an_opening_ends_the_wait() {
+async fn above_an_opening_ends_the_wait_for_all_services() {
     let (waiting, mut handle, breaker) = guarded();
     let (healthy, mut healthy_handle, _) = guarded();
     handle.allow(0);
@@ -43,8 +43,8 @@ async fn above_it_waits_for_all_and_an_opening_ends_the_wait() {
     assert_ready_ok!(call.poll());
 }
 
-/// It asks each service once, and then keeps its readiness until it is used: what it was told
-/// while the circuit was open costs one rejection after that.
+/// A steer keeps the readiness of each service until it is used. Readiness from while the circuit
+/// was open leads to one rejection later.
 #[tokio::test(start_paused = true)]
 async fn above_readiness_to_reject_is_kept_for_one_call() {
     let (service, mut handle, breaker) = guarded();
@@ -63,7 +63,7 @@ async fn above_readiness_to_reject_is_kept_for_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_one_circuit_is_for_all_and_none_is_waited_for() {
+async fn below_one_circuit_covers_all_services_and_none_is_waited_for() {
     let ((waiting, mut handle), (failing, mut failing_handle)) = (client(), client());
     let layer = layer();
     let mut service =
@@ -78,9 +78,9 @@ async fn below_one_circuit_is_for_all_and_none_is_waited_for() {
     assert!(matches!(assert_ready!(poll_once(service.call(0))), Err(Error::Rejected(_))));
 }
 
-/// Both ways must have the same error, so the breaker is one with boxed errors.
+/// Both branches need the same error type, so the breaker has boxed errors.
 #[tokio::test(start_paused = true)]
-async fn a_layer_that_may_be_left_out() {
+async fn the_layer_works_as_an_optional_layer() {
     for wanted in [true, false] {
         let layer = builder().reject_with(RejectAsBoxError).build().unwrap();
         trip(layer.breaker());

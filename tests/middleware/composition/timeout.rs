@@ -15,9 +15,9 @@ fn assert_elapsed(result: Result<u32, BoxError>) {
     assert!(error.is::<Elapsed>(), "not elapsed: {error}");
 }
 
-/// Whoever wants it counted puts the timeout below.
+/// For timeouts to count as failures, the timeout goes below the breaker.
 #[tokio::test(start_paused = true)]
-async fn above_an_elapsed_call_is_cancelled_and_no_failure() {
+async fn above_an_elapsed_call_is_cancelled_and_not_a_failure() {
     let (service, _handle, breaker) = guarded();
     let mut service = Timeout::new(service, LIMIT);
     for _ in 0..10 {
@@ -27,7 +27,7 @@ async fn above_an_elapsed_call_is_cancelled_and_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn above_an_elapsed_probe_gives_its_slot_back() {
+async fn above_an_elapsed_probe_releases_its_slot() {
     let (service, _handle, breaker) = guarded();
     let mut service = Timeout::new(service, LIMIT);
     trip(&breaker);
@@ -63,7 +63,7 @@ async fn below_an_elapsed_call_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_a_timeout_runs_only_for_what_was_admitted() {
+async fn below_the_timeout_runs_only_for_admitted_calls() {
     let (client, mut handle) = client();
     let mut service = layer().layer(Timeout::new(client, LIMIT));
     let breaker = service.breaker().clone();
@@ -77,9 +77,9 @@ async fn below_a_timeout_runs_only_for_what_was_admitted() {
     assert!(handle.poll_request().is_pending());
 }
 
-/// Both: the inner one is the dependency's, the outer one the caller's patience.
+/// The inner timeout limits the dependency, the outer one the caller's wait.
 #[tokio::test(start_paused = true)]
-async fn on_both_sides_the_shorter_one_decides_what_it_was() {
+async fn with_timeouts_on_both_sides_the_shorter_one_decides_the_outcome() {
     for (above, below, state) in [(1, 2, State::Closed), (2, 1, State::Open)] {
         let (client, _handle) = client();
         let layer = builder().reject_with(RejectAsBoxError).build().unwrap();

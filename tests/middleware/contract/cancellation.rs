@@ -1,4 +1,4 @@
-//! Whatever becomes of a future, its call ends exactly once.
+//! Every call ends exactly once, whatever happens to its future.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +13,7 @@ use tower_breaker::{
 
 use super::{OPEN_TIME, Setup, setup, trip};
 
-/// A half-open circuit that closes at the first success, and has one slot.
+/// A half-open circuit with one slot that closes at the first success.
 fn half_open() -> Setup {
     let setup = setup();
     trip(&setup.breaker);
@@ -27,15 +27,15 @@ fn slot_is_free(breaker: &Breaker) -> bool {
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_at_any_stage_gives_its_slot_back() {
+async fn a_future_that_is_dropped_at_any_stage_releases_its_slot() {
     let Setup { mut service, mut handle, breaker, .. } = half_open();
     handle.allow(10);
-    // Before its first poll.
+    // Before the first poll.
     let call = service.ready().await.unwrap().call(1);
     assert!(!slot_is_free(&breaker));
     drop(call);
     assert!(slot_is_free(&breaker));
-    // After a poll that was pending.
+    // After a pending poll.
     let mut call = task::spawn(service.ready().await.unwrap().call(2));
     assert_pending!(call.poll());
     assert!(!slot_is_free(&breaker));
@@ -44,10 +44,10 @@ async fn a_future_that_is_dropped_at_any_stage_gives_its_slot_back() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_done_counts_once_also_when_dropped_later() {
+async fn a_completed_future_counts_once_even_when_dropped_later() {
     let Setup { mut service, mut handle, breaker, .. } = half_open();
     handle.allow(10);
-    // The mock would hand out the dropped calls of other tests' stages first.
+    // The mock would first return the dropped calls of earlier stages.
     let mut call = task::spawn(service.ready().await.unwrap().call(1));
     handle.next_request().await.unwrap().1.send_response(5);
     assert_ready_ok!(call.poll());
@@ -57,7 +57,7 @@ async fn a_future_that_is_done_counts_once_also_when_dropped_later() {
 }
 
 #[tokio::test]
-async fn a_failed_probe_opens_again() {
+async fn a_failed_probe_reopens_the_circuit() {
     let Setup { mut service, mut handle, breaker, .. } = half_open();
     let call = service.ready().await.unwrap().call(1);
     handle.next_request().await.unwrap().1.send_error("broken");
@@ -66,7 +66,7 @@ async fn a_failed_probe_opens_again() {
 }
 
 #[tokio::test]
-async fn a_cancelled_call_touches_nothing_while_closed() {
+async fn a_cancelled_call_changes_nothing_while_closed() {
     let Setup { mut service, mut handle, breaker, .. } = setup();
     handle.allow(10);
     drop(service.ready().await.unwrap().call(1));
@@ -103,7 +103,7 @@ async fn results_from_before_a_transition_change_nothing() {
     assert_eq!(breaker.state(), State::HalfOpen);
 }
 
-/// A breaker alone: its handle's own ways to make a call.
+/// Calls without a service, through the breaker's handle.
 fn half_open_breaker() -> Breaker {
     let clock = ManualClock::new();
     let breaker = Breaker::builder("alone")
@@ -118,7 +118,7 @@ fn half_open_breaker() -> Breaker {
 }
 
 #[test]
-fn a_panic_while_a_permit_is_held_gives_the_slot_back() {
+fn a_panic_while_a_permit_is_held_releases_the_slot() {
     let breaker = half_open_breaker();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _permit = breaker.try_acquire().unwrap();
@@ -129,7 +129,7 @@ fn a_panic_while_a_permit_is_held_gives_the_slot_back() {
 }
 
 #[tokio::test]
-async fn the_handles_call_records_rejects_and_cancels() {
+async fn a_call_through_the_handle_records_rejects_and_cancels() {
     let breaker = half_open_breaker();
     {
         let mut pending = pin!(breaker.call(std::future::pending::<Result<(), ()>>()));
@@ -145,7 +145,7 @@ async fn the_handles_call_records_rejects_and_cancels() {
 }
 
 #[test]
-fn a_permit_ends_in_each_way() {
+fn a_permit_records_each_outcome() {
     let breaker = half_open_breaker();
     breaker.try_acquire().unwrap().ignore();
     assert!(slot_is_free(&breaker));
@@ -160,7 +160,7 @@ fn a_permit_may_outlive_its_breaker() {
     let breaker = half_open_breaker();
     let (probe, name) = (breaker.try_acquire().unwrap(), breaker.name().to_owned());
     drop(breaker);
-    // Whatever breaker has the memory now, the old permit changes nothing of it.
+    // The old permit changes nothing in a breaker that reuses the memory.
     let others: Vec<_> = (0..100).map(|_| Breaker::builder(&name).build().unwrap()).collect();
     probe.failure();
     for other in others {
@@ -169,7 +169,7 @@ fn a_permit_may_outlive_its_breaker() {
 }
 
 #[tokio::test]
-async fn a_classifier_that_panics_gives_the_slot_back() {
+async fn a_classifier_that_panics_releases_the_slot() {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("classifier")
         .trip_on(Trip::consecutive_failures(1))

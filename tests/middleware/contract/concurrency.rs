@@ -1,4 +1,4 @@
-//! Many threads on one breaker, none of them in a runtime.
+//! Many threads on one breaker, without a runtime.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ fn on_threads(work: impl Fn(u32) + Sync) {
 }
 
 #[test]
-fn at_the_recovery_moment_no_more_probes_go_than_are_allowed() {
+fn at_the_recovery_moment_no_more_probes_are_admitted_than_allowed() {
     for (allowed, round) in
         [1, 3].into_iter().flat_map(|allowed| (0..200).map(move |r| (allowed, r)))
     {
@@ -49,7 +49,7 @@ fn at_the_recovery_moment_no_more_probes_go_than_are_allowed() {
         let admitted = permits.into_inner().unwrap();
         assert_eq!(admitted.len(), allowed as usize, "round {round}");
         drop(admitted);
-        // Every slot came back.
+        // Every slot is released.
         let again: Vec<_> = (0..THREADS).filter_map(|_| breaker.try_acquire().ok()).collect();
         assert_eq!(again.len(), allowed as usize);
     }
@@ -83,7 +83,7 @@ fn no_record_is_lost_under_contention() {
 }
 
 #[test]
-fn successes_of_a_quiet_time_window_are_all_counted() {
+fn every_success_in_a_time_window_is_counted() {
     const CALLS: u32 = 50_000;
     let rule = Trip::failure_rate(0.5, Window::time(Duration::from_secs(3600)));
     let breaker = Breaker::builder("tally").trip_on(rule).build().unwrap();
@@ -96,7 +96,7 @@ fn successes_of_a_quiet_time_window_are_all_counted() {
 }
 
 #[test]
-fn failures_from_many_threads_trip_once() {
+fn failures_from_many_threads_trip_the_circuit_once() {
     for _ in 0..100 {
         let steps = std::sync::Arc::new(AtomicUsize::new(0));
         let counted = steps.clone();
@@ -120,10 +120,9 @@ fn failures_from_many_threads_trip_once() {
     }
 }
 
-/// Promise 4: whatever the threads do to the circuit, every call ends as one thing, and at the
-/// end no slot is missing.
+/// Whatever the threads do to the circuit, every call ends once, and no slot is missing at the end.
 #[test]
-fn nothing_is_lost_while_the_circuit_flaps() {
+fn every_call_ends_once_while_the_circuit_flaps() {
     let mut config = Config::default();
     config.trip_on = vec![Trip::consecutive_failures(3)];
     config.recovery_timeout = Duration::from_micros(50);

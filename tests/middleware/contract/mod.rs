@@ -1,4 +1,4 @@
-//! The contract of a well-behaved tower middleware, poll by poll.
+//! The contract of well-behaved tower middleware, poll by poll.
 
 mod cancellation;
 mod concurrency;
@@ -19,7 +19,7 @@ use tower_test::mock;
 type Mock = mock::Mock<u32, u32>;
 type Handle = mock::Handle<u32, u32>;
 
-/// A breaker that opens at the first failure, over a mock service, and its clock.
+/// A breaker that opens at the first failure around a mock service, and its clock.
 struct Setup {
     service: CircuitBreaker<Mock, ErrorsAsFailures>,
     handle: Handle,

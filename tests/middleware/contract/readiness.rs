@@ -7,7 +7,7 @@ use super::{Mock, OPEN_TIME, Setup, setup, trip};
 
 type Service_ = tower_breaker::CircuitBreaker<Mock>;
 
-/// Polls for readiness as a task of its own.
+/// Polls for readiness in a task of its own.
 fn ready(service: &mut Service_) -> std::task::Poll<Result<(), Error<tower::BoxError>>> {
     task::spawn(()).enter(|cx, _| service.poll_ready(cx))
 }
@@ -15,12 +15,12 @@ fn ready(service: &mut Service_) -> std::task::Poll<Result<(), Error<tower::BoxE
 fn rejection(result: Result<u32, Error<tower::BoxError>>) -> State {
     match result {
         Err(Error::Rejected(rejected)) => rejected.state(),
-        other => panic!("no rejection: {other:?}"),
+        other => panic!("not a rejection: {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn back_pressure_is_handed_on_and_its_end_wakes() {
+async fn back_pressure_is_passed_on_and_its_end_wakes_the_caller() {
     let Setup { mut service, mut handle, .. } = setup();
     handle.allow(0);
     let mut waiter = task::spawn(());
@@ -36,7 +36,7 @@ async fn back_pressure_is_handed_on_and_its_end_wakes() {
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_is_handed_on_and_not_recorded() {
+async fn a_readiness_error_is_passed_on_and_not_recorded() {
     let Setup { mut service, mut handle, breaker, .. } = setup();
     handle.send_error("broken");
     let error = assert_ready_err!(ready(&mut service));
@@ -50,14 +50,14 @@ async fn an_error_of_readiness_is_handed_on_and_not_recorded() {
 async fn while_open_the_inner_service_is_not_polled() {
     let Setup { mut service, handle, breaker, .. } = setup();
     trip(&breaker);
-    // A mock whose handle is gone answers every poll with an error.
+    // A mock whose handle is dropped returns an error from every poll.
     drop(handle);
     assert_ready_ok!(ready(&mut service));
     assert_eq!(rejection(service.call(1).await), State::Open);
 }
 
 #[tokio::test]
-async fn readiness_that_was_granted_while_rejecting_ends_in_a_rejection() {
+async fn readiness_granted_while_rejecting_ends_in_a_rejection() {
     let Setup { mut service, mut handle, breaker, clock } = setup();
     handle.allow(10);
     trip(&breaker);
@@ -66,7 +66,7 @@ async fn readiness_that_was_granted_while_rejecting_ends_in_a_rejection() {
     assert_eq!(breaker.state(), State::Closed);
     assert_eq!(rejection(service.call(1).await), State::Open);
 
-    // The same where time opened the way.
+    // The same holds if the open time has passed meanwhile.
     trip(&breaker);
     assert_ready_ok!(ready(&mut service));
     clock.advance(OPEN_TIME);
@@ -76,7 +76,7 @@ async fn readiness_that_was_granted_while_rejecting_ends_in_a_rejection() {
 }
 
 #[tokio::test]
-async fn readiness_of_the_inner_service_met_by_an_opening_ends_in_a_rejection() {
+async fn readiness_of_the_inner_service_ends_in_a_rejection_if_the_circuit_opens() {
     let Setup { mut service, mut handle, breaker, .. } = setup();
     assert_ready_ok!(ready(&mut service));
     trip(&breaker);
@@ -88,7 +88,7 @@ async fn readiness_of_the_inner_service_met_by_an_opening_ends_in_a_rejection() 
 async fn a_call_without_readiness_is_rejected() {
     let Setup { mut service, mut handle, breaker, .. } = setup();
     assert_eq!(rejection(service.call(1).await), State::Closed);
-    // Readiness is good for one call.
+    // Readiness is valid for one call.
     assert_ready_ok!(ready(&mut service));
     let _call = service.call(2);
     assert_eq!(rejection(service.call(3).await), State::Closed);
@@ -121,7 +121,7 @@ async fn a_waiting_caller_is_woken_and_rejected_when_the_circuit_opens() {
 }
 
 #[tokio::test]
-async fn every_waiting_caller_is_woken_and_one_that_went_is_not() {
+async fn every_waiting_caller_is_woken_except_one_that_was_dropped() {
     let Setup { service, mut handle, breaker, .. } = setup();
     handle.allow(0);
     let mut services: Vec<_> = (0..10).map(|_| service.clone()).collect();
@@ -138,7 +138,7 @@ async fn every_waiting_caller_is_woken_and_one_that_went_is_not() {
 }
 
 #[tokio::test]
-async fn a_half_open_circuit_whose_probes_are_out_rejects_without_asking() {
+async fn a_half_open_circuit_without_a_free_slot_rejects_without_polling() {
     let Setup { mut service, handle, breaker, clock } = setup();
     trip(&breaker);
     clock.advance(OPEN_TIME);
@@ -151,7 +151,7 @@ async fn a_half_open_circuit_whose_probes_are_out_rejects_without_asking() {
 }
 
 #[tokio::test]
-async fn readiness_takes_no_probe() {
+async fn readiness_takes_no_probe_slot() {
     let Setup { mut service, mut handle, breaker, clock } = setup();
     handle.allow(10);
     trip(&breaker);
@@ -160,7 +160,7 @@ async fn readiness_takes_no_probe() {
     assert_ready_ok!(ready(&mut parked));
     assert_ready_ok!(ready(&mut service));
     let call = task::spawn(service.call(1));
-    // The clone was ready too, but the slot went to the one that called.
+    // The clone was ready too, but the slot went to the first call.
     assert_eq!(rejection(parked.call(2).await), State::HalfOpen);
     drop(call);
     assert_eq!(breaker.state(), State::HalfOpen);
@@ -179,7 +179,7 @@ async fn a_full_buffer_or_limit_below_does_not_turn_a_rejection_into_a_wait() {
     handle.allow(1);
     let mut service =
         ServiceBuilder::new().layer(layer).buffer(1).concurrency_limit(1).service(mock);
-    // One call is under way, and fills the limit; further ones fill the buffer.
+    // One call is under way and fills the limit; further calls fill the buffer.
     let _under_way = service.ready().await.unwrap().call(1);
     let mut kept = Vec::new();
     for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! Services of every kind: promise 1 allows no bound beyond what `tower::Service` needs.
+//! Services of every kind: the breaker needs no bound beyond those of `tower::Service`.
 
 use std::{
     cell::Cell,
@@ -11,8 +11,8 @@ use tokio_test::{assert_ready, assert_ready_ok, task};
 use tower::{Layer, Service};
 use tower_breaker::{CircuitBreakerLayer, State};
 
-/// Neither `Clone`, nor `Send`, nor `'static`; ready for one call at a time, and it notices if
-/// another service is called than the one that was asked.
+/// Neither `Clone`, nor `Send`, nor `'static`. It is ready for one call at a time, and panics if a
+/// service other than the one that was polled ready is called.
 struct Borrowing<'a> {
     calls: &'a Cell<u32>,
     ready: bool,
@@ -30,14 +30,14 @@ impl<'a> Service<&'a str> for Borrowing<'a> {
     }
 
     fn call(&mut self, request: &'a str) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called without having been asked");
+        assert!(std::mem::take(&mut self.ready), "called without having been polled ready");
         self.calls.set(self.calls.get() + 1);
         ready(if request.is_empty() { Err(()) } else { Ok(request) })
     }
 }
 
 #[test]
-fn a_service_need_be_neither_clone_nor_send_nor_static_and_no_runtime_runs() {
+fn a_service_need_not_be_clone_send_or_static_and_needs_no_runtime() {
     let calls = Cell::new(0);
     let request = String::from("hello");
     let layer = CircuitBreakerLayer::builder("any").build().unwrap();
@@ -59,7 +59,7 @@ fn a_service_need_be_neither_clone_nor_send_nor_static_and_no_runtime_runs() {
 }
 
 #[test]
-fn layering_again_and_again_makes_no_second_breaker() {
+fn repeated_layering_creates_no_second_breaker() {
     let layer = CircuitBreakerLayer::builder("one").build().unwrap();
     let answering = |answer: Result<(), ()>| tower::service_fn(move |(): ()| ready(answer));
     for round in 0..5 {
@@ -74,7 +74,7 @@ fn layering_again_and_again_makes_no_second_breaker() {
 }
 
 #[test]
-fn the_inner_service_can_be_reached() {
+fn the_inner_service_is_accessible() {
     let layer = CircuitBreakerLayer::builder("inner").build().unwrap();
     let mut service = layer.layer(7);
     assert_eq!(*service.get_ref(), 7);

@@ -18,7 +18,7 @@ fn breaker() -> Breaker {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_circuit_lets_everybody_through_at_once() {
+async fn a_closed_circuit_admits_all_callers_at_once() {
     let breaker = breaker();
     let (first, second) = (breaker.acquire().await, breaker.acquire().await);
     first.success();
@@ -26,19 +26,19 @@ async fn a_closed_circuit_lets_everybody_through_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_circuit_is_waited_for_and_no_longer() {
+async fn a_caller_waits_exactly_until_the_open_time_is_over() {
     let breaker = breaker();
     trip(&breaker);
     let began = Instant::now();
     breaker.acquire().await.success();
     let waited = began.elapsed();
-    // Timers of tokio's are exact to a millisecond.
+    // Timers of tokio have a resolution of a millisecond.
     assert!(waited >= OPEN_TIME && waited < OPEN_TIME + Duration::from_millis(5), "{waited:?}");
     assert_eq!(breaker.state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_probe_at_a_time_in_the_order_in_which_they_came() {
+async fn callers_are_admitted_as_probes_one_at_a_time_in_order() {
     let breaker = breaker();
     trip(&breaker);
     let mut waiting: Vec<_> = (0..4).map(|_| task::spawn(breaker.acquire())).collect();
@@ -49,14 +49,14 @@ async fn one_probe_at_a_time_in_the_order_in_which_they_came() {
     assert_eq!(woken(&waiting), [true, false, false, false]);
     let probe = assert_ready!(waiting[0].poll());
     assert_eq!(woken(&waiting[1..]), [false, false, false]);
-    // A probe that came to nothing: its slot goes to the next.
+    // The slot of an ignored probe goes to the next caller.
     probe.ignore();
     assert_eq!(woken(&waiting[1..]), [true, false, false]);
     let probe = assert_ready!(waiting[1].poll());
-    // And one that was dropped.
+    // So does that of a dropped probe.
     drop(probe);
     assert_eq!(woken(&waiting[2..]), [true, false]);
-    // The circuit closes: everybody.
+    // The circuit closes and admits all callers.
     assert_ready!(waiting[2].poll()).success();
     assert_eq!(woken(&waiting[3..]), [true]);
     assert_ready!(waiting[3].poll()).success();
@@ -67,7 +67,7 @@ fn woken<F: Future>(tasks: &[task::Spawn<F>]) -> Vec<bool> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_gives_up_after_being_called_passes_the_call_on() {
+async fn a_notified_caller_that_gives_up_notifies_the_next() {
     let breaker = breaker();
     trip(&breaker);
     let mut first = task::spawn(breaker.acquire());
@@ -86,7 +86,7 @@ async fn one_who_gives_up_after_being_called_passes_the_call_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_lookout_leaves_another_takes_its_place() {
+async fn another_caller_takes_over_the_timer_when_its_owner_is_dropped() {
     let breaker = breaker();
     trip(&breaker);
     let mut first = task::spawn(breaker.acquire());
@@ -102,7 +102,7 @@ async fn when_the_lookout_leaves_another_takes_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookout_that_is_never_polled_again_stops_nobody() {
+async fn a_timer_owner_that_is_never_polled_again_blocks_no_other_caller() {
     let breaker = breaker();
     trip(&breaker);
     let mut stuck = task::spawn(breaker.acquire());
@@ -113,7 +113,7 @@ async fn a_lookout_that_is_never_polled_again_stops_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_is_called_and_never_comes_stops_nobody() {
+async fn a_notified_caller_that_is_never_polled_blocks_no_other_caller() {
     let breaker = breaker();
     trip(&breaker);
     let mut probing = task::spawn(breaker.acquire());
@@ -132,7 +132,7 @@ async fn one_who_is_called_and_never_comes_stops_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_never_comes_back_does_not_hold_those_who_wait_for_ever() {
+async fn a_probe_that_never_ends_does_not_block_waiting_callers_forever() {
     let builder = quick(Breaker::builder("waiting")).half_open_timeout(Duration::from_secs(5));
     let breaker = builder.build().expect("a breaker");
     trip(&breaker);
@@ -147,7 +147,7 @@ async fn a_probe_that_never_comes_back_does_not_hold_those_who_wait_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_calls_everybody_and_a_forced_circuit_nobody() {
+async fn a_reset_admits_all_callers_and_a_forced_open_circuit_none() {
     let breaker = breaker();
     breaker.force_open();
     let mut first = task::spawn(breaker.acquire());
@@ -162,7 +162,7 @@ async fn a_reset_calls_everybody_and_a_forced_circuit_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ramp_lets_those_who_wait_through_at_its_pace() {
+async fn a_ramp_admits_waiting_callers_at_its_rate() {
     let ramp = RampUp::new(0.1, Duration::from_secs(100));
     let breaker = quick(Breaker::builder("waiting")).ramp_up(ramp).build().expect("a breaker");
     trip(&breaker);
@@ -171,12 +171,12 @@ async fn a_ramp_lets_those_who_wait_through_at_its_pace() {
     let began = Instant::now();
     breaker.acquire().await.success();
     let waited = began.elapsed();
-    // Each try adds a tenth and a little, and a second lies between two.
+    // Each attempt adds a little over a tenth, and attempts are a second apart.
     assert!((Duration::from_secs(5)..Duration::from_secs(12)).contains(&waited), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_who_wait_are_never_more_than_the_slots_at_once() {
+async fn a_hundred_waiting_callers_never_exceed_the_slots() {
     let breaker = quick(Breaker::builder("waiting"))
         .success_threshold(30)
         .half_open_max_calls(3)
@@ -205,7 +205,7 @@ async fn a_hundred_who_wait_are_never_more_than_the_slots_at_once() {
 }
 
 #[test]
-fn without_a_runtime_what_others_do_wakes_those_who_wait() {
+fn without_a_runtime_changes_of_the_circuit_wake_waiting_callers() {
     struct Thread(std::thread::Thread);
     impl Wake for Thread {
         fn wake(self: Arc<Self>) {
@@ -224,7 +224,7 @@ fn without_a_runtime_what_others_do_wakes_those_who_wait() {
     let began = std::time::Instant::now();
     while waiting.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
         std::thread::park_timeout(Duration::from_secs(10));
-        assert!(began.elapsed() < Duration::from_secs(9), "nobody woke it");
+        assert!(began.elapsed() < Duration::from_secs(9), "the task was not woken");
     }
     resets.join().expect("no panic");
 }

@@ -44,7 +44,7 @@ async fn a_closed_circuit_is_as_ready_as_its_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_open_nobody_is_ready_and_the_inner_service_is_not_asked() {
+async fn while_open_no_service_is_ready_and_the_inner_service_is_not_polled() {
     let (breaker, [mut service], mut handle) = services::<1>();
     handle.send_error("asked");
     trip(&breaker);
@@ -57,7 +57,7 @@ async fn while_open_nobody_is_ready_and_the_inner_service_is_not_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_many_are_ready_as_there_are_slots_and_each_is_woken_once() {
+async fn as_many_services_are_ready_as_there_are_slots_and_each_is_woken_once() {
     let (breaker, mut services, mut handle) = services::<5>();
     trip(&breaker);
     for service in &mut services {
@@ -67,7 +67,7 @@ async fn as_many_are_ready_as_there_are_slots_and_each_is_woken_once() {
     assert_eq!(woken(&services), 1);
     assert_ready_ok!(services[0].poll_ready());
     assert_eq!(woken(&services[1..]), 0);
-    // Ready, and not called: it holds no slot.
+    // Readiness without a call holds no slot.
     assert_eq!(breaker.snapshot().half_open_attempts, 0);
     let mut call = task::spawn(services[0].call("probe"));
     assert_pending!(call.poll());
@@ -87,7 +87,7 @@ fn woken(services: &[mock::Spawn<Service_>]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_is_ready_and_dropped_passes_its_turn_on() {
+async fn a_ready_service_that_is_dropped_passes_its_turn_on() {
     let (breaker, [mut first, mut second, mut third], _handle) = services::<3>();
     trip(&breaker);
     assert_pending!(first.poll_ready());
@@ -98,14 +98,14 @@ async fn one_who_is_ready_and_dropped_passes_its_turn_on() {
     assert!(!second.is_woken());
     drop(first);
     assert!(second.is_woken());
-    // Woken, and dropped before it was polled.
+    // Woken, but dropped before it is polled.
     drop(second);
     assert!(third.is_woken());
     assert_ready_ok!(third.poll_ready());
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_is_ready_and_never_calls_loses_its_turn() {
+async fn a_ready_service_that_never_calls_loses_its_turn() {
     let (breaker, [mut idle, service], mut handle) = services::<2>();
     trip(&breaker);
     sleep(OPEN_TIME).await;
@@ -119,7 +119,7 @@ async fn one_who_is_ready_and_never_calls_loses_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_probe_lets_the_next_one_go() {
+async fn a_cancelled_probe_admits_the_next() {
     let (breaker, [mut first, mut second], _handle) = services::<2>();
     trip(&breaker);
     sleep(OPEN_TIME).await;
@@ -133,7 +133,7 @@ async fn a_cancelled_probe_lets_the_next_one_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_probe_makes_everybody_wait_again() {
+async fn after_a_failed_probe_every_service_waits_again() {
     let (breaker, [mut first, mut second], mut handle) = services::<2>();
     trip(&breaker);
     assert_pending!(second.poll_ready());
@@ -152,7 +152,7 @@ async fn a_failed_probe_makes_everybody_wait_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_that_an_opening_met_ends_in_a_rejection() {
+async fn readiness_ends_in_a_rejection_if_the_circuit_opens() {
     let (breaker, [mut service], _handle) = services::<1>();
     assert_ready_ok!(service.poll_ready());
     trip(&breaker);
@@ -161,7 +161,7 @@ async fn readiness_that_an_opening_met_ends_in_a_rejection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_the_inner_service_gives_the_turn_back() {
+async fn a_readiness_error_of_the_inner_service_releases_its_turn() {
     let (breaker, [mut first, mut second], mut handle) = services::<2>();
     trip(&breaker);
     sleep(OPEN_TIME).await;

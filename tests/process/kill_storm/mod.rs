@@ -4,6 +4,8 @@
 //! `BREAKER_KILLS` sets the number of kills in each storm; the defaults are 50 to 200.
 
 mod breakers;
+#[cfg(target_os = "linux")]
+mod power;
 mod records;
 
 use std::{path::Path, time::Duration};

@@ -82,7 +82,8 @@ proptest! {
     ) {
         let plan = concrete(&plan.with_one_open_time());
         let interrupted = |by| {
-            let interruptions = moments.iter().map(|here| if *here { by } else { Interruption::None });
+            let either = |here: &bool| if *here { by } else { Interruption::None };
+            let interruptions = moments.iter().map(either);
             run(&plan, Observe::AfterEachOperation, &interruptions.collect::<Vec<_>>())
         };
         prop_assert_eq!(interrupted(Interruption::Cancel), interrupted(Interruption::Restart));

@@ -1,17 +1,17 @@
-//! The table: what is held against what, and what is to be expected where not all can be had.
+//! The cells of the matrix, and what to expect where a fault cannot be hidden completely.
 
 use super::fault::Fault;
 use crate::support::kind::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// The fault is there before the breakers are built.
+    /// The fault exists before the breakers are built.
     Start,
-    /// It comes while they flap, and goes when the traffic is over.
+    /// It begins during the traffic, and ends after it.
     Run,
-    /// It is there when the last handles are dropped, and stays.
+    /// It exists when the last handles are dropped, and stays.
     Stop,
-    /// It is there when the last handles are dropped, and goes while they wait, or soon after.
+    /// It exists when the last handles are dropped, and ends during the drop or soon after.
     StopBriefly,
 }
 
@@ -26,29 +26,28 @@ impl Moment {
     }
 }
 
-/// What the breakers begin with.
+/// The state with which the breakers begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begins {
-    /// What was stored before.
+    /// The stored state.
     Restored,
-    /// Closed. What was stored before is adopted later by those who had no transition of their
-    /// own.
+    /// Closed. A breaker without transitions of its own restores the stored state later.
     ClosedAtFirst,
-    /// Closed, for what was stored is gone.
+    /// Closed, because the stored state is gone.
     Closed,
-    /// Restored or closed, each by itself.
+    /// Each breaker is restored or closed.
     Either,
 }
 
-/// What a process finds that starts after all is over.
+/// The state that a process finds that starts afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
     Newest,
-    /// What was there when the fault came, for nothing could be saved since.
+    /// The state at the begin of the fault, because nothing could be saved since.
     Flushed,
     /// One of the two.
     NewestOrFlushed,
-    /// Something that was stored at some time, or a closed circuit.
+    /// A state that was stored at some time, or a closed circuit.
     AnyOrClosed,
 }
 
@@ -58,14 +57,14 @@ pub(crate) struct Cell {
     pub(crate) fault: Fault,
     pub(crate) moment: Moment,
     pub(crate) begins: Begins,
-    /// What the store's health says, in one of these words; none where nothing is wrong.
+    /// The health contains one of these texts; none if nothing is wrong.
     pub(crate) says: &'static [&'static str],
     pub(crate) ends: Ends,
-    /// What cannot be better, and why.
+    /// A limitation, and its reason.
     pub(crate) note: &'static str,
 }
 
-/// Places that are damaged before the start, for each store and each kind of damage.
+/// The number of places that are damaged in turn, for each store and each kind of damage.
 pub(crate) const PLACES: usize = 125;
 
 const fn cell(
@@ -78,7 +77,7 @@ const fn cell(
     Cell { kind, fault, moment, begins, says, ends, note }
 }
 
-/// Those that take longest come first.
+/// The cells that take longest come first.
 pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for kind in Kind::ALL {
@@ -204,7 +203,7 @@ fn read_only(kind: Kind) -> Vec<Cell> {
 
 fn deleted(kind: Kind) -> Vec<Cell> {
     use Moment::{Run, Start, Stop};
-    // The others, where it was in the middle of a write, or of an opening.
+    // The last two, if the folder was deleted during a write or while it was opened.
     const SAYS: &[&str] =
         &["removed or replaced", "No such file or directory", "replaced while it was opened"];
     let of = |moment, begins, says, note| {

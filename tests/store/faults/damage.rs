@@ -1,5 +1,5 @@
-//! Files that are damaged at random places before the start: each time the breakers start, what they
-//! do is what they would do without a store, and what they come to is stored.
+//! Files that are damaged at random places before the start. Each time, the breakers start, calls
+//! have the same results as without a store, and the new state and history are stored.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::support::{kind::Kind, wait::holds_in_time};
 
 const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 
-/// Each round of what was stored, the newest last.
+/// The stored states of each round, the newest last.
 type Rounds = Vec<Vec<Known>>;
 
 #[derive(Default)]
@@ -29,9 +29,9 @@ struct Found {
     newest: usize,
     older: usize,
     closed: usize,
-    /// Digits that are others, and make a snapshot all the same: files hold no checksums.
+    /// Snapshots with changed digits, which are valid because files have no checksums.
     altered: usize,
-    /// A version that is a newer one now.
+    /// Snapshots whose version became a newer one.
     left_alone: usize,
     moved_aside: usize,
     problems: Vec<String>,
@@ -62,18 +62,19 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
     found.problems.truncate(10);
     let Found { newest, older, closed, altered, left_alone, moved_aside, .. } = &found;
     let begun = format!(
-        "{PLACES} places x {BUSY}: {newest} restored, {older} older, {closed} closed, {altered} altered, \
-         {left_alone} left alone; {moved_aside} folders moved aside"
+        "{PLACES} places x {BUSY}: {newest} restored, {older} older, {closed} closed, \
+         {altered} altered, {left_alone} left alone; {moved_aside} folders moved aside"
     );
     json!({
         "problems": found.problems, "said": found.said, "begun": begun,
         "totals": { "admitted": found.admitted, "rejected": found.rejected,
             "transitions": found.transitions, "longest": "-" },
-        "drop": "-", "mounted": false, "too_slow": false, "look_in": base, "newest": [], "flushed": [],
+        "drop": "-", "mounted": false, "too_slow": false, "look_in": base, "newest": [],
+        "flushed": [],
     })
 }
 
-/// Five rounds of snapshots, one saved over the other.
+/// Saves five rounds of snapshots, each over the previous one.
 fn fill(kind: Kind, base: &Path) -> Rounds {
     let store = kind.open(base);
     let memory = MemoryStore::new();
@@ -159,7 +160,7 @@ impl Found {
         }
     }
 
-    /// Looks at what a breaker begins with. True if that is nothing.
+    /// Classifies the state with which a breaker begins. Returns whether that is a new one.
     fn sort<'a>(
         &mut self,
         kind: Kind,

@@ -1,4 +1,4 @@
-//! How each fault is made, and how it goes.
+//! How each fault begins and ends.
 
 use std::{
     fs,
@@ -22,13 +22,13 @@ use crate::support::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Another store of this process has the folder. Where the store has it already, the folder
-    /// is moved away, and the other's is in its place.
+    /// Another store of this process holds the folder. If the store already has it open, the folder
+    /// is replaced with that of the other store.
     HeldByAHandle,
     HeldByAProcess,
     ReadOnly,
     FullDisk,
-    /// What is written when the disk is full is so large that sled puts it into a file of its own.
+    /// Writes are so large that sled puts them into files of their own.
     FullDiskForLarge,
     Deleted,
     Hangs,
@@ -55,7 +55,7 @@ impl Fault {
         }
     }
 
-    /// Whether what is stored is hurt itself.
+    /// Whether the fault damages stored data.
     pub(crate) const fn is_damage(self) -> bool {
         matches!(self, Self::Truncated | Self::BitsFlipped)
     }
@@ -64,15 +64,15 @@ impl Fault {
         matches!(self, Self::FullDisk | Self::FullDiskForLarge)
     }
 
-    /// Whether nothing but the end of the process helps.
+    /// Whether only the end of the process ends the fault.
     pub(crate) const fn lasts(self) -> bool {
         matches!(self, Self::Hangs | Self::FullDiskForLarge)
     }
 
-    /// When it goes that came right before the last handles were dropped.
+    /// How long after the begin of the drop the fault ends.
     pub(crate) const fn passes_after(self) -> Duration {
         match self {
-            // A store hangs that has not answered for a second.
+            // A store counts as hanging after a second.
             Self::Hangs => Duration::from_millis(1500),
             _ => Duration::from_millis(150),
         }
@@ -88,11 +88,11 @@ impl Fault {
     }
 }
 
-/// The store of a cell, where it is, and its fault.
+/// The store of a cell, its folder, and its fault.
 pub(crate) struct Site {
     pub(crate) kind: Kind,
     pub(crate) fault: Fault,
-    /// The folder of the store, and what is around it.
+    /// The folder of the store.
     pub(crate) folder: PathBuf,
     work: PathBuf,
     /// Whether a small disk is mounted at `work/disk`.
@@ -136,7 +136,7 @@ impl Site {
         Arc::clone(self.opened.as_ref().expect("the store is open"))
     }
 
-    /// The store as the breakers get it.
+    /// The store for the breakers.
     pub(crate) fn store(&mut self) -> Arc<dyn StateStore> {
         let bare = self.bare();
         self.opened = Some(Arc::clone(&bare));
@@ -153,7 +153,7 @@ impl Site {
         self.fault.symptom().is_some() || (self.fault == Fault::FullDisk && !self.mounted)
     }
 
-    /// Lets the fault come. `running`: the store has its folder open.
+    /// Begins the fault. `running`: the store has its folder open.
     pub(crate) fn strike(&mut self, running: bool) {
         match self.fault {
             Fault::HeldByAHandle | Fault::HeldByAProcess => self.hold(running),
@@ -178,7 +178,7 @@ impl Site {
         }
     }
 
-    /// Lets the fault go.
+    /// Ends the fault.
     pub(crate) fn lift(&mut self) {
         self.holder = None;
         match self.fault {
@@ -195,8 +195,7 @@ impl Site {
         self.sick.as_ref().expect("the fault is a symptom").show(symptom);
     }
 
-    /// A database may have room in the files that it has, or give some back when it is opened
-    /// again.
+    /// Fills the room that a database may have left in its files, or free when it is opened again.
     fn use_up_the_rest(&self) {
         let store = self.opened();
         let mut number = 0;
@@ -215,7 +214,7 @@ impl Site {
         panic!("the disk is never full");
     }
 
-    /// On a thread of its own: it may not come back.
+    /// On a thread of its own, because the write may not return.
     fn write_what_is_large(&self) {
         let store = self.opened();
         let writer = std::thread::spawn(move || {
@@ -228,12 +227,12 @@ impl Site {
         }
     }
 
-    /// Where the folder is moved when another comes into its place.
+    /// The path of the folder after another one has replaced it.
     pub(crate) fn moved(&self) -> PathBuf {
         self.work.join("moved")
     }
 
-    /// Folders that the store gave up as unreadable.
+    /// The folders that the store has moved aside as unreadable.
     pub(crate) fn asides(&self) -> Vec<String> {
         let around = fs::read_dir(self.work.join("disk")).unwrap();
         let names = around.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -260,21 +259,21 @@ impl Site {
         let permit = |path: &Path, mode| {
             let permissions = fs::Permissions::from_mode(mode);
             match fs::set_permissions(path, permissions) {
-                // A store at work has files that come and go.
+                // A running store creates and removes files.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && path != self.folder => {}
                 done => done.unwrap(),
             }
         };
-        // The folder first: as long as it can be written to, files come that were not seen.
+        // The folder comes first: while it is writable, the store creates more files.
         permit(&self.folder, folder);
         for path in files_below(&self.folder) {
             permit(&path, file);
         }
     }
 
-    /// Damages one file of the folder at a random place, and says which.
+    /// Damages one file of the folder at a random place, and returns which.
     pub(crate) fn damage(&mut self) -> String {
-        // A store at work has files that come and go: another one, then.
+        // A running store may have removed the file: then another one is damaged.
         (0..1000).find_map(|_| self.damage_one().ok()).expect("a file that can be damaged")
     }
 
@@ -282,7 +281,7 @@ impl Site {
         let mut files = files_below(&self.folder);
         files.retain(|file| fs::metadata(file).is_ok_and(|found| found.len() > 0));
         files.sort();
-        // Most of what a database is stands in one file.
+        // One file has most of a database.
         let name = if self.kind == Kind::Redb { "breakers.redb" } else { "db" };
         let database = self.folder.join(name);
         let file = if files.contains(&database) && self.random.below(10) < 7 {
@@ -291,7 +290,7 @@ impl Site {
             files[self.random.index(files.len())].clone()
         };
         let mut bytes = fs::read(&file)?;
-        // Where there is something: the end may be all zeros.
+        // Not in the zeros at the end.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
         let place = self.random.index(end);
         let changed = fs::OpenOptions::new().write(true).open(&file)?;
@@ -310,7 +309,7 @@ impl Site {
     }
 }
 
-/// A store that writes meanwhile makes new files in what is being removed.
+/// Retries, because a store that is writing creates files in the folder.
 fn delete(folder: &Path) {
     let gone = (0..1000).any(|_| match fs::remove_dir_all(folder) {
         Ok(()) => true,
@@ -332,7 +331,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A copy of the folder as it is now: what a process that starts after a kill would find.
+/// Copies the folder as a process that starts after a kill would find it.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -340,21 +339,21 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
         if path.is_dir() {
             copy(&path, &to.join(name))?;
         } else {
-            // Not `fs::copy`, which also copies that a file is read-only.
+            // `fs::copy` would copy permissions too.
             fs::write(to.join(name), fs::read(path)?)?;
         }
     }
     Ok(())
 }
 
-/// A disk of two megabytes that is gone with this process.
+/// Mounts a disk of two megabytes, which ends with this process.
 fn mount(place: &Path) -> bool {
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(place);
     mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Leaves no byte free.
+/// Fills the disk to the last byte.
 fn fill(ballast: &Path) {
     let mut file = fs::OpenOptions::new().append(true).create(true).open(ballast).unwrap();
     for size in [1 << 16, 1 << 12, 1] {

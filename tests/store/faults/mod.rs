@@ -1,9 +1,10 @@
-//! The fault matrix: each store, each fault, at each moment. Whatever is wrong with a store, calls meet what
-//! they would meet without one, its health says what is wrong, and once the fault has gone the newest
-//! state is stored. What cannot be is written in the table (`cells.rs`), and held to as well.
+//! The fault matrix: each store with each fault at each moment. During a fault, calls have the same
+//! results as without a store, and the health names the fault. After it, the newest state and a
+//! complete history are stored. The limitations are in the table (`cells.rs`), and are checked too.
 //!
-//! `cargo test --test store faults -- --nocapture` prints the table. `BREAKER_FAULTS_ONLY` takes the cells whose titles
-//! hold its text; with `BREAKER_FAULTS_MOUNT=never`, no disk is mounted, and a store says that its disk is full.
+//! `cargo test --test store faults -- --nocapture` prints the table. `BREAKER_FAULTS_ONLY` selects
+//! the cells whose titles contain its text. With `BREAKER_FAULTS_MOUNT=never`, no disk is mounted,
+//! and a store pretends that its disk is full.
 #![cfg(target_os = "linux")]
 
 mod cells;
@@ -38,14 +39,14 @@ use self::{
 };
 use crate::support::{child::Unprivileged, wait::holds_in_time};
 
-/// Cells that are played at once; most of their time they wait.
+/// The number of cells that run at once. They mostly wait.
 const AT_ONCE: usize = 6;
-/// For one cell, and for what is left of its process after its result.
+/// The longest time for one cell, and for the end of its process after the result.
 const BOUND: Duration = Duration::from_secs(300);
 const LAST: Duration = Duration::from_secs(20);
 
 #[test]
-fn no_fault_of_a_store_reaches_a_call_and_every_one_heals() {
+fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
     let (began, cells) = (Instant::now(), cells());
     let only = std::env::var("BREAKER_FAULTS_ONLY").unwrap_or_default();
     let around = tempfile::tempdir().unwrap();
@@ -138,7 +139,7 @@ fn problems_of(ended: &Ended) -> Vec<String> {
     problems
 }
 
-/// What another process finds.
+/// Checks what another process finds.
 fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
     let known = |name: &str| -> Vec<Known> {
         value[name].as_array().unwrap().iter().map(Known::from_json).collect()
@@ -149,7 +150,7 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
         let clock = ManualClock::starting_at(known.wall);
         let breaker = builder(&known.name, &clock).store(store.clone()).build().unwrap();
         if breaker.store_health() != StoreHealth::Healthy {
-            // As long as nothing happens, what is read late is adopted.
+            // A snapshot that is loaded late is restored if nothing happened meanwhile.
             is_flushed(&breaker);
         }
         let (found, name) = (breaker.snapshot(), &known.name);
@@ -195,7 +196,7 @@ fn look_at_history(
         Ends::Newest => is_newest,
         Ends::Flushed => is_as_flushed,
         Ends::NewestOrFlushed => is_newest.or(is_as_flushed),
-        // Whatever the damage has left can be read.
+        // The rest of a damaged history is readable.
         Ends::AnyOrClosed => Ok(()),
     }
 }
@@ -220,7 +221,8 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
         Some(panics) => format!(" | {panics} panics within the database, contained"),
     };
     format!(
-        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | {} admitted, {} rejected, {} transitions, longest {} | \
+        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | \
+         {} admitted, {} rejected, {} transitions, longest {} | \
          dropped in {} | {:.1} s{contained}{}{}",
         title(cell),
         value["begun"].as_str().unwrap(),

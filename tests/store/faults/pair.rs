@@ -1,4 +1,4 @@
-//! A breaker on a store and its twin without one, who meet the same calls at the same times.
+//! A breaker on a store and its twin without one, with the same calls at the same times.
 
 use std::{
     sync::{
@@ -16,9 +16,9 @@ use tower_breaker::{
 use super::histories::Made;
 use crate::support::{random::Random, wait::holds_in_time};
 
-/// The breakers that have traffic.
+/// The number of breakers with traffic.
 pub(crate) const BUSY: usize = 8;
-/// No open time is longer.
+/// The longest open time.
 pub(crate) const LONGEST_OPEN: Duration = Duration::from_secs(8);
 
 pub(crate) fn settings() -> Config {
@@ -37,18 +37,18 @@ pub(crate) fn builder(name: &str, clock: &ManualClock) -> BreakerBuilder {
     Breaker::builder(name).config(settings()).clock(clock.clone())
 }
 
-/// What a breaker that starts at this time with this snapshot shows.
+/// The snapshot of a breaker that is restored from a snapshot at this time.
 pub(crate) fn revived(snapshot: &Snapshot, at: SystemTime) -> Snapshot {
     let clock = ManualClock::starting_at(at);
     builder("revived", &clock).restore(snapshot.clone()).build().unwrap().snapshot()
 }
 
-/// What one shows that starts at this time with nothing.
+/// The snapshot of a breaker that starts without one at this time.
 pub(crate) fn closed(at: SystemTime) -> Snapshot {
     builder("closed", &ManualClock::starting_at(at)).build().unwrap().snapshot()
 }
 
-/// What the traffic of one pair came to.
+/// The results of the traffic of a pair.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) admitted: u64,
@@ -60,10 +60,10 @@ pub(crate) struct Tally {
 pub(crate) struct Pair {
     pub(crate) name: String,
     pub(crate) clock: ManualClock,
-    /// On the store.
+    /// The breaker on the store.
     pub(crate) subject: Breaker,
     twin: Breaker,
-    /// Calls that are under way.
+    /// The calls under way.
     held: Vec<(Permit, Permit)>,
     random: Random,
     steps: u64,
@@ -73,7 +73,7 @@ pub(crate) struct Pair {
     made_by_twin: Arc<Mutex<Made>>,
     /// The number of transitions that the subject had made when it began to be compared.
     made_alone: usize,
-    /// What the subject told its listener of the store's health.
+    /// The health that the listener of the subject received.
     pub(crate) heard: Arc<Mutex<Vec<StoreHealth>>>,
     pub(crate) differences: Vec<String>,
 }
@@ -119,8 +119,8 @@ impl Pair {
         }
     }
 
-    /// From here on the subject follows its own way, whatever the store has still to tell, and the
-    /// twin has the same to begin with.
+    /// Starts the comparison: from here on the subject ignores what the store may still load, and
+    /// the twin has the same state.
     pub(crate) fn begin(&mut self, restored: bool) {
         if !restored {
             self.subject.force_open();
@@ -168,7 +168,7 @@ impl Pair {
         }
     }
 
-    /// Ends what is under way, and sees that the circuit lets calls through again in time.
+    /// Ends the calls under way, and checks that the circuit admits calls again in time.
     pub(crate) fn settle(&mut self) {
         while !self.held.is_empty() {
             self.finish_one();
@@ -192,10 +192,10 @@ impl Pair {
     }
 
     fn compare_transitions(&mut self) {
-        // The thread of the store may still be telling the listener something.
+        // Another thread may still be calling the listener.
         let are_equal = holds_in_time(|| {
             let (made, twin) = (self.made.lock().unwrap(), self.made_by_twin.lock().unwrap());
-            // What is restored late may be told after the comparison has begun.
+            // A late restore may be reported after the comparison has begun.
             let made = made.transitions[self.made_alone..].iter();
             made.filter(|made| made.reason != Reason::Restored).eq(&twin.transitions)
         });
@@ -205,7 +205,7 @@ impl Pair {
         }
     }
 
-    /// A last word that waits for the flush interval: counts, and no transition.
+    /// A last change without a transition, which waits for the flush interval.
     pub(crate) fn count_one_failure(&mut self) {
         for breaker in [&self.subject, &self.twin] {
             if let (State::Closed, Ok(permit)) = (breaker.state(), breaker.try_acquire()) {
@@ -271,7 +271,7 @@ impl Pair {
             0 => Breaker::force_open,
             1 => Breaker::disable,
             2 => Breaker::metrics_only,
-            // Or most of the traffic would meet a state that was set by hand.
+            // Otherwise most calls would meet a state that was set by hand.
             _ => Breaker::reset,
         };
         command(&self.subject);
@@ -298,12 +298,12 @@ fn listener_of(made: &Arc<Mutex<Made>>) -> impl Fn(&Event) + Send + Sync + 'stat
     move |event| made.lock().unwrap().hear(event)
 }
 
-/// Traffic from two threads, each of them on all pairs, while `meanwhile` runs.
+/// Makes calls on all pairs from two threads while `meanwhile` runs.
 pub(crate) fn under_traffic<T>(
     pairs: &[Mutex<Pair>],
     meanwhile: impl FnOnce(&AtomicU64) -> T,
 ) -> T {
-    /// Ends the traffic, after a panic too.
+    /// Ends the traffic, also after a panic.
     struct End<'a>(&'a AtomicBool);
     impl Drop for End<'_> {
         fn drop(&mut self) {

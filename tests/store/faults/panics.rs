@@ -1,12 +1,12 @@
-//! A count of panics, those that somebody catches too.
+//! A count of panics, including those that are caught.
 
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-/// Counts from now on. What this returns gives the panics that must not happen, and the number of
-/// those within sled and redb: on files that they cannot read they assert, and the store turns that
-/// into an error.
+/// Starts counting. The returned closure gives the panics that must not happen, and the number of
+/// those within sled and redb, which assert on unreadable files: the store turns that into an
+/// error.
 pub(crate) fn count() -> impl FnOnce() -> (Value, Value) {
     let seen = Arc::new(Mutex::new((Vec::new(), 0)));
     let counted = Arc::clone(&seen);

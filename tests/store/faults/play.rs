@@ -1,4 +1,4 @@
-//! One cell, from the life before the fault to the last handle's drop.
+//! One cell, from the process before the fault to the drop of the last handle.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,11 +22,10 @@ use super::{
 };
 use crate::support::wait::{MINUTE, holds_in_time};
 
-/// The handles wait a second for a store that does not answer, all of them together.
+/// All handles together wait one second for a store that hangs.
 const START: Duration = Duration::from_secs(7);
 const NEVER_SO_LONG: Duration = Duration::from_secs(3);
-/// The last handles wait a second for their store, all of them together. Within it, the last try of a store that
-/// fails is at 0.7 s.
+/// All last handles together wait one second for their store. The last retry within it is at 0.7 s.
 const LAST_TRY: Duration = Duration::from_millis(600);
 const DROP: Duration = Duration::from_secs(7);
 
@@ -36,12 +35,12 @@ const CLOCK_ERROR: Duration = Duration::from_millis(20);
 const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::ZERO];
 const LATE: Duration = Duration::from_secs(3600);
 
-/// Waits until the newest state is stored. On a machine that is busy enough, a store does not answer for a second.
+/// Waits until the newest state is stored. On a busy machine, a flush can fail at first.
 pub(crate) fn is_flushed(breaker: &Breaker) -> bool {
     holds_in_time(|| breaker.flush_blocking(MINUTE).is_ok())
 }
 
-/// What is known of one breaker, for whoever looks at the store afterwards.
+/// The expected state and history of a breaker.
 pub(crate) struct Known {
     pub(crate) name: String,
     pub(crate) wall: SystemTime,
@@ -68,14 +67,14 @@ impl Known {
         let stored = store.load(&format!("circuit_breaker:{}:state", self.name));
         let found = match stored {
             Ok(Some(stored)) => Snapshot::from_json(&stored).map(|it| revived(&it, self.wall)).ok(),
-            // One that never changed was never stored.
+            // A breaker that never changed was never stored.
             Ok(None) => Some(closed(self.wall)),
             Err(_) => None,
         };
         found == Some(self.as_revived())
     }
 
-    /// A snapshot that comes back knows no more than what a snapshot holds.
+    /// The snapshot after a restore, which has no more than a snapshot holds.
     pub(crate) fn as_revived(&self) -> Snapshot {
         revived(&self.snapshot, self.wall)
     }
@@ -110,7 +109,7 @@ struct Play<'a> {
     flushed: Vec<Known>,
     newest: Vec<Known>,
     drop: Duration,
-    /// The last handles wait a second, and this machine took longer for what needs milliseconds.
+    /// The machine was so slow that the drop gave up on a store without a fault.
     too_slow: bool,
 }
 
@@ -143,7 +142,7 @@ fn names() -> impl Iterator<Item = String> {
     (0..BUSY).map(|number| format!("busy {number}")).chain(["quiet".to_owned()])
 }
 
-/// What is stored before anything goes wrong.
+/// Runs a process before the fault, and returns what it stored.
 fn earlier_life(site: &Site) -> Vec<Known> {
     let store = site.bare();
     let clocks = names().map(|_| ManualClock::new());
@@ -197,7 +196,7 @@ impl Play<'_> {
         for (place, known) in earlier.iter().enumerate() {
             let mut pair = self.pairs[place].lock().unwrap();
             if self.begins() == Begins::Restored {
-                // For the same reason.
+                // On a busy machine, it is restored late.
                 holds_in_time(|| pair.subject.snapshot() == known.as_revived());
             }
             let shown = pair.subject.snapshot();
@@ -223,7 +222,7 @@ impl Play<'_> {
         };
     }
 
-    /// A store that only says that its disk is full can be read.
+    /// A store that only pretends that its disk is full can be read.
     fn begins(&self) -> Begins {
         match self.cell.fault {
             Fault::FullDisk if !self.site().mounted => Begins::Restored,
@@ -231,7 +230,7 @@ impl Play<'_> {
         }
     }
 
-    /// Traffic with the fault, then the fault goes, and everything is as it should be.
+    /// Makes calls during the fault, ends it, and checks that everything heals.
     fn run(&mut self) {
         let enough = || self.cell.says.is_empty() || self.has_said();
         let mut seen = true;
@@ -281,7 +280,7 @@ impl Play<'_> {
         assert!(is_flushed(&subject), "{}", subject.store_health());
     }
 
-    /// As long as the fault lasts, the store owes every one of the busy, whatever it tries meanwhile.
+    /// Checks that every breaker with traffic stays pending as long as the fault lasts.
     fn waits_for_the_store(&mut self) {
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(300) {
@@ -307,7 +306,9 @@ impl Play<'_> {
         };
         let quiet = self.pairs[BUSY].lock().unwrap().subject.clone();
         let adopted = holds_in_time(|| quiet.state() == expected);
-        self.problem(adopted, || format!("who had no calls is {} after all", quiet.state()));
+        self.problem(adopted, || {
+            format!("the breaker without calls is {} in the end", quiet.state())
+        });
         drop(quiet);
         self.newest[BUSY] = Known::of(&self.pairs[BUSY].lock().unwrap());
         if self.cell.ends == Ends::Newest {
@@ -327,7 +328,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Looks for what a process would find that starts after a kill at this moment.
+    /// Checks what a process that starts after a kill at this moment would find.
     fn find_stored(&self) -> Result<(), String> {
         let (mut tries, folder) = (0, self.site().folder.clone());
         let mut found = Ok(());
@@ -412,23 +413,23 @@ impl Play<'_> {
         if stays || goes {
             let said = self.has_said();
             let heard = may_be_silent || said || self.too_slow;
-            self.problem(heard, || "nobody heard what is wrong".to_owned());
+            self.problem(heard, || "no listener received the reason".to_owned());
         }
         let look_in = self.leave(stays, goes);
         self.result(&totals, &look_in)
     }
 
-    /// Whether the store keeps the last words until it answers.
+    /// Whether last states are kept until the store answers.
     fn is_awaited(&self) -> bool {
         matches!(self.cell.fault, Fault::Hangs | Fault::Slow)
     }
 
-    /// Leaves the folder to whoever looks at it next, and says where it is.
+    /// Prepares the folder for the check by another process, and returns its path.
     fn leave(&mut self, stays: bool, goes: bool) -> PathBuf {
         if self.is_awaited() && (stays || goes) && self.cell.ends == Ends::Newest {
             let store = self.site().opened();
             let stored = holds_in_time(|| self.find_all_in(&*store).is_ok());
-            self.problem(stored, || "the last words are not stored".to_owned());
+            self.problem(stored, || "the last states are not stored".to_owned());
         }
         let (asides, damaged) = (self.site().asides(), self.cell.fault.is_damage());
         self.problem(damaged || asides.is_empty(), || format!("moved aside: {asides:?}"));
@@ -453,7 +454,7 @@ impl Play<'_> {
         heard.lock().unwrap().iter().for_each(|health| self.hear(health, struck));
     }
 
-    /// Notes a reason, and one that is of the wrong time as such.
+    /// Records a reason, and marks one from before the fault.
     fn hear(&self, health: &StoreHealth, struck: SystemTime) {
         let StoreHealth::Degraded { since, reason, .. } = health else { return };
         let mut said = self.said.lock().unwrap();
@@ -496,25 +497,26 @@ impl Play<'_> {
     fn result(self, totals: &Value, look_in: &Path) -> Value {
         let mut said = self.said.into_inner().unwrap();
         if self.cell.says.is_empty() {
-            // Of these faults none can do that, and any disk.
+            // None of these faults makes a store hang, but a busy disk can.
             said.retain(|reason| !reason.contains("does not answer"));
         }
         let mut problems = self.problems;
         let damaged = self.cell.fault.is_damage();
         if self.cell.says.is_empty() && !damaged && !said.is_empty() {
-            problems.push(format!("nothing was wrong, and it says {said:?}"));
+            problems.push(format!("without a fault, the health says {said:?}"));
         }
         let known = |known: &[Known]| known.iter().map(Known::to_json).collect::<Vec<_>>();
         json!({
             "problems": problems, "said": said, "begun": self.begun, "totals": totals,
             "drop": format!("{:.1} s", self.drop.as_secs_f64()),
             "mounted": self.site.into_inner().unwrap().mounted,
-            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest), "flushed": known(&self.flushed),
+            "too_slow": self.too_slow, "look_in": look_in, "newest": known(&self.newest),
+            "flushed": known(&self.flushed),
         })
     }
 }
 
-/// Lets so many steps of the traffic pass.
+/// Waits for this number of steps of the traffic.
 fn pass(steps: &AtomicU64, more: u64) {
     let until = steps.load(SeqCst) + more;
     holds_in_time(|| steps.load(SeqCst) >= until);

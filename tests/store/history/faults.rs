@@ -1,4 +1,4 @@
-//! What becomes of a history while its store fails, hangs, or is too slow.
+//! Histories on stores that fail, hang, or are too slow.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::support::{
 
 use super::{breaker, history, states, trip};
 
-/// Transitions that wait for a store.
+/// The most transitions that wait for a store.
 const WAITING: usize = 16;
 
 async fn refusal(breaker: &Breaker) -> String {
     match breaker.history(HistoryQuery::default()).await {
         Err(error @ HistoryError::Unavailable { .. }) => error.to_string(),
-        other => panic!("not refused: {other:?}"),
+        other => panic!("not an error: {other:?}"),
     }
 }
 
@@ -30,7 +30,7 @@ fn is_degraded(breaker: &Breaker) -> bool {
 }
 
 #[tokio::test]
-async fn what_a_store_that_failed_did_not_take_is_there_when_it_heals() {
+async fn transitions_that_a_store_did_not_take_are_stored_when_it_heals() {
     let store = SickStore::default();
     let breaker = breaker("healing", store.clone());
     store.show(Symptom::Fails);
@@ -44,7 +44,7 @@ async fn what_a_store_that_failed_did_not_take_is_there_when_it_heals() {
 }
 
 #[tokio::test]
-async fn a_transition_that_was_tried_often_is_there_once() {
+async fn a_transition_that_is_written_repeatedly_is_stored_once() {
     let store = SickStore::default();
     let breaker = breaker("often", store.clone());
     breaker.reset();
@@ -59,7 +59,7 @@ async fn a_transition_that_was_tried_often_is_there_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_for_histories_alone_keeps_the_state_and_is_degraded() {
+async fn a_store_that_fails_only_for_histories_keeps_the_state_and_is_degraded() {
     let store = SickStore::default();
     let breaker = breaker("past", store.clone());
     store.show(Symptom::FailsForHistories);
@@ -74,7 +74,7 @@ async fn a_store_that_fails_for_histories_alone_keeps_the_state_and_is_degraded(
 }
 
 #[tokio::test]
-async fn what_comes_faster_than_a_store_takes_it_is_counted() {
+async fn transitions_faster_than_the_store_are_counted_as_missed() {
     let store = SickStore::default();
     let breaker = breaker("missed", store.clone());
     breaker.reset();
@@ -83,7 +83,7 @@ async fn what_comes_faster_than_a_store_takes_it_is_counted() {
     for _ in 0..50 {
         breaker.force_open();
         breaker.reset();
-        // Some of them are tried, and put back, in between.
+        // Some are tried in between, and remain pending.
         breaker.flush().await.unwrap_err();
     }
     store.heal();
@@ -96,7 +96,7 @@ async fn what_comes_faster_than_a_store_takes_it_is_counted() {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_gives_an_error_soon_and_counts_what_it_misses() {
+async fn a_query_to_a_hanging_store_fails_soon_and_missed_transitions_are_counted() {
     let store = SickStore::default();
     let breaker = breaker("hanging", store.clone());
     breaker.reset();
@@ -115,13 +115,13 @@ async fn a_store_that_hangs_gives_an_error_soon_and_counts_what_it_misses() {
     eventually("it heals", || !is_degraded(&breaker));
     let told = history(&breaker).await;
     let missed: u64 = told.iter().map(|entry| entry.missed).sum();
-    assert_eq!(told.len() as u64 + missed, 1001, "each is there or counted");
-    // Those that were being written when it began to hang, and those that waited.
+    assert_eq!(told.len() as u64 + missed, 1001, "each transition is stored or counted as missed");
+    // Those being written when the store began to hang, and those pending.
     assert!(told.len() <= 2 * WAITING + 1, "{}", told.len());
 }
 
 #[test]
-fn a_reader_who_does_not_wait_harms_nobody() {
+fn an_abandoned_query_has_no_effect() {
     let store = SickStore::default();
     let breaker = breaker("impatient", store.clone());
     store.show(Symptom::Hangs);
@@ -136,7 +136,7 @@ fn a_reader_who_does_not_wait_harms_nobody() {
 }
 
 #[tokio::test]
-async fn many_readers_at_once_each_get_their_own() {
+async fn concurrent_queries_each_get_their_own_history() {
     let store = SickStore::default();
     let breakers: Vec<_> = (0..10).map(|n| breaker(&n.to_string(), store.clone())).collect();
     for (count, breaker) in breakers.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A breaker's history: every transition, durable as the state is, read without holding up
-//! anybody, and bounded.
+//! The history of a breaker: every transition, as durable as the state, readable without blocking,
+//! and bounded.
 
 mod faults;
 mod pages;
@@ -19,7 +19,7 @@ fn trip(breaker: &Breaker) {
     breaker.try_acquire().unwrap().failure();
 }
 
-/// All of it, the newest first.
+/// The whole history, the newest entry first.
 async fn history(breaker: &Breaker) -> Vec<HistoryEntry> {
     breaker.history(HistoryQuery::newest(1000)).await.unwrap().entries
 }

@@ -1,4 +1,4 @@
-//! How a history is read, and how long it gets.
+//! Pages of a history, and its length.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{breaker, history, states};
 const KEY: &str = "circuit_breaker:paged:history";
 
 #[tokio::test]
-async fn its_pages_are_the_whole_without_a_gap_while_it_grows() {
+async fn pages_cover_the_history_without_gaps_while_it_grows() {
     let breaker = breaker("paged", MemoryStore::new());
     for _ in 0..5 {
         breaker.force_open();
@@ -38,7 +38,7 @@ async fn its_pages_are_the_whole_without_a_gap_while_it_grows() {
 }
 
 #[tokio::test]
-async fn a_page_that_ends_with_the_last_entry_is_the_last() {
+async fn a_page_that_ends_with_the_oldest_entry_is_the_last() {
     let breaker = breaker("paged", MemoryStore::new());
     assert_eq!(breaker.history(HistoryQuery::default()).await.unwrap().next, None);
     breaker.force_open();
@@ -48,7 +48,7 @@ async fn a_page_that_ends_with_the_last_entry_is_the_last() {
 }
 
 #[tokio::test]
-async fn a_limit_out_of_range_is_brought_into_it() {
+async fn a_limit_out_of_range_is_clamped() {
     let store = MemoryStore::new();
     let entry = br#"{"version":1,"at":1.0,"from":"closed","to":"open","reason":"manual"}"#;
     let records: Vec<_> = (1..=1500).map(|id| HistoryRecord::new(id, entry.to_vec())).collect();
@@ -61,7 +61,7 @@ async fn a_limit_out_of_range_is_brought_into_it() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_counted_and_hides_nothing_else() {
+async fn unreadable_entries_are_counted_and_hide_no_others() {
     let store = MemoryStore::new();
     let good = r#"{"version":1,"at":1.0,"from":"closed","to":"open","reason":"manual","new":1}"#;
     let newer = r#"{"version":2,"at":1.0,"from":"closed","to":"open","reason":"manual"}"#;
@@ -74,7 +74,7 @@ async fn what_cannot_be_read_is_counted_and_hides_nothing_else() {
     let breaker = breaker("paged", store);
     let page = breaker.history(HistoryQuery::default()).await.unwrap();
     assert_eq!((states(&page.entries), page.unreadable), (vec![State::Open; 2], 3));
-    // A page of nothing else still says where to go on.
+    // A page of unreadable entries still has a cursor.
     let query = HistoryQuery::newest(2).before("5".parse().unwrap());
     let page = breaker.history(query).await.unwrap();
     assert_eq!((page.entries.len(), page.unreadable), (0, 2));
@@ -82,7 +82,7 @@ async fn what_cannot_be_read_is_counted_and_hides_nothing_else() {
 }
 
 #[test]
-fn a_query_and_a_page_are_json_that_any_reader_can_hold() {
+fn queries_and_pages_are_json_with_safe_numbers() {
     let cursor: HistoryCursor = "1700000000000000001".parse().unwrap();
     let query = HistoryQuery::newest(20).before(cursor);
     let json = serde_json::to_string(&query).unwrap();
@@ -95,7 +95,7 @@ fn a_query_and_a_page_are_json_that_any_reader_can_hold() {
 }
 
 #[tokio::test]
-async fn it_holds_five_hundred_transitions_and_no_more_than_a_tenth_beyond() {
+async fn a_history_keeps_500_transitions_and_at_most_a_tenth_more() {
     let store = MemoryStore::new();
     let breaker = breaker("paged", store.clone());
     let stored = || store.load_newest(KEY, None, usize::MAX).unwrap().len();
@@ -104,11 +104,11 @@ async fn it_holds_five_hundred_transitions_and_no_more_than_a_tenth_beyond() {
         breaker.flush().await.unwrap();
         assert!(stored() >= 500.min(count), "{} after {count}", stored());
     }
-    crate::support::wait::eventually("it is cut", || stored() <= 550);
+    crate::support::wait::eventually("it is trimmed", || stored() <= 550);
 }
 
 #[tokio::test]
-async fn it_is_kept_for_as_many_days_as_it_is_to_be_by_the_breakers_own_clock() {
+async fn a_history_is_kept_for_its_retention_days_by_the_breakers_clock() {
     const ALMOST_A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600 - 1);
     let store = MemoryStore::new();
     let stored = || store.load_newest(KEY, None, usize::MAX).unwrap().len();
@@ -119,7 +119,7 @@ async fn it_is_kept_for_as_many_days_as_it_is_to_be_by_the_breakers_own_clock() 
         let builder = Breaker::builder("paged").config(config.clone());
         builder.clock(clock.clone()).store(store.clone()).build().unwrap()
     };
-    // One that is old is cut off with the first transition after a start.
+    // An old entry is removed with the first transition after a start.
     let breaker = build();
     breaker.reset();
     drop(breaker);
@@ -134,5 +134,5 @@ async fn it_is_kept_for_as_many_days_as_it_is_to_be_by_the_breakers_own_clock() 
     let breaker = build();
     breaker.reset();
     breaker.flush().await.unwrap();
-    crate::support::wait::eventually("the first is gone", || stored() == 2);
+    crate::support::wait::eventually("the first is removed", || stored() == 2);
 }

@@ -1,4 +1,4 @@
-//! What is in a history.
+//! The content of a history.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use tower_breaker::{
 use super::{breaker, history, states, trip};
 
 #[tokio::test]
-async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
+async fn a_history_has_the_time_reason_and_counts_of_every_transition() {
     let clock = ManualClock::new();
     let start = clock.wall();
     let builder = Breaker::builder("told").trip_on(Trip::consecutive_failures(2));
@@ -57,7 +57,7 @@ async fn it_tells_every_transition_with_its_time_its_reason_and_its_counts() {
 }
 
 #[tokio::test]
-async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
+async fn a_history_continues_after_a_restart_without_an_entry_for_it() {
     let folder = tempfile::tempdir().unwrap();
     for round in 1..=3 {
         let store = SledStore::open(folder.path()).unwrap();
@@ -65,7 +65,7 @@ async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
         let breaker = breaker("again", store);
         breaker.reset();
         trip(&breaker);
-        // A disk that is busy enough does not answer for a second.
+        // A busy disk can take longer than a second.
         let stores = || breaker.flush_blocking(Duration::from_secs(60)).is_ok();
         crate::support::wait::eventually("it is stored", stores);
         let expected = [State::Open, State::Closed].repeat(round);
@@ -74,7 +74,7 @@ async fn it_goes_on_after_a_restart_and_a_restart_is_no_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_flush_makes_it_durable() {
+async fn a_flush_makes_the_history_durable() {
     let store = MemoryStore::new();
     let breaker = breaker("flushed", store.clone());
     for count in 1..=10 {
@@ -90,7 +90,7 @@ async fn a_flush_makes_it_durable() {
 }
 
 #[test]
-fn a_transition_is_durable_without_anybody_asking_and_so_is_that_of_a_breaker_that_goes() {
+fn a_transition_becomes_durable_without_a_flush_also_when_the_breaker_is_dropped() {
     let store = MemoryStore::new();
     let stored = || store.load_newest("circuit_breaker:alone:history", None, 100).unwrap().len();
     let breaker = breaker("alone", store.clone());
@@ -102,7 +102,7 @@ fn a_transition_is_durable_without_anybody_asking_and_so_is_that_of_a_breaker_th
 }
 
 #[tokio::test]
-async fn a_record_is_json_that_says_its_version() {
+async fn a_record_is_json_with_a_version() {
     let store = MemoryStore::new();
     let clock = ManualClock::new();
     let builder = Breaker::builder("json").trip_on(Trip::consecutive_failures(1));
@@ -126,12 +126,12 @@ async fn a_record_is_json_that_says_its_version() {
             "reason": "manual", "manual": true,
         })
     );
-    assert_eq!(stored[1].id, 1_700_000_000_000_000_000, "the time, as it is new");
-    assert_eq!(stored[0].id, 1_700_000_000_000_000_001, "the next, as that is taken");
+    assert_eq!(stored[1].id, 1_700_000_000_000_000_000, "the time of the transition");
+    assert_eq!(stored[0].id, 1_700_000_000_000_000_001, "the next id, because the time is taken");
 }
 
 #[tokio::test]
-async fn a_wall_clock_that_goes_back_changes_no_order() {
+async fn a_wall_clock_that_goes_back_does_not_change_the_order() {
     let store = MemoryStore::new();
     let clock = ManualClock::new();
     let build = || Breaker::builder("back").clock(clock.clone()).store(store.clone()).build();
@@ -149,7 +149,7 @@ async fn a_wall_clock_that_goes_back_changes_no_order() {
 }
 
 #[tokio::test]
-async fn names_are_data() {
+async fn every_name_has_its_own_history() {
     let store = MemoryStore::new();
     let names = ["a", "a:history", "a\0", ":", "A", "../a"];
     let breakers = names.map(|name| breaker(name, store.clone()));
@@ -164,7 +164,7 @@ async fn names_are_data() {
 }
 
 #[tokio::test]
-async fn without_a_store_there_is_none() {
+async fn without_a_store_there_is_no_history() {
     let breaker = Breaker::builder("memory").build().unwrap();
     breaker.force_open();
     assert_eq!(history(&breaker).await, []);

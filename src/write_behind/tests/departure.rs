@@ -1,0 +1,93 @@
+//! Many breakers that are built and dropped while their store fails or hangs.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use super::super::{Attachment, inbox};
+use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, hasty, patient, until};
+use crate::store::StateStore;
+
+const MANY: usize = 1200;
+/// The most breakers whose last states wait for a store.
+const ROOM: usize = 1000;
+
+fn attach_many(store: &Faulty, settings: &Settings) -> Vec<(Arc<Breaker>, Attachment)> {
+    (0..MANY)
+        .map(|n| {
+            let breaker = Breaker::new("closed");
+            let attached = attach(store, &n.to_string(), &breaker, settings);
+            (breaker, attached)
+        })
+        .collect()
+}
+
+fn departing(store: &Faulty) -> usize {
+    inbox::find(store.id()).map_or(0, |inbox| inbox.content().schedule.departing())
+}
+
+#[test]
+fn a_store_that_fails_is_not_called_for_each_breaker() {
+    let store = Faulty::new(Fault::Away);
+    let breakers = attach_many(&store, &patient());
+    drop(breakers);
+    let calls = store.calls.load(SeqCst);
+    assert!(calls < MANY / 2, "{calls} calls for {MANY} breakers built and dropped");
+}
+
+#[test]
+fn a_store_that_hangs_is_called_once() {
+    let store = Faulty::new(Fault::Hangs);
+    let began = Instant::now();
+    let breakers = attach_many(&store, &hasty());
+    drop(breakers);
+    assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    assert_eq!(store.calls.load(SeqCst), 1);
+    store.set(Fault::None);
+}
+
+#[test]
+fn last_states_wait_for_a_store_that_hangs_as_far_as_there_is_room() {
+    let store = Faulty::new(Fault::None);
+    let living = attach(&store, "living", &Breaker::new("closed"), &hasty());
+    let breakers = attach_many(&store, &hasty());
+    store.set(Fault::Hangs);
+    living.marker().transition();
+    until("the store hangs", || !living.health().is_healthy());
+    let began = Instant::now();
+    for (breaker, attached) in breakers {
+        breaker.change("last");
+        drop(attached);
+        // The announcement may be just at this one.
+        until("the breaker itself is not kept", || Arc::strong_count(&breaker) == 1);
+    }
+    assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    assert_eq!(departing(&store), ROOM);
+    store.set(Fault::None);
+    until("the last states are saved", || departing(&store) == 0);
+    let saved = (0..MANY).filter(|n| store.holds(&n.to_string(), "last")).count();
+    assert_eq!(saved, ROOM);
+    assert!(living.health().is_healthy());
+}
+
+#[test]
+fn a_drop_does_not_wait_for_a_store_that_has_just_failed_and_its_state_is_tried_once() {
+    let store = Faulty::new(Fault::None);
+    let living = attach(&store, "living", &Breaker::new("closed"), &patient());
+    let breakers = attach_many(&store, &patient());
+    store.set(Fault::Slow(Duration::from_millis(50)));
+    living.flush_blocking(LONG).unwrap();
+    store.set(Fault::Away);
+    assert!(living.flush_blocking(LONG).is_err());
+    let calls = store.calls.load(SeqCst);
+    for (breaker, attached) in breakers {
+        breaker.change("last");
+        drop(attached);
+    }
+    until("nothing waits", || departing(&store) == 0);
+    let calls = store.calls.load(SeqCst) - calls;
+    assert!(calls > 0, "each was tried");
+    assert!(calls < MANY / 2, "{calls} calls for {MANY} breakers");
+    drop(living);
+}
