@@ -61,9 +61,11 @@ impl Machine {
                 let deadline = probes.deadline(self.config.half_open_timeout);
                 Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
             }
-            // They end at a time that a caller without the lock would not notice.
-            Phase::Disabled { .. } | Phase::MetricsOnly { .. } => Admission::AskMachine,
-            Phase::Closed(Some(_)) | Phase::HalfOpen(_) => Admission::AskMachine,
+            Phase::Closed(Some(_))
+            | Phase::HalfOpen(_)
+            // These end at a time that a caller without the lock would not notice.
+            | Phase::Disabled { .. }
+            | Phase::MetricsOnly { .. } => Admission::AskMachine,
         }
     }
 }

@@ -242,15 +242,13 @@ impl Machine {
         if !records || ticket.generation != self.generation || !self.rules.are_untimed() {
             return UntimedRecord::NeedsTime;
         }
-        match self.rules.record(outcome, None, self.now) {
-            Some(trigger) => UntimedRecord::Tripped(trigger),
-            None => {
-                if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
-                    *would_trip = false;
-                }
-                UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() }
-            }
+        if let Some(trigger) = self.rules.record(outcome, None, self.now) {
+            return UntimedRecord::Tripped(trigger);
         }
+        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+            *would_trip = false;
+        }
+        UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() }
     }
 
     /// Does what a rule that is met asks for: opens the circuit, or reports that it would.

@@ -105,6 +105,7 @@ impl Permit {
     }
 
     /// Whether the permit records nothing any more.
+    #[allow(dead_code, reason = "response bodies need it, with the feature `http`")]
     pub(crate) fn is_void(&self) -> bool {
         self.call.state == PackedState::SPENT
     }
@@ -116,6 +117,7 @@ impl Permit {
     }
 
     /// Whether the call is a probe of a half-open circuit.
+    #[allow(dead_code, reason = "response bodies need it, with the feature `http`")]
     pub(crate) fn is_probe(&self) -> bool {
         self.call.is_probe()
     }
@@ -127,6 +129,7 @@ impl Permit {
     }
 
     /// Moves the permit out, and leaves a spent one behind.
+    #[allow(dead_code, reason = "response bodies need it, with the feature `http`")]
     pub(crate) fn take(&mut self) -> Self {
         Self { call: self.spend() }
     }

@@ -90,6 +90,7 @@ fn record_outermost(permit: &mut Permit, outcome: Outcome) {
 }
 
 /// Whether the call is not recorded here: it is part of another one, or its request does not count.
+#[cfg(feature = "http")]
 pub(super) fn is_uncounted(permit: &mut Permit) -> bool {
     if is_nested(permit.cell()) {
         permit.cancel_in_place();

@@ -75,6 +75,7 @@ mod error;
 mod file;
 mod history_store;
 mod memory;
+mod open;
 mod path;
 #[cfg(feature = "redb")]
 mod redb;

@@ -1,5 +1,5 @@
-//! From changes of a store's health to those who have to know: the log, the metrics, listeners,
-//! and callers that wait.
+//! Announces changes of a store's health: to the log, the metrics, the listeners, and to callers
+//! that wait.
 
 use std::{
     sync::Arc,
@@ -21,7 +21,7 @@ impl Inbox {
         let Some(change) = self.monitor.health().overdue(waited, Now::read()) else { return };
         self.announce(change.announcement);
         let mut content = self.content();
-        // The store may have answered just now; then these requests were unlucky.
+        // If the store answers just now, these requests are refused all the same.
         let (in_flight, waiting, histories) = content.requests.take_all();
         for request in &waiting {
             content.postpone(request);

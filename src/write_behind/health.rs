@@ -1,4 +1,4 @@
-//! The health of a store: one state machine, which is told what happens and returns what follows.
+//! The health of a store: one state machine, which takes events and returns what follows.
 //! It calls nothing, takes no lock and reads no clock.
 //!
 //! # States

@@ -215,7 +215,7 @@ async fn a_store_that_begins_to_hang_is_noticed_without_a_waiting_caller() {
     store.set(Fault::None);
 }
 
-/// A store says once that its folder was removed, to whoever asks it first.
+/// A store reports a removed folder once, to the call that comes first.
 #[tokio::test]
 async fn a_loss_that_a_history_request_meets_is_announced_and_repaired() {
     let dir = tempfile::tempdir().unwrap();

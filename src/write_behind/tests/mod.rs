@@ -74,7 +74,7 @@ fn transitions_are_batched_within_their_flush_interval() {
     assert_eq!(store.writes.load(SeqCst), 1);
     breakers[1].change_and_mark("closed", &b.marker(), true);
     b.flush_blocking(LONG).unwrap();
-    assert!(store.holds("b", "closed"), "nobody who asks has to wait");
+    assert!(store.holds("b", "closed"), "a flush does not wait");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn marks_from_many_threads_lose_nothing_and_never_deadlock() {
                 });
             }
         });
-        // Nobody marks or flushes now: what the last mark stood for must be saved by itself.
+        // No mark and no flush follow: the last change must be saved all the same.
         let last = breaker.state();
         until("the last change is saved", || store.holds("a", &last));
     }

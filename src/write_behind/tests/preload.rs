@@ -37,7 +37,7 @@ impl Crowd {
         (state, self.store.loads.load(SeqCst) > loads)
     }
 
-    /// Builds breakers that nobody cares for until that takes no asking of the store.
+    /// Builds other breakers until one is built without a call to the store.
     fn until_all_is_read(&mut self) {
         for n in 0..10_000 {
             if !self.build(&format!("filler {n}")).1 {
@@ -116,7 +116,7 @@ fn constant_requests_do_not_keep_the_writer_from_reading_ahead() {
             let attached = attach(&store, "asker", &Breaker::new("closed"), &patient());
             let mut cx = Context::from_waker(Waker::noop());
             while !over.load(SeqCst) {
-                // It asks when it is first polled; nobody waits for the answer.
+                // The request is made at the first poll; the answer is dropped.
                 let _ = pin!(attached.flush()).poll(&mut cx);
                 thread::sleep(Duration::from_micros(20));
             }

@@ -93,7 +93,7 @@ fn an_entry_that_cannot_be_saved_is_announced_once() {
     let ([odd, even], [unsaved, saved]) = pair(&store);
     odd.change_and_mark("open", &unsaved.marker(), true);
     until("it is noticed", || !unsaved.health().is_healthy());
-    // Until now, it might have been the store; so now everybody saves again.
+    // Until now the store might have been at fault, so every breaker is saved again.
     saved.flush_blocking(LONG).unwrap();
     for number in 0..50 {
         even.change_and_mark(format!("{number}"), &saved.marker(), true);
@@ -139,7 +139,7 @@ fn the_store_is_healthy_once_the_failing_breaker_is_gone() {
     until("it is noticed", || !saved.health().is_healthy());
     saved.flush_blocking(LONG).unwrap();
     drop(unsaved);
-    until("nobody is left who is not saved", || saved.health().is_healthy());
+    until("nothing is left unsaved", || saved.health().is_healthy());
 }
 
 #[test]
