@@ -38,7 +38,8 @@ impl Stock {
         self.client.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static("/shop.Stock/Refresh");
         let codec = ProstCodec::<(), ()>::default();
-        Ok(self.client.unary(tonic::Request::new(()), path, codec).await?.into_inner())
+        let answer = self.client.unary(tonic::Request::new(()), path, codec).await;
+        answer.map(tonic::Response::into_inner)
     }
 }
 
