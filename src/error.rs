@@ -156,6 +156,9 @@ impl std::error::Error for Rejected {}
 /// [`source`](std::error::Error::source) is the next error below that, so a report that prints
 /// all sources says nothing twice. To get at the contents, match the variants, or search the
 /// error with [`Rejected::find`].
+///
+/// It is a `std::error::Error` if `E` is one. A boxed error is not: there, use
+/// [`RejectAsBoxError`](crate::reject::RejectAsBoxError), or `?` has nothing to convert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {

@@ -11,6 +11,13 @@ pub enum StoreHealth {
     NoStore,
     /// The store works.
     Healthy,
+    /// The store works again after it moved damaged files aside, so some of what was stored may be
+    /// missing. It stays like this until the store is opened anew.
+    #[non_exhaustive]
+    Repaired {
+        /// What was last moved where, and why.
+        what: String,
+    },
     /// The store fails, does not answer, or cannot save the state of some breaker. Breakers
     /// continue in memory, and the store is retried until it works again.
     #[non_exhaustive]
@@ -43,6 +50,7 @@ impl fmt::Display for StoreHealth {
         match self {
             Self::NoStore => f.write_str("no store"),
             Self::Healthy => f.write_str("healthy"),
+            Self::Repaired { what } => write!(f, "healthy after a repair: {what}"),
             Self::Degraded { reason, pending, .. } => {
                 write!(f, "degraded, {pending} unsaved: {reason}")
             }

@@ -6,7 +6,9 @@ mod recorder;
 mod support;
 
 use std::{
+    ffi::OsString,
     fs,
+    os::unix::ffi::OsStringExt as _,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -183,7 +185,8 @@ fn an_unreadable_sled_folder_is_counted() {
     let path = folder.path().join("state");
     drop(breaker("one", SledStore::open(&path).unwrap().with_label("before")));
     eventually("the folder is free", || SledStore::open(&path).unwrap().load("one").is_ok());
-    fs::write(path.join("conf"), "no configuration of sled's").unwrap();
+    // sled expects UTF-8.
+    fs::write(path.join("blobs").join(OsString::from_vec(vec![0xff])), "").unwrap();
     let _breaker = breaker("one", SledStore::open(&path).unwrap().with_label("folder"));
     eventually_says("folder", (1.0, 0.0));
     assert_eq!(quarantined("folder", "folder"), Some(1.0));

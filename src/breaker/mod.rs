@@ -6,7 +6,8 @@
 //! end. [`restore`] turns a machine into a snapshot and back, and [`fast_path_view`] into what
 //! [`packed_state`] and [`published_view`] show to callers without the lock. [`core`] is what the
 //! lock guards, [`cell`] the lock and the published view together, leased from a [`pool`]; and a
-//! [`permit`] is a call that it admitted.
+//! [`permit`] is a call that it admitted. From there a result goes the same way back, and the
+//! machine frees the slot of a probe.
 
 mod admission;
 pub(crate) mod cell;

@@ -1,4 +1,4 @@
-//! The probes of a half-open circuit.
+//! The probes of a half-open circuit: how many may be in flight, and what their results decide.
 
 use std::{collections::BTreeMap, time::Duration};
 

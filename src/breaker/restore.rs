@@ -1,4 +1,5 @@
-//! From a machine to a snapshot, and back.
+//! From a machine to a snapshot, and back. A snapshot's age is judged here when it is restored, and
+//! by the sweep of `write_behind` when it is to be removed.
 
 use super::{
     effects::Effects,

@@ -6,12 +6,19 @@ use serde_json::{Map, Value};
 use super::{
     fault::{ConfigError, Faults},
     fields::{Found, join, unknown_field},
-    parse::parse_json,
+    parse::NULLABLE,
+    read::{read, read_json},
     settings::Config,
+    store::StoreConfig,
 };
 
 /// The settings of many breakers: `defaults` for all, and `breakers.<name>` for one, which
-/// override the defaults field by field.
+/// override the defaults field by field at every depth. And `store`, which says where the state is
+/// stored: see [`StoreConfig`] and [`open_store`](Self::open_store).
+///
+/// A list and an object that is one of several, such as a window, are replaced as a whole. `null`
+/// turns off what can be off, and otherwise takes back what the defaults have set. A field that is
+/// there twice is an error, and so is a number that is not finite.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,9 +37,10 @@ use super::{
 pub struct ConfigFile {
     defaults: Config,
     breakers: BTreeMap<String, Config>,
+    store: Option<StoreConfig>,
 }
 
-const SECTIONS: [&str; 2] = ["defaults", "breakers"];
+const SECTIONS: [&str; 3] = ["defaults", "breakers", "store"];
 
 impl ConfigFile {
     /// Reads the settings from JSON.
@@ -41,7 +49,7 @@ impl ConfigFile {
     ///
     /// One error that lists every fault of every breaker, with its path.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
-        Self::from_value(&parse_json(json)?)
+        Self::from_value(read_json(json)?)
     }
 
     /// Returns the settings of a breaker: its own if the file names it, otherwise the defaults.
@@ -55,11 +63,17 @@ impl ConfigFile {
         self.breakers.keys().map(String::as_str)
     }
 
-    fn from_value(value: &Value) -> Result<Self, ConfigError> {
-        let mut faults = Faults::default();
+    /// Returns where the file says that state is stored. `None`: it does not say, or it says
+    /// `null`.
+    #[must_use]
+    pub fn store(&self) -> Option<&StoreConfig> {
+        self.store.as_ref()
+    }
+
+    fn from_value((value, mut faults): (Value, Faults)) -> Result<Self, ConfigError> {
         let mut file = Self::default();
-        let Value::Object(sections) = value else {
-            let found = Found(value);
+        let Value::Object(sections) = &value else {
+            let found = Found(&value);
             faults.add(
                 "",
                 format!("expected an object with `defaults` and `breakers`, found {found}"),
@@ -76,7 +90,7 @@ impl ConfigFile {
             Some(Value::Object(breakers)) => {
                 for (name, own) in breakers {
                     let path = join("breakers", name);
-                    let config = Config::read(&overlay(base, own), &path, &mut faults);
+                    let config = Config::read(&settings(base, own), &path, &mut faults);
                     file.breakers.insert(name.clone(), config);
                 }
             }
@@ -88,6 +102,9 @@ impl ConfigFile {
                 );
             }
         }
+        if let Some(store) = sections.get("store") {
+            file.store = StoreConfig::read(store, "store", &mut faults);
+        }
         for name in sections.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
             faults.add(join("", name), unknown_field(name, &SECTIONS));
         }
@@ -97,20 +114,27 @@ impl ConfigFile {
 
 impl<'de> Deserialize<'de> for ConfigFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Self::from_value(&value).map_err(D::Error::custom)
+        Self::from_value(read(deserializer)?).map_err(D::Error::custom)
     }
 }
 
-/// The fields of `own` over those of `defaults`. If either is not an object, the result is `own`,
-/// and reading it reports the fault.
-fn overlay(defaults: &Value, own: &Value) -> Value {
-    match (defaults, own) {
-        (Value::Object(defaults), Value::Object(own)) => {
-            let mut merged = defaults.clone();
-            merged.extend(own.clone());
-            Value::Object(merged)
+/// The settings of a breaker: its own fields over the defaults.
+fn settings(defaults: &Value, own: &Value) -> Value {
+    overlay(defaults, own, &NULLABLE)
+}
+
+/// The fields of `own` over those of `defaults`, at every depth. A `null` takes back a field of the
+/// defaults that is not `nullable`. What is no object is `own`; reading it reports the fault.
+fn overlay(defaults: &Value, own: &Value, nullable: &[&str]) -> Value {
+    let Value::Object(own) = own else { return own.clone() };
+    let mut merged = defaults.as_object().cloned().unwrap_or_default();
+    for (name, value) in own {
+        let base = merged.remove(name);
+        if value.is_null() && base.is_some() && !nullable.contains(&name.as_str()) {
+            continue;
         }
-        _ => own.clone(),
+        // No field below these can be off.
+        merged.insert(name.clone(), overlay(&base.unwrap_or_default(), value, &[]));
     }
+    Value::Object(merged)
 }

@@ -7,8 +7,10 @@ mod fields;
 mod file;
 mod parse;
 mod ramp_up;
+mod read;
 mod settings;
 mod snapshot_ttl;
+mod store;
 mod trip;
 mod validate;
 
@@ -20,5 +22,6 @@ pub use self::{
     ramp_up::RampUp,
     settings::Config,
     snapshot_ttl::SnapshotTtl,
+    store::{ParseStoreError, StoreConfig},
     trip::{Trip, Window},
 };

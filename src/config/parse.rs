@@ -10,10 +10,21 @@ use super::{
     fault::{ConfigError, Faults},
     fields::{Fields, Found, count, duration, join, number, only_field},
     ramp_up::RampUp,
+    read::{read, read_json},
     settings::Config,
     snapshot_ttl::SnapshotTtl,
     trip::{Trip, Window},
 };
+
+/// The fields for which `null` is a value: what they set is off.
+pub(super) const NULLABLE: [&str; 6] = [
+    "backoff",
+    "half_open_max_calls",
+    "half_open_failure_rate",
+    "half_open_timeout",
+    "ramp_up",
+    "abandoned_after",
+];
 
 impl Config {
     /// Reads a configuration from JSON.
@@ -23,12 +34,11 @@ impl Config {
     /// One error that lists every fault: invalid JSON, unknown fields, values of the wrong type or
     /// out of range.
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
-        Self::from_value(&parse_json(json)?)
+        Self::from_value(read_json(json)?)
     }
 
-    fn from_value(value: &Value) -> Result<Self, ConfigError> {
-        let mut faults = Faults::default();
-        let config = Self::read(value, "", &mut faults);
+    fn from_value((value, mut faults): (Value, Faults)) -> Result<Self, ConfigError> {
+        let config = Self::read(&value, "", &mut faults);
         faults.into_result(config)
     }
 
@@ -73,17 +83,8 @@ impl Config {
 
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Self::from_value(&value).map_err(D::Error::custom)
+        Self::from_value(read(deserializer)?).map_err(D::Error::custom)
     }
-}
-
-pub(super) fn parse_json(json: &str) -> Result<Value, ConfigError> {
-    serde_json::from_str(json).or_else(|error| {
-        let mut faults = Faults::default();
-        faults.add("", format!("invalid JSON: {error}"));
-        faults.into_result(Value::Null)
-    })
 }
 
 fn trips(value: &Value, path: &str, faults: &mut Faults) -> Vec<Trip> {

@@ -59,7 +59,8 @@
 //!
 //! **Put a timeout for each attempt inside of the breaker.** Then a hung dependency counts as
 //! failed, and the next attempt starts in time. A timeout outside of the breaker drops the call
-//! instead, and a dropped call counts as nothing. A second timeout, outside of everything, limits
+//! instead, and [a dropped call](crate::Permit#abandoned-calls) counts only if it was slow, where a
+//! setting asks for that. A second timeout, outside of everything, limits
 //! how long the caller waits. It must be longer than the timeout of an attempt, or there is never a
 //! second one.
 //!

@@ -28,7 +28,9 @@ use crate::classify::ServerErrorsAsFailures;
 /// ```
 ///
 /// After `.reject_with(..)` or `.on_body_end(..)`, the other parameters say so:
-/// `HttpCircuitBreaker<Client, RejectAsError, OnBodyEnd>`.
+/// `HttpCircuitBreaker<Client, RejectAsError, OnBodyEnd>`. A `reqwest::Client` with
+/// `.classify(ServerErrorsAsFailures)` is a
+/// `CircuitBreaker<reqwest::Client, ServerErrorsAsFailures>`.
 #[cfg(feature = "http")]
 pub type HttpCircuitBreaker<S, R = RejectAsResponse, O = OnResponse> =
     CircuitBreaker<S, ServerErrorsAsFailures, R, O>;
@@ -49,6 +51,8 @@ pub type HttpCircuitBreaker<S, R = RejectAsResponse, O = OnResponse> =
 /// Ok(Payments { channel: layer.layer(channel) })
 /// # }
 /// ```
+///
+/// A generated client around it is a `StockClient<GrpcCircuitBreaker<Channel>>`.
 ///
 /// After `.reject_with(RejectAsTonicStatus)`, it is
 /// `GrpcCircuitBreaker<Channel, RejectAsTonicStatus>`.

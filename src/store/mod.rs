@@ -6,6 +6,7 @@
 //! | store | feature | use it for |
 //! |---|---|---|
 //! | [`SledStore`] | `sled` (default) | one server; state survives restarts and kills |
+//! | [`RedbStore`] | `redb` | the same, without threads of its own |
 //! | [`FileStore`] | | the same for a few breakers, as JSON files that `cat` can read |
 //! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
 //!
@@ -75,6 +76,7 @@ mod error;
 mod file;
 mod history_store;
 mod memory;
+mod open;
 mod path;
 #[cfg(feature = "redb")]
 mod redb;

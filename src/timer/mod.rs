@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,
     time::{Instant, Sleep, sleep_until},
@@ -24,16 +25,24 @@ use crate::clock::{SystemClock, Tick};
 #[derive(Debug)]
 pub(crate) struct Timer {
     follows_tokio: bool,
-    state: TimerState,
-    /// Boxed once, so that what holds a timer stays `Unpin`.
-    sleep: Option<Pin<Box<Sleep>>>,
-    sleeper: Sleeper,
+    /// Boxed once, so that what holds a timer is small and stays `Unpin`.
+    alarm: Option<Pin<Box<Alarm>>>,
+}
+
+pin_project! {
+    #[derive(Debug)]
+    struct Alarm {
+        state: AlarmState,
+        #[pin]
+        sleep: Option<Sleep>,
+        sleeper: Sleeper,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimerState {
+enum AlarmState {
     Unset,
-    /// `sleep` knows when it fires.
+    /// `sleep` knows the time.
     OnTokio,
     /// The housekeeping thread wakes the task.
     OnThread(Tick),
@@ -43,88 +52,98 @@ impl Timer {
     /// A timer that follows tokio's time in a tokio runtime, which may be paused, and the
     /// machine's time elsewhere.
     pub(crate) const fn new() -> Self {
-        Self::with(true)
+        Self { follows_tokio: true, alarm: None }
     }
 
     /// A timer that follows the machine's time, and needs no runtime.
     pub(crate) const fn on_system_time() -> Self {
-        Self::with(false)
-    }
-
-    const fn with(follows_tokio: bool) -> Self {
-        Self { follows_tokio, state: TimerState::Unset, sleep: None, sleeper: Sleeper::new() }
+        Self { follows_tokio: false, alarm: None }
     }
 
     #[cfg(feature = "http")]
     pub(crate) fn is_set(&self) -> bool {
-        self.state != TimerState::Unset
+        self.alarm.as_ref().is_some_and(|alarm| alarm.state != AlarmState::Unset)
     }
 
     /// Starts the timer. A deadline that the clock cannot represent is never reached.
     pub(crate) fn set(&mut self, after: Duration) {
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(Alarm::new()));
         if self.follows_tokio && Handle::try_current().is_ok() {
             // Some thirty years, as tokio itself does.
             let far_future = || Instant::now() + Duration::from_secs(30 * 365 * 24 * 3600);
-            self.set_on_tokio(Instant::now().checked_add(after).unwrap_or_else(far_future));
+            let deadline = Instant::now().checked_add(after).unwrap_or_else(far_future);
+            alarm.as_mut().set_on_tokio(deadline);
         } else {
-            self.state = TimerState::OnThread(SystemClock::tick().after(after));
+            *alarm.as_mut().project().state =
+                AlarmState::OnThread(SystemClock::tick().after(after));
         }
-    }
-
-    /// A new [`Sleep`] belongs to the runtime that polls now. The old one's may be gone.
-    fn set_on_tokio(&mut self, deadline: Instant) {
-        match &mut self.sleep {
-            Some(sleep) => sleep.set(sleep_until(deadline)),
-            None => self.sleep = Some(Box::pin(sleep_until(deadline))),
-        }
-        self.state = TimerState::OnTokio;
     }
 
     pub(crate) fn unset(&mut self) {
-        self.state = TimerState::Unset;
-        self.sleeper.cancel();
+        if let Some(alarm) = &mut self.alarm {
+            alarm.as_mut().unset();
+        }
     }
 
     /// Ready once, when the time is over; the timer is unset then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = match (self.state, &mut self.sleep) {
-            (TimerState::OnTokio, Some(sleep)) => {
-                let deadline = sleep.deadline();
-                if Handle::try_current().is_ok() {
-                    self.set_on_tokio(deadline);
-                    self.poll_on_tokio(cx)
-                } else {
-                    // From here on without tokio.
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    self.poll_on_thread(SystemClock::tick().after(left), cx)
-                }
-            }
-            (TimerState::OnThread(at), _) => self.poll_on_thread(at, cx),
-            (TimerState::Unset | TimerState::OnTokio, _) => false,
-        };
-        if !is_over {
+        let Some(alarm) = &mut self.alarm else { return Poll::Pending };
+        if !alarm.as_mut().is_over(cx) {
             return Poll::Pending;
         }
-        self.unset();
+        alarm.as_mut().unset();
         Poll::Ready(())
-    }
-
-    fn poll_on_tokio(&mut self, cx: &mut Context<'_>) -> bool {
-        self.sleep.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
-    }
-
-    fn poll_on_thread(&mut self, at: Tick, cx: &Context<'_>) -> bool {
-        self.state = TimerState::OnThread(at);
-        if SystemClock::tick() >= at {
-            return true;
-        }
-        self.sleeper.wake_at(at, cx.waker());
-        false
     }
 
     /// Waits for this time.
     pub(crate) async fn sleep(&mut self, time: Duration) {
         self.set(time);
         poll_fn(|cx| self.poll(cx)).await;
+    }
+}
+
+impl Alarm {
+    const fn new() -> Self {
+        Self { state: AlarmState::Unset, sleep: None, sleeper: Sleeper::new() }
+    }
+
+    fn unset(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.state = AlarmState::Unset;
+        this.sleeper.cancel();
+    }
+
+    /// A new [`Sleep`] belongs to the runtime that polls now. That of the old one may be gone.
+    fn set_on_tokio(self: Pin<&mut Self>, deadline: Instant) {
+        let mut this = self.project();
+        this.sleep.set(Some(sleep_until(deadline)));
+        *this.state = AlarmState::OnTokio;
+    }
+
+    fn is_over(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        match (self.state, self.sleep.as_ref().map(Sleep::deadline)) {
+            (AlarmState::OnTokio, Some(deadline)) if Handle::try_current().is_ok() => {
+                self.as_mut().set_on_tokio(deadline);
+                let sleep = self.project().sleep.as_pin_mut();
+                sleep.is_some_and(|sleep| sleep.poll(cx).is_ready())
+            }
+            (AlarmState::OnTokio, Some(deadline)) => {
+                // From here on without tokio.
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.is_over_on_thread(SystemClock::tick().after(left), cx)
+            }
+            (AlarmState::OnThread(at), _) => self.is_over_on_thread(at, cx),
+            (AlarmState::Unset | AlarmState::OnTokio, _) => false,
+        }
+    }
+
+    fn is_over_on_thread(self: Pin<&mut Self>, at: Tick, cx: &Context<'_>) -> bool {
+        let this = self.project();
+        *this.state = AlarmState::OnThread(at);
+        if SystemClock::tick() >= at {
+            return true;
+        }
+        this.sleeper.wake_at(at, cx.waker());
+        false
     }
 }

@@ -139,8 +139,17 @@ impl StoreClient {
     ) -> Result<T, StoreError> {
         self.health().begin_call(Instant::now());
         watchdog::wake();
-        let result = catch_unwind(AssertUnwindSafe(|| job(&*self.store)));
-        self.health().end_call(Instant::now());
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            let result = job(&*self.store);
+            (result, self.store.last_repair())
+        }));
+        let mut health = self.health();
+        health.end_call(Instant::now());
+        let result = called.map(|(result, repair)| {
+            health.note_repair(repair);
+            result
+        });
+        drop(health);
         result.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
             Err(StoreError::Other(format!("it panicked: {message}").into()))

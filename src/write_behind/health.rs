@@ -117,6 +117,8 @@ impl Now {
 #[derive(Default)]
 pub(super) struct Health {
     degraded: Option<Degraded>,
+    /// What the store last did to be usable again.
+    repair: Option<String>,
     /// The number of announcements so far: odd while the store is degraded.
     epoch: u64,
     /// When the call under way began.
@@ -182,6 +184,13 @@ impl Health {
         {
             // What the call returned is part of a report to come.
             degraded.trouble = Trouble::Unavailable;
+        }
+    }
+
+    /// The store has said what it last did to be usable again.
+    pub(super) fn note_repair(&mut self, repair: Option<String>) {
+        if repair.is_some() {
+            self.repair = repair;
         }
     }
 
@@ -255,7 +264,10 @@ impl Health {
     /// What users see.
     pub(super) fn status(&self, pending: usize) -> StoreHealth {
         match &self.degraded {
-            None => StoreHealth::Healthy,
+            None => match &self.repair {
+                Some(what) => StoreHealth::Repaired { what: what.clone() },
+                None => StoreHealth::Healthy,
+            },
             Some(Degraded { since, reason, .. }) => {
                 StoreHealth::Degraded { since: since.wall, reason: reason.clone(), pending }
             }

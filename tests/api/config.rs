@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tower_breaker::{
     Backoff, Breaker, CircuitBreakerLayer, Config, ConfigError, RampUp, Trip, Window,
-    config::{ConfigFile, SnapshotTtl},
+    config::{ConfigFile, SnapshotTtl, StoreConfig},
 };
 
 /// The paths of an error's faults.
@@ -399,6 +399,179 @@ fn a_path_quotes_a_name_with_special_characters() {
     assert_eq!(error.to_string().lines().count(), 7, "{error}");
     assert_eq!(
         error.faults()[5].message(),
-        "unknown field `x y`; expected one of `defaults`, `breakers`"
+        "unknown field `x y`; expected one of `defaults`, `breakers`, `store`"
     );
+}
+
+#[test]
+fn a_file_overrides_its_defaults_at_every_depth() {
+    let file = ConfigFile::from_json(
+        r#"{
+            "defaults": {
+                "recovery_timeout": "30s",
+                "backoff": {"multiplier": 3.0, "max": "20m", "jitter": 0.5},
+                "ramp_up": {"start": 0.2, "time": "1m"},
+                "half_open_timeout": "5s",
+                "trip_on": [{"failure_rate": {"threshold": 0.5, "window": {"calls": 10}}}]
+            },
+            "breakers": {
+                "payments": {"backoff": {"jitter": 0.1}, "snapshot_ttl": {"open": "2h"}},
+                "search": {"backoff": null, "ramp_up": {"start": null}, "recovery_timeout": null},
+                "mail": {"backoff": {"max": null}, "half_open_timeout": null,
+                    "trip_on": [{"failure_rate": {"threshold": 0.9, "window": {"time": "1m"}}}]}
+            }
+        }"#,
+    )
+    .unwrap();
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let payments = file.get("payments");
+    assert_eq!(payments.backoff, Some(Backoff::new(3.0, minutes(20)).jitter(0.1)));
+    assert_eq!(payments.snapshot_ttl.open, Duration::from_secs(2 * 3600));
+    assert_eq!(payments.snapshot_ttl.closed, SnapshotTtl::default().closed);
+    let search = file.get("search");
+    assert_eq!(search.backoff, None, "it is off");
+    assert_eq!(search.ramp_up, Some(RampUp::new(RampUp::default().start, minutes(1))));
+    assert_eq!(search.recovery_timeout, Config::default().recovery_timeout);
+    assert_eq!(search.half_open_timeout, Some(Duration::from_secs(5)));
+    let mail = file.get("mail");
+    assert_eq!(mail.backoff.unwrap().max, Backoff::default().max);
+    assert_eq!(mail.half_open_timeout, None);
+    let trip = Trip::failure_rate(0.9, Window::time(minutes(1)));
+    assert_eq!(mail.trip_on, [trip], "a list is replaced");
+}
+
+#[test]
+fn a_null_hides_no_misspelt_field() {
+    let file = r#"{"breakers": {"a": {"recovery_timeuot": null, "success_threshold": null}}}"#;
+    let error = ConfigFile::from_json(file).unwrap_err();
+    let expected = ["breakers.a.success_threshold", "breakers.a.recovery_timeuot"];
+    assert_eq!(paths(&error), expected);
+}
+
+#[test]
+fn a_field_that_is_there_twice_is_a_fault() {
+    let json = r#"{"recovery_timeout": "1s", "success_threshold": 1, "recovery_timeout": "2s",
+        "trip_on": [{"failure_rate": {"threshold": 1, "window": {"calls": 3}, "threshold": 1}}]}"#;
+    let error = Config::from_json(json).unwrap_err();
+    assert_eq!(paths(&error), ["recovery_timeout", "trip_on[0].failure_rate.threshold"]);
+    assert!(error.to_string().contains("there twice"), "{error}");
+    let file = r#"{"breakers": {"a b": {}, "a b": {"success_threshold": 2}}, "breakers": {}}"#;
+    let error = ConfigFile::from_json(file).unwrap_err();
+    assert_eq!(paths(&error), [r#"breakers["a b"]"#, "breakers"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_faults() {
+    let toml = r"
+        half_open_failure_rate = nan
+        [backoff]
+        multiplier = inf
+        jitter = -nan
+        [[trip_on]]
+        failure_rate = { threshold = nan, window = { calls = 10 } }
+    ";
+    let error = toml::from_str::<Config>(toml).unwrap_err().to_string();
+    for expected in [
+        "(4 faults)",
+        "half_open_failure_rate: expected a finite number, found NaN",
+        "backoff.multiplier: expected a finite number, found inf",
+        "backoff.jitter: expected a finite number, found",
+        "trip_on[0].failure_rate.threshold: expected a finite number, found NaN",
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    let file = "[breakers.payments.ramp_up]\nstart = nan\n[store]\nsled = 'state'";
+    let error = toml::from_str::<ConfigFile>(file).unwrap_err().to_string();
+    assert!(error.contains("breakers.payments.ramp_up.start: expected a finite"), "{error}");
+    let file = file.replace("nan", "0.5");
+    let file = toml::from_str::<ConfigFile>(&file).unwrap();
+    assert_eq!(file.get("payments").ramp_up.unwrap(), RampUp::new(0.5, RampUp::default().time));
+    assert_eq!(file.store(), Some(&StoreConfig::Sled("state".into())));
+}
+
+#[test]
+fn a_file_says_where_state_is_stored() {
+    let read = |json: &str| ConfigFile::from_json(json).map(|file| file.store().cloned());
+    assert_eq!(read("{}").unwrap(), None);
+    assert_eq!(read(r#"{"store": null}"#).unwrap(), None);
+    for (json, text, store) in [
+        (r#"{"sled": "a"}"#, "sled:a", StoreConfig::Sled("a".into())),
+        (r#"{"redb": "/b c"}"#, "redb:/b c", StoreConfig::Redb("/b c".into())),
+        (r#"{"file": "C:\\d"}"#, "file:C:\\d", StoreConfig::File("C:\\d".into())),
+        (r#""memory""#, "memory", StoreConfig::Memory),
+    ] {
+        assert_eq!(read(&format!(r#"{{"store": {json}}}"#)).unwrap(), Some(store.clone()));
+        assert_eq!(text.parse(), Ok(store.clone()));
+        assert_eq!(store.to_string(), text);
+    }
+    for (json, path) in [
+        (r#"{"store": "sled"}"#, "store"),
+        (r#"{"store": {}}"#, "store"),
+        (r#"{"store": {"sled": "a", "file": "b"}}"#, "store"),
+        (r#"{"store": {"sledge": "a"}}"#, "store.sledge"),
+        (r#"{"store": {"sled": ""}}"#, "store.sled"),
+        (r#"{"store": {"redb": null}}"#, "store.redb"),
+    ] {
+        assert_eq!(paths(&read(json).unwrap_err()), [path], "{json}");
+    }
+    for text in ["", "sled", "sled:", "sledge:a", ":a", "Memory"] {
+        let error = text.parse::<StoreConfig>().unwrap_err().to_string();
+        assert!(error.contains("expected `sled:FOLDER`"), "{error}");
+    }
+}
+
+#[test]
+fn a_store_that_a_file_names_is_opened_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for kind in ["sled", "redb", "file"] {
+        let folder = folder.join(kind);
+        let file = format!(r#"{{"store": {{"{kind}": {:?}}}}}"#, folder.display().to_string());
+        let file = ConfigFile::from_json(&file).unwrap();
+        let store = file.open_store().unwrap().unwrap();
+        assert_eq!(store.label(), kind);
+        let again = file.open_store().unwrap().unwrap();
+        assert_eq!(store.id(), again.id());
+        let breaker = Breaker::builder("stored").store(store).build().unwrap();
+        breaker.force_open();
+        breaker.flush_blocking(Duration::from_secs(60)).unwrap();
+        drop((breaker, again));
+        assert!(folder.is_dir());
+    }
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = StoreConfig::Sled(file).open().map(|store| store.id()).unwrap_err();
+    assert!(error.to_string().contains("is a file"), "{error}");
+    assert!(ConfigFile::default().open_store().unwrap().is_none());
+}
+
+/// In a process of its own: other tests read the environment too.
+#[test]
+fn the_environment_says_where_state_is_stored() {
+    const CHILD: &str = "TOWER_BREAKER_TEST_CHILD";
+    let file = ConfigFile::from_json(r#"{"store": "memory"}"#).unwrap();
+    if let Ok(expected) = std::env::var(CHILD) {
+        let found = match file.open_store() {
+            Ok(store) => store.map_or("none".to_owned(), |store| store.label().to_owned()),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(&expected), "{found} is not {expected}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = format!("file:{}", dir.path().display());
+    for (variable, expected) in [
+        (None, "memory"),
+        (Some("off"), "none"),
+        (Some(""), "none"),
+        (Some(files.as_str()), "file"),
+        (Some("flie:state"), "TOWER_BREAKER_STORE: unknown store"),
+    ] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["the_environment_says_where_state_is_stored"]).env(CHILD, expected);
+        child.env_remove("TOWER_BREAKER_STORE");
+        child.envs(variable.map(|variable| ("TOWER_BREAKER_STORE", variable)));
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{variable:?}: {output:?}");
+    }
 }

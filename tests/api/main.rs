@@ -6,4 +6,5 @@ mod config;
 mod construction;
 mod error_chains;
 mod events;
+mod newcomer;
 mod optional;

@@ -1,4 +1,5 @@
-//! A breaker on its store: a store in trouble does not affect calls, and gets the newest state soon.
+//! A breaker on its store: a store in trouble does not affect calls, and gets the newest state
+//! soon.
 
 use std::{
     sync::{Arc, Mutex},

@@ -97,15 +97,14 @@ impl Action {
             "restart",
             "update",
         ];
-        const TRUE: [&str; 6] =
-            ["force_open", "disable", "metrics_only", "trip", "reset", "restart"];
         let mut kinds = KINDS.iter().filter(|kind| fields.left.contains_key(**kind));
         let kind = *kinds.next().ok_or("the step has an unknown kind")?;
         if let Some(other) = kinds.next() {
             return Err(format!("the step has two kinds, {kind} and {other}"));
         }
         let value = fields.must(kind)?;
-        if TRUE.contains(&kind) && value != true {
+        let flags = ["force_open", "disable", "metrics_only", "trip", "reset", "restart"];
+        if flags.contains(&kind) && value != true {
             return Err(format!("{kind} must be true"));
         }
         Ok(match kind {

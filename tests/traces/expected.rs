@@ -10,7 +10,7 @@ use crate::{
     trace::Admission,
 };
 
-/// What holds after each repetition of a step.
+/// The expectations after each repetition of a step.
 #[derive(Default)]
 pub(crate) struct Expected {
     permitted: Option<bool>,
@@ -21,7 +21,7 @@ pub(crate) struct Expected {
     slow_calls: Option<u64>,
 }
 
-/// What a rejection says of the time, also that it says nothing.
+/// The expected `retry_after` of a rejection, which may be none.
 #[derive(PartialEq, Debug)]
 struct RetryAfter(Option<Duration>);
 

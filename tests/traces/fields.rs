@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tower_breaker::{Config, Outcome};
 
-/// The fields of an object; those that nobody takes are an error.
+/// The fields of an object. Fields that are not taken are an error.
 pub(crate) struct Fields {
     what: &'static str,
     pub(crate) left: Map<String, Value>,

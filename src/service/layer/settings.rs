@@ -152,9 +152,9 @@ macro_rules! layer_settings {
             ///
             /// A stream that goes on for hours must not keep a circuit half-open. So a probe is a
             /// success once its stream has delivered a message and then lived for 5 s: see
-            /// [`stream_alive_after`](crate::OnBodyEnd::stream_alive_after). If a healthy call takes
-            /// longer than [`half_open_timeout`](crate::Config::half_open_timeout) to its end, or
-            /// a stream to its first message, raise that setting.
+            /// [`stream_alive_after`](crate::OnBodyEnd::stream_alive_after). If a healthy call
+            /// takes longer than [`half_open_timeout`](crate::Config::half_open_timeout) to its
+            /// end, or a stream to its first message, raise that setting.
             ///
             /// [`OnGrpcEnd`]: crate::body::OnGrpcEnd
             /// [`GrpcClassifier::new()`]: crate::classify::GrpcClassifier::new

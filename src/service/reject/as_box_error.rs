@@ -6,9 +6,12 @@ use crate::error::{BoxError, Rejected};
 /// A rejected call is a boxed [`Rejected`], and the inner service's errors are boxed if they are
 /// not yet.
 ///
-/// It fits stacks whose error is tower's `BoxError`, such as those with a `Timeout`. It also fits
-/// reqwest's `ClientBuilder::connector_layer`, where a breaker counts connections instead of
-/// requests.
+/// It fits stacks whose error is tower's `BoxError`, such as those with a `Timeout`. The error
+/// stays a `BoxError`. By default it is an [`Error<BoxError>`](crate::Error), which is not a
+/// `std::error::Error`, so `?` cannot box it.
+///
+/// It also fits reqwest's `ClientBuilder::connector_layer`, where a breaker counts connections
+/// instead of requests.
 ///
 /// [`Rejected::find`] tells a rejection from the other errors.
 #[derive(Debug, Clone, Copy, Default)]

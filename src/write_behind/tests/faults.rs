@@ -26,7 +26,7 @@ use crate::{
 fn reason(health: &StoreHealth) -> &str {
     match health {
         StoreHealth::NoStore => "none",
-        StoreHealth::Healthy => "healthy",
+        StoreHealth::Healthy | StoreHealth::Repaired { .. } => "healthy",
         StoreHealth::Degraded { reason, .. } => reason,
     }
 }

@@ -188,15 +188,13 @@ fn look_at_history(
     newest: &Known,
     flushed: Option<&Known>,
 ) -> Result<(), String> {
-    let loss = Loss::of(cell);
-    let found = Found::of(breaker)?;
-    let is_newest = newest.made.check(&found, loss);
-    let is_as_flushed = flushed.map_or(Ok(()), |known| known.made.check(&found, loss));
+    let check = |known: &Known| known.made.check(&Found::of(breaker)?, Loss::of(cell));
+    let check_flushed = || flushed.map_or(Ok(()), check);
     match cell.ends {
-        Ends::Newest => is_newest,
-        Ends::Flushed => is_as_flushed,
-        Ends::NewestOrFlushed => is_newest.or(is_as_flushed),
-        // The rest of a damaged history is readable.
+        Ends::Newest => check(newest),
+        Ends::Flushed => check_flushed(),
+        Ends::NewestOrFlushed => check(newest).or_else(|_| check_flushed()),
+        // A damaged history may be unreadable. Then a query gives an error.
         Ends::AnyOrClosed => Ok(()),
     }
 }

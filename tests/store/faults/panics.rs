@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 /// Starts counting. The returned closure gives the panics that must not happen, and the number of
-/// those within sled and redb, which assert on unreadable files: the store turns that into an error.
+/// those within sled and redb, which assert on unreadable files: the store turns that into an
+/// error.
 pub(crate) fn count() -> impl FnOnce() -> (Value, Value) {
     let seen = Arc::new(Mutex::new((Vec::new(), 0)));
     let counted = Arc::clone(&seen);

@@ -1,0 +1,134 @@
+//! Opens the store that a configuration names.
+
+use std::{
+    env,
+    path::Path,
+    sync::{Arc, Mutex, Weak},
+};
+
+use super::{
+    error::StoreError, file::FileStore, memory::MemoryStore, path::absolute_folder,
+    state_store::StateStore,
+};
+use crate::{
+    config::{ConfigFile, StoreConfig},
+    sync::std_lock as lock,
+};
+
+/// The environment variable that names a store, instead of a file.
+const VARIABLE: &str = "TOWER_BREAKER_STORE";
+
+/// The stores that were opened and are in use. A folder can be opened once.
+static OPEN: Mutex<Vec<(StoreConfig, Weak<dyn StateStore>)>> = Mutex::new(Vec::new());
+
+impl StoreConfig {
+    /// Reads the environment variable `TOWER_BREAKER_STORE`. The outer `None`: it is not set. The
+    /// inner one: it says `off`, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] if it names no store.
+    pub fn from_env() -> Result<Option<Option<Self>>, StoreError> {
+        let misconfigured =
+            |reason: String| StoreError::Misconfigured(format!("{VARIABLE}: {reason}").into());
+        let Some(text) = env::var_os(VARIABLE) else { return Ok(None) };
+        let text = text.to_str().ok_or_else(|| misconfigured("it is not UTF-8".to_owned()))?;
+        Self::from_text(text).map(Some).map_err(|error| misconfigured(error.to_string()))
+    }
+
+    /// Opens the store, or returns the one that is open already: a folder belongs to one store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] if the path can never work, or if the crate was built without
+    /// the feature of the store.
+    pub fn open(&self) -> Result<Arc<dyn StateStore>, StoreError> {
+        let key = self.absolute()?;
+        let mut open = lock(&OPEN);
+        open.retain(|(_, store)| store.strong_count() > 0);
+        let found = open.iter().find(|(config, _)| *config == key);
+        if let Some(store) = found.and_then(|(_, store)| store.upgrade()) {
+            return Ok(store);
+        }
+        let store = key.open_anew()?;
+        open.push((key, Arc::downgrade(&store)));
+        Ok(store)
+    }
+
+    /// The same with an absolute path.
+    fn absolute(&self) -> Result<Self, StoreError> {
+        Ok(match self {
+            Self::Sled(folder) => Self::Sled(absolute_folder(folder)?),
+            Self::Redb(folder) => Self::Redb(absolute_folder(folder)?),
+            Self::File(folder) => Self::File(absolute_folder(folder)?),
+            Self::Memory => Self::Memory,
+        })
+    }
+
+    fn open_anew(&self) -> Result<Arc<dyn StateStore>, StoreError> {
+        Ok(match self {
+            Self::Sled(folder) => open_sled(folder)?,
+            Self::Redb(folder) => open_redb(folder)?,
+            Self::File(folder) => Arc::new(FileStore::open(folder)?),
+            Self::Memory => Arc::new(MemoryStore::new()),
+        })
+    }
+}
+
+impl ConfigFile {
+    /// Opens the store that the environment variable `TOWER_BREAKER_STORE` names, or, if it is not
+    /// set, the file. `None`: neither names one, and state is in memory only.
+    ///
+    /// Breakers that are built with what this returns share one store.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, config::ConfigFile};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path().join("state").display().to_string();
+    /// let json = r#"{"store": {"file": "state"}}"#;
+    /// # let json = json.replace("state", &folder);
+    /// let file = ConfigFile::from_json(&json)?;
+    /// let mut builder = Breaker::builder("payments").config(file.get("payments").clone());
+    /// if let Some(store) = file.open_store()? {
+    ///     builder = builder.store(store);
+    /// }
+    /// let breaker = builder.build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] as for [`StoreConfig::open`], and if the variable names no
+    /// store.
+    pub fn open_store(&self) -> Result<Option<Arc<dyn StateStore>>, StoreError> {
+        let config = StoreConfig::from_env()?.unwrap_or_else(|| self.store().cloned());
+        config.map(|config| config.open()).transpose()
+    }
+}
+
+#[cfg(feature = "sled")]
+fn open_sled(folder: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
+    Ok(Arc::new(super::sled::SledStore::open(folder)?))
+}
+
+#[cfg(not(feature = "sled"))]
+fn open_sled(_: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
+    Err(without_feature("sled"))
+}
+
+#[cfg(feature = "redb")]
+fn open_redb(folder: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
+    Ok(Arc::new(super::redb::RedbStore::open(folder)?))
+}
+
+#[cfg(not(feature = "redb"))]
+fn open_redb(_: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
+    Err(without_feature("redb"))
+}
+
+#[cfg(not(all(feature = "sled", feature = "redb")))]
+fn without_feature(name: &str) -> StoreError {
+    let reason = format!("the store {name} needs the feature `{name}` of tower-breaker");
+    StoreError::Misconfigured(reason.into())
+}
