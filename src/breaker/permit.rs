@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    mem::ManuallyDrop,
     pin::pin,
     time::Duration,
 };
@@ -135,6 +136,14 @@ impl Permit {
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self { call: self.spend() }
+    }
+
+    /// A second permit for the same call, for a guard that records it only if the call panics: the
+    /// permit itself, dropped by that panic, then changes nothing. A copy, so that the permit can
+    /// stay in registers while the guard exists.
+    #[inline]
+    pub(crate) fn for_panic(&self) -> ManuallyDrop<Self> {
+        ManuallyDrop::new(Self { call: self.call })
     }
 
     /// Marks the permit as recorded, so that dropping it changes nothing.

@@ -241,7 +241,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     fn call_inner<Request>(
         &mut self,
         request: Request,
-        mut permit: Permit,
+        permit: Permit,
     ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
     where
         S: Service<Request>,
@@ -250,7 +250,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         O: Clone,
     {
         let classify = self.classify.make_classifier(&request);
-        let future = inner_call::run(&mut permit, || self.inner.call(request));
+        let future = inner_call::start(&permit, || self.inner.call(request));
         ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
     }
 
