@@ -199,7 +199,7 @@ impl Permit {
     /// Records an outcome without moving the permit, which a finished future would have to.
     #[inline]
     pub(crate) fn record_in_place(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
-        if !self.skips(outcome) {
+        if outcome != Outcome::Success || !self.skips_success() {
             self.record_slow(outcome, elapsed);
         }
     }
@@ -209,8 +209,8 @@ impl Permit {
     /// So most calls end: they succeed, and nothing has happened since their admission. The state
     /// that skips a success does not track the drop of its permits either.
     #[inline]
-    pub(crate) fn skips(&self, outcome: Outcome) -> bool {
-        outcome == Outcome::Success && self.call.cell.skips_success(self.call.state)
+    pub(crate) fn skips_success(&self) -> bool {
+        self.call.cell.skips_success(self.call.state)
     }
 
     #[inline(never)]

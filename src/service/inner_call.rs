@@ -94,10 +94,20 @@ impl Drop for FailOnPanic<'_> {
 /// Records the outcome of a call, unless it is part of a call that the breaker records further out.
 #[inline]
 pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
-    if !permit.skips(outcome) {
-        // By value: what is reachable from outside cannot stay in registers.
+    // A success has a path of its own: there, the compiler need not write the outcome to memory.
+    // And permits are passed by value: what is reachable from outside cannot stay in registers.
+    if outcome == Outcome::Success {
+        if !permit.skips_success() {
+            record_success(permit.take());
+        }
+    } else {
         record_outermost(permit.take(), outcome);
     }
+}
+
+#[inline(never)]
+fn record_success(permit: Permit) {
+    record_outermost(permit, Outcome::Success);
 }
 
 #[inline(never)]
