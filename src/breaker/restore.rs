@@ -53,7 +53,7 @@ impl Machine {
 
     /// Resumes from a snapshot, unless it is that of a closed circuit and has expired.
     pub(super) fn restore(&mut self, saved: &Snapshot, now: Reading, effects: &mut Effects) {
-        if self.has_expired(saved, now) {
+        if self.is_too_old(saved, now) {
             return;
         }
         self.now = self.now.max(now.tick);
@@ -124,7 +124,7 @@ impl Machine {
 
     /// Only the counts of a closed circuit expire. By then, one that was open is half-open, where
     /// a probe decides: a wall clock that jumped forward must not close it.
-    fn has_expired(&self, saved: &Snapshot, now: Reading) -> bool {
+    fn is_too_old(&self, saved: &Snapshot, now: Reading) -> bool {
         let age = now.wall.duration_since(saved.saved_at);
         let ttl = self.config.snapshot_ttl.closed;
         saved.state == State::Closed && age.is_ok_and(|age| age > ttl)

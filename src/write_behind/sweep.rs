@@ -97,7 +97,7 @@ impl Sweep {
         let expired = page.into_iter().filter(|(key, value)| {
             keys::name_of_snapshot(key).is_some()
                 && !self.present.contains_key(key)
-                && has_expired(value, self.now)
+                && may_be_removed(value, self.now)
         });
         self.found = expired.map(|(key, _)| key).collect();
         Ok(())
@@ -144,7 +144,7 @@ fn remove(
     unused.iter().try_for_each(|key| client.delete(key))
 }
 
-fn has_expired(snapshot: &[u8], now: SystemTime) -> bool {
+fn may_be_removed(snapshot: &[u8], now: SystemTime) -> bool {
     let snapshot = Snapshot::from_json(snapshot).ok();
     snapshot.and_then(|snapshot| snapshot.expiry()).is_some_and(|expiry| expiry < now)
 }

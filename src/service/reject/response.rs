@@ -1,3 +1,5 @@
+//! Rejections as HTTP responses. `Retry-After` is written here; `classify::retry_after` reads it.
+
 use std::{
     any::type_name,
     fmt,
