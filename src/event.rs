@@ -18,6 +18,12 @@ use crate::{
 ///
 /// Listeners receive the transitions of one breaker in order, each once, after the change, on the
 /// thread of one of its callers; events of the store on the thread that writes to it.
+///
+/// Transitions that time alone causes are reported at their time by a thread of this crate, one
+/// for the process. While a listener blocks that thread, the timers of other breakers are late, for
+/// a second or more, so a listener must return quickly. With a
+/// [custom clock](crate::BreakerBuilder::clock), such transitions are reported when the breaker is
+/// next used.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -69,7 +75,7 @@ pub struct Transition {
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub name: Arc<str>,
     /// When it happened, by the wall clock. A transition that time alone causes happens at its
-    /// moment, but is reported when the breaker is next used.
+    /// moment, also if it is reported later.
     #[serde(with = "moment")]
     pub at: SystemTime,
     /// The state before.
@@ -213,7 +219,15 @@ impl Transition {
             self.name,
             from,
             to,
-            if manual { " by hand" } else { "" },
+            self.remark(),
         );
+    }
+
+    fn remark(&self) -> &'static str {
+        match self.reason {
+            Reason::ProbeTimeout => " (raise `half_open_timeout` if healthy calls take that long)",
+            _ if self.manual => " by hand",
+            _ => "",
+        }
     }
 }

@@ -13,13 +13,14 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    core::Core,
+    core::{Core, Schedule},
     dispatch::dispatch,
     effects::Effects,
-    machine::{CallResult, Command, Machine, UntimedRecord},
+    machine::{Command, Machine},
     notify::Observer,
     packed_state::PackedState,
     published_view::PublishedView,
+    recording::{CallResult, UntimedRecord},
     success_counter::SuccessCounter,
     wait_queue::Readiness,
 };
@@ -31,6 +32,7 @@ use crate::{
     snapshot::Snapshot,
     state::State,
     sync::{Mutex, MutexGuard, lock},
+    timer::housekeeping,
 };
 
 #[repr(align(64))]
@@ -54,7 +56,7 @@ impl Cell {
         Self {
             view: PublishedView::vacant(),
             successes: SuccessCounter::default(),
-            core: Mutex::new(Core::default()),
+            core: Mutex::new(Core::vacant()),
         }
     }
 
@@ -77,7 +79,7 @@ impl Cell {
         let mut core = lock(&self.core);
         self.view.vacate();
         // Dropped without the lock: the observer owns the user's listeners.
-        let old = std::mem::take(&mut *core);
+        let old = core.vacate();
         drop(core);
         drop(old);
     }
@@ -95,6 +97,10 @@ impl Cell {
         self.state().admits_all()
     }
 
+    pub(crate) fn has_custom_clock(&self) -> bool {
+        self.state().has_custom_clock()
+    }
+
     /// The time by the breaker's clock, for a caller without the lock. (A custom clock takes it.)
     #[inline(never)]
     pub(super) fn now(&self, state: PackedState) -> Tick {
@@ -106,7 +112,7 @@ impl Cell {
 
     /// The refusal that a call would meet now, without admitting one.
     #[inline]
-    pub(crate) fn would_refuse(&self) -> Option<Refusal> {
+    pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
         let state = self.state();
         if state.admits_all() {
             return None;
@@ -116,7 +122,7 @@ impl Cell {
 
     #[cold]
     #[inline(never)]
-    fn would_refuse_once_advanced(&self) -> Option<Refusal> {
+    fn would_refuse_once_advanced(&'static self) -> Option<Refusal> {
         self.inspect(|_, _| ());
         self.refusal(self.state())
     }
@@ -196,14 +202,17 @@ impl Cell {
 /// What takes the lock. `None` means that the cell has no breaker.
 impl Cell {
     /// Reads the machine, brought up to now.
-    pub(crate) fn inspect<T>(&self, inspect: impl FnOnce(&Machine, Reading) -> T) -> Option<T> {
+    pub(crate) fn inspect<T>(
+        &'static self,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
         self.with_core(|core| core.inspect(&self.successes, inspect))
     }
 
     /// The same for a caller that may outlive the breaker: `None` if the cell is no longer that
     /// of the breaker with this observer.
     pub(crate) fn inspect_owned<T>(
-        &self,
+        &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
@@ -213,12 +222,15 @@ impl Cell {
     }
 
     /// Changes the machine, brought up to now.
-    fn transact<T>(&self, transact: impl FnOnce(&mut Machine, &mut Effects) -> T) -> Option<T> {
+    fn transact<T>(
+        &'static self,
+        transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
+    ) -> Option<T> {
         self.with_core(|core| core.transact(&self.successes, transact))
     }
 
     #[cold]
-    pub(super) fn admit(&self) -> Result<Admitted, Refusal> {
+    pub(super) fn admit(&'static self) -> Result<Admitted, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
             core.transact(&self.successes, |machine, _| {
@@ -234,7 +246,7 @@ impl Cell {
     #[cold]
     #[inline(never)]
     pub(super) fn record(
-        &self,
+        &'static self,
         ticket: Ticket,
         admitted: Option<Tick>,
         outcome: Outcome,
@@ -266,29 +278,29 @@ impl Cell {
     }
 
     /// Ends a call without an outcome, however long it took.
-    pub(super) fn cancel(&self, ticket: Ticket) {
+    pub(super) fn cancel(&'static self, ticket: Ticket) {
         self.transact(|machine, effects| machine.cancel(ticket, effects));
     }
 
     /// Ends a call that was dropped before it had an outcome.
-    pub(super) fn abandon(&self, ticket: Ticket, admitted: Option<Tick>) {
+    pub(super) fn abandon(&'static self, ticket: Ticket, admitted: Option<Tick>) {
         self.transact(|machine, effects| {
             let elapsed = admitted.map(|admitted| machine.now.since(admitted));
             machine.abandon(ticket, elapsed, effects);
         });
     }
 
-    pub(crate) fn command(&self, command: Command) {
+    pub(crate) fn command(&'static self, command: Command) {
         self.transact(|machine, effects| machine.command(command, effects));
     }
 
-    pub(crate) fn update(&self, config: Arc<Config>) {
+    pub(crate) fn update(&'static self, config: Arc<Config>) {
         self.transact(|machine, effects| machine.update(config, effects));
     }
 
     /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
     /// transition of its own meanwhile: then its state is newer than the snapshot.
-    pub(crate) fn restore(&self, observer: &dyn Observer, snapshot: &Snapshot) {
+    pub(crate) fn restore(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
         self.with_core(|core| {
             if !core.is_owned_by(observer) {
                 return None;
@@ -304,7 +316,11 @@ impl Cell {
 
     /// Registers a waker to be called when the circuit rejects calls. `false` if it does already.
     #[must_use]
-    pub(crate) fn register_rejection_waker(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
+    pub(crate) fn register_rejection_waker(
+        &'static self,
+        key: &mut Option<u64>,
+        waker: &Waker,
+    ) -> bool {
         self.inspect(|_, _| ());
         let mut core = lock(&self.core);
         // The state cannot change while the lock is held.
@@ -325,7 +341,7 @@ impl Cell {
     /// Checks whether a call may be made now, and queues the waker if not. `key` identifies the
     /// waiter: keep it for the next check, and end with
     /// [`leave_wait_queue`](Self::leave_wait_queue).
-    pub(crate) fn poll_capacity(&self, key: &mut Option<u64>, waker: &Waker) -> Readiness {
+    pub(crate) fn poll_capacity(&'static self, key: &mut Option<u64>, waker: &Waker) -> Readiness {
         let mut displaced = None;
         let readiness = self.with_core(|core| {
             let (capacity, now) =
@@ -340,7 +356,7 @@ impl Cell {
     }
 
     /// Removes a waiter from the queue. Its reservation passes to the next one.
-    pub(crate) fn leave_wait_queue(&self, key: u64) {
+    pub(crate) fn leave_wait_queue(&'static self, key: u64) {
         let removed = self.with_core(|core| {
             core.machine.as_ref()?;
             Some(core.notifier().wait_queue.leave(key))
@@ -348,7 +364,7 @@ impl Cell {
         drop(removed);
     }
 
-    fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
+    fn with_core<T>(&'static self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
         let mut core = lock(&self.core);
         let result = work(&mut core)?;
         self.complete(core);
@@ -356,16 +372,29 @@ impl Cell {
     }
 
     /// Publishes what a transaction did, releases the lock, and notifies.
-    fn complete(&self, mut core: MutexGuard<'_, Core>) {
+    fn complete(&'static self, mut core: MutexGuard<'_, Core>) {
         self.publish(&core);
+        let schedule = core.take_schedule();
         let notifications = core.take_notifications(self.state().admits_none());
         drop(core);
+        if let Some(Schedule { at, instead_of }) = schedule {
+            self.schedule(at, instead_of);
+        }
         let Some(notifications) = notifications else { return };
         notifications.wakers.into_iter().for_each(Waker::wake);
         if let Some(observer) = notifications.observer {
             dispatch(&self.core, &observer);
         }
     }
+
+    #[cfg(not(tower_breaker_loom))]
+    fn schedule(&'static self, at: Tick, instead_of: Tick) {
+        housekeeping::schedule(self, at, instead_of);
+    }
+
+    /// A model has no threads but its own.
+    #[cfg(tower_breaker_loom)]
+    fn schedule(&'static self, _: Tick, _: Tick) {}
 
     fn publish(&self, core: &Core) {
         let Some(machine) = &core.machine else { return };
@@ -377,5 +406,13 @@ impl Cell {
             }
         }
         self.view.publish(&view, core.has_custom_clock());
+    }
+}
+
+impl housekeeping::OnDeadline for Cell {
+    fn on_deadline(&'static self, at: Tick) {
+        let mut core = lock(&self.core);
+        core.on_deadline(at, &self.successes);
+        self.complete(core);
     }
 }

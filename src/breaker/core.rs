@@ -14,7 +14,6 @@ use crate::{
     event::{Event, Transition, WouldTrip},
 };
 
-#[derive(Default)]
 pub(super) struct Core {
     /// `None` while the cell has no breaker.
     pub(super) machine: Option<Machine>,
@@ -22,6 +21,16 @@ pub(super) struct Core {
     pub(super) observer: Option<Arc<dyn Observer>>,
     /// Most of up to a hundred thousand breakers never need one.
     notifier: Option<Box<Notifier>>,
+    /// When the housekeeping thread looks at this cell next; `Tick::NEVER` if it does not. It
+    /// outlives the breaker, so that a cell has at most one deadline there.
+    scheduled: Tick,
+}
+
+/// A change of the time at which the housekeeping thread looks at a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Schedule {
+    pub(super) at: Tick,
+    pub(super) instead_of: Tick,
 }
 
 /// What the thread that had the lock does after it has released it.
@@ -32,6 +41,22 @@ pub(super) struct Notifications {
 }
 
 impl Core {
+    pub(super) const fn vacant() -> Self {
+        Self {
+            machine: None,
+            clock: TimeSource::System,
+            observer: None,
+            notifier: None,
+            scheduled: Tick::NEVER,
+        }
+    }
+
+    /// Removes the breaker.
+    pub(super) fn vacate(&mut self) -> Self {
+        let vacant = Self { scheduled: self.scheduled, ..Self::vacant() };
+        std::mem::replace(self, vacant)
+    }
+
     /// Whether the cell is (still) that of the breaker with this observer.
     pub(super) fn is_owned_by(&self, observer: &dyn Observer) -> bool {
         self.observer.as_ref().is_some_and(|own| std::ptr::addr_eq(Arc::as_ptr(own), observer))
@@ -113,6 +138,27 @@ impl Core {
         let pending = &mut self.notifier().pending;
         pending.extend(transitions.into_iter().map(Event::Transition));
         pending.extend(would_trip.map(Event::WouldTrip));
+    }
+
+    /// What to tell the housekeeping thread: when time alone changes the state next, unless it
+    /// looks earlier anyway. It knows no clock but the system's.
+    pub(super) fn take_schedule(&mut self) -> Option<Schedule> {
+        let at = self.machine.as_ref()?.deadline()?;
+        if at >= self.scheduled || self.has_custom_clock() {
+            return None;
+        }
+        Some(Schedule { at, instead_of: std::mem::replace(&mut self.scheduled, at) })
+    }
+
+    /// Brings the machine up to now, because the scheduled time has come.
+    pub(super) fn on_deadline(&mut self, at: Tick, successes: &SuccessCounter) {
+        if self.scheduled == at {
+            self.scheduled = Tick::NEVER;
+        }
+        // The cell may have passed to a breaker with another clock.
+        if !self.has_custom_clock() {
+            self.transact(successes, |_, _| ());
+        }
     }
 
     /// Takes out whatever is to be notified after a transaction. `None` is the common case.

@@ -9,13 +9,12 @@ use super::{
     admission::{Capacity, Ticket},
     effects::{Effects, Step},
     open_time::open_time,
-    probes::{ProbeVerdict, Probes},
+    probes::Probes,
     ramp::Ramp,
     rules::{Rules, Trigger},
 };
 use crate::{
-    clock::Tick, config::Config, error::Refusal, event::Reason, outcome::Outcome, state::State,
-    stats::Stats,
+    clock::Tick, config::Config, error::Refusal, event::Reason, state::State, stats::Stats,
 };
 
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub(crate) struct Machine {
     pub(super) config: Arc<Config>,
     pub(super) phase: Phase,
     /// Grows with each transition. A result belongs to the generation that admitted its call.
-    generation: u64,
+    pub(super) generation: u64,
     /// Whether there has been a transition.
     has_transitioned: bool,
     pub(super) rules: Rules,
@@ -79,27 +78,6 @@ impl Phase {
             Self::Closed(_) | Self::Open { .. } | Self::HalfOpen(_) => None,
         }
     }
-}
-
-/// The result of a call, with the time it took if that was measured.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CallResult {
-    pub(super) outcome: Outcome,
-    pub(super) elapsed: Option<Duration>,
-}
-
-/// What [`Machine::try_record_untimed`] did.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum UntimedRecord {
-    /// Nothing: recording this call takes the time.
-    NeedsTime,
-    /// It recorded the call, and the state stays as it is.
-    Recorded {
-        /// As in [`FastPathView`](super::fast_path_view::FastPathView).
-        lock_free_success: bool,
-    },
-    /// It recorded the call, and a rule is met.
-    Tripped(Trigger),
 }
 
 /// What an operator asks for. States that are set by hand last for the given time, or until
@@ -186,6 +164,15 @@ impl Machine {
         self.rules.advance(self.now);
     }
 
+    /// When time alone changes the state next.
+    pub(super) fn deadline(&self) -> Option<Tick> {
+        match &self.phase {
+            Phase::Open { until, .. } => Some(*until),
+            Phase::HalfOpen(probes) => probes.deadline(self.config.half_open_timeout),
+            phase => phase.manual_until(),
+        }
+    }
+
     fn is_ramp_over(&self, ramp: &Ramp) -> bool {
         self.config.ramp_up.is_none_or(|config| self.now >= ramp.began.after(config.time))
     }
@@ -232,194 +219,9 @@ impl Machine {
         Ok(Ticket { generation: self.generation, probe })
     }
 
-    /// Records a result if that takes neither the time nor a transition: the common case, and
-    /// the cheapest.
-    pub(super) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
-        let records = matches!(
-            self.phase,
-            Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER, .. }
-        );
-        if !records || ticket.generation != self.generation || !self.rules.are_untimed() {
-            return UntimedRecord::NeedsTime;
-        }
-        if let Some(trigger) = self.rules.record(outcome, None, self.now) {
-            return UntimedRecord::Tripped(trigger);
-        }
-        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
-            *would_trip = false;
-        }
-        UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() }
-    }
-
-    /// Does what a rule that is met asks for: opens the circuit, or reports that it would.
-    pub(super) fn trip(
-        &mut self,
-        trigger: Trigger,
-        retry_after: Option<Duration>,
-        effects: &mut Effects,
-    ) {
-        match &mut self.phase {
-            Phase::Closed(_) => self.open(trigger, retry_after, self.now, effects),
-            Phase::MetricsOnly { would_trip, .. } => {
-                effects.counts_changed = true;
-                if !std::mem::replace(would_trip, true) {
-                    effects.would_trip = Some(trigger);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
-    /// have ceased to be.
-    fn settle_would_trip(&mut self) {
-        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
-            *would_trip = *would_trip && self.rules.evaluate().is_some();
-        }
-    }
-
-    /// Does what the rules ask for after a call was recorded.
-    fn after_record(
-        &mut self,
-        trigger: Option<Trigger>,
-        retry_after: Option<Duration>,
-        effects: &mut Effects,
-    ) {
-        effects.counts_changed = true;
-        match (trigger, &mut self.phase) {
-            (Some(trigger), _) => self.trip(trigger, retry_after, effects),
-            (None, Phase::MetricsOnly { would_trip, .. }) => *would_trip = false,
-            (None, _) => {}
-        }
-    }
-
-    /// Records a result. One of another generation comes too late, and changes nothing.
-    pub(super) fn record(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
-        if ticket.generation != self.generation {
-            return;
-        }
-        match &self.phase {
-            Phase::Closed(_) | Phase::MetricsOnly { .. } if result.outcome != Outcome::Ignore => {
-                self.settle_would_trip();
-                let trigger = self.rules.record(result.outcome, result.elapsed, self.now);
-                self.after_record(trigger, result.outcome.retry_after(), effects);
-            }
-            Phase::HalfOpen(_) => self.record_probe(ticket, result, effects),
-            _ => {}
-        }
-    }
-
-    fn record_probe(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
-        let Some(time_out) = self.release_probe(ticket) else { return };
-        effects.counts_changed = true;
-        let failed = match result.outcome {
-            Outcome::Ignore => return self.end_without_result(time_out, effects),
-            Outcome::Success => false,
-            Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
-        };
-        let slow = self.rules.is_slow(result.elapsed.or(Some(time_out)));
-        let Phase::HalfOpen(probes) = &mut self.phase else { return };
-        match probes.record(&self.config, failed, slow) {
-            ProbeVerdict::Undecided => {}
-            ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
-            ProbeVerdict::Reopen(reason) => {
-                let trigger = Trigger { reason, failure_count: probes.failures.into() };
-                self.open(trigger, result.outcome.retry_after(), self.now, effects);
-            }
-        }
-    }
-
-    /// How long a probe has been in flight.
-    pub(super) fn probe_age(&self, ticket: Ticket) -> Option<Duration> {
-        match (&self.phase, ticket.probe) {
-            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
-                Some(self.now.since(probes.admitted_at(id)?))
-            }
-            _ => None,
-        }
-    }
-
-    /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
-    pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
-        if let Some(time_out) = self.release_probe(ticket) {
-            self.end_without_result(time_out, effects);
-        }
-    }
-
-    /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long
-    /// one is slow or a failure: callers seldom wait for a dependency that hangs.
-    pub(super) fn abandon(
-        &mut self,
-        ticket: Ticket,
-        elapsed: Option<Duration>,
-        effects: &mut Effects,
-    ) {
-        if ticket.generation != self.generation {
-            return;
-        }
-        let probe_age = self.probe_age(ticket);
-        let Some(elapsed) = probe_age.or(elapsed) else { return };
-        let failed = self.config.abandoned_after.is_some_and(|limit| elapsed > limit);
-        let slow = self.rules.is_slow(Some(elapsed));
-        if failed || (slow && probe_age.is_some()) {
-            let outcome = if failed { Outcome::failure() } else { Outcome::Success };
-            self.record(ticket, CallResult { outcome, elapsed: Some(elapsed) }, effects);
-        } else if probe_age.is_some() {
-            self.cancel(ticket, effects);
-        } else if slow && matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. }) {
-            self.settle_would_trip();
-            let trigger = self.rules.record_abandoned(elapsed, self.now);
-            self.after_record(trigger, None, effects);
-        }
-    }
-
-    /// Frees the slot of a probe. Returns how long it was out.
-    fn release_probe(&mut self, ticket: Ticket) -> Option<Duration> {
-        match (&mut self.phase, ticket.probe) {
-            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
-                Some(self.now.since(probes.release(id)?))
-            }
-            _ => None,
-        }
-    }
-
-    /// Adds up the times of probes that ended without a result. Together they are bounded like
-    /// the time of one probe: otherwise, callers that give up early would keep a circuit half-open
-    /// for ever on a dependency that hangs.
-    fn end_without_result(&mut self, time_out: Duration, effects: &mut Effects) {
-        let Phase::HalfOpen(probes) = &mut self.phase else { return };
-        let total = probes.add_without_result(time_out);
-        if self.config.half_open_timeout.is_some_and(|limit| total >= limit) {
-            self.open(Reason::ProbeTimeout.into(), None, self.now, effects);
-        }
-    }
-
     /// Whether the time of each call's admission is needed.
     pub(super) fn are_calls_timed(&self) -> bool {
         self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
-    }
-
-    /// Adds successes of this generation that were counted without the lock. While they could be
-    /// deferred, none of them could trip a rule.
-    pub(super) fn add_deferred_successes(&mut self, calls: u64) {
-        self.rules.add_deferred_successes(calls, self.now);
-    }
-
-    /// Adds successes that were counted while a transaction ended their being deferrable. They
-    /// may complete the number of calls that a rule waits for, so the rules are evaluated again.
-    pub(super) fn add_last_deferred_successes(
-        &mut self,
-        calls: u64,
-        generation: u64,
-        effects: &mut Effects,
-    ) {
-        if calls == 0 || generation != self.generation {
-            return;
-        }
-        self.add_deferred_successes(calls);
-        if let Some(trigger) = self.rules.evaluate() {
-            self.trip(trigger, None, effects);
-        }
     }
 
     pub(super) fn command(&mut self, command: Command, effects: &mut Effects) {
@@ -456,7 +258,7 @@ impl Machine {
         effects.counts_changed = true;
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         trigger: Trigger,
         retry_after: Option<Duration>,
@@ -475,7 +277,7 @@ impl Machine {
         self.enter(Phase::Closed(None), reason.into(), at, effects);
     }
 
-    fn close(&mut self, reason: Reason, effects: &mut Effects) {
+    pub(super) fn close(&mut self, reason: Reason, effects: &mut Effects) {
         self.clear(self.now);
         let ramp = self.config.ramp_up.map(|_| Ramp::new(self.now));
         self.enter(Phase::Closed(ramp), reason.into(), self.now, effects);

@@ -2,11 +2,12 @@
 //! independent of any runtime.
 //!
 //! From the bottom up: [`window`] and [`rules`] decide when to open; [`probes`], [`ramp`] and
-//! [`open_time`] the way back; [`machine`] is all of it, pure. [`restore`] turns a machine into a
-//! snapshot and back, and [`fast_path_view`] into what [`packed_state`] and [`published_view`]
-//! show to callers without the lock. [`core`] is what the lock guards, [`cell`] the lock and the
-//! published view together, leased from a [`pool`]; and a [`permit`] is a call that it admitted.
-//! From there a result goes the same way back, and the machine frees the slot of a probe.
+//! [`open_time`] the way back; [`machine`] is all of it, pure, and [`recording`] is how its calls
+//! end. [`restore`] turns a machine into a snapshot and back, and [`fast_path_view`] into what
+//! [`packed_state`] and [`published_view`] show to callers without the lock. [`core`] is what the
+//! lock guards, [`cell`] the lock and the published view together, leased from a [`pool`]; and a
+//! [`permit`] is a call that it admitted. From there a result goes the same way back, and the
+//! machine frees the slot of a probe.
 
 mod admission;
 pub(crate) mod cell;
@@ -23,6 +24,7 @@ pub(crate) mod pool;
 mod probes;
 mod published_view;
 mod ramp;
+mod recording;
 mod restore;
 mod rules;
 mod success_counter;

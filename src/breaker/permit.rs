@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    mem::ManuallyDrop,
     pin::pin,
     time::Duration,
 };
@@ -69,11 +70,26 @@ impl Permit {
     /// Admits a call without the lock, if every call is admitted.
     #[inline]
     pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
+        Self::try_acquire_fast_unless(cell, || false)
+    }
+
+    /// The same; the permit of a timed call is void if the closure says so.
+    #[inline]
+    pub(crate) fn try_acquire_fast_unless(
+        cell: &'static Cell,
+        is_void: impl FnOnce() -> bool,
+    ) -> Option<Self> {
         let state = cell.state();
         if !state.admits_all() {
             return None;
         }
-        let admitted = if state.is_timed() { cell.now(state) } else { Tick::NEVER };
+        let mut admitted = Tick::NEVER;
+        if state.is_timed() {
+            if is_void() {
+                return Some(Self::void_of(cell));
+            }
+            admitted = cell.now(state);
+        }
         Some(Self { call: Call { cell, state, stamp: admitted.as_nanos() } })
     }
 
@@ -98,14 +114,8 @@ impl Permit {
         Self { call: Call { cell, state: PackedState::SPENT, stamp: Tick::NEVER.as_nanos() } }
     }
 
-    /// Makes the permit record nothing. Not for a probe, whose slot would stay taken.
-    #[inline]
-    pub(crate) fn void(&mut self) {
-        self.call.state = PackedState::SPENT;
-    }
-
     /// Whether the permit records nothing any more.
-    #[allow(dead_code, reason = "response bodies need it, with the feature `http`")]
+    #[cfg(feature = "http")]
     pub(crate) fn is_void(&self) -> bool {
         self.call.state == PackedState::SPENT
     }
@@ -117,24 +127,27 @@ impl Permit {
     }
 
     /// Whether the call is a probe of a half-open circuit.
-    #[allow(dead_code, reason = "response bodies need it, with the feature `http`")]
+    #[cfg(feature = "http")]
     pub(crate) fn is_probe(&self) -> bool {
         self.call.is_probe()
     }
 
-    /// Whether dropping the permit without an outcome may count.
-    #[inline]
-    pub(crate) fn tracks_drop(&self) -> bool {
-        self.call.state.tracks_drop()
-    }
-
     /// Moves the permit out, and leaves a spent one behind.
-    #[allow(dead_code, reason = "response bodies need it, with the feature `http`")]
+    #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self { call: self.spend() }
     }
 
+    /// A second permit for the same call, for a guard that records it only if the call panics: the
+    /// permit itself, dropped by that panic, then changes nothing. A copy, so that the permit can
+    /// stay in registers while the guard exists.
+    #[inline]
+    pub(crate) fn for_panic(&self) -> ManuallyDrop<Self> {
+        ManuallyDrop::new(Self { call: self.call })
+    }
+
     /// Marks the permit as recorded, so that dropping it changes nothing.
+    #[inline]
     fn spend(&mut self) -> Call {
         let call = self.call;
         self.call.state = PackedState::SPENT;

@@ -157,8 +157,9 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// Calls this function for each event, in order, on the thread of the call that caused
-        /// it. It should return quickly. It may use the breaker: no lock is held.
+        /// Calls this function for each event, in order, on the thread of the call that caused it,
+        /// or on a thread that all breakers share: see [`Event`](crate::Event). It must return
+        /// quickly. It may use the breaker: no lock is held.
         pub fn on_event<F>(mut self, listener: F) -> Self
         where
             F: Fn(&$crate::event::Event) + Send + Sync + 'static,

@@ -18,7 +18,6 @@ use crate::{
     snapshot::Snapshot,
     state::State,
     stats::Stats,
-    timer,
 };
 
 pub use builder::BreakerBuilder;
@@ -113,12 +112,13 @@ impl Breaker {
     /// call outside the admitted share retries after 1% of the ramp's time. A forced-open circuit
     /// admits nothing until it is operated again, so combine this method with a timeout.
     ///
-    /// A tokio runtime is needed to notice the end of the open time. Without one, the waiting
-    /// callers are woken only when the breaker is used elsewhere.
+    /// It needs no runtime: a thread of this crate, one for the process, wakes the waiting callers.
+    /// With a [custom clock](crate::BreakerBuilder::clock), times are waited for in tokio's time,
+    /// which follows a paused runtime, or outside of a runtime in the machine's time.
     ///
     /// # Panics
     ///
-    /// Panics in a tokio runtime whose timers are disabled.
+    /// With a custom clock, in a tokio runtime whose timers are disabled.
     ///
     /// # Cancel safety
     ///
@@ -135,7 +135,7 @@ impl Breaker {
             // Another caller was faster, or the circuit ramps up. The reservation is used up.
             wait.release();
             if refusal.state == State::Closed {
-                timer::pause(self.ramp_pause()).await;
+                wait.pause(self.ramp_pause()).await;
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Waiting until the circuit admits calls.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use crate::{
     breaker::{cell::Cell, wait_queue::Readiness},
@@ -19,7 +22,9 @@ pub(crate) struct WaitHandle {
 
 impl WaitHandle {
     pub(crate) fn new(cell: &'static Cell) -> Self {
-        Self { cell, key: None, timer: Timer::new() }
+        // A custom clock may be tokio's, and paused.
+        let timer = if cell.has_custom_clock() { Timer::new() } else { Timer::on_system_time() };
+        Self { cell, key: None, timer }
     }
 
     /// Waits until capacity is reserved for this place. The caller makes its call and
@@ -42,6 +47,12 @@ impl WaitHandle {
                 Poll::Pending
             }
         }
+    }
+
+    /// Waits for this time, without a place in the queue.
+    pub(crate) async fn pause(&mut self, time: Duration) {
+        self.release();
+        self.timer.sleep(time).await;
     }
 
     /// Gives up the place and its reservation.

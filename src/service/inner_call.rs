@@ -1,7 +1,7 @@
 //! Runs the inner service for a call: a panic counts as a failure, and the same breaker further in
 //! is recognized.
 
-use std::cell::Cell as LocalCell;
+use std::{cell::Cell as LocalCell, mem::ManuallyDrop};
 
 use crate::{
     breaker::{Permit, cell::Cell},
@@ -51,8 +51,27 @@ pub(super) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
     work()
 }
 
-/// Runs the inner service's `call` or polls its future. If it panics, the call is a failure, and
-/// the panic goes on.
+/// Runs the inner service's `call`. If it panics, the call is a failure, and the panic goes on.
+#[inline]
+pub(super) fn start<T>(permit: &Permit, work: impl FnOnce() -> T) -> T {
+    let guard = FailStartOnPanic(permit.for_panic());
+    let result = run_within(permit.cell(), work);
+    std::mem::forget(guard);
+    result
+}
+
+/// Dropped only by a panic.
+struct FailStartOnPanic(ManuallyDrop<Permit>);
+
+impl Drop for FailStartOnPanic {
+    #[inline]
+    fn drop(&mut self) {
+        record_outermost(self.0.take(), Outcome::failure());
+    }
+}
+
+/// Polls the inner service's future, or the body of its response. If it panics, the call is a
+/// failure, and the panic goes on.
 #[inline]
 pub(super) fn run<T>(permit: &mut Permit, work: impl FnOnce() -> T) -> T {
     // Dropped after the scope, so that a panic is recorded with the scope of the call.
@@ -76,16 +95,17 @@ impl Drop for FailOnPanic<'_> {
 #[inline]
 pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
     if !permit.skips(outcome) {
-        record_outermost(permit, outcome);
+        // By value: what is reachable from outside cannot stay in registers.
+        record_outermost(permit.take(), outcome);
     }
 }
 
 #[inline(never)]
-fn record_outermost(permit: &mut Permit, outcome: Outcome) {
+fn record_outermost(permit: Permit, outcome: Outcome) {
     if is_nested(permit.cell()) {
-        permit.cancel_in_place();
+        permit.cancel();
     } else {
-        permit.record_in_place(outcome, None);
+        permit.finish(outcome);
     }
 }
 

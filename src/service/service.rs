@@ -42,8 +42,7 @@ use crate::{
 /// not ready while the circuit rejects calls.
 ///
 /// A task that waits for the inner service to become ready is woken when the circuit opens, and
-/// its call is rejected. One case is not noticed until the breaker is used again: a half-open
-/// circuit that reopens because its probe takes too long.
+/// its call is rejected.
 ///
 /// An error of the inner service's `poll_ready` is returned as it is and not recorded, because no
 /// call was made.
@@ -209,6 +208,14 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         }
     }
 
+    /// Admits a call of a closed circuit. A nested call is recognized when it is recorded, and here
+    /// only if its drop may count too.
+    #[inline]
+    fn admit_fast(&self) -> Option<Permit> {
+        let cell = self.breaker.cell();
+        Permit::try_acquire_fast_unless(cell, || inner_call::is_nested(cell))
+    }
+
     #[cold]
     fn refuse_without_readiness(&self) -> Refusal {
         Refusal::new(self.breaker.state())
@@ -234,7 +241,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     fn call_inner<Request>(
         &mut self,
         request: Request,
-        mut permit: Permit,
+        permit: Permit,
     ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
     where
         S: Service<Request>,
@@ -243,7 +250,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         O: Clone,
     {
         let classify = self.classify.make_classifier(&request);
-        let future = inner_call::run(&mut permit, || self.inner.call(request));
+        let future = inner_call::start(&permit, || self.inner.call(request));
         ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
     }
 
@@ -321,15 +328,11 @@ where
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.readiness
             && self.record_when.applies_to(&request)
-            && let Some(mut permit) = Permit::try_acquire_fast(self.breaker.cell())
+            && let Some(permit) = self.admit_fast()
         {
             self.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {
                 self.release_wait();
-            }
-            // Any other nested call is recognized when it is recorded.
-            if permit.tracks_drop() && inner_call::is_nested(permit.cell()) {
-                permit.void();
             }
             return self.call_inner(request, permit);
         }

@@ -1,4 +1,4 @@
-//! A tonic server whose messages say how it responds.
+//! A tonic server whose request messages determine its responses.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 

@@ -2,6 +2,9 @@
 //!
 //! A binary of its own: `cargo test --test traces` is a documented command.
 
+mod action;
+mod expected;
+mod fields;
 mod strict_json;
 mod trace;
 

@@ -3,6 +3,7 @@
 //!
 //! `RUSTFLAGS="--cfg tower_breaker_loom" cargo test --release --lib loom --target-dir target/loom`
 
+mod abandoned;
 mod dispatch;
 mod late_results;
 mod probes;

@@ -104,8 +104,8 @@ impl OnBodyEnd {
     /// A probe whose body has delivered its first data, and goes on for this long without an
     /// error, is a success. Default: 5 s. [`Duration::MAX`]: a probe waits for its end too.
     ///
-    /// The time is checked when the body is polled or dropped, and the task that reads it is woken
-    /// once for it. If the body is not polled again,
+    /// The time is the machine's. It is checked when the body is polled or dropped, and the task
+    /// that reads the body is woken once for it, in any runtime. If the body is not polled again,
     /// [`half_open_timeout`](crate::Config::half_open_timeout) applies.
     #[must_use]
     pub fn stream_alive_after(mut self, time: Duration) -> Self {

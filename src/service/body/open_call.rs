@@ -1,6 +1,7 @@
-use std::{task::Context, time::Duration};
-
-use tokio::time::Instant;
+use std::{
+    task::Context,
+    time::{Duration, Instant},
+};
 
 use crate::{breaker::Permit, outcome::Outcome, timer::Timer};
 
@@ -32,9 +33,11 @@ impl OpenCall {
         answered: bool,
         alive_after: Duration,
     ) -> Self {
-        let probe = permit
-            .is_probe()
-            .then(|| Box::new(ProbeStream { alive_after, began: None, timer: Timer::new() }));
+        let probe = permit.is_probe().then(|| {
+            // Every probe may need it, and tokio's timers panic in a runtime without them.
+            let timer = Timer::on_system_time();
+            Box::new(ProbeStream { alive_after, began: None, timer })
+        });
         Self { permit, elapsed, answered, probe }
     }
 

@@ -38,9 +38,10 @@ impl<B, W> ResponseBody<B, W> {
         Self { body, pending: Some(pending), stall: Stall::new(stall_timeout) }
     }
 
-    /// The inner body if its end does not matter; otherwise this body.
-    pub(super) fn into_unwatched(self) -> Result<B, Self> {
-        if self.pending.is_none() { Ok(self.body) } else { Err(self) }
+    /// Turns this body into the type of the inner one; without the closure if its end does not
+    /// matter.
+    pub(super) fn into_inner_type(self, wrap: impl FnOnce(Self) -> B) -> B {
+        if self.pending.is_none() { self.body } else { wrap(self) }
     }
 
     /// A reference to the inner body.

@@ -45,7 +45,7 @@ where
         permit: &mut Permit,
     ) -> Result<Response<B>, E> {
         let response = self.record_when.record(classify, result, permit)?;
-        Ok(response.map(|body| body.into_unwatched().unwrap_or_else(&self.wrap)))
+        Ok(response.map(|body| body.into_inner_type(&self.wrap)))
     }
 
     fn pass_rejection(response: Response<B>) -> Response<B> {

@@ -1,4 +1,4 @@
-//! What ends is the body of an `http::Response`.
+//! Watching for the end of the body requires an `http::Response`.
 //!
 //! E0277: OnBodyEnd; u32
 //! says: `.on_body_end(..)` and `.grpc()` need the response `http::Response<B>`

@@ -1,4 +1,4 @@
-//! A layer has to be built: only then is it known whether its settings are right.
+//! A builder has to be built into a layer, which validates its settings.
 //!
 //! E0308: CircuitBreakerLayerBuilder; CircuitBreakerLayer
 

@@ -1,4 +1,4 @@
-//! A builder is no layer.
+//! A builder is not a layer.
 //!
 //! E0277: CircuitBreakerLayerBuilder; Layer
 

@@ -1,4 +1,4 @@
-//! A builder that nobody builds is a mistake, and so is a permit that nobody keeps.
+//! Unused builders and unused permits are mistakes.
 //!
 //! unused_must_use: CircuitBreakerLayerBuilder; Permit
 

@@ -1,4 +1,4 @@
-//! The future of a call goes to another thread where the inner service's does.
+//! The future of a call is `Send` only if that of the inner service is.
 //!
 //! E0277: Rc; Send
 

@@ -1,4 +1,4 @@
-//! A classifier looks at the whole result, by reference.
+//! A classifier takes a reference to the whole result.
 //!
 //! E0631: Result<u32, ()>
 

@@ -1,4 +1,4 @@
-//! A classifier says an outcome: whether `true` means success or failure, nobody would know.
+//! A classifier returns an outcome: `true` could mean success or failure.
 //!
 //! E0277: Classify<u32, ()>
 //! says: expected a classifier, or a closure `|result: &Result<u32, ()>| -> Outcome`

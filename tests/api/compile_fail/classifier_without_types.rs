@@ -1,5 +1,4 @@
-//! A closure has to write the type of its argument. Without it, the compiler names the type that it
-//! expects.
+//! A closure as a classifier needs the type of its argument. The error names the expected type.
 //!
 //! E0631: Classify<u32, ()>
 //! says: expected closure signature `for<'a> fn(&'a Result<u32, ()>) -> _`

@@ -1,4 +1,4 @@
-//! A breaker can be cloned where its service can.
+//! A service behind a breaker is `Clone` only if the inner service is.
 //!
 //! E0277: NotClone; Clone
 

@@ -1,4 +1,4 @@
-//! Settings may be added later: they are changed from the default, one by one.
+//! Settings may be added later, so a configuration cannot be a struct literal.
 //!
 //! E0639: Config {
 

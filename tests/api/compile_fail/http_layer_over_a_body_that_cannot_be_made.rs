@@ -1,4 +1,4 @@
-//! The answer to a rejected call has a body that says why, so there must be a way to make one.
+//! The response to a rejected call has a body with the reason, so the body must be constructible.
 //!
 //! E0277: RejectAsResponse; From<String>
 //! says: `RejectAsResponse` cannot reject the calls of a service with the response

@@ -1,4 +1,4 @@
-//! What `.http()` classifies, and answers with, is an `http::Response`.
+//! `.http()` classifies an `http::Response`, and rejects with one.
 //!
 //! E0277: ServerErrorsAsFailures; Service
 //! says: `ServerErrorsAsFailures` cannot classify a `Result<u32, ()>`

@@ -1,4 +1,4 @@
-//! More ways to fail, states, outcomes and events may come.
+//! Errors, states, outcomes and events may be added later, so a match needs a wildcard.
 //!
 //! E0004: Error; State; Outcome; Event
 

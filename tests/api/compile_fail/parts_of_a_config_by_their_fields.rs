@@ -1,4 +1,4 @@
-//! The same for the parts of the settings, which have constructors.
+//! Parts of the settings have constructors, and cannot be struct literals either.
 //!
 //! E0639: Backoff {; RampUp {; SnapshotTtl {
 

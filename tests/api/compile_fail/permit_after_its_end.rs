@@ -1,4 +1,4 @@
-//! A call ends once.
+//! A permit records one outcome.
 //!
 //! E0382: permit; success
 

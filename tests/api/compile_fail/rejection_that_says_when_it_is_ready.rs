@@ -1,4 +1,4 @@
-//! Only `Backpressure` lets callers wait: the readiness of other rejections cannot be set.
+//! Only `Backpressure` makes callers wait: other rejections cannot change their readiness.
 //!
 //! E0326: WHILE_OPEN
 

@@ -1,4 +1,4 @@
-//! Another attempt needs a copy of the request.
+//! A retry needs a copy of the request.
 //!
 //! E0277: Cloned; Body
 //! says: say how: `.clone_request_with(

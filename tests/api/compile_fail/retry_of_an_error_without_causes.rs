@@ -1,4 +1,4 @@
-//! A retry looks for a rejection and for errors of the network, so it has to see the causes.
+//! A retry policy searches the sources of an error for rejections and network errors.
 //!
 //! E0277: AsCause; Odd
 //! says: implement `std::error::Error` for the error of the inner service

@@ -1,4 +1,4 @@
-//! What the network spoils is known of HTTP; for another protocol, a classifier decides.
+//! `RetryPolicy::network()` is for HTTP. Other protocols need a classifier.
 //!
 //! E0277: Network; u32
 //! says: `RetryPolicy::network()` needs an `http::Request` and an `http::Response`

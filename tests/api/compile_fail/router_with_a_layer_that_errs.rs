@@ -1,5 +1,5 @@
-//! The services of an axum router cannot fail, and a rejection is an error unless `.http()` or a
-//! face of one's own makes it a response.
+//! The services of an axum router are infallible. A rejection is an error unless `.http()` or a
+//! custom `Reject` turns it into a response.
 //!
 //! E0277: Infallible; Error
 

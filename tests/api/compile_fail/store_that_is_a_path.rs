@@ -1,4 +1,4 @@
-//! A store has to be opened: only then is it known whether its folder can be.
+//! A store has to be opened, which checks its folder.
 //!
 //! E0277: StateStore
 //! says: is not a store

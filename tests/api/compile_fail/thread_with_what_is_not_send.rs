@@ -1,4 +1,4 @@
-//! A breaker goes to another thread where its service does.
+//! A service behind a breaker is `Send` only if the inner service is.
 //!
 //! E0277: Rc; Send
 

@@ -1,173 +1,166 @@
-//! Streams as probes, on paused time.
+//! Streams as probes. Their time is the machine's, so what must not happen yet has an hour's time.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::Pin, task::Poll, thread::sleep, time::Duration};
 
 use http::Response;
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use tokio::time::{advance, timeout};
+use tokio::time::timeout;
+use tokio_test::task;
 use tower_breaker::{
     OnBodyEnd, State, Trip, Window,
     body::SlowUntil,
     classify::{GrpcClassifier, ServerErrorsAsFailures},
 };
 
+use crate::support::wait::{eventually, eventually_async};
+
 use super::{
     HalfOpen, Setup, Watched, call, half_open, respond,
-    script::{Data, Fail, Script, Step, Wait, next, next_data},
+    script::{Data, Fail, Pause, Script, Step, Wait, next, next_data},
 };
 
-const ALIVE: Duration = Duration::from_secs(5);
-const LESS: Duration = Duration::from_millis(4900);
-const MORE: Duration = Duration::from_millis(5100);
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(20);
+const HOUR: Duration = Duration::from_secs(3600);
 
-fn probe(
-    steps: impl IntoIterator<Item = Step>,
-) -> (HalfOpen, Watched<Script, ServerErrorsAsFailures>) {
-    let half_open = half_open(OnBodyEnd::new(), &[]);
+type Stream = Watched<Script, ServerErrorsAsFailures>;
+
+fn probe(alive_after: Duration, steps: impl IntoIterator<Item = Step>) -> (HalfOpen, Stream) {
+    let half_open = half_open(OnBodyEnd::new().stream_alive_after(alive_after), &[]);
     let body = respond(&half_open.0, Response::new(Script::new(steps))).into_body();
     (half_open, body)
 }
 
-/// An event each ten minutes: the reader sleeps, and the slot is back all the same.
-#[tokio::test(start_paused = true)]
+/// An event each hour: the reader sleeps, and the slot comes back all the same.
+#[tokio::test]
 async fn a_quiet_stream_proves_alive_while_its_reader_waits() {
-    let ((layer, _), mut body) = probe([Data("event"), Wait(TEN_MINUTES), Data("event")]);
-    body.frame().await.unwrap().ok().unwrap();
-    let mut waiting = pin!(body.frame());
-    assert!(timeout(LESS, &mut waiting).await.is_err());
+    let ((layer, _), mut body) = probe(SHORT, [Data("event"), Wait(HOUR), Data("event")]);
+    next_data(&mut body);
     assert_eq!(layer.breaker().state(), State::HalfOpen);
-    assert!(
-        timeout(ALIVE.saturating_sub(LESS) + Duration::from_millis(2), &mut waiting).await.is_err()
-    );
-    assert_eq!(layer.breaker().state(), State::Closed);
-    // It is read on as ever, and what it comes to later was not the probe's.
-    assert!(waiting.await.unwrap().is_ok());
+    let reader = tokio::spawn(async move { body.frame().await.is_some() });
+    eventually_async("the circuit closes", || layer.breaker().state() == State::Closed).await;
+    assert!(!reader.is_finished());
+    reader.abort();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_busy_stream_proves_alive_with_a_frame() {
-    let steps = (0..20).flat_map(|_| [Data("event"), Wait(Duration::from_secs(1))]);
-    let ((layer, _), mut body) = probe(steps);
-    for second in 0..8 {
-        let expected = if second < 6 { State::HalfOpen } else { State::Closed };
-        assert_eq!(layer.breaker().state(), expected, "{second}");
-        body.frame().await.unwrap().ok().unwrap();
+/// The time needs no tokio runtime, and no timers in one.
+#[test]
+fn a_quiet_stream_proves_alive_in_any_runtime_and_in_none() {
+    let waiting = || {
+        let ((layer, _), mut body) = probe(SHORT, [Data("event"), Pause]);
+        next_data(&mut body);
+        let breaker = layer.breaker().clone();
+        let closed = move || breaker.state() == State::Closed;
+        (body, closed)
+    };
+    let (mut body, closed) = waiting();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(std::future::poll_fn(|cx| {
+        assert!(Pin::new(&mut body).poll_frame(cx).is_pending());
+        if closed() { Poll::Ready(()) } else { Poll::Pending }
+    }));
+
+    let (mut body, closed) = waiting();
+    let mut task = tokio_test::task::spawn(());
+    while !closed() {
+        task.enter(|cx, _| assert!(Pin::new(&mut body).poll_frame(cx).is_pending()));
+        eventually("the reader is woken", || closed() || task.is_woken());
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_is_not_read_proves_alive_when_it_is_read_again_or_dropped() {
-    let ((layer, _), mut body) = probe([Data("a"), Data("b"), Data("c")]);
-    next_data(&mut body);
-    advance(LESS).await;
-    next_data(&mut body);
-    assert_eq!(layer.breaker().state(), State::HalfOpen);
-    advance(ALIVE.saturating_sub(LESS)).await;
-    next_data(&mut body);
-    assert_eq!(layer.breaker().state(), State::Closed);
-
-    let ((layer, _), mut body) = probe([Data("a"), Data("b")]);
-    next_data(&mut body);
-    advance(ALIVE).await;
-    drop(body);
-    assert_eq!(layer.breaker().state(), State::Closed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_is_dropped_too_early_is_cancelled() {
-    let ((layer, _), mut body) = probe([Data("a"), Wait(TEN_MINUTES)]);
-    next_data(&mut body);
-    assert!(timeout(LESS, body.frame()).await.is_err());
-    layer.breaker().try_acquire().unwrap_err();
-    drop(body);
-    assert_eq!(layer.breaker().state(), State::HalfOpen);
-    layer.breaker().try_acquire().unwrap().cancel();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_without_data_proves_nothing() {
-    let ((layer, _), mut body) = probe([Data(""), Wait(TEN_MINUTES), Data("late")]);
-    next_data(&mut body);
-    assert!(timeout(2 * ALIVE, body.frame()).await.is_err());
-    assert_eq!(layer.breaker().state(), State::HalfOpen);
-    layer.breaker().try_acquire().unwrap_err();
-    drop(body);
-    layer.breaker().try_acquire().unwrap().cancel();
-}
-
-/// Errors and ends that the reader meets first win, however late it reads them.
-#[tokio::test(start_paused = true)]
-async fn an_error_is_a_failure_and_an_end_a_success_before_the_time_and_unread_after_it() {
-    for late in [Duration::ZERO, LESS, MORE] {
-        let ((layer, _), mut body) = probe([Data("a"), Fail]);
+#[test]
+fn a_stream_that_is_read_late_proves_alive_when_it_is_read_or_dropped() {
+    for is_read in [true, false] {
+        let ((layer, _), mut body) = probe(SHORT, [Data("a"), Data("b"), Data("c")]);
         next_data(&mut body);
-        advance(late).await;
-        assert!(next(&mut body).unwrap().is_err());
-        assert_eq!(layer.breaker().state(), State::Open, "{late:?}");
-
-        let ((layer, _), mut body) = probe([Data("a")]);
-        next_data(&mut body);
-        advance(late).await;
-        assert!(next(&mut body).is_none());
-        assert_eq!(layer.breaker().state(), State::Closed);
+        assert_eq!(layer.breaker().state(), State::HalfOpen);
+        sleep(SHORT);
+        if is_read {
+            next_data(&mut body);
+        } else {
+            drop(body);
+        }
+        assert_eq!(layer.breaker().state(), State::Closed, "{is_read}");
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_error_after_the_time_is_no_longer_the_probe_s() {
-    let ((layer, _), mut body) = probe([Data("a"), Wait(MORE), Fail]);
+#[test]
+fn a_stream_that_is_dropped_too_early_is_cancelled() {
+    for alive_after in [HOUR, Duration::MAX] {
+        let ((layer, _), mut body) = probe(alive_after, [Data("a"), Data("b"), Data("c")]);
+        next_data(&mut body);
+        next_data(&mut body);
+        layer.breaker().try_acquire().unwrap_err();
+        drop(body);
+        assert_eq!(layer.breaker().state(), State::HalfOpen);
+        layer.breaker().try_acquire().unwrap().cancel();
+    }
+}
+
+#[test]
+fn a_stream_without_data_proves_nothing() {
+    let ((layer, _), mut body) = probe(SHORT, [Data(""), Pause]);
     next_data(&mut body);
-    assert!(body.frame().await.unwrap().is_err());
+    sleep(2 * SHORT);
+    task::spawn(()).enter(|cx, _| assert!(Pin::new(&mut body).poll_frame(cx).is_pending()));
+    assert_eq!(layer.breaker().state(), State::HalfOpen);
+    layer.breaker().try_acquire().unwrap_err();
+    drop(body);
+    layer.breaker().try_acquire().unwrap().cancel();
+}
+
+/// An error that the reader meets first wins, however late it reads it.
+#[test]
+fn an_error_is_a_failure_until_the_stream_has_proved_alive() {
+    for alive_after in [HOUR, SHORT] {
+        let ((layer, _), mut body) = probe(alive_after, [Data("a"), Fail]);
+        next_data(&mut body);
+        sleep(SHORT);
+        next(&mut body).unwrap().unwrap_err();
+        assert_eq!(layer.breaker().state(), State::Open, "{alive_after:?}");
+    }
+    let ((layer, _), mut body) = probe(SHORT, [Data("a"), Data("b"), Fail]);
+    next_data(&mut body);
+    sleep(SHORT);
+    next_data(&mut body);
     assert_eq!(layer.breaker().state(), State::Closed);
+    next(&mut body).unwrap().unwrap_err();
     assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_time_can_be_set() {
-    for (time, expected) in [
-        (Duration::from_secs(1), State::Closed),
-        (TEN_MINUTES, State::HalfOpen),
-        (Duration::MAX, State::HalfOpen),
-    ] {
-        let (layer, _) = half_open(OnBodyEnd::new().stream_alive_after(time), &[]);
-        let script = Script::new([Data("a"), Wait(TEN_MINUTES)]);
-        let mut body = respond(&layer, Response::new(script)).into_body();
-        next_data(&mut body);
-        assert!(timeout(MORE, body.frame()).await.is_err());
-        assert_eq!(layer.breaker().state(), expected, "{time:?}");
-    }
-    let (layer, _) = half_open(OnBodyEnd::new().stream_alive_after(Duration::ZERO), &[]);
-    let script = Script::new([Data("a"), Wait(TEN_MINUTES)]);
-    next_data(&mut respond(&layer, Response::new(script)).into_body());
+#[test]
+fn with_no_time_to_prove_the_first_data_is_enough() {
+    let ((layer, _), mut body) = probe(Duration::ZERO, [Data("a"), Pause]);
+    next_data(&mut body);
     assert_eq!(layer.breaker().state(), State::Closed);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_is_no_probe_waits_for_its_end() {
-    let setup = Setup::new();
-    let mut body = setup.body(Script::new([Data("a"), Wait(TEN_MINUTES), Fail]));
+#[test]
+fn a_call_that_is_no_probe_waits_for_its_end() {
+    let settings = OnBodyEnd::new().stream_alive_after(Duration::ZERO);
+    let setup = Setup::with(ServerErrorsAsFailures, settings);
+    let mut body = setup.body(Script::new([Data("a"), Data("b"), Fail]));
     next_data(&mut body);
-    assert!(timeout(MORE, body.frame()).await.is_err());
+    next_data(&mut body);
     assert_eq!(setup.counted(), (0, 0));
-    assert!(body.frame().await.unwrap().is_err());
+    next(&mut body).unwrap().unwrap_err();
     assert_eq!(setup.counted(), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stall_timeout_that_is_shorter_comes_first() {
-    let settings = OnBodyEnd::new().stall_timeout(Duration::from_secs(2));
+    let settings = OnBodyEnd::new().stall_timeout(SHORT).stream_alive_after(HOUR);
     let (layer, _) = half_open(settings, &[]);
-    let script = Script::new([Data("a"), Wait(TEN_MINUTES)]);
+    let script = Script::new([Data("a"), Wait(HOUR)]);
     let mut body = respond(&layer, Response::new(script)).into_body();
     next_data(&mut body);
-    assert!(timeout(ALIVE, body.frame()).await.is_err());
+    assert!(timeout(2 * SHORT, body.frame()).await.is_err());
     assert_eq!(layer.breaker().state(), State::Open);
 }
 
 /// The head of a gRPC response may precede the work: it answers with its first message.
-#[tokio::test(start_paused = true)]
-async fn a_grpc_response_is_answered_with_its_first_message() {
+#[test]
+fn a_grpc_response_is_answered_with_its_first_message() {
     let slow = Duration::from_secs(2);
     let rule = Trip::slow_call_rate(1.0, slow, Window::calls(10)).minimum_calls(10);
     for (messages, slow_calls) in [(0, 1), (1, 0)] {
@@ -179,7 +172,7 @@ async fn a_grpc_response_is_answered_with_its_first_message() {
             .on_body_end(OnBodyEnd::new())
             .build()
             .unwrap();
-        let script = Script::new([Data("message"), Wait(TEN_MINUTES)]);
+        let script = Script::new([Data("message"), Wait(HOUR)]);
         let response = Response::builder().header("content-type", "application/grpc");
         let mut body = call(&layer, Ok(response.body(script).unwrap())).unwrap().into_body();
         for _ in 0..messages {
@@ -191,8 +184,8 @@ async fn a_grpc_response_is_answered_with_its_first_message() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_is_dropped_after_its_head_is_nothing_however_long_it_took() {
+#[test]
+fn a_body_that_is_dropped_after_its_head_is_nothing_however_long_it_took() {
     let slow = Duration::from_secs(2);
     let rule = Trip::slow_call_rate(1.0, slow, Window::calls(10)).minimum_calls(10);
     for until in [SlowUntil::Headers, SlowUntil::End] {
@@ -231,17 +224,4 @@ fn a_body_that_panics_is_a_failure_and_goes_on() {
     assert_eq!(setup.counted(), (0, 1));
     drop(body);
     assert_eq!(setup.counted(), (0, 1));
-}
-
-/// Without a runtime there is no timer: the time is checked when the body is polled.
-#[test]
-fn without_a_runtime_a_stream_is_read_as_ever() {
-    let settings = OnBodyEnd::new().stream_alive_after(Duration::from_millis(10));
-    let (layer, _) = half_open(settings, &[]);
-    let script = Script::new([Data("a"), Data("b"), Data("c")]);
-    let mut body = respond(&layer, Response::new(script)).into_body();
-    next_data(&mut body);
-    std::thread::sleep(Duration::from_millis(20));
-    next_data(&mut body);
-    assert_eq!(layer.breaker().state(), State::Closed);
 }

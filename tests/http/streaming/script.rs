@@ -18,9 +18,11 @@ pub(crate) enum Step {
     Trailers(HeaderMap),
     Fail,
     Wait(Duration),
+    /// Nothing more comes, and nothing wakes the reader.
+    Pause,
 }
 
-pub(crate) use Step::{Data, Fail, Wait};
+pub(crate) use Step::{Data, Fail, Pause, Wait};
 
 /// A body with scripted steps. By default it is like a stream: it reports neither its length nor,
 /// before it is polled again, its end.
@@ -62,6 +64,9 @@ impl Body for Script {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
+        if let Some(Pause) = this.steps.front() {
+            return Poll::Pending;
+        }
         if let Some(Wait(time)) = this.steps.front() {
             let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(*time)));
             ready!(sleep.as_mut().poll(cx));
@@ -76,7 +81,7 @@ impl Body for Script {
             }
             Some(Step::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
             Some(Fail) => Some(Err(Broken)),
-            Some(Wait(_)) => unreachable!("one wait at a time"),
+            Some(Wait(_) | Pause) => unreachable!("one wait at a time"),
         })
     }
 

@@ -1,0 +1,220 @@
+//! How calls end: with a result, cancelled or abandoned.
+
+use std::time::Duration;
+
+use super::{
+    admission::Ticket,
+    effects::Effects,
+    machine::{Machine, Phase},
+    probes::ProbeVerdict,
+    rules::Trigger,
+};
+use crate::{clock::Tick, event::Reason, outcome::Outcome};
+
+/// The result of a call, with the time it took if that was measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallResult {
+    pub(super) outcome: Outcome,
+    pub(super) elapsed: Option<Duration>,
+}
+
+/// What [`Machine::try_record_untimed`] did.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum UntimedRecord {
+    /// Nothing: recording this call takes the time.
+    NeedsTime,
+    /// It recorded the call, and the state stays as it is.
+    Recorded {
+        /// As in [`FastPathView`](super::fast_path_view::FastPathView).
+        lock_free_success: bool,
+    },
+    /// It recorded the call, and a rule is met.
+    Tripped(Trigger),
+}
+
+impl Machine {
+    /// Records a result if that takes neither the time nor a transition: the common case, and
+    /// the cheapest.
+    pub(super) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
+        let records = matches!(
+            self.phase,
+            Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER, .. }
+        );
+        if !records || ticket.generation != self.generation || !self.rules.are_untimed() {
+            return UntimedRecord::NeedsTime;
+        }
+        if let Some(trigger) = self.rules.record(outcome, None, self.now) {
+            return UntimedRecord::Tripped(trigger);
+        }
+        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+            *would_trip = false;
+        }
+        UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() }
+    }
+
+    /// Does what a rule that is met asks for: opens the circuit, or reports that it would.
+    pub(super) fn trip(
+        &mut self,
+        trigger: Trigger,
+        retry_after: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        match &mut self.phase {
+            Phase::Closed(_) => self.open(trigger, retry_after, self.now, effects),
+            Phase::MetricsOnly { would_trip, .. } => {
+                effects.counts_changed = true;
+                if !std::mem::replace(would_trip, true) {
+                    effects.would_trip = Some(trigger);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
+    /// have ceased to be.
+    fn settle_would_trip(&mut self) {
+        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+            *would_trip = *would_trip && self.rules.evaluate().is_some();
+        }
+    }
+
+    /// Does what the rules ask for after a call was recorded.
+    fn after_record(
+        &mut self,
+        trigger: Option<Trigger>,
+        retry_after: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        effects.counts_changed = true;
+        match (trigger, &mut self.phase) {
+            (Some(trigger), _) => self.trip(trigger, retry_after, effects),
+            (None, Phase::MetricsOnly { would_trip, .. }) => *would_trip = false,
+            (None, _) => {}
+        }
+    }
+
+    /// Records a result. One of another generation comes too late, and changes nothing.
+    pub(super) fn record(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
+        if ticket.generation != self.generation {
+            return;
+        }
+        match &self.phase {
+            Phase::Closed(_) | Phase::MetricsOnly { .. } if result.outcome != Outcome::Ignore => {
+                self.settle_would_trip();
+                let trigger = self.rules.record(result.outcome, result.elapsed, self.now);
+                self.after_record(trigger, result.outcome.retry_after(), effects);
+            }
+            Phase::HalfOpen(_) => self.record_probe(ticket, result, effects),
+            _ => {}
+        }
+    }
+
+    fn record_probe(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
+        let Some(time_out) = self.release_probe(ticket) else { return };
+        effects.counts_changed = true;
+        let failed = match result.outcome {
+            Outcome::Ignore => return self.end_without_result(time_out, effects),
+            Outcome::Success => false,
+            Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
+        };
+        let slow = self.rules.is_slow(result.elapsed.or(Some(time_out)));
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
+        match probes.record(&self.config, failed, slow) {
+            ProbeVerdict::Undecided => {}
+            ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
+            ProbeVerdict::Reopen(reason) => {
+                let trigger = Trigger { reason, failure_count: probes.failures.into() };
+                self.open(trigger, result.outcome.retry_after(), self.now, effects);
+            }
+        }
+    }
+
+    /// How long a probe has been in flight.
+    pub(super) fn probe_age(&self, ticket: Ticket) -> Option<Duration> {
+        match (&self.phase, ticket.probe) {
+            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
+                Some(self.now.since(probes.admitted_at(id)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
+    pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
+        if let Some(time_out) = self.release_probe(ticket) {
+            self.end_without_result(time_out, effects);
+        }
+    }
+
+    /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long
+    /// one is slow or a failure: callers seldom wait for a dependency that hangs.
+    pub(super) fn abandon(
+        &mut self,
+        ticket: Ticket,
+        elapsed: Option<Duration>,
+        effects: &mut Effects,
+    ) {
+        if ticket.generation != self.generation {
+            return;
+        }
+        let probe_age = self.probe_age(ticket);
+        let Some(elapsed) = probe_age.or(elapsed) else { return };
+        let failed = self.config.abandoned_after.is_some_and(|limit| elapsed > limit);
+        let slow = self.rules.is_slow(Some(elapsed));
+        if failed || (slow && probe_age.is_some()) {
+            let outcome = if failed { Outcome::failure() } else { Outcome::Success };
+            self.record(ticket, CallResult { outcome, elapsed: Some(elapsed) }, effects);
+        } else if probe_age.is_some() {
+            self.cancel(ticket, effects);
+        } else if slow && matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. }) {
+            self.settle_would_trip();
+            let trigger = self.rules.record_abandoned(elapsed, self.now);
+            self.after_record(trigger, None, effects);
+        }
+    }
+
+    /// Frees the slot of a probe. Returns how long it was out.
+    fn release_probe(&mut self, ticket: Ticket) -> Option<Duration> {
+        match (&mut self.phase, ticket.probe) {
+            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
+                Some(self.now.since(probes.release(id)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds up the times of probes that ended without a result. Together they are bounded like
+    /// the time of one probe: otherwise, callers that give up early would keep a circuit half-open
+    /// for ever on a dependency that hangs.
+    fn end_without_result(&mut self, time_out: Duration, effects: &mut Effects) {
+        let Phase::HalfOpen(probes) = &mut self.phase else { return };
+        let total = probes.add_without_result(time_out);
+        if self.config.half_open_timeout.is_some_and(|limit| total >= limit) {
+            self.open(Reason::ProbeTimeout.into(), None, self.now, effects);
+        }
+    }
+
+    /// Adds successes of this generation that were counted without the lock. While they could be
+    /// deferred, none of them could trip a rule.
+    pub(super) fn add_deferred_successes(&mut self, calls: u64) {
+        self.rules.add_deferred_successes(calls, self.now);
+    }
+
+    /// Adds successes that were counted while a transaction ended their being deferrable. They
+    /// may complete the number of calls that a rule waits for, so the rules are evaluated again.
+    pub(super) fn add_last_deferred_successes(
+        &mut self,
+        calls: u64,
+        generation: u64,
+        effects: &mut Effects,
+    ) {
+        if calls == 0 || generation != self.generation {
+            return;
+        }
+        self.add_deferred_successes(calls);
+        if let Some(trigger) = self.rules.evaluate() {
+            self.trip(trigger, None, effects);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The housekeeping thread: one for the process, for all breakers and waiting tasks.
+//!
+//! It starts at the first need, sleeps until the next deadline, and never ends. If it cannot be
+//! started, the next need tries again; so does the first need in a forked process, which has
+//! inherited the deadlines but not the thread.
+//!
+//! What it calls is code of others: wakers, and through a breaker its listeners. A panic is logged
+//! and ends nothing. While a listener blocks, all others wait; after a second, the next need starts
+//! a thread that takes over, and the blocked one ends when its listener returns.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    clock::{SystemClock, Tick},
+    sync::{panic_message, std_lock},
+};
+
+/// Longer than this it does not sleep at a time: its sleep may not count the time for which the
+/// machine was suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// After this time with one waker or breaker, the thread counts as blocked.
+const BLOCKED_AFTER: Duration = Duration::from_secs(1);
+
+static HOUSEKEEPING: Housekeeping = Housekeeping::new();
+
+/// Something for which time alone causes something.
+pub(crate) trait OnDeadline: Sync {
+    /// The time has come that was [scheduled](schedule). It may come late, and more than once.
+    fn on_deadline(&'static self, at: Tick);
+}
+
+/// Has the target called at this time, by the system's clock. `instead_of` is the time of an
+/// earlier call of this function that is no longer needed, or `Tick::NEVER`.
+#[cfg_attr(tower_breaker_loom, expect(dead_code, reason = "a model has no threads but its own"))]
+pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Tick) {
+    HOUSEKEEPING.update(|queue| {
+        if instead_of != Tick::NEVER {
+            queue.deadlines.remove(&Deadline { at: instead_of, target });
+        }
+        queue.deadlines.insert(Deadline { at, target });
+        at
+    });
+}
+
+/// A task's place among those that the thread wakes; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Sleeper(Option<(Tick, u64)>);
+
+impl Sleeper {
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Wakes the task at this time, and not at the one before.
+    pub(super) fn wake_at(&mut self, at: Tick, waker: &Waker) {
+        let mut displaced = None;
+        HOUSEKEEPING.update(|queue| {
+            let key = match self.0 {
+                Some(key) if key.0 == at => key,
+                old => {
+                    displaced = old.and_then(|key| queue.sleepers.remove(&key));
+                    queue.last_key += 1;
+                    (at, queue.last_key)
+                }
+            };
+            self.0 = Some(key);
+            match queue.sleepers.get(&key) {
+                Some(stored) if stored.will_wake(waker) => {}
+                _ => displaced = queue.sleepers.insert(key, waker.clone()).or(displaced.take()),
+            }
+            at
+        });
+    }
+
+    pub(super) fn cancel(&mut self) {
+        if let Some(key) = self.0.take() {
+            // Dropped without the lock: it may own the last reference to a task.
+            let removed = std_lock(&HOUSEKEEPING.queue).sleepers.remove(&key);
+            drop(removed);
+        }
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+struct Housekeeping {
+    queue: Mutex<Queue>,
+    /// Something is due earlier than the thread would wake up.
+    earlier: Condvar,
+}
+
+struct Queue {
+    deadlines: BTreeSet<Deadline>,
+    /// Tasks to wake, by the time and a key of their own.
+    sleepers: BTreeMap<(Tick, u64), Waker>,
+    last_key: u64,
+    worker: Option<Worker>,
+    last_worker: u64,
+    /// Whether the last attempt to start the thread failed.
+    cannot_start: bool,
+}
+
+/// The thread that does the work now.
+struct Worker {
+    id: u64,
+    /// A forked process inherits the queue, but not the thread.
+    process: u32,
+    state: WorkerState,
+}
+
+#[derive(Clone, Copy)]
+enum WorkerState {
+    SleepsUntil(Tick),
+    WorksSince(Tick),
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Tick,
+    target: &'static dyn OnDeadline,
+}
+
+enum Job {
+    Wake(Waker),
+    Call(Deadline),
+}
+
+impl Housekeeping {
+    const fn new() -> Self {
+        let queue = Queue {
+            deadlines: BTreeSet::new(),
+            sleepers: BTreeMap::new(),
+            last_key: 0,
+            worker: None,
+            last_worker: 0,
+            cannot_start: false,
+        };
+        Self { queue: Mutex::new(queue), earlier: Condvar::new() }
+    }
+
+    /// Changes the queue, and sees to it that a thread is awake at the time that it returns.
+    fn update(&'static self, change: impl FnOnce(&mut Queue) -> Tick) {
+        let mut queue = std_lock(&self.queue);
+        let at = change(&mut queue);
+        match queue.worker.as_ref().filter(|worker| worker.is_alive()).map(|worker| worker.state) {
+            Some(WorkerState::SleepsUntil(time)) if time <= at => {}
+            Some(WorkerState::SleepsUntil(_)) => self.earlier.notify_all(),
+            Some(WorkerState::WorksSince(since))
+                if SystemClock::tick().since(since) < BLOCKED_AFTER => {}
+            Some(WorkerState::WorksSince(_)) | None => self.start(queue),
+        }
+    }
+
+    fn start(&'static self, mut queue: MutexGuard<'_, Queue>) {
+        queue.last_worker += 1;
+        let id = queue.last_worker;
+        let thread = thread::Builder::new().name("breaker-timer".to_owned());
+        match thread.spawn(move || self.run(id)) {
+            Ok(_) => {
+                let state = WorkerState::WorksSince(SystemClock::tick());
+                queue.worker = Some(Worker { id, process: std::process::id(), state });
+                queue.cannot_start = false;
+            }
+            Err(error) => {
+                let is_new = !std::mem::replace(&mut queue.cannot_start, true);
+                drop(queue);
+                if is_new {
+                    tracing::warn!(
+                        target: "tower_breaker",
+                        %error,
+                        "cannot start the timer thread: circuit breakers report what time alone \
+                         causes when they are next used, and waiting callers may wait too long; \
+                         the start is retried",
+                    );
+                }
+            }
+        }
+    }
+
+    fn run(&'static self, id: u64) {
+        let mut queue = std_lock(&self.queue);
+        // Another thread has taken over if this one was blocked.
+        while let Some(worker) = queue.worker.as_mut().filter(|worker| worker.id == id) {
+            let now = SystemClock::tick();
+            worker.state = WorkerState::WorksSince(now);
+            if let Some(job) = queue.pop_due(now) {
+                drop(queue);
+                job.run();
+                queue = std_lock(&self.queue);
+                continue;
+            }
+            let left = queue.next().map(|next| next.since(now).min(LONGEST_SLEEP));
+            let until = left.map_or(Tick::NEVER, |left| now.after(left));
+            if let Some(worker) = &mut queue.worker {
+                worker.state = WorkerState::SleepsUntil(until);
+            }
+            queue = self.sleep(queue, left);
+        }
+    }
+
+    fn sleep<'a>(
+        &self,
+        queue: MutexGuard<'a, Queue>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Queue> {
+        match time {
+            Some(time) => {
+                let woken = self.earlier.wait_timeout(queue, time);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.earlier.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Worker {
+    fn is_alive(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+impl Queue {
+    /// When something is due next.
+    fn next(&self) -> Option<Tick> {
+        let sleeper = self.sleepers.first_key_value().map(|((at, _), _)| *at);
+        let deadline = self.deadlines.first().map(|deadline| deadline.at);
+        sleeper.into_iter().chain(deadline).min()
+    }
+
+    fn pop_due(&mut self, now: Tick) -> Option<Job> {
+        let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
+        if is_due(self.sleepers.first_key_value().map(|((at, _), _)| *at)) {
+            return self.sleepers.pop_first().map(|(_, waker)| Job::Wake(waker));
+        }
+        if is_due(self.deadlines.first().map(|deadline| deadline.at)) {
+            return self.deadlines.pop_first().map(Job::Call);
+        }
+        None
+    }
+}
+
+impl Job {
+    fn run(self) {
+        let run = || match self {
+            Self::Wake(waker) => waker.wake(),
+            Self::Call(Deadline { at, target }) => target.on_deadline(at),
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            let message = panic_message(&*panic);
+            tracing::error!(
+                target: "tower_breaker",
+                panic = message,
+                "a listener of a circuit breaker or a waker panicked in the timer thread, which \
+                 goes on: {message}",
+            );
+        }
+    }
+}
+
+impl Deadline {
+    /// By time, then by target.
+    fn key(&self) -> (Tick, usize) {
+        (self.at, std::ptr::from_ref(self.target).cast::<()>().addr())
+    }
+}
+
+impl Ord for Deadline {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Deadline {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Deadline {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Deadline {}

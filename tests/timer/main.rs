@@ -1,0 +1,43 @@
+//! What happens at its time without traffic and without a runtime: one thread for the process sees
+//! to it.
+//!
+//! The tests run one at a time, because some of them keep that thread busy, and count threads.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod transitions;
+mod waiting;
+
+use std::{
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tower_breaker::{Breaker, BreakerBuilder, Trip};
+
+/// Keeps all other tests from running.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const OPEN_TIME: Duration = Duration::from_millis(100);
+
+/// A breaker on the system's clock that opens at the first failure, for a short time.
+fn quick(name: &str) -> BreakerBuilder {
+    let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
+    builder.recovery_timeout(OPEN_TIME)
+}
+
+fn trip(breaker: &Breaker) {
+    breaker.try_acquire().expect("closed").failure();
+}
+
+/// How many threads of this process have this name.
+fn threads(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|found| found.trim_end() == name).count()
+}
