@@ -26,12 +26,6 @@ fn sync_open_folder(folder: &File) -> io::Result<()> {
     }
 }
 
-/// Creates a folder with its parents, and makes their names durable.
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    sync_parents(folder)
-}
-
 /// Makes the name of a folder durable, and those of its parents up to the mount point: a process
 /// that was killed may have created them and not synced them.
 pub(super) fn sync_parents(folder: &Path) -> io::Result<()> {

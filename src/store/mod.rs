@@ -5,10 +5,32 @@
 //!
 //! | store | feature | use it for |
 //! |---|---|---|
-//! | [`SledStore`] | `sled` (default) | one server; state survives restarts and kills |
-//! | [`RedbStore`] | `redb` | the same, without threads of its own |
+//! | [`SledStore`] | `sled` (default) | one server; state survives restarts, kills and power failures |
+//! | [`RedbStore`] | `redb` | the same without threads of its own |
 //! | [`FileStore`] | | the same for a few breakers, as JSON files that `cat` can read |
 //! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
+//!
+//! # Which store?
+//!
+//! | | `SledStore` | `RedbStore` | `FileStore` |
+//! |---|---|---|---|
+//! | what is acknowledged survives a kill | yes | yes | yes |
+//! | ... and a power failure (emulated on ext4, xfs and btrfs) | yes | yes | yes |
+//! | full or read-only disk at the start | a copy answers reads | is read | is read |
+//! | checksums | of each record in the log | of each value | none |
+//! | threads | 7 to 8 | none | none |
+//! | disk, 1 breaker | 0.5 MB | 0.1 MB | 1 file |
+//! | disk, 100,000 breakers | 64 MB | 69 MB | 410 MB |
+//! | memory, 1 and 100,000 breakers | 27 and 77 MB | 5 and 23 MB | 5 and 15 MB |
+//! | start, 1 and 100,000 breakers | 70 and 980 ms | 2 and 500 ms | 2 and 1,350 ms |
+//! | save, 1 breaker: median, 99% | 0.3, 4 ms | 0.8, 8 ms | 2.5, 12 ms |
+//! | save, 100,000 breakers: median, 99% | 0.7, 8 ms | 1.0, 8 ms | 1.3, 12 ms |
+//!
+//! Memory, start and save are from an unoptimized build on a busy virtual machine (2 cores, load
+//! average 7, ext4, 2026-11-25): compare the columns, and measure on your own machine. Start is the
+//! time to open the store and to read every snapshot; memory is what the process has grown by then.
+//!
+//! With many breakers, a read of one page takes `FileStore` a look at every file.
 //!
 //! # Implementing a store
 //!

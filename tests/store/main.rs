@@ -12,6 +12,7 @@ mod last_words;
 mod names;
 mod scale;
 mod stores;
+mod which_store;
 
 #[test]
 fn child_process() {
@@ -21,5 +22,9 @@ fn child_process() {
         #[cfg(target_os = "linux")]
         (faults::child::HOLDER, faults::child::hold),
         ("watcher", file_store::watch),
+        #[cfg(target_os = "linux")]
+        (which_store::FILLER, which_store::fill),
+        #[cfg(target_os = "linux")]
+        (which_store::READER, which_store::read),
     ]);
 }

@@ -5,11 +5,12 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use super::names;
 use crate::store::{
-    durable::{create_folder, sync_folder},
+    durable::{sync_folder, sync_parents},
     error::StoreError,
     path::{self, FileIdentity},
 };
@@ -37,6 +38,8 @@ pub(super) struct Folder {
     /// Keeps a shorter path valid.
     handle: Option<File>,
     lock: File,
+    /// Whether the names of the folder, its parents and its files are durable.
+    is_durable: AtomicBool,
 }
 
 impl Folder {
@@ -44,7 +47,7 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed =
             |error: io::Error| StoreError::Unavailable(path::describe(path, &error).into());
-        create_folder(path).map_err(failed)?;
+        fs::create_dir_all(path).map_err(failed)?;
         let (base, handle) = base_of(path).map_err(failed)?;
         let lock = open_lock(&base.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
@@ -59,14 +62,16 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let folder = Self { path: path.to_owned(), base, handle, lock };
+        let is_durable = AtomicBool::new(false);
+        let folder = Self { path: path.to_owned(), base, handle, lock, is_durable };
         if !folder.is_in_place() {
             return Err(path::removed(path));
         }
         // A process that was killed during a save may have left it.
         let _ = fs::remove_file(folder.base.join(TEMPORARY));
-        // Or a name that is not durable; what is read now counts as saved.
-        folder.sync(&folder.base)?;
+        // Nor need the names be durable; what is read now counts as saved. A folder that cannot be
+        // synced is read all the same.
+        let _ = folder.make_durable();
         Ok(folder)
     }
 
@@ -152,6 +157,7 @@ impl Folder {
         contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
         change: impl Fn(&Path, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
+        self.make_durable()?;
         let mut changed = BTreeSet::new();
         for (file, content) in contents {
             let path = self.base.join(file);
@@ -185,6 +191,17 @@ impl Folder {
     /// The folders that contain a file, from the innermost to the store's own.
     fn folders_of<'a>(&self, file: &'a Path) -> impl Iterator<Item = &'a Path> {
         file.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.base))
+    }
+
+    /// Makes the names durable that were there when the folder was opened.
+    fn make_durable(&self) -> Result<(), StoreError> {
+        if self.is_durable.load(Relaxed) {
+            return Ok(());
+        }
+        sync_parents(&self.path).map_err(|error| self.failure(&self.base, &error))?;
+        self.sync(&self.base)?;
+        self.is_durable.store(true, Relaxed);
+        Ok(())
     }
 
     /// Makes the names in a folder durable.

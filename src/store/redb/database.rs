@@ -16,7 +16,7 @@ use crate::{
     metrics,
     store::{
         aside,
-        durable::{create_folder, sync_folder},
+        durable::{sync_folder, sync_parents},
         error::StoreError,
         path::{self, FileIdentity},
     },
@@ -179,7 +179,8 @@ impl Database {
     }
 
     fn try_open(&self) -> Result<Open, Failure> {
-        create_folder(&self.folder).map_err(Failure::Io)?;
+        fs::create_dir_all(&self.folder).map_err(Failure::Io)?;
+        sync_parents(&self.folder).map_err(Failure::Sync)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(self.file()).map_err(Failure::Io)?;
@@ -196,7 +197,7 @@ impl Database {
         }
         let identity = FileIdentity::of_file(&file);
         let db = Failure::catch(|| Ok(builder().create_file(file)?))?;
-        sync_folder(&self.folder).map_err(Failure::Io)?;
+        sync_folder(&self.folder).map_err(Failure::Sync)?;
         Ok(Open { db, file: identity, unwritable: None })
     }
 

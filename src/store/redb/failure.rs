@@ -17,6 +17,8 @@ use crate::{
 pub(super) enum Failure {
     Redb(RedbError),
     Io(io::Error),
+    /// The folder's names could not be made durable.
+    Sync(io::Error),
     /// The file system has no locks.
     NoLocks(io::Error),
     /// A value or record is not what was saved.
@@ -55,7 +57,7 @@ impl Failure {
                     | RedbError::TableIsMultimap(_)
                     | RedbError::TypeDefinitionChanged { .. }
             ),
-            Self::NoLocks(_) => false,
+            Self::NoLocks(_) | Self::Sync(_) => false,
         }
     }
 
@@ -66,7 +68,11 @@ impl Failure {
 
     /// Whether the file cannot be written to, and perhaps read all the same.
     pub(super) fn is_unwritable(&self) -> bool {
-        let (Self::Redb(RedbError::Io(error)) | Self::Io(error)) = self else { return false };
+        let error = match self {
+            Self::Sync(_) => return true,
+            Self::Redb(RedbError::Io(error)) | Self::Io(error) => error,
+            _ => return false,
+        };
         matches!(
             error.kind(),
             io::ErrorKind::StorageFull
@@ -87,7 +93,9 @@ impl Failure {
                 );
                 return StoreError::Misconfigured(reason.into());
             }
-            Self::Redb(RedbError::Io(error)) | Self::Io(error) => path::describe(folder, error),
+            Self::Redb(RedbError::Io(error)) | Self::Io(error) | Self::Sync(error) => {
+                path::describe(folder, error)
+            }
             _ => format!("{shown}: {self}"),
         };
         StoreError::Unavailable(reason.into())
@@ -97,9 +105,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Redb(RedbError::Io(error)) | Self::Io(error) | Self::NoLocks(error) => {
-                error.fmt(f)
-            }
+            Self::Redb(RedbError::Io(error))
+            | Self::Io(error)
+            | Self::Sync(error)
+            | Self::NoLocks(error) => error.fmt(f),
             Self::Redb(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
             Self::Panic(message) => write!(f, "redb panicked: {message}"),

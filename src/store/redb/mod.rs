@@ -21,8 +21,8 @@ use super::{
 /// Keeps snapshots and histories in one file on disk, `breakers.redb` in a folder of its own, as a
 /// [redb](::redb) database.
 ///
-/// It starts no thread, and opens for reading on a full or read-only disk. [`SledStore`] is faster
-/// with many breakers; the page [Which store?](super#which-store) has figures.
+/// It starts no thread, and opens for reading on a full or read-only disk. The section
+/// [Which store?](crate::store#which-store) has figures.
 ///
 /// Clones share the database. It is opened by the first operation, not by [`open`](Self::open), and
 /// belongs to this process until the last clone is dropped.
@@ -60,8 +60,6 @@ use super::{
 /// assert_eq!(store.load("key")?.as_deref(), Some(b"value".as_slice()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[cfg_attr(feature = "sled", doc = "\n\n[`SledStore`]: super::SledStore")]
-#[cfg_attr(not(feature = "sled"), doc = "\n\n[`SledStore`]: super#which-store")]
 #[derive(Clone)]
 pub struct RedbStore {
     database: Arc<Database>,

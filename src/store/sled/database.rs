@@ -2,7 +2,7 @@
 //! when it is corrupt.
 
 use std::{
-    mem,
+    io, mem,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -168,7 +168,7 @@ impl Database {
             }
             Err(failure) => failure,
         };
-        self.close(slot);
+        self.close_slot(slot);
         slot.lost_sync |= failure.is_lost_sync();
         if failure.is_corruption() {
             slot.corruptions += 1;
@@ -191,7 +191,7 @@ impl Database {
         if slot.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
         }
-        self.close(slot);
+        self.close_slot(slot);
         Err(path::removed(&self.folder))
     }
 
@@ -199,8 +199,13 @@ impl Database {
     /// open it, the outer one what is wrong besides.
     fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
         if slot.lost_sync {
-            folder::write_again(&self.folder)?;
-            slot.lost_sync = false;
+            match folder::write_again(&self.folder) {
+                Ok(()) => slot.lost_sync = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(path::held(&self.folder, "SledStore"));
+                }
+                Err(error) => return Ok(Err(Failure::Sync(error))),
+            }
         }
         let mut result = self.try_open();
         if let Err(first) = &result
@@ -233,8 +238,13 @@ impl Database {
 
     fn try_open(&self) -> Result<Open, Failure> {
         let db = engine::open(&self.folder)?;
-        let disk = Disk::open(&self.folder).map_err(Failure::Sync)?;
-        Ok(Open { db, disk, file: FileIdentity::of_path(&self.data_file()) })
+        match Disk::open(&self.folder) {
+            Ok(disk) => Ok(Open { db, disk, file: FileIdentity::of_path(&self.data_file()) }),
+            Err(error) => {
+                self.close(db);
+                Err(Failure::Sync(error))
+            }
+        }
     }
 
     fn copy(&self, failure: Failure) -> Result<ReadCopy, StoreError> {
@@ -257,11 +267,16 @@ impl Database {
         Ok(copy)
     }
 
+    fn close_slot(&self, slot: &mut Slot) {
+        if let Some(open) = slot.open.take() {
+            self.close(open.db);
+        }
+    }
+
     /// Drops the handle, which writes what is left, may panic, and releases the folder's lock.
-    fn close(&self, slot: &mut Slot) {
-        let Some(open) = slot.open.take() else { return };
+    fn close(&self, db: Db) {
         let closed = Failure::catch(|| {
-            drop(open);
+            drop(db);
             Ok(())
         });
         if let Err(failure) = closed {
@@ -328,7 +343,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let mut slot = mem::take(&mut *lock(&self.slot));
-        self.close(&mut slot);
+        self.close_slot(&mut slot);
         slot.drop_copy();
     }
 }

@@ -13,6 +13,9 @@ use crate::{
     sync::panic_message,
 };
 
+/// The error number of a failed sync, among others, on every Unix.
+const EIO: i32 = 5;
+
 #[derive(Debug)]
 pub(super) enum Failure {
     Error(SledError),
@@ -59,14 +62,21 @@ impl Failure {
 
     /// Whether the folder cannot be written to, and perhaps read all the same.
     pub(super) fn is_unwritable(&self) -> bool {
-        let (Self::Error(SledError::Io(error)) | Self::Sync(error)) = self else { return false };
-        matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull
-                | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::PermissionDenied
-        )
+        let error = match self {
+            Self::Sync(_) => return true,
+            Self::Error(SledError::Io(error)) => error,
+            _ => return false,
+        };
+        // sled syncs some of its files itself while it opens them.
+        let is_failed_sync = error.raw_os_error() == Some(EIO);
+        is_failed_sync
+            || matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::PermissionDenied
+            )
     }
 
     pub(super) fn into_store_error(self, folder: &Path) -> StoreError {

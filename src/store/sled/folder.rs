@@ -11,7 +11,6 @@ use std::{
 use crate::store::{
     aside::{self, names_in},
     error::StoreError,
-    path,
 };
 
 /// The file that sled keeps its log in, and locks.
@@ -106,23 +105,18 @@ pub(super) fn remove_partial_summary(folder: &Path) {
 /// Writes all files of a database again as they read now, each in its place. After a sync that
 /// failed, the system may count what it could not write as written, and would not write it with
 /// the next sync.
-pub(super) fn write_again(folder: &Path) -> Result<(), StoreError> {
-    let unavailable = |path: &Path, error: &io::Error| {
-        StoreError::Unavailable(path::describe(path, error).into())
-    };
-    let lock = lock_data_file(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => path::held(folder, "SledStore"),
-        _ => unavailable(folder, &error),
-    })?;
+///
+/// Fails with `WouldBlock` if another handle has the folder.
+pub(super) fn write_again(folder: &Path) -> io::Result<()> {
+    let _lock = lock_data_file(folder)?;
     for folder in [folder.to_owned(), folder.join(BLOBS)] {
         for name in names_in(&folder) {
             let path = folder.join(name);
             if path.is_file() {
-                write_file_again(&path).map_err(|error| unavailable(&path, &error))?;
+                write_file_again(&path)?;
             }
         }
     }
-    drop(lock);
     Ok(())
 }
 

@@ -92,7 +92,10 @@ pub(crate) fn cells() -> Vec<Cell> {
         cells.extend(read_only(kind));
         cells.extend(deleted(kind));
         cells.extend(errs(kind));
+        cells.extend(sync_fails(kind));
     }
+    let damaged = (Kind::Sled, Fault::DamagedSummary, Moment::Start);
+    cells.push(cell(damaged, Begins::Restored, &[], Ends::Newest, "the log is read without it"));
     cells
 }
 
@@ -226,6 +229,21 @@ fn errs(kind: Kind) -> Vec<Cell> {
         of(Start, Begins::Either, Ends::Newest, ""),
         of(Run, Begins::Restored, Ends::Newest, ""),
         of(Stop, Begins::Restored, Ends::NewestOrFlushed, "as often as it is tried in a second"),
+    ]
+}
+
+fn sync_fails(kind: Kind) -> Vec<Cell> {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    const SAYS: &[&str] = &["Input/output error"];
+    const NOTE: &str = "written, and perhaps not durable";
+    let of = |moment, ends, note| {
+        cell((kind, Fault::SyncFails, moment), Begins::Restored, SAYS, ends, note)
+    };
+    vec![
+        of(Start, Ends::Newest, ""),
+        of(Run, Ends::Newest, ""),
+        of(Stop, Ends::NewestOrFlushed, NOTE),
+        of(StopBriefly, Ends::Newest, ""),
     ]
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     cells::{Cell, Moment, cells},
-    damage,
+    damage, failing_sync,
     fault::Fault,
     panics, play,
 };
@@ -69,6 +69,7 @@ impl Player {
         cell: &Cell,
         work: &Path,
         unprivileged: Option<&Unprivileged>,
+        failing_sync: Option<&Path>,
     ) -> Self {
         let program = env::current_exe().unwrap();
         let mounts = cell.fault.is_full_disk() && can_mount();
@@ -83,10 +84,15 @@ impl Player {
         } else {
             Command::new(&program)
         };
-        let role = Role::by(command, CELL)
+        let mut role = Role::by(command, CELL)
             .argument("CELL", number.to_string())
             .argument("WORK", work)
             .argument("MAY_MOUNT", mounts.to_string());
+        if cell.fault == Fault::SyncFails {
+            let library = failing_sync.expect("otherwise the cell is skipped");
+            role = role.variable("LD_PRELOAD", library);
+            role = role.variable("BREAKER_SYNC_FAULT", failing_sync::switch(work));
+        }
         let output = fs::File::create(work.with_file_name("output")).unwrap();
         Self(role.output(&output).start())
     }

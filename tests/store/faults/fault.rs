@@ -12,7 +12,7 @@ use std::{
 
 use tower_breaker::{StateStore, store::SaveEntry};
 
-use super::child;
+use super::{child, failing_sync};
 use crate::support::{
     child::Process,
     kind::Kind,
@@ -36,6 +36,10 @@ pub(crate) enum Fault {
     ErrsAtRandom,
     Truncated,
     BitsFlipped,
+    /// The files of sled that are no data: summaries of the log, and settings.
+    DamagedSummary,
+    /// What was written cannot be made durable.
+    SyncFails,
 }
 
 impl Fault {
@@ -52,6 +56,8 @@ impl Fault {
             Self::ErrsAtRandom => "30% errors",
             Self::Truncated => "truncated",
             Self::BitsFlipped => "bits flipped",
+            Self::DamagedSummary => "summary damaged",
+            Self::SyncFails => "sync fails",
         }
     }
 
@@ -172,6 +178,11 @@ impl Site {
             Fault::FullDisk => self.show(Symptom::DiskIsFull),
             Fault::Deleted => delete(&self.folder),
             Fault::Truncated | Fault::BitsFlipped => drop(self.damage()),
+            Fault::DamagedSummary => {
+                fs::write(self.folder.join("snap.00000000FFFFFFFF"), "not a summary").unwrap();
+                fs::write(self.folder.join("conf"), "not settings").unwrap();
+            }
+            Fault::SyncFails => fs::write(failing_sync::switch(&self.work), "").unwrap(),
             Fault::Hangs | Fault::Slow | Fault::ErrsAtRandom => {
                 self.show(self.fault.symptom().unwrap_or(Symptom::None));
             }
@@ -183,6 +194,9 @@ impl Site {
         self.holder = None;
         match self.fault {
             Fault::ReadOnly => self.permit(0o755, 0o644),
+            Fault::SyncFails => {
+                let _ = fs::remove_file(failing_sync::switch(&self.work));
+            }
             Fault::FullDisk | Fault::FullDiskForLarge if self.mounted => {
                 fs::remove_file(self.folder.with_file_name("ballast")).unwrap();
             }

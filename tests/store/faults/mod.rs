@@ -10,6 +10,7 @@
 mod cells;
 pub(crate) mod child;
 mod damage;
+mod failing_sync;
 mod fault;
 mod histories;
 mod pair;
@@ -51,6 +52,7 @@ fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
     let only = std::env::var("BREAKER_FAULTS_ONLY").unwrap_or_default();
     let around = tempfile::tempdir().unwrap();
     let unprivileged = Unprivileged::prepare(around.path());
+    let failing_sync = failing_sync::library(around.path());
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -60,7 +62,8 @@ fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
                     let number = next.fetch_add(1, SeqCst);
                     let Some(cell) = cells.get(number) else { break };
                     if title(cell).contains(&only) {
-                        let row = play(number, cell, unprivileged.as_ref());
+                        let row =
+                            play(number, cell, unprivileged.as_ref(), failing_sync.as_deref());
                         rows.lock().unwrap().push((number, row));
                     }
                 }
@@ -93,10 +96,16 @@ fn title(cell: &Cell) -> String {
     format!("{kind:4} | {:17} | {:12}", cell.fault.words(), cell.moment.words())
 }
 
-fn play(number: usize, cell: &Cell, unprivileged: Option<&Unprivileged>) -> Row {
+fn play(
+    number: usize,
+    cell: &Cell,
+    unprivileged: Option<&Unprivileged>,
+    failing_sync: Option<&Path>,
+) -> Row {
     let skipped = match cell.fault {
         Fault::FullDiskForLarge if !child::can_mount() => "no disk can be mounted here",
         Fault::ReadOnly if unprivileged.is_none() => "permissions apply to no process here",
+        Fault::SyncFails if failing_sync.is_none() => "there is no C compiler here",
         _ => "",
     };
     if !skipped.is_empty() {
@@ -107,7 +116,7 @@ fn play(number: usize, cell: &Cell, unprivileged: Option<&Unprivileged>) -> Row 
     let work = around.path().join("work");
     fs::create_dir(&work).unwrap();
     let began = Instant::now();
-    let mut process = Player::start(number, cell, &work, unprivileged);
+    let mut process = Player::start(number, cell, &work, unprivileged, failing_sync);
     let Some(ended) = process.result(&work, BOUND) else {
         drop(process);
         let output = fs::read_to_string(around.path().join("output")).unwrap_or_default();
