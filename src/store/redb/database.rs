@@ -127,10 +127,9 @@ impl Database {
             None => self.open(slot, label, only_reads)?,
         };
         let failure = match Failure::catch(|| operation(open)) {
-            Ok(value) => {
-                slot.corruptions = 0;
-                return Ok(value);
-            }
+            // The count stays: one damaged page fails each time, between operations that do not
+            // touch it.
+            Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
         Self::close(slot);
