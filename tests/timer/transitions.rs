@@ -24,7 +24,7 @@ fn heard(builder: BreakerBuilder) -> (Breaker, Receiver<Transition>) {
     let (sender, receiver) = mpsc::channel();
     let builder = builder.on_event(move |event| {
         if let Event::Transition(transition) = event {
-            // After the test nobody listens any more.
+            // After the test there is no listener any more.
             let _ = sender.send(transition.clone());
         }
     });

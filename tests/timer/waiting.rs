@@ -1,4 +1,4 @@
-//! Waiting callers follow whoever polls them: any runtime, another one, or none.
+//! A waiting caller follows the runtime that polls it: any runtime, another one, or none.
 
 use std::{
     pin::{Pin, pin},
