@@ -121,4 +121,4 @@ mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker};
 pub(crate) use config::WriteBehindConfig;
-pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};
+pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};
