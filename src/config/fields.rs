@@ -144,7 +144,7 @@ pub(super) fn only_field<'a>(
 }
 
 /// `field` below `path`. What is not a plain name is quoted, as a breaker's name may hold anything.
-pub(super) fn join(path: &str, field: &str) -> String {
+pub(crate) fn join(path: &str, field: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if field.is_empty() || !field.bytes().all(is_plain) {
         format!("{path}[{field:?}]")
