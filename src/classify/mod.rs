@@ -96,7 +96,7 @@
 //! | a request that is not gRPC, `.grpc()` | nothing | |
 //! | a caller's own short deadline, `.grpc()` | failure | [`ignore_deadlines_below`] |
 //!
-//! A closure that takes the whole result is a classifier too:
+//! A closure that takes the whole result is a classifier too ([`classify_fn`] infers its types):
 //!
 //! ```
 //! use tower_breaker::{CircuitBreakerLayer, Outcome, classify::is_request_error};
@@ -200,6 +200,7 @@ mod body;
 #[cfg(feature = "http")]
 mod by_status;
 mod classifier;
+mod classify_fn;
 mod compose;
 #[cfg(feature = "http")]
 pub(crate) mod defaults;
@@ -240,6 +241,7 @@ pub use self::{
 };
 pub use self::{
     classifier::Classify,
+    classify_fn::{ClassifyFn, classify_fn},
     compose::{Map, Or, map, or},
     error::is_request_error,
     errors_as_failures::ErrorsAsFailures,

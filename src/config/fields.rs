@@ -78,6 +78,21 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Reads an object whose missing fields have defaults.
+pub(super) fn with_defaults<T: Default>(
+    value: &Value,
+    path: &str,
+    faults: &mut Faults,
+    read: impl FnOnce(&mut Fields<'_>, &mut T, &mut Faults),
+) -> T {
+    let mut object = T::default();
+    if let Some(mut fields) = Fields::of(value, path, faults) {
+        read(&mut fields, &mut object, faults);
+        fields.finish(faults);
+    }
+    object
+}
+
 /// Reads the value at a path. Where it cannot, it adds a fault, and returns a value that causes no
 /// other.
 type Read<T> = fn(&Value, &str, &mut Faults) -> T;
@@ -129,7 +144,7 @@ pub(super) fn only_field<'a>(
 }
 
 /// `field` below `path`. What is not a plain name is quoted, as a breaker's name may hold anything.
-pub(super) fn join(path: &str, field: &str) -> String {
+pub(crate) fn join(path: &str, field: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if field.is_empty() || !field.bytes().all(is_plain) {
         format!("{path}[{field:?}]")

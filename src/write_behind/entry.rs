@@ -66,7 +66,7 @@ pub(super) struct Entry {
 /// Numbers the transitions of all breakers.
 static TRANSITIONS: AtomicU64 = AtomicU64::new(0);
 
-/// What the breaker's listeners were told last.
+/// What was last announced to the breaker's listeners.
 #[derive(Default)]
 struct Announced {
     /// The epoch of the store's health.
@@ -209,12 +209,14 @@ impl Entry {
         }
     }
 
-    /// Moves the pending transitions of `other` here.
-    pub(super) fn inherit_history(&self, other: &Self) {
+    /// Moves the pending transitions of `other` here. Returns whether there were any.
+    pub(super) fn inherit_history(&self, other: &Self) -> bool {
         let pending = other.with_history(PendingHistory::take).unwrap_or_default();
-        if !pending.is_empty() {
+        let are_there_any = !pending.is_empty();
+        if are_there_any {
             std_lock(&self.history).get_or_insert_default().put_back(pending);
         }
+        are_there_any
     }
 
     /// Replaces the breaker by its newest snapshot, while there is a breaker to take it from.

@@ -104,6 +104,8 @@ mod keys;
 mod lanes;
 mod load;
 mod maintenance;
+mod owners;
+mod ownership;
 mod pending_history;
 mod preload;
 mod quarantine;

@@ -123,8 +123,12 @@ impl Content {
         self.schedule.resume(entry.id, Instant::now());
     }
 
-    /// The breaker is gone, and its last state is to be saved. Returns the heir, if there is one.
+    /// The breaker is gone, and its last state is to be saved, unless another one has taken it over
+    /// meanwhile. Returns the heir, if there is one.
     pub(super) fn depart(&mut self, entry: &Arc<Entry>, try_until: Instant) -> Option<Arc<Entry>> {
+        if entry.is_suspended() {
+            return self.remove(entry);
+        }
         self.schedule.depart(entry.id, try_until);
         let heir = self.owners.depart(entry)?;
         self.schedule.share_read_state(entry.id, heir.id);

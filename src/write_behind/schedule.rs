@@ -37,6 +37,7 @@ use super::{
     source::SaveSettings,
     states::{Item, ReadState, SaveState},
 };
+use crate::error::FlushError;
 
 /// The pause between two batches that no caller waits for, so that a burst of transitions makes a
 /// few large batches. It is far below the 50 ms within which a transition is to be durable.
@@ -155,6 +156,22 @@ impl Schedule {
 
     pub(super) fn read_state(&self, id: EntryId) -> Option<ReadState> {
         self.slots.get(id).map(|slot| slot.read)
+    }
+
+    /// The answer to a flush of an entry that did not fail.
+    pub(super) fn flush_result(&self, id: EntryId) -> Result<(), FlushError> {
+        if self.is_suspended(id) {
+            return Err(FlushError::Superseded);
+        }
+        match self.read_state(id) {
+            Some(ReadState::Read) => Ok(()),
+            Some(ReadState::NewerVersion(newer)) => {
+                Err(FlushError::NewerSnapshot { version: newer.version })
+            }
+            Some(ReadState::Unread | ReadState::Failed) | None => {
+                Err(FlushError::not_saved("the snapshot in the store was not read yet"))
+            }
+        }
     }
 
     /// Whether the last attempt to save the entry has failed.
@@ -394,6 +411,7 @@ impl Schedule {
             read: slot.read,
             is_departing: slot.departure.is_some(),
             is_retried: slot.is_retried,
+            is_saved: false,
             has_failed: false,
         };
         if slot.save != SaveState::Clean {

@@ -47,6 +47,8 @@ pub(super) struct Item {
     pub(super) is_departing: bool,
     /// Whether an earlier attempt has failed.
     pub(super) is_retried: bool,
+    /// Whether the store has taken the state.
+    pub(super) is_saved: bool,
     /// Whether this attempt has failed.
     pub(super) has_failed: bool,
 }

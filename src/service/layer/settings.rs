@@ -9,8 +9,9 @@ macro_rules! layer_settings {
     ($layer:ident) => {
         impl<C, R, O> $layer<C, R, O> {
             /// Classifies results with this [`Classify`](crate::classify::Classify), or with a
-            /// closure that takes a `&Result<Response, Error>` (write the type, as the compiler
-            /// cannot infer it). Default: every `Err` is a failure.
+            /// closure that takes a `&Result<Response, Error>`: write the type, or pass the closure
+            /// to [`classify_fn`](crate::classify::classify_fn) so that the compiler infers it.
+            /// Default: every `Err` is a failure.
             pub fn classify<D>(self, classify: D) -> $layer<D, R, O> {
                 let Self { breaker, reject, record_when, .. } = self;
                 $layer { breaker, classify, reject, record_when }
