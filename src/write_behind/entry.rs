@@ -182,14 +182,18 @@ impl Entry {
         let newest = other.newest_transition.load(SeqCst);
         let Some(state) = other.state() else { return false };
         let Some(source) = self.source() else { return true };
-        let take_over = TakeOver {
-            state: &state.value,
-            is_newer: newest > 0,
-            is_wanted: &|| is_wanted() && self.newest_transition.load(SeqCst) <= newest,
+        let is_wanted = || {
+            // The breaker is locked, so it makes no transition meanwhile.
+            let is_wanted = self.newest_transition.load(SeqCst) <= newest && is_wanted();
+            if is_wanted {
+                self.newest_transition.store(newest, SeqCst);
+            }
+            is_wanted
         };
+        let take_over =
+            TakeOver { state: &state.value, is_newer: newest > 0, is_wanted: &is_wanted };
         // A breaker's clock and listeners are the user's code.
         let _ = catch_unwind(AssertUnwindSafe(|| source.take_over(&take_over)));
-        self.newest_transition.fetch_max(newest, SeqCst);
         true
     }
 

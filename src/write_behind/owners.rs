@@ -1,19 +1,16 @@
 //! Who owns a name: of all breakers of one name on a store, the youngest that lives.
 //!
 //! Only the owner is saved. A breaker that is built takes over the state of the owner before it,
-//! and when the owner is dropped, the youngest that is left, its *heir*, takes over its state. In
-//! between, the new owner is not saved: its state is not the newest one yet.
+//! and when the owner is dropped, the youngest that is left, its *heir*, takes over its state. Until
+//! that is done, the new owner is not saved: its state is not the newest one yet.
 //!
 //! ```text
-//!   join                 settle              a younger one joins
-//! --------> TakingOver ----------> Owner --------------------------> Superseded
-//!               ^                    |                                   |
-//!               |                    | depart                            |
-//!               |                    v                                   |
-//!               |                 Departing                              |
-//!               |                                                        |
-//!               +--------------------------------------------------------+
-//!                                 the owner departs
+//!   join             a younger one joins
+//! --------> Owner ------------------------> Superseded
+//!           |  ^                                |
+//!    depart |  +--------------------------------+
+//!           v             the owner goes
+//!       Departing
 //! ```
 //!
 //! Nothing here calls a breaker or takes a lock.
@@ -46,12 +43,13 @@ enum Members {
 struct Member {
     entry: Arc<Entry>,
     role: Role,
+    /// The entry whose breaker's state this one's still has to take over. It outlasts a younger one
+    /// that joins: the state is where the older one continues in memory.
+    before: Option<Arc<Entry>>,
 }
 
 enum Role {
     Owner,
-    /// The owner, about to take over the state of this entry's breaker.
-    TakingOver(Arc<Entry>),
     /// Not the owner since then.
     Superseded(SystemTime),
     /// The breaker is gone; its last state waits to be saved.
@@ -73,39 +71,37 @@ impl Owners {
     pub(super) fn join(&mut self, entry: &Arc<Entry>, now: SystemTime) -> Joined {
         let hash = self.hash(entry);
         let mut joined = Joined::Alone;
-        let mut role = Role::Owner;
+        let mut before = None;
         if let Some(last) = self.by_hash.get_mut(&hash).and_then(|it| it.last_mut(entry)) {
-            role = Role::TakingOver(last.state_holder());
-            let before = Arc::clone(&last.entry);
+            before = Some(last.state_holder());
+            let last_entry = Arc::clone(&last.entry);
             if last.lives() {
                 last.role = Role::Superseded(now);
-                joined = Joined::Superseded(before);
+                joined = Joined::Superseded(last_entry);
             } else {
-                joined = Joined::After(before);
+                joined = Joined::After(last_entry);
             }
         }
-        let member = Member { entry: Arc::clone(entry), role };
+        let member = Member { entry: Arc::clone(entry), role: Role::Owner, before };
         self.insert_with(hash, |members| members.push(member));
         joined
     }
 
-    /// The entry whose state this one has to take over.
-    pub(super) fn predecessor(&self, entry: &Entry) -> Option<&Arc<Entry>> {
-        match &self.member(entry)?.role {
-            Role::TakingOver(before) => Some(before),
-            _ => None,
-        }
+    /// The entry whose breaker's state this one's still has to take over.
+    pub(super) fn before(&self, entry: &Entry) -> Option<&Arc<Entry>> {
+        self.member(entry)?.before.as_ref()
     }
 
-    /// The state was taken over from `before`. Returns `false` if this has been done, or another
-    /// breaker owns the name.
-    pub(super) fn settle(&mut self, entry: &Entry, before: &Entry) -> bool {
-        let Some(member) = self.member_mut(entry) else { return false };
-        let is_due = matches!(&member.role, Role::TakingOver(from) if std::ptr::eq(&**from, before));
-        if is_due {
-            member.role = Role::Owner;
+    /// Whether the state to take over is still that of `before`.
+    pub(super) fn is_before(&self, before: &Entry, entry: &Entry) -> bool {
+        self.before(entry).is_some_and(|it| std::ptr::eq(&**it, before))
+    }
+
+    /// The state has been taken over.
+    pub(super) fn settle(&mut self, entry: &Entry) {
+        if let Some(member) = self.member_mut(entry) {
+            member.before = None;
         }
-        is_due
     }
 
     /// Since when another breaker owns the name.
@@ -131,12 +127,12 @@ impl Owners {
     pub(super) fn depart(&mut self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let hash = self.hash(entry);
         if let Some(Members::One(member)) = self.by_hash.get_mut(&hash) {
-            member.role = Role::Departing;
+            (member.role, member.before) = (Role::Departing, None);
             return None;
         }
         let member = self.take(entry)?;
         let heir = self.appoint_heir(&member);
-        let departing = Member { entry: member.entry, role: Role::Departing };
+        let departing = Member { role: Role::Departing, before: None, ..member };
         self.insert_with(hash, |members| {
             let is_departing = |it: &Member| !it.lives() && it.entry.key == entry.key;
             let index = members.iter().rposition(is_departing).map_or(0, |last| last + 1);
@@ -167,7 +163,8 @@ impl Owners {
         if !heir.lives() {
             return None;
         }
-        heir.role = Role::TakingOver(former.state_holder());
+        heir.role = Role::Owner;
+        heir.before = Some(former.state_holder());
         Some(Arc::clone(&heir.entry))
     }
 
@@ -254,9 +251,6 @@ impl Member {
 
     /// The entry whose breaker has the state that the name's next owner takes over.
     fn state_holder(&self) -> Arc<Entry> {
-        match &self.role {
-            Role::TakingOver(before) => Arc::clone(before),
-            _ => Arc::clone(&self.entry),
-        }
+        Arc::clone(self.before.as_ref().unwrap_or(&self.entry))
     }
 }

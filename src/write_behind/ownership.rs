@@ -32,14 +32,11 @@ impl Inbox {
     pub(super) fn take_over(&self, entry: &Arc<Entry>) -> bool {
         loop {
             let content = self.content();
-            let Some(before) = content.owners.predecessor(entry).map(Arc::clone) else {
+            let Some(before) = content.owners.before(entry).map(Arc::clone) else {
                 return content.schedule.read_state(entry.id) == Some(ReadState::Read);
             };
             drop(content);
-            let is_wanted = || {
-                let content = self.content();
-                content.owners.predecessor(entry).is_some_and(|it| Arc::ptr_eq(it, &before))
-            };
+            let is_wanted = || self.content().owners.is_before(&before, entry);
             let is_known = entry.take_over(&before, is_wanted);
             self.content().end_takeover(entry, &before, is_known);
             self.wake.notify_one();
@@ -110,15 +107,19 @@ impl Content {
 
     /// The state of `before` was taken over, or, unless it `is_known`, is to be read from the store.
     fn end_takeover(&mut self, entry: &Arc<Entry>, before: &Arc<Entry>, is_known: bool) {
-        if !self.owners.settle(entry, before) {
+        if !self.owners.is_before(before, entry) {
+            return;
+        }
+        self.owners.settle(entry);
+        if !is_known {
+            self.schedule.set_unread(entry.id);
+        }
+        if self.owners.superseded_since(entry).is_some() {
             return;
         }
         if !self.schedule.is_departing(before.id) {
             // Else they are written with its last state.
             entry.inherit_history(before);
-        }
-        if !is_known {
-            self.schedule.set_unread(entry.id);
         }
         self.schedule.resume(entry.id, Instant::now());
     }

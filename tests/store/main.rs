@@ -10,6 +10,7 @@ mod file_store;
 mod history;
 mod last_words;
 mod names;
+mod one_name;
 mod scale;
 mod stores;
 mod which_store;

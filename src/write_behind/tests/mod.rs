@@ -10,6 +10,7 @@ mod folders;
 mod hangs;
 mod health;
 mod listeners;
+mod owners;
 mod preload;
 mod random_schedule;
 mod schedule;
