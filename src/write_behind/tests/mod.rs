@@ -11,6 +11,7 @@ mod hangs;
 mod health;
 mod listeners;
 mod owners;
+mod ownership;
 mod preload;
 mod random_schedule;
 mod schedule;
