@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     breaker::{cell::Cell, wait_queue::Readiness},
-    timer::Timer,
+    timer::{LONGEST_SLEEP, Timer},
 };
 
 /// A place in the queue for the circuit's capacity; released when dropped.
@@ -38,7 +38,8 @@ impl WaitHandle {
             }
             Readiness::Wait { recheck_after } => {
                 match recheck_after {
-                    Some(after) => self.timer.set(after),
+                    // Then the breaker's clock says how much is left.
+                    Some(after) => self.timer.set(after.min(LONGEST_SLEEP)),
                     None => self.timer.unset(),
                 }
                 if self.timer.poll(cx).is_ready() {
@@ -52,7 +53,14 @@ impl WaitHandle {
     /// Waits for this time, without a place in the queue.
     pub(crate) async fn pause(&mut self, time: Duration) {
         self.release();
-        self.timer.sleep(time).await;
+        let until = self.cell.tick().after(time);
+        let mut left = time;
+        // A clock that is advanced by hand may stand.
+        while !left.is_zero() && self.cell.tick() < until {
+            let nap = left.min(LONGEST_SLEEP);
+            self.timer.sleep(nap).await;
+            left -= nap;
+        }
     }
 
     /// Gives up the place and its reservation.
