@@ -13,9 +13,12 @@ mod damage;
 mod failing_sync;
 mod fault;
 mod histories;
+mod known;
 mod pair;
 mod panics;
 mod play;
+mod reported;
+mod stop;
 
 use std::{
     fs,
@@ -35,8 +38,9 @@ use self::{
     child::{Ended, Player},
     fault::Fault,
     histories::{Found, Loss},
+    known::Known,
     pair::{LONGEST_OPEN, builder},
-    play::{Known, is_flushed},
+    play::is_flushed,
 };
 use crate::support::{child::Unprivileged, wait::holds_in_time};
 
