@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use tower::ServiceBuilder;
 use tower_breaker::{Backoff, Breaker, CircuitBreakerLayerBuilder};
 
 use crate::{
     OPEN_TIME,
-    client::{Client, UNARY, drain},
+    client::{UNARY, drain},
     server::Running,
     touchy,
 };
@@ -21,7 +20,7 @@ async fn opens_for(
     let server = Running::bare().await;
     let layer = builder.grpc().build().unwrap();
     let breaker: Breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     if in_trailers {
         drain(client.down(&format!("one,{script}")).await).await.1.unwrap();
     } else {
