@@ -1,4 +1,4 @@
-//! A delay that the server asks for extends the open time of a breaker with a backoff.
+//! A delay that the server requests extends the open time of a breaker with a backoff.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn with_backoff() -> CircuitBreakerLayerBuilder {
 }
 
 #[tokio::test]
-async fn the_open_time_is_the_delay_that_the_server_asks_for() {
+async fn the_open_time_is_the_delay_that_the_server_requests() {
     let seconds = Duration::from_secs;
     let cases = [
         ("info 300000", seconds(300)),

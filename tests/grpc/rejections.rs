@@ -1,4 +1,4 @@
-//! A rejection as a tonic client sees it.
+//! Rejections that tonic clients receive.
 
 use std::{convert::Infallible, time::Duration};
 

@@ -55,7 +55,7 @@ struct Call {
     admitted_at: u64,
 }
 
-/// The answer to a call that asks for admission.
+/// The answer to a request for admission.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub(crate) permitted: bool,
@@ -110,7 +110,7 @@ impl Model {
         matches!(self.mode, Mode::Closed { ramp_since: Some(_), .. })
     }
 
-    /// Asks for admission. Where floating-point rounding decides, `seen` is right.
+    /// Requests admission. Where floating-point rounding decides, `seen` is right.
     pub(crate) fn acquire(&mut self, slot: usize, seen: bool) -> Decision {
         let state = self.state();
         let (now, probes) = (self.now, self.probes().count());

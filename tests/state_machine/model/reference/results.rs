@@ -40,7 +40,7 @@ impl Model {
         self.waste(&call);
     }
 
-    /// A probe comes to nothing.
+    /// A probe ends without a result.
     fn waste(&mut self, probe: &Call) {
         let now = self.now;
         if let Mode::HalfOpen { wasted, .. } = &mut self.mode
@@ -67,7 +67,7 @@ impl Model {
             return self.cancel(slot);
         }
         match self.mode {
-            // It is slow, and so a bad result, whatever it would have come to.
+            // It is slow, and so a bad result, whatever its result would have been.
             Mode::HalfOpen { .. } => self.finish(slot, Ending::Success, None, seen),
             Mode::Closed { .. } | Mode::ByHand { state: State::MetricsOnly, .. } => {
                 self.under_way.remove(&slot);
