@@ -51,7 +51,7 @@ async fn a_timeout_of_reqwest_s_client_counts() {
         let error = client.ready().await.unwrap().call(request).await.unwrap_err();
         let error = error.into_inner().unwrap();
         assert!(error.is_timeout());
-        assert!(tower_breaker::retry::is_transient(&error), "a retry sees it alike");
+        assert!(tower_breaker::retry::is_transient(&error), "a retry policy agrees");
     }
     assert_eq!(layer.breaker().state(), State::Open);
 }

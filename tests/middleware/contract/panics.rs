@@ -98,7 +98,7 @@ async fn panics_open_the_circuit_and_a_probe_that_panics_opens_it_again() {
     }
 }
 
-/// The future outlives the panic, and is dropped later, when nothing unwinds any more.
+/// The future outlives the panic, and is dropped later, after the unwinding.
 #[tokio::test]
 async fn a_future_that_has_panicked_counts_once_also_when_dropped_late() {
     let (layer, clock) = watching();
@@ -126,7 +126,7 @@ async fn calls_that_a_panic_elsewhere_ends_are_cancelled() {
         assert_pending!(call.poll());
         calls.push(call);
     }
-    // Long enough to be slow, if they were given up one by one.
+    // Long enough to be slow, if they were abandoned one by one.
     clock.advance(2 * OPEN_TIME);
     let before = layer.breaker().snapshot();
     let caught = catch_unwind(AssertUnwindSafe(move || {
