@@ -120,6 +120,11 @@ impl Cell {
         lock(&self.core).clock.now()
     }
 
+    /// Whether the breaker's clock may move while tokio's timers stand.
+    pub(crate) fn may_outrun_tokio(&self) -> bool {
+        self.has_custom_clock() && lock(&self.core).clock.may_outrun_tokio()
+    }
+
     /// What is left until then by the breaker's clock, in nanoseconds.
     fn nanos_until(&self, then: Tick, state: PackedState) -> u64 {
         if state.has_custom_clock() {

@@ -56,18 +56,21 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod time_source;
 mod tokio;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 pub use self::{manual::ManualClock, system::SystemClock, tokio::TokioClock};
 pub(crate) use self::{
     sources::wall,
     tick::{Reading, Tick, nanos},
+    time_source::TimeSource,
 };
+
+/// What waits for a time looks at the clock at least this often: sleeping threads, and tokio's
+/// timers, do not count the time for which the machine is suspended.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// A source of time.
 ///
@@ -86,33 +89,5 @@ pub trait Clock: Send + Sync + 'static {
     /// date its events.
     fn wall(&self) -> SystemTime {
         wall()
-    }
-}
-
-/// A breaker's clock: the system's, which is read without a lock, or a custom one.
-#[derive(Clone, Default)]
-pub(crate) enum TimeSource {
-    #[default]
-    System,
-    Custom(Arc<dyn Clock>),
-}
-
-impl TimeSource {
-    pub(crate) fn now(&self) -> Tick {
-        match self {
-            Self::System => SystemClock::tick(),
-            Self::Custom(clock) => Tick::new(clock.now()),
-        }
-    }
-
-    pub(crate) fn wall(&self) -> SystemTime {
-        match self {
-            Self::System => wall(),
-            Self::Custom(clock) => clock.wall(),
-        }
-    }
-
-    pub(crate) fn reading(&self) -> Reading {
-        Reading { tick: self.now(), wall: self.wall() }
     }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     breaker::{cell::Cell, wait_queue::Readiness},
-    timer::{LONGEST_SLEEP, Timer},
+    clock::LONGEST_SLEEP,
+    timer::Timer,
 };
 
 /// A place in the queue for the circuit's capacity; released when dropped.
@@ -18,13 +19,16 @@ pub(crate) struct WaitHandle {
     cell: &'static Cell,
     key: Option<u64>,
     timer: Timer,
+    /// How long the timer may run before the breaker's clock is looked at.
+    longest_sleep: Duration,
 }
 
 impl WaitHandle {
     pub(crate) fn new(cell: &'static Cell) -> Self {
         // A custom clock may be tokio's, and paused.
         let timer = if cell.has_custom_clock() { Timer::new() } else { Timer::on_system_time() };
-        Self { cell, key: None, timer }
+        let longest_sleep = if cell.may_outrun_tokio() { LONGEST_SLEEP } else { Duration::MAX };
+        Self { cell, key: None, timer, longest_sleep }
     }
 
     /// Waits until capacity is reserved for this place. The caller makes its call and
@@ -39,7 +43,7 @@ impl WaitHandle {
             Readiness::Wait { recheck_after } => {
                 match recheck_after {
                     // Then the breaker's clock says how much is left.
-                    Some(after) => self.timer.set(after.min(LONGEST_SLEEP)),
+                    Some(after) => self.timer.set(after.min(self.longest_sleep)),
                     None => self.timer.unset(),
                 }
                 if self.timer.poll(cx).is_ready() {
@@ -57,7 +61,7 @@ impl WaitHandle {
         let mut left = time;
         // A clock that is advanced by hand may stand.
         while !left.is_zero() && self.cell.tick() < until {
-            let nap = left.min(LONGEST_SLEEP);
+            let nap = left.min(self.longest_sleep);
             self.timer.sleep(nap).await;
             left -= nap;
         }

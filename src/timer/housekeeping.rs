@@ -18,9 +18,8 @@ use std::{
     time::Duration,
 };
 
-use super::LONGEST_SLEEP;
 use crate::{
-    clock::{SystemClock, Tick},
+    clock::{LONGEST_SLEEP, SystemClock, Tick},
     sync::{panic_message, std_lock},
 };
 

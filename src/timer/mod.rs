@@ -19,10 +19,6 @@ use tokio::{
 use self::housekeeping::Sleeper;
 use crate::clock::{SystemClock, Tick};
 
-/// What waits for a time looks at the clock at least this often: sleeping threads, and tokio's
-/// timers, do not count the time for which the machine is suspended.
-pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-
 /// A timer that wakes a task after a time, and can be reset.
 ///
 /// It is bound to no runtime: each poll may come from another one, or from none.

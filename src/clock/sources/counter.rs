@@ -32,6 +32,6 @@ impl Counter {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a count of 584 years wraps")]
     fn read(&self) -> u64 {
-        (u128::from(self.clock.raw()) * u128::from(self.scale) >> SHIFT) as u64
+        ((u128::from(self.clock.raw()) * u128::from(self.scale)) >> SHIFT) as u64
     }
 }
