@@ -35,6 +35,7 @@
 //! - [`Breaker`] is the handle: for code without a tower service, for operators and for metrics.
 //! - [`Config`] lists every setting with its default, for code and for files; [`config`] has the
 //!   files.
+//! - [`Registry`]: many breakers by name, and settings that are reloaded.
 //! - [`classify`]: what counts as a failure.
 //! - [`reject`]: what becomes of a rejected call: an error, a response, a fallback, or a wait.
 //! - [`OnBodyEnd`]: outcomes that are known when the response body has ended; its types are in
@@ -69,9 +70,11 @@
 //! | `reqwest` | no | classification of the responses of reqwest 0.13; enables `hyper-util` |
 //! | `reqwest-middleware` | no | [`BreakerMiddleware`] for version 0.5; enables `reqwest` |
 //! | `tower-http` | no | [`TowerHttp`] for the classifiers of version 0.7; enables `http` |
+//! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
 //!
 //! [`BreakerMiddleware`]: reqwest_middleware::BreakerMiddleware
+//! [`ConfigFile::from_toml`]: config::ConfigFile::from_toml
 //! [`GrpcClassifier`]: classify::GrpcClassifier
 //! [`RejectAsGrpcStatus`]: reject::RejectAsGrpcStatus
 //! [`RejectAsResponse`]: reject::RejectAsResponse
@@ -98,6 +101,7 @@ pub mod metrics;
 #[path = "metrics/off.rs"]
 mod metrics;
 mod outcome;
+pub mod registry;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub mod retry;
@@ -117,6 +121,7 @@ pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
 pub use handle::{Breaker, BreakerBuilder};
 pub use outcome::Outcome;
+pub use registry::Registry;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 pub use retry::RetryPolicy;

@@ -7,8 +7,9 @@ use crate::outcome::Outcome;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify a `Result<{T}, {E}>`",
     label = "expected a classifier, or a closure `|result: &Result<{T}, {E}>| -> Outcome`",
-    note = "a closure has to write the type of its argument, because nothing else tells the \
-            compiler: `.classify(|result: &Result<{T}, {E}>| ..)`",
+    note = "a closure has to write the type of its argument: \
+            `.classify(|result: &Result<{T}, {E}>| ..)`, or be passed to `classify_fn`, so that \
+            the compiler infers it: `.classify(classify_fn(|result| ..))`",
     note = "`.http()`, `ServerErrorsAsFailures` and `StatusClassifier` classify an \
             `http::Response`, and with the feature `reqwest` a `reqwest::Response`"
 )]

@@ -87,7 +87,11 @@ impl Faults {
         self.0.len()
     }
 
+    pub(super) fn into_error(self) -> ConfigError {
+        ConfigError { faults: self.0 }
+    }
+
     pub(crate) fn into_result<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.0.is_empty() { Ok(value) } else { Err(ConfigError { faults: self.0 }) }
+        if self.0.is_empty() { Ok(value) } else { Err(self.into_error()) }
     }
 }

@@ -11,7 +11,7 @@ use super::fault::Faults;
 pub(super) struct Fields<'a> {
     path: &'a str,
     values: &'a Map<String, Value>,
-    /// The names that were asked for.
+    /// The names that were read.
     known: Vec<&'static str>,
 }
 
@@ -70,12 +70,27 @@ impl<'a> Fields<'a> {
         Some(read(value, &path, faults))
     }
 
-    /// Reports the fields that were not asked for.
+    /// Reports the fields that were not read.
     pub(super) fn finish(self, faults: &mut Faults) {
         for name in self.values.keys().filter(|name| !self.known.contains(&name.as_str())) {
             faults.add(join(self.path, name), unknown_field(name, &self.known));
         }
     }
+}
+
+/// Reads an object whose missing fields have defaults.
+pub(super) fn with_defaults<T: Default>(
+    value: &Value,
+    path: &str,
+    faults: &mut Faults,
+    read: impl FnOnce(&mut Fields<'_>, &mut T, &mut Faults),
+) -> T {
+    let mut object = T::default();
+    if let Some(mut fields) = Fields::of(value, path, faults) {
+        read(&mut fields, &mut object, faults);
+        fields.finish(faults);
+    }
+    object
 }
 
 /// Reads the value at a path. Where it cannot, it adds a fault, and returns a value that causes no
@@ -129,7 +144,7 @@ pub(super) fn only_field<'a>(
 }
 
 /// `field` below `path`. What is not a plain name is quoted, as a breaker's name may hold anything.
-pub(super) fn join(path: &str, field: &str) -> String {
+pub(crate) fn join(path: &str, field: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if field.is_empty() || !field.bytes().all(is_plain) {
         format!("{path}[{field:?}]")

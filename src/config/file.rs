@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 
+#[cfg(feature = "toml")]
+use super::read::read_toml;
 use super::{
     fault::{ConfigError, Faults},
     fields::{Found, join, unknown_field},
@@ -10,6 +12,7 @@ use super::{
     read::{read, read_json},
     settings::Config,
     store::StoreConfig,
+    validate::check_name,
 };
 
 /// The settings of many breakers: `defaults` for all, and `breakers.<name>` for one, which
@@ -52,10 +55,43 @@ impl ConfigFile {
         Self::from_value(read_json(json)?)
     }
 
+    /// Reads the settings from TOML.
+    ///
+    /// ```
+    /// use tower_breaker::{Trip, config::ConfigFile};
+    ///
+    /// let file = ConfigFile::from_toml(r#"
+    ///     store = { sled = "state" }
+    ///
+    ///     [defaults]
+    ///     recovery_timeout = "30s"
+    ///
+    ///     [[breakers.payments.trip_on]]
+    ///     consecutive_failures = 3
+    /// "#)?;
+    /// assert_eq!(file.get("payments").trip_on, [Trip::consecutive_failures(3)]);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_json`](Self::from_json).
+    #[cfg(feature = "toml")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+    pub fn from_toml(toml: &str) -> Result<Self, ConfigError> {
+        Self::from_value(read_toml(toml)?)
+    }
+
     /// Returns the settings of a breaker: its own if the file names it, otherwise the defaults.
     #[must_use]
     pub fn get(&self, name: &str) -> &Config {
         self.breakers.get(name).unwrap_or(&self.defaults)
+    }
+
+    /// Returns the settings of breakers that the file does not name.
+    #[must_use]
+    pub fn defaults(&self) -> &Config {
+        &self.defaults
     }
 
     /// Returns the names that the file lists under `breakers`, in alphabetical order.
@@ -90,6 +126,7 @@ impl ConfigFile {
             Some(Value::Object(breakers)) => {
                 for (name, own) in breakers {
                     let path = join("breakers", name);
+                    check_name(name, &path, &mut faults);
                     let config = Config::read(&settings(base, own), &path, &mut faults);
                     file.breakers.insert(name.clone(), config);
                 }
@@ -123,8 +160,9 @@ fn settings(defaults: &Value, own: &Value) -> Value {
     overlay(defaults, own, &NULLABLE)
 }
 
-/// The fields of `own` over those of `defaults`, at every depth. A `null` takes back a field of the
-/// defaults that is not `nullable`. What is no object is `own`; reading it reports the fault.
+/// The fields of `own` over those of `defaults`, at every depth. A `null` removes a field of the
+/// defaults that is not `nullable`. If `own` is not an object, it is returned as it is, and reading
+/// it reports the fault.
 fn overlay(defaults: &Value, own: &Value, nullable: &[&str]) -> Value {
     let Value::Object(own) = own else { return own.clone() };
     let mut merged = defaults.as_object().cloned().unwrap_or_default();

@@ -14,7 +14,6 @@ mod store;
 mod trip;
 mod validate;
 
-pub(crate) use self::fault::Faults;
 pub use self::{
     backoff::Backoff,
     fault::{ConfigError, Fault},
@@ -25,3 +24,4 @@ pub use self::{
     store::{ParseStoreError, StoreConfig},
     trip::{Trip, Window},
 };
+pub(crate) use self::{fault::Faults, fields::join, validate::check_name};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     backoff::Backoff,
     fault::{ConfigError, Faults},
-    fields::{Fields, Found, count, duration, join, number, only_field},
+    fields::{Fields, Found, count, duration, join, number, only_field, with_defaults},
     ramp_up::RampUp,
     read::{read, read_json},
     settings::Config,
@@ -130,32 +130,23 @@ fn window(value: &Value, path: &str, faults: &mut Faults) -> Option<Window> {
 }
 
 fn read_backoff(value: &Value, path: &str, faults: &mut Faults) -> Backoff {
-    let mut backoff = Backoff::default();
-    if let Some(mut fields) = Fields::of(value, path, faults) {
+    with_defaults(value, path, faults, |fields, backoff: &mut Backoff, faults| {
         fields.read("multiplier", &mut backoff.multiplier, number, faults);
         fields.read("max", &mut backoff.max, duration, faults);
         fields.read("jitter", &mut backoff.jitter, number, faults);
-        fields.finish(faults);
-    }
-    backoff
+    })
 }
 
 fn read_ramp_up(value: &Value, path: &str, faults: &mut Faults) -> RampUp {
-    let mut ramp_up = RampUp::default();
-    if let Some(mut fields) = Fields::of(value, path, faults) {
+    with_defaults(value, path, faults, |fields, ramp_up: &mut RampUp, faults| {
         fields.read("start", &mut ramp_up.start, number, faults);
         fields.read("time", &mut ramp_up.time, duration, faults);
-        fields.finish(faults);
-    }
-    ramp_up
+    })
 }
 
 fn read_snapshot_ttl(value: &Value, path: &str, faults: &mut Faults) -> SnapshotTtl {
-    let mut ttl = SnapshotTtl::default();
-    if let Some(mut fields) = Fields::of(value, path, faults) {
+    with_defaults(value, path, faults, |fields, ttl: &mut SnapshotTtl, faults| {
         fields.read("open", &mut ttl.open, duration, faults);
         fields.read("closed", &mut ttl.closed, duration, faults);
-        fields.finish(faults);
-    }
-    ttl
+    })
 }

@@ -29,11 +29,20 @@ pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<(Value, Faults)
 
 pub(super) fn read_json(json: &str) -> Result<(Value, Faults), ConfigError> {
     let mut from = serde_json::Deserializer::from_str(json);
-    read(&mut from).and_then(|read| from.end().map(|()| read)).or_else(|error| {
-        let mut faults = Faults::default();
-        faults.add("", format!("invalid JSON: {error}"));
-        faults.into_result((Value::Null, Faults::default()))
-    })
+    let read = read(&mut from).and_then(|read| from.end().map(|()| read));
+    read.map_err(|error| invalid("JSON", &error))
+}
+
+#[cfg(feature = "toml")]
+pub(super) fn read_toml(toml: &str) -> Result<(Value, Faults), ConfigError> {
+    toml::Deserializer::parse(toml).and_then(read).map_err(|error| invalid("TOML", &error))
+}
+
+/// The error of a text that is not of its format.
+fn invalid(format: &str, error: &dyn fmt::Display) -> ConfigError {
+    let mut faults = Faults::default();
+    faults.add("", format!("invalid {format}: {error}"));
+    faults.into_error()
 }
 
 #[derive(Clone, Copy)]

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     breaker::pool,
     clock::TimeSource,
-    config::{Config, ConfigError, Faults, Trip},
+    config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
     snapshot::Snapshot,
     store::StateStore,
@@ -187,8 +187,6 @@ pub struct BreakerBuilder {
     pub(crate) store: Option<Arc<dyn StateStore>>,
 }
 
-const LONGEST_NAME: usize = 512;
-
 impl BreakerBuilder {
     pub(crate) fn new(name: &str) -> Self {
         Self {
@@ -235,14 +233,14 @@ impl BreakerBuilder {
     /// One [`ConfigError`] that lists every fault of the name and the settings.
     pub fn build(self) -> Result<Breaker, ConfigError> {
         let mut faults = Faults::default();
-        if !(1..=LONGEST_NAME).contains(&self.name.len()) {
-            let message =
-                format!("has {} bytes, must have from 1 to {LONGEST_NAME}", self.name.len());
-            faults.add("name", message);
-        }
+        check_name(&self.name, "name", &mut faults);
         self.config.check("", &mut faults);
         faults.into_result(())?;
+        Ok(self.build_valid())
+    }
 
+    /// Builds a breaker whose name and settings have been checked.
+    pub(crate) fn build_valid(self) -> Breaker {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         cell.lease(self.config, self.clock);
@@ -255,7 +253,7 @@ impl BreakerBuilder {
         if let Some(store) = self.store {
             shared.attach(store, settings);
         }
-        Ok(Breaker { cell, shared: Arc::new(shared) })
+        Breaker { cell, shared: Arc::new(shared) }
     }
 }
 

@@ -156,11 +156,16 @@ impl Breaker {
     pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
         let config = config.into();
         config.validate()?;
+        self.apply(config);
+        Ok(())
+    }
+
+    /// [Updates](Self::update) settings that have been checked.
+    pub(crate) fn apply(&self, config: Arc<Config>) {
         self.cell.update(config);
         if let Some(attachment) = &self.shared.attachment {
             attachment.update_settings();
         }
-        Ok(())
     }
 
     /// Waits until the current state is durable. Without a store it returns at once.

@@ -61,8 +61,8 @@ use crate::{
 ///
 /// The same breaker may be on a path twice: on an axum router and on a router nested in it, for
 /// instance, or outside and inside of a `Retry`. The outer one counts the call; the inner one
-/// passes it through. The inner one is recognized on the same thread and if no other breaker lies
-/// in between: through a `Buffer` or a spawned task, both count.
+/// passes it through, also with other breakers in between. The inner one is recognized on the same
+/// thread: through a `Buffer` or a spawned task, both count.
 ///
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
 /// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
@@ -71,21 +71,22 @@ use crate::{
 /// # When it does not compile
 ///
 /// If a service does not fit its layer, `.ready()`, `.call()` and `.oneshot()` report only that
-/// `CircuitBreaker<..>: Service<_>` is not satisfied, or that there is no such method. Name the
-/// request, and the compiler explains what is missing and how to add it:
+/// `CircuitBreaker<..>: Service<_>` is not satisfied, or that there is no such method (E0599). The
+/// compiler does not look further, because it does not know the request's type yet. Name it with
+/// [`check_service`](Self::check_service), and the error explains what is missing and how to add
+/// it:
 ///
 /// ```
 /// # use tower::{Layer, service_fn};
 /// # use tower_breaker::CircuitBreakerLayer;
-/// fn is_service<Request, S: tower::Service<Request>>(service: S) -> S {
-///     service
-/// }
-///
 /// # let layer = CircuitBreakerLayer::builder("payments").build()?;
 /// # let client = service_fn(|amount: u32| async move { Ok::<_, std::io::Error>(amount) });
-/// let service = is_service::<u32, _>(layer.layer(client));
+/// let service = layer.layer(client).check_service::<u32>();
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
+///
+/// "Type mismatch in closure arguments" (E0631) means that a closure in `.classify(..)` does not
+/// write the type of its argument: pass it to [`classify_fn`](crate::classify::classify_fn).
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
     /// Declared, and so dropped, before the breaker: see [`WakeOnOpen`].
@@ -159,6 +160,16 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// A mutable reference to the inner service. Calls made on it directly are not recorded.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
+    }
+
+    /// Checks at compile time that this is a [`Service`] for requests of this type, and returns
+    /// it. Call it to find out [why a service does not compile](#when-it-does-not-compile).
+    #[must_use]
+    pub fn check_service<Request>(self) -> Self
+    where
+        Self: Service<Request>,
+    {
+        self
     }
 
     /// Returns the inner service and drops the breaker's handle.

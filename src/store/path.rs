@@ -25,6 +25,18 @@ pub(super) fn absolute_folder(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
+/// Whether a file operation failed because nothing can be written. Reading may still work.
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub(super) fn is_unwritable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied
+    )
+}
+
 /// Describes a failed file operation for an operator: the path, the error, and what to do.
 pub(super) fn describe(path: &Path, error: &io::Error) -> String {
     let advice = match error.kind() {

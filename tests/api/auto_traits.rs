@@ -110,6 +110,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         HistoryQuery,
         HistoryRecord,
         ManualClock,
+        ClassifyFn<(), (), ()>,
         Map<(), ()>,
         MapEos<(), ()>,
         MemoryStore,

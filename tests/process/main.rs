@@ -9,6 +9,8 @@ mod durability;
 mod examples;
 mod inspect;
 mod kill_storm;
+#[cfg(unix)]
+mod reload;
 mod restart;
 mod server;
 mod storage;
@@ -26,5 +28,7 @@ fn child_process() {
         (kill_storm::RECORDS, kill_storm::write),
         #[cfg(unix)]
         (termination::EXAMPLE, termination::example),
+        #[cfg(unix)]
+        (reload::EXAMPLE, reload::example),
     ]);
 }

@@ -161,6 +161,13 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// Sends SIGHUP.
+    #[cfg(unix)]
+    #[allow(dead_code, reason = "not every binary has children that handle it")]
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     /// Sends SIGSTOP: the child stands still.
     #[cfg(unix)]
     pub(crate) fn pause(&self) {

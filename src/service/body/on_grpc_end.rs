@@ -47,6 +47,6 @@ where
     }
 
     fn pass_rejection(response: Response<B>) -> Self::Response {
-        response.map(ResponseBody::unwatched)
+        <OnBodyEnd as RecordWhen<C, _, E>>::pass_rejection(response)
     }
 }

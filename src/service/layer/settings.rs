@@ -9,8 +9,9 @@ macro_rules! layer_settings {
     ($layer:ident) => {
         impl<C, R, O> $layer<C, R, O> {
             /// Classifies results with this [`Classify`](crate::classify::Classify), or with a
-            /// closure that takes a `&Result<Response, Error>` (write the type, as the compiler
-            /// cannot infer it). Default: every `Err` is a failure.
+            /// closure that takes a `&Result<Response, Error>`: write the type, or pass the closure
+            /// to [`classify_fn`](crate::classify::classify_fn) so that the compiler infers it.
+            /// Default: every `Err` is a failure.
             pub fn classify<D>(self, classify: D) -> $layer<D, R, O> {
                 let Self { breaker, reject, record_when, .. } = self;
                 $layer { breaker, classify, reject, record_when }
@@ -150,7 +151,7 @@ macro_rules! layer_settings {
             /// message cancels the call, which counts as nothing. Before the first message, it
             /// [abandons](crate::Permit#abandoned-calls) it.
             ///
-            /// A stream that goes on for hours must not keep a circuit half-open. So a probe is a
+            /// A stream that lasts for hours must not keep a circuit half-open. So a probe is a
             /// success once its stream has delivered a message and then lived for 5 s: see
             /// [`stream_alive_after`](crate::OnBodyEnd::stream_alive_after). If a healthy call
             /// takes longer than [`half_open_timeout`](crate::Config::half_open_timeout) to its

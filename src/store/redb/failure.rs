@@ -66,20 +66,13 @@ impl Failure {
         matches!(self, Self::Damaged(_) | Self::Redb(RedbError::Corrupted(_)))
     }
 
-    /// Whether the file cannot be written to, and perhaps read all the same.
+    /// Whether the file cannot be written to, but perhaps read.
     pub(super) fn is_unwritable(&self) -> bool {
-        let error = match self {
-            Self::Sync(_) => return true,
-            Self::Redb(RedbError::Io(error)) | Self::Io(error) => error,
-            _ => return false,
-        };
-        matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull
-                | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::ReadOnlyFilesystem
-                | io::ErrorKind::PermissionDenied
-        )
+        match self {
+            Self::Sync(_) => true,
+            Self::Redb(RedbError::Io(error)) | Self::Io(error) => path::is_unwritable(error),
+            _ => false,
+        }
     }
 
     pub(super) fn into_store_error(self, folder: &Path) -> StoreError {

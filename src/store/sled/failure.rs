@@ -60,23 +60,16 @@ impl Failure {
         matches!(self, Self::Sync(_))
     }
 
-    /// Whether the folder cannot be written to, and perhaps read all the same.
+    /// Whether the folder cannot be written to, but perhaps read.
     pub(super) fn is_unwritable(&self) -> bool {
-        let error = match self {
-            Self::Sync(_) => return true,
-            Self::Error(SledError::Io(error)) => error,
-            _ => return false,
-        };
-        // sled syncs some of its files itself while it opens them.
-        let is_failed_sync = error.raw_os_error() == Some(EIO);
-        is_failed_sync
-            || matches!(
-                error.kind(),
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::ReadOnlyFilesystem
-                    | io::ErrorKind::PermissionDenied
-            )
+        match self {
+            Self::Sync(_) => true,
+            // sled syncs some of its files itself while it opens them.
+            Self::Error(SledError::Io(error)) => {
+                path::is_unwritable(error) || error.raw_os_error() == Some(EIO)
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn into_store_error(self, folder: &Path) -> StoreError {

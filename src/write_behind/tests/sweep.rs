@@ -29,7 +29,7 @@ fn old_form(state: &str, saved_ago: f64, open_until: &str) -> String {
     format!(r#"{{"version":1,"state":"{state}","open_until":{open_until},"saved_at":{saved_at}}}"#)
 }
 
-/// A snapshot that says how long it lives.
+/// A snapshot with its time to live.
 fn expiring(state: &str, saved_ago: f64, expires_at: f64) -> String {
     let saved_at = ago(saved_ago);
     format!(r#"{{"version":1,"state":"{state}","saved_at":{saved_at},"expires_at":{expires_at}}}"#)
@@ -211,5 +211,5 @@ fn a_store_that_hangs_during_a_sweep_is_noticed_and_recovers() {
     store.set(Fault::Hangs);
     until("it is noticed", || !attached.health().is_healthy());
     store.set(Fault::None);
-    until("it heals", || attached.health().is_healthy());
+    until("it is healthy again", || attached.health().is_healthy());
 }

@@ -1,4 +1,5 @@
-//! A closure as a classifier needs the type of its argument. The error names the expected type.
+//! A closure as a classifier needs the type of its argument, unless it is in `classify_fn`. The
+//! error names the expected type.
 //!
 //! E0631: Classify<u32, ()>
 //! says: expected closure signature `for<'a> fn(&'a Result<u32, ()>) -> _`

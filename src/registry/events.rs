@@ -1,0 +1,88 @@
+//! One stream of events for all breakers of a registry.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::broadcast;
+
+use crate::{event::Event, sync::std_lock};
+
+/// The number of events that a subscriber may fall behind.
+const CHANNEL_CAPACITY: usize = 1024;
+
+pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Where the events of all breakers go.
+pub(super) struct Hub {
+    listeners: Vec<Listener>,
+    channel: broadcast::Sender<Event>,
+}
+
+impl Hub {
+    pub(super) fn new(listeners: Vec<Listener>) -> Self {
+        Self { listeners, channel: broadcast::Sender::new(CHANNEL_CAPACITY) }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.channel.subscribe()
+    }
+
+    fn dispatch(&self, event: &Event) {
+        for listener in &self.listeners {
+            listener(event);
+        }
+        if self.channel.receiver_count() > 0 {
+            // An error means only that the last subscriber has gone in between.
+            let _ = self.channel.send(event.clone());
+        }
+    }
+}
+
+/// Holds the events of a breaker back until the registry has it: a listener may look the breaker
+/// up by the event's name, and must not wait for the build that it is part of.
+pub(super) struct Gate {
+    hub: Arc<Hub>,
+    /// `None` once the gate is open.
+    held: Mutex<Option<VecDeque<Event>>>,
+}
+
+impl Gate {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, held: Mutex::new(Some(VecDeque::new())) }
+    }
+
+    pub(super) fn pass(&self, event: &Event) {
+        if let Some(held) = &mut *std_lock(&self.held) {
+            held.push_back(event.clone());
+            return;
+        }
+        self.hub.dispatch(event);
+    }
+
+    /// Dispatches what was held back, in order. What happens meanwhile queues up behind it.
+    pub(super) fn open(&self) {
+        // The lock is not held while listeners run: they may use the breaker.
+        while let Some(event) = self.next_held() {
+            self.hub.dispatch(&event);
+        }
+    }
+
+    /// The oldest event that is held back. If there is none, the gate is open from then on.
+    fn next_held(&self) -> Option<Event> {
+        let mut held = std_lock(&self.held);
+        let next = held.as_mut().and_then(VecDeque::pop_front);
+        if next.is_none() {
+            *held = None;
+        }
+        next
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("listeners", &self.listeners.len()).finish_non_exhaustive()
+    }
+}

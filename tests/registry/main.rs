@@ -1,0 +1,5 @@
+//! Breakers by name.
+
+mod by_name;
+mod events;
+mod reload;

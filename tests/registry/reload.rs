@@ -1,0 +1,202 @@
+//! A file that changes while the program runs.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tower_breaker::{
+    Config, MemoryStore, Registry, State, StateStore, Trip,
+    config::ConfigFile,
+    store::{SaveEntry, StoreError},
+};
+
+fn file(json: &str) -> ConfigFile {
+    ConfigFile::from_json(json).unwrap()
+}
+
+fn recovery_timeout(registry: &Registry, name: &str) -> u64 {
+    registry.get_or_create(name).unwrap().config().recovery_timeout.as_secs()
+}
+
+#[test]
+fn new_settings_reach_breakers_that_exist_and_those_to_come() {
+    let before = file(r#"{"breakers": {"payments": {"recovery_timeout": "20s"}}}"#);
+    let registry = Registry::builder().config_file(&before).build().unwrap();
+    assert_eq!(recovery_timeout(&registry, "payments"), 20);
+    assert_eq!(recovery_timeout(&registry, "search"), 60);
+
+    registry.reload(&file(
+        r#"{"defaults": {"recovery_timeout": "5s"},
+            "breakers": {"mail": {"recovery_timeout": "7s"}}}"#,
+    ));
+    assert_eq!(recovery_timeout(&registry, "payments"), 5, "its own settings are gone");
+    assert_eq!(recovery_timeout(&registry, "search"), 5);
+    assert_eq!(recovery_timeout(&registry, "mail"), 7);
+    assert_eq!(recovery_timeout(&registry, "new"), 5);
+}
+
+#[test]
+fn a_reload_keeps_states_and_counts() {
+    let registry = Registry::builder().build().unwrap();
+    let open = registry.get_or_create("open").unwrap();
+    open.force_open();
+    let counting = registry.get_or_create("counting").unwrap();
+    counting.try_acquire().unwrap().failure();
+
+    registry.reload(&file(r#"{"defaults": {"trip_on": [{"consecutive_failures": 2}]}}"#));
+    assert_eq!(open.state(), State::ForcedOpen);
+    assert_eq!(counting.stats().consecutive_failures(), 1);
+    counting.try_acquire().unwrap().failure();
+    assert_eq!(counting.state(), State::Open, "the new rule trips with the old count");
+}
+
+#[test]
+fn a_breaker_whose_settings_did_not_change_is_not_touched() {
+    let text = r#"{"breakers": {"payments": {"recovery_timeout": "20s"}}}"#;
+    let registry = Registry::builder().config_file(&file(text)).build().unwrap();
+    let payments = registry.get_or_create("payments").unwrap();
+    let mut by_hand = Config::default();
+    by_hand.recovery_timeout = Duration::from_secs(99);
+    payments.update(by_hand).unwrap();
+
+    registry.reload(&file(text));
+    assert_eq!(recovery_timeout(&registry, "payments"), 99);
+}
+
+/// A store in which a load runs a closure, once.
+#[derive(Clone)]
+struct DuringLoad {
+    inner: MemoryStore,
+    done: Arc<AtomicBool>,
+    work: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+}
+
+impl StateStore for DuringLoad {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(work) = self.work.lock().unwrap().take() {
+            work();
+            self.done.store(true, Ordering::SeqCst);
+        }
+        self.inner.load(key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_page(after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.inner.save(entry)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+}
+
+#[test]
+fn a_breaker_that_is_built_during_a_reload_gets_the_new_settings() {
+    let store =
+        DuringLoad { inner: MemoryStore::new(), done: Arc::default(), work: Arc::default() };
+    let registry = Registry::builder().store(store.clone()).build().unwrap();
+    let inner = registry.clone();
+    *store.work.lock().unwrap() = Some(Box::new(move || {
+        inner.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#));
+    }));
+    assert_eq!(recovery_timeout(&registry, "payments"), 5);
+    assert!(store.done.load(Ordering::SeqCst), "the reload was during the build");
+}
+
+#[test]
+fn reloads_and_creations_at_once_end_with_the_newest_settings() {
+    let registry = Registry::builder().build().unwrap();
+    let creator = {
+        let registry = registry.clone();
+        thread::spawn(move || {
+            for name in 0..500 {
+                registry.get_or_create(format!("breaker {name}")).unwrap();
+            }
+        })
+    };
+    for seconds in 1..=100 {
+        registry.reload(&file(&format!(r#"{{"defaults": {{"recovery_timeout": "{seconds}s"}}}}"#)));
+    }
+    creator.join().unwrap();
+    let breakers = registry.breakers();
+    assert_eq!(breakers.len(), 500);
+    for breaker in breakers {
+        assert_eq!(breaker.config().recovery_timeout, Duration::from_secs(100));
+    }
+}
+
+#[test]
+fn a_name_that_no_breaker_can_have_is_a_fault_of_the_file() {
+    let error = ConfigFile::from_json(r#"{"breakers": {"": {}, "x": {}}}"#).unwrap_err();
+    assert_eq!(error.faults().len(), 1);
+    assert_eq!(error.faults()[0].path(), r#"breakers[""]"#);
+}
+
+#[test]
+fn toml_and_json_report_the_same_faults() {
+    let json = ConfigFile::from_json(
+        r#"{"defaults": {"succes_threshold": 1},
+            "breakers": {"pay.ments": {"trip_on": [{"failure_rate":
+                {"threshold": 2.0, "window": {"calls": 0}}}], "recovery_timeout": "1x"}},
+            "stores": "sled"}"#,
+    );
+    let toml = ConfigFile::from_toml(
+        r#"
+        stores = "sled"
+        [defaults]
+        succes_threshold = 1
+        [breakers."pay.ments"]
+        recovery_timeout = "1x"
+        trip_on = [{ failure_rate = { threshold = 2.0, window = { calls = 0 } } }]
+        "#,
+    );
+    let paths = |result: Result<ConfigFile, tower_breaker::ConfigError>| {
+        let mut paths: Vec<_> =
+            result.unwrap_err().faults().iter().map(|fault| fault.path().to_owned()).collect();
+        paths.sort();
+        paths
+    };
+    let expected = [
+        r#"breakers["pay.ments"].recovery_timeout"#,
+        r#"breakers["pay.ments"].trip_on[0].failure_rate.threshold"#,
+        r#"breakers["pay.ments"].trip_on[0].failure_rate.window.calls"#,
+        "defaults.succes_threshold",
+        "stores",
+    ];
+    assert_eq!(paths(json), expected);
+    assert_eq!(paths(toml), expected);
+}
+
+#[test]
+fn toml_settings_are_those_of_the_same_json() {
+    let toml = ConfigFile::from_toml(
+        r#"
+        store = { sled = "state" }
+        [defaults]
+        recovery_timeout = "5s"
+        [[breakers.payments.trip_on]]
+        consecutive_failures = 3
+        "#,
+    )
+    .unwrap();
+    let json = file(
+        r#"{"store": {"sled": "state"}, "defaults": {"recovery_timeout": "5s"},
+            "breakers": {"payments": {"trip_on": [{"consecutive_failures": 3}]}}}"#,
+    );
+    assert_eq!(toml, json);
+    assert_eq!(toml.get("payments").trip_on, [Trip::consecutive_failures(3)]);
+    let error = ConfigFile::from_toml("[defaults").unwrap_err();
+    assert!(error.to_string().contains("invalid TOML"), "{error}");
+}
