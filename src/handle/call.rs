@@ -11,7 +11,7 @@ use crate::{
 impl Breaker {
     /// Runs a future if the breaker admits the call, and records an `Err` as a failure. A future
     /// that is rejected is not polled. If the future panics, the call is a failure, and the panic
-    /// goes on.
+    /// propagates.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ fn hangs() -> axum::routing::MethodRouter {
 }
 
 #[tokio::test]
-async fn a_408_of_tower_http_s_timeout_below_counts_and_opens_the_circuit() {
+async fn timeouts_of_tower_http_below_open_the_circuit() {
     for status in [StatusCode::REQUEST_TIMEOUT, StatusCode::GATEWAY_TIMEOUT] {
         for version in [Http1, Http2] {
             let layer = CircuitBreakerLayer::builder("hung").http().build().unwrap();
@@ -37,7 +37,7 @@ async fn a_408_of_tower_http_s_timeout_below_counts_and_opens_the_circuit() {
 }
 
 #[tokio::test]
-async fn a_timeout_of_reqwest_s_client_counts() {
+async fn timeouts_of_a_reqwest_client_open_the_circuit() {
     let server = Server::of(Router::new().route("/", hangs()));
     let layer = CircuitBreakerLayer::builder("hung")
         .trip_on(Trip::consecutive_failures(2))
@@ -57,7 +57,7 @@ async fn a_timeout_of_reqwest_s_client_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_of_tower_below_counts() {
+async fn timeouts_of_tower_below_open_the_circuit() {
     let layer = CircuitBreakerLayer::builder("hung")
         .trip_on(Trip::consecutive_failures(2))
         .classify(ServerErrorsAsFailures)
