@@ -44,8 +44,8 @@
 //
 // The coarse clock is behind by a tick of the kernel's timer. It only says whether the anchor is
 // older than 10 ms. If not, and the anchor is more than a second before the end of the time for
-// which calls are rejected, then the call is rejected, and the time left is counted from the anchor.
-// The coarse clock stands during a suspend, so after one, rejections may go on for 10 ms.
+// which calls are rejected, the call is rejected, and the time left is counted from the anchor. The
+// coarse clock stands during a suspend, so after one, rejections may go on for 10 ms.
 //
 // Neither `Condvar` nor tokio's timers count the time of a suspend. So whatever waits for a time
 // looks at the clock at least once a second.
@@ -54,7 +54,7 @@ mod manual;
 mod sources;
 mod system;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tick;
 mod time_source;
 mod tokio;

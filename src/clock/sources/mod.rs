@@ -9,7 +9,7 @@ mod counter;
 )]
 mod os;
 #[cfg(test)]
-pub(super) mod trap;
+pub(crate) mod trap;
 
 use std::time::SystemTime;
 

@@ -22,7 +22,7 @@ thread_local! {
 const COARSE_STEP: u64 = 4_000_000;
 
 /// The clocks of a process in a test.
-pub(in crate::clock) struct Trap(Mutex<Times>);
+pub(crate) struct Trap(Mutex<Times>);
 
 struct Times {
     system: u64,
@@ -38,7 +38,7 @@ pub(super) fn get() -> Option<&'static Trap> {
 
 impl Trap {
     /// Replaces the clocks of this process.
-    pub(in crate::clock) fn install() -> &'static Self {
+    pub(crate) fn install() -> &'static Self {
         TRAP.get_or_init(|| {
             let start = nanos(Duration::from_secs(30 * 24 * 3600));
             Self(Mutex::new(Times {
@@ -56,7 +56,7 @@ impl Trap {
     }
 
     /// Lets time pass while the process runs.
-    pub(in crate::clock) fn advance(&self, time: Duration) {
+    pub(crate) fn advance(&self, time: Duration) {
         self.with(|times| {
             times.system += nanos(time);
             times.running += nanos(time);
@@ -68,7 +68,7 @@ impl Trap {
     }
 
     /// Lets time pass while the machine is suspended: only some clocks count it.
-    pub(in crate::clock) fn suspend(&self, time: Duration) {
+    pub(crate) fn suspend(&self, time: Duration) {
         self.with(|times| {
             times.system += nanos(time);
             times.wall += time;
@@ -76,7 +76,7 @@ impl Trap {
     }
 
     /// A counter without a fault.
-    pub(in crate::clock) fn repair_counter(&self) {
+    pub(crate) fn repair_counter(&self) {
         SKEW.set(0);
         self.with(|times| {
             times.counter_stands = false;
@@ -84,20 +84,20 @@ impl Trap {
         });
     }
 
-    pub(in crate::clock) fn stop_counter(&self) {
+    pub(crate) fn stop_counter(&self) {
         self.with(|times| times.counter_stands = true);
     }
 
-    pub(in crate::clock) fn set_counter(&self, set: impl FnOnce(u64) -> u64) {
+    pub(crate) fn set_counter(&self, set: impl FnOnce(u64) -> u64) {
         self.with(|times| times.counter = set(times.counter));
     }
 
-    pub(in crate::clock) fn set_wall(&self, wall: SystemTime) {
+    pub(crate) fn set_wall(&self, wall: SystemTime) {
         self.with(|times| times.wall = wall);
     }
 
     /// The counter of this thread is ahead by this many seconds from now on.
-    pub(in crate::clock) fn skew_thread(seconds: i64) {
+    pub(crate) fn skew_thread(seconds: i64) {
         SKEW.set(seconds * 1_000_000_000);
     }
 

@@ -13,16 +13,19 @@ use crate::clock::sources::trap::Trap;
 
 const CHILD: &str = "TOWER_BREAKER_CLOCK_TEST";
 
-/// Runs a test with other clocks, in a child process that runs this test alone. Its path is that
-/// below this module's parent.
+/// Runs a test of this folder with other clocks, in a child process that runs this test alone.
 pub(super) fn with_other_clocks(path: &str, test: impl FnOnce(&'static Trap)) {
-    let path = format!("clock::tests::{path}");
+    isolate(&format!("clock::tests::{path}"), test);
+}
+
+/// The same for any unit test, by its full path.
+pub(crate) fn isolate(path: &str, test: impl FnOnce(&'static Trap)) {
     if env::var(CHILD).is_ok_and(|running| running == path) {
         return test(Trap::install());
     }
     let child = Command::new(env::current_exe().unwrap())
-        .args([&path, "--exact", "--test-threads=1"])
-        .env(CHILD, &path)
+        .args([path, "--exact", "--test-threads=1"])
+        .env(CHILD, path)
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();

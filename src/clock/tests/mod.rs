@@ -2,5 +2,6 @@
 
 mod bad_counter;
 mod basics;
-mod isolated;
+pub(crate) mod isolated;
 mod suspended;
+mod wall;
