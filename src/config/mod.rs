@@ -24,4 +24,8 @@ pub use self::{
     store::{ParseStoreError, StoreConfig},
     trip::{Trip, Window},
 };
-pub(crate) use self::{fault::Faults, fields::join, validate::check_name};
+pub(crate) use self::{
+    fault::Faults,
+    fields::join,
+    validate::{LONGEST_NAME, check_name},
+};
