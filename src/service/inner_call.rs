@@ -8,21 +8,37 @@ use crate::{
     outcome::Outcome,
 };
 
+/// How many breakers around the innermost one are remembered: with its own, as many as the low
+/// bits of the address of a [`Cell`] can count.
+const REMEMBERED: usize = align_of::<Cell>() - 1;
+
 thread_local! {
-    /// The address of the cell of the innermost breaker whose inner service runs on this thread;
-    /// 0 if there is none. It is only compared.
+    /// The address of the cell of the innermost breaker whose inner service runs on this thread,
+    /// plus the number of breakers around it; 0 if there is none. Addresses are only compared.
     static INNERMOST: LocalCell<usize> = const { LocalCell::new(0) };
+
+    /// The breakers around the innermost one, the outermost first: each as it was in `INNERMOST`.
+    /// What is beyond their number is left from calls that have ended.
+    static AROUND: [LocalCell<usize>; REMEMBERED] =
+        const { [const { LocalCell::new(0) }; REMEMBERED] };
 }
 
 fn address(cell: &'static Cell) -> usize {
     std::ptr::from_ref(cell).addr()
 }
 
-/// Whether the inner service of this breaker runs on this thread, and no other breaker in between.
-/// A call that this breaker meets now is part of one that it has admitted already.
+/// Whether the inner service of this breaker runs on this thread. A call that this breaker meets
+/// now is part of one that it has admitted already.
 #[inline]
 pub(super) fn is_nested(cell: &'static Cell) -> bool {
-    INNERMOST.get() == address(cell)
+    let innermost = INNERMOST.get();
+    innermost != 0 && is_among(innermost, cell)
+}
+
+fn is_among(innermost: usize, cell: &'static Cell) -> bool {
+    let is_it = |breaker: usize| breaker & !REMEMBERED == address(cell);
+    let around = innermost & REMEMBERED;
+    is_it(innermost) || AROUND.with(|all| all[..around].iter().any(|one| is_it(one.get())))
 }
 
 /// Marks the breaker as the innermost one while it exists.
@@ -33,8 +49,20 @@ struct Scope {
 impl Scope {
     #[inline]
     fn enter(cell: &'static Cell) -> Self {
-        Self { outer: INNERMOST.replace(address(cell)) }
+        let outer = INNERMOST.get();
+        INNERMOST.set(if outer == 0 { address(cell) } else { inside(outer, cell) });
+        Self { outer }
     }
+}
+
+/// The value of `INNERMOST` for a breaker inside of this one, which is remembered.
+#[cold]
+#[inline(never)]
+fn inside(outer: usize, cell: &'static Cell) -> usize {
+    let around = outer & REMEMBERED;
+    // One more is not remembered: inside of it, calls of that breaker count.
+    let remember = |all: &[LocalCell<usize>]| all.get(around).map(|next| next.set(outer));
+    address(cell) + around + usize::from(AROUND.with(|all| remember(all)).is_some())
 }
 
 impl Drop for Scope {

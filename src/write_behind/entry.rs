@@ -53,7 +53,7 @@ pub(super) struct Entry {
     announced: Mutex<Announced>,
 }
 
-/// What the breaker's listeners were told last.
+/// What was last announced to the breaker's listeners.
 #[derive(Default)]
 struct Announced {
     /// The epoch of the store's health.

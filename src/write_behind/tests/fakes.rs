@@ -128,7 +128,7 @@ impl Breaker {
     }
 
     /// Whether the store was healthy, at each announcement.
-    pub(crate) fn told(&self) -> Vec<bool> {
+    pub(crate) fn announced(&self) -> Vec<bool> {
         std_lock(&self.health).iter().map(StoreHealth::is_healthy).collect()
     }
 }

@@ -1,13 +1,17 @@
 //! The write-behind with stores that work, fail, hang and recover.
 
+mod altered;
 mod batch;
 mod departure;
 mod entries;
 mod fakes;
 mod faults;
 mod folders;
+mod hangs;
 mod health;
+mod listeners;
 mod preload;
+mod random_schedule;
 mod schedule;
 mod single_entry;
 mod sweep;
@@ -33,7 +37,7 @@ fn attach_returns_with_the_snapshot_restored() {
     let attached = attach(&store, "a", &breaker, &patient());
     assert_eq!(breaker.state(), "open");
     assert!(attached.health().is_healthy());
-    assert_eq!(store.writes.load(SeqCst), 0, "what was just read needs no writing");
+    assert_eq!(store.writes.load(SeqCst), 0, "what was just read is not written");
 }
 
 #[test]
@@ -50,7 +54,7 @@ fn a_transition_is_saved_without_a_flush() {
     until("the transition is saved", || store.holds("a", "open"));
     breaker.change("half open");
     attached.marker().transition();
-    until("the next one, too", || store.holds("a", "half open"));
+    until("the next one is saved too", || store.holds("a", "half open"));
 }
 
 #[test]
@@ -69,8 +73,8 @@ fn transitions_are_batched_within_their_flush_interval() {
     breakers[1].change_and_mark("open", &b.marker(), true);
     breakers[0].change_and_mark("open", &a.marker(), true);
     until("the first is saved", || store.holds("a", "open"));
-    assert!(began.elapsed() >= interval, "at once, though it was told to wait");
-    assert!(store.holds("b", "open"), "the other is saved with it");
+    assert!(began.elapsed() >= interval, "saved before its interval");
+    assert!(store.holds("b", "open"), "the other is saved in the same batch");
     assert_eq!(store.writes.load(SeqCst), 1);
     breakers[1].change_and_mark("closed", &b.marker(), true);
     b.flush_blocking(LONG).unwrap();
@@ -153,13 +157,13 @@ fn dropping_the_last_breaker_saves_it_and_releases_the_store() {
         assert_eq!(
             store.text("a").unwrap(),
             format!("round {round}"),
-            "never marked, saved all the same"
+            "a change without a mark is saved too"
         );
-        assert_eq!(Arc::strong_count(&one), 1, "a breaker that is gone is not held");
-        assert!(Arc::strong_count(&store) > 1, "there is still one on it");
+        assert_eq!(Arc::strong_count(&one), 1, "a dropped breaker is released");
+        assert!(Arc::strong_count(&store) > 1, "another breaker still uses the store");
         drop(second);
         assert_eq!(Arc::strong_count(&store), 1, "round {round}");
-        // A marker may outlive all, and harms nothing.
+        // A marker may outlive its breaker.
         marker.transition();
         marker.counts();
     }
@@ -293,7 +297,7 @@ fn new_settings_take_effect() {
     until("and so is what comes", || store.holds("a", "2 failures"));
 }
 
-/// The same through the face of the crate.
+/// The same through the public API.
 #[test]
 fn an_update_of_the_flush_interval_takes_effect() {
     use crate::{config::Config, handle::Breaker, snapshot::Snapshot};
@@ -313,5 +317,5 @@ fn an_update_of_the_flush_interval_takes_effect() {
     breaker.update(config).unwrap();
     until("the failure is saved", || stored() == Some(1));
     breaker.try_acquire().unwrap().failure();
-    until("the next one, too", || stored() == Some(2));
+    until("the next one is saved too", || stored() == Some(2));
 }

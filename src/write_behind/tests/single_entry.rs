@@ -9,21 +9,22 @@ use std::{
 };
 
 use super::super::{Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};
+use super::altered::Altered;
 use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, patient, until};
 use crate::{
     health::StoreHealth,
-    store::{HistoryStore, SaveEntry, StateStore, StoreError},
+    store::{StateStore, StoreError},
 };
 
-/// Does not take snapshots of breakers that are called "odd".
+/// Does not save the snapshot of the breaker "odd".
 #[derive(Clone)]
 struct Picky {
     inner: Faulty,
     refuses: Arc<AtomicBool>,
-    /// How often it was asked to take one.
-    asked: Arc<AtomicUsize>,
-    /// How often one spoiled what others were saved with.
-    spoiled: Arc<AtomicUsize>,
+    /// How often it was asked to save it.
+    attempts: Arc<AtomicUsize>,
+    /// How many batches failed because of it.
+    failed_batches: Arc<AtomicUsize>,
 }
 
 impl Picky {
@@ -31,59 +32,42 @@ impl Picky {
         Self {
             inner: Faulty::new(Fault::None),
             refuses: Arc::new(AtomicBool::new(true)),
-            asked: Arc::default(),
-            spoiled: Arc::default(),
+            attempts: Arc::default(),
+            failed_batches: Arc::default(),
         }
     }
 
-    fn look(&self, key: &str) -> Result<(), StoreError> {
+    fn check(&self, key: &str) -> Result<(), StoreError> {
         if !key.contains("odd") {
             return Ok(());
         }
-        self.asked.fetch_add(1, SeqCst);
+        self.attempts.fetch_add(1, SeqCst);
         if self.refuses.load(SeqCst) { Err(StoreError::Other("too odd".into())) } else { Ok(()) }
     }
-}
 
-impl StateStore for Picky {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.load(key)
-    }
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.look(&entry.key)?;
-        self.inner.save(entry)
-    }
-    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        let looked = entries.iter().try_for_each(|entry| self.look(&entry.key));
-        if looked.is_err() && entries.len() > 1 {
-            self.spoiled.fetch_add(1, SeqCst);
-        }
-        looked?;
-        self.inner.save_all(entries)
-    }
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-    fn history(&self) -> Option<&dyn HistoryStore> {
-        self.inner.history()
-    }
-    fn id(&self) -> usize {
-        self.inner.id()
+    fn store(&self) -> Altered {
+        let (single, batch) = (self.clone(), self.clone());
+        Altered::of(&self.inner)
+            .save(move |inner, entry| {
+                single.check(&entry.key)?;
+                inner.save(entry)
+            })
+            .save_all(move |inner, entries| {
+                let checked = entries.iter().try_for_each(|entry| batch.check(&entry.key));
+                if checked.is_err() && entries.len() > 1 {
+                    batch.failed_batches.fetch_add(1, SeqCst);
+                }
+                checked?;
+                inner.save_all(entries)
+            })
     }
 }
 
-/// One that the store does not take, and one that it takes.
+/// A breaker that the store does not save, and one that it saves.
 fn pair(store: &Picky) -> ([Arc<Breaker>; 2], [Attachment; 2]) {
     let breakers = [Breaker::new("closed"), Breaker::new("closed")];
-    let attached =
-        [("odd", 0), ("even", 1)].map(|(name, i)| attach(store, name, &breakers[i], &patient()));
+    let attached = [("odd", 0), ("even", 1)]
+        .map(|(name, i)| attach(&store.store(), name, &breakers[i], &patient()));
     (breakers, attached)
 }
 
@@ -105,11 +89,13 @@ fn an_entry_that_cannot_be_saved_is_announced_once() {
         assert_eq!(pending, 1);
         assert!(reason.contains("\"odd\"") && reason.contains("too odd"), "{reason}");
     }
-    assert_eq!([odd.told(), even.told()], [[false], [false]]);
+    assert_eq!([odd.announced(), even.announced()], [[false], [false]]);
     store.refuses.store(false, SeqCst);
-    until("it heals by itself", || saved.health().is_healthy());
+    until("it is healthy again", || saved.health().is_healthy());
     assert!(store.inner.holds("odd", "open"));
-    until("it is told", || [odd.told(), even.told()] == [[false, true], [false, true]]);
+    until("it is announced", || {
+        [odd.announced(), even.announced()] == [[false, true], [false, true]]
+    });
 }
 
 #[test]
@@ -120,15 +106,16 @@ fn an_entry_that_cannot_be_saved_delays_and_affects_no_other() {
     assert!(unsaved.flush_blocking(LONG).is_err());
     saved.flush_blocking(LONG).unwrap();
     // The tries after that are 100 ms apart at first, then 200, and so on.
-    let (asked, spoiled) = (store.asked.load(SeqCst), store.spoiled.load(SeqCst));
+    let attempts = store.attempts.load(SeqCst);
+    let failed_batches = store.failed_batches.load(SeqCst);
     for number in 0..20 {
         odd.change_and_mark(format!("open {number}"), &unsaved.marker(), true);
         even.change_and_mark(format!("{number}"), &saved.marker(), true);
         until("it is saved", || store.inner.holds("even", &format!("{number}")));
     }
-    let asked = store.asked.load(SeqCst) - asked;
-    assert!(asked < 10, "{asked} tries for 20 saves of another");
-    assert_eq!(store.spoiled.load(SeqCst), spoiled);
+    let attempts = store.attempts.load(SeqCst) - attempts;
+    assert!(attempts < 10, "{attempts} attempts for 20 saves of the other breaker");
+    assert_eq!(store.failed_batches.load(SeqCst), failed_batches);
 }
 
 #[test]
@@ -169,15 +156,15 @@ fn a_breaker_whose_snapshot_panics_does_not_stop_the_store() {
         until("it is saved", || store.holds("other", &format!("{number}")));
     }
     assert!(store.writes.load(SeqCst) >= writes + 20);
-    assert_eq!(breaker.told(), [false]);
+    assert_eq!(breaker.announced(), [false]);
 }
 
 #[test]
 fn the_drop_of_a_breaker_that_cannot_be_saved_does_not_stall_the_store() {
     let store = Picky::new();
     let settings = Settings { drop_wait: Duration::from_millis(200), ..patient() };
-    let unsaved = attach(&store, "odd", &Breaker::new("closed"), &settings);
-    let saved = attach(&store, "even", &Breaker::new("closed"), &settings);
+    let unsaved = attach(&store.store(), "odd", &Breaker::new("closed"), &settings);
+    let saved = attach(&store.store(), "even", &Breaker::new("closed"), &settings);
     // Tries are 100 ms apart at first, then 200: none comes at the moment that the drop has waited
     // for long enough.
     drop(unsaved);

@@ -211,5 +211,5 @@ fn a_store_that_hangs_during_a_sweep_is_noticed_and_recovers() {
     store.set(Fault::Hangs);
     until("it is noticed", || !attached.health().is_healthy());
     store.set(Fault::None);
-    until("it heals", || attached.health().is_healthy());
+    until("it is healthy again", || attached.health().is_healthy());
 }

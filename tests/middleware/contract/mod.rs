@@ -3,6 +3,7 @@
 mod cancellation;
 mod concurrency;
 mod nesting;
+mod nesting_deeper;
 mod panics;
 mod readiness;
 mod services;

@@ -1,0 +1,89 @@
+//! A store of which some operations behave otherwise.
+
+use std::sync::Arc;
+
+use super::fakes::Faulty;
+use crate::store::{HistoryStore, SaveEntry, StateStore, StoreError};
+
+type Load = dyn Fn(&Faulty, &str) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync;
+type Save = dyn Fn(&Faulty, &SaveEntry) -> Result<(), StoreError> + Send + Sync;
+type SaveAll = dyn Fn(&Faulty, &[SaveEntry]) -> Result<(), StoreError> + Send + Sync;
+
+/// Calls closures in place of a store's operations. Unless one is set for batches, a batch is
+/// saved one by one.
+#[derive(Clone)]
+pub(crate) struct Altered {
+    store: Faulty,
+    load: Arc<Load>,
+    save: Arc<Save>,
+    save_all: Option<Arc<SaveAll>>,
+}
+
+impl Altered {
+    pub(crate) fn of(store: &Faulty) -> Self {
+        Self {
+            store: store.clone(),
+            load: Arc::new(Faulty::load),
+            save: Arc::new(Faulty::save),
+            save_all: None,
+        }
+    }
+
+    pub(crate) fn load(
+        self,
+        load: impl Fn(&Faulty, &str) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { load: Arc::new(load), ..self }
+    }
+
+    pub(crate) fn save(
+        self,
+        save: impl Fn(&Faulty, &SaveEntry) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { save: Arc::new(save), ..self }
+    }
+
+    pub(crate) fn save_all(
+        self,
+        save_all: impl Fn(&Faulty, &[SaveEntry]) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { save_all: Some(Arc::new(save_all)), ..self }
+    }
+}
+
+impl StateStore for Altered {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (self.load)(&self.store, key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.load_page(after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        (self.save)(&self.store, entry)
+    }
+
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        match &self.save_all {
+            Some(save_all) => save_all(&self.store, entries),
+            None => entries.iter().try_for_each(|entry| StateStore::save(self, entry)),
+        }
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store.delete(key)
+    }
+
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.store.history()
+    }
+
+    fn id(&self) -> usize {
+        self.store.id()
+    }
+}
