@@ -72,7 +72,7 @@ where
                 Poll::Ready(Ok(record_when.record(classify, result, permit)?))
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
         }
     }

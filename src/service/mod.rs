@@ -7,6 +7,8 @@ pub mod future;
 #[cfg(feature = "grpc")]
 mod grpc_request;
 mod inner_call;
+#[cfg(feature = "keyed")]
+pub mod keyed;
 mod layer;
 pub mod record_when;
 pub mod reject;

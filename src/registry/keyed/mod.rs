@@ -149,26 +149,30 @@ impl KeyedBreakers {
     }
 
     /// Finds what a call with this key is recorded by, and passes the breaker to the closure.
-    pub(crate) fn find<T>(&self, key: &str, admit: impl FnOnce(&Breaker) -> T) -> Found<T> {
-        self.table.find(&self.table.shorten(key), admit)
-    }
-
-    /// The same once a call that was admitted without a breaker has failed.
-    pub(crate) fn find_after_failure<T>(
+    /// `can_wait`: whether a key may be without a breaker until a call fails.
+    #[inline]
+    pub(crate) fn find<T>(
         &self,
         key: &str,
-        record: impl FnOnce(&Breaker) -> T,
-    ) -> Option<T> {
-        self.table.with_or_create(key, record)
+        can_wait: bool,
+        admit: impl FnOnce(&Breaker) -> T,
+    ) -> Found<T> {
+        self.table.find(&self.table.shorten(key), can_wait, admit)
     }
 
-    /// The same once it has succeeded.
-    pub(crate) fn find_after_success<T>(
+    /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
+    /// creates it if it still has none.
+    pub(crate) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
+        self.table.with_or_create(key, work)
+    }
+
+    /// The same, if another call has created it meanwhile.
+    pub(crate) fn with_existing<T>(
         &self,
         key: &str,
-        record: impl FnOnce(&Breaker) -> T,
+        work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
-        self.table.with(key, record)
+        self.table.with(key, work)
     }
 }
 

@@ -153,8 +153,15 @@ impl Table {
         self.shared.as_ref().map(work)
     }
 
-    pub(super) fn find<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Found<T> {
-        if self.is_lazy.load(Relaxed) && !(self.is_crowded.load(Relaxed) && self.shared.is_some()) {
+    #[inline]
+    pub(super) fn find<T>(
+        &self,
+        key: &str,
+        can_wait: bool,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Found<T> {
+        let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
+        if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
             return match self.entries.pin().get(key) {
                 Some(entry) => Found::Breaker(work(entry.touch())),
                 None => Found::OnFailure(key.into()),
@@ -210,7 +217,8 @@ impl Table {
     fn make_room(&self, queue: &mut VecDeque<SmolStr>) -> bool {
         let entries = self.entries.pin();
         let mut half_open = None;
-        for _ in 0..queue.len().min(SEARCH) {
+        // Twice, so that a small group finds one that has had its second chance.
+        for _ in 0..(2 * queue.len()).min(SEARCH) {
             let Some(key) = queue.pop_front() else { break };
             match entries.get(&key).map(replaceable) {
                 Some(Replaceable::Idle) => {
