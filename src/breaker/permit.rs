@@ -220,7 +220,7 @@ impl Permit {
     }
 
     /// Does the call's work, and records an `Err` as a failure and an `Ok` as a success. The work
-    /// may return early with `?`. If it panics, the call is a failure, and the panic goes on.
+    /// may return early with `?`. If it panics, the call is a failure, and the panic propagates.
     ///
     /// [`Breaker::call_blocking`](crate::Breaker::call_blocking) acquires the permit too.
     ///
@@ -234,7 +234,7 @@ impl Permit {
     }
 
     /// Awaits the call's future, and records an `Err` as a failure and an `Ok` as a success. If
-    /// the future panics, the call is a failure, and the panic goes on.
+    /// the future panics, the call is a failure, and the panic propagates.
     ///
     /// [`Breaker::call`](crate::Breaker::call) acquires the permit too; this is for after
     /// [`Breaker::acquire`](crate::Breaker::acquire).
@@ -265,7 +265,8 @@ impl Permit {
         result
     }
 
-    /// Does a part of the call's work. If it panics, the call is a failure, and the panic goes on.
+    /// Does a part of the call's work. If it panics, the call is a failure, and the panic
+    /// propagates.
     ///
     /// The work is a call of the inner service, a poll of its future, or a closure.
     #[inline]
