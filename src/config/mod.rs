@@ -14,6 +14,8 @@ mod store;
 mod trip;
 mod validate;
 
+#[cfg(feature = "keyed")]
+pub(crate) use self::validate::LONGEST_NAME;
 pub use self::{
     backoff::Backoff,
     fault::{ConfigError, Fault},
@@ -24,8 +26,4 @@ pub use self::{
     store::{ParseStoreError, StoreConfig},
     trip::{Trip, Window},
 };
-pub(crate) use self::{
-    fault::Faults,
-    fields::join,
-    validate::{LONGEST_NAME, check_name},
-};
+pub(crate) use self::{fault::Faults, fields::join, validate::check_name};

@@ -10,6 +10,8 @@ mod inner_call;
 #[cfg(feature = "keyed")]
 pub mod keyed;
 mod layer;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod record_when;
 pub mod reject;
 #[cfg(feature = "reqwest-middleware")]

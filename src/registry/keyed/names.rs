@@ -49,6 +49,7 @@ impl Names {
         name
     }
 
+    #[cfg(test)]
     /// The shortened key of a name, unless the name belongs to another group.
     pub(super) fn key_of(&self, name: &str) -> Option<String> {
         let key = name.strip_prefix(&self.prefix)?;

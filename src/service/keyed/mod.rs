@@ -59,9 +59,10 @@ use crate::{
 /// let layer = KeyedCircuitBreakerLayer::by_key(tenants.clone(), |tenant: &String| {
 ///     Some(tenant.as_str().into())
 /// });
-/// let mut service = ServiceBuilder::new().layer(layer).service(service_fn(|tenant: String| async move {
+/// let inner = service_fn(|tenant: String| async move {
 ///     if tenant == "bad" { Err(std::io::Error::other("down")) } else { Ok("served") }
-/// }));
+/// });
+/// let mut service = ServiceBuilder::new().layer(layer).service(inner);
 ///
 /// for _ in 0..5 {
 ///     service.ready().await?.call("bad".to_owned()).await.unwrap_err();

@@ -60,12 +60,12 @@ fn a_grpc_method_is_a_path_of_two_parts() {
 
 #[tokio::test]
 async fn a_matched_path_is_the_route_and_not_the_path() {
-    let routes = KeyedBreakers::builder("routes").build().unwrap();
+    let breakers = KeyedBreakers::builder("routes").build().unwrap();
     let fail = |_: MatchedPath| async { axum::http::StatusCode::INTERNAL_SERVER_ERROR };
     let router: Router = Router::new()
         .route("/users/{id}", get(fail))
         .route("/health", get(|| async { "ok" }))
-        .layer(KeyedCircuitBreakerLayer::by_matched_path(routes.clone()).http());
+        .layer(KeyedCircuitBreakerLayer::by_matched_path(breakers.clone()).http());
     let get = |path: String| {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let router = router.clone();
@@ -76,6 +76,6 @@ async fn a_matched_path_is_the_route_and_not_the_path() {
     }
     assert_eq!(get("/users/6".to_owned()).await, 503);
     assert_eq!(get("/health".to_owned()).await, 200);
-    assert_eq!(routes.breakers()[0].name(), "routes:/users/{id}");
-    assert_eq!(routes.len(), 1);
+    assert_eq!(breakers.breakers()[0].name(), "routes:/users/{id}");
+    assert_eq!(breakers.len(), 1);
 }

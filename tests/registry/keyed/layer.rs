@@ -157,9 +157,7 @@ async fn futures_catch<F: Future>(future: AssertUnwindSafe<F>) -> Result<F::Outp
         let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
         match std::panic::catch_unwind(poll) {
             Ok(poll) => poll.map(Ok),
-            Err(panic) => {
-                Poll::Ready(Err(*panic.downcast::<&str>().unwrap()).map_err(String::from))
-            }
+            Err(panic) => Poll::Ready(Err((*panic.downcast::<&str>().unwrap()).to_owned())),
         }
     })
     .await
@@ -193,7 +191,7 @@ async fn an_abandoned_call_counts_by_choice() {
 async fn a_request_without_a_key_passes_or_goes_by_a_default_key() {
     let keys = group();
     for _ in 0..10 {
-        assert!(!call(&keys, "", Fails).await.unwrap_err().rejected().is_some());
+        assert!(call(&keys, "", Fails).await.unwrap_err().rejected().is_none());
     }
     assert!(keys.is_empty());
 
@@ -241,7 +239,7 @@ async fn a_key_without_room_is_not_recorded_and_counted() {
         call(&keys, "first", Fails).await.unwrap_err();
     }
     for _ in 0..10 {
-        assert!(!call(&keys, "second", Fails).await.unwrap_err().rejected().is_some());
+        assert!(call(&keys, "second", Fails).await.unwrap_err().rejected().is_none());
     }
     assert_eq!(keys.unrecorded_calls(), 10);
     assert!(call(&keys, "first", Succeeds).await.unwrap_err().rejected().is_some());

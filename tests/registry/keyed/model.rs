@@ -64,7 +64,8 @@ proptest! {
                         permit.failure();
                         *streak += 1;
                         if *streak == 5 {
-                            (*state, *streak) = (State::Open, breaker.stats().consecutive_failures());
+                            *state = State::Open;
+                            *streak = breaker.stats().consecutive_failures();
                         }
                     }
                 }
@@ -83,7 +84,8 @@ proptest! {
                 group.breakers().iter().map(|breaker| breaker.name().to_owned()).collect();
             known.retain(|key, _| names.contains(&format!("keys:{key}")));
             for (key, (state, _)) in before {
-                prop_assert!(known.contains_key(&key) || state == State::Closed, "{} {}", key, state);
+                let is_known = known.contains_key(&key);
+                prop_assert!(is_known || state == State::Closed, "{} {}", key, state);
             }
             prop_assert!(group.len() <= MAX && group.len() == names.len());
         }
