@@ -239,6 +239,7 @@ pub use self::{
     retry_after::retry_after,
     status::{StatusClassifier, Statuses},
 };
+pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
 pub use self::{
     classifier::Classify,
     classify_fn::{ClassifyFn, classify_fn},
