@@ -277,7 +277,7 @@ impl Source {
                 || before.trim_end().ends_with(')') && before.contains("pub(");
             if is_re_export {
                 source.re_exports.extend(paths.iter().filter_map(|path| path.last().cloned()));
-                // A facade names its children; that is no dependency of theirs.
+                // A module that re-exports its children does not depend on them.
                 paths.retain(|path| !is_own_child(path));
             }
             source.imports.extend(paths.iter().map(|path| absolute(&module, path)));

@@ -226,7 +226,7 @@ impl Permit {
     }
 
     /// Does the call's work, and records an `Err` as a failure and an `Ok` as a success. The work
-    /// may return early with `?`. If it panics, the call is a failure, and the panic goes on.
+    /// may return early with `?`. If it panics, the call is a failure, and the panic propagates.
     ///
     /// Errors that say nothing about the dependency do not count, as on a layer: rejections by
     /// another breaker, and [errors of the request itself](crate::classify). For an error that
@@ -280,7 +280,7 @@ impl Permit {
     }
 
     /// Awaits the call's future, and records an `Err` as a failure and an `Ok` as a success. If
-    /// the future panics, the call is a failure, and the panic goes on.
+    /// the future panics, the call is a failure, and the panic propagates.
     ///
     /// The same errors as for [`call_blocking`](Self::call_blocking) do not count.
     ///
@@ -322,7 +322,8 @@ impl Permit {
         result
     }
 
-    /// Does a part of the call's work. If it panics, the call is a failure, and the panic goes on.
+    /// Does a part of the call's work. If it panics, the call is a failure, and the panic
+    /// propagates.
     ///
     /// The work is a call of the inner service, a poll of its future, or a closure.
     #[inline]

@@ -12,7 +12,7 @@ use crate::{
 impl Breaker {
     /// Runs a future if the breaker admits the call, and records an `Err` as a failure. A future
     /// that is rejected is not polled. If the future panics, the call is a failure, and the panic
-    /// goes on.
+    /// propagates.
     ///
     /// Errors that say nothing about the dependency do not count, as on a layer: rejections by
     /// another breaker, and [errors of the request itself](crate::classify). For an error that
@@ -73,7 +73,7 @@ impl Breaker {
 
     /// Like [`call`](Self::call), for code that is not async: runs a closure if the breaker admits
     /// it, and records an `Err`, also one that `?` returns early, as a failure. If the closure
-    /// panics, the call is a failure, and the panic goes on.
+    /// panics, the call is a failure, and the panic propagates.
     ///
     /// ```
     /// use std::{error::Error, fs};

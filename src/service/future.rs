@@ -19,7 +19,7 @@ pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
     ///
     /// Dropping it before it is ready [abandons](crate::Permit#abandoned-calls) the call. If the
-    /// inner future panics, the call is a failure, and the panic goes on.
+    /// inner future panics, the call is a failure, and the panic propagates.
     pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
         call: Call<F, C, J, O>,

@@ -79,7 +79,7 @@ pub(super) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
     work()
 }
 
-/// Runs the inner service's `call`. If it panics, the call is a failure, and the panic goes on.
+/// Runs the inner service's `call`. If it panics, the call is a failure, and the panic propagates.
 #[inline]
 pub(super) fn start<T>(permit: &Permit, work: impl FnOnce() -> T) -> T {
     let guard = FailStartOnPanic(permit.for_panic());
@@ -99,7 +99,7 @@ impl Drop for FailStartOnPanic {
 }
 
 /// Polls the inner service's future, or the body of its response. If it panics, the call is a
-/// failure, and the panic goes on.
+/// failure, and the panic propagates.
 #[inline]
 pub(super) fn run<T>(permit: &mut Permit, work: impl FnOnce() -> T) -> T {
     // Dropped after the scope, so that a panic is recorded with the scope of the call.

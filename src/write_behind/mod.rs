@@ -86,7 +86,7 @@
 //! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
-//! | `inbox`, `announce`, `departure` | what all threads share; who has to know; drops |
+//! | `inbox`, `announce`, `departure` | what all threads share; announcements; drops |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
 mod announce;

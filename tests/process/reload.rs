@@ -1,4 +1,4 @@
-//! A program that reads its settings anew when it gets SIGHUP.
+//! A program that reads its settings again when it gets SIGHUP.
 
 use std::fs;
 

@@ -151,7 +151,7 @@ macro_rules! layer_settings {
             /// message cancels the call, which counts as nothing. Before the first message, it
             /// [abandons](crate::Permit#abandoned-calls) it.
             ///
-            /// A stream that goes on for hours must not keep a circuit half-open. So a probe is a
+            /// A stream that lasts for hours must not keep a circuit half-open. So a probe is a
             /// success once its stream has delivered a message and then lived for 5 s: see
             /// [`stream_alive_after`](crate::OnBodyEnd::stream_alive_after). If a healthy call
             /// takes longer than [`half_open_timeout`](crate::Config::half_open_timeout) to its

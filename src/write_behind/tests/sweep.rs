@@ -29,7 +29,7 @@ fn old_form(state: &str, saved_ago: f64, open_until: &str) -> String {
     format!(r#"{{"version":1,"state":"{state}","open_until":{open_until},"saved_at":{saved_at}}}"#)
 }
 
-/// A snapshot that says how long it lives.
+/// A snapshot with its time to live.
 fn expiring(state: &str, saved_ago: f64, expires_at: f64) -> String {
     let saved_at = ago(saved_ago);
     format!(r#"{{"version":1,"state":"{state}","saved_at":{saved_at},"expires_at":{expires_at}}}"#)
