@@ -266,6 +266,7 @@ impl Permit {
     /// # Errors
     ///
     /// The work's own error.
+    #[expect(clippy::needless_pass_by_value, reason = "a classifier by value, as on a layer")]
     pub fn call_blocking_with<C, T, E>(
         mut self,
         classify: C,

@@ -224,6 +224,7 @@ mod status;
 mod tower_http;
 mod with_request;
 
+pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
@@ -239,7 +240,6 @@ pub use self::{
     retry_after::retry_after,
     status::{StatusClassifier, Statuses},
 };
-pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
 pub use self::{
     classifier::Classify,
     classify_fn::{ClassifyFn, classify_fn},

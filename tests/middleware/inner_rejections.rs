@@ -137,7 +137,8 @@ async fn other_classifiers_see_it_too() {
     where
         C: Clone + Classify<Response, Error<Opaque>>,
     {
-        let inner = forced_open("inner").layer(service_fn(|(): ()| ready(Err::<Response, _>(Opaque))));
+        let inner =
+            forced_open("inner").layer(service_fn(|(): ()| ready(Err::<Response, _>(Opaque))));
         let outer = touchy("outer").classify(classify);
         fail(outer.layer(inner)).await;
         assert_eq!(outer.breaker().state(), State::Closed);

@@ -17,16 +17,15 @@ use crate::{error::Rejected, outcome::Outcome};
 pub(crate) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
     wrapped::remember::<E>();
     let ignored = match as_cause(error) {
-        Some(cause) => cause.is_some_and(is_not_of_the_dependency),
+        Some(cause) => is_not_of_the_dependency(cause),
         None => returned::is_rejection::<E>(),
     };
     if ignored { Outcome::Ignore } else { Outcome::failure() }
 }
 
-/// The error as one that can be searched. The outer option says whether its type is known, and the
-/// inner one whether there is something to search.
-pub(super) fn as_cause<E: 'static>(error: &E) -> Option<Option<&(dyn StdError + 'static)>> {
-    known::as_cause(error).map(Some).or_else(|| wrapped::as_cause(error))
+/// The error as one that can be searched, if its type is known.
+pub(super) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+    known::as_cause(error).or_else(|| wrapped::as_cause(error))
 }
 
 /// Whether another breaker rejected the call, or the request itself is at fault.

@@ -9,13 +9,13 @@ use std::{
 use super::known;
 use crate::error::Error;
 
-/// Returns the error as one that can be searched, if it is of the type that this function knows.
-type AsCause = for<'a> fn(&'a dyn Any) -> Option<&'a (dyn StdError + 'static)>;
+/// What an error of the type that this function knows holds, as one that can be searched.
+type Open = for<'a> fn(&'a dyn Any) -> Option<&'a (dyn StdError + 'static)>;
 
 /// The types `Error<E>` for every `E` that a classifier has met: as many as the program has such
 /// types. An outer classifier gets its error as an unknown type, and cannot see that it is the
 /// [`Error`] of an inner breaker. The inner classifier, whose `E` is the inner part, can.
-static KNOWN: RwLock<Vec<(TypeId, AsCause)>> = RwLock::new(Vec::new());
+static KNOWN: RwLock<Vec<(TypeId, Open)>> = RwLock::new(Vec::new());
 
 /// Remembers the type `Error<E>`, for breakers further out.
 pub(super) fn remember<E: 'static>() {
@@ -29,13 +29,13 @@ pub(super) fn remember<E: 'static>() {
     }
 }
 
-/// What this error holds, if it is the [`Error`] of an inner breaker and its type is known: the
-/// rejection or, if it can be searched, the inner error. The outer option says whether it is known.
-pub(super) fn as_cause(error: &dyn Any) -> Option<Option<&(dyn StdError + 'static)>> {
-    find(error.type_id()).map(|open| open(error))
+/// What the [`Error`] of an inner breaker holds: the rejection, or the inner error. `None` if its
+/// type or that of the inner error is not known.
+pub(super) fn as_cause(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+    find(error.type_id())?(error)
 }
 
-fn find(id: TypeId) -> Option<AsCause> {
+fn find(id: TypeId) -> Option<Open> {
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
     known.iter().find(|(known, _)| *known == id).map(|(_, function)| *function)
 }
@@ -43,6 +43,6 @@ fn find(id: TypeId) -> Option<AsCause> {
 fn open<E: 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     match error.downcast_ref::<Error<E>>()? {
         Error::Rejected(rejected) => Some(rejected),
-        Error::Inner(inner) => known::as_cause(inner).or_else(|| as_cause(inner)?),
+        Error::Inner(inner) => known::as_cause(inner).or_else(|| as_cause(inner)),
     }
 }

@@ -261,8 +261,7 @@ fn may_be_grpc(headers: &HeaderMap) -> bool {
 /// Whether a tonic channel gave up because a deadline has passed.
 #[cfg(feature = "tonic")]
 fn is_deadline<E: 'static>(error: &E) -> bool {
-    let cause = as_cause(error).flatten();
-    cause.is_some_and(|error| causes(error).any(<dyn StdError>::is::<TimeoutExpired>))
+    as_cause(error).is_some_and(|error| causes(error).any(<dyn StdError>::is::<TimeoutExpired>))
 }
 
 #[cfg(not(feature = "tonic"))]
