@@ -69,11 +69,13 @@ where
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                let recorded = record_when.record(classify, result, permit);
-                Poll::Ready(recorded.map_err(|error| {
-                    pass_error_on::<E, Rejection>();
-                    error.into()
-                }))
+                Poll::Ready(match record_when.record(classify, result, permit) {
+                    Ok(response) => Ok(response),
+                    Err(error) => {
+                        pass_error_on::<E, Rejection>();
+                        Err(error.into())
+                    }
+                })
             }
             CallProjection::Rejected { future } => {
                 Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
