@@ -78,7 +78,7 @@ where
                 })
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
         }
     }
