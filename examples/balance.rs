@@ -31,7 +31,7 @@ struct Server {
 }
 
 impl Server {
-    async fn answer(self: Arc<Self>) -> Result<&'static str, BoxError> {
+    fn answer(&self) -> Result<&'static str, BoxError> {
         self.calls.fetch_add(1, Relaxed);
         if self.is_down.load(Relaxed) {
             return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
@@ -55,13 +55,15 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
             .build()?;
         breakers.push(layer.breaker().clone());
         let server = Arc::clone(server);
-        let client = service_fn(move |(): ()| Arc::clone(&server).answer());
+        let client = service_fn(move |(): ()| std::future::ready(server.answer()));
         // The breaker is outside of the load that it passes on.
         endpoints.push(layer.layer(PendingRequests::new(client, CompleteOnResponse::default())));
     }
     let mut balance = Balance::new(ServiceList::new::<()>(endpoints));
     let mut call = async |count: usize| -> Result<(Vec<usize>, usize), BoxError> {
-        servers.iter().for_each(|server| server.calls.store(0, Relaxed));
+        for server in &servers {
+            server.calls.store(0, Relaxed);
+        }
         let mut failed = 0;
         for _ in 0..count {
             failed += usize::from(balance.ready().await?.call(()).await.is_err());

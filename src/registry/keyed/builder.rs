@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{KeyedBreakers, table::Table};
+use super::{KeyedBreakers, table::Table, when_full::WhenFull};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
@@ -21,18 +21,6 @@ pub struct KeyedBreakersBuilder {
     listeners: Vec<Listener>,
     max_breakers: usize,
     when_full: WhenFull,
-}
-
-/// What happens to the calls of a new key when a group is full of breakers that cannot be replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum WhenFull {
-    /// They are admitted and not recorded, and counted in
-    /// [`KeyedBreakers::unrecorded_calls`].
-    #[default]
-    Pass,
-    /// They all go by one breaker, which has the name of the group.
-    Share,
 }
 
 impl KeyedBreakersBuilder {

@@ -3,14 +3,15 @@
 mod builder;
 mod names;
 mod table;
+mod when_full;
 
 use std::{fmt, sync::Arc};
 
-use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
-pub use self::builder::{KeyedBreakersBuilder, WhenFull};
+pub(crate) use self::table::Found;
 use self::table::Table;
+pub use self::{builder::KeyedBreakersBuilder, when_full::WhenFull};
 use crate::{
     config::{Config, ConfigError},
     event::Event,
@@ -46,16 +47,6 @@ use crate::{
 #[derive(Clone)]
 pub struct KeyedBreakers {
     table: Arc<Table>,
-}
-
-/// What a key's call is recorded by.
-pub(crate) enum Found<T> {
-    /// By the breaker that was passed to the closure.
-    Breaker(T),
-    /// By a breaker that is created if the call fails.
-    OnFailure(SmolStr),
-    /// By none: the group is full.
-    Unrecorded,
 }
 
 impl KeyedBreakers {

@@ -13,7 +13,7 @@ use papaya::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
-use super::{Found, builder::WhenFull, names::Names};
+use super::{names::Names, when_full::WhenFull};
 use crate::{
     clock::TimeSource,
     config::{Config, Trip},
@@ -27,6 +27,16 @@ use crate::{
 /// How many breakers are looked at for one to replace. Bounded, since a group may be full of
 /// breakers that cannot be; the next search goes on where this one has ended.
 const SEARCH: usize = 64;
+
+/// What a key's call is recorded by.
+pub(crate) enum Found<T> {
+    /// By the breaker that was passed to the closure.
+    Breaker(T),
+    /// By a breaker that is created if the call fails.
+    OnFailure(SmolStr),
+    /// By none: the group is full.
+    Unrecorded,
+}
 
 pub(super) struct Table {
     names: Names,

@@ -15,12 +15,12 @@
 
 mod future;
 mod key;
+mod selector;
 mod service;
 mod unbroken;
 
 use std::{any::type_name, borrow::Cow, fmt};
 
-use smol_str::SmolStr;
 use tower_layer::Layer;
 
 #[cfg(feature = "grpc")]
@@ -32,6 +32,7 @@ pub use self::key::ByHost;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::key::ByMatchedPath;
+use self::selector::Selector;
 pub use self::{future::KeyedResponseFuture, key::ExtractKey, service::KeyedCircuitBreaker};
 use super::{layer::settings::layer_settings, record_when::OnResponse, reject::RejectAsError};
 use crate::{
@@ -76,26 +77,17 @@ use crate::{
 /// ```
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct KeyedCircuitBreakerLayer<K, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
-    breaker: Keyed<K>,
+    breaker: Selector<K>,
     classify: C,
     reject: R,
     record_when: O,
-}
-
-/// The breakers, and which one a request goes by.
-#[derive(Clone)]
-struct Keyed<K> {
-    breakers: KeyedBreakers,
-    extract: K,
-    /// The key of requests that have none.
-    default_key: Option<SmolStr>,
 }
 
 impl<K> KeyedCircuitBreakerLayer<K> {
     /// Creates a layer with a way to extract the key of a request.
     pub fn new(breakers: KeyedBreakers, extract: K) -> Self {
         Self {
-            breaker: Keyed { breakers, extract, default_key: None },
+            breaker: Selector { breakers, extract, default_key: None },
             classify: ErrorsAsFailures,
             reject: RejectAsError,
             record_when: OnResponse,

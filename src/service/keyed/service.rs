@@ -9,7 +9,9 @@ use std::{
 use smol_str::SmolStr;
 use tower_service::Service;
 
-use super::{future::KeyedResponseFuture, key::ExtractKey, unbroken::UnbrokenCall};
+use super::{
+    future::KeyedResponseFuture, key::ExtractKey, selector::Selector, unbroken::UnbrokenCall,
+};
 use crate::{
     breaker::Permit,
     classify::{CloneClassifier, MakeClassifier},
@@ -38,7 +40,7 @@ use crate::{
 pub struct KeyedCircuitBreaker<S, K, C, R, O> {
     inner: S,
     is_ready: bool,
-    pub(super) keyed: super::Keyed<K>,
+    selector: Selector<K>,
     classify: C,
     reject: R,
     record_when: O,
@@ -54,17 +56,17 @@ enum Admission {
 impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
     pub(super) fn with(
         inner: S,
-        keyed: super::Keyed<K>,
+        selector: Selector<K>,
         classify: C,
         reject: R,
         record_when: O,
     ) -> Self {
-        Self { inner, is_ready: false, keyed, classify, reject, record_when }
+        Self { inner, is_ready: false, selector, classify, reject, record_when }
     }
 
     /// The breakers.
     pub fn breakers(&self) -> &KeyedBreakers {
-        &self.keyed.breakers
+        &self.selector.breakers
     }
 
     /// A reference to the inner service.
@@ -88,7 +90,7 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
         K: ExtractKey<Request>,
         O: AppliesTo<Request>,
     {
-        let super::Keyed { breakers, extract, default_key } = &self.keyed;
+        let Selector { breakers, extract, default_key } = &self.selector;
         if !std::mem::take(&mut self.is_ready) {
             return Err(breakers.group().rejected(Refusal::new(State::Closed)));
         }
@@ -151,7 +153,7 @@ where
             }
             Ok(Admission::WithoutBreaker(key)) => {
                 let classify = self.classify.make_classifier(&request);
-                let call = UnbrokenCall::new(key, self.keyed.breakers.clone());
+                let call = UnbrokenCall::new(key, self.selector.breakers.clone());
                 let start = || inner_call::run_within(call.cell(), || self.inner.call(request));
                 let future = call.fail_on_panic(start);
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
@@ -177,7 +179,7 @@ where
     fn clone(&self) -> Self {
         Self::with(
             self.inner.clone(),
-            self.keyed.clone(),
+            self.selector.clone(),
             self.classify.clone_classifier(),
             self.reject.clone(),
             self.record_when.clone(),
@@ -189,7 +191,7 @@ impl<S: fmt::Debug, K, C, R, O> fmt::Debug for KeyedCircuitBreaker<S, K, C, R, O
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedCircuitBreaker")
             .field("inner", &self.inner)
-            .field("breakers", &self.keyed.breakers)
+            .field("breakers", &self.selector.breakers)
             .field("key", &format_args!("{}", type_name::<K>()))
             .field("classify", &format_args!("{}", type_name::<C>()))
             .field("reject", &format_args!("{}", type_name::<R>()))
