@@ -2,7 +2,7 @@
 """Compares the public API with tests/api/public-api.txt.
 
 usage: .ci/public-api.py             compare, and fail on a difference
-       UPDATE=1 .ci/public-api.py    write the list anew
+       UPDATE=1 .ci/public-api.py    rewrite the list
 
 The list comes from rustdoc's JSON with all features. Items under `#[doc(hidden)]` are not in it.
 The crates whose types appear in signatures must be those of tests/api/public-dependencies.txt, in

@@ -43,7 +43,7 @@ fn main() {
         }
     }
     println!("Nanoseconds per call, including the clock reads; medians of {ROUNDS} rounds.\n");
-    println!("| | 50% | 99% | 99.9% | 99.99% | transitions meanwhile |");
+    println!("| | 50% | 99% | 99.9% | 99.99% | transitions in that time |");
     println!("|---|--:|--:|--:|--:|--:|");
     for (index, (name, _)) in sides.iter().enumerate() {
         let [a, b, c, d] = medians(&rounds[index]);

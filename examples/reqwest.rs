@@ -111,7 +111,7 @@ pub(crate) async fn run() -> Result {
         )?;
     }
 
-    println!("\nAfter the two seconds that the upstream has asked for:");
+    println!("\nAfter the two seconds that the upstream requested:");
     OVERLOADED.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(2100)).await;
     for answer in both().await {

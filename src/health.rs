@@ -12,7 +12,7 @@ pub enum StoreHealth {
     /// The store works.
     Healthy,
     /// The store works again after it moved damaged files aside, so some of what was stored may be
-    /// missing. It stays like this until the store is opened anew.
+    /// missing. It stays like this until the store is opened again.
     #[non_exhaustive]
     Repaired {
         /// What was last moved where, and why.

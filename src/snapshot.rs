@@ -118,7 +118,7 @@ impl Snapshot {
         self.saved_at.checked_add(ttl).map(|expiry| at_least.map_or(expiry, |at| expiry.max(at)))
     }
 
-    /// How long this is of use to a store, counted from when it was written. `None`: for ever.
+    /// How long this is of use to a store, counted from when it was written. `None`: without limit.
     pub(crate) fn ttl(&self) -> Option<Duration> {
         Some(self.expires_at?.duration_since(self.saved_at).unwrap_or_default())
     }
@@ -167,8 +167,9 @@ impl Snapshot {
         }
     }
 
-    /// What can be told of a damaged snapshot: that the circuit was open or half-open, if the state
-    /// and its times are readable and valid. A state set by hand is not read from damaged bytes.
+    /// What can be recovered from a damaged snapshot: that the circuit was open or half-open, if
+    /// the state and its times are readable and valid. A state set by hand is not read from damaged
+    /// bytes.
     pub(crate) fn from_damaged(json: &[u8]) -> Option<Self> {
         damaged::read(json)
     }

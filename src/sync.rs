@@ -21,7 +21,7 @@ use std::sync::TryLockError;
 use std::{any::Any, sync::PoisonError};
 
 /// Locks, also if another holder panicked: every step leaves the state machine behind the lock
-/// whole, and a breaker that fails for ever would be worse.
+/// whole, and a breaker that always fails would be worse.
 ///
 /// The lock is held for some 20 ns. A thread that polls it takes its cache line from the holder
 /// again and again, which costs both more than the work itself. So a thread that finds it taken

@@ -15,9 +15,10 @@ use std::{
 };
 
 /// The modules of each floor, from the top down.
-const FLOORS: [(u8, &[&str]); 7] = [
-    (7, &["admin", "bin"]),
-    (6, &["service", "retry", "registry", "health_check"]),
+const FLOORS: [(u8, &[&str]); 8] = [
+    (8, &["admin", "bin"]),
+    (7, &["service", "retry", "health_check"]),
+    (6, &["registry"]),
     (5, &["handle"]),
     (4, &["write_behind", "fleet"]),
     (3, &["breaker", "store"]),
@@ -277,7 +278,7 @@ impl Source {
                 || before.trim_end().ends_with(')') && before.contains("pub(");
             if is_re_export {
                 source.re_exports.extend(paths.iter().filter_map(|path| path.last().cloned()));
-                // A facade names its children; that is no dependency of theirs.
+                // A module that re-exports its children does not depend on them.
                 paths.retain(|path| !is_own_child(path));
             }
             source.imports.extend(paths.iter().map(|path| absolute(&module, path)));

@@ -186,7 +186,7 @@ impl Machine {
 
     /// Adds up the times of probes that ended without a result. Together they are bounded like
     /// the time of one probe: otherwise, callers that give up early would keep a circuit half-open
-    /// for ever on a dependency that hangs.
+    /// forever on a dependency that hangs.
     fn end_without_result(&mut self, time_out: Duration, effects: &mut Effects) {
         let Phase::HalfOpen(probes) = &mut self.phase else { return };
         let total = probes.add_without_result(time_out);

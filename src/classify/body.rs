@@ -1,4 +1,4 @@
-//! Outcomes of responses whose bodies are still to come.
+//! Outcomes of responses whose bodies have not ended.
 
 use http::{HeaderMap, Response};
 
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::outcome::Outcome;
 
-/// Classifies a call whose response has a body that is still to come.
+/// Classifies a call whose response body has not ended.
 ///
 /// [`OnBodyEnd`](crate::OnBodyEnd) needs such a classifier. Closures that take a
 /// `&Result<Response<B>, E>` implement it: an outcome other than a success is final, and a success

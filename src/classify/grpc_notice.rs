@@ -1,4 +1,4 @@
-//! A warning for a status classifier in front of gRPC, where it sees no failure.
+//! A warning for a status classifier around gRPC, where it sees no failure.
 
 use std::{
     any::type_name,

@@ -12,7 +12,7 @@
 //!
 //! A dependency that hangs is the worst failure, and no classifier sees it: there is no result to
 //! classify. A timeout *below* the breaker makes a result of it, which counts as failed. A timeout
-//! *above* the breaker, and a client that gives up, drop the call instead. So does tonic's
+//! *above* the breaker, and a client that hangs up, drop the call instead. So does tonic's
 //! `Server::timeout`, which lies outside of the server's layers.
 //!
 //! A breaker counts a dropped call only if it was slow: in the rule of
@@ -82,16 +82,16 @@
 //! | situation | default | to change it |
 //! |---|---|---|
 //! | the dependency hangs, with a timeout below the breaker | failure | |
-//! | the same with a timeout above, or the client gives up | slow, where a rule asks; else nothing | `abandoned_after` |
+//! | the same with a timeout above, or the client hangs up | slow, where a rule asks; else nothing | `abandoned_after` |
 //! | an `Err` | failure | a closure |
-//! | the service panics | failure, and the panic goes on | |
+//! | the service panics | failure, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
 //! | a rejection by another breaker, as an error or a response | ignored | a closure |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
-//! | a body that breaks off, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
+//! | a truncated body, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
 //! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | |
-//! | a stream that goes on, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
+//! | an endless stream, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
 //! | a client that drops a stream after its head | nothing | |
 //! | a request that is not gRPC, `.grpc()` | nothing | |
 //! | a caller's own short deadline, `.grpc()` | failure | [`ignore_deadlines_below`] |
@@ -116,7 +116,7 @@
 //! [`classify_with`](crate::CircuitBreakerLayer::classify_with) makes one from the request.
 //!
 //! **Error types of your own.** A classifier recognizes rejections within an
-//! [`Error`](crate::Error) of any type. The errors of a request it looks for in boxed errors,
+//! [`Error`](crate::Error) of any type. It looks for the errors of a request in boxed errors,
 //! `io::Error`s, and the errors of hyper, hyper-util, reqwest and tonic, with all of their sources.
 //! It cannot look into another type, because that type may not implement `std::error::Error`. For
 //! one that does, put a closure in front:
@@ -224,6 +224,7 @@ mod status;
 mod tower_http;
 mod with_request;
 
+pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};

@@ -19,7 +19,7 @@ pub struct Backoff {
     ///
     /// The open time is drawn uniformly from `open_time * (1 - jitter)` to `open_time`. A
     /// `retry_after` is drawn upwards instead, up to `max`: a probe must not come before the time
-    /// that the service asked for. The rest of the open time after a restart is drawn anew.
+    /// that the service asked for. The rest of the open time after a restart is drawn again.
     pub jitter: f64,
 }
 

@@ -11,7 +11,7 @@ use super::fault::Faults;
 pub(super) struct Fields<'a> {
     path: &'a str,
     values: &'a Map<String, Value>,
-    /// The names that were asked for.
+    /// The names that were read.
     known: Vec<&'static str>,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
         Some(read(value, &path, faults))
     }
 
-    /// Reports the fields that were not asked for.
+    /// Reports the fields that were not read.
     pub(super) fn finish(self, faults: &mut Faults) {
         for name in self.values.keys().filter(|name| !self.known.contains(&name.as_str())) {
             faults.add(join(self.path, name), unknown_field(name, &self.known));

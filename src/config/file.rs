@@ -160,8 +160,9 @@ fn settings(defaults: &Value, own: &Value) -> Value {
     overlay(defaults, own, &NULLABLE)
 }
 
-/// The fields of `own` over those of `defaults`, at every depth. A `null` takes back a field of the
-/// defaults that is not `nullable`. What is no object is `own`; reading it reports the fault.
+/// The fields of `own` over those of `defaults`, at every depth. A `null` removes a field of the
+/// defaults that is not `nullable`. If `own` is not an object, it is returned as it is, and reading
+/// it reports the fault.
 fn overlay(defaults: &Value, own: &Value, nullable: &[&str]) -> Value {
     let Value::Object(own) = own else { return own.clone() };
     let mut merged = defaults.as_object().cloned().unwrap_or_default();

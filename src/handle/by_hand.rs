@@ -1,4 +1,4 @@
-//! What an operator does by hand.
+//! Manual commands.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::breaker::machine::Command;
 /// Operating a breaker by hand.
 ///
 /// A state that was set by hand survives restarts. One that was set for a time ends at the same
-/// moment after a restart, by the wall clock; if that clock jumps, it lasts no longer than what was
-/// left of it when it was last saved. At its end the circuit closes as after a
+/// moment after a restart, by the wall clock; if that clock jumps, it lasts no longer than the time
+/// that was left when it was last saved. At its end the circuit closes as after a
 /// [`reset`](Self::reset), with the reason
 /// [`ManualExpired`](crate::event::Reason::ManualExpired). A time that the clock cannot represent
 /// never ends.
@@ -20,8 +20,8 @@ impl Breaker {
     }
 
     /// Rejects every call for this time, also over restarts; then the circuit closes as after a
-    /// [`reset`](Self::reset). Rejections have what is left of the time as their
-    /// [`retry_after`](crate::Rejected::retry_after).
+    /// [`reset`](Self::reset). The
+    /// [`retry_after`](crate::Rejected::retry_after) of a rejection is the remaining time.
     ///
     /// ```
     /// use std::time::Duration;

@@ -13,13 +13,13 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::breaker::Permit;
+use crate::{breaker::Permit, classify::pass_error_on};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
     ///
     /// Dropping it before it is ready [abandons](crate::Permit#abandoned-calls) the call. If the
-    /// inner future panics, the call is a failure, and the panic goes on.
+    /// inner future panics, the call is a failure, and the panic propagates.
     pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
         call: Call<F, C, J, O>,
@@ -69,10 +69,16 @@ where
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                Poll::Ready(Ok(record_when.record(classify, result, permit)?))
+                Poll::Ready(match record_when.record(classify, result, permit) {
+                    Ok(response) => Ok(response),
+                    Err(error) => {
+                        pass_error_on::<E, Rejection>();
+                        Err(error.into())
+                    }
+                })
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
         }
     }

@@ -8,21 +8,37 @@ use crate::{
     outcome::Outcome,
 };
 
+/// How many breakers around the innermost one are remembered: with its own, as many as the low
+/// bits of the address of a [`Cell`] can count.
+const REMEMBERED: usize = align_of::<Cell>() - 1;
+
 thread_local! {
-    /// The address of the cell of the innermost breaker whose inner service runs on this thread;
-    /// 0 if there is none. It is only compared.
+    /// The address of the cell of the innermost breaker whose inner service runs on this thread,
+    /// plus the number of breakers around it; 0 if there is none. Addresses are only compared.
     static INNERMOST: LocalCell<usize> = const { LocalCell::new(0) };
+
+    /// The breakers around the innermost one, the outermost first: each as it was in `INNERMOST`.
+    /// What is beyond their number is left from calls that have ended.
+    static AROUND: [LocalCell<usize>; REMEMBERED] =
+        const { [const { LocalCell::new(0) }; REMEMBERED] };
 }
 
 fn address(cell: &'static Cell) -> usize {
     std::ptr::from_ref(cell).addr()
 }
 
-/// Whether the inner service of this breaker runs on this thread, and no other breaker in between.
-/// A call that this breaker meets now is part of one that it has admitted already.
+/// Whether the inner service of this breaker runs on this thread. A call that this breaker meets
+/// now is part of one that it has admitted already.
 #[inline]
 pub(super) fn is_nested(cell: &'static Cell) -> bool {
-    INNERMOST.get() == address(cell)
+    let innermost = INNERMOST.get();
+    innermost != 0 && is_among(innermost, cell)
+}
+
+fn is_among(innermost: usize, cell: &'static Cell) -> bool {
+    let is_it = |breaker: usize| breaker & !REMEMBERED == address(cell);
+    let around = innermost & REMEMBERED;
+    is_it(innermost) || AROUND.with(|all| all[..around].iter().any(|one| is_it(one.get())))
 }
 
 /// Marks the breaker as the innermost one while it exists.
@@ -33,8 +49,20 @@ struct Scope {
 impl Scope {
     #[inline]
     fn enter(cell: &'static Cell) -> Self {
-        Self { outer: INNERMOST.replace(address(cell)) }
+        let outer = INNERMOST.get();
+        INNERMOST.set(if outer == 0 { address(cell) } else { inside(outer, cell) });
+        Self { outer }
     }
+}
+
+/// The value of `INNERMOST` for a breaker inside of this one, which is remembered.
+#[cold]
+#[inline(never)]
+fn inside(outer: usize, cell: &'static Cell) -> usize {
+    let around = outer & REMEMBERED;
+    // One more is not remembered: inside of it, calls of that breaker count.
+    let remember = |all: &[LocalCell<usize>]| all.get(around).map(|next| next.set(outer));
+    address(cell) + around + usize::from(AROUND.with(|all| remember(all)).is_some())
 }
 
 impl Drop for Scope {
@@ -51,7 +79,7 @@ pub(super) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
     work()
 }
 
-/// Runs the inner service's `call`. If it panics, the call is a failure, and the panic goes on.
+/// Runs the inner service's `call`. If it panics, the call is a failure, and the panic propagates.
 #[inline]
 pub(super) fn start<T>(permit: &Permit, work: impl FnOnce() -> T) -> T {
     let guard = FailStartOnPanic(permit.for_panic());
@@ -71,7 +99,7 @@ impl Drop for FailStartOnPanic {
 }
 
 /// Polls the inner service's future, or the body of its response. If it panics, the call is a
-/// failure, and the panic goes on.
+/// failure, and the panic propagates.
 #[inline]
 pub(super) fn run<T>(permit: &mut Permit, work: impl FnOnce() -> T) -> T {
     // Dropped after the scope, so that a panic is recorded with the scope of the call.
@@ -97,12 +125,21 @@ pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
     // A success has a path of its own: there, the compiler need not write the outcome to memory.
     // And permits are passed by value: what is reachable from outside cannot stay in registers.
     if outcome == Outcome::Success {
-        if !permit.skips_success() {
+        if permit.skips_success() {
+            // So that the compiler sees that there is nothing left to drop.
+            permit.set_recorded();
+        } else {
             record_success(permit.take());
         }
     } else {
         record_outermost(permit.take(), outcome);
     }
+}
+
+/// Records the outcome of a call that returned an error: seldom a success.
+#[inline]
+pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
+    record_outermost(permit.take(), outcome);
 }
 
 #[inline(never)]

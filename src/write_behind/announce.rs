@@ -21,7 +21,7 @@ impl Inbox {
         let Some(change) = self.monitor.health().overdue(waited, Now::read()) else { return };
         self.announce(change.announcement);
         let mut content = self.content();
-        // If the store answers just now, these requests are refused all the same.
+        // If the store answers just now, these requests are refused anyway.
         let (in_flight, waiting, histories) = content.requests.take_all();
         for request in &waiting {
             content.postpone(request);

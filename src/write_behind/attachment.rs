@@ -120,7 +120,7 @@ impl Attachment {
 
     /// Saves the newest state. Once this returns `Ok`, the state at the time of the call is
     /// durable. An error means that the first attempt failed; more follow. It needs no runtime, and
-    /// if the future is dropped, the state is saved all the same.
+    /// if the future is dropped, the state is saved anyway.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
         let (reply, result) = oneshot::channel();
         self.marker.flush(move |saved| drop(reply.send(saved)));

@@ -1,7 +1,7 @@
 //! A slab: each value at an index that identifies it, together with a generation.
 //!
 //! A start may bring a hundred thousand breakers one after the other. In a map, each would cost a
-//! hash and a place in cold memory, and the map would be laid out anew as it grows.
+//! hash and a place in cold memory, and the map would be rehashed as it grows.
 
 /// Identifies a value of a [`Slab`], also after the value was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -91,7 +91,7 @@
 //! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
-//! | `inbox`, `announce` | what all threads share; who has to know |
+//! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 

@@ -1,8 +1,8 @@
 //! Who owns a name: of all breakers of one name on a store, the youngest that lives.
 //!
 //! Only the owner is saved. A breaker that is built takes over the state of the owner before it,
-//! and when the owner is dropped, the youngest that is left, its *heir*, takes over its state. Until
-//! that is done, the new owner is not saved: its state is not the newest one yet.
+//! and when the owner is dropped, the youngest that is left, its *heir*, takes over its state.
+//! Until that is done, the new owner is not saved: its state is not the newest one yet.
 //!
 //! ```text
 //!   join             a younger one joins
@@ -123,7 +123,8 @@ impl Owners {
         owner.map(|member| &member.entry)
     }
 
-    /// The breaker is gone, and its last state waits to be saved. Returns the heir, if there is one.
+    /// The breaker is gone, and its last state waits to be saved. Returns the heir, if there is
+    /// one.
     pub(super) fn depart(&mut self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let hash = self.hash(entry);
         if let Some(Members::One(member)) = self.by_hash.get_mut(&hash) {

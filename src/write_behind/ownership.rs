@@ -98,14 +98,16 @@ impl Content {
         Admitted { entry, superseded, are_any_departing }
     }
 
-    /// A new entry reads a snapshot that was not read yet, or that it must not overwrite, by itself.
+    /// A new entry reads a snapshot that was not read yet, or that it must not overwrite, by
+    /// itself.
     fn share_read(&mut self, from: &Entry, to: &Entry) {
         if self.schedule.read_state(from.id) == Some(ReadState::Read) {
             self.schedule.set_read(to.id);
         }
     }
 
-    /// The state of `before` was taken over, or, unless it `is_known`, is to be read from the store.
+    /// The state of `before` was taken over, or, unless it `is_known`, is to be read from the
+    /// store.
     fn end_takeover(&mut self, entry: &Arc<Entry>, before: &Arc<Entry>, is_known: bool) {
         if !self.owners.is_before(before, entry) {
             return;

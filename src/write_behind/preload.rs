@@ -69,7 +69,7 @@ enum Progress {
 #[derive(Default)]
 struct Pages {
     /// What was read so far. It becomes a map when it is complete: a growing map would be laid out
-    /// anew again and again while the threads that build breakers wait.
+    /// again and again while the threads that build breakers wait.
     read: Vec<Vec<(String, Vec<u8>)>>,
     /// What was struck off since the first page.
     forgotten: HashSet<String>,

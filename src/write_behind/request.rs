@@ -16,7 +16,7 @@ pub(super) struct Request {
 }
 
 pub(super) enum Wanted {
-    /// Read the snapshot. The caller waits for the attempt, whatever comes of it.
+    /// Read the snapshot. The caller waits for the attempt, whether or not it succeeds.
     Load(SyncSender<()>),
     /// Save the newest state.
     Flush(Box<dyn FnOnce(Result<(), FlushError>) + Send>),

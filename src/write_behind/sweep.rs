@@ -1,4 +1,4 @@
-//! The sweep removes what has expired: snapshots that no breaker uses any more, and the old ends
+//! The sweep removes what has expired: snapshots that no breaker uses, and the old ends
 //! of histories.
 //!
 //! A snapshot says itself until when it is to be kept, so the settings of a breaker that no longer

@@ -83,12 +83,12 @@ fn a_transition_by_time_is_reported_with_its_own_time_however_late() {
     let _probe = breaker.try_acquire().unwrap();
     clock.advance(Duration::from_secs(3600));
     assert_eq!(breaker.state(), State::HalfOpen);
-    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
+    let received: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
         .map(|event| transition(&event))
         .map(|step| (step.reason, step.at.duration_since(start).unwrap().as_secs()))
         .collect();
     assert_eq!(
-        told,
+        received,
         [
             (Reason::ConsecutiveFailures, 0),
             (Reason::RecoveryTimeout, 60),

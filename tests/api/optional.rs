@@ -108,7 +108,7 @@ async fn a_struct_holds_each_kind_of_service() {
     is_a_channel(&clients.perhaps);
     clients.grpc.breaker().force_open();
     let response = clients.grpc.ready().await.unwrap().call(Request::new(Body::empty())).await;
-    assert_eq!(response.unwrap().status(), 503, "it is no gRPC request");
+    assert_eq!(response.unwrap().status(), 503, "it is not a gRPC request");
     let page = || Request::new(Page::empty());
     assert_eq!(clients.http.ready().await.unwrap().call(page()).await.unwrap().status(), 200);
     assert_eq!(clients.at_end.ready().await.unwrap().call(page()).await.unwrap().status(), 200);

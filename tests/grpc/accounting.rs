@@ -1,7 +1,6 @@
 //! Every call counts exactly once.
 
 use tokio::task::JoinSet;
-use tonic::transport::Server;
 use tower::ServiceBuilder;
 
 use crate::support::wait::eventually_async;
@@ -9,7 +8,7 @@ use crate::support::wait::eventually_async;
 use crate::{
     client::{Client, UNARY, drain},
     recorded,
-    server::{Running, routes},
+    server::Running,
     watching,
 };
 
@@ -19,10 +18,7 @@ const CALLS: usize = 300;
 async fn every_call_counts_once_in_the_client_and_once_in_the_server() {
     let theirs = watching().grpc().build().unwrap();
     let of_server = theirs.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(theirs).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(theirs).await;
     let ours = watching().grpc().build().unwrap();
     let of_client = ours.breaker().clone();
     let channel = ServiceBuilder::new().layer(ours).service(server.channel());

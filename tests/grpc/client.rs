@@ -11,7 +11,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The bounds of a generated client on its channel.
 pub(crate) trait Transport:

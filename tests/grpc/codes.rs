@@ -1,7 +1,5 @@
 //! Which status codes are failures, in headers and in trailers.
 
-use tonic::transport::Server;
-use tower::ServiceBuilder;
 use tower_breaker::{
     Breaker,
     classify::{GrpcClassifier, GrpcCode},
@@ -10,7 +8,7 @@ use tower_breaker::{
 use crate::{
     client::{Client, Transport, UNARY, drain},
     recorded,
-    server::{Running, routes},
+    server::Running,
     touchy, watching,
 };
 
@@ -53,7 +51,7 @@ async fn the_default_classification_of_codes_in_a_client_is_as_documented() {
     let server = Running::bare().await;
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     assert_eq!(each_code(&client, &breaker).await, expected());
 }
 
@@ -61,10 +59,7 @@ async fn the_default_classification_of_codes_in_a_client_is_as_documented() {
 async fn the_default_classification_of_codes_in_a_server_is_as_documented() {
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     let client = Client::new(server.channel());
     assert_eq!(each_code(&client, &breaker).await, expected());
 }
@@ -80,7 +75,7 @@ async fn the_last_setting_for_a_code_applies() {
         .throttled(GrpcCode::ResourceExhausted);
     let layer = watching().grpc().classify(codes).build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     for (code, so_far) in [
         (5, "f"),
         (1, "f"),
@@ -107,7 +102,7 @@ async fn throttled_calls_do_not_count_as_consecutive_failures() {
         let (builder, _) = touchy();
         let layer = builder.grpc().classify(codes).build().unwrap();
         let breaker = layer.breaker().clone();
-        let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+        let client = server.client_behind(layer);
         client.unary(UNARY, "err 8").await.unwrap_err();
         assert_eq!(breaker.try_acquire().is_err(), opens, "{codes:?}");
     }

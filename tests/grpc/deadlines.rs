@@ -1,4 +1,4 @@
-//! Calls whose time runs out: the server's timeout, the channel's, and a caller's own deadline.
+//! Timeouts of servers and channels, and deadlines of callers.
 
 use std::{io, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// A server that gives each call little time, which it says with `CANCELLED`.
+/// A server with a short timeout. tonic reports it with `CANCELLED`.
 async fn impatient() -> Running {
     Running::start(|incoming| {
         Server::builder().timeout(SHORT).add_routes(routes()).serve_with_incoming(incoming)
@@ -28,11 +28,11 @@ async fn impatient() -> Running {
 }
 
 #[tokio::test]
-async fn a_timeout_of_the_server_opens_the_client_s_circuit() {
+async fn a_server_timeout_opens_the_circuit_of_the_client() {
     let server = impatient().await;
     let layer = CircuitBreakerLayer::builder("hung").grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     for call in 0..30 {
         let status = client.unary(UNARY, "hang").await.unwrap_err();
         let (code, message) =
@@ -44,7 +44,7 @@ async fn a_timeout_of_the_server_opens_the_client_s_circuit() {
 }
 
 #[tokio::test]
-async fn a_timeout_of_the_channel_is_a_failure() {
+async fn a_channel_timeout_is_a_failure() {
     let server = Running::bare().await;
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -55,18 +55,15 @@ async fn a_timeout_of_the_channel_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_cancelled_of_a_handler_is_a_failure_for_the_server_s_breaker() {
+async fn a_handler_that_returns_cancelled_is_a_failure_on_the_server() {
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     let status = Client::new(server.channel()).unary(UNARY, "err 1").await.unwrap_err();
     assert_eq!((status.code(), recorded(&breaker).as_str()), (Code::Cancelled, "f"));
 }
 
-/// The outcomes of a call with this deadline that hangs, by a classifier that asks for the request.
+/// The outcome of a call that hangs, with this `grpc-timeout`.
 async fn outcome_of<T>(mut channel: T, codes: GrpcClassifier, timeout: &'static str) -> Outcome
 where
     T: GrpcService<Body, ResponseBody = Body, Error: 'static>,
@@ -86,7 +83,7 @@ where
 }
 
 #[tokio::test]
-async fn a_caller_s_own_short_deadline_is_ignored_by_choice() {
+async fn short_deadlines_of_callers_can_be_ignored() {
     let ignoring = GrpcClassifier::new().ignore_deadlines_below(Duration::from_millis(100));
     let server = Running::bare().await;
     for (codes, timeout, expected) in [
@@ -94,11 +91,11 @@ async fn a_caller_s_own_short_deadline_is_ignored_by_choice() {
         (ignoring, "10m", Outcome::Ignore),
         (ignoring, "100m", Outcome::failure()),
     ] {
-        // The channel notices first.
+        // The timeout of the channel elapses first.
         assert_eq!(outcome_of(server.channel(), codes, timeout).await, expected, "{timeout}");
     }
 
-    // The server notices: the answer is a response.
+    // The timeout of the server elapses first, so there is a response.
     let answer = |code: &str| {
         let response = Response::builder().header("grpc-status", code);
         let result: Result<_, tonic::Status> = Ok(response.body(()).unwrap());
@@ -119,7 +116,7 @@ async fn a_caller_s_own_short_deadline_is_ignored_by_choice() {
 }
 
 #[test]
-fn a_request_that_is_not_grpc_is_ignored_whatever_comes_of_it() {
+fn a_request_that_is_not_grpc_is_ignored_whatever_its_result() {
     let media_types = [
         None,
         Some("application/json"),

@@ -1,13 +1,12 @@
-//! A delay that the server asks for extends the open time of a breaker with a backoff.
+//! A delay that the server requests extends the open time of a breaker with a backoff.
 
 use std::time::Duration;
 
-use tower::ServiceBuilder;
 use tower_breaker::{Backoff, Breaker, CircuitBreakerLayerBuilder};
 
 use crate::{
     OPEN_TIME,
-    client::{Client, UNARY, drain},
+    client::{UNARY, drain},
     server::Running,
     touchy,
 };
@@ -21,7 +20,7 @@ async fn opens_for(
     let server = Running::bare().await;
     let layer = builder.grpc().build().unwrap();
     let breaker: Breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     if in_trailers {
         drain(client.down(&format!("one,{script}")).await).await.1.unwrap();
     } else {
@@ -36,7 +35,7 @@ fn with_backoff() -> CircuitBreakerLayerBuilder {
 }
 
 #[tokio::test]
-async fn the_open_time_is_the_delay_that_the_server_asks_for() {
+async fn the_open_time_is_the_delay_that_the_server_requests() {
     let seconds = Duration::from_secs;
     let cases = [
         ("info 300000", seconds(300)),

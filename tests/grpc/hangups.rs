@@ -18,7 +18,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_millis(50);
 
-/// Whether the only probe slot is taken.
+/// Whether the only probe slot is in use.
 fn probe_is_out(breaker: &Breaker) -> bool {
     breaker.try_acquire().is_err()
 }
@@ -26,7 +26,7 @@ fn probe_is_out(breaker: &Breaker) -> bool {
 /// Hangs up on a half-open breaker before the response, and in the middle of a stream.
 async fn hang_up<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
     let call = client.unary(UNARY, "hang");
-    timeout(SOON, call).await.expect_err("the server hangs");
+    timeout(SOON, call).await.expect_err("the server does not respond");
     eventually_async("the slot of the call is released", || !probe_is_out(breaker)).await;
 
     let mut answers = client.down("a,hang").await.unwrap();
@@ -58,10 +58,7 @@ async fn a_client_that_hangs_up_releases_the_probe_of_the_servers_breaker() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     trip(&breaker);
     clock.advance(OPEN_TIME);
     hang_up(&Client::new(server.channel()), &breaker).await;

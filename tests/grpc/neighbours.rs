@@ -127,7 +127,7 @@ async fn a_caller_can_wait_until_the_circuit_closes() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().reject_with(RejectAsTonicStatus).backpressure().build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     trip(&breaker);
     let waiting = tokio::time::timeout(Duration::from_millis(50), client.unary(UNARY, "fine"));
     waiting.await.expect_err("the circuit is open");

@@ -1,4 +1,4 @@
-//! Requests that are not gRPC, on a server that also speaks it.
+//! HTTP requests that are not gRPC, on a gRPC server.
 
 use axum::{Router, routing::get};
 use http::{Method, Request, StatusCode, header};
@@ -26,7 +26,7 @@ type Grpc = CircuitBreakerLayer<
     tower_breaker::body::OnGrpcEnd,
 >;
 
-/// gRPC, and a health check over HTTP beside it, all behind one layer.
+/// Serves gRPC and an HTTP health check behind one layer.
 async fn server(layer: Grpc) -> String {
     let router: Router = routes().into_axum_router();
     let router = router
@@ -79,7 +79,7 @@ async fn they_pass_through_and_do_not_count() {
 }
 
 #[tokio::test]
-async fn while_the_circuit_rejects_calls_they_are_answered_with_503() {
+async fn while_the_circuit_rejects_calls_they_get_a_503() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -88,7 +88,7 @@ async fn while_the_circuit_rejects_calls_they_are_answered_with_503() {
     trip(&breaker);
     assert_eq!(ask(&http, Method::GET, &health, None).await, 503);
 
-    // They are no probes: they take no slot, and prove nothing.
+    // They are not probes: they take no slot and change no state.
     clock.advance(OPEN_TIME);
     for _ in 0..3 {
         assert_eq!(ask(&http, Method::GET, &format!("{url}/sick"), None).await, 500);
@@ -100,9 +100,8 @@ async fn while_the_circuit_rejects_calls_they_are_answered_with_503() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// A later setting keeps which requests count.
 #[tokio::test]
-async fn settings_of_the_body_and_of_codes_keep_it_so() {
+async fn they_do_not_count_after_other_settings_either() {
     use tower_breaker::{OnBodyEnd, classify::GrpcClassifier};
 
     let settings = OnBodyEnd::new().stall_timeout(OPEN_TIME);

@@ -1,13 +1,9 @@
-//! A rejection as a tonic client sees it.
+//! Rejections that tonic clients receive.
 
 use std::{convert::Infallible, time::Duration};
 
 use http::{Request, Response};
-use tonic::{
-    Code, Status,
-    body::Body,
-    transport::{Endpoint, Server},
-};
+use tonic::{Code, Status, body::Body, transport::Endpoint};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, Rejected, State,
@@ -17,7 +13,7 @@ use tower_breaker::{
 
 use crate::{
     client::{Client, Transport, UNARY, drain},
-    server::{Running, routes},
+    server::Running,
     touchy, trip,
 };
 
@@ -65,10 +61,7 @@ async fn a_server_rejects_with_unavailable_and_a_pushback() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     let seen = rejections(&Client::new(server.channel()), &breaker, &clock).await;
     let in_a_minute = format!("{RESTING} Try again in 60 s.");
     assert_eq!(messages(&seen[..4]), [in_a_minute.as_str(); 4]);
@@ -81,7 +74,7 @@ async fn a_client_is_rejected_with_unavailable() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     let seen = rejections(&client, &breaker, &clock).await;
     assert!(messages(&seen).iter().all(|message| message.starts_with(RESTING)));
 }
@@ -92,7 +85,7 @@ async fn a_client_finds_the_rejection_in_the_source_of_the_status() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     let seen = rejections(&client, &breaker, &clock).await;
     let states = [[State::Open; 4].as_slice(), &[State::ForcedOpen]].concat();
     assert_eq!(seen.len(), states.len());
@@ -144,10 +137,7 @@ async fn a_server_can_reject_with_an_error_too() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().reject_with(RejectAsTonicStatus).build().unwrap();
     let breaker = layer.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     rejections(&Client::new(server.channel()), &breaker, &clock).await;
 }
 
@@ -158,10 +148,7 @@ async fn a_message_of_any_characters_arrives_unchanged() {
     let rejection = RejectWithGrpcMessage(move |_: &Rejected| message.to_owned());
     let layer = builder.grpc().reject_with(rejection).build().unwrap();
     layer.breaker().force_open();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     let status = Client::new(server.channel()).unary(UNARY, "fine").await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unavailable, message));
 }

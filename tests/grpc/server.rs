@@ -14,11 +14,13 @@ use tonic::{
     body::Body,
     server::Grpc,
     service::Routes,
-    transport::{Channel, Endpoint, server::TcpIncoming},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
 use tonic_types::{ErrorDetails, StatusExt};
-use tower::service_fn;
+use tower::{Layer, Service, layer::util::Identity, service_fn};
+
+use crate::client::{BoxError, Client, Transport};
 
 /// A server, stopped at the end of the test.
 pub(crate) struct Running {
@@ -38,12 +40,32 @@ impl Running {
         Self { address, task }
     }
 
-    /// A channel without a breaker.
+    /// A server without a breaker.
     pub(crate) async fn bare() -> Self {
+        Self::behind(Identity::new()).await
+    }
+
+    /// A server whose routes are in this layer.
+    pub(crate) async fn behind<L, B>(layer: L) -> Self
+    where
+        L: Layer<Routes> + Clone + Send + 'static,
+        L::Service: Service<http::Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        <L::Service as Service<http::Request<Body>>>::Error: Into<BoxError> + Send,
+        <L::Service as Service<http::Request<Body>>>::Future: Send,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         Self::start(|incoming| {
-            tonic::transport::Server::builder().add_routes(routes()).serve_with_incoming(incoming)
+            Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
         })
         .await
+    }
+
+    /// A client whose channel to this server is in this layer.
+    pub(crate) fn client_behind<L>(&self, layer: L) -> Client<L::Service>
+    where
+        L: Layer<Channel, Service: Transport + Clone>,
+    {
+        Client::new(layer.layer(self.channel()))
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -87,8 +109,8 @@ fn obey(word: &str) -> Result<(), Status> {
     let order = words.next().unwrap_or_default();
     let mut next = || words.next().unwrap_or_default();
     Err(match order {
-        "err" => Status::new(Code::from(next().parse::<i32>().unwrap()), "as told"),
-        "pushback" => pushed_back(Status::unavailable("as told"), next()),
+        "err" => Status::new(Code::from(next().parse::<i32>().unwrap()), "as requested"),
+        "pushback" => pushed_back(Status::unavailable("as requested"), next()),
         "info" => with_info(next()),
         "both" => {
             let pushback = next();
@@ -107,7 +129,7 @@ fn with_info(milliseconds: &str) -> Status {
     let delay = Duration::from_millis(milliseconds.parse().unwrap());
     let mut details = ErrorDetails::with_debug_info(vec!["main".to_owned()], "no room");
     details.set_retry_info(Some(delay));
-    Status::with_error_details(Code::Unavailable, "as told", details)
+    Status::with_error_details(Code::Unavailable, "as requested", details)
 }
 
 async fn unary(request: Incoming) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! A classifier of HTTP statuses in front of gRPC, where it sees no failure.
+//! A classifier of HTTP statuses on a gRPC channel sees no failures.
 
 use std::{
     io,
@@ -6,17 +6,13 @@ use std::{
 };
 
 use tonic::Code;
-use tower::ServiceBuilder;
 use tower_breaker::{
     CircuitBreakerLayer, State,
     classify::{ServerErrorsAsFailures, StatusClassifier},
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::{
-    client::{Client, UNARY},
-    server::Running,
-};
+use crate::{client::UNARY, server::Running};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -55,12 +51,10 @@ async fn it_never_trips_and_warns_once_in_a_process() {
             let layer = CircuitBreakerLayer::new(breaker.clone());
             let status = if by_status {
                 let layer = layer.classify(StatusClassifier::new());
-                let service = ServiceBuilder::new().layer(layer).service(server.channel());
-                Client::new(service).unary(UNARY, "err 14").await
+                server.client_behind(layer).unary(UNARY, "err 14").await
             } else {
                 let layer = layer.classify(ServerErrorsAsFailures);
-                let service = ServiceBuilder::new().layer(layer).service(server.channel());
-                Client::new(service).unary(UNARY, "err 14").await
+                server.client_behind(layer).unary(UNARY, "err 14").await
             };
             assert_eq!(status.unwrap_err().code(), Code::Unavailable);
         }

@@ -7,7 +7,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, body::Body, transport::Server};
+use tonic::{Code, Status, body::Body};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, classify::GrpcClassifier, record_when::OnResponse,
@@ -17,7 +17,7 @@ use tower_breaker::{
 use crate::{
     client::{Client, Transport, UNARY, drain},
     recorded,
-    server::{Running, routes},
+    server::Running,
     watching,
 };
 
@@ -62,7 +62,7 @@ async fn the_end_of_a_stream_decides_in_a_client() {
     let server = Running::bare().await;
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     stream(&client, &breaker).await;
 }
 
@@ -70,10 +70,7 @@ async fn the_end_of_a_stream_decides_in_a_client() {
 async fn the_end_of_a_stream_decides_in_a_server() {
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
-    let server = Running::start(|incoming| {
-        Server::builder().layer(layer).add_routes(routes()).serve_with_incoming(incoming)
-    })
-    .await;
+    let server = Running::behind(layer).await;
     stream(&Client::new(server.channel()), &breaker).await;
 }
 
@@ -84,7 +81,7 @@ async fn without_waiting_for_the_end_only_a_status_in_the_headers_fails() {
     let layer: CircuitBreakerLayer<_, _, OnResponse> = CircuitBreakerLayer::new(breaker.clone())
         .classify(GrpcClassifier::new())
         .reject_with(RejectAsGrpcStatus);
-    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    let client = server.client_behind(layer);
     client.unary(UNARY, "err 14").await.unwrap_err();
     assert_eq!(recorded(&breaker), "f");
     let (_, end) = drain(client.down("a,err 14").await).await;

@@ -371,7 +371,7 @@ async fn a_breaker_that_never_trips_counts_each_call_once() {
         );
         assert_eq!(of(&book.upstream), REQUESTS);
         assert_eq!(book.ended(), REQUESTS);
-        // A call that was given up before its head is a failure by choice; after it, never.
+        // A call that is abandoned before its head can count as a failure; after it, it never does.
         let abandoned = if abandoned_after.is_some() { of(&book.gave_up) } else { 0 };
         let failed = of(&book.failed) + of(&book.panicked) + abandoned;
         let failures = || breaker.stats().window_failures() - 1;

@@ -68,7 +68,7 @@ async fn a_layer_on_a_router_and_on_a_nested_one_counts_once() {
 
 /// Also where the end of the body decides, and with a layer on the route as well.
 #[tokio::test]
-async fn three_layers_count_once_where_bodies_decide() {
+async fn three_layers_count_once_if_bodies_are_watched() {
     let (builder, clock) = builder();
     let layer = builder.http().on_body_end(OnBodyEnd::new()).build().unwrap();
     let breaker = layer.breaker().clone();

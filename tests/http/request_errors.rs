@@ -1,4 +1,4 @@
-//! Errors of the request itself say nothing about the dependency.
+//! Errors that the request itself causes do not count.
 
 use std::{
     io,
@@ -78,7 +78,7 @@ fn proxy(version: Version, upstream: &Server) -> (Server, Breaker, Arc<AtomicU32
     (Server::of(Router::new().fallback(forward)), breaker, errors)
 }
 
-/// Reads whole requests, and answers.
+/// Responds after reading the whole request.
 fn healthy() -> Server {
     let read = async |body: Body| {
         axum::body::to_bytes(body, usize::MAX)
@@ -88,8 +88,8 @@ fn healthy() -> Server {
     Server::of(Router::new().fallback(any(read)))
 }
 
-/// Sends a request whose body breaks off.
-async fn break_off(server: &Server, rest: &str, hangs_up: bool) {
+/// Sends a request with a truncated body.
+async fn send_truncated(server: &Server, rest: &str, hangs_up: bool) {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("POST / HTTP/1.1\r\nhost: x\r\n{rest}");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -99,7 +99,7 @@ async fn break_off(server: &Server, rest: &str, hangs_up: bool) {
 }
 
 #[tokio::test]
-async fn a_client_whose_body_breaks_off_does_not_open_the_circuit_to_the_upstream() {
+async fn truncated_requests_of_a_client_do_not_open_the_circuit_to_the_upstream() {
     let cases = [
         ("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nbroken\r\n", false),
         ("content-length: 10\r\n\r\nhello", true),
@@ -109,7 +109,7 @@ async fn a_client_whose_body_breaks_off_does_not_open_the_circuit_to_the_upstrea
             let upstream = healthy();
             let (proxy, breaker, errors) = proxy(version, &upstream);
             for round in 1..=5 {
-                break_off(&proxy, rest, hangs_up).await;
+                send_truncated(&proxy, rest, hangs_up).await;
                 eventually_async("the call fails", || errors.load(SeqCst) == round).await;
             }
             assert_eq!(breaker.state(), State::Closed, "{version:?}, {rest:?}");
@@ -119,7 +119,7 @@ async fn a_client_whose_body_breaks_off_does_not_open_the_circuit_to_the_upstrea
 }
 
 #[tokio::test]
-async fn an_upstream_that_breaks_off_opens_the_circuit() {
+async fn an_upstream_that_closes_the_connection_opens_the_circuit() {
     let upstream = Server::that_says(b"");
     let (proxy, breaker, _) = proxy(Http1, &upstream);
     let request = super::wire::request(http::Method::GET, &proxy.url("/"));
@@ -128,7 +128,7 @@ async fn an_upstream_that_breaks_off_opens_the_circuit() {
 }
 
 #[tokio::test]
-async fn a_uri_that_hyper_util_cannot_call_is_not_the_dependency_s_fault() {
+async fn a_uri_that_hyper_util_cannot_call_is_not_a_failure() {
     for version in [Http1, Http2] {
         for uri in ["/no-host", "ftp://127.0.0.1/"] {
             let layer = touchy().build().unwrap();
@@ -185,7 +185,7 @@ async fn requests_that_reqwest_cannot_send_do_not_open_the_circuit() {
 }
 
 #[tokio::test]
-async fn nor_do_they_behind_the_middleware_or_in_a_box() {
+async fn request_errors_are_recognized_in_the_middleware_and_in_boxed_errors() {
     let looping = loop_of_redirects();
     let breaker = touchy().build().unwrap().breaker().clone();
     let client = reqwest_middleware::ClientBuilder::new(reqwest_client())
@@ -208,8 +208,7 @@ async fn nor_do_they_behind_the_middleware_or_in_a_box() {
 #[derive(Debug, Clone, PartialEq)]
 struct Opaque;
 
-/// Fails until an inner breaker opens, and expects the outer one to count each failure and no
-/// rejection.
+/// Fails until the inner breaker opens: the outer one counts each failure and no rejection.
 async fn nest<E: Clone + std::fmt::Debug + 'static>(error: E) {
     let inner = CircuitBreakerLayer::builder("inner").build().unwrap();
     let outer = CircuitBreakerLayer::builder("outer")
@@ -227,7 +226,7 @@ async fn nest<E: Clone + std::fmt::Debug + 'static>(error: E) {
 }
 
 #[tokio::test]
-async fn an_inner_breaker_s_rejection_as_an_error_does_not_open_the_outer_one() {
+async fn a_rejection_by_an_inner_breaker_does_not_open_the_outer_one_as_an_error() {
     nest(Opaque).await;
     nest(()).await;
     nest("a text").await;
@@ -253,7 +252,7 @@ async fn an_inner_breaker_s_rejection_as_an_error_does_not_open_the_outer_one() 
 }
 
 #[tokio::test]
-async fn an_inner_breaker_s_rejection_as_a_response_does_not_open_the_outer_one() {
+async fn a_rejection_by_an_inner_breaker_does_not_open_the_outer_one_as_a_response() {
     let inner = CircuitBreakerLayer::builder("inner").http().build().unwrap();
     inner.breaker().force_open();
     let outer = touchy().http().build().unwrap();
@@ -265,7 +264,7 @@ async fn an_inner_breaker_s_rejection_as_a_response_does_not_open_the_outer_one(
     }
     assert_eq!(outer.breaker().state(), State::Closed);
 
-    // Whatever the status and the classifier.
+    // With any status and any classifier.
     let mut response = Response::new(());
     response.extensions_mut().insert(outer.breaker().clone());
     outer.breaker().force_open();

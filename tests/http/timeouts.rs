@@ -19,7 +19,7 @@ fn hangs() -> axum::routing::MethodRouter {
 }
 
 #[tokio::test]
-async fn a_408_of_tower_http_s_timeout_below_counts_and_opens_the_circuit() {
+async fn timeouts_of_tower_http_below_open_the_circuit() {
     for status in [StatusCode::REQUEST_TIMEOUT, StatusCode::GATEWAY_TIMEOUT] {
         for version in [Http1, Http2] {
             let layer = CircuitBreakerLayer::builder("hung").http().build().unwrap();
@@ -37,7 +37,7 @@ async fn a_408_of_tower_http_s_timeout_below_counts_and_opens_the_circuit() {
 }
 
 #[tokio::test]
-async fn a_timeout_of_reqwest_s_client_counts() {
+async fn timeouts_of_a_reqwest_client_open_the_circuit() {
     let server = Server::of(Router::new().route("/", hangs()));
     let layer = CircuitBreakerLayer::builder("hung")
         .trip_on(Trip::consecutive_failures(2))
@@ -51,13 +51,13 @@ async fn a_timeout_of_reqwest_s_client_counts() {
         let error = client.ready().await.unwrap().call(request).await.unwrap_err();
         let error = error.into_inner().unwrap();
         assert!(error.is_timeout());
-        assert!(tower_breaker::retry::is_transient(&error), "a retry sees it alike");
+        assert!(tower_breaker::retry::is_transient(&error), "a retry policy agrees");
     }
     assert_eq!(layer.breaker().state(), State::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_of_tower_below_counts() {
+async fn timeouts_of_tower_below_open_the_circuit() {
     let layer = CircuitBreakerLayer::builder("hung")
         .trip_on(Trip::consecutive_failures(2))
         .classify(ServerErrorsAsFailures)

@@ -125,7 +125,7 @@ async fn a_truncated_body_is_a_failure_if_bodies_are_watched() {
 
 /// Without a conversion: the layer takes the responses of reqwest as they are.
 #[tokio::test]
-async fn each_of_twenty_bodies_that_break_off_is_a_failure() {
+async fn each_of_twenty_truncated_bodies_is_a_failure() {
     let breaking =
         Server::that_says(b"HTTP/1.1 200 OK\r\nx-kept: yes\r\ncontent-length: 10\r\n\r\nhalf ");
     let layer = CircuitBreakerLayer::builder("reqwest")

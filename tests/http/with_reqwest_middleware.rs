@@ -104,7 +104,7 @@ async fn an_abandoned_request_is_cancelled_and_releases_the_probes_slot() {
 }
 
 #[tokio::test]
-async fn each_of_twenty_bodies_that_break_off_is_a_failure_where_bodies_are_watched() {
+async fn each_of_twenty_truncated_bodies_is_a_failure_if_bodies_are_watched() {
     let breaking = Server::that_says(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf ");
     let breaker = Breaker::builder("middleware")
         .trip_on(Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000))

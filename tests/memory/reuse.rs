@@ -94,16 +94,16 @@ fn the_thread_that_reports_transitions_of_the_old_breaker_does_not_report_those_
     let log: Arc<Mutex<Vec<(&str, State)>>> = Arc::default();
     let (begun, has_begun) = mpsc::channel();
     let (go, may_go) = mpsc::channel();
-    let told = Arc::clone(&log);
+    let entries = Arc::clone(&log);
     let may_go = Mutex::new(may_go);
     let hears = move |event: &Event| {
         let Event::Transition(step) = event else { return };
-        lock(&told).push(("begin", step.to));
+        lock(&entries).push(("begin", step.to));
         if step.to == State::ForcedOpen {
             begun.send(()).unwrap();
             lock(&may_go).recv_timeout(PATIENCE).unwrap();
         }
-        lock(&told).push(("end", step.to));
+        lock(&entries).push(("end", step.to));
     };
     // The listener of the old breaker drops it and builds the new one in its memory. Another thread
     // is about to report the first transition of the new one when the old listener returns.

@@ -33,7 +33,7 @@ async fn a_classifier_judges_by_the_request_and_the_result() {
         .build()
         .unwrap();
     let breaker = layer.breaker().clone();
-    // The layer and its services are cloned as ever.
+    // The layer and its services can be cloned.
     let mut service = layer.clone().layer(service_fn(|order: Order| async move {
         Err::<u32, _>(if order.amount > 100 { "too much" } else { "down" })
     }));
@@ -47,7 +47,7 @@ async fn a_classifier_judges_by_the_request_and_the_result() {
 }
 
 #[tokio::test]
-async fn the_classifier_may_be_one_that_is_not_clone_and_is_made_once_for_each_call() {
+async fn the_classifier_need_not_be_clone_and_is_made_once_for_each_call() {
     struct Once(Box<u32>);
     impl<T, E> tower_breaker::classify::Classify<T, E> for Once {
         fn classify(&self, _: &Result<T, E>) -> Outcome {
@@ -63,7 +63,7 @@ async fn the_classifier_may_be_one_that_is_not_clone_and_is_made_once_for_each_c
 }
 
 #[tokio::test]
-async fn a_rejected_request_is_not_looked_at() {
+async fn a_rejected_request_is_not_classified() {
     let layer = builder()
         .classify_with(|(): &()| -> ErrorsAsFailures { unreachable!("it is rejected") })
         .build()

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The waits between the attempts of a request that all end like this.
+/// The delays between the attempts of a request if each attempt ends like this.
 async fn waits<P, T, E>(policy: P, result: impl Fn() -> Result<T, E>) -> Vec<Duration>
 where
     P: Policy<Request<()>, T, E> + Clone,
@@ -98,7 +98,7 @@ async fn a_wait_is_at_least_the_retry_after_of_the_classifier() {
     let waited = waits(policy, || Ok(0)).await;
     assert_within(waited[0], 3050..3100);
 
-    // Even if the response asks for another delay.
+    // Even if the response requests another delay.
     let says = Outcome::throttled().with_retry_after(2 * SECOND);
     let policy = RetryPolicy::http(move |_: &Result<Response<String>, Infallible>| says);
     assert_within(waits(policy, || Ok(asks(503, "9"))).await[0], 2050..2100);

@@ -1,4 +1,4 @@
-//! What an operator does by hand, as events and snapshots show it.
+//! Manual commands in events and snapshots.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ fn breaker(clock: &ManualClock) -> Breaker {
     builder.trip_on(Trip::consecutive_failures(2)).build().unwrap()
 }
 
-/// The events that have come since the last look.
+/// The events since the last call.
 fn events(receiver: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<Event> {
     std::iter::from_fn(|| receiver.try_recv().ok()).collect()
 }
@@ -43,7 +43,7 @@ fn fail(breaker: &Breaker, times: usize) {
 }
 
 #[test]
-fn a_state_set_for_a_time_says_until_when_and_its_end_says_when_it_was() {
+fn a_temporary_state_is_announced_with_its_end_and_ends_at_that_time() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock);
     let mut receiver = breaker.subscribe();
@@ -57,7 +57,7 @@ fn a_state_set_for_a_time_says_until_when_and_its_end_says_when_it_was() {
     assert_eq!((set.at, set.manual_until), (began, Some(began + MINUTE)));
     assert_eq!((ended.to, ended.reason), (State::Closed, Reason::ManualExpired));
     assert_eq!((ended.at, ended.manual_until, ended.manual), (began + MINUTE, None, false));
-    // As JSON, too.
+    // JSON has it too.
     let json = serde_json::to_value(set).unwrap();
     assert_eq!(json["manual_until"], json!(1_700_000_060.0));
     assert_eq!(&serde_json::from_value::<Transition>(json).unwrap(), set);
@@ -65,7 +65,7 @@ fn a_state_set_for_a_time_says_until_when_and_its_end_says_when_it_was() {
 }
 
 #[test]
-fn setting_another_time_is_a_transition_and_setting_the_same_state_again_is_none() {
+fn another_end_is_a_transition_and_the_same_state_again_is_not() {
     let breaker = breaker(&ManualClock::new());
     let mut receiver = breaker.subscribe();
     breaker.disable();
@@ -82,7 +82,7 @@ fn setting_another_time_is_a_transition_and_setting_the_same_state_again_is_none
 }
 
 #[test]
-fn tripping_is_a_transition_by_hand_with_an_open_time() {
+fn a_manual_trip_is_a_transition_with_an_open_time() {
     let breaker = breaker(&ManualClock::new());
     let mut receiver = breaker.subscribe();
     breaker.trip();
@@ -95,7 +95,7 @@ fn tripping_is_a_transition_by_hand_with_an_open_time() {
 }
 
 #[test]
-fn the_snapshot_says_until_when_a_state_was_set_and_old_snapshots_are_read() {
+fn a_snapshot_has_the_end_of_a_temporary_state_and_may_lack_it() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock);
     breaker.metrics_only_for(MINUTE);
@@ -109,13 +109,13 @@ fn the_snapshot_says_until_when_a_state_was_set_and_old_snapshots_are_read() {
     json.as_object_mut().unwrap().remove("manual_until");
     let old = Snapshot::from_json(json.to_string().as_bytes()).unwrap();
     assert_eq!((old.state, old.manual_until), (State::MetricsOnly, None));
-    // A time that is none must not become one without an end.
+    // An invalid time must not become an unlimited one.
     json["manual_until"] = json!(-1);
     Snapshot::from_json(json.to_string().as_bytes()).unwrap_err();
 }
 
 #[test]
-fn a_time_without_an_end_for_the_clock_never_ends() {
+fn a_time_beyond_the_range_of_the_clock_never_ends() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock);
     breaker.force_open_for(Duration::MAX);
@@ -127,7 +127,7 @@ fn a_time_without_an_end_for_the_clock_never_ends() {
 }
 
 #[test]
-fn metrics_only_says_once_each_time_that_it_would_have_opened() {
+fn metrics_only_reports_once_each_time_it_would_have_opened() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock);
     let mut receiver = breaker.subscribe();
@@ -139,7 +139,7 @@ fn metrics_only_says_once_each_time_that_it_would_have_opened() {
     let [event] = &first[..] else { panic!("{first:?}") };
     assert_eq!((&*event.name, event.at), ("by hand", clock.wall()));
     assert_eq!((event.reason, event.failure_count), (Reason::ConsecutiveFailures, 2));
-    // As long as the rule is met, it is the same time.
+    // While the rule is still met, nothing more is reported.
     fail(&breaker, 10);
     breaker.try_acquire().unwrap().ignore();
     drop(breaker.try_acquire().unwrap());
@@ -156,7 +156,7 @@ fn metrics_only_says_once_each_time_that_it_would_have_opened() {
 }
 
 #[test]
-fn failures_that_have_become_too_old_end_the_time_that_it_would_have_opened() {
+fn it_reports_again_after_the_old_failures_have_left_the_window() {
     let clock = ManualClock::new();
     let rule = Trip::failure_rate(0.5, Window::time(MINUTE)).minimum_calls(1);
     let observed = [false, true].map(|observed| {
@@ -176,7 +176,7 @@ fn failures_that_have_become_too_old_end_the_time_that_it_would_have_opened() {
 }
 
 #[test]
-fn a_restart_does_not_say_again_that_it_would_have_opened() {
+fn a_restart_does_not_report_it_again() {
     let clock = ManualClock::new();
     let breaker = breaker(&clock);
     breaker.metrics_only();
@@ -192,7 +192,7 @@ fn a_restart_does_not_say_again_that_it_would_have_opened() {
 }
 
 #[test]
-fn a_snapshot_of_a_state_set_for_a_time_outlives_that_time() {
+fn the_snapshot_of_a_temporary_state_does_not_expire_before_its_end() {
     let clock = ManualClock::starting_at(SystemTime::UNIX_EPOCH + MINUTE);
     let breaker = breaker(&clock);
     let year = MINUTE * 60 * 24 * 365;

@@ -1,5 +1,4 @@
-//! How a call ends without a tower service: by a permit, a future or a closure, a panic, or a
-//! permit that is dropped.
+//! Calls without a tower service: permits, futures, closures, panics and dropped permits.
 
 use std::{
     convert::Infallible,
@@ -43,7 +42,7 @@ fn failures(breaker: &Breaker) -> (u64, u64) {
     (breaker.stats().window_calls(), breaker.stats().window_failures())
 }
 
-/// A panic that is not reported, because it does not begin here.
+/// Panics without a message on standard error.
 fn panics() -> ! {
     resume_unwind(Box::new("a call"))
 }
@@ -78,7 +77,7 @@ fn a_thread_that_panics_with_a_hundred_calls_in_flight_changes_nothing() {
 }
 
 #[test]
-fn a_future_that_panics_is_one_failure_and_the_panic_goes_on() {
+fn a_future_that_panics_is_one_failure_and_the_panic_propagates() {
     let breaker = counting(&ManualClock::new()).build().unwrap();
     let mut call =
         task::spawn(breaker.call(poll_fn(|_| -> std::task::Poll<Result<(), ()>> { panics() })));
@@ -89,7 +88,7 @@ fn a_future_that_panics_is_one_failure_and_the_panic_goes_on() {
 }
 
 #[test]
-fn a_closure_that_panics_is_one_failure_and_the_panic_goes_on() {
+fn a_closure_that_panics_is_one_failure_and_the_panic_propagates() {
     for breaker in
         [counting(&ManualClock::new()).build().unwrap(), half_open(&ManualClock::new(), 1)]
     {
@@ -104,7 +103,7 @@ fn a_closure_that_panics_is_one_failure_and_the_panic_goes_on() {
 }
 
 #[test]
-fn a_classifier_that_panics_makes_the_call_cancelled() {
+fn a_call_whose_classifier_panics_is_cancelled() {
     let breaker = counting(&ManualClock::new()).abandoned_after(LATE).build().unwrap();
     let classify = |_: &Result<(), Infallible>| -> Outcome { panics() };
     let mut call = task::spawn(breaker.call_with(classify, async { Ok(()) }));
@@ -114,7 +113,7 @@ fn a_classifier_that_panics_makes_the_call_cancelled() {
 }
 
 #[test]
-fn a_call_that_is_dropped_late_counts_and_one_that_is_dropped_early_or_done_does_not() {
+fn a_call_counts_if_it_is_dropped_late_and_not_if_it_is_dropped_early_or_finished() {
     let clock = ManualClock::new();
     let breaker = counting(&clock).abandoned_after(LATE).build().unwrap();
     let mut early = task::spawn(breaker.call(pending::<Result<(), ()>>()));
@@ -130,7 +129,7 @@ fn a_call_that_is_dropped_late_counts_and_one_that_is_dropped_early_or_done_does
     clock.advance(LATE);
     drop((slow, done));
     clock.advance(LATE);
-    // To the slow-call rule alone.
+    // Only the slow-call rule counts it.
     assert_eq!(failures(&breaker), (1, 0));
     assert_eq!(breaker.snapshot().windows[1].slow_calls, 1);
     drop(late);
@@ -139,7 +138,7 @@ fn a_call_that_is_dropped_late_counts_and_one_that_is_dropped_early_or_done_does
 }
 
 #[test]
-fn an_early_return_is_a_failure_with_the_closures_own_error() {
+fn an_early_return_is_a_failure_and_returns_the_error_of_the_closure() {
     let breaker = counting(&ManualClock::new()).build().unwrap();
     let parsed = breaker.call_blocking(|| {
         let number: u32 = "no number".parse()?;
@@ -165,7 +164,7 @@ async fn a_call_after_a_wait_records_its_result() {
 }
 
 #[tokio::test]
-async fn a_classifier_decides_what_the_result_of_a_call_comes_to() {
+async fn a_classifier_determines_the_outcome_of_a_call() {
     let breaker = counting(&ManualClock::new()).build().unwrap();
     let classify = |result: &Result<u8, u8>| match result {
         Ok(0) => Outcome::failure(),
@@ -179,14 +178,14 @@ async fn a_classifier_decides_what_the_result_of_a_call_comes_to() {
     assert_eq!(failures(&breaker), (2, 1));
 }
 
-/// Otherwise each response future would grow.
+/// A larger permit would make each response future larger.
 #[test]
 fn a_permit_takes_three_words() {
     assert_eq!(size_of::<Permit>(), 3 * size_of::<usize>());
 }
 
 #[test]
-fn the_time_after_which_calls_are_abandoned_is_read_from_files_and_checked() {
+fn abandoned_after_is_read_from_files_and_validated() {
     let config = Config::from_json(r#"{"abandoned_after": "5s"}"#).unwrap();
     assert_eq!(config.abandoned_after, Some(Duration::from_secs(5)));
     let config = Config::from_json(r#"{"abandoned_after": null}"#).unwrap();

@@ -1,4 +1,4 @@
-//! Snapshots that cannot be read whole: a breaker starts with what can be told of its state, is
+//! Snapshots that cannot be read whole: a breaker starts with what can be read of its state, is
 //! never open for longer than its open time, and the bytes are kept aside.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -136,7 +136,7 @@ fn a_store_that_starts_to_hang_is_degraded() {
 }
 
 #[test]
-fn a_snapshot_that_is_loaded_late_is_restored_if_nothing_happened_meanwhile() {
+fn a_snapshot_that_is_loaded_late_is_restored_unless_the_state_has_changed() {
     let store = SickStore::default();
     trip(&breaker("late", &store));
     store.show(Symptom::Fails);
@@ -147,7 +147,7 @@ fn a_snapshot_that_is_loaded_late_is_restored_if_nothing_happened_meanwhile() {
 }
 
 #[test]
-fn a_snapshot_that_is_loaded_late_does_not_override_what_happened_meanwhile() {
+fn a_snapshot_that_is_loaded_late_does_not_override_a_newer_state() {
     let store = SickStore::default();
     trip(&breaker("wiser", &store));
     store.show(Symptom::Fails);
@@ -267,7 +267,7 @@ fn a_deleted_sled_folder_is_created_again() {
     std::fs::remove_dir_all(&path).unwrap();
     breaker.force_open();
     // The stored state is gone, which is reported.
-    eventually("the folder is made again", || heard.lock().unwrap().starts_with(&[false, true]));
+    eventually("the folder is created again", || heard.lock().unwrap().starts_with(&[false, true]));
     eventually("it is stored", || breaker.flush_blocking(LONG).is_ok());
     drop(breaker);
     let store = SledStore::open(&path).unwrap();

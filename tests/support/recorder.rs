@@ -70,7 +70,7 @@ impl Recorded {
         let labels: Vec<_> =
             key.labels().map(|label| format!("{}={:?}", label.key(), label.value())).collect();
         let key = format!("{}{{{}}}", key.name(), labels.join(","));
-        assert!(!key.contains(PANICS), "the test wants a panic");
+        assert!(!key.contains(PANICS), "this test provokes a panic");
         Arc::new(Cell { key, recorded: self.clone() })
     }
 }

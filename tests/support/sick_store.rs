@@ -31,7 +31,7 @@ pub(crate) enum Symptom {
     /// Writes take five seconds.
     WritesSlowly,
     Fails,
-    /// Operations on histories fail. What is to be appended is stored all the same: an error says
+    /// Operations on histories fail. What is to be appended is stored anyway: an error says
     /// nothing about what was stored.
     FailsForHistories,
     /// Three operations of ten fail, half of them after they were done.
@@ -170,7 +170,7 @@ impl SickStore {
         *self.state.changed.wait_while(symptom, hangs).unwrap()
     }
 
-    /// Perhaps an error, and whether the operation is done all the same.
+    /// Perhaps an error, and whether the operation is done anyway.
     fn error_at_random(&self) -> Option<(StoreError, bool)> {
         const REASON: &str = "an error at random";
         let mut random = self.state.random.lock().unwrap();

@@ -24,7 +24,7 @@ fn heard(builder: BreakerBuilder) -> (Breaker, Receiver<Transition>) {
     let (sender, receiver) = mpsc::channel();
     let builder = builder.on_event(move |event| {
         if let Event::Transition(transition) = event {
-            // After the test there is no listener any more.
+            // After the test, the receiver is gone.
             let _ = sender.send(transition.clone());
         }
     });
@@ -36,7 +36,7 @@ fn next(receiver: &Receiver<Transition>) -> Transition {
 }
 
 #[test]
-fn the_end_of_the_open_time_is_told_at_its_time_without_traffic() {
+fn the_end_of_the_open_time_is_reported_on_time_without_traffic() {
     let _alone = alone();
     let (breaker, transitions) = heard(quick("open"));
     let began = Instant::now();
@@ -54,12 +54,12 @@ fn the_end_of_the_open_time_is_told_at_its_time_without_traffic() {
 }
 
 #[test]
-fn the_end_of_a_time_by_hand_is_told_without_traffic() {
+fn the_end_of_a_manual_state_is_reported_without_traffic() {
     let _alone = alone();
     let (breaker, transitions) = heard(quick("by hand"));
     breaker.disable_for(Duration::from_secs(3600));
     next(&transitions);
-    // Earlier than what the thread knows of.
+    // Earlier than the deadline that the thread waits for.
     breaker.force_open_for(OPEN_TIME);
     next(&transitions);
     let ended = next(&transitions);
@@ -67,7 +67,7 @@ fn the_end_of_a_time_by_hand_is_told_without_traffic() {
 }
 
 #[test]
-fn a_probe_that_takes_too_long_is_told_without_traffic() {
+fn a_probe_that_takes_too_long_is_reported_without_traffic() {
     let _alone = alone();
     let (breaker, transitions) = heard(quick("probe").half_open_timeout(OPEN_TIME));
     trip(&breaker);
@@ -254,8 +254,8 @@ fn a_hundred_thousand_open_breakers() {
         .collect();
     println!("built in {:?}", began.elapsed());
     let first = receiver.recv_timeout(PATIENCE).unwrap();
-    let told = receiver.iter().take(BREAKERS - 1).last().unwrap();
-    println!("told within {:?}", told.duration_since(first).unwrap());
-    assert!(told.duration_since(first).unwrap() < Duration::from_secs(3));
+    let last = receiver.iter().take(BREAKERS - 1).last().unwrap();
+    println!("reported within {:?}", last.duration_since(first).unwrap());
+    assert!(last.duration_since(first).unwrap() < Duration::from_secs(3));
     drop(breakers);
 }

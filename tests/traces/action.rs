@@ -40,7 +40,7 @@ impl Ending {
                 // Resumed, because a panic that begins would be reported.
                 let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
                 let work = AssertUnwindSafe(|| permit.call_blocking(panics));
-                assert!(panic::catch_unwind(work).is_err(), "the panic goes on");
+                assert!(panic::catch_unwind(work).is_err(), "the panic propagates");
             }
         }
     }

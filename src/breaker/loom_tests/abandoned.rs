@@ -75,7 +75,7 @@ fn a_call_given_up_after_its_breaker_does_not_count_for_the_next_one_in_the_cell
         clock.advance(SLOW * 2);
         let other = thread::spawn(move || drop(late));
         drop(leased);
-        let source = TimeSource::Custom(Arc::new(clock));
+        let source = TimeSource::custom(clock);
         let next = Leased::lease(cell, slow(1), source);
         other.join().unwrap();
         assert_eq!((next.state(), next.stats().window_calls()), (State::Closed, 0));
@@ -113,7 +113,7 @@ fn probes_that_two_threads_cancel_add_up_and_open_once() {
 }
 
 #[test]
-fn a_success_during_a_cancellation_starts_the_sum_anew_or_does_not() {
+fn a_success_during_a_cancellation_resets_the_sum_or_does_not() {
     model(|| {
         let (leased, one, two) = two_probes_half_way(2);
         let other = thread::spawn(move || one.cancel());
@@ -137,7 +137,7 @@ fn a_cancellation_during_a_closing_comes_first_or_too_late() {
     });
 }
 
-/// The end of the open time is noticed by a caller and by another thread that looks for it.
+/// A caller and the housekeeping thread observe the end of the open time.
 #[test]
 fn a_deadline_that_two_threads_notice_is_one_transition() {
     model(|| {

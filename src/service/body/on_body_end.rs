@@ -86,7 +86,7 @@ impl OnBodyEnd {
     /// passes only while the reader waits for the next frame, so a reader that pauses does not
     /// stall the body.
     ///
-    /// The stalled body goes on: it is counted as a failure, not ended. Without a tokio runtime, no
+    /// The stalled body is not ended; it only counts as a failure. Without a tokio runtime, no
     /// stall is noticed; in one whose timers are disabled, the first wait panics.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
@@ -101,7 +101,7 @@ impl OnBodyEnd {
         self
     }
 
-    /// A probe whose body has delivered its first data, and goes on for this long without an
+    /// A probe whose body has delivered its first data, and then lasts this long without an
     /// error, is a success. Default: 5 s. [`Duration::MAX`]: a probe waits for its end too.
     ///
     /// The time is the machine's. It is checked when the body is polled or dropped, and the task
@@ -180,7 +180,7 @@ where
         }
     }
 
-    fn pass_rejection(response: Response<B>) -> Self::Response {
+    fn pass_unrecorded(response: Response<B>) -> Self::Response {
         response.map(ResponseBody::unwatched)
     }
 }

@@ -70,7 +70,7 @@ impl Folder {
         // A process that was killed during a save may have left it.
         let _ = fs::remove_file(folder.base.join(TEMPORARY));
         // Nor need the names be durable; what is read now counts as saved. A folder that cannot be
-        // synced is read all the same.
+        // synced is read anyway.
         let _ = folder.make_durable();
         Ok(folder)
     }

@@ -66,7 +66,7 @@ impl Failure {
         matches!(self, Self::Damaged(_) | Self::Redb(RedbError::Corrupted(_)))
     }
 
-    /// Whether the file cannot be written to, and perhaps read all the same.
+    /// Whether the file cannot be written to, but perhaps read.
     pub(super) fn is_unwritable(&self) -> bool {
         match self {
             Self::Sync(_) => true,

@@ -196,7 +196,7 @@ impl Database {
     }
 
     /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
-    /// open it, the outer one what is wrong besides.
+    /// open it, the outer one any other failure.
     fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
         if slot.lost_sync {
             match folder::write_again(&self.folder) {

@@ -60,7 +60,7 @@ impl Failure {
         matches!(self, Self::Sync(_))
     }
 
-    /// Whether the folder cannot be written to, and perhaps read all the same.
+    /// Whether the folder cannot be written to, but perhaps read.
     pub(super) fn is_unwritable(&self) -> bool {
         match self {
             Self::Sync(_) => true,

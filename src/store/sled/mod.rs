@@ -53,7 +53,7 @@ use super::{
 ///   (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and the log is read
 ///   without them. Then nothing is lost that the log holds. The files of the newest three repairs
 ///   are kept.
-/// * **Unreadable** all the same: the folder is moved to `<folder>.corrupt-<seconds since 1970>`,
+/// * **Still unreadable**: the folder is moved to `<folder>.corrupt-<seconds since 1970>`,
 ///   with a warning in the log, and a new one is created. The newest three of these are kept. A
 ///   folder that contains files of another program is not moved: [`StoreError::Unavailable`] names
 ///   one of the files.

@@ -1,4 +1,4 @@
-//! A breaker and a store that behave as a test wants them to.
+//! A breaker and a store under the control of a test.
 
 use std::{
     sync::{
@@ -143,7 +143,7 @@ impl SnapshotSource for Breaker {
         let text = String::from_utf8(bytes.to_vec())
             .map_err(|e| RestoreError::unreadable(e.to_string()))?;
         if text.starts_with("corrupt") {
-            return Err(RestoreError::unreadable("it says so itself"));
+            return Err(RestoreError::unreadable("marked as corrupt"));
         }
         if text.starts_with("newer") {
             return Err(RestoreError::NewerVersion(7));
@@ -238,7 +238,7 @@ impl Faulty {
                 Fault::Odd => return Err(StoreError::Other("it is odd".into())),
                 Fault::Panics => {
                     drop(fault);
-                    panic!("a store that panics, as a test wants it");
+                    panic!("this test provokes a panic");
                 }
                 Fault::Hangs => fault = self.fault.1.wait(fault).unwrap(),
                 Fault::Slow(time) => {

@@ -54,11 +54,11 @@ async fn a_store_that_fails_and_recovers_gets_the_newest_state_of_every_breaker(
 fn a_store_that_is_unavailable_at_the_start_is_read_before_it_is_written() {
     let store = Faulty::new(Fault::Away);
     store.put("fresh", "open");
-    store.put("lived", "open");
+    store.put("changed", "open");
     store.put("newer", "newer");
-    let names = ["fresh", "lived", "newer"];
+    let names = ["fresh", "changed", "newer"];
     let breakers = names.map(|_| Breaker::new("closed"));
-    let [fresh, lived, newer] =
+    let [fresh, changed, newer] =
         [0, 1, 2].map(|i| attach(&store, names[i], &breakers[i], &patient()));
     let StoreHealth::Degraded { reason, .. } = fresh.health() else { panic!("not degraded") };
     assert_eq!(reason, "store unavailable: it is away");
@@ -67,12 +67,12 @@ fn a_store_that_is_unavailable_at_the_start_is_read_before_it_is_written() {
         [false],
         "also to a breaker that was built during the outage"
     );
-    breakers[1].change_and_mark("half open", &lived.marker(), true);
+    breakers[1].change_and_mark("half open", &changed.marker(), true);
     breakers[2].change_and_mark("half open", &newer.marker(), true);
-    assert!(lived.flush_blocking(LONG).is_err());
+    assert!(changed.flush_blocking(LONG).is_err());
     store.set(Fault::None);
     until("it is healthy again", || fresh.health().is_healthy());
-    until("the newer state is saved", || store.holds("lived", "half open"));
+    until("the newer state is saved", || store.holds("changed", "half open"));
     assert_eq!(breakers[0].state(), "open", "late, but restored");
     assert_eq!(breakers[1].state(), "half open", "it had changed meanwhile");
     assert!(breakers.iter().all(|breaker| breaker.restores.load(SeqCst) == 1));

@@ -18,7 +18,7 @@ async fn a_store_that_hangs_from_the_start_delays_the_first_breaker_only() {
         (0..100).map(|i| attach(&store, &i.to_string(), &breakers[i], &hasty())).collect();
     let health = attached[0].health().to_string();
     assert!(health.contains("does not answer"), "{health}");
-    breakers[0].change_and_mark("closed, and lived", &attached[0].marker(), true);
+    breakers[0].change_and_mark("closed, and changed", &attached[0].marker(), true);
     let flushed = attached[1].flush().await;
     assert!(matches!(flushed, Err(FlushError::NotSaved { .. })), "{flushed:?}");
     assert!(attached[1].flush_blocking(LONG).is_err());
@@ -27,7 +27,7 @@ async fn a_store_that_hangs_from_the_start_delays_the_first_breaker_only() {
     assert_eq!(Arc::strong_count(&breakers[99]), 1, "dropped breakers are released");
     store.set(Fault::None);
     until("it is healthy again", || attached[0].health().is_healthy());
-    until("the newest is saved", || store.holds("0", "closed, and lived"));
+    until("the newest is saved", || store.holds("0", "closed, and changed"));
     until("it is announced", || breakers[0].announced().starts_with(&[false, true]));
 }
 
@@ -79,7 +79,7 @@ fn a_breaker_dropped_while_the_store_hangs_leaves_nothing_to_retry() {
     until("it is healthy again", || stays.health().is_healthy());
     let inbox = stays.inbox();
     let mut quiet = 0;
-    until("there is nothing to do any more", || {
+    until("nothing is left to do", || {
         let is_quiet = inbox.content().schedule.due(None, false).is_none();
         quiet = if is_quiet { quiet + 1 } else { 0 };
         quiet > 20

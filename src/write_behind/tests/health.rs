@@ -234,7 +234,11 @@ fn each_failed_retry_doubles_the_wait_up_to_five_seconds() {
     }
     let _ = health.report(DONE, true, clock.at(now));
     let _ = health.report(outage(), false, clock.at(now));
-    assert_eq!(health.retry_at(), Some(clock.at(now + 100).instant), "it begins anew");
+    assert_eq!(
+        health.retry_at(),
+        Some(clock.at(now + 100).instant),
+        "it starts from the first delay"
+    );
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn an_unreadable_snapshot_is_kept_aside() {
     let texts: Vec<_> =
         kept.as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["corrupt 2", "corrupt 3", "corrupt 4"], "the newest three");
-    assert_eq!(kept[0]["reason"], "it says so itself");
+    assert_eq!(kept[0]["reason"], "marked as corrupt");
 
     store.memory.save(&SaveEntry::new("circuit_breaker:b:state", [0xff, 0x00])).unwrap();
     drop(attach(&store, "b", &Breaker::new("closed"), &patient()));
@@ -249,7 +249,7 @@ fn marks_from_many_threads_lose_nothing_and_never_deadlock() {
                 });
             }
         });
-        // No mark and no flush follow: the last change must be saved all the same.
+        // No mark and no flush follow: the last change must be saved anyway.
         let last = breaker.state();
         until("the last change is saved", || store.holds("a", &last));
     }
@@ -294,9 +294,9 @@ fn new_settings_take_effect() {
     breaker.change_and_mark("1 failure", &attached.marker(), false);
     breaker.set(patient().save());
     attached.update_settings();
-    until("what waits is saved within the new interval", || store.holds("a", "1 failure"));
+    until("the pending change is saved within the new interval", || store.holds("a", "1 failure"));
     breaker.change_and_mark("2 failures", &attached.marker(), false);
-    until("and so is what comes", || store.holds("a", "2 failures"));
+    until("and so is the next change", || store.holds("a", "2 failures"));
 }
 
 /// The same through the public API.

@@ -85,10 +85,10 @@ fn an_entry_is_due_after_its_own_interval() {
     assert!(plan.mark(&slow, Urgency::Counts, 0));
     assert_eq!(plan.due(), Some(60_000));
     assert!(plan.mark(&quick, Urgency::Counts, 0), "the writer has to wake earlier");
-    assert!(!plan.mark(&quick, Urgency::Counts, 50), "once is enough");
+    assert!(!plan.mark(&quick, Urgency::Counts, 50), "it is already queued");
     assert_eq!(plan.due(), Some(100));
     let mut batch = plan.take(100);
-    assert_eq!(names(&batch), ["quick"], "others are not saved more often for it");
+    assert_eq!(names(&batch), ["quick"], "others are not saved more often because of it");
     plan.conclude(&mut batch, false, 101);
     assert_eq!((plan.due(), plan.schedule.pending()), (Some(60_000), 1));
     assert!(plan.mark(&slow, Urgency::Transition, 200));
@@ -136,7 +136,7 @@ fn a_mark_that_is_not_queued_yet_is_not_lost() {
     plan.mark(&entry, Urgency::Counts, 0);
     let batch = plan.take(1000);
     let _ = entry.encode_if_marked().unwrap().expect("a snapshot");
-    // A thread marks the entry, and another concludes the batch before that thread goes on.
+    // A thread marks the entry, and another concludes the batch before that thread continues.
     assert!(entry.mark(Urgency::Transition));
     plan.schedule.conclude(&batch[0], plan.at(1001));
     assert!(plan.schedule.mark(entry.id, Urgency::Transition, plan.at(1002)));
@@ -151,7 +151,7 @@ fn what_failed_is_retried_apart_from_the_others() {
     let mut batch = plan.take(0);
     plan.conclude(&mut batch, true, 1);
     assert!(plan.schedule.has_failed() && plan.schedule.has_save_failed(a.id));
-    assert!(!plan.mark(&a, Urgency::Transition, 2), "that waits for the retry");
+    assert!(!plan.mark(&a, Urgency::Transition, 2), "it waits for the retry");
     plan.mark(&b, Urgency::Transition, 3);
     let mut batch = plan.take(10);
     assert_eq!(names(&batch), ["b"]);
@@ -184,7 +184,7 @@ fn failing_requests_do_not_postpone_the_retry() {
     assert_eq!(names(&items), ["a"]);
     assert!(plan.schedule.has_retried(plan.at(100)), "the other has just been tried");
     let next = plan.schedule.take_retry(Some(plan.at(100)), others_wait, plan.at(201));
-    assert!(next.is_none(), "and retries do not postpone requests");
+    assert!(next.is_none(), "retries do not postpone requests");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn new_settings_bring_forward_what_waits() {
     assert!(plan.schedule.set_settings(entry.id, settings(1000, 0), plan.at(500)));
     assert_eq!(plan.due(), Some(1500));
     plan.schedule.set_settings(entry.id, settings(60_000, 0), plan.at(600));
-    assert_eq!(plan.due(), Some(1500), "what was promised holds");
+    assert_eq!(plan.due(), Some(1500), "an earlier due time is kept");
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn a_breaker_whose_snapshot_panics_does_not_stop_the_store() {
     struct Panics;
     impl SnapshotSource for Panics {
         fn encode(&self) -> Option<EncodedSnapshot> {
-            panic!("a breaker that panics, as a test wants it")
+            panic!("this test provokes a panic")
         }
         fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
             Ok(())

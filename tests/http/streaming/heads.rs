@@ -133,8 +133,8 @@ async fn the_classifier_learns_how_a_body_failed() {
     next(&mut setup.body(Script::new([Fail]))).unwrap().unwrap_err();
     assert!(next(&mut setup.body(Script::new([]).announcing(1))).is_none());
     setup.body(Script::new([Wait(Duration::from_secs(2))])).collect().await.unwrap();
-    let told = [BodyFailure::Error, BodyFailure::EndedEarly, BodyFailure::Stalled];
-    assert_eq!(*telling.0.lock().unwrap(), told);
+    let expected = [BodyFailure::Error, BodyFailure::EndedEarly, BodyFailure::Stalled];
+    assert_eq!(*telling.0.lock().unwrap(), expected);
 }
 
 /// Directly nested, without a framework that boxes the body in between.
@@ -155,7 +155,11 @@ async fn two_nested_breakers_watch_one_body_and_each_can_reject() {
     inner.breaker().force_open();
     let response = service.ready().await.unwrap().call(()).await.unwrap();
     assert_eq!(response.extensions().get::<Rejected>().unwrap().name(), "inner");
-    assert_eq!(outer.breaker().state(), State::Closed, "the inner one's rejection is no failure");
+    assert_eq!(
+        outer.breaker().state(),
+        State::Closed,
+        "a rejection by the inner breaker is not a failure"
+    );
     outer.breaker().force_open();
     let mut response = service.ready().await.unwrap().call(()).await.unwrap();
     assert_eq!(response.extensions().get::<Rejected>().unwrap().name(), "outer");

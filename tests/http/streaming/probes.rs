@@ -31,9 +31,9 @@ fn probe(alive_after: Duration, steps: impl IntoIterator<Item = Step>) -> (HalfO
     (half_open, body)
 }
 
-/// An event each hour: the reader sleeps, and the slot comes back all the same.
+/// An event each hour: the slot is released while the reader sleeps.
 #[tokio::test]
-async fn a_quiet_stream_proves_alive_while_its_reader_waits() {
+async fn a_quiet_stream_is_a_success_while_its_reader_waits() {
     let ((layer, _), mut body) = probe(SHORT, [Data("event"), Wait(HOUR), Data("event")]);
     next_data(&mut body);
     assert_eq!(layer.breaker().state(), State::HalfOpen);
@@ -45,7 +45,7 @@ async fn a_quiet_stream_proves_alive_while_its_reader_waits() {
 
 /// The time needs no tokio runtime, and no timers in one.
 #[test]
-fn a_quiet_stream_proves_alive_in_any_runtime_and_in_none() {
+fn a_quiet_stream_is_a_success_with_any_runtime_and_without_one() {
     let waiting = || {
         let ((layer, _), mut body) = probe(SHORT, [Data("event"), Pause]);
         next_data(&mut body);
@@ -69,7 +69,7 @@ fn a_quiet_stream_proves_alive_in_any_runtime_and_in_none() {
 }
 
 #[test]
-fn a_stream_that_is_read_late_proves_alive_when_it_is_read_or_dropped() {
+fn a_stream_that_is_read_late_is_a_success_when_it_is_read_or_dropped() {
     for is_read in [true, false] {
         let ((layer, _), mut body) = probe(SHORT, [Data("a"), Data("b"), Data("c")]);
         next_data(&mut body);
@@ -111,7 +111,7 @@ fn a_stream_without_data_proves_nothing() {
 
 /// An error that the reader meets first wins, however late it reads it.
 #[test]
-fn an_error_is_a_failure_until_the_stream_has_proved_alive() {
+fn an_error_is_a_failure_until_the_stream_counts_as_alive() {
     for alive_after in [HOUR, SHORT] {
         let ((layer, _), mut body) = probe(alive_after, [Data("a"), Fail]);
         next_data(&mut body);

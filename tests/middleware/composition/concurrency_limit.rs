@@ -129,7 +129,7 @@ async fn below_a_call_without_readiness_does_not_call_the_limit() {
     }
 }
 
-/// Readiness took the permit, and a service cannot be told that it is not needed. This clone of
+/// Readiness took the permit, and a service cannot give readiness back. This clone of
 /// the service keeps it until its next admitted call or until it is dropped. Other users of the
 /// limit wait until then, unless the circuit rejects them.
 #[tokio::test(start_paused = true)]

@@ -79,12 +79,12 @@ async fn above_an_async_filter_calls_the_service_that_was_ready() {
 #[tokio::test(start_paused = true)]
 async fn below_a_filtered_request_is_a_failure_unless_the_classifier_says_otherwise() {
     let (client, _handle) = client();
-    let knows_better = builder().classify(|result: &Result<u32, BoxError>| match result {
+    let ignoring_filtered = builder().classify(|result: &Result<u32, BoxError>| match result {
         Err(error) if error.is::<Odd>() => Outcome::Ignore,
         Err(_) => Outcome::failure(),
         Ok(_) => Outcome::Success,
     });
-    let mut ignoring = knows_better.build().unwrap().layer(Filter::new(client.clone(), even));
+    let mut ignoring = ignoring_filtered.build().unwrap().layer(Filter::new(client.clone(), even));
     assert_ready_ok!(poll_ready(&mut ignoring));
     assert_ready_err!(poll_once(ignoring.call(1)));
     assert_eq!(ignoring.breaker().state(), State::Closed);

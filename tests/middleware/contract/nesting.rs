@@ -1,4 +1,4 @@
-//! The same breaker twice on one path: the outer one counts.
+//! The same breaker twice on one path: the outer one counts the call.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -30,7 +30,7 @@ fn layer(rule: Trip) -> (Nested, ManualClock) {
     (layer, clock)
 }
 
-/// Rules that record each call in a way of their own.
+/// Rules that record calls in different ways.
 fn rules() -> [Trip; 3] {
     [
         Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000),
@@ -87,7 +87,7 @@ async fn each_call_counts_once() {
             [(Act::Succeed, 0), (Act::Fail, 1), (Act::PanicInCall, 1), (Act::PanicInPoll, 1)]
         {
             let (layer, _) = layer(rule);
-            // Successes are counted while there is a failure, or a slow call, among them.
+            // A window counts successes only if it holds a failure or a slow call.
             let permit = layer.breaker().try_acquire().unwrap();
             permit.record(tower_breaker::Outcome::failure(), 2 * SLOW);
             each_nesting!(layer, |service| {
@@ -107,7 +107,7 @@ async fn each_call_counts_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_given_up_late_is_slow_once() {
+async fn a_call_that_is_abandoned_late_is_slow_once() {
     let (layer, clock) = layer(rules()[2]);
     each_nesting!(layer, |service| {
         let before = calls(layer.breaker());
@@ -147,9 +147,9 @@ async fn a_failed_probe_opens_once() {
     });
 }
 
-/// The circuit opens while a call is on its way from the outer to the inner one.
+/// The circuit opens between the admission by the outer service and the call of the inner one.
 #[tokio::test]
-async fn a_call_that_was_admitted_outside_is_not_rejected_inside() {
+async fn a_call_that_the_outer_service_admitted_is_not_rejected_by_the_inner_one() {
     let (layer, _) = layer(Trip::consecutive_failures(1));
     let (inner, breaker) = (layer.layer(service_fn(act)), layer.breaker().clone());
     let mut outer = layer.layer(service_fn(move |act: Act| {
@@ -162,7 +162,7 @@ async fn a_call_that_was_admitted_outside_is_not_rejected_inside() {
 }
 
 #[tokio::test]
-async fn another_breaker_further_in_counts_for_itself() {
+async fn another_breaker_inside_counts_too() {
     let (outer, _) = layer(rules()[0]);
     let (inner, _) = layer(rules()[0]);
     let mut service = outer.layer(inner.layer(service_fn(act)));
@@ -172,9 +172,9 @@ async fn another_breaker_further_in_counts_for_itself() {
     }
 }
 
-/// What runs beside the call, and not within it, counts.
+/// A call that runs concurrently, not within the call, counts.
 #[tokio::test]
-async fn a_call_in_another_task_counts_for_itself() {
+async fn a_call_in_another_task_counts_too() {
     let (layer, _) = layer(rules()[0]);
     let inner = layer.layer(service_fn(act));
     let mut outer = layer.layer(service_fn(move |act: Act| {
@@ -183,14 +183,14 @@ async fn a_call_in_another_task_counts_for_itself() {
     }));
     outer.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
     assert_eq!(calls(layer.breaker()), 2);
-    // And the one after it, on the thread of the panic or of the failure, is outside again.
+    // A later call on the same thread is not within the first one.
     let mut alone = layer.layer(service_fn(act));
     alone.ready().await.unwrap().call(Act::Fail).await.unwrap_err();
     assert_eq!(calls(layer.breaker()), 3);
 }
 
 #[tokio::test]
-async fn a_caller_that_waits_is_not_held_up_by_itself() {
+async fn a_waiting_caller_does_not_block_itself() {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("nested")
         .trip_on(Trip::consecutive_failures(1))

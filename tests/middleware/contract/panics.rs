@@ -1,4 +1,4 @@
-//! A call that panics has failed, exactly once; one that a panic elsewhere ends is cancelled.
+//! A call that panics is exactly one failure; a call that an unrelated panic drops is cancelled.
 
 use std::{
     future::{Future, poll_fn},
@@ -23,7 +23,7 @@ enum Panics {
     Never,
 }
 
-/// Panics without a word on the standard error.
+/// Panics without a message on standard error.
 fn panic_quietly() -> ! {
     resume_unwind(Box::new("a bug"))
 }
@@ -36,7 +36,7 @@ fn inner(panics: Panics) -> Work {
     }
 }
 
-/// Never opens, and counts every call in a window of each kind.
+/// Never opens, and counts every call in a count window and in a time window.
 fn watching() -> (CircuitBreakerLayer, ManualClock) {
     let (calls, time) = (Window::calls(1000), Window::time(Duration::from_secs(60)));
     let clock = ManualClock::new();
@@ -64,7 +64,7 @@ async fn panics<S: Service<Panics, Error: std::fmt::Debug>>(service: &mut S, how
 }
 
 #[tokio::test]
-async fn a_panic_in_call_or_in_poll_is_one_failure_and_goes_on() {
+async fn a_panic_in_call_or_in_poll_is_one_failure_and_propagates() {
     for how in [Panics::InCall, Panics::InPoll] {
         let (layer, _) = watching();
         let mut service = layer.layer(service_fn(inner));
@@ -98,9 +98,9 @@ async fn panics_open_the_circuit_and_a_probe_that_panics_opens_it_again() {
     }
 }
 
-/// The future outlives the panic, and is dropped later, when nothing unwinds any more.
+/// The future outlives the panic, and is dropped later, after the unwinding.
 #[tokio::test]
-async fn a_future_that_has_panicked_counts_once_also_when_dropped_late() {
+async fn a_future_that_has_panicked_counts_once_even_if_it_is_dropped_late() {
     let (layer, clock) = watching();
     let mut service = layer.layer(service_fn(inner));
     let mut call = task::spawn(service.ready().await.unwrap().call(Panics::InPoll));
@@ -116,7 +116,7 @@ async fn a_future_that_has_panicked_counts_once_also_when_dropped_late() {
 }
 
 #[tokio::test]
-async fn calls_that_a_panic_elsewhere_ends_are_cancelled() {
+async fn calls_that_an_unrelated_panic_drops_are_cancelled() {
     let (layer, clock) = watching();
     layer.breaker().try_acquire().unwrap().failure();
     let mut calls = Vec::new();
@@ -126,7 +126,7 @@ async fn calls_that_a_panic_elsewhere_ends_are_cancelled() {
         assert_pending!(call.poll());
         calls.push(call);
     }
-    // Long enough to be slow, if they were given up one by one.
+    // Long enough to be slow, if they were abandoned one by one.
     clock.advance(2 * OPEN_TIME);
     let before = layer.breaker().snapshot();
     let caught = catch_unwind(AssertUnwindSafe(move || {
@@ -140,7 +140,7 @@ async fn calls_that_a_panic_elsewhere_ends_are_cancelled() {
 }
 
 #[tokio::test]
-async fn a_task_that_panics_has_failed() {
+async fn a_task_that_panics_is_a_failure() {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("panics")
         .trip_on(Trip::consecutive_failures(1))
@@ -159,7 +159,7 @@ async fn a_task_that_panics_has_failed() {
 }
 
 #[tokio::test]
-async fn a_panic_while_readiness_is_asked_for_is_no_call() {
+async fn a_panic_in_poll_ready_is_not_a_call() {
     struct Unready;
     impl Service<()> for Unready {
         type Response = ();

@@ -113,7 +113,7 @@ impl Driver {
         // Resumed, because a panic that begins would be reported.
         let panics = || -> Result<(), ()> { panic::resume_unwind(Box::new("a call")) };
         let ended = panic::catch_unwind(AssertUnwindSafe(|| permit.call_blocking(panics)));
-        assert!(ended.is_err(), "the panic goes on");
+        assert!(ended.is_err(), "the panic propagates");
     }
 
     pub(crate) fn set_by_hand(&mut self, state: State, time: Option<u64>) {

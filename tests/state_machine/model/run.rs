@@ -81,7 +81,7 @@ pub(crate) fn continue_with(
     Run { decisions: runner.decisions, observed, end: runner.breaker.snapshot() }
 }
 
-/// The one thing that a restart forgets and a cancellation does not: the sum of the times of
+/// The only state that a restart loses and a cancellation does not: the sum of the times of
 /// probes that ended without a result. Where it may count, a run is not interrupted.
 struct ProbeTime {
     is_limited: bool,

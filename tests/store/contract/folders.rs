@@ -62,7 +62,7 @@ pub(super) fn a_folder_that_was_removed_is_noticed_and_created_again<S: FolderSt
     assert_eq!(store.load("key").unwrap().as_deref(), Some(b"3".as_slice()));
 }
 
-pub(super) fn histories_in_a_folder_that_was_removed_start_anew<S: FolderStore>(parent: &Path) {
+pub(super) fn histories_in_a_folder_that_was_removed_start_empty<S: FolderStore>(parent: &Path) {
     let folder = parent.join("state");
     let store = S::open_at(&folder).unwrap();
     let histories = store.history().unwrap();

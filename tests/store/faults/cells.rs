@@ -107,7 +107,7 @@ fn slow(kind: Kind) -> Vec<Cell> {
     };
     match kind {
         Kind::Sled | Kind::Redb => vec![of(Run, "")],
-        Kind::File => vec![of(Stop, "stored when the store has answered, if the process lives")],
+        Kind::File => vec![of(Stop, "stored when the store answers, if the process still runs")],
     }
 }
 
@@ -147,7 +147,7 @@ fn full(kind: Kind) -> Vec<Cell> {
     });
     if kind == Kind::Sled {
         const SAYS: &[&str] = &["does not answer"];
-        const NOTE: &str = "sled waits for ever; nothing helps but the end of the process";
+        const NOTE: &str = "sled waits forever, until the process ends";
         let large = (kind, Fault::FullDiskForLarge, Stop);
         cells.push(cell(large, Begins::Restored, SAYS, Ends::Flushed, NOTE));
     }

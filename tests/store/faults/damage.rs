@@ -14,8 +14,9 @@ use super::{
     cells::{Cell, PLACES},
     fault::{Site, copy},
     histories::{Loss, Made},
+    known::Known,
     pair::{BUSY, LONGEST_OPEN, Pair, closed, revived},
-    play::{Known, is_flushed},
+    play::is_flushed,
 };
 use crate::support::{kind::Kind, wait::holds_in_time};
 

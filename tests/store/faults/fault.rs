@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     ErrsAtRandom,
     Truncated,
     BitsFlipped,
-    /// The files of sled that are no data: summaries of the log, and settings.
+    /// The files of sled that hold no data: summaries of the log, and settings.
     DamagedSummary,
     /// What was written cannot be made durable.
     SyncFails,

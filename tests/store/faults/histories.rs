@@ -43,7 +43,7 @@ impl Loss {
     }
 }
 
-/// The transitions of a breaker over all its lives, the oldest first.
+/// The transitions of a breaker over all its restarts, the oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) transitions: Vec<Transition>,

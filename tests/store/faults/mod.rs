@@ -13,9 +13,12 @@ mod damage;
 mod failing_sync;
 mod fault;
 mod histories;
+mod known;
 mod pair;
 mod panics;
 mod play;
+mod reported;
+mod stop;
 
 use std::{
     fs,
@@ -35,8 +38,9 @@ use self::{
     child::{Ended, Player},
     fault::Fault,
     histories::{Found, Loss},
+    known::Known,
     pair::{LONGEST_OPEN, builder},
-    play::{Known, is_flushed},
+    play::is_flushed,
 };
 use crate::support::{child::Unprivileged, wait::holds_in_time};
 
@@ -159,7 +163,7 @@ fn look(cell: &Cell, folder: &Path, value: &Value, problems: &mut Vec<String>) {
         let clock = ManualClock::starting_at(known.wall);
         let breaker = builder(&known.name, &clock).store(store.clone()).build().unwrap();
         if breaker.store_health() != StoreHealth::Healthy {
-            // A snapshot that is loaded late is restored if nothing happened meanwhile.
+            // A snapshot that is loaded late is restored unless the state has changed.
             is_flushed(&breaker);
         }
         let (found, name) = (breaker.snapshot(), &known.name);
@@ -214,9 +218,7 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
     let said = said.map(|reason| reason.rsplit('/').next().unwrap_or(reason));
     let said = said.take(2).collect::<Vec<_>>().join("; ");
     let means = match cell.fault {
-        Fault::FullDisk | Fault::FullDiskForLarge if value["mounted"] == false => {
-            " (by a store that says so)"
-        }
+        Fault::FullDisk | Fault::FullDiskForLarge if value["mounted"] == false => " (simulated)",
         _ => "",
     };
     let ends = match value["too_slow"] {

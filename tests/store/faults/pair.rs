@@ -68,7 +68,7 @@ pub(crate) struct Pair {
     random: Random,
     steps: u64,
     pub(crate) tally: Tally,
-    /// The transitions of the subject, those of earlier lives included, and of its twin.
+    /// The transitions of the subject, those of earlier processes included, and of its twin.
     made: Arc<Mutex<Made>>,
     made_by_twin: Arc<Mutex<Made>>,
     /// The number of transitions that the subject had made when it began to be compared.

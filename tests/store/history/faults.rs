@@ -87,9 +87,9 @@ async fn transitions_faster_than_the_store_are_counted_as_missed() {
         breaker.flush().await.unwrap_err();
     }
     store.heal();
-    let told = history(&breaker).await;
-    assert_eq!(told.len(), WAITING + 1);
-    let missed: Vec<u64> = told.iter().map(|entry| entry.missed).collect();
+    let entries = history(&breaker).await;
+    assert_eq!(entries.len(), WAITING + 1);
+    let missed: Vec<u64> = entries.iter().map(|entry| entry.missed).collect();
     let mut expected = [0; WAITING + 1];
     expected[WAITING - 1] = 100 - WAITING as u64;
     assert_eq!(missed, expected, "the oldest after the gap says how many are missing before it");
@@ -113,11 +113,15 @@ async fn a_query_to_a_hanging_store_fails_soon_and_missed_transitions_are_counte
     assert!(refusal(&breaker).await.contains("does not answer"));
     store.heal();
     eventually("it heals", || !is_degraded(&breaker));
-    let told = history(&breaker).await;
-    let missed: u64 = told.iter().map(|entry| entry.missed).sum();
-    assert_eq!(told.len() as u64 + missed, 1001, "each transition is stored or counted as missed");
+    let entries = history(&breaker).await;
+    let missed: u64 = entries.iter().map(|entry| entry.missed).sum();
+    assert_eq!(
+        entries.len() as u64 + missed,
+        1001,
+        "each transition is stored or counted as missed"
+    );
     // Those being written when the store began to hang, and those pending.
-    assert!(told.len() <= 2 * WAITING + 1, "{}", told.len());
+    assert!(entries.len() <= 2 * WAITING + 1, "{}", entries.len());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{breaker, history, states, trip};
 async fn a_history_has_the_time_reason_and_counts_of_every_transition() {
     let clock = ManualClock::new();
     let start = clock.wall();
-    let builder = Breaker::builder("told").trip_on(Trip::consecutive_failures(2));
+    let builder = Breaker::builder("changed").trip_on(Trip::consecutive_failures(2));
     let breaker = builder.clock(clock.clone()).store(MemoryStore::new()).build().unwrap();
     trip(&breaker);
     trip(&breaker);
@@ -24,9 +24,9 @@ async fn a_history_has_the_time_reason_and_counts_of_every_transition() {
     breaker.force_open();
     breaker.reset();
 
-    let mut told = history(&breaker).await;
-    told.reverse();
-    let steps: Vec<_> = told
+    let mut entries = history(&breaker).await;
+    entries.reverse();
+    let steps: Vec<_> = entries
         .iter()
         .map(|entry| (entry.transition.from, entry.transition.to, entry.transition.reason))
         .collect();
@@ -41,17 +41,17 @@ async fn a_history_has_the_time_reason_and_counts_of_every_transition() {
         ]
     );
     let since = |entry: &HistoryEntry| entry.transition.at.duration_since(start).unwrap().as_secs();
-    assert_eq!(told.iter().map(since).collect::<Vec<_>>(), [0, 60, 90, 95, 95]);
+    assert_eq!(entries.iter().map(since).collect::<Vec<_>>(), [0, 60, 90, 95, 95]);
     assert_eq!(
-        told.iter().map(|entry| entry.transition.manual).collect::<Vec<_>>(),
+        entries.iter().map(|entry| entry.transition.manual).collect::<Vec<_>>(),
         [false, false, false, true, true]
     );
     assert_eq!(
-        (told[0].transition.failure_count, told[0].transition.open_time),
+        (entries[0].transition.failure_count, entries[0].transition.open_time),
         (2, Some(Duration::from_secs(60)))
     );
     assert_eq!(
-        (told[1].transition.failure_count, told[1].transition.open_time, told[1].missed),
+        (entries[1].transition.failure_count, entries[1].transition.open_time, entries[1].missed),
         (0, None, 0)
     );
 }
@@ -143,9 +143,9 @@ async fn a_wall_clock_that_goes_back_does_not_change_the_order() {
     drop(breaker);
     let breaker = build().unwrap();
     breaker.reset();
-    let told = history(&breaker).await;
-    assert_eq!(states(&told), [State::Closed, State::Disabled, State::ForcedOpen]);
-    assert_eq!(told[1].transition.at, SystemTime::UNIX_EPOCH);
+    let entries = history(&breaker).await;
+    assert_eq!(states(&entries), [State::Closed, State::Disabled, State::ForcedOpen]);
+    assert_eq!(entries[1].transition.at, SystemTime::UNIX_EPOCH);
 }
 
 #[tokio::test]

@@ -1,0 +1,111 @@
+//! Files with defaults and the settings of several breakers.
+
+use std::time::Duration;
+
+use tower_breaker::{
+    Backoff, Config, RampUp, Trip, Window,
+    config::{ConfigFile, SnapshotTtl},
+};
+
+use super::paths;
+
+#[test]
+fn a_file_overrides_its_defaults_field_by_field() {
+    let file = ConfigFile::from_json(
+        r#"{
+            "defaults": {"recovery_timeout": "30s", "trip_on": [{"consecutive_failures": 3}]},
+            "breakers": {"payments": {"trip_on": []}, "search": {"success_threshold": 2}}
+        }"#,
+    )
+    .unwrap();
+    assert_eq!(file.names().collect::<Vec<_>>(), ["payments", "search"]);
+    assert_eq!(file.get("payments").trip_on, []);
+    assert_eq!(file.get("payments").recovery_timeout, Duration::from_secs(30));
+    assert_eq!(file.get("search").trip_on, [Trip::consecutive_failures(3)]);
+    assert_eq!(file.get("another").recovery_timeout, Duration::from_secs(30));
+}
+
+#[test]
+fn a_file_reports_each_fault_once_with_the_name_of_the_breaker() {
+    let error = ConfigFile::from_json(
+        r#"{
+            "defaults": {"recovery_timeout": "0s"},
+            "breakers": {"a": {"success_threshold": 0}, "b": {}, "c": 7},
+            "breaker": {}
+        }"#,
+    )
+    .unwrap_err();
+    assert_eq!(
+        paths(&error),
+        ["defaults.recovery_timeout", "breakers.a.success_threshold", "breakers.c", "breaker"]
+    );
+}
+
+#[test]
+fn a_path_quotes_a_name_with_special_characters() {
+    let error = ConfigFile::from_json(
+        r#"{"breakers": {"EU/pay": 1, "a.b": 1, "line\nfeed": 1, "plain-1": 1, "": 1}, "x y": 1}"#,
+    )
+    .unwrap_err();
+    assert_eq!(
+        paths(&error),
+        [
+            r#"breakers[""]"#,
+            r#"breakers["EU/pay"]"#,
+            r#"breakers["a.b"]"#,
+            r#"breakers["line\nfeed"]"#,
+            "breakers.plain-1",
+            r#"["x y"]"#,
+        ]
+    );
+    assert_eq!(error.to_string().lines().count(), 7, "{error}");
+    assert_eq!(
+        error.faults()[5].message(),
+        "unknown field `x y`; expected one of `defaults`, `breakers`, `store`"
+    );
+}
+
+#[test]
+fn a_file_overrides_its_defaults_at_every_depth() {
+    let file = ConfigFile::from_json(
+        r#"{
+            "defaults": {
+                "recovery_timeout": "30s",
+                "backoff": {"multiplier": 3.0, "max": "20m", "jitter": 0.5},
+                "ramp_up": {"start": 0.2, "time": "1m"},
+                "half_open_timeout": "5s",
+                "trip_on": [{"failure_rate": {"threshold": 0.5, "window": {"calls": 10}}}]
+            },
+            "breakers": {
+                "payments": {"backoff": {"jitter": 0.1}, "snapshot_ttl": {"open": "2h"}},
+                "search": {"backoff": null, "ramp_up": {"start": null}, "recovery_timeout": null},
+                "mail": {"backoff": {"max": null}, "half_open_timeout": null,
+                    "trip_on": [{"failure_rate": {"threshold": 0.9, "window": {"time": "1m"}}}]}
+            }
+        }"#,
+    )
+    .unwrap();
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let payments = file.get("payments");
+    assert_eq!(payments.backoff, Some(Backoff::new(3.0, minutes(20)).jitter(0.1)));
+    assert_eq!(payments.snapshot_ttl.open, Duration::from_secs(2 * 3600));
+    assert_eq!(payments.snapshot_ttl.closed, SnapshotTtl::default().closed);
+    let search = file.get("search");
+    assert_eq!(search.backoff, None, "it is off");
+    assert_eq!(search.ramp_up, Some(RampUp::new(RampUp::default().start, minutes(1))));
+    assert_eq!(search.recovery_timeout, Config::default().recovery_timeout);
+    assert_eq!(search.half_open_timeout, Some(Duration::from_secs(5)));
+    let mail = file.get("mail");
+    assert_eq!(mail.backoff.unwrap().max, Backoff::default().max);
+    assert_eq!(mail.half_open_timeout, None);
+    let trip = Trip::failure_rate(0.9, Window::time(minutes(1)));
+    assert_eq!(mail.trip_on, [trip], "a list is replaced");
+}
+
+#[test]
+fn a_null_hides_no_misspelt_field() {
+    let file = r#"{"breakers": {"a": {"recovery_timeuot": null, "success_threshold": null}}}"#;
+    let error = ConfigFile::from_json(file).unwrap_err();
+    let expected = ["breakers.a.success_threshold", "breakers.a.recovery_timeuot"];
+    assert_eq!(paths(&error), expected);
+}

@@ -1,0 +1,97 @@
+//! The store that a file or the environment names.
+
+use std::time::Duration;
+
+use tower_breaker::{
+    Breaker,
+    config::{ConfigFile, StoreConfig},
+};
+
+use super::paths;
+
+#[test]
+fn a_file_says_where_state_is_stored() {
+    let read = |json: &str| ConfigFile::from_json(json).map(|file| file.store().cloned());
+    assert_eq!(read("{}").unwrap(), None);
+    assert_eq!(read(r#"{"store": null}"#).unwrap(), None);
+    for (json, text, store) in [
+        (r#"{"sled": "a"}"#, "sled:a", StoreConfig::Sled("a".into())),
+        (r#"{"redb": "/b c"}"#, "redb:/b c", StoreConfig::Redb("/b c".into())),
+        (r#"{"file": "C:\\d"}"#, "file:C:\\d", StoreConfig::File("C:\\d".into())),
+        (r#""memory""#, "memory", StoreConfig::Memory),
+    ] {
+        assert_eq!(read(&format!(r#"{{"store": {json}}}"#)).unwrap(), Some(store.clone()));
+        assert_eq!(text.parse(), Ok(store.clone()));
+        assert_eq!(store.to_string(), text);
+    }
+    for (json, path) in [
+        (r#"{"store": "sled"}"#, "store"),
+        (r#"{"store": {}}"#, "store"),
+        (r#"{"store": {"sled": "a", "file": "b"}}"#, "store"),
+        (r#"{"store": {"sledge": "a"}}"#, "store.sledge"),
+        (r#"{"store": {"sled": ""}}"#, "store.sled"),
+        (r#"{"store": {"redb": null}}"#, "store.redb"),
+    ] {
+        assert_eq!(paths(&read(json).unwrap_err()), [path], "{json}");
+    }
+    for text in ["", "sled", "sled:", "sledge:a", ":a", "Memory"] {
+        let error = text.parse::<StoreConfig>().unwrap_err().to_string();
+        assert!(error.contains("expected `sled:FOLDER`"), "{error}");
+    }
+}
+
+#[test]
+fn a_store_that_a_file_names_is_opened_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for kind in ["sled", "redb", "file"] {
+        let folder = folder.join(kind);
+        let file = format!(r#"{{"store": {{"{kind}": {:?}}}}}"#, folder.display().to_string());
+        let file = ConfigFile::from_json(&file).unwrap();
+        let store = file.open_store().unwrap().unwrap();
+        assert_eq!(store.label(), kind);
+        let again = file.open_store().unwrap().unwrap();
+        assert_eq!(store.id(), again.id());
+        let breaker = Breaker::builder("stored").store(store).build().unwrap();
+        breaker.force_open();
+        breaker.flush_blocking(Duration::from_secs(60)).unwrap();
+        drop((breaker, again));
+        assert!(folder.is_dir());
+    }
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = StoreConfig::Sled(file).open().map(|store| store.id()).unwrap_err();
+    assert!(error.to_string().contains("is a file"), "{error}");
+    assert!(ConfigFile::default().open_store().unwrap().is_none());
+}
+
+/// In a process of its own: other tests read the environment too.
+#[test]
+fn the_environment_says_where_state_is_stored() {
+    const CHILD: &str = "TOWER_BREAKER_TEST_CHILD";
+    let file = ConfigFile::from_json(r#"{"store": "memory"}"#).unwrap();
+    if let Ok(expected) = std::env::var(CHILD) {
+        let found = match file.open_store() {
+            Ok(store) => store.map_or("none".to_owned(), |store| store.label().to_owned()),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(&expected), "{found} is not {expected}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = format!("file:{}", dir.path().display());
+    for (variable, expected) in [
+        (None, "memory"),
+        (Some("off"), "none"),
+        (Some(""), "none"),
+        (Some(files.as_str()), "file"),
+        (Some("flie:state"), "TOWER_BREAKER_STORE: unknown store"),
+    ] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["the_environment_says_where_state_is_stored"]).env(CHILD, expected);
+        child.env_remove("TOWER_BREAKER_STORE");
+        child.envs(variable.map(|variable| ("TOWER_BREAKER_STORE", variable)));
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{variable:?}: {output:?}");
+    }
+}
