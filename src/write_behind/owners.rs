@@ -94,7 +94,7 @@ impl Owners {
 
     /// Whether the state to take over is still that of `before`.
     pub(super) fn is_before(&self, before: &Entry, entry: &Entry) -> bool {
-        self.before(entry).is_some_and(|it| std::ptr::eq(&**it, before))
+        self.before(entry).is_some_and(|it| std::ptr::eq(Arc::as_ptr(it), before))
     }
 
     /// The state has been taken over.
@@ -247,7 +247,7 @@ impl Member {
     }
 
     fn is(&self, entry: &Entry) -> bool {
-        std::ptr::eq(&*self.entry, entry)
+        std::ptr::eq(Arc::as_ptr(&self.entry), entry)
     }
 
     /// The entry whose breaker has the state that the name's next owner takes over.

@@ -40,6 +40,7 @@ pub(super) enum SaveState {
 }
 
 /// What a batch has to do. The batch fills in what became of it.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub(super) struct Item {
     pub(super) entry: Arc<Entry>,
     pub(super) read: ReadState,

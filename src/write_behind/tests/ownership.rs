@@ -70,8 +70,7 @@ fn a_last_state_that_fails_does_not_replace_what_a_later_breaker_has_saved() {
     let store = Refuses(Faulty::new(Fault::None), b"last");
     let departing = || {
         let inbox = inbox::find(store.id()).unwrap();
-        let departing = inbox.content().schedule.departing();
-        departing
+        inbox.content().schedule.departing()
     };
     let _other = attach(&store, "other", &Breaker::new("closed"), &patient());
     let breaker = Breaker::new("closed");

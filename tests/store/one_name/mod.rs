@@ -9,7 +9,8 @@ use std::{
 };
 
 use tower_breaker::{
-    Backoff, Breaker, BreakerBuilder, Event, MemoryStore, RampUp, State, StateStore, Trip, Window,
+    Backoff, Breaker, BreakerBuilder, Event, MemoryStore, Permit, RampUp, State, StateStore, Trip,
+    Window,
     clock::ManualClock,
     event::Reason,
     history::HistoryQuery,
@@ -80,6 +81,8 @@ fn the_drop_of_an_older_breaker_leaves_a_state_set_by_hand() {
 
 #[test]
 fn a_younger_breaker_begins_with_everything_that_the_older_one_has() {
+    use State::{Closed, Disabled, ForcedOpen, HalfOpen, Open};
+
     let clock = ManualClock::new();
     let store = MemoryStore::new();
     let build = || {
@@ -123,14 +126,13 @@ fn a_younger_breaker_begins_with_everything_that_the_older_one_has() {
     clock.advance(MINUTE * 2);
     (0..3).for_each(|_| breaker.try_acquire().unwrap().success());
     clock.advance(Duration::from_secs(5));
-    while breaker.try_acquire().map(|permit| permit.success()).is_ok() {}
+    while breaker.try_acquire().map(Permit::success).is_ok() {}
     check(&mut breaker);
     breaker.force_open_for(MINUTE * 3);
     clock.advance(MINUTE);
     check(&mut breaker);
     breaker.disable();
     check(&mut breaker);
-    use State::{Closed, Disabled, ForcedOpen, HalfOpen, Open};
     assert_eq!(seen, [Closed, Open, HalfOpen, Open, Closed, ForcedOpen, Disabled]);
 }
 
