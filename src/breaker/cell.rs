@@ -92,9 +92,15 @@ impl Cell {
         self.view.state()
     }
 
+    /// The state for a caller that needs nothing else of the view.
+    #[inline]
+    pub(super) fn state_alone(&self) -> PackedState {
+        self.view.state_alone()
+    }
+
     #[inline]
     pub(crate) fn admits_all(&self) -> bool {
-        self.state().admits_all()
+        self.state_alone().admits_all()
     }
 
     pub(crate) fn has_custom_clock(&self) -> bool {
@@ -113,10 +119,10 @@ impl Cell {
     /// The refusal that a call would meet now, without admitting one.
     #[inline]
     pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
-        let state = self.state();
-        if state.admits_all() {
+        if self.state_alone().admits_all() {
             return None;
         }
+        let state = self.state();
         self.refusal(state).or_else(|| self.would_refuse_once_advanced())
     }
 
@@ -153,7 +159,7 @@ impl Cell {
     /// admitted the call, and in this state a success changes nothing.
     #[inline]
     pub(super) fn skips_success(&self, admitted: PackedState) -> bool {
-        admitted.skips_success() && self.state() == admitted
+        self.view.state_alone() == admitted
     }
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
@@ -170,7 +176,7 @@ impl Cell {
             // Too late: the result is about a state that has ended.
             return true;
         }
-        if state.skips_success() {
+        if state.is_quiet() {
             return true;
         }
         state.has_lock_free_success()

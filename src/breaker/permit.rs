@@ -52,8 +52,8 @@ struct Call {
     cell: &'static Cell,
     /// The state that admitted the call. A half-open circuit admitted a probe.
     state: PackedState,
-    /// The id of a probe; the tick at which any other call was admitted, or [`Tick::NEVER`] where
-    /// the time is not needed. (One field for both: a future contains a permit, and moves it.)
+    /// The id of a probe; of a timed call, the tick at which it was admitted; of any other call, no
+    /// matter what. (One field for both: a future contains a permit, and moves it.)
     stamp: u64,
 }
 
@@ -67,35 +67,25 @@ impl Permit {
         Self::try_acquire_slow(cell)
     }
 
-    /// Admits a call without the lock, if every call is admitted.
+    /// Admits a call without the lock and without the time, if every call is admitted so.
     #[inline]
     pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
-        Self::try_acquire_fast_unless(cell, || false)
+        let state = cell.state_alone();
+        state.admits_all_untimed().then(|| Self::new(cell, state, 0))
     }
 
-    /// The same; the permit of a timed call is void if the closure says so.
     #[inline]
-    pub(crate) fn try_acquire_fast_unless(
-        cell: &'static Cell,
-        is_void: impl FnOnce() -> bool,
-    ) -> Option<Self> {
-        let state = cell.state();
-        if !state.admits_all() {
-            return None;
-        }
-        let mut admitted = Tick::NEVER;
-        if state.is_timed() {
-            if is_void() {
-                return Some(Self::void_of(cell));
-            }
-            admitted = cell.now(state);
-        }
-        Some(Self { call: Call { cell, state, stamp: admitted.as_nanos() } })
+    fn new(cell: &'static Cell, admitted: PackedState, stamp: u64) -> Self {
+        Self { call: Call { cell, state: admitted.for_permit(), stamp } }
     }
 
     #[inline(never)]
     fn try_acquire_slow(cell: &'static Cell) -> Result<Self, Refusal> {
-        if let Some(refusal) = cell.refusal(cell.state()) {
+        let state = cell.state();
+        if state.admits_all() {
+            return Ok(Self::new(cell, state, cell.now(state).as_nanos()));
+        }
+        if let Some(refusal) = cell.refusal(state) {
             return Err(refusal);
         }
         Self::try_acquire_locked(cell)
@@ -106,12 +96,12 @@ impl Permit {
     fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
         let admitted = cell.admit()?;
         let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
-        Ok(Self { call: Call { cell, state: admitted.state, stamp } })
+        Ok(Self::new(cell, admitted.state, stamp))
     }
 
     /// A permit that records nothing, for a call that does not count.
     pub(crate) fn void_of(cell: &'static Cell) -> Self {
-        Self { call: Call { cell, state: PackedState::SPENT, stamp: Tick::NEVER.as_nanos() } }
+        Self { call: Call { cell, state: PackedState::SPENT, stamp: 0 } }
     }
 
     /// Whether the permit records nothing any more.
@@ -148,9 +138,14 @@ impl Permit {
 
     /// Marks the permit as recorded, so that dropping it changes nothing.
     #[inline]
+    pub(crate) fn set_recorded(&mut self) {
+        self.call.state = PackedState::SPENT;
+    }
+
+    #[inline]
     fn spend(&mut self) -> Call {
         let call = self.call;
-        self.call.state = PackedState::SPENT;
+        self.set_recorded();
         call
     }
 
@@ -284,18 +279,6 @@ impl Permit {
             self.spend().cancel();
         }
     }
-
-    #[cold]
-    #[inline(never)]
-    fn abandon(&mut self) {
-        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
-        // nothing about the calls that it ends.
-        if std::thread::panicking() {
-            self.spend().cancel();
-        } else {
-            self.spend().abandon();
-        }
-    }
 }
 
 /// Is on the stack of a call's work, and dropped only by a panic.
@@ -320,8 +303,7 @@ impl Call {
 
     /// When a call other than a probe was admitted.
     fn admitted_at(self) -> Option<Tick> {
-        let admitted = Tick::from_nanos(self.stamp);
-        (!self.is_probe() && admitted != Tick::NEVER).then_some(admitted)
+        self.state.is_timed().then_some(Tick::from_nanos(self.stamp))
     }
 
     fn elapsed(self) -> Option<Duration> {
@@ -358,8 +340,16 @@ impl Call {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn abandon(self) {
-        self.cell.abandon(self.ticket(), self.admitted_at());
+        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
+        // nothing about the calls that it ends.
+        if std::thread::panicking() {
+            self.cancel();
+        } else {
+            self.cell.abandon(self.ticket(), self.admitted_at());
+        }
     }
 }
 
@@ -374,7 +364,8 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if self.call.state.tracks_drop() {
-            self.abandon();
+            // By value: what is reachable from outside cannot stay in registers.
+            self.spend().abandon();
         }
     }
 }

@@ -134,7 +134,7 @@ impl Breaker {
             };
             // Another caller was faster, or the circuit ramps up. The reservation is used up.
             wait.release();
-            if refusal.state == State::Closed {
+            if refusal.state() == State::Closed {
                 wait.pause(self.ramp_pause()).await;
             }
         }

@@ -69,7 +69,10 @@ where
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                Poll::Ready(Ok(record_when.record(classify, result, permit)?))
+                Poll::Ready(match record_when.record(classify, result, permit) {
+                    Ok(response) => Ok(response),
+                    Err(error) => Err(error.into()),
+                })
             }
             CallProjection::Rejected { future } => {
                 Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))

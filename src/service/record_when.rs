@@ -62,8 +62,20 @@ impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
 
     #[inline]
     fn record(&self, classify: &C, result: Result<T, E>, permit: &mut Permit) -> Result<T, E> {
-        inner_call::record(permit, classify.classify(&result));
-        result
+        // Most classifiers look at the variant first. With a result for each arm, a response is
+        // never written to memory for the sake of an error that is looked at elsewhere.
+        match result {
+            Ok(response) => {
+                let result = Ok(response);
+                inner_call::record(permit, classify.classify(&result));
+                result
+            }
+            Err(error) => {
+                let result = Err(error);
+                inner_call::record_error(permit, classify.classify(&result));
+                result
+            }
+        }
     }
 
     #[inline]
