@@ -89,7 +89,7 @@
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
 //! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
-//! | `sweep`, `maintenance` | what expires; what is done between batches |
+//! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
