@@ -83,7 +83,7 @@
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
-//! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
+//! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce`, `departure` | what all threads share; announcements; drops |
@@ -104,6 +104,7 @@ mod keys;
 mod lanes;
 mod load;
 mod maintenance;
+mod pages;
 mod pending_history;
 mod preload;
 mod quarantine;
