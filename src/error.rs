@@ -14,16 +14,48 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Refusal {
     /// What is left of the open time, in nanoseconds; `u64::MAX` if no time is set.
     left: u64,
-    pub(crate) state: State,
+    state: Word,
+}
+
+/// A [`State`] that fills a word. Passing on the result of a call copies the place of its error
+/// too, and seven bytes of padding take four instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Word {
+    Closed,
+    Open,
+    HalfOpen,
+    ForcedOpen,
+    Disabled,
+    MetricsOnly,
 }
 
 impl Refusal {
     pub(crate) const fn new(state: State) -> Self {
-        Self { left: u64::MAX, state }
+        Self::with_time(state, u64::MAX)
     }
 
     pub(crate) const fn with_time(state: State, left: u64) -> Self {
+        let state = match state {
+            State::Closed => Word::Closed,
+            State::Open => Word::Open,
+            State::HalfOpen => Word::HalfOpen,
+            State::ForcedOpen => Word::ForcedOpen,
+            State::Disabled => Word::Disabled,
+            State::MetricsOnly => Word::MetricsOnly,
+        };
         Self { left, state }
+    }
+
+    pub(crate) const fn state(self) -> State {
+        match self.state {
+            Word::Closed => State::Closed,
+            Word::Open => State::Open,
+            Word::HalfOpen => State::HalfOpen,
+            Word::ForcedOpen => State::ForcedOpen,
+            Word::Disabled => State::Disabled,
+            Word::MetricsOnly => State::MetricsOnly,
+        }
     }
 
     /// What is left of the open time; `None` if no time is set.
@@ -54,7 +86,7 @@ impl Rejected {
     /// The state that rejected the call: `Closed` while the circuit ramps up.
     #[must_use]
     pub fn state(&self) -> State {
-        self.refusal.state
+        self.refusal.state()
     }
 
     /// What is left of the open time, or of the time for which the circuit is forced open. `None`
@@ -92,21 +124,34 @@ thread_local! {
 ///
 /// The sources of an error are not enough. They are what a report prints below the error, so a
 /// transparent wrapper skips the error that it wraps, because it prints that error itself. An
-/// `io::Error` is such a wrapper and can be opened. [`Error`] is one too, but its type parameter
+/// `io::Error` is such a wrapper and [can be opened](opened). [`Error`] is one too, but its type parameter
 /// is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. (The method
 /// for this, `std::error::Error::provide`, is not stable yet.)
 pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let next = |error: &&'a (dyn std::error::Error + 'static)| match error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-    {
-        Some(wrapped) => Some(wrapped as _),
-        None => source_with_wrapped(*error),
+    let next = |error: &&'a (dyn std::error::Error + 'static)| {
+        opened(*error).or_else(|| source_with_wrapped(*error))
     };
     // A limit, in case that an error is a source of itself.
     iter::successors(Some(error), next).take(64)
+}
+
+/// What a transparent wrapper of another crate wraps.
+fn opened<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.get_ref().map(|wrapped| wrapped as _);
+    }
+    #[cfg(feature = "reqwest-middleware")]
+    if let Some(error) = error.downcast_ref::<reqwest_middleware::Error>() {
+        return Some(match error {
+            reqwest_middleware::Error::Middleware(wrapped) => &**wrapped,
+            reqwest_middleware::Error::Reqwest(wrapped) => wrapped,
+        });
+    }
+    None
 }
 
 fn source_with_wrapped<'a>(

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{error::Refusal, state::State};
 
-/// From the low end: the state (3 bits), the admission (2), five flags, the generation (54).
+/// From the low end: the state (3 bits), the admission (2), six flags, the generation (53).
 ///
-/// The generation grows by one with each transition, so 54 bits never overflow in practice.
+/// The generation grows by one with each transition, so 53 bits never overflow in practice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedState(u64);
 
@@ -28,7 +28,9 @@ impl PackedState {
     const CUSTOM_CLOCK: u64 = 1 << 8;
     /// A call that is dropped without an outcome takes work: it is a probe, or it is timed.
     const TRACKS_DROP: u64 = 1 << 9;
-    const GENERATION_SHIFT: u32 = 10;
+    /// Recording a success changes nothing: the flags above say so together.
+    const QUIET: u64 = 1 << 10;
+    const GENERATION_SHIFT: u32 = 11;
 
     /// The state of a permit that has been recorded: it matches no state of a breaker, and its
     /// drop takes no work.
@@ -46,6 +48,7 @@ impl PackedState {
             Admission::AskMachine => Self::ASK_MACHINE,
         };
         let flag = |on: bool, bit: u64| if on { bit } else { 0 };
+        let quiet = view.lock_free_success && !view.timed && view.bucket_end.is_none();
         Self(
             state_bits(view.state)
                 | admission
@@ -54,6 +57,7 @@ impl PackedState {
                 | flag(view.bucket_end.is_some(), Self::COUNTED)
                 | flag(custom_clock, Self::CUSTOM_CLOCK)
                 | flag(view.timed || view.state == State::HalfOpen, Self::TRACKS_DROP)
+                | flag(quiet, Self::QUIET)
                 | view.generation << Self::GENERATION_SHIFT,
         )
     }
@@ -74,6 +78,12 @@ impl PackedState {
     #[inline]
     pub(super) const fn admits_none(self) -> bool {
         self.0 & Self::ADMISSION == Self::NONE
+    }
+
+    /// Whether every call is admitted, and without reading the time.
+    #[inline]
+    pub(super) const fn admits_all_untimed(self) -> bool {
+        self.0 & (Self::ADMISSION | Self::TIMED) == Self::ALL
     }
 
     /// Whether the time of each call's admission is needed.
@@ -108,8 +118,15 @@ impl PackedState {
     /// Whether recording a success is a no-op: no lock, no time and no count. This is the path
     /// of a healthy breaker.
     #[inline]
-    pub(super) const fn skips_success(self) -> bool {
-        self.0 & (Self::LOCK_FREE_SUCCESS | Self::TIMED | Self::COUNTED) == Self::LOCK_FREE_SUCCESS
+    pub(super) const fn is_quiet(self) -> bool {
+        self.0 & Self::QUIET != 0
+    }
+
+    /// The state that a permit remembers. It equals a state of the breaker only if the two are of
+    /// one generation and the latter is quiet, so that a success needs a single comparison.
+    #[inline]
+    pub(super) const fn for_permit(self) -> Self {
+        Self(self.0 | Self::QUIET)
     }
 
     #[inline]
@@ -186,11 +203,11 @@ mod tests {
 
     #[test]
     fn only_a_success_without_a_lock_a_time_and_a_count_is_skipped() {
-        let skips = |view: &FastPathView| PackedState::new(view, false).skips_success();
-        assert!(skips(&VIEW));
-        assert!(!skips(&FastPathView { lock_free_success: false, ..VIEW }));
-        assert!(!skips(&FastPathView { timed: true, ..VIEW }));
-        assert!(!skips(&FastPathView { bucket_end: Some(Tick::NEVER), ..VIEW }));
+        let is_quiet = |view: &FastPathView| PackedState::new(view, false).is_quiet();
+        assert!(is_quiet(&VIEW));
+        assert!(!is_quiet(&FastPathView { lock_free_success: false, ..VIEW }));
+        assert!(!is_quiet(&FastPathView { timed: true, ..VIEW }));
+        assert!(!is_quiet(&FastPathView { bucket_end: Some(Tick::NEVER), ..VIEW }));
     }
 
     #[test]
@@ -205,9 +222,9 @@ mod tests {
     #[test]
     fn neither_a_vacant_cell_nor_a_spent_permit_looks_like_a_probe_or_an_open_circuit() {
         let vacant = PackedState::vacant(7);
-        assert!(!vacant.admits_all() && !vacant.admits_none() && !vacant.skips_success());
+        assert!(!vacant.admits_all() && !vacant.admits_none() && !vacant.is_quiet());
         assert_eq!(vacant.generation(), 7);
         assert_ne!(PackedState::SPENT.state(), State::HalfOpen);
-        assert!(!PackedState::SPENT.skips_success());
+        assert!(!PackedState::SPENT.is_quiet());
     }
 }

@@ -9,7 +9,13 @@ use std::{
 };
 
 use super::{admission::Ticket, cell::Cell, packed_state::PackedState};
-use crate::{clock::Tick, error::Refusal, outcome::Outcome, state::State};
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    clock::Tick,
+    error::Refusal,
+    outcome::Outcome,
+    state::State,
+};
 
 /// Permission to make one call; consume it by recording the outcome.
 ///
@@ -52,8 +58,8 @@ struct Call {
     cell: &'static Cell,
     /// The state that admitted the call. A half-open circuit admitted a probe.
     state: PackedState,
-    /// The id of a probe; the tick at which any other call was admitted, or [`Tick::NEVER`] where
-    /// the time is not needed. (One field for both: a future contains a permit, and moves it.)
+    /// The id of a probe; of a timed call, the tick at which it was admitted; of any other call, no
+    /// matter what. (One field for both: a future contains a permit, and moves it.)
     stamp: u64,
 }
 
@@ -67,35 +73,25 @@ impl Permit {
         Self::try_acquire_slow(cell)
     }
 
-    /// Admits a call without the lock, if every call is admitted.
+    /// Admits a call without the lock and without the time, if every call is admitted so.
     #[inline]
     pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
-        Self::try_acquire_fast_unless(cell, || false)
+        let state = cell.state_alone();
+        state.admits_all_untimed().then(|| Self::new(cell, state, 0))
     }
 
-    /// The same; the permit of a timed call is void if the closure says so.
     #[inline]
-    pub(crate) fn try_acquire_fast_unless(
-        cell: &'static Cell,
-        is_void: impl FnOnce() -> bool,
-    ) -> Option<Self> {
-        let state = cell.state();
-        if !state.admits_all() {
-            return None;
-        }
-        let mut admitted = Tick::NEVER;
-        if state.is_timed() {
-            if is_void() {
-                return Some(Self::void_of(cell));
-            }
-            admitted = cell.now(state);
-        }
-        Some(Self { call: Call { cell, state, stamp: admitted.as_nanos() } })
+    fn new(cell: &'static Cell, admitted: PackedState, stamp: u64) -> Self {
+        Self { call: Call { cell, state: admitted.for_permit(), stamp } }
     }
 
     #[inline(never)]
     fn try_acquire_slow(cell: &'static Cell) -> Result<Self, Refusal> {
-        if let Some(refusal) = cell.refusal(cell.state()) {
+        let state = cell.state();
+        if state.admits_all() {
+            return Ok(Self::new(cell, state, cell.now(state).as_nanos()));
+        }
+        if let Some(refusal) = cell.refusal(state) {
             return Err(refusal);
         }
         Self::try_acquire_locked(cell)
@@ -106,12 +102,12 @@ impl Permit {
     fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
         let admitted = cell.admit()?;
         let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
-        Ok(Self { call: Call { cell, state: admitted.state, stamp } })
+        Ok(Self::new(cell, admitted.state, stamp))
     }
 
     /// A permit that records nothing, for a call that does not count.
     pub(crate) fn void_of(cell: &'static Cell) -> Self {
-        Self { call: Call { cell, state: PackedState::SPENT, stamp: Tick::NEVER.as_nanos() } }
+        Self { call: Call { cell, state: PackedState::SPENT, stamp: 0 } }
     }
 
     /// Whether the permit records nothing any more.
@@ -148,9 +144,14 @@ impl Permit {
 
     /// Marks the permit as recorded, so that dropping it changes nothing.
     #[inline]
+    pub(crate) fn set_recorded(&mut self) {
+        self.call.state = PackedState::SPENT;
+    }
+
+    #[inline]
     fn spend(&mut self) -> Call {
         let call = self.call;
-        self.call.state = PackedState::SPENT;
+        self.set_recorded();
         call
     }
 
@@ -222,19 +223,62 @@ impl Permit {
     /// Does the call's work, and records an `Err` as a failure and an `Ok` as a success. The work
     /// may return early with `?`. If it panics, the call is a failure, and the panic propagates.
     ///
+    /// Errors that say nothing about the dependency do not count, as on a layer: rejections by
+    /// another breaker, and [errors of the request itself](crate::classify). For an error that
+    /// borrows, which cannot be looked into, pass a classifier to
+    /// [`call_blocking_with`](Self::call_blocking_with).
+    ///
     /// [`Breaker::call_blocking`](crate::Breaker::call_blocking) acquires the permit too.
     ///
     /// # Errors
     ///
     /// The work's own error.
-    pub fn call_blocking<T, E>(mut self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub fn call_blocking<T, E>(self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        E: 'static,
+    {
+        self.call_blocking_with(ErrorsAsFailures, work)
+    }
+
+    /// Like [`call_blocking`](Self::call_blocking), with a classifier for the result.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, Outcome};
+    ///
+    /// let breaker = Breaker::builder("parser").build()?;
+    /// let text = String::from("one");
+    /// let classify = |result: &Result<u32, &str>| match result {
+    ///     Ok(_) => Outcome::Success,
+    ///     Err(_) => Outcome::failure(),
+    /// };
+    /// let permit = breaker.try_acquire()?;
+    /// let parsed = permit.call_blocking_with(classify, || text.parse().map_err(|_| text.as_str()));
+    /// assert_eq!(parsed, Err("one"));
+    /// assert_eq!(breaker.stats().consecutive_failures(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The work's own error.
+    #[expect(clippy::needless_pass_by_value, reason = "a classifier by value, as on a layer")]
+    pub fn call_blocking_with<C, T, E>(
+        mut self,
+        classify: C,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+    {
         let result = self.fail_on_panic(work);
-        self.finish(outcome_of(&result));
+        self.finish(classify.classify(&result));
         result
     }
 
     /// Awaits the call's future, and records an `Err` as a failure and an `Ok` as a success. If
     /// the future panics, the call is a failure, and the panic propagates.
+    ///
+    /// The same errors as for [`call_blocking`](Self::call_blocking) do not count.
     ///
     /// [`Breaker::call`](crate::Breaker::call) acquires the permit too; this is for after
     /// [`Breaker::acquire`](crate::Breaker::acquire).
@@ -249,19 +293,28 @@ impl Permit {
     pub async fn call<F, T, E>(self, future: F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
+        E: 'static,
     {
-        self.call_with(outcome_of, future).await
+        self.call_with(ErrorsAsFailures, future).await
     }
 
-    /// The same with another view of what a result comes to.
-    pub(crate) async fn call_with<F: Future>(
-        mut self,
-        classify: impl FnOnce(&F::Output) -> Outcome,
-        future: F,
-    ) -> F::Output {
+    /// Like [`call`](Self::call), with a classifier for the result.
+    ///
+    /// # Errors
+    ///
+    /// The future's own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`call`](Self::call).
+    pub async fn call_with<C, F, T, E>(mut self, classify: C, future: F) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut future = pin!(future);
         let result = poll_fn(|cx| self.fail_on_panic(|| future.as_mut().poll(cx))).await;
-        self.finish(classify(&result));
+        self.finish(classify.classify(&result));
         result
     }
 
@@ -282,18 +335,6 @@ impl Permit {
     pub(crate) fn cancel_in_place(&mut self) {
         if self.call.state.tracks_drop() {
             self.spend().cancel();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn abandon(&mut self) {
-        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
-        // nothing about the calls that it ends.
-        if std::thread::panicking() {
-            self.spend().cancel();
-        } else {
-            self.spend().abandon();
         }
     }
 }
@@ -320,8 +361,7 @@ impl Call {
 
     /// When a call other than a probe was admitted.
     fn admitted_at(self) -> Option<Tick> {
-        let admitted = Tick::from_nanos(self.stamp);
-        (!self.is_probe() && admitted != Tick::NEVER).then_some(admitted)
+        self.state.is_timed().then_some(Tick::from_nanos(self.stamp))
     }
 
     fn elapsed(self) -> Option<Duration> {
@@ -358,15 +398,16 @@ impl Call {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn abandon(self) {
-        self.cell.abandon(self.ticket(), self.admitted_at());
-    }
-}
-
-fn outcome_of<T, E>(result: &Result<T, E>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Success,
-        Err(_) => Outcome::failure(),
+        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
+        // nothing about the calls that it ends.
+        if std::thread::panicking() {
+            self.cancel();
+        } else {
+            self.cell.abandon(self.ticket(), self.admitted_at());
+        }
     }
 }
 
@@ -374,7 +415,8 @@ impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         if self.call.state.tracks_drop() {
-            self.abandon();
+            // By value: what is reachable from outside cannot stay in registers.
+            self.spend().abandon();
         }
     }
 }

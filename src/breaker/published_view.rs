@@ -8,7 +8,7 @@
 //! caller had arrived a little later.
 //!
 //! A success that finds the state that admitted its call, and in it
-//! [`skips_success`](PackedState::skips_success), is complete: at that moment, recording it would
+//! [`is_quiet`](PackedState::is_quiet), is complete: at that moment, recording it would
 //! have changed nothing.
 
 use super::{
@@ -45,6 +45,13 @@ impl PublishedView {
     #[inline]
     pub(super) fn state(&self) -> PackedState {
         PackedState::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    /// The same for a caller that reads nothing else of the view. Between two such loads the
+    /// compiler may keep in registers what an `Acquire` would have it read again.
+    #[inline]
+    pub(super) fn state_alone(&self) -> PackedState {
+        PackedState::from_bits(self.state.load(Ordering::Relaxed))
     }
 
     pub(super) fn rejects_until(&self) -> Tick {

@@ -13,7 +13,7 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::breaker::Permit;
+use crate::{breaker::Permit, classify::pass_error_on};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
@@ -69,10 +69,16 @@ where
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                Poll::Ready(Ok(record_when.record(classify, result, permit)?))
+                Poll::Ready(match record_when.record(classify, result, permit) {
+                    Ok(response) => Ok(response),
+                    Err(error) => {
+                        pass_error_on::<E, Rejection>();
+                        Err(error.into())
+                    }
+                })
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
         }
     }

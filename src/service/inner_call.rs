@@ -125,12 +125,21 @@ pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
     // A success has a path of its own: there, the compiler need not write the outcome to memory.
     // And permits are passed by value: what is reachable from outside cannot stay in registers.
     if outcome == Outcome::Success {
-        if !permit.skips_success() {
+        if permit.skips_success() {
+            // So that the compiler sees that there is nothing left to drop.
+            permit.set_recorded();
+        } else {
             record_success(permit.take());
         }
     } else {
         record_outermost(permit.take(), outcome);
     }
+}
+
+/// Records the outcome of a call that returned an error: seldom a success.
+#[inline]
+pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
+    record_outermost(permit.take(), outcome);
 }
 
 #[inline(never)]

@@ -219,14 +219,6 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         }
     }
 
-    /// Admits a call of a closed circuit. A nested call is recognized when it is recorded, and here
-    /// only if its drop may count too.
-    #[inline]
-    fn admit_fast(&self) -> Option<Permit> {
-        let cell = self.breaker.cell();
-        Permit::try_acquire_fast_unless(cell, || inner_call::is_nested(cell))
-    }
-
     #[cold]
     fn refuse_without_readiness(&self) -> Refusal {
         Refusal::new(self.breaker.state())
@@ -246,6 +238,50 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         }
         // The same breaker further in must not wait for what this one has reserved.
         inner_call::run_within(self.breaker.cell(), || self.inner.poll_ready(cx))
+    }
+
+    /// [`poll_ready`](Service::poll_ready) where it is more than that of the inner service.
+    #[inline(never)]
+    fn poll_ready_slow<Request>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), R::Error>>
+    where
+        S: Service<Request>,
+        R: Reject<Request, S::Response, S::Error>,
+    {
+        if R::WHILE_OPEN.waits() {
+            ready!(self.poll_admission(cx));
+        } else if self.is_rejecting() {
+            return Poll::Ready(Ok(()));
+        }
+        self.readiness = Readiness::Unknown;
+        match self.poll_inner_ready(cx, R::WHILE_OPEN.waits()) {
+            Poll::Ready(Ok(())) => {
+                self.readiness = Readiness::Inner;
+                self.wake_on_open.clear();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                self.wake_on_open.clear();
+                self.release_wait();
+                Poll::Ready(Err(error.into()))
+            }
+            Poll::Pending if R::WHILE_OPEN.waits() => Poll::Pending,
+            Poll::Pending => self.wait_for_inner(cx),
+        }
+    }
+
+    /// Waits for the inner service, or for the circuit to open.
+    #[cold]
+    fn wait_for_inner<E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        if self.wake_on_open.register(cx) {
+            return Poll::Pending;
+        }
+        // The circuit opened while the inner service was polled.
+        if self.is_rejecting() {
+            return Poll::Ready(Ok(()));
+        }
+        // The open time ended in the meantime too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     #[inline]
@@ -303,32 +339,20 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if R::WHILE_OPEN.waits() {
-            ready!(self.poll_admission(cx));
-        } else if self.is_rejecting() {
-            return Poll::Ready(Ok(()));
+        if R::WHILE_OPEN.waits()
+            || self.wake_on_open.is_registered()
+            || !self.breaker.cell().admits_all()
+        {
+            return self.poll_ready_slow(cx);
         }
         self.readiness = Readiness::Unknown;
-        match self.poll_inner_ready(cx, R::WHILE_OPEN.waits()) {
+        match self.inner.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
                 self.readiness = Readiness::Inner;
-                self.wake_on_open.clear();
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => {
-                self.wake_on_open.clear();
-                self.release_wait();
-                Poll::Ready(Err(error.into()))
-            }
-            Poll::Pending if R::WHILE_OPEN.waits() => Poll::Pending,
-            Poll::Pending if self.wake_on_open.register(cx) => Poll::Pending,
-            // The circuit opened while the inner service was polled.
-            Poll::Pending if self.is_rejecting() => Poll::Ready(Ok(())),
-            // The open time ended in the meantime too.
-            Poll::Pending => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => self.wait_for_inner(cx),
         }
     }
 
@@ -339,7 +363,7 @@ where
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.readiness
             && self.record_when.applies_to(&request)
-            && let Some(permit) = self.admit_fast()
+            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
             self.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {

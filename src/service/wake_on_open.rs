@@ -23,9 +23,15 @@ impl WakeOnOpen {
         self.cell.register_rejection_waker(&mut self.key, cx.waker())
     }
 
+    /// Whether the task is registered.
+    #[inline]
+    pub(super) fn is_registered(&self) -> bool {
+        self.key.is_some()
+    }
+
     #[inline]
     pub(super) fn clear(&mut self) {
-        if self.key.is_some() {
+        if self.is_registered() {
             self.remove();
         }
     }

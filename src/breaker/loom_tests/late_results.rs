@@ -114,7 +114,7 @@ fn a_caller_during_a_trip_is_admitted_or_gets_the_retry_time() {
         let trips = leased.permit();
         let other = thread::spawn(move || trips.failure());
         if let Err(refusal) = Permit::try_acquire(cell).map(Permit::ignore) {
-            assert_eq!((refusal.state, refusal.retry_after()), (State::Open, Some(OPEN_TIME)));
+            assert_eq!((refusal.state(), refusal.retry_after()), (State::Open, Some(OPEN_TIME)));
         }
         other.join().unwrap();
     });
