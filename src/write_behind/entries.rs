@@ -45,19 +45,15 @@ impl<T> Slab<T> {
     /// Adds a vacant place, and returns its index.
     fn add_place(&mut self) -> usize {
         let blocks = self.blocks.len();
-        match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
-            Some(block) => {
-                block.push(Place::vacant());
-                (blocks - 1) * BLOCK + block.len() - 1
-            }
-            None => {
-                // The first grows: most processes have a few values.
-                let mut block = Vec::with_capacity(if blocks == 0 { 1 } else { BLOCK });
-                block.push(Place::vacant());
-                self.blocks.push(block);
-                blocks * BLOCK
-            }
+        if let Some(block) = self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
+            block.push(Place::vacant());
+            return (blocks - 1) * BLOCK + block.len() - 1;
         }
+        // The first grows: most processes have a few values.
+        let mut block = Vec::with_capacity(if blocks == 0 { 1 } else { BLOCK });
+        block.push(Place::vacant());
+        self.blocks.push(block);
+        blocks * BLOCK
     }
 
     pub(super) fn remove(&mut self, id: EntryId) -> Option<T> {

@@ -27,7 +27,7 @@ pub(super) struct Value {
 
 #[derive(Default)]
 pub(super) struct Pages {
-    pages: Vec<Arc<Page>>,
+    all: Vec<Arc<Page>>,
     places: HashMap<u64, Place, BuildHasherDefault<Hashed>>,
     hasher: RandomState,
     bytes: usize,
@@ -73,7 +73,7 @@ impl Pages {
 
     /// The last key that was added.
     pub(super) fn last_key(&self) -> Option<String> {
-        let page = self.pages.last()?;
+        let page = self.all.last()?;
         let key = page.key(page.ends.len().checked_sub(1)?);
         String::from_utf8(key.to_vec()).ok()
     }
@@ -84,7 +84,7 @@ impl Pages {
     }
 
     pub(super) fn add(&mut self, page: Page) {
-        let Ok(number) = u32::try_from(self.pages.len()) else { return };
+        let Ok(number) = u32::try_from(self.all.len()) else { return };
         self.bytes += page.bytes.len();
         self.places.reserve(page.hashes.len());
         for (index, hash) in (0..).zip(&page.hashes) {
@@ -93,7 +93,7 @@ impl Pages {
                 Entry::Occupied(mut known) => drop(known.insert(Place::StruckOff)),
             }
         }
-        self.pages.push(Arc::new(page));
+        self.all.push(Arc::new(page));
     }
 
     /// From now on, nothing is known about this key.
@@ -107,7 +107,7 @@ impl Pages {
             return Lookup::Absent;
         };
         let Place::At { page, index } = *place else { return Lookup::StruckOff };
-        let (page, index) = (&self.pages[page as usize], index as usize);
+        let (page, index) = (&self.all[page as usize], index as usize);
         if page.key(index) != key.as_bytes() {
             return Lookup::Absent;
         }
@@ -117,13 +117,13 @@ impl Pages {
 }
 
 /// Packs a page.
-pub(super) fn pack(entries: Vec<(String, Vec<u8>)>, hasher: &RandomState) -> Page {
+pub(super) fn pack(entries: Vec<(String, Vec<u8>)>, build_hasher: &RandomState) -> Page {
     let length = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
     let mut bytes = Vec::with_capacity(length);
     let mut ends = Vec::with_capacity(entries.len());
     let mut hashes = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        hashes.push(hasher.hash_one(key.as_str()));
+        hashes.push(build_hasher.hash_one(key.as_str()));
         bytes.extend_from_slice(key.as_bytes());
         let key_end = bytes.len();
         bytes.extend_from_slice(&value);
