@@ -17,7 +17,7 @@ use super::{
     record,
     sweep::{Sweep, VisitEntries},
 };
-use crate::store::StoreError;
+use crate::{clock::wall, store::StoreError};
 
 pub(super) struct Maintenance {
     /// Entries whose histories have to be trimmed.
@@ -37,7 +37,7 @@ impl Maintenance {
             sweep: None,
             next_sweep: now.checked_add(config.first_sweep),
             interval: config.sweep_interval,
-            began: (now, SystemTime::now()),
+            began: (now, wall()),
         }
     }
 
@@ -98,9 +98,9 @@ impl Maintenance {
     /// The time, but no later than it can be by what has passed since the writer began: a wall
     /// clock that jumps forward makes nothing expire.
     fn wall_clock(&self) -> SystemTime {
-        let (began, wall) = self.began;
-        let now = SystemTime::now();
-        wall.checked_add(began.elapsed()).map_or(now, |passed| passed.min(now))
+        let (began, wall_then) = self.began;
+        let now = wall();
+        wall_then.checked_add(began.elapsed()).map_or(now, |passed| passed.min(now))
     }
 
     /// Trims a history that has grown. Returns whether there was one.
@@ -111,7 +111,7 @@ impl Maintenance {
             .map_or(record::DEFAULT_RETENTION_DAYS, |settings| settings.history_retention_days);
         let newest = entry.with_history(|history| history.newest()).flatten().unwrap_or(0);
         // The breaker's own clock may differ from the machine's.
-        let oldest = record::oldest_kept(newest.min(record::id_at(SystemTime::now())), days);
+        let oldest = record::oldest_kept(newest.min(record::id_at(wall())), days);
         // If this attempt fails, the next one does the work of both.
         entry.with_history(PendingHistory::trimmed);
         let key = keys::history(entry.name());
