@@ -11,6 +11,7 @@ mod history;
 mod idle_loss;
 mod last_words;
 mod names;
+mod one_name;
 mod scale;
 mod stores;
 mod which_store;
