@@ -178,7 +178,7 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     let is_read = match inbox.preload.take(&entry.key) {
         Found::Unknown => false,
         Found::Nothing => true,
-        Found::Value(bytes) => entry.restore(&bytes).is_ok(),
+        Found::Value(value) => entry.restore(value.bytes()).is_ok(),
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);

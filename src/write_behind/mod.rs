@@ -88,7 +88,7 @@
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
-//! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
+//! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce` | what all threads share; announcements |
@@ -112,6 +112,7 @@ mod load;
 mod maintenance;
 mod owners;
 mod ownership;
+mod pages;
 mod pending_history;
 mod preload;
 mod quarantine;

@@ -185,6 +185,25 @@ fn a_save_during_the_preload_wins() {
 }
 
 #[test]
+fn what_was_read_is_used_while_the_rest_is_being_read() {
+    let store = Faulty::new(Fault::None);
+    // 20 pages.
+    for n in 0..20_000 {
+        store.put(&format!("{n:05}"), &format!("state {n}"));
+    }
+    let mut crowd = Crowd::new(&store);
+    for n in 0..32 {
+        crowd.build(&format!("{n:05}"));
+    }
+    store.set(Fault::Slow(Duration::from_millis(50)));
+    until("the first pages are read", || store.pages.load(SeqCst) > 2);
+    let found = (100..1000).map(|n| crowd.build(&format!("{n:05}")));
+    let expected = (100..1000).map(|n| (format!("state {n}"), false));
+    assert!(found.eq(expected));
+    assert!(store.pages.load(SeqCst) < 20, "not all is read");
+}
+
+#[test]
 fn a_last_state_that_waits_for_the_store_wins() {
     let store = Faulty::new(Fault::None);
     store.put("a", "old");
