@@ -24,6 +24,7 @@ use super::{
     recording::{CallResult, UntimedRecord},
     success_counter::SuccessCounter,
     wait_queue::Readiness,
+    window::WindowCopies,
 };
 use crate::{
     clock::{Reading, SystemClock, Tick, TimeSource, nanos},
@@ -248,6 +249,26 @@ impl Cell {
         self.with_core(|core| {
             core.is_owned_by(observer).then(|| core.inspect(&self.successes, inspect)).flatten()
         })
+    }
+
+    /// The state as data, if the cell is (still) that of the breaker with this observer.
+    ///
+    /// Under the lock, the calls of count windows are only copied, and of what the `copies` know,
+    /// only what is new.
+    pub(crate) fn snapshot(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        loop {
+            let snapshot =
+                self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))?;
+            if let Some(mut snapshot) = snapshot {
+                copies.encode_into(&mut snapshot.windows);
+                return Some(snapshot);
+            }
+            copies.grow();
+        }
     }
 
     /// Changes the machine, brought up to now.

@@ -3,20 +3,21 @@
 use std::{
     any::type_name,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    breaker::{cell::Cell, effects::Change, machine::Machine, notify::Observer, pool},
+    breaker::{cell::Cell, effects::Change, notify::Observer, pool, window::WindowCopies},
     config::Config,
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
     history::HistoryEntry,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
+    sync::std_lock,
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
         TakeOver, WriteBehindConfig,
@@ -76,6 +77,10 @@ impl Shared {
         &self.dispatcher.name
     }
 
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        self.dispatcher.snapshot()
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         let channel = &self.dispatcher.channel;
         channel.get_or_init(|| broadcast::channel(CHANNEL_CAPACITY).0).subscribe()
@@ -98,6 +103,8 @@ pub(super) struct EventDispatcher {
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Marks the breaker as changed for the store's writer, if there is a store.
     marker: OnceLock<ChangeMarker>,
+    /// Copies of large windows, from the last snapshot.
+    copies: Mutex<Option<Box<WindowCopies>>>,
 }
 
 impl EventDispatcher {
@@ -108,7 +115,20 @@ impl EventDispatcher {
             listeners: listeners.into(),
             channel: OnceLock::new(),
             marker: OnceLock::new(),
+            copies: Mutex::default(),
         }
+    }
+
+    /// The state as data. `None` once the breaker is gone.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        // Taken out: a listener that runs meanwhile may take a snapshot too.
+        let kept = std_lock(&self.copies).take();
+        let mut copies = kept.unwrap_or_default();
+        let snapshot = self.cell.snapshot(self, &mut copies);
+        if copies.are_large() {
+            *std_lock(&self.copies) = Some(copies);
+        }
+        snapshot
     }
 
     fn dispatch(&self, event: Event) {
@@ -161,7 +181,7 @@ pub(super) const fn save_settings(config: &Config) -> SaveSettings {
 /// and another breaker has taken over the cell.
 impl SnapshotSource for EventDispatcher {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
+        let snapshot = self.snapshot()?;
         Some(EncodedSnapshot { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 

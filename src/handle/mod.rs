@@ -84,9 +84,8 @@ impl Breaker {
     /// The complete state as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let snapshot = self.cell.inspect(Machine::snapshot);
         // `None` is impossible: a handle keeps its cell leased.
-        snapshot.unwrap_or_else(|| Snapshot::empty(wall()))
+        self.shared.snapshot().unwrap_or_else(|| Snapshot::empty(wall()))
     }
 
     /// The settings in force.
