@@ -19,7 +19,7 @@ pub(crate) struct WindowCopies {
 #[derive(Default)]
 pub(crate) struct WindowCopy {
     /// The window that it is a copy of; 0 for none.
-    window: u64,
+    window: u32,
     /// How many calls the window had recorded.
     recorded: u64,
     /// The size of the window's ring.

@@ -2,7 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use super::counts::{Counts, Sample};
@@ -16,14 +16,16 @@ pub(crate) struct CountWindow {
     next: u32,
     failures: u32,
     slow_calls: u32,
-    id: u64,
+    id: u32,
     recorded: u64,
     ring: Box<[u64]>,
 }
 
-fn new_id() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
+/// An id recurs after four billion windows; a copy that is as old and of the same size would be
+/// taken for one of the new window.
+fn new_id() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
 }
 
 impl CountWindow {
@@ -85,7 +87,7 @@ impl CountWindow {
     }
 
     /// Identifies what the window holds since it was last empty: no other window has this id.
-    pub(super) fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u32 {
         self.id
     }
 
