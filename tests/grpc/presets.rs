@@ -8,7 +8,9 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, GrpcCircuitBreaker, HttpCircuitBreaker, OnBodyEnd, State, Trip,
-    body::{OnGrpcEnd, WrapBody},
+    body::{OnGrpcEnd, ResponseBody, WrapBody},
+    classify::GrpcEos,
+    record_when::OnResponse,
     reject::{RejectAsGrpcStatus, RejectAsResponse},
 };
 
@@ -132,18 +134,38 @@ impl<B> Status for Response<B> {
     }
 }
 
+type Unwrap = fn(u8);
+
 /// The types say the same.
 #[test]
 fn what_was_set_by_hand_is_kept() {
+    type Http<O> = HttpCircuitBreaker<Inner, RejectAsResponse, O>;
+    type Grpc<O> = GrpcCircuitBreaker<Inner, RejectAsGrpcStatus, O>;
+
     let (breaker, end) = (touchy(), OnBodyEnd::new());
     let inner = || HttpFailure.service();
-    let _: HttpCircuitBreaker<Inner> = layer(&breaker).grpc().http().layer(inner());
-    let _: GrpcCircuitBreaker<Inner> = layer(&breaker).http().grpc().layer(inner());
-    let _: HttpCircuitBreaker<Inner, RejectAsResponse, OnBodyEnd> =
-        layer(&breaker).on_body_end(end).http().layer(inner());
-    let _: GrpcCircuitBreaker<Inner> = layer(&breaker).on_body_end(end).grpc().layer(inner());
-    let _: GrpcCircuitBreaker<Inner, RejectAsGrpcStatus, WrapBody<OnGrpcEnd, fn(u8)>> =
-        layer(&breaker).on_body_end(end).wrap_body(drop as fn(u8)).grpc().layer(inner());
-    let _: HttpCircuitBreaker<Inner, RejectAsResponse, WrapBody<OnBodyEnd, fn(u8)>> =
-        layer(&breaker).on_body_end(end).wrap_body(drop as fn(u8)).http().layer(inner());
+    let wrap = drop as Unwrap;
+    let _: Http<OnResponse> = layer(&breaker).grpc().http().layer(inner());
+    let _: Http<OnResponse> = layer(&breaker).grpc().wrap_body(wrap).http().layer(inner());
+    let _: Grpc<OnGrpcEnd> = layer(&breaker).http().grpc().layer(inner());
+    let _: Http<OnBodyEnd> = layer(&breaker).on_body_end(end).http().layer(inner());
+    let _: Grpc<OnGrpcEnd> = layer(&breaker).on_body_end(end).grpc().layer(inner());
+    let wrapped = || layer(&breaker).on_body_end(end).wrap_body(wrap);
+    let _: Grpc<WrapBody<OnGrpcEnd, Unwrap>> = wrapped().grpc().layer(inner());
+    let _: Http<WrapBody<OnBodyEnd, Unwrap>> = wrapped().http().layer(inner());
+}
+
+#[tokio::test]
+async fn exempt_requests_stay_exempt() {
+    fn is_exempt(_: &Request<()>) -> bool {
+        true
+    }
+    let exempt = |breaker: &_| layer(breaker).exempt(is_exempt);
+    let none: [&str; 0] = [];
+    assert_eq!(failures!(|breaker| exempt(breaker).http()), none);
+    assert_eq!(failures!(|breaker| exempt(breaker).grpc()), none);
+    assert_eq!(failures!(|breaker| exempt(breaker).grpc().http()), none);
+    assert_eq!(failures!(|breaker| exempt(breaker).http().grpc()), none);
+    let same = |_: ResponseBody<Plain, GrpcEos>| Plain::default();
+    assert_eq!(failures!(|breaker| exempt(breaker).grpc().wrap_body(same).http()), none);
 }
