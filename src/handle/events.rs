@@ -67,8 +67,9 @@ impl Shared {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
         let config = WriteBehindConfig::default();
         let attachment = Attachment::attach(store, self.name(), &source, settings, &config);
-        // The marker is not set yet: a breaker is attached once.
-        let _ = self.dispatcher.marker.set(attachment.marker());
+        let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
+        // It is not set yet: a breaker is attached once.
+        let _ = self.dispatcher.store.set(Box::new(link));
         self.attachment = Some(Box::new(attachment));
     }
 
@@ -95,16 +96,22 @@ impl Drop for Shared {
     }
 }
 
+/// What a breaker with a store has besides.
+struct StoreLink {
+    /// Marks the breaker as changed for the store's writer.
+    marker: ChangeMarker,
+    /// Copies of large windows, from the last snapshot.
+    copies: Mutex<Option<Box<WindowCopies>>>,
+}
+
 /// Sends what happens to the log, the listeners, the subscribers and the store's writer.
 pub(super) struct EventDispatcher {
     name: SmolStr,
     cell: &'static Cell,
     listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
-    /// Marks the breaker as changed for the store's writer, if there is a store.
-    marker: OnceLock<ChangeMarker>,
-    /// Copies of large windows, from the last snapshot.
-    copies: Mutex<Option<Box<WindowCopies>>>,
+    /// Boxed, so that a breaker without a store does not pay for it.
+    store: OnceLock<Box<StoreLink>>,
 }
 
 impl EventDispatcher {
@@ -114,19 +121,21 @@ impl EventDispatcher {
             cell,
             listeners: listeners.into(),
             channel: OnceLock::new(),
-            marker: OnceLock::new(),
-            copies: Mutex::default(),
+            store: OnceLock::new(),
         }
     }
 
     /// The state as data. `None` once the breaker is gone.
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        let store = self.store.get();
         // Taken out: a listener that runs meanwhile may take a snapshot too.
-        let kept = std_lock(&self.copies).take();
+        let kept = store.and_then(|store| std_lock(&store.copies).take());
         let mut copies = kept.unwrap_or_default();
         let snapshot = self.cell.snapshot(self, &mut copies);
-        if copies.are_large() {
-            *std_lock(&self.copies) = Some(copies);
+        if let Some(store) = store
+            && copies.are_large()
+        {
+            *std_lock(&store.copies) = Some(copies);
         }
         snapshot
     }
@@ -148,7 +157,7 @@ impl Observer for EventDispatcher {
     }
 
     fn on_change(&self, change: Change) {
-        let Some(marker) = self.marker.get() else { return };
+        let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         match change {
             Change::Transition => marker.transition(),
             Change::Counts => marker.counts(),
@@ -156,7 +165,7 @@ impl Observer for EventDispatcher {
     }
 
     fn record_transitions(&self, transitions: &[Transition]) {
-        let Some(marker) = self.marker.get() else { return };
+        let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
