@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::window::{CallWindow, Counts, Sample};
+use super::{
+    fast_path_view::OnSuccess,
+    recording::CallResult,
+    success_counter::UNLIMITED,
+    window::{CallWindow, Counts, Sample},
+};
 use crate::{
     clock::Tick,
     config::{Config, Trip, Window},
@@ -37,6 +42,8 @@ pub(super) struct Rules {
     rates: Box<[RateRule]>,
     /// No rule depends on when a call ended or how long it took.
     untimed: bool,
+    /// See [`defer_limit`](Self::defer_limit).
+    defer_limit: u64,
 }
 
 /// A rule on the share of failed or of slow calls.
@@ -81,6 +88,22 @@ impl RateRule {
         }
     }
 
+    /// Whether no success that is not slow can trip the rule, nor any number of them in a row, once
+    /// this many more calls have failed.
+    ///
+    /// The first success that the rule is asked about makes the rate that decides: it completes the
+    /// minimum number of calls, or is one more than there are. Each further one lowers the rate.
+    fn holds_through_successes(&self, more_failures: u64) -> bool {
+        let Counts { calls, failures, slow_calls } = self.window.counts();
+        let bad = match self.measure {
+            Measure::Failures => failures + more_failures,
+            Measure::SlowCalls(_) => slow_calls + more_failures,
+        };
+        let calls = (calls + more_failures + 1).max(self.minimum_calls.into());
+        let calls = self.window.size().map_or(calls, |size| calls.min(size.into()));
+        bad == 0 || (bad as f64 / calls as f64) < self.threshold
+    }
+
     fn evaluate(&self) -> Option<Trigger> {
         let Counts { calls, failures, slow_calls } = self.window.counts();
         let (reason, failure_count) = match self.measure {
@@ -109,7 +132,11 @@ impl Rules {
         let rates: Box<[RateRule]> =
             config.trip_on.iter().filter_map(|trip| RateRule::new(trip, now)).collect();
         let untimed = slow_after.is_none() && rates.iter().all(|rate| !rate.window.is_timed());
-        Self { failure_limit: limits.min(), consecutive_failures: 0, slow_after, rates, untimed }
+        let room = rates.iter().map(|rate| rate.window.size().map_or(UNLIMITED, u64::from));
+        let defer_limit = room.max().unwrap_or(0);
+        let failure_limit = limits.min();
+        let consecutive_failures = 0;
+        Self { failure_limit, consecutive_failures, slow_after, rates, untimed, defer_limit }
     }
 
     /// Whether no rule depends on when a call ended or how long it took.
@@ -176,10 +203,11 @@ impl Rules {
         self.rates.iter().find_map(RateRule::evaluate)
     }
 
-    /// Adds successes that were counted without the lock.
-    pub(super) fn add_deferred_successes(&mut self, calls: u64, now: Tick) {
+    /// Records successes that were counted without the lock, of which no rule has to be asked.
+    pub(super) fn record_successes(&mut self, calls: u64, now: Tick) {
+        self.consecutive_failures = 0;
         for rate in &mut self.rates {
-            rate.window.add_deferred_successes(calls, now);
+            rate.window.record_successes(calls, now);
         }
     }
 
@@ -189,11 +217,38 @@ impl Rules {
         }
     }
 
-    /// Whether recording a success that is not slow may be skipped or put off: it changes
-    /// nothing but the number of calls in time windows, and no rule can trip on it.
-    pub(super) fn can_defer_success(&self) -> bool {
-        self.consecutive_failures == 0
-            && self.rates.iter().all(|rate| rate.window.can_defer_success())
+    /// How a success that is not slow is recorded.
+    pub(super) fn on_success(&self) -> OnSuccess {
+        if self.consecutive_failures == 0
+            && self.rates.iter().all(|rate| rate.window.is_full_of_successes())
+        {
+            OnSuccess::Skip
+        } else if self.defer_limit > 0 && self.can_defer_after(0) {
+            OnSuccess::Defer
+        } else {
+            OnSuccess::Record
+        }
+    }
+
+    /// Whether successes can be deferred once this many more calls have failed.
+    pub(super) fn can_defer_after(&self, more_failures: u64) -> bool {
+        self.rates.iter().all(|rate| rate.holds_through_successes(more_failures))
+    }
+
+    /// Whether successes can be deferred before, while and after this result is recorded.
+    pub(super) fn defers_through(&self, result: CallResult, now: Tick) -> bool {
+        let is_good = result.outcome == Outcome::Success && !self.is_slow(result.elapsed);
+        let is_below_limit = self
+            .failure_limit
+            .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit);
+        self.bucket_end().is_none_or(|end| now < end)
+            && (is_good || (is_below_limit && self.can_defer_after(1)))
+    }
+
+    /// After how many deferred successes the next one takes the lock: by then they have filled
+    /// every count window. With a time window that would change nothing.
+    pub(super) fn defer_limit(&self) -> u64 {
+        self.defer_limit
     }
 
     /// When the first bucket of any time window ends; `None` without a time window.
