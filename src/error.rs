@@ -124,21 +124,34 @@ thread_local! {
 ///
 /// The sources of an error are not enough. They are what a report prints below the error, so a
 /// transparent wrapper skips the error that it wraps, because it prints that error itself. An
-/// `io::Error` is such a wrapper and can be opened. [`Error`] is one too, but its type parameter
+/// `io::Error` is such a wrapper and [can be opened](opened). [`Error`] is one too, but its type parameter
 /// is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. (The method
 /// for this, `std::error::Error::provide`, is not stable yet.)
 pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let next = |error: &&'a (dyn std::error::Error + 'static)| match error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-    {
-        Some(wrapped) => Some(wrapped as _),
-        None => source_with_wrapped(*error),
+    let next = |error: &&'a (dyn std::error::Error + 'static)| {
+        opened(*error).or_else(|| source_with_wrapped(*error))
     };
     // A limit, in case that an error is a source of itself.
     iter::successors(Some(error), next).take(64)
+}
+
+/// What a transparent wrapper of another crate wraps.
+fn opened<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.get_ref().map(|wrapped| wrapped as _);
+    }
+    #[cfg(feature = "reqwest-middleware")]
+    if let Some(error) = error.downcast_ref::<reqwest_middleware::Error>() {
+        return Some(match error {
+            reqwest_middleware::Error::Middleware(wrapped) => &**wrapped,
+            reqwest_middleware::Error::Reqwest(wrapped) => wrapped,
+        });
+    }
+    None
 }
 
 fn source_with_wrapped<'a>(

@@ -36,6 +36,7 @@
 //! - [`Config`] lists every setting with its default, for code and for files; [`config`] has the
 //!   files.
 //! - [`Registry`]: many breakers by name, and settings that are reloaded.
+//! - [`keyed`]: a breaker for each host, route or tenant.
 //! - [`classify`]: what counts as a failure.
 //! - [`reject`]: what becomes of a rejected call: an error, a response, a fallback, or a wait.
 //! - [`OnBodyEnd`]: outcomes that are known when the response body has ended; its types are in
@@ -70,6 +71,9 @@
 //! | `reqwest` | no | classification of the responses of reqwest 0.13; enables `hyper-util` |
 //! | `reqwest-middleware` | no | [`BreakerMiddleware`] for version 0.5; enables `reqwest` |
 //! | `tower-http` | no | [`TowerHttp`] for the classifiers of version 0.7; enables `http` |
+//! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
+//! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8; enables `keyed`, `http` |
+//! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
 //!
@@ -121,6 +125,9 @@ pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
 pub use handle::{Breaker, BreakerBuilder};
 pub use outcome::Outcome;
+#[cfg(feature = "keyed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
+pub use registry::KeyedBreakers;
 pub use registry::Registry;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
@@ -134,6 +141,12 @@ pub use service::HttpCircuitBreaker;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use service::body::{self, OnBodyEnd};
+#[cfg(feature = "keyed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
+pub use service::keyed::{self, KeyedCircuitBreakerLayer};
+#[cfg(feature = "load")]
+#[cfg_attr(docsrs, doc(cfg(feature = "load")))]
+pub use service::load;
 #[cfg(feature = "reqwest-middleware")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
 pub use service::reqwest_middleware;

@@ -15,9 +15,10 @@ use std::{
 };
 
 /// The modules of each floor, from the top down.
-const FLOORS: [(u8, &[&str]); 7] = [
-    (7, &["admin", "bin"]),
-    (6, &["service", "retry", "registry", "health_check"]),
+const FLOORS: [(u8, &[&str]); 8] = [
+    (8, &["admin", "bin"]),
+    (7, &["service", "retry", "health_check"]),
+    (6, &["registry"]),
     (5, &["handle"]),
     (4, &["write_behind", "fleet"]),
     (3, &["breaker", "store"]),

@@ -16,7 +16,7 @@ use super::{
     core::{Core, Schedule},
     dispatch::dispatch,
     effects::Effects,
-    fast_path_view::OnSuccess,
+    fast_path_view::{Admission, OnSuccess},
     machine::{Command, Machine},
     notify::Observer,
     packed_state::PackedState,
@@ -74,6 +74,7 @@ impl Cell {
 
     /// Assigns the cell to a breaker.
     pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
+        prepare(&clock, &config);
         let mut core = self.lock();
         let epoch = self.state().epoch() + 1;
         let now = clock.now();
@@ -127,13 +128,34 @@ impl Cell {
         self.state().has_custom_clock()
     }
 
-    /// The time by the breaker's clock, for a caller without the lock. (A custom clock takes it.)
+    /// The time by the breaker's clock, for a caller without the lock, to measure how long a call
+    /// takes. (A custom clock takes the lock.)
     #[inline(never)]
     pub(super) fn now(&self, state: PackedState) -> Tick {
         if state.has_custom_clock() {
-            return self.lock().clock.now();
+            return self.tick();
         }
-        SystemClock::tick()
+        SystemClock::counter_tick()
+    }
+
+    /// The time by the breaker's clock.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tick(&self) -> Tick {
+        self.lock().clock.now()
+    }
+
+    /// Whether the breaker's clock may move while tokio's timers stand.
+    pub(crate) fn may_outrun_tokio(&self) -> bool {
+        self.has_custom_clock() && self.lock().clock.may_outrun_tokio()
+    }
+
+    /// What is left until then by the breaker's clock, in nanoseconds.
+    fn nanos_until(&self, then: Tick, state: PackedState) -> u64 {
+        if state.has_custom_clock() {
+            return then.nanos_since(self.tick());
+        }
+        SystemClock::nanos_until(then)
     }
 
     /// The refusal that a call would meet now, without admitting one.
@@ -164,7 +186,7 @@ impl Cell {
         if until == Tick::NEVER {
             return Some(state.refusal());
         }
-        let left = until.nanos_since(self.now(state));
+        let left = self.nanos_until(until, state);
         if left == 0 {
             return None;
         }
@@ -220,7 +242,7 @@ impl Cell {
             if state.has_custom_clock() {
                 return Counted::No;
             }
-            let now = SystemClock::tick();
+            let now = SystemClock::counter_tick();
             let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
             if (has_slow_calls && self.view.is_slow(took))
                 || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
@@ -337,6 +359,9 @@ impl Cell {
     }
 
     pub(crate) fn update(&'static self, config: Arc<Config>) {
+        if !self.has_custom_clock() {
+            prepare(&TimeSource::System, &config);
+        }
         self.transact(|machine, effects| machine.update(config, effects));
     }
 
@@ -444,7 +469,23 @@ impl Cell {
         if view.success == OnSuccess::Defer && !successes.is_open(view.epoch) {
             successes.open(view.epoch, machine.rules.defer_limit());
         }
+        if let Admission::NoneUntil(until) = view.admission
+            && until != self.view.rejects_until()
+            && !core.has_custom_clock()
+        {
+            // So that no rejection says more than is left now.
+            SystemClock::note(machine.now);
+        }
         self.view.publish(&view, core.has_custom_clock(), successes.is_spread());
+    }
+}
+
+/// Does what takes a clock its time, before a call has to do it.
+fn prepare(clock: &TimeSource, config: &Config) {
+    if let TimeSource::System = clock
+        && config.times_calls()
+    {
+        SystemClock::calibrate();
     }
 }
 

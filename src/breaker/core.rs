@@ -172,6 +172,7 @@ impl Core {
         self.drain(successes, goes_on);
         let Some(machine) = &mut self.machine else { return false };
         if let Some(trigger) = machine.record_untimed(outcome) {
+            debug_assert!(!goes_on, "successes that are counted now would come before the trip");
             self.transact(successes, |machine, effects| {
                 machine.trip(trigger, outcome.retry_after(), effects);
             });

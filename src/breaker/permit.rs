@@ -9,7 +9,13 @@ use std::{
 };
 
 use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
-use crate::{clock::Tick, error::Refusal, outcome::Outcome, state::State};
+use crate::{
+    classify::{Classify, ErrorsAsFailures},
+    clock::Tick,
+    error::Refusal,
+    outcome::Outcome,
+    state::State,
+};
 
 /// Permission to make one call; consume it by recording the outcome.
 ///
@@ -217,19 +223,62 @@ impl Permit {
     /// Does the call's work, and records an `Err` as a failure and an `Ok` as a success. The work
     /// may return early with `?`. If it panics, the call is a failure, and the panic propagates.
     ///
+    /// Errors that say nothing about the dependency do not count, as on a layer: rejections by
+    /// another breaker, and [errors of the request itself](crate::classify). For an error that
+    /// borrows, which cannot be looked into, pass a classifier to
+    /// [`call_blocking_with`](Self::call_blocking_with).
+    ///
     /// [`Breaker::call_blocking`](crate::Breaker::call_blocking) acquires the permit too.
     ///
     /// # Errors
     ///
     /// The work's own error.
-    pub fn call_blocking<T, E>(mut self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub fn call_blocking<T, E>(self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    where
+        E: 'static,
+    {
+        self.call_blocking_with(ErrorsAsFailures, work)
+    }
+
+    /// Like [`call_blocking`](Self::call_blocking), with a classifier for the result.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, Outcome};
+    ///
+    /// let breaker = Breaker::builder("parser").build()?;
+    /// let text = String::from("one");
+    /// let classify = |result: &Result<u32, &str>| match result {
+    ///     Ok(_) => Outcome::Success,
+    ///     Err(_) => Outcome::failure(),
+    /// };
+    /// let permit = breaker.try_acquire()?;
+    /// let parsed = permit.call_blocking_with(classify, || text.parse().map_err(|_| text.as_str()));
+    /// assert_eq!(parsed, Err("one"));
+    /// assert_eq!(breaker.stats().consecutive_failures(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The work's own error.
+    #[expect(clippy::needless_pass_by_value, reason = "a classifier by value, as on a layer")]
+    pub fn call_blocking_with<C, T, E>(
+        mut self,
+        classify: C,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+    {
         let result = self.fail_on_panic(work);
-        self.finish(outcome_of(&result));
+        self.finish(classify.classify(&result));
         result
     }
 
     /// Awaits the call's future, and records an `Err` as a failure and an `Ok` as a success. If
     /// the future panics, the call is a failure, and the panic propagates.
+    ///
+    /// The same errors as for [`call_blocking`](Self::call_blocking) do not count.
     ///
     /// [`Breaker::call`](crate::Breaker::call) acquires the permit too; this is for after
     /// [`Breaker::acquire`](crate::Breaker::acquire).
@@ -244,19 +293,28 @@ impl Permit {
     pub async fn call<F, T, E>(self, future: F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
+        E: 'static,
     {
-        self.call_with(outcome_of, future).await
+        self.call_with(ErrorsAsFailures, future).await
     }
 
-    /// The same with another view of what a result comes to.
-    pub(crate) async fn call_with<F: Future>(
-        mut self,
-        classify: impl FnOnce(&F::Output) -> Outcome,
-        future: F,
-    ) -> F::Output {
+    /// Like [`call`](Self::call), with a classifier for the result.
+    ///
+    /// # Errors
+    ///
+    /// The future's own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`call`](Self::call).
+    pub async fn call_with<C, F, T, E>(mut self, classify: C, future: F) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+        F: Future<Output = Result<T, E>>,
+    {
         let mut future = pin!(future);
         let result = poll_fn(|cx| self.fail_on_panic(|| future.as_mut().poll(cx))).await;
-        self.finish(classify(&result));
+        self.finish(classify.classify(&result));
         result
     }
 
@@ -353,13 +411,6 @@ impl Call {
         } else {
             self.cell.abandon(self.ticket(), self.admitted_at());
         }
-    }
-}
-
-fn outcome_of<T, E>(result: &Result<T, E>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Success,
-        Err(_) => Outcome::failure(),
     }
 }
 

@@ -88,18 +88,19 @@ impl RateRule {
         }
     }
 
-    /// Whether no success that is not slow can trip the rule, nor any number of them in a row, once
-    /// this many more calls have failed.
+    /// Whether the next call cannot trip the rule, whatever number of good calls comes before it, and
+    /// no good call after it can: if it is a good one itself, or if it is `bad`.
     ///
-    /// The first success that the rule is asked about makes the rate that decides: it completes the
-    /// minimum number of calls, or is one more than there are. Each further one lowers the rate.
-    fn holds_through_successes(&self, more_failures: u64) -> bool {
+    /// The first call that the rule is asked about makes the rate that decides: it completes the
+    /// minimum number of calls, or is one more than there are. Each further good one lowers the rate.
+    fn holds_through(&self, bad: bool) -> bool {
         let Counts { calls, failures, slow_calls } = self.window.counts();
-        let bad = match self.measure {
-            Measure::Failures => failures + more_failures,
-            Measure::SlowCalls(_) => slow_calls + more_failures,
+        let before = match self.measure {
+            Measure::Failures => failures,
+            Measure::SlowCalls(_) => slow_calls,
         };
-        let calls = (calls + more_failures + 1).max(self.minimum_calls.into());
+        let bad = before + u64::from(bad);
+        let calls = (calls + 1).max(self.minimum_calls.into());
         let calls = self.window.size().map_or(calls, |size| calls.min(size.into()));
         bad == 0 || (bad as f64 / calls as f64) < self.threshold
     }
@@ -223,16 +224,16 @@ impl Rules {
             && self.rates.iter().all(|rate| rate.window.is_full_of_successes())
         {
             OnSuccess::Skip
-        } else if self.defer_limit > 0 && self.can_defer_after(0) {
+        } else if self.defer_limit > 0 && self.hold_through(false) {
             OnSuccess::Defer
         } else {
             OnSuccess::Record
         }
     }
 
-    /// Whether successes can be deferred once this many more calls have failed.
-    pub(super) fn can_defer_after(&self, more_failures: u64) -> bool {
-        self.rates.iter().all(|rate| rate.holds_through_successes(more_failures))
+    /// Whether neither the next call nor any good call after it can meet a rate rule.
+    fn hold_through(&self, bad: bool) -> bool {
+        self.rates.iter().all(|rate| rate.holds_through(bad))
     }
 
     /// Whether successes can be deferred before, while and after this result is recorded.
@@ -242,7 +243,7 @@ impl Rules {
             .failure_limit
             .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit);
         self.bucket_end().is_none_or(|end| now < end)
-            && (is_good || (is_below_limit && self.can_defer_after(1)))
+            && (is_good || (is_below_limit && self.hold_through(true)))
     }
 
     /// After how many deferred successes the next one takes the lock: by then they have filled

@@ -2,6 +2,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 
+use crate::clock::wall;
+
 /// The cap on a requested time. A breaker caps it further, at the longest open time of its
 /// [`Backoff`](crate::Backoff).
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,7 +32,7 @@ pub fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> 
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
-    parse(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+    parse(headers.get(RETRY_AFTER)?.to_str().ok()?, wall())
 }
 
 fn parse(value: &str, now: SystemTime) -> Option<Duration> {

@@ -14,6 +14,8 @@ mod store;
 mod trip;
 mod validate;
 
+#[cfg(feature = "keyed")]
+pub(crate) use self::validate::LONGEST_NAME;
 pub use self::{
     backoff::Backoff,
     fault::{ConfigError, Fault},

@@ -2,7 +2,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{backoff::Backoff, ramp_up::RampUp, snapshot_ttl::SnapshotTtl, trip::Trip};
+use super::{
+    backoff::Backoff,
+    ramp_up::RampUp,
+    snapshot_ttl::SnapshotTtl,
+    trip::{Trip, Window},
+};
 
 /// The settings of one breaker.
 ///
@@ -101,6 +106,17 @@ impl Config {
         let seconds = self.recovery_timeout.as_secs_f64() * backoff.multiplier.powi(exponent);
         // A power that overflows is infinite, which no duration can hold: the maximum applies.
         Duration::try_from_secs_f64(seconds).map_or(backoff.max, |time| time.min(backoff.max))
+    }
+
+    /// Whether it depends on the time what a call counts as, or for how long.
+    pub(crate) fn times_calls(&self) -> bool {
+        self.abandoned_after.is_some()
+            || self.trip_on.iter().any(|trip| {
+                matches!(
+                    trip,
+                    Trip::SlowCallRate { .. } | Trip::FailureRate { window: Window::Time(_), .. }
+                )
+            })
     }
 
     /// How many probes may be in flight at once.

@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 const LARGEST_WINDOW: u32 = 1_000_000;
 const MOST_DAYS: u32 = 365;
-const LONGEST_NAME: usize = 512;
+pub(crate) const LONGEST_NAME: usize = 512;
 
 /// Checks the name of a breaker, which is at this path.
 pub(crate) fn check_name(name: &str, path: impl Into<String>, faults: &mut Faults) {

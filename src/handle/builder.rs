@@ -101,7 +101,7 @@ macro_rules! breaker_settings {
         /// [system's](crate::clock::SystemClock).
         pub fn clock(mut self, clock: impl $crate::clock::Clock) -> Self {
             self $($breaker)*.clock =
-                $crate::clock::TimeSource::Custom(std::sync::Arc::new(clock));
+                $crate::clock::TimeSource::custom(clock);
             self
         }
 

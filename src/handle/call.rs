@@ -4,7 +4,8 @@ use std::future::Future;
 
 use super::Breaker;
 use crate::{
-    classify::{Classify, ErrorsAsFailures},
+    breaker::Permit,
+    classify::{Classify, ErrorsAsFailures, leave_rejection, pass_error_on},
     error::Error,
 };
 
@@ -12,6 +13,10 @@ impl Breaker {
     /// Runs a future if the breaker admits the call, and records an `Err` as a failure. A future
     /// that is rejected is not polled. If the future panics, the call is a failure, and the panic
     /// propagates.
+    ///
+    /// Errors that say nothing about the dependency do not count, as on a layer: rejections by
+    /// another breaker, and [errors of the request itself](crate::classify). For an error that
+    /// borrows, which cannot be looked into, pass a classifier to [`call_with`](Self::call_with).
     ///
     /// # Errors
     ///
@@ -62,9 +67,8 @@ impl Breaker {
         C: Classify<T, E>,
         F: Future<Output = Result<T, E>>,
     {
-        let permit = self.try_acquire().map_err(Error::Rejected)?;
-        let classify = |result: &_| classify.classify(result);
-        permit.call_with(classify, future).await.map_err(Error::Inner)
+        let permit = self.acquire_for_call()?;
+        permit.call_with(classify, future).await.map_err(inner)
     }
 
     /// Like [`call`](Self::call), for code that is not async: runs a closure if the breaker admits
@@ -89,8 +93,39 @@ impl Breaker {
     ///
     /// [`Error::Rejected`] if the call was rejected, or [`Error::Inner`] with the closure's own
     /// error.
-    pub fn call_blocking<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
-        let permit = self.try_acquire().map_err(Error::Rejected)?;
-        permit.call_blocking(work).map_err(Error::Inner)
+    pub fn call_blocking<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        E: 'static,
+    {
+        self.call_blocking_with(ErrorsAsFailures, work)
     }
+
+    /// Like [`call_blocking`](Self::call_blocking), with a classifier for the result.
+    ///
+    /// # Errors
+    ///
+    /// As for [`call_blocking`](Self::call_blocking).
+    pub fn call_blocking_with<C, T, E>(
+        &self,
+        classify: C,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+    {
+        let permit = self.acquire_for_call()?;
+        permit.call_blocking_with(classify, work).map_err(inner)
+    }
+
+    fn acquire_for_call<E>(&self) -> Result<Permit, Error<E>> {
+        self.try_acquire().map_err(|rejected| {
+            leave_rejection::<Error<E>>();
+            Error::Rejected(rejected)
+        })
+    }
+}
+
+fn inner<E>(error: E) -> Error<E> {
+    pass_error_on::<E, Error<E>>();
+    Error::Inner(error)
 }

@@ -10,6 +10,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     breaker::{Permit, cell::Cell, machine::Machine},
+    clock::wall,
     config::{Config, ConfigError},
     error::{FlushError, Refusal, Rejected},
     event::Event,
@@ -85,7 +86,7 @@ impl Breaker {
     pub fn snapshot(&self) -> Snapshot {
         let snapshot = self.cell.inspect(Machine::snapshot);
         // `None` is impossible: a handle keeps its cell leased.
-        snapshot.unwrap_or_else(|| Snapshot::empty(std::time::SystemTime::now()))
+        snapshot.unwrap_or_else(|| Snapshot::empty(wall()))
     }
 
     /// The settings in force.

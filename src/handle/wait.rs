@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     breaker::{cell::Cell, wait_queue::Readiness},
+    clock::LONGEST_SLEEP,
     timer::Timer,
 };
 
@@ -18,13 +19,16 @@ pub(crate) struct WaitHandle {
     cell: &'static Cell,
     key: Option<u64>,
     timer: Timer,
+    /// How long the timer may run before the breaker's clock is looked at.
+    longest_sleep: Duration,
 }
 
 impl WaitHandle {
     pub(crate) fn new(cell: &'static Cell) -> Self {
         // A custom clock may be tokio's, and paused.
         let timer = if cell.has_custom_clock() { Timer::new() } else { Timer::on_system_time() };
-        Self { cell, key: None, timer }
+        let longest_sleep = if cell.may_outrun_tokio() { LONGEST_SLEEP } else { Duration::MAX };
+        Self { cell, key: None, timer, longest_sleep }
     }
 
     /// Waits until capacity is reserved for this place. The caller makes its call and
@@ -38,7 +42,8 @@ impl WaitHandle {
             }
             Readiness::Wait { recheck_after } => {
                 match recheck_after {
-                    Some(after) => self.timer.set(after),
+                    // Then the breaker's clock says how much is left.
+                    Some(after) => self.timer.set(after.min(self.longest_sleep)),
                     None => self.timer.unset(),
                 }
                 if self.timer.poll(cx).is_ready() {
@@ -52,7 +57,14 @@ impl WaitHandle {
     /// Waits for this time, without a place in the queue.
     pub(crate) async fn pause(&mut self, time: Duration) {
         self.release();
-        self.timer.sleep(time).await;
+        let until = self.cell.tick().after(time);
+        let mut left = time;
+        // A clock that is advanced by hand may stand.
+        while !left.is_zero() && self.cell.tick() < until {
+            let nap = left.min(self.longest_sleep);
+            self.timer.sleep(nap).await;
+            left -= nap;
+        }
     }
 
     /// Gives up the place and its reservation.

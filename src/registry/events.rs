@@ -30,7 +30,7 @@ impl Hub {
         self.channel.subscribe()
     }
 
-    fn dispatch(&self, event: &Event) {
+    pub(super) fn dispatch(&self, event: &Event) {
         for listener in &self.listeners {
             listener(event);
         }

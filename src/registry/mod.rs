@@ -2,6 +2,8 @@
 
 mod builder;
 mod events;
+#[cfg(feature = "keyed")]
+mod keyed;
 mod settings;
 
 use std::{
@@ -14,6 +16,11 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 pub use self::builder::RegistryBuilder;
+#[cfg(feature = "keyed")]
+pub(crate) use self::keyed::Found;
+#[cfg(feature = "keyed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
+pub use self::keyed::{KeyedBreakers, KeyedBreakersBuilder, WhenFull};
 use self::{
     events::{Gate, Hub},
     settings::Settings,

@@ -13,7 +13,7 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::breaker::Permit;
+use crate::{breaker::Permit, classify::pass_error_on};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
@@ -71,11 +71,14 @@ where
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
                 Poll::Ready(match record_when.record(classify, result, permit) {
                     Ok(response) => Ok(response),
-                    Err(error) => Err(error.into()),
+                    Err(error) => {
+                        pass_error_on::<E, Rejection>();
+                        Err(error.into())
+                    }
                 })
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_rejection(ready!(future.poll(cx))?)))
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
         }
     }

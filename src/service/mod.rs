@@ -7,7 +7,11 @@ pub mod future;
 #[cfg(feature = "grpc")]
 mod grpc_request;
 mod inner_call;
+#[cfg(feature = "keyed")]
+pub mod keyed;
 mod layer;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod record_when;
 pub mod reject;
 #[cfg(feature = "reqwest-middleware")]

@@ -2,7 +2,7 @@
 //! has ended.
 
 use super::inner_call;
-use crate::{breaker::Permit, classify::Classify};
+use crate::{breaker::Permit, classify::Classify, outcome::Outcome};
 
 /// Says when the outcome of an admitted call is recorded: [`OnResponse`] or, with feature `http`,
 /// [`OnBodyEnd`](crate::OnBodyEnd).
@@ -27,9 +27,20 @@ pub trait RecordWhen<C, T, E>: sealed::Sealed {
         permit: &mut Permit,
     ) -> Result<Self::Response, E>;
 
-    /// Called with the response to a rejected call, which has no outcome.
+    /// Called with the response to a call that is not recorded, such as a rejected one.
     #[doc(hidden)]
-    fn pass_rejection(response: T) -> Self::Response;
+    fn pass_unrecorded(response: T) -> Self::Response;
+
+    /// Whether the outcome is known when the response arrives.
+    #[doc(hidden)]
+    const IS_KNOWN_WITH_RESPONSE: bool = false;
+
+    /// The outcome, if it is known when the response arrives.
+    #[doc(hidden)]
+    fn outcome_of_response(&self, classify: &C, result: &Result<T, E>) -> Option<Outcome> {
+        let _ = (classify, result);
+        None
+    }
 }
 
 /// Says which requests count. The others pass through without a record.
@@ -79,8 +90,15 @@ impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
     }
 
     #[inline]
-    fn pass_rejection(response: T) -> T {
+    fn pass_unrecorded(response: T) -> T {
         response
+    }
+
+    const IS_KNOWN_WITH_RESPONSE: bool = true;
+
+    #[inline]
+    fn outcome_of_response(&self, classify: &C, result: &Result<T, E>) -> Option<Outcome> {
+        Some(classify.classify(result))
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::UNIX_EPOCH,
 };
+
+use crate::clock::wall;
 
 /// How many files or folders that were moved aside are kept.
 const MAX_KEPT: usize = 3;
@@ -34,7 +36,7 @@ pub(super) fn remove_oldest(path: &Path) {
 
 /// Seconds since 1970.
 pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 pub(super) fn names_in(folder: &Path) -> impl Iterator<Item = String> + use<> {

@@ -19,13 +19,9 @@ use std::{
 };
 
 use crate::{
-    clock::{SystemClock, Tick},
+    clock::{LONGEST_SLEEP, SystemClock, Tick},
     sync::{panic_message, std_lock},
 };
-
-/// Longer than this it does not sleep at a time: its sleep may not count the time for which the
-/// machine was suspended.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// After this time with one waker or breaker, the thread counts as blocked.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);

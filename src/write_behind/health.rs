@@ -43,7 +43,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::health::StoreHealth;
+use crate::{clock, health::StoreHealth};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ pub(super) struct Now {
 
 impl Now {
     pub(super) fn read() -> Self {
-        Self { instant: Instant::now(), wall: SystemTime::now() }
+        Self { instant: Instant::now(), wall: clock::wall() }
     }
 }
 

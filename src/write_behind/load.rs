@@ -1,7 +1,5 @@
 //! From the store into a breaker: one snapshot.
 
-use std::time::SystemTime;
-
 use super::{
     client::StoreClient,
     entry::{Entry, Urgency},
@@ -9,7 +7,7 @@ use super::{
     source::RestoreError,
     states::{NewerVersion, ReadState},
 };
-use crate::{metrics, state::State, store::StoreError};
+use crate::{clock::wall, metrics, state::State, store::StoreError};
 
 /// Reads the snapshot of an entry and gives it to the breaker. An error means that nothing is
 /// known about the snapshot, so it must not be overwritten.
@@ -57,7 +55,7 @@ fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadStat
                 "snapshot of a newer release found: it is not overwritten, and the state of this \
                  circuit breaker is kept in memory only; return to that release, or delete the key",
             );
-            Ok(ReadState::NewerVersion(NewerVersion { version, since: SystemTime::now() }))
+            Ok(ReadState::NewerVersion(NewerVersion { version, since: wall() }))
         }
     }
 }

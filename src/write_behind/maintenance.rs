@@ -1,5 +1,5 @@
-//! What the writer does when no caller waits: reads ahead, trims histories that have grown, and
-//! [sweeps](super::sweep). A little at a time.
+//! What the writer does when no caller waits: reads ahead, trims histories that have grown,
+//! [sweeps](super::sweep), and verifies a store that is not called otherwise. A little at a time.
 
 use std::{
     collections::VecDeque,
@@ -17,14 +17,15 @@ use super::{
     record,
     sweep::{Sweep, VisitEntries},
 };
-use crate::store::StoreError;
+use crate::{clock::wall, store::StoreError};
 
 pub(super) struct Maintenance {
     /// Entries whose histories have to be trimmed.
     to_trim: VecDeque<Arc<Entry>>,
     sweep: Option<Sweep>,
     next_sweep: Option<Instant>,
-    interval: Duration,
+    sweep_interval: Duration,
+    verify_interval: Duration,
     /// When the writer began, by both clocks.
     began: (Instant, SystemTime),
 }
@@ -36,17 +37,19 @@ impl Maintenance {
             to_trim: VecDeque::new(),
             sweep: None,
             next_sweep: now.checked_add(config.first_sweep),
-            interval: config.sweep_interval,
-            began: (now, SystemTime::now()),
+            sweep_interval: config.sweep_interval,
+            verify_interval: config.verify_interval,
+            began: (now, wall()),
         }
     }
 
     /// When there is something to do.
-    pub(super) fn due(&self, preload: &Preload) -> Option<Instant> {
+    pub(super) fn due(&self, client: &StoreClient, preload: &Preload) -> Option<Instant> {
         if !self.to_trim.is_empty() || self.sweep.is_some() {
             return Some(Instant::now());
         }
-        preload.due().into_iter().chain(self.next_sweep).min()
+        let next_verify = client.last_call().checked_add(self.verify_interval);
+        preload.due().into_iter().chain(self.next_sweep).chain(next_verify).min()
     }
 
     pub(super) fn trim_later(&mut self, entries: Vec<Arc<Entry>>) {
@@ -89,8 +92,10 @@ impl Maintenance {
                 );
             })?;
         } else if self.next_sweep.is_some_and(|due| due <= now) {
-            self.next_sweep = now.checked_add(self.interval);
+            self.next_sweep = now.checked_add(self.sweep_interval);
             self.sweep = Some(Sweep::new(self.wall_clock(), entries));
+        } else if now.saturating_duration_since(client.last_call()) >= self.verify_interval {
+            client.verify()?;
         }
         Ok(())
     }
@@ -98,9 +103,9 @@ impl Maintenance {
     /// The time, but no later than it can be by what has passed since the writer began: a wall
     /// clock that jumps forward makes nothing expire.
     fn wall_clock(&self) -> SystemTime {
-        let (began, wall) = self.began;
-        let now = SystemTime::now();
-        wall.checked_add(began.elapsed()).map_or(now, |passed| passed.min(now))
+        let (began, wall_then) = self.began;
+        let now = wall();
+        wall_then.checked_add(began.elapsed()).map_or(now, |passed| passed.min(now))
     }
 
     /// Trims a history that has grown. Returns whether there was one.
@@ -111,7 +116,7 @@ impl Maintenance {
             .map_or(record::DEFAULT_RETENTION_DAYS, |settings| settings.history_retention_days);
         let newest = entry.with_history(|history| history.newest()).flatten().unwrap_or(0);
         // The breaker's own clock may differ from the machine's.
-        let oldest = record::oldest_kept(newest.min(record::id_at(SystemTime::now())), days);
+        let oldest = record::oldest_kept(newest.min(record::id_at(wall())), days);
         // If this attempt fails, the next one does the work of both.
         entry.with_history(PendingHistory::trimmed);
         let key = keys::history(entry.name());

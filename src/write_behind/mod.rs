@@ -84,7 +84,7 @@
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
 //! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
-//! | `sweep`, `maintenance` | what expires; what is done between batches |
+//! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce`, `departure` | what all threads share; announcements; drops |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |

@@ -1,11 +1,14 @@
 //! Snapshots that cannot be read are kept aside, for a person to look at.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use super::client::StoreClient;
-use crate::store::{SaveEntry, StoreError};
+use crate::{
+    clock::wall,
+    store::{SaveEntry, StoreError},
+};
 
 /// The number of unreadable snapshots that are kept for each breaker.
 const QUARANTINE_LIMIT: usize = 3;
@@ -37,7 +40,7 @@ pub(super) fn keep_aside(
         earlier.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
     let text = std::str::from_utf8(bytes).ok().map(str::to_owned);
     let hex = text.is_none().then(|| hex(bytes));
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let since = wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     list.push(Quarantined { reason: reason.to_owned(), since, text, hex });
     let surplus = list.len().saturating_sub(QUARANTINE_LIMIT);
     list.drain(..surplus);

@@ -116,7 +116,11 @@ impl Worker {
 
     /// When there is something to do besides batches.
     fn due(&self) -> Option<Instant> {
-        self.maintenance.due(&self.inbox.preload).into_iter().chain(self.gauges.due()).min()
+        self.maintenance
+            .due(&self.client, &self.inbox.preload)
+            .into_iter()
+            .chain(self.gauges.due())
+            .min()
     }
 
     fn run_batch(&mut self, Batch { mut items, retry_at }: Batch) {

@@ -6,6 +6,7 @@ mod support;
 mod accounting;
 mod bodies;
 mod nested;
+mod one_view;
 mod request_errors;
 mod streaming;
 mod timeouts;

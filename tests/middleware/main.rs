@@ -5,5 +5,6 @@ mod classify_fn;
 mod classify_with;
 mod composition;
 mod contract;
+mod inner_rejections;
 mod rejections;
 mod waiting;

@@ -1,5 +1,8 @@
 //! The examples: each checks its own results.
 
+#[path = "../../examples/balance.rs"]
+#[allow(dead_code, reason = "`main` is for the example alone")]
+mod balance;
 #[path = "../../examples/fallback.rs"]
 #[allow(dead_code, reason = "`main` is for the example alone")]
 mod fallback;
@@ -31,4 +34,9 @@ async fn the_reqwest_example_runs() {
 #[tokio::test]
 async fn the_fallback_example_runs() {
     fallback::run().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_balance_example_runs() {
+    balance::run().await.unwrap();
 }

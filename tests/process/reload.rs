@@ -6,14 +6,14 @@ use crate::support::child::{Role, RoleResult, argument};
 
 #[path = "../../examples/reload.rs"]
 #[allow(dead_code, reason = "`main` is for the example alone")]
-mod reload;
+mod example_reload;
 
 pub(crate) const EXAMPLE: &str = "reload";
 
-/// The role: the example, as it is.
+/// The role: the unchanged example.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn example() -> RoleResult {
-    reload::run(&argument("file")).await
+    example_reload::run(&argument("file")).await
 }
 
 #[test]

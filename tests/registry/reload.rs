@@ -68,12 +68,14 @@ fn a_breaker_whose_settings_did_not_change_is_not_touched() {
     assert_eq!(recovery_timeout(&registry, "payments"), 99);
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 /// A store in which a load runs a closure, once.
 #[derive(Clone)]
 struct DuringLoad {
     inner: MemoryStore,
     done: Arc<AtomicBool>,
-    work: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    work: Arc<Mutex<Option<Work>>>,
 }
 
 impl StateStore for DuringLoad {

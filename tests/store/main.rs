@@ -8,6 +8,7 @@ mod damaged_snapshots;
 mod faults;
 mod file_store;
 mod history;
+mod idle_loss;
 mod last_words;
 mod names;
 mod scale;

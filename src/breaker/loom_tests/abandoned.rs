@@ -1,6 +1,6 @@
 //! Calls that end without a result, while something else happens.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use loom::thread;
 
@@ -75,7 +75,7 @@ fn a_call_given_up_after_its_breaker_does_not_count_for_the_next_one_in_the_cell
         clock.advance(SLOW * 2);
         let other = thread::spawn(move || drop(late));
         drop(leased);
-        let source = TimeSource::Custom(Arc::new(clock));
+        let source = TimeSource::custom(clock);
         let next = Leased::lease(cell, slow(1), source);
         other.join().unwrap();
         assert_eq!((next.state(), next.stats().window_calls()), (State::Closed, 0));

@@ -60,7 +60,7 @@ impl Leased {
 
     fn with_clock(config: Config) -> (Self, ManualClock) {
         let clock = ManualClock::new();
-        let source = TimeSource::Custom(Arc::new(clock.clone()));
+        let source = TimeSource::custom(clock.clone());
         (Self::lease(cell(), config, source), clock)
     }
 

@@ -8,7 +8,7 @@ use crate::error::{BoxError, Error, Rejected};
 /// `Error`. So the types of errors that frameworks return are tried one by one, each also within
 /// the [`Error`] of one or two breakers. The compiler knows the type and drops all other attempts.
 #[inline]
-pub(in crate::classify) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+pub(super) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     let any: &dyn Any = error;
     boxed(any)
         .or_else(|| one::<Rejected>(any))

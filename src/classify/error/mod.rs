@@ -2,10 +2,9 @@
 
 mod known;
 mod request;
+pub(crate) mod returned;
 mod wrapped;
 
-#[cfg(feature = "tonic")]
-pub(super) use known::as_cause;
 pub use request::is_request_error;
 
 use std::error::Error as StdError;
@@ -15,13 +14,18 @@ use crate::{error::Rejected, outcome::Outcome};
 /// The outcome of a call that returned an error: a failure, unless the dependency has no part in
 /// it.
 #[cold]
-pub(super) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
-    let wrapped = wrapped::find(error);
-    if wrapped || known::as_cause(error).is_some_and(is_not_of_the_dependency) {
-        Outcome::Ignore
-    } else {
-        Outcome::failure()
-    }
+pub(crate) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
+    wrapped::remember::<E>();
+    let ignored = match as_cause(error) {
+        Some(cause) => is_not_of_the_dependency(cause),
+        None => returned::is_rejection::<E>(),
+    };
+    if ignored { Outcome::Ignore } else { Outcome::failure() }
+}
+
+/// The error as one that can be searched, if its type is known.
+pub(super) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+    known::as_cause(error).or_else(|| wrapped::as_cause(error))
 }
 
 /// Whether another breaker rejected the call, or the request itself is at fault.

@@ -56,15 +56,9 @@ fn by_hyper_util(cause: &(dyn StdError + 'static)) -> bool {
 
 #[cfg(feature = "reqwest")]
 fn by_reqwest(cause: &(dyn StdError + 'static)) -> bool {
-    let of_the_request = |error: &reqwest::Error| error.is_builder() || error.is_redirect();
-    #[cfg(feature = "reqwest-middleware")]
-    match cause.downcast_ref() {
-        // Both variants are transparent: their sources are those of the error inside.
-        Some(reqwest_middleware::Error::Reqwest(error)) => return of_the_request(error),
-        Some(reqwest_middleware::Error::Middleware(error)) => return is_request_error(&**error),
-        None => {}
-    }
-    cause.downcast_ref().is_some_and(of_the_request)
+    cause
+        .downcast_ref()
+        .is_some_and(|error: &reqwest::Error| error.is_builder() || error.is_redirect())
 }
 
 #[cfg(not(feature = "http"))]

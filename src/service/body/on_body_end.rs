@@ -180,7 +180,7 @@ where
         }
     }
 
-    fn pass_rejection(response: Response<B>) -> Self::Response {
+    fn pass_unrecorded(response: Response<B>) -> Self::Response {
         response.map(ResponseBody::unwatched)
     }
 }

@@ -46,7 +46,7 @@ where
         self.on_body_end.record(classify, result, permit)
     }
 
-    fn pass_rejection(response: Response<B>) -> Self::Response {
-        <OnBodyEnd as RecordWhen<C, _, E>>::pass_rejection(response)
+    fn pass_unrecorded(response: Response<B>) -> Self::Response {
+        <OnBodyEnd as RecordWhen<C, _, E>>::pass_unrecorded(response)
     }
 }

@@ -41,7 +41,7 @@ where
         }
     }
 
-    fn pass_rejection(response: Response) -> Response {
+    fn pass_unrecorded(response: Response) -> Response {
         response
     }
 }

@@ -48,7 +48,7 @@ where
         Ok(response.map(|body| body.into_inner_type(&self.wrap)))
     }
 
-    fn pass_rejection(response: Response<B>) -> Response<B> {
+    fn pass_unrecorded(response: Response<B>) -> Response<B> {
         response
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{any::type_name, fmt};
 
-use super::{CircuitBreakerLayer, settings::layer_settings};
+use super::{
+    CircuitBreakerLayer,
+    settings::{backpressure_setting, layer_settings},
+};
 use crate::{
     classify::ErrorsAsFailures,
     config::ConfigError,
@@ -39,6 +42,7 @@ impl<C, R, O> CircuitBreakerLayerBuilder<C, R, O> {
 }
 
 layer_settings!(CircuitBreakerLayerBuilder);
+backpressure_setting!(CircuitBreakerLayerBuilder);
 
 impl<C, R, O> CircuitBreakerLayerBuilder<C, R, O> {
     /// Builds the breaker and the layer.

@@ -1,14 +1,14 @@
 //! The layer.
 
 mod builder;
-mod settings;
+pub(super) mod settings;
 
 use std::{any::type_name, fmt};
 
 use tower_layer::Layer;
 
 pub use self::builder::CircuitBreakerLayerBuilder;
-use self::settings::layer_settings;
+use self::settings::{backpressure_setting, layer_settings};
 use super::{record_when::OnResponse, reject::RejectAsError, service::CircuitBreaker};
 use crate::{
     classify::{CloneClassifier, ErrorsAsFailures},
@@ -82,6 +82,7 @@ impl CircuitBreakerLayer {
 }
 
 layer_settings!(CircuitBreakerLayer);
+backpressure_setting!(CircuitBreakerLayer);
 
 impl<C, R, O> CircuitBreakerLayer<C, R, O> {
     /// The breaker that all services of this layer share.

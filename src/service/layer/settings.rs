@@ -6,13 +6,13 @@
 ///
 /// Two types have them: [`CircuitBreakerLayer`](super::CircuitBreakerLayer), and its builder.
 macro_rules! layer_settings {
-    ($layer:ident) => {
-        impl<C, R, O> $layer<C, R, O> {
+    ($layer:ident $(, $key:ident)?) => {
+        impl<$($key,)? C, R, O> $layer<$($key,)? C, R, O> {
             /// Classifies results with this [`Classify`](crate::classify::Classify), or with a
             /// closure that takes a `&Result<Response, Error>`: write the type, or pass the closure
             /// to [`classify_fn`](crate::classify::classify_fn) so that the compiler infers it.
             /// Default: every `Err` is a failure.
-            pub fn classify<D>(self, classify: D) -> $layer<D, R, O> {
+            pub fn classify<D>(self, classify: D) -> $layer<$($key,)? D, R, O> {
                 let Self { breaker, reject, record_when, .. } = self;
                 $layer { breaker, classify, reject, record_when }
             }
@@ -45,13 +45,13 @@ macro_rules! layer_settings {
             pub fn classify_with<F>(
                 self,
                 classify: F,
-            ) -> $layer<$crate::classify::ClassifyWith<F>, R, O> {
+            ) -> $layer<$($key,)? $crate::classify::ClassifyWith<F>, R, O> {
                 self.classify($crate::classify::ClassifyWith::new(classify))
             }
 
             /// Says what becomes of a rejected call: see [`reject`](crate::reject). Default:
             /// [`RejectAsError`](crate::reject::RejectAsError).
-            pub fn reject_with<Q>(self, reject: Q) -> $layer<C, Q, O> {
+            pub fn reject_with<Q>(self, reject: Q) -> $layer<$($key,)? C, Q, O> {
                 let Self { breaker, classify, record_when, .. } = self;
                 $layer { breaker, classify, reject, record_when }
             }
@@ -62,7 +62,7 @@ macro_rules! layer_settings {
             pub fn fallback<F>(
                 self,
                 fallback: F,
-            ) -> $layer<C, $crate::service::reject::Fallback<F>, O> {
+            ) -> $layer<$($key,)? C, $crate::service::reject::Fallback<F>, O> {
                 self.reject_with($crate::service::reject::Fallback(fallback))
             }
 
@@ -71,17 +71,8 @@ macro_rules! layer_settings {
             pub fn fallback_service<S>(
                 self,
                 service: S,
-            ) -> $layer<C, $crate::service::reject::FallbackService<S>, O> {
+            ) -> $layer<$($key,)? C, $crate::service::reject::FallbackService<S>, O> {
                 self.reject_with($crate::service::reject::FallbackService(service))
-            }
-
-            /// Lets callers wait while the circuit is open, instead of rejecting their calls: see
-            /// [`Backpressure`](crate::reject::Backpressure). A few calls are rejected even so;
-            /// call this method after the one that says what becomes of them.
-            pub fn backpressure(self) -> $layer<C, $crate::service::reject::Backpressure<R>, O> {
-                let Self { breaker, classify, reject, record_when } = self;
-                let reject = $crate::service::reject::Backpressure(reject);
-                $layer { breaker, classify, reject, record_when }
             }
 
             /// For HTTP servers: responses with a status of 500 to 599 or 408 are failures, 429 is
@@ -103,6 +94,7 @@ macro_rules! layer_settings {
             pub fn http(
                 self,
             ) -> $layer<
+                $($key,)?
                 $crate::classify::ServerErrorsAsFailures,
                 $crate::service::reject::RejectAsResponse,
                 O,
@@ -165,6 +157,7 @@ macro_rules! layer_settings {
             pub fn grpc(
                 self,
             ) -> $layer<
+                $($key,)?
                 $crate::classify::GrpcClassifier,
                 $crate::service::reject::RejectAsGrpcStatus,
                 $crate::service::body::OnGrpcEnd,
@@ -188,7 +181,7 @@ macro_rules! layer_settings {
             pub fn on_body_end(
                 self,
                 on_body_end: $crate::service::body::OnBodyEnd,
-            ) -> $layer<C, R, <O as $crate::service::body::SetOnBodyEnd>::Output>
+            ) -> $layer<$($key,)? C, R, <O as $crate::service::body::SetOnBodyEnd>::Output>
             where
                 O: $crate::service::body::SetOnBodyEnd,
             {
@@ -225,7 +218,7 @@ macro_rules! layer_settings {
             pub fn wrap_body<F>(
                 self,
                 wrap: F,
-            ) -> $layer<C, R, $crate::service::body::WrapBody<O, F>> {
+            ) -> $layer<$($key,)? C, R, $crate::service::body::WrapBody<O, F>> {
                 let Self { breaker, classify, reject, record_when } = self;
                 let record_when = $crate::service::body::WrapBody::new(record_when, wrap);
                 $layer { breaker, classify, reject, record_when }
@@ -233,4 +226,22 @@ macro_rules! layer_settings {
         }
     };
 }
-pub(super) use layer_settings;
+pub(in crate::service) use layer_settings;
+
+/// Defines the setting that has no meaning where each request has a breaker of its own: readiness
+/// is polled before the request is known.
+macro_rules! backpressure_setting {
+    ($layer:ident) => {
+        impl<C, R, O> $layer<C, R, O> {
+            /// Lets callers wait while the circuit is open, instead of rejecting their calls: see
+            /// [`Backpressure`](crate::reject::Backpressure). A few calls are rejected even so;
+            /// call this method after the one that says what becomes of them.
+            pub fn backpressure(self) -> $layer<C, $crate::service::reject::Backpressure<R>, O> {
+                let Self { breaker, classify, reject, record_when } = self;
+                let reject = $crate::service::reject::Backpressure(reject);
+                $layer { breaker, classify, reject, record_when }
+            }
+        }
+    };
+}
+pub(super) use backpressure_setting;

@@ -32,7 +32,7 @@ use std::future::Future;
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use self::tonic::RejectAsTonicStatus;
 pub use as_box_error::RejectAsBoxError;
-pub use as_error::RejectAsError;
+pub use as_error::{RejectAsError, RejectedFuture};
 pub use backpressure::Backpressure;
 pub use fallback::Fallback;
 pub use fallback_service::{FallbackFuture, FallbackService};

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use ::sled::Db;
@@ -15,7 +15,10 @@ use super::{
     failure::Failure,
     folder::{self, BLOBS, DATA_FILE},
 };
-use crate::store::{aside::names_in, error::StoreError, path};
+use crate::{
+    clock::wall,
+    store::{aside::names_in, error::StoreError, path},
+};
 
 /// The largest folder that is copied.
 const MAX_BYTES: u64 = 256 << 20;
@@ -134,7 +137,7 @@ fn remove_abandoned(parent: &Path) {
     for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let path = parent.join(name);
         let Ok(found) = fs::symlink_metadata(&path) else { continue };
-        let age = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        let age = found.modified().ok().and_then(|at| wall().duration_since(at).ok());
         let is_old = found.is_dir() && age.is_some_and(|age| age > ABANDONED);
         let in_use = || File::open(path.join(DATA_FILE)).is_ok_and(|data| data.try_lock().is_err());
         if is_old && !in_use() {

@@ -40,18 +40,25 @@ pub(crate) struct Settings {
     pub(crate) drop_wait: Duration,
     /// The first sweep, and the time between two.
     pub(crate) sweep: (Duration, Duration),
+    pub(crate) verify: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let WriteBehindConfig { load_wait, drop_wait, first_sweep, sweep_interval } =
-            WriteBehindConfig::default();
+        let WriteBehindConfig {
+            load_wait,
+            drop_wait,
+            first_sweep,
+            sweep_interval,
+            verify_interval: verify,
+        } = WriteBehindConfig::default();
         Self {
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,
             load_wait,
             drop_wait,
             sweep: (first_sweep, sweep_interval),
+            verify,
         }
     }
 }
@@ -71,6 +78,7 @@ impl Settings {
             drop_wait: self.drop_wait,
             first_sweep: self.sweep.0,
             sweep_interval: self.sweep.1,
+            verify_interval: self.verify,
         }
     }
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::fakes::{Breaker, Fault, Faulty, Settings, attach, hasty, patient, until};
-use crate::store::{HistoryRecord, HistoryStore, SaveEntry, StateStore};
+use crate::{
+    clock::tests::isolated::isolate,
+    store::{HistoryRecord, HistoryStore, SaveEntry, StateStore},
+};
 
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
@@ -212,4 +215,25 @@ fn a_store_that_hangs_during_a_sweep_is_noticed_and_recovers() {
     until("it is noticed", || !attached.health().is_healthy());
     store.set(Fault::None);
     until("it is healthy again", || attached.health().is_healthy());
+}
+
+#[test]
+fn before_1970_nothing_expires_and_sweeps_go_on() {
+    isolate("write_behind::tests::sweep::before_1970_nothing_expires_and_sweeps_go_on", |trap| {
+        trap.set_wall(UNIX_EPOCH - Duration::from_secs(1000));
+        let store = Faulty::new(Fault::None);
+        let snapshot = r#"{"version":1,"state":"closed","saved_at":0.0,"expires_at":0.0}"#;
+        store.put("a", snapshot);
+        let key = "circuit_breaker:a:history";
+        let record = HistoryRecord::new(
+            1,
+            r#"{"version":1,"at":0.0,"from":"closed","to":"open","reason":"manual"}"#,
+        );
+        store.memory.append(key, &[record]).unwrap();
+        let attached = attach(&store, "present", &Breaker::new("closed"), &sweeping());
+        until("three sweeps", || store.pages.load(SeqCst) >= 3);
+        assert!(store.holds("a", snapshot));
+        assert_eq!(store.memory.load_newest(key, None, 10).unwrap().len(), 1);
+        assert!(attached.health().is_healthy());
+    });
 }

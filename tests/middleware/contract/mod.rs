@@ -1,6 +1,7 @@
 //! The contract of well-behaved tower middleware, poll by poll.
 
 mod cancellation;
+mod classifier_panics;
 mod concurrency;
 mod nesting;
 mod nesting_deeper;

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready, task};
-use tower_breaker::{Breaker, RampUp, State};
+use tower_breaker::{Breaker, RampUp, State, clock::ManualClock};
 
 use crate::waiting::{OPEN_TIME, quick, trip};
 
@@ -35,6 +35,21 @@ async fn a_caller_waits_exactly_until_the_open_time_is_over() {
     // Timers of tokio have a resolution of a millisecond.
     assert!(waited >= OPEN_TIME && waited < OPEN_TIME + Duration::from_millis(5), "{waited:?}");
     assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_tokios_timers_do_not_follow_is_looked_at_each_second() {
+    let clock = ManualClock::new();
+    let breaker = quick(Breaker::builder("waiting")).clock(clock.clone()).build().expect("valid");
+    trip(&breaker);
+    let began = Instant::now();
+    let mut waiting = task::spawn(breaker.acquire());
+    assert_pending!(waiting.poll());
+    // As after a suspend, which tokio's timers do not count.
+    clock.advance(OPEN_TIME);
+    waiting.await.success();
+    let waited = began.elapsed();
+    assert!(waited <= Duration::from_millis(1005), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +82,7 @@ fn woken<F: Future>(tasks: &[task::Spawn<F>]) -> Vec<bool> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notified_caller_that_gives_up_notifies_the_next() {
+async fn a_notified_caller_that_stops_waiting_notifies_the_next() {
     let breaker = breaker();
     trip(&breaker);
     let mut first = task::spawn(breaker.acquire());

@@ -1,0 +1,32 @@
+//! Which error a breaker has just returned on this thread.
+//!
+//! An outer breaker gets the [`Error<E>`](crate::error::Error) of an inner one as a value of an
+//! unknown type, and cannot look into it unless its type [has been met](super::wrapped). But the
+//! inner breaker has returned it on the same thread and just before, so it can leave word. The word
+//! names the type: an error of another type is not the one that the inner breaker returned.
+
+use std::{any::type_name, cell::Cell};
+
+thread_local! {
+    /// The type of the error that a breaker of this thread returned last, if it was a rejection.
+    static REJECTION: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// A breaker returns a rejection as an error of this type.
+#[inline]
+pub(crate) fn leave_rejection<E: ?Sized>() {
+    REJECTION.set(Some(type_name::<E>()));
+}
+
+/// A breaker returns the error of its inner service or of its work, of type `E`, as an `Outer`.
+#[inline]
+pub(crate) fn pass_error_on<E: ?Sized, Outer: ?Sized>() {
+    if REJECTION.get().is_some() {
+        REJECTION.set(is_rejection::<E>().then(type_name::<Outer>));
+    }
+}
+
+/// Whether the last error that a breaker returned on this thread was a rejection, of this type.
+pub(super) fn is_rejection<E: ?Sized>() -> bool {
+    REJECTION.get() == Some(type_name::<E>())
+}

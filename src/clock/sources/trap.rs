@@ -1,0 +1,119 @@
+//! Clocks for tests that do what a machine's clocks may do: jump, stand, begin anew, differ from
+//! thread to thread, sleep.
+//!
+//! They stand in for those of the whole process, so each test runs in a process of its own.
+
+use std::{
+    cell::Cell,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use crate::clock::tick::nanos;
+
+static TRAP: OnceLock<Trap> = OnceLock::new();
+
+thread_local! {
+    /// How far the counter of this thread's processor is ahead.
+    static SKEW: Cell<i64> = const { Cell::new(0) };
+}
+
+/// As fast as the kernel's timer ticks, in nanoseconds.
+const COARSE_STEP: u64 = 4_000_000;
+
+/// The clocks of a process in a test.
+pub(crate) struct Trap(Mutex<Times>);
+
+struct Times {
+    system: u64,
+    running: u64,
+    counter: u64,
+    counter_stands: bool,
+    wall: SystemTime,
+}
+
+pub(super) fn get() -> Option<&'static Trap> {
+    TRAP.get()
+}
+
+impl Trap {
+    /// Replaces the clocks of this process.
+    pub(crate) fn install() -> &'static Self {
+        TRAP.get_or_init(|| {
+            let start = nanos(Duration::from_secs(30 * 24 * 3600));
+            Self(Mutex::new(Times {
+                system: start,
+                running: start / 2,
+                counter: start,
+                counter_stands: false,
+                wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            }))
+        })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Times) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets time pass while the process runs.
+    pub(crate) fn advance(&self, time: Duration) {
+        self.with(|times| {
+            times.system += nanos(time);
+            times.running += nanos(time);
+            if !times.counter_stands {
+                times.counter += nanos(time);
+            }
+            times.wall += time;
+        });
+    }
+
+    /// Lets time pass while the machine is suspended: only some clocks count it.
+    pub(crate) fn suspend(&self, time: Duration) {
+        self.with(|times| {
+            times.system += nanos(time);
+            times.wall += time;
+        });
+    }
+
+    /// A counter without a fault.
+    pub(crate) fn repair_counter(&self) {
+        SKEW.set(0);
+        self.with(|times| {
+            times.counter_stands = false;
+            times.counter = times.system;
+        });
+    }
+
+    pub(crate) fn stop_counter(&self) {
+        self.with(|times| times.counter_stands = true);
+    }
+
+    pub(crate) fn set_counter(&self, set: impl FnOnce(u64) -> u64) {
+        self.with(|times| times.counter = set(times.counter));
+    }
+
+    pub(crate) fn set_wall(&self, wall: SystemTime) {
+        self.with(|times| times.wall = wall);
+    }
+
+    /// The counter of this thread is ahead by this many seconds from now on.
+    pub(crate) fn skew_thread(seconds: i64) {
+        SKEW.set(seconds * 1_000_000_000);
+    }
+
+    pub(super) fn system(&self) -> u64 {
+        self.with(|times| times.system)
+    }
+
+    pub(super) fn coarse(&self) -> u64 {
+        self.with(|times| times.running / COARSE_STEP * COARSE_STEP)
+    }
+
+    pub(super) fn counter(&self) -> u64 {
+        self.with(|times| times.counter).saturating_add_signed(SKEW.get())
+    }
+
+    pub(super) fn wall(&self) -> SystemTime {
+        self.with(|times| times.wall)
+    }
+}

@@ -1,0 +1,128 @@
+//! The system's clock at three prices. [The module](super) explains when which one is read.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    Clock, sources,
+    tick::{Tick, nanos},
+};
+
+/// Counters and coarse clocks are taken at their word for this long, by their own measure.
+const TRUST: u64 = nanos(Duration::from_millis(10));
+
+/// A time that ends sooner than this is measured with the operating system's clock.
+///
+/// Far more than [`TRUST`] and the coarse clock's delay: that clock also stands while the
+/// hypervisor withholds the processor that advances it.
+const NEAR: u64 = nanos(Duration::from_secs(1));
+
+/// The machine's clocks: the default.
+///
+/// The monotonic time is the operating system's, with the time for which the machine was suspended
+/// where the system has such a clock (Linux, Android, macOS and iOS, Windows).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+/// The last reading of the operating system's clock, and what else was read with it.
+///
+/// The fields are written one by one. Whatever mixture a reader sees, `system` is a time that has
+/// passed, and everything else is compared with it.
+#[repr(align(64))]
+struct Anchor {
+    system: AtomicU64,
+    /// Read before `system`, and written after it: its age is at least that of the reading.
+    coarse: AtomicU64,
+    /// What to add to the counter for the time.
+    offset: AtomicU64,
+}
+
+static ANCHOR: Anchor =
+    Anchor { system: AtomicU64::new(0), coarse: AtomicU64::new(0), offset: AtomicU64::new(0) };
+
+impl Anchor {
+    #[inline]
+    fn system(&self) -> Tick {
+        Tick::from_nanos(self.system.load(Ordering::Relaxed))
+    }
+
+    /// Reads all clocks. Returns the time by the operating system's.
+    #[cold]
+    #[inline(never)]
+    fn renew(&self) -> Tick {
+        let coarse = sources::coarse();
+        let now = Tick::at(sources::system());
+        let counter = sources::calibrated_counter();
+        // Readings of other threads may be newer.
+        self.system.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        if let Some(counter) = counter {
+            self.offset.store(now.as_nanos().wrapping_sub(counter), Ordering::Relaxed);
+        }
+        if let Some(coarse) = coarse {
+            self.coarse.fetch_max(coarse, Ordering::Release);
+        }
+        now
+    }
+}
+
+impl SystemClock {
+    /// The time by the operating system's clock.
+    pub(crate) fn tick() -> Tick {
+        let now = Tick::at(sources::system());
+        // The other clocks are checked whenever this one is read and they may have gone astray.
+        if now.nanos_since(ANCHOR.system()) < TRUST { now } else { ANCHOR.renew() }
+    }
+
+    /// The time by the processor's counter, which is not relied upon: it may be 10 ms early or
+    /// late, or late for as long as the counter stands and [`tick`](Self::tick) is not called.
+    #[inline]
+    pub(crate) fn counter_tick() -> Tick {
+        let now = sources::counter().wrapping_add(ANCHOR.offset.load(Ordering::Relaxed));
+        let age = now.wrapping_sub(ANCHOR.system().as_nanos());
+        // An age of 0 is suspicious too: so reads a counter that stands.
+        if age.wrapping_sub(1) < TRUST - 1 { Tick::from_nanos(now) } else { ANCHOR.renew() }
+    }
+
+    /// What is left until then, in nanoseconds. What is more than a second may be some
+    /// milliseconds too long, but not longer than it was at a time that was
+    /// [noted](Self::note).
+    #[inline]
+    pub(crate) fn nanos_until(then: Tick) -> u64 {
+        let coarse = ANCHOR.coarse.load(Ordering::Acquire);
+        if sources::coarse().is_some_and(|now| now.wrapping_sub(coarse) < TRUST) {
+            let left = then.nanos_since(ANCHOR.system());
+            if left > NEAR {
+                return left;
+            }
+        }
+        Self::exact_nanos_until(then)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn exact_nanos_until(then: Tick) -> u64 {
+        then.nanos_since(Self::tick())
+    }
+
+    /// Notes a reading of [`tick`](Self::tick): from now on, no estimate is earlier.
+    pub(crate) fn note(now: Tick) {
+        ANCHOR.system.fetch_max(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Calibrates the counter, which takes up to 200 ms once, before a call has to.
+    pub(crate) fn calibrate() {
+        sources::counter();
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Duration {
+        Self::tick().since(Tick::at(0))
+    }
+
+    fn wall(&self) -> SystemTime {
+        sources::wall()
+    }
+}

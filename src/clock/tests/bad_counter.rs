@@ -1,0 +1,233 @@
+//! A processor's counter that stands, begins anew, jumps, or differs from thread to thread.
+
+use std::{thread, time::Duration};
+
+use super::isolated::{block_on, with_other_clocks};
+use crate::{
+    clock::sources::trap::Trap,
+    config::{RampUp, Trip, Window},
+    handle::Breaker,
+    state::State,
+};
+
+const OPEN_TIME: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(100);
+/// A rejection may count the time left from a reading of the clock that is this old.
+const COARSE: Duration = Duration::from_millis(20);
+
+type Fault = (&'static str, fn(&Trap));
+
+const DAYS: u64 = 24 * 3600 * 1_000_000_000;
+
+const FAULTS: [Fault; 8] = [
+    ("none", |_| {}),
+    ("stands", Trap::stop_counter),
+    ("begins anew", |trap| trap.set_counter(|_| 1)),
+    ("an hour back", |trap| trap.set_counter(|counter| counter - DAYS / 24)),
+    ("5 ms on", |trap| trap.set_counter(|counter| counter + 5_000_000)),
+    ("30 days on", |trap| trap.set_counter(|counter| counter + 30 * DAYS)),
+    ("60 s ahead on this thread", |_| Trap::skew_thread(60)),
+    ("60 s behind on this thread", |_| Trap::skew_thread(-60)),
+];
+
+/// Runs a check with each fault, one after the other.
+fn with_each_fault(test: &str, check: impl Fn(&'static Trap, &(dyn Fn() + Sync))) {
+    with_other_clocks(&format!("bad_counter::{test}"), |trap| {
+        for (name, fault) in FAULTS {
+            println!("counter: {name}");
+            trap.repair_counter();
+            // What comes before is long ago, and the last reading of the clocks is not new.
+            trap.advance(Duration::from_secs(3600));
+            Breaker::builder("warms-up").build().unwrap();
+            trap.advance(Duration::from_millis(3));
+            check(trap, &|| fault(trap));
+        }
+    });
+}
+
+/// A breaker whose calls are timed with the counter, and one whose calls are not.
+fn breakers() -> [Breaker; 2] {
+    let untimed = Breaker::builder("untimed");
+    let timed = Breaker::builder("timed").trip_on(Trip::slow_call_rate(
+        1.0,
+        Duration::from_secs(1),
+        Window::time(Duration::from_secs(10)),
+    ));
+    [untimed, timed].map(|builder| {
+        builder
+            .trip_on(Trip::consecutive_failures(1))
+            .recovery_timeout(OPEN_TIME)
+            .half_open_timeout(OPEN_TIME)
+            .build()
+            .unwrap()
+    })
+}
+
+/// Rejects for just what is left of the open time, and says so.
+fn stays_open(breaker: &Breaker, trap: &Trap) {
+    let mut left = OPEN_TIME;
+    while !left.is_zero() {
+        let rejected = breaker.try_acquire().unwrap_err();
+        assert_eq!(rejected.state(), State::Open);
+        let said = rejected.retry_after().unwrap();
+        assert!((left..=left + COARSE).contains(&said), "{said:?}, with {left:?} left");
+        assert!(said <= OPEN_TIME, "{said:?}");
+        trap.advance(STEP);
+        left -= STEP;
+    }
+}
+
+#[test]
+fn an_open_circuit_ends_in_time() {
+    with_each_fault("an_open_circuit_ends_in_time", |trap, fault| {
+        for breaker in breakers() {
+            breaker.try_acquire().unwrap().success();
+            breaker.try_acquire().unwrap().failure();
+            fault();
+            stays_open(&breaker, trap);
+            breaker.try_acquire().expect("a probe").success();
+            assert_eq!(breaker.state(), State::Closed);
+        }
+    });
+}
+
+#[test]
+fn a_circuit_that_opens_after_the_fault_ends_in_time() {
+    with_each_fault("a_circuit_that_opens_after_the_fault_ends_in_time", |trap, fault| {
+        for breaker in breakers() {
+            breaker.try_acquire().unwrap().success();
+            let permit = breaker.try_acquire().unwrap();
+            fault();
+            breaker.try_acquire().unwrap().success();
+            permit.failure();
+            stays_open(&breaker, trap);
+            breaker.try_acquire().expect("a probe").success();
+        }
+    });
+}
+
+#[test]
+fn every_thread_sees_the_same_open_time() {
+    with_each_fault("every_thread_sees_the_same_open_time", |trap, fault| {
+        let [_, breaker] = breakers();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                fault();
+                breaker.try_acquire().unwrap().success();
+                breaker.try_acquire().unwrap().failure();
+            });
+        });
+        stays_open(&breaker, trap);
+        breaker.try_acquire().expect("a probe").success();
+    });
+}
+
+#[test]
+fn a_probe_times_out_in_time() {
+    with_each_fault("a_probe_times_out_in_time", |trap, fault| {
+        for breaker in breakers() {
+            breaker.try_acquire().unwrap().failure();
+            trap.advance(OPEN_TIME);
+            let probe = breaker.try_acquire().expect("a probe");
+            fault();
+            trap.advance(OPEN_TIME - STEP);
+            assert_eq!(breaker.try_acquire().unwrap_err().state(), State::HalfOpen);
+            trap.advance(STEP);
+            let rejected = breaker.try_acquire().unwrap_err();
+            assert_eq!((rejected.state(), rejected.retry_after()), (State::Open, Some(OPEN_TIME)));
+            probe.success();
+        }
+    });
+}
+
+#[test]
+fn a_ramp_ends_in_time() {
+    with_each_fault("a_ramp_ends_in_time", |trap, fault| {
+        let breaker = Breaker::builder("ramp")
+            .trip_on(Trip::consecutive_failures(1))
+            .trip_on(Trip::failure_rate(1.0, Window::time(Duration::from_secs(10))))
+            .recovery_timeout(OPEN_TIME)
+            .ramp_up(RampUp::new(0.1, Duration::from_secs(10)))
+            .build()
+            .unwrap();
+        breaker.try_acquire().unwrap().failure();
+        trap.advance(OPEN_TIME);
+        breaker.try_acquire().expect("a probe").success();
+        fault();
+        let admitted = || (0..100).filter_map(|_| breaker.try_acquire().ok()).count();
+        let begins = admitted();
+        assert!((9..=11).contains(&begins), "{begins}");
+        trap.advance(Duration::from_secs(5));
+        let half = admitted();
+        assert!((50..=60).contains(&half), "{half}");
+        trap.advance(Duration::from_secs(5));
+        assert_eq!(admitted(), 100);
+    });
+}
+
+#[test]
+fn waiting_callers_are_admitted_in_time() {
+    with_each_fault("waiting_callers_are_admitted_in_time", |trap, fault| {
+        let [_, breaker] = breakers();
+        breaker.try_acquire().unwrap().failure();
+        fault();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| block_on(breaker.acquire()).success());
+            trap.advance(OPEN_TIME - STEP);
+            thread::sleep(Duration::from_millis(1200));
+            assert!(!waiting.is_finished(), "admitted before the open time was over");
+            trap.advance(STEP);
+            waiting.join().unwrap();
+        });
+        assert_eq!(breaker.state(), State::Closed);
+    });
+}
+
+#[test]
+fn a_time_window_recovers() {
+    with_each_fault("a_time_window_recovers", |trap, fault| {
+        let window = Window::time(Duration::from_secs(10));
+        let breaker = Breaker::builder("window")
+            .trip_on(Trip::failure_rate(0.5, window).minimum_calls(10))
+            .trip_on(Trip::slow_call_rate(0.5, Duration::from_millis(1), window).minimum_calls(10))
+            .build()
+            .unwrap();
+        for _ in 0..4 {
+            breaker.try_acquire().unwrap().success();
+            breaker.try_acquire().unwrap().failure();
+        }
+        fault();
+        // One call in ten fails; each takes half a millisecond.
+        let traffic = |calls: u32| {
+            for call in 0..calls {
+                let permit = breaker.try_acquire().unwrap();
+                trap.advance(Duration::from_micros(500));
+                if call % 10 == 9 {
+                    permit.failure()
+                } else {
+                    permit.success()
+                }
+                trap.advance(Duration::from_micros(9500));
+            }
+        };
+        // A window's length, after which what came before is forgotten.
+        traffic(1000);
+        let stats = breaker.stats();
+        assert!((950..=1000).contains(&stats.window_calls()), "{stats:?}");
+        assert!((95..=100).contains(&stats.window_failures()), "{stats:?}");
+        traffic(1000);
+        let stats = breaker.stats();
+        assert_eq!(stats.window_slow_calls(), 0, "{stats:?}");
+        // And what is slow is slow again.
+        let mut calls = 0;
+        while let Ok(permit) = breaker.try_acquire() {
+            trap.advance(Duration::from_millis(5));
+            permit.success();
+            trap.advance(Duration::from_millis(5));
+            calls += 1;
+            assert!(calls <= 1000);
+        }
+        println!("opened after {calls} slow calls");
+        trap.advance(Duration::from_secs(120));
+    });
+}

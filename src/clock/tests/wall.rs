@@ -1,0 +1,165 @@
+//! A wall clock that is before 1970, or jumps there.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use super::isolated::{block_on, with_other_clocks};
+use crate::{
+    config::Trip,
+    handle::Breaker,
+    history::HistoryQuery,
+    snapshot::Snapshot,
+    state::State,
+    store::{FileStore, MemoryStore, StateStore},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+fn before_1970() -> SystemTime {
+    SystemTime::UNIX_EPOCH - 365 * DAY
+}
+
+/// Lives a whole life on a store: opens, half-opens, closes, is set by hand, and is restored.
+fn lives(store: impl StateStore + Clone, advance: &dyn Fn(Duration)) {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let build = || {
+        let events = Arc::clone(&events);
+        Breaker::builder("old")
+            .trip_on(Trip::consecutive_failures(1))
+            .recovery_timeout(OPEN_TIME)
+            .on_event(move |event| events.lock().unwrap().push(format!("{event:?}")))
+            .store(store.clone())
+            .build()
+            .unwrap()
+    };
+    let breaker = build();
+    breaker.try_acquire().unwrap().failure();
+    let rejected = breaker.try_acquire().unwrap_err();
+    assert_eq!((rejected.state(), rejected.retry_after()), (State::Open, Some(OPEN_TIME)));
+    let snapshot = breaker.snapshot();
+    let json = snapshot.to_json().unwrap();
+    assert_eq!(Snapshot::from_json(json.as_bytes()).unwrap(), snapshot);
+    advance(OPEN_TIME);
+    breaker.try_acquire().expect("a probe").success();
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.force_open_for(OPEN_TIME);
+    block_on(breaker.flush()).unwrap();
+    drop(breaker);
+
+    let breaker = build();
+    assert!(matches!(breaker.state(), State::ForcedOpen | State::Closed));
+    breaker.reset();
+    breaker.try_acquire().unwrap().failure();
+    block_on(breaker.flush()).unwrap();
+    drop(breaker);
+
+    let breaker = build();
+    // Before 1970, a snapshot cannot say when the open time ends. Then a probe decides.
+    assert!(matches!(breaker.state(), State::Open | State::HalfOpen));
+    advance(OPEN_TIME);
+    breaker.try_acquire().expect("a probe").success();
+    let history = block_on(breaker.history(HistoryQuery::default())).unwrap();
+    assert!(history.entries.len() >= 6, "{history:?}");
+    assert_eq!(history.unreadable, 0);
+    assert!(events.lock().unwrap().len() >= 6);
+}
+
+#[test]
+fn before_1970_a_breaker_lives_on_every_store() {
+    with_other_clocks("wall::before_1970_a_breaker_lives_on_every_store", |trap| {
+        for wall in [before_1970(), SystemTime::UNIX_EPOCH - Duration::from_nanos(1)] {
+            trap.set_wall(wall);
+            let advance = |time| trap.advance(time);
+            lives(MemoryStore::new(), &advance);
+            trap.set_wall(wall);
+            let folder = tempfile::tempdir().unwrap();
+            lives(FileStore::open(folder.path()).unwrap(), &advance);
+            #[cfg(feature = "sled")]
+            {
+                trap.set_wall(wall);
+                let folder = tempfile::tempdir().unwrap();
+                lives(crate::store::SledStore::open(folder.path()).unwrap(), &advance);
+            }
+            #[cfg(feature = "redb")]
+            {
+                trap.set_wall(wall);
+                let folder = tempfile::tempdir().unwrap();
+                lives(crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
+            }
+        }
+    });
+}
+
+/// The files of a store, damaged: what cannot be read is moved aside under a name with the time.
+#[test]
+fn before_1970_damaged_data_is_kept_aside() {
+    with_other_clocks("wall::before_1970_damaged_data_is_kept_aside", |trap| {
+        trap.set_wall(before_1970());
+        let store = MemoryStore::new();
+        let build = || {
+            Breaker::builder("old")
+                .trip_on(Trip::consecutive_failures(1))
+                .store(store.clone())
+                .build()
+                .unwrap()
+        };
+        let key = "circuit_breaker:old:state";
+        store.save(&crate::store::SaveEntry::new(key, "{")).unwrap();
+        let breaker = build();
+        assert_eq!(breaker.state(), State::Closed);
+        block_on(breaker.flush()).unwrap();
+        let aside = store.load("circuit_breaker:old:quarantine").unwrap();
+        assert!(aside.is_some(), "{store:?}");
+    });
+}
+
+#[test]
+fn a_wall_clock_that_jumps_before_1970_lengthens_no_open_time() {
+    with_other_clocks("wall::a_wall_clock_that_jumps_before_1970_lengthens_no_open_time", |trap| {
+        let store = MemoryStore::new();
+        let build = || {
+            Breaker::builder("old")
+                .trip_on(Trip::consecutive_failures(1))
+                .recovery_timeout(OPEN_TIME)
+                .store(store.clone())
+                .build()
+                .unwrap()
+        };
+        let breaker = build();
+        breaker.try_acquire().unwrap().failure();
+        trap.advance(OPEN_TIME / 2);
+        trap.set_wall(before_1970());
+        assert_eq!(breaker.try_acquire().unwrap_err().state(), State::Open);
+        block_on(breaker.flush()).unwrap();
+        drop(breaker);
+
+        let breaker = build();
+        if let Err(rejected) = breaker.try_acquire() {
+            assert!(rejected.retry_after().unwrap() <= OPEN_TIME, "{rejected:?}");
+        }
+        trap.advance(OPEN_TIME);
+        breaker.try_acquire().expect("a probe").success();
+    });
+}
+
+#[test]
+#[cfg(feature = "http")]
+fn before_1970_a_date_in_retry_after_is_read_and_capped() {
+    use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
+
+    with_other_clocks("wall::before_1970_a_date_in_retry_after_is_read_and_capped", |trap| {
+        trap.set_wall(before_1970());
+        for (date, expected) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(DAY)),
+            ("Wed, 01 Jan 2025 00:00:00 GMT", Some(DAY)),
+            ("Thu, 01 Jan 1931 00:00:00 GMT", None),
+        ] {
+            let header = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(date))]);
+            let asked = crate::classify::retry_after(StatusCode::SERVICE_UNAVAILABLE, &header);
+            assert_eq!(asked, expected, "{date}");
+        }
+    });
+}

@@ -1,0 +1,107 @@
+//! The builder of a group.
+
+use std::{fmt, sync::Arc};
+
+use super::{KeyedBreakers, table::Table, when_full::WhenFull};
+use crate::{
+    clock::{Clock, TimeSource},
+    config::{Config, ConfigError, Faults},
+    event::Event,
+    registry::events::{Hub, Listener},
+};
+
+const LONGEST_GROUP: usize = 256;
+
+/// Builds [`KeyedBreakers`]. Created by [`KeyedBreakers::builder`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct KeyedBreakersBuilder {
+    group: String,
+    config: Arc<Config>,
+    clock: TimeSource,
+    listeners: Vec<Listener>,
+    max_breakers: usize,
+    when_full: WhenFull,
+}
+
+impl KeyedBreakersBuilder {
+    pub(super) fn new(group: &str) -> Self {
+        Self {
+            group: group.to_owned(),
+            config: Arc::default(),
+            clock: TimeSource::default(),
+            listeners: Vec::new(),
+            max_breakers: 10_000,
+            when_full: WhenFull::Pass,
+        }
+    }
+
+    /// The settings of all breakers of the group. Default:
+    /// [`Config::default`](crate::Config::default).
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// How many breakers the group has at most. Default: 10,000. At least 1.
+    pub fn max_breakers(mut self, max: usize) -> Self {
+        self.max_breakers = max;
+        self
+    }
+
+    /// What happens to the calls of a new key when the group is full. Default:
+    /// [`WhenFull::Pass`].
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = TimeSource::Custom(Arc::new(clock));
+        self
+    }
+
+    /// Calls this function for each event of each breaker of the group: see
+    /// [`BreakerBuilder::on_event`](crate::BreakerBuilder::on_event).
+    pub fn on_event<F>(mut self, listener: F) -> Self
+    where
+        F: Fn(&Event) + Send + Sync + 'static,
+    {
+        self.listeners.push(Box::new(listener));
+        self
+    }
+
+    /// Builds the group, which has no breaker yet.
+    ///
+    /// # Errors
+    ///
+    /// One [`ConfigError`] that lists every fault of the name and the settings.
+    pub fn build(self) -> Result<KeyedBreakers, ConfigError> {
+        let mut faults = Faults::default();
+        if !(1..=LONGEST_GROUP).contains(&self.group.len()) {
+            let length = self.group.len();
+            faults.add("name", format!("has {length} bytes, must have from 1 to {LONGEST_GROUP}"));
+        }
+        if self.max_breakers == 0 {
+            faults.add("max_breakers", "0 is out of range; must be at least 1");
+        }
+        self.config.check("", &mut faults);
+        faults.into_result(())?;
+        let hub = Hub::new(self.listeners);
+        let Self { group, config, clock, max_breakers, when_full, .. } = self;
+        let table = Table::new(&group, config, clock, hub, when_full, max_breakers);
+        Ok(KeyedBreakers { table: Arc::new(table) })
+    }
+}
+
+impl fmt::Debug for KeyedBreakersBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBreakersBuilder")
+            .field("group", &self.group)
+            .field("config", &self.config)
+            .field("max_breakers", &self.max_breakers)
+            .field("when_full", &self.when_full)
+            .field("listeners", &self.listeners.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! A breaker for each key of a group: for each host, route or tenant.
+
+mod builder;
+mod names;
+mod table;
+mod when_full;
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::broadcast;
+
+pub(crate) use self::table::Found;
+use self::table::Table;
+pub use self::{builder::KeyedBreakersBuilder, when_full::WhenFull};
+use crate::{
+    config::{Config, ConfigError},
+    event::Event,
+    handle::Breaker,
+};
+
+/// Breakers by key, which come into being as keys are seen.
+///
+/// All breakers of a group have the same settings. A `KeyedCircuitBreakerLayer` asks it for the
+/// breaker of each request; without a tower service, [`get_or_create`](Self::get_or_create) does.
+/// A handle: cheap to clone, and all clones are the same group.
+///
+/// # When a key has a breaker
+///
+/// If the rules are on consecutive failures alone and there is no
+/// [`abandoned_after`](crate::Config::abandoned_after), a key gets its breaker with its first
+/// failure: until then it costs nothing. Otherwise it gets it with its first call, because a window
+/// counts successes too.
+///
+/// # Bounds
+///
+/// A group has at most [`max_breakers`](KeyedBreakersBuilder::max_breakers), so that invented keys
+/// fill neither the memory nor the store. When it is full, a new breaker replaces one that is
+/// closed and was not used lately, or else one that is half-open and idle. A breaker that is open
+/// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
+/// recorded, or go by one shared breaker: see [`WhenFull`].
+///
+/// # Names
+///
+/// The breaker of a key is named `{group}:{key}`: in the store, in logs and in events. In both
+/// parts, `:` is written as `%3A` and `%` as `%25`. A key whose name would be longer than 512 bytes
+/// is replaced by its SHA-256.
+#[derive(Clone)]
+pub struct KeyedBreakers {
+    table: Arc<Table>,
+}
+
+impl KeyedBreakers {
+    /// Starts a group. Its name begins the names of its breakers: 1 to 256 bytes of any text.
+    pub fn builder(group: impl AsRef<str>) -> KeyedBreakersBuilder {
+        KeyedBreakersBuilder::new(group.as_ref())
+    }
+
+    /// The name of the group.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.table.group().name()
+    }
+
+    /// Returns the breaker of this key, if it has one.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Breaker> {
+        self.table.with(&self.table.shorten(key), Breaker::clone)
+    }
+
+    /// Returns the breaker of this key, and creates it if there is none. It never waits for the
+    /// store. `None` if the group is full of breakers that cannot be replaced.
+    ///
+    /// Keep the handle for one call, not for longer: a breaker that was replaced works on, but is
+    /// not the key's any more.
+    #[must_use]
+    pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
+        self.table.with_or_create(&self.table.shorten(key), Breaker::clone)
+    }
+
+    /// Returns all breakers of the group, in no particular order.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<Breaker> {
+        self.table.breakers()
+    }
+
+    /// How many breakers the group has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether the group has no breaker.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many calls were not recorded because the group was full.
+    #[must_use]
+    pub fn unrecorded_calls(&self) -> u64 {
+        self.table.unrecorded()
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.table.config()
+    }
+
+    /// Replaces the settings of all breakers, of those too that are created later. They keep their
+    /// states and counts, as with [`Breaker::update`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a value is out of range; then nothing changes.
+    pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
+        let config = config.into();
+        config.validate()?;
+        self.table.update(&config);
+        Ok(())
+    }
+
+    /// [Resets](Breaker::reset) every breaker.
+    pub fn reset_all(&self) {
+        self.breakers().iter().for_each(Breaker::reset);
+    }
+
+    /// Subscribes to the events of all breakers of the group.
+    ///
+    /// A receiver that falls behind by more than 1,024 events loses the oldest ones, and its next
+    /// `recv` returns [`Lagged`](broadcast::error::RecvError::Lagged).
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.table.subscribe()
+    }
+
+    /// A breaker that stands for the group as a whole: it records nothing.
+    pub(crate) fn group(&self) -> &Breaker {
+        self.table.group()
+    }
+
+    /// Finds what a call with this key is recorded by, and passes the breaker to the closure.
+    /// `can_wait`: whether a key may be without a breaker until a call fails.
+    #[inline]
+    pub(crate) fn find<T>(
+        &self,
+        key: &str,
+        can_wait: bool,
+        admit: impl FnOnce(&Breaker) -> T,
+    ) -> Found<T> {
+        self.table.find(&self.table.shorten(key), can_wait, admit)
+    }
+
+    /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
+    /// creates it if it still has none.
+    pub(crate) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
+        self.table.with_or_create(key, work)
+    }
+
+    /// The same, if another call has created it meanwhile.
+    pub(crate) fn with_existing<T>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
+        self.table.with(key, work)
+    }
+}
+
+impl fmt::Debug for KeyedBreakers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBreakers")
+            .field("name", &self.name())
+            .field("breakers", &self.len())
+            .finish_non_exhaustive()
+    }
+}

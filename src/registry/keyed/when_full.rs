@@ -1,0 +1,13 @@
+//! What happens to a key for which there is no room.
+
+/// What happens to the calls of a new key when a group is full of breakers that cannot be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// They are admitted and not recorded, and counted in
+    /// [`KeyedBreakers::unrecorded_calls`](super::KeyedBreakers::unrecorded_calls).
+    #[default]
+    Pass,
+    /// They all go by one breaker, which has the name of the group.
+    Share,
+}

@@ -1,0 +1,103 @@
+//! The future of a call through a keyed circuit breaker.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
+use super::unbroken::UnbrokenCall;
+use crate::service::{
+    future::ResponseFuture,
+    inner_call,
+    record_when::{OnResponse, RecordWhen},
+};
+
+pin_project! {
+    /// The future of a call through a
+    /// [`KeyedCircuitBreaker`](crate::keyed::KeyedCircuitBreaker).
+    ///
+    /// Dropping it before it is ready [abandons](crate::Permit#abandoned-calls) the call. If the
+    /// inner future panics, the call is a failure, and the panic goes on.
+    pub struct KeyedResponseFuture<F, C, J, O = OnResponse> {
+        #[pin]
+        call: Call<F, C, J, O>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<F, C, J, O> {
+        /// By the breaker of its key, or rejected by it.
+        WithBreaker {
+            #[pin]
+            future: ResponseFuture<F, C, J, O>,
+        },
+        Unbroken {
+            #[pin]
+            future: F,
+            call: UnbrokenCall,
+            classify: C,
+            record_when: O,
+        },
+        /// Not recorded.
+        Passed {
+            #[pin]
+            future: F,
+        },
+    }
+}
+
+impl<F, C, J, O> KeyedResponseFuture<F, C, J, O> {
+    #[inline]
+    pub(super) fn with_breaker(future: ResponseFuture<F, C, J, O>) -> Self {
+        Self { call: Call::WithBreaker { future } }
+    }
+
+    #[inline]
+    pub(super) fn unbroken(future: F, call: UnbrokenCall, classify: C, record_when: O) -> Self {
+        Self { call: Call::Unbroken { future, call, classify, record_when } }
+    }
+
+    #[inline]
+    pub(super) fn passed(future: F) -> Self {
+        Self { call: Call::Passed { future } }
+    }
+}
+
+impl<F, C, J, O, T, E, Rejection> Future for KeyedResponseFuture<F, C, J, O>
+where
+    F: Future<Output = Result<T, E>>,
+    J: Future<Output = Result<T, Rejection>>,
+    O: RecordWhen<C, T, E>,
+    Rejection: From<E>,
+{
+    type Output = Result<O::Response, Rejection>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().call.project() {
+            CallProjection::WithBreaker { future } => future.poll(cx),
+            CallProjection::Unbroken { future, call, classify, record_when } => {
+                let poll = || inner_call::run_within(call.cell(), || future.poll(cx));
+                let result = ready!(call.fail_on_panic(poll));
+                if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
+                    call.record(outcome);
+                }
+                Poll::Ready(Ok(O::pass_unrecorded(result?)))
+            }
+            CallProjection::Passed { future } => {
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
+            }
+        }
+    }
+}
+
+impl<F, C, J, O> fmt::Debug for KeyedResponseFuture<F, C, J, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedResponseFuture").finish_non_exhaustive()
+    }
+}

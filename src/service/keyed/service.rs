@@ -1,0 +1,201 @@
+//! The service.
+
+use std::{
+    any::type_name,
+    fmt,
+    task::{Context, Poll, ready},
+};
+
+use smol_str::SmolStr;
+use tower_service::Service;
+
+use super::{
+    future::KeyedResponseFuture, key::ExtractKey, selector::Selector, unbroken::UnbrokenCall,
+};
+use crate::{
+    breaker::Permit,
+    classify::{CloneClassifier, MakeClassifier},
+    error::{Refusal, Rejected},
+    handle::Breaker,
+    registry::{Found, KeyedBreakers},
+    service::{
+        future::ResponseFuture,
+        inner_call,
+        record_when::{AppliesTo, RecordWhen},
+        reject::Reject,
+    },
+    state::State,
+};
+
+/// A service behind a circuit breaker for each key. Made by a
+/// [`KeyedCircuitBreakerLayer`](super::KeyedCircuitBreakerLayer).
+///
+/// # Readiness
+///
+/// The key is known only once there is a request. So the service is ready when the inner service
+/// is, and a call is rejected if the circuit of its key is open then. A rejection releases nothing
+/// that the inner service has reserved when it became ready.
+///
+/// A call without readiness is rejected, with the name of the group.
+pub struct KeyedCircuitBreaker<S, K, C, R, O> {
+    inner: S,
+    is_ready: bool,
+    selector: Selector<K>,
+    classify: C,
+    reject: R,
+    record_when: O,
+}
+
+/// How a call was admitted.
+enum Admission {
+    ByBreaker(Permit),
+    WithoutBreaker(SmolStr),
+    Unrecorded,
+}
+
+impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
+    pub(super) fn with(
+        inner: S,
+        selector: Selector<K>,
+        classify: C,
+        reject: R,
+        record_when: O,
+    ) -> Self {
+        Self { inner, is_ready: false, selector, classify, reject, record_when }
+    }
+
+    /// The breakers.
+    pub fn breakers(&self) -> &KeyedBreakers {
+        &self.selector.breakers
+    }
+
+    /// A reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// A mutable reference to the inner service. Calls made on it directly are not recorded.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    #[inline]
+    fn admit<Request>(&mut self, request: &Request, can_wait: bool) -> Result<Admission, Rejected>
+    where
+        K: ExtractKey<Request>,
+        O: AppliesTo<Request>,
+    {
+        let Selector { breakers, extract, default_key } = &self.selector;
+        if !std::mem::take(&mut self.is_ready) {
+            return Err(breakers.group().rejected(Refusal::new(State::Closed)));
+        }
+        if !self.record_when.applies_to(request) {
+            return Ok(Admission::Unrecorded);
+        }
+        let key = extract.extract_key(request);
+        let Some(key) = key.as_deref().or(default_key.as_deref()) else {
+            return Ok(Admission::Unrecorded);
+        };
+        match breakers.find(key, can_wait, admit_by) {
+            Found::Breaker(admitted) => admitted.map(Admission::ByBreaker),
+            Found::OnFailure(_) if inner_call::is_nested(breakers.group().cell()) => {
+                Ok(Admission::Unrecorded)
+            }
+            Found::OnFailure(key) => Ok(Admission::WithoutBreaker(key)),
+            Found::Unrecorded => Ok(Admission::Unrecorded),
+        }
+    }
+}
+
+#[inline]
+fn admit_by(breaker: &Breaker) -> Result<Permit, Rejected> {
+    let cell = breaker.cell();
+    if inner_call::is_nested(cell) {
+        return Ok(Permit::void_of(cell));
+    }
+    Permit::try_acquire(cell).map_err(|refusal| breaker.rejected(refusal))
+}
+
+impl<S, K, C, R, O, Request> Service<Request> for KeyedCircuitBreaker<S, K, C, R, O>
+where
+    S: Service<Request>,
+    K: ExtractKey<Request>,
+    C: MakeClassifier<Request>,
+    R: Reject<Request, S::Response, S::Error>,
+    O: RecordWhen<C::Classifier, S::Response, S::Error> + AppliesTo<Request> + Clone,
+{
+    type Response = O::Response;
+    type Error = R::Error;
+    type Future = KeyedResponseFuture<S::Future, C::Classifier, R::Future, O>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.is_ready = false;
+        ready!(self.inner.poll_ready(cx))?;
+        self.is_ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.admit(&request, O::IS_KNOWN_WITH_RESPONSE) {
+            Ok(Admission::ByBreaker(permit)) => {
+                let classify = self.classify.make_classifier(&request);
+                let future = inner_call::start(&permit, || self.inner.call(request));
+                let record_when = self.record_when.clone();
+                let future = ResponseFuture::admitted(future, permit, classify, record_when);
+                KeyedResponseFuture::with_breaker(future)
+            }
+            Ok(Admission::WithoutBreaker(key)) => {
+                let classify = self.classify.make_classifier(&request);
+                let call = UnbrokenCall::new(key, self.selector.breakers.clone());
+                let start = || inner_call::run_within(call.cell(), || self.inner.call(request));
+                let future = call.fail_on_panic(start);
+                KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
+            }
+            Ok(Admission::Unrecorded) => KeyedResponseFuture::passed(self.inner.call(request)),
+            Err(rejected) => {
+                let future = self.reject.reject(request, rejected);
+                KeyedResponseFuture::with_breaker(ResponseFuture::rejected(future))
+            }
+        }
+    }
+}
+
+/// A clone is not ready, even if this service is.
+impl<S, K, C, R, O> Clone for KeyedCircuitBreaker<S, K, C, R, O>
+where
+    S: Clone,
+    K: Clone,
+    C: CloneClassifier,
+    R: Clone,
+    O: Clone,
+{
+    fn clone(&self) -> Self {
+        Self::with(
+            self.inner.clone(),
+            self.selector.clone(),
+            self.classify.clone_classifier(),
+            self.reject.clone(),
+            self.record_when.clone(),
+        )
+    }
+}
+
+impl<S: fmt::Debug, K, C, R, O> fmt::Debug for KeyedCircuitBreaker<S, K, C, R, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedCircuitBreaker")
+            .field("inner", &self.inner)
+            .field("breakers", &self.selector.breakers)
+            .field("key", &format_args!("{}", type_name::<K>()))
+            .field("classify", &format_args!("{}", type_name::<C>()))
+            .field("reject", &format_args!("{}", type_name::<R>()))
+            .field("record_when", &format_args!("{}", type_name::<O>()))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! A call of a key that has no breaker yet.
+
+use smol_str::SmolStr;
+
+use crate::{
+    breaker::{Permit, cell::Cell},
+    handle::Breaker,
+    outcome::Outcome,
+    registry::KeyedBreakers,
+};
+
+/// A call that was admitted because its key has no breaker. Its failure creates one.
+///
+/// Dropped without an outcome, it counts as nothing.
+pub(super) struct UnbrokenCall {
+    key: SmolStr,
+    breakers: KeyedBreakers,
+}
+
+impl UnbrokenCall {
+    pub(super) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
+        Self { key, breakers }
+    }
+
+    /// The cell by which a call of the same group further in is recognized.
+    pub(super) fn cell(&self) -> &'static Cell {
+        self.breakers.group().cell()
+    }
+
+    pub(super) fn record(&self, outcome: Outcome) {
+        // Another call may have created the breaker meanwhile. If it is not closed by now, this
+        // call is of an earlier state, and its outcome changes nothing.
+        let record = |breaker: &Breaker| {
+            if let Some(permit) = Permit::try_acquire_fast(breaker.cell()) {
+                permit.finish(outcome);
+            }
+        };
+        if outcome == Outcome::Success {
+            self.breakers.with_existing(&self.key, record);
+        } else if outcome != Outcome::Ignore {
+            self.breakers.with_new(&self.key, record);
+        }
+    }
+
+    /// Does a part of the call's work. If it panics, the call is a failure, and the panic goes on.
+    pub(super) fn fail_on_panic<T>(&self, work: impl FnOnce() -> T) -> T {
+        let guard = FailOnDrop(self);
+        let result = work();
+        std::mem::forget(guard);
+        result
+    }
+}
+
+/// Dropped only by a panic.
+struct FailOnDrop<'a>(&'a UnbrokenCall);
+
+impl Drop for FailOnDrop<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.record(Outcome::failure());
+    }
+}

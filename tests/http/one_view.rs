@@ -1,0 +1,152 @@
+//! A layer, the middleware of reqwest-middleware, and calls without a service see the same in an
+//! error: errors of the request itself and rejections by other breakers are nothing to a breaker.
+
+use std::{future::ready, io, pin::Pin};
+
+use axum::body::Body;
+use http::{Extensions, Request};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Error, Rejected, State, Trip, classify::ServerErrorsAsFailures,
+    reqwest_middleware::BreakerMiddleware,
+};
+
+use super::wire::refusing_address;
+
+/// A breaker that opens at the first failure.
+fn touchy() -> Breaker {
+    Breaker::builder("one view").trip_on(Trip::consecutive_failures(1)).build().unwrap()
+}
+
+/// Records this result in each way that there is. Returns the states afterwards.
+async fn each_way<E: 'static>(error: impl Fn() -> E) -> [State; 6] {
+    let breakers = std::array::from_fn(|_| touchy());
+    let [layer, call, call_blocking, permit, permit_blocking, with] = &breakers;
+    let failing = service_fn(|(): ()| ready(Err::<(), _>(error())));
+    let _ = CircuitBreakerLayer::new(layer.clone()).layer(failing).oneshot(()).await;
+    let _ = call.call(ready(Err::<(), _>(error()))).await;
+    let _ = call_blocking.call_blocking(|| Err::<(), _>(error()));
+    let _ = permit.try_acquire().unwrap().call(ready(Err::<(), _>(error()))).await;
+    let _ = permit_blocking.try_acquire().unwrap().call_blocking(|| Err::<(), _>(error()));
+    let response = Err::<http::Response<()>, _>(error());
+    let _ = with.call_with(ServerErrorsAsFailures, ready(response)).await;
+    breakers.map(|breaker| breaker.state())
+}
+
+async fn ignored<E: 'static>(what: &str, error: impl Fn() -> E) {
+    assert_eq!(each_way(error).await, [State::Closed; 6], "{what}");
+}
+
+async fn failed<E: 'static>(what: &str, error: impl Fn() -> E) {
+    assert_eq!(each_way(error).await, [State::Open; 6], "{what}");
+}
+
+fn rejected() -> Rejected {
+    let breaker = touchy();
+    breaker.force_open();
+    breaker.try_acquire().unwrap_err()
+}
+
+fn of_reqwest() -> reqwest::Error {
+    reqwest::Client::new().get("ftp:/no url").build().unwrap_err()
+}
+
+async fn of_hyper_util(uri: &str) -> hyper_util::client::legacy::Error {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    client.request(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn rejections_are_nothing_in_any_wrapper() {
+    ignored("itself", rejected).await;
+    ignored("a boxed one", || BoxError::from(rejected())).await;
+    ignored("one that cannot be sent", || Box::<dyn std::error::Error>::from(rejected())).await;
+    ignored("in an io::Error", || io::Error::other(rejected())).await;
+    ignored("of a breaker", || Error::<io::Error>::Rejected(rejected())).await;
+    ignored("in a box in an io::Error in a breaker's", || {
+        Error::Inner(io::Error::other(BoxError::from(rejected())))
+    })
+    .await;
+    ignored("of a middleware", || reqwest_middleware::Error::middleware(rejected())).await;
+    ignored("of a status", || tonic::Status::from_error(rejected().into())).await;
+}
+
+#[tokio::test]
+async fn errors_of_the_request_are_nothing_in_any_wrapper() {
+    ignored("reqwest's", of_reqwest).await;
+    ignored("in a box", || BoxError::from(of_reqwest())).await;
+    ignored("in an io::Error", || io::Error::other(of_reqwest())).await;
+    ignored("of a middleware's client", || reqwest_middleware::Error::from(of_reqwest())).await;
+    ignored("of a middleware", || reqwest_middleware::Error::middleware(of_reqwest())).await;
+    ignored("of a middleware, wrapped", || {
+        reqwest_middleware::Error::middleware(io::Error::other(of_reqwest()))
+    })
+    .await;
+    ignored("in an inner breaker's", || Error::Inner(Error::Inner(of_reqwest()))).await;
+    for error in [of_hyper_util("/no-host").await, of_hyper_util("ftp://127.0.0.1/").await] {
+        let breaker = touchy();
+        breaker.call(ready(Err::<(), _>(error))).await.unwrap_err();
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
+#[tokio::test]
+async fn all_other_errors_are_failures() {
+    failed("a unit", || ()).await;
+    failed("a text", || "down").await;
+    failed("an io::Error", || io::Error::other("down")).await;
+    failed("a box", || BoxError::from("down")).await;
+    failed("a middleware's", || reqwest_middleware::Error::middleware(io::Error::other("x"))).await;
+    failed("a status", || tonic::Status::unavailable("down")).await;
+    let refused = format!("http://{}/", refusing_address());
+    let breaker = touchy();
+    let call = reqwest::Client::builder().no_proxy().build().unwrap().get(refused).send();
+    breaker.call(call).await.unwrap_err();
+    assert_eq!(breaker.state(), State::Open);
+}
+
+/// Fails before the request is sent.
+struct Failing<F>(F);
+
+impl<F> Middleware for Failing<F>
+where
+    F: Fn() -> reqwest_middleware::Error + Send + Sync + 'static,
+{
+    fn handle<'me, 'extensions, 'next, 'call>(
+        &'me self,
+        _: reqwest::Request,
+        _: &'extensions mut Extensions,
+        _: Next<'next>,
+    ) -> Pin<Box<dyn Future<Output = reqwest_middleware::Result<reqwest::Response>> + Send + 'call>>
+    where
+        'me: 'call,
+        'extensions: 'call,
+        'next: 'call,
+        Self: 'call,
+    {
+        Box::pin(ready(Err((self.0)())))
+    }
+}
+
+#[tokio::test]
+async fn the_middleware_sees_what_middlewares_further_in_return() {
+    type MakeError = fn() -> reqwest_middleware::Error;
+    let cases: [(MakeError, State); 5] = [
+        (|| reqwest_middleware::Error::middleware(rejected()), State::Closed),
+        (|| reqwest_middleware::Error::middleware(io::Error::other(rejected())), State::Closed),
+        (|| reqwest_middleware::Error::middleware(of_reqwest()), State::Closed),
+        (|| reqwest_middleware::Error::from(of_reqwest()), State::Closed),
+        (|| reqwest_middleware::Error::middleware(io::Error::other("down")), State::Open),
+    ];
+    for (error, expected) in cases {
+        let breaker = touchy();
+        let client: ClientWithMiddleware = ClientBuilder::new(reqwest::Client::new())
+            .with(BreakerMiddleware::new(breaker.clone()))
+            .with(Failing(error))
+            .build();
+        let error = client.get("http://127.0.0.1/").send().await.unwrap_err();
+        assert_eq!(breaker.state(), expected, "{error:?}");
+    }
+}

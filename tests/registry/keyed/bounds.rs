@@ -1,0 +1,118 @@
+//! How many breakers a group has, and which ones a new one replaces.
+
+use std::time::Duration;
+
+use tower_breaker::{Breaker, KeyedBreakers, State, clock::ManualClock, registry::WhenFull};
+
+fn group(max: usize) -> KeyedBreakers {
+    KeyedBreakers::builder("hosts").max_breakers(max).build().unwrap()
+}
+
+fn trip(breaker: &Breaker) {
+    for _ in 0..5 {
+        breaker.try_acquire().unwrap().failure();
+    }
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn a_new_key_replaces_one_that_was_not_used_lately() {
+    let hosts = group(3);
+    for key in ["a", "b", "c"] {
+        hosts.get_or_create(key).unwrap();
+    }
+    hosts.get("a").unwrap();
+    hosts.get_or_create("d").unwrap();
+    assert_eq!(hosts.len(), 3);
+    assert!(hosts.get("a").is_some(), "it was used");
+    assert!(hosts.get("b").is_none(), "it was the oldest that was not");
+    assert!(hosts.get("c").is_some());
+    assert!(hosts.get("d").is_some());
+}
+
+#[test]
+fn breakers_that_are_open_or_set_by_hand_are_never_replaced() {
+    let hosts = group(4);
+    trip(&hosts.get_or_create("open").unwrap());
+    hosts.get_or_create("forced").unwrap().force_open();
+    hosts.get_or_create("disabled").unwrap().disable();
+    hosts.get_or_create("metrics").unwrap().metrics_only();
+    for round in 0..100 {
+        assert!(hosts.get_or_create(&format!("new {round}")).is_none());
+    }
+    assert_eq!(hosts.len(), 4);
+    assert_eq!(hosts.unrecorded_calls(), 100);
+    assert_eq!(hosts.get("open").unwrap().state(), State::Open);
+}
+
+#[test]
+fn a_half_open_breaker_is_replaced_only_if_no_closed_one_is_idle() {
+    let clock = ManualClock::new();
+    let hosts =
+        KeyedBreakers::builder("hosts").max_breakers(3).clock(clock.clone()).build().unwrap();
+    trip(&hosts.get_or_create("half-open").unwrap());
+    clock.advance(Duration::from_secs(60));
+    trip(&hosts.get_or_create("open").unwrap());
+    hosts.get_or_create("idle").unwrap();
+
+    hosts.get_or_create("first").unwrap();
+    assert!(hosts.get("idle").is_none());
+    trip(&hosts.get("first").unwrap());
+    assert!(hosts.get_or_create("second").is_some(), "the half-open one made room");
+    assert!(hosts.get("half-open").is_none());
+    assert!(hosts.get("open").is_some());
+    assert!(hosts.get("first").is_some());
+}
+
+#[test]
+fn a_key_that_finds_no_room_can_share_a_breaker() {
+    let hosts =
+        KeyedBreakers::builder("hosts").max_breakers(1).when_full(WhenFull::Share).build().unwrap();
+    trip(&hosts.get_or_create("a").unwrap());
+    let shared = hosts.get_or_create("b").unwrap();
+    assert_eq!(shared.name(), "hosts");
+    trip(&shared);
+    assert_eq!(hosts.get_or_create("c").unwrap().state(), State::Open);
+    assert_eq!(hosts.len(), 1);
+}
+
+#[test]
+fn a_removed_breaker_that_is_in_use_works_on() {
+    let hosts = group(1);
+    let old = hosts.get_or_create("a").unwrap();
+    hosts.get_or_create("b").unwrap();
+    assert!(hosts.get("a").is_none());
+    trip(&old);
+    assert!(hosts.get_or_create("a").is_some_and(|new| new.state() == State::Closed));
+}
+
+#[test]
+fn invented_keys_do_not_push_out_a_breaker_that_is_in_use() {
+    let hosts = group(100);
+    let good = hosts.get_or_create("good").unwrap();
+    good.try_acquire().unwrap().failure();
+    for invented in 0..20_000 {
+        if let Some(breaker) = hosts.get_or_create(&format!("invented {invented}")) {
+            breaker.try_acquire().unwrap().failure();
+        }
+        if invented % 50 == 0 {
+            hosts.get("good").unwrap().try_acquire().unwrap().cancel();
+        }
+    }
+    assert!(hosts.len() <= 100);
+    assert_eq!(hosts.get("good").unwrap().stats().consecutive_failures(), 1);
+}
+
+/// However long the queue of breakers that cannot be replaced, a search is short and goes on where
+/// the last one has ended.
+#[test]
+fn one_idle_breaker_among_many_open_ones_is_found() {
+    let hosts = group(1000);
+    for key in 0..999 {
+        hosts.get_or_create(&key.to_string()).unwrap().force_open();
+    }
+    hosts.get_or_create("idle").unwrap();
+    let found = (0..1000).position(|key| hosts.get_or_create(&format!("new {key}")).is_some());
+    assert!(found.is_some_and(|searches| searches <= 1000 / 64 + 1), "{found:?}");
+    assert!(hosts.get("idle").is_none());
+}

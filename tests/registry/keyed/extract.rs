@@ -1,0 +1,81 @@
+//! The keys of requests.
+
+use axum::{Router, body::Body, extract::MatchedPath, http::Request, routing::get};
+use tower::ServiceExt as _;
+use tower_breaker::{
+    KeyedBreakers, KeyedCircuitBreakerLayer,
+    keyed::{ByGrpcMethod, ByHost, ExtractKey},
+};
+
+fn host(uri: &str, header: Option<&str>) -> Option<String> {
+    let mut request = Request::builder().uri(uri);
+    if let Some(header) = header {
+        request = request.header("host", header);
+    }
+    let request = request.body(()).unwrap();
+    ByHost.extract_key(&request).map(Into::into)
+}
+
+#[test]
+fn a_host_is_that_of_the_uri_or_of_the_header() {
+    for (uri, header, expected) in [
+        ("http://api.example.com/x", None, Some("api.example.com")),
+        ("http://API.Example.com:8080/x", None, Some("api.example.com:8080")),
+        ("http://user:secret@api.example.com/", None, Some("api.example.com")),
+        ("http://[::1]:80/", None, Some("[::1]:80")),
+        ("/x", Some("Api.example.com:81"), Some("api.example.com:81")),
+        ("http://uri.example/", Some("header.example"), Some("uri.example")),
+        ("/x", None, None),
+        ("/x", Some(""), None),
+    ] {
+        assert_eq!(host(uri, header).as_deref(), expected, "{uri} {header:?}");
+    }
+}
+
+#[test]
+fn reqwest_has_the_same_hosts() {
+    for (url, expected) in [
+        ("http://API.example.com/x", Some("api.example.com")),
+        ("http://user:secret@api.example.com:8080/", Some("api.example.com:8080")),
+        ("data:text/plain,x", None),
+    ] {
+        let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
+        assert_eq!(ByHost.extract_key(&request).as_deref(), expected, "{url}");
+    }
+}
+
+#[test]
+fn a_grpc_method_is_a_path_of_two_parts() {
+    for (path, expected) in [
+        ("/stock.Stock/Get", Some("stock.Stock/Get")),
+        ("/health", None),
+        ("/a/b/c", None),
+        ("//x", None),
+        ("/x/", None),
+    ] {
+        let request = Request::builder().uri(path).body(()).unwrap();
+        assert_eq!(ByGrpcMethod.extract_key(&request).as_deref(), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_matched_path_is_the_route_and_not_the_path() {
+    let breakers = KeyedBreakers::builder("routes").build().unwrap();
+    let fail = |_: MatchedPath| async { axum::http::StatusCode::INTERNAL_SERVER_ERROR };
+    let router: Router = Router::new()
+        .route("/users/{id}", get(fail))
+        .route("/health", get(|| async { "ok" }))
+        .layer(KeyedCircuitBreakerLayer::by_matched_path(breakers.clone()).http());
+    let get = |path: String| {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let router = router.clone();
+        async move { router.oneshot(request).await.unwrap().status().as_u16() }
+    };
+    for id in 0..5 {
+        assert_eq!(get(format!("/users/{id}")).await, 500);
+    }
+    assert_eq!(get("/users/6".to_owned()).await, 503);
+    assert_eq!(get("/health".to_owned()).await, 200);
+    assert_eq!(breakers.breakers()[0].name(), "routes:/users/{id}");
+    assert_eq!(breakers.len(), 1);
+}

@@ -1,0 +1,8 @@
+//! A breaker for each key.
+
+mod bounds;
+mod extract;
+mod group;
+mod layer;
+mod model;
+mod over_sockets;
