@@ -16,12 +16,12 @@ use super::{
     core::{Core, Schedule},
     dispatch::dispatch,
     effects::Effects,
-    fast_path_view::{Admission, OnSuccess},
+    fast_path_view::Admission,
     machine::{Command, Machine},
     notify::Observer,
     packed_state::PackedState,
     published_view::PublishedView,
-    success_counter::{self, Counted, SpreadCounters, Successes},
+    success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
     wait_queue::Readiness,
 };
 use crate::{

@@ -5,12 +5,12 @@ use std::{sync::Arc, task::Waker, time::Duration};
 use super::{
     admission::Ticket,
     effects::{Change, Effects, Step},
-    fast_path_view::{FastPathView, OnSuccess},
+    fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
     recording::CallResult,
     rules::Trigger,
-    success_counter::Successes,
+    success_counter::{OnSuccess, Successes},
 };
 use crate::{
     clock::{Reading, Tick, TimeSource},

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::machine::{Machine, Phase};
+use super::{
+    machine::{Machine, Phase},
+    success_counter::OnSuccess,
+};
 use crate::{clock::Tick, state::State};
 
 /// The part of a machine that is published for callers without the lock.
@@ -29,18 +32,6 @@ pub(super) enum Admission {
     NoneUntil(Tick),
     /// The machine decides for each call.
     AskMachine,
-}
-
-/// How a success that is not slow is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnSuccess {
-    /// Not at all: it changes nothing.
-    Skip,
-    /// It may be counted now and recorded later: no rule can trip on it, nor on any number of
-    /// successes in a row, before a bucket of a time window ends.
-    Defer,
-    /// With the lock.
-    Record,
 }
 
 impl Machine {

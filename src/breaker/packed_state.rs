@@ -2,7 +2,8 @@
 
 use super::{
     admission::Ticket,
-    fast_path_view::{Admission, FastPathView, OnSuccess},
+    fast_path_view::{Admission, FastPathView},
+    success_counter::OnSuccess,
 };
 use crate::{error::Refusal, state::State};
 

@@ -32,7 +32,7 @@ impl Machine {
     pub(super) fn defers_through(&self, result: CallResult, now: Tick) -> bool {
         matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. })
             && self.phase.manual_until().is_none_or(|until| now < until)
-            && self.rules.defers_through(result, now)
+            && self.rules.defers_through(result.outcome, result.elapsed, now)
     }
 
     /// Records a result where [`records_untimed`](Self::records_untimed) allows it. Returns the

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    fast_path_view::OnSuccess,
-    recording::CallResult,
-    success_counter::UNLIMITED,
+    success_counter::{OnSuccess, UNLIMITED},
     window::{CallWindow, Counts, Sample},
 };
 use crate::{
@@ -237,8 +235,13 @@ impl Rules {
     }
 
     /// Whether successes can be deferred before, while and after this result is recorded.
-    pub(super) fn defers_through(&self, result: CallResult, now: Tick) -> bool {
-        let is_good = result.outcome == Outcome::Success && !self.is_slow(result.elapsed);
+    pub(super) fn defers_through(
+        &self,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+        now: Tick,
+    ) -> bool {
+        let is_good = outcome == Outcome::Success && !self.is_slow(elapsed);
         let is_below_limit = self
             .failure_limit
             .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit);

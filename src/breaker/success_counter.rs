@@ -4,7 +4,7 @@
 //! here, and the next holder of the lock [drains](Successes::drain) them: it records them in every
 //! window before it does its own work. The result is one that the same calls could have had one
 //! after the other, as long as no success that is counted here could have tripped a rule. The
-//! machine says whether that is so ([`OnSuccess`](super::fast_path_view::OnSuccess)), and the
+//! machine says whether that is so ([`OnSuccess`]), and the
 //! counter is open only while it does.
 //!
 //! # A counter's value
@@ -55,6 +55,18 @@ pub(super) const fn closed() -> u64 {
     CLOSED
 }
 
+/// How a success that is not slow is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnSuccess {
+    /// Not at all: it changes nothing.
+    Skip,
+    /// It may be counted now and recorded later: no rule can trip on it, nor on any number of
+    /// successes in a row, before a bucket of a time window ends.
+    Defer,
+    /// With the lock.
+    Record,
+}
+
 /// What became of a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
@@ -84,9 +96,9 @@ impl<'a> Successes<'a> {
         let Some(counters) = self.spread.0.get() else { return Counted::No };
         let counter = &counters[thread_index() & (counters.len() - 1)].0;
         for _ in 0..ATTEMPTS {
-            let counted = count(counter, epoch);
-            if counted != Counted::Contended {
-                return counted;
+            match count(counter, epoch) {
+                Counted::Contended => {}
+                other => return other,
             }
         }
         // The caller takes the lock.
