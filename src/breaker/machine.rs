@@ -26,7 +26,7 @@ pub(crate) struct Machine {
     /// The epoch that the last transition began. Results of calls that were admitted before it
     /// change nothing.
     valid_from: u64,
-    /// Whether there has been a transition.
+    /// Whether there has been a transition, so that the state is newer than any snapshot.
     has_transitioned: bool,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
@@ -119,6 +119,17 @@ impl Machine {
 
     pub(super) fn has_transitioned(&self) -> bool {
         self.has_transitioned
+    }
+
+    /// Makes the state newer than any snapshot, as a transition does.
+    pub(super) fn outdate_snapshots(&mut self) {
+        self.has_transitioned = true;
+    }
+
+    /// Begins an epoch in which the results of earlier calls change nothing.
+    pub(super) fn void_admitted_calls(&mut self) {
+        self.epoch += 1;
+        self.valid_from = self.epoch;
     }
 
     pub(crate) fn state(&self) -> State {
@@ -319,8 +330,7 @@ impl Machine {
             at,
         });
         self.phase = phase;
-        self.epoch += 1;
-        self.valid_from = self.epoch;
+        self.void_admitted_calls();
         self.has_transitioned = true;
     }
 }
