@@ -7,6 +7,7 @@
 mod support;
 
 mod allocations;
+mod keyed;
 mod reuse;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

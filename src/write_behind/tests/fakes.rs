@@ -11,7 +11,7 @@ use std::{
 
 use super::super::{
     Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-    WriteBehindConfig, keys,
+    TakeOver, WriteBehindConfig, keys,
 };
 use crate::{
     health::StoreHealth,
@@ -161,6 +161,15 @@ impl SnapshotSource for Breaker {
             state.text = text;
         }
         Ok(())
+    }
+
+    fn take_over(&self, take_over: &TakeOver<'_>) {
+        let text = String::from_utf8(take_over.state.to_vec()).unwrap();
+        let mut state = std_lock(&self.state);
+        if (take_over.is_wanted)() {
+            state.text = text;
+            state.has_changed |= take_over.is_newer;
+        }
     }
 
     fn settings(&self) -> SaveSettings {

@@ -11,6 +11,8 @@ mod hangs;
 mod health;
 mod idle;
 mod listeners;
+mod owners;
+mod ownership;
 mod preload;
 mod random_schedule;
 mod schedule;
