@@ -280,6 +280,10 @@ pub enum FlushError {
         /// The version of the snapshot.
         version: u64,
     },
+    /// A breaker of the same name was built on the same store later. It has taken over the state
+    /// and is the one that is saved; this one continues in memory, until the other is dropped. To
+    /// share one breaker, clone the handle; or else use different names.
+    Superseded,
 }
 
 impl FlushError {
@@ -301,6 +305,10 @@ impl fmt::Display for FlushError {
                 f,
                 "state not saved: the store holds a snapshot of version {version}, written by a \
                  newer release; return to that release, or delete the snapshot",
+            ),
+            Self::Superseded => f.write_str(
+                "state not saved: a circuit breaker of the same name was built on this store \
+                 later, and is the one that is saved; clone its handle, or use different names",
             ),
         }
     }

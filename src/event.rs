@@ -128,7 +128,7 @@ pub enum Reason {
     /// result since the last result took as long together. Raise the timeout if healthy calls take
     /// that long.
     ProbeTimeout,
-    /// A snapshot was restored.
+    /// A snapshot was restored, or the state of another breaker of this name was taken over.
     Restored,
     /// By hand: opened, forced open, disabled, or metrics only.
     Manual,

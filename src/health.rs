@@ -29,6 +29,14 @@ pub enum StoreHealth {
         /// The number of breakers on this store whose newest state is not saved.
         pending: usize,
     },
+    /// A breaker of the same name was built on this store later. It has taken over the state and is
+    /// the one that is saved; this one continues in memory, until the other is dropped. To share
+    /// one breaker, clone the handle; or else use different names.
+    #[non_exhaustive]
+    Superseded {
+        /// When the other was built, by the wall clock.
+        since: SystemTime,
+    },
 }
 
 impl StoreHealth {
@@ -38,10 +46,10 @@ impl StoreHealth {
         matches!(self, Self::Degraded { .. })
     }
 
-    /// Whether nothing is wrong: the store works, or there is none.
+    /// Whether nothing is wrong: the breaker is saved and the store works, or there is no store.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        !self.is_degraded()
+        !self.is_degraded() && !matches!(self, Self::Superseded { .. })
     }
 }
 
@@ -53,6 +61,9 @@ impl fmt::Display for StoreHealth {
             Self::Repaired { what } => write!(f, "healthy after a repair: {what}"),
             Self::Degraded { reason, pending, .. } => {
                 write!(f, "degraded, {pending} unsaved: {reason}")
+            }
+            Self::Superseded { .. } => {
+                f.write_str("not saved: a younger circuit breaker of this name is")
             }
         }
     }

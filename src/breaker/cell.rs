@@ -348,6 +348,25 @@ impl Cell {
         });
     }
 
+    /// Continues with the state of another breaker in place of its own, if `is_wanted`, which is
+    /// asked under the lock. See [`Machine::take_over`].
+    pub(crate) fn take_over(
+        &'static self,
+        observer: &dyn Observer,
+        state: &Snapshot,
+        is_newer: bool,
+        is_wanted: &dyn Fn() -> bool,
+    ) {
+        self.with_core(|core| {
+            if !core.is_owned_by(observer) || !is_wanted() {
+                return None;
+            }
+            core.transact(&self.successes, |machine, effects| {
+                machine.take_over(state, is_newer, effects);
+            })
+        });
+    }
+
     /// Registers a waker to be called when the circuit rejects calls. `false` if it does already.
     #[must_use]
     pub(crate) fn register_rejection_waker(

@@ -70,6 +70,12 @@ impl Core {
         self.notifier.get_or_insert_default()
     }
 
+    /// Frees the notifier if only an event needed it, such as that of a circuit that was restored
+    /// open. One that had waiting tasks stays: their keys must not be given out again.
+    pub(super) fn drop_unused_notifier(&mut self) {
+        self.notifier.take_if(|notifier| notifier.is_unused());
+    }
+
     /// Reads the machine, brought up to now.
     pub(super) fn inspect<T>(
         &mut self,

@@ -33,12 +33,13 @@ impl Dispatch<'_> {
         }
         let notifier = core.notifier();
         let next = notifier.pending.pop_front();
+        // Under the same lock: a thread that causes an event from now on dispatches it.
+        notifier.dispatching = next.is_some();
         if next.is_none() {
             // There is seldom more than one, and the buffer is as large as the rest of a breaker.
             notifier.pending = VecDeque::new();
+            core.drop_unused_notifier();
         }
-        // Under the same lock: a thread that causes an event from now on dispatches it.
-        notifier.dispatching = next.is_some();
         next
     }
 }

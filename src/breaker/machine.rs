@@ -23,7 +23,7 @@ pub(crate) struct Machine {
     pub(super) phase: Phase,
     /// Grows with each transition. A result belongs to the generation that admitted its call.
     pub(super) generation: u64,
-    /// Whether there has been a transition.
+    /// Whether there has been a transition, so that the state is newer than any snapshot.
     has_transitioned: bool,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
@@ -110,6 +110,11 @@ impl Machine {
 
     pub(super) fn has_transitioned(&self) -> bool {
         self.has_transitioned
+    }
+
+    /// Makes the state newer than any snapshot, as a transition does.
+    pub(super) fn outdate_snapshots(&mut self) {
+        self.has_transitioned = true;
     }
 
     pub(crate) fn state(&self) -> State {

@@ -35,3 +35,12 @@ pub(super) struct Notifier {
     /// Whether a thread is dispatching them.
     pub(super) dispatching: bool,
 }
+
+impl Notifier {
+    /// Whether it holds nothing, and no task has waited here.
+    pub(super) fn is_unused(&self) -> bool {
+        let Self { rejection_wakers, wait_queue, pending, dispatching } = self;
+        let had_waiters = !rejection_wakers.is_unused() || !wait_queue.is_unused();
+        !had_waiters && pending.is_empty() && !dispatching
+    }
+}

@@ -7,7 +7,7 @@ use super::cell::Cell;
 /// The largest number of cells that are made at once. A start may need a hundred thousand: one by
 /// one, each would be an allocation at an address of its own, and the operating system would be
 /// asked for memory page by page.
-const MAX_BATCH: usize = 64;
+const MAX_BATCH: usize = 1024;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { vacant: Vec::new(), made: 0 });
 

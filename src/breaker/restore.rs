@@ -1,5 +1,11 @@
 //! From a machine to a snapshot, and back. A snapshot's age is judged here when it is restored, and
 //! by the sweep of `write_behind` when it is to be removed.
+//!
+//! There are two ways back. A snapshot is *restored* after a restart: time has passed, the wall
+//! clock may have jumped, and jitter spreads the breakers of the process. A state is *taken over*
+//! from another breaker that is alive at this moment: nothing has passed, and nothing is spread.
+
+use std::time::Duration;
 
 use super::{
     effects::Effects,
@@ -11,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::{Reading, Tick},
+    config::Config,
     event::Reason,
     seconds,
     snapshot::Snapshot,
@@ -57,6 +64,36 @@ impl Machine {
             return;
         }
         self.now = self.now.max(now.tick);
+        self.resume(saved, now, restored_open_time, effects);
+        self.advance(now.tick, effects);
+    }
+
+    /// Continues with the state that another breaker has at this moment, in place of its own. If
+    /// that state `is_newer` than what the store holds, no snapshot replaces it any more.
+    pub(super) fn take_over(&mut self, state: &Snapshot, is_newer: bool, effects: &mut Effects) {
+        if matches!(self.phase, Phase::HalfOpen(_)) {
+            // The probes that are out were admitted by a state that ends here.
+            self.generation += 1;
+        }
+        self.rules.clear(self.now);
+        // The other one's clock, also where the two clocks differ.
+        let now = Reading { tick: self.now, wall: state.saved_at };
+        self.resume(state, now, |_, left| left, effects);
+        if is_newer {
+            self.outdate_snapshots();
+        }
+        self.advance(self.now, effects);
+        effects.counts_changed = true;
+    }
+
+    /// `open_time` makes the open time of an open circuit out of what is left of it.
+    fn resume(
+        &mut self,
+        saved: &Snapshot,
+        now: Reading,
+        open_time: impl FnOnce(&Config, Duration) -> Duration,
+        effects: &mut Effects,
+    ) {
         // If the wall clock went back, nothing is known about the downtime.
         let downtime = now.wall.duration_since(saved.saved_at).unwrap_or_default();
         self.rules.adopt(&saved.windows, self.now, downtime);
@@ -64,7 +101,7 @@ impl Machine {
         self.consecutive_opens = saved.consecutive_opens;
         let phase = match saved.state {
             State::Closed => Phase::Closed(self.restored_ramp(saved, now)),
-            State::Open => self.restored_open(saved, now),
+            State::Open => self.restored_open(saved, now, open_time),
             State::HalfOpen => Phase::HalfOpen(Box::new(Probes::resume(
                 saved.half_open_attempts,
                 saved.half_open_successes,
@@ -86,13 +123,17 @@ impl Machine {
             let trigger = Trigger { reason: Reason::Restored, failure_count };
             self.enter(phase, trigger, self.now, effects);
         }
-        self.advance(now.tick, effects);
     }
 
     /// Stays open for what is left by the wall clock. That clock may have jumped, so the rest is
     /// never longer than it was when the snapshot was written, than the open time that was set, or
     /// than the longest one that the configuration allows now.
-    fn restored_open(&self, saved: &Snapshot, now: Reading) -> Phase {
+    fn restored_open(
+        &self,
+        saved: &Snapshot,
+        now: Reading,
+        open_time: impl FnOnce(&Config, Duration) -> Duration,
+    ) -> Phase {
         let longest = match &self.config.backoff {
             Some(backoff) => backoff.max,
             None => self.config.recovery_timeout,
@@ -101,7 +142,7 @@ impl Machine {
         let opened = saved.opened_at.unwrap_or(now.wall);
         let left_at = |moment| until.duration_since(moment).unwrap_or_default();
         let left = left_at(now.wall).min(left_at(saved.saved_at)).min(left_at(opened)).min(longest);
-        let left = restored_open_time(&self.config, left);
+        let left = open_time(&self.config, left);
         // If the clock went back, the opening seems to lie ahead; it was now at the latest.
         let since = now.wall.duration_since(opened).unwrap_or_default();
         Phase::Open { since: self.now.before(since), until: self.now.after(left) }

@@ -42,6 +42,11 @@ impl WaitQueue {
         self.waiting.is_empty()
     }
 
+    /// Whether there never was a waiter.
+    pub(super) const fn is_unused(&self) -> bool {
+        self.waiting.is_unused()
+    }
+
     fn reserved(&mut self, now: Tick) -> u64 {
         self.reservations.retain(|_, until| *until > now);
         self.reservations.len() as u64

@@ -23,6 +23,11 @@ impl WakerSet {
         self.wakers.is_empty()
     }
 
+    /// Whether there never was a waker, so that no key is in use.
+    pub(super) const fn is_unused(&self) -> bool {
+        self.last_key == 0
+    }
+
     /// Whether no waker is older than the one with this key or, without a key, than a newcomer's.
     pub(super) fn is_first(&self, key: Option<u64>) -> bool {
         self.wakers.keys().next().is_none_or(|first| key.is_some_and(|key| key <= *first))

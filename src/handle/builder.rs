@@ -106,7 +106,8 @@ macro_rules! breaker_settings {
         }
 
         /// Starts from a snapshot that you have kept yourself. A breaker with a
-        /// [`store`](Self::store) restores its snapshot without this.
+        /// [`store`](Self::store) restores its snapshot without this; if a breaker of its name
+        /// lives on the store, it begins with the state of that one instead.
         pub fn restore(mut self, snapshot: $crate::snapshot::Snapshot) -> Self {
             self $($breaker)*.snapshot = Some(snapshot);
             self
@@ -120,6 +121,14 @@ macro_rules! breaker_settings {
         /// error or a delay of the store never affects a call. Dropping the last handle of the
         /// breaker waits at most a second until the final state is saved, and does not wait for a
         /// store that has stopped responding.
+        ///
+        /// One name on one store is one state, that of the youngest breaker. A second breaker of a
+        /// name begins with the current state of the first and is saved from then on. The first
+        /// logs a warning, continues in memory, and saves neither its state nor its history; a
+        /// flush of it fails with [`Superseded`](crate::store::FlushError::Superseded). When the
+        /// second is dropped, the first takes over its state, unless a call or an operator has
+        /// changed the first one's state later, and is saved again. To share one breaker, clone
+        /// the handle, or use a [`Registry`](crate::Registry).
         pub fn store(mut self, store: impl $crate::store::StateStore) -> Self {
             self $($breaker)*.store = Some(std::sync::Arc::new(store));
             self

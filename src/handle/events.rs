@@ -19,7 +19,7 @@ use crate::{
     store::StateStore,
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-        WriteBehindConfig,
+        TakeOver, WriteBehindConfig,
     },
 };
 
@@ -179,6 +179,12 @@ impl SnapshotSource for EventDispatcher {
                 });
                 Err(RestoreError::Corrupt { reason, adopted })
             }
+        }
+    }
+
+    fn take_over(&self, TakeOver { state, is_newer, is_wanted }: &TakeOver<'_>) {
+        if let Ok(state) = Snapshot::from_json(state) {
+            self.cell.take_over(self, &state, *is_newer, is_wanted);
         }
     }
 

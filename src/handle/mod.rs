@@ -175,7 +175,8 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// [`FlushError`] if the store fails to save. The breaker keeps retrying.
+    /// [`FlushError`] if the store fails to save. The breaker keeps retrying. Also if a younger
+    /// breaker of the same name is the one that is [saved](crate::BreakerBuilder::store).
     ///
     /// # Cancel safety
     ///
@@ -200,7 +201,8 @@ impl Breaker {
     }
 
     /// Reads past transitions from the store, the newest first. The page includes every
-    /// transition that happened before the call. Without a store it is empty.
+    /// transition that happened before the call. Without a store it is empty. Of several breakers
+    /// of one name, it is the history of the one that is [saved](crate::BreakerBuilder::store).
     ///
     /// The store keeps [`Config::history_retention_days`] of transitions and at most the newest
     /// 500, and removes older ones with a delay. Transitions that happen faster than the store
@@ -246,7 +248,7 @@ impl Breaker {
         }
     }
 
-    /// The health of the store.
+    /// The health of the store, as far as it concerns this breaker.
     #[must_use]
     pub fn store_health(&self) -> StoreHealth {
         let attachment = self.shared.attachment.as_ref();

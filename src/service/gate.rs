@@ -23,6 +23,8 @@ pub(super) enum Readiness {
     Inner,
     /// The circuit rejects calls; the inner service was not polled.
     Rejecting,
+    /// The circuit rejects calls, and the inner service is ready for one that is exempt.
+    InnerForExempt,
 }
 
 impl Gate {

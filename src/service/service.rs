@@ -184,7 +184,8 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         match std::mem::replace(&mut self.gate.readiness, Readiness::Unknown) {
             Readiness::Inner if !counts || inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
             Readiness::Inner => Permit::try_acquire(cell),
-            Readiness::Rejecting => Err(self.gate.refusal()),
+            Readiness::InnerForExempt if !counts => Ok(Permit::void_of(cell)),
+            Readiness::Rejecting | Readiness::InnerForExempt => Err(self.gate.refusal()),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
     }
@@ -216,6 +217,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     where
         S: Service<Request>,
         R: Reject<Request, S::Response, S::Error>,
+        O: AppliesTo<Request>,
     {
         if R::WHILE_OPEN.waits() {
             ready!(self.poll_admission(cx));
@@ -235,6 +237,20 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
             Poll::Pending if R::WHILE_OPEN.waits() => Poll::Pending,
             Poll::Pending => self.wait_for_inner(cx),
         }
+    }
+
+    /// [`poll_ready`](Service::poll_ready) while the circuit rejects calls and some requests are
+    /// exempt. The service does not wait: if the inner one is not ready, every call is rejected.
+    #[cold]
+    fn poll_ready_for_exempt<Request>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), R::Error>>
+    where
+        S: Service<Request>,
+        R: Reject<Request, S::Response, S::Error>,
+    {
+        if self.inner.poll_ready(cx)?.is_ready() {
+            self.gate.readiness = Readiness::InnerForExempt;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Waits for the inner service, or for the circuit to open.
@@ -328,7 +344,11 @@ where
             || !self.breaker.cell().admits_all()
         {
             if !R::WHILE_OPEN.waits() && self.gate.is_rejecting() {
-                return Poll::Ready(Ok(()));
+                return if O::PASSES_WHILE_OPEN {
+                    self.poll_ready_for_exempt(cx)
+                } else {
+                    Poll::Ready(Ok(()))
+                };
             }
             return self.poll_ready_slow(cx);
         }

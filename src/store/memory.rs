@@ -19,7 +19,8 @@ use crate::sync::std_lock as lock;
 /// process ends.
 ///
 /// Use it in tests, and to hand state from one breaker to the next within a process: a breaker
-/// built on the store continues where an earlier breaker of the same name stopped.
+/// built on the store continues where an earlier breaker of the same name stopped, or, if that one
+/// still lives, with its current state.
 ///
 /// ```
 /// use tower_breaker::store::{MemoryStore, SaveEntry, StateStore};

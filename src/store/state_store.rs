@@ -70,8 +70,8 @@ pub trait StateStore: Send + Sync + 'static {
     }
 
     /// Checks that what was saved is still where it was saved, for example that the folder was not
-    /// removed. The crate calls this from time to time while there is nothing to save, so it
-    /// should be cheap: one call to the system, and no write. The default checks nothing.
+    /// removed. The crate calls this once a second while it calls nothing else, so it should be
+    /// cheap: one call to the system, and no write. The default checks nothing.
     ///
     /// # Errors
     ///

@@ -26,6 +26,10 @@ use crate::{
 /// After this time with one waker or breaker, the thread counts as blocked.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
+/// A process is not forked faster than this. To ask for the process is a call to the system, which
+/// costs more than all else when a hundred thousand circuits are restored open.
+const FASTEST_FORK: Duration = Duration::from_micros(20);
+
 static HOUSEKEEPING: Housekeeping = Housekeeping::new();
 
 /// Something for which time alone causes something.
@@ -114,6 +118,8 @@ struct Worker {
     id: u64,
     /// A forked process inherits the queue, but not the thread.
     process: u32,
+    /// When the thread was last known to belong to this process.
+    seen_alive: Tick,
     state: WorkerState,
 }
 
@@ -151,7 +157,7 @@ impl Housekeeping {
     fn update(&'static self, change: impl FnOnce(&mut Queue) -> Tick) {
         let mut queue = std_lock(&self.queue);
         let at = change(&mut queue);
-        match queue.worker.as_ref().filter(|worker| worker.is_alive()).map(|worker| worker.state) {
+        match queue.worker.as_mut().and_then(Worker::living_state) {
             Some(WorkerState::SleepsUntil(time)) if time <= at => {}
             Some(WorkerState::SleepsUntil(_)) => self.earlier.notify_all(),
             Some(WorkerState::WorksSince(since))
@@ -166,8 +172,13 @@ impl Housekeeping {
         let thread = thread::Builder::new().name("breaker-timer".to_owned());
         match thread.spawn(move || self.run(id)) {
             Ok(_) => {
-                let state = WorkerState::WorksSince(SystemClock::tick());
-                queue.worker = Some(Worker { id, process: std::process::id(), state });
+                let now = SystemClock::tick();
+                queue.worker = Some(Worker {
+                    id,
+                    process: std::process::id(),
+                    seen_alive: now,
+                    state: WorkerState::WorksSince(now),
+                });
                 queue.cannot_start = false;
             }
             Err(error) => {
@@ -223,8 +234,16 @@ impl Housekeeping {
 }
 
 impl Worker {
-    fn is_alive(&self) -> bool {
-        self.process == std::process::id()
+    /// The state, unless this is a forked process without the thread.
+    fn living_state(&mut self) -> Option<WorkerState> {
+        let now = SystemClock::tick();
+        if now.since(self.seen_alive) >= FASTEST_FORK {
+            if self.process != std::process::id() {
+                return None;
+            }
+            self.seen_alive = now;
+        }
+        Some(self.state)
     }
 }
 

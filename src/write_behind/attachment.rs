@@ -12,6 +12,7 @@ use super::{
     entry::{Entry, Urgency},
     inbox::{Admitted, Inbox, STOPPED},
     keys,
+    ownership::warn_superseded,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
     source::{SaveSettings, SnapshotSource},
@@ -66,6 +67,12 @@ impl ChangeMarker {
         self.inbox.request(Request { entry: self.entry.id, wanted });
     }
 
+    /// A request that concerns the name: what its owner has not saved yet is saved first.
+    fn request_of_owner(&self, wanted: Wanted) {
+        let owner = self.inbox.content().owners.owner(&self.entry).map(|owner| owner.id);
+        self.inbox.request(Request { entry: owner.unwrap_or(self.entry.id), wanted });
+    }
+
     fn flush(&self, reply: impl FnOnce(Result<(), FlushError>) + Send + 'static) {
         self.counts();
         self.request(Wanted::Flush(Box::new(reply)));
@@ -83,9 +90,13 @@ impl Attachment {
         settings: SaveSettings,
         config: &WriteBehindConfig,
     ) -> Self {
-        let (inbox, Admitted { entry, are_any_departing }) =
+        let (inbox, Admitted { entry, superseded, are_any_departing }) =
             worker::join(store, name, source, settings, config);
-        if are_any_departing || !restore_preloaded(&inbox, &entry) {
+        if let Some(superseded) = superseded {
+            warn_superseded(&superseded);
+        }
+        let is_known = inbox.take_over(&entry);
+        if !is_known && (are_any_departing || !restore_preloaded(&inbox, &entry)) {
             load(&inbox, &entry, config.load_wait);
         }
         // The announcement may have been before the entry was there.
@@ -129,14 +140,19 @@ impl Attachment {
         let (reply, result) = oneshot::channel();
         let key = keys::history(self.marker.entry.name());
         let reply = Box::new(move |page| drop(reply.send(page)));
-        self.marker.request(Wanted::History(HistoryRequest { key, query, reply }));
+        self.marker.request_of_owner(Wanted::History(HistoryRequest { key, query, reply }));
         result.await.unwrap_or_else(|_| Err(HistoryError::unavailable(STOPPED)))
     }
 
     /// The health of the store, as far as it concerns this breaker.
     pub(crate) fn health(&self) -> StoreHealth {
         let ChangeMarker { inbox, entry } = &self.marker;
-        let read = inbox.content().schedule.read_state(entry.id);
+        let content = inbox.content();
+        if let Some(since) = content.owners.superseded_since(entry) {
+            return StoreHealth::Superseded { since };
+        }
+        let read = content.schedule.read_state(entry.id);
+        drop(content);
         if let Some(ReadState::NewerVersion(NewerVersion { version, since })) = read {
             let reason = FlushError::NewerSnapshot { version }.to_string();
             return StoreHealth::Degraded { since, reason, pending: 1 };
@@ -162,7 +178,7 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     let is_read = match inbox.preload.take(&entry.key) {
         Found::Unknown => false,
         Found::Nothing => true,
-        Found::Value(bytes) => entry.restore(&bytes).is_ok(),
+        Found::Value(value) => entry.restore(value.bytes()).is_ok(),
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);

@@ -132,7 +132,8 @@ impl Outcome {
         let mut saving = Vec::new();
         let mut snapshots = Vec::new();
         for (index, item) in items.iter_mut().enumerate() {
-            if item.read != ReadState::Read || !item.entry.is_marked() {
+            let Item { entry, read, .. } = &*item;
+            if *read != ReadState::Read || entry.is_suspended() || !entry.is_marked() {
                 continue;
             }
             if self.is_outage() {
@@ -169,6 +170,7 @@ impl Outcome {
         let mut saved = Vec::with_capacity(saving.len());
         for (index, is_saved) in saving.into_iter().zip(is_saved) {
             if is_saved {
+                items[index].is_saved = true;
                 saved.push(index);
             } else {
                 self.fail(&mut items[index]);

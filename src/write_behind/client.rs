@@ -4,6 +4,7 @@
 //! calls that save are recorded in the metrics.
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -39,16 +40,23 @@ impl Monitor {
 pub(super) struct StoreClient {
     store: Arc<dyn StateStore>,
     monitor: Arc<Monitor>,
+    /// When the last call ended.
+    last_call: Cell<Instant>,
 }
 
 impl StoreClient {
     pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        Self { store, monitor }
+        Self { store, monitor, last_call: Cell::new(Instant::now()) }
     }
 
     /// The health of the store.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.monitor.health()
+    }
+
+    /// When the last call of the store ended, or when this client was created.
+    pub(super) fn last_call(&self) -> Instant {
+        self.last_call.get()
     }
 
     /// The value of the label `store` in metrics.
@@ -83,6 +91,10 @@ impl StoreClient {
 
     pub(super) fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.call(|store| store.delete(key))
+    }
+
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
+        self.call(StateStore::verify)
     }
 
     pub(super) fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
@@ -143,8 +155,10 @@ impl StoreClient {
             let result = job(&*self.store);
             (result, self.store.last_repair())
         }));
+        let now = Instant::now();
+        self.last_call.set(now);
         let mut health = self.health();
-        health.end_call(Instant::now());
+        health.end_call(now);
         let result = called.map(|(result, repair)| {
             health.note_repair(repair);
             result

@@ -14,6 +14,8 @@ pub(crate) struct WriteBehindConfig {
     pub(crate) first_sweep: Duration,
     /// The time between sweeps after that.
     pub(crate) sweep_interval: Duration,
+    /// How long a store is not called before it is asked whether what was saved is still there.
+    pub(crate) verify_interval: Duration,
 }
 
 impl Default for WriteBehindConfig {
@@ -23,6 +25,8 @@ impl Default for WriteBehindConfig {
             drop_wait: Duration::from_secs(1),
             first_sweep: Duration::from_secs(600),
             sweep_interval: Duration::from_secs(3600),
+            // As the default of the flush interval.
+            verify_interval: Duration::from_secs(1),
         }
     }
 }

@@ -10,6 +10,9 @@
 //! | read | has just failed to save | One attempt. The drop does not wait for it. |
 //! | read | does not answer | The last state is kept until it does. The drop does not wait. |
 //!
+//! Of several breakers of one name, only the [owner](super::owners) is saved; the others are
+//! forgotten.
+//!
 //! No wait is longer than the `drop_wait` of the [configuration]. The drop of the last breaker on a
 //! store also waits until the store is released, so that its folder can be opened again.
 //!
@@ -70,6 +73,12 @@ impl Inbox {
     pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: Duration) {
         let now = Instant::now();
         let deadline = after(now, drop_wait);
+        self.take_over(entry);
+        self.keep_for_others(entry);
+        if entry.is_suspended() {
+            self.forget(entry);
+            return self.wait_for_end(deadline);
+        }
         let prospects = self.prospects(entry, now);
         // For later attempts, the breaker itself is gone.
         let has_words = prospects.can_save && prospects.is_read && entry.keep_last_words();
@@ -123,14 +132,23 @@ impl Inbox {
         Prospects { can_save: can_save && is_running, is_read, has_room, store }
     }
 
-    fn request_departure(&self, entry: &Entry, try_until: Instant) {
+    /// Keeps the state of the breaker for other breakers of its name, if there are any: they may be
+    /// about to take it over.
+    fn keep_for_others(&self, entry: &Entry) {
+        if self.content().owners.has_others(entry) {
+            entry.keep_state();
+        }
+    }
+
+    fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) {
         entry.mark(Urgency::Transition);
         let mut content = self.content();
-        content.schedule.depart(entry.id, try_until);
+        let heir = content.depart(entry, try_until);
         content.schedule.mark(entry.id, Urgency::Transition, Instant::now());
         content.requests.waiting.push(Request { entry: entry.id, wanted: Wanted::Departure });
         drop(content);
         self.wake.notify_one();
+        self.pass_on(heir);
     }
 
     fn wait_until_gone(&self, entry: &Entry, deadline: Instant) -> Parting {
@@ -169,11 +187,12 @@ impl Inbox {
     /// Removes an entry, whatever there is still to save.
     fn forget(&self, entry: &Entry) {
         let mut content = self.content();
-        let removed = content.schedule.remove(entry.id);
+        let heir = content.remove(entry);
         let is_last = content.schedule.is_empty();
         drop(content);
+        self.keep_for_others(entry);
+        self.pass_on(heir);
         entry.release();
-        drop(removed);
         if is_last {
             self.wake.notify_one();
         }

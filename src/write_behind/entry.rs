@@ -3,8 +3,8 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst},
     },
     thread,
 };
@@ -13,9 +13,9 @@ use super::{
     entries::EntryId,
     keys,
     pending_history::PendingHistory,
-    source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource},
+    source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver},
 };
-use crate::{health::StoreHealth, history::HistoryEntry, sync::std_lock};
+use crate::{event::Reason, health::StoreHealth, history::HistoryEntry, sync::std_lock};
 
 /// How urgently a change has to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,20 @@ pub(super) struct Entry {
     /// Most breakers have no transition for a long time.
     history: Mutex<Option<Box<PendingHistory>>>,
     announced: Mutex<Announced>,
+    /// Whether nothing is saved at present: another breaker owns the name, or this one is about to
+    /// take over its state. Changed with the inbox locked.
+    suspended: AtomicBool,
+    /// The number of the newest transition that is part of the breaker's state, among those of all
+    /// breakers of the process: 0 if there was none. What time alone does is not one of them.
+    newest_transition: AtomicU64,
+    /// The breaker's state when it was dropped, for a breaker that takes it over.
+    last_state: OnceLock<Box<EncodedSnapshot>>,
+    /// Whether the log has said that another breaker owns the name.
+    has_warned: AtomicBool,
 }
+
+/// Numbers the transitions of all breakers.
+static TRANSITIONS: AtomicU64 = AtomicU64::new(0);
 
 /// What was last announced to the breaker's listeners.
 #[derive(Default)]
@@ -83,6 +96,8 @@ impl SnapshotSource for LastWords {
         Ok(())
     }
 
+    fn take_over(&self, _: &TakeOver<'_>) {}
+
     fn settings(&self) -> SaveSettings {
         self.settings
     }
@@ -99,6 +114,10 @@ impl Entry {
             source: Mutex::new(Some(source)),
             history: Mutex::default(),
             announced: Mutex::default(),
+            suspended: AtomicBool::new(false),
+            newest_transition: AtomicU64::new(0),
+            last_state: OnceLock::new(),
+            has_warned: AtomicBool::new(false),
         }
     }
 
@@ -142,6 +161,68 @@ impl Entry {
         catch_unwind(AssertUnwindSafe(|| source.settings())).ok()
     }
 
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(SeqCst)
+    }
+
+    /// For the [schedule](super::schedule::Schedule) alone.
+    pub(super) fn set_suspended(&self, suspended: bool) {
+        self.suspended.store(suspended, SeqCst);
+    }
+
+    /// Whether the log has to say that another breaker owns the name: once in a breaker's life.
+    pub(super) fn has_to_warn(&self) -> bool {
+        !self.has_warned.swap(true, SeqCst)
+    }
+
+    /// Continues with the state of `other`, if `is_wanted` and this breaker has made no later
+    /// transition of its own. Returns `false` if that state is not known any more.
+    pub(super) fn take_over(&self, other: &Self, is_wanted: impl Fn() -> bool) -> bool {
+        // Before the state is taken: what happens in between is newer than this number says.
+        let newest = other.newest_transition.load(SeqCst);
+        let Some(state) = other.state() else { return false };
+        let Some(source) = self.source() else { return true };
+        let is_wanted = || {
+            // The breaker is locked, so it makes no transition meanwhile.
+            let is_wanted = self.newest_transition.load(SeqCst) <= newest && is_wanted();
+            if is_wanted {
+                self.newest_transition.store(newest, SeqCst);
+            }
+            is_wanted
+        };
+        let take_over =
+            TakeOver { state: &state.value, is_newer: newest > 0, is_wanted: &is_wanted };
+        // A breaker's clock and listeners are the user's code.
+        let _ = catch_unwind(AssertUnwindSafe(|| source.take_over(&take_over)));
+        true
+    }
+
+    /// The breaker's state, or the last one that it had.
+    fn state(&self) -> Option<EncodedSnapshot> {
+        let source = self.source();
+        let state =
+            source.and_then(|source| catch_unwind(AssertUnwindSafe(|| source.encode())).ok()?);
+        state.or_else(|| self.last_state.get().map(|state| EncodedSnapshot::clone(state)))
+    }
+
+    /// Keeps the state of a breaker that is being dropped, for one that takes it over.
+    pub(super) fn keep_state(&self) {
+        if let Some(state) = self.state() {
+            // Set once: a breaker is dropped once.
+            let _ = self.last_state.set(Box::new(state));
+        }
+    }
+
+    /// Moves the pending transitions of `other` here. Returns whether there were any.
+    pub(super) fn inherit_history(&self, other: &Self) -> bool {
+        let pending = other.with_history(PendingHistory::take).unwrap_or_default();
+        let are_there_any = !pending.is_empty();
+        if are_there_any {
+            std_lock(&self.history).get_or_insert_default().put_back(pending);
+        }
+        are_there_any
+    }
+
     /// Replaces the breaker by its newest snapshot, while there is a breaker to take it from.
     pub(super) fn keep_last_words(&self) -> bool {
         let Some(source) = self.source() else { return false };
@@ -162,11 +243,18 @@ impl Entry {
         drop(source);
     }
 
-    /// Adds transitions to the history.
+    /// Adds transitions to the history, if the breaker is saved. Called with the breaker's lock
+    /// held.
     pub(super) fn record_transitions(&self, transitions: impl Iterator<Item = HistoryEntry>) {
-        let mut history = std_lock(&self.history);
-        let history = history.get_or_insert_default();
-        transitions.for_each(|transition| history.push(transition));
+        let is_suspended = self.is_suspended();
+        for entry in transitions {
+            if is_own(entry.transition.reason) {
+                self.newest_transition.store(TRANSITIONS.fetch_add(1, SeqCst) + 1, SeqCst);
+            }
+            if !is_suspended {
+                std_lock(&self.history).get_or_insert_default().push(entry);
+            }
+        }
     }
 
     /// Does something with the history, if there ever was a transition.
@@ -203,4 +291,10 @@ impl Entry {
     fn source(&self) -> Option<Arc<dyn SnapshotSource>> {
         std_lock(&self.source).clone()
     }
+}
+
+/// Whether a call or an operator made this transition: it says something new about the dependency.
+/// Every breaker of a name makes those that time makes.
+const fn is_own(reason: Reason) -> bool {
+    !matches!(reason, Reason::RecoveryTimeout | Reason::ManualExpired | Reason::Restored)
 }

@@ -10,6 +10,7 @@ use super::{
     client::Monitor,
     entries::EntryId,
     entry::{Entry, Urgency},
+    owners::Owners,
     preload::Preload,
     request::{HistoryRequest, Request, Requests, Wanted},
     schedule::Schedule,
@@ -44,6 +45,7 @@ pub(super) struct Inbox {
 pub(super) struct Content {
     pub(super) lifecycle: Lifecycle,
     pub(super) schedule: Schedule,
+    pub(super) owners: Owners,
     pub(super) requests: Requests,
     /// How many threads that dropped the last breaker wait for the end of the writer.
     pub(super) awaits_end: usize,
@@ -61,6 +63,8 @@ pub(super) enum Lifecycle {
 /// A new entry.
 pub(super) struct Admitted {
     pub(super) entry: Arc<Entry>,
+    /// The one that owned the name until now.
+    pub(super) superseded: Option<Arc<Entry>>,
     /// Whether the last state of some breaker that is gone is not saved yet: then what was read
     /// from the store may be too old.
     pub(super) are_any_departing: bool,
@@ -120,23 +124,24 @@ impl Inbox {
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
     ) -> (Arc<Self>, Admitted) {
-        let mut schedule = Schedule::default();
-        let entry = schedule.insert(settings, make_entry);
+        let mut content = Content {
+            lifecycle: Lifecycle::Running,
+            schedule: Schedule::default(),
+            owners: Owners::default(),
+            requests: Requests::default(),
+            awaits_end: 0,
+        };
+        let admitted = content.join(settings, make_entry);
         let inbox = Self {
             store_id,
             monitor: Arc::new(monitor),
             preload: Preload::default(),
             thread: OnceLock::new(),
-            content: Mutex::new(Content {
-                lifecycle: Lifecycle::Running,
-                schedule,
-                requests: Requests::default(),
-                awaits_end: 0,
-            }),
+            content: Mutex::new(content),
             wake: Condvar::new(),
             departed: Condvar::new(),
         };
-        (Arc::new(inbox), Admitted { entry, are_any_departing: false })
+        (Arc::new(inbox), admitted)
     }
 
     /// The health's lock may be taken while this one is held, and no other.
@@ -158,9 +163,7 @@ impl Inbox {
             // The end is not coming.
             self.departed.notify_all();
         }
-        let are_any_departing = content.schedule.departing() > 0;
-        let entry = content.schedule.insert(settings, make_entry);
-        Some(Admitted { entry, are_any_departing })
+        Some(content.join(settings, make_entry))
     }
 
     /// Takes the inbox off the list: the next breaker on the store starts another writer.
@@ -179,6 +182,10 @@ impl Inbox {
     /// Passes a request to the writer, or refuses it at once if the store does not answer.
     pub(super) fn request(&self, request: Request) {
         let mut content = self.content();
+        if request.is_for_owner() && content.schedule.is_suspended(request.entry) {
+            drop(content);
+            return request.refuse_superseded();
+        }
         let refusal = if content.lifecycle == Lifecycle::Running {
             self.monitor.health().stall_reason()
         } else {

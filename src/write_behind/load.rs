@@ -35,6 +35,8 @@ pub(super) fn load(
 fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadState, StoreError> {
     match entry.restore(bytes) {
         Ok(()) => Ok(ReadState::Read),
+        // The owner of the name keeps it aside.
+        Err(RestoreError::Corrupt { .. }) if entry.is_suspended() => Ok(ReadState::Read),
         Err(RestoreError::Corrupt { reason, adopted }) => {
             let key = keys::quarantine(entry.name());
             quarantine::keep_aside(client, &key, &reason, bytes)?;

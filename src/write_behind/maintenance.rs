@@ -1,5 +1,5 @@
-//! What the writer does when no caller waits: reads ahead, trims histories that have grown, and
-//! [sweeps](super::sweep). A little at a time.
+//! What the writer does when no caller waits: reads ahead, trims histories that have grown,
+//! [sweeps](super::sweep), and verifies a store that is not called otherwise. A little at a time.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +24,8 @@ pub(super) struct Maintenance {
     to_trim: VecDeque<Arc<Entry>>,
     sweep: Option<Sweep>,
     next_sweep: Option<Instant>,
-    interval: Duration,
+    sweep_interval: Duration,
+    verify_interval: Duration,
     /// When the writer began, by both clocks.
     began: (Instant, SystemTime),
 }
@@ -36,17 +37,19 @@ impl Maintenance {
             to_trim: VecDeque::new(),
             sweep: None,
             next_sweep: now.checked_add(config.first_sweep),
-            interval: config.sweep_interval,
+            sweep_interval: config.sweep_interval,
+            verify_interval: config.verify_interval,
             began: (now, wall()),
         }
     }
 
     /// When there is something to do.
-    pub(super) fn due(&self, preload: &Preload) -> Option<Instant> {
+    pub(super) fn due(&self, client: &StoreClient, preload: &Preload) -> Option<Instant> {
         if !self.to_trim.is_empty() || self.sweep.is_some() {
             return Some(Instant::now());
         }
-        preload.due().into_iter().chain(self.next_sweep).min()
+        let next_verify = client.last_call().checked_add(self.verify_interval);
+        preload.due().into_iter().chain(self.next_sweep).chain(next_verify).min()
     }
 
     pub(super) fn trim_later(&mut self, entries: Vec<Arc<Entry>>) {
@@ -89,8 +92,10 @@ impl Maintenance {
                 );
             })?;
         } else if self.next_sweep.is_some_and(|due| due <= now) {
-            self.next_sweep = now.checked_add(self.interval);
+            self.next_sweep = now.checked_add(self.sweep_interval);
             self.sweep = Some(Sweep::new(self.wall_clock(), entries));
+        } else if now.saturating_duration_since(client.last_call()) >= self.verify_interval {
+            client.verify()?;
         }
         Ok(())
     }

@@ -34,19 +34,22 @@
 //!
 //! # Life of an entry
 //!
-//! An [entry](entry::Entry) is one breaker on one store.
+//! An [entry](entry::Entry) is one breaker on one store. Of several of one name, only the
+//! [owner](owners) is saved; the others are suspended ([ownership]).
 //!
-//! 1. `attach` adds it to the [schedule]. Its snapshot comes from the [preload], if many breakers
-//!    are built, or else from the writer. `attach` waits for that, but for no longer than the load
-//!    wait; the snapshot may also come later.
+//! 1. `attach` adds it to the [schedule]. If there is a breaker of its name, it takes over that
+//!    one's state. Otherwise its snapshot comes from the [preload], if many breakers are built, or
+//!    else from the writer. `attach` waits for that, but for no longer than the load wait; the
+//!    snapshot may also come later.
 //! 2. A change sets a mark and queues the entry by the time at which it is due. Marking it again is
 //!    a single load. It becomes part of a [batch]: the mark is cleared, then the snapshot is
 //!    encoded, so a change that the snapshot misses marks the entry again. Pending transitions are
 //!    appended to the history after the snapshot is saved.
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
 //! 4. When the breaker is dropped, its last snapshot takes its place, and the drop waits until that
-//!    is saved, within bounds ([departure]). The writer saves it before it reads anything else, so
-//!    a breaker that is built again under the same name finds it.
+//!    is saved, within bounds ([departure]). The writer saves it before it reads or saves anything
+//!    else of this name. A breaker that is built meanwhile begins with it, and so does the youngest
+//!    of the name that is left.
 //!
 //! # When the store
 //!
@@ -64,7 +67,8 @@
 //! 1. The breaker's own lock: held by its threads when they mark, and taken by the methods of
 //!    [`SnapshotSource`]. So these are never called while a lock of this module is held.
 //! 2. The list of all inboxes.
-//! 3. An inbox's content: the schedule and the requests.
+//! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
+//!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
 //! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload.
 //!    None of these is taken while another of them is held.
 //!
@@ -81,12 +85,14 @@
 //! | `health` | the state machine of a store's health |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
+//! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
-//! | `preload`, `batch` | many snapshots at once; one round of reading and saving |
-//! | `sweep`, `maintenance` | what expires; what is done between batches |
+//! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
+//! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
-//! | `inbox`, `announce`, `departure` | what all threads share; announcements; drops |
+//! | `inbox`, `announce` | what all threads share; announcements |
+//! | `ownership`, `departure` | from one breaker of a name to the next; drops |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
 mod announce;
@@ -104,6 +110,9 @@ mod keys;
 mod lanes;
 mod load;
 mod maintenance;
+mod owners;
+mod ownership;
+mod pages;
 mod pending_history;
 mod preload;
 mod quarantine;
@@ -121,4 +130,4 @@ mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker};
 pub(crate) use config::WriteBehindConfig;
-pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};
+pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};

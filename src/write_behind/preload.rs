@@ -2,19 +2,23 @@
 //!
 //! To ask the writer's thread for each snapshot takes two changes of threads a breaker: seconds for
 //! a hundred thousand. So once several snapshots were read one by one in a short time, the writer
-//! reads all of them, and the threads that build breakers find theirs here.
+//! reads all of them, and the threads that build breakers find theirs here, also while the rest is
+//! being read.
 //!
 //! What is here is never older than what this process has stored: a key that is saved or removed
 //! is struck off and then read by itself, and so is one that was taken from here. Another process
 //! may have stored something newer, so nothing stays here for long.
 
 use std::{
-    collections::{HashMap, HashSet},
+    hash::RandomState,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-use super::client::StoreClient;
+use super::{
+    client::StoreClient,
+    pages::{self, Lookup, Pages, Value},
+};
 use crate::{store::StoreError, sync::std_lock};
 
 /// This many reads within [`BURST`] start a preload.
@@ -30,16 +34,13 @@ const MAX_BYTES: usize = 128 << 20;
 /// The keys in a page. The writer looks for other work after each.
 const PAGE: usize = 1024;
 
-/// Values by their keys; `None` for keys that are struck off.
-type Values = HashMap<String, Option<Vec<u8>>>;
-
 /// What is known about a key.
 pub(super) enum Found {
     /// Nothing: ask the store.
     Unknown,
     /// The store does not hold it.
     Nothing,
-    Value(Vec<u8>),
+    Value(Value),
 }
 
 #[derive(Default)]
@@ -57,53 +58,29 @@ enum Progress {
     #[default]
     Idle,
     Wanted,
+    /// What was read so far is used already.
     Reading(Pages),
     Ready {
-        values: Values,
+        pages: Pages,
         until: Instant,
     },
     /// The store holds too much, or could not be read.
     GivenUp,
 }
 
-#[derive(Default)]
-struct Pages {
-    /// What was read so far. It becomes a map when it is complete: a growing map would be laid out
-    /// again and again while the threads that build breakers wait.
-    read: Vec<Vec<(String, Vec<u8>)>>,
-    /// What was struck off since the first page.
-    forgotten: HashSet<String>,
-    bytes: usize,
-}
-
-impl Pages {
-    /// The last key that was read.
-    fn last(&self) -> Option<&str> {
-        self.read.last()?.last().map(|(key, _)| key.as_str())
-    }
-
-    fn into_values(self) -> Values {
-        let keys = self.read.iter().map(Vec::len).sum::<usize>() + self.forgotten.len();
-        let mut values = Values::with_capacity(keys);
-        values.extend(self.forgotten.into_iter().map(|key| (key, None)));
-        for (key, value) in self.read.into_iter().flatten() {
-            values.entry(key).or_insert(Some(value));
-        }
-        values
-    }
-}
-
 impl Preload {
     /// Takes the value of a key out.
     pub(super) fn take(&self, key: &str) -> Found {
         let mut state = std_lock(&self.0);
-        let Progress::Ready { values, until } = &mut state.progress else { return Found::Unknown };
-        if Instant::now() >= *until {
-            return Found::Unknown;
-        }
-        match values.get_mut(key) {
-            Some(value) => value.take().map_or(Found::Unknown, Found::Value),
-            None => Found::Nothing,
+        let (pages, is_complete) = match &mut state.progress {
+            Progress::Reading(pages) => (pages, false),
+            Progress::Ready { pages, until } if Instant::now() < *until => (pages, true),
+            _ => return Found::Unknown,
+        };
+        match pages.take(key) {
+            Lookup::Present(value) => Found::Value(value),
+            Lookup::Absent if is_complete => Found::Nothing,
+            Lookup::Absent | Lookup::StruckOff => Found::Unknown,
         }
     }
 
@@ -123,11 +100,10 @@ impl Preload {
 
     /// Strikes off keys that are about to be saved or removed.
     pub(super) fn forget<'a>(&self, keys: impl Iterator<Item = &'a str>) {
-        let keys = keys.map(str::to_owned);
-        match &mut std_lock(&self.0).progress {
-            Progress::Reading(pages) => pages.forgotten.extend(keys),
-            Progress::Ready { values, .. } => values.extend(keys.map(|key| (key, None))),
-            Progress::Idle | Progress::Wanted | Progress::GivenUp => {}
+        if let Progress::Reading(pages) | Progress::Ready { pages, .. } =
+            &mut std_lock(&self.0).progress
+        {
+            keys.for_each(|key| pages.strike_off(key));
         }
     }
 
@@ -155,10 +131,10 @@ impl Preload {
             Progress::Idle | Progress::GivenUp => {}
             Progress::Wanted => state.progress = Progress::Reading(Pages::default()),
             Progress::Reading(pages) => {
-                let after = pages.last().map(str::to_owned);
+                let (after, hasher) = (pages.last_key(), pages.hasher());
                 drop(state);
                 let page = client.load_page(after.as_deref(), PAGE);
-                return self.add(page);
+                return self.add(page, &hasher);
             }
             Progress::Ready { .. } => {
                 let old = std::mem::take(&mut state.progress);
@@ -169,9 +145,11 @@ impl Preload {
         Ok(())
     }
 
-    fn add(&self, page: Result<Vec<(String, Vec<u8>)>, StoreError>) -> Result<(), StoreError> {
-        let mut state = std_lock(&self.0);
-        let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
+    fn add(
+        &self,
+        page: Result<Vec<(String, Vec<u8>)>, StoreError>,
+        hasher: &RandomState,
+    ) -> Result<(), StoreError> {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -179,19 +157,28 @@ impl Preload {
                     target: "tower_breaker", %error,
                     "the snapshots could not be read at once: reading them one by one",
                 );
-                state.progress = Progress::GivenUp;
+                self.give_up();
                 return Err(error);
             }
         };
         let is_last = page.len() < PAGE;
-        pages.bytes += page.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        pages.read.push(page);
-        if pages.bytes > MAX_BYTES {
-            state.progress = Progress::GivenUp;
+        // Without the lock: the threads that build breakers need it meanwhile.
+        let page = pages::pack(page, hasher);
+        let mut state = std_lock(&self.0);
+        let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
+        pages.add(page);
+        if pages.bytes() > MAX_BYTES {
+            drop(state);
+            self.give_up();
         } else if is_last {
-            let values = std::mem::take(pages).into_values();
-            state.progress = Progress::Ready { values, until: Instant::now() + LIFETIME };
+            let pages = std::mem::take(pages);
+            state.progress = Progress::Ready { pages, until: Instant::now() + LIFETIME };
         }
         Ok(())
+    }
+
+    fn give_up(&self) {
+        let old = std::mem::replace(&mut std_lock(&self.0).progress, Progress::GivenUp);
+        drop(old);
     }
 }

@@ -49,6 +49,18 @@ impl HistoryRequest {
 }
 
 impl Request {
+    /// Whether only the owner of the breaker's name may ask for this.
+    pub(super) const fn is_for_owner(&self) -> bool {
+        matches!(self.wanted, Wanted::Flush(_))
+    }
+
+    /// Another breaker owns the name.
+    pub(super) fn refuse_superseded(self) {
+        if let Wanted::Flush(reply) = self.wanted {
+            reply(Err(FlushError::Superseded));
+        }
+    }
+
     pub(super) fn refuse(self, reason: &str) {
         match self.wanted {
             Wanted::Load(reply) => drop(reply.try_send(())),

@@ -37,6 +37,7 @@ use super::{
     source::SaveSettings,
     states::{Item, ReadState, SaveState},
 };
+use crate::error::FlushError;
 
 /// The pause between two batches that no caller waits for, so that a burst of transitions makes a
 /// few large batches. It is far below the 50 ms within which a transition is to be durable.
@@ -68,7 +69,9 @@ struct Departure {
 
 impl Slot {
     fn is_pending(&self) -> bool {
-        self.save != SaveState::Clean || matches!(self.read, ReadState::NewerVersion(_))
+        let is_unsavable =
+            matches!(self.read, ReadState::NewerVersion(_)) && !self.entry.is_suspended();
+        self.save != SaveState::Clean || is_unsavable
     }
 
     fn due(&self, urgency: Urgency, now: Instant) -> Queued {
@@ -155,6 +158,22 @@ impl Schedule {
         self.slots.get(id).map(|slot| slot.read)
     }
 
+    /// The answer to a flush of an entry that did not fail.
+    pub(super) fn flush_result(&self, id: EntryId) -> Result<(), FlushError> {
+        if self.is_suspended(id) {
+            return Err(FlushError::Superseded);
+        }
+        match self.read_state(id) {
+            Some(ReadState::Read) => Ok(()),
+            Some(ReadState::NewerVersion(newer)) => {
+                Err(FlushError::NewerSnapshot { version: newer.version })
+            }
+            Some(ReadState::Unread | ReadState::Failed) | None => {
+                Err(FlushError::not_saved("the snapshot in the store was not read yet"))
+            }
+        }
+    }
+
     /// Whether the last attempt to save the entry has failed.
     pub(super) fn has_save_failed(&self, id: EntryId) -> bool {
         self.slots.get(id).is_some_and(|slot| slot.is_retried || slot.save == SaveState::Failed)
@@ -179,7 +198,7 @@ impl Schedule {
     /// entry, so that the writer may sleep for too long.
     pub(super) fn mark(&mut self, id: EntryId, urgency: Urgency, now: Instant) -> bool {
         let Some(slot) = self.slots.get_mut(id) else { return false };
-        if matches!(slot.read, ReadState::NewerVersion(_)) {
+        if matches!(slot.read, ReadState::NewerVersion(_)) || slot.entry.is_suspended() {
             return false;
         }
         let due = slot.due(urgency, now);
@@ -224,6 +243,7 @@ impl Schedule {
     pub(super) fn read_later(&mut self, id: EntryId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(id)
             && matches!(slot.read, ReadState::Unread | ReadState::Failed)
+            && !slot.entry.is_suspended()
         {
             slot.read = ReadState::Failed;
             if slot.save != SaveState::Clean {
@@ -243,12 +263,62 @@ impl Schedule {
         }
     }
 
+    /// The entry is not saved from now on: its breaker does not own the name, or not yet its state.
+    pub(super) fn suspend(&mut self, id: EntryId) {
+        self.dequeue(id);
+        self.change(id, |slot| {
+            slot.save = SaveState::Clean;
+            slot.entry.set_suspended(true);
+        });
+    }
+
+    /// The entry is saved again, at once if its snapshot is known.
+    pub(super) fn resume(&mut self, id: EntryId, now: Instant) {
+        let slot = self.change(id, |slot| slot.entry.set_suspended(false));
+        if let Some(slot) = slot
+            && slot.read == ReadState::Read
+        {
+            slot.entry.mark(Urgency::Transition);
+            self.set_save(id, SaveState::Dirty);
+            self.queue_by(id, (Lane::Transitions, now));
+        }
+    }
+
+    /// Whether the entry is not to be saved.
+    pub(super) fn is_suspended(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.entry.is_suspended())
+    }
+
+    /// What is known about the snapshot of `from` is known about that of `to`: it is the same.
+    pub(super) fn share_read_state(&mut self, from: EntryId, to: EntryId) {
+        if let Some(read) = self.read_state(from) {
+            self.change(to, |slot| slot.read = read);
+        }
+    }
+
+    /// The snapshot has to be read after all.
+    pub(super) fn set_unread(&mut self, id: EntryId) {
+        self.change(id, |slot| slot.read = ReadState::Unread);
+    }
+
+    /// Whether the breaker is gone and its last state waits to be saved.
+    pub(super) fn is_departing(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.departure.is_some())
+    }
+
+    /// Whether the newest state of the entry is saved. So it is if there is no such entry.
+    pub(super) fn is_saved(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_none_or(|slot| slot.save == SaveState::Clean)
+    }
+
     /// Queues up to `count` entries from `first` on to be saved now, except those that have failed
     /// or were not read yet. Returns `false` past the end.
     pub(super) fn save_again(&mut self, first: usize, count: usize, now: Instant) -> bool {
         let Some(part) = self.slots.part(first, count) else { return false };
         let is_saved = |slot: &Slot| {
-            slot.read == ReadState::Read && matches!(slot.save, SaveState::Clean | SaveState::Dirty)
+            slot.read == ReadState::Read
+                && matches!(slot.save, SaveState::Clean | SaveState::Dirty)
+                && !slot.entry.is_suspended()
         };
         let ids: Vec<_> = part.filter(|(_, slot)| is_saved(slot)).map(|(id, _)| id).collect();
         for id in ids {
@@ -341,6 +411,7 @@ impl Schedule {
             read: slot.read,
             is_departing: slot.departure.is_some(),
             is_retried: slot.is_retried,
+            is_saved: false,
             has_failed: false,
         };
         if slot.save != SaveState::Clean {
@@ -352,14 +423,17 @@ impl Schedule {
     /// Takes in the result of an item. Returns the entry if the writer is done with it.
     pub(super) fn conclude(&mut self, item: &Item, now: Instant) -> Option<Arc<Entry>> {
         let id = item.entry.id;
-        let slot = self.slots.get_mut(id)?;
-        let was_pending = slot.is_pending();
-        slot.read = item.read;
-        slot.is_retried = false;
         // What was read may make the entry pending.
-        self.pending = self.pending - usize::from(was_pending) + usize::from(slot.is_pending());
+        let slot = self.change(id, |slot| {
+            // An entry that has taken over a state meanwhile needs no snapshot.
+            if slot.read != ReadState::Read {
+                slot.read = item.read;
+            }
+            slot.is_retried = false;
+        })?;
         let departure = slot.departure;
         let is_newer = matches!(slot.read, ReadState::NewerVersion(_));
+        let is_suspended = slot.entry.is_suspended();
         let is_over = if item.has_failed {
             // An attempt that began while the breaker lived says nothing about its last state.
             item.is_departing && departure.is_some_and(|departure| now >= departure.try_until)
@@ -369,7 +443,9 @@ impl Schedule {
         if is_over {
             return self.remove(id);
         }
-        if item.has_failed {
+        if is_suspended {
+            // Nothing of it is saved, or tried again.
+        } else if item.has_failed {
             self.conclude_failed(id, now);
         } else if is_newer || !item.entry.is_marked() {
             self.dequeue(id);
@@ -416,10 +492,15 @@ impl Schedule {
     }
 
     fn set_save(&mut self, id: EntryId, save: SaveState) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        self.change(id, |slot| slot.save = save);
+    }
+
+    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Slot)) -> Option<&Slot> {
+        let slot = self.slots.get_mut(id)?;
         let was_pending = slot.is_pending();
-        slot.save = save;
+        change(slot);
         self.pending = self.pending - usize::from(was_pending) + usize::from(slot.is_pending());
+        Some(slot)
     }
 
     /// Queues the entry, unless it is queued in a lane that comes first, or as early in this one.

@@ -18,6 +18,10 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
     /// Adopts a snapshot, unless the breaker already has a newer state of its own.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
 
+    /// Continues with the state of another breaker of this name in place of its own, if that
+    /// [is wanted](TakeOver::is_wanted).
+    fn take_over(&self, take_over: &TakeOver<'_>);
+
     /// The settings in force.
     fn settings(&self) -> SaveSettings;
 
@@ -31,6 +35,17 @@ pub(crate) struct EncodedSnapshot {
     pub(crate) value: Vec<u8>,
     /// How long the snapshot is of use.
     pub(crate) ttl: Option<Duration>,
+}
+
+/// The state of another breaker of the same name, to continue with.
+pub(crate) struct TakeOver<'a> {
+    /// That breaker's snapshot, of this moment.
+    pub(crate) state: &'a [u8],
+    /// Whether the state is newer than any snapshot that may be read later.
+    pub(crate) is_newer: bool,
+    /// Whether the state is to replace the breaker's own. To be asked under the lock under which
+    /// the breaker changes its state and marks the change.
+    pub(crate) is_wanted: &'a dyn Fn() -> bool,
 }
 
 /// The part of a breaker's configuration that concerns its store.

@@ -40,6 +40,7 @@ pub(super) enum SaveState {
 }
 
 /// What a batch has to do. The batch fills in what became of it.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub(super) struct Item {
     pub(super) entry: Arc<Entry>,
     pub(super) read: ReadState,
@@ -47,6 +48,8 @@ pub(super) struct Item {
     pub(super) is_departing: bool,
     /// Whether an earlier attempt has failed.
     pub(super) is_retried: bool,
+    /// Whether the store has taken the state.
+    pub(super) is_saved: bool,
     /// Whether this attempt has failed.
     pub(super) has_failed: bool,
 }

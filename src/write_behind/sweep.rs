@@ -50,7 +50,10 @@ impl Sweep {
     pub(super) fn new(now: SystemTime, entries: &impl VisitEntries) -> Self {
         let mut present = HashMap::new();
         entries.visit_entries(&mut |entry| {
-            present.insert(entry.key.clone(), Arc::clone(entry));
+            // Of several breakers of one name, the settings of the one that is saved apply.
+            if !entry.is_suspended() || !present.contains_key(&entry.key) {
+                present.insert(entry.key.clone(), Arc::clone(entry));
+            }
         });
         Self {
             now,

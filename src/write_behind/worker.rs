@@ -21,7 +21,7 @@ use super::{
     maintenance::Maintenance,
     request::{Request, Wanted},
     source::{SaveSettings, SnapshotSource},
-    states::{Item, ReadState},
+    states::Item,
     watchdog::{self, PATIENCE},
 };
 use crate::{
@@ -116,7 +116,11 @@ impl Worker {
 
     /// When there is something to do besides batches.
     fn due(&self) -> Option<Instant> {
-        self.maintenance.due(&self.inbox.preload).into_iter().chain(self.gauges.due()).min()
+        self.maintenance
+            .due(&self.client, &self.inbox.preload)
+            .into_iter()
+            .chain(self.gauges.due())
+            .min()
     }
 
     fn run_batch(&mut self, Batch { mut items, retry_at }: Batch) {
@@ -149,9 +153,9 @@ impl Worker {
         let inbox = &*self.inbox;
         let now = Now::read();
         let mut content = inbox.content();
-        let schedule = &mut content.schedule;
         let gone: Vec<_> =
-            items.iter().filter_map(|item| schedule.conclude(item, now.instant)).collect();
+            items.iter().flat_map(|item| content.conclude(item, now.instant)).collect();
+        let schedule = &mut content.schedule;
         schedule.pause(now.instant);
         let ends_retry = retry_at.is_some_and(|at| outcome.is_outage() || schedule.has_retried(at));
         let report = outcome.is_conclusive().then(|| outcome.report(schedule.has_failed()));
@@ -161,7 +165,7 @@ impl Worker {
         let answered = std::mem::take(&mut content.requests.in_flight);
         let answered: Vec<_> = answered
             .into_iter()
-            .map(|request| (content.schedule.read_state(request.entry), request))
+            .map(|request| (content.schedule.flush_result(request.entry), request))
             .collect();
         drop(content);
         if change.save_all {
@@ -179,18 +183,18 @@ impl Worker {
 
     fn answer(
         &self,
-        requests: Vec<(Option<ReadState>, Request)>,
+        requests: Vec<(Result<(), FlushError>, Request)>,
         items: &[Item],
         outcome: &Outcome,
     ) {
         let failed: HashSet<EntryId> =
             items.iter().filter(|item| item.has_failed).map(|item| item.entry.id).collect();
         let reason = outcome.reason().unwrap_or_default();
-        for (read, Request { entry, wanted }) in requests {
+        for (flushed, Request { entry, wanted }) in requests {
             let has_failed = failed.contains(&entry);
             match wanted {
                 Wanted::Flush(reply) if has_failed => reply(Err(FlushError::not_saved(&*reason))),
-                Wanted::Flush(reply) => reply(saved(read)),
+                Wanted::Flush(reply) => reply(flushed),
                 Wanted::History(request) if has_failed || outcome.is_outage() => {
                     request.refuse(&reason);
                 }
@@ -230,19 +234,6 @@ impl Worker {
             let report = Report::Outage { reason: error.to_string() };
             let change = self.client.health().report(report, false, Now::read());
             self.inbox.announce(change.announcement);
-        }
-    }
-}
-
-/// The answer to a flush whose entry did not fail.
-fn saved(read: Option<ReadState>) -> Result<(), FlushError> {
-    match read {
-        Some(ReadState::Read) => Ok(()),
-        Some(ReadState::NewerVersion(newer)) => {
-            Err(FlushError::NewerSnapshot { version: newer.version })
-        }
-        Some(ReadState::Unread | ReadState::Failed) | None => {
-            Err(FlushError::not_saved("the snapshot in the store was not read yet"))
         }
     }
 }

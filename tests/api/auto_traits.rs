@@ -11,8 +11,9 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*,
-    record_when::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, keyed::*,
+    load::*, record_when::*, registry::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*,
+    store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -78,6 +79,13 @@ macro_rules! each {
 
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
+        BreakerLoad<()>,
+        ByGrpcMethod,
+        ByHost,
+        ByMatchedPath,
+        Exempt<(), ()>,
+        RejectedFuture<(), ()>,
+        WhenFull,
         Backoff,
         Backpressure<()>,
         BodyFailure,
@@ -174,6 +182,13 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         CircuitBreakerLayerBuilder,
         GrpcCircuitBreaker<()>,
         HttpCircuitBreaker<()>,
+        KeyedBreakers,
+        KeyedBreakersBuilder,
+        KeyedCircuitBreaker<(), (), (), (), ()>,
+        KeyedCircuitBreakerLayer<()>,
+        KeyedResponseFuture<(), (), ()>,
+        Registry,
+        RegistryBuilder,
         StoreError,
         ResponseBody<(), ()>,
         RetryPolicy<()>,
@@ -284,7 +299,8 @@ fn services_layers_and_bodies_have_the_auto_traits_of_their_parts_except_unwind_
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 18] = [
+    const TRAITS: [&str; 19] = [
+        "ExtractKey",
         "SetOnBodyEnd",
         "AppliesTo",
         "CloneClassifier",
@@ -312,10 +328,13 @@ fn every_public_type_is_listed() {
         include_str!("../../src/event.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
+        include_str!("../../src/registry/mod.rs"),
         include_str!("../../src/retry/mod.rs"),
         include_str!("../../src/service/body/mod.rs"),
         include_str!("../../src/service/future.rs"),
-        include_str!("../../src/service/record_when.rs"),
+        include_str!("../../src/service/keyed/mod.rs"),
+        include_str!("../../src/service/load.rs"),
+        include_str!("../../src/service/record_when/mod.rs"),
         include_str!("../../src/service/reject/mod.rs"),
         include_str!("../../src/service/reqwest_middleware.rs"),
         include_str!("../../src/snapshot.rs"),
@@ -331,6 +350,7 @@ fn every_public_type_is_listed() {
             "event;",
             "history;",
             "metrics;",
+            "registry;",
             "retry;",
             "snapshot;",
             "store;",

@@ -34,7 +34,7 @@ fn visit_all_states(breaker: &Breaker, clock: &ManualClock) {
 }
 
 #[test]
-fn listeners_hear_every_transition_in_order() {
+fn listeners_receive_every_transition_in_order() {
     let clock = ManualClock::new();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&heard);

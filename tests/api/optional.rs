@@ -1,4 +1,4 @@
-//! A breaker that may be there or not, and services with it in struct fields.
+//! Optional breakers, and services with a breaker in struct fields.
 
 use axum::Router;
 use http::{Request, Response};
@@ -19,7 +19,7 @@ fn builder() -> tower_breaker::CircuitBreakerLayerBuilder {
     CircuitBreakerLayer::builder("optional")
 }
 
-/// Whether the router answers, and what the breaker saw of it.
+/// Whether the router responds, and the calls that the breaker counted.
 async fn answers(router: Router) -> bool {
     let request = Request::new(axum::body::Body::empty());
     router.oneshot(request).await.unwrap().status().is_success()
@@ -48,7 +48,7 @@ async fn a_router_takes_an_optional_layer_with_each_preset() {
     }
 }
 
-/// A stack of tower takes it too, on a tonic server and around a channel.
+/// A tower stack works too, on a tonic server and around a channel.
 #[tokio::test]
 async fn a_tonic_server_and_a_channel_take_an_optional_layer() {
     let layer = || builder().grpc().wrap_body(Body::new).build().unwrap();
@@ -73,7 +73,7 @@ type Page = axum::body::Body;
 type WrapHttp = WrapBody<OnBodyEnd, fn(ResponseBody<Page, SuccessAtEos>) -> Page>;
 type Pages = BoxCloneService<Request<Page>, Response<Page>, std::convert::Infallible>;
 
-/// Every kind of service has a name, with the breaker or perhaps without it.
+/// Every kind of service has a type name, with a breaker or an optional one.
 struct Clients {
     grpc: GrpcCircuitBreaker<Channel>,
     wrapped: GrpcCircuitBreaker<Channel, RejectAsGrpcStatus, WrapGrpc>,

@@ -139,7 +139,7 @@ async fn each_of_twenty_truncated_bodies_is_a_failure() {
         assert_eq!(layer.breaker().stats().window_failures(), failures);
         let url = breaking.url("/path?query");
         let response = client.ready().await.unwrap().call(get(&url)).await.unwrap();
-        // It is the response as it was, but for its body.
+        // Only the body of the response has changed.
         assert_eq!((response.status(), response.url().as_str()), (StatusCode::OK, &*url));
         assert_eq!(response.headers()["x-kept"], "yes");
         assert_eq!(response.content_length(), Some(10));

@@ -1,12 +1,13 @@
 //! The memory of breakers: what is allocated, and what a breaker reuses of one that was dropped.
 //!
-//! A binary of its own, whose tests run one at a time: it counts allocations,
-//! and a breaker of another test could take the memory that a test expects to be reused.
+//! A binary of its own, whose tests run one at a time: it counts allocations, and a
+//! breaker of another test could take the memory that a test expects to be reused.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod allocations;
+mod keyed;
 mod reuse;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

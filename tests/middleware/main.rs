@@ -5,6 +5,7 @@ mod classify_fn;
 mod classify_with;
 mod composition;
 mod contract;
+mod exempt;
 mod inner_rejections;
 mod rejections;
 mod waiting;

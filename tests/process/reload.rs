@@ -10,7 +10,7 @@ mod example_reload;
 
 pub(crate) const EXAMPLE: &str = "reload";
 
-/// The role: the example, as it is.
+/// The role: the unchanged example.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn example() -> RoleResult {
     example_reload::run(&argument("file")).await

@@ -41,7 +41,7 @@ impl Server {
     }
 
     /// Starts a server that has read what was stored. On a busy machine, a server without this
-    /// wait may have given up on the store at its start.
+    /// wait may have started without its store.
     pub(crate) fn start_again(folder: &Path, recovery: Duration) -> Self {
         let server = Self::start(folder, recovery);
         if server.get("/trouble").2 == "true" {

@@ -100,8 +100,8 @@ fn an_unreadable_folder_is_kept_aside_and_a_new_one_started() {
     fs::remove_dir_all(&aside[0]).unwrap();
 }
 
-/// sled takes a log that is cut short or overwritten for one that ends there, and says nothing;
-/// so there is nothing to warn of, and the breaker begins with what is left.
+/// sled reads a truncated or overwritten log up to the damage without an error. So there is no
+/// warning, and the breaker starts with what is left.
 #[test]
 fn a_damaged_log_opens_and_is_written_again() {
     for share in [2, usize::MAX] {

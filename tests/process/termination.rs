@@ -11,7 +11,7 @@ mod server;
 
 pub(crate) const EXAMPLE: &str = "example";
 
-/// The role: the example, as it is.
+/// The role: the unchanged example.
 #[tokio::main]
 pub(crate) async fn example() -> RoleResult {
     server::serve().await

@@ -27,7 +27,7 @@ impl Trouble {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Waits until all breakers have what was stored, if they gave up waiting at their start.
+    /// Waits until all breakers are restored, if they did not wait long enough at their start.
     pub(crate) fn wait_until_restored(&self, breakers: &[Breaker]) {
         for breaker in breakers.iter().filter(|_| self.was_there()) {
             eventually("the store answers", || breaker.flush_blocking(MINUTE).is_ok());

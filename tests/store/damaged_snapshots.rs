@@ -54,7 +54,7 @@ fn start(bytes: &[u8], after: Duration) -> (Breaker, ManualClock, MemoryStore) {
 }
 
 #[test]
-fn an_open_circuit_stays_open_for_what_is_left() {
+fn an_open_circuit_stays_open_for_the_remaining_time() {
     let mut bytes = snapshot(State::Open);
     let windows = bytes.windows(9).position(|bytes| bytes == b"\"windows\"").unwrap();
     bytes.truncate(windows + 3);
@@ -72,7 +72,7 @@ fn an_open_circuit_stays_open_for_what_is_left() {
 }
 
 #[test]
-fn a_half_open_circuit_asks_a_probe() {
+fn a_half_open_circuit_admits_a_probe() {
     let bytes = snapshot(State::HalfOpen);
     let (breaker, ..) = start(&bytes[..bytes.len() - 1], Duration::ZERO);
     assert_eq!(breaker.state(), State::HalfOpen);

@@ -1,5 +1,4 @@
-//! What happens at its time without traffic and without a runtime: one thread for the process sees
-//! to it.
+//! Deadlines without traffic and without a runtime: one thread of the process handles them all.
 //!
 //! The tests run one at a time, because some of them keep that thread busy, and count threads.
 

@@ -1,4 +1,4 @@
-//! Transitions that time alone causes, as listeners hear of them.
+//! Transitions that time alone causes, and their events.
 
 use std::{
     sync::mpsc::{self, Receiver},
@@ -16,7 +16,7 @@ use tower_breaker::{
 
 use super::{OPEN_TIME, alone, quick, support::wait::eventually, threads, trip};
 
-/// So long may a busy machine take.
+/// The longest delay on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds a breaker whose transitions arrive at the receiver.
@@ -80,7 +80,7 @@ fn a_probe_that_takes_too_long_is_reported_without_traffic() {
 }
 
 #[test]
-fn a_restored_breaker_tells_the_end_of_its_open_time_too() {
+fn a_restored_breaker_reports_the_end_of_its_open_time_too() {
     let _alone = alone();
     let (breaker, _transitions) = heard(quick("first"));
     trip(&breaker);
@@ -90,7 +90,7 @@ fn a_restored_breaker_tells_the_end_of_its_open_time_too() {
 }
 
 #[test]
-fn a_breaker_with_a_clock_of_its_own_tells_when_it_is_used() {
+fn a_breaker_with_a_custom_clock_reports_when_it_is_used() {
     let _alone = alone();
     let clock = ManualClock::new();
     let (breaker, transitions) = heard(quick("manual").clock(clock.clone()));
@@ -103,7 +103,7 @@ fn a_breaker_with_a_clock_of_its_own_tells_when_it_is_used() {
 }
 
 #[test]
-fn a_cell_that_passes_to_a_breaker_with_a_clock_of_its_own_leaves_that_clock_alone() {
+fn the_thread_does_not_apply_the_deadlines_of_a_reused_cell_to_a_custom_clock() {
     let _alone = alone();
     let (breaker, _transitions) = heard(quick("old"));
     trip(&breaker);
@@ -122,7 +122,7 @@ fn a_cell_that_passes_to_a_breaker_with_a_clock_of_its_own_leaves_that_clock_alo
 }
 
 #[test]
-fn a_breaker_that_was_dropped_tells_nothing() {
+fn a_dropped_breaker_reports_nothing() {
     let _alone = alone();
     let (breaker, transitions) = heard(quick("dropped"));
     trip(&breaker);
@@ -147,7 +147,7 @@ fn a_thousand_breakers_share_one_thread() {
 }
 
 #[test]
-fn a_listener_that_panics_on_the_thread_costs_the_others_nothing() {
+fn a_listener_that_panics_on_the_thread_does_not_affect_the_others() {
     let _alone = alone();
     let panics = |event: &Event| {
         if matches!(event, Event::Transition(step) if step.to == State::HalfOpen) {
@@ -164,7 +164,7 @@ fn a_listener_that_panics_on_the_thread_costs_the_others_nothing() {
 }
 
 #[test]
-fn a_listener_that_blocks_the_thread_keeps_it_from_others_only_until_the_next_need() {
+fn a_blocked_thread_is_replaced_when_another_deadline_comes() {
     let _alone = alone();
     let (blocked, is_blocked) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();

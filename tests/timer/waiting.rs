@@ -82,7 +82,7 @@ fn callers_without_a_runtime_get_through_a_ramp() {
 }
 
 #[test]
-fn a_caller_that_moves_to_another_runtime_goes_on_waiting_there() {
+fn a_caller_that_moves_to_another_runtime_keeps_waiting_there() {
     let _alone = alone();
     for breaker in breakers() {
         for (first, second) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
@@ -102,7 +102,7 @@ fn a_caller_that_moves_to_another_runtime_goes_on_waiting_there() {
 }
 
 #[test]
-fn a_caller_that_leaves_its_runtime_goes_on_waiting_without_one() {
+fn a_caller_that_leaves_its_runtime_keeps_waiting_without_one() {
     let _alone = alone();
     for breaker in breakers() {
         trip(&breaker);
@@ -158,10 +158,10 @@ fn a_hundred_callers_on_threads_of_their_own_are_all_admitted() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// The place in the thread's queue goes with the caller, and with it the last reference to its
-/// task.
+/// Dropping the wait removes its entry from the thread's queue, and with it the last reference to
+/// the task.
 #[test]
-fn a_caller_that_gives_up_leaves_nothing_behind() {
+fn a_cancelled_wait_leaves_nothing_behind() {
     let _alone = alone();
     let breaker = quick("gives up").recovery_timeout(Duration::from_secs(3600)).build().unwrap();
     trip(&breaker);

@@ -1,7 +1,7 @@
 #[cfg(feature = "grpc")]
 use super::on_grpc_end::OnGrpcEnd;
 use super::{on_body_end::OnBodyEnd, wrap_body::WrapBody};
-use crate::service::record_when::{OnResponse, sealed::Sealed};
+use crate::service::record_when::{Exempt, OnResponse, sealed::Sealed};
 
 /// What `.on_body_end(..)` makes of the setting that a layer has: it keeps which requests count,
 /// and how bodies are wrapped. It is sealed.
@@ -43,5 +43,13 @@ impl<O: SetOnBodyEnd, F> SetOnBodyEnd for WrapBody<O, F> {
 
     fn set_on_body_end(self, on_body_end: OnBodyEnd) -> Self::Output {
         WrapBody::new(self.record_when.set_on_body_end(on_body_end), self.wrap)
+    }
+}
+
+impl<O: SetOnBodyEnd, F> SetOnBodyEnd for Exempt<O, F> {
+    type Output = Exempt<O::Output, F>;
+
+    fn set_on_body_end(self, on_body_end: OnBodyEnd) -> Self::Output {
+        self.map(|record_when| record_when.set_on_body_end(on_body_end))
     }
 }

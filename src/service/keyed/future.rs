@@ -10,10 +10,13 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::unbroken::UnbrokenCall;
-use crate::service::{
-    future::ResponseFuture,
-    inner_call,
-    record_when::{OnResponse, RecordWhen},
+use crate::{
+    classify::pass_error_on,
+    service::{
+        future::ResponseFuture,
+        inner_call,
+        record_when::{OnResponse, RecordWhen},
+    },
 };
 
 pin_project! {
@@ -87,11 +90,26 @@ where
                 if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
                     call.record(outcome);
                 }
-                Poll::Ready(Ok(O::pass_unrecorded(result?)))
+                Poll::Ready(pass::<O, C, _, _, _>(result))
             }
             CallProjection::Passed { future } => {
-                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
+                Poll::Ready(pass::<O, C, _, _, _>(ready!(future.poll(cx))))
             }
+        }
+    }
+}
+
+#[inline]
+fn pass<O, C, T, E, Rejection>(result: Result<T, E>) -> Result<O::Response, Rejection>
+where
+    O: RecordWhen<C, T, E>,
+    Rejection: From<E>,
+{
+    match result {
+        Ok(response) => Ok(O::pass_unrecorded(response)),
+        Err(error) => {
+            pass_error_on::<E, Rejection>();
+            Err(error.into())
         }
     }
 }

@@ -49,6 +49,37 @@ macro_rules! layer_settings {
                 self.classify($crate::classify::ClassifyWith::new(classify))
             }
 
+            /// Lets the requests for which the closure returns `true` bypass the breaker: health
+            /// checks, preflights, metrics. They are not recorded, take no probe's slot, and pass
+            /// also while the circuit is open. The closure takes a reference to the request (write
+            /// the type).
+            ///
+            /// While the circuit is open, such a request is rejected only if the inner service is
+            /// not ready for it at once. With `.backpressure()` it waits like the others.
+            ///
+            /// ```
+            /// # #[cfg(feature = "http")] {
+            /// use http::{Method, Request};
+            /// use tower_breaker::CircuitBreakerLayer;
+            ///
+            /// let layer = CircuitBreakerLayer::builder("search")
+            ///     .exempt(|request: &Request<String>| {
+            ///         request.method() == Method::OPTIONS || request.uri().path() == "/health"
+            ///     })
+            ///     .build()?;
+            /// # }
+            /// # Ok::<(), tower_breaker::ConfigError>(())
+            /// ```
+            pub fn exempt<F>(
+                self,
+                is_exempt: F,
+            ) -> $layer<$($key,)? C, R, $crate::service::record_when::Exempt<O, F>> {
+                let Self { breaker, classify, reject, record_when } = self;
+                let record_when =
+                    $crate::service::record_when::Exempt::new(record_when, is_exempt);
+                $layer { breaker, classify, reject, record_when }
+            }
+
             /// Says what becomes of a rejected call: see [`reject`](crate::reject). Default:
             /// [`RejectAsError`](crate::reject::RejectAsError).
             pub fn reject_with<Q>(self, reject: Q) -> $layer<$($key,)? C, Q, O> {

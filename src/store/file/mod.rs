@@ -53,8 +53,9 @@ use crate::sync::std_lock as lock;
 /// * **Held by another process** (such as the old server during a deploy), **full** or
 ///   **read-only**: each operation that fails returns [`StoreError::Unavailable`], and the next one
 ///   tries again.
-/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], and the next one
-///   creates the folder again.
+/// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
+///   the next one creates the folder again. Breakers also notice it within a second while they are
+///   idle, and save everything again.
 /// * **Other files** in the folder are not touched. Give the store a folder of its own all the
 ///   same.
 ///

@@ -39,8 +39,9 @@ use super::{
 ///   [`StoreError::Unavailable`], and the next one tries to open the folder again.
 /// * **Full** or **read-only**: writes return [`StoreError::Unavailable`], and the next one tries
 ///   again. Reads work.
-/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], and the next one
-///   creates the folder again.
+/// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
+///   the next one creates the folder again. Breakers also notice it within a second while they are
+///   idle, and save everything again.
 /// * **Damaged**: each value has a checksum. What can be read is copied into a new file, and the
 ///   damaged one is kept as `breakers.redb.corrupt-<seconds since 1970>`, with a warning in the
 ///   log. The newest three of these are kept.

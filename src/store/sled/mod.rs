@@ -47,8 +47,9 @@ use super::{
 ///   again. sled cannot open such a folder to read, so a temporary copy of up to 256 MB answers
 ///   reads: in the temporary folder or in `/dev/shm`, with access for this user only, and removed
 ///   afterwards.
-/// * **Removed while in use**: one operation returns [`StoreError::Unavailable`], and the next one
-///   creates the folder again.
+/// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
+///   the next one creates the folder again. Breakers also notice it within a second while they are
+///   idle, and save everything again.
 /// * **Damaged**: sled's summaries of the log (`snap.*`), and if that does not help its settings
 ///   (`conf`), are moved to the subfolder `damaged`, with a warning in the log, and the log is read
 ///   without them. Then nothing is lost that the log holds. The files of the newest three repairs

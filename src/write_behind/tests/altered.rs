@@ -7,6 +7,7 @@ use crate::store::{HistoryStore, SaveEntry, StateStore, StoreError};
 
 type Load = dyn Fn(&Faulty, &str) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync;
 type Save = dyn Fn(&Faulty, &SaveEntry) -> Result<(), StoreError> + Send + Sync;
+type Verify = dyn Fn(&Faulty) -> Result<(), StoreError> + Send + Sync;
 type SaveAll = dyn Fn(&Faulty, &[SaveEntry]) -> Result<(), StoreError> + Send + Sync;
 
 /// Calls closures in place of a store's operations. Unless one is set for batches, a batch is
@@ -17,6 +18,7 @@ pub(crate) struct Altered {
     load: Arc<Load>,
     save: Arc<Save>,
     save_all: Option<Arc<SaveAll>>,
+    verify: Arc<Verify>,
 }
 
 impl Altered {
@@ -26,6 +28,7 @@ impl Altered {
             load: Arc::new(Faulty::load),
             save: Arc::new(Faulty::save),
             save_all: None,
+            verify: Arc::new(Faulty::verify),
         }
     }
 
@@ -48,6 +51,13 @@ impl Altered {
         save_all: impl Fn(&Faulty, &[SaveEntry]) -> Result<(), StoreError> + Send + Sync + 'static,
     ) -> Self {
         Self { save_all: Some(Arc::new(save_all)), ..self }
+    }
+
+    pub(crate) fn verify(
+        self,
+        verify: impl Fn(&Faulty) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { verify: Arc::new(verify), ..self }
     }
 }
 
@@ -81,6 +91,10 @@ impl StateStore for Altered {
 
     fn history(&self) -> Option<&dyn HistoryStore> {
         self.store.history()
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        (self.verify)(&self.store)
     }
 
     fn id(&self) -> usize {

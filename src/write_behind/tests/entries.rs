@@ -1,6 +1,6 @@
 //! The slab of entries.
 
-use super::super::entries::{EntryId, Slab};
+use super::super::entries::{BLOCK, EntryId, Slab};
 
 fn insert(slab: &mut Slab<&'static str>, value: &'static str) -> EntryId {
     let mut id = None;
@@ -48,4 +48,20 @@ fn the_parts_hold_each_value_once() {
     };
     assert_eq!([0, 4, 8].map(part), ["0123", "467", "89"].map(|it| Some(it.to_owned())));
     assert_eq!(part(12), None);
+}
+
+#[test]
+fn values_in_several_blocks_are_found() {
+    let mut slab = Slab::default();
+    let ids: Vec<_> = (0..2 * BLOCK + 1).map(|_| insert(&mut slab, "value")).collect();
+    assert!(ids.iter().all(|id| slab.get(*id).is_some()));
+    assert_eq!(values(&slab).len(), ids.len());
+    let across: Vec<_> = slab.part(BLOCK - 1, 3).unwrap().map(|(id, _)| id).collect();
+    assert_eq!(across, ids[BLOCK - 1..BLOCK + 2]);
+    assert!(slab.part(2 * BLOCK, 1).is_some());
+    assert!(slab.part(2 * BLOCK + 1, 1).is_none());
+    slab.remove(ids[BLOCK]);
+    assert_eq!((slab.len(), values(&slab).len()), (2 * BLOCK, 2 * BLOCK));
+    assert_ne!(insert(&mut slab, "newer"), ids[BLOCK]);
+    assert_eq!(slab.len(), ids.len());
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::super::{
     Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-    WriteBehindConfig, keys,
+    TakeOver, WriteBehindConfig, keys,
 };
 use crate::{
     health::StoreHealth,
@@ -40,18 +40,25 @@ pub(crate) struct Settings {
     pub(crate) drop_wait: Duration,
     /// The first sweep, and the time between two.
     pub(crate) sweep: (Duration, Duration),
+    pub(crate) verify: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let WriteBehindConfig { load_wait, drop_wait, first_sweep, sweep_interval } =
-            WriteBehindConfig::default();
+        let WriteBehindConfig {
+            load_wait,
+            drop_wait,
+            first_sweep,
+            sweep_interval,
+            verify_interval: verify,
+        } = WriteBehindConfig::default();
         Self {
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,
             load_wait,
             drop_wait,
             sweep: (first_sweep, sweep_interval),
+            verify,
         }
     }
 }
@@ -71,6 +78,7 @@ impl Settings {
             drop_wait: self.drop_wait,
             first_sweep: self.sweep.0,
             sweep_interval: self.sweep.1,
+            verify_interval: self.verify,
         }
     }
 }
@@ -153,6 +161,15 @@ impl SnapshotSource for Breaker {
             state.text = text;
         }
         Ok(())
+    }
+
+    fn take_over(&self, take_over: &TakeOver<'_>) {
+        let text = String::from_utf8(take_over.state.to_vec()).unwrap();
+        let mut state = std_lock(&self.state);
+        if (take_over.is_wanted)() {
+            state.text = text;
+            state.has_changed |= take_over.is_newer;
+        }
     }
 
     fn settings(&self) -> SaveSettings {

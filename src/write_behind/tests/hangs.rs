@@ -101,9 +101,9 @@ fn a_breaker_rebuilt_while_the_store_hangs_gets_its_own_last_state() {
     drop(attached);
     let again = Breaker::new("new");
     let attached = attach(&store, "a", &again, &hasty());
+    assert_eq!(again.state(), "open", "without the store");
     store.set(Fault::None);
-    until("it is read", || again.restores.load(SeqCst) > 0);
+    until("it is saved", || store.holds("a", "open"));
     assert_eq!(again.state(), "open");
-    assert!(store.holds("a", "open"));
     drop(attached);
 }

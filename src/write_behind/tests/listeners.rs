@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::super::{
-    Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, inbox,
+    Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inbox,
 };
 use super::fakes::{Breaker, Fault, Faulty, LONG, attach, attach_source, hasty, patient, until};
 use crate::{health::StoreHealth, store::StateStore, sync::std_lock};
@@ -22,6 +22,8 @@ impl<F: Fn(&StoreHealth) + Send + Sync + 'static> SnapshotSource for Listener<F>
     fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
         Ok(())
     }
+
+    fn take_over(&self, _: &TakeOver<'_>) {}
 
     fn settings(&self) -> SaveSettings {
         patient().save()

@@ -9,7 +9,10 @@ mod faults;
 mod folders;
 mod hangs;
 mod health;
+mod idle;
 mod listeners;
+mod owners;
+mod ownership;
 mod preload;
 mod random_schedule;
 mod schedule;
@@ -262,6 +265,7 @@ fn any_wait_and_interval_is_accepted() {
         load_wait: forever,
         drop_wait: forever,
         sweep: (forever, forever),
+        verify: forever,
     };
     let store = Faulty::new(Fault::None);
     let breaker = Breaker::new("closed");
@@ -276,6 +280,7 @@ fn any_wait_and_interval_is_accepted() {
         load_wait: zero,
         drop_wait: zero,
         sweep: (zero, zero),
+        verify: zero,
     };
     let attached = attach(&store, "a", &breaker, &settings);
     breaker.change_and_mark("open", &attached.marker(), false);

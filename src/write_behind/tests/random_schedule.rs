@@ -25,7 +25,7 @@ fn no_change_is_forgotten_in_any_order_of_events() {
         let mut batch: Option<(Vec<Item>, usize)> = None;
         for now in 0..400 {
             let any = random.choice(&entries).cloned();
-            match (random.u8(..16), any) {
+            match (random.u8(..17), any) {
                 (0 | 1, _) => {
                     let settings = settings(random.u64(..50), random.u64(..20));
                     let entry = plan.add(&now.to_string(), settings);
@@ -47,7 +47,7 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 }
                 (11, Some(entry)) => {
                     entries.retain(|other| other.id != entry.id);
-                    if random.bool() {
+                    if random.bool() && !entry.is_suspended() {
                         entry.mark(Urgency::Transition);
                         plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
                         plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
@@ -62,6 +62,13 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                     let new = settings(random.u64(..50), random.u64(..20));
                     plan.schedule.set_settings(entry.id, new, plan.at(now));
                 }
+                (14, Some(entry)) => {
+                    if entry.is_suspended() {
+                        plan.schedule.resume(entry.id, plan.at(now));
+                    } else {
+                        plan.schedule.suspend(entry.id);
+                    }
+                }
                 _ => step(&mut plan, &mut batch, &entries, now, &mut random),
             }
             plan.schedule.check();
@@ -70,7 +77,9 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                     items[*encoded..].iter().any(|item| item.entry.id == entry.id)
                 })
             };
-            for entry in entries.iter().filter(|entry| entry.is_marked()) {
+            // A suspended entry is queued again when it is resumed.
+            let is_to_be_saved = |entry: &&Arc<Entry>| entry.is_marked() && !entry.is_suspended();
+            for entry in entries.iter().filter(is_to_be_saved) {
                 let is_remembered = plan.schedule.is_queued(entry.id)
                     || in_batch(entry)
                     || markings.iter().any(|(marking, _)| marking.id == entry.id);
@@ -102,7 +111,8 @@ fn step(
         }
         Some((items, encoded)) if *encoded < items.len() => {
             let item = &mut items[*encoded];
-            let was_marked = item.entry.encode_if_marked().unwrap().is_some();
+            let entry = &item.entry;
+            let was_marked = !entry.is_suspended() && entry.encode_if_marked().unwrap().is_some();
             item.has_failed = was_marked && random.u8(..3) == 0;
             *encoded += 1;
         }

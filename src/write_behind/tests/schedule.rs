@@ -317,3 +317,22 @@ fn due_entries_gather_for_a_moment_after_a_batch() {
         "a request is not delayed"
     );
 }
+
+#[test]
+fn a_suspended_entry_is_not_due_and_is_saved_at_once_when_it_is_resumed() {
+    let mut plan = Plan::new();
+    let entry = plan.add("a", settings(100, 10));
+    plan.mark(&entry, Urgency::Transition, 0);
+    plan.schedule.suspend(entry.id);
+    plan.schedule.check();
+    plan.schedule.mark(entry.id, Urgency::Transition, plan.at(0));
+    assert!(plan.schedule.save_again(0, usize::MAX, plan.at(0)));
+    assert_eq!((plan.due(), plan.schedule.pending()), (None, 0));
+    plan.schedule.resume(entry.id, plan.at(50));
+    assert_eq!((plan.due(), plan.schedule.pending()), (Some(50), 1));
+    let mut items = plan.take(50);
+    assert_eq!(names(&items), ["a"]);
+    plan.conclude(&mut items, false, 60);
+    assert_eq!(plan.schedule.pending(), 0);
+    plan.schedule.check();
+}

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource};
+use super::super::{
+    Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver,
+};
 use super::altered::Altered;
 use super::fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, patient, until};
 use crate::{
@@ -139,6 +141,7 @@ fn a_breaker_whose_snapshot_panics_does_not_stop_the_store() {
         fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {
             Ok(())
         }
+        fn take_over(&self, _: &TakeOver<'_>) {}
         fn settings(&self) -> SaveSettings {
             patient().save()
         }

@@ -1,4 +1,4 @@
-//! Streams as probes. Their time is the machine's, so what must not happen yet has an hour's time.
+//! Streams as probes, on the system's clock: what must not happen during a test takes an hour.
 
 use std::{pin::Pin, task::Poll, thread::sleep, time::Duration};
 
@@ -98,7 +98,7 @@ fn a_stream_that_is_dropped_too_early_is_cancelled() {
 }
 
 #[test]
-fn a_stream_without_data_proves_nothing() {
+fn a_stream_without_data_is_not_alive() {
     let ((layer, _), mut body) = probe(SHORT, [Data(""), Pause]);
     next_data(&mut body);
     sleep(2 * SHORT);
@@ -109,7 +109,7 @@ fn a_stream_without_data_proves_nothing() {
     layer.breaker().try_acquire().unwrap().cancel();
 }
 
-/// An error that the reader meets first wins, however late it reads it.
+/// The order in which the reader polls decides, not the time at which it polls.
 #[test]
 fn an_error_is_a_failure_until_the_stream_counts_as_alive() {
     for alive_after in [HOUR, SHORT] {
@@ -129,14 +129,14 @@ fn an_error_is_a_failure_until_the_stream_counts_as_alive() {
 }
 
 #[test]
-fn with_no_time_to_prove_the_first_data_is_enough() {
+fn without_a_time_the_first_data_is_enough() {
     let ((layer, _), mut body) = probe(Duration::ZERO, [Data("a"), Pause]);
     next_data(&mut body);
     assert_eq!(layer.breaker().state(), State::Closed);
 }
 
 #[test]
-fn a_call_that_is_no_probe_waits_for_its_end() {
+fn a_call_that_is_not_a_probe_waits_for_its_end() {
     let settings = OnBodyEnd::new().stream_alive_after(Duration::ZERO);
     let setup = Setup::with(ServerErrorsAsFailures, settings);
     let mut body = setup.body(Script::new([Data("a"), Data("b"), Fail]));
@@ -158,7 +158,7 @@ async fn a_stall_timeout_that_is_shorter_comes_first() {
     assert_eq!(layer.breaker().state(), State::Open);
 }
 
-/// The head of a gRPC response may precede the work: it answers with its first message.
+/// The head of a gRPC response may precede the work; the first message is the response.
 #[test]
 fn a_grpc_response_is_answered_with_its_first_message() {
     let slow = Duration::from_secs(2);
@@ -185,7 +185,7 @@ fn a_grpc_response_is_answered_with_its_first_message() {
 }
 
 #[test]
-fn a_body_that_is_dropped_after_its_head_is_nothing_however_long_it_took() {
+fn a_body_that_is_dropped_after_its_head_does_not_count_however_long_it_took() {
     let slow = Duration::from_secs(2);
     let rule = Trip::slow_call_rate(1.0, slow, Window::calls(10)).minimum_calls(10);
     for until in [SlowUntil::Headers, SlowUntil::End] {
@@ -211,7 +211,7 @@ fn a_body_that_is_dropped_after_its_head_is_nothing_however_long_it_took() {
 }
 
 #[test]
-fn a_body_that_panics_is_a_failure_and_goes_on() {
+fn a_body_that_panics_is_a_failure_and_the_panic_propagates() {
     let setup = Setup::new();
     let panicking = Full::new(bytes::Bytes::from_static(b"x")).map_frame(
         |_| -> http_body::Frame<bytes::Bytes> { std::panic::resume_unwind(Box::new("a bug")) },

@@ -82,7 +82,7 @@ fn woken<F: Future>(tasks: &[task::Spawn<F>]) -> Vec<bool> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notified_caller_that_gives_up_notifies_the_next() {
+async fn a_notified_caller_that_stops_waiting_notifies_the_next() {
     let breaker = breaker();
     trip(&breaker);
     let mut first = task::spawn(breaker.acquire());

@@ -1,6 +1,7 @@
 //! Power failures, emulated: the store is on a file system in an image file. While its process
-//! stands still, the image is copied: it holds what has reached the disk, and what a cache of the
-//! system holds is lost. The next process starts on the copy, once its file system has recovered.
+//! is stopped, the image is copied. The copy has what reached the disk, without what was only in
+//! the caches of the system. The next process starts on the copy, once its file system has
+//! recovered.
 //!
 //! Needs root, loop devices, and `mkfs` for each file system: `tests/trials/power-failure` runs it.
 //! `POWER_FAILURES` sets the number of failures for each store, load and file system.
@@ -140,7 +141,7 @@ impl Drop for Site {
     }
 }
 
-/// Copies the image as it is at one moment: the file system may write its journal meanwhile.
+/// Copies the image while nothing writes to it: the file system may be writing its journal.
 fn copy_at_rest(image: &Path, copy: &Path) {
     let copied = (0..20).any(|_| {
         let mut cp = Command::new("cp");

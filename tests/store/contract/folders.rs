@@ -1,4 +1,4 @@
-//! Stores in folders: what becomes of them when the folder is wrong, held or removed.
+//! Stores in folders that are invalid, held by another process, or removed.
 
 use std::{fs, path::Path};
 

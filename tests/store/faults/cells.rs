@@ -43,7 +43,7 @@ pub(crate) enum Begins {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
     Newest,
-    /// The state at the begin of the fault, because nothing could be saved since.
+    /// The state at the start of the fault, because nothing could be saved since.
     Flushed,
     /// One of the two.
     NewestOrFlushed,

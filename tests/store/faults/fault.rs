@@ -75,7 +75,7 @@ impl Fault {
         matches!(self, Self::Hangs | Self::FullDiskForLarge)
     }
 
-    /// How long after the begin of the drop the fault ends.
+    /// How long after the start of the drop the fault ends.
     pub(crate) const fn passes_after(self) -> Duration {
         match self {
             // A store counts as hanging after a second.

@@ -49,7 +49,7 @@ pub(crate) struct Made {
     pub(crate) transitions: Vec<Transition>,
     /// The fault cannot have reached the transitions from this one on.
     pub(crate) certain_from: usize,
-    /// Whether the breaker of the present life is built.
+    /// Whether the breaker of this process is built.
     pub(crate) is_built: bool,
 }
 
@@ -148,7 +148,7 @@ impl Found {
 }
 
 #[test]
-fn a_history_that_repeats_loses_reorders_or_miscounts_is_found_out() {
+fn the_check_finds_repeated_lost_reordered_and_miscounted_transitions() {
     let clock = tower_breaker::clock::ManualClock::new();
     let store = tower_breaker::MemoryStore::new();
     let breaker = Breaker::builder("checked").clock(clock.clone()).store(store);

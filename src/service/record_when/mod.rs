@@ -1,6 +1,9 @@
 //! When the outcome of a call is recorded: when its response arrives, or when the response's body
 //! has ended.
 
+mod exempt;
+
+pub use self::exempt::Exempt;
 use super::inner_call;
 use crate::{breaker::Permit, classify::Classify, outcome::Outcome};
 
@@ -51,6 +54,10 @@ pub trait RecordWhen<C, T, E>: sealed::Sealed {
     note = "`.grpc()` needs requests of the type `http::Request<B>`"
 )]
 pub trait AppliesTo<Request>: sealed::Sealed {
+    /// Whether requests that do not count pass also while the circuit rejects calls.
+    #[doc(hidden)]
+    const PASSES_WHILE_OPEN: bool = false;
+
     /// Whether a call with this request counts.
     #[doc(hidden)]
     #[inline]
@@ -102,6 +109,6 @@ impl<C: Classify<T, E>, T, E> RecordWhen<C, T, E> for OnResponse {
     }
 }
 
-pub(super) mod sealed {
+pub(in crate::service) mod sealed {
     pub trait Sealed {}
 }

@@ -1,0 +1,90 @@
+//! Breakers of one name at moments that only the write-behind sees.
+
+use std::{sync::atomic::Ordering::SeqCst, thread, time::Duration};
+
+use super::{
+    super::inbox,
+    fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
+};
+use crate::store::{SaveEntry, StateStore, StoreError};
+
+#[test]
+fn a_breaker_that_is_superseded_during_a_batch_is_not_saved_by_it() {
+    const SLOW: Duration = Duration::from_millis(200);
+    let store = Faulty::new(Fault::None);
+    let [older, younger, late] = ["closed"; 3].map(Breaker::new);
+    let other = attach(&store, "other", &Breaker::new("closed"), &patient());
+    let older_attached = attach(&store, "a", &older, &patient());
+    store.set(Fault::Slow(SLOW));
+    let calls = store.calls.load(SeqCst);
+    other.marker().transition();
+    until("the writer is busy", || store.calls.load(SeqCst) > calls);
+    // The next batch reads one breaker, and then saves the other.
+    let loads = store.loads.load(SeqCst);
+    older_attached.marker().transition();
+    thread::scope(|scope| {
+        scope.spawn(|| drop(attach(&store, "late", &late, &patient())));
+        until("it reads", || store.loads.load(SeqCst) > loads);
+        let younger_attached = attach(&store, "a", &younger, &patient());
+        older.change("not the owner");
+        younger.change("owner");
+        until("the owner is saved", || {
+            assert!(!store.holds("a", "not the owner"));
+            store.holds("a", "owner")
+        });
+        drop(younger_attached);
+    });
+}
+
+/// A store that does not take one value.
+#[derive(Clone)]
+struct Refuses(Faulty, &'static [u8]);
+
+impl StateStore for Refuses {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.load(key)
+    }
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.0.load_page(after, limit)
+    }
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        if entry.value == self.1 {
+            return Err(StoreError::Other("it does not take this".into()));
+        }
+        self.0.save(entry)
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key)
+    }
+    fn id(&self) -> usize {
+        self.0.id()
+    }
+}
+
+#[test]
+fn a_last_state_that_fails_does_not_replace_what_a_later_breaker_has_saved() {
+    let store = Refuses(Faulty::new(Fault::None), b"last");
+    let departing = || {
+        let inbox = inbox::find(store.id()).unwrap();
+        inbox.content().schedule.departing()
+    };
+    let _other = attach(&store, "other", &Breaker::new("closed"), &patient());
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    breaker.change("last");
+    thread::scope(|scope| {
+        let drop = scope.spawn(|| drop(attached));
+        until("it is being dropped", || departing() == 1);
+        let again = Breaker::new("closed");
+        let attached = attach(&store, "a", &again, &patient());
+        assert_eq!(again.state(), "last");
+        again.change("later");
+        until("it is saved", || attached.flush_blocking(LONG).is_ok());
+        assert_eq!((departing(), store.0.text("a").as_deref()), (0, Some("later")));
+        drop.join().unwrap();
+    });
+}

@@ -1,0 +1,469 @@
+//! One name on one store is one state: that of the youngest breaker.
+
+mod model;
+pub(crate) mod processes;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tower_breaker::{
+    Backoff, Breaker, BreakerBuilder, Event, MemoryStore, Permit, RampUp, State, StateStore, Trip,
+    Window,
+    clock::ManualClock,
+    event::Reason,
+    history::HistoryQuery,
+    snapshot::Snapshot,
+    store::{FlushError, StoreHealth},
+};
+
+use crate::support::{
+    sick_store::{SickStore, Symptom},
+    wait::{MINUTE, eventually},
+};
+
+const NAME: &str = "shared name";
+
+fn build_on(store: &(impl StateStore + Clone)) -> Breaker {
+    builder().store(store.clone()).build().unwrap()
+}
+
+fn builder() -> BreakerBuilder {
+    Breaker::builder(NAME)
+}
+
+fn stored(store: &impl StateStore) -> Snapshot {
+    let bytes = store.load(&format!("circuit_breaker:{NAME}:state")).unwrap().unwrap();
+    Snapshot::from_json(&bytes).unwrap()
+}
+
+fn fail(breaker: &Breaker, calls: u32) {
+    for _ in 0..calls {
+        breaker.try_acquire().unwrap().failure();
+    }
+}
+
+fn is_superseded(breaker: &Breaker) -> bool {
+    matches!(breaker.store_health(), StoreHealth::Superseded { .. })
+}
+
+#[test]
+fn what_a_younger_breaker_has_saved_is_not_overwritten() {
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    let younger = build_on(&store);
+    fail(&younger, 5);
+    younger.flush_blocking(MINUTE).unwrap();
+    assert_eq!(stored(&store).state, State::Open);
+
+    fail(&older, 1);
+    assert_eq!(older.flush_blocking(MINUTE), Err(FlushError::Superseded));
+    assert_eq!(stored(&store).state, State::Open);
+    older.disable();
+    drop(older);
+    younger.flush_blocking(MINUTE).unwrap();
+    assert_eq!(stored(&store).state, State::Open);
+}
+
+#[test]
+fn the_drop_of_an_older_breaker_leaves_a_state_set_by_hand() {
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    let younger = build_on(&store);
+    younger.force_open();
+    younger.flush_blocking(MINUTE).unwrap();
+    drop(older);
+    assert_eq!(stored(&store).state, State::ForcedOpen);
+    drop(younger);
+    assert_eq!(build_on(&store).state(), State::ForcedOpen);
+}
+
+#[test]
+fn a_younger_breaker_begins_with_everything_that_the_older_one_has() {
+    use State::{Closed, Disabled, ForcedOpen, HalfOpen, Open};
+
+    let clock = ManualClock::new();
+    let store = MemoryStore::new();
+    let build = || {
+        builder()
+            .trip_on(Trip::failure_rate(0.5, Window::calls(10)).minimum_calls(4))
+            .trip_on(Trip::slow_call_rate(0.9, Duration::from_secs(1), Window::time(MINUTE)))
+            .backoff(Backoff::new(2.0, MINUTE * 60).jitter(0.5))
+            .success_threshold(3)
+            .ramp_up(RampUp::new(0.5, MINUTE))
+            // Long enough that nothing is saved here without a flush.
+            .flush_interval(MINUTE * 60)
+            .transition_flush_interval(MINUTE * 60)
+            .clock(clock.clone())
+            .store(store.clone())
+            .build()
+            .unwrap()
+    };
+    let mut breaker = build();
+    let mut seen = Vec::new();
+    let mut check = |breaker: &mut Breaker| {
+        let before = breaker.snapshot();
+        let younger = build();
+        assert_eq!(younger.snapshot(), before, "after {seen:?}");
+        assert_eq!(younger.stats(), breaker.stats());
+        assert!(is_superseded(breaker));
+        seen.push(before.state);
+        *breaker = younger;
+    };
+    fail(&breaker, 1);
+    (0..2).for_each(|_| breaker.try_acquire().unwrap().success());
+    clock.advance(Duration::from_secs(7));
+    check(&mut breaker);
+    fail(&breaker, 1);
+    clock.advance(Duration::from_secs(9));
+    check(&mut breaker);
+    clock.advance(MINUTE);
+    breaker.try_acquire().unwrap().success();
+    check(&mut breaker);
+    breaker.try_acquire().unwrap().failure();
+    check(&mut breaker);
+    clock.advance(MINUTE * 2);
+    (0..3).for_each(|_| breaker.try_acquire().unwrap().success());
+    clock.advance(Duration::from_secs(5));
+    while breaker.try_acquire().map(Permit::success).is_ok() {}
+    check(&mut breaker);
+    breaker.force_open_for(MINUTE * 3);
+    clock.advance(MINUTE);
+    check(&mut breaker);
+    breaker.disable();
+    check(&mut breaker);
+    assert_eq!(seen, [Closed, Open, HalfOpen, Open, Closed, ForcedOpen, Disabled]);
+}
+
+#[test]
+fn what_was_not_saved_yet_is_saved_by_the_younger_breaker() {
+    let store = MemoryStore::new();
+    let lazy = || {
+        let long = MINUTE * 60;
+        builder().flush_interval(long).transition_flush_interval(long).store(store.clone())
+    };
+    let older = lazy().build().unwrap();
+    fail(&older, 5);
+    let younger = build_on(&store);
+    assert_eq!(younger.state(), State::Open);
+    eventually("the state is saved", || {
+        store.load("circuit_breaker:shared name:state").unwrap().is_some()
+    });
+    assert_eq!(stored(&store).state, State::Open);
+}
+
+#[test]
+fn ownership_returns_with_the_state_of_the_breaker_that_is_gone() {
+    let store = MemoryStore::new();
+    let oldest = build_on(&store);
+    let older = build_on(&store);
+    let younger = build_on(&store);
+    fail(&younger, 2);
+    younger.force_open();
+    drop(younger);
+    assert_eq!((older.state(), oldest.state()), (State::ForcedOpen, State::Closed));
+    assert_eq!(older.store_health(), StoreHealth::Healthy);
+    assert!(is_superseded(&oldest));
+    assert_eq!(older.snapshot().failure_count, 2);
+
+    older.reset();
+    older.flush_blocking(MINUTE).unwrap();
+    assert_eq!(stored(&store).state, State::Closed);
+    older.disable();
+    drop(older);
+    assert_eq!(oldest.state(), State::Disabled);
+    drop(oldest);
+    assert_eq!(stored(&store).state, State::Disabled);
+}
+
+#[test]
+fn the_newest_transition_decides_whose_state_goes_on() {
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    let younger = build_on(&store);
+    younger.force_open();
+    older.disable();
+    drop(younger);
+    assert_eq!(older.state(), State::Disabled, "it was disabled after the other was forced open");
+    older.flush_blocking(MINUTE).unwrap();
+    assert_eq!(stored(&store).state, State::Disabled);
+
+    let younger = build_on(&store);
+    older.metrics_only();
+    younger.force_open();
+    drop(younger);
+    assert_eq!(older.state(), State::ForcedOpen, "it was forced open after that");
+    older.flush_blocking(MINUTE).unwrap();
+    assert_eq!(stored(&store).state, State::ForcedOpen);
+}
+
+#[test]
+fn a_transition_that_only_time_has_made_is_no_reason_to_keep_a_state() {
+    let clock = ManualClock::new();
+    let store = MemoryStore::new();
+    let build = || builder().clock(clock.clone()).store(store.clone()).build().unwrap();
+    let older = build();
+    fail(&older, 5);
+    let younger = build();
+    clock.advance(MINUTE);
+    younger.try_acquire().unwrap().success();
+    assert_eq!((older.state(), younger.state()), (State::HalfOpen, State::Closed));
+    drop(younger);
+    assert_eq!(older.state(), State::Closed);
+}
+
+#[test]
+fn results_of_probes_from_before_ownership_returned_change_nothing() {
+    let clock = ManualClock::new();
+    let store = MemoryStore::new();
+    let build = || {
+        let builder = builder().success_threshold(2).half_open_max_calls(1).clock(clock.clone());
+        builder.store(store.clone()).build().unwrap()
+    };
+    let older = build();
+    fail(&older, 5);
+    clock.advance(MINUTE);
+    let probe = older.try_acquire().unwrap();
+    let younger = build();
+    drop(younger);
+    assert_eq!(older.state(), State::HalfOpen);
+    let other = older.try_acquire().expect("the slot of a probe from before is free");
+    probe.failure();
+    assert_eq!(older.state(), State::HalfOpen);
+    other.success();
+    older.try_acquire().unwrap().success();
+    assert_eq!(older.state(), State::Closed);
+}
+
+#[test]
+fn a_live_state_is_better_than_a_store_that_does_not_answer() {
+    let store = SickStore::default();
+    store.show(Symptom::Hangs);
+    let older = build_on(&store);
+    fail(&older, 5);
+    let younger = build_on(&store);
+    assert_eq!(younger.state(), State::Open);
+    store.heal();
+    eventually("it is saved", || younger.flush_blocking(MINUTE).is_ok());
+    assert_eq!(stored(&store).state, State::Open);
+    assert_eq!(younger.state(), State::Open);
+}
+
+/// The older breaker opened and closed on its own, and the store still holds "forced open".
+#[test]
+fn a_snapshot_that_is_read_late_does_not_replace_a_newer_state() {
+    let store = SickStore::default();
+    {
+        let before = build_on(&store);
+        before.force_open();
+    }
+    store.show(Symptom::Hangs);
+    let older = build_on(&store);
+    assert_eq!(older.state(), State::Closed);
+    older.reset();
+    let younger = build_on(&store);
+    assert_eq!(younger.state(), State::Closed);
+    store.heal();
+    eventually("it is saved", || younger.flush_blocking(MINUTE).is_ok());
+    assert_eq!((younger.state(), stored(&store).state), (State::Closed, State::Closed));
+}
+
+#[test]
+fn a_breaker_begins_with_the_last_words_that_still_wait_for_the_store() {
+    let store = SickStore::default();
+    // Keeps the writer.
+    let other = Breaker::builder("another").store(store.clone()).build().unwrap();
+    let breaker = build_on(&store);
+    breaker.flush_blocking(MINUTE).unwrap();
+    store.show(Symptom::Hangs);
+    breaker.force_open();
+    drop(breaker);
+    let again = build_on(&store);
+    assert_eq!(again.state(), State::ForcedOpen);
+    again.disable();
+    store.heal();
+    eventually("it is saved", || again.flush_blocking(MINUTE).is_ok());
+    assert_eq!(stored(&store).state, State::Disabled);
+    drop(other);
+}
+
+#[test]
+fn clones_are_one_breaker_and_other_stores_are_independent() {
+    let (store, other_store) = (MemoryStore::new(), MemoryStore::new());
+    let breaker = build_on(&store);
+    let clone = breaker.clone();
+    let elsewhere = build_on(&other_store);
+    let in_memory = builder().build().unwrap();
+    breaker.force_open();
+    drop(breaker);
+    assert_eq!(clone.state(), State::ForcedOpen);
+    for other in [&elsewhere, &in_memory] {
+        assert_eq!(other.state(), State::Closed);
+        other.flush_blocking(MINUTE).unwrap();
+    }
+    clone.flush_blocking(MINUTE).unwrap();
+    assert_eq!(stored(&other_store).state, State::Closed);
+}
+
+#[test]
+fn only_the_owner_writes_history() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    older.force_open();
+    let younger = build_on(&store);
+    older.disable();
+    younger.metrics_only();
+    drop(younger);
+    older.reset();
+    let page = runtime.block_on(older.history(HistoryQuery::newest(10))).unwrap();
+    let states: Vec<_> = page.entries.iter().rev().map(|entry| entry.transition.to).collect();
+    assert_eq!(states, [State::ForcedOpen, State::MetricsOnly, State::Closed]);
+}
+
+#[test]
+fn transitions_that_could_not_be_written_are_written_by_the_younger_breaker() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = SickStore::default();
+    let older = build_on(&store);
+    store.show(Symptom::FailsForHistories);
+    older.force_open();
+    assert!(older.flush_blocking(MINUTE).is_err());
+    let younger = build_on(&store);
+    store.heal();
+    eventually("they are written", || younger.flush_blocking(MINUTE).is_ok());
+    let page = runtime.block_on(younger.history(HistoryQuery::newest(10))).unwrap();
+    let states: Vec<_> = page.entries.iter().map(|entry| entry.transition.to).collect();
+    assert_eq!(states, [State::ForcedOpen]);
+}
+
+#[test]
+fn an_older_breaker_reads_the_history_of_the_name() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    let younger = build_on(&store);
+    younger.force_open();
+    let page = runtime.block_on(older.history(HistoryQuery::newest(10))).unwrap();
+    assert_eq!(page.entries.len(), 1);
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn lines_with(&self, text: &str) -> usize {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+#[test]
+fn an_older_breaker_warns_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let store = MemoryStore::new();
+        let older = build_on(&store);
+        assert_eq!(log.lines_with("WARN"), 0);
+        for _ in 0..3 {
+            let younger = build_on(&store);
+            assert!(is_superseded(&older));
+            drop(younger);
+            assert_eq!(older.store_health(), StoreHealth::Healthy);
+        }
+        assert_eq!(log.lines_with("WARN"), 1);
+        assert_eq!(log.lines_with("clone the handle"), 1);
+        assert_eq!(log.lines_with(NAME), 1 + 3, "ownership returns at INFO");
+    });
+}
+
+#[test]
+fn a_state_that_is_taken_over_is_reported_as_restored() {
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    let events: Arc<Mutex<Vec<(State, State, Reason)>>> = Arc::default();
+    let listener = Arc::clone(&events);
+    older.force_open();
+    let younger = builder()
+        .on_event(move |event| {
+            if let Event::Transition(it) = event {
+                listener.lock().unwrap().push((it.from, it.to, it.reason));
+            }
+        })
+        .store(store.clone())
+        .build()
+        .unwrap();
+    let expected = [(State::Closed, State::ForcedOpen, Reason::Restored)];
+    assert_eq!(*events.lock().unwrap(), expected);
+    drop(younger);
+}
+
+/// A listener that builds a breaker of the same name while the state is being taken over.
+#[test]
+fn a_listener_may_build_a_breaker_of_the_same_name() {
+    let store = MemoryStore::new();
+    let older = build_on(&store);
+    older.force_open();
+    let built: Arc<Mutex<Option<Breaker>>> = Arc::default();
+    let (keep, on) = (Arc::clone(&built), store.clone());
+    let younger = builder()
+        .on_event(move |_| {
+            let third = build_on(&on);
+            *keep.lock().unwrap() = Some(third);
+        })
+        .store(store.clone())
+        .build()
+        .unwrap();
+    let third = built.lock().unwrap().take().expect("it was built");
+    assert_eq!((younger.state(), third.state()), (State::ForcedOpen, State::ForcedOpen));
+    assert!(is_superseded(&younger) && is_superseded(&older));
+    third.flush_blocking(MINUTE).unwrap();
+}
+
+#[test]
+fn breakers_of_one_name_that_come_and_go_in_threads_lose_no_state() {
+    let store = MemoryStore::new();
+    let first = build_on(&store);
+    first.force_open();
+    drop(first);
+    let check = |breaker: &Breaker| assert_eq!(breaker.state(), State::ForcedOpen);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut kept = None;
+                for round in 0..150 {
+                    let breaker = build_on(store);
+                    check(&breaker);
+                    if (round + thread) % 3 == 0 {
+                        // Drops the one from before, after the younger one was built.
+                        kept = Some(breaker);
+                    } else if round % 7 == 0 {
+                        drop(kept.take());
+                    }
+                    kept.iter().for_each(check);
+                }
+            });
+        }
+    });
+    assert_eq!(stored(&store).state, State::ForcedOpen);
+    check(&build_on(&store));
+}
