@@ -5,6 +5,7 @@ mod support;
 
 mod accounting;
 mod bodies;
+mod broken_uploads;
 mod nested;
 mod one_view;
 mod request_errors;
