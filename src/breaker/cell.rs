@@ -25,7 +25,7 @@ use super::{
     wait_queue::Readiness,
 };
 use crate::{
-    clock::{Reading, SystemClock, Tick, TimeSource, nanos},
+    clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
     config::Config,
     error::Refusal,
     outcome::Outcome,
@@ -151,34 +151,36 @@ impl Cell {
     }
 
     /// What is left until then by the breaker's clock, in nanoseconds.
-    fn nanos_until(&self, then: Tick, state: PackedState) -> u64 {
+    #[inline]
+    fn nanos_until(&self, then: Tick, state: PackedState, glance: Glance) -> u64 {
         if state.has_custom_clock() {
             return then.nanos_since(self.tick());
         }
-        SystemClock::nanos_until(then)
+        SystemClock::nanos_until(then, glance)
     }
 
     /// The refusal that a call would meet now, without admitting one.
     #[inline]
     pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
-        if self.state_alone().admits_all() {
-            return None;
-        }
+        let glance = SystemClock::glance();
         let state = self.state();
-        self.refusal(state).or_else(|| self.would_refuse_once_advanced())
+        match self.refusal(state, glance) {
+            None if !state.admits_all() => self.would_refuse_once_advanced(),
+            refusal => refusal,
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn would_refuse_once_advanced(&'static self) -> Option<Refusal> {
         self.inspect(|_, _| ());
-        self.refusal(self.state())
+        self.refusal(self.state(), SystemClock::glance())
     }
 
     /// The refusal of a circuit that rejects every call for the time being.
-    // Out of line, as is everything that a healthy call does not need: that keeps its code short.
-    #[inline(never)]
-    pub(super) fn refusal(&self, state: PackedState) -> Option<Refusal> {
+    #[expect(clippy::inline_always, reason = "it has two callers, and a rejection is to be cheap")]
+    #[inline(always)]
+    pub(super) fn refusal(&self, state: PackedState, glance: Glance) -> Option<Refusal> {
         if !state.admits_none() {
             return None;
         }
@@ -186,15 +188,15 @@ impl Cell {
         if until == Tick::NEVER {
             return Some(state.refusal());
         }
-        let left = self.nanos_until(until, state);
+        let left = self.nanos_until(until, state, glance);
         if left == 0 {
             return None;
         }
-        Some(match state.state() {
-            // What is left until a probe times out is no time after which to come back.
-            State::HalfOpen => state.refusal(),
-            state => Refusal::with_time(state, left),
-        })
+        // What is left until a probe times out is no time after which to come back.
+        if state.state() == State::HalfOpen {
+            return Some(state.refusal());
+        }
+        Some(Refusal::with_time(state.state(), left))
     }
 
     /// Whether recording a success of a call is a no-op: nothing has happened since this state

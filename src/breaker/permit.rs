@@ -11,7 +11,7 @@ use std::{
 use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    clock::Tick,
+    clock::{SystemClock, Tick},
     error::Refusal,
     outcome::Outcome,
     state::State,
@@ -91,7 +91,7 @@ impl Permit {
         if state.admits_all() {
             return Ok(Self::new(cell, state, cell.now(state).as_nanos()));
         }
-        if let Some(refusal) = cell.refusal(state) {
+        if let Some(refusal) = cell.refusal(state, SystemClock::glance()) {
             return Err(refusal);
         }
         Self::try_acquire_locked(cell)
