@@ -127,11 +127,18 @@ impl EventDispatcher {
 
     /// The state as data. `None` once the breaker is gone.
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot_by(Cell::snapshot)
+    }
+
+    fn snapshot_by(
+        &self,
+        take: fn(&'static Cell, &dyn Observer, &mut WindowCopies) -> Option<Snapshot>,
+    ) -> Option<Snapshot> {
         let store = self.store.get();
         // Taken out: a listener that runs meanwhile may take a snapshot too.
         let kept = store.and_then(|store| std_lock(&store.copies).take());
         let mut copies = kept.unwrap_or_default();
-        let snapshot = self.cell.snapshot(self, &mut copies);
+        let snapshot = take(self.cell, self, &mut copies);
         if let Some(store) = store
             && copies.are_large()
         {
@@ -190,7 +197,7 @@ pub(super) const fn save_settings(config: &Config) -> SaveSettings {
 /// and another breaker has taken over the cell.
 impl SnapshotSource for EventDispatcher {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot_by(Cell::snapshot_to_save)?;
         Some(EncodedSnapshot { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 

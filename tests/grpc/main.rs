@@ -13,7 +13,6 @@ mod heads;
 mod neighbours;
 mod not_grpc;
 mod plain_http;
-mod presets;
 mod probes;
 mod rejections;
 mod server;

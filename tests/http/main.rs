@@ -8,6 +8,7 @@ mod bodies;
 mod broken_uploads;
 mod nested;
 mod one_view;
+mod presets;
 mod request_errors;
 mod streaming;
 mod timeouts;
