@@ -62,10 +62,14 @@ impl Shared {
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: SaveSettings) {
+    pub(super) fn attach(
+        &mut self,
+        store: Arc<dyn StateStore>,
+        settings: SaveSettings,
+        config: &WriteBehindConfig,
+    ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
-        let config = WriteBehindConfig::default();
-        let attachment = Attachment::attach(store, self.name(), &source, settings, &config);
+        let attachment = Attachment::attach(store, self.name(), &source, settings, config);
         // The marker is not set yet: a breaker is attached once.
         let _ = self.dispatcher.marker.set(attachment.marker());
         self.attachment = Some(Box::new(attachment));
