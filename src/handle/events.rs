@@ -63,10 +63,14 @@ impl Shared {
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: SaveSettings) {
+    pub(super) fn attach(
+        &mut self,
+        store: Arc<dyn StateStore>,
+        settings: SaveSettings,
+        config: &WriteBehindConfig,
+    ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
-        let config = WriteBehindConfig::default();
-        let attachment = Attachment::attach(store, self.name(), &source, settings, &config);
+        let attachment = Attachment::attach(store, self.name(), &source, settings, config);
         let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
         // It is not set yet: a breaker is attached once.
         let _ = self.dispatcher.store.set(Box::new(link));

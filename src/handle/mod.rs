@@ -168,6 +168,15 @@ impl Breaker {
         }
     }
 
+    /// From now on, dropping the last handle does not wait for the store: the last state is saved
+    /// in the background.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn drop_in_background(&self) {
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.drop_in_background();
+        }
+    }
+
     /// Waits until the current state is durable. Without a store it returns at once.
     ///
     /// It needs no runtime. A hung store does not answer, so combine this method with a timeout.
