@@ -248,6 +248,6 @@ pub use self::{
     classify_fn::{ClassifyFn, classify_fn},
     compose::{Map, Or, map, or},
     error::is_request_error,
-    errors_as_failures::ErrorsAsFailures,
+    errors_as_failures::{AnyErrorAsFailure, ErrorsAsFailures},
     with_request::{ClassifyWith, CloneClassifier, MakeClassifier},
 };
