@@ -32,7 +32,7 @@ use crate::{
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
-    sync::{Mutex, MutexGuard, lock},
+    sync::{Mutex, MutexGuard, contain, lock},
     timer::housekeeping,
 };
 
@@ -80,10 +80,10 @@ impl Cell {
     pub(crate) fn vacate(&self) {
         let mut core = lock(&self.core);
         self.view.vacate();
-        // Dropped without the lock: the observer owns the user's listeners.
+        // Dropped without the lock: the observer owns the user's listeners, and the clock may be the user's.
         let old = core.vacate();
         drop(core);
-        drop(old);
+        contain(|| "the drop of a circuit breaker's clock".to_owned(), || drop(old));
     }
 }
 
@@ -261,14 +261,20 @@ impl Cell {
     }
 
     #[cold]
-    pub(super) fn admit(&'static self) -> Result<Admitted, Refusal> {
+    /// Admits a call if the machine does. The permit exists before anything is notified, so that a
+    /// probe's slot is freed whatever that does.
+    pub(super) fn admit<P>(
+        &'static self,
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            core.transact(&self.successes, |machine, _| {
+            let admitted = core.transact(&self.successes, |machine, _| {
                 let ticket = machine.admit()?;
                 let state = PackedState::new(&machine.fast_path_view(), custom_clock);
                 Ok(Admitted { ticket, state, at: machine.now })
-            })
+            })?;
+            Some(admitted.map(permit))
         });
         admitted.unwrap_or_else(|| Err(self.state().refusal()))
     }
@@ -434,7 +440,9 @@ impl Cell {
             self.schedule(at, instead_of);
         }
         let Some(notifications) = notifications else { return };
-        notifications.wakers.into_iter().for_each(Waker::wake);
+        for waker in notifications.wakers {
+            contain(|| "the waker of a task at a circuit breaker".to_owned(), || waker.wake());
+        }
         if let Some(observer) = notifications.observer {
             dispatch(&self.core, &observer);
         }
