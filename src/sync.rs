@@ -68,9 +68,9 @@ pub(crate) fn std_lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::Mut
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs code of users that is not part of the call at hand: a listener, a waker, a log line, the drop
-/// of one of them. If it panics, that is logged, and the thread goes on, also one that unwinds.
-/// `whose` says in the log what panicked.
+/// Runs code of users that is not part of the call at hand: a listener, a waker, a log line, the
+/// drop of one of them. If it panics, that is logged, and the thread goes on, also one that
+/// unwinds. `whose` says in the log what panicked.
 pub(crate) fn contain(whose: impl FnOnce() -> String, work: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
         report(&whose(), panic);
