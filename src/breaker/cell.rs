@@ -21,9 +21,9 @@ use super::{
     notify::Observer,
     packed_state::PackedState,
     published_view::PublishedView,
-    recording::{CallResult, UntimedRecord},
-    success_counter::SuccessCounter,
+    success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
     wait_queue::Readiness,
+    window::WindowCopies,
 };
 use crate::{
     clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
@@ -32,14 +32,23 @@ use crate::{
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
-    sync::{Mutex, MutexGuard, lock},
+    sync::{AtomicU64, Mutex, MutexGuard, lock},
     timer::housekeeping,
 };
 
-#[repr(align(64))]
+/// The first cache line is written only when the view changes, so that threads that read it keep
+/// it. The others belong to the thread that has counted or locked last.
+#[repr(C, align(64))]
 pub(crate) struct Cell {
     view: PublishedView,
-    successes: SuccessCounter,
+    spread_successes: SpreadCounters,
+    locked: Locked,
+}
+
+#[repr(C, align(64))]
+struct Locked {
+    /// One counter for all threads, until two of them meet on it.
+    successes: AtomicU64,
     core: Mutex<Core>,
 }
 
@@ -56,29 +65,40 @@ impl Cell {
     pub(super) fn vacant() -> Self {
         Self {
             view: PublishedView::vacant(),
-            successes: SuccessCounter::default(),
-            core: Mutex::new(Core::vacant()),
+            spread_successes: SpreadCounters::default(),
+            locked: Locked {
+                successes: AtomicU64::new(success_counter::closed()),
+                core: Mutex::new(Core::vacant()),
+            },
         }
     }
 
     /// Assigns the cell to a breaker.
     pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
         prepare(&clock, &config);
-        let mut core = lock(&self.core);
-        let generation = self.state().generation() + 1;
+        let mut core = self.lock();
+        let epoch = self.state().epoch() + 1;
         let now = clock.now();
-        core.machine = Some(Machine::new(config, generation, now));
+        core.machine = Some(Machine::new(config, epoch, now));
         core.clock = clock;
         self.publish(&core);
     }
 
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        lock(&self.locked.core)
+    }
+
+    fn successes(&self) -> Successes<'_> {
+        Successes { shared: &self.locked.successes, spread: &self.spread_successes }
+    }
+
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
-        lock(&self.core).observer = Some(observer);
+        self.lock().observer = Some(observer);
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.
     pub(crate) fn vacate(&self) {
-        let mut core = lock(&self.core);
+        let mut core = self.lock();
         self.view.vacate();
         // Dropped without the lock: the observer owns the user's listeners.
         let old = core.vacate();
@@ -123,12 +143,12 @@ impl Cell {
     #[cold]
     #[inline(never)]
     pub(crate) fn tick(&self) -> Tick {
-        lock(&self.core).clock.now()
+        self.lock().clock.now()
     }
 
     /// Whether the breaker's clock may move while tokio's timers stand.
     pub(crate) fn may_outrun_tokio(&self) -> bool {
-        self.has_custom_clock() && lock(&self.core).clock.may_outrun_tokio()
+        self.has_custom_clock() && self.lock().clock.may_outrun_tokio()
     }
 
     /// What is left until then by the breaker's clock, in nanoseconds.
@@ -195,38 +215,48 @@ impl Cell {
         admitted: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
-    ) -> bool {
+    ) -> Counted {
         let state = self.state();
-        if !state.is_same_generation(admitted) {
-            // Too late: the result is about a state that has ended.
-            return true;
+        if !state.is_same_epoch(admitted) {
+            return Counted::No;
         }
         if state.is_quiet() {
-            return true;
+            return Counted::Yes;
         }
-        state.has_lock_free_success()
-            && !state.has_custom_clock()
-            && self.try_record_timed_success(state, since, elapsed)
+        if state.defers_success_untimed() {
+            return self.successes().count(state.epoch(), state.is_spread());
+        }
+        self.try_record_timed_success(state, since, elapsed)
     }
 
-    /// The same where slow calls matter or successes are counted.
+    /// The same where it may depend on the time.
     #[inline(never)]
     fn try_record_timed_success(
         &self,
         state: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
-    ) -> bool {
-        if !state.is_counted() && !self.view.has_slow_calls() {
-            return true;
+    ) -> Counted {
+        if !state.skips_success() && !state.defers_success() {
+            return Counted::No;
         }
-        let now = SystemClock::counter_tick();
-        let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
-        if state.is_timed() && self.view.is_slow(took) {
-            return false;
+        let has_slow_calls = state.is_timed() && self.view.has_slow_calls();
+        if has_slow_calls || state.is_bucketed() {
+            if state.has_custom_clock() {
+                return Counted::No;
+            }
+            let now = SystemClock::counter_tick();
+            let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
+            if (has_slow_calls && self.view.is_slow(took))
+                || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
+            {
+                return Counted::No;
+            }
         }
-        !state.is_counted()
-            || (self.view.is_in_newest_bucket(now) && self.successes.count(state.generation()))
+        if state.skips_success() {
+            return Counted::Yes;
+        }
+        self.successes().count(state.epoch(), state.is_spread())
     }
 }
 
@@ -237,7 +267,7 @@ impl Cell {
         &'static self,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
-        self.with_core(|core| core.inspect(&self.successes, inspect))
+        self.with_core(|core| core.inspect(self.successes(), inspect))
     }
 
     /// The same for a caller that may outlive the breaker: `None` if the cell is no longer that
@@ -248,7 +278,44 @@ impl Cell {
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
         self.with_core(|core| {
-            core.is_owned_by(observer).then(|| core.inspect(&self.successes, inspect)).flatten()
+            core.is_owned_by(observer).then(|| core.inspect(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    fn inspect_to_save<T>(
+        &'static self,
+        observer: &dyn Observer,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| {
+            let own = core.is_owned_by(observer);
+            own.then(|| core.inspect_to_save(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The state as data, if the cell is (still) that of the breaker with this observer.
+    ///
+    /// Under the lock, the calls of count windows are only copied, and of what the `copies` know,
+    /// only what is new.
+    pub(crate) fn snapshot(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        encoded(copies, |copies| {
+            self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    pub(crate) fn snapshot_to_save(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        encoded(copies, |copies| {
+            self.inspect_to_save(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
 
@@ -257,16 +324,16 @@ impl Cell {
         &'static self,
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
-        self.with_core(|core| core.transact(&self.successes, transact))
+        self.with_core(|core| core.transact(self.successes(), transact))
     }
 
     #[cold]
     pub(super) fn admit(&'static self) -> Result<Admitted, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            core.transact(&self.successes, |machine, _| {
+            core.transact(self.successes(), |machine, _| {
                 let ticket = machine.admit()?;
-                let state = PackedState::new(&machine.fast_path_view(), custom_clock);
+                let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
             })
         });
@@ -283,29 +350,23 @@ impl Cell {
         outcome: Outcome,
         elapsed: Option<Duration>,
     ) {
-        let mut core = lock(&self.core);
-        let Some(machine) = &mut core.machine else { return };
-        let trigger = match machine.try_record_untimed(ticket, outcome) {
-            UntimedRecord::Recorded { lock_free_success } => {
-                core.report_counts();
-                if lock_free_success != self.state().has_lock_free_success() {
-                    self.complete(core);
-                }
-                // Else there is nothing new to publish: the common case.
-                return;
-            }
-            UntimedRecord::Tripped(trigger) => Some(trigger),
-            UntimedRecord::NeedsTime => None,
-        };
-        core.transact(&self.successes, |machine, effects| {
-            if let Some(trigger) = trigger {
-                return machine.trip(trigger, outcome.retry_after(), effects);
-            }
-            let measured = admitted.map(|admitted| machine.now.since(admitted));
-            let result = CallResult { outcome, elapsed: elapsed.or(measured) };
-            machine.record(ticket, result, effects);
+        let mut core = self.lock();
+        // Most often, there is nothing new to publish.
+        if core.record(self.successes(), ticket, admitted, outcome, elapsed) {
+            self.complete(core);
+        }
+    }
+
+    /// Makes several counters of successes: two threads have met on the single one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn spread_successes(&'static self) {
+        self.with_core(|core| {
+            core.machine.as_ref()?;
+            core.drain(self.successes(), false);
+            self.successes().spread();
+            Some(())
         });
-        self.complete(core);
     }
 
     /// Ends a call without an outcome, however long it took.
@@ -340,7 +401,7 @@ impl Cell {
                 return None;
             }
             let now = core.clock.reading();
-            core.transact_at(now.tick, &self.successes, |machine, effects| {
+            core.transact_at(now.tick, self.successes(), |machine, effects| {
                 if !machine.has_transitioned() {
                     machine.restore(snapshot, now, effects);
                 }
@@ -361,7 +422,7 @@ impl Cell {
             if !core.is_owned_by(observer) || !is_wanted() {
                 return None;
             }
-            core.transact(&self.successes, |machine, effects| {
+            core.transact(self.successes(), |machine, effects| {
                 machine.take_over(state, is_newer, effects);
             })
         });
@@ -375,7 +436,7 @@ impl Cell {
         waker: &Waker,
     ) -> bool {
         self.inspect(|_, _| ());
-        let mut core = lock(&self.core);
+        let mut core = self.lock();
         // The state cannot change while the lock is held.
         if self.state().admits_none() {
             return false;
@@ -387,7 +448,7 @@ impl Cell {
     }
 
     pub(crate) fn remove_rejection_waker(&self, key: u64) {
-        let removed = lock(&self.core).notifier().rejection_wakers.remove(key);
+        let removed = self.lock().notifier().rejection_wakers.remove(key);
         drop(removed);
     }
 
@@ -398,7 +459,7 @@ impl Cell {
         let mut displaced = None;
         let readiness = self.with_core(|core| {
             let (capacity, now) =
-                core.transact(&self.successes, |machine, _| (machine.capacity(), machine.now))?;
+                core.transact(self.successes(), |machine, _| (machine.capacity(), machine.now))?;
             let (readiness, old) = core.notifier().wait_queue.poll(capacity, now, key, waker);
             displaced = old;
             Some(readiness)
@@ -418,7 +479,7 @@ impl Cell {
     }
 
     fn with_core<T>(&'static self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
-        let mut core = lock(&self.core);
+        let mut core = self.lock();
         let result = work(&mut core)?;
         self.complete(core);
         Some(result)
@@ -436,7 +497,7 @@ impl Cell {
         let Some(notifications) = notifications else { return };
         notifications.wakers.into_iter().for_each(Waker::wake);
         if let Some(observer) = notifications.observer {
-            dispatch(&self.core, &observer);
+            dispatch(&self.locked.core, &observer);
         }
     }
 
@@ -450,13 +511,10 @@ impl Cell {
     fn schedule(&'static self, _: Tick, _: Tick) {}
 
     fn publish(&self, core: &Core) {
-        let Some(machine) = &core.machine else { return };
-        let view = machine.fast_path_view();
-        if view.bucket_end.is_some() {
-            self.successes.allocate();
-            if view.lock_free_success {
-                self.successes.enable(view.generation);
-            }
+        let (Some(view), Some(machine)) = (core.fast_path_view(), &core.machine) else { return };
+        let successes = self.successes();
+        if view.success == OnSuccess::Defer && !successes.is_open(view.epoch) {
+            successes.open(view.epoch, machine.rules.defer_limit());
         }
         if let Admission::NoneUntil(until) = view.admission
             && until != self.view.rejects_until()
@@ -465,7 +523,7 @@ impl Cell {
             // So that no rejection says more than is left now.
             SystemClock::note(machine.now);
         }
-        self.view.publish(&view, core.has_custom_clock());
+        self.view.publish(&view, core.has_custom_clock(), successes.is_spread());
     }
 }
 
@@ -478,10 +536,24 @@ fn prepare(clock: &TimeSource, config: &Config) {
     }
 }
 
+/// The snapshot that `take` returns once the copies have the memory that they need.
+fn encoded(
+    copies: &mut WindowCopies,
+    mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
+) -> Option<Snapshot> {
+    loop {
+        if let Some(mut snapshot) = take(copies)? {
+            copies.encode_into(&mut snapshot.windows);
+            return Some(snapshot);
+        }
+        copies.grow();
+    }
+}
+
 impl housekeeping::OnDeadline for Cell {
     fn on_deadline(&'static self, at: Tick) {
-        let mut core = lock(&self.core);
-        core.on_deadline(at, &self.successes);
+        let mut core = self.lock();
+        core.on_deadline(at, self.successes());
         self.complete(core);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{admission::Ticket, cell::Cell, packed_state::PackedState};
+use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{SystemClock, Tick},
@@ -373,12 +373,15 @@ impl Call {
 
     #[inline]
     fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
-        if outcome != Outcome::Success
-            || self.is_probe()
-            || !self.cell.try_record_success(self.state, Tick::from_nanos(self.stamp), elapsed)
-        {
-            self.record_locked(outcome, elapsed);
+        if outcome == Outcome::Success && !self.is_probe() {
+            let admitted = Tick::from_nanos(self.stamp);
+            match self.cell.try_record_success(self.state, admitted, elapsed) {
+                Counted::Yes => return,
+                Counted::No => {}
+                Counted::Contended => self.cell.spread_successes(),
+            }
         }
+        self.record_locked(outcome, elapsed);
     }
 
     #[cold]

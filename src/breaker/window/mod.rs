@@ -1,12 +1,16 @@
 //! The recent calls that a rate rule looks at: the last N, or those of the last T.
 
+mod copy;
 mod count;
 mod counts;
 mod time;
 
 use std::time::Duration;
 
-pub(crate) use self::counts::{Counts, Sample};
+pub(crate) use self::{
+    copy::{WindowCopies, WindowCopy},
+    counts::{Counts, Sample},
+};
 use self::{count::CountWindow, time::TimeWindow};
 use crate::{clock::Tick, config, snapshot::WindowContent};
 
@@ -32,11 +36,11 @@ impl CallWindow {
         }
     }
 
-    /// Adds successes that were counted elsewhere. Only a time window needs them: to a count
-    /// window they made no difference.
-    pub(crate) fn add_deferred_successes(&mut self, calls: u64, now: Tick) {
-        if let Self::Time(window) = self {
-            window.add(Counts { calls, ..Counts::default() }, now);
+    /// Records successes that were counted elsewhere.
+    pub(crate) fn record_successes(&mut self, calls: u64, now: Tick) {
+        match self {
+            Self::Count(window) => window.record_successes(calls),
+            Self::Time(window) => window.add(Counts { calls, ..Counts::default() }, now),
         }
     }
 
@@ -57,13 +61,21 @@ impl CallWindow {
         }
     }
 
-    /// Whether recording a success may be skipped (it changes nothing) or, in a time window,
-    /// put off (it changes nothing but the number of calls).
+    /// Whether recording a success would change nothing.
     #[inline]
-    pub(crate) fn can_defer_success(&self) -> bool {
+    pub(crate) fn is_full_of_successes(&self) -> bool {
         match self {
             Self::Count(window) => window.is_full_of_successes(),
-            Self::Time(window) => window.holds_only_successes(),
+            Self::Time(_) => false,
+        }
+    }
+
+    /// The most calls that the window holds; `None` if it holds any number.
+    #[inline]
+    pub(crate) fn size(&self) -> Option<u32> {
+        match self {
+            Self::Count(window) => Some(window.size()),
+            Self::Time(_) => None,
         }
     }
 
@@ -86,9 +98,13 @@ impl CallWindow {
         }
     }
 
-    pub(crate) fn content(&self, now: Tick) -> WindowContent {
+    /// What the window holds; of a count window, only a copy is made.
+    pub(crate) fn content(&self, now: Tick, copy: &mut WindowCopy) -> WindowContent {
         match self {
-            Self::Count(window) => WindowContent::Results(window.run_lengths()),
+            Self::Count(window) => {
+                copy.update(window);
+                WindowContent::Results(String::new())
+            }
             Self::Time(window) => WindowContent::Buckets(window.buckets(now)),
         }
     }
