@@ -90,12 +90,12 @@ impl Attachment {
         settings: SaveSettings,
         config: &WriteBehindConfig,
     ) -> Self {
-        let (inbox, Admitted { entry, superseded, are_any_departing }) =
+        let (inbox, Admitted { entry, superseded, takes_over, are_any_departing }) =
             worker::join(store, name, source, settings, config);
         if let Some(superseded) = superseded {
             warn_superseded(&superseded);
         }
-        let is_known = inbox.take_over(&entry);
+        let is_known = takes_over && inbox.take_over(&entry);
         if !is_known && (are_any_departing || !restore_preloaded(&inbox, &entry)) {
             load(&inbox, &entry, config.load_wait);
         }
@@ -175,7 +175,7 @@ impl Drop for Attachment {
 /// Restores a snapshot that was read for many breakers at once. One that the breaker cannot read
 /// is left to the writer. Returns whether nothing is left to do.
 fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
-    let is_read = match inbox.preload.take(&entry.key) {
+    let is_read = match inbox.preload.take(&entry.key, entry.hash) {
         Found::Unknown => false,
         Found::Nothing => true,
         Found::Value(value) => entry.restore(value.bytes()).is_ok(),

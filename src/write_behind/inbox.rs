@@ -65,6 +65,8 @@ pub(super) struct Admitted {
     pub(super) entry: Arc<Entry>,
     /// The one that owned the name until now.
     pub(super) superseded: Option<Arc<Entry>>,
+    /// Whether there is a state to take over.
+    pub(super) takes_over: bool,
     /// Whether the last state of some breaker that is gone is not saved yet: then what was read
     /// from the store may be too old.
     pub(super) are_any_departing: bool,

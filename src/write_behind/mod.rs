@@ -80,7 +80,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `keys` | waits, what a breaker provides, the keys of what is stored |
+//! | `config`, `source` | waits; what a breaker provides |
+//! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
@@ -104,6 +105,7 @@ mod departure;
 mod entries;
 mod entry;
 mod gauges;
+mod hashes;
 mod health;
 mod inbox;
 mod keys;
