@@ -5,7 +5,7 @@ use crate::clock::Tick;
 /// Identifies an admitted call to the machine that admitted it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
-    pub(super) generation: u64,
+    pub(super) epoch: u64,
     /// The id of a probe; `None` for other calls.
     pub(super) probe: Option<u64>,
 }

@@ -21,25 +21,33 @@ use super::{
     notify::Observer,
     packed_state::PackedState,
     published_view::PublishedView,
-    recording::{CallResult, UntimedRecord},
-    success_counter::SuccessCounter,
+    success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
     wait_queue::Readiness,
 };
 use crate::{
-    clock::{Reading, SystemClock, Tick, TimeSource, nanos},
+    clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
     config::Config,
     error::Refusal,
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
-    sync::{Mutex, MutexGuard, lock},
+    sync::{AtomicU64, Mutex, MutexGuard, lock},
     timer::housekeeping,
 };
 
-#[repr(align(64))]
+/// The first cache line is written only when the view changes, so that threads that read it keep
+/// it. The others belong to the thread that has counted or locked last.
+#[repr(C, align(64))]
 pub(crate) struct Cell {
     view: PublishedView,
-    successes: SuccessCounter,
+    spread_successes: SpreadCounters,
+    locked: Locked,
+}
+
+#[repr(C, align(64))]
+struct Locked {
+    /// One counter for all threads, until two of them meet on it.
+    successes: AtomicU64,
     core: Mutex<Core>,
 }
 
@@ -56,29 +64,40 @@ impl Cell {
     pub(super) fn vacant() -> Self {
         Self {
             view: PublishedView::vacant(),
-            successes: SuccessCounter::default(),
-            core: Mutex::new(Core::vacant()),
+            spread_successes: SpreadCounters::default(),
+            locked: Locked {
+                successes: AtomicU64::new(success_counter::closed()),
+                core: Mutex::new(Core::vacant()),
+            },
         }
     }
 
     /// Assigns the cell to a breaker.
     pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
         prepare(&clock, &config);
-        let mut core = lock(&self.core);
-        let generation = self.state().generation() + 1;
+        let mut core = self.lock();
+        let epoch = self.state().epoch() + 1;
         let now = clock.now();
-        core.machine = Some(Machine::new(config, generation, now));
+        core.machine = Some(Machine::new(config, epoch, now));
         core.clock = clock;
         self.publish(&core);
     }
 
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        lock(&self.locked.core)
+    }
+
+    fn successes(&self) -> Successes<'_> {
+        Successes { shared: &self.locked.successes, spread: &self.spread_successes }
+    }
+
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
-        lock(&self.core).observer = Some(observer);
+        self.lock().observer = Some(observer);
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.
     pub(crate) fn vacate(&self) {
-        let mut core = lock(&self.core);
+        let mut core = self.lock();
         self.view.vacate();
         // Dropped without the lock: the observer owns the user's listeners.
         let old = core.vacate();
@@ -123,43 +142,45 @@ impl Cell {
     #[cold]
     #[inline(never)]
     pub(crate) fn tick(&self) -> Tick {
-        lock(&self.core).clock.now()
+        self.lock().clock.now()
     }
 
     /// Whether the breaker's clock may move while tokio's timers stand.
     pub(crate) fn may_outrun_tokio(&self) -> bool {
-        self.has_custom_clock() && lock(&self.core).clock.may_outrun_tokio()
+        self.has_custom_clock() && self.lock().clock.may_outrun_tokio()
     }
 
     /// What is left until then by the breaker's clock, in nanoseconds.
-    fn nanos_until(&self, then: Tick, state: PackedState) -> u64 {
+    #[inline]
+    fn nanos_until(&self, then: Tick, state: PackedState, glance: Glance) -> u64 {
         if state.has_custom_clock() {
             return then.nanos_since(self.tick());
         }
-        SystemClock::nanos_until(then)
+        SystemClock::nanos_until(then, glance)
     }
 
     /// The refusal that a call would meet now, without admitting one.
     #[inline]
     pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
-        if self.state_alone().admits_all() {
-            return None;
-        }
+        let glance = SystemClock::glance();
         let state = self.state();
-        self.refusal(state).or_else(|| self.would_refuse_once_advanced())
+        match self.refusal(state, glance) {
+            None if !state.admits_all() => self.would_refuse_once_advanced(),
+            refusal => refusal,
+        }
     }
 
     #[cold]
     #[inline(never)]
     fn would_refuse_once_advanced(&'static self) -> Option<Refusal> {
         self.inspect(|_, _| ());
-        self.refusal(self.state())
+        self.refusal(self.state(), SystemClock::glance())
     }
 
     /// The refusal of a circuit that rejects every call for the time being.
-    // Out of line, as is everything that a healthy call does not need: that keeps its code short.
-    #[inline(never)]
-    pub(super) fn refusal(&self, state: PackedState) -> Option<Refusal> {
+    #[expect(clippy::inline_always, reason = "it has two callers, and a rejection is to be cheap")]
+    #[inline(always)]
+    pub(super) fn refusal(&self, state: PackedState, glance: Glance) -> Option<Refusal> {
         if !state.admits_none() {
             return None;
         }
@@ -167,15 +188,15 @@ impl Cell {
         if until == Tick::NEVER {
             return Some(state.refusal());
         }
-        let left = self.nanos_until(until, state);
+        let left = self.nanos_until(until, state, glance);
         if left == 0 {
             return None;
         }
-        Some(match state.state() {
-            // What is left until a probe times out is no time after which to come back.
-            State::HalfOpen => state.refusal(),
-            state => Refusal::with_time(state, left),
-        })
+        // What is left until a probe times out is no time after which to come back.
+        if state.state() == State::HalfOpen {
+            return Some(state.refusal());
+        }
+        Some(Refusal::with_time(state.state(), left))
     }
 
     /// Whether recording a success of a call is a no-op: nothing has happened since this state
@@ -193,38 +214,48 @@ impl Cell {
         admitted: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
-    ) -> bool {
+    ) -> Counted {
         let state = self.state();
-        if !state.is_same_generation(admitted) {
-            // Too late: the result is about a state that has ended.
-            return true;
+        if !state.is_same_epoch(admitted) {
+            return Counted::No;
         }
         if state.is_quiet() {
-            return true;
+            return Counted::Yes;
         }
-        state.has_lock_free_success()
-            && !state.has_custom_clock()
-            && self.try_record_timed_success(state, since, elapsed)
+        if state.defers_success_untimed() {
+            return self.successes().count(state.epoch(), state.is_spread());
+        }
+        self.try_record_timed_success(state, since, elapsed)
     }
 
-    /// The same where slow calls matter or successes are counted.
+    /// The same where it may depend on the time.
     #[inline(never)]
     fn try_record_timed_success(
         &self,
         state: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
-    ) -> bool {
-        if !state.is_counted() && !self.view.has_slow_calls() {
-            return true;
+    ) -> Counted {
+        if !state.skips_success() && !state.defers_success() {
+            return Counted::No;
         }
-        let now = SystemClock::counter_tick();
-        let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
-        if state.is_timed() && self.view.is_slow(took) {
-            return false;
+        let has_slow_calls = state.is_timed() && self.view.has_slow_calls();
+        if has_slow_calls || state.is_bucketed() {
+            if state.has_custom_clock() {
+                return Counted::No;
+            }
+            let now = SystemClock::counter_tick();
+            let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
+            if (has_slow_calls && self.view.is_slow(took))
+                || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
+            {
+                return Counted::No;
+            }
         }
-        !state.is_counted()
-            || (self.view.is_in_newest_bucket(now) && self.successes.count(state.generation()))
+        if state.skips_success() {
+            return Counted::Yes;
+        }
+        self.successes().count(state.epoch(), state.is_spread())
     }
 }
 
@@ -235,7 +266,7 @@ impl Cell {
         &'static self,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
-        self.with_core(|core| core.inspect(&self.successes, inspect))
+        self.with_core(|core| core.inspect(self.successes(), inspect))
     }
 
     /// The same for a caller that may outlive the breaker: `None` if the cell is no longer that
@@ -246,7 +277,19 @@ impl Cell {
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
         self.with_core(|core| {
-            core.is_owned_by(observer).then(|| core.inspect(&self.successes, inspect)).flatten()
+            core.is_owned_by(observer).then(|| core.inspect(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    pub(crate) fn inspect_to_save<T>(
+        &'static self,
+        observer: &dyn Observer,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| {
+            let own = core.is_owned_by(observer);
+            own.then(|| core.inspect_to_save(self.successes(), inspect)).flatten()
         })
     }
 
@@ -255,16 +298,16 @@ impl Cell {
         &'static self,
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
-        self.with_core(|core| core.transact(&self.successes, transact))
+        self.with_core(|core| core.transact(self.successes(), transact))
     }
 
     #[cold]
     pub(super) fn admit(&'static self) -> Result<Admitted, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            core.transact(&self.successes, |machine, _| {
+            core.transact(self.successes(), |machine, _| {
                 let ticket = machine.admit()?;
-                let state = PackedState::new(&machine.fast_path_view(), custom_clock);
+                let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
             })
         });
@@ -281,29 +324,23 @@ impl Cell {
         outcome: Outcome,
         elapsed: Option<Duration>,
     ) {
-        let mut core = lock(&self.core);
-        let Some(machine) = &mut core.machine else { return };
-        let trigger = match machine.try_record_untimed(ticket, outcome) {
-            UntimedRecord::Recorded { lock_free_success } => {
-                core.report_counts();
-                if lock_free_success != self.state().has_lock_free_success() {
-                    self.complete(core);
-                }
-                // Else there is nothing new to publish: the common case.
-                return;
-            }
-            UntimedRecord::Tripped(trigger) => Some(trigger),
-            UntimedRecord::NeedsTime => None,
-        };
-        core.transact(&self.successes, |machine, effects| {
-            if let Some(trigger) = trigger {
-                return machine.trip(trigger, outcome.retry_after(), effects);
-            }
-            let measured = admitted.map(|admitted| machine.now.since(admitted));
-            let result = CallResult { outcome, elapsed: elapsed.or(measured) };
-            machine.record(ticket, result, effects);
+        let mut core = self.lock();
+        // Most often, there is nothing new to publish.
+        if core.record(self.successes(), ticket, admitted, outcome, elapsed) {
+            self.complete(core);
+        }
+    }
+
+    /// Makes several counters of successes: two threads have met on the single one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn spread_successes(&'static self) {
+        self.with_core(|core| {
+            core.machine.as_ref()?;
+            core.drain(self.successes(), false);
+            self.successes().spread();
+            Some(())
         });
-        self.complete(core);
     }
 
     /// Ends a call without an outcome, however long it took.
@@ -338,7 +375,7 @@ impl Cell {
                 return None;
             }
             let now = core.clock.reading();
-            core.transact_at(now.tick, &self.successes, |machine, effects| {
+            core.transact_at(now.tick, self.successes(), |machine, effects| {
                 if !machine.has_transitioned() {
                     machine.restore(snapshot, now, effects);
                 }
@@ -359,7 +396,7 @@ impl Cell {
             if !core.is_owned_by(observer) || !is_wanted() {
                 return None;
             }
-            core.transact(&self.successes, |machine, effects| {
+            core.transact(self.successes(), |machine, effects| {
                 machine.take_over(state, is_newer, effects);
             })
         });
@@ -373,7 +410,7 @@ impl Cell {
         waker: &Waker,
     ) -> bool {
         self.inspect(|_, _| ());
-        let mut core = lock(&self.core);
+        let mut core = self.lock();
         // The state cannot change while the lock is held.
         if self.state().admits_none() {
             return false;
@@ -385,7 +422,7 @@ impl Cell {
     }
 
     pub(crate) fn remove_rejection_waker(&self, key: u64) {
-        let removed = lock(&self.core).notifier().rejection_wakers.remove(key);
+        let removed = self.lock().notifier().rejection_wakers.remove(key);
         drop(removed);
     }
 
@@ -396,7 +433,7 @@ impl Cell {
         let mut displaced = None;
         let readiness = self.with_core(|core| {
             let (capacity, now) =
-                core.transact(&self.successes, |machine, _| (machine.capacity(), machine.now))?;
+                core.transact(self.successes(), |machine, _| (machine.capacity(), machine.now))?;
             let (readiness, old) = core.notifier().wait_queue.poll(capacity, now, key, waker);
             displaced = old;
             Some(readiness)
@@ -416,7 +453,7 @@ impl Cell {
     }
 
     fn with_core<T>(&'static self, work: impl FnOnce(&mut Core) -> Option<T>) -> Option<T> {
-        let mut core = lock(&self.core);
+        let mut core = self.lock();
         let result = work(&mut core)?;
         self.complete(core);
         Some(result)
@@ -434,7 +471,7 @@ impl Cell {
         let Some(notifications) = notifications else { return };
         notifications.wakers.into_iter().for_each(Waker::wake);
         if let Some(observer) = notifications.observer {
-            dispatch(&self.core, &observer);
+            dispatch(&self.locked.core, &observer);
         }
     }
 
@@ -448,13 +485,10 @@ impl Cell {
     fn schedule(&'static self, _: Tick, _: Tick) {}
 
     fn publish(&self, core: &Core) {
-        let Some(machine) = &core.machine else { return };
-        let view = machine.fast_path_view();
-        if view.bucket_end.is_some() {
-            self.successes.allocate();
-            if view.lock_free_success {
-                self.successes.enable(view.generation);
-            }
+        let (Some(view), Some(machine)) = (core.fast_path_view(), &core.machine) else { return };
+        let successes = self.successes();
+        if view.success == OnSuccess::Defer && !successes.is_open(view.epoch) {
+            successes.open(view.epoch, machine.rules.defer_limit());
         }
         if let Admission::NoneUntil(until) = view.admission
             && until != self.view.rejects_until()
@@ -463,7 +497,7 @@ impl Cell {
             // So that no rejection says more than is left now.
             SystemClock::note(machine.now);
         }
-        self.view.publish(&view, core.has_custom_clock());
+        self.view.publish(&view, core.has_custom_clock(), successes.is_spread());
     }
 }
 
@@ -478,8 +512,8 @@ fn prepare(clock: &TimeSource, config: &Config) {
 
 impl housekeeping::OnDeadline for Cell {
     fn on_deadline(&'static self, at: Tick) {
-        let mut core = lock(&self.core);
-        core.on_deadline(at, &self.successes);
+        let mut core = self.lock();
+        core.on_deadline(at, self.successes());
         self.complete(core);
     }
 }

@@ -1,17 +1,21 @@
 //! What a cell's lock guards: the machine, its clock, and those to notify.
 
-use std::{sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
+    admission::Ticket,
     effects::{Change, Effects, Step},
+    fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
+    recording::CallResult,
     rules::Trigger,
-    success_counter::SuccessCounter,
+    success_counter::{OnSuccess, Successes},
 };
 use crate::{
     clock::{Reading, Tick, TimeSource},
     event::{Event, Transition, WouldTrip},
+    outcome::Outcome,
 };
 
 pub(super) struct Core {
@@ -19,6 +23,9 @@ pub(super) struct Core {
     pub(super) machine: Option<Machine>,
     pub(super) clock: TimeSource,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Whether the observer has been told of a change since the last snapshot to be saved. Only
+    /// then are successes deferred: what is pending is part of the save that is due.
+    is_save_due: bool,
     /// Most of up to a hundred thousand breakers never need one.
     notifier: Option<Box<Notifier>>,
     /// When the housekeeping thread looks at this cell next; `Tick::NEVER` if it does not. It
@@ -46,6 +53,7 @@ impl Core {
             machine: None,
             clock: TimeSource::System,
             observer: None,
+            is_save_due: false,
             notifier: None,
             scheduled: Tick::NEVER,
         }
@@ -79,7 +87,7 @@ impl Core {
     /// Reads the machine, brought up to now.
     pub(super) fn inspect<T>(
         &mut self,
-        successes: &SuccessCounter,
+        successes: Successes<'_>,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
         let now = self.clock.reading();
@@ -89,45 +97,151 @@ impl Core {
     /// Changes the machine, brought up to now.
     pub(super) fn transact<T>(
         &mut self,
-        successes: &SuccessCounter,
+        successes: Successes<'_>,
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
         let now = self.clock.now();
         self.transact_at(now, successes, transact)
     }
 
-    /// Brings the machine up to `now`, runs a transaction, and reports its effects.
+    /// Brings the machine up to `now`, runs a transaction, and reports its effects. Meanwhile, no
+    /// success is counted without the lock.
     pub(super) fn transact_at<T>(
         &mut self,
         now: Tick,
-        successes: &SuccessCounter,
+        successes: Successes<'_>,
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
+        self.drain(successes, false);
         let machine = self.machine.as_mut()?;
-        let generation = machine.generation();
-        let deferred = successes.drain(generation);
-        if deferred > 0 {
-            machine.add_deferred_successes(deferred);
-        }
         let mut effects = Effects::default();
         machine.advance(now, &mut effects);
         let result = transact(machine, &mut effects);
-        if successes.is_allocated() && !machine.fast_path_view().lock_free_success {
-            let last = successes.drain_and_disable(generation);
-            machine.add_last_deferred_successes(last, generation, &mut effects);
-        }
         self.report(effects, now);
         Some(result)
     }
 
+    /// Records the successes that were counted without the lock, and returns how many there were.
+    /// They all come before what the holder of the lock does next.
+    ///
+    /// If it may change what a success needs, they must not be counted meanwhile.
+    pub(super) fn drain(&mut self, successes: Successes<'_>, goes_on: bool) -> u64 {
+        let Some(machine) = &mut self.machine else { return 0 };
+        let (epoch, limit) = (machine.epoch(), machine.rules.defer_limit());
+        let deferred = if goes_on {
+            successes.drain(epoch, limit)
+        } else {
+            successes.drain_and_close(epoch, limit)
+        };
+        machine.record_deferred(deferred);
+        deferred
+    }
+
+    /// Records the result of a call. Without `elapsed`, it took the time since `admitted`. Returns
+    /// whether the published view may have to change.
+    pub(super) fn record(
+        &mut self,
+        successes: Successes<'_>,
+        ticket: Ticket,
+        admitted: Option<Tick>,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+    ) -> bool {
+        let Some(machine) = &self.machine else { return false };
+        if machine.records_untimed(ticket) {
+            return self.record_untimed(successes, outcome);
+        }
+        let now = self.clock.now().max(machine.now);
+        let result = CallResult {
+            outcome,
+            elapsed: elapsed.or(admitted.map(|admitted| now.since(admitted))),
+        };
+        if self.goes_on(successes, result, now) {
+            self.drain(successes, true);
+            let Some(machine) = &mut self.machine else { return false };
+            let mut effects = Effects::default();
+            machine.advance(now, &mut effects);
+            machine.record(ticket, result, &mut effects);
+            self.report(effects, now);
+        } else {
+            self.transact_at(now, successes, |machine, effects| {
+                machine.record(ticket, result, effects);
+            });
+        }
+        true
+    }
+
+    fn record_untimed(&mut self, successes: Successes<'_>, outcome: Outcome) -> bool {
+        let Some(machine) = &self.machine else { return false };
+        let (before, now) = (self.on_success(machine), machine.now);
+        let goes_on = self.goes_on(successes, CallResult { outcome, elapsed: None }, now);
+        self.drain(successes, goes_on);
+        let Some(machine) = &mut self.machine else { return false };
+        if let Some(trigger) = machine.record_untimed(outcome) {
+            debug_assert!(!goes_on, "successes that are counted now would come before the trip");
+            self.transact(successes, |machine, effects| {
+                machine.trip(trigger, outcome.retry_after(), effects);
+            });
+            return true;
+        }
+        self.report_counts();
+        let Some(machine) = &self.machine else { return false };
+        let after = self.on_success(machine);
+        before != after || (after == OnSuccess::Defer && !goes_on)
+    }
+
+    /// Whether successes can go on being counted while a result is recorded. Otherwise threads whose
+    /// calls succeed then would take the lock one after the other, each because of the one before.
+    fn goes_on(&self, successes: Successes<'_>, result: CallResult, now: Tick) -> bool {
+        self.machine.as_ref().is_some_and(|machine| {
+            successes.is_open(machine.epoch()) && machine.defers_through(result, now)
+        })
+    }
+
+    /// How a success that is not slow is recorded.
+    fn on_success(&self, machine: &Machine) -> OnSuccess {
+        self.restrict(machine, machine.on_success())
+    }
+
+    /// Successes wait only for a save that is due. And the user's clock is behind the lock.
+    fn restrict(&self, machine: &Machine, success: OnSuccess) -> OnSuccess {
+        let defers = self.is_save_due && (!self.has_custom_clock() || machine.rules.are_untimed());
+        if success == OnSuccess::Defer && !defers { OnSuccess::Record } else { success }
+    }
+
+    /// What to publish.
+    pub(super) fn fast_path_view(&self) -> Option<FastPathView> {
+        let machine = self.machine.as_ref()?;
+        let view = machine.fast_path_view();
+        Some(FastPathView { success: self.restrict(machine, view.success), ..view })
+    }
+
+    /// Reads the machine, brought up to now, for a snapshot to be saved.
+    ///
+    /// Successes that were waiting are part of it, and more may follow without the lock: so another
+    /// save is due. If there were none, the next success takes the lock, and says that one is due.
+    pub(super) fn inspect_to_save<T>(
+        &mut self,
+        successes: Successes<'_>,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.is_save_due = false;
+        if self.drain(successes, false) > 0 {
+            self.report_counts();
+        }
+        self.inspect(successes, inspect)
+    }
+
     /// Tells the observer of a change that took neither the time nor a transition.
-    pub(super) fn report_counts(&self) {
+    fn report_counts(&mut self) {
+        self.is_save_due = true;
         if let Some(observer) = &self.observer {
             observer.on_change(Change::Counts);
         }
     }
 
     fn report(&mut self, effects: Effects, now: Tick) {
+        self.is_save_due |= effects.change().is_some();
         let (Some(observer), Some(change)) = (&self.observer, effects.change()) else { return };
         if effects.steps.is_empty() && effects.would_trip.is_none() {
             return observer.on_change(change);
@@ -157,7 +271,7 @@ impl Core {
     }
 
     /// Brings the machine up to now, because the scheduled time has come.
-    pub(super) fn on_deadline(&mut self, at: Tick, successes: &SuccessCounter) {
+    pub(super) fn on_deadline(&mut self, at: Tick, successes: Successes<'_>) {
         if self.scheduled == at {
             self.scheduled = Tick::NEVER;
         }

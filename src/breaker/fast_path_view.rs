@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use super::machine::{Machine, Phase};
+use super::{
+    machine::{Machine, Phase},
+    success_counter::OnSuccess,
+};
 use crate::{clock::Tick, state::State};
 
 /// The part of a machine that is published for callers without the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FastPathView {
-    pub(super) generation: u64,
+    pub(super) epoch: u64,
     pub(super) state: State,
     pub(super) admission: Admission,
-    /// Whether a success that is not slow needs no lock: recording it changes nothing, or only
-    /// the number of calls in time windows, which can be added later.
-    pub(super) lock_free_success: bool,
+    /// How a success that is not slow is recorded.
+    pub(super) success: OnSuccess,
     /// Whether the time of each call's admission is needed.
     pub(super) timed: bool,
     /// A call that took longer than this is slow.
@@ -37,17 +39,21 @@ impl Machine {
         // Only these two record into the windows.
         let records = matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. });
         FastPathView {
-            generation: self.generation(),
+            epoch: self.epoch(),
             state: self.state(),
             admission: self.admission(),
-            lock_free_success: match self.phase {
-                Phase::Closed(_) | Phase::MetricsOnly { .. } => self.rules.can_defer_success(),
-                Phase::Disabled { .. } => true,
-                Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen { .. } => false,
-            },
+            success: self.on_success(),
             timed: records && self.are_calls_timed(),
             slow_after: self.rules.slow_after().filter(|_| records),
             bucket_end: self.rules.bucket_end().filter(|_| records),
+        }
+    }
+
+    pub(super) fn on_success(&self) -> OnSuccess {
+        match self.phase {
+            Phase::Closed(_) | Phase::MetricsOnly { .. } => self.rules.on_success(),
+            Phase::Disabled { .. } => OnSuccess::Skip,
+            Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen { .. } => OnSuccess::Record,
         }
     }
 

@@ -21,8 +21,11 @@ use crate::{
 pub(crate) struct Machine {
     pub(super) config: Arc<Config>,
     pub(super) phase: Phase,
-    /// Grows with each transition. A result belongs to the generation that admitted its call.
-    pub(super) generation: u64,
+    /// Grows with each transition and each update of the configuration.
+    epoch: u64,
+    /// The epoch that the last transition began. Results of calls that were admitted before it
+    /// change nothing.
+    valid_from: u64,
     /// Whether there has been a transition, so that the state is newer than any snapshot.
     has_transitioned: bool,
     pub(super) rules: Rules,
@@ -92,20 +95,26 @@ pub(crate) enum Command {
 }
 
 impl Machine {
-    pub(super) fn new(config: Arc<Config>, generation: u64, now: Tick) -> Self {
+    pub(super) fn new(config: Arc<Config>, epoch: u64, now: Tick) -> Self {
         Self {
             rules: Rules::new(&config, now),
             config,
             phase: Phase::Closed(None),
-            generation,
+            epoch,
+            valid_from: epoch,
             has_transitioned: false,
             consecutive_opens: 0,
             now,
         }
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether there has been no transition since the call was admitted.
+    pub(super) fn is_current(&self, ticket: Ticket) -> bool {
+        (self.valid_from..=self.epoch).contains(&ticket.epoch)
     }
 
     pub(super) fn has_transitioned(&self) -> bool {
@@ -115,6 +124,12 @@ impl Machine {
     /// Makes the state newer than any snapshot, as a transition does.
     pub(super) fn outdate_snapshots(&mut self) {
         self.has_transitioned = true;
+    }
+
+    /// Begins an epoch in which the results of earlier calls change nothing.
+    pub(super) fn void_admitted_calls(&mut self) {
+        self.epoch += 1;
+        self.valid_from = self.epoch;
     }
 
     pub(crate) fn state(&self) -> State {
@@ -221,7 +236,7 @@ impl Machine {
             }
             Phase::ForcedOpen { .. } => return refused,
         }
-        Ok(Ticket { generation: self.generation, probe })
+        Ok(Ticket { epoch: self.epoch, probe })
     }
 
     /// Whether the time of each call's admission is needed.
@@ -260,6 +275,7 @@ impl Machine {
         self.rules.adopt(&windows, self.now, Duration::ZERO);
         self.rules.set_consecutive_failures(consecutive_failures);
         self.config = config;
+        self.epoch += 1;
         effects.counts_changed = true;
     }
 
@@ -314,7 +330,7 @@ impl Machine {
             at,
         });
         self.phase = phase;
-        self.generation += 1;
+        self.void_admitted_calls();
         self.has_transitioned = true;
     }
 }

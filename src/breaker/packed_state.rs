@@ -3,12 +3,14 @@
 use super::{
     admission::Ticket,
     fast_path_view::{Admission, FastPathView},
+    success_counter::OnSuccess,
 };
 use crate::{error::Refusal, state::State};
 
-/// From the low end: the state (3 bits), the admission (2), six flags, the generation (53).
+/// From the low end: the state (3 bits), the admission (2), eight flags, the epoch (51).
 ///
-/// The generation grows by one with each transition, so 53 bits never overflow in practice.
+/// The epoch grows by one with each transition and with each update of the configuration, so 51
+/// bits never overflow in practice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedState(u64);
 
@@ -18,47 +20,53 @@ impl PackedState {
     const ALL: u64 = 0;
     const NONE: u64 = 1 << 3;
     const ASK_MACHINE: u64 = 2 << 3;
-    /// A success that is not slow needs no lock.
-    const LOCK_FREE_SUCCESS: u64 = 1 << 5;
+    /// A success that is not slow changes nothing.
+    const SKIPS: u64 = 1 << 5;
     /// A slow-call rule or `abandoned_after` needs the time of each call's admission.
     const TIMED: u64 = 1 << 6;
-    /// There is a time window: successes have to be counted.
-    const COUNTED: u64 = 1 << 7;
+    /// There is a time window: which bucket a success belongs to depends on the time.
+    const BUCKETED: u64 = 1 << 7;
     /// The user supplied the clock, which is behind the lock.
     const CUSTOM_CLOCK: u64 = 1 << 8;
     /// A call that is dropped without an outcome takes work: it is a probe, or it is timed.
     const TRACKS_DROP: u64 = 1 << 9;
-    /// Recording a success changes nothing: the flags above say so together.
+    /// Recording a success changes nothing, however long it took.
     const QUIET: u64 = 1 << 10;
-    const GENERATION_SHIFT: u32 = 11;
+    /// A success that is not slow may be counted without the lock.
+    const DEFERS: u64 = 1 << 11;
+    /// Threads have met while they counted, so each has a counter of its own.
+    const SPREAD: u64 = 1 << 12;
+    const EPOCH_SHIFT: u32 = 13;
 
     /// The state of a permit that has been recorded: it matches no state of a breaker, and its
     /// drop takes no work.
     pub(super) const SPENT: Self = Self(0);
 
     /// The state of a cell without a breaker: it admits no call and matches no permit.
-    pub(super) const fn vacant(generation: u64) -> Self {
-        Self(generation << Self::GENERATION_SHIFT | Self::ASK_MACHINE)
+    pub(super) const fn vacant(epoch: u64) -> Self {
+        Self(epoch << Self::EPOCH_SHIFT | Self::ASK_MACHINE)
     }
 
-    pub(super) fn new(view: &FastPathView, custom_clock: bool) -> Self {
+    pub(super) fn new(view: &FastPathView, custom_clock: bool, spread: bool) -> Self {
         let admission = match view.admission {
             Admission::All => Self::ALL,
             Admission::NoneUntil(_) => Self::NONE,
             Admission::AskMachine => Self::ASK_MACHINE,
         };
         let flag = |on: bool, bit: u64| if on { bit } else { 0 };
-        let quiet = view.lock_free_success && !view.timed && view.bucket_end.is_none();
+        let skips = view.success == OnSuccess::Skip;
         Self(
             state_bits(view.state)
                 | admission
-                | flag(view.lock_free_success, Self::LOCK_FREE_SUCCESS)
+                | flag(skips, Self::SKIPS)
                 | flag(view.timed, Self::TIMED)
-                | flag(view.bucket_end.is_some(), Self::COUNTED)
+                | flag(view.bucket_end.is_some(), Self::BUCKETED)
                 | flag(custom_clock, Self::CUSTOM_CLOCK)
                 | flag(view.timed || view.state == State::HalfOpen, Self::TRACKS_DROP)
-                | flag(quiet, Self::QUIET)
-                | view.generation << Self::GENERATION_SHIFT,
+                | flag(skips && !view.timed, Self::QUIET)
+                | flag(view.success == OnSuccess::Defer, Self::DEFERS)
+                | flag(spread, Self::SPREAD)
+                | view.epoch << Self::EPOCH_SHIFT,
         )
     }
 
@@ -92,10 +100,10 @@ impl PackedState {
         self.0 & Self::TIMED != 0
     }
 
-    /// Whether successes have to be counted.
+    /// Whether there is a time window.
     #[inline]
-    pub(super) const fn is_counted(self) -> bool {
-        self.0 & Self::COUNTED != 0
+    pub(super) const fn is_bucketed(self) -> bool {
+        self.0 & Self::BUCKETED != 0
     }
 
     #[inline]
@@ -109,34 +117,52 @@ impl PackedState {
         self.0 & Self::TRACKS_DROP != 0
     }
 
-    /// Whether a success that is not slow needs no lock.
+    /// Whether a success that is not slow changes nothing.
     #[inline]
-    pub(super) const fn has_lock_free_success(self) -> bool {
-        self.0 & Self::LOCK_FREE_SUCCESS != 0
+    pub(super) const fn skips_success(self) -> bool {
+        self.0 & Self::SKIPS != 0
     }
 
-    /// Whether recording a success is a no-op: no lock, no time and no count. This is the path
-    /// of a healthy breaker.
+    /// Whether a success that is not slow may be counted without the lock.
+    #[inline]
+    pub(super) const fn defers_success(self) -> bool {
+        self.0 & Self::DEFERS != 0
+    }
+
+    /// Whether any success may be counted without the lock, and without reading the time.
+    #[inline]
+    pub(super) const fn defers_success_untimed(self) -> bool {
+        self.0 & (Self::DEFERS | Self::TIMED | Self::BUCKETED) == Self::DEFERS
+    }
+
+    /// Whether each thread counts on a counter of its own.
+    #[inline]
+    pub(super) const fn is_spread(self) -> bool {
+        self.0 & Self::SPREAD != 0
+    }
+
+    /// Whether recording a success is a no-op, however long the call took: no lock, no time and no
+    /// count. This is the path of a healthy breaker.
     #[inline]
     pub(super) const fn is_quiet(self) -> bool {
         self.0 & Self::QUIET != 0
     }
 
     /// The state that a permit remembers. It equals a state of the breaker only if the two are of
-    /// one generation and the latter is quiet, so that a success needs a single comparison.
+    /// one epoch and the latter is quiet, so that a success needs a single comparison.
     #[inline]
     pub(super) const fn for_permit(self) -> Self {
         Self(self.0 | Self::QUIET)
     }
 
     #[inline]
-    pub(super) const fn generation(self) -> u64 {
-        self.0 >> Self::GENERATION_SHIFT
+    pub(super) const fn epoch(self) -> u64 {
+        self.0 >> Self::EPOCH_SHIFT
     }
 
     #[inline]
-    pub(super) const fn is_same_generation(self, other: Self) -> bool {
-        (self.0 ^ other.0) >> Self::GENERATION_SHIFT == 0
+    pub(super) const fn is_same_epoch(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> Self::EPOCH_SHIFT == 0
     }
 
     #[inline]
@@ -152,7 +178,7 @@ impl PackedState {
     }
 
     pub(super) const fn ticket(self, probe: Option<u64>) -> Ticket {
-        Ticket { generation: self.generation(), probe }
+        Ticket { epoch: self.epoch(), probe }
     }
 
     pub(super) const fn refusal(self) -> Refusal {
@@ -177,17 +203,17 @@ mod tests {
     use crate::clock::Tick;
 
     const VIEW: FastPathView = FastPathView {
-        generation: 7,
+        epoch: 7,
         state: State::Closed,
         admission: Admission::All,
-        lock_free_success: true,
+        success: OnSuccess::Skip,
         timed: false,
         slow_after: None,
         bucket_end: None,
     };
 
     #[test]
-    fn every_state_and_the_generation_survive_packing() {
+    fn every_state_and_the_epoch_survive_packing() {
         for state in [
             State::Closed,
             State::Open,
@@ -196,23 +222,45 @@ mod tests {
             State::Disabled,
             State::MetricsOnly,
         ] {
-            let packed = PackedState::new(&FastPathView { state, ..VIEW }, true);
-            assert_eq!((packed.state(), packed.generation()), (state, 7));
+            let packed = PackedState::new(&FastPathView { state, ..VIEW }, true, true);
+            assert_eq!((packed.state(), packed.epoch()), (state, 7));
         }
     }
 
     #[test]
-    fn only_a_success_without_a_lock_a_time_and_a_count_is_skipped() {
-        let is_quiet = |view: &FastPathView| PackedState::new(view, false).is_quiet();
+    fn a_success_is_quiet_only_if_it_is_skipped_and_not_timed() {
+        let is_quiet = |view: &FastPathView| PackedState::new(view, false, false).is_quiet();
         assert!(is_quiet(&VIEW));
-        assert!(!is_quiet(&FastPathView { lock_free_success: false, ..VIEW }));
+        assert!(!is_quiet(&FastPathView { success: OnSuccess::Record, ..VIEW }));
+        assert!(!is_quiet(&FastPathView { success: OnSuccess::Defer, ..VIEW }));
         assert!(!is_quiet(&FastPathView { timed: true, ..VIEW }));
-        assert!(!is_quiet(&FastPathView { bucket_end: Some(Tick::NEVER), ..VIEW }));
+    }
+
+    #[test]
+    fn only_a_success_that_needs_no_time_is_counted_untimed() {
+        let counts =
+            |view: &FastPathView| PackedState::new(view, false, false).defers_success_untimed();
+        let view = FastPathView { success: OnSuccess::Defer, ..VIEW };
+        assert!(counts(&view));
+        assert!(!counts(&VIEW));
+        assert!(!counts(&FastPathView { timed: true, ..view }));
+        assert!(!counts(&FastPathView { bucket_end: Some(Tick::NEVER), ..view }));
+    }
+
+    #[test]
+    fn the_state_that_a_permit_remembers_equals_a_quiet_one_and_no_other() {
+        let quiet = PackedState::new(&VIEW, false, false);
+        assert_eq!(quiet.for_permit(), quiet);
+        for success in [OnSuccess::Record, OnSuccess::Defer] {
+            let state = PackedState::new(&FastPathView { success, ..VIEW }, false, false);
+            assert_ne!(state.for_permit(), state);
+            assert_ne!(state.for_permit(), quiet);
+        }
     }
 
     #[test]
     fn only_a_timed_call_and_a_probe_take_work_when_dropped() {
-        let tracks = |view: &FastPathView| PackedState::new(view, false).tracks_drop();
+        let tracks = |view: &FastPathView| PackedState::new(view, false, false).tracks_drop();
         assert!(!tracks(&VIEW));
         assert!(tracks(&FastPathView { timed: true, ..VIEW }));
         assert!(tracks(&FastPathView { state: State::HalfOpen, ..VIEW }));
@@ -223,7 +271,7 @@ mod tests {
     fn neither_a_vacant_cell_nor_a_spent_permit_looks_like_a_probe_or_an_open_circuit() {
         let vacant = PackedState::vacant(7);
         assert!(!vacant.admits_all() && !vacant.admits_none() && !vacant.is_quiet());
-        assert_eq!(vacant.generation(), 7);
+        assert_eq!(vacant.epoch(), 7);
         assert_ne!(PackedState::SPENT.state(), State::HalfOpen);
         assert!(!PackedState::SPENT.is_quiet());
     }

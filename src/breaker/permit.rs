@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{admission::Ticket, cell::Cell, packed_state::PackedState};
+use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
-    clock::Tick,
+    clock::{SystemClock, Tick},
     error::Refusal,
     outcome::Outcome,
     state::State,
@@ -91,7 +91,7 @@ impl Permit {
         if state.admits_all() {
             return Ok(Self::new(cell, state, cell.now(state).as_nanos()));
         }
-        if let Some(refusal) = cell.refusal(state) {
+        if let Some(refusal) = cell.refusal(state, SystemClock::glance()) {
             return Err(refusal);
         }
         Self::try_acquire_locked(cell)
@@ -373,12 +373,15 @@ impl Call {
 
     #[inline]
     fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
-        if outcome != Outcome::Success
-            || self.is_probe()
-            || !self.cell.try_record_success(self.state, Tick::from_nanos(self.stamp), elapsed)
-        {
-            self.record_locked(outcome, elapsed);
+        if outcome == Outcome::Success && !self.is_probe() {
+            let admitted = Tick::from_nanos(self.stamp);
+            match self.cell.try_record_success(self.state, admitted, elapsed) {
+                Counted::Yes => return,
+                Counted::No => {}
+                Counted::Contended => self.cell.spread_successes(),
+            }
         }
+        self.record_locked(outcome, elapsed);
     }
 
     #[cold]

@@ -74,7 +74,7 @@ impl PublishedView {
     }
 
     /// Publishes a view. Call it with the lock held.
-    pub(super) fn publish(&self, view: &FastPathView, custom_clock: bool) {
+    pub(super) fn publish(&self, view: &FastPathView, custom_clock: bool, spread: bool) {
         let until = match view.admission {
             Admission::NoneUntil(until) => until.as_nanos(),
             Admission::All | Admission::AskMachine => 0,
@@ -82,13 +82,13 @@ impl PublishedView {
         store_if_changed(&self.rejects_until, until);
         store_if_changed(&self.slow_after, view.slow_after.map_or(u64::MAX, nanos));
         store_if_changed(&self.bucket_end, view.bucket_end.map_or(u64::MAX, Tick::as_nanos));
-        store_if_changed(&self.state, PackedState::new(view, custom_clock).to_bits());
+        store_if_changed(&self.state, PackedState::new(view, custom_clock, spread).to_bits());
     }
 
     /// Publishes that the cell has no breaker. Call it with the lock held.
     pub(super) fn vacate(&self) {
-        let generation = self.state().generation() + 1;
-        self.state.store(PackedState::vacant(generation).to_bits(), Ordering::Release);
+        let epoch = self.state().epoch() + 1;
+        self.state.store(PackedState::vacant(epoch).to_bits(), Ordering::Release);
     }
 }
 

@@ -18,38 +18,33 @@ pub(super) struct CallResult {
     pub(super) elapsed: Option<Duration>,
 }
 
-/// What [`Machine::try_record_untimed`] did.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum UntimedRecord {
-    /// Nothing: recording this call takes the time.
-    NeedsTime,
-    /// It recorded the call, and the state stays as it is.
-    Recorded {
-        /// As in [`FastPathView`](super::fast_path_view::FastPathView).
-        lock_free_success: bool,
-    },
-    /// It recorded the call, and a rule is met.
-    Tripped(Trigger),
-}
-
 impl Machine {
-    /// Records a result if that takes neither the time nor a transition: the common case, and
-    /// the cheapest.
-    pub(super) fn try_record_untimed(&mut self, ticket: Ticket, outcome: Outcome) -> UntimedRecord {
-        let records = matches!(
-            self.phase,
-            Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER, .. }
-        );
-        if !records || ticket.generation != self.generation || !self.rules.are_untimed() {
-            return UntimedRecord::NeedsTime;
-        }
-        if let Some(trigger) = self.rules.record(outcome, None, self.now) {
-            return UntimedRecord::Tripped(trigger);
-        }
-        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+    /// Whether recording a result of this call takes neither the time nor a transition, unless a
+    /// rule trips: the common case, and the cheapest.
+    pub(super) fn records_untimed(&self, ticket: Ticket) -> bool {
+        matches!(self.phase, Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER, .. })
+            && self.is_current(ticket)
+            && self.rules.are_untimed()
+    }
+
+    /// Whether successes that are counted without the lock meanwhile may be recorded after this
+    /// result: it changes nothing about their being deferred.
+    pub(super) fn defers_through(&self, result: CallResult, now: Tick) -> bool {
+        matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. })
+            && self.phase.manual_until().is_none_or(|until| now < until)
+            && self.rules.defers_through(result.outcome, result.elapsed, now)
+    }
+
+    /// Records a result where [`records_untimed`](Self::records_untimed) allows it. Returns the
+    /// rule that is met, for [`trip`](Self::trip).
+    pub(super) fn record_untimed(&mut self, outcome: Outcome) -> Option<Trigger> {
+        let trigger = self.rules.record(outcome, None, self.now);
+        if trigger.is_none()
+            && let Phase::MetricsOnly { would_trip, .. } = &mut self.phase
+        {
             *would_trip = false;
         }
-        UntimedRecord::Recorded { lock_free_success: self.rules.can_defer_success() }
+        trigger
     }
 
     /// Does what a rule that is met asks for: opens the circuit, or reports that it would.
@@ -96,7 +91,7 @@ impl Machine {
 
     /// Records a result. One of another generation comes too late, and changes nothing.
     pub(super) fn record(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
-        if ticket.generation != self.generation {
+        if !self.is_current(ticket) {
             return;
         }
         match &self.phase {
@@ -133,7 +128,7 @@ impl Machine {
     /// How long a probe has been in flight.
     pub(super) fn probe_age(&self, ticket: Ticket) -> Option<Duration> {
         match (&self.phase, ticket.probe) {
-            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
+            (Phase::HalfOpen(probes), Some(id)) if self.is_current(ticket) => {
                 Some(self.now.since(probes.admitted_at(id)?))
             }
             _ => None,
@@ -155,7 +150,7 @@ impl Machine {
         elapsed: Option<Duration>,
         effects: &mut Effects,
     ) {
-        if ticket.generation != self.generation {
+        if !self.is_current(ticket) {
             return;
         }
         let probe_age = self.probe_age(ticket);
@@ -176,10 +171,11 @@ impl Machine {
 
     /// Frees the slot of a probe. Returns how long it was out.
     fn release_probe(&mut self, ticket: Ticket) -> Option<Duration> {
+        if !self.is_current(ticket) {
+            return None;
+        }
         match (&mut self.phase, ticket.probe) {
-            (Phase::HalfOpen(probes), Some(id)) if ticket.generation == self.generation => {
-                Some(self.now.since(probes.release(id)?))
-            }
+            (Phase::HalfOpen(probes), Some(id)) => Some(self.now.since(probes.release(id)?)),
             _ => None,
         }
     }
@@ -195,26 +191,15 @@ impl Machine {
         }
     }
 
-    /// Adds successes of this generation that were counted without the lock. While they could be
-    /// deferred, none of them could trip a rule.
-    pub(super) fn add_deferred_successes(&mut self, calls: u64) {
-        self.rules.add_deferred_successes(calls, self.now);
-    }
-
-    /// Adds successes that were counted while a transaction ended their being deferrable. They
-    /// may complete the number of calls that a rule waits for, so the rules are evaluated again.
-    pub(super) fn add_last_deferred_successes(
-        &mut self,
-        calls: u64,
-        generation: u64,
-        effects: &mut Effects,
-    ) {
-        if calls == 0 || generation != self.generation {
+    /// Records successes that were counted without the lock. While they could be deferred, none of
+    /// them could trip a rule.
+    pub(super) fn record_deferred(&mut self, successes: u64) {
+        if successes == 0 {
             return;
         }
-        self.add_deferred_successes(calls);
-        if let Some(trigger) = self.rules.evaluate() {
-            self.trip(trigger, None, effects);
+        self.rules.record_successes(successes, self.now);
+        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
+            *would_trip = false;
         }
     }
 }

@@ -73,7 +73,7 @@ impl Machine {
     pub(super) fn take_over(&mut self, state: &Snapshot, is_newer: bool, effects: &mut Effects) {
         if matches!(self.phase, Phase::HalfOpen(_)) {
             // The probes that are out were admitted by a state that ends here.
-            self.generation += 1;
+            self.void_admitted_calls();
         }
         self.rules.clear(self.now);
         // The other one's clock, also where the two clocks differ.

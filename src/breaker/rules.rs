@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::window::{CallWindow, Counts, Sample};
+use super::{
+    success_counter::{OnSuccess, UNLIMITED},
+    window::{CallWindow, Counts, Sample},
+};
 use crate::{
     clock::Tick,
     config::{Config, Trip, Window},
@@ -37,6 +40,8 @@ pub(super) struct Rules {
     rates: Box<[RateRule]>,
     /// No rule depends on when a call ended or how long it took.
     untimed: bool,
+    /// See [`defer_limit`](Self::defer_limit).
+    defer_limit: u64,
 }
 
 /// A rule on the share of failed or of slow calls.
@@ -81,6 +86,23 @@ impl RateRule {
         }
     }
 
+    /// Whether the next call cannot trip the rule, whatever number of good calls comes before it, and
+    /// no good call after it can: if it is a good one itself, or if it is `bad`.
+    ///
+    /// The first call that the rule is asked about makes the rate that decides: it completes the
+    /// minimum number of calls, or is one more than there are. Each further good one lowers the rate.
+    fn holds_through(&self, bad: bool) -> bool {
+        let Counts { calls, failures, slow_calls } = self.window.counts();
+        let before = match self.measure {
+            Measure::Failures => failures,
+            Measure::SlowCalls(_) => slow_calls,
+        };
+        let bad = before + u64::from(bad);
+        let calls = (calls + 1).max(self.minimum_calls.into());
+        let calls = self.window.size().map_or(calls, |size| calls.min(size.into()));
+        bad == 0 || (bad as f64 / calls as f64) < self.threshold
+    }
+
     fn evaluate(&self) -> Option<Trigger> {
         let Counts { calls, failures, slow_calls } = self.window.counts();
         let (reason, failure_count) = match self.measure {
@@ -109,7 +131,11 @@ impl Rules {
         let rates: Box<[RateRule]> =
             config.trip_on.iter().filter_map(|trip| RateRule::new(trip, now)).collect();
         let untimed = slow_after.is_none() && rates.iter().all(|rate| !rate.window.is_timed());
-        Self { failure_limit: limits.min(), consecutive_failures: 0, slow_after, rates, untimed }
+        let room = rates.iter().map(|rate| rate.window.size().map_or(UNLIMITED, u64::from));
+        let defer_limit = room.max().unwrap_or(0);
+        let failure_limit = limits.min();
+        let consecutive_failures = 0;
+        Self { failure_limit, consecutive_failures, slow_after, rates, untimed, defer_limit }
     }
 
     /// Whether no rule depends on when a call ended or how long it took.
@@ -176,10 +202,11 @@ impl Rules {
         self.rates.iter().find_map(RateRule::evaluate)
     }
 
-    /// Adds successes that were counted without the lock.
-    pub(super) fn add_deferred_successes(&mut self, calls: u64, now: Tick) {
+    /// Records successes that were counted without the lock, of which no rule has to be asked.
+    pub(super) fn record_successes(&mut self, calls: u64, now: Tick) {
+        self.consecutive_failures = 0;
         for rate in &mut self.rates {
-            rate.window.add_deferred_successes(calls, now);
+            rate.window.record_successes(calls, now);
         }
     }
 
@@ -189,11 +216,43 @@ impl Rules {
         }
     }
 
-    /// Whether recording a success that is not slow may be skipped or put off: it changes
-    /// nothing but the number of calls in time windows, and no rule can trip on it.
-    pub(super) fn can_defer_success(&self) -> bool {
-        self.consecutive_failures == 0
-            && self.rates.iter().all(|rate| rate.window.can_defer_success())
+    /// How a success that is not slow is recorded.
+    pub(super) fn on_success(&self) -> OnSuccess {
+        if self.consecutive_failures == 0
+            && self.rates.iter().all(|rate| rate.window.is_full_of_successes())
+        {
+            OnSuccess::Skip
+        } else if self.defer_limit > 0 && self.hold_through(false) {
+            OnSuccess::Defer
+        } else {
+            OnSuccess::Record
+        }
+    }
+
+    /// Whether neither the next call nor any good call after it can meet a rate rule.
+    fn hold_through(&self, bad: bool) -> bool {
+        self.rates.iter().all(|rate| rate.holds_through(bad))
+    }
+
+    /// Whether successes can be deferred before, while and after this result is recorded.
+    pub(super) fn defers_through(
+        &self,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+        now: Tick,
+    ) -> bool {
+        let is_good = outcome == Outcome::Success && !self.is_slow(elapsed);
+        let is_below_limit = self
+            .failure_limit
+            .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit);
+        self.bucket_end().is_none_or(|end| now < end)
+            && (is_good || (is_below_limit && self.hold_through(true)))
+    }
+
+    /// After how many deferred successes the next one takes the lock: by then they have filled
+    /// every count window. With a time window that would change nothing.
+    pub(super) fn defer_limit(&self) -> u64 {
+        self.defer_limit
     }
 
     /// When the first bucket of any time window ends; `None` without a time window.

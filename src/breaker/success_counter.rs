@@ -1,101 +1,188 @@
-//! Successes of a breaker with time windows, counted without the lock.
+//! Successes of a breaker, counted without the lock.
 //!
-//! A time window has to know the number of calls, so a success is a write. Threads spread these
-//! writes over a few counters, each on a cache line of its own, and the next holder of the lock
-//! drains them. While a window holds no failure, no rule can trip on a success, so nothing depends
-//! on the exact number. After the first failure, each success may complete the number of calls
-//! that a rule waits for: from then on the counters are disabled, and successes take the lock.
+//! Between two failures all successes are alike, so their order says nothing. They are counted
+//! here, and the next holder of the lock [drains](Successes::drain) them: it records them in every
+//! window before it does its own work. The result is one that the same calls could have had one
+//! after the other, as long as no success that is counted here could have tripped a rule. The
+//! machine says whether that is so ([`OnSuccess`]), and the
+//! counter is open only while it does.
+//!
+//! # A counter's value
+//!
+//! | bits | what they hold |
+//! |---|---|
+//! | 24, high | the tag: the low bits of the [epoch](super::packed_state) whose successes it counts |
+//! | 1 | whether it is closed |
+//! | 39, low | the count, from a base up to all ones, which is full |
+//!
+//! Counting is a compare-and-swap from a value that was seen open and with the epoch's tag, so a
+//! thread that was held up in between does not reach the next epoch. (A tag recurs after 16 million
+//! epochs; for an error, all of them would have to pass within those two instructions.)
+//!
+//! The base is such that the counter is full after as many successes as the largest count window
+//! holds. Then a success takes the lock: every window is full of successes, and those that follow
+//! change nothing.
+//!
+//! # One counter, or several
+//!
+//! One counter serves until two threads meet on it. From then on there are a few, each on a cache
+//! line of its own, and a thread keeps to one of them.
 
 use std::sync::OnceLock;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Not allocated until a breaker of the cell first has a time window.
+/// The counters of a cell in which two threads have met, once allocated. They stay with the cell.
 #[derive(Default)]
-pub(super) struct SuccessCounter(OnceLock<Box<[Counter]>>);
+pub(super) struct SpreadCounters(OnceLock<Box<[Counter]>>);
 
-/// A count in the low 40 bits, and in the high 24 bits a tag: the low bits of the generation that
-/// the count belongs to. A success of an earlier generation finds another tag and is not counted.
-/// (A tag recurs after 16 million transitions; for an error, all of them would have to happen
-/// between a thread's load and its compare-and-swap.)
 #[repr(align(64))]
 struct Counter(AtomicU64);
 
-const COUNT_BITS: u32 = 40;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const TAG_SHIFT: u32 = 40;
+const CLOSED: u64 = 1 << 39;
+const FULL: u64 = CLOSED - 1;
 
-/// The value of a counter that takes no counts: one that is full.
-const DISABLED: u64 = COUNT;
+/// More successes than a counter can hold before the next one takes the lock.
+pub(super) const UNLIMITED: u64 = FULL;
 
-const fn tag(generation: u64) -> u64 {
-    generation << COUNT_BITS
+const fn tag(epoch: u64) -> u64 {
+    epoch << TAG_SHIFT
 }
 
-impl SuccessCounter {
-    /// Allocates the counters, disabled, unless they exist.
-    pub(super) fn allocate(&self) {
-        self.0.get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(DISABLED))).collect());
-    }
+/// A counter that counts nothing.
+pub(super) const fn closed() -> u64 {
+    CLOSED
+}
 
-    pub(super) fn is_allocated(&self) -> bool {
-        self.0.get().is_some()
-    }
+/// How a success that is not slow is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnSuccess {
+    /// Not at all: it changes nothing.
+    Skip,
+    /// It may be counted now and recorded later: no rule can trip on it, nor on any number of
+    /// successes in a row, before a bucket of a time window ends.
+    Defer,
+    /// With the lock.
+    Record,
+}
 
-    /// Counts a success of this generation. `false` if the counters belong to another one or are
-    /// disabled, or another thread interfered: then the caller takes the lock.
+/// What became of a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Yes,
+    /// The counter is closed, full, or of another epoch.
+    No,
+    /// Another thread changed the counter at the same time.
+    Contended,
+}
+
+/// The counters of a cell: the one in its own memory, and those for several threads.
+#[derive(Clone, Copy)]
+pub(super) struct Successes<'a> {
+    pub(super) shared: &'a AtomicU64,
+    pub(super) spread: &'a SpreadCounters,
+}
+
+impl<'a> Successes<'a> {
+    /// Counts a success of this epoch.
     #[inline]
-    pub(super) fn count(&self, generation: u64) -> bool {
-        let Some(counters) = self.0.get() else {
-            return false;
-        };
-        let counter = &counters[thread_index() & (counters.len() - 1)].0;
-        let seen = counter.load(Ordering::Relaxed);
-        // The count never gets near its limit: it is drained whenever a bucket ends.
-        seen & !COUNT == tag(generation)
-            && seen & COUNT != COUNT
-            && counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    pub(super) fn count(self, epoch: u64, is_spread: bool) -> Counted {
+        if is_spread { self.count_spread(epoch) } else { count(self.shared, epoch) }
     }
 
-    /// Starts to count for this generation, unless it does already. Counts of an earlier
-    /// generation that were not drained are discarded: they came after its end.
-    ///
-    /// This and the methods below are for the holder of the lock.
-    pub(super) fn enable(&self, generation: u64) {
-        for counter in self.counters() {
-            let seen = counter.load(Ordering::Relaxed);
-            if seen == DISABLED || seen & !COUNT != tag(generation) {
-                counter.store(tag(generation), Ordering::Release);
+    /// The same where threads have met before: a thread that meets another one tries again.
+    fn count_spread(self, epoch: u64) -> Counted {
+        let Some(counters) = self.spread.0.get() else { return Counted::No };
+        let counter = &counters[thread_index() & (counters.len() - 1)].0;
+        for _ in 0..ATTEMPTS {
+            match count(counter, epoch) {
+                Counted::Contended => {}
+                other => return other,
             }
+        }
+        // The caller takes the lock.
+        Counted::No
+    }
+
+    // The methods below are for the holder of the lock.
+
+    pub(super) fn is_spread(self) -> bool {
+        self.spread.0.get().is_some()
+    }
+
+    /// Adds counters, closed, so that threads do not meet again. The single one must be closed.
+    pub(super) fn spread(self) {
+        self.spread
+            .0
+            .get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect());
+    }
+
+    /// Whether successes of this epoch can be counted now.
+    pub(super) fn is_open(self, epoch: u64) -> bool {
+        self.counters().any(|counter| counter.load(Ordering::Relaxed) ^ tag(epoch) < FULL)
+    }
+
+    /// Counts successes of this epoch, at most `limit` before one takes the lock. The counters must
+    /// be closed.
+    pub(super) fn open(self, epoch: u64, limit: u64) {
+        for counter in self.counters() {
+            counter.store(opened(epoch, limit), Ordering::Release);
         }
     }
 
-    /// Takes the count of this generation.
-    pub(super) fn drain(&self, generation: u64) -> u64 {
-        self.replace(generation, tag(generation))
+    /// Takes the count, and goes on counting where the counters were open.
+    pub(super) fn drain(self, epoch: u64, limit: u64) -> u64 {
+        self.take(epoch, limit, opened(epoch, limit))
     }
 
-    /// Takes the count of this generation, and stops counting.
-    pub(super) fn drain_and_disable(&self, generation: u64) -> u64 {
-        self.replace(generation, DISABLED)
+    /// Takes the count, and stops counting.
+    pub(super) fn drain_and_close(self, epoch: u64, limit: u64) -> u64 {
+        self.take(epoch, limit, CLOSED)
     }
 
-    fn replace(&self, generation: u64, value: u64) -> u64 {
+    fn take(self, epoch: u64, limit: u64, next: u64) -> u64 {
         let counts = self.counters().map(|counter| {
             // There is seldom anything to take, and a load leaves the line with its owner.
             let seen = counter.load(Ordering::Acquire);
-            if seen == value || seen == DISABLED || seen & !COUNT != tag(generation) {
+            // Only the holder of the lock changes the tag, and closes or opens a counter.
+            if seen == next || seen ^ tag(epoch) > FULL {
                 return 0;
             }
-            // Only the holder of the lock changes the tag, so it is still the same.
-            counter.swap(value, Ordering::AcqRel) & COUNT
+            let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);
+            last.saturating_sub(FULL - limit)
         });
         counts.sum()
     }
 
-    fn counters(&self) -> impl Iterator<Item = &AtomicU64> {
-        self.0.get().into_iter().flatten().map(|counter| &counter.0)
+    fn counters(self) -> impl Iterator<Item = &'a AtomicU64> {
+        let spread = self.spread.0.get();
+        // With several counters, the single one stays closed.
+        let shared = spread.is_none().then_some(self.shared);
+        shared.into_iter().chain(spread.into_iter().flatten().map(|counter| &counter.0))
     }
 }
+
+const fn opened(epoch: u64, limit: u64) -> u64 {
+    tag(epoch) | (FULL - limit)
+}
+
+#[inline]
+fn count(counter: &AtomicU64, epoch: u64) -> Counted {
+    let seen = counter.load(Ordering::Relaxed);
+    // One comparison for the tag, the closed bit and the room.
+    if seen ^ tag(epoch) >= FULL {
+        return Counted::No;
+    }
+    match counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
+        Ok(_) => Counted::Yes,
+        Err(_) => Counted::Contended,
+    }
+}
+
+/// How often a thread tries to count on a counter of its own. Others change it too, but seldom: a
+/// holder of the lock, and threads with which it shares the counter.
+const ATTEMPTS: u32 = 4;
 
 #[cfg(not(tower_breaker_loom))]
 fn width() -> usize {
@@ -120,13 +207,18 @@ fn thread_index() -> usize {
     })
 }
 
-// One counter for all threads is the hardest case, and the one with the fewest interleavings.
 #[cfg(tower_breaker_loom)]
 fn width() -> usize {
-    1
+    2
+}
+
+// A model chooses whether its threads share a counter. By default they do: that is the harder case.
+#[cfg(tower_breaker_loom)]
+loom::thread_local! {
+    pub(super) static THREAD_INDEX: std::cell::Cell<usize> = std::cell::Cell::new(0);
 }
 
 #[cfg(tower_breaker_loom)]
 fn thread_index() -> usize {
-    0
+    THREAD_INDEX.with(std::cell::Cell::get)
 }

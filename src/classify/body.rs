@@ -1,9 +1,13 @@
 //! Outcomes of responses whose bodies have not ended.
 
+use std::error::Error as StdError;
+
 use http::{HeaderMap, Response};
 
 use super::{
-    by_status::is_rejection, error::outcome_of_error, errors_as_failures::ErrorsAsFailures,
+    by_status::is_rejection,
+    error::{is_of_the_upload, outcome_of_error},
+    errors_as_failures::ErrorsAsFailures,
 };
 use crate::outcome::Outcome;
 
@@ -63,13 +67,28 @@ pub trait ClassifyEos: Sized {
         Outcome::failure()
     }
 
+    /// The body has returned this error. It is called only if the type of the error is
+    /// [known](super#situations); otherwise, and for all other failures,
+    /// [`classify_failure`](Self::classify_failure) is.
+    ///
+    /// Default: errors [of the request](super::is_request_error), such as an upload that broke off
+    /// in the meantime, and rejections by another breaker are ignored. For all others, the outcome
+    /// is that of `classify_failure` with [`BodyFailure::Error`].
+    fn classify_error(self, error: &(dyn StdError + 'static)) -> Outcome {
+        if is_of_the_upload(error) {
+            Outcome::Ignore
+        } else {
+            self.classify_failure(BodyFailure::Error)
+        }
+    }
+
     /// Whether the trailers matter. If so, a body has not ended with its last byte.
     fn awaits_trailers(&self) -> bool {
         false
     }
 }
 
-/// How a body has failed.
+/// How a body has failed. The error itself is in [`ClassifyEos::classify_error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BodyFailure {

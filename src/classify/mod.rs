@@ -224,7 +224,10 @@ mod status;
 mod tower_http;
 mod with_request;
 
-pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
+pub(crate) use self::error::{
+    as_cause,
+    returned::{leave_rejection, pass_error_on},
+};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};

@@ -64,6 +64,7 @@ use std::time::{Duration, SystemTime};
 pub use self::{manual::ManualClock, system::SystemClock, tokio::TokioClock};
 pub(crate) use self::{
     sources::wall,
+    system::Glance,
     tick::{Reading, Tick, nanos},
     time_source::TimeSource,
 };

@@ -26,6 +26,11 @@ const NEAR: u64 = nanos(Duration::from_secs(1));
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
+/// A reading of the coarse clock, if there is one. It is taken before all else, because nothing has to
+/// be kept for later then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Glance(Option<u64>);
+
 /// The last reading of the operating system's clock, and what else was read with it.
 ///
 /// The fields are written one by one. Whatever mixture a reader sees, `system` is a time that has
@@ -85,13 +90,19 @@ impl SystemClock {
         if age.wrapping_sub(1) < TRUST - 1 { Tick::from_nanos(now) } else { ANCHOR.renew() }
     }
 
+    /// Reads the coarse clock, for [`nanos_until`](Self::nanos_until).
+    #[inline]
+    pub(crate) fn glance() -> Glance {
+        Glance(sources::coarse())
+    }
+
     /// What is left until then, in nanoseconds. What is more than a second may be some
     /// milliseconds too long, but not longer than it was at a time that was
     /// [noted](Self::note).
     #[inline]
-    pub(crate) fn nanos_until(then: Tick) -> u64 {
+    pub(crate) fn nanos_until(then: Tick, glance: Glance) -> u64 {
         let coarse = ANCHOR.coarse.load(Ordering::Acquire);
-        if sources::coarse().is_some_and(|now| now.wrapping_sub(coarse) < TRUST) {
+        if glance.0.is_some_and(|now| now.wrapping_sub(coarse) < TRUST) {
             let left = then.nanos_since(ANCHOR.system());
             if left > NEAR {
                 return left;

@@ -161,7 +161,7 @@ pub(super) const fn save_settings(config: &Config) -> SaveSettings {
 /// and another breaker has taken over the cell.
 impl SnapshotSource for EventDispatcher {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        let snapshot = self.cell.inspect_owned(self, Machine::snapshot)?;
+        let snapshot = self.cell.inspect_to_save(self, Machine::snapshot)?;
         Some(EncodedSnapshot { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 

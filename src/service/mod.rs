@@ -4,6 +4,7 @@ mod aliases;
 #[cfg(feature = "http")]
 pub mod body;
 pub mod future;
+mod gate;
 #[cfg(feature = "grpc")]
 mod grpc_request;
 mod inner_call;

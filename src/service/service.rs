@@ -8,17 +8,16 @@ use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
+    gate::{Gate, Readiness},
     inner_call,
     record_when::{AppliesTo, OnResponse, RecordWhen},
     reject::{Reject, RejectAsError},
-    wake_on_open::WakeOnOpen,
 };
 use crate::{
     breaker::Permit,
     classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
     error::Refusal,
     handle::{Breaker, WaitHandle},
-    state::State,
 };
 
 /// A service behind a circuit breaker.
@@ -89,30 +88,14 @@ use crate::{
 /// write the type of its argument: pass it to [`classify_fn`](crate::classify::classify_fn).
 pub struct CircuitBreaker<S, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
-    /// Declared, and so dropped, before the breaker: see [`WakeOnOpen`].
-    wake_on_open: WakeOnOpen,
+    /// Declared, and so dropped, before the breaker.
+    gate: Gate,
     /// Declared before the breaker for the same reason. Boxed, because only back-pressure uses it.
     wait: Option<Box<WaitHandle>>,
     breaker: Breaker,
     classify: C,
     reject: R,
     record_when: O,
-    readiness: Readiness,
-    /// Why the next call is rejected, if `readiness` is [`Readiness::Rejecting`].
-    refusal: Refusal,
-}
-
-/// The result of the last `poll_ready`.
-#[derive(Debug, Clone, Copy)]
-enum Readiness {
-    /// Not polled, or the inner service is not ready.
-    Unknown,
-    /// The inner service is ready.
-    Inner,
-    /// The circuit rejects calls; the inner service was not polled.
-    Rejecting,
-    /// The circuit rejects calls, and the inner service is ready for one that is exempt.
-    InnerForExempt,
 }
 
 impl<S> CircuitBreaker<S> {
@@ -138,14 +121,12 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     pub(super) fn with(inner: S, breaker: Breaker, classify: C, reject: R, record_when: O) -> Self {
         Self {
             inner,
-            wake_on_open: WakeOnOpen::new(breaker.cell()),
+            gate: Gate::new(breaker.cell()),
             wait: None,
             breaker,
             classify,
             reject,
             record_when,
-            readiness: Readiness::Unknown,
-            refusal: Refusal::new(State::Closed),
         }
     }
 
@@ -179,19 +160,6 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         self.inner
     }
 
-    /// Whether the circuit rejects calls. If so, the service is ready to reject the next one.
-    #[inline]
-    fn is_rejecting(&mut self) -> bool {
-        let cell = self.breaker.cell();
-        let Some(refusal) = cell.would_refuse().filter(|_| !inner_call::is_nested(cell)) else {
-            return false;
-        };
-        self.readiness = Readiness::Rejecting;
-        self.refusal = refusal;
-        self.wake_on_open.clear();
-        true
-    }
-
     /// Waits until the circuit admits calls.
     #[inline]
     fn poll_admission(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -213,11 +181,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     #[inline]
     fn admit(&mut self, counts: bool) -> Result<Permit, Refusal> {
         let cell = self.breaker.cell();
-        match std::mem::replace(&mut self.readiness, Readiness::Unknown) {
+        match std::mem::replace(&mut self.gate.readiness, Readiness::Unknown) {
             Readiness::Inner if !counts || inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
             Readiness::Inner => Permit::try_acquire(cell),
             Readiness::InnerForExempt if !counts => Ok(Permit::void_of(cell)),
-            Readiness::Rejecting | Readiness::InnerForExempt => Err(self.refusal),
+            Readiness::Rejecting | Readiness::InnerForExempt => Err(self.gate.refusal()),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
     }
@@ -253,22 +221,16 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     {
         if R::WHILE_OPEN.waits() {
             ready!(self.poll_admission(cx));
-        } else if self.is_rejecting() {
-            return if O::PASSES_WHILE_OPEN {
-                self.poll_ready_for_exempt(cx)
-            } else {
-                Poll::Ready(Ok(()))
-            };
         }
-        self.readiness = Readiness::Unknown;
+        self.gate.readiness = Readiness::Unknown;
         match self.poll_inner_ready(cx, R::WHILE_OPEN.waits()) {
             Poll::Ready(Ok(())) => {
-                self.readiness = Readiness::Inner;
-                self.wake_on_open.clear();
+                self.gate.readiness = Readiness::Inner;
+                self.gate.wake_on_open.clear();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                self.wake_on_open.clear();
+                self.gate.wake_on_open.clear();
                 self.release_wait();
                 Poll::Ready(Err(error.into()))
             }
@@ -286,7 +248,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         R: Reject<Request, S::Response, S::Error>,
     {
         if self.inner.poll_ready(cx)?.is_ready() {
-            self.readiness = Readiness::InnerForExempt;
+            self.gate.readiness = Readiness::InnerForExempt;
         }
         Poll::Ready(Ok(()))
     }
@@ -294,11 +256,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// Waits for the inner service, or for the circuit to open.
     #[cold]
     fn wait_for_inner<E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        if self.wake_on_open.register(cx) {
+        if self.gate.wake_on_open.register(cx) {
             return Poll::Pending;
         }
         // The circuit opened while the inner service was polled.
-        if self.is_rejecting() {
+        if self.gate.is_rejecting() {
             return Poll::Ready(Ok(()));
         }
         // The open time ended in the meantime too.
@@ -321,6 +283,22 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         let classify = self.classify.make_classifier(&request);
         let future = inner_call::start(&permit, || self.inner.call(request));
         ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
+    }
+
+    /// Rejects a call for which [`poll_ready`](Service::poll_ready) has made the service ready.
+    #[inline(never)]
+    fn reject_call<Request>(
+        &mut self,
+        request: Request,
+    ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
+    where
+        S: Service<Request>,
+        C: MakeClassifier<Request>,
+        R: Reject<Request, S::Response, S::Error>,
+    {
+        self.gate.readiness = Readiness::Unknown;
+        let rejected = self.breaker.rejected(self.gate.refusal());
+        ResponseFuture::rejected(self.reject.reject(request, rejected))
     }
 
     #[inline(never)]
@@ -362,15 +340,22 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if R::WHILE_OPEN.waits()
-            || self.wake_on_open.is_registered()
+            || self.gate.wake_on_open.is_registered()
             || !self.breaker.cell().admits_all()
         {
+            if !R::WHILE_OPEN.waits() && self.gate.is_rejecting() {
+                return if O::PASSES_WHILE_OPEN {
+                    self.poll_ready_for_exempt(cx)
+                } else {
+                    Poll::Ready(Ok(()))
+                };
+            }
             return self.poll_ready_slow(cx);
         }
-        self.readiness = Readiness::Unknown;
+        self.gate.readiness = Readiness::Unknown;
         match self.inner.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
-                self.readiness = Readiness::Inner;
+                self.gate.readiness = Readiness::Inner;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
@@ -383,15 +368,18 @@ where
         // A call of a closed circuit takes this path alone. Where it meets the other path, the
         // compiler writes the permit to memory and copies it from there into the future, and a
         // wide load directly after narrow stores stalls for longer than the rest of the call.
-        if let Readiness::Inner = self.readiness
+        if let Readiness::Inner = self.gate.readiness
             && self.record_when.applies_to(&request)
             && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
         {
-            self.readiness = Readiness::Unknown;
+            self.gate.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {
                 self.release_wait();
             }
             return self.call_inner(request, permit);
+        }
+        if let Readiness::Rejecting = self.gate.readiness {
+            return self.reject_call(request);
         }
         self.call_or_reject(request)
     }

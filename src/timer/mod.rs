@@ -49,8 +49,8 @@ enum AlarmState {
 }
 
 impl Timer {
-    /// A timer that follows tokio's time in a tokio runtime, which may be paused, and the
-    /// machine's time elsewhere.
+    /// A timer that follows tokio's time where a test has paused it, and the machine's time
+    /// otherwise.
     pub(crate) const fn new() -> Self {
         Self { follows_tokio: true, alarm: None }
     }
@@ -68,7 +68,7 @@ impl Timer {
     /// Starts the timer. A deadline that the clock cannot represent is never reached.
     pub(crate) fn set(&mut self, after: Duration) {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(Alarm::new()));
-        if self.follows_tokio && Handle::try_current().is_ok() {
+        if self.follows_tokio && Handle::try_current().is_ok() && is_tokio_time_paused() {
             // Some thirty years, as tokio itself does.
             let far_future = || Instant::now() + Duration::from_secs(30 * 365 * 24 * 3600);
             let deadline = Instant::now().checked_add(after).unwrap_or_else(far_future);
@@ -100,6 +100,16 @@ impl Timer {
         self.set(time);
         poll_fn(|cx| self.poll(cx)).await;
     }
+}
+
+/// Whether tokio's time is paused, or was: only then does it differ from the machine's.
+///
+/// Otherwise tokio's timers are not used: in a runtime without them, to ask for one panics. A
+/// runtime whose time is paused has them.
+fn is_tokio_time_paused() -> bool {
+    let before = std::time::Instant::now();
+    let tokio = Instant::now().into_std();
+    !(before..=std::time::Instant::now()).contains(&tokio)
 }
 
 impl Alarm {

@@ -5,8 +5,10 @@ mod support;
 
 mod accounting;
 mod bodies;
+mod broken_uploads;
 mod nested;
 mod one_view;
+mod presets;
 mod request_errors;
 mod streaming;
 mod timeouts;

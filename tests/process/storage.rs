@@ -193,3 +193,82 @@ fn a_read_only_folder_causes_a_warning_and_heals() {
     let stored = store.load(KEY).unwrap().unwrap();
     assert!(String::from_utf8(stored).unwrap().contains(r#""state":"open""#));
 }
+
+/// sled opens no folder that it cannot write to, so a copy of it is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_folder_is_restored_from_a_copy_that_is_removed_even_after_a_kill() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::server::SERVER;
+    use crate::support::child::{Role, Unprivileged, set_mode};
+
+    let folder = tempfile::tempdir().unwrap();
+    let Some(unprivileged) = Unprivileged::prepare(folder.path()) else {
+        println!("skipped: permissions apply to no process here");
+        return;
+    };
+    let (state, temporary) = (folder.path().join("state"), folder.path().join("temporary"));
+    for folder in [&state, &temporary] {
+        fs::create_dir(folder).unwrap();
+        set_mode(folder, 0o777);
+        unprivileged.give(folder);
+    }
+    let start = || {
+        let role = Role::by(unprivileged.command(), SERVER).variable("TMPDIR", &temporary);
+        Server::start_as(role, &state, 10 * MINUTE)
+    };
+    let server = start();
+    eventually("the store is healthy", || server.health() == "Healthy");
+    server.trip();
+    server.flush();
+    server.kill();
+    let set_modes = |folder_mode: u32, file_mode: u32| {
+        for entry in fs::read_dir(&state).unwrap() {
+            let entry = entry.unwrap();
+            let mode = if entry.path().is_dir() { folder_mode } else { file_mode };
+            set_mode(&entry.path(), mode);
+        }
+        set_mode(&state, folder_mode);
+    };
+    let copies = || {
+        let entries = fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path());
+        entries.collect::<Vec<_>>()
+    };
+
+    set_modes(0o555, 0o444);
+    let server = start();
+    eventually("the circuit is restored open", || server.status("/ok") == 503);
+    assert_eq!(server.status("/flush"), 507);
+    assert!(server.health().contains("make the folder writable"), "{}", server.health());
+    let log = server.log();
+    assert!(log.contains("a temporary copy answers reads"), "{log}");
+    let left = copies();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(fs::metadata(&left[0]).unwrap().mode() & 0o7777, 0o700);
+    server.kill();
+    assert_eq!(copies(), left, "a killed process leaves its copy");
+
+    // The next process makes a copy of its own, and removes that one.
+    let server = start();
+    eventually("the circuit is restored open", || server.status("/ok") == 503);
+    eventually("the abandoned copy is removed", || !left[0].exists());
+    let left = copies();
+    set_modes(0o755, 0o644);
+    eventually("the store is healthy again", || server.health() == "Healthy");
+    eventually("the copy is removed", || copies().is_empty());
+    assert!(!left.is_empty(), "there was one");
+    server.kill();
+
+    // The next process makes no copy, and removes the abandoned one even so.
+    set_modes(0o555, 0o444);
+    let server = start();
+    eventually("the circuit is restored open", || server.status("/ok") == 503);
+    server.kill();
+    assert_eq!(copies().len(), 1);
+    set_modes(0o755, 0o644);
+    let server = start();
+    eventually("the store is healthy", || server.health() == "Healthy");
+    eventually("the abandoned copy is removed", || copies().is_empty());
+    server.kill();
+}

@@ -23,6 +23,7 @@ fn child_process() {
         (faults::child::CELL, faults::child::run_cell),
         #[cfg(target_os = "linux")]
         (faults::child::HOLDER, faults::child::hold),
+        (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),
         #[cfg(target_os = "linux")]
         (which_store::FILLER, which_store::fill),

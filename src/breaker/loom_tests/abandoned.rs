@@ -1,6 +1,6 @@
 //! Calls that end without a result, while something else happens.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use loom::thread;
 

@@ -116,11 +116,14 @@ fn admit(cell: &'static Cell) -> Option<Permit> {
 
 /// The transitions in the order in which they were dispatched.
 #[derive(Default)]
-struct Dispatched(Mutex<Vec<(State, State)>>);
+struct Dispatched {
+    transitions: Mutex<Vec<(State, State)>>,
+    is_save_due: AtomicBool,
+}
 
 impl Dispatched {
     fn transitions(&self) -> Vec<(State, State)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.transitions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -129,13 +132,15 @@ impl Observer for Dispatched {
         Arc::default()
     }
 
-    fn on_change(&self, _: Change) {}
+    fn on_change(&self, _: Change) {
+        self.is_save_due.store(true, Ordering::SeqCst);
+    }
 
     fn record_transitions(&self, _: &[Transition]) {}
 
     fn on_event(&self, event: Event) {
         let Event::Transition(transition) = event else { return };
-        let mut transitions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut transitions = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
         transitions.push((transition.from, transition.to));
     }
 }

@@ -1,89 +1,293 @@
-//! Successes that are counted without the lock: none is lost within a generation, and none is
-//! counted in the next one.
+//! Successes that are counted without the lock: none is lost, none is counted twice, and none gets
+//! into an epoch that is not its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use loom::thread;
 
 use super::{Leased, model};
 use crate::{
-    breaker::{machine::Command, success_counter::SuccessCounter},
+    breaker::{
+        machine::Command,
+        success_counter::{Counted, SpreadCounters, Successes, THREAD_INDEX, UNLIMITED, closed},
+    },
     config::{Config, Trip, Window},
     state::State,
+    sync::AtomicU64,
 };
 
 /// So long that no bucket ends while a model runs.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
-fn counted(minimum_calls: u32) -> Leased {
+/// A breaker with a time window.
+fn timed(minimum_calls: u32) -> Leased {
     let rule = Trip::failure_rate(0.5, Window::time(LONG)).minimum_calls(minimum_calls);
     Leased::on_system_clock(Config { trip_on: vec![rule], ..Config::default() })
 }
 
-fn counter(generation: u64) -> Arc<SuccessCounter> {
-    let counter = SuccessCounter::default();
-    counter.allocate();
-    counter.enable(generation);
-    Arc::new(counter)
+/// A breaker with a count window of four calls, in which half must fail, after one success: from
+/// then on successes are counted without the lock.
+fn counting(minimum_calls: u32) -> Leased {
+    let rule = Trip::failure_rate(0.5, Window::calls(4)).minimum_calls(minimum_calls);
+    let leased = Leased::new(Config { trip_on: vec![rule], ..Config::default() });
+    leased.permit().success();
+    leased
 }
 
-fn count(counter: &SuccessCounter, generation: u64, times: usize) -> u64 {
-    (0..times).map(|_| u64::from(counter.count(generation))).sum()
+/// Makes this thread of a model count on the other counter.
+fn use_other_counter() {
+    THREAD_INDEX.with(|index| index.set(1));
+}
+
+struct Counters {
+    shared: AtomicU64,
+    spread: SpreadCounters,
+}
+
+impl Counters {
+    /// Counts for this epoch.
+    fn open(epoch: u64, limit: u64) -> Arc<Self> {
+        let shared = AtomicU64::new(closed());
+        let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
+        counters.all().open(epoch, limit);
+        counters
+    }
+
+    fn spread(epoch: u64) -> Arc<Self> {
+        let shared = AtomicU64::new(closed());
+        let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
+        counters.all().spread();
+        counters.all().open(epoch, UNLIMITED);
+        counters
+    }
+
+    fn all(&self) -> Successes<'_> {
+        Successes { shared: &self.shared, spread: &self.spread }
+    }
+
+    /// Counts this often, and returns how often that succeeded.
+    fn count(&self, epoch: u64, times: usize) -> u64 {
+        let counters = self.all();
+        let count = || counters.count(epoch, counters.is_spread()) == Counted::Yes;
+        (0..times).map(|_| u64::from(count())).sum()
+    }
+
+    fn drain(&self, epoch: u64) -> u64 {
+        self.all().drain(epoch, UNLIMITED)
+    }
 }
 
 #[test]
 fn draining_loses_nothing() {
-    model(|| {
-        let counter = counter(1);
-        let shared = Arc::clone(&counter);
-        let other = thread::spawn(move || count(&shared, 1, 2));
-        let taken = counter.drain(1) + counter.drain(1);
-        let counted = other.join().unwrap();
-        assert_eq!(taken + counter.drain(1), counted);
-    });
+    for counters in [|| Counters::open(1, UNLIMITED), || Counters::spread(1)] {
+        model(move || {
+            let counters = counters();
+            let shared = Arc::clone(&counters);
+            let other = thread::spawn(move || shared.count(1, 2));
+            let taken = counters.drain(1) + counters.drain(1);
+            let counted = other.join().unwrap();
+            assert_eq!(taken + counters.drain(1), counted);
+        });
+    }
 }
 
 #[test]
 fn the_count_is_the_number_of_successes_that_two_threads_counted() {
+    for (counters, own_counter) in [
+        ((|| Counters::open(1, UNLIMITED)) as fn() -> _, false),
+        (|| Counters::spread(1), false),
+        (|| Counters::spread(1), true),
+    ] {
+        model(move || {
+            let counters = counters();
+            let shared = Arc::clone(&counters);
+            let other = thread::spawn(move || {
+                if own_counter {
+                    use_other_counter();
+                }
+                shared.count(1, 2)
+            });
+            let counted = counters.count(1, 2) + other.join().unwrap();
+            assert_eq!(counters.drain(1), counted);
+        });
+    }
+}
+
+#[test]
+fn a_counter_takes_no_more_than_its_limit() {
     model(|| {
-        let counter = counter(1);
-        let shared = Arc::clone(&counter);
-        let other = thread::spawn(move || count(&shared, 1, 2));
-        let own = count(&counter, 1, 2);
-        let counted = own + other.join().unwrap();
-        assert_eq!(counter.drain(1), counted);
+        let counters = Counters::open(1, 2);
+        let shared = Arc::clone(&counters);
+        let other = thread::spawn(move || shared.count(1, 2));
+        let counted = counters.count(1, 2) + other.join().unwrap();
+        assert!(counted <= 2);
+        assert_eq!(counters.all().drain(1, 2), counted);
     });
 }
 
 #[test]
-fn enabling_the_next_generation_keeps_the_generations_apart() {
+fn opening_the_next_epoch_keeps_the_epochs_apart() {
     model(|| {
-        let counter = counter(1);
-        let shared = Arc::clone(&counter);
-        let other = thread::spawn(move || (count(&shared, 1, 2), count(&shared, 2, 1)));
-        let taken = counter.drain_and_disable(1);
-        counter.enable(2);
+        let counters = Counters::open(1, UNLIMITED);
+        let shared = Arc::clone(&counters);
+        let other = thread::spawn(move || (shared.count(1, 2), shared.count(2, 1)));
+        let taken = counters.all().drain_and_close(1, UNLIMITED);
+        counters.all().open(2, UNLIMITED);
         let (old, new) = other.join().unwrap();
-        assert_eq!((taken, counter.drain(2)), (old, new));
+        assert_eq!((taken, counters.drain(2)), (old, new));
     });
 }
 
 #[test]
-fn a_late_count_of_an_old_generation_is_not_part_of_the_next() {
+fn a_closed_counter_counts_nothing() {
     model(|| {
-        let counter = counter(1);
-        let shared = Arc::clone(&counter);
-        let other = thread::spawn(move || (count(&shared, 1, 2), count(&shared, 2, 1)).1);
-        counter.enable(2);
-        let new = other.join().unwrap();
-        assert_eq!(counter.drain(2), new);
+        let counters = Counters::open(1, UNLIMITED);
+        let shared = Arc::clone(&counters);
+        let other = thread::spawn(move || shared.count(1, 2));
+        let taken = counters.all().drain_and_close(1, UNLIMITED);
+        let counted = other.join().unwrap();
+        assert_eq!((taken, counters.drain(1)), (counted, 0));
+    });
+}
+
+#[test]
+fn two_successes_and_a_failure_are_all_counted_in_some_order() {
+    model(|| {
+        let leased = counting(4);
+        let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            one.success();
+            two.success();
+        });
+        bad.failure();
+        let streak_during = leased.stats().consecutive_failures();
+        other.join().unwrap();
+        let stats = leased.stats();
+        assert_eq!((stats.window_calls(), stats.window_failures()), (4, 1));
+        assert!(stats.consecutive_failures() <= streak_during);
+        assert_eq!(leased.state(), State::Closed);
+    });
+}
+
+/// With one success before, and half of two calls enough.
+#[test]
+fn successes_during_a_failure_that_trips_come_before_it_or_too_late() {
+    model(|| {
+        let leased = counting(2);
+        let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            one.success();
+            two.success();
+        });
+        bad.failure();
+        other.join().unwrap();
+        let stats = leased.stats();
+        match leased.state() {
+            // Before both, or between them: one of two calls failed, or one of three, or of four.
+            State::Open => assert_eq!((stats.window_calls(), stats.window_failures()), (2, 1)),
+            State::Closed => {
+                assert!(stats.window_calls() >= 3);
+                assert_eq!((stats.window_calls(), stats.window_failures()), (4, 1));
+            }
+            other => panic!("{other}"),
+        }
+    });
+}
+
+#[test]
+fn a_success_and_an_update_happen_one_after_the_other() {
+    model(|| {
+        let leased = counting(4);
+        let cell = leased.cell;
+        let good = leased.permit();
+        let other = thread::spawn(move || good.success());
+        let rule = Trip::failure_rate(0.5, Window::calls(2)).minimum_calls(2);
+        cell.update(Arc::new(Config { trip_on: vec![rule], ..Config::default() }));
+        other.join().unwrap();
+        assert_eq!((leased.stats().window_calls(), leased.state()), (2, State::Closed));
+    });
+}
+
+/// An update to a window of another kind forgets the calls before it.
+#[test]
+fn a_success_before_an_update_is_not_counted_after_it() {
+    model(|| {
+        let leased = counting(4);
+        let cell = leased.cell;
+        let good = leased.permit();
+        let other = thread::spawn(move || good.success());
+        let rule = Trip::failure_rate(0.5, Window::time(LONG)).minimum_calls(2);
+        cell.update(Arc::new(Config { trip_on: vec![rule], ..Config::default() }));
+        let before = leased.stats().window_calls();
+        other.join().unwrap();
+        let after = leased.stats().window_calls();
+        assert!(before <= after && after <= 1);
+    });
+}
+
+#[test]
+fn successes_that_a_save_did_not_find_are_part_of_the_next_one() {
+    model(|| {
+        let leased = counting(4);
+        let (cell, dispatched) = (leased.cell, Arc::clone(&leased.dispatched));
+        let (one, two) = (leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            one.success();
+            two.success();
+        });
+        dispatched.is_save_due.store(false, SeqCst);
+        let save = || cell.inspect_to_save(&*dispatched, |machine, _| machine.stats());
+        let saved = save().expect("leased").window_calls();
+        other.join().unwrap();
+        // One was before; what the save did not see has to be announced.
+        if saved < 3 {
+            assert!(dispatched.is_save_due.load(SeqCst), "{saved} of three calls saved");
+        }
+        assert_eq!(save().expect("leased").window_calls(), 3);
+    });
+}
+
+#[test]
+fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
+    model(|| {
+        let leased = counting(4);
+        let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            use_other_counter();
+            one.success();
+            two.success();
+        });
+        three.success();
+        leased.cell.spread_successes();
+        other.join().unwrap();
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
+    });
+}
+
+#[test]
+fn a_failure_drains_every_counter() {
+    model(|| {
+        let leased = counting(4);
+        leased.cell.spread_successes();
+        let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            use_other_counter();
+            one.success();
+        });
+        two.success();
+        bad.failure();
+        other.join().unwrap();
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 1));
     });
 }
 
 #[test]
 fn successes_of_two_threads_are_both_counted() {
     model(|| {
-        let leased = counted(100);
+        let leased = timed(100);
         let (one, two) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || one.success());
         two.success();
@@ -95,7 +299,7 @@ fn successes_of_two_threads_are_both_counted() {
 #[test]
 fn a_success_during_a_failure_is_counted() {
     model(|| {
-        let leased = counted(100);
+        let leased = timed(100);
         let (bad, good) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || good.success());
         bad.failure();
@@ -107,7 +311,7 @@ fn a_success_during_a_failure_is_counted() {
 #[test]
 fn a_success_during_an_inspection_is_counted_once() {
     model(|| {
-        let leased = counted(100);
+        let leased = timed(100);
         let (one, two) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             one.success();
@@ -123,7 +327,7 @@ fn a_success_during_an_inspection_is_counted_once() {
 #[test]
 fn a_success_that_completes_the_minimum_calls_during_a_failure_trips() {
     model(|| {
-        let leased = counted(2);
+        let leased = timed(2);
         let (bad, good) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || good.success());
         bad.failure();
@@ -135,7 +339,7 @@ fn a_success_that_completes_the_minimum_calls_during_a_failure_trips() {
 #[test]
 fn a_success_during_a_reset_is_not_counted_after_it() {
     model(|| {
-        let leased = counted(100);
+        let leased = timed(100);
         let cell = leased.cell;
         let (one, two) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || {

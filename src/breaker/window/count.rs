@@ -48,6 +48,42 @@ impl CountWindow {
         }
     }
 
+    /// Records successes, a word of the ring at a time.
+    pub(super) fn record_successes(&mut self, calls: u64) {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX).min(self.size);
+        let until_the_end = calls.min(self.size - self.next);
+        if self.failures > 0 || self.slow_calls > 0 {
+            self.forget(self.next, until_the_end);
+            self.forget(0, calls - until_the_end);
+        }
+        self.length = self.length.saturating_add(calls).min(self.size);
+        self.next = if calls > until_the_end || self.next + calls == self.size {
+            calls - until_the_end
+        } else {
+            self.next + calls
+        };
+    }
+
+    /// Makes these places hold successes.
+    fn forget(&mut self, from: u32, places: u32) {
+        const FAILURES: u64 = u64::MAX / 3;
+        let (mut place, end) = (from, from + places);
+        while place < end {
+            let first = place % Self::PER_WORD;
+            let here = (Self::PER_WORD - first).min(end - place);
+            let mask = (u64::MAX >> (64 - 2 * here)) << (2 * first);
+            let word = &mut self.ring[(place / Self::PER_WORD) as usize];
+            self.failures -= (*word & mask & FAILURES).count_ones();
+            self.slow_calls -= (*word & mask & !FAILURES).count_ones();
+            *word &= !mask;
+            place += here;
+        }
+    }
+
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
     pub(super) fn counts(&self) -> Counts {
         Counts {
             calls: self.length.into(),
@@ -164,6 +200,26 @@ mod tests {
             window.record(SUCCESS);
         }
         assert_eq!(window.counts(), counts(33, 0));
+    }
+
+    #[test]
+    fn successes_recorded_together_are_those_recorded_one_by_one() {
+        let mut random = 1_u64;
+        for size in [1, 31, 32, 33, 64, 100, 1000] {
+            let (mut together, mut one_by_one) = (CountWindow::new(size), CountWindow::new(size));
+            for _ in 0..200 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let sample = Sample { failed: random & 1 << 40 > 0, slow: random & 1 << 41 > 0 };
+                let calls = (random >> 45) % (u64::from(size) * 5 / 4 + 2);
+                for window in [&mut together, &mut one_by_one] {
+                    window.record(sample);
+                }
+                together.record_successes(calls);
+                (0..calls).for_each(|_| one_by_one.record(SUCCESS));
+                assert_eq!(together.counts(), one_by_one.counts());
+                assert_eq!(together.run_lengths(), one_by_one.run_lengths());
+            }
+        }
     }
 
     #[test]

@@ -32,11 +32,11 @@ impl CallWindow {
         }
     }
 
-    /// Adds successes that were counted elsewhere. Only a time window needs them: to a count
-    /// window they made no difference.
-    pub(crate) fn add_deferred_successes(&mut self, calls: u64, now: Tick) {
-        if let Self::Time(window) = self {
-            window.add(Counts { calls, ..Counts::default() }, now);
+    /// Records successes that were counted elsewhere.
+    pub(crate) fn record_successes(&mut self, calls: u64, now: Tick) {
+        match self {
+            Self::Count(window) => window.record_successes(calls),
+            Self::Time(window) => window.add(Counts { calls, ..Counts::default() }, now),
         }
     }
 
@@ -57,13 +57,21 @@ impl CallWindow {
         }
     }
 
-    /// Whether recording a success may be skipped (it changes nothing) or, in a time window,
-    /// put off (it changes nothing but the number of calls).
+    /// Whether recording a success would change nothing.
     #[inline]
-    pub(crate) fn can_defer_success(&self) -> bool {
+    pub(crate) fn is_full_of_successes(&self) -> bool {
         match self {
             Self::Count(window) => window.is_full_of_successes(),
-            Self::Time(window) => window.holds_only_successes(),
+            Self::Time(_) => false,
+        }
+    }
+
+    /// The most calls that the window holds; `None` if it holds any number.
+    #[inline]
+    pub(crate) fn size(&self) -> Option<u32> {
+        match self {
+            Self::Count(window) => Some(window.size()),
+            Self::Time(_) => None,
         }
     }
 

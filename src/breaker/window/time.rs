@@ -83,11 +83,6 @@ impl TimeWindow {
         self.totals
     }
 
-    #[inline]
-    pub(super) fn holds_only_successes(&self) -> bool {
-        self.totals.failures == 0 && self.totals.slow_calls == 0
-    }
-
     pub(super) fn clear(&mut self, now: Tick) {
         *self = Self::empty(self.width, now);
     }

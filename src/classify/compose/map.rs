@@ -1,3 +1,5 @@
+#[cfg(feature = "http")]
+use std::error::Error as StdError;
 use std::{any::type_name, fmt};
 
 #[cfg(feature = "http")]
@@ -89,6 +91,10 @@ impl<W: ClassifyEos, F: Fn(Outcome) -> Outcome> ClassifyEos for MapEos<W, F> {
 
     fn classify_failure(self, failure: BodyFailure) -> Outcome {
         (self.map)(self.eos.classify_failure(failure))
+    }
+
+    fn classify_error(self, error: &(dyn StdError + 'static)) -> Outcome {
+        (self.map)(self.eos.classify_error(error))
     }
 
     fn awaits_trailers(&self) -> bool {

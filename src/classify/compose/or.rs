@@ -1,3 +1,5 @@
+#[cfg(feature = "http")]
+use std::error::Error as StdError;
 use std::{any::type_name, fmt};
 
 #[cfg(feature = "http")]
@@ -105,6 +107,13 @@ impl<A: ClassifyEos, B: ClassifyEos> ClassifyEos for OrEos<A, B> {
     fn classify_failure(self, failure: BodyFailure) -> Outcome {
         match self.first.or_else(|eos| eos.classify_failure(failure)) {
             Outcome::Success => self.second.or_else(|eos| eos.classify_failure(failure)),
+            other => other,
+        }
+    }
+
+    fn classify_error(self, error: &(dyn StdError + 'static)) -> Outcome {
+        match self.first.or_else(|eos| eos.classify_error(error)) {
+            Outcome::Success => self.second.or_else(|eos| eos.classify_error(error)),
             other => other,
         }
     }

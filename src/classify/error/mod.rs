@@ -24,11 +24,17 @@ pub(crate) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
 }
 
 /// The error as one that can be searched, if its type is known.
-pub(super) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+pub(crate) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     known::as_cause(error).or_else(|| wrapped::as_cause(error))
 }
 
 /// Whether another breaker rejected the call, or the request itself is at fault.
 fn is_not_of_the_dependency(error: &(dyn StdError + 'static)) -> bool {
     Rejected::find(error).is_some() || is_request_error(error)
+}
+
+/// Whether a body returned this error because of the request, or because of another breaker.
+#[cfg(feature = "http")]
+pub(super) fn is_of_the_upload(error: &(dyn StdError + 'static)) -> bool {
+    Rejected::find(error).is_some() || request::breaks_an_upload(error)
 }

@@ -1,4 +1,6 @@
 use std::error::Error as StdError;
+#[cfg(feature = "http")]
+use std::fmt::{self, Write};
 
 use crate::error::causes;
 
@@ -43,6 +45,22 @@ fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
     })
 }
 
+/// Whether a body returned this error because the upload of the request failed.
+///
+/// While an upload goes on over HTTP/1, a failed upload ends the response's body with the same
+/// error, "connection error", as a connection that breaks while it is written to: hyper does not say
+/// which. It counts as the upload's: a client can break off its upload whenever it wants, and must
+/// not open the circuit to a healthy dependency. (What breaks while hyper reads has other errors.)
+#[cfg(feature = "http")]
+pub(in crate::classify) fn breaks_an_upload(error: &(dyn StdError + 'static)) -> bool {
+    let ended_by_the_writer = |cause: &(dyn StdError + 'static)| {
+        let cause = cause.downcast_ref::<hyper::Error>().and_then(StdError::source);
+        cause
+            .is_some_and(|cause| !cause.is::<std::io::Error>() && prints(cause, "connection error"))
+    };
+    is_request_error(error) || causes(error).any(ended_by_the_writer)
+}
+
 #[cfg(feature = "hyper-util")]
 fn by_hyper_util(cause: &(dyn StdError + 'static)) -> bool {
     // The kind of the error is private. Of the kinds, those of the user's doing begin like this;
@@ -79,26 +97,40 @@ fn by_reqwest(_: &(dyn StdError + 'static)) -> bool {
 /// Whether an error prints a text that begins like this. It prints no more than that.
 #[cfg(feature = "http")]
 fn begins_with(error: &(dyn StdError + 'static), start: &str) -> bool {
-    use std::fmt::{self, Write};
-
-    /// What is left to be found; `write_str` stops once that is known.
-    struct Find<'a>(&'a str);
-
-    impl Write for Find<'_> {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            let length = text.len().min(self.0.len());
-            let agrees = text.as_bytes()[..length] == self.0.as_bytes()[..length];
-            if !agrees {
-                return Err(fmt::Error);
-            }
-            self.0 = self.0.get(length..).unwrap_or_default();
-            if self.0.is_empty() { Err(fmt::Error) } else { Ok(()) }
-        }
-    }
-
-    let mut find = Find(start);
+    let mut find = Find { left: start, more: false };
     let _ = write!(find, "{error}");
-    find.0.is_empty()
+    find.left.is_empty()
+}
+
+/// Whether an error prints exactly this text.
+#[cfg(feature = "http")]
+fn prints(error: &(dyn StdError + 'static), text: &str) -> bool {
+    let mut find = Find { left: text, more: false };
+    let _ = write!(find, "{error}");
+    find.left.is_empty() && !find.more
+}
+
+/// Compares a text piece by piece; `write_str` fails once the result is known.
+#[cfg(feature = "http")]
+struct Find<'a> {
+    /// What is left to be found.
+    left: &'a str,
+    /// Whether there was more text than that.
+    more: bool,
+}
+
+#[cfg(feature = "http")]
+impl Write for Find<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let length = text.len().min(self.left.len());
+        let agrees = text.as_bytes()[..length] == self.left.as_bytes()[..length];
+        if !agrees {
+            return Err(fmt::Error);
+        }
+        self.left = self.left.get(length..).unwrap_or_default();
+        self.more = length < text.len();
+        if self.more { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 #[cfg(all(test, feature = "http"))]
@@ -112,5 +144,8 @@ mod tests {
         assert!(begins_with(&error, ""));
         assert!(!begins_with(&error, "stream error sent by us all"));
         assert!(!begins_with(&error, "stream error sent by user: gone for good"));
+        assert!(prints(&error, "stream error sent by user: gone"));
+        assert!(!prints(&error, "stream error sent by user"));
+        assert!(!prints(&error, "stream error sent by user: gone for good"));
     }
 }

@@ -23,7 +23,7 @@ fn before_1970() -> SystemTime {
 }
 
 /// Lives a whole life on a store: opens, half-opens, closes, is set by hand, and is restored.
-fn lives(store: impl StateStore + Clone, advance: &dyn Fn(Duration)) {
+fn lives(store: &(impl StateStore + Clone), advance: &dyn Fn(Duration)) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let build = || {
         let events = Arc::clone(&events);
@@ -73,21 +73,21 @@ fn before_1970_a_breaker_lives_on_every_store() {
         for wall in [before_1970(), SystemTime::UNIX_EPOCH - Duration::from_nanos(1)] {
             trap.set_wall(wall);
             let advance = |time| trap.advance(time);
-            lives(MemoryStore::new(), &advance);
+            lives(&MemoryStore::new(), &advance);
             trap.set_wall(wall);
             let folder = tempfile::tempdir().unwrap();
-            lives(FileStore::open(folder.path()).unwrap(), &advance);
+            lives(&FileStore::open(folder.path()).unwrap(), &advance);
             #[cfg(feature = "sled")]
             {
                 trap.set_wall(wall);
                 let folder = tempfile::tempdir().unwrap();
-                lives(crate::store::SledStore::open(folder.path()).unwrap(), &advance);
+                lives(&crate::store::SledStore::open(folder.path()).unwrap(), &advance);
             }
             #[cfg(feature = "redb")]
             {
                 trap.set_wall(wall);
                 let folder = tempfile::tempdir().unwrap();
-                lives(crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
+                lives(&crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
             }
         }
     });

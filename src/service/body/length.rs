@@ -1,39 +1,43 @@
 use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 
-/// The number of bytes that a body is expected to have.
+/// The number of bytes that a body is expected to have, in one word: the two highest bits say what
+/// is known. No body is that long.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Length {
-    Unknown,
-    /// The body knows it.
-    Known(u64),
-    /// The head of the response announces it, and the body does not know it.
-    Announced(u64),
-}
+pub(super) struct Length(u64);
+
+const UNKNOWN: u64 = 0;
+/// The body knows it.
+const KNOWN: u64 = 1 << 62;
+/// The head of the response announces it, and the body does not know it.
+const ANNOUNCED: u64 = 1 << 63;
+const WHAT: u64 = KNOWN | ANNOUNCED;
 
 impl Length {
     pub(super) fn of<B: Body>(response: &Response<B>) -> Self {
-        match response.body().size_hint().exact() {
-            Some(length) => Self::Known(length),
-            None => announced(response.headers()).map_or(Self::Unknown, Self::Announced),
-        }
+        let (what, length) = match response.body().size_hint().exact() {
+            Some(length) => (KNOWN, length),
+            None => (ANNOUNCED, announced(response.headers()).unwrap_or(u64::MAX)),
+        };
+        Self(if length & WHAT == 0 { what | length } else { UNKNOWN })
+    }
+
+    fn bytes(self) -> u64 {
+        self.0 & !WHAT
     }
 
     /// Whether all bytes have arrived. A reader that knows the length does not read on after that.
     pub(super) fn is_reached(self, received: u64) -> bool {
-        match self {
-            Self::Unknown => false,
-            Self::Known(length) | Self::Announced(length) => received >= length,
-        }
+        self.0 & WHAT != UNKNOWN && received >= self.bytes()
     }
 
     /// Whether a body that ends now ends early.
     pub(super) fn is_missed(self, received: u64) -> bool {
-        match self {
-            Self::Unknown => false,
-            Self::Known(length) => received < length,
+        match self.0 & WHAT {
+            KNOWN => received < self.bytes(),
             // The response to a HEAD request announces a length and has no body.
-            Self::Announced(length) => 0 < received && received < length,
+            ANNOUNCED => 0 < received && received < self.bytes(),
+            _ => false,
         }
     }
 }

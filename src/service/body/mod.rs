@@ -8,6 +8,7 @@ mod on_body_end;
 mod on_grpc_end;
 mod open_call;
 mod pending;
+mod presets;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod response_body;
@@ -19,6 +20,7 @@ pub use on_body_end::{OnBodyEnd, SlowUntil};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use on_grpc_end::OnGrpcEnd;
+pub use presets::SetPreset;
 pub use response_body::ResponseBody;
 pub use set_on_body_end::SetOnBodyEnd;
 pub use wrap_body::WrapBody;

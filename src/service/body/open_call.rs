@@ -10,13 +10,16 @@ use crate::{breaker::Permit, outcome::Outcome, timer::Timer};
 /// Dropped, it counts as nothing, unless it is still unanswered: then it is abandoned.
 pub(super) struct OpenCall {
     permit: Permit,
-    /// How long the call took, if its time was measured until the head of the response.
-    elapsed: Option<Duration>,
+    /// How long the call took, in nanoseconds, if its time was measured until the head of the
+    /// response; otherwise [`NOT_MEASURED`].
+    elapsed: u64,
     /// Whether the dependency has answered. The head of a gRPC response may precede the work.
     answered: bool,
     /// Of a probe, whose stream need not end to succeed.
     probe: Option<Box<ProbeStream>>,
 }
+
+const NOT_MEASURED: u64 = u64::MAX;
 
 /// How long the stream of a probe has been alive.
 struct ProbeStream {
@@ -38,7 +41,8 @@ impl OpenCall {
             let timer = Timer::on_system_time();
             Box::new(ProbeStream { alive_after, began: None, timer })
         });
-        Self { permit, elapsed, answered, probe }
+        let nanos = |elapsed: Duration| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX - 1);
+        Self { permit, elapsed: elapsed.map_or(NOT_MEASURED, nanos), answered, probe }
     }
 
     pub(super) fn permit(&mut self) -> &mut Permit {
@@ -68,7 +72,12 @@ impl OpenCall {
     }
 
     pub(super) fn record(mut self, outcome: Outcome) {
-        self.permit.record_in_place(outcome, self.elapsed);
+        self.record_in_place(outcome);
+    }
+
+    fn record_in_place(&mut self, outcome: Outcome) {
+        let elapsed = (self.elapsed != NOT_MEASURED).then(|| Duration::from_nanos(self.elapsed));
+        self.permit.record_in_place(outcome, elapsed);
     }
 }
 
@@ -84,7 +93,7 @@ impl Drop for OpenCall {
         // Otherwise the permit itself is dropped as the permit of an abandoned call.
         if self.answered {
             if self.has_proved_alive() && !std::thread::panicking() {
-                self.permit.record_in_place(Outcome::Success, self.elapsed);
+                self.record_in_place(Outcome::Success);
             } else {
                 self.permit.cancel_in_place();
             }

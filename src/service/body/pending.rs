@@ -1,4 +1,4 @@
-use std::task::Context;
+use std::{error::Error as StdError, task::Context};
 
 use bytes::Buf;
 use http::HeaderMap;
@@ -71,6 +71,14 @@ impl<W: ClassifyEos> PendingOutcome<W> {
             self.fail(BodyFailure::EndedEarly);
         } else {
             self.call.record(self.eos.classify_eos(trailers));
+        }
+    }
+
+    /// Records the outcome of a body that has returned an error: this one, if its type is known.
+    pub(super) fn fail_with(self, error: Option<&(dyn StdError + 'static)>) {
+        match error {
+            Some(error) => self.call.record(self.eos.classify_error(error)),
+            None => self.fail(BodyFailure::Error),
         }
     }
 

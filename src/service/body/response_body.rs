@@ -9,13 +9,14 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::{pending::PendingOutcome, stall::Stall};
-use crate::classify::{BodyFailure, ClassifyEos};
+use crate::classify::{BodyFailure, ClassifyEos, as_cause};
 
 pin_project! {
     /// The body of a response whose end decides the outcome of the call: see
     /// [`OnBodyEnd`](super::OnBodyEnd).
     ///
-    /// It passes on frames, trailers, end and size unchanged, and does not allocate.
+    /// It passes on frames, trailers, end and size unchanged. It does not allocate, except for the
+    /// first wait under a stall timeout.
     pub struct ResponseBody<B, W> {
         #[pin]
         body: B,
@@ -27,10 +28,10 @@ pin_project! {
 impl<B, W> ResponseBody<B, W> {
     /// A body whose end does not matter.
     pub(super) const fn unwatched(body: B) -> Self {
-        Self { body, pending: None, stall: Stall::new(None) }
+        Self { body, pending: None, stall: Stall::NONE }
     }
 
-    pub(super) const fn watched(
+    pub(super) fn watched(
         body: B,
         pending: PendingOutcome<W>,
         stall_timeout: Option<Duration>,
@@ -61,9 +62,10 @@ impl<B, W> ResponseBody<B, W> {
     }
 }
 
+/// The error has to be `'static`, so that it can be classified.
 impl<B, W> Body for ResponseBody<B, W>
 where
-    B: Body,
+    B: Body<Error: 'static>,
     W: ClassifyEos,
 {
     type Data = B::Data;
@@ -100,9 +102,9 @@ where
                     pending.succeed();
                 }
             }
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(error))) => {
                 if let Some(pending) = this.pending.take() {
-                    pending.fail(BodyFailure::Error);
+                    pending.fail_with(as_cause(error));
                 }
             }
             Poll::Ready(None) => {

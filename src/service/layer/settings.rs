@@ -116,7 +116,8 @@ macro_rules! layer_settings {
             /// Short for `.classify(`[`ServerErrorsAsFailures`]`)` and
             /// `.reject_with(`[`RejectAsResponse`]`)`. The latter needs a response body that
             /// implements `From<String>`. For a client whose body does not, such as hyper's
-            /// `Incoming`, choose another way to reject.
+            /// `Incoming`, choose another way to reject. It replaces everything that an earlier
+            /// `.grpc()` has set.
             ///
             /// [`ServerErrorsAsFailures`]: crate::classify::ServerErrorsAsFailures
             /// [`RejectAsResponse`]: crate::reject::RejectAsResponse
@@ -128,10 +129,17 @@ macro_rules! layer_settings {
                 $($key,)?
                 $crate::classify::ServerErrorsAsFailures,
                 $crate::service::reject::RejectAsResponse,
-                O,
-            > {
-                self.classify($crate::classify::ServerErrorsAsFailures)
-                    .reject_with($crate::service::reject::RejectAsResponse)
+                <O as $crate::service::body::SetPreset>::Http,
+            >
+            where
+                O: $crate::service::body::SetPreset,
+            {
+                $layer {
+                    breaker: self.breaker,
+                    classify: $crate::classify::ServerErrorsAsFailures,
+                    reject: $crate::service::reject::RejectAsResponse,
+                    record_when: self.record_when.set_http(),
+                }
             }
 
             /// For gRPC, on servers and on clients: the status code decides, and a rejected call
@@ -140,6 +148,8 @@ macro_rules! layer_settings {
             ///
             /// It sets [`GrpcClassifier::new()`], [`RejectAsGrpcStatus`] and [`OnGrpcEnd`]; later
             /// `.classify(..)`, `.reject_with(..)` and `.on_body_end(..)` change them one by one.
+            /// It replaces everything that an earlier `.http()` has set, and keeps the settings of
+            /// an earlier `.on_body_end(..)`.
             ///
             /// ```no_run
             /// use tonic::transport::{Channel, Server};
@@ -191,13 +201,16 @@ macro_rules! layer_settings {
                 $($key,)?
                 $crate::classify::GrpcClassifier,
                 $crate::service::reject::RejectAsGrpcStatus,
-                $crate::service::body::OnGrpcEnd,
-            > {
+                <O as $crate::service::body::SetPreset>::Grpc,
+            >
+            where
+                O: $crate::service::body::SetPreset,
+            {
                 $layer {
                     breaker: self.breaker,
                     classify: $crate::classify::GrpcClassifier::new(),
                     reject: $crate::service::reject::RejectAsGrpcStatus,
-                    record_when: $crate::service::body::OnGrpcEnd::default(),
+                    record_when: self.record_when.set_grpc(),
                 }
             }
 

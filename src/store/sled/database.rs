@@ -11,7 +11,14 @@ use std::{
 
 use ::sled::{Db, Error as SledError};
 
-use super::{disk::Disk, engine, failure::Failure, folder, read_copy::ReadCopy, repair::Repair};
+use super::{
+    disk::Disk,
+    engine,
+    failure::Failure,
+    folder,
+    read_copy::{self, ReadCopy},
+    repair::Repair,
+};
 use crate::{
     metrics,
     store::{
@@ -127,9 +134,20 @@ impl Database {
         })
     }
 
-    /// Fails if the folder was removed or replaced while it was open.
-    pub(super) fn verify(&self) -> Result<(), StoreError> {
-        self.check_in_place(&mut lock(&self.slot))
+    /// Fails if the folder was removed or replaced while it was open. From time to time, tries to
+    /// open a folder that was copied: until then, the copy takes up space.
+    pub(super) fn verify(&self, label: &str) -> Result<(), StoreError> {
+        let mut slot = lock(&self.slot);
+        self.check_in_place(&mut slot)?;
+        if let Some(copy) = &mut slot.copy
+            && copy.is_due_while_idle()
+        {
+            copy.postpone();
+            if let Ok(Ok(())) = self.open(&mut slot, label) {
+                slot.drop_copy();
+            }
+        }
+        Ok(())
     }
 
     /// What was last moved aside.
@@ -198,6 +216,7 @@ impl Database {
     /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
     /// open it, the outer one any other failure.
     fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
+        read_copy::remove_abandoned_once();
         if slot.lost_sync {
             match folder::write_again(&self.folder) {
                 Ok(()) => slot.lost_sync = false,
@@ -261,6 +280,7 @@ impl Database {
         tracing::warn!(
             target: "tower_breaker",
             folder = %self.folder.display(),
+            copy = %copy.folder().display(),
             "sled folder cannot be written to: a temporary copy answers reads, and nothing is \
              saved until the folder can be opened",
         );

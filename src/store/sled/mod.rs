@@ -46,7 +46,7 @@ use super::{
 /// * **Full** or **read-only**: writes return [`StoreError::Unavailable`], and the next one tries
 ///   again. sled cannot open such a folder to read, so a temporary copy of up to 256 MB answers
 ///   reads: in the temporary folder or in `/dev/shm`, with access for this user only, and removed
-///   afterwards.
+///   afterwards. The next process removes a copy that a killed one has left.
 /// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.
@@ -186,8 +186,8 @@ impl StateStore for SledStore {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        self.databases.snapshots.verify()?;
-        self.databases.histories.verify()
+        self.databases.snapshots.verify(self.label())?;
+        self.databases.histories.verify(self.label())
     }
 
     fn last_repair(&self) -> Option<String> {

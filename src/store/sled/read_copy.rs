@@ -2,9 +2,10 @@
 
 use std::{
     env,
-    fs::{self, File, TryLockError},
+    fs::{self, File, Metadata, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -17,20 +18,30 @@ use super::{
 };
 use crate::{
     clock::wall,
-    store::{aside::names_in, error::StoreError, path},
+    store::{
+        aside::names_in,
+        error::StoreError,
+        path::{self, FileIdentity},
+    },
 };
 
 /// The largest folder that is copied.
-const MAX_BYTES: u64 = 256 << 20;
+pub(super) const MAX_BYTES: u64 = 256 << 20;
 
-/// How long the copy answers before the folder itself is tried again.
+/// How long the copy answers before the folder itself is tried again, with the next read or while
+/// nothing is read.
 const RETRY: Duration = Duration::from_secs(1);
+const IDLE_RETRY: Duration = Duration::from_secs(10);
 
 /// The beginning of the names of copies.
-const PREFIX: &str = "tower-breaker-copy-";
+pub(super) const PREFIX: &str = "tower-breaker-copy-";
 
-/// The age at which a copy that is not in use counts as left by a process that was killed.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// The file in a copy that its process has locked. sled's own lock comes later.
+pub(super) const LOCK: &str = "tower-breaker-lock";
+
+/// The age from which on a copy without a lock file counts as left by a process that was killed. A
+/// younger one may be about to get it.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// Where copies are made: in the temporary folder, or in memory if that is full or read-only too.
 const IN_MEMORY: &str = "/dev/shm";
@@ -39,8 +50,10 @@ const IN_MEMORY: &str = "/dev/shm";
 pub(super) struct ReadCopy {
     /// Dropped before its folder is removed.
     pub(super) db: Db,
-    _folder: TemporaryFolder,
+    folder: TemporaryFolder,
     made: Instant,
+    /// When the folder itself was last tried.
+    tried: Instant,
 }
 
 impl ReadCopy {
@@ -63,15 +76,17 @@ impl ReadCopy {
     fn make(folder: &Path) -> io::Result<Self> {
         let files = files_of(folder)?;
         let mut result = Err(io::Error::other("there is no temporary folder"));
-        for parent in [env::temp_dir(), PathBuf::from(IN_MEMORY)] {
-            remove_abandoned(&parent);
+        for parent in parents() {
             result = TemporaryFolder::create(&parent).and_then(|copy| {
-                fs::create_dir(copy.0.join(BLOBS))?;
+                // There may be too little space because of them.
+                remove_abandoned(&parent, &fs::metadata(&copy.path)?);
+                fs::create_dir(copy.path.join(BLOBS))?;
                 for file in &files {
-                    copy_file(&folder.join(file), &copy.0.join(file))?;
+                    copy_file(&folder.join(file), &copy.path.join(file))?;
                 }
-                let db = engine::open(&copy.0).map_err(io::Error::other::<Failure>)?;
-                Ok(Self { db, _folder: copy, made: Instant::now() })
+                let db = engine::open(&copy.path).map_err(io::Error::other::<Failure>)?;
+                let now = Instant::now();
+                Ok(Self { db, folder: copy, made: now, tried: now })
             });
             if result.is_ok() {
                 break;
@@ -80,14 +95,32 @@ impl ReadCopy {
         result
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
     /// Whether it is time to try the folder itself again.
     pub(super) fn is_due(&self) -> bool {
         self.made.elapsed() >= RETRY
     }
+
+    /// The same while nothing is read.
+    pub(super) fn is_due_while_idle(&self) -> bool {
+        self.tried.elapsed() >= IDLE_RETRY
+    }
+
+    /// The folder is being tried while nothing is read.
+    pub(super) fn postpone(&mut self) {
+        self.tried = Instant::now();
+    }
+}
+
+fn parents() -> [PathBuf; 2] {
+    [env::temp_dir(), PathBuf::from(IN_MEMORY)]
 }
 
 /// The files of a database, relative to its folder.
-fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let own = names_in(folder).filter(|name| folder::is_own_file(name));
     let blobs = folder.join(BLOBS);
     let blobs = names_in(&blobs).map(|name| Path::new(BLOBS).join(name));
@@ -109,7 +142,11 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A folder that only this user can read, removed on drop.
-struct TemporaryFolder(PathBuf);
+struct TemporaryFolder {
+    path: PathBuf,
+    /// Tells other processes that the folder is in use.
+    lock: Option<File>,
+}
 
 impl TemporaryFolder {
     fn create(parent: &Path) -> io::Result<Self> {
@@ -118,31 +155,81 @@ impl TemporaryFolder {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&path)?;
-        Ok(Self(path))
+        let mut folder = Self { path, lock: None };
+        let path = folder.path.join(LOCK);
+        let lock = File::create_new(&path)?;
+        match lock.try_lock() {
+            // Another process takes the folder for an abandoned one, and removes it.
+            Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+            // Without locks, the folder always counts as in use.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        if FileIdentity::of_path(&path) != FileIdentity::of_file(&lock) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        folder.lock = Some(lock);
+        Ok(folder)
     }
 }
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        folder::wait_for_lock_release(&self.0);
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            let folder = self.0.display();
+        folder::wait_for_lock_release(&self.path);
+        let removed = fs::remove_dir_all(&self.path);
+        // Until now, it counted as in use.
+        self.lock = None;
+        if let Err(error) = removed {
+            let folder = self.path.display();
             tracing::debug!(target: "tower_breaker", %folder, %error, "removing a copy failed");
         }
     }
 }
 
-/// Removes this user's copies that killed processes have left.
-fn remove_abandoned(parent: &Path) {
+/// Removes the copies that killed processes have left, once in this process. Another process may
+/// have run out of disk space, and this one start with enough of it, so that it makes no copy.
+pub(super) fn remove_abandoned_once() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // The owner of this folder is the user of the process, where it exists.
+        let Ok(own) = fs::metadata("/proc/self") else { return };
+        for parent in parents() {
+            remove_abandoned(&parent, &own);
+        }
+    });
+}
+
+/// Removes the copies below `parent` that killed processes have left, if they have the same owner
+/// as `own`.
+pub(super) fn remove_abandoned(parent: &Path, own: &Metadata) {
     for name in names_in(parent).filter(|name| name.starts_with(PREFIX)) {
         let path = parent.join(name);
         let Ok(found) = fs::symlink_metadata(&path) else { continue };
-        let age = found.modified().ok().and_then(|at| wall().duration_since(at).ok());
-        let is_old = found.is_dir() && age.is_some_and(|age| age > ABANDONED);
-        let in_use = || File::open(path.join(DATA_FILE)).is_ok_and(|data| data.try_lock().is_err());
-        if is_old && !in_use() {
-            // Fails for those of other users.
-            let _ = fs::remove_dir_all(&path);
+        if !found.is_dir() || !has_same_owner(&found, own) {
+            continue;
         }
+        // Held while the copy is removed: its process may just be about to lock it.
+        let _lock = match File::open(path.join(LOCK)) {
+            Ok(lock) if lock.try_lock_shared().is_ok() => Some(lock),
+            Err(error) if error.kind() == ErrorKind::NotFound && is_old(&found) => None,
+            _ => continue,
+        };
+        let _ = fs::remove_dir_all(&path);
     }
+}
+
+fn is_old(found: &Metadata) -> bool {
+    let age = found.modified().ok().and_then(|at| wall().duration_since(at).ok());
+    age.is_some_and(|age| age >= ABANDONED)
+}
+
+#[cfg(unix)]
+fn has_same_owner(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    one.uid() == other.uid()
+}
+
+/// Elsewhere each user has a temporary folder of their own.
+#[cfg(not(unix))]
+fn has_same_owner(_: &Metadata, _: &Metadata) -> bool {
+    true
 }

@@ -5,6 +5,7 @@ mod ends;
 mod heads;
 mod probes;
 mod script;
+mod sizes;
 mod slow;
 mod stalls;
 mod trailers;

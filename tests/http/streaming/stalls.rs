@@ -1,6 +1,12 @@
 //! Bodies that stall, on paused time.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use http::Response;
 use http_body_util::BodyExt;
@@ -9,7 +15,7 @@ use tower_breaker::{OnBodyEnd, State, classify::ServerErrorsAsFailures};
 
 use super::{
     Setup, half_open, respond,
-    script::{Data, Script, Wait},
+    script::{Data, Pause, Script, Wait},
 };
 
 const STALL: Duration = Duration::from_secs(10);
@@ -116,4 +122,56 @@ fn a_body_that_is_always_ready_needs_no_runtime() {
     super::script::next_data(&mut body);
     assert!(super::script::next(&mut body).is_none());
     assert_eq!(setup.counted(), (1, 0));
+}
+
+/// Runs a future without a runtime.
+fn block_on(future: impl Future<Output = ()>) {
+    struct Thread(std::thread::Thread);
+    impl Wake for Thread {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Thread(std::thread::current())));
+    let mut future = pin!(future);
+    while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        std::thread::park();
+    }
+}
+
+/// Nothing wakes the reader but the timer.
+#[test]
+fn a_stall_is_noticed_in_any_runtime_or_none() {
+    let read = async || {
+        let settle = OnBodyEnd::new().stall_timeout(Duration::from_millis(20));
+        let setup = Setup::with(ServerErrorsAsFailures, settle);
+        let mut body = setup.body(Script::new([Data("half "), Pause]));
+        body.frame().await.unwrap().unwrap();
+        let mut next = pin!(body.frame());
+        poll_fn(|cx| {
+            assert!(next.as_mut().poll(cx).is_pending());
+            if setup.counted() == (0, 1) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    };
+    let without_timers = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    without_timers.block_on(read());
+    tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(read());
+    tokio::runtime::Runtime::new().unwrap().block_on(read());
+    block_on(read());
+}
+
+/// One timer serves all waits: it is not set anew for each frame.
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_after_many_short_ones_is_a_stall_at_its_own_time() {
+    let setup = setup();
+    let steps = (0..20).flat_map(|_| [Wait(A_LITTLE), Data("piece")]);
+    let mut body = setup.body(Script::new(steps.chain([Wait(MORE), Data("late")])));
+    for _ in 0..20 {
+        body.frame().await.unwrap().unwrap();
+    }
+    assert!(timeout(LESS, body.frame()).await.is_err());
+    assert_eq!(setup.counted(), (0, 0));
+    assert!(timeout(Duration::from_millis(1500), body.frame()).await.is_err());
+    assert_eq!(setup.counted(), (0, 1));
 }

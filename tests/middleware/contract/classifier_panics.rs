@@ -11,7 +11,7 @@ use tower_breaker::{Breaker, CircuitBreakerLayer, Outcome, State, Trip, clock::M
 
 use super::{OPEN_TIME, trip};
 
-fn panicking(_: &Result<(), ()>) -> Outcome {
+fn panicking(_: &Result<(), String>) -> Outcome {
     resume_unwind(Box::new("a bug"))
 }
 
@@ -44,12 +44,12 @@ fn holds(breaker: &Breaker, clock: &ManualClock, call: impl Fn()) {
 
 #[test]
 fn a_panicking_classifier_of_a_layer_counts_as_nothing() {
-    for answer in [Ok(()), Err(())] {
+    for answer in [Ok(()), Err(String::new())] {
         let (builder, clock) = builder();
         let breaker = builder.build().unwrap();
         let layer = CircuitBreakerLayer::new(breaker.clone()).classify(panicking);
         holds(&breaker, &clock, || {
-            let service = layer.layer(service_fn(move |(): ()| ready(answer)));
+            let service = layer.layer(service_fn(|(): ()| ready(answer.clone())));
             let _ = task::spawn(service.oneshot(())).poll();
         });
     }
@@ -57,15 +57,15 @@ fn a_panicking_classifier_of_a_layer_counts_as_nothing() {
 
 #[test]
 fn a_panicking_classifier_of_a_guard_counts_as_nothing() {
-    for answer in [Ok(()), Err(())] {
+    for answer in [Ok(()), Err(String::new())] {
         let (builder, clock) = builder();
         let breaker = builder.build().unwrap();
         holds(&breaker, &clock, || {
-            let _ = task::spawn(breaker.call_with(panicking, ready(answer))).poll();
+            let _ = task::spawn(breaker.call_with(panicking, ready(answer.clone()))).poll();
         });
         breaker.reset();
         holds(&breaker, &clock, || {
-            let _ = breaker.call_blocking_with(panicking, || answer);
+            let _ = breaker.call_blocking_with(panicking, || answer.clone());
         });
     }
 }
@@ -76,11 +76,11 @@ fn a_panic_before_the_call_counts_as_nothing_and_gives_the_slot_back() {
     let (builder, clock) = builder();
     let breaker = builder.build().unwrap();
     let layer = CircuitBreakerLayer::new(breaker.clone()).classify_with(
-        |fails: &bool| -> fn(&Result<(), ()>) -> Outcome {
+        |fails: &bool| -> fn(&Result<(), String>) -> Outcome {
             if *fails { resume_unwind(Box::new("a bug")) } else { |_| Outcome::Success }
         },
     );
-    let mut service = layer.layer(service_fn(|_: bool| ready(Ok(()))));
+    let mut service = layer.layer(service_fn(|_: bool| ready(Ok::<(), String>(()))));
     trip(&breaker);
     trip(&breaker);
     clock.advance(OPEN_TIME);

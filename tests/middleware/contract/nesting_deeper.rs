@@ -126,26 +126,26 @@ async fn a_hundred_breakers_around_each_other_work() {
     opens_and_closes(&stack(&twice), &layers[..40], &clock).await;
 }
 
-/// The inner service calls the whole service again, through a box.
+/// The whole service as its own inner service, this many times.
+fn recursive(layer: &Nested, left: u32) -> BoxService<bool, (), BoxError> {
+    let inner = layer.clone();
+    BoxService::new(layer.layer(service_fn(move |succeeds: bool| {
+        let inner = (left > 0).then(|| recursive(&inner, left - 1));
+        async move {
+            match inner {
+                Some(inner) => inner.oneshot(succeeds).await,
+                None if succeeds => Ok(()),
+                None => Err("down".into()),
+            }
+        }
+    })))
+}
+
 #[tokio::test]
 async fn a_recursive_call_counts_once() {
-    let ([a], _) = layers();
-    let layer = a.clone();
-    fn descend(layer: Nested, left: u32) -> BoxService<bool, (), BoxError> {
-        let inner = layer.clone();
-        let recursive = service_fn(move |succeeds: bool| {
-            let inner = inner.clone();
-            async move {
-                if left > 0 {
-                    return descend(inner, left - 1).oneshot(succeeds).await;
-                }
-                if succeeds { Ok(()) } else { Err("down".into()) }
-            }
-        });
-        BoxService::new(layer.layer(recursive))
-    }
-    descend(layer, 100).oneshot(false).await.unwrap_err();
-    assert_eq!(a.breaker().stats().consecutive_failures(), 1);
+    let ([layer], _) = layers();
+    recursive(&layer, 100).oneshot(false).await.unwrap_err();
+    assert_eq!(layer.breaker().stats().consecutive_failures(), 1);
 }
 
 /// A panic leaves nothing behind on the thread.

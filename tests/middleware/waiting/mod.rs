@@ -3,6 +3,7 @@
 
 mod acquire;
 mod backpressure;
+mod no_timers;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! One name on one store is one state: that of the youngest breaker.
 
 mod model;
+pub(crate) mod processes;
 
 use std::{
     io,

@@ -1,5 +1,7 @@
 //! Faults of a folder, each produced for real.
 
+mod read_copy;
+
 use std::{
     ffi::OsString,
     fs,

@@ -1,0 +1,119 @@
+//! Copies of folders that cannot be written to.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::fill;
+use crate::store::{
+    sled::read_copy::{LOCK, MAX_BYTES, PREFIX, ReadCopy, files_of, remove_abandoned},
+    sled::values,
+};
+
+#[test]
+fn a_copy_can_be_read_by_this_user_only_and_is_removed_after_use() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let before: Vec<_> = files(dir.path());
+    let copy = ReadCopy::of(dir.path()).unwrap().unwrap();
+    let folder = copy.folder().to_owned();
+    assert!(folder.starts_with(env::temp_dir()), "{}", folder.display());
+    let found = fs::metadata(&folder).unwrap();
+    assert_eq!(found.mode() & 0o7777, 0o700);
+    assert_eq!(values::load(&copy.db, "key 7").unwrap(), Some(vec![b'x'; 300]));
+    assert_eq!(files(dir.path()), before, "the folder itself is unchanged");
+    drop(copy);
+    assert!(!folder.exists());
+}
+
+fn files(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let found = entry.metadata().unwrap();
+            (entry.path(), found.modified().unwrap(), found.len())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn at_most_256_megabytes_are_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let taken: u64 = files_of(dir.path())
+        .unwrap()
+        .iter()
+        .map(|file| fs::metadata(dir.path().join(file)).unwrap().len())
+        .sum();
+    // Without blocks on the disk.
+    let large = File::create(dir.path().join("blobs/1")).unwrap();
+    large.set_len(MAX_BYTES - taken).unwrap();
+    assert!(files_of(dir.path()).is_ok());
+    large.set_len(MAX_BYTES - taken + 1).unwrap();
+    let error = ReadCopy::of(dir.path()).unwrap().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    assert_eq!(error.to_string(), "268435457 bytes are too many to copy; at most 268435456");
+}
+
+#[test]
+fn only_the_copies_of_killed_processes_are_removed() {
+    let parent = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let add = |name: &str, age: Duration| {
+        let path = parent.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("db"), "a log").unwrap();
+        let lock = File::create(path.join(LOCK)).unwrap();
+        File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        (path, lock)
+    };
+    let named = |name: &str| format!("{PREFIX}{name}");
+    let dead = add(&named("dead"), hour).0;
+    let (without_lock, _) = add(&named("killed before it had a lock"), hour);
+    fs::remove_file(without_lock.join(LOCK)).unwrap();
+    File::open(&without_lock).unwrap().set_modified(SystemTime::now() - hour).unwrap();
+
+    let (alive, lock) = add(&named("alive"), hour);
+    lock.lock().unwrap();
+    let begun = add(&named("just begun"), Duration::ZERO).0;
+    fs::remove_file(begun.join(LOCK)).unwrap();
+    let recent = add(&named("just killed"), Duration::ZERO).0;
+    let unrelated = add("unrelated", hour).0;
+    let link = parent.path().join(named("link"));
+    symlink(&unrelated, &link).unwrap();
+    let file = parent.path().join(named("file"));
+    fs::write(&file, "").unwrap();
+    let mut kept = vec![alive, begun, unrelated, link, file];
+    let foreign = add(&named("of another user"), hour).0;
+    // Only root may give folders away.
+    if std::os::unix::fs::chown(&foreign, Some(65534), None).is_ok() {
+        kept.push(foreign);
+    }
+
+    remove_abandoned(parent.path(), &fs::metadata(parent.path()).unwrap());
+    assert!(!dead.exists() && !recent.exists() && !without_lock.exists());
+    for path in kept {
+        assert!(path.exists(), "{}", path.display());
+    }
+    assert!(parent.path().join("unrelated/db").exists());
+}
+
+#[test]
+fn a_copy_in_use_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let copy = ReadCopy::of(dir.path()).unwrap().unwrap();
+    let folder = copy.folder();
+    let aged = File::open(folder).unwrap();
+    aged.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    remove_abandoned(folder.parent().unwrap(), &fs::metadata(folder).unwrap());
+    assert!(folder.join("db").exists());
+    assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+}
