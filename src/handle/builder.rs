@@ -260,7 +260,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, settings);
+            shared.attach(store, settings, self.snapshot.is_some());
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -61,13 +61,22 @@ impl Shared {
         Self { attachment: None, cell, dispatcher }
     }
 
-    /// Restores the breaker's snapshot from the store, and saves every change from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: SaveSettings) {
+    /// Restores the breaker's snapshot from the store, and saves every change from now on. A state
+    /// that comes from elsewhere `is_new` to the store.
+    pub(super) fn attach(
+        &mut self,
+        store: Arc<dyn StateStore>,
+        settings: SaveSettings,
+        is_new: bool,
+    ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
         let config = WriteBehindConfig::default();
         let attachment = Attachment::attach(store, self.name(), &source, settings, &config);
         // The marker is not set yet: a breaker is attached once.
         let _ = self.dispatcher.marker.set(attachment.marker());
+        if is_new {
+            attachment.marker().transition();
+        }
         self.attachment = Some(Box::new(attachment));
     }
 

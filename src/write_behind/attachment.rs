@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     config::WriteBehindConfig,
+    drops::DropWait,
     entry::{Entry, Urgency},
     inbox::{Admitted, Inbox, STOPPED},
     keys,
@@ -32,7 +33,7 @@ use crate::{
 /// The [`SnapshotSource`] must not own it: the writer holds the source until this is dropped.
 pub(crate) struct Attachment {
     marker: ChangeMarker,
-    drop_wait: Duration,
+    drop_wait: DropWait,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
 }
@@ -102,7 +103,8 @@ impl Attachment {
         // The announcement may have been before the entry was there.
         inbox.tell(&entry);
         let marker = ChangeMarker { inbox, entry };
-        Self { marker, drop_wait: config.drop_wait, updating: Mutex::new(()) }
+        let drop_wait = DropWait { longest: config.drop_wait, budget: config.drop_budget };
+        Self { marker, drop_wait, updating: Mutex::new(()) }
     }
 
     pub(crate) fn marker(&self) -> ChangeMarker {

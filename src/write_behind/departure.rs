@@ -1,22 +1,24 @@
 //! How a breaker that is dropped parts from its store.
 //!
-//! | its snapshot | the store | what happens |
+//! | its state | the store | what happens |
 //! |---|---|---|
-//! | of a newer release | any | Nothing may be saved: the entry is forgotten. |
-//! | not read | cannot be read, or does not answer | The same. |
-//! | not read | otherwise | One attempt to read it and to save the state. The drop waits for it. |
-//! | read | healthy | Attempts until the state is saved. The drop waits for them. |
-//! | read | degraded | One attempt. The drop waits for it. |
-//! | read | has just failed to save | One attempt. The drop does not wait for it. |
-//! | read | does not answer | The last state is kept until it does. The drop does not wait. |
+//! | saved, or never changed | any | The entry is forgotten: there is nothing to do. |
+//! | cannot be saved: the snapshot is of a newer release | any | The same. |
+//! | its snapshot was not read | cannot be read, or does not answer | The same. |
+//! | its snapshot was not read | otherwise | One attempt to read it and to save the state. The drop waits for it. |
+//! | not saved | healthy | Attempts until the state is saved. The drop waits for them. |
+//! | not saved | degraded | One attempt. The drop waits for it. |
+//! | not saved | has just failed to save | One attempt. The drop does not wait for it. |
+//! | not saved | does not answer | The last state is kept until it does. The drop does not wait. |
 //!
 //! Of several breakers of one name, only the [owner](super::owners) is saved; the others are
 //! forgotten.
 //!
-//! No wait is longer than the `drop_wait` of the [configuration]. The drop of the last breaker on a
-//! store also waits until the store is released, so that its folder can be opened again.
-//!
-//! [configuration]: super::WriteBehindConfig
+//! No drop waits longer than a second, and those that begin within a second wait no longer
+//! [together](super::drops). The second of them has everything saved that had changed before, for
+//! the others to find it done. The drop of the last breaker on a store also waits until the store
+//! is released, so that its folder can be opened again. The writer's thread releases it, however
+//! long that takes.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -24,10 +26,10 @@ use std::{
 };
 
 use super::{
+    drops::DropWait,
     entry::{Entry, Urgency},
     inbox::{Inbox, Lifecycle},
     request::{Request, Wanted},
-    schedule::after,
     states::ReadState,
 };
 
@@ -70,15 +72,17 @@ enum Parting {
 
 impl Inbox {
     /// Saves the last state of a breaker, as far as that is possible.
-    pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: Duration) {
-        let now = Instant::now();
-        let deadline = after(now, drop_wait);
+    pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: DropWait) {
         self.take_over(entry);
         self.keep_for_others(entry);
-        if entry.is_suspended() {
-            self.forget(entry);
-            return self.wait_for_end(deadline);
+        if entry.is_suspended() || self.is_saved(entry) {
+            if self.forget(entry) {
+                self.wait_for_end(drop_wait.begin().deadline);
+            }
+            return;
         }
+        let wait = drop_wait.begin();
+        let (now, deadline) = (Instant::now(), wait.deadline);
         let prospects = self.prospects(entry, now);
         // For later attempts, the breaker itself is gone.
         let has_words = prospects.can_save && prospects.is_read && entry.keep_last_words();
@@ -96,7 +100,7 @@ impl Inbox {
         if prospects.can_save && !is_in_vain {
             let parting = self.wait_until_gone(entry, deadline);
             if parting == Parting::TimedOut {
-                self.stall(drop_wait);
+                self.check_call(drop_wait.longest);
             }
             if parting == Parting::Gone || !may_stay {
                 self.forget(entry);
@@ -106,6 +110,20 @@ impl Inbox {
             }
         }
         self.wait_for_end(deadline);
+    }
+
+    /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
+    fn is_saved(&self, entry: &Entry) -> bool {
+        let content = self.content();
+        content.schedule.is_saved(entry.id) && !entry.is_marked()
+    }
+
+    /// Reports the call under way if it takes this long.
+    fn check_call(&self, patience: Duration) {
+        let age = self.monitor.health().call_age(Instant::now());
+        if let Some(age) = age.filter(|age| *age >= patience) {
+            self.stall(age);
+        }
     }
 
     fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
@@ -141,10 +159,12 @@ impl Inbox {
     }
 
     fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) {
-        entry.mark(Urgency::Transition);
+        // It is marked, or a batch is about to save what was.
+        let now = Instant::now();
         let mut content = self.content();
         let heir = content.depart(entry, try_until);
-        content.schedule.mark(entry.id, Urgency::Transition, Instant::now());
+        content.schedule.mark(entry.id, Urgency::Transition, now);
+        content.schedule.note_drop(now);
         content.requests.waiting.push(Request { entry: entry.id, wanted: Wanted::Departure });
         drop(content);
         self.wake.notify_one();
@@ -184,8 +204,8 @@ impl Inbox {
         }
     }
 
-    /// Removes an entry, whatever there is still to save.
-    fn forget(&self, entry: &Entry) {
+    /// Removes an entry, whatever there is still to save. Returns whether it was the last.
+    fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
         let is_last = content.schedule.is_empty();
@@ -196,5 +216,6 @@ impl Inbox {
         if is_last {
             self.wake.notify_one();
         }
+        is_last
     }
 }

@@ -80,7 +80,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source` | waits; what a breaker provides |
+//! | `drops`, `config`, `source` | how long drops wait; other bounds; what a breaker provides |
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
@@ -102,6 +102,7 @@ mod batch;
 mod client;
 mod config;
 mod departure;
+mod drops;
 mod entries;
 mod entry;
 mod gauges;

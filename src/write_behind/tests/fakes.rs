@@ -11,7 +11,7 @@ use std::{
 
 use super::super::{
     Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-    TakeOver, WriteBehindConfig, keys,
+    TakeOver, WriteBehindConfig, drops::DropBudget, keys,
 };
 use crate::{
     health::StoreHealth,
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) transition_flush_interval: Duration,
     pub(crate) load_wait: Duration,
     pub(crate) drop_wait: Duration,
+    /// `None`: each breaker has its own.
+    pub(crate) drop_budget: Option<&'static DropBudget>,
     /// The first sweep, and the time between two.
     pub(crate) sweep: (Duration, Duration),
     pub(crate) verify: Duration,
@@ -48,6 +50,7 @@ impl Default for Settings {
         let WriteBehindConfig {
             load_wait,
             drop_wait,
+            drop_budget: _,
             first_sweep,
             sweep_interval,
             verify_interval: verify,
@@ -55,6 +58,7 @@ impl Default for Settings {
         Self {
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,
+            drop_budget: None,
             load_wait,
             drop_wait,
             sweep: (first_sweep, sweep_interval),
@@ -76,6 +80,7 @@ impl Settings {
         WriteBehindConfig {
             load_wait: self.load_wait,
             drop_wait: self.drop_wait,
+            drop_budget: self.drop_budget.unwrap_or_else(|| Box::leak(Box::default())),
             first_sweep: self.sweep.0,
             sweep_interval: self.sweep.1,
             verify_interval: self.verify,
@@ -95,12 +100,14 @@ struct State {
     text: String,
     has_changed: bool,
     settings: SaveSettings,
+    /// Once it is attached.
+    marker: Option<ChangeMarker>,
 }
 
 impl Breaker {
     pub(crate) fn new(state: &str) -> Arc<Self> {
         let settings = Settings::default().save();
-        let state = State { text: state.to_owned(), has_changed: false, settings };
+        let state = State { text: state.to_owned(), has_changed: false, settings, marker: None };
         Arc::new(Self {
             state: Mutex::new(state),
             restores: AtomicUsize::new(0),
@@ -112,13 +119,16 @@ impl Breaker {
         std_lock(&self.state).text.clone()
     }
 
+    /// As a breaker does it: the mark is set under the lock that encoding takes.
     pub(crate) fn change(&self, state: impl Into<String>) {
         let mut held = std_lock(&self.state);
         held.text = state.into();
         held.has_changed = true;
+        if let Some(marker) = &held.marker {
+            marker.counts();
+        }
     }
 
-    /// As a breaker does it: the mark is set under the lock that encoding takes.
     pub(crate) fn change_and_mark(
         &self,
         state: impl Into<String>,
@@ -355,7 +365,9 @@ pub(crate) fn attach(
 ) -> Attachment {
     breaker.set(settings.save());
     let source = breaker.clone() as Arc<dyn SnapshotSource>;
-    attach_source(store, name, &source, settings)
+    let attached = attach_source(store, name, &source, settings);
+    std_lock(&breaker.state).marker = Some(attached.marker());
+    attached
 }
 
 pub(crate) fn attach_source(
