@@ -1,7 +1,14 @@
 //! A breaker's end of the write-behind.
 
 use std::{
-    sync::{Arc, Mutex, mpsc},
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
+    },
+    task::Poll,
     time::Duration,
 };
 
@@ -9,7 +16,6 @@ use tokio::sync::oneshot;
 
 use super::{
     config::WriteBehindConfig,
-    drops::DropWait,
     entry::{Entry, Urgency},
     inbox::{Admitted, Inbox, STOPPED},
     keys,
@@ -26,6 +32,7 @@ use crate::{
     history::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
     store::StateStore,
     sync::std_lock,
+    timer::Timer,
 };
 
 /// Ties a breaker to its store, from the snapshot at the start to the last save.
@@ -33,7 +40,9 @@ use crate::{
 /// The [`SnapshotSource`] must not own it: the writer holds the source until this is dropped.
 pub(crate) struct Attachment {
     marker: ChangeMarker,
-    drop_wait: DropWait,
+    drop_wait: Duration,
+    /// Set once the breaker is no longer tied to the store, although it goes on.
+    is_closed: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
 }
@@ -103,8 +112,8 @@ impl Attachment {
         // The announcement may have been before the entry was there.
         inbox.tell(&entry);
         let marker = ChangeMarker { inbox, entry };
-        let drop_wait = DropWait { longest: config.drop_wait, budget: config.drop_budget };
-        Self { marker, drop_wait, updating: Mutex::new(()) }
+        let drop_wait = config.drop_wait;
+        Self { marker, drop_wait, is_closed: AtomicBool::new(false), updating: Mutex::new(()) }
     }
 
     pub(crate) fn marker(&self) -> ChangeMarker {
@@ -124,6 +133,9 @@ impl Attachment {
     /// durable. An error means that the first attempt failed; more follow. It needs no runtime, and
     /// if the future is dropped, the state is saved anyway.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
+        if self.is_closed() {
+            return Err(FlushError::Closed);
+        }
         let (reply, result) = oneshot::channel();
         self.marker.flush(move |saved| drop(reply.send(saved)));
         result.await.unwrap_or_else(|_| Err(FlushError::not_saved(STOPPED)))
@@ -131,14 +143,46 @@ impl Attachment {
 
     /// Like [`flush`](Self::flush), for code that is not async. Waits for `timeout` at most.
     pub(crate) fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+        if self.is_closed() {
+            return Err(FlushError::Closed);
+        }
         let (reply, result) = mpsc::sync_channel(1);
         self.marker.flush(move |saved| drop(reply.try_send(saved)));
         result.recv_timeout(timeout).unwrap_or(Err(FlushError::TimedOut))
     }
 
+    /// Saves the newest state, and ends the tie to the store. Waits for the save, and then, if this
+    /// was the last breaker on the store, until it is released, for as long as a drop may wait.
+    ///
+    /// If the future is dropped, the state is saved anyway; perhaps the tie is not ended yet.
+    pub(crate) async fn close(&self) -> Result<(), FlushError> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let mut timer = Timer::on_system_time();
+        timer.set(self.drop_wait);
+        let saved = within(&mut timer, self.flush()).await;
+        if !self.is_closed.swap(true, SeqCst) {
+            let ChangeMarker { inbox, entry } = &self.marker;
+            inbox.leave(entry, self.drop_wait);
+            if saved.is_some() {
+                within(&mut timer, inbox.end()).await;
+            }
+        }
+        saved.unwrap_or(Err(FlushError::TimedOut))
+    }
+
+    /// Whether the breaker is no longer tied to the store.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+
     /// A page of the history, which includes everything before the call. It needs no runtime, and
     /// an error comes within a bounded time.
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
+        if self.is_closed() {
+            return Err(HistoryError::unavailable("the breaker was closed"));
+        }
         let (reply, result) = oneshot::channel();
         let key = keys::history(self.marker.entry.name());
         let reply = Box::new(move |page| drop(reply.send(page)));
@@ -148,6 +192,9 @@ impl Attachment {
 
     /// The health of the store, as far as it concerns this breaker.
     pub(crate) fn health(&self) -> StoreHealth {
+        if self.is_closed() {
+            return StoreHealth::NoStore;
+        }
         let ChangeMarker { inbox, entry } = &self.marker;
         let content = inbox.content();
         if let Some(since) = content.owners.superseded_since(entry) {
@@ -170,8 +217,21 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        if self.is_closed() {
+            return;
+        }
         self.marker.inbox.depart(&self.marker.entry, self.drop_wait);
     }
+}
+
+/// The result of the future, unless the timer ends first.
+async fn within<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// Restores a snapshot that was read for many breakers at once. One that the breaker cannot read

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use super::drops::{self, DropBudget};
-
 /// How long the callers of this module wait, and how often it cleans up.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriteBehindConfig {
     /// The longest that the construction of a breaker waits for its snapshot.
     pub(crate) load_wait: Duration,
     /// The longest that the drop of a breaker waits for its last snapshot to be saved.
     pub(crate) drop_wait: Duration,
-    /// Drops with the same budget wait no longer together than one may alone.
-    pub(crate) drop_budget: &'static DropBudget,
     /// The time from the start of the writer to its first sweep of expired snapshots and history
     /// records. The first breaker on a store decides.
     pub(crate) first_sweep: Duration,
@@ -27,7 +23,6 @@ impl Default for WriteBehindConfig {
         Self {
             load_wait: Duration::from_secs(1),
             drop_wait: Duration::from_secs(1),
-            drop_budget: &drops::OF_PROCESS,
             first_sweep: Duration::from_secs(600),
             sweep_interval: Duration::from_secs(3600),
             // As the default of the flush interval.

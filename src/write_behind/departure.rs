@@ -14,8 +14,8 @@
 //! Of several breakers of one name, only the [owner](super::owners) is saved; the others are
 //! forgotten.
 //!
-//! No drop waits longer than a second, and those that begin within a second wait no longer
-//! [together](super::drops). The second of them has everything saved that had changed before, for
+//! No drop waits longer than a second, and those that follow each other within a second wait no
+//! longer [together](super::drops). The second of them has everything saved that had changed before, for
 //! the others to find it done. The drop of the last breaker on a store also waits until the store
 //! is released, so that its folder can be opened again. The writer's thread releases it, however
 //! long that takes.
@@ -25,11 +25,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 use super::{
-    drops::DropWait,
     entry::{Entry, Urgency},
     inbox::{Inbox, Lifecycle},
     request::{Request, Wanted},
+    schedule::after,
     states::ReadState,
 };
 
@@ -70,46 +72,77 @@ enum Parting {
     TimedOut,
 }
 
+/// What became of a breaker that has left.
+pub(super) enum Left {
+    /// There is nothing more to do for it. `is_last`: it was the last on its store.
+    Forgotten { is_last: bool },
+    /// The writer saves its last state.
+    Saving {
+        /// Whether the last state may stay until the store takes it.
+        may_stay: bool,
+        /// Whether the next attempt is worth waiting for.
+        is_promising: bool,
+    },
+    /// Its last state waits for the store to answer.
+    Waiting,
+}
+
 impl Inbox {
-    /// Saves the last state of a breaker, as far as that is possible.
-    pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: DropWait) {
+    /// Saves the last state of a breaker that is dropped, as far as that is possible.
+    pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: Duration) {
+        let left = self.leave(entry, drop_wait);
+        if self.is_this_thread() {
+            return;
+        }
+        match left {
+            Left::Forgotten { is_last: true } => {
+                self.wait_for_end(self.drops.begin(drop_wait).deadline)
+            }
+            Left::Forgotten { is_last: false } | Left::Waiting => {}
+            Left::Saving { is_promising: false, .. } => {
+                self.wait_for_end(self.drops.begin(drop_wait).deadline);
+            }
+            Left::Saving { may_stay, .. } => {
+                let wait = self.drops.begin(drop_wait);
+                let parting = self.wait_until_gone(entry, wait.deadline);
+                if parting == Parting::TimedOut {
+                    self.check_call(drop_wait);
+                }
+                if parting == Parting::Gone || !may_stay {
+                    self.forget(entry);
+                }
+                if parting == Parting::Gone {
+                    self.wait_for_end(wait.deadline);
+                }
+            }
+        }
+    }
+
+    /// Has the last state of a breaker saved, as far as that is possible, and waits for nothing. A
+    /// store that works is tried for `try_for`.
+    pub(super) fn leave(&self, entry: &Arc<Entry>, try_for: Duration) -> Left {
         self.take_over(entry);
         self.keep_for_others(entry);
         if entry.is_suspended() || self.is_saved(entry) {
-            if self.forget(entry) {
-                self.wait_for_end(drop_wait.begin().deadline);
-            }
-            return;
+            return Left::Forgotten { is_last: self.forget(entry) };
         }
-        let wait = drop_wait.begin();
-        let (now, deadline) = (Instant::now(), wait.deadline);
+        let now = Instant::now();
         let prospects = self.prospects(entry, now);
         // For later attempts, the breaker itself is gone.
         let has_words = prospects.can_save && prospects.is_read && entry.keep_last_words();
         let may_stay = has_words && prospects.has_room;
-        if !prospects.can_save || (prospects.store == Outlook::DoesNotAnswer && !may_stay) {
-            self.forget(entry);
-        } else {
-            let is_healthy = prospects.store == Outlook::Healthy;
-            self.request_departure(entry, if is_healthy { deadline } else { now });
+        let answers = prospects.store != Outlook::DoesNotAnswer;
+        if !prospects.can_save || (!answers && !may_stay) {
+            let is_last = self.forget(entry);
+            return if answers { Left::Forgotten { is_last } } else { Left::Waiting };
         }
-        if self.is_this_thread() || prospects.store == Outlook::DoesNotAnswer {
-            return;
+        let is_healthy = prospects.store == Outlook::Healthy;
+        self.request_departure(entry, if is_healthy { after(now, try_for) } else { now });
+        if !answers {
+            return Left::Waiting;
         }
-        let is_in_vain = may_stay && prospects.store == Outlook::Fails;
-        if prospects.can_save && !is_in_vain {
-            let parting = self.wait_until_gone(entry, deadline);
-            if parting == Parting::TimedOut {
-                self.check_call(drop_wait.longest);
-            }
-            if parting == Parting::Gone || !may_stay {
-                self.forget(entry);
-            }
-            if parting != Parting::Gone {
-                return;
-            }
-        }
-        self.wait_for_end(deadline);
+        let is_promising = !may_stay || prospects.store != Outlook::Fails;
+        Left::Saving { may_stay, is_promising }
     }
 
     /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
@@ -202,6 +235,25 @@ impl Inbox {
             content = waited.unwrap_or_else(PoisonError::into_inner).0;
             content.awaits_end -= 1;
         }
+    }
+
+    /// Returns once the store is released, unless a breaker is left on it, or comes, or the store
+    /// does not answer.
+    pub(super) async fn end(&self) {
+        let ended = {
+            let mut content = self.content();
+            let is_ending = content.lifecycle != Lifecycle::Ended
+                && content.schedule.is_deserted()
+                && !self.monitor.health().is_stalled();
+            if !is_ending {
+                return;
+            }
+            let (end, ended) = oneshot::channel();
+            content.await_end.push(end);
+            ended
+        };
+        // An error: a breaker has come.
+        let _ = ended.await;
     }
 
     /// Removes an entry, whatever there is still to save. Returns whether it was the last.

@@ -80,7 +80,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `drops`, `config`, `source` | how long drops wait; other bounds; what a breaker provides |
+//! | `config`, `source`, `drops` | bounds; what a breaker provides; how long drops wait |
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
@@ -94,6 +94,7 @@
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
+//! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
 mod announce;
@@ -105,6 +106,7 @@ mod departure;
 mod drops;
 mod entries;
 mod entry;
+mod flush_all;
 mod gauges;
 mod hashes;
 mod health;
@@ -133,4 +135,5 @@ mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker};
 pub(crate) use config::WriteBehindConfig;
+pub(crate) use flush_all::flush_all;
 pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};

@@ -11,7 +11,7 @@ use std::{
 
 use super::super::{
     Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-    TakeOver, WriteBehindConfig, drops::DropBudget, keys,
+    TakeOver, WriteBehindConfig, keys,
 };
 use crate::{
     health::StoreHealth,
@@ -38,8 +38,6 @@ pub(crate) struct Settings {
     pub(crate) transition_flush_interval: Duration,
     pub(crate) load_wait: Duration,
     pub(crate) drop_wait: Duration,
-    /// `None`: each breaker has its own.
-    pub(crate) drop_budget: Option<&'static DropBudget>,
     /// The first sweep, and the time between two.
     pub(crate) sweep: (Duration, Duration),
     pub(crate) verify: Duration,
@@ -50,7 +48,6 @@ impl Default for Settings {
         let WriteBehindConfig {
             load_wait,
             drop_wait,
-            drop_budget: _,
             first_sweep,
             sweep_interval,
             verify_interval: verify,
@@ -58,7 +55,6 @@ impl Default for Settings {
         Self {
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,
-            drop_budget: None,
             load_wait,
             drop_wait,
             sweep: (first_sweep, sweep_interval),
@@ -80,7 +76,6 @@ impl Settings {
         WriteBehindConfig {
             load_wait: self.load_wait,
             drop_wait: self.drop_wait,
-            drop_budget: self.drop_budget.unwrap_or_else(|| Box::leak(Box::default())),
             first_sweep: self.sweep.0,
             sweep_interval: self.sweep.1,
             verify_interval: self.verify,

@@ -3,6 +3,7 @@
 mod altered;
 mod batch;
 mod departure;
+mod drops;
 mod entries;
 mod fakes;
 mod faults;
@@ -256,7 +257,6 @@ fn marks_from_many_threads_lose_nothing_and_never_deadlock() {
 fn any_wait_and_interval_is_accepted() {
     let forever = Duration::MAX;
     let settings = Settings {
-        drop_budget: None,
         flush_interval: forever,
         transition_flush_interval: forever,
         load_wait: forever,
@@ -272,7 +272,6 @@ fn any_wait_and_interval_is_accepted() {
     drop(attached);
     let zero = Duration::ZERO;
     let settings = Settings {
-        drop_budget: None,
         flush_interval: zero,
         transition_flush_interval: zero,
         load_wait: zero,
