@@ -28,7 +28,7 @@ use crate::{
     error::FlushError,
     history::{HistoryCursor, HistoryQuery},
     metrics::StoreMetrics,
-    store::{StateStore, StoreError},
+    store::{StateStore, StoreError, drop_blocking},
 };
 
 struct Worker {
@@ -109,7 +109,7 @@ impl Worker {
         self.inbox.unlist();
         let Self { inbox, client, .. } = self;
         // A store may panic when it is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(client)));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop_blocking(client)));
         let mut content = inbox.content();
         content.lifecycle = Lifecycle::Ended;
         let await_end = std::mem::take(&mut content.await_end);
