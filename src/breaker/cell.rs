@@ -23,6 +23,7 @@ use super::{
     published_view::PublishedView,
     success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
     wait_queue::Readiness,
+    window::WindowCopies,
 };
 use crate::{
     clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
@@ -31,7 +32,7 @@ use crate::{
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
-    sync::{AtomicU64, Mutex, MutexGuard, lock},
+    sync::{AtomicU64, Mutex, MutexGuard, contain, lock},
     timer::housekeeping,
 };
 
@@ -99,10 +100,11 @@ impl Cell {
     pub(crate) fn vacate(&self) {
         let mut core = self.lock();
         self.view.vacate();
-        // Dropped without the lock: the observer owns the user's listeners.
+        // Dropped without the lock: the observer owns the user's listeners, and the clock may be
+        // the user's.
         let old = core.vacate();
         drop(core);
-        drop(old);
+        contain(|| "the drop of a circuit breaker's clock".to_owned(), || drop(old));
     }
 }
 
@@ -282,7 +284,7 @@ impl Cell {
     }
 
     /// The same for a snapshot that is to be saved.
-    pub(crate) fn inspect_to_save<T>(
+    fn inspect_to_save<T>(
         &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,
@@ -290,6 +292,31 @@ impl Cell {
         self.with_core(|core| {
             let own = core.is_owned_by(observer);
             own.then(|| core.inspect_to_save(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The state as data, if the cell is (still) that of the breaker with this observer.
+    ///
+    /// Under the lock, the calls of count windows are only copied, and of what the `copies` know,
+    /// only what is new.
+    pub(crate) fn snapshot(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        encoded(copies, |copies| {
+            self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    pub(crate) fn snapshot_to_save(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        encoded(copies, |copies| {
+            self.inspect_to_save(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
 
@@ -301,15 +328,21 @@ impl Cell {
         self.with_core(|core| core.transact(self.successes(), transact))
     }
 
+    /// Admits a call if the machine does. The permit exists before anything is notified, so that a
+    /// probe's slot is freed whatever that does.
     #[cold]
-    pub(super) fn admit(&'static self) -> Result<Admitted, Refusal> {
+    pub(super) fn admit<P>(
+        &'static self,
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            core.transact(self.successes(), |machine, _| {
+            let admitted = core.transact(self.successes(), |machine, _| {
                 let ticket = machine.admit()?;
                 let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
-            })
+            })?;
+            Some(admitted.map(permit))
         });
         admitted.unwrap_or_else(|| Err(self.state().refusal()))
     }
@@ -469,7 +502,9 @@ impl Cell {
             self.schedule(at, instead_of);
         }
         let Some(notifications) = notifications else { return };
-        notifications.wakers.into_iter().for_each(Waker::wake);
+        for waker in notifications.wakers {
+            contain(|| "the waker of a task at a circuit breaker".to_owned(), || waker.wake());
+        }
         if let Some(observer) = notifications.observer {
             dispatch(&self.locked.core, &observer);
         }
@@ -507,6 +542,20 @@ fn prepare(clock: &TimeSource, config: &Config) {
         && config.times_calls()
     {
         SystemClock::calibrate();
+    }
+}
+
+/// The snapshot that `take` returns once the copies have the memory that they need.
+fn encoded(
+    copies: &mut WindowCopies,
+    mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
+) -> Option<Snapshot> {
+    loop {
+        if let Some(mut snapshot) = take(copies)? {
+            copies.encode_into(&mut snapshot.windows);
+            return Some(snapshot);
+        }
+        copies.grow();
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     event::Event,
     snapshot::Snapshot,
     store::StateStore,
+    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -172,7 +173,8 @@ macro_rules! breaker_settings {
 
         /// Calls this function for each event, in order, on the thread of the call that caused it,
         /// or on a thread that all breakers share: see [`Event`](crate::Event). It must return
-        /// quickly. It may use the breaker: no lock is held.
+        /// quickly. It may use the breaker: no lock is held. A panic is logged at ERROR, and
+        /// affects neither the call nor the other listeners.
         pub fn on_event<F>(mut self, listener: F) -> Self
         where
             F: Fn(&$crate::event::Event) + Send + Sync + 'static,
@@ -198,6 +200,7 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
+    write_behind: WriteBehindConfig,
 }
 
 impl BreakerBuilder {
@@ -210,7 +213,15 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
+            write_behind: WriteBehindConfig::default(),
         }
+    }
+
+    /// The build does not wait for the snapshot, which is restored later.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn restore_later(mut self) -> Self {
+        self.write_behind.load_wait = std::time::Duration::ZERO;
+        self
     }
 
     breaker_settings!();
@@ -264,7 +275,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, settings, self.snapshot.is_some());
+            shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -5,7 +5,10 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc,
     },
     task::Poll,
@@ -43,6 +46,8 @@ pub(crate) struct Attachment {
     drop_wait: Duration,
     /// Set once the breaker is no longer tied to the store, although it goes on.
     is_closed: AtomicBool,
+    /// Whether the drop does not wait at all.
+    drops_in_background: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
 }
@@ -112,8 +117,19 @@ impl Attachment {
         // The announcement may have been before the entry was there.
         inbox.tell(&entry);
         let marker = ChangeMarker { inbox, entry };
-        let drop_wait = config.drop_wait;
-        Self { marker, drop_wait, is_closed: AtomicBool::new(false), updating: Mutex::new(()) }
+        Self {
+            marker,
+            drop_wait: config.drop_wait,
+            is_closed: AtomicBool::new(false),
+            drops_in_background: AtomicBool::new(false),
+            updating: Mutex::new(()),
+        }
+    }
+
+    /// From now on, the drop does not wait: the last state is saved in the background.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn drop_in_background(&self) {
+        self.drops_in_background.store(true, Relaxed);
     }
 
     pub(crate) fn marker(&self) -> ChangeMarker {
@@ -164,7 +180,8 @@ impl Attachment {
         let saved = within(&mut timer, self.flush()).await;
         if !self.is_closed.swap(true, SeqCst) {
             let ChangeMarker { inbox, entry } = &self.marker;
-            inbox.leave(entry, self.drop_wait);
+            let left = inbox.leave(entry, self.drop_wait);
+            inbox.forget_unless_kept(entry, &left);
             if saved.is_some() {
                 within(&mut timer, inbox.end()).await;
             }
@@ -220,7 +237,9 @@ impl Drop for Attachment {
         if self.is_closed() {
             return;
         }
-        self.marker.inbox.depart(&self.marker.entry, self.drop_wait);
+        let waits = !self.drops_in_background.load(Relaxed);
+        let drop_wait = if waits { self.drop_wait } else { Duration::ZERO };
+        self.marker.inbox.depart(&self.marker.entry, drop_wait);
     }
 }
 
@@ -254,7 +273,7 @@ fn load(inbox: &Inbox, entry: &Entry, load_wait: Duration) {
     let is_expected = inbox.request_load(Request { entry: entry.id, wanted: Wanted::Load(reply) });
     // A listener may build a breaker on the writer's own thread: it is restored with the next
     // batch.
-    if !is_expected || inbox.is_this_thread() {
+    if !is_expected || load_wait.is_zero() || inbox.is_this_thread() {
         return;
     }
     if result.recv_timeout(load_wait) == Err(mpsc::RecvTimeoutError::Timeout) {

@@ -91,12 +91,15 @@ impl Inbox {
     /// Saves the last state of a breaker that is dropped, as far as that is possible.
     pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: Duration) {
         let left = self.leave(entry, drop_wait);
+        if drop_wait.is_zero() {
+            return self.forget_unless_kept(entry, &left);
+        }
         if self.is_this_thread() {
             return;
         }
         match left {
             Left::Forgotten { is_last: true } => {
-                self.wait_for_end(self.drops.begin(drop_wait).deadline)
+                self.wait_for_end(self.drops.begin(drop_wait).deadline);
             }
             Left::Forgotten { is_last: false } | Left::Waiting => {}
             Left::Saving { is_promising: false, .. } => {
@@ -115,6 +118,14 @@ impl Inbox {
                     self.wait_for_end(wait.deadline);
                 }
             }
+        }
+    }
+
+    /// Removes the entry of a breaker that nothing waits for, unless its last state may stay.
+    pub(super) fn forget_unless_kept(&self, entry: &Entry, left: &Left) {
+        // What is not read yet needs the breaker to be saved.
+        if matches!(left, Left::Saving { may_stay: false, .. }) {
+            self.forget(entry);
         }
     }
 

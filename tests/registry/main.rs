@@ -1,6 +1,10 @@
 //! Breakers by name, and breakers by key.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod by_name;
+mod during_load;
 mod events;
 mod keyed;
 mod reload;
