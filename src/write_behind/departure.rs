@@ -98,11 +98,8 @@ impl Inbox {
             return;
         }
         match left {
-            Left::Forgotten { is_last: true } => {
-                self.wait_for_end(self.drops.begin(drop_wait).deadline);
-            }
             Left::Forgotten { is_last: false } | Left::Waiting => {}
-            Left::Saving { is_promising: false, .. } => {
+            Left::Forgotten { is_last: true } | Left::Saving { is_promising: false, .. } => {
                 self.wait_for_end(self.drops.begin(drop_wait).deadline);
             }
             Left::Saving { may_stay, .. } => {
