@@ -20,12 +20,16 @@ type Fault = (&'static str, fn(&Trap));
 
 const DAYS: u64 = 24 * 3600 * 1_000_000_000;
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     ("none", |_| {}),
     ("stands", Trap::stop_counter),
     ("begins anew", |trap| trap.set_counter(|_| 1)),
     ("an hour back", |trap| trap.set_counter(|counter| counter - DAYS / 24)),
     ("5 ms on", |trap| trap.set_counter(|counter| counter + 5_000_000)),
+    ("5 ms on, and stands", |trap| {
+        trap.set_counter(|counter| counter + 5_000_000);
+        trap.stop_counter();
+    }),
     ("30 days on", |trap| trap.set_counter(|counter| counter + 30 * DAYS)),
     ("60 s ahead on this thread", |_| Trap::skew_thread(60)),
     ("60 s behind on this thread", |_| Trap::skew_thread(-60)),
