@@ -119,10 +119,11 @@
 //!
 //! **Error types of your own.** A classifier recognizes rejections within an
 //! [`Error`](crate::Error) of any type. It looks for the errors of a request in boxed errors,
-//! `io::Error`s, and the errors of hyper, hyper-util, reqwest, reqwest-middleware and tonic, with
-//! all of their sources. [`Breaker::call`](crate::Breaker::call), the calls of a permit and the
-//! middleware of reqwest-middleware do the same. None can look into another type, because that type
-//! may not implement `std::error::Error`. For one that does, put a closure in front:
+//! `io::Error`s, and the errors of axum, hyper, hyper-util, reqwest, reqwest-middleware and tonic
+//! (with their features), with all of their sources. [`Breaker::call`](crate::Breaker::call), the
+//! calls of a permit and the middleware of reqwest-middleware do the same. None can look into
+//! another type, because that type may not implement `std::error::Error`. For one that does, put a
+//! closure in front:
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -229,10 +230,9 @@ mod status;
 mod tower_http;
 mod with_request;
 
-pub(crate) use self::error::{
-    as_cause,
-    returned::{leave_rejection, pass_error_on},
-};
+#[cfg(feature = "http")]
+pub(crate) use self::error::as_cause;
+pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
