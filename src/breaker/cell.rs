@@ -23,6 +23,7 @@ use super::{
     published_view::PublishedView,
     success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
     wait_queue::Readiness,
+    window::WindowCopies,
 };
 use crate::{
     clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
@@ -282,7 +283,7 @@ impl Cell {
     }
 
     /// The same for a snapshot that is to be saved.
-    pub(crate) fn inspect_to_save<T>(
+    fn inspect_to_save<T>(
         &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,
@@ -290,6 +291,31 @@ impl Cell {
         self.with_core(|core| {
             let own = core.is_owned_by(observer);
             own.then(|| core.inspect_to_save(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The state as data, if the cell is (still) that of the breaker with this observer.
+    ///
+    /// Under the lock, the calls of count windows are only copied, and of what the `copies` know,
+    /// only what is new.
+    pub(crate) fn snapshot(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        encoded(copies, |copies| {
+            self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    pub(crate) fn snapshot_to_save(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        encoded(copies, |copies| {
+            self.inspect_to_save(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
 
@@ -507,6 +533,20 @@ fn prepare(clock: &TimeSource, config: &Config) {
         && config.times_calls()
     {
         SystemClock::calibrate();
+    }
+}
+
+/// The snapshot that `take` returns once the copies have the memory that they need.
+fn encoded(
+    copies: &mut WindowCopies,
+    mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
+) -> Option<Snapshot> {
+    loop {
+        if let Some(mut snapshot) = take(copies)? {
+            copies.encode_into(&mut snapshot.windows);
+            return Some(snapshot);
+        }
+        copies.grow();
     }
 }
 

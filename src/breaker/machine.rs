@@ -269,7 +269,7 @@ impl Machine {
     /// Replaces the configuration. The state and its counts stay, the calls of a window stay
     /// where the rule's kind of window does, and a running open time keeps its length.
     pub(super) fn update(&mut self, config: Arc<Config>, effects: &mut Effects) {
-        let windows = self.rules.windows(self.now);
+        let windows = self.rules.complete_windows(self.now);
         let consecutive_failures = self.rules.consecutive_failures();
         self.rules = Rules::new(&config, self.now);
         self.rules.adopt(&windows, self.now, Duration::ZERO);

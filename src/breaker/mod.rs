@@ -30,7 +30,7 @@ mod rules;
 mod success_counter;
 pub(crate) mod wait_queue;
 mod waker_set;
-mod window;
+pub(crate) mod window;
 
 #[cfg(all(test, tower_breaker_loom))]
 mod loom_tests;

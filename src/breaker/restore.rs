@@ -14,24 +14,31 @@ use super::{
     probes::Probes,
     ramp::Ramp,
     rules::Trigger,
+    window::WindowCopies,
 };
 use crate::{
     clock::{Reading, Tick},
     config::Config,
     event::Reason,
     seconds,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, WindowSnapshot},
     state::State,
 };
 
 impl Machine {
-    /// The state as data, for a machine that was brought up to `now`.
-    pub(crate) fn snapshot(&self, now: Reading) -> Snapshot {
+    /// The state as data, for a machine that was brought up to `now`, but for the calls of count
+    /// windows. Those are in the `copies`; without enough memory for them, there is no snapshot.
+    pub(super) fn snapshot(&self, now: Reading, copies: &mut WindowCopies) -> Option<Snapshot> {
+        let windows = self.rules.windows(now.tick, copies);
+        copies.are_large_enough().then(|| self.snapshot_with(windows, now))
+    }
+
+    fn snapshot_with(&self, windows: Vec<WindowSnapshot>, now: Reading) -> Snapshot {
         let mut snapshot = Snapshot {
             state: self.state(),
             failure_count: self.rules.consecutive_failures(),
             consecutive_opens: self.consecutive_opens,
-            windows: self.rules.windows(now.tick),
+            windows,
             manual_until: self.phase.manual_until().map(|at| seconds::rounded(now.wall_at(at))),
             ..Snapshot::empty(now.wall)
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     success_counter::{OnSuccess, UNLIMITED},
-    window::{CallWindow, Counts, Sample},
+    window::{CallWindow, Counts, Sample, WindowCopies, WindowCopy},
 };
 use crate::{
     clock::Tick,
@@ -280,18 +280,32 @@ impl Rules {
         self.rates.first().map(|rate| rate.window.counts())
     }
 
-    pub(super) fn windows(&self, now: Tick) -> Vec<WindowSnapshot> {
-        let window = |rate: &RateRule| {
+    /// The windows, complete but for the calls of count windows. Those are in the `copies`, if these
+    /// [are large enough](WindowCopies::are_large_enough).
+    pub(super) fn windows(&self, now: Tick, copies: &mut WindowCopies) -> Vec<WindowSnapshot> {
+        let window = |(rate, copy): (&RateRule, &mut WindowCopy)| {
             let Counts { calls, failures, slow_calls } = rate.window.counts();
             WindowSnapshot {
                 rule: rate.name().to_owned(),
                 calls,
                 failures,
                 slow_calls,
-                content: rate.window.content(now),
+                content: rate.window.content(now, copy),
             }
         };
-        self.rates.iter().map(window).collect()
+        self.rates.iter().zip(copies.prepare(self.rates.len())).map(window).collect()
+    }
+
+    /// The windows with all that they hold.
+    pub(super) fn complete_windows(&self, now: Tick) -> Vec<WindowSnapshot> {
+        let mut copies = WindowCopies::default();
+        let mut windows = self.windows(now, &mut copies);
+        if !copies.are_large_enough() {
+            copies.grow();
+            windows = self.windows(now, &mut copies);
+        }
+        copies.encode_into(&mut windows);
+        windows
     }
 
     /// Restores the windows. Each rule takes over the first saved window of its kind that no

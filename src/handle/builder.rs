@@ -15,6 +15,7 @@ use crate::{
     event::Event,
     snapshot::Snapshot,
     store::StateStore,
+    write_behind::WriteBehindConfig,
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -194,6 +195,7 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
+    write_behind: WriteBehindConfig,
 }
 
 impl BreakerBuilder {
@@ -206,7 +208,15 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
+            write_behind: WriteBehindConfig::default(),
         }
+    }
+
+    /// The build does not wait for the snapshot, which is restored later.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn restore_later(mut self) -> Self {
+        self.write_behind.load_wait = std::time::Duration::ZERO;
+        self
     }
 
     breaker_settings!();
@@ -260,7 +270,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, settings);
+            shared.attach(store, settings, &self.write_behind);
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -3,20 +3,21 @@
 use std::{
     any::type_name,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use crate::{
-    breaker::{cell::Cell, effects::Change, machine::Machine, notify::Observer, pool},
+    breaker::{cell::Cell, effects::Change, notify::Observer, pool, window::WindowCopies},
     config::Config,
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
     history::HistoryEntry,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
+    sync::std_lock,
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
         TakeOver, WriteBehindConfig,
@@ -62,18 +63,27 @@ impl Shared {
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on.
-    pub(super) fn attach(&mut self, store: Arc<dyn StateStore>, settings: SaveSettings) {
+    pub(super) fn attach(
+        &mut self,
+        store: Arc<dyn StateStore>,
+        settings: SaveSettings,
+        config: &WriteBehindConfig,
+    ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
-        let config = WriteBehindConfig::default();
-        let attachment = Attachment::attach(store, self.name(), &source, settings, &config);
-        // The marker is not set yet: a breaker is attached once.
-        let _ = self.dispatcher.marker.set(attachment.marker());
+        let attachment = Attachment::attach(store, self.name(), &source, settings, config);
+        let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
+        // It is not set yet: a breaker is attached once.
+        let _ = self.dispatcher.store.set(Box::new(link));
         self.attachment = Some(Box::new(attachment));
     }
 
     #[inline]
     pub(super) fn name(&self) -> &SmolStr {
         &self.dispatcher.name
+    }
+
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        self.dispatcher.snapshot()
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -90,14 +100,22 @@ impl Drop for Shared {
     }
 }
 
+/// What a breaker with a store has besides.
+struct StoreLink {
+    /// Marks the breaker as changed for the store's writer.
+    marker: ChangeMarker,
+    /// Copies of large windows, from the last snapshot.
+    copies: Mutex<Option<Box<WindowCopies>>>,
+}
+
 /// Sends what happens to the log, the listeners, the subscribers and the store's writer.
 pub(super) struct EventDispatcher {
     name: SmolStr,
     cell: &'static Cell,
     listeners: Box<[Listener]>,
     channel: OnceLock<broadcast::Sender<Event>>,
-    /// Marks the breaker as changed for the store's writer, if there is a store.
-    marker: OnceLock<ChangeMarker>,
+    /// Boxed, so that a breaker without a store does not pay for it.
+    store: OnceLock<Box<StoreLink>>,
 }
 
 impl EventDispatcher {
@@ -107,8 +125,30 @@ impl EventDispatcher {
             cell,
             listeners: listeners.into(),
             channel: OnceLock::new(),
-            marker: OnceLock::new(),
+            store: OnceLock::new(),
         }
+    }
+
+    /// The state as data. `None` once the breaker is gone.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot_by(Cell::snapshot)
+    }
+
+    fn snapshot_by(
+        &self,
+        take: fn(&'static Cell, &dyn Observer, &mut WindowCopies) -> Option<Snapshot>,
+    ) -> Option<Snapshot> {
+        let store = self.store.get();
+        // Taken out: a listener that runs meanwhile may take a snapshot too.
+        let kept = store.and_then(|store| std_lock(&store.copies).take());
+        let mut copies = kept.unwrap_or_default();
+        let snapshot = take(self.cell, self, &mut copies);
+        if let Some(store) = store
+            && copies.are_large()
+        {
+            *std_lock(&store.copies) = Some(copies);
+        }
+        snapshot
     }
 
     fn dispatch(&self, event: Event) {
@@ -128,7 +168,7 @@ impl Observer for EventDispatcher {
     }
 
     fn on_change(&self, change: Change) {
-        let Some(marker) = self.marker.get() else { return };
+        let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         match change {
             Change::Transition => marker.transition(),
             Change::Counts => marker.counts(),
@@ -136,7 +176,7 @@ impl Observer for EventDispatcher {
     }
 
     fn record_transitions(&self, transitions: &[Transition]) {
-        let Some(marker) = self.marker.get() else { return };
+        let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
 
@@ -161,7 +201,7 @@ pub(super) const fn save_settings(config: &Config) -> SaveSettings {
 /// and another breaker has taken over the cell.
 impl SnapshotSource for EventDispatcher {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        let snapshot = self.cell.inspect_to_save(self, Machine::snapshot)?;
+        let snapshot = self.snapshot_by(Cell::snapshot_to_save)?;
         Some(EncodedSnapshot { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
     }
 

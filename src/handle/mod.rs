@@ -84,9 +84,8 @@ impl Breaker {
     /// The complete state as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let snapshot = self.cell.inspect(Machine::snapshot);
         // `None` is impossible: a handle keeps its cell leased.
-        snapshot.unwrap_or_else(|| Snapshot::empty(wall()))
+        self.shared.snapshot().unwrap_or_else(|| Snapshot::empty(wall()))
     }
 
     /// The settings in force.
@@ -166,6 +165,15 @@ impl Breaker {
         self.cell.update(config);
         if let Some(attachment) = &self.shared.attachment {
             attachment.update_settings();
+        }
+    }
+
+    /// From now on, dropping the last handle does not wait for the store: the last state is saved
+    /// in the background.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn drop_in_background(&self) {
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.drop_in_background();
         }
     }
 

@@ -1,7 +1,11 @@
 //! A breaker's end of the write-behind.
 
 use std::{
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -33,6 +37,8 @@ use crate::{
 pub(crate) struct Attachment {
     marker: ChangeMarker,
     drop_wait: Duration,
+    /// Whether the drop does not wait at all.
+    drops_in_background: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
 }
@@ -102,7 +108,18 @@ impl Attachment {
         // The announcement may have been before the entry was there.
         inbox.tell(&entry);
         let marker = ChangeMarker { inbox, entry };
-        Self { marker, drop_wait: config.drop_wait, updating: Mutex::new(()) }
+        Self {
+            marker,
+            drop_wait: config.drop_wait,
+            drops_in_background: AtomicBool::new(false),
+            updating: Mutex::new(()),
+        }
+    }
+
+    /// From now on, the drop does not wait: the last state is saved in the background.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn drop_in_background(&self) {
+        self.drops_in_background.store(true, Relaxed);
     }
 
     pub(crate) fn marker(&self) -> ChangeMarker {
@@ -168,7 +185,9 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.marker.inbox.depart(&self.marker.entry, self.drop_wait);
+        let waits = !self.drops_in_background.load(Relaxed);
+        let drop_wait = if waits { self.drop_wait } else { Duration::ZERO };
+        self.marker.inbox.depart(&self.marker.entry, drop_wait);
     }
 }
 
@@ -192,7 +211,7 @@ fn load(inbox: &Inbox, entry: &Entry, load_wait: Duration) {
     let is_expected = inbox.request_load(Request { entry: entry.id, wanted: Wanted::Load(reply) });
     // A listener may build a breaker on the writer's own thread: it is restored with the next
     // batch.
-    if !is_expected || inbox.is_this_thread() {
+    if !is_expected || load_wait.is_zero() || inbox.is_this_thread() {
         return;
     }
     if result.recv_timeout(load_wait) == Err(mpsc::RecvTimeoutError::Timeout) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How long the callers of this module wait, and how often it cleans up.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteBehindConfig {
-    /// The longest that the construction of a breaker waits for its snapshot.
+    /// The longest that the construction of a breaker waits for its snapshot. Zero: it does not
+    /// wait, and the snapshot is restored later.
     pub(crate) load_wait: Duration,
     /// The longest that the drop of a breaker waits for its last snapshot to be saved.
     pub(crate) drop_wait: Duration,

@@ -89,6 +89,13 @@ impl Inbox {
             let is_healthy = prospects.store == Outlook::Healthy;
             self.request_departure(entry, if is_healthy { deadline } else { now });
         }
+        if drop_wait.is_zero() {
+            // What is not read yet needs the breaker to be saved.
+            if !may_stay {
+                self.forget(entry);
+            }
+            return;
+        }
         if self.is_this_thread() || prospects.store == Outlook::DoesNotAnswer {
             return;
         }

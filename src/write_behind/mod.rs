@@ -110,6 +110,8 @@ mod keys;
 mod lanes;
 mod load;
 mod maintenance;
+#[cfg(feature = "keyed")]
+mod names;
 mod owners;
 mod ownership;
 mod pages;
@@ -130,4 +132,6 @@ mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker};
 pub(crate) use config::WriteBehindConfig;
+#[cfg(feature = "keyed")]
+pub(crate) use names::{NamesWanted, find_stored_names};
 pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};

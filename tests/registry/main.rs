@@ -1,5 +1,8 @@
 //! Breakers by name, and breakers by key.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod by_name;
 mod events;
 mod keyed;

@@ -1,5 +1,10 @@
 //! A window over the last N calls.
 
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
 use super::counts::{Counts, Sample};
 
 /// The last `size` calls: two bits a call in a ring, and their totals.
@@ -11,11 +16,21 @@ pub(crate) struct CountWindow {
     next: u32,
     failures: u32,
     slow_calls: u32,
+    id: u32,
+    recorded: u64,
     ring: Box<[u64]>,
 }
 
+/// An id recurs after four billion windows; a copy that is as old and of the same size would be
+/// taken for one of the new window.
+fn new_id() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+}
+
 impl CountWindow {
-    const PER_WORD: u32 = 32;
+    /// The calls in a word of the ring.
+    pub(super) const PER_WORD: u32 = 32;
     const FAILED: u64 = 1;
     const SLOW: u64 = 2;
 
@@ -26,6 +41,8 @@ impl CountWindow {
             next: 0,
             failures: 0,
             slow_calls: 0,
+            id: new_id(),
+            recorded: 0,
             ring: vec![0; size.div_ceil(Self::PER_WORD) as usize].into_boxed_slice(),
         }
     }
@@ -42,6 +59,7 @@ impl CountWindow {
         self.failures += u32::from(sample.failed);
         self.slow_calls += u32::from(sample.slow);
         self.length += u32::from(self.length < self.size);
+        self.recorded += 1;
         self.next += 1;
         if self.next == self.size {
             self.next = 0;
@@ -56,6 +74,7 @@ impl CountWindow {
             self.forget(self.next, until_the_end);
             self.forget(0, calls - until_the_end);
         }
+        self.recorded += u64::from(calls);
         self.length = self.length.saturating_add(calls).min(self.size);
         self.next = if calls > until_the_end || self.next + calls == self.size {
             calls - until_the_end
@@ -101,35 +120,43 @@ impl CountWindow {
     pub(super) fn clear(&mut self) {
         self.ring.fill(0);
         (self.length, self.next, self.failures, self.slow_calls) = (0, 0, 0, 0);
+        self.id = new_id();
     }
 
-    /// The calls, oldest first, run-length encoded as in a snapshot: `12.f3s` means twelve
-    /// successes, a failure and three slow calls.
-    pub(super) fn run_lengths(&self) -> String {
-        let oldest = if self.length == self.size { self.next } else { 0 };
-        let mut encoded = String::new();
-        let (mut length, mut symbol) = (0, '.');
-        for place in (oldest..self.length).chain(0..oldest) {
-            let next = self.symbol(place);
-            if next == symbol {
-                length += 1;
-            } else {
-                push_run(&mut encoded, length, symbol);
-                (length, symbol) = (1, next);
+    /// Identifies what the window holds since it was last empty: no other window has this id.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The calls that were recorded, those that are no longer in the window included.
+    pub(super) fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
+    pub(super) fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The place of the oldest call.
+    pub(super) fn oldest(&self) -> u32 {
+        if self.length == self.size { self.next } else { 0 }
+    }
+
+    pub(super) fn ring(&self) -> &[u64] {
+        &self.ring
+    }
+
+    /// Calls `visit` with the words that hold the newest calls: one or two ranges of them.
+    pub(super) fn for_words_of_newest(&self, calls: u32, mut visit: impl FnMut(Range<usize>)) {
+        let mut visit = |places: Range<u32>| {
+            if !places.is_empty() {
+                let first = places.start / Self::PER_WORD;
+                visit(first as usize..places.end.div_ceil(Self::PER_WORD) as usize);
             }
-        }
-        push_run(&mut encoded, length, symbol);
-        encoded
-    }
-
-    fn symbol(&self, place: u32) -> char {
-        let word = self.ring[(place / Self::PER_WORD) as usize];
-        match word >> (2 * (place % Self::PER_WORD)) & 3 {
-            0 => '.',
-            Self::FAILED => 'f',
-            Self::SLOW => 's',
-            _ => 'b',
-        }
+        };
+        let at_the_end = calls.saturating_sub(self.next);
+        visit(self.size - at_the_end..self.size);
+        visit(self.next - (calls - at_the_end)..self.next);
     }
 
     /// Takes over the calls of another window; if there are more than fit, the newest ones.
@@ -153,11 +180,13 @@ impl CountWindow {
     }
 }
 
-/// Appends a run of equal calls, as a number and a symbol where that is shorter than the run.
-fn push_run(encoded: &mut String, length: u32, symbol: char) {
-    match length {
-        0..=2 => encoded.extend(std::iter::repeat_n(symbol, length as usize)),
-        _ => encoded.extend([length.to_string(), symbol.to_string()]),
+/// The result of the call at this place, which is in this word.
+pub(super) fn symbol(word: u64, place: u32) -> char {
+    match word >> (2 * (place % CountWindow::PER_WORD)) & 3 {
+        0 => '.',
+        CountWindow::FAILED => 'f',
+        CountWindow::SLOW => 's',
+        _ => 'b',
     }
 }
 
@@ -176,7 +205,17 @@ fn runs(run_lengths: &str) -> impl Iterator<Item = (u64, u8)> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::copy::WindowCopy, *};
+
+    impl CountWindow {
+        pub(in super::super) fn run_lengths(&self) -> String {
+            let mut copy = WindowCopy::default();
+            copy.update(self);
+            copy.grow();
+            copy.update(self);
+            copy.run_lengths()
+        }
+    }
 
     const SUCCESS: Sample = Sample { failed: false, slow: false };
     const FAILURE: Sample = Sample { failed: true, slow: false };

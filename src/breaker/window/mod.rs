@@ -1,12 +1,16 @@
 //! The recent calls that a rate rule looks at: the last N, or those of the last T.
 
+mod copy;
 mod count;
 mod counts;
 mod time;
 
 use std::time::Duration;
 
-pub(crate) use self::counts::{Counts, Sample};
+pub(crate) use self::{
+    copy::{WindowCopies, WindowCopy},
+    counts::{Counts, Sample},
+};
 use self::{count::CountWindow, time::TimeWindow};
 use crate::{clock::Tick, config, snapshot::WindowContent};
 
@@ -94,9 +98,13 @@ impl CallWindow {
         }
     }
 
-    pub(crate) fn content(&self, now: Tick) -> WindowContent {
+    /// What the window holds; of a count window, only a copy is made.
+    pub(crate) fn content(&self, now: Tick, copy: &mut WindowCopy) -> WindowContent {
         match self {
-            Self::Count(window) => WindowContent::Results(window.run_lengths()),
+            Self::Count(window) => {
+                copy.update(window);
+                WindowContent::Results(String::new())
+            }
             Self::Time(window) => WindowContent::Buckets(window.buckets(now)),
         }
     }

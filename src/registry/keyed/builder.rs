@@ -2,12 +2,17 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{KeyedBreakers, table::Table, when_full::WhenFull};
+use super::{
+    KeyedBreakers,
+    table::{Source, Table},
+    when_full::WhenFull,
+};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
     event::Event,
     registry::events::{Hub, Listener},
+    store::StateStore,
 };
 
 const LONGEST_GROUP: usize = 256;
@@ -17,6 +22,7 @@ const LONGEST_GROUP: usize = 256;
 pub struct KeyedBreakersBuilder {
     group: String,
     config: Arc<Config>,
+    store: Option<Arc<dyn StateStore>>,
     clock: TimeSource,
     listeners: Vec<Listener>,
     max_breakers: usize,
@@ -28,6 +34,7 @@ impl KeyedBreakersBuilder {
         Self {
             group: group.to_owned(),
             config: Arc::default(),
+            store: None,
             clock: TimeSource::default(),
             listeners: Vec::new(),
             max_breakers: 10_000,
@@ -55,6 +62,16 @@ impl KeyedBreakersBuilder {
         self
     }
 
+    /// Keeps the state of every breaker in this store. Default: none, the state is in memory only.
+    ///
+    /// [`build`](Self::build) restores the breakers that the store knows, those that are not closed
+    /// first, and waits at most a second for that. Calls never wait for the store. A breaker that
+    /// was replaced stays in the store until it [expires](crate::Config::snapshot_ttl).
+    pub fn store(mut self, store: impl StateStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
     /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = TimeSource::Custom(Arc::new(clock));
@@ -71,7 +88,7 @@ impl KeyedBreakersBuilder {
         self
     }
 
-    /// Builds the group, which has no breaker yet.
+    /// Builds the group, with the breakers that the store knows.
     ///
     /// # Errors
     ///
@@ -87,10 +104,11 @@ impl KeyedBreakersBuilder {
         }
         self.config.check("", &mut faults);
         faults.into_result(())?;
-        let hub = Hub::new(self.listeners);
-        let Self { group, config, clock, max_breakers, when_full, .. } = self;
-        let table = Table::new(&group, config, clock, hub, when_full, max_breakers);
-        Ok(KeyedBreakers { table: Arc::new(table) })
+        let Self { group, config, store, clock, listeners, max_breakers, when_full } = self;
+        let source = Source { store, clock, hub: Arc::new(Hub::new(listeners)) };
+        let table = Arc::new(Table::new(&group, config, source, when_full, max_breakers));
+        table.restore();
+        Ok(KeyedBreakers { table })
     }
 }
 

@@ -39,6 +39,13 @@ use crate::{
 /// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
 /// recorded, or go by one shared breaker: see [`WhenFull`].
 ///
+/// # With a store
+///
+/// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
+/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement of
+/// a breaker waits for the store. Dropping the last handle of the group saves its breakers, each as
+/// the drop of a single [`Breaker`] does.
+///
 /// # Names
 ///
 /// The breaker of a key is named `{group}:{key}`: in the store, in logs and in events. In both

@@ -13,6 +13,7 @@ const HASHED: &str = ":sha256=";
 ///
 /// In the group and in the key, `:` is written as `%3A` and `%` as `%25`, so no two pairs have the
 /// same name.
+#[derive(Clone)]
 pub(super) struct Names {
     /// The escaped group, and a `:`.
     prefix: String,
@@ -49,7 +50,6 @@ impl Names {
         name
     }
 
-    #[cfg(test)]
     /// The shortened key of a name, unless the name belongs to another group.
     pub(super) fn key_of(&self, name: &str) -> Option<String> {
         let key = name.strip_prefix(&self.prefix)?;

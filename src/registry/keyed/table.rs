@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use papaya::HashMap;
@@ -18,15 +19,20 @@ use crate::{
     clock::TimeSource,
     config::{Config, Trip},
     event::Event,
-    handle::Breaker,
+    handle::{Breaker, BreakerBuilder},
     registry::events::Hub,
     state::State,
+    store::StateStore,
     sync::std_lock,
+    write_behind::{NamesWanted, find_stored_names},
 };
 
 /// How many breakers are looked at for one to replace. Bounded, since a group may be full of
 /// breakers that cannot be; the next search goes on where this one has ended.
 const SEARCH: usize = 64;
+
+/// How long the construction of a group waits until the store has been read.
+const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a key's call is recorded by.
 pub(crate) enum Found<T> {
@@ -40,8 +46,7 @@ pub(crate) enum Found<T> {
 
 pub(super) struct Table {
     names: Names,
-    clock: TimeSource,
-    hub: Arc<Hub>,
+    source: Source,
     /// Has the name of the group. It records nothing.
     group: Breaker,
     /// The breaker of the keys for which there is no room.
@@ -71,12 +76,35 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(breaker: Breaker) -> Self {
+        Self { breaker, is_used: AtomicBool::new(false) }
+    }
+
     fn touch(&self) -> &Breaker {
         // Most calls only read, so that threads do not pass the cache line round.
         if !self.is_used.load(Relaxed) {
             self.is_used.store(true, Relaxed);
         }
         &self.breaker
+    }
+}
+
+/// What all breakers of a group are built from, but for their settings.
+pub(super) struct Source {
+    pub(super) store: Option<Arc<dyn StateStore>>,
+    pub(super) clock: TimeSource,
+    pub(super) hub: Arc<Hub>,
+}
+
+impl Source {
+    fn build(&self, name: &str, config: &Arc<Config>) -> BreakerBuilder {
+        let hub = Arc::clone(&self.hub);
+        let mut builder = Breaker::builder(name)
+            .config(Arc::clone(config))
+            .on_event(move |event| hub.dispatch(event));
+        builder.clock = self.clock.clone();
+        builder.store.clone_from(&self.store);
+        builder
     }
 }
 
@@ -93,17 +121,15 @@ impl Table {
     pub(super) fn new(
         group: &str,
         config: Arc<Config>,
-        clock: TimeSource,
-        hub: Hub,
+        source: Source,
         when_full: WhenFull,
         max_breakers: usize,
     ) -> Self {
-        let hub = Arc::new(hub);
-        let build = || build(group, &config, &clock, &hub);
+        let shared = || source.build(group, &config).build_valid();
         Self {
             names: Names::new(group),
-            group: build(),
-            shared: (when_full == WhenFull::Share).then(build),
+            group: Breaker::builder(group).build_valid(),
+            shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
             entries: HashMap::new(),
             len: AtomicUsize::new(0),
@@ -111,8 +137,7 @@ impl Table {
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             creation: Mutex::new(Creation { config, queue: VecDeque::new() }),
-            clock,
-            hub,
+            source,
         }
     }
 
@@ -133,7 +158,7 @@ impl Table {
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.hub.subscribe()
+        self.source.hub.subscribe()
     }
 
     pub(super) fn breakers(&self) -> Vec<Breaker> {
@@ -216,10 +241,63 @@ impl Table {
             return;
         }
         let key = SmolStr::new(key);
-        let breaker = build(&self.names.name_of(&key), config, &self.clock, &self.hub);
-        entries.insert(key.clone(), Entry { breaker, is_used: AtomicBool::new(false) });
+        // It must not wait for the store: it may be on the way of a request.
+        let builder = self.source.build(&self.names.name_of(&key), config).restore_later();
+        entries.insert(key.clone(), Entry::new(builder.build_valid()));
         queue.push_back(key);
         self.len.store(queue.len(), Relaxed);
+    }
+
+    /// Creates the breakers that the store knows.
+    pub(super) fn restore(self: &Arc<Self>) {
+        let Some(store) = self.source.store.clone() else { return };
+        let (names, table) = (self.names.clone(), Arc::downgrade(self));
+        let wanted = NamesWanted {
+            belongs: Box::new(move |name| names.key_of(name).is_some()),
+            limit: self.max_breakers,
+        };
+        find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
+            for name in names {
+                // The group may have been dropped meanwhile.
+                let Some(table) = table.upgrade() else { return };
+                table.restore_one(&name);
+            }
+        });
+    }
+
+    fn restore_one(&self, name: &str) {
+        let Some(key) = self.names.key_of(name).map(SmolStr::from) else { return };
+        let is_wanted = |creation: &Creation| {
+            creation.queue.len() < self.max_breakers && !self.entries.pin().contains_key(&key)
+        };
+        let config = {
+            let creation = std_lock(&self.creation);
+            if !is_wanted(&creation) {
+                return;
+            }
+            Arc::clone(&creation.config)
+        };
+        // It waits for the store, so no lock is held.
+        let breaker = self.source.build(name, &config).build_valid();
+        let mut creation = std_lock(&self.creation);
+        if !is_wanted(&creation) {
+            breaker.drop_in_background();
+            return;
+        }
+        if !Arc::ptr_eq(&config, &creation.config) {
+            breaker.apply(Arc::clone(&creation.config));
+        }
+        self.entries.pin().insert(key.clone(), Entry::new(breaker));
+        creation.queue.push_back(key);
+        self.len.store(creation.queue.len(), Relaxed);
+    }
+
+    /// Removes a breaker. Calls that it has admitted may hold it for a while.
+    fn remove(&self, key: &str) {
+        let entries = self.entries.pin();
+        if let Some(entry) = entries.remove(key) {
+            entry.breaker.drop_in_background();
+        }
     }
 
     /// Removes a breaker that may be replaced. (The algorithm is CLOCK: a breaker that was used
@@ -232,7 +310,7 @@ impl Table {
             let Some(key) = queue.pop_front() else { break };
             match entries.get(&key).map(replaceable) {
                 Some(Replaceable::Idle) => {
-                    entries.remove(&key);
+                    self.remove(&key);
                     return true;
                 }
                 Some(Replaceable::HalfOpen) => half_open = half_open.or_else(|| Some(key.clone())),
@@ -243,7 +321,7 @@ impl Table {
         // It is among the last that were pushed.
         let found = half_open.and_then(|key| queue.iter().rposition(|queued| *queued == key));
         let Some(key) = found.and_then(|index| queue.remove(index)) else { return false };
-        entries.remove(&key);
+        self.remove(&key);
         true
     }
 }
@@ -255,15 +333,6 @@ fn replaceable(entry: &Entry) -> Replaceable {
         State::HalfOpen if !was_used => Replaceable::HalfOpen,
         _ => Replaceable::No,
     }
-}
-
-fn build(name: &str, config: &Arc<Config>, clock: &TimeSource, hub: &Arc<Hub>) -> Breaker {
-    let hub = Arc::clone(hub);
-    let mut builder = Breaker::builder(name)
-        .config(Arc::clone(config))
-        .on_event(move |event| hub.dispatch(event));
-    builder.clock = clock.clone();
-    builder.build_valid()
 }
 
 /// Whether successes before the first failure change nothing, nor does a call that was given up.

@@ -6,3 +6,4 @@ mod group;
 mod layer;
 mod model;
 mod over_sockets;
+mod stored;
