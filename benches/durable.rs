@@ -1,10 +1,14 @@
-//! How soon a transition is durable in sled without an explicit flush: the time from the transition
-//! to the end of the write that contains it, on an idle store and while 10,000 other breakers
-//! change state and are stored in it.
+//! How soon a transition is durable without an explicit flush: the time from the transition to the
+//! end of the write that contains it, on an idle store and while 10,000 other breakers change state
+//! and are stored in it. For sled also without `fdatasync`, as sled itself would acknowledge.
 //!
 //! `cargo bench --bench durable`
 
+#[path = "unsynced/mod.rs"]
+mod unsynced;
+
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -15,9 +19,11 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, Config, SledStore,
+    Breaker, Config, FileStore, SledStore,
     store::{HistoryStore, SaveEntry, StateStore, StoreError},
 };
+
+use crate::unsynced::Unsynced;
 
 const TRANSITIONS: usize = 300;
 const OTHERS: usize = 10_000;
@@ -26,8 +32,9 @@ const KEY: &str = "circuit_breaker:measured:state";
 /// Reports when the state of the measured breaker is saved.
 #[derive(Clone)]
 struct ObservedStore {
-    inner: SledStore,
+    inner: Arc<dyn StateStore>,
     saved: Arc<Mutex<mpsc::Sender<Instant>>>,
+    keeps_histories: bool,
 }
 
 impl ObservedStore {
@@ -60,37 +67,62 @@ impl StateStore for ObservedStore {
         self.inner.delete(key)
     }
     fn history(&self) -> Option<&dyn HistoryStore> {
-        self.inner.history()
+        self.inner.history().filter(|_| self.keeps_histories)
     }
     fn id(&self) -> usize {
         self.inner.id()
     }
 }
 
+type Open = fn(&Path) -> Arc<dyn StateStore>;
+
+const UNSYNCED: Open = |folder| Arc::new(Unsynced::open(folder));
+const SLED: Open = |folder| Arc::new(SledStore::open(folder).expect("a store"));
+const FILE: Open = |folder| Arc::new(FileStore::open(folder).expect("a store"));
+#[cfg(feature = "redb")]
+const REDB: Open =
+    |folder| Arc::new(tower_breaker::store::RedbStore::open(folder).expect("a store"));
+
 fn main() {
+    println!("Milliseconds until a transition is durable, over {TRANSITIONS} transitions.\n");
+    println!("| store | alone: 50% | 99% | longest | beside others: 50% | 99% | longest |");
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    row("sled, without fdatasync", UNSYNCED, OTHERS, false);
+    row("sled", SLED, OTHERS, false);
+    row("sled, with histories", SLED, OTHERS, true);
+    #[cfg(feature = "redb")]
+    row("redb", REDB, OTHERS, false);
+    // A file for each of 10,000 breakers, several times a second, is more than a disk can sync.
+    row("files", FILE, 0, false);
+}
+
+fn row(name: &str, open: Open, others: usize, keeps_histories: bool) {
     let folder = tempfile::tempdir().expect("a folder");
     let (sender, saved) = mpsc::channel();
-    let inner = SledStore::open(folder.path()).expect("a store");
-    let store = ObservedStore { inner, saved: Arc::new(Mutex::new(sender)) };
+    let store = ObservedStore {
+        inner: open(folder.path()),
+        saved: Arc::new(Mutex::new(sender)),
+        keeps_histories,
+    };
     let config = Arc::new(Config::default());
     let build = |name: String| {
         let builder = Breaker::builder(name).config(Arc::clone(&config));
         builder.store(store.clone()).build().expect("a breaker")
     };
     let measured = build("measured".to_owned());
-    let others: Vec<Breaker> = (0..OTHERS).map(|number| build(format!("other {number}"))).collect();
-
-    println!("Milliseconds until a transition is durable, over {TRANSITIONS} transitions.\n");
-    println!("| | 50% | 99% | longest |");
-    println!("|---|--:|--:|--:|");
-    let alone = delays(&measured, &saved);
-    row("idle", &alone);
+    let others: Vec<Breaker> = (0..others).map(|number| build(format!("other {number}"))).collect();
+    let alone = figures(&delays(&measured, &saved));
+    if others.is_empty() {
+        println!("| {name} | {alone} | - | - | - |");
+        return;
+    }
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| flap(&others, &stop));
         thread::sleep(Duration::from_millis(100));
-        row("10,000 others change state", &delays(&measured, &saved));
+        let beside = figures(&delays(&measured, &saved));
         stop.store(true, Ordering::Relaxed);
+        println!("| {name} | {alone} | {beside} |");
     });
 }
 
@@ -128,7 +160,7 @@ fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Instant>) -> Vec<Duration> {
     delays
 }
 
-fn row(name: &str, delays: &[Duration]) {
+fn figures(delays: &[Duration]) -> String {
     let at = |percent: usize| delays[(delays.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-    println!("| {name} | {:.2} | {:.2} | {:.2} |", at(50), at(99), at(100));
+    format!("{:.2} | {:.2} | {:.2}", at(50), at(99), at(100))
 }

@@ -1,8 +1,11 @@
 //! The effect of storing on calls: the duration of a call through a closed breaker on an idle
 //! machine, while 10,000 other breakers change state in memory, and while they change state and
-//! are stored in sled.
+//! are stored in sled, without and with `fdatasync`.
 //!
-//! `cargo bench --bench storing`. The three cases take turns in one run.
+//! `cargo bench --bench storing`. The cases take turns in one run.
+
+#[path = "unsynced/mod.rs"]
+mod unsynced;
 
 use std::{
     hint::black_box,
@@ -14,27 +17,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower_breaker::{Breaker, Config, SledStore};
+use tower_breaker::{Breaker, Config, MemoryStore, SledStore, StateStore};
+
+use crate::unsynced::Unsynced;
 
 const OTHERS: usize = 10_000;
 const ROUNDS: usize = 7;
 const CALLS: usize = 500_000;
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = SledStore::open(folder.path()).expect("a store");
+    let [unsynced, synced] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
     let config = Arc::new(Config::default());
-    let in_memory = others(&config, None);
-    let stored = others(&config, Some(&store));
+    let in_memory = others(&config, None::<&MemoryStore>);
+    let unsynced = others(&config, Some(&Unsynced::open(unsynced.path())));
+    let stored = others(&config, Some(&SledStore::open(synced.path()).expect("a store")));
     let measured = Breaker::builder("measured").build().expect("a breaker");
 
-    let sides: [(&str, &[Breaker]); 3] = [
+    let sides: [(&str, &[Breaker]); 4] = [
         ("idle", &[]),
         ("10,000 others change state in memory", &in_memory),
-        ("10,000 others change state and are stored", &stored),
+        ("10,000 others are stored, without fdatasync", &unsynced),
+        ("10,000 others are stored", &stored),
     ];
-    let mut rounds: [Vec<Percentiles>; 3] = Default::default();
-    let mut flaps = [0; 3];
+    let mut rounds: [Vec<Percentiles>; 4] = Default::default();
+    let mut flaps = [0; 4];
     for _ in 0..ROUNDS {
         for (index, (_, breakers)) in sides.iter().enumerate() {
             let (percentiles, count) = beside(breakers, || measure(&measured));
@@ -51,7 +57,7 @@ fn main() {
     }
 }
 
-fn others(config: &Arc<Config>, store: Option<&SledStore>) -> Vec<Breaker> {
+fn others(config: &Arc<Config>, store: Option<&(impl StateStore + Clone)>) -> Vec<Breaker> {
     let build = |number| {
         let builder = Breaker::builder(format!("other {number}")).config(Arc::clone(config));
         let builder = match store {

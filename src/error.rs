@@ -96,6 +96,24 @@ impl Rejected {
         self.refusal.retry_after()
     }
 
+    /// The same in whole seconds, for the header `Retry-After`: rounded up, so that no client
+    /// retries too early, and at least 1, also if no time is set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_breaker::Breaker;
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// breaker.force_open_for(Duration::from_millis(29_500));
+    /// let rejected = breaker.try_acquire().unwrap_err();
+    /// assert_eq!(rejected.retry_after_seconds(), 30);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> u64 {
+        whole_seconds(self.retry_after().unwrap_or_default())
+    }
+
     /// Finds the rejection in an error or its sources, also in boxed errors and `io::Error`s.
     ///
     /// ```
@@ -113,6 +131,12 @@ impl Rejected {
     pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         causes(error).find_map(|error| error.downcast_ref())
     }
+}
+
+/// Rounded up, and at least 1.
+fn whole_seconds(duration: Duration) -> u64 {
+    let started = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(started).max(1)
 }
 
 thread_local! {
@@ -315,3 +339,17 @@ impl fmt::Display for FlushError {
 }
 
 impl std::error::Error for FlushError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up_and_at_least_one() {
+        let cases = [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_001, 60), (60_000, 60)];
+        for (millis, seconds) in cases {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
+    }
+}

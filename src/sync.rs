@@ -1,5 +1,5 @@
 //! The atomics and the lock of the state machine: the standard library's, or loom's while the
-//! concurrent core is model-checked. And two helpers for locks and panics in general.
+//! concurrent core is model-checked. And helpers for locks and panics in general.
 //!
 //! The switch is a cfg of this crate alone. A global `--cfg loom` would take `tokio::net` away
 //! from every other crate in the build.
@@ -18,7 +18,11 @@ pub(crate) use loom::sync::{
 
 #[cfg(not(tower_breaker_loom))]
 use std::sync::TryLockError;
-use std::{any::Any, sync::PoisonError};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::PoisonError,
+};
 
 /// Locks, also if another holder panicked: every step leaves the state machine behind the lock
 /// whole, and a breaker that always fails would be worse.
@@ -62,6 +66,33 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// the state machine guard is whole after each single statement.
 pub(crate) fn std_lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs code of users that is not part of the call at hand: a listener, a waker, a log line, the
+/// drop of one of them. If it panics, that is logged, and the thread goes on, also one that
+/// unwinds. `whose` says in the log what panicked.
+pub(crate) fn contain(whose: impl FnOnce() -> String, work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        report(&whose(), panic);
+    }
+}
+
+#[cold]
+fn report(whose: &str, panic: Box<dyn Any + Send>) {
+    let message = panic_message(&*panic).to_owned();
+    // Both run code of users again: a subscriber, and the drop of what was thrown.
+    let logged = catch_unwind(|| {
+        tracing::error!(
+            target: "tower_breaker",
+            panic = &*message,
+            "{whose} panicked, and nothing else is affected: {message}",
+        );
+    });
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+    for panic in [logged, dropped].into_iter().filter_map(Result::err) {
+        // Its drop may panic too, and so on.
+        std::mem::forget(panic);
+    }
 }
 
 /// The message of a panic, if it has one.

@@ -32,7 +32,7 @@ use crate::{
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
-    sync::{AtomicU64, Mutex, MutexGuard, lock},
+    sync::{AtomicU64, Mutex, MutexGuard, contain, lock},
     timer::housekeeping,
 };
 
@@ -100,10 +100,11 @@ impl Cell {
     pub(crate) fn vacate(&self) {
         let mut core = self.lock();
         self.view.vacate();
-        // Dropped without the lock: the observer owns the user's listeners.
+        // Dropped without the lock: the observer owns the user's listeners, and the clock may be
+        // the user's.
         let old = core.vacate();
         drop(core);
-        drop(old);
+        contain(|| "the drop of a circuit breaker's clock".to_owned(), || drop(old));
     }
 }
 
@@ -341,15 +342,21 @@ impl Cell {
         self.with_core(|core| core.transact(self.successes(), transact))
     }
 
+    /// Admits a call if the machine does. The permit exists before anything is notified, so that a
+    /// probe's slot is freed whatever that does.
     #[cold]
-    pub(super) fn admit(&'static self) -> Result<Admitted, Refusal> {
+    pub(super) fn admit<P>(
+        &'static self,
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            core.transact(self.successes(), |machine, _| {
+            let admitted = core.transact(self.successes(), |machine, _| {
                 let ticket = machine.admit()?;
                 let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
-            })
+            })?;
+            Some(admitted.map(permit))
         });
         admitted.unwrap_or_else(|| Err(self.state().refusal()))
     }
@@ -509,7 +516,9 @@ impl Cell {
             self.schedule(at, instead_of);
         }
         let Some(notifications) = notifications else { return };
-        notifications.wakers.into_iter().for_each(Waker::wake);
+        for waker in notifications.wakers {
+            contain(|| "the waker of a task at a circuit breaker".to_owned(), || waker.wake());
+        }
         if let Some(observer) = notifications.observer {
             dispatch(&self.locked.core, &observer);
         }

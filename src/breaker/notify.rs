@@ -19,7 +19,8 @@ pub(crate) trait Observer: Send + Sync {
     /// [`on_change`](Self::on_change): note them, and no more.
     fn record_transitions(&self, transitions: &[Transition]);
 
-    /// An event happened. Called without the lock, one call at a time, in order.
+    /// An event happened. Called without the lock, one call at a time, in order. It must not panic:
+    /// a call may be waiting for its answer, or the thread unwinding.
     fn on_event(&self, event: Event);
 }
 

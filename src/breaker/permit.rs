@@ -111,9 +111,10 @@ impl Permit {
     #[cold]
     #[inline(never)]
     fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
-        let admitted = cell.admit()?;
-        let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
-        Ok(Self::new(cell, admitted.state, stamp))
+        cell.admit(|admitted| {
+            let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
+            Self::new(cell, admitted.state, stamp)
+        })
     }
 
     /// A permit that records nothing, for a call that does not count.

@@ -6,8 +6,9 @@ use http::{HeaderMap, Response};
 
 use super::{
     by_status::is_rejection,
+    classifier::Classify,
     error::{is_of_the_upload, outcome_of_error},
-    errors_as_failures::ErrorsAsFailures,
+    errors_as_failures::{AnyErrorAsFailure, ErrorsAsFailures},
 };
 use crate::outcome::Outcome;
 
@@ -130,6 +131,17 @@ impl<B, E: 'static> ClassifyBody<B, E> for ErrorsAsFailures {
             Ok(response) if is_rejection(response.extensions()) => Outcome::Ignore,
             Ok(_) => Outcome::Success,
             Err(error) => outcome_of_error(error),
+        })
+    }
+}
+
+impl<B, E> ClassifyBody<B, E> for AnyErrorAsFailure {
+    type Eos = SuccessAtEos;
+
+    fn classify_head(&self, result: &Result<Response<B>, E>) -> ClassifiedResponse<SuccessAtEos> {
+        ClassifiedResponse::unless_body_fails(match result {
+            Ok(response) if is_rejection(response.extensions()) => Outcome::Ignore,
+            result => self.classify(result),
         })
     }
 }

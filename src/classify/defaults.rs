@@ -6,12 +6,11 @@ use super::kind::Kind;
 /// The outcome of an HTTP status, unless a classifier says otherwise.
 ///
 /// - 408: the server, or a `TimeoutLayer` in front of it, gave up on a call that took too long.
-///   Envoy and linkerd count the timeouts of their own as 504.
 /// - 429: the dependency works and refuses calls for now.
 /// - 500 to 599: the server failed. 503 and 504 are among them.
 ///
-/// Other 4xx are the problem of the request, and the dependency has answered: a success, as in
-/// Envoy's outlier detection, linkerd's failure accrual and tower-http's classifier.
+/// Other 4xx are the problem of the request, and the dependency has answered: a success, as for
+/// tower-http's classifier.
 #[inline]
 pub(crate) const fn kind_of_status(status: u16) -> Kind {
     match status {

@@ -87,10 +87,12 @@
 //! | the service panics | failure, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
 //! | a rejection by another breaker, as an error or a response | ignored | a closure |
+//! | a call of the same breaker further in | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
 //! | a truncated body, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
-//! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | |
+//! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | [`ClassifyEos`] |
+//! | the same, because the client's upload broke off | ignored | [`ClassifyEos`] |
 //! | an endless stream, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
 //! | a client that drops a stream after its head | nothing | |
 //! | a request that is not gRPC, `.grpc()` | nothing | |
@@ -117,28 +119,15 @@
 //!
 //! **Error types of your own.** A classifier recognizes rejections within an
 //! [`Error`](crate::Error) of any type. It looks for the errors of a request in boxed errors,
-//! `io::Error`s, and the errors of hyper, hyper-util, reqwest and tonic, with all of their sources.
-//! It cannot look into another type, because that type may not implement `std::error::Error`. For
-//! one that does, put a closure in front:
+//! `io::Error`s, and the errors of axum, hyper, hyper-util, reqwest, reqwest-middleware and tonic
+//! (with their features), with all of their sources. [`Breaker::call`](crate::Breaker::call), the
+//! calls of a permit and the middleware of reqwest-middleware do the same. None can look into
+//! another type, because that type may not implement `std::error::Error`. For one that does, put
+//! [`search_errors`] around the classifier: `.classify(search_errors(ServerErrorsAsFailures))`.
 //!
-//! ```
-//! use std::convert::Infallible;
-//! use http::Response;
-//! use tower_breaker::{
-//!     CircuitBreakerLayer, Outcome,
-//!     classify::{ServerErrorsAsFailures, is_request_error, or},
-//! };
-//! # type MyError = Infallible;
-//!
-//! let requests = |result: &Result<Response<String>, MyError>| match result {
-//!     Err(error) if is_request_error(error) => Outcome::Ignore,
-//!     _ => Outcome::Success,
-//! };
-//! let layer = CircuitBreakerLayer::builder("quotes")
-//!     .classify(or(requests, ServerErrorsAsFailures))
-//!     .build()?;
-//! # Ok::<(), tower_breaker::ConfigError>(())
-//! ```
+//! **Errors that borrow.** To look into an error, its type must be `'static`. For one that borrows,
+//! and in code that is generic over services, there is [`AnyErrorAsFailure`]. A closure needs no
+//! bound either.
 //!
 //! # Statuses
 //!
@@ -160,9 +149,7 @@
 //! last.
 //!
 //! A 408 says that a call took too long, as a 504 does; `TimeoutLayer` of tower-http often answers
-//! with it. (Envoy and linkerd answer a timeout of their own with 504 and count it as failed.) The
-//! other 4xx are the problem of the request, as they are for Envoy's outlier detection, linkerd's
-//! failure accrual and tower-http.
+//! with it. The other 4xx are the problem of the request; the dependency has answered.
 //!
 //! **Throttled** calls count as failed in rates and fail a probe, but neither add to the
 //! consecutive failures nor reset them: the dependency works, and refuses. On a server, a limit of
@@ -224,10 +211,9 @@ mod status;
 mod tower_http;
 mod with_request;
 
-pub(crate) use self::error::{
-    as_cause,
-    returned::{leave_rejection, pass_error_on},
-};
+#[cfg(feature = "http")]
+pub(crate) use self::error::as_cause;
+pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
@@ -246,8 +232,8 @@ pub use self::{
 pub use self::{
     classifier::Classify,
     classify_fn::{ClassifyFn, classify_fn},
-    compose::{Map, Or, map, or},
+    compose::{Map, Or, SearchErrors, map, or, search_errors},
     error::is_request_error,
-    errors_as_failures::ErrorsAsFailures,
+    errors_as_failures::{AnyErrorAsFailure, ErrorsAsFailures},
     with_request::{ClassifyWith, CloneClassifier, MakeClassifier},
 };

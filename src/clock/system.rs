@@ -26,8 +26,8 @@ const NEAR: u64 = nanos(Duration::from_secs(1));
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-/// A reading of the coarse clock, if there is one. It is taken before all else, because nothing has to
-/// be kept for later then.
+/// A reading of the coarse clock, if there is one. It is taken before all else, because nothing has
+/// to be kept in registers then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Glance(Option<u64>);
 

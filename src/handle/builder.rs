@@ -169,7 +169,8 @@ macro_rules! breaker_settings {
 
         /// Calls this function for each event, in order, on the thread of the call that caused it,
         /// or on a thread that all breakers share: see [`Event`](crate::Event). It must return
-        /// quickly. It may use the breaker: no lock is held.
+        /// quickly. It may use the breaker: no lock is held. A panic is logged at ERROR, and
+        /// affects neither the call nor the other listeners.
         pub fn on_event<F>(mut self, listener: F) -> Self
         where
             F: Fn(&$crate::event::Event) + Send + Sync + 'static,

@@ -17,7 +17,7 @@ use crate::{
     history::HistoryEntry,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
-    sync::std_lock,
+    sync::{contain, std_lock},
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
         TakeOver, WriteBehindConfig,
@@ -153,11 +153,24 @@ impl EventDispatcher {
 
     fn dispatch(&self, event: Event) {
         for listener in &*self.listeners {
-            (listener.call)(&event);
+            self.contain("a listener", || (listener.call)(&event));
         }
         if let Some(channel) = self.channel.get() {
             // An error means only that there is no subscriber at the moment.
-            let _ = channel.send(event);
+            self.contain("the task of a subscriber", || drop(channel.send(event)));
+        }
+    }
+
+    fn contain(&self, what: &str, work: impl FnOnce()) {
+        contain(|| format!("{what} of circuit breaker {:?}", self.name), work);
+    }
+}
+
+/// A listener may own what panics when it is dropped.
+impl Drop for EventDispatcher {
+    fn drop(&mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
+            self.contain("the drop of a listener", || drop(listener));
         }
     }
 }
@@ -181,7 +194,7 @@ impl Observer for EventDispatcher {
     }
 
     fn on_event(&self, event: Event) {
-        event.log();
+        self.contain("the log's subscriber", || event.log());
         self.dispatch(event);
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use crate::{event::Event, sync::std_lock};
+use crate::{
+    event::Event,
+    sync::{contain, std_lock},
+};
 
 /// The number of events that a subscriber may fall behind.
 const CHANNEL_CAPACITY: usize = 1024;
@@ -32,7 +35,10 @@ impl Hub {
 
     pub(super) fn dispatch(&self, event: &Event) {
         for listener in &self.listeners {
-            listener(event);
+            contain(
+                || "a listener of a registry of circuit breakers".to_owned(),
+                || listener(event),
+            );
         }
         if self.channel.receiver_count() > 0 {
             // An error means only that the last subscriber has gone in between.

@@ -11,7 +11,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
-    panic::{AssertUnwindSafe, catch_unwind},
+    io,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::Waker,
     thread,
@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     clock::{LONGEST_SLEEP, SystemClock, Tick},
-    sync::{panic_message, std_lock},
+    sync::{contain, std_lock},
 };
 
 /// After this time with one waker or breaker, the thread counts as blocked.
@@ -185,13 +185,7 @@ impl Housekeeping {
                 let is_new = !std::mem::replace(&mut queue.cannot_start, true);
                 drop(queue);
                 if is_new {
-                    tracing::warn!(
-                        target: "tower_breaker",
-                        %error,
-                        "cannot start the timer thread: circuit breakers report what time alone \
-                         causes when they are next used, and waiting callers may wait too long; \
-                         the start is retried",
-                    );
+                    contain(|| "the log's subscriber".to_owned(), || log_no_thread(&error));
                 }
             }
         }
@@ -233,6 +227,15 @@ impl Housekeeping {
     }
 }
 
+fn log_no_thread(error: &io::Error) {
+    tracing::warn!(
+        target: "tower_breaker",
+        %error,
+        "cannot start the timer thread: circuit breakers report what time alone causes when they \
+         are next used, and waiting callers may wait too long; the start is retried",
+    );
+}
+
 impl Worker {
     /// The state, unless this is a forked process without the thread.
     fn living_state(&mut self) -> Option<WorkerState> {
@@ -269,19 +272,11 @@ impl Queue {
 
 impl Job {
     fn run(self) {
-        let run = || match self {
+        let whose = || "a task's waker, or what a deadline of a circuit breaker runs,".to_owned();
+        contain(whose, || match self {
             Self::Wake(waker) => waker.wake(),
             Self::Call(Deadline { at, target }) => target.on_deadline(at),
-        };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-            let message = panic_message(&*panic);
-            tracing::error!(
-                target: "tower_breaker",
-                panic = message,
-                "a listener of a circuit breaker or a waker panicked in the timer thread, which \
-                 goes on: {message}",
-            );
-        }
+        });
     }
 }
 

@@ -131,8 +131,7 @@ fn a_listener_that_panics_keeps_receiving_events() {
         })
         .build()
         .unwrap();
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| breaker.force_open()));
-    assert!(panicked.is_err());
+    breaker.force_open();
     breaker.reset();
     assert_eq!(*heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 2);
 }

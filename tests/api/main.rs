@@ -6,5 +6,6 @@ mod config;
 mod construction;
 mod error_chains;
 mod events;
+mod listener_panics;
 mod newcomer;
 mod optional;

@@ -18,6 +18,7 @@ mod rejections;
 mod server;
 mod status_classifier;
 mod streams;
+mod uploads;
 
 #[path = "../../examples/tonic.rs"]
 #[allow(dead_code, reason = "`main` is for the example alone")]

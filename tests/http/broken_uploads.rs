@@ -32,6 +32,7 @@ use tower_breaker::{
         BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos, GrpcClassifier,
         ServerErrorsAsFailures, TowerHttp, map, or,
     },
+    reject::RejectAsError,
     reqwest_middleware::BreakerMiddleware,
 };
 
@@ -56,26 +57,49 @@ fn upload() -> (mpsc::Sender<Result<Frame<Bytes>, io::Error>>, reqwest::Body) {
     (sender, reqwest::Body::wrap(http_body_util::StreamBody::new(frames)))
 }
 
+/// Where the breaker of a proxy is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Around the client for the upstream.
+    Client,
+    /// Around the routes of the proxy.
+    Routes,
+}
+
 /// A server that forwards each request to the upstream, through the breaker, while it arrives.
-fn proxy(version: Version, upstream: &Server, breaker: &Breaker) -> Server {
+fn proxy(version: Version, upstream: &Server, breaker: &Breaker, place: Place) -> Server {
     let http2 = matches!(version, Http2);
     let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Body>();
-    let layer = CircuitBreakerLayer::new(breaker.clone())
-        .classify(ServerErrorsAsFailures)
-        .on_body_end(OnBodyEnd::new());
-    let (client, url) = (layer.layer(client), upstream.url("/"));
-    Server::of(Router::new().fallback(async move |request: Request| {
-        let request = Request::post(url).body(request.into_body()).unwrap();
-        client.oneshot(request).await.unwrap().map(Body::new)
-    }))
+    let layer = CircuitBreakerLayer::new(breaker.clone()).http().on_body_end(OnBodyEnd::new());
+    let url = upstream.url("/");
+    let to_upstream =
+        move |request: Request| Request::post(url.as_str()).body(request.into_body()).unwrap();
+    Server::of(match place {
+        Place::Client => {
+            let client = layer.reject_with(RejectAsError).layer(client);
+            Router::new().fallback(async move |request: Request| {
+                client.oneshot(to_upstream(request)).await.unwrap().map(Body::new)
+            })
+        }
+        Place::Routes => Router::new()
+            .fallback(async move |request: Request| {
+                client.request(to_upstream(request)).await.unwrap().map(Body::new)
+            })
+            .layer(layer),
+    })
 }
 
 #[tokio::test]
 async fn a_client_that_breaks_off_its_upload_late_does_not_open_the_circuit() {
-    for version in [Http1, Http2] {
+    for (version, place) in [
+        (Http1, Place::Client),
+        (Http2, Place::Client),
+        (Http1, Place::Routes),
+        (Http2, Place::Routes),
+    ] {
         for broken in [&b"not a chunk\r\n"[..], b""] {
             let (upstream, breaker) = (echo(), touchy());
-            let proxy = proxy(version, &upstream, &breaker);
+            let proxy = proxy(version, &upstream, &breaker, place);
             for _ in 0..5 {
                 let mut stream = TcpStream::connect(proxy.address).await.unwrap();
                 let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -91,7 +115,7 @@ async fn a_client_that_breaks_off_its_upload_late_does_not_open_the_circuit() {
                 let _ = timeout(Duration::from_secs(10), end).await.expect("the call ends");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
-            assert_eq!(breaker.state(), State::Closed, "{version:?} {broken:?}");
+            assert_eq!(breaker.state(), State::Closed, "{version:?} {place:?} {broken:?}");
             assert_eq!(breaker.stats().consecutive_failures(), 0);
         }
     }
@@ -129,12 +153,14 @@ async fn nor_does_one_of_reqwest_or_its_middleware() {
 #[tokio::test]
 async fn an_upstream_that_breaks_off_opens_it() {
     let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let (upstream, breaker) = (Server::that_says(answer), touchy());
-    let proxy = proxy(Http1, &upstream, &breaker);
-    let request = super::wire::request(http::Method::GET, &proxy.url("/"));
-    let response = super::wire::client(Http1).request(request).await.unwrap();
-    response.into_body().collect().await.unwrap_err();
-    eventually_async("it counts", || breaker.state() == State::Open).await;
+    for place in [Place::Client, Place::Routes] {
+        let (upstream, breaker) = (Server::that_says(answer), touchy());
+        let proxy = proxy(Http1, &upstream, &breaker, place);
+        let request = super::wire::request(http::Method::GET, &proxy.url("/"));
+        let response = super::wire::client(Http1).request(request).await.unwrap();
+        response.into_body().collect().await.unwrap_err();
+        eventually_async("it counts", || breaker.state() == State::Open).await;
+    }
 }
 
 /// A body that fails at once.

@@ -9,7 +9,11 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Error, Rejected, State, Trip, classify::ServerErrorsAsFailures,
+    Breaker, CircuitBreakerLayer, Error, Outcome, Rejected, State, Trip,
+    classify::{
+        ClassifiedResponse, Classify, ClassifyBody, ErrorsAsFailures, ServerErrorsAsFailures,
+        search_errors,
+    },
     reqwest_middleware::BreakerMiddleware,
 };
 
@@ -105,6 +109,48 @@ async fn all_other_errors_are_failures() {
     let call = reqwest::Client::builder().no_proxy().build().unwrap().get(refused).send();
     breaker.call(call).await.unwrap_err();
     assert_eq!(breaker.state(), State::Open);
+}
+
+/// An error of an application.
+#[derive(Debug)]
+struct Own(BoxError);
+
+impl std::fmt::Display for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cannot pay")
+    }
+}
+
+impl std::error::Error for Own {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+#[tokio::test]
+async fn errors_of_an_application_are_searched_on_demand() {
+    type Answer = Result<http::Response<String>, Own>;
+
+    let is_request = |error: BoxError| -> (State, State, State) {
+        let result: Answer = Err(Own(error));
+        let breakers = [touchy(), touchy(), touchy()];
+        let [plain, by_status, on_body_end] = &breakers;
+        let record = |breaker: &Breaker, outcome| breaker.try_acquire().unwrap().finish(outcome);
+        record(plain, search_errors(ErrorsAsFailures).classify(&result));
+        record(by_status, search_errors(ServerErrorsAsFailures).classify(&result));
+        match search_errors(ServerErrorsAsFailures).classify_head(&result) {
+            ClassifiedResponse::Ready(outcome) => record(on_body_end, outcome),
+            ClassifiedResponse::RequiresEos(_) => unreachable!("an error has no body"),
+        }
+        breakers.map(|breaker| breaker.state()).into()
+    };
+    let all = |state: State| (state, state, state);
+    assert_eq!(is_request(rejected().into()), all(State::Closed));
+    assert_eq!(is_request(of_reqwest().into()), all(State::Closed));
+    assert_eq!(is_request(io::Error::other(of_reqwest()).into()), all(State::Closed));
+    assert_eq!(is_request("down".into()), all(State::Open));
+    let fails: Answer = Ok(http::Response::builder().status(500).body(String::new()).unwrap());
+    assert_eq!(search_errors(ServerErrorsAsFailures).classify(&fails), Outcome::failure());
 }
 
 /// Fails before the request is sent.

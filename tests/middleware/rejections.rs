@@ -45,6 +45,31 @@ async fn a_rejection_is_a_503_with_retry_after_and_problem_details() {
 }
 
 #[tokio::test]
+async fn a_rejection_that_is_an_error_becomes_the_same_response() {
+    let layer =
+        CircuitBreakerLayer::builder("payments").clock(ManualClock::new()).http().build().unwrap();
+    let cases = [None, Some(1), Some(29_500), Some(60_000)];
+    for millis in cases {
+        match millis {
+            None => layer.breaker().force_open(),
+            Some(millis) => layer.breaker().force_open_for(Duration::from_millis(millis)),
+        }
+        let rejected = layer.breaker().try_acquire().unwrap_err();
+        let seconds = rejected.retry_after_seconds();
+        assert_eq!(seconds, millis.unwrap_or(1).div_ceil(1000));
+        let response: Response<Body> = rejected.to_response();
+        assert_eq!(response.extensions().get(), Some(&rejected));
+        let expected = layer.layer(well()).oneshot(()).await.unwrap();
+        assert_eq!(response.status(), expected.status());
+        assert_eq!(response.headers(), expected.headers());
+        assert_eq!(response.headers()[RETRY_AFTER], seconds.to_string());
+        let collect = async |body: Body| body.collect().await.unwrap().to_bytes();
+        let bodies = [collect(response.into_body()).await, collect(expected.into_body()).await];
+        assert_eq!(bodies[0], bodies[1]);
+    }
+}
+
+#[tokio::test]
 async fn a_rejection_can_be_an_empty_or_a_custom_response() {
     let builder = || CircuitBreakerLayer::builder("payments").http();
     let empty = builder().reject_with(RejectAsEmptyResponse).build().unwrap();

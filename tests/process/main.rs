@@ -25,6 +25,7 @@ fn child_process() {
         #[cfg(target_os = "linux")]
         (durability::ACKNOWLEDGER, durability::acknowledge),
         (kill_storm::BREAKERS, kill_storm::flap),
+        (kill_storm::LARGE, kill_storm::save),
         (kill_storm::RECORDS, kill_storm::write),
         #[cfg(unix)]
         (termination::EXAMPLE, termination::example),

@@ -1,19 +1,14 @@
 //! One name is one breaker.
 
 use std::{
-    sync::{
-        Arc, Barrier,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Barrier},
     thread,
     time::Duration,
 };
 
-use tower_breaker::{
-    Config, MemoryStore, Registry, State, StateStore, Trip,
-    clock::ManualClock,
-    store::{SaveEntry, StoreError},
-};
+use tower_breaker::{Config, MemoryStore, Registry, State, Trip, clock::ManualClock};
+
+use crate::during_load::DuringLoad;
 
 fn config(failures: u32) -> Config {
     let mut config = Config::default();
@@ -140,59 +135,23 @@ fn each_breaker_is_restored_under_its_own_name() {
     assert_eq!(after.get_or_create("search").unwrap().state(), State::Closed);
 }
 
-/// A store whose first load waits until it is released.
-#[derive(Clone)]
-struct SlowStore {
-    inner: MemoryStore,
-    loads: Arc<AtomicUsize>,
-    release: Arc<Barrier>,
-}
-
-impl StateStore for SlowStore {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.loads.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.release.wait();
-        }
-        self.inner.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-}
-
 #[test]
 fn callers_that_ask_at_once_get_the_same_breaker_and_look_ups_do_not_wait_for_its_build() {
-    let store = SlowStore {
-        inner: MemoryStore::new(),
-        loads: Arc::default(),
-        release: Arc::new(Barrier::new(2)),
-    };
-    let registry = Registry::builder().store(store.clone()).build().unwrap();
+    let store = DuringLoad::default();
+    let [begun, release] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+    let barriers = [&begun, &release].map(Arc::clone);
+    store.run_once(move || barriers.iter().for_each(|barrier| drop(barrier.wait())));
+    let registry = Registry::builder().store(store).build().unwrap();
     let callers: Vec<_> = (0..4)
         .map(|_| {
             let registry = registry.clone();
             thread::spawn(move || registry.get_or_create("payments").unwrap())
         })
         .collect();
-    while store.loads.load(Ordering::SeqCst) == 0 {
-        thread::yield_now();
-    }
+    begun.wait();
     assert!(registry.get("payments").is_none(), "it is still being built");
     assert!(registry.breakers().is_empty());
-    store.release.wait();
+    release.wait();
 
     let breakers: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
     breakers[0].force_open();

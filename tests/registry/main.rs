@@ -4,6 +4,7 @@
 mod support;
 
 mod by_name;
+mod during_load;
 mod events;
 mod keyed;
 mod reload;

@@ -2,18 +2,16 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use tower_breaker::{
-    Config, MemoryStore, Registry, State, StateStore, Trip,
-    config::ConfigFile,
-    store::{SaveEntry, StoreError},
-};
+use tower_breaker::{Config, Registry, State, Trip, config::ConfigFile};
+
+use crate::during_load::DuringLoad;
 
 fn file(json: &str) -> ConfigFile {
     ConfigFile::from_json(json).unwrap()
@@ -68,53 +66,18 @@ fn a_breaker_whose_settings_did_not_change_is_not_touched() {
     assert_eq!(recovery_timeout(&registry, "payments"), 99);
 }
 
-type Work = Box<dyn FnOnce() + Send>;
-
-/// A store in which a load runs a closure, once.
-#[derive(Clone)]
-struct DuringLoad {
-    inner: MemoryStore,
-    done: Arc<AtomicBool>,
-    work: Arc<Mutex<Option<Work>>>,
-}
-
-impl StateStore for DuringLoad {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(work) = self.work.lock().unwrap().take() {
-            work();
-            self.done.store(true, Ordering::SeqCst);
-        }
-        self.inner.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-}
-
 #[test]
 fn a_breaker_that_is_built_during_a_reload_gets_the_new_settings() {
-    let store =
-        DuringLoad { inner: MemoryStore::new(), done: Arc::default(), work: Arc::default() };
+    let store = DuringLoad::default();
     let registry = Registry::builder().store(store.clone()).build().unwrap();
-    let inner = registry.clone();
-    *store.work.lock().unwrap() = Some(Box::new(move || {
+    let (inner, done) = (registry.clone(), Arc::new(AtomicBool::new(false)));
+    let is_done = Arc::clone(&done);
+    store.run_once(move || {
         inner.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#));
-    }));
+        is_done.store(true, Ordering::SeqCst);
+    });
     assert_eq!(recovery_timeout(&registry, "payments"), 5);
-    assert!(store.done.load(Ordering::SeqCst), "the reload was during the build");
+    assert!(done.load(Ordering::SeqCst), "the reload was during the build");
 }
 
 #[test]

@@ -53,6 +53,27 @@ pub(crate) enum ByHand {
     MetricsOnly,
 }
 
+/// The kinds of steps. `README.md` describes them.
+pub(crate) const KINDS: [&str; 17] = [
+    "call",
+    "acquire",
+    "finish",
+    "drop",
+    "cancel",
+    "panic",
+    "advance",
+    "force_open",
+    "force_open_for",
+    "disable",
+    "disable_for",
+    "metrics_only",
+    "metrics_only_for",
+    "trip",
+    "reset",
+    "restart",
+    "update",
+];
+
 pub(crate) enum Action {
     Call {
         ending: Ending,
@@ -78,25 +99,6 @@ pub(crate) enum Action {
 
 impl Action {
     pub(crate) fn read(fields: &mut Fields) -> Result<Self, String> {
-        const KINDS: [&str; 17] = [
-            "call",
-            "acquire",
-            "finish",
-            "drop",
-            "cancel",
-            "panic",
-            "advance",
-            "force_open",
-            "force_open_for",
-            "disable",
-            "disable_for",
-            "metrics_only",
-            "metrics_only_for",
-            "trip",
-            "reset",
-            "restart",
-            "update",
-        ];
         let mut kinds = KINDS.iter().filter(|kind| fields.left.contains_key(**kind));
         let kind = *kinds.next().ok_or("the step has an unknown kind")?;
         if let Some(other) = kinds.next() {

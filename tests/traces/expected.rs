@@ -10,6 +10,13 @@ use crate::{
     trace::Admission,
 };
 
+/// What can be expected. `README.md` describes it.
+pub(crate) const FIELDS: [&str; 6] =
+    ["permitted", "state", "retry_after", "calls", "failures", "slow_calls"];
+
+pub(crate) const STATES: [&str; 6] =
+    ["closed", "open", "half_open", "forced_open", "disabled", "metrics_only"];
+
 /// The expectations after each repetition of a step.
 #[derive(Default)]
 pub(crate) struct Expected {
@@ -27,8 +34,6 @@ struct RetryAfter(Option<Duration>);
 
 impl Expected {
     pub(crate) fn read(value: Option<&Value>) -> Result<Self, String> {
-        const STATES: [&str; 6] =
-            ["closed", "open", "half_open", "forced_open", "disabled", "metrics_only"];
         let Some(value) = value else { return Ok(Self::default()) };
         let mut fields = Fields::of(value, "expect")?;
         let mut number = |name| fields.take(name).map(|value| count(&value)).transpose();

@@ -52,6 +52,22 @@ fn every_trace_of_the_folder_in_the_environment_holds() {
     assert!(held > 0, "there is no trace in {}", folder.display());
 }
 
+/// The example of `README.md` holds, and every kind of step, outcome, state and expectation has its
+/// place there.
+#[test]
+fn the_format_is_described() {
+    let readme = include_str!("README.md");
+    let (_, example) = readme.split_once("```json\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    assert_eq!(play(example), Ok(1));
+    let outcomes = ["success", "failure", "throttled", "ignore", "drop", "cancel", "panic"];
+    let further = ["takes", "after", "outcome", "wall_clock", "repeat", "expect"];
+    let words = [&action::KINDS[..], &expected::FIELDS, &expected::STATES, &outcomes, &further];
+    for word in words.concat() {
+        assert!(readme.contains(&format!("`{word}`")), "{word} is not described");
+    }
+}
+
 /// Plays these steps on a new breaker.
 fn steps(steps: &str) -> Result<usize, String> {
     play(&format!(r#"{{"name": "a test of the player", "steps": [{steps}]}}"#))

@@ -48,6 +48,8 @@ fn of_http(_: &dyn Any) -> Option<&(dyn StdError + 'static)> {
 #[cfg(feature = "http")]
 fn of_http(any: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     let found = one::<hyper::Error>(any);
+    #[cfg(feature = "axum")]
+    let found = found.or_else(|| one::<axum::Error>(any));
     #[cfg(feature = "hyper-util")]
     let found = found.or_else(|| one::<hyper_util::client::legacy::Error>(any));
     #[cfg(feature = "reqwest")]

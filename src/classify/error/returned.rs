@@ -27,6 +27,6 @@ pub(crate) fn pass_error_on<E: ?Sized, Outer: ?Sized>() {
 }
 
 /// Whether the last error that a breaker returned on this thread was a rejection, of this type.
-pub(super) fn is_rejection<E: ?Sized>() -> bool {
+pub(in crate::classify) fn is_rejection<E: ?Sized>() -> bool {
     REJECTION.get() == Some(type_name::<E>())
 }

@@ -42,8 +42,8 @@ impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus
             return ready(Ok(super::response::unavailable(B::default(), rejected)));
         }
         let message = match rejected.retry_after() {
-            Some(left) => {
-                let seconds = super::response::whole_seconds(left);
+            Some(_) => {
+                let seconds = rejected.retry_after_seconds();
                 format!("The service is temporarily unavailable. Try again in {seconds} s.")
             }
             None => String::from("The service is temporarily unavailable."),

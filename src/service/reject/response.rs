@@ -4,7 +4,6 @@ use std::{
     any::type_name,
     fmt,
     future::{Ready, ready},
-    time::Duration,
 };
 
 use http::{
@@ -34,6 +33,8 @@ use crate::error::Rejected;
 /// The response body has to implement `From<String>`. [`RejectAsEmptyResponse`] needs only
 /// `Default`, and [`RespondWith`] makes any response.
 ///
+/// For code that gets the rejection as an error, [`Rejected::to_response`] makes this response.
+///
 /// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectAsResponse;
@@ -44,11 +45,42 @@ impl<Request, B: From<String>, E> Reject<Request, Response<B>, E> for RejectAsRe
     type Future = Ready<Result<Response<B>, E>>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        let body = B::from(problem(seconds_to_wait(&rejected)));
-        let mut response = unavailable(body, rejected);
+        ready(Ok(rejected.to_response()))
+    }
+}
+
+/// Rejections as responses.
+impl Rejected {
+    /// Makes the response that [`RejectAsResponse`] answers with, for code that gets the rejection
+    /// as an error: `503 Service Unavailable` with `Retry-After`, a problem+json body, and this
+    /// rejection in its extensions.
+    ///
+    /// ```
+    /// use axum::{body::Body, response::Response};
+    /// use tower_breaker::{Breaker, Error};
+    ///
+    /// async fn pay(breaker: &Breaker) -> Response {
+    ///     let payment = async { Ok::<_, std::io::Error>("paid") };
+    ///     match breaker.call(payment).await {
+    ///         Ok(text) => Response::new(Body::from(text)),
+    ///         Err(Error::Rejected(rejected)) => rejected.to_response(),
+    ///         Err(error) => panic!("{error}"),
+    ///     }
+    /// }
+    /// # let breaker = Breaker::builder("payments").build()?;
+    /// # breaker.force_open();
+    /// # let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    /// # assert_eq!(runtime.block_on(pay(&breaker)).status(), 503);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    #[must_use]
+    pub fn to_response<B: From<String>>(&self) -> Response<B> {
+        let body = B::from(problem(self.retry_after_seconds()));
+        let mut response = unavailable(body, self.clone());
         let media_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
-        ready(Ok(response))
+        response
     }
 }
 
@@ -109,7 +141,7 @@ impl<F> fmt::Debug for RespondWith<F> {
 pub(super) fn unavailable<B>(body: B, rejected: Rejected) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(RETRY_AFTER, seconds_to_wait(&rejected).into());
+    response.headers_mut().insert(RETRY_AFTER, rejected.retry_after_seconds().into());
     response.extensions_mut().insert(rejected);
     response
 }
@@ -125,28 +157,9 @@ fn problem(seconds: u64) -> String {
     )
 }
 
-fn seconds_to_wait(rejected: &Rejected) -> u64 {
-    whole_seconds(rejected.retry_after().unwrap_or_default())
-}
-
-/// Rounded up, so that no client retries too early, and at least 1, so that none retries at once.
-pub(super) fn whole_seconds(duration: Duration) -> u64 {
-    let started = u64::from(duration.subsec_nanos() > 0);
-    duration.as_secs().saturating_add(started).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_are_rounded_up_and_at_least_one() {
-        let cases = [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_001, 60), (60_000, 60)];
-        for (millis, seconds) in cases {
-            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
-        }
-        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
-    }
 
     #[test]
     fn the_problem_is_json_with_the_members_of_rfc_9457() {

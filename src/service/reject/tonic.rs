@@ -52,18 +52,21 @@ where
     type Future = Ready<Result<Response, BoxError>>;
 
     fn reject(&self, _: Request, rejected: Rejected) -> Self::Future {
-        ready(Err(Box::new(status(rejected))))
+        ready(Err(Box::new(Status::from(rejected))))
     }
 }
 
-fn status(rejected: Rejected) -> Status {
-    let mut metadata = MetadataMap::new();
-    if let Some(milliseconds) = pushback(&rejected) {
-        metadata.insert(PUSHBACK, milliseconds.into());
+/// For code that gets the rejection as an error: the status that [`RejectAsTonicStatus`] makes.
+impl From<Rejected> for Status {
+    fn from(rejected: Rejected) -> Self {
+        let mut metadata = MetadataMap::new();
+        if let Some(milliseconds) = pushback(&rejected) {
+            metadata.insert(PUSHBACK, milliseconds.into());
+        }
+        // The source says the rest: a report of the error prints both.
+        let message = format!("rejected by circuit breaker {:?}", rejected.name());
+        let mut status = Self::with_metadata(Code::Unavailable, message, metadata);
+        status.set_source(Arc::new(rejected));
+        status
     }
-    // The source says the rest: a report of the error prints both.
-    let message = format!("rejected by circuit breaker {:?}", rejected.name());
-    let mut status = Status::with_metadata(Code::Unavailable, message, metadata);
-    status.set_source(Arc::new(rejected));
-    status
 }

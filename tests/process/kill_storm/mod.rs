@@ -4,6 +4,7 @@
 //! `BREAKER_KILLS` sets the number of kills in each storm; the defaults are 50 to 200.
 
 mod breakers;
+mod large;
 #[cfg(target_os = "linux")]
 mod power;
 mod records;
@@ -14,6 +15,7 @@ use crate::support::{child::Role, kind::Kind, random::Random};
 
 pub(crate) use self::{
     breakers::{BREAKERS, flap},
+    large::{LARGE, save},
     records::{RECORDS, write},
 };
 
@@ -112,6 +114,12 @@ fn records(kind: Kind) {
     assert!(acknowledged > 1.0, "{acknowledged} for each kill");
 }
 
+fn large_saves(kind: Kind) {
+    let storm = Storm { kills: 20, longest_life: Duration::from_millis(20), head_start: 1 };
+    let acknowledged = storm.strike(kind, &mut large::LargeSaves::new());
+    assert!(acknowledged >= 0.5, "{acknowledged} for each kill");
+}
+
 /// Every storm on every kind of store.
 macro_rules! storms {
     ($($store:ident: $kind:expr),+ $(,)?) => { $(
@@ -131,6 +139,11 @@ macro_rules! storms {
             #[test]
             fn every_record_that_was_acknowledged_is_kept() {
                 super::records($kind);
+            }
+
+            #[test]
+            fn every_large_save_that_was_acknowledged_is_kept() {
+                super::large_saves($kind);
             }
         }
     )+ };

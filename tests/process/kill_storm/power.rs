@@ -4,7 +4,8 @@
 //! recovered.
 //!
 //! Needs root, loop devices, and `mkfs` for each file system: `tests/trials/power-failure` runs it.
-//! `POWER_FAILURES` sets the number of failures for each store, load and file system.
+//! `POWER_FAILURES` sets the number of failures for each store, load and file system; `POWER_ONLY`
+//! selects the rows that contain its text, such as `ext4 | sled | large`.
 
 use std::{
     env, fs,
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Load, breakers::Flapping, records::Records};
+use super::{Load, breakers::Flapping, large::LargeSaves, records::Records};
 use crate::support::{child::Role, kind::Kind, random::Random};
 
 /// Bytes of an image: xfs takes no smaller one.
@@ -29,21 +30,22 @@ const FILE_SYSTEMS: [(&str, &[&str]); 3] = [
 #[ignore = "needs root and loop devices"]
 fn what_was_acknowledged_survives_a_power_failure() {
     let failures = env::var("POWER_FAILURES").map_or(6, |failures| failures.parse().unwrap());
+    let only = env::var("POWER_ONLY").unwrap_or_default();
     let mut tried = 0;
     for (file_system, make) in FILE_SYSTEMS {
         for kind in Kind::ALL {
-            for (name, strike) in
-                [("100 breakers", breakers as fn(&mut Site, u32) -> u32), ("records", records)]
-            {
+            for (name, strike) in LOADS {
+                let title = format!("{file_system} | {} | {name}", kind.name());
+                if !title.contains(&only) {
+                    continue;
+                }
                 let Some(mut site) = Site::create(kind, make) else {
                     println!("| {file_system} | skipped: it cannot be made or mounted here |");
                     break;
                 };
                 let acknowledged = strike(&mut site, failures);
-                let kind = kind.name();
                 println!(
-                    "| {file_system} | {kind} | {name} | {failures} power failures | \
-                     {acknowledged} acknowledged | 0 lost |"
+                    "| {title} | {failures} power failures | {acknowledged} acknowledged | 0 lost |"
                 );
                 tried += 1;
             }
@@ -52,12 +54,21 @@ fn what_was_acknowledged_survives_a_power_failure() {
     assert!(tried > 0, "no file system can be mounted here");
 }
 
+type Strike = fn(&mut Site, u32) -> u32;
+
+const LOADS: [(&str, Strike); 3] =
+    [("100 breakers", breakers), ("records", records), ("large saves", large_saves)];
+
 fn breakers(site: &mut Site, failures: u32) -> u32 {
     site.strike(failures, &mut Flapping::new(100, 10))
 }
 
 fn records(site: &mut Site, failures: u32) -> u32 {
     site.strike(failures, &mut Records::default())
+}
+
+fn large_saves(site: &mut Site, failures: u32) -> u32 {
+    site.strike(failures, &mut LargeSaves::new())
 }
 
 /// A store on a mounted image.
