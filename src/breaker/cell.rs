@@ -246,7 +246,7 @@ impl Cell {
             if state.has_custom_clock() {
                 return Counted::No;
             }
-            let now = SystemClock::counter_tick();
+            let now = SystemClock::counter_tick_after(since);
             let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
             if (has_slow_calls && self.view.is_slow(took))
                 || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
