@@ -42,10 +42,10 @@ use crate::{
 /// # With a store
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
-/// call of a key whose circuit is open is rejected. A breaker that was replaced leaves its last
-/// snapshot in the store until it [expires](crate::Config::snapshot_ttl). Neither a call nor the creation or replacement of
-/// a breaker waits for the store. Dropping the last handle of the group saves its breakers, each as
-/// the drop of a single [`Breaker`] does.
+/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
+/// of a breaker waits for the store. A breaker that was replaced leaves its last snapshot in the
+/// store until it [expires](crate::Config::snapshot_ttl). Dropping the last handle of the group
+/// saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
 ///
