@@ -210,7 +210,8 @@ impl Cell {
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
     /// the time since `since`.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "in `try_success`, which has all in registers")]
+    #[inline(always)]
     pub(super) fn try_record_success(
         &self,
         admitted: PackedState,
@@ -228,6 +229,19 @@ impl Cell {
             return self.successes().count(state.epoch(), state.is_spread());
         }
         self.try_record_timed_success(state, since, elapsed)
+    }
+
+    /// The same, for a call that took the time since its permit's stamp.
+    #[inline(never)]
+    pub(super) fn try_success(&'static self, admitted: PackedState, stamp: u64) -> bool {
+        match self.try_record_success(admitted, Tick::from_nanos(stamp), None) {
+            Counted::Yes => true,
+            Counted::No => false,
+            Counted::Contended => {
+                self.spread_successes();
+                false
+            }
+        }
     }
 
     /// The same where it may depend on the time.

@@ -62,18 +62,23 @@ impl Shared {
         Self { attachment: None, cell, dispatcher }
     }
 
-    /// Restores the breaker's snapshot from the store, and saves every change from now on.
+    /// Restores the breaker's snapshot from the store, and saves every change from now on. A state
+    /// that comes from elsewhere `is_new` to the store.
     pub(super) fn attach(
         &mut self,
         store: Arc<dyn StateStore>,
         settings: SaveSettings,
         config: &WriteBehindConfig,
+        is_new: bool,
     ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
         let attachment = Attachment::attach(store, self.name(), &source, settings, config);
         let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
         // It is not set yet: a breaker is attached once.
         let _ = self.dispatcher.store.set(Box::new(link));
+        if is_new {
+            attachment.marker().transition();
+        }
         self.attachment = Some(Box::new(attachment));
     }
 

@@ -102,6 +102,7 @@ mod open;
 mod path;
 #[cfg(feature = "redb")]
 mod redb;
+mod release;
 #[cfg(feature = "sled")]
 mod sled;
 mod state_store;
@@ -115,6 +116,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use redb::RedbStore;
+pub(crate) use release::drop_blocking;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use sled::SledStore;

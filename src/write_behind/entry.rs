@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     entries::EntryId,
-    keys,
+    hashes, keys,
     pending_history::PendingHistory,
     source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver},
 };
@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) id: EntryId,
     /// The key of the snapshot; the name is part of it.
     pub(super) key: String,
+    /// The hash of the key.
+    pub(super) hash: u64,
     /// What changed since the snapshot was last encoded. A thread that adds a mark also
     /// [queues](super::schedule::Schedule::mark) the entry, so a mark that is set already needs
     /// nothing more.
@@ -109,6 +111,7 @@ impl Entry {
     pub(super) fn new(id: EntryId, key: String, source: Arc<dyn SnapshotSource>) -> Self {
         Self {
             id,
+            hash: hashes::hash(&key),
             key,
             marks: AtomicU8::new(0),
             source: Mutex::new(Some(source)),

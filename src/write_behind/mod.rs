@@ -80,7 +80,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `keys` | waits, what a breaker provides, the keys of what is stored |
+//! | `config`, `source`, `drops` | bounds; what a breaker provides; how long drops wait |
+//! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
@@ -93,6 +94,7 @@
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
+//! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
 mod announce;
@@ -101,9 +103,12 @@ mod batch;
 mod client;
 mod config;
 mod departure;
+mod drops;
 mod entries;
 mod entry;
+mod flush_all;
 mod gauges;
+mod hashes;
 mod health;
 mod inbox;
 mod keys;
@@ -132,6 +137,7 @@ mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker};
 pub(crate) use config::WriteBehindConfig;
+pub(crate) use flush_all::flush_all;
 #[cfg(feature = "keyed")]
 pub(crate) use names::{NamesWanted, find_stored_names};
 pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};
