@@ -187,7 +187,7 @@ impl Snapshot {
         }
     }
 
-    /// Packs the calls of large count windows where that is shorter. Run lengths are easier to read.
+    /// Packs the calls of large count windows, where that is shorter.
     pub(crate) fn pack(&mut self) {
         const READABLE: usize = 1000;
         for window in &mut self.windows {
