@@ -98,7 +98,8 @@ fn the_state_of_an_old_snapshot_is_adopted_all_the_same() {
 #[test]
 fn a_breaker_without_recorded_calls_restores_everything_however_late() {
     let five = |builder: BreakerBuilder| builder.trip_on(Trip::consecutive_failures(5));
-    let ignored = |new: &Breaker| new.try_acquire().unwrap().record(Outcome::Ignore, Duration::ZERO);
+    let ignored =
+        |new: &Breaker| new.try_acquire().unwrap().record(Outcome::Ignore, Duration::ZERO);
     let breaker = restored_late(five, |old| record(old, 4, 0), ignored);
     assert_eq!(breaker.stats().consecutive_failures(), 4);
 }
