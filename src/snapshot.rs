@@ -16,6 +16,12 @@ use crate::{
 ///
 /// It holds everything that the state machine knows, so that a restart loses nothing but the calls
 /// in flight. In JSON, times are seconds since 1970, with fractions kept to the microsecond.
+///
+/// A stored snapshot of more than 4 kB, such as that of a window of a million calls with many
+/// failures, is not written anew for each call. A second one that holds only the newest calls of
+/// its windows, and all else, is stored beside it under `circuit_breaker:{name}:recent`, and a
+/// restart reads both. The first is written anew with each transition, after as many calls as make
+/// a sixteenth of a window, and every five minutes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -69,6 +75,13 @@ pub struct Snapshot {
     /// default times to live apply to them.)
     #[serde(default, with = "optional_moment")]
     pub expires_at: Option<SystemTime>,
+    /// Identifies a large snapshot, for those that continue it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<u64>,
+    /// The id of the snapshot that this one continues: its count windows hold only the calls since
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) continues: Option<u64>,
 }
 
 impl Snapshot {
@@ -94,6 +107,8 @@ impl Snapshot {
             manual_until: None,
             saved_at: seconds::rounded(saved_at),
             expires_at: None,
+            id: None,
+            continues: None,
         }
     }
 
@@ -165,6 +180,37 @@ impl Snapshot {
             }
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
+    }
+
+    /// Whether the bytes may be a snapshot that another one continues.
+    pub(crate) fn may_be_continued(json: &[u8]) -> bool {
+        const ID: &[u8] = b"\"id\":";
+        // It is the last field.
+        let end = &json[json.len().saturating_sub(40)..];
+        Self::is_large(json.len()) && end.windows(ID.len()).any(|bytes| bytes == ID)
+    }
+
+    /// Whether a snapshot of this many bytes is continued instead of being written anew each time.
+    pub(crate) const fn is_large(bytes: usize) -> bool {
+        bytes >= 4096
+    }
+
+    /// This snapshot together with one that continues it. One that continues another is ignored.
+    pub(crate) fn continued_by(self, newer: Self) -> Self {
+        let continues = self.id.is_some() && newer.continues == self.id;
+        if !continues || newer.windows.len() != self.windows.len() {
+            return self;
+        }
+        let windows = self.windows.into_iter().zip(newer.windows).map(|(old, mut new)| {
+            if let (WindowContent::Results(before), WindowContent::Results(since)) =
+                (old.content, &mut new.content)
+            {
+                // A window drops the oldest calls, if there are more than it holds.
+                since.insert_str(0, &before);
+            }
+            new
+        });
+        Self { windows: windows.collect(), id: None, continues: None, ..newer }
     }
 
     /// What can be recovered from a damaged snapshot: that the circuit was open or half-open, if

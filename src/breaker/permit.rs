@@ -67,17 +67,28 @@ impl Permit {
     /// Admits a call, or says why not.
     #[inline]
     pub(crate) fn try_acquire(cell: &'static Cell) -> Result<Self, Refusal> {
-        if let Some(permit) = Self::try_acquire_fast(cell) {
+        if let Some(permit) = Self::try_acquire_fast(cell, || false) {
             return Ok(permit);
         }
         Self::try_acquire_slow(cell)
     }
 
-    /// Admits a call without the lock and without the time, if every call is admitted so.
+    /// Admits a call without the lock, if every call is admitted. It does not admit one whose time
+    /// matters and which is part of another call, as the closure says.
     #[inline]
-    pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
+    pub(crate) fn try_acquire_fast(
+        cell: &'static Cell,
+        is_nested: impl FnOnce() -> bool,
+    ) -> Option<Self> {
         let state = cell.state_alone();
-        state.admits_all_untimed().then(|| Self::new(cell, state, 0))
+        let stamp = if state.admits_all_untimed() {
+            0
+        } else if state.admits_all() && !is_nested() {
+            cell.now(state).as_nanos()
+        } else {
+            return None;
+        };
+        Some(Self::new(cell, state, stamp))
     }
 
     #[inline]
@@ -213,6 +224,12 @@ impl Permit {
     #[inline]
     pub(crate) fn skips_success(&self) -> bool {
         self.call.cell.skips_success(self.call.state)
+    }
+
+    /// Records a success of a call that is not a part of another one, if that takes no lock.
+    #[inline]
+    pub(crate) fn try_success(&self) -> bool {
+        self.call.cell.try_success(self.call.state, self.call.stamp)
     }
 
     #[inline(never)]
@@ -396,14 +413,6 @@ impl Call {
 
     #[cold]
     #[inline(never)]
-    fn cancel(self) {
-        if self.is_probe() {
-            self.cell.cancel(self.ticket());
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
     fn abandon(self) {
         // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
         // nothing about the calls that it ends.
@@ -411,6 +420,14 @@ impl Call {
             self.cancel();
         } else {
             self.cell.abandon(self.ticket(), self.admitted_at());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cancel(self) {
+        if self.is_probe() {
+            self.cell.cancel(self.ticket());
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) fn is_nested(cell: &'static Cell) -> bool {
     innermost != 0 && is_among(innermost, cell)
 }
 
+#[cold]
+#[inline(never)]
 fn is_among(innermost: usize, cell: &'static Cell) -> bool {
     let is_it = |breaker: usize| breaker & !REMEMBERED == address(cell);
     let around = innermost & REMEMBERED;
@@ -49,8 +51,10 @@ struct Scope {
 impl Scope {
     #[inline]
     fn enter(cell: &'static Cell) -> Self {
-        let outer = INNERMOST.get();
-        INNERMOST.set(if outer == 0 { address(cell) } else { inside(outer, cell) });
+        let outer = INNERMOST.replace(address(cell));
+        if outer != 0 {
+            INNERMOST.set(inside(outer, cell));
+        }
         Self { outer }
     }
 }
@@ -94,8 +98,15 @@ struct FailStartOnPanic(ManuallyDrop<Permit>);
 impl Drop for FailStartOnPanic {
     #[inline]
     fn drop(&mut self) {
-        record_outermost(self.0.take(), Outcome::failure());
+        // By value: what is reachable from outside cannot stay in registers.
+        fail(self.0.take());
     }
+}
+
+#[cold]
+#[inline(never)]
+fn fail(mut permit: Permit) {
+    record_outermost(&mut permit, Outcome::failure());
 }
 
 /// Polls the inner service's future, or the body of its response. If it panics, the call is a
@@ -115,7 +126,7 @@ struct FailOnPanic<'a>(&'a mut Permit);
 impl Drop for FailOnPanic<'_> {
     #[inline]
     fn drop(&mut self) {
-        record(self.0, Outcome::failure());
+        record_outermost(self.0, Outcome::failure());
     }
 }
 
@@ -123,37 +134,41 @@ impl Drop for FailOnPanic<'_> {
 #[inline]
 pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
     // A success has a path of its own: there, the compiler need not write the outcome to memory.
-    // And permits are passed by value: what is reachable from outside cannot stay in registers.
     if outcome == Outcome::Success {
-        if permit.skips_success() {
-            // So that the compiler sees that there is nothing left to drop.
-            permit.set_recorded();
-        } else {
-            record_success(permit.take());
+        // To drop the permit of a success that is skipped takes no work either.
+        if !permit.skips_success() {
+            record_success(permit);
         }
     } else {
-        record_outermost(permit.take(), outcome);
+        record_outermost(permit, outcome);
     }
 }
 
 /// Records the outcome of a call that returned an error: seldom a success.
 #[inline]
 pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
-    record_outermost(permit.take(), outcome);
+    record_outermost(permit, outcome);
 }
 
+// Everything but a quiet success is out of line. What is inlined into the poll of a future is so
+// short that the poll is inlined too.
 #[inline(never)]
-fn record_success(permit: Permit) {
-    record_outermost(permit, Outcome::Success);
-}
-
-#[inline(never)]
-fn record_outermost(permit: Permit, outcome: Outcome) {
-    if is_nested(permit.cell()) {
-        permit.cancel();
-    } else {
-        permit.finish(outcome);
+fn record_success(permit: &mut Permit) {
+    // Most often, no breaker is around this one.
+    if INNERMOST.get() != 0 || !permit.try_success() {
+        return record_outermost(permit, Outcome::Success);
     }
+    permit.set_recorded();
+}
+
+#[inline(never)]
+fn record_outermost(permit: &mut Permit, outcome: Outcome) {
+    if is_nested(permit.cell()) {
+        permit.cancel_in_place();
+    } else {
+        permit.record_in_place(outcome, None);
+    }
+    permit.set_recorded();
 }
 
 /// Whether the call is not recorded here: it is part of another one, or its request does not count.

@@ -190,6 +190,14 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         }
     }
 
+    /// Admits a call of a closed circuit. A nested call is recognized when it is recorded, and here
+    /// only if its drop may count too.
+    #[inline]
+    fn admit_fast(&self) -> Option<Permit> {
+        let cell = self.breaker.cell();
+        Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))
+    }
+
     #[cold]
     fn refuse_without_readiness(&self) -> Refusal {
         Refusal::new(self.breaker.state())
@@ -370,7 +378,7 @@ where
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.gate.readiness
             && self.record_when.applies_to(&request)
-            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
+            && let Some(permit) = self.admit_fast()
         {
             self.gate.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {
