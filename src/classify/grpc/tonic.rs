@@ -32,13 +32,11 @@ use crate::{classify::classifier::Classify, outcome::Outcome};
 impl<M> Classify<Response<M>, Status> for GrpcClassifier {
     fn classify(&self, result: &Result<Response<M>, Status>) -> Outcome {
         let Err(status) = result else { return Outcome::Success };
-        match self.outcome_of_error(status) {
-            Outcome::Ignore => Outcome::Ignore,
-            _ => {
-                let number = u8::try_from(i32::from(status.code())).ok();
-                let code = number.and_then(GrpcCode::from_number).unwrap_or(GrpcCode::Unknown);
-                self.classify_code(code, status.metadata().as_ref())
-            }
+        if self.outcome_of_error(status) == Outcome::Ignore {
+            return Outcome::Ignore;
         }
+        let number = u8::try_from(i32::from(status.code())).ok();
+        let code = number.and_then(GrpcCode::from_number).unwrap_or(GrpcCode::Unknown);
+        self.classify_code(code, status.metadata().as_ref())
     }
 }
