@@ -126,6 +126,12 @@ impl Cell {
         self.state_alone().admits_all()
     }
 
+    /// The state as of the last transaction: time alone may have ended it since.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn published_state(&self) -> crate::state::State {
+        self.state().state()
+    }
+
     pub(crate) fn has_custom_clock(&self) -> bool {
         self.state().has_custom_clock()
     }
