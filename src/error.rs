@@ -308,6 +308,8 @@ pub enum FlushError {
     /// and is the one that is saved; this one continues in memory, until the other is dropped. To
     /// share one breaker, clone the handle; or else use different names.
     Superseded,
+    /// The breaker was [closed](crate::Breaker::close): nothing is saved any more.
+    Closed,
 }
 
 impl FlushError {
@@ -334,6 +336,7 @@ impl fmt::Display for FlushError {
                 "state not saved: a circuit breaker of the same name was built on this store \
                  later, and is the one that is saved; clone its handle, or use different names",
             ),
+            Self::Closed => f.write_str("state not saved: the circuit breaker was closed"),
         }
     }
 }

@@ -123,7 +123,7 @@ pub use breaker::Permit;
 pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
 pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
-pub use handle::{Breaker, BreakerBuilder};
+pub use handle::{Breaker, BreakerBuilder, flush_all};
 pub use outcome::Outcome;
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]

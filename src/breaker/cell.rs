@@ -210,7 +210,8 @@ impl Cell {
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
     /// the time since `since`.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "in `try_success`, which has all in registers")]
+    #[inline(always)]
     pub(super) fn try_record_success(
         &self,
         admitted: PackedState,
@@ -230,6 +231,19 @@ impl Cell {
         self.try_record_timed_success(state, since, elapsed)
     }
 
+    /// The same, for a call that took the time since its permit's stamp.
+    #[inline(never)]
+    pub(super) fn try_success(&'static self, admitted: PackedState, stamp: u64) -> bool {
+        match self.try_record_success(admitted, Tick::from_nanos(stamp), None) {
+            Counted::Yes => true,
+            Counted::No => false,
+            Counted::Contended => {
+                self.spread_successes();
+                false
+            }
+        }
+    }
+
     /// The same where it may depend on the time.
     #[inline(never)]
     fn try_record_timed_success(
@@ -246,7 +260,7 @@ impl Cell {
             if state.has_custom_clock() {
                 return Counted::No;
             }
-            let now = SystemClock::counter_tick();
+            let now = SystemClock::counter_tick_after(since);
             let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
             if (has_slow_calls && self.view.is_slow(took))
                 || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
@@ -284,7 +298,7 @@ impl Cell {
     }
 
     /// The same for a snapshot that is to be saved.
-    fn inspect_to_save<T>(
+    pub(super) fn inspect_to_save<T>(
         &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,
@@ -295,16 +309,16 @@ impl Cell {
         })
     }
 
-    /// The state as data, if the cell is (still) that of the breaker with this observer.
+    /// The state as data, if the cell is (still) that of the breaker with this observer. The calls
+    /// of count windows are still to be [encoded](WindowCopies::encode_into).
     ///
-    /// Under the lock, the calls of count windows are only copied, and of what the `copies` know,
-    /// only what is new.
+    /// Under the lock they are only copied, and of what the `copies` know, only what is new.
     pub(crate) fn snapshot(
         &'static self,
         observer: &dyn Observer,
         copies: &mut WindowCopies,
     ) -> Option<Snapshot> {
-        encoded(copies, |copies| {
+        with_copies(copies, |copies| {
             self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
@@ -315,7 +329,7 @@ impl Cell {
         observer: &dyn Observer,
         copies: &mut WindowCopies,
     ) -> Option<Snapshot> {
-        encoded(copies, |copies| {
+        with_copies(copies, |copies| {
             self.inspect_to_save(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
@@ -546,13 +560,12 @@ fn prepare(clock: &TimeSource, config: &Config) {
 }
 
 /// The snapshot that `take` returns once the copies have the memory that they need.
-fn encoded(
+fn with_copies(
     copies: &mut WindowCopies,
     mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
 ) -> Option<Snapshot> {
     loop {
-        if let Some(mut snapshot) = take(copies)? {
-            copies.encode_into(&mut snapshot.windows);
+        if let Some(snapshot) = take(copies)? {
             return Some(snapshot);
         }
         copies.grow();

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
+use super::{
+    admission::Ticket, cell::Cell, nesting, packed_state::PackedState, success_counter::Counted,
+};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{SystemClock, Tick},
@@ -67,17 +69,28 @@ impl Permit {
     /// Admits a call, or says why not.
     #[inline]
     pub(crate) fn try_acquire(cell: &'static Cell) -> Result<Self, Refusal> {
-        if let Some(permit) = Self::try_acquire_fast(cell) {
+        if let Some(permit) = Self::try_acquire_fast(cell, || false) {
             return Ok(permit);
         }
         Self::try_acquire_slow(cell)
     }
 
-    /// Admits a call without the lock and without the time, if every call is admitted so.
+    /// Admits a call without the lock, if every call is admitted. It does not admit one whose time
+    /// matters and which is part of another call, as the closure says.
     #[inline]
-    pub(crate) fn try_acquire_fast(cell: &'static Cell) -> Option<Self> {
+    pub(crate) fn try_acquire_fast(
+        cell: &'static Cell,
+        is_nested: impl FnOnce() -> bool,
+    ) -> Option<Self> {
         let state = cell.state_alone();
-        state.admits_all_untimed().then(|| Self::new(cell, state, 0))
+        let stamp = if state.admits_all_untimed() {
+            0
+        } else if state.admits_all() && !is_nested() {
+            cell.now(state).as_nanos()
+        } else {
+            return None;
+        };
+        Some(Self::new(cell, state, stamp))
     }
 
     #[inline]
@@ -215,6 +228,12 @@ impl Permit {
         self.call.cell.skips_success(self.call.state)
     }
 
+    /// Records a success of a call that is not a part of another one, if that takes no lock.
+    #[inline]
+    pub(crate) fn try_success(&self) -> bool {
+        self.call.cell.try_success(self.call.state, self.call.stamp)
+    }
+
     #[inline(never)]
     fn record_slow(&mut self, outcome: Outcome, elapsed: Option<Duration>) {
         // Spent before it is recorded: a listener that panics must not make it count again.
@@ -271,8 +290,9 @@ impl Permit {
     where
         C: Classify<T, E>,
     {
-        let result = self.fail_on_panic(work);
-        self.finish(classify.classify(&result));
+        let cell = self.call.cell;
+        let result = self.fail_on_panic(|| nesting::run_within(cell, work));
+        self.finish_outermost(classify.classify(&result));
         result
     }
 
@@ -313,10 +333,24 @@ impl Permit {
         C: Classify<T, E>,
         F: Future<Output = Result<T, E>>,
     {
+        let cell = self.call.cell;
         let mut future = pin!(future);
-        let result = poll_fn(|cx| self.fail_on_panic(|| future.as_mut().poll(cx))).await;
-        self.finish(classify.classify(&result));
+        let result = poll_fn(|cx| {
+            let poll = || future.as_mut().poll(cx);
+            self.fail_on_panic(|| nesting::run_within(cell, poll))
+        });
+        let result = result.await;
+        self.finish_outermost(classify.classify(&result));
         result
+    }
+
+    /// Records the outcome, unless the call is part of one that this breaker records further out.
+    fn finish_outermost(self, outcome: Outcome) {
+        if nesting::is_nested(self.call.cell) {
+            self.cancel();
+        } else {
+            self.finish(outcome);
+        }
     }
 
     /// Does a part of the call's work. If it panics, the call is a failure, and the panic
@@ -346,7 +380,7 @@ struct FailOnDrop<'a>(&'a mut Permit);
 impl Drop for FailOnDrop<'_> {
     #[cold]
     fn drop(&mut self) {
-        self.0.spend().record(Outcome::failure(), None);
+        self.0.take().finish_outermost(Outcome::failure());
     }
 }
 
@@ -396,14 +430,6 @@ impl Call {
 
     #[cold]
     #[inline(never)]
-    fn cancel(self) {
-        if self.is_probe() {
-            self.cell.cancel(self.ticket());
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
     fn abandon(self) {
         // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
         // nothing about the calls that it ends.
@@ -411,6 +437,14 @@ impl Call {
             self.cancel();
         } else {
             self.cell.abandon(self.ticket(), self.admitted_at());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cancel(self) {
+        if self.is_probe() {
+            self.cell.cancel(self.ticket());
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    success_counter::{OnSuccess, UNLIMITED},
+    success_counter::OnSuccess,
     window::{CallWindow, Counts, Sample, WindowCopies, WindowCopy},
 };
 use crate::{
@@ -13,6 +13,10 @@ use crate::{
     outcome::Outcome,
     snapshot::WindowSnapshot,
 };
+
+/// How many successes may be deferred with a time window. The next one takes the lock, which reads
+/// the operating system's clock: the counter by which the others are dated may stand.
+const TIMED_LIMIT: u64 = 1024;
 
 /// What makes the circuit change its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +135,10 @@ impl Rules {
         let rates: Box<[RateRule]> =
             config.trip_on.iter().filter_map(|trip| RateRule::new(trip, now)).collect();
         let untimed = slow_after.is_none() && rates.iter().all(|rate| !rate.window.is_timed());
-        let room = rates.iter().map(|rate| rate.window.size().map_or(UNLIMITED, u64::from));
-        let defer_limit = room.max().unwrap_or(0);
+        let sizes = rates.iter().filter_map(|rate| rate.window.size());
+        let has_time_window = rates.iter().any(|rate| rate.window.is_timed());
+        let defer_limit =
+            if has_time_window { TIMED_LIMIT } else { sizes.max().map_or(0, u64::from) };
         let failure_limit = limits.min();
         let consecutive_failures = 0;
         Self { failure_limit, consecutive_failures, slow_after, rates, untimed, defer_limit }
@@ -250,7 +256,7 @@ impl Rules {
     }
 
     /// After how many deferred successes the next one takes the lock: by then they have filled
-    /// every count window. With a time window that would change nothing.
+    /// every count window, or there is a time window, and it is time to look at the clock.
     pub(super) fn defer_limit(&self) -> u64 {
         self.defer_limit
     }
@@ -280,8 +286,8 @@ impl Rules {
         self.rates.first().map(|rate| rate.window.counts())
     }
 
-    /// The windows, complete but for the calls of count windows. Those are in the `copies`, if these
-    /// [are large enough](WindowCopies::are_large_enough).
+    /// The windows, complete but for the calls of count windows. Those are in the `copies`, if
+    /// these [are large enough](WindowCopies::are_large_enough).
     pub(super) fn windows(&self, now: Tick, copies: &mut WindowCopies) -> Vec<WindowSnapshot> {
         let window = |(rate, copy): (&RateRule, &mut WindowCopy)| {
             let Counts { calls, failures, slow_calls } = rate.window.counts();
@@ -291,6 +297,7 @@ impl Rules {
                 failures,
                 slow_calls,
                 content: rate.window.content(now, copy),
+                packed: None,
             }
         };
         self.rates.iter().zip(copies.prepare(self.rates.len())).map(window).collect()

@@ -7,8 +7,11 @@ use crate::outcome::Outcome;
 /// Every `Err` is a failure, and every `Ok` is a success: the default.
 ///
 /// Errors that say nothing about the dependency are ignored: [rejections](crate::Rejected) by
-/// another breaker, and [errors of the request itself](super::is_request_error). To look into an
-/// error, its type must be `'static`. For one that borrows, there is [`AnyErrorAsFailure`].
+/// another breaker, and [errors of the request itself](super::is_request_error). (A response that
+/// another breaker has made is an `Ok` like any other. The classifiers of responses recognize it.)
+///
+/// To look into an error, its type must be `'static`. For one that borrows, there is
+/// [`AnyErrorAsFailure`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ErrorsAsFailures;
 

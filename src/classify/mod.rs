@@ -90,6 +90,8 @@
 //! | a call of the same breaker further in | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
+//! | reqwest's `error_for_status` | a status, to the classifiers of statuses; else an `Err` | |
+//! | a `tonic::Status` | a code, to `GrpcClassifier`; else an `Err` | |
 //! | a truncated body, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
 //! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | [`ClassifyEos`] |
 //! | the same, because the client's upload broke off | ignored | [`ClassifyEos`] |
@@ -122,27 +124,8 @@
 //! `io::Error`s, and the errors of axum, hyper, hyper-util, reqwest, reqwest-middleware and tonic
 //! (with their features), with all of their sources. [`Breaker::call`](crate::Breaker::call), the
 //! calls of a permit and the middleware of reqwest-middleware do the same. None can look into
-//! another type, because that type may not implement `std::error::Error`. For one that does, put a
-//! closure in front:
-//!
-//! ```
-//! use std::convert::Infallible;
-//! use http::Response;
-//! use tower_breaker::{
-//!     CircuitBreakerLayer, Outcome,
-//!     classify::{ServerErrorsAsFailures, is_request_error, or},
-//! };
-//! # type MyError = Infallible;
-//!
-//! let requests = |result: &Result<Response<String>, MyError>| match result {
-//!     Err(error) if is_request_error(error) => Outcome::Ignore,
-//!     _ => Outcome::Success,
-//! };
-//! let layer = CircuitBreakerLayer::builder("quotes")
-//!     .classify(or(requests, ServerErrorsAsFailures))
-//!     .build()?;
-//! # Ok::<(), tower_breaker::ConfigError>(())
-//! ```
+//! another type, because that type may not implement `std::error::Error`. For one that does, put
+//! [`search_errors`] around the classifier: `.classify(search_errors(ServerErrorsAsFailures))`.
 //!
 //! **Errors that borrow.** To look into an error, its type must be `'static`. For one that borrows,
 //! and in code that is generic over services, there is [`AnyErrorAsFailure`]. A closure needs no
@@ -251,7 +234,7 @@ pub use self::{
 pub use self::{
     classifier::Classify,
     classify_fn::{ClassifyFn, classify_fn},
-    compose::{Map, Or, map, or},
+    compose::{Map, Or, SearchErrors, map, or, search_errors},
     error::is_request_error,
     errors_as_failures::{AnyErrorAsFailure, ErrorsAsFailures},
     with_request::{ClassifyWith, CloneClassifier, MakeClassifier},

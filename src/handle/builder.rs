@@ -119,9 +119,13 @@ macro_rules! breaker_settings {
         /// [`build`](Self::build) loads the breaker's snapshot and waits at most a second for it,
         /// so that the first call meets the restored state. Transitions are written at once,
         /// unless [`transition_flush_interval`](Self::transition_flush_interval) delays them. An
-        /// error or a delay of the store never affects a call. Dropping the last handle of the
-        /// breaker waits at most a second until the final state is saved, and does not wait for a
-        /// store that has stopped responding.
+        /// error or a delay of the store never affects a call.
+        ///
+        /// Dropping the last handle of the breaker waits at most a second until the final state is
+        /// saved, if it is not saved already, and does not wait for a store that has stopped
+        /// responding. Breakers on one store that are dropped one after the other wait no longer
+        /// together. [`Breaker::close`](crate::Breaker::close) does the same in async code, and
+        /// [`flush_all`](crate::flush_all) saves breakers that are never dropped.
         ///
         /// One name on one store is one state, that of the youngest breaker. A second breaker of a
         /// name begins with the current state of the first and is saved from then on. The first
@@ -271,7 +275,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
-            shared.attach(store, settings, &self.write_behind);
+            shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -3,6 +3,7 @@
 mod builder;
 mod by_hand;
 mod call;
+mod end;
 mod events;
 mod wait;
 
@@ -23,6 +24,7 @@ use crate::{
 
 pub use builder::BreakerBuilder;
 pub(crate) use builder::breaker_settings;
+pub use end::flush_all;
 use events::Shared;
 pub(crate) use wait::WaitHandle;
 

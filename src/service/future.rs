@@ -64,7 +64,8 @@ where
 {
     type Output = Result<O::Response, Rejection>;
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a few instructions around the inner poll")]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
@@ -78,10 +79,23 @@ where
                 })
             }
             CallProjection::Rejected { future } => {
-                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
+                poll_rejected::<_, C, O, T, E, Rejection>(future, cx)
             }
         }
     }
+}
+
+/// Out of line, so that the rest is short enough to be inlined into the caller's future.
+#[inline(never)]
+fn poll_rejected<J, C, O, T, E, Rejection>(
+    future: Pin<&mut J>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<O::Response, Rejection>>
+where
+    J: Future<Output = Result<T, Rejection>>,
+    O: RecordWhen<C, T, E>,
+{
+    Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
 }
 
 impl<F, C, J, O> fmt::Debug for ResponseFuture<F, C, J, O> {

@@ -60,8 +60,10 @@ use crate::{
 ///
 /// The same breaker may be on a path twice: on an axum router and on a router nested in it, for
 /// instance, or outside and inside of a `Retry`. The outer one counts the call; the inner one
-/// passes it through, also with other breakers in between. The inner one is recognized on the same
-/// thread: through a `Buffer` or a spawned task, both count.
+/// passes it through, also with other breakers in between, and so does
+/// [`Breaker::call`](crate::Breaker::call). The inner one is recognized on the same thread: through
+/// a `Buffer` or a spawned task, both count. A permit of
+/// [`try_acquire`](crate::Breaker::try_acquire) is always another call.
 ///
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
 /// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
@@ -188,6 +190,14 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
             Readiness::Rejecting | Readiness::InnerForExempt => Err(self.gate.refusal()),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
+    }
+
+    /// Admits a call of a closed circuit. A nested call is recognized when it is recorded, and here
+    /// only if its drop may count too.
+    #[inline]
+    fn admit_fast(&self) -> Option<Permit> {
+        let cell = self.breaker.cell();
+        Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))
     }
 
     #[cold]
@@ -370,7 +380,7 @@ where
         // wide load directly after narrow stores stalls for longer than the rest of the call.
         if let Readiness::Inner = self.gate.readiness
             && self.record_when.applies_to(&request)
-            && let Some(permit) = Permit::try_acquire_fast(self.breaker.cell())
+            && let Some(permit) = self.admit_fast()
         {
             self.gate.readiness = Readiness::Unknown;
             if R::WHILE_OPEN.waits() {

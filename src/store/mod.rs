@@ -105,6 +105,7 @@ mod open;
 mod path;
 #[cfg(feature = "redb")]
 mod redb;
+mod release;
 #[cfg(feature = "sled")]
 mod sled;
 mod state_store;
@@ -118,6 +119,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use redb::RedbStore;
+pub(crate) use release::drop_blocking;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use sled::SledStore;

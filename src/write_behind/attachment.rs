@@ -1,11 +1,17 @@
 //! A breaker's end of the write-behind.
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc,
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -27,8 +33,10 @@ use crate::{
     error::FlushError,
     health::StoreHealth,
     history::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
+    snapshot::Snapshot,
     store::StateStore,
     sync::std_lock,
+    timer::Timer,
 };
 
 /// Ties a breaker to its store, from the snapshot at the start to the last save.
@@ -37,6 +45,8 @@ use crate::{
 pub(crate) struct Attachment {
     marker: ChangeMarker,
     drop_wait: Duration,
+    /// Set once the breaker is no longer tied to the store, although it goes on.
+    is_closed: AtomicBool,
     /// Whether the drop does not wait at all.
     drops_in_background: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
@@ -96,12 +106,12 @@ impl Attachment {
         settings: SaveSettings,
         config: &WriteBehindConfig,
     ) -> Self {
-        let (inbox, Admitted { entry, superseded, are_any_departing }) =
+        let (inbox, Admitted { entry, superseded, takes_over, are_any_departing }) =
             worker::join(store, name, source, settings, config);
         if let Some(superseded) = superseded {
             warn_superseded(&superseded);
         }
-        let is_known = inbox.take_over(&entry);
+        let is_known = takes_over && inbox.take_over(&entry);
         if !is_known && (are_any_departing || !restore_preloaded(&inbox, &entry)) {
             load(&inbox, &entry, config.load_wait);
         }
@@ -111,6 +121,7 @@ impl Attachment {
         Self {
             marker,
             drop_wait: config.drop_wait,
+            is_closed: AtomicBool::new(false),
             drops_in_background: AtomicBool::new(false),
             updating: Mutex::new(()),
         }
@@ -139,6 +150,9 @@ impl Attachment {
     /// durable. An error means that the first attempt failed; more follow. It needs no runtime, and
     /// if the future is dropped, the state is saved anyway.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
+        if self.is_closed() {
+            return Err(FlushError::Closed);
+        }
         let (reply, result) = oneshot::channel();
         self.marker.flush(move |saved| drop(reply.send(saved)));
         result.await.unwrap_or_else(|_| Err(FlushError::not_saved(STOPPED)))
@@ -146,14 +160,47 @@ impl Attachment {
 
     /// Like [`flush`](Self::flush), for code that is not async. Waits for `timeout` at most.
     pub(crate) fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
+        if self.is_closed() {
+            return Err(FlushError::Closed);
+        }
         let (reply, result) = mpsc::sync_channel(1);
         self.marker.flush(move |saved| drop(reply.try_send(saved)));
         result.recv_timeout(timeout).unwrap_or(Err(FlushError::TimedOut))
     }
 
+    /// Saves the newest state, and ends the tie to the store. Waits for the save, and then, if this
+    /// was the last breaker on the store, until it is released, for as long as a drop may wait.
+    ///
+    /// If the future is dropped, the state is saved anyway; perhaps the tie is not ended yet.
+    pub(crate) async fn close(&self) -> Result<(), FlushError> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let mut timer = Timer::on_system_time();
+        timer.set(self.drop_wait);
+        let saved = within(&mut timer, self.flush()).await;
+        if !self.is_closed.swap(true, SeqCst) {
+            let ChangeMarker { inbox, entry } = &self.marker;
+            let left = inbox.leave(entry, self.drop_wait);
+            inbox.forget_unless_kept(entry, &left);
+            if saved.is_some() {
+                within(&mut timer, inbox.end()).await;
+            }
+        }
+        saved.unwrap_or(Err(FlushError::TimedOut))
+    }
+
+    /// Whether the breaker is no longer tied to the store.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+
     /// A page of the history, which includes everything before the call. It needs no runtime, and
     /// an error comes within a bounded time.
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
+        if self.is_closed() {
+            return Err(HistoryError::unavailable("the breaker was closed"));
+        }
         let (reply, result) = oneshot::channel();
         let key = keys::history(self.marker.entry.name());
         let reply = Box::new(move |page| drop(reply.send(page)));
@@ -163,6 +210,9 @@ impl Attachment {
 
     /// The health of the store, as far as it concerns this breaker.
     pub(crate) fn health(&self) -> StoreHealth {
+        if self.is_closed() {
+            return StoreHealth::NoStore;
+        }
         let ChangeMarker { inbox, entry } = &self.marker;
         let content = inbox.content();
         if let Some(since) = content.owners.superseded_since(entry) {
@@ -185,19 +235,34 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        if self.is_closed() {
+            return;
+        }
         let waits = !self.drops_in_background.load(Relaxed);
         let drop_wait = if waits { self.drop_wait } else { Duration::ZERO };
         self.marker.inbox.depart(&self.marker.entry, drop_wait);
     }
 }
 
+/// The result of the future, unless the timer ends first.
+async fn within<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    })
+    .await
+}
+
 /// Restores a snapshot that was read for many breakers at once. One that the breaker cannot read
 /// is left to the writer. Returns whether nothing is left to do.
 fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
-    let is_read = match inbox.preload.take(&entry.key) {
+    let is_read = match inbox.preload.take(&entry.key, entry.hash) {
         Found::Unknown => false,
         Found::Nothing => true,
-        Found::Value(value) => entry.restore(value.bytes()).is_ok(),
+        // The writer reads what continues it, too.
+        Found::Value(value) if Snapshot::may_be_continued(value.bytes()) => false,
+        Found::Value(value) => entry.restore(value.bytes(), None).is_ok(),
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);

@@ -1,27 +1,31 @@
 //! How a breaker that is dropped parts from its store.
 //!
-//! | its snapshot | the store | what happens |
+//! | its state | the store | what happens |
 //! |---|---|---|
-//! | of a newer release | any | Nothing may be saved: the entry is forgotten. |
-//! | not read | cannot be read, or does not answer | The same. |
-//! | not read | otherwise | One attempt to read it and to save the state. The drop waits for it. |
-//! | read | healthy | Attempts until the state is saved. The drop waits for them. |
-//! | read | degraded | One attempt. The drop waits for it. |
-//! | read | has just failed to save | One attempt. The drop does not wait for it. |
-//! | read | does not answer | The last state is kept until it does. The drop does not wait. |
+//! | saved, or never changed | any | The entry is forgotten: there is nothing to do. |
+//! | cannot be saved: the snapshot is of a newer release | any | The same. |
+//! | its snapshot was not read | cannot be read, or does not answer | The same. |
+//! | its snapshot was not read | otherwise | One attempt to read it and to save the state. The drop waits for it. |
+//! | not saved | healthy | Attempts until the state is saved. The drop waits for them. |
+//! | not saved | degraded | One attempt. The drop waits for it. |
+//! | not saved | has just failed to save | One attempt. The drop does not wait for it. |
+//! | not saved | does not answer | The last state is kept until it does. The drop does not wait. |
 //!
 //! Of several breakers of one name, only the [owner](super::owners) is saved; the others are
 //! forgotten.
 //!
-//! No wait is longer than the `drop_wait` of the [configuration]. The drop of the last breaker on a
-//! store also waits until the store is released, so that its folder can be opened again.
-//!
-//! [configuration]: super::WriteBehindConfig
+//! No drop waits longer than a second, and those that follow each other within a second wait no
+//! longer [together](super::drops). The second of them has everything saved that had changed before, for
+//! the others to find it done. The drop of the last breaker on a store also waits until the store
+//! is released, so that its folder can be opened again. The writer's thread releases it, however
+//! long that takes.
 
 use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::sync::oneshot;
 
 use super::{
     entry::{Entry, Urgency},
@@ -68,51 +72,99 @@ enum Parting {
     TimedOut,
 }
 
+/// What became of a breaker that has left.
+pub(super) enum Left {
+    /// There is nothing more to do for it. `is_last`: it was the last on its store.
+    Forgotten { is_last: bool },
+    /// The writer saves its last state.
+    Saving {
+        /// Whether the last state may stay until the store takes it.
+        may_stay: bool,
+        /// Whether the next attempt is worth waiting for.
+        is_promising: bool,
+    },
+    /// Its last state waits for the store to answer.
+    Waiting,
+}
+
 impl Inbox {
-    /// Saves the last state of a breaker, as far as that is possible.
+    /// Saves the last state of a breaker that is dropped, as far as that is possible.
     pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: Duration) {
-        let now = Instant::now();
-        let deadline = after(now, drop_wait);
+        let left = self.leave(entry, drop_wait);
+        if drop_wait.is_zero() {
+            return self.forget_unless_kept(entry, &left);
+        }
+        if self.is_this_thread() {
+            return;
+        }
+        match left {
+            Left::Forgotten { is_last: false } | Left::Waiting => {}
+            Left::Forgotten { is_last: true } | Left::Saving { is_promising: false, .. } => {
+                self.wait_for_end(self.drops.begin(drop_wait).deadline);
+            }
+            Left::Saving { may_stay, .. } => {
+                let wait = self.drops.begin(drop_wait);
+                let parting = self.wait_until_gone(entry, wait.deadline);
+                if parting == Parting::TimedOut {
+                    self.check_call(drop_wait);
+                }
+                if parting == Parting::Gone || !may_stay {
+                    self.forget(entry);
+                }
+                if parting == Parting::Gone {
+                    self.wait_for_end(wait.deadline);
+                }
+            }
+        }
+    }
+
+    /// Removes the entry of a breaker that nothing waits for, unless its last state may stay.
+    pub(super) fn forget_unless_kept(&self, entry: &Entry, left: &Left) {
+        // What is not read yet needs the breaker to be saved.
+        if matches!(left, Left::Saving { may_stay: false, .. }) {
+            self.forget(entry);
+        }
+    }
+
+    /// Has the last state of a breaker saved, as far as that is possible, and waits for nothing. A
+    /// store that works is tried for `try_for`.
+    pub(super) fn leave(&self, entry: &Arc<Entry>, try_for: Duration) -> Left {
         self.take_over(entry);
         self.keep_for_others(entry);
-        if entry.is_suspended() {
-            self.forget(entry);
-            return self.wait_for_end(deadline);
+        if entry.is_suspended() || self.is_saved(entry) {
+            return Left::Forgotten { is_last: self.forget(entry) };
         }
+        let now = Instant::now();
         let prospects = self.prospects(entry, now);
         // For later attempts, the breaker itself is gone.
         let has_words = prospects.can_save && prospects.is_read && entry.keep_last_words();
         let may_stay = has_words && prospects.has_room;
-        if !prospects.can_save || (prospects.store == Outlook::DoesNotAnswer && !may_stay) {
-            self.forget(entry);
-        } else {
-            let is_healthy = prospects.store == Outlook::Healthy;
-            self.request_departure(entry, if is_healthy { deadline } else { now });
+        let answers = prospects.store != Outlook::DoesNotAnswer;
+        if !prospects.can_save || (!answers && !may_stay) {
+            let is_last = self.forget(entry);
+            return if answers { Left::Forgotten { is_last } } else { Left::Waiting };
         }
-        if drop_wait.is_zero() {
-            // What is not read yet needs the breaker to be saved.
-            if !may_stay {
-                self.forget(entry);
-            }
-            return;
+        let is_healthy = prospects.store == Outlook::Healthy;
+        self.request_departure(entry, if is_healthy { after(now, try_for) } else { now });
+        if !answers {
+            return Left::Waiting;
         }
-        if self.is_this_thread() || prospects.store == Outlook::DoesNotAnswer {
-            return;
+        let is_promising = !may_stay || prospects.store != Outlook::Fails;
+        Left::Saving { may_stay, is_promising }
+    }
+
+    /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
+    fn is_saved(&self, entry: &Entry) -> bool {
+        let content = self.content();
+        content.schedule.is_saved(entry.id) && !entry.is_marked()
+    }
+
+    /// Reports the call under way if it takes this long.
+    fn check_call(&self, patience: Duration) {
+        let age = self.monitor.health().call_age(Instant::now());
+        if let Some(age) = age.filter(|age| *age >= patience) {
+            self.stall(age);
         }
-        let is_in_vain = may_stay && prospects.store == Outlook::Fails;
-        if prospects.can_save && !is_in_vain {
-            let parting = self.wait_until_gone(entry, deadline);
-            if parting == Parting::TimedOut {
-                self.stall(drop_wait);
-            }
-            if parting == Parting::Gone || !may_stay {
-                self.forget(entry);
-            }
-            if parting != Parting::Gone {
-                return;
-            }
-        }
-        self.wait_for_end(deadline);
     }
 
     fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
@@ -148,10 +200,12 @@ impl Inbox {
     }
 
     fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) {
-        entry.mark(Urgency::Transition);
+        // It is marked, or a batch is about to save what was.
+        let now = Instant::now();
         let mut content = self.content();
         let heir = content.depart(entry, try_until);
-        content.schedule.mark(entry.id, Urgency::Transition, Instant::now());
+        content.schedule.mark(entry.id, Urgency::Transition, now);
+        content.schedule.note_drop(now);
         content.requests.waiting.push(Request { entry: entry.id, wanted: Wanted::Departure });
         drop(content);
         self.wake.notify_one();
@@ -191,8 +245,27 @@ impl Inbox {
         }
     }
 
-    /// Removes an entry, whatever there is still to save.
-    fn forget(&self, entry: &Entry) {
+    /// Returns once the store is released, unless a breaker is left on it, or comes, or the store
+    /// does not answer.
+    pub(super) async fn end(&self) {
+        let ended = {
+            let mut content = self.content();
+            let is_ending = content.lifecycle != Lifecycle::Ended
+                && content.schedule.is_deserted()
+                && !self.monitor.health().is_stalled();
+            if !is_ending {
+                return;
+            }
+            let (end, ended) = oneshot::channel();
+            content.await_end.push(end);
+            ended
+        };
+        // An error: a breaker has come.
+        let _ = ended.await;
+    }
+
+    /// Removes an entry, whatever there is still to save. Returns whether it was the last.
+    fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
         let is_last = content.schedule.is_empty();
@@ -203,5 +276,6 @@ impl Inbox {
         if is_last {
             self.wake.notify_one();
         }
+        is_last
     }
 }

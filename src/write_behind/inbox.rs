@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     client::Monitor,
+    drops::DropBudget,
     entries::EntryId,
     entry::{Entry, Urgency},
     owners::Owners,
@@ -18,6 +19,8 @@ use super::{
     states::Item,
     sweep::VisitEntries,
 };
+use tokio::sync::oneshot;
+
 use crate::{history::HistoryQuery, sync::std_lock};
 
 /// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
@@ -35,6 +38,8 @@ pub(super) struct Inbox {
     pub(super) preload: Preload,
     thread: OnceLock<ThreadId>,
     content: Mutex<Content>,
+    /// How long drops may wait.
+    pub(super) drops: DropBudget,
     /// Wakes the writer's thread.
     pub(super) wake: Condvar,
     /// Wakes threads that drop breakers: an entry is gone, the writer has ended, or the store does
@@ -49,6 +54,8 @@ pub(super) struct Content {
     pub(super) requests: Requests,
     /// How many threads that dropped the last breaker wait for the end of the writer.
     pub(super) awaits_end: usize,
+    /// Tasks that wait for it. Dropped when it is not coming.
+    pub(super) await_end: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +72,8 @@ pub(super) struct Admitted {
     pub(super) entry: Arc<Entry>,
     /// The one that owned the name until now.
     pub(super) superseded: Option<Arc<Entry>>,
+    /// Whether there is a state to take over.
+    pub(super) takes_over: bool,
     /// Whether the last state of some breaker that is gone is not saved yet: then what was read
     /// from the store may be too old.
     pub(super) are_any_departing: bool,
@@ -130,12 +139,14 @@ impl Inbox {
             owners: Owners::default(),
             requests: Requests::default(),
             awaits_end: 0,
+            await_end: Vec::new(),
         };
         let admitted = content.join(settings, make_entry);
         let inbox = Self {
             store_id,
             monitor: Arc::new(monitor),
             preload: Preload::default(),
+            drops: DropBudget::default(),
             thread: OnceLock::new(),
             content: Mutex::new(content),
             wake: Condvar::new(),
@@ -163,6 +174,7 @@ impl Inbox {
             // The end is not coming.
             self.departed.notify_all();
         }
+        content.await_end.clear();
         Some(content.join(settings, make_entry))
     }
 

@@ -45,6 +45,8 @@
 //!    a single load. It becomes part of a [batch]: the mark is cleared, then the snapshot is
 //!    encoded, so a change that the snapshot misses marks the entry again. Pending transitions are
 //!    appended to the history after the snapshot is saved.
+//!    A large snapshot is encoded as what has changed since the last whole one, if only counts have
+//!    ([`SnapshotBase`](source::SnapshotBase)).
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
 //! 4. When the breaker is dropped, its last snapshot takes its place, and the drop waits until that
 //!    is saved, within bounds ([departure]). The writer saves it before it reads or saves anything
@@ -80,7 +82,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `keys` | waits, what a breaker provides, the keys of what is stored |
+//! | `config`, `source`, `drops` | bounds; what a breaker provides; how long drops wait |
+//! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
@@ -93,6 +96,7 @@
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
+//! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
 mod announce;
@@ -101,9 +105,12 @@ mod batch;
 mod client;
 mod config;
 mod departure;
+mod drops;
 mod entries;
 mod entry;
+mod flush_all;
 mod gauges;
+mod hashes;
 mod health;
 mod inbox;
 mod keys;
@@ -132,6 +139,9 @@ mod tests;
 
 pub(crate) use attachment::{Attachment, ChangeMarker};
 pub(crate) use config::WriteBehindConfig;
+pub(crate) use flush_all::flush_all;
 #[cfg(feature = "keyed")]
 pub(crate) use names::{NamesWanted, find_stored_names};
-pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};
+pub(crate) use source::{
+    EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
+};

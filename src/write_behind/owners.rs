@@ -15,21 +15,14 @@
 //!
 //! Nothing here calls a breaker or takes a lock.
 
-use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher as _,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::hash_map, sync::Arc, time::SystemTime};
 
-use super::entry::Entry;
+use super::{entry::Entry, hashes::ByHash};
 
-/// The entries of a store by their names. A start may bring a hundred thousand breakers of
-/// different names: each costs a hash, and a growing map moves no strings.
+/// The entries of a store by their names.
 #[derive(Default)]
 pub(super) struct Owners {
-    by_hash: HashMap<u64, Members>,
-    hasher: RandomState,
+    by_hash: ByHash<Members>,
 }
 
 /// The entries whose names have the same hash, nearly always those of one name. Of each name, first
@@ -68,15 +61,20 @@ pub(super) enum Joined {
 
 impl Owners {
     /// Adds an entry, which owns the name from now on.
-    pub(super) fn join(&mut self, entry: &Arc<Entry>, now: SystemTime) -> Joined {
-        let hash = self.hash(entry);
+    pub(super) fn join(&mut self, entry: &Arc<Entry>, now: impl FnOnce() -> SystemTime) -> Joined {
+        let hash = entry.hash;
+        if let hash_map::Entry::Vacant(vacant) = self.by_hash.entry(hash) {
+            let entry = Arc::clone(entry);
+            vacant.insert(Members::One(Member { entry, role: Role::Owner, before: None }));
+            return Joined::Alone;
+        }
         let mut joined = Joined::Alone;
         let mut before = None;
         if let Some(last) = self.by_hash.get_mut(&hash).and_then(|it| it.last_mut(entry)) {
             before = Some(last.state_holder());
             let last_entry = Arc::clone(&last.entry);
             if last.lives() {
-                last.role = Role::Superseded(now);
+                last.role = Role::Superseded(now());
                 joined = Joined::Superseded(last_entry);
             } else {
                 joined = Joined::After(last_entry);
@@ -126,7 +124,7 @@ impl Owners {
     /// The breaker is gone, and its last state waits to be saved. Returns the heir, if there is
     /// one.
     pub(super) fn depart(&mut self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
-        let hash = self.hash(entry);
+        let hash = entry.hash;
         if let Some(Members::One(member)) = self.by_hash.get_mut(&hash) {
             (member.role, member.before) = (Role::Departing, None);
             return None;
@@ -159,7 +157,7 @@ impl Owners {
         if matches!(former.role, Role::Superseded(_) | Role::Departing) {
             return None;
         }
-        let hash = self.hash(&former.entry);
+        let hash = former.entry.hash;
         let heir = self.by_hash.get_mut(&hash)?.last_mut(&former.entry)?;
         if !heir.lives() {
             return None;
@@ -177,8 +175,11 @@ impl Owners {
 
     /// Takes the member out.
     fn take(&mut self, entry: &Entry) -> Option<Member> {
-        let hash = self.hash(entry);
-        let mut members = self.by_hash.remove(&hash)?.into_vec();
+        let hash = entry.hash;
+        let mut members = match self.by_hash.remove(&hash)? {
+            Members::One(member) if member.is(entry) => return Some(member),
+            members => members.into_vec(),
+        };
         let index = members.iter().position(|member| member.is(entry));
         let taken = index.map(|index| members.remove(index));
         self.put_back(hash, members);
@@ -198,18 +199,14 @@ impl Owners {
     }
 
     fn member_mut(&mut self, entry: &Entry) -> Option<&mut Member> {
-        let hash = self.hash(entry);
+        let hash = entry.hash;
         self.by_hash.get_mut(&hash)?.as_mut_slice().iter_mut().find(|member| member.is(entry))
     }
 
     /// The members of the entry's name.
     fn members(&self, entry: &Entry) -> impl Iterator<Item = &Member> {
-        let members = self.by_hash.get(&self.hash(entry)).map_or(&[][..], Members::as_slice);
+        let members = self.by_hash.get(&entry.hash).map_or(&[][..], Members::as_slice);
         members.iter().filter(|member| member.entry.key == entry.key)
-    }
-
-    fn hash(&self, entry: &Entry) -> u64 {
-        self.hasher.hash_one(&entry.key)
     }
 }
 

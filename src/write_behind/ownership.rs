@@ -81,7 +81,9 @@ impl Content {
     ) -> Admitted {
         let are_any_departing = self.schedule.departing() > 0;
         let entry = self.schedule.insert(settings, make_entry);
-        let superseded = match self.owners.join(&entry, SystemTime::now()) {
+        let joined = self.owners.join(&entry, SystemTime::now);
+        let takes_over = !matches!(joined, Joined::Alone);
+        let superseded = match joined {
             Joined::Alone => None,
             Joined::Superseded(other) => {
                 self.schedule.suspend(entry.id);
@@ -95,7 +97,7 @@ impl Content {
                 None
             }
         };
-        Admitted { entry, superseded, are_any_departing }
+        Admitted { entry, superseded, takes_over, are_any_departing }
     }
 
     /// A new entry reads a snapshot that was not read yet, or that it must not overwrite, by

@@ -1,14 +1,11 @@
 //! What was read from a store page by page, packed, and found by key.
 //!
 //! A store may hold a hundred thousand snapshots: two allocations for each would cost more than all
-//! else when they are read. And a map of the keys would be laid out anew again and again while it
-//! grows, and hash all keys each time.
+//! else when they are read.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
-    sync::Arc,
-};
+use std::{collections::hash_map::Entry, sync::Arc};
+
+use super::hashes::{self, ByHash};
 
 /// Keys with their values, in few allocations.
 pub(super) struct Page {
@@ -28,8 +25,7 @@ pub(super) struct Value {
 #[derive(Default)]
 pub(super) struct Pages {
     all: Vec<Arc<Page>>,
-    places: HashMap<u64, Place, BuildHasherDefault<Hashed>>,
-    hasher: RandomState,
+    places: ByHash<Place>,
     bytes: usize,
 }
 
@@ -66,11 +62,6 @@ impl Value {
 }
 
 impl Pages {
-    /// Hashes keys as these pages do.
-    pub(super) fn hasher(&self) -> RandomState {
-        self.hasher.clone()
-    }
-
     /// The last key that was added.
     pub(super) fn last_key(&self) -> Option<String> {
         let page = self.all.last()?;
@@ -98,14 +89,12 @@ impl Pages {
 
     /// From now on, nothing is known about this key.
     pub(super) fn strike_off(&mut self, key: &str) {
-        self.places.insert(self.hasher.hash_one(key), Place::StruckOff);
+        self.places.insert(hashes::hash(key), Place::StruckOff);
     }
 
     /// Takes a value out: the key is struck off.
-    pub(super) fn take(&mut self, key: &str) -> Lookup {
-        let Some(place) = self.places.get_mut(&self.hasher.hash_one(key)) else {
-            return Lookup::Absent;
-        };
+    pub(super) fn take(&mut self, key: &str, hash: u64) -> Lookup {
+        let Some(place) = self.places.get_mut(&hash) else { return Lookup::Absent };
         let Place::At { page, index } = *place else { return Lookup::StruckOff };
         let (page, index) = (&self.all[page as usize], index as usize);
         if page.key(index) != key.as_bytes() {
@@ -117,35 +106,17 @@ impl Pages {
 }
 
 /// Packs a page.
-pub(super) fn pack(entries: Vec<(String, Vec<u8>)>, build_hasher: &RandomState) -> Page {
+pub(super) fn pack(entries: Vec<(String, Vec<u8>)>) -> Page {
     let length = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
     let mut bytes = Vec::with_capacity(length);
     let mut ends = Vec::with_capacity(entries.len());
     let mut hashes = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        hashes.push(build_hasher.hash_one(key.as_str()));
+        hashes.push(hashes::hash(&key));
         bytes.extend_from_slice(key.as_bytes());
         let key_end = bytes.len();
         bytes.extend_from_slice(&value);
         ends.push([key_end, bytes.len()]);
     }
     Page { bytes, ends, hashes }
-}
-
-/// The keys of the map are hashes already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }

@@ -10,7 +10,6 @@
 //! may have stored something newer, so nothing stays here for long.
 
 use std::{
-    hash::RandomState,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -69,15 +68,15 @@ enum Progress {
 }
 
 impl Preload {
-    /// Takes the value of a key out.
-    pub(super) fn take(&self, key: &str) -> Found {
+    /// Takes the value of a key with this [hash](super::hashes::hash) out.
+    pub(super) fn take(&self, key: &str, hash: u64) -> Found {
         let mut state = std_lock(&self.0);
         let (pages, is_complete) = match &mut state.progress {
             Progress::Reading(pages) => (pages, false),
             Progress::Ready { pages, until } if Instant::now() < *until => (pages, true),
             _ => return Found::Unknown,
         };
-        match pages.take(key) {
+        match pages.take(key, hash) {
             Lookup::Present(value) => Found::Value(value),
             Lookup::Absent if is_complete => Found::Nothing,
             Lookup::Absent | Lookup::StruckOff => Found::Unknown,
@@ -131,10 +130,10 @@ impl Preload {
             Progress::Idle | Progress::GivenUp => {}
             Progress::Wanted => state.progress = Progress::Reading(Pages::default()),
             Progress::Reading(pages) => {
-                let (after, hasher) = (pages.last_key(), pages.hasher());
+                let after = pages.last_key();
                 drop(state);
                 let page = client.load_page(after.as_deref(), PAGE);
-                return self.add(page, &hasher);
+                return self.add(page);
             }
             Progress::Ready { .. } => {
                 let old = std::mem::take(&mut state.progress);
@@ -145,11 +144,7 @@ impl Preload {
         Ok(())
     }
 
-    fn add(
-        &self,
-        page: Result<Vec<(String, Vec<u8>)>, StoreError>,
-        hasher: &RandomState,
-    ) -> Result<(), StoreError> {
+    fn add(&self, page: Result<Vec<(String, Vec<u8>)>, StoreError>) -> Result<(), StoreError> {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -163,7 +158,7 @@ impl Preload {
         };
         let is_last = page.len() < PAGE;
         // Without the lock: the threads that build breakers need it meanwhile.
-        let page = pages::pack(page, hasher);
+        let page = pages::pack(page);
         let mut state = std_lock(&self.0);
         let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
         pages.add(page);

@@ -46,6 +46,9 @@ const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// The most due entries in a batch. Callers that wait are served after each batch.
 const BATCH_LIMIT: usize = 512;
 
+/// Breakers that are dropped within this time of each other are dropped together.
+const MASS_DROP: Duration = Duration::from_secs(1);
+
 struct Slot {
     entry: Arc<Entry>,
     settings: SaveSettings,
@@ -100,6 +103,11 @@ pub(super) struct Schedule {
     paused_until: Option<Instant>,
     /// Whether the last batch was a retry: others have their turn between two of them.
     has_just_retried: bool,
+    /// When a breaker was last dropped whose state was not saved.
+    last_drop: Option<Instant>,
+    /// What is due by then is saved now.
+    hurries_until: Option<Instant>,
+    last_hurry: Option<Instant>,
 }
 
 impl Schedule {
@@ -311,6 +319,25 @@ impl Schedule {
         self.slots.get(id).is_none_or(|slot| slot.save == SaveState::Clean)
     }
 
+    /// A breaker is dropped whose state is not saved. The second within a second is one of many, as
+    /// when a program ends: what has changed until now is saved with it, once a second at most.
+    pub(super) fn note_drop(&mut self, now: Instant) {
+        let is_recent = |at: Option<Instant>| {
+            at.is_some_and(|at| now.saturating_duration_since(at) < MASS_DROP)
+        };
+        let is_one_of_many = is_recent(self.last_drop.replace(now));
+        if is_one_of_many && !is_recent(self.last_hurry) {
+            self.last_hurry = Some(now);
+            self.hurries_until = Some(self.interval_after(now));
+        }
+    }
+
+    /// When counts are due that change now, if the interval is that of those due first.
+    fn interval_after(&self, now: Instant) -> Instant {
+        let first = self.lanes.first(Lane::Counts).and_then(|(_, id)| self.slots.get(id));
+        after(now, first.map(|slot| slot.settings.flush_interval).unwrap_or_default())
+    }
+
     /// Queues up to `count` entries from `first` on to be saved now, except those that have failed
     /// or were not read yet. Returns `false` past the end.
     pub(super) fn save_again(&mut self, first: usize, count: usize, now: Instant) -> bool {
@@ -372,6 +399,13 @@ impl Schedule {
     /// Takes what is due, together with the `requested` entries.
     pub(super) fn take_due(&mut self, requested: Vec<EntryId>, now: Instant) -> Vec<Item> {
         let mut ids = requested;
+        if let Some(until) = self.hurries_until {
+            let lanes = [Lane::Transitions, Lane::Counts];
+            let due = lanes.into_iter().flat_map(|lane| self.lanes.until(lane, until));
+            ids.extend(due.take(BATCH_LIMIT));
+            let is_due = lanes.into_iter().any(|lane| self.lanes.is_due(lane, until));
+            self.hurries_until = self.hurries_until.filter(|_| is_due);
+        }
         if self.paused_until.is_none_or(|until| until <= now) {
             if self.lanes.is_due(Lane::Transitions, now) {
                 ids.extend(self.lanes.all(Lane::Transitions).take(BATCH_LIMIT));

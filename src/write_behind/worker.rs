@@ -28,7 +28,7 @@ use crate::{
     error::FlushError,
     history::{HistoryCursor, HistoryQuery},
     metrics::StoreMetrics,
-    store::{StateStore, StoreError},
+    store::{StateStore, StoreError, drop_blocking},
 };
 
 struct Worker {
@@ -109,9 +109,16 @@ impl Worker {
         self.inbox.unlist();
         let Self { inbox, client, .. } = self;
         // A store may panic when it is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(client)));
-        inbox.content().lifecycle = Lifecycle::Ended;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop_blocking(client)));
+        let mut content = inbox.content();
+        content.lifecycle = Lifecycle::Ended;
+        let await_end = std::mem::take(&mut content.await_end);
+        drop(content);
         inbox.departed.notify_all();
+        for task in await_end {
+            // An error: the task has given up.
+            let _ = task.send(());
+        }
     }
 
     /// When there is something to do besides batches.

@@ -3,17 +3,21 @@
 
 use std::{future::ready, io, pin::Pin};
 
-use axum::body::Body;
-use http::{Extensions, Request};
+use axum::{Router, body::Body, extract::Path, routing::get as on_get};
+use http::{Extensions, Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Error, Rejected, State, Trip, classify::ServerErrorsAsFailures,
+    Breaker, CircuitBreakerLayer, Error, Outcome, Rejected, State, Trip,
+    classify::{
+        ClassifiedResponse, Classify, ClassifyBody, ErrorsAsFailures, ServerErrorsAsFailures,
+        StatusClassifier, search_errors,
+    },
     reqwest_middleware::BreakerMiddleware,
 };
 
-use super::wire::refusing_address;
+use super::wire::{Server, refusing_address};
 
 /// A breaker that opens at the first failure.
 fn touchy() -> Breaker {
@@ -105,6 +109,66 @@ async fn all_other_errors_are_failures() {
     let call = reqwest::Client::builder().no_proxy().build().unwrap().get(refused).send();
     breaker.call(call).await.unwrap_err();
     assert_eq!(breaker.state(), State::Open);
+}
+
+/// An error of an application.
+#[derive(Debug)]
+struct Own(BoxError);
+
+impl std::fmt::Display for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cannot pay")
+    }
+}
+
+impl std::error::Error for Own {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+#[tokio::test]
+async fn errors_of_an_application_are_searched_on_demand() {
+    type Answer = Result<http::Response<String>, Own>;
+
+    let is_request = |error: BoxError| -> (State, State, State) {
+        let result: Answer = Err(Own(error));
+        let breakers = [touchy(), touchy(), touchy()];
+        let [plain, by_status, on_body_end] = &breakers;
+        let record = |breaker: &Breaker, outcome| breaker.try_acquire().unwrap().finish(outcome);
+        record(plain, search_errors(ErrorsAsFailures).classify(&result));
+        record(by_status, search_errors(ServerErrorsAsFailures).classify(&result));
+        match search_errors(ServerErrorsAsFailures).classify_head(&result) {
+            ClassifiedResponse::Ready(outcome) => record(on_body_end, outcome),
+            ClassifiedResponse::RequiresEos(_) => unreachable!("an error has no body"),
+        }
+        breakers.map(|breaker| breaker.state()).into()
+    };
+    let all = |state: State| (state, state, state);
+    assert_eq!(is_request(rejected().into()), all(State::Closed));
+    assert_eq!(is_request(of_reqwest().into()), all(State::Closed));
+    assert_eq!(is_request(io::Error::other(of_reqwest()).into()), all(State::Closed));
+    assert_eq!(is_request("down".into()), all(State::Open));
+    let fails: Answer = Ok(http::Response::builder().status(500).body(String::new()).unwrap());
+    assert_eq!(search_errors(ServerErrorsAsFailures).classify(&fails), Outcome::failure());
+}
+
+/// `error_for_status` hides no status from a classifier of statuses.
+#[tokio::test]
+async fn a_status_counts_the_same_as_an_error() {
+    let answer = async |Path(status): Path<u16>| StatusCode::from_u16(status).unwrap();
+    let server = Server::of(Router::new().route("/{status}", on_get(answer)));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for status in [200, 404, 408, 422, 429, 500, 503] {
+        let url = server.url(&format!("/{status}"));
+        let outcome = async |as_error: bool| {
+            let response = client.get(&url).send().await.unwrap();
+            let result = if as_error { response.error_for_status() } else { Ok(response) };
+            let statuses = StatusClassifier::new().failure(422..=422);
+            (ServerErrorsAsFailures.classify(&result), statuses.classify(&result))
+        };
+        assert_eq!(outcome(false).await, outcome(true).await, "{status}");
+    }
 }
 
 /// Fails before the request is sent.

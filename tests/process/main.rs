@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(target_os = "linux")]
+mod drops;
+#[cfg(target_os = "linux")]
 mod durability;
 mod examples;
 mod inspect;
@@ -22,6 +24,10 @@ mod trouble;
 fn child_process() {
     support::child::enter(&[
         (server::SERVER, server::serve),
+        #[cfg(target_os = "linux")]
+        (drops::DROPPER, drops::drop_all),
+        #[cfg(target_os = "linux")]
+        (drops::FORGETFUL, drops::forget),
         #[cfg(target_os = "linux")]
         (durability::ACKNOWLEDGER, durability::acknowledge),
         (kill_storm::BREAKERS, kill_storm::flap),

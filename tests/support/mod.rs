@@ -6,4 +6,6 @@ pub(crate) mod child;
 pub(crate) mod kind;
 pub(crate) mod random;
 pub(crate) mod sick_store;
+#[cfg(target_os = "linux")]
+pub(crate) mod slow_disk;
 pub(crate) mod wait;

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::{CandidateService, FAIL};
+use crate::{CandidateService, FAIL, Requests};
 
 /// Results of the calls of a loop. The measured loops count them as well, which proves that every
 /// call was made and keeps the compiler from removing any.
@@ -20,11 +20,11 @@ pub struct Seen {
     pub rejected: u64,
 }
 
-/// Makes ten calls with these requests, `times` times.
+/// Makes calls with these requests, `times` times.
 ///
 /// It is never inlined, so that profilers can find it by name.
 #[inline(never)]
-pub fn drive<S: CandidateService>(service: &mut S, requests: &[u64; 10], times: u64) -> Seen {
+pub fn drive<S: CandidateService>(service: &mut S, requests: &Requests, times: u64) -> Seen {
     let mut seen = Seen::default();
     for _ in 0..times {
         // Hides the requests and their number from the optimizer.

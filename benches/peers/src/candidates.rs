@@ -104,9 +104,9 @@ pub fn visit<const COUNTED: bool, V: Visitor>(
     }
 }
 
-/// How often the ten requests of a scenario are made before the visit: more calls than any count
-/// window holds.
-pub const PREPARED: u64 = 1000;
+/// How often the requests of a scenario are made before the visit: more calls than any count window
+/// holds.
+pub const PREPARED: u64 = 10;
 
 /// Fills the windows, or opens the circuit, before the visit.
 struct Prepare<V> {
@@ -118,7 +118,7 @@ impl<V: Visitor> Visitor for Prepare<V> {
     type Output = V::Output;
 
     fn visit<S: CandidateService>(self, mut service: S) -> V::Output {
-        if self.scenario == Scenario::Open {
+        if self.scenario.open {
             failures_until_rejected(&mut service, 1000).expect("every circuit opens");
         } else {
             drive(&mut service, &self.scenario.requests(), PREPARED);

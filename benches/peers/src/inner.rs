@@ -2,9 +2,10 @@
 
 use std::{
     future::{Ready, ready},
-    hint::black_box,
+    hint::{black_box, spin_loop},
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use tower::Service;
@@ -13,6 +14,12 @@ use tower::Service;
 pub const HEALTHY: u64 = 7;
 /// A request that fails.
 pub const FAIL: u64 = u64::MAX;
+/// A request that succeeds after more than [`SLOWER_THAN`].
+pub const SLOW: u64 = u64::MAX - 1;
+
+/// What takes longer is a slow call: so little that the calls which are slow on purpose do not
+/// take most of a measurement.
+pub const SLOWER_THAN: Duration = Duration::from_micros(10);
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -46,6 +53,22 @@ impl<const COUNTED: bool> Service<u64> for Inner<COUNTED> {
         if COUNTED {
             CALLS.fetch_add(1, Ordering::SeqCst);
         }
-        ready(if request == FAIL { Err(Down) } else { Ok(black_box(request)) })
+        if request < SLOW {
+            return ready(Ok(black_box(request)));
+        }
+        ready(fail_or_be_slow(request))
     }
+}
+
+#[cold]
+#[inline(never)]
+fn fail_or_be_slow(request: u64) -> Result<u64, Down> {
+    if request == FAIL {
+        return Err(Down);
+    }
+    let began = Instant::now();
+    while began.elapsed() <= SLOWER_THAN {
+        spin_loop();
+    }
+    Ok(request)
 }

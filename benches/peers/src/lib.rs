@@ -10,5 +10,5 @@ mod scenario;
 
 pub use call::{Seen, drive, failures_until_rejected};
 pub use candidates::{Candidate, CandidateService, PREPARED, Visitor, visit};
-pub use inner::{Down, FAIL, HEALTHY, Inner, counted_calls};
-pub use scenario::Scenario;
+pub use inner::{Down, FAIL, HEALTHY, Inner, SLOW, SLOWER_THAN, counted_calls};
+pub use scenario::{PATTERN, Requests, Rule, Scenario};

@@ -2,6 +2,7 @@
 
 mod map;
 mod or;
+mod search;
 
 #[cfg(feature = "http")]
 pub use map::MapEos;
@@ -9,3 +10,4 @@ pub use map::{Map, map};
 #[cfg(feature = "http")]
 pub use or::OrEos;
 pub use or::{Or, or};
+pub use search::{SearchErrors, search_errors};

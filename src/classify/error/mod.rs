@@ -29,7 +29,7 @@ pub(crate) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
 }
 
 /// Whether another breaker rejected the call, or the request itself is at fault.
-fn is_not_of_the_dependency(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn is_not_of_the_dependency(error: &(dyn StdError + 'static)) -> bool {
     Rejected::find(error).is_some() || is_request_error(error)
 }
 

@@ -20,12 +20,16 @@ type Fault = (&'static str, fn(&Trap));
 
 const DAYS: u64 = 24 * 3600 * 1_000_000_000;
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     ("none", |_| {}),
     ("stands", Trap::stop_counter),
     ("begins anew", |trap| trap.set_counter(|_| 1)),
     ("an hour back", |trap| trap.set_counter(|counter| counter - DAYS / 24)),
     ("5 ms on", |trap| trap.set_counter(|counter| counter + 5_000_000)),
+    ("5 ms on, and stands", |trap| {
+        trap.set_counter(|counter| counter + 5_000_000);
+        trap.stop_counter();
+    }),
     ("30 days on", |trap| trap.set_counter(|counter| counter + 30 * DAYS)),
     ("60 s ahead on this thread", |_| Trap::skew_thread(60)),
     ("60 s behind on this thread", |_| Trap::skew_thread(-60)),
@@ -230,5 +234,46 @@ fn a_time_window_recovers() {
         }
         println!("opened after {calls} slow calls");
         trap.advance(Duration::from_secs(120));
+    });
+}
+
+/// No failure takes the lock, and reads the system's clock.
+#[test]
+fn slow_successes_are_seen() {
+    with_each_fault("slow_successes_are_seen", |trap, fault| {
+        let rule = Trip::slow_call_rate(0.5, Duration::from_millis(1), Window::calls(20));
+        let breaker = Breaker::builder("slow").trip_on(rule).build().unwrap();
+        let call = |millis| {
+            let permit = breaker.try_acquire().ok()?;
+            trap.advance(Duration::from_millis(millis));
+            permit.success();
+            Some(())
+        };
+        for _ in 0..40 {
+            call(0).expect("fast calls");
+        }
+        fault();
+        let slow = (0..100).take_while(|_| call(5).is_some()).count();
+        assert!((10..=12).contains(&slow), "{slow}");
+    });
+}
+
+/// The same for what has happened when.
+#[test]
+fn a_time_window_without_failures_recovers() {
+    with_each_fault("a_time_window_without_failures_recovers", |trap, fault| {
+        let window = Window::time(Duration::from_secs(10));
+        let breaker = Breaker::builder("window")
+            .trip_on(Trip::failure_rate(0.5, window).minimum_calls(10))
+            .build()
+            .unwrap();
+        breaker.try_acquire().unwrap().success();
+        fault();
+        for _ in 0..25_000 {
+            breaker.try_acquire().unwrap().success();
+            trap.advance(Duration::from_millis(1));
+        }
+        let calls = breaker.stats().window_calls();
+        assert!((9_700..=10_000).contains(&calls), "{calls}");
     });
 }

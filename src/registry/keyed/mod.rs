@@ -34,7 +34,7 @@ use crate::{
 /// # Bounds
 ///
 /// A group has at most [`max_breakers`](KeyedBreakersBuilder::max_breakers), so that invented keys
-/// fill neither the memory nor the store. When it is full, a new breaker replaces one that is
+/// do not fill the memory. When it is full, a new breaker replaces one that is
 /// closed and was not used lately, or else one that is half-open and idle. A breaker that is open
 /// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
 /// recorded, or go by one shared breaker: see [`WhenFull`].
@@ -42,9 +42,10 @@ use crate::{
 /// # With a store
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
-/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement of
-/// a breaker waits for the store. Dropping the last handle of the group saves its breakers, each as
-/// the drop of a single [`Breaker`] does.
+/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
+/// of a breaker waits for the store. A breaker that was replaced leaves its last snapshot in the
+/// store until it [expires](crate::Config::snapshot_ttl). Dropping the last handle of the group
+/// saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
 ///

@@ -31,7 +31,7 @@ impl UnbrokenCall {
         // Another call may have created the breaker meanwhile. If it is not closed by now, this
         // call is of an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
-            if let Some(permit) = Permit::try_acquire_fast(breaker.cell()) {
+            if let Some(permit) = Permit::try_acquire_fast(breaker.cell(), || false) {
                 permit.finish(outcome);
             }
         };

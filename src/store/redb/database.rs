@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io,
+    io, mem,
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use crate::{
         durable::{sync_folder, sync_parents},
         error::StoreError,
         path::{self, FileIdentity},
+        release::release,
     },
     sync::std_lock as lock,
 };
@@ -330,6 +331,18 @@ pub(super) fn open_overlay(file: &Path) -> Result<(::redb::Database, FileIdentit
 
 impl Drop for Database {
     fn drop(&mut self) {
-        Self::close(&mut lock(&self.slot));
+        let slot = mem::take(&mut *lock(&self.slot));
+        if slot.open.is_some() {
+            release(Closing(slot));
+        }
+    }
+}
+
+/// What a database leaves when it is dropped.
+struct Closing(Slot);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        Database::close(&mut self.0);
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     store::{
         error::StoreError,
         path::{self, FileIdentity},
+        release::release,
     },
     sync::std_lock as lock,
 };
@@ -65,6 +66,12 @@ struct Open {
 }
 
 impl Slot {
+    fn close(&mut self, folder: &Path) {
+        if let Some(open) = self.open.take() {
+            close(folder, open.db);
+        }
+    }
+
     /// Dropping a handle of sled may panic.
     fn drop_copy(&mut self) {
         let copy = self.copy.take();
@@ -260,7 +267,7 @@ impl Database {
         match Disk::open(&self.folder) {
             Ok(disk) => Ok(Open { db, disk, file: FileIdentity::of_path(&self.data_file()) }),
             Err(error) => {
-                self.close(db);
+                close(&self.folder, db);
                 Err(Failure::Sync(error))
             }
         }
@@ -288,24 +295,7 @@ impl Database {
     }
 
     fn close_slot(&self, slot: &mut Slot) {
-        if let Some(open) = slot.open.take() {
-            self.close(open.db);
-        }
-    }
-
-    /// Drops the handle, which writes what is left, may panic, and releases the folder's lock.
-    fn close(&self, db: Db) {
-        let closed = Failure::catch(|| {
-            drop(db);
-            Ok(())
-        });
-        if let Err(failure) = closed {
-            let folder = self.folder.display();
-            tracing::debug!(
-                target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
-            );
-        }
-        folder::wait_for_lock_release(&self.folder);
+        slot.close(&self.folder);
     }
 
     /// The summaries of the log may be at fault; after that, only a new folder helps.
@@ -360,10 +350,39 @@ impl Database {
     }
 }
 
+/// Drops the handle, which writes what is left, may panic, and releases the folder's lock.
+fn close(folder: &Path, db: Db) {
+    let closed = Failure::catch(|| {
+        drop(db);
+        Ok(())
+    });
+    if let Err(failure) = closed {
+        let folder = folder.display();
+        tracing::debug!(
+            target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
+        );
+    }
+    folder::wait_for_lock_release(folder);
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
-        let mut slot = mem::take(&mut *lock(&self.slot));
-        self.close_slot(&mut slot);
-        slot.drop_copy();
+        let slot = mem::take(&mut *lock(&self.slot));
+        if slot.open.is_some() || slot.copy.is_some() {
+            release(Closing { folder: mem::take(&mut self.folder), slot });
+        }
+    }
+}
+
+/// What a database leaves when it is dropped.
+struct Closing {
+    folder: PathBuf,
+    slot: Slot,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.slot.close(&self.folder);
+        self.slot.drop_copy();
     }
 }

@@ -53,7 +53,7 @@ fn the_parts_hold_each_value_once() {
 #[test]
 fn values_in_several_blocks_are_found() {
     let mut slab = Slab::default();
-    let ids: Vec<_> = (0..2 * BLOCK + 1).map(|_| insert(&mut slab, "value")).collect();
+    let ids: Vec<_> = (0..=2 * BLOCK).map(|_| insert(&mut slab, "value")).collect();
     assert!(ids.iter().all(|id| slab.get(*id).is_some()));
     assert_eq!(values(&slab).len(), ids.len());
     let across: Vec<_> = slab.part(BLOCK - 1, 3).unwrap().map(|(id, _)| id).collect();

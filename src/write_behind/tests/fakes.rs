@@ -95,12 +95,14 @@ struct State {
     text: String,
     has_changed: bool,
     settings: SaveSettings,
+    /// Once it is attached.
+    marker: Option<ChangeMarker>,
 }
 
 impl Breaker {
     pub(crate) fn new(state: &str) -> Arc<Self> {
         let settings = Settings::default().save();
-        let state = State { text: state.to_owned(), has_changed: false, settings };
+        let state = State { text: state.to_owned(), has_changed: false, settings, marker: None };
         Arc::new(Self {
             state: Mutex::new(state),
             restores: AtomicUsize::new(0),
@@ -112,13 +114,16 @@ impl Breaker {
         std_lock(&self.state).text.clone()
     }
 
+    /// As a breaker does it: the mark is set under the lock that encoding takes.
     pub(crate) fn change(&self, state: impl Into<String>) {
         let mut held = std_lock(&self.state);
         held.text = state.into();
         held.has_changed = true;
+        if let Some(marker) = &held.marker {
+            marker.counts();
+        }
     }
 
-    /// As a breaker does it: the mark is set under the lock that encoding takes.
     pub(crate) fn change_and_mark(
         &self,
         state: impl Into<String>,
@@ -143,7 +148,7 @@ impl Breaker {
 
 impl SnapshotSource for Breaker {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        Some(EncodedSnapshot { value: self.state().into_bytes(), ttl: None })
+        Some(EncodedSnapshot::whole(self.state().into_bytes(), None))
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
@@ -355,7 +360,9 @@ pub(crate) fn attach(
 ) -> Attachment {
     breaker.set(settings.save());
     let source = breaker.clone() as Arc<dyn SnapshotSource>;
-    attach_source(store, name, &source, settings)
+    let attached = attach_source(store, name, &source, settings);
+    std_lock(&breaker.state).marker = Some(attached.marker());
+    attached
 }
 
 pub(crate) fn attach_source(

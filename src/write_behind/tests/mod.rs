@@ -2,7 +2,9 @@
 
 mod altered;
 mod batch;
+mod continued;
 mod departure;
+mod drops;
 mod entries;
 mod fakes;
 mod faults;
@@ -157,11 +159,7 @@ fn dropping_the_last_breaker_saves_it_and_releases_the_store() {
         let marker = first.marker();
         one.change(format!("round {round}"));
         drop(first);
-        assert_eq!(
-            store.text("a").unwrap(),
-            format!("round {round}"),
-            "a change without a mark is saved too"
-        );
+        assert_eq!(store.text("a").unwrap(), format!("round {round}"), "the last change is saved");
         assert_eq!(Arc::strong_count(&one), 1, "a dropped breaker is released");
         assert!(Arc::strong_count(&store) > 1, "another breaker still uses the store");
         drop(second);

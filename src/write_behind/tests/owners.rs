@@ -28,7 +28,7 @@ impl Entries {
 
 /// Adds an entry whose state is taken over at once.
 fn add(owners: &mut Owners, entry: &Arc<Entry>) {
-    owners.join(entry, UNIX_EPOCH);
+    owners.join(entry, || UNIX_EPOCH);
     owners.settle(entry);
 }
 
@@ -40,14 +40,14 @@ fn is(found: Option<&Arc<Entry>>, expected: &Arc<Entry>) -> bool {
 fn the_youngest_owns_the_name_and_takes_over_from_the_one_before() {
     let (mut owners, mut entries) = (Owners::default(), Entries::default());
     let [a, b, c, other] = ["x", "x", "x", "y"].map(|name| entries.make(name));
-    assert!(matches!(owners.join(&a, UNIX_EPOCH), Joined::Alone));
-    assert!(matches!(owners.join(&other, UNIX_EPOCH), Joined::Alone));
+    assert!(matches!(owners.join(&a, || UNIX_EPOCH), Joined::Alone));
+    assert!(matches!(owners.join(&other, || UNIX_EPOCH), Joined::Alone));
     assert!(!owners.has_others(&a) && owners.before(&a).is_none());
-    let Joined::Superseded(superseded) = owners.join(&b, UNIX_EPOCH) else { panic!() };
+    let Joined::Superseded(superseded) = owners.join(&b, || UNIX_EPOCH) else { panic!() };
     assert!(Arc::ptr_eq(&superseded, &a) && is(owners.before(&b), &a));
     owners.settle(&b);
     assert!(owners.superseded_since(&a).is_some() && owners.superseded_since(&b).is_none());
-    owners.join(&c, UNIX_EPOCH);
+    owners.join(&c, || UNIX_EPOCH);
     assert!(is(owners.owner(&a), &c) && is(owners.before(&c), &b));
     assert!(is(owners.owner(&other), &other));
     // It returns to the youngest that is left, which takes over from the one that goes.
@@ -64,13 +64,13 @@ fn a_state_that_was_not_taken_over_yet_is_taken_from_where_it_is() {
     let (mut owners, mut entries) = (Owners::default(), Entries::default());
     let [a, b, c, d] = ["x"; 4].map(|name| entries.make(name));
     add(&mut owners, &a);
-    owners.join(&b, UNIX_EPOCH);
-    owners.join(&c, UNIX_EPOCH);
+    owners.join(&b, || UNIX_EPOCH);
+    owners.join(&c, || UNIX_EPOCH);
     assert!(is(owners.before(&b), &a), "it continues in memory with that");
     assert!(is(owners.before(&c), &a));
     // Even if the breaker that has the state is gone.
     owners.remove(&a);
-    owners.join(&d, UNIX_EPOCH);
+    owners.join(&d, || UNIX_EPOCH);
     assert!(is(owners.before(&d), &a));
     assert!(is(owners.remove(&d).as_ref(), &c));
     assert!(is(owners.before(&c), &a));
@@ -83,7 +83,7 @@ fn a_last_state_that_waits_is_taken_over_and_is_older_than_what_comes_after() {
     let ids = |found: Vec<Arc<Entry>>| found.iter().map(|entry| entry.id).collect::<Vec<_>>();
     add(&mut owners, &a);
     assert!(owners.depart(&a).is_none());
-    let Joined::After(before) = owners.join(&b, UNIX_EPOCH) else { panic!() };
+    let Joined::After(before) = owners.join(&b, || UNIX_EPOCH) else { panic!() };
     assert!(Arc::ptr_eq(&before, &a));
     owners.settle(&b);
     add(&mut owners, &c);
@@ -93,7 +93,7 @@ fn a_last_state_that_waits_is_taken_over_and_is_older_than_what_comes_after() {
     assert_eq!(ids(owners.departed_before(&b)), [a.id, c.id]);
     assert_eq!(ids(owners.departed_before(&c)), [a.id]);
     assert!(ids(owners.departed_before(&a)).is_empty());
-    owners.join(&d, UNIX_EPOCH);
+    owners.join(&d, || UNIX_EPOCH);
     assert!(is(owners.before(&d), &b));
     assert!(owners.depart(&b).is_none(), "it was not the owner");
     assert!(owners.remove(&a).is_none());
@@ -117,7 +117,7 @@ fn random_lives_agree_with_a_list() {
             0..3 if living.len() < 5 => {
                 let entry = entries.make(&name.to_string());
                 let last = living.last().or(departing.last()).cloned();
-                owners.join(&entry, UNIX_EPOCH);
+                owners.join(&entry, || UNIX_EPOCH);
                 assert_eq!(owners.before(&entry).map(|it| it.id), last.map(|last| last.id));
                 owners.settle(&entry);
                 living.push(entry);

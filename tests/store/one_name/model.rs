@@ -83,7 +83,9 @@ proptest! {
         let _other = Breaker::builder("keeper").store(store.clone()).build().unwrap();
         let stored = |name: usize| {
             let key = format!("circuit_breaker:{}:state", NAMES[name]);
-            let snapshot = Snapshot::from_json(&store.load(&key).unwrap().unwrap()).unwrap();
+            // A breaker that never changed is not saved: the next one begins like it anyway.
+            let Some(bytes) = store.load(&key).unwrap() else { return (State::Closed, 0) };
+            let snapshot = Snapshot::from_json(&bytes).unwrap();
             (snapshot.state, snapshot.failure_count)
         };
         let mut breakers: [Vec<Breaker>; 2] = Default::default();

@@ -15,8 +15,8 @@ use std::{
 };
 
 use tower_breaker_peers::{
-    Candidate, CandidateService, PREPARED, Scenario, Seen, Visitor, counted_calls, drive,
-    failures_until_rejected, visit,
+    Candidate, CandidateService, PATTERN, PREPARED, Rule, Scenario, Seen, Visitor, counted_calls,
+    drive, failures_until_rejected, visit,
 };
 
 const ROUNDS: usize = 31;
@@ -71,11 +71,11 @@ impl Visitor for Proof {
     fn visit<S: CandidateService>(self, mut service: S) {
         let Self { candidate, scenario } = self;
         let before = counted_calls();
-        let seen = drive(&mut service, &scenario.requests(), 20);
+        let seen = drive(&mut service, &scenario.requests(), 2);
         let reached = counted_calls() - before;
-        assert_eq!(seen, expected(candidate, scenario, 20), "{candidate:?}, {scenario:?}");
+        assert_eq!(seen, expected(candidate, scenario, 2), "{candidate:?}, {scenario:?}");
         let eager = matches!(candidate, Candidate::RecloserEager | Candidate::FailsafeEager);
-        let admitted = if eager { 200 } else { seen.answered + seen.failed };
+        let admitted = if eager { 2 * PATTERN as u64 } else { seen.answered + seen.failed };
         assert_eq!(reached, admitted, "{candidate:?}, {scenario:?}");
     }
 }
@@ -119,7 +119,7 @@ struct Row {
 fn measure_all() -> Vec<Row> {
     let rows = Scenario::ALL.into_iter().flat_map(|scenario| {
         THREADS.map(|threads| {
-            eprintln!("{}, {threads} thread(s) ...", scenario.title());
+            eprintln!("{}, {threads} thread(s) ...", scenario.title);
             measure_row(scenario, threads)
         })
     });
@@ -129,18 +129,18 @@ fn measure_all() -> Vec<Row> {
 fn measure_row(scenario: Scenario, threads: usize) -> Row {
     // How often each candidate repeats its ten calls to reach the target duration.
     let times = Candidate::ALL.map(|candidate| {
-        if candidate == Candidate::TowerResilience && scenario == Scenario::TimeWindow {
+        if candidate == Candidate::TowerResilience && scenario.rule == Rule::TimeWindow {
             // Its cost grows with each call in the window. This adds a tenth to the calls that
             // the preparation has made.
-            return 100;
+            return 1;
         }
-        let mut times = 1000;
+        let mut times = 10;
         loop {
             match measure(candidate, scenario, threads, times) {
                 Cost::Nanos(nanos) => {
-                    let took = Duration::from_nanos((nanos * 10.0) as u64 * times);
+                    let took = Duration::from_nanos((nanos * PATTERN as f64) as u64 * times);
                     if took * 8 > TARGET {
-                        return (TARGET.as_nanos() as f64 / (nanos * 10.0)) as u64;
+                        return (TARGET.as_nanos() as f64 / (nanos * PATTERN as f64)) as u64;
                     }
                     times *= 4;
                 }
@@ -212,7 +212,7 @@ impl Visitor for Loops {
                 Ok((elapsed, seen)) => {
                     let expected = expected(candidate, scenario, times);
                     assert_eq!(seen, expected, "{candidate:?}, {scenario:?}, {threads} threads");
-                    nanos += elapsed.as_nanos() as f64 / (10 * times) as f64;
+                    nanos += elapsed.as_nanos() as f64 / (PATTERN as u64 * times) as f64;
                 }
                 Err(payload) => {
                     let message = payload.downcast_ref::<String>().map(String::as_str);
@@ -244,7 +244,7 @@ fn slide(candidate: Candidate) -> Option<u64> {
     if candidate == Candidate::Bare {
         return None;
     }
-    visit::<false, _>(candidate, Scenario::CountWindow, Slide)
+    visit::<false, _>(candidate, Scenario::COUNT, Slide)
 }
 
 struct Slide;
@@ -254,7 +254,11 @@ impl Visitor for Slide {
 
     fn visit<S: CandidateService>(self, mut service: S) -> u64 {
         // The preparation has already made some of the calls.
-        drive(&mut service, &Scenario::CountWindow.requests(), HEALTHY_BEFORE / 10 - PREPARED);
+        drive(
+            &mut service,
+            &Scenario::COUNT.requests(),
+            HEALTHY_BEFORE / PATTERN as u64 - PREPARED,
+        );
         failures_until_rejected(&mut service, 100 * HEALTHY_BEFORE).expect("every circuit opens")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, process::Command, thread, time::SystemTime};
 
-use tower_breaker_peers::{Candidate, Scenario};
+use tower_breaker_peers::{Candidate, Rule, Scenario};
 
 use crate::{Cost, ROUNDS, Row};
 
@@ -47,7 +47,7 @@ pub(crate) fn report(
                      tokio.",
                     candidate.key(),
                     row.threads,
-                    row.scenario.title(),
+                    row.scenario.title,
                 );
             }
         }
@@ -123,7 +123,7 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
         let bare = row.costs[0].nanos().unwrap_or_default();
         let over = |candidate| row.costs[index_of(candidate)].nanos().map(|nanos| nanos - bare);
         let ours = over(Candidate::Ours);
-        let _ = write!(text, "| {} | {} | {bare:.1} |", row.scenario.title(), row.threads);
+        let _ = write!(text, "| {} | {} | {bare:.1} |", row.scenario.title, row.threads);
         for &column in columns {
             let cell = match (&row.costs[index_of(column)], over(column)) {
                 (Cost::Panicked(_), _) => "panics".to_owned(),
@@ -153,10 +153,9 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
 }
 
 fn note(candidate: Candidate, scenario: Scenario) -> &'static str {
-    match (candidate, scenario) {
-        (Candidate::TowerResilience, Scenario::TimeWindow) => " [1]",
-        (Candidate::Failsafe | Candidate::FailsafeEager, Scenario::OneInTen) => " [2]",
-        (Candidate::Failsafe | Candidate::FailsafeEager, Scenario::TimeWindow) => " [3]",
+    match (candidate, scenario.rule) {
+        (Candidate::TowerResilience, Rule::TimeWindow) => " [1]",
+        (Candidate::Failsafe | Candidate::FailsafeEager, Rule::TimeWindow) => " [3]",
         _ => "",
     }
 }
@@ -168,11 +167,11 @@ fn allocation_table(allocations: &[[String; 4]]) -> String {
     }
     let _ = write!(text, "\n|---|{}\n", "--:|".repeat(COLUMNS.len()));
     for scenario in Scenario::ALL {
-        let _ = write!(text, "| {} |", scenario.title());
+        let _ = write!(text, "| {} |", scenario.title);
         for column in COLUMNS {
             let found = allocations
                 .iter()
-                .find(|[row, candidate, ..]| row == scenario.key() && candidate == column.key());
+                .find(|[row, candidate, ..]| row == scenario.key && candidate == column.key());
             let cell = match found {
                 Some([_, _, count, _]) if count == "0" => "0".to_owned(),
                 Some([_, _, count, bytes]) => format!("{count} ({bytes} bytes)"),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tower_breaker_peers::{Candidate, CandidateService, Scenario, Visitor, drive, visit};
+use tower_breaker_peers::{Candidate, CandidateService, PATTERN, Scenario, Visitor, drive, visit};
 
 struct Run {
     scenario: Scenario,
@@ -25,14 +25,14 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let candidate = Candidate::ALL.into_iter().find(|known| known.key() == candidate);
-    let scenario = Scenario::ALL.into_iter().find(|known| known.key() == scenario);
+    let scenario = Scenario::ALL.into_iter().find(|known| known.key == scenario);
     let (Some(candidate), Some(scenario), Ok(calls)) = (candidate, scenario, calls.parse::<u64>())
     else {
         eprintln!("candidates: {}", Candidate::ALL.map(Candidate::key).join(", "));
-        eprintln!("scenarios: {}", Scenario::ALL.map(Scenario::key).join(", "));
+        eprintln!("scenarios: {}", Scenario::ALL.map(|scenario| scenario.key).join(", "));
         return ExitCode::from(2);
     };
-    let run = Run { scenario, times: calls / 10 };
+    let run = Run { scenario, times: calls / PATTERN as u64 };
     if visit::<false, _>(candidate, scenario, run).is_none() {
         eprintln!("{} has no such rule", candidate.key());
         return ExitCode::from(3);

@@ -11,7 +11,7 @@ use failsafe::{
 };
 use tower::Service;
 
-use crate::{CandidateService, Down, Inner, Scenario, Visitor};
+use crate::{CandidateService, Down, Inner, Rule, Scenario, Visitor};
 
 type Backoff = backoff::Constant;
 
@@ -23,18 +23,18 @@ enum Breaker {
 
 fn breaker(scenario: Scenario) -> Option<Breaker> {
     let backoff = backoff::constant(Duration::from_secs(24 * 3600));
-    match scenario {
+    match scenario.rule {
         // It has no count window, so one failing call in ten is measured with this rule.
-        Scenario::Consecutive | Scenario::OneInTen | Scenario::Open => {
+        Rule::Consecutive => {
             let policy = failure_policy::consecutive_failures(5, backoff);
             Some(Breaker::Consecutive(Config::new().failure_policy(policy).build()))
         }
-        Scenario::TimeWindow => {
+        Rule::TimeWindow => {
             let window = Duration::from_secs(10);
             let policy = failure_policy::success_rate_over_time_window(0.5, 20, window, backoff);
             Some(Breaker::Rate(Config::new().failure_policy(policy).build()))
         }
-        Scenario::CountWindow | Scenario::SlowCalls => None,
+        Rule::CountWindow | Rule::SlowCalls => None,
     }
 }
 

@@ -7,20 +7,18 @@ use std::{
 use recloser::{AnyError, AsyncRecloser, Error, Recloser, RecloserFuture};
 use tower::Service;
 
-use crate::{CandidateService, Down, Scenario};
+use crate::{CandidateService, Down, Rule, Scenario};
 
 /// recloser has one rule: a failure rate over a count window.
 pub(super) fn breaker(scenario: Scenario) -> Option<AsyncRecloser> {
-    match scenario {
-        Scenario::CountWindow | Scenario::OneInTen | Scenario::Open => {
-            let builder = Recloser::custom()
-                .error_rate(0.5)
-                .closed_len(100)
-                .open_wait(Duration::from_secs(24 * 3600));
-            Some(AsyncRecloser::from(builder.build()))
-        }
-        Scenario::Consecutive | Scenario::SlowCalls | Scenario::TimeWindow => None,
+    if scenario.rule != Rule::CountWindow && !scenario.open {
+        return None;
     }
+    let builder = Recloser::custom()
+        .error_rate(0.5)
+        .closed_len(100)
+        .open_wait(Duration::from_secs(24 * 3600));
+    Some(AsyncRecloser::from(builder.build()))
 }
 
 /// Calls the inner service within the guarded future, only when the breaker admits the call.

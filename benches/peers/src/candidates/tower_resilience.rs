@@ -5,7 +5,7 @@ use tower_resilience_circuitbreaker::{
     CircuitBreaker, CircuitBreakerError, CircuitBreakerLayer, DefaultClassifier, SlidingWindowType,
 };
 
-use crate::{CandidateService, Down, Inner, Scenario};
+use crate::{CandidateService, Down, Inner, Rule, SLOWER_THAN, Scenario};
 
 pub(super) type Service<const COUNTED: bool> = CircuitBreaker<Inner<COUNTED>, DefaultClassifier>;
 
@@ -16,17 +16,15 @@ pub(super) fn service<const COUNTED: bool>(
     let builder = CircuitBreakerLayer::builder()
         .name("payments")
         .wait_duration_in_open(Duration::from_secs(24 * 3600));
-    let builder = match scenario {
-        Scenario::Consecutive | Scenario::Open => builder.consecutive_failures(5),
-        Scenario::CountWindow | Scenario::OneInTen => {
-            builder.failure_rate_threshold(0.5).sliding_window_size(100)
-        }
-        Scenario::SlowCalls => builder
+    let builder = match scenario.rule {
+        Rule::Consecutive => builder.consecutive_failures(5),
+        Rule::CountWindow => builder.failure_rate_threshold(0.5).sliding_window_size(100),
+        Rule::SlowCalls => builder
             .failure_rate_threshold(1.0)
-            .slow_call_duration_threshold(Duration::from_secs(1))
+            .slow_call_duration_threshold(SLOWER_THAN)
             .slow_call_rate_threshold(0.5)
             .sliding_window_size(100),
-        Scenario::TimeWindow => builder
+        Rule::TimeWindow => builder
             .failure_rate_threshold(0.5)
             .sliding_window_type(SlidingWindowType::TimeBased)
             .sliding_window_duration(Duration::from_secs(10))
