@@ -298,7 +298,7 @@ impl Cell {
     }
 
     /// The same for a snapshot that is to be saved.
-    fn inspect_to_save<T>(
+    pub(super) fn inspect_to_save<T>(
         &'static self,
         observer: &dyn Observer,
         inspect: impl FnOnce(&Machine, Reading) -> T,

@@ -215,7 +215,7 @@ mod tests {
             }
         };
         record(&mut window, 100);
-        assert_eq!(words_of(&window, 0), []);
+        assert!(words_of(&window, 0).is_empty());
         assert_eq!(words_of(&window, 4), vec![3..4]);
         assert_eq!(words_of(&window, 5), vec![2..4]);
         record(&mut window, 999_932);
