@@ -1,6 +1,7 @@
 //! The state of a breaker as data: what a store keeps, and what a restart begins with.
 
 mod damaged;
+mod packed;
 
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,15 @@ use crate::{
 ///
 /// It holds everything that the state machine knows, so that a restart loses nothing but the calls
 /// in flight. In JSON, times are seconds since 1970, with fractions kept to the microsecond.
+///
+/// In a stored snapshot, a large count window with many failures has its calls as `packed` instead
+/// of `results`, three calls a character; [`from_json`](Self::from_json) reads both.
+///
+/// A stored snapshot of more than 4 kB, such as that of a window of a million calls with many
+/// failures, is not written anew for each call. A second one that holds only the newest calls of
+/// its windows, and all else, is stored beside it under `circuit_breaker:{name}:recent`, and a
+/// restart reads both. The first is written anew with each transition, after as many calls as make
+/// a sixteenth of a window, and every five minutes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -69,6 +79,13 @@ pub struct Snapshot {
     /// default times to live apply to them.)
     #[serde(default, with = "optional_moment")]
     pub expires_at: Option<SystemTime>,
+    /// Identifies a large snapshot, for those that continue it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<u64>,
+    /// The id of the snapshot that this one continues: its count windows hold only the calls since
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) continues: Option<u64>,
 }
 
 impl Snapshot {
@@ -94,6 +111,8 @@ impl Snapshot {
             manual_until: None,
             saved_at: seconds::rounded(saved_at),
             expires_at: None,
+            id: None,
+            continues: None,
         }
     }
 
@@ -151,7 +170,7 @@ impl Snapshot {
         if let Ok(text) = std::str::from_utf8(json)
             && let Ok(snapshot @ Self { version: Self::VERSION, .. }) = serde_json::from_str(text)
         {
-            return Ok(snapshot);
+            return Ok(snapshot.unpacked());
         }
         // Then the versions alone: a newer format may differ in every other way.
         let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());
@@ -159,12 +178,70 @@ impl Snapshot {
         let is_readable = readable_from.is_some_and(|from| (1..=Self::VERSION).contains(&from));
         match version {
             0 => Err(SnapshotError::Corrupt("version 0 does not exist".to_owned())),
-            1 => serde_json::from_slice(json).map_err(corrupt),
+            1 => serde_json::from_slice(json).map(Self::unpacked).map_err(corrupt),
             newer if is_readable => {
-                serde_json::from_slice(json).map_err(|_| SnapshotError::NewerVersion(newer))
+                let snapshot = serde_json::from_slice(json).map(Self::unpacked);
+                snapshot.map_err(|_| SnapshotError::NewerVersion(newer))
             }
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
+    }
+
+    /// Packs the calls of large count windows, where that is shorter.
+    pub(crate) fn pack(&mut self) {
+        const READABLE: usize = 1000;
+        for window in &mut self.windows {
+            if let WindowContent::Results(results) = &mut window.content
+                && results.len() > READABLE
+            {
+                window.packed = packed::pack(results);
+                if window.packed.is_some() {
+                    results.clear();
+                }
+            }
+        }
+    }
+
+    fn unpacked(mut self) -> Self {
+        for window in &mut self.windows {
+            if let (Some(packed), WindowContent::Results(results)) =
+                (window.packed.take(), &mut window.content)
+            {
+                results.insert_str(0, &packed::unpack(&packed).unwrap_or_default());
+            }
+        }
+        self
+    }
+
+    /// Whether the bytes may be a snapshot that another one continues.
+    pub(crate) fn may_be_continued(json: &[u8]) -> bool {
+        const ID: &[u8] = b"\"id\":";
+        // It is the last field.
+        let end = &json[json.len().saturating_sub(40)..];
+        Self::is_large(json.len()) && end.windows(ID.len()).any(|bytes| bytes == ID)
+    }
+
+    /// Whether a snapshot of this many bytes is continued instead of being written anew each time.
+    pub(crate) const fn is_large(bytes: usize) -> bool {
+        bytes >= 4096
+    }
+
+    /// This snapshot together with one that continues it. One that continues another is ignored.
+    pub(crate) fn continued_by(self, newer: Self) -> Self {
+        let continues = self.id.is_some() && newer.continues == self.id;
+        if !continues || newer.windows.len() != self.windows.len() {
+            return self;
+        }
+        let windows = self.windows.into_iter().zip(newer.windows).map(|(old, mut new)| {
+            if let (WindowContent::Results(before), WindowContent::Results(since)) =
+                (old.content, &mut new.content)
+            {
+                // A window drops the oldest calls, if there are more than it holds.
+                since.insert_str(0, &before);
+            }
+            new
+        });
+        Self { windows: windows.collect(), id: None, continues: None, ..newer }
     }
 
     /// What can be recovered from a damaged snapshot: that the circuit was open or half-open, if
@@ -221,6 +298,10 @@ pub struct WindowSnapshot {
     /// The calls in detail.
     #[serde(flatten)]
     pub content: WindowContent,
+    /// In a stored snapshot, the calls of a count window whose run lengths would be longer, three
+    /// calls a character; those in `results` come after them. Early versions do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) packed: Option<String>,
 }
 
 /// The calls in a window.

@@ -126,6 +126,12 @@ impl Cell {
         self.state_alone().admits_all()
     }
 
+    /// The state as of the last transaction: time alone may have ended it since.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn published_state(&self) -> crate::state::State {
+        self.state().state()
+    }
+
     pub(crate) fn has_custom_clock(&self) -> bool {
         self.state().has_custom_clock()
     }
@@ -309,16 +315,16 @@ impl Cell {
         })
     }
 
-    /// The state as data, if the cell is (still) that of the breaker with this observer.
+    /// The state as data, if the cell is (still) that of the breaker with this observer. The calls
+    /// of count windows are still to be [encoded](WindowCopies::encode_into).
     ///
-    /// Under the lock, the calls of count windows are only copied, and of what the `copies` know,
-    /// only what is new.
+    /// Under the lock they are only copied, and of what the `copies` know, only what is new.
     pub(crate) fn snapshot(
         &'static self,
         observer: &dyn Observer,
         copies: &mut WindowCopies,
     ) -> Option<Snapshot> {
-        encoded(copies, |copies| {
+        with_copies(copies, |copies| {
             self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
@@ -329,7 +335,7 @@ impl Cell {
         observer: &dyn Observer,
         copies: &mut WindowCopies,
     ) -> Option<Snapshot> {
-        encoded(copies, |copies| {
+        with_copies(copies, |copies| {
             self.inspect_to_save(observer, |machine, now| machine.snapshot(now, copies))
         })
     }
@@ -560,13 +566,12 @@ fn prepare(clock: &TimeSource, config: &Config) {
 }
 
 /// The snapshot that `take` returns once the copies have the memory that they need.
-fn encoded(
+fn with_copies(
     copies: &mut WindowCopies,
     mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
 ) -> Option<Snapshot> {
     loop {
-        if let Some(mut snapshot) = take(copies)? {
-            copies.encode_into(&mut snapshot.windows);
+        if let Some(snapshot) = take(copies)? {
             return Some(snapshot);
         }
         copies.grow();

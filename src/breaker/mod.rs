@@ -16,6 +16,7 @@ mod dispatch;
 pub(crate) mod effects;
 mod fast_path_view;
 pub(crate) mod machine;
+pub(crate) mod nesting;
 pub(crate) mod notify;
 mod open_time;
 mod packed_state;

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
+use super::{
+    admission::Ticket, cell::Cell, nesting, packed_state::PackedState, success_counter::Counted,
+};
 use crate::{
     classify::{Classify, ErrorsAsFailures},
     clock::{SystemClock, Tick},
@@ -288,8 +290,9 @@ impl Permit {
     where
         C: Classify<T, E>,
     {
-        let result = self.fail_on_panic(work);
-        self.finish(classify.classify(&result));
+        let cell = self.call.cell;
+        let result = self.fail_on_panic(|| nesting::run_within(cell, work));
+        self.finish_outermost(classify.classify(&result));
         result
     }
 
@@ -330,10 +333,24 @@ impl Permit {
         C: Classify<T, E>,
         F: Future<Output = Result<T, E>>,
     {
+        let cell = self.call.cell;
         let mut future = pin!(future);
-        let result = poll_fn(|cx| self.fail_on_panic(|| future.as_mut().poll(cx))).await;
-        self.finish(classify.classify(&result));
+        let result = poll_fn(|cx| {
+            let poll = || future.as_mut().poll(cx);
+            self.fail_on_panic(|| nesting::run_within(cell, poll))
+        });
+        let result = result.await;
+        self.finish_outermost(classify.classify(&result));
         result
+    }
+
+    /// Records the outcome, unless the call is part of one that this breaker records further out.
+    fn finish_outermost(self, outcome: Outcome) {
+        if nesting::is_nested(self.call.cell) {
+            self.cancel();
+        } else {
+            self.finish(outcome);
+        }
     }
 
     /// Does a part of the call's work. If it panics, the call is a failure, and the panic
@@ -363,7 +380,7 @@ struct FailOnDrop<'a>(&'a mut Permit);
 impl Drop for FailOnDrop<'_> {
     #[cold]
     fn drop(&mut self) {
-        self.0.spend().record(Outcome::failure(), None);
+        self.0.take().finish_outermost(Outcome::failure());
     }
 }
 

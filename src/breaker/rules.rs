@@ -286,8 +286,8 @@ impl Rules {
         self.rates.first().map(|rate| rate.window.counts())
     }
 
-    /// The windows, complete but for the calls of count windows. Those are in the `copies`, if these
-    /// [are large enough](WindowCopies::are_large_enough).
+    /// The windows, complete but for the calls of count windows. Those are in the `copies`, if
+    /// these [are large enough](WindowCopies::are_large_enough).
     pub(super) fn windows(&self, now: Tick, copies: &mut WindowCopies) -> Vec<WindowSnapshot> {
         let window = |(rate, copy): (&RateRule, &mut WindowCopy)| {
             let Counts { calls, failures, slow_calls } = rate.window.counts();
@@ -297,6 +297,7 @@ impl Rules {
                 failures,
                 slow_calls,
                 content: rate.window.content(now, copy),
+                packed: None,
             }
         };
         self.rates.iter().zip(copies.prepare(self.rates.len())).map(window).collect()

@@ -90,6 +90,8 @@
 //! | a call of the same breaker further in | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
+//! | reqwest's `error_for_status` | a status, to the classifiers of statuses; else an `Err` | |
+//! | a `tonic::Status` | a code, to `GrpcClassifier`; else an `Err` | |
 //! | a truncated body, `.http()` | success: the head has decided | [`.on_body_end(..)`] |
 //! | the same, watched by `.grpc()` or `.on_body_end(..)` | failure | [`ClassifyEos`] |
 //! | the same, because the client's upload broke off | ignored | [`ClassifyEos`] |

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::Breaker;
 use crate::{
-    breaker::Permit,
+    breaker::{Permit, nesting},
     classify::{Classify, ErrorsAsFailures, leave_rejection, pass_error_on},
     error::Error,
 };
@@ -17,6 +17,9 @@ impl Breaker {
     /// Errors that say nothing about the dependency do not count, as on a layer: rejections by
     /// another breaker, and [errors of the request itself](crate::classify). For an error that
     /// borrows, which cannot be looked into, pass a classifier to [`call_with`](Self::call_with).
+    ///
+    /// Within another call of the same breaker, also one of a layer, it passes through: the outer
+    /// one counts.
     ///
     /// # Errors
     ///
@@ -117,7 +120,11 @@ impl Breaker {
         permit.call_blocking_with(classify, work).map_err(inner)
     }
 
+    /// Within a call that this breaker has admitted already, another one needs no admission.
     fn acquire_for_call<E>(&self) -> Result<Permit, Error<E>> {
+        if nesting::is_nested(self.cell()) {
+            return Ok(Permit::void_of(self.cell()));
+        }
         self.try_acquire().map_err(|rejected| {
             leave_rejection::<Error<E>>();
             Error::Rejected(rejected)

@@ -4,6 +4,7 @@ use std::{
     any::type_name,
     fmt,
     sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
 };
 
 use smol_str::SmolStr;
@@ -19,8 +20,8 @@ use crate::{
     store::StateStore,
     sync::{contain, std_lock},
     write_behind::{
-        Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-        TakeOver, WriteBehindConfig,
+        Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
+        SnapshotSource, TakeOver, WriteBehindConfig,
     },
 };
 
@@ -136,24 +137,46 @@ impl EventDispatcher {
 
     /// The state as data. `None` once the breaker is gone.
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
-        self.snapshot_by(Cell::snapshot)
+        self.with_copies(|copies| {
+            let mut snapshot = self.cell.snapshot(self, copies)?;
+            copies.encode_into(&mut snapshot.windows);
+            Some(snapshot)
+        })
     }
 
-    fn snapshot_by(
-        &self,
-        take: fn(&'static Cell, &dyn Observer, &mut WindowCopies) -> Option<Snapshot>,
-    ) -> Option<Snapshot> {
+    fn with_copies<T>(&self, job: impl FnOnce(&mut WindowCopies) -> T) -> T {
         let store = self.store.get();
         // Taken out: a listener that runs meanwhile may take a snapshot too.
         let kept = store.and_then(|store| std_lock(&store.copies).take());
         let mut copies = kept.unwrap_or_default();
-        let snapshot = take(self.cell, self, &mut copies);
+        let result = job(&mut copies);
         if let Some(store) = store
             && copies.are_large()
         {
             *std_lock(&store.copies) = Some(copies);
         }
-        snapshot
+        result
+    }
+
+    fn restore_with(
+        &self,
+        bytes: &[u8],
+        complete: impl FnOnce(Snapshot) -> Snapshot,
+    ) -> Result<(), RestoreError> {
+        match Snapshot::from_json(bytes) {
+            Ok(snapshot) => {
+                self.cell.restore(self, &complete(snapshot));
+                Ok(())
+            }
+            Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),
+            Err(SnapshotError::Corrupt(reason)) => {
+                let adopted = Snapshot::from_damaged(bytes).map(|snapshot| {
+                    self.cell.restore(self, &snapshot);
+                    snapshot.state
+                });
+                Err(RestoreError::Corrupt { reason, adopted })
+            }
+        }
     }
 
     fn dispatch(&self, event: Event) {
@@ -213,31 +236,70 @@ pub(super) const fn save_settings(config: &Config) -> SaveSettings {
     }
 }
 
+/// How long a large snapshot is continued at most.
+const CONTINUED_FOR: Duration = Duration::from_secs(300);
+
+/// Encodes everything. If that is large, others may continue it.
+fn encode_whole(copies: &WindowCopies, snapshot: &mut Snapshot) -> Option<EncodedSnapshot> {
+    copies.encode_into(&mut snapshot.windows);
+    snapshot.pack();
+    let ttl = snapshot.ttl();
+    let value = snapshot.to_json().ok()?;
+    if !copies.are_large() || !Snapshot::is_large(value.len()) {
+        return Some(EncodedSnapshot::whole(value.into_bytes(), ttl));
+    }
+    let id = fastrand::u64(..);
+    snapshot.id = Some(id);
+    let value = snapshot.to_json().ok()?.into_bytes();
+    let continued_for = ttl.map_or(CONTINUED_FOR, |ttl| (ttl / 4).min(CONTINUED_FOR));
+    let until = Instant::now() + continued_for;
+    let base = SnapshotBase { id, positions: copies.positions(), until };
+    Some(EncodedSnapshot { value, ttl, part: Part::Base(Arc::new(base)) })
+}
+
 /// The breaker as the store's writer sees it.
 ///
 /// It checks that the cell is still its own: a hung store may respond after the breaker is gone
 /// and another breaker has taken over the cell.
 impl SnapshotSource for EventDispatcher {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        let snapshot = self.snapshot_by(Cell::snapshot_to_save)?;
-        Some(EncodedSnapshot { ttl: snapshot.ttl(), value: snapshot.to_json().ok()?.into_bytes() })
+        self.with_copies(|copies| {
+            let mut snapshot = self.cell.snapshot_to_save(self, copies)?;
+            encode_whole(copies, &mut snapshot)
+        })
+    }
+
+    fn encode_since(&self, base: &SnapshotBase) -> Option<EncodedSnapshot> {
+        self.with_copies(|copies| {
+            let mut snapshot = self.cell.snapshot_to_save(self, copies)?;
+            let continues = Instant::now() < base.until
+                && copies.encode_since(&base.positions, &mut snapshot.windows);
+            if !continues {
+                return encode_whole(copies, &mut snapshot);
+            }
+            snapshot.continues = Some(base.id);
+            let value = snapshot.to_json().ok()?.into_bytes();
+            Some(EncodedSnapshot { value, ttl: snapshot.ttl(), part: Part::Continuation })
+        })
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
-        match Snapshot::from_json(bytes) {
-            Ok(snapshot) => {
-                self.cell.restore(self, &snapshot);
-                Ok(())
+        self.restore_with(bytes, |snapshot| snapshot)
+    }
+
+    fn restore_continued(&self, bytes: &[u8], continuation: &[u8]) -> Result<(), RestoreError> {
+        self.restore_with(bytes, |snapshot| match Snapshot::from_json(continuation) {
+            Ok(continuation) => snapshot.continued_by(continuation),
+            Err(error) => {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    name = &*self.name,
+                    %error,
+                    "the newest counts cannot be read: the circuit breaker starts with older ones",
+                );
+                snapshot
             }
-            Err(SnapshotError::NewerVersion(version)) => Err(RestoreError::NewerVersion(version)),
-            Err(SnapshotError::Corrupt(reason)) => {
-                let adopted = Snapshot::from_damaged(bytes).map(|snapshot| {
-                    self.cell.restore(self, &snapshot);
-                    snapshot.state
-                });
-                Err(RestoreError::Corrupt { reason, adopted })
-            }
-        }
+        })
     }
 
     fn take_over(&self, TakeOver { state, is_newer, is_wanted }: &TakeOver<'_>) {

@@ -1,87 +1,13 @@
 //! Runs the inner service for a call: a panic counts as a failure, and the same breaker further in
 //! is recognized.
 
-use std::{cell::Cell as LocalCell, mem::ManuallyDrop};
+use std::mem::ManuallyDrop;
 
+pub(super) use crate::breaker::nesting::{is_nested, run_within};
 use crate::{
-    breaker::{Permit, cell::Cell},
+    breaker::{Permit, nesting::is_any_running},
     outcome::Outcome,
 };
-
-/// How many breakers around the innermost one are remembered: with its own, as many as the low
-/// bits of the address of a [`Cell`] can count.
-const REMEMBERED: usize = align_of::<Cell>() - 1;
-
-thread_local! {
-    /// The address of the cell of the innermost breaker whose inner service runs on this thread,
-    /// plus the number of breakers around it; 0 if there is none. Addresses are only compared.
-    static INNERMOST: LocalCell<usize> = const { LocalCell::new(0) };
-
-    /// The breakers around the innermost one, the outermost first: each as it was in `INNERMOST`.
-    /// What is beyond their number is left from calls that have ended.
-    static AROUND: [LocalCell<usize>; REMEMBERED] =
-        const { [const { LocalCell::new(0) }; REMEMBERED] };
-}
-
-fn address(cell: &'static Cell) -> usize {
-    std::ptr::from_ref(cell).addr()
-}
-
-/// Whether the inner service of this breaker runs on this thread. A call that this breaker meets
-/// now is part of one that it has admitted already.
-#[inline]
-pub(super) fn is_nested(cell: &'static Cell) -> bool {
-    let innermost = INNERMOST.get();
-    innermost != 0 && is_among(innermost, cell)
-}
-
-#[cold]
-#[inline(never)]
-fn is_among(innermost: usize, cell: &'static Cell) -> bool {
-    let is_it = |breaker: usize| breaker & !REMEMBERED == address(cell);
-    let around = innermost & REMEMBERED;
-    is_it(innermost) || AROUND.with(|all| all[..around].iter().any(|one| is_it(one.get())))
-}
-
-/// Marks the breaker as the innermost one while it exists.
-struct Scope {
-    outer: usize,
-}
-
-impl Scope {
-    #[inline]
-    fn enter(cell: &'static Cell) -> Self {
-        let outer = INNERMOST.replace(address(cell));
-        if outer != 0 {
-            INNERMOST.set(inside(outer, cell));
-        }
-        Self { outer }
-    }
-}
-
-/// The value of `INNERMOST` for a breaker inside of this one, which is remembered.
-#[cold]
-#[inline(never)]
-fn inside(outer: usize, cell: &'static Cell) -> usize {
-    let around = outer & REMEMBERED;
-    // One more is not remembered: inside of it, calls of that breaker count.
-    let remember = |all: &[LocalCell<usize>]| all.get(around).map(|next| next.set(outer));
-    address(cell) + around + usize::from(AROUND.with(|all| remember(all)).is_some())
-}
-
-impl Drop for Scope {
-    #[inline]
-    fn drop(&mut self) {
-        INNERMOST.set(self.outer);
-    }
-}
-
-/// Runs the inner service's `poll_ready`, which belongs to no call yet.
-#[inline]
-pub(super) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
-    let _scope = Scope::enter(cell);
-    work()
-}
 
 /// Runs the inner service's `call`. If it panics, the call is a failure, and the panic propagates.
 #[inline]
@@ -155,7 +81,7 @@ pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
 #[inline(never)]
 fn record_success(permit: &mut Permit) {
     // Most often, no breaker is around this one.
-    if INNERMOST.get() != 0 || !permit.try_success() {
+    if is_any_running() || !permit.try_success() {
         return record_outermost(permit, Outcome::Success);
     }
     permit.set_recorded();

@@ -60,8 +60,10 @@ use crate::{
 ///
 /// The same breaker may be on a path twice: on an axum router and on a router nested in it, for
 /// instance, or outside and inside of a `Retry`. The outer one counts the call; the inner one
-/// passes it through, also with other breakers in between. The inner one is recognized on the same
-/// thread: through a `Buffer` or a spawned task, both count.
+/// passes it through, also with other breakers in between, and so does
+/// [`Breaker::call`](crate::Breaker::call). The inner one is recognized on the same thread: through
+/// a `Buffer` or a spawned task, both count. A permit of
+/// [`try_acquire`](crate::Breaker::try_acquire) is always another call.
 ///
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
 /// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
@@ -270,6 +272,10 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         // The circuit opened while the inner service was polled.
         if self.gate.is_rejecting() {
             return Poll::Ready(Ok(()));
+        }
+        // A nested call waits for the inner service alone, whatever the circuit does.
+        if inner_call::is_nested(self.breaker.cell()) {
+            return Poll::Pending;
         }
         // The open time ended in the meantime too.
         cx.waker().wake_by_ref();

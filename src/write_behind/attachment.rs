@@ -33,6 +33,7 @@ use crate::{
     error::FlushError,
     health::StoreHealth,
     history::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
+    snapshot::Snapshot,
     store::StateStore,
     sync::std_lock,
     timer::Timer,
@@ -259,7 +260,9 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     let is_read = match inbox.preload.take(&entry.key, entry.hash) {
         Found::Unknown => false,
         Found::Nothing => true,
-        Found::Value(value) => entry.restore(value.bytes()).is_ok(),
+        // The writer reads what continues it, too.
+        Found::Value(value) if Snapshot::may_be_continued(value.bytes()) => false,
+        Found::Value(value) => entry.restore(value.bytes(), None).is_ok(),
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);

@@ -11,6 +11,7 @@ use super::{
     pending_history::{self, PendingHistory, PendingTransition},
     preload::Preload,
     record,
+    source::Part,
     states::{Item, ReadState},
 };
 use crate::store::{HistoryRecord, SaveEntry, StoreError};
@@ -130,6 +131,7 @@ impl Outcome {
 
     fn save(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
         let mut saving = Vec::new();
+        let mut parts = Vec::new();
         let mut snapshots = Vec::new();
         for (index, item) in items.iter_mut().enumerate() {
             let Item { entry, read, .. } = &*item;
@@ -143,9 +145,14 @@ impl Outcome {
             match item.entry.encode_if_marked() {
                 Ok(None) => {}
                 Ok(Some(encoded)) => {
-                    let mut snapshot = SaveEntry::new(item.entry.key.as_str(), encoded.value);
+                    let key = match encoded.part {
+                        Part::Whole | Part::Base(_) => item.entry.key.clone(),
+                        Part::Continuation => keys::recent(item.entry.name()),
+                    };
+                    let mut snapshot = SaveEntry::new(key, encoded.value);
                     snapshot.ttl = encoded.ttl;
                     saving.push(index);
+                    parts.push(encoded.part);
                     snapshots.push(snapshot);
                 }
                 Err(_) => {
@@ -168,7 +175,8 @@ impl Outcome {
             |index, error| self.note(error, &items[saving[index]].entry),
         );
         let mut saved = Vec::with_capacity(saving.len());
-        for (index, is_saved) in saving.into_iter().zip(is_saved) {
+        for ((index, part), is_saved) in saving.into_iter().zip(parts).zip(is_saved) {
+            items[index].entry.set_saved(is_saved.then_some(&part));
             if is_saved {
                 items[index].is_saved = true;
                 saved.push(index);

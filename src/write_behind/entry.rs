@@ -13,7 +13,9 @@ use super::{
     entries::EntryId,
     hashes, keys,
     pending_history::PendingHistory,
-    source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver},
+    source::{
+        EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
+    },
 };
 use crate::{event::Reason, health::StoreHealth, history::HistoryEntry, sync::std_lock};
 
@@ -53,6 +55,8 @@ pub(super) struct Entry {
     /// Most breakers have no transition for a long time.
     history: Mutex<Option<Box<PendingHistory>>>,
     announced: Mutex<Announced>,
+    /// The snapshot in the store that others may continue.
+    base: Mutex<Option<Arc<SnapshotBase>>>,
     /// Whether nothing is saved at present: another breaker owns the name, or this one is about to
     /// take over its state. Changed with the inbox locked.
     suspended: AtomicBool,
@@ -117,6 +121,7 @@ impl Entry {
             source: Mutex::new(Some(source)),
             history: Mutex::default(),
             announced: Mutex::default(),
+            base: Mutex::default(),
             suspended: AtomicBool::new(false),
             newest_transition: AtomicU64::new(0),
             last_state: OnceLock::new(),
@@ -145,16 +150,40 @@ impl Entry {
     /// panicked: a breaker's clock is the user's code.
     pub(super) fn encode_if_marked(&self) -> thread::Result<Option<EncodedSnapshot>> {
         // Before the snapshot is taken: a change that it misses sets a mark again.
-        if self.marks.swap(0, SeqCst) == 0 {
+        let marks = self.marks.swap(0, SeqCst);
+        if marks == 0 {
             return Ok(None);
         }
         let Some(source) = self.source() else { return Ok(None) };
-        catch_unwind(AssertUnwindSafe(|| source.encode()))
+        // A transition is saved whole.
+        let base = std_lock(&self.base).clone().filter(|_| marks == Urgency::Counts.marks());
+        catch_unwind(AssertUnwindSafe(|| match base {
+            Some(base) => source.encode_since(&base),
+            None => source.encode(),
+        }))
     }
 
-    pub(super) fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+    /// What was encoded is saved; `None`: perhaps it is not.
+    pub(super) fn set_saved(&self, saved: Option<&Part>) {
+        let mut base = std_lock(&self.base);
+        match saved {
+            None | Some(Part::Whole) => *base = None,
+            Some(Part::Base(saved)) => *base = Some(Arc::clone(saved)),
+            Some(Part::Continuation) => {}
+        }
+    }
+
+    pub(super) fn restore(
+        &self,
+        bytes: &[u8],
+        continuation: Option<&[u8]>,
+    ) -> Result<(), RestoreError> {
         let Some(source) = self.source() else { return Ok(()) };
-        catch_unwind(AssertUnwindSafe(|| source.restore(bytes)))
+        let restore = || match continuation {
+            Some(continuation) => source.restore_continued(bytes, continuation),
+            None => source.restore(bytes),
+        };
+        catch_unwind(AssertUnwindSafe(restore))
             .unwrap_or_else(|_| Err(RestoreError::unreadable("reading it panicked")))
     }
 

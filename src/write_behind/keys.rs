@@ -5,12 +5,18 @@
 
 const PREFIX: &str = "circuit_breaker:";
 const SNAPSHOT: &str = ":state";
+const RECENT: &str = ":recent";
 const QUARANTINE: &str = ":quarantine";
 const HISTORY: &str = ":history";
 
 /// The key of a breaker's snapshot.
 pub(super) fn snapshot(name: &str) -> String {
     key(name, SNAPSHOT)
+}
+
+/// The key of the snapshot that continues it, if it is large.
+pub(super) fn recent(name: &str) -> String {
+    key(name, RECENT)
 }
 
 /// The key of the list of its unreadable snapshots.

@@ -7,7 +7,7 @@ use super::{
     source::RestoreError,
     states::{NewerVersion, ReadState},
 };
-use crate::{clock::wall, metrics, state::State, store::StoreError};
+use crate::{clock::wall, metrics, snapshot::Snapshot, state::State, store::StoreError};
 
 /// Reads the snapshot of an entry and gives it to the breaker. An error means that nothing is
 /// known about the snapshot, so it must not be overwritten.
@@ -33,7 +33,8 @@ pub(super) fn load(
 }
 
 fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadState, StoreError> {
-    match entry.restore(bytes) {
+    let continuation = load_continuation(client, entry, bytes)?;
+    match entry.restore(bytes, continuation.as_deref()) {
         Ok(()) => Ok(ReadState::Read),
         // The owner of the name keeps it aside.
         Err(RestoreError::Corrupt { .. }) if entry.is_suspended() => Ok(ReadState::Read),
@@ -59,6 +60,29 @@ fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadStat
             );
             Ok(ReadState::NewerVersion(NewerVersion { version, since: wall() }))
         }
+    }
+}
+
+/// Reads what continues a snapshot. Without it, the counts are older.
+fn load_continuation(
+    client: &StoreClient,
+    entry: &Entry,
+    bytes: &[u8],
+) -> Result<Option<Vec<u8>>, StoreError> {
+    if !Snapshot::may_be_continued(bytes) {
+        return Ok(None);
+    }
+    match client.load(&keys::recent(entry.name())) {
+        Err(StoreError::Corrupt(error)) => {
+            tracing::warn!(
+                target: "tower_breaker",
+                name = entry.name(),
+                %error,
+                "the newest counts cannot be read: the circuit breaker starts with older ones",
+            );
+            Ok(None)
+        }
+        loaded => loaded,
     }
 }
 

@@ -45,6 +45,8 @@
 //!    a single load. It becomes part of a [batch]: the mark is cleared, then the snapshot is
 //!    encoded, so a change that the snapshot misses marks the entry again. Pending transitions are
 //!    appended to the history after the snapshot is saved.
+//!    A large snapshot is encoded as what has changed since the last whole one, if only counts have
+//!    ([`SnapshotBase`](source::SnapshotBase)).
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
 //! 4. When the breaker is dropped, its last snapshot takes its place, and the drop waits until that
 //!    is saved, within bounds ([departure]). The writer saves it before it reads or saves anything
@@ -140,4 +142,6 @@ pub(crate) use config::WriteBehindConfig;
 pub(crate) use flush_all::flush_all;
 #[cfg(feature = "keyed")]
 pub(crate) use names::{NamesWanted, find_stored_names};
-pub(crate) use source::{EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver};
+pub(crate) use source::{
+    EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
+};

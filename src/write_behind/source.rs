@@ -1,8 +1,11 @@
 //! What a breaker provides to be saved: the only view that this module has of one.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crate::{health::StoreHealth, state::State};
+use crate::{breaker::window::WindowPosition, health::StoreHealth, state::State};
 
 /// A breaker, as its store's writer sees it.
 ///
@@ -15,8 +18,20 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
     /// why a change that was marked before is always part of the snapshot.
     fn encode(&self) -> Option<EncodedSnapshot>;
 
+    /// The same, but perhaps a snapshot that continues this base and holds only what is new.
+    fn encode_since(&self, base: &SnapshotBase) -> Option<EncodedSnapshot> {
+        let _ = base;
+        self.encode()
+    }
+
     /// Adopts a snapshot, unless the breaker already has a newer state of its own.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+
+    /// The same with the snapshot that continues it. One that continues another is ignored.
+    fn restore_continued(&self, bytes: &[u8], continuation: &[u8]) -> Result<(), RestoreError> {
+        let _ = continuation;
+        self.restore(bytes)
+    }
 
     /// Continues with the state of another breaker of this name in place of its own, if that
     /// [is wanted](TakeOver::is_wanted).
@@ -35,6 +50,33 @@ pub(crate) struct EncodedSnapshot {
     pub(crate) value: Vec<u8>,
     /// How long the snapshot is of use.
     pub(crate) ttl: Option<Duration>,
+    pub(crate) part: Part,
+}
+
+impl EncodedSnapshot {
+    /// A snapshot that holds everything and that no other continues.
+    pub(crate) fn whole(value: Vec<u8>, ttl: Option<Duration>) -> Self {
+        Self { value, ttl, part: Part::Whole }
+    }
+}
+
+/// Whether a snapshot holds everything.
+#[derive(Clone)]
+pub(crate) enum Part {
+    Whole,
+    /// It does, and once it is saved, others may continue it.
+    Base(Arc<SnapshotBase>),
+    /// It continues a base.
+    Continuation,
+}
+
+/// A saved snapshot that others continue: they hold the calls of count windows since then, and
+/// everything else anew.
+pub(crate) struct SnapshotBase {
+    pub(crate) id: u64,
+    pub(crate) positions: Vec<WindowPosition>,
+    /// It is continued until then: a store may remove what it has held for too long.
+    pub(crate) until: Instant,
 }
 
 /// The state of another breaker of the same name, to continue with.

@@ -144,7 +144,15 @@ fn remove(
     entries.visit_entries(&mut |entry| {
         unused.remove(&entry.key);
     });
-    unused.iter().try_for_each(|key| client.delete(key))
+    unused.iter().try_for_each(|key| {
+        // Nothing else names what continues a snapshot, so that goes first.
+        if let Some(name) = keys::name_of_snapshot(key)
+            && client.load(key)?.is_some_and(|value| Snapshot::may_be_continued(&value))
+        {
+            client.delete(&keys::recent(name))?;
+        }
+        client.delete(key)
+    })
 }
 
 fn may_be_removed(snapshot: &[u8], now: SystemTime) -> bool {

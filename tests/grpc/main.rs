@@ -4,6 +4,7 @@
 mod support;
 
 mod accounting;
+mod by_call;
 mod client;
 mod codes;
 mod deadlines;

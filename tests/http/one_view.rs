@@ -3,8 +3,8 @@
 
 use std::{future::ready, io, pin::Pin};
 
-use axum::body::Body;
-use http::{Extensions, Request};
+use axum::{Router, body::Body, extract::Path, routing::get as on_get};
+use http::{Extensions, Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
@@ -12,12 +12,12 @@ use tower_breaker::{
     Breaker, CircuitBreakerLayer, Error, Outcome, Rejected, State, Trip,
     classify::{
         ClassifiedResponse, Classify, ClassifyBody, ErrorsAsFailures, ServerErrorsAsFailures,
-        search_errors,
+        StatusClassifier, search_errors,
     },
     reqwest_middleware::BreakerMiddleware,
 };
 
-use super::wire::refusing_address;
+use super::wire::{Server, refusing_address};
 
 /// A breaker that opens at the first failure.
 fn touchy() -> Breaker {
@@ -151,6 +151,24 @@ async fn errors_of_an_application_are_searched_on_demand() {
     assert_eq!(is_request("down".into()), all(State::Open));
     let fails: Answer = Ok(http::Response::builder().status(500).body(String::new()).unwrap());
     assert_eq!(search_errors(ServerErrorsAsFailures).classify(&fails), Outcome::failure());
+}
+
+/// `error_for_status` hides no status from a classifier of statuses.
+#[tokio::test]
+async fn a_status_counts_the_same_as_an_error() {
+    let answer = async |Path(status): Path<u16>| StatusCode::from_u16(status).unwrap();
+    let server = Server::of(Router::new().route("/{status}", on_get(answer)));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for status in [200, 404, 408, 422, 429, 500, 503] {
+        let url = server.url(&format!("/{status}"));
+        let outcome = async |as_error: bool| {
+            let response = client.get(&url).send().await.unwrap();
+            let result = if as_error { response.error_for_status() } else { Ok(response) };
+            let statuses = StatusClassifier::new().failure(422..=422);
+            (ServerErrorsAsFailures.classify(&result), statuses.classify(&result))
+        };
+        assert_eq!(outcome(false).await, outcome(true).await, "{status}");
+    }
 }
 
 /// Fails before the request is sent.

@@ -9,6 +9,7 @@ mod faults;
 mod file_store;
 mod history;
 mod idle_loss;
+mod large_windows;
 mod last_words;
 mod names;
 mod one_name;

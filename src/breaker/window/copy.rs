@@ -15,6 +15,13 @@ pub(crate) struct WindowCopies {
     copies: Vec<WindowCopy>,
 }
 
+/// How far a count window has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WindowPosition {
+    window: u32,
+    recorded: u64,
+}
+
 /// A copy of a count window. One of a time window is empty.
 #[derive(Default)]
 pub(crate) struct WindowCopy {
@@ -24,6 +31,7 @@ pub(crate) struct WindowCopy {
     recorded: u64,
     /// The size of the window's ring.
     needed: usize,
+    size: u32,
     length: u32,
     oldest: u32,
     words: Vec<u64>,
@@ -51,6 +59,31 @@ impl WindowCopies {
     /// Whether the copies are worth their memory.
     pub(crate) fn are_large(&self) -> bool {
         self.copies.iter().any(|copy| copy.words.len() > LARGE)
+    }
+
+    /// How far each window has come.
+    pub(crate) fn positions(&self) -> Vec<WindowPosition> {
+        self.copies.iter().map(WindowCopy::position).collect()
+    }
+
+    /// Adds the calls of count windows since these positions to a snapshot. `false` if they are
+    /// not few, or if the windows are not the same any more.
+    pub(crate) fn encode_since(
+        &self,
+        positions: &[WindowPosition],
+        windows: &mut [WindowSnapshot],
+    ) -> bool {
+        if positions.len() != self.copies.len() {
+            return false;
+        }
+        let since = self.copies.iter().zip(positions).map(|(copy, from)| copy.few_since(*from));
+        let Some(since) = since.collect::<Option<Vec<u32>>>() else { return false };
+        for ((copy, calls), window) in self.copies.iter().zip(since).zip(windows) {
+            if let WindowContent::Results(results) = &mut window.content {
+                *results = copy.newest(calls);
+            }
+        }
+        true
     }
 
     /// Adds the calls of count windows to a snapshot.
@@ -82,7 +115,7 @@ impl WindowCopy {
             None => self.words[..ring.len()].copy_from_slice(ring),
         }
         (self.window, self.recorded) = (window.id(), window.recorded());
-        (self.length, self.oldest) = (window.length(), window.oldest());
+        (self.size, self.length, self.oldest) = (window.size(), window.length(), window.oldest());
     }
 
     /// The calls since the last time, if it was this window and still holds some of them.
@@ -98,6 +131,28 @@ impl WindowCopy {
             // Written to: the first write to a page of fresh memory takes longer than all others.
             self.words.resize(self.needed, u64::MAX);
         }
+    }
+
+    fn position(&self) -> WindowPosition {
+        WindowPosition { window: self.window, recorded: self.recorded }
+    }
+
+    /// The calls since a position, if they are few for the window.
+    fn few_since(&self, from: WindowPosition) -> Option<u32> {
+        let calls = self.recorded.checked_sub(from.recorded)?;
+        let calls = u32::try_from(calls).ok().filter(|calls| *calls <= self.length / 16);
+        calls.filter(|_| self.window == from.window)
+    }
+
+    /// The newest calls, run-length encoded.
+    fn newest(&self, calls: u32) -> String {
+        // Where the next call goes: in a full ring to the oldest, in others after the last.
+        let next = if self.length == self.size { self.oldest } else { self.length };
+        let at_the_end = calls.saturating_sub(next);
+        let mut runs = Runs::default();
+        self.encode(self.length - at_the_end, self.length, &mut runs);
+        self.encode(next - (calls - at_the_end), next, &mut runs);
+        runs.finish()
     }
 
     /// The calls, oldest first, run-length encoded as in a snapshot: `12.f3s` means twelve
@@ -198,6 +253,40 @@ mod tests {
                 }
                 assert_eq!(update(&mut kept, &window), window.run_lengths(), "seed {seed}");
             }
+        }
+    }
+
+    #[test]
+    fn the_newest_calls_continue_what_was_encoded_before() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let size = [64, 100, 9_000][random.usize(..3)];
+            let mut window = CountWindow::new(size);
+            let mut record = |window: &mut CountWindow, calls: u32| {
+                for _ in 0..calls {
+                    window.record(Sample { failed: random.bool(), slow: random.u8(..4) == 0 });
+                }
+            };
+            let mut copy = WindowCopy::default();
+            record(&mut window, size * 3 / 4 + u32::try_from(seed).unwrap() * size / 100);
+            for calls in [0, 1, size / 32] {
+                let mut encoded = update(&mut copy, &window);
+                let position = copy.position();
+                record(&mut window, calls);
+                let whole = update(&mut copy, &window);
+                let since = copy.few_since(position).expect("few");
+                encoded += &copy.newest(since);
+                let mut restored = CountWindow::new(size);
+                restored.adopt(&encoded);
+                assert_eq!(restored.run_lengths(), whole, "seed {seed}");
+            }
+            let position = copy.position();
+            record(&mut window, size / 16 + 1);
+            update(&mut copy, &window);
+            assert_eq!(copy.few_since(position), None, "too many");
+            window.clear();
+            update(&mut copy, &window);
+            assert_eq!(copy.few_since(position), None, "another window");
         }
     }
 

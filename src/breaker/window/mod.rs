@@ -8,7 +8,7 @@ mod time;
 use std::time::Duration;
 
 pub(crate) use self::{
-    copy::{WindowCopies, WindowCopy},
+    copy::{WindowCopies, WindowCopy, WindowPosition},
     counts::{Counts, Sample},
 };
 use self::{count::CountWindow, time::TimeWindow};

@@ -3,14 +3,16 @@
 pub(super) mod code;
 mod deadline;
 mod delay;
+#[cfg(feature = "tonic")]
+mod tonic;
 mod wire;
 
 use std::{fmt, time::Duration};
 
 #[cfg(feature = "tonic")]
 use {
-    super::error::as_cause, crate::error::causes, std::error::Error as StdError,
-    tonic::TimeoutExpired,
+    super::error::as_cause, crate::error::causes, ::tonic::TimeoutExpired,
+    std::error::Error as StdError,
 };
 
 use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -45,6 +47,9 @@ use crate::outcome::Outcome;
 ///   [errors of the request itself](super::is_request_error).
 ///
 /// Later calls override earlier ones.
+///
+/// With the feature `tonic`, it also classifies what a generated client returns: see
+/// [`Breaker::call_with`](crate::Breaker::call_with).
 ///
 /// ```
 /// use tower_breaker::{CircuitBreakerLayer, classify::{GrpcClassifier, GrpcCode}};

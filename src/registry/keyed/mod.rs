@@ -2,6 +2,8 @@
 
 mod builder;
 mod names;
+mod replacement;
+mod source;
 mod table;
 mod when_full;
 
@@ -34,7 +36,7 @@ use crate::{
 /// # Bounds
 ///
 /// A group has at most [`max_breakers`](KeyedBreakersBuilder::max_breakers), so that invented keys
-/// fill neither the memory nor the store. When it is full, a new breaker replaces one that is
+/// do not fill the memory. When it is full, a new breaker replaces one that is
 /// closed and was not used lately, or else one that is half-open and idle. A breaker that is open
 /// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
 /// recorded, or go by one shared breaker: see [`WhenFull`].
@@ -42,9 +44,10 @@ use crate::{
 /// # With a store
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
-/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement of
-/// a breaker waits for the store. Dropping the last handle of the group saves its breakers, each as
-/// the drop of a single [`Breaker`] does.
+/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
+/// of a breaker waits for the store. A breaker that was replaced leaves its last snapshot in the
+/// store until it [expires](crate::Config::snapshot_ttl). Dropping the last handle of the group
+/// saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
 ///
@@ -81,7 +84,7 @@ impl KeyedBreakers {
     /// not the key's any more.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
-        self.table.with_or_create(&self.table.shorten(key), Breaker::clone)
+        self.table.with_new_or_shared(&self.table.shorten(key), Breaker::clone)
     }
 
     /// Returns all breakers of the group, in no particular order.
@@ -102,7 +105,8 @@ impl KeyedBreakers {
         self.len() == 0
     }
 
-    /// How many calls were not recorded because the group was full.
+    /// How many calls were not recorded because the group was full. Where a key has no breaker
+    /// before its first failure, these are the failures.
     #[must_use]
     pub fn unrecorded_calls(&self) -> u64 {
         self.table.unrecorded()
@@ -123,7 +127,7 @@ impl KeyedBreakers {
     pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
         let config = config.into();
         config.validate()?;
-        self.table.update(&config);
+        self.table.update(config);
         Ok(())
     }
 
@@ -161,7 +165,7 @@ impl KeyedBreakers {
     /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
     /// creates it if it still has none.
     pub(crate) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        self.table.with_or_create(key, work)
+        self.table.with_new(key, work)
     }
 
     /// The same, if another call has created it meanwhile.

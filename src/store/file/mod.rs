@@ -29,7 +29,8 @@ use crate::sync::std_lock as lock;
 ///
 /// The files are plain JSON, for `cat`, `jq` and scripts, and complete at any moment: a save writes
 /// a new file and renames it over the old one. A history is a file of JSON lines next to it,
-/// `payments+history.jsonl`, with the newest line last. A save waits for the disk once for each
+/// `payments+history.jsonl`, with the newest line last. The newest calls of a large window are in
+/// `payments+recent.json`. A save waits for the disk once for each
 /// breaker, about two milliseconds on a typical disk. So this store is for dozens of breakers; for
 /// thousands, use `SledStore`.
 ///

@@ -8,6 +8,7 @@
 //! | key | file |
 //! |---|---|
 //! | `circuit_breaker:payments:state` | `payments.json` |
+//! | `circuit_breaker:payments:recent` | `payments+recent.json` |
 //! | `circuit_breaker:payments:quarantine` | `payments+quarantine.json` |
 //! | the history of `circuit_breaker:payments:history` | `payments+history.jsonl` |
 //! | `circuit_breaker:EU/pay:state` | `%45%55%2fpay.json` |
@@ -44,6 +45,7 @@ const fn any_other(file_suffix: &'static str) -> Pattern {
 /// The patterns of values; the last one matches every key.
 pub(super) const VALUES: &[Pattern] = &[
     breaker(":state", ".json"),
+    breaker(":recent", "+recent.json"),
     breaker(":quarantine", "+quarantine.json"),
     any_other("+key.json"),
 ];

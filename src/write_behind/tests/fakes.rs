@@ -148,7 +148,7 @@ impl Breaker {
 
 impl SnapshotSource for Breaker {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        Some(EncodedSnapshot { value: self.state().into_bytes(), ttl: None })
+        Some(EncodedSnapshot::whole(self.state().into_bytes(), None))
     }
 
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError> {

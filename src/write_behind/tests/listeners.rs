@@ -16,7 +16,7 @@ struct Listener<F>(F);
 
 impl<F: Fn(&StoreHealth) + Send + Sync + 'static> SnapshotSource for Listener<F> {
     fn encode(&self) -> Option<EncodedSnapshot> {
-        Some(EncodedSnapshot { value: b"any".to_vec(), ttl: None })
+        Some(EncodedSnapshot::whole(b"any".to_vec(), None))
     }
 
     fn restore(&self, _: &[u8]) -> Result<(), RestoreError> {

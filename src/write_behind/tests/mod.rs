@@ -2,6 +2,7 @@
 
 mod altered;
 mod batch;
+mod continued;
 mod departure;
 mod drops;
 mod entries;

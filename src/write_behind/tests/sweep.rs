@@ -237,3 +237,27 @@ fn before_1970_nothing_expires_and_sweeps_go_on() {
         assert!(attached.health().is_healthy());
     });
 }
+
+#[test]
+fn what_continues_an_expired_snapshot_is_removed_with_it() {
+    let store = Faulty::new(Fault::None);
+    let continued = |snapshot: String| {
+        let whole = snapshot.strip_suffix('}').unwrap();
+        let results = ".f".repeat(3000);
+        format!(
+            r#"{whole},"windows":[{{"rule":"failure_rate","calls":6000,"failures":3000,"slow_calls":0,"results":"{results}"}}],"id":1}}"#
+        )
+    };
+    store.put("expired", &continued(expiring("closed", 10.0, ago(1.0))));
+    store.put("kept", &continued(expiring("closed", 10.0, ago(-HOUR))));
+    let recent = |name: &str| format!("circuit_breaker:{name}:recent");
+    for name in ["expired", "kept"] {
+        store.memory.save(&SaveEntry::new(recent(name), "the newest calls")).unwrap();
+    }
+    let breaker = Breaker::new("closed");
+    let _attached = attach(&store, "present", &breaker, &sweeping());
+    until("it is removed", || !is_there(&store, "expired"));
+    assert_eq!(store.memory.load(&recent("expired")).unwrap(), None);
+    assert!(is_there(&store, "kept"));
+    assert!(store.memory.load(&recent("kept")).unwrap().is_some());
+}

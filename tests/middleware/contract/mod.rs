@@ -4,6 +4,7 @@ mod cancellation;
 mod classifier_panics;
 mod concurrency;
 mod nesting;
+mod nesting_by_hand;
 mod nesting_deeper;
 mod panics;
 mod readiness;
