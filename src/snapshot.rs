@@ -1,6 +1,7 @@
 //! The state of a breaker as data: what a store keeps, and what a restart begins with.
 
 mod damaged;
+mod packed;
 
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,9 @@ use crate::{
 ///
 /// It holds everything that the state machine knows, so that a restart loses nothing but the calls
 /// in flight. In JSON, times are seconds since 1970, with fractions kept to the microsecond.
+///
+/// In a stored snapshot, a large count window with many failures has its calls as `packed` instead
+/// of `results`, three calls a character; [`from_json`](Self::from_json) reads both.
 ///
 /// A stored snapshot of more than 4 kB, such as that of a window of a million calls with many
 /// failures, is not written anew for each call. A second one that holds only the newest calls of
@@ -166,7 +170,7 @@ impl Snapshot {
         if let Ok(text) = std::str::from_utf8(json)
             && let Ok(snapshot @ Self { version: Self::VERSION, .. }) = serde_json::from_str(text)
         {
-            return Ok(snapshot);
+            return Ok(snapshot.unpacked());
         }
         // Then the versions alone: a newer format may differ in every other way.
         let corrupt = |error: serde_json::Error| SnapshotError::Corrupt(error.to_string());
@@ -174,12 +178,39 @@ impl Snapshot {
         let is_readable = readable_from.is_some_and(|from| (1..=Self::VERSION).contains(&from));
         match version {
             0 => Err(SnapshotError::Corrupt("version 0 does not exist".to_owned())),
-            1 => serde_json::from_slice(json).map_err(corrupt),
+            1 => serde_json::from_slice(json).map(Self::unpacked).map_err(corrupt),
             newer if is_readable => {
-                serde_json::from_slice(json).map_err(|_| SnapshotError::NewerVersion(newer))
+                let snapshot = serde_json::from_slice(json).map(Self::unpacked);
+                snapshot.map_err(|_| SnapshotError::NewerVersion(newer))
             }
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
+    }
+
+    /// Packs the calls of large count windows, where that is shorter.
+    pub(crate) fn pack(&mut self) {
+        const READABLE: usize = 1000;
+        for window in &mut self.windows {
+            if let WindowContent::Results(results) = &mut window.content
+                && results.len() > READABLE
+            {
+                window.packed = packed::pack(results);
+                if window.packed.is_some() {
+                    results.clear();
+                }
+            }
+        }
+    }
+
+    fn unpacked(mut self) -> Self {
+        for window in &mut self.windows {
+            if let (Some(packed), WindowContent::Results(results)) =
+                (window.packed.take(), &mut window.content)
+            {
+                results.insert_str(0, &packed::unpack(&packed).unwrap_or_default());
+            }
+        }
+        self
     }
 
     /// Whether the bytes may be a snapshot that another one continues.
@@ -267,6 +298,10 @@ pub struct WindowSnapshot {
     /// The calls in detail.
     #[serde(flatten)]
     pub content: WindowContent,
+    /// In a stored snapshot, the calls of a count window whose run lengths would be longer, three
+    /// calls a character; those in `results` come after them. Early versions do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) packed: Option<String>,
 }
 
 /// The calls in a window.

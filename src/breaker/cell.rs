@@ -126,6 +126,12 @@ impl Cell {
         self.state_alone().admits_all()
     }
 
+    /// The state as of the last transaction: time alone may have ended it since.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn published_state(&self) -> crate::state::State {
+        self.state().state()
+    }
+
     pub(crate) fn has_custom_clock(&self) -> bool {
         self.state().has_custom_clock()
     }
@@ -165,6 +171,14 @@ impl Cell {
     #[inline]
     pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
         let glance = SystemClock::glance();
+        match SystemClock::nanos_until_far(self.view.open_until(), glance) {
+            Some(left) => Some(Refusal::with_time(State::Open, left)),
+            None => self.would_refuse_slow(glance),
+        }
+    }
+
+    #[inline(never)]
+    fn would_refuse_slow(&'static self, glance: Glance) -> Option<Refusal> {
         let state = self.state();
         match self.refusal(state, glance) {
             None if !state.admits_all() => self.would_refuse_once_advanced(),
@@ -180,8 +194,6 @@ impl Cell {
     }
 
     /// The refusal of a circuit that rejects every call for the time being.
-    #[expect(clippy::inline_always, reason = "it has two callers, and a rejection is to be cheap")]
-    #[inline(always)]
     pub(super) fn refusal(&self, state: PackedState, glance: Glance) -> Option<Refusal> {
         if !state.admits_none() {
             return None;

@@ -117,7 +117,7 @@ impl Machine {
         (self.valid_from..=self.epoch).contains(&ticket.epoch)
     }
 
-    pub(super) fn has_transitioned(&self) -> bool {
+    pub(crate) fn has_transitioned(&self) -> bool {
         self.has_transitioned
     }
 

@@ -297,6 +297,7 @@ impl Rules {
                 failures,
                 slow_calls,
                 content: rate.window.content(now, copy),
+                packed: None,
             }
         };
         self.rates.iter().zip(copies.prepare(self.rates.len())).map(window).collect()

@@ -242,6 +242,7 @@ const CONTINUED_FOR: Duration = Duration::from_secs(300);
 /// Encodes everything. If that is large, others may continue it.
 fn encode_whole(copies: &WindowCopies, snapshot: &mut Snapshot) -> Option<EncodedSnapshot> {
     copies.encode_into(&mut snapshot.windows);
+    snapshot.pack();
     let ttl = snapshot.ttl();
     let value = snapshot.to_json().ok()?;
     if !copies.are_large() || !Snapshot::is_large(value.len()) {

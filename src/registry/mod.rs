@@ -9,7 +9,7 @@ mod settings;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use smol_str::SmolStr;
@@ -31,7 +31,6 @@ use crate::{
     event::Event,
     handle::Breaker,
     store::StateStore,
-    sync::std_lock,
 };
 
 /// Breakers by name, from shared settings: one for each dependency, host or tenant.
@@ -77,8 +76,6 @@ struct Shared {
     /// A slot is inserted before its breaker is built, so that the map is never locked while a
     /// build waits for the store.
     slots: RwLock<BTreeMap<SmolStr, Arc<Slot>>>,
-    /// Held while new settings are applied, so that the newest are applied last.
-    applying: Mutex<()>,
     store: Option<Arc<dyn StateStore>>,
     clock: TimeSource,
     hub: Arc<Hub>,
@@ -102,7 +99,6 @@ impl Registry {
         let shared = Shared {
             settings: RwLock::new(Arc::new(settings)),
             slots: RwLock::default(),
-            applying: Mutex::default(),
             store,
             clock,
             hub: Arc::new(hub),
@@ -138,7 +134,7 @@ impl Registry {
             breaker
         });
         if let Some((settings, gate)) = built {
-            self.catch_up(breaker, &settings);
+            self.follow(breaker, settings);
             gate.open();
         }
         Ok(breaker.clone())
@@ -178,13 +174,9 @@ impl Registry {
     /// A file with a fault cannot be read, so it never gets here.
     pub fn reload(&self, file: &ConfigFile) {
         let new = Arc::new(Settings::from_file(file));
-        let _applying = std_lock(&self.shared.applying);
-        let old = std::mem::replace(&mut *write(&self.shared.settings), Arc::clone(&new));
+        let old = std::mem::replace(&mut *write(&self.shared.settings), new);
         for breaker in self.breakers() {
-            let config = new.get(breaker.name());
-            if **config != **old.get(breaker.name()) {
-                breaker.apply(Arc::clone(config));
-            }
+            self.follow(&breaker, Arc::clone(&old));
         }
     }
 
@@ -214,12 +206,22 @@ impl Registry {
         builder.build_valid()
     }
 
-    /// Applies settings that were loaded while the breaker was built.
-    fn catch_up(&self, breaker: &Breaker, built_with: &Arc<Settings>) {
-        let _applying = std_lock(&self.shared.applying);
-        let settings = self.settings();
-        if !Arc::ptr_eq(&settings, built_with) {
-            breaker.apply(Arc::clone(settings.get(breaker.name())));
+    /// Applies the newest settings to a breaker that has those of `applied`.
+    ///
+    /// No lock is held: an update may reach a due transition, whose listeners may use the registry.
+    /// Whichever thread applies settings looks afterwards for newer ones, so the newest are the
+    /// last.
+    fn follow(&self, breaker: &Breaker, mut applied: Arc<Settings>) {
+        loop {
+            let newest = self.settings();
+            if Arc::ptr_eq(&newest, &applied) {
+                return;
+            }
+            let config = newest.get(breaker.name());
+            if **config != **applied.get(breaker.name()) {
+                breaker.apply(Arc::clone(config));
+            }
+            applied = newest;
         }
     }
 

@@ -273,6 +273,10 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         if self.gate.is_rejecting() {
             return Poll::Ready(Ok(()));
         }
+        // A nested call waits for the inner service alone, whatever the circuit does.
+        if inner_call::is_nested(self.breaker.cell()) {
+            return Poll::Pending;
+        }
         // The open time ended in the meantime too.
         cx.waker().wake_by_ref();
         Poll::Pending

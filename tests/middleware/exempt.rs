@@ -174,3 +174,18 @@ async fn health_checks_of_a_router_pass_an_open_circuit() {
     assert_eq!(status(Method::OPTIONS, "/").await, StatusCode::OK);
     assert_eq!(status(Method::GET, "/").await, StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn wrapped_bodies_keep_the_exemption() {
+    let layer = CircuitBreakerLayer::builder("exempt")
+        .http()
+        .exempt(|request: &Request<Body>| request.uri().path() == "/health")
+        .on_body_end(OnBodyEnd::new())
+        .wrap_body(Body::new)
+        .build()
+        .unwrap();
+    layer.breaker().force_open();
+    let router: Router = Router::new().route("/health", get(async || "well")).layer(layer);
+    let request = Request::builder().uri("/health").body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::OK);
+}

@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use tower_breaker::{Config, Registry, State, Trip, config::ConfigFile};
+use tower_breaker::{Config, Event, Registry, State, Trip, clock::ManualClock, config::ConfigFile};
 
 use crate::during_load::DuringLoad;
 
@@ -164,4 +164,30 @@ fn toml_settings_are_those_of_the_same_json() {
     assert_eq!(toml.get("payments").trip_on, [Trip::consecutive_failures(3)]);
     let error = ConfigFile::from_toml("[defaults").unwrap_err();
     assert!(error.to_string().contains("invalid TOML"), "{error}");
+}
+
+/// An update finds a transition that was due, whose listeners run on this thread.
+#[test]
+fn a_listener_may_create_a_breaker_and_reload_during_a_reload() {
+    let clock = ManualClock::new();
+    let registry = Arc::new(OnceLock::<Registry>::new());
+    let inner = Arc::clone(&registry);
+    let built = Registry::builder()
+        .clock(clock.clone())
+        .on_event(move |event| {
+            if matches!(event, Event::Transition(it) if it.to == State::HalfOpen) {
+                let registry = inner.get().unwrap();
+                registry.get_or_create("new").unwrap();
+                registry.reload(&file(r#"{"defaults": {"recovery_timeout": "7s"}}"#));
+            }
+        })
+        .build()
+        .unwrap();
+    registry.set(built).unwrap();
+    let registry = registry.get().unwrap();
+    registry.get_or_create("a").unwrap().trip();
+    clock.advance(Duration::from_secs(60));
+    registry.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#));
+    assert_eq!(recovery_timeout(registry, "a"), 7);
+    assert_eq!(recovery_timeout(registry, "new"), 7);
 }

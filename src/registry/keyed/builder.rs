@@ -2,11 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    KeyedBreakers,
-    table::{Source, Table},
-    when_full::WhenFull,
-};
+use super::{KeyedBreakers, source::Source, table::Table, when_full::WhenFull};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},

@@ -2,6 +2,8 @@
 
 mod builder;
 mod names;
+mod replacement;
+mod source;
 mod table;
 mod when_full;
 
@@ -82,7 +84,7 @@ impl KeyedBreakers {
     /// not the key's any more.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
-        self.table.with_or_create(&self.table.shorten(key), Breaker::clone)
+        self.table.with_new_or_shared(&self.table.shorten(key), Breaker::clone)
     }
 
     /// Returns all breakers of the group, in no particular order.
@@ -103,7 +105,8 @@ impl KeyedBreakers {
         self.len() == 0
     }
 
-    /// How many calls were not recorded because the group was full.
+    /// How many calls were not recorded because the group was full. Where a key has no breaker
+    /// before its first failure, these are the failures.
     #[must_use]
     pub fn unrecorded_calls(&self) -> u64 {
         self.table.unrecorded()
@@ -124,7 +127,7 @@ impl KeyedBreakers {
     pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
         let config = config.into();
         config.validate()?;
-        self.table.update(&config);
+        self.table.update(config);
         Ok(())
     }
 
@@ -162,7 +165,7 @@ impl KeyedBreakers {
     /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
     /// creates it if it still has none.
     pub(crate) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        self.table.with_or_create(key, work)
+        self.table.with_new(key, work)
     }
 
     /// The same, if another call has created it meanwhile.

@@ -24,6 +24,11 @@ impl Names {
         Self { prefix: format!("{}:", escape(group)) }
     }
 
+    /// The name of the group itself, which is that of no key.
+    pub(super) fn group(&self) -> &str {
+        self.prefix.trim_end_matches(':')
+    }
+
     /// The key itself, or its hash if its name would be too long.
     pub(super) fn shorten<'a>(&self, key: &'a str) -> Cow<'a, str> {
         let room = LONGEST_NAME.saturating_sub(self.prefix.len());

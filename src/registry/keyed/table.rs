@@ -1,8 +1,7 @@
-//! The breakers of a group by key, and which one a new one replaces.
+//! The breakers of a group by key.
 
 use std::{
     borrow::Cow,
-    collections::VecDeque,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -14,22 +13,23 @@ use papaya::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
-use super::{names::Names, when_full::WhenFull};
+use super::{
+    names::Names,
+    replacement::{Candidate, Considered, Queue, Replaceable, choose},
+    source::Source,
+    when_full::WhenFull,
+};
 use crate::{
-    clock::TimeSource,
     config::{Config, Trip},
     event::Event,
-    handle::{Breaker, BreakerBuilder},
-    registry::events::Hub,
-    state::State,
-    store::StateStore,
+    handle::Breaker,
+    registry::events::Gate,
     sync::std_lock,
     write_behind::{NamesWanted, find_stored_names},
 };
 
-/// How many breakers are looked at for one to replace. Bounded, since a group may be full of
-/// breakers that cannot be; the next search goes on where this one has ended.
-const SEARCH: usize = 64;
+/// How often a new key looks for a breaker to replace: another key may take the one that it found.
+const ATTEMPTS: usize = 4;
 
 /// How long the construction of a group waits until the store has been read.
 const RESTORE_WAIT: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ pub(crate) enum Found<T> {
     Unrecorded,
 }
 
+/// No lock is held while a breaker is asked for its state or gets new settings, and events of its
+/// construction are held back: listeners may use the group.
 pub(super) struct Table {
     names: Names,
     source: Source,
@@ -65,8 +67,7 @@ pub(super) struct Table {
 /// Locked while an entry comes or goes.
 struct Creation {
     config: Arc<Config>,
-    /// The keys in the order in which they are considered for replacement.
-    queue: VecDeque<SmolStr>,
+    queue: Queue,
 }
 
 struct Entry {
@@ -75,11 +76,20 @@ struct Entry {
     is_used: AtomicBool,
 }
 
+/// What became of an attempt to create a breaker.
+enum Insertion {
+    /// The key has a breaker. The gate is that of a new one.
+    Done(Option<Arc<Gate>>),
+    /// There is no room, unless one of these is replaced.
+    Full(Vec<Candidate>),
+}
+
 impl Entry {
     fn new(breaker: Breaker) -> Self {
         Self { breaker, is_used: AtomicBool::new(false) }
     }
 
+    #[inline]
     fn touch(&self) -> &Breaker {
         // Most calls only read, so that threads do not pass the cache line round.
         if !self.is_used.load(Relaxed) {
@@ -87,34 +97,6 @@ impl Entry {
         }
         &self.breaker
     }
-}
-
-/// What all breakers of a group are built from, but for their settings.
-pub(super) struct Source {
-    pub(super) store: Option<Arc<dyn StateStore>>,
-    pub(super) clock: TimeSource,
-    pub(super) hub: Arc<Hub>,
-}
-
-impl Source {
-    fn build(&self, name: &str, config: &Arc<Config>) -> BreakerBuilder {
-        let hub = Arc::clone(&self.hub);
-        let mut builder = Breaker::builder(name)
-            .config(Arc::clone(config))
-            .on_event(move |event| hub.dispatch(event));
-        builder.clock = self.clock.clone();
-        builder.store.clone_from(&self.store);
-        builder
-    }
-}
-
-/// Whether a breaker may be replaced.
-enum Replaceable {
-    /// Before all others.
-    Idle,
-    /// If there is no idle one.
-    HalfOpen,
-    No,
 }
 
 impl Table {
@@ -125,9 +107,14 @@ impl Table {
         when_full: WhenFull,
         max_breakers: usize,
     ) -> Self {
-        let shared = || source.build(group, &config).build_valid();
+        let names = Names::new(group);
+        let shared = || {
+            let (builder, gate) = source.build(names.group(), &config);
+            let breaker = builder.build_valid();
+            gate.open();
+            breaker
+        };
         Self {
-            names: Names::new(group),
             group: Breaker::builder(group).build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
@@ -136,7 +123,8 @@ impl Table {
             is_lazy: AtomicBool::new(needs_only_failures(&config)),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
-            creation: Mutex::new(Creation { config, queue: VecDeque::new() }),
+            creation: Mutex::new(Creation { config, queue: Queue::default() }),
+            names,
             source,
         }
     }
@@ -172,20 +160,42 @@ impl Table {
     }
 
     /// The same, and creates it if there is none and there is room.
-    pub(super) fn with_or_create<T>(
+    pub(super) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
+        let result = self.with_own(key, work).ok();
+        self.count_unrecorded(result)
+    }
+
+    /// The same. A key without room goes by the shared breaker, if there is one.
+    pub(super) fn with_new_or_shared<T>(
         &self,
         key: &str,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
+        let result = match self.with_own(key, work) {
+            Ok(result) => Some(result),
+            Err(work) => self.shared.as_ref().map(work),
+        };
+        self.count_unrecorded(result)
+    }
+
+    /// Gives the closure back if there is no room.
+    fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: &str, work: W) -> Result<T, W> {
         let entries = self.entries.pin();
         if let Some(entry) = entries.get(key) {
-            return Some(work(entry.touch()));
+            return Ok(work(entry.touch()));
         }
         self.create(key);
-        if let Some(entry) = entries.get(key) {
-            return Some(work(&entry.breaker));
+        match entries.get(key) {
+            Some(entry) => Ok(work(&entry.breaker)),
+            None => Err(work),
         }
-        self.shared.as_ref().map(work)
+    }
+
+    fn count_unrecorded<T>(&self, result: Option<T>) -> Option<T> {
+        if result.is_none() {
+            self.unrecorded.fetch_add(1, Relaxed);
+        }
+        result
     }
 
     #[inline]
@@ -202,22 +212,28 @@ impl Table {
                 None => Found::OnFailure(key.into()),
             };
         }
-        match self.with_or_create(key, work) {
+        match self.with_new_or_shared(key, work) {
             Some(result) => Found::Breaker(result),
             None => Found::Unrecorded,
         }
     }
 
     /// Replaces the settings of all breakers, now and later.
-    pub(super) fn update(&self, config: &Arc<Config>) {
-        let mut creation = std_lock(&self.creation);
-        creation.config = Arc::clone(config);
-        self.is_lazy.store(needs_only_failures(config), Relaxed);
-        for entry in self.entries.pin().values() {
-            entry.breaker.apply(Arc::clone(config));
-        }
-        for breaker in self.shared.iter().chain([&self.group]) {
-            breaker.apply(Arc::clone(config));
+    pub(super) fn update(&self, config: Arc<Config>) {
+        self.is_lazy.store(needs_only_failures(&config), Relaxed);
+        std_lock(&self.creation).config = config;
+        self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
+    }
+
+    /// Whichever thread applies settings looks afterwards for newer ones, so the newest are the
+    /// last.
+    fn apply_newest(&self, breaker: &Breaker) {
+        loop {
+            let config = self.config();
+            breaker.apply(Arc::clone(&config));
+            if Arc::ptr_eq(&config, &self.config()) {
+                return;
+            }
         }
     }
 
@@ -228,24 +244,59 @@ impl Table {
     /// Creates the breaker of a key, if there is room or another one can be replaced.
     #[cold]
     fn create(&self, key: &str) {
+        let mut replaced = None;
+        for _ in 0..ATTEMPTS {
+            match self.insert(key, replaced.as_ref()) {
+                Insertion::Done(gate) => {
+                    self.is_crowded.store(false, Relaxed);
+                    gate.iter().for_each(|gate| gate.open());
+                    return;
+                }
+                Insertion::Full(candidates) => replaced = choose(candidates),
+            }
+            if replaced.is_none() {
+                break;
+            }
+        }
+        self.is_crowded.store(true, Relaxed);
+    }
+
+    fn insert(&self, key: &str, replaced: Option<&Candidate>) -> Insertion {
         let mut creation = std_lock(&self.creation);
         let entries = self.entries.pin();
         if entries.contains_key(key) {
-            return;
+            return Insertion::Done(None);
         }
         let Creation { config, queue } = &mut *creation;
-        let has_room = queue.len() < self.max_breakers || self.make_room(queue);
-        self.is_crowded.store(!has_room, Relaxed);
-        if !has_room {
-            self.unrecorded.fetch_add(1, Relaxed);
-            return;
+        let remove = |key: &str, breaker: &Breaker| {
+            entries.remove(key);
+            // Calls that it has admitted may hold it for a while.
+            breaker.drop_in_background();
+        };
+        if let Some(Candidate { key, breaker }) = replaced
+            && entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed))
+            && queue.remove(key)
+        {
+            remove(key, breaker);
+        }
+        if queue.len() >= self.max_breakers {
+            let consider = |key: &SmolStr| {
+                let entry = entries.get(key)?;
+                let was_used = entry.is_used.swap(false, Relaxed);
+                Some(Considered { breaker: entry.breaker.clone(), was_used })
+            };
+            match queue.search(consider) {
+                Replaceable::Idle(key, breaker) => remove(&key, &breaker),
+                Replaceable::Perhaps(candidates) => return Insertion::Full(candidates),
+            }
         }
         let key = SmolStr::new(key);
         // It must not wait for the store: it may be on the way of a request.
-        let builder = self.source.build(&self.names.name_of(&key), config).restore_later();
-        entries.insert(key.clone(), Entry::new(builder.build_valid()));
-        queue.push_back(key);
+        let (builder, gate) = self.source.build(&self.names.name_of(&key), config);
+        entries.insert(key.clone(), Entry::new(builder.restore_later().build_valid()));
+        queue.push(key);
         self.len.store(queue.len(), Relaxed);
+        Insertion::Done(Some(gate))
     }
 
     /// Creates the breakers that the store knows.
@@ -278,64 +329,25 @@ impl Table {
             Arc::clone(&creation.config)
         };
         // It waits for the store, so no lock is held.
-        let breaker = self.source.build(name, &config).build_valid();
-        let mut creation = std_lock(&self.creation);
-        if !is_wanted(&creation) {
-            breaker.drop_in_background();
-            return;
-        }
-        if !Arc::ptr_eq(&config, &creation.config) {
-            breaker.apply(Arc::clone(&creation.config));
-        }
-        self.entries.pin().insert(key.clone(), Entry::new(breaker));
-        creation.queue.push_back(key);
-        self.len.store(creation.queue.len(), Relaxed);
-    }
-
-    /// Removes a breaker. Calls that it has admitted may hold it for a while.
-    fn remove(&self, key: &str) {
-        let entries = self.entries.pin();
-        if let Some(entry) = entries.remove(key) {
-            entry.breaker.drop_in_background();
-        }
-    }
-
-    /// Removes a breaker that may be replaced. (The algorithm is CLOCK: a breaker that was used
-    /// since the last search gets a second chance.)
-    fn make_room(&self, queue: &mut VecDeque<SmolStr>) -> bool {
-        let entries = self.entries.pin();
-        let mut half_open = None;
-        // Twice, so that a small group finds one that has had its second chance.
-        for _ in 0..(2 * queue.len()).min(SEARCH) {
-            let Some(key) = queue.pop_front() else { break };
-            match entries.get(&key).map(replaceable) {
-                Some(Replaceable::Idle) => {
-                    self.remove(&key);
-                    return true;
-                }
-                Some(Replaceable::HalfOpen) => half_open = half_open.or_else(|| Some(key.clone())),
-                Some(Replaceable::No) | None => {}
+        let (builder, gate) = self.source.build(name, &config);
+        let breaker = builder.build_valid();
+        {
+            let mut creation = std_lock(&self.creation);
+            if !is_wanted(&creation) {
+                return;
             }
-            queue.push_back(key);
+            self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
+            creation.queue.push(key);
+            self.len.store(creation.queue.len(), Relaxed);
         }
-        // It is among the last that were pushed.
-        let found = half_open.and_then(|key| queue.iter().rposition(|queued| *queued == key));
-        let Some(key) = found.and_then(|index| queue.remove(index)) else { return false };
-        self.remove(&key);
-        true
+        if !Arc::ptr_eq(&config, &self.config()) {
+            self.apply_newest(&breaker);
+        }
+        gate.open();
     }
 }
 
-fn replaceable(entry: &Entry) -> Replaceable {
-    let was_used = entry.is_used.swap(false, Relaxed);
-    match entry.breaker.state() {
-        State::Closed if !was_used => Replaceable::Idle,
-        State::HalfOpen if !was_used => Replaceable::HalfOpen,
-        _ => Replaceable::No,
-    }
-}
-
-/// Whether successes before the first failure change nothing, nor does a call that was given up.
+/// Whether successes before the first failure change nothing, nor does an abandoned call.
 fn needs_only_failures(config: &Config) -> bool {
     let is_streak = |trip: &Trip| matches!(trip, Trip::ConsecutiveFailures(_));
     config.abandoned_after.is_none() && config.trip_on.iter().all(is_streak)

@@ -25,6 +25,8 @@ impl<O, F> WrapBody<O, F> {
 impl<O, F> Sealed for WrapBody<O, F> {}
 
 impl<O: AppliesTo<Request>, F, Request> AppliesTo<Request> for WrapBody<O, F> {
+    const PASSES_WHILE_OPEN: bool = O::PASSES_WHILE_OPEN;
+
     #[inline]
     fn applies_to(&self, request: &Request) -> bool {
         self.record_when.applies_to(request)

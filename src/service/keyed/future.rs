@@ -24,7 +24,7 @@ pin_project! {
     /// [`KeyedCircuitBreaker`](crate::keyed::KeyedCircuitBreaker).
     ///
     /// Dropping it before it is ready [abandons](crate::Permit#abandoned-calls) the call. If the
-    /// inner future panics, the call is a failure, and the panic goes on.
+    /// inner future panics, the call is a failure, and the panic propagates.
     pub struct KeyedResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
         call: Call<F, C, J, O>,

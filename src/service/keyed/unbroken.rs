@@ -28,9 +28,14 @@ impl UnbrokenCall {
     }
 
     pub(super) fn record(&self, outcome: Outcome) {
-        // Another call may have created the breaker meanwhile. If it is not closed by now, this
-        // call is of an earlier state, and its outcome changes nothing.
+        // Another call may have created the breaker meanwhile. If that has made a transition, this
+        // call belongs to an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
+            let has_transitioned =
+                breaker.cell().inspect(|machine, _| machine.has_transitioned()) != Some(false);
+            if has_transitioned {
+                return;
+            }
             if let Some(permit) = Permit::try_acquire_fast(breaker.cell(), || false) {
                 permit.finish(outcome);
             }
@@ -42,7 +47,7 @@ impl UnbrokenCall {
         }
     }
 
-    /// Does a part of the call's work. If it panics, the call is a failure, and the panic goes on.
+    /// Does a part of the call's work. If it panics, the call is a failure, and the panic propagates.
     pub(super) fn fail_on_panic<T>(&self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
         let result = work();

@@ -209,3 +209,41 @@ async fn a_waiting_caller_does_not_block_itself() {
     assert!(task::spawn(service.call(())).poll().is_ready());
     assert_eq!(layer.breaker().state(), State::Closed);
 }
+
+/// A service that is never ready.
+#[derive(Clone)]
+struct NeverReady;
+
+impl Service<Act> for NeverReady {
+    type Response = ();
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<(), std::io::Error>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), std::io::Error>> {
+        std::task::Poll::Pending
+    }
+
+    fn call(&mut self, _: Act) -> Self::Future {
+        unreachable!("it is never ready")
+    }
+}
+
+#[tokio::test]
+async fn a_nested_call_that_waits_for_the_inner_service_does_not_wake_itself() {
+    let (layer, clock) = layer(Trip::consecutive_failures(5));
+    layer.breaker().trip();
+    clock.advance(OPEN_TIME);
+    let inner = layer.layer(NeverReady);
+    let mut service = layer.layer(service_fn(move |act: Act| inner.clone().oneshot(act)));
+    // It has the only slot of a probe.
+    let mut call = task::spawn(service.ready().await.unwrap().call(Act::Succeed));
+    assert_pending!(call.poll());
+    assert_eq!(layer.breaker().state(), State::HalfOpen);
+    assert!(!call.is_woken());
+    layer.breaker().force_open();
+    assert_pending!(call.poll());
+    assert!(!call.is_woken());
+}

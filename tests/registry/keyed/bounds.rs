@@ -74,6 +74,7 @@ fn a_key_that_finds_no_room_can_share_a_breaker() {
     trip(&shared);
     assert_eq!(hosts.get_or_create("c").unwrap().state(), State::Open);
     assert_eq!(hosts.len(), 1);
+    assert_eq!(hosts.unrecorded_calls(), 0);
 }
 
 #[test]

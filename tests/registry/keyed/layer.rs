@@ -137,6 +137,29 @@ async fn a_late_result_of_such_a_call_changes_nothing_in_a_circuit_that_has_open
 }
 
 #[tokio::test]
+async fn nor_does_it_in_a_circuit_that_has_closed_again() {
+    let clock = tower_breaker::clock::ManualClock::new();
+    let keys = KeyedBreakers::builder("keys").clock(clock.clone()).build().unwrap();
+    let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_name());
+    let mut service = layer.layer(inner());
+    let mut late = Vec::new();
+    for _ in 0..10 {
+        late.push(service.ready().await.unwrap().call(("a", Fails)));
+    }
+    for _ in 0..5 {
+        call(&keys, "a", Fails).await.unwrap_err();
+    }
+    clock.advance(Duration::from_secs(60));
+    call(&keys, "a", Succeeds).await.unwrap();
+    assert_eq!(keys.get("a").unwrap().state(), State::Closed);
+    for call in late {
+        call.await.unwrap_err();
+    }
+    assert_eq!(keys.get("a").unwrap().state(), State::Closed);
+    assert_eq!(failures(&keys, "a"), 0);
+}
+
+#[tokio::test]
 async fn a_panic_of_the_call_or_of_its_future_is_one_failure_and_goes_on() {
     for (first, expected) in [(Panics, "in the future"), (PanicsAtOnce, "at once")] {
         let keys = group();
