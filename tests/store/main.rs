@@ -24,6 +24,10 @@ fn child_process() {
         (faults::child::CELL, faults::child::run_cell),
         #[cfg(target_os = "linux")]
         (faults::child::HOLDER, faults::child::hold),
+        #[cfg(target_os = "linux")]
+        (faults::forked::PARENT, faults::forked::fork),
+        #[cfg(target_os = "linux")]
+        (faults::threadless::LIMITED, faults::threadless::live),
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),
         #[cfg(target_os = "linux")]
