@@ -10,7 +10,8 @@ use super::{Clock, sources};
 /// (`#[tokio::test(start_paused = true)]`). Meant for tests.
 ///
 /// The wall clock advances with it from the moment at which this clock was created. Outside a
-/// paused runtime this is the system's monotonic clock, slower to read than [`SystemClock`].
+/// paused runtime this is the system's monotonic clock, slower to read than the
+/// [`SystemClock`](super::SystemClock).
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: Instant,
