@@ -71,7 +71,8 @@
 //! 2. The list of all inboxes.
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
-//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload.
+//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
+//!    what the notifier has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -94,6 +95,7 @@
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
+//! | `notifier` | a thread that calls listeners where the writer's cannot |
 //! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
 //! | `flush_all` | at the end of a program |
@@ -119,6 +121,7 @@ mod load;
 mod maintenance;
 #[cfg(feature = "keyed")]
 mod names;
+mod notifier;
 mod owners;
 mod ownership;
 mod pages;
