@@ -54,9 +54,9 @@
 //!    ([`SnapshotBase`](source::SnapshotBase)).
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
 //! 4. When the breaker is dropped and not saved, its last snapshot takes its place, and the drop
-//!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads or saves anything
-//!    else of this name. A breaker that is built meanwhile begins with it, and so does the youngest
-//!    of the name that is left.
+//!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
+//!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
+//!    does the youngest of the name that is left.
 //!
 //! # When the store
 //!
@@ -76,7 +76,8 @@
 //! 2. The list of all inboxes.
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
-//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload.
+//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
+//!    the start of the writer; the budget of drops.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
