@@ -426,8 +426,18 @@ impl Cell {
         self.transact(|machine, effects| machine.update(config, effects));
     }
 
+    /// From now on, a snapshot may be restored at any time.
+    pub(crate) fn await_restore(&'static self) {
+        self.with_core(|core| {
+            core.await_restore();
+            Some(())
+        });
+    }
+
     /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
     /// transition of its own meanwhile: then its state is newer than the snapshot.
+    ///
+    /// Calls that were recorded before it are newer than its counts.
     pub(crate) fn restore(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
         self.with_core(|core| {
             if !core.is_owned_by(observer) {

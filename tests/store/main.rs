@@ -11,6 +11,7 @@ mod history;
 mod idle_loss;
 mod large_windows;
 mod last_words;
+mod late_restore;
 mod names;
 mod one_name;
 mod scale;
