@@ -185,7 +185,9 @@ impl Inbox {
     /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
     fn is_saved(&self, entry: &Entry) -> bool {
         let content = self.content();
-        content.schedule.is_saved(entry.id) && !entry.is_marked()
+        content.schedule.has_nothing_to_save(entry.id)
+            && !entry.is_marked()
+            && !entry.has_pending_history()
     }
 
     fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
@@ -221,9 +223,11 @@ impl Inbox {
     }
 
     fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) {
-        // It is marked, or a batch is about to save what was.
         let now = Instant::now();
         let mut content = self.content();
+        if !content.schedule.is_being_saved(entry.id) {
+            entry.mark(Urgency::Transition);
+        }
         let heir = content.depart(entry, try_until);
         content.schedule.mark(entry.id, Urgency::Transition, now);
         content.schedule.note_drop(now);

@@ -319,6 +319,20 @@ impl Schedule {
         self.slots.get(id).is_none_or(|slot| slot.save == SaveState::Clean)
     }
 
+    /// Whether the entry is saved, and no attempt has failed that is still to be repeated.
+    pub(super) fn has_nothing_to_save(&self, id: EntryId) -> bool {
+        let is_retried = |slot: &Slot| slot.queued.is_some_and(|(lane, _)| lane == Lane::Retry);
+        self.slots.get(id).is_none_or(|slot| {
+            let is_read = slot.read == ReadState::Read;
+            slot.save == SaveState::Clean && !(is_read && (is_retried(slot) || slot.is_retried))
+        })
+    }
+
+    /// Whether a batch is about to save the entry.
+    pub(super) fn is_being_saved(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.save == SaveState::Saving)
+    }
+
     /// Queues up to `count` entries from `first` on to be saved now, except those that have failed
     /// or were not read yet. Returns `false` past the end.
     pub(super) fn save_again(&mut self, first: usize, count: usize, now: Instant) -> bool {
