@@ -74,7 +74,8 @@ enum Parting {
 
 /// What became of a breaker that has left.
 pub(super) enum Left {
-    /// There is nothing more to do for it. `is_last`: it was the last on its store.
+    /// There is nothing more to do for it. `is_last`: no breaker is left on its
+    /// store.
     Forgotten { is_last: bool },
     /// The writer saves its last state.
     Saving {
@@ -294,11 +295,12 @@ impl Inbox {
         let _ = ended.await;
     }
 
-    /// Removes an entry, whatever there is still to save. Returns whether it was the last.
+    /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the
+    /// store.
     fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
-        let is_last = content.schedule.is_empty();
+        let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());
         drop(content);
         self.keep_for_others(entry);
         self.pass_on(heir);
@@ -306,6 +308,6 @@ impl Inbox {
         if is_last {
             self.wake.notify_one();
         }
-        is_last
+        is_deserted
     }
 }
