@@ -202,8 +202,9 @@ impl Core {
         before != after || (after == OnSuccess::Defer && !goes_on)
     }
 
-    /// Whether successes can go on being counted while a result is recorded. Otherwise threads whose
-    /// calls succeed then would take the lock one after the other, each because of the one before.
+    /// Whether successes can go on being counted while a result is recorded. Otherwise threads
+    /// whose calls succeed then would take the lock one after the other, each because of the one
+    /// before.
     fn goes_on(&self, successes: Successes<'_>, result: CallResult, now: Tick) -> bool {
         self.machine.as_ref().is_some_and(|machine| {
             successes.is_open(machine.epoch()) && machine.defers_through(result, now)

@@ -218,8 +218,8 @@ impl Folder {
         std_lock(&self.names).unsynced.extend(self.folders_of(file).map(Path::to_owned));
     }
 
-    /// A file is used, which counts as saved from now on. If its subfolder cannot be synced, that is
-    /// done with the next change.
+    /// A file is used, which counts as saved from now on. If its subfolder cannot be synced, that
+    /// is done with the next change.
     fn note_use(&self, file: &Path) {
         if let Some(parent) = file.parent().filter(|parent| *parent != self.base)
             && self.note_parent(parent, file)
