@@ -45,7 +45,8 @@ impl Permit {
     ///     Err(_) => Outcome::failure(),
     /// };
     /// let permit = breaker.try_acquire()?;
-    /// let parsed = permit.call_blocking_with(classify, || text.parse().map_err(|_| text.as_str()));
+    /// let parse = || text.parse().map_err(|_| text.as_str());
+    /// let parsed = permit.call_blocking_with(classify, parse);
     /// assert_eq!(parsed, Err("one"));
     /// assert_eq!(breaker.stats().consecutive_failures(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
