@@ -171,7 +171,10 @@ impl Preload {
         };
         let is_last = page.len() < PAGE;
         // Without the lock: the threads that build breakers need it meanwhile.
-        let page = pages::pack(page);
+        let Some(page) = pages::pack(page) else {
+            self.give_up(LONG_PAUSE);
+            return Ok(());
+        };
         let mut state = std_lock(&self.0);
         let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
         pages.add(page);
