@@ -47,7 +47,8 @@ impl UnbrokenCall {
         }
     }
 
-    /// Does a part of the call's work. If it panics, the call is a failure, and the panic propagates.
+    /// Does a part of the call's work. If it panics, the call is a failure, and the panic
+    /// propagates.
     pub(super) fn fail_on_panic<T>(&self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
         let result = work();
