@@ -4,6 +4,7 @@
 use std::{
     ops::Bound::{Excluded, Unbounded},
     path::Path,
+    sync::Arc,
 };
 
 use sled::{Batch, Db};
@@ -11,13 +12,13 @@ use tower_breaker::store::{SaveEntry, StateStore, StoreError};
 
 /// Clones share the database.
 #[derive(Clone)]
-pub(crate) struct Unsynced(Db);
+pub(crate) struct Unsynced(Arc<Db>);
 
 impl Unsynced {
     /// Opens a folder with the settings of `SledStore`.
     pub(crate) fn open(folder: &Path) -> Self {
         let config = sled::Config::new().path(folder).cache_capacity(16 << 20);
-        Self(config.flush_every_ms(None).open().expect("a database"))
+        Self(Arc::new(config.flush_every_ms(None).open().expect("a database")))
     }
 }
 
@@ -65,7 +66,6 @@ impl StateStore for Unsynced {
     }
 
     fn id(&self) -> usize {
-        // Each clone of the handle shares this tree.
-        std::ptr::from_ref::<sled::Tree>(&self.0).addr()
+        Arc::as_ptr(&self.0).addr()
     }
 }

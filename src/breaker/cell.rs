@@ -171,6 +171,14 @@ impl Cell {
     #[inline]
     pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
         let glance = SystemClock::glance();
+        match SystemClock::nanos_until_far(self.view.open_until(), glance) {
+            Some(left) => Some(Refusal::with_time(State::Open, left)),
+            None => self.would_refuse_slow(glance),
+        }
+    }
+
+    #[inline(never)]
+    fn would_refuse_slow(&'static self, glance: Glance) -> Option<Refusal> {
         let state = self.state();
         match self.refusal(state, glance) {
             None if !state.admits_all() => self.would_refuse_once_advanced(),
@@ -186,8 +194,6 @@ impl Cell {
     }
 
     /// The refusal of a circuit that rejects every call for the time being.
-    #[expect(clippy::inline_always, reason = "it has two callers, and a rejection is to be cheap")]
-    #[inline(always)]
     pub(super) fn refusal(&self, state: PackedState, glance: Glance) -> Option<Refusal> {
         if !state.admits_none() {
             return None;
@@ -420,8 +426,18 @@ impl Cell {
         self.transact(|machine, effects| machine.update(config, effects));
     }
 
+    /// From now on, a snapshot may be restored at any time.
+    pub(crate) fn await_restore(&'static self) {
+        self.with_core(|core| {
+            core.await_restore();
+            Some(())
+        });
+    }
+
     /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
     /// transition of its own meanwhile: then its state is newer than the snapshot.
+    ///
+    /// Calls that were recorded before it are newer than its counts.
     pub(crate) fn restore(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
         self.with_core(|core| {
             if !core.is_owned_by(observer) {

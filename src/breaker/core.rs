@@ -26,6 +26,9 @@ pub(super) struct Core {
     /// Whether the observer has been told of a change since the last snapshot to be saved. Only
     /// then are successes deferred: what is pending is part of the save that is due.
     is_save_due: bool,
+    /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
+    /// it changes no count: it makes the counts newer than the snapshot's.
+    awaits_restore: bool,
     /// Most of up to a hundred thousand breakers never need one.
     notifier: Option<Box<Notifier>>,
     /// When the housekeeping thread looks at this cell next; `Tick::NEVER` if it does not. It
@@ -54,6 +57,7 @@ impl Core {
             clock: TimeSource::System,
             observer: None,
             is_save_due: false,
+            awaits_restore: false,
             notifier: None,
             scheduled: Tick::NEVER,
         }
@@ -72,6 +76,11 @@ impl Core {
 
     pub(super) fn has_custom_clock(&self) -> bool {
         matches!(self.clock, TimeSource::Custom(_))
+    }
+
+    /// From now on, a snapshot may be restored.
+    pub(super) fn await_restore(&mut self) {
+        self.awaits_restore = true;
     }
 
     pub(super) fn notifier(&mut self) -> &mut Notifier {
@@ -174,6 +183,7 @@ impl Core {
     fn record_untimed(&mut self, successes: Successes<'_>, outcome: Outcome) -> bool {
         let Some(machine) = &self.machine else { return false };
         let (before, now) = (self.on_success(machine), machine.now);
+        let was_no_op = outcome == Outcome::Success && machine.on_success() == OnSuccess::Skip;
         let goes_on = self.goes_on(successes, CallResult { outcome, elapsed: None }, now);
         self.drain(successes, goes_on);
         let Some(machine) = &mut self.machine else { return false };
@@ -184,7 +194,9 @@ impl Core {
             });
             return true;
         }
-        self.report_counts();
+        if !was_no_op {
+            self.report_counts();
+        }
         let Some(machine) = &self.machine else { return false };
         let after = self.on_success(machine);
         before != after || (after == OnSuccess::Defer && !goes_on)
@@ -205,6 +217,9 @@ impl Core {
 
     /// Successes wait only for a save that is due. And the user's clock is behind the lock.
     fn restrict(&self, machine: &Machine, success: OnSuccess) -> OnSuccess {
+        if success == OnSuccess::Skip && self.awaits_restore && machine.is_new() {
+            return OnSuccess::Record;
+        }
         let defers = self.is_save_due && (!self.has_custom_clock() || machine.rules.are_untimed());
         if success == OnSuccess::Defer && !defers { OnSuccess::Record } else { success }
     }

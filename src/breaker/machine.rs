@@ -121,6 +121,11 @@ impl Machine {
         self.has_transitioned
     }
 
+    /// Whether a snapshot would replace everything: no call was recorded and nothing changed yet.
+    pub(super) fn is_new(&self) -> bool {
+        !self.has_transitioned && !self.rules.have_recorded()
+    }
+
     /// Makes the state newer than any snapshot, as a transition does.
     pub(super) fn outdate_snapshots(&mut self) {
         self.has_transitioned = true;
@@ -269,11 +274,9 @@ impl Machine {
     /// Replaces the configuration. The state and its counts stay, the calls of a window stay
     /// where the rule's kind of window does, and a running open time keeps its length.
     pub(super) fn update(&mut self, config: Arc<Config>, effects: &mut Effects) {
-        let windows = self.rules.complete_windows(self.now);
-        let consecutive_failures = self.rules.consecutive_failures();
-        self.rules = Rules::new(&config, self.now);
-        self.rules.adopt(&windows, self.now, Duration::ZERO);
-        self.rules.set_consecutive_failures(consecutive_failures);
+        let mut rules = Rules::new(&config, self.now);
+        rules.replace(&self.rules, self.now);
+        self.rules = rules;
         self.config = config;
         self.epoch += 1;
         effects.counts_changed = true;

@@ -17,11 +17,15 @@ use super::{
 };
 use crate::{
     clock::{Tick, nanos},
+    state::State,
     sync::{AtomicU64, Ordering},
 };
 
 pub(super) struct PublishedView {
     state: AtomicU64,
+    /// While the circuit is open by the system's clock: until when; 0 otherwise. It says by itself
+    /// that a call is rejected, and for how long.
+    open_until: AtomicU64,
     /// While the state admits no call: until when.
     rejects_until: AtomicU64,
     /// While the state is timed: how long a call may take without being slow; the maximum if no
@@ -36,6 +40,7 @@ impl PublishedView {
     pub(super) fn vacant() -> Self {
         Self {
             state: AtomicU64::new(PackedState::vacant(0).to_bits()),
+            open_until: AtomicU64::new(0),
             rejects_until: AtomicU64::new(0),
             slow_after: AtomicU64::new(u64::MAX),
             bucket_end: AtomicU64::new(u64::MAX),
@@ -52,6 +57,11 @@ impl PublishedView {
     #[inline]
     pub(super) fn state_alone(&self) -> PackedState {
         PackedState::from_bits(self.state.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(super) fn open_until(&self) -> Tick {
+        Tick::from_nanos(self.open_until.load(Ordering::Acquire))
     }
 
     pub(super) fn rejects_until(&self) -> Tick {
@@ -79,6 +89,8 @@ impl PublishedView {
             Admission::NoneUntil(until) => until.as_nanos(),
             Admission::All | Admission::AskMachine => 0,
         };
+        let is_open = view.state == State::Open && !custom_clock;
+        store_if_changed(&self.open_until, if is_open { until } else { 0 });
         store_if_changed(&self.rejects_until, until);
         store_if_changed(&self.slow_after, view.slow_after.map_or(u64::MAX, nanos));
         store_if_changed(&self.bucket_end, view.bucket_end.map_or(u64::MAX, Tick::as_nanos));
@@ -88,6 +100,7 @@ impl PublishedView {
     /// Publishes that the cell has no breaker. Call it with the lock held.
     pub(super) fn vacate(&self) {
         let epoch = self.state().epoch() + 1;
+        store_if_changed(&self.open_until, 0);
         self.state.store(PackedState::vacant(epoch).to_bits(), Ordering::Release);
     }
 }

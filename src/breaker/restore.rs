@@ -66,11 +66,19 @@ impl Machine {
     }
 
     /// Resumes from a snapshot, unless it is that of a closed circuit and has expired.
+    ///
+    /// A snapshot that is read late finds calls that were recorded meanwhile. These are newer than
+    /// its counts: the failure streak stays, and the saved calls come before those in the windows.
     pub(super) fn restore(&mut self, saved: &Snapshot, now: Reading, effects: &mut Effects) {
         if self.is_too_old(saved, now) {
             return;
         }
         self.now = self.now.max(now.tick);
+        if self.rules.have_recorded() {
+            self.rules.prepend(&saved.windows, self.now, downtime(saved, now));
+        } else {
+            self.adopt_counts(saved, now);
+        }
         self.resume(saved, now, restored_open_time, effects);
         self.advance(now.tick, effects);
     }
@@ -85,6 +93,7 @@ impl Machine {
         self.rules.clear(self.now);
         // The other one's clock, also where the two clocks differ.
         let now = Reading { tick: self.now, wall: state.saved_at };
+        self.adopt_counts(state, now);
         self.resume(state, now, |_, left| left, effects);
         if is_newer {
             self.outdate_snapshots();
@@ -93,7 +102,13 @@ impl Machine {
         effects.counts_changed = true;
     }
 
-    /// `open_time` makes the open time of an open circuit out of what is left of it.
+    fn adopt_counts(&mut self, saved: &Snapshot, now: Reading) {
+        self.rules.adopt(&saved.windows, self.now, downtime(saved, now));
+        self.rules.set_consecutive_failures(saved.failure_count);
+    }
+
+    /// Adopts everything but the counts. `open_time` makes the open time of an open circuit out of
+    /// what is left of it.
     fn resume(
         &mut self,
         saved: &Snapshot,
@@ -101,10 +116,6 @@ impl Machine {
         open_time: impl FnOnce(&Config, Duration) -> Duration,
         effects: &mut Effects,
     ) {
-        // If the wall clock went back, nothing is known about the downtime.
-        let downtime = now.wall.duration_since(saved.saved_at).unwrap_or_default();
-        self.rules.adopt(&saved.windows, self.now, downtime);
-        self.rules.set_consecutive_failures(saved.failure_count);
         self.consecutive_opens = saved.consecutive_opens;
         let phase = match saved.state {
             State::Closed => Phase::Closed(self.restored_ramp(saved, now)),
@@ -177,4 +188,9 @@ impl Machine {
         let ttl = self.config.snapshot_ttl.closed;
         saved.state == State::Closed && age.is_ok_and(|age| age > ttl)
     }
+}
+
+/// If the wall clock went back, nothing is known about the downtime.
+fn downtime(saved: &Snapshot, now: Reading) -> Duration {
+    now.wall.duration_since(saved.saved_at).unwrap_or_default()
 }

@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Trip, Window},
     event::Reason,
     outcome::Outcome,
-    snapshot::WindowSnapshot,
+    snapshot::{WindowContent, WindowSnapshot},
 };
 
 /// How many successes may be deferred with a time window. The next one takes the lock, which reads
@@ -46,6 +46,7 @@ pub(super) struct Rules {
     untimed: bool,
     /// See [`defer_limit`](Self::defer_limit).
     defer_limit: u64,
+    has_recorded: bool,
 }
 
 /// A rule on the share of failed or of slow calls.
@@ -141,7 +142,15 @@ impl Rules {
             if has_time_window { TIMED_LIMIT } else { sizes.max().map_or(0, u64::from) };
         let failure_limit = limits.min();
         let consecutive_failures = 0;
-        Self { failure_limit, consecutive_failures, slow_after, rates, untimed, defer_limit }
+        Self {
+            failure_limit,
+            consecutive_failures,
+            slow_after,
+            rates,
+            untimed,
+            defer_limit,
+            has_recorded: false,
+        }
     }
 
     /// Whether no rule depends on when a call ended or how long it took.
@@ -165,6 +174,7 @@ impl Rules {
         elapsed: Option<Duration>,
         now: Tick,
     ) -> Option<Trigger> {
+        self.has_recorded |= outcome != Outcome::Ignore;
         let failed = match outcome {
             Outcome::Success => {
                 self.consecutive_failures = 0;
@@ -191,6 +201,7 @@ impl Rules {
     /// Records a call that was dropped after this time: a slow one, to the rules that call it slow
     /// and to no other. Then evaluates every rule.
     pub(super) fn record_abandoned(&mut self, elapsed: Duration, now: Tick) -> Option<Trigger> {
+        self.has_recorded = true;
         for rate in &mut self.rates {
             if matches!(rate.measure, Measure::SlowCalls(limit) if elapsed > limit) {
                 rate.window.record(Sample { failed: false, slow: true }, now);
@@ -210,6 +221,7 @@ impl Rules {
 
     /// Records successes that were counted without the lock, of which no rule has to be asked.
     pub(super) fn record_successes(&mut self, calls: u64, now: Tick) {
+        self.has_recorded = true;
         self.consecutive_failures = 0;
         for rate in &mut self.rates {
             rate.window.record_successes(calls, now);
@@ -281,6 +293,18 @@ impl Rules {
         self.consecutive_failures = failures;
     }
 
+    /// Whether any call was recorded, here or by the rules that these replace.
+    pub(super) fn have_recorded(&self) -> bool {
+        self.has_recorded
+    }
+
+    /// Continues where the rules ended that these replace.
+    pub(super) fn replace(&mut self, old: &Self, now: Tick) {
+        self.adopt(&old.complete_windows(now), now, Duration::ZERO);
+        self.consecutive_failures = old.consecutive_failures;
+        self.has_recorded = old.has_recorded;
+    }
+
     /// The counts of the first rate rule's window; `None` without a rate rule.
     pub(super) fn first_window_counts(&self) -> Option<Counts> {
         self.rates.first().map(|rate| rate.window.counts())
@@ -319,13 +343,26 @@ impl Rules {
     /// earlier rule took, so an unchanged configuration gets back every window, and a changed one
     /// as many as still fit.
     pub(super) fn adopt(&mut self, saved: &[WindowSnapshot], now: Tick, downtime: Duration) {
+        self.with_saved(saved, |window, content| window.adopt(content, now, downtime));
+    }
+
+    /// The same for calls that came before those that the windows hold already.
+    pub(super) fn prepend(&mut self, saved: &[WindowSnapshot], now: Tick, downtime: Duration) {
+        self.with_saved(saved, |window, content| window.prepend(content, now, downtime));
+    }
+
+    fn with_saved(
+        &mut self,
+        saved: &[WindowSnapshot],
+        mut take: impl FnMut(&mut CallWindow, &WindowContent),
+    ) {
         let mut left: Vec<&WindowSnapshot> = saved.iter().collect();
         for rate in &mut self.rates {
             let fits = |saved: &&WindowSnapshot| {
                 saved.rule == rate.name() && rate.window.accepts(&saved.content)
             };
             if let Some(index) = left.iter().position(fits) {
-                rate.window.adopt(&left.remove(index).content, now, downtime);
+                take(&mut rate.window, &left.remove(index).content);
             }
         }
     }

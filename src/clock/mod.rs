@@ -26,11 +26,11 @@
 // the machine was suspended where there is such a clock (`sources`). Three readings of it differ in
 // price and trust (`system`):
 //
-// | reading | costs | used for |
-// |---|--:|---|
-// | `tick`: the operating system's clock | 25 ns | whatever takes the lock, timers |
-// | `nanos_until`: the coarse clock | 5 ns | rejections without the lock |
-// | `counter_tick`: the processor's counter | 8 ns | admissions and successes without the lock |
+// | reading | reads | used for |
+// |---|---|---|
+// | `tick` | the operating system's clock | whatever takes the lock, timers |
+// | `nanos_until` | the coarse clock: memory, and no counter | rejections without the lock |
+// | `counter_tick` | the processor's counter | admissions and successes without the lock |
 //
 // Only the first is stored in a state machine, and so decides when a circuit half-opens, a probe
 // times out, a ramp ends, a waiting caller is admitted, or a bucket of a time window is over.
@@ -39,8 +39,9 @@
 // machine; it can differ from processor to processor. So it only measures the time since the last
 // reading of the operating system's clock, the anchor, and for no longer than 10 ms: if the result
 // is earlier than the anchor, equal to it, or 10 ms later, the system's clock is read instead, and
-// is the new anchor. Whatever the counter does, the result is less than 10 ms ahead; and it is
-// behind for long only if the counter stands while nothing takes the lock.
+// is the new anchor. Whatever the counter does, the result is less than 10 ms ahead. It could still
+// stand within these 10 ms, so three more things read the system's clock: whatever takes the lock,
+// a call that seems to have taken no time at all, and each 1024th success in a time window.
 //
 // The coarse clock is behind by a tick of the kernel's timer. It only says whether the anchor is
 // older than 10 ms. If not, and the anchor is more than a second before the end of the time for

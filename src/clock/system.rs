@@ -90,8 +90,8 @@ impl SystemClock {
         if age.wrapping_sub(1) < TRUST - 1 { Tick::from_nanos(now) } else { ANCHOR.renew() }
     }
 
-    /// The same at the end of a call that was admitted at that time. Where the counter has not moved
-    /// meanwhile, it is checked.
+    /// The same at the end of a call that was admitted at that time. Where the counter has not
+    /// moved meanwhile, it is checked.
     #[inline]
     pub(crate) fn counter_tick_after(admitted: Tick) -> Tick {
         let now = Self::counter_tick();
@@ -104,19 +104,24 @@ impl SystemClock {
         Glance(sources::coarse())
     }
 
-    /// What is left until then, in nanoseconds. What is more than a second may be some
-    /// milliseconds too long, but not longer than it was at a time that was
+    /// What is left until then, in nanoseconds, if that is more than a second. It may be some
+    /// milliseconds too long, but is not longer than it was at a time that was
     /// [noted](Self::note).
     #[inline]
-    pub(crate) fn nanos_until(then: Tick, glance: Glance) -> u64 {
+    pub(crate) fn nanos_until_far(then: Tick, glance: Glance) -> Option<u64> {
         let coarse = ANCHOR.coarse.load(Ordering::Acquire);
-        if glance.0.is_some_and(|now| now.wrapping_sub(coarse) < TRUST) {
-            let left = then.nanos_since(ANCHOR.system());
-            if left > NEAR {
-                return left;
-            }
+        if glance.0?.wrapping_sub(coarse) >= TRUST {
+            return None;
         }
-        Self::exact_nanos_until(then)
+        let left = then.as_nanos().wrapping_sub(ANCHOR.system().as_nanos());
+        // One comparison for both bounds: what has passed wraps to a negative number.
+        (left.wrapping_sub(NEAR).cast_signed() > 0).then_some(left)
+    }
+
+    /// What is left until then, in nanoseconds; as above if that is more than a second.
+    #[inline]
+    pub(crate) fn nanos_until(then: Tick, glance: Glance) -> u64 {
+        Self::nanos_until_far(then, glance).unwrap_or_else(|| Self::exact_nanos_until(then))
     }
 
     #[cold]

@@ -275,6 +275,7 @@ impl BreakerBuilder {
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
+            cell.await_restore();
             shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
         }
         Breaker { cell, shared: Arc::new(shared) }

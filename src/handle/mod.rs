@@ -116,7 +116,8 @@ impl Breaker {
     ///
     /// It needs no runtime: a thread of this crate, one for the process, wakes the waiting callers.
     /// With a [custom clock](crate::BreakerBuilder::clock), times are waited for in tokio's time,
-    /// which follows a paused runtime, or outside of a runtime in the machine's time.
+    /// which follows a paused runtime, or outside of a runtime in the machine's time; a clock that
+    /// has moved ahead of that is noticed within a second.
     ///
     /// # Panics
     ///

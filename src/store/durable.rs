@@ -8,6 +8,8 @@ use std::{
 
 /// Makes the names in a folder durable. Only Unix can open a folder for that.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    faults::sync(folder)?;
     if cfg!(unix) { sync_open_folder(&File::open(folder)?) } else { Ok(()) }
 }
 
@@ -53,4 +55,40 @@ fn device_of(found: &fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn device_of(_: &fs::Metadata) -> u64 {
     0
+}
+
+/// Faults of the disk, for tests.
+#[cfg(test)]
+pub(super) mod faults {
+    use std::{
+        cell::{Cell, RefCell},
+        io,
+        path::{Path, PathBuf},
+    };
+
+    thread_local! {
+        static FAILS: Cell<bool> = const { Cell::new(false) };
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn sync(folder: &Path) -> io::Result<()> {
+        if FAILS.get() {
+            return Err(io::Error::other("the disk is sick"));
+        }
+        SYNCED.with_borrow_mut(|synced| synced.push(folder.to_owned()));
+        Ok(())
+    }
+
+    /// Whether folders cannot be synced by this thread.
+    pub(in super::super) fn fail_syncs(fail: bool) {
+        FAILS.set(fail);
+    }
+
+    /// The folders that this thread has synced since the last call, sorted.
+    pub(in super::super) fn take_synced() -> Vec<PathBuf> {
+        let mut synced = SYNCED.take();
+        synced.sort();
+        synced.dedup();
+        synced
+    }
 }

@@ -21,14 +21,17 @@
 //! | threads | 7 to 8 | none | none |
 //! | disk, 1 breaker | 0.5 MB | 0.1 MB | 1 file |
 //! | disk, 100,000 breakers | 64 MB | 69 MB | 410 MB |
-//! | memory, 1 and 100,000 breakers | 27 and 77 MB | 5 and 23 MB | 5 and 15 MB |
-//! | start, 1 and 100,000 breakers | 70 and 980 ms | 2 and 500 ms | 2 and 1,350 ms |
-//! | save, 1 breaker: median, 99% | 0.3, 4 ms | 0.8, 8 ms | 2.5, 12 ms |
-//! | save, 100,000 breakers: median, 99% | 0.7, 8 ms | 1.0, 8 ms | 1.3, 12 ms |
+//! | memory, 1 and 100,000 breakers | 1.5 and 52 MB | 1.1 and 19 MB | 0.4 and 12 MB |
+//! | start, 1 and 100,000 breakers | 29 and 480 ms | 15 and 130 ms | 8 and 1,570 ms |
+//! | save, 1 breaker: median, 99% | 3.8, 10 ms | 4.4, 23 ms | 6.9, 33 ms |
+//! | save, 100,000 breakers: median, 99% | 2.4, 13 ms | 0.4, 1 ms | 2.4, 11 ms |
 //!
-//! Memory, start and save are from an unoptimized build on a busy virtual machine (2 cores, load
-//! average 7, ext4, 2026-11-25): compare the columns, and measure on your own machine. Start is the
-//! time to open the store and to read every snapshot; memory is what the process has grown by then.
+//! Memory, start and save are from a release build on a busy virtual machine (2 cores, load average
+//! 6 to 7, ext4, 2026-11-25); those of one breaker are medians of 7 runs. Saves, and the start with
+//! one breaker, mostly wait for the disk to sync, which other programs kept busy: the same save
+//! took from 0.2 to 10 ms between runs. So compare the orders of magnitude, and measure on your own
+//! machine. Start is the time to open the store and to read every snapshot; memory is what the
+//! process has grown by then.
 //!
 //! With many breakers, a read of one page takes `FileStore` a look at every file.
 //!

@@ -3,13 +3,13 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     entry::{Entry, HealthAt},
     health::{self, Announcement, Now},
-    inbox::{self, Inbox},
+    inbox::{self, FORKED, Inbox},
     watchdog::Watched,
 };
 use crate::health::StoreHealth;
@@ -71,8 +71,20 @@ impl Inbox {
     }
 
     /// The health of the store, as users see it.
+    ///
+    /// The asking thread looks for itself: the threads that do so otherwise may not exist.
     pub(super) fn status(&self) -> StoreHealth {
+        self.starter.retry();
+        self.check_call(self.monitor.patience);
         self.health_at().health
+    }
+
+    /// The health in a process that was forked from the writer's.
+    pub(super) fn forked_status(&self) -> StoreHealth {
+        // The lock may have been held when the process was forked: then it is held for ever.
+        let pending = self.try_content().map_or(0, |content| content.schedule.pending());
+        let since = *self.forked_since.get_or_init(SystemTime::now);
+        StoreHealth::Degraded { since, reason: FORKED.to_owned(), pending }
     }
 
     fn health_at(&self) -> HealthAt {
@@ -100,6 +112,7 @@ impl Inbox {
 
 impl Watched for Inbox {
     fn check(&self) -> bool {
+        self.starter.retry();
         let age = self.monitor.health().call_age(Instant::now());
         if let Some(age) = age.filter(|age| *age >= self.monitor.patience) {
             self.stall(age);

@@ -183,6 +183,7 @@ impl Attachment {
             let ChangeMarker { inbox, entry } = &self.marker;
             let left = inbox.leave(entry, self.drop_wait);
             inbox.forget_unless_kept(entry, &left);
+            inbox.end_without_writer();
             if saved.is_some() {
                 within(&mut timer, inbox.end()).await;
             }
@@ -214,6 +215,9 @@ impl Attachment {
             return StoreHealth::NoStore;
         }
         let ChangeMarker { inbox, entry } = &self.marker;
+        if inbox.is_forked() {
+            return inbox.forked_status();
+        }
         let content = inbox.content();
         if let Some(since) = content.owners.superseded_since(entry) {
             return StoreHealth::Superseded { since };

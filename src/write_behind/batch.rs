@@ -80,8 +80,10 @@ impl Outcome {
         let works = self.saved.unwrap_or(self.has_read);
         if self.is_outage() {
             Report::Outage { reason }
-        } else if works || self.only_known_failures {
+        } else if works {
             Report::Partly { reason }
+        } else if self.only_known_failures {
+            Report::FailedAgain { reason }
         } else {
             Report::Failed { reason }
         }

@@ -91,6 +91,7 @@ impl Inbox {
     /// Saves the last state of a breaker that is dropped, as far as that is possible.
     pub(super) fn depart(&self, entry: &Arc<Entry>, drop_wait: Duration) {
         let left = self.leave(entry, drop_wait);
+        self.end_without_writer();
         if drop_wait.is_zero() {
             return self.forget_unless_kept(entry, &left);
         }
@@ -129,6 +130,11 @@ impl Inbox {
     /// Has the last state of a breaker saved, as far as that is possible, and waits for nothing. A
     /// store that works is tried for `try_for`.
     pub(super) fn leave(&self, entry: &Arc<Entry>, try_for: Duration) -> Left {
+        if self.is_forked() {
+            // The state is the parent's to save, and so are the locks.
+            return Left::Waiting;
+        }
+        self.starter.retry();
         self.take_over(entry);
         self.keep_for_others(entry);
         if entry.is_suspended() || self.is_saved(entry) {
@@ -153,18 +159,33 @@ impl Inbox {
         Left::Saving { may_stay, is_promising }
     }
 
+    /// Lets go of the store when no breaker is left that could have the writer started. What is not
+    /// saved is lost.
+    pub(super) fn end_without_writer(&self) {
+        if !self.starter.waits() || self.is_forked() {
+            return;
+        }
+        let mut content = self.content();
+        if !content.schedule.is_deserted() {
+            return;
+        }
+        content.lifecycle = Lifecycle::Ended;
+        let departed = content.schedule.departed();
+        for entry in &departed {
+            content.remove(entry);
+        }
+        drop(content);
+        self.unlist();
+        for entry in departed {
+            entry.release();
+        }
+        drop(self.starter.give_up());
+    }
+
     /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
     fn is_saved(&self, entry: &Entry) -> bool {
         let content = self.content();
         content.schedule.is_saved(entry.id) && !entry.is_marked()
-    }
-
-    /// Reports the call under way if it takes this long.
-    fn check_call(&self, patience: Duration) {
-        let age = self.monitor.health().call_age(Instant::now());
-        if let Some(age) = age.filter(|age| *age >= patience) {
-            self.stall(age);
-        }
     }
 
     fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
@@ -178,7 +199,7 @@ impl Inbox {
             Some(ReadState::Unread | ReadState::Failed) => !health.predicts_failed_read(now),
             Some(ReadState::NewerVersion(_)) | None => false,
         };
-        let store = if health.is_stalled() {
+        let store = if health.is_stalled() || self.starter.waits() {
             Outlook::DoesNotAnswer
         } else if health.predicts_failed_save(now) {
             Outlook::Fails
@@ -235,6 +256,7 @@ impl Inbox {
         let mut content = self.content();
         while content.lifecycle != Lifecycle::Ended
             && content.schedule.is_deserted()
+            && !self.starter.waits()
             && !self.monitor.health().is_stalled()
         {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
@@ -248,9 +270,13 @@ impl Inbox {
     /// Returns once the store is released, unless a breaker is left on it, or comes, or the store
     /// does not answer.
     pub(super) async fn end(&self) {
+        if self.is_forked() {
+            return;
+        }
         let ended = {
             let mut content = self.content();
             let is_ending = content.lifecycle != Lifecycle::Ended
+                && !self.starter.waits()
                 && content.schedule.is_deserted()
                 && !self.monitor.health().is_stalled();
             if !is_ending {

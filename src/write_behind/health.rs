@@ -24,6 +24,7 @@
 //! | done, nothing left to retry | healthy | healthy **A** | healthy **A, S** | healthy **A, S** | healthy **A, S** |
 //! | done, failed entries left | healthy | partial | partial **S** | partial **S, R** | partial **S, R** |
 //! | partly | partial **A** | partial | partial **S** | partial **S, R** | partial **S, R** |
+//! | failed again | partial **A** | partial | failing | partial **S, R** | partial **S, R** |
 //! | failed | failing **A** | failing | failing | failing | failing |
 //! | outage | unavailable **A** | unavailable | unavailable | unavailable | unavailable |
 //! | call overdue | stalled **A** | stalled | stalled | stalled | stalled |
@@ -76,8 +77,10 @@ pub(super) enum Report {
     /// Everything in the batch worked. `failed_left`: entries that failed earlier have yet to be
     /// retried.
     Done { failed_left: bool },
-    /// Some of the batch failed, or only what had failed before.
+    /// Some of the batch failed.
     Partly { reason: String },
+    /// All of the batch failed, and all of it had failed before.
+    FailedAgain { reason: String },
     /// All of the batch failed.
     Failed { reason: String },
     /// Everything else would fail as well.
@@ -147,7 +150,13 @@ impl Health {
         let (trouble, reason) = match report {
             Report::Done { failed_left: false } => return self.heal(now),
             Report::Done { failed_left: true } => (Trouble::Partial, None),
-            Report::Partly { reason } => (Trouble::Partial, Some(reason)),
+            // It shows nothing new about a store that did nothing it was asked to.
+            Report::FailedAgain { reason } if before == Some(Trouble::Failing) => {
+                (Trouble::Failing, Some(reason))
+            }
+            Report::Partly { reason } | Report::FailedAgain { reason } => {
+                (Trouble::Partial, Some(reason))
+            }
             Report::Failed { reason } => (Trouble::Failing, Some(reason)),
             Report::Outage { reason } => (Trouble::Unavailable, Some(reason)),
         };

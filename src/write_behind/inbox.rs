@@ -1,9 +1,9 @@
 //! What the breakers on a store and the thread that writes to it share.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak},
     thread::{self, ThreadId},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     source::SaveSettings,
     states::Item,
     sweep::VisitEntries,
+    threads::{Process, Starter},
 };
 use tokio::sync::oneshot;
 
@@ -31,11 +32,20 @@ const PART: usize = 1024;
 static INBOXES: Mutex<Vec<Weak<Inbox>>> = Mutex::new(Vec::new());
 
 pub(super) const STOPPED: &str = "the store's writer thread has stopped";
+const NOT_STARTED: &str = "the store's writer thread cannot be started; the start is retried";
+pub(super) const FORKED: &str = "this process was forked after the first circuit breaker on the \
+     store was built, and has no thread that saves: build circuit breakers after daemonizing";
 
 pub(super) struct Inbox {
     store_id: usize,
     pub(super) monitor: Arc<Monitor>,
     pub(super) preload: Preload,
+    /// The process in which the writer runs.
+    pub(super) process: Process,
+    /// When it was noticed that this is another one.
+    pub(super) forked_since: OnceLock<SystemTime>,
+    /// Starts the writer.
+    pub(super) starter: Starter,
     thread: OnceLock<ThreadId>,
     content: Mutex<Content>,
     /// How long drops may wait.
@@ -147,6 +157,9 @@ impl Inbox {
             monitor: Arc::new(monitor),
             preload: Preload::default(),
             drops: DropBudget::default(),
+            process: Process::current(),
+            forked_since: OnceLock::new(),
+            starter: Starter::new("breaker-store"),
             thread: OnceLock::new(),
             content: Mutex::new(content),
             wake: Condvar::new(),
@@ -158,6 +171,15 @@ impl Inbox {
     /// The health's lock may be taken while this one is held, and no other.
     pub(super) fn content(&self) -> MutexGuard<'_, Content> {
         std_lock(&self.content)
+    }
+
+    /// The content, unless another thread has it.
+    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, Content>> {
+        match self.content.try_lock() {
+            Ok(content) => Some(content),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Adds an entry. `None` if the writer is about to end.
@@ -186,24 +208,29 @@ impl Inbox {
 
     /// Marks a change. May be called with the breaker's lock held.
     pub(super) fn mark(&self, entry: &Entry, urgency: Urgency) {
-        if entry.mark(urgency) && self.content().schedule.mark(entry.id, urgency, Instant::now()) {
+        if !entry.mark(urgency) {
+            return;
+        }
+        if self.content().schedule.mark(entry.id, urgency, Instant::now()) {
             self.wake.notify_one();
         }
+        self.starter.retry();
     }
 
-    /// Passes a request to the writer, or refuses it at once if the store does not answer.
+    /// Passes a request to the writer, or refuses it at once if there is none, or the store does
+    /// not answer.
     pub(super) fn request(&self, request: Request) {
+        if self.is_forked() {
+            return request.refuse(FORKED);
+        }
+        self.starter.retry();
+        self.check_call(self.monitor.patience);
         let mut content = self.content();
         if request.is_for_owner() && content.schedule.is_suspended(request.entry) {
             drop(content);
             return request.refuse_superseded();
         }
-        let refusal = if content.lifecycle == Lifecycle::Running {
-            self.monitor.health().stall_reason()
-        } else {
-            Some(STOPPED.to_owned())
-        };
-        let Some(reason) = refusal else {
+        let Some(reason) = self.refusal(content.lifecycle) else {
             content.requests.waiting.push(request);
             drop(content);
             self.wake.notify_one();
@@ -214,12 +241,38 @@ impl Inbox {
         request.refuse(&reason);
     }
 
+    /// Why there is no answer to expect.
+    fn refusal(&self, lifecycle: Lifecycle) -> Option<String> {
+        if lifecycle != Lifecycle::Running {
+            Some(STOPPED.to_owned())
+        } else if self.starter.waits() {
+            Some(NOT_STARTED.to_owned())
+        } else {
+            self.monitor.health().stall_reason()
+        }
+    }
+
+    /// Whether this process was forked from the one in which the writer runs.
+    pub(super) fn is_forked(&self) -> bool {
+        self.process != Process::current()
+    }
+
+    /// Reports the call under way if it takes this long.
+    pub(super) fn check_call(&self, patience: Duration) {
+        let age = self.monitor.health().call_age(Instant::now());
+        if let Some(age) = age.filter(|age| *age >= patience) {
+            self.stall(age);
+        }
+    }
+
     /// Requests the snapshot of a new entry, unless the store is not expected to give it: then it
     /// is read with the next retry. Returns whether there is an answer to wait for.
     pub(super) fn request_load(&self, request: Request) -> bool {
+        self.starter.retry();
+        let has_writer = !self.starter.waits() && !self.is_forked();
         let mut content = self.content();
         let now = Instant::now();
-        let is_expected = !self.monitor.health().predicts_failed_read(now);
+        let is_expected = has_writer && !self.monitor.health().predicts_failed_read(now);
         if is_expected && content.lifecycle == Lifecycle::Running {
             content.requests.waiting.push(request);
             drop(content);

@@ -131,6 +131,7 @@ mod schedule;
 mod source;
 mod states;
 mod sweep;
+mod threads;
 mod watchdog;
 mod worker;
 

@@ -162,6 +162,12 @@ impl Schedule {
         self.departing.len()
     }
 
+    /// The entries of breakers that are gone.
+    pub(super) fn departed(&self) -> Vec<Arc<Entry>> {
+        let slots = self.departing.values().filter_map(|id| self.slots.get(*id));
+        slots.map(|slot| Arc::clone(&slot.entry)).collect()
+    }
+
     pub(super) fn read_state(&self, id: EntryId) -> Option<ReadState> {
         self.slots.get(id).map(|slot| slot.read)
     }

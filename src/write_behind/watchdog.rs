@@ -6,12 +6,13 @@
 use std::{
     sync::{
         Mutex, Weak,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicU32, Ordering::SeqCst},
     },
     thread,
     time::Duration,
 };
 
+use super::threads::{self, Process};
 use crate::sync::std_lock;
 
 /// A call that takes longer than this is overdue, unless breakers are configured to wait longer.
@@ -20,7 +21,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How many checks without a call under way end the watchdog. The next call starts it again.
 const IDLE_CHECKS: u32 = 10;
 
-static RUNS: AtomicBool = AtomicBool::new(false);
+/// The number of the process in which the thread runs; 0 if there is none.
+static RUNS_IN: AtomicU32 = AtomicU32::new(0);
 static WATCHED: Mutex<Vec<Weak<dyn Watched>>> = Mutex::new(Vec::new());
 
 /// Something that calls a store.
@@ -34,19 +36,21 @@ pub(super) fn watch(watched: Weak<dyn Watched>) {
     std_lock(&WATCHED).push(watched);
 }
 
-/// To be called when a call to a store has begun. Usually one load.
+/// To be called when a call to a store has begun.
 pub(super) fn wake() {
-    if RUNS.load(SeqCst) || RUNS.swap(true, SeqCst) {
+    // A forked process has inherited the number, but not the thread.
+    let process = Process::current().id();
+    if RUNS_IN.load(SeqCst) == process || RUNS_IN.swap(process, SeqCst) == process {
         return;
     }
-    let thread = thread::Builder::new().name("breaker-watchdog".to_owned()).spawn(run);
-    if thread.is_err() {
-        // The next call tries again. Callers that wait notice an overdue call by themselves.
-        RUNS.store(false, SeqCst);
+    if threads::spawn("breaker-watchdog", move || run(process)).is_err() {
+        // The next call tries again. Callers that wait, and those that ask for the health, notice
+        // an overdue call by themselves.
+        RUNS_IN.store(0, SeqCst);
     }
 }
 
-fn run() {
+fn run(process: u32) {
     let mut idle = 0;
     loop {
         thread::sleep(PATIENCE / 2);
@@ -56,9 +60,9 @@ fn run() {
         }
         idle += 1;
         if idle > IDLE_CHECKS {
-            RUNS.store(false, SeqCst);
+            RUNS_IN.store(0, SeqCst);
             // A call that began before the line above relies on this thread.
-            if !check_all() || RUNS.swap(true, SeqCst) {
+            if !check_all() || RUNS_IN.swap(process, SeqCst) == process {
                 return;
             }
             idle = 0;

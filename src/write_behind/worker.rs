@@ -4,7 +4,6 @@ use std::{
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
-    thread,
     time::Instant,
 };
 
@@ -16,7 +15,7 @@ use super::{
     entry::Entry,
     gauges::GaugeTimer,
     health::{Now, Report},
-    inbox::{self, Admitted, Batch, Inbox, Lifecycle, STOPPED, Work},
+    inbox::{self, Admitted, Batch, Inbox, Lifecycle, Work},
     keys,
     maintenance::Maintenance,
     request::{Request, Wanted},
@@ -68,21 +67,11 @@ fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindCon
         maintenance: Maintenance::new(config),
         gauges: GaugeTimer::default(),
     };
-    let thread =
-        thread::Builder::new().name("breaker-store".to_owned()).spawn(move || worker.run());
-    let Err(error) = thread else { return };
-    inbox.unlist();
-    let mut content = inbox.content();
-    content.lifecycle = Lifecycle::Ended;
-    let waiting = std::mem::take(&mut content.requests.waiting);
-    let reason = format!("the store's writer thread could not be started: {error}");
+    let Err(error) = inbox.starter.start(move || worker.run()) else { return };
+    let reason = format!("the store's writer thread cannot be started: {error}");
     let report = Report::Outage { reason };
     let change = inbox.monitor.health().report(report, false, Now::read());
-    drop(content);
     inbox.announce(change.announcement);
-    for request in waiting {
-        request.refuse(STOPPED);
-    }
 }
 
 impl Worker {

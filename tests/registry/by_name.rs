@@ -140,7 +140,11 @@ fn callers_that_ask_at_once_get_the_same_breaker_and_look_ups_do_not_wait_for_it
     let store = DuringLoad::default();
     let [begun, release] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
     let barriers = [&begun, &release].map(Arc::clone);
-    store.run_once(move || barriers.iter().for_each(|barrier| drop(barrier.wait())));
+    store.run_once(move || {
+        for barrier in barriers {
+            barrier.wait();
+        }
+    });
     let registry = Registry::builder().store(store).build().unwrap();
     let callers: Vec<_> = (0..4)
         .map(|_| {

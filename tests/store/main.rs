@@ -11,6 +11,7 @@ mod history;
 mod idle_loss;
 mod large_windows;
 mod last_words;
+mod late_restore;
 mod names;
 mod one_name;
 mod scale;
@@ -24,6 +25,10 @@ fn child_process() {
         (faults::child::CELL, faults::child::run_cell),
         #[cfg(target_os = "linux")]
         (faults::child::HOLDER, faults::child::hold),
+        #[cfg(target_os = "linux")]
+        (faults::forked::PARENT, faults::forked::fork),
+        #[cfg(target_os = "linux")]
+        (faults::threadless::LIMITED, faults::threadless::live),
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),
         #[cfg(target_os = "linux")]

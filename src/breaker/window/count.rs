@@ -178,6 +178,17 @@ impl CountWindow {
             }
         }
     }
+
+    /// The same for calls before those in this window, which stay.
+    pub(super) fn prepend(&mut self, run_lengths: &str) {
+        let own = std::mem::replace(self, Self::new(self.size));
+        self.adopt(run_lengths);
+        for place in (own.oldest()..own.length).chain(0..own.oldest()) {
+            let word = own.ring[(place / Self::PER_WORD) as usize];
+            let bits = word >> (2 * (place % Self::PER_WORD));
+            self.record(Sample { failed: bits & Self::FAILED != 0, slow: bits & Self::SLOW != 0 });
+        }
+    }
 }
 
 /// The result of the call at this place, which is in this word.
@@ -271,6 +282,24 @@ mod tests {
         let mut smaller = CountWindow::new(2);
         smaller.adopt(&window.run_lengths());
         assert_eq!(smaller.run_lengths(), "sf");
+    }
+
+    #[test]
+    fn calls_of_another_window_come_before_those_that_were_recorded() {
+        for (recorded, expected) in [(0, "f.s"), (1, "f.sf"), (3, "f.sf.f"), (7, "f.f.f.f")] {
+            let mut window = CountWindow::new(7);
+            for number in 0..recorded {
+                window.record(Sample { failed: number % 2 == 0, slow: false });
+            }
+            window.prepend("f.s");
+            assert_eq!(window.run_lengths(), expected, "{recorded} recorded");
+        }
+        let mut wrapped = CountWindow::new(4);
+        for failed in [true, true, true, false, true] {
+            wrapped.record(Sample { failed, slow: false });
+        }
+        wrapped.prepend("4s");
+        assert_eq!(wrapped.run_lengths(), "ff.f");
     }
 
     #[test]

@@ -129,4 +129,15 @@ impl CallWindow {
             _ => {}
         }
     }
+
+    /// The same, but what this window holds comes after it, and stays.
+    pub(crate) fn prepend(&mut self, content: &WindowContent, now: Tick, downtime: Duration) {
+        match (self, content) {
+            (Self::Count(window), WindowContent::Results(results)) => window.prepend(results),
+            (Self::Time(window), WindowContent::Buckets(buckets)) => {
+                window.prepend(buckets, now, downtime);
+            }
+            _ => {}
+        }
+    }
 }

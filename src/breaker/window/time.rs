@@ -135,18 +135,35 @@ impl TimeWindow {
             // Half a bucket absorbs the rounding of the age in JSON.
             let age =
                 nanos(newest.since(began(bucket))).saturating_add(self.width / 2) / self.width;
-            let Some(back) = usize::try_from(age).ok().filter(|back| *back < Self::BUCKETS) else {
-                continue;
-            };
-            let counts = Counts {
-                calls: bucket.calls,
-                failures: bucket.failures.min(bucket.calls),
-                slow_calls: bucket.slow_calls.min(bucket.calls),
-            };
-            let place = (self.newest + Self::BUCKETS - back) % Self::BUCKETS;
-            self.totals.add(self.ring[place].add(counts));
+            self.add_back(age, bucket);
         }
         self.advance(now);
+    }
+
+    /// Adds the calls of another window to those in this one, by their age. A bucket that lies
+    /// across two of this window goes into the older one: no call stays longer than it would have.
+    pub(super) fn prepend(&mut self, buckets: &[BucketSnapshot], now: Tick, downtime: Duration) {
+        self.advance(now);
+        let start = self.end.before(Duration::from_nanos(self.width));
+        let age_of_newest = now.nanos_since(start);
+        for bucket in buckets {
+            let age = nanos(bucket.age.saturating_add(downtime));
+            self.add_back(age.saturating_sub(age_of_newest).div_ceil(self.width), bucket);
+        }
+    }
+
+    /// Adds a saved bucket to the one that is this many before the newest, if there is one.
+    fn add_back(&mut self, back: u64, saved: &BucketSnapshot) {
+        let Some(back) = usize::try_from(back).ok().filter(|back| *back < Self::BUCKETS) else {
+            return;
+        };
+        let counts = Counts {
+            calls: saved.calls,
+            failures: saved.failures.min(saved.calls),
+            slow_calls: saved.slow_calls.min(saved.calls),
+        };
+        let place = (self.newest + Self::BUCKETS - back) % Self::BUCKETS;
+        self.totals.add(self.ring[place].add(counts));
     }
 }
 
@@ -198,5 +215,24 @@ mod tests {
             restored.advance(at(100.0 + later));
             assert_eq!(restored.totals, window.totals, "{later} s after the restart");
         }
+    }
+
+    #[test]
+    fn calls_of_another_window_are_added_by_their_age() {
+        let mut saved = TimeWindow::new(Duration::from_secs(10), at(0.0));
+        saved.add(FAILURE.into(), at(0.1));
+        saved.add(FAILURE.into(), at(5.0));
+        let saved = saved.buckets(at(6.0));
+        let mut window = TimeWindow::new(Duration::from_secs(10), at(100.1));
+        window.add(Counts { calls: 3, ..Counts::default() }, at(100.2));
+        // Two seconds after it was saved.
+        window.prepend(&saved, at(101.0), Duration::from_secs(2));
+        assert_eq!(window.totals, counts(5, 2));
+        window.advance(at(103.1));
+        assert_eq!(window.totals, counts(4, 1), "the first is ten seconds old");
+        window.advance(at(108.0));
+        assert_eq!(window.totals, counts(3, 0), "and the second");
+        window.prepend(&saved, at(108.0), Duration::from_secs(20));
+        assert_eq!(window.totals, counts(3, 0), "both are too old");
     }
 }

@@ -77,8 +77,13 @@ fn stays_open(breaker: &Breaker, trap: &Trap) {
         let said = rejected.retry_after().unwrap();
         assert!((left..=left + COARSE).contains(&said), "{said:?}, with {left:?} left");
         assert!(said <= OPEN_TIME, "{said:?}");
-        trap.advance(STEP);
-        left -= STEP;
+        // What a service asks, which has a path of its own.
+        let refusal = breaker.cell().would_refuse().expect("rejects");
+        assert_eq!((refusal.state(), refusal.retry_after()), (State::Open, Some(said)));
+        // At the end more closely than the coarse clock ticks.
+        let step = if left > STEP { STEP } else { Duration::from_millis(1) };
+        trap.advance(step);
+        left -= step;
     }
 }
 
@@ -92,6 +97,23 @@ fn an_open_circuit_ends_in_time() {
             stays_open(&breaker, trap);
             breaker.try_acquire().expect("a probe").success();
             assert_eq!(breaker.state(), State::Closed);
+        }
+    });
+}
+
+#[test]
+fn a_circuit_that_is_closed_by_hand_rejects_nothing() {
+    with_each_fault("a_circuit_that_is_closed_by_hand_rejects_nothing", |_, fault| {
+        for breaker in breakers() {
+            breaker.try_acquire().unwrap().failure();
+            assert!(breaker.cell().would_refuse().is_some());
+            fault();
+            breaker.reset();
+            assert_eq!(breaker.cell().would_refuse(), None);
+            breaker.try_acquire().unwrap().failure();
+            breaker.force_open();
+            let refusal = breaker.cell().would_refuse().expect("rejects");
+            assert_eq!((refusal.state(), refusal.retry_after()), (State::ForcedOpen, None));
         }
     });
 }

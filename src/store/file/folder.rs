@@ -1,18 +1,24 @@
 //! A folder whose lock is held, and its files, which are complete at any moment.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use super::names;
-use crate::store::{
-    durable::{sync_folder, sync_parents},
-    error::StoreError,
-    path::{self, FileIdentity},
+use crate::{
+    store::{
+        durable::{sync_folder, sync_parents},
+        error::StoreError,
+        path::{self, FileIdentity},
+    },
+    sync::std_lock,
 };
 
 /// The file whose lock is held while the store is open. It is never removed: a lock on a removed
@@ -40,6 +46,17 @@ pub(super) struct Folder {
     lock: File,
     /// Whether the names of the folder, its parents and its files are durable.
     is_durable: AtomicBool,
+    names: Mutex<Names>,
+}
+
+/// Which names in the folder and its subfolders are durable.
+#[derive(Default)]
+struct Names {
+    /// Folders in which a name is new. They stay here until they are synced.
+    unsynced: BTreeSet<PathBuf>,
+    /// Subfolders that were used. A process that was killed may have created them and the files
+    /// in them, so they are synced at the first use.
+    used: HashSet<PathBuf>,
 }
 
 impl Folder {
@@ -63,7 +80,8 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let is_durable = AtomicBool::new(false);
-        let folder = Self { path: path.to_owned(), base, handle, lock, is_durable };
+        let names = Mutex::default();
+        let folder = Self { path: path.to_owned(), base, handle, lock, is_durable, names };
         if !folder.is_in_place() {
             return Err(path::removed(path));
         }
@@ -86,7 +104,10 @@ impl Folder {
     pub(super) fn read(&self, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.base.join(file);
         match read_regular(&path) {
-            Ok(content) => Ok(Some(content)),
+            Ok(content) => {
+                self.note_use(&path);
+                Ok(Some(content))
+            }
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.file_failure(&path, &error)),
         }
@@ -151,39 +172,81 @@ impl Folder {
         })
     }
 
-    /// Changes files. `change` returns whether the file's name is new; new names are made durable.
+    /// Changes files. `change` returns whether the file's name is new; new names are made durable,
+    /// also those whose folder could not be synced by an earlier change.
     fn change(
         &self,
         contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
         change: impl Fn(&Path, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         self.make_durable()?;
-        let mut changed = BTreeSet::new();
         for (file, content) in contents {
             let path = self.base.join(file);
             if let Some(parent) = path.parent().filter(|parent| *parent != self.base) {
                 fs::create_dir_all(parent).map_err(|error| self.failure(parent, &error))?;
+                self.note_parent(parent, &path);
             }
-            if change(&path, &content)? {
-                changed.extend(self.folders_of(&path).map(Path::to_owned));
+            // A change that fails may have created the file.
+            let change = change(&path, &content);
+            if !matches!(change, Ok(false)) {
+                self.note_change(&path);
             }
+            change?;
         }
-        changed.iter().try_for_each(|folder| self.sync(folder))
+        self.sync_names()
     }
 
     pub(super) fn remove(&self, file: &Path) -> Result<(), StoreError> {
         let path = self.base.join(file);
         match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if is_missing(&error) => return Ok(()),
+            Ok(()) => self.note_change(&path),
+            // Perhaps since an attempt that could not be made durable.
+            Err(error) if is_missing(&error) => {}
             Err(error) => return Err(self.file_failure(&path, &error)),
         }
         for folder in self.folders_of(&path) {
-            self.sync(folder)?;
             // Removing a folder fails unless it is empty.
             if *folder == *self.base || fs::remove_dir(folder).is_err() {
                 break;
             }
+        }
+        self.sync_names()
+    }
+
+    /// A name in the folder of this file is new or gone.
+    fn note_change(&self, file: &Path) {
+        std_lock(&self.names).unsynced.extend(self.folders_of(file).map(Path::to_owned));
+    }
+
+    /// A file is used, which counts as saved from now on. If its subfolder cannot be synced, that is
+    /// done with the next change.
+    fn note_use(&self, file: &Path) {
+        if let Some(parent) = file.parent().filter(|parent| *parent != self.base)
+            && self.note_parent(parent, file)
+        {
+            let _ = self.sync_names();
+        }
+    }
+
+    /// Returns whether this is the first use of a file's subfolder.
+    fn note_parent(&self, parent: &Path, file: &Path) -> bool {
+        let is_new = std_lock(&self.names).used.insert(parent.to_owned());
+        if is_new {
+            self.note_change(file);
+        }
+        is_new
+    }
+
+    /// Makes every name durable that is not.
+    fn sync_names(&self) -> Result<(), StoreError> {
+        let mut names = std_lock(&self.names);
+        while let Some(folder) = names.unsynced.first() {
+            match self.sync(folder) {
+                // A subfolder that is gone has no names.
+                Err(_) if *folder != self.base && !folder.exists() => {}
+                synced => synced?,
+            }
+            names.unsynced.pop_first();
         }
         Ok(())
     }

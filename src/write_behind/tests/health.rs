@@ -25,6 +25,7 @@ enum Event {
     Done,
     DoneWithFailedLeft,
     Partly,
+    FailedAgain,
     Failed,
     Outage,
     Overdue,
@@ -81,6 +82,10 @@ fn apply(health: &mut Health, event: Event, now: Now) -> Change {
         Event::Done => health.report(DONE, false, now),
         Event::DoneWithFailedLeft => health.report(FAILED_LEFT, false, now),
         Event::Partly => health.report(partly(), false, now),
+        Event::FailedAgain => {
+            let reason = "failed again".to_owned();
+            health.report(Report::FailedAgain { reason }, false, now)
+        }
         Event::Failed => health.report(failed(), false, now),
         Event::Outage => health.report(outage(), false, now),
         Event::Overdue => health.overdue(Duration::from_secs(2), now).unwrap_or_default(),
@@ -153,6 +158,20 @@ fn a_batch_that_worked_in_part_leaves_partial_trouble() {
             (Some(Partial), Said::Degraded, false, false),
             (Some(Partial), Said::Nothing, false, false),
             (Some(Partial), Said::Nothing, true, false),
+            (Some(Partial), Said::Nothing, true, true),
+            (Some(Partial), Said::Nothing, true, true),
+        ],
+    );
+}
+
+#[test]
+fn what_fails_again_says_nothing_new_about_a_failing_store() {
+    check(
+        Event::FailedAgain,
+        [
+            (Some(Partial), Said::Degraded, false, false),
+            (Some(Partial), Said::Nothing, false, false),
+            (Some(Failing), Said::Nothing, false, false),
             (Some(Partial), Said::Nothing, true, true),
             (Some(Partial), Said::Nothing, true, true),
         ],

@@ -20,6 +20,7 @@ mod random_schedule;
 mod schedule;
 mod single_entry;
 mod sweep;
+mod threads;
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},

@@ -12,6 +12,7 @@ pub(crate) mod child;
 mod damage;
 mod failing_sync;
 mod fault;
+pub(crate) mod forked;
 mod histories;
 mod known;
 mod pair;
@@ -19,6 +20,7 @@ mod panics;
 mod play;
 mod reported;
 mod stop;
+pub(crate) mod threadless;
 
 use std::{
     fs,

@@ -1,0 +1,142 @@
+//! Threads that cannot be started, and processes that are forked.
+
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::{inbox, threads::seam},
+    fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until},
+};
+use crate::{health::StoreHealth, store::StateStore as _};
+
+/// No thread can be started from this one, as long as it lives.
+struct Limit;
+
+impl Limit {
+    fn reached() -> Self {
+        seam::REFUSES.set(true);
+        Self
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        seam::REFUSES.set(false);
+    }
+}
+
+#[test]
+fn a_writer_that_cannot_be_started_is_started_later() {
+    let store = Faulty::new(Fault::None);
+    store.put("a", "open");
+    let limit = Limit::reached();
+    let breaker = Breaker::new("closed");
+    let began = Instant::now();
+    let attached = attach(&store, "a", &breaker, &patient());
+    assert!(began.elapsed() < LONG / 2, "it does not wait for a thread that is not there");
+    let said = attached.health().to_string();
+    assert!(said.contains("writer thread cannot be started"), "{said}");
+    assert_eq!(breaker.announced(), [false]);
+    let error = attached.flush_blocking(LONG).unwrap_err();
+    assert!(error.to_string().contains("cannot be started"), "{error}");
+    let other = attach(&store, "b", &Breaker::new("closed"), &patient());
+    assert!(!other.health().is_healthy(), "also for a breaker that comes later");
+    assert_eq!(store.calls.load(SeqCst), 0);
+
+    drop(limit);
+    until("to ask for the health starts it", || attached.health().is_healthy());
+    assert_eq!(breaker.state(), "open", "the snapshot is read then");
+    breaker.change("changed");
+    attached.flush_blocking(LONG).unwrap();
+    assert!(store.holds("a", "changed"));
+}
+
+#[test]
+fn a_change_starts_the_writer_too() {
+    let store = Faulty::new(Fault::None);
+    let limit = Limit::reached();
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    drop(limit);
+    until("it is saved", || {
+        thread::sleep(Duration::from_millis(20));
+        breaker.change_and_mark("open", &attached.marker(), true);
+        breaker.change_and_mark("open", &attached.marker(), false);
+        store.holds("a", "open")
+    });
+}
+
+#[test]
+fn without_a_writer_a_drop_does_not_wait_and_releases_everything() {
+    let store = Arc::new(Faulty::new(Fault::None));
+    let limit = Limit::reached();
+    let breakers: Vec<_> = (0..20)
+        .map(|n| {
+            let breaker = Breaker::new("closed");
+            let attached = attach(&store, &n.to_string(), &breaker, &patient());
+            breaker.change("last");
+            (breaker, attached)
+        })
+        .collect();
+    let sources: Vec<_> = breakers.iter().map(|(breaker, _)| Arc::downgrade(breaker)).collect();
+    let began = Instant::now();
+    drop(breakers);
+    assert!(began.elapsed() < LONG / 2);
+    assert_eq!(Arc::strong_count(&store), 1);
+    assert!(sources.iter().all(|breaker| breaker.strong_count() == 0));
+    assert!(inbox::find(store.id()).is_none());
+    drop(limit);
+    let again = Breaker::new("closed");
+    let attached = attach(&store, "0", &again, &patient());
+    attached.flush_blocking(LONG).unwrap();
+}
+
+#[test]
+fn a_call_that_hangs_is_noticed_by_the_thread_that_asks() {
+    // The watchdog belongs to all tests of the process: here it is the health that is asked for
+    // before the watchdog looks.
+    let store = Faulty::new(Fault::None);
+    let settings = Settings { flush_interval: Duration::ZERO, ..Settings::default() };
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &settings);
+    store.set(Fault::Hangs);
+    let calls = store.calls.load(SeqCst);
+    breaker.change("changed");
+    until("it hangs", || store.calls.load(SeqCst) > calls);
+    thread::sleep(Duration::from_millis(1005));
+    let said = attached.health().to_string();
+    assert!(said.contains("does not answer"), "{said}");
+    store.set(Fault::None);
+    until("it recovers", || attached.health().is_healthy());
+}
+
+#[test]
+fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    attached.flush_blocking(LONG).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Another thread plays the child: to it, this is another process.
+            seam::PROCESS.set(Some(1));
+            let health = attached.health();
+            let StoreHealth::Degraded { reason, .. } = &health else { panic!("{health}") };
+            assert!(reason.contains("forked") && reason.contains("daemonizing"), "{reason}");
+            assert_eq!(attached.health(), health, "since when is known once");
+            let began = Instant::now();
+            let error = attached.flush_blocking(LONG).unwrap_err();
+            assert!(error.to_string().contains("forked"), "{error}");
+            let other = Breaker::new("closed");
+            let built = attach(&store, "b", &other, &patient());
+            assert!(!built.health().is_healthy(), "nor is one that is built there");
+            drop(built);
+            assert!(began.elapsed() < LONG / 2);
+        });
+    });
+    assert!(store.text("b").is_none());
+    assert!(attached.health().is_healthy(), "the parent goes on");
+}
