@@ -4,13 +4,13 @@
 # usage: benches/instructions.sh            prints a table of all candidates
 #        benches/instructions.sh --check    compares tower-breaker with instructions.txt
 #
-# Each path runs twice, with few and with many calls, and the difference is divided by the
+# Calls are made a thousand at a time. Each path runs twice, with few and with many calls, and the difference is divided by the
 # difference in calls, which cancels the cost of the preparation. Only the loop of calls counts.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 few=1000
-many=20000
+many=21000
 
 case ${1:-} in
     '' | --check) ;;
@@ -48,7 +48,7 @@ count() {
 per_call() {
     local most=$many low high
     # It scans its time window at each call; fewer calls are enough, and faster.
-    if [ "$1 $2" = 'tower-resilience time' ]; then most=$((few + 100)); fi
+    case "$1 $2" in 'tower-resilience time'*) most=$((few + 1000)) ;; esac
     low=$(count "$1" "$2" "$few")
     if [ -z "$low" ]; then
         return
@@ -81,8 +81,9 @@ if [ "${1:-}" = --check ]; then
     exit
 fi
 
-scenarios='consecutive count one-in-ten slow time open'
-candidates='bare tower-breaker tower-resilience recloser failsafe'
+scenarios='consecutive consecutive-1-in-100 consecutive-1-in-10 count count-1-in-1000 count-1-in-100
+    count-1-in-10 slow slow-1-in-100 time time-1-in-100 open'
+candidates='bare tower-breaker tower-resilience recloser recloser-eager failsafe'
 
 echo "Instructions per call, including the loop around it ($(rustc --version)):"
 echo

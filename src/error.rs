@@ -158,9 +158,9 @@ thread_local! {
 ///
 /// The sources of an error are not enough. They are what a report prints below the error, so a
 /// transparent wrapper skips the error that it wraps, because it prints that error itself. An
-/// `io::Error` is such a wrapper and [can be opened](opened). [`Error`] is one too, but its type parameter
-/// is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. (The method
-/// for this, `std::error::Error::provide`, is not stable yet.)
+/// `io::Error` is such a wrapper and [can be opened](opened). [`Error`] is one too, but its type
+/// parameter is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. (The
+/// method for this, `std::error::Error::provide`, is not stable yet.)
 pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {

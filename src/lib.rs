@@ -50,11 +50,28 @@
 //!
 //! # Cost of a call
 //!
-//! While the windows hold no failure, a call loads two words and compares them: no lock, no
-//! allocation, no shared reference count, no clock. (A time window or a slow-call rule reads the
-//! clock, and a time window also increments a counter in a cache line of its own thread.) While a
-//! window holds failures, recording takes a short lock. A rejection loads a word and reads the
-//! clock.
+//! A call takes a lock only if it could change what the next call meets. All threads read one cache
+//! line of a breaker; the table says what they write to lines that others use too.
+//!
+//! | the call | writes |
+//! |---|---|
+//! | succeeds, and every count window is full of successes | nothing |
+//! | succeeds otherwise | a counter: one compare-and-swap |
+//! | succeeds, and is the first after a save that found no new success | the lock, the window |
+//! | succeeds, and as many before it as the largest count window holds | the lock, the window |
+//! | succeeds where one more success could trip a rule | the lock, the window |
+//! | fails, or is slow | the lock, the window, and each counter that has counted since |
+//! | is rejected by an open circuit | nothing |
+//!
+//! A breaker has one counter until two threads meet on it. Then it gets one for each of up to 16
+//! threads, on cache lines of their own, which is the only allocation. With a time window, each
+//! success is counted, and reads the clock; with a slow-call rule or `abandoned_after`, the clock
+//! is read as each call starts too. With a [custom clock](clock), which is behind the lock,
+//! successes are counted where no rule needs the time.
+//!
+//! A counted success is recorded before whatever takes the lock next. The state is therefore one
+//! that the same calls could have led to one after the other. It is saved like any other: a save
+//! stays due each flush interval while there are new successes.
 //!
 //! # Features
 //!

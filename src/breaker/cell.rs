@@ -13,7 +13,7 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    core::{Core, Schedule},
+    core::{Core, Publish, Schedule},
     dispatch::dispatch,
     effects::Effects,
     fast_path_view::Admission,
@@ -384,9 +384,10 @@ impl Cell {
         elapsed: Option<Duration>,
     ) {
         let mut core = self.lock();
-        // Most often, there is nothing new to publish.
-        if core.record(self.successes(), ticket, admitted, outcome, elapsed) {
-            self.complete(core);
+        match core.record(self.successes(), ticket, admitted, outcome, elapsed) {
+            Publish::Nothing => {}
+            Publish::Success(success) => self.publish_success(&core, success),
+            Publish::All => self.complete(core),
         }
     }
 
@@ -555,12 +556,16 @@ impl Cell {
     #[cfg(tower_breaker_loom)]
     fn schedule(&'static self, _: Tick, _: Tick) {}
 
+    fn publish_success(&self, core: &Core, success: OnSuccess) {
+        let Some(machine) = &core.machine else { return };
+        open_if_deferring(self.successes(), machine, success);
+        self.view.publish_success(success);
+    }
+
     fn publish(&self, core: &Core) {
         let (Some(view), Some(machine)) = (core.fast_path_view(), &core.machine) else { return };
         let successes = self.successes();
-        if view.success == OnSuccess::Defer && !successes.is_open(view.epoch) {
-            successes.open(view.epoch, machine.rules.defer_limit());
-        }
+        open_if_deferring(successes, machine, view.success);
         if let Admission::NoneUntil(until) = view.admission
             && until != self.view.rejects_until()
             && !core.has_custom_clock()
@@ -569,6 +574,12 @@ impl Cell {
             SystemClock::note(machine.now);
         }
         self.view.publish(&view, core.has_custom_clock(), successes.is_spread());
+    }
+}
+
+fn open_if_deferring(successes: Successes<'_>, machine: &Machine, success: OnSuccess) {
+    if success == OnSuccess::Defer && !successes.is_open(machine.epoch()) {
+        successes.open(machine.epoch(), machine.rules.defer_limit());
     }
 }
 

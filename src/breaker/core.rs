@@ -43,6 +43,16 @@ pub(super) struct Schedule {
     pub(super) instead_of: Tick,
 }
 
+/// What has to be published after a call was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Publish {
+    /// Nothing: the common case.
+    Nothing,
+    /// Only how a success is recorded.
+    Success(OnSuccess),
+    All,
+}
+
 /// What the thread that had the lock does after it has released it.
 pub(super) struct Notifications {
     pub(super) wakers: Vec<Waker>,
@@ -147,7 +157,7 @@ impl Core {
     }
 
     /// Records the result of a call. Without `elapsed`, it took the time since `admitted`. Returns
-    /// whether the published view may have to change.
+    /// what has to be published.
     pub(super) fn record(
         &mut self,
         successes: Successes<'_>,
@@ -155,8 +165,8 @@ impl Core {
         admitted: Option<Tick>,
         outcome: Outcome,
         elapsed: Option<Duration>,
-    ) -> bool {
-        let Some(machine) = &self.machine else { return false };
+    ) -> Publish {
+        let Some(machine) = &self.machine else { return Publish::Nothing };
         if machine.records_untimed(ticket) {
             return self.record_untimed(successes, outcome);
         }
@@ -167,7 +177,7 @@ impl Core {
         };
         if self.goes_on(successes, result, now) {
             self.drain(successes, true);
-            let Some(machine) = &mut self.machine else { return false };
+            let Some(machine) = &mut self.machine else { return Publish::Nothing };
             let mut effects = Effects::default();
             machine.advance(now, &mut effects);
             machine.record(ticket, result, &mut effects);
@@ -177,33 +187,38 @@ impl Core {
                 machine.record(ticket, result, effects);
             });
         }
-        true
+        Publish::All
     }
 
-    fn record_untimed(&mut self, successes: Successes<'_>, outcome: Outcome) -> bool {
-        let Some(machine) = &self.machine else { return false };
+    fn record_untimed(&mut self, successes: Successes<'_>, outcome: Outcome) -> Publish {
+        let Some(machine) = &self.machine else { return Publish::Nothing };
         let (before, now) = (self.on_success(machine), machine.now);
         let was_no_op = outcome == Outcome::Success && machine.on_success() == OnSuccess::Skip;
         let goes_on = self.goes_on(successes, CallResult { outcome, elapsed: None }, now);
         self.drain(successes, goes_on);
-        let Some(machine) = &mut self.machine else { return false };
+        let Some(machine) = &mut self.machine else { return Publish::Nothing };
         if let Some(trigger) = machine.record_untimed(outcome) {
             debug_assert!(!goes_on, "successes that are counted now would come before the trip");
             self.transact(successes, |machine, effects| {
                 machine.trip(trigger, outcome.retry_after(), effects);
             });
-            return true;
+            return Publish::All;
         }
         if !was_no_op {
             self.report_counts();
         }
-        let Some(machine) = &self.machine else { return false };
+        let Some(machine) = &self.machine else { return Publish::Nothing };
         let after = self.on_success(machine);
-        before != after || (after == OnSuccess::Defer && !goes_on)
+        if before != after || (after == OnSuccess::Defer && !goes_on) {
+            Publish::Success(after)
+        } else {
+            Publish::Nothing
+        }
     }
 
-    /// Whether successes can go on being counted while a result is recorded. Otherwise threads whose
-    /// calls succeed then would take the lock one after the other, each because of the one before.
+    /// Whether successes can go on being counted while a result is recorded. Otherwise threads
+    /// whose calls succeed then would take the lock one after the other, each because of the one
+    /// before.
     fn goes_on(&self, successes: Successes<'_>, result: CallResult, now: Tick) -> bool {
         self.machine.as_ref().is_some_and(|machine| {
             successes.is_open(machine.epoch()) && machine.defers_through(result, now)

@@ -70,6 +70,17 @@ impl PackedState {
         )
     }
 
+    /// The same state, with another way to record a success.
+    pub(super) const fn with_success(self, success: OnSuccess) -> Self {
+        let flags = match success {
+            OnSuccess::Skip if self.is_timed() => Self::SKIPS,
+            OnSuccess::Skip => Self::SKIPS | Self::QUIET,
+            OnSuccess::Defer => Self::DEFERS,
+            OnSuccess::Record => 0,
+        };
+        Self(self.0 & !(Self::SKIPS | Self::QUIET | Self::DEFERS) | flags)
+    }
+
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -234,6 +245,21 @@ mod tests {
         assert!(!is_quiet(&FastPathView { success: OnSuccess::Record, ..VIEW }));
         assert!(!is_quiet(&FastPathView { success: OnSuccess::Defer, ..VIEW }));
         assert!(!is_quiet(&FastPathView { timed: true, ..VIEW }));
+    }
+
+    #[test]
+    fn another_way_to_record_a_success_changes_nothing_else() {
+        for timed in [false, true] {
+            for success in [OnSuccess::Skip, OnSuccess::Defer, OnSuccess::Record] {
+                let view = FastPathView { success, timed, ..VIEW };
+                let expected = PackedState::new(&view, false, true);
+                for before in [OnSuccess::Skip, OnSuccess::Defer, OnSuccess::Record] {
+                    let before = FastPathView { success: before, ..view };
+                    let state = PackedState::new(&before, false, true).with_success(success);
+                    assert_eq!(state, expected);
+                }
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 use super::{
     fast_path_view::{Admission, FastPathView},
     packed_state::PackedState,
+    success_counter::OnSuccess,
 };
 use crate::{
     clock::{Tick, nanos},
@@ -95,6 +96,11 @@ impl PublishedView {
         store_if_changed(&self.slow_after, view.slow_after.map_or(u64::MAX, nanos));
         store_if_changed(&self.bucket_end, view.bucket_end.map_or(u64::MAX, Tick::as_nanos));
         store_if_changed(&self.state, PackedState::new(view, custom_clock, spread).to_bits());
+    }
+
+    /// Publishes another way to record a success. Call it with the lock held.
+    pub(super) fn publish_success(&self, success: OnSuccess) {
+        store_if_changed(&self.state, self.state().with_success(success).to_bits());
     }
 
     /// Publishes that the cell has no breaker. Call it with the lock held.

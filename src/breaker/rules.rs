@@ -91,11 +91,12 @@ impl RateRule {
         }
     }
 
-    /// Whether the next call cannot trip the rule, whatever number of good calls comes before it, and
-    /// no good call after it can: if it is a good one itself, or if it is `bad`.
+    /// Whether the next call cannot trip the rule, whatever number of good calls comes before it,
+    /// and no good call after it can: if it is a good one itself, or if it is `bad`.
     ///
     /// The first call that the rule is asked about makes the rate that decides: it completes the
-    /// minimum number of calls, or is one more than there are. Each further good one lowers the rate.
+    /// minimum number of calls, or is one more than there are. Each further good one lowers the
+    /// rate.
     fn holds_through(&self, bad: bool) -> bool {
         let Counts { calls, failures, slow_calls } = self.window.counts();
         let before = match self.measure {

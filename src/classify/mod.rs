@@ -215,7 +215,7 @@ mod with_request;
 
 #[cfg(feature = "http")]
 pub(crate) use self::error::as_cause;
-pub(crate) use self::error::returned::{leave_rejection, pass_error_on};
+pub(crate) use self::error::returned::{note_passed_error, note_rejection};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};

@@ -10,7 +10,8 @@ use super::{Clock, sources};
 /// (`#[tokio::test(start_paused = true)]`). Meant for tests.
 ///
 /// The wall clock advances with it from the moment at which this clock was created. Outside a
-/// paused runtime this is the system's monotonic clock, slower to read than [`SystemClock`].
+/// paused runtime this is the standard library's clock, which may not count the time for which the
+/// machine was suspended, as the [system's](super::SystemClock) does.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: Instant,

@@ -5,7 +5,7 @@ use std::future::Future;
 use super::Breaker;
 use crate::{
     breaker::{Permit, nesting},
-    classify::{Classify, ErrorsAsFailures, leave_rejection, pass_error_on},
+    classify::{Classify, ErrorsAsFailures, note_passed_error, note_rejection},
     error::Error,
 };
 
@@ -126,13 +126,13 @@ impl Breaker {
             return Ok(Permit::void_of(self.cell()));
         }
         self.try_acquire().map_err(|rejected| {
-            leave_rejection::<Error<E>>();
+            note_rejection::<Error<E>>();
             Error::Rejected(rejected)
         })
     }
 }
 
 fn inner<E>(error: E) -> Error<E> {
-    pass_error_on::<E, Error<E>>();
+    note_passed_error::<E, Error<E>>();
     Error::Inner(error)
 }

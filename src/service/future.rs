@@ -13,7 +13,7 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::{breaker::Permit, classify::pass_error_on};
+use crate::{breaker::Permit, classify::note_passed_error};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
@@ -73,7 +73,7 @@ where
                 Poll::Ready(match record_when.record(classify, result, permit) {
                     Ok(response) => Ok(response),
                     Err(error) => {
-                        pass_error_on::<E, Rejection>();
+                        note_passed_error::<E, Rejection>();
                         Err(error.into())
                     }
                 })

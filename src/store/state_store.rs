@@ -28,6 +28,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// store's choice that stays the same between calls. Fewer than `limit` entries mean that there
     /// are no more.
     ///
+    /// A store that cannot read a single value should return it as an empty one rather than fail:
+    /// then it hides no other, and the crate asks for that key by itself.
+    ///
     /// # Errors
     ///
     /// [`StoreError`] if the page could not be read completely.

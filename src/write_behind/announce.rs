@@ -19,7 +19,6 @@ impl Inbox {
     /// now on until it does.
     pub(super) fn stall(&self, waited: Duration) {
         let Some(change) = self.monitor.health().overdue(waited, Now::read()) else { return };
-        self.announce(change.announcement);
         let mut content = self.content();
         // If the store answers just now, these requests are refused anyway.
         let (in_flight, waiting, histories) = content.requests.take_all();
@@ -36,13 +35,16 @@ impl Inbox {
         for request in histories {
             request.refuse(&reason);
         }
+        // If no thread can be started, listeners hear of it later: this one may drop a breaker.
+        let _ = self.announce(change.announcement);
     }
 
-    /// Announces a change of the health.
-    pub(super) fn announce(&self, announcement: Option<Announcement>) {
+    /// Announces a change of the health. Returns whether there is a thread that calls the listeners:
+    /// this one, if it is the writer's.
+    pub(super) fn announce(&self, announcement: Option<Announcement>) -> bool {
         let label = self.monitor.metrics.label();
         match announcement {
-            None => return,
+            None => return true,
             Some(Announcement::Degraded { reason }) => tracing::warn!(
                 target: "tower_breaker",
                 store = label,
@@ -58,16 +60,30 @@ impl Inbox {
             ),
         }
         self.record_gauges();
+        if self.is_this_thread() {
+            self.tell_all();
+            return true;
+        }
+        self.notify(None)
+    }
+
+    /// Calls the listeners of every breaker.
+    pub(super) fn tell_all(&self) {
         let change = self.health_at();
         self.for_each_entry(|entry| entry.announce(&change, || self.health_at()));
     }
 
     /// Tells the listeners of a new breaker how the store is.
-    pub(super) fn tell(&self, entry: &Entry) {
+    pub(super) fn tell(&self, entry: &Arc<Entry>) {
         // Listeners begin with a healthy store.
-        if !self.monitor.health().is_healthy() {
-            entry.announce(&self.health_at(), || self.health_at());
+        if !self.monitor.health().is_healthy() && !self.notify(Some(entry)) {
+            self.tell_here(entry);
         }
+    }
+
+    /// Calls the listeners of one breaker.
+    pub(super) fn tell_here(&self, entry: &Entry) {
+        entry.announce(&self.health_at(), || self.health_at());
     }
 
     /// The health of the store, as users see it.

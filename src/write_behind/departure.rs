@@ -15,10 +15,10 @@
 //! forgotten.
 //!
 //! No drop waits longer than a second, and those that follow each other within a second wait no
-//! longer [together](super::drops). The second of them has everything saved that had changed before, for
-//! the others to find it done. The drop of the last breaker on a store also waits until the store
-//! is released, so that its folder can be opened again. The writer's thread releases it, however
-//! long that takes.
+//! longer [together](super::drops). The second of them has everything saved that had changed
+//! before, for the others to find it done. The drop of the last breaker on a store also waits until
+//! the store is released, so that its folder can be opened again. The writer's thread releases it,
+//! however long that takes.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -74,7 +74,8 @@ enum Parting {
 
 /// What became of a breaker that has left.
 pub(super) enum Left {
-    /// There is nothing more to do for it. `is_last`: it was the last on its store.
+    /// There is nothing more to do for it. `is_last`: no breaker is left on its
+    /// store.
     Forgotten { is_last: bool },
     /// The writer saves its last state.
     Saving {
@@ -185,7 +186,9 @@ impl Inbox {
     /// Whether there is nothing to save: what the breaker's snapshot would say is stored.
     fn is_saved(&self, entry: &Entry) -> bool {
         let content = self.content();
-        content.schedule.is_saved(entry.id) && !entry.is_marked()
+        content.schedule.has_nothing_to_save(entry.id)
+            && !entry.is_marked()
+            && !entry.has_pending_history()
     }
 
     fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
@@ -221,9 +224,11 @@ impl Inbox {
     }
 
     fn request_departure(&self, entry: &Arc<Entry>, try_until: Instant) {
-        // It is marked, or a batch is about to save what was.
         let now = Instant::now();
         let mut content = self.content();
+        if !content.schedule.is_being_saved(entry.id) {
+            entry.mark(Urgency::Transition);
+        }
         let heir = content.depart(entry, try_until);
         content.schedule.mark(entry.id, Urgency::Transition, now);
         content.schedule.note_drop(now);
@@ -290,11 +295,12 @@ impl Inbox {
         let _ = ended.await;
     }
 
-    /// Removes an entry, whatever there is still to save. Returns whether it was the last.
+    /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the
+    /// store.
     fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
-        let is_last = content.schedule.is_empty();
+        let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());
         drop(content);
         self.keep_for_others(entry);
         self.pass_on(heir);
@@ -302,6 +308,6 @@ impl Inbox {
         if is_last {
             self.wake.notify_one();
         }
-        is_last
+        is_deserted
     }
 }

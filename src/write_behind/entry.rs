@@ -289,6 +289,11 @@ impl Entry {
         }
     }
 
+    /// Whether transitions wait to be appended to the history.
+    pub(super) fn has_pending_history(&self) -> bool {
+        self.with_history(|history| !history.is_written()) == Some(true)
+    }
+
     /// Does something with the history, if there ever was a transition.
     pub(super) fn with_history<T>(&self, job: impl FnOnce(&mut PendingHistory) -> T) -> Option<T> {
         std_lock(&self.history).as_deref_mut().map(job)

@@ -11,6 +11,7 @@ use super::{
     drops::DropBudget,
     entries::EntryId,
     entry::{Entry, Urgency},
+    notifier::Notifier,
     owners::Owners,
     preload::Preload,
     request::{HistoryRequest, Request, Requests, Wanted},
@@ -38,6 +39,8 @@ pub(super) const FORKED: &str = "this process was forked after the first circuit
 
 pub(super) struct Inbox {
     store_id: usize,
+    /// For threads that outlive the borrow.
+    pub(super) own: Weak<Self>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) preload: Preload,
     /// The process in which the writer runs.
@@ -46,6 +49,8 @@ pub(super) struct Inbox {
     pub(super) forked_since: OnceLock<SystemTime>,
     /// Starts the writer.
     pub(super) starter: Starter,
+    /// Calls listeners in place of the writer.
+    pub(super) notifier: Notifier,
     thread: OnceLock<ThreadId>,
     content: Mutex<Content>,
     /// How long drops may wait.
@@ -152,20 +157,22 @@ impl Inbox {
             await_end: Vec::new(),
         };
         let admitted = content.join(settings, make_entry);
-        let inbox = Self {
+        let inbox = Arc::new_cyclic(|own| Self {
             store_id,
+            own: Weak::clone(own),
             monitor: Arc::new(monitor),
             preload: Preload::default(),
             drops: DropBudget::default(),
             process: Process::current(),
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),
+            notifier: Notifier::default(),
             thread: OnceLock::new(),
             content: Mutex::new(content),
             wake: Condvar::new(),
             departed: Condvar::new(),
-        };
-        (Arc::new(inbox), admitted)
+        });
+        (inbox, admitted)
     }
 
     /// The health's lock may be taken while this one is held, and no other.

@@ -30,7 +30,12 @@
 //!   wait for the answer, within bounds.
 //! * One [writer](worker) for each store, started by the first breaker on it, ends with the last.
 //!   It alone calls the store, through [`client::StoreClient`].
-//! * One [watchdog] for the process reports calls that do not return.
+//! * One [watchdog] for the process reports calls that do not return. So do threads that ask for
+//!   the health or pass a request.
+//! * A [thread that cannot be started](threads) is started later, by whichever thread comes next.
+//!   Until then there is no store to wait for: requests are refused, and marks are still taken.
+//! * A forked process has none of these threads. It finds out by its number, reports an unhealthy
+//!   store, and waits for nothing.
 //!
 //! # Life of an entry
 //!
@@ -48,10 +53,10 @@
 //!    A large snapshot is encoded as what has changed since the last whole one, if only counts have
 //!    ([`SnapshotBase`](source::SnapshotBase)).
 //! 3. What fails is retried with backoff, apart from entries that did not fail.
-//! 4. When the breaker is dropped, its last snapshot takes its place, and the drop waits until that
-//!    is saved, within bounds ([departure]). The writer saves it before it reads or saves anything
-//!    else of this name. A breaker that is built meanwhile begins with it, and so does the youngest
-//!    of the name that is left.
+//! 4. When the breaker is dropped and not saved, its last snapshot takes its place, and the drop
+//!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
+//!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
+//!    does the youngest of the name that is left.
 //!
 //! # When the store
 //!
@@ -71,7 +76,8 @@
 //! 2. The list of all inboxes.
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
-//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload.
+//! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
+//!    the start of the writer; the budget of drops; what the notifier has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -86,6 +92,7 @@
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
+//! | `threads` | threads that cannot be started; forked processes |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
 //! | `owners` | which of several breakers of one name is saved |
@@ -94,6 +101,7 @@
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
+//! | `notifier` | a thread that calls listeners where the writer's cannot |
 //! | `inbox`, `announce` | what all threads share; announcements |
 //! | `ownership`, `departure` | from one breaker of a name to the next; drops |
 //! | `flush_all` | at the end of a program |
@@ -119,6 +127,7 @@ mod load;
 mod maintenance;
 #[cfg(feature = "keyed")]
 mod names;
+mod notifier;
 mod owners;
 mod ownership;
 mod pages;

@@ -70,7 +70,8 @@ fn read(client: &StoreClient, wanted: &NamesWanted) -> Result<Vec<String>, Store
         after = page.last().map(|(key, _)| key.clone());
         for (key, value) in page {
             let Some(name) = keys::name_of_snapshot(&key) else { continue };
-            if !(wanted.belongs)(name) {
+            // An empty value cannot be read.
+            if value.is_empty() || !(wanted.belongs)(name) {
                 continue;
             }
             let is_closed =

@@ -10,16 +10,22 @@ use super::hashes::{self, ByHash};
 /// Keys with their values, in few allocations.
 pub(super) struct Page {
     bytes: Vec<u8>,
-    /// Where each key ends, and then its value. The next key begins there.
-    ends: Vec<[usize; 2]>,
-    /// The hash of each key.
-    hashes: Vec<u64>,
+    /// The hash of each key, and where it is.
+    keys: Vec<(u64, Range)>,
+}
+
+/// Where a key and its value are in the bytes of a page, one after the other.
+#[derive(Clone, Copy)]
+struct Range {
+    key: u32,
+    value: u32,
+    end: u32,
 }
 
 /// A value on a page, which it keeps.
 pub(super) struct Value {
     page: Arc<Page>,
-    index: usize,
+    range: Range,
 }
 
 #[derive(Default)]
@@ -34,7 +40,7 @@ pub(super) struct Pages {
 enum Place {
     At {
         page: u32,
-        index: u32,
+        range: Range,
     },
     /// Nothing: the key was struck off, or several keys have this hash.
     StruckOff,
@@ -48,16 +54,14 @@ pub(super) enum Lookup {
 }
 
 impl Page {
-    fn key(&self, index: usize) -> &[u8] {
-        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before][1]);
-        &self.bytes[begin..self.ends[index][0]]
+    fn key(&self, range: Range) -> &[u8] {
+        &self.bytes[range.key as usize..range.value as usize]
     }
 }
 
 impl Value {
     pub(super) fn bytes(&self) -> &[u8] {
-        let [begin, end] = self.page.ends[self.index];
-        &self.page.bytes[begin..end]
+        &self.page.bytes[self.range.value as usize..self.range.end as usize]
     }
 }
 
@@ -65,7 +69,7 @@ impl Pages {
     /// The last key that was added.
     pub(super) fn last_key(&self) -> Option<String> {
         let page = self.all.last()?;
-        let key = page.key(page.ends.len().checked_sub(1)?);
+        let key = page.key(page.keys.last()?.1);
         String::from_utf8(key.to_vec()).ok()
     }
 
@@ -77,10 +81,11 @@ impl Pages {
     pub(super) fn add(&mut self, page: Page) {
         let Ok(number) = u32::try_from(self.all.len()) else { return };
         self.bytes += page.bytes.len();
-        self.places.reserve(page.hashes.len());
-        for (index, hash) in (0..).zip(&page.hashes) {
+        self.places.reserve(page.keys.len());
+        for (hash, range) in &page.keys {
+            let place = Place::At { page: number, range: *range };
             match self.places.entry(*hash) {
-                Entry::Vacant(vacant) => drop(vacant.insert(Place::At { page: number, index })),
+                Entry::Vacant(vacant) => drop(vacant.insert(place)),
                 Entry::Occupied(mut known) => drop(known.insert(Place::StruckOff)),
             }
         }
@@ -95,28 +100,28 @@ impl Pages {
     /// Takes a value out: the key is struck off.
     pub(super) fn take(&mut self, key: &str, hash: u64) -> Lookup {
         let Some(place) = self.places.get_mut(&hash) else { return Lookup::Absent };
-        let Place::At { page, index } = *place else { return Lookup::StruckOff };
-        let (page, index) = (&self.all[page as usize], index as usize);
-        if page.key(index) != key.as_bytes() {
+        let Place::At { page, range } = *place else { return Lookup::StruckOff };
+        let page = &self.all[page as usize];
+        if page.key(range) != key.as_bytes() {
             return Lookup::Absent;
         }
         *place = Place::StruckOff;
-        Lookup::Present(Value { page: Arc::clone(page), index })
+        Lookup::Present(Value { page: Arc::clone(page), range })
     }
 }
 
-/// Packs a page.
-pub(super) fn pack(entries: Vec<(String, Vec<u8>)>) -> Page {
+/// Packs a page. `None` if it is far too large.
+pub(super) fn pack(entries: Vec<(String, Vec<u8>)>) -> Option<Page> {
     let length = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
     let mut bytes = Vec::with_capacity(length);
-    let mut ends = Vec::with_capacity(entries.len());
-    let mut hashes = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        hashes.push(hashes::hash(&key));
-        bytes.extend_from_slice(key.as_bytes());
-        let key_end = bytes.len();
-        bytes.extend_from_slice(&value);
-        ends.push([key_end, bytes.len()]);
+    let mut keys = Vec::with_capacity(entries.len());
+    let position = |bytes: &Vec<u8>| u32::try_from(bytes.len()).ok();
+    for (name, content) in entries {
+        let key = position(&bytes)?;
+        bytes.extend_from_slice(name.as_bytes());
+        let value = position(&bytes)?;
+        bytes.extend_from_slice(&content);
+        keys.push((hashes::hash(&name), Range { key, value, end: position(&bytes)? }));
     }
-    Page { bytes, ends, hashes }
+    Some(Page { bytes, keys })
 }

@@ -61,6 +61,11 @@ impl PendingHistory {
         }
     }
 
+    /// Whether no transition waits. So it is while they are being written.
+    pub(super) fn is_written(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Takes the transitions out to be written, and frees their memory.
     pub(super) fn take(&mut self) -> VecDeque<PendingTransition> {
         std::mem::take(&mut self.pending)

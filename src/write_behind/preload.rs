@@ -30,6 +30,12 @@ const LIFETIME: Duration = Duration::from_secs(2);
 /// A store with more than this is not preloaded.
 const MAX_BYTES: usize = 128 << 20;
 
+/// How long snapshots are read one by one after they could not be read at once.
+const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+
+/// The same for a store that holds too much.
+const LONG_PAUSE: Duration = Duration::from_secs(600);
+
 /// The keys in a page. The writer looks for other work after each.
 const PAGE: usize = 1024;
 
@@ -63,8 +69,10 @@ enum Progress {
         pages: Pages,
         until: Instant,
     },
-    /// The store holds too much, or could not be read.
-    GivenUp,
+    /// The store holds too much, or could not be read: not tried again before that time.
+    GivenUp {
+        until: Instant,
+    },
 }
 
 impl Preload {
@@ -92,7 +100,12 @@ impl Preload {
             _ => (now, 1),
         };
         state.burst = Some((began, loads));
-        if loads >= MANY && matches!(state.progress, Progress::Idle) {
+        let may_begin = match state.progress {
+            Progress::Idle => true,
+            Progress::GivenUp { until } => now >= until,
+            _ => false,
+        };
+        if loads >= MANY && may_begin {
             state.progress = Progress::Wanted;
         }
     }
@@ -109,7 +122,7 @@ impl Preload {
     /// When [`step`](Self::step) has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         match std_lock(&self.0).progress {
-            Progress::Idle | Progress::GivenUp => None,
+            Progress::Idle | Progress::GivenUp { .. } => None,
             Progress::Wanted | Progress::Reading(_) => Some(Instant::now()),
             Progress::Ready { until, .. } => Some(until),
         }
@@ -127,7 +140,7 @@ impl Preload {
     fn advance(&self, client: &StoreClient) -> Result<(), StoreError> {
         let mut state = std_lock(&self.0);
         match &mut state.progress {
-            Progress::Idle | Progress::GivenUp => {}
+            Progress::Idle | Progress::GivenUp { .. } => {}
             Progress::Wanted => state.progress = Progress::Reading(Pages::default()),
             Progress::Reading(pages) => {
                 let after = pages.last_key();
@@ -152,19 +165,22 @@ impl Preload {
                     target: "tower_breaker", %error,
                     "the snapshots could not be read at once: reading them one by one",
                 );
-                self.give_up();
+                self.give_up(PAUSE);
                 return Err(error);
             }
         };
         let is_last = page.len() < PAGE;
         // Without the lock: the threads that build breakers need it meanwhile.
-        let page = pages::pack(page);
+        let Some(page) = pages::pack(page) else {
+            self.give_up(LONG_PAUSE);
+            return Ok(());
+        };
         let mut state = std_lock(&self.0);
         let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
         pages.add(page);
         if pages.bytes() > MAX_BYTES {
             drop(state);
-            self.give_up();
+            self.give_up(LONG_PAUSE);
         } else if is_last {
             let pages = std::mem::take(pages);
             state.progress = Progress::Ready { pages, until: Instant::now() + LIFETIME };
@@ -172,8 +188,9 @@ impl Preload {
         Ok(())
     }
 
-    fn give_up(&self) {
-        let old = std::mem::replace(&mut std_lock(&self.0).progress, Progress::GivenUp);
+    fn give_up(&self, pause: Duration) {
+        let given_up = Progress::GivenUp { until: Instant::now() + pause };
+        let old = std::mem::replace(&mut std_lock(&self.0).progress, given_up);
         drop(old);
     }
 }

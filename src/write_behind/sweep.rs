@@ -12,7 +12,11 @@ use std::{
 };
 
 use super::{
-    client::StoreClient, entry::Entry, keys, pending_history::HISTORY_LIMIT, preload::Preload,
+    client::{StoreClient, is_outage},
+    entry::Entry,
+    keys,
+    pending_history::HISTORY_LIMIT,
+    preload::Preload,
     record,
 };
 use crate::{snapshot::Snapshot, store::StoreError};
@@ -116,17 +120,18 @@ impl Sweep {
 
     /// Removes what is too old from histories, which may be all of it.
     fn trim(&self, client: &StoreClient, keys: &[String]) -> Result<(), StoreError> {
-        for key in keys {
-            let Some(name) = keys::name_of_history(key) else { continue };
-            let newest = client.newest_records(key, None, 1)?;
-            let Some(recorded) = newest.first().and_then(record::retention_days) else { continue };
-            let entry = self.present.get(&keys::snapshot(name));
-            let configured = entry.and_then(|entry| entry.settings());
-            let days = configured.map_or(recorded, |settings| settings.history_retention_days);
-            let oldest = record::oldest_kept(record::id_at(self.now), days);
-            client.trim(key, oldest, HISTORY_LIMIT)?;
-        }
-        Ok(())
+        keys.iter().try_for_each(|key| go_on(key, self.trim_one(client, key)))
+    }
+
+    fn trim_one(&self, client: &StoreClient, key: &str) -> Result<(), StoreError> {
+        let Some(name) = keys::name_of_history(key) else { return Ok(()) };
+        let newest = client.newest_records(key, None, 1)?;
+        let Some(recorded) = newest.first().and_then(record::retention_days) else { return Ok(()) };
+        let entry = self.present.get(&keys::snapshot(name));
+        let configured = entry.and_then(|entry| entry.settings());
+        let days = configured.map_or(recorded, |settings| settings.history_retention_days);
+        let oldest = record::oldest_kept(record::id_at(self.now), days);
+        client.trim(key, oldest, HISTORY_LIMIT)
     }
 }
 
@@ -144,15 +149,31 @@ fn remove(
     entries.visit_entries(&mut |entry| {
         unused.remove(&entry.key);
     });
-    unused.iter().try_for_each(|key| {
-        // Nothing else names what continues a snapshot, so that goes first.
-        if let Some(name) = keys::name_of_snapshot(key)
-            && client.load(key)?.is_some_and(|value| Snapshot::may_be_continued(&value))
-        {
-            client.delete(&keys::recent(name))?;
+    unused.iter().try_for_each(|key| go_on(key, remove_one(client, key)))
+}
+
+fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
+    // Nothing else names what continues a snapshot, so that goes first.
+    if let Some(name) = keys::name_of_snapshot(key)
+        && client.load(key)?.is_some_and(|value| Snapshot::may_be_continued(&value))
+    {
+        client.delete(&keys::recent(name))?;
+    }
+    client.delete(key)
+}
+
+/// A key for which the store fails keeps the sweep from no other key, unless nothing works.
+fn go_on(key: &str, done: Result<(), StoreError>) -> Result<(), StoreError> {
+    match done {
+        Err(error) if !is_outage(&error) => {
+            tracing::debug!(
+                target: "tower_breaker", key, %error,
+                "expired data not removed: trying again with the next sweep",
+            );
+            Ok(())
         }
-        client.delete(key)
-    })
+        done => done,
+    }
 }
 
 fn may_be_removed(snapshot: &[u8], now: SystemTime) -> bool {

@@ -1,5 +1,5 @@
 //! Threads that cannot be started: a process may have reached the limit of its user or container.
-//! Their work is kept, and the start is tried again whenever somebody needs it.
+//! Their work is kept, and each use tries to start them again.
 
 use std::{
     io,

@@ -1,4 +1,5 @@
-//! The writer's thread: the only one that calls the store.
+//! The writer's thread: the only one that calls the store, but for the one that finds the
+//! [names](super::names) of stored breakers at the start.
 
 use std::{
     collections::HashSet,
@@ -71,7 +72,10 @@ fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindCon
     let reason = format!("the store's writer thread cannot be started: {error}");
     let report = Report::Outage { reason };
     let change = inbox.monitor.health().report(report, false, Now::read());
-    inbox.announce(change.announcement);
+    if !inbox.announce(change.announcement) {
+        // There are no threads at all.
+        inbox.tell_all();
+    }
 }
 
 impl Worker {
@@ -90,6 +94,7 @@ impl Worker {
                     self.note(done);
                 }
             }
+            self.inbox.deliver_pending();
             if self.gauges.is_due() {
                 self.inbox.record_gauges();
             }
@@ -167,7 +172,7 @@ impl Worker {
         if change.save_all {
             inbox.save_all();
         }
-        inbox.announce(change.announcement);
+        let _ = inbox.announce(change.announcement);
         for entry in &gone {
             entry.release();
         }
@@ -229,7 +234,7 @@ impl Worker {
         if is_outage(error) {
             let report = Report::Outage { reason: error.to_string() };
             let change = self.client.health().report(report, false, Now::read());
-            self.inbox.announce(change.announcement);
+            let _ = self.inbox.announce(change.announcement);
         }
     }
 }

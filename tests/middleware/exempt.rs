@@ -28,6 +28,7 @@ enum Call {
 }
 use Call::{Exempt, ExemptFails, Fails, Works};
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of `exempt`")]
 fn is_exempt(call: &Call) -> bool {
     matches!(call, Exempt | ExemptFails)
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod counted;
 #[cfg(target_os = "linux")]
 mod drops;
 #[cfg(target_os = "linux")]
@@ -24,6 +25,7 @@ mod trouble;
 fn child_process() {
     support::child::enter(&[
         (server::SERVER, server::serve),
+        (counted::COUNTER, counted::count),
         #[cfg(target_os = "linux")]
         (drops::DROPPER, drops::drop_all),
         #[cfg(target_os = "linux")]

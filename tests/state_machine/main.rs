@@ -8,3 +8,4 @@ mod by_hand;
 mod calls;
 mod corpus;
 mod model;
+mod threads;

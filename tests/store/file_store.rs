@@ -161,3 +161,25 @@ fn a_read_only_folder_is_read_and_heals() {
     eventually("the store heals", || child.ask() == "disabled healthy");
     eventually("the newest state is stored", || stored(&folder, "watched").contains("disabled"));
 }
+
+/// Many snapshots are read at once. A file that cannot be read must not seem to be absent there: it
+/// would be overwritten.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_read_hides_no_other_and_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("bad.json");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    let names: Vec<_> = (0..200).map(|n| format!("breaker-{n}")).collect();
+    let store = FileStore::open(dir.path()).unwrap();
+    let build = |name: &String| Breaker::builder(name).store(store.clone()).build().unwrap();
+    let opened: Vec<_> = names.iter().map(build).collect();
+    opened.iter().for_each(Breaker::force_open);
+    opened.iter().for_each(|breaker| breaker.flush_blocking(MINUTE).unwrap());
+    drop(opened);
+    let again: Vec<_> = names.iter().map(build).collect();
+    assert!(again.iter().all(|breaker| breaker.state() == State::ForcedOpen));
+    let bad = build(&"bad".to_owned());
+    bad.flush_blocking(MINUTE).unwrap_err();
+    assert!(link.is_symlink());
+}

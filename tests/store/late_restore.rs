@@ -18,8 +18,8 @@ fn record(breaker: &Breaker, failures: u32, successes: u32) {
     }
 }
 
-/// Builds a breaker from the store of an earlier one, which reads the snapshot only once `meanwhile`
-/// has recorded calls.
+/// Builds a breaker from the store of an earlier one, which reads the snapshot only once
+/// `meanwhile` has recorded calls.
 fn restored_late(
     build: impl Fn(BreakerBuilder) -> BreakerBuilder,
     before: impl FnOnce(&Breaker),

@@ -15,12 +15,15 @@ use crate::{
         success_counter::{Counted, SpreadCounters, Successes, THREAD_INDEX, UNLIMITED, closed},
     },
     config::{Config, Trip, Window},
+    outcome::Outcome,
     state::State,
     sync::AtomicU64,
 };
 
 /// So long that no bucket ends while a model runs.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A breaker with a time window.
 fn timed(minimum_calls: u32) -> Leased {
@@ -211,20 +214,19 @@ fn a_success_and_an_update_happen_one_after_the_other() {
     });
 }
 
-/// An update to a window of another kind forgets the calls before it.
+/// An update to a rule of another kind forgets the calls before it. After it, this call is slow.
 #[test]
-fn a_success_before_an_update_is_not_counted_after_it() {
+fn a_success_that_the_old_rules_would_count_is_not_counted_under_the_new_ones() {
     model(|| {
-        let leased = counting(4);
-        let cell = leased.cell;
-        let good = leased.permit();
-        let other = thread::spawn(move || good.success());
-        let rule = Trip::failure_rate(0.5, Window::time(LONG)).minimum_calls(2);
-        cell.update(Arc::new(Config { trip_on: vec![rule], ..Config::default() }));
-        let before = leased.stats().window_calls();
+        let old = Trip::failure_rate(0.5, Window::calls(4)).minimum_calls(4);
+        let leased = Leased::on_system_clock(Config { trip_on: vec![old], ..Config::default() });
+        leased.permit().success();
+        let (cell, good) = (leased.cell, leased.permit());
+        let other = thread::spawn(move || good.record(Outcome::Success, 2 * SLOW));
+        let new = Trip::slow_call_rate(0.5, SLOW, Window::calls(4)).minimum_calls(4);
+        cell.update(Arc::new(Config { trip_on: vec![new], ..Config::default() }));
         other.join().unwrap();
-        let after = leased.stats().window_calls();
-        assert!(before <= after && after <= 1);
+        assert_eq!(leased.stats().window_calls(), leased.stats().window_slow_calls());
     });
 }
 

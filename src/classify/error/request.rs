@@ -47,10 +47,10 @@ fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
 
 /// Whether a body returned this error because the upload of the request failed.
 ///
-/// While an upload goes on over HTTP/1, a failed upload ends the response's body with the same
-/// error, "connection error", as a connection that breaks while it is written to: hyper does not say
-/// which. It counts as the upload's: a client can break off its upload whenever it wants, and must
-/// not open the circuit to a healthy dependency. (What breaks while hyper reads has other errors.)
+/// While an upload is in progress over HTTP/1, a failed upload ends the response's body with the
+/// same error, "connection error", as a connection that breaks while hyper writes to it. It counts
+/// as the upload's: a client can break off its upload whenever it wants, and must not open the
+/// circuit to a healthy dependency. (What breaks while hyper reads has other errors.)
 #[cfg(feature = "http")]
 pub(in crate::classify) fn breaks_an_upload(error: &(dyn StdError + 'static)) -> bool {
     let ended_by_the_writer = |cause: &(dyn StdError + 'static)| {

@@ -2,8 +2,8 @@
 //!
 //! An outer breaker gets the [`Error<E>`](crate::error::Error) of an inner one as a value of an
 //! unknown type, and cannot look into it unless its type [has been met](super::wrapped). But the
-//! inner breaker has returned it on the same thread and just before, so it can leave word. The word
-//! names the type: an error of another type is not the one that the inner breaker returned.
+//! inner breaker has returned it just before and on the same thread, where it notes the type of
+//! each rejection. An error of another type is not the one that the inner breaker returned.
 
 use std::{any::type_name, cell::Cell};
 
@@ -14,13 +14,13 @@ thread_local! {
 
 /// A breaker returns a rejection as an error of this type.
 #[inline]
-pub(crate) fn leave_rejection<E: ?Sized>() {
+pub(crate) fn note_rejection<E: ?Sized>() {
     REJECTION.set(Some(type_name::<E>()));
 }
 
 /// A breaker returns the error of its inner service or of its work, of type `E`, as an `Outer`.
 #[inline]
-pub(crate) fn pass_error_on<E: ?Sized, Outer: ?Sized>() {
+pub(crate) fn note_passed_error<E: ?Sized, Outer: ?Sized>() {
     if REJECTION.get().is_some() {
         REJECTION.set(is_rejection::<E>().then(type_name::<Outer>));
     }

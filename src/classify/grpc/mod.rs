@@ -66,9 +66,9 @@ use crate::outcome::Outcome;
 ///
 /// - The HTTP status comes first. If it is not 200, the specification's
 ///   [HTTP to gRPC Status Code Mapping] gives a code, such as `UNAVAILABLE` for a 503, and if that
-///   code is a failure, the call is one. (To its caller, a client has to report the `grpc-status` of
-///   such a response, if there is one. But a proxy's 503 does not show a healthy dependency,
-///   whatever headers it passes on.)
+///   code is a failure, the call is one. (To its caller, a client has to report a `grpc-status` in
+///   such a response. But a proxy's 503 does not show a healthy dependency, whatever headers it
+///   passes on.)
 /// - A `grpc-status` in the headers (of a response without a body) is the code.
 /// - Without it, a response whose HTTP status is not 200, or whose `Content-Type` is not gRPC's
 ///   (code `UNKNOWN`), does not come from a gRPC server, and its body does not matter.

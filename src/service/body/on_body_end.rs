@@ -86,8 +86,8 @@ impl OnBodyEnd {
     /// passes only while the reader waits for the next frame, so a reader that pauses does not
     /// stall the body.
     ///
-    /// The stalled body is not ended; it only counts as a failure. The time is the machine's, in any
-    /// runtime or none; where a test has paused tokio's time, it is tokio's.
+    /// The stalled body is not ended; it only counts as a failure. The time is the machine's, in
+    /// any runtime or none; where a test has paused tokio's time, it is tokio's.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = Some(timeout);

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::unbroken::UnbrokenCall;
 use crate::{
-    classify::pass_error_on,
+    classify::note_passed_error,
     service::{
         future::ResponseFuture,
         inner_call,
@@ -108,7 +108,7 @@ where
     match result {
         Ok(response) => Ok(O::pass_unrecorded(response)),
         Err(error) => {
-            pass_error_on::<E, Rejection>();
+            note_passed_error::<E, Rejection>();
             Err(error.into())
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::Reject;
 use crate::{
-    classify::leave_rejection,
+    classify::note_rejection,
     error::{Error, Rejected},
 };
 
@@ -40,7 +40,7 @@ impl<Response, E> Future for RejectedFuture<Response, E> {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         // Polled again, it stays pending.
         let Some(rejected) = self.rejected.take() else { return Poll::Pending };
-        leave_rejection::<Error<E>>();
+        note_rejection::<Error<E>>();
         Poll::Ready(Err(Error::Rejected(rejected)))
     }
 }

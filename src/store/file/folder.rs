@@ -47,6 +47,8 @@ pub(super) struct Folder {
     /// Whether the names of the folder, its parents and its files are durable.
     is_durable: AtomicBool,
     names: Mutex<Names>,
+    /// Files and subfolders that cannot be read, and of which the log knows.
+    reported: Mutex<HashSet<PathBuf>>,
 }
 
 /// Which names in the folder and its subfolders are durable.
@@ -79,9 +81,15 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let is_durable = AtomicBool::new(false);
-        let names = Mutex::default();
-        let folder = Self { path: path.to_owned(), base, handle, lock, is_durable, names };
+        let folder = Self {
+            path: path.to_owned(),
+            base,
+            handle,
+            lock,
+            is_durable: AtomicBool::new(false),
+            names: Mutex::default(),
+            reported: Mutex::default(),
+        };
         if !folder.is_in_place() {
             return Err(path::removed(path));
         }
@@ -127,17 +135,36 @@ impl Folder {
         files: &mut Vec<PathBuf>,
     ) -> Result<(), StoreError> {
         let folder = self.base.join(part);
-        let failed = |error: io::Error| self.failure(&folder, &error);
+        let failed = |error: io::Error| match error.kind() {
+            ErrorKind::PermissionDenied if depth < MAX_DEPTH => self.file_failure(&folder, &error),
+            _ => self.failure(&folder, &error),
+        };
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = part.join(entry.file_name());
             if !entry.file_type().map_err(failed)?.is_dir() {
                 files.push(path);
             } else if depth > 0 && names::is_part(&entry.file_name()) {
-                self.collect(&path, depth - 1, files)?;
+                match self.collect(&path, depth - 1, files) {
+                    // A subfolder that must not be read hides its own files only.
+                    Err(error @ StoreError::Other(_)) => self.report(&path, &error),
+                    collected => collected?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// Logs, once for each file, that it cannot be read and was skipped.
+    pub(super) fn report(&self, file: &Path, error: &StoreError) {
+        if std_lock(&self.reported).insert(file.to_owned()) {
+            tracing::warn!(
+                target: "tower_breaker",
+                %error,
+                "a file of the store cannot be read: it is skipped where all are read; make it \
+                 readable or remove it",
+            );
+        }
     }
 
     /// Replaces the contents of files, one after the other, and returns once all are on disk.
@@ -218,8 +245,8 @@ impl Folder {
         std_lock(&self.names).unsynced.extend(self.folders_of(file).map(Path::to_owned));
     }
 
-    /// A file is used, which counts as saved from now on. If its subfolder cannot be synced, that is
-    /// done with the next change.
+    /// A file is used, which counts as saved from now on. If its subfolder cannot be synced, that
+    /// is done with the next change.
     fn note_use(&self, file: &Path) {
         if let Some(parent) = file.parent().filter(|parent| *parent != self.base)
             && self.note_parent(parent, file)

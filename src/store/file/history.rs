@@ -59,8 +59,12 @@ pub(super) fn keys(
         if keys.len() >= limit {
             break;
         }
-        if !read(folder, &file)?.is_empty() {
-            keys.push(key);
+        match read(folder, &file) {
+            Ok(records) if records.is_empty() => {}
+            Ok(_) => keys.push(key),
+            // One file must not hide all others.
+            Err(error @ StoreError::Other(_)) => folder.report(&file, &error),
+            Err(error) => return Err(error),
         }
     }
     Ok(keys)

@@ -57,6 +57,9 @@ use crate::sync::std_lock as lock;
 /// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.
+/// * **One file cannot be read** (its permissions, or a pipe in its place): this concerns its key
+///   alone, which fails with [`StoreError::Other`]. [`load_page`](StateStore::load_page) returns an
+///   empty value for it, and the log says so once.
 /// * **Other files** in the folder are not touched. Give the store a folder of its own all the
 ///   same.
 ///

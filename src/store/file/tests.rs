@@ -328,6 +328,25 @@ fn a_full_disk_fails_the_save_and_keeps_the_old_value() {
     assert_eq!(store.load(STATE).unwrap().as_deref(), Some(b"new".as_slice()));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_value_that_cannot_be_read_is_empty_where_all_are_read_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link.json");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    let pipe = dir.path().join("pipe.json");
+    let has_pipe =
+        std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success());
+    let store = FileStore::open(dir.path()).unwrap();
+    store.save(&SaveEntry::new(STATE, b"1")).unwrap();
+    let page = store.load_page(None, usize::MAX).unwrap();
+    let key = |name: &str| format!("circuit_breaker:{name}:state");
+    let mut expected = vec![(key("link"), Vec::new()), (STATE.to_owned(), b"1".to_vec())];
+    expected.extend(has_pipe.then(|| (key("pipe"), Vec::new())));
+    assert_eq!(page, expected);
+    assert!(matches!(store.load(&key("link")), Err(StoreError::Other(_))));
+}
+
 mod durable_names {
     use super::*;
     use crate::store::durable::faults::{fail_syncs, take_synced};

@@ -12,7 +12,8 @@ pub(super) fn load(folder: &Folder, key: &str) -> Result<Option<Vec<u8>>, StoreE
     read(folder, &names::file_of(VALUES, key))
 }
 
-/// In the order of the keys' bytes.
+/// In the order of the keys' bytes. A value that cannot be read is empty: one file must not hide all
+/// others, and its key must not seem to be free.
 pub(super) fn load_page(
     folder: &Folder,
     after: Option<&str>,
@@ -23,9 +24,16 @@ pub(super) fn load_page(
         files.filter_map(|file| Some((names::key_of(VALUES, &file)?, file))).collect();
     found.retain(|(key, _)| after.is_none_or(|after| key.as_str() > after));
     found.sort_unstable();
-    let values = found
-        .into_iter()
-        .filter_map(|(key, file)| read(folder, &file).transpose().map(|value| Ok((key, value?))));
+    let values = found.into_iter().filter_map(|(key, file)| {
+        let value = match read(folder, &file) {
+            Err(error @ StoreError::Other(_)) => {
+                folder.report(&file, &error);
+                Ok(Some(Vec::new()))
+            }
+            value => value,
+        };
+        value.transpose().map(|value| Ok((key, value?)))
+    });
     values.take(limit).collect()
 }
 

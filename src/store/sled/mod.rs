@@ -122,14 +122,14 @@ impl SledStore {
         &self,
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
-        self.databases.snapshots.read(self.label(), operation)
+        self.note_loss(self.databases.snapshots.read(self.label(), operation))
     }
 
     fn write_snapshots(
         &self,
         operation: impl FnOnce(&Db) -> Result<(), SledError>,
     ) -> Result<(), StoreError> {
-        self.databases.snapshots.change_durably(self.label(), operation)
+        self.note_loss(self.databases.snapshots.change_durably(self.label(), operation))
     }
 
     fn append_histories<'a>(
@@ -137,7 +137,9 @@ impl SledStore {
         histories: impl IntoIterator<Item = (&'a str, &'a [HistoryRecord])>,
     ) -> Result<(), StoreError> {
         let label = self.label();
-        self.databases.histories.change_durably(label, |db| history::append(db, histories))
+        let appended =
+            self.databases.histories.change_durably(label, |db| history::append(db, histories));
+        self.note_loss(appended)
     }
 
     /// Reads histories, and creates no database for that.
@@ -146,7 +148,19 @@ impl SledStore {
         operation: impl FnOnce(&Db) -> Result<T, SledError>,
     ) -> Result<T, StoreError> {
         let histories = &self.databases.histories;
-        if histories.exists() { histories.read(self.label(), operation) } else { Ok(T::default()) }
+        if !histories.exists() {
+            return Ok(T::default());
+        }
+        self.note_loss(histories.read(self.label(), operation))
+    }
+
+    /// A folder that was removed is one loss, although it has two databases: once one of them has
+    /// reported it, the other does not fail for it too.
+    fn note_loss<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|_| {
+            let _ = self.databases.snapshots.verify(self.label());
+            let _ = self.databases.histories.verify(self.label());
+        })
     }
 }
 
@@ -186,8 +200,9 @@ impl StateStore for SledStore {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        self.databases.snapshots.verify(self.label())?;
-        self.databases.histories.verify(self.label())
+        let snapshots = self.databases.snapshots.verify(self.label());
+        let histories = self.databases.histories.verify(self.label());
+        snapshots.and(histories)
     }
 
     fn last_repair(&self) -> Option<String> {
@@ -232,6 +247,8 @@ impl HistoryStore for SledStore {
         if !histories.exists() {
             return Ok(());
         }
-        histories.change(self.label(), |db| history::trim(db, key, older_than, keep))
+        self.note_loss(
+            histories.change(self.label(), |db| history::trim(db, key, older_than, keep)),
+        )
     }
 }

@@ -124,6 +124,24 @@ fn a_later_drop_waits_again() {
     assert!(store.holds("later", "last"));
 }
 
+#[test]
+fn the_last_drop_waits_for_what_those_before_it_have_left() {
+    let store = Faulty::new(Fault::None);
+    let clean = attach(&store, "clean", &Breaker::new("closed"), &lazy());
+    let failing = attach(&store, "failing", &Breaker::new("closed"), &lazy());
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &lazy());
+    // After a call that took long, the next is expected to fail for a while.
+    store.set(Fault::Slow(Duration::from_millis(50)));
+    failing.flush_blocking(LONG).unwrap();
+    store.set(Fault::Away);
+    failing.flush_blocking(LONG).unwrap_err();
+    store.set(Fault::Slow(Duration::from_millis(20)));
+    breaker.change("last");
+    drop((attached, failing, clean));
+    assert!(store.holds("a", "last"));
+}
+
 /// A store that takes long to be dropped.
 #[derive(Clone)]
 struct Heavy(Arc<Weight>);

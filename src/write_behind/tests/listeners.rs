@@ -8,7 +8,9 @@ use std::{
 use super::super::{
     Attachment, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource, TakeOver, inbox,
 };
-use super::fakes::{Breaker, Fault, Faulty, LONG, attach, attach_source, hasty, patient, until};
+use super::fakes::{
+    Breaker, Fault, Faulty, LONG, Settings, attach, attach_source, hasty, patient, until,
+};
 use crate::{health::StoreHealth, store::StateStore, sync::std_lock};
 
 /// A breaker whose listener is a closure.
@@ -101,4 +103,77 @@ fn the_last_health_that_a_slow_listener_hears_is_the_current_one() {
     until("the fault is announced", || !breaker.announced().is_empty());
     until("its end is announced", || breaker.announced().last() == Some(&true));
     assert!(second.health().is_healthy());
+}
+
+/// A listener that blocks once the store is degraded, until the end of the test, and says on which
+/// thread.
+fn blocking(
+    blocks: &Arc<Mutex<()>>,
+    heard_on: &Arc<Mutex<Option<String>>>,
+) -> Arc<dyn SnapshotSource> {
+    let (blocks, heard_on) = (Arc::clone(blocks), Arc::clone(heard_on));
+    listener(move |health| {
+        if !health.is_healthy() {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            *std_lock(&heard_on) = Some(name);
+            drop(std_lock(&blocks));
+        }
+    })
+}
+
+#[test]
+fn a_drop_that_takes_too_long_calls_no_listener() {
+    let (blocks, heard_on) = (Arc::default(), Arc::default());
+    let store = Faulty::new(Fault::None);
+    let quick = Settings { drop_wait: Duration::from_millis(50), ..patient() };
+    let _stays = attach_source(&store, "stays", &blocking(&blocks, &heard_on), &patient());
+    let breaker = Breaker::new("closed");
+    let goes = attach(&store, "goes", &breaker, &quick);
+    let blocked = std_lock(&blocks);
+    store.set(Fault::Hangs);
+    breaker.change("open");
+    let start = Instant::now();
+    drop(goes);
+    assert!(start.elapsed() < LONG / 2);
+    until("another thread calls the listener", || {
+        std_lock(&heard_on).as_deref() == Some("breaker-events")
+    });
+    drop(blocked);
+    store.set(Fault::None);
+}
+
+#[test]
+fn a_listener_that_blocks_delays_neither_callers_that_wait_nor_the_watch_over_other_stores() {
+    let (blocks, heard_on) = (Arc::default(), Arc::default());
+    let (first, second) = (Faulty::new(Fault::None), Faulty::new(Fault::None));
+    let source = blocking(&blocks, &heard_on);
+    let attached = attach_source(&first, "a", &source, &hasty());
+    let breaker = Breaker::new("closed");
+    let other = attach(&second, "b", &breaker, &hasty());
+    let blocked = std_lock(&blocks);
+    first.set(Fault::Hangs);
+    let start = Instant::now();
+    assert!(attached.flush_blocking(LONG).is_err());
+    until("the listener blocks", || std_lock(&heard_on).is_some());
+    second.set(Fault::Hangs);
+    other.marker().transition();
+    until("the other store is seen to hang", || breaker.announced() == [false]);
+    assert!(start.elapsed() < LONG / 2);
+    drop(blocked);
+    first.set(Fault::None);
+    second.set(Fault::None);
+}
+
+#[test]
+fn a_breaker_that_is_built_on_a_degraded_store_waits_for_no_listener() {
+    let (blocks, heard_on) = (Arc::default(), Arc::default());
+    let store = Faulty::new(Fault::Away);
+    let first = attach(&store, "a", &Breaker::new("closed"), &patient());
+    until("it is degraded", || !first.health().is_healthy());
+    let blocked = std_lock(&blocks);
+    let start = Instant::now();
+    let _attached = attach_source(&store, "b", &blocking(&blocks, &heard_on), &patient());
+    assert!(start.elapsed() < LONG / 2);
+    until("another thread calls the listener", || std_lock(&heard_on).is_some());
+    drop(blocked);
 }

@@ -283,3 +283,18 @@ fn a_store_whose_pages_cannot_be_read_is_read_one_by_one() {
     assert_eq!(store.pages.load(SeqCst), 1, "it is not tried again and again");
     assert!(crowd.attached.iter().all(|(_, attached)| attached.health().is_healthy()));
 }
+
+#[test]
+fn a_store_whose_pages_can_be_read_again_is_read_at_once_again() {
+    let store = Faulty::new(Fault::NoPages);
+    let mut crowd = Crowd::new(&store);
+    until("it is tried", || {
+        crowd.build(&format!("early {}", crowd.attached.len()));
+        store.pages.load(SeqCst) > 0
+    });
+    store.set(Fault::None);
+    until("it is tried again", || {
+        let name = format!("late {}", crowd.attached.len());
+        !crowd.build(&name).1
+    });
+}

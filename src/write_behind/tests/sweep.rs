@@ -9,7 +9,7 @@ use std::{
 use super::fakes::{Breaker, Fault, Faulty, Settings, attach, hasty, patient, until};
 use crate::{
     clock::tests::isolated::isolate,
-    store::{HistoryRecord, HistoryStore, SaveEntry, StateStore},
+    store::{FileStore, HistoryRecord, HistoryStore, SaveEntry, StateStore},
 };
 
 const HOUR: f64 = 3600.0;
@@ -260,4 +260,25 @@ fn what_continues_an_expired_snapshot_is_removed_with_it() {
     assert_eq!(store.memory.load(&recent("expired")).unwrap(), None);
     assert!(is_there(&store, "kept"));
     assert!(store.memory.load(&recent("kept")).unwrap().is_some());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_read_keeps_the_sweep_from_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    // No permission stops root, but a link to itself does.
+    for name in ["bad.json", "bad+history.jsonl"] {
+        std::os::unix::fs::symlink(name, dir.path().join(name)).unwrap();
+    }
+    let store = FileStore::open(dir.path()).unwrap();
+    let expired = old_form("closed", DAY, "null");
+    store.save(&SaveEntry::new("circuit_breaker:old:state", expired)).unwrap();
+    let record = r#"{"version":1,"at":1.0,"from":"closed","to":"open","reason":"manual"}"#;
+    store.append("circuit_breaker:old:history", &[HistoryRecord::new(1, record)]).unwrap();
+    let attached = attach(&store, "present", &Breaker::new("closed"), &sweeping());
+    for gone in ["old.json", "old+history.jsonl"] {
+        until(gone, || !dir.path().join(gone).exists());
+    }
+    assert!(dir.path().join("bad.json").is_symlink(), "it is not touched");
+    assert!(attached.health().is_healthy());
 }

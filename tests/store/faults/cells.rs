@@ -64,6 +64,9 @@ pub(crate) struct Cell {
     pub(crate) note: &'static str,
 }
 
+/// The drops do not wait for the last attempts, which may come after the end of the fault.
+const RETRIED: &str = "saved if the fault ends while the process runs";
+
 /// The number of places that are damaged in turn, for each store and each kind of damage.
 pub(crate) const PLACES: usize = 125;
 
@@ -136,7 +139,7 @@ fn full(kind: Kind) -> Vec<Cell> {
     ];
     cells.extend(match kind {
         Kind::Sled | Kind::File => [
-            of(Stop, Begins::Restored, Ends::Flushed, "nothing can be saved"),
+            of(Stop, Begins::Restored, Ends::NewestOrFlushed, RETRIED),
             of(StopBriefly, Begins::Restored, Ends::Newest, ""),
         ],
         Kind::Redb => {
@@ -198,7 +201,7 @@ fn read_only(kind: Kind) -> Vec<Cell> {
         Kind::File => vec![
             of(Start, Begins::Restored, SAYS, Ends::Newest, ""),
             of(Run, Begins::Restored, SAYS, Ends::Newest, ""),
-            of(Stop, Begins::Restored, SAYS, Ends::Flushed, "nothing can be saved"),
+            of(Stop, Begins::Restored, SAYS, Ends::NewestOrFlushed, RETRIED),
             of(StopBriefly, Begins::Restored, SAYS, Ends::Newest, ""),
         ],
     }

@@ -5,6 +5,7 @@
 //! a temporary load on the machine affects all candidates alike.
 
 mod report;
+mod topology;
 
 use std::{
     fs,
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use topology::Topology;
 use tower_breaker_peers::{
     Candidate, CandidateService, PATTERN, PREPARED, Rule, Scenario, Seen, Visitor, counted_calls,
     drive, failures_until_rejected, visit,
@@ -22,7 +24,8 @@ use tower_breaker_peers::{
 const ROUNDS: usize = 31;
 /// Target duration of one measurement, short enough that the thread is rarely preempted.
 const TARGET: Duration = Duration::from_millis(12);
-const THREADS: [usize; 2] = [1, 2];
+/// As many of these as the machine has cores.
+const THREADS: [usize; 4] = [1, 2, 4, 8];
 /// Lower bound in nanoseconds for a call of the bare service. A smaller figure means that the
 /// compiler has removed the call.
 const LEAST: f64 = 0.2;
@@ -37,9 +40,10 @@ fn main() {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
     prove();
-    let rows = measure_all();
+    let topology = Topology::read();
+    let rows = measure_all(&topology);
     let sliding = Candidate::ALL.map(slide);
-    let readme = report::report(load, &rows, &sliding, &allocations());
+    let readme = report::report(load, &topology, &rows, &sliding, &allocations());
     println!("{readme}");
     if !has_arg("--print") {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -116,17 +120,17 @@ struct Row {
     costs: Vec<Cost>,
 }
 
-fn measure_all() -> Vec<Row> {
+fn measure_all(topology: &Topology) -> Vec<Row> {
     let rows = Scenario::ALL.into_iter().flat_map(|scenario| {
-        THREADS.map(|threads| {
+        THREADS.into_iter().filter(|threads| *threads <= topology.cores()).map(move |threads| {
             eprintln!("{}, {threads} thread(s) ...", scenario.title);
-            measure_row(scenario, threads)
+            measure_row(topology, scenario, threads)
         })
     });
     rows.collect()
 }
 
-fn measure_row(scenario: Scenario, threads: usize) -> Row {
+fn measure_row(topology: &Topology, scenario: Scenario, threads: usize) -> Row {
     // How often each candidate repeats its ten calls to reach the target duration.
     let times = Candidate::ALL.map(|candidate| {
         if candidate == Candidate::TowerResilience && scenario.rule == Rule::TimeWindow {
@@ -136,7 +140,7 @@ fn measure_row(scenario: Scenario, threads: usize) -> Row {
         }
         let mut times = 10;
         loop {
-            match measure(candidate, scenario, threads, times) {
+            match measure(topology, candidate, scenario, threads, times) {
                 Cost::Nanos(nanos) => {
                     let took = Duration::from_nanos((nanos * PATTERN as f64) as u64 * times);
                     if took * 8 > TARGET {
@@ -151,7 +155,7 @@ fn measure_row(scenario: Scenario, threads: usize) -> Row {
     let mut rounds = vec![Vec::new(); Candidate::ALL.len()];
     for _ in 0..ROUNDS {
         for (index, candidate) in Candidate::ALL.into_iter().enumerate() {
-            rounds[index].push(measure(candidate, scenario, threads, times[index]));
+            rounds[index].push(measure(topology, candidate, scenario, threads, times[index]));
         }
     }
     let costs: Vec<Cost> = rounds.iter().map(|rounds| median(rounds)).collect();
@@ -170,32 +174,40 @@ fn median(rounds: &[Cost]) -> Cost {
     Cost::Nanos(nanos[nanos.len() / 2])
 }
 
-fn measure(candidate: Candidate, scenario: Scenario, threads: usize, times: u64) -> Cost {
-    let loops = Loops { candidate, scenario, threads, times };
+fn measure(
+    topology: &Topology,
+    candidate: Candidate,
+    scenario: Scenario,
+    threads: usize,
+    times: u64,
+) -> Cost {
+    let loops = Loops { topology, candidate, scenario, threads, times };
     visit::<false, _>(candidate, scenario, loops).unwrap_or(Cost::Absent)
 }
 
 /// Runs the loop on several threads that start together, each with its own clone of the service.
-struct Loops {
+struct Loops<'a> {
+    topology: &'a Topology,
     candidate: Candidate,
     scenario: Scenario,
     threads: usize,
     times: u64,
 }
 
-impl Visitor for Loops {
+impl Visitor for Loops<'_> {
     type Output = Cost;
 
     fn visit<S: CandidateService>(self, service: S) -> Cost {
-        let Self { candidate, scenario, threads, times } = self;
+        let Self { topology, candidate, scenario, threads, times } = self;
         let requests = scenario.requests();
         let barrier = Barrier::new(threads);
         let results: Vec<_> = quietly(|| {
             thread::scope(|scope| {
                 let handles: Vec<_> = (0..threads)
-                    .map(|_| {
+                    .map(|thread| {
                         let (mut service, barrier) = (service.clone(), &barrier);
                         scope.spawn(move || {
+                            topology.pin(thread);
                             barrier.wait();
                             let began = Instant::now();
                             let seen = drive(&mut service, &requests, times);

@@ -186,6 +186,28 @@ fn a_folder_that_was_removed_is_noticed_without_an_operation() {
     store.save(&SaveEntry::new("key", b"1")).unwrap();
 }
 
+#[test]
+fn a_removed_folder_is_reported_once_for_both_databases() {
+    let record = [HistoryRecord::new(1, b"1")];
+    for reports in [0, 1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("state");
+        let store = SledStore::open(&folder).unwrap();
+        store.save(&SaveEntry::new("key", b"1")).unwrap();
+        store.append("key", &record).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        let reported = match reports {
+            0 => store.verify(),
+            1 => store.save(&SaveEntry::new("key", b"2")),
+            _ => store.append("key", &record),
+        };
+        assert!(reported.unwrap_err().to_string().contains("removed"));
+        store.append("key", &record).unwrap();
+        store.save(&SaveEntry::new("key", b"3")).unwrap();
+        store.verify().unwrap();
+    }
+}
+
 /// Left by a kill during an open, or by a full disk.
 #[test]
 fn a_partial_summary_costs_nothing() {

@@ -1,0 +1,263 @@
+//! Threads that use one breaker at the same time: whatever they saw, and whatever is left, the same
+//! calls could have come to one after the other.
+//!
+//! For each random program, all orders of its steps that keep the order of each thread are tried on
+//! a sequential model, until one explains every observation. `PROPTEST_CASES` sets the number of
+//! programs (256 by default).
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Barrier,
+    thread,
+};
+
+use tower_breaker::{Breaker, Config, State, Stats, Trip, Window, clock::ManualClock};
+
+const THREADS: usize = 3;
+
+/// Half of the calls, or a quarter, of a window; or a streak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Rules {
+    size: u32,
+    minimum: u32,
+    /// One in this many calls.
+    one_in: u32,
+    limit: u32,
+}
+
+impl Rules {
+    fn config(self) -> Config {
+        let rate = Trip::failure_rate(1.0 / f64::from(self.one_in), Window::calls(self.size));
+        let mut config = Config::default();
+        config.trip_on =
+            vec![rate.minimum_calls(self.minimum), Trip::consecutive_failures(self.limit)];
+        config
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    /// Asks for a permit and records a result: two steps.
+    Call {
+        failed: bool,
+    },
+    Observe,
+    Reset,
+    Update(Rules),
+}
+
+/// What a thread did, and what it saw.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Acquire { admitted: bool },
+    Record { failed: bool },
+    Observe(Seen),
+    Reset,
+    Update(Rules),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    calls: usize,
+    failures: usize,
+    streak: u32,
+}
+
+impl From<Stats> for Seen {
+    fn from(stats: Stats) -> Self {
+        Self {
+            calls: usize::try_from(stats.window_calls()).unwrap(),
+            failures: usize::try_from(stats.window_failures()).unwrap(),
+            streak: stats.consecutive_failures(),
+        }
+    }
+}
+
+/// The description of the state machine, as far as these programs need it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Model {
+    rules: Rules,
+    open: bool,
+    window: VecDeque<bool>,
+    streak: u32,
+    /// How many transitions there were.
+    generation: u32,
+    /// The generation that admitted the call of each thread.
+    admitted: [Option<u32>; THREADS],
+}
+
+impl Model {
+    fn new(rules: Rules) -> Self {
+        let (window, admitted) = (VecDeque::new(), [None; THREADS]);
+        Self { rules, open: false, window, streak: 0, generation: 0, admitted }
+    }
+
+    fn seen(&self) -> Seen {
+        let failures = self.window.iter().filter(|failed| **failed).count();
+        Seen { calls: self.window.len(), failures, streak: self.streak }
+    }
+
+    /// The state after a step, if it can have gone that way now.
+    fn after(mut self, thread: usize, step: Step) -> Option<Self> {
+        match step {
+            Step::Acquire { admitted } if admitted == self.open => return None,
+            Step::Acquire { admitted } => {
+                self.admitted[thread] = admitted.then_some(self.generation);
+            }
+            Step::Record { failed } => self.record(thread, failed),
+            Step::Observe(seen) if seen != self.seen() => return None,
+            Step::Observe(_) => {}
+            Step::Reset => {
+                self.window.clear();
+                (self.open, self.streak) = (false, 0);
+                self.generation += 1;
+            }
+            Step::Update(rules) => {
+                self.rules = rules;
+                self.shrink();
+            }
+        }
+        Some(self)
+    }
+
+    fn record(&mut self, thread: usize, failed: bool) {
+        if self.admitted[thread].take() != Some(self.generation) {
+            return;
+        }
+        self.streak = if failed { self.streak + 1 } else { 0 };
+        self.window.push_back(failed);
+        self.shrink();
+        let Seen { calls, failures, streak } = self.seen();
+        let Rules { size, minimum, one_in, limit } = self.rules;
+        let rate_met = failures > 0
+            && calls >= minimum.min(size) as usize
+            && failures * one_in as usize >= calls;
+        if rate_met || streak >= limit {
+            self.open = true;
+            self.generation += 1;
+        }
+    }
+
+    fn shrink(&mut self) {
+        let surplus = self.window.len().saturating_sub(self.rules.size as usize);
+        self.window.drain(..surplus);
+    }
+}
+
+fn run(breaker: &Breaker, op: Op, steps: &mut Vec<Step>) {
+    match op {
+        Op::Call { failed } => {
+            let permit = breaker.try_acquire();
+            steps.push(Step::Acquire { admitted: permit.is_ok() });
+            if let Ok(permit) = permit {
+                steps.push(Step::Record { failed });
+                if failed { permit.failure() } else { permit.success() }
+            }
+        }
+        Op::Observe => steps.push(Step::Observe(breaker.stats().into())),
+        Op::Reset => {
+            breaker.reset();
+            steps.push(Step::Reset);
+        }
+        Op::Update(rules) => {
+            breaker.update(rules.config()).unwrap();
+            steps.push(Step::Update(rules));
+        }
+    }
+}
+
+/// Every state that the steps of the threads can lead to.
+fn ends(start: Model, threads: &[Vec<Step>; THREADS]) -> HashSet<Model> {
+    let mut reached = HashSet::from([([0; THREADS], start.clone())]);
+    let mut left = vec![([0; THREADS], start)];
+    let mut ends = HashSet::new();
+    while let Some((done, model)) = left.pop() {
+        if (0..THREADS).all(|thread| done[thread] == threads[thread].len()) {
+            ends.insert(model);
+            continue;
+        }
+        for thread in 0..THREADS {
+            let Some(step) = threads[thread].get(done[thread]) else { continue };
+            let Some(next) = model.clone().after(thread, *step) else { continue };
+            let mut done = done;
+            done[thread] += 1;
+            if reached.insert((done, next.clone())) {
+                left.push((done, next));
+            }
+        }
+    }
+    ends
+}
+
+/// A small generator, so that a case can be repeated by its number.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        u32::try_from((self.0 >> 33) % u64::from(limit)).unwrap()
+    }
+
+    fn rules(&mut self) -> Rules {
+        let size = 1 + self.below(6);
+        let (minimum, one_in) = (1 + self.below(size), 2 + self.below(3));
+        Rules { size, minimum, one_in, limit: 2 + self.below(5) }
+    }
+
+    fn op(&mut self) -> Op {
+        match self.below(24) {
+            0 => Op::Reset,
+            1 => Op::Update(self.rules()),
+            2..=4 => Op::Observe,
+            5..=8 => Op::Call { failed: true },
+            _ => Op::Call { failed: false },
+        }
+    }
+
+    fn ops(&mut self, most: u32) -> Vec<Op> {
+        (0..=self.below(most)).map(|_| self.op()).collect()
+    }
+}
+
+fn check(case: u64) {
+    let mut random = Random(case.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let rules = random.rules();
+    let breaker = Breaker::builder("threads").config(rules.config()).clock(ManualClock::new());
+    let breaker = breaker.build().unwrap();
+    let mut before = Vec::new();
+    for op in random.ops(8) {
+        run(&breaker, op, &mut before);
+    }
+    let mut start = Model::new(rules);
+    for step in before {
+        start = start.after(0, step).expect("a single thread agrees with the model");
+    }
+    let programs: [_; THREADS] = std::array::from_fn(|_| random.ops(5));
+    let barrier = Barrier::new(THREADS);
+    let steps = thread::scope(|scope| {
+        let threads = programs.each_ref().map(|ops| {
+            let (breaker, barrier) = (&breaker, &barrier);
+            scope.spawn(move || {
+                let mut steps = Vec::with_capacity(16);
+                barrier.wait();
+                for op in ops {
+                    run(breaker, *op, &mut steps);
+                }
+                steps
+            })
+        });
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let (open, seen) = (breaker.state() == State::Open, Seen::from(breaker.stats()));
+    let ends = ends(start.clone(), &steps);
+    assert!(
+        ends.iter().any(|end| (end.open, end.seen()) == (open, seen)),
+        "case {case}, from {start:?}: no order of {steps:#?} leads to {seen:?}, open: {open}",
+    );
+}
+
+#[test]
+fn what_threads_see_and_leave_could_have_come_one_after_the_other() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    (0..cases.unwrap_or(256)).for_each(check);
+}
