@@ -175,7 +175,9 @@ fn a_file_that_cannot_be_read_hides_no_other_and_is_not_overwritten() {
     let build = |name: &String| Breaker::builder(name).store(store.clone()).build().unwrap();
     let opened: Vec<_> = names.iter().map(build).collect();
     opened.iter().for_each(Breaker::force_open);
-    opened.iter().for_each(|breaker| breaker.flush_blocking(MINUTE).unwrap());
+    for breaker in &opened {
+        breaker.flush_blocking(MINUTE).unwrap();
+    }
     drop(opened);
     let again: Vec<_> = names.iter().map(build).collect();
     assert!(again.iter().all(|breaker| breaker.state() == State::ForcedOpen));

@@ -89,9 +89,9 @@ fn the_state_of_an_old_snapshot_is_adopted_all_the_same() {
     let one = |builder: BreakerBuilder| {
         builder.trip_on(Trip::consecutive_failures(5)).recovery_timeout(Duration::from_secs(60))
     };
-    let opened = restored_late(one, |old| old.trip(), |new| record(new, 2, 3));
+    let opened = restored_late(one, Breaker::trip, |new| record(new, 2, 3));
     assert_eq!(opened.state(), State::Open);
-    let by_hand = restored_late(one, |old| old.disable(), |new| record(new, 2, 3));
+    let by_hand = restored_late(one, Breaker::disable, |new| record(new, 2, 3));
     assert_eq!(by_hand.state(), State::Disabled);
 }
 
