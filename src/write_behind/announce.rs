@@ -10,6 +10,8 @@ use super::{
     entry::{Entry, HealthAt},
     health::{self, Announcement, Now},
     inbox::{self, FORKED, Inbox},
+    notifier::Pending,
+    threads,
     watchdog::Watched,
 };
 use crate::health::StoreHealth;
@@ -78,6 +80,35 @@ impl Inbox {
         // Listeners begin with a healthy store.
         if !self.monitor.health().is_healthy() && !self.notify(Some(entry)) {
             self.tell_here(entry);
+        }
+    }
+
+    /// Has a thread of its own call the listeners of this breaker, or of every one. `false` if none
+    /// can be started: then the next event tries again, or the writer's thread does it.
+    fn notify(&self, entry: Option<&Arc<Entry>>) -> bool {
+        self.notifier.add(entry, || {
+            let Some(inbox) = self.own.upgrade() else { return false };
+            let work = move || {
+                while let Some(pending) = inbox.notifier.next() {
+                    inbox.deliver(&pending);
+                }
+            };
+            threads::spawn("breaker-events", work).is_ok()
+        })
+    }
+
+    /// Delivers what no thread could be started for. For the writer's thread.
+    pub(super) fn deliver_left(&self) {
+        if let Some(pending) = self.notifier.take_left() {
+            self.deliver(&pending);
+        }
+    }
+
+    fn deliver(&self, pending: &Pending) {
+        if pending.to_all {
+            self.tell_all();
+        } else {
+            pending.to.iter().for_each(|entry| self.tell_here(entry));
         }
     }
 

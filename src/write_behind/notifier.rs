@@ -1,30 +1,31 @@
-//! Calls the listeners of a store's breakers where the writer's thread cannot: while it waits for a
-//! call that does not return, or for the thread that builds a breaker.
+//! What has to be delivered to listeners where the writer's thread cannot call them: while it waits
+//! for a call that does not return, or for the thread that builds a breaker.
 //!
 //! A listener may block. So no thread calls one that drops a breaker or that watches other stores:
 //! a thread of its own does, which ends once there is nothing left to deliver.
 
 use std::sync::{Arc, Mutex};
 
-use super::{
-    entry::Entry,
-    inbox::Inbox,
-    threads::{self, Process},
-};
+use super::{entry::Entry, threads::Process};
 use crate::sync::std_lock;
 
-/// What is to be delivered.
 #[derive(Default)]
-pub(super) struct Notifier(Mutex<Pending>);
+pub(super) struct Notifier(Mutex<State>);
 
 #[derive(Default)]
-struct Pending {
-    /// The health to every breaker on the store.
-    to_all: bool,
-    /// The health to these.
-    to: Vec<Arc<Entry>>,
+struct State {
+    pending: Pending,
     /// The process whose thread delivers. A forked process inherits this, but not the thread.
     runs_in: Option<Process>,
+}
+
+/// Who has to hear of the store's health.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// Every breaker on the store.
+    pub(super) to_all: bool,
+    /// These.
+    pub(super) to: Vec<Arc<Entry>>,
 }
 
 impl Pending {
@@ -33,56 +34,36 @@ impl Pending {
     }
 }
 
-impl Inbox {
-    /// Has the listeners of this breaker, or of every one, hear of the health. `false` if no thread
-    /// could be started: it is tried again with the next event, or done by the writer's thread.
-    pub(super) fn notify(&self, entry: Option<&Arc<Entry>>) -> bool {
-        let mut pending = std_lock(&self.notifier.0);
+impl Notifier {
+    /// Adds this breaker, or every one, and has the thread started if there is none. Returns
+    /// whether there is one.
+    pub(super) fn add(&self, entry: Option<&Arc<Entry>>, start: impl FnOnce() -> bool) -> bool {
+        let mut state = std_lock(&self.0);
         match entry {
-            Some(entry) => pending.to.push(Arc::clone(entry)),
-            None => pending.to_all = true,
+            Some(entry) => state.pending.to.push(Arc::clone(entry)),
+            None => state.pending.to_all = true,
         }
         let process = Process::current();
-        if pending.runs_in == Some(process) {
-            return true;
+        if state.runs_in != Some(process) {
+            state.runs_in = start().then_some(process);
         }
-        let Some(inbox) = self.own.upgrade() else { return false };
-        let started = threads::spawn("breaker-events", move || inbox.run_notifier()).is_ok();
-        if started {
-            pending.runs_in = Some(process);
-        }
-        started
+        state.runs_in.is_some()
     }
 
-    /// Delivers what no thread could be started for. For the writer's thread.
-    pub(super) fn deliver_pending(&self) {
-        let mut pending = std_lock(&self.notifier.0);
-        if !pending.is_empty() && pending.runs_in.is_none() {
-            let left = std::mem::take(&mut *pending);
-            drop(pending);
-            self.deliver(&left);
+    /// For the thread: what to deliver next. `None`: it ends.
+    pub(super) fn next(&self) -> Option<Pending> {
+        let mut state = std_lock(&self.0);
+        if state.pending.is_empty() {
+            state.runs_in = None;
+            return None;
         }
+        Some(std::mem::take(&mut state.pending))
     }
 
-    fn run_notifier(&self) {
-        loop {
-            let mut pending = std_lock(&self.notifier.0);
-            if pending.is_empty() {
-                pending.runs_in = None;
-                return;
-            }
-            let runs_in = pending.runs_in;
-            let next = std::mem::replace(&mut *pending, Pending { runs_in, ..Pending::default() });
-            drop(pending);
-            self.deliver(&next);
-        }
-    }
-
-    fn deliver(&self, pending: &Pending) {
-        if pending.to_all {
-            self.tell_all();
-        } else {
-            pending.to.iter().for_each(|entry| self.tell_here(entry));
-        }
+    /// What no thread could be started for.
+    pub(super) fn take_left(&self) -> Option<Pending> {
+        let mut state = std_lock(&self.0);
+        let is_left = !state.pending.is_empty() && state.runs_in.is_none();
+        is_left.then(|| std::mem::take(&mut state.pending))
     }
 }

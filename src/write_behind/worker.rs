@@ -94,7 +94,7 @@ impl Worker {
                     self.note(done);
                 }
             }
-            self.inbox.deliver_pending();
+            self.inbox.deliver_left();
             if self.gauges.is_due() {
                 self.inbox.record_gauges();
             }
