@@ -18,9 +18,9 @@ use crate::{
 ///
 /// Listeners receive the transitions of one breaker in order, each once, after the change, on the
 /// thread of one of its callers. Events of the store come on the thread that writes to it; where
-/// that is waiting for the store, or for a breaker that is built meanwhile, on another thread of this
-/// crate, one for the store. Only where the system starts no threads do those of a breaker that is
-/// built come on the thread that builds it.
+/// that is waiting for the store, or for a breaker that is built meanwhile, on another thread of
+/// this crate, one for the store. Only where the system starts no threads do those of a breaker
+/// that is built come on the thread that builds it.
 ///
 /// Transitions that time alone causes are reported at their time by a thread of this crate, one
 /// for the process. While a listener blocks that thread, the timers of other breakers are late, for

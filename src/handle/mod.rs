@@ -121,8 +121,8 @@ impl Breaker {
     ///
     /// # Panics
     ///
-    /// With a custom clock, if the future is first polled in a tokio runtime whose time is paused, and
-    /// later in one whose timers are disabled.
+    /// With a custom clock, if the future is first polled in a tokio runtime whose time is paused,
+    /// and later in one whose timers are disabled.
     ///
     /// # Cancel safety
     ///

@@ -23,10 +23,10 @@ use crate::{classify::ServerErrorsAsFailures, error, handle::Breaker};
 ///
 /// A rejected request is not sent. Its error is an [`Error::Middleware`] in which
 /// [`Rejected::find`](crate::Rejected::find) finds the rejection. The outcome of a call is known
-/// when the head of its response arrives: responses with a status of 408 or 500 to 599 are failures,
-/// one of 429 is throttled, and errors are failures, including those of middlewares further in.
-/// [`classify`](Self::classify) changes that, and [`on_body_end`](Self::on_body_end) also counts
-/// truncated bodies.
+/// when the head of its response arrives: responses with a status of 408 or 500 to 599 are
+/// failures, one of 429 is throttled, and errors are failures, including those of middlewares
+/// further in. [`classify`](Self::classify) changes that, and [`on_body_end`](Self::on_body_end)
+/// also counts truncated bodies.
 ///
 /// Put a middleware that retries outside of this one, so that each attempt asks the breaker.
 ///

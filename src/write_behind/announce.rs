@@ -41,8 +41,8 @@ impl Inbox {
         let _ = self.announce(change.announcement);
     }
 
-    /// Announces a change of the health. Returns whether there is a thread that calls the listeners:
-    /// this one, if it is the writer's.
+    /// Announces a change of the health. Returns whether there is a thread that calls the
+    /// listeners: this one, if it is the writer's.
     pub(super) fn announce(&self, announcement: Option<Announcement>) -> bool {
         let label = self.monitor.metrics.label();
         match announcement {

@@ -79,7 +79,9 @@ macro_rules! each {
 
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
+        AnyErrorAsFailure,
         BreakerLoad<()>,
+        SearchErrors<()>,
         ByGrpcMethod,
         ByHost,
         ByMatchedPath,
@@ -299,7 +301,8 @@ fn services_layers_and_bodies_have_the_auto_traits_of_their_parts_except_unwind_
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 19] = [
+    const TRAITS: [&str; 20] = [
+        "SetPreset",
         "ExtractKey",
         "SetOnBodyEnd",
         "AppliesTo",

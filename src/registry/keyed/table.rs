@@ -249,7 +249,9 @@ impl Table {
             match self.insert(key, replaced.as_ref()) {
                 Insertion::Done(gate) => {
                     self.is_crowded.store(false, Relaxed);
-                    gate.iter().for_each(|gate| gate.open());
+                    if let Some(gate) = gate {
+                        gate.open();
+                    }
                     return;
                 }
                 Insertion::Full(candidates) => replaced = choose(candidates),

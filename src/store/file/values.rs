@@ -12,8 +12,8 @@ pub(super) fn load(folder: &Folder, key: &str) -> Result<Option<Vec<u8>>, StoreE
     read(folder, &names::file_of(VALUES, key))
 }
 
-/// In the order of the keys' bytes. A value that cannot be read is empty: one file must not hide all
-/// others, and its key must not seem to be free.
+/// In the order of the keys' bytes. A value that cannot be read is empty: one file must not hide
+/// all others, and its key must not seem to be free.
 pub(super) fn load_page(
     folder: &Folder,
     after: Option<&str>,
