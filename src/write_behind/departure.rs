@@ -39,6 +39,9 @@ use super::{
 /// and go while a store does not answer must not fill the memory.
 const MAX_DEPARTING: usize = 1000;
 
+/// The divisor for the part of a drop's wait that is for listeners.
+const LISTENER_SHARE: u32 = 20;
+
 /// What is known when a breaker is dropped.
 struct Prospects {
     /// Whether the state may be saved at all.
@@ -106,9 +109,16 @@ impl Inbox {
             }
             Left::Saving { may_stay, .. } => {
                 let wait = self.drops.begin(drop_wait);
-                let parting = self.wait_until_gone(entry, wait.deadline);
+                // What is left of the wait is for listeners: else the breaker may be gone before
+                // they hear that the store does not answer.
+                let listener_wait = drop_wait / LISTENER_SHARE;
+                let deadline = wait.deadline.checked_sub(listener_wait).unwrap_or(wait.deadline);
+                let parting = self.wait_until_gone(entry, deadline);
                 if parting == Parting::TimedOut {
-                    self.check_call(drop_wait);
+                    self.check_call(drop_wait - listener_wait);
+                }
+                if matches!(parting, Parting::TimedOut | Parting::Stalled) {
+                    self.notifier.wait(listener_wait);
                 }
                 if parting == Parting::Gone || !may_stay {
                     self.forget(entry);

@@ -4,13 +4,20 @@
 //! A listener may block. So no thread calls one that drops a breaker or that watches other stores:
 //! a thread of its own does, which ends once there is nothing left to deliver.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{entry::Entry, threads::Process};
 use crate::sync::std_lock;
 
 #[derive(Default)]
-pub(super) struct Notifier(Mutex<State>);
+pub(super) struct Notifier {
+    state: Mutex<State>,
+    /// Nothing is left to deliver.
+    done: Condvar,
+}
 
 #[derive(Default)]
 struct State {
@@ -38,7 +45,7 @@ impl Notifier {
     /// Adds this breaker, or every one, and has the thread started if there is none. Returns
     /// whether there is one.
     pub(super) fn add(&self, entry: Option<&Arc<Entry>>, start: impl FnOnce() -> bool) -> bool {
-        let mut state = std_lock(&self.0);
+        let mut state = std_lock(&self.state);
         match entry {
             Some(entry) => state.pending.to.push(Arc::clone(entry)),
             None => state.pending.to_all = true,
@@ -52,17 +59,26 @@ impl Notifier {
 
     /// For the thread: what to deliver next. `None`: it ends.
     pub(super) fn next(&self) -> Option<Pending> {
-        let mut state = std_lock(&self.0);
+        let mut state = std_lock(&self.state);
         if state.pending.is_empty() {
             state.runs_in = None;
+            self.done.notify_all();
             return None;
         }
         Some(std::mem::take(&mut state.pending))
     }
 
+    /// Waits until everything is delivered, but no longer than `timeout`: a listener may block.
+    pub(super) fn wait(&self, timeout: Duration) {
+        let process = Process::current();
+        let is_busy = |state: &mut State| state.runs_in == Some(process);
+        let waited = self.done.wait_timeout_while(std_lock(&self.state), timeout, is_busy);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// What no thread could be started for.
     pub(super) fn take_left(&self) -> Option<Pending> {
-        let mut state = std_lock(&self.0);
+        let mut state = std_lock(&self.state);
         let is_left = !state.pending.is_empty() && state.runs_in.is_none();
         is_left.then(|| std::mem::take(&mut state.pending))
     }
