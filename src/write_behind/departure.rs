@@ -115,7 +115,7 @@ impl Inbox {
                 let deadline = wait.deadline.checked_sub(listener_wait).unwrap_or(wait.deadline);
                 let parting = self.wait_until_gone(entry, deadline);
                 if parting == Parting::TimedOut {
-                    self.check_call(drop_wait - listener_wait);
+                    self.check_call(drop_wait.saturating_sub(listener_wait));
                 }
                 if matches!(parting, Parting::TimedOut | Parting::Stalled) {
                     self.notifier.wait(listener_wait);

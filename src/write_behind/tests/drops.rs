@@ -108,7 +108,8 @@ fn drops_that_follow_each_other_wait_no_longer_together_than_one_alone() {
     let names: Vec<_> = (0..10).map(|n| n.to_string()).collect();
     let took: Duration = names.iter().map(|name| drop_one(&store, name, WAIT)).sum();
     // Each alone: 2 s.
-    assert!((WAIT..WAIT * 2).contains(&took), "{took:?}");
+    // A twentieth of the wait is for listeners.
+    assert!((WAIT - WAIT / 20..WAIT * 2).contains(&took), "{took:?}");
     until("all are saved", || names.iter().all(|name| store.holds(name, "last")));
 }
 
@@ -249,7 +250,7 @@ fn closing_ends_in_time_when_the_store_hangs() {
     let began = Instant::now();
     assert_eq!(block_on(attached.close()), Err(FlushError::TimedOut));
     let took = began.elapsed();
-    assert!((WAIT..WAIT * 20).contains(&took), "{took:?}");
+    assert!((WAIT - WAIT / 20..WAIT * 20).contains(&took), "{took:?}");
     store.set(Fault::None);
     until("it is saved later", || store.holds("a", "last"));
     until("the store is released", || inbox::find(store.id()).is_none());
