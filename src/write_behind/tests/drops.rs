@@ -109,7 +109,7 @@ fn drops_that_follow_each_other_wait_no_longer_together_than_one_alone() {
     let took: Duration = names.iter().map(|name| drop_one(&store, name, WAIT)).sum();
     // Each alone: 2 s.
     // A twentieth of the wait is for listeners.
-    assert!((WAIT - WAIT / 20..WAIT * 2).contains(&took), "{took:?}");
+    assert!((WAIT * 19 / 20..WAIT * 2).contains(&took), "{took:?}");
     until("all are saved", || names.iter().all(|name| store.holds(name, "last")));
 }
 
@@ -119,7 +119,7 @@ fn a_later_drop_waits_again() {
     let (store, _living) = slow();
     let took: Duration = ["a", "b", "c"].map(|name| drop_one(&store, name, WAIT)).iter().sum();
     // A twentieth of the wait is for listeners.
-    assert!(took >= WAIT - WAIT / 20, "{took:?}");
+    assert!(took >= WAIT * 19 / 20, "{took:?}");
     until("all are saved", || ["a", "b", "c"].iter().all(|name| store.holds(name, "last")));
     thread::sleep(WAIT);
     drop_one(&store, "later", WAIT);
@@ -250,7 +250,7 @@ fn closing_ends_in_time_when_the_store_hangs() {
     let began = Instant::now();
     assert_eq!(block_on(attached.close()), Err(FlushError::TimedOut));
     let took = began.elapsed();
-    assert!((WAIT - WAIT / 20..WAIT * 20).contains(&took), "{took:?}");
+    assert!((WAIT..WAIT * 20).contains(&took), "{took:?}");
     store.set(Fault::None);
     until("it is saved later", || store.holds("a", "last"));
     until("the store is released", || inbox::find(store.id()).is_none());
