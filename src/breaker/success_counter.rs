@@ -124,11 +124,16 @@ impl<'a> Successes<'a> {
         self.counters().any(|counter| counter.load(Ordering::Relaxed) ^ tag(epoch) < FULL)
     }
 
-    /// Counts successes of this epoch, at most `limit` before one takes the lock. The counters must
-    /// be closed.
+    /// Opens the counters that are closed or of an earlier epoch: they count successes of this
+    /// one, at most `limit` before one takes the lock.
+    ///
+    /// Those that are open already keep their count. They may be full by now, because other threads
+    /// count on after a [drain](Self::drain).
     pub(super) fn open(self, epoch: u64, limit: u64) {
         for counter in self.counters() {
-            counter.store(opened(epoch, limit), Ordering::Release);
+            if counter.load(Ordering::Relaxed) ^ tag(epoch) > FULL {
+                counter.store(opened(epoch, limit), Ordering::Release);
+            }
         }
     }
 
@@ -222,4 +227,27 @@ loom::thread_local! {
 #[cfg(tower_breaker_loom)]
 fn thread_index() -> usize {
     THREAD_INDEX.with(std::cell::Cell::get)
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use super::*;
+
+    /// Other threads may fill the counters between a drain and the publication after it.
+    #[test]
+    fn counters_that_are_full_keep_their_count_when_they_are_opened_again() {
+        const EPOCH: u64 = 3;
+        const LIMIT: u64 = 2;
+        let (shared, spread) = (AtomicU64::new(closed()), SpreadCounters::default());
+        let successes = Successes { shared: &shared, spread: &spread };
+        successes.open(EPOCH, LIMIT);
+        for expected in [Counted::Yes, Counted::Yes, Counted::No] {
+            assert_eq!(successes.count(EPOCH, false), expected);
+        }
+        successes.open(EPOCH, LIMIT);
+        assert_eq!(successes.drain(EPOCH, LIMIT), LIMIT);
+        assert_eq!(successes.count(EPOCH, false), Counted::Yes, "it is open again");
+        assert_eq!(successes.drain_and_close(EPOCH, LIMIT), 1);
+        assert_eq!(successes.count(EPOCH, false), Counted::No, "it is closed");
+    }
 }

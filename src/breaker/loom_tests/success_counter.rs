@@ -144,6 +144,22 @@ fn opening_the_next_epoch_keeps_the_epochs_apart() {
     });
 }
 
+/// Between a drain and the publication after it, another thread may fill the counter.
+#[test]
+fn a_counter_that_is_full_loses_nothing_when_it_is_opened_again() {
+    const LIMIT: u64 = 2;
+    model(|| {
+        let counters = Counters::open(1, LIMIT);
+        let counting = Arc::clone(&counters);
+        let thread = thread::spawn(move || counting.count(1, 3));
+        let mut taken = counters.all().drain(1, LIMIT);
+        counters.all().open(1, LIMIT);
+        let counted = thread.join().unwrap();
+        taken += counters.all().drain(1, LIMIT);
+        assert_eq!(taken, counted);
+    });
+}
+
 #[test]
 fn a_closed_counter_counts_nothing() {
     model(|| {
