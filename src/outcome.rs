@@ -69,3 +69,28 @@ impl Outcome {
         }
     }
 }
+
+/// How a call has ended, for the metrics: each call ends as exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    Success,
+    Failure,
+    Throttled,
+    Ignored,
+    /// Without an outcome.
+    Cancelled,
+    /// Before it began.
+    Rejected,
+}
+
+impl From<Outcome> for CallEnd {
+    #[inline]
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure { .. } => Self::Failure,
+            Outcome::Throttled { .. } => Self::Throttled,
+            Outcome::Ignore => Self::Ignored,
+        }
+    }
+}

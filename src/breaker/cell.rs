@@ -16,7 +16,7 @@ use super::{
     core::{Core, Publish, Schedule},
     dispatch::dispatch,
     effects::Effects,
-    fast_path_view::Admission,
+    fast_path_view::{Admission, FastPathView},
     machine::{Command, Machine},
     notify::Observer,
     packed_state::PackedState,
@@ -29,7 +29,8 @@ use crate::{
     clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
     config::Config,
     error::Refusal,
-    outcome::Outcome,
+    metrics::{CellMeter, MeterSlot},
+    outcome::{CallEnd, Outcome},
     snapshot::Snapshot,
     state::State,
     sync::{AtomicU64, Mutex, MutexGuard, contain, lock},
@@ -41,6 +42,8 @@ use crate::{
 #[repr(C, align(64))]
 pub(crate) struct Cell {
     view: PublishedView,
+    /// Where calls are counted for the metrics.
+    meter: CellMeter,
     spread_successes: SpreadCounters,
     locked: Locked,
 }
@@ -65,6 +68,7 @@ impl Cell {
     pub(super) fn vacant() -> Self {
         Self {
             view: PublishedView::vacant(),
+            meter: CellMeter::off(),
             spread_successes: SpreadCounters::default(),
             locked: Locked {
                 successes: AtomicU64::new(success_counter::closed()),
@@ -74,10 +78,11 @@ impl Cell {
     }
 
     /// Assigns the cell to a breaker.
-    pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
+    pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource, meter: MeterSlot) {
         prepare(&clock, &config);
         let mut core = self.lock();
         let epoch = self.state().epoch() + 1;
+        self.meter.start(meter, epoch);
         let now = clock.now();
         core.machine = Some(Machine::new(config, epoch, now));
         core.clock = clock;
@@ -100,6 +105,7 @@ impl Cell {
     pub(crate) fn vacate(&self) {
         let mut core = self.lock();
         self.view.vacate();
+        self.meter.stop();
         // Dropped without the lock: the observer owns the user's listeners, and the clock may be
         // the user's.
         let old = core.vacate();
@@ -213,6 +219,20 @@ impl Cell {
         Some(Refusal::with_time(state.state(), left))
     }
 
+    /// Counts how a call of this state ended, for the metrics.
+    #[inline]
+    pub(super) fn count(&self, admitted: PackedState, end: CallEnd) {
+        // A permit may outlive its breaker.
+        if admitted.is_metered() && self.meter.is_on_since(admitted.epoch()) {
+            self.meter.count(end);
+        }
+    }
+
+    /// Counts a rejected call.
+    pub(crate) fn count_rejected(&self) {
+        self.meter.count(CallEnd::Rejected);
+    }
+
     /// Whether recording a success of a call is a no-op: nothing has happened since this state
     /// admitted the call, and in this state a success changes nothing.
     #[inline]
@@ -234,7 +254,7 @@ impl Cell {
         if !state.is_same_epoch(admitted) {
             return Counted::No;
         }
-        if state.is_quiet() {
+        if state.skips_success_untimed() {
             return Counted::Yes;
         }
         if state.defers_success_untimed() {
@@ -363,9 +383,11 @@ impl Cell {
     ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
+            let metered = self.meter.is_on();
             let admitted = core.transact(self.successes(), |machine, _| {
                 let ticket = machine.admit()?;
-                let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
+                let view = FastPathView { metered, ..machine.fast_path_view() };
+                let state = PackedState::new(&view, custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
             })?;
             Some(admitted.map(permit))
@@ -408,12 +430,13 @@ impl Cell {
         self.transact(|machine, effects| machine.cancel(ticket, effects));
     }
 
-    /// Ends a call that was dropped before it had an outcome.
-    pub(super) fn abandon(&'static self, ticket: Ticket, admitted: Option<Tick>) {
-        self.transact(|machine, effects| {
+    /// Ends a call that was dropped before it had an outcome. Returns whether it is a failure.
+    pub(super) fn abandon(&'static self, ticket: Ticket, admitted: Option<Tick>) -> bool {
+        let failed = self.transact(|machine, effects| {
             let elapsed = admitted.map(|admitted| machine.now.since(admitted));
-            machine.abandon(ticket, elapsed, effects);
+            machine.abandon(ticket, elapsed, effects)
         });
+        failed == Some(true)
     }
 
     pub(crate) fn command(&'static self, command: Command) {
@@ -564,6 +587,7 @@ impl Cell {
 
     fn publish(&self, core: &Core) {
         let (Some(view), Some(machine)) = (core.fast_path_view(), &core.machine) else { return };
+        let view = FastPathView { metered: self.meter.is_on(), ..view };
         let successes = self.successes();
         open_if_deferring(successes, machine, view.success);
         if let Admission::NoneUntil(until) = view.admission

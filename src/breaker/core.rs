@@ -4,7 +4,7 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    effects::{Change, Effects, Step},
+    effects::{Change, Effects, EndCounts, Step},
     fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
@@ -272,6 +272,11 @@ impl Core {
 
     fn report(&mut self, effects: Effects, now: Tick) {
         self.is_save_due |= effects.change().is_some();
+        if effects.counts() != EndCounts::default()
+            && let Some(observer) = &self.observer
+        {
+            observer.count(effects.counts());
+        }
         let (Some(observer), Some(change)) = (&self.observer, effects.change()) else { return };
         if effects.steps.is_empty() && effects.would_trip.is_none() {
             return observer.on_change(change);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rules::Trigger;
-use crate::{clock::Tick, event::Reason, state::State};
+use crate::{clock::Tick, event::Reason, outcome::CallEnd, state::State};
 
 /// A step from one state to the next, on the machine's own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,14 @@ pub(crate) enum Change {
     Transition,
 }
 
+/// What a transaction did that only metrics count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct EndCounts {
+    pub(crate) slow: bool,
+    pub(crate) probe: Option<CallEnd>,
+    pub(crate) unfinished_probes: u32,
+}
+
 /// What a transaction did, collected while it runs.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
@@ -34,9 +42,20 @@ pub(super) struct Effects {
     pub(super) counts_changed: bool,
     /// A rule that would have opened the circuit if it were not in `MetricsOnly`, after the steps.
     pub(super) would_trip: Option<Trigger>,
+    /// The result was that of a slow call.
+    pub(super) slow: bool,
+    /// How a probe ended.
+    pub(super) probe: Option<CallEnd>,
+    /// Probes that were still out when the circuit left the half-open state.
+    pub(super) unfinished_probes: u32,
 }
 
 impl Effects {
+    pub(super) fn counts(&self) -> EndCounts {
+        let Self { slow, probe, unfinished_probes, .. } = *self;
+        EndCounts { slow, probe, unfinished_probes }
+    }
+
     pub(super) fn change(&self) -> Option<Change> {
         if !self.steps.is_empty() {
             return Some(Change::Transition);

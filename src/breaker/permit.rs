@@ -2,13 +2,13 @@
 
 mod guard;
 
-use std::{fmt, mem::ManuallyDrop, time::Duration};
+use std::{cell::Cell as LocalCell, fmt, mem::ManuallyDrop, time::Duration};
 
 use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
 use crate::{
     clock::{SystemClock, Tick},
     error::Refusal,
-    outcome::Outcome,
+    outcome::{CallEnd, Outcome},
     state::State,
 };
 
@@ -47,6 +47,12 @@ pub struct Permit {
     call: Call,
 }
 
+thread_local! {
+    /// The address of the cell of a call that has failed by the panic that unwinds now, until its
+    /// permit is dropped.
+    static FAILED_BY_PANIC: LocalCell<usize> = const { LocalCell::new(0) };
+}
+
 /// An admitted call, with what it takes to record it.
 #[derive(Clone, Copy)]
 struct Call {
@@ -69,17 +75,17 @@ impl Permit {
     }
 
     /// Admits a call without the lock, if every call is admitted. It does not admit one whose time
-    /// matters and which is part of another call, as the closure says.
+    /// or drop matters and which is part of another call, as the closure says.
     #[inline]
     pub(crate) fn try_acquire_fast(
         cell: &'static Cell,
         is_nested: impl FnOnce() -> bool,
     ) -> Option<Self> {
         let state = cell.state_alone();
-        let stamp = if state.admits_all_untimed() {
+        let stamp = if state.admits_all_untracked() {
             0
         } else if state.admits_all() && !is_nested() {
-            cell.now(state).as_nanos()
+            if state.is_timed() { cell.now(state).as_nanos() } else { 0 }
         } else {
             return None;
         };
@@ -224,7 +230,12 @@ impl Permit {
     /// Records a success of a call that is not a part of another one, if that takes no lock.
     #[inline]
     pub(crate) fn try_success(&self) -> bool {
-        self.call.cell.try_success(self.call.state, self.call.stamp)
+        let Call { cell, state, stamp } = self.call;
+        let is_recorded = cell.try_success(state, stamp);
+        if is_recorded {
+            cell.count(state, CallEnd::Success);
+        }
+        is_recorded
     }
 
     #[inline(never)]
@@ -238,6 +249,23 @@ impl Permit {
     pub(crate) fn cancel_in_place(&mut self) {
         if self.call.state.tracks_drop() {
             self.spend().cancel();
+        }
+    }
+
+    /// The same for a call that is part of another one, which counts.
+    #[inline]
+    pub(crate) fn discard_in_place(&mut self) {
+        if self.call.state.tracks_drop() {
+            self.spend().discard();
+        }
+    }
+
+    /// The panic that unwinds now is this call's failure, and recorded. The permit itself is dropped
+    /// by it, and counts as nothing.
+    #[cold]
+    pub(crate) fn note_failed_by_panic(&self) {
+        if self.call.state.is_metered() {
+            FAILED_BY_PANIC.set(std::ptr::from_ref(self.call.cell).addr());
         }
     }
 }
@@ -266,6 +294,7 @@ impl Call {
 
     #[inline]
     fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
+        self.cell.count(self.state, outcome.into());
         if outcome == Outcome::Success && !self.is_probe() {
             let admitted = Tick::from_nanos(self.stamp);
             match self.cell.try_record_success(self.state, admitted, elapsed) {
@@ -292,15 +321,27 @@ impl Call {
         // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
         // nothing about the calls that it ends.
         if std::thread::panicking() {
-            self.cancel();
-        } else {
-            self.cell.abandon(self.ticket(), self.admitted_at());
+            let cell = std::ptr::from_ref(self.cell).addr();
+            if self.state.is_metered() && FAILED_BY_PANIC.get() == cell {
+                FAILED_BY_PANIC.set(0);
+                return self.discard();
+            }
+            return self.cancel();
         }
+        let is_tracked = self.is_probe() || self.state.is_timed();
+        let failed = is_tracked && self.cell.abandon(self.ticket(), self.admitted_at());
+        self.cell.count(self.state, if failed { CallEnd::Failure } else { CallEnd::Cancelled });
     }
 
     #[cold]
     #[inline(never)]
     fn cancel(self) {
+        self.cell.count(self.state, CallEnd::Cancelled);
+        self.discard();
+    }
+
+    /// Ends the call uncounted.
+    fn discard(self) {
         if self.is_probe() {
             self.cell.cancel(self.ticket());
         }

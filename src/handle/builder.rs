@@ -7,7 +7,10 @@ use smol_str::SmolStr;
 use super::{
     Breaker,
     events::{self, EventDispatcher, Listener, Shared},
+    meter::Meter,
 };
+#[cfg(feature = "metrics")]
+use crate::metrics::{CallMetrics, Labels};
 use crate::{
     breaker::pool,
     clock::TimeSource,
@@ -176,6 +179,15 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// Whether the calls of this breaker are counted for [`metrics`](crate::metrics). Default:
+        /// they are.
+        #[cfg(feature = "metrics")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+        pub fn call_metrics(mut self, call_metrics: $crate::metrics::CallMetrics) -> Self {
+            self $($breaker)*.call_metrics = call_metrics;
+            self
+        }
+
         /// Calls this function for each event, in order, on the thread of the call that caused it,
         /// or on a thread that all breakers share: see [`Event`](crate::Event). It must return
         /// quickly. It may use the breaker: no lock is held. A panic is logged at ERROR, and
@@ -206,6 +218,8 @@ pub struct BreakerBuilder {
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
     write_behind: WriteBehindConfig,
+    #[cfg(feature = "metrics")]
+    pub(crate) call_metrics: CallMetrics,
 }
 
 impl BreakerBuilder {
@@ -219,6 +233,8 @@ impl BreakerBuilder {
             snapshot: None,
             store: None,
             write_behind: WriteBehindConfig::default(),
+            #[cfg(feature = "metrics")]
+            call_metrics: CallMetrics::default(),
         }
     }
 
@@ -230,6 +246,12 @@ impl BreakerBuilder {
     }
 
     breaker_settings!();
+
+    /// The labels of the breaker's metrics, unless they are off.
+    #[cfg(feature = "metrics")]
+    fn labels(&self) -> Option<Labels> {
+        (self.call_metrics != CallMetrics::Off).then(|| Labels::named(self.name.clone()))
+    }
 
     pub(crate) fn set_config(&mut self, config: Arc<Config>) {
         self.config = config;
@@ -272,9 +294,15 @@ impl BreakerBuilder {
     pub(crate) fn build_valid(self) -> Breaker {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
-        cell.lease(self.config, self.clock);
-        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
+        #[cfg(feature = "metrics")]
+        let meter = Meter::begin(self.labels());
+        #[cfg(not(feature = "metrics"))]
+        let meter = Meter;
+        cell.lease(self.config, self.clock, meter.slot());
+        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
+        #[cfg(feature = "metrics")]
+        dispatcher.counts_as_source();
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }

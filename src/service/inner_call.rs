@@ -32,6 +32,7 @@ impl Drop for FailStartOnPanic {
 #[cold]
 #[inline(never)]
 fn fail(mut permit: Permit) {
+    permit.note_failed_by_panic();
     record_outermost(&mut permit, Outcome::failure());
 }
 
@@ -90,7 +91,7 @@ fn record_success(permit: &mut Permit) {
 #[inline(never)]
 fn record_outermost(permit: &mut Permit, outcome: Outcome) {
     if is_nested(permit.cell()) {
-        permit.cancel_in_place();
+        permit.discard_in_place();
     } else {
         permit.record_in_place(outcome, None);
     }
@@ -101,7 +102,7 @@ fn record_outermost(permit: &mut Permit, outcome: Outcome) {
 #[cfg(feature = "http")]
 pub(super) fn is_uncounted(permit: &mut Permit) -> bool {
     if is_nested(permit.cell()) {
-        permit.cancel_in_place();
+        permit.discard_in_place();
         return true;
     }
     permit.is_void()

@@ -311,7 +311,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         R: Reject<Request, S::Response, S::Error>,
     {
         self.gate.readiness = Readiness::Unknown;
-        let rejected = self.breaker.rejected(self.gate.refusal());
+        let rejected = self.breaker.reject(self.gate.refusal());
         ResponseFuture::rejected(self.reject.reject(request, rejected))
     }
 
@@ -333,7 +333,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         match admitted {
             Ok(permit) => self.call_inner(request, permit),
             Err(refusal) => {
-                let rejected = self.breaker.rejected(refusal);
+                let rejected = self.breaker.reject(refusal);
                 ResponseFuture::rejected(self.reject.reject(request, rejected))
             }
         }

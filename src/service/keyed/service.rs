@@ -92,7 +92,7 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
     {
         let Selector { breakers, extract, default_key } = &self.selector;
         if !std::mem::take(&mut self.is_ready) {
-            return Err(breakers.group().rejected(Refusal::new(State::Closed)));
+            return Err(breakers.group().reject(Refusal::new(State::Closed)));
         }
         if !self.record_when.applies_to(request) {
             return Ok(Admission::Unrecorded);
@@ -118,7 +118,7 @@ fn admit_by(breaker: &Breaker) -> Result<Permit, Rejected> {
     if inner_call::is_nested(cell) {
         return Ok(Permit::void_of(cell));
     }
-    Permit::try_acquire(cell).map_err(|refusal| breaker.rejected(refusal))
+    Permit::try_acquire(cell).map_err(|refusal| breaker.reject(refusal))
 }
 
 impl<S, K, C, R, O, Request> Service<Request> for KeyedCircuitBreaker<S, K, C, R, O>
