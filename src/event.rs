@@ -75,8 +75,8 @@ pub struct StoreEvent {
 ///
 /// As JSON, times are in seconds (`at` since 1970) with fractions kept to the microsecond. What
 /// says nothing is left out: an empty `name`, `manual` unless it is true, a `failure_count` of 0,
-/// the `open_time` of a transition that did not open the circuit, and `manual_until`, `note` and `by`
-/// where there are none.
+/// the `open_time` of a transition that did not open the circuit, and `manual_until`, `note` and
+/// `by` where there are none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transition {
@@ -174,7 +174,7 @@ impl Reason {
     }
 }
 
-/// Reads a reason. One that this version does not know is read as none, as is any other value.
+/// Reads a reason. One that this version does not know is read as none.
 pub(crate) fn known_reason<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Reason>, D::Error> {
     struct Known;
 

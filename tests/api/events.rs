@@ -180,15 +180,12 @@ fn the_log_says_who_made_a_change_by_hand_and_escapes_the_note() {
     // See above: the call site is reached here first.
     Breaker::builder("met before").build().unwrap().force_open_with(change());
     let log = Log::default();
-    let written = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time();
-    let subscriber = subscriber.with_writer(move || written.clone()).finish();
     let breaker = Breaker::builder("touched").build().unwrap();
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::subscriber::with_default(log.subscriber(), || {
         breaker.force_open_with(change().lasting(Duration::from_secs(60)));
         breaker.reset();
     });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let [forced, reset] = log.lines().collect::<Vec<_>>()[..] else { panic!("{log}") };
     assert!(forced.contains(r#" by="anna""#), "{forced}");
     assert!(forced.contains(r#" note="bad deploy\n\u{1b}[2Jforged line""#), "{forced}");
