@@ -2,7 +2,6 @@
 //! paused time, and on an axum router.
 
 use std::{
-    io::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,6 +13,8 @@ use tower_breaker::{
     clock::{ManualClock, TokioClock},
     event::{Reason, Transition},
 };
+
+use crate::support::log::Log;
 
 fn transition(event: &Event) -> Transition {
     match event {
@@ -136,19 +137,6 @@ fn a_listener_that_panics_keeps_receiving_events() {
     assert_eq!(*heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 2);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn every_transition_is_one_log_line_at_info() {
     let clock = ManualClock::new();
@@ -161,15 +149,9 @@ fn every_transition_is_one_log_line_at_info() {
     // reached here.
     visit_all_states(&touchy("met before"), &clock);
     let log = Log::default();
-    let written = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || written.clone())
-        .finish();
     let breaker = touchy("logged");
-    tracing::subscriber::with_default(subscriber, || visit_all_states(&breaker, &clock));
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    tracing::subscriber::with_default(log.subscriber(), || visit_all_states(&breaker, &clock));
+    let log = log.text();
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 7, "{log}");
     assert!(
