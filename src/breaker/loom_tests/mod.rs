@@ -20,7 +20,13 @@ use std::{
     time::Duration,
 };
 
-use super::{cell::Cell, effects::{Change, EndCounts}, machine::Machine, notify::Observer, permit::Permit};
+use super::{
+    cell::Cell,
+    effects::{Change, EndCounts},
+    machine::Machine,
+    notify::Observer,
+    permit::Permit,
+};
 use crate::{
     clock::{ManualClock, TimeSource},
     config::{Config, Trip},
