@@ -260,8 +260,8 @@ impl Permit {
         }
     }
 
-    /// The panic that unwinds now is this call's failure, and recorded. The permit itself is dropped
-    /// by it, and counts as nothing.
+    /// The panic that unwinds now is this call's failure, and recorded. The permit itself is
+    /// dropped by it, and counts as nothing.
     #[cold]
     pub(crate) fn note_failed_by_panic(&self) {
         if self.call.state.is_metered() {

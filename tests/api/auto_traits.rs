@@ -12,8 +12,8 @@ use std::{
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
     BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, keyed::*,
-    load::*, record_when::*, registry::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*,
-    store::*, *,
+    load::*, metrics::*, record_when::*, registry::*, reject::*, reqwest_middleware::*, retry::*,
+    snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -156,6 +156,11 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         SnapshotTtl,
         State,
         Stats,
+        BreakerMetrics,
+        CallCounts,
+        CallMetrics,
+        ProbeCounts,
+        TransitionCount,
         StatusClassifier,
         StoreConfig,
         StoreEvent,

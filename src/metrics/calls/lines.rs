@@ -16,6 +16,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -190,21 +191,15 @@ fn shared(slot: u32) -> &'static Line {
     &lines[number - begin]
 }
 
-#[cfg(test)]
-pub(super) fn tables_of_threads() -> (usize, usize) {
-    let tables = std_lock(&TABLES);
-    (tables.live.len(), tables.vacant.iter().map(Vec::len).sum())
-}
-
 /// The slots that meters have.
 pub(super) struct Slots {
-    vacant: std::collections::BTreeSet<u32>,
+    vacant: BTreeSet<u32>,
     made: u32,
 }
 
 impl Slots {
     pub(super) const fn new() -> Self {
-        Self { vacant: std::collections::BTreeSet::new(), made: 0 }
+        Self { vacant: BTreeSet::new(), made: 0 }
     }
 
     /// The lowest that is vacant.
@@ -217,5 +212,85 @@ impl Slots {
 
     pub(super) fn give_back(&mut self, slot: u32) {
         self.vacant.insert(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::MutexGuard, thread};
+
+    use super::*;
+
+    /// The tests share the tables, and look at all of them.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        std_lock(&ALONE)
+    }
+
+    /// Slots that no meter of another unit test has.
+    const SLOTS: u32 = 100_000;
+
+    /// The memory of all tables, in lines.
+    fn lines_of_tables() -> usize {
+        let tables = std_lock(&TABLES);
+        tables.live.iter().chain(tables.vacant.iter().flatten()).map(|lines| lines.len()).sum()
+    }
+
+    #[test]
+    fn the_tables_of_threads_that_have_ended_serve_the_next_ones() {
+        let _alone = alone();
+        let count_to = |slot: u32| {
+            thread::spawn(move || {
+                count(3, CallEnd::Success);
+                count(slot, CallEnd::Success);
+            })
+            .join()
+            .unwrap();
+        };
+        let before = total(3)[0];
+        count_to(900);
+        let lines = lines_of_tables();
+        (0..100).for_each(|_| count_to(900));
+        assert_eq!(lines_of_tables(), lines);
+        assert_eq!(total(3)[0], before + 101);
+    }
+
+    #[test]
+    fn a_thread_has_at_most_64_kib() {
+        let _alone = alone();
+        assert_eq!(size_of::<Line>() * MAX_OWN, 64 << 10);
+        let own = thread::spawn(|| {
+            (0..MAX_OWN as u32).chain([SLOTS, SLOTS + 1]).for_each(|slot| {
+                count(slot, CallEnd::Ignored);
+            });
+            OWN.get().len()
+        });
+        assert_eq!(own.join().unwrap(), MAX_OWN);
+        assert_eq!(total(SLOTS)[CallEnd::Ignored as usize], 1);
+    }
+
+    #[test]
+    fn a_count_moves_with_its_thread_to_a_larger_table_and_to_the_shared_line() {
+        let _alone = alone();
+        thread::spawn(|| {
+            let before = [0, 20, 500].map(|slot| total(slot)[0]);
+            for _ in 0..3 {
+                for slot in [0, 20, 500] {
+                    count(slot, CallEnd::Success);
+                }
+            }
+            assert_eq!([0, 20, 500].map(|slot| total(slot)[0]), before.map(|count| count + 3));
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn slots_are_given_out_from_the_lowest() {
+        let mut slots = Slots::new();
+        assert_eq!([slots.take(), slots.take(), slots.take()], [0, 1, 2]);
+        slots.give_back(2);
+        slots.give_back(0);
+        assert_eq!([slots.take(), slots.take(), slots.take()], [0, 2, 3]);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::meter::{STATES, state_index};
 use crate::{event::Reason, state::State};
 
-/// What a breaker has counted since it was built: see [`Breaker::metrics`](crate::Breaker::metrics).
+/// What a breaker has counted since it was built: see
+/// [`Breaker::metrics`](crate::Breaker::metrics).
 ///
 /// ```
 /// use tower_breaker::Breaker;
