@@ -124,6 +124,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Map<(), ()>,
         MapEos<(), ()>,
         MemoryStore,
+        Database,
         Network,
         OnBodyEnd,
         OnGrpcEnd,
