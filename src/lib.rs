@@ -120,6 +120,7 @@ mod health;
 #[cfg_attr(docsrs, doc(cfg(feature = "health-check")))]
 pub mod health_check;
 pub mod history;
+mod manual;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
@@ -146,6 +147,7 @@ pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
 pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
 pub use handle::{Breaker, BreakerBuilder, flush_all};
+pub use manual::ManualChange;
 pub use outcome::Outcome;
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
