@@ -17,7 +17,7 @@ where
     Fut: Future<Output = Result<T, E>>,
     E: Into<BoxError>,
 {
-    let future = contain(|| check())?;
+    let future = contain(&mut *check)?;
     let mut future = pin!(future);
     // A future that has panicked is not polled again.
     let contained = poll_fn(|cx| match contain(|| future.as_mut().poll(cx)) {

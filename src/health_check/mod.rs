@@ -38,15 +38,15 @@
 //! slot is taken 100 ms before the end of the open time (a tenth of
 //! [`recovery_timeout`](crate::Config::recovery_timeout), if that is less), so that no other call
 //! can be the first probe: with `half_open_max_calls` at 1, its default, callers are rejected until
-//! the check has passed. On a machine that is so busy that the check is late, another call can still
-//! be the first.
+//! the check has passed. On a machine that is so busy that the check is late, another call can
+//! still be the first.
 //!
 //! **While open,** with [`recover_early`], a check takes no slot, since there is none. A failure
 //! changes nothing. After [`healthy_threshold`](HealthCheck::healthy_threshold) successes in a row
 //! the open time ends, and the last of them counts as the first successful probe.
 //!
-//! **While closed,** with [`always`], checks do not count as calls, and the rules do not see them: a
-//! health endpoint that answers while real calls fail would hide these. Instead,
+//! **While closed,** with [`always`], checks do not count as calls, and the rules do not see them:
+//! a health endpoint that answers while real calls fail would hide these. Instead,
 //! [`unhealthy_threshold`](HealthCheck::unhealthy_threshold) failures in a row open the circuit.
 //!
 //! The transitions that a check causes have the reason

@@ -229,7 +229,7 @@ where
                     name = breaker.name(),
                     checks = unhealthy,
                     %error,
-                    "circuit breaker {:?} opens: its health check failed {unhealthy} times in a row",
+                    "circuit breaker {:?} opens: {unhealthy} health checks failed in a row",
                     breaker.name(),
                 );
                 breaker.open_by_checks(unhealthy);

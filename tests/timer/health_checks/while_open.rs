@@ -2,7 +2,8 @@
 
 use super::*;
 
-const LEAD: Duration = Duration::from_millis(100);
+/// When the check of a circuit that is open for a minute begins.
+const CHECKED: Duration = Duration::from_millis(59_900);
 
 #[tokio::test(start_paused = true)]
 async fn a_recovery_is_found_before_a_caller_pays_for_the_probe() {
@@ -11,9 +12,9 @@ async fn a_recovery_is_found_before_a_caller_pays_for_the_probe() {
     let start = Instant::now();
     trip(&breaker);
     let mut events = breaker.subscribe();
-    sleep(SECOND * 60 - LEAD - MILLI * 2).await;
+    sleep(MILLI * 59_898).await;
     assert_eq!(dependency.checks(), 0, "the open time is kept");
-    sleep(LEAD).await;
+    sleep(MILLI * 100).await;
     assert_eq!(dependency.in_flight(), 1);
     // The moment at which a caller could be the probe has come, and the check is that probe.
     sleep(MILLI * 100).await;
@@ -22,7 +23,7 @@ async fn a_recovery_is_found_before_a_caller_pays_for_the_probe() {
     assert_eq!(rejected.state(), State::HalfOpen);
     sleep(SECOND).await;
     breaker.try_acquire().expect("closed").success();
-    assert_times(&dependency.asked_after(start), &[SECOND * 60 - LEAD]);
+    assert_times(&dependency.asked_after(start), &[CHECKED]);
     let expected =
         [(State::HalfOpen, Reason::HealthCheck), (State::Closed, Reason::ProbesSucceeded)];
     assert_eq!(steps(&mut events), expected);
@@ -42,9 +43,8 @@ async fn a_failed_check_opens_again_for_the_next_step_of_the_backoff() {
     let rejected = breaker.try_acquire().expect_err("no caller was the probe");
     assert_eq!(rejected.state(), State::Open);
     sleep(SECOND * 420).await;
-    // 60 s, 120 s and 240 s, each shorter by the lead.
-    let ends = [60_u32, 180, 420].map(|seconds| SECOND * seconds);
-    let expected = [ends[0] - LEAD, ends[1] - LEAD * 2, ends[2] - LEAD * 3];
+    // After 60 s, 120 s and 240 s, each shorter by 100 ms.
+    let expected = [59_900, 179_800, 419_700].map(|at| MILLI * at);
     assert_times(&dependency.asked_after(start), &expected);
 }
 
@@ -73,8 +73,7 @@ async fn several_successes_are_a_check_each_interval() {
     assert_eq!(breaker.state(), State::HalfOpen);
     sleep(SECOND * 10).await;
     assert_eq!(breaker.state(), State::Closed);
-    let first = SECOND * 60 - LEAD;
-    let expected = [first, first + SECOND * 10, first + SECOND * 20];
+    let expected = [CHECKED, CHECKED + SECOND * 10, CHECKED + SECOND * 20];
     assert_times(&dependency.asked_after(start), &expected);
 }
 
