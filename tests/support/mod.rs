@@ -4,6 +4,7 @@
 
 pub(crate) mod child;
 pub(crate) mod kind;
+pub(crate) mod log;
 pub(crate) mod random;
 #[cfg(unix)]
 pub(crate) mod redis;
