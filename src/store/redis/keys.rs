@@ -107,7 +107,7 @@ mod tests {
         for instance in [None, Some("i"), Some("index")] {
             let keys = Keys::new("circuit_breaker", instance).unwrap();
             let mut add = |key: String| assert!(seen.insert(key.clone()), "{key:?} twice");
-            [keys.value_index(), keys.history_index(), keys.epoch()].map(&mut add);
+            [keys.value_index(), keys.history_index(), keys.epoch()].into_iter().for_each(&mut add);
             for name in names {
                 add(keys.value(name));
                 add(keys.history(name));
