@@ -382,10 +382,21 @@ impl Cell {
         &'static self,
         permit: impl FnOnce(Admitted) -> P,
     ) -> Result<P, Refusal> {
+        self.admit_after(|_, _| (), permit)
+    }
+
+    /// The same after a change that no other call comes between.
+    #[cold]
+    pub(super) fn admit_after<P>(
+        &'static self,
+        change: impl FnOnce(&mut Machine, &mut Effects),
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
             let metered = self.meter.is_on();
-            let admitted = core.transact(self.successes(), |machine, _| {
+            let admitted = core.transact(self.successes(), |machine, effects| {
+                change(machine, effects);
                 let ticket = machine.admit()?;
                 let view = FastPathView { metered, ..machine.fast_path_view() };
                 let state = PackedState::new(&view, custom_clock, false);
@@ -438,6 +449,11 @@ impl Cell {
             machine.abandon(ticket, elapsed, effects)
         });
         failed == Some(true)
+    }
+
+    #[cfg(feature = "health-check")]
+    pub(super) fn change(&'static self, change: impl FnOnce(&mut Machine, &mut Effects)) {
+        self.transact(change);
     }
 
     pub(crate) fn command(&'static self, command: Command) {

@@ -123,6 +123,12 @@ impl PackedState {
         self.0 & Self::METERED != 0
     }
 
+    /// The same for a call that is not counted.
+    #[cfg(any(feature = "health-check", feature = "keyed"))]
+    pub(super) const fn unmetered(self) -> Self {
+        Self(self.0 & !Self::METERED)
+    }
+
     /// Whether there is a time window.
     #[inline]
     pub(super) const fn is_bucketed(self) -> bool {

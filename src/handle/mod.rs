@@ -7,6 +7,8 @@ mod end;
 mod events;
 mod meter;
 mod wait;
+#[cfg(feature = "health-check")]
+mod weak;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -28,6 +30,8 @@ pub(crate) use builder::breaker_settings;
 pub use end::flush_all;
 use events::Shared;
 pub(crate) use wait::WaitHandle;
+#[cfg(feature = "health-check")]
+pub(crate) use weak::WeakBreaker;
 
 /// A circuit breaker.
 ///

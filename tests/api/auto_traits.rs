@@ -11,9 +11,9 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, keyed::*,
-    load::*, metrics::*, record_when::*, registry::*, reject::*, reqwest_middleware::*, retry::*,
-    snapshot::*, store::*, *,
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, health_check::*,
+    history::*, keyed::*, load::*, metrics::*, record_when::*, registry::*, reject::*,
+    reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -113,6 +113,8 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         GrpcCode,
         GrpcEos,
         ClassifiedResponse<()>,
+        HealthCheck<()>,
+        HealthCheckTask,
         HistoryCursor,
         HistoryEntry,
         HistoryError,
@@ -125,7 +127,9 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Map<(), ()>,
         MapEos<(), ()>,
         MemoryStore,
+        Database,
         Network,
+        SqlStateOf,
         OnBodyEnd,
         OnGrpcEnd,
         OnResponse,
@@ -137,6 +141,9 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         RampUp,
         Reason,
         RedbStore,
+        RedisCredentials,
+        RedisStore,
+        RedisStoreBuilder,
         RejectAsBoxError,
         RejectAsEmptyResponse,
         RejectAsError,
@@ -156,11 +163,6 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         SnapshotTtl,
         State,
         Stats,
-        BreakerMetrics,
-        CallCounts,
-        CallMetrics,
-        ProbeCounts,
-        TransitionCount,
         StatusClassifier,
         StoreConfig,
         StoreEvent,
@@ -177,6 +179,10 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         WouldTrip,
         WrapBody<(), ()>,
     ))
+}
+
+fn numbers() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount))
 }
 
 fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
@@ -215,7 +221,7 @@ fn has_is_false_for_types_without_the_trait() {
 
 #[test]
 fn plain_values_have_every_auto_trait() {
-    for (name, has) in values() {
+    for (name, has) in values().into_iter().chain(numbers()) {
         assert_eq!(has, ALL, "{name}");
     }
 }
@@ -335,6 +341,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/clock/mod.rs"),
         include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
+        include_str!("../../src/health_check/mod.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
         include_str!("../../src/registry/mod.rs"),
@@ -357,6 +364,7 @@ fn every_public_type_is_listed() {
             "clock;",
             "config;",
             "event;",
+            "health_check;",
             "history;",
             "metrics;",
             "registry;",
@@ -367,6 +375,8 @@ fn every_public_type_is_listed() {
     );
     let public: BTreeSet<&str> = rooms.into_iter().flat_map(public_names).collect();
     let listed: BTreeSet<&str> = values()
+        .into_iter()
+        .chain(numbers())
         .into_iter()
         .chain(types_with_user_code())
         .map(|(name, _)| name.split('<').next().unwrap_or(name).rsplit("::").next().unwrap_or(name))

@@ -26,7 +26,8 @@ pub struct BreakerMetrics {
     /// The calls that were slow to a slow-call rule, whatever their outcome. A result that comes
     /// after a transition is of no interest to the rules, and not among them.
     pub slow_calls: u64,
-    /// The probes of half-open circuits, by how they ended. They are among the `calls` too.
+    /// The probes of half-open circuits, by how they ended. They are among the `calls` too, unless
+    /// they are health checks.
     pub probes: ProbeCounts,
     /// The transitions, in the order of their first occurrence.
     pub transitions: Vec<TransitionCount>,
