@@ -261,7 +261,7 @@ impl Drop for BreakerMeter {
         let is_last = sources.users == 0;
         drop(sources);
         if is_last {
-            super::publish::end_one();
+            super::publish::end(Arc::clone(&self.meter));
         }
     }
 }

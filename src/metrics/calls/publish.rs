@@ -1,10 +1,7 @@
 //! What was counted, to the metrics facade: each second, on the housekeeping thread.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -62,13 +59,16 @@ const USUAL_TRANSITIONS: [(State, State, Reason); 7] = [
 ];
 
 static PUBLISHER: Publisher =
-    Publisher { scheduled: Mutex::new(false), ended: AtomicUsize::new(0) };
+    Publisher { scheduled: Mutex::new(false), ended: Mutex::new(Vec::new()) };
+
+/// One thread at a time publishes: what was read first must be recorded first.
+static PUBLISHING: Mutex<()> = Mutex::new(());
 
 struct Publisher {
     /// Whether the housekeeping thread calls again.
     scheduled: Mutex<bool>,
-    /// About how many meters have lost their last breaker since the last publication.
-    ended: AtomicUsize,
+    /// Meters that have lost their last breaker since the last publication.
+    ended: Mutex<Vec<Arc<Meter>>>,
 }
 
 /// What the recorder knows of a meter.
@@ -107,10 +107,17 @@ pub(super) fn start() {
 }
 
 /// A meter has lost its last breaker.
-pub(super) fn end_one() {
-    if PUBLISHER.ended.fetch_add(1, Relaxed) >= MAX_ENDED {
-        publish_all();
-    }
+pub(super) fn end(meter: Arc<Meter>) {
+    let ended = {
+        let mut ended = std_lock(&PUBLISHER.ended);
+        ended.push(meter);
+        if ended.len() < MAX_ENDED {
+            return;
+        }
+        std::mem::take(&mut *ended)
+    };
+    let _publishing = std_lock(&PUBLISHING);
+    ended.iter().for_each(publish);
 }
 
 #[cfg(not(tower_breaker_loom))]
@@ -138,10 +145,9 @@ impl OnDeadline for Publisher {
 
 /// Publishes what every meter has counted, and removes those that have ended.
 fn publish_all() {
-    // One at a time: what was read first must be recorded first.
-    static PUBLISHING: Mutex<()> = Mutex::new(());
     let _publishing = std_lock(&PUBLISHING);
-    PUBLISHER.ended.store(0, Relaxed);
+    // They are among all others, and those of the same labels that have begun since go on.
+    std_lock(&PUBLISHER.ended).clear();
     let mut last: Option<Labels> = None;
     loop {
         let meters = meter::meters_after(last.as_ref(), BATCH);
