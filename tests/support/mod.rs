@@ -4,6 +4,7 @@
 
 pub(crate) mod child;
 pub(crate) mod kind;
+pub(crate) mod log;
 pub(crate) mod random;
 pub(crate) mod sick_store;
 #[cfg(target_os = "linux")]
