@@ -79,6 +79,8 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `redb` | no | [`store::RedbStore`] |
+//! | `redis` | no | [`store::RedisStore`] |
+//! | `redis-tls` | no | TLS for [`store::RedisStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
