@@ -81,6 +81,9 @@ pub(crate) enum CallEnd {
     Cancelled,
     /// Before it began.
     Rejected,
+    /// A group of keyed breakers was full, and the call not recorded.
+    #[cfg_attr(not(feature = "keyed"), expect(dead_code))]
+    Unrecorded,
 }
 
 impl From<Outcome> for CallEnd {

@@ -229,9 +229,9 @@ impl Cell {
         }
     }
 
-    /// Counts a rejected call.
-    pub(crate) fn count_rejected(&self) {
-        self.meter.count(CallEnd::Rejected);
+    /// Counts a call that this cell has not admitted, or for which it had no permit.
+    pub(crate) fn count_call(&self, end: CallEnd) {
+        self.meter.count(end);
     }
 
     /// Whether recording a success of a call is a no-op: nothing has happened since this state

@@ -146,6 +146,8 @@ impl Machine {
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
         if let Some(time_out) = self.release_probe(ticket) {
             effects.probe = Some(CallEnd::Cancelled);
+            // By the attempt.
+            effects.counts_changed = true;
             self.end_without_result(time_out, effects);
         }
     }

@@ -10,7 +10,7 @@ use super::{
     meter::Meter,
 };
 #[cfg(feature = "metrics")]
-use crate::metrics::{CallMetrics, Labels};
+use crate::metrics::{CallMetrics, Counted, Labels};
 use crate::{
     breaker::pool,
     clock::TimeSource,
@@ -220,6 +220,9 @@ pub struct BreakerBuilder {
     write_behind: WriteBehindConfig,
     #[cfg(feature = "metrics")]
     pub(crate) call_metrics: CallMetrics,
+    /// The group that the breaker is counted with, instead of by its name.
+    #[cfg(feature = "metrics")]
+    group: Option<Counted>,
 }
 
 impl BreakerBuilder {
@@ -235,6 +238,8 @@ impl BreakerBuilder {
             write_behind: WriteBehindConfig::default(),
             #[cfg(feature = "metrics")]
             call_metrics: CallMetrics::default(),
+            #[cfg(feature = "metrics")]
+            group: None,
         }
     }
 
@@ -247,10 +252,36 @@ impl BreakerBuilder {
 
     breaker_settings!();
 
-    /// The labels of the breaker's metrics, unless they are off.
+    /// As what the breaker is counted, unless metrics are off.
     #[cfg(feature = "metrics")]
-    fn labels(&self) -> Option<Labels> {
-        (self.call_metrics != CallMetrics::Off).then(|| Labels::named(self.name.clone()))
+    fn counted(&self) -> Option<Counted> {
+        let by_name = || Counted::Breaker(Labels::named(self.name.clone()));
+        (self.call_metrics != CallMetrics::Off).then(|| self.group.clone().unwrap_or_else(by_name))
+    }
+
+    /// Counts the breaker with its group, or for its key in the group.
+    #[cfg(feature = "keyed")]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_mut, unused_variables, clippy::needless_pass_by_value)
+    )]
+    pub(crate) fn counted_with_group(mut self, group: &str, key: Option<SmolStr>) -> Self {
+        #[cfg(feature = "metrics")]
+        {
+            self.group = Some(Counted::Breaker(Labels { name: group.into(), key }));
+        }
+        self
+    }
+
+    /// Counts for a group, without being one of its breakers.
+    #[cfg(feature = "keyed")]
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut))]
+    pub(crate) fn counts_for_group(mut self) -> Self {
+        #[cfg(feature = "metrics")]
+        {
+            self.group = Some(Counted::Calls(Labels::named(self.name.clone())));
+        }
+        self
     }
 
     pub(crate) fn set_config(&mut self, config: Arc<Config>) {
@@ -295,7 +326,7 @@ impl BreakerBuilder {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
-        let meter = Meter::begin(self.labels());
+        let meter = Meter::begin(self.counted());
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
         cell.lease(self.config, self.clock, meter.slot());

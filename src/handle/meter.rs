@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::{breaker::effects::EndCounts, event::Transition, metrics::MeterSlot};
 #[cfg(feature = "metrics")]
 use crate::{
-    metrics::{BreakerMeter, BreakerMetrics, Labels, StatsSource},
+    metrics::{BreakerMeter, BreakerMetrics, Counted, StatsSource},
     sync::std_lock,
 };
 
@@ -16,9 +16,8 @@ pub(super) struct Meter(Mutex<Option<Box<BreakerMeter>>>);
 
 #[cfg(feature = "metrics")]
 impl Meter {
-    /// Without labels, nothing is counted.
-    pub(super) fn begin(labels: Option<Labels>) -> Self {
-        Self(Mutex::new(labels.map(|labels| Box::new(BreakerMeter::begin(labels)))))
+    pub(super) fn begin(counted: Option<Counted>) -> Self {
+        Self(Mutex::new(counted.map(|counted| Box::new(BreakerMeter::begin(counted)))))
     }
 
     pub(super) fn slot(&self) -> MeterSlot {

@@ -20,6 +20,7 @@ use crate::{
     event::Event,
     health::StoreHealth,
     history::{HistoryError, HistoryPage, HistoryQuery},
+    outcome::CallEnd,
     snapshot::Snapshot,
     state::State,
     stats::Stats,
@@ -304,7 +305,7 @@ impl Breaker {
 
     /// The rejection of a call, which is counted.
     pub(crate) fn reject(&self, refusal: Refusal) -> Rejected {
-        self.cell.count_rejected();
+        self.cell.count_call(CallEnd::Rejected);
         Rejected::new(self.shared.name(), refusal)
     }
 

@@ -81,7 +81,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-pub(crate) use calls::{BreakerMeter, CellMeter, Labels, MeterSlot, StatsSource};
+pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
 pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 pub(crate) use store::{StoreMetrics, quarantined};
 

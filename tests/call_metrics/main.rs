@@ -6,6 +6,7 @@
 mod support;
 
 mod counted_once;
+mod keyed;
 mod threads;
 
 use tower_breaker::{

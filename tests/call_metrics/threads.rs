@@ -70,11 +70,13 @@ fn a_permit_that_is_dropped_while_its_thread_ends_is_counted() {
     let breaker = Breaker::builder("ending-thread").build().unwrap();
     for _ in 0..2 {
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let thread = scope.spawn(|| {
                 FIRST.with(|slot| *slot.borrow_mut() = breaker.try_acquire().ok());
                 breaker.try_acquire().unwrap().success();
                 LAST.with(|slot| *slot.borrow_mut() = breaker.try_acquire().ok());
             });
+            // The end of the scope does not wait for what is thread-local.
+            thread.join().unwrap();
         });
     }
     assert_eq!(counted(&breaker), [2, 0, 0, 0, 4, 0]);

@@ -196,7 +196,7 @@ fn the_metrics_of_a_breaker_take_at_most_1_kib_besides_and_are_given_back() {
     let mut bytes = |metrics| {
         let mut breakers = Vec::new();
         let made = measure(|| breakers = some(metrics));
-        (made.bytes_current / BREAKERS as i64, breakers)
+        (made.bytes_current / i64::try_from(BREAKERS).unwrap(), breakers)
     };
     let (plain, unmetered) = bytes(CallMetrics::Off);
     let (each, breakers) = bytes(CallMetrics::Counts);

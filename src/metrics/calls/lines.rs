@@ -26,7 +26,7 @@ use std::{
 use crate::{outcome::CallEnd, sync::std_lock};
 
 /// How many ways there are in which a call can end.
-pub(super) const ENDS: usize = 6;
+pub(super) const ENDS: usize = 7;
 
 /// How many slots have lines of the threads' own. Calls of those beyond are counted on the shared
 /// line.

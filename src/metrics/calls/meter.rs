@@ -10,12 +10,11 @@ use smol_str::SmolStr;
 
 use super::{
     lines::{self, ENDS, Slots},
-    numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount},
+    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount},
 };
 use crate::{
     clock::{SystemClock, Tick},
-    event::{Reason, Transition},
-    outcome::CallEnd,
+    event::Reason,
     state::State,
     stats::{Share, Stats},
     sync::std_lock,
@@ -36,27 +35,35 @@ impl Labels {
     }
 }
 
+/// What is counted.
+#[derive(Debug, Clone)]
+pub(crate) enum Counted {
+    Breaker(Labels),
+    /// Calls alone.
+    #[cfg(feature = "keyed")]
+    Calls(Labels),
+}
+
 /// Counts calls, transitions and probes, and measures the time in each state.
 pub(crate) struct Meter {
     pub(super) labels: Labels,
     pub(super) slot: u32,
     /// What the slot had counted before.
     base: [u64; ENDS],
-    steps: Mutex<Steps>,
+    pub(super) steps: Mutex<Steps>,
     sources: Mutex<Sources>,
-    pub(super) published: Mutex<super::publish::Published>,
 }
 
 /// What happens with the lock of a breaker held: seldom.
 #[derive(Debug, Clone, Default)]
-struct Steps {
+pub(super) struct Steps {
     /// How many breakers are in each state.
-    breakers: [u32; STATES.len()],
+    pub(super) breakers: [u32; STATES.len()],
     /// How long breakers have been in each state until `measured`, together.
     times: [Duration; STATES.len()],
     measured: Option<Tick>,
-    slow_calls: u64,
-    probes: ProbeCounts,
+    pub(super) slow_calls: u64,
+    pub(super) probes: ProbeCounts,
     transitions: Vec<TransitionCount>,
 }
 
@@ -85,30 +92,9 @@ fn add(left: Option<Share>, right: Option<Share>) -> Option<Share> {
     }
 }
 
-/// Every state, in the order of [`state_index`].
-pub(super) const STATES: [State; 6] = [
-    State::Closed,
-    State::Open,
-    State::HalfOpen,
-    State::ForcedOpen,
-    State::Disabled,
-    State::MetricsOnly,
-];
-
-pub(super) const fn state_index(state: State) -> usize {
-    match state {
-        State::Closed => 0,
-        State::Open => 1,
-        State::HalfOpen => 2,
-        State::ForcedOpen => 3,
-        State::Disabled => 4,
-        State::MetricsOnly => 5,
-    }
-}
-
 impl Steps {
     /// Adds the time that has passed to the states that the breakers are in.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         let now = SystemClock::tick();
         if let Some(measured) = self.measured.replace(now) {
             let passed = now.since(measured);
@@ -118,7 +104,7 @@ impl Steps {
         }
     }
 
-    fn count_transition(&mut self, from: State, to: State, reason: Reason) {
+    pub(super) fn count_transition(&mut self, from: State, to: State, reason: Reason) {
         let is_it = |other: &&mut TransitionCount| {
             (other.from, other.to, other.reason) == (from, to, reason)
         };
@@ -137,8 +123,20 @@ impl Meter {
             base: lines::total(slot),
             steps: Mutex::default(),
             sources: Mutex::default(),
-            published: Mutex::default(),
         }
+    }
+
+    /// The counts of a breaker are those of this source, which lives as long as the breaker.
+    pub(super) fn ask(&self, id: u64, source: &Arc<dyn StatsSource>) {
+        std_lock(&self.sources).by_id.insert(id, Arc::downgrade(source));
+    }
+
+    /// Removes a breaker. Returns whether it was the last one.
+    pub(super) fn remove(&self, id: u64) -> bool {
+        let mut sources = std_lock(&self.sources);
+        sources.by_id.remove(&id);
+        sources.users -= 1;
+        sources.users == 0
     }
 
     /// What was counted so far.
@@ -148,12 +146,13 @@ impl Meter {
         for (count, base) in counts.iter_mut().zip(self.base) {
             *count = count.wrapping_sub(base);
         }
-        let [success, failure, throttled, ignored, cancelled, rejected] = counts;
+        let [success, failure, throttled, ignored, cancelled, rejected, unrecorded_calls] = counts;
         let calls = CallCounts { success, failure, throttled, ignored, cancelled, rejected };
         let mut steps = std_lock(&self.steps);
         steps.measure();
         BreakerMetrics {
             calls,
+            unrecorded_calls,
             slow_calls: steps.slow_calls,
             probes: steps.probes,
             transitions: steps.transitions.clone(),
@@ -173,96 +172,6 @@ impl Meter {
         stats.fold([None, None], |[failures, slow_calls], stats| {
             [add(failures, stats.failures), add(slow_calls, stats.slow_calls)]
         })
-    }
-}
-
-/// A breaker's part of its meter. Dropped with the breaker.
-pub(crate) struct BreakerMeter {
-    meter: Arc<Meter>,
-    id: u64,
-    state: Mutex<State>,
-}
-
-impl BreakerMeter {
-    /// Begins to count for one more breaker with these labels. It is closed.
-    pub(crate) fn begin(labels: Labels) -> Self {
-        let (meter, id) = std_lock(&REGISTRY).begin(labels);
-        let mut steps = std_lock(&meter.steps);
-        steps.measure();
-        steps.breakers[state_index(State::Closed)] += 1;
-        drop(steps);
-        super::publish::start();
-        Self { meter, id, state: Mutex::new(State::Closed) }
-    }
-
-    pub(crate) fn slot(&self) -> u32 {
-        self.meter.slot
-    }
-
-    /// Reads what was counted so far, later.
-    pub(crate) fn reader(&self) -> impl FnOnce() -> BreakerMetrics + use<> {
-        let meter = Arc::clone(&self.meter);
-        move || meter.read()
-    }
-
-    /// The counts of the breaker are those of this source, which lives as long as the breaker.
-    pub(crate) fn ask(&self, source: &Arc<dyn StatsSource>) {
-        std_lock(&self.meter.sources).by_id.insert(self.id, Arc::downgrade(source));
-    }
-
-    pub(crate) fn record_transitions(&self, transitions: &[Transition]) {
-        let mut steps = std_lock(&self.meter.steps);
-        for transition in transitions {
-            steps.count_transition(transition.from, transition.to, transition.reason);
-        }
-        if let Some(last) = transitions.last() {
-            self.go_to(&mut steps, Some(last.to));
-        }
-    }
-
-    fn go_to(&self, steps: &mut Steps, state: Option<State>) {
-        steps.measure();
-        let mut own = std_lock(&self.state);
-        steps.breakers[state_index(*own)] -= 1;
-        if let Some(state) = state {
-            steps.breakers[state_index(state)] += 1;
-            *own = state;
-        }
-    }
-
-    pub(crate) fn count_slow_call(&self) {
-        std_lock(&self.meter.steps).slow_calls += 1;
-    }
-
-    pub(crate) fn count_probe(&self, end: CallEnd, slow: bool) {
-        let probes = &mut std_lock(&self.meter.steps).probes;
-        let count = match end {
-            CallEnd::Success if slow => &mut probes.slow,
-            CallEnd::Success => &mut probes.success,
-            CallEnd::Failure => &mut probes.failure,
-            CallEnd::Throttled => &mut probes.throttled,
-            CallEnd::Ignored => &mut probes.ignored,
-            CallEnd::Cancelled | CallEnd::Rejected => &mut probes.cancelled,
-        };
-        *count += 1;
-    }
-
-    pub(crate) fn count_unfinished_probes(&self, probes: u32) {
-        std_lock(&self.meter.steps).probes.unfinished += u64::from(probes);
-    }
-}
-
-impl Drop for BreakerMeter {
-    fn drop(&mut self) {
-        self.go_to(&mut std_lock(&self.meter.steps), None);
-        let mut sources = std_lock(&self.meter.sources);
-        sources.by_id.remove(&self.id);
-        sources.users -= 1;
-        let is_last = sources.users == 0;
-        drop(sources);
-        if is_last {
-            super::publish::end(Arc::clone(&self.meter));
-        }
     }
 }
 
@@ -307,13 +216,24 @@ pub(super) fn is_over(meter: &Meter) -> bool {
 }
 
 /// Removes a meter whose end has been published, unless another breaker has begun to count there.
-pub(super) fn remove(meter: &Arc<Meter>) {
+/// Returns whether it is gone.
+pub(super) fn remove(meter: &Arc<Meter>) -> bool {
     let mut registry = std_lock(&REGISTRY);
-    if is_over(meter) && registry.meters.remove(&meter.labels).is_some() {
-        registry.slots.give_back(meter.slot);
+    // Another meter may have the labels by now.
+    let is_known = registry.meters.get(&meter.labels).is_some_and(|own| Arc::ptr_eq(own, meter));
+    if !is_known || !is_over(meter) {
+        return false;
     }
+    registry.meters.remove(&meter.labels);
+    registry.slots.give_back(meter.slot);
+    true
 }
 
 pub(super) fn is_empty() -> bool {
     std_lock(&REGISTRY).meters.is_empty()
+}
+
+/// The meter with these labels, to which a breaker is added. It has an id of its own there.
+pub(super) fn begin(labels: Labels) -> (Arc<Meter>, u64) {
+    std_lock(&REGISTRY).begin(labels)
 }

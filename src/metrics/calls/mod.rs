@@ -1,5 +1,6 @@
 //! The metrics of breakers: counters of calls, and what else happens to a breaker.
 
+mod breaker_meter;
 mod lines;
 mod meter;
 mod numbers;
@@ -7,9 +8,12 @@ mod publish;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-pub(crate) use self::meter::{BreakerMeter, Labels, StatsSource};
 pub use self::numbers::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 pub(super) use self::publish::describe;
+pub(crate) use self::{
+    breaker_meter::BreakerMeter,
+    meter::{Counted, Labels, StatsSource},
+};
 use crate::outcome::CallEnd;
 
 /// Where the calls of a breaker are counted.

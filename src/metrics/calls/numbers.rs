@@ -2,8 +2,28 @@
 
 use std::time::Duration;
 
-use super::meter::{STATES, state_index};
 use crate::{event::Reason, state::State};
+
+/// Every state, in the order of [`state_index`].
+pub(super) const STATES: [State; 6] = [
+    State::Closed,
+    State::Open,
+    State::HalfOpen,
+    State::ForcedOpen,
+    State::Disabled,
+    State::MetricsOnly,
+];
+
+pub(super) const fn state_index(state: State) -> usize {
+    match state {
+        State::Closed => 0,
+        State::Open => 1,
+        State::HalfOpen => 2,
+        State::ForcedOpen => 3,
+        State::Disabled => 4,
+        State::MetricsOnly => 5,
+    }
+}
 
 /// What a breaker has counted since it was built: see
 /// [`Breaker::metrics`](crate::Breaker::metrics).
@@ -18,11 +38,14 @@ use crate::{event::Reason, state::State};
 /// assert_eq!(metrics.calls.total(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct BreakerMetrics {
     /// The calls that have ended, by how they ended.
     pub calls: CallCounts,
+    /// The calls of keys that were admitted and not recorded, because their group of keyed breakers
+    /// was full. They are not among the `calls`.
+    pub unrecorded_calls: u64,
     /// The calls that were slow to a slow-call rule, whatever their outcome. A result that comes
     /// after a transition is of no interest to the rules, and not among them.
     pub slow_calls: u64,

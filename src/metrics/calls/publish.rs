@@ -1,6 +1,7 @@
 //! What was counted, to the metrics facade: each second, on the housekeeping thread.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,8 +13,8 @@ use metrics::{
 };
 
 use super::{
-    meter::{self, Labels, Meter, STATES, state_index},
-    numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount},
+    meter::{self, Labels, Meter},
+    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
 };
 use crate::{
     clock::{SystemClock, Tick},
@@ -25,6 +26,7 @@ use crate::{
 };
 
 const CALLS: &str = "circuit_breaker_calls_total";
+const UNRECORDED: &str = "circuit_breaker_unrecorded_calls_total";
 const SLOW_CALLS: &str = "circuit_breaker_slow_calls_total";
 const STATE: &str = "circuit_breaker_state";
 const STATE_SECONDS: &str = "circuit_breaker_state_seconds_total";
@@ -62,7 +64,7 @@ static PUBLISHER: Publisher =
     Publisher { scheduled: Mutex::new(false), ended: Mutex::new(Vec::new()) };
 
 /// One thread at a time publishes: what was read first must be recorded first.
-static PUBLISHING: Mutex<()> = Mutex::new(());
+static PUBLISHED: Mutex<Published> = Mutex::new(Published { recorder: 0, values: BTreeMap::new() });
 
 struct Publisher {
     /// Whether the housekeeping thread calls again.
@@ -71,17 +73,17 @@ struct Publisher {
     ended: Mutex<Vec<Arc<Meter>>>,
 }
 
-/// What the recorder knows of a meter.
-#[derive(Default)]
-pub(crate) struct Published {
+/// What a recorder knows.
+struct Published {
     /// Its address. Another one knows nothing.
     recorder: usize,
-    /// Boxed: without a recorder there is none.
-    values: Option<Box<Values>>,
+    /// By the slots of the meters.
+    values: BTreeMap<u32, Box<Values>>,
 }
 
 struct Values {
     calls: CallCounts,
+    unrecorded_calls: u64,
     slow_calls: u64,
     probes: ProbeCounts,
     transitions: Vec<TransitionCount>,
@@ -108,16 +110,20 @@ pub(super) fn start() {
 
 /// A meter has lost its last breaker.
 pub(super) fn end(meter: Arc<Meter>) {
-    let ended = {
+    {
         let mut ended = std_lock(&PUBLISHER.ended);
         ended.push(meter);
         if ended.len() < MAX_ENDED {
             return;
         }
-        std::mem::take(&mut *ended)
-    };
-    let _publishing = std_lock(&PUBLISHING);
-    ended.iter().for_each(publish);
+    }
+    // Otherwise another thread publishes, or this one does: a recorder may drop breakers.
+    if let Ok(mut published) = PUBLISHED.try_lock() {
+        let ended = std::mem::take(&mut *std_lock(&PUBLISHER.ended));
+        for meter in &ended {
+            published.update(meter);
+        }
+    }
 }
 
 #[cfg(not(tower_breaker_loom))]
@@ -145,7 +151,7 @@ impl OnDeadline for Publisher {
 
 /// Publishes what every meter has counted, and removes those that have ended.
 fn publish_all() {
-    let _publishing = std_lock(&PUBLISHING);
+    let mut published = std_lock(&PUBLISHED);
     // They are among all others, and those of the same labels that have begun since go on.
     std_lock(&PUBLISHER.ended).clear();
     let mut last: Option<Labels> = None;
@@ -153,26 +159,29 @@ fn publish_all() {
         let meters = meter::meters_after(last.as_ref(), BATCH);
         let Some(newest) = meters.last() else { return };
         last = Some(newest.labels.clone());
-        meters.iter().for_each(publish);
+        for meter in &meters {
+            published.update(meter);
+        }
     }
 }
 
-fn publish(meter: &Arc<Meter>) {
-    let is_over = meter::is_over(meter);
-    let numbers = meter.read();
-    record(|recorder| {
-        let mut published = std_lock(&meter.published);
-        if published.recorder != recorder {
-            *published = Published { recorder, values: None };
+impl Published {
+    /// Records what has changed, and removes a meter that has ended.
+    fn update(&mut self, meter: &Arc<Meter>) {
+        let is_over = meter::is_over(meter);
+        let numbers = meter.read();
+        record(|recorder| {
+            if std::mem::replace(&mut self.recorder, recorder) != recorder {
+                self.values.clear();
+            }
+            // Taken out: if the recorder panics, everything is recorded again.
+            let before = self.values.remove(&meter.slot);
+            let now = Values::record(numbers, before, &labels_of(&meter.labels));
+            self.values.insert(meter.slot, now);
+        });
+        if is_over && meter::remove(meter) {
+            self.values.remove(&meter.slot);
         }
-        let labels = labels_of(&meter.labels);
-        // Taken out: if the recorder panics, everything is recorded again.
-        let before = published.values.take();
-        let now = Values::record(numbers, before, &labels);
-        published.values = Some(now);
-    });
-    if is_over {
-        meter::remove(meter);
     }
 }
 
@@ -194,6 +203,7 @@ impl Values {
         let mut values = before.unwrap_or_else(|| {
             Box::new(Self {
                 calls: CallCounts::default(),
+                unrecorded_calls: 0,
                 slow_calls: 0,
                 probes: ProbeCounts::default(),
                 transitions: Vec::new(),
@@ -210,6 +220,9 @@ impl Values {
         let calls = values.calls.by_outcome().into_iter().zip(numbers.calls.by_outcome());
         for ((outcome, old), (_, new)) in calls {
             count(CALLS, &[("outcome", outcome)], old, new);
+        }
+        if numbers.unrecorded_calls > 0 {
+            count(UNRECORDED, &[], values.unrecorded_calls, numbers.unrecorded_calls);
         }
         count(SLOW_CALLS, &[], values.slow_calls, numbers.slow_calls);
         let probes = values.probes.by_outcome().into_iter().zip(numbers.probes.by_outcome());
@@ -235,6 +248,7 @@ impl Values {
             transition(new.from, new.to, new.reason, old, new.count);
         }
         values.calls = numbers.calls;
+        values.unrecorded_calls = numbers.unrecorded_calls;
         values.slow_calls = numbers.slow_calls;
         values.probes = numbers.probes;
         values.seconds = seconds;
@@ -277,6 +291,11 @@ pub(in crate::metrics) fn describe() {
         CALLS,
         Count,
         "Calls through circuit breakers that have ended, by outcome; each call is counted once"
+    );
+    describe_counter!(
+        UNRECORDED,
+        Count,
+        "Calls that were admitted and not recorded, because a group of keyed breakers was full"
     );
     describe_counter!(
         SLOW_CALLS,

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Trip},
     event::Event,
     handle::Breaker,
+    outcome::CallEnd,
     registry::events::Gate,
     sync::std_lock,
     write_behind::{NamesWanted, find_stored_names},
@@ -109,18 +110,18 @@ impl Table {
     ) -> Self {
         let names = Names::new(group);
         let shared = || {
-            let (builder, gate) = source.build(names.group(), &config);
+            let (builder, gate) = source.build(names.group(), None, &config);
             let breaker = builder.build_valid();
             gate.open();
             breaker
         };
         Self {
-            group: Breaker::builder(group).build_valid(),
+            group: Breaker::builder(group).counts_for_group().build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
             entries: HashMap::new(),
             len: AtomicUsize::new(0),
-            is_lazy: AtomicBool::new(needs_only_failures(&config)),
+            is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             creation: Mutex::new(Creation { config, queue: Queue::default() }),
@@ -194,6 +195,7 @@ impl Table {
     fn count_unrecorded<T>(&self, result: Option<T>) -> Option<T> {
         if result.is_none() {
             self.unrecorded.fetch_add(1, Relaxed);
+            self.group.cell().count_call(CallEnd::Unrecorded);
         }
         result
     }
@@ -220,7 +222,8 @@ impl Table {
 
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
-        self.is_lazy.store(needs_only_failures(&config), Relaxed);
+        let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
+        self.is_lazy.store(is_lazy, Relaxed);
         std_lock(&self.creation).config = config;
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
@@ -294,7 +297,7 @@ impl Table {
         }
         let key = SmolStr::new(key);
         // It must not wait for the store: it may be on the way of a request.
-        let (builder, gate) = self.source.build(&self.names.name_of(&key), config);
+        let (builder, gate) = self.source.build(&self.names.name_of(&key), Some(&key), config);
         entries.insert(key.clone(), Entry::new(builder.restore_later().build_valid()));
         queue.push(key);
         self.len.store(queue.len(), Relaxed);
@@ -331,7 +334,7 @@ impl Table {
             Arc::clone(&creation.config)
         };
         // It waits for the store, so no lock is held.
-        let (builder, gate) = self.source.build(name, &config);
+        let (builder, gate) = self.source.build(name, Some(&key), &config);
         let breaker = builder.build_valid();
         {
             let mut creation = std_lock(&self.creation);

@@ -153,8 +153,9 @@ where
             }
             Ok(Admission::WithoutBreaker(key)) => {
                 let classify = self.classify.make_classifier(&request);
-                let call = UnbrokenCall::new(key, self.selector.breakers.clone());
-                let start = || inner_call::run_within(call.cell(), || self.inner.call(request));
+                let mut call = UnbrokenCall::new(key, self.selector.breakers.clone());
+                let group = call.cell();
+                let start = || inner_call::run_within(group, || self.inner.call(request));
                 let future = call.fail_on_panic(start);
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
