@@ -66,7 +66,7 @@ impl Budget {
 
 /// A drop that waits.
 pub(crate) struct DropWait {
-    began: Instant,
+    pub(crate) began: Instant,
     time: Duration,
 }
 
@@ -85,7 +85,7 @@ impl DropWait {
 
     /// How long it may take.
     pub(crate) fn longest(&self) -> Duration {
-        self.time - self.time / RESERVE
+        self.time.saturating_sub(self.time / RESERVE)
     }
 
     /// When it ends at the latest.
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(first.longest(), SECOND * 9 / 10);
         let second = DropWait::begin(SECOND);
         assert!(second.longest() <= first.longest());
-        assert!(second.deadline() >= first.deadline() - SECOND / 10);
+        assert!(second.deadline() + SECOND / 10 >= first.deadline());
         drop((first, second));
         let any = DropWait::begin(Duration::MAX);
         assert!(any.deadline() > Instant::now());

@@ -118,9 +118,8 @@ impl Inbox {
         let wait = DropWait::begin(drop_wait);
         // What is left of the wait is for listeners: else the breaker may be gone before they hear
         // that the store does not answer.
-        let save_wait = wait.longest() - wait.longest() / LISTENER_SHARE;
-        let began = wait.deadline() - wait.longest();
-        let parting = self.wait_until_gone(entry, began + save_wait);
+        let save_wait = wait.longest() / LISTENER_SHARE * (LISTENER_SHARE - 1);
+        let parting = self.wait_until_gone(entry, wait.began + save_wait);
         if parting == Parting::TimedOut {
             // The call may have begun later than the wait. A wait that was cut short says nothing.
             self.check_call(drop_wait / 2);

@@ -27,7 +27,9 @@ fn a_program_that_ends_waits_a_second_for_all_its_stores_and_handles() {
     for handle in &handles {
         handle.save(&tower_breaker::store::SaveEntry::new("key", "value")).unwrap();
     }
-    hung.iter().for_each(|(store, _)| store.show(Symptom::Hangs));
+    for (store, _) in &hung {
+        store.show(Symptom::Hangs);
+    }
     let mut stores = Vec::new();
     let began = Instant::now();
     for (store, breaker) in hung {

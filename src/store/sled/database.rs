@@ -112,13 +112,14 @@ impl Database {
         let mut slot = lock(&self.slot);
         self.check_in_place(&mut slot)?;
         slot.drop_old_copy();
-        if slot.open.is_none() && slot.copy.is_none() {
-            if let Err(failure) = self.open(&mut slot, label)? {
-                if !failure.is_unwritable() {
-                    return Err(failure.into_store_error(&self.folder));
-                }
-                slot.copy = Some(self.copy(failure)?);
+        if slot.open.is_none()
+            && slot.copy.is_none()
+            && let Err(failure) = self.open(&mut slot, label)?
+        {
+            if !failure.is_unwritable() {
+                return Err(failure.into_store_error(&self.folder));
             }
+            slot.copy = Some(self.copy(failure)?);
         }
         match &slot.copy {
             Some(copy) => Failure::catch(|| operation(&copy.db))

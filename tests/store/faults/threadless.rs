@@ -62,7 +62,7 @@ pub(super) fn play(kind: Kind, unprivileged: &Unprivileged) -> Played {
     for said in [health, flushed] {
         played.check(said.contains("writer thread cannot be started"), said);
     }
-    played.said = health.trim_start_matches("false true ").to_owned();
+    health.trim_start_matches("false true ").clone_into(&mut played.said);
     played.check(process.ask() == "true true", "it does not heal");
     // The child may have to end before its folder can be opened.
     process.line();
