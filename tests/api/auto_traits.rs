@@ -77,6 +77,7 @@ macro_rules! each {
     };
 }
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
         AnyErrorAsFailure,
