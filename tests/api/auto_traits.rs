@@ -77,7 +77,7 @@ macro_rules! each {
     };
 }
 
-#[allow(clippy::too_many_lines, reason = "a list")]
+#[expect(clippy::too_many_lines, reason = "one line for each type")]
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
         AnyErrorAsFailure,

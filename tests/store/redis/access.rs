@@ -1,6 +1,9 @@
 //! Who may connect, and what a user has to be allowed to do.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
 
 use tower_breaker::store::{
     HistoryRecord, HistoryStore, RedisCredentials, RedisStore, SaveEntry, StateStore, StoreError,
@@ -118,10 +121,11 @@ fn a_wrong_password_is_named_without_being_shown() {
 #[test]
 fn credentials_are_asked_for_at_each_connection() {
     let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
-    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
     let store = RedisStore::builder(&server.url())
-        .credentials(|| {
-            let asked = ASKED.fetch_add(1, SeqCst);
+        .credentials(move || {
+            let asked = counted.fetch_add(1, SeqCst);
             if asked == 0 {
                 return Err("the vault is sealed".into());
             }
@@ -132,7 +136,7 @@ fn credentials_are_asked_for_at_each_connection() {
     let error = store.load("key").unwrap_err();
     assert!(error.to_string().contains("the vault is sealed"), "{error}");
     eventually("it connects", || store.save(&SaveEntry::new("key", "value")).is_ok());
-    assert_eq!(ASKED.load(SeqCst), 2, "a pause between attempts");
+    assert_eq!(asked.load(SeqCst), 2, "a pause between attempts");
     let admin = ["first"];
     server.command_as(&admin, &["CONFIG", "SET", "requirepass", "second"]);
     server.command_as(&["second"], &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
