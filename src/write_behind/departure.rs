@@ -16,9 +16,9 @@
 //!
 //! No drop waits longer than a second, and those that follow each other within a second wait no
 //! longer [together](crate::store::DropWait), whatever their stores. The second of them on a store
-//! has everything saved that had changed before, for the others to find it done. The drop of the last breaker on a store also waits until
-//! the store is released, so that its folder can be opened again. The writer's thread releases it,
-//! however long that takes.
+//! has everything saved that had changed before, for the others to find it done. The drop of the
+//! last breaker on a store also waits until the store is released, so that its folder can be opened
+//! again. The writer's thread releases it, however long that takes.
 
 use std::{
     sync::{Arc, PoisonError},
