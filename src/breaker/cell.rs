@@ -19,6 +19,7 @@ use super::{
     fast_path_view::Admission,
     machine::{Command, Machine},
     notify::Observer,
+    open_slot::{OpenLimit, OpenSlot},
     packed_state::PackedState,
     published_view::PublishedView,
     success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
@@ -94,6 +95,18 @@ impl Cell {
 
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
         self.lock().observer = Some(observer);
+    }
+
+    /// Bounds when a rule may open the circuit, from now on.
+    pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
+        self.lock().open_slot = Some(Box::new(OpenSlot::new(limit)));
+    }
+
+    /// Gives the slot back, and takes none any more.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn remove_open_limit(&self) {
+        let slot = self.lock().open_slot.take();
+        drop(slot);
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.

@@ -4,17 +4,17 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    effects::{Change, Effects, Step},
+    effects::{Change, Effects, Prevented, Step},
     fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
+    open_slot::OpenSlot,
     recording::CallResult,
-    rules::Trigger,
     success_counter::{OnSuccess, Successes},
 };
 use crate::{
     clock::{Reading, Tick, TimeSource},
-    event::{Event, Transition, WouldTrip},
+    event::{Event, PreventedBy, Transition, WouldTrip},
     outcome::Outcome,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Core {
     awaits_restore: bool,
     /// Most of up to a hundred thousand breakers never need one.
     notifier: Option<Box<Notifier>>,
+    /// Where a group bounds how many of its circuits are open.
+    pub(super) open_slot: Option<Box<OpenSlot>>,
     /// When the housekeeping thread looks at this cell next; `Tick::NEVER` if it does not. It
     /// outlives the breaker, so that a cell has at most one deadline there.
     scheduled: Tick,
@@ -69,6 +71,7 @@ impl Core {
             is_save_due: false,
             awaits_restore: false,
             notifier: None,
+            open_slot: None,
             scheduled: Tick::NEVER,
         }
     }
@@ -132,10 +135,22 @@ impl Core {
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
         self.drain(successes, false);
+        self.run(now, transact)
+    }
+
+    fn run<T>(
+        &mut self,
+        now: Tick,
+        transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
+    ) -> Option<T> {
         let machine = self.machine.as_mut()?;
-        let mut effects = Effects::default();
+        let mut effects = Effects { open_slot: self.open_slot.take(), ..Effects::default() };
         machine.advance(now, &mut effects);
         let result = transact(machine, &mut effects);
+        self.open_slot = effects.open_slot.take();
+        if let Some(slot) = &mut self.open_slot {
+            slot.follow(machine.state());
+        }
         self.report(effects, now);
         Some(result)
     }
@@ -177,11 +192,7 @@ impl Core {
         };
         if self.goes_on(successes, result, now) {
             self.drain(successes, true);
-            let Some(machine) = &mut self.machine else { return Publish::Nothing };
-            let mut effects = Effects::default();
-            machine.advance(now, &mut effects);
-            machine.record(ticket, result, &mut effects);
-            self.report(effects, now);
+            self.run(now, |machine, effects| machine.record(ticket, result, effects));
         } else {
             self.transact_at(now, successes, |machine, effects| {
                 machine.record(ticket, result, effects);
@@ -284,7 +295,12 @@ impl Core {
             observer.record_transitions(&transitions);
         }
         observer.on_change(change);
-        let would_trip = effects.would_trip.map(|trigger| to_would_trip(trigger, &name, now));
+        if let Some(Prevented { by: PreventedBy::MaxOpenRatio, .. }) = effects.would_trip
+            && let Some(slot) = &self.open_slot
+        {
+            slot.note_prevented();
+        }
+        let would_trip = effects.would_trip.map(|prevented| to_would_trip(prevented, &name, now));
         let pending = &mut self.notifier().pending;
         pending.extend(transitions.into_iter().map(Event::Transition));
         pending.extend(would_trip.map(Event::WouldTrip));
@@ -345,11 +361,13 @@ fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
     }
 }
 
-fn to_would_trip(trigger: Trigger, name: &Arc<str>, now: Reading) -> WouldTrip {
+fn to_would_trip(prevented: Prevented, name: &Arc<str>, now: Reading) -> WouldTrip {
+    let Prevented { trigger, by } = prevented;
     WouldTrip {
         name: Arc::clone(name),
         at: now.wall,
         reason: trigger.reason,
         failure_count: trigger.failure_count,
+        prevented_by: by,
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     valid_from: u64,
     /// Whether there has been a transition, so that the state is newer than any snapshot.
     has_transitioned: bool,
+    /// A rule was met at the last call, and the circuit did not open.
+    pub(super) would_trip: bool,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
     pub(super) consecutive_opens: u32,
@@ -55,8 +57,6 @@ pub(super) enum Phase {
     },
     MetricsOnly {
         until: Tick,
-        /// A rule was met at the last call: the circuit would have opened.
-        would_trip: bool,
     },
 }
 
@@ -77,7 +77,7 @@ impl Phase {
         match self {
             Self::ForcedOpen { until }
             | Self::Disabled { until }
-            | Self::MetricsOnly { until, .. } => Some(*until).filter(|until| *until != Tick::NEVER),
+            | Self::MetricsOnly { until } => Some(*until).filter(|until| *until != Tick::NEVER),
             Self::Closed(_) | Self::Open { .. } | Self::HalfOpen(_) => None,
         }
     }
@@ -103,6 +103,7 @@ impl Machine {
             epoch,
             valid_from: epoch,
             has_transitioned: false,
+            would_trip: false,
             consecutive_opens: 0,
             now,
         }
@@ -261,9 +262,7 @@ impl Machine {
             }
             Command::ForceOpen(time) => Phase::ForcedOpen { until: until(time) },
             Command::Disable(time) => Phase::Disabled { until: until(time) },
-            Command::MetricsOnly(time) => {
-                Phase::MetricsOnly { until: until(time), would_trip: false }
-            }
+            Command::MetricsOnly(time) => Phase::MetricsOnly { until: until(time) },
         };
         let end = phase.manual_until();
         if (phase.state(), end) != (self.state(), self.phase.manual_until()) {
@@ -333,6 +332,7 @@ impl Machine {
             at,
         });
         self.phase = phase;
+        self.would_trip = false;
         self.void_admitted_calls();
         self.has_transitioned = true;
     }

@@ -1,9 +1,12 @@
 //! A breaker for each key of a group: for each host, route or tenant.
 
 mod builder;
+mod max_open;
 mod names;
 mod replacement;
+mod seen;
 mod source;
+mod stats;
 mod table;
 mod when_full;
 
@@ -13,7 +16,11 @@ use tokio::sync::broadcast;
 
 pub(crate) use self::table::Found;
 use self::table::Table;
-pub use self::{builder::KeyedBreakersBuilder, when_full::WhenFull};
+pub use self::{
+    builder::KeyedBreakersBuilder,
+    stats::{KeyedStats, OpenLimitStats},
+    when_full::WhenFull,
+};
 use crate::{
     config::{Config, ConfigError},
     event::Event,
@@ -40,6 +47,9 @@ use crate::{
 /// closed and was not used lately, or else one that is half-open and idle. A breaker that is open
 /// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
 /// recorded, or go by one shared breaker: see [`WhenFull`].
+///
+/// [`max_open_ratio`](KeyedBreakersBuilder::max_open_ratio) bounds the share of keys whose circuits
+/// are open at once.
 ///
 /// # With a store
 ///
@@ -84,7 +94,7 @@ impl KeyedBreakers {
     /// not the key's any more.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
-        self.table.with_new_or_shared(&self.table.shorten(key), Breaker::clone)
+        self.table.get_or_create(&self.table.shorten(key))
     }
 
     /// Returns all breakers of the group, in no particular order.
@@ -110,6 +120,12 @@ impl KeyedBreakers {
     #[must_use]
     pub fn unrecorded_calls(&self) -> u64 {
         self.table.unrecorded()
+    }
+
+    /// The counts of the group.
+    #[must_use]
+    pub fn stats(&self) -> KeyedStats {
+        self.table.stats()
     }
 
     /// The settings in force.

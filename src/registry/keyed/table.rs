@@ -17,6 +17,7 @@ use super::{
     names::Names,
     replacement::{Candidate, Considered, Queue, Replaceable, choose},
     source::Source,
+    stats::{KeyedStats, OpenLimitStats},
     when_full::WhenFull,
 };
 use crate::{
@@ -145,6 +146,19 @@ impl Table {
         self.unrecorded.load(Relaxed)
     }
 
+    pub(super) fn stats(&self) -> KeyedStats {
+        let open_limit = self.source.max_open.as_ref().map(|max_open| OpenLimitStats {
+            keys_seen: max_open.keys_seen(),
+            open: max_open.open(),
+            would_have_opened: max_open.prevented(),
+        });
+        KeyedStats {
+            breakers: u64::try_from(self.len()).unwrap_or(u64::MAX),
+            unrecorded_calls: self.unrecorded(),
+            open_limit,
+        }
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.source.hub.subscribe()
     }
@@ -165,8 +179,21 @@ impl Table {
         self.count_unrecorded(result)
     }
 
-    /// The same. A key without room goes by the shared breaker, if there is one.
-    pub(super) fn with_new_or_shared<T>(
+    pub(super) fn get_or_create(&self, key: &str) -> Option<Breaker> {
+        self.see(key);
+        self.with_new_or_shared(key, Breaker::clone)
+    }
+
+    /// Notes a call with this key.
+    #[inline]
+    fn see(&self, key: &str) {
+        if let Some(max_open) = &self.source.max_open {
+            max_open.see(key);
+        }
+    }
+
+    /// The same as `with_new`. A key without room goes by the shared breaker, if there is one.
+    fn with_new_or_shared<T>(
         &self,
         key: &str,
         work: impl FnOnce(&Breaker) -> T,
@@ -205,6 +232,7 @@ impl Table {
         can_wait: bool,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Found<T> {
+        self.see(key);
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
         if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
             return match self.entries.pin().get(key) {
@@ -272,6 +300,7 @@ impl Table {
         let Creation { config, queue } = &mut *creation;
         let remove = |key: &str, breaker: &Breaker| {
             entries.remove(key);
+            breaker.cell().remove_open_limit();
             // Calls that it has admitted may hold it for a while.
             breaker.drop_in_background();
         };
