@@ -115,6 +115,7 @@ pub mod event;
 mod handle;
 mod health;
 pub mod history;
+mod manual;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
@@ -141,6 +142,7 @@ pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
 pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
 pub use handle::{Breaker, BreakerBuilder, flush_all};
+pub use manual::ManualChange;
 pub use outcome::Outcome;
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]

@@ -30,6 +30,7 @@ use crate::{
     clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
     config::Config,
     error::Refusal,
+    manual::Remark,
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
@@ -99,14 +100,17 @@ impl Cell {
 
     /// Bounds when a rule may open the circuit, from now on.
     pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
-        self.lock().open_slot = Some(Box::new(OpenSlot::new(limit)));
+        if let Some(machine) = &mut self.lock().machine {
+            machine.storage.open_slot = Some(Box::new(OpenSlot::new(limit)));
+        }
     }
 
     /// Gives the slot back, and takes none any more.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove_open_limit(&self) {
-        let slot = self.lock().open_slot.take();
-        drop(slot);
+        if let Some(machine) = &mut self.lock().machine {
+            machine.storage.open_slot = None;
+        }
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.
@@ -143,6 +147,14 @@ impl Cell {
     #[cfg(feature = "keyed")]
     pub(crate) fn published_state(&self) -> crate::state::State {
         self.state().state()
+    }
+
+    /// Whether the circuit rejects every call for longer, as of the last transaction. `false` where
+    /// that depends on a custom clock.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn goes_on_rejecting(&self) -> bool {
+        let state = self.state();
+        !state.has_custom_clock() && self.refusal(state, SystemClock::glance()).is_some()
     }
 
     pub(crate) fn has_custom_clock(&self) -> bool {
@@ -430,7 +442,12 @@ impl Cell {
     }
 
     pub(crate) fn command(&'static self, command: Command) {
-        self.transact(|machine, effects| machine.command(command, effects));
+        self.command_with(command, None);
+    }
+
+    /// The same, with what is said about it.
+    pub(crate) fn command_with(&'static self, command: Command, remark: Option<Arc<Remark>>) {
+        self.transact(|machine, effects| machine.command(command, remark, effects));
     }
 
     pub(crate) fn update(&'static self, config: Arc<Config>) {

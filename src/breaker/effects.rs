@@ -1,16 +1,17 @@
 //! What a transaction did to the machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{open_slot::OpenSlot, rules::Trigger};
 use crate::{
     clock::Tick,
     event::{PreventedBy, Reason},
+    manual::Remark,
     state::State,
 };
 
 /// A step from one state to the next, on the machine's own clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) from: State,
     pub(super) to: State,
@@ -19,6 +20,8 @@ pub(super) struct Step {
     pub(super) open_time: Option<Duration>,
     pub(super) manual_until: Option<Tick>,
     pub(super) at: Tick,
+    /// What was said about a change by hand.
+    pub(super) remark: Option<Arc<Remark>>,
 }
 
 /// How a transaction changed what a snapshot would hold.

@@ -77,7 +77,11 @@ impl OpenSlot {
     pub(super) fn follow(&mut self, state: State) {
         let is_open = matches!(state, State::Open | State::HalfOpen | State::ForcedOpen);
         if is_open != self.is_taken {
-            if is_open { self.limit.take() } else { self.limit.give_back() }
+            if is_open {
+                self.limit.take()
+            } else {
+                self.limit.give_back()
+            }
             self.is_taken = is_open;
         }
     }

@@ -9,7 +9,11 @@ use super::{
     probes::ProbeVerdict,
     rules::Trigger,
 };
-use crate::{clock::Tick, event::{PreventedBy, Reason}, outcome::Outcome};
+use crate::{
+    clock::Tick,
+    event::{PreventedBy, Reason},
+    outcome::Outcome,
+};
 
 /// The result of a call, with the time it took if that was measured.
 #[derive(Debug, Clone, Copy)]

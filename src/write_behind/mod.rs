@@ -56,7 +56,8 @@
 //! 4. When the breaker is dropped and not saved, its last snapshot takes its place, and the drop
 //!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
 //!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
-//!    does the youngest of the name that is left.
+//!    does the youngest of the name that is left. A breaker that a group has replaced is *discarded*
+//!    instead: what the store holds of it is deleted, with the next batch.
 //!
 //! # When the store
 //!
@@ -98,6 +99,7 @@
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
+//! | `removal` | deletes what a store holds of a breaker |
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
@@ -135,6 +137,7 @@ mod pending_history;
 mod preload;
 mod quarantine;
 mod record;
+mod removal;
 mod request;
 mod schedule;
 mod source;

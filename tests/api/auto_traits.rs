@@ -119,6 +119,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         HistoryPage,
         HistoryQuery,
         HistoryRecord,
+        ManualChange,
         ManualClock,
         ClassifyFn<(), (), ()>,
         Map<(), ()>,

@@ -2,9 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    KeyedBreakers, max_open::MaxOpen, source::Source, table::Table, when_full::WhenFull,
-};
+use super::{KeyedBreakers, max_open::MaxOpen, source::Source, table::Table, when_full::WhenFull};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
@@ -95,8 +93,8 @@ impl KeyedBreakersBuilder {
     /// Keeps the state of every breaker in this store. Default: none, the state is in memory only.
     ///
     /// [`build`](Self::build) restores the breakers that the store knows, those that are not closed
-    /// first, and waits at most a second for that. Calls never wait for the store. A breaker that
-    /// was replaced stays in the store until it [expires](crate::Config::snapshot_ttl).
+    /// first, and waits at most a second for that. Calls never wait for the store. What belongs to a
+    /// breaker that was replaced is deleted from the store.
     pub fn store(mut self, store: impl StateStore) -> Self {
         self.store = Some(Arc::new(store));
         self

@@ -55,8 +55,8 @@ use crate::{
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
 /// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
-/// of a breaker waits for the store. A breaker that was replaced leaves its last snapshot in the
-/// store until it [expires](crate::Config::snapshot_ttl). Dropping the last handle of the group
+/// of a breaker waits for the store. A breaker that was replaced is forgotten: its snapshot and its
+/// history are deleted in the background, so that invented keys do not fill the store. Dropping the last handle of the group
 /// saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
@@ -90,8 +90,8 @@ impl KeyedBreakers {
     /// Returns the breaker of this key, and creates it if there is none. It never waits for the
     /// store. `None` if the group is full of breakers that cannot be replaced.
     ///
-    /// Keep the handle for one call, not for longer: a breaker that was replaced works on, but is
-    /// not the key's any more.
+    /// Keep the handle for one call, not for longer: a breaker that was replaced works on in memory,
+    /// but is not the key's any more.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
         self.table.get_or_create(&self.table.shorten(key))

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use papaya::HashMap;
@@ -193,11 +193,7 @@ impl Table {
     }
 
     /// The same as `with_new`. A key without room goes by the shared breaker, if there is one.
-    fn with_new_or_shared<T>(
-        &self,
-        key: &str,
-        work: impl FnOnce(&Breaker) -> T,
-    ) -> Option<T> {
+    fn with_new_or_shared<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
         let result = match self.with_own(key, work) {
             Ok(result) => Some(result),
             Err(work) => self.shared.as_ref().map(work),
@@ -293,41 +289,61 @@ impl Table {
 
     fn insert(&self, key: &str, replaced: Option<&Candidate>) -> Insertion {
         let mut creation = std_lock(&self.creation);
-        let entries = self.entries.pin();
-        if entries.contains_key(key) {
+        if self.entries.pin().contains_key(key) {
             return Insertion::Done(None);
         }
-        let Creation { config, queue } = &mut *creation;
-        let remove = |key: &str, breaker: &Breaker| {
-            entries.remove(key);
-            breaker.cell().remove_open_limit();
-            // Calls that it has admitted may hold it for a while.
-            breaker.drop_in_background();
-        };
+        let mut removed = None;
         if let Some(Candidate { key, breaker }) = replaced
-            && entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed))
-            && queue.remove(key)
+            && self.remove_unused(&mut creation.queue, key)
         {
-            remove(key, breaker);
+            removed = Some(breaker.clone());
         }
-        if queue.len() >= self.max_breakers {
-            let consider = |key: &SmolStr| {
-                let entry = entries.get(key)?;
-                let was_used = entry.is_used.swap(false, Relaxed);
-                Some(Considered { breaker: entry.breaker.clone(), was_used })
-            };
-            match queue.search(consider) {
-                Replaceable::Idle(key, breaker) => remove(&key, &breaker),
+        if creation.queue.len() >= self.max_breakers {
+            match self.search(&mut creation.queue) {
+                Replaceable::Idle(key, breaker) => {
+                    self.entries.pin().remove(&key);
+                    removed = Some(breaker);
+                }
                 Replaceable::Perhaps(candidates) => return Insertion::Full(candidates),
             }
         }
-        let key = SmolStr::new(key);
-        // It must not wait for the store: it may be on the way of a request.
-        let (builder, gate) = self.source.build(&self.names.name_of(&key), config);
-        entries.insert(key.clone(), Entry::new(builder.restore_later().build_valid()));
-        queue.push(key);
-        self.len.store(queue.len(), Relaxed);
+        let (_, gate) = self.insert_new(&mut creation, SmolStr::new(key));
+        if let Some(breaker) = removed {
+            // With the lock held: its key must not have another breaker before it has gone. And
+            // after the new one has come, so that the store is in use all the time.
+            breaker.leave_group();
+        }
         Insertion::Done(Some(gate))
+    }
+
+    /// Removes the breaker that a search has found, unless it was used meanwhile.
+    fn remove_unused(&self, queue: &mut Queue, key: &SmolStr) -> bool {
+        let entries = self.entries.pin();
+        let is_unused = entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed));
+        let is_removed = is_unused && queue.remove(key);
+        if is_removed {
+            entries.remove(key);
+        }
+        is_removed
+    }
+
+    fn search(&self, queue: &mut Queue) -> Replaceable {
+        let entries = self.entries.pin();
+        queue.search(|key| {
+            let entry = entries.get(key)?;
+            let was_used = entry.is_used.swap(false, Relaxed);
+            Some(Considered { breaker: &entry.breaker, was_used })
+        })
+    }
+
+    /// It must not wait for the store: it may be on the way of a request.
+    fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
+        let (builder, gate) = self.source.build(&self.names.name_of(&key), &creation.config);
+        let breaker = builder.restore_later().build_valid();
+        self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
+        creation.queue.push(key);
+        self.len.store(creation.queue.len(), Relaxed);
+        (breaker, gate)
     }
 
     /// Creates the breakers that the store knows.
@@ -339,42 +355,31 @@ impl Table {
             limit: self.max_breakers,
         };
         find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
-            for name in names {
+            let insert = |name: &String| {
                 // The group may have been dropped meanwhile.
-                let Some(table) = table.upgrade() else { return };
-                table.restore_one(&name);
+                table.upgrade()?.insert_stored(name)
+            };
+            let breakers: Vec<Breaker> = names.iter().filter_map(insert).collect();
+            let deadline = Instant::now() + RESTORE_WAIT;
+            for breaker in breakers {
+                breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
             }
         });
     }
 
-    fn restore_one(&self, name: &str) {
-        let Some(key) = self.names.key_of(name).map(SmolStr::from) else { return };
-        let is_wanted = |creation: &Creation| {
-            creation.queue.len() < self.max_breakers && !self.entries.pin().contains_key(&key)
-        };
-        let config = {
-            let creation = std_lock(&self.creation);
-            if !is_wanted(&creation) {
-                return;
-            }
-            Arc::clone(&creation.config)
-        };
-        // It waits for the store, so no lock is held.
-        let (builder, gate) = self.source.build(name, &config);
-        let breaker = builder.build_valid();
-        {
+    /// Creates the breaker of a stored name, unless its key has one.
+    fn insert_stored(&self, name: &str) -> Option<Breaker> {
+        let key = SmolStr::from(self.names.key_of(name)?);
+        let (breaker, gate) = {
             let mut creation = std_lock(&self.creation);
-            if !is_wanted(&creation) {
-                return;
+            let is_full = creation.queue.len() >= self.max_breakers;
+            if is_full || self.entries.pin().contains_key(&key) {
+                return None;
             }
-            self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
-            creation.queue.push(key);
-            self.len.store(creation.queue.len(), Relaxed);
-        }
-        if !Arc::ptr_eq(&config, &self.config()) {
-            self.apply_newest(&breaker);
-        }
+            self.insert_new(&mut creation, key)
+        };
         gate.open();
+        Some(breaker)
     }
 }
 

@@ -18,7 +18,7 @@ impl Schedule {
         assert_eq!(self.pending, pending);
         let departing = slots.iter().filter(|(_, slot)| slot.departure.is_some()).count();
         assert_eq!(self.departing.len(), departing);
-        let mut queued: Vec<_> = [Lane::Transitions, Lane::Counts, Lane::Retry]
+        let mut queued: Vec<_> = [Lane::Transitions, Lane::Counts, Lane::Retry, Lane::Discards]
             .into_iter()
             .flat_map(|lane| self.lanes.all(lane).map(move |id| (id, lane)))
             .collect();
@@ -31,7 +31,9 @@ impl Schedule {
             match slot.save {
                 SaveState::Failed => assert_eq!(lane, Some(Lane::Retry)),
                 SaveState::Dirty => assert!(matches!(lane, Some(Lane::Transitions | Lane::Counts))),
-                SaveState::Clean => assert!(matches!(lane, None | Some(Lane::Retry))),
+                SaveState::Clean => {
+                    assert!(matches!(lane, None | Some(Lane::Retry | Lane::Discards)));
+                }
                 SaveState::Saving => assert!(lane != Some(Lane::Retry)),
             }
         }
