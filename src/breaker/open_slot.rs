@@ -78,9 +78,9 @@ impl OpenSlot {
         let is_open = matches!(state, State::Open | State::HalfOpen | State::ForcedOpen);
         if is_open != self.is_taken {
             if is_open {
-                self.limit.take()
+                self.limit.take();
             } else {
-                self.limit.give_back()
+                self.limit.give_back();
             }
             self.is_taken = is_open;
         }

@@ -173,12 +173,21 @@ impl Breaker {
     }
 
     /// Takes the breaker out of its group: it goes on in memory, no longer counts as an open
-    /// circuit of the group, and what the store holds of it is deleted in the background.
+    /// circuit of the group, and what the store holds of it is deleted in the background. It runs
+    /// no listener; [`leave_store`](Self::leave_store) does the rest.
     #[cfg(feature = "keyed")]
     pub(crate) fn leave_group(&self) {
         self.cell.remove_open_limit();
         if let Some(attachment) = &self.shared.attachment {
             attachment.discard();
+        }
+    }
+
+    /// If the store has another breaker of this name, that one takes over the state.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn leave_store(&self) {
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.abandon();
         }
     }
 

@@ -122,11 +122,19 @@ impl Attachment {
     }
 
     /// Ends the tie to the store, and has what it holds of the breaker deleted in the background,
-    /// unless there are other breakers of this name: then the drop ends it as usual.
+    /// unless there are other breakers of this name. It calls no breaker.
     #[cfg(feature = "keyed")]
     pub(crate) fn discard(&self) {
         if !self.is_closed() && self.marker.inbox.discard(&self.marker.entry) {
             self.is_closed.store(true, SeqCst);
+        }
+    }
+
+    /// Ends the tie to the store without saving. Another breaker of this name takes the state over.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn abandon(&self) {
+        if !self.is_closed.swap(true, SeqCst) {
+            self.marker.inbox.forget(&self.marker.entry);
         }
     }
 

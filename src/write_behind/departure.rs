@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use super::{
     entry::{Entry, Urgency},
-    inbox::{Content, Inbox, Lifecycle},
+    inbox::{Inbox, Lifecycle},
     request::{Request, Wanted},
     schedule::after,
     states::ReadState,
@@ -37,7 +37,7 @@ use super::{
 
 /// The most breakers that are gone and whose last states wait for one store: breakers that come
 /// and go while a store does not answer must not fill the memory.
-const MAX_DEPARTING: usize = 1000;
+pub(super) const MAX_DEPARTING: usize = 1000;
 
 /// The divisor for the part of a drop's wait that is for listeners.
 const LISTENER_SHARE: u32 = 20;
@@ -51,29 +51,6 @@ struct Prospects {
     /// Whether the last state may stay until the store takes it.
     has_room: bool,
     store: Outlook,
-}
-
-#[cfg(feature = "keyed")]
-impl Content {
-    /// Whether the store may hold anything of this breaker that it is worthwhile to delete.
-    fn may_be_stored(&self, entry: &Entry) -> bool {
-        let may_be_stored = match self.schedule.read_state(entry.id) {
-            Some(ReadState::Read) => entry.is_stored() || self.schedule.is_being_saved(entry.id),
-            // These are as many as a store that does not answer lets them become.
-            Some(ReadState::Unread | ReadState::Failed) => {
-                entry.is_stored() || self.schedule.departing() < MAX_DEPARTING
-            }
-            Some(ReadState::NewerVersion(_)) | None => false,
-        };
-        self.lifecycle == Lifecycle::Running && may_be_stored
-    }
-
-    /// Returns whether it is the first to be discarded.
-    fn discard(&mut self, entry: &Arc<Entry>) -> bool {
-        let heir = self.owners.depart(entry);
-        debug_assert!(heir.is_none(), "there are no others of its name");
-        self.schedule.discard(entry.id, Instant::now())
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,34 +128,6 @@ impl Inbox {
                 }
             }
         }
-    }
-
-    /// Forgets a breaker that goes on without the store, and has what the store holds of it deleted.
-    /// It waits for nothing, and calls no breaker. Returns `false` if there are others of its name:
-    /// then nothing is done.
-    #[cfg(feature = "keyed")]
-    pub(super) fn discard(&self, entry: &Arc<Entry>) -> bool {
-        if self.is_forked() {
-            return false;
-        }
-        self.starter.retry();
-        let mut content = self.content();
-        if entry.is_suspended() || content.owners.has_others(entry) {
-            return false;
-        }
-        if !content.may_be_stored(entry) {
-            drop(content);
-            self.forget(entry);
-            return true;
-        }
-        let first = content.discard(entry);
-        drop(content);
-        // Its state is not to be taken over by a breaker of its name that is built meanwhile.
-        entry.release();
-        if first {
-            self.wake.notify_one();
-        }
-        true
     }
 
     /// Removes the entry of a breaker that nothing waits for, unless its last state may stay.
@@ -358,7 +307,7 @@ impl Inbox {
 
     /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the
     /// store.
-    fn forget(&self, entry: &Entry) -> bool {
+    pub(super) fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
         let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());

@@ -56,8 +56,9 @@
 //! 4. When the breaker is dropped and not saved, its last snapshot takes its place, and the drop
 //!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
 //!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
-//!    does the youngest of the name that is left. A breaker that a group has replaced is *discarded*
-//!    instead: what the store holds of it is deleted, with the next batch.
+//!    does the youngest of the name that is left.
+//! 5. A breaker that its group has replaced is [discarded](discard) instead: what the store holds
+//!    of it is deleted with the next batch.
 //!
 //! # When the store
 //!
@@ -105,7 +106,7 @@
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `notifier` | a thread that calls listeners where the writer's cannot |
 //! | `inbox`, `announce` | what all threads share; announcements |
-//! | `ownership`, `departure` | from one breaker of a name to the next; drops |
+//! | `ownership`, `departure`, `discard` | from one breaker of a name to the next; drops |
 //! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
@@ -115,6 +116,8 @@ mod batch;
 mod client;
 mod config;
 mod departure;
+#[cfg(feature = "keyed")]
+mod discard;
 mod drops;
 mod entries;
 mod entry;

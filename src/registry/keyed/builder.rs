@@ -93,8 +93,8 @@ impl KeyedBreakersBuilder {
     /// Keeps the state of every breaker in this store. Default: none, the state is in memory only.
     ///
     /// [`build`](Self::build) restores the breakers that the store knows, those that are not closed
-    /// first, and waits at most a second for that. Calls never wait for the store. What belongs to a
-    /// breaker that was replaced is deleted from the store.
+    /// first, and waits at most a second for that. Calls never wait for the store. What belongs to
+    /// a breaker that was replaced is deleted from the store.
     pub fn store(mut self, store: impl StateStore) -> Self {
         self.store = Some(Arc::new(store));
         self

@@ -4,6 +4,7 @@ mod builder;
 mod max_open;
 mod names;
 mod replacement;
+mod restore;
 mod seen;
 mod source;
 mod stats;
@@ -56,8 +57,8 @@ use crate::{
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
 /// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
 /// of a breaker waits for the store. A breaker that was replaced is forgotten: its snapshot and its
-/// history are deleted in the background, so that invented keys do not fill the store. Dropping the last handle of the group
-/// saves its breakers, each as the drop of a single [`Breaker`] does.
+/// history are deleted in the background, so that invented keys do not fill the store. Dropping the
+/// last handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
 ///
@@ -90,8 +91,8 @@ impl KeyedBreakers {
     /// Returns the breaker of this key, and creates it if there is none. It never waits for the
     /// store. `None` if the group is full of breakers that cannot be replaced.
     ///
-    /// Keep the handle for one call, not for longer: a breaker that was replaced works on in memory,
-    /// but is not the key's any more.
+    /// Keep the handle for one call, not for longer: a breaker that was replaced works on in
+    /// memory, but is not the key's any more.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
         self.table.get_or_create(&self.table.shorten(key))

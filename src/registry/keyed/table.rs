@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
 };
 
 use papaya::HashMap;
@@ -26,14 +25,10 @@ use crate::{
     handle::Breaker,
     registry::events::Gate,
     sync::std_lock,
-    write_behind::{NamesWanted, find_stored_names},
 };
 
 /// How often a new key looks for a breaker to replace: another key may take the one that it found.
 const ATTEMPTS: usize = 4;
-
-/// How long the construction of a group waits until the store has been read.
-const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a key's call is recorded by.
 pub(crate) enum Found<T> {
@@ -48,30 +43,30 @@ pub(crate) enum Found<T> {
 /// No lock is held while a breaker is asked for its state or gets new settings, and events of its
 /// construction are held back: listeners may use the group.
 pub(super) struct Table {
-    names: Names,
-    source: Source,
+    pub(super) names: Names,
+    pub(super) source: Source,
     /// Has the name of the group. It records nothing.
     group: Breaker,
     /// The breaker of the keys for which there is no room.
     shared: Option<Breaker>,
-    max_breakers: usize,
-    entries: HashMap<SmolStr, Entry>,
+    pub(super) max_breakers: usize,
+    pub(super) entries: HashMap<SmolStr, Entry>,
     len: AtomicUsize,
     /// Whether a key has no breaker until a call fails.
     is_lazy: AtomicBool,
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
     unrecorded: AtomicU64,
-    creation: Mutex<Creation>,
+    pub(super) creation: Mutex<Creation>,
 }
 
 /// Locked while an entry comes or goes.
-struct Creation {
+pub(super) struct Creation {
     config: Arc<Config>,
-    queue: Queue,
+    pub(super) queue: Queue,
 }
 
-struct Entry {
+pub(super) struct Entry {
     breaker: Breaker,
     /// Whether it was used since it was last considered for replacement.
     is_used: AtomicBool,
@@ -288,21 +283,35 @@ impl Table {
     }
 
     fn insert(&self, key: &str, replaced: Option<&Candidate>) -> Insertion {
+        let mut removed = None;
+        let insertion = self.insert_locked(key, replaced, &mut removed);
+        if let Some(breaker) = removed {
+            breaker.leave_store();
+        }
+        insertion
+    }
+
+    /// `removed`: the breaker that was replaced.
+    fn insert_locked(
+        &self,
+        key: &str,
+        replaced: Option<&Candidate>,
+        removed: &mut Option<Breaker>,
+    ) -> Insertion {
         let mut creation = std_lock(&self.creation);
         if self.entries.pin().contains_key(key) {
             return Insertion::Done(None);
         }
-        let mut removed = None;
         if let Some(Candidate { key, breaker }) = replaced
             && self.remove_unused(&mut creation.queue, key)
         {
-            removed = Some(breaker.clone());
+            *removed = Some(breaker.clone());
         }
         if creation.queue.len() >= self.max_breakers {
             match self.search(&mut creation.queue) {
                 Replaceable::Idle(key, breaker) => {
                     self.entries.pin().remove(&key);
-                    removed = Some(breaker);
+                    *removed = Some(breaker);
                 }
                 Replaceable::Perhaps(candidates) => return Insertion::Full(candidates),
             }
@@ -337,49 +346,13 @@ impl Table {
     }
 
     /// It must not wait for the store: it may be on the way of a request.
-    fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
+    pub(super) fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
         let (builder, gate) = self.source.build(&self.names.name_of(&key), &creation.config);
         let breaker = builder.restore_later().build_valid();
         self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
         creation.queue.push(key);
         self.len.store(creation.queue.len(), Relaxed);
         (breaker, gate)
-    }
-
-    /// Creates the breakers that the store knows.
-    pub(super) fn restore(self: &Arc<Self>) {
-        let Some(store) = self.source.store.clone() else { return };
-        let (names, table) = (self.names.clone(), Arc::downgrade(self));
-        let wanted = NamesWanted {
-            belongs: Box::new(move |name| names.key_of(name).is_some()),
-            limit: self.max_breakers,
-        };
-        find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
-            let insert = |name: &String| {
-                // The group may have been dropped meanwhile.
-                table.upgrade()?.insert_stored(name)
-            };
-            let breakers: Vec<Breaker> = names.iter().filter_map(insert).collect();
-            let deadline = Instant::now() + RESTORE_WAIT;
-            for breaker in breakers {
-                breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
-            }
-        });
-    }
-
-    /// Creates the breaker of a stored name, unless its key has one.
-    fn insert_stored(&self, name: &str) -> Option<Breaker> {
-        let key = SmolStr::from(self.names.key_of(name)?);
-        let (breaker, gate) = {
-            let mut creation = std_lock(&self.creation);
-            let is_full = creation.queue.len() >= self.max_breakers;
-            if is_full || self.entries.pin().contains_key(&key) {
-                return None;
-            }
-            self.insert_new(&mut creation, key)
-        };
-        gate.open();
-        Some(breaker)
     }
 }
 

@@ -1,11 +1,6 @@
 //! The share of keys whose circuits are open at once.
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, thread, time::Duration};
 
 use proptest::prelude::*;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -56,8 +51,8 @@ fn of_ten_hosts_that_all_fail_half_may_be_open() {
     see(&hosts, 0..10);
     let states: Vec<State> = (0..10).map(|key| fail(&hosts, key)).collect();
     assert_eq!(states, [[State::Open; 5], [State::Closed; 5]].concat());
-    let stats = open_limit(&hosts);
-    assert_eq!((stats.keys_seen, stats.open, stats.would_have_opened), (10, 5, 5));
+    let limit = open_limit(&hosts);
+    assert_eq!((limit.keys_seen, limit.open, limit.would_have_opened), (10, 5, 5));
 }
 
 #[test]
@@ -239,37 +234,34 @@ async fn healthy_keys_of_a_layer_are_seen_without_a_breaker() {
     assert_eq!((stats.keys_seen, stats.open, stats.would_have_opened), (15, 3, 2));
 }
 
-/// All threads fail all keys. Another looks all the time.
+fn fail_all_at_once(hosts: &KeyedBreakers, keys: u32, resets: bool) {
+    thread::scope(|scope| {
+        for thread in 0..4_u32 {
+            scope.spawn(move || {
+                for round in 0..20 {
+                    (0..keys).for_each(|key| {
+                        fail(hosts, (key * 7 + thread) % keys);
+                    });
+                    if resets && round % 4 == thread {
+                        hosts.get(&round.to_string()).unwrap().reset();
+                    }
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn threads_that_fail_at_once_never_open_more_than_the_share() {
     const KEYS: u32 = 50;
     let hosts = builder(0.3).build().unwrap();
     see(&hosts, 0..KEYS);
-    let (is_done, most) = (AtomicBool::new(false), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let watch = || {
-            while !is_done.load(SeqCst) {
-                most.fetch_max(open(&hosts), SeqCst);
-            }
-        };
-        scope.spawn(watch);
-        let threads = (0..4_u32).map(|thread| {
-            let hosts = &hosts;
-            scope.spawn(move || {
-                for round in 0..20 {
-                    (0..KEYS).for_each(|key| drop(fail(hosts, (key * 7 + thread) % KEYS)));
-                    if round % 5 == thread {
-                        hosts.get(&(round * 2).to_string()).unwrap().reset();
-                    }
-                }
-            })
-        });
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        is_done.store(true, SeqCst);
+    fail_all_at_once(&hosts, KEYS, false);
+    assert_eq!((open(&hosts), open_limit(&hosts).open), (15, 15));
+    fail_all_at_once(&hosts, KEYS, true);
+    (0..KEYS).for_each(|key| {
+        fail(&hosts, key);
     });
-    assert!(most.into_inner() <= 15);
-    (0..KEYS).for_each(|key| drop(fail(&hosts, key)));
     assert_eq!((open(&hosts), open_limit(&hosts).open), (15, 15), "no place was lost");
 }
 
@@ -345,7 +337,10 @@ proptest! {
                     let (before, was_open) = (breaker.state(), count());
                     let streak = breaker.stats().consecutive_failures();
                     let Ok(permit) = breaker.try_acquire() else { continue };
-                    if matches!(step, Step::Success(_)) { permit.success() } else { permit.failure() }
+                    match step {
+                        Step::Success(_) => permit.success(),
+                        _ => permit.failure(),
+                    }
                     if before == State::Closed {
                         let trips = matches!(step, Step::Failure(_)) && streak + 1 >= FAILURES;
                         let may = was_open < seen.limit(now, ratio);
