@@ -21,6 +21,7 @@ fn no_change_is_forgotten_in_any_order_of_events() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut plan = Plan::new();
         let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut discarded: Vec<Arc<Entry>> = Vec::new();
         let mut markings: Vec<Marking> = Vec::new();
         let mut batch: Option<(Vec<Item>, usize)> = None;
         for now in 0..400 {
@@ -47,7 +48,11 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 }
                 (11, Some(entry)) => {
                     entries.retain(|other| other.id != entry.id);
-                    if random.bool() && !entry.is_suspended() {
+                    let is_alone = !entry.is_suspended();
+                    if is_alone && random.bool() {
+                        plan.schedule.discard(entry.id, plan.at(now));
+                        discarded.push(entry);
+                    } else if is_alone && random.bool() {
                         entry.mark(Urgency::Transition);
                         plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
                         plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
@@ -72,6 +77,17 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 _ => step(&mut plan, &mut batch, &entries, now, &mut random),
             }
             plan.schedule.check();
+            // Each is deleted at some time.
+            discarded.retain(|entry| plan.schedule.contains(entry.id));
+            let is_taken = |entry: &Arc<Entry>| {
+                batch
+                    .as_ref()
+                    .is_some_and(|(items, _)| items.iter().any(|item| item.entry.id == entry.id))
+            };
+            for entry in &discarded {
+                let is_remembered = plan.schedule.is_queued(entry.id) || is_taken(entry);
+                assert!(is_remembered, "seed {seed}, time {now}: {}", entry.name());
+            }
             let in_batch = |entry: &Arc<Entry>| {
                 batch.as_ref().is_some_and(|(items, encoded)| {
                     items[*encoded..].iter().any(|item| item.entry.id == entry.id)
@@ -113,12 +129,13 @@ fn step(
             let item = &mut items[*encoded];
             let entry = &item.entry;
             let was_marked = !entry.is_suspended() && entry.encode_if_marked().unwrap().is_some();
-            item.has_failed = was_marked && random.u8(..3) == 0;
+            item.has_failed = (was_marked || item.is_discarded) && random.u8(..3) == 0;
             *encoded += 1;
         }
         Some((items, _)) => {
             for item in items {
-                plan.schedule.conclude(item, now);
+                let gone = plan.schedule.conclude(item, now);
+                assert!(gone.is_some() || !item.is_discarded || item.has_failed);
             }
             plan.schedule.pause(now);
             *batch = None;
