@@ -2,13 +2,18 @@
 
 use super::{
     super::{entries::EntryId, lanes::Lane, states::SaveState},
-    Schedule,
+    Schedule, Slot,
 };
 
 impl Schedule {
     /// Whether the entry waits in a lane.
     pub(in crate::write_behind) fn is_queued(&self, id: EntryId) -> bool {
         self.slots.get(id).is_some_and(|slot| slot.queued.is_some())
+    }
+
+    /// Whether what the store holds of the entry is to be deleted.
+    pub(in crate::write_behind) fn is_discarded(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some_and(Slot::is_discarded)
     }
 
     /// Compares what is counted and queued with the entries themselves.

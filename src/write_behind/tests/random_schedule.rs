@@ -129,13 +129,21 @@ fn step(
             let item = &mut items[*encoded];
             let entry = &item.entry;
             let was_marked = !entry.is_suspended() && entry.encode_if_marked().unwrap().is_some();
+            item.is_encoded = was_marked;
             item.has_failed = (was_marked || item.is_discarded) && random.u8(..3) == 0;
             *encoded += 1;
         }
         Some((items, _)) => {
             for item in items {
+                let id = item.entry.id;
                 let gone = plan.schedule.conclude(item, now);
                 assert!(gone.is_some() || !item.is_discarded || item.has_failed);
+                let is_saved_again = plan.schedule.contains(id)
+                    && !plan.schedule.is_discarded(id)
+                    && !item.entry.is_suspended();
+                if item.has_failed && is_saved_again {
+                    assert!(item.entry.is_marked(), "{} is not saved", item.entry.name());
+                }
             }
             plan.schedule.pause(now);
             *batch = None;
