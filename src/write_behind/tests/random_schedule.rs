@@ -48,11 +48,11 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 }
                 (11, Some(entry)) => {
                     entries.retain(|other| other.id != entry.id);
-                    let is_alone = !entry.is_suspended();
-                    if is_alone && random.bool() {
+                    let how = if entry.is_suspended() { 0 } else { random.u8(..4) };
+                    if how == 1 {
                         plan.schedule.discard(entry.id, plan.at(now));
                         discarded.push(entry);
-                    } else if is_alone && random.bool() {
+                    } else if how > 1 {
                         entry.mark(Urgency::Transition);
                         plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
                         plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
