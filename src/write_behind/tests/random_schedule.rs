@@ -48,16 +48,18 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 }
                 (11, Some(entry)) => {
                     entries.retain(|other| other.id != entry.id);
-                    let how = if entry.is_suspended() { 0 } else { random.u8(..4) };
-                    if how == 1 {
-                        plan.schedule.discard(entry.id, plan.at(now));
-                        discarded.push(entry);
-                    } else if how > 1 {
-                        entry.mark(Urgency::Transition);
-                        plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
-                        plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
-                    } else {
-                        plan.schedule.remove(entry.id);
+                    let how = if entry.is_suspended() { 0 } else { random.u8(..3) };
+                    match how {
+                        0 => drop(plan.schedule.remove(entry.id)),
+                        1 => {
+                            plan.schedule.discard(entry.id, plan.at(now));
+                            discarded.push(entry);
+                        }
+                        _ => {
+                            entry.mark(Urgency::Transition);
+                            plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
+                            plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
+                        }
                     }
                 }
                 (12, _) if batch.is_none() => {
