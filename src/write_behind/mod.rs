@@ -79,7 +79,7 @@
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
 //! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
-//!    the start of the writer; the budget of drops; what the notifier has to deliver.
+//!    the start of the writer; what the notifier has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -90,7 +90,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `drops` | bounds; what a breaker provides; how long drops wait |
+//! | `config`, `source` | bounds; what a breaker provides |
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
@@ -119,7 +119,6 @@ mod config;
 mod departure;
 #[cfg(feature = "keyed")]
 mod discard;
-mod drops;
 mod entries;
 mod entry;
 mod flush_all;
