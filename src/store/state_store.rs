@@ -67,6 +67,18 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreError`] if the key may remain.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
+    /// Removes several keys, in this order.
+    ///
+    /// The default calls [`delete`](Self::delete) for each key. Override it in a store that can
+    /// remove several at the cost of one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of the keys may remain.
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
+
     /// Returns the store's histories. The default is `None`: the store keeps no histories.
     fn history(&self) -> Option<&dyn HistoryStore> {
         None
@@ -81,6 +93,15 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreError::Unavailable`] if it is gone. The caller saves everything again.
     fn verify(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Whether the store removes values by itself once their [`ttl`](SaveEntry::ttl) has passed.
+    /// Then the crate saves the state of a breaker again when half of that time has passed without
+    /// a save, and does not look for expired values. The default is `false`.
+    ///
+    /// It is read when a breaker is built on the store, so it must not block.
+    fn expires_by_itself(&self) -> bool {
+        false
     }
 
     /// Returns what the store last did to be usable again, for example which damaged files it
@@ -136,12 +157,20 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         (**self).delete(key)
     }
 
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        (**self).delete_all(keys)
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
         (**self).history()
     }
 
     fn verify(&self) -> Result<(), StoreError> {
         (**self).verify()
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        (**self).expires_by_itself()
     }
 
     fn last_repair(&self) -> Option<String> {

@@ -1,7 +1,12 @@
 //! One batch: reads the snapshots of its entries that were not read yet, then saves those that
-//! changed, and then appends their transitions to their histories.
+//! changed, and then appends their transitions to their histories. What belongs to breakers that
+//! are to be forgotten is deleted before that.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     client::{StoreClient, is_outage},
@@ -11,6 +16,7 @@ use super::{
     pending_history::{self, PendingHistory, PendingTransition},
     preload::Preload,
     record,
+    removal::{delete_history, keys_of_snapshot},
     source::Part,
     states::{Item, ReadState},
 };
@@ -39,6 +45,7 @@ pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -
     // other entry is read: it may be that of the same breaker, built again.
     let departing = items.partition_point(|item| item.is_departing);
     let (departing, living) = items.split_at_mut(departing);
+    outcome.discard(client, preload, departing);
     for part in [departing, living] {
         outcome.read(client, preload, part);
         outcome.save(client, preload, part);
@@ -104,7 +111,8 @@ impl Outcome {
     fn read(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
         for item in items {
             let before = item.read;
-            if !matches!(before, ReadState::Unread | ReadState::Failed) {
+            let is_unread = matches!(before, ReadState::Unread | ReadState::Failed);
+            if !is_unread || item.is_discarded {
                 continue;
             }
             // An outage is found out once, not once for each entry.
@@ -131,19 +139,72 @@ impl Outcome {
         }
     }
 
+    /// Deletes what the store holds of breakers that are to be forgotten.
+    fn discard(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
+        let mut deleting = Vec::new();
+        let mut keys = Vec::new();
+        for (index, item) in items.iter_mut().enumerate().filter(|(_, item)| item.is_discarded) {
+            self.is_conclusive = true;
+            if self.is_outage() {
+                self.fail(item);
+                continue;
+            }
+            match keys_of_snapshot(client, &item.entry.key) {
+                Ok(of_one) => {
+                    deleting.push(index);
+                    keys.push(of_one);
+                }
+                // It can be deleted all the same.
+                Err(error) if !is_outage(&error) => {
+                    deleting.push(index);
+                    keys.push(vec![item.entry.key.clone()]);
+                }
+                Err(error) => {
+                    self.note(error, &item.entry);
+                    self.fail(item);
+                }
+            }
+        }
+        if deleting.is_empty() {
+            return;
+        }
+        self.saved.get_or_insert(false);
+        preload.forget(keys.iter().flatten().map(String::as_str));
+        let is_deleted = write_each(
+            &keys,
+            |keys| client.delete_all(&keys.concat()),
+            |keys| client.delete_all(keys),
+            |index, error| self.note(error, &items[deleting[index]].entry),
+        );
+        for (index, is_deleted) in deleting.into_iter().zip(is_deleted) {
+            let item = &mut items[index];
+            let deleted = is_deleted.then(|| delete_history(client, item.entry.name()));
+            match deleted {
+                Some(Ok(())) => self.saved = Some(true),
+                Some(Err(error)) => {
+                    self.note(error, &item.entry);
+                    self.fail(item);
+                }
+                None => self.fail(item),
+            }
+        }
+    }
+
     fn save(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
         let mut saving = Vec::new();
         let mut parts = Vec::new();
         let mut snapshots = Vec::new();
         for (index, item) in items.iter_mut().enumerate() {
-            let Item { entry, read, .. } = &*item;
-            if *read != ReadState::Read || entry.is_suspended() || !entry.is_marked() {
+            let Item { entry, read, is_discarded, .. } = &*item;
+            let can_save = *read == ReadState::Read && !*is_discarded && !entry.is_suspended();
+            if !can_save || !entry.is_marked() {
                 continue;
             }
             if self.is_outage() {
                 self.fail(item);
                 continue;
             }
+            let state_changed = item.entry.take_state_changed();
             match item.entry.encode_if_marked() {
                 Ok(None) => {}
                 Ok(Some(encoded)) => {
@@ -154,11 +215,15 @@ impl Outcome {
                     };
                     let mut snapshot = SaveEntry::new(key, encoded.value);
                     snapshot.ttl = encoded.ttl;
+                    snapshot.state_changed = state_changed;
                     saving.push(index);
                     parts.push(encoded.part);
                     snapshots.push(snapshot);
                 }
                 Err(_) => {
+                    if state_changed {
+                        item.entry.keep_state_changed();
+                    }
                     let error = "its snapshot could not be taken: that panicked".into();
                     self.note(StoreError::Other(error), &item.entry);
                     self.fail(item);
@@ -178,9 +243,14 @@ impl Outcome {
             |index, error| self.note(error, &items[saving[index]].entry),
         );
         let mut saved = Vec::with_capacity(saving.len());
-        for ((index, part), is_saved) in saving.into_iter().zip(parts).zip(is_saved) {
+        let written = saving.into_iter().zip(parts).zip(&snapshots).zip(is_saved);
+        for (((index, part), snapshot), is_saved) in written {
             items[index].entry.set_saved(is_saved.then_some(&part));
+            if !is_saved && snapshot.state_changed {
+                items[index].entry.keep_state_changed();
+            }
             if is_saved {
+                note_life(client, &items[index].entry, &part, snapshot.ttl);
                 items[index].is_saved = true;
                 saved.push(index);
             } else {
@@ -239,6 +309,14 @@ impl Outcome {
                 self.fail(item);
             }
         }
+    }
+}
+
+/// What continues a snapshot does not prolong its life.
+fn note_life(client: &StoreClient, entry: &Entry, part: &Part, ttl: Option<Duration>) {
+    if !matches!(part, Part::Continuation) {
+        entry.refresh_at().set(ttl);
+        client.soonest_refresh().note(entry.refresh_at());
     }
 }
 

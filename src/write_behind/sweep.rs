@@ -18,6 +18,7 @@ use super::{
     pending_history::HISTORY_LIMIT,
     preload::Preload,
     record,
+    removal::keys_of_snapshot,
 };
 use crate::{snapshot::Snapshot, store::StoreError};
 
@@ -30,6 +31,12 @@ const STEP: usize = 16;
 pub(super) trait VisitEntries {
     /// Calls `visit` with each entry. A lock may be held meanwhile.
     fn visit_entries(&self, visit: &mut dyn FnMut(&Arc<Entry>));
+}
+
+/// How entries are saved again.
+pub(super) trait MarkEntries {
+    /// Marks an entry as if its counts had changed.
+    fn mark_counts(&self, entry: &Entry);
 }
 
 pub(super) struct Sweep {
@@ -51,7 +58,9 @@ enum Target {
 }
 
 impl Sweep {
-    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries) -> Self {
+    /// `expires`: the store removes by itself what no breaker uses. Then only histories of breakers
+    /// are trimmed: a store that many processes share is not read by each of them.
+    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries, expires: bool) -> Self {
         let mut present = HashMap::new();
         entries.visit_entries(&mut |entry| {
             // Of several breakers of one name, the settings of the one that is saved apply.
@@ -59,13 +68,14 @@ impl Sweep {
                 present.insert(entry.key.clone(), Arc::clone(entry));
             }
         });
+        let own = present.keys().filter(|_| expires).filter_map(|key| keys::name_of_snapshot(key));
         Self {
             now,
-            present,
-            target: Target::Snapshots,
+            target: if expires { Target::Histories } else { Target::Snapshots },
             after: None,
-            is_last_page: false,
-            found: VecDeque::new(),
+            is_last_page: expires,
+            found: own.map(keys::history).collect(),
+            present,
         }
     }
 
@@ -153,13 +163,7 @@ fn remove(
 }
 
 fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
-    // Nothing else names what continues a snapshot, so that goes first.
-    if let Some(name) = keys::name_of_snapshot(key)
-        && client.load(key)?.is_some_and(|value| Snapshot::may_be_continued(&value))
-    {
-        client.delete(&keys::recent(name))?;
-    }
-    client.delete(key)
+    client.delete_all(&keys_of_snapshot(client, key)?)
 }
 
 /// A key for which the store fails keeps the sweep from no other key, unless nothing works.

@@ -58,8 +58,14 @@ pub(super) fn save_all(write: &WriteTransaction, entries: &[SaveEntry]) -> Resul
     Ok(())
 }
 
-pub(super) fn delete(write: &WriteTransaction, key: &str) -> Result<(), Failure> {
-    write.open_table(VALUES)?.remove(key)?;
+pub(super) fn delete<'a>(
+    write: &WriteTransaction,
+    keys: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    let mut table = write.open_table(VALUES)?;
+    for key in keys {
+        table.remove(key)?;
+    }
     Ok(())
 }
 
@@ -69,7 +75,7 @@ pub(super) fn append<'a>(
 ) -> Result<(), Failure> {
     let mut table = write.open_table(HISTORIES)?;
     for (key, records) in histories {
-        for HistoryRecord { id, bytes } in records {
+        for HistoryRecord { id, bytes, .. } in records {
             table.insert((key, *id), (checksum(key, *id, bytes), bytes.as_slice()))?;
         }
     }
