@@ -2,8 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::rules::Trigger;
-use crate::{clock::Tick, event::Reason, manual::Remark, outcome::CallEnd, state::State};
+use super::{open_slot::OpenSlot, rules::Trigger};
+use crate::{
+    clock::Tick,
+    event::{PreventedBy, Reason},
+    manual::Remark,
+    outcome::CallEnd,
+    state::State,
+};
 
 /// A step from one state to the next, on the machine's own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +48,10 @@ pub(super) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
     pub(super) counts_changed: bool,
-    /// A rule that would have opened the circuit if it were not in `MetricsOnly`, after the steps.
-    pub(super) would_trip: Option<Trigger>,
+    /// A rule that would have opened the circuit, after the steps.
+    pub(super) would_trip: Option<Prevented>,
+    /// What the circuit needs to open, where its group bounds how many are open.
+    pub(super) open_slot: Option<Box<OpenSlot>>,
     /// The result was that of a slow call.
     pub(super) slow: bool,
     /// How a probe ended.
@@ -52,7 +60,19 @@ pub(super) struct Effects {
     pub(super) unfinished_probes: u32,
 }
 
+/// A trip that did not happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prevented {
+    pub(super) trigger: Trigger,
+    pub(super) by: PreventedBy,
+}
+
 impl Effects {
+    /// Whether a rule may open the circuit at this time.
+    pub(super) fn may_open(&mut self, now: Tick) -> bool {
+        self.open_slot.as_mut().is_none_or(|slot| slot.try_take(now))
+    }
+
     pub(super) fn counts(&self) -> EndCounts {
         let Self { slow, probe, unfinished_probes, .. } = *self;
         EndCounts { slow, probe, unfinished_probes }

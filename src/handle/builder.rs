@@ -12,7 +12,7 @@ use super::{
 #[cfg(feature = "metrics")]
 use crate::metrics::{CallMetrics, Counted, Labels};
 use crate::{
-    breaker::pool,
+    breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -223,6 +223,8 @@ pub struct BreakerBuilder {
     /// The group that the breaker is counted with, instead of by its name.
     #[cfg(feature = "metrics")]
     group: Option<Counted>,
+    /// What bounds how many circuits of a group are open.
+    pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
 }
 
 impl BreakerBuilder {
@@ -240,6 +242,7 @@ impl BreakerBuilder {
             call_metrics: CallMetrics::default(),
             #[cfg(feature = "metrics")]
             group: None,
+            open_limit: None,
         }
     }
 
@@ -330,6 +333,9 @@ impl BreakerBuilder {
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
         cell.lease(self.config, self.clock, meter.slot());
+        if let Some(limit) = self.open_limit {
+            cell.set_open_limit(limit);
+        }
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
         #[cfg(feature = "metrics")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::key_labels::KeyLabels;
+use super::{key_labels::KeyLabels, max_open::MaxOpen};
 use crate::{
     clock::TimeSource,
     config::Config,
@@ -17,6 +17,7 @@ pub(super) struct Source {
     pub(super) clock: TimeSource,
     pub(super) hub: Arc<Hub>,
     pub(super) labels: KeyLabels,
+    pub(super) max_open: Option<Arc<MaxOpen>>,
 }
 
 impl Source {
@@ -36,6 +37,7 @@ impl Source {
             .on_event(move |event| listener.pass(event));
         builder.clock = self.clock.clone();
         builder.store.clone_from(&self.store);
+        builder.open_limit = self.max_open.clone().map(|max_open| max_open as _);
         (builder, gate)
     }
 }
