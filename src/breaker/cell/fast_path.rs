@@ -149,7 +149,7 @@ impl Cell {
     }
 
     /// The same, for a call that took the time since its permit's stamp.
-    #[inline(never)]
+    #[inline]
     pub(in crate::breaker) fn try_success(
         &'static self,
         admitted: PackedState,
