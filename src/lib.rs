@@ -45,6 +45,7 @@
 //!   own), and the health of a store.
 //! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
 //! - [`retry`]: retries around a breaker, and the order of layers.
+//! - [`health_check`]: checks that find a recovery, or an outage, before callers do.
 //! - [`metrics`]: what the stores report to a metrics recorder.
 //! - [`clock`]: tests that control the time.
 //!
@@ -79,6 +80,8 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `redb` | no | [`store::RedbStore`] |
+//! | `redis` | no | [`store::RedisStore`] |
+//! | `redis-tls` | no | TLS for [`store::RedisStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
@@ -91,6 +94,7 @@
 //! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
 //! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8; enables `keyed`, `http` |
 //! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
+//! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
 //!
@@ -114,7 +118,11 @@ mod error;
 pub mod event;
 mod handle;
 mod health;
+#[cfg(feature = "health-check")]
+#[cfg_attr(docsrs, doc(cfg(feature = "health-check")))]
+pub mod health_check;
 pub mod history;
+mod manual;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
@@ -141,6 +149,7 @@ pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
 pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
 pub use handle::{Breaker, BreakerBuilder, flush_all};
+pub use manual::ManualChange;
 pub use outcome::Outcome;
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
@@ -178,5 +187,11 @@ pub use store::SledStore;
 pub use store::{FileStore, MemoryStore, StateStore};
 
 #[doc = include_str!("../README.md")]
-#[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "sled"))]
+#[cfg(all(
+    doctest,
+    feature = "grpc",
+    feature = "health-check",
+    feature = "reqwest",
+    feature = "sled"
+))]
 struct Readme;

@@ -16,6 +16,8 @@ mod wakers;
 
 use std::sync::Arc;
 
+pub(super) use calls::Admitted;
+
 use super::{
     core::{Core, Schedule},
     dispatch::dispatch,

@@ -5,7 +5,11 @@ mod guard;
 use std::{fmt, mem::ManuallyDrop, time::Duration};
 
 use super::{
-    admission::Ticket, cell::Cell, nesting, packed_state::PackedState, success_counter::Counted,
+    admission::Ticket,
+    cell::{Admitted, Cell},
+    nesting,
+    packed_state::PackedState,
+    success_counter::Counted,
 };
 use crate::{
     clock::{SystemClock, Tick},
@@ -108,10 +112,12 @@ impl Permit {
     #[cold]
     #[inline(never)]
     fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
-        cell.admit(|admitted| {
-            let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
-            Self::new(cell, admitted.state, stamp)
-        })
+        cell.admit(|admitted| Self::admitted(cell, &admitted))
+    }
+
+    pub(super) fn admitted(cell: &'static Cell, admitted: &Admitted) -> Self {
+        let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
+        Self::new(cell, admitted.state, stamp)
     }
 
     /// A permit that records nothing, for a call that does not count.

@@ -133,22 +133,25 @@
 //!
 //! # Statuses
 //!
-//! | | `.http()`, [`StatusClassifier::new`], [`RetryPolicy::http`] of it | [`RetryPolicy::network`] |
-//! |---|---|---|
-//! | 408 | failure | retried |
-//! | 429 | throttled, with its `Retry-After` | retried, after its `Retry-After` |
-//! | 500, 501, 505 to 599 | failure | returned |
-//! | 502, 504 | failure | retried |
-//! | 503 | failure, with its `Retry-After` | retried, after its `Retry-After` |
-//! | all others, 425 among them | success | returned |
-//! | an `Err` that is a timeout | failure | retried |
-//! | an `Err` of the connection | failure | retried |
-//! | another `Err` | failure | returned |
-//! | a rejection, an error of the request | ignored | returned |
+//! | | `.http()`, [`StatusClassifier::new`], [`RetryPolicy::http`] of it | [`RetryPolicy::network`] | [`RetryPolicy::rate_limited`] | [`RetryPolicy::database`] |
+//! |---|---|---|---|---|
+//! | 408 | failure | retried | retried | returned |
+//! | 429 | throttled, with its `Retry-After` | retried, after its `Retry-After` | the same, with every method | returned |
+//! | 500, 501, 505 to 599 | failure | returned | returned | returned |
+//! | 502, 504 | failure | retried | retried | returned |
+//! | 503 | failure, with its `Retry-After` | retried, after its `Retry-After` | the same | returned |
+//! | all others, 425 among them | success | returned | returned | returned |
+//! | an `Err` that is a timeout | failure | retried | retried | retried if idempotent |
+//! | an `Err` that the connection was refused | failure | retried, with every method | the same | retried |
+//! | another `Err` of the connection | failure | retried | retried | retried if idempotent |
+//! | an `Err` of a rolled-back transaction | failure | returned | returned | retried |
+//! | another `Err` | failure | returned | returned | returned |
+//! | a rejection, an error of the request | ignored | returned | returned | returned |
+//! | delays | | 50 to 100 ms, doubled | 1 to 2 s, doubled up to 20 s | 50 to 100 ms, doubled |
+//! | attempts; longest `Retry-After` | | 3; 30 s | 5; 60 s | 5 |
 //!
-//! `RetryPolicy::network` retries requests with an idempotent method only. Without a `Retry-After`,
-//! the delay is 50 to 100 ms before the second attempt, and 100 to 200 ms before the third and
-//! last.
+//! `RetryPolicy::network` and `rate_limited` retry requests with an idempotent method only, but for
+//! what the table says. A delay is a random time between the two figures, plus the `Retry-After`.
 //!
 //! A 408 says that a call took too long, as a 504 does; `TimeoutLayer` of tower-http often answers
 //! with it. The other 4xx are the problem of the request; the dependency has answered.
@@ -181,7 +184,9 @@
 //! [`stream_alive_after`]: crate::OnBodyEnd::stream_alive_after
 //! [`ignore_deadlines_below`]: GrpcClassifier::ignore_deadlines_below
 //! [`RetryPolicy::http`]: crate::RetryPolicy::http
+//! [`RetryPolicy::database`]: crate::RetryPolicy::database
 //! [`RetryPolicy::network`]: crate::RetryPolicy::network
+//! [`RetryPolicy::rate_limited`]: crate::RetryPolicy::rate_limited
 //! [the code that the specification maps it to]: GrpcClassifier#how-the-code-is-determined
 
 #[cfg(feature = "http")]

@@ -43,6 +43,14 @@ impl Delays {
     }
 }
 
+impl Delays {
+    /// For an API with a limit: from 1 s up to 20 s, plus jitter.
+    pub(super) fn rate_limited() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(20), 1.0)
+            .unwrap_or_else(|_| unreachable!("1 s to 20 s is a backoff"))
+    }
+}
+
 impl Default for Delays {
     fn default() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(5), 1.0)

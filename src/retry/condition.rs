@@ -3,8 +3,8 @@ use std::{any::type_name, fmt, marker::PhantomData};
 use super::inspect::{AsCause, RetryResponse, is_rejection};
 use crate::{classify::Classify, outcome::Outcome};
 
-/// Decides which results are retried. Sealed: [`Network`](super::Network) and [`Classified`]
-/// implement it.
+/// Decides which results are retried. Sealed: [`Network`](super::Network),
+/// [`Database`](super::Database) and [`Classified`] implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot decide on retries of the request `{Request}` with the result \
                `Result<{T}, {E}>`",

@@ -28,6 +28,22 @@
 //! # }
 //! ```
 //!
+//! # Presets
+//!
+//! | preset | for | attempts | delays |
+//! |---|---|---|---|
+//! | [`RetryPolicy::network`] | HTTP requests | 3 | 50 to 100 ms, doubled |
+//! | [`RetryPolicy::rate_limited`] | HTTP requests to an API with a limit | 5 | 1 to 2 s, doubled |
+//! | [`RetryPolicy::database`] | transactions | 5 | 50 to 100 ms, doubled |
+//! | [`RetryPolicy::http`] | HTTP requests, as a classifier decides | 3 | 50 to 100 ms, doubled |
+//! | [`RetryPolicy::new`] | anything, as a classifier decides | 3 | 50 to 100 ms, doubled |
+//!
+//! Each waits for a `Retry-After` too. All of it can be changed:
+//! [`max_attempts`](RetryPolicy::max_attempts), [`backoff`](RetryPolicy::backoff),
+//! [`max_retry_after`](RetryPolicy::max_retry_after), [`budget`](RetryPolicy::budget). There is no
+//! "aggressive" preset: what can be repeated depends on the dependency, and how often is one
+//! number.
+//!
 //! # The order of layers
 //!
 //! ```text
@@ -79,12 +95,15 @@
 
 mod backoff;
 mod condition;
+mod database;
 mod inspect;
 mod network;
 mod policy;
+mod presets;
 mod request;
 
 pub use condition::{Classified, RetryWhen};
+pub use database::{Database, SqlStateOf};
 pub use inspect::{AsCause, RetryResponse, kind};
 pub use network::{Network, is_transient};
 pub use policy::RetryPolicy;

@@ -21,13 +21,16 @@ use crate::{
 };
 
 /// Retries after errors and statuses that come from the network. Created by
-/// [`RetryPolicy::network`](super::RetryPolicy::network), which lists them.
+/// [`RetryPolicy::network`](super::RetryPolicy::network), which lists them, and
+/// [`RetryPolicy::rate_limited`](super::RetryPolicy::rate_limited).
 ///
 /// `K` is the kind of the error; the compiler infers it.
 pub struct Network<K = IsError> {
     pub(super) statuses: StatusClassifier,
     pub(super) errors: fn(&(dyn StdError + 'static)) -> bool,
     pub(super) methods: fn(&Method) -> bool,
+    /// Whether a throttled request is repeated with every method.
+    pub(super) repeats_throttled: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -36,7 +39,13 @@ impl<K> Network<K> {
         let statuses = StatusClassifier::of(|status| {
             if is_momentary(status) { kind_of_status(status) } else { Kind::Success }
         });
-        Self { statuses, errors: |_| false, methods: |_| false, kind: PhantomData }
+        Self {
+            statuses,
+            errors: |_| false,
+            methods: |_| false,
+            repeats_throttled: false,
+            kind: PhantomData,
+        }
     }
 
     fn outcome_of_error(&self, error: &(dyn StdError + 'static)) -> Outcome {
@@ -63,6 +72,7 @@ where
         };
         let may_repeat = match outcome {
             Outcome::Success | Outcome::Ignore => true,
+            Outcome::Throttled { .. } if self.repeats_throttled => true,
             Outcome::Failure { .. } | Outcome::Throttled { .. } => {
                 let method = request.method();
                 method.is_idempotent() || (self.methods)(method) || cause.is_some_and(is_refused)
@@ -127,7 +137,7 @@ fn is_timeout_of_a_client(cause: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Whether the connection was refused, so the request was not sent.
-fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| {
         let kind = cause.downcast_ref().map(io::Error::kind);
         kind == Some(io::ErrorKind::ConnectionRefused)

@@ -1,6 +1,5 @@
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::Method;
 use tokio::time::Sleep;
 use tower::retry::{
     Policy,
@@ -12,18 +11,17 @@ use super::{
     backoff::Delays,
     condition::{Classified, RetryWhen},
     inspect::kind::HttpResponse,
-    network::Network,
     request::{CloneRequest, Cloned, ClonedWith},
 };
-use crate::{classify::Statuses, outcome::Outcome};
+use crate::outcome::Outcome;
 
 /// A [policy](Policy) for tower's `RetryLayer` that does not retry what a circuit breaker rejects:
 /// a rejection is returned at once and does not change the retry budget.
 ///
 /// It belongs *outside* of the breaker; the [module](super) explains why.
 ///
-/// `W` decides what is retried, and `Q` clones requests. Start with [`network`](Self::network),
-/// [`http`](Self::http) or [`new`](Self::new).
+/// `W` decides what is retried, and `Q` clones requests. Start with a [preset](super#presets), such
+/// as [`network`](Self::network), or with a classifier: [`http`](Self::http) or [`new`](Self::new).
 ///
 /// # What happens after a result
 ///
@@ -46,79 +44,15 @@ use crate::{classify::Statuses, outcome::Outcome};
 ///
 /// The first delay panics without a tokio runtime, or in one whose timers are disabled.
 pub struct RetryPolicy<W, Q = Cloned> {
-    when: W,
+    pub(super) when: W,
     clone: Q,
     max_attempts: u32,
-    max_retry_after: Duration,
+    pub(super) max_retry_after: Duration,
     budget: Arc<dyn Budget + Send + Sync>,
-    delays: Delays,
+    pub(super) delays: Delays,
     /// The attempts of this request. It stays 0 in the layer's own policy: tower clones the policy
     /// for each request.
     attempts: u32,
-}
-
-impl<K> RetryPolicy<Network<K>> {
-    /// For requests and responses of the `http` crate: retries what fails because of the network.
-    ///
-    /// - Errors that are [transient](super::is_transient), or have such a source.
-    /// - The statuses 408, 429, 502, 503 and 504, which describe a moment or a connection. Not 500:
-    ///   the server failed to handle this request, with unknown side effects, and is likely to fail
-    ///   again.
-    /// - Only requests with an idempotent method (RFC 9110, section 9.2.2: GET, HEAD, OPTIONS,
-    ///   TRACE, PUT, DELETE). With any other method, the server may have done the work already. A
-    ///   refused connection is retried with every method, because the request was not sent.
-    /// - Not rejections, and not [errors of the request itself](crate::classify::is_request_error).
-    ///
-    /// [The table](crate::classify#statuses) compares it with the classifiers. The second attempt
-    /// follows after 50 to 100 ms, the third and last after another 100 to 200 ms, plus the
-    /// [`Retry-After`](crate::classify::retry_after) of a 429 or 503.
-    #[must_use]
-    pub fn network() -> Self {
-        Self::when(Network::new())
-    }
-}
-
-impl<K, Q> RetryPolicy<Network<K>, Q> {
-    /// Also retries responses with these statuses, for requests with the same methods.
-    ///
-    /// ```
-    /// use tower_breaker::{RetryPolicy, retry::Network};
-    ///
-    /// let policy: RetryPolicy<Network> = RetryPolicy::network().also_statuses(500..=501);
-    /// ```
-    #[must_use]
-    pub fn also_statuses(mut self, statuses: impl Statuses) -> Self {
-        self.when.statuses = self.when.statuses.failure(statuses);
-        self
-    }
-
-    /// Also retries these errors, for requests with the same methods. The function is called for
-    /// the error and for each of its sources. Default: none. A second call replaces the function.
-    ///
-    /// An example is a connection that the server closes before the response begins: hyper has an
-    /// error of its own for it, without an `io::Error` as its source.
-    ///
-    /// ```
-    /// use tower_breaker::RetryPolicy;
-    /// use tower_breaker::retry::Network;
-    ///
-    /// let policy: RetryPolicy<Network> = RetryPolicy::network().also_errors(|cause| {
-    ///     cause.downcast_ref().is_some_and(hyper::Error::is_incomplete_message)
-    /// });
-    /// ```
-    #[must_use]
-    pub fn also_errors(mut self, errors: fn(&(dyn StdError + 'static)) -> bool) -> Self {
-        self.when.errors = errors;
-        self
-    }
-
-    /// Also retries requests with these methods. Use it only if sending such a request twice has
-    /// the same effect as sending it once. Default: none. A second call replaces the function.
-    #[must_use]
-    pub fn also_methods(mut self, methods: fn(&Method) -> bool) -> Self {
-        self.when.methods = methods;
-        self
-    }
 }
 
 impl<C, K, A> RetryPolicy<Classified<C, K, A>> {
@@ -175,7 +109,7 @@ impl<C, K> RetryPolicy<Classified<C, K, HttpResponse>> {
 }
 
 impl<W> RetryPolicy<W> {
-    fn when(when: W) -> Self {
+    pub(super) fn when(when: W) -> Self {
         Self {
             when,
             clone: Cloned,

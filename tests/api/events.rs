@@ -2,7 +2,6 @@
 //! paused time, and on an axum router.
 
 use std::{
-    io::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,10 +9,12 @@ use std::{
 use axum::{Router, body::Body, extract::Request, http::StatusCode, routing::get};
 use tower::ServiceExt;
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Event, State, Trip,
+    Breaker, CircuitBreakerLayer, Event, ManualChange, State, Trip,
     clock::{ManualClock, TokioClock},
     event::{Reason, Transition},
 };
+
+use crate::support::log::Log;
 
 fn transition(event: &Event) -> Transition {
     match event {
@@ -136,19 +137,6 @@ fn a_listener_that_panics_keeps_receiving_events() {
     assert_eq!(*heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 2);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn every_transition_is_one_log_line_at_info() {
     let clock = ManualClock::new();
@@ -161,15 +149,9 @@ fn every_transition_is_one_log_line_at_info() {
     // reached here.
     visit_all_states(&touchy("met before"), &clock);
     let log = Log::default();
-    let written = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || written.clone())
-        .finish();
     let breaker = touchy("logged");
-    tracing::subscriber::with_default(subscriber, || visit_all_states(&breaker, &clock));
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    tracing::subscriber::with_default(log.subscriber(), || visit_all_states(&breaker, &clock));
+    let log = log.text();
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 7, "{log}");
     assert!(
@@ -190,6 +172,25 @@ fn every_transition_is_one_log_line_at_info() {
     }
     assert!(lines[6].contains("forced_open -> closed by hand"), "{}", lines[6]);
     assert!(lines[6].contains("manual=true"), "{}", lines[6]);
+}
+
+#[test]
+fn the_log_says_who_made_a_change_by_hand_and_escapes_the_note() {
+    let change = || ManualChange::new().by("anna").note("bad deploy\n\u{1b}[2Jforged line");
+    // See above: the call site is reached here first.
+    Breaker::builder("met before").build().unwrap().force_open_with(change());
+    let log = Log::default();
+    let breaker = Breaker::builder("touched").build().unwrap();
+    tracing::subscriber::with_default(log.subscriber(), || {
+        breaker.force_open_with(change().lasting(Duration::from_secs(60)));
+        breaker.reset();
+    });
+    let log = log.text();
+    let [forced, reset] = log.lines().collect::<Vec<_>>()[..] else { panic!("{log}") };
+    assert!(forced.contains(r#" by="anna""#), "{forced}");
+    assert!(forced.contains(r#" note="bad deploy\n\u{1b}[2Jforged line""#), "{forced}");
+    assert!(forced.contains(" manual_time=60s"), "{forced}");
+    assert!(!reset.contains("anna") && !reset.contains("note"), "{reset}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    io::Write,
     panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind},
     pin::pin,
     sync::{
@@ -17,6 +16,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, BreakerBuilder, CircuitBreakerLayer, Event, Registry, State, Trip, clock::ManualClock,
 };
+
+use crate::support::log::Log;
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
@@ -147,29 +148,10 @@ fn a_registrys_listeners_do_not_affect_each_other() {
     assert!(subscriber.try_recv().is_ok());
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn the_error_is_logged_with_the_breakers_name_and_what_the_listener_said() {
     let log = Log::default();
-    let written = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || written.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::subscriber::with_default(log.subscriber(), || {
         let (builder, ..) = breaker("logs");
         let breaker = builder.build().unwrap();
         // See `every_transition_is_one_log_line_at_info`.
@@ -178,7 +160,7 @@ fn the_error_is_logged_with_the_breakers_name_and_what_the_listener_said() {
         tracing::callsite::rebuild_interest_cache();
         breaker.reset();
     });
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let line = log.lines().find(|line| line.contains("ERROR")).expect(&log);
     assert!(line.contains("\"logs\"") && line.contains("the listener"), "{line}");
 }

@@ -1,5 +1,8 @@
 //! The public interface: configuration, events, auto traits, and programs that must not compile.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod auto_traits;
 mod compile_fail;
 mod config;

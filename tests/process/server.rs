@@ -1,11 +1,11 @@
 //! The server that the tests start as a child process, and requests to it.
 
 use std::{
-    io::{Read as _, Write},
+    io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, store::StoreHealth}
 use super::trouble::Trouble;
 use crate::support::{
     child::{Process, Role, RoleResult, argument, say},
+    log::Log,
     wait::{MINUTE, eventually},
 };
 
@@ -116,9 +117,9 @@ pub(crate) fn get_from(address: &str, path: &str) -> (u16, String, String) {
 /// The role of the server: `/ok`, `/slow` and `/fail` are behind the breaker.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn serve() -> RoleResult {
+    // In memory: a killed process cannot clean up a file.
     let log = Log::default();
-    let written = log.clone();
-    tracing_subscriber::fmt().with_ansi(false).with_writer(move || written.clone()).init();
+    tracing::subscriber::set_global_default(log.subscriber())?;
 
     let trouble = Trouble::default();
     let layer = CircuitBreakerLayer::builder("upstream")
@@ -167,26 +168,6 @@ fn observers(breaker: Breaker, trouble: Trouble, log: Log, calls: Arc<AtomicU32>
                 }
             }),
         )
-}
-
-/// The log of the server, in memory: a killed process cannot clean up a file.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn describe(health: &StoreHealth) -> String {

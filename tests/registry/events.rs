@@ -36,27 +36,38 @@ fn a_listener_and_a_subscriber_see_the_events_of_every_breaker() {
     assert_eq!(received, expected);
 }
 
-/// The event of a restored state comes from the build itself.
-#[test]
-fn a_listener_may_look_up_the_breaker_whose_build_caused_the_event() {
+/// A registry whose store holds a circuit that is forced open. The listener gets the registry too.
+fn restoring(
+    listener: impl Fn(&Registry, &str, State) + Send + Sync + 'static,
+) -> Arc<OnceLock<Registry>> {
     let store = MemoryStore::new();
     let before = Registry::builder().store(store.clone()).build().unwrap();
     before.get_or_create("payments").unwrap().force_open();
     drop(before);
 
-    let registry = Arc::new(OnceLock::<Registry>::new());
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let (inner, listener) = (Arc::clone(&registry), Arc::clone(&heard));
+    let registry = Arc::new(OnceLock::new());
+    let inner = Arc::clone(&registry);
     let built = Registry::builder()
         .store(store)
         .on_event(move |event| {
-            let name = transition(event).0;
-            let breaker = inner.get().unwrap().get_or_create(&name).unwrap();
-            listener.lock().unwrap().push((name, breaker.state()));
+            let (name, to) = transition(event);
+            listener(inner.get().unwrap(), &name, to);
         })
         .build()
         .unwrap();
     registry.set(built).unwrap();
+    registry
+}
+
+/// The event of a restored state comes from the build itself.
+#[test]
+fn a_listener_may_look_up_the_breaker_whose_build_caused_the_event() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let registry = restoring(move |registry, name, _| {
+        let breaker = registry.get_or_create(name).unwrap();
+        listener.lock().unwrap().push((name.to_owned(), breaker.state()));
+    });
 
     let breaker = registry.get().unwrap().get_or_create("payments").unwrap();
     assert_eq!(breaker.state(), State::ForcedOpen);
@@ -66,26 +77,14 @@ fn a_listener_may_look_up_the_breaker_whose_build_caused_the_event() {
 /// A listener may change the breaker, also while held back events are dispatched.
 #[test]
 fn events_that_a_listener_causes_come_after_those_that_were_held_back() {
-    let store = MemoryStore::new();
-    let before = Registry::builder().store(store.clone()).build().unwrap();
-    before.get_or_create("payments").unwrap().force_open();
-    drop(before);
-
-    let registry = Arc::new(OnceLock::<Registry>::new());
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let (inner, listener) = (Arc::clone(&registry), Arc::clone(&heard));
-    let built = Registry::builder()
-        .store(store)
-        .on_event(move |event| {
-            let (name, to) = transition(event);
-            listener.lock().unwrap().push(to);
-            if to == State::ForcedOpen {
-                inner.get().unwrap().get(&name).unwrap().reset();
-            }
-        })
-        .build()
-        .unwrap();
-    registry.set(built).unwrap();
+    let listener = Arc::clone(&heard);
+    let registry = restoring(move |registry, name, to| {
+        listener.lock().unwrap().push(to);
+        if to == State::ForcedOpen {
+            registry.get(name).unwrap().reset();
+        }
+    });
 
     let breaker = registry.get().unwrap().get_or_create("payments").unwrap();
     assert_eq!(breaker.state(), State::Closed);

@@ -31,6 +31,8 @@ mod around_a_breaker;
 mod budget;
 mod choice;
 mod over_loopback;
+mod presets;
+mod presets_over_loopback;
 mod rejections;
 mod shapes;
 mod waiting;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::Cell;
 use crate::{
-    breaker::{admission::Ticket, core::Publish, packed_state::PackedState},
+    breaker::{
+        admission::Ticket, core::Publish, effects::Effects, machine::Machine,
+        packed_state::PackedState,
+    },
     clock::Tick,
     error::Refusal,
     outcome::Outcome,
@@ -26,9 +29,20 @@ impl Cell {
         &'static self,
         permit: impl FnOnce(Admitted) -> P,
     ) -> Result<P, Refusal> {
+        self.admit_after(|_, _| (), permit)
+    }
+
+    /// The same after a change that no other call comes between.
+    #[cold]
+    pub(in crate::breaker) fn admit_after<P>(
+        &'static self,
+        change: impl FnOnce(&mut Machine, &mut Effects),
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            let admitted = core.transact(self.successes(), |machine, _| {
+            let admitted = core.transact(self.successes(), |machine, effects| {
+                change(machine, effects);
                 let ticket = machine.admit()?;
                 let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })

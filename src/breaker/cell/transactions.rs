@@ -12,6 +12,7 @@ use crate::{
     },
     clock::{Reading, TimeSource},
     config::Config,
+    manual::Remark,
     snapshot::Snapshot,
 };
 
@@ -81,8 +82,21 @@ impl Cell {
         self.with_core(|core| core.transact(self.successes(), transact))
     }
 
+    #[cfg(feature = "health-check")]
+    pub(in crate::breaker) fn change(
+        &'static self,
+        change: impl FnOnce(&mut Machine, &mut Effects),
+    ) {
+        self.transact(change);
+    }
+
     pub(crate) fn command(&'static self, command: Command) {
-        self.transact(|machine, effects| machine.command(command, effects));
+        self.command_with(command, None);
+    }
+
+    /// The same, with what is said about it.
+    pub(crate) fn command_with(&'static self, command: Command, remark: Option<Arc<Remark>>) {
+        self.transact(|machine, effects| machine.command(command, remark, effects));
     }
 
     pub(crate) fn update(&'static self, config: Arc<Config>) {

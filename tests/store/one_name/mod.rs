@@ -4,7 +4,6 @@ mod model;
 pub(crate) mod processes;
 
 use std::{
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,6 +19,7 @@ use tower_breaker::{
 };
 
 use crate::support::{
+    log::Log,
     sick_store::{SickStore, Symptom},
     wait::{MINUTE, eventually},
 };
@@ -350,36 +350,10 @@ fn an_older_breaker_reads_the_history_of_the_name() {
     assert_eq!(page.entries.len(), 1);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn lines_with(&self, text: &str) -> usize {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().filter(|line| line.contains(text)).count()
-    }
-}
-
 #[test]
 fn an_older_breaker_warns_once() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::subscriber::with_default(log.subscriber(), || {
         let store = MemoryStore::new();
         let older = build_on(&store);
         assert_eq!(log.lines_with("WARN"), 0);

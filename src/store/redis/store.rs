@@ -1,0 +1,198 @@
+//! The store: what each operation does in Redis.
+
+use std::{fmt, slice, sync::Arc};
+
+use super::{
+    connection::Connector,
+    history::{self, Appender},
+    keys::Keys,
+    server::Server,
+    values::{self, Saver},
+};
+use crate::store::{
+    entry::SaveEntry,
+    error::StoreError,
+    history_store::{HistoryRecord, HistoryStore},
+    state_store::StateStore,
+};
+
+/// Keeps snapshots and histories in a Redis server, so that state survives the loss of a host, and
+/// a new replica starts with what its predecessors knew.
+///
+/// Clones share one connection. It is made by the first operation, not by [`open`](Self::open), and
+/// anew whenever it breaks.
+///
+/// # Keys
+///
+/// | key | holds |
+/// |---|---|
+/// | `circuit_breaker:{name}:state` | the snapshot of a breaker, as JSON |
+/// | `circuit_breaker:{name}:history` | its history: a sorted set |
+/// | `circuit_breaker:{name}:recent`, `:quarantine` | parts of large snapshots; damaged ones |
+/// | `circuit_breaker:index`, `:histories` | which snapshots and histories there are |
+/// | `circuit_breaker:epoch` | what tells whether the server was emptied |
+///
+/// The server is never scanned, and any name is safe. The [prefix](RedisStoreBuilder::prefix) can
+/// be changed. Keys are spread over the slots of a cluster by their names.
+///
+/// Redis removes snapshots by itself: those of open circuits after 24 hours, those of closed and
+/// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
+/// never before the open time ends; those of states set by hand stay. While a breaker is in use,
+/// its snapshot is saved again when half of that time has passed.
+///
+/// # Replicas
+///
+/// Processes with the same prefix share keys, so a new replica starts with what its predecessors
+/// knew. The last save wins, except that new counts alone never replace a circuit that another
+/// replica has opened, while it is open, or a state that was set by hand. Replicas do not follow
+/// each other while they run. To keep the state of each replica apart, give each an
+/// [instance](RedisStoreBuilder::instance).
+///
+/// # Durability
+///
+/// A save returns once the server has answered. What survives a crash of the server is up to its
+/// persistence (`appendonly`, `save`), and what survives a failover up to its replication.
+///
+/// # When the server cannot be used
+///
+/// * **Gone, slow, full or read-only**: operations return [`StoreError::Unavailable`] after at most
+///   the timeouts (a second each), breakers continue in memory, and a connection is tried again for
+///   ever: at once, then no more often than every 500 ms.
+/// * **Wrong password, or no permission**: [`StoreError::Misconfigured`], and the same.
+/// * **Emptied, or replaced**: breakers notice it with the next save, or within a second while they
+///   are idle, and save everything again.
+///
+/// # Permissions
+///
+/// A user needs no more than this:
+///
+/// ```text
+/// ACL SETUSER breakers on >secret ~circuit_breaker:* ~circuit_breaker@* +get +set +mget
+///     +del +exists +pexpire +time +eval +evalsha +zadd +zrem +zrangebylex
+///     +zrevrangebylex +zremrangebylex +zremrangebyrank
+/// ```
+///
+/// and `+select` to use another database than 0.
+///
+/// # Which servers
+///
+/// Redis 6.2 or later, by TCP, TLS (feature `redis-tls`) or a Unix socket. The tests use Redis 7.0.
+/// Valkey is expected to work, and not tested.
+///
+/// # Examples
+///
+/// ```
+/// use tower_breaker::store::RedisStore;
+///
+/// let store = RedisStore::open("redis://breakers:secret@redis.internal/2")?;
+/// assert!(!format!("{store:?}").contains("secret"));
+/// # Ok::<(), tower_breaker::store::StoreError>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    shared: Arc<Shared>,
+    label: Option<Arc<str>>,
+}
+
+struct Shared {
+    server: Server,
+    saver: Saver,
+    appender: Appender,
+}
+
+impl RedisStore {
+    pub(super) fn new(connector: Connector, keys: Keys) -> Self {
+        let server = Server::new(connector, keys);
+        Self {
+            shared: Arc::new(Shared { server, saver: Saver::new(), appender: Appender::new() }),
+            label: None,
+        }
+    }
+
+    /// Sets the store's [label](StateStore::label) in metrics. The default is `redis`.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.shared.server.connector.address();
+        f.debug_struct("RedisStore").field("address", address).finish_non_exhaustive()
+    }
+}
+
+impl StateStore for RedisStore {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        values::load(&self.shared.server, key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        values::load_page(&self.shared.server, after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.save_all(slice::from_ref(entry))
+    }
+
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.shared.saver.save(&self.shared.server, entries)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        values::delete(&self.shared.server, key)
+    }
+
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        Some(self)
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        self.shared.server.verify()
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        true
+    }
+
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("redis")
+    }
+}
+
+impl HistoryStore for RedisStore {
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.append_all(&[(key.to_owned(), records.to_vec())])
+    }
+
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        self.shared.appender.append(&self.shared.server, histories)
+    }
+
+    fn load_newest(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        history::load_newest(&self.shared.server, key, before, limit)
+    }
+
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        history::keys(&self.shared.server, after, limit)
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        history::trim(&self.shared.server, key, older_than, keep)
+    }
+}
