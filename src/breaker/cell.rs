@@ -24,6 +24,7 @@ use super::{
     fast_path_view::Admission,
     machine::Machine,
     notify::Observer,
+    open_slot::{OpenLimit, OpenSlot},
     published_view::PublishedView,
     success_counter::{self, OnSuccess, SpreadCounters, Successes},
 };
@@ -84,6 +85,21 @@ impl Cell {
 
     pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
         self.lock().observer = Some(observer);
+    }
+
+    /// Bounds when a rule may open the circuit, from now on.
+    pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
+        if let Some(machine) = &mut self.lock().machine {
+            machine.storage.open_slot = Some(Box::new(OpenSlot::new(limit)));
+        }
+    }
+
+    /// Gives the slot back, and takes none any more.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn remove_open_limit(&self) {
+        if let Some(machine) = &mut self.lock().machine {
+            machine.storage.open_slot = None;
+        }
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.

@@ -33,6 +33,14 @@ impl Cell {
         self.state().state()
     }
 
+    /// Whether the circuit rejects every call for longer, as of the last transaction. `false` where
+    /// that depends on a custom clock.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn goes_on_rejecting(&self) -> bool {
+        let state = self.state();
+        !state.has_custom_clock() && self.refusal(state, SystemClock::glance()).is_some()
+    }
+
     pub(crate) fn has_custom_clock(&self) -> bool {
         self.state().has_custom_clock()
     }
