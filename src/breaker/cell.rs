@@ -7,7 +7,8 @@
 //! is bounded by the largest number of breakers that were alive at one time.
 //!
 //! [`PublishedView`](super::published_view) explains why callers without the lock see a consistent
-//! state. What needs no lock is in [`fast_path`]; [`calls`], [`transactions`] and [`wakers`] take it.
+//! state. What needs no lock is in [`fast_path`]; [`calls`], [`transactions`] and [`wakers`] take
+//! it.
 
 mod calls;
 mod fast_path;
