@@ -7,6 +7,7 @@ use std::{cell::Cell as LocalCell, fmt, mem::ManuallyDrop, time::Duration};
 use super::{
     admission::Ticket,
     cell::{Admitted, Cell},
+    nesting,
     packed_state::PackedState,
     success_counter::Counted,
 };
@@ -241,15 +242,14 @@ impl Permit {
         self.call.cell.skips_success(self.call.state)
     }
 
-    /// Records a success of a call that is not a part of another one, if that takes no lock.
+    /// Records a success, unless the call is part of one that this breaker records further out.
     #[inline]
-    pub(crate) fn try_success(&self) -> bool {
-        let Call { cell, state, stamp } = self.call;
-        let is_recorded = cell.try_success(state, stamp);
-        if is_recorded {
-            cell.count(state, CallEnd::Success);
+    pub(crate) fn succeed_unless_nested(&mut self) {
+        // To drop the permit of a success that is skipped takes no work either.
+        if !self.skips_success() {
+            let Call { cell, state, stamp } = self.spend();
+            succeed_unless_nested(cell, state, stamp);
         }
-        is_recorded
     }
 
     #[inline(never)]
@@ -281,6 +281,28 @@ impl Permit {
         if self.call.state.is_metered() {
             FAILED_BY_PANIC.set(std::ptr::from_ref(self.call.cell).addr());
         }
+    }
+}
+
+/// By its parts, which travel in registers.
+#[inline(never)]
+fn succeed_unless_nested(cell: &'static Cell, state: PackedState, stamp: u64) {
+    // Most often, no breaker is around this one.
+    if nesting::is_any_running() || !cell.try_success(state, stamp) {
+        succeed_slow(cell, state, stamp);
+    } else {
+        cell.count_current(state, CallEnd::Success);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn succeed_slow(cell: &'static Cell, state: PackedState, stamp: u64) {
+    let mut permit = Permit { call: Call { cell, state, stamp } };
+    if nesting::is_nested(cell) {
+        permit.discard_in_place();
+    } else {
+        permit.success();
     }
 }
 
