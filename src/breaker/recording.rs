@@ -138,6 +138,8 @@ impl Machine {
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
         if let Some(time_out) = self.release_probe(ticket) {
+            // By the attempt.
+            effects.counts_changed = true;
             self.end_without_result(time_out, effects);
         }
     }

@@ -8,6 +8,8 @@ mod events;
 #[cfg(feature = "admin")]
 mod status;
 mod wait;
+#[cfg(feature = "health-check")]
+mod weak;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -29,6 +31,8 @@ pub(crate) use builder::breaker_settings;
 pub use end::flush_all;
 use events::Shared;
 pub(crate) use wait::WaitHandle;
+#[cfg(feature = "health-check")]
+pub(crate) use weak::WeakBreaker;
 
 /// A circuit breaker.
 ///
