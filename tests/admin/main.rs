@@ -4,6 +4,7 @@ mod abuse;
 mod changes;
 mod events;
 mod openapi;
+mod page;
 mod reads;
 mod served;
 

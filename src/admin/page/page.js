@@ -5,12 +5,12 @@ const $ = (id) => document.getElementById(id);
 
 // An icon besides the colour and the word: how the states differ without colours.
 const STATES = {
-  open: { word: "Open", tone: "bad", rank: 0, icon: "M2 12h3M11 12h3M5 12l6-7" },
-  half_open: { word: "Half-open", tone: "warn", rank: 1, icon: "M2 12h3M11 12h3M5 12l6-3" },
+  open: { word: "Open", tone: "bad", rank: 0, icon: "M8 2.5v7M8 13.4v.1" },
+  half_open: { word: "Half-open", tone: "warn", rank: 1, icon: "M8 2.5v11A5.5 5.5 0 0 1 8 2.500z" },
   forced_open: { word: "Forced open", tone: "hand", rank: 2, icon: "M4 4l8 8M12 4l-8 8" },
   disabled: { word: "Disabled", tone: "off", rank: 3, icon: "M8 2v5M4.5 4.5a5 5 0 1 0 7 0" },
   metrics_only: { word: "Metrics only", tone: "info", rank: 4, icon: "M2 13h12M4 13V8M8 13V3M12 13V6" },
-  closed: { word: "Closed", tone: "good", rank: 5, icon: "M2 8h12M5 5v6M11 5v6" },
+  closed: { word: "Closed", tone: "good", rank: 5, icon: "M2.5 8.5l3.8 3.8 7.200-8" },
 };
 const UNKNOWN = { word: "Unknown", tone: "off", rank: 6, icon: "M8 4v5M8 12v.1" };
 const REASONS = {
@@ -54,8 +54,9 @@ function visible(text) {
 function span(seconds) {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min${s < 600 ? ` ${s % 60} s` : ""}`;
-  if (s < 48 * 3600) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  if (s < 3600) return `${Math.floor(s / 60)} min${s < 600 && s % 60 ? ` ${s % 60} s` : ""}`;
+  const minutes = Math.floor((s % 3600) / 60);
+  if (s < 48 * 3600) return `${Math.floor(s / 3600)} h${minutes ? ` ${minutes} min` : ""}`;
   return `${Math.floor(s / 86400)} days`;
 }
 
