@@ -77,7 +77,7 @@
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
 //! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
-//!    the start of the writer; the budget of drops; what the notifier has to deliver.
+//!    the start of the writer; what the notifier has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -88,12 +88,13 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `drops` | bounds; what a breaker provides; how long drops wait |
+//! | `config`, `source` | bounds; what a breaker provides |
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
 //! | `threads` | threads that cannot be started; forked processes |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
+//! | `refresh` | snapshots that a store would forget |
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
@@ -113,7 +114,6 @@ mod batch;
 mod client;
 mod config;
 mod departure;
-mod drops;
 mod entries;
 mod entry;
 mod flush_all;
@@ -135,6 +135,7 @@ mod pending_history;
 mod preload;
 mod quarantine;
 mod record;
+mod refresh;
 mod request;
 mod schedule;
 mod source;

@@ -5,6 +5,7 @@ mod support;
 
 mod contract;
 mod damaged_snapshots;
+mod drops;
 mod faults;
 mod file_store;
 mod history;
@@ -14,6 +15,8 @@ mod last_words;
 mod late_restore;
 mod names;
 mod one_name;
+#[cfg(unix)]
+mod redis;
 mod scale;
 mod stores;
 mod which_store;
