@@ -114,8 +114,8 @@ impl EventStream {
             match waiting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
                 Poll::Ready((Err(Closed), _)) => drop(self.next.swap_remove(at)),
-                Poll::Ready((received, receiver)) => {
-                    *waiting = next(receiver);
+                Poll::Ready((received, events)) => {
+                    *waiting = next(events);
                     self.beat.set(BEAT);
                     return Poll::Ready(Some(self.describe(received)));
                 }

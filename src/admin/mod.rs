@@ -30,7 +30,7 @@
 //! | `POST /breakers/{id}/metrics-only` | records every call and never opens |
 //! | `POST /breakers/{id}/reset` | closes, and clears the counts |
 //! | `GET /health` | 200, also while circuits are open; 503 only while a [vital](Admin::vital) one is |
-//! | `GET /openapi.json` | this as an OpenAPI document |
+//! | `GET /openapi.json` | this as an `OpenAPI` document |
 //!
 //! An `id` is the name of a breaker in base64url without padding, so it is safe in URLs whatever
 //! the name holds. `/breakers` has them.
@@ -43,7 +43,7 @@
 //! Without a [token](Admin::token) or a [guard](Admin::guard), the service is read-only. Requests
 //! that a browser makes for another site change nothing, whatever their credentials
 //! (`Sec-Fetch-Site`, and where a browser does not send it, `Origin` and `Host`). Reads need no
-//! credentials: if the names and notes of your breakers are not for everybody, put the service on an
+//! credentials: if the names and notes of your breakers are not public, put the service on an
 //! internal address, or behind a layer of your own.
 //!
 //! # Limits

@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// The path of a route in the OpenAPI document. A new route does not compile without one.
+    /// The path of a route in the `OpenAPI` document. A new route does not compile without one.
     fn documented(route: &Route) -> &'static str {
         match route {
             Route::Page | Route::Style | Route::Script | Route::Icon => "/",

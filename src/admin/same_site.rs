@@ -4,6 +4,7 @@ use http::{
     HeaderMap, HeaderName, Uri,
     header::{HOST, ORIGIN},
     request::Parts,
+    uri::Authority,
 };
 
 /// Whether a browser may have made this request for another site, or cannot be asked.
@@ -20,9 +21,9 @@ pub(super) fn is_cross_site(request: &Parts) -> bool {
         return false;
     }
     let origin = single(headers, &ORIGIN).and_then(|origin| origin.parse::<Uri>().ok());
-    let origin = origin.as_ref().and_then(|origin| origin.authority()).map(|it| it.as_str());
+    let origin = origin.as_ref().and_then(|origin| origin.authority()).map(Authority::as_str);
     // HTTP/2 has the host in the URI.
-    let host = request.uri.authority().map(|authority| authority.as_str());
+    let host = request.uri.authority().map(Authority::as_str);
     let host = host.or_else(|| single(headers, &HOST));
     match (origin, host) {
         (Some(origin), Some(host)) => !origin.eq_ignore_ascii_case(host),

@@ -1,12 +1,15 @@
 //! A breaker for operators.
 
 use super::Breaker;
-use crate::{breaker::status::Status, state::State};
+use crate::{
+    breaker::{machine::Machine, status::Status},
+    state::State,
+};
 
 impl Breaker {
     /// The state without the calls of the windows.
     pub(crate) fn status(&self) -> Status {
-        let status = self.cell.inspect(|machine, now| machine.status(now));
+        let status = self.cell.inspect(Machine::status);
         // `None` is impossible: a handle keeps its cell leased.
         status.unwrap_or_else(|| Status {
             state: State::Closed,

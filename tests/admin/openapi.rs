@@ -1,4 +1,4 @@
-//! The OpenAPI document, held against the answers.
+//! The `OpenAPI` document, held against the answers.
 
 use axum::body::Body;
 use http::{Request, StatusCode};
@@ -32,7 +32,8 @@ fn faults(document: &Value, schema: &Value, value: &Value, path: &str) -> Vec<St
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
         kind => kind.as_str().into_iter().collect(),
     };
-    if !allowed.contains(&kind) && !(kind == "integer" && allowed.contains(&"number")) {
+    let is_allowed = |kind| allowed.contains(&kind);
+    if !is_allowed(kind) && (kind != "integer" || !is_allowed("number")) {
         return vec![format!("{path} is {kind}, not {allowed:?}")];
     }
     let mut found = Vec::new();

@@ -58,8 +58,8 @@ async fn every_breaker_is_listed_with_its_state_since_until_and_why() {
 
 #[tokio::test]
 async fn a_list_of_breakers_is_shown_in_the_order_of_the_names_each_name_once() {
-    let named = |name: &str| Breaker::builder(name).build().unwrap();
-    let admin = Admin::new([named("b"), named("c"), named("a"), named("b")]);
+    let make = |name: &str| Breaker::builder(name).build().unwrap();
+    let admin = Admin::new([make("b"), make("c"), make("a"), make("b")]);
     let (_, all) = get(&admin, "/breakers").await;
     let names: Vec<_> =
         all["breakers"].as_array().unwrap().iter().map(|breaker| &breaker["name"]).collect();

@@ -11,9 +11,9 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, health_check::*,
-    history::*, keyed::*, load::*, record_when::*, registry::*, reject::*, reqwest_middleware::*,
-    retry::*, snapshot::*, store::*, *,
+    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, future::*,
+    health_check::*, history::*, keyed::*, load::*, record_when::*, registry::*, reject::*,
+    reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -198,6 +198,8 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         KeyedCircuitBreaker<(), (), (), (), ()>,
         KeyedCircuitBreakerLayer<()>,
         KeyedResponseFuture<(), (), ()>,
+        Admin,
+        AdminSource,
         Registry,
         RegistryBuilder,
         StoreError,
@@ -227,6 +229,14 @@ fn plain_values_have_every_auto_trait() {
 fn types_that_contain_user_code_are_not_unwind_safe() {
     for (name, has) in types_with_user_code() {
         assert_eq!(has, CONTAINS_USER_CODE, "{name}");
+    }
+}
+
+/// A server sends them to another thread, and polls them on one.
+#[test]
+fn answers_of_the_admin_service_are_send() {
+    for (name, has) in each!(AdminBody, AdminFuture) {
+        assert_eq!(has, AutoTraits { sync: false, ..CONTAINS_USER_CODE }, "{name}");
     }
 }
 
