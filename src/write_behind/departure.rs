@@ -38,7 +38,7 @@ use crate::store::DropWait;
 
 /// The most breakers that are gone and whose last states wait for one store: breakers that come
 /// and go while a store does not answer must not fill the memory.
-const MAX_DEPARTING: usize = 1000;
+pub(super) const MAX_DEPARTING: usize = 1000;
 
 /// The divisor for the part of a drop's wait that is for listeners.
 const LISTENER_SHARE: u32 = 9;
@@ -312,7 +312,7 @@ impl Inbox {
 
     /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the
     /// store.
-    fn forget(&self, entry: &Entry) -> bool {
+    pub(super) fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
         let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());

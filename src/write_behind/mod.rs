@@ -57,6 +57,8 @@
 //!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
 //!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
 //!    does the youngest of the name that is left.
+//! 5. A breaker that its group has replaced is [discarded](discard) instead: what the store holds
+//!    of it is deleted with the next batch.
 //!
 //! # When the store
 //!
@@ -99,12 +101,13 @@
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
+//! | `removal` | deletes what a store holds of a breaker |
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `notifier` | a thread that calls listeners where the writer's cannot |
 //! | `inbox`, `announce` | what all threads share; announcements |
-//! | `ownership`, `departure` | from one breaker of a name to the next; drops |
+//! | `ownership`, `departure`, `discard` | from one breaker of a name to the next; drops |
 //! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
@@ -114,6 +117,8 @@ mod batch;
 mod client;
 mod config;
 mod departure;
+#[cfg(feature = "keyed")]
+mod discard;
 mod entries;
 mod entry;
 mod flush_all;
@@ -136,6 +141,7 @@ mod preload;
 mod quarantine;
 mod record;
 mod refresh;
+mod removal;
 mod request;
 mod schedule;
 mod source;

@@ -196,6 +196,10 @@ impl StateStore for SledStore {
         self.write_snapshots(|db| values::delete(db, key))
     }
 
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.write_snapshots(|db| values::delete_all(db, keys))
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
         Some(self)
     }
