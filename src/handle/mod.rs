@@ -6,6 +6,8 @@ mod call;
 mod end;
 mod events;
 mod meter;
+#[cfg(feature = "admin")]
+mod status;
 mod wait;
 #[cfg(feature = "health-check")]
 mod weak;
