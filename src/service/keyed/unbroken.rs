@@ -12,23 +12,23 @@ use crate::{
 /// A call that was admitted because its key has no breaker. Its failure creates one.
 ///
 /// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics.
-pub(super) struct UnbrokenCall {
+pub(in crate::service) struct UnbrokenCall {
     key: SmolStr,
     breakers: KeyedBreakers,
     is_counted: bool,
 }
 
 impl UnbrokenCall {
-    pub(super) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
+    pub(in crate::service) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
         Self { key, breakers, is_counted: false }
     }
 
     /// The cell by which a call of the same group further in is recognized.
-    pub(super) fn cell(&self) -> &'static Cell {
+    pub(in crate::service) fn cell(&self) -> &'static Cell {
         self.breakers.group().cell()
     }
 
-    pub(super) fn record(&mut self, outcome: Outcome) {
+    pub(in crate::service) fn record(&mut self, outcome: Outcome) {
         self.count(outcome.into());
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
@@ -58,7 +58,7 @@ impl UnbrokenCall {
 
     /// Does a part of the call's work. If it panics, the call is a failure, and the panic
     /// propagates.
-    pub(super) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    pub(in crate::service) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
         let result = work();
         std::mem::forget(guard);
