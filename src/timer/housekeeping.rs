@@ -236,16 +236,12 @@ impl Housekeeping {
     /// the next need of a thread relieves this one.
     fn have_watched(&'static self, queue: &mut Queue) {
         let Some(process) = queue.worker.as_ref().map(|worker| worker.process) else { return };
-        match queue.standby.as_mut().filter(|standby| standby.process == process) {
-            Some(standby) if standby.is_idle => {
-                standby.is_idle = false;
+        if let Some(standby) = queue.standby.as_mut().filter(|it| it.process == process) {
+            if std::mem::take(&mut standby.is_idle) {
                 self.busy.notify_one();
             }
-            Some(_) => {}
-            None if spawn(move || self.stand_by()).is_ok() => {
-                queue.standby = Some(Standby { process, is_idle: false });
-            }
-            None => {}
+        } else if spawn(move || self.stand_by()).is_ok() {
+            queue.standby = Some(Standby { process, is_idle: false });
         }
     }
 
