@@ -32,11 +32,9 @@ fn folder() -> PathBuf {
 }
 
 fn is_installed(program: &str) -> bool {
-    let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    let missing = match { run }.status() {
-        Ok(_) => return true,
-        Err(error) => error,
-    };
+    let mut run = Command::new(program);
+    run.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    let Err(missing) = run.status() else { return true };
     assert_eq!(missing.kind(), ErrorKind::NotFound, "{program}: {missing}");
     let required = env::var("TOWER_BREAKER_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
     assert!(!required, "{program} is required and missing: install Debian's package prometheus");
@@ -118,10 +116,10 @@ impl Prometheus {
     fn start(target: SocketAddr) -> Self {
         let data = tempfile::tempdir().unwrap();
         let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let rules = folder().join("alerts.yml");
+        let rules = folder().join("alerts.yml").display().to_string();
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
-             rule_files: [{rules:?}]\n\
+             rule_files: [\"{rules}\"]\n\
              scrape_configs:\n  - job_name: tower-breaker\n    static_configs:\n      \
              - targets: [\"{target}\"]\n"
         );

@@ -89,9 +89,9 @@ pub(crate) async fn run(
     let serve = axum::serve(listener, routes).into_future();
     let script = async {
         loop {
-            for number in 0..SCRIPT.len() {
+            for (number, what) in SCRIPT.iter().enumerate() {
                 phase.store(number, Relaxed);
-                println!("upstream: {:?}", SCRIPT[number]);
+                println!("upstream: {what:?}");
                 sleep(each_phase).await;
             }
         }
@@ -159,10 +159,10 @@ async fn call_hosts(base: &str, each_phase: Duration) -> Result {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let breakers =
         KeyedBreakers::builder("hosts").config(config(each_phase)).metrics_by_key(10).build()?;
-    let by_path = |request: &Request<Empty<Bytes>>| {
+    let layer = KeyedCircuitBreakerLayer::by_key(breakers, |request: &Request<Empty<Bytes>>| {
         request.uri().path().strip_prefix("/hosts/").map(Into::into)
-    };
-    let service = KeyedCircuitBreakerLayer::by_key(breakers, by_path).layer(client);
+    });
+    let service = layer.layer(client);
     loop {
         for host in ["a", "b", "c"] {
             let request = request(&format!("{base}/hosts/{host}"))?;

@@ -32,18 +32,18 @@ fn value(series: &str, name: &str, labels: &str) -> Option<f64> {
     RECORDED.of(&format!("circuit_breaker_{series}{{name={name:?}{labels}}}"))
 }
 
-fn calls(name: &str) -> [f64; 6] {
+fn calls(name: &str) -> [Option<f64>; 6] {
     let calls = |outcome| value("calls_total", name, &format!("outcome={outcome:?}"));
-    OUTCOMES.map(|outcome| calls(outcome).unwrap_or(-1.0))
+    OUTCOMES.map(calls)
 }
 
-fn states(name: &str) -> [f64; 6] {
-    STATES.map(|state| value("state", name, &format!("state={state:?}")).unwrap_or(-1.0))
+fn states(name: &str) -> [Option<f64>; 6] {
+    STATES.map(|state| value("state", name, &format!("state={state:?}")))
 }
 
 /// Waits until exactly this state's series is 1.
 fn eventually_in(name: &str, state: &str) {
-    let expected = STATES.map(|each| f64::from(u8::from(each == state)));
+    let expected = STATES.map(|each| Some(f64::from(u8::from(each == state))));
     eventually(&format!("{name} is {state}"), || states(name) == expected);
 }
 
@@ -53,8 +53,8 @@ fn builder(name: &str) -> tower_breaker::BreakerBuilder {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-fn floats(counts: [u64; 6]) -> [f64; 6] {
-    counts.map(|count| count as f64)
+fn floats(counts: [u64; 6]) -> [Option<f64>; 6] {
+    counts.map(|count| Some(count as f64))
 }
 
 #[test]
@@ -151,13 +151,13 @@ fn a_dropped_breaker_is_in_no_state_and_its_last_calls_are_reported() {
     eventually("the ratio is reported", || value("failure_ratio", "dropped", "") == Some(1.0));
     assert!(breaker.try_acquire().is_err());
     drop(breaker);
-    eventually("it is in no state", || states("dropped") == [0.0; 6]);
-    assert_eq!(calls("dropped"), [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    eventually("it is in no state", || states("dropped") == [Some(0.0); 6]);
+    assert_eq!(calls("dropped"), floats([0, 1, 0, 0, 0, 1]));
     assert_eq!(value("failure_ratio", "dropped", ""), Some(0.0));
 
     let again = builder("dropped").build().unwrap();
     again.try_acquire().unwrap().success();
-    eventually("the series go on", || calls("dropped") == [1.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    eventually("the series go on", || calls("dropped") == floats([1, 1, 0, 0, 0, 1]));
     eventually_in("dropped", "closed");
 }
 
@@ -165,7 +165,7 @@ fn a_dropped_breaker_is_in_no_state_and_its_last_calls_are_reported() {
 fn every_series_is_there_before_anything_happens() {
     let _breaker = builder("fresh").build().unwrap();
     eventually_in("fresh", "closed");
-    assert_eq!(calls("fresh"), [0.0; 6]);
+    assert_eq!(calls("fresh"), [Some(0.0); 6]);
     assert_eq!(value("slow_calls_total", "fresh", ""), Some(0.0));
     assert_eq!(value("probes_total", "fresh", "outcome=\"failure\""), Some(0.0));
     let trip = "from=\"closed\",to=\"open\",reason=\"consecutive_failures\"";
