@@ -89,11 +89,9 @@ fn follow(stream: impl Read, left: &mut u64, as_json: bool) -> Option<()> {
 fn describe(event: &Value) -> String {
     let [name, from, to, reason] =
         ["name", "from", "to", "reason"].map(|field| word(&event[field]));
-    let mut text = format!("{}  {name}  {from} -> {to}  {reason}", at(&event["at"]));
-    for field in ["by", "note"] {
-        if event[field].is_string() {
-            text += &format!("  {field}: {}", word(&event[field]));
-        }
-    }
-    text
+    let said = ["by", "note"].into_iter().filter(|field| event[*field].is_string());
+    let said: String = said
+        .flat_map(|field| ["  ", field, ": ", &word(&event[field])].map(str::to_owned))
+        .collect();
+    format!("{}  {name}  {from} -> {to}  {reason}{said}", at(&event["at"]))
 }
