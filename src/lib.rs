@@ -112,6 +112,8 @@ pub mod clock;
 pub mod config;
 mod error;
 pub mod event;
+#[cfg(feature = "redis")]
+mod fleet;
 mod handle;
 mod health;
 pub mod history;

@@ -472,6 +472,26 @@ impl Cell {
         });
     }
 
+    /// For the fleet's thread: works on the machine of the breaker with this observer, brought up
+    /// to now. The closure is also told whether tasks wait for a call to be admitted.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with_shared<T>(
+        &'static self,
+        observer: &dyn Observer,
+        work: impl FnOnce(&mut Machine, &mut Effects, Reading, bool) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| {
+            if !core.is_owned_by(observer) {
+                return None;
+            }
+            let has_waiters = core.has_waiters();
+            let now = core.clock.reading();
+            core.transact_at(now.tick, self.successes(), |machine, effects| {
+                work(machine, effects, now, has_waiters)
+            })
+        })
+    }
+
     /// Registers a waker to be called when the circuit rejects calls. `false` if it does already.
     #[must_use]
     pub(crate) fn register_rejection_waker(

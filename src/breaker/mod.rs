@@ -28,6 +28,11 @@ mod ramp;
 mod recording;
 mod restore;
 mod rules;
+#[cfg(feature = "redis")]
+pub(crate) mod sharing;
+#[cfg(not(feature = "redis"))]
+#[path = "sharing/off.rs"]
+mod sharing;
 mod success_counter;
 pub(crate) mod wait_queue;
 mod waker_set;

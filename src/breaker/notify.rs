@@ -19,6 +19,9 @@ pub(crate) trait Observer: Send + Sync {
     /// [`on_change`](Self::on_change): note them, and no more.
     fn record_transitions(&self, transitions: &[Transition]);
 
+    /// The thread of the fleet has something to do. Called with the lock held: note it.
+    fn on_shared(&self);
+
     /// An event happened. Called without the lock, one call at a time, in order. It must not panic:
     /// a call may be waiting for its answer, or the thread unwinding.
     fn on_event(&self, event: Event);

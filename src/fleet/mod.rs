@@ -1,0 +1,3 @@
+//! Breakers that replicas of a service share.
+
+pub(crate) mod protocol;
