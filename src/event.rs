@@ -6,7 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{
+        IntoDeserializer, Visitor,
+        value::{self, StrDeserializer},
+    },
+};
 
 use crate::{
     health::StoreHealth,
@@ -69,8 +75,8 @@ pub struct StoreEvent {
 ///
 /// As JSON, times are in seconds (`at` since 1970) with fractions kept to the microsecond. What
 /// says nothing is left out: an empty `name`, `manual` unless it is true, a `failure_count` of 0,
-/// the `open_time` of a transition that did not open the circuit, and `manual_until` where there is
-/// none.
+/// the `open_time` of a transition that did not open the circuit, and `manual_until`, `note` and
+/// `by` where there are none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transition {
@@ -100,6 +106,12 @@ pub struct Transition {
     /// Until when the new state lasts, where it was set by hand for a time.
     #[serde(default, with = "optional_moment", skip_serializing_if = "Option::is_none")]
     pub manual_until: Option<SystemTime>,
+    /// The [note](crate::ManualChange::note) of a change by hand: any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
+    /// Who made a change [by hand](crate::ManualChange::by): any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -166,6 +178,38 @@ impl Reason {
     }
 }
 
+/// Reads a reason. One that this version does not know is read as none.
+pub(crate) fn known_reason<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Reason>, D::Error> {
+    struct Known;
+
+    impl<'de> Visitor<'de> for Known {
+        type Value = Option<Reason>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a reason")
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+            from.deserialize_str(self)
+        }
+
+        fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+            let name: StrDeserializer<'_, value::Error> = name.into_deserializer();
+            Ok(Reason::deserialize(name).ok())
+        }
+    }
+
+    from.deserialize_option(Known)
+}
+
 impl Reason {
     pub(crate) const fn is_manual(self) -> bool {
         matches!(self, Self::Manual | Self::Reset)
@@ -222,6 +266,8 @@ impl Transition {
             open_time,
             manual,
             manual_time,
+            by = self.by.as_deref(),
+            note = self.note.as_deref(),
             "circuit breaker {:?}: {} -> {}{}",
             self.name,
             from,

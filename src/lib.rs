@@ -79,6 +79,8 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `redb` | no | [`store::RedbStore`] |
+//! | `redis` | no | [`store::RedisStore`] |
+//! | `redis-tls` | no | TLS for [`store::RedisStore`] |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
@@ -117,6 +119,7 @@ mod fleet;
 mod handle;
 mod health;
 pub mod history;
+mod manual;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
@@ -143,6 +146,7 @@ pub use config::{Backoff, Config, ConfigError, RampUp, Trip, Window};
 pub use error::{BoxError, Error, Rejected};
 pub use event::Event;
 pub use handle::{Breaker, BreakerBuilder, flush_all};
+pub use manual::ManualChange;
 pub use outcome::Outcome;
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]

@@ -3,12 +3,16 @@
 mod damaged;
 mod packed;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::SnapshotTtl,
+    event::{Reason, known_reason},
     seconds::{self, exact_span, moment, optional_moment, strict_optional_moment},
     state::State,
 };
@@ -71,6 +75,19 @@ pub struct Snapshot {
     /// this field: to them, the state lasts until it is changed by hand.
     #[serde(default, with = "strict_optional_moment")]
     pub manual_until: Option<SystemTime>,
+    /// When the state began: the time of the last transition, also of one before a restart. `None`
+    /// if there was none, or where an early version did not save it.
+    #[serde(default, with = "optional_moment", skip_serializing_if = "Option::is_none")]
+    pub since: Option<SystemTime>,
+    /// Why the state began: the reason of the last transition. `None` as for `since`.
+    #[serde(default, deserialize_with = "known_reason", skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The [note](crate::ManualChange::note) of the change by hand that began the state: any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
+    /// Who made the change [by hand](crate::ManualChange::by) that began the state: any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
     /// When this snapshot was taken.
     #[serde(with = "moment")]
     pub saved_at: SystemTime,
@@ -109,6 +126,10 @@ impl Snapshot {
             ramp_credit: 0.0,
             windows: Vec::new(),
             manual_until: None,
+            since: None,
+            reason: None,
+            note: None,
+            by: None,
             saved_at: seconds::rounded(saved_at),
             expires_at: None,
             id: None,

@@ -26,8 +26,8 @@ const FLOORS: [(u8, &[&str]); 8] = [
     (
         1,
         &[
-            "clock", "config", "error", "event", "health", "history", "outcome", "seconds",
-            "snapshot", "state", "stats", "sync", "timer",
+            "clock", "config", "error", "event", "health", "history", "manual", "outcome",
+            "seconds", "snapshot", "state", "stats", "sync", "timer",
         ],
     ),
 ];

@@ -29,6 +29,7 @@ use crate::{
     clock::{Glance, Reading, SystemClock, Tick, TimeSource, nanos},
     config::Config,
     error::Refusal,
+    manual::Remark,
     outcome::Outcome,
     snapshot::Snapshot,
     state::State,
@@ -417,7 +418,12 @@ impl Cell {
     }
 
     pub(crate) fn command(&'static self, command: Command) {
-        self.transact(|machine, effects| machine.command(command, effects));
+        self.command_with(command, None);
+    }
+
+    /// The same, with what is said about it.
+    pub(crate) fn command_with(&'static self, command: Command, remark: Option<Arc<Remark>>) {
+        self.transact(|machine, effects| machine.command(command, remark, effects));
     }
 
     pub(crate) fn update(&'static self, config: Arc<Config>) {

@@ -23,12 +23,6 @@ pub(super) struct Core {
     pub(super) machine: Option<Machine>,
     pub(super) clock: TimeSource,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    /// Whether the observer has been told of a change since the last snapshot to be saved. Only
-    /// then are successes deferred: what is pending is part of the save that is due.
-    is_save_due: bool,
-    /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
-    /// it changes no count: it makes the counts newer than the snapshot's.
-    awaits_restore: bool,
     /// Most of up to a hundred thousand breakers never need one.
     notifier: Option<Box<Notifier>>,
     /// When the housekeeping thread looks at this cell next; `Tick::NEVER` if it does not. It
@@ -66,8 +60,6 @@ impl Core {
             machine: None,
             clock: TimeSource::System,
             observer: None,
-            is_save_due: false,
-            awaits_restore: false,
             notifier: None,
             scheduled: Tick::NEVER,
         }
@@ -90,7 +82,9 @@ impl Core {
 
     /// From now on, a snapshot may be restored.
     pub(super) fn await_restore(&mut self) {
-        self.awaits_restore = true;
+        if let Some(machine) = &mut self.machine {
+            machine.storage.awaits_restore = true;
+        }
     }
 
     pub(super) fn notifier(&mut self) -> &mut Notifier {
@@ -249,10 +243,11 @@ impl Core {
 
     /// Successes wait only for a save that is due. And the user's clock is behind the lock.
     fn restrict(&self, machine: &Machine, success: OnSuccess) -> OnSuccess {
-        if success == OnSuccess::Skip && self.awaits_restore && machine.is_new() {
+        if success == OnSuccess::Skip && machine.storage.awaits_restore && machine.is_new() {
             return OnSuccess::Record;
         }
-        let defers = self.is_save_due && (!self.has_custom_clock() || machine.rules.are_untimed());
+        let is_save_due = machine.storage.is_save_due;
+        let defers = is_save_due && (!self.has_custom_clock() || machine.rules.are_untimed());
         if success == OnSuccess::Defer && !defers { OnSuccess::Record } else { success }
     }
 
@@ -272,7 +267,7 @@ impl Core {
         successes: Successes<'_>,
         inspect: impl FnOnce(&Machine, Reading) -> T,
     ) -> Option<T> {
-        self.is_save_due = false;
+        self.set_save_due(false);
         if self.drain(successes, false) > 0 {
             self.report_counts();
         }
@@ -281,15 +276,22 @@ impl Core {
 
     /// Tells the observer of a change that took neither the time nor a transition.
     fn report_counts(&mut self) {
-        self.is_save_due = true;
+        self.set_save_due(true);
         if let Some(observer) = &self.observer {
             observer.on_change(Change::Counts);
         }
     }
 
+    fn set_save_due(&mut self, is_due: bool) {
+        if let Some(machine) = &mut self.machine {
+            machine.storage.is_save_due = is_due;
+        }
+    }
+
     fn report(&mut self, effects: Effects, now: Tick) {
-        self.is_save_due |= effects.change().is_some();
-        let (Some(observer), Some(change)) = (&self.observer, effects.change()) else { return };
+        let Some(change) = effects.change() else { return };
+        self.set_save_due(true);
+        let Some(observer) = &self.observer else { return };
         if effects.steps.is_empty() && effects.would_trip.is_none() {
             return observer.on_change(change);
         }
@@ -349,6 +351,7 @@ impl Core {
 
 /// The one place where a machine's step becomes a transition with a name and a wall time.
 fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
+    let (note, by) = step.remark.map(|remark| (remark.note.clone(), remark.by.clone())).unzip();
     Transition {
         name: Arc::clone(name),
         at: now.wall_at(step.at),
@@ -359,6 +362,8 @@ fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
         failure_count: step.failure_count,
         open_time: step.open_time,
         manual_until: step.manual_until.map(|until| now.wall_at(until)),
+        note: note.flatten(),
+        by: by.flatten(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a transaction did to the machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::rules::Trigger;
-use crate::{clock::Tick, event::Reason, state::State};
+use crate::{clock::Tick, event::Reason, manual::Remark, state::State};
 
 /// A step from one state to the next, on the machine's own clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) from: State,
     pub(super) to: State,
@@ -15,6 +15,8 @@ pub(super) struct Step {
     pub(super) open_time: Option<Duration>,
     pub(super) manual_until: Option<Tick>,
     pub(super) at: Tick,
+    /// What was said about a change by hand.
+    pub(super) remark: Option<Arc<Remark>>,
 }
 
 /// How a transaction changed what a snapshot would hold.

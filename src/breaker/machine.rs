@@ -15,13 +15,16 @@ use super::{
     sharing::Sharing,
 };
 use crate::{
-    clock::Tick, config::Config, error::Refusal, event::Reason, state::State, stats::Stats,
+    clock::Tick, config::Config, error::Refusal, event::Reason, manual::Remark, state::State,
+    stats::Stats,
 };
 
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(super) config: Arc<Config>,
     pub(super) phase: Phase,
+    /// How the present state began. `None` where the breaker began with it.
+    pub(super) origin: Option<Box<Origin>>,
     /// Grows with each transition and each update of the configuration.
     epoch: u64,
     /// The epoch that the last transition began. Results of calls that were admitted before it
@@ -29,6 +32,7 @@ pub(crate) struct Machine {
     valid_from: u64,
     /// Whether there has been a transition, so that the state is newer than any snapshot.
     has_transitioned: bool,
+    pub(super) storage: Storage,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
     pub(super) consecutive_opens: u32,
@@ -36,6 +40,28 @@ pub(crate) struct Machine {
     /// The latest time seen. Threads read the clock before they acquire the lock, so times can
     /// arrive out of order; the machine's own time never goes back.
     pub(super) now: Tick,
+}
+
+/// What the holder of the lock knows of saves and restores. It is here because a machine has room
+/// for it, and a cell beside it has none: it fills its cache lines.
+#[derive(Debug, Default)]
+pub(super) struct Storage {
+    /// Whether the observer has been told of a change since the last snapshot to be saved. Only
+    /// then are successes deferred: what is pending is part of the save that is due.
+    pub(super) is_save_due: bool,
+    /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
+    /// it changes no count: it makes the counts newer than the snapshot's.
+    pub(super) awaits_restore: bool,
+}
+
+/// How the present state began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) since: Tick,
+    /// `None` in a snapshot of an early version.
+    pub(super) reason: Option<Reason>,
+    /// What was said about a change by hand.
+    pub(super) remark: Option<Arc<Remark>>,
 }
 
 /// A state with the data that belongs to it alone.
@@ -110,6 +136,8 @@ impl Machine {
             rules: Rules::new(&config, now),
             config,
             phase: Phase::Closed(None),
+            origin: None,
+            storage: Storage::default(),
             epoch,
             valid_from: epoch,
             has_transitioned: false,
@@ -279,10 +307,18 @@ impl Machine {
         self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
     }
 
-    pub(super) fn command(&mut self, command: Command, effects: &mut Effects) {
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        remark: Option<Arc<Remark>>,
+        effects: &mut Effects,
+    ) {
         let until = |time: Option<Duration>| time.map_or(Tick::NEVER, |time| self.now.after(time));
         let phase = match command {
-            Command::Reset => return self.close_at_once(Reason::Reset, self.now, effects),
+            Command::Reset => {
+                self.close_at_once(Reason::Reset, self.now, effects);
+                return self.add_remark(remark, effects);
+            }
             Command::Trip => {
                 if self.state() != State::Open {
                     self.open(Reason::Manual.into(), None, self.now, effects);
@@ -296,8 +332,21 @@ impl Machine {
             }
         };
         let end = phase.manual_until();
-        if (phase.state(), end) != (self.state(), self.phase.manual_until()) {
+        let is_same = (phase.state(), end) == (self.state(), self.phase.manual_until());
+        let said = self.origin.as_ref().and_then(|origin| origin.remark.as_ref());
+        if !is_same || (remark.is_some() && remark.as_ref() != said) {
             self.enter(phase, Reason::Manual.into(), self.now, effects);
+            self.add_remark(remark, effects);
+        }
+    }
+
+    /// Adds what was said about it to the last transition.
+    fn add_remark(&mut self, remark: Option<Arc<Remark>>, effects: &mut Effects) {
+        if let Some(step) = effects.steps.last_mut() {
+            step.remark.clone_from(&remark);
+        }
+        if let Some(origin) = &mut self.origin {
+            origin.remark = remark;
         }
     }
 
@@ -361,10 +410,13 @@ impl Machine {
             open_time,
             manual_until: phase.manual_until(),
             at,
+            remark: None,
         };
         self.sharing.on_step(&step, self.consecutive_opens, phase.until());
         effects.steps.push(step);
         self.phase = phase;
+        self.origin =
+            Some(Box::new(Origin { since: at, reason: Some(trigger.reason), remark: None }));
         self.void_admitted_calls();
         self.has_transitioned = true;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     effects::Effects,
-    machine::{Machine, Phase},
+    machine::{Machine, Origin, Phase},
     open_time::restored_open_time,
     probes::Probes,
     ramp::Ramp,
@@ -20,6 +20,7 @@ use crate::{
     clock::{Reading, Tick},
     config::Config,
     event::Reason,
+    manual::Remark,
     seconds,
     snapshot::{Snapshot, WindowSnapshot},
     state::State,
@@ -34,7 +35,13 @@ impl Machine {
     }
 
     fn snapshot_with(&self, windows: Vec<WindowSnapshot>, now: Reading) -> Snapshot {
+        let origin = self.origin.as_deref();
+        let remark = origin.and_then(|origin| origin.remark.as_deref());
         let mut snapshot = Snapshot {
+            since: origin.map(|origin| seconds::rounded(now.wall_at(origin.since))),
+            reason: origin.and_then(|origin| origin.reason),
+            note: remark.and_then(|remark| remark.note.clone()),
+            by: remark.and_then(|remark| remark.by.clone()),
             state: self.state(),
             failure_count: self.rules.consecutive_failures(),
             consecutive_opens: self.consecutive_opens,
@@ -141,6 +148,18 @@ impl Machine {
             let trigger = Trigger { reason: Reason::Restored, failure_count };
             self.enter(phase, trigger, self.now, effects);
         }
+        self.origin = self.restored_origin(saved, now).map(Box::new);
+    }
+
+    /// The state goes on, so it began before the restart.
+    fn restored_origin(&self, saved: &Snapshot, now: Reading) -> Option<Origin> {
+        let since = saved.since?;
+        let remark = Remark { note: saved.note.clone(), by: saved.by.clone() };
+        Some(Origin {
+            since: self.now.before(now.wall.duration_since(since).unwrap_or_default()),
+            reason: saved.reason,
+            remark: remark.into_shared(),
+        })
     }
 
     /// Stays open for what is left by the wall clock. That clock may have jumped, so the rest is

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Breaker;
-use crate::breaker::machine::Command;
+use crate::{breaker::machine::Command, manual::ManualChange};
 
 /// Operating a breaker by hand.
 ///
@@ -39,6 +39,12 @@ impl Breaker {
         self.cell.command(Command::ForceOpen(Some(time)));
     }
 
+    /// The same as [`force_open`](Self::force_open), with a note, who makes the change, and for how
+    /// long. The same state again with another note or name is a transition.
+    pub fn force_open_with(&self, change: ManualChange) {
+        self.change(Command::ForceOpen(change.time), change);
+    }
+
     /// Admits every call and records none until the breaker is operated by hand again. Survives
     /// restarts.
     pub fn disable(&self) {
@@ -50,6 +56,12 @@ impl Breaker {
     /// short lock for each call.
     pub fn disable_for(&self, time: Duration) {
         self.cell.command(Command::Disable(Some(time)));
+    }
+
+    /// The same as [`disable`](Self::disable), with a note, who makes the change, and for how long.
+    /// The same state again with another note or name is a transition.
+    pub fn disable_with(&self, change: ManualChange) {
+        self.change(Command::Disable(change.time), change);
     }
 
     /// Admits and records every call, but never opens, until the breaker is operated by hand
@@ -66,6 +78,12 @@ impl Breaker {
         self.cell.command(Command::MetricsOnly(Some(time)));
     }
 
+    /// The same as [`metrics_only`](Self::metrics_only), with a note, who makes the change, and for
+    /// how long. The same state again with another note or name is a transition.
+    pub fn metrics_only_with(&self, change: ManualChange) {
+        self.change(Command::MetricsOnly(change.time), change);
+    }
+
     /// Opens the circuit as if a rule had tripped: for the open time, with the next step of the
     /// backoff, and probes decide afterwards. Ends a state that was set by hand. A circuit that is
     /// open stays as it is.
@@ -77,5 +95,15 @@ impl Breaker {
     /// hand. Calls in flight are not counted when they finish.
     pub fn reset(&self) {
         self.cell.command(Command::Reset);
+    }
+
+    /// The same as [`reset`](Self::reset), with a note and who makes the change. A
+    /// [time](ManualChange::lasting) is ignored.
+    pub fn reset_with(&self, change: ManualChange) {
+        self.change(Command::Reset, change);
+    }
+
+    fn change(&self, command: Command, change: ManualChange) {
+        self.cell.command_with(command, change.remark.into_shared());
     }
 }

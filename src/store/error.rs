@@ -32,7 +32,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn cause(&self) -> &BoxError {
+    pub(crate) fn cause(&self) -> &BoxError {
         match self {
             Self::Unavailable(cause)
             | Self::Corrupt(cause)

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`SledStore`] | `sled` (default) | one server; state survives restarts, kills and power failures |
 //! | [`RedbStore`] | `redb` | the same without threads of its own |
+//! | [`RedisStore`] | `redis` | state survives the loss of a host |
 //! | [`FileStore`] | | the same for a few breakers, as JSON files that `cat` can read |
 //! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
 //!
@@ -105,6 +106,8 @@ mod open;
 mod path;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 mod release;
 #[cfg(feature = "sled")]
 mod sled;
@@ -119,6 +122,9 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use redb::RedbStore;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::{RedisCredentials, RedisStore, RedisStoreBuilder};
 pub(crate) use release::drop_blocking;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tower_breaker::{
-    Breaker, Event, State, Trip, Window,
+    Breaker, Event, ManualChange, State, Trip, Window,
     clock::ManualClock,
     event::{Reason, Transition, WouldTrip},
     snapshot::Snapshot,
@@ -199,4 +199,124 @@ fn the_snapshot_of_a_temporary_state_does_not_expire_before_its_end() {
     breaker.force_open_for(year);
     let snapshot = breaker.snapshot();
     assert_eq!(snapshot.expires_at, Some(clock.wall() + year));
+}
+
+/// An operator says who they are and why.
+fn change() -> ManualChange {
+    ManualChange::new().by("anna").note("pager\n\"4711\"")
+}
+
+#[test]
+fn a_note_and_who_made_the_change_are_in_the_event_and_in_the_state() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    let mut receiver = breaker.subscribe();
+    let commands: [fn(&Breaker, ManualChange); 4] = [
+        Breaker::force_open_with,
+        Breaker::disable_with,
+        Breaker::metrics_only_with,
+        Breaker::reset_with,
+    ];
+    for command in commands {
+        clock.advance(MINUTE);
+        command(&breaker, change());
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.by.as_deref(), Some("anna"));
+        assert_eq!(snapshot.note.as_deref(), Some("pager\n\"4711\""));
+        assert_eq!(snapshot.since, Some(clock.wall()));
+    }
+    let transitions = transitions(&mut receiver);
+    let states: Vec<State> = transitions.iter().map(|transition| transition.to).collect();
+    assert_eq!(states, [State::ForcedOpen, State::Disabled, State::MetricsOnly, State::Closed]);
+    for transition in &transitions {
+        assert!(transition.manual);
+        assert_eq!(transition.by.as_deref(), Some("anna"));
+        assert_eq!(transition.note.as_deref(), Some("pager\n\"4711\""));
+        let json = serde_json::to_value(transition).unwrap();
+        assert_eq!(json["note"], "pager\n\"4711\"");
+        assert_eq!(&serde_json::from_value::<Transition>(json).unwrap(), transition);
+    }
+    // What happens next was not said by her.
+    fail(&breaker, 2);
+    let snapshot = breaker.snapshot();
+    assert_eq!((snapshot.state, snapshot.by, snapshot.note), (State::Open, None, None));
+    assert_eq!(snapshot.reason, Some(Reason::ConsecutiveFailures));
+    let json: Value = serde_json::from_str(&breaker.snapshot().to_json().unwrap()).unwrap();
+    assert_eq!((json.get("by"), json.get("note")), (None, None));
+}
+
+#[test]
+fn a_change_by_hand_may_last_for_a_time() {
+    for command in [Breaker::force_open_with, Breaker::disable_with, Breaker::metrics_only_with]
+        as [fn(&_, _); 3]
+    {
+        let clock = ManualClock::new();
+        let breaker = breaker(&clock);
+        command(&breaker, change().lasting(MINUTE));
+        assert_eq!(breaker.snapshot().manual_until, Some(clock.wall() + MINUTE));
+        clock.advance(MINUTE);
+        let ended = breaker.snapshot();
+        assert_eq!((ended.state, ended.by), (State::Closed, None));
+        assert_eq!(ended.reason, Some(Reason::ManualExpired));
+    }
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    breaker.reset_with(change().lasting(MINUTE));
+    assert_eq!(breaker.snapshot().manual_until, None);
+}
+
+#[test]
+fn the_same_state_again_is_a_transition_only_with_another_note_or_name() {
+    let breaker = breaker(&ManualClock::new());
+    let mut receiver = breaker.subscribe();
+    breaker.force_open_with(change());
+    breaker.force_open_with(change());
+    // A program that repeats itself does not take the operator's name away.
+    breaker.force_open();
+    assert_eq!(breaker.snapshot().by.as_deref(), Some("anna"));
+    breaker.force_open_with(change().by("bert"));
+    let by: Vec<_> = transitions(&mut receiver).into_iter().map(|step| step.by.unwrap()).collect();
+    assert_eq!(by.iter().map(|by| &**by).collect::<Vec<_>>(), ["anna", "bert"]);
+}
+
+#[test]
+fn notes_and_names_are_bounded_in_whole_characters() {
+    let breaker = breaker(&ManualClock::new());
+    breaker.force_open_with(ManualChange::new().note("é".repeat(10_000)).by("x€".repeat(10_000)));
+    let snapshot = breaker.snapshot();
+    assert_eq!(snapshot.note.as_deref(), Some(&*"é".repeat(ManualChange::MAX_NOTE / 2)));
+    assert_eq!(snapshot.by.as_deref(), Some(&*"x€".repeat(ManualChange::MAX_BY / 4)));
+    breaker.force_open_with(ManualChange::new().note("a".repeat(999) + "€"));
+    assert_eq!(breaker.snapshot().note.as_deref(), Some(&*"a".repeat(999)));
+    breaker.disable_with(ManualChange::new().note("").by(""));
+    assert_eq!((breaker.snapshot().note, breaker.snapshot().by), (None, None));
+}
+
+#[test]
+fn how_a_state_began_survives_a_restart() {
+    let clock = ManualClock::new();
+    let breaker = breaker(&clock);
+    let began = clock.wall();
+    breaker.force_open_with(change());
+    clock.advance(MINUTE * 90);
+    let restart = |snapshot: Snapshot| {
+        let builder = Breaker::builder("by hand").clock(clock.clone());
+        builder.trip_on(Trip::consecutive_failures(2)).restore(snapshot).build().unwrap()
+    };
+    let saved = breaker.snapshot().to_json().unwrap();
+    let restored = restart(Snapshot::from_json(saved.as_bytes()).unwrap()).snapshot();
+    assert_eq!((restored.state, restored.since), (State::ForcedOpen, Some(began)));
+    assert_eq!(restored.reason, Some(Reason::Manual));
+    assert_eq!(restored.by.as_deref(), Some("anna"));
+    assert_eq!(restored.note.as_deref(), Some("pager\n\"4711\""));
+
+    // An early version says nothing of it, and a newer one may say what is not known here.
+    let mut json: Value = serde_json::from_str(&saved).unwrap();
+    for field in ["since", "note", "by"] {
+        json.as_object_mut().unwrap().remove(field);
+    }
+    json["reason"] = json!("moon_phase");
+    let old = restart(Snapshot::from_json(json.to_string().as_bytes()).unwrap()).snapshot();
+    assert_eq!((old.state, old.since), (State::ForcedOpen, None));
+    assert_eq!((old.reason, old.by), (None, None));
 }

@@ -5,6 +5,8 @@
 
 mod folders;
 mod histories;
+#[cfg(unix)]
+mod in_redis;
 mod values;
 
 use std::{
@@ -112,6 +114,10 @@ contract!(memory, Memory);
 contract!(sled, InFolder<SledStore>);
 contract!(file, InFolder<FileStore>);
 contract!(redb, InFolder<RedbStore>);
+#[cfg(unix)]
+contract!(redis, InRedis);
+#[cfg(unix)]
+contract!(redis_as_an_instance, InRedisAsAnInstance);
 contract!(behind_an_arc, BehindAnArc);
 contract!(with_only_the_required_methods, Minimal);
 folder_contract!(sled_in_a_folder, SledStore);
@@ -124,6 +130,9 @@ fn check<S: Subject>(test: &str, run: fn(&S)) {
         None => eprintln!("skipped: {test}"),
     }
 }
+
+#[cfg(unix)]
+use in_redis::{InRedis, InRedisAsAnInstance};
 
 struct Memory(MemoryStore);
 

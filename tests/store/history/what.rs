@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tower_breaker::{
-    Breaker, MemoryStore, SledStore, State, StateStore, Trip, clock::ManualClock, event::Reason,
-    history::HistoryEntry, store::HistoryStore,
+    Breaker, ManualChange, MemoryStore, SledStore, State, StateStore, Trip, clock::ManualClock,
+    event::Reason, history::HistoryEntry, store::HistoryStore,
 };
 
 use super::{breaker, history, states, trip};
@@ -54,6 +54,27 @@ async fn a_history_has_the_time_reason_and_counts_of_every_transition() {
         (entries[1].transition.failure_count, entries[1].transition.open_time, entries[1].missed),
         (0, None, 0)
     );
+}
+
+#[tokio::test]
+async fn a_history_has_the_note_of_a_change_by_hand_and_who_made_it() {
+    let store = MemoryStore::new();
+    let breaker = breaker("noted", store.clone());
+    breaker.force_open_with(ManualChange::new().by("anna").note("incident \"4711\"\n"));
+    breaker.reset();
+    let entries = history(&breaker).await;
+    let said =
+        |at: usize| (entries[at].transition.by.as_deref(), entries[at].transition.note.as_deref());
+    assert_eq!(said(1), (Some("anna"), Some("incident \"4711\"\n")));
+    assert_eq!(said(0), (None, None));
+
+    // So does the state after a restart.
+    breaker.force_open_with(ManualChange::new().by("anna").note("again"));
+    breaker.flush().await.unwrap();
+    drop(breaker);
+    let snapshot = self::breaker("noted", store).snapshot();
+    assert_eq!(snapshot.state, State::ForcedOpen);
+    assert_eq!((snapshot.by.as_deref(), snapshot.note.as_deref()), (Some("anna"), Some("again")));
 }
 
 #[tokio::test]

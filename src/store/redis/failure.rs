@@ -1,0 +1,96 @@
+//! What an error of Redis means to a store, and what an operator can do about it.
+//!
+//! The messages name the server, never a user or a password. Text of the server is passed on only
+//! where it names neither.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use super::address::Address;
+use crate::store::error::StoreError;
+
+/// Whether the connection that met this error is of no more use.
+pub(super) fn breaks_connection(error: &RedisError) -> bool {
+    match error.kind() {
+        // After a failover, a read-only replica stays one: ask again where the primary is.
+        ErrorKind::Io
+        | ErrorKind::Parse
+        | ErrorKind::ClusterConnectionNotFound
+        | ErrorKind::AuthenticationFailed
+        | ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
+        // The password has changed since.
+        _ => error.code() == Some("NOAUTH"),
+    }
+}
+
+/// The store's error for an error of Redis.
+pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
+    let unavailable = |what: &str| StoreError::Unavailable(format!("{address} {what}").into());
+    let misconfigured = |what: &str| StoreError::Misconfigured(format!("{address} {what}").into());
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return misconfigured("refuses the user or the password: check both");
+    }
+    match error.code() {
+        Some("NOAUTH" | "WRONGPASS") => {
+            misconfigured("refuses the user or the password: check both")
+        }
+        Some("NOPERM") => misconfigured(&format!(
+            "denies permission for {}: grant the user what the documentation of `RedisStore` lists",
+            denied(error.detail().unwrap_or_default()),
+        )),
+        Some("READONLY") => {
+            unavailable("is a read-only replica: waiting for a failover, or connect to the primary")
+        }
+        Some("OOM") => unavailable(
+            "is full: raise its `maxmemory`, or remove other data; writes fail until then",
+        ),
+        Some("MISCONF") => {
+            unavailable("refuses writes because it cannot save to its disk: see its log")
+        }
+        Some("LOADING") => unavailable("is loading its data"),
+        Some("BUSY") => unavailable("is busy with a script of another client"),
+        Some("MASTERDOWN") => unavailable("is a replica without its primary"),
+        Some("CLUSTERDOWN" | "TRYAGAIN") => unavailable("is a cluster that cannot serve the key"),
+        Some("MOVED" | "ASK" | "CROSSSLOT") => misconfigured("is part of a Redis Cluster"),
+        Some("WRONGTYPE") => StoreError::Other(
+            format!("{address} holds something else under a key: choose another prefix").into(),
+        ),
+        Some(code) => {
+            StoreError::Other(format!("{address} answers {code}: {}", details(error)).into())
+        }
+        None if error.is_timeout() => unavailable("does not answer in time"),
+        None if error.kind() == ErrorKind::InvalidClientConfig => {
+            misconfigured(&format!("cannot be used: {error}"))
+        }
+        None if error.is_io_error() => unavailable(&format!("cannot be reached: {error}")),
+        None => StoreError::Other(format!("{address} gives an unexpected answer: {error}").into()),
+    }
+}
+
+fn details(error: &RedisError) -> &str {
+    error.detail().unwrap_or("no details")
+}
+
+/// What a message about a missing permission is about. Newer servers name the user in it, so it is
+/// not passed on: only the command, which they quote.
+fn denied(detail: &str) -> String {
+    match detail.split('\'').nth(1) {
+        Some(command) => format!("the command {command:?}"),
+        None => "its keys".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::denied;
+
+    #[test]
+    fn a_missing_permission_names_the_command_and_no_user() {
+        for detail in [
+            "User reader has no permissions to run the 'zadd' command",
+            "this user has no permissions to run the 'zadd' command",
+        ] {
+            assert_eq!(denied(detail), "the command \"zadd\"");
+        }
+        assert_eq!(denied("No permissions to access a key"), "its keys");
+    }
+}

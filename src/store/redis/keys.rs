@@ -1,0 +1,130 @@
+//! The keys in Redis.
+//!
+//! What a breaker stores keeps its key, such as `circuit_breaker:payments:state`: only the part
+//! before the name can be changed. Any other key of a value ends in `:value`, and that of a history
+//! in `:records`. So the end of a key says what it holds, and no name, whatever it contains, can
+//! make the key of something else. The store's own keys have other ends.
+
+use crate::store::error::StoreError;
+
+pub(super) const DEFAULT_PREFIX: &str = "circuit_breaker";
+
+/// What the crate's keys begin with.
+const OF_BREAKERS: &str = "circuit_breaker:";
+const VALUES: [&str; 3] = [":state", ":recent", ":quarantine"];
+const HISTORIES: [&str; 1] = [":history"];
+
+/// How the keys of a store become keys in Redis.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    /// The prefix, the instance if there is one, and a colon.
+    base: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, instance: Option<&str>) -> Result<Self, StoreError> {
+        let misconfigured = |what: &str| StoreError::Misconfigured(what.into());
+        if prefix.is_empty() || prefix.len() > 256 {
+            return Err(misconfigured("the prefix of keys in Redis has to have 1 to 256 bytes"));
+        }
+        let base = match instance {
+            None => format!("{prefix}:"),
+            Some(id) if is_instance(id) => format!("{prefix}@{id}:"),
+            Some(_) => {
+                return Err(misconfigured(
+                    "the instance in keys of Redis has to have 1 to 128 letters, digits, or any \
+                     of `-_.`",
+                ));
+            }
+        };
+        Ok(Self { base })
+    }
+
+    pub(super) fn value(&self, key: &str) -> String {
+        self.key(key, &VALUES, ":value")
+    }
+
+    pub(super) fn history(&self, key: &str) -> String {
+        self.key(key, &HISTORIES, ":records")
+    }
+
+    /// The set of the keys of all values.
+    pub(super) fn value_index(&self) -> String {
+        self.own("index")
+    }
+
+    /// The set of the keys of all histories.
+    pub(super) fn history_index(&self) -> String {
+        self.own("histories")
+    }
+
+    /// What tells whether the server still holds what was saved.
+    pub(super) fn epoch(&self) -> String {
+        self.own("epoch")
+    }
+
+    fn key(&self, key: &str, ends: &[&str], other: &str) -> String {
+        let of_a_breaker = key.strip_prefix(OF_BREAKERS);
+        match of_a_breaker.filter(|rest| ends.iter().any(|end| rest.ends_with(end))) {
+            Some(rest) => [&*self.base, rest].concat(),
+            None => [&*self.base, key, other].concat(),
+        }
+    }
+
+    fn own(&self, word: &str) -> String {
+        [&*self.base, word].concat()
+    }
+}
+
+/// An instance has no colon, so that it cannot reach into the name.
+fn is_instance(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Keys;
+
+    #[test]
+    fn a_breaker_keeps_its_key() {
+        let keys = Keys::new("circuit_breaker", None).unwrap();
+        let state = "circuit_breaker:payments:state";
+        assert_eq!(keys.value(state), state);
+        assert_eq!(keys.history("circuit_breaker:a:b:history"), "circuit_breaker:a:b:history",);
+        let shop = Keys::new("shop", None).unwrap();
+        assert_eq!(shop.value(state), "shop:payments:state");
+        let instance = Keys::new("shop", Some("web-1")).unwrap();
+        assert_eq!(instance.value(state), "shop@web-1:payments:state");
+    }
+
+    #[test]
+    fn no_two_keys_become_the_same() {
+        let names = ["", ":", "a", "a:state", "a:value", "@i:a", "index", "epoch", "{x}", "a\0"];
+        let mut seen = HashSet::new();
+        for instance in [None, Some("i"), Some("index")] {
+            let keys = Keys::new("circuit_breaker", instance).unwrap();
+            let mut add = |key: String| assert!(seen.insert(key.clone()), "{key:?} twice");
+            [keys.value_index(), keys.history_index(), keys.epoch()].into_iter().for_each(&mut add);
+            for name in names {
+                add(keys.value(name));
+                add(keys.history(name));
+                for end in ["state", "recent", "quarantine", "history", "value"] {
+                    let key = format!("circuit_breaker:{name}:{end}");
+                    add(keys.value(&key));
+                    add(keys.history(&key));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_or_an_instance_that_is_unsafe_is_refused() {
+        assert!(Keys::new("", None).is_err());
+        for instance in ["", "a:b", "a b", "{a}", "@", "\n", "ü"] {
+            assert!(Keys::new("p", Some(instance)).is_err(), "{instance:?}");
+        }
+    }
+}

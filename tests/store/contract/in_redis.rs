@@ -1,0 +1,63 @@
+//! Stores in a Redis server that the tests share, each with keys of its own.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+
+use tower_breaker::store::{RedisStore, RedisStoreBuilder};
+
+use super::Subject;
+use crate::support::redis::RedisServer;
+
+/// The server, while a test uses it.
+static SHARED: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
+
+fn server() -> Option<Arc<RedisServer>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = shared.upgrade() {
+        return Some(server);
+    }
+    let server = Arc::new(RedisServer::start()?);
+    *shared = Arc::downgrade(&server);
+    Some(server)
+}
+
+pub(super) struct InRedis {
+    server: Arc<RedisServer>,
+    prefix: String,
+}
+
+impl InRedis {
+    fn builder(&self) -> RedisStoreBuilder {
+        RedisStore::builder(&self.server.url()).prefix(&self.prefix)
+    }
+}
+
+impl Subject for InRedis {
+    type Store = RedisStore;
+
+    fn create() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("test {}", COUNT.fetch_add(1, SeqCst));
+        Some(Self { server: server()?, prefix })
+    }
+
+    fn open(&self) -> RedisStore {
+        self.builder().open().unwrap()
+    }
+}
+
+pub(super) struct InRedisAsAnInstance(InRedis);
+
+impl Subject for InRedisAsAnInstance {
+    type Store = RedisStore;
+
+    fn create() -> Option<Self> {
+        InRedis::create().map(Self)
+    }
+
+    fn open(&self) -> RedisStore {
+        self.0.builder().instance("web-1").open().unwrap()
+    }
+}
