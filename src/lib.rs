@@ -115,7 +115,8 @@ pub mod config;
 mod error;
 pub mod event;
 #[cfg(feature = "redis")]
-mod fleet;
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod fleet;
 mod handle;
 mod health;
 pub mod history;

@@ -30,7 +30,7 @@ pub(crate) enum Change {
 
 /// What a transaction did, collected while it runs.
 #[derive(Debug, Default)]
-pub(super) struct Effects {
+pub(crate) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
     pub(super) counts_changed: bool,

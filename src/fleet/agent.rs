@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
@@ -17,10 +17,11 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
-    entry::{Entry, Submission, to_micros, to_tick},
+    entry::{Entry, Submission, to_micros},
     health::Health,
     leases::{Leases, Wish},
     message::{Message, News},
+    news::Signals,
     protocol::{
         command::{Request, Status},
         member::Next,
@@ -46,7 +47,7 @@ pub(super) struct Agent {
     health: Arc<Health>,
     receiver: Receiver<Message>,
     /// Tells the reader of news to begin anew.
-    begin_anew: Arc<AtomicBool>,
+    signals: Arc<Signals>,
     breakers: HashMap<u64, Shared>,
     /// The breakers of each name.
     names: HashMap<SmolStr, Vec<u64>>,
@@ -70,6 +71,8 @@ struct Shared {
     entry: Entry,
     leases: Leases,
     later: Option<Instant>,
+    /// Whether its state has been asked for.
+    is_attached: bool,
 }
 
 impl Agent {
@@ -78,7 +81,7 @@ impl Agent {
         settings: Arc<Settings>,
         health: Arc<Health>,
         receiver: Receiver<Message>,
-        begin_anew: Arc<AtomicBool>,
+        signals: Arc<Signals>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -86,7 +89,7 @@ impl Agent {
             settings,
             health,
             receiver,
-            begin_anew,
+            signals,
             breakers: HashMap::new(),
             names: HashMap::new(),
             changed: BTreeSet::new(),
@@ -140,7 +143,7 @@ impl Agent {
             Message::Attach(entry, caller) => {
                 let id = entry.id;
                 self.names.entry(entry.name.clone()).or_default().push(id);
-                let shared = Shared { entry: *entry, leases: Leases::new(), later: None };
+                let shared = Shared { entry: *entry, leases: Leases::new(), later: None, is_attached: false };
                 self.breakers.insert(id, shared);
                 self.changed.insert(id);
                 waiting.push(caller);
@@ -149,7 +152,7 @@ impl Agent {
             Message::Changed(id) => {
                 self.changed.insert(id);
             }
-            Message::Reading(serial) => {
+            Message::Reading { serial } => {
                 (self.is_reading, self.must_join) = (true, true);
                 self.news_read = serial;
                 self.retry_at = Instant::now();
@@ -158,7 +161,7 @@ impl Agent {
                 self.is_reading = false;
                 self.go_alone(&error);
             }
-            Message::Gap(serial) => {
+            Message::Gap { serial } => {
                 self.must_join = true;
                 self.news_read = serial;
             }
@@ -220,7 +223,7 @@ impl Agent {
             self.must_join |= beat.memory != last.memory || beat.news < last.news;
             // News that were there a second ago must have been read.
             if self.news_read < last.news && beat.memory == last.memory {
-                self.begin_anew.store(true, Ordering::Relaxed);
+                self.signals.begin_anew.store(true, Ordering::Relaxed);
             }
         }
         self.last_beat = Some(beat);
@@ -238,8 +241,9 @@ impl Agent {
         if !self.is_joined {
             self.is_joined = true;
             self.health.set_joined();
-            for Shared { entry, .. } in self.breakers.values() {
+            for Shared { entry, is_attached, .. } in self.breakers.values_mut() {
                 entry.set_joined(true);
+                *is_attached = true;
             }
             self.changed.extend(ids);
         }
@@ -278,7 +282,11 @@ impl Agent {
         let Some(shared) = self.breakers.get_mut(&id) else { return Ok(()) };
         shared.entry.clear_mark();
         if !shared.is_attached {
-            self.attach(id)?;
+            self.join(&[id])?;
+            if let Some(shared) = self.breakers.get_mut(&id) {
+                shared.entry.set_joined(true);
+                shared.is_attached = true;
+            }
         }
         self.submit(id)?;
         self.hold_leases(id)

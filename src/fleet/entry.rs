@@ -1,11 +1,8 @@
 //! One shared breaker on the fleet's thread: between its machine and the protocol.
 
-use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
 };
 
 use smol_str::SmolStr;
@@ -38,6 +35,8 @@ pub(super) struct Entry {
     observer: Weak<dyn Observer>,
     is_marked: Arc<AtomicBool>,
     pub(super) member: Member,
+    /// The newest known state has not been taken over, because the machine had something to tell.
+    is_behind: bool,
 }
 
 /// What to do next about a decision of the machine.
@@ -55,7 +54,7 @@ impl Entry {
         observer: Weak<dyn Observer>,
         is_marked: Arc<AtomicBool>,
     ) -> Self {
-        Self { id, name, cell, observer, is_marked, member: Member::new() }
+        Self { id, name, cell, observer, is_marked, member: Member::new(), is_behind: false }
     }
 
     /// From here on, the machine says again that it has something to tell.
@@ -80,7 +79,7 @@ impl Entry {
     }
 
     /// The command that tells the fleet what the machine has decided.
-    pub(super) fn submission(&self, view: &SharedView, settings: &Settings) -> Submission {
+    pub(super) fn submission(&mut self, view: &SharedView, settings: &Settings) -> Submission {
         let Some(decided) = &view.decided else { return Submission::Settled };
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
@@ -90,7 +89,12 @@ impl Entry {
                 Submission::Send { decisions, decision, command, sent_at: now }
             }
             None => {
-                self.keep_own(view.decisions);
+                if self.is_behind {
+                    let record = *self.member.seen();
+                    self.adopt(view.decisions, &record);
+                } else {
+                    self.keep_own(view.decisions);
+                }
                 Submission::Settled
             }
         }
@@ -115,7 +119,7 @@ impl Entry {
         }
     }
 
-    /// Takes note of an answer to a decision. `true` if nothing is left to do.
+    /// Takes note of an answer to a decision, and does what follows for the machine.
     pub(super) fn conclude(
         &mut self,
         decisions: u64,
@@ -138,20 +142,15 @@ impl Entry {
     /// it is newer than all before, and the machine has nothing to tell.
     pub(super) fn learn(&mut self, record: Record, now: Micros, view: &SharedView) {
         let record = record.rebased(now, to_micros(view.now));
-        if self.member.learn(record) && view.decided.is_none() {
-            self.adopt(view.decisions, &record);
+        if !self.member.learn(record) {
+            return;
         }
+        // What a store held may be older than what the fleet knows.
+        let yields = view.decided.is_none_or(|decided| decided.reason == Reason::Restored);
+        self.is_behind = !(yields && self.adopt(view.decisions, &record));
     }
 
-    /// Puts the newest known state in place, if the machine has nothing to tell.
-    pub(super) fn resume(&self, view: &SharedView) {
-        let record = self.member.seen();
-        if record.fence != super::protocol::fence::Fence::NONE && view.decided.is_none() {
-            self.adopt(view.decisions, record);
-        }
-    }
-
-    fn adopt(&self, decisions: u64, record: &Record) -> bool {
+    fn adopt(&mut self, decisions: u64, record: &Record) -> bool {
         let fleet = FleetState {
             state: record.state,
             until: record.until.map(to_tick),
@@ -161,10 +160,13 @@ impl Entry {
         let adopted = self.cell.with_shared(&*observer, |machine, effects, _, _| {
             machine.adopt(decisions, &fleet, effects)
         });
-        adopted.unwrap_or(true)
+        let is_done = adopted.unwrap_or(true);
+        self.is_behind &= !is_done;
+        is_done
     }
 
-    fn keep_own(&self, decisions: u64) {
+    fn keep_own(&mut self, decisions: u64) {
+        self.is_behind = false;
         if let Some(observer) = self.observer.upgrade() {
             self.cell.with_shared(&*observer, |machine, _, _, _| machine.keep_own(decisions));
         }
@@ -233,5 +235,5 @@ pub(super) fn to_micros(tick: Tick) -> Micros {
 }
 
 pub(super) fn to_tick(time: Micros) -> Tick {
-    Tick::new(Duration::from_micros(time))
+    Tick::from_nanos(time.saturating_mul(1000))
 }

@@ -26,11 +26,17 @@ pub(super) enum Message {
     /// The breaker's machine has something to tell.
     Changed(u64),
     /// News are read from now on: whatever came before must be asked for.
-    Reading,
+    Reading {
+        /// The number of the last ones before.
+        serial: u64,
+    },
     /// News are not read at the moment.
     NotReading(StoreError),
     /// Some news were missed.
-    Gap,
+    Gap {
+        /// The number of the last of the others.
+        serial: u64,
+    },
     News {
         news: Vec<News>,
         /// The server's time.

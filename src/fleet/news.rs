@@ -24,7 +24,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    redis::connection::{Connection, Connector},
+    redis::{Connection, Connector},
 };
 
 /// How long one read waits: how long the thread outlives its fleet at most.
@@ -38,9 +38,17 @@ pub(super) struct Reader {
     connection: Connection,
     keys: Keys,
     sender: Sender<Message>,
-    stop: Arc<AtomicBool>,
+    signals: Arc<Signals>,
     /// The last entry that was read; `None` before the first connection.
     last: Option<Position>,
+}
+
+/// What other threads ask of this one.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    pub(super) stop: AtomicBool,
+    /// Some news cannot have been read: they are before the place from which it reads.
+    pub(super) begin_anew: AtomicBool,
 }
 
 struct Position {
@@ -53,20 +61,22 @@ impl Reader {
         connector: Arc<Connector>,
         keys: Keys,
         sender: Sender<Message>,
-        stop: Arc<AtomicBool>,
+        signals: Arc<Signals>,
     ) -> Self {
-        Self { connection: Connection::new(connector), keys, sender, stop, last: None }
+        Self { connection: Connection::new(connector), keys, sender, signals, last: None }
     }
 
     /// Reads until the fleet is gone.
     pub(super) fn run(mut self) {
         let mut is_reading = false;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.signals.stop.load(Ordering::Relaxed) {
+            is_reading &= !self.signals.begin_anew.swap(false, Ordering::Relaxed);
             let step = if is_reading { self.read() } else { self.begin() };
             let message = match step {
                 Ok(message) => {
                     let began = !std::mem::replace(&mut is_reading, true);
-                    if began { Some(Message::Reading) } else { message }
+                    let serial = self.last.as_ref().map_or(0, |last| last.serial);
+                    if began { Some(Message::Reading { serial }) } else { message }
                 }
                 Err(error) => {
                     is_reading = false;
@@ -119,10 +129,10 @@ impl Reader {
             *last = Position { id, serial };
             news.extend(parse(&fields));
         }
-        if has_gap {
-            return Ok(Some(Message::Gap));
-        }
         let serial = last.serial;
+        if has_gap {
+            return Ok(Some(Message::Gap { serial }));
+        }
         let is_empty = news.is_empty();
         Ok((!is_empty).then_some(Message::News { news, now: time, received, serial }))
     }

@@ -17,10 +17,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    redis::{
-        connection::{Connection, Connector},
-        script::{self, Script},
-    },
+    redis::{Connection, Connector, Script, run},
 };
 
 /// A command about the breaker of this name.
@@ -66,7 +63,7 @@ impl Transport {
         let (script, keys) = (&self.beat, &self.keys);
         let fresh = wire::token(fastrand::u64(..));
         let reply = self.connection.call(|connection| {
-            let replies = script::run(connection, |form, pipeline| {
+            let replies = run(connection, |form, pipeline| {
                 let keys: &[&[u8]] = &[keys.shard().as_bytes()];
                 pipeline.add_command(script.command(form, keys, &[fresh.as_bytes()]));
             })?;
@@ -122,7 +119,7 @@ fn send(
     deadline: &str,
     commands: &[Addressed<'_>],
 ) -> RedisResult<Vec<Answer>> {
-    let replies = script::run(connection, |form, pipeline| {
+    let replies = run(connection, |form, pipeline| {
         for (name, command) in commands {
             let breaker = keys.breaker(name);
             let keys: [&[u8]; 3] =

@@ -8,6 +8,8 @@ use super::{
     Breaker,
     events::{self, EventDispatcher, Listener, Shared},
 };
+#[cfg(feature = "redis")]
+use crate::fleet::RedisFleet;
 use crate::{
     breaker::pool,
     clock::TimeSource,
@@ -176,6 +178,18 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// Shares the breaker with other replicas of this service. Default: none, every replica
+        /// decides alone. See [`fleet`](crate::fleet).
+        ///
+        /// [`build`](Self::build) waits at most a second for the fleet's state, so that the first
+        /// call meets it.
+        #[cfg(feature = "redis")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+        pub fn shared(mut self, fleet: $crate::fleet::RedisFleet) -> Self {
+            self $($breaker)*.fleet = Some(fleet);
+            self
+        }
+
         /// Calls this function for each event, in order, on the thread of the call that caused it,
         /// or on a thread that all breakers share: see [`Event`](crate::Event). It must return
         /// quickly. It may use the breaker: no lock is held. A panic is logged at ERROR, and
@@ -205,6 +219,8 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
+    #[cfg(feature = "redis")]
+    pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
 }
 
@@ -218,6 +234,8 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
+            #[cfg(feature = "redis")]
+            fleet: None,
             write_behind: WriteBehindConfig::default(),
         }
     }
@@ -282,6 +300,10 @@ impl BreakerBuilder {
         if let Some(store) = self.store {
             cell.await_restore();
             shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
+        }
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &self.fleet {
+            shared.join(fleet);
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -73,6 +73,8 @@
 //! [`append_all`]: crate::store::HistoryStore::append_all
 //! [`label`]: crate::StateStore::label
 
+#[cfg(feature = "redis")]
+mod fleet;
 mod store;
 
 use std::{
@@ -80,6 +82,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+#[cfg(feature = "redis")]
+pub(crate) use fleet::fleet_joined;
 pub(crate) use store::{StoreMetrics, quarantined};
 
 /// Whether anything is recorded.
@@ -94,6 +98,8 @@ fn record(record: impl FnOnce()) {
             ::metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr());
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
+            #[cfg(feature = "redis")]
+            fleet::describe();
         }
         record();
     }));

@@ -26,3 +26,6 @@ impl StoreMetrics {
 }
 
 pub(crate) fn quarantined(_: &str, _: &str) {}
+
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_joined(_: bool) {}

@@ -138,6 +138,8 @@ impl Observer for Dispatched {
 
     fn record_transitions(&self, _: &[Transition]) {}
 
+    fn on_shared(&self) {}
+
     fn on_event(&self, event: Event) {
         let Event::Transition(transition) = event else { return };
         let mut transitions = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,4 +24,8 @@ mod server;
 mod store;
 mod values;
 
+pub(crate) use self::{
+    connection::{Connection, Connector},
+    script::{Script, run},
+};
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};

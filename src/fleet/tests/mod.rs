@@ -1,0 +1,1 @@
+//! The script held to the reference of the protocol.
