@@ -55,7 +55,11 @@ pub(super) struct Agent {
     changed: BTreeSet<u64>,
     /// The breakers to look at later.
     later: BTreeSet<(Instant, u64)>,
+    /// Threads that build a breaker, until its state is the fleet's or the fleet is not reached.
+    building: Vec<Sender<()>>,
     is_reading: bool,
+    /// The last attempt to join has failed.
+    has_failed: bool,
     is_joined: bool,
     /// Whether all states must be asked for.
     must_join: bool,
@@ -94,7 +98,9 @@ impl Agent {
             names: HashMap::new(),
             changed: BTreeSet::new(),
             later: BTreeSet::new(),
+            building: Vec::new(),
             is_reading: false,
+            has_failed: false,
             is_joined: false,
             must_join: true,
             retry_at: now,
@@ -114,18 +120,19 @@ impl Agent {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return self.return_leases(),
             };
-            let mut waiting = Vec::new();
             while let Some(message) = next {
                 if matches!(message, Message::Stop) {
                     return self.return_leases();
                 }
-                self.take(message, &mut waiting);
+                self.take(message);
                 next = self.receiver.try_recv().ok();
             }
             self.work();
-            for caller in waiting {
-                // It may have given up.
-                let _ = caller.send(());
+            if self.is_joined || self.has_failed {
+                for builder in self.building.drain(..) {
+                    // It may have given up.
+                    let _ = builder.send(());
+                }
             }
         }
     }
@@ -138,15 +145,15 @@ impl Agent {
         [Some(self.beat_at), Some(self.refresh_at), later].into_iter().flatten().min().unwrap_or(self.beat_at)
     }
 
-    fn take(&mut self, message: Message, waiting: &mut Vec<Sender<()>>) {
+    fn take(&mut self, message: Message) {
         match message {
-            Message::Attach(entry, caller) => {
+            Message::Attach(entry, builder) => {
                 let id = entry.id;
                 self.names.entry(entry.name.clone()).or_default().push(id);
                 let shared = Shared { entry: *entry, leases: Leases::new(), later: None, is_attached: false };
                 self.breakers.insert(id, shared);
                 self.changed.insert(id);
-                waiting.push(caller);
+                self.building.push(builder);
             }
             Message::Detach(id) => self.detach(id),
             Message::Changed(id) => {
@@ -239,7 +246,7 @@ impl Agent {
         self.must_join = false;
         self.refresh_at = Instant::now() + REFRESH_INTERVAL;
         if !self.is_joined {
-            self.is_joined = true;
+            (self.is_joined, self.has_failed) = (true, false);
             self.health.set_joined();
             for Shared { entry, is_attached, .. } in self.breakers.values_mut() {
                 entry.set_joined(true);
@@ -389,7 +396,7 @@ impl Agent {
         self.health.set_alone(&error.to_string());
         let pause = self.transport.pause().max(Duration::from_millis(50));
         self.retry_at = Instant::now() + pause;
-        self.must_join = true;
+        (self.must_join, self.has_failed) = (true, true);
         if std::mem::take(&mut self.is_joined) {
             for Shared { entry, .. } in self.breakers.values() {
                 entry.set_joined(false);
