@@ -103,6 +103,12 @@ impl Transport {
         then + micros(told.elapsed()) + micros(self.timeout)
     }
 
+    /// Pretends that the server said this time so long ago.
+    #[cfg(test)]
+    pub(super) fn pretend_told(&mut self, now: Micros, ago: Duration) {
+        self.clock = Some((now, Instant::now().checked_sub(ago).unwrap()));
+    }
+
     /// After an error it may be another server.
     fn unless_broken<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.is_err() {

@@ -146,7 +146,7 @@ if order < 0 then return answer('behind') end
 if command == 'lease' then
   local lease, lasts, max = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
   local current = state_now()
-  if current == 'open' then return answer('denied', till) end
+  if current == 'open' and till ~= 0 then return answer('denied', till) end
   if current ~= 'half_open' then return answer('denied', now + lasts) end
   local leases, count, first = running('l:')
   if not leases['l:' .. lease] and count >= max then return answer('denied', first or now) end

@@ -142,7 +142,9 @@ impl Server {
         };
         match entry.record.state_at(now) {
             State::HalfOpen => {}
-            State::Open => return Status::Denied { until: entry.record.until.unwrap_or(now) },
+            State::Open => {
+                return Status::Denied { until: entry.record.until.unwrap_or(now + lasts) };
+            }
             _ => return Status::Denied { until: now + lasts },
         }
         entry.leases.retain(|_, until| *until > now);
