@@ -143,6 +143,9 @@ pub enum Reason {
     /// result since the last result took as long together. Raise the timeout if healthy calls take
     /// that long.
     ProbeTimeout,
+    /// Closed to open: health checks failed. Open to half-open: a health check succeeded before the
+    /// end of the open time, or begins just before it.
+    HealthCheck,
     /// A snapshot was restored, or the state of another breaker of this name was taken over.
     Restored,
     /// By hand: opened, forced open, disabled, or metrics only.
@@ -169,6 +172,7 @@ impl Reason {
             Self::ProbeFailed => "probe_failed",
             Self::ProbeSlow => "probe_slow",
             Self::ProbeTimeout => "probe_timeout",
+            Self::HealthCheck => "health_check",
             Self::Restored => "restored",
             Self::Manual => "manual",
             Self::Reset => "reset",

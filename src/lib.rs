@@ -45,6 +45,7 @@
 //!   own), and the health of a store.
 //! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
 //! - [`retry`]: retries around a breaker, and the order of layers.
+//! - [`health_check`]: checks that find a recovery, or an outage, before callers do.
 //! - [`metrics`]: what the stores report to a metrics recorder.
 //! - [`clock`]: tests that control the time.
 //!
@@ -93,6 +94,7 @@
 //! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
 //! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8; enables `keyed`, `http` |
 //! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
+//! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
 //!
@@ -119,6 +121,9 @@ pub mod event;
 pub mod fleet;
 mod handle;
 mod health;
+#[cfg(feature = "health-check")]
+#[cfg_attr(docsrs, doc(cfg(feature = "health-check")))]
+pub mod health_check;
 pub mod history;
 mod manual;
 #[cfg(feature = "metrics")]
@@ -185,5 +190,11 @@ pub use store::SledStore;
 pub use store::{FileStore, MemoryStore, StateStore};
 
 #[doc = include_str!("../README.md")]
-#[cfg(all(doctest, feature = "grpc", feature = "reqwest", feature = "sled"))]
+#[cfg(all(
+    doctest,
+    feature = "grpc",
+    feature = "health-check",
+    feature = "reqwest",
+    feature = "sled"
+))]
 struct Readme;

@@ -33,10 +33,11 @@ const FLOORS: [(u8, &[&str]); 8] = [
 ];
 
 /// What a module must never import.
-const NEVER: [(&str, &[&str]); 8] = [
+const NEVER: [(&str, &[&str]); 9] = [
     ("breaker", &["tokio", "tower_service", "tower_layer", "http", "tracing", "std::fs"]),
     ("config", &["tokio", "tower_service", "http"]),
     ("handle", &["tower_service", "tower_layer", "tower", "http", "http_body", "sled"]),
+    ("health_check", &["tower_service", "tower_layer", "tower", "http", "sled"]),
     ("registry", &["tower_service", "tower_layer", "tower", "http"]),
     ("retry", &["tower_service", "sled"]),
     ("service", &["sled", "redis", "redb"]),

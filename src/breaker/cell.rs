@@ -362,9 +362,20 @@ impl Cell {
         &'static self,
         permit: impl FnOnce(Admitted) -> P,
     ) -> Result<P, Refusal> {
+        self.admit_after(|_, _| (), permit)
+    }
+
+    /// The same after a change that no other call comes between.
+    #[cold]
+    pub(super) fn admit_after<P>(
+        &'static self,
+        change: impl FnOnce(&mut Machine, &mut Effects),
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
-            let admitted = core.transact(self.successes(), |machine, _| {
+            let admitted = core.transact(self.successes(), |machine, effects| {
+                change(machine, effects);
                 let ticket = machine.admit()?;
                 let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
@@ -415,6 +426,11 @@ impl Cell {
             let elapsed = admitted.map(|admitted| machine.now.since(admitted));
             machine.abandon(ticket, elapsed, effects);
         });
+    }
+
+    #[cfg(feature = "health-check")]
+    pub(super) fn change(&'static self, change: impl FnOnce(&mut Machine, &mut Effects)) {
+        self.transact(change);
     }
 
     pub(crate) fn command(&'static self, command: Command) {

@@ -15,6 +15,8 @@ mod core;
 mod dispatch;
 pub(crate) mod effects;
 mod fast_path_view;
+#[cfg(feature = "health-check")]
+mod health_check;
 pub(crate) mod machine;
 pub(crate) mod nesting;
 pub(crate) mod notify;

@@ -4,7 +4,12 @@ mod guard;
 
 use std::{fmt, mem::ManuallyDrop, time::Duration};
 
-use super::{admission::Ticket, cell::Cell, packed_state::PackedState, success_counter::Counted};
+use super::{
+    admission::Ticket,
+    cell::{Admitted, Cell},
+    packed_state::PackedState,
+    success_counter::Counted,
+};
 use crate::{
     clock::{SystemClock, Tick},
     error::Refusal,
@@ -106,10 +111,12 @@ impl Permit {
     #[cold]
     #[inline(never)]
     fn try_acquire_locked(cell: &'static Cell) -> Result<Self, Refusal> {
-        cell.admit(|admitted| {
-            let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
-            Self::new(cell, admitted.state, stamp)
-        })
+        cell.admit(|admitted| Self::admitted(cell, &admitted))
+    }
+
+    pub(super) fn admitted(cell: &'static Cell, admitted: &Admitted) -> Self {
+        let stamp = admitted.ticket.probe.unwrap_or(admitted.at.as_nanos());
+        Self::new(cell, admitted.state, stamp)
     }
 
     /// A permit that records nothing, for a call that does not count.

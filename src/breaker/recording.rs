@@ -143,6 +143,8 @@ impl Machine {
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
         if let Some(time_out) = self.release_probe(ticket) {
             self.return_lease(ticket.probe);
+            // By the attempt.
+            effects.counts_changed = true;
             self.end_without_result(time_out, effects);
         }
     }

@@ -6,6 +6,8 @@ mod call;
 mod end;
 mod events;
 mod wait;
+#[cfg(feature = "health-check")]
+mod weak;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -27,6 +29,8 @@ pub(crate) use builder::breaker_settings;
 pub use end::flush_all;
 use events::Shared;
 pub(crate) use wait::WaitHandle;
+#[cfg(feature = "health-check")]
+pub(crate) use weak::WeakBreaker;
 
 /// A circuit breaker.
 ///

@@ -147,6 +147,7 @@ impl Outcome {
             match item.entry.encode_if_marked() {
                 Ok(None) => {}
                 Ok(Some(encoded)) => {
+                    item.is_encoded = true;
                     let key = match encoded.part {
                         Part::Whole | Part::Base(_) => item.entry.key.clone(),
                         Part::Continuation => keys::recent(item.entry.name()),

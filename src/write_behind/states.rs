@@ -48,6 +48,8 @@ pub(super) struct Item {
     pub(super) is_departing: bool,
     /// Whether an earlier attempt has failed.
     pub(super) is_retried: bool,
+    /// Whether the newest state was encoded: then it is no longer marked.
+    pub(super) is_encoded: bool,
     /// Whether the store has taken the state.
     pub(super) is_saved: bool,
     /// Whether this attempt has failed.

@@ -11,9 +11,9 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, history::*, keyed::*,
-    load::*, record_when::*, registry::*, reject::*, reqwest_middleware::*, retry::*, snapshot::*,
-    store::*, *,
+    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, health_check::*,
+    history::*, keyed::*, load::*, record_when::*, registry::*, reject::*, reqwest_middleware::*,
+    retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -77,6 +77,7 @@ macro_rules! each {
     };
 }
 
+#[expect(clippy::too_many_lines, reason = "one line for each type")]
 fn values() -> Vec<(&'static str, AutoTraits)> {
     Vec::from(each!(
         AnyErrorAsFailure,
@@ -113,6 +114,8 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         GrpcCode,
         GrpcEos,
         ClassifiedResponse<()>,
+        HealthCheck<()>,
+        HealthCheckTask,
         HistoryCursor,
         HistoryEntry,
         HistoryError,
@@ -125,7 +128,9 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Map<(), ()>,
         MapEos<(), ()>,
         MemoryStore,
+        Database,
         Network,
+        SqlStateOf,
         OnBodyEnd,
         OnGrpcEnd,
         OnResponse,
@@ -333,6 +338,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/clock/mod.rs"),
         include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
+        include_str!("../../src/health_check/mod.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
         include_str!("../../src/registry/mod.rs"),
@@ -355,6 +361,7 @@ fn every_public_type_is_listed() {
             "clock;",
             "config;",
             "event;",
+            "health_check;",
             "history;",
             "metrics;",
             "registry;",

@@ -20,6 +20,7 @@ mod storage;
 #[cfg(unix)]
 mod termination;
 mod trouble;
+mod worker;
 
 #[test]
 fn child_process() {
@@ -35,6 +36,7 @@ fn child_process() {
         (kill_storm::BREAKERS, kill_storm::flap),
         (kill_storm::LARGE, kill_storm::save),
         (kill_storm::RECORDS, kill_storm::write),
+        (worker::WORKER, worker::command),
         #[cfg(unix)]
         (termination::EXAMPLE, termination::example),
         #[cfg(unix)]

@@ -1,8 +1,10 @@
-//! The last state of a breaker that is dropped while its store is busy.
+//! The last state of a breaker that is dropped.
 
 use std::time::Duration;
 
-use tower_breaker::{Breaker, State, snapshot::Snapshot};
+use tower_breaker::{
+    Breaker, MemoryStore, State, StateStore, clock::ManualClock, snapshot::Snapshot,
+};
 
 use crate::support::{
     sick_store::{SickStore, Symptom},
@@ -25,4 +27,21 @@ fn a_change_during_a_save_is_saved_when_the_breaker_is_dropped() {
     eventually("the writer thread ends", || store.is_last());
     let newest = Snapshot::from_json(store.stored("dropped").as_bytes()).unwrap();
     assert_eq!(newest.state, State::ForcedOpen);
+}
+
+#[tokio::test]
+async fn a_probe_that_is_cancelled_last_is_saved_when_the_breaker_is_dropped() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::new());
+    let breaker = Breaker::builder("dropped").store(store.clone()).clock(clock.clone());
+    let breaker = breaker.build().unwrap();
+    (0..5).for_each(|_| breaker.try_acquire().unwrap().failure());
+    clock.advance(Duration::from_secs(60));
+    drop(breaker.try_acquire().unwrap());
+    breaker.flush().await.unwrap();
+    drop(breaker.try_acquire().unwrap());
+    let newest = breaker.snapshot();
+    assert_eq!((newest.state, newest.half_open_attempts), (State::HalfOpen, 2));
+    drop(breaker);
+    let stored = store.load("circuit_breaker:dropped:state").unwrap().unwrap();
+    assert_eq!(Snapshot::from_json(&stored).unwrap().half_open_attempts, 2);
 }

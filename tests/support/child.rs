@@ -186,6 +186,11 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
+    /// Waits for the end. Whether it was a failure.
+    pub(crate) fn terminated_with_failure(mut self) -> bool {
+        !self.child.wait().unwrap().success()
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -64,8 +64,8 @@ impl Schedule {
     }
 
     /// Takes what is to be retried, and when that was due. `None` if it is not time for that, or if
-    /// others wait and have their turn. If there is nothing to take, the retry has to find out
-    /// whether the store works in another way.
+    /// others wait and have their turn. If nothing can be taken, the retry has to find out whether
+    /// the store works in another way.
     pub(in crate::write_behind) fn take_retry(
         &mut self,
         retry_at: Option<Instant>,
@@ -78,8 +78,33 @@ impl Schedule {
             return None;
         }
         self.has_just_retried = true;
-        let failed = self.lanes.until(Lane::Retry, retry_at).take(BATCH_LIMIT).collect();
-        Some((self.take(failed), retry_at))
+        let mut ids: Vec<_> = self.lanes.until(Lane::Retry, retry_at).take(BATCH_LIMIT).collect();
+        if ids.is_empty() {
+            ids = self.unsaved_or_any();
+        }
+        Some((self.take(ids), retry_at))
+    }
+
+    /// What shows whether a store saves again whose last error no entry met. Only a save does: a
+    /// disk that cannot be written to can often be read.
+    fn unsaved_or_any(&mut self) -> Vec<EntryId> {
+        let unsaved = [Lane::Transitions, Lane::Counts, Lane::Retry]
+            .into_iter()
+            .flat_map(|lane| self.lanes.all(lane));
+        let unsaved: Vec<_> = unsaved.take(BATCH_LIMIT).collect();
+        if !unsaved.is_empty() {
+            return unsaved;
+        }
+        let saved = self.any_saved();
+        if let Some(id) = saved {
+            self.mark_again(id);
+        }
+        saved.into_iter().collect()
+    }
+
+    fn any_saved(&self) -> Option<EntryId> {
+        let mut slots = self.slots.part(0, usize::MAX)?;
+        slots.find(|(_, slot)| slot.can_be_saved_again()).map(|(id, _)| id)
     }
 
     /// Whether everything that failed before this moment was retried.
@@ -140,6 +165,7 @@ impl Schedule {
             read: slot.read,
             is_departing: slot.departure.is_some(),
             is_retried: slot.is_retried,
+            is_encoded: false,
             is_saved: false,
             has_failed: false,
         };
@@ -179,7 +205,7 @@ impl Schedule {
         if is_suspended {
             // Nothing of it is saved, or tried again.
         } else if item.has_failed {
-            self.conclude_failed(id, now);
+            self.conclude_failed(id, item.is_encoded, now);
         } else if is_newer || !item.entry.is_marked() {
             self.dequeue(id);
             self.set_save(id, SaveState::Clean);
@@ -189,9 +215,10 @@ impl Schedule {
         None
     }
 
-    fn conclude_failed(&mut self, id: EntryId, now: Instant) {
+    fn conclude_failed(&mut self, id: EntryId, is_encoded: bool, now: Instant) {
         let Some(slot) = self.slots.get(id) else { return };
-        if slot.save != SaveState::Clean {
+        // A thread may have marked it that has not queued it yet.
+        if is_encoded || slot.save != SaveState::Clean {
             // What the batch encoded is not saved.
             slot.entry.mark(Urgency::Counts);
             self.set_save(id, SaveState::Failed);

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | transitions | dirty entries whose state changed | all of them, as soon as the first is due |
 //! | counts | dirty entries whose counts changed | those that are due, and those due soon |
-//! | retry | entries that could not be read or saved | those that failed before the retry was due |
+//! | retry | entries that could not be read or saved | those that failed before the retry was due; if there are none, some of the others |
 //!
 //! ```text
 //!          mark                    take                    conclude: saved
@@ -69,6 +69,13 @@ impl Slot {
         let is_unsavable =
             matches!(self.read, ReadState::NewerVersion(_)) && !self.entry.is_suspended();
         self.save != SaveState::Clean || is_unsavable
+    }
+
+    /// Whether nothing but a [mark](Entry::mark) is missing for the entry to be saved.
+    fn can_be_saved_again(&self) -> bool {
+        self.read == ReadState::Read
+            && matches!(self.save, SaveState::Clean | SaveState::Dirty)
+            && !self.entry.is_suspended()
     }
 
     fn due(&self, urgency: Urgency, now: Instant) -> Queued {
@@ -337,20 +344,21 @@ impl Schedule {
     /// or were not read yet. Returns `false` past the end.
     pub(super) fn save_again(&mut self, first: usize, count: usize, now: Instant) -> bool {
         let Some(part) = self.slots.part(first, count) else { return false };
-        let is_saved = |slot: &Slot| {
-            slot.read == ReadState::Read
-                && matches!(slot.save, SaveState::Clean | SaveState::Dirty)
-                && !slot.entry.is_suspended()
-        };
-        let ids: Vec<_> = part.filter(|(_, slot)| is_saved(slot)).map(|(id, _)| id).collect();
+        let part = part.filter(|(_, slot)| slot.can_be_saved_again());
+        let ids: Vec<_> = part.map(|(id, _)| id).collect();
         for id in ids {
-            if let Some(slot) = self.slots.get(id) {
-                slot.entry.mark(Urgency::Transition);
-            }
-            self.set_save(id, SaveState::Dirty);
+            self.mark_again(id);
             self.queue_by(id, (Lane::Transitions, now));
         }
         true
+    }
+
+    /// Marks an entry that [can be saved again](Slot::can_be_saved_again).
+    fn mark_again(&mut self, id: EntryId) {
+        self.change(id, |slot| {
+            slot.entry.mark(Urgency::Transition);
+            slot.save = SaveState::Dirty;
+        });
     }
 
     fn set_save(&mut self, id: EntryId, save: SaveState) {

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -47,6 +47,40 @@ async fn a_store_that_fails_and_recovers_gets_the_newest_state_of_every_breaker(
         until("it is announced", || {
             breakers[0].announced() == [false, true] && breakers[1].announced() == [false, true]
         });
+    }
+}
+
+/// As on a disk that can be read and not written to, where maintenance is the first to fail.
+#[test]
+fn a_store_that_can_only_be_read_stays_degraded_whatever_fails_first() {
+    for has_changed in [false, true] {
+        let [fails, saves] = [Arc::<AtomicUsize>::default(), Arc::default()];
+        let (failing, saving) = (Arc::clone(&fails), Arc::clone(&saves));
+        let write = move || match failing.load(SeqCst) {
+            0 => Ok(()),
+            _ => Err(StoreError::Unavailable("it cannot be written to".into())),
+        };
+        let verify = write.clone();
+        let store = Faulty::new(Fault::None);
+        let altered = Altered::of(&store).verify(move |_| verify()).save(move |store, entry| {
+            saving.fetch_add(1, SeqCst);
+            write().and_then(|()| store.save(entry))
+        });
+        let breaker = Breaker::new("closed");
+        let settings =
+            Settings { flush_interval: LONG * 100, verify: Duration::from_millis(20), ..patient() };
+        let attached = attach(&altered, "a", &breaker, &settings);
+        if has_changed {
+            breaker.change("1 failure");
+        }
+        fails.store(1, SeqCst);
+        until("it is noticed", || !attached.health().is_healthy());
+        let before = saves.load(SeqCst);
+        until("it is tried again", || saves.load(SeqCst) > before + 1);
+        assert_eq!(breaker.announced(), [false], "changed: {has_changed}");
+        fails.store(0, SeqCst);
+        until("it is healthy again", || attached.health().is_healthy());
+        until("the newest is saved", || store.holds("a", &breaker.state()));
     }
 }
 

@@ -113,12 +113,17 @@ fn step(
             let item = &mut items[*encoded];
             let entry = &item.entry;
             let was_marked = !entry.is_suspended() && entry.encode_if_marked().unwrap().is_some();
+            item.is_encoded = was_marked;
             item.has_failed = was_marked && random.u8(..3) == 0;
             *encoded += 1;
         }
         Some((items, _)) => {
             for item in items {
+                let id = item.entry.id;
                 plan.schedule.conclude(item, now);
+                if item.has_failed && plan.schedule.contains(id) && !item.entry.is_suspended() {
+                    assert!(item.entry.is_marked(), "{} is not saved", item.entry.name());
+                }
             }
             plan.schedule.pause(now);
             *batch = None;

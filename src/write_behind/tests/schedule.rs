@@ -60,7 +60,7 @@ impl Plan {
     /// Saves these, or fails to.
     fn conclude(&mut self, items: &mut [Item], failed: bool, millis: u64) {
         for item in items {
-            let _ = item.entry.encode_if_marked().unwrap();
+            item.is_encoded = item.entry.encode_if_marked().unwrap().is_some();
             item.has_failed = failed;
             self.schedule.conclude(item, self.at(millis));
         }
@@ -141,6 +141,22 @@ fn a_mark_that_is_not_queued_yet_is_not_lost() {
     plan.schedule.conclude(&batch[0], plan.at(1001));
     assert!(plan.schedule.mark(entry.id, Urgency::Transition, plan.at(1002)));
     assert_eq!((plan.schedule.pending(), plan.due()), (1, Some(1002)));
+}
+
+#[test]
+fn a_failed_save_is_not_forgotten_when_its_mark_is_not_queued_yet() {
+    let mut plan = Plan::new();
+    let entry = plan.add("a", settings(1000, 0));
+    // A request has it saved before the thread that has marked it queues it.
+    assert!(entry.mark(Urgency::Transition));
+    let mut batch = plan.schedule.take_requested(vec![entry.id]);
+    plan.conclude(&mut batch, true, 1);
+    plan.schedule.mark(entry.id, Urgency::Transition, plan.at(2));
+    plan.schedule.check();
+    assert_eq!(plan.schedule.pending(), 1);
+    let batch = plan.take_retry(100, 100).unwrap();
+    assert_eq!(names(&batch), ["a"]);
+    assert!(entry.encode_if_marked().unwrap().is_some(), "it is still to be saved");
 }
 
 #[test]

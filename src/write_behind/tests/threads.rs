@@ -119,6 +119,11 @@ fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
     let breaker = Breaker::new("closed");
     let attached = attach(&store, "a", &breaker, &patient());
     attached.flush_blocking(LONG).unwrap();
+    // The parent's writer is busy: what the child asks of it stays.
+    store.set(Fault::Hangs);
+    let calls = store.calls.load(SeqCst);
+    breaker.change("changed");
+    until("it hangs", || store.calls.load(SeqCst) > calls);
     thread::scope(|scope| {
         scope.spawn(|| {
             // Another thread plays the child: to it, this is another process.
@@ -133,10 +138,14 @@ fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
             let other = Breaker::new("closed");
             let built = attach(&store, "b", &other, &patient());
             assert!(!built.health().is_healthy(), "nor is one that is built there");
+            other.change("changed");
             drop(built);
             assert!(began.elapsed() < LONG / 2);
         });
     });
-    assert!(store.text("b").is_none());
-    assert!(attached.health().is_healthy(), "the parent goes on");
+    let inbox = inbox::find(store.id()).unwrap();
+    assert!(inbox.content().requests.is_empty(), "nothing is asked of the parent");
+    store.set(Fault::None);
+    until("the parent goes on", || store.holds("a", "changed"));
+    assert!(attached.health().is_healthy());
 }

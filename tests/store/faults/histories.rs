@@ -37,7 +37,7 @@ impl Loss {
             | (Fault::HeldByAHandle | Fault::HeldByAProcess, Moment::Run | Moment::StopBriefly) => {
                 Self::Older
             }
-            (Fault::ErrsAtRandom, _) => Self::Overcounted,
+            (Fault::ErrsAtRandom | Fault::SyncFails, _) => Self::Overcounted,
             _ => Self::Nothing,
         }
     }

@@ -1,0 +1,55 @@
+//! What health checks do to a circuit, besides making calls.
+
+use std::time::Duration;
+
+use super::{
+    cell::Cell,
+    effects::Effects,
+    machine::{Machine, Phase},
+    permit::Permit,
+    rules::Trigger,
+};
+use crate::{error::Refusal, event::Reason};
+
+impl Machine {
+    fn open_time_left(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Open { until, .. } => Some(until.since(self.now)),
+            _ => None,
+        }
+    }
+
+    fn end_open_time(&mut self, effects: &mut Effects) {
+        if let Phase::Open { .. } = self.phase {
+            let half_open = Phase::HalfOpen(Box::default());
+            self.enter(half_open, Reason::HealthCheck.into(), self.now, effects);
+        }
+    }
+
+    fn open_by_checks(&mut self, failed: u32, effects: &mut Effects) {
+        if let Phase::Closed(_) = self.phase {
+            let trigger = Trigger { reason: Reason::HealthCheck, failure_count: failed.into() };
+            self.open(trigger, None, self.now, effects);
+        }
+    }
+}
+
+impl Cell {
+    /// What is left of the open time; `None` unless the circuit is open.
+    pub(crate) fn open_time_left(&'static self) -> Option<Duration> {
+        self.inspect(|machine, _| machine.open_time_left()).flatten()
+    }
+
+    /// Opens the circuit if it is closed, after so many failed checks.
+    pub(crate) fn open_by_checks(&'static self, failed: u32) {
+        self.change(|machine, effects| machine.open_by_checks(failed, effects));
+    }
+}
+
+impl Permit {
+    /// Admits a call, and ends the open time for it if need be. No other call can take the slot of
+    /// the probe in between.
+    pub(crate) fn acquire_early(cell: &'static Cell) -> Result<Self, Refusal> {
+        cell.admit_after(Machine::end_open_time, |admitted| Self::admitted(cell, &admitted))
+    }
+}
