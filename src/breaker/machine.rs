@@ -248,9 +248,7 @@ impl Machine {
             Phase::Closed(_) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {
                 Capacity::Unlimited
             }
-            Phase::HalfOpen(probes) => {
-                Capacity::Probes(self.free_slots(probes))
-            }
+            Phase::HalfOpen(probes) => Capacity::Probes(self.free_slots(probes)),
             Phase::Open { until, .. } => Capacity::Rejecting { until: Some(*until) },
             phase @ Phase::ForcedOpen { .. } => Capacity::Rejecting { until: phase.manual_until() },
         }

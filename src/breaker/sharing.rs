@@ -33,8 +33,8 @@ pub(super) struct Sharing(Option<Box<Shared>>);
 struct Shared {
     /// Whether the fleet can be reached, so that it decides on probes.
     is_joined: bool,
-    /// Whether the breaker has ever been part of the fleet.
-    has_joined: bool,
+    /// How often it has taken over a state of the fleet.
+    adoptions: u64,
     /// Whether the present state is the fleet's, and not one of this replica alone.
     is_fleets: bool,
     leases: Vec<Lease>,
@@ -208,9 +208,7 @@ impl Machine {
 
     /// Names what the result of the probe was whose lease has just been returned.
     pub(super) fn judge_ending(&mut self, is_good: bool, timed_out: bool) {
-        if let Some(ending) =
-            self.sharing.0.as_mut().and_then(|shared| shared.ending.as_mut())
-        {
+        if let Some(ending) = self.sharing.0.as_mut().and_then(|shared| shared.ending.as_mut()) {
             (ending.is_good, ending.timed_out) = (is_good, timed_out);
         }
     }
@@ -256,8 +254,8 @@ impl Machine {
         let shared = self.sharing.0.as_deref()?;
         let is_half_open = self.state() == State::HalfOpen;
         let is_probing = is_half_open && self.sharing.gate().is_some();
-        let is_wanted = has_waiters
-            || shared.last_call.is_some_and(|call| now.tick.since(call) < DEMAND_TIME);
+        let is_wanted =
+            has_waiters || shared.last_call.is_some_and(|call| now.tick.since(call) < DEMAND_TIME);
         let limit = self.config.probe_limit() as usize;
         let has_room = shared.leases.len() < limit && shared.free(self.now) == 0;
         Some(SharedView {
@@ -324,7 +322,8 @@ impl Machine {
         if shared.decisions != decisions {
             return false;
         }
-        let is_first = !std::mem::replace(&mut shared.has_joined, true);
+        let is_first = shared.adoptions == 0;
+        shared.adoptions += 1;
         let was_fleets = std::mem::replace(&mut shared.is_fleets, true);
         shared.decided = None;
         shared.results.clear();

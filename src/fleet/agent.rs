@@ -57,10 +57,9 @@ pub(super) struct Agent {
     later: BTreeSet<(Instant, u64)>,
     /// Threads that build a breaker, until its state is the fleet's or the fleet is not reached.
     building: Vec<Sender<()>>,
+    link: Link,
+    /// Whether news are read.
     is_reading: bool,
-    /// The last attempt to join has failed.
-    has_failed: bool,
-    is_joined: bool,
     /// Whether all states must be asked for.
     must_join: bool,
     retry_at: Instant,
@@ -69,6 +68,15 @@ pub(super) struct Agent {
     last_beat: Option<Beat>,
     /// The number of the last news that were read.
     news_read: u64,
+}
+
+/// Whether the fleet is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// No attempt has ended yet.
+    Starting,
+    Alone,
+    Joined,
 }
 
 struct Shared {
@@ -99,9 +107,8 @@ impl Agent {
             changed: BTreeSet::new(),
             later: BTreeSet::new(),
             building: Vec::new(),
+            link: Link::Starting,
             is_reading: false,
-            has_failed: false,
-            is_joined: false,
             must_join: true,
             retry_at: now,
             beat_at: now,
@@ -128,7 +135,7 @@ impl Agent {
                 next = self.receiver.try_recv().ok();
             }
             self.work();
-            if self.is_joined || self.has_failed {
+            if self.link != Link::Starting {
                 for builder in self.building.drain(..) {
                     // It may have given up.
                     let _ = builder.send(());
@@ -137,12 +144,20 @@ impl Agent {
         }
     }
 
+    fn is_joined(&self) -> bool {
+        self.link == Link::Joined
+    }
+
     fn next_moment(&self) -> Instant {
-        if !self.is_joined {
+        if !self.is_joined() {
             return self.retry_at;
         }
         let later = self.later.first().map(|(at, _)| *at);
-        [Some(self.beat_at), Some(self.refresh_at), later].into_iter().flatten().min().unwrap_or(self.beat_at)
+        [Some(self.beat_at), Some(self.refresh_at), later]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.beat_at)
     }
 
     fn take(&mut self, message: Message) {
@@ -150,7 +165,12 @@ impl Agent {
             Message::Attach(entry, builder) => {
                 let id = entry.id;
                 self.names.entry(entry.name.clone()).or_default().push(id);
-                let shared = Shared { entry: *entry, leases: Leases::new(), later: None, is_attached: false };
+                let shared = Shared {
+                    entry: *entry,
+                    leases: Leases::new(),
+                    later: None,
+                    is_attached: false,
+                };
                 self.breakers.insert(id, shared);
                 self.changed.insert(id);
                 self.building.push(builder);
@@ -200,10 +220,10 @@ impl Agent {
 
     fn try_work(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
-        if !self.is_joined && (!self.is_reading || now < self.retry_at) {
+        if !self.is_joined() && (!self.is_reading || now < self.retry_at) {
             return Ok(());
         }
-        if !self.is_joined || now >= self.beat_at {
+        if !self.is_joined() || now >= self.beat_at {
             self.beat()?;
         }
         if self.must_join || now >= self.refresh_at {
@@ -245,8 +265,8 @@ impl Agent {
         }
         self.must_join = false;
         self.refresh_at = Instant::now() + REFRESH_INTERVAL;
-        if !self.is_joined {
-            (self.is_joined, self.has_failed) = (true, false);
+        if !self.is_joined() {
+            self.link = Link::Joined;
             self.health.set_joined();
             for Shared { entry, is_attached, .. } in self.breakers.values_mut() {
                 entry.set_joined(true);
@@ -396,8 +416,8 @@ impl Agent {
         self.health.set_alone(&error.to_string());
         let pause = self.transport.pause().max(Duration::from_millis(50));
         self.retry_at = Instant::now() + pause;
-        (self.must_join, self.has_failed) = (true, true);
-        if std::mem::take(&mut self.is_joined) {
+        self.must_join = true;
+        if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
             for Shared { entry, .. } in self.breakers.values() {
                 entry.set_joined(false);
             }
@@ -428,7 +448,7 @@ impl Agent {
     fn release(&mut self, entry: &Entry, leases: &Leases) {
         for lease in leases.held() {
             let release = entry.member.command(Request::Release { lease: *lease });
-            if self.is_joined && self.transport.call(&entry.name, release).is_err() {
+            if self.is_joined() && self.transport.call(&entry.name, release).is_err() {
                 return;
             }
         }

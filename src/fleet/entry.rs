@@ -43,7 +43,12 @@ pub(super) struct Entry {
 pub(super) enum Submission {
     /// Nothing: there is none, or nothing to tell.
     Settled,
-    Send { decisions: u64, decision: Decision, command: Command, sent_at: Micros },
+    Send {
+        decisions: u64,
+        decision: Decision,
+        command: Command,
+        sent_at: Micros,
+    },
 }
 
 impl Entry {
@@ -83,21 +88,17 @@ impl Entry {
         let Some(decided) = &view.decided else { return Submission::Settled };
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
-        match self.member.submit(&decision, &terms, fastrand::u64(1..), now) {
-            Some(command) => {
-                let decisions = view.decisions;
-                Submission::Send { decisions, decision, command, sent_at: now }
-            }
-            None => {
-                if self.is_behind {
-                    let record = *self.member.seen();
-                    self.adopt(view.decisions, &record);
-                } else {
-                    self.keep_own(view.decisions);
-                }
-                Submission::Settled
-            }
+        let decisions = view.decisions;
+        if let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now) {
+            return Submission::Send { decisions, decision, command, sent_at: now };
         }
+        if self.is_behind {
+            let record = *self.member.seen();
+            self.adopt(decisions, &record);
+        } else {
+            self.keep_own(decisions);
+        }
+        Submission::Settled
     }
 
     /// The command that tells the fleet the result of a probe that decides nothing by itself.
@@ -180,9 +181,9 @@ impl Entry {
 
     pub(super) fn take_back(&self, token: u64) -> bool {
         let Some(observer) = self.observer.upgrade() else { return true };
-        let taken =
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.take_back(token));
-        taken.unwrap_or(true)
+        self.cell
+            .with_shared(&*observer, |machine, _, _, _| machine.take_back(token))
+            .unwrap_or(true)
     }
 }
 

@@ -1,10 +1,6 @@
 //! Whether a replica reaches its fleet.
 
-use std::{
-    fmt,
-    sync::Mutex,
-    time::SystemTime,
-};
+use std::{fmt, sync::Mutex, time::SystemTime};
 
 use crate::{metrics, sync::std_lock};
 

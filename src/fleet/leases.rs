@@ -8,7 +8,10 @@
 use std::time::{Duration, Instant};
 
 use super::protocol::fence::Fence;
-use crate::{breaker::sharing::{Lease, SharedView}, clock::Tick};
+use crate::{
+    breaker::sharing::{Lease, SharedView},
+    clock::Tick,
+};
 
 /// How long the first lease of a half-open state is kept without a call.
 const FIRST_HOLD: Duration = Duration::from_secs(1);
@@ -59,11 +62,8 @@ impl Leases {
             *self = Self { fence, ..Self::new() };
         }
         self.held.retain(|token| view.leases.iter().any(|lease| lease.token == *token));
-        let mut wishes: Vec<Wish> = view
-            .leases
-            .iter()
-            .filter_map(|lease| self.wish_for(lease, view.now, lasts))
-            .collect();
+        let mut wishes: Vec<Wish> =
+            view.leases.iter().filter_map(|lease| self.wish_for(lease, view.now, lasts)).collect();
         let is_denied = self.denied_until.is_some_and(|until| now < until);
         if view.wants_lease && !is_denied {
             wishes.push(Wish::Ask);
@@ -91,9 +91,10 @@ impl Leases {
             let idle = self.hold.saturating_sub(view.now.since(lease.idle_since));
             if lease.probe.is_some() { renewal } else { renewal.min(idle) }
         });
-        let denied = self.denied_until.filter(|_| view.wants_lease).map(|until| {
-            until.saturating_duration_since(Instant::now())
-        });
+        let denied = self
+            .denied_until
+            .filter(|_| view.wants_lease)
+            .map(|until| until.saturating_duration_since(Instant::now()));
         of_leases.chain(denied).min().map(|wait| wait.max(soonest))
     }
 

@@ -28,7 +28,7 @@ use crate::store::{
 };
 
 /// How long one read waits: how long the thread outlives its fleet at most.
-const WAIT: Duration = Duration::from_millis(1000);
+const WAIT: Duration = Duration::from_secs(1);
 
 /// One entry of the stream: its id and its fields.
 type Entry = (String, HashMap<String, String>);

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    store::{StoreError, redis::{Connector, RedisCredentials}},
+    store::{
+        StoreError,
+        redis::{Connector, RedisCredentials},
+    },
 };
 
 /// Shares breakers with other replicas of a service through a Redis server.

@@ -64,8 +64,7 @@ impl Threads {
         let Some(receiver) = slot.take() else { return };
         let keys = Keys::new(&self.settings.prefix);
         let connector = Arc::clone(&self.connector);
-        let transport =
-            Transport::new(Arc::clone(&connector), keys.clone(), self.settings.timeout);
+        let transport = Transport::new(Arc::clone(&connector), keys.clone(), self.settings.timeout);
         let agent = Agent::new(
             transport,
             Arc::clone(&self.settings),

@@ -87,9 +87,8 @@ impl Transport {
     ) -> Result<Vec<Answer>, StoreError> {
         let deadline = self.deadline().to_string();
         let (script, keys) = (&self.command, &self.keys);
-        let answers = self.connection.call(|connection| {
-            send(connection, script, keys, &deadline, commands)
-        });
+        let answers =
+            self.connection.call(|connection| send(connection, script, keys, &deadline, commands));
         let answers = self.unless_broken(answers)?;
         if let Some(last) = answers.last() {
             self.clock = Some((last.now, Instant::now()));
@@ -131,10 +130,11 @@ fn send(
             let keys: [&[u8]; 3] =
                 [breaker.as_bytes(), keys.shard().as_bytes(), keys.news().as_bytes()];
             let (kind, rest) = wire::arguments(command);
-            let (number, token) = (command.seen.number.to_string(), wire::token(command.seen.token));
+            let (number, token) =
+                (command.seen.number.to_string(), wire::token(command.seen.token));
             let first = [kind, deadline, &number, &token, name].map(str::as_bytes);
             let arguments: Vec<&[u8]> =
-                first.into_iter().chain(rest.iter().map(|text| text.as_bytes())).collect();
+                first.into_iter().chain(rest.iter().map(String::as_bytes)).collect();
             pipeline.add_command(script.command(form, &keys, &arguments));
         }
     })?;

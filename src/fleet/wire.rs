@@ -11,7 +11,8 @@ use crate::state::State;
 
 /// The name of a command, and what it needs.
 pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
-    let optional = |number: Option<Micros>| number.map_or(String::new(), |number| number.to_string());
+    let optional =
+        |number: Option<Micros>| number.map_or(String::new(), |number| number.to_string());
     match command.request {
         Request::Join(record) => {
             let Record { fence, state, until, opens } = record;

@@ -34,6 +34,11 @@
 //! A useful alert is `circuit_breaker_store_healthy == 0` for some minutes: until it is resolved, a
 //! restart loses the state of `circuit_breaker_store_pending` breakers.
 //!
+//! # Fleets
+//!
+//! With the feature `redis`, the gauge `circuit_breaker_fleet_joined` is 1 while this process reaches
+//! its [fleet](crate::fleet), and 0 while its breakers decide alone.
+//!
 //! # The label `store`
 //!
 //! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own,

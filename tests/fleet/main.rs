@@ -7,6 +7,7 @@ mod support;
 
 mod outages;
 mod processes;
+mod proxy;
 mod replica;
 mod together;
 

@@ -253,10 +253,12 @@ fn one_probe_in_all_by_the_upstreams_own_count() {
     // All three ask at once, again and again, until the probe has failed.
     thread::scope(|scope| {
         for replica in &replicas {
-            scope.spawn(move || eventually("open", || {
-                replica.ask("call");
-                replica.state() == "open"
-            }));
+            scope.spawn(move || {
+                eventually("open", || {
+                    replica.ask("call");
+                    replica.state() == "open"
+                })
+            });
         }
     });
     assert_eq!(upstream.requests() - before, 1);

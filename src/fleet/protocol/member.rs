@@ -30,7 +30,10 @@ pub(crate) enum Cause {
     /// The state comes from a store: it may be older than what the fleet knows.
     Restored,
     /// The result of a probe under this lease.
-    Probe { lease: u64, verdict: Verdict },
+    Probe {
+        lease: u64,
+        verdict: Verdict,
+    },
     /// A probe that needed no lease has closed the circuit of this replica, which was open alone.
     RecoveredAlone,
     ByHand,

@@ -24,9 +24,9 @@ impl Record {
     pub(crate) const NONE: Self =
         Self { fence: Fence::NONE, state: State::Closed, until: None, opens: 0 };
 
-    /// The same state on another clock.
-    pub(crate) fn rebased(self, now_there: Micros, now_here: Micros) -> Self {
-        let until = self.until.map(|until| now_here + until.saturating_sub(now_there));
+    /// The same state on another clock: its end is what is left of it at `from`, after `to`.
+    pub(crate) fn rebased(self, from: Micros, to: Micros) -> Self {
+        let until = self.until.map(|until| to.saturating_add(until.saturating_sub(from)));
         Self { until, ..self }
     }
 

@@ -24,8 +24,8 @@ mod server;
 mod store;
 mod values;
 
+pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
 pub(crate) use self::{
     connection::{Connection, Connector},
     script::{Script, run},
 };
-pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};

@@ -414,9 +414,9 @@ impl Model for Fleet {
             }
             Step::Answer(index) => {
                 let (sent, answer) = world.answers.remove(index);
-                world.requests.retain(|(other, Wire(_, deadline))| {
-                    *other != sent || *deadline >= now
-                });
+                world
+                    .requests
+                    .retain(|(other, Wire(_, deadline))| *other != sent || *deadline >= now);
                 let replica = &world.replicas[sent.replica];
                 if replica.alive && replica.serial == sent.serial {
                     world.take_answer(self, sent.replica, &answer);
