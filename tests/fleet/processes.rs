@@ -105,7 +105,7 @@ pub(crate) fn replica() -> RoleResult {
     let fleet = RedisFleet::builder(&argument("REDIS"))
         .agreement(Agreement::replicas(quorum))
         .replica_id(argument("ID"))
-        .lease(Duration::from_millis(1000))
+        .lease(Duration::from_secs(1))
         .build()?;
     let breaker = Breaker::builder("payments")
         .trip_on(Trip::consecutive_failures(3))
@@ -257,7 +257,7 @@ fn one_probe_in_all_by_the_upstreams_own_count() {
                 eventually("open", || {
                     replica.ask("call");
                     replica.state() == "open"
-                })
+                });
             });
         }
     });
