@@ -234,6 +234,19 @@ impl Snapshot {
         self
     }
 
+    /// When half of the life of a stored snapshot has passed, if it expires.
+    pub(crate) fn half_life(json: &[u8]) -> Option<SystemTime> {
+        // They are among the last fields; a whole parse would cost a start with many breakers.
+        let end = std::str::from_utf8(&json[json.len().saturating_sub(200)..]).ok()?;
+        let field = |name: &str| -> Option<f64> {
+            let (_, rest) = end.rsplit_once(name)?;
+            rest.split([',', '}']).next()?.parse().ok()
+        };
+        let (saved, expires) = (field("\"saved_at\":")?, field("\"expires_at\":")?);
+        let half = Duration::try_from_secs_f64(f64::midpoint(saved, expires)).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(half)
+    }
+
     /// Whether the bytes may be a snapshot that another one continues.
     pub(crate) fn may_be_continued(json: &[u8]) -> bool {
         const ID: &[u8] = b"\"id\":";

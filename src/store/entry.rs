@@ -24,13 +24,26 @@ pub struct SaveEntry {
     /// ignore it: the crate removes expired snapshots with
     /// [`StateStore::delete`](super::StateStore::delete).
     pub ttl: Option<Duration>,
+    /// Whether the state of the circuit has changed since the last save, not only its counts.
+    ///
+    /// A store that several processes share keeps the state that another process has saved against
+    /// a save without such a change, if that state is open for longer or was set by hand. Other
+    /// stores ignore this.
+    pub state_changed: bool,
 }
 
 impl SaveEntry {
-    /// Creates an entry that does not expire.
+    /// Creates an entry that does not expire, for a state that has changed.
     #[must_use]
     pub fn new(key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        Self { key: key.into(), value: value.into(), ttl: None }
+        Self { key: key.into(), value: value.into(), ttl: None, state_changed: true }
+    }
+
+    /// Only counts have changed since the last save.
+    #[must_use]
+    pub const fn with_unchanged_state(mut self) -> Self {
+        self.state_changed = false;
+        self
     }
 
     /// Sets how long the value is of use.

@@ -1,5 +1,7 @@
 //! The optional part of a store: histories.
 
+use std::time::Duration;
+
 use super::error::StoreError;
 
 /// One record of a history.
@@ -20,13 +22,26 @@ pub struct HistoryRecord {
     pub id: u64,
     /// The content. It has no meaning to the store.
     pub bytes: Vec<u8>,
+    /// How long the record is of use, counted from the append. `None`: it does not expire.
+    ///
+    /// A store that can expire keys by itself may remove a history after the longest of these
+    /// times has passed since it was last appended to. Other stores ignore this, and none returns
+    /// it: the crate removes old records with [`HistoryStore::trim`].
+    pub ttl: Option<Duration>,
 }
 
 impl HistoryRecord {
-    /// Creates a record.
+    /// Creates a record that does not expire.
     #[must_use]
     pub fn new(id: u64, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { id, bytes: bytes.into() }
+        Self { id, bytes: bytes.into(), ttl: None }
+    }
+
+    /// Sets how long the record is of use.
+    #[must_use]
+    pub const fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
     }
 }
 

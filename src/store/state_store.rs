@@ -83,6 +83,15 @@ pub trait StateStore: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether the store removes values by itself once their [`ttl`](SaveEntry::ttl) has passed.
+    /// Then the crate saves the state of a breaker again when half of that time has passed without
+    /// a save, and does not look for expired values. The default is `false`.
+    ///
+    /// It is read when a breaker is built on the store, so it must not block.
+    fn expires_by_itself(&self) -> bool {
+        false
+    }
+
     /// Returns what the store last did to be usable again, for example which damaged files it
     /// moved aside. The default is `None`: nothing.
     fn last_repair(&self) -> Option<String> {
@@ -142,6 +151,10 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn verify(&self) -> Result<(), StoreError> {
         (**self).verify()
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        (**self).expires_by_itself()
     }
 
     fn last_repair(&self) -> Option<String> {

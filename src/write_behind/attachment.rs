@@ -270,6 +270,7 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);
+        inbox.monitor.soonest_refresh.note(entry.refresh_at());
     }
     is_read
 }

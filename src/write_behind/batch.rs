@@ -1,7 +1,11 @@
 //! One batch: reads the snapshots of its entries that were not read yet, then saves those that
 //! changed, and then appends their transitions to their histories.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     client::{StoreClient, is_outage},
@@ -144,6 +148,7 @@ impl Outcome {
                 self.fail(item);
                 continue;
             }
+            let state_changed = item.entry.take_state_changed();
             match item.entry.encode_if_marked() {
                 Ok(None) => {}
                 Ok(Some(encoded)) => {
@@ -154,11 +159,15 @@ impl Outcome {
                     };
                     let mut snapshot = SaveEntry::new(key, encoded.value);
                     snapshot.ttl = encoded.ttl;
+                    snapshot.state_changed = state_changed;
                     saving.push(index);
                     parts.push(encoded.part);
                     snapshots.push(snapshot);
                 }
                 Err(_) => {
+                    if state_changed {
+                        item.entry.keep_state_changed();
+                    }
                     let error = "its snapshot could not be taken: that panicked".into();
                     self.note(StoreError::Other(error), &item.entry);
                     self.fail(item);
@@ -178,9 +187,14 @@ impl Outcome {
             |index, error| self.note(error, &items[saving[index]].entry),
         );
         let mut saved = Vec::with_capacity(saving.len());
-        for ((index, part), is_saved) in saving.into_iter().zip(parts).zip(is_saved) {
+        let written = saving.into_iter().zip(parts).zip(&snapshots).zip(is_saved);
+        for (((index, part), snapshot), is_saved) in written {
             items[index].entry.set_saved(is_saved.then_some(&part));
+            if !is_saved && snapshot.state_changed {
+                items[index].entry.keep_state_changed();
+            }
             if is_saved {
+                note_life(client, &items[index].entry, &part, snapshot.ttl);
                 items[index].is_saved = true;
                 saved.push(index);
             } else {
@@ -239,6 +253,14 @@ impl Outcome {
                 self.fail(item);
             }
         }
+    }
+}
+
+/// What continues a snapshot does not prolong its life.
+fn note_life(client: &StoreClient, entry: &Entry, part: &Part, ttl: Option<Duration>) {
+    if !matches!(part, Part::Continuation) {
+        entry.refresh_at().set(ttl);
+        client.soonest_refresh().note(entry.refresh_at());
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{health::Health, watchdog};
+use super::{health::Health, refresh::Soonest, watchdog};
 use crate::{
     metrics::StoreMetrics,
     store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
@@ -23,11 +23,14 @@ pub(super) struct Monitor {
     /// How long a call may take before it is overdue.
     pub(super) patience: Duration,
     pub(super) metrics: StoreMetrics,
+    /// When the first snapshot has to be saved again.
+    pub(super) soonest_refresh: Soonest,
 }
 
 impl Monitor {
     pub(super) fn new(patience: Duration, metrics: StoreMetrics) -> Self {
-        Self { health: Mutex::default(), patience, metrics }
+        let (health, soonest_refresh) = (Mutex::default(), Soonest::default());
+        Self { health, patience, metrics, soonest_refresh }
     }
 
     /// No other lock is taken while this one is held.
@@ -42,11 +45,14 @@ pub(super) struct StoreClient {
     monitor: Arc<Monitor>,
     /// When the last call ended.
     last_call: Cell<Instant>,
+    expires: bool,
 }
 
 impl StoreClient {
     pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        Self { store, monitor, last_call: Cell::new(Instant::now()) }
+        let ask = AssertUnwindSafe(|| store.expires_by_itself());
+        let expires = catch_unwind(ask).unwrap_or(false);
+        Self { store, monitor, last_call: Cell::new(Instant::now()), expires }
     }
 
     /// The health of the store.
@@ -57,6 +63,16 @@ impl StoreClient {
     /// When the last call of the store ended, or when this client was created.
     pub(super) fn last_call(&self) -> Instant {
         self.last_call.get()
+    }
+
+    /// Whether the store removes by itself what has expired.
+    pub(super) const fn expires_by_itself(&self) -> bool {
+        self.expires
+    }
+
+    /// When the first snapshot has to be saved again.
+    pub(super) fn soonest_refresh(&self) -> &Soonest {
+        &self.monitor.soonest_refresh
     }
 
     /// The value of the label `store` in metrics.

@@ -13,6 +13,7 @@ use super::{
     entries::EntryId,
     hashes, keys,
     pending_history::PendingHistory,
+    refresh::RefreshTime,
     source::{
         EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
     },
@@ -67,6 +68,11 @@ pub(super) struct Entry {
     last_state: OnceLock<Box<EncodedSnapshot>>,
     /// Whether the log has said that another breaker owns the name.
     has_warned: AtomicBool,
+    /// Whether the breaker has made a transition that is not saved. What time alone does is not
+    /// one.
+    has_unsaved_transition: AtomicBool,
+    /// When the store would be about to forget the snapshot.
+    refresh_at: RefreshTime,
 }
 
 /// Numbers the transitions of all breakers.
@@ -126,6 +132,8 @@ impl Entry {
             newest_transition: AtomicU64::new(0),
             last_state: OnceLock::new(),
             has_warned: AtomicBool::new(false),
+            has_unsaved_transition: AtomicBool::new(false),
+            refresh_at: RefreshTime::default(),
         }
     }
 
@@ -144,6 +152,22 @@ impl Entry {
 
     pub(super) fn is_marked(&self) -> bool {
         self.marks.load(SeqCst) != 0
+    }
+
+    /// Whether the state changed, not only counts. To be asked before the snapshot is encoded: a
+    /// transition that comes in between counts as unsaved until the next time.
+    pub(super) fn take_state_changed(&self) -> bool {
+        self.has_unsaved_transition.swap(false, SeqCst)
+    }
+
+    /// A snapshot with a changed state was not saved.
+    pub(super) fn keep_state_changed(&self) {
+        self.has_unsaved_transition.store(true, SeqCst);
+    }
+
+    /// When to save the snapshot again in a store that expires it by itself.
+    pub(super) const fn refresh_at(&self) -> &RefreshTime {
+        &self.refresh_at
     }
 
     /// The newest snapshot, if anything changed since it was last encoded. `Err` if encoding it
@@ -179,6 +203,7 @@ impl Entry {
         continuation: Option<&[u8]>,
     ) -> Result<(), RestoreError> {
         let Some(source) = self.source() else { return Ok(()) };
+        self.refresh_at.set_from_stored(bytes);
         let restore = || match continuation {
             Some(continuation) => source.restore_continued(bytes, continuation),
             None => source.restore(bytes),
@@ -219,6 +244,7 @@ impl Entry {
             let is_wanted = self.newest_transition.load(SeqCst) <= newest && is_wanted();
             if is_wanted {
                 self.newest_transition.store(newest, SeqCst);
+                self.has_unsaved_transition.fetch_or(newest > 0, SeqCst);
             }
             is_wanted
         };
@@ -282,6 +308,7 @@ impl Entry {
         for entry in transitions {
             if is_own(entry.transition.reason) {
                 self.newest_transition.store(TRANSITIONS.fetch_add(1, SeqCst) + 1, SeqCst);
+                self.has_unsaved_transition.store(true, SeqCst);
             }
             if !is_suspended {
                 std_lock(&self.history).get_or_insert_default().push(entry);

@@ -18,7 +18,7 @@ use super::{
     schedule::Schedule,
     source::SaveSettings,
     states::Item,
-    sweep::VisitEntries,
+    sweep::{MarkEntries, VisitEntries},
     threads::{Process, Starter},
 };
 use tokio::sync::oneshot;
@@ -427,6 +427,12 @@ impl Content {
             self.schedule.take_due(requested, now)
         };
         Batch { items, retry_at: None }
+    }
+}
+
+impl MarkEntries for Inbox {
+    fn mark_counts(&self, entry: &Entry) {
+        self.mark(entry, Urgency::Counts);
     }
 }
 

@@ -34,7 +34,9 @@ pub(super) fn load(
 
 fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadState, StoreError> {
     let continuation = load_continuation(client, entry, bytes)?;
-    match entry.restore(bytes, continuation.as_deref()) {
+    let restored = entry.restore(bytes, continuation.as_deref());
+    client.soonest_refresh().note(entry.refresh_at());
+    match restored {
         Ok(()) => Ok(ReadState::Read),
         // The owner of the name keeps it aside.
         Err(RestoreError::Corrupt { .. }) if entry.is_suspended() => Ok(ReadState::Read),

@@ -15,7 +15,8 @@ use super::{
     pending_history::{HISTORY_LIMIT, PendingHistory},
     preload::Preload,
     record,
-    sweep::{Sweep, VisitEntries},
+    refresh::RefreshTimer,
+    sweep::{MarkEntries, Sweep, VisitEntries},
 };
 use crate::{clock::wall, store::StoreError};
 
@@ -26,12 +27,14 @@ pub(super) struct Maintenance {
     next_sweep: Option<Instant>,
     sweep_interval: Duration,
     verify_interval: Duration,
+    /// `None`: the store does not expire anything.
+    refresh: Option<RefreshTimer>,
     /// When the writer began, by both clocks.
     began: (Instant, SystemTime),
 }
 
 impl Maintenance {
-    pub(super) fn new(config: &WriteBehindConfig) -> Self {
+    pub(super) fn new(config: &WriteBehindConfig, client: &StoreClient) -> Self {
         let now = Instant::now();
         Self {
             to_trim: VecDeque::new(),
@@ -39,6 +42,7 @@ impl Maintenance {
             next_sweep: now.checked_add(config.first_sweep),
             sweep_interval: config.sweep_interval,
             verify_interval: config.verify_interval,
+            refresh: client.expires_by_itself().then(|| RefreshTimer::new(now)),
             began: (now, wall()),
         }
     }
@@ -49,7 +53,12 @@ impl Maintenance {
             return Some(Instant::now());
         }
         let next_verify = client.last_call().checked_add(self.verify_interval);
-        preload.due().into_iter().chain(self.next_sweep).chain(next_verify).min()
+        let refresh = self.refresh_due(client);
+        preload.due().into_iter().chain(self.next_sweep).chain(next_verify).chain(refresh).min()
+    }
+
+    fn refresh_due(&self, client: &StoreClient) -> Option<Instant> {
+        self.refresh.as_ref()?.due(client.soonest_refresh())
     }
 
     pub(super) fn trim_later(&mut self, entries: Vec<Arc<Entry>>) {
@@ -74,8 +83,12 @@ impl Maintenance {
         &mut self,
         client: &StoreClient,
         preload: &Preload,
-        entries: &impl VisitEntries,
+        entries: &(impl VisitEntries + MarkEntries),
     ) -> Result<(), StoreError> {
+        if self.refresh_due(client).is_some_and(|due| due <= Instant::now()) {
+            self.refresh(client, entries);
+            return Ok(());
+        }
         if preload.step(client)? || self.trim_one(client)? {
             return Ok(());
         }
@@ -93,11 +106,33 @@ impl Maintenance {
             })?;
         } else if self.next_sweep.is_some_and(|due| due <= now) {
             self.next_sweep = now.checked_add(self.sweep_interval);
-            self.sweep = Some(Sweep::new(self.wall_clock(), entries));
+            let expires = client.expires_by_itself();
+            self.sweep = Some(Sweep::new(self.wall_clock(), entries, expires));
         } else if now.saturating_duration_since(client.last_call()) >= self.verify_interval {
             client.verify()?;
         }
         Ok(())
+    }
+
+    /// Marks the entries that are saved, and whose snapshots have passed half of their life.
+    fn refresh(&mut self, client: &StoreClient, entries: &(impl VisitEntries + MarkEntries)) {
+        let began = Instant::now();
+        let mut due = Vec::new();
+        let soonest = client.soonest_refresh();
+        soonest.forget();
+        entries.visit_entries(&mut |entry| {
+            if !entry.is_suspended() && entry.refresh_at().take_due() {
+                due.push(Arc::clone(entry));
+            } else {
+                soonest.note(entry.refresh_at());
+            }
+        });
+        if let Some(timer) = &mut self.refresh {
+            timer.rest(began);
+        }
+        for entry in due {
+            entries.mark_counts(&entry);
+        }
     }
 
     /// The time, but no later than it can be by what has passed since the writer began: a wall

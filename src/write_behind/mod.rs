@@ -94,6 +94,7 @@
 //! | `health` | the state machine of a store's health |
 //! | `threads` | threads that cannot be started; forked processes |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |
+//! | `refresh` | snapshots that a store would forget |
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
@@ -135,6 +136,7 @@ mod pending_history;
 mod preload;
 mod quarantine;
 mod record;
+mod refresh;
 mod request;
 mod schedule;
 mod source;

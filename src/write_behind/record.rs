@@ -48,7 +48,7 @@ pub(super) fn encode(
     entry.transition.name = "".into();
     let bytes = serde_json::to_vec(&Format { version: VERSION, entry, retention_days })
         .map_err(|error| StoreError::Other(error.into()))?;
-    Ok(HistoryRecord::new(id, bytes))
+    Ok(HistoryRecord::new(id, bytes).with_ttl(days(retention_days)))
 }
 
 /// `None` if the record is damaged, or of a newer version.
@@ -93,7 +93,11 @@ pub(super) fn id_at(at: SystemTime) -> u64 {
 
 /// The id below which records are too old at `now`, which is an id too.
 pub(super) fn oldest_kept(now: u64, retention_days: u32) -> u64 {
-    now.saturating_sub(nanos(Duration::from_secs(u64::from(retention_days) * 24 * 3600)))
+    now.saturating_sub(nanos(days(retention_days)))
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 24 * 3600)
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -32,6 +32,12 @@ pub(super) trait VisitEntries {
     fn visit_entries(&self, visit: &mut dyn FnMut(&Arc<Entry>));
 }
 
+/// How entries are saved again.
+pub(super) trait MarkEntries {
+    /// Marks an entry as if its counts had changed.
+    fn mark_counts(&self, entry: &Entry);
+}
+
 pub(super) struct Sweep {
     now: SystemTime,
     /// The breakers that there were when the sweep began, by the keys of their snapshots.
@@ -51,7 +57,9 @@ enum Target {
 }
 
 impl Sweep {
-    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries) -> Self {
+    /// `expires`: the store removes by itself what no breaker uses. Then only histories of breakers
+    /// are trimmed: a store that many processes share is not read by each of them.
+    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries, expires: bool) -> Self {
         let mut present = HashMap::new();
         entries.visit_entries(&mut |entry| {
             // Of several breakers of one name, the settings of the one that is saved apply.
@@ -59,13 +67,14 @@ impl Sweep {
                 present.insert(entry.key.clone(), Arc::clone(entry));
             }
         });
+        let own = present.keys().filter(|_| expires).filter_map(|key| keys::name_of_snapshot(key));
         Self {
             now,
-            present,
-            target: Target::Snapshots,
+            target: if expires { Target::Histories } else { Target::Snapshots },
             after: None,
-            is_last_page: false,
-            found: VecDeque::new(),
+            is_last_page: expires,
+            found: own.map(keys::history).collect(),
+            present,
         }
     }
 

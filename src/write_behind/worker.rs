@@ -62,10 +62,11 @@ pub(super) fn join(
 fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {
     let watched: Weak<dyn watchdog::Watched> = Arc::downgrade(inbox) as _;
     watchdog::watch(watched);
+    let client = StoreClient::new(store, Arc::clone(&inbox.monitor));
     let worker = Worker {
         inbox: Arc::clone(inbox),
-        client: StoreClient::new(store, Arc::clone(&inbox.monitor)),
-        maintenance: Maintenance::new(config),
+        maintenance: Maintenance::new(config, &client),
+        client,
         gauges: GaugeTimer::default(),
     };
     let Err(error) = inbox.starter.start(move || worker.run()) else { return };

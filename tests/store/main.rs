@@ -14,6 +14,8 @@ mod last_words;
 mod late_restore;
 mod names;
 mod one_name;
+#[cfg(unix)]
+mod redis;
 mod scale;
 mod stores;
 mod which_store;

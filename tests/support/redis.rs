@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -116,6 +116,19 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A server that the tests of this binary share, each with keys of its own. It is stopped when no
+/// test uses it any more.
+pub(crate) fn shared() -> Option<Arc<RedisServer>> {
+    static SHARED: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = shared.upgrade() {
+        return Some(server);
+    }
+    let server = Arc::new(RedisServer::start()?);
+    *shared = Arc::downgrade(&server);
+    Some(server)
 }
 
 /// Whether there is a `redis-server`. If not, the test says so and is skipped, unless services are

@@ -69,7 +69,7 @@ pub(super) fn append<'a>(
 ) -> Result<(), Failure> {
     let mut table = write.open_table(HISTORIES)?;
     for (key, records) in histories {
-        for HistoryRecord { id, bytes } in records {
+        for HistoryRecord { id, bytes, .. } in records {
             table.insert((key, *id), (checksum(key, *id, bytes), bytes.as_slice()))?;
         }
     }

@@ -23,9 +23,9 @@ const MOVED: &str = "m";
 /// A new record replaces the one of its id that this process wrote before. A moved one, whose id is
 /// not its own, replaces none: one that is equal was added by an earlier attempt.
 const APPEND: &str = "\
-local mode, token = ARGV[1], ARGV[2]
+local mode, token, ttl = ARGV[1], ARGV[2], ARGV[3]
 local taken = {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local id, member = ARGV[i], ARGV[i] .. token .. ARGV[i + 1]
   local own, is_there, is_taken = nil, false, false
   for _, found in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], '[' .. id, '(' .. id .. '\\255')) do
@@ -38,12 +38,13 @@ for i = 3, #ARGV, 2 do
     end
   end
   if is_taken and not is_there then
-    taken[#taken + 1] = tostring((i - 3) / 2)
+    taken[#taken + 1] = string.format('%d', (i - 4) / 2)
   else
     if own then redis.call('ZREM', KEYS[1], own) end
     if not is_there then redis.call('ZADD', KEYS[1], '0', member) end
   end
 end
+if ttl ~= '0' then redis.call('PEXPIRE', KEYS[1], ttl) end
 return taken";
 
 /// What appends records.
@@ -120,7 +121,10 @@ impl Appender {
 
     fn command(&self, form: Form, mode: &str, key: &str, records: &[HistoryRecord]) -> redis::Cmd {
         let ids: Vec<_> = records.iter().map(|record| digits(record.id)).collect();
-        let mut args = vec![mode.as_bytes(), self.token.as_bytes()];
+        let ttl = records.iter().filter_map(|record| record.ttl).max();
+        let ttl = ttl.map(|ttl| ttl.as_millis().max(1));
+        let ttl = ttl.unwrap_or_default().to_string();
+        let mut args = vec![mode.as_bytes(), self.token.as_bytes(), ttl.as_bytes()];
         for (id, record) in ids.iter().zip(records) {
             args.extend([id.as_bytes(), &record.bytes]);
         }

@@ -7,7 +7,7 @@ use super::{
     history::{self, Appender},
     keys::Keys,
     server::Server,
-    values,
+    values::{self, Saver},
 };
 use crate::store::{
     entry::SaveEntry,
@@ -21,6 +21,63 @@ use crate::store::{
 ///
 /// Clones share one connection. It is made by the first operation, not by [`open`](Self::open), and
 /// anew whenever it breaks.
+///
+/// # Keys
+///
+/// | key | holds |
+/// |---|---|
+/// | `circuit_breaker:{name}:state` | the snapshot of a breaker, as JSON |
+/// | `circuit_breaker:{name}:history` | its history: a sorted set |
+/// | `circuit_breaker:{name}:recent`, `:quarantine` | parts of large snapshots; damaged ones |
+/// | `circuit_breaker:index`, `:histories` | which snapshots and histories there are |
+/// | `circuit_breaker:epoch` | what tells whether the server was emptied |
+///
+/// The server is never scanned, and any name is safe. The [prefix](RedisStoreBuilder::prefix) can
+/// be changed. Keys are spread over the slots of a cluster by their names.
+///
+/// Redis removes snapshots by itself: those of open circuits after 24 hours, those of closed and
+/// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
+/// never before the open time ends; those of states set by hand stay. While a breaker is in use,
+/// its snapshot is saved again when half of that time has passed.
+///
+/// # Replicas
+///
+/// Processes with the same prefix share keys, so a new replica starts with what its predecessors
+/// knew. The last save wins, except that new counts alone never replace a circuit that another
+/// replica has opened, while it is open, or a state that was set by hand. Replicas do not follow
+/// each other while they run. To keep the state of each replica apart, give each an
+/// [instance](RedisStoreBuilder::instance).
+///
+/// # Durability
+///
+/// A save returns once the server has answered. What survives a crash of the server is up to its
+/// persistence (`appendonly`, `save`), and what survives a failover up to its replication.
+///
+/// # When the server cannot be used
+///
+/// * **Gone, slow, full or read-only**: operations return [`StoreError::Unavailable`] after at most
+///   the timeouts (a second each), breakers continue in memory, and a connection is tried again for
+///   ever: at once, then no more often than every 500 ms.
+/// * **Wrong password, or no permission**: [`StoreError::Misconfigured`], and the same.
+/// * **Emptied, or replaced**: breakers notice it with the next save, or within a second while they
+///   are idle, and save everything again.
+///
+/// # Permissions
+///
+/// A user needs no more than this:
+///
+/// ```text
+/// ACL SETUSER breakers on >secret ~circuit_breaker:* ~circuit_breaker@* +get +set +mget
+///     +del +exists +pexpire +time +eval +evalsha +zadd +zrem +zrangebylex
+///     +zrevrangebylex +zremrangebylex +zremrangebyrank
+/// ```
+///
+/// and `+select` to use another database than 0.
+///
+/// # Which servers
+///
+/// Redis 6.2 or later, by TCP, TLS (feature `redis-tls`) or a Unix socket. The tests use Redis 7.0.
+/// Valkey is expected to work, and not tested.
 ///
 /// # Examples
 ///
@@ -39,13 +96,17 @@ pub struct RedisStore {
 
 struct Shared {
     server: Server,
+    saver: Saver,
     appender: Appender,
 }
 
 impl RedisStore {
     pub(super) fn new(connector: Connector, keys: Keys) -> Self {
         let server = Server::new(connector, keys);
-        Self { shared: Arc::new(Shared { server, appender: Appender::new() }), label: None }
+        Self {
+            shared: Arc::new(Shared { server, saver: Saver::new(), appender: Appender::new() }),
+            label: None,
+        }
     }
 
     /// Sets the store's [label](StateStore::label) in metrics. The default is `redis`.
@@ -77,11 +138,11 @@ impl StateStore for RedisStore {
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        values::save(&self.shared.server, slice::from_ref(entry))
+        self.save_all(slice::from_ref(entry))
     }
 
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        values::save(&self.shared.server, entries)
+        self.shared.saver.save(&self.shared.server, entries)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -94,6 +155,10 @@ impl StateStore for RedisStore {
 
     fn verify(&self) -> Result<(), StoreError> {
         self.shared.server.verify()
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        true
     }
 
     fn id(&self) -> usize {

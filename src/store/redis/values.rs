@@ -2,16 +2,46 @@
 
 use std::time::Duration;
 
-use redis::{ConnectionLike, RedisResult};
+use redis::{Cmd, ConnectionLike, RedisResult};
 
 use super::{
     index::{Index, PAGE},
+    script::{Form, Script},
     server::Server,
 };
 use crate::store::{entry::SaveEntry, error::StoreError};
 
 /// What lives longer does not expire: Redis refuses times that are too far away.
 const LONGEST_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// Saves a snapshot whose state has not changed, unless another process has saved one that bars
+/// calls, or was set by hand, for longer: that knows more than this one.
+const SAVE_UNLESS_BARRED: &str = "\
+local function ends(text)
+  local is_json, snapshot = pcall(cjson.decode, text)
+  if not is_json or type(snapshot) ~= 'table' then return 0 end
+  local state = snapshot.state
+  if state == 'open' then return tonumber(snapshot.open_until) or 0 end
+  if state == 'forced_open' or state == 'disabled' or state == 'metrics_only' then
+    return tonumber(snapshot.manual_until) or math.huge
+  end
+  return 0
+end
+local stored = redis.call('GET', KEYS[1])
+if stored then
+  local time = redis.call('TIME')
+  local until_stored = ends(stored)
+  if until_stored > tonumber(time[1]) + tonumber(time[2]) / 1000000
+    and until_stored > ends(ARGV[1]) then
+    return '0'
+  end
+end
+if ARGV[2] == '0' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return '1'";
 
 pub(super) fn load(server: &Server, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let key = server.keys.value(key);
@@ -51,22 +81,46 @@ pub(super) fn load_page(
     })
 }
 
-pub(super) fn save(server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
-    for entries in entries.chunks(PAGE) {
-        with_index(server, |index| {
-            server.write(|_, pipeline| {
-                for SaveEntry { key, value, ttl } in entries {
-                    pipeline.cmd("SET").arg((index.named)(key)).arg(value);
-                    if let Some(ttl) = ttl.filter(|ttl| *ttl < LONGEST_TTL) {
-                        // Zero is refused.
-                        pipeline.arg("PX").arg(ttl.as_millis().max(1).to_string());
-                    }
-                }
-                index.add(pipeline, entries.iter().map(|entry| entry.key.as_str()));
-            })
-        })?;
+/// What saves values.
+pub(super) struct Saver {
+    unless_barred: Script,
+}
+
+impl Saver {
+    pub(super) fn new() -> Self {
+        Self { unless_barred: Script::new(SAVE_UNLESS_BARRED) }
     }
-    Ok(())
+
+    pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        for entries in entries.chunks(PAGE) {
+            with_index(server, |index| {
+                server.write(|form, pipeline| {
+                    for entry in entries {
+                        pipeline.add_command(self.command(form, &(index.named)(&entry.key), entry));
+                    }
+                    index.add(pipeline, entries.iter().map(|entry| entry.key.as_str()));
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, form: Form, key: &str, entry: &SaveEntry) -> Cmd {
+        // Redis refuses zero.
+        let ttl = entry.ttl.filter(|ttl| *ttl < LONGEST_TTL);
+        let ttl = ttl.map(|ttl| ttl.as_millis().max(1).to_string());
+        if !entry.state_changed {
+            let ttl = ttl.as_deref().unwrap_or("0");
+            let args = [&*entry.value, ttl.as_bytes()];
+            return self.unless_barred.command(form, &[key.as_bytes()], &args);
+        }
+        let mut command = redis::cmd("SET");
+        command.arg(key).arg(&entry.value);
+        if let Some(ttl) = ttl {
+            command.arg("PX").arg(ttl);
+        }
+        command
+    }
 }
 
 pub(super) fn delete(server: &Server, key: &str) -> Result<(), StoreError> {

@@ -1,27 +1,14 @@
 //! Stores in a Redis server that the tests share, each with keys of its own.
 
 use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
+    Arc,
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
 use tower_breaker::store::{RedisStore, RedisStoreBuilder};
 
 use super::Subject;
-use crate::support::redis::RedisServer;
-
-/// The server, while a test uses it.
-static SHARED: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
-
-fn server() -> Option<Arc<RedisServer>> {
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(server) = shared.upgrade() {
-        return Some(server);
-    }
-    let server = Arc::new(RedisServer::start()?);
-    *shared = Arc::downgrade(&server);
-    Some(server)
-}
+use crate::support::redis::{RedisServer, shared};
 
 pub(super) struct InRedis {
     server: Arc<RedisServer>,
@@ -40,7 +27,7 @@ impl Subject for InRedis {
     fn create() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("test {}", COUNT.fetch_add(1, SeqCst));
-        Some(Self { server: server()?, prefix })
+        Some(Self { server: shared()?, prefix })
     }
 
     fn open(&self) -> RedisStore {

@@ -1,0 +1,167 @@
+//! Snapshots that a store would forget while their breakers are in use: they are saved again when
+//! half of their life has passed.
+
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{clock::wall, snapshot::Snapshot};
+
+/// Entries are looked at for no more than this share of the time, and no more often than this.
+const SHARE: u32 = 1000;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Of a [`Soonest`]: nothing is to be saved again.
+const NEVER: u64 = u64::MAX;
+
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// When a snapshot is to be saved again, in milliseconds since [`BEGINNING`]; 0: never.
+#[derive(Default)]
+pub(super) struct RefreshTime(AtomicU64);
+
+impl RefreshTime {
+    /// It was saved now, and lives for this long.
+    pub(super) fn set(&self, ttl: Option<Duration>) {
+        self.set_in(ttl.map(|ttl| ttl / 2));
+    }
+
+    /// It was read from the store.
+    pub(super) fn set_from_stored(&self, json: &[u8]) {
+        let half = Snapshot::half_life(json);
+        self.set_in(half.map(|half| half.duration_since(wall()).unwrap_or_default()));
+    }
+
+    fn set_in(&self, span: Option<Duration>) {
+        self.0.store(
+            span.map_or(0, |span| millis(BEGINNING.elapsed().saturating_add(span))),
+            Relaxed,
+        );
+    }
+
+    /// Whether it is time, once.
+    pub(super) fn take_due(&self) -> bool {
+        let at = self.0.load(Relaxed);
+        at != 0
+            && at <= millis(BEGINNING.elapsed())
+            && self.0.compare_exchange(at, 0, Relaxed, Relaxed).is_ok()
+    }
+}
+
+/// At least 1, since 0 is never.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// The earliest of these times in a store, or an earlier one.
+pub(super) struct Soonest(AtomicU64);
+
+impl Default for Soonest {
+    fn default() -> Self {
+        Self(AtomicU64::new(NEVER))
+    }
+}
+
+impl Soonest {
+    pub(super) fn note(&self, time: &RefreshTime) {
+        let at = time.0.load(Relaxed);
+        if at != 0 {
+            self.0.fetch_min(at, Relaxed);
+        }
+    }
+
+    /// To be called before each time is noted anew.
+    pub(super) fn forget(&self) {
+        self.0.store(NEVER, Relaxed);
+    }
+
+    fn at(&self) -> Option<Instant> {
+        let at = self.0.load(Relaxed);
+        (at != NEVER).then(|| BEGINNING.checked_add(Duration::from_millis(at)))?
+    }
+}
+
+/// When the entries are looked at next.
+pub(super) struct RefreshTimer {
+    not_before: Instant,
+}
+
+impl RefreshTimer {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { not_before: now }
+    }
+
+    pub(super) fn due(&self, soonest: &Soonest) -> Option<Instant> {
+        soonest.at().map(|at| at.max(self.not_before))
+    }
+
+    /// The entries have been looked at, since this time.
+    pub(super) fn rest(&mut self, began: Instant) {
+        let pause = began.elapsed() * SHARE;
+        self.not_before = Instant::now() + pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_due_once() {
+        let time = RefreshTime::default();
+        assert!(!time.take_due());
+        time.set(Some(Duration::ZERO));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(time.take_due());
+        assert!(!time.take_due());
+        time.set(Some(Duration::from_secs(3600)));
+        assert!(!time.take_due());
+        time.set(None);
+        assert!(!time.take_due());
+    }
+
+    #[test]
+    fn a_stored_snapshot_is_due_at_half_its_life() {
+        let json = |saved: f64, expires: f64| {
+            format!(r#"{{"state":"open","saved_at":{saved},"expires_at":{expires}}}"#)
+        };
+        let now = wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let time = RefreshTime::default();
+        time.set_from_stored(json(now - 100.0, now + 99.0).as_bytes());
+        assert!(time.take_due());
+        time.set_from_stored(json(now - 100.0, now + 200.0).as_bytes());
+        assert!(!time.take_due());
+        time.set_from_stored(br#"{"state":"forced_open","saved_at":1.0,"expires_at":null}"#);
+        assert!(!time.take_due());
+    }
+
+    #[test]
+    fn the_soonest_time_decides_when_entries_are_looked_at() {
+        let (soonest, now) = (Soonest::default(), Instant::now());
+        let mut timer = RefreshTimer::new(now);
+        assert_eq!(timer.due(&soonest), None);
+        soonest.note(&RefreshTime::default());
+        assert_eq!(timer.due(&soonest), None, "never");
+        for seconds in [100, 50, 200] {
+            let time = RefreshTime::default();
+            time.set(Some(Duration::from_secs(seconds)));
+            soonest.note(&time);
+        }
+        let due = timer.due(&soonest).unwrap();
+        assert!(due > now + Duration::from_secs(24) && due < now + Duration::from_secs(50));
+        timer.rest(now);
+        soonest.note(&{
+            let time = RefreshTime::default();
+            time.set(Some(Duration::ZERO));
+            time
+        });
+        assert!(timer.due(&soonest).unwrap() > Instant::now(), "after a pause");
+        soonest.forget();
+        assert_eq!(timer.due(&soonest), None);
+    }
+}

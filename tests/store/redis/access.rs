@@ -1,0 +1,162 @@
+//! Who may connect, and what a user has to be allowed to do.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
+
+use tower_breaker::store::{
+    HistoryRecord, HistoryStore, RedisCredentials, RedisStore, SaveEntry, StateStore, StoreError,
+};
+
+use super::{breaker, flush, trip};
+use crate::support::{redis::RedisServer, wait::eventually};
+
+/// What the documentation of `RedisStore` says that a user needs.
+const RULES: &[&str] = &[
+    "~circuit_breaker:*",
+    "~circuit_breaker@*",
+    "+get",
+    "+set",
+    "+mget",
+    "+del",
+    "+exists",
+    "+pexpire",
+    "+time",
+    "+eval",
+    "+evalsha",
+    "+zadd",
+    "+zrem",
+    "+zrangebylex",
+    "+zrevrangebylex",
+    "+zremrangebylex",
+    "+zremrangebyrank",
+];
+
+fn user(server: &RedisServer, rules: &[&str]) -> String {
+    let define = [&["ACL", "SETUSER", "breakers", "reset", "on", ">s3cret"], rules].concat();
+    assert_eq!(server.command(&define), "OK");
+    format!("redis://breakers:s3cret@127.0.0.1:{}", server.port())
+}
+
+/// Uses everything that the store does.
+fn use_all(store: &RedisStore) -> Result<(), StoreError> {
+    let changed = SaveEntry::new("changed", "1").with_ttl(super::MINUTE);
+    store.save_all(&[changed, SaveEntry::new("counts", "2").with_unchanged_state()])?;
+    store.save(&SaveEntry::new("gone", "3").with_ttl(std::time::Duration::from_millis(1)))?;
+    eventually("it has expired", || !matches!(store.load("gone"), Ok(Some(_))));
+    store.load("changed")?;
+    store.load_page(None, 10)?;
+    store.delete("changed")?;
+    store.verify()?;
+    let record = HistoryRecord::new(1, "text").with_ttl(super::MINUTE);
+    store.append(
+        "history",
+        &[record.clone(), HistoryRecord::new(2, "text").with_ttl(super::MINUTE)],
+    )?;
+    store.append("history", &[HistoryRecord::new(1, "changed")])?;
+    store.load_newest("history", None, 1)?;
+    store.keys(None, 10)?;
+    store.trim("history", 0, 1)?;
+    store.trim("history", u64::MAX, 0)
+}
+
+#[test]
+fn a_user_with_exactly_the_documented_permissions_can_use_the_store() {
+    let Some(server) = RedisServer::start() else { return };
+    let url = user(&server, RULES);
+    use_all(&RedisStore::open(&url).unwrap()).unwrap();
+    use_all(&RedisStore::builder(&url).instance("web-1").open().unwrap()).unwrap();
+    let breaker = breaker("payments", RedisStore::open(&url).unwrap());
+    trip(&breaker);
+    flush(&breaker);
+    // Without one of them, something fails, and the error names no user and no password.
+    for missing in RULES.iter().filter(|rule| rule.starts_with('+')) {
+        let rules: Vec<_> = RULES.iter().filter(|rule| *rule != missing).copied().collect();
+        server.command(&["SCRIPT", "FLUSH"]);
+        let url = user(&server, &rules);
+        let error = use_all(&RedisStore::open(&url).unwrap()).expect_err(missing).to_string();
+        assert!(!error.contains("s3cret") && !error.contains("breakers"), "{error}");
+    }
+    let url = user(&server, &["~another:*", "+@all"]);
+    let error = use_all(&RedisStore::open(&url).unwrap()).unwrap_err();
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+    assert!(error.to_string().contains("denies permission"), "{error}");
+}
+
+#[test]
+fn the_documentation_has_these_permissions() {
+    let documentation = include_str!("../../../src/store/redis/store.rs");
+    let line = documentation.lines().find(|line| line.contains("ACL SETUSER")).unwrap();
+    let start = documentation.find(line).unwrap();
+    let shown: String = documentation[start..].lines().take(3).chain([" "]).collect();
+    for rule in RULES {
+        assert!(
+            shown.contains(&format!("{rule} ")) || shown.contains(&format!("{rule}/")),
+            "{rule}: {shown}"
+        );
+    }
+    let count = shown.matches('+').count() + shown.matches('~').count();
+    assert_eq!(count, RULES.len(), "nothing else is asked for");
+}
+
+#[test]
+fn a_wrong_password_is_named_without_being_shown() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "s3cret"]) else { return };
+    let port = server.port();
+    for url in [
+        format!("redis://:wr0ng@127.0.0.1:{port}"),
+        format!("redis://al1ce:wr0ng@127.0.0.1:{port}"),
+        format!("redis://127.0.0.1:{port}"),
+    ] {
+        let store = RedisStore::open(&url).unwrap();
+        let error = store.load("key").unwrap_err();
+        assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+        let shown = format!("{error} {error:?} {store:?}");
+        assert!(shown.contains("refuses the user or the password"), "{shown}");
+        assert!(!shown.contains("wr0ng") && !shown.contains("al1ce"), "{shown}");
+    }
+}
+
+#[test]
+fn credentials_are_asked_for_at_each_connection() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let store = RedisStore::builder(&server.url())
+        .credentials(move || {
+            let asked = counted.fetch_add(1, SeqCst);
+            if asked == 0 {
+                return Err("the vault is sealed".into());
+            }
+            Ok(RedisCredentials::new(if asked == 1 { "first" } else { "second" }))
+        })
+        .open()
+        .unwrap();
+    let error = store.load("key").unwrap_err();
+    assert!(error.to_string().contains("the vault is sealed"), "{error}");
+    eventually("it connects", || store.save(&SaveEntry::new("key", "value")).is_ok());
+    assert_eq!(asked.load(SeqCst), 2, "a pause between attempts");
+    let admin = ["first"];
+    server.command_as(&admin, &["CONFIG", "SET", "requirepass", "second"]);
+    server.command_as(&["second"], &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    eventually("it connects again", || store.load("key").is_ok());
+    assert_eq!(store.load("key").unwrap().unwrap(), b"value");
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let zero = std::time::Duration::ZERO;
+    let builders = [
+        RedisStore::builder("localhost"),
+        RedisStore::builder("redis://localhost").prefix(""),
+        RedisStore::builder("redis://localhost").instance("a:b"),
+        RedisStore::builder("redis://localhost").connect_timeout(zero),
+        RedisStore::builder("redis://localhost").command_timeout(zero),
+    ];
+    for builder in builders {
+        let shown = format!("{builder:?}");
+        let error = builder.open().expect_err(&shown);
+        assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+    }
+}

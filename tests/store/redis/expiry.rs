@@ -1,0 +1,126 @@
+//! Redis expires what is not used any more, and nothing that is.
+
+use std::time::Duration;
+
+use tower_breaker::{
+    Config, Outcome, State,
+    config::SnapshotTtl,
+    store::{SaveEntry, StateStore},
+};
+
+use super::{breaker, builder, flush, key, store, stored, time_left, trip};
+use crate::support::{redis::RedisServer, wait::eventually};
+
+const HOUR: i64 = 3_600_000;
+
+fn short_lives(open: Duration, closed: Duration) -> Config {
+    let mut ttl = SnapshotTtl::default();
+    (ttl.open, ttl.closed) = (open, closed);
+    let mut config = Config::default();
+    config.snapshot_ttl = ttl;
+    // An open circuit's snapshot lives until the open time ends.
+    config.recovery_timeout = Duration::from_secs(1);
+    config
+}
+
+#[test]
+fn a_snapshot_lives_as_long_as_its_state_says() {
+    let Some(server) = RedisServer::start() else { return };
+    let left = |name: &str| time_left(&server, &key(name));
+    let about = |found: i64, expected: i64| (expected - HOUR / 60..=expected).contains(&found);
+
+    let closed = breaker("closed", store(&server));
+    closed.try_acquire().unwrap().success();
+    flush(&closed);
+    closed.try_acquire().unwrap().record(Outcome::failure(), Duration::ZERO);
+    closed.reset();
+    flush(&closed);
+    assert!(about(left("closed"), HOUR), "{}", left("closed"));
+
+    let open = breaker("open", store(&server));
+    trip(&open);
+    flush(&open);
+    assert!(about(left("open"), 24 * HOUR), "{}", left("open"));
+
+    let mut config = short_lives(Duration::from_secs(1), Duration::from_secs(1));
+    config.recovery_timeout = Duration::from_secs(2 * 3600);
+    let long = builder("open for long", store(&server), config).build().unwrap();
+    trip(&long);
+    flush(&long);
+    assert!(about(left("open for long"), 2 * HOUR), "{}", left("open for long"));
+
+    let forced = breaker("forced", store(&server));
+    forced.force_open();
+    flush(&forced);
+    assert_eq!(left("forced"), -1, "a state set by hand does not expire");
+    forced.reset();
+    flush(&forced);
+    assert!(about(left("forced"), HOUR), "{}", left("forced"));
+}
+
+#[test]
+fn a_snapshot_in_use_is_saved_again_before_it_expires() {
+    let Some(server) = RedisServer::start() else { return };
+    let lives = || short_lives(Duration::from_secs(4), Duration::from_secs(4));
+    let used = builder("used", store(&server), lives()).build().unwrap();
+    trip(&used);
+    flush(&used);
+    let unused = builder("unused", store(&server), lives()).build().unwrap();
+    trip(&unused);
+    drop(unused);
+    assert_ne!(stored(&server, "unused"), "(nil)");
+    let first = stored(&server, "used");
+    eventually("it is saved again", || stored(&server, "used") != first);
+    eventually("what is not in use expires", || stored(&server, "unused") == "(nil)");
+    let second = stored(&server, "used");
+    eventually("it is saved again and again", || stored(&server, "used") != second);
+    assert_ne!(stored(&server, "used"), "(nil)");
+    drop(used);
+
+    // One that has only been read is in use too.
+    let read = builder("used", store(&server), lives()).build().unwrap();
+    assert_ne!(read.state(), State::Closed);
+    let first = stored(&server, "used");
+    eventually("it is saved again", || {
+        let stored = stored(&server, "used");
+        assert_ne!(stored, "(nil)", "it has expired");
+        stored != first
+    });
+}
+
+#[test]
+fn what_has_expired_leaves_the_index() {
+    let Some(server) = RedisServer::start() else { return };
+    let store = store(&server);
+    let soon = Duration::from_millis(1);
+    let entries = [
+        SaveEntry::new("gone", "1").with_ttl(soon),
+        SaveEntry::new("gone unchanged", "1").with_ttl(soon).with_unchanged_state(),
+        SaveEntry::new("left", "2"),
+    ];
+    store.save_all(&entries).unwrap();
+    eventually("it has expired", || store.load("gone").unwrap().is_none());
+    eventually("so has the other", || store.load("gone unchanged").unwrap().is_none());
+    assert_eq!(store.load_page(None, 1).unwrap(), [("left".to_owned(), b"2".to_vec())]);
+    let index = server.command(&["ZRANGE", "circuit_breaker:index", "0", "-1"]);
+    assert_eq!(index, "left");
+}
+
+#[test]
+fn a_shared_server_is_never_scanned() {
+    let Some(server) = RedisServer::start() else { return };
+    for _ in 0..2 {
+        let store = store(&server);
+        let breakers: Vec<_> =
+            (0..100).map(|number| breaker(&number.to_string(), store.clone())).collect();
+        breakers.iter().for_each(tower_breaker::Breaker::reset);
+        breakers.iter().for_each(trip);
+        breakers.iter().for_each(flush);
+        store.load_page(None, 10).unwrap();
+        store.history().unwrap().keys(None, 10).unwrap();
+    }
+    let used = server.command(&["INFO", "commandstats"]);
+    for command in ["scan", "keys", "sscan", "zscan", "flushdb", "flushall"] {
+        assert!(!used.contains(&format!("cmdstat_{command}:")), "{used}");
+    }
+}

@@ -1,0 +1,101 @@
+//! Replicas that share keys, and instances that do not.
+
+use std::time::Duration;
+
+use tower_breaker::{Breaker, Config, State, Trip, store::RedisStore};
+
+use super::{breaker, builder, flush, store, stored, trip};
+use crate::support::redis::RedisServer;
+
+/// Makes the breaker save its state without a transition.
+fn count(breaker: &Breaker) {
+    let permit = breaker.try_acquire().unwrap();
+    permit.failure();
+    flush(breaker);
+}
+
+/// A breaker that counts failures, and does not trip.
+fn counting(name: &str, store: RedisStore) -> Breaker {
+    let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1000));
+    builder.store(store).build().unwrap()
+}
+
+#[test]
+fn counts_do_not_replace_a_circuit_that_another_replica_has_opened() {
+    let Some(server) = RedisServer::start() else { return };
+    let other = counting("shared", store(&server));
+    count(&other);
+    assert!(stored(&server, "shared").contains(r#""state":"closed""#));
+    let tripped = breaker("shared", store(&server));
+    trip(&tripped);
+    flush(&tripped);
+    let open = stored(&server, "shared");
+    assert!(open.contains(r#""state":"open""#), "{open}");
+    count(&other);
+    assert_eq!(stored(&server, "shared"), open);
+
+    // A new pod finds what its predecessors knew.
+    assert_eq!(breaker("shared", store(&server)).state(), State::Open);
+
+    // What the replica does itself counts.
+    other.trip();
+    other.reset();
+    flush(&other);
+    assert!(stored(&server, "shared").contains(r#""state":"closed""#));
+    tripped.reset();
+    flush(&tripped);
+    count(&other);
+    assert!(stored(&server, "shared").contains(r#""failure_count":1"#), "closed replaces closed");
+}
+
+#[test]
+fn counts_replace_an_open_circuit_whose_time_is_over() {
+    let Some(server) = RedisServer::start() else { return };
+    let other = counting("over", store(&server));
+    let mut config = Config::default();
+    config.recovery_timeout = Duration::from_millis(50);
+    let tripped = builder("over", store(&server), config).build().unwrap();
+    trip(&tripped);
+    flush(&tripped);
+    assert!(!stored(&server, "over").contains(r#""state":"closed""#));
+    std::thread::sleep(Duration::from_millis(60));
+    count(&other);
+    assert!(stored(&server, "over").contains(r#""state":"closed""#));
+}
+
+#[test]
+fn counts_do_not_replace_a_state_set_by_hand() {
+    let Some(server) = RedisServer::start() else { return };
+    let other = counting("by hand", store(&server));
+    let forced = breaker("by hand", store(&server));
+    for (set, state) in [
+        (Breaker::force_open as fn(&_), "forced_open"),
+        (Breaker::disable, "disabled"),
+        (Breaker::metrics_only, "metrics_only"),
+    ] {
+        set(&forced);
+        flush(&forced);
+        count(&other);
+        let state = format!(r#""state":"{state}""#);
+        assert!(stored(&server, "by hand").contains(&state), "{}", stored(&server, "by hand"));
+    }
+    forced.reset();
+    flush(&forced);
+    count(&other);
+    assert!(stored(&server, "by hand").contains(r#""failure_count":"#));
+}
+
+#[test]
+fn instances_have_keys_of_their_own() {
+    let Some(server) = RedisServer::start() else { return };
+    let open =
+        |id: &str| RedisStore::builder(&server.url()).prefix("shop").instance(id).open().unwrap();
+    let first = breaker("payments", open("web-1"));
+    trip(&first);
+    flush(&first);
+    assert_eq!(breaker("payments", open("web-2")).state(), State::Closed);
+    drop(first);
+    assert_eq!(breaker("payments", open("web-1")).state(), State::Open);
+    let state = server.command(&["GET", "shop@web-1:payments:state"]);
+    assert!(state.contains(r#""state":"open""#), "{state}");
+}
