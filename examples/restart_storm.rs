@@ -124,12 +124,13 @@ fn simulate(memory: Memory) -> Result<Counted, ConfigError> {
                 counted.worst_second = counted.worst_second.max(second.1);
             }
         } else if now >= BACK {
+            let since = now.saturating_sub(BACK);
             let closed = replicas.iter().filter(|breaker| breaker.state() == State::Closed).count();
             if closed * 2 >= REPLICAS && counted.half_recovered.is_none() {
-                counted.half_recovered = Some(now - BACK);
+                counted.half_recovered = Some(since);
             }
             if closed == REPLICAS && counted.all_recovered.is_none() {
-                counted.all_recovered = Some(now - BACK);
+                counted.all_recovered = Some(since);
             }
         }
         clock.advance(STEP);
