@@ -142,7 +142,7 @@ impl Machine {
             valid_from: epoch,
             has_transitioned: false,
             consecutive_opens: 0,
-            sharing: Sharing::default(),
+            sharing: Sharing::none(),
             now,
         }
     }

@@ -1,41 +1,20 @@
 //! What the state machine asks of the sharing, without the feature `redis`: no breaker is shared.
 
-use super::{effects::Step, machine::Machine};
+use super::effects::Step;
 use crate::clock::Tick;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sharing;
 
 #[expect(clippy::unused_self, reason = "the other implementation uses it")]
 impl Sharing {
+    pub(super) const fn none() -> Self {
+        Self
+    }
+
     pub(super) fn on_step(&mut self, _: &Step, _: u32, _: Option<Tick>) {}
 
     pub(super) fn take_mark(&mut self) -> bool {
         false
     }
-}
-
-#[expect(clippy::unused_self, reason = "the other implementation uses it")]
-impl Machine {
-    pub(super) fn lease_slots(&self) -> Option<u64> {
-        None
-    }
-
-    pub(super) fn probes_ask_again_at(&self) -> Option<Tick> {
-        None
-    }
-
-    pub(super) fn note_probe_call(&mut self) {}
-
-    pub(super) fn assign_lease(&mut self, _: u64) {}
-
-    pub(super) fn return_lease(&mut self, _: Option<u64>) -> bool {
-        true
-    }
-
-    pub(super) fn judge_ending(&mut self, _: bool, _: bool) {}
-
-    pub(super) fn end_undecided(&mut self, _: bool) {}
-
-    pub(super) fn time_out_oldest(&mut self) {}
 }
