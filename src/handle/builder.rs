@@ -11,7 +11,7 @@ use super::{
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 use crate::{
-    breaker::pool,
+    breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -222,6 +222,8 @@ pub struct BreakerBuilder {
     #[cfg(feature = "redis")]
     pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
+    /// What bounds how many circuits of a group are open.
+    pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
 }
 
 impl BreakerBuilder {
@@ -237,6 +239,7 @@ impl BreakerBuilder {
             #[cfg(feature = "redis")]
             fleet: None,
             write_behind: WriteBehindConfig::default(),
+            open_limit: None,
         }
     }
 
@@ -291,6 +294,9 @@ impl BreakerBuilder {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         cell.lease(self.config, self.clock);
+        if let Some(limit) = self.open_limit {
+            cell.set_open_limit(limit);
+        }
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
         cell.set_observer(Arc::clone(&dispatcher) as _);
         if let Some(snapshot) = &self.snapshot {

@@ -96,6 +96,7 @@
 
 #[cfg(any(feature = "redb", feature = "sled"))]
 mod aside;
+mod drop_budget;
 mod durable;
 mod entry;
 mod error;
@@ -114,6 +115,7 @@ mod sled;
 mod state_store;
 
 pub use crate::{error::FlushError, health::StoreHealth};
+pub(crate) use drop_budget::{DropWait, LONGEST_DROP};
 pub use entry::SaveEntry;
 pub use error::StoreError;
 pub use file::FileStore;
