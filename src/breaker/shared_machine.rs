@@ -180,7 +180,9 @@ impl Machine {
         if shared.decisions != decisions {
             return false;
         }
-        let is_first = shared.adoptions == 0;
+        // What was restored is kept, and so is what was counted since this replica has closed.
+        let is_own = shared.decided.is_some_and(|decided| decided.state == State::Closed);
+        let keeps_counts = shared.adoptions == 0 || is_own;
         shared.adoptions += 1;
         let was_fleets = std::mem::replace(&mut shared.is_fleets, true);
         shared.decided = None;
@@ -189,7 +191,7 @@ impl Machine {
         let until = fleet.until.unwrap_or(Tick::NEVER);
         let phase = match fleet.state {
             State::Closed if self.state() == State::Closed => {
-                if !is_first {
+                if !keeps_counts {
                     self.clear(now);
                 }
                 effects.counts_changed = true;
@@ -208,7 +210,7 @@ impl Machine {
             State::Open | State::HalfOpen => Phase::Open { since: now, until },
             State::ForcedOpen => Phase::ForcedOpen { until },
             State::Disabled => Phase::Disabled { until },
-            State::MetricsOnly => Phase::MetricsOnly { until, would_trip: false },
+            State::MetricsOnly => Phase::MetricsOnly { until },
         };
         if phase.state() == self.state() {
             if phase.state() == State::HalfOpen {

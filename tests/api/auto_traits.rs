@@ -11,7 +11,11 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
+<<<<<<< HEAD
     BoxError, body::*, classify::*, clock::*, config::*, event::*, fleet::*, future::*,
+=======
+    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, future::*,
+>>>>>>> main
     health_check::*, history::*, keyed::*, load::*, record_when::*, registry::*, reject::*,
     reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
@@ -205,6 +209,8 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         KeyedCircuitBreaker<(), (), (), (), ()>,
         KeyedCircuitBreakerLayer<()>,
         KeyedResponseFuture<(), (), ()>,
+        Admin,
+        AdminSource,
         Registry,
         RegistryBuilder,
         StoreError,
@@ -234,6 +240,18 @@ fn plain_values_have_every_auto_trait() {
 fn types_that_contain_user_code_are_not_unwind_safe() {
     for (name, has) in types_with_user_code() {
         assert_eq!(has, CONTAINS_USER_CODE, "{name}");
+    }
+}
+
+/// A server sends them to another thread, and polls them on one.
+fn answers() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(AdminBody, AdminFuture))
+}
+
+#[test]
+fn answers_of_the_admin_service_are_send() {
+    for (name, has) in answers() {
+        assert_eq!(has, AutoTraits { sync: false, ..CONTAINS_USER_CODE }, "{name}");
     }
 }
 
@@ -341,6 +359,7 @@ fn every_public_type_is_listed() {
     ];
     let rooms = [
         include_str!("../../src/lib.rs"),
+        include_str!("../../src/admin/mod.rs"),
         include_str!("../../src/classify/mod.rs"),
         include_str!("../../src/clock/mod.rs"),
         include_str!("../../src/config/mod.rs"),
@@ -365,6 +384,7 @@ fn every_public_type_is_listed() {
     assert_eq!(
         modules.collect::<Vec<_>>(),
         [
+            "admin;",
             "classify;",
             "clock;",
             "config;",
@@ -383,6 +403,7 @@ fn every_public_type_is_listed() {
     let listed: BTreeSet<&str> = values()
         .into_iter()
         .chain(types_with_user_code())
+        .chain(answers())
         .map(|(name, _)| name.split('<').next().unwrap_or(name).rsplit("::").next().unwrap_or(name))
         .chain(TRAITS)
         .collect();
