@@ -32,7 +32,6 @@ mod ramp;
 mod recording;
 mod restore;
 mod rules;
-<<<<<<< HEAD
 #[cfg(feature = "redis")]
 mod shared_machine;
 #[cfg(not(feature = "redis"))]
@@ -43,10 +42,8 @@ pub(crate) mod sharing;
 #[cfg(not(feature = "redis"))]
 #[path = "sharing/off.rs"]
 mod sharing;
-=======
 #[cfg(feature = "admin")]
 pub(crate) mod status;
->>>>>>> main
 mod success_counter;
 pub(crate) mod wait_queue;
 mod waker_set;

@@ -28,7 +28,8 @@ impl Machine {
         Some(self.sharing.gate()?.free(self.now))
     }
 
-    /// Until when calls may be rejected without the lock, so that the machine sees one now and then.
+    /// Until when calls may be rejected without the lock, so that the machine sees one now and
+    /// then.
     pub(super) fn probes_ask_again_at(&self) -> Option<Tick> {
         let last_call = self.sharing.gate()?.last_call;
         Some(last_call.map_or(self.now, |last_call| last_call.after(NOTE_INTERVAL)))

@@ -1,5 +1,5 @@
-//! The thread of a fleet: submits what its breakers decide, takes over what others have decided, and
-//! holds the leases.
+//! The thread of a fleet: submits what its breakers decide, takes over what others have decided,
+//! and holds the leases.
 //!
 //! It alone talks to the server, but for the [reader of news](super::news). A server that does not
 //! answer delays this thread and nothing else.

@@ -1,8 +1,8 @@
 //! When a replica asks for a lease, renews it, and gives it back.
 //!
 //! A lease is fetched in the background for a half-open circuit that has had a call within the last
-//! second, so no call waits for one. It is given back after a second without a call. If it went back
-//! unused, the next one is kept for twice as long: otherwise replicas with a call now and then
+//! second, so no call waits for one. It is given back after a second without a call. If it went
+//! back unused, the next one is kept for twice as long: otherwise replicas with a call now and then
 //! would pass a lease round without ever using it.
 
 use std::time::{Duration, Instant};

@@ -97,8 +97,8 @@ impl Reader {
         }
     }
 
-    /// Finds the place from which to read: after the last entry. Once the thread is told, all states
-    /// are read; what happens from here on is news.
+    /// Finds the place from which to read: after the last entry. Once the thread is told, all
+    /// states are read; what happens from here on is news.
     fn begin(&mut self) -> Result<Option<Message>, StoreError> {
         let keys = &self.keys;
         let newest: Vec<Entry> = self.connection.call(|connection| {

@@ -18,8 +18,8 @@ use crate::{
 
 /// Shares breakers with other replicas of a service through a Redis server.
 ///
-/// A handle: cheap to clone. All breakers that are shared through it use its two threads and its two
-/// connections. See the [module's documentation](crate::fleet) for what is shared.
+/// A handle: cheap to clone. All breakers that are shared through it use its two threads and its
+/// two connections. See the [module's documentation](crate::fleet) for what is shared.
 #[derive(Clone)]
 pub struct RedisFleet {
     threads: Arc<Threads>,

@@ -36,8 +36,8 @@
 //!
 //! # Fleets
 //!
-//! With the feature `redis`, the gauge `circuit_breaker_fleet_joined` is 1 while this process reaches
-//! its [fleet](crate::fleet), and 0 while its breakers decide alone.
+//! With the feature `redis`, the gauge `circuit_breaker_fleet_joined` is 1 while this process
+//! reaches its [fleet](crate::fleet), and 0 while its breakers decide alone.
 //!
 //! # The label `store`
 //!

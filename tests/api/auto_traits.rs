@@ -11,11 +11,7 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-<<<<<<< HEAD
-    BoxError, body::*, classify::*, clock::*, config::*, event::*, fleet::*, future::*,
-=======
-    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, future::*,
->>>>>>> main
+    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, fleet::*, future::*,
     health_check::*, history::*, keyed::*, load::*, record_when::*, registry::*, reject::*,
     reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
