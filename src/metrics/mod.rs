@@ -78,6 +78,7 @@
 //! [`append_all`]: crate::store::HistoryStore::append_all
 //! [`label`]: crate::StateStore::label
 
+mod calls;
 #[cfg(feature = "redis")]
 mod fleet;
 mod store;
@@ -87,6 +88,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
+pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]
 pub(crate) use fleet::fleet_joined;
 pub(crate) use store::{StoreMetrics, quarantined};
@@ -95,8 +98,8 @@ pub(crate) use store::{StoreMetrics, quarantined};
 pub(crate) const ENABLED: bool = true;
 
 /// Records something. A new recorder gets the descriptions first, and one that panics must not
-/// affect the thread that records.
-fn record(record: impl FnOnce()) {
+/// affect the thread that records. The argument of the closure tells recorders apart.
+fn record(record: impl FnOnce(usize)) {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let recorder =
@@ -105,7 +108,8 @@ fn record(record: impl FnOnce()) {
             store::describe();
             #[cfg(feature = "redis")]
             fleet::describe();
+            calls::describe();
         }
-        record();
+        record(recorder);
     }));
 }
