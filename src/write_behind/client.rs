@@ -46,13 +46,14 @@ pub(super) struct StoreClient {
     /// When the last call ended.
     last_call: Cell<Instant>,
     expires: bool,
+    needs_sweep: bool,
 }
 
 impl StoreClient {
     pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        let ask = AssertUnwindSafe(|| store.expires_by_itself());
-        let expires = catch_unwind(ask).unwrap_or(false);
-        Self { store, monitor, last_call: Cell::new(Instant::now()), expires }
+        let ask = AssertUnwindSafe(|| (store.expires_by_itself(), store.needs_sweep()));
+        let (expires, needs_sweep) = catch_unwind(ask).unwrap_or((false, true));
+        Self { store, monitor, last_call: Cell::new(Instant::now()), expires, needs_sweep }
     }
 
     /// The health of the store.
@@ -68,6 +69,11 @@ impl StoreClient {
     /// Whether the store removes by itself what has expired.
     pub(super) const fn expires_by_itself(&self) -> bool {
         self.expires
+    }
+
+    /// Whether what has expired has to be looked for.
+    pub(super) const fn needs_sweep(&self) -> bool {
+        self.needs_sweep
     }
 
     /// When the first snapshot has to be saved again.

@@ -45,7 +45,7 @@ use self::{
     pair::{LONGEST_OPEN, builder},
     play::is_flushed,
 };
-use crate::support::{child::Unprivileged, kind::Kind, redis::RedisServer, wait::holds_in_time};
+use crate::support::{child::Unprivileged, redis::Around, wait::holds_in_time};
 
 /// The number of cells that run at once. They mostly wait.
 const AT_ONCE: usize = 6;

@@ -68,60 +68,81 @@ impl ServerFault {
     }
 }
 
+const HANGS: &[&str] = &["does not answer"];
+const LOST: &[&str] = &["has lost what was saved"];
+
 pub(super) fn cells() -> Vec<Cell> {
-    use Moment::{Run, Start, Stop, StopBriefly};
-    use ServerFault::{Emptied, Gone, OutOfMemory, ReadOnly, Stopped, WrongPassword};
-    let of = |fault, moment, begins, says, ends, note| {
-        cell((Kind::Redis, Fault::Server(fault), moment), begins, says, ends, note)
-    };
+    use ServerFault::{Gone, OutOfMemory, ReadOnly, WrongPassword};
+    let gone = &["cannot be reached", "is loading"];
+    let password = &["refuses the user or the password", "cannot be reached"];
     let mut cells = Vec::new();
-    let unreachable: [(_, &'static [&'static str]); 2] = [
-        (Gone, &["cannot be reached", "is loading"]),
-        (WrongPassword, &["refuses the user or the password", "cannot be reached"]),
-    ];
-    for (fault, says) in unreachable {
-        cells.extend([
-            of(fault, Start, Begins::ClosedAtFirst, says, Ends::Newest, ""),
-            of(fault, Run, Begins::Restored, says, Ends::Newest, ""),
-            of(fault, Stop, Begins::Restored, says, Ends::Flushed, "nothing can be saved"),
-            of(fault, StopBriefly, Begins::Restored, says, Ends::Newest, ""),
-        ]);
-    }
-    const HANGS: &[&str] = &["does not answer"];
-    const LATER: &str = "what it was sent is executed when it goes on";
-    cells.extend([
-        of(Stopped, Start, Begins::ClosedAtFirst, HANGS, Ends::Newest, ""),
-        of(Stopped, Run, Begins::Restored, HANGS, Ends::Newest, ""),
-        of(Stopped, Stop, Begins::Restored, HANGS, Ends::NewestOrFlushed, LATER),
-        of(Stopped, StopBriefly, Begins::Restored, HANGS, Ends::NewestOrFlushed, LATER),
-    ]);
-    const LOST: &[&str] = &["has lost what was saved"];
-    const AGAIN: &str = "filled again with what is in memory";
-    cells.extend([
-        of(Emptied, Start, Begins::Closed, &[], Ends::Newest, "what it held is gone"),
-        of(Emptied, Run, Begins::Restored, LOST, Ends::Newest, AGAIN),
-        of(Emptied, Stop, Begins::Restored, LOST, Ends::Newest, AGAIN),
-    ]);
-    let unwritable: [(_, &'static [&'static str]); 2] =
-        [(ReadOnly, &["read-only replica"]), (OutOfMemory, &["is full"])];
-    for (fault, says) in unwritable {
-        cells.extend([
-            of(fault, Start, Begins::Restored, says, Ends::Newest, ""),
-            of(fault, Run, Begins::Restored, says, Ends::Newest, ""),
-            of(fault, Stop, Begins::Restored, says, Ends::Flushed, "nothing can be saved"),
-            of(fault, StopBriefly, Begins::Restored, says, Ends::Newest, ""),
-        ]);
-    }
-    for (fault, moments) in [(Fault::Slow, &[Run][..]), (Fault::ErrsAtRandom, &[Run, Stop])] {
-        for moment in moments.iter().copied() {
-            let (says, ends): (&'static [&'static str], _) = match fault {
-                Fault::Slow => (HANGS, Ends::Newest),
-                _ if moment == Run => (&["an error at random"], Ends::Newest),
-                _ => (&["an error at random"], Ends::NewestOrFlushed),
-            };
-            let of = (Kind::Redis, fault, moment);
-            cells.push(cell(of, Begins::Restored, says, ends, ""));
-        }
-    }
+    cells.extend(unusable(Gone, Begins::ClosedAtFirst, gone));
+    cells.extend(unusable(WrongPassword, Begins::ClosedAtFirst, password));
+    cells.extend(unusable(ReadOnly, Begins::Restored, &["read-only replica"]));
+    cells.extend(unusable(OutOfMemory, Begins::Restored, &["is full"]));
+    cells.extend(stopped());
+    cells.extend(emptied());
+    cells.extend(of_any_store());
     cells
+}
+
+fn of(
+    (fault, moment): (ServerFault, Moment),
+    begins: Begins,
+    says: &'static [&'static str],
+    ends: Ends,
+    note: &'static str,
+) -> Cell {
+    cell((Kind::Redis, Fault::Server(fault), moment), begins, says, ends, note)
+}
+
+/// Nothing can be saved.
+fn unusable(fault: ServerFault, begins: Begins, says: &'static [&'static str]) -> [Cell; 4] {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    [
+        of((fault, Start), begins, says, Ends::Newest, ""),
+        of((fault, Run), Begins::Restored, says, Ends::Newest, ""),
+        of((fault, Stop), Begins::Restored, says, Ends::Flushed, "nothing can be saved"),
+        of((fault, StopBriefly), Begins::Restored, says, Ends::Newest, ""),
+    ]
+}
+
+fn stopped() -> [Cell; 4] {
+    use Moment::{Run, Start, Stop, StopBriefly};
+    let later = "what it was sent is executed when it goes on";
+    let of =
+        |moment, begins, ends, note| of((ServerFault::Stopped, moment), begins, HANGS, ends, note);
+    [
+        of(Start, Begins::ClosedAtFirst, Ends::Newest, ""),
+        of(Run, Begins::Restored, Ends::Newest, ""),
+        of(Stop, Begins::Restored, Ends::NewestOrFlushed, later),
+        of(StopBriefly, Begins::Restored, Ends::NewestOrFlushed, later),
+    ]
+}
+
+fn emptied() -> [Cell; 3] {
+    use Moment::{Run, Start, Stop};
+    let again = "filled again with what is in memory";
+    let of = |moment, begins, says, note| {
+        of((ServerFault::Emptied, moment), begins, says, Ends::Newest, note)
+    };
+    [
+        of(Start, Begins::Closed, &[], "what it held is gone"),
+        of(Run, Begins::Restored, LOST, again),
+        of(Stop, Begins::Restored, LOST, again),
+    ]
+}
+
+/// Faults that are not those of a server.
+fn of_any_store() -> [Cell; 3] {
+    use Moment::{Run, Stop};
+    let errs: &[&str] = &["an error at random"];
+    let of = |fault, moment, says, ends| {
+        cell((Kind::Redis, fault, moment), Begins::Restored, says, ends, "")
+    };
+    [
+        of(Fault::Slow, Run, HANGS, Ends::Newest),
+        of(Fault::ErrsAtRandom, Run, errs, Ends::Newest),
+        of(Fault::ErrsAtRandom, Stop, errs, Ends::NewestOrFlushed),
+    ]
 }
