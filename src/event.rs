@@ -40,11 +40,11 @@ pub enum Event {
     Transition(Transition),
     /// The store became healthy or degraded.
     Store(StoreEvent),
-    /// The circuit would have opened if it were not in [`State::MetricsOnly`].
+    /// The circuit would have opened, and something prevented it: see [`PreventedBy`].
     WouldTrip(WouldTrip),
 }
 
-/// A rule was met while the circuit was in [`State::MetricsOnly`], so that it would have opened.
+/// A rule was met, and the circuit did not open.
 ///
 /// There is one such event each time: the next one comes when a rule is met after a call at which
 /// none was.
@@ -59,6 +59,20 @@ pub struct WouldTrip {
     pub reason: Reason,
     /// The number of failures that led to it, as in [`Transition::failure_count`].
     pub failure_count: u64,
+    /// Why the circuit did not open.
+    pub prevented_by: PreventedBy,
+}
+
+/// What prevents a circuit from opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PreventedBy {
+    /// It is in [`State::MetricsOnly`].
+    MetricsOnly,
+    /// As many circuits of its group are open as
+    /// `KeyedBreakersBuilder::max_open_ratio` allows. The circuit opens with the first call that
+    /// meets a rule while fewer are open.
+    MaxOpenRatio,
 }
 
 /// A change of the health of a breaker's store.
@@ -237,12 +251,18 @@ impl WouldTrip {
     /// Writes it as one `tracing` event at INFO.
     fn log(&self) {
         let (reason, failures) = (self.reason.as_str(), self.failure_count);
+        let why = match self.prevented_by {
+            PreventedBy::MetricsOnly => "it is set to metrics only",
+            PreventedBy::MaxOpenRatio => {
+                "as many circuits of its group are open as `max_open_ratio` allows"
+            }
+        };
         tracing::info!(
             target: "tower_breaker",
             name = &*self.name,
             reason,
             failure_count = failures,
-            "circuit breaker {:?}: would have opened; it is set to metrics only",
+            "circuit breaker {:?}: would have opened; {why}",
             self.name,
         );
     }

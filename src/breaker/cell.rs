@@ -19,6 +19,7 @@ use super::{
     fast_path_view::Admission,
     machine::{Command, Machine},
     notify::Observer,
+    open_slot::{OpenLimit, OpenSlot},
     packed_state::PackedState,
     published_view::PublishedView,
     success_counter::{self, Counted, OnSuccess, SpreadCounters, Successes},
@@ -97,6 +98,21 @@ impl Cell {
         self.lock().observer = Some(observer);
     }
 
+    /// Bounds when a rule may open the circuit, from now on.
+    pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
+        if let Some(machine) = &mut self.lock().machine {
+            machine.storage.open_slot = Some(Box::new(OpenSlot::new(limit)));
+        }
+    }
+
+    /// Gives the slot back, and takes none any more.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn remove_open_limit(&self) {
+        if let Some(machine) = &mut self.lock().machine {
+            machine.storage.open_slot = None;
+        }
+    }
+
     /// Ends the lease. From now on, every permit and every result of the breaker is void.
     pub(crate) fn vacate(&self) {
         let mut core = self.lock();
@@ -131,6 +147,14 @@ impl Cell {
     #[cfg(feature = "keyed")]
     pub(crate) fn published_state(&self) -> crate::state::State {
         self.state().state()
+    }
+
+    /// Whether the circuit rejects every call for longer, as of the last transaction. `false` where
+    /// that depends on a custom clock.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn goes_on_rejecting(&self) -> bool {
+        let state = self.state();
+        !state.has_custom_clock() && self.refusal(state, SystemClock::glance()).is_some()
     }
 
     pub(crate) fn has_custom_clock(&self) -> bool {

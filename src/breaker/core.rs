@@ -4,17 +4,16 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    effects::{Change, Effects, Step},
+    effects::{Change, Effects, Prevented, Step},
     fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
     recording::CallResult,
-    rules::Trigger,
     success_counter::{OnSuccess, Successes},
 };
 use crate::{
     clock::{Reading, Tick, TimeSource},
-    event::{Event, Transition, WouldTrip},
+    event::{Event, PreventedBy, Transition, WouldTrip},
     outcome::Outcome,
 };
 
@@ -126,10 +125,26 @@ impl Core {
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
         self.drain(successes, false);
+        self.run(now, transact)
+    }
+
+    fn run<T>(
+        &mut self,
+        now: Tick,
+        transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
+    ) -> Option<T> {
         let machine = self.machine.as_mut()?;
-        let mut effects = Effects::default();
+        let open_slot = machine.storage.open_slot.take();
+        let mut effects = Effects { open_slot, ..Effects::default() };
         machine.advance(now, &mut effects);
         let result = transact(machine, &mut effects);
+        if let Some(slot) = &mut effects.open_slot {
+            slot.follow(machine.state());
+            if matches!(effects.would_trip, Some(Prevented { by: PreventedBy::MaxOpenRatio, .. })) {
+                slot.note_prevented();
+            }
+        }
+        machine.storage.open_slot = effects.open_slot.take();
         self.report(effects, now);
         Some(result)
     }
@@ -171,11 +186,7 @@ impl Core {
         };
         if self.goes_on(successes, result, now) {
             self.drain(successes, true);
-            let Some(machine) = &mut self.machine else { return Publish::Nothing };
-            let mut effects = Effects::default();
-            machine.advance(now, &mut effects);
-            machine.record(ticket, result, &mut effects);
-            self.report(effects, now);
+            self.run(now, |machine, effects| machine.record(ticket, result, effects));
         } else {
             self.transact_at(now, successes, |machine, effects| {
                 machine.record(ticket, result, effects);
@@ -286,7 +297,7 @@ impl Core {
             observer.record_transitions(&transitions);
         }
         observer.on_change(change);
-        let would_trip = effects.would_trip.map(|trigger| to_would_trip(trigger, &name, now));
+        let would_trip = effects.would_trip.map(|prevented| to_would_trip(prevented, &name, now));
         let pending = &mut self.notifier().pending;
         pending.extend(transitions.into_iter().map(Event::Transition));
         pending.extend(would_trip.map(Event::WouldTrip));
@@ -350,11 +361,13 @@ fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
     }
 }
 
-fn to_would_trip(trigger: Trigger, name: &Arc<str>, now: Reading) -> WouldTrip {
+fn to_would_trip(prevented: Prevented, name: &Arc<str>, now: Reading) -> WouldTrip {
+    let Prevented { trigger, by } = prevented;
     WouldTrip {
         name: Arc::clone(name),
         at: now.wall,
         reason: trigger.reason,
         failure_count: trigger.failure_count,
+        prevented_by: by,
     }
 }

@@ -2,8 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::rules::Trigger;
-use crate::{clock::Tick, event::Reason, manual::Remark, state::State};
+use super::{open_slot::OpenSlot, rules::Trigger};
+use crate::{
+    clock::Tick,
+    event::{PreventedBy, Reason},
+    manual::Remark,
+    state::State,
+};
 
 /// A step from one state to the next, on the machine's own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +39,25 @@ pub(super) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
     pub(super) counts_changed: bool,
-    /// A rule that would have opened the circuit if it were not in `MetricsOnly`, after the steps.
-    pub(super) would_trip: Option<Trigger>,
+    /// A rule that would have opened the circuit, after the steps.
+    pub(super) would_trip: Option<Prevented>,
+    /// What the circuit needs to open, where its group bounds how many are open.
+    pub(super) open_slot: Option<Box<OpenSlot>>,
+}
+
+/// A trip that did not happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prevented {
+    pub(super) trigger: Trigger,
+    pub(super) by: PreventedBy,
 }
 
 impl Effects {
+    /// Whether a rule may open the circuit at this time.
+    pub(super) fn may_open(&mut self, now: Tick) -> bool {
+        self.open_slot.as_mut().is_none_or(|slot| slot.try_take(now))
+    }
+
     pub(super) fn change(&self) -> Option<Change> {
         if !self.steps.is_empty() {
             return Some(Change::Transition);

@@ -61,7 +61,7 @@ impl Machine {
         match &self.phase {
             Phase::Closed(None)
             | Phase::Disabled { until: Tick::NEVER }
-            | Phase::MetricsOnly { until: Tick::NEVER, .. } => Admission::All,
+            | Phase::MetricsOnly { until: Tick::NEVER } => Admission::All,
             Phase::Open { until, .. } | Phase::ForcedOpen { until } => Admission::NoneUntil(*until),
             Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
                 let deadline = probes.deadline(self.config.half_open_timeout);

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     admission::{Capacity, Ticket},
     effects::{Effects, Step},
+    open_slot::OpenSlot,
     open_time::open_time,
     probes::Probes,
     ramp::Ramp,
@@ -31,6 +32,8 @@ pub(crate) struct Machine {
     valid_from: u64,
     /// Whether there has been a transition, so that the state is newer than any snapshot.
     has_transitioned: bool,
+    /// A rule was met at the last call, and the circuit did not open.
+    pub(super) would_trip: bool,
     pub(super) storage: Storage,
     pub(super) rules: Rules,
     /// Openings in a row without closing.
@@ -40,7 +43,7 @@ pub(crate) struct Machine {
     pub(super) now: Tick,
 }
 
-/// What the holder of the lock knows of saves and restores. It is here because a machine has room
+/// What the holder of the lock knows besides. It is here because a machine has room
 /// for it, and a cell beside it has none: it fills its cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Storage {
@@ -50,6 +53,8 @@ pub(super) struct Storage {
     /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
     /// it changes no count: it makes the counts newer than the snapshot's.
     pub(super) awaits_restore: bool,
+    /// Where a group bounds how many of its circuits are open.
+    pub(super) open_slot: Option<Box<OpenSlot>>,
 }
 
 /// How the present state began.
@@ -81,8 +86,6 @@ pub(super) enum Phase {
     },
     MetricsOnly {
         until: Tick,
-        /// A rule was met at the last call: the circuit would have opened.
-        would_trip: bool,
     },
 }
 
@@ -101,9 +104,9 @@ impl Phase {
     /// When a state that was set by hand for a time ends.
     pub(super) fn manual_until(&self) -> Option<Tick> {
         match self {
-            Self::ForcedOpen { until }
-            | Self::Disabled { until }
-            | Self::MetricsOnly { until, .. } => Some(*until).filter(|until| *until != Tick::NEVER),
+            Self::ForcedOpen { until } | Self::Disabled { until } | Self::MetricsOnly { until } => {
+                Some(*until).filter(|until| *until != Tick::NEVER)
+            }
             Self::Closed(_) | Self::Open { .. } | Self::HalfOpen(_) => None,
         }
     }
@@ -131,6 +134,7 @@ impl Machine {
             epoch,
             valid_from: epoch,
             has_transitioned: false,
+            would_trip: false,
             consecutive_opens: 0,
             now,
         }
@@ -297,9 +301,7 @@ impl Machine {
             }
             Command::ForceOpen(time) => Phase::ForcedOpen { until: until(time) },
             Command::Disable(time) => Phase::Disabled { until: until(time) },
-            Command::MetricsOnly(time) => {
-                Phase::MetricsOnly { until: until(time), would_trip: false }
-            }
+            Command::MetricsOnly(time) => Phase::MetricsOnly { until: until(time) },
         };
         let end = phase.manual_until();
         let is_same = (phase.state(), end) == (self.state(), self.phase.manual_until());
@@ -383,6 +385,7 @@ impl Machine {
             remark: None,
         });
         self.phase = phase;
+        self.would_trip = false;
         self.origin =
             Some(Box::new(Origin { since: at, reason: Some(trigger.reason), remark: None }));
         self.void_admitted_calls();

@@ -3,8 +3,9 @@
 //!
 //! From the bottom up: [`window`] and [`rules`] decide when to open; [`probes`], [`ramp`] and
 //! [`open_time`] the way back; [`machine`] is all of it, pure, and [`recording`] is how its calls
-//! end. [`restore`] turns a machine into a snapshot and back, and [`fast_path_view`] into what
-//! [`packed_state`] and [`published_view`] show to callers without the lock. [`core`] is what the
+//! end. [`open_slot`] is what a circuit needs to open where its group bounds that. [`restore`]
+//! turns a machine into a snapshot and back, and [`fast_path_view`] into what [`packed_state`] and
+//! [`published_view`] show to callers without the lock. [`core`] is what the
 //! lock guards, [`cell`] the lock and the published view together, leased from a [`pool`]; and a
 //! [`permit`] is a call that it admitted. From there a result goes the same way back, and the
 //! machine frees the slot of a probe.
@@ -20,6 +21,7 @@ mod health_check;
 pub(crate) mod machine;
 pub(crate) mod nesting;
 pub(crate) mod notify;
+pub(crate) mod open_slot;
 mod open_time;
 mod packed_state;
 pub(crate) mod permit;

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::{
     admission::Ticket,
-    effects::Effects,
+    effects::{Effects, Prevented},
     machine::{Machine, Phase},
     probes::ProbeVerdict,
     rules::Trigger,
 };
-use crate::{clock::Tick, event::Reason, outcome::Outcome};
+use crate::{
+    clock::Tick,
+    event::{PreventedBy, Reason},
+    outcome::Outcome,
+};
 
 /// The result of a call, with the time it took if that was measured.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +26,7 @@ impl Machine {
     /// Whether recording a result of this call takes neither the time nor a transition, unless a
     /// rule trips: the common case, and the cheapest.
     pub(super) fn records_untimed(&self, ticket: Ticket) -> bool {
-        matches!(self.phase, Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER, .. })
+        matches!(self.phase, Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER })
             && self.is_current(ticket)
             && self.rules.are_untimed()
     }
@@ -39,39 +43,35 @@ impl Machine {
     /// rule that is met, for [`trip`](Self::trip).
     pub(super) fn record_untimed(&mut self, outcome: Outcome) -> Option<Trigger> {
         let trigger = self.rules.record(outcome, None, self.now);
-        if trigger.is_none()
-            && let Phase::MetricsOnly { would_trip, .. } = &mut self.phase
-        {
-            *would_trip = false;
-        }
+        self.would_trip = self.would_trip && trigger.is_some();
         trigger
     }
 
-    /// Does what a rule that is met asks for: opens the circuit, or reports that it would.
+    /// Does what a rule that is met asks for: opens the circuit, or reports that it would have.
     pub(super) fn trip(
         &mut self,
         trigger: Trigger,
         retry_after: Option<Duration>,
         effects: &mut Effects,
     ) {
-        match &mut self.phase {
-            Phase::Closed(_) => self.open(trigger, retry_after, self.now, effects),
-            Phase::MetricsOnly { would_trip, .. } => {
-                effects.counts_changed = true;
-                if !std::mem::replace(would_trip, true) {
-                    effects.would_trip = Some(trigger);
-                }
+        let by = match &self.phase {
+            Phase::Closed(_) if effects.may_open(self.now) => {
+                return self.open(trigger, retry_after, self.now, effects);
             }
-            _ => {}
+            Phase::Closed(_) => PreventedBy::MaxOpenRatio,
+            Phase::MetricsOnly { .. } => PreventedBy::MetricsOnly,
+            _ => return,
+        };
+        effects.counts_changed = true;
+        if !std::mem::replace(&mut self.would_trip, true) {
+            effects.would_trip = Some(Prevented { trigger, by });
         }
     }
 
     /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
     /// have ceased to be.
     fn settle_would_trip(&mut self) {
-        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
-            *would_trip = *would_trip && self.rules.evaluate().is_some();
-        }
+        self.would_trip = self.would_trip && self.rules.evaluate().is_some();
     }
 
     /// Does what the rules ask for after a call was recorded.
@@ -82,10 +82,9 @@ impl Machine {
         effects: &mut Effects,
     ) {
         effects.counts_changed = true;
-        match (trigger, &mut self.phase) {
-            (Some(trigger), _) => self.trip(trigger, retry_after, effects),
-            (None, Phase::MetricsOnly { would_trip, .. }) => *would_trip = false,
-            (None, _) => {}
+        match trigger {
+            Some(trigger) => self.trip(trigger, retry_after, effects),
+            None => self.would_trip = false,
         }
     }
 
@@ -200,8 +199,6 @@ impl Machine {
             return;
         }
         self.rules.record_successes(successes, self.now);
-        if let Phase::MetricsOnly { would_trip, .. } = &mut self.phase {
-            *would_trip = false;
-        }
+        self.would_trip = false;
     }
 }

@@ -136,10 +136,9 @@ impl Machine {
                 Phase::ForcedOpen { until: self.restored_manual_until(saved, now) }
             }
             State::Disabled => Phase::Disabled { until: self.restored_manual_until(saved, now) },
-            State::MetricsOnly => Phase::MetricsOnly {
-                until: self.restored_manual_until(saved, now),
-                would_trip: self.rules.evaluate().is_some(),
-            },
+            State::MetricsOnly => {
+                Phase::MetricsOnly { until: self.restored_manual_until(saved, now) }
+            }
         };
         if phase.state() == self.state() {
             self.phase = phase;
@@ -148,6 +147,8 @@ impl Machine {
             let trigger = Trigger { reason: Reason::Restored, failure_count };
             self.enter(phase, trigger, self.now, effects);
         }
+        // What was prevented before is no news.
+        self.would_trip = self.rules.evaluate().is_some();
         self.origin = self.restored_origin(saved, now).map(Box::new);
     }
 

@@ -9,7 +9,7 @@ use super::{
     events::{self, EventDispatcher, Listener, Shared},
 };
 use crate::{
-    breaker::pool,
+    breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -206,6 +206,8 @@ pub struct BreakerBuilder {
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
     write_behind: WriteBehindConfig,
+    /// What bounds how many circuits of a group are open.
+    pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
 }
 
 impl BreakerBuilder {
@@ -219,6 +221,7 @@ impl BreakerBuilder {
             snapshot: None,
             store: None,
             write_behind: WriteBehindConfig::default(),
+            open_limit: None,
         }
     }
 
@@ -273,6 +276,9 @@ impl BreakerBuilder {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         cell.lease(self.config, self.clock);
+        if let Some(limit) = self.open_limit {
+            cell.set_open_limit(limit);
+        }
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
         cell.set_observer(Arc::clone(&dispatcher) as _);
         if let Some(snapshot) = &self.snapshot {

@@ -176,12 +176,30 @@ impl Breaker {
         }
     }
 
-    /// From now on, dropping the last handle does not wait for the store: the last state is saved
-    /// in the background.
+    /// Takes the breaker out of its group: it goes on in memory, no longer counts as an open
+    /// circuit of the group, and what the store holds of it is deleted in the background. It runs
+    /// no listener; [`leave_store`](Self::leave_store) does the rest.
     #[cfg(feature = "keyed")]
-    pub(crate) fn drop_in_background(&self) {
+    pub(crate) fn leave_group(&self) {
+        self.cell.remove_open_limit();
         if let Some(attachment) = &self.shared.attachment {
-            attachment.drop_in_background();
+            attachment.discard();
+        }
+    }
+
+    /// If the store has another breaker of this name, that one takes over the state.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn leave_store(&self) {
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.abandon();
+        }
+    }
+
+    /// Waits until the snapshot in the store has been read, but no longer than this.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn wait_for_restore(&self, wait: Duration) {
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.wait_for_restore(wait);
         }
     }
 

@@ -20,7 +20,7 @@ pub use self::builder::RegistryBuilder;
 pub(crate) use self::keyed::Found;
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
-pub use self::keyed::{KeyedBreakers, KeyedBreakersBuilder, WhenFull};
+pub use self::keyed::{KeyedBreakers, KeyedBreakersBuilder, KeyedStats, OpenLimitStats, WhenFull};
 use self::{
     events::{Gate, Hub},
     settings::Settings,

@@ -102,6 +102,7 @@
 
 #[cfg(any(feature = "redb", feature = "sled"))]
 mod aside;
+mod drop_budget;
 mod durable;
 mod entry;
 mod error;
@@ -121,6 +122,7 @@ mod state_store;
 mod tiered;
 
 pub use crate::{error::FlushError, health::StoreHealth};
+pub(crate) use drop_budget::{DropWait, LONGEST_DROP};
 pub use entry::SaveEntry;
 pub use error::StoreError;
 pub use file::FileStore;

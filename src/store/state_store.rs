@@ -67,6 +67,18 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreError`] if the key may remain.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
+    /// Removes several keys, in this order.
+    ///
+    /// The default calls [`delete`](Self::delete) for each key. Override it in a store that can
+    /// remove several at the cost of one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of the keys may remain.
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
+
     /// Returns the store's histories. The default is `None`: the store keeps no histories.
     fn history(&self) -> Option<&dyn HistoryStore> {
         None
@@ -151,6 +163,10 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         (**self).delete(key)
+    }
+
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        (**self).delete_all(keys)
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {

@@ -5,10 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{
-            AtomicBool,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicBool, Ordering::SeqCst},
         mpsc,
     },
     task::Poll,
@@ -47,8 +44,6 @@ pub(crate) struct Attachment {
     drop_wait: Duration,
     /// Set once the breaker is no longer tied to the store, although it goes on.
     is_closed: AtomicBool,
-    /// Whether the drop does not wait at all.
-    drops_in_background: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
 }
@@ -122,15 +117,35 @@ impl Attachment {
             marker,
             drop_wait: config.drop_wait,
             is_closed: AtomicBool::new(false),
-            drops_in_background: AtomicBool::new(false),
             updating: Mutex::new(()),
         }
     }
 
-    /// From now on, the drop does not wait: the last state is saved in the background.
+    /// Ends the tie to the store, and has what it holds of the breaker deleted in the background,
+    /// unless there are other breakers of this name. It calls no breaker.
     #[cfg(feature = "keyed")]
-    pub(crate) fn drop_in_background(&self) {
-        self.drops_in_background.store(true, Relaxed);
+    pub(crate) fn discard(&self) {
+        if !self.is_closed() && self.marker.inbox.discard(&self.marker.entry) {
+            self.is_closed.store(true, SeqCst);
+        }
+    }
+
+    /// Ends the tie to the store without saving. Another breaker of this name takes the state over.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn abandon(&self) {
+        if !self.is_closed.swap(true, SeqCst) {
+            self.marker.inbox.forget(&self.marker.entry);
+        }
+    }
+
+    /// Waits until the snapshot has been read, if there is hope, but no longer than this.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn wait_for_restore(&self, wait: Duration) {
+        let ChangeMarker { inbox, entry } = &self.marker;
+        let read = inbox.content().schedule.read_state(entry.id);
+        if read == Some(ReadState::Unread) {
+            load(inbox, entry, wait);
+        }
     }
 
     pub(crate) fn marker(&self) -> ChangeMarker {
@@ -242,9 +257,7 @@ impl Drop for Attachment {
         if self.is_closed() {
             return;
         }
-        let waits = !self.drops_in_background.load(Relaxed);
-        let drop_wait = if waits { self.drop_wait } else { Duration::ZERO };
-        self.marker.inbox.depart(&self.marker.entry, drop_wait);
+        self.marker.inbox.depart(&self.marker.entry, self.drop_wait);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One batch: reads the snapshots of its entries that were not read yet, then saves those that
-//! changed, and then appends their transitions to their histories.
+//! changed, and then appends their transitions to their histories. What belongs to breakers that
+//! are to be forgotten is deleted before that.
 
 use std::{
     collections::VecDeque,
@@ -15,6 +16,7 @@ use super::{
     pending_history::{self, PendingHistory, PendingTransition},
     preload::Preload,
     record,
+    removal::{delete_history, keys_of_snapshot},
     source::Part,
     states::{Item, ReadState},
 };
@@ -43,6 +45,7 @@ pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -
     // other entry is read: it may be that of the same breaker, built again.
     let departing = items.partition_point(|item| item.is_departing);
     let (departing, living) = items.split_at_mut(departing);
+    outcome.discard(client, preload, departing);
     for part in [departing, living] {
         outcome.read(client, preload, part);
         outcome.save(client, preload, part);
@@ -108,7 +111,8 @@ impl Outcome {
     fn read(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
         for item in items {
             let before = item.read;
-            if !matches!(before, ReadState::Unread | ReadState::Failed) {
+            let is_unread = matches!(before, ReadState::Unread | ReadState::Failed);
+            if !is_unread || item.is_discarded {
                 continue;
             }
             // An outage is found out once, not once for each entry.
@@ -135,13 +139,65 @@ impl Outcome {
         }
     }
 
+    /// Deletes what the store holds of breakers that are to be forgotten.
+    fn discard(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
+        let mut deleting = Vec::new();
+        let mut keys = Vec::new();
+        for (index, item) in items.iter_mut().enumerate().filter(|(_, item)| item.is_discarded) {
+            self.is_conclusive = true;
+            if self.is_outage() {
+                self.fail(item);
+                continue;
+            }
+            match keys_of_snapshot(client, &item.entry.key) {
+                Ok(of_one) => {
+                    deleting.push(index);
+                    keys.push(of_one);
+                }
+                // It can be deleted all the same.
+                Err(error) if !is_outage(&error) => {
+                    deleting.push(index);
+                    keys.push(vec![item.entry.key.clone()]);
+                }
+                Err(error) => {
+                    self.note(error, &item.entry);
+                    self.fail(item);
+                }
+            }
+        }
+        if deleting.is_empty() {
+            return;
+        }
+        self.saved.get_or_insert(false);
+        preload.forget(keys.iter().flatten().map(String::as_str));
+        let is_deleted = write_each(
+            &keys,
+            |keys| client.delete_all(&keys.concat()),
+            |keys| client.delete_all(keys),
+            |index, error| self.note(error, &items[deleting[index]].entry),
+        );
+        for (index, is_deleted) in deleting.into_iter().zip(is_deleted) {
+            let item = &mut items[index];
+            let deleted = is_deleted.then(|| delete_history(client, item.entry.name()));
+            match deleted {
+                Some(Ok(())) => self.saved = Some(true),
+                Some(Err(error)) => {
+                    self.note(error, &item.entry);
+                    self.fail(item);
+                }
+                None => self.fail(item),
+            }
+        }
+    }
+
     fn save(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
         let mut saving = Vec::new();
         let mut parts = Vec::new();
         let mut snapshots = Vec::new();
         for (index, item) in items.iter_mut().enumerate() {
-            let Item { entry, read, .. } = &*item;
-            if *read != ReadState::Read || entry.is_suspended() || !entry.is_marked() {
+            let Item { entry, read, is_discarded, .. } = &*item;
+            let can_save = *read == ReadState::Read && !*is_discarded && !entry.is_suspended();
+            if !can_save || !entry.is_marked() {
                 continue;
             }
             if self.is_outage() {

@@ -111,8 +111,8 @@ impl StoreClient {
         self.call(|store| store.save(entry))
     }
 
-    pub(super) fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.call(|store| store.delete(key))
+    pub(super) fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.call(|store| store.delete_all(keys))
     }
 
     pub(super) fn verify(&self) -> Result<(), StoreError> {

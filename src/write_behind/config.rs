@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::store::LONGEST_DROP;
+
 /// How long the callers of this module wait, and how often it cleans up.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteBehindConfig {
@@ -23,7 +25,7 @@ impl Default for WriteBehindConfig {
     fn default() -> Self {
         Self {
             load_wait: Duration::from_secs(1),
-            drop_wait: Duration::from_secs(1),
+            drop_wait: LONGEST_DROP,
             first_sweep: Duration::from_secs(600),
             sweep_interval: Duration::from_secs(3600),
             // As the default of the flush interval.

@@ -15,10 +15,10 @@
 //! forgotten.
 //!
 //! No drop waits longer than a second, and those that follow each other within a second wait no
-//! longer [together](super::drops). The second of them has everything saved that had changed
-//! before, for the others to find it done. The drop of the last breaker on a store also waits until
-//! the store is released, so that its folder can be opened again. The writer's thread releases it,
-//! however long that takes.
+//! longer [together](crate::store::DropWait), whatever their stores. The second of them on a store
+//! has everything saved that had changed before, for the others to find it done. The drop of the
+//! last breaker on a store also waits until the store is released, so that its folder can be opened
+//! again. The writer's thread releases it, however long that takes.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -34,13 +34,14 @@ use super::{
     schedule::after,
     states::ReadState,
 };
+use crate::store::DropWait;
 
 /// The most breakers that are gone and whose last states wait for one store: breakers that come
 /// and go while a store does not answer must not fill the memory.
-const MAX_DEPARTING: usize = 1000;
+pub(super) const MAX_DEPARTING: usize = 1000;
 
 /// The divisor for the part of a drop's wait that is for listeners.
-const LISTENER_SHARE: u32 = 20;
+const LISTENER_SHARE: u32 = 9;
 
 /// What is known when a breaker is dropped.
 struct Prospects {
@@ -105,28 +106,32 @@ impl Inbox {
         match left {
             Left::Forgotten { is_last: false } | Left::Waiting => {}
             Left::Forgotten { is_last: true } | Left::Saving { is_promising: false, .. } => {
-                self.wait_for_end(self.drops.begin(drop_wait).deadline);
+                self.wait_for_end(DropWait::begin(drop_wait).deadline());
             }
             Left::Saving { may_stay, .. } => {
-                let wait = self.drops.begin(drop_wait);
-                // What is left of the wait is for listeners: else the breaker may be gone before
-                // they hear that the store does not answer.
-                let listener_wait = drop_wait / LISTENER_SHARE;
-                let deadline = wait.deadline.checked_sub(listener_wait).unwrap_or(wait.deadline);
-                let parting = self.wait_until_gone(entry, deadline);
-                if parting == Parting::TimedOut {
-                    self.check_call(drop_wait.saturating_sub(listener_wait));
-                }
-                if matches!(parting, Parting::TimedOut | Parting::Stalled) {
-                    self.notifier.wait(listener_wait);
-                }
-                if parting == Parting::Gone || !may_stay {
-                    self.forget(entry);
-                }
-                if parting == Parting::Gone {
-                    self.wait_for_end(wait.deadline);
-                }
+                self.wait_to_part(entry, may_stay, drop_wait);
             }
+        }
+    }
+
+    fn wait_to_part(&self, entry: &Entry, may_stay: bool, drop_wait: Duration) {
+        let wait = DropWait::begin(drop_wait);
+        // What is left of the wait is for listeners: else the breaker may be gone before they hear
+        // that the store does not answer.
+        let save_wait = wait.longest() / LISTENER_SHARE * (LISTENER_SHARE - 1);
+        let parting = self.wait_until_gone(entry, wait.began + save_wait);
+        if parting == Parting::TimedOut {
+            // The call may have begun later than the wait. A wait that was cut short says nothing.
+            self.check_call(drop_wait / 2);
+        }
+        if matches!(parting, Parting::TimedOut | Parting::Stalled) {
+            self.notifier.wait(wait.deadline().saturating_duration_since(Instant::now()));
+        }
+        if parting == Parting::Gone || !may_stay {
+            self.forget(entry);
+        }
+        if parting == Parting::Gone {
+            self.wait_for_end(wait.deadline());
         }
     }
 
@@ -307,7 +312,7 @@ impl Inbox {
 
     /// Removes an entry, whatever there is still to save. Returns whether no breaker is left on the
     /// store.
-    fn forget(&self, entry: &Entry) -> bool {
+    pub(super) fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
         let heir = content.remove(entry);
         let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());

@@ -61,6 +61,8 @@ pub(super) struct Entry {
     /// Whether nothing is saved at present: another breaker owns the name, or this one is about to
     /// take over its state. Changed with the inbox locked.
     suspended: AtomicBool,
+    /// Whether the store holds a snapshot of this name, as far as is known.
+    is_stored: AtomicBool,
     /// The number of the newest transition that is part of the breaker's state, among those of all
     /// breakers of the process: 0 if there was none. What time alone does is not one of them.
     newest_transition: AtomicU64,
@@ -129,6 +131,7 @@ impl Entry {
             announced: Mutex::default(),
             base: Mutex::default(),
             suspended: AtomicBool::new(false),
+            is_stored: AtomicBool::new(false),
             newest_transition: AtomicU64::new(0),
             last_state: OnceLock::new(),
             has_warned: AtomicBool::new(false),
@@ -189,6 +192,7 @@ impl Entry {
 
     /// What was encoded is saved; `None`: perhaps it is not.
     pub(super) fn set_saved(&self, saved: Option<&Part>) {
+        self.is_stored.store(true, SeqCst);
         let mut base = std_lock(&self.base);
         match saved {
             None | Some(Part::Whole) => *base = None,
@@ -202,6 +206,7 @@ impl Entry {
         bytes: &[u8],
         continuation: Option<&[u8]>,
     ) -> Result<(), RestoreError> {
+        self.is_stored.store(true, SeqCst);
         let Some(source) = self.source() else { return Ok(()) };
         self.refresh_at.set_from_stored(bytes);
         let restore = || match continuation {
@@ -216,6 +221,12 @@ impl Entry {
     pub(super) fn settings(&self) -> Option<SaveSettings> {
         let source = self.source()?;
         catch_unwind(AssertUnwindSafe(|| source.settings())).ok()
+    }
+
+    /// Whether the store holds a snapshot of this name, or may hold one after a save that failed.
+    /// What was not read yet is not known.
+    pub(super) fn is_stored(&self) -> bool {
+        self.is_stored.load(SeqCst)
     }
 
     pub(super) fn is_suspended(&self) -> bool {

@@ -8,7 +8,6 @@ use std::{
 
 use super::{
     client::Monitor,
-    drops::DropBudget,
     entries::EntryId,
     entry::{Entry, Urgency},
     notifier::Notifier,
@@ -53,8 +52,6 @@ pub(super) struct Inbox {
     pub(super) notifier: Notifier,
     thread: OnceLock<ThreadId>,
     content: Mutex<Content>,
-    /// How long drops may wait.
-    pub(super) drops: DropBudget,
     /// Wakes the writer's thread.
     pub(super) wake: Condvar,
     /// Wakes threads that drop breakers: an entry is gone, the writer has ended, or the store does
@@ -162,7 +159,6 @@ impl Inbox {
             own: Weak::clone(own),
             monitor: Arc::new(monitor),
             preload: Preload::default(),
-            drops: DropBudget::default(),
             process: Process::current(),
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),

@@ -12,13 +12,16 @@ pub(super) enum Lane {
     Counts,
     /// Entries that could not be read or saved, by the time at which that failed.
     Retry,
+    /// Entries of breakers that are gone and whose snapshots are to be deleted, by the time at
+    /// which that is due.
+    Discards,
 }
 
 /// Where an entry waits.
 pub(super) type Queued = (Lane, Instant);
 
 #[derive(Default)]
-pub(super) struct Lanes([BTreeSet<(Instant, EntryId)>; 3]);
+pub(super) struct Lanes([BTreeSet<(Instant, EntryId)>; 4]);
 
 impl Lanes {
     /// Returns whether the entry is the first in its lane now.

@@ -57,6 +57,8 @@
 //!    waits until that is saved, within bounds ([departure]). The writer saves it before it reads
 //!    or saves anything else of this name. A breaker that is built meanwhile begins with it, and so
 //!    does the youngest of the name that is left.
+//! 5. A breaker that its group has replaced is [discarded](discard) instead: what the store holds
+//!    of it is deleted with the next batch.
 //!
 //! # When the store
 //!
@@ -77,7 +79,7 @@
 //! 3. An inbox's content: the schedule, the owners and the requests. (It is also taken to ask
 //!    whether a state is still to be taken over, with the lock of the breaker held that takes it.)
 //! 4. The store's [health]; an entry's source, its history, and its last announcement; the preload;
-//!    the start of the writer; the budget of drops; what the notifier has to deliver.
+//!    the start of the writer; what the notifier has to deliver.
 //!    None of these is taken while another of them is held.
 //!
 //! No lock is held during a call to the store, a call of a listener, or a reply.
@@ -88,7 +90,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `drops` | bounds; what a breaker provides; how long drops wait |
+//! | `config`, `source` | bounds; what a breaker provides |
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
@@ -99,12 +101,13 @@
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
+//! | `removal` | deletes what a store holds of a breaker |
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `notifier` | a thread that calls listeners where the writer's cannot |
 //! | `inbox`, `announce` | what all threads share; announcements |
-//! | `ownership`, `departure` | from one breaker of a name to the next; drops |
+//! | `ownership`, `departure`, `discard` | from one breaker of a name to the next; drops |
 //! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
 
@@ -114,7 +117,8 @@ mod batch;
 mod client;
 mod config;
 mod departure;
-mod drops;
+#[cfg(feature = "keyed")]
+mod discard;
 mod entries;
 mod entry;
 mod flush_all;
@@ -137,6 +141,7 @@ mod preload;
 mod quarantine;
 mod record;
 mod refresh;
+mod removal;
 mod request;
 mod schedule;
 mod source;

@@ -46,6 +46,8 @@ pub(super) struct Item {
     pub(super) read: ReadState,
     /// Whether the breaker is gone.
     pub(super) is_departing: bool,
+    /// Whether what the store holds of it is to be deleted. Then it is not saved.
+    pub(super) is_discarded: bool,
     /// Whether an earlier attempt has failed.
     pub(super) is_retried: bool,
     /// Whether the newest state was encoded: then it is no longer marked.

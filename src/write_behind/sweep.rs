@@ -18,6 +18,7 @@ use super::{
     pending_history::HISTORY_LIMIT,
     preload::Preload,
     record,
+    removal::keys_of_snapshot,
 };
 use crate::{snapshot::Snapshot, store::StoreError};
 
@@ -163,13 +164,7 @@ fn remove(
 }
 
 fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
-    // Nothing else names what continues a snapshot, so that goes first.
-    if let Some(name) = keys::name_of_snapshot(key)
-        && client.load(key)?.is_some_and(|value| Snapshot::may_be_continued(&value))
-    {
-        client.delete(&keys::recent(name))?;
-    }
-    client.delete(key)
+    client.delete_all(&keys_of_snapshot(client, key)?)
 }
 
 /// A key for which the store fails keeps the sweep from no other key, unless nothing works.

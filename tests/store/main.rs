@@ -5,6 +5,7 @@ mod support;
 
 mod contract;
 mod damaged_snapshots;
+mod drops;
 mod faults;
 mod file_store;
 mod history;

@@ -6,6 +6,7 @@
 mod abandoned;
 mod dispatch;
 mod late_results;
+mod open_slot;
 mod probes;
 mod rejection_wakers;
 mod success_counter;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{KeyedBreakers, source::Source, table::Table, when_full::WhenFull};
+use super::{KeyedBreakers, max_open::MaxOpen, source::Source, table::Table, when_full::WhenFull};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
@@ -23,6 +23,7 @@ pub struct KeyedBreakersBuilder {
     listeners: Vec<Listener>,
     max_breakers: usize,
     when_full: WhenFull,
+    max_open_ratio: Option<f64>,
 }
 
 impl KeyedBreakersBuilder {
@@ -35,6 +36,7 @@ impl KeyedBreakersBuilder {
             listeners: Vec::new(),
             max_breakers: 10_000,
             when_full: WhenFull::Pass,
+            max_open_ratio: None,
         }
     }
 
@@ -58,11 +60,41 @@ impl KeyedBreakersBuilder {
         self
     }
 
+    /// Bounds the share of circuits that are open at once, so that a rule that is too sharp, or a
+    /// cause on this side, cannot take every host away. Above 0, at most 1. Default: none.
+    ///
+    /// When a rule of a breaker is met, its circuit opens only if fewer circuits of the group are
+    /// open than
+    ///
+    /// ```text
+    /// max(1, floor(max_open_ratio * keys))
+    /// ```
+    ///
+    /// where `keys` are the keys that had a call within the last minute (a key counts for 60 to
+    /// 65 s after its last call). Up to 4,096 keys are counted exactly; of more, the number is
+    /// estimated, with a standard error of 2%. After a start, or after many keys have come and
+    /// gone, the keys have yet to be seen, and the limit is low.
+    ///
+    /// Open circuits are those that are open, half-open or forced open: a circuit counts until it
+    /// closes, is [disabled](crate::Breaker::disable), or is replaced. Circuits that are opened by
+    /// hand or restored from a store open in any case, and count. So does the shared breaker of
+    /// [`WhenFull::Share`], as one. The limit decides when a circuit opens; it closes none.
+    ///
+    /// A circuit that is not allowed to open stays closed, its calls go on, and an
+    /// [`Event::WouldTrip`] says so. It opens with the first call that meets a rule while fewer
+    /// are open. [`KeyedBreakers::stats`] counts how often this happened.
+    ///
+    /// The keys are counted with each call, which takes some 40 ns.
+    pub fn max_open_ratio(mut self, ratio: f64) -> Self {
+        self.max_open_ratio = Some(ratio);
+        self
+    }
+
     /// Keeps the state of every breaker in this store. Default: none, the state is in memory only.
     ///
     /// [`build`](Self::build) restores the breakers that the store knows, those that are not closed
-    /// first, and waits at most a second for that. Calls never wait for the store. A breaker that
-    /// was replaced stays in the store until it [expires](crate::Config::snapshot_ttl).
+    /// first, and waits at most a second for that. Calls never wait for the store. What belongs to
+    /// a breaker that was replaced is deleted from the store.
     pub fn store(mut self, store: impl StateStore) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -98,10 +130,18 @@ impl KeyedBreakersBuilder {
         if self.max_breakers == 0 {
             faults.add("max_breakers", "0 is out of range; must be at least 1");
         }
+        if let Some(ratio) = self.max_open_ratio
+            && !(ratio > 0.0 && ratio <= 1.0)
+        {
+            let fault = format!("{ratio} is out of range; must be above 0 and at most 1");
+            faults.add("max_open_ratio", fault);
+        }
         self.config.check("", &mut faults);
         faults.into_result(())?;
-        let Self { group, config, store, clock, listeners, max_breakers, when_full } = self;
-        let source = Source { store, clock, hub: Arc::new(Hub::new(listeners)) };
+        let Self { group, config, store, clock, listeners, max_breakers, when_full, .. } = self;
+        let max_open = self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone()));
+        let hub = Arc::new(Hub::new(listeners));
+        let source = Source { store, clock, hub, max_open: max_open.map(Arc::new) };
         let table = Arc::new(Table::new(&group, config, source, when_full, max_breakers));
         table.restore();
         Ok(KeyedBreakers { table })
@@ -115,6 +155,7 @@ impl fmt::Debug for KeyedBreakersBuilder {
             .field("config", &self.config)
             .field("max_breakers", &self.max_breakers)
             .field("when_full", &self.when_full)
+            .field("max_open_ratio", &self.max_open_ratio)
             .field("listeners", &self.listeners.len())
             .finish_non_exhaustive()
     }

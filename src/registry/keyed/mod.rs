@@ -1,9 +1,13 @@
 //! A breaker for each key of a group: for each host, route or tenant.
 
 mod builder;
+mod max_open;
 mod names;
 mod replacement;
+mod restore;
+mod seen;
 mod source;
+mod stats;
 mod table;
 mod when_full;
 
@@ -13,7 +17,11 @@ use tokio::sync::broadcast;
 
 pub(crate) use self::table::Found;
 use self::table::Table;
-pub use self::{builder::KeyedBreakersBuilder, when_full::WhenFull};
+pub use self::{
+    builder::KeyedBreakersBuilder,
+    stats::{KeyedStats, OpenLimitStats},
+    when_full::WhenFull,
+};
 use crate::{
     config::{Config, ConfigError},
     event::Event,
@@ -41,13 +49,16 @@ use crate::{
 /// or was set by hand is never replaced. If there is none to replace, the new key's calls are not
 /// recorded, or go by one shared breaker: see [`WhenFull`].
 ///
+/// [`max_open_ratio`](KeyedBreakersBuilder::max_open_ratio) bounds the share of keys whose circuits
+/// are open at once.
+///
 /// # With a store
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
 /// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
-/// of a breaker waits for the store. A breaker that was replaced leaves its last snapshot in the
-/// store until it [expires](crate::Config::snapshot_ttl). Dropping the last handle of the group
-/// saves its breakers, each as the drop of a single [`Breaker`] does.
+/// of a breaker waits for the store. A breaker that was replaced is forgotten: its snapshot and its
+/// history are deleted in the background, so that invented keys do not fill the store. Dropping the
+/// last handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
 ///
@@ -80,11 +91,11 @@ impl KeyedBreakers {
     /// Returns the breaker of this key, and creates it if there is none. It never waits for the
     /// store. `None` if the group is full of breakers that cannot be replaced.
     ///
-    /// Keep the handle for one call, not for longer: a breaker that was replaced works on, but is
-    /// not the key's any more.
+    /// Keep the handle for one call, not for longer: a breaker that was replaced works on in
+    /// memory, but is not the key's any more.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
-        self.table.with_new_or_shared(&self.table.shorten(key), Breaker::clone)
+        self.table.get_or_create(&self.table.shorten(key))
     }
 
     /// Returns all breakers of the group, in no particular order.
@@ -110,6 +121,12 @@ impl KeyedBreakers {
     #[must_use]
     pub fn unrecorded_calls(&self) -> u64 {
         self.table.unrecorded()
+    }
+
+    /// The counts of the group.
+    #[must_use]
+    pub fn stats(&self) -> KeyedStats {
+        self.table.stats()
     }
 
     /// The settings in force.

@@ -18,12 +18,12 @@ const SEARCH: usize = 64;
 pub(super) struct Queue(VecDeque<SmolStr>);
 
 /// A breaker, as a search sees it.
-pub(super) struct Considered {
-    pub(super) breaker: Breaker,
+pub(super) struct Considered<'a> {
+    pub(super) breaker: &'a Breaker,
     pub(super) was_used: bool,
 }
 
-/// A breaker that is not closed, and may be half-open by now.
+/// A breaker that is not closed, and that is half-open, as far as a look without its lock shows.
 pub(super) struct Candidate {
     pub(super) key: SmolStr,
     pub(super) breaker: Breaker,
@@ -33,7 +33,7 @@ pub(super) struct Candidate {
 pub(super) enum Replaceable {
     /// A closed breaker that was not used, removed from the queue.
     Idle(SmolStr, Breaker),
-    /// None, unless time has ended the open time of one of these.
+    /// None, unless one of these is half-open: open ones whose time is over, nearly always.
     Perhaps(Vec<Candidate>),
 }
 
@@ -53,9 +53,10 @@ impl Queue {
         found.is_some_and(|index| self.0.remove(index).is_some())
     }
 
-    pub(super) fn search(
+    /// Looks at breakers without their locks.
+    pub(super) fn search<'a>(
         &mut self,
-        consider: impl Fn(&SmolStr) -> Option<Considered>,
+        consider: impl Fn(&SmolStr) -> Option<Considered<'a>>,
     ) -> Replaceable {
         let mut candidates = Vec::new();
         let count = self.len();
@@ -63,10 +64,13 @@ impl Queue {
         for considered in 0..(2 * count).min(SEARCH) {
             let Some(key) = self.0.pop_front() else { break };
             if let Some(Considered { breaker, was_used }) = consider(&key) {
-                match breaker.cell().published_state() {
-                    State::Closed if !was_used => return Replaceable::Idle(key, breaker),
-                    State::Open | State::HalfOpen if !was_used && considered < count => {
-                        candidates.push(Candidate { key: key.clone(), breaker });
+                let cell = breaker.cell();
+                match cell.published_state() {
+                    State::Closed if !was_used => return Replaceable::Idle(key, breaker.clone()),
+                    State::Open | State::HalfOpen
+                        if !was_used && considered < count && !cell.goes_on_rejecting() =>
+                    {
+                        candidates.push(Candidate { key: key.clone(), breaker: breaker.clone() });
                     }
                     _ => {}
                 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::max_open::MaxOpen;
 use crate::{
     clock::TimeSource,
     config::Config,
@@ -15,6 +16,7 @@ pub(super) struct Source {
     pub(super) store: Option<Arc<dyn StateStore>>,
     pub(super) clock: TimeSource,
     pub(super) hub: Arc<Hub>,
+    pub(super) max_open: Option<Arc<MaxOpen>>,
 }
 
 impl Source {
@@ -27,6 +29,7 @@ impl Source {
             .on_event(move |event| listener.pass(event));
         builder.clock = self.clock.clone();
         builder.store.clone_from(&self.store);
+        builder.open_limit = self.max_open.clone().map(|max_open| max_open as _);
         (builder, gate)
     }
 }

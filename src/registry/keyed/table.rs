@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use papaya::HashMap;
@@ -17,6 +16,7 @@ use super::{
     names::Names,
     replacement::{Candidate, Considered, Queue, Replaceable, choose},
     source::Source,
+    stats::{KeyedStats, OpenLimitStats},
     when_full::WhenFull,
 };
 use crate::{
@@ -25,14 +25,10 @@ use crate::{
     handle::Breaker,
     registry::events::Gate,
     sync::std_lock,
-    write_behind::{NamesWanted, find_stored_names},
 };
 
 /// How often a new key looks for a breaker to replace: another key may take the one that it found.
 const ATTEMPTS: usize = 4;
-
-/// How long the construction of a group waits until the store has been read.
-const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 /// What a key's call is recorded by.
 pub(crate) enum Found<T> {
@@ -47,30 +43,30 @@ pub(crate) enum Found<T> {
 /// No lock is held while a breaker is asked for its state or gets new settings, and events of its
 /// construction are held back: listeners may use the group.
 pub(super) struct Table {
-    names: Names,
-    source: Source,
+    pub(super) names: Names,
+    pub(super) source: Source,
     /// Has the name of the group. It records nothing.
     group: Breaker,
     /// The breaker of the keys for which there is no room.
     shared: Option<Breaker>,
-    max_breakers: usize,
-    entries: HashMap<SmolStr, Entry>,
+    pub(super) max_breakers: usize,
+    pub(super) entries: HashMap<SmolStr, Entry>,
     len: AtomicUsize,
     /// Whether a key has no breaker until a call fails.
     is_lazy: AtomicBool,
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
     unrecorded: AtomicU64,
-    creation: Mutex<Creation>,
+    pub(super) creation: Mutex<Creation>,
 }
 
 /// Locked while an entry comes or goes.
-struct Creation {
+pub(super) struct Creation {
     config: Arc<Config>,
-    queue: Queue,
+    pub(super) queue: Queue,
 }
 
-struct Entry {
+pub(super) struct Entry {
     breaker: Breaker,
     /// Whether it was used since it was last considered for replacement.
     is_used: AtomicBool,
@@ -145,6 +141,19 @@ impl Table {
         self.unrecorded.load(Relaxed)
     }
 
+    pub(super) fn stats(&self) -> KeyedStats {
+        let open_limit = self.source.max_open.as_ref().map(|max_open| OpenLimitStats {
+            keys_seen: max_open.keys_seen(),
+            open: max_open.open(),
+            would_have_opened: max_open.prevented(),
+        });
+        KeyedStats {
+            breakers: u64::try_from(self.len()).unwrap_or(u64::MAX),
+            unrecorded_calls: self.unrecorded(),
+            open_limit,
+        }
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.source.hub.subscribe()
     }
@@ -165,12 +174,21 @@ impl Table {
         self.count_unrecorded(result)
     }
 
-    /// The same. A key without room goes by the shared breaker, if there is one.
-    pub(super) fn with_new_or_shared<T>(
-        &self,
-        key: &str,
-        work: impl FnOnce(&Breaker) -> T,
-    ) -> Option<T> {
+    pub(super) fn get_or_create(&self, key: &str) -> Option<Breaker> {
+        self.see(key);
+        self.with_new_or_shared(key, Breaker::clone)
+    }
+
+    /// Notes a call with this key.
+    #[inline]
+    fn see(&self, key: &str) {
+        if let Some(max_open) = &self.source.max_open {
+            max_open.see(key);
+        }
+    }
+
+    /// The same as `with_new`. A key without room goes by the shared breaker, if there is one.
+    fn with_new_or_shared<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
         let result = match self.with_own(key, work) {
             Ok(result) => Some(result),
             Err(work) => self.shared.as_ref().map(work),
@@ -205,6 +223,7 @@ impl Table {
         can_wait: bool,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Found<T> {
+        self.see(key);
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
         if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
             return match self.entries.pin().get(key) {
@@ -264,88 +283,76 @@ impl Table {
     }
 
     fn insert(&self, key: &str, replaced: Option<&Candidate>) -> Insertion {
+        let mut removed = None;
+        let insertion = self.insert_locked(key, replaced, &mut removed);
+        if let Some(breaker) = removed {
+            breaker.leave_store();
+        }
+        insertion
+    }
+
+    /// `removed`: the breaker that was replaced.
+    fn insert_locked(
+        &self,
+        key: &str,
+        replaced: Option<&Candidate>,
+        removed: &mut Option<Breaker>,
+    ) -> Insertion {
         let mut creation = std_lock(&self.creation);
-        let entries = self.entries.pin();
-        if entries.contains_key(key) {
+        if self.entries.pin().contains_key(key) {
             return Insertion::Done(None);
         }
-        let Creation { config, queue } = &mut *creation;
-        let remove = |key: &str, breaker: &Breaker| {
-            entries.remove(key);
-            // Calls that it has admitted may hold it for a while.
-            breaker.drop_in_background();
-        };
         if let Some(Candidate { key, breaker }) = replaced
-            && entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed))
-            && queue.remove(key)
+            && self.remove_unused(&mut creation.queue, key)
         {
-            remove(key, breaker);
+            *removed = Some(breaker.clone());
         }
-        if queue.len() >= self.max_breakers {
-            let consider = |key: &SmolStr| {
-                let entry = entries.get(key)?;
-                let was_used = entry.is_used.swap(false, Relaxed);
-                Some(Considered { breaker: entry.breaker.clone(), was_used })
-            };
-            match queue.search(consider) {
-                Replaceable::Idle(key, breaker) => remove(&key, &breaker),
+        if creation.queue.len() >= self.max_breakers {
+            match self.search(&mut creation.queue) {
+                Replaceable::Idle(key, breaker) => {
+                    self.entries.pin().remove(&key);
+                    *removed = Some(breaker);
+                }
                 Replaceable::Perhaps(candidates) => return Insertion::Full(candidates),
             }
         }
-        let key = SmolStr::new(key);
-        // It must not wait for the store: it may be on the way of a request.
-        let (builder, gate) = self.source.build(&self.names.name_of(&key), config);
-        entries.insert(key.clone(), Entry::new(builder.restore_later().build_valid()));
-        queue.push(key);
-        self.len.store(queue.len(), Relaxed);
+        let (_, gate) = self.insert_new(&mut creation, SmolStr::new(key));
+        if let Some(breaker) = removed {
+            // With the lock held: its key must not have another breaker before it has gone. And
+            // after the new one has come, so that the store is in use all the time.
+            breaker.leave_group();
+        }
         Insertion::Done(Some(gate))
     }
 
-    /// Creates the breakers that the store knows.
-    pub(super) fn restore(self: &Arc<Self>) {
-        let Some(store) = self.source.store.clone() else { return };
-        let (names, table) = (self.names.clone(), Arc::downgrade(self));
-        let wanted = NamesWanted {
-            belongs: Box::new(move |name| names.key_of(name).is_some()),
-            limit: self.max_breakers,
-        };
-        find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
-            for name in names {
-                // The group may have been dropped meanwhile.
-                let Some(table) = table.upgrade() else { return };
-                table.restore_one(&name);
-            }
-        });
+    /// Removes the breaker that a search has found, unless it was used meanwhile.
+    fn remove_unused(&self, queue: &mut Queue, key: &SmolStr) -> bool {
+        let entries = self.entries.pin();
+        let is_unused = entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed));
+        let is_removed = is_unused && queue.remove(key);
+        if is_removed {
+            entries.remove(key);
+        }
+        is_removed
     }
 
-    fn restore_one(&self, name: &str) {
-        let Some(key) = self.names.key_of(name).map(SmolStr::from) else { return };
-        let is_wanted = |creation: &Creation| {
-            creation.queue.len() < self.max_breakers && !self.entries.pin().contains_key(&key)
-        };
-        let config = {
-            let creation = std_lock(&self.creation);
-            if !is_wanted(&creation) {
-                return;
-            }
-            Arc::clone(&creation.config)
-        };
-        // It waits for the store, so no lock is held.
-        let (builder, gate) = self.source.build(name, &config);
-        let breaker = builder.build_valid();
-        {
-            let mut creation = std_lock(&self.creation);
-            if !is_wanted(&creation) {
-                return;
-            }
-            self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
-            creation.queue.push(key);
-            self.len.store(creation.queue.len(), Relaxed);
-        }
-        if !Arc::ptr_eq(&config, &self.config()) {
-            self.apply_newest(&breaker);
-        }
-        gate.open();
+    fn search(&self, queue: &mut Queue) -> Replaceable {
+        let entries = self.entries.pin();
+        queue.search(|key| {
+            let entry = entries.get(key)?;
+            let was_used = entry.is_used.swap(false, Relaxed);
+            Some(Considered { breaker: &entry.breaker, was_used })
+        })
+    }
+
+    /// It must not wait for the store: it may be on the way of a request.
+    pub(super) fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
+        let (builder, gate) = self.source.build(&self.names.name_of(&key), &creation.config);
+        let breaker = builder.restore_later().build_valid();
+        self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
+        creation.queue.push(key);
+        self.len.store(creation.queue.len(), Relaxed);
+        (breaker, gate)
     }
 }
 

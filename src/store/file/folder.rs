@@ -224,6 +224,22 @@ impl Folder {
     }
 
     pub(super) fn remove(&self, file: &Path) -> Result<(), StoreError> {
+        self.remove_one(file)?;
+        self.sync_names()
+    }
+
+    pub(super) fn remove_all(
+        &self,
+        files: impl Iterator<Item = PathBuf>,
+    ) -> Result<(), StoreError> {
+        for file in files {
+            self.remove_one(&file)?;
+        }
+        self.sync_names()
+    }
+
+    /// The removal is not durable yet.
+    fn remove_one(&self, file: &Path) -> Result<(), StoreError> {
         let path = self.base.join(file);
         match fs::remove_file(&path) {
             Ok(()) => self.note_change(&path),
@@ -237,7 +253,7 @@ impl Folder {
                 break;
             }
         }
-        self.sync_names()
+        Ok(())
     }
 
     /// A name in the folder of this file is new or gone.

@@ -176,7 +176,11 @@ impl StateStore for FileStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.run(|folder| values::delete(folder, key))
+        self.shared.run(|folder| values::delete(folder, iter::once(key)))
+    }
+
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.run(|folder| values::delete(folder, keys.iter().map(String::as_str)))
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {

@@ -44,8 +44,11 @@ pub(super) fn save_all(folder: &Folder, entries: &[SaveEntry]) -> Result<(), Sto
     }))
 }
 
-pub(super) fn delete(folder: &Folder, key: &str) -> Result<(), StoreError> {
-    folder.remove(&names::file_of(VALUES, key))
+pub(super) fn delete<'a>(
+    folder: &Folder,
+    keys: impl Iterator<Item = &'a str>,
+) -> Result<(), StoreError> {
+    folder.remove_all(keys.map(|key| names::file_of(VALUES, key)))
 }
 
 fn read(folder: &Folder, file: &Path) -> Result<Option<Vec<u8>>, StoreError> {

@@ -124,7 +124,12 @@ impl StateStore for RedbStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.database.write(self.label(), |write| tables::delete(write, key))
+        self.database.write(self.label(), |write| tables::delete(write, iter::once(key)))
+    }
+
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        let keys = || keys.iter().map(String::as_str);
+        self.database.write(self.label(), |write| tables::delete(write, keys()))
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {

@@ -58,8 +58,14 @@ pub(super) fn save_all(write: &WriteTransaction, entries: &[SaveEntry]) -> Resul
     Ok(())
 }
 
-pub(super) fn delete(write: &WriteTransaction, key: &str) -> Result<(), Failure> {
-    write.open_table(VALUES)?.remove(key)?;
+pub(super) fn delete<'a>(
+    write: &WriteTransaction,
+    keys: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    let mut table = write.open_table(VALUES)?;
+    for key in keys {
+        table.remove(key)?;
+    }
     Ok(())
 }
 

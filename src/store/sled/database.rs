@@ -72,6 +72,13 @@ impl Slot {
         }
     }
 
+    /// The next read does not use an older copy, so that only takes up space.
+    fn drop_old_copy(&mut self) {
+        if self.copy.as_ref().is_some_and(ReadCopy::is_old) {
+            self.drop_copy();
+        }
+    }
+
     /// Dropping a handle of sled may panic.
     fn drop_copy(&mut self) {
         let copy = self.copy.take();
@@ -104,14 +111,15 @@ impl Database {
     ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
         self.check_in_place(&mut slot)?;
-        if slot.open.is_none() && slot.copy.as_ref().is_none_or(ReadCopy::is_due) {
-            slot.drop_copy();
-            if let Err(failure) = self.open(&mut slot, label)? {
-                if !failure.is_unwritable() {
-                    return Err(failure.into_store_error(&self.folder));
-                }
-                slot.copy = Some(self.copy(failure)?);
+        slot.drop_old_copy();
+        if slot.open.is_none()
+            && slot.copy.is_none()
+            && let Err(failure) = self.open(&mut slot, label)?
+        {
+            if !failure.is_unwritable() {
+                return Err(failure.into_store_error(&self.folder));
             }
+            slot.copy = Some(self.copy(failure)?);
         }
         match &slot.copy {
             Some(copy) => Failure::catch(|| operation(&copy.db))
@@ -141,20 +149,11 @@ impl Database {
         })
     }
 
-    /// Fails if the folder was removed or replaced while it was open. From time to time, tries to
-    /// open a folder that was copied: until then, the copy takes up space.
-    pub(super) fn verify(&self, label: &str) -> Result<(), StoreError> {
+    /// Fails if the folder was removed or replaced while it was open.
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
-        self.check_in_place(&mut slot)?;
-        if let Some(copy) = &mut slot.copy
-            && copy.is_due_while_idle()
-        {
-            copy.postpone();
-            if let Ok(Ok(())) = self.open(&mut slot, label) {
-                slot.drop_copy();
-            }
-        }
-        Ok(())
+        slot.drop_old_copy();
+        self.check_in_place(&mut slot)
     }
 
     /// What was last moved aside.
@@ -168,6 +167,7 @@ impl Database {
         operation: impl FnOnce(&mut Open) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
+        slot.drop_old_copy();
         self.check_in_place(&mut slot)?;
         if slot.open.is_none() {
             self.open(&mut slot, label)?
@@ -292,6 +292,12 @@ impl Database {
              saved until the folder can be opened",
         );
         Ok(copy)
+    }
+
+    /// The folder of the copy that answers reads.
+    #[cfg(test)]
+    pub(super) fn copy_folder(&self) -> Option<PathBuf> {
+        lock(&self.slot).copy.as_ref().map(|copy| copy.folder().to_owned())
     }
 
     fn close_slot(&self, slot: &mut Slot) {

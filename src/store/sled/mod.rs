@@ -45,8 +45,9 @@ use super::{
 ///   [`StoreError::Unavailable`], and the next one tries to open the folder again.
 /// * **Full** or **read-only**: writes return [`StoreError::Unavailable`], and the next one tries
 ///   again. sled cannot open such a folder to read, so a temporary copy of up to 256 MB answers
-///   reads: in the temporary folder or in `/dev/shm`, with access for this user only, and removed
-///   afterwards. The next process removes a copy that a killed one has left.
+///   reads: in the temporary folder or in `/dev/shm`, with access for this user only. It is removed
+///   when the store is dropped, and by the first call a second after it was made. The next process
+///   removes a copy that a killed one has left.
 /// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.
@@ -158,8 +159,8 @@ impl SledStore {
     /// reported it, the other does not fail for it too.
     fn note_loss<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         result.inspect_err(|_| {
-            let _ = self.databases.snapshots.verify(self.label());
-            let _ = self.databases.histories.verify(self.label());
+            let _ = self.databases.snapshots.verify();
+            let _ = self.databases.histories.verify();
         })
     }
 }
@@ -195,13 +196,17 @@ impl StateStore for SledStore {
         self.write_snapshots(|db| values::delete(db, key))
     }
 
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.write_snapshots(|db| values::delete_all(db, keys))
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
         Some(self)
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        let snapshots = self.databases.snapshots.verify(self.label());
-        let histories = self.databases.histories.verify(self.label());
+        let snapshots = self.databases.snapshots.verify();
+        let histories = self.databases.histories.verify();
         snapshots.and(histories)
     }
 

@@ -28,10 +28,8 @@ use crate::{
 /// The largest folder that is copied.
 pub(super) const MAX_BYTES: u64 = 256 << 20;
 
-/// How long the copy answers before the folder itself is tried again, with the next read or while
-/// nothing is read.
+/// How long the copy answers before the folder itself is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-const IDLE_RETRY: Duration = Duration::from_secs(10);
 
 /// The beginning of the names of copies.
 pub(super) const PREFIX: &str = "tower-breaker-copy-";
@@ -52,8 +50,6 @@ pub(super) struct ReadCopy {
     pub(super) db: Db,
     folder: TemporaryFolder,
     made: Instant,
-    /// When the folder itself was last tried.
-    tried: Instant,
 }
 
 impl ReadCopy {
@@ -85,8 +81,7 @@ impl ReadCopy {
                     copy_file(&folder.join(file), &copy.path.join(file))?;
                 }
                 let db = engine::open(&copy.path).map_err(io::Error::other::<Failure>)?;
-                let now = Instant::now();
-                Ok(Self { db, folder: copy, made: now, tried: now })
+                Ok(Self { db, folder: copy, made: Instant::now() })
             });
             if result.is_ok() {
                 break;
@@ -100,18 +95,8 @@ impl ReadCopy {
     }
 
     /// Whether it is time to try the folder itself again.
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn is_old(&self) -> bool {
         self.made.elapsed() >= RETRY
-    }
-
-    /// The same while nothing is read.
-    pub(super) fn is_due_while_idle(&self) -> bool {
-        self.tried.elapsed() >= IDLE_RETRY
-    }
-
-    /// The folder is being tried while nothing is read.
-    pub(super) fn postpone(&mut self) {
-        self.tried = Instant::now();
     }
 }
 

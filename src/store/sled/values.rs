@@ -50,3 +50,14 @@ pub(super) fn delete(db: &Db, key: &str) -> Result<(), SledError> {
     db.remove(key)?;
     db.flush().map(drop)
 }
+
+pub(super) fn delete_all(db: &Db, keys: &[String]) -> Result<(), SledError> {
+    for chunk in keys.chunks(BATCH) {
+        let mut batch = Batch::default();
+        for key in chunk {
+            batch.remove(key.as_bytes());
+        }
+        db.apply_batch(batch)?;
+    }
+    db.flush().map(drop)
+}

@@ -59,7 +59,8 @@ impl Schedule {
         let paused = |due: Instant| self.paused_until.map_or(due, |until| due.max(until));
         // A healthy store has no time for a retry. What is left from before is due.
         let retry = retry_at.or_else(|| first(Lane::Retry));
-        let dirty = [Lane::Transitions, Lane::Counts].map(|lane| first(lane).map(paused));
+        let lanes = [Lane::Transitions, Lane::Counts, Lane::Discards];
+        let dirty = lanes.map(|lane| first(lane).map(paused));
         dirty.into_iter().chain([retry]).flatten().min()
     }
 
@@ -164,6 +165,7 @@ impl Schedule {
             entry: Arc::clone(&slot.entry),
             read: slot.read,
             is_departing: slot.departure.is_some(),
+            is_discarded: slot.is_discarded(),
             is_retried: slot.is_retried,
             is_encoded: false,
             is_saved: false,
@@ -191,11 +193,14 @@ impl Schedule {
             slot.is_retried = false;
         })?;
         let departure = slot.departure;
+        if slot.is_discarded() {
+            return self.conclude_discarded(item, now);
+        }
         let is_newer = matches!(slot.read, ReadState::NewerVersion(_));
         let is_suspended = slot.entry.is_suspended();
         let is_over = if item.has_failed {
             // An attempt that began while the breaker lived says nothing about its last state.
-            item.is_departing && departure.is_some_and(|departure| now >= departure.try_until)
+            item.is_departing && departure.is_some_and(|departure| departure.is_over(now))
         } else {
             departure.is_some() && (is_newer || !item.entry.is_marked())
         };
@@ -212,6 +217,18 @@ impl Schedule {
         } else {
             self.conclude_changed(id, departure.is_some(), now);
         }
+        None
+    }
+
+    /// An attempt that failed is repeated for as long as the store has other breakers.
+    fn conclude_discarded(&mut self, item: &Item, now: Instant) -> Option<Arc<Entry>> {
+        let id = item.entry.id;
+        if item.is_discarded && (!item.has_failed || self.is_deserted()) {
+            return self.remove(id);
+        }
+        self.set_save(id, SaveState::Clean);
+        let lane = if item.has_failed { Lane::Retry } else { Lane::Discards };
+        self.enqueue(id, (lane, now));
         None
     }
 
@@ -241,9 +258,10 @@ impl Schedule {
         self.paused_until = (!self.is_due(now)).then(|| now + BATCH_PAUSE);
     }
 
-    /// Whether a dirty entry is due.
+    /// Whether a dirty entry, or one to be discarded, is due.
     pub(in crate::write_behind) fn is_due(&self, now: Instant) -> bool {
-        self.lanes.is_due(Lane::Transitions, now) || self.lanes.is_due(Lane::Counts, now)
+        let lanes = [Lane::Transitions, Lane::Counts, Lane::Discards];
+        lanes.into_iter().any(|lane| self.lanes.is_due(lane, now))
     }
 
     /// Whether anything waits for a retry.

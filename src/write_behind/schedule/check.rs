@@ -2,13 +2,18 @@
 
 use super::{
     super::{entries::EntryId, lanes::Lane, states::SaveState},
-    Schedule,
+    Schedule, Slot,
 };
 
 impl Schedule {
     /// Whether the entry waits in a lane.
     pub(in crate::write_behind) fn is_queued(&self, id: EntryId) -> bool {
         self.slots.get(id).is_some_and(|slot| slot.queued.is_some())
+    }
+
+    /// Whether what the store holds of the entry is to be deleted.
+    pub(in crate::write_behind) fn is_discarded(&self, id: EntryId) -> bool {
+        self.slots.get(id).is_some_and(Slot::is_discarded)
     }
 
     /// Compares what is counted and queued with the entries themselves.
@@ -18,7 +23,7 @@ impl Schedule {
         assert_eq!(self.pending, pending);
         let departing = slots.iter().filter(|(_, slot)| slot.departure.is_some()).count();
         assert_eq!(self.departing.len(), departing);
-        let mut queued: Vec<_> = [Lane::Transitions, Lane::Counts, Lane::Retry]
+        let mut queued: Vec<_> = [Lane::Transitions, Lane::Counts, Lane::Retry, Lane::Discards]
             .into_iter()
             .flat_map(|lane| self.lanes.all(lane).map(move |id| (id, lane)))
             .collect();
@@ -31,7 +36,9 @@ impl Schedule {
             match slot.save {
                 SaveState::Failed => assert_eq!(lane, Some(Lane::Retry)),
                 SaveState::Dirty => assert!(matches!(lane, Some(Lane::Transitions | Lane::Counts))),
-                SaveState::Clean => assert!(matches!(lane, None | Some(Lane::Retry))),
+                SaveState::Clean => {
+                    assert!(matches!(lane, None | Some(Lane::Retry | Lane::Discards)));
+                }
                 SaveState::Saving => assert!(lane != Some(Lane::Retry)),
             }
         }

@@ -8,6 +8,7 @@
 //! | transitions | dirty entries whose state changed | all of them, as soon as the first is due |
 //! | counts | dirty entries whose counts changed | those that are due, and those due soon |
 //! | retry | entries that could not be read or saved | those that failed before the retry was due; if there are none, some of the others |
+//! | discards | entries whose snapshots are to be deleted | all of them, with every batch |
 //!
 //! ```text
 //!          mark                    take                    conclude: saved
@@ -43,6 +44,9 @@ use super::{
 };
 use crate::error::FlushError;
 
+/// How long snapshots that are to be deleted wait for others, so that many are deleted in one go.
+const DISCARD_DELAY: Duration = Duration::from_millis(50);
+
 struct Slot {
     entry: Arc<Entry>,
     settings: SaveSettings,
@@ -60,11 +64,30 @@ struct Slot {
 struct Departure {
     /// Its place among those that are gone.
     number: u64,
-    /// Attempts to save the last state end then, after at least one.
-    try_until: Instant,
+    purpose: Purpose,
+}
+
+/// Why the entry of a breaker that is gone is still there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its last state is to be saved. Attempts end then, after at least one.
+    Save { try_until: Instant },
+    /// What the store holds of it is to be deleted.
+    Discard,
+}
+
+impl Departure {
+    /// Whether an attempt that failed at this time was the last.
+    fn is_over(self, now: Instant) -> bool {
+        matches!(self.purpose, Purpose::Save { try_until } if now >= try_until)
+    }
 }
 
 impl Slot {
+    fn is_discarded(&self) -> bool {
+        self.departure.is_some_and(|departure| departure.purpose == Purpose::Discard)
+    }
+
     fn is_pending(&self) -> bool {
         let is_unsavable =
             matches!(self.read, ReadState::NewerVersion(_)) && !self.entry.is_suspended();
@@ -76,6 +99,7 @@ impl Slot {
         self.read == ReadState::Read
             && matches!(self.save, SaveState::Clean | SaveState::Dirty)
             && !self.entry.is_suspended()
+            && !self.is_discarded()
     }
 
     fn due(&self, urgency: Urgency, now: Instant) -> Queued {
@@ -213,7 +237,8 @@ impl Schedule {
     /// entry, so that the writer may sleep for too long.
     pub(super) fn mark(&mut self, id: EntryId, urgency: Urgency, now: Instant) -> bool {
         let Some(slot) = self.slots.get_mut(id) else { return false };
-        if matches!(slot.read, ReadState::NewerVersion(_)) || slot.entry.is_suspended() {
+        let is_unsavable = matches!(slot.read, ReadState::NewerVersion(_)) || slot.is_discarded();
+        if is_unsavable || slot.entry.is_suspended() {
             return false;
         }
         let due = slot.due(urgency, now);
@@ -241,7 +266,7 @@ impl Schedule {
         let due = match slot.queued {
             Some((Lane::Transitions, due)) => (slot.due(Urgency::Transition, now), due),
             Some((Lane::Counts, due)) => (slot.due(Urgency::Counts, now), due),
-            Some((Lane::Retry, _)) | None => return false,
+            Some((Lane::Retry | Lane::Discards, _)) | None => return false,
         };
         let ((lane, new), old) = due;
         self.enqueue(id, (lane, new.min(old)))
@@ -270,9 +295,24 @@ impl Schedule {
 
     /// The breaker is gone. It is part of every batch from now on.
     pub(super) fn depart(&mut self, id: EntryId, try_until: Instant) {
+        self.depart_for(id, Purpose::Save { try_until });
+    }
+
+    /// The breaker is gone, and what the store holds of it is to be deleted, with others that are
+    /// discarded soon.
+    /// Returns whether it is the first of these.
+    #[cfg(feature = "keyed")]
+    pub(super) fn discard(&mut self, id: EntryId, now: Instant) -> bool {
+        self.set_save(id, SaveState::Clean);
+        self.dequeue(id);
+        self.depart_for(id, Purpose::Discard);
+        self.enqueue(id, (Lane::Discards, after(now, DISCARD_DELAY)))
+    }
+
+    fn depart_for(&mut self, id: EntryId, purpose: Purpose) {
         if let Some(slot) = self.slots.get_mut(id) {
             let number = self.departures;
-            slot.departure = Some(Departure { number, try_until });
+            slot.departure = Some(Departure { number, purpose });
             self.departing.insert(number, id);
             self.departures += 1;
         }

@@ -107,10 +107,50 @@ fn drops_that_follow_each_other_wait_no_longer_together_than_one_alone() {
     let (store, _living) = slow();
     let names: Vec<_> = (0..10).map(|n| n.to_string()).collect();
     let took: Duration = names.iter().map(|name| drop_one(&store, name, WAIT)).sum();
-    // Each alone: 2 s.
-    // A twentieth of the wait is for listeners.
-    assert!((WAIT * 19 / 20..WAIT * 2).contains(&took), "{took:?}");
+    // Each alone: 2 s. A part of the wait is for listeners and for other stores.
+    assert!((WAIT * 8 / 10..WAIT * 2).contains(&took), "{took:?}");
     until("all are saved", || names.iter().all(|name| store.holds(name, "last")));
+}
+
+/// A store that hangs, and a breaker on it that has something to save.
+fn hung(drop_wait: Duration) -> (Faulty, Attachment) {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &Settings { drop_wait, ..lazy() });
+    store.set(Fault::Hangs);
+    breaker.change("last");
+    (store, attached)
+}
+
+#[test]
+fn several_stores_that_hang_cost_no_more_than_one() {
+    const WAIT: Duration = Duration::from_secs(1);
+    let hung: Vec<_> = (0..5).map(|_| hung(WAIT)).collect();
+    let mut stores = Vec::new();
+    let began = Instant::now();
+    for (store, attached) in hung {
+        drop(attached);
+        stores.push(store);
+    }
+    let took = began.elapsed();
+    assert!((WAIT * 8 / 10..WAIT * 2).contains(&took), "{took:?}");
+    for store in stores {
+        store.set(Fault::None);
+        until("it is saved later", || store.holds("a", "last"));
+    }
+}
+
+#[test]
+fn a_store_that_hangs_leaves_time_to_one_that_works() {
+    const WAIT: Duration = Duration::from_secs(5);
+    let (first, hung) = hung(WAIT);
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "b", &breaker, &Settings { drop_wait: WAIT, ..lazy() });
+    breaker.change("last");
+    drop((hung, attached));
+    assert!(store.holds("b", "last"));
+    first.set(Fault::None);
 }
 
 #[test]
@@ -118,8 +158,8 @@ fn a_later_drop_waits_again() {
     const WAIT: Duration = Duration::from_millis(300);
     let (store, _living) = slow();
     let took: Duration = ["a", "b", "c"].map(|name| drop_one(&store, name, WAIT)).iter().sum();
-    // A twentieth of the wait is for listeners.
-    assert!(took >= WAIT * 19 / 20, "{took:?}");
+    // A part of the wait is for listeners and for other stores.
+    assert!(took >= WAIT * 8 / 10, "{took:?}");
     until("all are saved", || ["a", "b", "c"].iter().all(|name| store.holds(name, "last")));
     thread::sleep(WAIT);
     drop_one(&store, "later", WAIT);

@@ -4,6 +4,8 @@ mod altered;
 mod batch;
 mod continued;
 mod departure;
+#[cfg(feature = "keyed")]
+mod discard;
 mod drops;
 mod entries;
 mod fakes;

@@ -21,6 +21,7 @@ fn no_change_is_forgotten_in_any_order_of_events() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut plan = Plan::new();
         let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut discarded: Vec<Arc<Entry>> = Vec::new();
         let mut markings: Vec<Marking> = Vec::new();
         let mut batch: Option<(Vec<Item>, usize)> = None;
         for now in 0..400 {
@@ -47,12 +48,18 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 }
                 (11, Some(entry)) => {
                     entries.retain(|other| other.id != entry.id);
-                    if random.bool() && !entry.is_suspended() {
-                        entry.mark(Urgency::Transition);
-                        plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
-                        plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
-                    } else {
-                        plan.schedule.remove(entry.id);
+                    let how = if entry.is_suspended() { 0 } else { random.u8(..3) };
+                    match how {
+                        0 => drop(plan.schedule.remove(entry.id)),
+                        1 => {
+                            plan.schedule.discard(entry.id, plan.at(now));
+                            discarded.push(entry);
+                        }
+                        _ => {
+                            entry.mark(Urgency::Transition);
+                            plan.schedule.depart(entry.id, plan.at(now + random.u64(..50)));
+                            plan.schedule.mark(entry.id, Urgency::Transition, plan.at(now));
+                        }
                     }
                 }
                 (12, _) if batch.is_none() => {
@@ -72,6 +79,17 @@ fn no_change_is_forgotten_in_any_order_of_events() {
                 _ => step(&mut plan, &mut batch, &entries, now, &mut random),
             }
             plan.schedule.check();
+            // Each is deleted at some time.
+            discarded.retain(|entry| plan.schedule.contains(entry.id));
+            let is_taken = |entry: &Arc<Entry>| {
+                batch
+                    .as_ref()
+                    .is_some_and(|(items, _)| items.iter().any(|item| item.entry.id == entry.id))
+            };
+            for entry in &discarded {
+                let is_remembered = plan.schedule.is_queued(entry.id) || is_taken(entry);
+                assert!(is_remembered, "seed {seed}, time {now}: {}", entry.name());
+            }
             let in_batch = |entry: &Arc<Entry>| {
                 batch.as_ref().is_some_and(|(items, encoded)| {
                     items[*encoded..].iter().any(|item| item.entry.id == entry.id)
@@ -114,14 +132,18 @@ fn step(
             let entry = &item.entry;
             let was_marked = !entry.is_suspended() && entry.encode_if_marked().unwrap().is_some();
             item.is_encoded = was_marked;
-            item.has_failed = was_marked && random.u8(..3) == 0;
+            item.has_failed = (was_marked || item.is_discarded) && random.u8(..3) == 0;
             *encoded += 1;
         }
         Some((items, _)) => {
             for item in items {
                 let id = item.entry.id;
-                plan.schedule.conclude(item, now);
-                if item.has_failed && plan.schedule.contains(id) && !item.entry.is_suspended() {
+                let gone = plan.schedule.conclude(item, now);
+                assert!(gone.is_some() || !item.is_discarded || item.has_failed);
+                let is_saved_again = plan.schedule.contains(id)
+                    && !plan.schedule.is_discarded(id)
+                    && !item.entry.is_suspended();
+                if item.has_failed && is_saved_again {
                     assert!(item.entry.is_marked(), "{} is not saved", item.entry.name());
                 }
             }

@@ -4,6 +4,7 @@ mod bounds;
 mod extract;
 mod group;
 mod layer;
+mod max_open;
 mod model;
 mod over_sockets;
 mod stored;

@@ -2,13 +2,16 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
-use tower_breaker::{Breaker, Event, KeyedBreakers, MemoryStore, State, StateStore, event::Reason};
+use tower_breaker::{
+    Breaker, Event, FileStore, KeyedBreakers, MemoryStore, SledStore, State, StateStore,
+    event::Reason, store::StoreHealth,
+};
 
 use crate::support::{
     sick_store::{SickStore, Symptom},
@@ -120,17 +123,164 @@ fn a_store_that_is_slow_at_the_start_is_restored_from_later() {
     });
 }
 
-/// A breaker that is replaced is saved in the background, and restored if its key returns.
+fn value(store: &impl StateStore, key: &str) -> Option<String> {
+    let bytes = store.load(&format!("circuit_breaker:hosts:{key}:state")).unwrap()?;
+    Some(String::from_utf8(bytes).unwrap())
+}
+
+/// Otherwise invented keys would fill the store until they expire.
 #[test]
-fn a_replaced_breaker_keeps_its_last_state_in_the_store() {
+fn a_replaced_breaker_is_deleted_from_the_store() {
     let store = MemoryStore::new();
     let hosts =
         KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(1).build().unwrap();
-    fail(&hosts.get_or_create("a").unwrap(), 3);
-    hosts.get_or_create("b").unwrap();
-    assert!(hosts.get("a").is_none());
-    eventually("its last state is saved", || {
-        let value = store.load("circuit_breaker:hosts:a:state").unwrap().unwrap_or_default();
-        String::from_utf8(value).unwrap().contains(r#""failure_count":3"#)
+    let old = hosts.get_or_create("a").unwrap();
+    old.force_open();
+    old.reset();
+    fail(&old, 3);
+    old.flush_blocking(Duration::from_secs(10)).unwrap();
+    assert!(value(&store, "a").unwrap().contains(r#""failure_count":3"#));
+    assert_eq!(store.history().unwrap().keys(None, 10).unwrap().len(), 1);
+
+    let new = hosts.get_or_create("b").unwrap();
+    eventually("its snapshot is gone", || value(&store, "a").is_none());
+    eventually("and so is its history", || {
+        store.history().unwrap().keys(None, 10).unwrap().is_empty()
     });
+    // What is done with a handle that was kept is not saved.
+    fail(&old, 2);
+    fail(&new, 1);
+    new.flush_blocking(Duration::from_secs(10)).unwrap();
+    assert_eq!(value(&store, "a"), None);
+    assert!(value(&store, "b").is_some());
+}
+
+#[test]
+fn a_key_that_returns_begins_anew_and_is_saved() {
+    let store = MemoryStore::new();
+    let hosts =
+        KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(1).build().unwrap();
+    for _ in 0..20 {
+        for key in ["a", "b"] {
+            let breaker = hosts.get_or_create(key).unwrap();
+            assert_eq!(breaker.stats().consecutive_failures(), 0);
+            fail(&breaker, 2);
+            if key == "a" {
+                breaker.flush_blocking(Duration::from_secs(10)).unwrap();
+            }
+        }
+    }
+    hosts.get("b").unwrap().flush_blocking(Duration::from_secs(10)).unwrap();
+    eventually("the other one is gone", || value(&store, "a").is_none());
+    assert!(value(&store, "b").unwrap().contains(r#""failure_count":2"#));
+    drop(hosts);
+    assert!(value(&store, "b").is_some());
+}
+
+/// The deletions wait for the store, and nothing else does.
+#[test]
+fn what_is_deleted_while_the_store_fails_is_deleted_when_it_works_again() {
+    let store = SickStore::default();
+    let hosts =
+        KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(1).build().unwrap();
+    let old = hosts.get_or_create("a").unwrap();
+    fail(&old, 1);
+    old.flush_blocking(Duration::from_secs(10)).unwrap();
+    store.show(Symptom::Fails);
+    hosts.get_or_create("b").unwrap();
+    eventually("it was tried", || hosts.get("b").unwrap().store_health() != StoreHealth::Healthy);
+    store.heal();
+    eventually("it is deleted", || value(&store, "a").is_none());
+}
+
+/// Somebody's own breaker has the name of a key's: the state is theirs.
+#[test]
+fn a_snapshot_that_another_breaker_uses_is_not_deleted() {
+    let store = MemoryStore::new();
+    let hosts =
+        KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(1).build().unwrap();
+    let own = Breaker::builder("hosts:a").store(store.clone()).build().unwrap();
+    fail(&own, 1);
+    own.flush_blocking(Duration::from_secs(10)).unwrap();
+    fail(&hosts.get_or_create("a").unwrap(), 1);
+    hosts.get_or_create("b").unwrap().flush_blocking(Duration::from_secs(10)).unwrap();
+    fail(&own, 1);
+    own.flush_blocking(Duration::from_secs(10)).unwrap();
+    assert!(value(&store, "a").unwrap().contains(r#""failure_count":3"#));
+}
+
+/// The names of stored breakers are found while their keys are used.
+#[test]
+fn a_key_that_is_used_during_the_restore_has_one_breaker_alone() {
+    for _ in 0..20 {
+        let store = MemoryStore::new();
+        let hosts = group("hosts", &store);
+        for key in 0..50 {
+            fail(&hosts.get_or_create(&key.to_string()).unwrap(), 5);
+        }
+        drop(hosts);
+        let shared = Arc::new(OnceLock::<KeyedBreakers>::new());
+        let inner = Arc::clone(&shared);
+        let hosts = KeyedBreakers::builder("hosts")
+            .store(store)
+            .max_breakers(100)
+            .on_event(move |_| {
+                if let Some(group) = inner.get() {
+                    let _ = group.get_or_create("49");
+                }
+            })
+            .build()
+            .unwrap();
+        let hosts = shared.get_or_init(|| hosts);
+        for breaker in hosts.breakers() {
+            let health = breaker.store_health();
+            assert!(!matches!(health, StoreHealth::Superseded { .. }), "{breaker:?}");
+            assert_eq!(breaker.state(), State::Open);
+        }
+        assert_eq!(hosts.len(), 50);
+    }
+}
+
+/// Fifty thousand keys that fail, in a group of fifty.
+fn stored_keys_after_an_attack(store: &(impl StateStore + Clone), keys: u32) -> usize {
+    const MAX: usize = 50;
+    let count = || store.load_page(None, 100_000).unwrap().len();
+    let hosts = KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(MAX);
+    let hosts = hosts.build().unwrap();
+    let mut most = 0;
+    for key in 0..keys {
+        let breaker = hosts.get_or_create(&key.to_string()).unwrap();
+        fail(&breaker, 2);
+        if key % (keys / 20) == 0 {
+            // So that what is there is stored before it is replaced.
+            for breaker in hosts.breakers() {
+                breaker.flush_blocking(Duration::from_secs(30)).unwrap();
+            }
+            most = most.max(count());
+        }
+    }
+    // Those of which the writer has not heard yet, and those that it is about to delete.
+    assert!(most <= 3 * MAX, "{most} keys");
+    eventually("what was replaced is deleted", || count() <= MAX);
+    assert!(store.history().unwrap().keys(None, 1000).unwrap().len() <= MAX);
+    let is_stored = |breaker: &Breaker| {
+        breaker.flush_blocking(Duration::from_secs(30)).unwrap();
+        store.load(&format!("circuit_breaker:{}:state", breaker.name())).unwrap().is_some()
+    };
+    assert!(hosts.breakers().iter().all(is_stored));
+    count()
+}
+
+#[test]
+fn invented_keys_do_not_fill_a_sled_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SledStore::open(folder.path().join("state")).unwrap();
+    assert!(stored_keys_after_an_attack(&store, 50_000) <= 50);
+}
+
+#[test]
+fn invented_keys_do_not_fill_a_folder_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("state")).unwrap();
+    assert!(stored_keys_after_an_attack(&store, 50_000) <= 50);
 }

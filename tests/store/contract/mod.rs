@@ -52,6 +52,7 @@ macro_rules! contract {
                 many_values_are_saved_at_once
                 any_bytes_come_back_as_they_were
                 every_key_has_a_value_of_its_own
+                several_keys_are_removed_at_once
                 similar_keys_have_values_of_their_own
                 values_are_read_in_pages
                 pages_continue_after_a_key_that_was_deleted

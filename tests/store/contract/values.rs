@@ -75,6 +75,23 @@ pub(super) fn every_key_has_a_value_of_its_own<S: Subject>(subject: &S) {
     }
 }
 
+pub(super) fn several_keys_are_removed_at_once<S: Subject>(subject: &S) {
+    let store = subject.open();
+    store.delete_all(&[]).unwrap();
+    let mut keys = keys_of_all_kinds();
+    // More than a store may write in one go.
+    keys.extend((0..1500).map(|number| format!("circuit_breaker:{number}:state")));
+    let entries: Vec<_> = keys.iter().map(|key| SaveEntry::new(key, "1")).collect();
+    store.save_all(&entries).unwrap();
+    let kept = keys.split_off(3);
+    keys.push("circuit_breaker:never stored:state".to_owned());
+    store.delete_all(&keys).unwrap();
+    assert_eq!(all(&store).into_keys().collect::<BTreeSet<_>>(), kept.iter().cloned().collect());
+    store.delete_all(&kept).unwrap();
+    drop(store);
+    assert!(all(&subject.open()).is_empty());
+}
+
 pub(super) fn similar_keys_have_values_of_their_own<S: Subject>(_: &S) {
     let config = ProptestConfig::with_cases(32);
     proptest!(config, |(one: String, other: String, similarity in 0..4)| {

@@ -3,7 +3,7 @@
 //!
 //! No safe function forks without starting another program. So a library makes `chroot`, which
 //! needs no privilege then, fork if it is asked for a folder of this name. It is compiled here;
-//! without a C compiler, the test is skipped.
+//! without a C compiler, these cells are skipped.
 
 use std::{
     fs,
@@ -15,6 +15,7 @@ use std::{
 
 use tower_breaker::{Breaker, State};
 
+use super::processes::Played;
 use crate::support::{
     child::{Role, RoleResult, argument, say},
     kind::Kind,
@@ -40,7 +41,8 @@ int chroot(const char *path) {
 }
 "#;
 
-fn library(folder: &Path) -> Option<PathBuf> {
+/// Compiles the library. `None`: there is no compiler.
+pub(super) fn library(folder: &Path) -> Option<PathBuf> {
     let (source, library) = (folder.join("fork.c"), folder.join("fork.so"));
     fs::write(&source, SOURCE).unwrap();
     let mut compiler = Command::new("cc");
@@ -92,29 +94,24 @@ pub(crate) fn fork() -> RoleResult {
     Ok(())
 }
 
-#[test]
-fn a_forked_process_says_that_nothing_is_saved_and_goes_on_in_memory() {
-    let around = tempfile::tempdir().unwrap();
-    let Some(library) = library(around.path()) else {
-        println!("skipped: there is no C compiler");
-        return;
-    };
-    for kind in Kind::ALL {
-        let dir = tempfile::tempdir().unwrap();
-        let role = Role::new(PARENT).argument("KIND", kind.name());
-        let role = role.argument("FOLDER", dir.path().join("state"));
-        let mut process = role.variable("LD_PRELOAD", &library).start();
-        let mut line = || process.line().unwrap_or_else(|| panic!("{}: no line", kind.name()));
-        let (health, flushed, admits, later, took) = (line(), line(), line(), line(), line());
-        println!("{}: {health}; {took} ms", kind.name());
-        assert!(health.contains("degraded") && health.contains("forked"), "{health}");
-        assert!(flushed.contains("forked"), "{flushed}");
-        assert_eq!(admits, "true", "{}: it goes on in memory", kind.name());
-        assert!(later.contains("forked"), "{later}");
-        assert!(took.parse::<u64>().unwrap() < 10_000, "{took} ms");
-        assert_eq!(line(), "the parent saves");
-        let again = Breaker::builder("a").store(kind.open(&dir.path().join("state"))).build();
-        let again = again.unwrap();
-        assert!(holds_in_time(|| again.state() == State::Disabled), "{}", kind.name());
-    }
+/// Runs such a process, and its child, on a store.
+pub(super) fn play(kind: Kind, library: &Path) -> Played {
+    let mut played = Played::default();
+    let dir = tempfile::tempdir().unwrap();
+    let role = Role::new(PARENT).argument("KIND", kind.name());
+    let role = role.argument("FOLDER", dir.path().join("state"));
+    let mut process = role.variable("LD_PRELOAD", library).start();
+    let mut line = || process.line().unwrap_or_default();
+    let (health, flushed, admits, later, took) = (line(), line(), line(), line(), line());
+    played.check(health.contains("degraded") && health.contains("forked"), &health);
+    played.check(flushed.contains("forked"), &flushed);
+    played.check(admits == "true", "the child does not go on in memory");
+    played.check(later.contains("forked"), &later);
+    played.check(took.parse::<u64>().is_ok_and(|took| took < 10_000), &format!("{took} ms"));
+    played.check(line() == "the parent saves", "the parent does not go on");
+    let again = Breaker::builder("a").store(kind.open(&dir.path().join("state"))).build().unwrap();
+    let is_saved = holds_in_time(|| again.state() == State::Disabled);
+    played.check(is_saved, "what the parent saved is not there");
+    played.said = health;
+    played
 }

@@ -18,6 +18,7 @@ mod known;
 mod pair;
 mod panics;
 mod play;
+mod processes;
 mod reported;
 mod server;
 mod stop;
@@ -25,7 +26,7 @@ pub(crate) mod threadless;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -44,6 +45,7 @@ use self::{
     known::Known,
     pair::{LONGEST_OPEN, builder},
     play::is_flushed,
+    processes::{ProcessCell, process_cells},
 };
 use crate::support::{child::Unprivileged, redis::Around, wait::holds_in_time};
 
@@ -55,11 +57,15 @@ const LAST: Duration = Duration::from_secs(20);
 
 #[test]
 fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
-    let (began, cells) = (Instant::now(), cells());
+    let began = Instant::now();
     let only = std::env::var("BREAKER_FAULTS_ONLY").unwrap_or_default();
+    let mut plays: Vec<Play> = (cells().into_iter().enumerate())
+        .map(|(number, cell)| Play::Cell(number, cell))
+        .chain(process_cells().map(Play::Process))
+        .collect();
+    plays.retain(|play| play.title().contains(&only));
     let around = tempfile::tempdir().unwrap();
-    let unprivileged = Unprivileged::prepare(around.path());
-    let failing_sync = failing_sync::library(around.path());
+    let tools = Tools::prepare(around.path());
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -67,12 +73,9 @@ fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, SeqCst);
-                    let Some(cell) = cells.get(number) else { break };
-                    if title(cell).contains(&only) {
-                        let row =
-                            play(number, cell, unprivileged.as_ref(), failing_sync.as_deref());
-                        rows.lock().unwrap().push((number, row));
-                    }
+                    let Some(play) = plays.get(number) else { break };
+                    let row = play.run(&tools);
+                    rows.lock().unwrap().push((number, row));
                 }
             });
         }
@@ -84,7 +87,7 @@ fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
         println!("{}", row.text);
         for problem in &row.problems {
             println!("    ! {problem}");
-            failed.push(format!("{}: {problem}", title(&cells[*number])));
+            failed.push(format!("{}: {problem}", plays[*number].title()));
         }
     }
     let seconds = began.elapsed().as_secs_f64();
@@ -93,22 +96,69 @@ fn no_fault_of_a_store_affects_a_call_and_every_fault_heals() {
     assert!(!rows.is_empty());
 }
 
+/// What some cells need. `None`: it cannot be had here, and these cells are skipped.
+struct Tools {
+    unprivileged: Option<Unprivileged>,
+    /// The libraries for processes whose syncs fail, and that fork.
+    failing_sync: Option<PathBuf>,
+    forking: Option<PathBuf>,
+}
+
+impl Tools {
+    fn prepare(folder: &Path) -> Self {
+        Self {
+            unprivileged: Unprivileged::prepare(folder),
+            failing_sync: failing_sync::library(folder),
+            forking: forked::library(folder),
+        }
+    }
+}
+
+/// A row of the table.
+enum Play {
+    /// With its number.
+    Cell(usize, Cell),
+    Process(ProcessCell),
+}
+
 struct Row {
     text: String,
     problems: Vec<String>,
 }
 
-fn title(cell: &Cell) -> String {
-    let kind = cell.kind.name();
-    format!("{kind:4} | {:17} | {:12}", cell.fault.words(), cell.moment.words())
+impl Play {
+    fn title(&self) -> String {
+        let (kind, (fault, moment)) = match self {
+            Self::Cell(_, cell) => (cell.kind, (cell.fault.words(), cell.moment.words())),
+            Self::Process(cell) => (cell.kind(), cell.words()),
+        };
+        format!("{:4} | {fault:17} | {moment:12}", kind.name())
+    }
+
+    fn run(&self, tools: &Tools) -> Row {
+        match self {
+            Self::Cell(number, cell) => play(*number, cell, &self.title(), tools),
+            Self::Process(cell) => match cell.play(tools) {
+                Err(skipped) => Row::skipped(&self.title(), skipped),
+                Ok(played) => {
+                    let (said, note) = (played.said, cell.note());
+                    let text = format!("{} | says \"{said:.100}\" | {note}", self.title());
+                    Row { text, problems: played.problems }
+                }
+            },
+        }
+    }
 }
 
-fn play(
-    number: usize,
-    cell: &Cell,
-    unprivileged: Option<&Unprivileged>,
-    failing_sync: Option<&Path>,
-) -> Row {
+impl Row {
+    fn skipped(title: &str, why: &str) -> Self {
+        Self { text: format!("{title} | skipped: {why}"), problems: Vec::new() }
+    }
+}
+
+fn play(number: usize, cell: &Cell, title: &str, tools: &Tools) -> Row {
+    let Tools { unprivileged, failing_sync, .. } = tools;
+    let (unprivileged, failing_sync) = (unprivileged.as_ref(), failing_sync.as_deref());
     let skipped = match cell.fault {
         Fault::FullDiskForLarge if !child::can_mount() => "no disk can be mounted here",
         Fault::ReadOnly if unprivileged.is_none() => "permissions apply to no process here",
@@ -116,8 +166,7 @@ fn play(
         _ => "",
     };
     if !skipped.is_empty() {
-        let text = format!("{} | skipped: {skipped}", title(cell));
-        return Row { text, problems: Vec::new() };
+        return Row::skipped(title, skipped);
     }
     let Some(around) = Around::of(cell.kind) else {
         let text = format!("{} | skipped: there is no redis-server here", title(cell));
@@ -132,7 +181,7 @@ fn play(
         let output = fs::read_to_string(around.path().join("output")).unwrap_or_default();
         let took = began.elapsed();
         return Row {
-            text: title(cell),
+            text: title.to_owned(),
             problems: vec![format!("no result after {took:?}: {output}")],
         };
     };
@@ -141,7 +190,7 @@ fn play(
         let folder = Path::new(ended.value["look_in"].as_str().unwrap());
         look(cell, folder, &ended.value, &mut problems);
     }
-    Row { text: text(cell, &ended, began.elapsed()), problems }
+    Row { text: text(cell, title, &ended, began.elapsed()), problems }
 }
 
 fn problems_of(ended: &Ended) -> Vec<String> {
@@ -218,7 +267,7 @@ fn look_at_history(
     }
 }
 
-fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
+fn text(cell: &Cell, title: &str, ended: &Ended, took: Duration) -> String {
     let (value, totals) = (&ended.value, &ended.value["totals"]);
     let said = value["said"].as_array().unwrap().iter().filter_map(Value::as_str);
     let said = said.map(|reason| reason.rsplit('/').next().unwrap_or(reason));
@@ -236,10 +285,9 @@ fn text(cell: &Cell, ended: &Ended, took: Duration) -> String {
         Some(panics) => format!(" | {panics} panics within the database, contained"),
     };
     format!(
-        "{}{means} | begins {} | says \"{}\" | ends {:?}{ends} | \
+        "{title}{means} | begins {} | says \"{}\" | ends {:?}{ends} | \
          {} admitted, {} rejected, {} transitions, longest {} | \
          dropped in {} | {:.1} s{contained}{}{}",
-        title(cell),
         value["begun"].as_str().unwrap(),
         said.chars().take(100).collect::<String>(),
         cell.ends,

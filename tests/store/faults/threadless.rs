@@ -1,15 +1,12 @@
 //! A process that has reached the limit of its threads: what is to be saved is saved once threads
 //! can be started again.
 
-use std::{
-    fs,
-    io::stdin,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::stdin, path::PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tower_breaker::{Breaker, State};
 
+use super::processes::Played;
 use crate::support::{
     child::{Role, RoleResult, Unprivileged, argument, say},
     kind::Kind,
@@ -50,36 +47,27 @@ fn limit(threads: u64) -> RoleResult {
     Ok(setrlimit(Resource::Nproc, Rlimit { current: Some(threads), ..before })?)
 }
 
-#[test]
-fn what_changes_while_no_thread_can_be_started_is_saved_later() {
-    let around = tempfile::tempdir().unwrap();
-    // Root has no limit.
-    let Some(unprivileged) = Unprivileged::prepare(around.path()) else {
-        println!("skipped: limits apply to no process here");
-        return;
-    };
-    for kind in Kind::ALL {
-        let dir = tempfile::tempdir().unwrap();
-        let work = dir.path().join("work");
-        fs::create_dir(&work).unwrap();
-        unprivileged.give(&work);
-        let role = Role::by(unprivileged.command(), LIMITED).argument("KIND", kind.name());
-        let mut process = role.argument("FOLDER", work.join("state")).start();
-        let said = process.line().unwrap_or_else(|| panic!("{}: it says nothing", kind.name()));
-        println!("{}: {said}", kind.name());
-        assert!(said.starts_with("false true degraded, 1 unsaved"), "{said}");
-        let (health, flushed) = said.split_once(" | ").unwrap();
-        for said in [health, flushed] {
-            assert!(said.contains("writer thread cannot be started"), "{said}");
-        }
-        assert_eq!(process.ask(), "true true", "{}", kind.name());
-        // The child may have to end before its folder can be opened.
-        process.line();
-        check(kind, &work.join("state"));
+/// Runs such a process on a store.
+pub(super) fn play(kind: Kind, unprivileged: &Unprivileged) -> Played {
+    let mut played = Played::default();
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().join("work");
+    fs::create_dir(&work).unwrap();
+    unprivileged.give(&work);
+    let role = Role::by(unprivileged.command(), LIMITED).argument("KIND", kind.name());
+    let mut process = role.argument("FOLDER", work.join("state")).start();
+    let said = process.line().unwrap_or_default();
+    played.check(said.starts_with("false true degraded, 1 unsaved"), &said);
+    let (health, flushed) = said.split_once(" | ").unwrap_or_default();
+    for said in [health, flushed] {
+        played.check(said.contains("writer thread cannot be started"), said);
     }
-}
-
-fn check(kind: Kind, folder: &Path) {
-    let breaker = Breaker::builder("a").store(kind.open(folder)).build().unwrap();
-    assert!(holds_in_time(|| breaker.state() == State::ForcedOpen), "{}", kind.name());
+    health.trim_start_matches("false true ").clone_into(&mut played.said);
+    played.check(process.ask() == "true true", "it does not heal");
+    // The child may have to end before its folder can be opened.
+    process.line();
+    let breaker = Breaker::builder("a").store(kind.open(&work.join("state"))).build().unwrap();
+    let is_saved = holds_in_time(|| breaker.state() == State::ForcedOpen);
+    played.check(is_saved, "what changed is not saved later");
+    played
 }

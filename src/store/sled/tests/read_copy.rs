@@ -6,11 +6,14 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, SystemTime},
 };
 
 use super::fill;
 use crate::store::{
+    SaveEntry, SledStore, StateStore as _,
+    durable::faults,
     sled::read_copy::{LOCK, MAX_BYTES, PREFIX, ReadCopy, files_of, remove_abandoned},
     sled::values,
 };
@@ -29,6 +32,40 @@ fn a_copy_can_be_read_by_this_user_only_and_is_removed_after_use() {
     assert_eq!(files(dir.path()), before, "the folder itself is unchanged");
     drop(copy);
     assert!(!folder.exists());
+}
+
+#[test]
+fn a_copy_that_is_no_longer_used_is_removed_by_any_call_and_with_its_store() {
+    const OLD: Duration = Duration::from_millis(1010);
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let store = SledStore::open(dir.path()).unwrap();
+    // The folder cannot be written to.
+    faults::fail_syncs(true);
+    let read = || {
+        assert_eq!(store.load("key 7").unwrap(), Some(vec![b'x'; 300]));
+        let folder = store.databases.snapshots.copy_folder().expect("a copy answers");
+        assert!(folder.exists());
+        folder
+    };
+    let folder = read();
+    store.verify().unwrap();
+    assert_eq!(read(), folder, "for a second, the same copy answers");
+    thread::sleep(OLD);
+    store.verify().unwrap();
+    assert!(!folder.exists(), "while the store is idle");
+    let folder = read();
+    thread::sleep(OLD);
+    assert!(store.save(&SaveEntry::new("key", "value")).is_err());
+    assert!(!folder.exists(), "with an attempt to save");
+    let folder = read();
+    thread::sleep(OLD);
+    assert_ne!(read(), folder);
+    assert!(!folder.exists(), "with the next read");
+    let folder = store.databases.snapshots.copy_folder().unwrap();
+    drop(store);
+    faults::fail_syncs(false);
+    assert!(!folder.exists(), "with the store");
 }
 
 fn files(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {

@@ -1,0 +1,56 @@
+//! The breakers of a group that its store knows.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use smol_str::SmolStr;
+
+use super::table::Table;
+use crate::{
+    handle::Breaker,
+    sync::std_lock,
+    write_behind::{NamesWanted, find_stored_names},
+};
+
+/// How long the construction of a group waits until the store has been read.
+const RESTORE_WAIT: Duration = Duration::from_secs(1);
+
+impl Table {
+    /// Creates the breakers that the store knows.
+    pub(super) fn restore(self: &Arc<Self>) {
+        let Some(store) = self.source.store.clone() else { return };
+        let (names, table) = (self.names.clone(), Arc::downgrade(self));
+        let wanted = NamesWanted {
+            belongs: Box::new(move |name| names.key_of(name).is_some()),
+            limit: self.max_breakers,
+        };
+        find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
+            let insert = |name: &String| {
+                // The group may have been dropped meanwhile.
+                table.upgrade()?.insert_stored(name)
+            };
+            let breakers: Vec<Breaker> = names.iter().filter_map(insert).collect();
+            let deadline = Instant::now() + RESTORE_WAIT;
+            for breaker in breakers {
+                breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
+            }
+        });
+    }
+
+    /// Creates the breaker of a stored name, unless its key has one.
+    fn insert_stored(&self, name: &str) -> Option<Breaker> {
+        let key = SmolStr::from(self.names.key_of(name)?);
+        let (breaker, gate) = {
+            let mut creation = std_lock(&self.creation);
+            let is_full = creation.queue.len() >= self.max_breakers;
+            if is_full || self.entries.pin().contains_key(&key) {
+                return None;
+            }
+            self.insert_new(&mut creation, key)
+        };
+        gate.open();
+        Some(breaker)
+    }
+}

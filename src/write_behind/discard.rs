@@ -1,0 +1,67 @@
+//! How a breaker that its group has replaced is forgotten: what its store holds of it is deleted.
+//!
+//! Otherwise invented keys would fill the store until their snapshots expire. The entry stays until
+//! the writer has deleted everything, so that a breaker of the same name that is built meanwhile is
+//! read after that. Nothing here waits, or calls a breaker.
+//!
+//! The store never holds more than twice as many snapshots as the group has breakers: each batch
+//! first deletes what is to be deleted, and then saves breakers that the group has.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    departure::MAX_DEPARTING,
+    entry::Entry,
+    inbox::{Content, Inbox, Lifecycle},
+    states::ReadState,
+};
+
+impl Inbox {
+    /// Forgets a breaker that goes on without the store, and has what the store holds of it
+    /// deleted. Returns `false` if there are others of its name: then nothing is done.
+    pub(super) fn discard(&self, entry: &Arc<Entry>) -> bool {
+        if self.is_forked() {
+            return false;
+        }
+        self.starter.retry();
+        let mut content = self.content();
+        if entry.is_suspended() || content.owners.has_others(entry) {
+            return false;
+        }
+        if !content.may_be_stored(entry) {
+            drop(content);
+            self.forget(entry);
+            return true;
+        }
+        let first = content.discard(entry);
+        drop(content);
+        // Its state is not to be taken over by a breaker of its name that is built meanwhile.
+        entry.release();
+        if first {
+            self.wake.notify_one();
+        }
+        true
+    }
+}
+
+impl Content {
+    /// Whether the store may hold anything of this breaker that it is worthwhile to delete.
+    fn may_be_stored(&self, entry: &Entry) -> bool {
+        let may_be_stored = match self.schedule.read_state(entry.id) {
+            Some(ReadState::Read) => entry.is_stored() || self.schedule.is_being_saved(entry.id),
+            // These are as many as a store that does not answer lets them become.
+            Some(ReadState::Unread | ReadState::Failed) => {
+                entry.is_stored() || self.schedule.departing() < MAX_DEPARTING
+            }
+            Some(ReadState::NewerVersion(_)) | None => false,
+        };
+        self.lifecycle == Lifecycle::Running && may_be_stored
+    }
+
+    /// Returns whether it is the first to be discarded.
+    fn discard(&mut self, entry: &Arc<Entry>) -> bool {
+        let heir = self.owners.depart(entry);
+        debug_assert!(heir.is_none(), "there are no others of its name");
+        self.schedule.discard(entry.id, Instant::now())
+    }
+}

@@ -1,0 +1,79 @@
+//! The cells whose fault is that of a process: it can have no threads, or was forked.
+
+use std::path::Path;
+
+use super::{Tools, forked, threadless};
+use crate::support::kind::Kind;
+
+#[derive(Clone, Copy)]
+pub(super) enum ProcessFault {
+    /// No thread can be started.
+    NoThreads,
+    /// It was forked after its breakers were built.
+    Forked,
+}
+
+/// A store in such a process.
+#[derive(Clone, Copy)]
+pub(super) struct ProcessCell {
+    kind: Kind,
+    fault: ProcessFault,
+}
+
+/// What was seen.
+#[derive(Default)]
+pub(super) struct Played {
+    pub(super) said: String,
+    pub(super) problems: Vec<String>,
+}
+
+impl Played {
+    pub(super) fn check(&mut self, so: bool, problem: &str) {
+        if !so {
+            self.problems.push(format!("not as expected: {problem:?}"));
+        }
+    }
+}
+
+pub(super) fn process_cells() -> impl Iterator<Item = ProcessCell> {
+    Kind::ALL.into_iter().flat_map(|kind| {
+        [ProcessFault::NoThreads, ProcessFault::Forked].map(|fault| ProcessCell { kind, fault })
+    })
+}
+
+impl ProcessCell {
+    pub(super) const fn kind(self) -> Kind {
+        self.kind
+    }
+
+    /// The fault, and when it begins.
+    pub(super) const fn words(self) -> (&'static str, &'static str) {
+        match self.fault {
+            ProcessFault::NoThreads => ("no threads", "start"),
+            ProcessFault::Forked => ("forked child", "run"),
+        }
+    }
+
+    /// What comes of the fault.
+    pub(super) const fn note(self) -> &'static str {
+        match self.fault {
+            ProcessFault::NoThreads => "saved once threads can be started",
+            ProcessFault::Forked => "the child goes on in memory, and its parent saves",
+        }
+    }
+
+    /// `Err`: why it cannot be played here.
+    pub(super) fn play(self, tools: &Tools) -> Result<Played, &'static str> {
+        match self.fault {
+            ProcessFault::NoThreads => {
+                let unprivileged = tools.unprivileged.as_ref();
+                let unprivileged = unprivileged.ok_or("limits apply to no process here")?;
+                Ok(threadless::play(self.kind, unprivileged))
+            }
+            ProcessFault::Forked => {
+                let library: Option<&Path> = tools.forking.as_deref();
+                Ok(forked::play(self.kind, library.ok_or("there is no C compiler here")?))
+            }
+        }
+    }
+}
