@@ -173,7 +173,6 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         StoreEvent,
         StoreHealth,
         SystemClock,
-        Tiered,
         TokioClock,
         TowerHttp<()>,
         TowerHttpEos<()>,
@@ -208,6 +207,7 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         StoreError,
         ResponseBody<(), ()>,
         RetryPolicy<()>,
+        Tiered,
     ))
 }
 
