@@ -75,15 +75,6 @@ pub struct Rejected {
 impl Rejected {
     #[inline]
     pub(crate) fn new(name: &SmolStr, refusal: Refusal) -> Self {
-        if name.is_heap_allocated() {
-            return Self::with_long_name(name, refusal);
-        }
-        Self { name: name.clone(), refusal }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn with_long_name(name: &SmolStr, refusal: Refusal) -> Self {
         Self { name: name.clone(), refusal }
     }
 

@@ -46,6 +46,33 @@ fn is_among(innermost: usize, cell: &'static Cell) -> bool {
     is_it(innermost) || AROUND.with(|all| all[..around].iter().any(|one| is_it(one.get())))
 }
 
+/// Runs the inner service of this breaker, or the work of a call by hand.
+#[inline]
+pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
+    let _scope = Scope::enter(cell);
+    work()
+}
+
+/// The same for work that is handed over by value, as is the request of a call.
+///
+/// Inside of another breaker it is done out of line, because without one there is nothing to keep
+/// until the end of the work.
+#[inline]
+pub(crate) fn start_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
+    if is_any_running() {
+        return start_further_in(cell, work);
+    }
+    INNERMOST.set(address(cell));
+    let _scope = Scope { outer: 0 };
+    work()
+}
+
+#[cold]
+#[inline(never)]
+fn start_further_in<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
+    run_within(cell, work)
+}
+
 /// Marks the breaker as the innermost one while it exists.
 struct Scope {
     outer: usize,
@@ -77,11 +104,4 @@ impl Drop for Scope {
     fn drop(&mut self) {
         INNERMOST.set(self.outer);
     }
-}
-
-/// Runs the inner service of this breaker, or the work of a call by hand.
-#[inline]
-pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
-    let _scope = Scope::enter(cell);
-    work()
 }

@@ -7,6 +7,7 @@ use std::{fmt, mem::ManuallyDrop, time::Duration};
 use super::{
     admission::Ticket,
     cell::{Admitted, Cell},
+    nesting,
     packed_state::PackedState,
     success_counter::Counted,
 };
@@ -228,10 +229,14 @@ impl Permit {
         self.call.cell.skips_success(self.call.state)
     }
 
-    /// Records a success of a call that is not a part of another one, if that takes no lock.
+    /// Records a success, unless the call is part of one that this breaker records further out.
     #[inline]
-    pub(crate) fn try_success(&self) -> bool {
-        self.call.cell.try_success(self.call.state, self.call.stamp)
+    pub(crate) fn succeed_unless_nested(&mut self) {
+        // To drop the permit of a success that is skipped takes no work either.
+        if !self.skips_success() {
+            let Call { cell, state, stamp } = self.spend();
+            succeed_unless_nested(cell, state, stamp);
+        }
     }
 
     #[inline(never)]
@@ -246,6 +251,26 @@ impl Permit {
         if self.call.state.tracks_drop() {
             self.spend().cancel();
         }
+    }
+}
+
+/// By its parts, which travel in registers.
+#[inline(never)]
+fn succeed_unless_nested(cell: &'static Cell, state: PackedState, stamp: u64) {
+    // Most often, no breaker is around this one.
+    if nesting::is_any_running() || !cell.try_success(state, stamp) {
+        succeed_slow(cell, state, stamp);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn succeed_slow(cell: &'static Cell, state: PackedState, stamp: u64) {
+    let permit = Permit { call: Call { cell, state, stamp } };
+    if nesting::is_nested(cell) {
+        permit.cancel();
+    } else {
+        permit.success();
     }
 }
 

@@ -70,32 +70,25 @@ where
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                Poll::Ready(match record_when.record(classify, result, permit) {
-                    Ok(response) => Ok(response),
-                    Err(error) => {
-                        note_passed_error::<E, Rejection>();
-                        Err(error.into())
-                    }
-                })
+                Poll::Ready(pass(record_when.record(classify, result, permit)))
             }
             CallProjection::Rejected { future } => {
-                poll_rejected::<_, C, O, T, E, Rejection>(future, cx)
+                Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
         }
     }
 }
 
-/// Out of line, so that the rest is short enough to be inlined into the caller's future.
-#[inline(never)]
-fn poll_rejected<J, C, O, T, E, Rejection>(
-    future: Pin<&mut J>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<O::Response, Rejection>>
-where
-    J: Future<Output = Result<T, Rejection>>,
-    O: RecordWhen<C, T, E>,
-{
-    Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
+/// Passes a recorded result on.
+#[inline]
+fn pass<T, E, Rejection: From<E>>(result: Result<T, E>) -> Result<T, Rejection> {
+    match result {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            note_passed_error::<E, Rejection>();
+            Err(error.into())
+        }
+    }
 }
 
 impl<F, C, J, O> fmt::Debug for ResponseFuture<F, C, J, O> {

@@ -3,17 +3,14 @@
 
 use std::mem::ManuallyDrop;
 
-pub(super) use crate::breaker::nesting::{is_nested, run_within};
-use crate::{
-    breaker::{Permit, nesting::is_any_running},
-    outcome::Outcome,
-};
+pub(super) use crate::breaker::nesting::{is_nested, run_within, start_within};
+use crate::{breaker::Permit, outcome::Outcome};
 
 /// Runs the inner service's `call`. If it panics, the call is a failure, and the panic propagates.
 #[inline]
 pub(super) fn start<T>(permit: &Permit, work: impl FnOnce() -> T) -> T {
     let guard = FailStartOnPanic(permit.for_panic());
-    let result = run_within(permit.cell(), work);
+    let result = start_within(permit.cell(), work);
     std::mem::forget(guard);
     result
 }
@@ -31,8 +28,8 @@ impl Drop for FailStartOnPanic {
 
 #[cold]
 #[inline(never)]
-fn fail(mut permit: Permit) {
-    record_outermost(&mut permit, Outcome::failure());
+fn fail(permit: Permit) {
+    record_outermost(permit, Outcome::failure());
 }
 
 /// Polls the inner service's future, or the body of its response. If it panics, the call is a
@@ -52,7 +49,7 @@ struct FailOnPanic<'a>(&'a mut Permit);
 impl Drop for FailOnPanic<'_> {
     #[inline]
     fn drop(&mut self) {
-        record_outermost(self.0, Outcome::failure());
+        fail(self.0.take());
     }
 }
 
@@ -61,40 +58,27 @@ impl Drop for FailOnPanic<'_> {
 pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
     // A success has a path of its own: there, the compiler need not write the outcome to memory.
     if outcome == Outcome::Success {
-        // To drop the permit of a success that is skipped takes no work either.
-        if !permit.skips_success() {
-            record_success(permit);
-        }
+        permit.succeed_unless_nested();
     } else {
-        record_outermost(permit, outcome);
+        record_outermost(permit.take(), outcome);
     }
 }
 
 /// Records the outcome of a call that returned an error: seldom a success.
 #[inline]
 pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
-    record_outermost(permit, outcome);
+    record_outermost(permit.take(), outcome);
 }
 
-// Everything but a quiet success is out of line. What is inlined into the poll of a future is so
-// short that the poll is inlined too.
+// Out of line, as is everything but a quiet success, and by value: what is inlined into the poll of
+// a future is so short that the poll is inlined too.
 #[inline(never)]
-fn record_success(permit: &mut Permit) {
-    // Most often, no breaker is around this one.
-    if is_any_running() || !permit.try_success() {
-        return record_outermost(permit, Outcome::Success);
-    }
-    permit.set_recorded();
-}
-
-#[inline(never)]
-fn record_outermost(permit: &mut Permit, outcome: Outcome) {
+fn record_outermost(permit: Permit, outcome: Outcome) {
     if is_nested(permit.cell()) {
-        permit.cancel_in_place();
+        permit.cancel();
     } else {
-        permit.record_in_place(outcome, None);
+        permit.finish(outcome);
     }
-    permit.set_recorded();
 }
 
 /// Whether the call is not recorded here: it is part of another one, or its request does not count.

@@ -180,8 +180,23 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         }
     }
 
+    /// Admits a call that counts, for which the inner service is ready. A nested one is recognized
+    /// when it is recorded, and here only if its drop may count too.
     #[inline]
-    fn admit(&mut self, counts: bool) -> Result<Permit, Refusal> {
+    fn admit_ready(&mut self) -> Result<Permit, Refusal> {
+        let cell = self.breaker.cell();
+        match Permit::try_acquire_fast(cell, || inner_call::is_nested(cell)) {
+            Some(permit) => {
+                self.gate.readiness = Readiness::Unknown;
+                Ok(permit)
+            }
+            None => self.admit_slow(true),
+        }
+    }
+
+    /// Admits any call, also of a circuit that is not closed.
+    #[inline(never)]
+    fn admit_slow(&mut self, counts: bool) -> Result<Permit, Refusal> {
         let cell = self.breaker.cell();
         match std::mem::replace(&mut self.gate.readiness, Readiness::Unknown) {
             Readiness::Inner if !counts || inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
@@ -190,14 +205,6 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
             Readiness::Rejecting | Readiness::InnerForExempt => Err(self.gate.refusal()),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }
-    }
-
-    /// Admits a call of a closed circuit. A nested call is recognized when it is recorded, and here
-    /// only if its drop may count too.
-    #[inline]
-    fn admit_fast(&self) -> Option<Permit> {
-        let cell = self.breaker.cell();
-        Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))
     }
 
     #[cold]
@@ -283,60 +290,12 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     }
 
     #[inline]
-    fn call_inner<Request>(
-        &mut self,
-        request: Request,
-        permit: Permit,
-    ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
+    fn reject_call<Request>(&mut self, request: Request, refusal: Refusal) -> R::Future
     where
         S: Service<Request>,
-        C: MakeClassifier<Request>,
-        R: Reject<Request, S::Response, S::Error>,
-        O: Clone,
-    {
-        let classify = self.classify.make_classifier(&request);
-        let future = inner_call::start(&permit, || self.inner.call(request));
-        ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
-    }
-
-    /// Rejects a call for which [`poll_ready`](Service::poll_ready) has made the service ready.
-    #[inline(never)]
-    fn reject_call<Request>(
-        &mut self,
-        request: Request,
-    ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
-    where
-        S: Service<Request>,
-        C: MakeClassifier<Request>,
         R: Reject<Request, S::Response, S::Error>,
     {
-        self.gate.readiness = Readiness::Unknown;
-        let rejected = self.breaker.rejected(self.gate.refusal());
-        ResponseFuture::rejected(self.reject.reject(request, rejected))
-    }
-
-    #[inline(never)]
-    fn call_or_reject<Request>(
-        &mut self,
-        request: Request,
-    ) -> ResponseFuture<S::Future, C::Classifier, R::Future, O>
-    where
-        S: Service<Request>,
-        C: MakeClassifier<Request>,
-        R: Reject<Request, S::Response, S::Error>,
-        O: AppliesTo<Request> + Clone,
-    {
-        let admitted = self.admit(self.record_when.applies_to(&request));
-        if R::WHILE_OPEN.waits() {
-            self.release_wait();
-        }
-        match admitted {
-            Ok(permit) => self.call_inner(request, permit),
-            Err(refusal) => {
-                let rejected = self.breaker.rejected(refusal);
-                ResponseFuture::rejected(self.reject.reject(request, rejected))
-            }
-        }
+        self.reject.reject(request, self.breaker.rejected(refusal))
     }
 }
 
@@ -377,25 +336,31 @@ where
         }
     }
 
-    #[inline]
+    // The future is made in one place, and inline: then its poll finds most of it in registers.
+    // Where it is made in several, the compiler writes the permit to memory and copies it from
+    // there, and a wide load directly after narrow stores stalls for longer than all else here.
+    #[expect(clippy::inline_always, reason = "out of line, the future goes through memory")]
+    #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        // A call of a closed circuit takes this path alone. Where it meets the other path, the
-        // compiler writes the permit to memory and copies it from there into the future, and a
-        // wide load directly after narrow stores stalls for longer than the rest of the call.
-        if let Readiness::Inner = self.gate.readiness
-            && self.record_when.applies_to(&request)
-            && let Some(permit) = self.admit_fast()
-        {
-            self.gate.readiness = Readiness::Unknown;
-            if R::WHILE_OPEN.waits() {
-                self.release_wait();
+        let admitted = match self.gate.readiness {
+            Readiness::Inner if self.record_when.applies_to(&request) => self.admit_ready(),
+            Readiness::Rejecting => {
+                self.gate.readiness = Readiness::Unknown;
+                Err(self.gate.refusal())
             }
-            return self.call_inner(request, permit);
+            _ => self.admit_slow(self.record_when.applies_to(&request)),
+        };
+        if R::WHILE_OPEN.waits() {
+            self.release_wait();
         }
-        if let Readiness::Rejecting = self.gate.readiness {
-            return self.reject_call(request);
+        match admitted {
+            Ok(permit) => {
+                let classify = self.classify.make_classifier(&request);
+                let future = inner_call::start(&permit, || self.inner.call(request));
+                ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
+            }
+            Err(refusal) => ResponseFuture::rejected(self.reject_call(request, refusal)),
         }
-        self.call_or_reject(request)
     }
 }
 

@@ -45,6 +45,22 @@ impl<Response, E> Future for RejectedFuture<Response, E> {
     }
 }
 
+// By value and out of line: a future that no other function can reach stays in registers.
+impl<Response, E> Drop for RejectedFuture<Response, E> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(rejected) = self.rejected.take() {
+            discard(rejected);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn discard(rejected: Rejected) {
+    drop(rejected);
+}
+
 impl<Response, E> fmt::Debug for RejectedFuture<Response, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RejectedFuture").field(&self.rejected).finish()

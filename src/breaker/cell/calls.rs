@@ -1,0 +1,97 @@
+//! Calls that take the lock: their admissions, and their ends.
+
+use std::time::Duration;
+
+use super::Cell;
+use crate::{
+    breaker::{
+        admission::Ticket, core::Publish, effects::Effects, machine::Machine,
+        packed_state::PackedState,
+    },
+    clock::Tick,
+    error::Refusal,
+    outcome::Outcome,
+};
+
+/// A call that the machine has admitted.
+pub(in crate::breaker) struct Admitted {
+    pub(in crate::breaker) ticket: Ticket,
+    /// The state right after the admission.
+    pub(in crate::breaker) state: PackedState,
+    pub(in crate::breaker) at: Tick,
+}
+
+impl Cell {
+    /// Admits a call if the machine does. The permit exists before anything is notified, so that a
+    /// probe's slot is freed whatever that does.
+    #[cold]
+    pub(in crate::breaker) fn admit<P>(
+        &'static self,
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
+        self.admit_after(|_, _| (), permit)
+    }
+
+    /// The same after a change that no other call comes between.
+    #[cold]
+    pub(in crate::breaker) fn admit_after<P>(
+        &'static self,
+        change: impl FnOnce(&mut Machine, &mut Effects),
+        permit: impl FnOnce(Admitted) -> P,
+    ) -> Result<P, Refusal> {
+        let admitted = self.with_core(|core| {
+            let custom_clock = core.has_custom_clock();
+            let admitted = core.transact(self.successes(), |machine, effects| {
+                change(machine, effects);
+                let ticket = machine.admit()?;
+                let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
+                Ok(Admitted { ticket, state, at: machine.now })
+            })?;
+            Some(admitted.map(permit))
+        });
+        admitted.unwrap_or_else(|| Err(self.state().refusal()))
+    }
+
+    /// Records the result of a call. Without `elapsed`, it took the time since `admitted`.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::breaker) fn record(
+        &'static self,
+        ticket: Ticket,
+        admitted: Option<Tick>,
+        outcome: Outcome,
+        elapsed: Option<Duration>,
+    ) {
+        let mut core = self.lock();
+        match core.record(self.successes(), ticket, admitted, outcome, elapsed) {
+            Publish::Nothing => {}
+            Publish::Success(success) => self.publish_success(&core, success),
+            Publish::All => self.complete(core),
+        }
+    }
+
+    /// Makes several counters of successes: two threads have met on the single one.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::breaker) fn spread_successes(&'static self) {
+        self.with_core(|core| {
+            core.machine.as_ref()?;
+            core.drain(self.successes(), false);
+            self.successes().spread();
+            Some(())
+        });
+    }
+
+    /// Ends a call without an outcome, however long it took.
+    pub(in crate::breaker) fn cancel(&'static self, ticket: Ticket) {
+        self.transact(|machine, effects| machine.cancel(ticket, effects));
+    }
+
+    /// Ends a call that was dropped before it had an outcome.
+    pub(in crate::breaker) fn abandon(&'static self, ticket: Ticket, admitted: Option<Tick>) {
+        self.transact(|machine, effects| {
+            let elapsed = admitted.map(|admitted| machine.now.since(admitted));
+            machine.abandon(ticket, elapsed, effects);
+        });
+    }
+}

@@ -1,0 +1,205 @@
+//! What needs no lock.
+
+use std::time::Duration;
+
+use super::Cell;
+use crate::{
+    breaker::{packed_state::PackedState, success_counter::Counted},
+    clock::{Glance, SystemClock, Tick, nanos},
+    error::Refusal,
+    state::State,
+};
+
+impl Cell {
+    #[inline]
+    pub(in crate::breaker) fn state(&self) -> PackedState {
+        self.view.state()
+    }
+
+    /// The state for a caller that needs nothing else of the view.
+    #[inline]
+    pub(in crate::breaker) fn state_alone(&self) -> PackedState {
+        self.view.state_alone()
+    }
+
+    #[inline]
+    pub(crate) fn admits_all(&self) -> bool {
+        self.state_alone().admits_all()
+    }
+
+    /// The state as of the last transaction: time alone may have ended it since.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn published_state(&self) -> crate::state::State {
+        self.state().state()
+    }
+
+    /// Whether the circuit rejects every call for longer, as of the last transaction. `false` where
+    /// that depends on a custom clock.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn goes_on_rejecting(&self) -> bool {
+        let state = self.state();
+        !state.has_custom_clock() && self.refusal(state, SystemClock::glance()).is_some()
+    }
+
+    pub(crate) fn has_custom_clock(&self) -> bool {
+        self.state().has_custom_clock()
+    }
+
+    /// The time by the breaker's clock, for a caller without the lock, to measure how long a call
+    /// takes. (A custom clock takes the lock.)
+    #[inline(never)]
+    pub(in crate::breaker) fn now(&self, state: PackedState) -> Tick {
+        if state.has_custom_clock() {
+            return self.tick();
+        }
+        SystemClock::counter_tick()
+    }
+
+    /// The time by the breaker's clock.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tick(&self) -> Tick {
+        self.lock().clock.now()
+    }
+
+    /// Whether the breaker's clock may move while tokio's timers stand.
+    pub(crate) fn may_outrun_tokio(&self) -> bool {
+        self.has_custom_clock() && self.lock().clock.may_outrun_tokio()
+    }
+
+    /// What is left until then by the breaker's clock, in nanoseconds.
+    #[inline]
+    fn nanos_until(&self, then: Tick, state: PackedState, glance: Glance) -> u64 {
+        if state.has_custom_clock() {
+            return then.nanos_since(self.tick());
+        }
+        SystemClock::nanos_until(then, glance)
+    }
+
+    /// The refusal that a call would meet now, without admitting one.
+    #[inline]
+    pub(crate) fn would_refuse(&'static self) -> Option<Refusal> {
+        let glance = SystemClock::glance();
+        match SystemClock::nanos_until_far(self.view.open_until(), glance) {
+            Some(left) => Some(Refusal::with_time(State::Open, left)),
+            None => self.would_refuse_slow(glance),
+        }
+    }
+
+    #[inline(never)]
+    fn would_refuse_slow(&'static self, glance: Glance) -> Option<Refusal> {
+        let state = self.state();
+        match self.refusal(state, glance) {
+            None if !state.admits_all() => self.would_refuse_once_advanced(),
+            refusal => refusal,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn would_refuse_once_advanced(&'static self) -> Option<Refusal> {
+        self.inspect(|_, _| ());
+        self.refusal(self.state(), SystemClock::glance())
+    }
+
+    /// The refusal of a circuit that rejects every call for the time being.
+    pub(in crate::breaker) fn refusal(
+        &self,
+        state: PackedState,
+        glance: Glance,
+    ) -> Option<Refusal> {
+        if !state.admits_none() {
+            return None;
+        }
+        let until = self.view.rejects_until();
+        if until == Tick::NEVER {
+            return Some(state.refusal());
+        }
+        let left = self.nanos_until(until, state, glance);
+        if left == 0 {
+            return None;
+        }
+        // What is left until a probe times out is no time after which to come back.
+        if state.state() == State::HalfOpen {
+            return Some(state.refusal());
+        }
+        Some(Refusal::with_time(state.state(), left))
+    }
+
+    /// Whether recording a success of a call is a no-op: nothing has happened since this state
+    /// admitted the call, and in this state a success changes nothing.
+    #[inline]
+    pub(in crate::breaker) fn skips_success(&self, admitted: PackedState) -> bool {
+        self.view.state_alone() == admitted
+    }
+
+    /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
+    /// the time since `since`.
+    #[expect(clippy::inline_always, reason = "in `try_success`, which has all in registers")]
+    #[inline(always)]
+    pub(in crate::breaker) fn try_record_success(
+        &self,
+        admitted: PackedState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> Counted {
+        let state = self.state();
+        if !state.is_same_epoch(admitted) {
+            return Counted::No;
+        }
+        if state.is_quiet() {
+            return Counted::Yes;
+        }
+        if state.defers_success_untimed() {
+            return self.successes().count(state.epoch(), state.is_spread());
+        }
+        self.try_record_timed_success(state, since, elapsed)
+    }
+
+    /// The same, for a call that took the time since its permit's stamp.
+    #[inline]
+    pub(in crate::breaker) fn try_success(
+        &'static self,
+        admitted: PackedState,
+        stamp: u64,
+    ) -> bool {
+        match self.try_record_success(admitted, Tick::from_nanos(stamp), None) {
+            Counted::Yes => true,
+            Counted::No => false,
+            Counted::Contended => {
+                self.spread_successes();
+                false
+            }
+        }
+    }
+
+    /// The same where it may depend on the time.
+    #[inline(never)]
+    fn try_record_timed_success(
+        &self,
+        state: PackedState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> Counted {
+        if !state.skips_success() && !state.defers_success() {
+            return Counted::No;
+        }
+        let has_slow_calls = state.is_timed() && self.view.has_slow_calls();
+        if has_slow_calls || state.is_bucketed() {
+            if state.has_custom_clock() {
+                return Counted::No;
+            }
+            let now = SystemClock::counter_tick_after(since);
+            let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
+            if (has_slow_calls && self.view.is_slow(took))
+                || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
+            {
+                return Counted::No;
+            }
+        }
+        if state.skips_success() {
+            return Counted::Yes;
+        }
+        self.successes().count(state.epoch(), state.is_spread())
+    }
+}

@@ -1,0 +1,166 @@
+//! Reads and changes of the whole state. `None` means that the cell has no breaker, or another one.
+
+use std::sync::Arc;
+
+use super::{Cell, prepare};
+use crate::{
+    breaker::{
+        effects::Effects,
+        machine::{Command, Machine},
+        notify::Observer,
+        window::WindowCopies,
+    },
+    clock::{Reading, TimeSource},
+    config::Config,
+    manual::Remark,
+    snapshot::Snapshot,
+};
+
+impl Cell {
+    /// Reads the machine, brought up to now.
+    pub(crate) fn inspect<T>(
+        &'static self,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| core.inspect(self.successes(), inspect))
+    }
+
+    /// The same for a caller that may outlive the breaker: `None` if the cell is no longer that
+    /// of the breaker with this observer.
+    pub(crate) fn inspect_owned<T>(
+        &'static self,
+        observer: &dyn Observer,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| {
+            core.is_owned_by(observer).then(|| core.inspect(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    pub(in crate::breaker) fn inspect_to_save<T>(
+        &'static self,
+        observer: &dyn Observer,
+        inspect: impl FnOnce(&Machine, Reading) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| {
+            let own = core.is_owned_by(observer);
+            own.then(|| core.inspect_to_save(self.successes(), inspect)).flatten()
+        })
+    }
+
+    /// The state as data, if the cell is (still) that of the breaker with this observer. The calls
+    /// of count windows are still to be [encoded](WindowCopies::encode_into).
+    ///
+    /// Under the lock they are only copied, and of what the `copies` know, only what is new.
+    pub(crate) fn snapshot(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        with_copies(copies, |copies| {
+            self.inspect_owned(observer, |machine, now| machine.snapshot(now, copies))
+        })
+    }
+
+    /// The same for a snapshot that is to be saved.
+    pub(crate) fn snapshot_to_save(
+        &'static self,
+        observer: &dyn Observer,
+        copies: &mut WindowCopies,
+    ) -> Option<Snapshot> {
+        with_copies(copies, |copies| {
+            self.inspect_to_save(observer, |machine, now| machine.snapshot(now, copies))
+        })
+    }
+
+    /// Changes the machine, brought up to now.
+    pub(super) fn transact<T>(
+        &'static self,
+        transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
+    ) -> Option<T> {
+        self.with_core(|core| core.transact(self.successes(), transact))
+    }
+
+    #[cfg(feature = "health-check")]
+    pub(in crate::breaker) fn change(
+        &'static self,
+        change: impl FnOnce(&mut Machine, &mut Effects),
+    ) {
+        self.transact(change);
+    }
+
+    pub(crate) fn command(&'static self, command: Command) {
+        self.command_with(command, None);
+    }
+
+    /// The same, with what is said about it.
+    pub(crate) fn command_with(&'static self, command: Command, remark: Option<Arc<Remark>>) {
+        self.transact(|machine, effects| machine.command(command, remark, effects));
+    }
+
+    pub(crate) fn update(&'static self, config: Arc<Config>) {
+        if !self.has_custom_clock() {
+            prepare(&TimeSource::System, &config);
+        }
+        self.transact(|machine, effects| machine.update(config, effects));
+    }
+
+    /// From now on, a snapshot may be restored at any time.
+    pub(crate) fn await_restore(&'static self) {
+        self.with_core(|core| {
+            core.await_restore();
+            Some(())
+        });
+    }
+
+    /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
+    /// transition of its own meanwhile: then its state is newer than the snapshot.
+    ///
+    /// Calls that were recorded before it are newer than its counts.
+    pub(crate) fn restore(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
+        self.with_core(|core| {
+            if !core.is_owned_by(observer) {
+                return None;
+            }
+            let now = core.clock.reading();
+            core.transact_at(now.tick, self.successes(), |machine, effects| {
+                if !machine.has_transitioned() {
+                    machine.restore(snapshot, now, effects);
+                }
+            })
+        });
+    }
+
+    /// Continues with the state of another breaker in place of its own, if `is_wanted`, which is
+    /// asked under the lock. See [`Machine::take_over`].
+    pub(crate) fn take_over(
+        &'static self,
+        observer: &dyn Observer,
+        state: &Snapshot,
+        is_newer: bool,
+        is_wanted: &dyn Fn() -> bool,
+    ) {
+        self.with_core(|core| {
+            if !core.is_owned_by(observer) || !is_wanted() {
+                return None;
+            }
+            core.transact(self.successes(), |machine, effects| {
+                machine.take_over(state, is_newer, effects);
+            })
+        });
+    }
+}
+
+/// The snapshot that `take` returns once the copies have the memory that they need.
+fn with_copies(
+    copies: &mut WindowCopies,
+    mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
+) -> Option<Snapshot> {
+    loop {
+        if let Some(snapshot) = take(copies)? {
+            return Some(snapshot);
+        }
+        copies.grow();
+    }
+}
