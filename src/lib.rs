@@ -47,6 +47,7 @@
 //! - [`retry`]: retries around a breaker, and the order of layers.
 //! - [`health_check`]: checks that find a recovery, or an outage, before callers do.
 //! - [`metrics`]: what the stores report to a metrics recorder.
+//! - [`admin`]: an HTTP service and a page for operators.
 //! - [`clock`]: tests that control the time.
 //!
 //! # Cost of a call
@@ -94,6 +95,7 @@
 //! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
 //! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8; enables `keyed`, `http` |
 //! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
+//! | `admin` | no | [`admin`]: an HTTP service and a page for operators; enables `http` |
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
@@ -110,6 +112,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "admin")]
+#[cfg_attr(docsrs, doc(cfg(feature = "admin")))]
+pub mod admin;
 mod breaker;
 pub mod classify;
 pub mod clock;

@@ -32,6 +32,8 @@ mod ramp;
 mod recording;
 mod restore;
 mod rules;
+#[cfg(feature = "admin")]
+pub(crate) mod status;
 mod success_counter;
 pub(crate) mod wait_queue;
 mod waker_set;

@@ -5,6 +5,8 @@ mod by_hand;
 mod call;
 mod end;
 mod events;
+#[cfg(feature = "admin")]
+mod status;
 mod wait;
 #[cfg(feature = "health-check")]
 mod weak;
