@@ -225,6 +225,7 @@ impl Entry {
 
     /// Whether the store holds a snapshot of this name, or may hold one after a save that failed.
     /// What was not read yet is not known.
+    #[cfg(feature = "keyed")]
     pub(super) fn is_stored(&self) -> bool {
         self.is_stored.load(SeqCst)
     }
