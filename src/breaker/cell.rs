@@ -90,17 +90,14 @@ impl Cell {
 
     /// Bounds when a rule may open the circuit, from now on.
     pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
-        if let Some(machine) = &mut self.lock().machine {
-            machine.storage.open_slot = Some(Box::new(OpenSlot::new(limit)));
-        }
+        self.lock().notifier().open_slot = Some(OpenSlot::new(limit));
     }
 
     /// Gives the slot back, and takes none any more.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove_open_limit(&self) {
-        if let Some(machine) = &mut self.lock().machine {
-            machine.storage.open_slot = None;
-        }
+        let slot = self.lock().remove_open_slot();
+        drop(slot);
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.

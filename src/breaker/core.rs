@@ -86,6 +86,12 @@ impl Core {
         }
     }
 
+    /// The slot of an open circuit, which is given back when it is dropped.
+    #[cfg(feature = "keyed")]
+    pub(super) fn remove_open_slot(&mut self) -> Option<super::open_slot::OpenSlot> {
+        self.notifier.as_mut()?.open_slot.take()
+    }
+
     pub(super) fn notifier(&mut self) -> &mut Notifier {
         self.notifier.get_or_insert_default()
     }
@@ -134,17 +140,17 @@ impl Core {
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
         let machine = self.machine.as_mut()?;
-        let open_slot = machine.storage.open_slot.take();
+        let open_slot = self.notifier.as_mut().and_then(|notifier| notifier.open_slot.take());
         let mut effects = Effects { open_slot, ..Effects::default() };
         machine.advance(now, &mut effects);
         let result = transact(machine, &mut effects);
-        if let Some(slot) = &mut effects.open_slot {
+        if let Some(mut slot) = effects.open_slot.take() {
             slot.follow(machine.state());
             if matches!(effects.would_trip, Some(Prevented { by: PreventedBy::MaxOpenRatio, .. })) {
                 slot.note_prevented();
             }
+            self.notifier().open_slot = Some(slot);
         }
-        machine.storage.open_slot = effects.open_slot.take();
         self.report(effects, now);
         Some(result)
     }

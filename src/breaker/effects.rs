@@ -42,7 +42,7 @@ pub(super) struct Effects {
     /// A rule that would have opened the circuit, after the steps.
     pub(super) would_trip: Option<Prevented>,
     /// What the circuit needs to open, where its group bounds how many are open.
-    pub(super) open_slot: Option<Box<OpenSlot>>,
+    pub(super) open_slot: Option<OpenSlot>,
 }
 
 /// A trip that did not happen.

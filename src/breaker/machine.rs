@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 use super::{
     admission::{Capacity, Ticket},
     effects::{Effects, Step},
-    open_slot::OpenSlot,
     open_time::open_time,
     probes::Probes,
     ramp::Ramp,
@@ -43,7 +42,7 @@ pub(crate) struct Machine {
     pub(super) now: Tick,
 }
 
-/// What the holder of the lock knows besides. It is here because a machine has room
+/// What the holder of the lock knows of saves and restores. It is here because a machine has room
 /// for it, and a cell beside it has none: it fills its cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Storage {
@@ -53,8 +52,6 @@ pub(super) struct Storage {
     /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
     /// it changes no count: it makes the counts newer than the snapshot's.
     pub(super) awaits_restore: bool,
-    /// Where a group bounds how many of its circuits are open.
-    pub(super) open_slot: Option<Box<OpenSlot>>,
 }
 
 /// How the present state began.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{effects::Change, wait_queue::WaitQueue, waker_set::WakerSet};
+use super::{effects::Change, open_slot::OpenSlot, wait_queue::WaitQueue, waker_set::WakerSet};
 use crate::event::{Event, Transition};
 
 /// Receives what happens to a breaker. It also identifies the breaker: a cell passes from one to
@@ -24,7 +24,7 @@ pub(crate) trait Observer: Send + Sync {
     fn on_event(&self, event: Event);
 }
 
-/// What to do once the lock is released.
+/// What to do once the lock is released, and what else few breakers need.
 #[derive(Default)]
 pub(super) struct Notifier {
     /// Tasks that wait for the circuit to reject calls, so that they can return a rejection.
@@ -35,13 +35,15 @@ pub(super) struct Notifier {
     pub(super) pending: VecDeque<Event>,
     /// Whether a thread is dispatching them.
     pub(super) dispatching: bool,
+    /// Where a group bounds how many of its circuits are open.
+    pub(super) open_slot: Option<OpenSlot>,
 }
 
 impl Notifier {
     /// Whether it holds nothing, and no task has waited here.
     pub(super) fn is_unused(&self) -> bool {
-        let Self { rejection_wakers, wait_queue, pending, dispatching } = self;
+        let Self { rejection_wakers, wait_queue, pending, dispatching, open_slot } = self;
         let had_waiters = !rejection_wakers.is_unused() || !wait_queue.is_unused();
-        !had_waiters && pending.is_empty() && !dispatching
+        !had_waiters && pending.is_empty() && !dispatching && open_slot.is_none()
     }
 }

@@ -197,6 +197,7 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         CircuitBreakerLayerBuilder,
         GrpcCircuitBreaker<()>,
         HttpCircuitBreaker<()>,
+        KeyedBreakerMiddleware<()>,
         KeyedBreakers,
         KeyedBreakersBuilder,
         KeyedCircuitBreaker<(), (), (), (), ()>,

@@ -12,22 +12,22 @@ use crate::{
 /// A call that was admitted because its key has no breaker. Its failure creates one.
 ///
 /// Dropped without an outcome, it counts as nothing.
-pub(super) struct UnbrokenCall {
+pub(in crate::service) struct UnbrokenCall {
     key: SmolStr,
     breakers: KeyedBreakers,
 }
 
 impl UnbrokenCall {
-    pub(super) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
+    pub(in crate::service) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
         Self { key, breakers }
     }
 
     /// The cell by which a call of the same group further in is recognized.
-    pub(super) fn cell(&self) -> &'static Cell {
+    pub(in crate::service) fn cell(&self) -> &'static Cell {
         self.breakers.group().cell()
     }
 
-    pub(super) fn record(&self, outcome: Outcome) {
+    pub(in crate::service) fn record(&self, outcome: Outcome) {
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
@@ -49,7 +49,7 @@ impl UnbrokenCall {
 
     /// Does a part of the call's work. If it panics, the call is a failure, and the panic
     /// propagates.
-    pub(super) fn fail_on_panic<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(in crate::service) fn fail_on_panic<T>(&self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
         let result = work();
         std::mem::forget(guard);
