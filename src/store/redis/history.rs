@@ -20,7 +20,7 @@ const MOVED: &str = "m";
 
 /// Adds records, and returns the places of those whose ids are taken.
 ///
-/// One that is equal is there already: an earlier attempt added it, perhaps that of another process.
+/// One that is equal is there already: an earlier attempt added it, perhaps in another process.
 /// A new record replaces the one of its id that this process wrote before. A moved one, whose id is
 /// not its own, replaces none.
 const APPEND: &str = "\
