@@ -4,7 +4,7 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    effects::{Change, Effects, Prevented, Step},
+    effects::{Change, Effects, EndCounts, Prevented, Step},
     fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
@@ -289,6 +289,11 @@ impl Core {
     }
 
     fn report(&mut self, effects: Effects, now: Tick) {
+        if effects.counts() != EndCounts::default()
+            && let Some(observer) = &self.observer
+        {
+            observer.count(effects.counts());
+        }
         let Some(change) = effects.change() else { return };
         self.set_save_due(true);
         let Some(observer) = &self.observer else { return };

@@ -22,6 +22,8 @@ pub(super) struct FastPathView {
     pub(super) slow_after: Option<Duration>,
     /// When the newest bucket ends that successes may be added to; `None` without a time window.
     pub(super) bucket_end: Option<Tick>,
+    /// Whether each call is counted for the metrics, which the machine does not know.
+    pub(super) metered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ impl Machine {
             timed: records && self.are_calls_timed(),
             slow_after: self.rules.slow_after().filter(|_| records),
             bucket_end: self.rules.bucket_end().filter(|_| records),
+            metered: false,
         }
     }
 

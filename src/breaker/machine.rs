@@ -182,6 +182,8 @@ impl Machine {
             window_slow_calls: window.slow_calls,
             consecutive_failures: self.rules.consecutive_failures(),
             consecutive_opens: self.consecutive_opens,
+            failures: self.rules.failures(),
+            slow_calls: self.rules.slow_calls(),
         }
     }
 
@@ -367,6 +369,9 @@ impl Machine {
         at: Tick,
         effects: &mut Effects,
     ) {
+        if let Phase::HalfOpen(probes) = &self.phase {
+            effects.unfinished_probes += probes.in_flight();
+        }
         let open_time = match &phase {
             Phase::Open { since, until } => Some(until.since(*since)),
             _ => None,

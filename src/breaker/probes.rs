@@ -43,6 +43,10 @@ impl Probes {
         Some(id)
     }
 
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn free_slots(&self, limit: u32) -> u64 {
         u64::from(limit).saturating_sub(self.in_flight.len() as u64)
     }

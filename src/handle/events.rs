@@ -10,8 +10,15 @@ use std::{
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
+use super::meter::Meter;
 use crate::{
-    breaker::{cell::Cell, effects::Change, notify::Observer, pool, window::WindowCopies},
+    breaker::{
+        cell::Cell,
+        effects::{Change, EndCounts},
+        notify::Observer,
+        pool,
+        window::WindowCopies,
+    },
     config::Config,
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
@@ -23,6 +30,11 @@ use crate::{
         Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
         SnapshotSource, TakeOver, WriteBehindConfig,
     },
+};
+#[cfg(feature = "metrics")]
+use crate::{
+    metrics::{BreakerMetrics, StatsSource},
+    stats::Stats,
 };
 
 /// The number of events that a subscriber may fall behind.
@@ -92,6 +104,11 @@ impl Shared {
         self.dispatcher.snapshot()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn metrics(&self) -> Option<BreakerMetrics> {
+        self.dispatcher.meter.read()
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         let channel = &self.dispatcher.channel;
         channel.get_or_init(|| broadcast::channel(CHANNEL_CAPACITY).0).subscribe()
@@ -102,6 +119,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.attachment.take());
         self.cell.vacate();
+        self.dispatcher.meter.end();
         pool::give_back(self.cell);
     }
 }
@@ -122,17 +140,30 @@ pub(super) struct EventDispatcher {
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
+    meter: Meter,
 }
 
 impl EventDispatcher {
-    pub(super) fn new(name: SmolStr, cell: &'static Cell, listeners: Vec<Listener>) -> Self {
+    pub(super) fn new(
+        name: SmolStr,
+        cell: &'static Cell,
+        listeners: Vec<Listener>,
+        meter: Meter,
+    ) -> Self {
         Self {
             name,
             cell,
+            meter,
             listeners: listeners.into(),
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
+    }
+
+    /// The metrics ask this for the breaker's counts.
+    #[cfg(feature = "metrics")]
+    pub(super) fn counts_as_source(self: &Arc<Self>) {
+        self.meter.ask(&(Arc::clone(self) as _));
     }
 
     /// The state as data. `None` once the breaker is gone.
@@ -217,13 +248,25 @@ impl Observer for EventDispatcher {
     }
 
     fn record_transitions(&self, transitions: &[Transition]) {
+        self.meter.record_transitions(transitions);
         let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
+    }
+
+    fn count(&self, counts: EndCounts) {
+        self.meter.count(counts);
     }
 
     fn on_event(&self, event: Event) {
         self.contain("the log's subscriber", || event.log());
         self.dispatch(event);
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl StatsSource for EventDispatcher {
+    fn stats(&self) -> Option<Stats> {
+        self.cell.inspect_owned(self, |machine, _| machine.stats())
     }
 }
 

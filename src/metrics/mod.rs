@@ -73,6 +73,7 @@
 //! [`append_all`]: crate::store::HistoryStore::append_all
 //! [`label`]: crate::StateStore::label
 
+mod calls;
 mod store;
 
 use std::{
@@ -80,21 +81,24 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
+pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 pub(crate) use store::{StoreMetrics, quarantined};
 
 /// Whether anything is recorded.
 pub(crate) const ENABLED: bool = true;
 
 /// Records something. A new recorder gets the descriptions first, and one that panics must not
-/// affect the thread that records.
-fn record(record: impl FnOnce()) {
+/// affect the thread that records. The argument of the closure tells recorders apart.
+fn record(record: impl FnOnce(usize)) {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let recorder =
             ::metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr());
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
+            calls::describe();
         }
-        record();
+        record(recorder);
     }));
 }

@@ -12,8 +12,8 @@ use std::{
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
     BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, future::*,
-    health_check::*, history::*, keyed::*, load::*, record_when::*, registry::*, reject::*,
-    reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+    health_check::*, history::*, keyed::*, load::*, metrics::*, record_when::*, registry::*,
+    reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -181,6 +181,11 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Window,
         WindowContent,
         WindowSnapshot,
+        BreakerMetrics,
+        CallCounts,
+        CallMetrics,
+        ProbeCounts,
+        TransitionCount,
         WouldTrip,
         WrapBody<(), ()>,
     ))
