@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{health::Health, refresh::Soonest, watchdog};
+use super::{entry::Entry, health::Health, refresh::Soonest, watchdog};
 use crate::{
     metrics::StoreMetrics,
     store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
@@ -23,14 +23,31 @@ pub(super) struct Monitor {
     /// How long a call may take before it is overdue.
     pub(super) patience: Duration,
     pub(super) metrics: StoreMetrics,
+    /// Whether the store removes by itself what has expired.
+    pub(super) expires_by_itself: bool,
     /// When the first snapshot has to be saved again.
     pub(super) soonest_refresh: Soonest,
 }
 
 impl Monitor {
-    pub(super) fn new(patience: Duration, metrics: StoreMetrics) -> Self {
-        let (health, soonest_refresh) = (Mutex::default(), Soonest::default());
-        Self { health, patience, metrics, soonest_refresh }
+    pub(super) fn new(patience: Duration, store: &dyn StateStore) -> Self {
+        let ask = AssertUnwindSafe(|| store.expires_by_itself());
+        Self {
+            health: Mutex::default(),
+            patience,
+            metrics: StoreMetrics::new(store.label()),
+            expires_by_itself: catch_unwind(ask).unwrap_or(false),
+            soonest_refresh: Soonest::default(),
+        }
+    }
+
+    /// A snapshot of this entry was read. That of a store that expires nothing is not looked into:
+    /// a start with many breakers has many to read.
+    pub(super) fn note_stored(&self, entry: &Entry, snapshot: &[u8]) {
+        if self.expires_by_itself {
+            entry.refresh_at().set_from_stored(snapshot);
+            self.soonest_refresh.note(entry.refresh_at());
+        }
     }
 
     /// No other lock is taken while this one is held.
@@ -45,15 +62,14 @@ pub(super) struct StoreClient {
     monitor: Arc<Monitor>,
     /// When the last call ended.
     last_call: Cell<Instant>,
-    expires: bool,
     needs_sweep: bool,
 }
 
 impl StoreClient {
     pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        let ask = AssertUnwindSafe(|| (store.expires_by_itself(), store.needs_sweep()));
-        let (expires, needs_sweep) = catch_unwind(ask).unwrap_or((false, true));
-        Self { store, monitor, last_call: Cell::new(Instant::now()), expires, needs_sweep }
+        let ask = AssertUnwindSafe(|| store.needs_sweep());
+        let needs_sweep = catch_unwind(ask).unwrap_or(true);
+        Self { store, monitor, last_call: Cell::new(Instant::now()), needs_sweep }
     }
 
     /// The health of the store.
@@ -67,8 +83,8 @@ impl StoreClient {
     }
 
     /// Whether the store removes by itself what has expired.
-    pub(super) const fn expires_by_itself(&self) -> bool {
-        self.expires
+    pub(super) fn expires_by_itself(&self) -> bool {
+        self.monitor.expires_by_itself
     }
 
     /// Whether what has expired has to be looked for.
@@ -79,6 +95,11 @@ impl StoreClient {
     /// When the first snapshot has to be saved again.
     pub(super) fn soonest_refresh(&self) -> &Soonest {
         &self.monitor.soonest_refresh
+    }
+
+    /// A snapshot of this entry was read.
+    pub(super) fn note_stored(&self, entry: &Entry, snapshot: &[u8]) {
+        self.monitor.note_stored(entry, snapshot);
     }
 
     /// The value of the label `store` in metrics.
