@@ -34,6 +34,11 @@
 //! A useful alert is `circuit_breaker_store_healthy == 0` for some minutes: until it is resolved, a
 //! restart loses the state of `circuit_breaker_store_pending` breakers.
 //!
+//! # Fleets
+//!
+//! With the feature `redis`, the gauge `circuit_breaker_fleet_joined` is 1 while this process
+//! reaches its [fleet](crate::fleet), and 0 while its breakers decide alone.
+//!
 //! # The label `store`
 //!
 //! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own,
@@ -74,6 +79,8 @@
 //! [`label`]: crate::StateStore::label
 
 mod calls;
+#[cfg(feature = "redis")]
+mod fleet;
 mod store;
 
 use std::{
@@ -83,6 +90,8 @@ use std::{
 
 pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
 pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
+#[cfg(feature = "redis")]
+pub(crate) use fleet::fleet_joined;
 pub(crate) use store::{StoreMetrics, quarantined};
 
 /// Whether anything is recorded.
@@ -97,6 +106,8 @@ fn record(record: impl FnOnce(usize)) {
             ::metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr());
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
+            #[cfg(feature = "redis")]
+            fleet::describe();
             calls::describe();
         }
         record(recorder);

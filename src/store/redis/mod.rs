@@ -26,3 +26,7 @@ mod store;
 mod values;
 
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
+pub(crate) use self::{
+    connection::{Connection, Connector},
+    script::{Script, run},
+};
