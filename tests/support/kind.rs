@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use super::redis::{PORT, RedisServer};
+
 use tower_breaker::{
     FileStore, SledStore, StateStore,
     store::{RedbStore, RedisStore},
@@ -44,8 +46,30 @@ impl Kind {
     }
 }
 
-/// The name of the file with the port of a server.
-pub(crate) const PORT: &str = "redis.port";
+/// A folder for a store of any kind, and its server if it is in one.
+pub(crate) enum Around {
+    Folder(tempfile::TempDir),
+    Server(RedisServer),
+}
+
+impl Around {
+    /// `None`: the server cannot be started here. A server keeps what it holds when it is killed.
+    pub(crate) fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Redis => RedisServer::start_with(&["--appendonly", "yes"]).map(Self::Server),
+            Kind::Sled | Kind::File | Kind::Redb => {
+                Some(Self::Folder(tempfile::tempdir().unwrap()))
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder.path(),
+            Self::Server(server) => server.folder(),
+        }
+    }
+}
 
 fn server_of(folder: &Path) -> String {
     let port = folder.ancestors().find_map(|at| fs::read_to_string(at.join(PORT)).ok());

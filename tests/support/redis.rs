@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    kind::{Kind, PORT},
-    wait::{eventually, holds_in_time},
-};
+use super::wait::{eventually, holds_in_time};
 
 /// Whether a missing service fails the tests that need it. `.ci/run` sets it.
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
+/// The name of the file with the port of a server, in its folder.
+pub(crate) const PORT: &str = "redis.port";
 const PID: &str = "redis.pid";
 const ARGUMENTS: &str = "redis.arguments";
 
@@ -52,8 +51,8 @@ impl RedisServer {
         panic!("redis-server does not start: {}", log(folder.path()));
     }
 
-    /// A folder for stores of `Kind::Redis`, which are in this server.
-    fn folder(&self) -> &Path {
+    /// The folder of the server.
+    pub(crate) fn folder(&self) -> &Path {
         &self.control.folder
     }
 }
@@ -82,7 +81,7 @@ pub(crate) struct Control {
 static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 impl Control {
-    /// Controls the server of a folder of `Kind::Redis`.
+    /// Controls the server whose folder this is, or is above this one.
     pub(crate) fn of(folder: &Path) -> Self {
         let found = folder.ancestors().find(|at| at.join(PORT).exists());
         let folder = found.expect("a server for the folder").to_owned();
@@ -172,31 +171,6 @@ impl Control {
             .stdout(Stdio::null())
             .spawn()
             .unwrap()
-    }
-}
-
-/// A folder for a store of any kind, and its server if it is in one.
-pub(crate) enum Around {
-    Folder(tempfile::TempDir),
-    Server(RedisServer),
-}
-
-impl Around {
-    /// `None`: the server cannot be started here. A server keeps what it holds when it is killed.
-    pub(crate) fn of(kind: Kind) -> Option<Self> {
-        match kind {
-            Kind::Redis => RedisServer::start_with(&["--appendonly", "yes"]).map(Self::Server),
-            Kind::Sled | Kind::File | Kind::Redb => {
-                Some(Self::Folder(tempfile::tempdir().unwrap()))
-            }
-        }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::Folder(folder) => folder.path(),
-            Self::Server(server) => server.folder(),
-        }
     }
 }
 

@@ -11,7 +11,11 @@ mod records;
 
 use std::{path::Path, time::Duration};
 
-use crate::support::{child::Role, kind::Kind, random::Random, redis::Around};
+use crate::support::{
+    child::Role,
+    kind::{Around, Kind},
+    random::Random,
+};
 
 pub(crate) use self::{
     breakers::{BREAKERS, flap},

@@ -47,7 +47,7 @@ use self::{
     play::is_flushed,
     processes::{ProcessCell, process_cells},
 };
-use crate::support::{child::Unprivileged, redis::Around, wait::holds_in_time};
+use crate::support::{child::Unprivileged, kind::Around, wait::holds_in_time};
 
 /// The number of cells that run at once. They mostly wait.
 const AT_ONCE: usize = 6;
