@@ -136,6 +136,7 @@ impl<'a> Text<'a> {
             .checked_add(Duration::from_secs(seconds) + Duration::from_micros(micros))
     }
 
+    #[expect(clippy::option_option, reason = "no time is not the same as another text")]
     fn optional_time(&mut self) -> Option<Option<SystemTime>> {
         match self.skip(b"null") {
             Some(()) => Some(None),
