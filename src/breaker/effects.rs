@@ -44,7 +44,7 @@ pub(crate) struct EndCounts {
 
 /// What a transaction did, collected while it runs.
 #[derive(Debug, Default)]
-pub(super) struct Effects {
+pub(crate) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
     pub(super) counts_changed: bool,

@@ -66,9 +66,14 @@ impl Machine {
             | Phase::Disabled { until: Tick::NEVER }
             | Phase::MetricsOnly { until: Tick::NEVER } => Admission::All,
             Phase::Open { until, .. } | Phase::ForcedOpen { until } => Admission::NoneUntil(*until),
-            Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
+            Phase::HalfOpen(probes) if self.free_slots(probes) == 0 => {
                 let deadline = probes.deadline(self.config.half_open_timeout);
-                Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
+                let deadline = deadline.unwrap_or(Tick::NEVER);
+                match self.probes_ask_again_at() {
+                    Some(at) if at <= self.now => Admission::AskMachine,
+                    Some(at) => Admission::NoneUntil(deadline.min(at)),
+                    None => Admission::NoneUntil(deadline),
+                }
             }
             Phase::Closed(Some(_))
             | Phase::HalfOpen(_)

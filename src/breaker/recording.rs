@@ -109,16 +109,20 @@ impl Machine {
         let Some(time_out) = self.release_probe(ticket) else { return };
         effects.counts_changed = true;
         effects.probe = Some(result.outcome.into());
+        if !self.return_lease(ticket.probe) {
+            return self.end_undecided(false);
+        }
         let failed = match result.outcome {
             Outcome::Ignore => return self.end_without_result(time_out, effects),
             Outcome::Success => false,
             Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
         };
         let slow = self.rules.is_slow(result.elapsed.or(Some(time_out)));
+        self.judge_ending(!failed && !slow, false);
         effects.slow = slow;
         let Phase::HalfOpen(probes) = &mut self.phase else { return };
         match probes.record(&self.config, failed, slow) {
-            ProbeVerdict::Undecided => {}
+            ProbeVerdict::Undecided => self.end_undecided(true),
             ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
             ProbeVerdict::Reopen(reason) => {
                 let trigger = Trigger { reason, failure_count: probes.failures.into() };
@@ -140,6 +144,7 @@ impl Machine {
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
         if let Some(time_out) = self.release_probe(ticket) {
+            self.return_lease(ticket.probe);
             effects.probe = Some(CallEnd::Cancelled);
             // By the attempt.
             effects.counts_changed = true;
@@ -195,7 +200,10 @@ impl Machine {
         let Phase::HalfOpen(probes) = &mut self.phase else { return };
         let total = probes.add_without_result(time_out);
         if self.config.half_open_timeout.is_some_and(|limit| total >= limit) {
+            self.judge_ending(false, true);
             self.open(Reason::ProbeTimeout.into(), None, self.now, effects);
+        } else {
+            self.end_undecided(false);
         }
     }
 

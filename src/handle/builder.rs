@@ -9,6 +9,8 @@ use super::{
     events::{self, EventDispatcher, Listener, Shared},
     meter::Meter,
 };
+#[cfg(feature = "redis")]
+use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
 use crate::metrics::{CallMetrics, Counted, Labels};
 use crate::{
@@ -179,6 +181,18 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// Shares the breaker with other replicas of this service. Default: none, every replica
+        /// decides alone. See [`fleet`](crate::fleet).
+        ///
+        /// [`build`](Self::build) waits at most a second for the fleet's state, so that the first
+        /// call meets it.
+        #[cfg(feature = "redis")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+        pub fn shared(mut self, fleet: $crate::fleet::RedisFleet) -> Self {
+            self $($breaker)*.fleet = Some(fleet);
+            self
+        }
+
         /// Whether the calls of this breaker are counted for [`metrics`](crate::metrics). Default:
         /// they are.
         #[cfg(feature = "metrics")]
@@ -217,6 +231,8 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
+    #[cfg(feature = "redis")]
+    pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
     #[cfg(feature = "metrics")]
     pub(crate) call_metrics: CallMetrics,
@@ -237,6 +253,8 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
+            #[cfg(feature = "redis")]
+            fleet: None,
             write_behind: WriteBehindConfig::default(),
             #[cfg(feature = "metrics")]
             call_metrics: CallMetrics::default(),
@@ -347,6 +365,10 @@ impl BreakerBuilder {
         if let Some(store) = self.store {
             cell.await_restore();
             shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
+        }
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &self.fleet {
+            shared.join(fleet);
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -11,6 +11,8 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
+#[cfg(feature = "redis")]
+use crate::fleet::{Membership, RedisFleet, SharedMarker};
 use crate::{
     breaker::{
         cell::Cell,
@@ -66,13 +68,21 @@ pub(super) struct Shared {
     /// Dropped before the cell is returned, because it takes a final snapshot of it.
     /// Boxed, so that a breaker without a store does not pay for it.
     pub(super) attachment: Option<Box<Attachment>>,
+    #[cfg(feature = "redis")]
+    pub(super) membership: Option<Box<Membership>>,
     cell: &'static Cell,
     dispatcher: Arc<EventDispatcher>,
 }
 
 impl Shared {
     pub(super) fn new(cell: &'static Cell, dispatcher: Arc<EventDispatcher>) -> Self {
-        Self { attachment: None, cell, dispatcher }
+        Self {
+            attachment: None,
+            #[cfg(feature = "redis")]
+            membership: None,
+            cell,
+            dispatcher,
+        }
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on. A state
@@ -93,6 +103,17 @@ impl Shared {
             attachment.marker().transition();
         }
         self.attachment = Some(Box::new(attachment));
+    }
+
+    /// Shares the breaker, and takes over the state of the fleet.
+    #[cfg(feature = "redis")]
+    pub(super) fn join(&mut self, fleet: &RedisFleet) {
+        let (membership, marker) = Membership::new(fleet.threads());
+        // It is not set yet: a breaker is shared once.
+        let marker = self.dispatcher.fleet.get_or_init(|| Box::new(marker));
+        let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
+        membership.attach(self.name().clone(), self.cell, &observer, marker);
+        self.membership = Some(Box::new(membership));
     }
 
     #[inline]
@@ -117,6 +138,8 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        #[cfg(feature = "redis")]
+        drop(self.membership.take());
         drop(self.attachment.take());
         self.cell.vacate();
         self.dispatcher.meter.end();
@@ -140,6 +163,8 @@ pub(super) struct EventDispatcher {
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
+    #[cfg(feature = "redis")]
+    fleet: OnceLock<Box<SharedMarker>>,
     meter: Meter,
 }
 
@@ -157,6 +182,8 @@ impl EventDispatcher {
             listeners: listeners.into(),
             channel: OnceLock::new(),
             store: OnceLock::new(),
+            #[cfg(feature = "redis")]
+            fleet: OnceLock::new(),
         }
     }
 
@@ -252,6 +279,16 @@ impl Observer for EventDispatcher {
         let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
+
+    #[cfg(feature = "redis")]
+    fn on_shared(&self) {
+        if let Some(marker) = self.fleet.get() {
+            marker.mark();
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn on_shared(&self) {}
 
     fn count(&self, counts: EndCounts) {
         self.meter.count(counts);

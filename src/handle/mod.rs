@@ -309,6 +309,15 @@ impl Breaker {
         attachment.map_or(StoreHealth::NoStore, |attachment| attachment.health())
     }
 
+    /// Whether this breaker reaches the fleet that it is [shared](BreakerBuilder::shared) with.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    #[must_use]
+    pub fn fleet_health(&self) -> crate::fleet::FleetHealth {
+        let membership = self.shared.membership.as_ref();
+        membership.map_or(crate::fleet::FleetHealth::NotShared, |membership| membership.health())
+    }
+
     /// Subscribes to the events of this breaker.
     ///
     /// A receiver that falls behind by more than 64 events loses the oldest ones, and its next

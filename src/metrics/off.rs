@@ -62,3 +62,6 @@ impl CellMeter {
 }
 
 pub(crate) fn quarantined(_: &str, _: &str) {}
+
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_joined(_: bool) {}

@@ -11,7 +11,7 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, future::*,
+    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, fleet::*, future::*,
     health_check::*, history::*, keyed::*, load::*, metrics::*, record_when::*, registry::*,
     reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
@@ -146,8 +146,13 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Reason,
         RedbStore,
         RedisCredentials,
+        Agreement,
+        FleetHealth,
+        RedisFleet,
+        RedisFleetBuilder,
         RedisStore,
         RedisStoreBuilder,
+        RedisUrl,
         RejectAsBoxError,
         RejectAsEmptyResponse,
         RejectAsError,
@@ -214,6 +219,7 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         StoreError,
         ResponseBody<(), ()>,
         RetryPolicy<()>,
+        Tiered,
     ))
 }
 
@@ -362,6 +368,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/clock/mod.rs"),
         include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
+        include_str!("../../src/fleet/mod.rs"),
         include_str!("../../src/health_check/mod.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
@@ -386,6 +393,7 @@ fn every_public_type_is_listed() {
             "clock;",
             "config;",
             "event;",
+            "fleet;",
             "health_check;",
             "history;",
             "metrics;",
