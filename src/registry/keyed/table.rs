@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
@@ -50,7 +51,7 @@ pub(super) struct Table {
     /// The breaker of the keys for which there is no room.
     shared: Option<Breaker>,
     pub(super) max_breakers: usize,
-    pub(super) entries: HashMap<SmolStr, Entry>,
+    pub(super) entries: HashMap<SmolStr, Entry, RandomState>,
     len: AtomicUsize,
     /// Whether a key has no breaker until a call fails.
     is_lazy: AtomicBool,
@@ -114,7 +115,7 @@ impl Table {
             group: Breaker::builder(group).build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
-            entries: HashMap::new(),
+            entries: HashMap::with_hasher(RandomState::default()),
             len: AtomicUsize::new(0),
             is_lazy: AtomicBool::new(needs_only_failures(&config)),
             is_crowded: AtomicBool::new(false),
