@@ -4,7 +4,10 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -36,9 +39,16 @@ pub(crate) enum Found<T> {
     /// By the breaker that was passed to the closure.
     Breaker(T),
     /// By a breaker that is created if the call fails.
-    OnFailure(SmolStr),
+    OnFailure(Missing),
     /// By none: the group is full.
     Unrecorded,
+}
+
+/// A key that has no breaker.
+pub(crate) struct Missing {
+    key: SmolStr,
+    /// How many breakers had been created before it was looked for.
+    created: u64,
 }
 
 /// No lock is held while a breaker is asked for its state or gets new settings, and events of its
@@ -57,6 +67,8 @@ pub(super) struct Table {
     is_lazy: AtomicBool,
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
+    /// How many breakers were created so far.
+    created: AtomicU64,
     unrecorded: AtomicU64,
     pub(super) creation: Mutex<Creation>,
 }
@@ -119,6 +131,7 @@ impl Table {
             len: AtomicUsize::new(0),
             is_lazy: AtomicBool::new(needs_only_failures(&config)),
             is_crowded: AtomicBool::new(false),
+            created: AtomicU64::new(0),
             unrecorded: AtomicU64::new(0),
             creation: Mutex::new(Creation { config, queue: Queue::default() }),
             names,
@@ -169,9 +182,26 @@ impl Table {
         self.entries.pin().get(key).map(|entry| work(entry.touch()))
     }
 
+    /// The same for a key that had none. Most often, no breaker was created meanwhile.
+    #[inline]
+    pub(super) fn with_late<T>(
+        &self,
+        missing: &Missing,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
+        if self.created.load(Acquire) == missing.created {
+            return None;
+        }
+        self.with(&missing.key, work)
+    }
+
     /// The same, and creates it if there is none and there is room.
-    pub(super) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        let result = self.with_own(key, work).ok();
+    pub(super) fn with_new<T>(
+        &self,
+        missing: &Missing,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
+        let result = self.with_own(&missing.key, work).ok();
         self.count_unrecorded(result)
     }
 
@@ -227,9 +257,10 @@ impl Table {
         self.see(key);
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
         if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
+            let created = self.created.load(Acquire);
             return match self.entries.pin().get(key) {
                 Some(entry) => Found::Breaker(work(entry.touch())),
-                None => Found::OnFailure(key.into()),
+                None => Found::OnFailure(Missing { key: key.into(), created }),
             };
         }
         match self.with_new_or_shared(key, work) {
@@ -351,6 +382,8 @@ impl Table {
         let (builder, gate) = self.source.build(&self.names.name_of(&key), &creation.config);
         let breaker = builder.restore_later().build_valid();
         self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
+        // Release: whoever sees the number finds the breaker.
+        self.created.fetch_add(1, Release);
         creation.queue.push(key);
         self.len.store(creation.queue.len(), Relaxed);
         (breaker, gate)
