@@ -43,6 +43,7 @@
 //!   [`body`], the alternative is in [`record_when`].
 //! - [`store`]: where the state is kept ([`SledStore`], [`FileStore`], [`MemoryStore`], or your
 //!   own), and the health of a store.
+//! - [`fleet`]: breakers that the replicas of a service share.
 //! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
 //! - [`retry`]: retries around a breaker, and the order of layers.
 //! - [`health_check`]: checks that find a recovery, or an outage, before callers do.
@@ -81,8 +82,8 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `redb` | no | [`store::RedbStore`] |
-//! | `redis` | no | [`store::RedisStore`] |
-//! | `redis-tls` | no | TLS for [`store::RedisStore`] |
+//! | `redis` | no | [`store::RedisStore`]; [`fleet`]: breakers that replicas share |
+//! | `redis-tls` | no | TLS for both |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
@@ -121,6 +122,9 @@ pub mod clock;
 pub mod config;
 mod error;
 pub mod event;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod fleet;
 mod handle;
 mod health;
 #[cfg(feature = "health-check")]

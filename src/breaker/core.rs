@@ -4,7 +4,7 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    effects::{Change, Effects, Prevented, Step},
+    effects::{Change, Effects, EndCounts, Prevented, Step},
     fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
@@ -96,6 +96,12 @@ impl Core {
         self.notifier.get_or_insert_default()
     }
 
+    /// Whether tasks wait for a call to be admitted.
+    #[cfg(feature = "redis")]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.notifier.as_ref().is_some_and(|notifier| !notifier.wait_queue.is_empty())
+    }
+
     /// Frees the notifier if only an event needed it, such as that of a circuit that was restored
     /// open. One that had waiting tasks stays: their keys must not be given out again.
     pub(super) fn drop_unused_notifier(&mut self) {
@@ -152,7 +158,18 @@ impl Core {
             self.notifier().open_slot = Some(slot);
         }
         self.report(effects, now);
+        self.report_shared();
         Some(result)
+    }
+
+    /// Tells the observer that the fleet's thread has something to do.
+    fn report_shared(&mut self) {
+        let Some(machine) = &mut self.machine else { return };
+        if machine.sharing.take_mark()
+            && let Some(observer) = &self.observer
+        {
+            observer.on_shared();
+        }
     }
 
     /// Records the successes that were counted without the lock, and returns how many there were.
@@ -289,6 +306,11 @@ impl Core {
     }
 
     fn report(&mut self, effects: Effects, now: Tick) {
+        if effects.counts() != EndCounts::default()
+            && let Some(observer) = &self.observer
+        {
+            observer.count(effects.counts());
+        }
         let Some(change) = effects.change() else { return };
         self.set_save_due(true);
         let Some(observer) = &self.observer else { return };

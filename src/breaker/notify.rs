@@ -2,7 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{effects::Change, open_slot::OpenSlot, wait_queue::WaitQueue, waker_set::WakerSet};
+use super::{
+    effects::{Change, EndCounts},
+    open_slot::OpenSlot,
+    wait_queue::WaitQueue,
+    waker_set::WakerSet,
+};
 use crate::event::{Event, Transition};
 
 /// Receives what happens to a breaker. It also identifies the breaker: a cell passes from one to
@@ -18,6 +23,12 @@ pub(crate) trait Observer: Send + Sync {
     /// These transitions happened, in this order. Called with the lock held, immediately before
     /// [`on_change`](Self::on_change): note them, and no more.
     fn record_transitions(&self, transitions: &[Transition]);
+
+    /// The thread of the fleet has something to do. Called with the lock held: note it.
+    fn on_shared(&self);
+
+    /// What metrics count of a call that has ended. Called with the lock held.
+    fn count(&self, counts: EndCounts);
 
     /// An event happened. Called without the lock, one call at a time, in order. It must not panic:
     /// a call may be waiting for its answer, or the thread unwinding.

@@ -146,7 +146,7 @@ impl<F> Task<F> {
         Some(match state {
             State::Closed if self.settings.always => self.when_due(now, || Some(None)),
             State::Open => self.while_open(&breaker, now),
-            State::HalfOpen => self.when_due(now, || breaker.try_acquire().ok().map(Some)),
+            State::HalfOpen => self.when_due(now, || breaker.acquire_for_check().ok().map(Some)),
             _ => Next::WaitForEvent,
         })
     }

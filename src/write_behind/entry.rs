@@ -208,7 +208,6 @@ impl Entry {
     ) -> Result<(), RestoreError> {
         self.is_stored.store(true, SeqCst);
         let Some(source) = self.source() else { return Ok(()) };
-        self.refresh_at.set_from_stored(bytes);
         let restore = || match continuation {
             Some(continuation) => source.restore_continued(bytes, continuation),
             None => source.restore(bytes),

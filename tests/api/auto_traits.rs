@@ -11,9 +11,9 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, future::*,
-    health_check::*, history::*, keyed::*, load::*, record_when::*, registry::*, reject::*,
-    reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
+    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, fleet::*, future::*,
+    health_check::*, history::*, keyed::*, load::*, metrics::*, record_when::*, registry::*,
+    reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -146,6 +146,10 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Reason,
         RedbStore,
         RedisCredentials,
+        Agreement,
+        FleetHealth,
+        RedisFleet,
+        RedisFleetBuilder,
         RedisStore,
         RedisStoreBuilder,
         RejectAsBoxError,
@@ -180,6 +184,11 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Window,
         WindowContent,
         WindowSnapshot,
+        BreakerMetrics,
+        CallCounts,
+        CallMetrics,
+        ProbeCounts,
+        TransitionCount,
         WouldTrip,
         WrapBody<(), ()>,
     ))
@@ -357,6 +366,7 @@ fn every_public_type_is_listed() {
         include_str!("../../src/clock/mod.rs"),
         include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
+        include_str!("../../src/fleet/mod.rs"),
         include_str!("../../src/health_check/mod.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
@@ -381,6 +391,7 @@ fn every_public_type_is_listed() {
             "clock;",
             "config;",
             "event;",
+            "fleet;",
             "health_check;",
             "history;",
             "metrics;",

@@ -225,7 +225,7 @@ impl Attack {
         assert_eq!(keys.get("bad").unwrap().state(), State::Open);
         assert!(!request("bad", false), "still rejected");
         assert!(keys.len() <= self.max_breakers);
-        // A kilobyte for each key would be 180 MB. What other threads free stays with the allocator.
+        // A kilobyte for each key would be 180 MB. What other threads free stays allocated.
         assert!(grown < 40_000, "{grown} kB");
         assert!(most_stored <= 2 * self.max_breakers + 100, "{most_stored} snapshots");
         format!("{grown} kB more, at most {most_stored} snapshots stored, {:?}", keys.stats())

@@ -60,5 +60,5 @@ fn admit_by(breaker: &Breaker) -> Result<Permit, Rejected> {
     if inner_call::is_nested(cell) {
         return Ok(Permit::void_of(cell));
     }
-    Permit::try_acquire(cell).map_err(|refusal| breaker.rejected(refusal))
+    Permit::try_acquire(cell).map_err(|refusal| breaker.reject(refusal))
 }

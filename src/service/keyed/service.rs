@@ -85,7 +85,7 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
     {
         if !std::mem::take(&mut self.is_ready) {
             let group = self.selector.breakers.group();
-            return Err(group.rejected(Refusal::new(State::Closed)));
+            return Err(group.reject(Refusal::new(State::Closed)));
         }
         if !self.record_when.applies_to(request) {
             return Ok(Admission::Unrecorded);
@@ -126,8 +126,9 @@ where
             }
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
-                let call = UnbrokenCall::new(missing, self.selector.breakers.clone());
-                let start = || inner_call::run_within(call.cell(), || self.inner.call(request));
+                let mut call = UnbrokenCall::new(missing, self.selector.breakers.clone());
+                let group = call.cell();
+                let start = || inner_call::run_within(group, || self.inner.call(request));
                 let future = call.fail_on_panic(start);
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }

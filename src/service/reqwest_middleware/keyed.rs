@@ -131,7 +131,7 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
             }
             Admission::WithoutBreaker(missing) => {
                 let call = UnbrokenCall::new(missing, self.selector.breakers.clone());
-                self.send_unbroken(&call, next.run(request, extensions)).await
+                self.send_unbroken(call, next.run(request, extensions)).await
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
         }
@@ -152,15 +152,16 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
 
     async fn send_unbroken(
         &self,
-        call: &UnbrokenCall,
+        mut call: UnbrokenCall,
         sent: impl Future<Output = Result<Response, Error>>,
     ) -> Result<Response, Error>
     where
         O: RecordWhen<C, Response, Error, Response = Response>,
     {
         let mut sent = pin!(sent);
+        let group = call.cell();
         let result = poll_fn(|cx| {
-            let poll = || inner_call::run_within(call.cell(), || sent.as_mut().poll(cx));
+            let poll = || inner_call::run_within(group, || sent.as_mut().poll(cx));
             call.fail_on_panic(poll)
         });
         let result = result.await;
