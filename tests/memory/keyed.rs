@@ -132,7 +132,9 @@ fn a_call_with_a_known_key_allocates_nothing() {
         });
         let mut service = layer.layer(Upstream);
         for _ in 0..200 {
-            HOSTS.iter().for_each(|host| call(&mut service, (*host, false)).unwrap());
+            for host in HOSTS {
+                call(&mut service, (host, false)).unwrap();
+            }
         }
         let healthy = keys.is_empty();
         let counted = measure(|| {
@@ -145,7 +147,9 @@ fn a_call_with_a_known_key_allocates_nothing() {
         // A key is noted again every five seconds, in memory that is there.
         assert_eq!(counted.count_total, copied, "{rule:?} {ratio:?}");
 
-        HOSTS.iter().for_each(|host| drop(keys.get_or_create(host)));
+        for host in HOSTS {
+            drop(keys.get_or_create(host));
+        }
         let counted = measure(|| {
             for number in 0..3000 {
                 call(&mut service, (HOSTS[number % 3], false)).unwrap();

@@ -1,5 +1,7 @@
 //! Every field of a file, wrong in turn and all at once, in JSON and in TOML.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 use tower_breaker::{
     Config, ConfigError,
@@ -41,8 +43,11 @@ fn faults(result: Result<ConfigFile, ConfigError>) -> Vec<String> {
 
 /// A file in TOML, with inline tables.
 fn toml_of(file: &Value) -> String {
-    let fields = file.as_object().unwrap().iter();
-    fields.map(|(name, value)| format!("{} = {}\n", json!(name), inline(value))).collect()
+    let mut toml = String::new();
+    for (name, value) in file.as_object().unwrap() {
+        writeln!(toml, "{} = {}", json!(name), inline(value)).unwrap();
+    }
+    toml
 }
 
 fn inline(value: &Value) -> String {
@@ -81,7 +86,7 @@ fn path_of(pointer: &str) -> String {
     let mut path = String::new();
     for part in pointer.split('/').skip(1) {
         if part.parse::<usize>().is_ok() {
-            path.push_str(&format!("[{part}]"));
+            write!(path, "[{part}]").unwrap();
         } else {
             path.push_str(if path.is_empty() { "" } else { "." });
             path.push_str(part);
