@@ -156,7 +156,7 @@ fn few() -> Registry {
     calls("mail", 7, 50);
     calls("payments", 0, 50);
     calls("search", 24, 40);
-    let by = |note: &str| ManualChange::new().by("Anna Lind").note(note);
+    let by = |note: &str| ManualChange::new().by("on-call").note(note);
     let hour = Duration::from_secs(3600);
     make("fraud-scores").force_open_with(by("Wrong scores since 14:10, INC-4711").lasting(hour));
     make("geo").disable_with(by("Load test until tonight"));

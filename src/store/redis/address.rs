@@ -100,11 +100,11 @@ mod tests {
 
     #[test]
     fn a_url_is_printed_without_its_secrets() {
-        let address = Address::parse("redis://alice:s3cret@db.local:6380/2").unwrap();
+        let address = Address::parse("redis://app:s3cret@db.local:6380/2").unwrap();
         assert_eq!(address.to_string(), "Redis at db.local:6380, database 2,");
         assert_eq!(format!("{address:?}"), "\"Redis at db.local:6380, database 2,\"");
         let credentials = address.credentials().unwrap();
-        assert_eq!(credentials.user.as_deref(), Some("alice"));
+        assert_eq!(credentials.user.as_deref(), Some("app"));
         assert_eq!(credentials.password, "s3cret");
     }
 
@@ -120,16 +120,16 @@ mod tests {
         for url in [
             "",
             "localhost",
-            "http://alice:s3cret@localhost",
-            "redis://alice:s3cret@",
-            "redis://alice:s3cret@localhost/x",
-            "redis://alice:s3cret@localhost:99999",
-            "redis://alice:s3cret@localhost/?protocol=s3cret",
-            "redis://alice:s3cret@0.0.0.0",
+            "http://app:s3cret@localhost",
+            "redis://app:s3cret@",
+            "redis://app:s3cret@localhost/x",
+            "redis://app:s3cret@localhost:99999",
+            "redis://app:s3cret@localhost/?protocol=s3cret",
+            "redis://app:s3cret@0.0.0.0",
         ] {
             let error = Address::parse(url).unwrap_err().to_string();
             assert!(error.starts_with("store misconfigured: the URL of Redis"), "{error}");
-            assert!(!error.contains("s3cret") && !error.contains("alice"), "{error}");
+            assert!(!error.contains("s3cret") && !error.contains("app"), "{error}");
         }
     }
 
