@@ -2,6 +2,7 @@
 //! `PORT=3000 UPSTREAM=http://127.0.0.1:4000 STATE_DIR=state cargo run --example server`
 //!
 //! `curl -i localhost:3000/` calls the upstream, `curl localhost:3000/breaker` shows the breaker.
+//! `http://localhost:3000/admin` is the page for operators, who change it with `ADMIN_TOKEN`.
 //! Ctrl-C and SIGTERM stop it after it has answered its requests and saved its state.
 
 use std::{env, error::Error, time::Duration};
@@ -10,7 +11,9 @@ use axum::{Json, Router, body::Bytes, extract::State, http::StatusCode, routing:
 use tokio::signal::ctrl_c;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
-use tower_breaker::{Breaker, CircuitBreakerLayer, SledStore, Trip, snapshot::Snapshot};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, SledStore, Trip, admin::Admin, snapshot::Snapshot,
+};
 
 async fn call(State((client, url)): State<(reqwest::Client, String)>) -> Result<Bytes, StatusCode> {
     let answer = async { client.get(url).send().await?.error_for_status()?.bytes().await };
@@ -35,6 +38,7 @@ pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let upstream = (client, setting("UPSTREAM", "http://127.0.0.1:4000"));
     let router = Router::new()
+        .nest_service("/admin", Admin::new(layer.breaker()).token(setting("ADMIN_TOKEN", "")))
         .route("/breaker", get(show).with_state(layer.breaker().clone()))
         .route("/", get(call).with_state(upstream).layer(layer));
     let port = setting("PORT", "3000").parse()?;

@@ -168,6 +168,9 @@ pub enum Reason {
     Reset,
     /// The time is over for which a state was set by hand: closed and cleared.
     ManualExpired,
+    /// The state of the fleet was taken over: another replica, or several that agreed, tripped,
+    /// recovered or was operated by hand. That replica's log says why.
+    Fleet,
 }
 
 impl Reason {
@@ -188,6 +191,7 @@ impl Reason {
             Self::Manual => "manual",
             Self::Reset => "reset",
             Self::ManualExpired => "manual_expired",
+            Self::Fleet => "fleet",
         }
     }
 }

@@ -43,10 +43,12 @@
 //!   [`body`], the alternative is in [`record_when`].
 //! - [`store`]: where the state is kept ([`SledStore`], [`FileStore`], [`MemoryStore`], or your
 //!   own), and the health of a store.
+//! - [`fleet`]: breakers that the replicas of a service share.
 //! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
 //! - [`retry`]: retries around a breaker, and the order of layers.
 //! - [`health_check`]: checks that find a recovery, or an outage, before callers do.
 //! - [`metrics`]: what the stores report to a metrics recorder.
+//! - [`admin`]: an HTTP service and a page for operators.
 //! - [`clock`]: tests that control the time.
 //!
 //! # Cost of a call
@@ -80,8 +82,8 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`] |
 //! | `redb` | no | [`store::RedbStore`] |
-//! | `redis` | no | [`store::RedisStore`] |
-//! | `redis-tls` | no | TLS for [`store::RedisStore`] |
+//! | `redis` | no | [`store::RedisStore`]; [`fleet`]: breakers that replicas share |
+//! | `redis-tls` | no | TLS for both |
 //! | `http` | no | `.http()`, [`RejectAsResponse`], [`StatusClassifier`], [`OnBodyEnd`] |
 //! | `grpc` | no | `.grpc()`, [`RejectAsGrpcStatus`], [`GrpcClassifier`]; enables `http` |
 //! | `hyper-util` | no | [`is_request_error`] sees those of its legacy client; enables `http` |
@@ -94,6 +96,7 @@
 //! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
 //! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8; enables `keyed`, `http` |
 //! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
+//! | `admin` | no | [`admin`]: an HTTP service and a page for operators; enables `http` |
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
@@ -110,12 +113,18 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "admin")]
+#[cfg_attr(docsrs, doc(cfg(feature = "admin")))]
+pub mod admin;
 mod breaker;
 pub mod classify;
 pub mod clock;
 pub mod config;
 mod error;
 pub mod event;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod fleet;
 mod handle;
 mod health;
 #[cfg(feature = "health-check")]

@@ -69,3 +69,31 @@ impl Outcome {
         }
     }
 }
+
+/// How a call has ended, for the metrics: each call ends as exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallEnd {
+    Success,
+    Failure,
+    Throttled,
+    Ignored,
+    /// Without an outcome.
+    Cancelled,
+    /// Before it began.
+    Rejected,
+    /// A group of keyed breakers was full, and the call not recorded.
+    #[cfg_attr(not(feature = "keyed"), expect(dead_code))]
+    Unrecorded,
+}
+
+impl From<Outcome> for CallEnd {
+    #[inline]
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure { .. } => Self::Failure,
+            Outcome::Throttled { .. } => Self::Throttled,
+            Outcome::Ignore => Self::Ignored,
+        }
+    }
+}

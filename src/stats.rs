@@ -10,6 +10,22 @@ pub struct Stats {
     pub(crate) window_slow_calls: u64,
     pub(crate) consecutive_failures: u32,
     pub(crate) consecutive_opens: u32,
+    pub(crate) failures: Option<Share>,
+    pub(crate) slow_calls: Option<Share>,
+}
+
+/// A share of the calls in a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) part: u64,
+    pub(crate) calls: u64,
+}
+
+impl Share {
+    /// From 0 to 1; 0 of an empty window.
+    pub(crate) fn ratio(self) -> f64 {
+        if self.calls == 0 { 0.0 } else { self.part as f64 / self.calls as f64 }
+    }
 }
 
 impl Stats {
@@ -30,6 +46,20 @@ impl Stats {
     #[must_use]
     pub fn window_slow_calls(&self) -> u64 {
         self.window_slow_calls
+    }
+
+    /// The share of failed or throttled calls in the window of the first failure-rate rule, from 0
+    /// to 1. `None` without such a rule, and 0 while the window is empty.
+    #[must_use]
+    pub fn failure_ratio(&self) -> Option<f64> {
+        self.failures.map(Share::ratio)
+    }
+
+    /// The share of slow calls in the window of the first slow-call rule, from 0 to 1. `None`
+    /// without such a rule, and 0 while the window is empty.
+    #[must_use]
+    pub fn slow_call_ratio(&self) -> Option<f64> {
+        self.slow_calls.map(Share::ratio)
     }
 
     /// The number of failures since the last success.

@@ -33,9 +33,10 @@ const FLOORS: [(u8, &[&str]); 8] = [
 ];
 
 /// What a module must never import.
-const NEVER: [(&str, &[&str]); 9] = [
+const NEVER: [(&str, &[&str]); 10] = [
     ("breaker", &["tokio", "tower_service", "tower_layer", "http", "tracing", "std::fs"]),
     ("config", &["tokio", "tower_service", "http"]),
+    ("fleet", &["tower_service", "tower_layer", "tower", "http", "tokio"]),
     ("handle", &["tower_service", "tower_layer", "tower", "http", "http_body", "sled"]),
     ("health_check", &["tower_service", "tower_layer", "tower", "http", "sled"]),
     ("registry", &["tower_service", "tower_layer", "tower", "http"]),

@@ -8,9 +8,10 @@
 //!
 //! ```text
 //! cargo run --example worker -- add one two three     adds jobs
+//! cargo run --example worker -- list                  lists the jobs that wait
 //! cargo run --example worker -- run                   works until the queue is empty
 //! cargo run --example worker -- dead                  lists the dead letters
-//! cargo run --example worker -- replay [ID]           puts one of them, or all, back
+//! cargo run --example worker -- replay [ID ..]        puts them, or all, back
 //! ```
 //!
 //! One process at a time can use the queue. Killed at any moment, it loses no job: a job leaves the
@@ -69,15 +70,26 @@ pub(crate) async fn command(words: &[String]) -> Result {
             }
         }
         ["run"] => Worker::new(queue()?, &state)?.run().await?,
+        ["list"] => queue()?.waiting()?.iter().for_each(|job| println!("{job}")),
         ["dead"] => queue()?.dead()?.iter().for_each(|job| println!("{job}")),
-        ["replay"] => println!("{} jobs put back", queue()?.replay(None)?),
-        ["replay", id] => match queue()?.replay(Some(id.parse()?))? {
-            0 => return Err(format!("there is no dead letter {id}").into()),
-            _ => println!("job {id} put back"),
-        },
-        _ => return Err("usage: worker add PAYLOAD.. | run | dead | replay [ID]".into()),
+        ["replay", ids @ ..] => replay(&queue()?, ids)?,
+        _ => return Err("usage: worker add PAYLOAD.. | list | run | dead | replay [ID ..]".into()),
     }
     Ok(())
+}
+
+fn replay(queue: &Queue, ids: &[&str]) -> Result {
+    let mut ids = ids.iter().map(|id| id.parse()).collect::<Result<Vec<u64>, _>>()?;
+    let all = ids.is_empty();
+    for letter in queue.dead()? {
+        let id = letter.id;
+        if all || ids.contains(&id) {
+            queue.put_back(letter)?;
+            println!("job {id} put back");
+            ids.retain(|other| *other != id);
+        }
+    }
+    if ids.is_empty() { Ok(()) } else { Err(format!("no dead letters: {ids:?}").into()) }
 }
 
 /// An environment variable.

@@ -159,38 +159,38 @@ impl Queue {
         Ok(())
     }
 
-    /// The dead letters, the oldest first.
-    pub(crate) fn dead(&self) -> Result<Vec<Job>> {
-        self.dead.iter().values().map(|job| Ok(serde_json::from_slice(&job?)?)).collect()
+    /// The jobs that wait, in their order.
+    pub(crate) fn waiting(&self) -> Result<Vec<Job>> {
+        all(&self.jobs)
     }
 
-    /// Puts the dead letter with this id, or all, at the end of the queue, with all their retries.
-    /// Returns how many there were.
-    pub(crate) fn replay(&self, id: Option<u64>) -> Result<usize> {
-        let mut replayed = 0;
-        for mut job in self.dead()? {
-            if id.is_some_and(|id| id != job.id) {
-                continue;
-            }
-            let (old_key, key) = (dead_key(&job), self.db.generate_id()?.to_be_bytes());
-            job.attempts = 0;
-            let value = serde_json::to_vec(&job)?;
-            let moved = (&self.jobs, &self.dead).transaction(|(jobs, dead)| {
-                dead.remove(old_key.as_slice())?;
-                jobs.insert(key.as_slice(), value.as_slice())?;
-                Ok::<_, ConflictableTransactionError<()>>(())
-            });
-            moved.map_err(storage_error)?;
-            replayed += 1;
-        }
+    /// The dead letters, the oldest first.
+    pub(crate) fn dead(&self) -> Result<Vec<Job>> {
+        all(&self.dead)
+    }
+
+    /// Puts a dead letter at the end of the queue, with all its retries.
+    pub(crate) fn put_back(&self, letter: Job) -> Result {
+        let (old_key, key) = (dead_key(&letter), self.db.generate_id()?.to_be_bytes());
+        let value = serde_json::to_vec(&Job { attempts: 0, ..letter })?;
+        let moved = (&self.jobs, &self.dead).transaction(|(jobs, dead)| {
+            dead.remove(old_key.as_slice())?;
+            jobs.insert(key.as_slice(), value.as_slice())?;
+            Ok::<_, ConflictableTransactionError<()>>(())
+        });
+        moved.map_err(storage_error)?;
         self.db.flush()?;
-        Ok(replayed)
+        Ok(())
     }
 
     async fn flush(&self) -> Result {
         self.db.flush_async().await?;
         Ok(())
     }
+}
+
+fn all(tree: &Tree) -> Result<Vec<Job>> {
+    tree.iter().values().map(|job| Ok(serde_json::from_slice(&job?)?)).collect()
 }
 
 /// Dead letters are in the order in which they failed.

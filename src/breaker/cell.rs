@@ -12,6 +12,8 @@
 
 mod calls;
 mod fast_path;
+#[cfg(feature = "redis")]
+mod shared;
 mod transactions;
 mod wakers;
 
@@ -22,7 +24,7 @@ pub(super) use calls::Admitted;
 use super::{
     core::{Core, Schedule},
     dispatch::dispatch,
-    fast_path_view::Admission,
+    fast_path_view::{Admission, FastPathView},
     machine::Machine,
     notify::Observer,
     open_slot::{OpenLimit, OpenSlot},
@@ -32,6 +34,7 @@ use super::{
 use crate::{
     clock::{SystemClock, Tick, TimeSource},
     config::Config,
+    metrics::{CellMeter, MeterSlot},
     sync::{AtomicU64, Mutex, MutexGuard, contain, lock},
     timer::housekeeping,
 };
@@ -41,6 +44,8 @@ use crate::{
 #[repr(C, align(64))]
 pub(crate) struct Cell {
     view: PublishedView,
+    /// Where calls are counted for the metrics.
+    meter: CellMeter,
     spread_successes: SpreadCounters,
     locked: Locked,
 }
@@ -57,6 +62,7 @@ impl Cell {
     pub(super) fn vacant() -> Self {
         Self {
             view: PublishedView::vacant(),
+            meter: CellMeter::off(),
             spread_successes: SpreadCounters::default(),
             locked: Locked {
                 successes: AtomicU64::new(success_counter::closed()),
@@ -66,10 +72,11 @@ impl Cell {
     }
 
     /// Assigns the cell to a breaker.
-    pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource) {
+    pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource, meter: MeterSlot) {
         prepare(&clock, &config);
         let mut core = self.lock();
         let epoch = self.state().epoch() + 1;
+        self.meter.start(meter, epoch);
         let now = clock.now();
         core.machine = Some(Machine::new(config, epoch, now));
         core.clock = clock;
@@ -90,23 +97,21 @@ impl Cell {
 
     /// Bounds when a rule may open the circuit, from now on.
     pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
-        if let Some(machine) = &mut self.lock().machine {
-            machine.storage.open_slot = Some(Box::new(OpenSlot::new(limit)));
-        }
+        self.lock().notifier().open_slot = Some(OpenSlot::new(limit));
     }
 
     /// Gives the slot back, and takes none any more.
     #[cfg(feature = "keyed")]
     pub(crate) fn remove_open_limit(&self) {
-        if let Some(machine) = &mut self.lock().machine {
-            machine.storage.open_slot = None;
-        }
+        let slot = self.lock().remove_open_slot();
+        drop(slot);
     }
 
     /// Ends the lease. From now on, every permit and every result of the breaker is void.
     pub(crate) fn vacate(&self) {
         let mut core = self.lock();
         self.view.vacate();
+        self.meter.stop();
         // Dropped without the lock: the observer owns the user's listeners, and the clock may be
         // the user's.
         let old = core.vacate();
@@ -162,6 +167,7 @@ impl Cell {
 
     fn publish(&self, core: &Core) {
         let (Some(view), Some(machine)) = (core.fast_path_view(), &core.machine) else { return };
+        let view = FastPathView { metered: self.meter.is_on(), ..view };
         let successes = self.successes();
         open_if_deferring(successes, machine, view.success);
         if let Admission::NoneUntil(until) = view.admission

@@ -4,7 +4,7 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
-    effects::{Change, Effects, Prevented, Step},
+    effects::{Change, Effects, EndCounts, Prevented, Step},
     fast_path_view::FastPathView,
     machine::Machine,
     notify::{Notifier, Observer},
@@ -86,8 +86,20 @@ impl Core {
         }
     }
 
+    /// The slot of an open circuit, which is given back when it is dropped.
+    #[cfg(feature = "keyed")]
+    pub(super) fn remove_open_slot(&mut self) -> Option<super::open_slot::OpenSlot> {
+        self.notifier.as_mut()?.open_slot.take()
+    }
+
     pub(super) fn notifier(&mut self) -> &mut Notifier {
         self.notifier.get_or_insert_default()
+    }
+
+    /// Whether tasks wait for a call to be admitted.
+    #[cfg(feature = "redis")]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.notifier.as_ref().is_some_and(|notifier| !notifier.wait_queue.is_empty())
     }
 
     /// Frees the notifier if only an event needed it, such as that of a circuit that was restored
@@ -134,19 +146,30 @@ impl Core {
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
         let machine = self.machine.as_mut()?;
-        let open_slot = machine.storage.open_slot.take();
+        let open_slot = self.notifier.as_mut().and_then(|notifier| notifier.open_slot.take());
         let mut effects = Effects { open_slot, ..Effects::default() };
         machine.advance(now, &mut effects);
         let result = transact(machine, &mut effects);
-        if let Some(slot) = &mut effects.open_slot {
+        if let Some(mut slot) = effects.open_slot.take() {
             slot.follow(machine.state());
             if matches!(effects.would_trip, Some(Prevented { by: PreventedBy::MaxOpenRatio, .. })) {
                 slot.note_prevented();
             }
+            self.notifier().open_slot = Some(slot);
         }
-        machine.storage.open_slot = effects.open_slot.take();
         self.report(effects, now);
+        self.report_shared();
         Some(result)
+    }
+
+    /// Tells the observer that the fleet's thread has something to do.
+    fn report_shared(&mut self) {
+        let Some(machine) = &mut self.machine else { return };
+        if machine.sharing.take_mark()
+            && let Some(observer) = &self.observer
+        {
+            observer.on_shared();
+        }
     }
 
     /// Records the successes that were counted without the lock, and returns how many there were.
@@ -308,6 +331,11 @@ impl Core {
     }
 
     fn report(&mut self, effects: Effects, now: Tick) {
+        if effects.counts() != EndCounts::default()
+            && let Some(observer) = &self.observer
+        {
+            observer.count(effects.counts());
+        }
         let Some(change) = effects.change() else { return };
         self.set_save_due(true);
         let Some(observer) = &self.observer else { return };

@@ -7,6 +7,7 @@ use crate::{
     clock::Tick,
     event::{PreventedBy, Reason},
     manual::Remark,
+    outcome::CallEnd,
     state::State,
 };
 
@@ -33,16 +34,30 @@ pub(crate) enum Change {
     Transition,
 }
 
+/// What a transaction did that only metrics count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct EndCounts {
+    pub(crate) slow: bool,
+    pub(crate) probe: Option<CallEnd>,
+    pub(crate) unfinished_probes: u32,
+}
+
 /// What a transaction did, collected while it runs.
 #[derive(Debug, Default)]
-pub(super) struct Effects {
+pub(crate) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
     pub(super) counts_changed: bool,
     /// A rule that would have opened the circuit, after the steps.
     pub(super) would_trip: Option<Prevented>,
     /// What the circuit needs to open, where its group bounds how many are open.
-    pub(super) open_slot: Option<Box<OpenSlot>>,
+    pub(super) open_slot: Option<OpenSlot>,
+    /// The result was that of a slow call.
+    pub(super) slow: bool,
+    /// How a probe ended.
+    pub(super) probe: Option<CallEnd>,
+    /// Probes that were still out when the circuit left the half-open state.
+    pub(super) unfinished_probes: u32,
 }
 
 /// A trip that did not happen.
@@ -56,6 +71,11 @@ impl Effects {
     /// Whether a rule may open the circuit at this time.
     pub(super) fn may_open(&mut self, now: Tick) -> bool {
         self.open_slot.as_mut().is_none_or(|slot| slot.try_take(now))
+    }
+
+    pub(super) fn counts(&self) -> EndCounts {
+        let Self { slow, probe, unfinished_probes, .. } = *self;
+        EndCounts { slow, probe, unfinished_probes }
     }
 
     pub(super) fn change(&self) -> Option<Change> {

@@ -22,6 +22,8 @@ pub(super) struct FastPathView {
     pub(super) slow_after: Option<Duration>,
     /// When the newest bucket ends that successes may be added to; `None` without a time window.
     pub(super) bucket_end: Option<Tick>,
+    /// Whether each call is counted for the metrics, which the machine does not know.
+    pub(super) metered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ impl Machine {
             timed: records && self.are_calls_timed(),
             slow_after: self.rules.slow_after().filter(|_| records),
             bucket_end: self.rules.bucket_end().filter(|_| records),
+            metered: false,
         }
     }
 
@@ -63,9 +66,14 @@ impl Machine {
             | Phase::Disabled { until: Tick::NEVER }
             | Phase::MetricsOnly { until: Tick::NEVER } => Admission::All,
             Phase::Open { until, .. } | Phase::ForcedOpen { until } => Admission::NoneUntil(*until),
-            Phase::HalfOpen(probes) if probes.free_slots(self.config.probe_limit()) == 0 => {
+            Phase::HalfOpen(probes) if self.free_slots(probes) == 0 => {
                 let deadline = probes.deadline(self.config.half_open_timeout);
-                Admission::NoneUntil(deadline.unwrap_or(Tick::NEVER))
+                let deadline = deadline.unwrap_or(Tick::NEVER);
+                match self.probes_ask_again_at() {
+                    Some(at) if at <= self.now => Admission::AskMachine,
+                    Some(at) => Admission::NoneUntil(deadline.min(at)),
+                    None => Admission::NoneUntil(deadline),
+                }
             }
             Phase::Closed(Some(_))
             | Phase::HalfOpen(_)

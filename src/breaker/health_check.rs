@@ -46,10 +46,17 @@ impl Cell {
     }
 }
 
+/// A check is a probe, but no call: metrics do not count it as one.
 impl Permit {
-    /// Admits a call, and ends the open time for it if need be. No other call can take the slot of
+    /// Admits a check where a call would be admitted.
+    pub(crate) fn acquire_for_check(cell: &'static Cell) -> Result<Self, Refusal> {
+        Self::try_acquire(cell).map(Self::uncounted)
+    }
+
+    /// Admits a check, and ends the open time for it if need be. No other call can take the slot of
     /// the probe in between.
     pub(crate) fn acquire_early(cell: &'static Cell) -> Result<Self, Refusal> {
-        cell.admit_after(Machine::end_open_time, |admitted| Self::admitted(cell, &admitted))
+        let permit = |admitted| Self::admitted(cell, &admitted).uncounted();
+        cell.admit_after(Machine::end_open_time, permit)
     }
 }

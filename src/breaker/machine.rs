@@ -8,11 +8,11 @@ use std::{sync::Arc, time::Duration};
 use super::{
     admission::{Capacity, Ticket},
     effects::{Effects, Step},
-    open_slot::OpenSlot,
     open_time::open_time,
     probes::Probes,
     ramp::Ramp,
     rules::{Rules, Trigger},
+    sharing::Sharing,
 };
 use crate::{
     clock::Tick, config::Config, error::Refusal, event::Reason, manual::Remark, state::State,
@@ -38,12 +38,13 @@ pub(crate) struct Machine {
     pub(super) rules: Rules,
     /// Openings in a row without closing.
     pub(super) consecutive_opens: u32,
+    pub(super) sharing: Sharing,
     /// The latest time seen. Threads read the clock before they acquire the lock, so times can
     /// arrive out of order; the machine's own time never goes back.
     pub(super) now: Tick,
 }
 
-/// What the holder of the lock knows besides. It is here because a machine has room
+/// What the holder of the lock knows of saves and restores. It is here because a machine has room
 /// for it, and a cell beside it has none: it fills its cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Storage {
@@ -53,8 +54,6 @@ pub(super) struct Storage {
     /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
     /// it changes no count: it makes the counts newer than the snapshot's.
     pub(super) awaits_restore: bool,
-    /// Where a group bounds how many of its circuits are open.
-    pub(super) open_slot: Option<Box<OpenSlot>>,
 }
 
 /// How the present state began.
@@ -101,6 +100,14 @@ impl Phase {
         }
     }
 
+    /// When the state ends by itself, if nothing else ends it.
+    pub(super) fn until(&self) -> Option<Tick> {
+        match self {
+            Self::Open { until, .. } => Some(*until),
+            _ => self.manual_until(),
+        }
+    }
+
     /// When a state that was set by hand for a time ends.
     pub(super) fn manual_until(&self) -> Option<Tick> {
         match self {
@@ -136,6 +143,7 @@ impl Machine {
             has_transitioned: false,
             would_trip: false,
             consecutive_opens: 0,
+            sharing: Sharing::none(),
             now,
         }
     }
@@ -185,6 +193,8 @@ impl Machine {
             window_slow_calls: window.slow_calls,
             consecutive_failures: self.rules.consecutive_failures(),
             consecutive_opens: self.consecutive_opens,
+            failures: self.rules.failures(),
+            slow_calls: self.rules.slow_calls(),
         }
     }
 
@@ -200,6 +210,7 @@ impl Machine {
                 }
                 Phase::HalfOpen(probes) => match probes.deadline(self.config.half_open_timeout) {
                     Some(deadline) if self.now >= deadline => {
+                        self.time_out_oldest();
                         self.open(Reason::ProbeTimeout.into(), None, deadline, effects);
                     }
                     _ => break,
@@ -240,17 +251,23 @@ impl Machine {
             Phase::Closed(_) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {
                 Capacity::Unlimited
             }
-            Phase::HalfOpen(probes) => {
-                Capacity::Probes(probes.free_slots(self.config.probe_limit()))
-            }
+            Phase::HalfOpen(probes) => Capacity::Probes(self.free_slots(probes)),
             Phase::Open { until, .. } => Capacity::Rejecting { until: Some(*until) },
             phase @ Phase::ForcedOpen { .. } => Capacity::Rejecting { until: phase.manual_until() },
         }
     }
 
+    /// How many more probes may be admitted now.
+    pub(super) fn free_slots(&self, probes: &Probes) -> u64 {
+        let leases = self.lease_slots();
+        leases.unwrap_or_else(|| probes.free_slots(self.config.probe_limit()))
+    }
+
     pub(super) fn admit(&mut self) -> Result<Ticket, Refusal> {
+        if let Phase::HalfOpen(_) = &self.phase {
+            return self.admit_probe();
+        }
         let refused = Err(Refusal::new(self.state()));
-        let mut probe = None;
         match &mut self.phase {
             Phase::Closed(None) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {}
             Phase::Closed(Some(ramp)) => {
@@ -265,15 +282,25 @@ impl Machine {
             Phase::ForcedOpen { until } if *until != Tick::NEVER => {
                 return Err(Refusal::with_time(State::ForcedOpen, until.nanos_since(self.now)));
             }
-            Phase::HalfOpen(probes) => {
-                probe = probes.admit(self.config.probe_limit(), self.now);
-                if probe.is_none() {
-                    return refused;
-                }
-            }
-            Phase::ForcedOpen { .. } => return refused,
+            Phase::HalfOpen(_) | Phase::ForcedOpen { .. } => return refused,
         }
-        Ok(Ticket { epoch: self.epoch, probe })
+        Ok(Ticket { epoch: self.epoch, probe: None })
+    }
+
+    fn admit_probe(&mut self) -> Result<Ticket, Refusal> {
+        self.note_probe_call();
+        let leases = self.lease_slots();
+        let limit = self.config.probe_limit();
+        let Phase::HalfOpen(probes) = &mut self.phase else {
+            return Err(Refusal::new(self.state()));
+        };
+        let is_free = leases.unwrap_or_else(|| probes.free_slots(limit)) > 0;
+        if !is_free {
+            return Err(Refusal::new(State::HalfOpen));
+        }
+        let probe = probes.admit(self.now);
+        self.assign_lease(probe);
+        Ok(Ticket { epoch: self.epoch, probe: Some(probe) })
     }
 
     /// Whether the time of each call's admission is needed.
@@ -358,7 +385,7 @@ impl Machine {
         self.enter(Phase::Closed(ramp), reason.into(), self.now, effects);
     }
 
-    fn clear(&mut self, at: Tick) {
+    pub(super) fn clear(&mut self, at: Tick) {
         self.consecutive_opens = 0;
         self.rules.clear(at);
     }
@@ -370,11 +397,14 @@ impl Machine {
         at: Tick,
         effects: &mut Effects,
     ) {
+        if let Phase::HalfOpen(probes) = &self.phase {
+            effects.unfinished_probes += probes.in_flight();
+        }
         let open_time = match &phase {
             Phase::Open { since, until } => Some(until.since(*since)),
             _ => None,
         };
-        effects.steps.push(Step {
+        let step = Step {
             from: self.state(),
             to: phase.state(),
             reason: trigger.reason,
@@ -383,7 +413,9 @@ impl Machine {
             manual_until: phase.manual_until(),
             at,
             remark: None,
-        });
+        };
+        self.sharing.on_step(&step, self.consecutive_opens, phase.until());
+        effects.steps.push(step);
         self.phase = phase;
         self.would_trip = false;
         self.origin =

@@ -32,6 +32,18 @@ mod ramp;
 mod recording;
 mod restore;
 mod rules;
+#[cfg(feature = "redis")]
+mod shared_machine;
+#[cfg(not(feature = "redis"))]
+#[path = "shared_machine/off.rs"]
+mod shared_machine;
+#[cfg(feature = "redis")]
+pub(crate) mod sharing;
+#[cfg(not(feature = "redis"))]
+#[path = "sharing/off.rs"]
+mod sharing;
+#[cfg(feature = "admin")]
+pub(crate) mod status;
 mod success_counter;
 pub(crate) mod wait_queue;
 mod waker_set;

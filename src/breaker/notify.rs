@@ -2,7 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{effects::Change, wait_queue::WaitQueue, waker_set::WakerSet};
+use super::{
+    effects::{Change, EndCounts},
+    open_slot::OpenSlot,
+    wait_queue::WaitQueue,
+    waker_set::WakerSet,
+};
 use crate::event::{Event, Transition};
 
 /// Receives what happens to a breaker. It also identifies the breaker: a cell passes from one to
@@ -19,12 +24,18 @@ pub(crate) trait Observer: Send + Sync {
     /// [`on_change`](Self::on_change): note them, and no more.
     fn record_transitions(&self, transitions: &[Transition]);
 
+    /// The thread of the fleet has something to do. Called with the lock held: note it.
+    fn on_shared(&self);
+
+    /// What metrics count of a call that has ended. Called with the lock held.
+    fn count(&self, counts: EndCounts);
+
     /// An event happened. Called without the lock, one call at a time, in order. It must not panic:
     /// a call may be waiting for its answer, or the thread unwinding.
     fn on_event(&self, event: Event);
 }
 
-/// What to do once the lock is released.
+/// What to do once the lock is released, and what else few breakers need.
 #[derive(Default)]
 pub(super) struct Notifier {
     /// Tasks that wait for the circuit to reject calls, so that they can return a rejection.
@@ -35,13 +46,15 @@ pub(super) struct Notifier {
     pub(super) pending: VecDeque<Event>,
     /// Whether a thread is dispatching them.
     pub(super) dispatching: bool,
+    /// Where a group bounds how many of its circuits are open.
+    pub(super) open_slot: Option<OpenSlot>,
 }
 
 impl Notifier {
     /// Whether it holds nothing, and no task has waited here.
     pub(super) fn is_unused(&self) -> bool {
-        let Self { rejection_wakers, wait_queue, pending, dispatching } = self;
+        let Self { rejection_wakers, wait_queue, pending, dispatching, open_slot } = self;
         let had_waiters = !rejection_wakers.is_unused() || !wait_queue.is_unused();
-        !had_waiters && pending.is_empty() && !dispatching
+        !had_waiters && pending.is_empty() && !dispatching && open_slot.is_none()
     }
 }

@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{error::Refusal, state::State};
 
-/// From the low end: the state (3 bits), the admission (2), eight flags, the epoch (51).
+/// From the low end: the state (3 bits), the admission (2), nine flags, the epoch (50).
 ///
-/// The epoch grows by one with each transition and with each update of the configuration, so 51
+/// The epoch grows by one with each transition and with each update of the configuration, so 50
 /// bits never overflow in practice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedState(u64);
@@ -28,15 +28,17 @@ impl PackedState {
     const BUCKETED: u64 = 1 << 7;
     /// The user supplied the clock, which is behind the lock.
     const CUSTOM_CLOCK: u64 = 1 << 8;
-    /// A call that is dropped without an outcome takes work: it is a probe, or it is timed.
+    /// A call that is dropped without an outcome takes work: it is a probe, timed or metered.
     const TRACKS_DROP: u64 = 1 << 9;
-    /// Recording a success changes nothing, however long it took.
+    /// Recording a success changes nothing, however long it took, nor is it counted.
     const QUIET: u64 = 1 << 10;
     /// A success that is not slow may be counted without the lock.
     const DEFERS: u64 = 1 << 11;
     /// Threads have met while they counted, so each has a counter of its own.
     const SPREAD: u64 = 1 << 12;
-    const EPOCH_SHIFT: u32 = 13;
+    /// Each call is counted for the metrics, also one whose outcome changes nothing.
+    const METERED: u64 = 1 << 13;
+    const EPOCH_SHIFT: u32 = 14;
 
     /// The state of a permit that has been recorded: it matches no state of a breaker, and its
     /// drop takes no work.
@@ -62,8 +64,12 @@ impl PackedState {
                 | flag(view.timed, Self::TIMED)
                 | flag(view.bucket_end.is_some(), Self::BUCKETED)
                 | flag(custom_clock, Self::CUSTOM_CLOCK)
-                | flag(view.timed || view.state == State::HalfOpen, Self::TRACKS_DROP)
-                | flag(skips && !view.timed, Self::QUIET)
+                | flag(
+                    view.timed || view.metered || view.state == State::HalfOpen,
+                    Self::TRACKS_DROP,
+                )
+                | flag(skips && !view.timed && !view.metered, Self::QUIET)
+                | flag(view.metered, Self::METERED)
                 | flag(view.success == OnSuccess::Defer, Self::DEFERS)
                 | flag(spread, Self::SPREAD)
                 | view.epoch << Self::EPOCH_SHIFT,
@@ -73,7 +79,7 @@ impl PackedState {
     /// The same state, with another way to record a success.
     pub(super) const fn with_success(self, success: OnSuccess) -> Self {
         let flags = match success {
-            OnSuccess::Skip if self.is_timed() => Self::SKIPS,
+            OnSuccess::Skip if self.is_timed() || self.is_metered() => Self::SKIPS,
             OnSuccess::Skip => Self::SKIPS | Self::QUIET,
             OnSuccess::Defer => Self::DEFERS,
             OnSuccess::Record => 0,
@@ -99,16 +105,28 @@ impl PackedState {
         self.0 & Self::ADMISSION == Self::NONE
     }
 
-    /// Whether every call is admitted, and without reading the time.
+    /// Whether every call is admitted, and takes work only when it ends with an outcome.
     #[inline]
-    pub(super) const fn admits_all_untimed(self) -> bool {
-        self.0 & (Self::ADMISSION | Self::TIMED) == Self::ALL
+    pub(super) const fn admits_all_untracked(self) -> bool {
+        self.0 & (Self::ADMISSION | Self::TIMED | Self::METERED) == Self::ALL
     }
 
     /// Whether the time of each call's admission is needed.
     #[inline]
     pub(super) const fn is_timed(self) -> bool {
         self.0 & Self::TIMED != 0
+    }
+
+    /// Whether each call is counted for the metrics.
+    #[inline]
+    pub(super) const fn is_metered(self) -> bool {
+        self.0 & Self::METERED != 0
+    }
+
+    /// The same for a call that is not counted.
+    #[cfg(any(feature = "health-check", feature = "keyed"))]
+    pub(super) const fn unmetered(self) -> Self {
+        Self(self.0 & !Self::METERED)
     }
 
     /// Whether there is a time window.
@@ -134,6 +152,12 @@ impl PackedState {
         self.0 & Self::SKIPS != 0
     }
 
+    /// Whether a success changes nothing, however long it took.
+    #[inline]
+    pub(super) const fn skips_success_untimed(self) -> bool {
+        self.0 & (Self::SKIPS | Self::TIMED) == Self::SKIPS
+    }
+
     /// Whether a success that is not slow may be counted without the lock.
     #[inline]
     pub(super) const fn defers_success(self) -> bool {
@@ -147,11 +171,14 @@ impl PackedState {
     }
 
     /// Whether any success of a call that this state admitted may be counted without the lock and
-    /// without reading the time, on the one counter of all threads.
+    /// without reading the time, on the one counter of all threads, and nowhere else.
     #[inline]
     pub(super) const fn counts_success_of(self, admitted: Self) -> bool {
-        const FLAGS: u64 =
-            PackedState::DEFERS | PackedState::TIMED | PackedState::BUCKETED | PackedState::SPREAD;
+        const FLAGS: u64 = PackedState::DEFERS
+            | PackedState::TIMED
+            | PackedState::BUCKETED
+            | PackedState::METERED
+            | PackedState::SPREAD;
         let other_epoch = (self.0 ^ admitted.0) >> Self::EPOCH_SHIFT;
         // One branch for all.
         other_epoch | ((self.0 & FLAGS) ^ Self::DEFERS) == 0
@@ -165,7 +192,7 @@ impl PackedState {
 
     /// Whether recording a success is a no-op, however long the call took: no lock, no time and no
     /// count. This is the path of a healthy breaker.
-    #[inline]
+    #[cfg(test)]
     pub(super) const fn is_quiet(self) -> bool {
         self.0 & Self::QUIET != 0
     }
@@ -232,6 +259,7 @@ mod tests {
         timed: false,
         slow_after: None,
         bucket_end: None,
+        metered: false,
     };
 
     #[test]
@@ -256,13 +284,14 @@ mod tests {
         assert!(!is_quiet(&FastPathView { success: OnSuccess::Record, ..VIEW }));
         assert!(!is_quiet(&FastPathView { success: OnSuccess::Defer, ..VIEW }));
         assert!(!is_quiet(&FastPathView { timed: true, ..VIEW }));
+        assert!(!is_quiet(&FastPathView { metered: true, ..VIEW }));
     }
 
     #[test]
     fn another_way_to_record_a_success_changes_nothing_else() {
-        for timed in [false, true] {
+        for (timed, metered) in [(false, false), (true, false), (false, true), (true, true)] {
             for success in [OnSuccess::Skip, OnSuccess::Defer, OnSuccess::Record] {
-                let view = FastPathView { success, timed, ..VIEW };
+                let view = FastPathView { success, timed, metered, ..VIEW };
                 let expected = PackedState::new(&view, false, true);
                 for before in [OnSuccess::Skip, OnSuccess::Defer, OnSuccess::Record] {
                     let before = FastPathView { success: before, ..view };
@@ -297,6 +326,7 @@ mod tests {
             FastPathView { epoch: 8, ..view },
             FastPathView { epoch: 6, ..view },
             FastPathView { timed: true, ..view },
+            FastPathView { metered: true, ..view },
             FastPathView { bucket_end: Some(Tick::NEVER), ..view },
         ] {
             assert!(!packed(&other, false).counts_success_of(admitted), "{other:?}");
@@ -316,10 +346,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_timed_call_and_a_probe_take_work_when_dropped() {
+    fn only_a_timed_call_a_counted_one_and_a_probe_take_work_when_dropped() {
         let tracks = |view: &FastPathView| PackedState::new(view, false, false).tracks_drop();
         assert!(!tracks(&VIEW));
         assert!(tracks(&FastPathView { timed: true, ..VIEW }));
+        assert!(tracks(&FastPathView { metered: true, ..VIEW }));
         assert!(tracks(&FastPathView { state: State::HalfOpen, ..VIEW }));
         assert!(!PackedState::SPENT.tracks_drop());
     }

@@ -2,7 +2,7 @@
 
 mod guard;
 
-use std::{fmt, mem::ManuallyDrop, time::Duration};
+use std::{cell::Cell as LocalCell, fmt, mem::ManuallyDrop, time::Duration};
 
 use super::{
     admission::Ticket,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::{SystemClock, Tick},
     error::Refusal,
-    outcome::Outcome,
+    outcome::{CallEnd, Outcome},
     state::State,
 };
 
@@ -53,6 +53,12 @@ pub struct Permit {
     call: Call,
 }
 
+thread_local! {
+    /// The address of the cell of a call that has failed by the panic that unwinds now, until its
+    /// permit is dropped.
+    static FAILED_BY_PANIC: LocalCell<usize> = const { LocalCell::new(0) };
+}
+
 /// An admitted call, with what it takes to record it.
 #[derive(Clone, Copy)]
 struct Call {
@@ -75,17 +81,17 @@ impl Permit {
     }
 
     /// Admits a call without the lock, if every call is admitted. It does not admit one whose time
-    /// matters and which is part of another call, as the closure says.
+    /// or drop matters and which is part of another call, as the closure says.
     #[inline]
     pub(crate) fn try_acquire_fast(
         cell: &'static Cell,
         is_nested: impl FnOnce() -> bool,
     ) -> Option<Self> {
         let state = cell.state_alone();
-        let stamp = if state.admits_all_untimed() {
+        let stamp = if state.admits_all_untracked() {
             0
         } else if state.admits_all() && !is_nested() {
-            cell.now(state).as_nanos()
+            if state.is_timed() { cell.now(state).as_nanos() } else { 0 }
         } else {
             return None;
         };
@@ -123,6 +129,13 @@ impl Permit {
     /// A permit that records nothing, for a call that does not count.
     pub(crate) fn void_of(cell: &'static Cell) -> Self {
         Self { call: Call { cell, state: PackedState::SPENT, stamp: 0 } }
+    }
+
+    /// The same call, which metrics do not count.
+    #[cfg(any(feature = "health-check", feature = "keyed"))]
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.call.state = self.call.state.unmetered();
+        self
     }
 
     /// Whether the permit records nothing any more.
@@ -252,6 +265,23 @@ impl Permit {
             self.spend().cancel();
         }
     }
+
+    /// The same for a call that is part of another one, which counts.
+    #[inline]
+    pub(crate) fn discard_in_place(&mut self) {
+        if self.call.state.tracks_drop() {
+            self.spend().discard();
+        }
+    }
+
+    /// The panic that unwinds now is this call's failure, and recorded. The permit itself is
+    /// dropped by it, and counts as nothing.
+    #[cold]
+    pub(crate) fn note_failed_by_panic(&self) {
+        if self.call.state.is_metered() {
+            FAILED_BY_PANIC.set(std::ptr::from_ref(self.call.cell).addr());
+        }
+    }
 }
 
 /// By its parts, which travel in registers.
@@ -272,7 +302,7 @@ fn succeed_unless_nested(cell: &'static Cell, state: PackedState, stamp: u64) {
 #[inline(never)]
 fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64) {
     if nesting::is_nested(cell) {
-        Call { cell, state, stamp }.cancel();
+        Call { cell, state, stamp }.discard();
     } else {
         succeed_outermost(cell, state, stamp);
     }
@@ -284,7 +314,7 @@ fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
         return succeed_locked(cell, state, stamp);
     }
     match cell.try_record_success(state, Tick::from_nanos(stamp), None) {
-        Counted::Yes => {}
+        Counted::Yes => cell.count_current(state, CallEnd::Success),
         Counted::No => succeed_locked(cell, state, stamp),
         Counted::Contended => succeed_after_contention(cell, state, stamp),
     }
@@ -293,6 +323,7 @@ fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
 #[cold]
 #[inline(never)]
 fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
+    cell.count(state, CallEnd::Success);
     Call { cell, state, stamp }.record_locked(Outcome::Success, None);
 }
 
@@ -327,6 +358,7 @@ impl Call {
 
     #[inline]
     fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
+        self.cell.count(self.state, outcome.into());
         if outcome == Outcome::Success && !self.is_probe() {
             let admitted = Tick::from_nanos(self.stamp);
             match self.cell.try_record_success(self.state, admitted, elapsed) {
@@ -353,15 +385,27 @@ impl Call {
         // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
         // nothing about the calls that it ends.
         if std::thread::panicking() {
-            self.cancel();
-        } else {
-            self.cell.abandon(self.ticket(), self.admitted_at());
+            let cell = std::ptr::from_ref(self.cell).addr();
+            if self.state.is_metered() && FAILED_BY_PANIC.get() == cell {
+                FAILED_BY_PANIC.set(0);
+                return self.discard();
+            }
+            return self.cancel();
         }
+        let is_tracked = self.is_probe() || self.state.is_timed();
+        let failed = is_tracked && self.cell.abandon(self.ticket(), self.admitted_at());
+        self.cell.count(self.state, if failed { CallEnd::Failure } else { CallEnd::Cancelled });
     }
 
     #[cold]
     #[inline(never)]
     fn cancel(self) {
+        self.cell.count(self.state, CallEnd::Cancelled);
+        self.discard();
+    }
+
+    /// Ends the call uncounted.
+    fn discard(self) {
         if self.is_probe() {
             self.cell.cancel(self.ticket());
         }

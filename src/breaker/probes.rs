@@ -32,15 +32,17 @@ impl Probes {
         Self { attempts, successes, failures, ..Self::default() }
     }
 
-    pub(super) fn admit(&mut self, limit: u32, now: Tick) -> Option<u64> {
-        if self.free_slots(limit) == 0 {
-            return None;
-        }
+    /// Admits a probe, for which there must be room.
+    pub(super) fn admit(&mut self, now: Tick) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.attempts = self.attempts.saturating_add(1);
         self.in_flight.insert(id, now);
-        Some(id)
+        id
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn free_slots(&self, limit: u32) -> u64 {
@@ -61,6 +63,12 @@ impl Probes {
     /// When a probe that is still in flight was admitted.
     pub(super) fn admitted_at(&self, id: u64) -> Option<Tick> {
         self.in_flight.get(&id).copied()
+    }
+
+    /// The oldest probe in flight.
+    #[cfg(feature = "redis")]
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.in_flight.first_key_value().map(|(id, _)| *id)
     }
 
     /// When the oldest probe in flight times out.

@@ -7,9 +7,8 @@
 //! newer belongs to a transition that is being published at that moment; using it is as if the
 //! caller had arrived a little later.
 //!
-//! A success that finds the state that admitted its call, and in it
-//! [`is_quiet`](PackedState::is_quiet), is complete: at that moment, recording it would
-//! have changed nothing.
+//! A success that finds the state that its permit [remembers](PackedState::for_permit), which is
+//! a quiet one, is complete: at that moment, recording it would have changed nothing.
 
 use super::{
     fast_path_view::{Admission, FastPathView},

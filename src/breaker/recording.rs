@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Tick,
     event::{PreventedBy, Reason},
-    outcome::Outcome,
+    outcome::{CallEnd, Outcome},
 };
 
 /// The result of a call, with the time it took if that was measured.
@@ -95,6 +95,7 @@ impl Machine {
         }
         match &self.phase {
             Phase::Closed(_) | Phase::MetricsOnly { .. } if result.outcome != Outcome::Ignore => {
+                effects.slow = self.rules.is_slow(result.elapsed);
                 self.settle_would_trip();
                 let trigger = self.rules.record(result.outcome, result.elapsed, self.now);
                 self.after_record(trigger, result.outcome.retry_after(), effects);
@@ -107,15 +108,21 @@ impl Machine {
     fn record_probe(&mut self, ticket: Ticket, result: CallResult, effects: &mut Effects) {
         let Some(time_out) = self.release_probe(ticket) else { return };
         effects.counts_changed = true;
+        effects.probe = Some(result.outcome.into());
+        if !self.return_lease(ticket.probe) {
+            return self.end_undecided(false);
+        }
         let failed = match result.outcome {
             Outcome::Ignore => return self.end_without_result(time_out, effects),
             Outcome::Success => false,
             Outcome::Failure { .. } | Outcome::Throttled { .. } => true,
         };
         let slow = self.rules.is_slow(result.elapsed.or(Some(time_out)));
+        self.judge_ending(!failed && !slow, false);
+        effects.slow = slow;
         let Phase::HalfOpen(probes) = &mut self.phase else { return };
         match probes.record(&self.config, failed, slow) {
-            ProbeVerdict::Undecided => {}
+            ProbeVerdict::Undecided => self.end_undecided(true),
             ProbeVerdict::Close => self.close(Reason::ProbesSucceeded, effects),
             ProbeVerdict::Reopen(reason) => {
                 let trigger = Trigger { reason, failure_count: probes.failures.into() };
@@ -137,6 +144,8 @@ impl Machine {
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
         if let Some(time_out) = self.release_probe(ticket) {
+            self.return_lease(ticket.probe);
+            effects.probe = Some(CallEnd::Cancelled);
             // By the attempt.
             effects.counts_changed = true;
             self.end_without_result(time_out, effects);
@@ -144,18 +153,19 @@ impl Machine {
     }
 
     /// Ends a call that was dropped before it had an outcome. A short one says nothing. A long
-    /// one is slow or a failure: callers seldom wait for a dependency that hangs.
+    /// one is slow or a failure: callers seldom wait for a dependency that hangs. Returns whether
+    /// it is a failure.
     pub(super) fn abandon(
         &mut self,
         ticket: Ticket,
         elapsed: Option<Duration>,
         effects: &mut Effects,
-    ) {
+    ) -> bool {
         if !self.is_current(ticket) {
-            return;
+            return false;
         }
         let probe_age = self.probe_age(ticket);
-        let Some(elapsed) = probe_age.or(elapsed) else { return };
+        let Some(elapsed) = probe_age.or(elapsed) else { return false };
         let failed = self.config.abandoned_after.is_some_and(|limit| elapsed > limit);
         let slow = self.rules.is_slow(Some(elapsed));
         if failed || (slow && probe_age.is_some()) {
@@ -164,10 +174,12 @@ impl Machine {
         } else if probe_age.is_some() {
             self.cancel(ticket, effects);
         } else if slow && matches!(self.phase, Phase::Closed(_) | Phase::MetricsOnly { .. }) {
+            effects.slow = true;
             self.settle_would_trip();
             let trigger = self.rules.record_abandoned(elapsed, self.now);
             self.after_record(trigger, None, effects);
         }
+        failed
     }
 
     /// Frees the slot of a probe. Returns how long it was out.
@@ -188,7 +200,10 @@ impl Machine {
         let Phase::HalfOpen(probes) = &mut self.phase else { return };
         let total = probes.add_without_result(time_out);
         if self.config.half_open_timeout.is_some_and(|limit| total >= limit) {
+            self.judge_ending(false, true);
             self.open(Reason::ProbeTimeout.into(), None, self.now, effects);
+        } else {
+            self.end_undecided(false);
         }
     }
 

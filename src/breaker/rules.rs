@@ -12,6 +12,7 @@ use crate::{
     event::Reason,
     outcome::Outcome,
     snapshot::{WindowContent, WindowSnapshot},
+    stats::Share,
 };
 
 /// How many successes may be deferred with a time window. The next one takes the lock, which reads
@@ -340,6 +341,22 @@ impl Rules {
     /// The counts of the first rate rule's window; `None` without a rate rule.
     pub(super) fn first_window_counts(&self) -> Option<Counts> {
         self.rates.first().map(|rate| rate.window.counts())
+    }
+
+    /// The failures in the window of the first rule on them.
+    pub(super) fn failures(&self) -> Option<Share> {
+        let mut rates = self.rates.iter();
+        let Counts { calls, failures, .. } =
+            rates.find(|rate| matches!(rate.measure, Measure::Failures))?.window.counts();
+        Some(Share { part: failures, calls })
+    }
+
+    /// The slow calls in the window of the first rule on them.
+    pub(super) fn slow_calls(&self) -> Option<Share> {
+        let mut rates = self.rates.iter();
+        let Counts { calls, slow_calls, .. } =
+            rates.find(|rate| matches!(rate.measure, Measure::SlowCalls(_)))?.window.counts();
+        Some(Share { part: slow_calls, calls })
     }
 
     /// The windows, complete but for the calls of count windows. Those are in the `copies`, if

@@ -33,8 +33,9 @@ use std::sync::OnceLock;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The counters of a cell in which two threads have met, once allocated. They stay with the cell.
+/// Boxed twice, because every cell pays for this field, and few need it.
 #[derive(Default)]
-pub(super) struct SpreadCounters(OnceLock<Box<[Counter]>>);
+pub(super) struct SpreadCounters(OnceLock<Box<Box<[Counter]>>>);
 
 #[repr(align(64))]
 struct Counter(AtomicU64);
@@ -115,9 +116,9 @@ impl<'a> Successes<'a> {
 
     /// Adds counters, closed, so that threads do not meet again. The single one must be closed.
     pub(super) fn spread(self) {
-        self.spread
-            .0
-            .get_or_init(|| (0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect());
+        self.spread.0.get_or_init(|| {
+            Box::new((0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect())
+        });
     }
 
     /// Whether successes of this epoch can be counted now.
@@ -165,7 +166,9 @@ impl<'a> Successes<'a> {
         let spread = self.spread.0.get();
         // With several counters, the single one stays closed.
         let shared = spread.is_none().then_some(self.shared);
-        shared.into_iter().chain(spread.into_iter().flatten().map(|counter| &counter.0))
+        shared.into_iter().chain(
+            spread.into_iter().flat_map(|counters| counters.iter()).map(|counter| &counter.0),
+        )
     }
 }
 

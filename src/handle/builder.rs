@@ -7,7 +7,12 @@ use smol_str::SmolStr;
 use super::{
     Breaker,
     events::{self, EventDispatcher, Listener, Shared},
+    meter::Meter,
 };
+#[cfg(feature = "redis")]
+use crate::fleet::RedisFleet;
+#[cfg(feature = "metrics")]
+use crate::metrics::{CallMetrics, Counted, Labels};
 use crate::{
     breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
@@ -176,6 +181,27 @@ macro_rules! breaker_settings {
             self
         }
 
+        /// Shares the breaker with other replicas of this service. Default: none, every replica
+        /// decides alone. See [`fleet`](crate::fleet).
+        ///
+        /// [`build`](Self::build) waits at most a second for the fleet's state, so that the first
+        /// call meets it.
+        #[cfg(feature = "redis")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+        pub fn shared(mut self, fleet: $crate::fleet::RedisFleet) -> Self {
+            self $($breaker)*.fleet = Some(fleet);
+            self
+        }
+
+        /// Whether the calls of this breaker are counted for [`metrics`](crate::metrics). Default:
+        /// they are.
+        #[cfg(feature = "metrics")]
+        #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+        pub fn call_metrics(mut self, call_metrics: $crate::metrics::CallMetrics) -> Self {
+            self $($breaker)*.call_metrics = call_metrics;
+            self
+        }
+
         /// Calls this function for each event, in order, on the thread of the call that caused it,
         /// or on a thread that all breakers share: see [`Event`](crate::Event). It must return
         /// quickly. It may use the breaker: no lock is held. A panic is logged at ERROR, and
@@ -205,7 +231,14 @@ pub struct BreakerBuilder {
     listeners: Vec<Listener>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) store: Option<Arc<dyn StateStore>>,
+    #[cfg(feature = "redis")]
+    pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
+    #[cfg(feature = "metrics")]
+    pub(crate) call_metrics: CallMetrics,
+    /// The group that the breaker is counted with, instead of by its name.
+    #[cfg(feature = "metrics")]
+    group: Option<Counted>,
     /// What bounds how many circuits of a group are open.
     pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
 }
@@ -220,7 +253,13 @@ impl BreakerBuilder {
             listeners: Vec::new(),
             snapshot: None,
             store: None,
+            #[cfg(feature = "redis")]
+            fleet: None,
             write_behind: WriteBehindConfig::default(),
+            #[cfg(feature = "metrics")]
+            call_metrics: CallMetrics::default(),
+            #[cfg(feature = "metrics")]
+            group: None,
             open_limit: None,
         }
     }
@@ -233,6 +272,38 @@ impl BreakerBuilder {
     }
 
     breaker_settings!();
+
+    /// As what the breaker is counted, unless metrics are off.
+    #[cfg(feature = "metrics")]
+    fn counted(&self) -> Option<Counted> {
+        let by_name = || Counted::Breaker(Labels::named(self.name.clone()));
+        (self.call_metrics != CallMetrics::Off).then(|| self.group.clone().unwrap_or_else(by_name))
+    }
+
+    /// Counts the breaker with its group, or for its key in the group.
+    #[cfg(feature = "keyed")]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_mut, unused_variables, clippy::needless_pass_by_value)
+    )]
+    pub(crate) fn counted_with_group(mut self, group: &str, key: Option<SmolStr>) -> Self {
+        #[cfg(feature = "metrics")]
+        {
+            self.group = Some(Counted::Breaker(Labels { name: group.into(), key }));
+        }
+        self
+    }
+
+    /// Counts for a group, without being one of its breakers.
+    #[cfg(feature = "keyed")]
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut))]
+    pub(crate) fn counts_for_group(mut self) -> Self {
+        #[cfg(feature = "metrics")]
+        {
+            self.group = Some(Counted::Calls(Labels::named(self.name.clone())));
+        }
+        self
+    }
 
     pub(crate) fn set_config(&mut self, config: Arc<Config>) {
         self.config = config;
@@ -275,12 +346,18 @@ impl BreakerBuilder {
     pub(crate) fn build_valid(self) -> Breaker {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
-        cell.lease(self.config, self.clock);
+        #[cfg(feature = "metrics")]
+        let meter = Meter::begin(self.counted());
+        #[cfg(not(feature = "metrics"))]
+        let meter = Meter;
+        cell.lease(self.config, self.clock, meter.slot());
         if let Some(limit) = self.open_limit {
             cell.set_open_limit(limit);
         }
-        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners));
+        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
+        #[cfg(feature = "metrics")]
+        dispatcher.counts_as_source();
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
@@ -288,6 +365,10 @@ impl BreakerBuilder {
         if let Some(store) = self.store {
             cell.await_restore();
             shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
+        }
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &self.fleet {
+            shared.join(fleet);
         }
         Breaker { cell, shared: Arc::new(shared) }
     }

@@ -10,8 +10,17 @@ use std::{
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
+use super::meter::Meter;
+#[cfg(feature = "redis")]
+use crate::fleet::{Membership, RedisFleet, SharedMarker};
 use crate::{
-    breaker::{cell::Cell, effects::Change, notify::Observer, pool, window::WindowCopies},
+    breaker::{
+        cell::Cell,
+        effects::{Change, EndCounts},
+        notify::Observer,
+        pool,
+        window::WindowCopies,
+    },
     config::Config,
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
@@ -23,6 +32,11 @@ use crate::{
         Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
         SnapshotSource, TakeOver, WriteBehindConfig,
     },
+};
+#[cfg(feature = "metrics")]
+use crate::{
+    metrics::{BreakerMetrics, StatsSource},
+    stats::Stats,
 };
 
 /// The number of events that a subscriber may fall behind.
@@ -54,13 +68,21 @@ pub(super) struct Shared {
     /// Dropped before the cell is returned, because it takes a final snapshot of it.
     /// Boxed, so that a breaker without a store does not pay for it.
     pub(super) attachment: Option<Box<Attachment>>,
+    #[cfg(feature = "redis")]
+    pub(super) membership: Option<Box<Membership>>,
     cell: &'static Cell,
     dispatcher: Arc<EventDispatcher>,
 }
 
 impl Shared {
     pub(super) fn new(cell: &'static Cell, dispatcher: Arc<EventDispatcher>) -> Self {
-        Self { attachment: None, cell, dispatcher }
+        Self {
+            attachment: None,
+            #[cfg(feature = "redis")]
+            membership: None,
+            cell,
+            dispatcher,
+        }
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on. A state
@@ -83,6 +105,17 @@ impl Shared {
         self.attachment = Some(Box::new(attachment));
     }
 
+    /// Shares the breaker, and takes over the state of the fleet.
+    #[cfg(feature = "redis")]
+    pub(super) fn join(&mut self, fleet: &RedisFleet) {
+        let (membership, marker) = Membership::new(fleet.threads());
+        // It is not set yet: a breaker is shared once.
+        let marker = self.dispatcher.fleet.get_or_init(|| Box::new(marker));
+        let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
+        membership.attach(self.name().clone(), self.cell, &observer, marker);
+        self.membership = Some(Box::new(membership));
+    }
+
     #[inline]
     pub(super) fn name(&self) -> &SmolStr {
         &self.dispatcher.name
@@ -90,6 +123,11 @@ impl Shared {
 
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         self.dispatcher.snapshot()
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn metrics(&self) -> Option<BreakerMetrics> {
+        self.dispatcher.meter.read()
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -100,8 +138,11 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        #[cfg(feature = "redis")]
+        drop(self.membership.take());
         drop(self.attachment.take());
         self.cell.vacate();
+        self.dispatcher.meter.end();
         pool::give_back(self.cell);
     }
 }
@@ -122,17 +163,34 @@ pub(super) struct EventDispatcher {
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
+    #[cfg(feature = "redis")]
+    fleet: OnceLock<Box<SharedMarker>>,
+    meter: Meter,
 }
 
 impl EventDispatcher {
-    pub(super) fn new(name: SmolStr, cell: &'static Cell, listeners: Vec<Listener>) -> Self {
+    pub(super) fn new(
+        name: SmolStr,
+        cell: &'static Cell,
+        listeners: Vec<Listener>,
+        meter: Meter,
+    ) -> Self {
         Self {
             name,
             cell,
+            meter,
             listeners: listeners.into(),
             channel: OnceLock::new(),
             store: OnceLock::new(),
+            #[cfg(feature = "redis")]
+            fleet: OnceLock::new(),
         }
+    }
+
+    /// The metrics ask this for the breaker's counts.
+    #[cfg(feature = "metrics")]
+    pub(super) fn counts_as_source(self: &Arc<Self>) {
+        self.meter.ask(&(Arc::clone(self) as _));
     }
 
     /// The state as data. `None` once the breaker is gone.
@@ -217,13 +275,35 @@ impl Observer for EventDispatcher {
     }
 
     fn record_transitions(&self, transitions: &[Transition]) {
+        self.meter.record_transitions(transitions);
         let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
+    }
+
+    #[cfg(feature = "redis")]
+    fn on_shared(&self) {
+        if let Some(marker) = self.fleet.get() {
+            marker.mark();
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn on_shared(&self) {}
+
+    fn count(&self, counts: EndCounts) {
+        self.meter.count(counts);
     }
 
     fn on_event(&self, event: Event) {
         self.contain("the log's subscriber", || event.log());
         self.dispatch(event);
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl StatsSource for EventDispatcher {
+    fn stats(&self) -> Option<Stats> {
+        self.cell.inspect_owned(self, |machine, _| machine.stats())
     }
 }
 

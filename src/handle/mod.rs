@@ -5,6 +5,9 @@ mod by_hand;
 mod call;
 mod end;
 mod events;
+mod meter;
+#[cfg(feature = "admin")]
+mod status;
 mod wait;
 #[cfg(feature = "health-check")]
 mod weak;
@@ -19,6 +22,7 @@ use crate::{
     event::Event,
     health::StoreHealth,
     history::{HistoryError, HistoryPage, HistoryQuery},
+    outcome::CallEnd,
     snapshot::Snapshot,
     state::State,
     stats::Stats,
@@ -87,6 +91,22 @@ impl Breaker {
         self.inspect(Machine::stats).unwrap_or_default()
     }
 
+    /// What has been counted since the breaker was built: every call once, by how it ended. `None`
+    /// with [`CallMetrics::Off`](crate::metrics::CallMetrics::Off).
+    ///
+    /// Breakers of the same name are counted together, and so are those of a group of keyed
+    /// breakers that has [no metrics by key](crate::metrics#keyed-breakers). When all of them are
+    /// dropped, the numbers are forgotten about a second later.
+    ///
+    /// It asks each breaker that is counted together with this one. Do not call it on the way of a
+    /// request.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    #[must_use]
+    pub fn metrics(&self) -> Option<crate::metrics::BreakerMetrics> {
+        self.shared.metrics()
+    }
+
     /// The complete state as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -108,7 +128,7 @@ impl Breaker {
     /// ramping up and this call is not in the admitted share.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        Permit::try_acquire(self.cell).map_err(|refusal| self.rejected(refusal))
+        Permit::try_acquire(self.cell).map_err(|refusal| self.reject(refusal))
     }
 
     /// Waits until a call is admitted.
@@ -289,6 +309,15 @@ impl Breaker {
         attachment.map_or(StoreHealth::NoStore, |attachment| attachment.health())
     }
 
+    /// Whether this breaker reaches the fleet that it is [shared](BreakerBuilder::shared) with.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    #[must_use]
+    pub fn fleet_health(&self) -> crate::fleet::FleetHealth {
+        let membership = self.shared.membership.as_ref();
+        membership.map_or(crate::fleet::FleetHealth::NotShared, |membership| membership.health())
+    }
+
     /// Subscribes to the events of this breaker.
     ///
     /// A receiver that falls behind by more than 64 events loses the oldest ones, and its next
@@ -303,7 +332,9 @@ impl Breaker {
         self.cell
     }
 
-    pub(crate) fn rejected(&self, refusal: Refusal) -> Rejected {
+    /// The rejection of a call, which is counted.
+    pub(crate) fn reject(&self, refusal: Refusal) -> Rejected {
+        self.cell.count_call(CallEnd::Rejected);
         Rejected::new(self.shared.name(), refusal)
     }
 

@@ -35,6 +35,10 @@ impl Breaker {
     }
 
     /// Acquires the permission to make a call, and ends the open time for it if need be.
+    pub(crate) fn acquire_for_check(&self) -> Result<Permit, Refusal> {
+        Permit::acquire_for_check(self.cell)
+    }
+
     pub(crate) fn acquire_early(&self) -> Result<Permit, Refusal> {
         Permit::acquire_early(self.cell)
     }

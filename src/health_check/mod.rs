@@ -43,7 +43,8 @@
 //!
 //! **While open,** with [`recover_early`], a check takes no slot, since there is none. A failure
 //! changes nothing. After [`healthy_threshold`](HealthCheck::healthy_threshold) successes in a row
-//! the open time ends, and the last of them counts as the first successful probe.
+//! the open time ends, and the last of them counts as the first successful probe. One that is under
+//! way when the open time ends becomes the probe.
 //!
 //! **While closed,** with [`always`], checks do not count as calls, and the rules do not see them:
 //! a health endpoint that answers while real calls fail would hide these. Instead,

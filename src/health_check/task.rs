@@ -1,11 +1,15 @@
 //! The task that makes the checks of one breaker.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{bounded, settings::Settings, streak::Streak};
@@ -78,9 +82,33 @@ enum Next {
     WaitForEvent,
 }
 
-/// How long before the end of the open time a check takes the slot of the first probe.
-fn lead(breaker: &Breaker) -> Duration {
-    (breaker.config().recovery_timeout / 10).min(Duration::from_millis(100))
+/// The time until a check takes the slot of the first probe; `None` unless the circuit is open.
+fn until_probe(breaker: &Breaker) -> Option<Duration> {
+    let lead = (breaker.config().recovery_timeout / 10).min(Duration::from_millis(100));
+    Some(breaker.open_time_left()?.saturating_sub(lead))
+}
+
+/// Waits for the end of a check. If the open time ends meanwhile, the check becomes the probe, so
+/// that no other call does.
+async fn finish<T>(
+    mut check: Pin<&mut impl Future<Output = T>>,
+    mut permit: Option<Permit>,
+    breaker: &WeakBreaker,
+) -> (Option<Permit>, T) {
+    while permit.is_none() {
+        let left = breaker.upgrade().and_then(|breaker| {
+            let left = until_probe(&breaker)?;
+            if left.is_zero() {
+                permit = breaker.acquire_early().ok();
+            }
+            Some(left)
+        });
+        let left = left.filter(|left| !left.is_zero()).unwrap_or(LONGEST_SLEEP);
+        if let Ok(result) = timeout(left.min(LONGEST_SLEEP), check.as_mut()).await {
+            return (permit, result);
+        }
+    }
+    (permit, check.await)
 }
 
 impl<F> Task<F> {
@@ -118,7 +146,7 @@ impl<F> Task<F> {
         Some(match state {
             State::Closed if self.settings.always => self.when_due(now, || Some(None)),
             State::Open => self.while_open(&breaker, now),
-            State::HalfOpen => self.when_due(now, || breaker.try_acquire().ok().map(Some)),
+            State::HalfOpen => self.when_due(now, || breaker.acquire_for_check().ok().map(Some)),
             _ => Next::WaitForEvent,
         })
     }
@@ -137,7 +165,7 @@ impl<F> Task<F> {
     }
 
     fn while_open(&mut self, breaker: &Breaker, now: Instant) -> Next {
-        let left = breaker.open_time_left().unwrap_or_default().saturating_sub(lead(breaker));
+        let left = until_probe(breaker).unwrap_or_default();
         if left.is_zero() {
             let end = breaker.acquire_early();
             return end
@@ -189,7 +217,10 @@ where
     /// Makes a check. `false` once the breaker is gone.
     async fn check(&mut self, permit: Option<Permit>) -> bool {
         self.due = Instant::now() + self.settings.next_interval();
-        let result = bounded::run(&mut self.check, self.settings.timeout).await;
+        let (permit, result) = {
+            let check = pin!(bounded::run(&mut self.check, self.settings.timeout));
+            finish(check, permit, &self.breaker).await
+        };
         let Some(breaker) = self.breaker.upgrade() else { return false };
         if let Err(error) = &result {
             tracing::debug!(

@@ -34,6 +34,11 @@
 //! A useful alert is `circuit_breaker_store_healthy == 0` for some minutes: until it is resolved, a
 //! restart loses the state of `circuit_breaker_store_pending` breakers.
 //!
+//! # Fleets
+//!
+//! With the feature `redis`, the gauge `circuit_breaker_fleet_joined` is 1 while this process
+//! reaches its [fleet](crate::fleet), and 0 while its breakers decide alone.
+//!
 //! # The label `store`
 //!
 //! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own,
@@ -73,6 +78,9 @@
 //! [`append_all`]: crate::store::HistoryStore::append_all
 //! [`label`]: crate::StateStore::label
 
+mod calls;
+#[cfg(feature = "redis")]
+mod fleet;
 mod store;
 
 use std::{
@@ -80,21 +88,28 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
+pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
+#[cfg(feature = "redis")]
+pub(crate) use fleet::fleet_joined;
 pub(crate) use store::{StoreMetrics, quarantined};
 
 /// Whether anything is recorded.
 pub(crate) const ENABLED: bool = true;
 
 /// Records something. A new recorder gets the descriptions first, and one that panics must not
-/// affect the thread that records.
-fn record(record: impl FnOnce()) {
+/// affect the thread that records. The argument of the closure tells recorders apart.
+fn record(record: impl FnOnce(usize)) {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let recorder =
             ::metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr());
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
+            #[cfg(feature = "redis")]
+            fleet::describe();
+            calls::describe();
         }
-        record();
+        record(recorder);
     }));
 }

@@ -1,5 +1,7 @@
 //! Without the feature `metrics`, nothing is recorded.
 
+use crate::outcome::CallEnd;
+
 pub(crate) const ENABLED: bool = false;
 
 #[derive(PartialEq, Eq)]
@@ -25,4 +27,41 @@ impl StoreMetrics {
     pub(crate) fn record_gauges(&self, _: impl FnOnce() -> (bool, usize)) {}
 }
 
+/// Where the calls of a breaker are counted: nowhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MeterSlot;
+
+impl MeterSlot {
+    pub(crate) const OFF: Self = Self;
+}
+
+pub(crate) struct CellMeter;
+
+#[expect(clippy::unused_self, reason = "the recording implementation uses it")]
+impl CellMeter {
+    pub(crate) const fn off() -> Self {
+        Self
+    }
+
+    pub(crate) fn start(&self, _: MeterSlot, _: u64) {}
+
+    pub(crate) fn stop(&self) {}
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn is_on_since(&self, _: u64) -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, _: CallEnd) {}
+}
+
 pub(crate) fn quarantined(_: &str, _: &str) {}
+
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_joined(_: bool) {}

@@ -45,7 +45,7 @@ impl StoreMetrics {
         let began = Instant::now();
         let written = write();
         let seconds = began.elapsed().as_secs_f64();
-        record(|| {
+        record(|_| {
             self.count_writes(RESULTS[usize::from(written.is_err())], 1);
             histogram!(WRITE_DURATION, "store" => self.label.clone()).record(seconds);
         });
@@ -56,7 +56,7 @@ impl StoreMetrics {
     pub(crate) fn record_gauges(&self, read: impl FnOnce() -> (bool, usize)) {
         // Values must be recorded in the order in which they were read.
         static RECORDING: Mutex<()> = Mutex::new(());
-        record(|| {
+        record(|_| {
             let _recording = std_lock(&RECORDING);
             let (healthy, pending) = read();
             // To the function `increase` of Prometheus, a counter that begins with its first event
@@ -79,7 +79,7 @@ impl StoreMetrics {
 
 /// Counts an unreadable `snapshot` or `folder`.
 pub(crate) fn quarantined(label: &str, kind: &'static str) {
-    record(|| count_quarantined(label, kind, 1));
+    record(|_| count_quarantined(label, kind, 1));
 }
 
 fn count_quarantined(label: &str, kind: &'static str, count: u64) {

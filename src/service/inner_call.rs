@@ -22,8 +22,15 @@ impl Drop for FailStartOnPanic {
     #[inline]
     fn drop(&mut self) {
         // By value: what is reachable from outside cannot stay in registers.
-        fail(self.0.take());
+        fail_start(self.0.take());
     }
+}
+
+#[cold]
+#[inline(never)]
+fn fail_start(permit: Permit) {
+    permit.note_failed_by_panic();
+    fail(permit);
 }
 
 #[cold]
@@ -73,9 +80,9 @@ pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
 // Out of line, as is everything but a quiet success, and by value: what is inlined into the poll of
 // a future is so short that the poll is inlined too.
 #[inline(never)]
-fn record_outermost(permit: Permit, outcome: Outcome) {
+fn record_outermost(mut permit: Permit, outcome: Outcome) {
     if is_nested(permit.cell()) {
-        permit.cancel();
+        permit.discard_in_place();
     } else {
         permit.finish(outcome);
     }
@@ -85,7 +92,7 @@ fn record_outermost(permit: Permit, outcome: Outcome) {
 #[cfg(feature = "http")]
 pub(super) fn is_uncounted(permit: &mut Permit) -> bool {
     if is_nested(permit.cell()) {
-        permit.cancel_in_place();
+        permit.discard_in_place();
         return true;
     }
     permit.is_void()

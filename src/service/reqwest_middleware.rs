@@ -1,5 +1,8 @@
 //! A breaker as a middleware of [reqwest-middleware 0.5](https://docs.rs/reqwest-middleware/0.5).
 
+#[cfg(feature = "keyed")]
+mod keyed;
+
 use std::{
     any::type_name,
     convert::Infallible,
@@ -12,12 +15,19 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
+#[cfg(feature = "keyed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
+pub use self::keyed::KeyedBreakerMiddleware;
 use super::{
     body::OnBodyEnd,
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::{classify::ServerErrorsAsFailures, error, handle::Breaker};
+use crate::{
+    classify::ServerErrorsAsFailures,
+    error::{self, Rejected},
+    handle::Breaker,
+};
 
 /// A breaker in the middleware chain of a reqwest-middleware client.
 ///
@@ -90,15 +100,17 @@ impl<C, O> BreakerMiddleware<C, O> {
         if inner_call::is_nested(self.breaker.cell()) {
             return next.run(request, extensions).await;
         }
-        let mut permit = self.breaker.try_acquire().map_err(|rejected| {
-            // `Error::Middleware` is transparent: its source is that of the error inside. A search
-            // finds the rejection there only if it is wrapped once more.
-            Error::middleware(error::Error::<Infallible>::Rejected(rejected))
-        })?;
+        let mut permit = self.breaker.try_acquire().map_err(to_error)?;
         let mut call = pin!(next.run(request, extensions));
         let result = poll_fn(|cx| inner_call::run(&mut permit, || call.as_mut().poll(cx))).await;
         self.record_when.record(&self.classify, result, &mut permit)
     }
+}
+
+/// `Error::Middleware` is transparent: its source is that of the error inside. A search finds the
+/// rejection there only if it is wrapped once more.
+fn to_error(rejected: Rejected) -> Error {
+    Error::middleware(error::Error::<Infallible>::Rejected(rejected))
 }
 
 impl<C, O> Middleware for BreakerMiddleware<C, O>

@@ -295,7 +295,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         S: Service<Request>,
         R: Reject<Request, S::Response, S::Error>,
     {
-        self.reject.reject(request, self.breaker.rejected(refusal))
+        self.reject.reject(request, self.breaker.reject(refusal))
     }
 }
 

@@ -5,8 +5,10 @@
 //! inherited the deadlines but not the thread.
 //!
 //! What it calls is code of others: wakers, and through a breaker its listeners. A panic is logged
-//! and ends nothing. While a listener blocks, all others wait; after a second, the next need starts
-//! a thread that takes over, and the blocked one ends when its listener returns.
+//! and ends nothing. Once a listener has blocked for a moment, a thread that stands by takes over,
+//! and the blocked one ends when its listener returns. At most a few are blocked at a time; then
+//! all others wait. The thread that stands by is started with the first call, and ends once there
+//! was none for a while.
 
 use std::{
     cmp::Ordering,
@@ -24,7 +26,13 @@ use crate::{
 };
 
 /// After this time with one waker or breaker, the thread counts as blocked.
-const BLOCKED_AFTER: Duration = Duration::from_secs(1);
+const BLOCKED_AFTER: Duration = Duration::from_millis(100);
+
+/// The most threads that are blocked at a time.
+const MAX_BLOCKED: usize = 8;
+
+/// For how long a thread stands by without anything to watch.
+const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// A process is not forked faster than this. To ask for the process is a call to the system, which
 /// costs more than all else when a hundred thousand circuits are restored open.
@@ -100,6 +108,8 @@ struct Housekeeping {
     queue: Mutex<Queue>,
     /// Something is due earlier than the thread would wake up.
     earlier: Condvar,
+    /// The thread that stands by has something to watch.
+    busy: Condvar,
 }
 
 struct Queue {
@@ -109,6 +119,9 @@ struct Queue {
     last_key: u64,
     worker: Option<Worker>,
     last_worker: u64,
+    standby: Option<Standby>,
+    /// How many threads that another one has relieved have not returned yet.
+    blocked: usize,
     /// Whether the last attempt to start the thread failed.
     cannot_start: bool,
 }
@@ -127,6 +140,13 @@ struct Worker {
 enum WorkerState {
     SleepsUntil(Tick),
     WorksSince(Tick),
+}
+
+/// The thread that takes over from the worker if it is blocked.
+struct Standby {
+    process: u32,
+    /// Whether there was nothing to watch when it last looked.
+    is_idle: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -148,9 +168,11 @@ impl Housekeeping {
             last_key: 0,
             worker: None,
             last_worker: 0,
+            standby: None,
+            blocked: 0,
             cannot_start: false,
         };
-        Self { queue: Mutex::new(queue), earlier: Condvar::new() }
+        Self { queue: Mutex::new(queue), earlier: Condvar::new(), busy: Condvar::new() }
     }
 
     /// Changes the queue, and sees to it that a thread is awake at the time that it returns.
@@ -160,25 +182,21 @@ impl Housekeeping {
         match queue.worker.as_mut().and_then(Worker::living_state) {
             Some(WorkerState::SleepsUntil(time)) if time <= at => {}
             Some(WorkerState::SleepsUntil(_)) => self.earlier.notify_all(),
-            Some(WorkerState::WorksSince(since))
-                if SystemClock::tick().since(since) < BLOCKED_AFTER => {}
-            Some(WorkerState::WorksSince(_)) | None => self.start(queue),
+            Some(WorkerState::WorksSince(since)) if !queue.may_relieve(since) => {}
+            Some(WorkerState::WorksSince(_)) => self.start(queue),
+            None => {
+                // None of these threads is one of this process.
+                (queue.standby, queue.blocked, queue.worker) = (None, 0, None);
+                self.start(queue);
+            }
         }
     }
 
     fn start(&'static self, mut queue: MutexGuard<'_, Queue>) {
-        queue.last_worker += 1;
-        let id = queue.last_worker;
-        let thread = thread::Builder::new().name("breaker-timer".to_owned());
-        match thread.spawn(move || self.run(id)) {
-            Ok(_) => {
-                let now = SystemClock::tick();
-                queue.worker = Some(Worker {
-                    id,
-                    process: std::process::id(),
-                    seen_alive: now,
-                    state: WorkerState::WorksSince(now),
-                });
+        let id = queue.last_worker + 1;
+        match spawn(move || self.run(id)) {
+            Ok(()) => {
+                queue.appoint(id);
                 queue.cannot_start = false;
             }
             Err(error) => {
@@ -198,6 +216,7 @@ impl Housekeeping {
             let now = SystemClock::tick();
             worker.state = WorkerState::WorksSince(now);
             if let Some(job) = queue.pop_due(now) {
+                self.have_watched(&mut queue);
                 drop(queue);
                 job.run();
                 queue = std_lock(&self.queue);
@@ -209,6 +228,50 @@ impl Housekeeping {
                 worker.state = WorkerState::SleepsUntil(until);
             }
             queue = self.sleep(queue, left);
+        }
+        queue.blocked = queue.blocked.saturating_sub(1);
+    }
+
+    /// Sees to it that a thread stands by while this one runs code of others. If there can be none,
+    /// the next need of a thread relieves this one.
+    fn have_watched(&'static self, queue: &mut Queue) {
+        let Some(process) = queue.worker.as_ref().map(|worker| worker.process) else { return };
+        if let Some(standby) = queue.standby.as_mut().filter(|it| it.process == process) {
+            if std::mem::take(&mut standby.is_idle) {
+                self.busy.notify_one();
+            }
+        } else if spawn(move || self.stand_by()).is_ok() {
+            queue.standby = Some(Standby { process, is_idle: false });
+        }
+    }
+
+    fn stand_by(&'static self) {
+        let mut queue = std_lock(&self.queue);
+        loop {
+            let works_since = match &queue.worker {
+                Some(Worker { state: WorkerState::WorksSince(since), .. }) => Some(*since),
+                _ => None,
+            };
+            if works_since.is_some_and(|since| queue.may_relieve(since)) {
+                let id = queue.last_worker + 1;
+                queue.appoint(id);
+                // The next one is started when this one has something to do.
+                queue.standby = None;
+                drop(queue);
+                return self.run(id);
+            }
+            let is_idle = works_since.is_none();
+            if let Some(standby) = &mut queue.standby {
+                standby.is_idle = is_idle;
+            }
+            let wait = if is_idle { LONGEST_IDLE } else { BLOCKED_AFTER };
+            let waited = self.busy.wait_timeout(queue, wait);
+            let (woken, result) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            if result.timed_out() && queue.standby.as_ref().is_some_and(|it| it.is_idle) {
+                queue.standby = None;
+                return;
+            }
         }
     }
 
@@ -225,6 +288,10 @@ impl Housekeeping {
             None => self.earlier.wait(queue).unwrap_or_else(PoisonError::into_inner),
         }
     }
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name("breaker-timer".to_owned()).spawn(run).map(drop)
 }
 
 fn log_no_thread(error: &io::Error) {
@@ -251,6 +318,24 @@ impl Worker {
 }
 
 impl Queue {
+    /// Whether another thread may take over from one that works on the same thing since then.
+    fn may_relieve(&self, since: Tick) -> bool {
+        SystemClock::tick().since(since) >= BLOCKED_AFTER && self.blocked < MAX_BLOCKED
+    }
+
+    /// From now on, this thread does the work.
+    fn appoint(&mut self, id: u64) {
+        let now = SystemClock::tick();
+        self.last_worker = id;
+        self.blocked += usize::from(self.worker.is_some());
+        self.worker = Some(Worker {
+            id,
+            process: std::process::id(),
+            seen_alive: now,
+            state: WorkerState::WorksSince(now),
+        });
+    }
+
     /// When something is due next.
     fn next(&self) -> Option<Tick> {
         let sleeper = self.sleepers.first_key_value().map(|((at, _), _)| *at);
@@ -306,3 +391,72 @@ impl PartialEq for Deadline {
 }
 
 impl Eq for Deadline {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use super::*;
+
+    /// What blocks the thread until the test ends, and what the test can see of it.
+    struct Target {
+        gate: &'static Mutex<()>,
+        blocks: bool,
+        called: Arc<AtomicUsize>,
+    }
+
+    impl OnDeadline for Target {
+        fn on_deadline(&'static self, _: Tick) {
+            self.called.fetch_add(1, SeqCst);
+            if self.blocks {
+                drop(std_lock(self.gate));
+            }
+        }
+    }
+
+    fn add(
+        housekeeping: &'static Housekeeping,
+        gate: &'static Mutex<()>,
+        blocks: bool,
+    ) -> Arc<AtomicUsize> {
+        let called = Arc::<AtomicUsize>::default();
+        let target = Box::leak(Box::new(Target { gate, blocks, called: Arc::clone(&called) }));
+        let at = SystemClock::tick().after(Duration::from_millis(20));
+        housekeeping.update(|queue| {
+            queue.deadlines.insert(Deadline { at, target });
+            at
+        });
+        called
+    }
+
+    fn until(what: &str, mut happened: impl FnMut() -> bool) {
+        let began = std::time::Instant::now();
+        while !happened() {
+            assert!(began.elapsed() < Duration::from_secs(60), "never happened: {what}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn a_call_that_blocks_delays_no_other_and_few_threads_are_blocked() {
+        let housekeeping: &'static Housekeeping = Box::leak(Box::new(Housekeeping::new()));
+        let gate: &'static Mutex<()> = Box::leak(Box::default());
+        let closed = std_lock(gate);
+        let blocking: Vec<_> = (0..MAX_BLOCKED).map(|_| add(housekeeping, gate, true)).collect();
+        let quick = add(housekeeping, gate, false);
+        // All are added by now: nothing but the threads themselves notices that one is blocked.
+        until("each has a thread", || blocking.iter().all(|called| called.load(SeqCst) == 1));
+        until("another is called meanwhile", || quick.load(SeqCst) == 1);
+        let one_more = add(housekeeping, gate, true);
+        until("the last thread is blocked, too", || one_more.load(SeqCst) == 1);
+        let late = add(housekeeping, gate, false);
+        thread::sleep(BLOCKED_AFTER * 4);
+        assert_eq!((late.load(SeqCst), std_lock(&housekeeping.queue).blocked), (0, MAX_BLOCKED));
+        drop(closed);
+        until("the others are called later", || late.load(SeqCst) == 1);
+        until("the threads end", || std_lock(&housekeeping.queue).blocked == 0);
+    }
+}

@@ -279,11 +279,13 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
         Found::Nothing => true,
         // The writer reads what continues it, too.
         Found::Value(value) if Snapshot::may_be_continued(value.bytes()) => false,
-        Found::Value(value) => entry.restore(value.bytes(), None).is_ok(),
+        Found::Value(value) => {
+            inbox.monitor.note_stored(entry, value.bytes());
+            entry.restore(value.bytes(), None).is_ok()
+        }
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);
-        inbox.monitor.soonest_refresh.note(entry.refresh_at());
     }
     is_read
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{health::Health, refresh::Soonest, watchdog};
+use super::{entry::Entry, health::Health, refresh::Soonest, watchdog};
 use crate::{
     metrics::StoreMetrics,
     store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
@@ -23,14 +23,31 @@ pub(super) struct Monitor {
     /// How long a call may take before it is overdue.
     pub(super) patience: Duration,
     pub(super) metrics: StoreMetrics,
+    /// Whether the store removes by itself what has expired.
+    pub(super) expires_by_itself: bool,
     /// When the first snapshot has to be saved again.
     pub(super) soonest_refresh: Soonest,
 }
 
 impl Monitor {
-    pub(super) fn new(patience: Duration, metrics: StoreMetrics) -> Self {
-        let (health, soonest_refresh) = (Mutex::default(), Soonest::default());
-        Self { health, patience, metrics, soonest_refresh }
+    pub(super) fn new(patience: Duration, store: &dyn StateStore) -> Self {
+        let ask = AssertUnwindSafe(|| store.expires_by_itself());
+        Self {
+            health: Mutex::default(),
+            patience,
+            metrics: StoreMetrics::new(store.label()),
+            expires_by_itself: catch_unwind(ask).unwrap_or(false),
+            soonest_refresh: Soonest::default(),
+        }
+    }
+
+    /// A snapshot of this entry was read. That of a store that expires nothing is not looked into:
+    /// a start with many breakers has many to read.
+    pub(super) fn note_stored(&self, entry: &Entry, snapshot: &[u8]) {
+        if self.expires_by_itself {
+            entry.refresh_at().set_from_stored(snapshot);
+            self.soonest_refresh.note(entry.refresh_at());
+        }
     }
 
     /// No other lock is taken while this one is held.
@@ -45,14 +62,11 @@ pub(super) struct StoreClient {
     monitor: Arc<Monitor>,
     /// When the last call ended.
     last_call: Cell<Instant>,
-    expires: bool,
 }
 
 impl StoreClient {
     pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        let ask = AssertUnwindSafe(|| store.expires_by_itself());
-        let expires = catch_unwind(ask).unwrap_or(false);
-        Self { store, monitor, last_call: Cell::new(Instant::now()), expires }
+        Self { store, monitor, last_call: Cell::new(Instant::now()) }
     }
 
     /// The health of the store.
@@ -66,13 +80,18 @@ impl StoreClient {
     }
 
     /// Whether the store removes by itself what has expired.
-    pub(super) const fn expires_by_itself(&self) -> bool {
-        self.expires
+    pub(super) fn expires_by_itself(&self) -> bool {
+        self.monitor.expires_by_itself
     }
 
     /// When the first snapshot has to be saved again.
     pub(super) fn soonest_refresh(&self) -> &Soonest {
         &self.monitor.soonest_refresh
+    }
+
+    /// A snapshot of this entry was read.
+    pub(super) fn note_stored(&self, entry: &Entry, snapshot: &[u8]) {
+        self.monitor.note_stored(entry, snapshot);
     }
 
     /// The value of the label `store` in metrics.

@@ -208,7 +208,6 @@ impl Entry {
     ) -> Result<(), RestoreError> {
         self.is_stored.store(true, SeqCst);
         let Some(source) = self.source() else { return Ok(()) };
-        self.refresh_at.set_from_stored(bytes);
         let restore = || match continuation {
             Some(continuation) => source.restore_continued(bytes, continuation),
             None => source.restore(bytes),
@@ -225,6 +224,7 @@ impl Entry {
 
     /// Whether the store holds a snapshot of this name, or may hold one after a save that failed.
     /// What was not read yet is not known.
+    #[cfg(feature = "keyed")]
     pub(super) fn is_stored(&self) -> bool {
         self.is_stored.load(SeqCst)
     }

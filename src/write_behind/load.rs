@@ -34,9 +34,8 @@ pub(super) fn load(
 
 fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadState, StoreError> {
     let continuation = load_continuation(client, entry, bytes)?;
-    let restored = entry.restore(bytes, continuation.as_deref());
-    client.soonest_refresh().note(entry.refresh_at());
-    match restored {
+    client.note_stored(entry, bytes);
+    match entry.restore(bytes, continuation.as_deref()) {
         Ok(()) => Ok(ReadState::Read),
         // The owner of the name keeps it aside.
         Err(RestoreError::Corrupt { .. }) if entry.is_suspended() => Ok(ReadState::Read),

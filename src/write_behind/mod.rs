@@ -95,9 +95,9 @@
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
 //! | `threads` | threads that cannot be started; forked processes |
-//! | `watchdog`, `client` | calls that do not return; guarded calls |
 //! | `refresh` | snapshots that a store would forget |
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
+//! | `watchdog`, `client` | calls that do not return; guarded calls |
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |

@@ -12,7 +12,6 @@ use super::{
     watchdog::PATIENCE,
 };
 use crate::{
-    metrics::StoreMetrics,
     snapshot::Snapshot,
     state::State,
     store::{StateStore, StoreError},
@@ -38,8 +37,8 @@ pub(crate) fn find_stored_names(
 ) {
     let (done, is_done) = mpsc::sync_channel::<()>(1);
     let work = move || {
-        let metrics = StoreMetrics::new(store.label());
-        let client = StoreClient::new(store, Arc::new(Monitor::new(PATIENCE, metrics)));
+        let monitor = Arc::new(Monitor::new(PATIENCE, &*store));
+        let client = StoreClient::new(store, monitor);
         match read(&client, &wanted) {
             Ok(names) => found(names),
             Err(error) => tracing::warn!(

@@ -27,7 +27,6 @@ use super::{
 use crate::{
     error::FlushError,
     history::{HistoryCursor, HistoryQuery},
-    metrics::StoreMetrics,
     store::{StateStore, StoreError, drop_blocking},
 };
 
@@ -50,7 +49,7 @@ pub(super) fn join(
     let make_entry = |id: EntryId| Entry::new(id, keys::snapshot(name), Arc::clone(source));
     let make_monitor = || {
         let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
-        Monitor::new(patience, StoreMetrics::new(store.label()))
+        Monitor::new(patience, &*store)
     };
     let (inbox, admitted, is_new) = inbox::admit(store_id, settings, &make_entry, make_monitor);
     if is_new {

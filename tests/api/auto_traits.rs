@@ -11,9 +11,9 @@ use std::{
 
 #[allow(clippy::wildcard_imports)] // what is public is listed below, and checked
 use tower_breaker::{
-    BoxError, body::*, classify::*, clock::*, config::*, event::*, future::*, health_check::*,
-    history::*, keyed::*, load::*, record_when::*, registry::*, reject::*, reqwest_middleware::*,
-    retry::*, snapshot::*, store::*, *,
+    BoxError, admin::*, body::*, classify::*, clock::*, config::*, event::*, fleet::*, future::*,
+    health_check::*, history::*, keyed::*, load::*, metrics::*, record_when::*, registry::*,
+    reject::*, reqwest_middleware::*, retry::*, snapshot::*, store::*, *,
 };
 
 /// Whether a type has an auto trait, as a constant: the inherent one wins if its bound holds.
@@ -146,6 +146,10 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Reason,
         RedbStore,
         RedisCredentials,
+        Agreement,
+        FleetHealth,
+        RedisFleet,
+        RedisFleetBuilder,
         RedisStore,
         RedisStoreBuilder,
         RejectAsBoxError,
@@ -180,6 +184,11 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Window,
         WindowContent,
         WindowSnapshot,
+        BreakerMetrics,
+        CallCounts,
+        CallMetrics,
+        ProbeCounts,
+        TransitionCount,
         WouldTrip,
         WrapBody<(), ()>,
     ))
@@ -196,11 +205,14 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         CircuitBreakerLayerBuilder,
         GrpcCircuitBreaker<()>,
         HttpCircuitBreaker<()>,
+        KeyedBreakerMiddleware<()>,
         KeyedBreakers,
         KeyedBreakersBuilder,
         KeyedCircuitBreaker<(), (), (), (), ()>,
         KeyedCircuitBreakerLayer<()>,
         KeyedResponseFuture<(), (), ()>,
+        Admin,
+        AdminSource,
         Registry,
         RegistryBuilder,
         StoreError,
@@ -230,6 +242,18 @@ fn plain_values_have_every_auto_trait() {
 fn types_that_contain_user_code_are_not_unwind_safe() {
     for (name, has) in types_with_user_code() {
         assert_eq!(has, CONTAINS_USER_CODE, "{name}");
+    }
+}
+
+/// A server sends them to another thread, and polls them on one.
+fn answers() -> Vec<(&'static str, AutoTraits)> {
+    Vec::from(each!(AdminBody, AdminFuture))
+}
+
+#[test]
+fn answers_of_the_admin_service_are_send() {
+    for (name, has) in answers() {
+        assert_eq!(has, AutoTraits { sync: false, ..CONTAINS_USER_CODE }, "{name}");
     }
 }
 
@@ -337,10 +361,12 @@ fn every_public_type_is_listed() {
     ];
     let rooms = [
         include_str!("../../src/lib.rs"),
+        include_str!("../../src/admin/mod.rs"),
         include_str!("../../src/classify/mod.rs"),
         include_str!("../../src/clock/mod.rs"),
         include_str!("../../src/config/mod.rs"),
         include_str!("../../src/event.rs"),
+        include_str!("../../src/fleet/mod.rs"),
         include_str!("../../src/health_check/mod.rs"),
         include_str!("../../src/history.rs"),
         include_str!("../../src/metrics/mod.rs"),
@@ -360,10 +386,12 @@ fn every_public_type_is_listed() {
     assert_eq!(
         modules.collect::<Vec<_>>(),
         [
+            "admin;",
             "classify;",
             "clock;",
             "config;",
             "event;",
+            "fleet;",
             "health_check;",
             "history;",
             "metrics;",
@@ -377,6 +405,7 @@ fn every_public_type_is_listed() {
     let listed: BTreeSet<&str> = values()
         .into_iter()
         .chain(types_with_user_code())
+        .chain(answers())
         .map(|(name, _)| name.split('<').next().unwrap_or(name).rsplit("::").next().unwrap_or(name))
         .chain(TRAITS)
         .collect();

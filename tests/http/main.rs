@@ -15,6 +15,7 @@ mod timeouts;
 mod wire;
 mod with_axum;
 mod with_hyper;
+mod with_keyed_reqwest_middleware;
 mod with_reqwest;
 mod with_reqwest_middleware;
 

@@ -11,7 +11,10 @@ use std::{
 
 use allocation_counter::measure;
 use tower::{Layer, Service, service_fn};
-use tower_breaker::{Breaker, CircuitBreaker, CircuitBreakerLayer, Config, State, Trip, Window};
+use tower_breaker::{
+    Breaker, BreakerBuilder, CircuitBreaker, CircuitBreakerLayer, Config, State, Trip, Window,
+    metrics::CallMetrics,
+};
 
 use super::alone;
 
@@ -139,6 +142,11 @@ fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
     (made.bytes_current.unsigned_abs() / BREAKERS as u64, breakers)
 }
 
+/// Without metrics, as a breaker is without the feature `metrics`.
+fn unmetered(name: &str) -> BreakerBuilder {
+    Breaker::builder(name).call_metrics(CallMetrics::Off)
+}
+
 /// Everything that a breaker holds except shared settings: cell, window, name and handle.
 #[test]
 fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_returns_them() {
@@ -146,7 +154,7 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_returns_them
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(100))];
     let config = Arc::new(config);
-    let build = || Breaker::builder("memory").config(Arc::clone(&config)).build().unwrap();
+    let build = || unmetered("memory").config(Arc::clone(&config)).build().unwrap();
     let (each, breakers) = bytes_each(build);
     assert!((400..=512).contains(&each), "{each} bytes");
 
@@ -161,7 +169,7 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_returns_them
 fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
     let _alone = alone();
     let config = Arc::new(Config::default());
-    let build = || Breaker::builder("restored").config(Arc::clone(&config));
+    let build = || unmetered("restored").config(Arc::clone(&config));
     let open = build().build().unwrap();
     for _ in 0..5 {
         open.try_acquire().unwrap().failure();
@@ -170,6 +178,33 @@ fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
     let (each, breakers) = bytes_each(|| build().restore(snapshot.clone()).build().unwrap());
     assert!(breakers.iter().all(|breaker| breaker.state() == State::Open));
     assert!((400..=640).contains(&each), "{each} bytes");
+}
+
+/// The counts, and the line of all threads together. It is given back, but for that line.
+#[test]
+fn the_metrics_of_a_breaker_take_at_most_1_kib_besides_and_are_given_back() {
+    let _alone = alone();
+    let config = Arc::new(Config::default());
+    let mut number = 0;
+    let mut build = |metrics| {
+        number += 1;
+        let builder = Breaker::builder(format!("metered-{number}")).config(Arc::clone(&config));
+        builder.call_metrics(metrics).build().unwrap()
+    };
+    let mut some = |metrics| (0..BREAKERS).map(|_| build(metrics)).collect::<Vec<_>>();
+    let hoard = [some(CallMetrics::Off), some(CallMetrics::Counts)];
+    let mut bytes = |metrics| {
+        let mut breakers = Vec::new();
+        let made = measure(|| breakers = some(metrics));
+        (made.bytes_current / i64::try_from(BREAKERS).unwrap(), breakers)
+    };
+    let (plain, unmetered) = bytes(CallMetrics::Off);
+    let (each, breakers) = bytes(CallMetrics::Counts);
+    assert!((plain + 100..=plain + 1024).contains(&each), "{each} and {plain} bytes");
+    drop((hoard, unmetered, breakers));
+    // They serve the next breakers.
+    let again = measure(|| drop(some(CallMetrics::Counts)));
+    assert!(again.bytes_current <= 1024 * 1024, "{again:?}");
 }
 
 #[test]

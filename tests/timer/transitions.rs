@@ -143,7 +143,7 @@ fn a_thousand_breakers_share_one_thread() {
         assert_eq!([next(transitions).to, next(transitions).to], [State::Open, State::HalfOpen]);
     }
     // One that was blocked, by another test, may still be on its way out.
-    eventually("one thread", || threads("breaker-timer") == 1);
+    eventually("one thread, and one that stands by", || threads("breaker-timer") <= 2);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_listener_that_panics_on_the_thread_does_not_affect_the_others() {
 }
 
 #[test]
-fn a_blocked_thread_is_replaced_when_another_deadline_comes() {
+fn a_listener_that_blocks_the_thread_delays_no_other_breaker() {
     let _alone = alone();
     let (blocked, is_blocked) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();
@@ -180,15 +180,11 @@ fn a_blocked_thread_is_replaced_when_another_deadline_comes() {
     trip(&waiting);
     trip(&blocking);
     is_blocked.recv_timeout(PATIENCE).unwrap();
-    next(&waiting_transitions);
-    assert!(waiting_transitions.recv_timeout(OPEN_TIME * 4).is_err(), "the thread is blocked");
-    std::thread::sleep(Duration::from_secs(1));
-    let (needing, transitions) = heard(quick("needing"));
-    trip(&needing);
-    assert_eq!([next(&transitions).to, next(&transitions).to], [State::Open, State::HalfOpen]);
-    assert_eq!(next(&waiting_transitions).to, State::HalfOpen);
+    // Nothing else needs the thread meanwhile.
+    let states = [next(&waiting_transitions).to, next(&waiting_transitions).to];
+    assert_eq!(states, [State::Open, State::HalfOpen]);
     go.send(()).unwrap();
-    eventually("the blocked thread ends", || threads("breaker-timer") == 1);
+    eventually("the blocked thread ends", || threads("breaker-timer") <= 2);
 }
 
 /// A task that waits for the inner service is woken when the circuit opens, also if time alone

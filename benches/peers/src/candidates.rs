@@ -17,6 +17,9 @@ pub enum Candidate {
     Bare,
     /// tower-breaker.
     Ours,
+    /// tower-breaker with its calls counted for metrics.
+    #[cfg(feature = "metrics")]
+    Metered,
     /// tower-resilience-circuitbreaker.
     TowerResilience,
     /// recloser, in a service that calls the inner service only when the breaker admits the call.
@@ -32,9 +35,11 @@ pub enum Candidate {
 
 impl Candidate {
     /// All candidates, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 7 + cfg!(feature = "metrics") as usize] = [
         Self::Bare,
         Self::Ours,
+        #[cfg(feature = "metrics")]
+        Self::Metered,
         Self::TowerResilience,
         Self::Recloser,
         Self::Failsafe,
@@ -48,6 +53,8 @@ impl Candidate {
         match self {
             Self::Bare => "bare",
             Self::Ours => "tower-breaker",
+            #[cfg(feature = "metrics")]
+            Self::Metered => "tower-breaker-metrics",
             Self::TowerResilience => "tower-resilience",
             Self::Recloser => "recloser",
             Self::Failsafe => "failsafe",
@@ -90,6 +97,8 @@ pub fn visit<const COUNTED: bool, V: Visitor>(
     match candidate {
         Candidate::Bare => Some(visitor.visitor.visit(inner)),
         Candidate::Ours => Some(visitor.visit(ours::service(scenario, inner))),
+        #[cfg(feature = "metrics")]
+        Candidate::Metered => Some(visitor.visit(ours::metered(scenario, inner))),
         Candidate::TowerResilience => {
             Some(visitor.visit(tower_resilience::service(scenario, inner)))
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Cell;
 use crate::{
     breaker::{
-        admission::Ticket, core::Publish, effects::Effects, machine::Machine,
-        packed_state::PackedState,
+        admission::Ticket, core::Publish, effects::Effects, fast_path_view::FastPathView,
+        machine::Machine, packed_state::PackedState,
     },
     clock::Tick,
     error::Refusal,
@@ -41,10 +41,12 @@ impl Cell {
     ) -> Result<P, Refusal> {
         let admitted = self.with_core(|core| {
             let custom_clock = core.has_custom_clock();
+            let metered = self.meter.is_on();
             let admitted = core.transact(self.successes(), |machine, effects| {
                 change(machine, effects);
                 let ticket = machine.admit()?;
-                let state = PackedState::new(&machine.fast_path_view(), custom_clock, false);
+                let view = FastPathView { metered, ..machine.fast_path_view() };
+                let state = PackedState::new(&view, custom_clock, false);
                 Ok(Admitted { ticket, state, at: machine.now })
             })?;
             Some(admitted.map(permit))
@@ -87,11 +89,16 @@ impl Cell {
         self.transact(|machine, effects| machine.cancel(ticket, effects));
     }
 
-    /// Ends a call that was dropped before it had an outcome.
-    pub(in crate::breaker) fn abandon(&'static self, ticket: Ticket, admitted: Option<Tick>) {
-        self.transact(|machine, effects| {
+    /// Ends a call that was dropped before it had an outcome. Returns whether it is a failure.
+    pub(in crate::breaker) fn abandon(
+        &'static self,
+        ticket: Ticket,
+        admitted: Option<Tick>,
+    ) -> bool {
+        let failed = self.transact(|machine, effects| {
             let elapsed = admitted.map(|admitted| machine.now.since(admitted));
-            machine.abandon(ticket, elapsed, effects);
+            machine.abandon(ticket, elapsed, effects)
         });
+        failed == Some(true)
     }
 }

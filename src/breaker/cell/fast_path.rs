@@ -7,6 +7,7 @@ use crate::{
     breaker::{packed_state::PackedState, success_counter::Counted},
     clock::{Glance, SystemClock, Tick, nanos},
     error::Refusal,
+    outcome::CallEnd,
     state::State,
 };
 
@@ -126,6 +127,28 @@ impl Cell {
         Some(Refusal::with_time(state.state(), left))
     }
 
+    /// Counts how a call of this state ended, for the metrics.
+    #[inline]
+    pub(in crate::breaker) fn count(&self, admitted: PackedState, end: CallEnd) {
+        // A permit may outlive its breaker.
+        if admitted.is_metered() && self.meter.is_on_since(admitted.epoch()) {
+            self.meter.count(end);
+        }
+    }
+
+    /// The same for a call of the present state.
+    #[inline]
+    pub(in crate::breaker) fn count_current(&self, admitted: PackedState, end: CallEnd) {
+        if admitted.is_metered() {
+            self.meter.count(end);
+        }
+    }
+
+    /// Counts a call that this cell has not admitted, or for which it had no permit.
+    pub(crate) fn count_call(&self, end: CallEnd) {
+        self.meter.count(end);
+    }
+
     /// Whether recording a success of a call is a no-op: nothing has happened since this state
     /// admitted the call, and in this state a success changes nothing.
     #[inline]
@@ -146,7 +169,7 @@ impl Cell {
         if !state.is_same_epoch(admitted) {
             return Counted::No;
         }
-        if state.is_quiet() {
+        if state.skips_success_untimed() {
             return Counted::Yes;
         }
         if state.defers_success_untimed() {

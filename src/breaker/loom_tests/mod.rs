@@ -21,7 +21,13 @@ use std::{
     time::Duration,
 };
 
-use super::{cell::Cell, effects::Change, machine::Machine, notify::Observer, permit::Permit};
+use super::{
+    cell::Cell,
+    effects::{Change, EndCounts},
+    machine::Machine,
+    notify::Observer,
+    permit::Permit,
+};
 use crate::{
     clock::{ManualClock, TimeSource},
     config::{Config, Trip},
@@ -74,7 +80,7 @@ impl Leased {
     /// Leases a cell, which may have been another breaker's before.
     fn lease(cell: &'static Cell, config: Config, clock: TimeSource) -> Self {
         let dispatched = Arc::new(Dispatched::default());
-        cell.lease(Arc::new(config), clock);
+        cell.lease(Arc::new(config), clock, crate::metrics::MeterSlot::OFF);
         cell.set_observer(Arc::clone(&dispatched) as _);
         Self { cell, dispatched }
     }
@@ -138,6 +144,10 @@ impl Observer for Dispatched {
     }
 
     fn record_transitions(&self, _: &[Transition]) {}
+
+    fn on_shared(&self) {}
+
+    fn count(&self, _: EndCounts) {}
 
     fn on_event(&self, event: Event) {
         let Event::Transition(transition) = event else { return };

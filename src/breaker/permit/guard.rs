@@ -119,9 +119,9 @@ impl Permit {
     }
 
     /// Records the outcome, unless the call is part of one that this breaker records further out.
-    fn finish_outermost(self, outcome: Outcome) {
+    fn finish_outermost(mut self, outcome: Outcome) {
         if nesting::is_nested(self.call.cell) {
-            self.cancel();
+            self.discard_in_place();
         } else {
             self.finish(outcome);
         }

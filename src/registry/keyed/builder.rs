@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{KeyedBreakers, max_open::MaxOpen, source::Source, table::Table, when_full::WhenFull};
+use super::{
+    KeyedBreakers, key_labels::KeyLabels, max_open::MaxOpen, source::Source, table::Table,
+    when_full::WhenFull,
+};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
@@ -23,6 +26,7 @@ pub struct KeyedBreakersBuilder {
     listeners: Vec<Listener>,
     max_breakers: usize,
     when_full: WhenFull,
+    keys_in_metrics: usize,
     max_open_ratio: Option<f64>,
 }
 
@@ -36,6 +40,7 @@ impl KeyedBreakersBuilder {
             listeners: Vec::new(),
             max_breakers: 10_000,
             when_full: WhenFull::Pass,
+            keys_in_metrics: 0,
             max_open_ratio: None,
         }
     }
@@ -57,6 +62,19 @@ impl KeyedBreakersBuilder {
     /// [`WhenFull::Pass`].
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
+        self
+    }
+
+    /// Reports [metrics](crate::metrics#keyed-breakers) by key, for at most this many different
+    /// keys: those that get a breaker first. All others are reported as `other`. Default: 0, the
+    /// breakers of the group are counted together.
+    ///
+    /// Each key gets its breaker with its first call then, because a key without a breaker has no
+    /// counts of its own.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn metrics_by_key(mut self, max_keys: usize) -> Self {
+        self.keys_in_metrics = max_keys;
         self
     }
 
@@ -141,7 +159,8 @@ impl KeyedBreakersBuilder {
         let Self { group, config, store, clock, listeners, max_breakers, when_full, .. } = self;
         let max_open = self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone()));
         let hub = Arc::new(Hub::new(listeners));
-        let source = Source { store, clock, hub, max_open: max_open.map(Arc::new) };
+        let labels = KeyLabels::new(&group, self.keys_in_metrics);
+        let source = Source { store, clock, hub, max_open: max_open.map(Arc::new), labels };
         let table = Arc::new(Table::new(&group, config, source, when_full, max_breakers));
         table.restore();
         Ok(KeyedBreakers { table })

@@ -1,6 +1,7 @@
 //! A breaker for each key of a group: for each host, route or tenant.
 
 mod builder;
+mod key_labels;
 mod max_open;
 mod names;
 mod replacement;
@@ -121,6 +122,16 @@ impl KeyedBreakers {
     #[must_use]
     pub fn unrecorded_calls(&self) -> u64 {
         self.table.unrecorded()
+    }
+
+    /// What has been counted of the calls of all keys. With metrics
+    /// [by key](KeyedBreakersBuilder::metrics_by_key), what has been counted for no key: the calls
+    /// that were not recorded because the group was full; each breaker has its own numbers.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    #[must_use]
+    pub fn metrics(&self) -> crate::metrics::BreakerMetrics {
+        self.table.group().metrics().unwrap_or_default()
     }
 
     /// The counts of the group.

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Trip},
     event::Event,
     handle::Breaker,
+    outcome::CallEnd,
     registry::events::Gate,
     sync::std_lock,
 };
@@ -105,18 +106,18 @@ impl Table {
     ) -> Self {
         let names = Names::new(group);
         let shared = || {
-            let (builder, gate) = source.build(names.group(), &config);
+            let (builder, gate) = source.build(names.group(), None, &config);
             let breaker = builder.build_valid();
             gate.open();
             breaker
         };
         Self {
-            group: Breaker::builder(group).build_valid(),
+            group: Breaker::builder(group).counts_for_group().build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
             entries: HashMap::new(),
             len: AtomicUsize::new(0),
-            is_lazy: AtomicBool::new(needs_only_failures(&config)),
+            is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             creation: Mutex::new(Creation { config, queue: Queue::default() }),
@@ -212,6 +213,7 @@ impl Table {
     fn count_unrecorded<T>(&self, result: Option<T>) -> Option<T> {
         if result.is_none() {
             self.unrecorded.fetch_add(1, Relaxed);
+            self.group.cell().count_call(CallEnd::Unrecorded);
         }
         result
     }
@@ -239,7 +241,8 @@ impl Table {
 
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
-        self.is_lazy.store(needs_only_failures(&config), Relaxed);
+        let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
+        self.is_lazy.store(is_lazy, Relaxed);
         std_lock(&self.creation).config = config;
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
@@ -347,7 +350,8 @@ impl Table {
 
     /// It must not wait for the store: it may be on the way of a request.
     pub(super) fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
-        let (builder, gate) = self.source.build(&self.names.name_of(&key), &creation.config);
+        let (builder, gate) =
+            self.source.build(&self.names.name_of(&key), Some(&key), &creation.config);
         let breaker = builder.restore_later().build_valid();
         self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
         creation.queue.push(key);

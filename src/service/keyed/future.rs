@@ -85,7 +85,8 @@ where
         match self.project().call.project() {
             CallProjection::WithBreaker { future } => future.poll(cx),
             CallProjection::Unbroken { future, call, classify, record_when } => {
-                let poll = || inner_call::run_within(call.cell(), || future.poll(cx));
+                let cell = call.cell();
+                let poll = || inner_call::run_within(cell, || future.poll(cx));
                 let result = ready!(call.fail_on_panic(poll));
                 if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
                     call.record(outcome);

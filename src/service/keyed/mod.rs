@@ -15,9 +15,9 @@
 
 mod future;
 mod key;
-mod selector;
+pub(super) mod selector;
 mod service;
-mod unbroken;
+pub(super) mod unbroken;
 
 use std::{any::type_name, borrow::Cow, fmt};
 

@@ -2,13 +2,63 @@
 
 use smol_str::SmolStr;
 
-use crate::registry::KeyedBreakers;
+use super::key::ExtractKey;
+use crate::{
+    breaker::Permit,
+    error::Rejected,
+    handle::Breaker,
+    registry::{Found, KeyedBreakers},
+    service::inner_call,
+};
 
 /// The breakers, and which one a request goes by.
 #[derive(Clone)]
-pub(super) struct Selector<K> {
-    pub(super) breakers: KeyedBreakers,
-    pub(super) extract: K,
+pub(in crate::service) struct Selector<K> {
+    pub(in crate::service) breakers: KeyedBreakers,
+    pub(in crate::service) extract: K,
     /// The key of requests that have none.
-    pub(super) default_key: Option<SmolStr>,
+    pub(in crate::service) default_key: Option<SmolStr>,
+}
+
+/// How a call was admitted.
+pub(in crate::service) enum Admission {
+    ByBreaker(Permit),
+    WithoutBreaker(SmolStr),
+    Unrecorded,
+}
+
+impl<K> Selector<K> {
+    /// Admits a call. `can_wait`: whether a key may be without a breaker until a call fails.
+    #[inline]
+    pub(in crate::service) fn admit<Request>(
+        &self,
+        request: &Request,
+        can_wait: bool,
+    ) -> Result<Admission, Rejected>
+    where
+        K: ExtractKey<Request>,
+    {
+        let Self { breakers, extract, default_key } = self;
+        let key = extract.extract_key(request);
+        let Some(key) = key.as_deref().or(default_key.as_deref()) else {
+            return Ok(Admission::Unrecorded);
+        };
+        match breakers.find(key, can_wait, admit_by) {
+            Found::Breaker(admitted) => admitted.map(Admission::ByBreaker),
+            Found::OnFailure(_) if inner_call::is_nested(breakers.group().cell()) => {
+                Ok(Admission::Unrecorded)
+            }
+            Found::OnFailure(key) => Ok(Admission::WithoutBreaker(key)),
+            Found::Unrecorded => Ok(Admission::Unrecorded),
+        }
+    }
+}
+
+#[inline]
+fn admit_by(breaker: &Breaker) -> Result<Permit, Rejected> {
+    let cell = breaker.cell();
+    if inner_call::is_nested(cell) {
+        return Ok(Permit::void_of(cell));
+    }
+    Permit::try_acquire(cell).map_err(|refusal| breaker.reject(refusal))
 }

@@ -6,18 +6,18 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use smol_str::SmolStr;
 use tower_service::Service;
 
 use super::{
-    future::KeyedResponseFuture, key::ExtractKey, selector::Selector, unbroken::UnbrokenCall,
+    future::KeyedResponseFuture,
+    key::ExtractKey,
+    selector::{Admission, Selector},
+    unbroken::UnbrokenCall,
 };
 use crate::{
-    breaker::Permit,
     classify::{CloneClassifier, MakeClassifier},
     error::{Refusal, Rejected},
-    handle::Breaker,
-    registry::{Found, KeyedBreakers},
+    registry::KeyedBreakers,
     service::{
         future::ResponseFuture,
         inner_call,
@@ -44,13 +44,6 @@ pub struct KeyedCircuitBreaker<S, K, C, R, O> {
     classify: C,
     reject: R,
     record_when: O,
-}
-
-/// How a call was admitted.
-enum Admission {
-    ByBreaker(Permit),
-    WithoutBreaker(SmolStr),
-    Unrecorded,
 }
 
 impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
@@ -90,35 +83,15 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
         K: ExtractKey<Request>,
         O: AppliesTo<Request>,
     {
-        let Selector { breakers, extract, default_key } = &self.selector;
         if !std::mem::take(&mut self.is_ready) {
-            return Err(breakers.group().rejected(Refusal::new(State::Closed)));
+            let group = self.selector.breakers.group();
+            return Err(group.reject(Refusal::new(State::Closed)));
         }
         if !self.record_when.applies_to(request) {
             return Ok(Admission::Unrecorded);
         }
-        let key = extract.extract_key(request);
-        let Some(key) = key.as_deref().or(default_key.as_deref()) else {
-            return Ok(Admission::Unrecorded);
-        };
-        match breakers.find(key, can_wait, admit_by) {
-            Found::Breaker(admitted) => admitted.map(Admission::ByBreaker),
-            Found::OnFailure(_) if inner_call::is_nested(breakers.group().cell()) => {
-                Ok(Admission::Unrecorded)
-            }
-            Found::OnFailure(key) => Ok(Admission::WithoutBreaker(key)),
-            Found::Unrecorded => Ok(Admission::Unrecorded),
-        }
+        self.selector.admit(request, can_wait)
     }
-}
-
-#[inline]
-fn admit_by(breaker: &Breaker) -> Result<Permit, Rejected> {
-    let cell = breaker.cell();
-    if inner_call::is_nested(cell) {
-        return Ok(Permit::void_of(cell));
-    }
-    Permit::try_acquire(cell).map_err(|refusal| breaker.rejected(refusal))
 }
 
 impl<S, K, C, R, O, Request> Service<Request> for KeyedCircuitBreaker<S, K, C, R, O>
@@ -153,8 +126,9 @@ where
             }
             Ok(Admission::WithoutBreaker(key)) => {
                 let classify = self.classify.make_classifier(&request);
-                let call = UnbrokenCall::new(key, self.selector.breakers.clone());
-                let start = || inner_call::run_within(call.cell(), || self.inner.call(request));
+                let mut call = UnbrokenCall::new(key, self.selector.breakers.clone());
+                let group = call.cell();
+                let start = || inner_call::run_within(group, || self.inner.call(request));
                 let future = call.fail_on_panic(start);
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }

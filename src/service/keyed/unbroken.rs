@@ -5,29 +5,31 @@ use smol_str::SmolStr;
 use crate::{
     breaker::{Permit, cell::Cell},
     handle::Breaker,
-    outcome::Outcome,
+    outcome::{CallEnd, Outcome},
     registry::KeyedBreakers,
 };
 
 /// A call that was admitted because its key has no breaker. Its failure creates one.
 ///
-/// Dropped without an outcome, it counts as nothing.
-pub(super) struct UnbrokenCall {
+/// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics.
+pub(in crate::service) struct UnbrokenCall {
     key: SmolStr,
     breakers: KeyedBreakers,
+    is_counted: bool,
 }
 
 impl UnbrokenCall {
-    pub(super) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
-        Self { key, breakers }
+    pub(in crate::service) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
+        Self { key, breakers, is_counted: false }
     }
 
     /// The cell by which a call of the same group further in is recognized.
-    pub(super) fn cell(&self) -> &'static Cell {
+    pub(in crate::service) fn cell(&self) -> &'static Cell {
         self.breakers.group().cell()
     }
 
-    pub(super) fn record(&self, outcome: Outcome) {
+    pub(in crate::service) fn record(&mut self, outcome: Outcome) {
+        self.count(outcome.into());
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
@@ -37,7 +39,7 @@ impl UnbrokenCall {
                 return;
             }
             if let Some(permit) = Permit::try_acquire_fast(breaker.cell(), || false) {
-                permit.finish(outcome);
+                permit.uncounted().finish(outcome);
             }
         };
         if outcome == Outcome::Success {
@@ -47,9 +49,16 @@ impl UnbrokenCall {
         }
     }
 
+    /// Counts the end of the call for the group: there is no breaker that would.
+    fn count(&mut self, end: CallEnd) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.cell().count_call(end);
+        }
+    }
+
     /// Does a part of the call's work. If it panics, the call is a failure, and the panic
     /// propagates.
-    pub(super) fn fail_on_panic<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(in crate::service) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
         let result = work();
         std::mem::forget(guard);
@@ -57,8 +66,14 @@ impl UnbrokenCall {
     }
 }
 
+impl Drop for UnbrokenCall {
+    fn drop(&mut self) {
+        self.count(CallEnd::Cancelled);
+    }
+}
+
 /// Dropped only by a panic.
-struct FailOnDrop<'a>(&'a UnbrokenCall);
+struct FailOnDrop<'a>(&'a mut UnbrokenCall);
 
 impl Drop for FailOnDrop<'_> {
     #[cold]

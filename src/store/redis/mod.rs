@@ -25,3 +25,7 @@ mod store;
 mod values;
 
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
+pub(crate) use self::{
+    connection::{Connection, Connector},
+    script::{Script, run},
+};

@@ -45,6 +45,7 @@ use super::{
 use crate::error::FlushError;
 
 /// How long snapshots that are to be deleted wait for others, so that many are deleted in one go.
+#[cfg(feature = "keyed")]
 const DISCARD_DELAY: Duration = Duration::from_millis(50);
 
 struct Slot {

@@ -45,7 +45,10 @@ fn kills_lose_no_job_and_repeat_only_the_one_under_way() {
 
     let queue = queue(folder.path());
     assert!(queue.is_empty());
-    let dead: BTreeSet<u64> = queue.dead().unwrap().iter().map(|job| job.id).collect();
+    let letters = ids_of(&queue.dead().unwrap());
+    let dead: BTreeSet<u64> = letters.iter().copied().collect();
+    assert_eq!(letters.len(), dead.len(), "no job is buried twice");
+    drop(queue);
     let mut times = BTreeMap::<u64, usize>::new();
     for job in upstream.log().done() {
         *times.entry(job).or_default() += 1;
@@ -65,4 +68,34 @@ fn kills_lose_no_job_and_repeat_only_the_one_under_way() {
     assert!(repeated <= killed, "{repeated} repeated");
     assert!(killed >= kills / 2, "only {killed} of {kills} kills hit a running worker");
     upstream.stop();
+    replays_that_are_killed(folder.path(), &letters, kills / 2, &mut random);
+}
+
+/// Each dead letter stays one, or waits in the queue, in the order in which they died.
+fn replays_that_are_killed(folder: &Path, letters: &[u64], kills: usize, random: &mut Random) {
+    let (mut killed, mut in_part) = (0, 0);
+    for kill in 0..kills {
+        let mut process = with_command("replay", folder).start();
+        if !kill.is_multiple_of(4) {
+            process.line_with("put back");
+        }
+        std::thread::sleep(Duration::from_micros(random.below(5_000)));
+        let has_ended = process.status().is_some();
+        process.kill();
+        let queue = queue(folder);
+        let (waiting, dead) = (queue.waiting().unwrap(), queue.dead().unwrap());
+        assert_eq!([ids_of(&waiting), ids_of(&dead)].concat(), letters);
+        assert!(waiting.iter().all(|job| job.attempts == 0));
+        in_part += usize::from(!waiting.is_empty() && !dead.is_empty());
+        if has_ended {
+            break;
+        }
+        killed += 1;
+    }
+    println!("{killed} kills of a replay, {in_part} of them in the middle");
+    assert!(in_part > 0 || kills < 4);
+}
+
+fn ids_of(jobs: &[Job]) -> Vec<u64> {
+    jobs.iter().map(|job| job.id).collect()
 }

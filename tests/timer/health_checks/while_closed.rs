@@ -1,6 +1,7 @@
 //! Bad checks open the circuit before callers notice, if it is asked for.
 
 use super::*;
+use crate::support::log::Log;
 
 #[tokio::test(start_paused = true)]
 async fn so_many_bad_checks_in_a_row_open_the_circuit() {
@@ -40,6 +41,22 @@ async fn a_check_that_hangs_counts_as_failed() {
     let _task = check.spawn(&breaker).unwrap();
     sleep(SECOND * 12 + MILLI * 4).await;
     assert_eq!((breaker.state(), dependency.in_flight()), (State::Open, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_says_why_checks_opened_the_circuit() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.subscriber());
+    let (dependency, breaker) = (Dependency::that(Answer::Down), breaker());
+    let _task = dependency.check().always().spawn(&breaker).unwrap();
+    sleep(SECOND * 31).await;
+    assert_eq!(breaker.state(), State::Open);
+    let opens = "circuit breaker \"checked\" opens: 3 health checks failed in a row";
+    assert_eq!(log.lines_with(opens), 1, "{}", log.text());
+    let line = log.text().lines().find(|line| line.contains(opens)).unwrap().to_owned();
+    assert!(line.contains("WARN") && line.contains("error=down"), "{line}");
+    assert_eq!(log.lines_with("health check"), 1, "one check is not worth a line");
+    assert_eq!(log.lines_with("reason=\"health_check\""), 1, "{}", log.text());
 }
 
 #[tokio::test(start_paused = true)]

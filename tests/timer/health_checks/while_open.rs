@@ -171,3 +171,29 @@ async fn short_open_times_are_kept_but_for_a_tenth() {
         assert!(found.abs_diff(expected) <= MILLI * 6, "{found:?}, not {expected:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_check_under_way_at_the_end_of_the_open_time_becomes_the_probe() {
+    for (answer, closes) in [(Answer::Slow(MILLI * 4_500), true), (Answer::Hangs, false)] {
+        let (dependency, breaker) = (Dependency::that(Answer::Down), breaker());
+        let check = dependency.check().recover_early().interval(SECOND * 7);
+        let _task = check.spawn(&breaker).unwrap();
+        let start = Instant::now();
+        trip(&breaker);
+        let mut events = breaker.subscribe();
+        sleep(SECOND * 55).await;
+        dependency.becomes(answer);
+        sleep(MILLI * 5_200).await;
+        assert_times(&dependency.asked_after(start)[7..], &[SECOND * 56]);
+        let rejected = breaker.try_acquire().expect_err("the check is the probe");
+        assert_eq!((rejected.state(), dependency.in_flight()), (State::HalfOpen, 1));
+        sleep(SECOND).await;
+        let (state, reason) = if closes {
+            (State::Closed, Reason::ProbesSucceeded)
+        } else {
+            (State::Open, Reason::ProbeFailed)
+        };
+        let expected = [(State::HalfOpen, Reason::HealthCheck), (state, reason)];
+        assert_eq!(steps(&mut events), expected);
+    }
+}

@@ -1,0 +1,76 @@
+//! The body of an answer.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::events::EventStream;
+
+/// The body of an answer of [`Admin`](super::Admin): complete, or a stream of events.
+pub struct AdminBody(Content);
+
+enum Content {
+    /// `None` once it was read.
+    Complete(Option<Bytes>),
+    Events(Box<EventStream>),
+}
+
+impl AdminBody {
+    pub(super) fn events(stream: EventStream) -> Self {
+        Self(Content::Events(Box::new(stream)))
+    }
+
+    pub(super) const fn empty() -> Self {
+        Self(Content::Complete(None))
+    }
+}
+
+impl From<Bytes> for AdminBody {
+    fn from(bytes: Bytes) -> Self {
+        Self(Content::Complete(Some(bytes)))
+    }
+}
+
+impl Body for AdminBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut self.0 {
+            Content::Complete(bytes) => bytes.take(),
+            Content::Events(stream) => std::task::ready!(stream.poll_next(cx)),
+        };
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Complete(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Content::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Complete(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Debug for AdminBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminBody").finish_non_exhaustive()
+    }
+}

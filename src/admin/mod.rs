@@ -1,0 +1,72 @@
+//! An HTTP service and a page for operators: what is open, since when, why and until when; and the
+//! means to change it.
+//!
+//! [`Admin`] is a `tower::Service` over the types of [`http`]. It nests into an axum router at any
+//! prefix, and hyper serves it alone:
+//!
+//! ```
+//! use axum::Router;
+//! use tower_breaker::{Registry, admin::Admin};
+//!
+//! let registry = Registry::builder().build()?;
+//! let payments = registry.get_or_create("payments")?;
+//!
+//! let admin = Admin::new(registry).token("a long random secret").vital("payments");
+//! let router: Router = Router::new().nest_service("/admin", admin);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Requests
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /` | the page, which needs nothing from outside |
+//! | `GET /breakers` | every breaker with its state, in the order of the names |
+//! | `GET /breakers/{id}` | one of them |
+//! | `GET /breakers/{id}/history` | its transitions, the newest first: `limit` (1 to 1,000, default 100), `before` |
+//! | `GET /events` | transitions and other events as they happen, as server-sent events |
+//! | `POST /breakers/{id}/force-open` | rejects every call, as [`Breaker::force_open_with`] does |
+//! | `POST /breakers/{id}/disable` | admits every call and records none |
+//! | `POST /breakers/{id}/metrics-only` | records every call and never opens |
+//! | `POST /breakers/{id}/reset` | closes, and clears the counts |
+//! | `GET /health` | 200, also while circuits are open; 503 only while a [vital](Admin::vital) one is |
+//! | `GET /openapi.json` | this as an `OpenAPI` document |
+//!
+//! An `id` is the name of a breaker in base64url without padding, so it is safe in URLs whatever
+//! the name holds. `/breakers` has them.
+//!
+//! The body of a change is JSON, `{"note": "incident 4711", "by": "anna", "for": "30m"}`: why, who,
+//! and how long. Each of the three may be left out.
+//!
+//! # Who may change what
+//!
+//! Without a [token](Admin::token) or a [guard](Admin::guard), the service is read-only. Requests
+//! that a browser makes for another site change nothing, whatever their credentials
+//! (`Sec-Fetch-Site`, and where a browser does not send it, `Origin` and `Host`). Reads need no
+//! credentials: if the names and notes of your breakers are not public, put the service on an
+//! internal address, or behind a layer of your own.
+//!
+//! # Limits
+//!
+//! A request's body may have 16 kB. [At most so many](Admin::max_listeners) event streams are open
+//! at once, and one whose client does not read holds a few events, not all that it misses. Such a
+//! client is told to read everything again.
+//!
+//! [`Breaker::force_open_with`]: crate::Breaker::force_open_with
+
+mod access;
+mod answer;
+mod body;
+mod change;
+mod events;
+mod future;
+mod id;
+mod problem;
+mod read_body;
+mod routes;
+mod same_site;
+mod service;
+mod source;
+mod view;
+
+pub use self::{body::AdminBody, future::AdminFuture, service::Admin, source::AdminSource};

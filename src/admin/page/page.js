@@ -1,0 +1,579 @@
+// The page of the admin service. All text from breakers goes through textContent.
+
+const base = location.pathname.replace(/\/?$/, "/");
+const $ = (id) => document.getElementById(id);
+
+// An icon besides the colour and the word: how the states differ without colours.
+const STATES = {
+  open: { word: "Open", tone: "bad", rank: 0, icon: "M8 2.5v7M8 13.4v.1" },
+  half_open: { word: "Half-open", tone: "warn", rank: 1, icon: "M8 2.5v11A5.5 5.5 0 0 1 8 2.500z" },
+  forced_open: { word: "Forced open", tone: "hand", rank: 2, icon: "M4 4l8 8M12 4l-8 8" },
+  disabled: { word: "Disabled", tone: "off", rank: 3, icon: "M8 2v5M4.5 4.5a5 5 0 1 0 7 0" },
+  metrics_only: { word: "Metrics only", tone: "info", rank: 4, icon: "M2 13h12M4 13V8M8 13V3M12 13V6" },
+  closed: { word: "Closed", tone: "good", rank: 5, icon: "M2.5 8.5l3.8 3.8 7.200-8" },
+};
+const UNKNOWN = { word: "Unknown", tone: "off", rank: 6, icon: "M8 4v5M8 12v.1" };
+const REASONS = {
+  consecutive_failures: "Failures in a row",
+  failure_rate: "Failure rate",
+  slow_call_rate: "Slow calls",
+  recovery_timeout: "Open time is over, probing",
+  probes_succeeded: "Probes succeeded",
+  probe_failed: "A probe failed",
+  probe_slow: "A probe was slow",
+  probe_timeout: "A probe took too long",
+  restored: "Restored from the store",
+  manual: "By hand",
+  reset: "Reset by hand",
+  manual_expired: "Time set by hand is over",
+};
+const FILTERS = [
+  ["all", "All", () => true],
+  ["open", "Open", (b) => b.state === "open" || b.state === "forced_open"],
+  ["half_open", "Half-open", (b) => b.state === "half_open"],
+  ["hand", "By hand", (b) => ["forced_open", "disabled", "metrics_only"].includes(b.state)],
+  ["closed", "Closed", (b) => b.state === "closed"],
+];
+const SAMPLES = 40;
+
+const rows = new Map(); // by id
+let filter = "all";
+let access = "read_only";
+let skew = 0; // the server's clock minus this one's, in seconds
+let token = "";
+
+const now = () => Date.now() / 1000 + skew;
+const stateOf = (breaker) => STATES[breaker.state] ?? UNKNOWN;
+
+// Text that could hide or reorder its surroundings is shown as escapes.
+function visible(text) {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
+function span(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min${s < 600 && s % 60 ? ` ${s % 60} s` : ""}`;
+  const minutes = Math.floor((s % 3600) / 60);
+  if (s < 48 * 3600) return `${Math.floor(s / 3600)} h${minutes ? ` ${minutes} min` : ""}`;
+  return `${Math.floor(s / 86400)} days`;
+}
+
+const moment = (at) => new Date(at * 1000);
+const clockTime = (at) => moment(at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+// ---- one row ----
+
+class Row {
+  constructor(breaker) {
+    this.node = $("row").content.firstElementChild.cloneNode(true);
+    const part = (selector) => this.node.querySelector(selector);
+    this.parts = {
+      name: part(".name bdi"), vital: part(".vital"), icon: part(".badge path"), word: part(".word"),
+      ratio: part(".ratio"), curve: part(".curve"), area: part(".area"), limit: part(".limit"),
+      since: part(".since time"), until: part(".until time"), untilCell: part(".until"),
+      reason: part(".reason"), note: part(".note"), store: part(".store"),
+      history: part(".history"), showHistory: part(".show-history"), change: part(".change"),
+    };
+    this.samples = [];
+    this.onScreen = false;
+    this.seen = "";
+    this.parts.showHistory.addEventListener("click", () => this.toggleHistory());
+    this.parts.change.addEventListener("click", () => openDialog(this));
+    this.update(breaker);
+  }
+
+  update(breaker) {
+    const text = JSON.stringify(breaker);
+    if (text === this.seen) return;
+    const before = this.breaker;
+    this.seen = text;
+    this.breaker = breaker;
+    const { word, tone, icon } = stateOf(breaker);
+    const p = this.parts;
+    const name = visible(breaker.name);
+    setText(p.name, name);
+    p.vital.hidden = !breaker.vital;
+    this.node.dataset.tone = tone;
+    this.node.dataset.state = breaker.state;
+    p.icon.setAttribute("d", icon);
+    setText(p.word, word);
+    setText(p.ratio, this.describeFailures());
+    setText(p.reason, REASONS[breaker.reason] ?? (breaker.reason ? visible(breaker.reason) : ""));
+    setText(p.note, said(breaker));
+    const trouble = breaker.store.health === "degraded" || breaker.store.health === "superseded";
+    p.store.hidden = !trouble;
+    setText(p.store, trouble ? `Store: ${visible(breaker.store.detail)}` : "");
+    p.showHistory.setAttribute("aria-label", `History of ${name}`);
+    p.change.setAttribute("aria-label", `Change ${name}`);
+    this.tick();
+    if (before && before.state !== breaker.state) this.flash();
+    if (before && before.since !== breaker.since && !p.history.hidden) this.loadHistory();
+  }
+
+  flash() {
+    this.node.classList.remove("flash");
+    void this.node.offsetWidth;
+    this.node.classList.add("flash");
+  }
+
+  // How near the circuit is to opening, by its first rule that says so: a share, and its limit.
+  failures() {
+    const { window: counts, trip_on: rules, consecutive_failures: row } = this.breaker;
+    const rate = rules.map((rule) => rule.failure_rate ?? rule.slow_call_rate).find(Boolean);
+    if (rate && counts) {
+      const isSlow = !rules.find((rule) => rule.failure_rate || rule.slow_call_rate).failure_rate;
+      const bad = isSlow ? counts.slow_calls : counts.failures;
+      const share = counts.calls ? bad / counts.calls : 0;
+      return { share, limit: rate.threshold, bad, calls: counts.calls, isSlow };
+    }
+    const limit = rules.map((rule) => rule.consecutive_failures).find(Boolean);
+    return { share: limit ? Math.min(1, row / limit) : 0, limit: 1, row, most: limit };
+  }
+
+  describeFailures() {
+    const { share, bad, calls, isSlow, row, most } = this.failures();
+    if (calls !== undefined) {
+      if (!calls) return "no calls";
+      return `${Math.round(share * 100)}% ${isSlow ? "slow, " : ""}${bad}/${calls}`;
+    }
+    return most ? `${row} of ${most} in a row` : `${row} in a row`;
+  }
+
+  sample() {
+    this.samples.push(this.failures().share);
+    if (this.samples.length > SAMPLES) this.samples.shift();
+    if (this.onScreen) this.draw();
+  }
+
+  draw() {
+    const y = (share) => (26 - 24 * share).toFixed(1);
+    const step = 100 / (SAMPLES - 1);
+    const from = SAMPLES - this.samples.length;
+    const points = this.samples.map((share, i) => `${((from + i) * step).toFixed(1)} ${y(share)}`);
+    const curve = points.length ? `M${points.length > 1 ? points.join("L") : `0 ${points[0].split(" ")[1]}L${points[0]}`}` : "";
+    if (curve === this.drawn) return;
+    this.drawn = curve;
+    const start = curve.slice(1).split(" ")[0];
+    this.parts.curve.setAttribute("d", curve);
+    this.parts.area.setAttribute("d", curve ? `${curve}L100 26L${start} 26Z` : "");
+    this.parts.limit.setAttribute("d", `M0 ${y(this.failures().limit)}H100`);
+  }
+
+  // What changes with time alone.
+  tick() {
+    const { since, until } = this.breaker;
+    const p = this.parts;
+    this.time(p.since, since, since === null ? "" : `${span(now() - since)} ago`);
+    const left = until === null ? null : until - now();
+    this.time(p.until, until, left === null ? "" : left > 0 ? `in ${span(left)}` : "now");
+    p.untilCell.classList.toggle("soon", left !== null && left < 60);
+  }
+
+  time(node, at, text) {
+    if (node.textContent === text) return;
+    node.textContent = text;
+    if (at === null) return;
+    node.dateTime = moment(at).toISOString();
+    node.title = clockTime(at);
+  }
+
+  toggleHistory() {
+    const { history, showHistory } = this.parts;
+    history.hidden = !history.hidden;
+    showHistory.setAttribute("aria-expanded", String(!history.hidden));
+    history.setAttribute("aria-label", `History of ${visible(this.breaker.name)}`);
+    if (!history.hidden) this.loadHistory();
+  }
+
+  async loadHistory(before) {
+    const { history } = this.parts;
+    const query = before ? `&before=${encodeURIComponent(before)}` : "";
+    let page;
+    try {
+      page = await getJson(`breakers/${this.breaker.id}/history?limit=20${query}`);
+    } catch (error) {
+      history.replaceChildren(element("p", "said", `The history cannot be read: ${error.message}`));
+      return;
+    }
+    let list = history.querySelector("ol");
+    if (!before || !list) {
+      list = document.createElement("ol");
+      history.replaceChildren(list);
+    }
+    history.querySelector("button")?.remove();
+    list.append(...page.entries.map(historyItem));
+    if (!list.children.length) {
+      const stored = this.breaker.store.health !== "no_store";
+      const why = stored ? "Nothing happened yet." : "There is no history without a store.";
+      history.replaceChildren(element("p", "said", why));
+    }
+    if (page.next) {
+      const older = element("button", "", "Older");
+      older.type = "button";
+      older.addEventListener("click", () => this.loadHistory(page.next));
+      history.append(older);
+    }
+  }
+}
+
+function element(tag, name, text) {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  node.textContent = text;
+  return node;
+}
+
+// Who said what about a change by hand.
+function said({ by, note }) {
+  if (!by && !note) return "";
+  if (!note) return `by ${visible(by)}`;
+  return by ? `${visible(by)}: ${visible(note)}` : visible(note);
+}
+
+function historyItem(entry) {
+  const item = document.createElement("li");
+  const at = element("time", "", clockTime(entry.at));
+  at.dateTime = moment(entry.at).toISOString();
+  const word = (state) => (STATES[state] ?? UNKNOWN).word;
+  const change = element("span", "", `${word(entry.from)} → ${word(entry.to)}`);
+  const why = REASONS[entry.reason] ?? entry.reason;
+  const count = entry.failure_count ? `, ${entry.failure_count} failures` : "";
+  const open = entry.open_time ? `, for ${span(entry.open_time)}` : "";
+  const missed = entry.missed ? ` (${entry.missed} before it are not known)` : "";
+  const text = said(entry);
+  item.append(at, change, element("span", "said", `${why}${count}${open}${text ? `. ${text}` : ""}${missed}`));
+  return item;
+}
+
+// ---- the list ----
+
+const observer = new IntersectionObserver((changes) => {
+  for (const { target, isIntersecting } of changes) {
+    const row = rows.get(target.dataset.id);
+    if (!row) continue;
+    row.onScreen = isIntersecting;
+    if (isIntersecting) row.draw();
+  }
+}, { rootMargin: "200px" });
+
+function put(breaker) {
+  const row = rows.get(breaker.id);
+  if (row) return row.update(breaker);
+  const made = new Row(breaker);
+  made.node.dataset.id = breaker.id;
+  rows.set(breaker.id, made);
+  observer.observe(made.node);
+}
+
+function replaceAll(answer) {
+  skew = answer.now - Date.now() / 1000;
+  access = answer.access;
+  document.body.classList.toggle("read-only", access === "read_only");
+  const ids = new Set(answer.breakers.map((breaker) => breaker.id));
+  for (const [id, row] of rows) {
+    if (ids.has(id)) continue;
+    observer.unobserve(row.node);
+    row.node.remove();
+    rows.delete(id);
+  }
+  answer.breakers.forEach(put);
+  for (const row of rows.values()) row.sample();
+  arrange();
+}
+
+const byName = (a, b) => (a.breaker.name < b.breaker.name ? -1 : 1);
+const ORDERS = {
+  urgency: (a, b) => stateOf(a.breaker).rank - stateOf(b.breaker).rank || byName(a, b),
+  name: byName,
+  changed: (a, b) => (b.breaker.since ?? 0) - (a.breaker.since ?? 0) || byName(a, b),
+  failures: (a, b) => b.failures().share - a.failures().share || byName(a, b),
+};
+
+function arrange() {
+  const list = $("list");
+  const words = $("search").value.trim().toLowerCase();
+  const fits = FILTERS.find(([key]) => key === filter)[2];
+  const sorted = [...rows.values()].sort(ORDERS[$("sort").value]);
+  const focused = document.activeElement;
+  let shown = 0;
+  let place = list.firstElementChild;
+  for (const row of sorted) {
+    const { name, note, by } = row.breaker;
+    const matches = !words || [name, note, by].some((text) => text?.toLowerCase().includes(words));
+    const hidden = !(matches && fits(row.breaker));
+    if (row.node.hidden !== hidden) row.node.hidden = hidden;
+    if (!hidden) shown += 1;
+    if (place === row.node) place = place.nextElementSibling;
+    else list.insertBefore(row.node, place);
+  }
+  // A node that moves loses the focus.
+  if (focused !== document.activeElement && list.contains(focused)) focused.focus({ preventScroll: true });
+  $("empty").hidden = shown > 0;
+  setText($("empty"), rows.size ? "No circuit breaker matches." : "There are no circuit breakers yet.");
+  setText($("summary"), `${shown} of ${rows.size} shown${access === "read_only" ? ", read-only" : ""}`);
+  for (const [key, , matches] of FILTERS) {
+    const count = sorted.filter((row) => matches(row.breaker)).length;
+    const button = $(`filter-${key}`);
+    setText(button.querySelector("b"), String(count));
+    button.classList.toggle("some-bad", key === "open" && count > 0);
+    if (key === "open") document.title = count ? `(${count} open) Circuit breakers` : "Circuit breakers";
+  }
+}
+
+// A burst of events is one rearrangement.
+let planned = false;
+function arrangeSoon() {
+  if (planned) return;
+  planned = true;
+  requestAnimationFrame(() => {
+    planned = false;
+    arrange();
+  });
+}
+
+for (const [key, text] of FILTERS) {
+  const button = element("button", "", `${text} `);
+  button.id = `filter-${key}`;
+  button.type = "button";
+  button.setAttribute("aria-pressed", String(key === filter));
+  button.append(element("b", "", "0"));
+  button.addEventListener("click", () => {
+    filter = key;
+    for (const [other] of FILTERS) $(`filter-${other}`).setAttribute("aria-pressed", String(other === key));
+    arrange();
+  });
+  $("filters").append(button);
+}
+$("search").addEventListener("input", arrangeSoon);
+$("sort").addEventListener("change", arrange);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.closest("input, select, dialog")) return;
+  event.preventDefault();
+  $("search").focus();
+});
+
+// ---- the connection ----
+
+async function getJson(path) {
+  const response = await fetch(base + path, { headers: { accept: "application/json" }, cache: "no-store" });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.detail ?? response.statusText);
+  return answer;
+}
+
+let source = null;
+let lostAt = null;
+let lastHeard = Date.now();
+let retries = 0;
+let announced = [];
+
+function showConnection(state, text) {
+  $("connection").dataset.state = state;
+  setText($("connection-text"), text);
+}
+
+function lose() {
+  source?.close();
+  source = null;
+  if (lostAt === null) {
+    lostAt = Date.now();
+    showConnection("lost", "Connection lost");
+    const at = new Date(lostAt).toLocaleTimeString();
+    $("banner").className = "";
+    $("banner").textContent = `Connection lost at ${at}. The states below may be out of date. Trying again.`;
+    $("banner").hidden = false;
+  }
+  retries += 1;
+  setTimeout(connect, Math.min(10_000, 500 * 2 ** Math.min(retries, 5)));
+}
+
+function heard() {
+  lastHeard = Date.now();
+  retries = 0;
+  if (lostAt !== null) {
+    lostAt = null;
+    $("banner").className = "good";
+    $("banner").textContent = "The connection is back.";
+    setTimeout(() => {
+      if (lostAt === null) $("banner").hidden = true;
+    }, 4000);
+  }
+}
+
+async function refresh() {
+  replaceAll(await getJson("breakers"));
+}
+
+function connect() {
+  if (source) return;
+  const own = new EventSource(`${base}events`);
+  let isOver = false;
+  source = own;
+  const on = (kind, act) => own.addEventListener(kind, (event) => {
+    if (own !== source) return;
+    const data = JSON.parse(event.data);
+    skew = data.now - Date.now() / 1000;
+    act(data);
+    lastHeard = Date.now();
+  });
+  on("hello", () => refresh().then(() => {
+    heard();
+    showConnection("live", "Live");
+  }, lose));
+  on("resync", () => refresh().catch(lose));
+  on("beat", () => {});
+  on("bye", () => {
+    isOver = true;
+  });
+  for (const kind of ["transition", "store", "would_trip"]) {
+    on(kind, ({ breaker, event }) => {
+      if (!breaker) return;
+      put(breaker);
+      arrangeSoon();
+      if (kind === "transition") announce(breaker, event);
+    });
+  }
+  own.addEventListener("error", async () => {
+    if (own !== source) return;
+    source = null;
+    own.close();
+    if (isOver) return connect();
+    // More listeners than the service has places for: then the page asks from time to time.
+    try {
+      await refresh();
+      heard();
+      showConnection("live", "Live, every few seconds");
+      setTimeout(connect, 3000);
+    } catch {
+      lose();
+    }
+  });
+}
+
+// A stream that says nothing, although the service says something every five seconds, is dead.
+setInterval(() => {
+  if (source && Date.now() - lastHeard > 15_000) lose();
+}, 1000);
+addEventListener("online", () => connect());
+addEventListener("offline", () => source && lose());
+
+// Counts change without events.
+setInterval(() => {
+  if (!document.hidden && lostAt === null && source) refresh().catch(() => {});
+}, 3000);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && lostAt === null) refresh().catch(() => {});
+});
+setInterval(() => {
+  if (document.hidden) return;
+  for (const row of rows.values()) row.tick();
+}, 1000);
+
+// For screen readers: one message for all that happens within a second.
+function announce(breaker, transition) {
+  const why = REASONS[transition.reason] ?? transition.reason;
+  announced.push(`${visible(breaker.name)} is ${(STATES[transition.to] ?? UNKNOWN).word}: ${why}`);
+  if (announced.length > 1) return;
+  setTimeout(() => {
+    const last = announced.at(-1);
+    const more = announced.length > 1 ? ` And ${announced.length - 1} other changes.` : "";
+    $("announce").textContent = `${last}.${more}`;
+    announced = [];
+  }, 1000);
+}
+
+// ---- changes ----
+
+const dialog = $("dialog");
+const fields = { note: $("note"), by: $("by"), token: $("token") };
+let subject = null;
+
+const chosen = () => dialog.querySelector("[name=action]:checked").value;
+
+function showChoice() {
+  const action = chosen();
+  $("for-field").hidden = action === "reset";
+  const word = dialog.querySelector("[name=action]:checked + span b").textContent;
+  setText($("confirm"), word);
+  $("confirm").classList.toggle("danger", action === "force-open");
+}
+
+function remembered(name) {
+  try {
+    return localStorage.getItem(name) ?? "";
+  } catch {
+    return ""; // Storage is off.
+  }
+}
+
+function openDialog(row) {
+  subject = row;
+  const { breaker } = row;
+  setText($("dialog-name"), visible(breaker.name));
+  setText($("dialog-now"), [`Now ${stateOf(breaker).word.toLowerCase()}`, said(breaker)].filter(Boolean).join(", "));
+  const action = breaker.state === "closed" ? "force-open" : "reset";
+  dialog.querySelector(`[value=${action}]`).checked = true;
+  $("for").value = "30m";
+  fields.note.value = "";
+  fields.by.value ||= remembered("tower-breaker-by");
+  fields.token.value = token;
+  $("token-field").hidden = access !== "token";
+  showError("");
+  showChoice();
+  dialog.showModal();
+}
+
+function showError(text, field) {
+  setText($("dialog-error"), text);
+  for (const input of Object.values(fields)) input.setAttribute("aria-invalid", String(input === field));
+  field?.focus();
+}
+
+async function confirmChange() {
+  const missing = [[fields.note, "Say why."], [fields.by, "Say who you are."]];
+  if (access === "token") missing.push([fields.token, "A change needs the token."]);
+  for (const [field, text] of missing) {
+    if (!field.value.trim()) return showError(text, field);
+  }
+  const action = chosen();
+  const body = { note: fields.note.value.trim(), by: fields.by.value.trim() };
+  if (action !== "reset" && $("for").value) body.for = $("for").value;
+  const headers = { "content-type": "application/json" };
+  if (access === "token") headers.authorization = `Bearer ${fields.token.value.trim()}`;
+  $("confirm").disabled = true;
+  try {
+    const path = `${base}breakers/${subject.breaker.id}/${action}`;
+    const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+    const answer = await response.json();
+    if (!response.ok) {
+      return showError(`Not changed: ${answer.detail}.`, response.status === 401 ? fields.token : undefined);
+    }
+    token = fields.token.value.trim();
+    try {
+      localStorage.setItem("tower-breaker-by", body.by);
+    } catch { /* Storage is off. */ }
+    put(answer.breaker);
+    arrangeSoon();
+    dialog.close();
+    subject.parts.change.focus({ preventScroll: true });
+  } catch {
+    showError("The service does not answer. Whether anything changed is not known.");
+  } finally {
+    $("confirm").disabled = false;
+  }
+}
+
+for (const radio of dialog.querySelectorAll("[name=action]")) radio.addEventListener("change", showChoice);
+$("cancel").addEventListener("click", () => dialog.close());
+dialog.querySelector("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  confirmChange();
+});
+
+connect();

@@ -1,0 +1,280 @@
+//! The service.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use http_body::Body;
+use serde_json::json;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use super::{
+    access::Access,
+    answer::{self, file},
+    body::AdminBody,
+    change::{Action, require_json},
+    events::{EventStream, Listeners},
+    future::AdminFuture,
+    id,
+    problem::Problem,
+    read_body::read_body,
+    routes::Route,
+    same_site::is_cross_site,
+    source::AdminSource,
+    view::{self, BreakerView},
+};
+use crate::{
+    handle::Breaker,
+    history::{HistoryCursor, HistoryQuery},
+};
+
+/// The HTTP service for operators: see the [module](super).
+///
+/// It is cheap to clone, and all clones are the same service.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Clone)]
+struct Shared {
+    source: AdminSource,
+    access: Access,
+    vital: Arc<HashSet<String>>,
+    max_listeners: usize,
+    listeners: Listeners,
+    closing: watch::Sender<()>,
+}
+
+/// Settings.
+impl Admin {
+    /// A read-only service over the breakers of a [`Registry`](crate::Registry), or over a list of
+    /// breakers.
+    #[must_use]
+    pub fn new(breakers: impl Into<AdminSource>) -> Self {
+        let shared = Shared {
+            source: breakers.into(),
+            access: Access::ReadOnly,
+            vital: Arc::default(),
+            max_listeners: 256,
+            listeners: Listeners::default(),
+            closing: watch::Sender::new(()),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Allows changes to requests with the header `Authorization: Bearer <token>`. It replaces a
+    /// [guard](Self::guard). Default: none, the service is read-only. With an empty token it is,
+    /// too.
+    ///
+    /// The token is compared in constant time, and is in no log and no `Debug`. Use a long random
+    /// one, and https.
+    #[must_use]
+    pub fn token(mut self, token: impl AsRef<[u8]>) -> Self {
+        let token = token.as_ref();
+        self.settings().access =
+            if token.is_empty() { Access::ReadOnly } else { Access::Token(token.into()) };
+        self
+    }
+
+    /// Allows changes to requests for which this function returns `true`: one that an outer layer
+    /// has authenticated, for instance. It replaces a [token](Self::token). It is called with the
+    /// request's head, for changes only, and must not block.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, admin::Admin};
+    ///
+    /// #[derive(Clone)]
+    /// struct OnCall;
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// let admin = Admin::new(&breaker).guard(|head| head.extensions.get::<OnCall>().is_some());
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn guard<F>(mut self, guard: F) -> Self
+    where
+        F: Fn(&Parts) -> bool + Send + Sync + 'static,
+    {
+        self.settings().access = Access::Guard(Arc::new(guard));
+        self
+    }
+
+    /// Marks the breaker of this name as vital: without its dependency, the program is of no use.
+    /// `GET /health` answers 503 while it is open or forced open. Default: none is.
+    #[must_use]
+    pub fn vital(mut self, name: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.settings().vital).insert(name.into());
+        self
+    }
+
+    /// How many event streams may be open at once; further ones are answered with 503.
+    /// Default: 256.
+    #[must_use]
+    pub fn max_listeners(mut self, limit: usize) -> Self {
+        self.settings().max_listeners = limit;
+        self
+    }
+
+    /// Ends the event streams that are open, of all clones of this service. A server that shuts
+    /// down gracefully waits for its responses to end: without this, up to 20 seconds for a
+    /// stream. Clients come back at once if the server still accepts connections.
+    pub fn close_event_streams(&self) {
+        self.shared.closing.send_replace(());
+    }
+
+    fn settings(&mut self) -> &mut Shared {
+        Arc::make_mut(&mut self.shared)
+    }
+}
+
+impl<B> Service<Request<B>> for Admin
+where
+    B: Body<Data: Send> + Send + 'static,
+{
+    type Response = Response<AdminBody>;
+    type Error = Infallible;
+    type Future = AdminFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> AdminFuture {
+        let shared = Arc::clone(&self.shared);
+        let (head, body) = request.into_parts();
+        AdminFuture::new(async move {
+            let is_head = head.method == Method::HEAD;
+            let answer = shared.answer(head, body).await;
+            let response = answer.unwrap_or_else(Problem::into_response);
+            if is_head { response.map(|_| AdminBody::empty()) } else { response }
+        })
+    }
+}
+
+type Answer = Result<Response<AdminBody>, Problem>;
+
+impl Shared {
+    async fn answer<B: Body>(&self, head: Parts, body: B) -> Answer {
+        match Route::of(&head.method, &head.uri)? {
+            Route::Page => Ok(file("text/html; charset=utf-8", include_str!("page/index.html"))),
+            Route::Style => Ok(file("text/css; charset=utf-8", include_str!("page/page.css"))),
+            Route::Script => {
+                Ok(file("text/javascript; charset=utf-8", include_str!("page/page.js")))
+            }
+            Route::Icon => Ok(file("image/svg+xml", include_str!("page/icon.svg"))),
+            Route::OpenApi => Ok(file("application/json", include_str!("openapi.json"))),
+            Route::Health => Ok(self.health()),
+            Route::Events => self.events(&head.method),
+            Route::Breakers => Ok(self.breakers()),
+            Route::Breaker(name) => Ok(self.breaker(&self.find(&name)?)),
+            Route::History(name) => self.history(&self.find(&name)?, head.uri.query()).await,
+            Route::Change(action, name) => self.change(action, &name, &head, body).await,
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Breaker, Problem> {
+        self.source.get(name).ok_or(Problem::not_found("there is no circuit breaker of this id"))
+    }
+
+    fn view(&self, breaker: &Breaker) -> BreakerView {
+        BreakerView::of(breaker, self.vital.contains(breaker.name()))
+    }
+
+    fn breakers(&self) -> Response<AdminBody> {
+        let breakers: Vec<BreakerView> =
+            self.source.breakers().iter().map(|breaker| self.view(breaker)).collect();
+        let all = json!({
+            "now": view::now(),
+            "access": self.access.as_str(),
+            "breakers": breakers,
+        });
+        answer::json(StatusCode::OK, &all)
+    }
+
+    fn breaker(&self, breaker: &Breaker) -> Response<AdminBody> {
+        let one = json!({ "now": view::now(), "breaker": self.view(breaker) });
+        answer::json(StatusCode::OK, &one)
+    }
+
+    fn health(&self) -> Response<AdminBody> {
+        let rejecting: Vec<Breaker> =
+            self.source.breakers().into_iter().filter(BreakerView::is_rejecting).collect();
+        let is_vital = |breaker: &Breaker| self.vital.contains(breaker.name());
+        let is_down = rejecting.iter().any(is_vital);
+        let (status, word) = if is_down {
+            (StatusCode::SERVICE_UNAVAILABLE, "vital_circuit_open")
+        } else {
+            (StatusCode::OK, "ok")
+        };
+        let open: Vec<_> = rejecting
+            .iter()
+            .map(|breaker| {
+                let (id, name) = (id::of_name(breaker.name()), breaker.name());
+                json!({ "id": id, "name": name, "vital": is_vital(breaker) })
+            })
+            .collect();
+        answer::json(status, &json!({ "status": word, "open": open }))
+    }
+
+    fn events(&self, method: &Method) -> Answer {
+        if *method == Method::HEAD {
+            return Ok(answer::events(AdminBody::empty()));
+        }
+        let place = self.listeners.enter(self.max_listeners).ok_or_else(|| {
+            Problem::unavailable("too many event streams are open; read /breakers instead")
+        })?;
+        let closing = self.closing.subscribe();
+        let stream = EventStream::new(self.source.clone(), Arc::clone(&self.vital), closing, place);
+        Ok(answer::events(AdminBody::events(stream)))
+    }
+
+    async fn history(&self, breaker: &Breaker, query: Option<&str>) -> Answer {
+        let query = parse_query(query.unwrap_or_default())?;
+        let page = breaker
+            .history(query)
+            .await
+            .map_err(|error| Problem::unavailable(error.to_string()))?;
+        Ok(answer::json(StatusCode::OK, &page))
+    }
+
+    /// Checks who asks before it says whether there is such a breaker.
+    async fn change<B: Body>(&self, action: Action, name: &str, head: &Parts, body: B) -> Answer {
+        if is_cross_site(head) {
+            return Err(Problem::forbidden("a page of another site may not change anything"));
+        }
+        self.access.check(head)?;
+        let breaker = self.find(name)?;
+        require_json(&head.headers)?;
+        let body = read_body(&head.headers, body).await?;
+        action.apply(&breaker, action.read(&body)?);
+        Ok(self.breaker(&breaker))
+    }
+}
+
+fn parse_query(query: &str) -> Result<HistoryQuery, Problem> {
+    let mut history = HistoryQuery::default();
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    for pair in pairs {
+        match pair.split_once('=').unwrap_or((pair, "")) {
+            ("limit", value) => {
+                let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
+                history.limit =
+                    limit.ok_or(Problem::bad_request("\"limit\" has to be from 1 to 1000"))?;
+            }
+            ("before", value) => {
+                let cursor: Option<HistoryCursor> = value.parse().ok();
+                history.before = Some(cursor.ok_or(Problem::bad_request(
+                    "\"before\" has to be the \"next\" of an earlier page",
+                ))?);
+            }
+            _ => return Err(Problem::bad_request("the parameters are \"limit\" and \"before\"")),
+        }
+    }
+    Ok(history)
+}

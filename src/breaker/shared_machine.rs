@@ -1,0 +1,228 @@
+//! The machine of a shared breaker: probes under leases, and what the fleet's thread does to it.
+//!
+//! [`Sharing`](super::sharing) says what is kept for that.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    effects::Effects,
+    machine::{Machine, Phase},
+    probes::Probes,
+    sharing::{FleetState, Lease, ProbeEnd, SharedView},
+};
+use crate::{
+    clock::{Reading, Tick},
+    event::Reason,
+    state::State,
+};
+
+/// How long a call counts as a sign that a replica would use a lease.
+const DEMAND_TIME: Duration = Duration::from_secs(1);
+/// How often a half-open circuit without a lease takes note of its calls.
+const NOTE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// For the state machine.
+impl Machine {
+    /// How many probes the leases allow now; `None` if they need none.
+    pub(super) fn lease_slots(&self) -> Option<u64> {
+        Some(self.sharing.gate()?.free(self.now))
+    }
+
+    /// Until when calls may be rejected without the lock, so that the machine sees one now and
+    /// then.
+    pub(super) fn probes_ask_again_at(&self) -> Option<Tick> {
+        let last_call = self.sharing.gate()?.last_call;
+        Some(last_call.map_or(self.now, |last_call| last_call.after(NOTE_INTERVAL)))
+    }
+
+    /// Takes note of a call that would be a probe.
+    pub(super) fn note_probe_call(&mut self) {
+        let now = self.now;
+        let Some(shared) = self.sharing.gate_mut() else { return };
+        shared.is_marked |=
+            shared.last_call.is_none_or(|last_call| now >= last_call.after(NOTE_INTERVAL));
+        shared.last_call = Some(now);
+    }
+
+    /// Puts a probe under a free lease, if it needs one.
+    pub(super) fn assign_lease(&mut self, probe: u64) {
+        let now = self.now;
+        let Some(shared) = self.sharing.gate_mut() else { return };
+        if let Some(lease) = shared.leases.iter_mut().find(|lease| lease.is_free(now)) {
+            lease.probe = Some(probe);
+        }
+    }
+
+    /// Frees the lease of a probe that has ended. `false` if the lease had expired, so that the
+    /// result changes nothing.
+    pub(super) fn return_lease(&mut self, probe: Option<u64>) -> bool {
+        let now = self.now;
+        let (Some(shared), Some(probe)) = (self.sharing.gate_mut(), probe) else { return true };
+        let Some(lease) = shared.of_probe(probe) else { return false };
+        (lease.probe, lease.idle_since) = (None, now);
+        let (token, is_valid) = (lease.token, lease.until > now);
+        shared.ending = Some(ProbeEnd { lease: token, is_good: true, timed_out: false });
+        is_valid
+    }
+
+    /// Names what the result of the probe was whose lease has just been returned.
+    pub(super) fn judge_ending(&mut self, is_good: bool, timed_out: bool) {
+        if let Some(ending) = self.sharing.0.as_mut().and_then(|shared| shared.ending.as_mut()) {
+            (ending.is_good, ending.timed_out) = (is_good, timed_out);
+        }
+    }
+
+    /// The probe that has ended decides nothing by itself. Without a result, there is nothing to
+    /// submit either.
+    pub(super) fn end_undecided(&mut self, has_result: bool) {
+        let Some(shared) = &mut self.sharing.0 else { return };
+        if let Some(end) = shared.ending.take()
+            && has_result
+        {
+            shared.results.push(end);
+            shared.is_marked = true;
+        }
+    }
+
+    /// The oldest probe has timed out.
+    pub(super) fn time_out_oldest(&mut self) {
+        let Phase::HalfOpen(probes) = &self.phase else { return };
+        let oldest = probes.oldest();
+        let Some(shared) = self.sharing.gate_mut() else { return };
+        let lease = oldest.and_then(|probe| shared.of_probe(probe)).map(|lease| lease.token);
+        shared.ending = lease.map(|lease| ProbeEnd { lease, is_good: false, timed_out: true });
+    }
+}
+
+/// For the fleet's thread.
+impl Machine {
+    pub(crate) fn share(&mut self) {
+        self.sharing.0.get_or_insert_default();
+    }
+
+    /// Whether the fleet can be reached from now on. Without it, the machine decides alone.
+    pub(crate) fn set_joined(&mut self, is_joined: bool) {
+        let Some(shared) = &mut self.sharing.0 else { return };
+        shared.is_joined = is_joined;
+        if !is_joined {
+            shared.leases.clear();
+        }
+    }
+
+    pub(crate) fn shared_view(&self, now: Reading, has_waiters: bool) -> Option<SharedView> {
+        let shared = self.sharing.0.as_deref()?;
+        let is_half_open = self.state() == State::HalfOpen;
+        let is_probing = is_half_open && self.sharing.gate().is_some();
+        let is_wanted =
+            has_waiters || shared.last_call.is_some_and(|call| now.tick.since(call) < DEMAND_TIME);
+        let limit = self.config.probe_limit() as usize;
+        let has_room = shared.leases.len() < limit && shared.free(self.now) == 0;
+        Some(SharedView {
+            now: now.tick,
+            config: Arc::clone(&self.config),
+            decisions: shared.decisions,
+            decided: shared.decided,
+            results: shared.results.clone(),
+            leases: shared.leases.clone(),
+            is_probing,
+            wants_lease: is_probing && is_wanted && has_room,
+            next_open_time: self.config.open_time(self.consecutive_opens.saturating_add(1)),
+        })
+    }
+
+    /// Adds a lease, or extends it.
+    pub(crate) fn grant(&mut self, token: u64, until: Tick) {
+        let now = self.now;
+        if self.state() != State::HalfOpen {
+            return;
+        }
+        let Some(shared) = self.sharing.gate_mut() else { return };
+        match shared.leases.iter_mut().find(|lease| lease.token == token) {
+            Some(lease) => lease.until = until,
+            None => shared.leases.push(Lease { token, until, probe: None, idle_since: now }),
+        }
+    }
+
+    /// Removes a lease that no probe uses. `false` if one does.
+    pub(crate) fn take_back(&mut self, token: u64) -> bool {
+        let Some(shared) = &mut self.sharing.0 else { return true };
+        let before = shared.leases.len();
+        shared.leases.retain(|lease| lease.token != token || lease.probe.is_some());
+        shared.leases.len() < before
+    }
+
+    /// These results have been submitted.
+    pub(crate) fn forget_results(&mut self, count: usize) {
+        if let Some(shared) = &mut self.sharing.0 {
+            shared.results.drain(..count.min(shared.results.len()));
+        }
+    }
+
+    /// The fleet knows the decision, and this replica's state remains its own. `false` if there has
+    /// been another decision meanwhile.
+    pub(crate) fn keep_own(&mut self, decisions: u64) -> bool {
+        let Some(shared) = &mut self.sharing.0 else { return true };
+        let is_latest = shared.decisions == decisions;
+        if is_latest {
+            shared.decided = None;
+        }
+        is_latest
+    }
+
+    /// Takes a state of the fleet over, unless this replica has decided something meanwhile.
+    pub(crate) fn adopt(
+        &mut self,
+        decisions: u64,
+        fleet: &FleetState,
+        effects: &mut Effects,
+    ) -> bool {
+        let now = self.now;
+        let Some(shared) = &mut self.sharing.0 else { return true };
+        if shared.decisions != decisions {
+            return false;
+        }
+        // What was restored is kept, and so is what was counted since this replica has closed.
+        let is_own = shared.decided.is_some_and(|decided| decided.state == State::Closed);
+        let keeps_counts = shared.adoptions == 0 || is_own;
+        shared.adoptions += 1;
+        let was_fleets = std::mem::replace(&mut shared.is_fleets, true);
+        shared.decided = None;
+        shared.results.clear();
+        self.consecutive_opens = fleet.opens;
+        let until = fleet.until.unwrap_or(Tick::NEVER);
+        let phase = match fleet.state {
+            State::Closed if self.state() == State::Closed => {
+                if !keeps_counts {
+                    self.clear(now);
+                }
+                effects.counts_changed = true;
+                return true;
+            }
+            State::Closed => {
+                self.close(Reason::Fleet, effects);
+                return true;
+            }
+            State::Open | State::HalfOpen if until <= now => {
+                if self.state() == State::HalfOpen && was_fleets {
+                    return true;
+                }
+                Phase::HalfOpen(Box::<Probes>::default())
+            }
+            State::Open | State::HalfOpen => Phase::Open { since: now, until },
+            State::ForcedOpen => Phase::ForcedOpen { until },
+            State::Disabled => Phase::Disabled { until },
+            State::MetricsOnly => Phase::MetricsOnly { until },
+        };
+        if phase.state() == self.state() {
+            if phase.state() == State::HalfOpen {
+                self.void_admitted_calls();
+            }
+            self.phase = phase;
+            effects.counts_changed = true;
+        } else {
+            self.enter(phase, Reason::Fleet.into(), now, effects);
+        }
+        self.advance(now, effects);
+        true
+    }
+}

@@ -1,0 +1,155 @@
+//! What the machine of a shared breaker keeps for the fleet: what it has decided by itself, and the
+//! leases of its probes.
+//!
+//! The machine decides as one that is not shared, and at once. What it decided waits here until the
+//! fleet's thread has submitted it. Two things differ: in a state that is the fleet's, a half-open
+//! circuit admits probes only under leases, and the result of a probe whose lease has expired
+//! changes nothing. While the fleet cannot be reached, neither holds.
+
+use std::{sync::Arc, time::Duration};
+
+use super::effects::Step;
+use crate::{clock::Tick, config::Config, event::Reason, state::State};
+
+/// Empty unless the breaker is shared.
+#[derive(Debug)]
+pub(super) struct Sharing(pub(super) Option<Box<Shared>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Whether the fleet can be reached, so that it decides on probes.
+    pub(super) is_joined: bool,
+    /// How often it has taken over a state of the fleet.
+    pub(super) adoptions: u64,
+    /// Whether the present state is the fleet's, and not one of this replica alone.
+    pub(super) is_fleets: bool,
+    pub(super) leases: Vec<Lease>,
+    /// The number of decisions so far.
+    pub(super) decisions: u64,
+    pub(super) decided: Option<Decided>,
+    /// Results of probes that decide nothing by themselves.
+    pub(super) results: Vec<ProbeEnd>,
+    /// The result of a probe while the machine judges it.
+    pub(super) ending: Option<ProbeEnd>,
+    /// When a call last met the half-open circuit.
+    pub(super) last_call: Option<Tick>,
+    /// The fleet's thread has something to do.
+    pub(super) is_marked: bool,
+}
+
+/// The permission of the fleet to make one probe at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) token: u64,
+    pub(crate) until: Tick,
+    /// The probe that is out under it.
+    pub(crate) probe: Option<u64>,
+    /// Since when it is there, or was last used.
+    pub(crate) idle_since: Tick,
+}
+
+/// How a probe under a lease has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProbeEnd {
+    pub(crate) lease: u64,
+    pub(crate) is_good: bool,
+    pub(crate) timed_out: bool,
+}
+
+/// What the machine has decided by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) reason: Reason,
+    /// The probe that decided, if it had a lease.
+    pub(crate) probe: Option<ProbeEnd>,
+    pub(crate) state: State,
+    pub(crate) until: Option<Tick>,
+    pub(crate) opens: u32,
+}
+
+/// A state of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FleetState {
+    pub(crate) state: State,
+    pub(crate) until: Option<Tick>,
+    pub(crate) opens: u32,
+}
+
+/// What the fleet's thread sees of a machine.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedView {
+    pub(crate) now: Tick,
+    pub(crate) config: Arc<Config>,
+    pub(crate) decisions: u64,
+    pub(crate) decided: Option<Decided>,
+    pub(crate) results: Vec<ProbeEnd>,
+    pub(crate) leases: Vec<Lease>,
+    /// Whether the state is half-open and the fleet's.
+    pub(crate) is_probing: bool,
+    /// Whether a call would be a probe if there were a lease.
+    pub(crate) wants_lease: bool,
+    /// The open time if the circuit opened once more.
+    pub(crate) next_open_time: Duration,
+}
+
+impl Lease {
+    pub(super) const fn is_free(&self, now: Tick) -> bool {
+        self.probe.is_none() && self.until.as_nanos() > now.as_nanos()
+    }
+}
+
+impl Sharing {
+    /// Of a breaker that is not shared.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Takes note of a transition, with the step of the backoff after it.
+    pub(super) fn on_step(&mut self, step: &Step, opens: u32, until: Option<Tick>) {
+        let Some(shared) = &mut self.0 else { return };
+        let probe = shared.ending.take();
+        shared.leases.clear();
+        match step.reason {
+            Reason::Fleet => {
+                shared.is_fleets = true;
+                shared.decided = None;
+                shared.results.clear();
+            }
+            // Every replica makes these at the same moment.
+            Reason::RecoveryTimeout | Reason::ManualExpired => shared.last_call = None,
+            reason => {
+                shared.is_fleets = false;
+                shared.decisions += 1;
+                shared.decided = Some(Decided { reason, probe, state: step.to, until, opens });
+                if probe.is_none() {
+                    shared.results.clear();
+                }
+                shared.is_marked = true;
+            }
+        }
+    }
+
+    /// Whether the fleet's thread has something new to do.
+    pub(super) fn take_mark(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|shared| std::mem::take(&mut shared.is_marked))
+    }
+
+    /// The leases, if probes need them now.
+    pub(super) fn gate(&self) -> Option<&Shared> {
+        self.0.as_deref().filter(|shared| shared.is_joined && shared.is_fleets)
+    }
+
+    pub(super) fn gate_mut(&mut self) -> Option<&mut Shared> {
+        self.0.as_deref_mut().filter(|shared| shared.is_joined && shared.is_fleets)
+    }
+}
+
+impl Shared {
+    pub(super) fn free(&self, now: Tick) -> u64 {
+        self.leases.iter().filter(|lease| lease.is_free(now)).count() as u64
+    }
+
+    pub(super) fn of_probe(&mut self, probe: u64) -> Option<&mut Lease> {
+        self.leases.iter_mut().find(|lease| lease.probe == Some(probe))
+    }
+}

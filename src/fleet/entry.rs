@@ -1,0 +1,240 @@
+//! One shared breaker on the fleet's thread: between its machine and the protocol.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, Ordering},
+};
+
+use smol_str::SmolStr;
+
+use super::{
+    protocol::{
+        command::{Answer, Command, Verdict},
+        member::{Cause, Decision, Member, Next, Terms},
+        record::{Micros, Record},
+    },
+    settings::Settings,
+    transport::micros,
+};
+use crate::{
+    breaker::{
+        cell::Cell,
+        notify::Observer,
+        sharing::{Decided, FleetState, ProbeEnd, SharedView},
+    },
+    clock::Tick,
+    config::Config,
+    event::Reason,
+    state::State,
+};
+
+pub(super) struct Entry {
+    pub(super) id: u64,
+    pub(super) name: SmolStr,
+    cell: &'static Cell,
+    observer: Weak<dyn Observer>,
+    is_marked: Arc<AtomicBool>,
+    pub(super) member: Member,
+    /// The newest known state has not been taken over, because the machine had something to tell.
+    is_behind: bool,
+}
+
+/// What to do next about a decision of the machine.
+pub(super) enum Submission {
+    /// Nothing: there is none, or nothing to tell.
+    Settled,
+    Send {
+        decisions: u64,
+        decision: Decision,
+        command: Command,
+        sent_at: Micros,
+    },
+}
+
+impl Entry {
+    pub(super) fn new(
+        id: u64,
+        name: SmolStr,
+        cell: &'static Cell,
+        observer: Weak<dyn Observer>,
+        is_marked: Arc<AtomicBool>,
+    ) -> Self {
+        Self { id, name, cell, observer, is_marked, member: Member::new(), is_behind: false }
+    }
+
+    /// From here on, the machine says again that it has something to tell.
+    pub(super) fn clear_mark(&self) {
+        self.is_marked.store(false, Ordering::SeqCst);
+    }
+
+    /// What the machine says now. `None` once the breaker is gone.
+    pub(super) fn view(&self) -> Option<SharedView> {
+        let observer = self.observer.upgrade()?;
+        self.cell
+            .with_shared(&*observer, |machine, _, now, has_waiters| {
+                machine.shared_view(now, has_waiters)
+            })
+            .flatten()
+    }
+
+    pub(super) fn set_joined(&self, is_joined: bool) {
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.set_joined(is_joined));
+        }
+    }
+
+    /// The command that tells the fleet what the machine has decided.
+    pub(super) fn submission(&mut self, view: &SharedView, settings: &Settings) -> Submission {
+        let Some(decided) = &view.decided else { return Submission::Settled };
+        let decision = to_decision(decided);
+        let (terms, now) = (terms(view, settings), to_micros(view.now));
+        let decisions = view.decisions;
+        if let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now) {
+            return Submission::Send { decisions, decision, command, sent_at: now };
+        }
+        if self.is_behind {
+            let record = *self.member.seen();
+            self.adopt(decisions, &record);
+        } else {
+            self.keep_own(decisions);
+        }
+        Submission::Settled
+    }
+
+    /// The command that tells the fleet the result of a probe that decides nothing by itself.
+    pub(super) fn undecided(&self, view: &SharedView, settings: &Settings) -> Option<Command> {
+        let end = *view.results.first()?;
+        let decision = Decision {
+            cause: to_cause(Reason::ProbesSucceeded, Some(end)),
+            state: State::HalfOpen,
+            until: None,
+            opens: 0,
+        };
+        let terms = terms(view, settings);
+        self.member.submit(&decision, &terms, fastrand::u64(1..), to_micros(view.now))
+    }
+
+    pub(super) fn forget_result(&self) {
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.forget_results(1));
+        }
+    }
+
+    /// Takes note of an answer to a decision, and does what follows for the machine.
+    pub(super) fn conclude(
+        &mut self,
+        decisions: u64,
+        decision: &Decision,
+        answer: &Answer,
+        sent_at: Micros,
+    ) -> Next {
+        let next = self.member.conclude(decision, answer, sent_at);
+        match next {
+            Next::Adopt(record) if !self.adopt(decisions, &record) => Next::Again,
+            Next::Keep => {
+                self.keep_own(decisions);
+                next
+            }
+            _ => next,
+        }
+    }
+
+    /// Takes note of a record on the server's clock, where it says `now`. It changes the machine if
+    /// it is newer than all before, and the machine has nothing to tell.
+    pub(super) fn learn(&mut self, record: Record, now: Micros, view: &SharedView) {
+        let record = record.rebased(now, to_micros(view.now));
+        if !self.member.learn(record) {
+            return;
+        }
+        // What a store held may be older than what the fleet knows.
+        let yields = view.decided.is_none_or(|decided| decided.reason == Reason::Restored);
+        self.is_behind = !(yields && self.adopt(view.decisions, &record));
+    }
+
+    fn adopt(&mut self, decisions: u64, record: &Record) -> bool {
+        let fleet = FleetState {
+            state: record.state,
+            until: record.until.map(to_tick),
+            opens: record.opens,
+        };
+        let Some(observer) = self.observer.upgrade() else { return true };
+        let adopted = self.cell.with_shared(&*observer, |machine, effects, _, _| {
+            machine.adopt(decisions, &fleet, effects)
+        });
+        let is_done = adopted.unwrap_or(true);
+        self.is_behind &= !is_done;
+        is_done
+    }
+
+    fn keep_own(&mut self, decisions: u64) {
+        self.is_behind = false;
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.keep_own(decisions));
+        }
+    }
+
+    pub(super) fn grant(&self, token: u64, until: Tick) {
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.grant(token, until));
+        }
+    }
+
+    pub(super) fn take_back(&self, token: u64) -> bool {
+        let Some(observer) = self.observer.upgrade() else { return true };
+        self.cell
+            .with_shared(&*observer, |machine, _, _, _| machine.take_back(token))
+            .unwrap_or(true)
+    }
+}
+
+fn terms(view: &SharedView, settings: &Settings) -> Terms {
+    let Config { success_threshold, half_open_failure_rate, .. } = *view.config;
+    Terms {
+        voter: settings.voter,
+        quorum: settings.agreement.quorum(),
+        needed: success_threshold,
+        rate: half_open_failure_rate.map(to_millionths),
+        next_open_time: micros(view.next_open_time),
+    }
+}
+
+/// A share between 0 and 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the share is checked")]
+fn to_millionths(share: f64) -> u32 {
+    (share * 1_000_000.0).round() as u32
+}
+
+fn to_decision(decided: &Decided) -> Decision {
+    Decision {
+        cause: to_cause(decided.reason, decided.probe),
+        state: decided.state,
+        until: decided.until.filter(|until| *until != Tick::NEVER).map(to_micros),
+        opens: decided.opens,
+    }
+}
+
+fn to_cause(reason: Reason, probe: Option<ProbeEnd>) -> Cause {
+    match (reason, probe) {
+        (Reason::Manual | Reason::Reset, _) => Cause::ByHand,
+        (Reason::Restored, _) => Cause::Restored,
+        (_, Some(end)) => {
+            let verdict = match end {
+                ProbeEnd { timed_out: true, .. } => Verdict::TimedOut,
+                ProbeEnd { is_good: true, .. } => Verdict::Good,
+                ProbeEnd { .. } => Verdict::Bad,
+            };
+            Cause::Probe { lease: end.lease, verdict }
+        }
+        (Reason::ProbesSucceeded, None) => Cause::RecoveredAlone,
+        _ => Cause::Trip,
+    }
+}
+
+/// The breaker's own clock, in the protocol's unit.
+pub(super) fn to_micros(tick: Tick) -> Micros {
+    tick.as_nanos() / 1000
+}
+
+pub(super) fn to_tick(time: Micros) -> Tick {
+    Tick::from_nanos(time.saturating_mul(1000))
+}

@@ -1,0 +1,45 @@
+//! The keys of a fleet.
+
+/// All keys of one script are under one hash tag, so that a cluster keeps them together. It is a
+/// number, never a breaker's name, which may hold braces itself.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+    shard: String,
+    news: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        let prefix = format!("{prefix}:{{0}}:fleet");
+        Self { shard: format!("{prefix}:shard"), news: format!("{prefix}:news"), prefix }
+    }
+
+    /// The hash of a breaker.
+    pub(super) fn breaker(&self, name: &str) -> String {
+        format!("{}:breaker:{name}", self.prefix)
+    }
+
+    /// The hash of what all breakers have in common.
+    pub(super) fn shard(&self) -> &str {
+        &self.shard
+    }
+
+    /// The stream of new states.
+    pub(super) fn news(&self) -> &str {
+        &self.news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Keys;
+
+    #[test]
+    fn the_first_braces_of_a_key_hold_the_number_of_its_shard() {
+        let keys = Keys::new("circuit_breaker");
+        assert_eq!(keys.breaker("a{b}"), "circuit_breaker:{0}:fleet:breaker:a{b}");
+        assert_eq!(keys.shard(), "circuit_breaker:{0}:fleet:shard");
+        assert_eq!(keys.news(), "circuit_breaker:{0}:fleet:news");
+    }
+}

@@ -1,0 +1,73 @@
+//! What the fleet's thread is told.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    time::Instant,
+};
+
+use smol_str::SmolStr;
+
+use super::{
+    entry::Entry,
+    protocol::record::{Micros, Record},
+};
+use crate::store::StoreError;
+
+pub(super) enum Message {
+    /// A breaker is shared from now on. The answer comes once its state is the fleet's, or the
+    /// fleet is not reached.
+    Attach(Box<Entry>, Sender<()>),
+    /// The breaker is gone.
+    Detach(u64),
+    /// The breaker's machine has something to tell.
+    Changed(u64),
+    /// News are read from now on: whatever came before must be asked for.
+    Reading {
+        /// The number of the last ones before.
+        serial: u64,
+    },
+    /// News are not read at the moment.
+    NotReading(StoreError),
+    /// Some news were missed.
+    Gap {
+        /// The number of the last of the others.
+        serial: u64,
+    },
+    News {
+        news: Vec<News>,
+        /// The server's time.
+        now: Micros,
+        received: Instant,
+        /// The number of the last of them.
+        serial: u64,
+    },
+    /// The fleet is gone.
+    Stop,
+}
+
+/// A new state of a breaker, on the server's clock.
+pub(super) struct News {
+    pub(super) name: SmolStr,
+    pub(super) record: Record,
+}
+
+/// Tells the fleet's thread that a machine has something to tell. Called with the breaker's lock
+/// held.
+pub(crate) struct SharedMarker {
+    pub(super) id: u64,
+    pub(super) is_marked: Arc<AtomicBool>,
+    pub(super) sender: Sender<Message>,
+}
+
+impl SharedMarker {
+    pub(crate) fn mark(&self) {
+        if !self.is_marked.swap(true, Ordering::SeqCst) {
+            // Without the thread, there is no fleet.
+            let _ = self.sender.send(Message::Changed(self.id));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Breakers that the replicas of a service share through a Redis server.
+//!
+//! ```no_run
+//! use tower_breaker::{CircuitBreakerLayer, fleet::RedisFleet};
+//!
+//! let fleet = RedisFleet::open("redis://redis.internal")?;
+//! let layer = CircuitBreakerLayer::builder("payments").shared(fleet).build()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Breakers of one name on one server are one: if the circuit opens on one replica, it opens on
+//! all; one probe for the whole fleet finds out whether the dependency is back; and when it
+//! succeeds, all close. States that are set by hand, resets, and the step of the backoff hold for
+//! all replicas. All of them should have the same settings.
+//!
+//! # What a call meets
+//!
+//! Calls never wait for the server. A replica counts its own calls, decides at once by its own
+//! rules, and tells the others in the background.
+//!
+//! * **Opening.** A replica that trips is open at once. Its trip is a vote; [`Agreement`] says how
+//!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
+//!   time runs.
+//! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
+//!   replicas together: a probe needs a lease. A replica fetches one in the background once a call
+//!   has met the half-open circuit, so that call is rejected and a later one is the probe. A lease
+//!   that has not been used for a second goes back, and the next one is kept for twice as long. If
+//!   a replica dies while it probes, its lease [expires](RedisFleetBuilder::lease).
+//! * **Closing.** [`success_threshold`](crate::Config::success_threshold) and
+//!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
+//! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
+//!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
+//!   held.
+//!
+//! # When the server
+//!
+//! * **cannot be reached**, does not answer, or refuses commands: each replica decides alone, as a
+//!   breaker that is not shared, keeps trying, and joins again.
+//!   [`Breaker::fleet_health`](crate::Breaker::fleet_health) says so, the log at WARN, and the
+//!   gauge `circuit_breaker_fleet_joined`.
+//! * **has forgotten** what it knew, because it was emptied or an older copy of it has taken over:
+//!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
+//!   with a higher one replaces another. This is noticed within a second.
+//! * **stood still**: it ignores commands that their callers have given up.
+//!
+//! Replicas' clocks are not compared; until when a state lasts, the server's clock decides.
+//!
+//! # On the server
+//!
+//! Redis 6.2 or newer, a single server. A closed breaker that has never opened has no key.
+//! Otherwise it has a hash, `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after
+//! it was last of use. There are `circuit_breaker:{0}:fleet:shard` and the stream
+//! `circuit_breaker:{0}:fleet:news` besides, of about ten thousand entries. The commands are
+//! `EVAL`, `EVALSHA`, `XREAD`, `XREVRANGE`, `TIME`, and in scripts `HGETALL`, `HSET`, `HSETNX`,
+//! `HGET`, `HDEL`, `HINCRBY`, `DEL`, `PERSIST`, `PEXPIREAT` and `XADD`.
+//!
+//! At rest, each replica sends two commands a second. A transition costs one script, and each
+//! replica one read.
+
+mod agent;
+mod agreement;
+mod entry;
+mod health;
+mod keys;
+mod leases;
+mod membership;
+mod message;
+mod news;
+mod protocol;
+mod redis_fleet;
+mod settings;
+mod threads;
+mod transport;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    agreement::Agreement,
+    health::FleetHealth,
+    redis_fleet::{RedisFleet, RedisFleetBuilder},
+};
+pub(crate) use self::{membership::Membership, message::SharedMarker};

@@ -1,0 +1,164 @@
+//! The thread that waits for news.
+//!
+//! It has a connection of its own, on which it waits in `XREAD BLOCK`. News are numbered, so that a
+//! gap is noticed: the stream was trimmed, or the server has lost some of it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use redis::{ConnectionLike, RedisResult};
+
+use super::{
+    keys::Keys,
+    message::{Message, News},
+    protocol::record::Micros,
+    wire,
+};
+use crate::store::{
+    StoreError,
+    redis::{Connection, Connector},
+};
+
+/// How long one read waits: how long the thread outlives its fleet at most.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// One entry of the stream: its id and its fields.
+type Entry = (String, HashMap<String, String>);
+type Streams = Option<Vec<(String, Vec<Entry>)>>;
+
+pub(super) struct Reader {
+    connection: Connection,
+    keys: Keys,
+    sender: Sender<Message>,
+    signals: Arc<Signals>,
+    /// The last entry that was read; `None` before the first connection.
+    last: Option<Position>,
+}
+
+/// What other threads ask of this one.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    pub(super) stop: AtomicBool,
+    /// Some news cannot have been read: they are before the place from which it reads.
+    pub(super) begin_anew: AtomicBool,
+}
+
+struct Position {
+    id: String,
+    serial: u64,
+}
+
+impl Reader {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        keys: Keys,
+        sender: Sender<Message>,
+        signals: Arc<Signals>,
+    ) -> Self {
+        Self { connection: Connection::new(connector), keys, sender, signals, last: None }
+    }
+
+    /// Reads until the fleet is gone.
+    pub(super) fn run(mut self) {
+        let mut is_reading = false;
+        while !self.signals.stop.load(Ordering::Relaxed) {
+            is_reading &= !self.signals.begin_anew.swap(false, Ordering::Relaxed);
+            let step = if is_reading { self.read() } else { self.begin() };
+            let message = match step {
+                Ok(message) => {
+                    let began = !std::mem::replace(&mut is_reading, true);
+                    let serial = self.last.as_ref().map_or(0, |last| last.serial);
+                    if began { Some(Message::Reading { serial }) } else { message }
+                }
+                Err(error) => {
+                    is_reading = false;
+                    let pause = self.connection.pause().max(Duration::from_millis(20));
+                    let sent = self.sender.send(Message::NotReading(error));
+                    thread::sleep(pause);
+                    if sent.is_err() {
+                        return;
+                    }
+                    None
+                }
+            };
+            if let Some(message) = message
+                && self.sender.send(message).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Finds the place from which to read: after the last entry. Once the thread is told, all
+    /// states are read; what happens from here on is news.
+    fn begin(&mut self) -> Result<Option<Message>, StoreError> {
+        let keys = &self.keys;
+        let newest: Vec<Entry> = self.connection.call(|connection| {
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(keys.news()).arg("+").arg("-").arg("COUNT").arg(1);
+            command.query(connection)
+        })?;
+        let position = match newest.first() {
+            Some((id, fields)) => Position { id: id.clone(), serial: serial(fields) },
+            None => Position { id: "0-0".to_owned(), serial: 0 },
+        };
+        self.last = Some(position);
+        Ok(None)
+    }
+
+    fn read(&mut self) -> Result<Option<Message>, StoreError> {
+        let Some(last) = &mut self.last else { return Ok(None) };
+        let (keys, id) = (&self.keys, &last.id);
+        let (streams, time) =
+            self.connection.block(WAIT, |connection| read_after(connection, keys, id))?;
+        let received = Instant::now();
+        let entries = streams.into_iter().flatten().flat_map(|(_, entries)| entries);
+        let mut news = Vec::new();
+        let mut has_gap = false;
+        for (id, fields) in entries {
+            let serial = serial(&fields);
+            has_gap |= serial != last.serial + 1;
+            *last = Position { id, serial };
+            news.extend(parse(&fields));
+        }
+        let serial = last.serial;
+        if has_gap {
+            return Ok(Some(Message::Gap { serial }));
+        }
+        let is_empty = news.is_empty();
+        Ok((!is_empty).then_some(Message::News { news, now: time, received, serial }))
+    }
+}
+
+/// Reads what comes after the entry of this id, and the time.
+fn read_after(
+    connection: &mut dyn ConnectionLike,
+    keys: &Keys,
+    id: &str,
+) -> RedisResult<(Streams, Micros)> {
+    let mut pipeline = redis::pipe();
+    let wait = u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX);
+    pipeline.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(wait);
+    pipeline.arg("STREAMS").arg(keys.news()).arg(id);
+    pipeline.cmd("TIME");
+    let (streams, (seconds, micros)): (Streams, (Micros, Micros)) = pipeline.query(connection)?;
+    Ok((streams, seconds * 1_000_000 + micros))
+}
+
+fn serial(fields: &HashMap<String, String>) -> u64 {
+    fields.get("i").and_then(|serial| serial.parse().ok()).unwrap_or(0)
+}
+
+fn parse(fields: &HashMap<String, String>) -> Option<News> {
+    let field = |name: &str| fields.get(name).map(String::as_str);
+    let record = [field("n")?, field("t")?, field("s")?, field("u")?, field("o")?];
+    Some(News { name: field("b")?.into(), record: wire::parse_record(record)? })
+}

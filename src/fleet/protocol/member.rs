@@ -1,0 +1,152 @@
+//! A replica's side of one breaker.
+
+use super::{
+    command::{Answer, Command, ProbeResult, Request, Status, Verdict},
+    record::{Micros, Record},
+};
+use crate::state::State;
+
+/// What a replica knows about the fleet's state of one breaker, on its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Member {
+    /// The highest record that it has seen.
+    seen: Record,
+}
+
+/// What the replica's own state machine decided, and the fleet does not know yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Decision {
+    pub(crate) cause: Cause,
+    /// The state that it led to, with its end on the replica's clock.
+    pub(crate) state: State,
+    pub(crate) until: Option<Micros>,
+    pub(crate) opens: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Cause {
+    /// A rule was met, or a probe failed that needed no lease.
+    Trip,
+    /// The state comes from a store: it may be older than what the fleet knows.
+    Restored,
+    /// The result of a probe under this lease.
+    Probe {
+        lease: u64,
+        verdict: Verdict,
+    },
+    /// A probe that needed no lease has closed the circuit of this replica, which was open alone.
+    RecoveredAlone,
+    ByHand,
+}
+
+/// The settings of the fleet and of the breaker that a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Terms {
+    pub(crate) voter: u64,
+    pub(crate) quorum: u32,
+    pub(crate) needed: u32,
+    pub(crate) rate: Option<u32>,
+    /// The open time at the next opening, for a probe whose result decides only with others.
+    pub(crate) next_open_time: Micros,
+}
+
+/// What follows from an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Next {
+    /// Take this state over.
+    Adopt(Record),
+    /// Keep the replica's own.
+    Keep,
+    /// Ask again: the decision stands against the state that is known now.
+    Again,
+    /// Tell the server what it has forgotten, then ask again.
+    JoinFirst,
+}
+
+impl Member {
+    pub(crate) const fn new() -> Self {
+        Self { seen: Record::NONE }
+    }
+
+    pub(crate) fn seen(&self) -> &Record {
+        &self.seen
+    }
+
+    /// The command that tells the server what this replica knows.
+    pub(crate) fn join(&self, now: Micros) -> Command {
+        // From here on, its end is what is left of it.
+        self.command(Request::Join(self.seen.rebased(now, 0)))
+    }
+
+    pub(crate) fn command(&self, request: Request) -> Command {
+        Command { seen: self.seen.fence, request }
+    }
+
+    /// The command that tells the server a decision; `None` if there is nothing to tell.
+    pub(crate) fn submit(
+        &self,
+        decision: &Decision,
+        terms: &Terms,
+        token: u64,
+        now: Micros,
+    ) -> Option<Command> {
+        let left = decision.until.map(|until| until.saturating_sub(now));
+        let opens = decision.opens;
+        let request = match decision.cause {
+            Cause::Trip | Cause::Restored => {
+                // A vote lapses with its voter's open time.
+                let open_for = left.filter(|left| decision.state == State::Open && *left > 0)?;
+                let Terms { voter, quorum, .. } = *terms;
+                Request::Vote { voter, token, open_for, opens, quorum }
+            }
+            Cause::Probe { lease, verdict } => {
+                let opened = decision.state == State::Open;
+                Request::Result(ProbeResult {
+                    token,
+                    lease,
+                    verdict,
+                    needed: terms.needed,
+                    rate: terms.rate,
+                    open_for: left.filter(|_| opened).unwrap_or(terms.next_open_time),
+                    opens: if opened { opens } else { opens.saturating_add(1) },
+                })
+            }
+            Cause::RecoveredAlone => return None,
+            Cause::ByHand => Request::Set { token, state: decision.state, lasts: left, opens },
+        };
+        Some(self.command(request))
+    }
+
+    /// What follows from the answer to a decision. `now` is a time of the replica's at which the
+    /// server had not answered yet, so that nothing lasts longer here than there.
+    pub(crate) fn conclude(&mut self, decision: &Decision, answer: &Answer, now: Micros) -> Next {
+        let record = answer.record.rebased(answer.now, now);
+        let is_newer = self.learn(record);
+        match answer.status {
+            Status::Done | Status::Void => Next::Adopt(self.seen),
+            Status::Counted if is_newer => Next::Adopt(self.seen),
+            Status::Counted => Next::Keep,
+            Status::Stale => {
+                let is_own = decision.cause == Cause::Trip;
+                if is_own && record.state_at(now) == State::Closed {
+                    Next::Again
+                } else {
+                    Next::Adopt(self.seen)
+                }
+            }
+            Status::Behind => Next::JoinFirst,
+            Status::Denied { .. } | Status::Late => Next::Again,
+        }
+    }
+
+    /// Takes note of a record, with times on the replica's clock. `true` if it is newer than all
+    /// that are known: only then does it change the replica.
+    #[must_use]
+    pub(crate) fn learn(&mut self, record: Record) -> bool {
+        let is_newer = record.fence > self.seen.fence;
+        if is_newer {
+            self.seen = record;
+        }
+        is_newer
+    }
+}

@@ -1,0 +1,215 @@
+//! A reference of the server's side: what the Lua script does, in Rust.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    fleet::protocol::{
+        command::{Answer, Command, ProbeResult, Request, Status, Verdict},
+        fence::Fence,
+        record::{Micros, Record},
+    },
+    state::State,
+};
+
+/// What a server knows about one breaker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Server {
+    /// `None` while the key is missing.
+    pub(crate) entry: Option<Entry>,
+    /// A defect to be found.
+    pub(crate) bug: Option<Bug>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Entry {
+    pub(crate) record: Record,
+    /// Until when each vote counts.
+    pub(crate) votes: BTreeMap<u64, Micros>,
+    /// Until when each lease counts.
+    pub(crate) leases: BTreeMap<u64, Micros>,
+    pub(crate) good: u32,
+    pub(crate) bad: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Bug {
+    /// The fence is `stored + 1`, whatever the caller has seen.
+    FenceOfWhatIsStored,
+    /// A result counts if there is any lease.
+    LeaseWithoutToken,
+    /// A replica takes the answer that there is no key for a closed circuit.
+    MissingKeyIsClosed,
+}
+
+impl Server {
+    /// Carries out a command at this time. `true` if there is a new state, which becomes news.
+    pub(crate) fn apply(&mut self, now: Micros, command: &Command) -> (Answer, bool) {
+        let before = self.stored();
+        let status = self.carry_out(now, command);
+        let record = self.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
+        (Answer { status, record, now }, self.stored() != before)
+    }
+
+    pub(crate) fn stored(&self) -> Fence {
+        self.entry.as_ref().map_or(Fence::NONE, |entry| entry.record.fence)
+    }
+
+    fn carry_out(&mut self, now: Micros, command: &Command) -> Status {
+        let (stored, seen) = (self.stored(), command.seen);
+        match command.request {
+            Request::Join(record) => {
+                if record.fence > stored {
+                    self.store(record.rebased(0, now));
+                }
+                return Status::Done;
+            }
+            Request::Set { token, state, lasts, opens } => {
+                if stored.token != token {
+                    let until = lasts.map(|lasts| now + lasts);
+                    let fence = self.next_fence(seen, token);
+                    self.store(Record { fence, state, until, opens });
+                }
+                return Status::Done;
+            }
+            _ => {}
+        }
+        if stored > seen {
+            return Status::Stale;
+        }
+        match command.request {
+            Request::Vote { voter, token, open_for, opens, quorum } => {
+                self.vote(now, seen, voter, quorum, (token, open_for, opens))
+            }
+            _ if stored < seen => Status::Behind,
+            Request::Lease { lease, lasts, max } => self.lease(now, lease, lasts, max),
+            Request::Release { lease } => {
+                if let Some(entry) = &mut self.entry {
+                    entry.leases.remove(&lease);
+                }
+                Status::Done
+            }
+            Request::Result(result) => self.result(now, seen, &result),
+            Request::Join(_) | Request::Set { .. } => unreachable!("handled above"),
+        }
+    }
+
+    fn vote(
+        &mut self,
+        now: Micros,
+        seen: Fence,
+        voter: u64,
+        quorum: u32,
+        (token, open_for, opens): (u64, Micros, u32),
+    ) -> Status {
+        let stored = self.stored();
+        if quorum > 1 {
+            if stored < seen {
+                return Status::Behind;
+            }
+            let entry = self.entry.get_or_insert_with(|| Entry::of(Record::NONE));
+            if !entry.is_votable(now) {
+                return Status::Done;
+            }
+            entry.votes.insert(voter, now + open_for);
+            entry.votes.retain(|_, until| *until > now);
+            if entry.votes.len() < quorum as usize {
+                return Status::Counted;
+            }
+        } else if stored == seen && self.entry.as_ref().is_some_and(|entry| !entry.is_votable(now))
+        {
+            return Status::Done;
+        }
+        self.open(now, seen, token, open_for, opens)
+    }
+
+    fn open(
+        &mut self,
+        now: Micros,
+        seen: Fence,
+        token: u64,
+        open_for: Micros,
+        opens: u32,
+    ) -> Status {
+        let fence = self.next_fence(seen, token);
+        let until = Some(now + open_for);
+        self.store(Record { fence, state: State::Open, until, opens });
+        Status::Done
+    }
+
+    fn lease(&mut self, now: Micros, lease: u64, lasts: Micros, max: u32) -> Status {
+        let Some(entry) = &mut self.entry else {
+            return Status::Denied { until: now + lasts };
+        };
+        match entry.record.state_at(now) {
+            State::HalfOpen => {}
+            State::Open => {
+                return Status::Denied { until: entry.record.until.unwrap_or(now + lasts) };
+            }
+            _ => return Status::Denied { until: now + lasts },
+        }
+        entry.leases.retain(|_, until| *until > now);
+        if !entry.leases.contains_key(&lease) && entry.leases.len() >= max as usize {
+            let first = entry.leases.values().min().copied();
+            return Status::Denied { until: first.unwrap_or(now) };
+        }
+        entry.leases.insert(lease, now + lasts);
+        Status::Done
+    }
+
+    fn result(&mut self, now: Micros, seen: Fence, result: &ProbeResult) -> Status {
+        let bug = self.bug;
+        let Some(entry) = &mut self.entry else { return Status::Void };
+        let is_valid = if bug == Some(Bug::LeaseWithoutToken) {
+            !entry.leases.is_empty()
+        } else {
+            entry.leases.get(&result.lease).is_some_and(|until| *until > now)
+        };
+        if !is_valid || entry.record.state_at(now) != State::HalfOpen {
+            return Status::Void;
+        }
+        match result.verdict {
+            Verdict::Good => entry.good += 1,
+            Verdict::Bad | Verdict::TimedOut => entry.bad += 1,
+        }
+        let opens_again = match (result.verdict, result.rate) {
+            (Verdict::TimedOut, _) | (Verdict::Bad, None) => true,
+            (Verdict::Good, None) if entry.good >= result.needed => false,
+            (_, Some(rate)) if entry.good + entry.bad >= result.needed => {
+                let (bad, all) = (u64::from(entry.bad), u64::from(entry.good + entry.bad));
+                bad * 1_000_000 >= all * u64::from(rate)
+            }
+            _ => return Status::Counted,
+        };
+        if opens_again {
+            return self.open(now, seen, result.token, result.open_for, result.opens);
+        }
+        let fence = self.next_fence(seen, result.token);
+        self.store(Record { fence, state: State::Closed, until: None, opens: 0 });
+        Status::Done
+    }
+
+    fn next_fence(&self, seen: Fence, token: u64) -> Fence {
+        let stored = self.stored().number;
+        let highest = match self.bug {
+            Some(Bug::FenceOfWhatIsStored) => stored,
+            _ => stored.max(seen.number),
+        };
+        Fence { number: highest + 1, token }
+    }
+
+    /// Votes, leases and counts belong to the state before.
+    fn store(&mut self, record: Record) {
+        self.entry = Some(Entry::of(record));
+    }
+}
+
+impl Entry {
+    fn of(record: Record) -> Self {
+        Self { record, votes: BTreeMap::new(), leases: BTreeMap::new(), good: 0, bad: 0 }
+    }
+
+    /// Whether a trip says something about this state.
+    fn is_votable(&self, now: Micros) -> bool {
+        matches!(self.record.state_at(now), State::Closed | State::HalfOpen)
+    }
+}

@@ -1,0 +1,190 @@
+-- Carries out a command about one breaker. Held to the reference in protocol/tests/server.rs.
+--
+-- KEYS: 1 the breaker's hash, 2 the hash of the shard, 3 the stream of news.
+-- ARGV: 1 the command, 2 its deadline (microseconds; 0: none), 3 and 4 the fence that the caller
+-- has seen, 5 the breaker's name, then what the command needs. Tokens are hexadecimal, with 16
+-- digits, so that they are ordered as text. Numbers are decimal.
+--
+-- Returns: the status, its time, the server's time, and the record: number, token, state, until,
+-- opens.
+
+local key, shard, news = KEYS[1], KEYS[2], KEYS[3]
+local command, deadline = ARGV[1], tonumber(ARGV[2])
+local seen_number, seen_token = tonumber(ARGV[3]), ARGV[4]
+local name = ARGV[5]
+
+-- How long what is of no use any more is kept.
+local KEPT_MS = 86400000
+local NEWS = 10000
+local NO_TOKEN = '0000000000000000'
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+local function text(number) return string.format('%.0f', number) end
+
+local hash = {}
+local flat = redis.call('HGETALL', key)
+for i = 1, #flat, 2 do hash[flat[i]] = flat[i + 1] end
+
+local number = tonumber(hash.n or '0')
+local token = hash.t or NO_TOKEN
+local state = hash.s or 'closed'
+local till = tonumber(hash.u or '0')
+local opens = hash.o or '0'
+
+-- Negative if the first fence is older.
+local function compare(number_a, token_a, number_b, token_b)
+  if number_a ~= number_b then return number_a - number_b end
+  if token_a == token_b then return 0 end
+  if token_a < token_b then return -1 end
+  return 1
+end
+
+local function keep()
+  if till == 0 and state ~= 'closed' then
+    redis.call('PERSIST', key)
+  else
+    redis.call('PEXPIREAT', key, text(math.floor(math.max(till, now) / 1000) + KEPT_MS))
+  end
+end
+
+-- Votes, leases and counts belong to the state before.
+local function store(new_number, new_token, new_state, new_till, new_opens)
+  number, token, state, till, opens = new_number, new_token, new_state, new_till, new_opens
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'n', text(number), 't', token, 's', state, 'u', text(till), 'o', opens)
+  keep()
+  local serial = redis.call('HINCRBY', shard, 'news', 1)
+  redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
+    'n', text(number), 't', token, 's', state, 'u', text(till), 'o', opens)
+end
+
+local function answer(status, status_time)
+  return { status, text(status_time or 0), text(now), text(number), token, state, text(till), opens }
+end
+
+local function state_now()
+  if till ~= 0 and till <= now then
+    if state == 'open' then return 'half_open' end
+    return 'closed'
+  end
+  return state
+end
+
+local function next_number() return math.max(number, seen_number) + 1 end
+
+local function end_of(lasts)
+  if lasts == '' then return 0 end
+  return now + tonumber(lasts)
+end
+
+-- The fields with this prefix whose time has not come.
+local function running(prefix)
+  local fields, count, first = {}, 0, nil
+  for field, value in pairs(hash) do
+    if string.sub(field, 1, 2) == prefix then
+      local till_then = tonumber(value)
+      if till_then > now then
+        fields[field] = till_then
+        count = count + 1
+        if not first or till_then < first then first = till_then end
+      else
+        redis.call('HDEL', key, field)
+      end
+    end
+  end
+  return fields, count, first
+end
+
+if deadline ~= 0 and now > deadline then return answer('late') end
+
+if command == 'join' then
+  local a_number, a_token, a_state, a_lasts, a_opens = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+  if compare(a_number, a_token, number, token) > 0 then
+    store(a_number, a_token, a_state, end_of(a_lasts), a_opens)
+  elseif number > 0 then
+    keep()
+  end
+  return answer('done')
+end
+
+if command == 'set' then
+  local a_token, a_state, a_lasts, a_opens = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+  if token ~= a_token then store(next_number(), a_token, a_state, end_of(a_lasts), a_opens) end
+  return answer('done')
+end
+
+local order = compare(number, token, seen_number, seen_token)
+if order > 0 then return answer('stale') end
+
+if command == 'vote' then
+  local voter, a_token, open_for, a_opens, quorum = ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+  local current = state_now()
+  local is_votable = current == 'closed' or current == 'half_open'
+  if quorum > 1 then
+    if order < 0 then return answer('behind') end
+    if not is_votable then return answer('done') end
+    local till_then = text(now + tonumber(open_for))
+    redis.call('HSET', key, 'v:' .. voter, till_then)
+    hash['v:' .. voter] = till_then
+    local _, votes = running('v:')
+    if votes < quorum then
+      local ms = math.floor((now + tonumber(open_for)) / 1000) + KEPT_MS
+      redis.call('PEXPIREAT', key, text(ms))
+      return answer('counted')
+    end
+  elseif order == 0 and not is_votable then
+    return answer('done')
+  end
+  store(next_number(), a_token, 'open', end_of(open_for), a_opens)
+  return answer('done')
+end
+
+if order < 0 then return answer('behind') end
+
+if command == 'lease' then
+  local lease, lasts, max = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+  local current = state_now()
+  if current == 'open' and till ~= 0 then return answer('denied', till) end
+  if current ~= 'half_open' then return answer('denied', now + lasts) end
+  local leases, count, first = running('l:')
+  if not leases['l:' .. lease] and count >= max then return answer('denied', first or now) end
+  redis.call('HSET', key, 'l:' .. lease, text(now + lasts))
+  return answer('done')
+end
+
+if command == 'release' then
+  redis.call('HDEL', key, 'l:' .. ARGV[6])
+  return answer('done')
+end
+
+if command == 'result' then
+  local a_token, lease, verdict, needed, rate = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
+  local open_for, a_opens = ARGV[11], ARGV[12]
+  local lease_till = tonumber(hash['l:' .. lease] or '0')
+  if lease_till <= now or state_now() ~= 'half_open' then return answer('void') end
+  local good, bad = tonumber(hash.g or '0'), tonumber(hash.b or '0')
+  if verdict == 'good' then good = good + 1 else bad = bad + 1 end
+  local opens_again = nil
+  if verdict == 'timed_out' then
+    opens_again = true
+  elseif rate == '' then
+    if verdict == 'bad' then opens_again = true
+    elseif good >= needed then opens_again = false end
+  elseif good + bad >= needed then
+    opens_again = bad * 1000000 >= (good + bad) * tonumber(rate)
+  end
+  if opens_again == nil then
+    redis.call('HSET', key, 'g', text(good), 'b', text(bad))
+    return answer('counted')
+  end
+  if opens_again then
+    store(next_number(), a_token, 'open', end_of(open_for), a_opens)
+  else
+    store(next_number(), a_token, 'closed', 0, '0')
+  end
+  return answer('done')
+end
+
+return redis.error_reply('unknown command of a fleet')

@@ -1,0 +1,208 @@
+//! The script held to the reference of the protocol, on a real server.
+
+#[path = "../../../tests/support"]
+mod support {
+    #![allow(dead_code, reason = "not all of it is used here")]
+    pub(crate) mod redis;
+    pub(crate) mod wait;
+}
+
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use self::support::redis::RedisServer;
+use super::{
+    keys::Keys,
+    protocol::{
+        command::{Command, ProbeResult, Request, Status, Verdict},
+        fence::Fence,
+        record::Record,
+        tests::server::Server,
+    },
+    transport::Transport,
+};
+use crate::{state::State, store::redis::Connector};
+
+/// What a caller has seen, compared to what the server has.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    Nothing,
+    Older,
+    Same,
+    OtherToken,
+    Newer,
+}
+
+impl Seen {
+    fn fence(self, stored: Fence) -> Fence {
+        let Fence { number, token } = stored;
+        match self {
+            Self::Nothing => Fence::NONE,
+            Self::Older => Fence { number: number.saturating_sub(1), token },
+            Self::Same => stored,
+            Self::OtherToken => Fence { number, token: token.wrapping_add(1) },
+            Self::Newer => Fence { number: number + 1, token },
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Command(Seen, Request),
+    /// Time passes.
+    Wait(Duration),
+    /// The key is gone.
+    Forget,
+}
+
+/// Times that have passed at the next command, or that last.
+fn time() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..500, Just(3_000), Just(60_000_000)]
+}
+
+fn small() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..4, Just(u64::MAX)]
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![
+        Just(State::Closed),
+        Just(State::Open),
+        Just(State::ForcedOpen),
+        Just(State::Disabled),
+        Just(State::MetricsOnly),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let verdict = prop_oneof![Just(Verdict::Good), Just(Verdict::Bad), Just(Verdict::TimedOut)];
+    let rate = prop_oneof![Just(None), Just(Some(500_000)), Just(Some(1_000_000))];
+    let record = (0_u64..6, small(), state(), proptest::option::of(time()), 0_u32..3);
+    prop_oneof![
+        2 => record.prop_map(|(number, token, state, until, opens)| {
+            let fence = if number == 0 { Fence::NONE } else { Fence { number, token } };
+            Request::Join(Record { fence, state, until, opens })
+        }),
+        4 => (1_u64..4, any::<u64>(), time(), 1_u32..4, 1_u32..4).prop_map(
+            |(voter, token, open_for, opens, quorum)| {
+                Request::Vote { voter, token, open_for, opens, quorum }
+            }
+        ),
+        2 => (small(), state(), proptest::option::of(time())).prop_map(|(token, state, lasts)| {
+            Request::Set { token, state, lasts, opens: 0 }
+        }),
+        4 => (1_u64..4, time(), 1_u32..3)
+            .prop_map(|(lease, lasts, max)| Request::Lease { lease, lasts, max }),
+        1 => (1_u64..4).prop_map(|lease| Request::Release { lease }),
+        4 => (any::<u64>(), 1_u64..4, verdict, 1_u32..4, rate, time()).prop_map(
+            |(token, lease, verdict, needed, rate, open_for)| {
+                let opens = 2;
+                Request::Result(ProbeResult {
+                    token, lease, verdict, needed, rate, open_for, opens,
+                })
+            }
+        ),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let seen = prop_oneof![
+        6 => Just(Seen::Same),
+        1 => Just(Seen::Nothing),
+        1 => Just(Seen::Older),
+        1 => Just(Seen::OtherToken),
+        1 => Just(Seen::Newer),
+    ];
+    prop_oneof![
+        12 => (seen, request()).prop_map(|(seen, request)| Step::Command(seen, request)),
+        2 => (1_u64..4).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
+        1 => Just(Step::Forget),
+    ]
+}
+
+fn transport(server: &RedisServer) -> Transport {
+    let connector = Arc::new(Connector::new(&server.url()).unwrap());
+    Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_secs(60))
+}
+
+#[test]
+fn the_script_answers_every_command_as_the_reference_does() {
+    let Some(server) = RedisServer::start() else { return };
+    let transport = RefCell::new(transport(&server));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let statuses = RefCell::new(BTreeMap::new());
+    let steps = proptest::collection::vec(step(), 1..40);
+    let result = runner.run(&steps, |steps| {
+        server.command(&["FLUSHALL"]);
+        let mut reference = Server::default();
+        for step in &steps {
+            match step {
+                Step::Wait(time) => std::thread::sleep(*time),
+                Step::Forget => {
+                    server.command(&["DEL", "circuit_breaker:{0}:fleet:breaker:a"]);
+                    reference.entry = None;
+                }
+                Step::Command(seen, request) => {
+                    let seen = seen.fence(reference.stored());
+                    let command = Command { seen, request: *request };
+                    let answer = transport.borrow_mut().call("a", command).unwrap();
+                    let (expected, _) = reference.apply(answer.now, &command);
+                    prop_assert_eq!(answer, expected, "{:?}", command);
+                    *statuses.borrow_mut().entry(kind(&answer.status)).or_insert(0) += 1;
+                }
+            }
+        }
+        Ok(())
+    });
+    result.unwrap();
+    // Every kind of answer was compared.
+    println!("{:?}", statuses.borrow());
+    assert_eq!(statuses.borrow().len(), 6, "{:?}", statuses.borrow());
+}
+
+fn kind(status: &Status) -> &'static str {
+    match status {
+        Status::Done => "done",
+        Status::Counted => "counted",
+        Status::Stale => "stale",
+        Status::Behind => "behind",
+        Status::Denied { .. } => "denied",
+        Status::Void => "void",
+        Status::Late => "late",
+    }
+}
+
+#[test]
+fn a_command_that_arrives_after_its_deadline_does_nothing() {
+    let Some(server) = RedisServer::start() else { return };
+    let connector = Arc::new(Connector::new(&server.url()).unwrap());
+    let mut transport =
+        Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_micros(1));
+    transport.beat().unwrap();
+    transport.pretend_told(1, Duration::ZERO);
+    let request = Request::Set { token: 1, state: State::ForcedOpen, lasts: None, opens: 0 };
+    let late = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    assert_eq!((late.status, late.record), (Status::Late, Record::NONE));
+    assert_eq!(server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:a"]), "0");
+}
+
+#[test]
+fn a_record_outlives_its_use_by_a_day_and_a_state_by_hand_does_not_expire() {
+    let Some(server) = RedisServer::start() else { return };
+    let mut transport = transport(&server);
+    let mut set = |state, lasts| {
+        let request = Request::Set { token: fastrand::u64(1..), state, lasts, opens: 0 };
+        transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+        let ttl: i64 =
+            server.command(&["TTL", "circuit_breaker:{0}:fleet:breaker:a"]).parse().unwrap();
+        ttl
+    };
+    assert!((86_390..=86_400).contains(&set(State::Closed, None)));
+    assert!((86_990..=87_000).contains(&set(State::ForcedOpen, Some(600_000_000))));
+    assert_eq!(set(State::ForcedOpen, None), -1);
+}

@@ -1,0 +1,146 @@
+//! Commands to the server, on a connection of the fleet's thread.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redis::{ConnectionLike, FromRedisValue as _, RedisResult, Value};
+
+use super::{
+    keys::Keys,
+    protocol::{
+        command::{Answer, Command},
+        record::Micros,
+    },
+    wire,
+};
+use crate::store::{
+    StoreError,
+    redis::{Connection, Connector, Script, run},
+};
+
+/// A command about the breaker of this name.
+pub(super) type Addressed<'a> = (&'a str, Command);
+
+pub(super) struct Transport {
+    connection: Connection,
+    keys: Keys,
+    command: Script,
+    beat: Script,
+    timeout: Duration,
+    /// The server's time, and when it was told.
+    clock: Option<(Micros, Instant)>,
+}
+
+/// What a server says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Beat {
+    /// Differs once the server has lost everything.
+    pub(super) memory: String,
+    /// The number of the newest news.
+    pub(super) news: u64,
+}
+
+impl Transport {
+    pub(super) fn new(connector: Arc<Connector>, keys: Keys, timeout: Duration) -> Self {
+        Self {
+            connection: Connection::new(connector),
+            keys,
+            command: Script::new(include_str!("redis/command.lua")),
+            beat: Script::new(include_str!("redis/beat.lua")),
+            timeout,
+            clock: None,
+        }
+    }
+
+    /// How long until another attempt to connect makes sense.
+    pub(super) fn pause(&self) -> Duration {
+        self.connection.pause()
+    }
+
+    pub(super) fn beat(&mut self) -> Result<Beat, StoreError> {
+        let (script, keys) = (&self.beat, &self.keys);
+        let fresh = wire::token(fastrand::u64(..));
+        let reply = self.connection.call(|connection| {
+            let replies = run(connection, |form, pipeline| {
+                let keys: &[&[u8]] = &[keys.shard().as_bytes()];
+                pipeline.add_command(script.command(form, keys, &[fresh.as_bytes()]));
+            })?;
+            let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
+            <(Micros, String, u64)>::from_redis_value_ref(reply).map_err(Into::into)
+        });
+        let (now, memory, news) = self.unless_broken(reply)?;
+        self.clock = Some((now, Instant::now()));
+        Ok(Beat { memory, news })
+    }
+
+    pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, StoreError> {
+        let mut answers = self.call_all(&[(name, command)])?;
+        answers.pop().ok_or_else(|| StoreError::Other("no answer".into()))
+    }
+
+    /// Sends commands at once. The answers are in their order.
+    pub(super) fn call_all(
+        &mut self,
+        commands: &[Addressed<'_>],
+    ) -> Result<Vec<Answer>, StoreError> {
+        let deadline = self.deadline().to_string();
+        let (script, keys) = (&self.command, &self.keys);
+        let answers =
+            self.connection.call(|connection| send(connection, script, keys, &deadline, commands));
+        let answers = self.unless_broken(answers)?;
+        if let Some(last) = answers.last() {
+            self.clock = Some((last.now, Instant::now()));
+        }
+        Ok(answers)
+    }
+
+    /// Until when the answers are waited for, by the server's clock; 0 while that is not known.
+    fn deadline(&self) -> Micros {
+        let Some((then, told)) = self.clock else { return 0 };
+        then + micros(told.elapsed()) + micros(self.timeout)
+    }
+
+    /// Pretends that the server said this time so long ago.
+    #[cfg(test)]
+    pub(super) fn pretend_told(&mut self, now: Micros, ago: Duration) {
+        self.clock = Some((now, Instant::now().checked_sub(ago).unwrap()));
+    }
+
+    /// After an error it may be another server.
+    fn unless_broken<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err() {
+            self.clock = None;
+        }
+        result
+    }
+}
+
+fn send(
+    connection: &mut dyn ConnectionLike,
+    script: &Script,
+    keys: &Keys,
+    deadline: &str,
+    commands: &[Addressed<'_>],
+) -> RedisResult<Vec<Answer>> {
+    let replies = run(connection, |form, pipeline| {
+        for (name, command) in commands {
+            let breaker = keys.breaker(name);
+            let keys: [&[u8]; 3] =
+                [breaker.as_bytes(), keys.shard().as_bytes(), keys.news().as_bytes()];
+            let (kind, rest) = wire::arguments(command);
+            let (number, token) =
+                (command.seen.number.to_string(), wire::token(command.seen.token));
+            let first = [kind, deadline, &number, &token, name].map(str::as_bytes);
+            let arguments: Vec<&[u8]> =
+                first.into_iter().chain(rest.iter().map(String::as_bytes)).collect();
+            pipeline.add_command(script.command(form, &keys, &arguments));
+        }
+    })?;
+    replies.iter().map(|reply: &Value| wire::answer(reply)).collect()
+}
+
+pub(super) fn micros(duration: Duration) -> Micros {
+    Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
+}

@@ -1,0 +1,106 @@
+//! Commands and answers as the scripts read and write them.
+
+use redis::{FromRedisValue as _, RedisResult, Value};
+
+use super::protocol::{
+    command::{Answer, Command, Request, Status, Verdict},
+    fence::Fence,
+    record::{Micros, Record},
+};
+use crate::state::State;
+
+/// The name of a command, and what it needs.
+pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
+    let optional =
+        |number: Option<Micros>| number.map_or(String::new(), |number| number.to_string());
+    match command.request {
+        Request::Join(record) => {
+            let Record { fence, state, until, opens } = record;
+            let arguments = vec![
+                fence.number.to_string(),
+                token(fence.token),
+                state.as_str().to_owned(),
+                optional(until),
+                opens.to_string(),
+            ];
+            ("join", arguments)
+        }
+        Request::Vote { voter, token: fresh, open_for, opens, quorum } => {
+            let numbers = [open_for.to_string(), opens.to_string(), quorum.to_string()];
+            ("vote", [token(voter), token(fresh)].into_iter().chain(numbers).collect())
+        }
+        Request::Set { token: fresh, state, lasts, opens } => {
+            let state = state.as_str().to_owned();
+            ("set", vec![token(fresh), state, optional(lasts), opens.to_string()])
+        }
+        Request::Lease { lease, lasts, max } => {
+            ("lease", vec![token(lease), lasts.to_string(), max.to_string()])
+        }
+        Request::Release { lease } => ("release", vec![token(lease)]),
+        Request::Result(result) => {
+            let verdict = match result.verdict {
+                Verdict::Good => "good",
+                Verdict::Bad => "bad",
+                Verdict::TimedOut => "timed_out",
+            };
+            let arguments = vec![
+                token(result.token),
+                token(result.lease),
+                verdict.to_owned(),
+                result.needed.to_string(),
+                optional(result.rate.map(Micros::from)),
+                result.open_for.to_string(),
+                result.opens.to_string(),
+            ];
+            ("result", arguments)
+        }
+    }
+}
+
+/// A token as text that is ordered as the number is.
+pub(super) fn token(token: u64) -> String {
+    format!("{token:016x}")
+}
+
+/// Reads the reply of the script.
+pub(super) fn answer(reply: &Value) -> RedisResult<Answer> {
+    let fields = Vec::<String>::from_redis_value_ref(reply)?;
+    parse_answer(&fields).ok_or_else(|| invalid("the answer of a fleet's script"))
+}
+
+fn parse_answer(fields: &[String]) -> Option<Answer> {
+    let [status, time, now, record @ ..] = fields else { return None };
+    let time = time.parse().ok()?;
+    let status = match status.as_str() {
+        "done" => Status::Done,
+        "counted" => Status::Counted,
+        "stale" => Status::Stale,
+        "behind" => Status::Behind,
+        "denied" => Status::Denied { until: time },
+        "void" => Status::Void,
+        "late" => Status::Late,
+        _ => return None,
+    };
+    let [number, token, state, until, opens] = record else { return None };
+    let record = parse_record([number, token, state, until, opens])?;
+    Some(Answer { status, record, now: now.parse().ok()? })
+}
+
+/// Reads a record: its number, token, state, end and step of the backoff.
+pub(super) fn parse_record([number, token, state, until, opens]: [&str; 5]) -> Option<Record> {
+    let fence = Fence { number: number.parse().ok()?, token: u64::from_str_radix(token, 16).ok()? };
+    let state = match state {
+        "closed" => State::Closed,
+        "open" => State::Open,
+        "forced_open" => State::ForcedOpen,
+        "disabled" => State::Disabled,
+        "metrics_only" => State::MetricsOnly,
+        _ => return None,
+    };
+    let until = Some(until.parse().ok()?).filter(|until| *until != 0);
+    Some(Record { fence, state, until, opens: opens.parse().ok()? })
+}
+
+pub(super) fn invalid(what: &'static str) -> redis::RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, what).into()
+}

@@ -1,0 +1,24 @@
+//! A breaker for operators.
+
+use super::Breaker;
+use crate::{
+    breaker::{machine::Machine, status::Status},
+    state::State,
+};
+
+impl Breaker {
+    /// The state without the calls of the windows.
+    pub(crate) fn status(&self) -> Status {
+        let status = self.cell.inspect(Machine::status);
+        // `None` is impossible: a handle keeps its cell leased.
+        status.unwrap_or_else(|| Status {
+            state: State::Closed,
+            since: None,
+            until: None,
+            reason: None,
+            remark: None,
+            stats: self.stats(),
+            config: self.config(),
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! Counters of calls that one thread alone writes.
+//!
+//! Each meter has a slot, and each thread a table of lines, one for each slot: a cache line with a
+//! counter for each way in which a call can end. To count is to load, add and store: no other
+//! thread writes there. Besides, each slot has a shared line. It takes what a thread has counted
+//! when the thread ends, and it counts with read-modify-writes where a thread has no line of its
+//! own.
+//!
+//! # Memory
+//!
+//! A line has 64 bytes. A thread's table has as many as the highest slot that it has used, rounded
+//! up to a power of two, and at most [`MAX_OWN`]: 64 KiB. Slots are given out from the lowest. A
+//! table whose thread has ended, or has got a larger one, serves the next thread. So the tables of
+//! a process take at most 64 KiB times the largest number of threads that have made calls at one
+//! time, and less for fewer meters.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::{outcome::CallEnd, sync::std_lock};
+
+/// How many ways there are in which a call can end.
+pub(super) const ENDS: usize = 7;
+
+/// How many slots have lines of the threads' own. Calls of those beyond are counted on the shared
+/// line.
+const MAX_OWN: usize = 1024;
+
+/// The smallest table.
+const MIN_OWN: usize = 16;
+
+/// Tables have this many sizes.
+const SIZES: usize = (MAX_OWN / MIN_OWN).ilog2() as usize + 1;
+
+/// The slot of what is not counted.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+
+/// The counts of one slot, as far as one thread, or all threads together, have counted.
+#[repr(align(64))]
+struct Line([AtomicU64; ENDS]);
+
+impl Line {
+    const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; ENDS])
+    }
+
+    /// Counts on the thread's own line.
+    #[inline]
+    fn add_alone(&self, end: CallEnd) {
+        let count = &self.0[end as usize];
+        count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    fn add_shared(&self, counts: &[u64; ENDS]) {
+        for (count, more) in self.0.iter().zip(counts) {
+            if *more != 0 {
+                count.fetch_add(*more, Relaxed);
+            }
+        }
+    }
+
+    fn read(&self) -> [u64; ENDS] {
+        self.0.each_ref().map(|count| count.load(Relaxed))
+    }
+}
+
+thread_local! {
+    /// The thread's table; empty until it has one, and again when the thread ends.
+    static OWN: Cell<&'static [Line]> = const { Cell::new(&[]) };
+
+    /// Gives the table back when the thread ends.
+    static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
+}
+
+/// Counts the end of a call of this slot.
+#[inline]
+pub(crate) fn count(slot: u32, end: CallEnd) {
+    match OWN.get().get(slot as usize) {
+        Some(line) => line.add_alone(end),
+        None => count_elsewhere(slot, end),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn count_elsewhere(slot: u32, end: CallEnd) {
+    if slot == NO_SLOT {
+        return;
+    }
+    let grown = (slot as usize) < MAX_OWN && OWNER.try_with(|owner| grow(owner, slot)).is_ok();
+    match OWN.get().get(slot as usize) {
+        Some(line) if grown => line.add_alone(end),
+        _ => {
+            let mut counts = [0; ENDS];
+            counts[end as usize] = 1;
+            shared(slot).add_shared(&counts);
+        }
+    }
+}
+
+/// Gives the thread a table that has a line for this slot.
+fn grow(owner: &RefCell<Option<Owner>>, slot: u32) {
+    let size = (slot as usize + 1).next_power_of_two().max(MIN_OWN);
+    let mut tables = std_lock(&TABLES);
+    tables.retire(OWN.take());
+    let lines = tables.take(size);
+    drop(tables);
+    OWN.set(lines);
+    // The old owner has nothing to give back: its drop would end what has just begun.
+    owner.borrow_mut().get_or_insert(Owner);
+}
+
+/// What a thread has as long as it has a table.
+struct Owner;
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        std_lock(&TABLES).retire(OWN.take());
+    }
+}
+
+static TABLES: Mutex<Tables> =
+    Mutex::new(Tables { live: Vec::new(), vacant: [const { Vec::new() }; SIZES] });
+
+/// The tables of all threads.
+struct Tables {
+    live: Vec<&'static [Line]>,
+    /// Those without a thread, all at zero, by size.
+    vacant: [Vec<&'static [Line]>; SIZES],
+}
+
+impl Tables {
+    fn take(&mut self, size: usize) -> &'static [Line] {
+        let vacant = self.vacant[size_index(size)].pop();
+        let lines = vacant.unwrap_or_else(|| {
+            let lines: Vec<Line> = (0..size).map(|_| Line::new()).collect();
+            lines.leak()
+        });
+        self.live.push(lines);
+        lines
+    }
+
+    /// Takes back the table of the thread that calls. What it has counted goes to the shared lines.
+    fn retire(&mut self, lines: &'static [Line]) {
+        let is_it = |live: &&[Line]| std::ptr::eq(*live, lines);
+        let Some(index) = self.live.iter().position(is_it) else { return };
+        self.live.swap_remove(index);
+        for (slot, line) in (0..).zip(lines) {
+            let counts = line.read();
+            if counts != [0; ENDS] {
+                shared(slot).add_shared(&counts);
+                line.0.iter().for_each(|count| count.store(0, Relaxed));
+            }
+        }
+        self.vacant[size_index(lines.len())].push(lines);
+    }
+}
+
+fn size_index(size: usize) -> usize {
+    (size / MIN_OWN).ilog2() as usize
+}
+
+/// What all threads have counted on this slot since the process began, for each end of a call.
+///
+/// It never goes back, and wraps around.
+pub(super) fn total(slot: u32) -> [u64; ENDS] {
+    // While the lock is held, no count moves from a table to the shared line.
+    let tables = std_lock(&TABLES);
+    let mut sum = shared(slot).read();
+    for line in tables.live.iter().filter_map(|lines| lines.get(slot as usize)) {
+        for (sum, count) in sum.iter_mut().zip(line.read()) {
+            *sum = sum.wrapping_add(count);
+        }
+    }
+    sum
+}
+
+/// The shared line of a slot. The lines are in blocks, each as large as all before it.
+fn shared(slot: u32) -> &'static Line {
+    static BLOCKS: [OnceLock<Box<[Line]>>; 28] = [const { OnceLock::new() }; 28];
+    let number = slot as usize + MIN_OWN;
+    let block = (number / MIN_OWN).ilog2() as usize;
+    let begin = MIN_OWN << block;
+    let lines = BLOCKS[block].get_or_init(|| (0..begin).map(|_| Line::new()).collect());
+    &lines[number - begin]
+}
+
+/// The slots that meters have.
+pub(super) struct Slots {
+    vacant: BTreeSet<u32>,
+    made: u32,
+}
+
+impl Slots {
+    pub(super) const fn new() -> Self {
+        Self { vacant: BTreeSet::new(), made: 0 }
+    }
+
+    /// The lowest that is vacant.
+    pub(super) fn take(&mut self) -> u32 {
+        self.vacant.pop_first().unwrap_or_else(|| {
+            self.made += 1;
+            self.made - 1
+        })
+    }
+
+    pub(super) fn give_back(&mut self, slot: u32) {
+        self.vacant.insert(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::MutexGuard, thread};
+
+    use super::*;
+
+    /// The tests share the tables, and look at all of them.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        std_lock(&ALONE)
+    }
+
+    /// Slots that no meter of another unit test has.
+    const SLOTS: u32 = 100_000;
+
+    /// The memory of all tables, in lines.
+    fn lines_of_tables() -> usize {
+        let tables = std_lock(&TABLES);
+        tables.live.iter().chain(tables.vacant.iter().flatten()).map(|lines| lines.len()).sum()
+    }
+
+    #[test]
+    fn the_tables_of_threads_that_have_ended_serve_the_next_ones() {
+        let _alone = alone();
+        let count_to = |slot: u32| {
+            thread::spawn(move || {
+                count(3, CallEnd::Success);
+                count(slot, CallEnd::Success);
+            })
+            .join()
+            .unwrap();
+        };
+        let before = total(3)[0];
+        count_to(900);
+        let lines = lines_of_tables();
+        (0..100).for_each(|_| count_to(900));
+        assert_eq!(lines_of_tables(), lines);
+        assert_eq!(total(3)[0], before + 101);
+    }
+
+    #[test]
+    fn a_thread_has_at_most_64_kib() {
+        let _alone = alone();
+        assert_eq!(size_of::<Line>() * MAX_OWN, 64 << 10);
+        let own = thread::spawn(|| {
+            (0..2000).chain([SLOTS, SLOTS + 1]).for_each(|slot| {
+                count(slot, CallEnd::Ignored);
+            });
+            OWN.get().len()
+        });
+        assert_eq!(own.join().unwrap(), MAX_OWN);
+        assert_eq!(total(SLOTS)[CallEnd::Ignored as usize], 1);
+    }
+
+    #[test]
+    fn a_count_moves_with_its_thread_to_a_larger_table_and_to_the_shared_line() {
+        let _alone = alone();
+        thread::spawn(|| {
+            let before = [0, 20, 500].map(|slot| total(slot)[0]);
+            for _ in 0..3 {
+                for slot in [0, 20, 500] {
+                    count(slot, CallEnd::Success);
+                }
+            }
+            assert_eq!([0, 20, 500].map(|slot| total(slot)[0]), before.map(|count| count + 3));
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn slots_are_given_out_from_the_lowest() {
+        let mut slots = Slots::new();
+        assert_eq!([slots.take(), slots.take(), slots.take()], [0, 1, 2]);
+        slots.give_back(2);
+        slots.give_back(0);
+        assert_eq!([slots.take(), slots.take(), slots.take()], [0, 2, 3]);
+    }
+}

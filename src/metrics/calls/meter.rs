@@ -1,0 +1,239 @@
+//! What is counted of the breakers with the same labels.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use smol_str::SmolStr;
+
+use super::{
+    lines::{self, ENDS, Slots},
+    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount},
+};
+use crate::{
+    clock::{SystemClock, Tick},
+    event::Reason,
+    state::State,
+    stats::{Share, Stats},
+    sync::std_lock,
+};
+
+/// The labels of the series of a breaker. All breakers with the same labels have one meter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Labels {
+    /// The breaker's name, or the group's.
+    pub(crate) name: SmolStr,
+    /// The key of a group that is reported by key.
+    pub(crate) key: Option<SmolStr>,
+}
+
+impl Labels {
+    pub(crate) fn named(name: impl Into<SmolStr>) -> Self {
+        Self { name: name.into(), key: None }
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone)]
+pub(crate) enum Counted {
+    Breaker(Labels),
+    /// Calls alone.
+    #[cfg(feature = "keyed")]
+    Calls(Labels),
+}
+
+/// Counts calls, transitions and probes, and measures the time in each state.
+pub(crate) struct Meter {
+    pub(super) labels: Labels,
+    pub(super) slot: u32,
+    /// What the slot had counted before.
+    base: [u64; ENDS],
+    pub(super) steps: Mutex<Steps>,
+    sources: Mutex<Sources>,
+}
+
+/// What happens with the lock of a breaker held: seldom.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Steps {
+    /// How many breakers are in each state.
+    pub(super) breakers: [u32; STATES.len()],
+    /// How long breakers have been in each state until `measured`, together.
+    times: [Duration; STATES.len()],
+    measured: Option<Tick>,
+    pub(super) slow_calls: u64,
+    pub(super) probes: ProbeCounts,
+    transitions: Vec<TransitionCount>,
+}
+
+/// The breakers of a meter.
+#[derive(Default)]
+struct Sources {
+    by_id: BTreeMap<u64, Weak<dyn StatsSource>>,
+    last_id: u64,
+    /// How many breakers count here. Without one, the meter is on its way out.
+    users: usize,
+}
+
+/// A breaker that knows its rates.
+pub(crate) trait StatsSource: Send + Sync {
+    /// The counts by which its rules decide now. `None` if the breaker is gone.
+    fn stats(&self) -> Option<Stats>;
+}
+
+/// The shares of several breakers together.
+fn add(left: Option<Share>, right: Option<Share>) -> Option<Share> {
+    match (left, right) {
+        (Some(left), Some(right)) => {
+            Some(Share { part: left.part + right.part, calls: left.calls + right.calls })
+        }
+        (left, right) => left.or(right),
+    }
+}
+
+impl Steps {
+    /// Adds the time that has passed to the states that the breakers are in.
+    pub(super) fn measure(&mut self) {
+        let now = SystemClock::tick();
+        if let Some(measured) = self.measured.replace(now) {
+            let passed = now.since(measured);
+            for (time, breakers) in self.times.iter_mut().zip(self.breakers) {
+                *time = time.saturating_add(passed.saturating_mul(breakers));
+            }
+        }
+    }
+
+    pub(super) fn count_transition(&mut self, from: State, to: State, reason: Reason) {
+        let is_it = |other: &&mut TransitionCount| {
+            (other.from, other.to, other.reason) == (from, to, reason)
+        };
+        match self.transitions.iter_mut().find(is_it) {
+            Some(other) => other.count += 1,
+            None => self.transitions.push(TransitionCount { from, to, reason, count: 1 }),
+        }
+    }
+}
+
+impl Meter {
+    fn new(labels: Labels, slot: u32) -> Self {
+        Self {
+            labels,
+            slot,
+            base: lines::total(slot),
+            steps: Mutex::default(),
+            sources: Mutex::default(),
+        }
+    }
+
+    /// The counts of a breaker are those of this source, which lives as long as the breaker.
+    pub(super) fn ask(&self, id: u64, source: &Arc<dyn StatsSource>) {
+        std_lock(&self.sources).by_id.insert(id, Arc::downgrade(source));
+    }
+
+    /// Removes a breaker. Returns whether it was the last one.
+    pub(super) fn remove(&self, id: u64) -> bool {
+        let mut sources = std_lock(&self.sources);
+        sources.by_id.remove(&id);
+        sources.users -= 1;
+        sources.users == 0
+    }
+
+    /// What was counted so far.
+    pub(super) fn read(&self) -> BreakerMetrics {
+        let [failures, slow_calls] = self.shares();
+        let mut counts = lines::total(self.slot);
+        for (count, base) in counts.iter_mut().zip(self.base) {
+            *count = count.wrapping_sub(base);
+        }
+        let [success, failure, throttled, ignored, cancelled, rejected, unrecorded_calls] = counts;
+        let calls = CallCounts { success, failure, throttled, ignored, cancelled, rejected };
+        let mut steps = std_lock(&self.steps);
+        steps.measure();
+        BreakerMetrics {
+            calls,
+            unrecorded_calls,
+            slow_calls: steps.slow_calls,
+            probes: steps.probes,
+            transitions: steps.transitions.clone(),
+            failure_ratio: failures.map(Share::ratio),
+            slow_call_ratio: slow_calls.map(Share::ratio),
+            breakers: steps.breakers,
+            times: steps.times,
+        }
+    }
+
+    /// Asks every breaker, which also brings those with a clock of the user's up to now. Returns
+    /// the shares of failures and of slow calls.
+    fn shares(&self) -> [Option<Share>; 2] {
+        // No lock is held while a breaker is asked: it takes its own.
+        let sources: Vec<_> = std_lock(&self.sources).by_id.values().cloned().collect();
+        let stats = sources.iter().filter_map(|source| source.upgrade()?.stats());
+        stats.fold([None, None], |[failures, slow_calls], stats| {
+            [add(failures, stats.failures), add(slow_calls, stats.slow_calls)]
+        })
+    }
+}
+
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { meters: BTreeMap::new(), slots: Slots::new() });
+
+/// The meters by their labels. One whose last breaker is gone stays until that is published.
+struct Registry {
+    meters: BTreeMap<Labels, Arc<Meter>>,
+    slots: Slots,
+}
+
+impl Registry {
+    /// Adds a breaker. It has an id of its own in the meter.
+    fn begin(&mut self, labels: Labels) -> (Arc<Meter>, u64) {
+        let slots = &mut self.slots;
+        let new = |labels: &Labels| Arc::new(Meter::new(labels.clone(), slots.take()));
+        let meter = self.meters.entry(labels).or_insert_with_key(new);
+        let mut sources = std_lock(&meter.sources);
+        sources.users += 1;
+        sources.last_id += 1;
+        (Arc::clone(meter), sources.last_id)
+    }
+}
+
+/// The meters after these labels, at most this many.
+pub(super) fn meters_after(labels: Option<&Labels>, limit: usize) -> Vec<Arc<Meter>> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let registry = std_lock(&REGISTRY);
+    let begin = labels.map_or(Unbounded, Excluded);
+    registry
+        .meters
+        .range((begin, Unbounded))
+        .take(limit)
+        .map(|(_, meter)| Arc::clone(meter))
+        .collect()
+}
+
+/// Whether a meter has no breaker any more.
+pub(super) fn is_over(meter: &Meter) -> bool {
+    std_lock(&meter.sources).users == 0
+}
+
+/// Removes a meter whose end has been published, unless another breaker has begun to count there.
+/// Returns whether it is gone.
+pub(super) fn remove(meter: &Arc<Meter>) -> bool {
+    let mut registry = std_lock(&REGISTRY);
+    // Another meter may have the labels by now.
+    let is_known = registry.meters.get(&meter.labels).is_some_and(|own| Arc::ptr_eq(own, meter));
+    if !is_known || !is_over(meter) {
+        return false;
+    }
+    registry.meters.remove(&meter.labels);
+    registry.slots.give_back(meter.slot);
+    true
+}
+
+pub(super) fn is_empty() -> bool {
+    std_lock(&REGISTRY).meters.is_empty()
+}
+
+/// The meter with these labels, to which a breaker is added. It has an id of its own there.
+pub(super) fn begin(labels: Labels) -> (Arc<Meter>, u64) {
+    std_lock(&REGISTRY).begin(labels)
+}

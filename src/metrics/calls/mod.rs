@@ -1,0 +1,70 @@
+//! The metrics of breakers: counters of calls, and what else happens to a breaker.
+
+mod breaker_meter;
+mod lines;
+mod meter;
+mod numbers;
+mod publish;
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+pub use self::numbers::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
+pub(super) use self::publish::describe;
+pub(crate) use self::{
+    breaker_meter::BreakerMeter,
+    meter::{Counted, Labels, StatsSource},
+};
+use crate::outcome::CallEnd;
+
+/// Where the calls of a breaker are counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MeterSlot(u32);
+
+impl MeterSlot {
+    pub(crate) const OFF: Self = Self(lines::NO_SLOT);
+
+    pub(crate) fn of(meter: Option<&BreakerMeter>) -> Self {
+        meter.map_or(Self::OFF, |meter| Self(meter.slot()))
+    }
+}
+
+/// A cell's link to where its breaker's calls are counted. It changes only with the cell's breaker.
+pub(crate) struct CellMeter {
+    slot: AtomicU32,
+    /// The low bits of the epoch in which the breaker began.
+    since: AtomicU32,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits")]
+impl CellMeter {
+    pub(crate) const fn off() -> Self {
+        Self { slot: AtomicU32::new(lines::NO_SLOT), since: AtomicU32::new(0) }
+    }
+
+    /// Counts for another breaker.
+    pub(crate) fn start(&self, slot: MeterSlot, epoch: u64) {
+        self.since.store(epoch as u32, Relaxed);
+        self.slot.store(slot.0, Relaxed);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.slot.store(lines::NO_SLOT, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.slot.load(Relaxed) != lines::NO_SLOT
+    }
+
+    /// Whether calls are counted, and this epoch is one of the breaker's.
+    #[inline]
+    pub(crate) fn is_on_since(&self, epoch: u64) -> bool {
+        let passed = (epoch as u32).wrapping_sub(self.since.load(Relaxed));
+        passed < 1 << 31 && self.is_on()
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, end: CallEnd) {
+        lines::count(self.slot.load(Relaxed), end);
+    }
+}

@@ -1,0 +1,14 @@
+//! Metrics of a fleet.
+
+use super::record;
+
+const JOINED: &str = "circuit_breaker_fleet_joined";
+
+pub(super) fn describe() {
+    ::metrics::describe_gauge!(JOINED, "1 if the replica reaches its fleet, 0 if it decides alone");
+}
+
+/// Records whether this process reaches its fleet.
+pub(crate) fn fleet_joined(is_joined: bool) {
+    record(|_| ::metrics::gauge!(JOINED).set(if is_joined { 1.0 } else { 0.0 }));
+}

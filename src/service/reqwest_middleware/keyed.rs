@@ -1,0 +1,207 @@
+//! A breaker for each key of a request: for each host, most often.
+
+use std::{
+    any::type_name,
+    borrow::Cow,
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+};
+
+use http::Extensions;
+use reqwest::{Request, Response};
+use reqwest_middleware::{Error, Middleware, Next};
+
+use super::to_error;
+use crate::{
+    breaker::Permit,
+    classify::ServerErrorsAsFailures,
+    registry::KeyedBreakers,
+    service::{
+        body::OnBodyEnd,
+        inner_call,
+        keyed::{
+            ByHost, ExtractKey,
+            selector::{Admission, Selector},
+            unbroken::UnbrokenCall,
+        },
+        record_when::{OnResponse, RecordWhen},
+    },
+};
+
+/// A breaker for each key of the requests of a reqwest-middleware client, so that one bad host does
+/// not shut out the others.
+///
+/// The breakers are those of [`KeyedBreakers`], which also says when a key gets one. Otherwise it
+/// is like a [`BreakerMiddleware`](super::BreakerMiddleware).
+///
+/// ```
+/// use reqwest_middleware::ClientBuilder;
+/// use tower_breaker::{KeyedBreakers, reqwest_middleware::KeyedBreakerMiddleware};
+///
+/// let hosts = KeyedBreakers::builder("upstream").build()?;
+/// let client = ClientBuilder::new(reqwest::Client::new())
+///     .with(KeyedBreakerMiddleware::by_host(hosts))
+///     .build();
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyedBreakerMiddleware<K, C = ServerErrorsAsFailures, O = OnResponse> {
+    selector: Selector<K>,
+    classify: C,
+    record_when: O,
+}
+
+impl<K> KeyedBreakerMiddleware<K> {
+    /// Creates a middleware with a way to extract the key of a request.
+    #[must_use]
+    pub fn new(breakers: KeyedBreakers, extract: K) -> Self {
+        Self {
+            selector: Selector { breakers, extract, default_key: None },
+            classify: ServerErrorsAsFailures,
+            record_when: OnResponse,
+        }
+    }
+}
+
+impl KeyedBreakerMiddleware<ByHost> {
+    /// A breaker for each host that requests are sent to: see [`ByHost`].
+    #[must_use]
+    pub fn by_host(breakers: KeyedBreakers) -> Self {
+        Self::new(breakers, ByHost)
+    }
+}
+
+impl KeyedBreakerMiddleware<()> {
+    /// A breaker for each key that the closure returns. Write the type of its argument,
+    /// `&reqwest::Request`.
+    #[must_use]
+    pub fn by_key<F>(breakers: KeyedBreakers, key: F) -> KeyedBreakerMiddleware<F>
+    where
+        F: for<'a> Fn(&'a Request) -> Option<Cow<'a, str>>,
+    {
+        KeyedBreakerMiddleware::new(breakers, key)
+    }
+}
+
+impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
+    /// Requests without a key go by the breaker of this key. Default: they pass through without a
+    /// breaker.
+    #[must_use]
+    pub fn default_key(mut self, key: impl AsRef<str>) -> Self {
+        self.selector.default_key = Some(key.as_ref().into());
+        self
+    }
+
+    /// Classifies results with this [`Classify`](crate::classify::Classify), or with a closure that
+    /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`.
+    #[must_use]
+    pub fn classify<D>(self, classify: D) -> KeyedBreakerMiddleware<K, D, O> {
+        let Self { selector, record_when, .. } = self;
+        KeyedBreakerMiddleware { selector, classify, record_when }
+    }
+
+    /// Records the outcome of a call when its response body has ended, so that a body that breaks
+    /// off is a failure: see [`OnBodyEnd`]. A key gets its breaker with its first call.
+    #[must_use]
+    pub fn on_body_end(self, record_when: OnBodyEnd) -> KeyedBreakerMiddleware<K, C, OnBodyEnd> {
+        let Self { selector, classify, .. } = self;
+        KeyedBreakerMiddleware { selector, classify, record_when }
+    }
+
+    /// The breakers.
+    #[must_use]
+    pub fn breakers(&self) -> &KeyedBreakers {
+        &self.selector.breakers
+    }
+
+    async fn send(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error>
+    where
+        K: ExtractKey<Request>,
+        O: RecordWhen<C, Response, Error, Response = Response>,
+    {
+        match self.selector.admit(&request, O::IS_KNOWN_WITH_RESPONSE).map_err(to_error)? {
+            Admission::ByBreaker(permit) => {
+                self.send_with(permit, next.run(request, extensions)).await
+            }
+            Admission::WithoutBreaker(key) => {
+                let call = UnbrokenCall::new(key, self.selector.breakers.clone());
+                self.send_unbroken(call, next.run(request, extensions)).await
+            }
+            Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
+        }
+    }
+
+    async fn send_with(
+        &self,
+        mut permit: Permit,
+        sent: impl Future<Output = Result<Response, Error>>,
+    ) -> Result<Response, Error>
+    where
+        O: RecordWhen<C, Response, Error, Response = Response>,
+    {
+        let mut sent = pin!(sent);
+        let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
+        self.record_when.record(&self.classify, result, &mut permit)
+    }
+
+    async fn send_unbroken(
+        &self,
+        mut call: UnbrokenCall,
+        sent: impl Future<Output = Result<Response, Error>>,
+    ) -> Result<Response, Error>
+    where
+        O: RecordWhen<C, Response, Error, Response = Response>,
+    {
+        let mut sent = pin!(sent);
+        let group = call.cell();
+        let result = poll_fn(|cx| {
+            let poll = || inner_call::run_within(group, || sent.as_mut().poll(cx));
+            call.fail_on_panic(poll)
+        });
+        let result = result.await;
+        if let Some(outcome) = self.record_when.outcome_of_response(&self.classify, &result) {
+            call.record(outcome);
+        }
+        result.map(O::pass_unrecorded)
+    }
+}
+
+impl<K, C, O> Middleware for KeyedBreakerMiddleware<K, C, O>
+where
+    K: ExtractKey<Request> + Send + Sync + 'static,
+    C: Send + Sync + 'static,
+    O: RecordWhen<C, Response, Error, Response = Response> + Send + Sync + 'static,
+{
+    // The signature that `async_trait` generates for an `async fn`.
+    fn handle<'me, 'extensions, 'next, 'call>(
+        &'me self,
+        request: Request,
+        extensions: &'extensions mut Extensions,
+        next: Next<'next>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'call>>
+    where
+        'me: 'call,
+        'extensions: 'call,
+        'next: 'call,
+        Self: 'call,
+    {
+        Box::pin(self.send(request, extensions, next))
+    }
+}
+
+impl<K, C, O> fmt::Debug for KeyedBreakerMiddleware<K, C, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBreakerMiddleware")
+            .field("breakers", &self.selector.breakers)
+            .field("key", &format_args!("{}", type_name::<K>()))
+            .field("classify", &format_args!("{}", type_name::<C>()))
+            .field("record_when", &format_args!("{}", type_name::<O>()))
+            .finish()
+    }
+}

@@ -1,0 +1,92 @@
+//! The calls of keyed breakers: counted for the group, or by key.
+
+use std::{future::pending, sync::Arc};
+
+use tokio_test::{assert_pending, block_on, task};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_breaker::{Config, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window};
+
+use super::{counted, ends};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Does {
+    Succeed,
+    Fail,
+    Hang,
+    Panic,
+}
+
+/// Makes a call, and gives a hanging one up.
+fn caller(breakers: &KeyedBreakers) -> impl Fn(&str, Does) + use<> {
+    let layer = KeyedCircuitBreakerLayer::by_key(breakers.clone(), |(key, _): &(String, Does)| {
+        Some(key.as_str().into())
+    });
+    let service = layer.layer(service_fn(async |(_, does): (String, Does)| match does {
+        Does::Succeed => Ok(()),
+        Does::Fail => Err(std::fmt::Error),
+        Does::Hang => pending().await,
+        Does::Panic => panic!("this test provokes a panic"),
+    }));
+    move |key, does| {
+        let call = service.clone().oneshot((key.to_owned(), does));
+        if does == Does::Hang {
+            assert_pending!(task::spawn(call).poll());
+        } else {
+            let call = std::panic::AssertUnwindSafe(|| drop(block_on(call)));
+            let _ = std::panic::catch_unwind(call);
+        }
+    }
+}
+
+fn rates() -> Arc<Config> {
+    let mut config = Config::default();
+    config.trip_on =
+        vec![Trip::consecutive_failures(5), Trip::failure_rate(0.9, Window::calls(10))];
+    config.into()
+}
+
+#[test]
+fn each_call_is_counted_once_for_the_group_whether_its_key_has_a_breaker_or_not() {
+    for (name, config) in [("lazy", Arc::default()), ("eager", rates())] {
+        let breakers = KeyedBreakers::builder(name).config(config).build().unwrap();
+        let call = caller(&breakers);
+        for key in ["a", "b"] {
+            call(key, Does::Succeed);
+            call(key, Does::Hang);
+        }
+        assert_eq!(ends(breakers.metrics().calls), [2, 0, 0, 0, 2, 0], "{name}");
+        for _ in 0..5 {
+            call("a", Does::Fail);
+        }
+        call("a", Does::Succeed);
+        call("b", Does::Panic);
+        call("b", Does::Succeed);
+        let metrics = breakers.metrics();
+        assert_eq!(ends(metrics.calls), [3, 6, 0, 0, 2, 1], "{name}");
+        assert_eq!(metrics.breakers_in(State::Open), 1);
+        assert_eq!(metrics.breakers_in(State::Closed), 1);
+        // The breaker of a key counts with its group.
+        assert_eq!(counted(&breakers.get("a").unwrap()), [3, 6, 0, 0, 2, 1]);
+    }
+}
+
+#[test]
+fn by_key_the_first_keys_are_counted_for_themselves_and_all_others_together() {
+    let breakers = KeyedBreakers::builder("by-key").metrics_by_key(2).build().unwrap();
+    let call = caller(&breakers);
+    for (key, calls) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        (0..calls).for_each(|_| call(key, Does::Succeed));
+    }
+    let successes = |key| counted(&breakers.get(key).unwrap())[0];
+    assert_eq!(["a", "b", "c", "d"].map(successes), [1, 2, 7, 7]);
+    assert_eq!(breakers.metrics().calls.total(), 0);
+}
+
+#[test]
+fn a_call_that_a_full_group_does_not_record_is_counted_as_that() {
+    let breakers = KeyedBreakers::builder("full").max_breakers(1).build().unwrap();
+    breakers.get_or_create("a").unwrap().force_open();
+    assert!(breakers.get_or_create("b").is_none());
+    let metrics = breakers.metrics();
+    assert_eq!((metrics.unrecorded_calls, metrics.calls.total()), (1, 0));
+}

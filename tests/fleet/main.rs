@@ -1,0 +1,17 @@
+//! Breakers that several replicas share through a real Redis server.
+
+#![cfg(unix)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod outages;
+mod processes;
+mod proxy;
+mod replica;
+mod together;
+
+#[test]
+fn child_process() {
+    support::child::enter(&[(processes::REPLICA, processes::replica)]);
+}

@@ -1,0 +1,217 @@
+//! A server that is gone, stands still, or has forgotten everything.
+
+use std::time::{Duration, Instant};
+
+use tower_breaker::{
+    State,
+    fleet::{FleetHealth, RedisFleet, RedisFleetBuilder},
+};
+
+use crate::{
+    proxy::Proxy,
+    replica::{fail, fleet, joined, probe, reaches, replica, settings},
+    support::{redis::RedisServer, wait::eventually},
+};
+
+#[test]
+fn without_a_server_a_replica_decides_alone_and_joins_once_there_is_one() {
+    let Some(server) = RedisServer::start() else { return };
+    server.stop();
+    let alone = settings("payments").shared(fleet(&server).build().unwrap()).build().unwrap();
+    assert!(alone.fleet_health().is_alone());
+    fail(&alone);
+    assert_eq!(alone.state(), State::Open);
+    reaches(&[&alone], State::HalfOpen);
+    probe(&alone);
+    assert_eq!(alone.state(), State::Closed);
+
+    server.restart();
+    joined(&alone);
+    let other = replica(&server, "payments");
+    fail(&alone);
+    reaches(&[&other], State::Open);
+}
+
+#[test]
+fn a_server_that_comes_back_empty_is_told_what_the_fleet_knows() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    assert_eq!(server.command(&["FLUSHALL"]), "OK");
+    eventually("the state is there again", || {
+        server.command(&["HGET", "circuit_breaker:{0}:fleet:breaker:payments", "s"])
+            == "forced_open"
+    });
+    assert_eq!((first.state(), second.state()), (State::ForcedOpen, State::ForcedOpen));
+    let third = replica(&server, "payments");
+    reaches(&[&third], State::ForcedOpen);
+    third.reset();
+    reaches(&[&first, &second], State::Closed);
+}
+
+#[test]
+fn a_restarted_server_is_told_too_and_news_go_on() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    first.disable();
+    reaches(&[&second], State::Disabled);
+    server.stop();
+    eventually("alone", || first.fleet_health().is_alone() && second.fleet_health().is_alone());
+    // By hand, while the server is away: it holds here, and for all once it is back.
+    second.force_open();
+    server.restart();
+    joined(&first);
+    joined(&second);
+    reaches(&[&first, &second], State::ForcedOpen);
+    first.reset();
+    reaches(&[&second], State::Closed);
+}
+
+#[test]
+fn a_server_that_stands_still_delays_no_call_and_the_fleet_agrees_afterwards() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    server.signal("STOP");
+    fail(&first);
+    assert_eq!(first.state(), State::Open);
+    assert_eq!(second.state(), State::Closed);
+    eventually("alone", || first.fleet_health().is_alone() && second.fleet_health().is_alone());
+    // It recovers alone, while its vote is still on the way.
+    reaches(&[&first], State::HalfOpen);
+    probe(&first);
+    assert_eq!(first.state(), State::Closed);
+    server.signal("CONT");
+    joined(&first);
+    joined(&second);
+    // The vote came too late to say anything.
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((first.state(), second.state()), (State::Closed, State::Closed));
+    fail(&second);
+    reaches(&[&first], State::Open);
+}
+
+#[test]
+fn a_replica_that_is_gone_delays_the_recovery_by_its_lease_at_most() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    fail(&first);
+    reaches(&[&first, &second], State::HalfOpen);
+    let mut probe_out = None;
+    eventually("a probe is admitted", || {
+        probe_out = first.try_acquire().ok();
+        probe_out.is_some()
+    });
+    // Gone with its probe: the lease goes back at once; a killed process lets it expire.
+    drop(first);
+    probe(&second);
+    reaches(&[&second], State::Closed);
+    drop(probe_out);
+}
+
+#[test]
+fn both_sides_of_a_partition_decide_alone_and_agree_afterwards() {
+    let Some(server) = RedisServer::start() else { return };
+    let proxy = Proxy::to(&server);
+    let first = replica(&server, "payments");
+    let fleet = RedisFleet::open(&proxy.url()).unwrap();
+    let second = settings("payments").shared(fleet).build().unwrap();
+    joined(&second);
+    proxy.cut();
+    eventually("alone", || second.fleet_health().is_alone());
+    first.force_open();
+    assert_eq!(second.state(), State::Closed);
+    proxy.heal();
+    reaches(&[&second], State::ForcedOpen);
+
+    // The other way round: what the one that was cut off decided, all learn.
+    proxy.cut();
+    eventually("alone", || second.fleet_health().is_alone());
+    second.reset();
+    assert_eq!(first.state(), State::ForcedOpen);
+    proxy.heal();
+    reaches(&[&first, &second], State::Closed);
+    assert_eq!(second.fleet_health(), FleetHealth::Joined);
+}
+
+#[test]
+fn news_that_come_late_or_twice_change_nothing() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    let (mark, marked) = (replica(&server, "mark"), replica(&server, "mark"));
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    let stream = "circuit_breaker:{0}:fleet:news";
+    let opened = server.command(&["XREVRANGE", stream, "+", "-", "COUNT", "1"]);
+    let opened: Vec<_> = opened.lines().skip(1).map(str::to_owned).collect();
+    first.reset();
+    reaches(&[&second], State::Closed);
+
+    for _ in 0..2 {
+        let serial = server.command(&["HINCRBY", "circuit_breaker:{0}:fleet:shard", "news", "1"]);
+        let mut again = vec!["XADD", stream, "*", "i", &serial];
+        again.extend(opened.iter().map(String::as_str).skip(2));
+        server.command(&again);
+    }
+    // News come in order: once these are known, those before them are.
+    mark.force_open();
+    reaches(&[&marked], State::ForcedOpen);
+    assert_eq!((first.state(), second.state()), (State::Closed, State::Closed));
+}
+
+#[test]
+fn news_that_were_trimmed_are_made_up_for() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    let (mark, marked) = (replica(&server, "mark"), replica(&server, "mark"));
+    // A number is missing: the reader cannot know what it said.
+    server.command(&["HINCRBY", "circuit_breaker:{0}:fleet:shard", "news", "5"]);
+    mark.force_open();
+    reaches(&[&marked], State::ForcedOpen);
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+}
+
+#[test]
+fn calls_take_as_long_while_the_server_stands_still() {
+    let Some(server) = RedisServer::start() else { return };
+    let breaker = replica(&server, "payments");
+    let percentile = |time: Duration| {
+        let until = Instant::now() + time;
+        let mut times = Vec::new();
+        while Instant::now() < until {
+            let start = Instant::now();
+            for _ in 0..100 {
+                match breaker.try_acquire() {
+                    Ok(permit) if fastrand::u8(..) < 200 => permit.success(),
+                    Ok(permit) => permit.failure(),
+                    Err(_) => {}
+                }
+            }
+            times.push(start.elapsed());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.sort();
+        times[times.len() * 99 / 100]
+    };
+    let before = percentile(Duration::from_secs(1));
+    server.signal("STOP");
+    let during = percentile(Duration::from_secs(3));
+    server.signal("CONT");
+    println!("99th percentile of 100 calls: {before:?}, and {during:?} without the server");
+    // One that waited for the server would wait for the timeout.
+    assert!(during < Duration::from_millis(250), "{during:?}");
+    joined(&breaker);
+}
+
+#[test]
+fn an_invalid_setting_is_refused() {
+    let error = |fleet: RedisFleetBuilder| fleet.build().unwrap_err().to_string();
+    assert!(error(RedisFleet::builder("http://a:secret@b")).contains("URL of Redis is invalid"));
+    let builder = || RedisFleet::builder("redis://localhost");
+    assert!(error(builder().lease(Duration::from_millis(99))).contains("lease"));
+    assert!(error(builder().prefix("a{b}")).contains("brace"));
+    assert!(error(builder().command_timeout(Duration::ZERO)).contains("timeout"));
+    let breaker = settings("payments").build().unwrap();
+    assert_eq!(breaker.fleet_health(), FleetHealth::NotShared);
+}

@@ -1,0 +1,307 @@
+//! Replicas as processes: three servers of one service, and one dependency.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tower_breaker::{
+    Breaker, Trip,
+    fleet::{Agreement, FleetHealth, RedisFleet},
+};
+
+use crate::support::{
+    child::{Process, Role, RoleResult, argument, say},
+    redis::RedisServer,
+    wait::{MINUTE, eventually, holds_in_time},
+};
+
+pub(crate) const REPLICA: &str = "replica";
+const OPEN_TIME: Duration = Duration::from_millis(1500);
+
+/// A dependency that counts the requests that reach it.
+struct Upstream {
+    port: u16,
+    requests: Arc<AtomicU32>,
+    is_healthy: Arc<AtomicBool>,
+}
+
+impl Upstream {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (requests, is_healthy) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
+        let (counted, healthy) = (Arc::clone(&requests), Arc::clone(&is_healthy));
+        // It ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                counted.fetch_add(1, Ordering::SeqCst);
+                // So that calls of several replicas overlap.
+                thread::sleep(Duration::from_millis(20));
+                let answer = if healthy.load(Ordering::SeqCst) { "ok" } else { "down" };
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        Self { port, requests, is_healthy }
+    }
+
+    fn requests(&self) -> u32 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn set_healthy(&self, is_healthy: bool) {
+        self.is_healthy.store(is_healthy, Ordering::SeqCst);
+    }
+}
+
+/// A process with a breaker, which does what it is asked.
+struct Replica {
+    process: Process,
+    port: u16,
+}
+
+impl Replica {
+    fn start(server: &RedisServer, upstream: &Upstream, id: &str, quorum: u32) -> Self {
+        let role = Role::new(REPLICA)
+            .argument("REDIS", server.url())
+            .argument("UPSTREAM", upstream.port.to_string())
+            .argument("ID", id)
+            .argument("QUORUM", quorum.to_string());
+        let mut process = role.start();
+        let port = process.line().expect("the replica says its port").parse().unwrap();
+        let replica = Self { process, port };
+        eventually("the replica joins", || replica.ask("health") == "joined");
+        replica
+    }
+
+    fn ask(&self, what: &str) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        stream.set_read_timeout(Some(MINUTE)).unwrap();
+        writeln!(stream, "{what}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn state(&self) -> String {
+        self.ask("state")
+    }
+
+    fn reaches(&self, state: &str) {
+        eventually(state, || self.state() == state);
+    }
+}
+
+/// The role of a replica: takes a line a connection, and answers it.
+pub(crate) fn replica() -> RoleResult {
+    let quorum = argument("QUORUM").parse()?;
+    let fleet = RedisFleet::builder(&argument("REDIS"))
+        .agreement(Agreement::replicas(quorum))
+        .replica_id(argument("ID"))
+        .lease(Duration::from_secs(1))
+        .build()?;
+    let breaker = Breaker::builder("payments")
+        .trip_on(Trip::consecutive_failures(3))
+        .recovery_timeout(OPEN_TIME)
+        .shared(fleet)
+        .build()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    say(&listener.local_addr()?.port().to_string());
+    let upstream: u16 = argument("UPSTREAM").parse()?;
+    let is_cut = Arc::new(AtomicBool::new(false));
+    for stream in listener.incoming() {
+        let (stream, breaker, is_cut) = (stream?, breaker.clone(), Arc::clone(&is_cut));
+        thread::spawn(move || answer(stream, &breaker, upstream, &is_cut));
+    }
+    Ok(())
+}
+
+fn answer(stream: TcpStream, breaker: &Breaker, upstream: u16, is_cut: &AtomicBool) {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream);
+    if reader.read_line(&mut line).is_err() {
+        return;
+    }
+    let answer = match line.trim() {
+        "state" => breaker.state().to_string(),
+        "health" if breaker.fleet_health() == FleetHealth::Joined => "joined".to_owned(),
+        "call" => call(breaker, upstream, is_cut.load(Ordering::SeqCst)).to_owned(),
+        "hang" => {
+            // A probe that is out until the process is killed.
+            let permit = breaker.try_acquire();
+            let answer = if permit.is_ok() { "admitted" } else { "rejected" };
+            std::mem::forget(permit);
+            answer.to_owned()
+        }
+        "cut" => {
+            is_cut.store(true, Ordering::SeqCst);
+            String::new()
+        }
+        other => format!("not so: {other}"),
+    };
+    let _ = reader.get_mut().write_all(answer.as_bytes());
+}
+
+fn call(breaker: &Breaker, upstream: u16, is_cut: bool) -> &'static str {
+    let Ok(permit) = breaker.try_acquire() else { return "rejected" };
+    if is_cut {
+        permit.failure();
+        return "failed";
+    }
+    let mut answer = String::new();
+    let asked = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream))
+        .and_then(|mut stream| stream.read_to_string(&mut answer));
+    if asked.is_ok() && answer == "ok" {
+        permit.success();
+        "ok"
+    } else {
+        permit.failure();
+        "failed"
+    }
+}
+
+fn start_three(server: &RedisServer, upstream: &Upstream, quorum: u32) -> [Replica; 3] {
+    ["a", "b", "c"].map(|id| Replica::start(server, upstream, id, quorum))
+}
+
+fn trip(replica: &Replica) {
+    for _ in 0..3 {
+        assert_eq!(replica.ask("call"), "failed");
+    }
+    assert_eq!(replica.state(), "open");
+}
+
+#[test]
+fn three_processes_trip_together_probe_once_and_recover_together() {
+    let Some(server) = RedisServer::start() else { return };
+    let upstream = Upstream::start();
+    let [first, second, idle] = start_three(&server, &upstream, 1);
+    upstream.set_healthy(false);
+    trip(&first);
+    let tripped = Instant::now();
+    second.reaches("open");
+    idle.reaches("open");
+    println!("open on all three after {:?}", tripped.elapsed());
+    assert_eq!(second.ask("call"), "rejected");
+    assert_eq!(upstream.requests(), 3);
+
+    // While the dependency is down, one probe at a time finds that out, for all.
+    for replica in [&first, &second] {
+        replica.reaches("half_open");
+    }
+    let before = upstream.requests();
+    eventually("a probe fails", || {
+        [&first, &second].into_iter().any(|replica| replica.ask("call") == "failed")
+    });
+    for replica in [&first, &second, &idle] {
+        replica.reaches("open");
+    }
+    assert_eq!(upstream.requests() - before, 1);
+
+    // One is killed, and starts again open.
+    let Replica { process, .. } = second;
+    process.kill();
+    let second = Replica::start(&server, &upstream, "b", 1);
+    assert_eq!(second.state(), "open");
+
+    upstream.set_healthy(true);
+    for replica in [&first, &second] {
+        replica.reaches("half_open");
+    }
+    let before = upstream.requests();
+    let probes = thread::scope(|scope| {
+        let callers = [&first, &second].map(|replica| {
+            scope.spawn(move || {
+                let mut probes = 0;
+                // Until the circuit is closed, each call that is admitted is a probe.
+                eventually("the circuit closes", || {
+                    if replica.state() == "closed" {
+                        return true;
+                    }
+                    probes += u32::from(replica.ask("call") == "ok");
+                    false
+                });
+                probes
+            })
+        });
+        callers.map(|caller| caller.join().unwrap()).iter().sum::<u32>()
+    });
+    idle.reaches("closed");
+    // A caller may see half-open and call just as the circuit has closed.
+    println!("{probes} calls before the circuit was seen closed");
+    assert!(probes >= 1 && upstream.requests() - before == probes, "{probes}");
+}
+
+#[test]
+fn one_probe_in_all_by_the_upstreams_own_count() {
+    let Some(server) = RedisServer::start() else { return };
+    let upstream = Upstream::start();
+    let replicas = start_three(&server, &upstream, 1);
+    upstream.set_healthy(false);
+    trip(&replicas[0]);
+    for replica in &replicas {
+        replica.reaches("half_open");
+    }
+    let before = upstream.requests();
+    // All three ask at once, again and again, until the probe has failed.
+    thread::scope(|scope| {
+        for replica in &replicas {
+            scope.spawn(move || {
+                eventually("open", || {
+                    replica.ask("call");
+                    replica.state() == "open"
+                });
+            });
+        }
+    });
+    assert_eq!(upstream.requests() - before, 1);
+}
+
+#[test]
+fn a_replica_that_is_killed_while_it_probes_delays_the_recovery_by_its_lease() {
+    let Some(server) = RedisServer::start() else { return };
+    let upstream = Upstream::start();
+    let [first, second, third] = start_three(&server, &upstream, 1);
+    upstream.set_healthy(false);
+    trip(&first);
+    upstream.set_healthy(true);
+    first.reaches("half_open");
+    eventually("it probes", || first.ask("hang") == "admitted");
+    let Replica { process, .. } = first;
+    process.kill();
+    let killed = Instant::now();
+    eventually("another probes", || second.ask("call") == "ok");
+    println!("another replica probed {:?} after the first was killed", killed.elapsed());
+    second.reaches("closed");
+    third.reaches("closed");
+}
+
+#[test]
+fn a_replica_whose_own_network_is_cut_does_not_take_the_fleet_down() {
+    let Some(server) = RedisServer::start() else { return };
+    let upstream = Upstream::start();
+    let [cut_off, second, third] = start_three(&server, &upstream, 2);
+    cut_off.ask("cut");
+    trip(&cut_off);
+    // Long enough for its probes to fail, and for its vote to be cast again.
+    let until = Instant::now() + 2 * OPEN_TIME;
+    while Instant::now() < until {
+        cut_off.ask("call");
+        assert_eq!((second.ask("call"), third.ask("call")), ("ok".into(), "ok".into()));
+    }
+    upstream.set_healthy(false);
+    // Together with its vote, another one suffices; without it, as it lapses now and then, two do.
+    let opened = holds_in_time(|| {
+        second.ask("call");
+        third.ask("call");
+        second.state() == "open" && third.state() == "open"
+    });
+    assert!(opened);
+}

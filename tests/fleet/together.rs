@@ -1,0 +1,187 @@
+//! What one replica knows, all know.
+
+use std::time::{Duration, Instant};
+
+use tower_breaker::{State, Trip, config::Backoff, event::Reason, fleet::Agreement};
+
+use crate::{
+    replica::{fail, fleet, joined, probe, reaches, replica, replica_by, settings},
+    support::{redis::RedisServer, wait::eventually},
+};
+
+#[test]
+fn a_trip_on_one_opens_all_and_one_probe_closes_all() {
+    let Some(server) = RedisServer::start() else { return };
+    let replicas = [(); 3].map(|()| replica(&server, "payments"));
+    let [first, second, third] = &replicas;
+    fail(first);
+    let tripped = Instant::now();
+    assert_eq!(first.state(), State::Open);
+    reaches(&[second, third], State::Open);
+    println!("open on all after {:?}", tripped.elapsed());
+    assert!(second.try_acquire().is_err() && third.try_acquire().is_err());
+
+    reaches(&[first, second, third], State::HalfOpen);
+    probe(second);
+    reaches(&[first, second, third], State::Closed);
+}
+
+#[test]
+fn a_failed_probe_opens_all_again_with_the_next_step_of_the_backoff() {
+    let Some(server) = RedisServer::start() else { return };
+    let build = || {
+        let builder = settings("payments").backoff(Backoff::new(4.0, Duration::from_secs(60)));
+        let breaker = builder.shared(fleet(&server).build().unwrap()).build().unwrap();
+        joined(&breaker);
+        breaker
+    };
+    let (first, second) = (build(), build());
+    fail(&first);
+    reaches(&[&first, &second], State::HalfOpen);
+    eventually("a probe fails", || match second.try_acquire() {
+        Ok(permit) => {
+            permit.failure();
+            true
+        }
+        Err(_) => false,
+    });
+    assert_eq!(second.state(), State::Open);
+    reaches(&[&first], State::Open);
+    assert_eq!(first.stats().consecutive_opens(), 2);
+    let left = first.try_acquire().unwrap_err().retry_after().unwrap();
+    assert!(left > Duration::from_secs(1), "{left:?}");
+}
+
+#[test]
+fn at_most_one_replica_probes_at_a_time() {
+    let Some(server) = RedisServer::start() else { return };
+    let replicas = [(); 3].map(|()| replica(&server, "payments"));
+    fail(&replicas[0]);
+    let all: Vec<_> = replicas.iter().collect();
+    reaches(&all, State::HalfOpen);
+    let mut probes = Vec::new();
+    eventually("a probe is admitted", || {
+        probes.extend(replicas.iter().filter_map(|breaker| breaker.try_acquire().ok()));
+        !probes.is_empty()
+    });
+    // Longer than the lease, which is renewed while the probe is out.
+    let until = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < until {
+        probes.extend(replicas.iter().filter_map(|breaker| breaker.try_acquire().ok()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(probes.len(), 1);
+    probes.pop().unwrap().success();
+    reaches(&all, State::Closed);
+}
+
+#[test]
+fn a_cancelled_probe_gives_its_lease_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    fail(&first);
+    reaches(&[&first, &second], State::HalfOpen);
+    eventually("a probe is admitted", || match first.try_acquire() {
+        Ok(permit) => {
+            permit.cancel();
+            true
+        }
+        Err(_) => false,
+    });
+    assert_eq!(first.state(), State::HalfOpen);
+    probe(&second);
+    reaches(&[&first, &second], State::Closed);
+}
+
+#[test]
+fn two_replicas_must_agree_if_so_configured() {
+    let Some(server) = RedisServer::start() else { return };
+    let two = Agreement::replicas(2);
+    let replicas = [(); 3].map(|()| replica_by(&server, "payments", two));
+    let [cut_off, second, third] = &replicas;
+    fail(cut_off);
+    assert_eq!(cut_off.state(), State::Open);
+    // The vote has arrived once this replica's own reset is known to all.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!((second.state(), third.state()), (State::Closed, State::Closed));
+    second.try_acquire().unwrap().success();
+
+    fail(second);
+    reaches(&[cut_off, second, third], State::Open);
+}
+
+#[test]
+fn states_set_by_hand_and_a_reset_hold_for_all() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
+    let mut events = second.subscribe();
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    let tower_breaker::Event::Transition(transition) = events.try_recv().unwrap() else { panic!() };
+    assert_eq!(transition.reason, Reason::Fleet);
+    second.disable();
+    reaches(&[&first], State::Disabled);
+    first.reset();
+    reaches(&[&second], State::Closed);
+    second.force_open_for(Duration::from_millis(700));
+    reaches(&[&first], State::ForcedOpen);
+    reaches(&[&first, &second], State::Closed);
+}
+
+#[test]
+fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
+    let Some(server) = RedisServer::start() else { return };
+    let first = settings("payments")
+        .recovery_timeout(Duration::from_secs(60))
+        .shared(fleet(&server).build().unwrap())
+        .build()
+        .unwrap();
+    joined(&first);
+    fail(&first);
+    eventually("the fleet knows", || {
+        server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
+    });
+    let second = settings("payments").shared(fleet(&server).build().unwrap()).build().unwrap();
+    assert_eq!(second.state(), State::Open);
+    let left = second.try_acquire().unwrap_err().retry_after().unwrap();
+    assert!(left > Duration::from_secs(30) && left <= Duration::from_secs(60), "{left:?}");
+}
+
+#[test]
+fn probes_of_several_replicas_count_together() {
+    let Some(server) = RedisServer::start() else { return };
+    let build = || {
+        let builder = settings("payments").success_threshold(2).half_open_max_calls(1);
+        let breaker = builder.shared(fleet(&server).build().unwrap()).build().unwrap();
+        joined(&breaker);
+        breaker
+    };
+    let (first, second) = (build(), build());
+    fail(&first);
+    reaches(&[&first, &second], State::HalfOpen);
+    probe(&first);
+    assert_eq!(first.state(), State::HalfOpen);
+    probe(&second);
+    reaches(&[&first, &second], State::Closed);
+}
+
+#[test]
+fn breakers_of_other_names_are_left_alone() {
+    let Some(server) = RedisServer::start() else { return };
+    let (payments, mail) = (replica(&server, "payments{0}"), replica(&server, "mail"));
+    let other = replica(&server, "payments{0}");
+    fail(&payments);
+    reaches(&[&other], State::Open);
+    assert_eq!(mail.state(), State::Closed);
+}
+
+#[test]
+fn a_healthy_breaker_costs_no_key() {
+    let Some(server) = RedisServer::start() else { return };
+    let breaker = replica(&server, "payments");
+    for _ in 0..100 {
+        breaker.try_acquire().unwrap().success();
+    }
+    assert_eq!(server.command(&["KEYS", "*breaker:payments"]), "");
+    assert_eq!(breaker.config().trip_on, [Trip::consecutive_failures(3)]);
+}
