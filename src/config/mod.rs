@@ -8,6 +8,7 @@ mod file;
 mod parse;
 mod ramp_up;
 mod read;
+mod redis_url;
 mod settings;
 mod snapshot_ttl;
 mod store;
@@ -21,6 +22,7 @@ pub use self::{
     fault::{ConfigError, Fault},
     file::ConfigFile,
     ramp_up::RampUp,
+    redis_url::RedisUrl,
     settings::Config,
     snapshot_ttl::SnapshotTtl,
     store::{ParseStoreError, StoreConfig},

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{
     fault::Faults,
-    fields::{Found, join, only_field},
+    fields::{Fields, Found, join, only_field},
+    redis_url::RedisUrl,
 };
 
 /// Where state is stored, as data: a configuration file says it under `store`, and the environment
@@ -15,8 +16,12 @@ use super::{
 /// | `{"sled": "state"}` | `sled:state` | `SledStore` in the folder `state` |
 /// | `{"redb": "state"}` | `redb:state` | `RedbStore` |
 /// | `{"file": "state"}` | `file:state` | `FileStore` |
+/// | `{"redis": "redis://host"}` | `redis://host` | `RedisStore` on this server |
+/// | `{"tiered": {"near": .., "far": ..}}` | `tiered:NEAR,FAR` | `Tiered`, of two others |
 /// | `"memory"` | `memory` | `MemoryStore` |
 /// | `null`, or nothing | `off` | none |
+///
+/// A URL of Redis may hold a user and a password: `Display` and `Debug` leave them out.
 ///
 /// ```
 /// use tower_breaker::config::StoreConfig;
@@ -35,6 +40,16 @@ pub enum StoreConfig {
     Redb(PathBuf),
     /// A `FileStore` in this folder.
     File(PathBuf),
+    /// A `RedisStore` on the server of this URL (feature `redis`).
+    Redis(RedisUrl),
+    /// A `Tiered` store.
+    #[non_exhaustive]
+    Tiered {
+        /// The near store.
+        near: Box<Self>,
+        /// The far store.
+        far: Box<Self>,
+    },
     /// A `MemoryStore`.
     Memory,
 }
@@ -45,7 +60,8 @@ type Kind = (&'static str, fn(PathBuf) -> StoreConfig);
 const IN_FOLDERS: [Kind; 3] =
     [("sled", StoreConfig::Sled), ("redb", StoreConfig::Redb), ("file", StoreConfig::File)];
 
-const EXPECTED: &str = "`sled:FOLDER`, `redb:FOLDER`, `file:FOLDER`, `memory` or `off`";
+const EXPECTED: &str = "`sled:FOLDER`, `redb:FOLDER`, `file:FOLDER`, `redis://HOST`, \
+                        `tiered:NEAR,FAR`, `memory` or `off`";
 
 impl StoreConfig {
     /// Reads the section of a file. `None`: no store.
@@ -55,7 +71,13 @@ impl StoreConfig {
             Value::String(text) if text == "memory" => return Some(Self::Memory),
             _ => {}
         }
-        let (kind, folder) = only_field(value, path, &["sled", "redb", "file"], faults)?;
+        let kinds = ["sled", "redb", "file", "redis", "tiered"];
+        let (kind, folder) = only_field(value, path, &kinds, faults)?;
+        match kind {
+            "redis" => return read_url(folder, &join(path, kind), faults),
+            "tiered" => return read_tiered(folder, &join(path, kind), faults),
+            _ => {}
+        }
         let (_, store) = IN_FOLDERS.iter().find(|(name, _)| *name == kind)?;
         match folder.as_str() {
             Some(folder) if !folder.is_empty() => Some(store(folder.into())),
@@ -79,6 +101,15 @@ impl FromStr for StoreConfig {
         if text == "memory" {
             return Ok(Self::Memory);
         }
+        if RedisUrl::is_one(text) {
+            return Ok(Self::Redis(RedisUrl::new(text)));
+        }
+        if let Some((near, far)) =
+            text.strip_prefix("tiered:").and_then(|both| both.split_once(','))
+        {
+            let (near, far) = (Box::new(near.parse()?), Box::new(far.parse()?));
+            return Ok(Self::Tiered { near, far });
+        }
         let store = text.split_once(':').and_then(|(kind, folder)| {
             let (_, store) = IN_FOLDERS.iter().find(|(name, _)| *name == kind)?;
             (!folder.is_empty()).then(|| store(folder.into()))
@@ -93,17 +124,59 @@ impl fmt::Display for StoreConfig {
             Self::Sled(folder) => write!(f, "sled:{}", folder.display()),
             Self::Redb(folder) => write!(f, "redb:{}", folder.display()),
             Self::File(folder) => write!(f, "file:{}", folder.display()),
+            Self::Redis(url) => url.fmt(f),
+            Self::Tiered { near, far } => write!(f, "tiered:{near},{far}"),
             Self::Memory => f.write_str("memory"),
         }
     }
 }
 
+fn read_url(value: &Value, path: &str, faults: &mut Faults) -> Option<StoreConfig> {
+    match value.as_str() {
+        Some(url) if RedisUrl::is_one(url) => Some(StoreConfig::Redis(RedisUrl::new(url))),
+        // What was found may hold a password.
+        _ => {
+            let expected = "expected a URL that begins with `redis://`, `rediss://` or `unix://`";
+            faults.add(path.to_owned(), expected.to_owned());
+            None
+        }
+    }
+}
+
+fn read_tiered(value: &Value, path: &str, faults: &mut Faults) -> Option<StoreConfig> {
+    let mut fields = Fields::of(value, path, faults)?;
+    let mut both = ["near", "far"].map(|name| {
+        let Some((value, path)) = fields.take(name) else {
+            faults.add(join(path, name), "missing: a tiered store needs both".to_owned());
+            return None;
+        };
+        if matches!(value, Value::Null) || value.get("tiered").is_some() {
+            faults.add(path, "expected another store than a tiered one".to_owned());
+            return None;
+        }
+        StoreConfig::read(value, &path, faults)
+    });
+    fields.finish(faults);
+    let (near, far) = (Box::new(both[0].take()?), Box::new(both[1].take()?));
+    Some(StoreConfig::Tiered { near, far })
+}
+
 /// A text that names no store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ParseStoreError(String);
+
+impl fmt::Debug for ParseStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ParseStoreError").field(&self.to_string()).finish()
+    }
+}
 
 impl fmt::Display for ParseStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may be a URL with a password, misspelled.
+        if self.0.contains('@') {
+            return write!(f, "unknown store; expected {EXPECTED}");
+        }
         write!(f, "unknown store {:?}; expected {EXPECTED}", self.0)
     }
 }

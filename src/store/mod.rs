@@ -8,6 +8,7 @@
 //! | [`SledStore`] | `sled` (default) | one server; state survives restarts, kills and power failures |
 //! | [`RedbStore`] | `redb` | the same without threads of its own |
 //! | [`RedisStore`] | `redis` | state survives the loss of a host |
+//! | [`Tiered`] | | a near store that answers, and a far one that survives the host |
 //! | [`FileStore`] | | the same for a few breakers, as JSON files that `cat` can read |
 //! | [`MemoryStore`] | | tests, and breakers that come and go within one process |
 //!
@@ -33,6 +34,11 @@
 //! took from 0.2 to 10 ms between runs. So compare the orders of magnitude, and measure on your own
 //! machine. Start is the time to open the store and to read every snapshot; memory is what the
 //! process has grown by then.
+//!
+//! `RedisStore` keeps state where the loss of a host does not reach it; how much of it survives the
+//! crash of the server is up to the server's settings. It starts no thread, and
+//! [its documentation](RedisStore) has more. `Tiered` combines it with one of the others, so that
+//! starts and saves do not depend on a network.
 //!
 //! With many breakers, a read of one page takes `FileStore` a look at every file.
 //!
@@ -113,6 +119,7 @@ mod release;
 #[cfg(feature = "sled")]
 mod sled;
 mod state_store;
+mod tiered;
 
 pub use crate::{error::FlushError, health::StoreHealth};
 pub(crate) use drop_budget::{DropWait, LONGEST_DROP};
@@ -132,3 +139,4 @@ pub(crate) use release::drop_blocking;
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use sled::SledStore;
 pub use state_store::StateStore;
+pub use tiered::Tiered;

@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     error::StoreError, file::FileStore, memory::MemoryStore, path::absolute_folder,
-    state_store::StateStore,
+    state_store::StateStore, tiered::Tiered,
 };
 use crate::{
-    config::{ConfigFile, StoreConfig},
+    config::{ConfigFile, RedisUrl, StoreConfig},
     sync::std_lock as lock,
 };
 
@@ -61,6 +61,10 @@ impl StoreConfig {
             Self::Sled(folder) => Self::Sled(absolute_folder(folder)?),
             Self::Redb(folder) => Self::Redb(absolute_folder(folder)?),
             Self::File(folder) => Self::File(absolute_folder(folder)?),
+            Self::Redis(url) => Self::Redis(url.clone()),
+            Self::Tiered { near, far } => {
+                Self::Tiered { near: Box::new(near.absolute()?), far: Box::new(far.absolute()?) }
+            }
             Self::Memory => Self::Memory,
         })
     }
@@ -70,6 +74,8 @@ impl StoreConfig {
             Self::Sled(folder) => open_sled(folder)?,
             Self::Redb(folder) => open_redb(folder)?,
             Self::File(folder) => Arc::new(FileStore::open(folder)?),
+            Self::Redis(url) => open_redis(url)?,
+            Self::Tiered { near, far } => Arc::new(Tiered::of(near.open_anew()?, far.open_anew()?)),
             Self::Memory => Arc::new(MemoryStore::new()),
         })
     }
@@ -127,7 +133,17 @@ fn open_redb(_: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
     Err(without_feature("redb"))
 }
 
-#[cfg(not(all(feature = "sled", feature = "redb")))]
+#[cfg(feature = "redis")]
+fn open_redis(url: &RedisUrl) -> Result<Arc<dyn StateStore>, StoreError> {
+    Ok(Arc::new(super::redis::RedisStore::open(url.secret())?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn open_redis(_: &RedisUrl) -> Result<Arc<dyn StateStore>, StoreError> {
+    Err(without_feature("redis"))
+}
+
+#[cfg(not(all(feature = "sled", feature = "redb", feature = "redis")))]
 fn without_feature(name: &str) -> StoreError {
     let reason = format!("the store {name} needs the feature `{name}` of tower-breaker");
     StoreError::Misconfigured(reason.into())

@@ -97,11 +97,19 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Whether the store removes values by itself once their [`ttl`](SaveEntry::ttl) has passed.
     /// Then the crate saves the state of a breaker again when half of that time has passed without
-    /// a save, and does not look for expired values. The default is `false`.
+    /// a save. The default is `false`.
     ///
     /// It is read when a breaker is built on the store, so it must not block.
     fn expires_by_itself(&self) -> bool {
         false
+    }
+
+    /// Whether the crate has to look for expired values and remove them, by reading all of them
+    /// from time to time. The default: unless the store expires them by itself.
+    ///
+    /// It is read when a breaker is built on the store, so it must not block.
+    fn needs_sweep(&self) -> bool {
+        !self.expires_by_itself()
     }
 
     /// Returns what the store last did to be usable again, for example which damaged files it
@@ -171,6 +179,10 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn expires_by_itself(&self) -> bool {
         (**self).expires_by_itself()
+    }
+
+    fn needs_sweep(&self) -> bool {
+        (**self).needs_sweep()
     }
 
     fn last_repair(&self) -> Option<String> {

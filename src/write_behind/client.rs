@@ -62,11 +62,14 @@ pub(super) struct StoreClient {
     monitor: Arc<Monitor>,
     /// When the last call ended.
     last_call: Cell<Instant>,
+    needs_sweep: bool,
 }
 
 impl StoreClient {
     pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        Self { store, monitor, last_call: Cell::new(Instant::now()) }
+        let ask = AssertUnwindSafe(|| store.needs_sweep());
+        let needs_sweep = catch_unwind(ask).unwrap_or(true);
+        Self { store, monitor, last_call: Cell::new(Instant::now()), needs_sweep }
     }
 
     /// The health of the store.
@@ -82,6 +85,11 @@ impl StoreClient {
     /// Whether the store removes by itself what has expired.
     pub(super) fn expires_by_itself(&self) -> bool {
         self.monitor.expires_by_itself
+    }
+
+    /// Whether what has expired has to be looked for.
+    pub(super) const fn needs_sweep(&self) -> bool {
+        self.needs_sweep
     }
 
     /// When the first snapshot has to be saved again.

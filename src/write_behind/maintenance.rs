@@ -106,8 +106,8 @@ impl Maintenance {
             })?;
         } else if self.next_sweep.is_some_and(|due| due <= now) {
             self.next_sweep = now.checked_add(self.sweep_interval);
-            let expires = client.expires_by_itself();
-            self.sweep = Some(Sweep::new(self.wall_clock(), entries, expires));
+            let is_whole = client.needs_sweep();
+            self.sweep = Some(Sweep::new(self.wall_clock(), entries, is_whole));
         } else if now.saturating_duration_since(client.last_call()) >= self.verify_interval {
             client.verify()?;
         }

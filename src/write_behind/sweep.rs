@@ -58,9 +58,9 @@ enum Target {
 }
 
 impl Sweep {
-    /// `expires`: the store removes by itself what no breaker uses. Then only histories of breakers
-    /// are trimmed: a store that many processes share is not read by each of them.
-    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries, expires: bool) -> Self {
+    /// `is_whole`: otherwise the store removes by itself what no breaker uses. Then only histories
+    /// of breakers are trimmed: a store that many processes share is not read by each of them.
+    pub(super) fn new(now: SystemTime, entries: &impl VisitEntries, is_whole: bool) -> Self {
         let mut present = HashMap::new();
         entries.visit_entries(&mut |entry| {
             // Of several breakers of one name, the settings of the one that is saved apply.
@@ -68,12 +68,13 @@ impl Sweep {
                 present.insert(entry.key.clone(), Arc::clone(entry));
             }
         });
-        let own = present.keys().filter(|_| expires).filter_map(|key| keys::name_of_snapshot(key));
+        let own =
+            present.keys().filter(|_| !is_whole).filter_map(|key| keys::name_of_snapshot(key));
         Self {
             now,
-            target: if expires { Target::Histories } else { Target::Snapshots },
+            target: if is_whole { Target::Snapshots } else { Target::Histories },
             after: None,
-            is_last_page: expires,
+            is_last_page: !is_whole,
             found: own.map(keys::history).collect(),
             present,
         }

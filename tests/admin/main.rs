@@ -2,6 +2,7 @@
 
 mod abuse;
 mod changes;
+mod command;
 mod events;
 mod openapi;
 mod page;

@@ -152,6 +152,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         RedisFleetBuilder,
         RedisStore,
         RedisStoreBuilder,
+        RedisUrl,
         RejectAsBoxError,
         RejectAsEmptyResponse,
         RejectAsError,
@@ -218,6 +219,7 @@ fn types_with_user_code() -> Vec<(&'static str, AutoTraits)> {
         StoreError,
         ResponseBody<(), ()>,
         RetryPolicy<()>,
+        Tiered,
     ))
 }
 

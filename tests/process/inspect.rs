@@ -1,11 +1,10 @@
-//! The program `tower-breaker-inspect`, run as a process.
+//! The command `tower-breaker inspect`, run as a process.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::OnceLock,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -15,27 +14,9 @@ use tower_breaker::{
     store::{HistoryRecord, RedbStore, SaveEntry},
 };
 
-/// The path of the program, which is built if this test runs without the examples.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let name = "tower-breaker-inspect";
-        let here = std::env::current_exe().unwrap();
-        let target = here.ancestors().nth(3).unwrap();
-        let built = Command::new(env!("CARGO"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["build", "--quiet", "--locked", "--all-features", "--example", name])
-            .arg("--target-dir")
-            .arg(target)
-            .status()
-            .unwrap();
-        assert!(built.success());
-        target.join("debug/examples").join(name).with_extension(std::env::consts::EXE_EXTENSION)
-    })
-}
-
 fn inspect(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(program()).args(arguments).arg(folder).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tower-breaker"));
+    command.arg("inspect").args(arguments).arg(folder).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -156,7 +137,7 @@ fn a_sled_folder_in_use_is_reported_and_not_touched() {
     let before = everything(dir.path());
     for arguments in [&[][..], &["--json"]] {
         let (code, reason) = refusal(arguments, dir.path());
-        assert_eq!(code, Some(2), "{reason}");
+        assert_eq!(code, Some(5), "{reason}");
         assert!(reason.contains("a running server holds"), "{reason}");
         assert!(reason.contains("stop the server"), "{reason}");
     }
@@ -214,10 +195,10 @@ fn a_path_without_a_store_is_an_error_and_nothing_is_created() {
         assert!(reason.contains(expected), "{reason}");
     }
     assert_eq!(everything(dir.path()), before);
-    for arguments in [&["--yaml"][..], &["one"], &["a", "history", "b"]] {
+    for arguments in [&["--yaml"][..], &["one"], &["a", "--history", "b"]] {
         let (code, reason) = refusal(arguments, &other);
-        assert_eq!(code, Some(1));
-        assert!(reason.contains("usage:"), "{reason}");
+        assert_eq!(code, Some(2));
+        assert!(reason.contains("Usage:"), "{reason}");
     }
 }
 
@@ -317,9 +298,9 @@ fn a_history_is_shown_from_the_newest() {
         let before = everything(dir.path());
 
         let of = |name: &str, json: bool| {
-            let mut command = Command::new(program());
-            command.args(json.then_some("--json")).arg(dir.path()).args(["history", name]);
-            command.output().unwrap()
+            let history =
+                if json { ["--json", "--history", name] } else { ["--history", name, "--"] };
+            inspect(&history, dir.path())
         };
         let table = text(&of("pay\n", false).stdout);
         let lines: Vec<_> = table.lines().collect();
@@ -338,7 +319,7 @@ fn a_history_is_shown_from_the_newest() {
 
         assert!(text(&of("new", false).stdout).contains("no history"));
         let unknown = of("unknown", false);
-        assert_eq!(unknown.status.code(), Some(1));
+        assert_eq!(unknown.status.code(), Some(4));
         assert!(text(&unknown.stderr).contains("no breaker of the name"));
         let breakers = shown(dir.path());
         assert!(breakers.contains(r"pay\n  half_open"), "{breakers}");

@@ -1,5 +1,5 @@
 //! Processes: servers that are restarted, killed, and have their folders damaged, locked and made
-//! read-only; stores in a storm of kills; the examples; and the program `tower-breaker-inspect`.
+//! read-only; stores in a storm of kills; the examples; and the command `tower-breaker inspect`.
 
 #[path = "../support/mod.rs"]
 mod support;

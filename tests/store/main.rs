@@ -19,6 +19,7 @@ mod one_name;
 mod redis;
 mod scale;
 mod stores;
+mod tiered;
 mod which_store;
 
 #[test]

@@ -6,7 +6,6 @@ pub(crate) mod child;
 pub(crate) mod kind;
 pub(crate) mod log;
 pub(crate) mod random;
-#[cfg(unix)]
 pub(crate) mod redis;
 pub(crate) mod sick_store;
 #[cfg(target_os = "linux")]

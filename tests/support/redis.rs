@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -15,12 +15,15 @@ use super::wait::{eventually, holds_in_time};
 /// Whether a missing service fails the tests that need it. `.ci/run` sets it.
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
+/// The name of the file with the port of a server, in its folder.
+pub(crate) const PORT: &str = "redis.port";
+const PID: &str = "redis.pid";
+const ARGUMENTS: &str = "redis.arguments";
+
 /// A server of this process alone, stopped when this is dropped.
 pub(crate) struct RedisServer {
-    port: u16,
-    arguments: Vec<String>,
-    folder: tempfile::TempDir,
-    process: Mutex<Child>,
+    control: Control,
+    _folder: tempfile::TempDir,
 }
 
 impl RedisServer {
@@ -36,17 +39,54 @@ impl RedisServer {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        fs::write(folder.path().join(ARGUMENTS), arguments.join("\n")).unwrap();
         // Another process may take the port before the server does.
         for _ in 0..10 {
-            let port = free_port();
-            let mut process = spawn(port, folder.path(), &arguments);
-            if comes_up(port, &mut process) {
-                return Some(Self { port, arguments, folder, process: Mutex::new(process) });
+            let control = Control { port: free_port(), folder: folder.path().to_owned() };
+            if control.try_start() {
+                fs::write(folder.path().join(PORT), control.port.to_string()).unwrap();
+                return Some(Self { control, _folder: folder });
             }
-            end(&mut process);
         }
         panic!("redis-server does not start: {}", log(folder.path()));
+    }
+
+    /// The folder of the server.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.control.folder
+    }
+}
+
+impl std::ops::Deref for RedisServer {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Controls a server, perhaps of another process.
+pub(crate) struct Control {
+    port: u16,
+    folder: PathBuf,
+}
+
+/// The processes of servers that this process has started, to be waited for.
+static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+impl Control {
+    /// Controls the server whose folder this is, or is above this one.
+    pub(crate) fn of(folder: &Path) -> Self {
+        let found = folder.ancestors().find(|at| at.join(PORT).exists());
+        let folder = found.expect("a server for the folder").to_owned();
+        let port = fs::read_to_string(folder.join(PORT)).unwrap().parse().unwrap();
+        Self { port, folder }
     }
 
     pub(crate) const fn port(&self) -> u16 {
@@ -57,35 +97,30 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The id of the server's process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process().id()
-    }
-
-    /// Kills the server. What it held is gone.
+    /// Kills the server. What it holds in memory is gone.
     pub(crate) fn stop(&self) {
-        end(&mut self.process());
+        let Ok(pid) = fs::read_to_string(self.folder.join(PID)) else { return };
+        signal("KILL", pid.trim());
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = started.iter().position(|child| child.id().to_string() == pid.trim()) {
+            started.swap_remove(place).wait().unwrap();
+        }
+        drop(started);
+        let _ = fs::remove_file(self.folder.join(PID));
+        eventually("the server is gone", || !answers(self.port));
     }
 
-    /// Starts the server again on its port, empty.
+    /// Starts the server again on its port.
     pub(crate) fn restart(&self) {
         self.stop();
         // The port may be in use for a moment.
-        let is_up = holds_in_time(|| {
-            let mut process = spawn(self.port, self.folder.path(), &self.arguments);
-            let is_up = comes_up(self.port, &mut process);
-            *self.process() = process;
-            is_up
-        });
-        assert!(is_up, "redis-server does not start again: {}", log(self.folder.path()));
+        let is_up = holds_in_time(|| self.try_start());
+        assert!(is_up, "redis-server does not start again: {}", log(&self.folder));
     }
 
-    /// Stops the process with `SIGSTOP`, or lets it go on with `SIGCONT`.
-    #[cfg(unix)]
+    /// Stops the process with `STOP`, or lets it go on with `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
-        assert!(status.success());
+        signal(name, fs::read_to_string(self.folder.join(PID)).unwrap().trim());
     }
 
     /// Sends a command, and returns the reply as text: arrays with a line for each element.
@@ -107,14 +142,35 @@ impl RedisServer {
         reply(&mut reader)
     }
 
-    fn process(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Starts the server, and waits until it answers. `false` if it ends before.
+    fn try_start(&self) -> bool {
+        let mut process = self.spawn();
+        let mut is_up = false;
+        eventually("redis-server answers or ends", || {
+            let has_ended = process.try_wait().unwrap().is_some();
+            is_up = !has_ended && answers(self.port);
+            is_up || has_ended
+        });
+        if is_up {
+            STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+        }
+        is_up
     }
-}
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.stop();
+    fn spawn(&self) -> Child {
+        let arguments = fs::read_to_string(self.folder.join(ARGUMENTS)).unwrap();
+        Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .args(["--logfile", "redis.log", "--dir"])
+            .arg(&self.folder)
+            .arg("--pidfile")
+            .arg(self.folder.join(PID))
+            .args(arguments.lines())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -148,27 +204,9 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(port: u16, folder: &Path, arguments: &[String]) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-        .args(["--logfile", "redis.log", "--dir"])
-        .arg(folder)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// Waits until the server answers. `false` if it ends before.
-fn comes_up(port: u16, process: &mut Child) -> bool {
-    let mut is_up = false;
-    eventually("redis-server answers or ends", || {
-        is_up = answers(port) && process.try_wait().unwrap().is_none();
-        is_up || process.try_wait().unwrap().is_some()
-    });
-    is_up
+fn signal(name: &str, pid: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), pid]).status().unwrap();
+    assert!(status.success(), "the server has ended by itself");
 }
 
 fn answers(port: u16) -> bool {
@@ -178,12 +216,6 @@ fn answers(port: u16) -> bool {
     let mut line = String::new();
     // A server with a password refuses the command, and is up.
     reader.read_line(&mut line).is_ok() && (line == "+PONG\r\n" || line.starts_with("-NOAUTH"))
-}
-
-fn end(process: &mut Child) {
-    // It may have ended by itself.
-    let _ = process.kill();
-    process.wait().unwrap();
 }
 
 fn log(folder: &Path) -> String {

@@ -20,8 +20,9 @@ const MOVED: &str = "m";
 
 /// Adds records, and returns the places of those whose ids are taken.
 ///
+/// One that is equal is there already: an earlier attempt added it, perhaps in another process.
 /// A new record replaces the one of its id that this process wrote before. A moved one, whose id is
-/// not its own, replaces none: one that is equal was added by an earlier attempt.
+/// not its own, replaces none.
 const APPEND: &str = "\
 local mode, token, ttl = ARGV[1], ARGV[2], ARGV[3]
 local taken = {}
@@ -29,7 +30,7 @@ for i = 4, #ARGV, 2 do
   local id, member = ARGV[i], ARGV[i] .. token .. ARGV[i + 1]
   local own, is_there, is_taken = nil, false, false
   for _, found in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], '[' .. id, '(' .. id .. '\\255')) do
-    if found == member then
+    if found == member or string.sub(found, 33) == ARGV[i + 1] then
       is_there = true
     elseif mode == 'n' and string.sub(found, 21, 32) == token then
       own = found

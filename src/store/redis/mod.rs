@@ -8,7 +8,7 @@
 //! | `failure` | what errors of Redis mean |
 //! | `connection`, `script` | commands and scripts |
 //! | `keys`, `server` | keys in Redis; one server, and whether it still holds what was saved |
-//! | `index`, `values`, `history` | what is stored |
+//! | `index`, `seen`, `values`, `history` | what is stored |
 //! | `store`, `builder` | the store |
 
 mod address;
@@ -20,6 +20,7 @@ mod history;
 mod index;
 mod keys;
 mod script;
+mod seen;
 mod server;
 mod store;
 mod values;

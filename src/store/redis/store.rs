@@ -7,7 +7,7 @@ use super::{
     history::{self, Appender},
     keys::Keys,
     server::Server,
-    values::{self, Saver},
+    values::Values,
 };
 use crate::store::{
     entry::SaveEntry,
@@ -96,7 +96,7 @@ pub struct RedisStore {
 
 struct Shared {
     server: Server,
-    saver: Saver,
+    values: Values,
     appender: Appender,
 }
 
@@ -104,7 +104,7 @@ impl RedisStore {
     pub(super) fn new(connector: Connector, keys: Keys) -> Self {
         let server = Server::new(connector, keys);
         Self {
-            shared: Arc::new(Shared { server, saver: Saver::new(), appender: Appender::new() }),
+            shared: Arc::new(Shared { server, values: Values::new(), appender: Appender::new() }),
             label: None,
         }
     }
@@ -126,7 +126,7 @@ impl fmt::Debug for RedisStore {
 
 impl StateStore for RedisStore {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        values::load(&self.shared.server, key)
+        self.shared.values.load(&self.shared.server, key)
     }
 
     fn load_page(
@@ -134,7 +134,7 @@ impl StateStore for RedisStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        values::load_page(&self.shared.server, after, limit)
+        self.shared.values.load_page(&self.shared.server, after, limit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
@@ -142,11 +142,11 @@ impl StateStore for RedisStore {
     }
 
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        self.shared.saver.save(&self.shared.server, entries)
+        self.shared.values.save(&self.shared.server, entries)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        values::delete(&self.shared.server, key)
+        self.shared.values.delete(&self.shared.server, key)
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ConnectionLike, RedisResult};
+use redis::{Cmd, ConnectionLike, RedisResult, Value};
 
 use super::{
     index::{Index, PAGE},
     script::{Form, Script},
+    seen::Seen,
     server::Server,
 };
 use crate::store::{entry::SaveEntry, error::StoreError};
@@ -15,7 +16,8 @@ use crate::store::{entry::SaveEntry, error::StoreError};
 const LONGEST_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// Saves a snapshot whose state has not changed, unless another process has saved one that bars
-/// calls, or was set by hand, for longer: that knows more than this one.
+/// calls, or was set by hand, for longer: that knows more than this one. The third argument is the
+/// end of the one that this process has seen last, which may be replaced.
 const SAVE_UNLESS_BARRED: &str = "\
 local function ends(text)
   local is_json, snapshot = pcall(cjson.decode, text)
@@ -32,7 +34,8 @@ if stored then
   local time = redis.call('TIME')
   local until_stored = ends(stored)
   if until_stored > tonumber(time[1]) + tonumber(time[2]) / 1000000
-    and until_stored > ends(ARGV[1]) then
+    and until_stored > ends(ARGV[1])
+    and not (ARGV[3] ~= '' and string.sub(stored, -#ARGV[3]) == ARGV[3]) then
     return '0'
   end
 end
@@ -43,65 +46,70 @@ else
 end
 return '1'";
 
-pub(super) fn load(server: &Server, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let key = server.keys.value(key);
-    server.call(|connection| redis::cmd("GET").arg(&key).query(connection))
-}
-
-pub(super) fn load_page(
-    server: &Server,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    with_index(server, |index| {
-        server.call(|connection| {
-            let mut page = Vec::new();
-            let mut gone = Vec::new();
-            let mut after = after.map(str::to_owned);
-            while page.len() < limit {
-                let asked = (limit - page.len()).min(PAGE);
-                let members = index.page(connection, after.as_deref(), asked)?;
-                let is_last = members.len() < asked;
-                after = members.last().cloned();
-                let values = load_each(connection, index, &members)?;
-                for (member, value) in members.into_iter().zip(values) {
-                    match value {
-                        Some(value) => page.push((member, value)),
-                        // It has expired.
-                        None => gone.push(member),
-                    }
-                }
-                if is_last {
-                    break;
-                }
-            }
-            index.remove_gone(connection, &gone)?;
-            Ok(page)
-        })
-    })
-}
-
-/// What saves values.
-pub(super) struct Saver {
+/// The values of a store.
+pub(super) struct Values {
     unless_barred: Script,
+    seen: Seen,
 }
 
-impl Saver {
+impl Values {
     pub(super) fn new() -> Self {
-        Self { unless_barred: Script::new(SAVE_UNLESS_BARRED) }
+        Self { unless_barred: Script::new(SAVE_UNLESS_BARRED), seen: Seen::default() }
+    }
+
+    pub(super) fn load(&self, server: &Server, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let named = server.keys.value(key);
+        let value: Option<Vec<u8>> =
+            server.call(|connection| redis::cmd("GET").arg(&named).query(connection))?;
+        if let Some(value) = &value {
+            self.seen.note(key, value);
+        }
+        Ok(value)
+    }
+
+    pub(super) fn load_page(
+        &self,
+        server: &Server,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let page = with_index(server, |index| {
+            server.call(|connection| read_page(connection, index, after, limit))
+        })?;
+        for (key, value) in &page {
+            self.seen.note(key, value);
+        }
+        Ok(page)
     }
 
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
         for entries in entries.chunks(PAGE) {
-            with_index(server, |index| {
+            let replies = with_index(server, |index| {
                 server.write(|form, pipeline| {
                     for entry in entries {
-                        pipeline.add_command(self.command(form, &(index.named)(&entry.key), entry));
+                        let key = (index.named)(&entry.key);
+                        pipeline.add_command(self.command(form, &key, entry));
                     }
                     index.add(pipeline, entries.iter().map(|entry| entry.key.as_str()));
                 })
             })?;
+            for (entry, reply) in entries.iter().zip(replies) {
+                if !is_refused(&reply) {
+                    self.seen.note(&entry.key, &entry.value);
+                }
+            }
         }
+        Ok(())
+    }
+
+    pub(super) fn delete(&self, server: &Server, key: &str) -> Result<(), StoreError> {
+        with_index(server, |index| {
+            server.call(|connection| {
+                redis::cmd("DEL").arg((index.named)(key)).exec(connection)?;
+                index.remove_gone(connection, &[key.to_owned()])
+            })
+        })?;
+        self.seen.forget(key);
         Ok(())
     }
 
@@ -110,8 +118,9 @@ impl Saver {
         let ttl = entry.ttl.filter(|ttl| *ttl < LONGEST_TTL);
         let ttl = ttl.map(|ttl| ttl.as_millis().max(1).to_string());
         if !entry.state_changed {
+            let seen = self.seen.end_of(&entry.key);
             let ttl = ttl.as_deref().unwrap_or("0");
-            let args = [&*entry.value, ttl.as_bytes()];
+            let args = [&*entry.value, ttl.as_bytes(), &*seen];
             return self.unless_barred.command(form, &[key.as_bytes()], &args);
         }
         let mut command = redis::cmd("SET");
@@ -123,13 +132,33 @@ impl Saver {
     }
 }
 
-pub(super) fn delete(server: &Server, key: &str) -> Result<(), StoreError> {
-    with_index(server, |index| {
-        server.call(|connection| {
-            redis::cmd("DEL").arg((index.named)(key)).exec(connection)?;
-            index.remove_gone(connection, &[key.to_owned()])
-        })
-    })
+fn read_page(
+    connection: &mut dyn ConnectionLike,
+    index: &Index<'_>,
+    after: Option<&str>,
+    limit: usize,
+) -> RedisResult<Vec<(String, Vec<u8>)>> {
+    let (mut page, mut gone) = (Vec::new(), Vec::new());
+    let mut after = after.map(str::to_owned);
+    while page.len() < limit {
+        let asked = (limit - page.len()).min(PAGE);
+        let members = index.page(connection, after.as_deref(), asked)?;
+        let is_last = members.len() < asked;
+        after = members.last().cloned();
+        let values = load_each(connection, index, &members)?;
+        for (member, value) in members.into_iter().zip(values) {
+            match value {
+                Some(value) => page.push((member, value)),
+                // It has expired.
+                None => gone.push(member),
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    index.remove_gone(connection, &gone)?;
+    Ok(page)
 }
 
 fn load_each(
@@ -142,6 +171,11 @@ fn load_each(
     }
     let keys: Vec<_> = members.iter().map(|member| (index.named)(member)).collect();
     redis::cmd("MGET").arg(keys).query(connection)
+}
+
+/// Whether [`SAVE_UNLESS_BARRED`] has saved nothing.
+fn is_refused(reply: &Value) -> bool {
+    matches!(reply, Value::BulkString(bytes) if bytes == b"0")
 }
 
 fn with_index<T>(server: &Server, job: impl FnOnce(&Index<'_>) -> T) -> T {

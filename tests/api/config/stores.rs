@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_breaker::{
     Breaker,
-    config::{ConfigFile, StoreConfig},
+    config::{ConfigFile, RedisUrl, StoreConfig},
 };
 
 use super::paths;
@@ -19,6 +19,16 @@ fn a_file_says_where_state_is_stored() {
         (r#"{"redb": "/b c"}"#, "redb:/b c", StoreConfig::Redb("/b c".into())),
         (r#"{"file": "C:\\d"}"#, "file:C:\\d", StoreConfig::File("C:\\d".into())),
         (r#""memory""#, "memory", StoreConfig::Memory),
+        (
+            r#"{"redis": "redis://host:1/2"}"#,
+            "redis://host:1/2",
+            StoreConfig::Redis(RedisUrl::new("redis://host:1/2")),
+        ),
+        (
+            r#"{"tiered": {"near": {"sled": "a"}, "far": {"redis": "rediss://host"}}}"#,
+            "tiered:sled:a,rediss://host",
+            "tiered:sled:a,rediss://host".parse().unwrap(),
+        ),
     ] {
         assert_eq!(read(&format!(r#"{{"store": {json}}}"#)).unwrap(), Some(store.clone()));
         assert_eq!(text.parse(), Ok(store.clone()));
@@ -31,13 +41,68 @@ fn a_file_says_where_state_is_stored() {
         (r#"{"store": {"sledge": "a"}}"#, "store.sledge"),
         (r#"{"store": {"sled": ""}}"#, "store.sled"),
         (r#"{"store": {"redb": null}}"#, "store.redb"),
+        (r#"{"store": {"redis": "host"}}"#, "store.redis"),
+        (r#"{"store": {"redis": 5}}"#, "store.redis"),
+        (r#"{"store": {"tiered": {"near": {"sled": "a"}}}}"#, "store.tiered.far"),
+        (r#"{"store": {"tiered": {"near": null, "far": "memory"}}}"#, "store.tiered.near"),
+        (
+            r#"{"store": {"tiered": {"near": {"sled": ""}, "far": "memory"}}}"#,
+            "store.tiered.near.sled",
+        ),
+        (r#"{"store": {"tiered": {"near": "memory", "far": "memory", "x": 1}}}"#, "store.tiered.x"),
     ] {
         assert_eq!(paths(&read(json).unwrap_err()), [path], "{json}");
     }
-    for text in ["", "sled", "sled:", "sledge:a", ":a", "Memory"] {
+    for text in
+        ["", "sled", "sled:", "sledge:a", ":a", "Memory", "tiered:sled:a", "tiered:a,memory"]
+    {
         let error = text.parse::<StoreConfig>().unwrap_err().to_string();
         assert!(error.contains("expected `sled:FOLDER`"), "{error}");
     }
+}
+
+#[test]
+fn a_url_of_redis_is_shown_without_its_secrets() {
+    const SECRETS: [&str; 3] = ["al1ce", "s3cret", "pa55"];
+    let url = "redis://al1ce:s3cret@host/0?pass=pa55";
+    let store: StoreConfig = url.parse().unwrap();
+    let tiered: StoreConfig = format!("tiered:memory,{url}").parse().unwrap();
+    let json = format!(r#"{{"store": {{"redis": "{url}"}}}}"#);
+    let file = ConfigFile::from_json(&json).unwrap();
+    assert_eq!(file.store(), Some(&store));
+    assert_eq!(store.to_string(), "redis://***@host/0");
+    let misspelled = "redjs://al1ce:s3cret@host?pass=pa55";
+    let error = misspelled.parse::<StoreConfig>().unwrap_err();
+    let json = json.replace("redis://", "redjs://");
+    let fault = ConfigFile::from_json(&json).unwrap_err();
+    for shown in [
+        format!("{store} {store:?} {tiered} {tiered:?}"),
+        format!("{file:?}"),
+        format!("{error} {error:?}"),
+        format!("{fault} {fault:?}"),
+    ] {
+        for secret in SECRETS {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn stores_of_redis_that_a_file_names_need_no_server_to_open() {
+    let json =
+        r#"{"store": {"tiered": {"near": "memory", "far": {"redis": "redis://127.0.0.1:1"}}}}"#;
+    let store = ConfigFile::from_json(json).unwrap().open_store().unwrap().unwrap();
+    assert_eq!(store.label(), "memory");
+    let breaker = Breaker::builder("near").store(store).build().unwrap();
+    breaker.force_open();
+    breaker.flush_blocking(Duration::from_secs(60)).unwrap();
+    let json = r#"{"store": {"redis": "redis://127.0.0.1:1"}}"#;
+    let store = ConfigFile::from_json(json).unwrap().open_store().unwrap().unwrap();
+    assert_eq!(store.label(), "redis");
+    let error = store.load("key").unwrap_err().to_string();
+    assert!(error.contains("Redis at 127.0.0.1:1 cannot be reached"), "{error}");
+    let json = r#"{"store": {"redis": "redis://"}}"#;
+    assert!(ConfigFile::from_json(json).unwrap().open_store().is_err());
 }
 
 #[test]

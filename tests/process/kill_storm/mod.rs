@@ -11,7 +11,11 @@ mod records;
 
 use std::{path::Path, time::Duration};
 
-use crate::support::{child::Role, kind::Kind, random::Random};
+use crate::support::{
+    child::Role,
+    kind::{Around, Kind},
+    random::Random,
+};
 
 pub(crate) use self::{
     breakers::{BREAKERS, flap},
@@ -49,8 +53,8 @@ struct Storm {
 impl Storm {
     /// Returns the number of acknowledged writes for each kill.
     fn strike(&self, kind: Kind, load: &mut impl Load) -> f64 {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("state");
+        let Some(around) = Around::of(kind) else { return f64::INFINITY };
+        let folder = around.path().join("state");
         let kills = std::env::var("BREAKER_KILLS")
             .map_or(self.kills, |kills| kills.parse().expect("BREAKER_KILLS is a number"));
         let (mut random, mut acknowledged) = (Random::new(11), 0);
@@ -149,4 +153,4 @@ macro_rules! storms {
     )+ };
 }
 
-storms! { sled: Kind::Sled, file: Kind::File, redb: Kind::Redb }
+storms! { sled: Kind::Sled, file: Kind::File, redb: Kind::Redb, redis: Kind::Redis }

@@ -22,7 +22,7 @@ use std::{
 use tempfile::TempDir;
 use tower_breaker::{
     FileStore, MemoryStore, SledStore, StateStore,
-    store::{HistoryRecord, HistoryStore, RedbStore, SaveEntry, StoreError},
+    store::{HistoryRecord, HistoryStore, RedbStore, SaveEntry, StoreError, Tiered},
 };
 
 /// Storage of its own for one test.
@@ -119,6 +119,7 @@ contract!(redb, InFolder<RedbStore>);
 contract!(redis, InRedis);
 #[cfg(unix)]
 contract!(redis_as_an_instance, InRedisAsAnInstance);
+contract!(tiered, InTiers);
 contract!(behind_an_arc, BehindAnArc);
 contract!(with_only_the_required_methods, Minimal);
 folder_contract!(sled_in_a_folder, SledStore);
@@ -146,6 +147,21 @@ impl Subject for Memory {
 
     fn open(&self) -> MemoryStore {
         self.0.clone()
+    }
+}
+
+/// Two stores in memory, as one.
+struct InTiers(MemoryStore, MemoryStore);
+
+impl Subject for InTiers {
+    type Store = Tiered;
+
+    fn create() -> Option<Self> {
+        Some(Self(MemoryStore::new(), MemoryStore::new()))
+    }
+
+    fn open(&self) -> Tiered {
+        Tiered::new(self.0.clone(), self.1.clone())
     }
 }
 

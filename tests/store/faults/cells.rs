@@ -1,6 +1,6 @@
 //! The cells of the matrix, and what to expect where a fault cannot be hidden completely.
 
-use super::fault::Fault;
+use super::{fault::Fault, server};
 use crate::support::kind::Kind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ const RETRIED: &str = "saved if the fault ends while the process runs";
 /// The number of places that are damaged in turn, for each store and each kind of damage.
 pub(crate) const PLACES: usize = 125;
 
-const fn cell(
+pub(super) const fn cell(
     (kind, fault, moment): (Kind, Fault, Moment),
     begins: Begins,
     says: &'static [&'static str],
@@ -97,6 +97,7 @@ pub(crate) fn cells() -> Vec<Cell> {
         cells.extend(errs(kind));
         cells.extend(sync_fails(kind));
     }
+    cells.extend(server::cells());
     let damaged = (Kind::Sled, Fault::DamagedSummary, Moment::Start);
     cells.push(cell(damaged, Begins::Restored, &[], Ends::Newest, "the log is read without it"));
     cells
@@ -109,7 +110,7 @@ fn slow(kind: Kind) -> Vec<Cell> {
         cell((kind, Fault::Slow, moment), Begins::Restored, SAYS, Ends::Newest, note)
     };
     match kind {
-        Kind::Sled | Kind::Redb => vec![of(Run, "")],
+        Kind::Sled | Kind::Redb | Kind::Redis => vec![of(Run, "")],
         Kind::File => vec![of(Stop, "stored when the store answers, if the process still runs")],
     }
 }
@@ -138,7 +139,7 @@ fn full(kind: Kind) -> Vec<Cell> {
         of(Run, Begins::Restored, Ends::Newest, ""),
     ];
     cells.extend(match kind {
-        Kind::Sled | Kind::File => [
+        Kind::Sled | Kind::File | Kind::Redis => [
             of(Stop, Begins::Restored, Ends::NewestOrFlushed, RETRIED),
             of(StopBriefly, Begins::Restored, Ends::Newest, ""),
         ],
@@ -198,7 +199,7 @@ fn read_only(kind: Kind) -> Vec<Cell> {
                 same(StopBriefly),
             ]
         }
-        Kind::File => vec![
+        Kind::File | Kind::Redis => vec![
             of(Start, Begins::Restored, SAYS, Ends::Newest, ""),
             of(Run, Begins::Restored, SAYS, Ends::Newest, ""),
             of(Stop, Begins::Restored, SAYS, Ends::NewestOrFlushed, RETRIED),
@@ -256,7 +257,7 @@ fn damage(kind: Kind) -> Vec<Cell> {
     for fault in [Fault::Truncated, Fault::BitsFlipped] {
         let of = |moment, begins, ends, note| cell((kind, fault, moment), begins, &[], ends, note);
         match kind {
-            Kind::Sled | Kind::Redb => {
+            Kind::Sled | Kind::Redb | Kind::Redis => {
                 const LOST: &str = "it keeps no second copy: what is damaged may be gone";
                 cells.push(of(Start, Begins::Either, Ends::Newest, LOST));
                 cells.push(of(Run, Begins::Restored, Ends::AnyOrClosed, LOST));

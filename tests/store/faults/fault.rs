@@ -12,7 +12,7 @@ use std::{
 
 use tower_breaker::{StateStore, store::SaveEntry};
 
-use super::{child, failing_sync};
+use super::{child, failing_sync, server::ServerFault};
 use crate::support::{
     child::Process,
     kind::Kind,
@@ -40,6 +40,7 @@ pub(crate) enum Fault {
     DamagedSummary,
     /// What was written cannot be made durable.
     SyncFails,
+    Server(ServerFault),
 }
 
 impl Fault {
@@ -58,6 +59,7 @@ impl Fault {
             Self::BitsFlipped => "bits flipped",
             Self::DamagedSummary => "summary damaged",
             Self::SyncFails => "sync fails",
+            Self::Server(fault) => fault.words(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Fault {
     pub(crate) const fn passes_after(self) -> Duration {
         match self {
             // A store counts as hanging after a second.
-            Self::Hangs => Duration::from_millis(1500),
+            Self::Hangs | Self::Server(ServerFault::Stopped) => Duration::from_millis(1500),
             _ => Duration::from_millis(150),
         }
     }
@@ -118,7 +120,7 @@ enum Holder {
 impl Site {
     pub(crate) fn new(kind: Kind, fault: Fault, work: &Path, may_mount: bool) -> Self {
         let disk = work.join("disk");
-        fs::create_dir(&disk).unwrap();
+        fs::create_dir_all(&disk).unwrap();
         let mounted = fault.is_full_disk() && may_mount && mount(&disk);
         Self {
             kind,
@@ -177,6 +179,7 @@ impl Site {
             Fault::FullDiskForLarge => {}
             Fault::FullDisk => self.show(Symptom::DiskIsFull),
             Fault::Deleted => delete(&self.folder),
+            Fault::Server(fault) => fault.strike(&self.folder),
             Fault::Truncated | Fault::BitsFlipped => drop(self.damage()),
             Fault::DamagedSummary => {
                 fs::write(self.folder.join("snap.00000000FFFFFFFF"), "not a summary").unwrap();
@@ -194,6 +197,7 @@ impl Site {
         self.holder = None;
         match self.fault {
             Fault::ReadOnly => self.permit(0o755, 0o644),
+            Fault::Server(fault) => fault.lift(&self.folder),
             Fault::SyncFails => {
                 let _ = fs::remove_file(failing_sync::switch(&self.work));
             }

@@ -11,6 +11,7 @@ use tower_breaker::{
 use super::{
     cells::{Cell, Moment},
     fault::Fault,
+    server::ServerFault,
 };
 
 /// The length to which a history is trimmed.
@@ -33,11 +34,12 @@ impl Loss {
     pub(crate) const fn of(cell: &Cell) -> Self {
         match (cell.fault, cell.moment) {
             (Fault::Truncated | Fault::BitsFlipped, _) => Self::Damaged,
-            (Fault::Deleted, _)
+            (Fault::Deleted | Fault::Server(ServerFault::Emptied), _)
             | (Fault::HeldByAHandle | Fault::HeldByAProcess, Moment::Run | Moment::StopBriefly) => {
                 Self::Older
             }
-            (Fault::ErrsAtRandom | Fault::SyncFails, _) => Self::Overcounted,
+            // A command may be executed, and its reply lost.
+            (Fault::ErrsAtRandom | Fault::SyncFails | Fault::Server(_), _) => Self::Overcounted,
             _ => Self::Nothing,
         }
     }

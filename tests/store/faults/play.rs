@@ -18,6 +18,7 @@ use super::{
     histories::{Loss, Made},
     known::Known,
     pair::{BUSY, Pair, closed, under_traffic},
+    server::ServerFault,
 };
 use crate::support::kind::Kind;
 use crate::support::wait::{MINUTE, holds_in_time};
@@ -200,6 +201,7 @@ impl Play<'_> {
                 | Fault::Slow
                 | Fault::Truncated
                 | Fault::BitsFlipped
+                | Fault::Server(ServerFault::Emptied)
         );
         if lasting && !self.cell.says.is_empty() {
             self.waits_for_the_store();
@@ -273,6 +275,11 @@ impl Play<'_> {
         let mut found = Ok(());
         holds_in_time(|| {
             tries += 1;
+            if self.cell.kind == Kind::Redis {
+                // A kill does not concern the server.
+                found = self.find_all_in(&*self.cell.kind.open(&folder));
+                return found.is_ok();
+            }
             let image = self.work.join(format!("image {tries}"));
             found = copy(&folder, &image).map_err(|error| error.to_string());
             if found.is_ok() {

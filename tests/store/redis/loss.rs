@@ -13,7 +13,7 @@ fn a_server_that_was_emptied_is_filled_again_without_a_call() {
     flush(&breaker);
     for empty in [
         (|server: &RedisServer| drop(server.command(&["FLUSHALL"]))) as fn(&RedisServer),
-        RedisServer::restart,
+        |server: &RedisServer| server.restart(),
     ] {
         empty(&server);
         eventually("it is saved again", || stored(&server, "idle").contains(r#""state":"open""#));

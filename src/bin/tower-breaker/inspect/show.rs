@@ -10,7 +10,14 @@ use std::{
 use serde_json::{Value, json};
 use tower_breaker::{State, snapshot::Snapshot};
 
-use crate::{Fault, folder::Content, history::Entry};
+use super::{
+    super::{
+        fault::Fault,
+        table::{aligned, text},
+    },
+    folder::Content,
+    history::Entry,
+};
 
 /// A breaker, as a server that starts now restores it.
 struct Shown {
@@ -27,7 +34,7 @@ struct Shown {
 }
 
 /// Lists all breakers in the folder.
-pub(crate) fn all(folder: &Path, content: &Content, as_json: bool) -> Result<String, Fault> {
+pub(super) fn all(folder: &Path, content: &Content, as_json: bool) -> Result<String, Fault> {
     let mut breakers = breakers(&content.entries, SystemTime::now());
     for shown in &mut breakers {
         shown.find_since(content)?;
@@ -108,17 +115,6 @@ fn left(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
     (snapshot.state == State::Open && !left.is_zero()).then_some(left)
 }
 
-pub(crate) fn time(seconds: f64) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
-}
-
-/// The format of times ends with the year 9999.
-pub(crate) fn text(time: SystemTime) -> Option<String> {
-    const LAST: u64 = 253_402_300_799;
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    (since.as_secs() <= LAST).then(|| humantime::format_rfc3339_seconds(time).to_string())
-}
-
 fn table(breakers: &[Shown]) -> String {
     if breakers.is_empty() {
         return "no breaker is stored here\n".to_owned();
@@ -148,21 +144,6 @@ fn table(breakers: &[Shown]) -> String {
             "{name}: {} unreadable, kept under circuit_breaker:{name}:quarantine",
             shown.quarantined
         );
-    }
-    text
-}
-
-/// Aligns columns to their widest cells.
-pub(crate) fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-            // Writing to a `String` does not fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }

@@ -8,20 +8,22 @@ use std::{
 use serde_json::{Value, json};
 use tower_breaker::store::HistoryRecord;
 
-use crate::{
-    Fault,
+use super::{
+    super::{
+        fault::Fault,
+        table::{aligned, text, time},
+    },
     folder::Content,
-    show::{aligned, text, time},
 };
 
 /// A transition, as far as it can be read.
-pub(crate) struct Entry {
+pub(super) struct Entry {
     id: u64,
     record: Option<Value>,
 }
 
 impl Entry {
-    pub(crate) fn of(record: &HistoryRecord) -> Self {
+    pub(super) fn of(record: &HistoryRecord) -> Self {
         let value = serde_json::from_slice(&record.bytes).ok();
         Self { id: record.id, record: value.filter(Value::is_object) }
     }
@@ -35,11 +37,11 @@ impl Entry {
     }
 
     /// The state after it.
-    pub(crate) fn to(&self) -> &str {
+    pub(super) fn to(&self) -> &str {
         self.word("to")
     }
 
-    pub(crate) fn at(&self) -> Option<SystemTime> {
+    pub(super) fn at(&self) -> Option<SystemTime> {
         let by_id = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(self.id));
         self.number("at").and_then(time).or(by_id)
     }
@@ -69,7 +71,7 @@ impl Entry {
     }
 }
 
-pub(crate) fn show(
+pub(super) fn show(
     folder: &Path,
     content: &Content,
     name: &str,
@@ -78,7 +80,7 @@ pub(crate) fn show(
     let records = content.history(name, usize::MAX)?;
     let key = format!("circuit_breaker:{name}:state");
     if records.is_empty() && content.entries.iter().all(|(stored, _)| *stored != key) {
-        return Err(Fault::Other(format!(
+        return Err(Fault::NotFound(format!(
             "no breaker of the name {name:?} in {}",
             folder.display()
         )));

@@ -18,17 +18,17 @@ use tower_breaker::{
     store::{HistoryRecord, RedbStore, StoreError},
 };
 
-use crate::Fault;
+use super::super::fault::Fault;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Sled,
     Redb,
     Files,
 }
 
 impl Kind {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Sled => "sled",
             Self::Redb => "redb",
@@ -88,11 +88,11 @@ impl Kind {
 }
 
 /// The contents of a folder.
-pub(crate) struct Content {
-    pub(crate) kind: Kind,
+pub(super) struct Content {
+    pub(super) kind: Kind,
     /// Whether a running server holds it, which may have written more since.
-    pub(crate) held: bool,
-    pub(crate) entries: Vec<(String, Vec<u8>)>,
+    pub(super) held: bool,
+    pub(super) entries: Vec<(String, Vec<u8>)>,
     /// Opened on the copy.
     store: Box<dyn StateStore>,
     /// Removes the copy. Declared, and so dropped, after the store.
@@ -100,7 +100,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) fn of(folder: &Path) -> Result<Self, Fault> {
+    pub(super) fn of(folder: &Path) -> Result<Self, Fault> {
         let kind = Kind::of(folder)?;
         let failed = |error: io::Error| {
             Fault::Other(format!("{} cannot be copied: {error}", folder.display()))
@@ -144,7 +144,7 @@ impl Content {
     }
 
     /// The history of a breaker, the newest first.
-    pub(crate) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
+    pub(super) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
         let Some(histories) = self.store.history() else { return Ok(Vec::new()) };
         let key = format!("circuit_breaker:{name}:history");
         let records = histories.load_newest(&key, None, limit);

@@ -1,0 +1,52 @@
+//! A URL of Redis in a configuration.
+
+use std::fmt;
+
+/// A URL of Redis, such as `redis://user:password@host:6379/0`. `Display` and `Debug` show neither
+/// the user nor the password.
+///
+/// ```
+/// use tower_breaker::config::RedisUrl;
+///
+/// let url = RedisUrl::new("redis://breakers:secret@redis.internal/2");
+/// assert_eq!(url.to_string(), "redis://***@redis.internal/2");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// Takes a URL as it is. Opening the store checks it.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// Whether the text begins as a URL of Redis does.
+    pub(super) fn is_one(text: &str) -> bool {
+        ["redis://", "rediss://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
+    }
+
+    /// The URL with its secrets.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "for the store"))]
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        // Parameters may hold a password too.
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        match rest.rsplit_once('@') {
+            Some((_, place)) => write!(f, "{scheme}://***@{place}"),
+            None => write!(f, "{scheme}://{rest}"),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl(\"{self}\")")
+    }
+}

@@ -1,0 +1,40 @@
+//! Fills a far store that was lost, emptied or away with what the near store holds.
+
+use std::time::SystemTime;
+
+use crate::{
+    clock::wall,
+    snapshot::Snapshot,
+    store::{entry::SaveEntry, error::StoreError, state_store::StateStore},
+};
+
+const PAGE: usize = 512;
+
+/// Saves every snapshot of the near store to the far one. None replaces a circuit that another
+/// process has opened there since.
+pub(super) fn copy(near: &dyn StateStore, far: &dyn StateStore) -> Result<(), StoreError> {
+    let mut after: Option<String> = None;
+    loop {
+        // The near store has a health of its own.
+        let Ok(page) = near.load_page(after.as_deref(), PAGE) else { return Ok(()) };
+        let is_last = page.len() < PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        let now = wall();
+        let entries: Vec<_> =
+            page.into_iter().filter_map(|(key, value)| entry(key, value, now)).collect();
+        far.save_all(&entries)?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// `None`: it is no snapshot, or has expired.
+fn entry(key: String, value: Vec<u8>, now: SystemTime) -> Option<SaveEntry> {
+    let expiry = Snapshot::from_json(&value).ok()?.expiry();
+    let entry = SaveEntry::new(key, value).with_unchanged_state();
+    match expiry {
+        None => Some(entry),
+        Some(expiry) => Some(entry.with_ttl(expiry.duration_since(now).ok()?)),
+    }
+}

@@ -1,0 +1,248 @@
+//! The far store and its thread: the only one that calls it, so that a far store that hangs keeps
+//! no other waiting.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    copy,
+    health::Health,
+    pending::{Pending, is_outage},
+};
+use crate::{
+    health::StoreHealth,
+    metrics::StoreMetrics,
+    store::{error::StoreError, state_store::StateStore},
+    sync::{panic_message, std_lock as lock},
+};
+
+/// How long a read waits for the far store.
+const READ_WAIT: Duration = Duration::from_millis(500);
+/// How long the last handle waits for what is not written yet.
+const DROP_WAIT: Duration = Duration::from_millis(500);
+/// How long the far store is not called before it is asked whether what was saved is still there.
+const VERIFY: Duration = Duration::from_secs(1);
+
+type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
+
+/// A handle; its drop ends the thread.
+pub(super) struct Far(Arc<Shared>);
+
+struct Shared {
+    near: Arc<dyn StateStore>,
+    store: Arc<dyn StateStore>,
+    metrics: StoreMetrics,
+    content: Mutex<Content>,
+    wake: Condvar,
+    /// The thread has ended, or written everything.
+    idle: Condvar,
+}
+
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
+struct Content {
+    pending: Pending,
+    reads: VecDeque<Read>,
+    health: Health,
+    /// Whether the far store may have lost what it held: it gets what the near store holds.
+    copy_due: bool,
+    is_writing: bool,
+    is_running: bool,
+    is_closed: bool,
+}
+
+impl Far {
+    pub(super) fn new(near: Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
+        let metrics = StoreMetrics::new(store.label());
+        Self(Arc::new(Shared {
+            near,
+            store,
+            metrics,
+            content: Mutex::default(),
+            wake: Condvar::new(),
+            idle: Condvar::new(),
+        }))
+    }
+
+    /// Has something written.
+    pub(super) fn write(&self, add: impl FnOnce(&mut Pending)) {
+        let mut content = self.content();
+        add(&mut content.pending);
+        content.health.check(Instant::now());
+        self.0.wake.notify_one();
+    }
+
+    /// Reads something. `None`: the far store fails, or does not answer soon.
+    pub(super) fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&dyn StateStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let mut content = self.content();
+        if !content.is_running || content.health.check(Instant::now()) {
+            return None;
+        }
+        if content.health.is_degraded() {
+            return None;
+        }
+        content.reads.push_back(Box::new(move |store| {
+            let value = read(store)?;
+            // An error: it was not waited for.
+            let _ = reply.send(value);
+            Ok(())
+        }));
+        self.0.wake.notify_one();
+        drop(content);
+        answer.recv_timeout(READ_WAIT).ok()
+    }
+
+    /// Whether something waits to be written under a key.
+    pub(super) fn awaits(&self, key: &str) -> bool {
+        lock(&self.0.content).pending.holds(key)
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        let mut content = lock(&self.0.content);
+        content.health.check(Instant::now());
+        content.health.value(content.pending.len())
+    }
+
+    /// Locks the content, and starts the thread if there is none.
+    fn content(&self) -> MutexGuard<'_, Content> {
+        let mut content = lock(&self.0.content);
+        if !content.is_running {
+            let shared = Arc::clone(&self.0);
+            let name = "breaker-far-store".to_owned();
+            match thread::Builder::new().name(name).spawn(move || shared.run()) {
+                Ok(_) => content.is_running = true,
+                Err(error) => {
+                    let reason = format!("its thread cannot be started: {error}");
+                    content.health.failed(&reason, Instant::now());
+                }
+            }
+        }
+        content
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        let mut content = lock(&self.0.content);
+        content.is_closed = true;
+        self.0.wake.notify_all();
+        let busy = |content: &mut Content| {
+            let has_work = content.is_writing || !content.pending.is_empty();
+            content.is_running && has_work && !content.health.is_degraded()
+        };
+        let _ = self.0.idle.wait_timeout_while(content, DROP_WAIT, busy);
+    }
+}
+
+/// What the thread does next.
+enum Work {
+    Read(Read),
+    Write(Pending),
+    Copy,
+    Verify,
+    End,
+}
+
+impl Shared {
+    fn run(&self) {
+        loop {
+            let work = self.next();
+            let done = match work {
+                Work::End => break,
+                Work::Read(read) => self.call(read),
+                Work::Write(pending) => self.write(pending),
+                Work::Copy => self.call(|store| copy::copy(&*self.near, store)),
+                Work::Verify => self.call(StateStore::verify),
+            };
+            self.conclude(done);
+        }
+        let mut content = lock(&self.content);
+        content.is_running = false;
+        drop(content);
+        self.idle.notify_all();
+    }
+
+    fn next(&self) -> Work {
+        let mut content = lock(&self.content);
+        let verify_at = Instant::now() + VERIFY;
+        loop {
+            let now = Instant::now();
+            let retry_at = content.health.retry_at();
+            let may_try = retry_at.is_none_or(|at| at <= now);
+            if may_try && !content.pending.is_empty() {
+                content.is_writing = true;
+                return Work::Write(content.pending.take());
+            }
+            // After what was written before it.
+            if let Some(read) = content.reads.pop_front() {
+                return Work::Read(read);
+            }
+            if content.is_closed {
+                // What is left is in the near store.
+                return Work::End;
+            }
+            if may_try && content.copy_due {
+                content.copy_due = false;
+                return Work::Copy;
+            }
+            let due = retry_at.unwrap_or(verify_at);
+            if due <= now {
+                return Work::Verify;
+            }
+            let waited = self.wake.wait_timeout(content, due - now);
+            content = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+
+    fn write(&self, mut pending: Pending) -> Result<(), StoreError> {
+        let mut written = self.metrics.record_write(|| self.call(|store| pending.write(store)));
+        if written.as_ref().is_err_and(|error| !is_outage(error)) {
+            written = self.call(|store| pending.write_each(store));
+        }
+        let mut content = lock(&self.content);
+        content.pending.put_back(pending);
+        content.is_writing = false;
+        written
+    }
+
+    /// A panic of the store is an error.
+    fn call<T>(
+        &self,
+        job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        lock(&self.content).health.begin_call(Instant::now());
+        let called = catch_unwind(AssertUnwindSafe(|| job(&*self.store)));
+        lock(&self.content).health.end_call();
+        called.unwrap_or_else(|panic| {
+            let message = panic_message(&*panic);
+            Err(StoreError::Other(format!("it panicked: {message}").into()))
+        })
+    }
+
+    fn conclude(&self, done: Result<(), StoreError>) {
+        let mut content = lock(&self.content);
+        match done {
+            Ok(()) => content.copy_due |= content.health.worked(),
+            Err(error) => {
+                content.health.failed(&error.to_string(), Instant::now());
+                // Reads do not wait for a store that fails.
+                content.reads.clear();
+            }
+        }
+        let (works, pending) = (!content.health.is_degraded(), content.pending.len());
+        if content.pending.is_empty() || !works {
+            self.idle.notify_all();
+        }
+        drop(content);
+        self.metrics.record_gauges(|| (works, pending));
+    }
+}

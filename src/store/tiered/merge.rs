@@ -1,0 +1,81 @@
+//! Which of two stored values counts.
+
+use std::time::SystemTime;
+
+use crate::{snapshot::Snapshot, state::State};
+
+/// The one to begin with: of two snapshots, one of a circuit that is still open, or else the newer.
+/// A value that is no snapshot counts only where there is no other.
+pub(super) fn winner(
+    near: Option<Vec<u8>>,
+    far: Option<Vec<u8>>,
+    now: SystemTime,
+) -> Option<Vec<u8>> {
+    match (near, far) {
+        (Some(near), Some(far)) => Some(if far_wins(&near, &far, now) { far } else { near }),
+        (near, far) => near.or(far),
+    }
+}
+
+fn far_wins(near: &[u8], far: &[u8], now: SystemTime) -> bool {
+    if near == far {
+        return false;
+    }
+    let Ok(far) = Snapshot::from_json(far) else { return false };
+    let Ok(near) = Snapshot::from_json(near) else { return true };
+    let rank = |snapshot: &Snapshot| (is_open(snapshot, now), snapshot.saved_at);
+    rank(&far) > rank(&near)
+}
+
+fn is_open(snapshot: &Snapshot, now: SystemTime) -> bool {
+    snapshot.state == State::Open && snapshot.open_until.is_some_and(|until| until > now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::winner;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn snapshot(state: &str, saved_at: u64, open_until: u64) -> Vec<u8> {
+        let open_until = if open_until == 0 { "null".to_owned() } else { open_until.to_string() };
+        let json = format!(
+            r#"{{"version":1,"state":"{state}","open_until":{open_until},"saved_at":{saved_at}}}"#
+        );
+        json.into_bytes()
+    }
+
+    #[track_caller]
+    fn wins(winning: &[u8], losing: &[u8]) {
+        for (near, far) in [(winning, losing), (losing, winning)] {
+            let found = winner(Some(near.to_vec()), Some(far.to_vec()), at(100));
+            assert_eq!(found.as_deref(), Some(winning));
+        }
+    }
+
+    #[test]
+    fn a_circuit_that_is_still_open_wins_and_else_the_newer() {
+        wins(&snapshot("open", 50, 101), &snapshot("closed", 99, 0));
+        wins(&snapshot("open", 50, 101), &snapshot("forced_open", 99, 0));
+        wins(&snapshot("closed", 99, 0), &snapshot("open", 50, 100));
+        wins(&snapshot("closed", 99, 0), &snapshot("forced_open", 50, 0));
+        wins(&snapshot("open", 60, 101), &snapshot("open", 50, 200));
+        wins(&snapshot("open", 60, 99), &snapshot("open", 50, 98));
+    }
+
+    #[test]
+    fn what_is_no_snapshot_counts_alone() {
+        wins(&snapshot("closed", 1, 0), b"text");
+        let winner = |near: Option<&[u8]>, far: Option<&[u8]>| {
+            winner(near.map(<[u8]>::to_vec), far.map(<[u8]>::to_vec), at(100))
+        };
+        assert_eq!(winner(None, None), None);
+        assert_eq!(winner(Some(b"near"), None).unwrap(), b"near");
+        assert_eq!(winner(None, Some(b"far")).unwrap(), b"far");
+        assert_eq!(winner(Some(b"near"), Some(b"far")).unwrap(), b"near");
+    }
+}

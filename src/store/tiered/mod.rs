@@ -1,0 +1,214 @@
+//! Two stores as one: a near one that answers, and a far one that survives the host.
+
+mod copy;
+mod far;
+mod health;
+mod listing;
+mod merge;
+mod pending;
+
+use std::{
+    collections::BTreeMap,
+    fmt, slice,
+    sync::{Arc, Mutex},
+};
+
+use self::{far::Far, listing::Listing};
+use super::{
+    entry::SaveEntry,
+    error::StoreError,
+    history_store::{HistoryRecord, HistoryStore},
+    state_store::StateStore,
+};
+use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
+
+/// A near store, such as a [`SledStore`](super::SledStore) on the host's own disk, and a far one,
+/// such as a [`RedisStore`](super::RedisStore) that survives the host.
+///
+/// ```
+/// use tower_breaker::{
+///     Breaker,
+///     store::{MemoryStore, Tiered},
+/// };
+///
+/// # let (near, far) = (MemoryStore::new(), MemoryStore::new());
+/// let breaker = Breaker::builder("payments").store(Tiered::new(near, far)).build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+///
+/// * **Saves** go to both. A save, and so a flush, waits for the near store alone; the far one is
+///   written by a thread of its own, with the newest state of each breaker.
+/// * **At the start**, a circuit that is still open in either store is open; otherwise the newer
+///   snapshot counts. A far store that fails, or does not answer within half a second, is left
+///   out.
+/// * **While the far store is in trouble**, the near one goes on as if alone. The log says so, and
+///   [`far_health`](Self::far_health); the health of breakers is that of the near store. When the
+///   far store works again, it gets what the near one holds.
+/// * **Histories** are read from the near store, and from the far one where the near one has too
+///   few records, as on a new host.
+///
+/// Clones share both stores. When the last one is dropped, it waits for half a second at most for
+/// what the far store has not taken yet.
+#[derive(Clone)]
+pub struct Tiered {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    near: Arc<dyn StateStore>,
+    far: Far,
+    /// `None` before the first page.
+    listing: Mutex<Option<Listing>>,
+}
+
+impl Tiered {
+    /// Combines two stores.
+    #[must_use]
+    pub fn new(near: impl StateStore, far: impl StateStore) -> Self {
+        Self::of(Arc::new(near), Arc::new(far))
+    }
+
+    pub(super) fn of(near: Arc<dyn StateStore>, far: Arc<dyn StateStore>) -> Self {
+        let far = Far::new(Arc::clone(&near), far);
+        Self { shared: Arc::new(Shared { near, far, listing: Mutex::default() }) }
+    }
+
+    /// The health of the far store. `pending` counts the snapshots and histories that it has not
+    /// taken yet.
+    #[must_use]
+    pub fn far_health(&self) -> StoreHealth {
+        self.shared.far.health()
+    }
+
+    fn near_history(&self) -> Option<&dyn HistoryStore> {
+        self.shared.near.history()
+    }
+}
+
+impl fmt::Debug for Tiered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tiered")
+            .field("near", &self.shared.near.label())
+            .field("far_health", &self.far_health())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StateStore for Tiered {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let near = self.shared.near.load(key)?;
+        if self.shared.far.awaits(key) {
+            // What the far store holds is older.
+            return Ok(near);
+        }
+        let owned = key.to_owned();
+        let far = self.shared.far.read(move |store| store.load(&owned)).flatten();
+        Ok(merge::winner(near, far, wall()))
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let mut listing = lock(&self.shared.listing);
+        if after.is_none() || listing.is_none() {
+            *listing = None;
+            *listing = Some(Listing::read(&*self.shared.near, &self.shared.far)?);
+        }
+        let page = listing.as_mut().map(|listing| listing.page(after, limit)).unwrap_or_default();
+        if page.len() < limit {
+            *listing = None;
+        }
+        Ok(page)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.save_all(slice::from_ref(entry))
+    }
+
+    fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| entries.iter().for_each(|entry| pending.save(entry)));
+        self.shared.near.save_all(entries)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| pending.delete(key));
+        self.shared.near.delete(key)
+    }
+
+    fn history(&self) -> Option<&dyn HistoryStore> {
+        self.near_history().is_some().then_some(self)
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        self.shared.near.verify()
+    }
+
+    fn last_repair(&self) -> Option<String> {
+        self.shared.near.last_repair()
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        true
+    }
+
+    fn needs_sweep(&self) -> bool {
+        self.shared.near.needs_sweep()
+    }
+
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
+    fn label(&self) -> &str {
+        self.shared.near.label()
+    }
+}
+
+impl HistoryStore for Tiered {
+    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| pending.append(key, records));
+        self.near_history().map_or(Ok(()), |near| near.append(key, records))
+    }
+
+    fn append_all(&self, histories: &[(String, Vec<HistoryRecord>)]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| {
+            for (key, records) in histories {
+                pending.append(key, records);
+            }
+        });
+        self.near_history().map_or(Ok(()), |near| near.append_all(histories))
+    }
+
+    fn load_newest(
+        &self,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRecord>, StoreError> {
+        let Some(near) = self.near_history() else { return Ok(Vec::new()) };
+        let records = near.load_newest(key, before, limit)?;
+        if records.len() >= limit {
+            return Ok(records);
+        }
+        let owned = key.to_owned();
+        let far = self.shared.far.read(move |store| {
+            let history = store.history();
+            history.map_or_else(|| Ok(Vec::new()), |far| far.load_newest(&owned, before, limit))
+        });
+        let far = far.unwrap_or_default();
+        let all: BTreeMap<_, _> =
+            far.into_iter().chain(records).map(|record| (record.id, record)).collect();
+        Ok(all.into_values().rev().take(limit).collect())
+    }
+
+    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.near_history().map_or_else(|| Ok(Vec::new()), |near| near.keys(after, limit))
+    }
+
+    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| pending.trim(key, older_than, keep));
+        self.near_history().map_or(Ok(()), |near| near.trim(key, older_than, keep))
+    }
+}
