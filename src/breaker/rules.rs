@@ -57,7 +57,7 @@ struct RateRule {
     threshold: f64,
     minimum_calls: u32,
     /// How many failed or slow calls meet the threshold in a full count window.
-    limit_when_full: u64,
+    limit_when_full: u32,
     window: CallWindow,
 }
 
@@ -84,7 +84,7 @@ impl RateRule {
             Window::Time(_) => minimum_calls,
         };
         let limit_when_full = match window {
-            Window::Calls(size) => lowest_count_that_meets(threshold, size.into()),
+            Window::Calls(size) => lowest_count_that_meets(threshold, size),
             Window::Time(_) => 0,
         };
         let window = CallWindow::new(window, now);
@@ -121,7 +121,7 @@ impl RateRule {
     fn meets(&self, bad: u64, calls: u64) -> bool {
         // The same answer without a division, which costs more than all else here.
         if self.window.size().is_some_and(|size| calls == u64::from(size)) {
-            return bad >= self.limit_when_full;
+            return bad >= self.limit_when_full.into();
         }
         meets(self.threshold, bad, calls)
     }
@@ -146,11 +146,15 @@ fn meets(threshold: f64, bad: u64, calls: u64) -> bool {
 }
 
 /// The lowest number of bad ones of these calls that reaches the threshold.
-fn lowest_count_that_meets(threshold: f64, calls: u64) -> u64 {
+fn lowest_count_that_meets(threshold: f64, calls: u32) -> u32 {
     let (mut below, mut meeting) = (0, calls);
     while below < meeting {
         let middle = below + (meeting - below) / 2;
-        if meets(threshold, middle, calls) { meeting = middle } else { below = middle + 1 }
+        if meets(threshold, middle.into(), calls.into()) {
+            meeting = middle
+        } else {
+            below = middle + 1
+        }
     }
     meeting
 }
@@ -428,7 +432,7 @@ mod tests {
                 let threshold = f64::from(percent) / 100.0;
                 let limit = lowest_count_that_meets(threshold, size);
                 for bad in limit.saturating_sub(2)..=(limit + 2).min(size) {
-                    let expected = meets(threshold, bad, size);
+                    let expected = meets(threshold, bad.into(), size.into());
                     assert_eq!(bad >= limit, expected, "{bad} of {size} at {threshold}");
                 }
             }
