@@ -47,7 +47,7 @@
 //! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
 //! - [`retry`]: retries around a breaker, and the order of layers.
 //! - [`health_check`]: checks that find a recovery, or an outage, before callers do.
-//! - [`metrics`]: what the stores report to a metrics recorder.
+//! - [`metrics`]: what breakers and stores report to a metrics recorder.
 //! - [`admin`]: an HTTP service and a page for operators.
 //! - [`clock`]: tests that control the time.
 //!
@@ -100,7 +100,7 @@
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
 //! | `cli` | no | the command `tower-breaker`; enables `redb`, `sled` |
-//! | `metrics` | no | [`metrics`] of the stores' health, for the metrics facade 0.24 |
+//! | `metrics` | no | [`metrics`] of breakers and stores, for the metrics facade 0.24 |
 //!
 //! [`BreakerMiddleware`]: reqwest_middleware::BreakerMiddleware
 //! [`ConfigFile::from_toml`]: config::ConfigFile::from_toml

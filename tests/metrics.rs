@@ -300,11 +300,20 @@ fn every_metric_has_a_description() {
     assert_eq!(
         units,
         [
+            ("circuit_breaker_calls_total", Some(Unit::Count)),
+            ("circuit_breaker_failure_ratio", None),
+            ("circuit_breaker_probes_total", Some(Unit::Count)),
+            ("circuit_breaker_slow_call_ratio", None),
+            ("circuit_breaker_slow_calls_total", Some(Unit::Count)),
+            ("circuit_breaker_state", None),
+            ("circuit_breaker_state_seconds_total", Some(Unit::Seconds)),
             ("circuit_breaker_store_healthy", None),
             ("circuit_breaker_store_pending", Some(Unit::Count)),
             ("circuit_breaker_store_quarantined_total", Some(Unit::Count)),
             ("circuit_breaker_store_write_duration_seconds", Some(Unit::Seconds)),
             ("circuit_breaker_store_writes_total", Some(Unit::Count)),
+            ("circuit_breaker_transitions_total", Some(Unit::Count)),
+            ("circuit_breaker_unrecorded_calls_total", Some(Unit::Count)),
         ]
     );
     assert!(described.values().all(|(_, text)| text.len() > 20));

@@ -17,6 +17,12 @@ use tower_breaker::Breaker;
 #[tokio::test]
 async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
     let [well, ill] = ["well", "ill"].map(SickStore::labelled);
+    let early = Breaker::builder("early").build().unwrap();
+    early.try_acquire().unwrap().success();
+    early.force_open();
+    let gone = Breaker::builder("gone").build().unwrap();
+    gone.try_acquire().unwrap().success();
+    drop(gone);
     let [breaker, ill_one] =
         [&well, &ill].map(|store| Breaker::builder("one").store(store.clone()).build().unwrap());
     breaker.flush().await.unwrap();
@@ -36,7 +42,9 @@ async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
     eventually("the gauges of the failing store are set", || {
         gauges("ill") == (Some(0.0), Some(1.0))
     });
-    assert_eq!(recorded.descriptions().len(), 5);
+    let descriptions = recorded.descriptions();
+    let of_stores = descriptions.keys().filter(|name| name.starts_with("circuit_breaker_store_"));
+    assert_eq!(of_stores.count(), 5);
     assert_eq!(
         recorded.value("writes_total", "store=\"well\",result=\"ok\""),
         Some(0.0),
@@ -44,4 +52,15 @@ async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
     );
     breaker.flush().await.unwrap();
     assert_eq!(recorded.value("writes_total", "store=\"well\",result=\"ok\""), Some(1.0));
+
+    eventually("the breaker that was built before has all its numbers", || {
+        let success = "circuit_breaker_calls_total{name=\"early\",outcome=\"success\"}";
+        let forced = "circuit_breaker_state{name=\"early\",state=\"forced_open\"}";
+        recorded.of(success) == Some(1.0) && recorded.of(forced) == Some(1.0)
+    });
+    let by_hand = "circuit_breaker_transitions_total\
+                   {name=\"early\",from=\"closed\",to=\"forced_open\",reason=\"manual\"}";
+    assert_eq!(recorded.of(by_hand), Some(1.0));
+    // Of one that is gone, nothing is known any more.
+    assert_eq!(recorded.keys("name=\"gone\""), Vec::<String>::new());
 }

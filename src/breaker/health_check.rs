@@ -19,8 +19,11 @@ impl Machine {
         }
     }
 
+    /// The open time of a shared circuit is the fleet's.
     fn end_open_time(&mut self, effects: &mut Effects) {
-        if let Phase::Open { .. } = self.phase {
+        if let Phase::Open { .. } = self.phase
+            && self.lease_slots().is_none()
+        {
             let half_open = Phase::HalfOpen(Box::default());
             self.enter(half_open, Reason::HealthCheck.into(), self.now, effects);
         }

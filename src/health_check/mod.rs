@@ -27,7 +27,7 @@
 //! |---|---|---|---|
 //! | closed | none | none | each interval |
 //! | open | once, just before the end of the open time | each interval besides | as without |
-//! | half-open | each interval, the first at once, if a probe's slot is free | the same | the same |
+//! | half-open | each interval, the first at once, when a probe's slot is free | the same | the same |
 //! | forced open, disabled, metrics only | none | none | none |
 //!
 //! # What a check does
@@ -45,6 +45,9 @@
 //! changes nothing. After [`healthy_threshold`](HealthCheck::healthy_threshold) successes in a row
 //! the open time ends, and the last of them counts as the first successful probe. One that is under
 //! way when the open time ends becomes the probe.
+//!
+//! **In a fleet,** a check needs the lease of a probe, so one replica at a time checks for all, and
+//! the open time does not end early.
 //!
 //! **While closed,** with [`always`], checks do not count as calls, and the rules do not see them:
 //! a health endpoint that answers while real calls fail would hide these. Instead,

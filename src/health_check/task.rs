@@ -82,6 +82,9 @@ enum Next {
     WaitForEvent,
 }
 
+/// How often a check that is due asks for a probe's slot.
+const SLOT_RETRY: Duration = Duration::from_millis(100);
+
 /// The time until a check takes the slot of the first probe; `None` unless the circuit is open.
 fn until_probe(breaker: &Breaker) -> Option<Duration> {
     let lead = (breaker.config().recovery_timeout / 10).min(Duration::from_millis(100));
@@ -159,8 +162,8 @@ impl<F> Task<F> {
         if let Some(permit) = admit() {
             return Next::Check(permit);
         }
-        // Other probes are in flight, and decide.
-        self.due = now + self.settings.next_interval();
+        // Other probes are in flight, or the lease of a shared breaker is on its way.
+        self.due = now + self.settings.interval.min(SLOT_RETRY);
         Next::WaitUntil(self.due)
     }
 

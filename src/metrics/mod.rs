@@ -1,7 +1,53 @@
-//! Metrics, recorded with the [`metrics`] facade.
+//! Metrics, recorded with the [`metrics`] facade, and as values.
 //!
-//! There is nothing to call here. With the feature `metrics`, the metrics below are recorded with
-//! the global recorder of the program, for instance that of metrics-exporter-prometheus.
+//! With the feature `metrics`, every breaker counts its calls. The metrics below are recorded with
+//! the global recorder of the program, for instance that of metrics-exporter-prometheus; with
+//! OpenTelemetry, that of metrics-exporter-opentelemetry. The same numbers are in
+//! [`Breaker::metrics`], with a recorder or without. [`CallMetrics::Off`] turns all of that off for
+//! a breaker. The example `observability` has a Grafana dashboard and alerts.
+//!
+//! # Breakers
+//!
+//! | name | kind | labels | value |
+//! |---|---|---|---|
+//! | `circuit_breaker_calls_total` | counter | `outcome`: `success`, `failure`, `throttled`, `ignored`, `cancelled`, `rejected` | calls that have ended: each is counted once |
+//! | `circuit_breaker_slow_calls_total` | counter | | calls that took longer than a slow-call rule allows |
+//! | `circuit_breaker_state` | gauge | `state`: `closed`, `open`, `half_open`, `forced_open`, `disabled`, `metrics_only` | 1 for the state that the breaker is in, 0 for the others |
+//! | `circuit_breaker_state_seconds_total` | counter | `state` | how long the breaker has been in each state, in whole seconds |
+//! | `circuit_breaker_transitions_total` | counter | `from`, `to`, `reason` ([`Reason`]) | changes of the state |
+//! | `circuit_breaker_failure_ratio` | gauge | | share of failed calls in the window of the first failure-rate rule; absent without one |
+//! | `circuit_breaker_slow_call_ratio` | gauge | | share of slow calls in the window of the first slow-call rule; absent without one |
+//! | `circuit_breaker_probes_total` | counter | `outcome`: as of calls, `slow`, `unfinished` | probes that have ended, among them health checks |
+//! | `circuit_breaker_unrecorded_calls_total` | counter | | calls that passed a full group of keyed breakers; absent until there is one |
+//!
+//! Each has the label `name`: the breaker's name.
+//!
+//! * **calls**: what each outcome includes is in [`CallCounts`]. A call that passes the same
+//!   breaker twice is counted once. Exempt requests and health checks are no calls.
+//! * **state** is reported within a second, also without traffic, so that an alert on it ends. The
+//!   facade cannot remove a series: a breaker that is gone is in no state, all six are 0. Several
+//!   breakers of one name are reported together, and the gauge is the number of those in each
+//!   state.
+//! * **transitions**: those that a breaker usually makes are present from the start, as 0.
+//!
+//! ## Keyed breakers
+//!
+//! The breakers of [`KeyedBreakers`] are reported together, with the name of the group. Each
+//! `circuit_breaker_state` is the number of breakers in that state, and a ratio is that of all
+//! windows together. With [`metrics_by_key`], the first keys have series of their own, with a label
+//! `key`, and all others share `other`: invented keys make no series without end.
+//!
+//! ## Cost
+//!
+//! The end of a call adds one to a counter that its thread alone writes: some 20 instructions, no
+//! lock, and nothing that another thread waits for. Once a second, the housekeeping thread collects
+//! the counters; without a recorder too, since one may be installed at any time.
+//!
+//! A breaker takes up to 1 KiB for its numbers, until a second after it is dropped, and a line of
+//! 64 bytes that later breakers use again. Each thread that makes calls has a table with such a
+//! line for each name or group in use, at most 1,024 (64 KiB), which passes to another thread when
+//! this one ends. The calls of further names are counted on the line that all threads share, which
+//! takes a read-modify-write.
 //!
 //! # Stores
 //!
@@ -55,10 +101,14 @@
 //!
 //! # When metrics are recorded
 //!
-//! Never on the path of a call: the thread that writes to the store records them, or the thread
-//! that notices that the store hangs. The gauges are set at each change of the health, within a
+//! Never on the path of a call. Those of breakers are recorded each second, what has not changed
+//! each five seconds. A recorder that is installed later gets what the living breakers have counted
+//! since they were built.
+//!
+//! For stores, the thread that writes records them, or the thread that notices that the store
+//! hangs. The gauges are set at each change of the health, within a
 //! second after each write, and every five seconds; so a recorder that is installed after the
-//! breakers were built has them five seconds later. Counters and the histogram begin when the
+//! breakers were built has them five seconds later. Their counters and the histogram begin when the
 //! recorder is installed: install it first, or an unreadable snapshot that is found at the start is
 //! only in the log. Every value of `result` and `kind` is present from the first recording on, as
 //! 0.
@@ -67,6 +117,10 @@
 //! Local recorders (`metrics::with_local_recorder`) record nothing. A recorder that panics affects
 //! neither calls nor the store.
 //!
+//! [`Breaker::metrics`]: crate::Breaker::metrics
+//! [`KeyedBreakers`]: crate::KeyedBreakers
+//! [`Reason`]: crate::event::Reason
+//! [`metrics_by_key`]: crate::registry::KeyedBreakersBuilder::metrics_by_key
 //! [`StoreHealth`]: crate::store::StoreHealth
 //! [`Breaker::store_health`]: crate::Breaker::store_health
 //! [`SledStore`]: crate::store::SledStore

@@ -2,10 +2,13 @@
 //!
 //! A binary of its own: a process has one recorder, and counters of threads that all tests share.
 
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod counted_once;
+mod facade;
 mod keyed;
 mod threads;
 

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod health_checks;
 mod outages;
 mod processes;
 mod proxy;

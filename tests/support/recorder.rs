@@ -47,6 +47,11 @@ impl Recorded {
         self.content().values.get(&key).cloned().unwrap_or_default()
     }
 
+    /// The value of the gauge or counter with this key: `circuit_breaker_state{name="a"}`.
+    pub(crate) fn of(&self, key: &str) -> Option<f64> {
+        self.content().values.get(key)?.last().copied()
+    }
+
     /// The keys of all values that contain this text.
     pub(crate) fn keys(&self, part: &str) -> Vec<String> {
         let content = self.content();

@@ -112,8 +112,7 @@ fn grow(owner: &RefCell<Option<Owner>>, slot: u32) {
     let lines = tables.take(size);
     drop(tables);
     OWN.set(lines);
-    // The old owner has nothing to give back: its drop would end what has just begun.
-    owner.borrow_mut().get_or_insert(Owner);
+    owner.borrow_mut().get_or_insert_with(|| Owner);
 }
 
 /// What a thread has as long as it has a table.

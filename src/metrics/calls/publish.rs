@@ -1,6 +1,7 @@
 //! What was counted, to the metrics facade: each second, on the housekeeping thread.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
@@ -110,19 +111,14 @@ pub(super) fn start() {
 
 /// A meter has lost its last breaker.
 pub(super) fn end(meter: Arc<Meter>) {
-    {
+    let are_many = {
         let mut ended = std_lock(&PUBLISHER.ended);
         ended.push(meter);
-        if ended.len() < MAX_ENDED {
-            return;
-        }
-    }
-    // Otherwise another thread publishes, or this one does: a recorder may drop breakers.
-    if let Ok(mut published) = PUBLISHED.try_lock() {
-        let ended = std::mem::take(&mut *std_lock(&PUBLISHER.ended));
-        for meter in &ended {
-            published.update(meter);
-        }
+        ended.len() >= MAX_ENDED
+    };
+    // A recorder may drop breakers too.
+    if are_many && !IS_PUBLISHING.get() {
+        publish_ended();
     }
 }
 
@@ -151,18 +147,33 @@ impl OnDeadline for Publisher {
 
 /// Publishes what every meter has counted, and removes those that have ended.
 fn publish_all() {
-    let mut published = std_lock(&PUBLISHED);
-    // They are among all others, and those of the same labels that have begun since go on.
-    std_lock(&PUBLISHER.ended).clear();
+    publish_ended();
     let mut last: Option<Labels> = None;
     loop {
         let meters = meter::meters_after(last.as_ref(), BATCH);
         let Some(newest) = meters.last() else { return };
         last = Some(newest.labels.clone());
-        for meter in &meters {
-            published.update(meter);
-        }
+        publish(&meters);
     }
+}
+
+fn publish_ended() {
+    let ended = std::mem::take(&mut *std_lock(&PUBLISHER.ended));
+    publish(&ended);
+}
+
+fn publish(meters: &[Arc<Meter>]) {
+    let mut published = std_lock(&PUBLISHED);
+    IS_PUBLISHING.set(true);
+    for meter in meters {
+        published.update(meter);
+    }
+    IS_PUBLISHING.set(false);
+}
+
+thread_local! {
+    /// Whether this thread calls the recorder.
+    static IS_PUBLISHING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Published {

@@ -1,0 +1,173 @@
+//! Circuit breakers through an outage, with their metrics for Prometheus:
+//! `cargo run --example observability`
+//!
+//! It serves `/metrics` on 127.0.0.1:9464 and calls an upstream of its own on loopback, which is
+//! healthy, fails, is healthy again and is slow, half a minute each, until the program is stopped.
+//! Let a Prometheus scrape it, load `alerts.yml` there, and import `dashboard.json` into Grafana:
+//!
+//! ```yaml
+//! scrape_configs:
+//!   - job_name: tower-breaker
+//!     scrape_interval: 1s
+//!     static_configs: [{ targets: ["127.0.0.1:9464"] }]
+//! ```
+//!
+//! An argument is another address, and a second one the seconds of each phase.
+//!
+//! The recorder is that of metrics-exporter-prometheus. With OpenTelemetry, install the recorder of
+//! metrics-exporter-opentelemetry instead: the names and labels are the same.
+
+use std::{
+    env,
+    error::Error,
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, routing::get};
+use http_body_util::Empty;
+use hyper::{Request, body::Bytes};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::{net::TcpListener, time::sleep};
+use tower::{Layer, ServiceExt};
+use tower_breaker::{
+    CircuitBreakerLayer, Config, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, Trip, Window,
+};
+
+type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// What the upstream does in each phase.
+const SCRIPT: [Phase; 4] = [Phase::Healthy, Phase::Failing, Phase::Healthy, Phase::Slow];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Healthy,
+    Failing,
+    Slow,
+}
+
+const SLOW: Duration = Duration::from_millis(150);
+
+/// How often each client calls.
+const INTERVAL: Duration = Duration::from_millis(25);
+
+#[tokio::main]
+async fn main() -> Result {
+    let mut args = env::args().skip(1);
+    let address = args.next().unwrap_or_else(|| "127.0.0.1:9464".to_owned());
+    let seconds = args.next().map_or(Ok(30), |seconds| seconds.parse())?;
+    let metrics = install_recorder()?;
+    let listener = TcpListener::bind(address).await?;
+    println!("metrics: http://{}/metrics", listener.local_addr()?);
+    run(listener, metrics, Duration::from_secs(seconds)).await
+}
+
+/// Installs the recorder. What it has recorded is read from the handle.
+pub(crate) fn install_recorder() -> Result<PrometheusHandle, BuildError> {
+    let durations = "circuit_breaker_store_write_duration_seconds".to_owned();
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(durations), &[0.0001, 0.001, 0.01, 0.1, 1.0, 10.0])?
+        .install_recorder()
+}
+
+/// Serves the metrics, and goes through the script again and again.
+pub(crate) async fn run(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    each_phase: Duration,
+) -> Result {
+    let phase = Arc::new(AtomicUsize::new(0));
+    let upstream = TcpListener::bind("127.0.0.1:0").await?;
+    let base = format!("http://{}", upstream.local_addr()?);
+    tokio::spawn(axum::serve(upstream, upstream_routes(&phase)).into_future());
+    let routes = Router::new().route("/metrics", get(move || ready(metrics.render())));
+    let serve = axum::serve(listener, routes).into_future();
+    let script = async {
+        loop {
+            for (number, what) in SCRIPT.iter().enumerate() {
+                phase.store(number, Relaxed);
+                println!("upstream: {what:?}");
+                sleep(each_phase).await;
+            }
+        }
+    };
+    tokio::select! {
+        served = serve => served?,
+        failed = call_payments(&base, each_phase) => failed?,
+        failed = call_hosts(&base, each_phase) => failed?,
+        () = script => {}
+    }
+    Ok(())
+}
+
+/// `/payments`, and the hosts `/hosts/a` to `/hosts/c`, of which only `b` has the outage.
+fn upstream_routes(phase: &Arc<AtomicUsize>) -> Router {
+    let answer = |phase: Arc<AtomicUsize>| async move {
+        match SCRIPT[phase.load(Relaxed)] {
+            Phase::Healthy => StatusCode::OK,
+            Phase::Failing => StatusCode::SERVICE_UNAVAILABLE,
+            Phase::Slow => {
+                sleep(SLOW).await;
+                StatusCode::OK
+            }
+        }
+    };
+    let (payments, host) = (Arc::clone(phase), Arc::clone(phase));
+    Router::new()
+        .route("/payments", get(move || answer(payments.clone())))
+        .route("/hosts/a", get(StatusCode::OK))
+        .route("/hosts/b", get(move || answer(host.clone())))
+        .route("/hosts/c", get(StatusCode::OK))
+}
+
+fn config(each_phase: Duration) -> Config {
+    let window = Window::time(Duration::from_secs(5));
+    let mut config = Config::default();
+    config.trip_on = vec![
+        Trip::failure_rate(0.5, window).minimum_calls(10),
+        Trip::slow_call_rate(0.5, SLOW / 3, window).minimum_calls(10),
+    ];
+    config.recovery_timeout = each_phase / 8;
+    config.success_threshold = 3;
+    config
+}
+
+fn request(uri: &str) -> Result<Request<Empty<Bytes>>> {
+    Ok(Request::get(uri).body(Empty::new())?)
+}
+
+async fn call_payments(base: &str, each_phase: Duration) -> Result {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let layer = CircuitBreakerLayer::builder("payments")
+        .config(config(each_phase))
+        .store(MemoryStore::new())
+        .build()?;
+    let service = layer.layer(client);
+    loop {
+        // Rejections and failures are what this is about.
+        tokio::spawn(service.clone().oneshot(request(&format!("{base}/payments"))?));
+        sleep(INTERVAL).await;
+    }
+}
+
+async fn call_hosts(base: &str, each_phase: Duration) -> Result {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let breakers =
+        KeyedBreakers::builder("hosts").config(config(each_phase)).metrics_by_key(10).build()?;
+    let layer = KeyedCircuitBreakerLayer::by_key(breakers, |request: &Request<Empty<Bytes>>| {
+        request.uri().path().strip_prefix("/hosts/").map(Into::into)
+    });
+    let service = layer.layer(client);
+    loop {
+        for host in ["a", "b", "c"] {
+            let request = request(&format!("{base}/hosts/{host}"))?;
+            tokio::spawn(service.clone().oneshot(request));
+        }
+        sleep(INTERVAL).await;
+    }
+}
