@@ -76,9 +76,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::membership::Membership;
 pub use self::{
     agreement::Agreement,
     health::FleetHealth,
     redis_fleet::{RedisFleet, RedisFleetBuilder},
 };
-pub(crate) use self::{membership::Membership, message::SharedMarker};
