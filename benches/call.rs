@@ -14,7 +14,7 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tower::{Layer, Service};
-use tower_breaker::{CircuitBreakerLayer, Trip, Window};
+use tower_breaker::{CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, Trip, Window};
 
 #[derive(Clone)]
 struct Bare;
@@ -72,6 +72,59 @@ fn closed(c: &mut Criterion) {
     group.finish();
 }
 
+const HOSTS: [&str; 8] = [
+    "api.example.com",
+    "payments.internal:8443",
+    "search.internal",
+    "10.0.0.17:8080",
+    "10.0.0.18:8080",
+    "images.example.com",
+    "mail.example.com",
+    "a-rather-long-name-of-a-host.eu-west-1.example.com",
+];
+
+/// What finding the breaker of a key adds to the layer of a single breaker.
+fn keyed(c: &mut Criterion) {
+    let mut group = c.benchmark_group("keyed");
+    group.bench_function("a single breaker, for comparison", |b| {
+        let mut service = CircuitBreakerLayer::builder("bench").build().unwrap().layer(Bare);
+        let mut request = 0;
+        b.iter(|| {
+            request += 1;
+            call(&mut service, request)
+        });
+    });
+    for (name, has_breakers, ratio) in [
+        ("healthy keys, which have no breaker", false, None),
+        ("keys with a breaker", true, None),
+        ("keys with a breaker, and max_open_ratio", true, Some(0.5)),
+    ] {
+        group.bench_function(name, |b| {
+            let mut builder = KeyedBreakers::builder("bench");
+            if let Some(ratio) = ratio {
+                builder = builder.max_open_ratio(ratio);
+            }
+            let keys = builder.build().unwrap();
+            if has_breakers {
+                for key in HOSTS {
+                    drop(keys.get_or_create(key));
+                }
+            }
+            let layer = KeyedCircuitBreakerLayer::by_key(keys, |request: &u64| {
+                let index = usize::try_from(*request % 8).unwrap_or_default();
+                Some(HOSTS[index].into())
+            });
+            let mut service = layer.layer(Bare);
+            let mut request = 0;
+            b.iter(|| {
+                request += 1;
+                call(&mut service, request)
+            });
+        });
+    }
+    group.finish();
+}
+
 fn open(c: &mut Criterion) {
     let mut group = c.benchmark_group("open");
     group.bench_function("rejected as an error", |b| {
@@ -89,5 +142,5 @@ fn open(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, closed, open);
+criterion_group!(benches, closed, keyed, open);
 criterion_main!(benches);

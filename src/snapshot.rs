@@ -1,5 +1,6 @@
 //! The state of a breaker as data: what a store keeps, and what a restart begins with.
 
+mod canonical;
 mod damaged;
 mod packed;
 
@@ -185,6 +186,9 @@ impl Snapshot {
         struct Versions {
             version: u64,
             readable_from: Option<u64>,
+        }
+        if let Some(snapshot) = canonical::read(json) {
+            return Ok(snapshot);
         }
         // The current version is parsed once: a start with many breakers has many to read. And
         // checking the whole for UTF-8 costs less than checking each of its strings.

@@ -8,6 +8,12 @@ use serde::Deserialize;
 use super::problem::Problem;
 use crate::{handle::Breaker, manual::ManualChange};
 
+/// The most characters of a note. None of them is cut off, whatever they are.
+const MAX_NOTE: usize = ManualChange::MAX_NOTE / 4;
+
+/// The most characters of a name.
+const MAX_BY: usize = ManualChange::MAX_BY / 4;
+
 /// What an operator can do to a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -52,11 +58,9 @@ impl Action {
         }
         let Format { note, by, time } = serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request(format!("the body is not a change: {error}")))?;
-        for (name, text, limit) in
-            [("note", &note, ManualChange::MAX_NOTE), ("by", &by, ManualChange::MAX_BY)]
-        {
-            if text.len() > limit {
-                let detail = format!("\"{name}\" may have at most {limit} bytes");
+        for (name, text, limit) in [("note", &note, MAX_NOTE), ("by", &by, MAX_BY)] {
+            if text.chars().count() > limit {
+                let detail = format!("\"{name}\" may have at most {limit} characters");
                 return Err(Problem::bad_request(detail));
             }
         }

@@ -158,18 +158,10 @@ impl Core {
             self.notifier().open_slot = Some(slot);
         }
         self.report(effects, now);
-        self.report_shared();
-        Some(result)
-    }
-
-    /// Tells the observer that the fleet's thread has something to do.
-    fn report_shared(&mut self) {
-        let Some(machine) = &mut self.machine else { return };
-        if machine.sharing.take_mark()
-            && let Some(observer) = &self.observer
-        {
-            observer.on_shared();
+        if let Some(machine) = &mut self.machine {
+            machine.sharing.notify();
         }
+        Some(result)
     }
 
     /// Records the successes that were counted without the lock, and returns how many there were.

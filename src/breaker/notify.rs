@@ -24,9 +24,6 @@ pub(crate) trait Observer: Send + Sync {
     /// [`on_change`](Self::on_change): note them, and no more.
     fn record_transitions(&self, transitions: &[Transition]);
 
-    /// The thread of the fleet has something to do. Called with the lock held: note it.
-    fn on_shared(&self);
-
     /// What metrics count of a call that has ended. Called with the lock held.
     fn count(&self, counts: EndCounts);
 

@@ -1,6 +1,6 @@
 //! The rules that open a circuit.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::{
     success_counter::OnSuccess,
@@ -17,7 +17,7 @@ use crate::{
 
 /// How many successes may be deferred with a time window. The next one takes the lock, which reads
 /// the operating system's clock: the counter by which the others are dated may stand.
-const TIMED_LIMIT: u64 = 1024;
+const TIMED_LIMIT: u32 = 1024;
 
 /// What makes the circuit change its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl From<Reason> for Trigger {
 #[derive(Debug)]
 pub(super) struct Rules {
     /// The lowest limit on consecutive failures, if there is one.
-    failure_limit: Option<u32>,
+    failure_limit: Option<NonZeroU32>,
     /// Failures with no success between them. Counted without a limit too, for the statistics.
     consecutive_failures: u32,
     /// The shortest time of any slow-call rule.
@@ -46,7 +46,7 @@ pub(super) struct Rules {
     /// No rule depends on when a call ended or how long it took.
     untimed: bool,
     /// See [`defer_limit`](Self::defer_limit).
-    defer_limit: u64,
+    defer_limit: u32,
     has_recorded: bool,
 }
 
@@ -141,8 +141,10 @@ impl Rules {
         let sizes = rates.iter().filter_map(|rate| rate.window.size());
         let has_time_window = rates.iter().any(|rate| rate.window.is_timed());
         let defer_limit =
-            if has_time_window { TIMED_LIMIT } else { sizes.max().map_or(0, u64::from) };
-        let failure_limit = limits.min();
+            if has_time_window { TIMED_LIMIT } else { sizes.max().unwrap_or_default() };
+        // A limit is at least 1.
+        let failure_limit =
+            limits.min().map(|limit| NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN));
         let consecutive_failures = 0;
         Self {
             failure_limit,
@@ -214,7 +216,7 @@ impl Rules {
 
     /// What opens the circuit, if any rule does.
     pub(super) fn evaluate(&self) -> Option<Trigger> {
-        if self.failure_limit.is_some_and(|limit| self.consecutive_failures >= limit) {
+        if self.failure_limit.is_some_and(|limit| self.consecutive_failures >= limit.get()) {
             let failure_count = self.consecutive_failures.into();
             return Some(Trigger { reason: Reason::ConsecutiveFailures, failure_count });
         }
@@ -264,7 +266,7 @@ impl Rules {
         let is_good = outcome == Outcome::Success && !self.is_slow(elapsed);
         let is_below_limit = self
             .failure_limit
-            .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit);
+            .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit.get());
         self.bucket_end().is_none_or(|end| now < end)
             && (is_good || (is_below_limit && self.hold_through(true)))
     }
@@ -272,7 +274,7 @@ impl Rules {
     /// After how many deferred successes the next one takes the lock: by then they have filled
     /// every count window, or there is a time window, and it is time to look at the clock.
     pub(super) fn defer_limit(&self) -> u64 {
-        self.defer_limit
+        self.defer_limit.into()
     }
 
     /// When the first bucket of any time window ends; `None` without a time window.

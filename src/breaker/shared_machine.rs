@@ -8,7 +8,7 @@ use super::{
     effects::Effects,
     machine::{Machine, Phase},
     probes::Probes,
-    sharing::{FleetState, Lease, ProbeEnd, SharedView},
+    sharing::{Decided, FleetObserver, FleetState, Lease, ProbeEnd, Shared, SharedView},
 };
 use crate::{
     clock::{Reading, Tick},
@@ -96,8 +96,20 @@ impl Machine {
 
 /// For the fleet's thread.
 impl Machine {
-    pub(crate) fn share(&mut self) {
-        self.sharing.0.get_or_insert_default();
+    /// Shares the breaker. If it was restored open, the fleet is told.
+    pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>) {
+        let mut shared = Shared::new(observer);
+        if let Phase::Open { until, .. } = self.phase {
+            shared.decisions = 1;
+            shared.decided = Some(Decided {
+                reason: Reason::Restored,
+                probe: None,
+                state: State::Open,
+                until: Some(until),
+                opens: self.consecutive_opens,
+            });
+        }
+        self.sharing.0 = Some(Box::new(shared));
     }
 
     /// Whether the fleet can be reached from now on. Without it, the machine decides alone.

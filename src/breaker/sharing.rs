@@ -6,7 +6,7 @@
 //! circuit admits probes only under leases, and the result of a probe whose lease has expired
 //! changes nothing. While the fleet cannot be reached, neither holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::effects::Step;
 use crate::{clock::Tick, config::Config, event::Reason, state::State};
@@ -15,8 +15,15 @@ use crate::{clock::Tick, config::Config, event::Reason, state::State};
 #[derive(Debug)]
 pub(super) struct Sharing(pub(super) Option<Box<Shared>>);
 
-#[derive(Debug, Default)]
+/// Is told that the fleet's thread has something to do.
+pub(crate) trait FleetObserver: fmt::Debug + Send + Sync {
+    /// Called with the breaker's lock held: note it, and no more.
+    fn on_change(&self);
+}
+
+#[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) observer: Box<dyn FleetObserver>,
     /// Whether the fleet can be reached, so that it decides on probes.
     pub(super) is_joined: bool,
     /// How often it has taken over a state of the fleet.
@@ -129,9 +136,13 @@ impl Sharing {
         }
     }
 
-    /// Whether the fleet's thread has something new to do.
-    pub(super) fn take_mark(&mut self) -> bool {
-        self.0.as_mut().is_some_and(|shared| std::mem::take(&mut shared.is_marked))
+    /// Tells the fleet's thread if it has something new to do.
+    pub(super) fn notify(&mut self) {
+        if let Some(shared) = &mut self.0
+            && std::mem::take(&mut shared.is_marked)
+        {
+            shared.observer.on_change();
+        }
     }
 
     /// The leases, if probes need them now.
@@ -145,6 +156,22 @@ impl Sharing {
 }
 
 impl Shared {
+    pub(super) fn new(observer: Box<dyn FleetObserver>) -> Self {
+        Self {
+            observer,
+            is_joined: false,
+            adoptions: 0,
+            is_fleets: false,
+            leases: Vec::new(),
+            decisions: 0,
+            decided: None,
+            results: Vec::new(),
+            ending: None,
+            last_call: None,
+            is_marked: false,
+        }
+    }
+
     pub(super) fn free(&self, now: Tick) -> u64 {
         self.leases.iter().filter(|lease| lease.is_free(now)).count() as u64
     }

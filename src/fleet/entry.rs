@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use super::{
     protocol::{
         command::{Answer, Command, Verdict},
+        fence::Fence,
         member::{Cause, Decision, Member, Next, Terms},
         record::{Micros, Record},
     },
@@ -86,6 +87,12 @@ impl Entry {
     /// The command that tells the fleet what the machine has decided.
     pub(super) fn submission(&mut self, view: &SharedView, settings: &Settings) -> Submission {
         let Some(decided) = &view.decided else { return Submission::Settled };
+        if decided.reason == Reason::Restored && self.member.seen().fence != Fence::NONE {
+            // What a store held may be older than what the fleet knows.
+            let record = *self.member.seen();
+            self.adopt(view.decisions, &record);
+            return Submission::Settled;
+        }
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
         let decisions = view.decisions;
@@ -146,9 +153,7 @@ impl Entry {
         if !self.member.learn(record) {
             return;
         }
-        // What a store held may be older than what the fleet knows.
-        let yields = view.decided.is_none_or(|decided| decided.reason == Reason::Restored);
-        self.is_behind = !(yields && self.adopt(view.decisions, &record));
+        self.is_behind = !(view.decided.is_none() && self.adopt(view.decisions, &record));
     }
 
     fn adopt(&mut self, decisions: u64, record: &Record) -> bool {

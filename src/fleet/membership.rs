@@ -1,18 +1,20 @@
 //! A breaker's end of its fleet.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use smol_str::SmolStr;
 
 use super::{
     entry::Entry,
     health::FleetHealth,
-    message::{Message, SharedMarker},
+    message::{Marker, Message},
     threads::Threads,
 };
 use crate::breaker::{cell::Cell, notify::Observer};
@@ -27,36 +29,26 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Shares a breaker, without its state: see [`attach`](Self::attach).
-    pub(crate) fn new(threads: Arc<Threads>) -> (Self, SharedMarker) {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let marker = SharedMarker {
-            id,
-            is_marked: Arc::new(AtomicBool::new(false)),
-            sender: threads.sender(),
-        };
-        (Self { threads, id }, marker)
-    }
-
-    /// Waits until the breaker has the state of the fleet, but not for long.
-    pub(crate) fn attach(
-        &self,
+    /// Shares a breaker, and waits until it has the state of the fleet, but not for long.
+    pub(crate) fn begin(
+        threads: Arc<Threads>,
         name: SmolStr,
         cell: &'static Cell,
         observer: &Arc<dyn Observer>,
-        marker: &SharedMarker,
-    ) {
-        cell.with_shared(&**observer, |machine, _, _, _| machine.share());
-        let observer: Weak<dyn Observer> = Arc::downgrade(observer);
-        let is_marked = Arc::clone(&marker.is_marked);
-        let entry = Box::new(Entry::new(self.id, name, cell, observer, is_marked));
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let is_marked = Arc::new(AtomicBool::new(false));
+        let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender: threads.sender() };
+        cell.with_shared(&**observer, |machine, _, _, _| machine.share(Box::new(marker)));
+        let entry = Entry::new(id, name, cell, Arc::downgrade(observer), is_marked);
         let (sender, receiver) = mpsc::channel();
-        self.threads.start();
-        if self.threads.send(Message::Attach(entry, sender)) {
+        threads.start();
+        if threads.send(Message::Attach(Box::new(entry), sender)) {
             // If it is late, the breaker begins alone.
             let _ = receiver.recv_timeout(ATTACH_WAIT);
         }
+        Self { threads, id }
     }
 
     pub(crate) fn health(&self) -> FleetHealth {

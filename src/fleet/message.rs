@@ -1,6 +1,7 @@
 //! What the fleet's thread is told.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,7 @@ use super::{
     entry::Entry,
     protocol::record::{Micros, Record},
 };
-use crate::store::StoreError;
+use crate::{breaker::sharing::FleetObserver, store::StoreError};
 
 pub(super) enum Message {
     /// A breaker is shared from now on. The answer comes once its state is the fleet's, or the
@@ -55,19 +56,24 @@ pub(super) struct News {
     pub(super) record: Record,
 }
 
-/// Tells the fleet's thread that a machine has something to tell. Called with the breaker's lock
-/// held.
-pub(crate) struct SharedMarker {
+/// Tells the fleet's thread that a machine has something to tell.
+pub(super) struct Marker {
     pub(super) id: u64,
     pub(super) is_marked: Arc<AtomicBool>,
     pub(super) sender: Sender<Message>,
 }
 
-impl SharedMarker {
-    pub(crate) fn mark(&self) {
+impl FleetObserver for Marker {
+    fn on_change(&self) {
         if !self.is_marked.swap(true, Ordering::SeqCst) {
             // Without the thread, there is no fleet.
             let _ = self.sender.send(Message::Changed(self.id));
         }
+    }
+}
+
+impl fmt::Debug for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Marker").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -32,6 +32,9 @@
 //!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
 //!   held.
 //!
+//! A health check that recovers early (feature `health-check`) ends the open time of its own
+//! replica only.
+//!
 //! # When the server
 //!
 //! * **cannot be reached**, does not answer, or refuses commands: each replica decides alone, as a
@@ -76,9 +79,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::membership::Membership;
 pub use self::{
     agreement::Agreement,
     health::FleetHealth,
     redis_fleet::{RedisFleet, RedisFleetBuilder},
 };
-pub(crate) use self::{membership::Membership, message::SharedMarker};

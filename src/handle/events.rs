@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use super::meter::Meter;
 #[cfg(feature = "redis")]
-use crate::fleet::{Membership, RedisFleet, SharedMarker};
+use crate::fleet::{Membership, RedisFleet};
 use crate::{
     breaker::{
         cell::Cell,
@@ -108,11 +108,9 @@ impl Shared {
     /// Shares the breaker, and takes over the state of the fleet.
     #[cfg(feature = "redis")]
     pub(super) fn join(&mut self, fleet: &RedisFleet) {
-        let (membership, marker) = Membership::new(fleet.threads());
-        // It is not set yet: a breaker is shared once.
-        let marker = self.dispatcher.fleet.get_or_init(|| Box::new(marker));
         let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
-        membership.attach(self.name().clone(), self.cell, &observer, marker);
+        let membership =
+            Membership::begin(fleet.threads(), self.name().clone(), self.cell, &observer);
         self.membership = Some(Box::new(membership));
     }
 
@@ -163,8 +161,6 @@ pub(super) struct EventDispatcher {
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
-    #[cfg(feature = "redis")]
-    fleet: OnceLock<Box<SharedMarker>>,
     meter: Meter,
 }
 
@@ -182,8 +178,6 @@ impl EventDispatcher {
             listeners: listeners.into(),
             channel: OnceLock::new(),
             store: OnceLock::new(),
-            #[cfg(feature = "redis")]
-            fleet: OnceLock::new(),
         }
     }
 
@@ -279,16 +273,6 @@ impl Observer for EventDispatcher {
         let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
-
-    #[cfg(feature = "redis")]
-    fn on_shared(&self) {
-        if let Some(marker) = self.fleet.get() {
-            marker.mark();
-        }
-    }
-
-    #[cfg(not(feature = "redis"))]
-    fn on_shared(&self) {}
 
     fn count(&self, counts: EndCounts) {
         self.meter.count(counts);

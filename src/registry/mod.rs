@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 
 pub use self::builder::RegistryBuilder;
 #[cfg(feature = "keyed")]
-pub(crate) use self::keyed::Found;
+pub(crate) use self::keyed::{Found, Missing};
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
 pub use self::keyed::{KeyedBreakers, KeyedBreakersBuilder, KeyedStats, OpenLimitStats, WhenFull};

@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 
 use super::{
     config::WriteBehindConfig,
+    content::Admitted,
     entry::{Entry, Urgency},
-    inbox::{Admitted, Inbox, STOPPED},
+    inbox::{Inbox, STOPPED},
     keys,
     ownership::warn_superseded,
     preload::Found,

@@ -28,8 +28,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    content::Lifecycle,
     entry::{Entry, Urgency},
-    inbox::{Inbox, Lifecycle},
+    inbox::Inbox,
     request::{Request, Wanted},
     schedule::after,
     states::ReadState,

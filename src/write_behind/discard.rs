@@ -10,9 +10,10 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
+    content::{Content, Lifecycle},
     departure::MAX_DEPARTING,
     entry::Entry,
-    inbox::{Content, Inbox, Lifecycle},
+    inbox::Inbox,
     states::ReadState,
 };
 

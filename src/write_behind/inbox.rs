@@ -8,20 +8,16 @@ use std::{
 
 use super::{
     client::Monitor,
+    content::{Admitted, Batch, Content, Lifecycle},
     entries::EntryId,
     entry::{Entry, Urgency},
     notifier::Notifier,
-    owners::Owners,
     preload::Preload,
-    request::{HistoryRequest, Request, Requests, Wanted},
-    schedule::Schedule,
+    request::{HistoryRequest, Request},
     source::SaveSettings,
-    states::Item,
     sweep::{MarkEntries, VisitEntries},
     threads::{Process, Starter},
 };
-use tokio::sync::oneshot;
-
 use crate::{history::HistoryQuery, sync::std_lock};
 
 /// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
@@ -59,50 +55,12 @@ pub(super) struct Inbox {
     pub(super) departed: Condvar,
 }
 
-pub(super) struct Content {
-    pub(super) lifecycle: Lifecycle,
-    pub(super) schedule: Schedule,
-    pub(super) owners: Owners,
-    pub(super) requests: Requests,
-    /// How many threads that dropped the last breaker wait for the end of the writer.
-    pub(super) awaits_end: usize,
-    /// Tasks that wait for it. Dropped when it is not coming.
-    pub(super) await_end: Vec<oneshot::Sender<()>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lifecycle {
-    Running,
-    /// No more entries are taken.
-    Ending,
-    /// The store is released.
-    Ended,
-}
-
-/// A new entry.
-pub(super) struct Admitted {
-    pub(super) entry: Arc<Entry>,
-    /// The one that owned the name until now.
-    pub(super) superseded: Option<Arc<Entry>>,
-    /// Whether there is a state to take over.
-    pub(super) takes_over: bool,
-    /// Whether the last state of some breaker that is gone is not saved yet: then what was read
-    /// from the store may be too old.
-    pub(super) are_any_departing: bool,
-}
-
 /// What the writer does next.
 pub(super) enum Work {
     Batch(Batch),
     /// Reads a page of the history under this key.
     History(String, HistoryQuery),
     Maintenance,
-}
-
-pub(super) struct Batch {
-    pub(super) items: Vec<Item>,
-    /// When the retry was due that this batch is, or is a part of.
-    pub(super) retry_at: Option<Instant>,
 }
 
 /// The inboxes of all stores.
@@ -145,14 +103,7 @@ impl Inbox {
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
     ) -> (Arc<Self>, Admitted) {
-        let mut content = Content {
-            lifecycle: Lifecycle::Running,
-            schedule: Schedule::default(),
-            owners: Owners::default(),
-            requests: Requests::default(),
-            awaits_end: 0,
-            await_end: Vec::new(),
-        };
+        let mut content = Content::default();
         let admitted = content.join(settings, make_entry);
         let inbox = Arc::new_cyclic(|own| Self {
             store_id,
@@ -385,44 +336,6 @@ impl Inbox {
     /// Whether this is the writer's thread, which must not wait for itself.
     pub(super) fn is_this_thread(&self) -> bool {
         self.thread.get() == Some(&thread::current().id())
-    }
-}
-
-impl Content {
-    /// Remembers what a refused request wanted.
-    pub(super) fn postpone(&mut self, request: &Request) {
-        // What a flush wants to save is marked and queued already.
-        if let Wanted::Load(_) = request.wanted {
-            self.schedule.read_later(request.entry, Instant::now());
-        }
-    }
-
-    fn batch_due(
-        &self,
-        retry_at: Option<Instant>,
-        holds_back: bool,
-        now: Instant,
-    ) -> Option<Instant> {
-        if self.requests.waiting.is_empty() {
-            self.schedule.due(retry_at, holds_back)
-        } else {
-            Some(now)
-        }
-    }
-
-    fn take_batch(&mut self, retry_at: Option<Instant>, holds_back: bool, now: Instant) -> Batch {
-        let others_wait =
-            !self.requests.waiting.is_empty() || (!holds_back && self.schedule.is_due(now));
-        if let Some((items, retry_at)) = self.schedule.take_retry(retry_at, others_wait, now) {
-            return Batch { items, retry_at: Some(retry_at) };
-        }
-        let requested = self.requests.begin_batch();
-        let items = if holds_back {
-            self.schedule.take_requested(requested)
-        } else {
-            self.schedule.take_due(requested, now)
-        };
-        Batch { items, retry_at: None }
     }
 }
 

@@ -106,7 +106,7 @@
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |
 //! | `notifier` | a thread that calls listeners where the writer's cannot |
-//! | `inbox`, `announce` | what all threads share; announcements |
+//! | `content`, `inbox`, `announce` | what all threads share, under a lock; announcements |
 //! | `ownership`, `departure`, `discard` | from one breaker of a name to the next; drops |
 //! | `flush_all` | at the end of a program |
 //! | `worker`, `attachment` | the writer's thread; a breaker's end |
@@ -116,6 +116,7 @@ mod attachment;
 mod batch;
 mod client;
 mod config;
+mod content;
 mod departure;
 #[cfg(feature = "keyed")]
 mod discard;

@@ -18,9 +18,10 @@ use std::{
 };
 
 use super::{
+    content::{Admitted, Content},
     entries::EntryId,
     entry::{Entry, Urgency},
-    inbox::{Admitted, Content, Inbox},
+    inbox::Inbox,
     owners::Joined,
     source::SaveSettings,
     states::{Item, ReadState},

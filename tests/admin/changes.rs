@@ -44,8 +44,14 @@ async fn each_change_sets_its_state_and_says_who_why_and_until_when() {
         (&page["entries"][1]["by"], &page["entries"][1]["note"]),
         (&json!("anna"), &json!("<b>metrics-only"))
     );
+    // The longest texts are kept whole.
+    let (note, by) = ("\u{10ffff}".repeat(250), "\u{10ffff}".repeat(50));
+    let body = json!({"note": note, "by": by}).to_string();
+    let request = change(&format!("/breakers/{ID}/force-open"), body);
+    let (_, answer) = json_of(send(&admin, request).await).await;
+    assert_eq!((&answer["breaker"]["note"], &answer["breaker"]["by"]), (&json!(note), &json!(by)));
     // Nothing has to be said.
-    let request = change(&format!("/breakers/{ID}/force-open/"), "{}");
+    let request = change(&format!("/breakers/{ID}/disable/"), "{}");
     let (_, answer) = json_of(send(&admin, request).await).await;
     assert_eq!(
         (&answer["breaker"]["until"], &answer["breaker"]["by"]),
@@ -68,8 +74,8 @@ async fn a_body_that_is_no_change_changes_nothing() {
         ("force-open", r#"{"for": "soon"}"#.to_owned()),
         ("force-open", r#"{"for": "0s"}"#.to_owned()),
         ("force-open", r#"{"until": "10m"}"#.to_owned()),
-        ("force-open", long("note", 1001)),
-        ("force-open", long("by", 201)),
+        ("force-open", long("note", 251)),
+        ("force-open", long("by", 51)),
         ("reset", r#"{"for": "10m"}"#.to_owned()),
     ] {
         let request = change(&format!("/breakers/{ID}/{action}"), body.clone());

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::{Request, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tower_breaker::{Config, MemoryStore, Registry, Trip, Window, admin::Admin};
 
 use super::{ID, TOKEN, change, get, json_of, send};
@@ -132,6 +132,27 @@ async fn the_answers_are_those_of_the_document() {
     api.check("/breakers/{id}/history", get_request(&(history.clone() + "?limit=1")), 200).await;
     api.check("/breakers/{id}/history", get_request(&(history + "?limit=0")), 400).await;
     api.check("/breakers/{id}/history", get_request("/breakers/YQ/history"), 404).await;
+}
+
+/// The times that the document allows are times to the service.
+#[test]
+fn documented_times_are_accepted() {
+    let document: Value =
+        serde_json::from_str(include_str!("../../src/admin/openapi.json")).unwrap();
+    let pattern = &document["components"]["schemas"]["Change"]["properties"]["for"]["pattern"];
+    let pattern = pattern.as_str().unwrap().trim_start_matches('^').trim_end_matches('$');
+    let times = proptest::string::string_regex(pattern).unwrap();
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let admin = Admin::new(super::registry(&["payments"])).token(TOKEN);
+    let accepted = runner.run(&times, |time| {
+        let body = json!({ "for": time }).to_string();
+        let request = change(&format!("/breakers/{ID}/force-open"), body);
+        let response = runtime.block_on(send(&admin, request));
+        proptest::prop_assert_eq!(response.status(), StatusCode::OK);
+        Ok(())
+    });
+    accepted.unwrap();
 }
 
 #[tokio::test]

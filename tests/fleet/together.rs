@@ -185,3 +185,27 @@ fn a_healthy_breaker_costs_no_key() {
     assert_eq!(server.command(&["KEYS", "*breaker:payments"]), "");
     assert_eq!(breaker.config().trip_on, [Trip::consecutive_failures(3)]);
 }
+
+#[test]
+fn a_restored_opening_is_told_to_a_fleet_that_knows_nothing_and_yields_to_one_that_does() {
+    let Some(server) = RedisServer::start() else { return };
+    let long = || settings("payments").recovery_timeout(Duration::from_secs(60));
+    let alone = long().build().unwrap();
+    fail(&alone);
+    let snapshot = alone.snapshot();
+    let build = || {
+        let breaker = long().restore(snapshot.clone()).shared(fleet(&server).build().unwrap());
+        let breaker = breaker.build().unwrap();
+        joined(&breaker);
+        breaker
+    };
+    let first = build();
+    let second = replica(&server, "payments");
+    reaches(&[&first, &second], State::Open);
+    second.reset();
+    reaches(&[&first, &second], State::Closed);
+
+    let third = build();
+    reaches(&[&third], State::Closed);
+    assert_eq!((first.state(), second.state()), (State::Closed, State::Closed));
+}

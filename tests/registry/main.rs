@@ -7,4 +7,5 @@ mod by_name;
 mod during_load;
 mod events;
 mod keyed;
+mod model;
 mod reload;

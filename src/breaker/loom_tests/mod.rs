@@ -145,8 +145,6 @@ impl Observer for Dispatched {
 
     fn record_transitions(&self, _: &[Transition]) {}
 
-    fn on_shared(&self) {}
-
     fn count(&self, _: EndCounts) {}
 
     fn on_event(&self, event: Event) {

@@ -14,7 +14,5 @@ impl Sharing {
 
     pub(super) fn on_step(&mut self, _: &Step, _: u32, _: Option<Tick>) {}
 
-    pub(super) fn take_mark(&mut self) -> bool {
-        false
-    }
+    pub(super) fn notify(&mut self) {}
 }

@@ -1,9 +1,11 @@
 //! How many circuits of a group may be open at once.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
+
+use foldhash::quality::RandomState;
 
 use super::seen::SeenKeys;
 use crate::{
@@ -32,7 +34,7 @@ impl MaxOpen {
         Self {
             ratio,
             clock,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             seen: SeenKeys::new(),
             slots: OpenSlots::new(),
             prevented: AtomicU64::new(0),

@@ -16,8 +16,8 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::broadcast;
 
-pub(crate) use self::table::Found;
 use self::table::Table;
+pub(crate) use self::table::{Found, Missing};
 pub use self::{
     builder::KeyedBreakersBuilder,
     stats::{KeyedStats, OpenLimitStats},
@@ -192,17 +192,22 @@ impl KeyedBreakers {
 
     /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
     /// creates it if it still has none.
-    pub(crate) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        self.table.with_new(key, work)
+    pub(crate) fn with_new<T>(
+        &self,
+        missing: &Missing,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
+        self.table.with_new(missing, work)
     }
 
     /// The same, if another call has created it meanwhile.
-    pub(crate) fn with_existing<T>(
+    #[inline]
+    pub(crate) fn with_late<T>(
         &self,
-        key: &str,
+        missing: &Missing,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
-        self.table.with(key, work)
+        self.table.with_late(missing, work)
     }
 }
 

@@ -3,7 +3,10 @@
 //! The algorithm is CLOCK: breakers stand in a circle, and one that was used since it was last
 //! considered gets a second chance.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use smol_str::SmolStr;
 
@@ -13,9 +16,18 @@ use crate::{handle::Breaker, state::State};
 /// be replaced; the next search goes on where this one has ended.
 const SEARCH: usize = 64;
 
+/// How long a group that is full of breakers that cannot be replaced is not searched again, so that
+/// invented keys do not pay for a search each.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// The keys of a group in the order in which they are considered.
 #[derive(Default)]
-pub(super) struct Queue(VecDeque<SmolStr>);
+pub(super) struct Queue {
+    keys: VecDeque<SmolStr>,
+    /// How many breakers were considered since one was found.
+    in_vain: usize,
+    paused_until: Option<Instant>,
+}
 
 /// A breaker, as a search sees it.
 pub(super) struct Considered<'a> {
@@ -39,18 +51,18 @@ pub(super) enum Replaceable {
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     pub(super) fn push(&mut self, key: SmolStr) {
-        self.0.push_back(key);
+        self.keys.push_back(key);
     }
 
     /// Removes a key that was considered lately. Returns whether it was there.
     pub(super) fn remove(&mut self, key: &str) -> bool {
         // What was considered went to the back.
-        let found = self.0.iter().rposition(|queued| queued == key);
-        found.is_some_and(|index| self.0.remove(index).is_some())
+        let found = self.keys.iter().rposition(|queued| queued == key);
+        found.is_some_and(|index| self.keys.remove(index).is_some())
     }
 
     /// Looks at breakers without their locks.
@@ -59,14 +71,21 @@ impl Queue {
         consider: impl Fn(&SmolStr) -> Option<Considered<'a>>,
     ) -> Replaceable {
         let mut candidates = Vec::new();
+        if self.is_paused() {
+            return Replaceable::Perhaps(candidates);
+        }
         let count = self.len();
         // Twice, so that a small group finds one that has had its second chance.
         for considered in 0..(2 * count).min(SEARCH) {
-            let Some(key) = self.0.pop_front() else { break };
+            let Some(key) = self.keys.pop_front() else { break };
+            self.in_vain += 1;
             if let Some(Considered { breaker, was_used }) = consider(&key) {
                 let cell = breaker.cell();
                 match cell.published_state() {
-                    State::Closed if !was_used => return Replaceable::Idle(key, breaker.clone()),
+                    State::Closed if !was_used => {
+                        self.in_vain = 0;
+                        return Replaceable::Idle(key, breaker.clone());
+                    }
                     State::Open | State::HalfOpen
                         if !was_used && considered < count && !cell.goes_on_rejecting() =>
                     {
@@ -75,9 +94,24 @@ impl Queue {
                     _ => {}
                 }
             }
-            self.0.push_back(key);
+            self.keys.push_back(key);
+        }
+        if !candidates.is_empty() {
+            self.in_vain = 0;
+        } else if count > SEARCH && self.in_vain >= 2 * count {
+            // All of them had their second chance.
+            self.paused_until = Some(Instant::now() + PAUSE);
         }
         Replaceable::Perhaps(candidates)
+    }
+
+    fn is_paused(&mut self) -> bool {
+        let Some(until) = self.paused_until else { return false };
+        let is_paused = Instant::now() < until;
+        if !is_paused {
+            (self.paused_until, self.in_vain) = (None, 0);
+        }
+        is_paused
     }
 }
 

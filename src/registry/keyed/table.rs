@@ -4,10 +4,14 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
@@ -36,9 +40,16 @@ pub(crate) enum Found<T> {
     /// By the breaker that was passed to the closure.
     Breaker(T),
     /// By a breaker that is created if the call fails.
-    OnFailure(SmolStr),
+    OnFailure(Missing),
     /// By none: the group is full.
     Unrecorded,
+}
+
+/// A key that has no breaker.
+pub(crate) struct Missing {
+    key: SmolStr,
+    /// How many breakers had been created before it was looked for.
+    created: u64,
 }
 
 /// No lock is held while a breaker is asked for its state or gets new settings, and events of its
@@ -51,12 +62,14 @@ pub(super) struct Table {
     /// The breaker of the keys for which there is no room.
     shared: Option<Breaker>,
     pub(super) max_breakers: usize,
-    pub(super) entries: HashMap<SmolStr, Entry>,
+    pub(super) entries: HashMap<SmolStr, Entry, RandomState>,
     len: AtomicUsize,
     /// Whether a key has no breaker until a call fails.
     is_lazy: AtomicBool,
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
+    /// How many breakers were created so far.
+    created: AtomicU64,
     unrecorded: AtomicU64,
     pub(super) creation: Mutex<Creation>,
 }
@@ -115,10 +128,11 @@ impl Table {
             group: Breaker::builder(group).counts_for_group().build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
-            entries: HashMap::new(),
+            entries: HashMap::with_hasher(RandomState::default()),
             len: AtomicUsize::new(0),
             is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
+            created: AtomicU64::new(0),
             unrecorded: AtomicU64::new(0),
             creation: Mutex::new(Creation { config, queue: Queue::default() }),
             names,
@@ -169,9 +183,26 @@ impl Table {
         self.entries.pin().get(key).map(|entry| work(entry.touch()))
     }
 
+    /// The same for a key that had none. Most often, no breaker was created meanwhile.
+    #[inline]
+    pub(super) fn with_late<T>(
+        &self,
+        missing: &Missing,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
+        if self.created.load(Acquire) == missing.created {
+            return None;
+        }
+        self.with(&missing.key, work)
+    }
+
     /// The same, and creates it if there is none and there is room.
-    pub(super) fn with_new<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        let result = self.with_own(key, work).ok();
+    pub(super) fn with_new<T>(
+        &self,
+        missing: &Missing,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
+        let result = self.with_own(&missing.key, work).ok();
         self.count_unrecorded(result)
     }
 
@@ -228,9 +259,10 @@ impl Table {
         self.see(key);
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
         if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
+            let created = self.created.load(Acquire);
             return match self.entries.pin().get(key) {
                 Some(entry) => Found::Breaker(work(entry.touch())),
-                None => Found::OnFailure(key.into()),
+                None => Found::OnFailure(Missing { key: key.into(), created }),
             };
         }
         match self.with_new_or_shared(key, work) {
@@ -354,6 +386,8 @@ impl Table {
             self.source.build(&self.names.name_of(&key), Some(&key), &creation.config);
         let breaker = builder.restore_later().build_valid();
         self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
+        // Release: whoever sees the number finds the breaker.
+        self.created.fetch_add(1, Release);
         creation.queue.push(key);
         self.len.store(creation.queue.len(), Relaxed);
         (breaker, gate)

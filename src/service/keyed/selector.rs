@@ -7,7 +7,7 @@ use crate::{
     breaker::Permit,
     error::Rejected,
     handle::Breaker,
-    registry::{Found, KeyedBreakers},
+    registry::{Found, KeyedBreakers, Missing},
     service::inner_call,
 };
 
@@ -23,7 +23,7 @@ pub(in crate::service) struct Selector<K> {
 /// How a call was admitted.
 pub(in crate::service) enum Admission {
     ByBreaker(Permit),
-    WithoutBreaker(SmolStr),
+    WithoutBreaker(Missing),
     Unrecorded,
 }
 
@@ -48,7 +48,7 @@ impl<K> Selector<K> {
             Found::OnFailure(_) if inner_call::is_nested(breakers.group().cell()) => {
                 Ok(Admission::Unrecorded)
             }
-            Found::OnFailure(key) => Ok(Admission::WithoutBreaker(key)),
+            Found::OnFailure(missing) => Ok(Admission::WithoutBreaker(missing)),
             Found::Unrecorded => Ok(Admission::Unrecorded),
         }
     }

@@ -124,9 +124,9 @@ where
                 let future = ResponseFuture::admitted(future, permit, classify, record_when);
                 KeyedResponseFuture::with_breaker(future)
             }
-            Ok(Admission::WithoutBreaker(key)) => {
+            Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
-                let mut call = UnbrokenCall::new(key, self.selector.breakers.clone());
+                let mut call = UnbrokenCall::new(missing, self.selector.breakers.clone());
                 let group = call.cell();
                 let start = || inner_call::run_within(group, || self.inner.call(request));
                 let future = call.fail_on_panic(start);

@@ -1,26 +1,24 @@
 //! A call of a key that has no breaker yet.
 
-use smol_str::SmolStr;
-
 use crate::{
     breaker::{Permit, cell::Cell},
     handle::Breaker,
     outcome::{CallEnd, Outcome},
-    registry::KeyedBreakers,
+    registry::{KeyedBreakers, Missing},
 };
 
 /// A call that was admitted because its key has no breaker. Its failure creates one.
 ///
 /// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics.
 pub(in crate::service) struct UnbrokenCall {
-    key: SmolStr,
+    missing: Missing,
     breakers: KeyedBreakers,
     is_counted: bool,
 }
 
 impl UnbrokenCall {
-    pub(in crate::service) fn new(key: SmolStr, breakers: KeyedBreakers) -> Self {
-        Self { key, breakers, is_counted: false }
+    pub(in crate::service) fn new(missing: Missing, breakers: KeyedBreakers) -> Self {
+        Self { missing, breakers, is_counted: false }
     }
 
     /// The cell by which a call of the same group further in is recognized.
@@ -43,9 +41,9 @@ impl UnbrokenCall {
             }
         };
         if outcome == Outcome::Success {
-            self.breakers.with_existing(&self.key, record);
+            self.breakers.with_late(&self.missing, record);
         } else if outcome != Outcome::Ignore {
-            self.breakers.with_new(&self.key, record);
+            self.breakers.with_new(&self.missing, record);
         }
     }
 

@@ -129,8 +129,8 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
             Admission::ByBreaker(permit) => {
                 self.send_with(permit, next.run(request, extensions)).await
             }
-            Admission::WithoutBreaker(key) => {
-                let call = UnbrokenCall::new(key, self.selector.breakers.clone());
+            Admission::WithoutBreaker(missing) => {
+                let call = UnbrokenCall::new(missing, self.selector.breakers.clone());
                 self.send_unbroken(call, next.run(request, extensions)).await
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),

@@ -1,5 +1,6 @@
 //! A store in JSON files, one for each breaker.
 
+mod contents;
 mod folder;
 mod history;
 mod names;

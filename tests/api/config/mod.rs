@@ -1,5 +1,6 @@
 //! What a configuration may contain, and how its faults are reported.
 
+mod both_formats;
 mod builders;
 mod faults;
 mod files;

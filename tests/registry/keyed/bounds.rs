@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tower_breaker::{Breaker, KeyedBreakers, State, clock::ManualClock, registry::WhenFull};
 
+use crate::support::wait::eventually;
+
 fn group(max: usize) -> KeyedBreakers {
     KeyedBreakers::builder("hosts").max_breakers(max).build().unwrap()
 }
@@ -116,4 +118,22 @@ fn one_idle_breaker_among_many_open_ones_is_found() {
     let found = (0..1000).position(|key| hosts.get_or_create(&format!("new {key}")).is_some());
     assert!(found.is_some_and(|searches| searches <= 1000 / 64 + 1), "{found:?}");
     assert!(hosts.get("idle").is_none());
+}
+
+/// After two rounds in vain, the group is not searched for a moment: then it is again.
+#[test]
+fn a_group_that_was_full_of_open_breakers_finds_one_that_has_closed() {
+    let hosts = group(200);
+    for key in 0..200 {
+        hosts.get_or_create(&key.to_string()).unwrap().force_open();
+    }
+    for round in 0..3 {
+        for key in 0..1000 {
+            assert!(hosts.get_or_create(&format!("new {round} {key}")).is_none());
+        }
+        hosts.get(&round.to_string()).unwrap().reset();
+        eventually("room was found", || hosts.get_or_create(&format!("late {round}")).is_some());
+        assert!(hosts.get(&round.to_string()).is_none());
+        hosts.get(&format!("late {round}")).unwrap().force_open();
+    }
 }
