@@ -46,9 +46,7 @@ def draw(base, seconds):
         for share in (0, 0.5, 1):
             at = base_line - share * HEIGHT
             parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" class="grid"/>')
-            parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{top * share:g}</text>'
-                         if top < 10 else
-                         f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{top * share:.0f}</text>')
+            parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{top * share:.3g}</text>')
         for number, one in enumerate(sorted(series, key=lambda one: label(one["metric"]))):
             colour = COLOURS[number % len(COLOURS)]
             points = [
