@@ -25,29 +25,30 @@ const NOTE_INTERVAL: Duration = Duration::from_millis(250);
 impl Machine {
     /// How many probes the leases allow now; `None` if they need none.
     pub(super) fn lease_slots(&self) -> Option<u64> {
-        Some(self.sharing.gate()?.free(self.now))
+        Some(self.sharing.gate(self.now)?.free(self.now))
     }
 
     /// Until when calls may be rejected without the lock, so that the machine sees one now and
     /// then.
     pub(super) fn probes_ask_again_at(&self) -> Option<Tick> {
-        let last_call = self.sharing.gate()?.last_call;
+        let last_call = self.sharing.gate(self.now)?.last_call;
         Some(last_call.map_or(self.now, |last_call| last_call.after(NOTE_INTERVAL)))
     }
 
     /// Takes note of a call that would be a probe.
     pub(super) fn note_probe_call(&mut self) {
         let now = self.now;
-        let Some(shared) = self.sharing.gate_mut() else { return };
+        let Some(shared) = self.sharing.gate_mut(now) else { return };
         shared.is_marked |=
             shared.last_call.is_none_or(|last_call| now >= last_call.after(NOTE_INTERVAL));
         shared.last_call = Some(now);
+        shared.unseen_since.get_or_insert(now);
     }
 
     /// Puts a probe under a free lease, if it needs one.
     pub(super) fn assign_lease(&mut self, probe: u64) {
         let now = self.now;
-        let Some(shared) = self.sharing.gate_mut() else { return };
+        let Some(shared) = self.sharing.gate_mut(now) else { return };
         if let Some(lease) = shared.leases.iter_mut().find(|lease| lease.is_free(now)) {
             lease.probe = Some(probe);
         }
@@ -57,7 +58,7 @@ impl Machine {
     /// result changes nothing.
     pub(super) fn return_lease(&mut self, probe: Option<u64>) -> bool {
         let now = self.now;
-        let (Some(shared), Some(probe)) = (self.sharing.gate_mut(), probe) else { return true };
+        let (Some(shared), Some(probe)) = (self.sharing.gate_mut(now), probe) else { return true };
         let Some(lease) = shared.of_probe(probe) else { return false };
         (lease.probe, lease.idle_since) = (None, now);
         let (token, is_valid) = (lease.token, lease.until > now);
@@ -86,9 +87,10 @@ impl Machine {
 
     /// The oldest probe has timed out.
     pub(super) fn time_out_oldest(&mut self) {
+        let now = self.now;
         let Phase::HalfOpen(probes) = &self.phase else { return };
         let oldest = probes.oldest();
-        let Some(shared) = self.sharing.gate_mut() else { return };
+        let Some(shared) = self.sharing.gate_mut(now) else { return };
         let lease = oldest.and_then(|probe| shared.of_probe(probe)).map(|lease| lease.token);
         shared.ending = lease.map(|lease| ProbeEnd { lease, is_good: false, timed_out: true });
     }
@@ -121,10 +123,11 @@ impl Machine {
         }
     }
 
-    pub(crate) fn shared_view(&self, now: Reading, has_waiters: bool) -> Option<SharedView> {
+    pub(crate) fn shared_view(&mut self, now: Reading, has_waiters: bool) -> Option<SharedView> {
+        self.sharing.0.as_deref_mut()?.unseen_since = None;
         let shared = self.sharing.0.as_deref()?;
         let is_half_open = self.state() == State::HalfOpen;
-        let is_probing = is_half_open && self.sharing.gate().is_some();
+        let is_probing = is_half_open && self.sharing.gate(self.now).is_some();
         let is_wanted =
             has_waiters || shared.last_call.is_some_and(|call| now.tick.since(call) < DEMAND_TIME);
         let limit = self.config.probe_limit() as usize;
@@ -148,7 +151,7 @@ impl Machine {
         if self.state() != State::HalfOpen {
             return;
         }
-        let Some(shared) = self.sharing.gate_mut() else { return };
+        let Some(shared) = self.sharing.gate_mut(now) else { return };
         match shared.leases.iter_mut().find(|lease| lease.token == token) {
             Some(lease) => lease.until = until,
             None => shared.leases.push(Lease { token, until, probe: None, idle_since: now }),
@@ -236,5 +239,60 @@ impl Machine {
         }
         self.advance(now, effects);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{breaker::sharing::PATIENCE, config::Config};
+
+    const OPEN_TIME: Duration = Duration::from_secs(60);
+
+    #[derive(Debug)]
+    struct Thread;
+
+    impl FleetObserver for Thread {
+        fn on_change(&self) {}
+    }
+
+    /// A circuit that is half-open in its fleet, at this time.
+    fn half_open() -> (Machine, Tick) {
+        let mut machine = Machine::new(Arc::new(Config::default()), 0, Tick::new(Duration::ZERO));
+        machine.share(Box::new(Thread));
+        machine.set_joined(true);
+        let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
+        let fleet = FleetState { state: State::Open, until: Some(now), opens: 1 };
+        assert!(machine.adopt(0, &fleet, &mut Effects::default()));
+        machine.advance(now, &mut Effects::default());
+        assert_eq!(machine.state(), State::HalfOpen);
+        (machine, now)
+    }
+
+    fn looks(machine: &mut Machine, now: Tick) -> SharedView {
+        machine.shared_view(Reading { tick: now, wall: SystemTime::UNIX_EPOCH }, false).unwrap()
+    }
+
+    #[test]
+    fn without_a_lease_nothing_is_admitted_while_the_fleets_thread_looks() {
+        let (mut machine, mut now) = half_open();
+        for _ in 0..100 {
+            machine.advance(now, &mut Effects::default());
+            assert!(machine.admit().is_err());
+            assert!(looks(&mut machine, now).wants_lease);
+            now = now.after(Duration::from_secs(1));
+        }
+    }
+
+    /// As in a process that was forked, or after a panic.
+    #[test]
+    fn without_the_fleets_thread_the_machine_decides_alone() {
+        let (mut machine, now) = half_open();
+        assert!(machine.admit().is_err());
+        machine.advance(now.after(PATIENCE), &mut Effects::default());
+        assert!(machine.admit().is_ok());
+        assert!(machine.admit().is_err(), "one probe at a time");
     }
 }

@@ -4,12 +4,15 @@
 //! The machine decides as one that is not shared, and at once. What it decided waits here until the
 //! fleet's thread has submitted it. Two things differ: in a state that is the fleet's, a half-open
 //! circuit admits probes only under leases, and the result of a probe whose lease has expired
-//! changes nothing. While the fleet cannot be reached, neither holds.
+//! changes nothing. While the fleet cannot be reached, or its thread is gone, neither holds.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::effects::Step;
 use crate::{clock::Tick, config::Config, event::Reason, state::State};
+
+/// Without a sign of the fleet's thread for that long, the machine decides alone.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Empty unless the breaker is shared.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Shared {
     pub(super) ending: Option<ProbeEnd>,
     /// When a call last met the half-open circuit.
     pub(super) last_call: Option<Tick>,
+    /// When the first call met it that the fleet's thread has not seen yet.
+    pub(super) unseen_since: Option<Tick>,
     /// The fleet's thread has something to do.
     pub(super) is_marked: bool,
 }
@@ -146,12 +151,12 @@ impl Sharing {
     }
 
     /// The leases, if probes need them now.
-    pub(super) fn gate(&self) -> Option<&Shared> {
-        self.0.as_deref().filter(|shared| shared.is_joined && shared.is_fleets)
+    pub(super) fn gate(&self, now: Tick) -> Option<&Shared> {
+        self.0.as_deref().filter(|shared| shared.needs_leases(now))
     }
 
-    pub(super) fn gate_mut(&mut self) -> Option<&mut Shared> {
-        self.0.as_deref_mut().filter(|shared| shared.is_joined && shared.is_fleets)
+    pub(super) fn gate_mut(&mut self, now: Tick) -> Option<&mut Shared> {
+        self.0.as_deref_mut().filter(|shared| shared.needs_leases(now))
     }
 }
 
@@ -168,8 +173,16 @@ impl Shared {
             results: Vec::new(),
             ending: None,
             last_call: None,
+            unseen_since: None,
             is_marked: false,
         }
+    }
+
+    /// Whether the fleet decides on probes. A thread of the fleet that has not looked for that long
+    /// is gone, as in a process that was forked: no lease would ever come.
+    fn needs_leases(&self, now: Tick) -> bool {
+        let is_gone = self.unseen_since.is_some_and(|since| now >= since.after(PATIENCE));
+        self.is_joined && self.is_fleets && !is_gone
     }
 
     pub(super) fn free(&self, now: Tick) -> u64 {

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering,
@@ -30,7 +31,7 @@ use super::{
     settings::Settings,
     transport::{Beat, Transport, micros},
 };
-use crate::store::StoreError;
+use crate::{store::StoreError, sync::panic_message};
 
 /// The time between two looks whether the server still knows what it knew.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -118,8 +119,25 @@ impl Agent {
         }
     }
 
-    /// Works until the fleet is gone.
+    /// Works until the fleet is gone. After a panic, every breaker decides alone, and joins again.
     pub(super) fn run(mut self) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve())) {
+            let reason = format!("its thread panicked: {}", panic_message(&*panic));
+            tracing::error!(
+                target: "tower_breaker",
+                reason,
+                "fleet of circuit breakers: {reason}; this is a bug, please report it",
+            );
+            self.go_alone(&reason);
+        }
+    }
+
+    /// For another attempt to start the thread.
+    pub(super) fn into_receiver(self) -> Receiver<Message> {
+        self.receiver
+    }
+
+    fn serve(&mut self) {
         loop {
             let wait = self.next_moment().saturating_duration_since(Instant::now());
             let mut next = match self.receiver.recv_timeout(wait) {
@@ -186,7 +204,7 @@ impl Agent {
             }
             Message::NotReading(error) => {
                 self.is_reading = false;
-                self.go_alone(&error);
+                self.go_alone(&error.to_string());
             }
             Message::Gap { serial } => {
                 self.must_join = true;
@@ -214,7 +232,7 @@ impl Agent {
 
     fn work(&mut self) {
         if let Err(error) = self.try_work() {
-            self.go_alone(&error);
+            self.go_alone(&error.to_string());
         }
     }
 
@@ -412,8 +430,8 @@ impl Agent {
     }
 
     /// From here on, every breaker decides alone.
-    fn go_alone(&mut self, error: &StoreError) {
-        self.health.set_alone(&error.to_string());
+    fn go_alone(&mut self, reason: &str) {
+        self.health.set_alone(reason);
         let pause = self.transport.pause().max(Duration::from_millis(50));
         self.retry_at = Instant::now() + pause;
         self.must_join = true;
@@ -438,7 +456,7 @@ impl Agent {
         self.release(&entry, &leases);
     }
 
-    fn return_leases(mut self) {
+    fn return_leases(&mut self) {
         for Shared { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values() {
             self.release(&entry, &leases);
         }

@@ -52,6 +52,7 @@ impl Membership {
     }
 
     pub(crate) fn health(&self) -> FleetHealth {
+        self.threads.start();
         self.threads.health()
     }
 }

@@ -1,7 +1,7 @@
 //! The threads of a fleet: one that talks to the server, and one that waits for news.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{
         Arc, Mutex,
         atomic::Ordering,
@@ -26,10 +26,15 @@ pub(crate) struct Threads {
     connector: Arc<Connector>,
     settings: Arc<Settings>,
     sender: Sender<Message>,
-    /// Until the threads have started.
-    receiver: Mutex<Option<Receiver<Message>>>,
+    missing: Mutex<Missing>,
     signals: Arc<Signals>,
     health: Arc<Health>,
+}
+
+/// What a thread that has not started yet needs.
+struct Missing {
+    receiver: Option<Receiver<Message>>,
+    reader: bool,
 }
 
 impl Threads {
@@ -39,7 +44,7 @@ impl Threads {
             connector: Arc::new(connector),
             settings: Arc::new(settings),
             sender,
-            receiver: Mutex::new(Some(receiver)),
+            missing: Mutex::new(Missing { receiver: Some(receiver), reader: true }),
             signals: Arc::default(),
             health: Arc::new(Health::new()),
         }
@@ -58,13 +63,21 @@ impl Threads {
         self.health.get()
     }
 
-    /// Starts the threads, unless they run. If one cannot be started, the breakers decide alone.
+    /// Starts the threads, unless they run. If one cannot be started, the breakers decide alone,
+    /// and the next call tries again.
     pub(super) fn start(&self) {
-        let mut slot = std_lock(&self.receiver);
-        let Some(receiver) = slot.take() else { return };
+        let mut missing = std_lock(&self.missing);
+        let started = self.start_agent(&mut missing).and_then(|()| self.start_reader(&mut missing));
+        if let Err(error) = started {
+            self.health.set_alone(&format!("a thread cannot be started: {error}"));
+        }
+    }
+
+    fn start_agent(&self, missing: &mut Missing) -> io::Result<()> {
+        let Some(receiver) = missing.receiver.take() else { return Ok(()) };
         let keys = Keys::new(&self.settings.prefix);
         let connector = Arc::clone(&self.connector);
-        let transport = Transport::new(Arc::clone(&connector), keys.clone(), self.settings.timeout);
+        let transport = Transport::new(connector, keys, self.settings.timeout);
         let agent = Agent::new(
             transport,
             Arc::clone(&self.settings),
@@ -72,16 +85,32 @@ impl Threads {
             receiver,
             Arc::clone(&self.signals),
         );
-        let reader = Reader::new(connector, keys, self.sender(), Arc::clone(&self.signals));
-        let started = thread::Builder::new()
-            .name("breaker-fleet".into())
-            .spawn(move || agent.run())
-            .and_then(|_| {
-                thread::Builder::new().name("breaker-news".into()).spawn(move || reader.run())
-            });
-        if let Err(error) = started {
-            self.health.set_alone(&format!("a thread cannot be started: {error}"));
+        // It stays here if the thread cannot be started.
+        let waiting = Arc::new(Mutex::new(Some(agent)));
+        let taken = Arc::clone(&waiting);
+        let run = move || {
+            let agent = std_lock(&taken).take();
+            if let Some(agent) = agent {
+                agent.run();
+            }
+        };
+        let started = thread::Builder::new().name("breaker-fleet".into()).spawn(run);
+        if started.is_err() {
+            missing.receiver = std_lock(&waiting).take().map(Agent::into_receiver);
         }
+        started.map(drop)
+    }
+
+    fn start_reader(&self, missing: &mut Missing) -> io::Result<()> {
+        if !missing.reader {
+            return Ok(());
+        }
+        let keys = Keys::new(&self.settings.prefix);
+        let connector = Arc::clone(&self.connector);
+        let reader = Reader::new(connector, keys, self.sender(), Arc::clone(&self.signals));
+        thread::Builder::new().name("breaker-news".into()).spawn(move || reader.run())?;
+        missing.reader = false;
+        Ok(())
     }
 }
 

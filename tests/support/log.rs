@@ -21,6 +21,16 @@ impl Log {
             .finish()
     }
 
+    /// Writes what this thread logs meanwhile to this log.
+    pub(crate) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        tracing::subscriber::with_default(self.subscriber(), || {
+            // tracing asks once for each call site whether a subscriber is interested, and another
+            // test may have reached it first, on a thread without one.
+            tracing::callsite::rebuild_interest_cache();
+            work()
+        })
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
