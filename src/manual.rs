@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 ///
 /// The note and the name are in the log, in the [`Transition`](crate::event::Transition), in the
 /// history, and, for as long as the state lasts, in the [`Snapshot`](crate::snapshot::Snapshot):
-/// whoever is on call sees who forced a circuit open, also after a restart.
+/// the person on call sees who forced a circuit open, also after a restart.
 ///
 /// ```
 /// use std::time::Duration;

@@ -193,6 +193,20 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
     open.extend(alerts);
     let all: Vec<String> = open.iter().map(|(_, expr)| expr.clone()).collect();
 
+    // What the outage has to show.
+    open.extend(
+        [
+            "circuit_breaker_failure_ratio{name=\"payments\"} > 0.4",
+            "circuit_breaker_slow_call_ratio{name=\"payments\"} > 0.4",
+            "circuit_breaker_calls_total{outcome=\"rejected\"} > 0",
+            "circuit_breaker_calls_total{outcome=\"failure\"} > 0",
+            "circuit_breaker_probes_total{outcome=\"failure\"} > 0",
+            "circuit_breaker_state{name=\"hosts\",key=\"b\",state=\"open\"} == 1",
+            "circuit_breaker_transitions_total{to=\"open\",reason=\"failure_rate\"} > 0",
+            "circuit_breaker_transitions_total{to=\"closed\",reason=\"probes_succeeded\"} > 0",
+        ]
+        .map(|expr| (expr.to_owned(), expr.to_owned())),
+    );
     // Each has to answer at some moment of the outage.
     let began = Instant::now();
     while !open.is_empty() {

@@ -36,7 +36,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tokio::{net::TcpListener, time::sleep};
 use tower::{Layer, ServiceExt};
 use tower_breaker::{
-    CircuitBreakerLayer, Config, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, Trip, Window,
+    CircuitBreakerLayer, Config, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, Trip,
+    Window, classify::ServerErrorsAsFailures,
 };
 
 type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
@@ -147,7 +148,7 @@ async fn call_payments(base: &str, each_phase: Duration) -> Result {
         .config(config(each_phase))
         .store(MemoryStore::new())
         .build()?;
-    let service = layer.layer(client);
+    let service = layer.classify(ServerErrorsAsFailures).layer(client);
     loop {
         // Rejections and failures are what this is about.
         tokio::spawn(service.clone().oneshot(request(&format!("{base}/payments"))?));
@@ -162,7 +163,7 @@ async fn call_hosts(base: &str, each_phase: Duration) -> Result {
     let layer = KeyedCircuitBreakerLayer::by_key(breakers, |request: &Request<Empty<Bytes>>| {
         request.uri().path().strip_prefix("/hosts/").map(Into::into)
     });
-    let service = layer.layer(client);
+    let service = layer.classify(ServerErrorsAsFailures).layer(client);
     loop {
         for host in ["a", "b", "c"] {
             let request = request(&format!("{base}/hosts/{host}"))?;

@@ -50,7 +50,7 @@
 //!
 //! A request's body may have 16 kB. [At most so many](Admin::max_listeners) event streams are open
 //! at once, and one whose client does not read holds a few events, not all that it misses. Such a
-//! client is told to read everything again.
+//! client gets the event `resync`, and reads everything again.
 //!
 //! [`Breaker::force_open_with`]: crate::Breaker::force_open_with
 

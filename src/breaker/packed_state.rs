@@ -170,6 +170,20 @@ impl PackedState {
         self.0 & (Self::DEFERS | Self::TIMED | Self::BUCKETED) == Self::DEFERS
     }
 
+    /// Whether any success of a call that this state admitted may be counted without the lock and
+    /// without reading the time, on the one counter of all threads, and nowhere else.
+    #[inline]
+    pub(super) const fn counts_success_of(self, admitted: Self) -> bool {
+        const FLAGS: u64 = PackedState::DEFERS
+            | PackedState::TIMED
+            | PackedState::BUCKETED
+            | PackedState::METERED
+            | PackedState::SPREAD;
+        let other_epoch = (self.0 ^ admitted.0) >> Self::EPOCH_SHIFT;
+        // One branch for all.
+        other_epoch | ((self.0 & FLAGS) ^ Self::DEFERS) == 0
+    }
+
     /// Whether each thread counts on a counter of its own.
     #[inline]
     pub(super) const fn is_spread(self) -> bool {
@@ -297,6 +311,27 @@ mod tests {
         assert!(!counts(&VIEW));
         assert!(!counts(&FastPathView { timed: true, ..view }));
         assert!(!counts(&FastPathView { bucket_end: Some(Tick::NEVER), ..view }));
+    }
+
+    #[test]
+    fn only_a_success_of_the_same_epoch_that_needs_neither_time_nor_thread_is_counted_at_once() {
+        let packed = |view: &FastPathView, spread| PackedState::new(view, false, spread);
+        let view = FastPathView { success: OnSuccess::Defer, ..VIEW };
+        let admitted = packed(&VIEW, false).for_permit();
+        assert!(packed(&view, false).counts_success_of(admitted));
+        assert!(!packed(&view, true).counts_success_of(admitted));
+        for other in [
+            VIEW,
+            FastPathView { success: OnSuccess::Record, ..VIEW },
+            FastPathView { epoch: 8, ..view },
+            FastPathView { epoch: 6, ..view },
+            FastPathView { timed: true, ..view },
+            FastPathView { metered: true, ..view },
+            FastPathView { bucket_end: Some(Tick::NEVER), ..view },
+        ] {
+            assert!(!packed(&other, false).counts_success_of(admitted), "{other:?}");
+        }
+        assert!(!packed(&view, false).counts_success_of(PackedState::SPENT));
     }
 
     #[test]

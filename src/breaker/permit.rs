@@ -288,22 +288,50 @@ impl Permit {
 #[inline(never)]
 fn succeed_unless_nested(cell: &'static Cell, state: PackedState, stamp: u64) {
     // Most often, no breaker is around this one.
-    if nesting::is_any_running() || !cell.try_success(state, stamp) {
-        succeed_slow(cell, state, stamp);
-    } else {
-        cell.count_current(state, CallEnd::Success);
+    if nesting::is_any_running() {
+        return succeed_inside(cell, state, stamp);
+    }
+    match cell.count_success(state) {
+        Counted::Yes => {}
+        Counted::No => succeed_outermost(cell, state, stamp),
+        Counted::Contended => succeed_after_contention(cell, state, stamp),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn succeed_slow(cell: &'static Cell, state: PackedState, stamp: u64) {
-    let mut permit = Permit { call: Call { cell, state, stamp } };
+fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64) {
     if nesting::is_nested(cell) {
-        permit.discard_in_place();
+        Call { cell, state, stamp }.discard();
     } else {
-        permit.success();
+        succeed_outermost(cell, state, stamp);
     }
+}
+
+#[inline(never)]
+fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
+    if state.state() == State::HalfOpen {
+        return succeed_locked(cell, state, stamp);
+    }
+    match cell.try_record_success(state, Tick::from_nanos(stamp), None) {
+        Counted::Yes => cell.count_current(state, CallEnd::Success),
+        Counted::No => succeed_locked(cell, state, stamp),
+        Counted::Contended => succeed_after_contention(cell, state, stamp),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
+    cell.count(state, CallEnd::Success);
+    Call { cell, state, stamp }.record_locked(Outcome::Success, None);
+}
+
+#[cold]
+#[inline(never)]
+fn succeed_after_contention(cell: &'static Cell, state: PackedState, stamp: u64) {
+    cell.spread_successes();
+    succeed_locked(cell, state, stamp);
 }
 
 impl Call {

@@ -94,6 +94,7 @@ impl<'a> Successes<'a> {
     }
 
     /// The same where threads have met before: a thread that meets another one tries again.
+    #[inline(never)]
     fn count_spread(self, epoch: u64) -> Counted {
         let Some(counters) = self.spread.0.get() else { return Counted::No };
         let counter = &counters[thread_index() & (counters.len() - 1)].0;
@@ -122,7 +123,11 @@ impl<'a> Successes<'a> {
 
     /// Whether successes of this epoch can be counted now.
     pub(super) fn is_open(self, epoch: u64) -> bool {
-        self.counters().any(|counter| counter.load(Ordering::Relaxed) ^ tag(epoch) < FULL)
+        let is_open = |counter: &AtomicU64| counter.load(Ordering::Relaxed) ^ tag(epoch) < FULL;
+        match self.spread.0.get() {
+            None => is_open(self.shared),
+            Some(counters) => counters.iter().any(|counter| is_open(&counter.0)),
+        }
     }
 
     /// Opens the counters that are closed or of an earlier epoch: they count successes of this
@@ -149,17 +154,12 @@ impl<'a> Successes<'a> {
     }
 
     fn take(self, epoch: u64, limit: u64, next: u64) -> u64 {
-        let counts = self.counters().map(|counter| {
-            // There is seldom anything to take, and a load leaves the line with its owner.
-            let seen = counter.load(Ordering::Acquire);
-            // Only the holder of the lock changes the tag, and closes or opens a counter.
-            if seen == next || seen ^ tag(epoch) > FULL {
-                return 0;
-            }
-            let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);
-            last.saturating_sub(FULL - limit)
-        });
-        counts.sum()
+        let take = |counter| take(counter, epoch, limit, next);
+        match self.spread.0.get() {
+            None => take(self.shared),
+            // With several counters, the single one stays closed.
+            Some(counters) => counters.iter().map(|counter| take(&counter.0)).sum(),
+        }
     }
 
     fn counters(self) -> impl Iterator<Item = &'a AtomicU64> {
@@ -170,6 +170,17 @@ impl<'a> Successes<'a> {
             spread.into_iter().flat_map(|counters| counters.iter()).map(|counter| &counter.0),
         )
     }
+}
+
+fn take(counter: &AtomicU64, epoch: u64, limit: u64, next: u64) -> u64 {
+    // There is seldom anything to take, and a load leaves the line with its owner.
+    let seen = counter.load(Ordering::Acquire);
+    // Only the holder of the lock changes the tag, and closes or opens a counter.
+    if seen == next || seen ^ tag(epoch) > FULL {
+        return 0;
+    }
+    let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);
+    last.saturating_sub(FULL - limit)
 }
 
 const fn opened(epoch: u64, limit: u64) -> u64 {

@@ -32,6 +32,9 @@
 //!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
 //!   held.
 //!
+//! A health check that recovers early (feature `health-check`) ends the open time of its own
+//! replica only.
+//!
 //! # When the server
 //!
 //! * **cannot be reached**, does not answer, or refuses commands: each replica decides alone, as a

@@ -39,8 +39,9 @@
 //!
 //! ## Cost
 //!
-//! The end of a call adds one to a counter that its thread alone writes: some 20 instructions, no
-//! lock, and nothing that another thread waits for. Once a second, the housekeeping thread collects
+//! The end of a call adds one to a counter that its thread alone writes: no lock, and nothing that
+//! another thread waits for. A healthy call takes some 40 instructions more with it, and 1.4 ns on
+//! the machine of the benches; with `Off`, none. Once a second, the housekeeping thread collects
 //! the counters; without a recorder too, since one may be installed at any time.
 //!
 //! A breaker takes up to 1 KiB for its numbers, until a second after it is dropped, and a line of

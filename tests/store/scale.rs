@@ -9,9 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::sick_store::{SickStore, Symptom};
+use crate::support::{
+    redis::RedisServer,
+    sick_store::{SickStore, Symptom},
+};
 use tower_breaker::{
-    Breaker, Config, SledStore, State, StateStore, Trip, history::HistoryQuery, store::SaveEntry,
+    Breaker, Config, SledStore, State, StateStore, Trip,
+    history::HistoryQuery,
+    store::{RedisStore, SaveEntry},
 };
 
 /// The snapshots of an open and of a closed circuit, both with failures.
@@ -30,10 +35,25 @@ fn snapshots() -> [String; 2] {
 #[test]
 #[ignore = "a measurement"]
 fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
-    const BREAKERS: usize = 100_000;
     let folder = tempfile::tempdir().unwrap();
+    let took = restore(|| SledStore::open(folder.path()).unwrap());
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_hundred_thousand_breakers_are_restored_from_redis_within_a_second() {
+    let Some(server) = RedisServer::start() else { return };
+    let took = restore(|| RedisStore::open(&server.url()).unwrap());
+    println!("{}", server.command(&["INFO", "memory"]).lines().nth(2).unwrap_or_default());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// Returns how long the start of a process with many breakers takes.
+fn restore<S: StateStore + Clone>(open: impl Fn() -> S) -> Duration {
+    const BREAKERS: usize = 100_000;
     let snapshots = snapshots();
-    let store = SledStore::open(folder.path()).unwrap();
+    let store = open();
     let entries: Vec<_> = (0..BREAKERS)
         .map(|n| SaveEntry::new(format!("circuit_breaker:{n}:state"), snapshots[n % 2].as_str()))
         .collect();
@@ -45,7 +65,7 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
     let config = Arc::new(config);
     let names: Vec<String> = (0..BREAKERS).map(|n| n.to_string()).collect();
     let began = (Instant::now(), cpu_time());
-    let store = SledStore::open(folder.path()).unwrap();
+    let store = open();
     let mut breakers = Vec::with_capacity(BREAKERS);
     let mut slowest = Duration::ZERO;
     let mut first = (Duration::ZERO, Duration::ZERO);
@@ -71,7 +91,7 @@ fn a_hundred_thousand_breakers_are_restored_within_half_a_second() {
     }
     // Otherwise each would save its last state, one after the other.
     std::mem::forget(breakers);
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    took
 }
 
 #[test]

@@ -158,8 +158,7 @@ impl Cell {
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
     /// the time since `since`.
-    #[expect(clippy::inline_always, reason = "in `try_success`, which has all in registers")]
-    #[inline(always)]
+    #[inline]
     pub(in crate::breaker) fn try_record_success(
         &self,
         admitted: PackedState,
@@ -179,25 +178,19 @@ impl Cell {
         self.try_record_timed_success(state, since, elapsed)
     }
 
-    /// The same, for a call that took the time since its permit's stamp.
+    /// Counts a success where that depends neither on the time nor on the thread.
     #[inline]
-    pub(in crate::breaker) fn try_success(
-        &'static self,
-        admitted: PackedState,
-        stamp: u64,
-    ) -> bool {
-        match self.try_record_success(admitted, Tick::from_nanos(stamp), None) {
-            Counted::Yes => true,
-            Counted::No => false,
-            Counted::Contended => {
-                self.spread_successes();
-                false
-            }
+    pub(in crate::breaker) fn count_success(&self, admitted: PackedState) -> Counted {
+        let state = self.state();
+        if state.counts_success_of(admitted) {
+            self.successes().count(state.epoch(), false)
+        } else {
+            Counted::No
         }
     }
 
     /// The same where it may depend on the time.
-    #[inline(never)]
+    #[inline]
     fn try_record_timed_success(
         &self,
         state: PackedState,
@@ -213,7 +206,7 @@ impl Cell {
                 return Counted::No;
             }
             let now = SystemClock::counter_tick_after(since);
-            let took = nanos(elapsed.unwrap_or_else(|| now.since(since)));
+            let took = elapsed.map_or_else(|| now.nanos_since(since), nanos);
             if (has_slow_calls && self.view.is_slow(took))
                 || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
             {

@@ -33,7 +33,7 @@ use crate::store::{
 /// | `circuit_breaker:epoch` | what tells whether the server was emptied |
 ///
 /// The server is never scanned, and any name is safe. The [prefix](RedisStoreBuilder::prefix) can
-/// be changed. Keys are spread over the slots of a cluster by their names.
+/// be changed.
 ///
 /// Redis removes snapshots by itself: those of open circuits after 24 hours, those of closed and
 /// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
@@ -76,8 +76,15 @@ use crate::store::{
 ///
 /// # Which servers
 ///
-/// Redis 6.2 or later, by TCP, TLS (feature `redis-tls`) or a Unix socket. The tests use Redis 7.0.
-/// Valkey is expected to work, and not tested.
+/// Redis 6.2 or later, reached by TCP, TLS (feature `redis-tls`) or a Unix socket.
+///
+/// | | |
+/// |---|---|
+/// | one server | supported, tested with Redis 7.0 |
+/// | replicas, behind an address that follows the primary | supported, not tested |
+/// | TLS, Unix sockets | supported, not tested |
+/// | Sentinel, Redis Cluster | not supported yet |
+/// | Valkey | expected to work, not tested |
 ///
 /// # Examples
 ///

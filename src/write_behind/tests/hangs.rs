@@ -25,6 +25,8 @@ async fn a_store_that_hangs_from_the_start_delays_the_first_breaker_only() {
     attached.truncate(1);
     assert!(start.elapsed() < LONG / 2, "one wait, not a hundred: {:?}", start.elapsed());
     assert_eq!(Arc::strong_count(&breakers[99]), 1, "dropped breakers are released");
+    // What has passed before a listener can hear of it is not announced.
+    until("the fault is announced", || breakers[0].announced() == [false]);
     store.set(Fault::None);
     until("it is healthy again", || attached[0].health().is_healthy());
     until("the newest is saved", || store.holds("0", "closed, and changed"));

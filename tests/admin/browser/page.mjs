@@ -245,7 +245,7 @@ const checks = {
     await control("stop");
     await page.getByRole("alert").filter({ hasText: /^Connection lost at .* out of date/ }).waitFor();
     await until(page.locator("#connection"), "Connection lost");
-    await control("trip", "mail"); // nobody hears it
+    await control("trip", "mail"); // unheard
     await control("start");
     await page.getByRole("alert").filter({ hasText: "The connection is back." }).waitFor();
     await until(page.locator("#connection"), "Live");

@@ -26,6 +26,8 @@ pub(crate) enum Loss {
     Overcounted,
     /// The older ones may be gone: their folder is.
     Older,
+    /// Both: the write that finds the server emptied is done, and gives an error.
+    OlderAndOvercounted,
     /// Any of the older ones may be gone or unreadable.
     Damaged,
 }
@@ -34,7 +36,8 @@ impl Loss {
     pub(crate) const fn of(cell: &Cell) -> Self {
         match (cell.fault, cell.moment) {
             (Fault::Truncated | Fault::BitsFlipped, _) => Self::Damaged,
-            (Fault::Deleted | Fault::Server(ServerFault::Emptied), _)
+            (Fault::Server(ServerFault::Emptied), _) => Self::OlderAndOvercounted,
+            (Fault::Deleted, _)
             | (Fault::HeldByAHandle | Fault::HeldByAProcess, Moment::Run | Moment::StopBriefly) => {
                 Self::Older
             }
@@ -74,7 +77,7 @@ impl Made {
         }
         let reaches_to = match loss {
             Loss::Nothing | Loss::Overcounted => 0,
-            Loss::Older | Loss::Damaged => self.certain_from,
+            Loss::Older | Loss::OlderAndOvercounted | Loss::Damaged => self.certain_from,
         };
         // Everything from `left` on is found or counted; before it, `missed` more may be.
         let (mut left, mut missed) = (self.transitions.len(), 0);
@@ -82,7 +85,8 @@ impl Made {
             if left <= reaches_to && loss == Loss::Damaged {
                 return Ok(());
             }
-            let skips = if loss == Loss::Overcounted { 0..=missed } else { missed..=missed };
+            let may_overcount = matches!(loss, Loss::Overcounted | Loss::OlderAndOvercounted);
+            let skips = if may_overcount { 0..=missed } else { missed..=missed };
             let before = |skip| (left.checked_sub(skip)?).checked_sub(1);
             let is_here = |place: &usize| self.transitions[*place] == entry.transition;
             let Some(place) = skips.filter_map(before).find(is_here) else {
