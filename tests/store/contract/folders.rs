@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use tower_breaker::store::{SaveEntry, StoreError};
 
 use super::{FolderStore, ids, names_in, records};
+use crate::support::wait::eventually;
 
 pub(super) fn a_path_that_can_never_work_is_refused<S: FolderStore>(parent: &Path) {
     let file = parent.join("file");
@@ -73,5 +74,7 @@ pub(super) fn histories_in_a_folder_that_was_removed_start_empty<S: FolderStore>
     histories.append("key", &records(3..=3)).unwrap();
     drop(store);
     let store = S::open_at(&folder).unwrap();
+    // All drops of this process wait a second together: perhaps the folder is released later.
+    eventually("the folder is released", || store.load("key").is_ok());
     assert_eq!(ids(store.history().unwrap(), "key"), [3]);
 }
