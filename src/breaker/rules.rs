@@ -151,9 +151,9 @@ fn lowest_count_that_meets(threshold: f64, calls: u32) -> u32 {
     while below < meeting {
         let middle = below + (meeting - below) / 2;
         if meets(threshold, middle.into(), calls.into()) {
-            meeting = middle
+            meeting = middle;
         } else {
-            below = middle + 1
+            below = middle + 1;
         }
     }
     meeting

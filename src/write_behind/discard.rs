@@ -29,6 +29,11 @@ impl Inbox {
         if entry.is_suspended() || content.owners.has_others(entry) {
             return false;
         }
+        drop(content);
+        // Its state is not to be taken over by a breaker of its name that is built meanwhile. From
+        // here on it is not saved either, unless the writer has noted that it is about to.
+        entry.release();
+        content = self.content();
         if !content.may_be_stored(entry) {
             drop(content);
             self.forget(entry);
@@ -36,8 +41,6 @@ impl Inbox {
         }
         let first = content.discard(entry);
         drop(content);
-        // Its state is not to be taken over by a breaker of its name that is built meanwhile.
-        entry.release();
         if first {
             self.wake.notify_one();
         }

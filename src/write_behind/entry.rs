@@ -181,6 +181,8 @@ impl Entry {
         if marks == 0 {
             return Ok(None);
         }
+        // Before the source is looked for: see `Inbox::discard`.
+        self.is_stored.store(true, SeqCst);
         let Some(source) = self.source() else { return Ok(None) };
         // A transition is saved whole.
         let base = std_lock(&self.base).clone().filter(|_| marks == Urgency::Counts.marks());
