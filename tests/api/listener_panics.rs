@@ -151,13 +151,10 @@ fn a_registrys_listeners_do_not_affect_each_other() {
 #[test]
 fn the_error_is_logged_with_the_breakers_name_and_what_the_listener_said() {
     let log = Log::default();
-    tracing::subscriber::with_default(log.subscriber(), || {
+    log.during(|| {
         let (builder, ..) = breaker("logs");
         let breaker = builder.build().unwrap();
-        // See `every_transition_is_one_log_line_at_info`.
-        tracing::callsite::rebuild_interest_cache();
         breaker.force_open();
-        tracing::callsite::rebuild_interest_cache();
         breaker.reset();
     });
     let log = log.text();

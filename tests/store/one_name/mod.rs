@@ -310,7 +310,7 @@ fn clones_are_one_breaker_and_other_stores_are_independent() {
 #[test]
 fn an_older_breaker_warns_once() {
     let log = Log::default();
-    tracing::subscriber::with_default(log.subscriber(), || {
+    log.during(|| {
         let store = MemoryStore::new();
         let older = build_on(&store);
         assert_eq!(log.lines_with("WARN"), 0);
