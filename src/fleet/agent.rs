@@ -168,7 +168,8 @@ impl Agent {
 
     fn next_moment(&self) -> Instant {
         if !self.is_joined() {
-            return self.retry_at;
+            // Without a reader of news there is nothing to try: it says when it reads.
+            return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
         }
         let later = self.later.first().map(|(at, _)| *at);
         [Some(self.beat_at), Some(self.refresh_at), later]
@@ -470,5 +471,42 @@ impl Agent {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        fleet::{agreement::Agreement, keys::Keys},
+        store::redis::Connector,
+    };
+
+    fn agent() -> Agent {
+        let connector = Arc::new(Connector::new("redis://127.0.0.1:1").unwrap());
+        let transport = Transport::new(connector, Keys::new("a"), Duration::from_secs(1));
+        let settings = Settings {
+            agreement: Agreement::any(),
+            voter: 1,
+            lease: Duration::from_secs(5),
+            prefix: "a".to_owned(),
+            timeout: Duration::from_secs(1),
+        };
+        let (settings, health) = (Arc::new(settings), Arc::new(Health::new()));
+        Agent::new(transport, settings, health, mpsc::channel().1, Arc::default())
+    }
+
+    #[test]
+    fn without_news_the_thread_sleeps_although_the_time_to_try_again_has_come() {
+        let mut agent = agent();
+        let unavailable = || StoreError::Unavailable("gone".into());
+        agent.take(Message::NotReading(unavailable()));
+        agent.retry_at = Instant::now();
+        agent.work();
+        assert!(agent.next_moment() > Instant::now() + BEAT_INTERVAL / 2);
+        agent.take(Message::Reading { serial: 0 });
+        assert!(agent.next_moment() <= Instant::now());
     }
 }
