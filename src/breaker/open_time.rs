@@ -30,6 +30,11 @@ pub(super) fn restored_open_time(config: &Config, remaining: Duration) -> Durati
     random_between(remaining.mul_f64(1.0 - jitter), remaining)
 }
 
+/// The longest open time that the configuration allows, jitter included.
+pub(super) fn longest_open_time(config: &Config) -> Duration {
+    config.backoff.as_ref().map_or(config.recovery_timeout, |backoff| backoff.max)
+}
+
 fn random_between(shortest: Duration, longest: Duration) -> Duration {
     let span = longest.saturating_sub(shortest);
     if span.is_zero() {

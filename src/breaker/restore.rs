@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{
     effects::Effects,
     machine::{Machine, Origin, Phase},
-    open_time::restored_open_time,
+    open_time::{longest_open_time, restored_open_time},
     probes::Probes,
     ramp::Ramp,
     rules::Trigger,
@@ -172,10 +172,7 @@ impl Machine {
         now: Reading,
         open_time: impl FnOnce(&Config, Duration) -> Duration,
     ) -> Phase {
-        let longest = match &self.config.backoff {
-            Some(backoff) => backoff.max,
-            None => self.config.recovery_timeout,
-        };
+        let longest = longest_open_time(&self.config);
         let until = saved.open_until.unwrap_or(now.wall);
         let opened = saved.opened_at.unwrap_or(now.wall);
         let left_at = |moment| until.duration_since(moment).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     effects::Effects,
     machine::{Machine, Phase},
+    open_time::longest_open_time,
     probes::Probes,
     sharing::{Decided, FleetObserver, FleetState, Lease, ProbeEnd, Shared, SharedView},
 };
@@ -223,7 +224,11 @@ impl Machine {
                 }
                 Phase::HalfOpen(Box::<Probes>::default())
             }
-            State::Open | State::HalfOpen => Phase::Open { since: now, until },
+            // The server's clock may have gone back since this end was set.
+            State::Open | State::HalfOpen => {
+                let until = until.min(now.after(longest_open_time(&self.config)));
+                Phase::Open { since: now, until }
+            }
             State::ForcedOpen => Phase::ForcedOpen { until },
             State::Disabled => Phase::Disabled { until },
             State::MetricsOnly => Phase::MetricsOnly { until },
@@ -283,6 +288,18 @@ mod tests {
             assert!(machine.admit().is_err());
             assert!(looks(&mut machine, now).wants_lease);
             now = now.after(Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn no_state_of_the_fleet_keeps_the_circuit_open_for_longer_than_the_configuration() {
+        let (mut machine, now) = half_open();
+        let open_time = machine.config.recovery_timeout;
+        for until in [Some(now.after(100 * open_time)), None] {
+            let fleet = FleetState { state: State::Open, until, opens: 1 };
+            assert!(machine.adopt(0, &fleet, &mut Effects::default()));
+            let Phase::Open { until, .. } = machine.phase else { panic!() };
+            assert_eq!(until, now.after(open_time));
         }
     }
 

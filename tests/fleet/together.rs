@@ -131,17 +131,17 @@ fn states_set_by_hand_and_a_reset_hold_for_all() {
 #[test]
 fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     let Some(server) = RedisServer::start() else { return };
-    let first = settings("payments")
-        .recovery_timeout(Duration::from_secs(60))
-        .shared(fleet(&server).build().unwrap())
-        .build()
-        .unwrap();
+    let build = || {
+        let builder = settings("payments").recovery_timeout(Duration::from_secs(60));
+        builder.shared(fleet(&server).build().unwrap()).build().unwrap()
+    };
+    let first = build();
     joined(&first);
     fail(&first);
     eventually("the fleet knows", || {
         server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
     });
-    let second = settings("payments").shared(fleet(&server).build().unwrap()).build().unwrap();
+    let second = build();
     assert_eq!(second.state(), State::Open);
     let left = second.try_acquire().unwrap_err().retry_after().unwrap();
     assert!(left > Duration::from_secs(30) && left <= Duration::from_secs(60), "{left:?}");

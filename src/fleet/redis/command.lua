@@ -32,6 +32,8 @@ local token = hash.t or NO_TOKEN
 local state = hash.s or 'closed'
 local till = tonumber(hash.u or '0')
 local opens = hash.o or '0'
+-- How long the state lasts in all; '' for ever.
+local lasts = hash.d or ''
 
 -- Negative if the first fence is older.
 local function compare(number_a, token_a, number_b, token_b)
@@ -50,10 +52,13 @@ local function keep()
 end
 
 -- Votes, leases and counts belong to the state before.
-local function store(new_number, new_token, new_state, new_till, new_opens)
-  number, token, state, till, opens = new_number, new_token, new_state, new_till, new_opens
+local function store(new_number, new_token, new_state, new_lasts, new_opens)
+  number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
+  till = 0
+  if lasts ~= '' then till = now + tonumber(lasts) end
   redis.call('DEL', key)
-  redis.call('HSET', key, 'n', text(number), 't', token, 's', state, 'u', text(till), 'o', opens)
+  redis.call('HSET', key, 'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts,
+    'o', opens)
   keep()
   local serial = redis.call('HINCRBY', shard, 'news', 1)
   redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
@@ -74,11 +79,6 @@ end
 
 local function next_number() return math.max(number, seen_number) + 1 end
 
-local function end_of(lasts)
-  if lasts == '' then return 0 end
-  return now + tonumber(lasts)
-end
-
 -- The fields with this prefix whose time has not come.
 local function running(prefix)
   local fields, count, first = {}, 0, nil
@@ -97,12 +97,19 @@ local function running(prefix)
   return fields, count, first
 end
 
+-- The clock has gone back: no state lasts for longer than it was meant to.
+if till ~= 0 and lasts ~= '' and till - now > tonumber(lasts) then
+  till = now + tonumber(lasts)
+  redis.call('HSET', key, 'u', text(till))
+  keep()
+end
+
 if deadline ~= 0 and now > deadline then return answer('late') end
 
 if command == 'join' then
   local a_number, a_token, a_state, a_lasts, a_opens = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10]
   if compare(a_number, a_token, number, token) > 0 then
-    store(a_number, a_token, a_state, end_of(a_lasts), a_opens)
+    store(a_number, a_token, a_state, a_lasts, a_opens)
   elseif number > 0 then
     keep()
   end
@@ -111,7 +118,7 @@ end
 
 if command == 'set' then
   local a_token, a_state, a_lasts, a_opens = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-  if token ~= a_token then store(next_number(), a_token, a_state, end_of(a_lasts), a_opens) end
+  if token ~= a_token then store(next_number(), a_token, a_state, a_lasts, a_opens) end
   return answer('done')
 end
 
@@ -137,7 +144,7 @@ if command == 'vote' then
   elseif order == 0 and not is_votable then
     return answer('done')
   end
-  store(next_number(), a_token, 'open', end_of(open_for), a_opens)
+  store(next_number(), a_token, 'open', open_for, a_opens)
   return answer('done')
 end
 
@@ -180,9 +187,9 @@ if command == 'result' then
     return answer('counted')
   end
   if opens_again then
-    store(next_number(), a_token, 'open', end_of(open_for), a_opens)
+    store(next_number(), a_token, 'open', open_for, a_opens)
   else
-    store(next_number(), a_token, 'closed', 0, '0')
+    store(next_number(), a_token, 'closed', '', '0')
   end
   return answer('done')
 end

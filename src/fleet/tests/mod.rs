@@ -24,6 +24,8 @@ use super::{
 };
 use crate::{state::State, store::redis::Connector};
 
+const KEY: &str = "circuit_breaker:{0}:fleet:breaker:a";
+
 /// What a caller has seen, compared to what the server has.
 #[derive(Debug, Clone, Copy)]
 enum Seen {
@@ -54,6 +56,8 @@ enum Step {
     Wait(Duration),
     /// The key is gone.
     Forget,
+    /// The clock goes back by so many microseconds: what is left grows by as much.
+    ClockBack(u64),
 }
 
 /// Times that have passed at the next command, or that last.
@@ -118,6 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (seen, request()).prop_map(|(seen, request)| Step::Command(seen, request)),
         2 => (1_u64..4).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
         1 => Just(Step::Forget),
+        1 => time().prop_map(Step::ClockBack),
     ]
 }
 
@@ -144,8 +149,15 @@ fn the_script_answers_every_command_as_the_reference_does() {
             match step {
                 Step::Wait(time) => std::thread::sleep(*time),
                 Step::Forget => {
-                    server.command(&["DEL", "circuit_breaker:{0}:fleet:breaker:a"]);
+                    server.command(&["DEL", KEY]);
                     reference.entry = None;
+                }
+                Step::ClockBack(time) => {
+                    let until = reference.entry.as_mut().and_then(|it| it.record.until.as_mut());
+                    if let Some(until) = until {
+                        *until += time;
+                        server.command(&["HINCRBY", KEY, "u", &time.to_string()]);
+                    }
                 }
                 Step::Command(seen, request) => {
                     let seen = seen.fence(reference.stored());
@@ -188,7 +200,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let request = Request::Set { token: 1, state: State::ForcedOpen, lasts: None, opens: 0 };
     let late = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
     assert_eq!((late.status, late.record), (Status::Late, Record::NONE));
-    assert_eq!(server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:a"]), "0");
+    assert_eq!(server.command(&["EXISTS", KEY]), "0");
 }
 
 #[test]
@@ -198,11 +210,26 @@ fn a_record_outlives_its_use_by_a_day_and_a_state_by_hand_does_not_expire() {
     let mut set = |state, lasts| {
         let request = Request::Set { token: fastrand::u64(1..), state, lasts, opens: 0 };
         transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
-        let ttl: i64 =
-            server.command(&["TTL", "circuit_breaker:{0}:fleet:breaker:a"]).parse().unwrap();
+        let ttl: i64 = server.command(&["TTL", KEY]).parse().unwrap();
         ttl
     };
     assert!((86_390..=86_400).contains(&set(State::Closed, None)));
     assert!((86_990..=87_000).contains(&set(State::ForcedOpen, Some(600_000_000))));
     assert_eq!(set(State::ForcedOpen, None), -1);
+}
+
+#[test]
+fn no_state_outlasts_its_time_although_the_clock_goes_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let mut transport = transport(&server);
+    let mut call = |request| transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    let lasts = 60_000_000;
+    let request = Request::Vote { voter: 1, token: 1, open_for: lasts, opens: 1, quorum: 1 };
+    call(request);
+    // As if the clock had gone back by an hour.
+    server.command(&["HINCRBY", KEY, "u", "3600000000"]);
+    let answer = call(Request::Join(Record::NONE));
+    assert_eq!(answer.record.until, Some(answer.now + lasts));
+    let stored: u64 = server.command(&["HGET", KEY, "u"]).parse().unwrap();
+    assert_eq!(answer.record.until, Some(stored));
 }

@@ -23,6 +23,8 @@ pub(crate) struct Server {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) record: Record,
+    /// How long the state lasts in all.
+    pub(crate) lasts: Option<Micros>,
     /// Until when each vote counts.
     pub(crate) votes: BTreeMap<u64, Micros>,
     /// Until when each lease counts.
@@ -44,6 +46,9 @@ pub(crate) enum Bug {
 impl Server {
     /// Carries out a command at this time. `true` if there is a new state, which becomes news.
     pub(crate) fn apply(&mut self, now: Micros, command: &Command) -> (Answer, bool) {
+        if let Some(entry) = &mut self.entry {
+            entry.clamp(now);
+        }
         let before = self.stored();
         let status = self.carry_out(now, command);
         let record = self.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
@@ -59,15 +64,14 @@ impl Server {
         match command.request {
             Request::Join(record) => {
                 if record.fence > stored {
-                    self.store(record.rebased(0, now));
+                    self.store(now, record);
                 }
                 return Status::Done;
             }
             Request::Set { token, state, lasts, opens } => {
                 if stored.token != token {
-                    let until = lasts.map(|lasts| now + lasts);
                     let fence = self.next_fence(seen, token);
-                    self.store(Record { fence, state, until, opens });
+                    self.store(now, Record { fence, state, until: lasts, opens });
                 }
                 return Status::Done;
             }
@@ -131,8 +135,8 @@ impl Server {
         opens: u32,
     ) -> Status {
         let fence = self.next_fence(seen, token);
-        let until = Some(now + open_for);
-        self.store(Record { fence, state: State::Open, until, opens });
+        let until = Some(open_for);
+        self.store(now, Record { fence, state: State::Open, until, opens });
         Status::Done
     }
 
@@ -184,7 +188,7 @@ impl Server {
             return self.open(now, seen, result.token, result.open_for, result.opens);
         }
         let fence = self.next_fence(seen, result.token);
-        self.store(Record { fence, state: State::Closed, until: None, opens: 0 });
+        self.store(now, Record { fence, state: State::Closed, until: None, opens: 0 });
         Status::Done
     }
 
@@ -197,15 +201,24 @@ impl Server {
         Fence { number: highest + 1, token }
     }
 
-    /// Votes, leases and counts belong to the state before.
-    fn store(&mut self, record: Record) {
-        self.entry = Some(Entry::of(record));
+    /// Stores a record whose end is what is left of it. Votes, leases and counts belong to the
+    /// state before.
+    fn store(&mut self, now: Micros, record: Record) {
+        let lasts = record.until;
+        self.entry = Some(Entry { lasts, ..Entry::of(record.rebased(0, now)) });
     }
 }
 
 impl Entry {
     fn of(record: Record) -> Self {
-        Self { record, votes: BTreeMap::new(), leases: BTreeMap::new(), good: 0, bad: 0 }
+        let (votes, leases) = (BTreeMap::new(), BTreeMap::new());
+        Self { record, lasts: None, votes, leases, good: 0, bad: 0 }
+    }
+
+    /// Once the clock has gone back, the state lasts no longer than it was meant to.
+    fn clamp(&mut self, now: Micros) {
+        let latest = self.lasts.map(|lasts| now + lasts);
+        self.record.until = self.record.until.map(|until| until.min(latest.unwrap_or(until)));
     }
 
     /// Whether a trip says something about this state.
