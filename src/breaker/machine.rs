@@ -259,8 +259,9 @@ impl Machine {
 
     /// How many more probes may be admitted now.
     pub(super) fn free_slots(&self, probes: &Probes) -> u64 {
-        let leases = self.lease_slots();
-        leases.unwrap_or_else(|| probes.free_slots(self.config.probe_limit()))
+        let slots = probes.free_slots(self.config.probe_limit());
+        // Probes that were admitted without the fleet hold no lease, and count, too.
+        self.lease_slots().map_or(slots, |leases| leases.min(slots))
     }
 
     pub(super) fn admit(&mut self) -> Result<Ticket, Refusal> {
@@ -289,15 +290,14 @@ impl Machine {
 
     fn admit_probe(&mut self) -> Result<Ticket, Refusal> {
         self.note_probe_call();
-        let leases = self.lease_slots();
-        let limit = self.config.probe_limit();
-        let Phase::HalfOpen(probes) = &mut self.phase else {
-            return Err(Refusal::new(self.state()));
+        let free = match &self.phase {
+            Phase::HalfOpen(probes) => self.free_slots(probes),
+            _ => 0,
         };
-        let is_free = leases.unwrap_or_else(|| probes.free_slots(limit)) > 0;
-        if !is_free {
-            return Err(Refusal::new(State::HalfOpen));
-        }
+        let state = self.state();
+        let (Phase::HalfOpen(probes), 1..) = (&mut self.phase, free) else {
+            return Err(Refusal::new(state));
+        };
         let probe = probes.admit(self.now);
         self.assign_lease(probe);
         Ok(Ticket { epoch: self.epoch, probe: Some(probe) })

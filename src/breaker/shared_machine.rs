@@ -252,7 +252,10 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{breaker::sharing::PATIENCE, config::Config};
+    use crate::{
+        breaker::{admission::Capacity, sharing::PATIENCE},
+        config::Config,
+    };
 
     const OPEN_TIME: Duration = Duration::from_secs(60);
 
@@ -289,6 +292,17 @@ mod tests {
             assert!(looks(&mut machine, now).wants_lease);
             now = now.after(Duration::from_secs(1));
         }
+    }
+
+    #[test]
+    fn probes_that_were_admitted_alone_count_after_a_rejoin() {
+        let (mut machine, now) = half_open();
+        machine.set_joined(false);
+        assert!(machine.admit().is_ok());
+        machine.set_joined(true);
+        machine.grant(1, now.after(OPEN_TIME));
+        assert!(machine.admit().is_err(), "one probe at a time");
+        assert!(matches!(machine.capacity(), Capacity::Probes(0)));
     }
 
     #[test]
