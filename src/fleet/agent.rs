@@ -29,7 +29,7 @@ use super::{
         record::Micros,
     },
     settings::Settings,
-    transport::{Beat, Transport, micros},
+    transport::{Beat, CallError, Transport, micros},
 };
 use crate::{store::StoreError, sync::panic_message};
 
@@ -37,6 +37,8 @@ use crate::{store::StoreError, sync::panic_message};
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what the server keeps is refreshed: well before it expires.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
+/// How soon a breaker whose key is broken is tried again.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
 /// How many states are asked for at once.
 const BATCH: usize = 200;
 /// How often a decision is submitted in a row: each time, another replica was faster.
@@ -86,6 +88,10 @@ struct Shared {
     later: Option<Instant>,
     /// Whether its state has been asked for.
     is_attached: bool,
+    /// Whether the server answers nothing usable about it, so that it decides alone.
+    is_left_out: bool,
+    /// Whether that was logged.
+    is_reported: bool,
 }
 
 impl Agent {
@@ -189,6 +195,8 @@ impl Agent {
                     leases: Leases::new(),
                     later: None,
                     is_attached: false,
+                    is_left_out: false,
+                    is_reported: false,
                 };
                 self.breakers.insert(id, shared);
                 self.changed.insert(id);
@@ -287,9 +295,9 @@ impl Agent {
         if !self.is_joined() {
             self.link = Link::Joined;
             self.health.set_joined();
-            for Shared { entry, is_attached, .. } in self.breakers.values_mut() {
-                entry.set_joined(true);
-                *is_attached = true;
+            for shared in self.breakers.values_mut().filter(|shared| !shared.is_left_out) {
+                shared.entry.set_joined(true);
+                shared.is_attached = true;
             }
             self.changed.extend(ids);
         }
@@ -315,7 +323,15 @@ impl Agent {
             self.transport.call_all(&commands)?
         };
         for ((id, view), answer) in views.iter().zip(answers) {
-            if let Some(Shared { entry, .. }) = self.breakers.get_mut(id) {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.leave_out(*id, &error);
+                    continue;
+                }
+            };
+            if let Some(Shared { entry, is_left_out, .. }) = self.breakers.get_mut(id) {
+                *is_left_out = false;
                 entry.learn(answer.record, answer.now, view);
                 self.changed.insert(*id);
             }
@@ -323,23 +339,59 @@ impl Agent {
         Ok(())
     }
 
-    /// Does for one breaker what there is to do.
+    /// Does for one breaker what there is to do, or leaves it out if its key is broken.
     fn settle(&mut self, id: u64) -> Result<(), StoreError> {
+        match self.try_settle(id) {
+            Err(CallError::Breaker(error)) => self.leave_out(id, &error),
+            Err(CallError::Fleet(error)) => return Err(error),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn try_settle(&mut self, id: u64) -> Result<(), CallError> {
         let Some(shared) = self.breakers.get_mut(&id) else { return Ok(()) };
         shared.entry.clear_mark();
         if !shared.is_attached {
             self.join(&[id])?;
-            if let Some(shared) = self.breakers.get_mut(&id) {
-                shared.entry.set_joined(true);
-                shared.is_attached = true;
-            }
+            let shared = self.breakers.get_mut(&id).filter(|shared| !shared.is_left_out);
+            let Some(shared) = shared else { return Ok(()) };
+            shared.entry.set_joined(true);
+            shared.is_attached = true;
         }
         self.submit(id)?;
-        self.hold_leases(id)
+        self.hold_leases(id)?;
+        if let Some(shared) = self.breakers.get_mut(&id) {
+            shared.is_reported = false;
+        }
+        Ok(())
+    }
+
+    /// One breaker decides alone: the server's answers about it are of no use. It is tried again
+    /// when it has something to tell, and now and then.
+    fn leave_out(&mut self, id: u64, error: &StoreError) {
+        let Some(shared) = self.breakers.get_mut(&id) else { return };
+        shared.entry.set_joined(false);
+        (shared.is_attached, shared.is_left_out) = (false, true);
+        let at = Instant::now() + REPAIR_INTERVAL;
+        if let Some(before) = shared.later.replace(at) {
+            self.later.remove(&(before, id));
+        }
+        self.later.insert((at, id));
+        if !std::mem::replace(&mut shared.is_reported, true) {
+            let name = &*shared.entry.name;
+            tracing::warn!(
+                target: "tower_breaker",
+                name,
+                %error,
+                "the key of circuit breaker {name} in the fleet's Redis is broken: this replica \
+                 decides alone about it and keeps trying; delete the key: {error}",
+            );
+        }
     }
 
     /// Submits what the machine has decided.
-    fn submit(&mut self, id: u64) -> Result<(), StoreError> {
+    fn submit(&mut self, id: u64) -> Result<(), CallError> {
         let Self { transport, settings, breakers, .. } = self;
         let Some(Shared { entry, .. }) = breakers.get_mut(&id) else { return Ok(()) };
         for _ in 0..ATTEMPTS {
@@ -368,7 +420,7 @@ impl Agent {
         Ok(())
     }
 
-    fn hold_leases(&mut self, id: u64) -> Result<(), StoreError> {
+    fn hold_leases(&mut self, id: u64) -> Result<(), CallError> {
         let Self { transport, settings, breakers, .. } = self;
         let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Ok(()) };
         let Some(view) = entry.view() else { return Ok(()) };

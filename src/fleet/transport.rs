@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{ConnectionLike, FromRedisValue as _, RedisResult, Value};
+use redis::{ConnectionLike, FromRedisValue as _, RedisError, RedisResult};
 
 use super::{
     keys::Keys,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    redis::{Connection, Connector, Script, run},
+    redis::{Connection, Connector, Script, run, run_each},
 };
 
 /// A command about the breaker of this name.
@@ -31,6 +31,21 @@ pub(super) struct Transport {
     timeout: Duration,
     /// The server's time, and when it was told.
     clock: Option<(Micros, Instant)>,
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Of the connection or the server: other commands would have none, either.
+    Fleet(StoreError),
+    /// Of the breaker's own key, which holds what this fleet has not written.
+    Breaker(StoreError),
+}
+
+impl From<StoreError> for CallError {
+    fn from(error: StoreError) -> Self {
+        Self::Fleet(error)
+    }
 }
 
 /// What a server says about itself.
@@ -75,22 +90,23 @@ impl Transport {
         Ok(Beat { memory, news })
     }
 
-    pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, StoreError> {
+    pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, CallError> {
         let mut answers = self.call_all(&[(name, command)])?;
-        answers.pop().ok_or_else(|| StoreError::Other("no answer".into()))
+        let answer = answers.pop().ok_or_else(|| StoreError::Other("no answer".into()))?;
+        answer.map_err(CallError::Breaker)
     }
 
-    /// Sends commands at once. The answers are in their order.
+    /// Sends commands at once. The answers are in their order; an error is that of the breaker.
     pub(super) fn call_all(
         &mut self,
         commands: &[Addressed<'_>],
-    ) -> Result<Vec<Answer>, StoreError> {
+    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let deadline = self.deadline().to_string();
         let (script, keys) = (&self.command, &self.keys);
         let answers =
             self.connection.call(|connection| send(connection, script, keys, &deadline, commands));
         let answers = self.unless_broken(answers)?;
-        if let Some(last) = answers.last() {
+        if let Some(last) = answers.iter().flatten().last() {
             self.clock = Some((last.now, Instant::now()));
         }
         Ok(answers)
@@ -123,8 +139,8 @@ fn send(
     keys: &Keys,
     deadline: &str,
     commands: &[Addressed<'_>],
-) -> RedisResult<Vec<Answer>> {
-    let replies = run(connection, |form, pipeline| {
+) -> RedisResult<Vec<Result<Answer, StoreError>>> {
+    let replies = run_each(connection, |form, pipeline| {
         for (name, command) in commands {
             let breaker = keys.breaker(name);
             let keys: [&[u8]; 3] =
@@ -138,7 +154,21 @@ fn send(
             pipeline.add_command(script.command(form, &keys, &arguments));
         }
     })?;
-    replies.iter().map(|reply: &Value| wire::answer(reply)).collect()
+    let answers = replies.into_iter().map(|reply| match reply.extract_error() {
+        Ok(reply) => Ok(wire::answer(&reply).map_err(corrupt)),
+        Err(error) if is_of_one_key(&error) => Ok(Err(corrupt(error))),
+        Err(error) => Err(error),
+    });
+    answers.collect()
+}
+
+/// Whether the script failed on what the key holds.
+fn is_of_one_key(error: &RedisError) -> bool {
+    matches!(error.code(), Some("ERR" | "WRONGTYPE"))
+}
+
+fn corrupt(error: RedisError) -> StoreError {
+    StoreError::Corrupt(error.into())
 }
 
 pub(super) fn micros(duration: Duration) -> Micros {

@@ -10,7 +10,7 @@ use tower_breaker::{
 use crate::{
     proxy::Proxy,
     replica::{fail, fleet, joined, probe, reaches, replica, settings},
-    support::{redis::RedisServer, wait::eventually},
+    support::{log::Log, redis::RedisServer, wait::eventually},
 };
 
 #[test]
@@ -170,6 +170,39 @@ fn news_that_were_trimmed_are_made_up_for() {
     reaches(&[&marked], State::ForcedOpen);
     first.force_open();
     reaches(&[&second], State::ForcedOpen);
+}
+
+#[test]
+fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
+    const KEY: &str = "circuit_breaker:{0}:fleet:breaker:broken";
+    let Some(server) = RedisServer::start() else { return };
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.subscriber()).unwrap();
+    server.command(&["SET", KEY, "no hash"]);
+    let fleet = fleet(&server).build().unwrap();
+    let build = |name| settings(name).shared(fleet.clone()).build().unwrap();
+    let (broken, payments) = (build("broken"), build("payments"));
+    let other = replica(&server, "payments");
+    joined(&payments);
+    fail(&broken);
+    fail(&payments);
+    reaches(&[&other], State::Open);
+    // It decides alone.
+    assert_eq!(broken.state(), State::Open);
+    reaches(&[&broken], State::HalfOpen);
+    probe(&broken);
+    assert_eq!(broken.state(), State::Closed);
+
+    // All states are asked for at once.
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    other.force_open();
+    reaches(&[&payments], State::ForcedOpen);
+    joined(&payments);
+    assert_eq!(log.lines_with("breaker broken in the fleet's Redis"), 1, "{}", log.text());
+
+    server.command(&["DEL", KEY]);
+    broken.force_open();
+    reaches(&[&replica(&server, "broken")], State::ForcedOpen);
 }
 
 #[test]

@@ -28,5 +28,5 @@ mod values;
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
 pub(crate) use self::{
     connection::{Connection, Connector},
-    script::{Script, run},
+    script::{Script, run, run_each},
 };

@@ -48,6 +48,14 @@ pub(crate) fn run(
     connection: &mut dyn ConnectionLike,
     build: impl Fn(Form, &mut Pipeline),
 ) -> RedisResult<Vec<Value>> {
+    run_each(connection, build)?.into_iter().map(Value::extract_error).collect()
+}
+
+/// The same, but the error of a single command is its own reply.
+pub(crate) fn run_each(
+    connection: &mut dyn ConnectionLike,
+    build: impl Fn(Form, &mut Pipeline),
+) -> RedisResult<Vec<Value>> {
     let mut replies = Vec::new();
     for form in [Form::Hash, Form::Whole] {
         let mut pipeline = redis::pipe();
@@ -60,7 +68,7 @@ pub(crate) fn run(
             break;
         }
     }
-    replies.into_iter().map(Value::extract_error).collect()
+    Ok(replies)
 }
 
 fn is_unknown_script(reply: &Value) -> bool {
