@@ -45,8 +45,12 @@
 //!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
 //!   with a higher one replaces another. This is noticed within a second.
 //! * **stood still**: it ignores commands that their callers have given up.
+//! * **holds something else** under the key of a breaker: that breaker decides alone, as the log
+//!   says at WARN, and the others stay joined. It joins once the key is deleted.
 //!
-//! Replicas' clocks are not compared; until when a state lasts, the server's clock decides.
+//! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
+//! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
+//! than the longest open time of its replica's settings.
 //!
 //! # On the server
 //!
