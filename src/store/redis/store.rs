@@ -32,8 +32,8 @@ use crate::store::{
 /// | `circuit_breaker:index`, `:histories` | which snapshots and histories there are |
 /// | `circuit_breaker:epoch` | what tells whether the server was emptied |
 ///
-/// The server is never scanned, and any name is safe. The [prefix](crate::store::RedisStoreBuilder::prefix) can
-/// be changed.
+/// The server is never scanned, and any name is safe. The
+/// [prefix](crate::store::RedisStoreBuilder::prefix) can be changed.
 ///
 /// Redis removes snapshots by itself: those of open circuits after 24 hours, those of closed and
 /// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
