@@ -29,10 +29,11 @@ use crate::{
 /// that is built come on the thread that builds it.
 ///
 /// Transitions that time alone causes are reported at their time by a thread of this crate, one
-/// for the process. While a listener blocks that thread, the timers of other breakers are late, for
-/// a second or more, so a listener must return quickly. With a
-/// [custom clock](crate::BreakerBuilder::clock), such transitions are reported when the breaker is
-/// next used.
+/// for the process. A listener that blocks that thread makes the timers of other breakers late by a
+/// tenth of a second, when another thread takes over, and by more once eight of them are blocked;
+/// so a listener must return quickly. With a [custom clock](crate::BreakerBuilder::clock), such
+/// transitions are reported when the breaker is next used, or within about a second if its calls
+/// are counted for [metrics](crate::Breaker#metrics).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {

@@ -15,11 +15,11 @@ use std::{sync::Arc, time::Duration};
 /// let breaker = Breaker::builder("payments").build()?;
 /// breaker.force_open_with(
 ///     ManualChange::new()
-///         .by("anna")
+///         .by("on-call")
 ///         .note("double charges, see incident 4711")
 ///         .lasting(Duration::from_secs(1800)),
 /// );
-/// assert_eq!(breaker.snapshot().by.as_deref(), Some("anna"));
+/// assert_eq!(breaker.snapshot().by.as_deref(), Some("on-call"));
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

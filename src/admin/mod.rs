@@ -35,16 +35,17 @@
 //! An `id` is the name of a breaker in base64url without padding, so it is safe in URLs whatever
 //! the name holds. `/breakers` has them.
 //!
-//! The body of a change is JSON, `{"note": "incident 4711", "by": "anna", "for": "30m"}`: why, who,
-//! and how long. Each of the three may be left out. A note has at most 250 characters, a name 50.
+//! The body of a change is JSON, `{"note": "incident 4711", "by": "on-call", "for": "30m"}`: why,
+//! who, and how long. Each of the three may be left out. A note has at most 250 characters, a name 50.
 //!
 //! # Who may change what
 //!
 //! Without a [token](Admin::token) or a [guard](Admin::guard), the service is read-only. Requests
 //! that a browser makes for another site change nothing, whatever their credentials
 //! (`Sec-Fetch-Site`, and where a browser does not send it, `Origin` and `Host`). Reads need no
-//! credentials: if the names and notes of your breakers are not public, put the service on an
-//! internal address, or behind a layer of your own.
+//! credentials: if the names and notes of your breakers are not public, put the service behind a
+//! layer of your own that asks for some. An internal address keeps programs out, but not a page
+//! from outside in a browser inside, whose host name points to that address.
 //!
 //! # Limits
 //!

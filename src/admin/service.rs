@@ -73,10 +73,11 @@ impl Admin {
     /// too.
     ///
     /// The token is compared in constant time, and is in no log and no `Debug`. Use a long random
-    /// one, and https.
+    /// one, and https. White space around it does not belong to it.
     #[must_use]
     pub fn token(mut self, token: impl AsRef<[u8]>) -> Self {
-        let token = token.as_ref();
+        // As in the header: a token that is read from a file may end with a newline.
+        let token = token.as_ref().trim_ascii();
         self.settings().access =
             if token.is_empty() { Access::ReadOnly } else { Access::Token(token.into()) };
         self
@@ -85,6 +86,9 @@ impl Admin {
     /// Allows changes to requests for which this function returns `true`: one that an outer layer
     /// has authenticated, for instance. It replaces a [token](Self::token). It is called with the
     /// request's head, for changes only, and must not block.
+    ///
+    /// Do not judge by the network alone: without https, the browser of someone inside may be made
+    /// to send a request for a page from outside whose host name points here.
     ///
     /// ```
     /// use tower_breaker::{Breaker, admin::Admin};

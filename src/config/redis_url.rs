@@ -36,12 +36,11 @@ impl RedisUrl {
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        // Parameters may hold a password too.
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        match rest.rsplit_once('@') {
-            Some((_, place)) => write!(f, "{scheme}://***@{place}"),
-            None => write!(f, "{scheme}://{rest}"),
-        }
+        // A password that is not escaped may hold any of these, and parameters may hold one too.
+        let (secret, place) =
+            rest.rsplit_once('@').map_or(("", rest), |(_, place)| ("***@", place));
+        let place = place.split(['?', '#']).next().unwrap_or_default();
+        write!(f, "{scheme}://{secret}{place}")
     }
 }
 

@@ -32,8 +32,9 @@
 //!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
 //!   held.
 //!
-//! A health check that recovers early (feature `health-check`) ends the open time of its own
-//! replica only.
+//! A health check that recovers early (feature `health-check`) does not end the open time of the
+//! fleet. It ends that of a replica that is open alone: its vote did not suffice, or the server
+//! cannot be reached.
 //!
 //! # When the server
 //!

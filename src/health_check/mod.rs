@@ -47,7 +47,7 @@
 //! way when the open time ends becomes the probe.
 //!
 //! **In a fleet,** a check needs the lease of a probe, so one replica at a time checks for all, and
-//! the open time does not end early.
+//! the open time of the fleet does not end early; that of a replica that is open alone does.
 //!
 //! **While closed,** with [`always`], checks do not count as calls, and the rules do not see them:
 //! a health endpoint that answers while real calls fail would hide these. Instead,

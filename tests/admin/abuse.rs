@@ -155,6 +155,14 @@ async fn a_stranger_does_not_learn_which_breakers_could_be_changed() {
     }
 }
 
+#[tokio::test]
+async fn a_newline_at_the_end_of_the_token_does_not_belong_to_it() {
+    let registry = registry(&["payments"]);
+    let admin = Admin::new(&registry).token(format!("{TOKEN}\n"));
+    let path = format!("/breakers/{ID}/force-open");
+    assert!(send(&admin, change(&path, "{}")).await.status().is_success());
+}
+
 #[test]
 fn the_token_is_in_no_debug_output() {
     let admin = Admin::new(registry(&["payments"])).token(TOKEN);

@@ -12,6 +12,7 @@ use tower_breaker::{
     Breaker, BreakerBuilder, CircuitBreakerLayer, Event, State,
     clock::ManualClock,
     event::{Reason, Transition},
+    metrics::CallMetrics,
 };
 
 use super::{OPEN_TIME, alone, quick, support::wait::eventually, threads, trip};
@@ -89,11 +90,16 @@ fn a_restored_breaker_reports_the_end_of_its_open_time_too() {
     assert_eq!(next(&transitions).reason, Reason::RecoveryTimeout);
 }
 
+/// Metrics look at a breaker each second, which is a use.
+fn unmetered(name: &str) -> BreakerBuilder {
+    quick(name).call_metrics(CallMetrics::Off)
+}
+
 #[test]
 fn a_breaker_with_a_custom_clock_reports_when_it_is_used() {
     let _alone = alone();
     let clock = ManualClock::new();
-    let (breaker, transitions) = heard(quick("manual").clock(clock.clone()));
+    let (breaker, transitions) = heard(unmetered("manual").clock(clock.clone()));
     trip(&breaker);
     next(&transitions);
     clock.advance(OPEN_TIME);
@@ -110,7 +116,7 @@ fn the_thread_does_not_apply_the_deadlines_of_a_reused_cell_to_a_custom_clock() 
     drop(breaker);
     let clock = ManualClock::new();
     // Among these is the one that takes the old one's memory.
-    let breakers: Vec<_> = (0..100).map(|_| heard(quick("new").clock(clock.clone()))).collect();
+    let breakers: Vec<_> = (0..100).map(|_| heard(unmetered("new").clock(clock.clone()))).collect();
     for (breaker, _) in &breakers {
         trip(breaker);
     }

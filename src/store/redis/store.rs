@@ -32,8 +32,8 @@ use crate::store::{
 /// | `circuit_breaker:index`, `:histories` | which snapshots and histories there are |
 /// | `circuit_breaker:epoch` | what tells whether the server was emptied |
 ///
-/// The server is never scanned, and any name is safe. The [prefix](RedisStoreBuilder::prefix) can
-/// be changed.
+/// The server is never scanned, and any name is safe. The
+/// [prefix](crate::store::RedisStoreBuilder::prefix) can be changed.
 ///
 /// Redis removes snapshots by itself: those of open circuits after 24 hours, those of closed and
 /// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
@@ -46,7 +46,7 @@ use crate::store::{
 /// knew. The last save wins, except that new counts alone never replace a circuit that another
 /// replica has opened, while it is open, or a state that was set by hand. Replicas do not follow
 /// each other while they run. To keep the state of each replica apart, give each an
-/// [instance](RedisStoreBuilder::instance).
+/// [instance](crate::store::RedisStoreBuilder::instance).
 ///
 /// # Durability
 ///

@@ -194,7 +194,7 @@ const checks = {
     await page.getByRole("button", { name: /^By hand/ }).click();
     assert.deepEqual(await names(), ["fraud-scores", "recommendations"]);
     await page.getByRole("button", { name: /^All/ }).click();
-    await page.getByRole("searchbox").fill("anna");
+    await page.getByRole("searchbox").fill("On-Call");
     await page.waitForFunction(() => document.querySelectorAll(".row:not([hidden])").length === 2);
     await page.getByRole("searchbox").fill("nothing is named like this");
     await page.getByText("No circuit breaker matches.").waitFor();

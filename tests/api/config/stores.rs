@@ -88,6 +88,16 @@ fn a_url_of_redis_is_shown_without_its_secrets() {
 }
 
 #[test]
+fn a_password_that_is_not_escaped_is_not_shown_either() {
+    for secret in ["s3c#ret", "s3c?ret", "s3c@ret", "s3c/ret"] {
+        let url = RedisUrl::new(format!("redis://app:{secret}@host/0?pass=s3c"));
+        assert_eq!(url.to_string(), "redis://***@host/0");
+    }
+    assert_eq!(RedisUrl::new("redis://host/0?user=app@b").to_string(), "redis://***@b");
+    assert_eq!(RedisUrl::new("redis://host/0#x").to_string(), "redis://host/0");
+}
+
+#[test]
 fn stores_of_redis_that_a_file_names_need_no_server_to_open() {
     let json =
         r#"{"store": {"tiered": {"near": "memory", "far": {"redis": "redis://127.0.0.1:1"}}}}"#;
