@@ -36,7 +36,8 @@
 //! the name holds. `/breakers` has them.
 //!
 //! The body of a change is JSON, `{"note": "incident 4711", "by": "on-call", "for": "30m"}`: why,
-//! who, and how long. Each of the three may be left out. A note has at most 250 characters, a name 50.
+//! who, and how long. Each of the three may be left out. A note has at most 250 characters, a name
+//! 50.
 //!
 //! # Who may change what
 //!

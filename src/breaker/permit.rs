@@ -310,9 +310,7 @@ fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64) {
 
 #[inline(never)]
 fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
-    if state.state() == State::HalfOpen {
-        return succeed_locked(cell, state, stamp);
-    }
+    // A half-open circuit records nothing without the lock, so this stamp is no probe's.
     match cell.try_record_success(state, Tick::from_nanos(stamp), None) {
         Counted::Yes => cell.count_current(state, CallEnd::Success),
         Counted::No => succeed_locked(cell, state, stamp),

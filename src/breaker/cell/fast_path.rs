@@ -158,7 +158,8 @@ impl Cell {
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
     /// the time since `since`.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "its caller would save the same registers once more")]
+    #[inline(always)]
     pub(in crate::breaker) fn try_record_success(
         &self,
         admitted: PackedState,
