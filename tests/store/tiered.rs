@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tower_breaker::{
     Breaker, State, StateStore, Trip,
     history::HistoryQuery,
-    store::{MemoryStore, StoreHealth, Tiered},
+    store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StoreHealth, Tiered},
 };
 
 use crate::support::{
@@ -158,6 +158,93 @@ fn a_near_store_that_fails_is_the_health_of_the_breaker() {
     eventually("it heals", || breaker.store_health().is_healthy());
     flush(&breaker);
     assert!(near.stored("name").contains(r#""state":"open""#));
+}
+
+#[test]
+fn a_far_store_that_fails_for_histories_alone_is_degraded() {
+    let far = SickStore::default();
+    far.show(Symptom::FailsForHistories);
+    let store = Tiered::new(MemoryStore::new(), far.clone());
+    store.save(&SaveEntry::new("key", "value")).unwrap();
+    store.append("key", &[HistoryRecord::new(1, "record")]).unwrap();
+    eventually("it is noticed", || store.far_health().is_degraded());
+    let health = store.far_health().to_string();
+    assert!(health.contains("the histories are sick"), "{health}");
+    far.heal();
+    eventually("it heals", || store.far_health().is_healthy());
+}
+
+#[test]
+fn a_near_store_that_fails_does_not_hide_the_far_one() {
+    let (near, far) = (SickStore::default(), MemoryStore::new());
+    let names: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+    let earlier: Vec<_> = names.iter().map(|name| breaker(name, far.clone())).collect();
+    earlier.iter().for_each(trip);
+    drop(earlier);
+    near.show(Symptom::Fails);
+    let store = Tiered::new(near.clone(), far.clone());
+    assert!(is_open(&store, "0"));
+    // Neither store says that there is none.
+    store.load("circuit_breaker:unknown:state").unwrap_err();
+    // Not all of them: the near store may hold more.
+    store.load_page(None, 1000).unwrap_err();
+    let breakers: Vec<_> = names.iter().map(|name| breaker(name, store.clone())).collect();
+    for breaker in &breakers {
+        eventually("it is restored", || breaker.state() == State::Open);
+    }
+}
+
+#[test]
+fn a_copy_is_made_later_if_the_near_store_cannot_be_read() {
+    let (near, far) = (SickStore::default(), SickStore::default());
+    breaker("earlier", near.inner.clone()).force_open();
+    let store = Tiered::new(near.clone(), far.clone());
+    let breaker = breaker("now", store.clone());
+    far.show(Symptom::Fails);
+    trip(&breaker);
+    flush(&breaker);
+    eventually("it is noticed", || store.far_health().is_degraded());
+    near.show(Symptom::Fails);
+    let threads = near.threads();
+    far.heal();
+    eventually("the far store's thread reads the near store", || near.threads() > threads);
+    near.heal();
+    let forced = r#""state":"forced_open""#;
+    eventually("it is copied", || far.stored("earlier").contains(forced));
+}
+
+fn delete_many(store: &Tiered) {
+    for number in 0..=20_000 {
+        store.delete(&number.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn removals_do_not_pile_up_while_the_far_store_is_away() {
+    let far = SickStore::default();
+    far.show(Symptom::Fails);
+    let store = Tiered::new(MemoryStore::new(), far);
+    store.delete("first").unwrap();
+    eventually("it is noticed", || store.far_health().is_degraded());
+    delete_many(&store);
+    let health = store.far_health();
+    let StoreHealth::Degraded { pending, .. } = &health else { panic!("{health}") };
+    assert!(*pending <= 20_000, "{pending}");
+}
+
+#[test]
+fn a_far_store_gets_everything_after_something_was_dropped() {
+    let (near, far) = (MemoryStore::new(), SickStore::default());
+    breaker("earlier", near.clone()).force_open();
+    let store = Tiered::new(near, far.clone());
+    // It is slow, and not degraded.
+    far.show(Symptom::Hangs);
+    store.delete("first").unwrap();
+    eventually("it is called", || far.threads() == 1);
+    delete_many(&store);
+    far.heal();
+    let forced = r#""state":"forced_open""#;
+    eventually("it is copied", || far.stored("earlier").contains(forced));
 }
 
 #[cfg(unix)]

@@ -46,6 +46,9 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
         Some("MISCONF") => {
             unavailable("refuses writes because it cannot save to its disk: see its log")
         }
+        Some("NOREPLICAS") => unavailable(
+            "refuses writes because it has too few replicas: writes fail until they are back",
+        ),
         Some("LOADING") => unavailable("is loading its data"),
         Some("BUSY") => unavailable("is busy with a script of another client"),
         Some("MASTERDOWN") => unavailable("is a replica without its primary"),
@@ -81,7 +84,18 @@ fn denied(detail: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::denied;
+    use super::{denied, store_error};
+    use crate::store::{error::StoreError, redis::address::Address};
+
+    #[test]
+    fn a_primary_without_replicas_may_recover_by_itself() {
+        let address = Address::parse("redis://cache").unwrap();
+        let answer = b"-NOREPLICAS Not enough good replicas to write.\r\n";
+        let error = redis::parse_redis_value(answer).and_then(redis::Value::extract_error);
+        let error = store_error(&address, &error.unwrap_err());
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        assert!(error.to_string().contains("too few replicas"), "{error}");
+    }
 
     #[test]
     fn a_missing_permission_names_the_command_and_no_user() {

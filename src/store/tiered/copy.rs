@@ -11,12 +11,12 @@ use crate::{
 const PAGE: usize = 512;
 
 /// Saves every snapshot of the near store to the far one. None replaces a circuit that another
-/// process has opened there since.
-pub(super) fn copy(near: &dyn StateStore, far: &dyn StateStore) -> Result<(), StoreError> {
+/// process has opened there since. Returns whether the near store could be read completely.
+pub(super) fn copy(near: &dyn StateStore, far: &dyn StateStore) -> Result<bool, StoreError> {
     let mut after: Option<String> = None;
     loop {
         // The near store has a health of its own.
-        let Ok(page) = near.load_page(after.as_deref(), PAGE) else { return Ok(()) };
+        let Ok(page) = near.load_page(after.as_deref(), PAGE) else { return Ok(false) };
         let is_last = page.len() < PAGE;
         after = page.last().map(|(key, _)| key.clone());
         let now = wall();
@@ -24,7 +24,7 @@ pub(super) fn copy(near: &dyn StateStore, far: &dyn StateStore) -> Result<(), St
             page.into_iter().filter_map(|(key, value)| entry(key, value, now)).collect();
         far.save_all(&entries)?;
         if is_last {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

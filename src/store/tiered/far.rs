@@ -27,6 +27,8 @@ const READ_WAIT: Duration = Duration::from_millis(500);
 const DROP_WAIT: Duration = Duration::from_millis(500);
 /// How long the far store is not called before it is asked whether what was saved is still there.
 const VERIFY: Duration = Duration::from_secs(1);
+/// How long a near store that cannot be read is left alone before it is copied again.
+const COPY_PAUSE: Duration = Duration::from_secs(5);
 
 type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
 
@@ -44,16 +46,25 @@ struct Shared {
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 struct Content {
     pending: Pending,
     reads: VecDeque<Read>,
     health: Health,
-    /// Whether the far store may have lost what it held: it gets what the near store holds.
-    copy_due: bool,
+    /// When the far store gets what the near store holds, because it may have lost what it held.
+    copy_due: Option<Instant>,
     is_writing: bool,
     is_running: bool,
     is_closed: bool,
+}
+
+impl Content {
+    /// Keeps what waits within bounds. If something was dropped, the far store gets everything that
+    /// the near one still holds.
+    fn shed(&mut self) {
+        if self.pending.shed() {
+            self.copy_due = Some(Instant::now());
+        }
+    }
 }
 
 impl Far {
@@ -73,6 +84,7 @@ impl Far {
     pub(super) fn write(&self, add: impl FnOnce(&mut Pending)) {
         let mut content = self.content();
         add(&mut content.pending);
+        content.shed();
         content.health.check(Instant::now());
         self.0.wake.notify_one();
     }
@@ -160,7 +172,7 @@ impl Shared {
                 Work::End => break,
                 Work::Read(read) => self.call(read),
                 Work::Write(pending) => self.write(pending),
-                Work::Copy => self.call(|store| copy::copy(&*self.near, store)),
+                Work::Copy => self.copy(),
                 Work::Verify => self.call(StateStore::verify),
             };
             self.conclude(done);
@@ -190,8 +202,8 @@ impl Shared {
                 // What is left is in the near store.
                 return Work::End;
             }
-            if may_try && content.copy_due {
-                content.copy_due = false;
+            if may_try && content.copy_due.is_some_and(|due| due <= now) {
+                content.copy_due = None;
                 return Work::Copy;
             }
             let due = retry_at.unwrap_or(verify_at);
@@ -210,8 +222,22 @@ impl Shared {
         }
         let mut content = lock(&self.content);
         content.pending.put_back(pending);
+        content.shed();
         content.is_writing = false;
         written
+    }
+
+    fn copy(&self) -> Result<(), StoreError> {
+        let copied = self.call(|store| copy::copy(&*self.near, store));
+        let pause = match copied {
+            Ok(true) => return Ok(()),
+            // No trouble of the far store.
+            Ok(false) => COPY_PAUSE,
+            // The health of the far store has a pause of its own.
+            Err(_) => Duration::ZERO,
+        };
+        lock(&self.content).copy_due = Some(Instant::now() + pause);
+        copied.map(drop)
     }
 
     /// A panic of the store is an error.
@@ -231,7 +257,11 @@ impl Shared {
     fn conclude(&self, done: Result<(), StoreError>) {
         let mut content = lock(&self.content);
         match done {
-            Ok(()) => content.copy_due |= content.health.worked(),
+            Ok(()) => {
+                if content.health.worked() {
+                    content.copy_due = Some(Instant::now());
+                }
+            }
             Err(error) => {
                 content.health.failed(&error.to_string(), Instant::now());
                 // Reads do not wait for a store that fails.

@@ -19,6 +19,8 @@ pub(super) struct Listing(BTreeMap<String, Vec<u8>>);
 
 impl Listing {
     pub(super) fn read(near: &dyn StateStore, far: &Far) -> Result<Self, StoreError> {
+        // An error hides nothing: each key is then asked for alone, and read from the far store.
+        // What the far store lists alone would say that a key which it does not hold is new.
         let mut all: BTreeMap<_, _> = read_all(near)?.into_iter().collect();
         let now = wall();
         let mut after: Option<String> = None;

@@ -43,7 +43,10 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 ///   out.
 /// * **While the far store is in trouble**, the near one goes on as if alone. The log says so, and
 ///   [`far_health`](Self::far_health); the health of breakers is that of the near store. When the
-///   far store works again, it gets what the near one holds.
+///   far store works again, it gets what the near one holds. If more than 20,000 removals and
+///   histories wait for it meanwhile, removals are dropped, and then the older histories: what is
+///   not removed expires there.
+/// * **While the near store cannot be read**, a breaker starts with what the far one holds of it.
 /// * **Histories** are read from the near store, and from the far one where the near one has too
 ///   few records, as on a new host.
 ///
@@ -96,14 +99,17 @@ impl fmt::Debug for Tiered {
 
 impl StateStore for Tiered {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let near = self.shared.near.load(key)?;
+        let near = self.shared.near.load(key);
         if self.shared.far.awaits(key) {
             // What the far store holds is older.
-            return Ok(near);
+            return near;
         }
         let owned = key.to_owned();
         let far = self.shared.far.read(move |store| store.load(&owned)).flatten();
-        Ok(merge::winner(near, far, wall()))
+        match (near, far) {
+            (Err(_), Some(far)) => Ok(Some(far)),
+            (near, far) => Ok(merge::winner(near?, far, wall())),
+        }
     }
 
     fn load_page(
