@@ -326,8 +326,12 @@ mod tests {
             pending.save(&SaveEntry::new(key, "new"));
             pending.append(key, &[record(1)]);
         }
-        ["bad deleted", "deleted"].iter().for_each(|key| pending.delete(key));
-        ["bad trimmed", "trimmed", "bad"].iter().for_each(|key| pending.trim(key, 0, 1));
+        for key in ["bad deleted", "deleted"] {
+            pending.delete(key);
+        }
+        for key in ["bad trimmed", "trimmed", "bad"] {
+            pending.trim(key, 0, 1);
+        }
         pending.write(&store).unwrap_err();
         pending.write_each(&store).unwrap_err();
         for key in ["good", "good 2"] {

@@ -25,6 +25,8 @@ use tower_breaker::{
     store::{HistoryRecord, HistoryStore, RedbStore, SaveEntry, StoreError, Tiered},
 };
 
+use crate::support::wait::eventually;
+
 /// Storage of its own for one test.
 trait Subject: Sized {
     type Store: StateStore + Clone;
@@ -226,7 +228,12 @@ impl<S: FolderStore> Subject for InFolder<S> {
     }
 
     fn open(&self) -> S {
-        S::open_at(&self.parent.path().join("deep/er/state")).unwrap()
+        let store = S::open_at(&self.parent.path().join("deep/er/state")).unwrap();
+        // A process that another test is starting holds the lock until it runs its program.
+        eventually("the folder is free", || {
+            !matches!(store.load("any"), Err(StoreError::Unavailable(_)))
+        });
+        store
     }
 }
 
