@@ -99,7 +99,7 @@ impl Machine {
 
 /// For the fleet's thread.
 impl Machine {
-    /// Shares the breaker. If it was restored open, the fleet is told.
+    /// Shares the breaker. If it was restored open, the fleet learns it.
     pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>) {
         let mut shared = Shared::new(observer);
         if let Phase::Open { until, .. } = self.phase {

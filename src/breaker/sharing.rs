@@ -18,7 +18,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Sharing(pub(super) Option<Box<Shared>>);
 
-/// Is told that the fleet's thread has something to do.
+/// Wakes the fleet's thread when it has something to do.
 pub(crate) trait FleetObserver: fmt::Debug + Send + Sync {
     /// Called with the breaker's lock held: note it, and no more.
     fn on_change(&self);

@@ -1,4 +1,4 @@
-//! What the fleet's thread is told.
+//! Messages to the fleet's thread.
 
 use std::{
     fmt,

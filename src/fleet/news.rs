@@ -97,7 +97,7 @@ impl Reader {
         }
     }
 
-    /// Finds the place from which to read: after the last entry. Once the thread is told, all
+    /// Finds the place from which to read: after the last entry. Once the thread knows it, all
     /// states are read; what happens from here on is news.
     fn begin(&mut self) -> Result<Option<Message>, StoreError> {
         let keys = &self.keys;

@@ -15,7 +15,7 @@
 //! * **Only a higher fence changes a replica.** A missing key says nothing, and old news says
 //!   nothing. A replica that joins again tells the server the highest record that it knows.
 //! * **Conditional.** A vote or a probe's result applies to the state that its caller has seen. If
-//!   the server has a newer one, the command changes nothing, and the caller is told the newer one.
+//!   the server has a newer one, the command changes nothing, and answers with the newer one.
 //!   A command that is sent again because its answer was lost is therefore harmless.
 //! * **Deadline.** A command says until when its caller waits for the answer, by the server's
 //!   clock. The server ignores it afterwards: a server that stood still does not carry out what the

@@ -386,7 +386,7 @@ impl Table {
             self.source.build(&self.names.name_of(&key), Some(&key), &creation.config);
         let breaker = builder.restore_later().build_valid();
         self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
-        // Release: whoever sees the number finds the breaker.
+        // Release: a reader of the number finds the breaker.
         self.created.fetch_add(1, Release);
         creation.queue.push(key);
         self.len.store(creation.queue.len(), Relaxed);
