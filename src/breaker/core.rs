@@ -214,9 +214,6 @@ impl Core {
         let Some(machine) = &self.machine else { return Publish::Nothing };
         let result = CallResult { outcome, elapsed: None };
         let goes_on = self.goes_on(successes, result, machine.now);
-        if goes_on && outcome != Outcome::Success {
-            return self.record_failure_between_deferred(successes, outcome);
-        }
         let before = self.on_success(machine);
         let was_no_op = outcome == Outcome::Success && machine.on_success() == OnSuccess::Skip;
         self.drain(successes, goes_on);
@@ -238,27 +235,6 @@ impl Core {
         } else {
             Publish::Nothing
         }
-    }
-
-    /// Records a failure through which successes are deferred: the common one, and the cheapest.
-    fn record_failure_between_deferred(
-        &mut self,
-        successes: Successes<'_>,
-        outcome: Outcome,
-    ) -> Publish {
-        self.drain(successes, true);
-        let Some(machine) = &mut self.machine else { return Publish::Nothing };
-        let trigger = machine.record_untimed(outcome);
-        debug_assert_eq!(
-            trigger, None,
-            "successes that are counted now would come before the trip"
-        );
-        self.report_counts();
-        debug_assert!(
-            self.machine.as_ref().is_some_and(|it| self.on_success(it) == OnSuccess::Defer),
-            "successes are deferred after it as they were before",
-        );
-        Publish::Nothing
     }
 
     /// Whether successes can go on being counted while a result is recorded. Otherwise threads
