@@ -1,4 +1,4 @@
-//! What a recorder of the facade is told.
+//! What a recorder of the facade receives.
 
 use std::{
     convert::Infallible,

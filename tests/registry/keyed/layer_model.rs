@@ -15,7 +15,7 @@ use tower_breaker::{
     clock::ManualClock,
 };
 
-/// A call that ends when and as it is told.
+/// A service whose calls end as the request says.
 #[derive(Clone)]
 struct Inner;
 

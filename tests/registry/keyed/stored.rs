@@ -193,7 +193,7 @@ fn what_is_deleted_while_the_store_fails_is_deleted_when_it_works_again() {
     eventually("it is deleted", || value(&store, "a").is_none());
 }
 
-/// Somebody's own breaker has the name of a key's: the state is theirs.
+/// A breaker of the user's own has the name of a key's breaker: it owns the state.
 #[test]
 fn a_snapshot_that_another_breaker_uses_is_not_deleted() {
     let store = MemoryStore::new();
