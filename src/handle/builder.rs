@@ -12,7 +12,7 @@ use super::{
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
-use crate::metrics::{CallMetrics, Counted, Labels};
+use crate::metrics::{self, CallMetrics, Counted, Labels};
 use crate::{
     breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
@@ -273,13 +273,6 @@ impl BreakerBuilder {
 
     breaker_settings!();
 
-    /// As what the breaker is counted, unless metrics are off.
-    #[cfg(feature = "metrics")]
-    fn counted(&self) -> Option<Counted> {
-        let by_name = || Counted::Breaker(Labels::named(self.name.clone()));
-        (self.call_metrics != CallMetrics::Off).then(|| self.group.clone().unwrap_or_else(by_name))
-    }
-
     /// Counts the breaker with its group, or for its key in the group.
     #[cfg(feature = "keyed")]
     #[cfg_attr(
@@ -347,9 +340,12 @@ impl BreakerBuilder {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
-        let meter = Meter::begin(self.counted());
+        let meter = match self.call_metrics {
+            CallMetrics::Off => Meter::OFF,
+            CallMetrics::Counts => Meter::new(self.group.clone()),
+        };
         #[cfg(not(feature = "metrics"))]
-        let meter = Meter;
+        let meter = Meter::OFF;
         cell.lease(self.config, self.clock, meter.slot());
         if let Some(limit) = self.open_limit {
             cell.set_open_limit(limit);
@@ -357,7 +353,11 @@ impl BreakerBuilder {
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
         #[cfg(feature = "metrics")]
-        dispatcher.counts_as_source();
+        if metrics::is_read(pool::begin_meters)
+            || self.group.as_ref().is_some_and(Counted::is_of_others)
+        {
+            cell.begin_meter();
+        }
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }

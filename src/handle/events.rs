@@ -25,6 +25,7 @@ use crate::{
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
     history::HistoryEntry,
+    metrics::MeterSlot,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
     sync::{contain, std_lock},
@@ -35,7 +36,7 @@ use crate::{
 };
 #[cfg(feature = "metrics")]
 use crate::{
-    metrics::{BreakerMetrics, StatsSource},
+    metrics::{self, BreakerMetrics, StatsSource},
     stats::Stats,
 };
 
@@ -125,6 +126,9 @@ impl Shared {
 
     #[cfg(feature = "metrics")]
     pub(super) fn metrics(&self) -> Option<BreakerMetrics> {
+        metrics::begin_all();
+        // Those that were built a moment ago wait still.
+        self.cell.begin_meter();
         self.dispatcher.meter.read()
     }
 
@@ -179,12 +183,6 @@ impl EventDispatcher {
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
-    }
-
-    /// The metrics ask this for the breaker's counts.
-    #[cfg(feature = "metrics")]
-    pub(super) fn counts_as_source(self: &Arc<Self>) {
-        self.meter.ask(&(Arc::clone(self) as _));
     }
 
     /// The state as data. `None` once the breaker is gone.
@@ -276,6 +274,17 @@ impl Observer for EventDispatcher {
 
     fn count(&self, counts: EndCounts) {
         self.meter.count(counts);
+    }
+
+    #[cfg(feature = "metrics")]
+    fn begin_meter(self: Arc<Self>) -> MeterSlot {
+        let source = Arc::clone(&self) as Arc<dyn StatsSource>;
+        self.meter.begin(&self.name, &source)
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    fn begin_meter(self: Arc<Self>) -> MeterSlot {
+        MeterSlot::OFF
     }
 
     fn on_event(&self, event: Event) {

@@ -3,6 +3,9 @@
 #[cfg(feature = "metrics")]
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "metrics")]
+use smol_str::SmolStr;
+
 use crate::{breaker::effects::EndCounts, event::Transition, metrics::MeterSlot};
 #[cfg(feature = "metrics")]
 use crate::{
@@ -12,31 +15,35 @@ use crate::{
 
 /// Counts until the breaker ends.
 #[cfg(feature = "metrics")]
-pub(super) struct Meter(Mutex<Option<Box<BreakerMeter>>>);
+pub(super) struct Meter(Mutex<Option<BreakerMeter>>);
 
 #[cfg(feature = "metrics")]
 impl Meter {
-    pub(super) fn begin(counted: Option<Counted>) -> Self {
-        Self(Mutex::new(counted.map(|counted| Box::new(BreakerMeter::begin(counted)))))
+    pub(super) const OFF: Self = Self(Mutex::new(None));
+
+    /// Waits for the first call of the breaker. Without a group, it is counted by its name.
+    pub(super) fn new(group: Option<Counted>) -> Self {
+        Self(Mutex::new(Some(BreakerMeter::new(group))))
     }
 
     pub(super) fn slot(&self) -> MeterSlot {
-        MeterSlot::of(std_lock(&self.0).as_deref())
+        std_lock(&self.0).as_ref().map_or(MeterSlot::OFF, |_| MeterSlot::WAITING)
     }
 
-    fn with(&self, work: impl FnOnce(&BreakerMeter)) {
-        if let Some(meter) = std_lock(&self.0).as_deref() {
+    pub(super) fn begin(&self, name: &SmolStr, source: &Arc<dyn StatsSource>) -> MeterSlot {
+        let mut meter = std_lock(&self.0);
+        meter.as_mut().map_or(MeterSlot::OFF, |meter| meter.begin(name, source))
+    }
+
+    fn with(&self, work: impl FnOnce(&mut BreakerMeter)) {
+        if let Some(meter) = &mut *std_lock(&self.0) {
             work(meter);
         }
     }
 
-    pub(super) fn ask(&self, source: &Arc<dyn StatsSource>) {
-        self.with(|meter| meter.ask(source));
-    }
-
     pub(super) fn read(&self) -> Option<BreakerMetrics> {
         // Not with the lock: the breaker is asked, and may have something to record here.
-        let read = std_lock(&self.0).as_deref().map(BreakerMeter::reader)?;
+        let read = std_lock(&self.0).as_ref().and_then(BreakerMeter::reader)?;
         Some(read())
     }
 
@@ -46,17 +53,7 @@ impl Meter {
 
     pub(super) fn count(&self, counts: EndCounts) {
         let EndCounts { slow, probe, unfinished_probes } = counts;
-        self.with(|meter| {
-            if slow {
-                meter.count_slow_call();
-            }
-            if let Some(end) = probe {
-                meter.count_probe(end, slow);
-            }
-            if unfinished_probes > 0 {
-                meter.count_unfinished_probes(unfinished_probes);
-            }
-        });
+        self.with(|meter| meter.count(slow, probe, unfinished_probes));
     }
 
     /// The breaker is gone.
@@ -72,6 +69,8 @@ pub(super) struct Meter;
 #[cfg(not(feature = "metrics"))]
 #[expect(clippy::unused_self, reason = "with the feature, it is used")]
 impl Meter {
+    pub(super) const OFF: Self = Self;
+
     pub(super) fn slot(&self) -> MeterSlot {
         MeterSlot::OFF
     }
@@ -81,4 +80,50 @@ impl Meter {
     pub(super) fn count(&self, _: EndCounts) {}
 
     pub(super) fn end(&self) {}
+}
+
+#[cfg(all(test, feature = "metrics", not(tower_breaker_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{
+        event::Reason,
+        handle::Breaker,
+        metrics::{BreakerMetrics, TransitionCount},
+        state::State,
+    };
+
+    fn states(metrics: &BreakerMetrics) -> [u32; 3] {
+        [State::Closed, State::ForcedOpen, State::Disabled].map(|it| metrics.breakers_in(it))
+    }
+
+    /// No other unit test reads metrics.
+    #[test]
+    fn a_breaker_waits_for_its_first_call_or_a_reader_and_nothing_is_lost() {
+        let [called, by_hand, quiet] =
+            ["called", "of one name", "of one name"].map(|name| Breaker::builder(name).build());
+        let [called, by_hand, quiet] = [called.unwrap(), by_hand.unwrap(), quiet.unwrap()];
+        by_hand.force_open();
+        by_hand.disable();
+        let is_waiting = |breaker: &Breaker| breaker.cell().waits_for_call();
+        assert!([&called, &by_hand, &quiet].into_iter().all(is_waiting));
+        called.try_acquire().unwrap().success();
+        assert!(!is_waiting(&called) && is_waiting(&by_hand) && is_waiting(&quiet));
+
+        let metrics = quiet.metrics().unwrap();
+        assert!(!is_waiting(&by_hand), "the two are counted together");
+        assert_eq!(states(&metrics), [1, 0, 1]);
+        assert!(metrics.time_in(State::Closed) > Duration::ZERO);
+        let step = |from, to| TransitionCount { from, to, reason: Reason::Manual, count: 1 };
+        let steps =
+            [step(State::Closed, State::ForcedOpen), step(State::ForcedOpen, State::Disabled)];
+        assert_eq!(metrics.transitions, steps);
+        assert_eq!(called.metrics().unwrap().calls.success, 1);
+
+        let later = Breaker::builder("of one name").build().unwrap();
+        assert!(!is_waiting(&later), "somebody reads");
+        assert_eq!(states(&quiet.metrics().unwrap()), [2, 0, 1]);
+        drop(by_hand);
+        assert_eq!(states(&quiet.metrics().unwrap()), [2, 0, 0]);
+    }
 }

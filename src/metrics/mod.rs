@@ -143,7 +143,9 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
+pub(crate) use calls::{
+    BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource, begin_all, is_read,
+};
 pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]
 pub(crate) use fleet::fleet_joined;
@@ -152,13 +154,24 @@ pub(crate) use store::{StoreMetrics, quarantined};
 /// Whether anything is recorded.
 pub(crate) const ENABLED: bool = true;
 
+/// The address of the recorder that is installed. `None` if there is none.
+///
+/// The facade does not tell: it has a recorder that does nothing then. It is a `static` without a
+/// size. One that is installed is in a `Box`, whose address says so if it has no size either.
+fn recorder() -> Option<usize> {
+    ::metrics::with_recorder(|recorder| {
+        let address = std::ptr::from_ref(recorder).cast::<()>().addr();
+        let is_boxed = size_of_val(recorder) > 0 || address == align_of_val(recorder);
+        is_boxed.then_some(address)
+    })
+}
+
 /// Records something. A new recorder gets the descriptions first, and one that panics must not
 /// affect the thread that records. The argument of the closure tells recorders apart.
 fn record(record: impl FnOnce(usize)) {
     static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    let Some(recorder) = recorder() else { return };
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let recorder =
-            ::metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).cast::<()>().addr());
         if KNOWN.swap(recorder, Relaxed) != recorder {
             store::describe();
             #[cfg(feature = "redis")]

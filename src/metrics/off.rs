@@ -58,6 +58,17 @@ impl CellMeter {
     }
 
     #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn assign(&self, _: MeterSlot) {}
+
+    #[inline]
+    pub(crate) fn count_on_own_line(&self, _: CallEnd) -> bool {
+        true
+    }
+
     pub(crate) fn count(&self, _: CallEnd) {}
 }
 

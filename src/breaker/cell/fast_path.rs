@@ -132,7 +132,7 @@ impl Cell {
     pub(in crate::breaker) fn count(&self, admitted: PackedState, end: CallEnd) {
         // A permit may outlive its breaker.
         if admitted.is_metered() && self.meter.is_on_since(admitted.epoch()) {
-            self.meter.count(end);
+            self.count_call(end);
         }
     }
 
@@ -140,12 +140,23 @@ impl Cell {
     #[inline]
     pub(in crate::breaker) fn count_current(&self, admitted: PackedState, end: CallEnd) {
         if admitted.is_metered() {
-            self.meter.count(end);
+            self.count_call(end);
         }
     }
 
     /// Counts a call that this cell has not admitted, or for which it had no permit.
+    #[inline]
     pub(crate) fn count_call(&self, end: CallEnd) {
+        if !self.meter.count_on_own_line(end) {
+            self.count_elsewhere(end);
+        }
+    }
+
+    /// Counts a call where the thread has no line of its own yet: it may be the breaker's first.
+    #[cold]
+    #[inline(never)]
+    fn count_elsewhere(&self, end: CallEnd) {
+        self.begin_meter();
         self.meter.count(end);
     }
 

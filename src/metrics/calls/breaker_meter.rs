@@ -1,104 +1,145 @@
 //! A breaker's part of its meter.
+//!
+//! A meter and its registration cost as much as the rest of a small breaker, and a start may build
+//! a hundred thousand that have no call for long. So a breaker begins to count with its first call,
+//! or when somebody reads: when a recorder is installed, or [`Breaker::metrics`] is called. Until
+//! then it keeps only since when it is closed, or what few transitions it had without a call.
+//!
+//! [`Breaker::metrics`]: crate::Breaker::metrics
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::{
-    meter::{self, Counted, Meter, StatsSource, Steps},
-    numbers::{BreakerMetrics, state_index},
+    MeterSlot,
+    meter::{self, Counted, Labels, Meter, StatsSource, Steps},
+    numbers::BreakerMetrics,
     publish,
 };
-use crate::{event::Transition, outcome::CallEnd, state::State, sync::std_lock};
+use crate::{
+    clock::{SystemClock, Tick},
+    event::Transition,
+    outcome::CallEnd,
+    state::State,
+    sync::std_lock,
+};
 
 /// A breaker's part of its meter. Dropped with the breaker.
 pub(crate) struct BreakerMeter {
-    meter: Arc<Meter>,
-    id: u64,
     /// `None` if it is no breaker of its own.
-    state: Mutex<Option<State>>,
+    state: Option<State>,
+    counting: Counting,
+}
+
+enum Counting {
+    Waiting {
+        /// Boxed, because most breakers are counted by their names: `None`.
+        group: Option<Box<Counted>>,
+        began: Tick,
+        /// `None` before the first transition.
+        steps: Option<Box<Steps>>,
+    },
+    Begun {
+        meter: Arc<Meter>,
+        id: u64,
+    },
 }
 
 impl BreakerMeter {
-    /// Begins to count for one more breaker. It is closed.
-    pub(crate) fn begin(counted: Counted) -> Self {
-        let (labels, state) = match counted {
-            Counted::Breaker(labels) => (labels, Some(State::Closed)),
+    /// Waits for the first call of a breaker, which is closed. Without a group, it is counted by
+    /// its name.
+    pub(crate) fn new(group: Option<Counted>) -> Self {
+        publish::add_breaker();
+        let state = match group {
             #[cfg(feature = "keyed")]
-            Counted::Calls(labels) => (labels, None),
+            Some(Counted::Calls(_)) => None,
+            _ => Some(State::Closed),
         };
-        let (meter, id) = meter::begin(labels);
-        if let Some(state) = state {
-            let mut steps = std_lock(&meter.steps);
-            steps.measure();
-            steps.breakers[state_index(state)] += 1;
+        let group = group.map(Box::new);
+        Self {
+            state,
+            counting: Counting::Waiting { group, began: SystemClock::tick(), steps: None },
         }
-        publish::start();
-        Self { meter, id, state: Mutex::new(state) }
     }
 
-    pub(crate) fn slot(&self) -> u32 {
-        self.meter.slot
+    /// Begins to count, if it has not begun. The source knows the counts of the breaker, and lives
+    /// as long.
+    pub(crate) fn begin(&mut self, name: &SmolStr, source: &Arc<dyn StatsSource>) -> MeterSlot {
+        let (meter, id) = match &mut self.counting {
+            Counting::Begun { meter, .. } => return MeterSlot(meter.slot),
+            Counting::Waiting { group, began, steps } => {
+                let labels = match group.take().map(|group| *group) {
+                    None => Labels::named(name.clone()),
+                    Some(Counted::Breaker(labels)) => labels,
+                    #[cfg(feature = "keyed")]
+                    Some(Counted::Calls(labels)) => labels,
+                };
+                let (meter, id) = meter::begin(labels);
+                let steps = steps.take().map(|steps| *steps);
+                let steps = steps.unwrap_or_else(|| Steps::since(*began, self.state));
+                std_lock(&meter.steps).add(steps);
+                meter.ask(id, source);
+                (meter, id)
+            }
+        };
+        let slot = MeterSlot(meter.slot);
+        self.counting = Counting::Begun { meter, id };
+        slot
     }
 
     /// Reads what was counted so far, later.
-    pub(crate) fn reader(&self) -> impl FnOnce() -> BreakerMetrics + use<> {
-        let meter = Arc::clone(&self.meter);
-        move || meter.read()
+    pub(crate) fn reader(&self) -> Option<impl FnOnce() -> BreakerMetrics + use<>> {
+        let Counting::Begun { meter, .. } = &self.counting else { return None };
+        let meter = Arc::clone(meter);
+        Some(move || meter.read())
     }
 
-    /// The counts of the breaker are those of this source, which lives as long as the breaker.
-    pub(crate) fn ask(&self, source: &Arc<dyn StatsSource>) {
-        self.meter.ask(self.id, source);
+    pub(crate) fn record_transitions(&mut self, transitions: &[Transition]) {
+        let Some(last) = transitions.last() else { return };
+        let before = self.state;
+        let now = before.map(|_| last.to);
+        self.state = now;
+        self.with_steps(before, |steps| {
+            for transition in transitions {
+                steps.count_transition(transition.from, transition.to, transition.reason);
+            }
+            steps.go(before, now);
+        });
     }
 
-    pub(crate) fn record_transitions(&self, transitions: &[Transition]) {
-        let mut steps = std_lock(&self.meter.steps);
-        for transition in transitions {
-            steps.count_transition(transition.from, transition.to, transition.reason);
+    /// Counts what few calls have: that it was slow, how a probe ended, and how many probes were
+    /// still out then.
+    pub(crate) fn count(&mut self, slow: bool, probe: Option<CallEnd>, unfinished_probes: u32) {
+        self.with_steps(self.state, |steps| {
+            steps.slow_calls += u64::from(slow);
+            if let Some(end) = probe {
+                steps.probes.count(end, slow);
+            }
+            steps.probes.unfinished += u64::from(unfinished_probes);
+        });
+    }
+
+    /// Changes the steps, which begin with this state if these are the first.
+    fn with_steps(&mut self, state: Option<State>, work: impl FnOnce(&mut Steps)) {
+        match &mut self.counting {
+            Counting::Begun { meter, .. } => work(&mut std_lock(&meter.steps)),
+            Counting::Waiting { began, steps, .. } => {
+                let new = || Box::new(Steps::since(*began, state));
+                work(steps.get_or_insert_with(new));
+            }
         }
-        if let Some(last) = transitions.last() {
-            self.go_to(&mut steps, Some(last.to));
-        }
-    }
-
-    fn go_to(&self, steps: &mut Steps, state: Option<State>) {
-        steps.measure();
-        let mut own = std_lock(&self.state);
-        if let Some(old) = *own {
-            steps.breakers[state_index(old)] -= 1;
-            *own = state;
-        }
-        if let Some(new) = *own {
-            steps.breakers[state_index(new)] += 1;
-        }
-    }
-
-    pub(crate) fn count_slow_call(&self) {
-        std_lock(&self.meter.steps).slow_calls += 1;
-    }
-
-    pub(crate) fn count_probe(&self, end: CallEnd, slow: bool) {
-        let probes = &mut std_lock(&self.meter.steps).probes;
-        let count = match end {
-            CallEnd::Success if slow => &mut probes.slow,
-            CallEnd::Success => &mut probes.success,
-            CallEnd::Failure => &mut probes.failure,
-            CallEnd::Throttled => &mut probes.throttled,
-            CallEnd::Ignored => &mut probes.ignored,
-            CallEnd::Cancelled | CallEnd::Rejected | CallEnd::Unrecorded => &mut probes.cancelled,
-        };
-        *count += 1;
-    }
-
-    pub(crate) fn count_unfinished_probes(&self, probes: u32) {
-        std_lock(&self.meter.steps).probes.unfinished += u64::from(probes);
     }
 }
 
 impl Drop for BreakerMeter {
     fn drop(&mut self) {
-        self.go_to(&mut std_lock(&self.meter.steps), None);
-        if self.meter.remove(self.id) {
-            publish::end(Arc::clone(&self.meter));
+        if let Counting::Begun { meter, id } = &self.counting {
+            std_lock(&meter.steps).go(self.state, None);
+            if meter.remove(*id) {
+                publish::end(meter);
+            }
         }
+        publish::remove_breaker();
     }
 }

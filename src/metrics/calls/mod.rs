@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub use self::numbers::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 pub(super) use self::publish::describe;
+pub(crate) use self::publish::{begin_all, is_read};
 pub(crate) use self::{
     breaker_meter::BreakerMeter,
     meter::{Counted, Labels, StatsSource},
@@ -23,9 +24,8 @@ pub(crate) struct MeterSlot(u32);
 impl MeterSlot {
     pub(crate) const OFF: Self = Self(lines::NO_SLOT);
 
-    pub(crate) fn of(meter: Option<&BreakerMeter>) -> Self {
-        meter.map_or(Self::OFF, |meter| Self(meter.slot()))
-    }
+    /// The breaker counts, but has had no call yet.
+    pub(crate) const WAITING: Self = Self(lines::NO_SLOT - 1);
 }
 
 /// A cell's link to where its breaker's calls are counted. It changes only with the cell's breaker.
@@ -63,8 +63,27 @@ impl CellMeter {
         passed < 1 << 31 && self.is_on()
     }
 
+    /// Whether nothing has been counted yet.
     #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        self.slot.load(Relaxed) == MeterSlot::WAITING.0
+    }
+
+    /// Ends the waiting.
+    pub(crate) fn assign(&self, slot: MeterSlot) {
+        self.slot.store(slot.0, Relaxed);
+    }
+
+    /// Counts if the thread has a line of its own for this breaker.
+    #[inline]
+    pub(crate) fn count_on_own_line(&self, end: CallEnd) -> bool {
+        lines::count_on_own(self.slot.load(Relaxed), end)
+    }
+
     pub(crate) fn count(&self, end: CallEnd) {
-        lines::count(self.slot.load(Relaxed), end);
+        let slot = self.slot.load(Relaxed);
+        if slot < MeterSlot::WAITING.0 {
+            lines::count(slot, end);
+        }
     }
 }

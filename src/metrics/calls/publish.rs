@@ -2,8 +2,13 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
     time::Duration,
 };
 
@@ -20,7 +25,7 @@ use super::{
 use crate::{
     clock::{SystemClock, Tick},
     event::Reason,
-    metrics::record,
+    metrics::{record, recorder},
     state::State,
     sync::std_lock,
     timer::housekeeping::{self, OnDeadline},
@@ -61,25 +66,39 @@ const USUAL_TRANSITIONS: [(State, State, Reason); 7] = [
     (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
 ];
 
-static PUBLISHER: Publisher =
-    Publisher { scheduled: Mutex::new(false), ended: Mutex::new(Vec::new()) };
-
-/// One thread at a time publishes: what was read first must be recorded first.
-static PUBLISHED: Mutex<Published> = Mutex::new(Published { recorder: 0, values: BTreeMap::new() });
+static PUBLISHER: Publisher = Publisher {
+    scheduled: Mutex::new(false),
+    breakers: AtomicUsize::new(0),
+    some_wait: AtomicBool::new(false),
+    beginning: Mutex::new(None),
+    is_read: AtomicBool::new(false),
+    ended: Mutex::new(Vec::new()),
+};
 
 struct Publisher {
     /// Whether the housekeeping thread calls again.
     scheduled: Mutex<bool>,
+    /// How many breakers count, or wait for their first call.
+    breakers: AtomicUsize,
+    /// Whether breakers may be waiting for their first call that were built while nobody read.
+    some_wait: AtomicBool,
+    /// What makes them begin. The lock is held meanwhile.
+    beginning: Mutex<Option<fn()>>,
+    /// Whether the numbers of a breaker have been read without a recorder.
+    is_read: AtomicBool,
     /// Meters that have lost their last breaker since the last publication.
     ended: Mutex<Vec<Arc<Meter>>>,
 }
 
-/// What a recorder knows.
-struct Published {
-    /// Its address. Another one knows nothing.
+/// What a recorder knows of a meter. The lock is held while it is told, because what was read first
+/// must be recorded first.
+#[derive(Default)]
+pub(super) struct Published {
+    /// The address of the recorder. Another one knows nothing.
     recorder: usize,
-    /// By the slots of the meters.
-    values: BTreeMap<u32, Box<Values>>,
+    values: Option<Box<Values>>,
+    /// Whether the meter has been removed.
+    is_removed: bool,
 }
 
 struct Values {
@@ -101,25 +120,67 @@ struct Gauges {
     slow_call_ratio: Option<f64>,
 }
 
-/// Publishes from now on.
-pub(super) fn start() {
+/// There is one more breaker that counts, or waits for its first call.
+pub(super) fn add_breaker() {
+    PUBLISHER.breakers.fetch_add(1, Relaxed);
+}
+
+pub(super) fn remove_breaker() {
+    PUBLISHER.breakers.fetch_sub(1, Relaxed);
+}
+
+/// Whether the numbers of breakers go anywhere, so that a new one begins to count at once.
+/// Otherwise it waits, and the housekeeping thread calls `begin_waiting` once they do, which begins
+/// to count for all that wait.
+pub(crate) fn is_read(begin_waiting: fn()) -> bool {
     let mut scheduled = std_lock(&PUBLISHER.scheduled);
     if !std::mem::replace(&mut *scheduled, true) {
+        *std_lock(&PUBLISHER.beginning) = Some(begin_waiting);
         schedule();
+    }
+    drop(scheduled);
+    let is_read = PUBLISHER.is_read.load(Acquire) || recorder().is_some();
+    if !is_read {
+        PUBLISHER.some_wait.store(true, Release);
+    }
+    is_read
+}
+
+/// Somebody reads the numbers of a breaker, which may be those of several.
+pub(crate) fn begin_all() {
+    PUBLISHER.is_read.store(true, Release);
+    begin_waiting();
+}
+
+fn begin_waiting() {
+    let beginning = std_lock(&PUBLISHER.beginning);
+    if PUBLISHER.some_wait.swap(false, AcqRel)
+        && let Some(begin) = *beginning
+    {
+        begin();
     }
 }
 
 /// A meter has lost its last breaker.
-pub(super) fn end(meter: Arc<Meter>) {
+pub(super) fn end(meter: &Arc<Meter>) {
+    // A recorder may drop breakers too.
+    if recorder().is_none() && !IS_PUBLISHING.get() {
+        return remove(meter);
+    }
     let are_many = {
         let mut ended = std_lock(&PUBLISHER.ended);
-        ended.push(meter);
+        ended.push(Arc::clone(meter));
         ended.len() >= MAX_ENDED
     };
-    // A recorder may drop breakers too.
     if are_many && !IS_PUBLISHING.get() {
         publish_ended();
     }
+}
+
+/// Removes a meter without publishing its end.
+fn remove(meter: &Arc<Meter>) {
+    let mut published = std_lock(&meter.published);
+    published.is_removed |= meter::remove(meter);
 }
 
 #[cfg(not(tower_breaker_loom))]
@@ -136,9 +197,14 @@ fn schedule() {
 
 impl OnDeadline for Publisher {
     fn on_deadline(&'static self, _: Tick) {
-        publish_all();
+        if recorder().is_some() {
+            begin_waiting();
+            publish_all();
+        } else {
+            std::mem::take(&mut *std_lock(&self.ended)).iter().for_each(remove);
+        }
         let mut scheduled = std_lock(&self.scheduled);
-        *scheduled = !meter::is_empty();
+        *scheduled = self.breakers.load(Relaxed) > 0 || !meter::is_empty();
         if *scheduled {
             schedule();
         }
@@ -148,12 +214,10 @@ impl OnDeadline for Publisher {
 /// Publishes what every meter has counted, and removes those that have ended.
 fn publish_all() {
     publish_ended();
-    let mut last: Option<Labels> = None;
-    loop {
-        let meters = meter::meters_after(last.as_ref(), BATCH);
-        let Some(newest) = meters.last() else { return };
-        last = Some(newest.labels.clone());
+    let mut slot = 0;
+    while let Some(meters) = meter::meters_from(slot, BATCH) {
         publish(&meters);
+        slot += BATCH;
     }
 }
 
@@ -163,12 +227,12 @@ fn publish_ended() {
 }
 
 fn publish(meters: &[Arc<Meter>]) {
-    let mut published = std_lock(&PUBLISHED);
-    IS_PUBLISHING.set(true);
     for meter in meters {
+        let mut published = std_lock(&meter.published);
+        IS_PUBLISHING.set(true);
         published.update(meter);
+        IS_PUBLISHING.set(false);
     }
-    IS_PUBLISHING.set(false);
 }
 
 thread_local! {
@@ -179,20 +243,18 @@ thread_local! {
 impl Published {
     /// Records what has changed, and removes a meter that has ended.
     fn update(&mut self, meter: &Arc<Meter>) {
+        if self.is_removed {
+            return;
+        }
         let is_over = meter::is_over(meter);
         let numbers = meter.read();
         record(|recorder| {
-            if std::mem::replace(&mut self.recorder, recorder) != recorder {
-                self.values.clear();
-            }
             // Taken out: if the recorder panics, everything is recorded again.
-            let before = self.values.remove(&meter.slot);
-            let now = Values::record(numbers, before, &labels_of(&meter.labels));
-            self.values.insert(meter.slot, now);
+            let is_known = std::mem::replace(&mut self.recorder, recorder) == recorder;
+            let before = self.values.take().filter(|_| is_known);
+            self.values = Some(Values::record(numbers, before, &labels_of(&meter.labels)));
         });
-        if is_over && meter::remove(meter) {
-            self.values.remove(&meter.slot);
-        }
+        self.is_removed = is_over && meter::remove(meter);
     }
 }
 
