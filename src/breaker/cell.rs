@@ -95,6 +95,19 @@ impl Cell {
         self.lock().observer = Some(observer);
     }
 
+    /// Counts elsewhere from now on, if the cell is (still) that of the breaker with this observer.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn set_meter(
+        &'static self,
+        observer: &dyn Observer,
+        slot: impl FnOnce(&Machine) -> MeterSlot,
+    ) {
+        self.with_core(|core| {
+            let machine = core.machine.as_ref()?;
+            core.is_owned_by(observer).then(|| self.meter.assign(slot(machine)))
+        });
+    }
+
     #[cfg(all(test, feature = "metrics"))]
     pub(crate) fn waits_for_call(&self) -> bool {
         self.meter.waits()

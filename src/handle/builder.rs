@@ -12,7 +12,7 @@ use super::{
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
-use crate::metrics::{self, CallMetrics, Counted, Labels};
+use crate::metrics::{Counted, Labels};
 use crate::{
     breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
@@ -193,12 +193,10 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// Whether the calls of this breaker are counted for [`metrics`](crate::metrics). Default:
-        /// they are.
-        #[cfg(feature = "metrics")]
-        #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-        pub fn call_metrics(mut self, call_metrics: $crate::metrics::CallMetrics) -> Self {
-            self $($breaker)*.call_metrics = call_metrics;
+        /// What is counted of the calls, for the module `metrics` (feature `metrics`). Default:
+        /// how they ended.
+        pub fn call_metrics(mut self, call_metrics: $crate::config::CallMetrics) -> Self {
+            self $($breaker)*.config_mut().call_metrics = call_metrics;
             self
         }
 
@@ -234,8 +232,6 @@ pub struct BreakerBuilder {
     #[cfg(feature = "redis")]
     pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
-    #[cfg(feature = "metrics")]
-    pub(crate) call_metrics: CallMetrics,
     /// The group that the breaker is counted with, instead of by its name.
     #[cfg(feature = "metrics")]
     group: Option<Counted>,
@@ -256,8 +252,6 @@ impl BreakerBuilder {
             #[cfg(feature = "redis")]
             fleet: None,
             write_behind: WriteBehindConfig::default(),
-            #[cfg(feature = "metrics")]
-            call_metrics: CallMetrics::default(),
             #[cfg(feature = "metrics")]
             group: None,
             open_limit: None,
@@ -340,12 +334,9 @@ impl BreakerBuilder {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
-        let meter = match self.call_metrics {
-            CallMetrics::Off => Meter::OFF,
-            CallMetrics::Counts => Meter::new(self.group.clone()),
-        };
+        let meter = Meter::new(self.config.call_metrics, self.group);
         #[cfg(not(feature = "metrics"))]
-        let meter = Meter::OFF;
+        let meter = Meter;
         cell.lease(self.config, self.clock, meter.slot());
         if let Some(limit) = self.open_limit {
             cell.set_open_limit(limit);
@@ -353,11 +344,7 @@ impl BreakerBuilder {
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
         #[cfg(feature = "metrics")]
-        if metrics::is_read(pool::begin_meters)
-            || self.group.as_ref().is_some_and(Counted::is_of_others)
-        {
-            cell.begin_meter();
-        }
+        dispatcher.begin_meter_if_read();
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }

@@ -132,6 +132,12 @@ impl Shared {
         self.dispatcher.meter.read()
     }
 
+    /// Counts for metrics what the settings say now.
+    pub(super) fn follow_call_metrics(&self) {
+        #[cfg(feature = "metrics")]
+        self.dispatcher.follow_call_metrics();
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         let channel = &self.dispatcher.channel;
         channel.get_or_init(|| broadcast::channel(CHANNEL_CAPACITY).0).subscribe()
@@ -183,6 +189,28 @@ impl EventDispatcher {
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
+    }
+
+    /// Begins to count for metrics without waiting for the first call, if somebody reads.
+    #[cfg(feature = "metrics")]
+    pub(super) fn begin_meter_if_read(&self) {
+        // What counts for a group keeps the group's counts, whichever of its breakers go.
+        if metrics::is_read(pool::begin_meters) || !self.meter.is_breaker() {
+            self.cell.begin_meter();
+        }
+    }
+
+    /// Counts for metrics what the settings say now.
+    #[cfg(feature = "metrics")]
+    pub(super) fn follow_call_metrics(&self) {
+        let mut ended = None;
+        self.cell.set_meter(self, |machine| {
+            let (slot, old) = self.meter.set(machine.config().call_metrics, machine.state());
+            ended = old;
+            slot
+        });
+        drop(ended);
+        self.begin_meter_if_read();
     }
 
     /// The state as data. `None` once the breaker is gone.

@@ -9,41 +9,70 @@ use smol_str::SmolStr;
 use crate::{breaker::effects::EndCounts, event::Transition, metrics::MeterSlot};
 #[cfg(feature = "metrics")]
 use crate::{
+    config::CallMetrics,
     metrics::{BreakerMeter, BreakerMetrics, Counted, StatsSource},
+    state::State,
     sync::std_lock,
 };
 
 /// Counts until the breaker ends.
 #[cfg(feature = "metrics")]
-pub(super) struct Meter(Mutex<Option<BreakerMeter>>);
+pub(super) struct Meter {
+    counting: Mutex<Option<BreakerMeter>>,
+    /// What the breaker is counted with. Boxed, because most are counted by their names: `None`.
+    group: Option<Box<Counted>>,
+}
 
 #[cfg(feature = "metrics")]
 impl Meter {
-    pub(super) const OFF: Self = Self(Mutex::new(None));
+    pub(super) fn new(call_metrics: CallMetrics, group: Option<Counted>) -> Self {
+        let meter = Self { counting: Mutex::default(), group: group.map(Box::new) };
+        let (_, none) = meter.set(call_metrics, State::Closed);
+        drop(none);
+        meter
+    }
 
-    /// Waits for the first call of the breaker. Without a group, it is counted by its name.
-    pub(super) fn new(group: Option<Counted>) -> Self {
-        Self(Mutex::new(Some(BreakerMeter::new(group))))
+    /// Counts what these settings say from now on, of a breaker in this state. Returns where calls
+    /// are counted, and what has ended, which is dropped without the breaker's lock.
+    pub(super) fn set(
+        &self,
+        call_metrics: CallMetrics,
+        state: State,
+    ) -> (MeterSlot, Option<BreakerMeter>) {
+        let mut counting = std_lock(&self.counting);
+        if call_metrics == CallMetrics::Off {
+            return (MeterSlot::OFF, counting.take());
+        }
+        let state = self.is_breaker().then_some(state);
+        let measures = call_metrics == CallMetrics::Durations;
+        let meter = counting.get_or_insert_with(|| BreakerMeter::new(state, measures));
+        (meter.set_measures(measures), None)
     }
 
     pub(super) fn slot(&self) -> MeterSlot {
-        std_lock(&self.0).as_ref().map_or(MeterSlot::OFF, |_| MeterSlot::WAITING)
+        std_lock(&self.counting).as_ref().map_or(MeterSlot::OFF, |_| MeterSlot::WAITING)
+    }
+
+    /// Whether it is a breaker of its own, and does not count for others.
+    pub(super) fn is_breaker(&self) -> bool {
+        self.group.as_deref().is_none_or(Counted::is_breaker)
     }
 
     pub(super) fn begin(&self, name: &SmolStr, source: &Arc<dyn StatsSource>) -> MeterSlot {
-        let mut meter = std_lock(&self.0);
-        meter.as_mut().map_or(MeterSlot::OFF, |meter| meter.begin(name, source))
+        let mut meter = std_lock(&self.counting);
+        let begin = |meter: &mut BreakerMeter| meter.begin(name, self.group.as_deref(), source);
+        meter.as_mut().map_or(MeterSlot::OFF, begin)
     }
 
     fn with(&self, work: impl FnOnce(&mut BreakerMeter)) {
-        if let Some(meter) = &mut *std_lock(&self.0) {
+        if let Some(meter) = &mut *std_lock(&self.counting) {
             work(meter);
         }
     }
 
     pub(super) fn read(&self) -> Option<BreakerMetrics> {
         // Not with the lock: the breaker is asked, and may have something to record here.
-        let read = std_lock(&self.0).as_ref().and_then(BreakerMeter::reader)?;
+        let read = std_lock(&self.counting).as_ref().and_then(BreakerMeter::reader)?;
         Some(read())
     }
 
@@ -58,7 +87,7 @@ impl Meter {
 
     /// The breaker is gone.
     pub(super) fn end(&self) {
-        let meter = std_lock(&self.0).take();
+        let meter = std_lock(&self.counting).take();
         drop(meter);
     }
 }
@@ -69,8 +98,6 @@ pub(super) struct Meter;
 #[cfg(not(feature = "metrics"))]
 #[expect(clippy::unused_self, reason = "with the feature, it is used")]
 impl Meter {
-    pub(super) const OFF: Self = Self;
-
     pub(super) fn slot(&self) -> MeterSlot {
         MeterSlot::OFF
     }

@@ -92,7 +92,7 @@ impl Breaker {
     }
 
     /// What has been counted since the breaker was built: every call once, by how it ended. `None`
-    /// with [`CallMetrics::Off`](crate::metrics::CallMetrics::Off).
+    /// with [`CallMetrics::Off`](crate::config::CallMetrics::Off).
     ///
     /// Breakers of the same name are counted together, and so are those of a group of keyed
     /// breakers that has [no metrics by key](crate::metrics#keyed-breakers). When all of them are
@@ -191,6 +191,7 @@ impl Breaker {
     /// [Updates](Self::update) settings that have been checked.
     pub(crate) fn apply(&self, config: Arc<Config>) {
         self.cell.update(config);
+        self.shared.follow_call_metrics();
         if let Some(attachment) = &self.shared.attachment {
             attachment.update_settings();
         }

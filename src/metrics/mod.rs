@@ -146,7 +146,7 @@ use std::{
 pub(crate) use calls::{
     BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource, begin_all, is_read,
 };
-pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
+pub use calls::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]
 pub(crate) use fleet::fleet_joined;
 pub(crate) use store::{StoreMetrics, quarantined};

@@ -1,5 +1,7 @@
 //! Without the feature `metrics`, nothing is recorded.
 
+use std::time::Duration;
+
 use crate::outcome::CallEnd;
 
 pub(crate) const ENABLED: bool = false;
@@ -69,7 +71,7 @@ impl CellMeter {
         true
     }
 
-    pub(crate) fn count(&self, _: CallEnd) {}
+    pub(crate) fn count(&self, _: CallEnd, _: impl FnOnce() -> Option<Duration>) {}
 }
 
 pub(crate) fn quarantined(_: &str, _: &str) {}

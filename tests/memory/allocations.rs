@@ -12,8 +12,7 @@ use std::{
 use allocation_counter::measure;
 use tower::{Layer, Service, service_fn};
 use tower_breaker::{
-    Breaker, BreakerBuilder, CircuitBreaker, CircuitBreakerLayer, Config, State, Trip, Window,
-    metrics::CallMetrics,
+    Breaker, CircuitBreaker, CircuitBreakerLayer, Config, State, Trip, Window, config::CallMetrics,
 };
 
 use super::alone;
@@ -142,19 +141,16 @@ fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
     (made.bytes_current.unsigned_abs() / BREAKERS as u64, breakers)
 }
 
-/// Without metrics, as a breaker is without the feature `metrics`.
-fn unmetered(name: &str) -> BreakerBuilder {
-    Breaker::builder(name).call_metrics(CallMetrics::Off)
-}
-
 /// Everything that a breaker holds except shared settings: cell, window, name and handle.
 #[test]
 fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_returns_them() {
     let _alone = alone();
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(100))];
+    // As a breaker is without the feature `metrics`.
+    config.call_metrics = CallMetrics::Off;
     let config = Arc::new(config);
-    let build = || unmetered("memory").config(Arc::clone(&config)).build().unwrap();
+    let build = || Breaker::builder("memory").config(Arc::clone(&config)).build().unwrap();
     let (each, breakers) = bytes_each(build);
     assert!((400..=512).contains(&each), "{each} bytes");
 
@@ -168,8 +164,10 @@ fn a_breaker_with_a_window_of_100_calls_takes_at_most_512_bytes_and_returns_them
 #[test]
 fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
     let _alone = alone();
-    let config = Arc::new(Config::default());
-    let build = || unmetered("restored").config(Arc::clone(&config));
+    let mut config = Config::default();
+    config.call_metrics = CallMetrics::Off;
+    let config = Arc::new(config);
+    let build = || Breaker::builder("restored").config(Arc::clone(&config));
     let open = build().build().unwrap();
     for _ in 0..5 {
         open.try_acquire().unwrap().failure();
@@ -186,12 +184,17 @@ fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
 #[test]
 fn the_metrics_of_a_breaker_take_at_most_1_kib_from_its_first_call_on_and_are_given_back() {
     let _alone = alone();
-    let config = Arc::new(Config::default());
+    let configs = [CallMetrics::Off, CallMetrics::Counts].map(|call_metrics| {
+        let mut config = Config::default();
+        config.call_metrics = call_metrics;
+        Arc::new(config)
+    });
     let mut number = 0;
     let mut build = |metrics| {
         number += 1;
-        let builder = Breaker::builder(format!("metered-{number}")).config(Arc::clone(&config));
-        builder.call_metrics(metrics).build().unwrap()
+        let config = &configs[usize::from(metrics == CallMetrics::Counts)];
+        let builder = Breaker::builder(format!("metered-{number}"));
+        builder.config(Arc::clone(config)).build().unwrap()
     };
     let mut some = |metrics| (0..BREAKERS).map(|_| build(metrics)).collect::<Vec<_>>();
     let call_all = |breakers: &[Breaker]| {

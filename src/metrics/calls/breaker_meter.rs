@@ -7,7 +7,7 @@
 //!
 //! [`Breaker::metrics`]: crate::Breaker::metrics
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use smol_str::SmolStr;
 
@@ -29,13 +29,13 @@ use crate::{
 pub(crate) struct BreakerMeter {
     /// `None` if it is no breaker of its own.
     state: Option<State>,
+    /// Whether durations are measured.
+    measures: bool,
     counting: Counting,
 }
 
 enum Counting {
     Waiting {
-        /// Boxed, because most breakers are counted by their names: `None`.
-        group: Option<Box<Counted>>,
         began: Tick,
         /// `None` before the first transition.
         steps: Option<Box<Steps>>,
@@ -47,33 +47,45 @@ enum Counting {
 }
 
 impl BreakerMeter {
-    /// Waits for the first call of a breaker, which is closed. Without a group, it is counted by
-    /// its name.
-    pub(crate) fn new(group: Option<Counted>) -> Self {
+    /// Waits for the first call of a breaker in this state, if it is one of its own.
+    pub(crate) fn new(state: Option<State>, measures: bool) -> Self {
         publish::add_breaker();
-        let state = match group {
-            #[cfg(feature = "keyed")]
-            Some(Counted::Calls(_)) => None,
-            _ => Some(State::Closed),
-        };
-        let group = group.map(Box::new);
-        Self {
-            state,
-            counting: Counting::Waiting { group, began: SystemClock::tick(), steps: None },
+        let counting = Counting::Waiting { began: SystemClock::tick(), steps: None };
+        Self { state, measures, counting }
+    }
+
+    /// Measures durations from now on, or no more. Returns where calls are counted now.
+    pub(crate) fn set_measures(&mut self, measures: bool) -> MeterSlot {
+        self.measures = measures;
+        match &self.counting {
+            Counting::Begun { meter, .. } => self.slot_of(meter),
+            Counting::Waiting { .. } => MeterSlot::WAITING,
         }
     }
 
-    /// Begins to count, if it has not begun. The source knows the counts of the breaker, and lives
-    /// as long.
-    pub(crate) fn begin(&mut self, name: &SmolStr, source: &Arc<dyn StatsSource>) -> MeterSlot {
+    fn slot_of(&self, meter: &Meter) -> MeterSlot {
+        if self.measures {
+            meter.measures.store(true, Relaxed);
+        }
+        MeterSlot::new(meter.slot, self.measures)
+    }
+
+    /// Begins to count, if it has not begun. Without a group, the breaker is counted by its name.
+    /// The source knows its rates, and lives as long.
+    pub(crate) fn begin(
+        &mut self,
+        name: &SmolStr,
+        group: Option<&Counted>,
+        source: &Arc<dyn StatsSource>,
+    ) -> MeterSlot {
         let (meter, id) = match &mut self.counting {
-            Counting::Begun { meter, .. } => return MeterSlot(meter.slot),
-            Counting::Waiting { group, began, steps } => {
-                let labels = match group.take().map(|group| *group) {
+            Counting::Begun { meter, .. } => return self.slot_of(&Arc::clone(meter)),
+            Counting::Waiting { began, steps } => {
+                let labels = match group {
                     None => Labels::named(name.clone()),
-                    Some(Counted::Breaker(labels)) => labels,
+                    Some(Counted::Breaker(labels)) => labels.clone(),
                     #[cfg(feature = "keyed")]
-                    Some(Counted::Calls(labels)) => labels,
+                    Some(Counted::Calls(labels)) => labels.clone(),
                 };
                 let (meter, id) = meter::begin(labels);
                 let steps = steps.take().map(|steps| *steps);
@@ -83,7 +95,7 @@ impl BreakerMeter {
                 (meter, id)
             }
         };
-        let slot = MeterSlot(meter.slot);
+        let slot = self.slot_of(&meter);
         self.counting = Counting::Begun { meter, id };
         slot
     }

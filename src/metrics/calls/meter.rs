@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, Weak},
+    sync::{Arc, LazyLock, Mutex, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
 use smol_str::SmolStr;
 
 use super::{
+    durations,
     lines::{self, ENDS, Slots},
     numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
     publish::Published,
@@ -31,12 +32,12 @@ pub(crate) struct Labels {
 }
 
 impl Counted {
-    /// Whether it counts for others, which may come and go.
-    pub(crate) const fn is_of_others(&self) -> bool {
+    /// Whether it is a breaker of its own. Otherwise it counts for others, which may come and go.
+    pub(crate) const fn is_breaker(&self) -> bool {
         match self {
-            Self::Breaker(_) => false,
+            Self::Breaker(_) => true,
             #[cfg(feature = "keyed")]
-            Self::Calls(_) => true,
+            Self::Calls(_) => false,
         }
     }
 }
@@ -63,6 +64,8 @@ pub(crate) struct Meter {
     /// What the slot had counted before.
     base: [u64; ENDS],
     pub(super) steps: Mutex<Steps>,
+    /// Whether durations are measured, or were.
+    pub(super) measures: AtomicBool,
     sources: Mutex<Sources>,
     pub(super) published: Mutex<Published>,
 }
@@ -171,11 +174,14 @@ impl Steps {
 
 impl Meter {
     fn new(labels: Labels, slot: u32) -> Self {
+        // What another meter with this slot has left.
+        durations::drain(slot, |_, _, _| ());
         Self {
             labels,
             slot,
             base: lines::total(slot),
             steps: Mutex::default(),
+            measures: AtomicBool::new(false),
             sources: Mutex::default(),
             published: Mutex::default(),
         }

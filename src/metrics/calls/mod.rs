@@ -1,14 +1,18 @@
 //! The metrics of breakers: counters of calls, and what else happens to a breaker.
 
 mod breaker_meter;
+mod durations;
 mod lines;
 mod meter;
 mod numbers;
 mod publish;
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
-pub use self::numbers::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
+pub use self::numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
 pub(super) use self::publish::describe;
 pub(crate) use self::publish::{begin_all, is_read};
 pub(crate) use self::{
@@ -16,6 +20,10 @@ pub(crate) use self::{
     meter::{Counted, Labels, StatsSource},
 };
 use crate::outcome::CallEnd;
+
+/// A slot with this bit is that of a meter that measures durations. No thread has a line of its own
+/// for such a number, so what the other calls do takes no work for it.
+const MEASURES: u32 = 1 << 30;
 
 /// Where the calls of a breaker are counted.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +34,10 @@ impl MeterSlot {
 
     /// The breaker counts, but has had no call yet.
     pub(crate) const WAITING: Self = Self(lines::NO_SLOT - 1);
+
+    fn new(slot: u32, measures: bool) -> Self {
+        Self(if measures { slot | MEASURES } else { slot })
+    }
 }
 
 /// A cell's link to where its breaker's calls are counted. It changes only with the cell's breaker.
@@ -80,10 +92,16 @@ impl CellMeter {
         lines::count_on_own(self.slot.load(Relaxed), end)
     }
 
-    pub(crate) fn count(&self, end: CallEnd) {
+    pub(crate) fn count(&self, end: CallEnd, elapsed: impl FnOnce() -> Option<Duration>) {
         let slot = self.slot.load(Relaxed);
-        if slot < MeterSlot::WAITING.0 {
-            lines::count(slot, end);
+        if slot >= MeterSlot::WAITING.0 {
+            return;
+        }
+        lines::count(slot & !MEASURES, end);
+        if slot & MEASURES != 0
+            && let Some(elapsed) = elapsed()
+        {
+            durations::record(slot & !MEASURES, end, elapsed);
         }
     }
 }

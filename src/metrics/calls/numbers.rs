@@ -192,15 +192,3 @@ pub struct TransitionCount {
     /// How often.
     pub count: u64,
 }
-
-/// Whether and how the calls of a breaker are counted: see
-/// [`BreakerBuilder::call_metrics`](crate::BreakerBuilder::call_metrics).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum CallMetrics {
-    /// Nothing is counted, and nothing reported.
-    Off,
-    /// Calls are counted.
-    #[default]
-    Counts,
-}

@@ -15,10 +15,11 @@ use std::{
 use metrics::{
     Label,
     Unit::{Count, Seconds},
-    counter, describe_counter, describe_gauge, gauge,
+    counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
 use super::{
+    durations,
     meter::{self, Labels, Meter},
     numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
 };
@@ -40,6 +41,7 @@ const TRANSITIONS: &str = "circuit_breaker_transitions_total";
 const FAILURE_RATIO: &str = "circuit_breaker_failure_ratio";
 const SLOW_CALL_RATIO: &str = "circuit_breaker_slow_call_ratio";
 const PROBES: &str = "circuit_breaker_probes_total";
+const DURATION: &str = "circuit_breaker_call_duration_seconds";
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -252,7 +254,14 @@ impl Published {
             // Taken out: if the recorder panics, everything is recorded again.
             let is_known = std::mem::replace(&mut self.recorder, recorder) == recorder;
             let before = self.values.take().filter(|_| is_known);
-            self.values = Some(Values::record(numbers, before, &labels_of(&meter.labels)));
+            let labels = labels_of(&meter.labels);
+            self.values = Some(Values::record(numbers, before, &labels));
+            if meter.measures.load(Relaxed) {
+                durations::drain(meter.slot, |outcome, seconds, calls| {
+                    let labels = with(&labels, &[("outcome", outcome)]);
+                    histogram!(DURATION, labels).record_many(seconds, calls);
+                });
+            }
         });
         self.is_removed = is_over && meter::remove(meter);
     }
@@ -398,5 +407,10 @@ pub(in crate::metrics) fn describe() {
         PROBES,
         Count,
         "Probes of half-open circuit breakers that have ended, by outcome"
+    );
+    describe_histogram!(
+        DURATION,
+        Seconds,
+        "Durations of calls that circuit breakers have admitted, by outcome"
     );
 }
