@@ -6,6 +6,7 @@
 mod support;
 
 mod health_checks;
+mod operators;
 mod outages;
 mod processes;
 mod proxy;

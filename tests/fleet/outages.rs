@@ -187,8 +187,13 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     fail(&broken);
     fail(&payments);
     reaches(&[&other], State::Open);
-    // It decides alone.
+    // It decides alone, and says why.
     assert_eq!(broken.state(), State::Open);
+    let health = broken.fleet_health().to_string();
+    assert!(health.contains("its key in Redis is broken"), "{health}");
+    assert!(health.contains("WRONGTYPE"), "{health}");
+    assert_eq!(payments.fleet_health(), FleetHealth::Joined);
+    assert_eq!(fleet.health(), FleetHealth::Joined);
     reaches(&[&broken], State::HalfOpen);
     probe(&broken);
     assert_eq!(broken.state(), State::Closed);
@@ -203,6 +208,7 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     server.command(&["DEL", KEY]);
     broken.force_open();
     reaches(&[&replica(&server, "broken")], State::ForcedOpen);
+    joined(&broken);
 }
 
 #[test]
@@ -243,6 +249,8 @@ fn an_invalid_setting_is_refused() {
     assert!(error(RedisFleet::builder("http://a:secret@b")).contains("URL of Redis is invalid"));
     let builder = || RedisFleet::builder("redis://localhost");
     assert!(error(builder().lease(Duration::from_millis(99))).contains("lease"));
+    assert!(error(builder().replica_id("")).contains("id of a fleet's replica"));
+    assert!(error(builder().replica_id("a".repeat(129))).contains("id of a fleet's replica"));
     assert!(error(builder().prefix("a{b}")).contains("brace"));
     assert!(error(builder().command_timeout(Duration::ZERO)).contains("timeout"));
     let breaker = settings("payments").build().unwrap();

@@ -195,7 +195,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let connector = Arc::new(Connector::new(&server.url()).unwrap());
     let mut transport =
         Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_micros(1));
-    transport.beat().unwrap();
+    transport.beat("a").unwrap();
     transport.pretend_told(1, Duration::ZERO);
     let request = Request::Set { token: 1, state: State::ForcedOpen, lasts: None, opens: 0 };
     let late = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
