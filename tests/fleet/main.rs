@@ -10,6 +10,7 @@ mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod schedules;
 mod together;
 
 #[test]
