@@ -33,7 +33,7 @@ fn registry() -> Registry {
 
 fn command(url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tower-breaker"));
-    command.args(["--url", url]).env("USER", "anna");
+    command.args(["--url", url]).env("USER", "on-call");
     for variable in ["TOWER_BREAKER_TOKEN", "TOWER_BREAKER_URL", "http_proxy", "ALL_PROXY"] {
         command.env_remove(variable);
     }
@@ -79,7 +79,7 @@ async fn breakers_are_listed_changed_and_their_histories_shown() {
             let row = run(&[action, name, "--note", "INC-4711", "--for", "1h 15m"]).await;
             assert_eq!(breaker.state(), state);
             let snapshot = breaker.snapshot();
-            assert_eq!(snapshot.by.as_deref(), Some("anna"), "from $USER");
+            assert_eq!(snapshot.by.as_deref(), Some("on-call"), "from $USER");
             assert_eq!(snapshot.note.as_deref(), Some("INC-4711"));
             let lasts = snapshot.manual_until.unwrap().duration_since(snapshot.since.unwrap());
             assert_eq!(lasts.unwrap().as_secs(), 75 * 60);
@@ -90,13 +90,13 @@ async fn breakers_are_listed_changed_and_their_histories_shown() {
             list.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{list}"));
         assert!(row.contains("metrics_only") && row.contains("INC-4711"), "{list}");
         assert!(list.contains("\\u{1b}[2J\\n  closed") && !list.contains('\u{1b}'), "{list}");
-        run(&["reset", name, "--by", "bert"]).await;
+        run(&["reset", name, "--by", "deploy"]).await;
         assert_eq!(breaker.state(), State::Closed);
 
         let history = run(&["history", name, "--limit", "2"]).await;
         let lines: Vec<_> = history.lines().collect();
         assert_eq!(lines.len(), 3, "{history}");
-        assert!(lines[1].contains("reset") && lines[1].contains("bert"), "{history}");
+        assert!(lines[1].contains("reset") && lines[1].contains("deploy"), "{history}");
         let json: Value = serde_json::from_str(&run(&["history", name, "--json"]).await).unwrap();
         assert_eq!(json["entries"].as_array().unwrap().len(), 4);
         let json: Value = serde_json::from_str(&run(&["--json", "list"]).await).unwrap();
