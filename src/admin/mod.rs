@@ -21,11 +21,11 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /` | the page, which needs nothing from outside |
-//! | `GET /breakers` | the breakers with their states, a page at a time, in the order of the names |
+//! | `GET /breakers` | the breakers with their states, a page at a time |
 //! | `GET /breakers/{id}` | one of them |
-//! | `GET /breakers/{id}/history` | its transitions, the newest first: `limit` (1 to 1,000, default 100), `before` |
+//! | `GET /breakers/{id}/history` | its transitions, newest first: `limit` (1 to 1,000, default 100), `before` |
 //! | `GET /events` | transitions and other events as they happen, as server-sent events |
-//! | `POST /breakers/{id}/trip` | opens the circuit as if a rule had tripped; afterwards, it recovers as usual |
+//! | `POST /breakers/{id}/trip` | opens the circuit as if a rule had tripped; it recovers as usual |
 //! | `POST /breakers/{id}/force-open` | rejects every call, as [`Breaker::force_open_with`] does |
 //! | `POST /breakers/{id}/disable` | admits every call and records none |
 //! | `POST /breakers/{id}/metrics-only` | records every call and never opens |
@@ -37,7 +37,7 @@
 //! the name holds. `/breakers` has them.
 //!
 //! `/breakers` takes `group` (the id of a [group](Admin::group); `-` for the breakers that are in
-//! none), `search` (what a name contains), `order` (`name`, or `urgency`: what is not closed first),
+//! none), `search` (what a name contains), `order` (`name`, or `urgency`: not closed ones first),
 //! `limit` (1 to 10,000, default 1,000) and `after` (the `next` of the page before). Its answer has
 //! the number of breakers in `total`, and each group with its counts.
 //!

@@ -76,8 +76,8 @@ impl Admin {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Shows the breakers of a group too, each with the name of the group. A key that has no breaker
-    /// is not shown, and cannot be changed: asking for it creates none.
+    /// Shows the breakers of a group too, each with the name of the group. A key that has no
+    /// breaker is not shown, and cannot be changed: asking for it creates none.
     ///
     /// ```
     /// use tower_breaker::{KeyedBreakers, Registry, admin::Admin};

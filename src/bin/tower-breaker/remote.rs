@@ -1,5 +1,7 @@
 //! Commands that ask an admin service.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -23,13 +25,10 @@ pub(super) fn list(client: &Client, selection: &Selection, as_json: bool) -> Res
 
 /// All pages as one.
 fn read_all(client: &Client, Selection { group, search }: &Selection) -> Result<Value, Fault> {
-    let mut path = format!("breakers?limit={PAGE}");
-    if let Some(group) = group {
-        path += &format!("&group={}", Client::id(group));
-    }
-    if let Some(search) = search {
-        path += &format!("&search={}", escape(search));
-    }
+    let group = group.as_ref().map(|group| format!("&group={}", Client::id(group)));
+    let search = search.as_ref().map(|search| format!("&search={}", escape(search)));
+    let [group, search] = [group, search].map(Option::unwrap_or_default);
+    let path = format!("breakers?limit={PAGE}{group}{search}");
     let mut all = client.get(&path)?;
     while let Some(next) = all["next"].as_str() {
         let mut page = client.get(&format!("{path}&after={next}"))?;
@@ -49,7 +48,11 @@ fn read_all(client: &Client, Selection { group, search }: &Selection) -> Result<
 
 /// Escapes a value of a query.
 fn escape(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        // Writing to a `String` does not fail.
+        let _ = write!(escaped, "%{byte:02X}");
+        escaped
+    })
 }
 
 fn table(breakers: &[Value]) -> String {
