@@ -279,8 +279,9 @@ impl Model for Fleet {
                         // A vote that has not found enough others is a replica's own affair.
                         let seen = replica.member.seen().state_at(world.now);
                         let is_closed = replica.state == State::Closed;
-                        let own = !replica.is_fleets && !(is_closed && seen == State::HalfOpen);
-                        own || replica.state == replica.member.seen().state
+                        let is_unheard = is_closed && seen == State::HalfOpen;
+                        let is_own = !(replica.is_fleets || is_unheard);
+                        is_own || replica.state == replica.member.seen().state
                     })
             }),
             Property::sometimes(RECOVERS, |_, world: &World| {

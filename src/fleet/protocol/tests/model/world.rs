@@ -48,6 +48,7 @@ pub(super) struct World {
 pub(super) struct Wire(pub(super) Command, pub(super) Micros);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is on its own")]
 pub(super) struct Replica {
     pub(super) alive: bool,
     pub(super) member: Member,
