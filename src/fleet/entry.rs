@@ -134,7 +134,11 @@ impl Entry {
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
         let decisions = view.decisions;
-        if let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now) {
+        // It recovered from an older state than that of the fleet.
+        let is_void = self.is_behind && decision.cause == Cause::RecoveredAlone;
+        if !is_void
+            && let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now)
+        {
             return Submission::Send { decisions, decision, command, sent_at: now };
         }
         if self.is_behind {

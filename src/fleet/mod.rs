@@ -47,7 +47,8 @@
 //! # When the server
 //!
 //! * **cannot be reached**, does not answer, or refuses commands: each replica decides alone, as a
-//!   breaker that is not shared, keeps trying, and joins again.
+//!   breaker that is not shared, keeps trying, and joins again. What it has decided meanwhile the
+//!   others learn then: a trip, a state set by hand, and that the dependency is back.
 //!   [`Breaker::fleet_health`](crate::Breaker::fleet_health) says so, the log at WARN, and the
 //!   gauge `circuit_breaker_fleet_joined`.
 //! * **has forgotten** what it knew, because it was emptied or an older copy of it has taken over:

@@ -92,6 +92,23 @@ fn a_server_that_stands_still_delays_no_call_and_the_fleet_agrees_afterwards() {
 }
 
 #[test]
+fn a_replica_that_recovers_alone_closes_the_circuit_of_all_once_the_server_is_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, idle) = (replica(&server, "payments"), replica(&server, "payments"));
+    fail(&first);
+    reaches(&[&idle], State::Open);
+    server.signal("STOP");
+    eventually("alone", || first.fleet_health().is_alone() && idle.fleet_health().is_alone());
+    reaches(&[&first, &idle], State::HalfOpen);
+    probe(&first);
+    assert_eq!(first.state(), State::Closed);
+    server.signal("CONT");
+    joined(&first);
+    reaches(&[&idle], State::Closed);
+    assert_eq!(first.state(), State::Closed);
+}
+
+#[test]
 fn a_replica_that_is_gone_delays_the_recovery_by_its_lease_at_most() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
