@@ -19,7 +19,8 @@ async fn each_change_sets_its_state_and_says_who_why_and_until_when() {
         ("disable", State::Disabled),
         ("metrics-only", State::MetricsOnly),
     ] {
-        let body = json!({"note": format!("<b>{action}"), "by": "anna", "for": "10m"}).to_string();
+        let body =
+            json!({"note": format!("<b>{action}"), "by": "on-call", "for": "10m"}).to_string();
         let request = change(&format!("/breakers/{ID}/{action}"), body);
         let (status, answer) = json_of(send(&admin, request).await).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
@@ -28,21 +29,21 @@ async fn each_change_sets_its_state_and_says_who_why_and_until_when() {
         assert_eq!(shown["until"], json!(1_700_000_600.0));
         assert_eq!(
             (&shown["by"], &shown["note"]),
-            (&json!("anna"), &json!(format!("<b>{action}")))
+            (&json!("on-call"), &json!(format!("<b>{action}")))
         );
         assert_eq!(breaker.state(), state);
     }
-    let request = change(&format!("/breakers/{ID}/reset"), r#"{"by": "bert"}"#);
+    let request = change(&format!("/breakers/{ID}/reset"), r#"{"by": "deploy"}"#);
     assert_eq!(send(&admin, request).await.status(), StatusCode::OK);
     assert_eq!(breaker.state(), State::Closed);
     let (_, page) = get(&admin, &format!("/breakers/{ID}/history")).await;
     assert_eq!(
         (&page["entries"][0]["reason"], &page["entries"][0]["by"]),
-        (&json!("reset"), &json!("bert"))
+        (&json!("reset"), &json!("deploy"))
     );
     assert_eq!(
         (&page["entries"][1]["by"], &page["entries"][1]["note"]),
-        (&json!("anna"), &json!("<b>metrics-only"))
+        (&json!("on-call"), &json!("<b>metrics-only"))
     );
     // The longest texts are kept whole.
     let (note, by) = ("\u{10ffff}".repeat(250), "\u{10ffff}".repeat(50));
@@ -57,6 +58,36 @@ async fn each_change_sets_its_state_and_says_who_why_and_until_when() {
         (&answer["breaker"]["until"], &answer["breaker"]["by"]),
         (&json!(null), &json!(null))
     );
+}
+
+#[tokio::test]
+async fn a_trip_opens_for_the_open_time_and_says_who_and_why() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).store(MemoryStore::new());
+    let registry = registry.build().unwrap();
+    let breaker = registry.get_or_create("payments").unwrap();
+    let admin = Admin::new(&registry).token(TOKEN);
+    let trip = async |body: &'static str| {
+        let request = change(&format!("/breakers/{ID}/trip"), body);
+        let (status, answer) = json_of(send(&admin, request).await).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["breaker"].clone()
+    };
+    let shown = trip(r#"{"note": "deploy", "by": "anna"}"#).await;
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("open"), &json!("manual")));
+    assert_eq!((&shown["note"], &shown["by"]), (&json!("deploy"), &json!("anna")));
+    assert_eq!(shown["until"], json!(1_700_000_060.0));
+    // One that is open stays as it is.
+    clock.advance(std::time::Duration::from_secs(10));
+    assert_eq!(trip(r#"{"note": "again"}"#).await, shown);
+    let (_, page) = get(&admin, &format!("/breakers/{ID}/history")).await;
+    assert_eq!(page["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(page["entries"][0]["note"], "deploy");
+    // Its time ends, and a probe closes it.
+    clock.advance(std::time::Duration::from_secs(50));
+    breaker.try_acquire().unwrap().success();
+    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.snapshot().note, None);
 }
 
 #[tokio::test]
@@ -77,6 +108,7 @@ async fn a_body_that_is_no_change_changes_nothing() {
         ("force-open", long("note", 251)),
         ("force-open", long("by", 51)),
         ("reset", r#"{"for": "10m"}"#.to_owned()),
+        ("trip", r#"{"for": "10m"}"#.to_owned()),
     ] {
         let request = change(&format!("/breakers/{ID}/{action}"), body.clone());
         let (status, problem) = json_of(send(&admin, request).await).await;
@@ -111,7 +143,7 @@ async fn a_guard_of_the_user_decides() {
     assert_eq!(send(&admin, change(&path, "{}")).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(breaker.state(), State::Closed);
     let mut request = change(&path, "{}");
-    request.headers_mut().insert("x-on-call", "anna".parse().unwrap());
+    request.headers_mut().insert("x-on-call", "on-call".parse().unwrap());
     assert_eq!(send(&admin, request).await.status(), StatusCode::OK);
     assert_eq!(breaker.state(), State::ForcedOpen);
 }

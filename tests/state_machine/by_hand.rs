@@ -203,7 +203,7 @@ fn the_snapshot_of_a_temporary_state_does_not_expire_before_its_end() {
 
 /// An operator says who they are and why.
 fn change() -> ManualChange {
-    ManualChange::new().by("anna").note("pager\n\"4711\"")
+    ManualChange::new().by("on-call").note("pager\n\"4711\"")
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_note_and_who_made_the_change_are_in_the_event_and_in_the_state() {
         clock.advance(MINUTE);
         command(&breaker, change());
         let snapshot = breaker.snapshot();
-        assert_eq!(snapshot.by.as_deref(), Some("anna"));
+        assert_eq!(snapshot.by.as_deref(), Some("on-call"));
         assert_eq!(snapshot.note.as_deref(), Some("pager\n\"4711\""));
         assert_eq!(snapshot.since, Some(clock.wall()));
     }
@@ -230,7 +230,7 @@ fn a_note_and_who_made_the_change_are_in_the_event_and_in_the_state() {
     assert_eq!(states, [State::ForcedOpen, State::Disabled, State::MetricsOnly, State::Closed]);
     for transition in &transitions {
         assert!(transition.manual);
-        assert_eq!(transition.by.as_deref(), Some("anna"));
+        assert_eq!(transition.by.as_deref(), Some("on-call"));
         assert_eq!(transition.note.as_deref(), Some("pager\n\"4711\""));
         let json = serde_json::to_value(transition).unwrap();
         assert_eq!(json["note"], "pager\n\"4711\"");
@@ -273,10 +273,10 @@ fn the_same_state_again_is_a_transition_only_with_another_note_or_name() {
     breaker.force_open_with(change());
     // A program that repeats itself does not take the operator's name away.
     breaker.force_open();
-    assert_eq!(breaker.snapshot().by.as_deref(), Some("anna"));
-    breaker.force_open_with(change().by("bert"));
+    assert_eq!(breaker.snapshot().by.as_deref(), Some("on-call"));
+    breaker.force_open_with(change().by("deploy"));
     let by: Vec<_> = transitions(&mut receiver).into_iter().map(|step| step.by.unwrap()).collect();
-    assert_eq!(by.iter().map(|by| &**by).collect::<Vec<_>>(), ["anna", "bert"]);
+    assert_eq!(by.iter().map(|by| &**by).collect::<Vec<_>>(), ["on-call", "deploy"]);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn how_a_state_began_survives_a_restart() {
     let restored = restart(Snapshot::from_json(saved.as_bytes()).unwrap()).snapshot();
     assert_eq!((restored.state, restored.since), (State::ForcedOpen, Some(began)));
     assert_eq!(restored.reason, Some(Reason::Manual));
-    assert_eq!(restored.by.as_deref(), Some("anna"));
+    assert_eq!(restored.by.as_deref(), Some("on-call"));
     assert_eq!(restored.note.as_deref(), Some("pager\n\"4711\""));
 
     // An early version says nothing of it, and a newer one may say what is not known here.

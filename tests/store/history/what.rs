@@ -60,21 +60,24 @@ async fn a_history_has_the_time_reason_and_counts_of_every_transition() {
 async fn a_history_has_the_note_of_a_change_by_hand_and_who_made_it() {
     let store = MemoryStore::new();
     let breaker = breaker("noted", store.clone());
-    breaker.force_open_with(ManualChange::new().by("anna").note("incident \"4711\"\n"));
+    breaker.force_open_with(ManualChange::new().by("on-call").note("incident \"4711\"\n"));
     breaker.reset();
     let entries = history(&breaker).await;
     let said =
         |at: usize| (entries[at].transition.by.as_deref(), entries[at].transition.note.as_deref());
-    assert_eq!(said(1), (Some("anna"), Some("incident \"4711\"\n")));
+    assert_eq!(said(1), (Some("on-call"), Some("incident \"4711\"\n")));
     assert_eq!(said(0), (None, None));
 
     // So does the state after a restart.
-    breaker.force_open_with(ManualChange::new().by("anna").note("again"));
+    breaker.force_open_with(ManualChange::new().by("on-call").note("again"));
     breaker.flush().await.unwrap();
     drop(breaker);
     let snapshot = self::breaker("noted", store).snapshot();
     assert_eq!(snapshot.state, State::ForcedOpen);
-    assert_eq!((snapshot.by.as_deref(), snapshot.note.as_deref()), (Some("anna"), Some("again")));
+    assert_eq!(
+        (snapshot.by.as_deref(), snapshot.note.as_deref()),
+        (Some("on-call"), Some("again"))
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,296 @@
+//! The members and the server model-checked: messages that are late, twice or lost, a replica that
+//! dies, and a server that forgets everything or falls back to an older copy.
+
+mod runs;
+mod world;
+
+use std::collections::BTreeSet;
+
+use stateright::{Model, Property};
+
+use self::world::{Replica, Wire, World};
+use super::server::{Bug, Server};
+use crate::{
+    fleet::protocol::{
+        command::{Request, Status, Verdict},
+        fence::Fence,
+        member::{Cause, Terms},
+        record::Micros,
+    },
+    state::State,
+};
+
+const OPEN_TIME: Micros = 2;
+const LEASE: Micros = 2;
+
+#[derive(Debug, Clone)]
+struct Fleet {
+    replicas: usize,
+    quorum: u32,
+    bug: Option<Bug>,
+    /// How often each of these happens.
+    trips: u8,
+    faults: u8,
+    until: Micros,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    Tick,
+    Trip(usize),
+    Submit(usize),
+    Join(usize),
+    AskForLease(usize),
+    GiveUp(usize),
+    Probe(usize),
+    ProbeEnds(usize, Verdict),
+    /// Without the server, a replica needs no lease.
+    RecoverAlone(usize),
+    Request(usize),
+    Answer(usize),
+    News(usize, usize),
+    Die(usize),
+    Forget,
+    Copy,
+    FallBack,
+}
+
+impl Fleet {
+    fn terms(&self, voter: usize) -> Terms {
+        Terms {
+            voter: voter as u64,
+            quorum: self.quorum,
+            needed: 1,
+            rate: None,
+            next_open_time: OPEN_TIME,
+        }
+    }
+
+    fn sound(replicas: usize, quorum: u32) -> Self {
+        Self { replicas, quorum, bug: None, trips: 2, faults: 1, until: 4 }
+    }
+}
+
+impl Model for Fleet {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World {
+            now: 1,
+            server: Server { bug: self.bug, ..Server::default() },
+            era: 0,
+            copy: None,
+            replicas: vec![Replica::new(); self.replicas],
+            requests: Vec::new(),
+            answers: Vec::new(),
+            news: Vec::new(),
+            tokens: 0,
+            trips: self.trips,
+            faults: self.faults,
+            last_failure: 0,
+            granted: Vec::new(),
+            broken: None,
+        }]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        if world.now < self.until {
+            steps.push(Step::Tick);
+        }
+        for (index, replica) in world.replicas.iter().enumerate().filter(|(_, one)| one.alive) {
+            let state = replica.state_at(world.now);
+            if state == State::Closed && world.trips > 0 {
+                steps.push(Step::Trip(index));
+            }
+            if replica.waits_for.is_none() {
+                if replica.decision.is_some() {
+                    steps.push(Step::Submit(index));
+                }
+                let knows = replica.member.seen().fence != Fence::NONE;
+                let is_unknown = replica.member.seen().fence != world.server.stored();
+                if is_unknown && (knows || world.server.entry.is_some()) {
+                    steps.push(Step::Join(index));
+                }
+                let asks = replica.lease.is_none() && replica.decision.is_none();
+                if state == State::HalfOpen && replica.is_fleets && asks {
+                    steps.push(Step::AskForLease(index));
+                }
+            } else {
+                steps.push(Step::GiveUp(index));
+            }
+            if state == State::HalfOpen && replica.decision.is_none() {
+                steps.push(Step::RecoverAlone(index));
+            }
+            let has_lease = replica.lease.is_some_and(|(_, until)| until > world.now);
+            if has_lease && !replica.probing && state == State::HalfOpen {
+                steps.push(Step::Probe(index));
+            }
+            if replica.probing {
+                steps.push(Step::ProbeEnds(index, Verdict::Good));
+                steps.push(Step::ProbeEnds(index, Verdict::Bad));
+            }
+            if world.faults > 0 {
+                steps.push(Step::Die(index));
+            }
+            for (news, record) in world.news.iter().enumerate() {
+                if record.fence > replica.member.seen().fence {
+                    steps.push(Step::News(news, index));
+                }
+            }
+        }
+        steps.extend((0..world.requests.len()).map(Step::Request));
+        steps.extend((0..world.answers.len()).map(Step::Answer));
+        if world.faults > 0 && world.server.entry.is_some() {
+            steps.push(Step::Forget);
+            if world.copy.is_none() {
+                steps.push(Step::Copy);
+            } else {
+                steps.push(Step::FallBack);
+            }
+        }
+    }
+
+    fn next_state(&self, last: &World, step: Step) -> Option<World> {
+        let mut world = last.clone();
+        let now = world.now;
+        match step {
+            Step::Tick => world.now += 1,
+            Step::Trip(index) => {
+                world.trips -= 1;
+                world.last_failure = now;
+                let until = Some(now + OPEN_TIME);
+                world.replicas[index].decide(Cause::Trip, State::Open, until);
+            }
+            Step::Submit(index) => {
+                world.tokens += 1;
+                match world.replicas[index].submit(&self.terms(index), world.tokens, now) {
+                    Some(command) => world.send(index, command),
+                    None => world.drop_decision(index),
+                }
+            }
+            Step::Join(index) => {
+                let join = world.replicas[index].member.join(now);
+                world.send(index, join);
+            }
+            Step::AskForLease(index) => {
+                world.tokens += 1;
+                let request = Request::Lease { lease: world.tokens, lasts: LEASE, max: 1 };
+                let command = world.replicas[index].member.command(request);
+                world.send(index, command);
+            }
+            Step::GiveUp(index) => world.replicas[index].waits_for = None,
+            Step::Probe(index) => world.replicas[index].probing = true,
+            Step::ProbeEnds(index, verdict) => {
+                let replica = &mut world.replicas[index];
+                let (lease, _) = replica.lease?;
+                let cause = Cause::Probe { lease, verdict };
+                if verdict == Verdict::Good {
+                    replica.decide(cause, State::Closed, None);
+                } else {
+                    world.last_failure = now;
+                    replica.decide(cause, State::Open, Some(now + OPEN_TIME));
+                }
+            }
+            Step::RecoverAlone(index) => {
+                world.replicas[index].decide(Cause::RecoveredAlone, State::Closed, None);
+            }
+            // A request arrives. It stays for a second time while it can still do something.
+            Step::Request(index) => {
+                let (sent, Wire(command, deadline)) = world.requests[index];
+                let answer = world.serve(&command, deadline);
+                let is_first = !world.answers.iter().any(|(other, _)| *other == sent);
+                if now > deadline || !is_first {
+                    world.requests.remove(index);
+                }
+                if is_first && answer.status != Status::Late {
+                    world.answers.push((sent, answer));
+                }
+            }
+            Step::Answer(index) => {
+                let (sent, answer) = world.answers.remove(index);
+                world
+                    .requests
+                    .retain(|(other, Wire(_, deadline))| *other != sent || *deadline >= now);
+                let replica = &world.replicas[sent.replica];
+                if replica.alive && replica.serial == sent.serial {
+                    world.take_answer(self, sent.replica, &answer);
+                }
+            }
+            Step::News(news, index) => {
+                let record = world.news[news];
+                world.learn(index, record);
+            }
+            Step::Die(index) => {
+                world.faults -= 1;
+                world.replicas[index].alive = false;
+                world.replicas[index].probing = false;
+            }
+            Step::Forget => {
+                world.faults -= 1;
+                world.era += 1;
+                world.server.entry = None;
+            }
+            Step::Copy => world.copy = Some(Box::new(world.server.clone())),
+            Step::FallBack => {
+                world.faults -= 1;
+                world.era += 1;
+                world.server = *world.copy.take()?;
+            }
+        }
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("nothing is broken", |_, world: &World| world.broken.is_none()),
+            Property::always("at most one probe under a valid lease", |_, world: &World| {
+                let probes = world.replicas.iter().filter(|replica| {
+                    let valid = |(token, until, era): &&(u64, Micros, u8)| {
+                        Some(*token) == replica.lease.map(|(token, _)| token)
+                            && *until > world.now
+                            && *era == world.era
+                    };
+                    let current = replica.member.seen().fence == world.server.stored();
+                    replica.alive
+                        && replica.probing
+                        && current
+                        && world.granted.iter().any(|grant| valid(&grant))
+                });
+                probes.count() <= 1
+            }),
+            Property::always("none is open for too long", |_, world: &World| {
+                world.replicas.iter().filter(|replica| replica.alive).all(|replica| {
+                    replica.state_at(world.now) != State::Open
+                        || world.now < world.last_failure + OPEN_TIME
+                })
+            }),
+            Property::always("the fleet agrees once all have joined", |fleet, world: &World| {
+                let highest = world.replicas.iter().filter(|replica| replica.alive);
+                let acknowledged = highest.map(|replica| replica.member.seen().fence).max();
+                let settled = world.settled(fleet);
+                let living: Vec<_> = settled.replicas.iter().filter(|one| one.alive).collect();
+                let fences: BTreeSet<_> =
+                    living.iter().map(|replica| replica.member.seen().fence).collect();
+                settled.broken.is_none()
+                    && fences.len() <= 1
+                    && fences.first().copied() >= acknowledged
+                    && living.iter().all(|replica| {
+                        // A vote that has not found enough others is a replica's own affair.
+                        let seen = replica.member.seen().state_at(world.now);
+                        let is_closed = replica.state == State::Closed;
+                        let is_unheard = is_closed && seen == State::HalfOpen;
+                        let is_own = !(replica.is_fleets || is_unheard);
+                        is_own || replica.state == replica.member.seen().state
+                    })
+            }),
+            Property::sometimes(RECOVERS, |_, world: &World| {
+                world.server.stored().number >= 2
+                    && world.replicas.iter().all(|one| one.alive && one.is_fleets)
+                    && world.replicas.iter().all(|one| one.state == State::Closed)
+            }),
+        ]
+    }
+}
+
+const RECOVERS: &str = "a fleet recovers";
