@@ -111,12 +111,12 @@ fn a_probe_has_its_duration_too() {
     let [abandoned, cancelled, good] = [(); 3].map(|()| breaker.try_acquire().unwrap());
     clock.advance(MILLIS * 50);
     drop(abandoned);
-    clock.advance(MILLIS * 50);
+    clock.advance(MILLIS * 60);
     cancelled.cancel();
     clock.advance(MILLIS * 400);
     good.success();
-    eventually_has("probes", "cancelled", [0, 1, 2, 2], 0.150);
-    eventually_has("probes", "success", [0, 0, 1, 1], 0.5);
+    eventually_has("probes", "cancelled", [0, 1, 2, 2], 0.160);
+    eventually_has("probes", "success", [0, 0, 1, 1], 0.510);
 }
 
 #[test]
@@ -161,11 +161,12 @@ fn an_update_chooses_what_is_measured() {
     assert_eq!(breaker.metrics(), None);
     choose(CallMetrics::Counts);
     let metrics = breaker.metrics().unwrap();
-    assert_eq!((metrics.calls.total(), metrics.breakers_in(State::ForcedOpen)), (0, 1));
+    assert_eq!(metrics.breakers_in(State::ForcedOpen), 1);
+    let before = metrics.calls.success;
     breaker.reset();
     call();
     let metrics = breaker.metrics().unwrap();
-    assert_eq!((metrics.calls.success, metrics.breakers_in(State::Closed)), (1, 1));
+    assert_eq!((metrics.calls.success, metrics.breakers_in(State::Closed)), (before + 1, 1));
 }
 
 fn has_valid_text() {

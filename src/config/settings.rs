@@ -94,8 +94,8 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub transition_flush_interval: Duration,
     /// What is counted of the calls, for the module `metrics`. Default: how they ended. A change
-    /// by [`update`](crate::Breaker::update) holds for the calls that begin from then on, and
-    /// counts begin anew after `Off`.
+    /// by [`update`](crate::Breaker::update) holds for the calls that begin from then on. `Off`
+    /// forgets the counts, as the drop of the breaker does.
     pub call_metrics: CallMetrics,
 }
 

@@ -167,7 +167,8 @@ struct StoreLink {
 pub(super) struct EventDispatcher {
     name: SmolStr,
     cell: &'static Cell,
-    listeners: Box<[Listener]>,
+    /// Boxed, so that a breaker without one does not pay for it.
+    listeners: Option<Box<Vec<Listener>>>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
@@ -185,17 +186,17 @@ impl EventDispatcher {
             name,
             cell,
             meter,
-            listeners: listeners.into(),
+            listeners: (!listeners.is_empty()).then(|| Box::new(listeners)),
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
     }
 
-    /// Begins to count for metrics without waiting for the first call, if somebody reads.
+    /// Begins to count for metrics without waiting for the first call, if the numbers are read.
     #[cfg(feature = "metrics")]
     pub(super) fn begin_meter_if_read(&self) {
-        // What counts for a group keeps the group's counts, whichever of its breakers go.
-        if metrics::is_read(pool::begin_meters) || !self.meter.is_breaker() {
+        let counts = self.meter.slot() == MeterSlot::WAITING;
+        if counts && (metrics::is_read(pool::begin_meters) || self.meter.is_of_group()) {
             self.cell.begin_meter();
         }
     }
@@ -258,7 +259,7 @@ impl EventDispatcher {
     }
 
     fn dispatch(&self, event: Event) {
-        for listener in &*self.listeners {
+        for listener in self.listeners.iter().flat_map(|all| all.iter()) {
             self.contain("a listener", || (listener.call)(&event));
         }
         if let Some(channel) = self.channel.get() {
@@ -275,7 +276,7 @@ impl EventDispatcher {
 /// A listener may own what panics when it is dropped.
 impl Drop for EventDispatcher {
     fn drop(&mut self) {
-        for listener in std::mem::take(&mut self.listeners) {
+        for listener in self.listeners.take().into_iter().flat_map(|all| *all) {
             self.contain("the drop of a listener", || drop(listener));
         }
     }

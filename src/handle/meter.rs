@@ -9,27 +9,73 @@ use smol_str::SmolStr;
 use crate::{breaker::effects::EndCounts, event::Transition, metrics::MeterSlot};
 #[cfg(feature = "metrics")]
 use crate::{
+    clock::{SystemClock, Tick},
     config::CallMetrics,
-    metrics::{BreakerMeter, BreakerMetrics, Counted, StatsSource},
+    metrics::{BreakerMeter, BreakerMetrics, Counted, CountedBreaker, StatsSource},
     state::State,
     sync::std_lock,
 };
 
 /// Counts until the breaker ends.
 #[cfg(feature = "metrics")]
-pub(super) struct Meter {
-    counting: Mutex<Option<BreakerMeter>>,
-    /// What the breaker is counted with. Boxed, because most are counted by their names: `None`.
+pub(super) struct Meter(Mutex<Counting>);
+
+/// Small, because most of a hundred thousand breakers may be quiet.
+#[cfg(feature = "metrics")]
+enum Counting {
+    /// Nothing is counted, and there is nothing to know to begin again.
+    Off,
+    /// Nothing has happened since the breaker was built, closed. It is counted by its name.
+    Quiet(Tick, CountedBreaker),
+    Full(Box<Full>),
+}
+
+#[cfg(feature = "metrics")]
+struct Full {
+    /// What the breaker is counted with. `None`: it is counted by its name.
     group: Option<Box<Counted>>,
+    /// `None` while nothing is counted.
+    meter: Option<BreakerMeter>,
+}
+
+#[cfg(feature = "metrics")]
+impl Counting {
+    fn new(call_metrics: CallMetrics, group: Option<Counted>) -> Self {
+        let began = SystemClock::tick();
+        let is_breaker = group.as_ref().is_none_or(Counted::is_breaker);
+        let measures = call_metrics == CallMetrics::Durations;
+        match (call_metrics, group) {
+            (CallMetrics::Off, None) => Self::Off,
+            (CallMetrics::Counts, None) => Self::Quiet(began, CountedBreaker::new()),
+            (CallMetrics::Off, Some(group)) => {
+                Self::Full(Box::new(Full { group: Some(Box::new(group)), meter: None }))
+            }
+            (CallMetrics::Counts | CallMetrics::Durations, group) => {
+                let state = is_breaker.then_some(State::Closed);
+                let meter = BreakerMeter::new(CountedBreaker::new(), state, measures, began);
+                let group = group.map(Box::new);
+                Self::Full(Box::new(Full { group, meter: Some(meter) }))
+            }
+        }
+    }
+
+    /// What is counted is something that a quiet breaker has no room for.
+    fn full(&mut self) -> Option<&mut Full> {
+        *self = match std::mem::replace(self, Self::Off) {
+            Self::Quiet(began, breaker) => {
+                let meter = BreakerMeter::new(breaker, Some(State::Closed), false, began);
+                Self::Full(Box::new(Full { group: None, meter: Some(meter) }))
+            }
+            other => other,
+        };
+        if let Self::Full(full) = self { Some(full) } else { None }
+    }
 }
 
 #[cfg(feature = "metrics")]
 impl Meter {
     pub(super) fn new(call_metrics: CallMetrics, group: Option<Counted>) -> Self {
-        let meter = Self { counting: Mutex::default(), group: group.map(Box::new) };
-        let (_, none) = meter.set(call_metrics, State::Closed);
-        drop(none);
-        meter
+        Self(Mutex::new(Counting::new(call_metrics, group)))
     }
 
     /// Counts what these settings say from now on, of a breaker in this state. Returns where calls
@@ -39,40 +85,59 @@ impl Meter {
         call_metrics: CallMetrics,
         state: State,
     ) -> (MeterSlot, Option<BreakerMeter>) {
-        let mut counting = std_lock(&self.counting);
-        if call_metrics == CallMetrics::Off {
-            return (MeterSlot::OFF, counting.take());
+        let mut counting = std_lock(&self.0);
+        match (&*counting, call_metrics) {
+            (Counting::Quiet(..), CallMetrics::Counts) => return (MeterSlot::WAITING, None),
+            (Counting::Off, CallMetrics::Counts | CallMetrics::Durations) => {
+                *counting = Counting::Full(Box::new(Full { group: None, meter: None }));
+            }
+            _ => {}
         }
-        let state = self.is_breaker().then_some(state);
+        let Some(full) = counting.full() else { return (MeterSlot::OFF, None) };
+        if call_metrics == CallMetrics::Off {
+            return (MeterSlot::OFF, full.meter.take());
+        }
+        let state = full.group.as_deref().is_none_or(Counted::is_breaker).then_some(state);
         let measures = call_metrics == CallMetrics::Durations;
-        let meter = counting.get_or_insert_with(|| BreakerMeter::new(state, measures));
-        (meter.set_measures(measures), None)
+        let new =
+            || BreakerMeter::new(CountedBreaker::new(), state, measures, SystemClock::tick());
+        (full.meter.get_or_insert_with(new).set_measures(measures), None)
     }
 
     pub(super) fn slot(&self) -> MeterSlot {
-        std_lock(&self.counting).as_ref().map_or(MeterSlot::OFF, |_| MeterSlot::WAITING)
+        match &*std_lock(&self.0) {
+            Counting::Off => MeterSlot::OFF,
+            Counting::Full(full) if full.meter.is_none() => MeterSlot::OFF,
+            Counting::Quiet(..) | Counting::Full(_) => MeterSlot::WAITING,
+        }
     }
 
-    /// Whether it is a breaker of its own, and does not count for others.
-    pub(super) fn is_breaker(&self) -> bool {
-        self.group.as_deref().is_none_or(Counted::is_breaker)
+    /// Whether it is counted with others, which may read it at any time, and whose counts stay when
+    /// this breaker goes.
+    pub(super) fn is_of_group(&self) -> bool {
+        matches!(&*std_lock(&self.0), Counting::Full(full) if full.group.is_some())
     }
 
     pub(super) fn begin(&self, name: &SmolStr, source: &Arc<dyn StatsSource>) -> MeterSlot {
-        let mut meter = std_lock(&self.counting);
-        let begin = |meter: &mut BreakerMeter| meter.begin(name, self.group.as_deref(), source);
-        meter.as_mut().map_or(MeterSlot::OFF, begin)
+        let mut counting = std_lock(&self.0);
+        let Some(Full { group, meter: Some(meter) }) = counting.full() else {
+            return MeterSlot::OFF;
+        };
+        meter.begin(name, group.as_deref(), source)
     }
 
     fn with(&self, work: impl FnOnce(&mut BreakerMeter)) {
-        if let Some(meter) = &mut *std_lock(&self.counting) {
+        if let Some(Full { meter: Some(meter), .. }) = std_lock(&self.0).full() {
             work(meter);
         }
     }
 
     pub(super) fn read(&self) -> Option<BreakerMetrics> {
         // Not with the lock: the breaker is asked, and may have something to record here.
-        let read = std_lock(&self.counting).as_ref().and_then(BreakerMeter::reader)?;
+        let read = match &*std_lock(&self.0) {
+            Counting::Full(full) => full.meter.as_ref().and_then(BreakerMeter::reader)?,
+            Counting::Off | Counting::Quiet(..) => return None,
+        };
         Some(read())
     }
 
@@ -87,8 +152,8 @@ impl Meter {
 
     /// The breaker is gone.
     pub(super) fn end(&self) {
-        let meter = std_lock(&self.counting).take();
-        drop(meter);
+        let ended = std::mem::replace(&mut *std_lock(&self.0), Counting::Off);
+        drop(ended);
     }
 }
 
@@ -148,7 +213,7 @@ mod tests {
         assert_eq!(called.metrics().unwrap().calls.success, 1);
 
         let later = Breaker::builder("of one name").build().unwrap();
-        assert!(!is_waiting(&later), "somebody reads");
+        assert!(!is_waiting(&later), "the numbers are read");
         assert_eq!(states(&quiet.metrics().unwrap()), [2, 0, 1]);
         drop(by_hand);
         assert_eq!(states(&quiet.metrics().unwrap()), [2, 0, 0]);

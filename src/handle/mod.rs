@@ -95,8 +95,8 @@ impl Breaker {
     /// with [`CallMetrics::Off`](crate::config::CallMetrics::Off).
     ///
     /// Breakers of the same name are counted together, and so are those of a group of keyed
-    /// breakers that has [no metrics by key](crate::metrics#keyed-breakers). When all of them are
-    /// dropped, the numbers are forgotten about a second later.
+    /// breakers that has [no metrics by key](crate::metrics#keyed-breakers). When all of them that
+    /// had calls are dropped, the numbers are forgotten, at the latest a second later.
     ///
     /// It asks each breaker that is counted together with this one. Do not call it on the way of a
     /// request.

@@ -178,8 +178,8 @@ fn a_breaker_that_is_restored_open_takes_at_most_640_bytes() {
     assert!((400..=640).contains(&each), "{each} bytes");
 }
 
-/// The counts, and the line of all threads together. It is given back, but for that line. Nobody
-/// reads metrics in this process.
+/// The counts, and the line of all threads together. It is given back, but for that line. No
+/// test of this process reads metrics.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_metrics_of_a_breaker_take_at_most_1_kib_from_its_first_call_on_and_are_given_back() {

@@ -2,7 +2,7 @@
 //!
 //! A meter and its registration cost as much as the rest of a small breaker, and a start may build
 //! a hundred thousand that have no call for long. So a breaker begins to count with its first call,
-//! or when somebody reads: when a recorder is installed, or [`Breaker::metrics`] is called. Until
+//! or when its numbers are read: a recorder is installed, or [`Breaker::metrics`] is called. Until
 //! then it keeps only since when it is closed, or what few transitions it had without a call.
 //!
 //! [`Breaker::metrics`]: crate::Breaker::metrics
@@ -15,10 +15,10 @@ use super::{
     MeterSlot,
     meter::{self, Counted, Labels, Meter, StatsSource, Steps},
     numbers::BreakerMetrics,
-    publish,
+    publish::{self, CountedBreaker},
 };
 use crate::{
-    clock::{SystemClock, Tick},
+    clock::Tick,
     event::Transition,
     outcome::CallEnd,
     state::State,
@@ -32,12 +32,14 @@ pub(crate) struct BreakerMeter {
     /// Whether durations are measured.
     measures: bool,
     counting: Counting,
+    /// Dropped last: until then, the end is published.
+    _breaker: CountedBreaker,
 }
 
 enum Counting {
     Waiting {
         began: Tick,
-        /// `None` before the first transition.
+        /// Boxed, so that a meter is small. `None` before the first transition.
         steps: Option<Box<Steps>>,
     },
     Begun {
@@ -48,26 +50,22 @@ enum Counting {
 
 impl BreakerMeter {
     /// Waits for the first call of a breaker in this state, if it is one of its own.
-    pub(crate) fn new(state: Option<State>, measures: bool) -> Self {
-        publish::add_breaker();
-        let counting = Counting::Waiting { began: SystemClock::tick(), steps: None };
-        Self { state, measures, counting }
+    pub(crate) fn new(
+        breaker: CountedBreaker,
+        state: Option<State>,
+        measures: bool,
+        began: Tick,
+    ) -> Self {
+        Self { state, measures, counting: Counting::Waiting { began, steps: None }, _breaker: breaker }
     }
 
     /// Measures durations from now on, or no more. Returns where calls are counted now.
     pub(crate) fn set_measures(&mut self, measures: bool) -> MeterSlot {
         self.measures = measures;
         match &self.counting {
-            Counting::Begun { meter, .. } => self.slot_of(meter),
+            Counting::Begun { meter, .. } => slot_of(meter, measures),
             Counting::Waiting { .. } => MeterSlot::WAITING,
         }
-    }
-
-    fn slot_of(&self, meter: &Meter) -> MeterSlot {
-        if self.measures {
-            meter.measures.store(true, Relaxed);
-        }
-        MeterSlot::new(meter.slot, self.measures)
     }
 
     /// Begins to count, if it has not begun. Without a group, the breaker is counted by its name.
@@ -79,7 +77,7 @@ impl BreakerMeter {
         source: &Arc<dyn StatsSource>,
     ) -> MeterSlot {
         let (meter, id) = match &mut self.counting {
-            Counting::Begun { meter, .. } => return self.slot_of(&Arc::clone(meter)),
+            Counting::Begun { meter, .. } => return slot_of(meter, self.measures),
             Counting::Waiting { began, steps } => {
                 let labels = match group {
                     None => Labels::named(name.clone()),
@@ -95,7 +93,7 @@ impl BreakerMeter {
                 (meter, id)
             }
         };
-        let slot = self.slot_of(&meter);
+        let slot = slot_of(&meter, self.measures);
         self.counting = Counting::Begun { meter, id };
         slot
     }
@@ -144,6 +142,13 @@ impl BreakerMeter {
     }
 }
 
+fn slot_of(meter: &Meter, measures: bool) -> MeterSlot {
+    if measures {
+        meter.measures.store(true, Relaxed);
+    }
+    MeterSlot::new(meter.slot, measures)
+}
+
 impl Drop for BreakerMeter {
     fn drop(&mut self) {
         if let Counting::Begun { meter, id } = &self.counting {
@@ -152,6 +157,5 @@ impl Drop for BreakerMeter {
                 publish::end(meter);
             }
         }
-        publish::remove_breaker();
     }
 }

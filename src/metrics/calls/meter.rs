@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use metrics::Label;
 use smol_str::SmolStr;
 
 use super::{
     durations,
     lines::{self, ENDS, Slots},
     numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
-    publish::Published,
+    series::Published,
 };
 use crate::{
     clock::{SystemClock, Tick},
@@ -43,6 +44,13 @@ impl Counted {
 }
 
 impl Labels {
+    /// As those of a series.
+    pub(super) fn series(&self) -> Vec<Label> {
+        let name = Label::new("name", self.name.to_string());
+        let key = self.key.as_ref().map(|key| Label::new("key", key.to_string()));
+        [Some(name), key].into_iter().flatten().collect()
+    }
+
     pub(crate) fn named(name: impl Into<SmolStr>) -> Self {
         Self { name: name.into(), key: None }
     }

@@ -6,6 +6,7 @@ mod lines;
 mod meter;
 mod numbers;
 mod publish;
+mod series;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -13,8 +14,8 @@ use std::{
 };
 
 pub use self::numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
-pub(super) use self::publish::describe;
-pub(crate) use self::publish::{begin_all, is_read};
+pub(super) use self::series::describe;
+pub(crate) use self::publish::{CountedBreaker, begin_all, is_read};
 pub(crate) use self::{
     breaker_meter::BreakerMeter,
     meter::{Counted, Labels, StatsSource},
@@ -26,7 +27,7 @@ use crate::outcome::CallEnd;
 const MEASURES: u32 = 1 << 30;
 
 /// Where the calls of a breaker are counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MeterSlot(u32);
 
 impl MeterSlot {
