@@ -40,10 +40,10 @@ fn look_closer(headers: &HeaderMap) {
         log(|| {
             tracing::warn!(
                 target: "tower_breaker",
-                "a breaker that classifies HTTP statuses received a gRPC response: gRPC failures have \
-             the HTTP status 200, so this breaker does not count them; use `.grpc()` or \
-             `GrpcClassifier` (feature `grpc`) instead"
-            )
+                "a breaker that classifies HTTP statuses received a gRPC response: gRPC failures \
+                 have the HTTP status 200, so this breaker does not count them; use `.grpc()` or \
+                 `GrpcClassifier` (feature `grpc`) instead"
+            );
         });
     }
 }

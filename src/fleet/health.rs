@@ -107,7 +107,7 @@ impl Health {
                     reason = why,
                     "fleet of circuit breakers not reached: this replica decides alone and keeps \
                      trying: {why}",
-                )
+                );
             });
         }
     }

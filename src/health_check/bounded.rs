@@ -36,9 +36,9 @@ where
 fn contain<T>(work: impl FnOnce() -> T) -> Result<T, BoxError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let message = panic_message(&*panic);
-        log(
-            || tracing::error!(target: "tower_breaker", panic = message, "a health check panicked"),
-        );
+        log(|| {
+            tracing::error!(target: "tower_breaker", panic = message, "a health check panicked");
+        });
         format!("it panicked: {message}").into()
     })
 }

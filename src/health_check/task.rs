@@ -234,7 +234,7 @@ where
                     %error,
                     "health check of circuit breaker {:?} failed",
                     breaker.name(),
-                )
+                );
             });
         }
         match (permit, &result) {
@@ -269,7 +269,7 @@ where
                         %error,
                         "circuit breaker {:?} opens: {unhealthy} health checks failed in a row",
                         breaker.name(),
-                    )
+                    );
                 });
                 breaker.open_by_checks(unhealthy);
             }

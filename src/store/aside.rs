@@ -30,7 +30,7 @@ pub(super) fn remove_oldest(path: &Path) {
             log(|| {
                 tracing::debug!(
                     target: "tower_breaker", %path, %error, "removing what was kept failed"
-                )
+                );
             });
         }
     }

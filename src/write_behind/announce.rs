@@ -54,7 +54,7 @@ impl Inbox {
                     reason,
                     "store degraded: continuing in memory and retrying; \
                      unsaved state is lost on restart",
-                )
+                );
             }),
             Some(Announcement::Healthy { after }) => log(|| {
                 tracing::info!(
@@ -62,7 +62,7 @@ impl Inbox {
                     store = label,
                     degraded_seconds = after.as_secs_f64(),
                     "store works again: saving what changed meanwhile",
-                )
+                );
             }),
         }
         self.record_gauges();

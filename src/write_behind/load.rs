@@ -57,9 +57,10 @@ fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadStat
                     name = entry.name(),
                     key = entry.key,
                     version,
-                    "snapshot of a newer release found: it is not overwritten, and the state of this \
-                     circuit breaker is kept in memory only; return to that release, or delete the key",
-                )
+                    "snapshot of a newer release found: it is not overwritten, and the state of \
+                     this circuit breaker is kept in memory only; return to that release, or \
+                     delete the key",
+                );
             });
             Ok(ReadState::NewerVersion(NewerVersion { version, since: wall() }))
         }
@@ -83,7 +84,7 @@ fn load_continuation(
                     name = entry.name(),
                     %error,
                     "the newest counts cannot be read: the circuit breaker starts with older ones",
-                )
+                );
             });
             Ok(None)
         }
@@ -103,7 +104,7 @@ fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str
             state = state.as_str(),
             "damaged snapshot: the circuit breaker starts with the state that could be read, its \
              counts are lost, and the bytes are kept aside",
-        )
+        );
     });
 }
 
@@ -117,6 +118,6 @@ fn warn_unreadable(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &
             kept_as,
             reason,
             "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept aside",
-        )
+        );
     });
 }

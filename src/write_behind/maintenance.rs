@@ -103,7 +103,7 @@ impl Maintenance {
                     tracing::debug!(
                         target: "tower_breaker", %error,
                         "sweep of expired data broken off: trying again with the next one",
-                    )
+                    );
                 });
             })?;
         } else if self.next_sweep.is_some_and(|due| due <= now) {
@@ -162,7 +162,7 @@ impl Maintenance {
                 tracing::debug!(
                     target: "tower_breaker", key, %error,
                     "history not trimmed: trying again when it has grown further",
-                )
+                );
             });
         })?;
         Ok(true)

@@ -45,9 +45,9 @@ pub(crate) fn find_stored_names(
             Err(error) => log(|| {
                 tracing::warn!(
                     %error,
-                    "the names of stored circuit breakers could not be read: breakers of a group are \
-                     restored when their keys are used; check the store"
-                )
+                    "the names of stored circuit breakers could not be read: breakers of a group \
+                     are restored when their keys are used; check the store"
+                );
             }),
         }
         drop(done);
@@ -58,7 +58,7 @@ pub(crate) fn find_stored_names(
                 %error,
                 "no thread to read the names of stored circuit breakers: breakers of a group are \
                  restored when their keys are used"
-            )
+            );
         });
     }
     // The end of the work drops the sender.

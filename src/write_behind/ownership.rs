@@ -58,7 +58,7 @@ impl Inbox {
                 name = heir.name(),
                 "the younger circuit breaker of this name on this store is gone: \
                  the state of this one is saved again",
-            )
+            );
         });
     }
 }
@@ -70,10 +70,10 @@ pub(super) fn warn_superseded(entry: &Entry) {
             tracing::warn!(
                 target: "tower_breaker",
                 name = entry.name(),
-                "a second circuit breaker of this name was built on this store: it has taken over the \
-                 state and is saved from now on, and this one continues in memory only; to share one \
-                 breaker, clone the handle, or else use different names",
-            )
+                "a second circuit breaker of this name was built on this store: it has taken over \
+                 the state and is saved from now on, and this one continues in memory only; to \
+                 share one breaker, clone the handle, or else use different names",
+            );
         });
     }
 }

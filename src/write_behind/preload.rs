@@ -168,7 +168,7 @@ impl Preload {
                     tracing::debug!(
                         target: "tower_breaker", %error,
                         "the snapshots could not be read at once: reading them one by one",
-                    )
+                    );
                 });
                 self.give_up(PAUSE);
                 return Err(error);

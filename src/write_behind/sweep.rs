@@ -175,7 +175,7 @@ fn go_on(key: &str, done: Result<(), StoreError>) -> Result<(), StoreError> {
                 tracing::debug!(
                     target: "tower_breaker", key, %error,
                     "expired data not removed: trying again with the next sweep",
-                )
+                );
             });
             Ok(())
         }

@@ -135,7 +135,7 @@ impl Agent {
                     target: "tower_breaker",
                     reason,
                     "fleet of circuit breakers: {reason}; this is a bug, please report it",
-                )
+                );
             });
             self.go_alone(&reason);
         }

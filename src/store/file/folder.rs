@@ -167,7 +167,7 @@ impl Folder {
                     %error,
                     "a file of the store cannot be read: it is skipped where all are read; make it \
                      readable or remove it",
-                )
+                );
             });
         }
     }

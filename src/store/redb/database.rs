@@ -207,9 +207,9 @@ impl Database {
             tracing::warn!(
                 target: "tower_breaker",
                 folder = %self.folder.display(),
-                "redb database cannot be written to: it is read only, and nothing is saved until it \
-                 can be",
-            )
+                "redb database cannot be written to: it is read only, and nothing is saved until \
+                 it can be",
+            );
         });
         Ok(Open { db, file, unwritable: Some(Instant::now()) })
     }
@@ -251,10 +251,10 @@ impl Database {
                 reason = %failure,
                 values,
                 records,
-                "redb database is corrupt: moved it aside and copied what can be read into a new one; \
-                 breakers that start now and whose state is not in it start closed; delete the moved \
-                 file when it is no longer needed",
-            )
+                "redb database is corrupt: moved it aside and copied what can be read into a new \
+                 one; breakers that start now and whose state is not in it start closed; delete \
+                 the moved file when it is no longer needed",
+            );
         });
         Ok(())
     }
@@ -278,9 +278,14 @@ impl Database {
         });
         if let Err(failure) = read {
             let file = file.display();
-            log(
-                || tracing::debug!(target: "tower_breaker", %file, %failure, "reading a corrupt database"),
-            );
+            log(|| {
+                tracing::debug!(
+                 target: "tower_breaker",
+                 %file,
+                 %failure,
+                 "reading a corrupt database",
+                );
+            });
         }
         let replaced = (|| {
             match fs::remove_file(&repaired) {

@@ -282,7 +282,7 @@ impl Database {
                     folder = %self.folder.display(),
                     %cause,
                     "copying a sled folder that cannot be written to failed",
-                )
+                );
             });
             failure.into_store_error(&self.folder)
         })?;
@@ -293,7 +293,7 @@ impl Database {
                 copy = %copy.folder().display(),
                 "sled folder cannot be written to: a temporary copy answers reads, and nothing is \
                  saved until the folder can be opened",
-            )
+            );
         });
         Ok(copy)
     }
@@ -343,10 +343,10 @@ impl Database {
                     %folder,
                     kept_as = %kept,
                     reason,
-                    "sled folder is corrupt: moved it aside and created a new one; state that is not \
-                     in memory is lost, so breakers that start now start closed; delete the moved \
-                     folder when it is no longer needed",
-                )
+                    "sled folder is corrupt: moved it aside and created a new one; state that is \
+                     not in memory is lost, so breakers that start now start closed; delete the \
+                     moved folder when it is no longer needed",
+                );
             });
         } else {
             log(|| {
@@ -357,7 +357,7 @@ impl Database {
                     reason,
                     "sled folder is damaged: moved {files} aside and read the log without; delete \
                      what was moved when it is no longer needed",
-                )
+                );
             });
         }
         Ok(true)
@@ -375,7 +375,7 @@ fn close(folder: &Path, db: Db) {
         log(|| {
             tracing::debug!(
                 target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
-            )
+            );
         });
     }
     folder::wait_for_lock_release(folder);

@@ -166,9 +166,9 @@ impl Drop for TemporaryFolder {
         self.lock = None;
         if let Err(error) = removed {
             let folder = self.path.display();
-            log(
-                || tracing::debug!(target: "tower_breaker", %folder, %error, "removing a copy failed"),
-            );
+            log(|| {
+                tracing::debug!(target: "tower_breaker", %folder, %error, "removing a copy failed");
+            });
         }
     }
 }

@@ -55,7 +55,7 @@ impl Health {
                 target: "tower_breaker",
                 reason,
                 "far store degraded: continuing with the near store, and retrying",
-            )
+            );
         });
         self.trouble = Some(Trouble {
             since: wall(),
@@ -73,7 +73,7 @@ impl Health {
                 tracing::info!(
                     target: "tower_breaker",
                     "far store healthy again: saving to it what the near store holds",
-                )
+                );
             });
         }
         was_degraded
