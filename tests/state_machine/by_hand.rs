@@ -236,7 +236,7 @@ fn a_note_and_who_made_the_change_are_in_the_event_and_in_the_state() {
         assert_eq!(json["note"], "pager\n\"4711\"");
         assert_eq!(&serde_json::from_value::<Transition>(json).unwrap(), transition);
     }
-    // What happens next was not said by her.
+    // What happens next has no author.
     fail(&breaker, 2);
     let snapshot = breaker.snapshot();
     assert_eq!((snapshot.state, snapshot.by, snapshot.note), (State::Open, None, None));
