@@ -156,7 +156,7 @@ fn metrics_only_reports_once_each_time_it_would_have_opened() {
 }
 
 #[test]
-fn it_reports_again_after_the_old_failures_have_left_the_window() {
+fn metrics_only_reports_again_after_the_old_failures_have_left_the_window() {
     let clock = ManualClock::new();
     let rule = Trip::failure_rate(0.5, Window::time(MINUTE)).minimum_calls(1);
     let observed = [false, true].map(|observed| {
@@ -310,7 +310,7 @@ fn how_a_state_began_survives_a_restart() {
     assert_eq!(restored.by.as_deref(), Some("on-call"));
     assert_eq!(restored.note.as_deref(), Some("pager\n\"4711\""));
 
-    // An early version says nothing of it, and a newer one may say what is not known here.
+    // Early versions lack these fields, and newer ones may have others.
     let mut json: Value = serde_json::from_str(&saved).unwrap();
     for field in ["since", "note", "by"] {
         json.as_object_mut().unwrap().remove(field);

@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod sick_store;
+pub(crate) mod skip;
 #[cfg(target_os = "linux")]
 pub(crate) mod slow_disk;
 pub(crate) mod wait;
