@@ -11,6 +11,7 @@ mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod scale;
 mod schedules;
 mod together;
 
