@@ -80,8 +80,11 @@ fn round(random: &mut Random) -> Vec<Step> {
     }
     for _ in 0..2 + random.below(4) {
         // Troubles like company.
-        let begins =
-            if random.below(2) == 0 { fails_at + random.below(80) } else { random.below(ROUND) };
+        let begins = if random.below(2) == 0 {
+            (fails_at + random.below(100)).saturating_sub(60)
+        } else {
+            random.below(ROUND)
+        };
         let (action, end) = disturbance(random);
         steps.push(Step { at: at(begins), action });
         if let Some((lasts, action)) = end {
