@@ -8,13 +8,12 @@ use super::{
     settings::{self, Settings},
     threads::Threads,
 };
-use crate::{
-    error::BoxError,
-    store::{
-        StoreError,
-        redis::{Connector, RedisCredentials},
-    },
+use crate::store::{
+    StoreError,
+    redis::{ConnectionSettings, connection_settings},
 };
+
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Shares breakers with other replicas of a service through a Redis server.
 ///
@@ -77,25 +76,22 @@ impl fmt::Debug for RedisFleet {
 /// ```
 #[must_use = "call `build` to create the fleet"]
 pub struct RedisFleetBuilder {
-    /// The error is a text, because those of stores may hold anything.
-    connector: Result<Connector, String>,
+    connection: ConnectionSettings,
     settings: Settings,
 }
 
 impl RedisFleetBuilder {
     fn new(url: &str) -> Self {
-        let mut connector = Connector::new(url).map_err(|error| error.cause().to_string());
         let settings = Settings {
             agreement: Agreement::any(),
             voter: fastrand::u64(..),
             lease: Duration::from_secs(5),
             prefix: "circuit_breaker".to_owned(),
-            timeout: Duration::from_millis(500),
+            timeout: COMMAND_TIMEOUT,
         };
-        if let Ok(connector) = &mut connector {
-            connector.command_timeout = settings.timeout;
-        }
-        Self { connector, settings }
+        let mut connection = ConnectionSettings::new(url);
+        connection.command_timeout(COMMAND_TIMEOUT);
+        Self { connection, settings }
     }
 
     /// How many replicas must have tripped before the circuit of all opens. Default:
@@ -128,45 +124,18 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// The longest time to wait for a reply before this replica decides alone. Default: 500 ms.
-    pub fn command_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
-        self.with_connector(|connector| connector.command_timeout = timeout)
-    }
-
-    /// The longest time that an attempt to connect takes. Default: 1 s.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.with_connector(|connector| connector.connect_timeout = timeout)
-    }
-
-    /// Asks for a user and a password at each connection, instead of those in the URL. The closure
-    /// runs on a thread of the fleet and may block.
-    pub fn credentials(
-        self,
-        provide: impl FnMut() -> Result<RedisCredentials, BoxError> + Send + 'static,
-    ) -> Self {
-        self.with_connector(|connector| connector.set_credentials(provide))
-    }
-
-    fn with_connector(mut self, change: impl FnOnce(&mut Connector)) -> Self {
-        if let Ok(connector) = &mut self.connector {
-            change(connector);
-        }
-        self
-    }
+    connection_settings! { command_timeout: "500 ms", thread: "a thread of the fleet" }
 
     /// Creates the fleet. It connects when the first breaker is built.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease or a timeout is invalid.
-    pub fn build(self) -> Result<RedisFleet, StoreError> {
+    /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease, a timeout or a certificate
+    /// is invalid.
+    pub fn build(mut self) -> Result<RedisFleet, StoreError> {
         let misconfigured = |why: &str| Err(StoreError::Misconfigured(why.into()));
-        let connector =
-            self.connector.map_err(|reason| StoreError::Misconfigured(reason.into()))?;
-        if connector.connect_timeout.is_zero() || connector.command_timeout.is_zero() {
-            return misconfigured("a timeout of Redis is zero");
-        }
+        let connector = self.connection.build()?;
+        self.settings.timeout = connector.command_timeout;
         if self.settings.lease < Duration::from_millis(100) {
             return misconfigured("the lease of a fleet is shorter than 100 ms");
         }
@@ -180,7 +149,7 @@ impl RedisFleetBuilder {
 impl fmt::Debug for RedisFleetBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisFleetBuilder")
-            .field("connector", &self.connector)
+            .field("connection", &self.connection)
             .field("settings", &self.settings)
             .finish()
     }

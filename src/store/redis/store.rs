@@ -3,7 +3,7 @@
 use std::{fmt, slice, sync::Arc};
 
 use super::{
-    connection::Connector,
+    connector::Connector,
     history::{self, Appender},
     keys::Keys,
     server::Server,
