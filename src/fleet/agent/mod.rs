@@ -4,12 +4,14 @@
 //! It alone talks to the server, but for the [reader of news](super::news). A server that does not
 //! answer delays this thread and nothing else.
 
+mod joining;
+mod probing;
+
 use std::{
     collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
@@ -18,16 +20,12 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
-    entry::{Entry, Submission, to_micros},
+    entry::{Entry, Submission},
     health::Health,
-    leases::{Leases, Wish},
+    leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{
-        command::{Request, Status},
-        member::Next,
-        record::Micros,
-    },
+    protocol::{member::Next, record::Micros},
     settings::Settings,
     transport::{Beat, CallError, Transport, micros},
 };
@@ -37,10 +35,6 @@ use crate::{store::StoreError, sync::panic_message};
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what the server keeps is refreshed: well before it expires.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
-/// How soon a breaker whose key is broken is tried again.
-const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
-/// How many states are asked for at once.
-const BATCH: usize = 200;
 /// How often a decision is submitted in a row: each time, another replica was faster.
 const ATTEMPTS: usize = 8;
 
@@ -269,76 +263,6 @@ impl Agent {
         Ok(())
     }
 
-    /// Asks whether the server still knows what it knew.
-    fn beat(&mut self) -> Result<(), StoreError> {
-        let beat = self.transport.beat()?;
-        self.beat_at = Instant::now() + BEAT_INTERVAL;
-        if let Some(last) = &self.last_beat {
-            self.must_join |= beat.memory != last.memory || beat.news < last.news;
-            // News that were there a second ago must have been read.
-            if self.news_read < last.news && beat.memory == last.memory {
-                self.signals.begin_anew.store(true, Ordering::Relaxed);
-            }
-        }
-        self.last_beat = Some(beat);
-        Ok(())
-    }
-
-    /// Tells the server the highest record that is known of each breaker, and asks for the newest.
-    fn join_all(&mut self) -> Result<(), StoreError> {
-        let ids: Vec<u64> = self.breakers.keys().copied().collect();
-        for batch in ids.chunks(BATCH) {
-            self.join(batch)?;
-        }
-        self.must_join = false;
-        self.refresh_at = Instant::now() + REFRESH_INTERVAL;
-        if !self.is_joined() {
-            self.link = Link::Joined;
-            self.health.set_joined();
-            for shared in self.breakers.values_mut().filter(|shared| !shared.is_left_out) {
-                shared.entry.set_joined(true);
-                shared.is_attached = true;
-            }
-            self.changed.extend(ids);
-        }
-        Ok(())
-    }
-
-    fn join(&mut self, ids: &[u64]) -> Result<(), StoreError> {
-        let mut views = Vec::new();
-        for id in ids {
-            let Some(Shared { entry, .. }) = self.breakers.get(id) else { continue };
-            if let Some(view) = entry.view() {
-                views.push((*id, view));
-            }
-        }
-        let answers = {
-            let commands: Vec<_> = views
-                .iter()
-                .map(|(id, view)| {
-                    let entry = &self.breakers[id].entry;
-                    (&*entry.name, entry.member.join(to_micros(view.now)))
-                })
-                .collect();
-            self.transport.call_all(&commands)?
-        };
-        for ((id, view), answer) in views.iter().zip(answers) {
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.leave_out(*id, &error);
-                    continue;
-                }
-            };
-            if let Some(Shared { entry, is_left_out, .. }) = self.breakers.get_mut(id) {
-                *is_left_out = false;
-                entry.learn(answer.record, answer.now, view);
-                self.changed.insert(*id);
-            }
-        }
-        Ok(())
-    }
-
     /// Does for one breaker what there is to do, or leaves it out if its key is broken.
     fn settle(&mut self, id: u64) -> Result<(), StoreError> {
         match self.try_settle(id) {
@@ -365,29 +289,6 @@ impl Agent {
             shared.is_reported = false;
         }
         Ok(())
-    }
-
-    /// One breaker decides alone: the server's answers about it are of no use. It is tried again
-    /// when it has something to tell, and now and then.
-    fn leave_out(&mut self, id: u64, error: &StoreError) {
-        let Some(shared) = self.breakers.get_mut(&id) else { return };
-        shared.entry.set_joined(false);
-        (shared.is_attached, shared.is_left_out) = (false, true);
-        let at = Instant::now() + REPAIR_INTERVAL;
-        if let Some(before) = shared.later.replace(at) {
-            self.later.remove(&(before, id));
-        }
-        self.later.insert((at, id));
-        if !std::mem::replace(&mut shared.is_reported, true) {
-            let name = &*shared.entry.name;
-            tracing::warn!(
-                target: "tower_breaker",
-                name,
-                %error,
-                "the key of circuit breaker {name} in the fleet's Redis is broken: this replica \
-                 decides alone about it and keeps trying; delete the key: {error}",
-            );
-        }
     }
 
     /// Submits what the machine has decided.
@@ -420,81 +321,6 @@ impl Agent {
         Ok(())
     }
 
-    fn hold_leases(&mut self, id: u64) -> Result<(), CallError> {
-        let Self { transport, settings, breakers, .. } = self;
-        let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Ok(()) };
-        let Some(view) = entry.view() else { return Ok(()) };
-        let fence = entry.member.seen().fence;
-        let lasts = settings.lease;
-        for wish in leases.wishes(&view, fence, lasts, Instant::now()) {
-            let lease = match wish {
-                Wish::Ask => fastrand::u64(1..),
-                Wish::Renew(lease) => lease,
-                Wish::Return(lease) => {
-                    if entry.take_back(lease) {
-                        let release = entry.member.command(Request::Release { lease });
-                        transport.call(&entry.name, release)?;
-                        leases.returned(lease);
-                    }
-                    continue;
-                }
-            };
-            let max = view.config.probe_limit();
-            let request = Request::Lease { lease, lasts: micros(lasts), max };
-            // The lease runs from a moment before the server grants it.
-            let sent_at = entry.view().map_or(view.now, |view| view.now);
-            let answer = transport.call(&entry.name, entry.member.command(request))?;
-            match answer.status {
-                Status::Done => {
-                    leases.granted(lease);
-                    entry.grant(lease, sent_at.after(lasts));
-                }
-                Status::Denied { until } => {
-                    let wait = Duration::from_micros(until.saturating_sub(answer.now));
-                    leases.denied(wait, Instant::now());
-                }
-                Status::Behind => {
-                    let join = entry.member.join(to_micros(view.now));
-                    transport.call(&entry.name, join)?;
-                    leases.denied(Duration::ZERO, Instant::now());
-                }
-                _ => {
-                    entry.learn(answer.record, answer.now, &view);
-                    leases.denied(Duration::ZERO, Instant::now());
-                }
-            }
-        }
-        self.look_later(id);
-        Ok(())
-    }
-
-    /// Looks at a breaker again when its leases ask for it.
-    fn look_later(&mut self, id: u64) {
-        let Some(Shared { entry, leases, later, .. }) = self.breakers.get_mut(&id) else { return };
-        if let Some(at) = later.take() {
-            self.later.remove(&(at, id));
-        }
-        let Some(view) = entry.view() else { return };
-        if let Some(wait) = leases.recheck_after(&view, self.settings.lease) {
-            let at = Instant::now() + wait;
-            *later = Some(at);
-            self.later.insert((at, id));
-        }
-    }
-
-    /// From here on, every breaker decides alone.
-    fn go_alone(&mut self, reason: &str) {
-        self.health.set_alone(reason);
-        let pause = self.transport.pause().max(Duration::from_millis(50));
-        self.retry_at = Instant::now() + pause;
-        self.must_join = true;
-        if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
-            for Shared { entry, .. } in self.breakers.values() {
-                entry.set_joined(false);
-            }
-        }
-    }
-
     fn detach(&mut self, id: u64) {
         let Some(Shared { entry, leases, later, .. }) = self.breakers.remove(&id) else { return };
         if let Some(ids) = self.names.get_mut(&entry.name) {
@@ -508,57 +334,7 @@ impl Agent {
         }
         self.release(&entry, &leases);
     }
-
-    fn return_leases(&mut self) {
-        for Shared { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values() {
-            self.release(&entry, &leases);
-        }
-    }
-
-    /// Gives the leases of a breaker back that is gone. Without the server they expire.
-    fn release(&mut self, entry: &Entry, leases: &Leases) {
-        for lease in leases.held() {
-            let release = entry.member.command(Request::Release { lease: *lease });
-            if self.is_joined() && self.transport.call(&entry.name, release).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::{
-        fleet::{agreement::Agreement, keys::Keys},
-        store::redis::Connector,
-    };
-
-    fn agent() -> Agent {
-        let connector = Arc::new(Connector::new("redis://127.0.0.1:1").unwrap());
-        let transport = Transport::new(connector, Keys::new("a"), Duration::from_secs(1));
-        let settings = Settings {
-            agreement: Agreement::any(),
-            voter: 1,
-            lease: Duration::from_secs(5),
-            prefix: "a".to_owned(),
-            timeout: Duration::from_secs(1),
-        };
-        let (settings, health) = (Arc::new(settings), Arc::new(Health::new()));
-        Agent::new(transport, settings, health, mpsc::channel().1, Arc::default())
-    }
-
-    #[test]
-    fn without_news_the_thread_sleeps_although_the_time_to_try_again_has_come() {
-        let mut agent = agent();
-        let unavailable = || StoreError::Unavailable("gone".into());
-        agent.take(Message::NotReading(unavailable()));
-        agent.retry_at = Instant::now();
-        agent.work();
-        assert!(agent.next_moment() > Instant::now() + BEAT_INTERVAL / 2);
-        agent.take(Message::Reading { serial: 0 });
-        assert!(agent.next_moment() <= Instant::now());
-    }
-}
+mod tests;

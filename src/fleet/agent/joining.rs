@@ -1,0 +1,122 @@
+//! Joining the fleet, as a whole and breaker by breaker, and deciding alone without it.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, Shared};
+use crate::{fleet::entry::to_micros, store::StoreError};
+
+/// How soon a breaker whose key is broken is tried again.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
+/// How many states are asked for at once.
+const BATCH: usize = 200;
+
+impl Agent {
+    /// Asks whether the server still knows what it knew.
+    pub(super) fn beat(&mut self) -> Result<(), StoreError> {
+        let beat = self.transport.beat()?;
+        self.beat_at = Instant::now() + BEAT_INTERVAL;
+        if let Some(last) = &self.last_beat {
+            self.must_join |= beat.memory != last.memory || beat.news < last.news;
+            // News that were there a second ago must have been read.
+            if self.news_read < last.news && beat.memory == last.memory {
+                self.signals.begin_anew.store(true, Ordering::Relaxed);
+            }
+        }
+        self.last_beat = Some(beat);
+        Ok(())
+    }
+
+    /// Tells the server the highest record that is known of each breaker, and asks for the newest.
+    pub(super) fn join_all(&mut self) -> Result<(), StoreError> {
+        let ids: Vec<u64> = self.breakers.keys().copied().collect();
+        for batch in ids.chunks(BATCH) {
+            self.join(batch)?;
+        }
+        self.must_join = false;
+        self.refresh_at = Instant::now() + REFRESH_INTERVAL;
+        if !self.is_joined() {
+            self.link = Link::Joined;
+            self.health.set_joined();
+            for shared in self.breakers.values_mut().filter(|shared| !shared.is_left_out) {
+                shared.entry.set_joined(true);
+                shared.is_attached = true;
+            }
+            self.changed.extend(ids);
+        }
+        Ok(())
+    }
+
+    pub(super) fn join(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        let mut views = Vec::new();
+        for id in ids {
+            let Some(Shared { entry, .. }) = self.breakers.get(id) else { continue };
+            if let Some(view) = entry.view() {
+                views.push((*id, view));
+            }
+        }
+        let answers = {
+            let commands: Vec<_> = views
+                .iter()
+                .map(|(id, view)| {
+                    let entry = &self.breakers[id].entry;
+                    (&*entry.name, entry.member.join(to_micros(view.now)))
+                })
+                .collect();
+            self.transport.call_all(&commands)?
+        };
+        for ((id, view), answer) in views.iter().zip(answers) {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.leave_out(*id, &error);
+                    continue;
+                }
+            };
+            if let Some(Shared { entry, is_left_out, .. }) = self.breakers.get_mut(id) {
+                *is_left_out = false;
+                entry.learn(answer.record, answer.now, view);
+                self.changed.insert(*id);
+            }
+        }
+        Ok(())
+    }
+
+    /// One breaker decides alone: the server's answers about it are of no use. It is tried again
+    /// when it has something to tell, and now and then.
+    pub(super) fn leave_out(&mut self, id: u64, error: &StoreError) {
+        let Some(shared) = self.breakers.get_mut(&id) else { return };
+        shared.entry.set_joined(false);
+        (shared.is_attached, shared.is_left_out) = (false, true);
+        let at = Instant::now() + REPAIR_INTERVAL;
+        if let Some(before) = shared.later.replace(at) {
+            self.later.remove(&(before, id));
+        }
+        self.later.insert((at, id));
+        if !std::mem::replace(&mut shared.is_reported, true) {
+            let name = &*shared.entry.name;
+            tracing::warn!(
+                target: "tower_breaker",
+                name,
+                %error,
+                "the key of circuit breaker {name} in the fleet's Redis is broken: this replica \
+                 decides alone about it and keeps trying; delete the key: {error}",
+            );
+        }
+    }
+
+    /// From here on, every breaker decides alone.
+    pub(super) fn go_alone(&mut self, reason: &str) {
+        self.health.set_alone(reason);
+        let pause = self.transport.pause().max(Duration::from_millis(50));
+        self.retry_at = Instant::now() + pause;
+        self.must_join = true;
+        if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
+            for Shared { entry, .. } in self.breakers.values() {
+                entry.set_joined(false);
+            }
+        }
+    }
+}

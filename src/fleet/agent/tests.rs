@@ -1,0 +1,35 @@
+//! When the thread of a fleet sleeps.
+
+use std::sync::mpsc;
+
+use super::*;
+use crate::{
+    fleet::{agreement::Agreement, keys::Keys},
+    store::redis::Connector,
+};
+
+fn agent() -> Agent {
+    let connector = Arc::new(Connector::new("redis://127.0.0.1:1").unwrap());
+    let transport = Transport::new(connector, Keys::new("a"), Duration::from_secs(1));
+    let settings = Settings {
+        agreement: Agreement::any(),
+        voter: 1,
+        lease: Duration::from_secs(5),
+        prefix: "a".to_owned(),
+        timeout: Duration::from_secs(1),
+    };
+    let (settings, health) = (Arc::new(settings), Arc::new(Health::new()));
+    Agent::new(transport, settings, health, mpsc::channel().1, Arc::default())
+}
+
+#[test]
+fn without_news_the_thread_sleeps_although_the_time_to_try_again_has_come() {
+    let mut agent = agent();
+    let unavailable = || StoreError::Unavailable("gone".into());
+    agent.take(Message::NotReading(unavailable()));
+    agent.retry_at = Instant::now();
+    agent.work();
+    assert!(agent.next_moment() > Instant::now() + BEAT_INTERVAL / 2);
+    agent.take(Message::Reading { serial: 0 });
+    assert!(agent.next_moment() <= Instant::now());
+}

@@ -1,0 +1,71 @@
+//! The searches: what holds on every path, and defects that are found.
+
+use std::collections::HashMap;
+
+use stateright::{Checker, HasDiscoveries, Model, Path, UniformChooser};
+
+use super::{super::server::Bug, Fleet, RECOVERS, Step, world::World};
+
+/// Every path up to this many steps. Returns the properties that fail.
+fn search(fleet: Fleet, depth: usize) -> Vec<&'static str> {
+    let checker = fleet.checker().threads(2).target_max_depth(depth).spawn_bfs().join();
+    println!("{} states", checker.unique_state_count());
+    failures(&checker.discoveries())
+}
+
+/// Random paths, which go deeper. Returns the properties that fail, and whether a fleet recovered.
+fn simulate(fleet: Fleet, states: usize) -> (Vec<&'static str>, bool) {
+    let checker = fleet
+        .checker()
+        .target_max_depth(60)
+        .target_state_count(states)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_simulation(7, UniformChooser)
+        .join();
+    println!("{} states", checker.state_count());
+    let discoveries = checker.discoveries();
+    (failures(&discoveries), discoveries.contains_key(RECOVERS))
+}
+
+fn failures(discoveries: &HashMap<&'static str, Path<World, Step>>) -> Vec<&'static str> {
+    let failures = discoveries.iter().filter(|(name, _)| **name != RECOVERS);
+    let failures = failures.inspect(|(name, path)| {
+        println!("{name}: {:?}", (*path).clone().into_actions());
+    });
+    failures.map(|(name, _)| *name).collect()
+}
+
+#[test]
+fn two_replicas_keep_every_promise() {
+    assert_eq!(search(Fleet::sound(2, 1), 9), [""; 0]);
+    let (failures, recovers) = simulate(Fleet::sound(2, 1), 300_000);
+    assert_eq!(failures, [""; 0]);
+    assert!(recovers, "no path shows a recovery: the model is too small");
+}
+
+#[test]
+fn three_replicas_of_which_two_must_agree_keep_every_promise() {
+    let fleet = || Fleet { trips: 4, ..Fleet::sound(3, 2) };
+    assert_eq!(search(fleet(), 6), [""; 0]);
+    assert_eq!(simulate(fleet(), 200_000).0, [""; 0]);
+}
+
+fn is_found(bug: Bug) -> bool {
+    let fleet = Fleet { bug: Some(bug), until: 7, ..Fleet::sound(2, 1) };
+    !simulate(fleet, 3_000_000).0.is_empty()
+}
+
+#[test]
+fn a_fence_that_takes_only_what_is_stored_is_found() {
+    assert!(is_found(Bug::FenceOfWhatIsStored));
+}
+
+#[test]
+fn a_lease_without_a_token_is_found() {
+    assert!(is_found(Bug::LeaseWithoutToken));
+}
+
+#[test]
+fn a_missing_key_that_is_read_as_closed_is_found() {
+    assert!(is_found(Bug::MissingKeyIsClosed));
+}

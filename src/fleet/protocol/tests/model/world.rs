@@ -1,0 +1,229 @@
+//! What the model keeps: the server, the replicas, and the messages between them.
+
+use super::{
+    super::server::{Bug, Server},
+    Fleet, LEASE,
+};
+use crate::{
+    fleet::protocol::{
+        command::{Answer, Command, Request, Status},
+        fence::Fence,
+        member::{Cause, Decision, Member, Next},
+        record::{Micros, Record},
+    },
+    state::State,
+};
+
+/// What a message carries. Nothing is removed from the network until it can do no more: a message
+/// that is still there is late, and may arrive twice; one that is never taken is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Sent {
+    pub(super) replica: usize,
+    /// Which of the replica's commands this is.
+    pub(super) serial: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    pub(super) now: Micros,
+    pub(super) server: Server,
+    /// Grows when the server loses what it knew.
+    pub(super) era: u8,
+    pub(super) copy: Option<Box<Server>>,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) requests: Vec<(Sent, Wire)>,
+    pub(super) answers: Vec<(Sent, Answer)>,
+    pub(super) news: Vec<Record>,
+    pub(super) tokens: u64,
+    pub(super) trips: u8,
+    pub(super) faults: u8,
+    pub(super) last_failure: Micros,
+    /// Leases that a server has granted: token, expiry, era.
+    pub(super) granted: Vec<(u64, Micros, u8)>,
+    pub(super) broken: Option<&'static str>,
+}
+
+/// A command, and when it was sent, which is also its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Wire(pub(super) Command, pub(super) Micros);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Replica {
+    pub(super) alive: bool,
+    pub(super) member: Member,
+    pub(super) state: State,
+    pub(super) until: Option<Micros>,
+    /// Whether the state is the fleet's: then a probe needs a lease.
+    pub(super) is_fleets: bool,
+    pub(super) decision: Option<Decision>,
+    pub(super) lease: Option<(u64, Micros)>,
+    pub(super) probing: bool,
+    pub(super) serial: u8,
+    pub(super) waits_for: Option<Wire>,
+    /// The newest fence that this replica has taken over.
+    pub(super) adopted: Fence,
+}
+
+impl Replica {
+    pub(super) fn new() -> Self {
+        Self {
+            alive: true,
+            member: Member::new(),
+            state: State::Closed,
+            until: None,
+            is_fleets: false,
+            decision: None,
+            lease: None,
+            probing: false,
+            serial: 0,
+            waits_for: None,
+            adopted: Fence::NONE,
+        }
+    }
+
+    pub(super) fn state_at(&self, now: Micros) -> State {
+        let fence = Fence::NONE;
+        Record { fence, state: self.state, until: self.until, opens: 0 }.state_at(now)
+    }
+
+    pub(super) fn decide(&mut self, cause: Cause, state: State, until: Option<Micros>) {
+        (self.state, self.until, self.is_fleets) = (state, until, false);
+        (self.lease, self.probing) = (None, false);
+        self.decision = Some(Decision { cause, state, until, opens: 1 });
+    }
+}
+
+impl World {
+    pub(super) fn adopt(&mut self, replica: usize, record: Record) {
+        let replica = &mut self.replicas[replica];
+        if record.fence < replica.adopted {
+            self.broken = Some("a replica took over an older state");
+        }
+        if record.fence == Fence::NONE && replica.state != State::Closed {
+            self.broken = Some("a replica changed without a fence");
+        }
+        if record.fence != replica.adopted || record.state != State::Open {
+            (replica.lease, replica.probing) = (None, false);
+        }
+        replica.adopted = record.fence;
+        (replica.state, replica.until) = (record.state, record.until);
+        (replica.is_fleets, replica.decision) = (true, None);
+    }
+
+    pub(super) fn send(&mut self, index: usize, command: Command) {
+        let (now, replica) = (self.now, &mut self.replicas[index]);
+        replica.serial += 1;
+        replica.waits_for = Some(Wire(command, now));
+        let sent = Sent { replica: index, serial: replica.serial };
+        self.requests.push((sent, Wire(command, now)));
+    }
+
+    /// The server carries out a request, unless it comes too late.
+    pub(super) fn serve(&mut self, command: &Command, deadline: Micros) -> Answer {
+        if self.now > deadline {
+            let record = self.server.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
+            return Answer { status: Status::Late, record, now: self.now };
+        }
+        let (answer, is_news) = self.server.apply(self.now, command);
+        if is_news {
+            let is_higher = answer.record.fence.number > command.seen.number;
+            if !is_higher && !matches!(command.request, Request::Join(_)) {
+                self.broken = Some("a new state has a fence that its caller has seen");
+            }
+            if !self.news.contains(&answer.record) {
+                self.news.push(answer.record);
+            }
+        }
+        match command.request {
+            Request::Lease { lease, .. } if answer.status == Status::Done => {
+                self.granted.retain(|(token, ..)| *token != lease);
+                self.granted.push((lease, self.now + LEASE, self.era));
+            }
+            Request::Result(result) if matches!(answer.status, Status::Done | Status::Counted) => {
+                let is_valid = self.granted.iter().any(|(token, until, era)| {
+                    (*token, *era) == (result.lease, self.era) && *until > self.now
+                });
+                if !is_valid {
+                    self.broken = Some("a result under an expired lease counted");
+                }
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    pub(super) fn take_answer(&mut self, fleet: &Fleet, index: usize, answer: &Answer) {
+        let replica = &mut self.replicas[index];
+        let Some(Wire(command, sent_at)) = replica.waits_for.take() else { return };
+        match command.request {
+            Request::Join(_) => {
+                let record = answer.record.rebased(answer.now, sent_at);
+                let is_newer = replica.member.learn(record);
+                let forgotten = fleet.bug == Some(Bug::MissingKeyIsClosed)
+                    && answer.record == Record::NONE
+                    && replica.decision.is_none();
+                if forgotten || (is_newer && replica.decision.is_none()) {
+                    self.adopt(index, record);
+                }
+            }
+            Request::Lease { lease, lasts, .. } => {
+                let record = answer.record.rebased(answer.now, sent_at);
+                if replica.member.learn(record) && replica.decision.is_none() {
+                    self.adopt(index, record);
+                } else if answer.status == Status::Done
+                    && replica.is_fleets
+                    && replica.state_at(self.now) == State::HalfOpen
+                    && replica.member.seen().fence == command.seen
+                {
+                    replica.lease = Some((lease, sent_at + lasts));
+                }
+            }
+            Request::Release { .. } => {}
+            Request::Vote { .. } | Request::Set { .. } | Request::Result(_) => {
+                let Some(decision) = replica.decision else { return };
+                match replica.member.conclude(&decision, answer, sent_at) {
+                    Next::Adopt(record) => self.adopt(index, record),
+                    Next::Keep => replica.decision = None,
+                    Next::Again => {}
+                    Next::JoinFirst => {
+                        let join = replica.member.join(self.now);
+                        self.send(index, join);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All living replicas join, until nothing changes any more, without another fault.
+    pub(super) fn settled(&self, fleet: &Fleet) -> Self {
+        let mut world = self.clone();
+        (world.requests, world.answers) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            for index in 0..world.replicas.len() {
+                world.replicas[index].waits_for = None;
+                for _ in 0..4 {
+                    if !world.replicas[index].alive {
+                        continue;
+                    }
+                    let now = world.now;
+                    let replica = &world.replicas[index];
+                    let join = replica.member.join(now);
+                    let next = replica.decision.and_then(|decision| {
+                        let token = world.tokens + 1;
+                        replica.member.submit(&decision, &fleet.terms(index), token, now)
+                    });
+                    world.tokens += 1;
+                    if next.is_none() {
+                        world.replicas[index].decision = None;
+                    }
+                    for command in [Some(join), next].into_iter().flatten() {
+                        world.replicas[index].waits_for = Some(Wire(command, now));
+                        let answer = world.serve(&command, now);
+                        world.take_answer(fleet, index, &answer);
+                    }
+                }
+            }
+        }
+        world
+    }
+}
