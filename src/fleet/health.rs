@@ -1,6 +1,11 @@
 //! Whether a replica reaches its fleet.
 
-use std::{fmt, sync::Mutex, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
 use crate::{metrics, sync::std_lock};
 
@@ -42,28 +47,49 @@ impl fmt::Display for FleetHealth {
 
 /// The health of this process's connection to a fleet.
 #[derive(Debug)]
-pub(super) struct Health(Mutex<FleetHealth>);
+pub(super) struct Health {
+    value: Mutex<FleetHealth>,
+    shard: u16,
+    alone: Arc<AloneShards>,
+}
+
+/// The shards of a fleet that are not reached: one gauge is about all of them.
+#[derive(Debug, Default)]
+pub(super) struct AloneShards(Mutex<BTreeSet<u16>>);
+
+impl AloneShards {
+    fn set(&self, shard: u16, is_alone: bool) {
+        let mut alone = std_lock(&self.0);
+        if is_alone {
+            alone.insert(shard);
+        } else {
+            alone.remove(&shard);
+        }
+        metrics::fleet_joined(alone.is_empty());
+    }
+}
 
 impl Health {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(shard: u16, alone: Arc<AloneShards>) -> Self {
         let reason = "not connected yet".to_owned();
-        Self(Mutex::new(FleetHealth::Alone { since: SystemTime::now(), reason }))
+        let value = Mutex::new(FleetHealth::Alone { since: SystemTime::now(), reason });
+        Self { value, shard, alone }
     }
 
     pub(super) fn get(&self) -> FleetHealth {
-        std_lock(&self.0).clone()
+        std_lock(&self.value).clone()
     }
 
     pub(super) fn set_joined(&self) {
-        let before = std::mem::replace(&mut *std_lock(&self.0), FleetHealth::Joined);
-        metrics::fleet_joined(true);
+        let before = std::mem::replace(&mut *std_lock(&self.value), FleetHealth::Joined);
+        self.alone.set(self.shard, false);
         if before != FleetHealth::Joined {
             tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers");
         }
     }
 
     pub(super) fn set_alone(&self, why: &str) {
-        let mut health = std_lock(&self.0);
+        let mut health = std_lock(&self.value);
         let since = match &*health {
             FleetHealth::Alone { since, .. } => *since,
             _ => SystemTime::now(),
@@ -71,7 +97,7 @@ impl Health {
         let alone = FleetHealth::Alone { since, reason: why.to_owned() };
         let before = std::mem::replace(&mut *health, alone.clone());
         drop(health);
-        metrics::fleet_joined(false);
+        self.alone.set(self.shard, true);
         if before != alone {
             tracing::warn!(
                 target: "tower_breaker",

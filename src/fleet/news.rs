@@ -63,7 +63,8 @@ impl Reader {
         sender: Sender<Message>,
         signals: Arc<Signals>,
     ) -> Self {
-        Self { connection: Connection::new(connector), keys, sender, signals, last: None }
+        let connection = Connection::beside(connector, keys.news());
+        Self { connection, keys, sender, signals, last: None }
     }
 
     /// Reads until the fleet is gone.

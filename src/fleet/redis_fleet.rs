@@ -13,21 +13,24 @@ use crate::store::{
     redis::{ConnectionSettings, connection_settings},
 };
 
+const MOST_SHARDS: u16 = 1000;
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Shares breakers with other replicas of a service through a Redis server.
 ///
 /// A handle: cheap to clone. All breakers that are shared through it use its two threads and its
-/// two connections. See the [module's documentation](crate::fleet) for what is shared.
+/// two connections, or as many for each [shard](RedisFleetBuilder::shards). See the
+/// [module's documentation](crate::fleet) for what is shared.
 #[derive(Clone)]
 pub struct RedisFleet {
-    threads: Arc<Threads>,
+    /// Those of each shard. At least one.
+    shards: Arc<[Arc<Threads>]>,
 }
 
 impl RedisFleet {
     /// A fleet on the server of this URL, with the default settings:
-    /// `redis://[user][:password@]host[:port][/database]`, `rediss://` for TLS (feature
-    /// `redis-tls`), or `unix:///path`.
+    /// `redis://[user][:password@]host[:port][/database]`, `unix:///path`, or the URL of sentinels
+    /// or of a cluster. [Servers](crate::store::RedisStore#servers) has all forms.
     ///
     /// This only checks the URL. If the server cannot be reached, the replica decides alone, and
     /// keeps trying.
@@ -44,21 +47,27 @@ impl RedisFleet {
         RedisFleetBuilder::new(url)
     }
 
-    /// Whether this process reaches the fleet. [`FleetHealth::Alone`] before the first breaker is
-    /// built.
+    /// Whether this process reaches the fleet: each shard that has a breaker here.
+    /// [`FleetHealth::Alone`] before the first breaker is built.
     #[must_use]
     pub fn health(&self) -> FleetHealth {
-        self.threads.health()
+        let started = self.shards.iter().filter(|threads| threads.are_started());
+        let mut all = started.map(|threads| threads.health());
+        // Threads start with the first breaker of their shard.
+        let Some(first) = all.next() else { return self.shards[0].health() };
+        if first.is_alone() { first } else { all.find(FleetHealth::is_alone).unwrap_or(first) }
     }
 
-    pub(crate) fn threads(&self) -> Arc<Threads> {
-        Arc::clone(&self.threads)
+    /// The threads for the breakers of this name.
+    pub(crate) fn threads(&self, name: &str) -> Arc<Threads> {
+        let shard = settings::hash(name) % self.shards.len() as u64;
+        Arc::clone(&self.shards[usize::try_from(shard).unwrap_or_default()])
     }
 }
 
 impl fmt::Debug for RedisFleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.threads.fmt(f)
+        self.shards[0].fmt(f)
     }
 }
 
@@ -78,6 +87,7 @@ impl fmt::Debug for RedisFleet {
 pub struct RedisFleetBuilder {
     connection: ConnectionSettings,
     settings: Settings,
+    shards: u16,
 }
 
 impl RedisFleetBuilder {
@@ -91,7 +101,7 @@ impl RedisFleetBuilder {
         };
         let mut connection = ConnectionSettings::new(url);
         connection.command_timeout(COMMAND_TIMEOUT);
-        Self { connection, settings }
+        Self { connection, settings, shards: 1 }
     }
 
     /// How many replicas must have tripped before the circuit of all opens. Default:
@@ -124,14 +134,24 @@ impl RedisFleetBuilder {
         self
     }
 
+    /// Spreads the breakers over so many shards, by their names. Each has keys of its own, which a
+    /// Redis Cluster keeps on one node, and two threads and two connections in each replica that
+    /// has a breaker of it. All replicas must use the same number. Default: 1. At most 1,000.
+    ///
+    /// With a single server, one is best.
+    pub fn shards(mut self, shards: u16) -> Self {
+        self.shards = shards;
+        self
+    }
+
     connection_settings! { command_timeout: "500 ms", thread: "a thread of the fleet" }
 
     /// Creates the fleet. It connects when the first breaker is built.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease, a timeout or a certificate
-    /// is invalid.
+    /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease, the number of shards, a
+    /// timeout or a certificate is invalid.
     pub fn build(mut self) -> Result<RedisFleet, StoreError> {
         let misconfigured = |why: &str| Err(StoreError::Misconfigured(why.into()));
         let connector = self.connection.build()?;
@@ -142,7 +162,16 @@ impl RedisFleetBuilder {
         if self.settings.prefix.is_empty() || self.settings.prefix.contains(['{', '}']) {
             return misconfigured("the prefix of a fleet is empty or holds a brace");
         }
-        Ok(RedisFleet { threads: Arc::new(Threads::new(connector, self.settings)) })
+        if !(1..=MOST_SHARDS).contains(&self.shards) {
+            return misconfigured("a fleet has 1 to 1,000 shards");
+        }
+        let (connector, settings) = (Arc::new(connector), Arc::new(self.settings));
+        let alone = Arc::default();
+        let threads = |shard| {
+            let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
+            Arc::new(Threads::new(connector, settings, shard, Arc::clone(&alone)))
+        };
+        Ok(RedisFleet { shards: (0..self.shards).map(threads).collect() })
     }
 }
 
@@ -151,6 +180,7 @@ impl fmt::Debug for RedisFleetBuilder {
         f.debug_struct("RedisFleetBuilder")
             .field("connection", &self.connection)
             .field("settings", &self.settings)
+            .field("shards", &self.shards)
             .finish()
     }
 }

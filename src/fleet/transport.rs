@@ -60,7 +60,7 @@ pub(super) struct Beat {
 impl Transport {
     pub(super) fn new(connector: Arc<Connector>, keys: Keys, timeout: Duration) -> Self {
         Self {
-            connection: Connection::new(connector),
+            connection: Connection::beside(connector, keys.shard()),
             keys,
             command: Script::new(include_str!("redis/command.lua")),
             beat: Script::new(include_str!("redis/beat.lua")),

@@ -48,8 +48,8 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
             misconfigured("refuses the user or the password: check both")
         }
         Some("NOPERM") => misconfigured(&format!(
-            "denies permission for {}: grant the user what the documentation of `RedisStore` or of `fleet` \
-             lists",
+            "denies permission for {}: grant the user what the documentation of `RedisStore` or of \
+             `fleet` lists",
             denied(error.detail().unwrap_or_default()),
         )),
         Some("READONLY") => {
