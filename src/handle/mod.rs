@@ -328,6 +328,12 @@ impl Breaker {
     }
 
     #[inline]
+    /// Whether both are handles of the same breaker.
+    #[cfg(feature = "admin")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn cell(&self) -> &'static Cell {
         self.cell
     }
