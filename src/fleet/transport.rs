@@ -17,7 +17,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    redis::{Connection, Connector, Script, run, run_each},
+    redis::{Connection, Connector, Script, error_code, run, run_each},
 };
 
 /// A command about the breaker of this name.
@@ -81,7 +81,8 @@ impl Transport {
             let replies = run(connection, |form, pipeline| {
                 let keys: &[&[u8]] = &[keys.shard().as_bytes()];
                 pipeline.add_command(script.command(form, keys, &[fresh.as_bytes()]));
-            })?;
+            })
+            .map_err(|error| script.name_what_is_denied(error))?;
             let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
             <(Micros, String, u64)>::from_redis_value_ref(reply).map_err(Into::into)
         });
@@ -157,14 +158,14 @@ fn send(
     let answers = replies.into_iter().map(|reply| match reply.extract_error() {
         Ok(reply) => Ok(wire::answer(&reply).map_err(corrupt)),
         Err(error) if is_of_one_key(&error) => Ok(Err(corrupt(error))),
-        Err(error) => Err(error),
+        Err(error) => Err(script.name_what_is_denied(error)),
     });
     answers.collect()
 }
 
 /// Whether the script failed on what the key holds.
 fn is_of_one_key(error: &RedisError) -> bool {
-    matches!(error.code(), Some("ERR" | "WRONGTYPE"))
+    matches!(error_code(error), Some("ERR" | "WRONGTYPE"))
 }
 
 fn corrupt(error: RedisError) -> StoreError {

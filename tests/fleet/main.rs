@@ -5,11 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod cluster;
 mod health_checks;
 mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod sentinel;
 mod together;
 
 #[test]

@@ -34,7 +34,7 @@ impl Node {
 }
 
 /// What is found at the nodes of an address.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Topology {
     /// The server itself.
     Server,

@@ -11,8 +11,8 @@ use crate::store::error::StoreError;
 
 impl RedisStore {
     /// Creates a store on the server of this URL:
-    /// `redis://[user][:password@]host[:port][/database]`, `rediss://` for TLS (feature
-    /// `redis-tls`), or `unix:///path`. [`builder`](Self::builder) has further settings.
+    /// `redis://[user][:password@]host[:port][/database]`, `unix:///path`, or one of sentinels or
+    /// of a cluster: see [Servers](Self#servers). [`builder`](Self::builder) has further settings.
     ///
     /// This only checks the URL. If the server cannot be reached now, the store keeps trying.
     ///

@@ -163,6 +163,7 @@ impl Connection {
 
     fn conclude<T>(&mut self, result: RedisResult<T>) -> Result<T, StoreError> {
         result.map_err(|error| {
+            let error = failure::first(error);
             // An attempt to connect to a node of a cluster.
             let failure = self.live.as_mut().and_then(Live::take_failure);
             if failure::breaks_connection(&error) {

@@ -30,10 +30,23 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
 }
 
 /// The code of an error. Before Redis 7, that of an error in a script is part of its text.
-fn code(error: &RedisError) -> Option<&str> {
+pub(crate) fn code(error: &RedisError) -> Option<&str> {
     let code = error.code()?;
-    let in_script = error.detail().is_some_and(|text| text.contains(": -READONLY "));
-    Some(if code == "ERR" && in_script { "READONLY" } else { code })
+    let says = |part| code == "ERR" && error.detail().is_some_and(|text| text.contains(part));
+    Some(if says(": -READONLY ") {
+        "READONLY"
+    } else if says("The user executing the script can't") {
+        "NOPERM"
+    } else {
+        code
+    })
+}
+
+/// Errors of the commands of a pipeline come together: the first of them.
+pub(super) fn first(error: RedisError) -> RedisError {
+    let of_commands = error.clone().into_server_errors();
+    let first = of_commands.and_then(|errors| errors.first().map(|(_, error)| error.clone()));
+    first.map_or(error, RedisError::from)
 }
 
 /// The store's error for an error of Redis.

@@ -110,6 +110,7 @@ impl Appender {
     ) -> Result<Vec<Vec<usize>>, StoreError> {
         with_index(server, |index| {
             let mut replies = server.write(
+                &self.script,
                 |form, pipeline| {
                     for (key, records) in histories.iter().copied() {
                         let key = (index.named)(key);

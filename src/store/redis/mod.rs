@@ -38,6 +38,7 @@ pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store:
 pub(crate) use self::{
     connection::Connection,
     connector::Connector,
+    failure::code as error_code,
     script::{Script, run, run_each},
     settings::{ConnectionSettings, connection_settings},
 };

@@ -9,7 +9,7 @@ use super::{
     connection::Connection,
     connector::Connector,
     keys::Keys,
-    script::{self, Form},
+    script::{self, Form, Script},
 };
 use crate::{store::error::StoreError, sync::std_lock as lock};
 
@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// Sends commands that save something, and then those that add it to an index, and returns the
-    /// replies of the first. A server gets all of them at once.
+    /// replies of the first, which call this script. A server gets all of them at once.
     ///
     /// # Errors
     ///
@@ -58,6 +58,7 @@ impl Server {
     /// before.
     pub(super) fn write(
         &self,
+        script: &Script,
         save: impl Fn(Form, &mut Pipeline),
         index: impl Fn(&mut Pipeline),
     ) -> Result<Vec<Value>, StoreError> {
@@ -73,17 +74,19 @@ impl Server {
             }
         };
         let is_cluster = self.connector.address().is_cluster();
+        let named = |error| script.name_what_is_denied(error);
         let mut replies = connection.call(|connection| {
             if !is_cluster {
                 return script::run(connection, |form, pipeline| {
                     epochs(pipeline);
                     save(form, pipeline);
                     index(pipeline);
-                });
+                })
+                .map_err(named);
             }
             // One node does not wait for another.
             let mut replies = script::run(connection, |_, pipeline| epochs(pipeline))?;
-            replies.extend(script::run(connection, &save)?);
+            replies.extend(script::run(connection, &save).map_err(named)?);
             script::run(connection, |_, pipeline| index(pipeline))?;
             Ok(replies)
         })?;

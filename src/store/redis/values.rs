@@ -86,6 +86,7 @@ impl Values {
         for entries in entries.chunks(PAGE) {
             let replies = with_index(server, |index| {
                 server.write(
+                    &self.unless_barred,
                     |form, pipeline| {
                         for entry in entries {
                             let key = (index.named)(&entry.key);
