@@ -1,10 +1,11 @@
 //! The handle of a fleet, and its settings.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{
     agreement::Agreement,
     health::FleetHealth,
+    replica::{FleetError, FleetReplica},
     settings::{self, Settings},
     threads::Threads,
 };
@@ -58,6 +59,52 @@ impl RedisFleet {
         if first.is_alone() { first } else { all.find(FleetHealth::is_alone).unwrap_or(first) }
     }
 
+    /// The id of this replica, under which [`replicas`](Self::replicas) lists it.
+    #[must_use]
+    pub fn replica_id(&self) -> &str {
+        self.shards[0].replica_id()
+    }
+
+    /// The replicas that the server has heard of within the last ten minutes, by their id. Those
+    /// that have ended are not listed. A replica is known in the shards of its breakers, and asked
+    /// for in those of this process.
+    ///
+    /// It asks the server. That takes one of its threads, not the caller's, and needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::NotReached`] if this process does not reach a shard of the fleet, as before the first
+    /// breaker is built, when it has not tried.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: it only reads.
+    ///
+    /// ```no_run
+    /// # async fn show(fleet: tower_breaker::fleet::RedisFleet)
+    /// # -> Result<(), tower_breaker::fleet::FleetError> {
+    /// for replica in fleet.replicas().await? {
+    ///     println!("{} {}", replica.id, if replica.is_present { "is there" } else { "is gone" });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
+        let mut all: BTreeMap<String, FleetReplica> = BTreeMap::new();
+        let started = self.shards.iter().filter(|threads| threads.are_started());
+        let asked: Vec<_> = started.collect();
+        let asked = if asked.is_empty() { vec![&self.shards[0]] } else { asked };
+        for threads in asked {
+            for replica in threads.replicas().await? {
+                let known = all.get(&replica.id);
+                if known.is_none_or(|known| known.last_seen < replica.last_seen) {
+                    all.insert(replica.id.clone(), replica);
+                }
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
     /// The threads for the breakers of this name.
     pub(crate) fn threads(&self, name: &str) -> Arc<Threads> {
         let shard = settings::hash(name) % self.shards.len() as u64;
@@ -92,9 +139,11 @@ pub struct RedisFleetBuilder {
 
 impl RedisFleetBuilder {
     fn new(url: &str) -> Self {
+        let replica = settings::random_id();
         let settings = Settings {
             agreement: Agreement::any(),
-            voter: fastrand::u64(..),
+            voter: settings::hash(&replica),
+            replica,
             lease: Duration::from_secs(5),
             prefix: "circuit_breaker".to_owned(),
             timeout: COMMAND_TIMEOUT,
@@ -111,11 +160,13 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// Identifies this replica when votes are counted. Default: a random id for each fleet that is
-    /// built, so a replica that restarts while its vote still counts votes twice. Replicas with one
-    /// id vote as one.
-    pub fn replica_id(mut self, id: impl AsRef<str>) -> Self {
-        self.settings.voter = settings::hash(id.as_ref());
+    /// Identifies this replica when votes are counted, and for operators: 1 to 128 bytes of any
+    /// text. Default: the name of the host, if the environment variable `HOSTNAME` or Linux says
+    /// it, with random digits for each fleet that is built; so a replica that restarts while its
+    /// vote still counts votes twice. Replicas with one id vote as one, and are listed as one.
+    pub fn replica_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.replica = id.into();
+        self.settings.voter = settings::hash(&self.settings.replica);
         self
     }
 
@@ -159,6 +210,9 @@ impl RedisFleetBuilder {
         if self.settings.lease < Duration::from_millis(100) {
             return misconfigured("the lease of a fleet is shorter than 100 ms");
         }
+        if !(1..=128).contains(&self.settings.replica.len()) {
+            return misconfigured("the id of a fleet's replica has not 1 to 128 bytes");
+        }
         if self.settings.prefix.is_empty() || self.settings.prefix.contains(['{', '}']) {
             return misconfigured("the prefix of a fleet is empty or holds a brace");
         }
@@ -166,10 +220,10 @@ impl RedisFleetBuilder {
             return misconfigured("a fleet has 1 to 1,000 shards");
         }
         let (connector, settings) = (Arc::new(connector), Arc::new(self.settings));
-        let alone = Arc::default();
+        let gauges = Arc::default();
         let threads = |shard| {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
-            Arc::new(Threads::new(connector, settings, shard, Arc::clone(&alone)))
+            Arc::new(Threads::new(connector, settings, shard, Arc::clone(&gauges)))
         };
         Ok(RedisFleet { shards: (0..self.shards).map(threads).collect() })
     }

@@ -59,7 +59,9 @@ fn breakers_on_all_nodes_are_shared() {
     }
     assert!(fleets.iter().all(|fleet| fleet.health() == FleetHealth::Joined));
     // A later replica learns all of them.
-    breakers.iter().for_each(|[first, _]| first.force_open());
+    for [first, _] in &breakers {
+        first.force_open();
+    }
     for (name, [_, second]) in NAMES.iter().zip(&breakers) {
         reaches(&[second, &replica(&cluster, name)], State::ForcedOpen);
     }

@@ -8,10 +8,12 @@ mod support;
 mod access;
 mod cluster;
 mod health_checks;
+mod operators;
 mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod schedules;
 mod sentinel;
 mod together;
 

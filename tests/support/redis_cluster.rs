@@ -91,7 +91,7 @@ impl RedisCluster {
     /// The place of the primary that had the slot of this key at the start.
     pub(crate) fn place_of(&self, key: &str) -> usize {
         let slot: usize = self.primaries[0].command(&["CLUSTER", "KEYSLOT", key]).parse().unwrap();
-        (0..).find(|place| slot < (place + 1) * SLOTS / self.primaries.len()).unwrap()
+        (0..SLOTS).find(|place| slot < (place + 1) * SLOTS / self.primaries.len()).unwrap()
     }
 
     /// The primary that had the slot of this key at the start.

@@ -57,6 +57,8 @@ pub(crate) struct Address {
     sentinel_credentials: Option<RedisCredentials>,
 }
 
+struct Invalid;
+
 /// The parts of a URL with several hosts.
 struct Parts<'a> {
     scheme: &'a str,
@@ -109,7 +111,7 @@ impl Address {
         }
         Some(Self {
             topology: Topology::Sentinel { service: service.to_owned() },
-            sentinel_credentials: parts.sentinel_credentials()?,
+            sentinel_credentials: parts.sentinel_credentials().ok()?,
             ..parts.address(SENTINEL_PORT, database)?
         })
     }
@@ -204,19 +206,21 @@ impl<'a> Parts<'a> {
     }
 
     /// Those of `?sentinel_user=..&sentinel_password=..`.
-    fn sentinel_credentials(&self) -> Option<Option<RedisCredentials>> {
+    fn sentinel_credentials(&self) -> Result<Option<RedisCredentials>, Invalid> {
         let (mut user, mut password) = ("", None);
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=')? {
-                ("sentinel_user", value) => user = value,
-                ("sentinel_password", value) => password = Some(value),
-                _ => return None,
+            match pair.split_once('=') {
+                Some(("sentinel_user", value)) => user = value,
+                Some(("sentinel_password", value)) => password = Some(value),
+                _ => return Err(Invalid),
             }
         }
-        let Some(password) = password else { return user.is_empty().then_some(None) };
+        let Some(password) = password else {
+            return if user.is_empty() { Ok(None) } else { Err(Invalid) };
+        };
         // As they are escaped in front of a host.
         let url = format!("redis://{user}:{password}@sentinel");
-        Some(credentials(&ConnectionInfo::from_str(&url).ok()?))
+        ConnectionInfo::from_str(&url).map(|info| credentials(&info)).map_err(|_| Invalid)
     }
 }
 

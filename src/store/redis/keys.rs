@@ -70,7 +70,7 @@ impl Keys {
         const PARTS: u16 = 16;
         let is_in =
             |part: u16, tag: &u32| slot(tag.to_string().as_bytes()) / (SLOTS / PARTS) == part;
-        let tags = (0..PARTS).filter_map(|part| (0..).find(|tag| is_in(part, tag)));
+        let tags = (0..PARTS).filter_map(|part| (0..u32::MAX).find(|tag| is_in(part, tag)));
         tags.map(|tag| self.own(&format!("epoch:{{{tag}}}"))).collect()
     }
 

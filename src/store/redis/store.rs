@@ -72,8 +72,8 @@ use crate::store::{
 ///     +zrevrangebylex +zremrangebylex +zremrangebyrank
 /// ```
 ///
-/// and `+role` on a server that sentinels watch, `+cluster|slots +asking` in a cluster, or `+select`
-/// to use another database than 0.
+/// and `+role` on a server that sentinels watch, `+cluster|slots +asking` in a cluster, or
+/// `+select` to use another database than 0.
 ///
 /// # Servers
 ///

@@ -138,9 +138,9 @@ impl ConnectionLike for Router {
             && let Some(keys) = command.keys_apart()
         {
             let mut pipeline = Pipeline::new();
-            keys.iter().for_each(|key| {
+            for key in keys {
                 pipeline.cmd("GET").arg(*key);
-            });
+            }
             let bytes = pipeline.get_packed_pipeline();
             let values = self.send(&Command::all(&bytes).ok_or_else(unreadable)?)?;
             let error = values.iter().find(|value| matches!(value, Value::ServerError(_)));
