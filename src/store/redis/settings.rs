@@ -91,10 +91,8 @@ macro_rules! connection_settings {
         )]
         pub fn credentials(
             mut self,
-            provide: impl FnMut() -> Result<
-                $crate::store::RedisCredentials,
-                Box<dyn std::error::Error + Send + Sync>,
-            > + Send
+            provide: impl FnMut() -> Result<$crate::store::RedisCredentials, $crate::error::BoxError>
+            + Send
             + 'static,
         ) -> Self {
             self.connection.credentials(provide);
