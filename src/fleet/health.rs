@@ -7,7 +7,10 @@ use std::{
     time::SystemTime,
 };
 
-use crate::{metrics, sync::std_lock};
+use crate::{
+    metrics,
+    sync::{log, std_lock},
+};
 
 /// Whether a breaker reaches its fleet. Calls are never affected by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ impl Health {
         let before = std::mem::replace(&mut *std_lock(&self.value), FleetHealth::Joined);
         self.gauges.set_alone(self.shard, false);
         if before != FleetHealth::Joined {
-            tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers");
+            log(|| tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers"));
         }
     }
 
@@ -141,12 +144,14 @@ impl Health {
         drop(health);
         self.gauges.set_alone(self.shard, true);
         if before != alone {
-            tracing::warn!(
-                target: "tower_breaker",
-                reason = why,
-                "fleet of circuit breakers not reached: this replica decides alone and keeps \
-                 trying: {why}",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    reason = why,
+                    "fleet of circuit breakers not reached: this replica decides alone and keeps \
+                     trying: {why}",
+                );
+            });
         }
     }
 }

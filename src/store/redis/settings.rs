@@ -91,8 +91,10 @@ macro_rules! connection_settings {
         )]
         pub fn credentials(
             mut self,
-            provide: impl FnMut() -> Result<$crate::store::RedisCredentials, $crate::error::BoxError>
-            + Send
+            provide: impl FnMut() -> Result<
+                $crate::store::RedisCredentials,
+                $crate::error::BoxError,
+            > + Send
             + 'static,
         ) -> Self {
             self.connection.credentials(provide);
