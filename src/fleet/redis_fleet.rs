@@ -73,8 +73,8 @@ impl RedisFleet {
     ///
     /// # Errors
     ///
-    /// [`FleetError::NotReached`] if this process does not reach a shard of the fleet, as before the
-    /// first breaker is built, when it has not tried.
+    /// [`FleetError::NotReached`] if this process does not reach a shard of the fleet, as before
+    /// the first breaker is built, when it has not tried.
     ///
     /// # Cancel safety
     ///
