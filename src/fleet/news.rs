@@ -68,8 +68,8 @@ impl Reader {
         sender: Sender<Message>,
         signals: Arc<Signals>,
     ) -> Self {
-        let (connection, last_question) = (Connection::new(connector), String::new());
-        Self { connection, keys, sender, signals, last: None, last_question }
+        let connection = Connection::beside(connector, keys.news());
+        Self { connection, keys, sender, signals, last: None, last_question: String::new() }
     }
 
     /// Reads until the fleet is gone.

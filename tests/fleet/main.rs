@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod cluster;
 mod health_checks;
 mod operators;
 mod outages;
@@ -13,6 +15,7 @@ mod proxy;
 mod replica;
 mod scale;
 mod schedules;
+mod sentinel;
 mod together;
 
 #[test]
