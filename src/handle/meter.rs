@@ -99,8 +99,7 @@ impl Meter {
         }
         let state = full.group.as_deref().is_none_or(Counted::is_breaker).then_some(state);
         let measures = call_metrics == CallMetrics::Durations;
-        let new =
-            || BreakerMeter::new(CountedBreaker::new(), state, measures, SystemClock::tick());
+        let new = || BreakerMeter::new(CountedBreaker::new(), state, measures, SystemClock::tick());
         (full.meter.get_or_insert_with(new).set_measures(measures), None)
     }
 

@@ -161,7 +161,8 @@ use std::{
 };
 
 pub(crate) use calls::{
-    BreakerMeter, CellMeter, Counted, CountedBreaker, Labels, MeterSlot, StatsSource, begin_all, is_read,
+    BreakerMeter, CellMeter, Counted, CountedBreaker, Labels, MeterSlot, StatsSource, begin_all,
+    is_read,
 };
 pub use calls::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]

@@ -17,13 +17,7 @@ use super::{
     numbers::BreakerMetrics,
     publish::{self, CountedBreaker},
 };
-use crate::{
-    clock::Tick,
-    event::Transition,
-    outcome::CallEnd,
-    state::State,
-    sync::std_lock,
-};
+use crate::{clock::Tick, event::Transition, outcome::CallEnd, state::State, sync::std_lock};
 
 /// A breaker's part of its meter. Dropped with the breaker.
 pub(crate) struct BreakerMeter {
@@ -56,7 +50,12 @@ impl BreakerMeter {
         measures: bool,
         began: Tick,
     ) -> Self {
-        Self { state, measures, counting: Counting::Waiting { began, steps: None }, _breaker: breaker }
+        Self {
+            state,
+            measures,
+            counting: Counting::Waiting { began, steps: None },
+            _breaker: breaker,
+        }
     }
 
     /// Measures durations from now on, or no more. Returns where calls are counted now.

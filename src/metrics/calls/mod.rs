@@ -14,8 +14,8 @@ use std::{
 };
 
 pub use self::numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
-pub(super) use self::series::describe;
 pub(crate) use self::publish::{CountedBreaker, begin_all, is_read};
+pub(super) use self::series::describe;
 pub(crate) use self::{
     breaker_meter::BreakerMeter,
     meter::{Counted, Labels, StatsSource},

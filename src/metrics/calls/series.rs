@@ -1,4 +1,4 @@
-//! The series of the metrics facade, and what a recorder knows of them.
+//! The series of the metrics facade, and what was recorded of them.
 
 use metrics::{
     Label,
@@ -38,11 +38,11 @@ const USUAL_TRANSITIONS: [(State, State, Reason); 7] = [
     (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
 ];
 
-/// What a recorder knows of a meter. The lock is held while it is told, because what was read first
-/// must be recorded first.
+/// What was recorded of a meter. The lock is held meanwhile, because what was read first must be
+/// recorded first.
 #[derive(Default)]
 pub(super) struct Published {
-    /// The address of the recorder. Another one knows nothing.
+    /// The address of the recorder. With another one, recording begins anew.
     recorder: usize,
     values: Option<Box<Values>>,
     /// Whether the meter has been removed.
