@@ -307,6 +307,7 @@ fn every_metric_has_a_description() {
             ("circuit_breaker_calls_total", Some(Unit::Count)),
             ("circuit_breaker_failure_ratio", None),
             ("circuit_breaker_fleet_joined", None),
+            ("circuit_breaker_fleet_replicas", None),
             ("circuit_breaker_probes_total", Some(Unit::Count)),
             ("circuit_breaker_slow_call_ratio", None),
             ("circuit_breaker_slow_calls_total", Some(Unit::Count)),
