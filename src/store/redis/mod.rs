@@ -8,7 +8,7 @@
 //! | `failure` | what errors of Redis mean |
 //! | `connection`, `script` | commands and scripts |
 //! | `keys`, `server` | keys in Redis; one server, and whether it still holds what was saved |
-//! | `index`, `seen`, `values`, `history` | what is stored |
+//! | `index`, `seen`, `own`, `values`, `history` | what is stored |
 //! | `store`, `builder` | the store |
 
 mod address;
@@ -19,6 +19,7 @@ mod failure;
 mod history;
 mod index;
 mod keys;
+mod own;
 mod script;
 mod seen;
 mod server;

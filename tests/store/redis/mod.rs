@@ -1,6 +1,7 @@
 //! Breakers whose state is in Redis. Each test has a server of its own, or keys of its own.
 
 mod access;
+mod discards;
 mod expiry;
 mod history;
 mod loss;
