@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt, slice,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use self::{far::Far, listing::Listing};
@@ -60,7 +61,7 @@ pub struct Tiered {
 struct Shared {
     near: Arc<dyn StateStore>,
     far: Far,
-    /// `None` before the first page.
+    /// The newest of those whose pages are being read.
     listing: Mutex<Option<Listing>>,
 }
 
@@ -124,6 +125,7 @@ impl StateStore for Tiered {
         }
         let page = listing.as_mut().map(|listing| listing.page(after, limit)).unwrap_or_default();
         if page.len() < limit {
+            // Another reader that is not at its end reads a newer one.
             *listing = None;
         }
         Ok(page)
@@ -153,6 +155,8 @@ impl StateStore for Tiered {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        lock(&self.shared.listing).take_if(|listing| listing.is_abandoned(now));
         self.shared.near.verify()
     }
 

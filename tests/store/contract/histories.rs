@@ -176,7 +176,7 @@ pub(super) fn what_a_handle_has_appended_is_discarded<S: Subject>(subject: &S) {
         store.append("key", &records(1..=10)).unwrap();
         store.append("kez", &records(1..=10)).unwrap();
         store.discard("key").unwrap();
-        assert_eq!(ids(store, "key"), []);
+        assert!(ids(store, "key").is_empty());
         assert_eq!(store.keys(None, 9).unwrap(), ["kez"]);
         store.append("key", &records(3..=4)).unwrap();
         assert_eq!(ids(store, "key"), [4, 3]);
