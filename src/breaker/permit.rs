@@ -324,9 +324,9 @@ fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
 #[cold]
 #[inline(never)]
 fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
-    let call = Call { cell, state, stamp };
-    cell.count(state, CallEnd::Success, || call.elapsed());
-    call.record_locked(Outcome::Success, None);
+    let ended = Call { cell, state, stamp };
+    cell.count(state, CallEnd::Success, || ended.elapsed());
+    ended.record_locked(Outcome::Success, None);
 }
 
 #[cold]

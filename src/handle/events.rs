@@ -67,6 +67,8 @@ impl fmt::Debug for Listener {
     }
 }
 
+struct Listeners(Vec<Listener>);
+
 /// Shared by all clones of a handle. Dropping the last one returns the cell to the pool.
 pub(super) struct Shared {
     /// Dropped before the cell is returned, because it takes a final snapshot of it.
@@ -175,7 +177,7 @@ pub(super) struct EventDispatcher {
     name: SmolStr,
     cell: &'static Cell,
     /// Boxed, so that a breaker without one does not pay for it.
-    listeners: Option<Box<Vec<Listener>>>,
+    listeners: Option<Box<Listeners>>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
@@ -193,7 +195,7 @@ impl EventDispatcher {
             name,
             cell,
             meter,
-            listeners: (!listeners.is_empty()).then(|| Box::new(listeners)),
+            listeners: (!listeners.is_empty()).then(|| Box::new(Listeners(listeners))),
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
@@ -266,7 +268,7 @@ impl EventDispatcher {
     }
 
     fn dispatch(&self, event: Event) {
-        for listener in self.listeners.iter().flat_map(|all| all.iter()) {
+        for listener in self.listeners.iter().flat_map(|all| &all.0) {
             self.contain("a listener", || (listener.call)(&event));
         }
         if let Some(channel) = self.channel.get() {
@@ -283,7 +285,7 @@ impl EventDispatcher {
 /// A listener may own what panics when it is dropped.
 impl Drop for EventDispatcher {
     fn drop(&mut self) {
-        for listener in self.listeners.take().into_iter().flat_map(|all| *all) {
+        for listener in self.listeners.take().into_iter().flat_map(|all| all.0) {
             self.contain("the drop of a listener", || drop(listener));
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! With the feature `metrics`, every breaker counts its calls. The metrics below are recorded with
 //! the global recorder of the program, for instance that of metrics-exporter-prometheus; with
-//! OpenTelemetry, that of metrics-exporter-opentelemetry. The same numbers are in
-//! [`Breaker::metrics`], with a recorder or without. [`CallMetrics`], a setting of the breaker, turns
-//! all of that off, or adds the durations of calls. The example `observability` has a Grafana dashboard and alerts.
+//! OpenTelemetry, that of metrics-exporter-otel, as `examples/opentelemetry` shows. The same
+//! numbers are in [`Breaker::metrics`], with a recorder or without. [`CallMetrics`], a setting of the
+//! breaker, turns all of that off, or adds the durations of calls. The example `observability` has
+//! a Grafana dashboard and alerts.
 //!
 //! # Breakers
 //!
@@ -31,10 +32,9 @@
 //!   breakers of one name are reported together, and the gauge is the number of those in each
 //!   state.
 //! * **transitions**: those that a breaker usually makes are present from the start, as 0.
-//!
 //! * **duration**: from the admission until the outcome is recorded or the call is given up, by the
-//!   breaker's clock. A value is reported up to 1.6% too high or too low; what is below 1 us or above
-//!   73 minutes, as about that. Buckets from 0.001 to 60 seconds fit most calls.
+//!   breaker's clock. A value is reported up to 1.6% too high or too low; what is below 1 us or
+//!   above 73 minutes, as about that. Buckets from 0.001 to 60 seconds fit most calls.
 //!
 //! ## Keyed breakers
 //!
@@ -52,16 +52,17 @@
 //!
 //! A duration takes more: the time is read twice, and a counter that all threads share is increased
 //! by a read-modify-write. The recorder is not called, however many calls there are: the
-//! housekeeping thread hands it the counters. A breaker takes 4 KiB for each `outcome` that its calls
-//! have had, which later breakers use again. A keyed group has a breaker for each key then, as with
-//! a rate rule.
+//! housekeeping thread hands it the counters. A breaker takes 4 KiB for each `outcome` that its
+//! calls have had, which later breakers use again. A keyed group has a breaker for each key then,
+//! as with a rate rule.
 //!
 //! From its first call on, a breaker takes up to 1 KiB for its numbers, until a second after it is
 //! dropped, and a line of 64 bytes that later breakers use again. One that has had no call takes
-//! nothing until a recorder is installed, or [`Breaker::metrics`] is called in the process. Each thread that makes calls has a table with such a
-//! line for each name or group in use, at most 1,024 (64 KiB), which passes to another thread when
-//! this one ends. The calls of further names are counted on the line that all threads share, which
-//! takes a read-modify-write.
+//! nothing until a recorder is installed, or [`Breaker::metrics`] is called in the process, so its
+//! first call allocates. Each
+//! thread that makes calls has a table with such a line for each name or group in use, at most
+//! 1,024 (64 KiB), which passes to another thread when this one ends. The calls of further names
+//! are counted on the line that all threads share, which takes a read-modify-write.
 //!
 //! # Stores
 //!

@@ -198,7 +198,9 @@ fn the_metrics_of_a_breaker_take_at_most_1_kib_from_its_first_call_on_and_are_gi
     };
     let mut some = |metrics| (0..BREAKERS).map(|_| build(metrics)).collect::<Vec<_>>();
     let call_all = |breakers: &[Breaker]| {
-        breakers.iter().for_each(|breaker| breaker.try_acquire().unwrap().success());
+        for breaker in breakers {
+            breaker.try_acquire().unwrap().success();
+        }
     };
     let hoard = [some(CallMetrics::Off), some(CallMetrics::Counts)];
     let per_breaker = |bytes: i64| bytes / i64::try_from(BREAKERS).unwrap();

@@ -111,7 +111,8 @@ fn read_metric(metric: &Metric, values: &mut BTreeMap<String, f64>) {
             gauge.data_points().for_each(|it| add(it.attributes().collect(), it.value()));
         }
         AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
-            histogram.data_points().for_each(|it| add(it.attributes().collect(), it.count() as f64));
+            let points = histogram.data_points();
+            points.for_each(|it| add(it.attributes().collect(), it.count() as f64));
         }
         _ => {}
     }

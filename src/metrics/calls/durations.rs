@@ -36,8 +36,10 @@ type Counts = Box<[AtomicU32]>;
 /// The counts of one slot, by the ends of calls.
 type Slot = [OnceLock<Counts>; OUTCOMES.len()];
 
+type Block = Box<[OnceLock<Box<Slot>>]>;
+
 /// The slots are in blocks, each as large as all before it.
-static BLOCKS: [OnceLock<Box<[OnceLock<Box<Slot>>]>>; 28] = [const { OnceLock::new() }; 28];
+static BLOCKS: [OnceLock<Block>; 28] = [const { OnceLock::new() }; 28];
 
 /// The size of the first block.
 const FIRST: usize = 16;

@@ -291,8 +291,7 @@ impl Table {
     pub(super) fn update(&self, config: Arc<Config>) {
         let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
         self.is_lazy.store(is_lazy, Relaxed);
-        let mut of_group = Config::default();
-        of_group.call_metrics = config.call_metrics;
+        let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         std_lock(&self.creation).config = config;
         self.group.apply(of_group.into());
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
