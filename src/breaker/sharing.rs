@@ -14,6 +14,9 @@ use crate::{clock::Tick, config::Config, event::Reason, state::State};
 /// Without a sign of the fleet's thread for that long, the machine decides alone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a call counts as a sign that a replica would use a lease.
+pub(crate) const DEMAND_TIME: Duration = Duration::from_secs(1);
+
 /// Empty unless the breaker is shared.
 #[derive(Debug)]
 pub(super) struct Sharing(pub(super) Option<Box<Shared>>);
@@ -41,8 +44,12 @@ pub(super) struct Shared {
     pub(super) results: Vec<ProbeEnd>,
     /// The result of a probe while the machine judges it.
     pub(super) ending: Option<ProbeEnd>,
-    /// When a call last met the half-open circuit.
+    /// When a call last met the half-open circuit, or the open one while calls were
+    /// [watched](Self::watches_calls).
     pub(super) last_call: Option<Tick>,
+    /// Whether the next call that meets the open circuit is noted. It takes the lock for that, so
+    /// this is so only shortly before the end of the open time.
+    pub(super) watches_calls: bool,
     /// When the first call met it that the fleet's thread has not seen yet.
     pub(super) unseen_since: Option<Tick>,
     /// The fleet's thread has something to do.
@@ -96,6 +103,10 @@ pub(crate) struct SharedView {
     pub(crate) decided: Option<Decided>,
     pub(crate) results: Vec<ProbeEnd>,
     pub(crate) leases: Vec<Lease>,
+    /// Until when the circuit is open, if the state is the fleet's.
+    pub(crate) open_until: Option<Tick>,
+    /// Whether a call came within the last second, or one waits.
+    pub(crate) has_demand: bool,
     /// Whether the state is half-open and the fleet's.
     pub(crate) is_probing: bool,
     /// Whether a call would be a probe if there were a lease.
@@ -121,6 +132,7 @@ impl Sharing {
         let Some(shared) = &mut self.0 else { return };
         let probe = shared.ending.take();
         shared.leases.clear();
+        shared.watches_calls = false;
         match step.reason {
             Reason::Fleet => {
                 shared.is_fleets = true;
@@ -128,7 +140,8 @@ impl Sharing {
                 shared.results.clear();
             }
             // Every replica makes these at the same moment.
-            Reason::RecoveryTimeout | Reason::ManualExpired => shared.last_call = None,
+            Reason::RecoveryTimeout => {}
+            Reason::ManualExpired => shared.last_call = None,
             reason => {
                 shared.is_fleets = false;
                 shared.decisions += 1;
@@ -173,6 +186,7 @@ impl Shared {
             results: Vec::new(),
             ending: None,
             last_call: None,
+            watches_calls: false,
             unseen_since: None,
             is_marked: false,
         }

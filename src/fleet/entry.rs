@@ -226,6 +226,13 @@ impl Entry {
         }
     }
 
+    /// Notes the next call that meets the open circuit.
+    pub(super) fn watch_calls(&self) {
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.watch_calls());
+        }
+    }
+
     pub(super) fn take_back(&self, token: u64) -> bool {
         let Some(observer) = self.observer.upgrade() else { return true };
         self.cell

@@ -22,10 +22,12 @@
 //!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
 //!   time runs.
 //! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
-//!   replicas together: a probe needs a lease. A replica fetches one in the background once a call
-//!   has met the half-open circuit, so that call is rejected and a later one is the probe. A lease
-//!   that has not been used for a second goes back, and the next one is kept for twice as long. If
-//!   a replica dies while it probes, its lease [expires](RedisFleetBuilder::lease).
+//!   replicas together: a probe needs a lease. A replica that has had a call within the last second
+//!   fetches one in the background as soon as the open time has ended. One that has not fetches it
+//!   once a call has met the half-open circuit, so that call is rejected and a later one is the
+//!   probe. A lease that has not been used for a second goes back, and the next one is kept for
+//!   twice as long. If a replica dies while it probes, its lease
+//!   [expires](RedisFleetBuilder::lease).
 //! * **Closing.** [`success_threshold`](crate::Config::success_threshold) and
 //!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
