@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Mutex, time::SystemTime};
 
-use crate::{metrics, sync::std_lock};
+use crate::{
+    metrics,
+    sync::{log, std_lock},
+};
 
 /// Whether a breaker reaches its fleet. Calls are never affected by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +85,7 @@ impl Health {
         let before = std::mem::replace(&mut *std_lock(&self.0), FleetHealth::Joined);
         metrics::fleet_joined(true);
         if before != FleetHealth::Joined {
-            tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers");
+            log(|| tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers"));
         }
     }
 
@@ -98,12 +101,14 @@ impl Health {
         metrics::fleet_joined(false);
         metrics::fleet_replicas(0);
         if before != alone {
-            tracing::warn!(
-                target: "tower_breaker",
-                reason = why,
-                "fleet of circuit breakers not reached: this replica decides alone and keeps \
-                 trying: {why}",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    reason = why,
+                    "fleet of circuit breakers not reached: this replica decides alone and keeps \
+                     trying: {why}",
+                );
+            });
         }
     }
 }
