@@ -9,8 +9,10 @@ use super::{
     machine::{Machine, Phase},
     open_time::longest_open_time,
     probes::Probes,
+    rules::Trigger,
     sharing::{
-        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, ProbeEnd, Shared, SharedView,
+        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, ProbeEnd, Recorded, Shared,
+        SharedView, WhenCounted,
     },
 };
 use crate::{
@@ -114,9 +116,13 @@ impl Machine {
 
 /// For the fleet's thread.
 impl Machine {
-    /// Shares the breaker. If it was restored open, the fleet learns it.
-    pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>) {
+    /// Shares the breaker. If it was restored open, the fleet learns it. With `counts`, the observer
+    /// is told when calls are counted.
+    pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>, counts: bool) {
         let mut shared = Shared::new(observer);
+        if counts {
+            shared.counts = WhenCounted::Tell;
+        }
         if let Phase::Open { until, .. } = self.phase {
             shared.decisions = 1;
             shared.decided = Some(Decided {
@@ -180,6 +186,28 @@ impl Machine {
         let is_open = matches!(self.phase, Phase::Open { .. });
         if let Some(shared) = self.sharing.gate_mut(now).filter(|_| is_open) {
             shared.watches_calls = true;
+        }
+    }
+
+    /// What the rate rules have recorded. The next call that is counted is told.
+    pub(crate) fn recorded(&mut self) -> Recorded {
+        // So that the next success takes the lock, even if it could be counted without.
+        self.storage.is_save_due = false;
+        let (generation, counts) = self.rules.recorded();
+        Recorded { state: self.state(), config: Arc::clone(&self.config), generation, counts }
+    }
+
+    /// A rule is met by the calls of all replicas. It opens the circuit, unless the windows have
+    /// begun anew since.
+    pub(crate) fn trip_together(
+        &mut self,
+        generation: u64,
+        reason: Reason,
+        failure_count: u64,
+        effects: &mut Effects,
+    ) {
+        if self.state() == State::Closed && self.rules.recorded().0 == generation {
+            self.trip(Trigger { reason, failure_count }, None, effects);
         }
     }
 
@@ -301,12 +329,14 @@ mod tests {
 
     impl FleetObserver for Thread {
         fn on_change(&self) {}
+
+        fn on_counts(&self) {}
     }
 
     /// A circuit that is half-open in its fleet, at this time.
     fn half_open() -> (Machine, Tick) {
         let mut machine = Machine::new(Arc::new(Config::default()), 0, Tick::new(Duration::ZERO));
-        machine.share(Box::new(Thread));
+        machine.share(Box::new(Thread), false);
         machine.set_joined(true);
         let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
         let fleet = FleetState { state: State::Open, until: Some(now), opens: 1 };

@@ -8,7 +8,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::effects::Step;
+use super::{effects::Step, window::Counts};
 use crate::{clock::Tick, config::Config, event::Reason, state::State};
 
 /// Without a sign of the fleet's thread for that long, the machine decides alone.
@@ -25,6 +25,10 @@ pub(super) struct Sharing(pub(super) Option<Box<Shared>>);
 pub(crate) trait FleetObserver: fmt::Debug + Send + Sync {
     /// Called with the breaker's lock held: note it, and no more.
     fn on_change(&self);
+
+    /// The same where all that has changed are the counts, and where the fleet
+    /// [counts](Shared::counts) together.
+    fn on_counts(&self);
 }
 
 #[derive(Debug)]
@@ -52,8 +56,19 @@ pub(super) struct Shared {
     pub(super) watches_calls: bool,
     /// When the first call met it that the fleet's thread has not seen yet.
     pub(super) unseen_since: Option<Tick>,
+    /// Whether the fleet's thread wants to know when calls are counted.
+    pub(super) counts: WhenCounted,
     /// The fleet's thread has something to do.
     pub(super) is_marked: bool,
+}
+
+/// What follows when a call is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenCounted {
+    Nothing,
+    Tell,
+    /// It is still to be told.
+    IsMarked,
 }
 
 /// The permission of the fleet to make one probe at a time.
@@ -92,6 +107,17 @@ pub(crate) struct FleetState {
     pub(crate) state: State,
     pub(crate) until: Option<Tick>,
     pub(crate) opens: u32,
+}
+
+/// What the rate rules of a machine have recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) state: State,
+    pub(crate) config: Arc<Config>,
+    /// Grows when the windows begin anew.
+    pub(crate) generation: u64,
+    /// Of each rate rule, since its window began. What was restored is not in it.
+    pub(crate) counts: Vec<Counts>,
 }
 
 /// What the fleet's thread sees of a machine.
@@ -154,12 +180,24 @@ impl Sharing {
         }
     }
 
+    /// A call was counted, for the first time since the counts were last looked at.
+    pub(super) fn on_counts(&mut self) {
+        if let Some(shared) = &mut self.0
+            && shared.counts == WhenCounted::Tell
+        {
+            shared.counts = WhenCounted::IsMarked;
+        }
+    }
+
     /// Tells the fleet's thread if it has something new to do.
     pub(super) fn notify(&mut self) {
-        if let Some(shared) = &mut self.0
-            && std::mem::take(&mut shared.is_marked)
-        {
+        let Some(shared) = &mut self.0 else { return };
+        if std::mem::take(&mut shared.is_marked) {
             shared.observer.on_change();
+        }
+        if shared.counts == WhenCounted::IsMarked {
+            shared.counts = WhenCounted::Tell;
+            shared.observer.on_counts();
         }
     }
 
@@ -188,6 +226,7 @@ impl Shared {
             last_call: None,
             watches_calls: false,
             unseen_since: None,
+            counts: WhenCounted::Nothing,
             is_marked: false,
         }
     }

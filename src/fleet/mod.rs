@@ -82,6 +82,8 @@
 
 mod agent;
 mod agreement;
+mod counting;
+mod counts;
 mod entry;
 mod health;
 mod inquiries;
@@ -107,6 +109,7 @@ mod tests;
 pub(crate) use self::membership::Membership;
 pub use self::{
     agreement::Agreement,
+    counts::FleetCounts,
     health::FleetHealth,
     redis_fleet::{RedisFleet, RedisFleetBuilder},
     replica::{BreakerView, FleetError, FleetReplica, FleetView},

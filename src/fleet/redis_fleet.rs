@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     agreement::Agreement,
+    counts::FleetCounts,
     health::FleetHealth,
     replica::{FleetError, FleetReplica},
     settings::{self, Settings},
@@ -86,6 +87,10 @@ impl RedisFleet {
         self.threads.replicas().await
     }
 
+    pub(crate) fn counts(&self) -> FleetCounts {
+        self.threads.counts()
+    }
+
     pub(crate) fn threads(&self) -> Arc<Threads> {
         Arc::clone(&self.threads)
     }
@@ -125,6 +130,7 @@ impl RedisFleetBuilder {
             voter: settings::hash(&replica),
             replica,
             lease: Duration::from_secs(5),
+            counts: FleetCounts::Own,
             prefix: "circuit_breaker".to_owned(),
             timeout: Duration::from_millis(500),
         };
@@ -156,6 +162,12 @@ impl RedisFleetBuilder {
     /// At least 100 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
+        self
+    }
+
+    /// Whose calls the rate rules count. Default: [`FleetCounts::Own`].
+    pub fn counts(mut self, counts: FleetCounts) -> Self {
+        self.settings.counts = counts;
         self
     }
 

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod counts;
 mod health_checks;
 mod operators;
 mod outages;
