@@ -21,6 +21,8 @@
 //! * **Opening.** A replica that trips is open at once. Its trip is a vote; [`Agreement`] says how
 //!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
 //!   time runs.
+//! * **Counting.** Each replica counts its own calls. With [`FleetCounts::Shared`], rules over time
+//!   windows count those of all as well.
 //! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
 //!   replicas together: a probe needs a lease. A replica that has had a call within the last second
 //!   fetches one in the background as soon as the open time has ended. One that has not fetches it
@@ -67,18 +69,33 @@
 //!
 //! # On the server
 //!
-//! Redis 6.2 or newer, a single server. A closed breaker that has never opened has no key.
-//! Otherwise it has a hash, `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after
-//! it was last of use. Beside these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the
-//! stream `news` of about ten thousand entries, the sorted set `replicas` with an entry for each,
-//! the stream `questions` of about a hundred, and for ten seconds after a question of an operator a
-//! hash `answers:{number}`. The commands are `EVAL`, `EVALSHA`, `XREAD`, `XREVRANGE`, `XADD`,
-//! `ZREM`, `HSET`, `HLEN`, `HGETALL`, `PEXPIRE`, `TIME`, and in scripts `HSETNX`, `HGET`, `HDEL`,
-//! `HINCRBY`, `DEL`, `PERSIST`, `PEXPIREAT`, `ZADD`, `ZCOUNT`, `ZRANGE` and `ZREMRANGEBYSCORE`
-//! besides.
+//! Redis 6.2 or later: one server, one that sentinels watch, or a Redis Cluster. The
+//! [table of servers](crate::store::RedisStore#servers) has the URLs, and what is tested.
+//!
+//! A closed breaker that has never opened has no key. Otherwise it has a hash,
+//! `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after it was last of use. Beside
+//! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
+//! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
+//! about a hundred, for ten seconds after a question of an operator a hash `answers:{number}`, and
+//! with [`FleetCounts::Shared`] for each breaker with calls a hash `counts:{name}` of at most 42
+//! numbers a rule, which expires with the longest window.
+//! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
+//! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
+//!
+//! A user needs no more than this:
+//!
+//! ```text
+//! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
+//!     +xrevrange +xadd +hget +hgetall +hmget +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
+//! ```
+//!
+//! and `+role` on a server that sentinels watch, `+cluster|slots` in a cluster, or `+select` to use
+//! another database than 0.
 //!
 //! At rest, each replica sends two commands a second. A transition costs one script, and each
-//! replica one read.
+//! replica one read. With [`FleetCounts::Shared`], a replica with calls sends ten scripts a second
+//! for up to a hundred breakers.
 
 mod agent;
 mod agreement;

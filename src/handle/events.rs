@@ -112,8 +112,12 @@ impl Shared {
     #[cfg(feature = "redis")]
     pub(super) fn join(&mut self, fleet: &RedisFleet) {
         let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
-        let membership =
-            Membership::begin(fleet.threads(), self.name().clone(), self.cell, &observer);
+        let membership = Membership::begin(
+            fleet.threads(self.name()),
+            self.name().clone(),
+            self.cell,
+            &observer,
+        );
         self.membership = Some(Box::new(membership));
     }
 

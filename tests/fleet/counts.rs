@@ -55,11 +55,8 @@ fn succeed(breaker: &Breaker, calls: u32) {
 fn counted(server: &RedisServer, kind: char) -> u64 {
     let fields = server.command(&["HGETALL", COUNTS]);
     let fields: Vec<_> = fields.lines().collect();
-    let of_kind = fields.chunks_exact(2).filter(|pair| pair[0].ends_with(&[':', kind][..]));
-    of_kind
-        .filter(|pair| pair[0].split(':').last() == Some(&*kind.to_string()))
-        .map(|pair| pair[1].parse::<u64>().unwrap())
-        .sum()
+    let of_kind = fields.chunks_exact(2).filter(|pair| pair[0].ends_with(&format!(":{kind}")));
+    of_kind.map(|pair| pair[1].parse::<u64>().unwrap()).sum()
 }
 
 #[track_caller]

@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod cluster;
 mod counts;
 mod health_checks;
 mod operators;
@@ -12,7 +14,9 @@ mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod scale;
 mod schedules;
+mod sentinel;
 mod together;
 
 #[test]
