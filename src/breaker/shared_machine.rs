@@ -11,8 +11,8 @@ use super::{
     probes::Probes,
     rules::Trigger,
     sharing::{
-        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, ProbeEnd, Recorded, Shared,
-        SharedView, WhenCounted,
+        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, OpenCalls, ProbeEnd, Recorded,
+        Shared, SharedView, WhenCounted,
     },
 };
 use crate::{
@@ -50,15 +50,17 @@ impl Machine {
 
     /// Whether the next call that meets the open circuit is to be noted.
     pub(super) fn watches_calls(&self) -> bool {
-        self.sharing.gate(self.now).is_some_and(|shared| shared.watches_calls)
+        let shared = self.sharing.gate(self.now);
+        shared.is_some_and(|shared| shared.open_calls == OpenCalls::NoteNext)
     }
 
     /// Takes note of a call that meets the open circuit: it would be a probe soon.
     pub(super) fn note_open_call(&mut self) {
         let now = self.now;
         if let Some(shared) = self.sharing.gate_mut(now)
-            && std::mem::take(&mut shared.watches_calls)
+            && shared.open_calls == OpenCalls::NoteNext
         {
+            shared.open_calls = OpenCalls::Unseen;
             shared.last_call = Some(now);
         }
     }
@@ -116,8 +118,8 @@ impl Machine {
 
 /// For the fleet's thread.
 impl Machine {
-    /// Shares the breaker. If it was restored open, the fleet learns it. With `counts`, the observer
-    /// is told when calls are counted.
+    /// Shares the breaker. If it was restored open, the fleet learns it. With `counts`, the
+    /// observer is told when calls are counted.
     pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>, counts: bool) {
         let mut shared = Shared::new(observer);
         if counts {
@@ -185,7 +187,7 @@ impl Machine {
         let now = self.now;
         let is_open = matches!(self.phase, Phase::Open { .. });
         if let Some(shared) = self.sharing.gate_mut(now).filter(|_| is_open) {
-            shared.watches_calls = true;
+            shared.open_calls = OpenCalls::NoteNext;
         }
     }
 

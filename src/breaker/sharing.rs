@@ -48,18 +48,26 @@ pub(super) struct Shared {
     pub(super) results: Vec<ProbeEnd>,
     /// The result of a probe while the machine judges it.
     pub(super) ending: Option<ProbeEnd>,
-    /// When a call last met the half-open circuit, or the open one while calls were
-    /// [watched](Self::watches_calls).
+    /// When a call last met the half-open circuit, or the open one and was noted.
     pub(super) last_call: Option<Tick>,
-    /// Whether the next call that meets the open circuit is noted. It takes the lock for that, so
-    /// this is so only shortly before the end of the open time.
-    pub(super) watches_calls: bool,
+    /// Whether calls that meet the open circuit are noted.
+    pub(super) open_calls: OpenCalls,
     /// When the first call met it that the fleet's thread has not seen yet.
     pub(super) unseen_since: Option<Tick>,
     /// Whether the fleet's thread wants to know when calls are counted.
     pub(super) counts: WhenCounted,
     /// The fleet's thread has something to do.
     pub(super) is_marked: bool,
+}
+
+/// What happens to calls that meet the open circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpenCalls {
+    /// They are rejected without the lock.
+    Unseen,
+    /// The next one takes the lock, to be noted. That is so only shortly before the end of the open
+    /// time.
+    NoteNext,
 }
 
 /// What follows when a call is counted.
@@ -158,7 +166,7 @@ impl Sharing {
         let Some(shared) = &mut self.0 else { return };
         let probe = shared.ending.take();
         shared.leases.clear();
-        shared.watches_calls = false;
+        shared.open_calls = OpenCalls::Unseen;
         match step.reason {
             Reason::Fleet => {
                 shared.is_fleets = true;
@@ -224,7 +232,7 @@ impl Shared {
             results: Vec::new(),
             ending: None,
             last_call: None,
-            watches_calls: false,
+            open_calls: OpenCalls::Unseen,
             unseen_since: None,
             counts: WhenCounted::Nothing,
             is_marked: false,

@@ -86,7 +86,7 @@
 //!
 //! ```text
 //! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
-//!     +xrevrange +xadd +hget +hgetall +hmget +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
 //!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
 //! ```
 //!

@@ -126,7 +126,7 @@ fn slow_calls_are_counted_together_too() {
     let Some(server) = RedisServer::start() else { return };
     let slow = Duration::from_secs(5);
     let rule = Trip::slow_call_rate(0.5, slow, WINDOW).minimum_calls(10);
-    let (first, second) = (replica(&server, rule.clone()), replica(&server, rule));
+    let (first, second) = (replica(&server, rule), replica(&server, rule));
     let mut events = second.subscribe();
     for (breaker, calls) in [(&first, 5), (&second, 5)] {
         for _ in 0..calls {

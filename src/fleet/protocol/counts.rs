@@ -2,9 +2,9 @@
 //!
 //! A replica sends what it has counted since its last batch, at most once: a batch whose answer is
 //! lost is not sent again. So nothing is counted twice, and a failure of the server loses at most
-//! what a replica counted within one interval. The server adds it to the bucket of the time at which
-//! it arrives, and answers with the sums over the windows. Counts belong to a state: with another
-//! fence they begin anew.
+//! what a replica counted within one interval. The server adds it to the bucket of the time at
+//! which it arrives, and answers with the sums over the windows. Counts belong to a state: with
+//! another fence they begin anew.
 
 use super::record::Micros;
 

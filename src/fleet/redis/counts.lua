@@ -28,6 +28,15 @@ local function next_argument()
   return ARGV[at]
 end
 
+-- A field of a hash; `BROKEN` if the key holds something else.
+local BROKEN = {}
+local function get(key, field)
+  local value = redis.pcall('HGET', key, field)
+  if type(value) ~= 'table' then return value end
+  if string.find(value.err, 'WRONGTYPE', 1, true) then return BROKEN end
+  return redis.call('HGET', key, field)
+end
+
 -- The sums of the rule of this name; what is not in its window is removed.
 local function sums(key, fields, name, newest)
   local calls, bad = 0, 0
@@ -54,13 +63,13 @@ for i = 1, #KEYS, 2 do
   local first = at
   at = at + 4 * rules
   local answer = {}
-  local stored = redis.pcall('HMGET', breaker, 'n', 't')
-  local fence = stored.err or redis.pcall('HGET', counts, 'fence')
+  local stored_number, stored_token = get(breaker, 'n'), get(breaker, 't')
+  local fence = get(counts, 'fence')
   if is_late then
     answer[1] = 'late'
-  elseif stored.err or (type(fence) == 'table' and fence.err) then
+  elseif stored_number == BROKEN or fence == BROKEN then
     answer[1] = 'broken'
-  elseif (stored[1] or '0') ~= number or (stored[2] or NO_TOKEN) ~= token then
+  elseif (stored_number or '0') ~= number or (stored_token or NO_TOKEN) ~= token then
     answer[1] = 'stale'
   else
     answer[1] = 'counted'

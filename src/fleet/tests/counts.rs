@@ -126,7 +126,7 @@ fn counts_expire_and_a_broken_key_breaks_only_its_own_breaker() {
         transport.count(&names.iter().map(batch).collect::<Vec<_>>()).unwrap().0
     };
     let sums = Counted::Sums(vec![Tally { calls: 2, bad: 1 }]);
-    assert_eq!(count(&["a"]), [sums.clone()]);
+    assert_eq!(count(&["a"]), std::slice::from_ref(&sums));
     let left: u64 = server.command(&["PTTL", COUNTS]).parse().unwrap();
     assert!((55_000..=60_200).contains(&left), "{left}");
     for broken in ["circuit_breaker:{0}:fleet:counts:c", "circuit_breaker:{0}:fleet:breaker:d"] {

@@ -87,9 +87,12 @@ struct Replica {
     ledger: Ledger,
     generation: u64,
     recorded: Tally,
-    /// The calls since the last batch: when, and whether bad.
-    unsent: Vec<(Micros, bool)>,
+    /// The calls since the last batch.
+    unsent: Vec<Bad>,
 }
+
+/// Whether a call was bad.
+type Bad = bool;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -102,9 +105,9 @@ proptest! {
         let mut replicas: [Replica; 3] = Default::default();
         let mut counter = Counter::default();
         // Batches on the way: when they arrive, and what they say.
-        let mut sent: Vec<(Micros, Vec<Tally>, Vec<(Micros, bool)>)> = Vec::new();
+        let mut sent: Vec<(Micros, Vec<Tally>, Vec<Bad>)> = Vec::new();
         // Calls that have arrived: when, and the calls.
-        let mut arrived: Vec<(Micros, Vec<(Micros, bool)>)> = Vec::new();
+        let mut arrived: Vec<(Micros, Vec<Bad>)> = Vec::new();
         let mut now = 0;
         for step in steps {
             match step {
@@ -112,7 +115,7 @@ proptest! {
                     let replica = &mut replicas[replica];
                     replica.recorded.calls += 1;
                     replica.recorded.bad += u64::from(bad);
-                    replica.unsent.push((now, bad));
+                    replica.unsent.push(bad);
                 }
                 Step::Clear(replica) => {
                     let replica = &mut replicas[replica];
@@ -140,8 +143,7 @@ proptest! {
                 // Those of the window, and of no longer than a bucket more or less.
                 let within = |time: Micros| {
                     let calls = arrived.iter().filter(|(then, _)| then + time > at);
-                    let calls: Vec<bool> =
-                        calls.flat_map(|(_, calls)| calls).map(|(_, bad)| *bad).collect();
+                    let calls: Vec<Bad> = calls.flat_map(|(_, calls)| calls).copied().collect();
                     let bad = calls.iter().filter(|bad| **bad).count() as u64;
                     Tally { calls: calls.len() as u64, bad }
                 };
