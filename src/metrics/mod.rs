@@ -3,9 +3,9 @@
 //! With the feature `metrics`, every breaker counts its calls. The metrics below are recorded with
 //! the global recorder of the program, for instance that of metrics-exporter-prometheus; with
 //! OpenTelemetry, that of metrics-exporter-otel, as `examples/opentelemetry` shows. The same
-//! numbers are in [`Breaker::metrics`], with a recorder or without. [`CallMetrics`], a setting of the
-//! breaker, turns all of that off, or adds the durations of calls. The example `observability` has
-//! a Grafana dashboard and alerts.
+//! numbers are in [`Breaker::metrics`], with a recorder or without. [`CallMetrics`], a setting of
+//! the breaker, turns all of that off, or adds the durations of calls. The example `observability`
+//! has a Grafana dashboard and alerts.
 //!
 //! # Breakers
 //!
