@@ -127,9 +127,7 @@ where
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
                 let mut call = UnbrokenCall::new(missing, self.selector.breakers.clone());
-                let group = call.cell();
-                let start = || inner_call::run_within(group, || self.inner.call(request));
-                let future = call.fail_on_panic(start);
+                let future = call.run(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
             Ok(Admission::Unrecorded) => KeyedResponseFuture::passed(self.inner.call(request)),

@@ -159,12 +159,7 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
         O: RecordWhen<C, Response, Error, Response = Response>,
     {
         let mut sent = pin!(sent);
-        let group = call.cell();
-        let result = poll_fn(|cx| {
-            let poll = || inner_call::run_within(group, || sent.as_mut().poll(cx));
-            call.fail_on_panic(poll)
-        });
-        let result = result.await;
+        let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
         if let Some(outcome) = self.record_when.outcome_of_response(&self.classify, &result) {
             call.record(outcome);
         }
