@@ -40,6 +40,30 @@ impl fmt::Display for FleetHealth {
     }
 }
 
+/// Why a single breaker decides alone although the fleet is reached.
+#[derive(Debug, Default)]
+pub(super) struct BreakerHealth(Mutex<Option<FleetHealth>>);
+
+impl BreakerHealth {
+    /// `None` if the fleet's health is that of the breaker.
+    pub(super) fn get(&self) -> Option<FleetHealth> {
+        std_lock(&self.0).clone()
+    }
+
+    pub(super) fn set_left_out(&self, reason: String) {
+        let mut health = std_lock(&self.0);
+        let since = match &*health {
+            Some(FleetHealth::Alone { since, .. }) => *since,
+            _ => SystemTime::now(),
+        };
+        *health = Some(FleetHealth::Alone { since, reason });
+    }
+
+    pub(super) fn set_joined(&self) {
+        *std_lock(&self.0) = None;
+    }
+}
+
 /// The health of this process's connection to a fleet.
 #[derive(Debug)]
 pub(super) struct Health(Mutex<FleetHealth>);
@@ -72,6 +96,7 @@ impl Health {
         let before = std::mem::replace(&mut *health, alone.clone());
         drop(health);
         metrics::fleet_joined(false);
+        metrics::fleet_replicas(0);
         if before != alone {
             tracing::warn!(
                 target: "tower_breaker",

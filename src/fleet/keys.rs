@@ -7,12 +7,21 @@ pub(super) struct Keys {
     prefix: String,
     shard: String,
     news: String,
+    replicas: String,
+    questions: String,
 }
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
         let prefix = format!("{prefix}:{{0}}:fleet");
-        Self { shard: format!("{prefix}:shard"), news: format!("{prefix}:news"), prefix }
+        let key = |what| format!("{prefix}:{what}");
+        Self {
+            shard: key("shard"),
+            news: key("news"),
+            replicas: key("replicas"),
+            questions: key("questions"),
+            prefix,
+        }
     }
 
     /// The hash of a breaker.
@@ -28,6 +37,21 @@ impl Keys {
     /// The stream of new states.
     pub(super) fn news(&self) -> &str {
         &self.news
+    }
+
+    /// The sorted set of replicas by when they were last heard of.
+    pub(super) fn replicas(&self) -> &str {
+        &self.replicas
+    }
+
+    /// The stream of operators' questions.
+    pub(super) fn questions(&self) -> &str {
+        &self.questions
+    }
+
+    /// The hash of the answers to a question.
+    pub(super) fn answers(&self, question: u64) -> String {
+        format!("{}:answers:{question:016x}", self.prefix)
     }
 }
 

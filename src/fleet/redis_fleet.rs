@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     agreement::Agreement,
     health::FleetHealth,
+    replica::{FleetError, FleetReplica},
     settings::{self, Settings},
     threads::Threads,
 };
@@ -52,6 +53,39 @@ impl RedisFleet {
         self.threads.health()
     }
 
+    /// The id of this replica, under which [`replicas`](Self::replicas) lists it.
+    #[must_use]
+    pub fn replica_id(&self) -> &str {
+        self.threads.replica_id()
+    }
+
+    /// The replicas that the server has heard of within the last ten minutes, by their id. Those
+    /// that have ended are not listed.
+    ///
+    /// It asks the server. That takes one of its threads, not the caller's, and needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::NotReached`] if this process does not reach the fleet, as before the first
+    /// breaker is built, when it has not tried.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: it only reads.
+    ///
+    /// ```no_run
+    /// # async fn show(fleet: tower_breaker::fleet::RedisFleet)
+    /// # -> Result<(), tower_breaker::fleet::FleetError> {
+    /// for replica in fleet.replicas().await? {
+    ///     println!("{} {}", replica.id, if replica.is_present { "is there" } else { "is gone" });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
+        self.threads.replicas().await
+    }
+
     pub(crate) fn threads(&self) -> Arc<Threads> {
         Arc::clone(&self.threads)
     }
@@ -85,9 +119,11 @@ pub struct RedisFleetBuilder {
 impl RedisFleetBuilder {
     fn new(url: &str) -> Self {
         let mut connector = Connector::new(url).map_err(|error| error.cause().to_string());
+        let replica = settings::random_id();
         let settings = Settings {
             agreement: Agreement::any(),
-            voter: fastrand::u64(..),
+            voter: settings::hash(&replica),
+            replica,
             lease: Duration::from_secs(5),
             prefix: "circuit_breaker".to_owned(),
             timeout: Duration::from_millis(500),
@@ -105,11 +141,13 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// Identifies this replica when votes are counted. Default: a random id for each fleet that is
-    /// built, so a replica that restarts while its vote still counts votes twice. Replicas with one
-    /// id vote as one.
-    pub fn replica_id(mut self, id: impl AsRef<str>) -> Self {
-        self.settings.voter = settings::hash(id.as_ref());
+    /// Identifies this replica when votes are counted, and for operators: 1 to 128 bytes of any
+    /// text. Default: the name of the host, if the environment variable `HOSTNAME` or Linux says
+    /// it, with random digits for each fleet that is built; so a replica that restarts while its
+    /// vote still counts votes twice. Replicas with one id vote as one, and are listed as one.
+    pub fn replica_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.replica = id.into();
+        self.settings.voter = settings::hash(&self.settings.replica);
         self
     }
 
@@ -169,6 +207,9 @@ impl RedisFleetBuilder {
         }
         if self.settings.lease < Duration::from_millis(100) {
             return misconfigured("the lease of a fleet is shorter than 100 ms");
+        }
+        if !(1..=128).contains(&self.settings.replica.len()) {
+            return misconfigured("the id of a fleet's replica has not 1 to 128 bytes");
         }
         if self.settings.prefix.is_empty() || self.settings.prefix.contains(['{', '}']) {
             return misconfigured("the prefix of a fleet is empty or holds a brace");

@@ -8,14 +8,19 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
+    time::Duration,
 };
+
+use smol_str::SmolStr;
 
 use super::{
     agent::Agent,
     health::{FleetHealth, Health},
     keys::Keys,
-    message::Message,
+    message::{Ask, Message},
     news::{Reader, Signals},
+    replica::{FleetError, FleetReplica, FleetView},
+    reply::{Replier, reply},
     settings::Settings,
     transport::Transport,
 };
@@ -59,8 +64,36 @@ impl Threads {
         self.sender.send(message).is_ok()
     }
 
+    pub(super) fn replica_id(&self) -> &str {
+        &self.settings.replica
+    }
+
     pub(super) fn health(&self) -> FleetHealth {
         self.health.get()
+    }
+
+    pub(super) async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
+        self.ask(Ask::Replicas).await
+    }
+
+    pub(super) async fn views(
+        &self,
+        name: SmolStr,
+        wait: Duration,
+    ) -> Result<Vec<FleetView>, FleetError> {
+        self.ask(|replier| Ask::Views { name, wait, replier }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(Replier<Result<T, FleetError>>) -> Ask,
+    ) -> Result<T, FleetError> {
+        self.start();
+        let (replier, reply) = reply();
+        // Without the thread, the question is dropped, and with it the replier.
+        self.send(Message::Ask(ask(replier)));
+        let ended = || Err(FleetError::not_reached("the thread of the fleet has ended"));
+        reply.await.unwrap_or_else(ended)
     }
 
     /// Starts the threads, unless they run. If one cannot be started, the breakers decide alone,

@@ -13,6 +13,7 @@ use super::{
         command::{Answer, Command},
         record::Micros,
     },
+    replica::{KEPT, PRESENCE},
     wire,
 };
 use crate::store::{
@@ -24,8 +25,8 @@ use crate::store::{
 pub(super) type Addressed<'a> = (&'a str, Command);
 
 pub(super) struct Transport {
-    connection: Connection,
-    keys: Keys,
+    pub(super) connection: Connection,
+    pub(super) keys: Keys,
     command: Script,
     beat: Script,
     timeout: Duration,
@@ -55,6 +56,8 @@ pub(super) struct Beat {
     pub(super) memory: String,
     /// The number of the newest news.
     pub(super) news: u64,
+    /// How many replicas are present.
+    pub(super) replicas: u64,
 }
 
 impl Transport {
@@ -74,20 +77,23 @@ impl Transport {
         self.connection.pause()
     }
 
-    pub(super) fn beat(&mut self) -> Result<Beat, StoreError> {
+    /// Says that the replica of this id is there.
+    pub(super) fn beat(&mut self, id: &str) -> Result<Beat, StoreError> {
         let (script, keys) = (&self.beat, &self.keys);
         let fresh = wire::token(fastrand::u64(..));
+        let times = [PRESENCE, KEPT].map(|time| micros(time).to_string());
         let reply = self.connection.call(|connection| {
             let replies = run(connection, |form, pipeline| {
-                let keys: &[&[u8]] = &[keys.shard().as_bytes()];
-                pipeline.add_command(script.command(form, keys, &[fresh.as_bytes()]));
+                let keys = [keys.shard(), keys.replicas()].map(str::as_bytes);
+                let arguments = [&*fresh, id, &*times[0], &*times[1]].map(str::as_bytes);
+                pipeline.add_command(script.command(form, &keys, &arguments));
             })?;
             let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
-            <(Micros, String, u64)>::from_redis_value_ref(reply).map_err(Into::into)
+            <(Micros, String, u64, u64)>::from_redis_value_ref(reply).map_err(Into::into)
         });
-        let (now, memory, news) = self.unless_broken(reply)?;
+        let (now, memory, news, replicas) = self.unless_broken(reply)?;
         self.clock = Some((now, Instant::now()));
-        Ok(Beat { memory, news })
+        Ok(Beat { memory, news, replicas })
     }
 
     pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, CallError> {
@@ -125,7 +131,10 @@ impl Transport {
     }
 
     /// After an error it may be another server.
-    fn unless_broken<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn unless_broken<T>(
+        &mut self,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if result.is_err() {
             self.clock = None;
         }

@@ -6,10 +6,12 @@
 mod support;
 
 mod health_checks;
+mod operators;
 mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod schedules;
 mod together;
 
 #[test]

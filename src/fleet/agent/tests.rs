@@ -13,6 +13,7 @@ fn agent() -> Agent {
     let transport = Transport::new(connector, Keys::new("a"), Duration::from_secs(1));
     let settings = Settings {
         agreement: Agreement::any(),
+        replica: "a".to_owned(),
         voter: 1,
         lease: Duration::from_secs(5),
         prefix: "a".to_owned(),
