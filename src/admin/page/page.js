@@ -22,10 +22,12 @@ const REASONS = {
   probe_failed: "A probe failed",
   probe_slow: "A probe was slow",
   probe_timeout: "A probe took too long",
+  health_check: "Health check",
   restored: "Restored from the store",
   manual: "By hand",
   reset: "Reset by hand",
   manual_expired: "Time set by hand is over",
+  fleet: "Taken over from the fleet",
 };
 const FILTERS = [
   ["all", "All", () => true],
