@@ -206,6 +206,12 @@ impl KeyedBreakers {
         self.table.mark_of(&self.table.shorten(key))
     }
 
+    /// Whether a call with this key would be rejected now. It is no use of its breaker.
+    #[cfg(feature = "load")]
+    pub(crate) fn would_reject(&self, key: &str) -> bool {
+        self.table.would_reject(&self.table.shorten(key))
+    }
+
     /// Finds what a call with this key is recorded by, and passes the breaker to the closure.
     /// `can_wait`: whether a key may be without a breaker until a call fails.
     #[inline]

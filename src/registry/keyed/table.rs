@@ -299,6 +299,14 @@ impl Table {
         }
     }
 
+    #[cfg(feature = "load")]
+    pub(super) fn would_reject(&self, key: &str) -> bool {
+        let entries = self.entries.pin();
+        let shared = || self.shared.as_ref().filter(|_| self.is_crowded.load(Relaxed));
+        let breaker = entries.get(key).map(|entry| &entry.breaker).or_else(shared);
+        breaker.is_some_and(|breaker| breaker.cell().would_refuse().is_some())
+    }
+
     #[inline]
     pub(super) fn mark_of(&self, key: &str) -> KeyMark {
         KeyMark::of(self.marks.hash_one(key))

@@ -71,6 +71,18 @@ fn lowercase(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Extracts no key, so that every request goes by the
+/// [default key](super::KeyedCircuitBreakerLayer::default_key): for a service that is one endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByEndpoint;
+
+impl<Request> ExtractKey<Request> for ByEndpoint {
+    #[inline]
+    fn extract_key<'a>(&self, _: &'a Request) -> Option<Cow<'a, str>> {
+        None
+    }
+}
+
 /// Extracts the method that a gRPC request calls: `package.Service/Method`.
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]

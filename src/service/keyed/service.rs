@@ -77,6 +77,13 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
         self.inner
     }
 
+    /// Whether a request without a key of its own would be rejected.
+    #[cfg(feature = "load")]
+    pub(in crate::service) fn would_reject_by_default(&self) -> bool {
+        let Selector { breakers, default_key, .. } = &self.selector;
+        default_key.as_ref().is_some_and(|key| breakers.would_reject(key))
+    }
+
     #[inline]
     fn admit<Request>(&mut self, request: &Request, can_wait: bool) -> Result<Admission, Rejected>
     where

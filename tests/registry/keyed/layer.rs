@@ -253,10 +253,10 @@ async fn a_call_of_another_key_within_a_call_counts() {
         // As the call begins, and as its future is polled.
         let at_once = within.layer(inner()).oneshot(("at once", Fails));
         assert!(tokio_test::task::spawn(at_once).poll().is_ready());
-        let later = within.layer(inner()).oneshot(("later", Fails));
+        let polled = within.layer(inner()).oneshot(("later", Fails));
         let same = within.layer(inner()).oneshot(("outer", Fails));
         async move {
-            let _ = later.await;
+            let _ = polled.await;
             let _ = same.await;
             Ok::<_, &'static str>(())
         }
