@@ -12,8 +12,9 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        let prefix = format!("{prefix}:{{0}}:fleet");
+    /// The keys of one shard.
+    pub(super) fn new(prefix: &str, shard: u16) -> Self {
+        let prefix = format!("{prefix}:{{{shard}}}:fleet");
         let key = |what| format!("{prefix}:{what}");
         Self {
             shard: key("shard"),
@@ -61,9 +62,10 @@ mod tests {
 
     #[test]
     fn the_first_braces_of_a_key_hold_the_number_of_its_shard() {
-        let keys = Keys::new("circuit_breaker");
+        let keys = Keys::new("circuit_breaker", 0);
         assert_eq!(keys.breaker("a{b}"), "circuit_breaker:{0}:fleet:breaker:a{b}");
         assert_eq!(keys.shard(), "circuit_breaker:{0}:fleet:shard");
         assert_eq!(keys.news(), "circuit_breaker:{0}:fleet:news");
+        assert_eq!(Keys::new("a", 12).news(), "a:{12}:fleet:news");
     }
 }

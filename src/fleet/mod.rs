@@ -65,15 +65,27 @@
 //!
 //! # On the server
 //!
-//! Redis 6.2 or newer, a single server. A closed breaker that has never opened has no key.
-//! Otherwise it has a hash, `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after
-//! it was last of use. Beside these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the
-//! stream `news` of about ten thousand entries, the sorted set `replicas` with an entry for each,
-//! the stream `questions` of about a hundred, and for ten seconds after a question of an operator a
-//! hash `answers:{number}`. The commands are `EVAL`, `EVALSHA`, `XREAD`, `XREVRANGE`, `XADD`,
-//! `ZREM`, `HSET`, `HLEN`, `HGETALL`, `PEXPIRE`, `TIME`, and in scripts `HSETNX`, `HGET`, `HDEL`,
-//! `HINCRBY`, `DEL`, `PERSIST`, `PEXPIREAT`, `ZADD`, `ZCOUNT`, `ZRANGE` and `ZREMRANGEBYSCORE`
-//! besides.
+//! Redis 6.2 or later: one server, one that sentinels watch, or a Redis Cluster. The
+//! [table of servers](crate::store::RedisStore#servers) has the URLs, and what is tested.
+//!
+//! A closed breaker that has never opened has no key. Otherwise it has a hash,
+//! `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after it was last of use. Beside
+//! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
+//! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
+//! about a hundred, and for ten seconds after a question of an operator a hash `answers:{number}`.
+//! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
+//! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
+//!
+//! A user needs no more than this:
+//!
+//! ```text
+//! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
+//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
+//! ```
+//!
+//! and `+role` on a server that sentinels watch, `+cluster|slots` in a cluster, or `+select` to use
+//! another database than 0.
 //!
 //! At rest, each replica sends two commands a second. A transition costs one script, and each
 //! replica one read.

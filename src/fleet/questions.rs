@@ -36,7 +36,8 @@ impl Transport {
         let reply = connection.call(|connection| {
             let replies = run(connection, |form, pipeline| {
                 pipeline.add_command(script.command(form, &[keys.replicas().as_bytes()], &[]));
-            })?;
+            })
+            .map_err(|error| script.name_what_is_denied(error))?;
             let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
             Vec::<String>::from_redis_value_ref(reply).map_err(Into::into)
         });

@@ -15,7 +15,7 @@ use smol_str::SmolStr;
 
 use super::{
     agent::Agent,
-    health::{FleetHealth, Health},
+    health::{FleetHealth, Gauges, Health},
     keys::Keys,
     message::{Ask, Message},
     news::{Reader, Signals},
@@ -26,10 +26,12 @@ use super::{
 };
 use crate::{store::redis::Connector, sync::std_lock};
 
-/// What the handles and the breakers of a fleet share. The threads end with the last of them.
+/// What the handles of a fleet and the breakers of one of its shards share. The threads end with
+/// the last of them.
 pub(crate) struct Threads {
     connector: Arc<Connector>,
     settings: Arc<Settings>,
+    shard: u16,
     sender: Sender<Message>,
     missing: Mutex<Missing>,
     signals: Arc<Signals>,
@@ -43,15 +45,21 @@ struct Missing {
 }
 
 impl Threads {
-    pub(super) fn new(connector: Connector, settings: Settings) -> Self {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        settings: Arc<Settings>,
+        shard: u16,
+        gauges: Arc<Gauges>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel();
         Self {
-            connector: Arc::new(connector),
-            settings: Arc::new(settings),
+            connector,
+            settings,
+            shard,
             sender,
             missing: Mutex::new(Missing { receiver: Some(receiver), reader: true }),
             signals: Arc::default(),
-            health: Arc::new(Health::new()),
+            health: Arc::new(Health::new(shard, gauges)),
         }
     }
 
@@ -70,6 +78,11 @@ impl Threads {
 
     pub(super) fn health(&self) -> FleetHealth {
         self.health.get()
+    }
+
+    /// Whether a breaker has started the threads.
+    pub(super) fn are_started(&self) -> bool {
+        std_lock(&self.missing).receiver.is_none()
     }
 
     pub(super) async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
@@ -108,7 +121,7 @@ impl Threads {
 
     fn start_agent(&self, missing: &mut Missing) -> io::Result<()> {
         let Some(receiver) = missing.receiver.take() else { return Ok(()) };
-        let keys = Keys::new(&self.settings.prefix);
+        let keys = Keys::new(&self.settings.prefix, self.shard);
         let connector = Arc::clone(&self.connector);
         let transport = Transport::new(connector, keys, self.settings.timeout);
         let agent = Agent::new(
@@ -138,7 +151,7 @@ impl Threads {
         if !missing.reader {
             return Ok(());
         }
-        let keys = Keys::new(&self.settings.prefix);
+        let keys = Keys::new(&self.settings.prefix, self.shard);
         let connector = Arc::clone(&self.connector);
         let reader = Reader::new(connector, keys, self.sender(), Arc::clone(&self.signals));
         thread::Builder::new().name("breaker-news".into()).spawn(move || reader.run())?;

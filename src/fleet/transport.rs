@@ -18,7 +18,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    redis::{Connection, Connector, Script, run, run_each},
+    redis::{Connection, Connector, Script, error_code, run, run_each},
 };
 
 /// A command about the breaker of this name.
@@ -63,7 +63,7 @@ pub(super) struct Beat {
 impl Transport {
     pub(super) fn new(connector: Arc<Connector>, keys: Keys, timeout: Duration) -> Self {
         Self {
-            connection: Connection::new(connector),
+            connection: Connection::beside(connector, keys.shard()),
             keys,
             command: Script::new(include_str!("redis/command.lua")),
             beat: Script::new(include_str!("redis/beat.lua")),
@@ -87,7 +87,8 @@ impl Transport {
                 let keys = [keys.shard(), keys.replicas()].map(str::as_bytes);
                 let arguments = [&*fresh, id, &*times[0], &*times[1]].map(str::as_bytes);
                 pipeline.add_command(script.command(form, &keys, &arguments));
-            })?;
+            })
+            .map_err(|error| script.name_what_is_denied(error))?;
             let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
             <(Micros, String, u64, u64)>::from_redis_value_ref(reply).map_err(Into::into)
         });
@@ -166,14 +167,14 @@ fn send(
     let answers = replies.into_iter().map(|reply| match reply.extract_error() {
         Ok(reply) => Ok(wire::answer(&reply).map_err(corrupt)),
         Err(error) if is_of_one_key(&error) => Ok(Err(corrupt(error))),
-        Err(error) => Err(error),
+        Err(error) => Err(script.name_what_is_denied(error)),
     });
     answers.collect()
 }
 
 /// Whether the script failed on what the key holds.
 fn is_of_one_key(error: &RedisError) -> bool {
-    matches!(error.code(), Some("ERR" | "WRONGTYPE"))
+    matches!(error_code(error), Some("ERR" | "WRONGTYPE"))
 }
 
 fn corrupt(error: RedisError) -> StoreError {

@@ -1,4 +1,4 @@
-//! What one replica knows, all know.
+//! A change on one replica reaches all.
 
 use std::time::{Duration, Instant};
 
@@ -138,7 +138,7 @@ fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     let first = build();
     joined(&first);
     fail(&first);
-    eventually("the fleet knows", || {
+    eventually("the change reaches the fleet", || {
         server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
     });
     let second = build();
@@ -176,6 +176,34 @@ fn breakers_of_other_names_are_left_alone() {
 }
 
 #[test]
+fn news_that_follow_closely_are_read_together() {
+    const BREAKERS: usize = 40;
+    let Some(server) = RedisServer::start() else { return };
+    let build = || {
+        let fleet = fleet(&server).build().unwrap();
+        let name = |number| settings(&format!("breaker-{number}"));
+        let build = |number| name(number).shared(fleet.clone()).build().unwrap();
+        (0..BREAKERS).map(build).collect::<Vec<_>>()
+    };
+    let (first, second) = (build(), build());
+    second.iter().for_each(joined);
+    let reads = || {
+        let info = server.command(&["INFO", "commandstats"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_xread:calls="));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<usize>().unwrap())
+    };
+    let before = reads();
+    for breaker in &first {
+        breaker.force_open();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    reaches(&second.iter().collect::<Vec<_>>(), State::ForcedOpen);
+    let reads = reads() - before;
+    println!("{reads} reads of {BREAKERS} news by two replicas");
+    assert!(reads < BREAKERS, "{reads} reads");
+}
+
+#[test]
 fn a_healthy_breaker_costs_no_key() {
     let Some(server) = RedisServer::start() else { return };
     let breaker = replica(&server, "payments");
@@ -187,7 +215,7 @@ fn a_healthy_breaker_costs_no_key() {
 }
 
 #[test]
-fn a_restored_opening_is_told_to_a_fleet_that_knows_nothing_and_yields_to_one_that_does() {
+fn a_restored_opening_enters_an_empty_fleet_and_yields_to_a_state_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
     let long = || settings("payments").recovery_timeout(Duration::from_secs(60));
     let alone = long().build().unwrap();

@@ -30,24 +30,24 @@ impl Agent {
         for (question, name) in std::mem::take(&mut self.inquiries.asked) {
             self.answer(question, &name)?;
         }
-        for ask in std::mem::take(&mut self.inquiries.new) {
+        // What meets an error, and what comes after it, stays, and is answered with the error.
+        while let Some(ask) = self.inquiries.new.pop() {
             self.begin_inquiry(ask)?;
         }
         let now = Instant::now();
-        for (name, inquiry) in std::mem::take(&mut self.inquiries.open) {
-            if let Some(inquiry) = self.try_conclude(inquiry, now)? {
-                self.inquiries.open.insert(name, inquiry);
-            }
-        }
-        Ok(())
+        let names: Vec<_> = self.inquiries.open.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.try_conclude(name, now))
     }
 
     fn begin_inquiry(&mut self, ask: Ask) -> Result<(), StoreError> {
         match ask {
-            Ask::Replicas(replier) => {
-                let present = self.transport.replicas()?;
-                replier.send(Ok(to_replicas(&present, SystemTime::now())));
-            }
+            Ask::Replicas(replier) => match self.transport.replicas() {
+                Ok(present) => replier.send(Ok(to_replicas(&present, SystemTime::now()))),
+                Err(error) => {
+                    self.inquiries.new.push(Ask::Replicas(replier));
+                    return Err(error);
+                }
+            },
             Ask::Views { name, wait, replier } => {
                 let deadline = Instant::now() + wait.min(LONGEST_WAIT);
                 if let Some(inquiry) = self.inquiries.open.get_mut(&*name) {
@@ -61,8 +61,13 @@ impl Agent {
                     return Ok(());
                 }
                 let question = fastrand::u64(1..);
-                let present = self.transport.replicas()?;
-                self.transport.ask(question, &name)?;
+                let present = match self.ask_all(question, &name) {
+                    Ok(present) => present,
+                    Err(error) => {
+                        self.inquiries.new.push(Ask::Views { name, wait, replier });
+                        return Err(error);
+                    }
+                };
                 let repliers = vec![replier];
                 let inquiry = Inquiry { question, present, deadline, repliers };
                 self.inquiries.open.insert(name.to_string(), inquiry);
@@ -71,25 +76,31 @@ impl Agent {
         Ok(())
     }
 
-    /// `Some` while there are answers to wait for.
-    fn try_conclude(
-        &mut self,
-        inquiry: Inquiry,
-        now: Instant,
-    ) -> Result<Option<Inquiry>, StoreError> {
-        if inquiry.repliers.iter().all(Replier::is_abandoned) {
-            return Ok(None);
+    fn ask_all(&mut self, question: u64, name: &str) -> Result<Present, StoreError> {
+        let present = self.transport.replicas()?;
+        self.transport.ask(question, name)?;
+        Ok(present)
+    }
+
+    /// Passes the answers on, unless there are others to wait for.
+    fn try_conclude(&mut self, name: &str, now: Instant) -> Result<(), StoreError> {
+        let Self { transport, inquiries, .. } = self;
+        let Some(inquiry) = inquiries.open.get(name) else { return Ok(()) };
+        let Inquiry { question, present, deadline, repliers } = inquiry;
+        if repliers.iter().all(Replier::is_abandoned) {
+            inquiries.open.remove(name);
+            return Ok(());
         }
-        let Inquiry { question, present, deadline, .. } = &inquiry;
         let expected = present.replicas.iter().filter(|(_, seen)| is_present(*seen, present.now));
-        if now < *deadline && self.transport.count_answers(*question)? < expected.count() {
-            return Ok(Some(inquiry));
+        if now < *deadline && transport.count_answers(*question)? < expected.count() {
+            return Ok(());
         }
-        let views = to_views(present, &self.transport.answers(*question)?);
-        for replier in inquiry.repliers {
+        let views = to_views(present, &transport.answers(*question)?);
+        let inquiry = inquiries.open.remove(name);
+        for replier in inquiry.into_iter().flat_map(|inquiry| inquiry.repliers) {
             replier.send(Ok(views.clone()));
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Answers the question of a replica about a breaker.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, Shared};
-use crate::{fleet::entry::to_micros, metrics, store::StoreError};
+use crate::{fleet::entry::to_micros, store::StoreError, sync::log};
 
 /// How soon a breaker whose key is broken is tried again.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ impl Agent {
     pub(super) fn beat(&mut self) -> Result<(), StoreError> {
         let beat = self.transport.beat(&self.settings.replica)?;
         self.beat_at = Instant::now() + BEAT_INTERVAL;
-        metrics::fleet_replicas(beat.replicas);
+        self.health.set_replicas(beat.replicas);
         if let Some(last) = &self.last_beat {
             self.must_join |= beat.memory != last.memory || beat.news < last.news;
             // News that were there a second ago must have been read.
@@ -98,13 +98,15 @@ impl Agent {
         self.later.insert((at, id));
         if !std::mem::replace(&mut shared.is_reported, true) {
             let name = &*shared.entry.name;
-            tracing::warn!(
-                target: "tower_breaker",
-                name,
-                %error,
-                "the key of circuit breaker {name} in the fleet's Redis is broken: this replica \
-                 decides alone about it and keeps trying; delete the key: {error}",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    name,
+                    %error,
+                    "the key of circuit breaker {name} in the fleet's Redis is broken: this \
+                     replica decides alone about it and keeps trying; delete the key: {error}",
+                );
+            });
         }
     }
 

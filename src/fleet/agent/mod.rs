@@ -31,7 +31,10 @@ use super::{
     settings::Settings,
     transport::{Beat, CallError, Transport, micros},
 };
-use crate::{store::StoreError, sync::panic_message};
+use crate::{
+    store::StoreError,
+    sync::{log, panic_message},
+};
 
 /// The time between two looks whether the server still knows what it knew.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -127,11 +130,13 @@ impl Agent {
     pub(super) fn run(mut self) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve())) {
             let reason = format!("its thread panicked: {}", panic_message(&*panic));
-            tracing::error!(
-                target: "tower_breaker",
-                reason,
-                "fleet of circuit breakers: {reason}; this is a bug, please report it",
-            );
+            log(|| {
+                tracing::error!(
+                    target: "tower_breaker",
+                    reason,
+                    "fleet of circuit breakers: {reason}; this is a bug, please report it",
+                );
+            });
             self.go_alone(&reason);
         }
     }

@@ -129,7 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn transport(server: &RedisServer) -> Transport {
     let connector = Arc::new(Connector::new(&server.url()).unwrap());
-    Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_secs(60))
+    Transport::new(connector, Keys::new("circuit_breaker", 0), Duration::from_secs(60))
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let Some(server) = RedisServer::start() else { return };
     let connector = Arc::new(Connector::new(&server.url()).unwrap());
     let mut transport =
-        Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_micros(1));
+        Transport::new(connector, Keys::new("circuit_breaker", 0), Duration::from_micros(1));
     transport.beat("a").unwrap();
     transport.pretend_told(1, Duration::ZERO);
     let request = Request::Set { token: 1, state: State::ForcedOpen, lasts: None, opens: 0 };
