@@ -169,12 +169,13 @@ impl EventStream {
             }
             Err(Closed) => return frame("resync", &json!({ "now": view::now() })),
         };
+        let now = view::now();
         let is_vital = self.vital.contains(&*name);
         let breaker = self
             .source
             .get(&name)
             .map(|entry| BreakerView::of(&entry.breaker, self.source.group_of(&entry), is_vital));
-        frame(kind, &json!({ "now": view::now(), "breaker": breaker, "event": what }))
+        frame(kind, &json!({ "now": now, "breaker": breaker, "event": what }))
     }
 }
 

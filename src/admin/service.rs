@@ -256,10 +256,12 @@ impl Shared {
     }
 
     fn breakers(&self, query: &ListQuery) -> Response<AdminBody> {
+        // Before the states are read: an event is later than that, or its state is among them.
+        let now = view::now();
         let ListPage { entries, total, next } = query.page(&self.source);
         let breakers: Vec<BreakerView> = entries.iter().map(|entry| self.view(entry)).collect();
         let all = json!({
-            "now": view::now(),
+            "now": now,
             "access": self.access.as_str(),
             "groups": self.source.groups(),
             "total": total,
