@@ -149,6 +149,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         RedisCredentials,
         Agreement,
         BreakerView,
+        FleetCounts,
         FleetError,
         FleetHealth,
         FleetReplica,
