@@ -44,8 +44,8 @@ impl<S: Load, C, R, O> Load for CircuitBreaker<S, C, R, O> {
     }
 }
 
-/// The load of an [endpoint](crate::keyed::KeyedCircuitBreakerLayer::by_endpoint), by the breaker of
-/// its key. Without one, as before its first failure, the endpoint admits calls.
+/// The load of an [endpoint](crate::keyed::KeyedCircuitBreakerLayer::by_endpoint), by the breaker
+/// of its key. Without one, as before its first failure, the endpoint admits calls.
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
 impl<S: Load, C, R, O> Load for KeyedCircuitBreaker<S, ByEndpoint, C, R, O> {
