@@ -15,6 +15,7 @@ mod proxy;
 mod replica;
 mod schedules;
 mod sentinel;
+mod tls;
 mod together;
 
 #[test]

@@ -186,7 +186,7 @@ pub(super) fn keys(
                     break;
                 }
             }
-            index.remove_gone(connection, &gone)?;
+            index.try_remove_gone(connection, &gone)?;
             Ok(keys)
         })
     })

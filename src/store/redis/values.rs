@@ -105,14 +105,20 @@ impl Values {
         Ok(())
     }
 
-    pub(super) fn delete(&self, server: &Server, key: &str) -> Result<(), StoreError> {
-        with_index(server, |index| {
-            server.call(|connection| {
-                redis::cmd("DEL").arg((index.named)(key)).exec(connection)?;
-                index.remove_gone(connection, &[key.to_owned()])
-            })
-        })?;
-        self.seen.forget(key);
+    pub(super) fn delete(&self, server: &Server, keys: &[String]) -> Result<(), StoreError> {
+        for keys in keys.chunks(PAGE) {
+            with_index(server, |index| {
+                server.call(|connection| {
+                    let mut pipeline = redis::pipe();
+                    for key in keys {
+                        pipeline.cmd("DEL").arg((index.named)(key)).ignore();
+                    }
+                    pipeline.exec(connection)?;
+                    index.remove_gone(connection, keys)
+                })
+            })?;
+            keys.iter().for_each(|key| self.seen.forget(key));
+        }
         Ok(())
     }
 
@@ -160,7 +166,7 @@ fn read_page(
             break;
         }
     }
-    index.remove_gone(connection, &gone)?;
+    index.try_remove_gone(connection, &gone)?;
     Ok(page)
 }
 

@@ -128,9 +128,9 @@ impl Pending {
             store.save_all(&saves)?;
             self.values.clear();
         }
-        while let Some(key) = self.deletes.iter().next().cloned() {
-            store.delete(&key)?;
-            self.deletes.remove(&key);
+        if !self.deletes.is_empty() {
+            store.delete_all(&self.deletes.iter().cloned().collect::<Vec<_>>())?;
+            self.deletes.clear();
         }
         let Some(histories) = store.history() else {
             self.histories.clear();
