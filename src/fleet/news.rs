@@ -29,6 +29,9 @@ use crate::store::{
 
 /// How long one read waits: how long the thread outlives its fleet at most.
 const WAIT: Duration = Duration::from_secs(1);
+/// The pause after news, so that those that follow closely come together with the next read. Short
+/// against the time within which an opening reaches all.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// One entry of the stream: its id and its fields.
 type Entry = (String, HashMap<String, String>);
@@ -92,10 +95,14 @@ impl Reader {
                     Vec::new()
                 }
             };
+            let has_news = messages.iter().any(|one| matches!(one, Message::News { .. }));
             for message in messages {
                 if self.sender.send(message).is_err() {
                     return;
                 }
+            }
+            if has_news {
+                thread::sleep(PAUSE);
             }
         }
     }

@@ -13,6 +13,7 @@ mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod scale;
 mod schedules;
 mod sentinel;
 mod tls;

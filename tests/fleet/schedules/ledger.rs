@@ -51,8 +51,8 @@ pub(crate) struct Book {
     pub(crate) violations: Vec<String>,
     /// Answers that may not have arrived yet.
     answers: HashMap<u16, Fence>,
-    /// The connection whose script is at work.
-    caller: Option<u16>,
+    /// The connection whose script is at work, and whether it only tells what it knows.
+    caller: Option<(u16, bool)>,
     states: HashMap<Fence, String>,
     most_leases: usize,
     mark: String,
@@ -181,7 +181,7 @@ impl Book {
             return;
         }
         let port: u16 = client.rsplit(':').next().unwrap().parse().unwrap_or(0);
-        if let Some(before) = self.caller.take() {
+        if let Some((before, _)) = self.caller.take() {
             let fence = self.fence();
             self.answers.insert(before, fence);
         }
@@ -193,7 +193,7 @@ impl Book {
             "ECHO" => words[1].clone_into(&mut self.mark),
             "FLUSHALL" => self.forget_states(now),
             "EVAL" | "EVALSHA" if words.iter().any(|key| key.ends_with(":breaker:payments")) => {
-                self.caller = Some(port);
+                self.caller = Some((port, words.contains(&"join")));
             }
             _ => {}
         }
@@ -249,6 +249,12 @@ impl Book {
         {
             self.violations.push(format!("{record:?} follows {before:?}"));
         }
+        if let Some((port, false)) = self.caller
+            && let Some(known) = self.acknowledged.get(&port)
+            && *known >= record.fence
+        {
+            self.violations.push(format!("{record:?} is new, and its maker knows {known:?}"));
+        }
         let state = self.states.entry(record.fence.clone()).or_insert_with(|| record.state.clone());
         if *state != record.state {
             self.violations.push(format!("two states have one fence: {state} and {record:?}"));
@@ -257,7 +263,7 @@ impl Book {
     }
 
     fn note_lease(&mut self, now: Moment, token: &str, until: Moment) {
-        let owner = self.caller.unwrap_or_default();
+        let owner = self.caller.map_or(0, |(port, _)| port);
         let is_live = |lease: &Lease| lease.void_at.is_none() && lease.until > now;
         match self.leases.iter_mut().find(|lease| lease.token == token && is_live(lease)) {
             Some(lease) if lease.owner == owner => lease.until = until,

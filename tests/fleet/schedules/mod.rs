@@ -6,8 +6,8 @@
 //!
 //! * at most `half_open_max_calls` leases are valid at a time by the server's clock, each of one
 //!   replica, and a replica that has joined probes under its own leases only, one probe for each;
-//! * each state has a fence of its own, higher than that of the state before it, unless the server
-//!   has forgotten that one;
+//! * each state has a fence of its own, higher than what its maker knows, and than that of the
+//!   state before it, unless the server has forgotten that one;
 //! * no circuit is open for longer than the open time after the last failure;
 //! * once all is well again, the fleet agrees within two seconds, on a state that is not older than
 //!   one that the server has acknowledged to a replica that lives, and all circuits close.
@@ -91,7 +91,10 @@ fn run_one(seed: u64) -> Result<(), String> {
     let Some(world) = World::new(plan) else { return Ok(()) };
     match world.run() {
         Ok(slowest) => println!("seed {seed}: the fleet agreed again within {slowest:.0?}"),
-        Err(error) => return Err(format!("{told}{error}\n")),
+        Err(error) => {
+            println!("seed {seed} fails: {error}");
+            return Err(format!("{told}{error}\n"));
+        }
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 use crate::support::random::Random;
 
 pub(crate) const REPLICAS: usize = 3;
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 /// How long a round of disturbances lasts.
-const ROUND: u64 = 1500;
+const ROUND: u64 = 1100;
 /// The longest that news are late.
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_millis(80);
 
@@ -71,14 +71,20 @@ impl Plan {
 fn round(random: &mut Random) -> Vec<Step> {
     let mut steps = Vec::new();
     let at = Duration::from_millis;
+    let fails_at = random.below(ROUND / 2);
     if random.below(5) > 0 {
-        let begins = random.below(ROUND / 3);
-        let ends = begins + 50 + random.below(ROUND - begins);
-        steps.push(Step { at: at(begins), action: Action::Down });
+        let most = if random.below(2) == 0 { 200 } else { ROUND - fails_at };
+        let ends = fails_at + 30 + random.below(most);
+        steps.push(Step { at: at(fails_at), action: Action::Down });
         steps.push(Step { at: at(ends), action: Action::Up });
     }
     for _ in 0..2 + random.below(4) {
-        let begins = random.below(ROUND);
+        // Troubles like company.
+        let begins = if random.below(2) == 0 {
+            (fails_at + random.below(100)).saturating_sub(60)
+        } else {
+            random.below(ROUND)
+        };
         let (action, end) = disturbance(random);
         steps.push(Step { at: at(begins), action });
         if let Some((lasts, action)) = end {
