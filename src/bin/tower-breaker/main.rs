@@ -1,9 +1,10 @@
-//! `tower-breaker`: shows what a store on disk or in Redis holds, and shows and changes the breakers of a
-//! running program through its admin service.
+//! `tower-breaker`: shows what a store on disk or in Redis holds, and shows and changes the
+//! breakers of a running program through its admin service.
 //!
 //! The exit code is 0 on success, 2 for wrong arguments, 3 if the service refuses (a missing or
 //! wrong token, or a read-only service), 4 if there is no such breaker, 5 if the answer cannot be
-//! had now (no service answers, or a running server holds the folder), and 1 on any other error.
+//! had now (no service or server answers, or a running server holds the folder), and 1 on any other
+//! error.
 
 mod arguments;
 mod client;
