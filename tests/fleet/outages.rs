@@ -33,7 +33,7 @@ fn without_a_server_a_replica_decides_alone_and_joins_once_there_is_one() {
 }
 
 #[test]
-fn a_server_that_comes_back_empty_is_told_what_the_fleet_knows() {
+fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
     first.force_open();
@@ -51,7 +51,7 @@ fn a_server_that_comes_back_empty_is_told_what_the_fleet_knows() {
 }
 
 #[test]
-fn a_restarted_server_is_told_too_and_news_go_on() {
+fn a_restarted_server_gets_the_states_too_and_news_continue() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
     first.disable();

@@ -1,4 +1,4 @@
-//! What one replica knows, all know.
+//! A change on one replica reaches all.
 
 use std::time::{Duration, Instant};
 
@@ -138,7 +138,7 @@ fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     let first = build();
     joined(&first);
     fail(&first);
-    eventually("the fleet knows", || {
+    eventually("the change reaches the fleet", || {
         server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
     });
     let second = build();
@@ -215,7 +215,7 @@ fn a_healthy_breaker_costs_no_key() {
 }
 
 #[test]
-fn a_restored_opening_is_told_to_a_fleet_that_knows_nothing_and_yields_to_one_that_does() {
+fn a_restored_opening_enters_an_empty_fleet_and_yields_to_a_state_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
     let long = || settings("payments").recovery_timeout(Duration::from_secs(60));
     let alone = long().build().unwrap();

@@ -57,7 +57,7 @@ fn both_stores_are_written() {
 }
 
 #[tokio::test]
-async fn a_new_host_starts_with_what_the_far_store_knows() {
+async fn a_new_host_starts_with_the_state_of_the_far_store() {
     let far = MemoryStore::new();
     let first = breaker("moved", Tiered::new(MemoryStore::new(), far.clone()));
     trip(&first);
