@@ -13,7 +13,7 @@ use std::{
 use super::wait::{eventually, holds_in_time};
 
 /// Whether a missing service fails the tests that need it. `.ci/run` sets it.
-pub(crate) const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
+const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
 /// The name of the file with the port of a server, in its folder.
 pub(crate) const PORT: &str = "redis.port";

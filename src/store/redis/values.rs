@@ -117,7 +117,9 @@ impl Values {
                     index.remove_gone(connection, keys)
                 })
             })?;
-            keys.iter().for_each(|key| self.seen.forget(key));
+            for key in keys {
+                self.seen.forget(key);
+            }
         }
         Ok(())
     }
