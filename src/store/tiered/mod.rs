@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt, slice,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use self::{far::Far, listing::Listing};
@@ -62,7 +63,7 @@ struct Shared {
     far: Far,
     /// Whether either store keeps histories.
     has_histories: bool,
-    /// `None` before the first page.
+    /// The newest of those whose pages are being read.
     listing: Mutex<Option<Listing>>,
 }
 
@@ -128,6 +129,7 @@ impl StateStore for Tiered {
         }
         let page = listing.as_mut().map(|listing| listing.page(after, limit)).unwrap_or_default();
         if page.len() < limit {
+            // Another reader that is not at its end reads a newer one.
             *listing = None;
         }
         Ok(page)
@@ -152,11 +154,18 @@ impl StateStore for Tiered {
         self.shared.near.delete_all(keys)
     }
 
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| keys.iter().for_each(|key| pending.discard(key)));
+        self.shared.near.discard_all(keys)
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
         self.shared.has_histories.then_some(self)
     }
 
     fn verify(&self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        lock(&self.shared.listing).take_if(|listing| listing.is_abandoned(now));
         self.shared.near.verify()
     }
 
@@ -170,6 +179,13 @@ impl StateStore for Tiered {
 
     fn needs_sweep(&self) -> bool {
         self.shared.near.needs_sweep()
+    }
+
+    /// A far store that expires values by itself is shared: it is not read by each process.
+    fn swept_part(&self) -> Option<&dyn StateStore> {
+        let near = &*self.shared.near;
+        let far_expires = self.shared.far.expires_by_itself();
+        far_expires.then(|| near.swept_part().unwrap_or(near))
     }
 
     fn id(&self) -> usize {
@@ -232,5 +248,10 @@ impl HistoryStore for Tiered {
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         self.shared.far.write(|pending| pending.trim(key, older_than, keep));
         self.near_history().map_or(Ok(()), |near| near.trim(key, older_than, keep))
+    }
+
+    fn discard(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| pending.discard_history(key));
+        self.near_history().map_or(Ok(()), |near| near.discard(key))
     }
 }
