@@ -100,7 +100,7 @@
 //! | `admin` | no | [`admin`]: an HTTP service and a page for operators; enables `http` |
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
-//! | `cli` | no | the command `tower-breaker`; enables `redb`, `sled` |
+//! | `cli` | no | the command `tower-breaker`; enables `redb`, `redis-tls`, `sled` |
 //! | `metrics` | no | [`metrics`] of breakers and stores, for the metrics facade 0.24 |
 //!
 //! [`BreakerMiddleware`]: reqwest_middleware::BreakerMiddleware

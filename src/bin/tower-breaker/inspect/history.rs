@@ -1,9 +1,6 @@
 //! The history of a breaker.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tower_breaker::store::HistoryRecord;
@@ -13,7 +10,7 @@ use super::{
         fault::Fault,
         table::{aligned, text, time},
     },
-    folder::Content,
+    content::Content,
 };
 
 /// A transition, as far as it can be read.
@@ -76,30 +73,22 @@ impl Entry {
     }
 }
 
-pub(super) fn show(
-    folder: &Path,
-    content: &Content,
-    name: &str,
-    as_json: bool,
-) -> Result<String, Fault> {
+pub(super) fn show(content: &Content, name: &str, as_json: bool) -> Result<String, Fault> {
     let records = content.history(name, usize::MAX)?;
     let key = format!("circuit_breaker:{name}:state");
     if records.is_empty() && content.entries.iter().all(|(stored, _)| *stored != key) {
         return Err(Fault::NotFound(format!(
             "no breaker of the name {name:?} in {}",
-            folder.display()
+            content.place
         )));
     }
     let entries: Vec<Entry> = records.iter().map(Entry::of).collect();
     if as_json {
-        let all = json!({
-            "folder": folder.to_string_lossy(),
-            "kind": content.kind.as_str(),
-            "held": content.held,
-            "name": name,
-            "history": entries.iter().map(Entry::json).collect::<Vec<_>>(),
-        });
-        return Ok(format!("{all:#}\n"));
+        let mut all = content.json();
+        all.insert("name".to_owned(), name.into());
+        let entries: Vec<_> = entries.iter().map(Entry::json).collect();
+        all.insert("history".to_owned(), entries.into());
+        return Ok(format!("{:#}\n", Value::Object(all)));
     }
     if entries.is_empty() {
         return Ok(format!("no history of {name:?}\n"));

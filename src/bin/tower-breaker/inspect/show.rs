@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -15,7 +14,7 @@ use super::{
         fault::Fault,
         table::{aligned, text},
     },
-    folder::Content,
+    content::Content,
     history::Entry,
 };
 
@@ -33,13 +32,13 @@ struct Shown {
     quarantined: usize,
 }
 
-/// Lists all breakers in the folder.
-pub(super) fn all(folder: &Path, content: &Content, as_json: bool) -> Result<String, Fault> {
+/// Lists all breakers in the store.
+pub(super) fn all(content: &Content, as_json: bool) -> Result<String, Fault> {
     let mut breakers = breakers(&content.entries, SystemTime::now());
     for shown in &mut breakers {
         shown.find_since(content)?;
     }
-    Ok(if as_json { json(folder, content, &breakers) } else { table(&breakers) })
+    Ok(if as_json { json(content, &breakers) } else { table(&breakers) })
 }
 
 /// Returns the breakers in the entries of a store, by name.
@@ -165,7 +164,7 @@ fn table(breakers: &[Shown]) -> String {
     text
 }
 
-fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
+fn json(content: &Content, breakers: &[Shown]) -> String {
     let breakers: Vec<Value> = breakers
         .iter()
         .map(|shown| {
@@ -182,11 +181,7 @@ fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
             })
         })
         .collect();
-    let all = json!({
-        "folder": folder.to_string_lossy(),
-        "kind": content.kind.as_str(),
-        "held": content.held,
-        "breakers": breakers,
-    });
-    format!("{all:#}\n")
+    let mut all = content.json();
+    all.insert("breakers".to_owned(), breakers.into());
+    format!("{:#}\n", Value::Object(all))
 }
