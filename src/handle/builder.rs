@@ -12,7 +12,9 @@ use super::{
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
-use crate::metrics::{Counted, Labels};
+use crate::metrics::Counted;
+#[cfg(all(feature = "keyed", feature = "metrics"))]
+use crate::metrics::Labels;
 use crate::{
     breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,

@@ -11,6 +11,8 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
+#[cfg(feature = "redis")]
+use crate::fleet::{Membership, RedisFleet};
 use crate::{
     breaker::{
         cell::Cell,
@@ -26,16 +28,11 @@ use crate::{
     metrics::MeterSlot,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
-    sync::{contain, std_lock},
+    sync::{contain, log, std_lock},
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
         SnapshotSource, TakeOver, WriteBehindConfig,
     },
-};
-#[cfg(feature = "redis")]
-use crate::{
-    fleet::{Membership, RedisFleet},
-    sync::log,
 };
 #[cfg(feature = "metrics")]
 use crate::{
@@ -142,8 +139,8 @@ impl Shared {
     }
 
     /// Counts for metrics what the settings say now.
+    #[cfg(feature = "metrics")]
     pub(super) fn follow_call_metrics(&self) {
-        #[cfg(feature = "metrics")]
         self.dispatcher.follow_call_metrics();
     }
 

@@ -196,6 +196,7 @@ impl Breaker {
     /// [Updates](Self::update) settings that have been checked.
     pub(crate) fn apply(&self, config: Arc<Config>) {
         self.cell.update(config);
+        #[cfg(feature = "metrics")]
         self.shared.follow_call_metrics();
         if let Some(attachment) = &self.shared.attachment {
             attachment.update_settings();

@@ -104,9 +104,9 @@
 //!
 //! # The label `store`
 //!
-//! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own,
-//! or one that you choose. Stores with the same label are reported as one: healthy if all of them
-//! are, with the sum of what is pending.
+//! Its value is the store's [`label`]: `sled`, `redb`, `file`, `redis`, `memory`, `custom` for
+//! stores of your own, or one that you choose. Stores with the same label are reported as one:
+//! healthy if all of them are, with the sum of what is pending.
 //!
 //! ```
 //! use tower_breaker::{Breaker, MemoryStore};
@@ -161,9 +161,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+#[cfg(feature = "keyed")]
+pub(crate) use calls::Labels;
 pub(crate) use calls::{
-    BreakerMeter, CellMeter, Counted, CountedBreaker, Labels, MeterSlot, StatsSource, begin_all,
-    is_read,
+    BreakerMeter, CellMeter, Counted, CountedBreaker, MeterSlot, StatsSource, begin_all, is_read,
 };
 pub use calls::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]

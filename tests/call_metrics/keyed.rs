@@ -111,3 +111,21 @@ fn a_group_counts_what_its_settings_say() {
     assert_eq!(ends(metrics.calls), [1, 1, 0, 0, 0, 0]);
     assert_eq!(metrics.breakers_in(State::Closed), 1);
 }
+
+/// Under consecutive failures alone, it is the failure that finds no room.
+#[test]
+fn a_failure_that_finds_no_room_is_unrecorded_and_not_a_failure_too() {
+    let breakers = KeyedBreakers::builder("full-lazy").max_breakers(1).build().unwrap();
+    breakers.get_or_create("a").unwrap().force_open();
+    let call = caller(&breakers);
+    let counts = || {
+        let metrics = breakers.metrics();
+        (metrics.unrecorded_calls, metrics.calls.success, metrics.calls.total())
+    };
+    call("b", Does::Fail);
+    assert_eq!(counts(), (1, 0, 0));
+    call("b", Does::Panic);
+    assert_eq!(counts(), (2, 0, 0));
+    call("b", Does::Succeed);
+    assert_eq!(counts(), (2, 1, 1));
+}

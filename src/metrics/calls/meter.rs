@@ -59,6 +59,7 @@ impl Labels {
 /// What is counted.
 #[derive(Debug, Clone)]
 pub(crate) enum Counted {
+    #[cfg_attr(not(feature = "keyed"), expect(dead_code))]
     Breaker(Labels),
     /// Calls alone.
     #[cfg(feature = "keyed")]

@@ -13,12 +13,14 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "keyed")]
+pub(crate) use self::meter::Labels;
 pub use self::numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
 pub(crate) use self::publish::{CountedBreaker, begin_all, is_read};
 pub(super) use self::series::describe;
 pub(crate) use self::{
     breaker_meter::BreakerMeter,
-    meter::{Counted, Labels, StatsSource},
+    meter::{Counted, StatsSource},
 };
 use crate::outcome::CallEnd;
 
