@@ -36,7 +36,7 @@ impl RedisStore {
 /// use tower_breaker::store::RedisStore;
 ///
 /// let store = RedisStore::builder("redis://redis.internal")
-///     .prefix("shop:breakers")
+///     .prefix("shop")
 ///     .command_timeout(Duration::from_millis(500))
 ///     .open()?;
 /// # Ok::<(), tower_breaker::store::StoreError>(())
