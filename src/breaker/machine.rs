@@ -268,6 +268,7 @@ impl Machine {
         if let Phase::HalfOpen(_) = &self.phase {
             return self.admit_probe();
         }
+        self.note_open_call();
         let refused = Err(Refusal::new(self.state()));
         match &mut self.phase {
             Phase::Closed(None) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {}
