@@ -55,7 +55,8 @@ impl RedisStoreBuilder {
     }
 
     /// Sets what all keys begin with, followed by a colon. The default is `circuit_breaker`, so a
-    /// breaker `payments` is under `circuit_breaker:payments:state`.
+    /// breaker `payments` is under `circuit_breaker:payments:state`. A prefix has 1 to 256 bytes,
+    /// and neither `:` nor `@`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
