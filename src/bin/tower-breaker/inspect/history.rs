@@ -43,15 +43,20 @@ impl Entry {
         self.number("at").and_then(time).or(by_id)
     }
 
-    fn row(&self) -> [String; 6] {
-        let number = |field| self.number(field).map_or_else(|| "-".to_owned(), |n| n.to_string());
+    fn row(&self) -> [String; 9] {
+        let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        // Any text may contain control characters.
+        let word = |field| self.word(field).escape_debug().to_string();
         [
-            self.at().and_then(text).unwrap_or_else(|| "-".to_owned()),
-            self.word("from").escape_debug().to_string(),
-            self.to().escape_debug().to_string(),
-            self.word("reason").escape_debug().to_string(),
-            number("failure_count"),
-            self.number("open_time").map_or_else(|| "-".to_owned(), |open| format!("{open:.1} s")),
+            dash(self.at().and_then(text)),
+            word("from"),
+            word("to"),
+            word("reason"),
+            dash(self.number("failure_count").map(|count| count.to_string())),
+            dash(self.number("open_time").map(|open| format!("{open:.1} s"))),
+            dash(self.number("manual_until").and_then(time).and_then(text)),
+            word("by"),
+            word("note"),
         ]
     }
 
@@ -88,7 +93,8 @@ pub(super) fn show(content: &Content, name: &str, as_json: bool) -> Result<Strin
     if entries.is_empty() {
         return Ok(format!("no history of {name:?}\n"));
     }
-    let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR"].map(str::to_owned);
+    let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR", "UNTIL", "BY", "NOTE"];
+    let head = head.map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head).chain(entries.iter().map(Entry::row)).collect();
     Ok(aligned(&rows))
 }
