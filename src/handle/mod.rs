@@ -295,11 +295,11 @@ impl Breaker {
     /// # Errors
     ///
     /// [`HistoryError`] if the store fails, or does not answer for about a second. A store that
-    /// is known to hang fails at once.
+    /// is known to hang fails at once, and so does one for which 1,000 requests for histories wait.
     ///
     /// # Cancel safety
     ///
-    /// This method is cancel safe: it only reads.
+    /// This method is cancel safe: it only reads. A request that was dropped is not read any more.
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
         match &self.shared.attachment {
             Some(attachment) => attachment.history(query).await,

@@ -92,7 +92,9 @@
 //!
 //! Its value is the store's [`label`]: `sled`, `redb`, `file`, `redis`, `memory`, `custom` for
 //! stores of your own, or one that you choose. Stores with the same label are reported as one:
-//! healthy if all of them are, with the sum of what is pending.
+//! healthy if all of them are, with the sum of what is pending. The two stores of a
+//! [`Tiered`](crate::store::Tiered) are reported apart; if their labels are the same, that of the
+//! far one gets `_far` appended.
 //!
 //! ```
 //! use tower_breaker::{Breaker, MemoryStore};

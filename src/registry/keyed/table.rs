@@ -133,7 +133,8 @@ impl Table {
         let names = Names::new(group);
         let shared = || {
             let (builder, gate) = source.build(names.group(), None, &config);
-            let breaker = builder.build_valid();
+            // `restore` waits for it.
+            let breaker = builder.restore_later().build_valid();
             gate.open();
             breaker
         };
@@ -191,7 +192,6 @@ impl Table {
         self.entries.pin().values().map(|entry| entry.breaker.clone()).collect()
     }
 
-    #[cfg(feature = "admin")]
     pub(super) fn shared(&self) -> Option<&Breaker> {
         self.shared.as_ref()
     }
