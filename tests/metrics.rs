@@ -339,9 +339,11 @@ fn every_metric_has_a_description() {
     assert_eq!(
         units,
         [
+            ("circuit_breaker_call_duration_seconds", Some(Unit::Seconds)),
             ("circuit_breaker_calls_total", Some(Unit::Count)),
             ("circuit_breaker_failure_ratio", None),
             ("circuit_breaker_fleet_joined", None),
+            ("circuit_breaker_fleet_replicas", None),
             ("circuit_breaker_probes_total", Some(Unit::Count)),
             ("circuit_breaker_slow_call_ratio", None),
             ("circuit_breaker_slow_calls_total", Some(Unit::Count)),
