@@ -38,11 +38,13 @@ impl Agent {
         let has_stepped = self.clock.has_stepped(beat.now, micros(self.started.elapsed()));
         self.last_beat = Some(beat);
         if has_stepped {
-            tracing::warn!(
-                target: "tower_breaker",
-                "the clock of the fleet's Redis has gone back or ahead by more than two seconds: \
-                 open times of circuit breakers may end early, or begin again",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    "the clock of the fleet's Redis has gone back or ahead by more than two \
+                     seconds: open times of circuit breakers may end early, or begin again",
+                );
+            });
             self.must_reassert = true;
         }
         Ok(())
