@@ -56,8 +56,8 @@ impl ManualChange {
     }
 
     /// How long the state lasts; then the circuit closes as after a
-    /// [`reset`](crate::Breaker::reset). Default: until the next change by hand. A reset has no
-    /// such time, and ignores it.
+    /// [`reset`](crate::Breaker::reset). Default: until the next change by hand. A reset and a
+    /// [trip](crate::Breaker::trip_with) have no such time, and ignore it.
     pub fn lasting(mut self, time: Duration) -> Self {
         self.time = Some(time);
         self

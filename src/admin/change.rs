@@ -17,6 +17,7 @@ const MAX_BY: usize = ManualChange::MAX_BY / 4;
 /// What an operator can do to a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
+    Trip,
     ForceOpen,
     Disable,
     MetricsOnly,
@@ -24,12 +25,13 @@ pub(super) enum Action {
 }
 
 impl Action {
-    pub(super) const ALL: [Self; 4] =
-        [Self::ForceOpen, Self::Disable, Self::MetricsOnly, Self::Reset];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Trip, Self::ForceOpen, Self::Disable, Self::MetricsOnly, Self::Reset];
 
     /// The last part of its path.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Self::Trip => "trip",
             Self::ForceOpen => "force-open",
             Self::Disable => "disable",
             Self::MetricsOnly => "metrics-only",
@@ -43,6 +45,7 @@ impl Action {
 
     pub(super) fn apply(self, breaker: &Breaker, change: ManualChange) {
         match self {
+            Self::Trip => breaker.trip_with(change),
             Self::ForceOpen => breaker.force_open_with(change),
             Self::Disable => breaker.disable_with(change),
             Self::MetricsOnly => breaker.metrics_only_with(change),
@@ -69,6 +72,9 @@ impl Action {
             None => Ok(change),
             Some(_) if self == Self::Reset => {
                 Err(Problem::bad_request("a reset has no \"for\": it leaves no state to end"))
+            }
+            Some(_) if self == Self::Trip => {
+                Err(Problem::bad_request("a trip has no \"for\": it lasts for the open time"))
             }
             Some(Duration::ZERO) => Err(Problem::bad_request("\"for\" has to be longer than 0")),
             Some(time) => Ok(change.lasting(time)),

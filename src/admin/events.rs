@@ -141,9 +141,11 @@ impl EventStream {
             }
             Err(Closed) => return frame("resync", &json!({ "now": view::now() })),
         };
-        let breaker = self.source.get(&name);
         let is_vital = self.vital.contains(&*name);
-        let breaker = breaker.map(|breaker| BreakerView::of(&breaker, is_vital));
+        let breaker = self
+            .source
+            .get(&name)
+            .map(|entry| BreakerView::of(&entry.breaker, self.source.group_of(&entry), is_vital));
         frame(kind, &json!({ "now": view::now(), "breaker": breaker, "event": what }))
     }
 }

@@ -118,6 +118,7 @@ mod tests {
             Route::Breakers => "/breakers",
             Route::Breaker(_) => "/breakers/{id}",
             Route::History(_) => "/breakers/{id}/history",
+            Route::Change(Action::Trip, _) => "/breakers/{id}/trip",
             Route::Change(Action::ForceOpen, _) => "/breakers/{id}/force-open",
             Route::Change(Action::Disable, _) => "/breakers/{id}/disable",
             Route::Change(Action::MetricsOnly, _) => "/breakers/{id}/metrics-only",

@@ -1,18 +1,14 @@
 //! Requests that a browser makes for another site.
 
-use http::{
-    HeaderMap, HeaderName, Uri,
-    header::{HOST, ORIGIN},
-    request::Parts,
-    uri::Authority,
-};
+use http::{Uri, header::ORIGIN, request::Parts, uri::Authority};
+
+use super::host::{SEC_FETCH_SITE, host_of, single};
 
 /// Whether a browser may have made this request for another site, or cannot be asked.
 ///
 /// Browsers say so in `Sec-Fetch-Site`, but only on https and on the local host. Otherwise they
 /// send the `Origin` of the page with each `POST`. Programs send neither.
 pub(super) fn is_cross_site(request: &Parts) -> bool {
-    const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let headers = &request.headers;
     if headers.contains_key(SEC_FETCH_SITE) {
         return !matches!(single(headers, &SEC_FETCH_SITE), Some("same-origin" | "none"));
@@ -22,20 +18,10 @@ pub(super) fn is_cross_site(request: &Parts) -> bool {
     }
     let origin = single(headers, &ORIGIN).and_then(|origin| origin.parse::<Uri>().ok());
     let origin = origin.as_ref().and_then(|origin| origin.authority()).map(Authority::as_str);
-    // HTTP/2 has the host in the URI.
-    let host = request.uri.authority().map(Authority::as_str);
-    let host = host.or_else(|| single(headers, &HOST));
-    match (origin, host) {
+    match (origin, host_of(request)) {
         (Some(origin), Some(host)) => !origin.eq_ignore_ascii_case(host),
         _ => true,
     }
-}
-
-/// The value of a header that is there once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).into_iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    value.to_str().ok()
 }
 
 #[cfg(test)]

@@ -20,18 +20,24 @@ use super::{
     change::{Action, require_json},
     events::{EventStream, Listeners},
     future::AdminFuture,
+    host::Hosts,
     id,
+    list::{ListPage, ListQuery},
     problem::Problem,
+    query::parameters,
     read_body::read_body,
     routes::Route,
     same_site::is_cross_site,
-    source::AdminSource,
+    source::{AdminSource, Entry, Wanted},
     view::{self, BreakerView},
 };
 use crate::{
     handle::Breaker,
     history::{HistoryCursor, HistoryQuery},
 };
+
+/// How many of the open circuits `/health` names.
+const MAX_OPEN: usize = 1000;
 
 /// The HTTP service for operators: see the [module](super).
 ///
@@ -45,6 +51,7 @@ pub struct Admin {
 struct Shared {
     source: AdminSource,
     access: Access,
+    hosts: Hosts,
     vital: Arc<HashSet<String>>,
     max_listeners: usize,
     listeners: Listeners,
@@ -60,12 +67,59 @@ impl Admin {
         let shared = Shared {
             source: breakers.into(),
             access: Access::ReadOnly,
+            hosts: Hosts::default(),
             vital: Arc::default(),
             max_listeners: 256,
             listeners: Listeners::default(),
             closing: watch::Sender::new(()),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Shows the breakers of a group too, each with the name of the group. A key that has no
+    /// breaker is not shown, and cannot be changed: asking for it creates none.
+    ///
+    /// ```
+    /// use tower_breaker::{KeyedBreakers, Registry, admin::Admin};
+    ///
+    /// let registry = Registry::builder().build()?;
+    /// let upstreams = KeyedBreakers::builder("upstream").build()?;
+    /// let admin = Admin::new(registry).group(&upstreams);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[cfg(feature = "keyed")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
+    #[must_use]
+    pub fn group(mut self, breakers: &crate::registry::KeyedBreakers) -> Self {
+        self.settings().source.add_group(breakers.clone());
+        self
+    }
+
+    /// Answers only requests for these hosts, for IP addresses, and for the local host; others get
+    /// the status 421. A host is a name, for any port, or a name and a port: `ops.example`,
+    /// `ops.example:8443`. `*` allows every host.
+    ///
+    /// The owner of a domain can have a name of it point here while a page of it is open in a
+    /// browser (DNS rebinding). That page could read everything, and change what a
+    /// [guard](Self::guard) allows without credentials. Such a request names that domain's host.
+    ///
+    /// Default: a request by a browser on plain http is answered for IP addresses and the local
+    /// host only. A browser behind https and a program are answered for any host, so that a proxy
+    /// that ends https needs no setting. (A browser is recognized by `Accept-Language` and
+    /// `Origin`, and https by `Sec-Fetch-Site`, which browsers send since 2023.)
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, admin::Admin};
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// let admin = Admin::new(&breaker).allowed_hosts(["ops.example"]);
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn allowed_hosts<H: AsRef<str>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        let hosts: Vec<H> = hosts.into_iter().collect();
+        self.settings().hosts = Hosts::listed(hosts.iter().map(AsRef::as_ref));
+        self
     }
 
     /// Allows changes to requests with the header `Authorization: Bearer <token>`. It replaces a
@@ -87,8 +141,8 @@ impl Admin {
     /// has authenticated, for instance. It replaces a [token](Self::token). It is called with the
     /// request's head, for changes only, and must not block.
     ///
-    /// Do not judge by the network alone: without https, the browser of someone inside may be made
-    /// to send a request for a page from outside whose host name points here.
+    /// Do not judge by the network alone: programs inside it are not the only ones that can send
+    /// requests from there. See also [`allowed_hosts`](Self::allowed_hosts).
     ///
     /// ```
     /// use tower_breaker::{Breaker, admin::Admin};
@@ -165,6 +219,7 @@ type Answer = Result<Response<AdminBody>, Problem>;
 
 impl Shared {
     async fn answer<B: Body>(&self, head: Parts, body: B) -> Answer {
+        self.hosts.check(&head)?;
         match Route::of(&head.method, &head.uri)? {
             Route::Page => Ok(file("text/html; charset=utf-8", include_str!("page/index.html"))),
             Route::Style => Ok(file("text/css; charset=utf-8", include_str!("page/page.css"))),
@@ -175,55 +230,71 @@ impl Shared {
             Route::OpenApi => Ok(file("application/json", include_str!("openapi.json"))),
             Route::Health => Ok(self.health()),
             Route::Events => self.events(&head.method),
-            Route::Breakers => Ok(self.breakers()),
+            Route::Breakers => Ok(self.breakers(&ListQuery::read(head.uri.query(), &self.source)?)),
             Route::Breaker(name) => Ok(self.breaker(&self.find(&name)?)),
-            Route::History(name) => self.history(&self.find(&name)?, head.uri.query()).await,
+            Route::History(name) => {
+                self.history(&self.find(&name)?.breaker, head.uri.query()).await
+            }
             Route::Change(action, name) => self.change(action, &name, &head, body).await,
         }
     }
 
-    fn find(&self, name: &str) -> Result<Breaker, Problem> {
+    fn find(&self, name: &str) -> Result<Entry, Problem> {
         self.source.get(name).ok_or(Problem::not_found("there is no circuit breaker of this id"))
     }
 
-    fn view(&self, breaker: &Breaker) -> BreakerView {
-        BreakerView::of(breaker, self.vital.contains(breaker.name()))
+    fn is_vital(&self, breaker: &Breaker) -> bool {
+        self.vital.contains(breaker.name())
     }
 
-    fn breakers(&self) -> Response<AdminBody> {
-        let breakers: Vec<BreakerView> =
-            self.source.breakers().iter().map(|breaker| self.view(breaker)).collect();
+    fn view(&self, entry: &Entry) -> BreakerView {
+        let Entry { breaker, .. } = entry;
+        BreakerView::of(breaker, self.source.group_of(entry), self.is_vital(breaker))
+    }
+
+    fn breakers(&self, query: &ListQuery) -> Response<AdminBody> {
+        let ListPage { entries, total, next } = query.page(&self.source);
+        let breakers: Vec<BreakerView> = entries.iter().map(|entry| self.view(entry)).collect();
         let all = json!({
             "now": view::now(),
             "access": self.access.as_str(),
+            "groups": self.source.groups(),
+            "total": total,
+            "next": next,
             "breakers": breakers,
         });
         answer::json(StatusCode::OK, &all)
     }
 
-    fn breaker(&self, breaker: &Breaker) -> Response<AdminBody> {
-        let one = json!({ "now": view::now(), "breaker": self.view(breaker) });
+    fn breaker(&self, entry: &Entry) -> Response<AdminBody> {
+        let one = json!({ "now": view::now(), "breaker": self.view(entry) });
         answer::json(StatusCode::OK, &one)
     }
 
     fn health(&self) -> Response<AdminBody> {
-        let rejecting: Vec<Breaker> =
-            self.source.breakers().into_iter().filter(BreakerView::is_rejecting).collect();
-        let is_vital = |breaker: &Breaker| self.vital.contains(breaker.name());
-        let is_down = rejecting.iter().any(is_vital);
+        let mut open = self.source.entries(Wanted::All);
+        open.retain(|entry| BreakerView::is_rejecting(&entry.breaker));
+        let is_down = open.iter().any(|entry| self.is_vital(&entry.breaker));
         let (status, word) = if is_down {
             (StatusCode::SERVICE_UNAVAILABLE, "vital_circuit_open")
         } else {
             (StatusCode::OK, "ok")
         };
-        let open: Vec<_> = rejecting
+        let count = open.len();
+        // The vital ones first: not all may be shown.
+        open.sort_unstable_by(|a, b| {
+            let are_vital = (self.is_vital(&b.breaker), self.is_vital(&a.breaker));
+            are_vital.0.cmp(&are_vital.1).then_with(|| a.compare(b))
+        });
+        let open: Vec<_> = open
             .iter()
-            .map(|breaker| {
-                let (id, name) = (id::of_name(breaker.name()), breaker.name());
-                json!({ "id": id, "name": name, "vital": is_vital(breaker) })
+            .take(MAX_OPEN)
+            .map(|entry| {
+                let (id, name) = (id::of_name(entry.breaker.name()), entry.breaker.name());
+                json!({ "id": id, "name": name, "vital": self.is_vital(&entry.breaker) })
             })
             .collect();
-        answer::json(status, &json!({ "status": word, "open": open }))
+        answer::json(status, &json!({ "status": word, "open": open, "open_count": count }))
     }
 
     fn events(&self, method: &Method) -> Answer {
@@ -239,7 +310,7 @@ impl Shared {
     }
 
     async fn history(&self, breaker: &Breaker, query: Option<&str>) -> Answer {
-        let query = parse_query(query.unwrap_or_default())?;
+        let query = parse_query(query)?;
         let page = breaker
             .history(query)
             .await
@@ -253,25 +324,31 @@ impl Shared {
             return Err(Problem::forbidden("a page of another site may not change anything"));
         }
         self.access.check(head)?;
-        let breaker = self.find(name)?;
+        self.find(name)?;
         require_json(&head.headers)?;
-        let body = read_body(&head.headers, body).await?;
-        action.apply(&breaker, action.read(&body)?);
-        Ok(self.breaker(&breaker))
+        let change = action.read(&read_body(&head.headers, body).await?)?;
+        // While the body came, a group may have replaced the breaker.
+        let entry = self.find(name)?;
+        action.apply(&entry.breaker, change);
+        // Or at this very moment. From now on, it does not: what is not closed stays.
+        let now = self.find(name)?;
+        if !now.breaker.is_same(&entry.breaker) {
+            return Err(Problem::not_found("the circuit breaker was replaced meanwhile"));
+        }
+        Ok(self.breaker(&now))
     }
 }
 
-fn parse_query(query: &str) -> Result<HistoryQuery, Problem> {
+fn parse_query(query: Option<&str>) -> Result<HistoryQuery, Problem> {
     let mut history = HistoryQuery::default();
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    for pair in pairs {
-        match pair.split_once('=').unwrap_or((pair, "")) {
-            ("limit", value) => {
+    for parameter in parameters(query) {
+        match parameter? {
+            (name, value) if name == "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 history.limit =
                     limit.ok_or(Problem::bad_request("\"limit\" has to be from 1 to 1000"))?;
             }
-            ("before", value) => {
+            (name, value) if name == "before" => {
                 let cursor: Option<HistoryCursor> = value.parse().ok();
                 history.before = Some(cursor.ok_or(Problem::bad_request(
                     "\"before\" has to be the \"next\" of an earlier page",

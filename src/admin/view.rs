@@ -15,6 +15,7 @@ use crate::{
 pub(super) struct BreakerView {
     id: String,
     name: String,
+    group: Option<String>,
     state: State,
     since: Option<f64>,
     until: Option<f64>,
@@ -46,7 +47,7 @@ struct StoreView {
 }
 
 impl BreakerView {
-    pub(super) fn of(breaker: &Breaker, is_vital: bool) -> Self {
+    pub(super) fn of(breaker: &Breaker, group: Option<&str>, is_vital: bool) -> Self {
         let Status { state, since, until, reason, remark, stats, config } = breaker.status();
         let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
         let has_window =
@@ -54,6 +55,7 @@ impl BreakerView {
         Self {
             id: id::of_name(breaker.name()),
             name: breaker.name().to_owned(),
+            group: group.map(str::to_owned),
             state,
             since: since.map(since_epoch),
             until: until.map(since_epoch),

@@ -35,6 +35,7 @@ impl Machine {
             Command::Trip => {
                 if self.state() != State::Open {
                     self.open(Reason::Manual.into(), None, self.now, effects);
+                    self.add_remark(remark, effects);
                 }
                 return;
             }

@@ -54,6 +54,8 @@ pub(super) struct Rules {
     /// See [`defer_limit`](Self::defer_limit).
     defer_limit: u32,
     has_recorded: bool,
+    /// How often the windows have begun anew.
+    generation: u64,
 }
 
 impl Rules {
@@ -86,6 +88,7 @@ impl Rules {
             untimed,
             defer_limit,
             has_recorded: false,
+            generation: 0,
         }
     }
 
@@ -216,9 +219,16 @@ impl Rules {
 
     pub(super) fn clear(&mut self, now: Tick) {
         self.consecutive_failures = 0;
+        self.generation += 1;
         for rate in &mut self.rates {
             rate.window.clear(now);
         }
+    }
+
+    /// How often the windows have begun anew, and what each rate rule's has recorded since.
+    #[cfg(feature = "redis")]
+    pub(super) fn recorded(&self) -> (u64, Vec<Counts>) {
+        (self.generation, self.rates.iter().map(|rate| rate.window.recorded()).collect())
     }
 
     pub(super) fn consecutive_failures(&self) -> u32 {

@@ -12,9 +12,11 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    counts::FleetCounts,
     entry::Entry,
-    health::FleetHealth,
+    health::{BreakerHealth, FleetHealth},
     message::{Marker, Message},
+    replica::{FleetError, FleetView},
     threads::Threads,
 };
 use crate::breaker::{cell::Cell, notify::Observer};
@@ -26,6 +28,7 @@ const ATTACH_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Membership {
     threads: Arc<Threads>,
     id: u64,
+    health: Arc<BreakerHealth>,
 }
 
 impl Membership {
@@ -40,20 +43,36 @@ impl Membership {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let is_marked = Arc::new(AtomicBool::new(false));
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender: threads.sender() };
-        cell.with_shared(&**observer, |machine, _, _, _| machine.share(Box::new(marker)));
-        let entry = Entry::new(id, name, cell, Arc::downgrade(observer), is_marked);
+        cell.with_shared(&**observer, |machine, _, _, _| {
+            machine.share(Box::new(marker), threads.counts() == FleetCounts::Shared);
+        });
+        let health = Arc::default();
+        let weak = Arc::downgrade(observer);
+        let entry = Entry::new(id, name, cell, weak, is_marked, Arc::clone(&health));
         let (sender, receiver) = mpsc::channel();
         threads.start();
         if threads.send(Message::Attach(Box::new(entry), sender)) {
             // If it is late, the breaker begins alone.
             let _ = receiver.recv_timeout(ATTACH_WAIT);
         }
-        Self { threads, id }
+        Self { threads, id, health }
     }
 
     pub(crate) fn health(&self) -> FleetHealth {
         self.threads.start();
-        self.threads.health()
+        self.health.get().unwrap_or_else(|| self.threads.health())
+    }
+
+    pub(crate) fn counts(&self) -> FleetCounts {
+        self.threads.counts()
+    }
+
+    pub(crate) async fn views(
+        &self,
+        name: SmolStr,
+        wait: Duration,
+    ) -> Result<Vec<FleetView>, FleetError> {
+        self.threads.views(name, wait).await
     }
 }
 

@@ -21,11 +21,15 @@
 //! * **Opening.** A replica that trips is open at once. Its trip is a vote; [`Agreement`] says how
 //!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
 //!   time runs.
+//! * **Counting.** Each replica counts its own calls. With [`FleetCounts::Shared`], rules over time
+//!   windows count those of all as well.
 //! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
-//!   replicas together: a probe needs a lease. A replica fetches one in the background once a call
-//!   has met the half-open circuit, so that call is rejected and a later one is the probe. A lease
-//!   that has not been used for a second goes back, and the next one is kept for twice as long. If
-//!   a replica dies while it probes, its lease [expires](RedisFleetBuilder::lease).
+//!   replicas together: a probe needs a lease. A replica that has had a call within the last second
+//!   fetches one in the background as soon as the open time has ended. One that has not fetches it
+//!   once a call has met the half-open circuit, so that call is rejected and a later one is the
+//!   probe. A lease that has not been used for a second goes back, and the next one is kept for
+//!   twice as long. If a replica dies while it probes, its lease
+//!   [expires](RedisFleetBuilder::lease).
 //! * **Closing.** [`success_threshold`](crate::Config::success_threshold) and
 //!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
@@ -36,10 +40,19 @@
 //! fleet. It ends that of a replica that is open alone: its vote did not suffice, or the server
 //! cannot be reached.
 //!
+//! # For operators
+//!
+//! [`RedisFleet::replicas`] lists the replicas and when each was last heard of, and
+//! [`Breaker::fleet_views`](crate::Breaker::fleet_views) asks them how they see a breaker: its
+//! state, since when and why, its counts, and whether the state is a replica's own or that of the
+//! fleet. The server keeps no views: 1,000 replicas of 10,000 breakers would have ten million.
+//! Give each replica an [id](RedisFleetBuilder::replica_id) that says where it runs.
+//!
 //! # When the server
 //!
 //! * **cannot be reached**, does not answer, or refuses commands: each replica decides alone, as a
-//!   breaker that is not shared, keeps trying, and joins again.
+//!   breaker that is not shared, keeps trying, and joins again. What it has decided meanwhile the
+//!   others learn then: a trip, a state set by hand, and that the dependency is back.
 //!   [`Breaker::fleet_health`](crate::Breaker::fleet_health) says so, the log at WARN, and the
 //!   gauge `circuit_breaker_fleet_joined`.
 //! * **has forgotten** what it knew, because it was emptied or an older copy of it has taken over:
@@ -47,7 +60,8 @@
 //!   with a higher one replaces another. This is noticed within a second.
 //! * **stood still**: it ignores commands that their callers have given up.
 //! * **holds something else** under the key of a breaker: that breaker decides alone, as the log
-//!   says at WARN, and the others stay joined. It joins once the key is deleted.
+//!   says at WARN, and its [`fleet_health`](crate::Breaker::fleet_health) too; the others stay
+//!   joined. It joins once the key is deleted.
 //!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
@@ -55,30 +69,55 @@
 //!
 //! # On the server
 //!
-//! Redis 6.2 or newer, a single server. A closed breaker that has never opened has no key.
-//! Otherwise it has a hash, `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after
-//! it was last of use. There are `circuit_breaker:{0}:fleet:shard` and the stream
-//! `circuit_breaker:{0}:fleet:news` besides, of about ten thousand entries. The commands are
-//! `EVAL`, `EVALSHA`, `XREAD`, `XREVRANGE`, `TIME`, and in scripts `HGETALL`, `HSET`, `HSETNX`,
-//! `HGET`, `HDEL`, `HINCRBY`, `DEL`, `PERSIST`, `PEXPIREAT` and `XADD`.
+//! Redis 6.2 or later: one server, one that sentinels watch, or a Redis Cluster. The
+//! [table of servers](crate::store::RedisStore#servers) has the URLs, and what is tested.
+//!
+//! A closed breaker that has never opened has no key. Otherwise it has a hash,
+//! `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after it was last of use. Beside
+//! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
+//! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
+//! about a hundred, for ten seconds after a question of an operator a hash `answers:{number}`, and
+//! with [`FleetCounts::Shared`] for each breaker with calls a hash `counts:{name}` of at most 42
+//! numbers a rule, which expires with the longest window.
+//! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
+//! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
+//!
+//! A user needs no more than this:
+//!
+//! ```text
+//! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
+//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
+//! ```
+//!
+//! and `+role` on a server that sentinels watch, `+cluster|slots` in a cluster, or `+select` to use
+//! another database than 0.
 //!
 //! At rest, each replica sends two commands a second. A transition costs one script, and each
-//! replica one read.
+//! replica one read. With [`FleetCounts::Shared`], a replica with calls sends ten scripts a second
+//! for up to a hundred breakers.
 
 mod agent;
 mod agreement;
+mod counting;
+mod counts;
 mod entry;
 mod health;
+mod inquiries;
 mod keys;
 mod leases;
 mod membership;
 mod message;
 mod news;
 mod protocol;
+mod questions;
 mod redis_fleet;
+mod replica;
+mod reply;
 mod settings;
 mod threads;
 mod transport;
+mod view_text;
 mod wire;
 
 #[cfg(test)]
@@ -87,6 +126,8 @@ mod tests;
 pub(crate) use self::membership::Membership;
 pub use self::{
     agreement::Agreement,
+    counts::FleetCounts,
     health::FleetHealth,
     redis_fleet::{RedisFleet, RedisFleetBuilder},
+    replica::{BreakerView, FleetError, FleetReplica, FleetView},
 };

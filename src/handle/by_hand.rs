@@ -91,6 +91,23 @@ impl Breaker {
         self.cell.command(Command::Trip);
     }
 
+    /// The same as [`trip`](Self::trip), with a note and who makes the change. A
+    /// [time](ManualChange::lasting) is ignored: the circuit is open for its open time. A circuit
+    /// that is open stays as it is, also its note.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, ManualChange, State};
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// breaker.trip_with(ManualChange::new().by("deploy 812").note("restarts the dependency"));
+    /// assert_eq!(breaker.state(), State::Open);
+    /// assert_eq!(breaker.snapshot().by.as_deref(), Some("deploy 812"));
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    pub fn trip_with(&self, change: ManualChange) {
+        self.change(Command::Trip, change);
+    }
+
     /// Closes the circuit, clears its counts and its backoff, and ends a state that was set by
     /// hand. Calls in flight are not counted when they finish.
     pub fn reset(&self) {

@@ -37,8 +37,8 @@ async fn nothing_but_a_json_post_of_this_site_with_the_token_changes_anything() 
         (&[("authorization", "Bearer wrong"), good[0], good[1]], 401),
         (&[good[0], good[1], ("sec-fetch-site", "cross-site")], 403),
         (&[good[0], good[1], ("sec-fetch-site", "same-site")], 403),
-        (&[good[0], good[1], ("host", "ops.example"), ("origin", "https://evil.example")], 403),
-        (&[good[0], good[1], ("host", "ops.example"), ("origin", "null")], 403),
+        (&[good[0], good[1], ("host", "127.0.0.1"), ("origin", "https://evil.example")], 403),
+        (&[good[0], good[1], ("host", "127.0.0.1"), ("origin", "null")], 403),
         (&[good[0]], 415),
         (&[good[0], ("content-type", "text/plain")], 415),
         (&[good[0], ("content-type", "application/x-www-form-urlencoded")], 415),
@@ -62,6 +62,41 @@ async fn nothing_but_a_json_post_of_this_site_with_the_token_changes_anything() 
     let response = send(&admin, request.body(Body::from("{}")).unwrap()).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(registry.get("payments").unwrap().state(), State::ForcedOpen);
+}
+
+/// A page of another site whose host name points here is of the same origin for the browser.
+#[tokio::test]
+async fn a_name_that_points_here_reads_and_changes_nothing_unless_it_is_allowed() {
+    let registry = registry(&["payments"]);
+    let admin = Admin::new(&registry).guard(|_| true);
+    let to = |method: &str, path: &str, host: &str| {
+        let mut request = change(path, "{}");
+        *request.method_mut() = method.parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("host", host.parse().unwrap());
+        headers.insert("origin", format!("http://{host}").parse().unwrap());
+        headers.insert("accept-language", "en".parse().unwrap());
+        request
+    };
+    let force = format!("/breakers/{ID}/force-open");
+    let reads = ["/", "/?page.js", "/breakers", "/events", "/health", "/nothing"];
+    let all: Vec<_> =
+        reads.map(|path| ("GET", path)).into_iter().chain([("POST", &*force)]).collect();
+    for admin in [admin.clone(), admin.clone().allowed_hosts(["ops.example"])] {
+        for (method, path) in &all {
+            let response = send(&admin, to(method, path, "evil.example:3000")).await;
+            assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST, "{method} {path}");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+    }
+    assert_eq!(registry.get("payments").unwrap().state(), State::Closed);
+    let listed = admin.clone().allowed_hosts(["ops.example"]);
+    for (admin, host) in
+        [(&admin, "127.0.0.1:3000"), (&admin, "localhost"), (&listed, "ops.example")]
+    {
+        assert_eq!(send(admin, to("GET", "/breakers", host)).await.status(), StatusCode::OK);
+        assert_eq!(send(admin, to("POST", &force, host)).await.status(), StatusCode::OK);
+    }
 }
 
 /// A body of ten megabytes that counts what is read of it.

@@ -51,13 +51,43 @@ async fn each_change_sets_its_state_and_says_who_why_and_until_when() {
     let request = change(&format!("/breakers/{ID}/force-open"), body);
     let (_, answer) = json_of(send(&admin, request).await).await;
     assert_eq!((&answer["breaker"]["note"], &answer["breaker"]["by"]), (&json!(note), &json!(by)));
-    // Nothing has to be said.
+    // A note and a name are optional.
     let request = change(&format!("/breakers/{ID}/disable/"), "{}");
     let (_, answer) = json_of(send(&admin, request).await).await;
     assert_eq!(
         (&answer["breaker"]["until"], &answer["breaker"]["by"]),
         (&json!(null), &json!(null))
     );
+}
+
+#[tokio::test]
+async fn a_trip_opens_for_the_open_time_and_says_who_and_why() {
+    let clock = ManualClock::new();
+    let registry = Registry::builder().clock(clock.clone()).store(MemoryStore::new());
+    let registry = registry.build().unwrap();
+    let breaker = registry.get_or_create("payments").unwrap();
+    let admin = Admin::new(&registry).token(TOKEN);
+    let trip = async |body: &'static str| {
+        let request = change(&format!("/breakers/{ID}/trip"), body);
+        let (status, answer) = json_of(send(&admin, request).await).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        answer["breaker"].clone()
+    };
+    let shown = trip(r#"{"note": "deploy", "by": "anna"}"#).await;
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("open"), &json!("manual")));
+    assert_eq!((&shown["note"], &shown["by"]), (&json!("deploy"), &json!("anna")));
+    assert_eq!(shown["until"], json!(1_700_000_060.0));
+    // One that is open stays as it is.
+    clock.advance(std::time::Duration::from_secs(10));
+    assert_eq!(trip(r#"{"note": "again"}"#).await, shown);
+    let (_, page) = get(&admin, &format!("/breakers/{ID}/history")).await;
+    assert_eq!(page["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(page["entries"][0]["note"], "deploy");
+    // Its time ends, and a probe closes it.
+    clock.advance(std::time::Duration::from_secs(50));
+    breaker.try_acquire().unwrap().success();
+    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.snapshot().note, None);
 }
 
 #[tokio::test]
@@ -78,6 +108,7 @@ async fn a_body_that_is_no_change_changes_nothing() {
         ("force-open", long("note", 251)),
         ("force-open", long("by", 51)),
         ("reset", r#"{"for": "10m"}"#.to_owned()),
+        ("trip", r#"{"for": "10m"}"#.to_owned()),
     ] {
         let request = change(&format!("/breakers/{ID}/{action}"), body.clone());
         let (status, problem) = json_of(send(&admin, request).await).await;

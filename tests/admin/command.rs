@@ -11,7 +11,7 @@ use std::{
 use axum::Router;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::spawn_blocking};
-use tower_breaker::{MemoryStore, Registry, State, admin::Admin};
+use tower_breaker::{KeyedBreakers, MemoryStore, Registry, State, admin::Admin};
 
 use super::TOKEN;
 
@@ -102,6 +102,33 @@ async fn breakers_are_listed_changed_and_their_histories_shown() {
         let json: Value = serde_json::from_str(&run(&["--json", "list"]).await).unwrap();
         assert_eq!(json["breakers"].as_array().unwrap().len(), 3);
     }
+}
+
+#[tokio::test]
+async fn a_large_group_is_listed_whole_and_its_keys_are_tripped() {
+    let hosts = KeyedBreakers::builder("upstream").build().unwrap();
+    for key in 0..6000 {
+        drop(hosts.get_or_create(&format!("{key:04}.example")));
+    }
+    let url = serve(Admin::new(registry()).group(&hosts).token(TOKEN)).await;
+    let url = format!("http://{url}/admin");
+    let run = async |arguments: &[&str]| {
+        let (code, out, error) = outcome(&url, Some(TOKEN), arguments).await;
+        assert_eq!((code, &*error), (0, ""), "{arguments:?}: {out}");
+        out
+    };
+    let json: Value = serde_json::from_str(&run(&["list", "--json"]).await).unwrap();
+    assert_eq!(json["breakers"].as_array().unwrap().len(), 6003);
+    assert_eq!(json["next"], Value::Null);
+    let list = run(&["list", "--group", "upstream"]).await;
+    assert_eq!(list.lines().count(), 6001);
+    let list = run(&["list", "--group", "upstream", "--search", "99.EXAMPLE"]).await;
+    assert_eq!(list.lines().count(), 61);
+    let row = run(&["trip", "upstream:0042.example", "--note", "INC-1"]).await;
+    assert!(row.contains("open") && row.contains("INC-1"), "{row}");
+    assert_eq!(hosts.get("0042.example").unwrap().state(), State::Open);
+    let (code, _, error) = outcome(&url, None, &["list", "--group", "unknown"]).await;
+    assert_eq!(code, 4, "{error}");
 }
 
 #[tokio::test]
@@ -197,7 +224,9 @@ async fn completions_name_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, _) = outcome("http://unused", None, &["completions", shell]).await;
         assert_eq!(code, 0);
-        for name in ["inspect", "list", "history", "watch", "force-open", "metrics-only", "reset"] {
+        for name in
+            ["inspect", "list", "history", "watch", "trip", "force-open", "metrics-only", "reset"]
+        {
             assert!(script.contains(name), "{shell}: {name}");
         }
     }

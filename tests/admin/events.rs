@@ -11,10 +11,10 @@ use tower_breaker::{
 
 use super::{registry, send};
 
-struct Stream(AdminBody);
+pub(crate) struct Stream(AdminBody);
 
 impl Stream {
-    async fn open(admin: &Admin) -> Self {
+    pub(crate) async fn open(admin: &Admin) -> Self {
         let response = send(admin, Request::get("/events").body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -24,7 +24,7 @@ impl Stream {
     }
 
     /// The kind and the data of the next event.
-    async fn next(&mut self) -> Option<(String, Value)> {
+    pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
         let frame = self.0.frame().await?.unwrap().into_data().unwrap();
         let text = String::from_utf8(frame.to_vec()).unwrap();
         assert!(text.ends_with("\n\n"), "{text:?}");

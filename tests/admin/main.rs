@@ -4,6 +4,7 @@ mod abuse;
 mod changes;
 mod command;
 mod events;
+mod groups;
 mod openapi;
 mod page;
 mod reads;
@@ -13,6 +14,7 @@ mod served;
 mod support;
 
 use axum::body::Body;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -26,6 +28,11 @@ pub(crate) const TOKEN: &str = "correct horse battery staple";
 
 /// `payments`.
 pub(crate) const ID: &str = "cGF5bWVudHM";
+
+/// The id of a name.
+pub(crate) fn id(name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(name)
+}
 
 pub(crate) fn registry(names: &[&str]) -> Registry {
     let registry = Registry::builder().build().unwrap();

@@ -3,9 +3,9 @@
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::{Map, Value, json};
-use tower_breaker::{Config, MemoryStore, Registry, Trip, Window, admin::Admin};
+use tower_breaker::{Config, KeyedBreakers, MemoryStore, Registry, Trip, Window, admin::Admin};
 
-use super::{ID, TOKEN, change, get, json_of, send};
+use super::{ID, TOKEN, change, get, id, json_of, send};
 
 /// The faults of a value under a schema. A property that the schema does not know is one.
 fn faults(document: &Value, schema: &Value, value: &Value, path: &str) -> Vec<String> {
@@ -96,7 +96,11 @@ async fn the_answers_are_those_of_the_document() {
     let registry = Registry::builder().defaults(config).store(MemoryStore::new()).build().unwrap();
     let breaker = registry.get_or_create("payments").unwrap();
     registry.get_or_create("untouched").unwrap();
-    let admin = Admin::new(&registry).token(TOKEN).vital("payments");
+    let hosts = KeyedBreakers::builder("upstream").max_open_ratio(0.5).build().unwrap();
+    drop(hosts.get_or_create("a.example"));
+    let tenants = KeyedBreakers::builder("tenants").build().unwrap();
+    let admin = Admin::new(&registry).group(&hosts).group(&tenants).token(TOKEN);
+    let admin = admin.vital("payments");
     let document = get(&admin, "/openapi.json").await.1;
     let api = Api { admin, document };
 
@@ -104,7 +108,24 @@ async fn the_answers_are_those_of_the_document() {
     breaker.trip();
     api.check("/health", get_request("/health"), 503).await;
     api.check("/breakers", get_request("/breakers"), 200).await;
-    for action in ["force-open", "disable", "metrics-only", "reset"] {
+    for (query, status) in [
+        (format!("group={}", id("upstream")), 200),
+        ("order=urgency&limit=1&search=a".to_owned(), 200),
+        ("limit=1".to_owned(), 200),
+        ("limit=0".to_owned(), 400),
+        ("group=YQ".to_owned(), 404),
+    ] {
+        api.check("/breakers", get_request(&format!("/breakers?{query}")), status).await;
+    }
+    for (path, operation) in api.document["paths"].as_object().unwrap() {
+        let method = operation.as_object().unwrap().keys().next().unwrap().to_uppercase();
+        let mut elsewhere = change(&path.replace("{id}", ID), "{}");
+        *elsewhere.method_mut() = method.parse().unwrap();
+        elsewhere.headers_mut().insert("host", "evil.example".parse().unwrap());
+        elsewhere.headers_mut().insert("accept-language", "en".parse().unwrap());
+        api.check(path, elsewhere, 421).await;
+    }
+    for action in ["trip", "force-open", "disable", "metrics-only", "reset"] {
         let (path, at) = (format!("/breakers/{{id}}/{action}"), format!("/breakers/{ID}/{action}"));
         let body = r#"{"note": "n", "by": "b"}"#;
         api.check(&path, change(&at, body), 200).await;

@@ -20,14 +20,16 @@ use hyper_util::{
 };
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::Mutex, task::JoinSet};
-use tower_breaker::{Config, ManualChange, MemoryStore, Registry, Trip, Window, admin::Admin};
+use tower_breaker::{
+    Config, KeyedBreakers, ManualChange, MemoryStore, Registry, Trip, Window, admin::Admin,
+};
 
 use super::TOKEN;
 
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
 /// What the script checks, in its order.
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 13] = [
     "every breaker is a row with its state as a word, and the page is live",
     "a trip shows at once, with why, since, and a countdown",
     "names are text, whatever they hold",
@@ -35,8 +37,10 @@ const CHECKS: [&str; 11] = [
     "the history is shown on demand",
     "the list is filtered, searched and sorted",
     "the keyboard alone is enough",
-    "a lost connection is said, and so is its return",
+    "a lost connection is shown, and so is its return",
     "a thousand breakers: an event changes one row",
+    "groups are named and chosen, and what is not listed is found by its name",
+    "a host name that points here reads nothing",
     "axe finds nothing serious, in both themes, on desktop and phone",
     "a read-only service has no buttons for changes, and no request leaves the server",
 ];
@@ -176,6 +180,24 @@ fn many() -> Registry {
     registry
 }
 
+/// More breakers than the page lists, two of them open.
+fn keyed() -> KeyedBreakers {
+    let hosts = KeyedBreakers::builder("<b>upstream").build().unwrap();
+    for number in 0..1500 {
+        drop(hosts.get_or_create(&format!("host-{number:04}.example")));
+    }
+    for number in [1234, 1499] {
+        hosts.get(&format!("host-{number}.example")).unwrap().trip();
+    }
+    hosts
+}
+
+fn tenants() -> KeyedBreakers {
+    let tenants = KeyedBreakers::builder("tenants").max_open_ratio(0.5).build().unwrap();
+    tenants.get_or_create("acme").unwrap().trip();
+    tenants
+}
+
 fn browser_folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admin/browser")
 }
@@ -211,6 +233,8 @@ async fn the_page_works_in_a_browser() {
     let router = Router::new()
         .nest_service("/admin", admin(&few))
         .nest_service("/many", admin(&many))
+        .nest_service("/keyed", admin(&few).group(&keyed()))
+        .nest_service("/grouped", admin(&few).group(&tenants()))
         .nest_service("/read-only", Admin::new(&few));
     let server = Server::start(router).await;
     let url = format!("http://{}", server.address);

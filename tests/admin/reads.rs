@@ -82,12 +82,15 @@ async fn breakers_that_are_created_later_are_shown_and_those_that_are_asked_for_
 async fn health_is_good_while_circuits_are_open_unless_one_of_them_is_vital() {
     let registry = registry(&["payments", "mail"]);
     let admin = Admin::new(&registry).vital("payments").vital("unknown");
-    assert_eq!(get(&admin, "/health").await, (StatusCode::OK, json!({"status": "ok", "open": []})));
+    assert_eq!(
+        get(&admin, "/health").await,
+        (StatusCode::OK, json!({"status": "ok", "open": [], "open_count": 0}))
+    );
     registry.get("mail").unwrap().trip();
     let mail = json!({"id": "bWFpbA", "name": "mail", "vital": false});
     assert_eq!(
         get(&admin, "/health").await,
-        (StatusCode::OK, json!({"status": "ok", "open": [mail]}))
+        (StatusCode::OK, json!({"status": "ok", "open": [mail], "open_count": 1}))
     );
     let payments = registry.get("payments").unwrap();
     for open in [Breaker::trip, Breaker::force_open] {

@@ -5,11 +5,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod cluster;
+mod counts;
 mod health_checks;
+mod operators;
 mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod scale;
+mod schedules;
+mod sentinel;
 mod together;
 
 #[test]

@@ -35,9 +35,15 @@ const FILTERS = [
   ["closed", "Closed", (b) => b.state === "closed"],
 ];
 const SAMPLES = 40;
+const LIMIT = 1000; // rows at most
+const UNGROUPED = "-"; // what the service takes for: in no group
 
 const rows = new Map(); // by id
 let filter = "all";
+let group = ""; // the id of the chosen one
+let groups = [];
+let total = 0; // as many breakers as the service has, of those that it was asked for
+let asked = ""; // what names had to contain in the last answer
 let access = "read_only";
 let skew = 0; // the server's clock minus this one's, in seconds
 let token = "";
@@ -74,7 +80,7 @@ class Row {
     this.node = $("row").content.firstElementChild.cloneNode(true);
     const part = (selector) => this.node.querySelector(selector);
     this.parts = {
-      name: part(".name bdi"), vital: part(".vital"), icon: part(".badge path"), word: part(".word"),
+      name: part(".name h2 bdi"), vital: part(".vital"), inGroup: part(".in-group"), icon: part(".badge path"), word: part(".word"),
       ratio: part(".ratio"), curve: part(".curve"), area: part(".area"), limit: part(".limit"),
       since: part(".since time"), until: part(".until time"), untilCell: part(".until"),
       reason: part(".reason"), note: part(".note"), store: part(".store"),
@@ -99,6 +105,8 @@ class Row {
     const name = visible(breaker.name);
     setText(p.name, name);
     p.vital.hidden = !breaker.vital;
+    p.inGroup.hidden = !breaker.group;
+    setText(p.inGroup.querySelector("bdi"), breaker.group ? visible(breaker.group) : "");
     this.node.dataset.tone = tone;
     this.node.dataset.state = breaker.state;
     p.icon.setAttribute("d", icon);
@@ -274,6 +282,8 @@ function put(breaker) {
 function replaceAll(answer) {
   skew = answer.now - Date.now() / 1000;
   access = answer.access;
+  total = answer.total;
+  showGroups(answer.groups);
   document.body.classList.toggle("read-only", access === "read_only");
   const ids = new Set(answer.breakers.map((breaker) => breaker.id));
   for (const [id, row] of rows) {
@@ -285,6 +295,43 @@ function replaceAll(answer) {
   answer.breakers.forEach(put);
   for (const row of rows.values()) row.sample();
   arrange();
+}
+
+function showGroups(found) {
+  const before = JSON.stringify(groups.map(({ id }) => id));
+  groups = found;
+  if (before !== JSON.stringify(groups.map(({ id }) => id))) {
+    const option = (value, text) => {
+      const node = element("option", "", text);
+      node.value = value;
+      return node;
+    };
+    const all = groups.map(({ id, name }) => option(id, visible(name)));
+    $("group").replaceChildren(option("", "All"), option(UNGROUPED, "None"), ...all);
+    $("group").value = group;
+    $("group-field").hidden = groups.length === 0;
+  }
+  const chosen = groups.find(({ id }) => id === group);
+  $("group-stats").hidden = !chosen;
+  if (chosen) setText($("group-stats"), describeGroup(chosen));
+}
+
+function describeGroup({ breakers, max_breakers, unrecorded_calls, open_limit }) {
+  const number = (count) => count.toLocaleString();
+  const parts = [`${number(breakers)} of at most ${number(max_breakers)} breakers`];
+  if (unrecorded_calls) parts.push(`${number(unrecorded_calls)} calls were not recorded: the group was full`);
+  if (open_limit) {
+    const { open, keys_seen, would_have_opened } = open_limit;
+    parts.push(`${number(open)} open of ${number(keys_seen)} keys seen in the last minute`);
+    if (would_have_opened) parts.push(`${number(would_have_opened)} times a circuit was not allowed to open`);
+  }
+  return `${parts.join(". ")}.`;
+}
+
+// An event may be about a breaker that is not asked for.
+function isWanted({ group: name }) {
+  if (!group) return true;
+  return group === UNGROUPED ? !name : groups.find(({ id }) => id === group)?.name === name;
 }
 
 const byName = (a, b) => (a.breaker.name < b.breaker.name ? -1 : 1);
@@ -316,7 +363,10 @@ function arrange() {
   if (focused !== document.activeElement && list.contains(focused)) focused.focus({ preventScroll: true });
   $("empty").hidden = shown > 0;
   setText($("empty"), rows.size ? "No circuit breaker matches." : "There are no circuit breakers yet.");
-  setText($("summary"), `${shown} of ${rows.size} shown${access === "read_only" ? ", read-only" : ""}`);
+  const hasMore = total > rows.size;
+  $("more").hidden = !hasMore;
+  if (hasMore) setText($("more"), `${(total - rows.size).toLocaleString()} more are not listed: closed ones, unless all of these are open. Search by name, or choose a group.`);
+  setText($("summary"), `${shown} of ${Math.max(total, rows.size)} shown${access === "read_only" ? ", read-only" : ""}`);
   for (const [key, , matches] of FILTERS) {
     const count = sorted.filter((row) => matches(row.breaker)).length;
     const button = $(`filter-${key}`);
@@ -350,7 +400,14 @@ for (const [key, text] of FILTERS) {
   });
   $("filters").append(button);
 }
-$("search").addEventListener("input", arrangeSoon);
+$("search").addEventListener("input", () => {
+  arrangeSoon();
+  searchSoon();
+});
+$("group").addEventListener("change", () => {
+  group = $("group").value;
+  refresh().catch(() => {});
+});
 $("sort").addEventListener("change", arrange);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.closest("input, select, dialog")) return;
@@ -406,8 +463,28 @@ function heard() {
   }
 }
 
+// The newest answer counts: an older one may be that of another group.
+let requests = 0;
 async function refresh() {
-  replaceAll(await getJson("breakers"));
+  const number = (requests += 1);
+  const query = new URLSearchParams({ order: "urgency", limit: LIMIT });
+  if (group) query.set("group", group);
+  const words = $("search").value.trim();
+  // Otherwise all are here, and notes are searched too.
+  const search = total > LIMIT || asked ? words : "";
+  if (search) query.set("search", search);
+  const answer = await getJson(`breakers?${query}`);
+  if (number !== requests) return;
+  asked = search;
+  replaceAll(answer);
+}
+
+// What is not here, the service searches.
+let searching;
+function searchSoon() {
+  if (total <= rows.size && !asked) return;
+  clearTimeout(searching);
+  searching = setTimeout(() => refresh().catch(() => {}), 250);
 }
 
 function connect() {
@@ -433,7 +510,7 @@ function connect() {
   });
   for (const kind of ["transition", "store", "would_trip"]) {
     on(kind, ({ breaker, event }) => {
-      if (!breaker) return;
+      if (!breaker || !isWanted(breaker)) return;
       put(breaker);
       arrangeSoon();
       if (kind === "transition") announce(breaker, event);
@@ -494,14 +571,15 @@ const dialog = $("dialog");
 const fields = { note: $("note"), by: $("by"), token: $("token") };
 let subject = null;
 
+const hasTime = (action) => action !== "reset" && action !== "trip";
 const chosen = () => dialog.querySelector("[name=action]:checked").value;
 
 function showChoice() {
   const action = chosen();
-  $("for-field").hidden = action === "reset";
+  $("for-field").hidden = !hasTime(action);
   const word = dialog.querySelector("[name=action]:checked + span b").textContent;
   setText($("confirm"), word);
-  $("confirm").classList.toggle("danger", action === "force-open");
+  $("confirm").classList.toggle("danger", action === "force-open" || action === "trip");
 }
 
 function remembered(name) {
@@ -527,6 +605,7 @@ function openDialog(row) {
   showError("");
   showChoice();
   dialog.showModal();
+  dialog.querySelector("[name=action]:checked").focus();
 }
 
 function showError(text, field) {
@@ -543,7 +622,7 @@ async function confirmChange() {
   }
   const action = chosen();
   const body = { note: fields.note.value.trim(), by: fields.by.value.trim() };
-  if (action !== "reset" && $("for").value) body.for = $("for").value;
+  if (hasTime(action) && $("for").value) body.for = $("for").value;
   const headers = { "content-type": "application/json" };
   if (access === "token") headers.authorization = `Bearer ${fields.token.value.trim()}`;
   $("confirm").disabled = true;

@@ -39,7 +39,7 @@ pub(super) enum Command {
         history: Option<String>,
     },
     /// Lists the breakers of a running program.
-    List,
+    List(Selection),
     /// Shows the transitions of a breaker of a running program, the newest first.
     History {
         /// The breaker's name.
@@ -55,6 +55,8 @@ pub(super) enum Command {
         #[arg(long)]
         count: Option<u64>,
     },
+    /// Opens a circuit for its open time, as if a rule had tripped; it recovers as usual.
+    Trip(Change),
     /// Has a breaker reject every call.
     ForceOpen(TimedChange),
     /// Has a breaker admit every call and count none.
@@ -68,6 +70,16 @@ pub(super) enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Only breakers of this group of breakers by key.
+    #[arg(long)]
+    pub(super) group: Option<String>,
+    /// Only breakers whose name contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) search: Option<String>,
 }
 
 #[derive(Debug, Args)]

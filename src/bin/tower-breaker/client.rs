@@ -49,9 +49,14 @@ impl Client {
         })
     }
 
+    /// The id of a breaker or a group.
+    pub(super) fn id(name: &str) -> String {
+        if name.is_empty() { "-".to_owned() } else { URL_SAFE_NO_PAD.encode(name) }
+    }
+
     /// The path of a breaker.
     pub(super) fn breaker(name: &str) -> String {
-        format!("breakers/{}", URL_SAFE_NO_PAD.encode(name))
+        format!("breakers/{}", Self::id(name))
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Fault> {

@@ -30,7 +30,7 @@ fn run(Arguments { url, token_file, json, command }: Arguments) -> Result<String
     let client = |needs_token| Client::new(&url, token_file.as_deref(), needs_token);
     match command {
         Command::Inspect { folder, history } => inspect::run(&folder, history.as_deref(), json),
-        Command::List => remote::list(&client(false)?, json),
+        Command::List(selection) => remote::list(&client(false)?, &selection, json),
         Command::History { name, limit } => remote::history(&client(false)?, &name, limit, json),
         Command::Watch { count } => watch::run(&client(false)?, count, json),
         Command::ForceOpen(change) => remote::change(&client(true)?, "force-open", &change, json),
@@ -38,7 +38,8 @@ fn run(Arguments { url, token_file, json, command }: Arguments) -> Result<String
         Command::MetricsOnly(change) => {
             remote::change(&client(true)?, "metrics-only", &change, json)
         }
-        Command::Reset(change) => remote::reset(&client(true)?, &change, json),
+        Command::Trip(change) => remote::note(&client(true)?, "trip", &change, json),
+        Command::Reset(change) => remote::note(&client(true)?, "reset", &change, json),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             let name = command.get_name().to_owned();

@@ -1,21 +1,58 @@
 //! Commands that ask an admin service.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::{
-    arguments::{Change, TimedChange},
+    arguments::{Change, Selection, TimedChange},
     client::Client,
     fault::Fault,
     table::{aligned, text, time},
 };
 
-pub(super) fn list(client: &Client, as_json: bool) -> Result<String, Fault> {
-    let all = client.get("breakers")?;
+/// How many breakers are asked for at once.
+const PAGE: usize = 5000;
+
+pub(super) fn list(client: &Client, selection: &Selection, as_json: bool) -> Result<String, Fault> {
+    let all = read_all(client, selection)?;
     if as_json {
         return Ok(format!("{all:#}\n"));
     }
     let breakers = all["breakers"].as_array().map(Vec::as_slice).unwrap_or_default();
     Ok(if breakers.is_empty() { "no breakers\n".to_owned() } else { table(breakers) })
+}
+
+/// All pages as one.
+fn read_all(client: &Client, Selection { group, search }: &Selection) -> Result<Value, Fault> {
+    let group = group.as_ref().map(|group| format!("&group={}", Client::id(group)));
+    let search = search.as_ref().map(|search| format!("&search={}", escape(search)));
+    let [group, search] = [group, search].map(Option::unwrap_or_default);
+    let path = format!("breakers?limit={PAGE}{group}{search}");
+    let mut all = client.get(&path)?;
+    while let Some(next) = all["next"].as_str() {
+        let mut page = client.get(&format!("{path}&after={next}"))?;
+        all["next"] = page["next"].take();
+        let (Value::Array(breakers), Value::Array(more)) =
+            (&mut all["breakers"], page["breakers"].take())
+        else {
+            break;
+        };
+        if more.is_empty() {
+            break;
+        }
+        breakers.extend(more);
+    }
+    Ok(all)
+}
+
+/// Escapes a value of a query.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        // Writing to a `String` does not fail.
+        let _ = write!(escaped, "%{byte:02X}");
+        escaped
+    })
 }
 
 fn table(breakers: &[Value]) -> String {
@@ -87,8 +124,14 @@ pub(super) fn change(
     post(client, action, change, time.as_deref(), as_json)
 }
 
-pub(super) fn reset(client: &Client, change: &Change, as_json: bool) -> Result<String, Fault> {
-    post(client, "reset", change, None, as_json)
+/// A change that has no time.
+pub(super) fn note(
+    client: &Client,
+    action: &str,
+    change: &Change,
+    as_json: bool,
+) -> Result<String, Fault> {
+    post(client, action, change, None, as_json)
 }
 
 fn post(

@@ -15,6 +15,9 @@ impl Agent {
         let Self { transport, settings, breakers, .. } = self;
         let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Ok(()) };
         let Some(view) = entry.view() else { return Ok(()) };
+        if Leases::watches_calls(&view) {
+            entry.watch_calls();
+        }
         let fence = entry.member.seen().fence;
         let lasts = settings.lease;
         for wish in leases.wishes(&view, fence, lasts, Instant::now()) {
@@ -73,7 +76,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn return_leases(&mut self) {
+    /// The fleet is gone: what it holds goes back, and others need not wait for it.
+    pub(super) fn leave(&mut self) {
+        if self.is_joined() {
+            // Without the server, it counts as gone after a while.
+            let _ = self.transport.leave(&self.settings.replica);
+        }
         for Shared { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values() {
             self.release(&entry, &leases);
         }

@@ -105,6 +105,26 @@ impl KeyedBreakers {
         self.table.breakers()
     }
 
+    /// All breakers of the group, and the one that keys without room share.
+    #[cfg(feature = "admin")]
+    pub(crate) fn breakers_and_shared(&self) -> Vec<Breaker> {
+        let mut breakers = self.table.breakers();
+        breakers.extend(self.table.shared().cloned());
+        breakers
+    }
+
+    /// The breaker of this name. Looking at it does not count as a use of its key.
+    #[cfg(feature = "admin")]
+    pub(crate) fn get_by_name(&self, name: &str) -> Option<Breaker> {
+        self.table.get_by_name(name)
+    }
+
+    /// How many breakers the group has at most.
+    #[cfg(feature = "admin")]
+    pub(crate) fn max_breakers(&self) -> usize {
+        self.table.max_breakers
+    }
+
     /// How many breakers the group has.
     #[must_use]
     pub fn len(&self) -> usize {

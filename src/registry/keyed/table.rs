@@ -177,6 +177,19 @@ impl Table {
         self.entries.pin().values().map(|entry| entry.breaker.clone()).collect()
     }
 
+    #[cfg(feature = "admin")]
+    pub(super) fn shared(&self) -> Option<&Breaker> {
+        self.shared.as_ref()
+    }
+
+    #[cfg(feature = "admin")]
+    pub(super) fn get_by_name(&self, name: &str) -> Option<Breaker> {
+        if let Some(key) = self.names.key_of(name) {
+            return self.entries.pin().get(&*key).map(|entry| entry.breaker.clone());
+        }
+        self.shared.as_ref().filter(|shared| shared.name() == name).cloned()
+    }
+
     /// Passes the breaker of a key to the closure, if there is one.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {

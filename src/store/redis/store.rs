@@ -3,7 +3,7 @@
 use std::{fmt, slice, sync::Arc};
 
 use super::{
-    connection::Connector,
+    connector::Connector,
     history::{self, Appender},
     keys::Keys,
     server::Server,
@@ -48,6 +48,10 @@ use crate::store::{
 /// each other while they run. To keep the state of each replica apart, give each an
 /// [instance](crate::store::RedisStoreBuilder::instance).
 ///
+/// When a group of keyed breakers replaces a breaker, its replica removes what it has saved of it
+/// itself: the snapshot, unless another process has saved one since, and its own records of the
+/// history. The rest expires.
+///
 /// # Durability
 ///
 /// A save returns once the server has answered. What survives a crash of the server is up to its
@@ -72,19 +76,34 @@ use crate::store::{
 ///     +zrevrangebylex +zremrangebylex +zremrangebyrank
 /// ```
 ///
-/// and `+select` to use another database than 0.
+/// and `+role` on a server that sentinels watch, `+cluster|slots +asking` in a cluster, or
+/// `+select` to use another database than 0.
 ///
-/// # Which servers
+/// # Servers
 ///
-/// Redis 6.2 or later, reached by TCP, TLS (feature `redis-tls`) or a Unix socket.
+/// Redis 6.2 or later.
 ///
-/// | | |
-/// |---|---|
-/// | one server | supported, tested with Redis 7.0 |
-/// | replicas, behind an address that follows the primary | supported, not tested |
-/// | TLS, Unix sockets | supported, not tested |
-/// | Sentinel, Redis Cluster | not supported yet |
-/// | Valkey | expected to work, not tested |
+/// | servers | URL | |
+/// |---|---|---|
+/// | one | `redis://[user][:password@]host[:port][/database]` | tested |
+/// | one, by a Unix socket | `unix:///path[?db=..&user=..&pass=..]` | tested |
+/// | the primary that sentinels name | `redis+sentinel://[user][:password@]host[:port][,host[:port]..]/service[/database]` | tested |
+/// | a Redis Cluster | `redis+cluster://[user][:password@]host[:port][,host[:port]..]` | tested |
+/// | each by TLS (feature `redis-tls`) | `rediss`, `rediss+sentinel`, `rediss+cluster` | the first is tested |
+/// | replicas behind an address that follows the primary | as for one | expected to work |
+/// | Valkey | as for Redis | expected to work |
+///
+/// The tests run with Redis 7.0. User and password are those of the servers. Sentinels are asked
+/// without, unless the URL ends in `?sentinel_user=..&sentinel_password=..`, or
+/// [they are set](crate::store::RedisStoreBuilder::sentinel_credentials).
+///
+/// * **Sentinel**: name all sentinels: one after the other is asked. A primary that does not
+///   answer, or has become a replica, is left, and the sentinels are asked for the next one at most
+///   every 500 ms.
+/// * **Cluster**: name several nodes: one of them is asked for the others, and each is reached
+///   under the address that it announces. Slots that move, and replicas that take over, are
+///   followed. A node that was emptied is noticed if it has a sixteenth of the slots. While a node
+///   is away, the store is degraded, but keys on other nodes are saved.
 ///
 /// # Examples
 ///
@@ -141,7 +160,7 @@ impl StateStore for RedisStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.shared.values.load_page(&self.shared.server, after, limit)
+        Values::load_page(&self.shared.server, after, limit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
@@ -154,6 +173,10 @@ impl StateStore for RedisStore {
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.shared.values.delete(&self.shared.server, key)
+    }
+
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.values.discard(&self.shared.server, keys)
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {
@@ -201,5 +224,9 @@ impl HistoryStore for RedisStore {
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         history::trim(&self.shared.server, key, older_than, keep)
+    }
+
+    fn discard(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.appender.discard(&self.shared.server, key)
     }
 }

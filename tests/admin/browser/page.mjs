@@ -14,7 +14,7 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   // Nothing but the server of the test is asked: names of other hosts are not resolved.
   args: [
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -108,7 +108,7 @@ const checks = {
     // A screen reader hears of it.
     await until(page.locator("#announce"), "payments is Open: By hand");
     // The most urgent ones are on top.
-    const names = await page.locator(".row .name bdi").allTextContents();
+    const names = await page.locator(".row .name h2 bdi").allTextContents();
     assert.deepEqual(names.slice(0, 3), ["inventory", "payments", "search"]);
     await control("reset", "payments");
     await until(word(page, "payments"), "Closed");
@@ -141,7 +141,7 @@ const checks = {
     const confirm = dialog.getByRole("button", { name: "Force open" });
     await confirm.click();
     await until(alert, "Say why.");
-    await fill(page, { note: "Bounces, INC-12", by: "Bert" });
+    await fill(page, { note: "Bounces, INC-12", by: "On-call" });
     await confirm.click();
     await until(alert, "A change needs the token.");
     page.expectsNetworkErrors = true; // Chromium logs each 401.
@@ -154,17 +154,17 @@ const checks = {
     await confirm.click();
     await dialog.waitFor({ state: "hidden" });
     await until(word(page, "mail"), "Forced open");
-    await until(row(page, "mail").locator(".note"), "Bert: Bounces, INC-12");
+    await until(row(page, "mail").locator(".note"), "On-call: Bounces, INC-12");
     await until(row(page, "mail").locator(".until time"), /in 9 min|in 10 min/);
-    // The next change knows the name and the token, and begins with a reset.
+    // The next change has the name and the token, and begins with a reset.
     await row(page, "mail").getByRole("button", { name: "Change mail" }).click();
-    assert.equal(await dialog.getByLabel("Your name").inputValue(), "Bert");
+    assert.equal(await dialog.getByLabel("Your name").inputValue(), "On-call");
     assert.equal(await dialog.getByLabel("For", { exact: true }).isVisible(), false);
     await fill(page, { note: "Fixed" });
     await dialog.getByRole("button", { name: "Reset" }).click();
     await until(word(page, "mail"), "Closed");
     await control("state", "mail");
-    await until(row(page, "mail").locator(".note"), "Bert: Fixed");
+    await until(row(page, "mail").locator(".note"), "On-call: Fixed");
     await close(page);
   },
 
@@ -188,7 +188,7 @@ const checks = {
 
   async "the list is filtered, searched and sorted"() {
     const page = await open();
-    const names = () => page.locator(".row:visible .name bdi").allTextContents();
+    const names = () => page.locator(".row:visible .name h2 bdi").allTextContents();
     await page.getByRole("button", { name: /^Open/ }).click();
     assert.deepEqual(await names(), ["inventory", "search", "fraud-scores"]);
     await page.getByRole("button", { name: /^By hand/ }).click();
@@ -247,7 +247,7 @@ const checks = {
     await close(page);
   },
 
-  async "a lost connection is said, and so is its return"() {
+  async "a lost connection is shown, and so is its return"() {
     const page = await open();
     page.expectsNetworkErrors = true;
     await control("stop");
@@ -288,10 +288,64 @@ const checks = {
     await close(page);
   },
 
+  async "groups are named and chosen, and what is not listed is found by its name"() {
+    const page = await open("/keyed");
+    const rows = (count) =>
+      page.waitForFunction((count) => document.querySelectorAll(".row:not([hidden])").length === count, count);
+    await rows(1000);
+    // What is open is listed, whatever its name.
+    for (const name of ["<b>upstream:host-1234.example", "<b>upstream:host-1499.example"]) {
+      assert.equal(await word(page, name).textContent(), "Open");
+      assert.equal(await row(page, name).locator(".in-group bdi").textContent(), "<b>upstream");
+    }
+    await page.getByText(/^511 more are not listed/).waitFor();
+    await page.getByText("1000 of 1511 shown").waitFor();
+    await page.getByRole("searchbox").fill("host-1498");
+    await rows(1);
+    await page.getByRole("searchbox").fill("");
+    await rows(1000);
+    await page.getByLabel("Group").selectOption("None");
+    await rows(11);
+    assert.equal(await page.locator("#group-stats").isVisible(), false);
+    await page.getByLabel("Group").selectOption("<b>upstream");
+    await page.getByText("1,500 of at most 10,000 breakers.").waitFor();
+    await page.getByText(/^500 more are not listed/).waitFor();
+    // An event of another group adds no row.
+    await control("reset", "payments");
+    await page.waitForTimeout(300);
+    assert.equal(await page.locator(".row").count(), 1000);
+    const tripped = row(page, "<b>upstream:host-0000.example");
+    await tripped.getByRole("button", { name: "Change" }).click();
+    await fill(page, { action: "Trip", note: "INC-7", by: "on-call", token: TOKEN });
+    assert.equal(await page.getByRole("dialog").getByLabel("For", { exact: true }).isVisible(), false);
+    await page.getByRole("dialog").getByRole("button", { name: "Trip" }).click();
+    await until(word(page, "<b>upstream:host-0000.example"), "Open");
+    await until(tripped.locator(".note"), "on-call: INC-7");
+    await close(page);
+  },
+
+  async "a host name that points here reads nothing"() {
+    const context = await browser.newContext({ bypassCSP: true });
+    const page = await context.newPage();
+    const port = new URL(PAGE_URL).port;
+    for (const [host, status] of [["evil.example", 421], ["localhost", 200]]) {
+      const response = await page.goto(`http://${host}:${port}/admin/breakers`);
+      assert.equal(response.status(), status, host);
+    }
+    // Nor by a script that sets the header by which browsers are known.
+    await page.goto(`http://evil.example:${port}/admin`);
+    const statuses = await page.evaluate(async () => {
+      const ask = async (options) => (await fetch("/admin/breakers", options)).status;
+      return [await ask({}), await ask({ headers: { "accept-language": "" } }), await ask({ headers: { "sec-fetch-site": "none", "user-agent": "x" } })];
+    });
+    assert.deepEqual(statuses, [421, 421, 421]);
+    await context.close();
+  },
+
   async "axe finds nothing serious, in both themes, on desktop and phone"() {
     for (const colorScheme of ["light", "dark"]) {
       for (const viewport of [{ width: 1360, height: 900 }, { width: 390, height: 844 }]) {
-        const page = await open("/admin", { colorScheme, viewport, bypassCSP: true, reducedMotion: "reduce" });
+        const page = await open("/grouped", { colorScheme, viewport, bypassCSP: true, reducedMotion: "reduce" });
         await page.evaluate(axeSource);
         await row(page, "search").getByRole("button", { name: "History" }).click();
         await row(page, "search").locator(".history li").first().waitFor();
@@ -305,6 +359,11 @@ const checks = {
           assert.ok(wide <= 0, `${what}: ${wide} pixels too wide at ${viewport.width}`);
         };
         await look("the list");
+        await page.getByLabel("Group").selectOption("tenants");
+        await page.getByText(/^1 of at most 10,000 breakers/).waitFor();
+        await look("a group");
+        await page.getByLabel("Group").selectOption("All");
+        await row(page, "mail").waitFor();
         await row(page, "mail").getByRole("button", { name: "Change mail" }).click();
         await look("the dialog");
         await close(page);

@@ -55,6 +55,7 @@ macro_rules! contract {
                 any_bytes_come_back_as_they_were
                 every_key_has_a_value_of_its_own
                 several_keys_are_removed_at_once
+                what_a_handle_has_saved_is_discarded
                 similar_keys_have_values_of_their_own
                 values_are_read_in_pages
                 pages_continue_after_a_key_that_was_deleted
@@ -73,6 +74,7 @@ macro_rules! contract {
                 values_and_histories_are_independent
                 keys_of_histories_are_read_in_pages
                 trim_removes_records_that_are_too_old_or_too_many
+                what_a_handle_has_appended_is_discarded
                 histories_are_there_after_reopening
             );
         }
@@ -121,6 +123,8 @@ contract!(redb, InFolder<RedbStore>);
 contract!(redis, InRedis);
 #[cfg(unix)]
 contract!(redis_as_an_instance, InRedisAsAnInstance);
+#[cfg(unix)]
+contract!(redis_cluster, InRedisCluster);
 contract!(tiered, InTiers);
 contract!(behind_an_arc, BehindAnArc);
 contract!(with_only_the_required_methods, Minimal);
@@ -136,7 +140,7 @@ fn check<S: Subject>(test: &str, run: fn(&S)) {
 }
 
 #[cfg(unix)]
-use in_redis::{InRedis, InRedisAsAnInstance};
+use in_redis::{InRedis, InRedisAsAnInstance, InRedisCluster};
 
 struct Memory(MemoryStore);
 
