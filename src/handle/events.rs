@@ -11,6 +11,8 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
+#[cfg(feature = "redis")]
+use crate::fleet::{Membership, RedisFleet};
 use crate::{
     breaker::{
         cell::Cell,
@@ -25,16 +27,11 @@ use crate::{
     history::HistoryEntry,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
-    sync::{contain, std_lock},
+    sync::{contain, log, std_lock},
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
         SnapshotSource, TakeOver, WriteBehindConfig,
     },
-};
-#[cfg(feature = "redis")]
-use crate::{
-    fleet::{Membership, RedisFleet},
-    sync::log,
 };
 #[cfg(feature = "metrics")]
 use crate::{
