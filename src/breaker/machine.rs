@@ -170,6 +170,12 @@ impl Machine {
         self.phase.state()
     }
 
+    /// Whether a probe is due and none is out.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn is_half_open_without_probes(&self) -> bool {
+        matches!(&self.phase, Phase::HalfOpen(probes) if probes.in_flight() == 0)
+    }
+
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
