@@ -301,7 +301,9 @@ impl Machine {
 
     /// Whether the time of each call's admission is needed.
     pub(super) fn are_calls_timed(&self) -> bool {
-        self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
+        self.rules.slow_after().is_some()
+            || self.config.abandoned_after.is_some()
+            || self.config.measures_durations()
     }
 
     /// Replaces the configuration. The state and its counts stay, the calls of a window stay
