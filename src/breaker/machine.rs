@@ -181,6 +181,12 @@ impl Machine {
         self.phase.state()
     }
 
+    /// Whether a probe is due and none is out.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn is_half_open_without_probes(&self) -> bool {
+        matches!(&self.phase, Phase::HalfOpen(probes) if probes.in_flight() == 0)
+    }
+
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
@@ -268,6 +274,7 @@ impl Machine {
         if let Phase::HalfOpen(_) = &self.phase {
             return self.admit_probe();
         }
+        self.note_open_call();
         let refused = Err(Refusal::new(self.state()));
         match &mut self.phase {
             Phase::Closed(None) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {}

@@ -90,9 +90,9 @@
 //!
 //! # The label `store`
 //!
-//! Its value is the store's [`label`]: `sled`, `file`, `memory`, `custom` for stores of your own,
-//! or one that you choose. Stores with the same label are reported as one: healthy if all of them
-//! are, with the sum of what is pending.
+//! Its value is the store's [`label`]: `sled`, `redb`, `file`, `redis`, `memory`, `custom` for
+//! stores of your own, or one that you choose. Stores with the same label are reported as one:
+//! healthy if all of them are, with the sum of what is pending.
 //!
 //! ```
 //! use tower_breaker::{Breaker, MemoryStore};

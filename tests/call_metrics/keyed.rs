@@ -90,3 +90,21 @@ fn a_call_that_a_full_group_does_not_record_is_counted_as_that() {
     let metrics = breakers.metrics();
     assert_eq!((metrics.unrecorded_calls, metrics.calls.total()), (1, 0));
 }
+
+/// Under consecutive failures alone, it is the failure that finds no room.
+#[test]
+fn a_failure_that_finds_no_room_is_unrecorded_and_not_a_failure_too() {
+    let breakers = KeyedBreakers::builder("full-lazy").max_breakers(1).build().unwrap();
+    breakers.get_or_create("a").unwrap().force_open();
+    let call = caller(&breakers);
+    let counts = || {
+        let metrics = breakers.metrics();
+        (metrics.unrecorded_calls, metrics.calls.success, metrics.calls.total())
+    };
+    call("b", Does::Fail);
+    assert_eq!(counts(), (1, 0, 0));
+    call("b", Does::Panic);
+    assert_eq!(counts(), (2, 0, 0));
+    call("b", Does::Succeed);
+    assert_eq!(counts(), (2, 1, 1));
+}

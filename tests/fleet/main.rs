@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod cluster;
+mod counts;
 mod health_checks;
 mod operators;
 mod outages;
@@ -16,6 +17,7 @@ mod replica;
 mod scale;
 mod schedules;
 mod sentinel;
+mod tls;
 mod together;
 
 #[test]

@@ -51,12 +51,15 @@ const BATCH: usize = 256;
 
 /// Transitions that are reported as 0 from the start: to the function `increase` of Prometheus, a
 /// counter that begins with its first event has not increased.
-const USUAL_TRANSITIONS: [(State, State, Reason); 7] = [
+const USUAL_TRANSITIONS: [(State, State, Reason); 10] = [
     (State::Closed, State::Open, Reason::ConsecutiveFailures),
     (State::Closed, State::Open, Reason::FailureRate),
     (State::Closed, State::Open, Reason::SlowCallRate),
+    (State::Closed, State::Open, Reason::HealthCheck),
+    (State::Closed, State::Open, Reason::Fleet),
     (State::Open, State::HalfOpen, Reason::RecoveryTimeout),
     (State::HalfOpen, State::Open, Reason::ProbeFailed),
+    (State::HalfOpen, State::Open, Reason::ProbeSlow),
     (State::HalfOpen, State::Open, Reason::ProbeTimeout),
     (State::HalfOpen, State::Closed, Reason::ProbesSucceeded),
 ];

@@ -115,8 +115,11 @@ impl Queue {
     }
 }
 
-/// The first that is half-open. Asking a breaker for its state may run listeners, so no lock may be
-/// held.
+/// The first that is half-open and has no probe out. Asking a breaker for its state may run
+/// listeners, so no lock may be held.
 pub(super) fn choose(candidates: Vec<Candidate>) -> Option<Candidate> {
-    candidates.into_iter().find(|candidate| candidate.breaker.state() == State::HalfOpen)
+    candidates.into_iter().find(|candidate| {
+        let cell = candidate.breaker.cell();
+        cell.inspect(|machine, _| machine.is_half_open_without_probes()) == Some(true)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    hash::BuildHasher as _,
     sync::{
         Arc, Mutex,
         atomic::{
@@ -11,7 +12,7 @@ use std::{
     },
 };
 
-use foldhash::fast::RandomState;
+use foldhash::{fast::RandomState, quality};
 use papaya::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::broadcast;
@@ -24,11 +25,13 @@ use super::{
     when_full::WhenFull,
 };
 use crate::{
+    breaker::nesting::KeyMark,
     config::{Config, Trip},
     event::Event,
     handle::Breaker,
     outcome::CallEnd,
     registry::events::Gate,
+    state::State,
     sync::std_lock,
 };
 
@@ -50,6 +53,14 @@ pub(crate) struct Missing {
     key: SmolStr,
     /// How many breakers had been created before it was looked for.
     created: u64,
+    mark: KeyMark,
+}
+
+impl Missing {
+    /// By which a call of the same key further in is recognized.
+    pub(crate) fn mark(&self) -> KeyMark {
+        self.mark
+    }
 }
 
 /// No lock is held while a breaker is asked for its state or gets new settings, and events of its
@@ -71,6 +82,8 @@ pub(super) struct Table {
     /// How many breakers were created so far.
     created: AtomicU64,
     unrecorded: AtomicU64,
+    /// Of this group alone, so that the same key of another group has another mark.
+    marks: quality::RandomState,
     pub(super) creation: Mutex<Creation>,
 }
 
@@ -134,6 +147,7 @@ impl Table {
             is_crowded: AtomicBool::new(false),
             created: AtomicU64::new(0),
             unrecorded: AtomicU64::new(0),
+            marks: quality::RandomState::default(),
             creation: Mutex::new(Creation { config, queue: Queue::default() }),
             names,
             source,
@@ -273,15 +287,29 @@ impl Table {
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
         if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
             let created = self.created.load(Acquire);
-            return match self.entries.pin().get(key) {
-                Some(entry) => Found::Breaker(work(entry.touch())),
-                None => Found::OnFailure(Missing { key: key.into(), created }),
-            };
+            if let Some(entry) = self.entries.pin().get(key) {
+                return Found::Breaker(work(entry.touch()));
+            }
+            let mark = self.mark_of(key);
+            return Found::OnFailure(Missing { key: key.into(), created, mark });
         }
         match self.with_new_or_shared(key, work) {
             Some(result) => Found::Breaker(result),
             None => Found::Unrecorded,
         }
+    }
+
+    #[cfg(feature = "load")]
+    pub(super) fn would_reject(&self, key: &str) -> bool {
+        let entries = self.entries.pin();
+        let shared = || self.shared.as_ref().filter(|_| self.is_crowded.load(Relaxed));
+        let breaker = entries.get(key).map(|entry| &entry.breaker).or_else(shared);
+        breaker.is_some_and(|breaker| breaker.cell().would_refuse().is_some())
+    }
+
+    #[inline]
+    pub(super) fn mark_of(&self, key: &str) -> KeyMark {
+        KeyMark::of(self.marks.hash_one(key))
     }
 
     /// Replaces the settings of all breakers, now and later.
@@ -350,10 +378,10 @@ impl Table {
         if self.entries.pin().contains_key(key) {
             return Insertion::Done(None);
         }
-        if let Some(Candidate { key, breaker }) = replaced
-            && self.remove_unused(&mut creation.queue, key)
+        if let Some(candidate) = replaced
+            && self.remove_unused(&mut creation.queue, candidate)
         {
-            *removed = Some(breaker.clone());
+            *removed = Some(candidate.breaker.clone());
         }
         if creation.queue.len() >= self.max_breakers {
             match self.search(&mut creation.queue) {
@@ -373,10 +401,17 @@ impl Table {
         Insertion::Done(Some(gate))
     }
 
-    /// Removes the breaker that a search has found, unless it was used meanwhile.
-    fn remove_unused(&self, queue: &mut Queue, key: &SmolStr) -> bool {
+    /// Removes the breaker that a search has found, unless it was used meanwhile, by a call that
+    /// another search has forgotten too, or its key has another breaker by now.
+    fn remove_unused(&self, queue: &mut Queue, candidate: &Candidate) -> bool {
+        let Candidate { key, breaker } = candidate;
         let entries = self.entries.pin();
-        let is_unused = entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed));
+        let is_unused = entries.get(key).is_some_and(|entry| {
+            std::ptr::eq(entry.breaker.cell(), breaker.cell())
+                && !entry.is_used.load(Relaxed)
+                // It was half-open when it was chosen.
+                && matches!(breaker.cell().published_state(), State::HalfOpen | State::Closed)
+        });
         let is_removed = is_unused && queue.remove(key);
         if is_removed {
             entries.remove(key);
@@ -412,3 +447,6 @@ fn needs_only_failures(config: &Config) -> bool {
     let is_streak = |trip: &Trip| matches!(trip, Trip::ConsecutiveFailures(_));
     config.abandoned_after.is_none() && config.trip_on.iter().all(is_streak)
 }
+
+#[cfg(test)]
+mod tests;

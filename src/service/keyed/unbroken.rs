@@ -1,7 +1,7 @@
 //! A call of a key that has no breaker yet.
 
 use crate::{
-    breaker::{Permit, cell::Cell},
+    breaker::Permit,
     handle::Breaker,
     outcome::{CallEnd, Outcome},
     registry::{KeyedBreakers, Missing},
@@ -21,13 +21,7 @@ impl UnbrokenCall {
         Self { missing, breakers, is_counted: false }
     }
 
-    /// The cell by which a call of the same group further in is recognized.
-    pub(in crate::service) fn cell(&self) -> &'static Cell {
-        self.breakers.group().cell()
-    }
-
     pub(in crate::service) fn record(&mut self, outcome: Outcome) {
-        self.count(outcome.into());
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
@@ -40,25 +34,31 @@ impl UnbrokenCall {
                 permit.uncounted().finish(outcome);
             }
         };
-        if outcome == Outcome::Success {
-            self.breakers.with_late(&self.missing, record);
-        } else if outcome != Outcome::Ignore {
-            self.breakers.with_new(&self.missing, record);
+        match outcome {
+            Outcome::Ignore => {}
+            Outcome::Success => {
+                self.breakers.with_late(&self.missing, record);
+            }
+            // It has been counted as unrecorded.
+            _ if self.breakers.with_new(&self.missing, record).is_none() => self.is_counted = true,
+            _ => {}
         }
+        self.count(outcome.into());
     }
 
     /// Counts the end of the call for the group: there is no breaker that would.
     fn count(&mut self, end: CallEnd) {
         if !std::mem::replace(&mut self.is_counted, true) {
-            self.cell().count_call(end);
+            self.breakers.group().cell().count_call(end);
         }
     }
 
-    /// Does a part of the call's work. If it panics, the call is a failure, and the panic
-    /// propagates.
-    pub(in crate::service) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    /// Runs the inner service's `call`, or polls its future. If it panics, the call is a failure,
+    /// and the panic propagates.
+    pub(in crate::service) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let mark = self.missing.mark();
         let guard = FailOnDrop(self);
-        let result = work();
+        let result = mark.run(work);
         std::mem::forget(guard);
         result
     }

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt, slice,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use self::{far::Far, listing::Listing};
@@ -60,7 +61,9 @@ pub struct Tiered {
 struct Shared {
     near: Arc<dyn StateStore>,
     far: Far,
-    /// `None` before the first page.
+    /// Whether either store keeps histories.
+    has_histories: bool,
+    /// The newest of those whose pages are being read.
     listing: Mutex<Option<Listing>>,
 }
 
@@ -72,8 +75,10 @@ impl Tiered {
     }
 
     pub(super) fn of(near: Arc<dyn StateStore>, far: Arc<dyn StateStore>) -> Self {
+        let has_histories = near.history().is_some() || far.history().is_some();
         let far = Far::new(Arc::clone(&near), far);
-        Self { shared: Arc::new(Shared { near, far, listing: Mutex::default() }) }
+        let listing = Mutex::default();
+        Self { shared: Arc::new(Shared { near, far, has_histories, listing }) }
     }
 
     /// The health of the far store. `pending` counts the snapshots and histories that it has not
@@ -124,6 +129,7 @@ impl StateStore for Tiered {
         }
         let page = listing.as_mut().map(|listing| listing.page(after, limit)).unwrap_or_default();
         if page.len() < limit {
+            // Another reader that is not at its end reads a newer one.
             *listing = None;
         }
         Ok(page)
@@ -143,11 +149,23 @@ impl StateStore for Tiered {
         self.shared.near.delete(key)
     }
 
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| keys.iter().for_each(|key| pending.delete(key)));
+        self.shared.near.delete_all(keys)
+    }
+
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| keys.iter().for_each(|key| pending.discard(key)));
+        self.shared.near.discard_all(keys)
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
-        self.near_history().is_some().then_some(self)
+        self.shared.has_histories.then_some(self)
     }
 
     fn verify(&self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        lock(&self.shared.listing).take_if(|listing| listing.is_abandoned(now));
         self.shared.near.verify()
     }
 
@@ -161,6 +179,13 @@ impl StateStore for Tiered {
 
     fn needs_sweep(&self) -> bool {
         self.shared.near.needs_sweep()
+    }
+
+    /// A far store that expires values by itself is shared: it is not read by each process.
+    fn swept_part(&self) -> Option<&dyn StateStore> {
+        let near = &*self.shared.near;
+        let far_expires = self.shared.far.expires_by_itself();
+        far_expires.then(|| near.swept_part().unwrap_or(near))
     }
 
     fn id(&self) -> usize {
@@ -193,22 +218,29 @@ impl HistoryStore for Tiered {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        let Some(near) = self.near_history() else { return Ok(Vec::new()) };
-        let records = near.load_newest(key, before, limit)?;
-        if records.len() >= limit {
-            return Ok(records);
+        let near = self.near_history();
+        let near = near.map_or(Ok(Vec::new()), |near| near.load_newest(key, before, limit));
+        if near.as_ref().is_ok_and(|records| records.len() >= limit) {
+            return near;
         }
+        // The far store writes what it was given before it reads, so it shows nothing that was
+        // trimmed.
         let owned = key.to_owned();
         let far = self.shared.far.read(move |store| {
             let history = store.history();
             history.map_or_else(|| Ok(Vec::new()), |far| far.load_newest(&owned, before, limit))
         });
-        let far = far.unwrap_or_default();
+        let (near, far) = match (near, far) {
+            (Err(_), Some(far)) => (Vec::new(), far),
+            (near, far) => (near?, far.unwrap_or_default()),
+        };
         let all: BTreeMap<_, _> =
-            far.into_iter().chain(records).map(|record| (record.id, record)).collect();
+            far.into_iter().chain(near).map(|record| (record.id, record)).collect();
         Ok(all.into_values().rev().take(limit).collect())
     }
 
+    /// Those of the near store. They are asked for in order to remove what is too old, and the far
+    /// store is given that as well.
     fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
         self.near_history().map_or_else(|| Ok(Vec::new()), |near| near.keys(after, limit))
     }
@@ -216,5 +248,10 @@ impl HistoryStore for Tiered {
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         self.shared.far.write(|pending| pending.trim(key, older_than, keep));
         self.near_history().map_or(Ok(()), |near| near.trim(key, older_than, keep))
+    }
+
+    fn discard(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| pending.discard_history(key));
+        self.near_history().map_or(Ok(()), |near| near.discard(key))
     }
 }

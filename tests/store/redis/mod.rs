@@ -2,11 +2,13 @@
 
 mod access;
 mod cluster;
+mod discards;
 mod expiry;
 mod history;
 mod loss;
 mod sentinel;
 mod shared_keys;
+mod tls;
 
 use std::time::Duration;
 
