@@ -118,7 +118,7 @@ impl Permit {
     }
 
     /// Whether the permit records nothing any more.
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "used where bodies are watched")]
     pub(crate) fn is_void(&self) -> bool {
         self.call.state == PackedState::SPENT
     }
@@ -130,7 +130,7 @@ impl Permit {
     }
 
     /// Whether the call is a probe of a half-open circuit.
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "used where bodies are watched")]
     pub(crate) fn is_probe(&self) -> bool {
         self.call.is_probe()
     }
