@@ -3,9 +3,9 @@
 //! # Why the order of the accesses is right
 //!
 //! Only the holder of the lock writes, and it writes `success` and then `state` last, with
-//! `Release`. A caller that reads one of them with `Acquire` therefore sees times at least as new as
-//! that. A time that is newer belongs to a transition that is being published at that moment; using
-//! it is as if the caller had arrived a little later.
+//! `Release`. A caller that reads one of them with `Acquire` therefore sees times at least as new
+//! as that. A time that is newer belongs to a transition that is being published at that moment;
+//! using it is as if the caller had arrived a little later.
 //!
 //! A success that finds in `success` nothing but the state that its permit remembers is
 //! [complete](SuccessState): at that moment, recording it would have changed nothing. `success` has
