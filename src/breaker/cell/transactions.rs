@@ -14,8 +14,8 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// In each round of an update, less is left than in the one before, unless calls are recorded faster
-/// than they can be converted.
+/// In each round of an update, less is left than in the one before, unless calls are recorded
+/// faster than they can be converted.
 const UPDATE_ROUNDS: usize = 8;
 
 impl Cell {
