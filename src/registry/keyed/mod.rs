@@ -1,12 +1,17 @@
 //! A breaker for each key of a group: for each host, route or tenant.
 
+mod anchor;
 mod builder;
+mod call_key;
+mod entries;
+mod hashed;
 mod key_labels;
 mod max_open;
 mod names;
 mod replacement;
 mod restore;
 mod seen;
+mod slots;
 mod source;
 mod stats;
 mod table;
@@ -122,7 +127,7 @@ impl KeyedBreakers {
     /// How many breakers the group has at most.
     #[cfg(feature = "admin")]
     pub(crate) fn max_breakers(&self) -> usize {
-        self.table.max_breakers
+        self.table.slots.max()
     }
 
     /// How many breakers the group has.
@@ -210,8 +215,12 @@ impl KeyedBreakers {
         self.table.find(&self.table.shorten(key), can_wait, admit)
     }
 
-    /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
-    /// creates it if it still has none.
+    /// The group of a key that was [found](Self::find) without a breaker, if it is still there.
+    pub(crate) fn of(missing: &Missing) -> Option<Self> {
+        Some(Self { table: missing.table()? })
+    }
+
+    /// Passes the breaker of such a key to the closure, and creates it if it still has none.
     pub(crate) fn with_new<T>(
         &self,
         missing: &Missing,
@@ -221,7 +230,6 @@ impl KeyedBreakers {
     }
 
     /// The same, if another call has created it meanwhile.
-    #[inline]
     pub(crate) fn with_late<T>(
         &self,
         missing: &Missing,

@@ -3,22 +3,19 @@
 use std::{
     borrow::Cow,
     sync::{
-        Arc, Mutex,
-        atomic::{
-            AtomicBool, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use foldhash::fast::RandomState;
-use papaya::HashMap;
-use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::{
+    anchor::{Anchored, Lease},
+    call_key::CallKey,
+    hashed::{HashedRef, KeyHasher},
     names::Names,
-    replacement::{Candidate, Considered, Queue, Replaceable, choose},
+    slots::{Insertion, Slots},
     source::Source,
     stats::{KeyedStats, OpenLimitStats},
     when_full::WhenFull,
@@ -29,11 +26,7 @@ use crate::{
     handle::Breaker,
     outcome::CallEnd,
     registry::events::Gate,
-    sync::std_lock,
 };
-
-/// How often a new key looks for a breaker to replace: another key may take the one that it found.
-const ATTEMPTS: usize = 4;
 
 /// What a key's call is recorded by.
 pub(crate) enum Found<T> {
@@ -45,68 +38,43 @@ pub(crate) enum Found<T> {
     Unrecorded,
 }
 
-/// A key that has no breaker.
+/// A key that has no breaker, and its group.
 pub(crate) struct Missing {
-    key: SmolStr,
-    /// How many breakers had been created before it was looked for.
-    created: u64,
+    key: CallKey,
+    group: Anchored,
 }
 
-/// No lock is held while a breaker is asked for its state or gets new settings, and events of its
-/// construction are held back: listeners may use the group.
+impl Missing {
+    /// Whether the group is still there, and no breaker was created since the key was looked up.
+    #[inline]
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.group.is_unchanged()
+    }
+
+    /// The group, if it is still there.
+    pub(super) fn table(&self) -> Option<Arc<Table>> {
+        self.group.table()
+    }
+}
+
+/// No lock is held while a breaker gets new settings, and events of its construction are held back:
+/// listeners may use the group.
 pub(super) struct Table {
+    /// Dropped first: calls do not find a group that is going.
+    pub(super) lease: Lease,
     pub(super) names: Names,
     pub(super) source: Source,
+    pub(super) hasher: KeyHasher,
     /// Has the name of the group. It records nothing.
     group: Breaker,
     /// The breaker of the keys for which there is no room.
     shared: Option<Breaker>,
-    pub(super) max_breakers: usize,
-    pub(super) entries: HashMap<SmolStr, Entry, RandomState>,
-    len: AtomicUsize,
+    pub(super) slots: Slots<Breaker, Arc<Config>>,
     /// Whether a key has no breaker until a call fails.
     is_lazy: AtomicBool,
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
-    /// How many breakers were created so far.
-    created: AtomicU64,
     unrecorded: AtomicU64,
-    pub(super) creation: Mutex<Creation>,
-}
-
-/// Locked while an entry comes or goes.
-pub(super) struct Creation {
-    config: Arc<Config>,
-    pub(super) queue: Queue,
-}
-
-pub(super) struct Entry {
-    breaker: Breaker,
-    /// Whether it was used since it was last considered for replacement.
-    is_used: AtomicBool,
-}
-
-/// What became of an attempt to create a breaker.
-enum Insertion {
-    /// The key has a breaker. The gate is that of a new one.
-    Done(Option<Arc<Gate>>),
-    /// There is no room, unless one of these is replaced.
-    Full(Vec<Candidate>),
-}
-
-impl Entry {
-    fn new(breaker: Breaker) -> Self {
-        Self { breaker, is_used: AtomicBool::new(false) }
-    }
-
-    #[inline]
-    fn touch(&self) -> &Breaker {
-        // Most calls only read, so that threads do not pass the cache line round.
-        if !self.is_used.load(Relaxed) {
-            self.is_used.store(true, Relaxed);
-        }
-        &self.breaker
-    }
 }
 
 impl Table {
@@ -116,7 +84,7 @@ impl Table {
         source: Source,
         when_full: WhenFull,
         max_breakers: usize,
-    ) -> Self {
+    ) -> Arc<Self> {
         let names = Names::new(group);
         let shared = || {
             let (builder, gate) = source.build(names.group(), None, &config);
@@ -124,32 +92,34 @@ impl Table {
             gate.open();
             breaker
         };
-        Self {
+        let lease = Lease::new();
+        let table = Arc::new(Self {
+            hasher: KeyHasher::default(),
             group: Breaker::builder(group).counts_for_group().build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            max_breakers,
-            entries: HashMap::with_hasher(RandomState::default()),
-            len: AtomicUsize::new(0),
             is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
-            created: AtomicU64::new(0),
             unrecorded: AtomicU64::new(0),
-            creation: Mutex::new(Creation { config, queue: Queue::default() }),
+            slots: Slots::new(config, max_breakers, lease.changes()),
             names,
             source,
-        }
+            lease,
+        });
+        table.lease.hold(&table);
+        table
     }
 
     pub(super) fn group(&self) -> &Breaker {
         &self.group
     }
 
+    #[inline]
     pub(super) fn shorten<'a>(&self, key: &'a str) -> Cow<'a, str> {
         self.names.shorten(key)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len.load(Relaxed)
+        usize::try_from(self.slots.len()).unwrap_or(usize::MAX)
     }
 
     pub(super) fn unrecorded(&self) -> u64 {
@@ -162,11 +132,7 @@ impl Table {
             open: max_open.open(),
             would_have_opened: max_open.prevented(),
         });
-        KeyedStats {
-            breakers: u64::try_from(self.len()).unwrap_or(u64::MAX),
-            unrecorded_calls: self.unrecorded(),
-            open_limit,
-        }
+        KeyedStats { breakers: self.slots.len(), unrecorded_calls: self.unrecorded(), open_limit }
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -174,7 +140,7 @@ impl Table {
     }
 
     pub(super) fn breakers(&self) -> Vec<Breaker> {
-        self.entries.pin().values().map(|entry| entry.breaker.clone()).collect()
+        self.slots.breakers()
     }
 
     #[cfg(feature = "admin")]
@@ -185,7 +151,7 @@ impl Table {
     #[cfg(feature = "admin")]
     pub(super) fn get_by_name(&self, name: &str) -> Option<Breaker> {
         if let Some(key) = self.names.key_of(name) {
-            return self.entries.pin().get(&*key).map(|entry| entry.breaker.clone());
+            return self.slots.look_at(self.hasher.hash(&key));
         }
         self.shared.as_ref().filter(|shared| shared.name() == name).cloned()
     }
@@ -193,20 +159,16 @@ impl Table {
     /// Passes the breaker of a key to the closure, if there is one.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        self.entries.pin().get(key).map(|entry| work(entry.touch()))
+        self.slots.with(self.hasher.hash(key), work)
     }
 
-    /// The same for a key that had none. Most often, no breaker was created meanwhile.
-    #[inline]
+    /// The same for a key that had none.
     pub(super) fn with_late<T>(
         &self,
         missing: &Missing,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
-        if self.created.load(Acquire) == missing.created {
-            return None;
-        }
-        self.with(&missing.key, work)
+        self.with(missing.key.as_str(), work)
     }
 
     /// The same, and creates it if there is none and there is room.
@@ -215,25 +177,30 @@ impl Table {
         missing: &Missing,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
-        let result = self.with_own(&missing.key, work).ok();
+        let result = self.with_own(self.hasher.hash(missing.key.as_str()), work).ok();
         self.count_unrecorded(result)
     }
 
     pub(super) fn get_or_create(&self, key: &str) -> Option<Breaker> {
+        let key = self.hasher.hash(key);
         self.see(key);
         self.with_new_or_shared(key, Breaker::clone)
     }
 
     /// Notes a call with this key.
     #[inline]
-    fn see(&self, key: &str) {
+    fn see(&self, key: HashedRef<'_>) {
         if let Some(max_open) = &self.source.max_open {
-            max_open.see(key);
+            max_open.see(key.hash);
         }
     }
 
     /// The same as `with_new`. A key without room goes by the shared breaker, if there is one.
-    fn with_new_or_shared<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
+    fn with_new_or_shared<T>(
+        &self,
+        key: HashedRef<'_>,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
         let result = match self.with_own(key, work) {
             Ok(result) => Some(result),
             Err(work) => self.shared.as_ref().map(work),
@@ -242,16 +209,12 @@ impl Table {
     }
 
     /// Gives the closure back if there is no room.
-    fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: &str, work: W) -> Result<T, W> {
-        let entries = self.entries.pin();
-        if let Some(entry) = entries.get(key) {
-            return Ok(work(entry.touch()));
-        }
-        self.create(key);
-        match entries.get(key) {
-            Some(entry) => Ok(work(&entry.breaker)),
-            None => Err(work),
-        }
+    #[inline]
+    fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: HashedRef<'_>, work: W) -> Result<T, W> {
+        self.slots.try_with(key, work).or_else(|work| {
+            self.create(key);
+            self.slots.try_with(key, work)
+        })
     }
 
     fn count_unrecorded<T>(&self, result: Option<T>) -> Option<T> {
@@ -269,16 +232,23 @@ impl Table {
         can_wait: bool,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Found<T> {
-        self.see(key);
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
-        if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
-            let created = self.created.load(Acquire);
-            return match self.entries.pin().get(key) {
-                Some(entry) => Found::Breaker(work(entry.touch())),
-                None => Found::OnFailure(Missing { key: key.into(), created }),
+        let is_lazy = can_wait && self.is_lazy.load(Relaxed) && !is_shared;
+        // Before the lookup: a breaker that is created meanwhile is noticed.
+        let group = self.lease.find();
+        let missing = |key| Found::OnFailure(Missing { key: CallKey::new(key), group });
+        if is_lazy && self.slots.is_empty() && self.source.max_open.is_none() {
+            return missing(key);
+        }
+        let hashed = self.hasher.hash(key);
+        self.see(hashed);
+        if is_lazy {
+            return match self.slots.with(hashed, work) {
+                Some(result) => Found::Breaker(result),
+                None => missing(key),
             };
         }
-        match self.with_new_or_shared(key, work) {
+        match self.with_new_or_shared(hashed, work) {
             Some(result) => Found::Breaker(result),
             None => Found::Unrecorded,
         }
@@ -288,7 +258,7 @@ impl Table {
     pub(super) fn update(&self, config: Arc<Config>) {
         let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
         self.is_lazy.store(is_lazy, Relaxed);
-        std_lock(&self.creation).config = config;
+        self.slots.set_settings(config);
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
 
@@ -305,105 +275,26 @@ impl Table {
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
-        Arc::clone(&std_lock(&self.creation).config)
+        self.slots.settings()
     }
 
     /// Creates the breaker of a key, if there is room or another one can be replaced.
     #[cold]
-    fn create(&self, key: &str) {
-        let mut replaced = None;
-        for _ in 0..ATTEMPTS {
-            match self.insert(key, replaced.as_ref()) {
-                Insertion::Done(gate) => {
-                    self.is_crowded.store(false, Relaxed);
-                    if let Some(gate) = gate {
-                        gate.open();
-                    }
-                    return;
-                }
-                Insertion::Full(candidates) => replaced = choose(candidates),
+    fn create(&self, key: HashedRef<'_>) {
+        let insertion = self.slots.insert(key, |config| self.make(key.text, config));
+        self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
+        if let Insertion::New { made_with, replaced } = insertion {
+            if let Some(breaker) = replaced {
+                breaker.leave_store();
             }
-            if replaced.is_none() {
-                break;
-            }
+            made_with.open();
         }
-        self.is_crowded.store(true, Relaxed);
-    }
-
-    fn insert(&self, key: &str, replaced: Option<&Candidate>) -> Insertion {
-        let mut removed = None;
-        let insertion = self.insert_locked(key, replaced, &mut removed);
-        if let Some(breaker) = removed {
-            breaker.leave_store();
-        }
-        insertion
-    }
-
-    /// `removed`: the breaker that was replaced.
-    fn insert_locked(
-        &self,
-        key: &str,
-        replaced: Option<&Candidate>,
-        removed: &mut Option<Breaker>,
-    ) -> Insertion {
-        let mut creation = std_lock(&self.creation);
-        if self.entries.pin().contains_key(key) {
-            return Insertion::Done(None);
-        }
-        if let Some(Candidate { key, breaker }) = replaced
-            && self.remove_unused(&mut creation.queue, key)
-        {
-            *removed = Some(breaker.clone());
-        }
-        if creation.queue.len() >= self.max_breakers {
-            match self.search(&mut creation.queue) {
-                Replaceable::Idle(key, breaker) => {
-                    self.entries.pin().remove(&key);
-                    *removed = Some(breaker);
-                }
-                Replaceable::Perhaps(candidates) => return Insertion::Full(candidates),
-            }
-        }
-        let (_, gate) = self.insert_new(&mut creation, SmolStr::new(key));
-        if let Some(breaker) = removed {
-            // With the lock held: its key must not have another breaker before it has gone. And
-            // after the new one has come, so that the store is in use all the time.
-            breaker.leave_group();
-        }
-        Insertion::Done(Some(gate))
-    }
-
-    /// Removes the breaker that a search has found, unless it was used meanwhile.
-    fn remove_unused(&self, queue: &mut Queue, key: &SmolStr) -> bool {
-        let entries = self.entries.pin();
-        let is_unused = entries.get(key).is_some_and(|entry| !entry.is_used.load(Relaxed));
-        let is_removed = is_unused && queue.remove(key);
-        if is_removed {
-            entries.remove(key);
-        }
-        is_removed
-    }
-
-    fn search(&self, queue: &mut Queue) -> Replaceable {
-        let entries = self.entries.pin();
-        queue.search(|key| {
-            let entry = entries.get(key)?;
-            let was_used = entry.is_used.swap(false, Relaxed);
-            Some(Considered { breaker: &entry.breaker, was_used })
-        })
     }
 
     /// It must not wait for the store: it may be on the way of a request.
-    pub(super) fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
-        let (builder, gate) =
-            self.source.build(&self.names.name_of(&key), Some(&key), &creation.config);
-        let breaker = builder.restore_later().build_valid();
-        self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
-        // Release: a reader of the number finds the breaker.
-        self.created.fetch_add(1, Release);
-        creation.queue.push(key);
-        self.len.store(creation.queue.len(), Relaxed);
-        (breaker, gate)
+    pub(super) fn make(&self, key: &str, config: &Arc<Config>) -> (Breaker, Arc<Gate>) {
+        let (builder, gate) = self.source.build(&self.names.name_of(key), Some(key), config);
+        (builder.restore_later().build_valid(), gate)
     }
 }
 

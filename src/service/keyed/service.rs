@@ -126,7 +126,7 @@ where
             }
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
-                let mut call = UnbrokenCall::new(missing, self.selector.breakers.clone());
+                let mut call = UnbrokenCall::new(missing, &self.selector.breakers);
                 let group = call.cell();
                 let start = || inner_call::run_within(group, || self.inner.call(request));
                 let future = call.fail_on_panic(start);

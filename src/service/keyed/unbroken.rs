@@ -9,24 +9,43 @@ use crate::{
 
 /// A call that was admitted because its key has no breaker. Its failure creates one.
 ///
-/// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics.
+/// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics. It does not
+/// keep the group: once that is gone, its end changes nothing, as with a permit.
 pub(in crate::service) struct UnbrokenCall {
     missing: Missing,
-    breakers: KeyedBreakers,
+    /// Of the group.
+    cell: &'static Cell,
     is_counted: bool,
 }
 
 impl UnbrokenCall {
-    pub(in crate::service) fn new(missing: Missing, breakers: KeyedBreakers) -> Self {
-        Self { missing, breakers, is_counted: false }
+    #[inline]
+    pub(in crate::service) fn new(missing: Missing, breakers: &KeyedBreakers) -> Self {
+        Self { missing, cell: breakers.group().cell(), is_counted: false }
     }
 
     /// The cell by which a call of the same group further in is recognized.
+    #[inline]
     pub(in crate::service) fn cell(&self) -> &'static Cell {
-        self.breakers.group().cell()
+        self.cell
     }
 
+    #[inline]
     pub(in crate::service) fn record(&mut self, outcome: Outcome) {
+        // Most often, no breaker was created meanwhile.
+        if outcome == Outcome::Success && self.missing.is_unchanged() {
+            if !std::mem::replace(&mut self.is_counted, true) {
+                self.cell.count_call(CallEnd::Success);
+            }
+            return;
+        }
+        self.record_with_breaker(outcome);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_with_breaker(&mut self, outcome: Outcome) {
+        let Some(breakers) = KeyedBreakers::of(&self.missing) else { return };
         self.count(outcome.into());
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
@@ -41,16 +60,27 @@ impl UnbrokenCall {
             }
         };
         if outcome == Outcome::Success {
-            self.breakers.with_late(&self.missing, record);
+            breakers.with_late(&self.missing, record);
         } else if outcome != Outcome::Ignore {
-            self.breakers.with_new(&self.missing, record);
+            breakers.with_new(&self.missing, record);
         }
     }
 
-    /// Counts the end of the call for the group: there is no breaker that would.
+    /// Counts the end of the call for the group, which is still there: there is no breaker that
+    /// would.
     fn count(&mut self, end: CallEnd) {
         if !std::mem::replace(&mut self.is_counted, true) {
-            self.cell().count_call(end);
+            self.cell.count_call(end);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cancel(&mut self) {
+        // It keeps the group until the call is counted.
+        let group = KeyedBreakers::of(&self.missing);
+        if group.is_some() {
+            self.count(CallEnd::Cancelled);
         }
     }
 
@@ -65,8 +95,11 @@ impl UnbrokenCall {
 }
 
 impl Drop for UnbrokenCall {
+    #[inline]
     fn drop(&mut self) {
-        self.count(CallEnd::Cancelled);
+        if !self.is_counted {
+            self.cancel();
+        }
     }
 }
 
