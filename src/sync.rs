@@ -77,6 +77,12 @@ pub(crate) fn contain(whose: impl FnOnce() -> String, work: impl FnOnce()) {
     }
 }
 
+/// Writes a line of the log. A subscriber is code of users, and must not end the thread that has
+/// something to log.
+pub(crate) fn log(line: impl FnOnce()) {
+    contain(|| "the log's subscriber".to_owned(), line);
+}
+
 #[cold]
 fn report(whose: &str, panic: Box<dyn Any + Send>) {
     let message = panic_message(&*panic).to_owned();

@@ -68,6 +68,36 @@ fn every_module_has_a_floor() {
     assert!(missing.is_empty(), "modules without a floor: {missing:?}");
 }
 
+/// A subscriber of the log is code of users: its panic must not end a thread of the crate, lose an
+/// answer or leave a lock behind. In `event.rs` and for the timer, the caller contains it.
+#[test]
+fn each_line_of_the_log_is_contained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root, &mut paths);
+    let mut lines = 0;
+    let mut faults = Vec::new();
+    for path in paths {
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+        if ["sync.rs", "event.rs", "timer/housekeeping.rs"].contains(&name) {
+            continue;
+        }
+        let code = code_of(&fs::read_to_string(&path).unwrap());
+        for level in ["error", "warn", "info", "debug", "trace"] {
+            for (at, _) in code.match_indices(&format!("tracing::{level}!(")) {
+                lines += 1;
+                let before: String =
+                    code[..at].chars().rev().filter(|c| !c.is_whitespace()).take(7).collect();
+                if !before.starts_with("||(gol") && before != "{||(gol" {
+                    faults.push(format!("{name}: {level}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "not within `sync::log`:\n{}", faults.join("\n"));
+    assert!(lines > 20, "the lines are found");
+}
+
 /// The checks see what they are for.
 #[test]
 fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {

@@ -351,7 +351,9 @@ impl Call {
         if self.is_probe() {
             return self.cell.inspect(|machine, _| machine.probe_age(self.ticket()))?;
         }
-        Some(self.cell.now(self.state).since(self.admitted_at()?))
+        // First of all: the clock of a call without a time is not read.
+        let admitted = self.admitted_at()?;
+        Some(self.cell.now(self.state).since(admitted))
     }
 
     #[inline]

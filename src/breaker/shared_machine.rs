@@ -124,6 +124,13 @@ impl Machine {
         }
     }
 
+    /// Whether the state is this replica's alone, and not that of the fleet.
+    pub(crate) fn is_state_own(&self) -> bool {
+        self.sharing.0.as_deref().is_none_or(|shared| {
+            !shared.is_joined || (!shared.is_fleets && self.state() != State::Closed)
+        })
+    }
+
     pub(crate) fn shared_view(&mut self, now: Reading, has_waiters: bool) -> Option<SharedView> {
         self.sharing.0.as_deref_mut()?.unseen_since = None;
         let shared = self.sharing.0.as_deref()?;

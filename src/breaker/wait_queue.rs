@@ -35,6 +35,8 @@ pub(super) struct WaitQueue {
     /// When each reservation lapses, by the key of its waiter.
     reservations: BTreeMap<u64, Tick>,
     timer_owner: Option<u64>,
+    /// Whether there may be a waiter that does not check again by itself.
+    has_untimed: bool,
 }
 
 impl WaitQueue {
@@ -73,7 +75,10 @@ impl WaitQueue {
         }
         let displaced = self.waiting.insert(key, waker);
         let recheck_after = match capacity {
-            Capacity::Rejecting { until } => until.map(|until| self.timer(*key, until.since(now))),
+            Capacity::Rejecting { until } => {
+                self.has_untimed |= until.is_none();
+                until.map(|until| self.timer(*key, until.since(now)))
+            }
             Capacity::Probes(_) | Capacity::Unlimited => Some(RESERVATION_TIME),
         };
         (Readiness::Wait { recheck_after }, displaced)
@@ -122,7 +127,17 @@ impl WaitQueue {
             }
             Capacity::Rejecting { until } => {
                 self.reservations.clear();
-                if until.is_none() || self.timer_owner.is_some() {
+                if until.is_none() {
+                    return Vec::new();
+                }
+                if self.has_untimed {
+                    // The state was set by hand, and now there is an end to wait for: each waiter
+                    // has to check again, since the first one may never make its call.
+                    self.has_untimed = false;
+                    self.timer_owner = None;
+                    return self.waiting.take_all().collect();
+                }
+                if self.timer_owner.is_some() {
                     return Vec::new();
                 }
                 // The timer owner has left: the next waiter has to set its timer.
@@ -176,6 +191,24 @@ mod tests {
         let readiness = poll(&mut queue, forced, 0, &mut None);
         assert_eq!(readiness, Readiness::Wait { recheck_after: None });
         assert!(queue.take_ready(forced, at(1)).is_empty());
+    }
+
+    #[test]
+    fn waiters_without_a_timer_get_one_when_there_is_an_end_to_wait_for() {
+        let mut queue = WaitQueue::default();
+        let forced = Capacity::Rejecting { until: None };
+        let (mut first, mut second) = (None, None);
+        for key in [&mut first, &mut second] {
+            assert_eq!(poll(&mut queue, forced, 0, key), Readiness::Wait { recheck_after: None });
+        }
+        assert_eq!(queue.take_ready(OPEN, at(10)).len(), 2);
+        assert_eq!(poll(&mut queue, OPEN, 10, &mut first), wait(50));
+        assert_eq!(poll(&mut queue, OPEN, 10, &mut second), wait(51));
+        assert!(queue.take_ready(OPEN, at(11)).is_empty(), "all of them have a timer");
+        // The first one is ready and makes no call; the second checks again by itself.
+        let probes = Capacity::Probes(1);
+        assert_eq!(poll(&mut queue, probes, 60, &mut first), Readiness::Ready);
+        assert_eq!(poll(&mut queue, probes, 61, &mut second), Readiness::Ready);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use http::{Extensions, HeaderMap, Response, StatusCode};
+use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 
 use super::{error::outcome_of_error, grpc_notice};
 use crate::{error::Rejected, outcome::Outcome};
@@ -17,8 +17,9 @@ pub(super) fn outcome_by_status<B, E: 'static>(
 ) -> Outcome {
     match result {
         Ok(response) => {
-            let (status, headers) = (response.status(), response.headers());
-            outcome_of_parts::<B>(status, headers, response.extensions(), classify)
+            let (status, version) = (response.status(), response.version());
+            let (headers, extensions) = (response.headers(), response.extensions());
+            outcome_of_parts::<B>(status, version, headers, extensions, classify)
         }
         Err(error) => outcome_of_error(error),
     }
@@ -27,6 +28,7 @@ pub(super) fn outcome_by_status<B, E: 'static>(
 #[inline]
 pub(super) fn outcome_of_parts<B>(
     status: StatusCode,
+    version: Version,
     headers: &HeaderMap,
     extensions: &Extensions,
     classify: impl FnOnce(StatusCode, &HeaderMap) -> Outcome,
@@ -34,6 +36,6 @@ pub(super) fn outcome_of_parts<B>(
     if is_rejection(extensions) {
         return Outcome::Ignore;
     }
-    grpc_notice::look::<B>(status, headers);
+    grpc_notice::look::<B>(status, version, headers);
     classify(status, headers)
 }

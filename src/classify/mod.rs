@@ -203,6 +203,8 @@ mod errors_as_failures;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]
+pub(crate) mod grpc_media_type;
+#[cfg(feature = "http")]
 mod grpc_notice;
 #[cfg(feature = "http")]
 mod http;

@@ -31,8 +31,9 @@ fn by_parts<E: 'static>(
 ) -> Outcome {
     match result {
         Ok(response) => {
-            let (status, headers) = (response.status(), response.headers());
-            outcome_of_parts::<Body>(status, headers, response.extensions(), classify)
+            let (status, version) = (response.status(), response.version());
+            let (headers, extensions) = (response.headers(), response.extensions());
+            outcome_of_parts::<Body>(status, version, headers, extensions, classify)
         }
         Err(error) => match status_of(error) {
             Some(status) => classify(status, &HeaderMap::new()),

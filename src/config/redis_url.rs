@@ -14,6 +14,16 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RedisUrl(String);
 
+const SCHEMES: [&str; 7] = [
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+    "unix",
+];
+
 impl RedisUrl {
     /// Takes a URL as it is. Opening the store checks it.
     #[must_use]
@@ -23,7 +33,7 @@ impl RedisUrl {
 
     /// Whether the text begins as a URL of Redis does.
     pub(super) fn is_one(text: &str) -> bool {
-        ["redis://", "rediss://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
+        SCHEMES.iter().any(|scheme| text.split_once("://").is_some_and(|(is, _)| is == *scheme))
     }
 
     /// The URL with its secrets.

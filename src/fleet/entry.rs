@@ -1,19 +1,24 @@
 //! One shared breaker on the fleet's thread: between its machine and the protocol.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use smol_str::SmolStr;
 
 use super::{
+    health::BreakerHealth,
     protocol::{
         command::{Answer, Command, Verdict},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms},
         record::{Micros, Record},
     },
+    replica::BreakerView,
     settings::Settings,
     transport::micros,
 };
@@ -22,6 +27,7 @@ use crate::{
         cell::Cell,
         notify::Observer,
         sharing::{Decided, FleetState, ProbeEnd, SharedView},
+        status::Status,
     },
     clock::Tick,
     config::Config,
@@ -35,6 +41,7 @@ pub(super) struct Entry {
     cell: &'static Cell,
     observer: Weak<dyn Observer>,
     is_marked: Arc<AtomicBool>,
+    health: Arc<BreakerHealth>,
     pub(super) member: Member,
     /// The newest known state has not been taken over, because the machine had something to tell.
     is_behind: bool,
@@ -59,8 +66,10 @@ impl Entry {
         cell: &'static Cell,
         observer: Weak<dyn Observer>,
         is_marked: Arc<AtomicBool>,
+        health: Arc<BreakerHealth>,
     ) -> Self {
-        Self { id, name, cell, observer, is_marked, member: Member::new(), is_behind: false }
+        let member = Member::new();
+        Self { id, name, cell, observer, is_marked, health, member, is_behind: false }
     }
 
     /// From here on, the machine says again that it has something to tell.
@@ -78,7 +87,36 @@ impl Entry {
             .flatten()
     }
 
+    /// What an operator wants to know of it, and the time. `None` once the breaker is gone.
+    pub(super) fn report(&self) -> Option<(BreakerView, SystemTime)> {
+        let observer = self.observer.upgrade()?;
+        self.cell.inspect_owned(&*observer, |machine, now| {
+            let Status { state, since, until, reason, stats, .. } = machine.status(now);
+            let view = BreakerView {
+                state,
+                since,
+                until,
+                reason,
+                is_own: machine.is_state_own(),
+                consecutive_failures: stats.consecutive_failures(),
+                window_calls: stats.window_calls(),
+                window_failures: stats.window_failures(),
+                window_slow_calls: stats.window_slow_calls(),
+            };
+            (view, now.wall)
+        })
+    }
+
+    /// The breaker decides alone, for this reason, although the fleet is reached.
+    pub(super) fn leave_out(&self, reason: String) {
+        self.health.set_left_out(reason);
+        self.set_joined(false);
+    }
+
     pub(super) fn set_joined(&self, is_joined: bool) {
+        if is_joined {
+            self.health.set_joined();
+        }
         if let Some(observer) = self.observer.upgrade() {
             self.cell.with_shared(&*observer, |machine, _, _, _| machine.set_joined(is_joined));
         }
@@ -96,7 +134,11 @@ impl Entry {
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
         let decisions = view.decisions;
-        if let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now) {
+        // It recovered from an older state than that of the fleet.
+        let is_void = self.is_behind && decision.cause == Cause::RecoveredAlone;
+        if !is_void
+            && let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now)
+        {
             return Submission::Send { decisions, decision, command, sent_at: now };
         }
         if self.is_behind {

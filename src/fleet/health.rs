@@ -1,8 +1,16 @@
 //! Whether a replica reaches its fleet.
 
-use std::{fmt, sync::Mutex, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
-use crate::{metrics, sync::std_lock};
+use crate::{
+    metrics,
+    sync::{log, std_lock},
+};
 
 /// Whether a breaker reaches its fleet. Calls are never affected by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,30 +48,93 @@ impl fmt::Display for FleetHealth {
     }
 }
 
-/// The health of this process's connection to a fleet.
-#[derive(Debug)]
-pub(super) struct Health(Mutex<FleetHealth>);
+/// Why a single breaker decides alone although the fleet is reached.
+#[derive(Debug, Default)]
+pub(super) struct BreakerHealth(Mutex<Option<FleetHealth>>);
 
-impl Health {
-    pub(super) fn new() -> Self {
-        let reason = "not connected yet".to_owned();
-        Self(Mutex::new(FleetHealth::Alone { since: SystemTime::now(), reason }))
-    }
-
-    pub(super) fn get(&self) -> FleetHealth {
+impl BreakerHealth {
+    /// `None` if the fleet's health is that of the breaker.
+    pub(super) fn get(&self) -> Option<FleetHealth> {
         std_lock(&self.0).clone()
     }
 
+    pub(super) fn set_left_out(&self, reason: String) {
+        let mut health = std_lock(&self.0);
+        let since = match &*health {
+            Some(FleetHealth::Alone { since, .. }) => *since,
+            _ => SystemTime::now(),
+        };
+        *health = Some(FleetHealth::Alone { since, reason });
+    }
+
     pub(super) fn set_joined(&self) {
-        let before = std::mem::replace(&mut *std_lock(&self.0), FleetHealth::Joined);
-        metrics::fleet_joined(true);
+        *std_lock(&self.0) = None;
+    }
+}
+
+/// The health of this process's connection to a fleet.
+#[derive(Debug)]
+pub(super) struct Health {
+    value: Mutex<FleetHealth>,
+    shard: u16,
+    gauges: Arc<Gauges>,
+}
+
+/// The gauges of a fleet: each is about all of its shards.
+#[derive(Debug, Default)]
+pub(super) struct Gauges(Mutex<BTreeMap<u16, Shard>>);
+
+#[derive(Debug, Default)]
+struct Shard {
+    is_alone: bool,
+    /// How many replicas are present in it.
+    replicas: u64,
+}
+
+impl Gauges {
+    fn set_alone(&self, shard: u16, is_alone: bool) {
+        let mut shards = std_lock(&self.0);
+        shards.entry(shard).or_default().is_alone = is_alone;
+        metrics::fleet_joined(shards.values().all(|shard| !shard.is_alone));
+        drop(shards);
+        if is_alone {
+            self.set_replicas(shard, 0);
+        }
+    }
+
+    fn set_replicas(&self, shard: u16, replicas: u64) {
+        let mut shards = std_lock(&self.0);
+        shards.entry(shard).or_default().replicas = replicas;
+        // A replica is in the shards of its breakers.
+        metrics::fleet_replicas(shards.values().map(|shard| shard.replicas).max().unwrap_or(0));
+    }
+}
+
+impl Health {
+    pub(super) fn new(shard: u16, gauges: Arc<Gauges>) -> Self {
+        let reason = "not connected yet".to_owned();
+        let value = Mutex::new(FleetHealth::Alone { since: SystemTime::now(), reason });
+        Self { value, shard, gauges }
+    }
+
+    pub(super) fn get(&self) -> FleetHealth {
+        std_lock(&self.value).clone()
+    }
+
+    pub(super) fn set_replicas(&self, count: u64) {
+        self.gauges.set_replicas(self.shard, count);
+    }
+
+    pub(super) fn set_joined(&self) {
+        let before = std::mem::replace(&mut *std_lock(&self.value), FleetHealth::Joined);
+        self.gauges.set_alone(self.shard, false);
         if before != FleetHealth::Joined {
-            tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers");
+            log(|| tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers"));
         }
     }
 
     pub(super) fn set_alone(&self, why: &str) {
-        let mut health = std_lock(&self.0);
+        let mut health = std_lock(&self.value);
         let since = match &*health {
             FleetHealth::Alone { since, .. } => *since,
             _ => SystemTime::now(),
@@ -71,14 +142,16 @@ impl Health {
         let alone = FleetHealth::Alone { since, reason: why.to_owned() };
         let before = std::mem::replace(&mut *health, alone.clone());
         drop(health);
-        metrics::fleet_joined(false);
+        self.gauges.set_alone(self.shard, true);
         if before != alone {
-            tracing::warn!(
-                target: "tower_breaker",
-                reason = why,
-                "fleet of circuit breakers not reached: this replica decides alone and keeps \
-                 trying: {why}",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    reason = why,
+                    "fleet of circuit breakers not reached: this replica decides alone and keeps \
+                     trying: {why}",
+                );
+            });
         }
     }
 }

@@ -7,12 +7,22 @@ pub(super) struct Keys {
     prefix: String,
     shard: String,
     news: String,
+    replicas: String,
+    questions: String,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        let prefix = format!("{prefix}:{{0}}:fleet");
-        Self { shard: format!("{prefix}:shard"), news: format!("{prefix}:news"), prefix }
+    /// The keys of one shard.
+    pub(super) fn new(prefix: &str, shard: u16) -> Self {
+        let prefix = format!("{prefix}:{{{shard}}}:fleet");
+        let key = |what| format!("{prefix}:{what}");
+        Self {
+            shard: key("shard"),
+            news: key("news"),
+            replicas: key("replicas"),
+            questions: key("questions"),
+            prefix,
+        }
     }
 
     /// The hash of a breaker.
@@ -29,6 +39,21 @@ impl Keys {
     pub(super) fn news(&self) -> &str {
         &self.news
     }
+
+    /// The sorted set of replicas by when they were last heard of.
+    pub(super) fn replicas(&self) -> &str {
+        &self.replicas
+    }
+
+    /// The stream of operators' questions.
+    pub(super) fn questions(&self) -> &str {
+        &self.questions
+    }
+
+    /// The hash of the answers to a question.
+    pub(super) fn answers(&self, question: u64) -> String {
+        format!("{}:answers:{question:016x}", self.prefix)
+    }
 }
 
 #[cfg(test)]
@@ -37,9 +62,10 @@ mod tests {
 
     #[test]
     fn the_first_braces_of_a_key_hold_the_number_of_its_shard() {
-        let keys = Keys::new("circuit_breaker");
+        let keys = Keys::new("circuit_breaker", 0);
         assert_eq!(keys.breaker("a{b}"), "circuit_breaker:{0}:fleet:breaker:a{b}");
         assert_eq!(keys.shard(), "circuit_breaker:{0}:fleet:shard");
         assert_eq!(keys.news(), "circuit_breaker:{0}:fleet:news");
+        assert_eq!(Keys::new("a", 12).news(), "a:{12}:fleet:news");
     }
 }

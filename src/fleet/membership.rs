@@ -13,8 +13,9 @@ use smol_str::SmolStr;
 
 use super::{
     entry::Entry,
-    health::FleetHealth,
+    health::{BreakerHealth, FleetHealth},
     message::{Marker, Message},
+    replica::{FleetError, FleetView},
     threads::Threads,
 };
 use crate::breaker::{cell::Cell, notify::Observer};
@@ -26,6 +27,7 @@ const ATTACH_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Membership {
     threads: Arc<Threads>,
     id: u64,
+    health: Arc<BreakerHealth>,
 }
 
 impl Membership {
@@ -41,19 +43,29 @@ impl Membership {
         let is_marked = Arc::new(AtomicBool::new(false));
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender: threads.sender() };
         cell.with_shared(&**observer, |machine, _, _, _| machine.share(Box::new(marker)));
-        let entry = Entry::new(id, name, cell, Arc::downgrade(observer), is_marked);
+        let health = Arc::default();
+        let weak = Arc::downgrade(observer);
+        let entry = Entry::new(id, name, cell, weak, is_marked, Arc::clone(&health));
         let (sender, receiver) = mpsc::channel();
         threads.start();
         if threads.send(Message::Attach(Box::new(entry), sender)) {
             // If it is late, the breaker begins alone.
             let _ = receiver.recv_timeout(ATTACH_WAIT);
         }
-        Self { threads, id }
+        Self { threads, id, health }
     }
 
     pub(crate) fn health(&self) -> FleetHealth {
         self.threads.start();
-        self.threads.health()
+        self.health.get().unwrap_or_else(|| self.threads.health())
+    }
+
+    pub(crate) async fn views(
+        &self,
+        name: SmolStr,
+        wait: Duration,
+    ) -> Result<Vec<FleetView>, FleetError> {
+        self.threads.views(name, wait).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::Sender,
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use smol_str::SmolStr;
@@ -15,6 +15,8 @@ use smol_str::SmolStr;
 use super::{
     entry::Entry,
     protocol::record::{Micros, Record},
+    replica::{FleetError, FleetReplica, FleetView},
+    reply::Replier,
 };
 use crate::{breaker::sharing::FleetObserver, store::StoreError};
 
@@ -46,8 +48,35 @@ pub(super) enum Message {
         /// The number of the last of them.
         serial: u64,
     },
+    /// An operator asks.
+    Ask(Ask),
+    /// A replica asks all about the breaker of this name.
+    Asked { question: u64, name: SmolStr },
     /// The fleet is gone.
     Stop,
+}
+
+/// What an operator asks.
+pub(super) enum Ask {
+    /// Who is there.
+    Replicas(Replier<Result<Vec<FleetReplica>, FleetError>>),
+    /// What the replicas say about a breaker.
+    Views {
+        name: SmolStr,
+        /// How long to wait for the answers.
+        wait: Duration,
+        replier: Replier<Result<Vec<FleetView>, FleetError>>,
+    },
+}
+
+impl Ask {
+    pub(super) fn fail(self, reason: &str) {
+        let error = FleetError::not_reached(reason);
+        match self {
+            Self::Replicas(replier) => replier.send(Err(error)),
+            Self::Views { replier, .. } => replier.send(Err(error)),
+        }
+    }
 }
 
 /// A new state of a breaker, on the server's clock.

@@ -36,10 +36,19 @@
 //! fleet. It ends that of a replica that is open alone: its vote did not suffice, or the server
 //! cannot be reached.
 //!
+//! # For operators
+//!
+//! [`RedisFleet::replicas`] lists the replicas and when each was last heard of, and
+//! [`Breaker::fleet_views`](crate::Breaker::fleet_views) asks them how they see a breaker: its
+//! state, since when and why, its counts, and whether the state is a replica's own or that of the
+//! fleet. The server keeps no views: 1,000 replicas of 10,000 breakers would have ten million.
+//! Give each replica an [id](RedisFleetBuilder::replica_id) that says where it runs.
+//!
 //! # When the server
 //!
 //! * **cannot be reached**, does not answer, or refuses commands: each replica decides alone, as a
-//!   breaker that is not shared, keeps trying, and joins again.
+//!   breaker that is not shared, keeps trying, and joins again. What it has decided meanwhile the
+//!   others learn then: a trip, a state set by hand, and that the dependency is back.
 //!   [`Breaker::fleet_health`](crate::Breaker::fleet_health) says so, the log at WARN, and the
 //!   gauge `circuit_breaker_fleet_joined`.
 //! * **has forgotten** what it knew, because it was emptied or an older copy of it has taken over:
@@ -47,7 +56,8 @@
 //!   with a higher one replaces another. This is noticed within a second.
 //! * **stood still**: it ignores commands that their callers have given up.
 //! * **holds something else** under the key of a breaker: that breaker decides alone, as the log
-//!   says at WARN, and the others stay joined. It joins once the key is deleted.
+//!   says at WARN, and its [`fleet_health`](crate::Breaker::fleet_health) too; the others stay
+//!   joined. It joins once the key is deleted.
 //!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
@@ -55,12 +65,27 @@
 //!
 //! # On the server
 //!
-//! Redis 6.2 or newer, a single server. A closed breaker that has never opened has no key.
-//! Otherwise it has a hash, `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after
-//! it was last of use. There are `circuit_breaker:{0}:fleet:shard` and the stream
-//! `circuit_breaker:{0}:fleet:news` besides, of about ten thousand entries. The commands are
-//! `EVAL`, `EVALSHA`, `XREAD`, `XREVRANGE`, `TIME`, and in scripts `HGETALL`, `HSET`, `HSETNX`,
-//! `HGET`, `HDEL`, `HINCRBY`, `DEL`, `PERSIST`, `PEXPIREAT` and `XADD`.
+//! Redis 6.2 or later: one server, one that sentinels watch, or a Redis Cluster. The
+//! [table of servers](crate::store::RedisStore#servers) has the URLs, and what is tested.
+//!
+//! A closed breaker that has never opened has no key. Otherwise it has a hash,
+//! `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after it was last of use. Beside
+//! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
+//! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
+//! about a hundred, and for ten seconds after a question of an operator a hash `answers:{number}`.
+//! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
+//! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
+//!
+//! A user needs no more than this:
+//!
+//! ```text
+//! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
+//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
+//! ```
+//!
+//! and `+role` on a server that sentinels watch, `+cluster|slots` in a cluster, or `+select` to use
+//! another database than 0.
 //!
 //! At rest, each replica sends two commands a second. A transition costs one script, and each
 //! replica one read.
@@ -69,16 +94,21 @@ mod agent;
 mod agreement;
 mod entry;
 mod health;
+mod inquiries;
 mod keys;
 mod leases;
 mod membership;
 mod message;
 mod news;
 mod protocol;
+mod questions;
 mod redis_fleet;
+mod replica;
+mod reply;
 mod settings;
 mod threads;
 mod transport;
+mod view_text;
 mod wire;
 
 #[cfg(test)]
@@ -89,4 +119,5 @@ pub use self::{
     agreement::Agreement,
     health::FleetHealth,
     redis_fleet::{RedisFleet, RedisFleetBuilder},
+    replica::{BreakerView, FleetError, FleetReplica, FleetView},
 };

@@ -29,6 +29,9 @@ use crate::store::{
 
 /// How long one read waits: how long the thread outlives its fleet at most.
 const WAIT: Duration = Duration::from_secs(1);
+/// The pause after news, so that those that follow closely come together with the next read. Short
+/// against the time within which an opening reaches all.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// One entry of the stream: its id and its fields.
 type Entry = (String, HashMap<String, String>);
@@ -41,6 +44,8 @@ pub(super) struct Reader {
     signals: Arc<Signals>,
     /// The last entry that was read; `None` before the first connection.
     last: Option<Position>,
+    /// The id of the last question that was read.
+    last_question: String,
 }
 
 /// What other threads ask of this one.
@@ -63,7 +68,8 @@ impl Reader {
         sender: Sender<Message>,
         signals: Arc<Signals>,
     ) -> Self {
-        Self { connection: Connection::new(connector), keys, sender, signals, last: None }
+        let connection = Connection::beside(connector, keys.news());
+        Self { connection, keys, sender, signals, last: None, last_question: String::new() }
     }
 
     /// Reads until the fleet is gone.
@@ -72,11 +78,11 @@ impl Reader {
         while !self.signals.stop.load(Ordering::Relaxed) {
             is_reading &= !self.signals.begin_anew.swap(false, Ordering::Relaxed);
             let step = if is_reading { self.read() } else { self.begin() };
-            let message = match step {
-                Ok(message) => {
+            let messages = match step {
+                Ok(messages) => {
                     let began = !std::mem::replace(&mut is_reading, true);
                     let serial = self.last.as_ref().map_or(0, |last| last.serial);
-                    if began { Some(Message::Reading { serial }) } else { message }
+                    if began { vec![Message::Reading { serial }] } else { messages }
                 }
                 Err(error) => {
                     is_reading = false;
@@ -86,41 +92,57 @@ impl Reader {
                     if sent.is_err() {
                         return;
                     }
-                    None
+                    Vec::new()
                 }
             };
-            if let Some(message) = message
-                && self.sender.send(message).is_err()
-            {
-                return;
+            let has_news = messages.iter().any(|one| matches!(one, Message::News { .. }));
+            for message in messages {
+                if self.sender.send(message).is_err() {
+                    return;
+                }
+            }
+            if has_news {
+                thread::sleep(PAUSE);
             }
         }
     }
 
     /// Finds the place from which to read: after the last entry. Once the thread knows it, all
     /// states are read; what happens from here on is news.
-    fn begin(&mut self) -> Result<Option<Message>, StoreError> {
+    fn begin(&mut self) -> Result<Vec<Message>, StoreError> {
         let keys = &self.keys;
-        let newest: Vec<Entry> = self.connection.call(|connection| {
-            let mut command = redis::cmd("XREVRANGE");
-            command.arg(keys.news()).arg("+").arg("-").arg("COUNT").arg(1);
-            command.query(connection)
+        let (newest, question): (Vec<Entry>, Vec<Entry>) = self.connection.call(|connection| {
+            let mut pipeline = redis::pipe();
+            for stream in [keys.news(), keys.questions()] {
+                let newest = pipeline.cmd("XREVRANGE").arg(stream);
+                newest.arg("+").arg("-").arg("COUNT").arg(1);
+            }
+            pipeline.query(connection)
         })?;
+        let question = question.into_iter().next();
+        self.last_question = question.map_or_else(|| "0-0".to_owned(), |(id, _)| id);
         let position = match newest.first() {
             Some((id, fields)) => Position { id: id.clone(), serial: serial(fields) },
             None => Position { id: "0-0".to_owned(), serial: 0 },
         };
         self.last = Some(position);
-        Ok(None)
+        Ok(Vec::new())
     }
 
-    fn read(&mut self) -> Result<Option<Message>, StoreError> {
-        let Some(last) = &mut self.last else { return Ok(None) };
-        let (keys, id) = (&self.keys, &last.id);
+    fn read(&mut self) -> Result<Vec<Message>, StoreError> {
+        let Some(last) = &mut self.last else { return Ok(Vec::new()) };
+        let (keys, ids) = (&self.keys, [&*last.id, &*self.last_question]);
         let (streams, time) =
-            self.connection.block(WAIT, |connection| read_after(connection, keys, id))?;
+            self.connection.block(WAIT, |connection| read_after(connection, keys, ids))?;
         let received = Instant::now();
-        let entries = streams.into_iter().flatten().flat_map(|(_, entries)| entries);
+        let (news, questions): (Vec<_>, Vec<_>) =
+            streams.into_iter().flatten().partition(|(stream, _)| stream == keys.news());
+        let mut messages = Vec::new();
+        for (id, fields) in questions.into_iter().flat_map(|(_, entries)| entries) {
+            messages.extend(parse_question(&fields));
+            self.last_question = id;
+        }
+        let entries = news.into_iter().flat_map(|(_, entries)| entries);
         let mut news = Vec::new();
         let mut has_gap = false;
         for (id, fields) in entries {
@@ -131,23 +153,24 @@ impl Reader {
         }
         let serial = last.serial;
         if has_gap {
-            return Ok(Some(Message::Gap { serial }));
+            messages.push(Message::Gap { serial });
+        } else if !news.is_empty() {
+            messages.push(Message::News { news, now: time, received, serial });
         }
-        let is_empty = news.is_empty();
-        Ok((!is_empty).then_some(Message::News { news, now: time, received, serial }))
+        Ok(messages)
     }
 }
 
-/// Reads what comes after the entry of this id, and the time.
+/// Reads what comes after the entries of these ids, news and questions, and the time.
 fn read_after(
     connection: &mut dyn ConnectionLike,
     keys: &Keys,
-    id: &str,
+    ids: [&str; 2],
 ) -> RedisResult<(Streams, Micros)> {
     let mut pipeline = redis::pipe();
     let wait = u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX);
     pipeline.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(wait);
-    pipeline.arg("STREAMS").arg(keys.news()).arg(id);
+    pipeline.arg("STREAMS").arg(keys.news()).arg(keys.questions()).arg(&ids[..]);
     pipeline.cmd("TIME");
     let (streams, (seconds, micros)): (Streams, (Micros, Micros)) = pipeline.query(connection)?;
     Ok((streams, seconds * 1_000_000 + micros))
@@ -161,4 +184,9 @@ fn parse(fields: &HashMap<String, String>) -> Option<News> {
     let field = |name: &str| fields.get(name).map(String::as_str);
     let record = [field("n")?, field("t")?, field("s")?, field("u")?, field("o")?];
     Some(News { name: field("b")?.into(), record: wire::parse_record(record)? })
+}
+
+fn parse_question(fields: &HashMap<String, String>) -> Option<Message> {
+    let question = u64::from_str_radix(fields.get("q")?, 16).ok()?;
+    Some(Message::Asked { question, name: fields.get("b")?.as_str().into() })
 }

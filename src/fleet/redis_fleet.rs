@@ -1,34 +1,37 @@
 //! The handle of a fleet, and its settings.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{
     agreement::Agreement,
     health::FleetHealth,
+    replica::{FleetError, FleetReplica},
     settings::{self, Settings},
     threads::Threads,
 };
-use crate::{
-    error::BoxError,
-    store::{
-        StoreError,
-        redis::{Connector, RedisCredentials},
-    },
+use crate::store::{
+    StoreError,
+    redis::{ConnectionSettings, connection_settings},
 };
+
+const MOST_SHARDS: u16 = 1000;
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Shares breakers with other replicas of a service through a Redis server.
 ///
 /// A handle: cheap to clone. All breakers that are shared through it use its two threads and its
-/// two connections. See the [module's documentation](crate::fleet) for what is shared.
+/// two connections, or as many for each [shard](RedisFleetBuilder::shards). See the
+/// [module's documentation](crate::fleet) for what is shared.
 #[derive(Clone)]
 pub struct RedisFleet {
-    threads: Arc<Threads>,
+    /// Those of each shard. At least one.
+    shards: Arc<[Arc<Threads>]>,
 }
 
 impl RedisFleet {
     /// A fleet on the server of this URL, with the default settings:
-    /// `redis://[user][:password@]host[:port][/database]`, `rediss://` for TLS (feature
-    /// `redis-tls`), or `unix:///path`.
+    /// `redis://[user][:password@]host[:port][/database]`, `unix:///path`, or the URL of sentinels
+    /// or of a cluster. [Servers](crate::store::RedisStore#servers) has all forms.
     ///
     /// This only checks the URL. If the server cannot be reached, the replica decides alone, and
     /// keeps trying.
@@ -45,21 +48,73 @@ impl RedisFleet {
         RedisFleetBuilder::new(url)
     }
 
-    /// Whether this process reaches the fleet. [`FleetHealth::Alone`] before the first breaker is
-    /// built.
+    /// Whether this process reaches the fleet: each shard that has a breaker here.
+    /// [`FleetHealth::Alone`] before the first breaker is built.
     #[must_use]
     pub fn health(&self) -> FleetHealth {
-        self.threads.health()
+        let started = self.shards.iter().filter(|threads| threads.are_started());
+        let mut all = started.map(|threads| threads.health());
+        // Threads start with the first breaker of their shard.
+        let Some(first) = all.next() else { return self.shards[0].health() };
+        if first.is_alone() { first } else { all.find(FleetHealth::is_alone).unwrap_or(first) }
     }
 
-    pub(crate) fn threads(&self) -> Arc<Threads> {
-        Arc::clone(&self.threads)
+    /// The id of this replica, under which [`replicas`](Self::replicas) lists it.
+    #[must_use]
+    pub fn replica_id(&self) -> &str {
+        self.shards[0].replica_id()
+    }
+
+    /// The replicas that the server has heard of within the last ten minutes, by their id. Those
+    /// that have ended are not listed. A replica is known in the shards of its breakers, and asked
+    /// for in those of this process.
+    ///
+    /// It asks the server. That takes one of its threads, not the caller's, and needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::NotReached`] if this process does not reach a shard of the fleet, as before
+    /// the first breaker is built, when it has not tried.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: it only reads.
+    ///
+    /// ```no_run
+    /// # async fn show(fleet: tower_breaker::fleet::RedisFleet)
+    /// # -> Result<(), tower_breaker::fleet::FleetError> {
+    /// for replica in fleet.replicas().await? {
+    ///     println!("{} {}", replica.id, if replica.is_present { "is there" } else { "is gone" });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
+        let mut all: BTreeMap<String, FleetReplica> = BTreeMap::new();
+        let started = self.shards.iter().filter(|threads| threads.are_started());
+        let asked: Vec<_> = started.collect();
+        let asked = if asked.is_empty() { vec![&self.shards[0]] } else { asked };
+        for threads in asked {
+            for replica in threads.replicas().await? {
+                let known = all.get(&replica.id);
+                if known.is_none_or(|known| known.last_seen < replica.last_seen) {
+                    all.insert(replica.id.clone(), replica);
+                }
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// The threads for the breakers of this name.
+    pub(crate) fn threads(&self, name: &str) -> Arc<Threads> {
+        let shard = settings::hash(name) % self.shards.len() as u64;
+        Arc::clone(&self.shards[usize::try_from(shard).unwrap_or_default()])
     }
 }
 
 impl fmt::Debug for RedisFleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.threads.fmt(f)
+        self.shards[0].fmt(f)
     }
 }
 
@@ -77,25 +132,25 @@ impl fmt::Debug for RedisFleet {
 /// ```
 #[must_use = "call `build` to create the fleet"]
 pub struct RedisFleetBuilder {
-    /// The error is a text, because those of stores may hold anything.
-    connector: Result<Connector, String>,
+    connection: ConnectionSettings,
     settings: Settings,
+    shards: u16,
 }
 
 impl RedisFleetBuilder {
     fn new(url: &str) -> Self {
-        let mut connector = Connector::new(url).map_err(|error| error.cause().to_string());
+        let replica = settings::random_id();
         let settings = Settings {
             agreement: Agreement::any(),
-            voter: fastrand::u64(..),
+            voter: settings::hash(&replica),
+            replica,
             lease: Duration::from_secs(5),
             prefix: "circuit_breaker".to_owned(),
-            timeout: Duration::from_millis(500),
+            timeout: COMMAND_TIMEOUT,
         };
-        if let Ok(connector) = &mut connector {
-            connector.command_timeout = settings.timeout;
-        }
-        Self { connector, settings }
+        let mut connection = ConnectionSettings::new(url);
+        connection.command_timeout(COMMAND_TIMEOUT);
+        Self { connection, settings, shards: 1 }
     }
 
     /// How many replicas must have tripped before the circuit of all opens. Default:
@@ -105,11 +160,13 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// Identifies this replica when votes are counted. Default: a random id for each fleet that is
-    /// built, so a replica that restarts while its vote still counts votes twice. Replicas with one
-    /// id vote as one.
-    pub fn replica_id(mut self, id: impl AsRef<str>) -> Self {
-        self.settings.voter = settings::hash(id.as_ref());
+    /// Identifies this replica when votes are counted, and for operators: 1 to 128 bytes of any
+    /// text. Default: the name of the host, if the environment variable `HOSTNAME` or Linux says
+    /// it, with random digits for each fleet that is built; so a replica that restarts while its
+    /// vote still counts votes twice. Replicas with one id vote as one, and are listed as one.
+    pub fn replica_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.replica = id.into();
+        self.settings.voter = settings::hash(&self.settings.replica);
         self
     }
 
@@ -128,60 +185,56 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// The longest time to wait for a reply before this replica decides alone. Default: 500 ms.
-    pub fn command_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
-        self.with_connector(|connector| connector.command_timeout = timeout)
-    }
-
-    /// The longest time that an attempt to connect takes. Default: 1 s.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.with_connector(|connector| connector.connect_timeout = timeout)
-    }
-
-    /// Asks for a user and a password at each connection, instead of those in the URL. The closure
-    /// runs on a thread of the fleet and may block.
-    pub fn credentials(
-        self,
-        provide: impl FnMut() -> Result<RedisCredentials, BoxError> + Send + 'static,
-    ) -> Self {
-        self.with_connector(|connector| connector.set_credentials(provide))
-    }
-
-    fn with_connector(mut self, change: impl FnOnce(&mut Connector)) -> Self {
-        if let Ok(connector) = &mut self.connector {
-            change(connector);
-        }
+    /// Spreads the breakers over so many shards, by their names. Each has keys of its own, which a
+    /// Redis Cluster keeps on one node, and two threads and two connections in each replica that
+    /// has a breaker of it. All replicas must use the same number. Default: 1. At most 1,000.
+    ///
+    /// With a single server, one is best.
+    pub fn shards(mut self, shards: u16) -> Self {
+        self.shards = shards;
         self
     }
+
+    connection_settings! { command_timeout: "500 ms", thread: "a thread of the fleet" }
 
     /// Creates the fleet. It connects when the first breaker is built.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease or a timeout is invalid.
-    pub fn build(self) -> Result<RedisFleet, StoreError> {
+    /// [`StoreError::Misconfigured`] if the URL, the prefix, the lease, the number of shards, a
+    /// timeout or a certificate is invalid.
+    pub fn build(mut self) -> Result<RedisFleet, StoreError> {
         let misconfigured = |why: &str| Err(StoreError::Misconfigured(why.into()));
-        let connector =
-            self.connector.map_err(|reason| StoreError::Misconfigured(reason.into()))?;
-        if connector.connect_timeout.is_zero() || connector.command_timeout.is_zero() {
-            return misconfigured("a timeout of Redis is zero");
-        }
+        let connector = self.connection.build()?;
+        self.settings.timeout = connector.command_timeout;
         if self.settings.lease < Duration::from_millis(100) {
             return misconfigured("the lease of a fleet is shorter than 100 ms");
+        }
+        if !(1..=128).contains(&self.settings.replica.len()) {
+            return misconfigured("the id of a fleet's replica has not 1 to 128 bytes");
         }
         if self.settings.prefix.is_empty() || self.settings.prefix.contains(['{', '}']) {
             return misconfigured("the prefix of a fleet is empty or holds a brace");
         }
-        Ok(RedisFleet { threads: Arc::new(Threads::new(connector, self.settings)) })
+        if !(1..=MOST_SHARDS).contains(&self.shards) {
+            return misconfigured("a fleet has 1 to 1,000 shards");
+        }
+        let (connector, settings) = (Arc::new(connector), Arc::new(self.settings));
+        let gauges = Arc::default();
+        let threads = |shard| {
+            let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
+            Arc::new(Threads::new(connector, settings, shard, Arc::clone(&gauges)))
+        };
+        Ok(RedisFleet { shards: (0..self.shards).map(threads).collect() })
     }
 }
 
 impl fmt::Debug for RedisFleetBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisFleetBuilder")
-            .field("connector", &self.connector)
+            .field("connection", &self.connection)
             .field("settings", &self.settings)
+            .field("shards", &self.shards)
             .finish()
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of a fleet.
 
-use std::time::Duration;
+use std::{env, fs, time::Duration};
 
 use super::agreement::Agreement;
 
@@ -8,7 +8,9 @@ use super::agreement::Agreement;
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) agreement: Agreement,
-    /// Identifies this replica's vote.
+    /// This replica's id.
+    pub(super) replica: String,
+    /// The same for its votes.
     pub(super) voter: u64,
     pub(super) lease: Duration,
     pub(super) prefix: String,
@@ -21,4 +23,12 @@ pub(super) fn hash(id: &str) -> u64 {
     id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// The id of a replica that has been given none.
+pub(super) fn random_id() -> String {
+    let said = env::var("HOSTNAME").or_else(|_| fs::read_to_string("/proc/sys/kernel/hostname"));
+    let name: String = said.unwrap_or_default().trim().chars().take(60).collect();
+    let name = if name.is_empty() || name.len() > 100 { "replica" } else { &*name };
+    format!("{name}-{:08x}", fastrand::u32(..))
 }

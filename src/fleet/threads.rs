@@ -8,23 +8,30 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
+    time::Duration,
 };
+
+use smol_str::SmolStr;
 
 use super::{
     agent::Agent,
-    health::{FleetHealth, Health},
+    health::{FleetHealth, Gauges, Health},
     keys::Keys,
-    message::Message,
+    message::{Ask, Message},
     news::{Reader, Signals},
+    replica::{FleetError, FleetReplica, FleetView},
+    reply::{Replier, reply},
     settings::Settings,
     transport::Transport,
 };
 use crate::{store::redis::Connector, sync::std_lock};
 
-/// What the handles and the breakers of a fleet share. The threads end with the last of them.
+/// What the handles of a fleet and the breakers of one of its shards share. The threads end with
+/// the last of them.
 pub(crate) struct Threads {
     connector: Arc<Connector>,
     settings: Arc<Settings>,
+    shard: u16,
     sender: Sender<Message>,
     missing: Mutex<Missing>,
     signals: Arc<Signals>,
@@ -38,15 +45,21 @@ struct Missing {
 }
 
 impl Threads {
-    pub(super) fn new(connector: Connector, settings: Settings) -> Self {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        settings: Arc<Settings>,
+        shard: u16,
+        gauges: Arc<Gauges>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel();
         Self {
-            connector: Arc::new(connector),
-            settings: Arc::new(settings),
+            connector,
+            settings,
+            shard,
             sender,
             missing: Mutex::new(Missing { receiver: Some(receiver), reader: true }),
             signals: Arc::default(),
-            health: Arc::new(Health::new()),
+            health: Arc::new(Health::new(shard, gauges)),
         }
     }
 
@@ -59,8 +72,41 @@ impl Threads {
         self.sender.send(message).is_ok()
     }
 
+    pub(super) fn replica_id(&self) -> &str {
+        &self.settings.replica
+    }
+
     pub(super) fn health(&self) -> FleetHealth {
         self.health.get()
+    }
+
+    /// Whether a breaker has started the threads.
+    pub(super) fn are_started(&self) -> bool {
+        std_lock(&self.missing).receiver.is_none()
+    }
+
+    pub(super) async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
+        self.ask(Ask::Replicas).await
+    }
+
+    pub(super) async fn views(
+        &self,
+        name: SmolStr,
+        wait: Duration,
+    ) -> Result<Vec<FleetView>, FleetError> {
+        self.ask(|replier| Ask::Views { name, wait, replier }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(Replier<Result<T, FleetError>>) -> Ask,
+    ) -> Result<T, FleetError> {
+        self.start();
+        let (replier, reply) = reply();
+        // Without the thread, the question is dropped, and with it the replier.
+        self.send(Message::Ask(ask(replier)));
+        let ended = || Err(FleetError::not_reached("the thread of the fleet has ended"));
+        reply.await.unwrap_or_else(ended)
     }
 
     /// Starts the threads, unless they run. If one cannot be started, the breakers decide alone,
@@ -75,7 +121,7 @@ impl Threads {
 
     fn start_agent(&self, missing: &mut Missing) -> io::Result<()> {
         let Some(receiver) = missing.receiver.take() else { return Ok(()) };
-        let keys = Keys::new(&self.settings.prefix);
+        let keys = Keys::new(&self.settings.prefix, self.shard);
         let connector = Arc::clone(&self.connector);
         let transport = Transport::new(connector, keys, self.settings.timeout);
         let agent = Agent::new(
@@ -105,7 +151,7 @@ impl Threads {
         if !missing.reader {
             return Ok(());
         }
-        let keys = Keys::new(&self.settings.prefix);
+        let keys = Keys::new(&self.settings.prefix, self.shard);
         let connector = Arc::clone(&self.connector);
         let reader = Reader::new(connector, keys, self.sender(), Arc::clone(&self.signals));
         thread::Builder::new().name("breaker-news".into()).spawn(move || reader.run())?;

@@ -13,19 +13,20 @@ use super::{
         command::{Answer, Command},
         record::Micros,
     },
+    replica::{KEPT, PRESENCE},
     wire,
 };
 use crate::store::{
     StoreError,
-    redis::{Connection, Connector, Script, run, run_each},
+    redis::{Connection, Connector, Script, error_code, run, run_each},
 };
 
 /// A command about the breaker of this name.
 pub(super) type Addressed<'a> = (&'a str, Command);
 
 pub(super) struct Transport {
-    connection: Connection,
-    keys: Keys,
+    pub(super) connection: Connection,
+    pub(super) keys: Keys,
     command: Script,
     beat: Script,
     timeout: Duration,
@@ -55,12 +56,14 @@ pub(super) struct Beat {
     pub(super) memory: String,
     /// The number of the newest news.
     pub(super) news: u64,
+    /// How many replicas are present.
+    pub(super) replicas: u64,
 }
 
 impl Transport {
     pub(super) fn new(connector: Arc<Connector>, keys: Keys, timeout: Duration) -> Self {
         Self {
-            connection: Connection::new(connector),
+            connection: Connection::beside(connector, keys.shard()),
             keys,
             command: Script::new(include_str!("redis/command.lua")),
             beat: Script::new(include_str!("redis/beat.lua")),
@@ -74,20 +77,24 @@ impl Transport {
         self.connection.pause()
     }
 
-    pub(super) fn beat(&mut self) -> Result<Beat, StoreError> {
+    /// Says that the replica of this id is there.
+    pub(super) fn beat(&mut self, id: &str) -> Result<Beat, StoreError> {
         let (script, keys) = (&self.beat, &self.keys);
         let fresh = wire::token(fastrand::u64(..));
+        let times = [PRESENCE, KEPT].map(|time| micros(time).to_string());
         let reply = self.connection.call(|connection| {
             let replies = run(connection, |form, pipeline| {
-                let keys: &[&[u8]] = &[keys.shard().as_bytes()];
-                pipeline.add_command(script.command(form, keys, &[fresh.as_bytes()]));
-            })?;
+                let keys = [keys.shard(), keys.replicas()].map(str::as_bytes);
+                let arguments = [&*fresh, id, &*times[0], &*times[1]].map(str::as_bytes);
+                pipeline.add_command(script.command(form, &keys, &arguments));
+            })
+            .map_err(|error| script.name_what_is_denied(error))?;
             let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
-            <(Micros, String, u64)>::from_redis_value_ref(reply).map_err(Into::into)
+            <(Micros, String, u64, u64)>::from_redis_value_ref(reply).map_err(Into::into)
         });
-        let (now, memory, news) = self.unless_broken(reply)?;
+        let (now, memory, news, replicas) = self.unless_broken(reply)?;
         self.clock = Some((now, Instant::now()));
-        Ok(Beat { memory, news })
+        Ok(Beat { memory, news, replicas })
     }
 
     pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, CallError> {
@@ -125,7 +132,10 @@ impl Transport {
     }
 
     /// After an error it may be another server.
-    fn unless_broken<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn unless_broken<T>(
+        &mut self,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if result.is_err() {
             self.clock = None;
         }
@@ -157,14 +167,14 @@ fn send(
     let answers = replies.into_iter().map(|reply| match reply.extract_error() {
         Ok(reply) => Ok(wire::answer(&reply).map_err(corrupt)),
         Err(error) if is_of_one_key(&error) => Ok(Err(corrupt(error))),
-        Err(error) => Err(error),
+        Err(error) => Err(script.name_what_is_denied(error)),
     });
     answers.collect()
 }
 
 /// Whether the script failed on what the key holds.
 fn is_of_one_key(error: &RedisError) -> bool {
-    matches!(error.code(), Some("ERR" | "WRONGTYPE"))
+    matches!(error_code(error), Some("ERR" | "WRONGTYPE"))
 }
 
 fn corrupt(error: RedisError) -> StoreError {

@@ -36,6 +36,7 @@ pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
         Request::Lease { lease, lasts, max } => {
             ("lease", vec![token(lease), lasts.to_string(), max.to_string()])
         }
+        Request::Recovered { token: fresh } => ("recovered", vec![token(fresh)]),
         Request::Release { lease } => ("release", vec![token(lease)]),
         Request::Result(result) => {
             let verdict = match result.verdict {

@@ -11,8 +11,6 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
-#[cfg(feature = "redis")]
-use crate::fleet::{Membership, RedisFleet};
 use crate::{
     breaker::{
         cell::Cell,
@@ -32,6 +30,11 @@ use crate::{
         Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
         SnapshotSource, TakeOver, WriteBehindConfig,
     },
+};
+#[cfg(feature = "redis")]
+use crate::{
+    fleet::{Membership, RedisFleet},
+    sync::log,
 };
 #[cfg(feature = "metrics")]
 use crate::{
@@ -109,8 +112,12 @@ impl Shared {
     #[cfg(feature = "redis")]
     pub(super) fn join(&mut self, fleet: &RedisFleet) {
         let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
-        let membership =
-            Membership::begin(fleet.threads(), self.name().clone(), self.cell, &observer);
+        let membership = Membership::begin(
+            fleet.threads(self.name()),
+            self.name().clone(),
+            self.cell,
+            &observer,
+        );
         self.membership = Some(Box::new(membership));
     }
 
@@ -355,12 +362,12 @@ impl SnapshotSource for EventDispatcher {
         self.restore_with(bytes, |snapshot| match Snapshot::from_json(continuation) {
             Ok(continuation) => snapshot.continued_by(continuation),
             Err(error) => {
-                tracing::warn!(
+                log(|| tracing::warn!(
                     target: "tower_breaker",
                     name = &*self.name,
                     %error,
                     "the newest counts cannot be read: the circuit breaker starts with older ones",
-                );
+                ));
                 snapshot
             }
         })

@@ -318,6 +318,52 @@ impl Breaker {
         membership.map_or(crate::fleet::FleetHealth::NotShared, |membership| membership.health())
     }
 
+    /// What each replica of the fleet says about this breaker, by the replicas' ids. Empty if the
+    /// breaker is not [shared](BreakerBuilder::shared).
+    ///
+    /// It asks all replicas through the fleet's server and waits until those that are present have
+    /// answered, but not for longer than `wait`, which counts as 5 s at most. If a command to the
+    /// server is under way, it begins after that. A replica that has no breaker of this name is
+    /// left out, and one that has not answered, or is listed as gone, has no
+    /// [view](crate::fleet::FleetView::view).
+    ///
+    /// Nothing of it is kept on the server. Each call costs each replica two commands, so it is for
+    /// operators, and not on the way of a request. It runs on a thread of the fleet, not the
+    /// caller's, and needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::NotReached`](crate::fleet::FleetError::NotReached) if this process does not
+    /// reach the fleet, or asks about more than 64 breakers at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: it only reads.
+    ///
+    /// ```no_run
+    /// # async fn show(breaker: tower_breaker::Breaker)
+    /// # -> Result<(), tower_breaker::fleet::FleetError> {
+    /// for one in breaker.fleet_views(std::time::Duration::from_secs(1)).await? {
+    ///     match one.view {
+    ///         Some(view) => println!("{}: {}", one.replica.id, view.state),
+    ///         None => println!("{}: no answer", one.replica.id),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub async fn fleet_views(
+        &self,
+        wait: Duration,
+    ) -> Result<Vec<crate::fleet::FleetView>, crate::fleet::FleetError> {
+        match &self.shared.membership {
+            Some(membership) => membership.views(self.shared.name().clone(), wait).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Subscribes to the events of this breaker.
     ///
     /// A receiver that falls behind by more than 64 events loses the oldest ones, and its next

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::BoxError, sync::panic_message};
+use crate::{
+    error::BoxError,
+    sync::{log, panic_message},
+};
 
 /// Runs a check for at most this time.
 pub(super) async fn run<F, Fut, T, E>(check: &mut F, timeout: Duration) -> Result<(), BoxError>
@@ -33,7 +36,9 @@ where
 fn contain<T>(work: impl FnOnce() -> T) -> Result<T, BoxError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let message = panic_message(&*panic);
-        tracing::error!(target: "tower_breaker", panic = message, "a health check panicked");
+        log(|| {
+            tracing::error!(target: "tower_breaker", panic = message, "a health check panicked");
+        });
         format!("it panicked: {message}").into()
     })
 }

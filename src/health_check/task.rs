@@ -20,6 +20,7 @@ use crate::{
     event::Event,
     handle::{Breaker, WeakBreaker},
     state::State,
+    sync::log,
 };
 
 /// The running checks of a breaker. They end when this is dropped, or with the breaker.
@@ -226,13 +227,15 @@ where
         };
         let Some(breaker) = self.breaker.upgrade() else { return false };
         if let Err(error) = &result {
-            tracing::debug!(
-                target: "tower_breaker",
-                name = breaker.name(),
-                %error,
-                "health check of circuit breaker {:?} failed",
-                breaker.name(),
-            );
+            log(|| {
+                tracing::debug!(
+                    target: "tower_breaker",
+                    name = breaker.name(),
+                    %error,
+                    "health check of circuit breaker {:?} failed",
+                    breaker.name(),
+                );
+            });
         }
         match (permit, &result) {
             (Some(permit), Ok(())) => permit.success(),
@@ -258,14 +261,16 @@ where
                 }
             }
             (State::Closed, Err(error)) if unhealthy >= self.settings.unhealthy_threshold => {
-                tracing::warn!(
-                    target: "tower_breaker",
-                    name = breaker.name(),
-                    checks = unhealthy,
-                    %error,
-                    "circuit breaker {:?} opens: {unhealthy} health checks failed in a row",
-                    breaker.name(),
-                );
+                log(|| {
+                    tracing::warn!(
+                        target: "tower_breaker",
+                        name = breaker.name(),
+                        checks = unhealthy,
+                        %error,
+                        "circuit breaker {:?} opens: {unhealthy} health checks failed in a row",
+                        breaker.name(),
+                    );
+                });
                 breaker.open_by_checks(unhealthy);
             }
             _ => {}

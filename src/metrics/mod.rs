@@ -84,7 +84,9 @@
 //! # Fleets
 //!
 //! With the feature `redis`, the gauge `circuit_breaker_fleet_joined` is 1 while this process
-//! reaches its [fleet](crate::fleet), and 0 while its breakers decide alone.
+//! reaches its [fleet](crate::fleet), and 0 while its breakers decide alone. The gauge
+//! `circuit_breaker_fleet_replicas` is the number of replicas that the fleet's server has heard of
+//! within ten seconds, this one among them, and 0 while this process does not reach it.
 //!
 //! # The label `store`
 //!
@@ -146,7 +148,7 @@ use std::{
 pub(crate) use calls::{BreakerMeter, CellMeter, Counted, Labels, MeterSlot, StatsSource};
 pub use calls::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]
-pub(crate) use fleet::fleet_joined;
+pub(crate) use fleet::{fleet_joined, fleet_replicas};
 pub(crate) use store::{StoreMetrics, quarantined};
 
 /// Whether anything is recorded.

@@ -65,3 +65,6 @@ pub(crate) fn quarantined(_: &str, _: &str) {}
 
 #[cfg(feature = "redis")]
 pub(crate) fn fleet_joined(_: bool) {}
+
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_replicas(_: u64) {}

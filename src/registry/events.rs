@@ -41,8 +41,11 @@ impl Hub {
             );
         }
         if self.channel.receiver_count() > 0 {
-            // An error means only that the last subscriber has gone in between.
-            let _ = self.channel.send(event.clone());
+            contain(
+                || "the task of a subscriber of a registry of circuit breakers".to_owned(),
+                // An error means only that the last subscriber has gone in between.
+                || drop(self.channel.send(event.clone())),
+            );
         }
     }
 }

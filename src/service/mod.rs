@@ -5,8 +5,6 @@ mod aliases;
 pub mod body;
 pub mod future;
 mod gate;
-#[cfg(feature = "grpc")]
-mod grpc_request;
 mod inner_call;
 #[cfg(feature = "keyed")]
 pub mod keyed;

@@ -6,7 +6,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use crate::clock::wall;
+use crate::{clock::wall, sync::log};
 
 /// How many files or folders that were moved aside are kept.
 const MAX_KEPT: usize = 3;
@@ -27,9 +27,11 @@ pub(super) fn remove_oldest(path: &Path) {
             if oldest.is_dir() { fs::remove_dir_all(&oldest) } else { fs::remove_file(&oldest) };
         if let Err(error) = removed {
             let path = oldest.display();
-            tracing::debug!(
-                target: "tower_breaker", %path, %error, "removing what was kept failed"
-            );
+            log(|| {
+                tracing::debug!(
+                    target: "tower_breaker", %path, %error, "removing what was kept failed"
+                );
+            });
         }
     }
 }

@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     clock::{LONGEST_SLEEP, SystemClock, Tick},
-    sync::{contain, std_lock},
+    sync::{contain, log, std_lock},
 };
 
 /// After this time with one waker or breaker, the thread counts as blocked.
@@ -203,7 +203,7 @@ impl Housekeeping {
                 let is_new = !std::mem::replace(&mut queue.cannot_start, true);
                 drop(queue);
                 if is_new {
-                    contain(|| "the log's subscriber".to_owned(), || log_no_thread(&error));
+                    log(|| log_no_thread(&error));
                 }
             }
         }

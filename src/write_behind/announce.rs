@@ -14,7 +14,7 @@ use super::{
     threads,
     watchdog::Watched,
 };
-use crate::health::StoreHealth;
+use crate::{health::StoreHealth, sync::log};
 
 impl Inbox {
     /// A caller has waited this long, and the store does not answer. Every request is refused from
@@ -47,19 +47,23 @@ impl Inbox {
         let label = self.monitor.metrics.label();
         match announcement {
             None => return true,
-            Some(Announcement::Degraded { reason }) => tracing::warn!(
-                target: "tower_breaker",
-                store = label,
-                reason,
-                "store degraded: continuing in memory and retrying; \
-                 unsaved state is lost on restart",
-            ),
-            Some(Announcement::Healthy { after }) => tracing::info!(
-                target: "tower_breaker",
-                store = label,
-                degraded_seconds = after.as_secs_f64(),
-                "store works again: saving what changed meanwhile",
-            ),
+            Some(Announcement::Degraded { reason }) => log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    store = label,
+                    reason,
+                    "store degraded: continuing in memory and retrying; \
+                     unsaved state is lost on restart",
+                );
+            }),
+            Some(Announcement::Healthy { after }) => log(|| {
+                tracing::info!(
+                    target: "tower_breaker",
+                    store = label,
+                    degraded_seconds = after.as_secs_f64(),
+                    "store works again: saving what changed meanwhile",
+                );
+            }),
         }
         self.record_gauges();
         if self.is_this_thread() {

@@ -194,7 +194,11 @@ impl Attachment {
         }
         let mut timer = Timer::on_system_time();
         timer.set(self.drop_wait);
-        let saved = within(&mut timer, self.flush()).await;
+        let saved = if self.marker.inbox.is_up_to_date(&self.marker.entry) {
+            Some(Ok(()))
+        } else {
+            within(&mut timer, self.flush()).await
+        };
         if !self.is_closed.swap(true, SeqCst) {
             let ChangeMarker { inbox, entry } = &self.marker;
             let left = inbox.leave(entry, self.drop_wait);

@@ -207,6 +207,15 @@ impl Inbox {
             && !entry.has_pending_history()
     }
 
+    /// Whether a save would write what is stored already, as far as the store's health says.
+    pub(super) fn is_up_to_date(&self, entry: &Entry) -> bool {
+        !self.is_forked()
+            && !entry.is_suspended()
+            && self.monitor.health().is_healthy()
+            && self.content().schedule.read_state(entry.id) == Some(ReadState::Read)
+            && self.is_saved(entry)
+    }
+
     fn prospects(&self, entry: &Entry, now: Instant) -> Prospects {
         let content = self.content();
         let read = content.schedule.read_state(entry.id);

@@ -7,7 +7,7 @@ use super::{
     source::RestoreError,
     states::{NewerVersion, ReadState},
 };
-use crate::{clock::wall, metrics, snapshot::Snapshot, state::State, store::StoreError};
+use crate::{clock::wall, metrics, snapshot::Snapshot, state::State, store::StoreError, sync::log};
 
 /// Reads the snapshot of an entry and gives it to the breaker. An error means that nothing is
 /// known about the snapshot, so it must not be overwritten.
@@ -51,14 +51,17 @@ fn restore(client: &StoreClient, entry: &Entry, bytes: &[u8]) -> Result<ReadStat
             Ok(ReadState::Read)
         }
         Err(RestoreError::NewerVersion(version)) => {
-            tracing::warn!(
-                target: "tower_breaker",
-                name = entry.name(),
-                key = entry.key,
-                version,
-                "snapshot of a newer release found: it is not overwritten, and the state of this \
-                 circuit breaker is kept in memory only; return to that release, or delete the key",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    name = entry.name(),
+                    key = entry.key,
+                    version,
+                    "snapshot of a newer release found: it is not overwritten, and the state of \
+                     this circuit breaker is kept in memory only; return to that release, or \
+                     delete the key",
+                );
+            });
             Ok(ReadState::NewerVersion(NewerVersion { version, since: wall() }))
         }
     }
@@ -75,12 +78,14 @@ fn load_continuation(
     }
     match client.load(&keys::recent(entry.name())) {
         Err(StoreError::Corrupt(error)) => {
-            tracing::warn!(
-                target: "tower_breaker",
-                name = entry.name(),
-                %error,
-                "the newest counts cannot be read: the circuit breaker starts with older ones",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    name = entry.name(),
+                    %error,
+                    "the newest counts cannot be read: the circuit breaker starts with older ones",
+                );
+            });
             Ok(None)
         }
         loaded => loaded,
@@ -89,26 +94,30 @@ fn load_continuation(
 
 fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str, state: State) {
     metrics::quarantined(client.label(), "snapshot");
-    tracing::warn!(
-        target: "tower_breaker",
-        name = entry.name(),
-        key = entry.key,
-        kept_as,
-        reason,
-        state = state.as_str(),
-        "damaged snapshot: the circuit breaker starts with the state that could be read, its \
-         counts are lost, and the bytes are kept aside",
-    );
+    log(|| {
+        tracing::warn!(
+            target: "tower_breaker",
+            name = entry.name(),
+            key = entry.key,
+            kept_as,
+            reason,
+            state = state.as_str(),
+            "damaged snapshot: the circuit breaker starts with the state that could be read, its \
+             counts are lost, and the bytes are kept aside",
+        );
+    });
 }
 
 fn warn_unreadable(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str) {
     metrics::quarantined(client.label(), "snapshot");
-    tracing::warn!(
-        target: "tower_breaker",
-        name = entry.name(),
-        key = entry.key,
-        kept_as,
-        reason,
-        "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept aside",
-    );
+    log(|| {
+        tracing::warn!(
+            target: "tower_breaker",
+            name = entry.name(),
+            key = entry.key,
+            kept_as,
+            reason,
+            "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept aside",
+        );
+    });
 }

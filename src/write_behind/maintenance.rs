@@ -18,7 +18,7 @@ use super::{
     refresh::RefreshTimer,
     sweep::{MarkEntries, Sweep, VisitEntries},
 };
-use crate::{clock::wall, store::StoreError};
+use crate::{clock::wall, store::StoreError, sync::log};
 
 pub(super) struct Maintenance {
     /// Entries whose histories have to be trimmed.
@@ -99,10 +99,12 @@ impl Maintenance {
                 self.sweep = None;
             }
             step.inspect_err(|error| {
-                tracing::debug!(
-                    target: "tower_breaker", %error,
-                    "sweep of expired data broken off: trying again with the next one",
-                );
+                log(|| {
+                    tracing::debug!(
+                        target: "tower_breaker", %error,
+                        "sweep of expired data broken off: trying again with the next one",
+                    );
+                });
             })?;
         } else if self.next_sweep.is_some_and(|due| due <= now) {
             self.next_sweep = now.checked_add(self.sweep_interval);
@@ -156,10 +158,12 @@ impl Maintenance {
         entry.with_history(PendingHistory::trimmed);
         let key = keys::history(entry.name());
         client.trim(&key, oldest, HISTORY_LIMIT).inspect_err(|error| {
-            tracing::debug!(
-                target: "tower_breaker", key, %error,
-                "history not trimmed: trying again when it has grown further",
-            );
+            log(|| {
+                tracing::debug!(
+                    target: "tower_breaker", key, %error,
+                    "history not trimmed: trying again when it has grown further",
+                );
+            });
         })?;
         Ok(true)
     }

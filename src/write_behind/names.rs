@@ -15,6 +15,7 @@ use crate::{
     snapshot::Snapshot,
     state::State,
     store::{StateStore, StoreError},
+    sync::log,
 };
 
 /// The keys in a page.
@@ -41,20 +42,24 @@ pub(crate) fn find_stored_names(
         let client = StoreClient::new(store, monitor);
         match read(&client, &wanted) {
             Ok(names) => found(names),
-            Err(error) => tracing::warn!(
-                %error,
-                "the names of stored circuit breakers could not be read: breakers of a group are \
-                 restored when their keys are used; check the store"
-            ),
+            Err(error) => log(|| {
+                tracing::warn!(
+                    %error,
+                    "the names of stored circuit breakers could not be read: breakers of a group \
+                     are restored when their keys are used; check the store"
+                );
+            }),
         }
         drop(done);
     };
     if let Err(error) = thread::Builder::new().name("breaker-names".to_owned()).spawn(work) {
-        tracing::warn!(
-            %error,
-            "no thread to read the names of stored circuit breakers: breakers of a group are \
-             restored when their keys are used"
-        );
+        log(|| {
+            tracing::warn!(
+                %error,
+                "no thread to read the names of stored circuit breakers: breakers of a group are \
+                 restored when their keys are used"
+            );
+        });
     }
     // The end of the work drops the sender.
     let _ = is_done.recv_timeout(wait);

@@ -26,6 +26,7 @@ use super::{
     source::SaveSettings,
     states::{Item, ReadState},
 };
+use crate::sync::log;
 
 impl Inbox {
     /// Takes over the state of the breaker that owned the name before, if that is still to be done.
@@ -51,25 +52,29 @@ impl Inbox {
             self.content().schedule.read_later(heir.id, Instant::now());
             self.wake.notify_one();
         }
-        tracing::info!(
-            target: "tower_breaker",
-            name = heir.name(),
-            "the younger circuit breaker of this name on this store is gone: \
-             the state of this one is saved again",
-        );
+        log(|| {
+            tracing::info!(
+                target: "tower_breaker",
+                name = heir.name(),
+                "the younger circuit breaker of this name on this store is gone: \
+                 the state of this one is saved again",
+            );
+        });
     }
 }
 
 /// Says that another breaker owns the name now.
 pub(super) fn warn_superseded(entry: &Entry) {
     if entry.has_to_warn() {
-        tracing::warn!(
-            target: "tower_breaker",
-            name = entry.name(),
-            "a second circuit breaker of this name was built on this store: it has taken over the \
-             state and is saved from now on, and this one continues in memory only; to share one \
-             breaker, clone the handle, or else use different names",
-        );
+        log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                name = entry.name(),
+                "a second circuit breaker of this name was built on this store: it has taken over \
+                 the state and is saved from now on, and this one continues in memory only; to \
+                 share one breaker, clone the handle, or else use different names",
+            );
+        });
     }
 }
 

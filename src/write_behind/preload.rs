@@ -18,7 +18,10 @@ use super::{
     client::StoreClient,
     pages::{self, Lookup, Pages, Value},
 };
-use crate::{store::StoreError, sync::std_lock};
+use crate::{
+    store::StoreError,
+    sync::{log, std_lock},
+};
 
 /// This many reads within [`BURST`] start a preload.
 const MANY: u32 = 32;
@@ -161,10 +164,12 @@ impl Preload {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
-                tracing::debug!(
-                    target: "tower_breaker", %error,
-                    "the snapshots could not be read at once: reading them one by one",
-                );
+                log(|| {
+                    tracing::debug!(
+                        target: "tower_breaker", %error,
+                        "the snapshots could not be read at once: reading them one by one",
+                    );
+                });
                 self.give_up(PAUSE);
                 return Err(error);
             }

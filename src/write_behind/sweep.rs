@@ -20,7 +20,7 @@ use super::{
     record,
     removal::keys_of_snapshot,
 };
-use crate::{snapshot::Snapshot, store::StoreError};
+use crate::{snapshot::Snapshot, store::StoreError, sync::log};
 
 /// The keys in a page. The writer looks for other work after each.
 const PAGE: usize = 256;
@@ -171,10 +171,12 @@ fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
 fn go_on(key: &str, done: Result<(), StoreError>) -> Result<(), StoreError> {
     match done {
         Err(error) if !is_outage(&error) => {
-            tracing::debug!(
-                target: "tower_breaker", key, %error,
-                "expired data not removed: trying again with the next sweep",
-            );
+            log(|| {
+                tracing::debug!(
+                    target: "tower_breaker", key, %error,
+                    "expired data not removed: trying again with the next sweep",
+                );
+            });
             Ok(())
         }
         done => done,

@@ -5,11 +5,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod cluster;
 mod health_checks;
+mod operators;
 mod outages;
 mod processes;
 mod proxy;
 mod replica;
+mod scale;
+mod schedules;
+mod sentinel;
 mod together;
 
 #[test]

@@ -92,6 +92,23 @@ fn a_server_that_stands_still_delays_no_call_and_the_fleet_agrees_afterwards() {
 }
 
 #[test]
+fn a_replica_that_recovers_alone_closes_the_circuit_of_all_once_the_server_is_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let (first, idle) = (replica(&server, "payments"), replica(&server, "payments"));
+    fail(&first);
+    reaches(&[&idle], State::Open);
+    server.signal("STOP");
+    eventually("alone", || first.fleet_health().is_alone() && idle.fleet_health().is_alone());
+    reaches(&[&first, &idle], State::HalfOpen);
+    probe(&first);
+    assert_eq!(first.state(), State::Closed);
+    server.signal("CONT");
+    joined(&first);
+    reaches(&[&idle], State::Closed);
+    assert_eq!(first.state(), State::Closed);
+}
+
+#[test]
 fn a_replica_that_is_gone_delays_the_recovery_by_its_lease_at_most() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
@@ -187,8 +204,13 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     fail(&broken);
     fail(&payments);
     reaches(&[&other], State::Open);
-    // It decides alone.
+    // It decides alone, and says why.
     assert_eq!(broken.state(), State::Open);
+    let health = broken.fleet_health().to_string();
+    assert!(health.contains("its key in Redis is broken"), "{health}");
+    assert!(health.contains("WRONGTYPE"), "{health}");
+    assert_eq!(payments.fleet_health(), FleetHealth::Joined);
+    assert_eq!(fleet.health(), FleetHealth::Joined);
     reaches(&[&broken], State::HalfOpen);
     probe(&broken);
     assert_eq!(broken.state(), State::Closed);
@@ -203,6 +225,7 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     server.command(&["DEL", KEY]);
     broken.force_open();
     reaches(&[&replica(&server, "broken")], State::ForcedOpen);
+    joined(&broken);
 }
 
 #[test]
@@ -243,6 +266,8 @@ fn an_invalid_setting_is_refused() {
     assert!(error(RedisFleet::builder("http://a:secret@b")).contains("URL of Redis is invalid"));
     let builder = || RedisFleet::builder("redis://localhost");
     assert!(error(builder().lease(Duration::from_millis(99))).contains("lease"));
+    assert!(error(builder().replica_id("")).contains("id of a fleet's replica"));
+    assert!(error(builder().replica_id("a".repeat(129))).contains("id of a fleet's replica"));
     assert!(error(builder().prefix("a{b}")).contains("brace"));
     assert!(error(builder().command_timeout(Duration::ZERO)).contains("timeout"));
     let breaker = settings("payments").build().unwrap();

@@ -176,6 +176,34 @@ fn breakers_of_other_names_are_left_alone() {
 }
 
 #[test]
+fn news_that_follow_closely_are_read_together() {
+    const BREAKERS: usize = 40;
+    let Some(server) = RedisServer::start() else { return };
+    let build = || {
+        let fleet = fleet(&server).build().unwrap();
+        let name = |number| settings(&format!("breaker-{number}"));
+        let build = |number| name(number).shared(fleet.clone()).build().unwrap();
+        (0..BREAKERS).map(build).collect::<Vec<_>>()
+    };
+    let (first, second) = (build(), build());
+    second.iter().for_each(joined);
+    let reads = || {
+        let info = server.command(&["INFO", "commandstats"]);
+        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_xread:calls="));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<usize>().unwrap())
+    };
+    let before = reads();
+    for breaker in &first {
+        breaker.force_open();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    reaches(&second.iter().collect::<Vec<_>>(), State::ForcedOpen);
+    let reads = reads() - before;
+    println!("{reads} reads of {BREAKERS} news by two replicas");
+    assert!(reads < BREAKERS, "{reads} reads");
+}
+
+#[test]
 fn a_healthy_breaker_costs_no_key() {
     let Some(server) = RedisServer::start() else { return };
     let breaker = replica(&server, "payments");

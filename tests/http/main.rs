@@ -6,6 +6,7 @@ mod support;
 mod accounting;
 mod bodies;
 mod broken_uploads;
+mod hung;
 mod nested;
 mod one_view;
 mod presets;

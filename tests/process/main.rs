@@ -12,6 +12,7 @@ mod durability;
 mod examples;
 mod inspect;
 mod kill_storm;
+mod panicking_log;
 #[cfg(unix)]
 mod reload;
 mod restart;
@@ -36,6 +37,7 @@ fn child_process() {
         (kill_storm::BREAKERS, kill_storm::flap),
         (kill_storm::LARGE, kill_storm::save),
         (kill_storm::RECORDS, kill_storm::write),
+        (panicking_log::LOGGER, panicking_log::log_all),
         (worker::WORKER, worker::command),
         #[cfg(unix)]
         (termination::EXAMPLE, termination::example),

@@ -7,6 +7,8 @@ pub(crate) mod kind;
 pub(crate) mod log;
 pub(crate) mod random;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
+pub(crate) mod redis_sentinel;
 pub(crate) mod sick_store;
 #[cfg(target_os = "linux")]
 pub(crate) mod slow_disk;

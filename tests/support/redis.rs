@@ -18,6 +18,8 @@ const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 /// The name of the file with the port of a server, in its folder.
 pub(crate) const PORT: &str = "redis.port";
 const PID: &str = "redis.pid";
+/// The configuration of a sentinel, which it changes itself.
+const SENTINEL: &str = "sentinel.conf";
 const ARGUMENTS: &str = "redis.arguments";
 
 /// A server of this process alone, stopped when this is dropped.
@@ -35,10 +37,20 @@ impl RedisServer {
 
     /// The same with further arguments, such as `["--requirepass", "secret"]`.
     pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    /// Starts a sentinel with this configuration.
+    pub(crate) fn start_sentinel(configuration: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(SENTINEL), configuration).unwrap();
+        Self::start_in(folder, &[])
+    }
+
+    fn start_in(folder: tempfile::TempDir, arguments: &[&str]) -> Option<Self> {
         if !is_installed() {
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(ARGUMENTS), arguments.join("\n")).unwrap();
         // Another process may take the port before the server does.
         for _ in 0..10 {
@@ -159,10 +171,16 @@ impl Control {
 
     fn spawn(&self) -> Child {
         let arguments = fs::read_to_string(self.folder.join(ARGUMENTS)).unwrap();
-        Command::new("redis-server")
+        let sentinel = self.folder.join(SENTINEL);
+        let mut command = Command::new("redis-server");
+        if sentinel.exists() {
+            command.arg(sentinel).arg("--sentinel");
+        } else {
+            command.args(["--save", "", "--appendonly", "no"]);
+        }
+        command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-            .args(["--logfile", "redis.log", "--dir"])
+            .args(["--daemonize", "no", "--logfile", "redis.log", "--dir"])
             .arg(&self.folder)
             .arg("--pidfile")
             .arg(self.folder.join(PID))

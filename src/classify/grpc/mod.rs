@@ -15,7 +15,7 @@ use {
     std::error::Error as StdError,
 };
 
-use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, Request, Response, StatusCode};
 
 pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
@@ -26,7 +26,7 @@ use super::{
     classifier::Classify,
     defaults::kind_of_code,
     error::outcome_of_error,
-    grpc_notice::is_grpc,
+    grpc_media_type::declares_grpc,
     kind::Kind,
     retry_after::retry_after,
 };
@@ -178,8 +178,7 @@ impl GrpcClassifier {
     #[must_use]
     pub fn for_request<B>(self, request: &Request<B>) -> Self {
         let headers = request.headers();
-        let media_type = headers.get(CONTENT_TYPE);
-        if !media_type.is_some_and(|media_type| is_grpc(media_type.as_bytes())) {
+        if declares_grpc(headers) != Some(true) {
             return Self { ignores_all: true, ..self };
         }
         let shortest = Duration::from_millis(self.ignores_deadlines_below.into());
@@ -260,7 +259,7 @@ const fn shift_of(code: GrpcCode) -> u32 {
 
 /// Whether the `Content-Type`, where there is one, is gRPC's.
 fn may_be_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_none_or(|media_type| is_grpc(media_type.as_bytes()))
+    declares_grpc(headers).unwrap_or(true)
 }
 
 /// Whether a tonic channel gave up because a deadline has passed.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, Shared};
-use crate::{fleet::entry::to_micros, store::StoreError};
+use crate::{fleet::entry::to_micros, store::StoreError, sync::log};
 
 /// How soon a breaker whose key is broken is tried again.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
@@ -16,8 +16,9 @@ const BATCH: usize = 200;
 impl Agent {
     /// Asks whether the server still knows what it knew.
     pub(super) fn beat(&mut self) -> Result<(), StoreError> {
-        let beat = self.transport.beat()?;
+        let beat = self.transport.beat(&self.settings.replica)?;
         self.beat_at = Instant::now() + BEAT_INTERVAL;
+        self.health.set_replicas(beat.replicas);
         if let Some(last) = &self.last_beat {
             self.must_join |= beat.memory != last.memory || beat.news < last.news;
             // News that were there a second ago must have been read.
@@ -88,7 +89,7 @@ impl Agent {
     /// when it has something to tell, and now and then.
     pub(super) fn leave_out(&mut self, id: u64, error: &StoreError) {
         let Some(shared) = self.breakers.get_mut(&id) else { return };
-        shared.entry.set_joined(false);
+        shared.entry.leave_out(format!("its key in Redis is broken, delete it: {error}"));
         (shared.is_attached, shared.is_left_out) = (false, true);
         let at = Instant::now() + REPAIR_INTERVAL;
         if let Some(before) = shared.later.replace(at) {
@@ -97,13 +98,15 @@ impl Agent {
         self.later.insert((at, id));
         if !std::mem::replace(&mut shared.is_reported, true) {
             let name = &*shared.entry.name;
-            tracing::warn!(
-                target: "tower_breaker",
-                name,
-                %error,
-                "the key of circuit breaker {name} in the fleet's Redis is broken: this replica \
-                 decides alone about it and keeps trying; delete the key: {error}",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    name,
+                    %error,
+                    "the key of circuit breaker {name} in the fleet's Redis is broken: this \
+                     replica decides alone about it and keeps trying; delete the key: {error}",
+                );
+            });
         }
     }
 

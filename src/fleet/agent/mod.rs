@@ -4,6 +4,7 @@
 //! It alone talks to the server, but for the [reader of news](super::news). A server that does not
 //! answer delays this thread and nothing else.
 
+mod inquiring;
 mod joining;
 mod probing;
 
@@ -22,6 +23,7 @@ use smol_str::SmolStr;
 use super::{
     entry::{Entry, Submission},
     health::Health,
+    inquiries::Inquiries,
     leases::Leases,
     message::{Message, News},
     news::Signals,
@@ -29,7 +31,10 @@ use super::{
     settings::Settings,
     transport::{Beat, CallError, Transport, micros},
 };
-use crate::{store::StoreError, sync::panic_message};
+use crate::{
+    store::StoreError,
+    sync::{log, panic_message},
+};
 
 /// The time between two looks whether the server still knows what it knew.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +70,7 @@ pub(super) struct Agent {
     last_beat: Option<Beat>,
     /// The number of the last news that were read.
     news_read: u64,
+    inquiries: Inquiries,
 }
 
 /// Whether the fleet is reached.
@@ -116,6 +122,7 @@ impl Agent {
             refresh_at: now + REFRESH_INTERVAL,
             last_beat: None,
             news_read: 0,
+            inquiries: Inquiries::default(),
         }
     }
 
@@ -123,11 +130,13 @@ impl Agent {
     pub(super) fn run(mut self) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve())) {
             let reason = format!("its thread panicked: {}", panic_message(&*panic));
-            tracing::error!(
-                target: "tower_breaker",
-                reason,
-                "fleet of circuit breakers: {reason}; this is a bug, please report it",
-            );
+            log(|| {
+                tracing::error!(
+                    target: "tower_breaker",
+                    reason,
+                    "fleet of circuit breakers: {reason}; this is a bug, please report it",
+                );
+            });
             self.go_alone(&reason);
         }
     }
@@ -143,11 +152,11 @@ impl Agent {
             let mut next = match self.receiver.recv_timeout(wait) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.return_leases(),
+                Err(RecvTimeoutError::Disconnected) => return self.leave(),
             };
             while let Some(message) = next {
                 if matches!(message, Message::Stop) {
-                    return self.return_leases();
+                    return self.leave();
                 }
                 self.take(message);
                 next = self.receiver.try_recv().ok();
@@ -172,7 +181,7 @@ impl Agent {
             return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
         }
         let later = self.later.first().map(|(at, _)| *at);
-        [Some(self.beat_at), Some(self.refresh_at), later]
+        [Some(self.beat_at), Some(self.refresh_at), later, self.inquiries.next_moment()]
             .into_iter()
             .flatten()
             .min()
@@ -219,6 +228,8 @@ impl Agent {
                     self.learn(&one, now + micros(received.elapsed()));
                 }
             }
+            Message::Ask(ask) => self.inquiries.new.push(ask),
+            Message::Asked { question, name } => self.inquiries.asked.push((question, name)),
             Message::Stop => {}
         }
     }
@@ -236,6 +247,9 @@ impl Agent {
     fn work(&mut self) {
         if let Err(error) = self.try_work() {
             self.go_alone(&error.to_string());
+        }
+        if self.link == Link::Alone {
+            self.inquiries.fail(&self.health.get().to_string());
         }
     }
 
@@ -260,7 +274,7 @@ impl Agent {
                 return Err(error);
             }
         }
-        Ok(())
+        self.serve_inquiries()
     }
 
     /// Does for one breaker what there is to do, or leaves it out if its key is broken.

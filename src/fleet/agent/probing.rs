@@ -73,7 +73,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn return_leases(&mut self) {
+    /// The fleet is gone: what it holds goes back, and others need not wait for it.
+    pub(super) fn leave(&mut self) {
+        if self.is_joined() {
+            // Without the server, it counts as gone after a while.
+            let _ = self.transport.leave(&self.settings.replica);
+        }
         for Shared { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values() {
             self.release(&entry, &leases);
         }

@@ -10,15 +10,16 @@ use crate::{
 
 fn agent() -> Agent {
     let connector = Arc::new(Connector::new("redis://127.0.0.1:1").unwrap());
-    let transport = Transport::new(connector, Keys::new("a"), Duration::from_secs(1));
+    let transport = Transport::new(connector, Keys::new("a", 0), Duration::from_secs(1));
     let settings = Settings {
         agreement: Agreement::any(),
+        replica: "a".to_owned(),
         voter: 1,
         lease: Duration::from_secs(5),
         prefix: "a".to_owned(),
         timeout: Duration::from_secs(1),
     };
-    let (settings, health) = (Arc::new(settings), Arc::new(Health::new()));
+    let (settings, health) = (Arc::new(settings), Arc::new(Health::new(0, Arc::default())));
     Agent::new(transport, settings, health, mpsc::channel().1, Arc::default())
 }
 

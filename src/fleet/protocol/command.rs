@@ -30,6 +30,9 @@ pub(crate) enum Request {
     Release { lease: u64 },
     /// A probe has ended with a result.
     Result(ProbeResult),
+    /// A probe of this replica, made while it was alone, has closed a circuit that is half-open in
+    /// the state it has seen.
+    Recovered { token: u64 },
 }
 
 /// The result of a probe under a lease, and by what it is judged.
@@ -77,7 +80,7 @@ pub(crate) enum Status {
     Behind,
     /// There is no lease until then, by the server's clock.
     Denied { until: Micros },
-    /// The lease has expired. Nothing was changed.
+    /// The lease has expired, or the circuit is not half-open. Nothing was changed.
     Void,
     /// The command arrived after its deadline. Nothing was changed.
     Late,

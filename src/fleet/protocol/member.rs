@@ -111,7 +111,9 @@ impl Member {
                     opens: if opened { opens } else { opens.saturating_add(1) },
                 })
             }
-            Cause::RecoveredAlone => return None,
+            // Where the fleet's circuit is not open, it was a matter of this replica alone.
+            Cause::RecoveredAlone if self.seen.state_at(now) != State::HalfOpen => return None,
+            Cause::RecoveredAlone => Request::Recovered { token },
             Cause::ByHand => Request::Set { token, state: decision.state, lasts: left, opens },
         };
         Some(self.command(request))

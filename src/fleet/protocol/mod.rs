@@ -25,6 +25,9 @@
 //! * **Agreement.** A trip is a vote against the present state. It opens the circuit of the fleet
 //!   when enough replicas have voted whose own open time still runs. The replica that tripped is
 //!   open at once in any case.
+//! * **Recovery alone.** A replica that cannot reach the server probes without a lease. If the
+//!   probe succeeds, it closes the circuit of the fleet too, once the server is back, if that is
+//!   still half-open in the state that the replica knows.
 //! * **Leases.** The probes of the fleet are bounded by leases: a token with an expiry. A result
 //!   counts if its lease is the server's and has not expired. A lease that was granted by a server
 //!   that has forgotten it counts for nothing.

@@ -166,6 +166,12 @@ if command == 'release' then
   return answer('done')
 end
 
+if command == 'recovered' then
+  if state_now() ~= 'half_open' then return answer('void') end
+  store(next_number(), ARGV[6], 'closed', '', '0')
+  return answer('done')
+end
+
 if command == 'result' then
   local a_token, lease, verdict, needed, rate = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
   local open_for, a_opens = ARGV[11], ARGV[12]

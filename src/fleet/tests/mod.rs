@@ -99,6 +99,7 @@ fn request() -> impl Strategy<Value = Request> {
         4 => (1_u64..4, time(), 1_u32..3)
             .prop_map(|(lease, lasts, max)| Request::Lease { lease, lasts, max }),
         1 => (1_u64..4).prop_map(|lease| Request::Release { lease }),
+        1 => any::<u64>().prop_map(|token| Request::Recovered { token }),
         4 => (any::<u64>(), 1_u64..4, verdict, 1_u32..4, rate, time()).prop_map(
             |(token, lease, verdict, needed, rate, open_for)| {
                 let opens = 2;
@@ -128,7 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn transport(server: &RedisServer) -> Transport {
     let connector = Arc::new(Connector::new(&server.url()).unwrap());
-    Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_secs(60))
+    Transport::new(connector, Keys::new("circuit_breaker", 0), Duration::from_secs(60))
 }
 
 #[test]
@@ -194,8 +195,8 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let Some(server) = RedisServer::start() else { return };
     let connector = Arc::new(Connector::new(&server.url()).unwrap());
     let mut transport =
-        Transport::new(connector, Keys::new("circuit_breaker"), Duration::from_micros(1));
-    transport.beat().unwrap();
+        Transport::new(connector, Keys::new("circuit_breaker", 0), Duration::from_micros(1));
+    transport.beat("a").unwrap();
     transport.pretend_told(1, Duration::ZERO);
     let request = Request::Set { token: 1, state: State::ForcedOpen, lasts: None, opens: 0 };
     let late = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();

@@ -4,11 +4,8 @@ use http_body::Body;
 use super::{on_body_end::OnBodyEnd, response_body::ResponseBody};
 use crate::{
     breaker::Permit,
-    classify::ClassifyBody,
-    service::{
-        grpc_request::is_grpc,
-        record_when::{AppliesTo, RecordWhen, sealed::Sealed},
-    },
+    classify::{ClassifyBody, grpc_media_type::declares_grpc},
+    service::record_when::{AppliesTo, RecordWhen, sealed::Sealed},
 };
 
 /// Records the outcome of a gRPC call when its response stream has ended, as [`OnBodyEnd`] does.
@@ -26,7 +23,7 @@ impl Sealed for OnGrpcEnd {}
 impl<B> AppliesTo<Request<B>> for OnGrpcEnd {
     #[inline]
     fn applies_to(&self, request: &Request<B>) -> bool {
-        is_grpc(request.headers())
+        declares_grpc(request.headers()) == Some(true)
     }
 }
 

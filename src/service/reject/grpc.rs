@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 
 use super::Reject;
-use crate::{error::Rejected, service::grpc_request::is_grpc};
+use crate::{classify::grpc_media_type::declares_grpc, error::Rejected};
 
 /// A rejected call is answered with a gRPC response without messages: the status `UNAVAILABLE` in
 /// the headers. The error type stays that of the inner service.
@@ -38,7 +38,7 @@ impl<A, B: Default, E> Reject<Request<A>, Response<B>, E> for RejectAsGrpcStatus
     type Future = Ready<Result<Response<B>, E>>;
 
     fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
-        if !is_grpc(request.headers()) {
+        if declares_grpc(request.headers()) != Some(true) {
             return ready(Ok(super::response::unavailable(B::default(), rejected)));
         }
         let message = match rejected.retry_after() {
@@ -75,7 +75,7 @@ where
     type Future = Ready<Result<Response<B>, E>>;
 
     fn reject(&self, request: Request<A>, rejected: Rejected) -> Self::Future {
-        if !is_grpc(request.headers()) {
+        if declares_grpc(request.headers()) != Some(true) {
             return ready(Ok(super::response::unavailable(B::default(), rejected)));
         }
         ready(Ok(unavailable(&(self.0)(&rejected), rejected)))

@@ -21,7 +21,7 @@ use crate::{
         error::StoreError,
         path::{self, FileIdentity},
     },
-    sync::std_lock,
+    sync::{log, std_lock},
 };
 
 /// The file whose lock is held while the store is open. It is never removed: a lock on a removed
@@ -161,12 +161,14 @@ impl Folder {
     /// Logs, once for each file, that it cannot be read and was skipped.
     pub(super) fn report(&self, file: &Path, error: &StoreError) {
         if std_lock(&self.reported).insert(file.to_owned()) {
-            tracing::warn!(
-                target: "tower_breaker",
-                %error,
-                "a file of the store cannot be read: it is skipped where all are read; make it \
-                 readable or remove it",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    %error,
+                    "a file of the store cannot be read: it is skipped where all are read; make it \
+                     readable or remove it",
+                );
+            });
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
         path::{self, FileIdentity},
         release::release,
     },
-    sync::std_lock as lock,
+    sync::{log, std_lock as lock},
 };
 
 /// The database, in the store's folder.
@@ -203,12 +203,14 @@ impl Database {
 
     fn open_unwritable(&self) -> Result<Open, Failure> {
         let (db, file) = open_overlay(&self.file())?;
-        tracing::warn!(
-            target: "tower_breaker",
-            folder = %self.folder.display(),
-            "redb database cannot be written to: it is read only, and nothing is saved until it \
-             can be",
-        );
+        log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                folder = %self.folder.display(),
+                "redb database cannot be written to: it is read only, and nothing is saved until \
+                 it can be",
+            );
+        });
         Ok(Open { db, file, unwritable: Some(Instant::now()) })
     }
 
@@ -241,17 +243,19 @@ impl Database {
         let kept = kept_as.display();
         slot.last_repair = Some(format!("moved the database aside to {kept}: {failure}"));
         metrics::quarantined(label, "folder");
-        tracing::warn!(
-            target: "tower_breaker",
-            folder = %self.folder.display(),
-            kept_as = %kept,
-            reason = %failure,
-            values,
-            records,
-            "redb database is corrupt: moved it aside and copied what can be read into a new one; \
-             breakers that start now and whose state is not in it start closed; delete the moved \
-             file when it is no longer needed",
-        );
+        log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                folder = %self.folder.display(),
+                kept_as = %kept,
+                reason = %failure,
+                values,
+                records,
+                "redb database is corrupt: moved it aside and copied what can be read into a new \
+                 one; breakers that start now and whose state is not in it start closed; delete \
+                 the moved file when it is no longer needed",
+            );
+        });
         Ok(())
     }
 
@@ -274,7 +278,14 @@ impl Database {
         });
         if let Err(failure) = read {
             let file = file.display();
-            tracing::debug!(target: "tower_breaker", %file, %failure, "reading a corrupt database");
+            log(|| {
+                tracing::debug!(
+                 target: "tower_breaker",
+                 %file,
+                 %failure,
+                 "reading a corrupt database",
+                );
+            });
         }
         let replaced = (|| {
             match fs::remove_file(&repaired) {

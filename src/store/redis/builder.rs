@@ -1,19 +1,18 @@
 //! Settings of a store in Redis.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use super::{
-    connection::Connector,
-    credentials::RedisCredentials,
     keys::{DEFAULT_PREFIX, Keys},
+    settings::{ConnectionSettings, connection_settings},
     store::RedisStore,
 };
-use crate::{error::BoxError, store::error::StoreError};
+use crate::store::error::StoreError;
 
 impl RedisStore {
     /// Creates a store on the server of this URL:
-    /// `redis://[user][:password@]host[:port][/database]`, `rediss://` for TLS (feature
-    /// `redis-tls`), or `unix:///path`. [`builder`](Self::builder) has further settings.
+    /// `redis://[user][:password@]host[:port][/database]`, `unix:///path`, or one of sentinels or
+    /// of a cluster: see [Servers](Self#servers). [`builder`](Self::builder) has further settings.
     ///
     /// This only checks the URL. If the server cannot be reached now, the store keeps trying.
     ///
@@ -44,16 +43,15 @@ impl RedisStore {
 /// ```
 #[must_use = "call `open` to create the store"]
 pub struct RedisStoreBuilder {
-    /// The error is a text, because those of stores may hold anything.
-    connector: Result<Connector, String>,
+    connection: ConnectionSettings,
     prefix: String,
     instance: Option<String>,
 }
 
 impl RedisStoreBuilder {
     pub(super) fn new(url: &str) -> Self {
-        let connector = Connector::new(url).map_err(|error| error.cause().to_string());
-        Self { connector, prefix: DEFAULT_PREFIX.to_owned(), instance: None }
+        let connection = ConnectionSettings::new(url);
+        Self { connection, prefix: DEFAULT_PREFIX.to_owned(), instance: None }
     }
 
     /// Sets what all keys begin with, followed by a colon. The default is `circuit_breaker`, so a
@@ -71,43 +69,16 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the longest time that an attempt to connect takes. The default is one second.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.with_connector(|connector| connector.connect_timeout = timeout)
-    }
-
-    /// Sets the longest time to wait for a reply. The default is one second.
-    pub fn command_timeout(self, timeout: Duration) -> Self {
-        self.with_connector(|connector| connector.command_timeout = timeout)
-    }
-
-    /// Asks for a user and a password at each connection, instead of those in the URL. The closure
-    /// runs on the store's thread and may block.
-    pub fn credentials(
-        self,
-        provide: impl FnMut() -> Result<RedisCredentials, BoxError> + Send + 'static,
-    ) -> Self {
-        self.with_connector(|connector| connector.set_credentials(provide))
-    }
-
-    fn with_connector(mut self, change: impl FnOnce(&mut Connector)) -> Self {
-        if let Ok(connector) = &mut self.connector {
-            change(connector);
-        }
-        self
-    }
+    connection_settings! { command_timeout: "1 s", thread: "the store's thread" }
 
     /// Creates the store. It connects when it is first used.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if the URL, the prefix, the instance or a timeout is invalid.
+    /// [`StoreError::Misconfigured`] if the URL, the prefix, the instance, a timeout or a
+    /// certificate is invalid.
     pub fn open(self) -> Result<RedisStore, StoreError> {
-        let connector =
-            self.connector.map_err(|reason| StoreError::Misconfigured(reason.into()))?;
-        if connector.connect_timeout.is_zero() || connector.command_timeout.is_zero() {
-            return Err(StoreError::Misconfigured("a timeout of Redis is zero".into()));
-        }
+        let connector = self.connection.build()?;
         let keys = Keys::new(&self.prefix, self.instance.as_deref())?;
         Ok(RedisStore::new(connector, keys))
     }
@@ -116,7 +87,7 @@ impl RedisStoreBuilder {
 impl fmt::Debug for RedisStoreBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStoreBuilder")
-            .field("connector", &self.connector)
+            .field("connection", &self.connection)
             .field("prefix", &self.prefix)
             .field("instance", &self.instance)
             .finish()

@@ -5,104 +5,72 @@
 //! commands, and another one for a command that blocks on the server ([`Connection::block`]).
 
 use std::{
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use redis::{Client, ConnectionLike, RedisResult};
+use redis::{ConnectionLike, RedisResult};
 
 use super::{
-    address::Address,
-    credentials::{Provider, RedisCredentials},
-    failure,
+    address::Topology,
+    cluster::{Router, Slot, SlotMap, slot},
+    connector::Connector,
+    failure, sentinel,
 };
-use crate::{error::BoxError, store::error::StoreError};
+use crate::store::error::StoreError;
 
 /// The pause after a failed attempt to connect. It does not grow: a server that is back is found
 /// within it.
 pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How to connect to a server.
-#[derive(Clone)]
-pub(crate) struct Connector {
-    address: Address,
-    provider: Option<Provider>,
-    /// The longest that an attempt to connect takes, with its handshake.
-    pub(crate) connect_timeout: Duration,
-    /// The longest that a reply takes.
-    pub(crate) command_timeout: Duration,
-}
-
-impl Connector {
-    /// Connects to the server of this URL, with its user and password.
-    pub(crate) fn new(url: &str) -> Result<Self, StoreError> {
-        Ok(Self {
-            address: Address::parse(url)?,
-            provider: None,
-            connect_timeout: DEFAULT_TIMEOUT,
-            command_timeout: DEFAULT_TIMEOUT,
-        })
-    }
-
-    /// Asks for user and password at each connection.
-    pub(crate) fn set_credentials(
-        &mut self,
-        provide: impl FnMut() -> Result<RedisCredentials, BoxError> + Send + 'static,
-    ) {
-        self.provider = Some(Provider::new(provide));
-    }
-
-    pub(crate) const fn address(&self) -> &Address {
-        &self.address
-    }
-
-    fn connect(&self) -> Result<redis::Connection, StoreError> {
-        let credentials = self.credentials()?;
-        let connect = || {
-            install_cryptography(&self.address);
-            let client = Client::open(self.address.connection_info(credentials.as_ref())?)?;
-            let connection = client.get_connection_with_timeout(self.connect_timeout)?;
-            connection.set_read_timeout(Some(self.command_timeout))?;
-            connection.set_write_timeout(Some(self.command_timeout))?;
-            Ok(connection)
-        };
-        connect().map_err(|error| self.error(&error))
-    }
-
-    fn credentials(&self) -> Result<Option<RedisCredentials>, StoreError> {
-        let Some(provider) = &self.provider else { return Ok(self.address.credentials().cloned()) };
-        provider.credentials().map(Some).map_err(|error| {
-            let reason = format!("no credentials for {}: {error}", self.address);
-            StoreError::Unavailable(reason.into())
-        })
-    }
-
-    fn error(&self, error: &redis::RedisError) -> StoreError {
-        failure::store_error(&self.address, error)
-    }
-}
-
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
 /// A connection, while there is one.
 pub(crate) struct Connection {
     connector: Arc<Connector>,
-    live: Option<redis::Connection>,
+    /// In a cluster, the slot of all keys that it is used for. `None`: they may be in any.
+    slot: Option<Slot>,
+    live: Option<Live>,
     /// When the last attempt failed, and why.
     failed: Option<(Instant, String)>,
+}
+
+enum Live {
+    Server(redis::Connection),
+    Cluster(Box<Router>),
+}
+
+impl Live {
+    fn as_dyn(&mut self) -> &mut dyn ConnectionLike {
+        match self {
+            Self::Server(connection) => connection,
+            Self::Cluster(router) => &mut **router,
+        }
+    }
+
+    fn set_read_timeout(&self, timeout: Duration) -> RedisResult<()> {
+        match self {
+            Self::Server(connection) => connection.set_read_timeout(Some(timeout)),
+            Self::Cluster(router) => router.set_read_timeout(timeout),
+        }
+    }
+
+    fn take_failure(&mut self) -> Option<StoreError> {
+        match self {
+            Self::Server(_) => None,
+            Self::Cluster(router) => router.take_failure(),
+        }
+    }
 }
 
 impl Connection {
     /// Connects at the first call.
     pub(crate) const fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, live: None, failed: None }
+        Self { connector, slot: None, live: None, failed: None }
+    }
+
+    /// The same for commands whose keys are all in the slot of this one: in a cluster, they go to
+    /// one node.
+    pub(crate) fn beside(connector: Arc<Connector>, key: &str) -> Self {
+        Self { slot: Some(slot(key.as_bytes())), ..Self::new(connector) }
     }
 
     /// Sends commands and reads their replies. An error of the connection ends it, and the next
@@ -116,23 +84,21 @@ impl Connection {
         &mut self,
         job: impl FnOnce(&mut dyn ConnectionLike) -> RedisResult<T>,
     ) -> Result<T, StoreError> {
-        let connection = self.connected()?;
-        let result = job(connection);
+        let result = job(self.connected()?.as_dyn());
         self.conclude(result)
     }
 
     /// The same for a command that waits on the server for up to this time, such as `XREAD BLOCK`.
-    #[allow(dead_code, reason = "no store waits on the server")]
     pub(crate) fn block<T>(
         &mut self,
         wait: Duration,
         job: impl FnOnce(&mut dyn ConnectionLike) -> RedisResult<T>,
     ) -> Result<T, StoreError> {
         let timeout = self.connector.command_timeout;
-        let connection = self.connected()?;
-        let result = connection.set_read_timeout(Some(wait + timeout)).and_then(|()| {
-            let result = job(connection);
-            connection.set_read_timeout(Some(timeout))?;
+        let live = self.connected()?;
+        let result = live.set_read_timeout(wait + timeout).and_then(|()| {
+            let result = job(live.as_dyn());
+            live.set_read_timeout(timeout)?;
             result
         });
         self.conclude(result)
@@ -144,7 +110,7 @@ impl Connection {
         failed.map_or(Duration::ZERO, |(at, _)| RECONNECT_PAUSE.saturating_sub(at.elapsed()))
     }
 
-    fn connected(&mut self) -> Result<&mut redis::Connection, StoreError> {
+    fn connected(&mut self) -> Result<&mut Live, StoreError> {
         if self.live.is_none() {
             self.connect()?;
         }
@@ -158,40 +124,55 @@ impl Connection {
         {
             return Err(StoreError::Unavailable(reason.clone().into()));
         }
-        match self.connector.connect() {
-            Ok(connection) => {
-                self.live = Some(connection);
+        match self.attempt() {
+            Ok(live) => {
+                self.live = Some(live);
                 self.failed = None;
                 Ok(())
             }
-            Err(error) => {
-                self.failed = Some((Instant::now(), error.cause().to_string()));
-                Err(error)
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Finds the server, and connects to it.
+    fn attempt(&self) -> Result<Live, StoreError> {
+        let connector = &self.connector;
+        match (connector.address().topology(), self.slot) {
+            (Topology::Server, _) => connector.connect().map(Live::Server),
+            (Topology::Sentinel { service }, _) => {
+                sentinel::connect(connector, service).map(Live::Server)
+            }
+            (Topology::Cluster, None) => {
+                Router::connect(Arc::clone(connector)).map(|router| Live::Cluster(router.into()))
+            }
+            (Topology::Cluster, Some(slot)) => {
+                let map = SlotMap::read(connector)?;
+                let Some(node) = map.primary_of(slot) else {
+                    let reason = format!("{} does not serve slot {slot}", connector.address());
+                    return Err(StoreError::Unavailable(reason.into()));
+                };
+                connector.connect_to(node).map(Live::Server)
             }
         }
     }
 
+    fn fail(&mut self, error: StoreError) -> StoreError {
+        self.failed = Some((Instant::now(), error.cause().to_string()));
+        error
+    }
+
     fn conclude<T>(&mut self, result: RedisResult<T>) -> Result<T, StoreError> {
         result.map_err(|error| {
+            let error = failure::first(error);
+            // An attempt to connect to a node of a cluster.
+            let failure = self.live.as_mut().and_then(Live::take_failure);
             if failure::breaks_connection(&error) {
                 self.live = None;
             }
-            self.connector.error(&error)
+            match failure {
+                Some(failure) => self.fail(failure),
+                None => self.connector.error(&error),
+            }
         })
     }
 }
-
-/// rustls asks for one cryptography in the process, and panics if it cannot choose by itself. A
-/// program that has chosen keeps its choice.
-#[cfg(feature = "redis-tls")]
-fn install_cryptography(address: &Address) {
-    use rustls::crypto::{CryptoProvider, ring};
-
-    if address.uses_tls() && CryptoProvider::get_default().is_none() {
-        // An error means that another thread was faster.
-        let _ = ring::default_provider().install_default();
-    }
-}
-
-#[cfg(not(feature = "redis-tls"))]
-const fn install_cryptography(_: &Address) {}

@@ -16,10 +16,37 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
         | ErrorKind::Parse
         | ErrorKind::ClusterConnectionNotFound
         | ErrorKind::AuthenticationFailed
-        | ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
-        // The password has changed since.
-        _ => error.code() == Some("NOAUTH"),
+        | ErrorKind::Server(
+            ServerErrorKind::ReadOnly
+            | ServerErrorKind::MasterDown
+            // In a cluster, the slot has another node now.
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask
+            | ServerErrorKind::ClusterDown,
+        ) => true,
+        // The password has changed since, or the primary has become a replica while it waited.
+        _ => matches!(code(error), Some("NOAUTH" | "UNBLOCKED" | "READONLY")),
     }
+}
+
+/// The code of an error. Before Redis 7, that of an error in a script is part of its text.
+pub(crate) fn code(error: &RedisError) -> Option<&str> {
+    let code = error.code()?;
+    let says = |part| code == "ERR" && error.detail().is_some_and(|text| text.contains(part));
+    Some(if says(": -READONLY ") {
+        "READONLY"
+    } else if says("The user executing the script can't") {
+        "NOPERM"
+    } else {
+        code
+    })
+}
+
+/// Errors of the commands of a pipeline come together: the first of them.
+pub(super) fn first(error: RedisError) -> RedisError {
+    let of_commands = error.clone().into_server_errors();
+    let first = of_commands.and_then(|errors| errors.first().map(|(_, error)| error.clone()));
+    first.map_or(error, RedisError::from)
 }
 
 /// The store's error for an error of Redis.
@@ -29,12 +56,13 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return misconfigured("refuses the user or the password: check both");
     }
-    match error.code() {
+    match code(error) {
         Some("NOAUTH" | "WRONGPASS") => {
             misconfigured("refuses the user or the password: check both")
         }
         Some("NOPERM") => misconfigured(&format!(
-            "denies permission for {}: grant the user what the documentation of `RedisStore` lists",
+            "denies permission for {}: grant the user what the documentation of `RedisStore` or of \
+             `fleet` lists",
             denied(error.detail().unwrap_or_default()),
         )),
         Some("READONLY") => {
@@ -52,8 +80,14 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
         Some("LOADING") => unavailable("is loading its data"),
         Some("BUSY") => unavailable("is busy with a script of another client"),
         Some("MASTERDOWN") => unavailable("is a replica without its primary"),
+        Some("UNBLOCKED") => unavailable("has become a replica: looking for the primary"),
         Some("CLUSTERDOWN" | "TRYAGAIN") => unavailable("is a cluster that cannot serve the key"),
-        Some("MOVED" | "ASK" | "CROSSSLOT") => misconfigured("is part of a Redis Cluster"),
+        Some("MOVED" | "ASK") if address.is_cluster() => {
+            unavailable("moves a key to another node: looking for it")
+        }
+        Some("MOVED" | "ASK" | "CROSSSLOT") => misconfigured(
+            "is part of a Redis Cluster: use a URL that begins with `redis+cluster://`",
+        ),
         Some("WRONGTYPE") => StoreError::Other(
             format!("{address} holds something else under a key: choose another prefix").into(),
         ),

@@ -109,12 +109,16 @@ impl Appender {
         mode: &str,
     ) -> Result<Vec<Vec<usize>>, StoreError> {
         with_index(server, |index| {
-            let mut replies = server.write(|form, pipeline| {
-                for (key, records) in histories.iter().copied() {
-                    pipeline.add_command(self.command(form, mode, &(index.named)(key), records));
-                }
-                index.add(pipeline, histories.iter().map(|(key, _)| key.as_str()));
-            })?;
+            let mut replies = server.write(
+                &self.script,
+                |form, pipeline| {
+                    for (key, records) in histories.iter().copied() {
+                        let key = (index.named)(key);
+                        pipeline.add_command(self.command(form, mode, &key, records));
+                    }
+                },
+                |pipeline| index.add(pipeline, histories.iter().map(|(key, _)| key.as_str())),
+            )?;
             replies.truncate(histories.len());
             Ok(replies.into_iter().map(places).collect())
         })

@@ -53,8 +53,9 @@ impl Index<'_> {
         if members.is_empty() {
             return Ok(());
         }
+        // By itself: in a cluster, the keys may be on other nodes, which do not wait for this one.
+        redis::cmd("ZREM").arg(self.key).arg(members).exec(connection)?;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ZREM").arg(self.key).arg(members).ignore();
         for member in members {
             pipeline.cmd("EXISTS").arg((self.named)(member));
         }

@@ -5,6 +5,7 @@
 //! in `:records`. So the end of a key says what it holds, and no name, whatever it contains, can
 //! make the key of something else. The store's own keys have other ends.
 
+use super::cluster::{SLOTS, slot};
 use crate::store::error::StoreError;
 
 pub(super) const DEFAULT_PREFIX: &str = "circuit_breaker";
@@ -63,6 +64,16 @@ impl Keys {
         self.own("epoch")
     }
 
+    /// The same in a cluster, where a single node may lose what it holds: keys of which one is in
+    /// each sixteenth of the slots.
+    pub(super) fn epochs_of_cluster(&self) -> Vec<String> {
+        const PARTS: u16 = 16;
+        let is_in =
+            |part: u16, tag: &u32| slot(tag.to_string().as_bytes()) / (SLOTS / PARTS) == part;
+        let tags = (0..PARTS).filter_map(|part| (0..u32::MAX).find(|tag| is_in(part, tag)));
+        tags.map(|tag| self.own(&format!("epoch:{{{tag}}}"))).collect()
+    }
+
     fn key(&self, key: &str, ends: &[&str], other: &str) -> String {
         let of_a_breaker = key.strip_prefix(OF_BREAKERS);
         match of_a_breaker.filter(|rest| ends.iter().any(|end| rest.ends_with(end))) {
@@ -86,7 +97,7 @@ fn is_instance(id: &str) -> bool {
 mod tests {
     use std::collections::HashSet;
 
-    use super::Keys;
+    use super::{Keys, slot};
 
     #[test]
     fn a_breaker_keeps_its_key() {
@@ -108,6 +119,7 @@ mod tests {
             let keys = Keys::new("circuit_breaker", instance).unwrap();
             let mut add = |key: String| assert!(seen.insert(key.clone()), "{key:?} twice");
             [keys.value_index(), keys.history_index(), keys.epoch()].into_iter().for_each(&mut add);
+            keys.epochs_of_cluster().into_iter().for_each(&mut add);
             for name in names {
                 add(keys.value(name));
                 add(keys.history(name));
@@ -118,6 +130,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_large_part_of_a_cluster_has_an_epoch() {
+        let keys = Keys::new("circuit_breaker", None).unwrap();
+        let slots = keys.epochs_of_cluster().into_iter().map(|key| slot(key.as_bytes()));
+        let mut slots: Vec<_> = slots.collect();
+        slots.sort_unstable();
+        assert!(slots.iter().map(|slot| slot / 1024).eq(0..16), "{slots:?}");
     }
 
     #[test]

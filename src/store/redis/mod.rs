@@ -5,7 +5,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `credentials`, `address` | who connects, and where to |
+//! | `certificates` | whom a client trusts by TLS |
 //! | `failure` | what errors of Redis mean |
+//! | `connector`, `settings` | how to connect, and the settings of that |
+//! | `sentinel`, `cluster` | which server to connect to |
 //! | `connection`, `script` | commands and scripts |
 //! | `keys`, `server` | keys in Redis; one server, and whether it still holds what was saved |
 //! | `index`, `seen`, `values`, `history` | what is stored |
@@ -13,7 +16,11 @@
 
 mod address;
 mod builder;
+#[cfg(feature = "redis-tls")]
+mod certificates;
+mod cluster;
 mod connection;
+mod connector;
 mod credentials;
 mod failure;
 mod history;
@@ -21,12 +28,17 @@ mod index;
 mod keys;
 mod script;
 mod seen;
+mod sentinel;
 mod server;
+mod settings;
 mod store;
 mod values;
 
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
 pub(crate) use self::{
-    connection::{Connection, Connector},
+    connection::Connection,
+    connector::Connector,
+    failure::code as error_code,
     script::{Script, run, run_each},
+    settings::{ConnectionSettings, connection_settings},
 };

@@ -4,7 +4,7 @@
 //! sent the whole of it. Numbers go in and out as strings, since Lua holds numbers as floats. The
 //! keys of one call lie in one slot of a cluster: they share a hash tag, or there is only one.
 
-use redis::{Cmd, ConnectionLike, Pipeline, RedisResult, ServerErrorKind, Value, cmd};
+use redis::{Cmd, ConnectionLike, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 /// A script, and the hash that names it.
 pub(crate) struct Script {
@@ -40,6 +40,27 @@ impl Script {
         }
         command
     }
+
+    /// A server says that a user may not do what a script does, but not what that is. Here it is
+    /// named, as if the user had tried it without a script.
+    pub(crate) fn name_what_is_denied(&self, error: RedisError) -> RedisError {
+        let line = error.detail().filter(|text| text.contains(DENIED)).and_then(line_of);
+        let call = line.and_then(|line| self.source.lines().nth(line.checked_sub(1)?));
+        let name = call.and_then(|call| call.split("redis.call('").nth(1)?.split('\'').next());
+        let Some(name) = name else { return error };
+        let detail = format!("no permissions to run the '{}' command", name.to_lowercase());
+        redis::make_extension_error("NOPERM".to_owned(), Some(detail))
+    }
+}
+
+/// What servers say that do not name the command.
+const DENIED: &str = "executing the script can't run this command";
+
+/// The number in `@user_script:7`, with which each line of a script can be found.
+fn line_of(text: &str) -> Option<usize> {
+    let rest = text.split("@user_script:").nth(1)?.trim_start();
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }
 
 /// Sends a pipeline, and once more with whole scripts if the server does not know one. So its
@@ -73,4 +94,34 @@ pub(crate) fn run_each(
 
 fn is_unknown_script(reply: &Value) -> bool {
     matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{RedisError, make_extension_error};
+
+    use super::Script;
+
+    #[test]
+    fn what_a_user_must_not_do_in_a_script_is_named() {
+        let script = Script::new("local a = 1\nif a then redis.call('ZADD', KEYS[1], 1, a) end");
+        let error = |text: &str| make_extension_error("ERR".to_owned(), Some(text.to_owned()));
+        let named = |error: RedisError| script.name_what_is_denied(error).to_string();
+        // Redis 7.0 and 6.2.
+        for text in [
+            "The user executing the script can't run this command or subcommand script: 0f, on \
+             @user_script:2.",
+            "Error running script (call to f_0f): @user_script:2: The user executing the script \
+             can't run this command or subcommand",
+        ] {
+            assert!(named(error(text)).contains("the 'zadd' command"), "{}", named(error(text)));
+        }
+        for text in [
+            "something else, on @user_script:2.",
+            "executing the script can't run this \
+             command, on @user_script:9.",
+        ] {
+            assert_eq!(named(error(text)), error(text).to_string());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, slice, sync::Arc};
 
 use super::{
-    connection::Connector,
+    connector::Connector,
     history::{self, Appender},
     keys::Keys,
     server::Server,
@@ -72,19 +72,34 @@ use crate::store::{
 ///     +zrevrangebylex +zremrangebylex +zremrangebyrank
 /// ```
 ///
-/// and `+select` to use another database than 0.
+/// and `+role` on a server that sentinels watch, `+cluster|slots +asking` in a cluster, or
+/// `+select` to use another database than 0.
 ///
-/// # Which servers
+/// # Servers
 ///
-/// Redis 6.2 or later, reached by TCP, TLS (feature `redis-tls`) or a Unix socket.
+/// Redis 6.2 or later.
 ///
-/// | | |
-/// |---|---|
-/// | one server | supported, tested with Redis 7.0 |
-/// | replicas, behind an address that follows the primary | supported, not tested |
-/// | TLS, Unix sockets | supported, not tested |
-/// | Sentinel, Redis Cluster | not supported yet |
-/// | Valkey | expected to work, not tested |
+/// | servers | URL | |
+/// |---|---|---|
+/// | one | `redis://[user][:password@]host[:port][/database]` | tested |
+/// | one, by a Unix socket | `unix:///path[?db=..&user=..&pass=..]` | tested |
+/// | the primary that sentinels name | `redis+sentinel://[user][:password@]host[:port][,host[:port]..]/service[/database]` | tested |
+/// | a Redis Cluster | `redis+cluster://[user][:password@]host[:port][,host[:port]..]` | tested |
+/// | each by TLS (feature `redis-tls`) | `rediss`, `rediss+sentinel`, `rediss+cluster` | the first is tested |
+/// | replicas behind an address that follows the primary | as for one | expected to work |
+/// | Valkey | as for Redis | expected to work |
+///
+/// The tests run with Redis 7.0. User and password are those of the servers. Sentinels are asked
+/// without, unless the URL ends in `?sentinel_user=..&sentinel_password=..`, or
+/// [they are set](crate::store::RedisStoreBuilder::sentinel_credentials).
+///
+/// * **Sentinel**: name all sentinels: one after the other is asked. A primary that does not
+///   answer, or has become a replica, is left, and the sentinels are asked for the next one at most
+///   every 500 ms.
+/// * **Cluster**: name several nodes: one of them is asked for the others, and each is reached
+///   under the address that it announces. Slots that move, and replicas that take over, are
+///   followed. A node that was emptied is noticed if it has a sixteenth of the slots. While a node
+///   is away, the store is degraded, but keys on other nodes are saved.
 ///
 /// # Examples
 ///

@@ -85,13 +85,16 @@ impl Values {
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
         for entries in entries.chunks(PAGE) {
             let replies = with_index(server, |index| {
-                server.write(|form, pipeline| {
-                    for entry in entries {
-                        let key = (index.named)(&entry.key);
-                        pipeline.add_command(self.command(form, &key, entry));
-                    }
-                    index.add(pipeline, entries.iter().map(|entry| entry.key.as_str()));
-                })
+                server.write(
+                    &self.unless_barred,
+                    |form, pipeline| {
+                        for entry in entries {
+                            let key = (index.named)(&entry.key);
+                            pipeline.add_command(self.command(form, &key, entry));
+                        }
+                    },
+                    |pipeline| index.add(pipeline, entries.iter().map(|entry| entry.key.as_str())),
+                )
             })?;
             for (entry, reply) in entries.iter().zip(replies) {
                 if !is_refused(&reply) {

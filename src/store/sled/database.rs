@@ -26,7 +26,7 @@ use crate::{
         path::{self, FileIdentity},
         release::release,
     },
-    sync::std_lock as lock,
+    sync::{log, std_lock as lock},
 };
 
 /// How many operations on an open folder must fail in a row, in a way that looks like corruption,
@@ -276,21 +276,25 @@ impl Database {
     fn copy(&self, failure: Failure) -> Result<ReadCopy, StoreError> {
         let copy = ReadCopy::of(&self.folder)?;
         let copy = copy.map_err(|cause| {
-            tracing::debug!(
-                target: "tower_breaker",
-                folder = %self.folder.display(),
-                %cause,
-                "copying a sled folder that cannot be written to failed",
-            );
+            log(|| {
+                tracing::debug!(
+                    target: "tower_breaker",
+                    folder = %self.folder.display(),
+                    %cause,
+                    "copying a sled folder that cannot be written to failed",
+                );
+            });
             failure.into_store_error(&self.folder)
         })?;
-        tracing::warn!(
-            target: "tower_breaker",
-            folder = %self.folder.display(),
-            copy = %copy.folder().display(),
-            "sled folder cannot be written to: a temporary copy answers reads, and nothing is \
-             saved until the folder can be opened",
-        );
+        log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                folder = %self.folder.display(),
+                copy = %copy.folder().display(),
+                "sled folder cannot be written to: a temporary copy answers reads, and nothing is \
+                 saved until the folder can be opened",
+            );
+        });
         Ok(copy)
     }
 
@@ -333,24 +337,28 @@ impl Database {
         slot.last_repair = Some(format!("moved {files} aside to {kept}: {reason}"));
         if repair == Repair::Folder {
             metrics::quarantined(label, "folder");
-            tracing::warn!(
-                target: "tower_breaker",
-                %folder,
-                kept_as = %kept,
-                reason,
-                "sled folder is corrupt: moved it aside and created a new one; state that is not \
-                 in memory is lost, so breakers that start now start closed; delete the moved \
-                 folder when it is no longer needed",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    %folder,
+                    kept_as = %kept,
+                    reason,
+                    "sled folder is corrupt: moved it aside and created a new one; state that is \
+                     not in memory is lost, so breakers that start now start closed; delete the \
+                     moved folder when it is no longer needed",
+                );
+            });
         } else {
-            tracing::warn!(
-                target: "tower_breaker",
-                %folder,
-                kept_as = %kept,
-                reason,
-                "sled folder is damaged: moved {files} aside and read the log without; delete \
-                 what was moved when it is no longer needed",
-            );
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    %folder,
+                    kept_as = %kept,
+                    reason,
+                    "sled folder is damaged: moved {files} aside and read the log without; delete \
+                     what was moved when it is no longer needed",
+                );
+            });
         }
         Ok(true)
     }
@@ -364,9 +372,11 @@ fn close(folder: &Path, db: Db) {
     });
     if let Err(failure) = closed {
         let folder = folder.display();
-        tracing::debug!(
-            target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
-        );
+        log(|| {
+            tracing::debug!(
+                target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
+            );
+        });
     }
     folder::wait_for_lock_release(folder);
 }

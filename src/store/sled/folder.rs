@@ -8,9 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::store::{
-    aside::{self, names_in},
-    error::StoreError,
+use crate::{
+    store::{
+        aside::{self, names_in},
+        error::StoreError,
+    },
+    sync::log,
 };
 
 /// The file that sled keeps its log in, and locks.
@@ -68,7 +71,9 @@ pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
     // sled would create the folder itself, but not behind a symbolic link.
     if let Err(error) = fs::create_dir(&folder) {
         let folder = folder.display();
-        tracing::debug!(target: "tower_breaker", %folder, %error, "creating the folder failed");
+        log(|| {
+            tracing::debug!(target: "tower_breaker", %folder, %error, "creating the folder failed");
+        });
     }
     aside::remove_oldest(&folder);
     Ok(kept_as)

@@ -23,6 +23,7 @@ use crate::{
         error::StoreError,
         path::{self, FileIdentity},
     },
+    sync::log,
 };
 
 /// The largest folder that is copied.
@@ -165,7 +166,9 @@ impl Drop for TemporaryFolder {
         self.lock = None;
         if let Err(error) = removed {
             let folder = self.path.display();
-            tracing::debug!(target: "tower_breaker", %folder, %error, "removing a copy failed");
+            log(|| {
+                tracing::debug!(target: "tower_breaker", %folder, %error, "removing a copy failed");
+            });
         }
     }
 }

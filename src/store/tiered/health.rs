@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::{clock::wall, health::StoreHealth};
+use crate::{clock::wall, health::StoreHealth, sync::log};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// So that a far store that is back is found soon.
@@ -50,11 +50,13 @@ impl Health {
             }
             return;
         }
-        tracing::warn!(
-            target: "tower_breaker",
-            reason,
-            "far store degraded: continuing with the near store, and retrying",
-        );
+        log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                reason,
+                "far store degraded: continuing with the near store, and retrying",
+            );
+        });
         self.trouble = Some(Trouble {
             since: wall(),
             reason: reason.to_owned(),
@@ -67,10 +69,12 @@ impl Health {
     pub(super) fn worked(&mut self) -> bool {
         let was_degraded = self.trouble.take().is_some();
         if was_degraded {
-            tracing::info!(
-                target: "tower_breaker",
-                "far store healthy again: saving to it what the near store holds",
-            );
+            log(|| {
+                tracing::info!(
+                    target: "tower_breaker",
+                    "far store healthy again: saving to it what the near store holds",
+                );
+            });
         }
         was_degraded
     }

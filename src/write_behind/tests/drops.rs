@@ -54,6 +54,24 @@ fn what_is_saved_is_not_saved_again() {
 }
 
 #[test]
+fn what_is_saved_is_not_saved_again_by_close() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &lazy());
+    let _living = attach(&store, "living", &Breaker::new("closed"), &lazy());
+    breaker.change("open");
+    attached.flush_blocking(LONG).unwrap();
+    let calls = store.calls.load(SeqCst);
+    block_on(attached.close()).unwrap();
+    assert_eq!(store.calls.load(SeqCst), calls);
+    // What is not saved is.
+    let attached = attach(&store, "a", &breaker, &lazy());
+    breaker.change("closed again");
+    block_on(attached.close()).unwrap();
+    assert!(store.holds("a", "closed again"));
+}
+
+#[test]
 fn many_that_are_dropped_together_are_saved_together() {
     let store = Faulty::new(Fault::None);
     let _living = attach(&store, "living", &Breaker::new("closed"), &lazy());

@@ -121,6 +121,8 @@ contract!(redb, InFolder<RedbStore>);
 contract!(redis, InRedis);
 #[cfg(unix)]
 contract!(redis_as_an_instance, InRedisAsAnInstance);
+#[cfg(unix)]
+contract!(redis_cluster, InRedisCluster);
 contract!(tiered, InTiers);
 contract!(behind_an_arc, BehindAnArc);
 contract!(with_only_the_required_methods, Minimal);
@@ -136,7 +138,7 @@ fn check<S: Subject>(test: &str, run: fn(&S)) {
 }
 
 #[cfg(unix)]
-use in_redis::{InRedis, InRedisAsAnInstance};
+use in_redis::{InRedis, InRedisAsAnInstance, InRedisCluster};
 
 struct Memory(MemoryStore);
 

@@ -13,7 +13,7 @@ use super::{breaker, flush, trip};
 use crate::support::{redis::RedisServer, wait::eventually};
 
 /// What the documentation of `RedisStore` says that a user needs.
-const RULES: &[&str] = &[
+pub(super) const RULES: &[&str] = &[
     "~circuit_breaker:*",
     "~circuit_breaker@*",
     "+get",
@@ -33,7 +33,7 @@ const RULES: &[&str] = &[
     "+zremrangebyrank",
 ];
 
-fn user(server: &RedisServer, rules: &[&str]) -> String {
+pub(super) fn user(server: &RedisServer, rules: &[&str]) -> String {
     let define = [&["ACL", "SETUSER", "breakers", "reset", "on", ">s3cret"], rules].concat();
     assert_eq!(server.command(&define), "OK");
     format!("redis://breakers:s3cret@127.0.0.1:{}", server.port())
@@ -77,6 +77,8 @@ fn a_user_with_exactly_the_documented_permissions_can_use_the_store() {
         let url = user(&server, &rules);
         let error = use_all(&RedisStore::open(&url).unwrap()).expect_err(missing).to_string();
         assert!(!error.contains("s3cret") && !error.contains("breakers"), "{error}");
+        let denied = format!("denies permission for the command {:?}", &missing[1..]);
+        assert!(error.contains(&denied), "{missing}: {error}");
     }
     let url = user(&server, &["~another:*", "+@all"]);
     let error = use_all(&RedisStore::open(&url).unwrap()).unwrap_err();
@@ -141,6 +143,17 @@ fn credentials_are_asked_for_at_each_connection() {
     server.command_as(&admin, &["CONFIG", "SET", "requirepass", "second"]);
     server.command_as(&["second"], &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     eventually("it connects again", || store.load("key").is_ok());
+    assert_eq!(store.load("key").unwrap().unwrap(), b"value");
+}
+
+#[test]
+fn a_socket_of_unix_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket").to_str().unwrap().to_owned();
+    let Some(server) = RedisServer::start_with(&["--unixsocket", &socket]) else { return };
+    let store = RedisStore::open(&format!("unix://{socket}?db=3")).unwrap();
+    eventually("the socket is there", || store.save(&SaveEntry::new("key", "value")).is_ok());
+    assert_eq!(server.command(&["DBSIZE"]), "0", "it is in another database");
     assert_eq!(store.load("key").unwrap().unwrap(), b"value");
 }
 

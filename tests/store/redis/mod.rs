@@ -1,9 +1,11 @@
 //! Breakers whose state is in Redis. Each test has a server of its own, or keys of its own.
 
 mod access;
+mod cluster;
 mod expiry;
 mod history;
 mod loss;
+mod sentinel;
 mod shared_keys;
 
 use std::time::Duration;

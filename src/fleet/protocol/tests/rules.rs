@@ -40,6 +40,27 @@ fn a_vote_is_for_what_is_left_of_the_open_time_and_lapses_with_it() {
 }
 
 #[test]
+fn a_recovery_alone_closes_the_circuit_of_a_fleet_that_is_half_open_and_no_other() {
+    let mut member = Member::new();
+    let recovered =
+        Decision { cause: Cause::RecoveredAlone, state: State::Closed, until: None, opens: 0 };
+    assert_eq!(member.submit(&recovered, &TERMS, 7, 10), None, "the fleet was never open");
+    assert!(member.learn(open(3, 100)));
+    assert_eq!(member.submit(&recovered, &TERMS, 7, 99), None);
+    let command = member.submit(&recovered, &TERMS, 7, 100).unwrap();
+
+    let mut server = Server::default();
+    assert_eq!(server.apply(100, &command).0.status, Status::Behind);
+    server.apply(90, &Command { seen: Fence::NONE, request: Request::Join(open(3, 10)) });
+    assert_eq!(server.apply(99, &command).0.status, Status::Void);
+    let (answer, is_news) = server.apply(100, &command);
+    assert!(is_news);
+    assert_eq!((answer.record.state, answer.record.fence.number), (State::Closed, 4));
+    let Next::Adopt(record) = member.conclude(&recovered, &answer, 100) else { panic!() };
+    assert_eq!(record, answer.record);
+}
+
+#[test]
 fn old_news_and_missing_keys_change_nothing() {
     let mut member = Member::new();
     assert!(member.learn(open(3, 100)));

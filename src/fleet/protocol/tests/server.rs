@@ -93,6 +93,12 @@ impl Server {
                 Status::Done
             }
             Request::Result(result) => self.result(now, seen, &result),
+            Request::Recovered { token } => match &self.entry {
+                Some(entry) if entry.record.state_at(now) == State::HalfOpen => {
+                    self.close(now, seen, token)
+                }
+                _ => Status::Void,
+            },
             Request::Join(_) | Request::Set { .. } => unreachable!("handled above"),
         }
     }
@@ -187,7 +193,11 @@ impl Server {
         if opens_again {
             return self.open(now, seen, result.token, result.open_for, result.opens);
         }
-        let fence = self.next_fence(seen, result.token);
+        self.close(now, seen, result.token)
+    }
+
+    fn close(&mut self, now: Micros, seen: Fence, token: u64) -> Status {
+        let fence = self.next_fence(seen, token);
         self.store(now, Record { fence, state: State::Closed, until: None, opens: 0 });
         Status::Done
     }

@@ -44,6 +44,8 @@ enum Step {
     GiveUp(usize),
     Probe(usize),
     ProbeEnds(usize, Verdict),
+    /// Without the server, a replica needs no lease.
+    RecoverAlone(usize),
     Request(usize),
     Answer(usize),
     News(usize, usize),
@@ -117,6 +119,9 @@ impl Model for Fleet {
             } else {
                 steps.push(Step::GiveUp(index));
             }
+            if state == State::HalfOpen && replica.decision.is_none() {
+                steps.push(Step::RecoverAlone(index));
+            }
             let has_lease = replica.lease.is_some_and(|(_, until)| until > world.now);
             if has_lease && !replica.probing && state == State::HalfOpen {
                 steps.push(Step::Probe(index));
@@ -159,12 +164,9 @@ impl Model for Fleet {
             }
             Step::Submit(index) => {
                 world.tokens += 1;
-                let replica = &mut world.replicas[index];
-                let decision = replica.decision?;
-                let terms = self.terms(index);
-                match replica.member.submit(&decision, &terms, world.tokens, now) {
+                match world.replicas[index].submit(&self.terms(index), world.tokens, now) {
                     Some(command) => world.send(index, command),
-                    None => replica.decision = None,
+                    None => world.drop_decision(index),
                 }
             }
             Step::Join(index) => {
@@ -190,6 +192,9 @@ impl Model for Fleet {
                     replica.decide(cause, State::Open, Some(now + OPEN_TIME));
                 }
             }
+            Step::RecoverAlone(index) => {
+                world.replicas[index].decide(Cause::RecoveredAlone, State::Closed, None);
+            }
             // A request arrives. It stays for a second time while it can still do something.
             Step::Request(index) => {
                 let (sent, Wire(command, deadline)) = world.requests[index];
@@ -214,10 +219,7 @@ impl Model for Fleet {
             }
             Step::News(news, index) => {
                 let record = world.news[news];
-                let replica = &mut world.replicas[index];
-                if replica.member.learn(record) && replica.decision.is_none() {
-                    world.adopt(index, record);
-                }
+                world.learn(index, record);
             }
             Step::Die(index) => {
                 world.faults -= 1;
@@ -275,8 +277,11 @@ impl Model for Fleet {
                     && fences.first().copied() >= acknowledged
                     && living.iter().all(|replica| {
                         // A vote that has not found enough others is a replica's own affair.
-                        let own = !replica.is_fleets;
-                        own || replica.state == replica.member.seen().state
+                        let seen = replica.member.seen().state_at(world.now);
+                        let is_closed = replica.state == State::Closed;
+                        let is_unheard = is_closed && seen == State::HalfOpen;
+                        let is_own = !(replica.is_fleets || is_unheard);
+                        is_own || replica.state == replica.member.seen().state
                     })
             }),
             Property::sometimes(RECOVERS, |_, world: &World| {

@@ -8,7 +8,7 @@ use crate::{
     fleet::protocol::{
         command::{Answer, Command, Request, Status},
         fence::Fence,
-        member::{Cause, Decision, Member, Next},
+        member::{Cause, Decision, Member, Next, Terms},
         record::{Micros, Record},
     },
     state::State,
@@ -48,6 +48,7 @@ pub(super) struct World {
 pub(super) struct Wire(pub(super) Command, pub(super) Micros);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is on its own")]
 pub(super) struct Replica {
     pub(super) alive: bool,
     pub(super) member: Member,
@@ -56,6 +57,8 @@ pub(super) struct Replica {
     /// Whether the state is the fleet's: then a probe needs a lease.
     pub(super) is_fleets: bool,
     pub(super) decision: Option<Decision>,
+    /// It knows a newer state, which it has not taken over because of the decision.
+    pub(super) is_behind: bool,
     pub(super) lease: Option<(u64, Micros)>,
     pub(super) probing: bool,
     pub(super) serial: u8,
@@ -73,6 +76,7 @@ impl Replica {
             until: None,
             is_fleets: false,
             decision: None,
+            is_behind: false,
             lease: None,
             probing: false,
             serial: 0,
@@ -91,9 +95,39 @@ impl Replica {
         (self.lease, self.probing) = (None, false);
         self.decision = Some(Decision { cause, state, until, opens: 1 });
     }
+
+    /// The command that tells the decision, if there is something to tell.
+    pub(super) fn submit(&self, terms: &Terms, token: u64, now: Micros) -> Option<Command> {
+        // A recovery from an older state than the one that is known says nothing about it.
+        let told =
+            self.decision.filter(|one| !(self.is_behind && one.cause == Cause::RecoveredAlone));
+        told.and_then(|decision| self.member.submit(&decision, terms, token, now))
+    }
 }
 
 impl World {
+    /// A replica learns a record. It takes it over unless it has something to tell itself.
+    pub(super) fn learn(&mut self, index: usize, record: Record) -> bool {
+        let replica = &mut self.replicas[index];
+        let is_newer = replica.member.learn(record);
+        if is_newer && replica.decision.is_none() {
+            self.adopt(index, record);
+        } else if is_newer {
+            replica.is_behind = true;
+        }
+        is_newer
+    }
+
+    /// A decision that there is nothing to tell about.
+    pub(super) fn drop_decision(&mut self, index: usize) {
+        let replica = &mut self.replicas[index];
+        replica.decision = None;
+        if replica.is_behind {
+            let record = *replica.member.seen();
+            self.adopt(index, record);
+        }
+    }
+
     pub(super) fn adopt(&mut self, replica: usize, record: Record) {
         let replica = &mut self.replicas[replica];
         if record.fence < replica.adopted {
@@ -107,7 +141,7 @@ impl World {
         }
         replica.adopted = record.fence;
         (replica.state, replica.until) = (record.state, record.until);
-        (replica.is_fleets, replica.decision) = (true, None);
+        (replica.is_fleets, replica.decision, replica.is_behind) = (true, None, false);
     }
 
     pub(super) fn send(&mut self, index: usize, command: Command) {
@@ -158,19 +192,20 @@ impl World {
         match command.request {
             Request::Join(_) => {
                 let record = answer.record.rebased(answer.now, sent_at);
-                let is_newer = replica.member.learn(record);
                 let forgotten = fleet.bug == Some(Bug::MissingKeyIsClosed)
                     && answer.record == Record::NONE
                     && replica.decision.is_none();
-                if forgotten || (is_newer && replica.decision.is_none()) {
+                self.learn(index, record);
+                if forgotten {
                     self.adopt(index, record);
                 }
             }
             Request::Lease { lease, lasts, .. } => {
                 let record = answer.record.rebased(answer.now, sent_at);
-                if replica.member.learn(record) && replica.decision.is_none() {
-                    self.adopt(index, record);
-                } else if answer.status == Status::Done
+                let is_newer = self.learn(index, record);
+                let replica = &mut self.replicas[index];
+                if !is_newer
+                    && answer.status == Status::Done
                     && replica.is_fleets
                     && replica.state_at(self.now) == State::HalfOpen
                     && replica.member.seen().fence == command.seen
@@ -179,11 +214,14 @@ impl World {
                 }
             }
             Request::Release { .. } => {}
-            Request::Vote { .. } | Request::Set { .. } | Request::Result(_) => {
+            Request::Vote { .. }
+            | Request::Set { .. }
+            | Request::Result(_)
+            | Request::Recovered { .. } => {
                 let Some(decision) = replica.decision else { return };
                 match replica.member.conclude(&decision, answer, sent_at) {
                     Next::Adopt(record) => self.adopt(index, record),
-                    Next::Keep => replica.decision = None,
+                    Next::Keep => (replica.decision, replica.is_behind) = (None, false),
                     Next::Again => {}
                     Next::JoinFirst => {
                         let join = replica.member.join(self.now);
@@ -208,13 +246,10 @@ impl World {
                     let now = world.now;
                     let replica = &world.replicas[index];
                     let join = replica.member.join(now);
-                    let next = replica.decision.and_then(|decision| {
-                        let token = world.tokens + 1;
-                        replica.member.submit(&decision, &fleet.terms(index), token, now)
-                    });
+                    let next = replica.submit(&fleet.terms(index), world.tokens + 1, now);
                     world.tokens += 1;
                     if next.is_none() {
-                        world.replicas[index].decision = None;
+                        world.drop_decision(index);
                     }
                     for command in [Some(join), next].into_iter().flatten() {
                         world.replicas[index].waits_for = Some(Wire(command, now));

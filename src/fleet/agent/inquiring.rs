@@ -1,0 +1,157 @@
+//! Questions of operators: who is there, and what each replica says about a breaker.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::Agent;
+use crate::{
+    fleet::{
+        inquiries::Inquiry,
+        message::Ask,
+        protocol::record::Micros,
+        questions::Present,
+        replica::{FleetError, FleetReplica, FleetView, PRESENCE},
+        reply::Replier,
+        transport::micros,
+        view_text::{decode, encode},
+    },
+    store::StoreError,
+};
+
+/// The longest time to wait for answers.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How many breakers are asked about at once.
+const MOST: usize = 64;
+
+impl Agent {
+    pub(super) fn serve_inquiries(&mut self) -> Result<(), StoreError> {
+        for (question, name) in std::mem::take(&mut self.inquiries.asked) {
+            self.answer(question, &name)?;
+        }
+        // What meets an error, and what comes after it, stays, and is answered with the error.
+        while let Some(ask) = self.inquiries.new.pop() {
+            self.begin_inquiry(ask)?;
+        }
+        let now = Instant::now();
+        let names: Vec<_> = self.inquiries.open.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.try_conclude(name, now))
+    }
+
+    fn begin_inquiry(&mut self, ask: Ask) -> Result<(), StoreError> {
+        match ask {
+            Ask::Replicas(replier) => match self.transport.replicas() {
+                Ok(present) => replier.send(Ok(to_replicas(&present, SystemTime::now()))),
+                Err(error) => {
+                    self.inquiries.new.push(Ask::Replicas(replier));
+                    return Err(error);
+                }
+            },
+            Ask::Views { name, wait, replier } => {
+                let deadline = Instant::now() + wait.min(LONGEST_WAIT);
+                if let Some(inquiry) = self.inquiries.open.get_mut(&*name) {
+                    inquiry.deadline = inquiry.deadline.max(deadline);
+                    inquiry.repliers.push(replier);
+                    return Ok(());
+                }
+                if self.inquiries.open.len() >= MOST {
+                    let reason = "too many breakers are asked about at once";
+                    replier.send(Err(FleetError::not_reached(reason)));
+                    return Ok(());
+                }
+                let question = fastrand::u64(1..);
+                let present = match self.ask_all(question, &name) {
+                    Ok(present) => present,
+                    Err(error) => {
+                        self.inquiries.new.push(Ask::Views { name, wait, replier });
+                        return Err(error);
+                    }
+                };
+                let repliers = vec![replier];
+                let inquiry = Inquiry { question, present, deadline, repliers };
+                self.inquiries.open.insert(name.to_string(), inquiry);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_all(&mut self, question: u64, name: &str) -> Result<Present, StoreError> {
+        let present = self.transport.replicas()?;
+        self.transport.ask(question, name)?;
+        Ok(present)
+    }
+
+    /// Passes the answers on, unless there are others to wait for.
+    fn try_conclude(&mut self, name: &str, now: Instant) -> Result<(), StoreError> {
+        let Self { transport, inquiries, .. } = self;
+        let Some(inquiry) = inquiries.open.get(name) else { return Ok(()) };
+        let Inquiry { question, present, deadline, repliers } = inquiry;
+        if repliers.iter().all(Replier::is_abandoned) {
+            inquiries.open.remove(name);
+            return Ok(());
+        }
+        let expected = present.replicas.iter().filter(|(_, seen)| is_present(*seen, present.now));
+        if now < *deadline && transport.count_answers(*question)? < expected.count() {
+            return Ok(());
+        }
+        let views = to_views(present, &transport.answers(*question)?);
+        let inquiry = inquiries.open.remove(name);
+        for replier in inquiry.into_iter().flat_map(|inquiry| inquiry.repliers) {
+            replier.send(Ok(views.clone()));
+        }
+        Ok(())
+    }
+
+    /// Answers the question of a replica about a breaker.
+    fn answer(&mut self, question: u64, name: &str) -> Result<(), StoreError> {
+        let first = self.names.get(name).and_then(|ids| ids.first());
+        let shared = first.and_then(|id| self.breakers.get(id));
+        let view = shared.and_then(|shared| shared.entry.report());
+        let text = view.map_or(String::new(), |(view, now)| encode(&view, now));
+        self.transport.answer(question, &self.settings.replica, &text)
+    }
+}
+
+fn is_present(seen: Micros, now: Micros) -> bool {
+    now.saturating_sub(seen) <= micros(PRESENCE)
+}
+
+/// The replicas by their id.
+fn to_replicas(present: &Present, wall: SystemTime) -> Vec<FleetReplica> {
+    let mut replicas: Vec<_> = present
+        .replicas
+        .iter()
+        .map(|(id, seen)| {
+            let ago = Duration::from_micros(present.now.saturating_sub(*seen));
+            FleetReplica {
+                id: id.clone(),
+                last_seen: wall.checked_sub(ago).unwrap_or(wall),
+                is_present: is_present(*seen, present.now),
+            }
+        })
+        .collect();
+    replicas.sort_by(|a, b| a.id.cmp(&b.id));
+    replicas
+}
+
+/// What each replica says. One that has answered that there is no such breaker is left out.
+fn to_views(present: &Present, answers: &HashMap<String, String>) -> Vec<FleetView> {
+    let wall = SystemTime::now();
+    let mut replicas = to_replicas(present, wall);
+    // It has joined since.
+    let more = answers.keys().filter(|id| !present.replicas.iter().any(|(known, _)| known == *id));
+    replicas.extend(more.map(|id| FleetReplica {
+        id: id.clone(),
+        last_seen: wall,
+        is_present: true,
+    }));
+    let views = replicas.into_iter().filter_map(|replica| {
+        let text = answers.get(&replica.id);
+        if text.is_some_and(String::is_empty) {
+            return None;
+        }
+        Some(FleetView { view: text.and_then(|text| decode(text, wall)), replica })
+    });
+    views.collect()
+}

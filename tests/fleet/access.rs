@@ -1,0 +1,177 @@
+//! Who may connect, and what a user has to be allowed to do.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tower_breaker::{
+    Breaker, Permit, State,
+    fleet::{FleetHealth, RedisFleet, RedisFleetBuilder},
+    store::RedisCredentials,
+};
+
+use crate::{
+    replica::{fail, joined, reaches, settings},
+    support::{redis::RedisServer, wait::eventually},
+};
+
+/// What the documentation of `fleet` says that a user needs.
+pub(crate) const RULES: &[&str] = &[
+    "~circuit_breaker:{*}:fleet:*",
+    "+eval",
+    "+evalsha",
+    "+time",
+    "+xread",
+    "+xrevrange",
+    "+xadd",
+    "+hget",
+    "+hgetall",
+    "+hset",
+    "+hsetnx",
+    "+hdel",
+    "+hincrby",
+    "+del",
+    "+persist",
+    "+pexpireat",
+    "+hlen",
+    "+pexpire",
+    "+zadd",
+    "+zcount",
+    "+zrange",
+    "+zrem",
+    "+zremrangebyscore",
+];
+
+pub(crate) fn user(server: &RedisServer, rules: &[&str]) -> String {
+    let define = [&["ACL", "SETUSER", "breakers", "reset", "on", ">s3cret"], rules].concat();
+    assert_eq!(server.command(&define), "OK");
+    format!("redis://breakers:s3cret@127.0.0.1:{}", server.port())
+}
+
+fn replica(url: &str) -> Breaker {
+    let fleet = RedisFleet::open(url).unwrap();
+    settings("payments").shared(fleet).build().unwrap()
+}
+
+/// Uses everything that a fleet does, until a replica says why it is alone.
+pub(crate) fn use_all(url: &str) -> Result<(), String> {
+    let (first, second) = (replica(url), replica(url));
+    let until = |done: &mut dyn FnMut() -> bool| {
+        let mut refused = None;
+        eventually("it is done, or there is a reason why not", || {
+            let health = [&first, &second].map(Breaker::fleet_health);
+            refused = health.into_iter().find(FleetHealth::is_alone).map(|alone| alone.to_string());
+            refused.is_some() || done()
+        });
+        refused.map_or(Ok(()), Err)
+    };
+    let reach = |state: State| until(&mut || first.state() == state && second.state() == state);
+    let probe =
+        |breaker: &Breaker, end: fn(Permit)| until(&mut || breaker.try_acquire().map(end).is_ok());
+    reach(State::Closed)?;
+    let views = tokio_test::block_on(first.fleet_views(Duration::from_secs(5)));
+    until(&mut || true)?;
+    views.map_err(|error| error.to_string())?;
+    fail(&first);
+    reach(State::Open)?;
+    reach(State::HalfOpen)?;
+    probe(&first, Permit::cancel)?;
+    probe(&second, Permit::success)?;
+    reach(State::Closed)?;
+    // A state without an end, and one with an end.
+    first.force_open();
+    reach(State::ForcedOpen)?;
+    second.disable_for(Duration::from_millis(200));
+    reach(State::Disabled)?;
+    reach(State::Closed)
+}
+
+#[test]
+fn a_user_with_exactly_the_documented_permissions_can_use_the_fleet() {
+    let Some(server) = RedisServer::start() else { return };
+    let url = user(&server, RULES);
+    assert_eq!(use_all(&url), Ok(()));
+    // Without `zrem`, a replica that ends is listed for ten seconds more as present.
+    let needed = RULES.iter().filter(|rule| rule.starts_with('+') && **rule != "+zrem");
+    for missing in needed {
+        let rules: Vec<_> = RULES.iter().filter(|rule| *rule != missing).copied().collect();
+        server.command(&["FLUSHALL"]);
+        server.command(&["SCRIPT", "FLUSH"]);
+        let url = user(&server, &rules);
+        server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        let error = use_all(&url).expect_err(missing);
+        println!("{missing}: {error}");
+        let denied = format!("denies permission for the command {:?}", &missing[1..]);
+        assert!(error.contains(&denied), "{missing}: {error}");
+        assert!(!error.contains("s3cret") && !error.contains("user breakers"), "{error}");
+    }
+    let url = user(&server, &["~another:*", "+@all"]);
+    let error = use_all(&url).unwrap_err();
+    assert!(error.contains("denies permission for its keys"), "{error}");
+}
+
+#[test]
+fn the_documentation_has_these_permissions() {
+    let documentation = include_str!("../../src/fleet/mod.rs");
+    let start = documentation.find("ACL SETUSER").unwrap();
+    let shown: String = documentation[start..].lines().take(5).chain([" "]).collect();
+    for rule in RULES {
+        assert!(
+            shown.contains(&format!("{rule} ")) || shown.contains(&format!("{rule}/")),
+            "{rule}: {shown}"
+        );
+    }
+    let count = shown.matches('+').count() + shown.matches('~').count();
+    assert_eq!(count, RULES.len(), "nothing else is asked for");
+}
+
+#[test]
+fn a_wrong_password_is_named_without_being_shown() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "s3cret"]) else { return };
+    let port = server.port();
+    for url in [
+        format!("redis://:wr0ng@127.0.0.1:{port}"),
+        format!("redis://al1ce:wr0ng@127.0.0.1:{port}"),
+        format!("redis://127.0.0.1:{port}"),
+    ] {
+        let fleet = RedisFleet::open(&url).unwrap();
+        let breaker = settings("payments").shared(fleet.clone()).build().unwrap();
+        let refused = "refuses the user or the password";
+        eventually("it is said", || breaker.fleet_health().to_string().contains(refused));
+        let builder = RedisFleet::builder(&url);
+        let shown = format!("{:?} {fleet:?} {builder:?}", breaker.fleet_health());
+        assert!(!shown.contains("wr0ng") && !shown.contains("al1ce"), "{shown}");
+    }
+}
+
+#[test]
+fn credentials_are_asked_for_at_each_connection() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
+    let rotated = Arc::new(AtomicU32::new(0));
+    let fleet = |rotated: &Arc<AtomicU32>| -> RedisFleetBuilder {
+        let rotated = Arc::clone(rotated);
+        RedisFleet::builder(&server.url()).credentials(move || match rotated.load(SeqCst) {
+            0 => Err("the vault is sealed".into()),
+            1 => Ok(RedisCredentials::new("first")),
+            _ => Ok(RedisCredentials::new("second").with_user("default")),
+        })
+    };
+    let build = || settings("payments").shared(fleet(&rotated).build().unwrap()).build().unwrap();
+    let (first, second) = (build(), build());
+    eventually("it is said", || first.fleet_health().to_string().contains("the vault is sealed"));
+    rotated.store(1, SeqCst);
+    joined(&first);
+    joined(&second);
+    server.command_as(&["first"], &["CONFIG", "SET", "requirepass", "second"]);
+    rotated.store(2, SeqCst);
+    server.command_as(&["second"], &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    joined(&second);
+    let shown = format!("{:?} {:?}", fleet(&rotated), first.fleet_health());
+    assert!(!shown.contains("second"), "{shown}");
+}
