@@ -5,9 +5,11 @@
 //! word. So it points to an anchor, which lives for ever. As breakers lease their cells, groups
 //! lease anchors, one after the other.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::{
+    any::Any,
+    sync::{Arc, Mutex, Weak},
+};
 
-use super::table::Table;
 use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -20,13 +22,19 @@ pub(super) struct Anchor {
     /// How many breakers were created and groups have ended here. No number comes twice, so it
     /// tells groups apart too.
     changes: AtomicU64,
-    table: Mutex<Weak<Table>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// The group that has the anchor.
+struct Held {
+    group: Weak<dyn Any + Send + Sync>,
+    /// The number of changes when it got the anchor.
+    first: u64,
 }
 
 /// An anchor, as long as a group has it.
 pub(super) struct Lease {
     anchor: &'static Anchor,
-    first: u64,
 }
 
 /// An anchor as a call has found it.
@@ -40,15 +48,18 @@ impl Lease {
     pub(super) fn new() -> Self {
         let vacant = std_lock(&VACANT).pop();
         let anchor = vacant.unwrap_or_else(|| {
-            let anchor = Anchor { changes: AtomicU64::new(0), table: Mutex::default() };
+            let anchor = Anchor { changes: AtomicU64::new(0), held: Mutex::default() };
             Box::leak(Box::new(anchor))
         });
-        Self { anchor, first: anchor.changes.load(Relaxed) }
+        Self { anchor }
     }
 
-    /// From now on, calls find this table.
-    pub(super) fn hold(&self, table: &Arc<Table>) {
-        *std_lock(&self.anchor.table) = Arc::downgrade(table);
+    /// From now on, calls find this group, which has created no breaker yet.
+    pub(super) fn hold(&self, group: &Arc<impl Any + Send + Sync>) {
+        let group: Arc<dyn Any + Send + Sync> = Arc::clone(group) as _;
+        let group = Arc::downgrade(&group);
+        let first = self.anchor.changes.load(Relaxed);
+        *std_lock(&self.anchor.held) = Some(Held { group, first });
     }
 
     /// What counts the breakers that are created.
@@ -65,10 +76,16 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        *std_lock(&self.anchor.table) = Weak::new();
-        // Calls of this group do not take the next one for theirs.
-        self.anchor.changes.fetch_add(1, Release);
+        self.anchor.vacate();
         std_lock(&VACANT).push(self.anchor);
+    }
+}
+
+impl Anchor {
+    fn vacate(&self) {
+        *std_lock(&self.held) = None;
+        // Calls of this group do not take the next one for theirs.
+        self.changes.fetch_add(1, Release);
     }
 }
 
@@ -80,8 +97,36 @@ impl Anchored {
     }
 
     /// The group, if it is still there.
-    pub(super) fn table(self) -> Option<Arc<Table>> {
-        let table = std_lock(&self.anchor.table).upgrade()?;
-        (self.changes >= table.lease.first).then_some(table)
+    pub(super) fn group<G: Any + Send + Sync>(self) -> Option<Arc<G>> {
+        let held = std_lock(&self.anchor.held);
+        let held = held.as_ref().filter(|held| held.first <= self.changes)?;
+        held.group.upgrade()?.downcast().ok()
+    }
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_finds_its_group_and_no_other_one_of_the_same_anchor() {
+        let anchor =
+            Box::leak(Box::new(Anchor { changes: AtomicU64::new(7), held: Mutex::default() }));
+        let (first, second) = (Arc::new("first"), Arc::new("second"));
+        // Never dropped: the anchor must not get into the pool twice.
+        let lease = std::mem::ManuallyDrop::new(Lease { anchor });
+        lease.hold(&first);
+        let of_first = lease.find();
+        assert!(of_first.is_unchanged());
+        anchor.changes.fetch_add(1, Release);
+        assert!(!of_first.is_unchanged());
+        assert_eq!(of_first.group::<&str>(), Some(first));
+        anchor.vacate();
+        assert!(of_first.group::<&str>().is_none());
+        lease.hold(&second);
+        assert!(of_first.group::<&str>().is_none() && !of_first.is_unchanged());
+        let of_second = lease.find();
+        assert!(of_second.is_unchanged());
+        assert_eq!(of_second.group::<&str>(), Some(second));
     }
 }

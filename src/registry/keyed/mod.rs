@@ -6,6 +6,8 @@ mod call_key;
 mod entries;
 mod hashed;
 mod key_labels;
+#[cfg(all(test, tower_breaker_loom))]
+mod loom_tests;
 mod max_open;
 mod names;
 mod replacement;

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{slots::Insertion, table::Table};
+use super::{
+    slots::Insertion,
+    table::{New, Table},
+};
 use crate::{
     handle::Breaker,
     write_behind::{NamesWanted, find_stored_names},
@@ -40,11 +43,9 @@ impl Table {
     fn insert_stored(&self, name: &str) -> Option<Breaker> {
         let key = self.names.key_of(name)?;
         let key = self.hasher.hash(&key);
-        let insertion = self.slots.insert_if_room(key, |config| {
-            let (breaker, gate) = self.make(key.text, config);
-            (breaker.clone(), (breaker, gate))
-        });
-        let Insertion::New { made_with: (breaker, gate), .. } = insertion else { return None };
+        let insertion = self.slots.insert_if_room(key, |config| self.make(key.text, config));
+        let Insertion::New { made_with, .. } = insertion else { return None };
+        let New { breaker, gate } = made_with;
         gate.open();
         Some(breaker)
     }

@@ -88,7 +88,11 @@ impl<B: Occupant, S> Slots<B, S> {
 
     /// The same, and gives the closure back if there is none.
     #[inline]
-    pub(super) fn try_with<T, W: FnOnce(&B) -> T>(&self, key: HashedRef<'_>, work: W) -> Result<T, W> {
+    pub(super) fn try_with<T, W: FnOnce(&B) -> T>(
+        &self,
+        key: HashedRef<'_>,
+        work: W,
+    ) -> Result<T, W> {
         self.entries.use_breaker(key, work)
     }
 

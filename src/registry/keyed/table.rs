@@ -53,7 +53,7 @@ impl Missing {
 
     /// The group, if it is still there.
     pub(super) fn table(&self) -> Option<Arc<Table>> {
-        self.group.table()
+        self.group.group()
     }
 }
 
@@ -211,9 +211,10 @@ impl Table {
     /// Gives the closure back if there is no room.
     #[inline]
     fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: HashedRef<'_>, work: W) -> Result<T, W> {
-        self.slots.try_with(key, work).or_else(|work| {
-            self.create(key);
-            self.slots.try_with(key, work)
+        self.slots.try_with(key, work).or_else(|work| match self.create(key) {
+            // That it was created is no use: one that is not used again is the first to go.
+            Some(breaker) => Ok(work(&breaker)),
+            None => self.slots.try_with(key, work),
         })
     }
 
@@ -278,24 +279,34 @@ impl Table {
         self.slots.settings()
     }
 
-    /// Creates the breaker of a key, if there is room or another one can be replaced.
+    /// Creates the breaker of a key, if it has none, and if there is room or another one can be
+    /// replaced. Returns the new one.
     #[cold]
-    fn create(&self, key: HashedRef<'_>) {
+    fn create(&self, key: HashedRef<'_>) -> Option<Breaker> {
         let insertion = self.slots.insert(key, |config| self.make(key.text, config));
         self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
-        if let Insertion::New { made_with, replaced } = insertion {
-            if let Some(breaker) = replaced {
-                breaker.leave_store();
-            }
-            made_with.open();
+        let Insertion::New { made_with: New { breaker, gate }, replaced } = insertion else {
+            return None;
+        };
+        if let Some(breaker) = replaced {
+            breaker.leave_store();
         }
+        gate.open();
+        Some(breaker)
     }
 
     /// It must not wait for the store: it may be on the way of a request.
-    pub(super) fn make(&self, key: &str, config: &Arc<Config>) -> (Breaker, Arc<Gate>) {
+    pub(super) fn make(&self, key: &str, config: &Arc<Config>) -> (Breaker, New) {
         let (builder, gate) = self.source.build(&self.names.name_of(key), Some(key), config);
-        (builder.restore_later().build_valid(), gate)
+        let breaker = builder.restore_later().build_valid();
+        (breaker.clone(), New { breaker, gate })
     }
+}
+
+/// A breaker whose events are held back until it is in the group.
+pub(super) struct New {
+    pub(super) breaker: Breaker,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// Whether successes before the first failure change nothing, nor does an abandoned call.
