@@ -14,14 +14,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Refusal {
     /// What is left of the open time, in nanoseconds; `u64::MAX` if no time is set.
     left: u64,
-    state: Word,
+    state: WideState,
 }
 
 /// A [`State`] that fills a word. Passing on the result of a call copies the place of its error
 /// too, and seven bytes of padding take four instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
-enum Word {
+enum WideState {
     Closed,
     Open,
     HalfOpen,
@@ -37,24 +37,24 @@ impl Refusal {
 
     pub(crate) const fn with_time(state: State, left: u64) -> Self {
         let state = match state {
-            State::Closed => Word::Closed,
-            State::Open => Word::Open,
-            State::HalfOpen => Word::HalfOpen,
-            State::ForcedOpen => Word::ForcedOpen,
-            State::Disabled => Word::Disabled,
-            State::MetricsOnly => Word::MetricsOnly,
+            State::Closed => WideState::Closed,
+            State::Open => WideState::Open,
+            State::HalfOpen => WideState::HalfOpen,
+            State::ForcedOpen => WideState::ForcedOpen,
+            State::Disabled => WideState::Disabled,
+            State::MetricsOnly => WideState::MetricsOnly,
         };
         Self { left, state }
     }
 
     pub(crate) const fn state(self) -> State {
         match self.state {
-            Word::Closed => State::Closed,
-            Word::Open => State::Open,
-            Word::HalfOpen => State::HalfOpen,
-            Word::ForcedOpen => State::ForcedOpen,
-            Word::Disabled => State::Disabled,
-            Word::MetricsOnly => State::MetricsOnly,
+            WideState::Closed => State::Closed,
+            WideState::Open => State::Open,
+            WideState::HalfOpen => State::HalfOpen,
+            WideState::ForcedOpen => State::ForcedOpen,
+            WideState::Disabled => State::Disabled,
+            WideState::MetricsOnly => State::MetricsOnly,
         }
     }
 

@@ -13,7 +13,7 @@ pub enum State {
     Open,
     /// A few calls go through as probes; the others are rejected.
     HalfOpen,
-    /// Calls are rejected until the state is changed by hand. Set by hand.
+    /// Calls are rejected. Set by hand, for a time or until it is changed by hand.
     ForcedOpen,
     /// Calls go through and are not recorded. Set by hand.
     Disabled,
@@ -35,7 +35,8 @@ impl State {
         }
     }
 
-    /// Whether the state is set by hand, and stays until it is changed by hand.
+    /// Whether the state is set by hand. It stays for the time that was given with it, or until it
+    /// is changed by hand.
     #[must_use]
     pub const fn is_manual(self) -> bool {
         matches!(self, Self::ForcedOpen | Self::Disabled | Self::MetricsOnly)

@@ -247,15 +247,18 @@ async fn a_healthy_store_does_not_hide_an_unhealthy_one_with_the_same_label() {
     ill.show(Symptom::Fails);
     ill_one.force_open();
     eventually_says("twins", (0.0, 1.0));
-    let told = RECORDED.values("healthy", "store=\"twins\"").len();
+    let recorded_values = RECORDED.values("healthy", "store=\"twins\"").len();
     // Gauges are set at most once a second.
     for _ in 0..2 {
         well_one.flush().await.unwrap();
         tokio::time::sleep(Duration::from_millis(1200)).await;
     }
     assert!(writes("twins", "ok").unwrap() >= 2.0, "the other store works");
-    let told = &RECORDED.values("healthy", "store=\"twins\"")[told..];
-    assert!(!told.is_empty() && told.iter().all(|healthy| *healthy == 0.0), "{told:?}");
+    let recorded_values = &RECORDED.values("healthy", "store=\"twins\"")[recorded_values..];
+    assert!(
+        !recorded_values.is_empty() && recorded_values.iter().all(|healthy| *healthy == 0.0),
+        "{recorded_values:?}"
+    );
     assert_eq!((healthy("twins"), pending("twins")), (Some(0.0), Some(1.0)));
     ill.heal();
     eventually_says("twins", (1.0, 0.0));

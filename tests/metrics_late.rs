@@ -16,17 +16,17 @@ use tower_breaker::Breaker;
 
 #[tokio::test]
 async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
-    let [well, ill] = ["well", "ill"].map(SickStore::labelled);
+    let [healthy, failing] = ["healthy", "failing"].map(SickStore::labelled);
     let early = Breaker::builder("early").build().unwrap();
     early.try_acquire().unwrap().success();
     early.force_open();
     let gone = Breaker::builder("gone").build().unwrap();
     gone.try_acquire().unwrap().success();
     drop(gone);
-    let [breaker, ill_one] =
-        [&well, &ill].map(|store| Breaker::builder("one").store(store.clone()).build().unwrap());
+    let [breaker, ill_one] = [&healthy, &failing]
+        .map(|store| Breaker::builder("one").store(store.clone()).build().unwrap());
     breaker.flush().await.unwrap();
-    ill.show(Symptom::Fails);
+    failing.show(Symptom::Fails);
     ill_one.flush().await.unwrap_err();
     // Until the gauges have been set, without a recorder.
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -37,21 +37,21 @@ async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
         (recorded.value("healthy", &label), recorded.value("pending", &label))
     };
     eventually("the gauges of the healthy store are set", || {
-        gauges("well") == (Some(1.0), Some(0.0))
+        gauges("healthy") == (Some(1.0), Some(0.0))
     });
     eventually("the gauges of the failing store are set", || {
-        gauges("ill") == (Some(0.0), Some(1.0))
+        gauges("failing") == (Some(0.0), Some(1.0))
     });
     let descriptions = recorded.descriptions();
     let of_stores = descriptions.keys().filter(|name| name.starts_with("circuit_breaker_store_"));
     assert_eq!(of_stores.count(), 5);
     assert_eq!(
-        recorded.value("writes_total", "store=\"well\",result=\"ok\""),
+        recorded.value("writes_total", "store=\"healthy\",result=\"ok\""),
         Some(0.0),
         "it counts what it has seen"
     );
     breaker.flush().await.unwrap();
-    assert_eq!(recorded.value("writes_total", "store=\"well\",result=\"ok\""), Some(1.0));
+    assert_eq!(recorded.value("writes_total", "store=\"healthy\",result=\"ok\""), Some(1.0));
 
     eventually("the breaker that was built before has all its numbers", || {
         let success = "circuit_breaker_calls_total{name=\"early\",outcome=\"success\"}";

@@ -294,6 +294,9 @@ impl Core {
 
     fn set_save_due(&mut self, is_due: bool) {
         if let Some(machine) = &mut self.machine {
+            if is_due && !machine.storage.is_save_due {
+                machine.sharing.on_counts();
+            }
             machine.storage.is_save_due = is_due;
         }
     }

@@ -44,7 +44,7 @@ impl Dispatch<'_> {
     }
 }
 
-/// Lets another thread take over should the observer panic, which it is not to do.
+/// Lets another thread take over if the observer panics, against its contract.
 impl Drop for Dispatch<'_> {
     fn drop(&mut self) {
         let mut core = lock(self.core);

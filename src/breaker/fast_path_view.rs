@@ -65,6 +65,8 @@ impl Machine {
             Phase::Closed(None)
             | Phase::Disabled { until: Tick::NEVER }
             | Phase::MetricsOnly { until: Tick::NEVER } => Admission::All,
+            // The next call takes the lock, as one does that comes after the open time.
+            Phase::Open { .. } if self.watches_calls() => Admission::NoneUntil(self.now),
             Phase::Open { until, .. } | Phase::ForcedOpen { until } => Admission::NoneUntil(*until),
             Phase::HalfOpen(probes) if self.free_slots(probes) == 0 => {
                 let deadline = probes.deadline(self.config.half_open_timeout);

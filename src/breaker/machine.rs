@@ -48,7 +48,7 @@ pub(crate) struct Machine {
 /// for it, and a cell beside it has none: it fills its cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Storage {
-    /// Whether the observer has been told of a change since the last snapshot to be saved. Only
+    /// Whether the observer was notified of a change since the last snapshot to be saved. Only
     /// then are successes deferred: what is pending is part of the save that is due.
     pub(super) is_save_due: bool,
     /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
@@ -268,6 +268,7 @@ impl Machine {
         if let Phase::HalfOpen(_) = &self.phase {
             return self.admit_probe();
         }
+        self.note_open_call();
         let refused = Err(Refusal::new(self.state()));
         match &mut self.phase {
             Phase::Closed(None) | Phase::Disabled { .. } | Phase::MetricsOnly { .. } => {}

@@ -147,7 +147,7 @@ impl Machine {
             let trigger = Trigger { reason: Reason::Restored, failure_count };
             self.enter(phase, trigger, self.now, effects);
         }
-        // What was prevented before is no news.
+        // What was prevented before causes no event again.
         self.would_trip = self.rules.evaluate().is_some();
         self.origin = self.restored_origin(saved, now).map(Box::new);
     }

@@ -48,6 +48,8 @@ pub(super) struct Rules {
     /// See [`defer_limit`](Self::defer_limit).
     defer_limit: u32,
     has_recorded: bool,
+    /// How often the windows have begun anew.
+    generation: u64,
 }
 
 /// A rule on the share of failed or of slow calls.
@@ -189,6 +191,7 @@ impl Rules {
             untimed,
             defer_limit,
             has_recorded: false,
+            generation: 0,
         }
     }
 
@@ -319,9 +322,16 @@ impl Rules {
 
     pub(super) fn clear(&mut self, now: Tick) {
         self.consecutive_failures = 0;
+        self.generation += 1;
         for rate in &mut self.rates {
             rate.window.clear(now);
         }
+    }
+
+    /// How often the windows have begun anew, and what each rate rule's has recorded since.
+    #[cfg(feature = "redis")]
+    pub(super) fn recorded(&self) -> (u64, Vec<Counts>) {
+        (self.generation, self.rates.iter().map(|rate| rate.window.recorded()).collect())
     }
 
     pub(super) fn consecutive_failures(&self) -> u32 {
@@ -342,6 +352,7 @@ impl Rules {
         self.adopt(&old.complete_windows(now), now, Duration::ZERO);
         self.consecutive_failures = old.consecutive_failures;
         self.has_recorded = old.has_recorded;
+        self.generation = old.generation + 1;
     }
 
     /// The counts of the first rate rule's window; `None` without a rate rule.

@@ -9,7 +9,11 @@ use super::{
     machine::{Machine, Phase},
     open_time::longest_open_time,
     probes::Probes,
-    sharing::{Decided, FleetObserver, FleetState, Lease, ProbeEnd, Shared, SharedView},
+    rules::Trigger,
+    sharing::{
+        DEMAND_TIME, Decided, FleetObserver, FleetState, Lease, OpenCalls, ProbeEnd, Recorded,
+        Shared, SharedView, WhenCounted,
+    },
 };
 use crate::{
     clock::{Reading, Tick},
@@ -17,8 +21,6 @@ use crate::{
     state::State,
 };
 
-/// How long a call counts as a sign that a replica would use a lease.
-const DEMAND_TIME: Duration = Duration::from_secs(1);
 /// How often a half-open circuit without a lease takes note of its calls.
 const NOTE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -44,6 +46,23 @@ impl Machine {
             shared.last_call.is_none_or(|last_call| now >= last_call.after(NOTE_INTERVAL));
         shared.last_call = Some(now);
         shared.unseen_since.get_or_insert(now);
+    }
+
+    /// Whether the next call that meets the open circuit is to be noted.
+    pub(super) fn watches_calls(&self) -> bool {
+        let shared = self.sharing.gate(self.now);
+        shared.is_some_and(|shared| shared.open_calls == OpenCalls::NoteNext)
+    }
+
+    /// Takes note of a call that meets the open circuit: it would be a probe soon.
+    pub(super) fn note_open_call(&mut self) {
+        let now = self.now;
+        if let Some(shared) = self.sharing.gate_mut(now)
+            && shared.open_calls == OpenCalls::NoteNext
+        {
+            shared.open_calls = OpenCalls::Unseen;
+            shared.last_call = Some(now);
+        }
     }
 
     /// Puts a probe under a free lease, if it needs one.
@@ -99,9 +118,13 @@ impl Machine {
 
 /// For the fleet's thread.
 impl Machine {
-    /// Shares the breaker. If it was restored open, the fleet learns it.
-    pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>) {
+    /// Shares the breaker. If it was restored open, the fleet learns it. With `counts`, the
+    /// observer is told when calls are counted.
+    pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>, counts: bool) {
         let mut shared = Shared::new(observer);
+        if counts {
+            shared.counts = WhenCounted::Tell;
+        }
         if let Phase::Open { until, .. } = self.phase {
             shared.decisions = 1;
             shared.decided = Some(Decided {
@@ -136,8 +159,12 @@ impl Machine {
         let shared = self.sharing.0.as_deref()?;
         let is_half_open = self.state() == State::HalfOpen;
         let is_probing = is_half_open && self.sharing.gate(self.now).is_some();
-        let is_wanted =
+        let has_demand =
             has_waiters || shared.last_call.is_some_and(|call| now.tick.since(call) < DEMAND_TIME);
+        let open_until = match &self.phase {
+            Phase::Open { until, .. } => Some(*until),
+            _ => None,
+        };
         let limit = self.config.probe_limit() as usize;
         let has_room = shared.leases.len() < limit && shared.free(self.now) == 0;
         Some(SharedView {
@@ -147,10 +174,43 @@ impl Machine {
             decided: shared.decided,
             results: shared.results.clone(),
             leases: shared.leases.clone(),
+            open_until: open_until.filter(|_| self.sharing.gate(self.now).is_some()),
+            has_demand,
             is_probing,
-            wants_lease: is_probing && is_wanted && has_room,
+            wants_lease: is_probing && has_demand && has_room,
             next_open_time: self.config.open_time(self.consecutive_opens.saturating_add(1)),
         })
+    }
+
+    /// Notes the next call that meets the open circuit.
+    pub(crate) fn watch_calls(&mut self) {
+        let now = self.now;
+        let is_open = matches!(self.phase, Phase::Open { .. });
+        if let Some(shared) = self.sharing.gate_mut(now).filter(|_| is_open) {
+            shared.open_calls = OpenCalls::NoteNext;
+        }
+    }
+
+    /// What the rate rules have recorded. The next call that is counted is told.
+    pub(crate) fn recorded(&mut self) -> Recorded {
+        // So that the next success takes the lock, even if it could be counted without.
+        self.storage.is_save_due = false;
+        let (generation, counts) = self.rules.recorded();
+        Recorded { state: self.state(), config: Arc::clone(&self.config), generation, counts }
+    }
+
+    /// A rule is met by the calls of all replicas. It opens the circuit, unless the windows have
+    /// begun anew since.
+    pub(crate) fn trip_together(
+        &mut self,
+        generation: u64,
+        reason: Reason,
+        failure_count: u64,
+        effects: &mut Effects,
+    ) {
+        if self.state() == State::Closed && self.rules.recorded().0 == generation {
+            self.trip(Trigger { reason, failure_count }, None, effects);
+        }
     }
 
     /// Adds a lease, or extends it.
@@ -260,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        breaker::{admission::Capacity, sharing::PATIENCE},
+        breaker::{admission::Capacity, fast_path_view::Admission, sharing::PATIENCE},
         config::Config,
     };
 
@@ -271,12 +331,14 @@ mod tests {
 
     impl FleetObserver for Thread {
         fn on_change(&self) {}
+
+        fn on_counts(&self) {}
     }
 
     /// A circuit that is half-open in its fleet, at this time.
     fn half_open() -> (Machine, Tick) {
         let mut machine = Machine::new(Arc::new(Config::default()), 0, Tick::new(Duration::ZERO));
-        machine.share(Box::new(Thread));
+        machine.share(Box::new(Thread), false);
         machine.set_joined(true);
         let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
         let fleet = FleetState { state: State::Open, until: Some(now), opens: 1 };
@@ -322,6 +384,45 @@ mod tests {
             let Phase::Open { until, .. } = machine.phase else { panic!() };
             assert_eq!(until, now.after(open_time));
         }
+    }
+
+    /// A circuit that is open in its fleet, and until when.
+    fn open() -> (Machine, Tick) {
+        let (mut machine, now) = half_open();
+        let until = now.after(OPEN_TIME);
+        let fleet = FleetState { state: State::Open, until: Some(until), opens: 1 };
+        assert!(machine.adopt(0, &fleet, &mut Effects::default()));
+        (machine, until)
+    }
+
+    #[test]
+    fn a_call_that_meets_the_open_circuit_is_noted_while_calls_are_watched() {
+        let (mut machine, until) = open();
+        let now = until.before(Duration::from_millis(900));
+        machine.advance(now, &mut Effects::default());
+        assert!(machine.admit().is_err());
+        assert!(!looks(&mut machine, now).has_demand, "it is not watched");
+        machine.watch_calls();
+        // So that a call takes the lock.
+        assert_eq!(machine.fast_path_view().admission, Admission::NoneUntil(now));
+        let refusal = machine.admit().unwrap_err();
+        assert_eq!(refusal.retry_after(), Some(Duration::from_millis(900)));
+        assert_eq!(machine.fast_path_view().admission, Admission::NoneUntil(until));
+        assert!(looks(&mut machine, now).has_demand);
+        // It still says so once the circuit is half-open, if that is within a second.
+        machine.advance(until, &mut Effects::default());
+        let view = looks(&mut machine, until);
+        assert!(view.is_probing && view.wants_lease);
+        let later = until.after(Duration::from_millis(100));
+        assert!(!looks(&mut machine, later).wants_lease, "more than a second");
+    }
+
+    #[test]
+    fn a_circuit_that_is_no_longer_the_fleets_does_not_watch() {
+        let (mut machine, until) = open();
+        machine.watch_calls();
+        machine.set_joined(false);
+        assert_eq!(machine.fast_path_view().admission, Admission::NoneUntil(until));
     }
 
     /// As in a process that was forked, or after a panic.

@@ -8,11 +8,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::effects::Step;
+use super::{effects::Step, window::Counts};
 use crate::{clock::Tick, config::Config, event::Reason, state::State};
 
 /// Without a sign of the fleet's thread for that long, the machine decides alone.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a call counts as a sign that a replica would use a lease.
+pub(crate) const DEMAND_TIME: Duration = Duration::from_secs(1);
 
 /// Empty unless the breaker is shared.
 #[derive(Debug)]
@@ -22,6 +25,10 @@ pub(super) struct Sharing(pub(super) Option<Box<Shared>>);
 pub(crate) trait FleetObserver: fmt::Debug + Send + Sync {
     /// Called with the breaker's lock held: note it, and no more.
     fn on_change(&self);
+
+    /// The same where all that has changed are the counts, and where the fleet
+    /// [counts](Shared::counts) together.
+    fn on_counts(&self);
 }
 
 #[derive(Debug)]
@@ -41,12 +48,35 @@ pub(super) struct Shared {
     pub(super) results: Vec<ProbeEnd>,
     /// The result of a probe while the machine judges it.
     pub(super) ending: Option<ProbeEnd>,
-    /// When a call last met the half-open circuit.
+    /// When a call last met the half-open circuit, or the open one and was noted.
     pub(super) last_call: Option<Tick>,
+    /// Whether calls that meet the open circuit are noted.
+    pub(super) open_calls: OpenCalls,
     /// When the first call met it that the fleet's thread has not seen yet.
     pub(super) unseen_since: Option<Tick>,
+    /// Whether the fleet's thread wants to know when calls are counted.
+    pub(super) counts: WhenCounted,
     /// The fleet's thread has something to do.
     pub(super) is_marked: bool,
+}
+
+/// What happens to calls that meet the open circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpenCalls {
+    /// They are rejected without the lock.
+    Unseen,
+    /// The next one takes the lock, to be noted. That is so only shortly before the end of the open
+    /// time.
+    NoteNext,
+}
+
+/// What follows when a call is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenCounted {
+    Nothing,
+    Tell,
+    /// It is still to be told.
+    IsMarked,
 }
 
 /// The permission of the fleet to make one probe at a time.
@@ -87,6 +117,17 @@ pub(crate) struct FleetState {
     pub(crate) opens: u32,
 }
 
+/// What the rate rules of a machine have recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) state: State,
+    pub(crate) config: Arc<Config>,
+    /// Grows when the windows begin anew.
+    pub(crate) generation: u64,
+    /// Of each rate rule, since its window began. What was restored is not in it.
+    pub(crate) counts: Vec<Counts>,
+}
+
 /// What the fleet's thread sees of a machine.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedView {
@@ -96,6 +137,10 @@ pub(crate) struct SharedView {
     pub(crate) decided: Option<Decided>,
     pub(crate) results: Vec<ProbeEnd>,
     pub(crate) leases: Vec<Lease>,
+    /// Until when the circuit is open, if the state is the fleet's.
+    pub(crate) open_until: Option<Tick>,
+    /// Whether a call came within the last second, or one waits.
+    pub(crate) has_demand: bool,
     /// Whether the state is half-open and the fleet's.
     pub(crate) is_probing: bool,
     /// Whether a call would be a probe if there were a lease.
@@ -121,6 +166,7 @@ impl Sharing {
         let Some(shared) = &mut self.0 else { return };
         let probe = shared.ending.take();
         shared.leases.clear();
+        shared.open_calls = OpenCalls::Unseen;
         match step.reason {
             Reason::Fleet => {
                 shared.is_fleets = true;
@@ -128,7 +174,8 @@ impl Sharing {
                 shared.results.clear();
             }
             // Every replica makes these at the same moment.
-            Reason::RecoveryTimeout | Reason::ManualExpired => shared.last_call = None,
+            Reason::RecoveryTimeout => {}
+            Reason::ManualExpired => shared.last_call = None,
             reason => {
                 shared.is_fleets = false;
                 shared.decisions += 1;
@@ -141,12 +188,24 @@ impl Sharing {
         }
     }
 
+    /// A call was counted, for the first time since the counts were last looked at.
+    pub(super) fn on_counts(&mut self) {
+        if let Some(shared) = &mut self.0
+            && shared.counts == WhenCounted::Tell
+        {
+            shared.counts = WhenCounted::IsMarked;
+        }
+    }
+
     /// Tells the fleet's thread if it has something new to do.
     pub(super) fn notify(&mut self) {
-        if let Some(shared) = &mut self.0
-            && std::mem::take(&mut shared.is_marked)
-        {
+        let Some(shared) = &mut self.0 else { return };
+        if std::mem::take(&mut shared.is_marked) {
             shared.observer.on_change();
+        }
+        if shared.counts == WhenCounted::IsMarked {
+            shared.counts = WhenCounted::Tell;
+            shared.observer.on_counts();
         }
     }
 
@@ -173,7 +232,9 @@ impl Shared {
             results: Vec::new(),
             ending: None,
             last_call: None,
+            open_calls: OpenCalls::Unseen,
             unseen_since: None,
+            counts: WhenCounted::Nothing,
             is_marked: false,
         }
     }

@@ -10,7 +10,7 @@ use super::{
     tick::{Tick, nanos},
 };
 
-/// Counters and coarse clocks are taken at their word for this long, by their own measure.
+/// Counters and coarse clocks are trusted for this long, by their own measure.
 const TRUST: u64 = nanos(Duration::from_millis(10));
 
 /// A time that ends sooner than this is measured with the operating system's clock.

@@ -159,7 +159,7 @@ pub(super) fn unknown_field(name: &str, known: &[&str]) -> String {
     format!("unknown field `{}`; expected one of {}", name.escape_debug(), quoted(known))
 }
 
-fn quoted(names: &[&str]) -> String {
+pub(super) fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 

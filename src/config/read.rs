@@ -35,7 +35,24 @@ pub(super) fn read_json(json: &str) -> Result<(Value, Faults), ConfigError> {
 
 #[cfg(feature = "toml")]
 pub(super) fn read_toml(toml: &str) -> Result<(Value, Faults), ConfigError> {
-    toml::Deserializer::parse(toml).and_then(read).map_err(|error| invalid("TOML", &error))
+    toml::Deserializer::parse(toml).and_then(read).map_err(|error| {
+        // Its `Display` quotes the line, which may hold a password.
+        let message = error.message();
+        let place = error.span().map(|span| place(toml, span.start));
+        invalid("TOML", &format_args!("{message}{}", place.unwrap_or_default()))
+    })
+}
+
+/// Where a byte is, as messages of `serde_json` write it.
+#[cfg(feature = "toml")]
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let (line, start) = match before.rfind('\n') {
+        None => (1, 0),
+        Some(end) => (before.matches('\n').count() + 1, end + 1),
+    };
+    let column = before[start..].chars().count() + 1;
+    format!(" at line {line} column {column}")
 }
 
 /// The error of a text that is not of its format.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     fault::Faults,
-    fields::{Fields, Found, join, only_field},
+    fields::{Fields, Found, join, only_field, quoted},
     redis_url::RedisUrl,
 };
 
@@ -21,7 +21,11 @@ use super::{
 /// | `"memory"` | `memory` | `MemoryStore` |
 /// | `null`, or nothing | `off` | none |
 ///
-/// A URL of Redis may hold a user and a password: `Display` and `Debug` leave them out.
+/// In the text of a tiered store, a near folder is written with `%2C` for a comma and `%25` for a
+/// percent sign. Neither store may be tiered itself.
+///
+/// A URL of Redis may hold a user and a password: `Display` and `Debug` leave them out, and errors
+/// do not quote it.
 ///
 /// ```
 /// use tower_breaker::config::StoreConfig;
@@ -60,6 +64,9 @@ type Kind = (&'static str, fn(PathBuf) -> StoreConfig);
 const IN_FOLDERS: [Kind; 3] =
     [("sled", StoreConfig::Sled), ("redb", StoreConfig::Redb), ("file", StoreConfig::File)];
 
+/// The fields of which the section of a file has one.
+const KINDS: [&str; 5] = ["sled", "redb", "file", "redis", "tiered"];
+
 const EXPECTED: &str = "`sled:FOLDER`, `redb:FOLDER`, `file:FOLDER`, `redis://HOST`, \
                         `tiered:NEAR,FAR`, `memory` or `off`";
 
@@ -69,10 +76,19 @@ impl StoreConfig {
         match value {
             Value::Null => return None,
             Value::String(text) if text == "memory" => return Some(Self::Memory),
+            // It may be a URL with a password.
+            Value::String(_) => {
+                let known = quoted(&KINDS);
+                let expected = format!(
+                    "expected an object with one field of {known}, or \"memory\"; found another \
+                     string",
+                );
+                faults.add(path, expected);
+                return None;
+            }
             _ => {}
         }
-        let kinds = ["sled", "redb", "file", "redis", "tiered"];
-        let (kind, folder) = only_field(value, path, &kinds, faults)?;
+        let (kind, folder) = only_field(value, path, &KINDS, faults)?;
         match kind {
             "redis" => return read_url(folder, &join(path, kind), faults),
             "tiered" => return read_tiered(folder, &join(path, kind), faults),
@@ -107,14 +123,19 @@ impl FromStr for StoreConfig {
         if let Some((near, far)) =
             text.strip_prefix("tiered:").and_then(|both| both.split_once(','))
         {
-            let (near, far) = (Box::new(near.parse()?), Box::new(far.parse()?));
-            return Ok(Self::Tiered { near, far });
+            let near = if RedisUrl::is_one(near) { near.to_owned() } else { unescape(near) };
+            let (near, far): (Self, Self) = (near.parse()?, far.parse()?);
+            if [&near, &far].iter().any(|store| matches!(store, Self::Tiered { .. })) {
+                let reason = "a tiered store cannot be part of another one";
+                return Err(ParseStoreError(reason.to_owned()));
+            }
+            return Ok(Self::Tiered { near: Box::new(near), far: Box::new(far) });
         }
         let store = text.split_once(':').and_then(|(kind, folder)| {
             let (_, store) = IN_FOLDERS.iter().find(|(name, _)| *name == kind)?;
             (!folder.is_empty()).then(|| store(folder.into()))
         });
-        store.ok_or_else(|| ParseStoreError(text.to_owned()))
+        store.ok_or_else(|| ParseStoreError::unknown(text))
     }
 }
 
@@ -125,7 +146,10 @@ impl fmt::Display for StoreConfig {
             Self::Redb(folder) => write!(f, "redb:{}", folder.display()),
             Self::File(folder) => write!(f, "file:{}", folder.display()),
             Self::Redis(url) => url.fmt(f),
-            Self::Tiered { near, far } => write!(f, "tiered:{near},{far}"),
+            Self::Tiered { near, far } => match &**near {
+                Self::Redis(near) => write!(f, "tiered:{near},{far}"),
+                near => write!(f, "tiered:{},{far}", escape(&near.to_string())),
+            },
             Self::Memory => f.write_str("memory"),
         }
     }
@@ -161,23 +185,40 @@ fn read_tiered(value: &Value, path: &str, faults: &mut Faults) -> Option<StoreCo
     Some(StoreConfig::Tiered { near, far })
 }
 
+fn escape(text: &str) -> String {
+    text.replace('%', "%25").replace(',', "%2C")
+}
+
+fn unescape(text: &str) -> String {
+    text.replace("%2C", ",").replace("%25", "%")
+}
+
 /// A text that names no store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ParseStoreError(String);
 
+impl ParseStoreError {
+    /// Names what stands before the first colon. The rest may be a URL with a password, misspelled.
+    fn unknown(text: &str) -> Self {
+        const LONGEST: usize = 20;
+        let kind = text.split_once(':').map_or(text, |(kind, _)| kind);
+        let is_plain =
+            kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_".contains(&byte));
+        let quoted =
+            if is_plain && kind.len() <= LONGEST { format!(" {kind:?}") } else { String::new() };
+        Self(format!("unknown store{quoted}; expected {EXPECTED}"))
+    }
+}
+
 impl fmt::Debug for ParseStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ParseStoreError").field(&self.to_string()).finish()
+        f.debug_tuple("ParseStoreError").field(&self.0).finish()
     }
 }
 
 impl fmt::Display for ParseStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It may be a URL with a password, misspelled.
-        if self.0.contains('@') {
-            return write!(f, "unknown store; expected {EXPECTED}");
-        }
-        write!(f, "unknown store {:?}; expected {EXPECTED}", self.0)
+        f.write_str(&self.0)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     breaker::{
         cell::Cell,
         notify::Observer,
-        sharing::{Decided, FleetState, ProbeEnd, SharedView},
+        sharing::{Decided, FleetState, ProbeEnd, Recorded, SharedView},
         status::Status,
     },
     clock::Tick,
@@ -85,6 +85,21 @@ impl Entry {
                 machine.shared_view(now, has_waiters)
             })
             .flatten()
+    }
+
+    /// What the rate rules have recorded. `None` once the breaker is gone.
+    pub(super) fn recorded(&self) -> Option<Recorded> {
+        let observer = self.observer.upgrade()?;
+        self.cell.with_shared(&*observer, |machine, _, _, _| machine.recorded())
+    }
+
+    /// A rule is met by the calls of all replicas.
+    pub(super) fn trip_together(&self, generation: u64, reason: Reason, failure_count: u64) {
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, effects, _, _| {
+                machine.trip_together(generation, reason, failure_count, effects);
+            });
+        }
     }
 
     /// What an operator wants to know of it, and the time. `None` once the breaker is gone.
@@ -223,6 +238,13 @@ impl Entry {
     pub(super) fn grant(&self, token: u64, until: Tick) {
         if let Some(observer) = self.observer.upgrade() {
             self.cell.with_shared(&*observer, |machine, _, _, _| machine.grant(token, until));
+        }
+    }
+
+    /// Notes the next call that meets the open circuit.
+    pub(super) fn watch_calls(&self) {
+        if let Some(observer) = self.observer.upgrade() {
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.watch_calls());
         }
     }
 

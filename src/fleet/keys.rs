@@ -30,6 +30,11 @@ impl Keys {
         format!("{}:breaker:{name}", self.prefix)
     }
 
+    /// The hash of what all replicas have counted of a breaker.
+    pub(super) fn counts(&self, name: &str) -> String {
+        format!("{}:counts:{name}", self.prefix)
+    }
+
     /// The hash of what all breakers have in common.
     pub(super) fn shard(&self) -> &str {
         &self.shard

@@ -1,15 +1,16 @@
 //! When a replica asks for a lease, renews it, and gives it back.
 //!
 //! A lease is fetched in the background for a half-open circuit that has had a call within the last
-//! second, so no call waits for one. It is given back after a second without a call. If it went
-//! back unused, the next one is kept for twice as long: otherwise replicas with a call now and then
-//! would pass a lease round without ever using it.
+//! second, so no call waits for one. Calls are noted from a second before the end of the open time,
+//! and the lease is fetched as soon as it has ended. It is given back after a second without a
+//! call. If it went back unused, the next one is kept for twice as long: otherwise replicas with a
+//! call now and then would pass a lease round without ever using it.
 
 use std::time::{Duration, Instant};
 
 use super::protocol::fence::Fence;
 use crate::{
-    breaker::sharing::{Lease, SharedView},
+    breaker::sharing::{DEMAND_TIME, Lease, SharedView},
     clock::Tick,
 };
 
@@ -80,8 +81,21 @@ impl Leases {
         (left < lasts / 2).then_some(Wish::Renew(lease.token))
     }
 
+    /// Whether to watch for calls: the circuit becomes half-open within a second. Those who meet
+    /// it say that this replica would use a lease.
+    pub(super) fn watches_calls(view: &SharedView) -> bool {
+        let is_near = |until: Tick| until.since(view.now) <= DEMAND_TIME;
+        !view.has_demand && view.open_until.is_some_and(is_near)
+    }
+
     /// How soon to look again, if at all.
     pub(super) fn recheck_after(&self, view: &SharedView, lasts: Duration) -> Option<Duration> {
+        if let Some(until) = view.open_until {
+            let left = until.since(view.now);
+            let before_watch = left.saturating_sub(DEMAND_TIME);
+            let wait = if before_watch.is_zero() { left } else { before_watch };
+            return Some(wait.max(Duration::from_millis(1)));
+        }
         if !view.is_probing {
             return None;
         }
@@ -106,7 +120,8 @@ impl Leases {
     }
 
     pub(super) fn denied(&mut self, wait: Duration, now: Instant) {
-        // Not all replicas at one moment.
+        // One that is not used goes back before it expires. And not all replicas at one moment.
+        let wait = wait.min(FIRST_HOLD);
         self.denied_until = Some(now + wait + Duration::from_millis(fastrand::u64(1..20)));
     }
 

@@ -12,6 +12,7 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    counts::FleetCounts,
     entry::Entry,
     health::{BreakerHealth, FleetHealth},
     message::{Marker, Message},
@@ -42,7 +43,9 @@ impl Membership {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let is_marked = Arc::new(AtomicBool::new(false));
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender: threads.sender() };
-        cell.with_shared(&**observer, |machine, _, _, _| machine.share(Box::new(marker)));
+        cell.with_shared(&**observer, |machine, _, _, _| {
+            machine.share(Box::new(marker), threads.counts() == FleetCounts::Shared);
+        });
         let health = Arc::default();
         let weak = Arc::downgrade(observer);
         let entry = Entry::new(id, name, cell, weak, is_marked, Arc::clone(&health));
@@ -58,6 +61,10 @@ impl Membership {
     pub(crate) fn health(&self) -> FleetHealth {
         self.threads.start();
         self.health.get().unwrap_or_else(|| self.threads.health())
+    }
+
+    pub(crate) fn counts(&self) -> FleetCounts {
+        self.threads.counts()
     }
 
     pub(crate) async fn views(

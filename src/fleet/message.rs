@@ -28,6 +28,8 @@ pub(super) enum Message {
     Detach(u64),
     /// The breaker's machine has something to tell.
     Changed(u64),
+    /// Calls of the breaker were counted.
+    Counted(u64),
     /// News are read from now on: whatever came before must be asked for.
     Reading {
         /// The number of the last ones before.
@@ -98,6 +100,10 @@ impl FleetObserver for Marker {
             // Without the thread, there is no fleet.
             let _ = self.sender.send(Message::Changed(self.id));
         }
+    }
+
+    fn on_counts(&self) {
+        let _ = self.sender.send(Message::Counted(self.id));
     }
 }
 

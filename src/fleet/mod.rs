@@ -21,11 +21,15 @@
 //! * **Opening.** A replica that trips is open at once. Its trip is a vote; [`Agreement`] says how
 //!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
 //!   time runs.
+//! * **Counting.** Each replica counts its own calls. With [`FleetCounts::Shared`], rules over time
+//!   windows count those of all as well.
 //! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
-//!   replicas together: a probe needs a lease. A replica fetches one in the background once a call
-//!   has met the half-open circuit, so that call is rejected and a later one is the probe. A lease
-//!   that has not been used for a second goes back, and the next one is kept for twice as long. If
-//!   a replica dies while it probes, its lease [expires](RedisFleetBuilder::lease).
+//!   replicas together: a probe needs a lease. A replica that has had a call within the last second
+//!   fetches one in the background as soon as the open time has ended. One that has not fetches it
+//!   once a call has met the half-open circuit, so that call is rejected and a later one is the
+//!   probe. A lease that has not been used for a second goes back, and the next one is kept for
+//!   twice as long. If a replica dies while it probes, its lease
+//!   [expires](RedisFleetBuilder::lease).
 //! * **Closing.** [`success_threshold`](crate::Config::success_threshold) and
 //!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
@@ -72,7 +76,9 @@
 //! `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after it was last of use. Beside
 //! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
 //! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
-//! about a hundred, and for ten seconds after a question of an operator a hash `answers:{number}`.
+//! about a hundred, for ten seconds after a question of an operator a hash `answers:{number}`, and
+//! with [`FleetCounts::Shared`] for each breaker with calls a hash `counts:{name}` of at most 42
+//! numbers a rule, which expires with the longest window.
 //! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
 //! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
 //!
@@ -88,10 +94,13 @@
 //! another database than 0.
 //!
 //! At rest, each replica sends two commands a second. A transition costs one script, and each
-//! replica one read.
+//! replica one read. With [`FleetCounts::Shared`], a replica with calls sends ten scripts a second
+//! for up to a hundred breakers.
 
 mod agent;
 mod agreement;
+mod counting;
+mod counts;
 mod entry;
 mod health;
 mod inquiries;
@@ -117,6 +126,7 @@ mod tests;
 pub(crate) use self::membership::Membership;
 pub use self::{
     agreement::Agreement,
+    counts::FleetCounts,
     health::FleetHealth,
     redis_fleet::{RedisFleet, RedisFleetBuilder},
     replica::{BreakerView, FleetError, FleetReplica, FleetView},

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use super::{
     agreement::Agreement,
+    counts::FleetCounts,
     health::FleetHealth,
     replica::{FleetError, FleetReplica},
     settings::{self, Settings},
@@ -105,6 +106,10 @@ impl RedisFleet {
         Ok(all.into_values().collect())
     }
 
+    pub(crate) fn counts(&self) -> FleetCounts {
+        self.shards[0].counts()
+    }
+
     /// The threads for the breakers of this name.
     pub(crate) fn threads(&self, name: &str) -> Arc<Threads> {
         let shard = settings::hash(name) % self.shards.len() as u64;
@@ -145,6 +150,7 @@ impl RedisFleetBuilder {
             voter: settings::hash(&replica),
             replica,
             lease: Duration::from_secs(5),
+            counts: FleetCounts::Own,
             prefix: "circuit_breaker".to_owned(),
             timeout: COMMAND_TIMEOUT,
         };
@@ -175,6 +181,12 @@ impl RedisFleetBuilder {
     /// At least 100 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
+        self
+    }
+
+    /// Whose calls the rate rules count. Default: [`FleetCounts::Own`].
+    pub fn counts(mut self, counts: FleetCounts) -> Self {
+        self.settings.counts = counts;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::{env, fs, time::Duration};
 
-use super::agreement::Agreement;
+use super::{agreement::Agreement, counts::FleetCounts};
 
 /// The settings of a fleet that its threads need.
 #[derive(Debug, Clone)]
@@ -13,6 +13,7 @@ pub(super) struct Settings {
     /// The same for its votes.
     pub(super) voter: u64,
     pub(super) lease: Duration,
+    pub(super) counts: FleetCounts,
     pub(super) prefix: String,
     /// The longest that a command takes.
     pub(super) timeout: Duration,

@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 
 use super::{
     agent::Agent,
+    counts::FleetCounts,
     health::{FleetHealth, Gauges, Health},
     keys::Keys,
     message::{Ask, Message},
@@ -70,6 +71,10 @@ impl Threads {
     /// `false` if there is no thread to take it.
     pub(super) fn send(&self, message: Message) -> bool {
         self.sender.send(message).is_ok()
+    }
+
+    pub(super) fn counts(&self) -> FleetCounts {
+        self.settings.counts
     }
 
     pub(super) fn replica_id(&self) -> &str {

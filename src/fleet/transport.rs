@@ -120,7 +120,7 @@ impl Transport {
     }
 
     /// Until when the answers are waited for, by the server's clock; 0 while that is not known.
-    fn deadline(&self) -> Micros {
+    pub(super) fn deadline(&self) -> Micros {
         let Some((then, told)) = self.clock else { return 0 };
         then + micros(told.elapsed()) + micros(self.timeout)
     }

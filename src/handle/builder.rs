@@ -149,8 +149,8 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// How long a stored snapshot is of use. Default: 24 h for an open circuit, 1 h for
-        /// others.
+        /// How long a stored snapshot is of use. Default: 24 h for an open circuit and for a state
+        /// that is set by hand for a time, 1 h for others; always for other states set by hand.
         pub fn snapshot_ttl(mut self, ttl: $crate::config::SnapshotTtl) -> Self {
             self $($breaker)*.config_mut().snapshot_ttl = ttl;
             self
@@ -185,7 +185,8 @@ macro_rules! breaker_settings {
         /// decides alone. See [`fleet`](crate::fleet).
         ///
         /// [`build`](Self::build) waits at most a second for the fleet's state, so that the first
-        /// call meets it.
+        /// call meets it. With [`FleetCounts::Shared`](crate::fleet::FleetCounts::Shared), all
+        /// rules must be rates over time windows.
         #[cfg(feature = "redis")]
         #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
         pub fn shared(mut self, fleet: $crate::fleet::RedisFleet) -> Self {
@@ -338,6 +339,10 @@ impl BreakerBuilder {
         let mut faults = Faults::default();
         check_name(&self.name, "name", &mut faults);
         self.config.check("", &mut faults);
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &self.fleet {
+            fleet.counts().check(&self.config, &mut faults);
+        }
         faults.into_result(())?;
         Ok(self.build_valid())
     }

@@ -180,10 +180,15 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a value is out of range; then nothing changes.
+    /// [`ConfigError`] if a value is out of range; then nothing changes. Also if the breaker is
+    /// shared and its fleet cannot count for one of the rules.
     pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
         let config = config.into();
         config.validate()?;
+        #[cfg(feature = "redis")]
+        if let Some(membership) = &self.shared.membership {
+            membership.counts().validate(&config)?;
+        }
         self.apply(config);
         Ok(())
     }

@@ -109,4 +109,16 @@ pub trait HistoryStore: Send + Sync {
     ///
     /// [`StoreError`] if any of those records may remain.
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError>;
+
+    /// Removes the history of a breaker that this process does not need any more.
+    ///
+    /// The default [trims](Self::trim) it to nothing. Override it in a store that several
+    /// processes share, and remove only the records that this process has appended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any of those records may remain.
+    fn discard(&self, key: &str) -> Result<(), StoreError> {
+        self.trim(key, u64::MAX, 0)
+    }
 }

@@ -79,6 +79,19 @@ pub trait StateStore: Send + Sync + 'static {
         keys.iter().try_for_each(|key| self.delete(key))
     }
 
+    /// Removes keys of a breaker that this process does not need any more, in this order.
+    ///
+    /// The default calls [`delete_all`](Self::delete_all). Override it in a store that several
+    /// processes share, and remove only what this process was the last to save: the breaker may
+    /// still be in use elsewhere. What is kept has to expire by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if any key may remain that should be removed.
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.delete_all(keys)
+    }
+
     /// Returns the store's histories. The default is `None`: the store keeps no histories.
     fn history(&self) -> Option<&dyn HistoryStore> {
         None
@@ -110,6 +123,12 @@ pub trait StateStore: Send + Sync + 'static {
     /// It is read when a breaker is built on the store, so it must not block.
     fn needs_sweep(&self) -> bool {
         !self.expires_by_itself()
+    }
+
+    /// Returns the part of the store in which the crate looks for expired values, if another part
+    /// of it expires them by itself. The default is `None`: it looks in the whole store.
+    fn swept_part(&self) -> Option<&dyn StateStore> {
+        None
     }
 
     /// Returns what the store last did to be usable again, for example which damaged files it
@@ -169,6 +188,10 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         (**self).delete_all(keys)
     }
 
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        (**self).discard_all(keys)
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
         (**self).history()
     }
@@ -183,6 +206,10 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
 
     fn needs_sweep(&self) -> bool {
         (**self).needs_sweep()
+    }
+
+    fn swept_part(&self) -> Option<&dyn StateStore> {
+        (**self).swept_part()
     }
 
     fn last_repair(&self) -> Option<String> {

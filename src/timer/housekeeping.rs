@@ -175,7 +175,7 @@ impl Housekeeping {
         Self { queue: Mutex::new(queue), earlier: Condvar::new(), busy: Condvar::new() }
     }
 
-    /// Changes the queue, and sees to it that a thread is awake at the time that it returns.
+    /// Changes the queue, and ensures that a thread is awake at the time that it returns.
     fn update(&'static self, change: impl FnOnce(&mut Queue) -> Tick) {
         let mut queue = std_lock(&self.queue);
         let at = change(&mut queue);
@@ -232,7 +232,7 @@ impl Housekeeping {
         queue.blocked = queue.blocked.saturating_sub(1);
     }
 
-    /// Sees to it that a thread stands by while this one runs code of others. If there can be none,
+    /// Ensures that a thread stands by while this one runs code of others. If there can be none,
     /// the next need of a thread relieves this one.
     fn have_watched(&'static self, queue: &mut Queue) {
         let Some(process) = queue.worker.as_ref().map(|worker| worker.process) else { return };

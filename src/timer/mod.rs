@@ -26,13 +26,13 @@ use crate::clock::{SystemClock, Tick};
 pub(crate) struct Timer {
     follows_tokio: bool,
     /// Boxed once, so that what holds a timer is small and stays `Unpin`.
-    alarm: Option<Pin<Box<Alarm>>>,
+    pending: Option<Pin<Box<Deadline>>>,
 }
 
 pin_project! {
     #[derive(Debug)]
-    struct Alarm {
-        state: AlarmState,
+    struct Deadline {
+        state: DeadlineState,
         #[pin]
         sleep: Option<Sleep>,
         sleeper: Sleeper,
@@ -40,7 +40,7 @@ pin_project! {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AlarmState {
+enum DeadlineState {
     Unset,
     /// `sleep` knows the time.
     OnTokio,
@@ -52,46 +52,46 @@ impl Timer {
     /// A timer that follows tokio's time where a test has paused it, and the machine's time
     /// otherwise.
     pub(crate) const fn new() -> Self {
-        Self { follows_tokio: true, alarm: None }
+        Self { follows_tokio: true, pending: None }
     }
 
     /// A timer that follows the machine's time, and needs no runtime.
     pub(crate) const fn on_system_time() -> Self {
-        Self { follows_tokio: false, alarm: None }
+        Self { follows_tokio: false, pending: None }
     }
 
     #[cfg(feature = "http")]
     pub(crate) fn is_set(&self) -> bool {
-        self.alarm.as_ref().is_some_and(|alarm| alarm.state != AlarmState::Unset)
+        self.pending.as_ref().is_some_and(|pending| pending.state != DeadlineState::Unset)
     }
 
     /// Starts the timer. A deadline that the clock cannot represent is never reached.
     pub(crate) fn set(&mut self, after: Duration) {
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(Alarm::new()));
+        let pending = self.pending.get_or_insert_with(|| Box::pin(Deadline::new()));
         if self.follows_tokio && Handle::try_current().is_ok() && is_tokio_time_paused() {
             // Some thirty years, as tokio itself does.
             let far_future = || Instant::now() + Duration::from_secs(30 * 365 * 24 * 3600);
             let deadline = Instant::now().checked_add(after).unwrap_or_else(far_future);
-            alarm.as_mut().set_on_tokio(deadline);
+            pending.as_mut().set_on_tokio(deadline);
         } else {
-            *alarm.as_mut().project().state =
-                AlarmState::OnThread(SystemClock::tick().after(after));
+            *pending.as_mut().project().state =
+                DeadlineState::OnThread(SystemClock::tick().after(after));
         }
     }
 
     pub(crate) fn unset(&mut self) {
-        if let Some(alarm) = &mut self.alarm {
-            alarm.as_mut().unset();
+        if let Some(pending) = &mut self.pending {
+            pending.as_mut().unset();
         }
     }
 
     /// Ready once, when the time is over; the timer is unset then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(alarm) = &mut self.alarm else { return Poll::Pending };
-        if !alarm.as_mut().is_over(cx) {
+        let Some(pending) = &mut self.pending else { return Poll::Pending };
+        if !pending.as_mut().is_over(cx) {
             return Poll::Pending;
         }
-        alarm.as_mut().unset();
+        pending.as_mut().unset();
         Poll::Ready(())
     }
 
@@ -112,14 +112,14 @@ fn is_tokio_time_paused() -> bool {
     !(before..=std::time::Instant::now()).contains(&tokio)
 }
 
-impl Alarm {
+impl Deadline {
     const fn new() -> Self {
-        Self { state: AlarmState::Unset, sleep: None, sleeper: Sleeper::new() }
+        Self { state: DeadlineState::Unset, sleep: None, sleeper: Sleeper::new() }
     }
 
     fn unset(self: Pin<&mut Self>) {
         let this = self.project();
-        *this.state = AlarmState::Unset;
+        *this.state = DeadlineState::Unset;
         this.sleeper.cancel();
     }
 
@@ -127,29 +127,29 @@ impl Alarm {
     fn set_on_tokio(self: Pin<&mut Self>, deadline: Instant) {
         let mut this = self.project();
         this.sleep.set(Some(sleep_until(deadline)));
-        *this.state = AlarmState::OnTokio;
+        *this.state = DeadlineState::OnTokio;
     }
 
     fn is_over(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         match (self.state, self.sleep.as_ref().map(Sleep::deadline)) {
-            (AlarmState::OnTokio, Some(deadline)) if Handle::try_current().is_ok() => {
+            (DeadlineState::OnTokio, Some(deadline)) if Handle::try_current().is_ok() => {
                 self.as_mut().set_on_tokio(deadline);
                 let sleep = self.project().sleep.as_pin_mut();
                 sleep.is_some_and(|sleep| sleep.poll(cx).is_ready())
             }
-            (AlarmState::OnTokio, Some(deadline)) => {
+            (DeadlineState::OnTokio, Some(deadline)) => {
                 // From here on without tokio.
                 let left = deadline.saturating_duration_since(Instant::now());
                 self.is_over_on_thread(SystemClock::tick().after(left), cx)
             }
-            (AlarmState::OnThread(at), _) => self.is_over_on_thread(at, cx),
-            (AlarmState::Unset | AlarmState::OnTokio, _) => false,
+            (DeadlineState::OnThread(at), _) => self.is_over_on_thread(at, cx),
+            (DeadlineState::Unset | DeadlineState::OnTokio, _) => false,
         }
     }
 
     fn is_over_on_thread(self: Pin<&mut Self>, at: Tick, cx: &Context<'_>) -> bool {
         let this = self.project();
-        *this.state = AlarmState::OnThread(at);
+        *this.state = DeadlineState::OnThread(at);
         if SystemClock::tick() >= at {
             return true;
         }

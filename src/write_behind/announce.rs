@@ -37,7 +37,7 @@ impl Inbox {
         for request in histories {
             request.refuse(&reason);
         }
-        // If no thread can be started, listeners hear of it later: this one may drop a breaker.
+        // If no thread can be started, listeners are called later: this one may drop a breaker.
         let _ = self.announce(change.announcement);
     }
 
@@ -67,23 +67,23 @@ impl Inbox {
         }
         self.record_gauges();
         if self.is_this_thread() {
-            self.tell_all();
+            self.announce_to_all();
             return true;
         }
         self.notify(None)
     }
 
     /// Calls the listeners of every breaker.
-    pub(super) fn tell_all(&self) {
+    pub(super) fn announce_to_all(&self) {
         let change = self.health_at();
         self.for_each_entry(|entry| entry.announce(&change, || self.health_at()));
     }
 
     /// Tells the listeners of a new breaker how the store is.
-    pub(super) fn tell(&self, entry: &Arc<Entry>) {
+    pub(super) fn announce_to_new(&self, entry: &Arc<Entry>) {
         // Listeners begin with a healthy store.
         if !self.monitor.health().is_healthy() && !self.notify(Some(entry)) {
-            self.tell_here(entry);
+            self.announce_to(entry);
         }
     }
 
@@ -110,14 +110,14 @@ impl Inbox {
 
     fn deliver(&self, pending: &Pending) {
         if pending.to_all {
-            self.tell_all();
+            self.announce_to_all();
         } else {
-            pending.to.iter().for_each(|entry| self.tell_here(entry));
+            pending.to.iter().for_each(|entry| self.announce_to(entry));
         }
     }
 
     /// Calls the listeners of one breaker.
-    pub(super) fn tell_here(&self, entry: &Entry) {
+    pub(super) fn announce_to(&self, entry: &Entry) {
         entry.announce(&self.health_at(), || self.health_at());
     }
 

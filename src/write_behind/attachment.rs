@@ -112,7 +112,7 @@ impl Attachment {
             load(&inbox, &entry, config.load_wait);
         }
         // The announcement may have been before the entry was there.
-        inbox.tell(&entry);
+        inbox.announce_to_new(&entry);
         let marker = ChangeMarker { inbox, entry };
         Self {
             marker,

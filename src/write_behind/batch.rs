@@ -16,7 +16,7 @@ use super::{
     pending_history::{self, PendingHistory, PendingTransition},
     preload::Preload,
     record,
-    removal::{delete_history, keys_of_snapshot},
+    removal::keys_of_snapshot,
     source::Part,
     states::{Item, ReadState},
 };
@@ -149,7 +149,7 @@ impl Outcome {
                 self.fail(item);
                 continue;
             }
-            match keys_of_snapshot(client, &item.entry.key) {
+            match keys_of_snapshot(&item.entry.key, |key| client.load(key)) {
                 Ok(of_one) => {
                     deleting.push(index);
                     keys.push(of_one);
@@ -172,13 +172,14 @@ impl Outcome {
         preload.forget(keys.iter().flatten().map(String::as_str));
         let is_deleted = write_each(
             &keys,
-            |keys| client.delete_all(&keys.concat()),
-            |keys| client.delete_all(keys),
+            |keys| client.discard_all(&keys.concat()),
+            |keys| client.discard_all(keys),
             |index, error| self.note(error, &items[deleting[index]].entry),
         );
         for (index, is_deleted) in deleting.into_iter().zip(is_deleted) {
             let item = &mut items[index];
-            let deleted = is_deleted.then(|| delete_history(client, item.entry.name()));
+            let deleted =
+                is_deleted.then(|| client.discard_history(&keys::history(item.entry.name())));
             match deleted {
                 Some(Ok(())) => self.saved = Some(true),
                 Some(Err(error)) => {

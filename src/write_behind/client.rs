@@ -132,8 +132,24 @@ impl StoreClient {
         self.call(|store| store.save(entry))
     }
 
-    pub(super) fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.call(|store| store.delete_all(keys))
+    /// Removes what is stored of breakers that are not needed any more.
+    pub(super) fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.call(|store| store.discard_all(keys))
+    }
+
+    pub(super) fn discard_history(&self, key: &str) -> Result<(), StoreError> {
+        self.call_history(|histories| histories.discard(key))
+    }
+
+    /// What the sweep reads and removes from.
+    pub(super) fn sweep<T>(
+        &self,
+        job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.call(|store| match store.swept_part() {
+            Some(part) => job(part),
+            None => job(store),
+        })
     }
 
     pub(super) fn verify(&self) -> Result<(), StoreError> {

@@ -66,7 +66,7 @@ enum Outlook {
 
 /// How the wait for the writer ended.
 #[derive(PartialEq, Eq)]
-enum Parting {
+enum DropEnd {
     /// The writer is done with the entry.
     Gone,
     /// The store does not answer.
@@ -120,18 +120,18 @@ impl Inbox {
         // What is left of the wait is for listeners: else the breaker may be gone before they hear
         // that the store does not answer.
         let save_wait = wait.longest() / LISTENER_SHARE * (LISTENER_SHARE - 1);
-        let parting = self.wait_until_gone(entry, wait.began + save_wait);
-        if parting == Parting::TimedOut {
+        let ended = self.wait_until_gone(entry, wait.began + save_wait);
+        if ended == DropEnd::TimedOut {
             // The call may have begun later than the wait. A wait that was cut short says nothing.
             self.check_call(drop_wait / 2);
         }
-        if matches!(parting, Parting::TimedOut | Parting::Stalled) {
+        if matches!(ended, DropEnd::TimedOut | DropEnd::Stalled) {
             self.notifier.wait(wait.deadline().saturating_duration_since(Instant::now()));
         }
-        if parting == Parting::Gone || !may_stay {
+        if ended == DropEnd::Gone || !may_stay {
             self.forget(entry);
         }
-        if parting == Parting::Gone {
+        if ended == DropEnd::Gone {
             self.wait_for_end(wait.deadline());
         }
     }
@@ -160,8 +160,8 @@ impl Inbox {
         let now = Instant::now();
         let prospects = self.prospects(entry, now);
         // For later attempts, the breaker itself is gone.
-        let has_words = prospects.can_save && prospects.is_read && entry.keep_last_words();
-        let may_stay = has_words && prospects.has_room;
+        let has_state = prospects.can_save && prospects.is_read && entry.keep_last_state();
+        let may_stay = has_state && prospects.has_room;
         let answers = prospects.store != Outlook::DoesNotAnswer;
         if !prospects.can_save || (!answers && !may_stay) {
             let is_last = self.forget(entry);
@@ -176,7 +176,7 @@ impl Inbox {
         Left::Saving { may_stay, is_promising }
     }
 
-    /// Lets go of the store when no breaker is left that could have the writer started. What is not
+    /// Releases the store when no breaker is left that could have the writer started. What is not
     /// saved is lost.
     pub(super) fn end_without_writer(&self) {
         if !self.starter.waits() || self.is_forked() {
@@ -254,27 +254,27 @@ impl Inbox {
         if !content.schedule.is_being_saved(entry.id) {
             entry.mark(Urgency::Transition);
         }
-        let heir = content.depart(entry, try_until);
+        let successor = content.depart(entry, try_until);
         content.schedule.mark(entry.id, Urgency::Transition, now);
         content.schedule.note_drop(now);
         content.requests.waiting.push(Request { entry: entry.id, wanted: Wanted::Departure });
         drop(content);
         self.wake.notify_one();
-        self.pass_on(heir);
+        self.pass_on(successor);
     }
 
-    fn wait_until_gone(&self, entry: &Entry, deadline: Instant) -> Parting {
+    fn wait_until_gone(&self, entry: &Entry, deadline: Instant) -> DropEnd {
         let mut content = self.content();
         loop {
             if !content.schedule.contains(entry.id) {
-                return Parting::Gone;
+                return DropEnd::Gone;
             }
             if self.monitor.health().is_stalled() {
-                return Parting::Stalled;
+                return DropEnd::Stalled;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 let has_failed = content.schedule.has_save_failed(entry.id);
-                return if has_failed { Parting::Failed } else { Parting::TimedOut };
+                return if has_failed { DropEnd::Failed } else { DropEnd::TimedOut };
             };
             let waited = self.departed.wait_timeout(content, left);
             content = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -324,11 +324,11 @@ impl Inbox {
     /// store.
     pub(super) fn forget(&self, entry: &Entry) -> bool {
         let mut content = self.content();
-        let heir = content.remove(entry);
+        let successor = content.remove(entry);
         let (is_last, is_deserted) = (content.schedule.is_empty(), content.schedule.is_deserted());
         drop(content);
         self.keep_for_others(entry);
-        self.pass_on(heir);
+        self.pass_on(successor);
         entry.release();
         if is_last {
             self.wake.notify_one();

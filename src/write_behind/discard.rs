@@ -64,8 +64,8 @@ impl Content {
 
     /// Returns whether it is the first to be discarded.
     fn discard(&mut self, entry: &Arc<Entry>) -> bool {
-        let heir = self.owners.depart(entry);
-        debug_assert!(heir.is_none(), "there are no others of its name");
+        let successor = self.owners.depart(entry);
+        debug_assert!(successor.is_none(), "there are no others of its name");
         self.schedule.discard(entry.id, Instant::now())
     }
 }

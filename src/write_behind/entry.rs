@@ -96,12 +96,12 @@ pub(super) struct HealthAt {
 }
 
 /// What is left of a breaker that is gone.
-struct LastWords {
+struct LastState {
     snapshot: EncodedSnapshot,
     settings: SaveSettings,
 }
 
-impl SnapshotSource for LastWords {
+impl SnapshotSource for LastState {
     fn encode(&self) -> Option<EncodedSnapshot> {
         Some(self.snapshot.clone())
     }
@@ -241,7 +241,7 @@ impl Entry {
     }
 
     /// Whether the log has to say that another breaker owns the name: once in a breaker's life.
-    pub(super) fn has_to_warn(&self) -> bool {
+    pub(super) fn must_warn(&self) -> bool {
         !self.has_warned.swap(true, SeqCst)
     }
 
@@ -295,11 +295,11 @@ impl Entry {
     }
 
     /// Replaces the breaker by its newest snapshot, while there is a breaker to take it from.
-    pub(super) fn keep_last_words(&self) -> bool {
+    pub(super) fn keep_last_state(&self) -> bool {
         let Some(source) = self.source() else { return false };
         // This runs in a drop.
         let words = catch_unwind(AssertUnwindSafe(|| {
-            Some(LastWords { snapshot: source.encode()?, settings: source.settings() })
+            Some(LastState { snapshot: source.encode()?, settings: source.settings() })
         }));
         let Ok(Some(words)) = words else { return false };
         let breaker = std_lock(&self.source).replace(Arc::new(words));
@@ -307,7 +307,7 @@ impl Entry {
         true
     }
 
-    /// Lets go of the breaker. This may be the last reference to it, so its drop runs without the
+    /// Releases the breaker. This may be the last reference to it, so its drop runs without the
     /// lock.
     pub(super) fn release(&self) {
         let source = std_lock(&self.source).take();
@@ -350,8 +350,8 @@ impl Entry {
             let HealthAt { epoch, health } = next.as_ref().unwrap_or(change);
             let mut announced = std_lock(&self.announced);
             // The health changes from each epoch to the next.
-            let is_news = *epoch > announced.epoch && (epoch ^ announced.epoch) & 1 == 1;
-            if announced.is_calling || !is_news {
+            let is_newer = *epoch > announced.epoch && (epoch ^ announced.epoch) & 1 == 1;
+            if announced.is_calling || !is_newer {
                 return;
             }
             *announced = Announced { epoch: *epoch, is_calling: true };

@@ -29,7 +29,8 @@
 //! * Threads that build, flush or drop a breaker ([`Attachment`]) pass requests to the writer and
 //!   wait for the answer, within bounds.
 //! * One [writer](worker) for each store, started by the first breaker on it, ends with the last.
-//!   It alone calls the store, through [`client::StoreClient`].
+//!   It calls the store through [`client::StoreClient`]. The [names] of a keyed group are read on
+//!   a thread of their own, with a client of its own.
 //! * One [watchdog] for the process reports calls that do not return. So do threads that ask for
 //!   the health or pass a request.
 //! * A [thread that cannot be started](threads) is started later, by whichever thread comes next.
@@ -101,7 +102,7 @@
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
-//! | `removal` | deletes what a store holds of a breaker |
+//! | `removal` | what has to be deleted of a breaker |
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
 //! | `request`, `gauges` | what callers ask for; when gauges are recorded |

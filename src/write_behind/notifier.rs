@@ -26,7 +26,7 @@ struct State {
     runs_in: Option<Process>,
 }
 
-/// Who has to hear of the store's health.
+/// Whose listeners are still to be called about the store's health.
 #[derive(Default)]
 pub(super) struct Pending {
     /// Every breaker on the store.

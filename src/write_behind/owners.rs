@@ -1,7 +1,7 @@
 //! Who owns a name: of all breakers of one name on a store, the youngest that lives.
 //!
 //! Only the owner is saved. A breaker that is built takes over the state of the owner before it,
-//! and when the owner is dropped, the youngest that is left, its *heir*, takes over its state.
+//! and when the owner is dropped, the youngest that is left, its *successor*, takes over its state.
 //! Until that is done, the new owner is not saved: its state is not the newest one yet.
 //!
 //! ```text
@@ -121,8 +121,8 @@ impl Owners {
         owner.map(|member| &member.entry)
     }
 
-    /// The breaker is gone, and its last state waits to be saved. Returns the heir, if there is
-    /// one.
+    /// The breaker is gone, and its last state waits to be saved. Returns the successor, if there
+    /// is one.
     pub(super) fn depart(&mut self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
         let hash = entry.hash;
         if let Some(Members::One(member)) = self.by_hash.get_mut(&hash) {
@@ -130,20 +130,20 @@ impl Owners {
             return None;
         }
         let member = self.take(entry)?;
-        let heir = self.appoint_heir(&member);
+        let successor = self.appoint_successor(&member);
         let departing = Member { role: Role::Departing, before: None, ..member };
         self.insert_with(hash, |members| {
             let is_departing = |it: &Member| !it.lives() && it.entry.key == entry.key;
             let index = members.iter().rposition(is_departing).map_or(0, |last| last + 1);
             members.insert(index, departing);
         });
-        heir
+        successor
     }
 
-    /// The entry is gone. Returns the heir, if there is one.
+    /// The entry is gone. Returns the successor, if there is one.
     pub(super) fn remove(&mut self, entry: &Entry) -> Option<Arc<Entry>> {
         let member = self.take(entry)?;
-        self.appoint_heir(&member)
+        self.appoint_successor(&member)
     }
 
     /// The entries of the name whose last states are older than what this entry has saved.
@@ -152,19 +152,19 @@ impl Owners {
         older.map(|member| Arc::clone(&member.entry)).collect()
     }
 
-    /// Appoints the heir of a member that was taken out, if it was the owner.
-    fn appoint_heir(&mut self, former: &Member) -> Option<Arc<Entry>> {
+    /// Appoints the successor of a member that was taken out, if it was the owner.
+    fn appoint_successor(&mut self, former: &Member) -> Option<Arc<Entry>> {
         if matches!(former.role, Role::Superseded(_) | Role::Departing) {
             return None;
         }
         let hash = former.entry.hash;
-        let heir = self.by_hash.get_mut(&hash)?.last_mut(&former.entry)?;
-        if !heir.lives() {
+        let successor = self.by_hash.get_mut(&hash)?.last_mut(&former.entry)?;
+        if !successor.lives() {
             return None;
         }
-        heir.role = Role::Owner;
-        heir.before = Some(former.state_holder());
-        Some(Arc::clone(&heir.entry))
+        successor.role = Role::Owner;
+        successor.before = Some(former.state_holder());
+        Some(Arc::clone(&successor.entry))
     }
 
     fn insert_with(&mut self, hash: u64, insert: impl FnOnce(&mut Vec<Member>)) {

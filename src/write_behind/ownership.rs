@@ -6,11 +6,11 @@
 //! does not answer delays nothing. Locks are not held meanwhile, so other breakers of the name may
 //! come and go: then the state is taken from the last one that has it.
 //!
-//! When the owner goes, its heir may have a state of its own. The later transition decides: the
-//! heir takes over what the owner left, unless a call or an operator has changed the heir's state
-//! since the owner's last transition. (Those that time makes do not count: every breaker of the
-//! name makes them.) The owner's last state is saved by itself, before that of the heir, so that a
-//! drop waits for no more than it did without an heir.
+//! When the owner goes, its successor may have a state of its own. The later transition decides:
+//! the successor takes over what the owner left, unless a call or an operator has changed the
+//! successor's state since the owner's last transition. (Those that time makes do not count: every
+//! breaker of the name makes them.) The owner's last state is saved by itself, before that of the
+//! successor, so that a drop waits for no more than it did without a successor.
 
 use std::{
     sync::Arc,
@@ -45,17 +45,17 @@ impl Inbox {
         }
     }
 
-    /// Lets an heir take over from the owner, which is about to go.
-    pub(super) fn pass_on(&self, heir: Option<Arc<Entry>>) {
-        let Some(heir) = heir else { return };
-        if !self.take_over(&heir) {
-            self.content().schedule.read_later(heir.id, Instant::now());
+    /// Lets a successor take over from the owner, which is about to go.
+    pub(super) fn pass_on(&self, successor: Option<Arc<Entry>>) {
+        let Some(successor) = successor else { return };
+        if !self.take_over(&successor) {
+            self.content().schedule.read_later(successor.id, Instant::now());
             self.wake.notify_one();
         }
         log(|| {
             tracing::info!(
                 target: "tower_breaker",
-                name = heir.name(),
+                name = successor.name(),
                 "the younger circuit breaker of this name on this store is gone: \
                  the state of this one is saved again",
             );
@@ -65,7 +65,7 @@ impl Inbox {
 
 /// Says that another breaker owns the name now.
 pub(super) fn warn_superseded(entry: &Entry) {
-    if entry.has_to_warn() {
+    if entry.must_warn() {
         log(|| {
             tracing::warn!(
                 target: "tower_breaker",
@@ -135,25 +135,25 @@ impl Content {
     }
 
     /// The breaker is gone, and its last state is to be saved, unless another one has taken it over
-    /// meanwhile. Returns the heir, if there is one.
+    /// meanwhile. Returns the successor, if there is one.
     pub(super) fn depart(&mut self, entry: &Arc<Entry>, try_until: Instant) -> Option<Arc<Entry>> {
         if entry.is_suspended() {
             return self.remove(entry);
         }
         self.schedule.depart(entry.id, try_until);
-        let heir = self.owners.depart(entry)?;
-        self.schedule.share_read_state(entry.id, heir.id);
-        Some(heir)
+        let successor = self.owners.depart(entry)?;
+        self.schedule.share_read_state(entry.id, successor.id);
+        Some(successor)
     }
 
-    /// Removes an entry. Returns the heir, if there is one.
+    /// Removes an entry. Returns the successor, if there is one.
     pub(super) fn remove(&mut self, entry: &Entry) -> Option<Arc<Entry>> {
-        let heir = self.owners.remove(entry);
-        if let Some(heir) = &heir {
-            self.schedule.share_read_state(entry.id, heir.id);
+        let successor = self.owners.remove(entry);
+        if let Some(successor) = &successor {
+            self.schedule.share_read_state(entry.id, successor.id);
         }
         self.schedule.remove(entry.id);
-        heir
+        successor
     }
 
     /// Takes in the result of an item. Returns the entries that the writer is done with.

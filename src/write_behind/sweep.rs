@@ -60,6 +60,7 @@ enum Target {
 impl Sweep {
     /// `is_whole`: otherwise the store removes by itself what no breaker uses. Then only histories
     /// of breakers are trimmed: a store that many processes share is not read by each of them.
+    /// Where a part of the store does so, the other part is read and removed from.
     pub(super) fn new(now: SystemTime, entries: &impl VisitEntries, is_whole: bool) -> Self {
         let mut present = HashMap::new();
         entries.visit_entries(&mut |entry| {
@@ -109,7 +110,7 @@ impl Sweep {
     }
 
     fn find_snapshots(&mut self, client: &StoreClient) -> Result<(), StoreError> {
-        let page = client.load_page(self.after.as_deref(), PAGE)?;
+        let page = client.sweep(|store| store.load_page(self.after.as_deref(), PAGE))?;
         self.is_last_page = page.len() < PAGE;
         self.after = page.last().map(|(key, _)| key.clone());
         let expired = page.into_iter().filter(|(key, value)| {
@@ -164,7 +165,8 @@ fn remove(
 }
 
 fn remove_one(client: &StoreClient, key: &str) -> Result<(), StoreError> {
-    client.delete_all(&keys_of_snapshot(client, key)?)
+    let keys = keys_of_snapshot(key, |key| client.sweep(|store| store.load(key)))?;
+    client.sweep(|store| store.delete_all(&keys))
 }
 
 /// A key for which the store fails keeps the sweep from no other key, unless nothing works.

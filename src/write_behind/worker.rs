@@ -75,7 +75,7 @@ fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindCon
     let change = inbox.monitor.health().report(report, false, Now::read());
     if !inbox.announce(change.announcement) {
         // There are no threads at all.
-        inbox.tell_all();
+        inbox.announce_to_all();
     }
 }
 
@@ -137,7 +137,7 @@ impl Worker {
         self.conclude(&items, &outcome, retry_at);
     }
 
-    /// Whatever else waits has its turn after each batch, also if the next one is due.
+    /// Runs what else waits after each batch, also if the next one is due.
     fn run_between_batches(&mut self) {
         if let Some((key, query)) = self.inbox.next_history() {
             self.read_history(&key, query);

@@ -51,7 +51,7 @@ async fn each_change_sets_its_state_and_says_who_why_and_until_when() {
     let request = change(&format!("/breakers/{ID}/force-open"), body);
     let (_, answer) = json_of(send(&admin, request).await).await;
     assert_eq!((&answer["breaker"]["note"], &answer["breaker"]["by"]), (&json!(note), &json!(by)));
-    // Nothing has to be said.
+    // A note and a name are optional.
     let request = change(&format!("/breakers/{ID}/disable/"), "{}");
     let (_, answer) = json_of(send(&admin, request).await).await;
     assert_eq!(

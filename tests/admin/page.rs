@@ -37,7 +37,7 @@ const CHECKS: [&str; 14] = [
     "the history is shown on demand",
     "the list is filtered, searched and sorted",
     "the keyboard alone is enough",
-    "a lost connection is said, and so is its return",
+    "a lost connection is shown, and so is its return",
     "a thousand breakers: an event changes one row",
     "groups are named and chosen, and what is not listed is found by its name",
     "what each replica of a fleet says is shown on demand",

@@ -40,7 +40,7 @@ async fn hyper(admin: Admin) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn it_is_served_at_any_prefix_with_and_without_a_final_slash_and_alone() {
+async fn the_service_is_served_at_any_prefix_with_and_without_a_final_slash_and_alone() {
     let registry = registry(&["payments"]);
     let admin = Admin::new(&registry).token(TOKEN);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -148,6 +148,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         RedisCredentials,
         Agreement,
         BreakerView,
+        FleetCounts,
         FleetError,
         FleetHealth,
         FleetReplica,

@@ -99,7 +99,7 @@ fn a_panic_that_unwinds_goes_on_and_does_not_abort() {
 }
 
 #[test]
-fn by_hand_nothing_is_noticed() {
+fn a_change_by_hand_does_not_panic() {
     let (builder, heard, _) = breaker("by hand");
     let breaker = builder.build().unwrap();
     breaker.force_open();

@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod cluster;
+mod counts;
 mod health_checks;
 mod operators;
 mod outages;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tower_breaker::{
-    State,
+    Breaker, Event, State,
     fleet::{FleetHealth, RedisFleet, RedisFleetBuilder},
 };
 
@@ -33,7 +33,7 @@ fn without_a_server_a_replica_decides_alone_and_joins_once_there_is_one() {
 }
 
 #[test]
-fn a_server_that_comes_back_empty_is_told_what_the_fleet_knows() {
+fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
     first.force_open();
@@ -51,7 +51,7 @@ fn a_server_that_comes_back_empty_is_told_what_the_fleet_knows() {
 }
 
 #[test]
-fn a_restarted_server_is_told_too_and_news_go_on() {
+fn a_restarted_server_gets_the_states_too_and_news_continue() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
     first.disable();
@@ -230,34 +230,85 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
 
 #[test]
 fn calls_take_as_long_while_the_server_stands_still() {
+    compare_calls(Duration::from_secs(1), Duration::from_secs(3));
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn calls_take_as_long_while_the_server_stands_still_for_ten_seconds() {
+    compare_calls(Duration::from_secs(10), Duration::from_secs(10));
+}
+
+/// Compares the calls of a replica with those while the server stands still.
+fn compare_calls(with: Duration, without: Duration) {
     let Some(server) = RedisServer::start() else { return };
-    let breaker = replica(&server, "payments");
-    let percentile = |time: Duration| {
-        let until = Instant::now() + time;
-        let mut times = Vec::new();
-        while Instant::now() < until {
-            let start = Instant::now();
-            for _ in 0..100 {
-                match breaker.try_acquire() {
-                    Ok(permit) if fastrand::u8(..) < 200 => permit.success(),
-                    Ok(permit) => permit.failure(),
-                    Err(_) => {}
-                }
-            }
-            times.push(start.elapsed());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        times.sort();
-        times[times.len() * 99 / 100]
-    };
-    let before = percentile(Duration::from_secs(1));
+    let (breaker, other) = (replica(&server, "payments"), replica(&server, "payments"));
+    let before = percentiles(&breaker, with);
     server.signal("STOP");
-    let during = percentile(Duration::from_secs(3));
+    let during = percentiles(&breaker, without);
     server.signal("CONT");
-    println!("99th percentile of 100 calls: {before:?}, and {during:?} without the server");
-    // One that waited for the server would wait for the timeout.
-    assert!(during < Duration::from_millis(250), "{during:?}");
+    let returned = Instant::now();
+    println!(
+        "median and 99th percentile of a hundred calls: {before:?}, and {during:?} without the \
+         server"
+    );
+    // One that waited for the server would wait for its timeout, which is half a second.
+    let limit = 5 * before.1 + Duration::from_millis(50);
+    assert!(during.1 < limit, "{during:?}, with the server {before:?}");
     joined(&breaker);
+    joined(&other);
+    println!("joined again {:?} after its return", returned.elapsed());
+    breaker.force_open();
+    reaches(&[&other], State::ForcedOpen);
+}
+
+/// The times of a hundred calls, some of which fail: the median and the 99th percentile.
+fn percentiles(breaker: &Breaker, time: Duration) -> (Duration, Duration) {
+    let until = Instant::now() + time;
+    let mut times = Vec::new();
+    while Instant::now() < until {
+        let start = Instant::now();
+        for _ in 0..100 {
+            match breaker.try_acquire() {
+                Ok(permit) if fastrand::u8(..) < 200 => permit.success(),
+                Ok(permit) => permit.failure(),
+                Err(_) => {}
+            }
+        }
+        times.push(start.elapsed());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    times.sort();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+#[test]
+fn late_news_change_a_replica_once_they_come_and_each_state_in_its_turn() {
+    const LATE: Duration = Duration::from_millis(300);
+    let Some(server) = RedisServer::start() else { return };
+    let proxy = Proxy::to(&server);
+    let first = replica(&server, "payments");
+    let fleet = RedisFleet::open(&proxy.url()).unwrap();
+    let late = settings("payments").shared(fleet).build().unwrap();
+    joined(&late);
+    let mut events = late.subscribe();
+    proxy.delay(LATE);
+    first.force_open();
+    first.reset();
+    first.disable();
+    let set = Instant::now();
+    reaches(&[&late], State::Disabled);
+    println!("late by {:?}", set.elapsed());
+    assert!(set.elapsed() >= LATE);
+    let mut states = Vec::new();
+    while let Ok(Event::Transition(transition)) = events.try_recv() {
+        states.push(transition.to);
+    }
+    // A state that was over before anything was told may be left out; none comes back.
+    let turn = [State::ForcedOpen, State::Closed, State::Disabled];
+    let mut turns = states.iter().map(|state| turn.iter().position(|one| one == state).unwrap());
+    assert!(turns.clone().is_sorted() && turns.next_back() == Some(2), "{states:?}");
+    assert_eq!(late.fleet_health(), FleetHealth::Joined);
 }
 
 #[test]

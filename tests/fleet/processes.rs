@@ -140,8 +140,8 @@ fn answer(stream: TcpStream, breaker: &Breaker, upstream: u16, is_cut: &AtomicBo
             std::mem::forget(permit);
             answer.to_owned()
         }
-        "cut" => {
-            is_cut.store(true, Ordering::SeqCst);
+        "cut" | "mend" => {
+            is_cut.store(line.trim() == "cut", Ordering::SeqCst);
             String::new()
         }
         other => format!("not so: {other}"),
@@ -237,6 +237,8 @@ fn three_processes_trip_together_probe_once_and_recover_together() {
     // A caller may see half-open and call just as the circuit has closed.
     println!("{probes} calls before the circuit was seen closed");
     assert!(probes >= 1 && upstream.requests() - before == probes, "{probes}");
+    // It has made no call so far.
+    assert_eq!(idle.ask("call"), "ok");
 }
 
 #[test]
@@ -284,6 +286,29 @@ fn a_replica_that_is_killed_while_it_probes_delays_the_recovery_by_its_lease() {
 }
 
 #[test]
+fn with_one_replica_cut_off_and_one_idle_the_third_keeps_serving() {
+    let Some(server) = RedisServer::start() else { return };
+    let upstream = Upstream::start();
+    let [cut_off, busy, idle] = start_three(&server, &upstream, 2);
+    cut_off.ask("cut");
+    trip(&cut_off);
+    let before = upstream.requests();
+    let until = Instant::now() + 2 * OPEN_TIME;
+    let mut good = 0;
+    while Instant::now() < until {
+        cut_off.ask("call");
+        assert_eq!(busy.ask("call"), "ok");
+        good += 1;
+    }
+    assert_eq!((busy.state(), idle.state()), ("closed".into(), "closed".into()));
+    assert_eq!(upstream.requests() - before, good);
+    // A replica that is killed takes its vote with it only once that has lapsed, and no other one.
+    let Replica { process, .. } = cut_off;
+    process.kill();
+    assert_eq!((busy.ask("call"), idle.ask("call")), ("ok".into(), "ok".into()));
+}
+
+#[test]
 fn a_replica_whose_own_network_is_cut_does_not_take_the_fleet_down() {
     let Some(server) = RedisServer::start() else { return };
     let upstream = Upstream::start();
@@ -296,6 +321,13 @@ fn a_replica_whose_own_network_is_cut_does_not_take_the_fleet_down() {
         cut_off.ask("call");
         assert_eq!((second.ask("call"), third.ask("call")), ("ok".into(), "ok".into()));
     }
+    // It recovers by itself once its network is back, and is cut off again.
+    cut_off.ask("mend");
+    eventually("its calls succeed again", || cut_off.ask("call") == "ok");
+    assert_eq!(cut_off.state(), "closed");
+    cut_off.ask("cut");
+    trip(&cut_off);
+    assert_eq!((second.ask("call"), third.ask("call")), ("ok".into(), "ok".into()));
     upstream.set_healthy(false);
     // Together with its vote, another one suffices; without it, as it lapses now and then, two do.
     let opened = holds_in_time(|| {

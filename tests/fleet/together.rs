@@ -1,8 +1,18 @@
-//! What one replica knows, all know.
+//! A change on one replica reaches all.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant, SystemTime},
+};
 
-use tower_breaker::{State, Trip, config::Backoff, event::Reason, fleet::Agreement};
+use tower::Service;
+use tower_breaker::{
+    BoxError, CircuitBreaker, State, Trip, config::Backoff, event::Reason, fleet::Agreement,
+};
 
 use crate::{
     replica::{fail, fleet, joined, probe, reaches, replica, replica_by, settings},
@@ -75,6 +85,95 @@ fn at_most_one_replica_probes_at_a_time() {
     reaches(&all, State::Closed);
 }
 
+/// How many leases the server knows.
+fn leases(server: &RedisServer) -> usize {
+    let fields = server.command(&["HKEYS", "circuit_breaker:{0}:fleet:breaker:payments"]);
+    fields.lines().filter(|field| field.starts_with("l:")).count()
+}
+
+#[test]
+fn a_replica_that_has_calls_has_a_lease_before_one_meets_the_half_open_circuit() {
+    let Some(server) = RedisServer::start() else { return };
+    let (busy, idle) = (replica(&server, "payments"), replica(&server, "payments"));
+    fail(&busy);
+    // The last call comes while the circuit is open.
+    eventually("the open time is nearly over", || match busy.try_acquire() {
+        Ok(_) => panic!("the circuit is open"),
+        Err(rejected) => {
+            rejected.retry_after().is_none_or(|left| left < Duration::from_millis(150))
+        }
+    });
+    reaches(&[&busy, &idle], State::HalfOpen);
+    eventually("a lease", || leases(&server) == 1);
+    let mut probe = None;
+    eventually("the answer has arrived", || {
+        probe = busy.try_acquire().ok();
+        probe.is_some()
+    });
+    assert!(idle.try_acquire().is_err());
+    probe.unwrap().success();
+    reaches(&[&busy, &idle], State::Closed);
+}
+
+/// Counts how often it is asked whether it is ready.
+struct Inner(Arc<AtomicU32>);
+
+impl Service<()> for Inner {
+    type Response = ();
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<(), BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.fetch_add(1, SeqCst);
+        Poll::Pending
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        std::future::ready(Ok(()))
+    }
+}
+
+#[test]
+fn the_inner_service_is_not_asked_while_the_open_circuit_notes_calls() {
+    let Some(server) = RedisServer::start() else { return };
+    let breaker = replica(&server, "payments");
+    fail(&breaker);
+    eventually("the state is that of the fleet", || {
+        server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
+    });
+    let asked = Arc::default();
+    let mut service = CircuitBreaker::new(Inner(Arc::clone(&asked)), breaker.clone());
+    eventually("the open time is nearly over", || {
+        let is_nearly_over = breaker
+            .snapshot()
+            .open_until
+            .is_none_or(|until| until < SystemTime::now() + Duration::from_millis(100));
+        if !is_nearly_over {
+            let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+            // It was open before, and may not be any more if the machine is busy.
+            assert!(ready.is_ready() || breaker.state() != State::Open);
+        }
+        is_nearly_over
+    });
+    assert!(asked.load(SeqCst) == 0 || breaker.state() != State::Open);
+}
+
+#[test]
+fn an_unused_lease_goes_back_after_a_second_and_idle_replicas_fetch_none() {
+    let Some(server) = RedisServer::start() else { return };
+    let (busy, idle) = (replica(&server, "payments"), replica(&server, "payments"));
+    fail(&busy);
+    reaches(&[&idle, &busy], State::HalfOpen);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(leases(&server), 0, "no replica has had a call since the circuit is open");
+    let _ = busy.try_acquire();
+    eventually("a lease", || leases(&server) == 1);
+    eventually("it goes back", || leases(&server) == 0);
+    assert_eq!(idle.state(), State::HalfOpen);
+    probe(&idle);
+    reaches(&[&busy, &idle], State::Closed);
+}
+
 #[test]
 fn a_cancelled_probe_gives_its_lease_back() {
     let Some(server) = RedisServer::start() else { return };
@@ -138,7 +237,7 @@ fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     let first = build();
     joined(&first);
     fail(&first);
-    eventually("the fleet knows", || {
+    eventually("the change reaches the fleet", || {
         server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
     });
     let second = build();
@@ -215,7 +314,7 @@ fn a_healthy_breaker_costs_no_key() {
 }
 
 #[test]
-fn a_restored_opening_is_told_to_a_fleet_that_knows_nothing_and_yields_to_one_that_does() {
+fn a_restored_opening_enters_an_empty_fleet_and_yields_to_a_state_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
     let long = || settings("payments").recovery_timeout(Duration::from_secs(60));
     let alone = long().build().unwrap();

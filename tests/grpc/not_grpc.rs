@@ -55,7 +55,7 @@ fn http() -> Http {
 }
 
 #[tokio::test]
-async fn they_pass_through_and_do_not_count() {
+async fn requests_that_are_not_grpc_pass_through_and_do_not_count() {
     let layer = watching().grpc().build().unwrap();
     let breaker = layer.breaker().clone();
     let url = server(layer).await;
@@ -79,7 +79,7 @@ async fn they_pass_through_and_do_not_count() {
 }
 
 #[tokio::test]
-async fn while_the_circuit_rejects_calls_they_get_a_503() {
+async fn requests_that_are_not_grpc_get_a_503_while_calls_are_rejected() {
     let (builder, clock) = touchy();
     let layer = builder.grpc().build().unwrap();
     let breaker = layer.breaker().clone();
@@ -101,7 +101,7 @@ async fn while_the_circuit_rejects_calls_they_get_a_503() {
 }
 
 #[tokio::test]
-async fn they_do_not_count_after_other_settings_either() {
+async fn requests_that_are_not_grpc_do_not_count_after_other_settings_either() {
     use tower_breaker::{OnBodyEnd, classify::GrpcClassifier};
 
     let settings = OnBodyEnd::new().stall_timeout(OPEN_TIME);

@@ -36,7 +36,7 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 #[tokio::test]
-async fn it_never_trips_and_warns_once_in_a_process() {
+async fn a_status_classifier_never_trips_on_grpc_and_warns_once_in_a_process() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(lines.clone())

@@ -122,7 +122,7 @@ async fn a_client_that_breaks_off_its_upload_late_does_not_open_the_circuit() {
 }
 
 #[tokio::test]
-async fn nor_does_one_of_reqwest_or_its_middleware() {
+async fn a_broken_upload_through_reqwest_or_its_middleware_does_not_count() {
     let upstream = echo();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let on_body_end = OnBodyEnd::new();

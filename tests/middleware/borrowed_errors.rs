@@ -35,7 +35,7 @@ async fn a_layer_takes_an_error_that_borrows() {
 }
 
 #[tokio::test]
-async fn so_does_a_closure() {
+async fn a_closure_takes_an_error_that_borrows() {
     let text = String::from("down");
     let layer =
         CircuitBreakerLayer::new(breaker()).classify(|result: &Result<(), Borrowing<'_>>| {
@@ -52,7 +52,7 @@ async fn so_does_a_closure() {
 }
 
 #[tokio::test]
-async fn so_do_calls_without_a_service() {
+async fn calls_without_a_service_take_an_error_that_borrows() {
     let text = String::from("down");
     let fail = || Err::<(), _>(Borrowing(&text));
     let breaker = breaker();

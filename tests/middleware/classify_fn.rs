@@ -24,7 +24,7 @@ async fn the_compiler_infers_the_argument_of_a_closure_in_classify_fn() {
 }
 
 #[tokio::test]
-async fn it_combines_with_other_classifiers() {
+async fn a_closure_combines_with_other_classifiers() {
     let zero = classify_fn(|result| match result {
         Ok(0) => Outcome::failure(),
         _ => Outcome::Success,
@@ -42,7 +42,7 @@ async fn it_combines_with_other_classifiers() {
 
 #[cfg(feature = "http")]
 #[tokio::test]
-async fn it_classifies_the_head_of_a_response_whose_body_is_watched() {
+async fn a_closure_classifies_the_head_of_a_response_whose_body_is_watched() {
     use http::Response;
     use tower_breaker::OnBodyEnd;
 

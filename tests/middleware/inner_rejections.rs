@@ -45,7 +45,7 @@ async fn the_first_rejection_of_a_type_does_not_count() {
 }
 
 #[tokio::test]
-async fn nor_does_it_if_a_closure_classifies_for_the_inner_breaker() {
+async fn a_rejection_does_not_count_if_a_closure_classifies_for_the_inner_breaker() {
     #[derive(Debug, Clone)]
     struct Opaque;
 
@@ -64,7 +64,7 @@ async fn nor_does_it_if_a_closure_classifies_for_the_inner_breaker() {
 
 /// Up to the outermost breaker, which finds it three errors deep.
 #[tokio::test]
-async fn nor_does_it_through_several_breakers() {
+async fn a_rejection_does_not_count_through_several_breakers() {
     #[derive(Debug, Clone)]
     struct Opaque;
 

@@ -19,7 +19,8 @@ use tower_test::mock;
 
 type Body = Full<bytes::Bytes>;
 
-fn well() -> impl Service<(), Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
+fn succeeds()
+-> impl Service<(), Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
     service_fn(|()| async { Ok(Response::new(Body::from("fine"))) })
 }
 
@@ -32,7 +33,7 @@ async fn a_rejection_is_a_503_with_retry_after_and_problem_details() {
         layer.breaker().try_acquire().unwrap().failure();
     }
     clock.advance(Duration::from_millis(29_500));
-    let response = layer.layer(well()).oneshot(()).await.unwrap();
+    let response = layer.layer(succeeds()).oneshot(()).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[RETRY_AFTER], "31");
     assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -59,7 +60,7 @@ async fn a_rejection_that_is_an_error_becomes_the_same_response() {
         assert_eq!(seconds, millis.unwrap_or(1).div_ceil(1000));
         let response: Response<Body> = rejected.to_response();
         assert_eq!(response.extensions().get(), Some(&rejected));
-        let expected = layer.layer(well()).oneshot(()).await.unwrap();
+        let expected = layer.layer(succeeds()).oneshot(()).await.unwrap();
         assert_eq!(response.status(), expected.status());
         assert_eq!(response.headers(), expected.headers());
         assert_eq!(response.headers()[RETRY_AFTER], seconds.to_string());
@@ -74,7 +75,7 @@ async fn a_rejection_can_be_an_empty_or_a_custom_response() {
     let builder = || CircuitBreakerLayer::builder("payments").http();
     let empty = builder().reject_with(RejectAsEmptyResponse).build().unwrap();
     empty.breaker().force_open();
-    let response = empty.layer(well()).oneshot(()).await.unwrap();
+    let response = empty.layer(succeeds()).oneshot(()).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[RETRY_AFTER], "1");
     assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
@@ -89,7 +90,7 @@ async fn a_rejection_can_be_an_empty_or_a_custom_response() {
         .build()
         .unwrap();
     own.breaker().force_open();
-    let response = own.layer(well()).oneshot(()).await.unwrap();
+    let response = own.layer(succeeds()).oneshot(()).await.unwrap();
     assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
     assert!(response.extensions().get::<Rejected>().is_some());
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "payments");
@@ -103,7 +104,7 @@ async fn a_rejection_is_a_response_too_if_bodies_are_watched() {
         .build()
         .unwrap();
     layer.breaker().force_open();
-    let response = layer.layer(well()).oneshot(()).await.unwrap();
+    let response = layer.layer(succeeds()).oneshot(()).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }

@@ -12,7 +12,7 @@ use tower_breaker::{Breaker, State, StateStore as _, flush_all};
 use crate::support::{
     child::{Role, RoleResult, argument, say},
     kind::Kind,
-    slow_disk,
+    skip, slow_disk,
 };
 
 pub(crate) const DROPPER: &str = "dropper";
@@ -76,8 +76,7 @@ fn started(role: &str, kind: Kind, dir: &Path) -> Role {
 fn no_drop_waits_long_for_a_disk_that_is_slow() {
     let around = tempfile::tempdir().unwrap();
     let Some(library) = slow_disk::library(around.path()) else {
-        println!("skipped: there is no C compiler");
-        return;
+        return skip::missing("there is no C compiler (Debian: apt-get install gcc)");
     };
     for kind in Kind::ALL {
         let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ use tower_breaker::store::{HistoryRecord, SaveEntry};
 use crate::support::{
     child::{Role, RoleResult, argument, say},
     kind::Kind,
+    skip,
 };
 
 pub(crate) const ACKNOWLEDGER: &str = "acknowledger";
@@ -56,9 +57,10 @@ enum Call {
 
 #[test]
 fn every_store_syncs_what_it_has_written_before_it_acknowledges() {
-    if !strace_works() {
-        println!("skipped: strace is missing, or may not trace");
-        return;
+    match strace().status() {
+        Ok(status) if status.success() => {}
+        Ok(_) => return println!("skipped: strace may not trace here"),
+        Err(_) => return skip::missing("strace is missing (Debian: apt-get install strace)"),
     }
     for kind in Kind::ALL {
         let dir = tempfile::tempdir().unwrap();
@@ -77,10 +79,10 @@ fn every_store_syncs_what_it_has_written_before_it_acknowledges() {
     }
 }
 
-fn strace_works() -> bool {
+fn strace() -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    command
 }
 
 fn check(kind: Kind, folder: &Path, calls: &[Call]) {

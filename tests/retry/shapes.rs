@@ -28,8 +28,8 @@ async fn requests_are_cloned_with_the_given_function() {
     let ask = |body| Ask { body };
     assert_eq!(attempts(policy.clone(), ask(Some("again")), unavailable).await.0, 4);
     assert_eq!(attempts(policy.clone(), ask(None), unavailable).await.0, 1);
-    let well = || Ok(Reply { status: 200 });
-    assert_eq!(attempts(policy, ask(Some("once")), well).await.0, 1);
+    let accepted = || Ok(Reply { status: 200 });
+    assert_eq!(attempts(policy, ask(Some("once")), accepted).await.0, 1);
 }
 
 /// Does not implement `std::error::Error`.

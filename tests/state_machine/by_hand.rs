@@ -156,7 +156,7 @@ fn metrics_only_reports_once_each_time_it_would_have_opened() {
 }
 
 #[test]
-fn it_reports_again_after_the_old_failures_have_left_the_window() {
+fn metrics_only_reports_again_after_the_old_failures_have_left_the_window() {
     let clock = ManualClock::new();
     let rule = Trip::failure_rate(0.5, Window::time(MINUTE)).minimum_calls(1);
     let observed = [false, true].map(|observed| {
@@ -236,7 +236,7 @@ fn a_note_and_who_made_the_change_are_in_the_event_and_in_the_state() {
         assert_eq!(json["note"], "pager\n\"4711\"");
         assert_eq!(&serde_json::from_value::<Transition>(json).unwrap(), transition);
     }
-    // What happens next was not said by her.
+    // What happens next has no author.
     fail(&breaker, 2);
     let snapshot = breaker.snapshot();
     assert_eq!((snapshot.state, snapshot.by, snapshot.note), (State::Open, None, None));
@@ -310,7 +310,7 @@ fn how_a_state_began_survives_a_restart() {
     assert_eq!(restored.by.as_deref(), Some("on-call"));
     assert_eq!(restored.note.as_deref(), Some("pager\n\"4711\""));
 
-    // An early version says nothing of it, and a newer one may say what is not known here.
+    // Early versions lack these fields, and newer ones may have others.
     let mut json: Value = serde_json::from_str(&saved).unwrap();
     for field in ["since", "note", "by"] {
         json.as_object_mut().unwrap().remove(field);

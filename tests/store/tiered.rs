@@ -54,7 +54,7 @@ fn both_stores_are_written() {
 }
 
 #[tokio::test]
-async fn a_new_host_starts_with_what_the_far_store_knows() {
+async fn a_new_host_starts_with_the_state_of_the_far_store() {
     let far = MemoryStore::new();
     let first = breaker("moved", Tiered::new(MemoryStore::new(), far.clone()));
     trip(&first);
@@ -192,6 +192,25 @@ fn a_near_store_that_fails_does_not_hide_the_far_one() {
     for breaker in &breakers {
         eventually("it is restored", || breaker.state() == State::Open);
     }
+}
+
+#[test]
+fn two_readers_of_pages_miss_nothing() {
+    const PAGE: usize = 1024;
+    let (near, far) = (MemoryStore::new(), MemoryStore::new());
+    let keys: Vec<_> = (0..3000).map(|number| format!("{number:04}")).collect();
+    for (number, key) in keys.iter().enumerate() {
+        let store = if number % 2 == 0 { &near } else { &far };
+        store.save(&SaveEntry::new(key, "value")).unwrap();
+    }
+    let store = Tiered::new(near, far);
+    let mut readers = [Vec::new(), Vec::new()];
+    for reader in [0, 1, 0, 1, 0, 1] {
+        let read: &mut Vec<String> = &mut readers[reader];
+        let page = store.load_page(read.last().map(String::as_str), PAGE).unwrap();
+        read.extend(page.into_iter().map(|(key, _)| key));
+    }
+    assert!(readers.iter().all(|read| *read == keys));
 }
 
 #[test]

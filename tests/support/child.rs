@@ -42,7 +42,7 @@ pub(crate) fn argument(name: &str) -> String {
     env::var(format!("{ARGUMENT}{name}")).unwrap_or_else(|_| panic!("no argument {name}"))
 }
 
-/// Says a line to the parent.
+/// Writes a line for the parent.
 pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     // Without a parent, nothing reads it.

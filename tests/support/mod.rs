@@ -10,6 +10,7 @@ pub(crate) mod redis;
 pub(crate) mod redis_cluster;
 pub(crate) mod redis_sentinel;
 pub(crate) mod sick_store;
+pub(crate) mod skip;
 #[cfg(target_os = "linux")]
 pub(crate) mod slow_disk;
 pub(crate) mod wait;

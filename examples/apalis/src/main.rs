@@ -32,7 +32,7 @@ struct Invoice {
     number: u32,
 }
 
-/// The job. It knows nothing of the breaker.
+/// The job, which is independent of the breaker.
 async fn send(invoice: Invoice, upstream: Data<Upstream>) -> std::result::Result<(), BoxDynError> {
     Ok(upstream.send(invoice.number).await?)
 }

@@ -99,7 +99,7 @@ impl Cell {
     #[cold]
     #[inline(never)]
     fn would_refuse_once_advanced(&'static self) -> Option<Refusal> {
-        self.inspect(|_, _| ());
+        self.transact(|machine, _| machine.note_open_call());
         self.refusal(self.state(), SystemClock::glance())
     }
 

@@ -7,8 +7,8 @@ use crate::{
 };
 
 impl Cell {
-    /// Works on the machine of the breaker with this observer, brought up to now. The closure is
-    /// also told whether tasks wait for a call to be admitted.
+    /// Works on the machine of the breaker with this observer, brought up to now. The closure also
+    /// gets whether tasks wait for a call to be admitted.
     pub(crate) fn with_shared<T>(
         &'static self,
         observer: &dyn Observer,

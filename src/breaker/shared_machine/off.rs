@@ -15,6 +15,12 @@ impl Machine {
 
     pub(super) fn note_probe_call(&mut self) {}
 
+    pub(super) fn watches_calls(&self) -> bool {
+        false
+    }
+
+    pub(super) fn note_open_call(&mut self) {}
+
     pub(super) fn assign_lease(&mut self, _: u64) {}
 
     pub(super) fn return_lease(&mut self, _: Option<u64>) -> bool {

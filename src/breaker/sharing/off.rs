@@ -14,5 +14,7 @@ impl Sharing {
 
     pub(super) fn on_step(&mut self, _: &Step, _: u32, _: Option<Tick>) {}
 
+    pub(super) fn on_counts(&mut self) {}
+
     pub(super) fn notify(&mut self) {}
 }

@@ -83,6 +83,15 @@ impl CallWindow {
         matches!(self, Self::Time(_))
     }
 
+    /// What a time window has recorded since it was last cleared, of any age.
+    #[cfg(feature = "redis")]
+    pub(crate) fn recorded(&self) -> Counts {
+        match self {
+            Self::Count(_) => Counts::default(),
+            Self::Time(window) => window.recorded(),
+        }
+    }
+
     /// When the newest bucket of a time window ends.
     pub(crate) fn bucket_end(&self) -> Option<Tick> {
         match self {

@@ -20,6 +20,8 @@ pub(crate) struct TimeWindow {
     /// Where the newest bucket is; the oldest follows it in the ring.
     newest: usize,
     totals: Counts,
+    /// What was added since the window was last empty, of any age.
+    recorded: Counts,
     ring: Box<[Bucket]>,
 }
 
@@ -70,6 +72,7 @@ impl TimeWindow {
             end: now.after(Duration::from_nanos(width)),
             newest: 0,
             totals: Counts::default(),
+            recorded: Counts::default(),
             ring: vec![Bucket::default(); Self::BUCKETS].into_boxed_slice(),
         }
     }
@@ -83,6 +86,10 @@ impl TimeWindow {
         self.totals
     }
 
+    pub(super) fn recorded(&self) -> Counts {
+        self.recorded
+    }
+
     pub(super) fn clear(&mut self, now: Tick) {
         *self = Self::empty(self.width, now);
     }
@@ -90,6 +97,7 @@ impl TimeWindow {
     pub(super) fn add(&mut self, counts: Counts, now: Tick) {
         self.advance(now);
         self.totals.add(self.ring[self.newest].add(counts));
+        self.recorded.add(counts);
     }
 
     pub(super) fn advance(&mut self, now: Tick) {
@@ -130,7 +138,7 @@ impl TimeWindow {
         let Some(newest) = buckets.first().map(began) else {
             return;
         };
-        *self = Self::empty(self.width, newest);
+        *self = Self { recorded: self.recorded, ..Self::empty(self.width, newest) };
         for bucket in buckets {
             // Half a bucket absorbs the rounding of the age in JSON.
             let age =

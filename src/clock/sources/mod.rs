@@ -35,7 +35,7 @@ pub(super) fn coarse() -> Option<u64> {
 }
 
 /// The processor's counter in nanoseconds, or what stands in for it. It may do anything but run
-/// wild for good: begin anew, jump, or differ from processor to processor.
+/// wild: begin anew, jump, or differ from processor to processor.
 ///
 /// The first call calibrates it, which takes some milliseconds, and 200 at most.
 #[inline]

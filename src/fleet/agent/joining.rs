@@ -45,6 +45,7 @@ impl Agent {
                 shared.entry.set_joined(true);
                 shared.is_attached = true;
             }
+            self.skip_counts(&ids);
             self.changed.extend(ids);
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! It alone talks to the server, but for the [reader of news](super::news). A server that does not
 //! answer delays this thread and nothing else.
 
+mod counting;
 mod inquiring;
 mod joining;
 mod probing;
@@ -21,13 +22,14 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    counting::Counting,
     entry::{Entry, Submission},
     health::Health,
     inquiries::Inquiries,
     leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{member::Next, record::Micros},
+    protocol::{counts::Ledger, member::Next, record::Micros},
     settings::Settings,
     transport::{Beat, CallError, Transport, micros},
 };
@@ -71,6 +73,7 @@ pub(super) struct Agent {
     /// The number of the last news that were read.
     news_read: u64,
     inquiries: Inquiries,
+    counting: Counting,
 }
 
 /// Whether the fleet is reached.
@@ -85,6 +88,7 @@ enum Link {
 struct Shared {
     entry: Entry,
     leases: Leases,
+    counts: Ledger,
     later: Option<Instant>,
     /// Whether its state has been asked for.
     is_attached: bool,
@@ -123,6 +127,7 @@ impl Agent {
             last_beat: None,
             news_read: 0,
             inquiries: Inquiries::default(),
+            counting: Counting::default(),
         }
     }
 
@@ -181,11 +186,17 @@ impl Agent {
             return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
         }
         let later = self.later.first().map(|(at, _)| *at);
-        [Some(self.beat_at), Some(self.refresh_at), later, self.inquiries.next_moment()]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(self.beat_at)
+        [
+            Some(self.beat_at),
+            Some(self.refresh_at),
+            later,
+            self.inquiries.next_moment(),
+            self.counting.next_moment(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(self.beat_at)
     }
 
     fn take(&mut self, message: Message) {
@@ -196,6 +207,7 @@ impl Agent {
                 let shared = Shared {
                     entry: *entry,
                     leases: Leases::new(),
+                    counts: Ledger::default(),
                     later: None,
                     is_attached: false,
                     is_left_out: false,
@@ -228,6 +240,7 @@ impl Agent {
                     self.learn(&one, now + micros(received.elapsed()));
                 }
             }
+            Message::Counted(id) => self.counting.add(id),
             Message::Ask(ask) => self.inquiries.new.push(ask),
             Message::Asked { question, name } => self.inquiries.asked.push((question, name)),
             Message::Stop => {}
@@ -274,6 +287,9 @@ impl Agent {
                 return Err(error);
             }
         }
+        if self.counting.next_moment().is_some_and(|at| at <= now) {
+            self.send_counts()?;
+        }
         self.serve_inquiries()
     }
 
@@ -296,6 +312,7 @@ impl Agent {
             let Some(shared) = shared else { return Ok(()) };
             shared.entry.set_joined(true);
             shared.is_attached = true;
+            self.skip_counts(&[id]);
         }
         self.submit(id)?;
         self.hold_leases(id)?;

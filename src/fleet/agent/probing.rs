@@ -15,6 +15,9 @@ impl Agent {
         let Self { transport, settings, breakers, .. } = self;
         let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Ok(()) };
         let Some(view) = entry.view() else { return Ok(()) };
+        if Leases::watches_calls(&view) {
+            entry.watch_calls();
+        }
         let fence = entry.member.seen().fence;
         let lasts = settings.lease;
         for wish in leases.wishes(&view, fence, lasts, Instant::now()) {

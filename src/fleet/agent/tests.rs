@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::{
-    fleet::{agreement::Agreement, keys::Keys},
+    fleet::{agreement::Agreement, counts::FleetCounts, keys::Keys},
     store::redis::Connector,
 };
 
@@ -16,6 +16,7 @@ fn agent() -> Agent {
         replica: "a".to_owned(),
         voter: 1,
         lease: Duration::from_secs(5),
+        counts: FleetCounts::Own,
         prefix: "a".to_owned(),
         timeout: Duration::from_secs(1),
     };

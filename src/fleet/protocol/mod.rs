@@ -33,6 +33,7 @@
 //!   that has forgotten it counts for nothing.
 
 pub(crate) mod command;
+pub(crate) mod counts;
 pub(crate) mod fence;
 pub(crate) mod member;
 pub(crate) mod record;

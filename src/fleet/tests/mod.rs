@@ -7,6 +7,8 @@ mod support {
     pub(crate) mod wait;
 }
 
+mod counts;
+
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};

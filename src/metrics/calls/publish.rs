@@ -74,9 +74,9 @@ struct Publisher {
     ended: Mutex<Vec<Arc<Meter>>>,
 }
 
-/// What a recorder knows.
+/// What was recorded with a recorder.
 struct Published {
-    /// Its address. Another one knows nothing.
+    /// Its address. With another one, recording begins anew.
     recorder: usize,
     /// By the slots of the meters.
     values: BTreeMap<u32, Box<Values>>,

@@ -55,8 +55,8 @@ impl<B, W> ResponseBody<B, W> {
         &mut self.body
     }
 
-    /// Returns the inner body. If the outcome of the call is not known yet, the call counts as
-    /// cancelled.
+    /// Returns the inner body. If the outcome of the call is not known yet, the call counts as if
+    /// the body were dropped.
     pub fn into_inner(self) -> B {
         self.body
     }

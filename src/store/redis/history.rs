@@ -8,7 +8,7 @@ use redis::{Value, from_redis_value};
 
 use super::{
     index::{Index, PAGE},
-    script::{Form, Script},
+    script::{self, Form, Script},
     server::Server,
 };
 use crate::store::{error::StoreError, history_store::HistoryRecord};
@@ -48,9 +48,17 @@ end
 if ttl ~= '0' then redis.call('PEXPIRE', KEYS[1], ttl) end
 return taken";
 
-/// What appends records.
+/// Removes the records of a process, and returns whether any other is left.
+const DISCARD: &str = "\
+for _, found in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], '-', '+')) do
+  if string.sub(found, 21, 32) == ARGV[1] then redis.call('ZREM', KEYS[1], found) end
+end
+return redis.call('EXISTS', KEYS[1])";
+
+/// What appends records, and removes them.
 pub(super) struct Appender {
     script: Script,
+    discard: Script,
     /// Tells the records of this process from those of others.
     token: String,
 }
@@ -58,7 +66,23 @@ pub(super) struct Appender {
 impl Appender {
     pub(super) fn new() -> Self {
         let token = format!("{:0TOKEN$x}", fastrand::u64(..1 << (4 * TOKEN)));
-        Self { script: Script::new(APPEND), token }
+        Self { script: Script::new(APPEND), discard: Script::new(DISCARD), token }
+    }
+
+    /// Removes the records that this process has appended.
+    pub(super) fn discard(&self, server: &Server, key: &str) -> Result<(), StoreError> {
+        with_index(server, |index| {
+            server.call(|connection| {
+                let named = (index.named)(key);
+                let keys = [named.as_bytes()];
+                let replies = script::run(connection, |form, pipeline| {
+                    let command = self.discard.command(form, &keys, &[self.token.as_bytes()]);
+                    pipeline.add_command(command);
+                })?;
+                let is_left = replies.first().is_some_and(|reply| *reply == Value::Int(1));
+                if is_left { Ok(()) } else { index.remove_gone(connection, &[key.to_owned()]) }
+            })
+        })
     }
 
     pub(super) fn append(

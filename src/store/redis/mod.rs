@@ -11,7 +11,7 @@
 //! | `sentinel`, `cluster` | which server to connect to |
 //! | `connection`, `script` | commands and scripts |
 //! | `keys`, `server` | keys in Redis; one server, and whether it still holds what was saved |
-//! | `index`, `seen`, `values`, `history` | what is stored |
+//! | `index`, `seen`, `own`, `values`, `history` | what is stored |
 //! | `store`, `builder` | the store |
 
 mod address;
@@ -26,6 +26,7 @@ mod failure;
 mod history;
 mod index;
 mod keys;
+mod own;
 mod script;
 mod seen;
 mod sentinel;

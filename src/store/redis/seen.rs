@@ -1,6 +1,6 @@
 //! The states that bar calls, or were set by hand, and that this process has seen in Redis: what it
-//! has read or saved itself. What it saves next may replace these, but not those that another
-//! process has saved since.
+//! has read by its key or saved itself. What it saves next may replace these, but not those that
+//! another process has saved since.
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -40,7 +40,8 @@ impl Seen {
     }
 }
 
-fn end(value: &[u8]) -> &[u8] {
+/// What tells a value from others of its breaker.
+pub(super) fn end(value: &[u8]) -> &[u8] {
     &value[value.len().saturating_sub(END)..]
 }
 

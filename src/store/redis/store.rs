@@ -48,6 +48,10 @@ use crate::store::{
 /// each other while they run. To keep the state of each replica apart, give each an
 /// [instance](crate::store::RedisStoreBuilder::instance).
 ///
+/// When a group of keyed breakers replaces a breaker, its replica removes what it has saved of it
+/// itself: the snapshot, unless another process has saved one since, and its own records of the
+/// history. The rest expires.
+///
 /// # Durability
 ///
 /// A save returns once the server has answered. What survives a crash of the server is up to its
@@ -156,7 +160,7 @@ impl StateStore for RedisStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.shared.values.load_page(&self.shared.server, after, limit)
+        Values::load_page(&self.shared.server, after, limit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
@@ -169,6 +173,10 @@ impl StateStore for RedisStore {
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.shared.values.delete(&self.shared.server, key)
+    }
+
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.values.discard(&self.shared.server, keys)
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {
@@ -216,5 +224,9 @@ impl HistoryStore for RedisStore {
 
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         history::trim(&self.shared.server, key, older_than, keep)
+    }
+
+    fn discard(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.appender.discard(&self.shared.server, key)
     }
 }

@@ -6,8 +6,9 @@ use redis::{Cmd, ConnectionLike, RedisResult, Value};
 
 use super::{
     index::{Index, PAGE},
-    script::{Form, Script},
-    seen::Seen,
+    own::Own,
+    script::{self, Form, Script},
+    seen::{Seen, end},
     server::Server,
 };
 use crate::store::{entry::SaveEntry, error::StoreError};
@@ -46,15 +47,29 @@ else
 end
 return '1'";
 
+/// Removes a value if it ends like this: another process may have replaced it.
+const DELETE_IF_SAME: &str = "\
+local stored = redis.call('GET', KEYS[1])
+if stored and string.sub(stored, -#ARGV[1]) ~= ARGV[1] then return '0' end
+redis.call('DEL', KEYS[1])
+return '1'";
+
 /// The values of a store.
 pub(super) struct Values {
     unless_barred: Script,
+    delete_if_same: Script,
     seen: Seen,
+    own: Own,
 }
 
 impl Values {
     pub(super) fn new() -> Self {
-        Self { unless_barred: Script::new(SAVE_UNLESS_BARRED), seen: Seen::default() }
+        Self {
+            unless_barred: Script::new(SAVE_UNLESS_BARRED),
+            delete_if_same: Script::new(DELETE_IF_SAME),
+            seen: Seen::default(),
+            own: Own::default(),
+        }
     }
 
     pub(super) fn load(&self, server: &Server, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -67,19 +82,16 @@ impl Values {
         Ok(value)
     }
 
+    /// It does not count as having seen the values: most are not those of this process's breakers,
+    /// and one that is restored from here saves a state that bars calls for as long.
     pub(super) fn load_page(
-        &self,
         server: &Server,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let page = with_index(server, |index| {
+        with_index(server, |index| {
             server.call(|connection| read_page(connection, index, after, limit))
-        })?;
-        for (key, value) in &page {
-            self.seen.note(key, value);
-        }
-        Ok(page)
+        })
     }
 
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
@@ -99,6 +111,7 @@ impl Values {
             for (entry, reply) in entries.iter().zip(replies) {
                 if !is_refused(&reply) {
                     self.seen.note(&entry.key, &entry.value);
+                    self.own.note(&entry.key, &entry.value);
                 }
             }
         }
@@ -112,8 +125,58 @@ impl Values {
                 index.remove_gone(connection, &[key.to_owned()])
             })
         })?;
-        self.seen.forget(key);
+        self.forget(key);
         Ok(())
+    }
+
+    /// Removes those values that this process was the last to save.
+    pub(super) fn discard(&self, server: &Server, keys: &[String]) -> Result<(), StoreError> {
+        let known: Vec<_> = keys.iter().filter(|key| self.own.knows(key)).cloned().collect();
+        for keys in known.chunks(PAGE) {
+            with_index(server, |index| {
+                server.call(|connection| {
+                    let gone = self.delete_own(connection, index, keys)?;
+                    index.remove_gone(connection, &gone)
+                })
+            })?;
+            for key in keys {
+                self.forget(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the keys under which nothing is left.
+    fn delete_own(
+        &self,
+        connection: &mut dyn ConnectionLike,
+        index: &Index<'_>,
+        keys: &[String],
+    ) -> RedisResult<Vec<String>> {
+        let values = load_each(connection, index, keys)?;
+        let (mut own, mut gone) = (Vec::new(), Vec::new());
+        for (key, value) in keys.iter().zip(values) {
+            match value {
+                None => gone.push(key.clone()),
+                Some(value) if self.own.is_last(key, &value) => own.push((key, value)),
+                Some(_) => {}
+            }
+        }
+        let replies = script::run(connection, |form, pipeline| {
+            for (key, value) in &own {
+                let key = (index.named)(key);
+                let keys = [key.as_bytes()];
+                pipeline.add_command(self.delete_if_same.command(form, &keys, &[end(value)]));
+            }
+        })?;
+        let deleted = own.iter().zip(replies).filter(|(_, reply)| !is_refused(reply));
+        gone.extend(deleted.map(|((key, _), _)| (*key).clone()));
+        Ok(gone)
+    }
+
+    fn forget(&self, key: &str) {
+        self.seen.forget(key);
+        self.own.forget(key);
     }
 
     fn command(&self, form: Form, key: &str, entry: &SaveEntry) -> Cmd {
@@ -176,7 +239,7 @@ fn load_each(
     redis::cmd("MGET").arg(keys).query(connection)
 }
 
-/// Whether [`SAVE_UNLESS_BARRED`] has saved nothing.
+/// Whether a script has changed nothing.
 fn is_refused(reply: &Value) -> bool {
     matches!(reply, Value::BulkString(bytes) if bytes == b"0")
 }

@@ -113,6 +113,10 @@ impl Far {
         answer.recv_timeout(READ_WAIT).ok()
     }
 
+    pub(super) fn expires_by_itself(&self) -> bool {
+        self.0.store.expires_by_itself()
+    }
+
     /// Whether something waits to be written under a key.
     pub(super) fn awaits(&self, key: &str) -> bool {
         lock(&self.0.content).pending.holds(key)
@@ -158,7 +162,7 @@ impl Drop for Far {
 /// What the thread does next.
 enum Work {
     Read(Read),
-    Write(Pending),
+    Write(Box<Pending>),
     Copy,
     Verify,
     End,
@@ -171,7 +175,7 @@ impl Shared {
             let done = match work {
                 Work::End => break,
                 Work::Read(read) => self.call(read),
-                Work::Write(pending) => self.write(pending),
+                Work::Write(pending) => self.write(*pending),
                 Work::Copy => self.copy(),
                 Work::Verify => self.call(StateStore::verify),
             };
@@ -192,7 +196,7 @@ impl Shared {
             let may_try = retry_at.is_none_or(|at| at <= now);
             if may_try && !content.pending.is_empty() {
                 content.is_writing = true;
-                return Work::Write(content.pending.take());
+                return Work::Write(Box::new(content.pending.take()));
             }
             // After what was written before it.
             if let Some(read) = content.reads.pop_front() {

@@ -104,7 +104,7 @@ mod tests {
     use super::Health;
 
     #[test]
-    fn it_is_retried_with_growing_pauses_and_heals() {
+    fn a_failing_store_is_retried_with_growing_pauses_and_heals() {
         let (mut health, mut now) = (Health::default(), Instant::now());
         assert!(!health.is_degraded() && health.retry_at().is_none());
         let mut pauses = Vec::new();

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::Bound::{Excluded, Unbounded},
+    time::{Duration, Instant},
 };
 
 use super::{far::Far, merge};
@@ -13,9 +14,14 @@ use crate::{
 
 const PAGE: usize = 1024;
 
-/// What was read, in the order of the keys. Each page that is read is gone from here.
-#[derive(Default)]
-pub(super) struct Listing(BTreeMap<String, Vec<u8>>);
+/// A reader that asks for no page for this long has given up.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What was read, in the order of the keys. Several readers may be reading its pages.
+pub(super) struct Listing {
+    entries: BTreeMap<String, Vec<u8>>,
+    last_used: Instant,
+}
 
 impl Listing {
     pub(super) fn read(near: &dyn StateStore, far: &Far) -> Result<Self, StoreError> {
@@ -40,19 +46,20 @@ impl Listing {
                 break;
             }
         }
-        Ok(Self(all))
+        Ok(Self { entries: all, last_used: Instant::now() })
     }
 
-    /// The entries after this key. Those before them are not kept.
+    /// The entries after this key.
     pub(super) fn page(&mut self, after: Option<&str>, limit: usize) -> Vec<(String, Vec<u8>)> {
+        self.last_used = Instant::now();
         let start = after.map_or(Unbounded, Excluded);
-        let keys: Vec<_> = self
-            .0
-            .range::<str, _>((start, Unbounded))
-            .take(limit)
-            .map(|(key, _)| key.clone())
-            .collect();
-        keys.into_iter().filter_map(|key| self.0.remove_entry(&key)).collect()
+        let page = self.entries.range::<str, _>((start, Unbounded)).take(limit);
+        page.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Whether its readers have given up before the last page.
+    pub(super) fn is_abandoned(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_used) >= LONGEST_PAUSE
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt, slice,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use self::{far::Far, listing::Listing};
@@ -60,7 +61,7 @@ pub struct Tiered {
 struct Shared {
     near: Arc<dyn StateStore>,
     far: Far,
-    /// `None` before the first page.
+    /// The newest of those whose pages are being read.
     listing: Mutex<Option<Listing>>,
 }
 
@@ -124,6 +125,7 @@ impl StateStore for Tiered {
         }
         let page = listing.as_mut().map(|listing| listing.page(after, limit)).unwrap_or_default();
         if page.len() < limit {
+            // Another reader that is not at its end reads a newer one.
             *listing = None;
         }
         Ok(page)
@@ -143,11 +145,18 @@ impl StateStore for Tiered {
         self.shared.near.delete(key)
     }
 
+    fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| keys.iter().for_each(|key| pending.discard(key)));
+        self.shared.near.discard_all(keys)
+    }
+
     fn history(&self) -> Option<&dyn HistoryStore> {
         self.near_history().is_some().then_some(self)
     }
 
     fn verify(&self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        lock(&self.shared.listing).take_if(|listing| listing.is_abandoned(now));
         self.shared.near.verify()
     }
 
@@ -161,6 +170,13 @@ impl StateStore for Tiered {
 
     fn needs_sweep(&self) -> bool {
         self.shared.near.needs_sweep()
+    }
+
+    /// A far store that expires values by itself is shared: it is not read by each process.
+    fn swept_part(&self) -> Option<&dyn StateStore> {
+        let near = &*self.shared.near;
+        let far_expires = self.shared.far.expires_by_itself();
+        far_expires.then(|| near.swept_part().unwrap_or(near))
     }
 
     fn id(&self) -> usize {
@@ -216,5 +232,10 @@ impl HistoryStore for Tiered {
     fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
         self.shared.far.write(|pending| pending.trim(key, older_than, keep));
         self.near_history().map_or(Ok(()), |near| near.trim(key, older_than, keep))
+    }
+
+    fn discard(&self, key: &str) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| pending.discard_history(key));
+        self.near_history().map_or(Ok(()), |near| near.discard(key))
     }
 }

@@ -126,17 +126,17 @@ fn random_lives_agree_with_a_list() {
                 let Some(index) = some(living, &mut random) else { continue };
                 let was_owner = index + 1 == living.len();
                 let entry = living.remove(index);
-                let heir = if random.usize(..2) == 0 {
+                let successor = if random.usize(..2) == 0 {
                     departing.push(Arc::clone(&entry));
                     owners.depart(&entry)
                 } else {
                     owners.remove(&entry)
                 };
                 let expected = living.last().filter(|_| was_owner);
-                assert_eq!(heir.as_ref().map(|it| it.id), expected.map(|it| it.id));
-                if let Some(heir) = heir {
-                    assert!(is(owners.before(&heir), &entry));
-                    owners.settle(&heir);
+                assert_eq!(successor.as_ref().map(|it| it.id), expected.map(|it| it.id));
+                if let Some(successor) = successor {
+                    assert!(is(owners.before(&successor), &entry));
+                    owners.settle(&successor);
                 }
             }
             _ => {

@@ -141,7 +141,7 @@ const checks = {
     const confirm = dialog.getByRole("button", { name: "Force open" });
     await confirm.click();
     await until(alert, "Say why.");
-    await fill(page, { note: "Bounces, INC-12", by: "Bert" });
+    await fill(page, { note: "Bounces, INC-12", by: "On-call" });
     await confirm.click();
     await until(alert, "A change needs the token.");
     page.expectsNetworkErrors = true; // Chromium logs each 401.
@@ -154,17 +154,17 @@ const checks = {
     await confirm.click();
     await dialog.waitFor({ state: "hidden" });
     await until(word(page, "mail"), "Forced open");
-    await until(row(page, "mail").locator(".note"), "Bert: Bounces, INC-12");
+    await until(row(page, "mail").locator(".note"), "On-call: Bounces, INC-12");
     await until(row(page, "mail").locator(".until time"), /in 9 min|in 10 min/);
-    // The next change knows the name and the token, and begins with a reset.
+    // The next change has the name and the token, and begins with a reset.
     await row(page, "mail").getByRole("button", { name: "Change mail" }).click();
-    assert.equal(await dialog.getByLabel("Your name").inputValue(), "Bert");
+    assert.equal(await dialog.getByLabel("Your name").inputValue(), "On-call");
     assert.equal(await dialog.getByLabel("For", { exact: true }).isVisible(), false);
     await fill(page, { note: "Fixed" });
     await dialog.getByRole("button", { name: "Reset" }).click();
     await until(word(page, "mail"), "Closed");
     await control("state", "mail");
-    await until(row(page, "mail").locator(".note"), "Bert: Fixed");
+    await until(row(page, "mail").locator(".note"), "On-call: Fixed");
     await close(page);
   },
 
@@ -247,7 +247,7 @@ const checks = {
     await close(page);
   },
 
-  async "a lost connection is said, and so is its return"() {
+  async "a lost connection is shown, and so is its return"() {
     const page = await open();
     page.expectsNetworkErrors = true;
     await control("stop");

@@ -29,6 +29,7 @@ const WHOLE: &str = r#"{
     "half_open_failure_rate": null,
     "half_open_timeout": "60s",
     "ramp_up": null,
+    "abandoned_after": "10s",
     "snapshot_ttl": {"open": "24h", "closed": "1h"},
     "history_retention_days": 30,
     "flush_interval": "1s",
@@ -53,6 +54,12 @@ fn every_field_is_read_and_written_back() {
     );
     let backoff = Backoff::new(2.0, Duration::from_secs(600)).jitter(0.2);
     assert_eq!(config.backoff, Some(backoff));
+    assert_eq!(config.abandoned_after, Some(Duration::from_secs(10)));
+    let fields = |json: serde_json::Value| -> std::collections::BTreeSet<String> {
+        json.as_object().unwrap().keys().cloned().collect()
+    };
+    let every_field = fields(serde_json::to_value(Config::default()).unwrap());
+    assert_eq!(fields(serde_json::from_str(WHOLE).unwrap()), every_field);
     let written = serde_json::to_string(&config).unwrap();
     assert_eq!(Config::from_json(&written).unwrap(), config);
     assert_eq!(serde_json::from_str::<Config>(&written).unwrap(), config);

@@ -88,6 +88,86 @@ fn a_url_of_redis_is_shown_without_its_secrets() {
 }
 
 #[test]
+fn errors_do_not_quote_what_may_be_a_password() {
+    for toml in [
+        r#"store = { redis = "redis://u:s3cret@h" x }"#,
+        r#"store = { redis = "redis://u:s3cret@h" "#,
+        "store = { redis = redis://u:s3cret@h }",
+        "[store]\nredis = \"redis://u:s3cret@h\"\nredis = \"redis://u:s3cret@h\"",
+        r#"store = "redis://u:s3cret@h""#,
+        r#"store = { tiered = { near = "redis://u:s3cret@h", far = "memory" } }"#,
+    ] {
+        let error = ConfigFile::from_toml(toml).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("u:"), "{shown}");
+    }
+    for json in [
+        r#"{"store": {"redis": "redis://u:s3cret@h" x}}"#,
+        r#"{"store": {"redis": redis://u:s3cret@h}}"#,
+        r#"{"store": {"redis": "redis://u:s3cret@h"#,
+        r#"{"store": "redis://u:s3cret@h"}"#,
+    ] {
+        let error = ConfigFile::from_json(json).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+        let error = serde_json::from_str::<ConfigFile>(json).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+    for text in [
+        "unix:/run/r.sock?pass=s3cret",
+        "redis:/u:s3cret/h",
+        "tiered:memory,unix:/run/r.sock?pass=s3cret",
+        "host?pass=s3cret",
+        ":s3cret",
+        "s3cret@host",
+    ] {
+        let error = text.parse::<StoreConfig>().unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[test]
+fn an_error_of_toml_says_where_it_is() {
+    let error = ConfigFile::from_toml("[defaults]\nrecovery_timeout = \"é\" x").unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("invalid TOML: ") && error.ends_with(" at line 2 column 24"), "{error}");
+}
+
+#[test]
+fn the_kind_of_an_unknown_store_is_named() {
+    let error = "sledge:state".parse::<StoreConfig>().unwrap_err();
+    assert!(
+        error.to_string().starts_with(r#"unknown store "sledge"; expected `sled:F"#),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tiered_store_is_read_from_what_it_prints() {
+    for near in ["a", "a,b", "a,memory", "100%", "%2C", "%252C,", ","] {
+        for far in ["memory".to_owned(), "sled:x,y".to_owned(), format!("file:{near}")] {
+            let store = |kind: &str, folder: &str| format!("{kind}:{folder}").parse().unwrap();
+            let near: StoreConfig = store("sled", near);
+            let text = format!(
+                "tiered:{},{far}",
+                near.to_string().replace('%', "%25").replace(',', "%2C")
+            );
+            let tiered: StoreConfig = text.parse().unwrap();
+            let StoreConfig::Tiered { near: found, far: other, .. } = &tiered else { panic!() };
+            assert_eq!((&**found, other.to_string()), (&near, far.clone()));
+            assert_eq!(tiered.to_string(), text);
+            assert_eq!(tiered.to_string().parse(), Ok(tiered));
+        }
+    }
+    for nested in ["tiered:memory,tiered:memory,memory", "tiered:tiered:memory%2Cmemory,memory"] {
+        let error = nested.parse::<StoreConfig>().unwrap_err().to_string();
+        assert!(error.contains("cannot be part of another"), "{error}");
+    }
+}
+
+#[test]
 fn a_password_that_is_not_escaped_is_not_shown_either() {
     for secret in ["s3c#ret", "s3c?ret", "s3c@ret", "s3c/ret"] {
         let url = RedisUrl::new(format!("redis://app:{secret}@host/0?pass=s3c"));

@@ -263,8 +263,9 @@ impl World {
         let fence = book.record.as_ref().map(|record| record.fence.clone());
         let state = book.state_at(now());
         // With a quorum, a replica that has tripped may be open alone.
-        let is_same =
-            |is: &State| is.as_str() == state || (self.plan.quorum > 1 && *is != State::ForcedOpen);
+        let is_by_hand = |state: &str| state == State::ForcedOpen.as_str();
+        let may_differ = self.plan.quorum > 1 && !is_by_hand(state);
+        let is_same = |is: &State| is.as_str() == state || (may_differ && !is_by_hand(is.as_str()));
         self.states().iter().all(is_same) && fence >= self.acknowledged(&book.acknowledged)
     }
 

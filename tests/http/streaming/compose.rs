@@ -18,18 +18,22 @@ use super::{
 
 /// Classifies a head, a complete body, and a failed body as given.
 #[derive(Clone, Copy)]
-struct Says {
+struct Scripted {
     head: Option<Outcome>,
     end: Outcome,
     failure: Outcome,
     awaits_trailers: bool,
 }
 
-const WELL: Says =
-    Says { head: None, end: Outcome::Success, failure: Outcome::Success, awaits_trailers: false };
-const ILL: Outcome = Outcome::failure();
+const GOOD: Scripted = Scripted {
+    head: None,
+    end: Outcome::Success,
+    failure: Outcome::Success,
+    awaits_trailers: false,
+};
+const FAILURE: Outcome = Outcome::failure();
 
-impl<B> ClassifyBody<B, Refused> for Says {
+impl<B> ClassifyBody<B, Refused> for Scripted {
     type Eos = Self;
 
     fn classify_head(&self, _: &Result<Response<B>, Refused>) -> ClassifiedResponse<Self> {
@@ -37,7 +41,7 @@ impl<B> ClassifyBody<B, Refused> for Says {
     }
 }
 
-impl ClassifyEos for Says {
+impl ClassifyEos for Scripted {
     fn classify_eos(self, _: Option<&HeaderMap>) -> Outcome {
         self.end
     }
@@ -52,7 +56,7 @@ impl ClassifyEos for Says {
 }
 
 /// Two classifiers, a body, and the expected counts.
-type Case = (Says, Says, fn() -> Script, super::Counted);
+type Case = (Scripted, Scripted, fn() -> Script, super::Counted);
 
 fn read<C>(setup: &Setup<C>, script: Script) -> super::Counted
 where
@@ -74,15 +78,15 @@ fn map_changes_the_outcome_of_heads_ends_and_failures() {
     assert_eq!(read(&setup, Script::new([Data("half "), Fail])), (0, 0));
     assert_eq!(read(&setup, Script::new([Data("whole")])), (1, 0));
 
-    let strict = classify::map(ServerErrorsAsFailures, |_| ILL);
+    let strict = classify::map(ServerErrorsAsFailures, |_| FAILURE);
     let setup = Setup::with(strict, OnBodyEnd::new());
     assert_eq!(read(&setup, Script::new([Data("whole")])), (0, 1));
 }
 
 #[test]
 fn map_waits_for_trailers_if_its_inner_classifier_does() {
-    let says = Says { awaits_trailers: true, ..WELL };
-    let setup = Setup::with(classify::map(says, |outcome| outcome), OnBodyEnd::new());
+    let scripted = Scripted { awaits_trailers: true, ..GOOD };
+    let setup = Setup::with(classify::map(scripted, |outcome| outcome), OnBodyEnd::new());
     let mut body = setup.body(Script::new([Data("whole")]).announcing(5));
     next_data(&mut body);
     assert_eq!(setup.counted(), (0, 0));
@@ -92,18 +96,18 @@ fn map_waits_for_trailers_if_its_inner_classifier_does() {
 
 #[test]
 fn or_uses_the_second_classifier_if_the_first_says_success_at_the_end() {
-    let ends = |end| Says { end, ..WELL };
-    let breaks = |failure| Says { failure, ..WELL };
+    let ends = |end| Scripted { end, ..GOOD };
+    let breaks = |failure| Scripted { failure, ..GOOD };
     let good = || Script::new([Data("whole")]);
     let bad = || Script::new([Data("half "), Fail]);
     let cases: [Case; 7] = [
-        (WELL, WELL, good, (1, 0)),
-        (WELL, ends(ILL), good, (0, 1)),
-        (ends(ILL), WELL, good, (0, 1)),
-        (ends(Outcome::Ignore), ends(ILL), good, (0, 0)),
-        (breaks(ILL), WELL, bad, (0, 1)),
-        (WELL, breaks(ILL), bad, (0, 1)),
-        (breaks(Outcome::Ignore), breaks(ILL), bad, (0, 0)),
+        (GOOD, GOOD, good, (1, 0)),
+        (GOOD, ends(FAILURE), good, (0, 1)),
+        (ends(FAILURE), GOOD, good, (0, 1)),
+        (ends(Outcome::Ignore), ends(FAILURE), good, (0, 0)),
+        (breaks(FAILURE), GOOD, bad, (0, 1)),
+        (GOOD, breaks(FAILURE), bad, (0, 1)),
+        (breaks(Outcome::Ignore), breaks(FAILURE), bad, (0, 0)),
     ];
     for (number, (first, second, script, counted)) in cases.into_iter().enumerate() {
         let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
@@ -113,15 +117,15 @@ fn or_uses_the_second_classifier_if_the_first_says_success_at_the_end() {
 
 #[test]
 fn or_decides_at_the_head_if_one_classifier_does() {
-    let knows = |outcome| Says { head: Some(outcome), ..WELL };
+    let by_head = |outcome| Scripted { head: Some(outcome), ..GOOD };
     let cases = [
-        (knows(ILL), WELL, (0, 1)),
-        (WELL, knows(ILL), (0, 1)),
-        (knows(Outcome::Success), knows(ILL), (0, 1)),
-        (knows(Outcome::Success), knows(Outcome::Success), (1, 0)),
-        (knows(Outcome::Ignore), knows(ILL), (0, 0)),
-        (knows(Outcome::Success), WELL, (0, 0)),
-        (WELL, knows(Outcome::Success), (0, 0)),
+        (by_head(FAILURE), GOOD, (0, 1)),
+        (GOOD, by_head(FAILURE), (0, 1)),
+        (by_head(Outcome::Success), by_head(FAILURE), (0, 1)),
+        (by_head(Outcome::Success), by_head(Outcome::Success), (1, 0)),
+        (by_head(Outcome::Ignore), by_head(FAILURE), (0, 0)),
+        (by_head(Outcome::Success), GOOD, (0, 0)),
+        (GOOD, by_head(Outcome::Success), (0, 0)),
     ];
     for (number, (first, second, counted)) in cases.into_iter().enumerate() {
         let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
@@ -133,11 +137,11 @@ fn or_decides_at_the_head_if_one_classifier_does() {
 /// A classifier that waits for the trailers may decide that the call is ignored, for instance.
 #[test]
 fn or_waits_for_trailers_if_the_first_classifier_does() {
-    let first = Says { end: Outcome::Ignore, awaits_trailers: true, ..WELL };
-    let second = Says { head: Some(ILL), ..WELL };
+    let first = Scripted { end: Outcome::Ignore, awaits_trailers: true, ..GOOD };
+    let second = Scripted { head: Some(FAILURE), ..GOOD };
     let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
     assert_eq!(read(&setup, Script::new([Data("whole")]).announcing(5)), (0, 0));
-    let first = Says { awaits_trailers: true, ..WELL };
+    let first = Scripted { awaits_trailers: true, ..GOOD };
     let setup = Setup::with(classify::or(first, second), OnBodyEnd::new());
     let mut body = setup.body(Script::new([Data("whole")]).announcing(5));
     next_data(&mut body);
@@ -149,7 +153,7 @@ fn or_waits_for_trailers_if_the_first_classifier_does() {
 #[test]
 fn or_with_a_closure_records_a_failing_head_at_once() {
     let flagged = |result: &Result<Response<Script>, Refused>| match result {
-        Ok(response) if response.headers().contains_key("x-degraded") => ILL,
+        Ok(response) if response.headers().contains_key("x-degraded") => FAILURE,
         _ => Outcome::Success,
     };
     let setup = Setup::with(classify::or(ServerErrorsAsFailures, flagged), OnBodyEnd::new());
@@ -206,6 +210,6 @@ fn a_tower_http_classifier_decides_at_the_head_unless_bodies_are_watched() {
     let waiting: Result<Response<()>, Refused> = Ok(Response::new(()));
     assert_eq!(classify.classify(&waiting), Outcome::Success);
     let failed = Response::builder().header("grpc-status", "13").body(()).unwrap();
-    assert_eq!(classify.classify(&Ok::<_, Refused>(failed)), ILL);
-    assert_eq!(classify.classify(&Err::<Response<()>, _>(Refused)), ILL);
+    assert_eq!(classify.classify(&Ok::<_, Refused>(failed)), FAILURE);
+    assert_eq!(classify.classify(&Err::<Response<()>, _>(Refused)), FAILURE);
 }

@@ -1,4 +1,4 @@
-//! A classifier that panics says nothing about the dependency. The panic goes on.
+//! A classifier that panics says nothing about the dependency. The panic propagates.
 
 use std::{
     future::ready,

@@ -47,7 +47,7 @@ fn kills_lose_no_job_and_repeat_only_the_one_under_way() {
     assert!(queue.is_empty());
     let letters = ids_of(&queue.dead().unwrap());
     let dead: BTreeSet<u64> = letters.iter().copied().collect();
-    assert_eq!(letters.len(), dead.len(), "no job is buried twice");
+    assert_eq!(letters.len(), dead.len(), "no job is a dead letter twice");
     drop(queue);
     let mut times = BTreeMap::<u64, usize>::new();
     for job in upstream.log().done() {
@@ -71,7 +71,7 @@ fn kills_lose_no_job_and_repeat_only_the_one_under_way() {
     replays_that_are_killed(folder.path(), &letters, kills / 2, &mut random);
 }
 
-/// Each dead letter stays one, or waits in the queue, in the order in which they died.
+/// Each dead letter stays one, or waits in the queue, in the order in which they failed.
 fn replays_that_are_killed(folder: &Path, letters: &[u64], kills: usize, random: &mut Random) {
     let (mut killed, mut in_part) = (0, 0);
     for kill in 0..kills {

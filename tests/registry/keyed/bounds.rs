@@ -120,7 +120,7 @@ fn one_idle_breaker_among_many_open_ones_is_found() {
     assert!(hosts.get("idle").is_none());
 }
 
-/// After two rounds in vain, the group is not searched for a moment: then it is again.
+/// After two searches without a result, the group is not searched for a moment.
 #[test]
 fn a_group_that_was_full_of_open_breakers_finds_one_that_has_closed() {
     let hosts = group(200);

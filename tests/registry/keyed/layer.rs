@@ -137,7 +137,7 @@ async fn a_late_result_of_such_a_call_changes_nothing_in_a_circuit_that_has_open
 }
 
 #[tokio::test]
-async fn nor_does_it_in_a_circuit_that_has_closed_again() {
+async fn a_late_result_changes_nothing_in_a_circuit_that_has_closed_again() {
     let clock = tower_breaker::clock::ManualClock::new();
     let keys = KeyedBreakers::builder("keys").clock(clock.clone()).build().unwrap();
     let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_name());

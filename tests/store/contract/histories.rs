@@ -170,6 +170,19 @@ pub(super) fn trim_removes_records_that_are_too_old_or_too_many<S: Subject>(subj
     });
 }
 
+pub(super) fn what_a_handle_has_appended_is_discarded<S: Subject>(subject: &S) {
+    with_histories(subject, |store| {
+        store.discard("key").unwrap();
+        store.append("key", &records(1..=10)).unwrap();
+        store.append("kez", &records(1..=10)).unwrap();
+        store.discard("key").unwrap();
+        assert!(ids(store, "key").is_empty());
+        assert_eq!(store.keys(None, 9).unwrap(), ["kez"]);
+        store.append("key", &records(3..=4)).unwrap();
+        assert_eq!(ids(store, "key"), [4, 3]);
+    });
+}
+
 pub(super) fn histories_are_there_after_reopening<S: Subject>(subject: &S) {
     for round in 1..=5 {
         with_histories(subject, |store| {

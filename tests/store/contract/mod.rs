@@ -55,6 +55,7 @@ macro_rules! contract {
                 any_bytes_come_back_as_they_were
                 every_key_has_a_value_of_its_own
                 several_keys_are_removed_at_once
+                what_a_handle_has_saved_is_discarded
                 similar_keys_have_values_of_their_own
                 values_are_read_in_pages
                 pages_continue_after_a_key_that_was_deleted
@@ -73,6 +74,7 @@ macro_rules! contract {
                 values_and_histories_are_independent
                 keys_of_histories_are_read_in_pages
                 trim_removes_records_that_are_too_old_or_too_many
+                what_a_handle_has_appended_is_discarded
                 histories_are_there_after_reopening
             );
         }

@@ -92,6 +92,25 @@ pub(super) fn several_keys_are_removed_at_once<S: Subject>(subject: &S) {
     assert!(all(&subject.open()).is_empty());
 }
 
+pub(super) fn what_a_handle_has_saved_is_discarded<S: Subject>(subject: &S) {
+    let store = subject.open();
+    let keys = keys_of_all_kinds();
+    let entries: Vec<_> = keys.iter().map(|key| SaveEntry::new(key, "1")).collect();
+    store.save_all(&entries).unwrap();
+    let (discarded, kept) = keys.split_at(3);
+    store.discard_all(discarded).unwrap();
+    store.discard_all(&[]).unwrap();
+    let left: BTreeSet<_> = all(&store).into_keys().collect();
+    assert_eq!(left, kept.iter().cloned().collect());
+    store.discard_all(&["circuit_breaker:never stored:state".to_owned()]).unwrap();
+    // Under the same key, there may be another value later.
+    store.save(&entries[0]).unwrap();
+    assert_eq!(all(&store).len(), kept.len() + 1);
+    store.discard_all(&keys).unwrap();
+    drop(store);
+    assert!(all(&subject.open()).is_empty());
+}
+
 pub(super) fn similar_keys_have_values_of_their_own<S: Subject>(_: &S) {
     let config = ProptestConfig::with_cases(32);
     proptest!(config, |(one: String, other: String, similarity in 0..4)| {

@@ -123,7 +123,12 @@ fn hung(kind: Kind) -> Vec<Cell> {
     vec![
         of(Start, Begins::ClosedAtFirst, Ends::Newest, ""),
         of(Run, Begins::Restored, Ends::Newest, ""),
-        of(Stop, Begins::Restored, Ends::Flushed, "the process ends without its last words"),
+        of(
+            Stop,
+            Begins::Restored,
+            Ends::Flushed,
+            "the process ends before its last state is saved",
+        ),
         of(StopBriefly, Begins::Restored, Ends::Newest, "stored when the store answers"),
     ]
 }

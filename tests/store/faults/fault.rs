@@ -333,7 +333,7 @@ fn delete(folder: &Path) {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound && !folder.exists(),
     });
-    assert!(gone, "the folder does not go");
+    assert!(gone, "the folder cannot be removed");
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {

@@ -105,10 +105,10 @@ pub(super) fn play(kind: Kind, library: &Path) -> Played {
     let (health, flushed, admits, later, took) = (line(), line(), line(), line(), line());
     played.check(health.contains("degraded") && health.contains("forked"), &health);
     played.check(flushed.contains("forked"), &flushed);
-    played.check(admits == "true", "the child does not go on in memory");
+    played.check(admits == "true", "the child does not continue in memory");
     played.check(later.contains("forked"), &later);
     played.check(took.parse::<u64>().is_ok_and(|took| took < 10_000), &format!("{took} ms"));
-    played.check(line() == "the parent saves", "the parent does not go on");
+    played.check(line() == "the parent saves", "the parent does not continue");
     let again = Breaker::builder("a").store(kind.open(&dir.path().join("state"))).build().unwrap();
     let is_saved = holds_in_time(|| again.state() == State::Disabled);
     played.check(is_saved, "what the parent saved is not there");

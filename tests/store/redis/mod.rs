@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod discards;
 mod expiry;
 mod history;
 mod loss;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_breaker::{Breaker, Config, State, Trip, store::RedisStore};
+use tower_breaker::{Breaker, Config, State, StateStore, Trip, store::RedisStore};
 
 use super::{breaker, builder, flush, store, stored, trip};
 use crate::support::redis::RedisServer;
@@ -46,6 +46,48 @@ fn counts_do_not_replace_a_circuit_that_another_replica_has_opened() {
     flush(&tripped);
     count(&other);
     assert!(stored(&server, "shared").contains(r#""failure_count":1"#), "closed replaces closed");
+}
+
+/// A listing is no knowledge of the breaker.
+#[test]
+fn counts_do_not_replace_an_open_circuit_that_a_listing_has_shown() {
+    let Some(server) = RedisServer::start() else { return };
+    let shared = store(&server);
+    let other = counting("listed", shared.clone());
+    count(&other);
+    let tripped = breaker("listed", store(&server));
+    trip(&tripped);
+    flush(&tripped);
+    let open = stored(&server, "listed");
+    assert_eq!(shared.load_page(None, 10).unwrap().len(), 1);
+    count(&other);
+    assert_eq!(stored(&server, "listed"), open);
+}
+
+/// Many breakers are restored from pages of snapshots.
+#[test]
+fn counts_replace_what_a_breaker_was_restored_from() {
+    const MANY: usize = 200;
+    let Some(server) = RedisServer::start() else { return };
+    let names: Vec<_> = (0..MANY).map(|number| number.to_string()).collect();
+    let saved = store(&server);
+    for name in &names {
+        counting(name, saved.clone()).metrics_only();
+    }
+    server.command(&["CONFIG", "RESETSTAT"]);
+    let shared = store(&server);
+    let breakers: Vec<_> = names.iter().map(|name| counting(name, shared.clone())).collect();
+    let used = server.command(&["INFO", "commandstats"]);
+    let single_reads = used.lines().find_map(|line| {
+        line.strip_prefix("cmdstat_get:calls=")?.split(',').next()?.parse::<usize>().ok()
+    });
+    assert!(single_reads.unwrap() < MANY, "not restored from pages: {used}");
+    for (name, breaker) in names.iter().zip(&breakers) {
+        assert_eq!(breaker.state(), State::MetricsOnly);
+        count(breaker);
+        let stored = stored(&server, name);
+        assert!(stored.contains(r#""failure_count":1"#), "{stored}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The protocol model-checked, and its rules one by one.
 
+pub(crate) mod counter;
 mod model;
 mod rules;
 pub(crate) mod server;

@@ -53,8 +53,8 @@ fn a_recovery_alone_closes_the_circuit_of_a_fleet_that_is_half_open_and_no_other
     assert_eq!(server.apply(100, &command).0.status, Status::Behind);
     server.apply(90, &Command { seen: Fence::NONE, request: Request::Join(open(3, 10)) });
     assert_eq!(server.apply(99, &command).0.status, Status::Void);
-    let (answer, is_news) = server.apply(100, &command);
-    assert!(is_news);
+    let (answer, is_published) = server.apply(100, &command);
+    assert!(is_published);
     assert_eq!((answer.record.state, answer.record.fence.number), (State::Closed, 4));
     let Next::Adopt(record) = member.conclude(&recovered, &answer, 100) else { panic!() };
     assert_eq!(record, answer.record);
@@ -89,8 +89,8 @@ fn a_trip_stands_against_a_recovery_that_the_replica_had_not_heard_of() {
     assert_eq!(answer.status, Status::Stale);
     assert_eq!(member.conclude(&decision, &answer, 10), Next::Again);
     let command = member.submit(&decision, &TERMS, 8, 11).unwrap();
-    let (answer, is_news) = server.apply(11, &command);
-    assert!(is_news);
+    let (answer, is_published) = server.apply(11, &command);
+    assert!(is_published);
     assert_eq!(answer.record.fence, Fence { number: 6, token: 8 });
     assert!(matches!(member.conclude(&decision, &answer, 11), Next::Adopt(_)));
 }

@@ -158,8 +158,8 @@ impl World {
             let record = self.server.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
             return Answer { status: Status::Late, record, now: self.now };
         }
-        let (answer, is_news) = self.server.apply(self.now, command);
-        if is_news {
+        let (answer, is_published) = self.server.apply(self.now, command);
+        if is_published {
             let is_higher = answer.record.fence.number > command.seen.number;
             if !is_higher && !matches!(command.request, Request::Join(_)) {
                 self.broken = Some("a new state has a fence that its caller has seen");

@@ -10,9 +10,14 @@
 //!
 //! ```sh
 //! cargo run --release --example restart_storm
+//! cargo run --release --example restart_storm -- restart_storm.svg
 //! ```
+//!
+//! The second one also draws the requests a second.
 
-use std::time::Duration;
+mod chart;
+
+use std::{env, error::Error, path::Path, time::Duration};
 
 use tower_breaker::{
     Backoff, Breaker, BreakerBuilder, ConfigError, Permit, State, clock::ManualClock,
@@ -40,8 +45,17 @@ enum Memory {
     Fleet,
 }
 
+/// The ways to remember, and what they are called.
+const COMPARED: [(&str, Memory); 3] = [
+    ("forgotten by a restart", Memory::None),
+    ("kept by each replica", Memory::Store),
+    ("shared by the fleet", Memory::Fleet),
+];
+
 #[derive(Default)]
 struct Counted {
+    /// Requests that reached the dependency, for each second.
+    per_second: Vec<u32>,
     /// Requests that reached the dependency while it was down.
     while_down: u64,
     /// The most in one second while it was down, not counting the first minute.
@@ -51,7 +65,7 @@ struct Counted {
     all_recovered: Option<Duration>,
 }
 
-fn main() -> Result<(), ConfigError> {
+fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{REPLICAS} replicas, 2 requests a second each; the dependency is down for 15 minutes"
     );
@@ -61,17 +75,19 @@ fn main() -> Result<(), ConfigError> {
     let [state, down, worst, half, all] =
         ["state", "while it is down", "worst second", "half recovered", "all recovered"];
     println!("{state:<26}{down:>18}{worst:>14}{half:>16}{all:>16}");
-    for (name, memory) in [
-        ("forgotten by a restart", Memory::None),
-        ("kept by each replica", Memory::Store),
-        ("shared by the fleet", Memory::Fleet),
-    ] {
-        let Counted { while_down, worst_second, half_recovered, all_recovered } = simulate(memory)?;
+    let mut lines = Vec::new();
+    for (name, memory) in COMPARED {
+        let Counted { per_second, while_down, worst_second, half_recovered, all_recovered } =
+            simulate(memory)?;
+        lines.push((name, per_second));
         let [half, all] = [half_recovered, all_recovered]
             .map(|time| time.map_or("never".into(), |time| format!("after {time:.0?}")));
         println!("{name:<26}{while_down:>18}{worst_second:>14}{half:>16}{all:>16}");
     }
     println!("\nrequests that reach the dependency; the worst second is one of the deployment");
+    if let Some(path) = env::args_os().nth(1) {
+        chart::draw(Path::new(&path), &lines)?;
+    }
     Ok(())
 }
 
@@ -114,6 +130,7 @@ fn simulate(memory: Memory) -> Result<Counted, ConfigError> {
         for permit in calls {
             if is_down { permit.failure() } else { permit.success() }
         }
+        count(&mut counted.per_second, now, reached);
         if is_down {
             counted.while_down += reached;
             if second.0 != now.as_secs() {
@@ -137,6 +154,13 @@ fn simulate(memory: Memory) -> Result<Counted, ConfigError> {
         now += STEP;
     }
     Ok(counted)
+}
+
+fn count(per_second: &mut Vec<u32>, now: Duration, reached: u64) {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1200")]
+    let seconds = now.as_secs() as usize;
+    per_second.resize(seconds + 1, 0);
+    per_second[seconds] += u32::try_from(reached).unwrap_or(u32::MAX);
 }
 
 /// Restarts the replicas whose turn has come.

@@ -1,0 +1,142 @@
+//! Counts of the fleet: what this replica has counted is added to that of all, and the sums are put
+//! to its own rules.
+
+use super::Agent;
+use crate::{
+    breaker::{sharing::Recorded, window::Counts},
+    config::{Trip, Window},
+    event::Reason,
+    fleet::{
+        counting::{Batch, Counted},
+        counts::FleetCounts,
+        protocol::{
+            counts::{RuleKey, Tally},
+            fence::Fence,
+        },
+        transport::micros,
+    },
+    state::State,
+    store::StoreError,
+};
+
+/// How many breakers' counts are in one command.
+const MOST: usize = 100;
+
+/// A rule that the fleet counts for.
+struct Rule {
+    key: RuleKey,
+    reason: Reason,
+    threshold: f64,
+    minimum_calls: u64,
+}
+
+/// What a breaker has counted since its last batch.
+struct Fresh {
+    id: u64,
+    seen: Fence,
+    generation: u64,
+    rules: Vec<Rule>,
+    counted: Vec<(RuleKey, Tally)>,
+}
+
+impl Rule {
+    /// `None` for a rule that is not a rate.
+    fn of(trip: &Trip) -> Option<Self> {
+        let (threshold, window, minimum_calls, slower_than, reason) = match *trip {
+            Trip::FailureRate { threshold, window, minimum_calls } => {
+                (threshold, window, minimum_calls, None, Reason::FailureRate)
+            }
+            Trip::SlowCallRate { threshold, slower_than, window, minimum_calls } => {
+                (threshold, window, minimum_calls, Some(micros(slower_than)), Reason::SlowCallRate)
+            }
+            Trip::ConsecutiveFailures(_) => return None,
+        };
+        let Window::Time(time) = window else { return None };
+        let key = RuleKey { slower_than, window: micros(time) };
+        Some(Self { key, reason, threshold, minimum_calls: minimum_calls.into() })
+    }
+
+    /// Whether the calls of all replicas meet it.
+    fn is_met(&self, Tally { calls, bad }: Tally) -> bool {
+        bad > 0 && calls >= self.minimum_calls && bad as f64 / calls as f64 >= self.threshold
+    }
+}
+
+impl Agent {
+    pub(super) fn send_counts(&mut self) -> Result<(), StoreError> {
+        let ids = self.counting.take();
+        let fresh: Vec<Fresh> = ids.into_iter().filter_map(|id| self.take_counts(id)).collect();
+        for fresh in fresh.chunks(MOST) {
+            let batches: Vec<Batch<'_>> = fresh
+                .iter()
+                .filter_map(|fresh| {
+                    let entry = &self.breakers.get(&fresh.id)?.entry;
+                    Some(Batch { name: &entry.name, seen: fresh.seen, rules: &fresh.counted })
+                })
+                .collect();
+            let (answers, _) = self.transport.count(&batches)?;
+            for (fresh, answer) in fresh.iter().zip(answers) {
+                self.compare(fresh, &answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// What these breakers have counted so far is this replica's own affair: it did not reach the
+    /// server.
+    pub(super) fn skip_counts(&mut self, ids: &[u64]) {
+        if self.settings.counts == FleetCounts::Shared {
+            for id in ids {
+                // It counts as sent.
+                self.take_counts(*id);
+            }
+        }
+    }
+
+    /// What is to be sent of a breaker, if anything.
+    fn take_counts(&mut self, id: u64) -> Option<Fresh> {
+        let shared = self.breakers.get_mut(&id)?;
+        let Recorded { state, config, generation, counts } = shared.entry.recorded()?;
+        let is_rate = |trip: &&Trip| !matches!(trip, Trip::ConsecutiveFailures(_));
+        let rates: Vec<&Trip> = config.trip_on.iter().filter(is_rate).collect();
+        let tally = |(trip, counts): (&&Trip, &Counts)| {
+            let is_slow = matches!(trip, Trip::SlowCallRate { .. });
+            let bad = if is_slow { counts.slow_calls } else { counts.failures };
+            Tally { calls: counts.calls, bad }
+        };
+        let recorded: Vec<Tally> = rates.iter().zip(&counts).map(tally).collect();
+        let fresh = shared.counts.take(generation, &recorded);
+        let has_counted = fresh.iter().any(|tally| *tally != Tally::default());
+        if !has_counted || state != State::Closed || !shared.is_attached {
+            return None;
+        }
+        let (rules, counted) = rates
+            .into_iter()
+            .zip(fresh)
+            .filter_map(|(trip, tally)| {
+                let rule = Rule::of(trip)?;
+                let key = rule.key;
+                Some((rule, (key, tally)))
+            })
+            .unzip();
+        let seen = shared.entry.member.seen().fence;
+        Some(Fresh { id, seen, generation, rules, counted })
+    }
+
+    /// Puts the sums to the rules.
+    fn compare(&mut self, fresh: &Fresh, answer: &Counted) {
+        let sums = match answer {
+            Counted::Sums(sums) => sums,
+            Counted::Ignored => return,
+            Counted::Broken => {
+                let error = "the key of its counts holds something else";
+                return self.leave_out(fresh.id, &StoreError::Corrupt(error.into()));
+            }
+        };
+        let Some(shared) = self.breakers.get_mut(&fresh.id) else { return };
+        let met = fresh.rules.iter().zip(sums).find(|(rule, sum)| rule.is_met(**sum));
+        if let Some((rule, sum)) = met {
+            shared.entry.trip_together(fresh.generation, rule.reason, sum.bad);
+        }
+    }
+}

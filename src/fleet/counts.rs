@@ -1,0 +1,60 @@
+//! Whose calls the rules of a shared breaker count.
+
+use crate::config::{Config, ConfigError, Faults, Trip, Window};
+
+/// Whose calls the rate rules of a fleet's breakers count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FleetCounts {
+    /// Each replica its own. The default.
+    #[default]
+    Own,
+    /// Those of all replicas together, besides each replica's own: twenty replicas with two
+    /// failures each trip as one with forty. For rules over [time windows](Window::Time) only; a
+    /// breaker with another rule is refused.
+    ///
+    /// While it has calls, each replica sends what it has counted every 100 ms, in one command for
+    /// all its breakers, and compares the sums with its own rules: a rule is met if it would be met
+    /// by the calls of all, [`minimum_calls`](Trip::minimum_calls) included. The replica that sees
+    /// it trips, with the sum as the
+    /// [`failure_count`](crate::event::Transition::failure_count). With
+    /// [`Agreement::replicas`](super::Agreement::replicas), so many must have seen it.
+    ///
+    /// A replica's own calls trip it as without. Nothing is counted twice. What a replica has
+    /// counted within one interval is missing from the sum if the server fails, or opens or closes
+    /// the circuit, just then; and what it has counted while it did not reach the server, if it is
+    /// the replica's own affair: then its own calls decide alone. A call leaves the sum at the age
+    /// of the window, or up to a twentieth earlier, from when its batch has arrived. If the
+    /// server's clock goes back, the sum begins anew.
+    Shared,
+}
+
+impl FleetCounts {
+    /// Adds a fault for each rule that cannot be counted together.
+    pub(crate) fn check(self, config: &Config, faults: &mut Faults) {
+        if self == Self::Own {
+            return;
+        }
+        for (index, trip) in config.trip_on.iter().enumerate() {
+            let is_timed = match trip {
+                Trip::FailureRate { window, .. } | Trip::SlowCallRate { window, .. } => {
+                    matches!(window, Window::Time(_))
+                }
+                Trip::ConsecutiveFailures(_) => false,
+            };
+            if !is_timed {
+                faults.add(
+                    format!("trip_on[{index}]"),
+                    "must be a rate over a time window: the fleet counts the calls of all \
+                     replicas (FleetCounts::Shared)",
+                );
+            }
+        }
+    }
+
+    pub(crate) fn validate(self, config: &Config) -> Result<(), ConfigError> {
+        let mut faults = Faults::default();
+        self.check(config, &mut faults);
+        faults.into_result(())
+    }
+}

@@ -1,0 +1,177 @@
+//! A reference of the server's counts: what the Lua script does, in Rust. And what follows from it.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::fleet::protocol::{
+    counts::{BUCKETS, Ledger, RuleKey, Tally},
+    fence::Fence,
+    record::Micros,
+};
+
+/// What a server has counted of one breaker.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counter {
+    fence: Option<Fence>,
+    /// By the rule's name and the number of the bucket.
+    pub(crate) buckets: BTreeMap<(String, u64), Tally>,
+}
+
+impl Counter {
+    /// Adds a batch. `None`: it belongs to another state than the server's, `stored`.
+    pub(crate) fn add(
+        &mut self,
+        now: Micros,
+        stored: Fence,
+        seen: Fence,
+        batch: &[(RuleKey, Tally)],
+    ) -> Option<Vec<Tally>> {
+        if stored != seen {
+            return None;
+        }
+        if self.fence != Some(seen) {
+            *self = Self { fence: Some(seen), ..Self::default() };
+        }
+        for (rule, tally) in batch {
+            let bucket = self.buckets.entry((rule.name(), now / rule.width())).or_default();
+            bucket.calls += tally.calls;
+            bucket.bad += tally.bad;
+        }
+        Some(batch.iter().map(|(rule, _)| self.sum(now, rule)).collect())
+    }
+
+    fn sum(&mut self, now: Micros, rule: &RuleKey) -> Tally {
+        let (name, newest) = (rule.name(), now / rule.width());
+        let is_in = |bucket: u64| bucket <= newest && bucket + BUCKETS > newest;
+        self.buckets.retain(|(other, bucket), _| *other != name || is_in(*bucket));
+        let own = self.buckets.iter().filter(|((other, _), _)| *other == name);
+        own.fold(Tally::default(), |sum, (_, tally)| Tally {
+            calls: sum.calls + tally.calls,
+            bad: sum.bad + tally.bad,
+        })
+    }
+}
+
+const RULE: RuleKey = RuleKey { slower_than: None, window: 1000 };
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A replica counts a call.
+    Call {
+        replica: usize,
+        bad: bool,
+    },
+    /// It sends what it has counted. The batch arrives after this time, or not at all.
+    Send {
+        replica: usize,
+        arrives: Option<Micros>,
+    },
+    /// Its windows begin anew, as when the circuit has closed.
+    Clear(usize),
+    Wait(Micros),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let arrives = proptest::option::weighted(0.8, 0_u64..200);
+    prop_oneof![
+        8 => (0_usize..3, any::<bool>()).prop_map(|(replica, bad)| Step::Call { replica, bad }),
+        4 => (0_usize..3, arrives).prop_map(|(replica, arrives)| Step::Send { replica, arrives }),
+        1 => (0_usize..3).prop_map(Step::Clear),
+        3 => (0_u64..400).prop_map(Step::Wait),
+    ]
+}
+
+#[derive(Default)]
+struct Replica {
+    ledger: Ledger,
+    generation: u64,
+    recorded: Tally,
+    /// The calls since the last batch.
+    unsent: Vec<Bad>,
+}
+
+/// Whether a call was bad.
+type Bad = bool;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A simple model: each call is in one batch, and each batch arrives once or never.
+    #[test]
+    fn sums_hold_each_call_that_has_arrived_once(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let mut replicas: [Replica; 3] = Default::default();
+        let mut counter = Counter::default();
+        // Batches on the way: when they arrive, and what they say.
+        let mut sent: Vec<(Micros, Vec<Tally>, Vec<Bad>)> = Vec::new();
+        // Calls that have arrived: when, and the calls.
+        let mut arrived: Vec<(Micros, Vec<Bad>)> = Vec::new();
+        let mut now = 0;
+        for step in steps {
+            match step {
+                Step::Call { replica, bad } => {
+                    let replica = &mut replicas[replica];
+                    replica.recorded.calls += 1;
+                    replica.recorded.bad += u64::from(bad);
+                    replica.unsent.push(bad);
+                }
+                Step::Clear(replica) => {
+                    let replica = &mut replicas[replica];
+                    replica.generation += 1;
+                    replica.recorded = Tally::default();
+                    replica.unsent.clear();
+                }
+                Step::Send { replica, arrives } => {
+                    let Replica { ledger, generation, recorded, unsent } = &mut replicas[replica];
+                    let batch = ledger.take(*generation, &[*recorded]);
+                    let calls = std::mem::take(unsent);
+                    prop_assert_eq!(batch[0].calls, calls.len() as u64);
+                    if let Some(after) = arrives {
+                        sent.push((now + after, batch, calls));
+                    }
+                }
+                Step::Wait(time) => now += time,
+            }
+            sent.sort_by_key(|(at, ..)| *at);
+            while sent.first().is_some_and(|(at, ..)| *at <= now) {
+                let (at, batch, calls) = sent.remove(0);
+                arrived.push((at, calls));
+                let batch = [(RULE, batch[0])];
+                let sum = counter.add(at, Fence::NONE, Fence::NONE, &batch).unwrap()[0];
+                // Those of the window, and of no longer than a bucket more or less.
+                let within = |time: Micros| {
+                    let calls = arrived.iter().filter(|(then, _)| then + time > at);
+                    let calls: Vec<Bad> = calls.flat_map(|(_, calls)| calls).copied().collect();
+                    let bad = calls.iter().filter(|bad| **bad).count() as u64;
+                    Tally { calls: calls.len() as u64, bad }
+                };
+                let (least, most) = (within(RULE.window - RULE.width()), within(RULE.window));
+                prop_assert!(least.calls <= sum.calls && sum.calls <= most.calls, "{:?}", sum);
+                prop_assert!(least.bad <= sum.bad && sum.bad <= most.bad, "{:?}", sum);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_another_state_counts_for_nothing_and_a_new_state_begins_anew() {
+    let mut counter = Counter::default();
+    let (first, second) = (Fence { number: 1, token: 7 }, Fence { number: 2, token: 8 });
+    let batch = [(RULE, Tally { calls: 3, bad: 2 })];
+    let mut add = |stored, seen| counter.add(1, stored, seen, &batch).map(|sums| sums[0].calls);
+    assert_eq!(add(first, first), Some(3));
+    assert_eq!(add(first, first), Some(6));
+    assert_eq!(add(second, first), None);
+    assert_eq!(add(second, second), Some(3));
+}
+
+#[test]
+fn rules_that_differ_in_what_they_count_have_different_names() {
+    let rules = [(None, 1000), (None, 2000), (Some(5), 1000), (Some(6), 1000), (Some(5), 2000)];
+    let rules = rules.map(|(slower_than, window)| RuleKey { slower_than, window }.name());
+    let names: std::collections::BTreeSet<_> = rules.iter().collect();
+    assert_eq!(names.len(), rules.len());
+    assert!(rules.iter().all(|name| !name.contains(':')));
+}
