@@ -47,9 +47,12 @@ pub enum Candidate {
     FailsafeEager,
 }
 
+const COUNT: usize =
+    7 + cfg!(feature = "metrics") as usize + 4 * cfg!(feature = "keyed") as usize;
+
 impl Candidate {
     /// All candidates, in the order of the table.
-    pub const ALL: [Self; 7 + cfg!(feature = "metrics") as usize + 4 * cfg!(feature = "keyed") as usize] = [
+    pub const ALL: [Self; COUNT] = [
         Self::Bare,
         Self::Ours,
         #[cfg(feature = "metrics")]

@@ -62,8 +62,8 @@ mod map {
             self.0.pin().get(&key).map(work)
         }
 
-        /// Passes the breaker of a key, which is used now, to the closure. Gives the closure back if
-        /// there is none.
+        /// Passes the breaker of a key, which is used now, to the closure. Gives the closure back
+        /// if there is none.
         #[inline]
         pub(in crate::registry::keyed) fn use_breaker<T, W: FnOnce(&B) -> T>(
             &self,
