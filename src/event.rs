@@ -309,3 +309,29 @@ impl Transition {
         }
     }
 }
+
+#[cfg(test)]
+impl Reason {
+    /// Every reason. A new one does not compile until it is in here too.
+    pub(crate) fn all() -> Vec<Self> {
+        let next = |reason: &Self| {
+            Some(match reason {
+                Self::ConsecutiveFailures => Self::FailureRate,
+                Self::FailureRate => Self::SlowCallRate,
+                Self::SlowCallRate => Self::RecoveryTimeout,
+                Self::RecoveryTimeout => Self::ProbesSucceeded,
+                Self::ProbesSucceeded => Self::ProbeFailed,
+                Self::ProbeFailed => Self::ProbeSlow,
+                Self::ProbeSlow => Self::ProbeTimeout,
+                Self::ProbeTimeout => Self::HealthCheck,
+                Self::HealthCheck => Self::Restored,
+                Self::Restored => Self::Manual,
+                Self::Manual => Self::Reset,
+                Self::Reset => Self::ManualExpired,
+                Self::ManualExpired => Self::Fleet,
+                Self::Fleet => return None,
+            })
+        };
+        std::iter::successors(Some(Self::ConsecutiveFailures), next).collect()
+    }
+}

@@ -41,8 +41,9 @@
 //! - [`reject`]: what becomes of a rejected call: an error, a response, a fallback, or a wait.
 //! - [`OnBodyEnd`]: outcomes that are known when the response body has ended; its types are in
 //!   [`body`], the alternative is in [`record_when`].
-//! - [`store`]: where the state is kept ([`SledStore`], [`FileStore`], [`MemoryStore`], or your
-//!   own), and the health of a store.
+//! - [`store`]: where the state is kept ([`SledStore`], [`FileStore`], [`MemoryStore`],
+//!   [`RedbStore`](store::RedbStore), [`RedisStore`](store::RedisStore), two of them as
+//!   [`Tiered`](store::Tiered), or your own), and the health of a store.
 //! - [`fleet`]: breakers that the replicas of a service share.
 //! - [`snapshot`], [`history`] and [`event`]: the state, the past and the present as data.
 //! - [`retry`]: retries around a breaker, and the order of layers.
@@ -99,7 +100,7 @@
 //! | `admin` | no | [`admin`]: an HTTP service and a page for operators; enables `http` |
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |
 //! | `toml` | no | [`ConfigFile::from_toml`] |
-//! | `cli` | no | the command `tower-breaker`; enables `redb`, `sled` |
+//! | `cli` | no | the command `tower-breaker`; enables `redb`, `redis-tls`, `sled` |
 //! | `metrics` | no | [`metrics`] of breakers and stores, for the metrics facade 0.24 |
 //!
 //! [`BreakerMiddleware`]: reqwest_middleware::BreakerMiddleware

@@ -23,6 +23,7 @@ use std::{
 use serde_json::Value;
 use support::wait::MINUTE;
 use tokio::{net::TcpListener, time::sleep};
+use tower_breaker::Breaker;
 
 /// How long each phase of the outage takes.
 const PHASE: Duration = Duration::from_secs(8);
@@ -116,10 +117,13 @@ impl Prometheus {
     fn start(target: SocketAddr) -> Self {
         let data = tempfile::tempdir().unwrap();
         let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let rules = folder().join("alerts.yml").display().to_string();
+        // In seconds what is in minutes otherwise.
+        let rules = fs::read_to_string(folder().join("alerts.yml")).unwrap();
+        let rules = rules.replace("for: 2m", "for: 2s").replace("[5m]", "[8s]");
+        fs::write(data.path().join("alerts.yml"), rules).unwrap();
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
-             rule_files: [\"{rules}\"]\n\
+             rule_files: [alerts.yml]\n\
              scrape_configs:\n  - job_name: tower-breaker\n    static_configs:\n      \
              - targets: [\"{target}\"]\n"
         );
@@ -150,6 +154,15 @@ impl Prometheus {
         })
     }
 
+    /// Waits until an expression has values.
+    async fn until(&self, expr: &str) {
+        let began = Instant::now();
+        while !self.answers(expr).await {
+            assert!(began.elapsed() < MINUTE, "no values: {expr}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Whether an expression has values. A NaN, as of a quotient of zeros, is none.
     async fn answers(&self, expr: &str) -> bool {
         let Some(answer) = self.get("query", &[("query", expr)]).await else { return false };
@@ -171,6 +184,16 @@ async fn alerts(prometheus: &Prometheus) -> BTreeMap<String, String> {
     rules.iter().map(|rule| (text(rule, "name"), without_limit(text(rule, "query")))).collect()
 }
 
+fn firing(name: &str) -> String {
+    format!(r#"ALERTS{{alertname="CircuitBreakerOpen",name="{name}",alertstate="firing"}}"#)
+}
+
+/// The alert does not fire, and the circuit is in this state.
+fn ended(name: &str, state: &str) -> String {
+    let state = format!(r#"circuit_breaker_state{{name="{name}",state="{state}"}} == 1"#);
+    format!("absent({}) and on() ({state})", firing(name))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage() {
     if !is_installed("prometheus") {
@@ -182,18 +205,22 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
     let example = tokio::spawn(observability::run(listener, recorder, PHASE));
     let prometheus = Prometheus::start(target);
 
-    let began = Instant::now();
-    while !prometheus.answers("circuit_breaker_state == 1").await {
-        assert!(began.elapsed() < MINUTE, "Prometheus does not scrape the example");
-        sleep(Duration::from_millis(100)).await;
-    }
+    prometheus.until("circuit_breaker_state == 1").await;
     let mut open = queries();
     let alerts = alerts(&prometheus).await;
     assert_eq!(alerts.len(), 6);
     open.extend(alerts);
     let all: Vec<String> = open.iter().map(|(_, expr)| expr.clone()).collect();
 
+    // A circuit without traffic.
+    let recovery = Duration::from_secs(3);
+    let quiet = Breaker::builder("quiet").recovery_timeout(recovery).build().unwrap();
+    quiet.trip();
+    prometheus.until(&firing("quiet")).await;
+    prometheus.until(&ended("quiet", "half_open")).await;
+
     // What the outage has to show.
+    open.push(("payments fires".to_owned(), firing("payments")));
     open.extend(
         [
             "circuit_breaker_failure_ratio{name=\"payments\"} > 0.4",
@@ -220,12 +247,7 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
         open = left;
         sleep(Duration::from_millis(250)).await;
     }
-    let is_pending = "ALERTS{alertname=\"CircuitBreakerOpen\"}";
-    let began = Instant::now();
-    while !prometheus.answers(is_pending).await {
-        assert!(began.elapsed() < MINUTE, "no alert is pending");
-        sleep(Duration::from_millis(100)).await;
-    }
+    prometheus.until(&ended("payments", "closed")).await;
 
     let known = prometheus.get("label/__name__/values", &[]).await.unwrap().unwrap();
     let known: BTreeSet<_> = known.as_array().unwrap().iter().filter_map(Value::as_str).collect();

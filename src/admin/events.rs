@@ -24,6 +24,7 @@ use tokio::sync::{
 };
 
 use super::{
+    resume::{Next, Positions},
     source::AdminSource,
     view::{self, BreakerView},
 };
@@ -62,8 +63,6 @@ impl Drop for Place {
     }
 }
 
-type Next = Pin<Box<dyn Future<Output = (Result<Event, RecvError>, Receiver<Event>)> + Send>>;
-
 /// A stream of events. It holds no event: each is made when the connection takes it. What a slow
 /// client misses meanwhile is replaced by the advice to read everything again.
 pub(super) struct EventStream {
@@ -75,7 +74,18 @@ pub(super) struct EventStream {
     beat: Timer,
     end: Timer,
     has_ended: bool,
+    positions: Positions,
+    max_positions: usize,
     _place: Place,
+}
+
+/// Where a stream begins.
+pub(super) struct Start<'a> {
+    /// The positions of the streams that have ended, and how many are kept.
+    pub(super) positions: Positions,
+    pub(super) max_positions: usize,
+    /// The stream that this one follows.
+    pub(super) after: Option<&'a str>,
 }
 
 impl EventStream {
@@ -84,8 +94,11 @@ impl EventStream {
         vital: Arc<HashSet<String>>,
         mut closing: watch::Receiver<()>,
         place: Place,
+        Start { positions, max_positions, after }: Start<'_>,
     ) -> Self {
-        let hello = frame("hello", &json!({ "now": view::now() }));
+        let resumed = after.and_then(|after| positions.take(after));
+        let hello = json!({ "now": view::now(), "resumed": resumed.is_some() });
+        let hello = frame("hello", &hello);
         let greeting = format!("retry: {RETRY_MS}\n{}", String::from_utf8_lossy(&hello));
         let mut end = Timer::new();
         end.set(LIFE);
@@ -93,9 +106,22 @@ impl EventStream {
         beat.set(BEAT);
         // An error means that the service is gone.
         let closed = Box::pin(async move { drop(closing.changed().await) });
-        let next = source.subscribe().into_iter().map(next).collect();
+        let subscribe = || source.subscribe().into_iter().map(next).collect();
+        let next = resumed.unwrap_or_else(subscribe);
         let greeting = Some(greeting.into());
-        Self { source, vital, next, closed, greeting, beat, end, has_ended: false, _place: place }
+        Self {
+            source,
+            vital,
+            next,
+            closed,
+            greeting,
+            beat,
+            end,
+            has_ended: false,
+            positions,
+            max_positions,
+            _place: place,
+        }
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -107,7 +133,9 @@ impl EventStream {
         }
         if self.closed.as_mut().poll(cx).is_ready() || self.end.poll(cx).is_ready() {
             self.has_ended = true;
-            return Poll::Ready(Some(frame("bye", &json!({ "now": view::now() }))));
+            let after = self.positions.keep(std::mem::take(&mut self.next), self.max_positions);
+            let bye = json!({ "now": view::now(), "after": after });
+            return Poll::Ready(Some(frame("bye", &bye)));
         }
         let mut at = 0;
         while let Some(waiting) = self.next.get_mut(at) {
@@ -141,12 +169,13 @@ impl EventStream {
             }
             Err(Closed) => return frame("resync", &json!({ "now": view::now() })),
         };
+        let now = view::now();
         let is_vital = self.vital.contains(&*name);
         let breaker = self
             .source
             .get(&name)
             .map(|entry| BreakerView::of(&entry.breaker, self.source.group_of(&entry), is_vital));
-        frame(kind, &json!({ "now": view::now(), "breaker": breaker, "event": what }))
+        frame(kind, &json!({ "now": now, "breaker": breaker, "event": what }))
     }
 }
 

@@ -80,10 +80,14 @@ mod list;
 mod problem;
 mod query;
 mod read_body;
+mod resume;
 mod routes;
 mod same_site;
 mod service;
 mod source;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use self::{body::AdminBody, future::AdminFuture, service::Admin, source::AdminSource};

@@ -19,7 +19,7 @@ use super::{
     answer::{self, file},
     body::AdminBody,
     change::{Action, require_json},
-    events::{EventStream, Listeners},
+    events::{EventStream, Listeners, Start},
     fleet::Replicas,
     future::AdminFuture,
     host::Hosts,
@@ -28,6 +28,7 @@ use super::{
     problem::Problem,
     query::parameters,
     read_body::read_body,
+    resume::Positions,
     routes::Route,
     same_site::is_cross_site,
     source::{AdminSource, Entry, Wanted},
@@ -57,6 +58,7 @@ struct Shared {
     vital: Arc<HashSet<String>>,
     max_listeners: usize,
     listeners: Listeners,
+    positions: Positions,
     closing: watch::Sender<()>,
 }
 
@@ -73,6 +75,7 @@ impl Admin {
             vital: Arc::default(),
             max_listeners: 256,
             listeners: Listeners::default(),
+            positions: Positions::default(),
             closing: watch::Sender::new(()),
         };
         Self { shared: Arc::new(shared) }
@@ -240,7 +243,7 @@ impl Shared {
             Route::Icon => Ok(file("image/svg+xml", include_str!("page/icon.svg"))),
             Route::OpenApi => Ok(file("application/json", include_str!("openapi.json"))),
             Route::Health => Ok(self.health()),
-            Route::Events => self.events(&head.method),
+            Route::Events => self.events(&head.method, head.uri.query()),
             Route::Breakers => Ok(self.breakers(&ListQuery::read(head.uri.query(), &self.source)?)),
             Route::Breaker(name) => {
                 let entry = self.find(&name)?;
@@ -271,10 +274,12 @@ impl Shared {
     }
 
     fn breakers(&self, query: &ListQuery) -> Response<AdminBody> {
+        // Before the states are read: an event is later than that, or its state is among them.
+        let now = view::now();
         let ListPage { entries, total, next } = query.page(&self.source);
         let breakers: Vec<BreakerView> = entries.iter().map(|entry| self.view(entry)).collect();
         let all = json!({
-            "now": view::now(),
+            "now": now,
             "access": self.access.as_str(),
             "groups": self.source.groups(),
             "total": total,
@@ -315,7 +320,13 @@ impl Shared {
         answer::json(status, &json!({ "status": word, "open": open, "open_count": count }))
     }
 
-    fn events(&self, method: &Method) -> Answer {
+    fn events(&self, method: &Method, query: Option<&str>) -> Answer {
+        let mut after = None;
+        for parameter in parameters(query) {
+            let (name, value) = parameter?;
+            after = after.or((name == "after").then_some(value));
+        }
+
         if *method == Method::HEAD {
             return Ok(answer::events(AdminBody::empty()));
         }
@@ -323,7 +334,13 @@ impl Shared {
             Problem::unavailable("too many event streams are open; read /breakers instead")
         })?;
         let closing = self.closing.subscribe();
-        let stream = EventStream::new(self.source.clone(), Arc::clone(&self.vital), closing, place);
+        let start = Start {
+            positions: self.positions.clone(),
+            max_positions: self.max_listeners,
+            after: after.as_deref(),
+        };
+        let (source, vital) = (self.source.clone(), Arc::clone(&self.vital));
+        let stream = EventStream::new(source, vital, closing, place, start);
         Ok(answer::events(AdminBody::events(stream)))
     }
 

@@ -181,6 +181,12 @@ impl Machine {
         self.phase.state()
     }
 
+    /// Whether a probe is due and none is out.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn is_half_open_without_probes(&self) -> bool {
+        matches!(&self.phase, Phase::HalfOpen(probes) if probes.in_flight() == 0)
+    }
+
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
@@ -306,7 +312,9 @@ impl Machine {
 
     /// Whether the time of each call's admission is needed.
     pub(super) fn are_calls_timed(&self) -> bool {
-        self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
+        self.rules.slow_after().is_some()
+            || self.config.abandoned_after.is_some()
+            || self.config.measures_durations()
     }
 
     pub(super) fn command(

@@ -42,7 +42,7 @@ pub(crate) mod sharing;
 #[cfg(not(feature = "redis"))]
 #[path = "sharing/off.rs"]
 mod sharing;
-#[cfg(feature = "admin")]
+#[cfg(any(feature = "admin", feature = "redis"))]
 pub(crate) mod status;
 mod success_counter;
 pub(crate) mod wait_queue;

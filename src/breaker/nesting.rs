@@ -11,7 +11,8 @@ const REMEMBERED: usize = align_of::<Cell>() - 1;
 
 thread_local! {
     /// The address of the cell of the innermost breaker whose inner service runs on this thread,
-    /// plus the number of breakers around it; 0 if there is none. Addresses are only compared.
+    /// or the mark of its key, plus the number of breakers around it; 0 if there is none. They are
+    /// only compared.
     static INNERMOST: LocalCell<usize> = const { LocalCell::new(0) };
 
     /// The breakers around the innermost one, the outermost first: each as it was in `INNERMOST`.
@@ -29,7 +30,39 @@ fn address(cell: &'static Cell) -> usize {
 #[inline]
 pub(crate) fn is_nested(cell: &'static Cell) -> bool {
     let innermost = INNERMOST.get();
-    innermost != 0 && is_among(innermost, cell)
+    innermost != 0 && is_among(innermost, address(cell))
+}
+
+/// Stands for the breaker of a key that has none yet, where its calls are recognized further in.
+#[cfg(feature = "keyed")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyMark(usize);
+
+#[cfg(feature = "keyed")]
+impl KeyMark {
+    /// The bits of the hash are all random, and it is another one in each group. If two keys have
+    /// the same, a call of the one within a call of the other is not recorded.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+    pub(crate) fn of(hash: u64) -> Self {
+        // Addresses have not this bit where they have 64.
+        let no_address = 1 << (usize::BITS - 1);
+        Self((hash as usize | no_address) & !REMEMBERED)
+    }
+
+    /// Whether the inner service of this key runs on this thread.
+    #[inline]
+    pub(crate) fn is_running(self) -> bool {
+        let innermost = INNERMOST.get();
+        innermost != 0 && is_among(innermost, self.0)
+    }
+
+    /// Runs the inner service of this key.
+    #[inline]
+    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let _scope = Scope::enter(self.0);
+        work()
+    }
 }
 
 /// Whether the inner service of any breaker runs on this thread.
@@ -40,8 +73,8 @@ pub(crate) fn is_any_running() -> bool {
 
 #[cold]
 #[inline(never)]
-fn is_among(innermost: usize, cell: &'static Cell) -> bool {
-    let is_it = |breaker: usize| breaker & !REMEMBERED == address(cell);
+fn is_among(innermost: usize, wanted: usize) -> bool {
+    let is_it = |breaker: usize| breaker & !REMEMBERED == wanted;
     let around = innermost & REMEMBERED;
     is_it(innermost) || AROUND.with(|all| all[..around].iter().any(|one| is_it(one.get())))
 }
@@ -49,7 +82,7 @@ fn is_among(innermost: usize, cell: &'static Cell) -> bool {
 /// Runs the inner service of this breaker, or the work of a call by hand.
 #[inline]
 pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
-    let _scope = Scope::enter(cell);
+    let _scope = Scope::enter(address(cell));
     work()
 }
 
@@ -80,10 +113,10 @@ struct Scope {
 
 impl Scope {
     #[inline]
-    fn enter(cell: &'static Cell) -> Self {
-        let outer = INNERMOST.replace(address(cell));
+    fn enter(breaker: usize) -> Self {
+        let outer = INNERMOST.replace(breaker);
         if outer != 0 {
-            INNERMOST.set(inside(outer, cell));
+            INNERMOST.set(inside(outer, breaker));
         }
         Self { outer }
     }
@@ -92,11 +125,11 @@ impl Scope {
 /// The value of `INNERMOST` for a breaker inside of this one, which is remembered.
 #[cold]
 #[inline(never)]
-fn inside(outer: usize, cell: &'static Cell) -> usize {
+fn inside(outer: usize, breaker: usize) -> usize {
     let around = outer & REMEMBERED;
     // One more is not remembered: inside of it, calls of that breaker count.
     let remember = |all: &[LocalCell<usize>]| all.get(around).map(|next| next.set(outer));
-    address(cell) + around + usize::from(AROUND.with(|all| remember(all)).is_some())
+    breaker + around + usize::from(AROUND.with(|all| remember(all)).is_some())
 }
 
 impl Drop for Scope {

@@ -10,6 +10,7 @@ use crate::{
 /// The state of a breaker at one moment. Unlike a snapshot, it takes the lock for an instant,
 /// however large the windows are.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "a fleet shows a part of it"))]
 pub(crate) struct Status {
     pub(crate) state: State,
     /// When the state began. `None` if the breaker began with it.

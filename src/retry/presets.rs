@@ -35,6 +35,7 @@ impl<K> RetryPolicy<Network<K>> {
     pub fn network() -> Self {
         Self::when(Network::new())
     }
+
     /// For requests and responses of the `http` crate, to an API that limits its callers: retries
     /// what [`network`](Self::network) retries, with the delays that a limit asks for.
     ///

@@ -2,6 +2,8 @@
 
 use tower::load::Load;
 
+#[cfg(feature = "keyed")]
+use super::keyed::{ByEndpoint, KeyedCircuitBreaker};
 use super::service::CircuitBreaker;
 
 /// The load of a service behind a circuit breaker.
@@ -35,6 +37,22 @@ impl<S: Load, C, R, O> Load for CircuitBreaker<S, C, R, O> {
 
     fn load(&self) -> Self::Metric {
         if self.breaker().cell().would_refuse().is_some() {
+            BreakerLoad::Rejects
+        } else {
+            BreakerLoad::Admits(self.get_ref().load())
+        }
+    }
+}
+
+/// The load of an [endpoint](crate::keyed::KeyedCircuitBreakerLayer::by_endpoint), by the breaker
+/// of its key. Without one, as before its first failure, the endpoint admits calls.
+#[cfg(feature = "keyed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
+impl<S: Load, C, R, O> Load for KeyedCircuitBreaker<S, ByEndpoint, C, R, O> {
+    type Metric = BreakerLoad<S::Metric>;
+
+    fn load(&self) -> Self::Metric {
+        if self.would_reject_by_default() {
             BreakerLoad::Rejects
         } else {
             BreakerLoad::Admits(self.get_ref().load())

@@ -19,9 +19,9 @@ use reqwest_middleware::{Error, Middleware, Next};
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
 pub use self::keyed::KeyedBreakerMiddleware;
 use super::{
-    body::OnBodyEnd,
+    body::{OnBodyEnd, SetOnBodyEnd},
     inner_call,
-    record_when::{OnResponse, RecordWhen},
+    record_when::{AppliesTo, Exempt, OnResponse, RecordWhen},
 };
 use crate::{
     classify::ServerErrorsAsFailures,
@@ -77,8 +77,34 @@ impl<C, O> BreakerMiddleware<C, O> {
     /// Records the outcome of a call when its response body has ended, so that a body that breaks
     /// off is a failure: see [`OnBodyEnd`].
     #[must_use]
-    pub fn on_body_end(self, record_when: OnBodyEnd) -> BreakerMiddleware<C, OnBodyEnd> {
-        let Self { breaker, classify, .. } = self;
+    pub fn on_body_end(self, on_body_end: OnBodyEnd) -> BreakerMiddleware<C, O::Output>
+    where
+        O: SetOnBodyEnd,
+    {
+        let Self { breaker, classify, record_when } = self;
+        let record_when = record_when.set_on_body_end(on_body_end);
+        BreakerMiddleware { breaker, classify, record_when }
+    }
+
+    /// Lets the requests for which this returns `true` bypass the breaker: they are neither
+    /// recorded nor rejected. Health checks, for instance. Called again, each of the functions
+    /// exempts requests.
+    ///
+    /// ```
+    /// use tower_breaker::{Breaker, reqwest_middleware::BreakerMiddleware};
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// let middleware = BreakerMiddleware::new(breaker)
+    ///     .exempt(|request: &reqwest::Request| request.url().path() == "/health");
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn exempt<F>(self, is_exempt: F) -> BreakerMiddleware<C, Exempt<O, F>>
+    where
+        F: Fn(&Request) -> bool,
+    {
+        let Self { breaker, classify, record_when } = self;
+        let record_when = Exempt::new(record_when, is_exempt);
         BreakerMiddleware { breaker, classify, record_when }
     }
 
@@ -95,9 +121,9 @@ impl<C, O> BreakerMiddleware<C, O> {
         next: Next<'_>,
     ) -> Result<Response, Error>
     where
-        O: RecordWhen<C, Response, Error, Response = Response>,
+        O: RecordWhen<C, Response, Error, Response = Response> + AppliesTo<Request>,
     {
-        if inner_call::is_nested(self.breaker.cell()) {
+        if inner_call::is_nested(self.breaker.cell()) || !self.record_when.applies_to(&request) {
             return next.run(request, extensions).await;
         }
         let mut permit = self.breaker.try_acquire().map_err(to_error)?;
@@ -116,7 +142,11 @@ fn to_error(rejected: Rejected) -> Error {
 impl<C, O> Middleware for BreakerMiddleware<C, O>
 where
     C: Send + Sync + 'static,
-    O: RecordWhen<C, Response, Error, Response = Response> + Send + Sync + 'static,
+    O: RecordWhen<C, Response, Error, Response = Response>
+        + AppliesTo<Request>
+        + Send
+        + Sync
+        + 'static,
 {
     // The signature that `async_trait` generates for an `async fn`.
     fn handle<'me, 'extensions, 'next, 'call>(

@@ -2,9 +2,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     process::{Command, Output, Stdio},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -217,6 +218,52 @@ async fn transitions_are_watched_as_they_happen_also_after_a_stream_has_ended() 
         assert_eq!(status.await.unwrap().code(), Some(0));
     }
     acting.abort();
+}
+
+/// A service that answers each request for events with one of these streams, and then with none.
+/// Returns its URL and the requests.
+fn scripted(streams: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serve = move || {
+        let answer = |stream: &&str| {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            connection.write_all(format!("{head}{stream}").as_bytes()).unwrap();
+            request
+        };
+        streams.iter().map(answer).collect()
+    };
+    (url, std::thread::spawn(serve))
+}
+
+/// A transition between two streams is in the second one, or else there is a note.
+#[tokio::test]
+async fn nothing_is_lost_silently_between_two_streams() {
+    const NOTE: &str = "connected again; what happened meanwhile is in the histories\n";
+    const HELLO: &str = "event: hello\ndata: {\"now\": 1.0, \"resumed\": false}\n\n\
+                         event: bye\ndata: {\"now\": 2.0, \"after\": \"a&b\"}\n\n";
+    const LOST: &str = "event: hello\ndata: {\"now\": 1.0, \"resumed\": false}\n\n";
+    const RESUMED: &str = "event: hello\ndata: {\"now\": 3.0, \"resumed\": true}\n\n\
+                           event: transition\ndata: {\"event\": {\"name\": \"payments\"}}\n\n";
+    const ANEW: &str = "event: hello\ndata: {\"now\": 3.0, \"resumed\": false}\n\n\
+                        event: transition\ndata: {\"event\": {\"name\": \"payments\"}}\n\n";
+    for (streams, after, note) in [
+        (&[HELLO, RESUMED], "/events?after=a%26b ", ""),
+        (&[HELLO, ANEW], "/events?after=a%26b ", NOTE),
+        (&[LOST, ANEW], "/events ", NOTE),
+    ] {
+        let (url, service) = scripted(streams);
+        let (code, out, error) = outcome(&url, None, &["watch", "--count", "1"]).await;
+        assert!(code == 0 && out.contains("payments"), "{out}");
+        assert_eq!(error, note);
+        let requests = service.join().unwrap();
+        assert!(requests[0].starts_with("GET /events HTTP"), "{requests:?}");
+        assert!(requests[1].starts_with(&format!("GET {after}")), "{requests:?}");
+    }
 }
 
 #[tokio::test]

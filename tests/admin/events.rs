@@ -15,12 +15,20 @@ pub(crate) struct Stream(AdminBody);
 
 impl Stream {
     pub(crate) async fn open(admin: &Admin) -> Self {
-        let response = send(admin, Request::get("/events").body(Body::empty()).unwrap()).await;
+        let (stream, hello) = Self::open_at(admin, "/events").await;
+        assert_eq!(hello["resumed"], false);
+        stream
+    }
+
+    /// The stream at this path, and its greeting.
+    async fn open_at(admin: &Admin, path: &str) -> (Self, Value) {
+        let response = send(admin, Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut stream = Self(response.into_body());
-        assert_eq!(stream.next().await.unwrap().0, "hello");
-        stream
+        let (kind, hello) = stream.next().await.unwrap();
+        assert_eq!(kind, "hello");
+        (stream, hello)
     }
 
     /// The kind and the data of the next event.
@@ -111,6 +119,60 @@ async fn open_streams_can_be_ended_for_a_shutdown() {
     }
     // A client may come back.
     drop(Stream::open(&admin).await);
+}
+
+/// Ends a stream. Returns the path of the one that follows it.
+async fn end(admin: &Admin, mut stream: Stream) -> String {
+    admin.close_event_streams();
+    let (kind, bye) = stream.next().await.unwrap();
+    assert_eq!(kind, "bye");
+    assert!(stream.next().await.is_none());
+    format!("/events?after={}", bye["after"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn what_happens_between_two_streams_is_in_the_second_one() {
+    let registry = registry(&["payments", "search"]);
+    let breaker = registry.get("payments").unwrap();
+    let admin = Admin::new(&registry).max_listeners(2);
+    let after = end(&admin, Stream::open(&admin).await).await;
+    breaker.trip();
+    registry.get("search").unwrap().reset();
+    let (mut stream, hello) = Stream::open_at(&admin, &after).await;
+    assert_eq!(hello["resumed"], true);
+    for name in ["payments", "search"] {
+        let (kind, data) = stream.next().await.unwrap();
+        assert_eq!((&*kind, data["event"]["name"].as_str()), ("transition", Some(name)));
+    }
+    // Once.
+    let (_second, hello) = Stream::open_at(&admin, &after).await;
+    assert_eq!(hello["resumed"], false);
+
+    // Too much of it is advice to read everything again.
+    let after = end(&admin, stream).await;
+    for _ in 0..3000 {
+        breaker.reset();
+    }
+    let (mut stream, hello) = Stream::open_at(&admin, &after).await;
+    assert_eq!(hello["resumed"], true);
+    assert_eq!(stream.next().await.unwrap().0, "resync");
+}
+
+#[tokio::test]
+async fn as_many_ended_streams_are_kept_as_there_may_be_open_ones() {
+    let registry = registry(&["payments"]);
+    let admin = Admin::new(&registry).max_listeners(2);
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        ended.push(end(&admin, Stream::open(&admin).await).await);
+    }
+    let mut resumed = Vec::new();
+    for after in ended.iter().map(|after| &**after).chain(["/events?after=", "/events?after=%00"]) {
+        resumed.push(Stream::open_at(&admin, after).await.1["resumed"] == true);
+    }
+    assert_eq!(resumed, [false, true, true, false, false]);
+    let malformed = Request::get("/events?after=%ff").body(Body::empty()).unwrap();
+    assert_eq!(send(&admin, malformed).await.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

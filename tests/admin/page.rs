@@ -29,9 +29,10 @@ use super::{TOKEN, fleet::replica, support::redis::RedisServer};
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
 /// What the script checks, in its order.
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "every breaker is a row with its state as a word, and the page is live",
     "a trip shows at once, with why, since, and a countdown",
+    "an answer that arrives after a later event does not undo it",
     "names are text, whatever they hold",
     "a circuit is forced open with a note, and reset",
     "the history is shown on demand",

@@ -83,6 +83,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         AnyErrorAsFailure,
         BreakerLoad<()>,
         SearchErrors<()>,
+        ByEndpoint,
         ByGrpcMethod,
         ByHost,
         ByMatchedPath,

@@ -11,7 +11,7 @@ use tokio_test::block_on;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, KeyedBreakers, Outcome, State, Trip, Window,
-    classify::classify_fn, clock::ManualClock, metrics::CallMetrics,
+    classify::classify_fn, clock::ManualClock, config::CallMetrics,
 };
 
 use super::{
@@ -168,8 +168,20 @@ fn every_series_is_there_before_anything_happens() {
     assert_eq!(calls("fresh"), [Some(0.0); 6]);
     assert_eq!(value("slow_calls_total", "fresh", ""), Some(0.0));
     assert_eq!(value("probes_total", "fresh", "outcome=\"failure\""), Some(0.0));
-    let trip = "from=\"closed\",to=\"open\",reason=\"consecutive_failures\"";
-    assert_eq!(value("transitions_total", "fresh", trip), Some(0.0));
+    // Each way to open counts for the alert on circuits that open again and again.
+    for (from, reason) in [
+        ("closed", "consecutive_failures"),
+        ("closed", "failure_rate"),
+        ("closed", "slow_call_rate"),
+        ("closed", "health_check"),
+        ("closed", "fleet"),
+        ("half_open", "probe_failed"),
+        ("half_open", "probe_slow"),
+        ("half_open", "probe_timeout"),
+    ] {
+        let trip = format!("from=\"{from}\",to=\"open\",reason=\"{reason}\"");
+        assert_eq!(value("transitions_total", "fresh", &trip), Some(0.0), "{trip}");
+    }
     assert_eq!(value("failure_ratio", "fresh", ""), None, "there is no such rule");
     let descriptions = RECORDED.descriptions();
     let unit = |name: &str| descriptions[&format!("circuit_breaker_{name}")].0;

@@ -17,6 +17,7 @@ mod replica;
 mod scale;
 mod schedules;
 mod sentinel;
+mod tls;
 mod together;
 
 #[test]

@@ -134,3 +134,22 @@ async fn a_truncated_body_is_a_failure_of_its_host() {
     let error = client.get(truncated.url("/")).send().await.unwrap_err();
     assert!(Rejected::find(&error).is_some());
 }
+
+#[tokio::test]
+async fn exempt_requests_are_neither_recorded_nor_rejected() {
+    let (server, calls) = server(StatusCode::INTERNAL_SERVER_ERROR);
+    let hosts = KeyedBreakers::builder("client").build().unwrap();
+    let middleware = KeyedBreakerMiddleware::by_host(hosts.clone())
+        .exempt(|request: &reqwest::Request| request.url().query() == Some("health"));
+    let client = client(middleware);
+    for _ in 0..10 {
+        assert_eq!(client.get(server.url("/?health")).send().await.unwrap().status(), 500);
+    }
+    assert!(hosts.is_empty());
+    for _ in 0..10 {
+        let _ = client.get(server.url("/")).send().await;
+    }
+    assert_eq!(hosts.breakers()[0].state(), State::Open);
+    assert_eq!(client.get(server.url("/?health")).send().await.unwrap().status(), 500);
+    assert_eq!(calls.load(SeqCst), 16);
+}

@@ -166,3 +166,23 @@ async fn the_same_breaker_twice_counts_once() {
     }
     assert_eq!((breaker.state(), calls.load(Ordering::Relaxed)), (State::Open, 5));
 }
+
+#[tokio::test]
+async fn exempt_requests_are_neither_recorded_nor_rejected() {
+    let (server, calls) = failing();
+    let (breaker, _) = breaker();
+    let is_health = |request: &reqwest::Request| request.url().query() == Some("health");
+    let is_head = |request: &reqwest::Request| request.method() == "HEAD";
+    let middleware = BreakerMiddleware::new(breaker.clone()).exempt(is_health).exempt(is_head);
+    let client = client(middleware.on_body_end(OnBodyEnd::new()));
+    for _ in 0..3 {
+        assert_eq!(client.get(server.url("/?health")).send().await.unwrap().status(), 500);
+        assert_eq!(client.head(server.url("/")).send().await.unwrap().status(), 500);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(client.get(server.url("/?health")).send().await.unwrap().status(), 500);
+    assert!(Rejected::find(&client.get(server.url("/")).send().await.unwrap_err()).is_some());
+    assert_eq!(calls.load(Ordering::Relaxed), 8);
+}

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 use tower_breaker::{
-    Breaker, FileStore, SledStore, StateStore,
+    Breaker, FileStore, ManualChange, SledStore, StateStore,
     store::{HistoryRecord, RedbStore, SaveEntry},
 };
 
@@ -104,7 +104,11 @@ fn breakers_are_listed_and_the_folder_is_unchanged() {
             let line = table.lines().find(|line| line.starts_with(name));
             line.unwrap_or_else(|| panic!("{name} is not in\n{table}")).to_owned()
         };
-        assert!(row("NAME").ends_with("SAVED AT"), "{table}");
+        let head = ["NAME", "STATE", "SINCE", "UNTIL", "LEFT", "FAILURES", "SAVED", "AT"];
+        assert_eq!(
+            row("NAME").split_whitespace().collect::<Vec<_>>(),
+            [&head[..], &["BY", "NOTE"]].concat()
+        );
         let payments: Vec<_> = row("payments").split_whitespace().map(str::to_owned).collect();
         assert_eq!(payments[1], "open");
         assert!(payments[2].ends_with('Z') && payments[3] > payments[2], "{payments:?}");
@@ -126,6 +130,57 @@ fn breakers_are_listed_and_the_folder_is_unchanged() {
         assert!((1.0..=3600.0).contains(&left), "{left}");
         assert!(breakers.iter().any(|breaker| breaker["name"] == "\u{1b}[2J\n"));
         assert_eq!(everything(dir.path()), before, "{kind}");
+    }
+}
+
+/// Who set it, why, and until when; and after that time, what a server that starts restores.
+#[test]
+fn a_state_by_hand_is_shown_with_its_end_and_what_was_said() {
+    for (kind, open) in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let store: std::sync::Arc<dyn StateStore> = open(dir.path()).into();
+        let change = |name: &str, time: Duration| {
+            let store = std::sync::Arc::clone(&store);
+            let breaker = Breaker::builder(name).store(store).build().unwrap();
+            let change = ManualChange::new().by("on-call").note("INC-4711\n").lasting(time);
+            breaker.force_open_with(change);
+            // Saves the state, and waits for it.
+            drop(breaker);
+        };
+        change("by-hand", Duration::from_secs(1800));
+        let brief = Duration::from_millis(500);
+        change("brief", brief);
+        let began = Instant::now();
+        while std::sync::Arc::strong_count(&store) > 1 {
+            assert!(began.elapsed() < Duration::from_secs(60), "the store is still in use");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(store);
+        std::thread::sleep(brief.saturating_sub(began.elapsed()));
+
+        let table = shown(dir.path());
+        let row = |name: &str| -> Vec<String> {
+            let line = table.lines().find(|line| line.starts_with(name)).expect(&table);
+            line.split_whitespace().map(str::to_owned).collect()
+        };
+        let by_hand = row("by-hand");
+        assert_eq!(by_hand[1], "forced_open", "{kind}: {table}");
+        assert!(by_hand[2].ends_with('Z') && by_hand[3] > by_hand[2], "{table}");
+        assert!(by_hand[4].starts_with("17") || by_hand[4].starts_with("1800"), "{table}");
+        assert_eq!(by_hand[8..], ["on-call", "INC-4711\\n"], "{table}");
+        let brief = row("brief");
+        assert_eq!(
+            (brief[1].as_str(), &brief[7..]),
+            ("closed", &["-".to_owned(), "-".to_owned()][..])
+        );
+
+        let output = inspect(&["--history", "by-hand"], dir.path());
+        let history = text(&output.stdout);
+        let lines: Vec<_> = history.lines().collect();
+        assert!(lines[0].ends_with("UNTIL                 BY       NOTE"), "{history}");
+        let last = lines.last().unwrap();
+        assert!(last.contains(&by_hand[3]), "{history}");
+        assert!(last.ends_with("on-call  INC-4711\\n"), "{history}");
     }
 }
 
@@ -310,7 +365,7 @@ fn a_history_is_shown_from_the_newest() {
         let row: Vec<_> = lines[4].split_whitespace().collect();
         let expected =
             ["2023-11-14T22:13:19Z", "closed", "open", "consecutive_failures", "5", "60.0", "s"];
-        assert_eq!(row, expected);
+        assert_eq!(row, [&expected[..], &["-"; 3]].concat());
         let all: Value = serde_json::from_slice(&of("pay\n", true).stdout).unwrap();
         assert_eq!(all["history"].as_array().unwrap().len(), 2002);
         assert_eq!(all["history"][0]["id"], (newest + 2).to_string());

@@ -11,6 +11,8 @@ mod drops;
 mod durability;
 mod examples;
 mod inspect;
+#[cfg(unix)]
+mod inspect_redis;
 mod kill_storm;
 mod panicking_log;
 #[cfg(unix)]

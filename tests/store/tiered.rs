@@ -1,11 +1,14 @@
 //! Two stores as one: a near one that answers, and a far one that survives the host.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use tower_breaker::{
     Breaker, State, StateStore, Trip,
     history::HistoryQuery,
-    store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StoreHealth, Tiered},
+    store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StoreError, StoreHealth, Tiered},
 };
 
 use crate::support::{
@@ -309,4 +312,79 @@ mod with_redis {
         let moved = breaker("name", Tiered::new(near, RedisStore::open(&server.url()).unwrap()));
         assert_eq!(moved.state(), State::Open);
     }
+}
+
+/// A store without histories, which notes how many keys it was to remove at once.
+#[derive(Clone, Default)]
+struct Plain {
+    values: MemoryStore,
+    removed: Arc<Mutex<Vec<usize>>>,
+}
+
+impl StateStore for Plain {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.values.load(key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.values.load_page(after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.values.save(entry)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.delete_all(&[key.to_owned()])
+    }
+
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.removed.lock().unwrap().push(keys.len());
+        self.values.delete_all(keys)
+    }
+}
+
+#[test]
+fn several_keys_are_removed_at_once_from_both_stores() {
+    let (near, far) = (Plain::default(), Plain::default());
+    let store = Tiered::new(near.clone(), far.clone());
+    let keys = ["a", "b", "c"].map(str::to_owned);
+    for key in &keys {
+        store.save(&SaveEntry::new(key.clone(), "value")).unwrap();
+    }
+    eventually("the far store has them", || far.load("c").unwrap().is_some());
+    store.delete_all(&keys).unwrap();
+    assert_eq!(*near.removed.lock().unwrap(), [3]);
+    eventually("the far store has none", || far.load_page(None, 9).unwrap().is_empty());
+    assert_eq!(*far.removed.lock().unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn a_store_that_keeps_histories_makes_up_for_one_that_does_not() {
+    let far = MemoryStore::new();
+    let breaker = breaker("history", Tiered::new(Plain::default(), far.clone()));
+    trip(&breaker);
+    flush(&breaker);
+    let history = breaker.history(HistoryQuery::default()).await.unwrap();
+    assert_eq!(history.entries.len(), 1);
+    let key = "circuit_breaker:history:history";
+    eventually("the far store has it", || !far.load_newest(key, None, 9).unwrap().is_empty());
+}
+
+#[test]
+fn a_history_that_the_near_store_cannot_read_is_read_from_the_far_one() {
+    let (near, far) = (SickStore::around(Arc::new(MemoryStore::new())), MemoryStore::new());
+    let store = Tiered::new(near.clone(), far.clone());
+    let record = HistoryRecord::new(1, "record");
+    store.append("key", std::slice::from_ref(&record)).unwrap();
+    near.show(Symptom::FailsForHistories);
+    assert_eq!(store.load_newest("key", None, 9).unwrap(), [record]);
+    assert!(store.append("key", &[HistoryRecord::new(2, "record")]).is_err());
+    // Trimmed in the far store before it is read there.
+    assert!(store.trim("key", 0, 1).is_err());
+    assert_eq!(store.load_newest("key", None, 9).unwrap(), [HistoryRecord::new(2, "record")]);
 }

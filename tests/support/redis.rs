@@ -249,7 +249,10 @@ fn send(reader: &mut BufReader<TcpStream>, arguments: &[&str]) {
 
 fn reply(reader: &mut BufReader<TcpStream>) -> String {
     let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
+    // A server whose role changes closes the connections of its clients.
+    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+        return "(closed)".to_owned();
+    }
     let (kind, rest) = line.trim_end().split_at(1);
     match kind {
         "+" | "-" | ":" => rest.to_owned(),

@@ -22,11 +22,12 @@ const REASONS = {
   probe_failed: "A probe failed",
   probe_slow: "A probe was slow",
   probe_timeout: "A probe took too long",
+  health_check: "Health check",
   restored: "Restored from the store",
   manual: "By hand",
   reset: "Reset by hand",
   manual_expired: "Time set by hand is over",
-  fleet: "From the fleet",
+  fleet: "Taken over from the fleet",
 };
 const FILTERS = [
   ["all", "All", () => true],
@@ -318,10 +319,19 @@ const observer = new IntersectionObserver((changes) => {
   }
 }, { rootMargin: "200px" });
 
-function put(breaker) {
+// An answer may arrive after an event that came later: a row shows the newest that is known. Unless
+// the service's clock has gone back.
+const isNewer = (row, at) => row.at > at && row.at - at < 60;
+
+function put(breaker, at) {
   const row = rows.get(breaker.id);
-  if (row) return row.update(breaker);
+  if (row) {
+    if (isNewer(row, at)) return;
+    row.at = at;
+    return row.update(breaker);
+  }
   const made = new Row(breaker);
+  made.at = at;
   made.node.dataset.id = breaker.id;
   rows.set(breaker.id, made);
   observer.observe(made.node);
@@ -335,12 +345,12 @@ function replaceAll(answer) {
   document.body.classList.toggle("read-only", access === "read_only");
   const ids = new Set(answer.breakers.map((breaker) => breaker.id));
   for (const [id, row] of rows) {
-    if (ids.has(id)) continue;
+    if (ids.has(id) || isNewer(row, answer.now)) continue;
     observer.unobserve(row.node);
     row.node.remove();
     rows.delete(id);
   }
-  answer.breakers.forEach(put);
+  for (const breaker of answer.breakers) put(breaker, answer.now);
   for (const row of rows.values()) row.sample();
   arrange();
 }
@@ -557,9 +567,9 @@ function connect() {
     isOver = true;
   });
   for (const kind of ["transition", "store", "would_trip"]) {
-    on(kind, ({ breaker, event }) => {
+    on(kind, ({ now: at, breaker, event }) => {
       if (!breaker || !isWanted(breaker)) return;
-      put(breaker);
+      put(breaker, at);
       arrangeSoon();
       if (kind === "transition") announce(breaker, event);
     });
@@ -685,7 +695,7 @@ async function confirmChange() {
     try {
       localStorage.setItem("tower-breaker-by", body.by);
     } catch { /* Storage is off. */ }
-    put(answer.breaker);
+    put(answer.breaker, answer.now);
     arrangeSoon();
     dialog.close();
     subject.parts.change.focus({ preventScroll: true });

@@ -1,6 +1,6 @@
 //! The arguments of the command line.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -30,14 +30,9 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Shows what a store on disk holds (sled, redb, or JSON files), and changes nothing.
-    Inspect {
-        /// The folder of the store.
-        folder: PathBuf,
-        /// Shows the transitions of this breaker instead, the newest first.
-        #[arg(long, value_name = "NAME")]
-        history: Option<String>,
-    },
+    /// Shows what a store holds, on disk (sled, redb, or JSON files) or in Redis, and changes
+    /// nothing.
+    Inspect(Inspected),
     /// Lists the breakers of a running program.
     List(Selection),
     /// Shows the transitions of a breaker of a running program, the newest first.
@@ -80,6 +75,24 @@ pub(super) struct Selection {
     /// Only breakers whose name contains this text.
     #[arg(long, value_name = "TEXT")]
     pub(super) search: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspected {
+    /// The folder of the store, or the URL of a Redis server, of sentinels or of a cluster. Other
+    /// users of the machine can read an argument, so better give a URL with a password in the
+    /// variable.
+    #[arg(env = "TOWER_BREAKER_STORE", hide_env_values = true)]
+    pub(super) store: OsString,
+    /// Shows the transitions of this breaker instead, the newest first.
+    #[arg(long, value_name = "NAME")]
+    pub(super) history: Option<String>,
+    /// What the keys in Redis begin with, if not with `circuit_breaker`.
+    #[arg(long)]
+    pub(super) prefix: Option<String>,
+    /// The instance whose keys in Redis are shown.
+    #[arg(long, value_name = "ID")]
+    pub(super) instance: Option<String>,
 }
 
 #[derive(Debug, Args)]

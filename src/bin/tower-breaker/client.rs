@@ -1,10 +1,10 @@
 //! Requests to an admin service.
 
-use std::{env, fs, io::Read, path::Path, time::Duration};
+use std::{env, fs, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use ureq::{Agent, Body, http::Response};
+use ureq::{Agent, Body, BodyReader, http::Response};
 
 use super::fault::Fault;
 
@@ -75,9 +75,12 @@ impl Client {
         self.answer(request.send(body.to_string()))
     }
 
-    /// A stream of events.
-    pub(super) fn events(&self) -> Result<impl Read + use<>, Fault> {
-        let request = self.agent.get(format!("{}/events", self.url));
+    /// A stream of events: the one that follows another one, if that has said how.
+    pub(super) fn events(&self, after: Option<&str>) -> Result<BodyReader<'static>, Fault> {
+        let mut request = self.agent.get(format!("{}/events", self.url));
+        if let Some(after) = after {
+            request = request.query("after", after);
+        }
         let request = request.config().timeout_global(Some(STREAM_TIMEOUT)).build();
         let response = request.call().map_err(|error| self.unreachable(&error))?;
         if response.status() != 200 {

@@ -1,9 +1,10 @@
-//! `tower-breaker`: shows what a store on disk holds, and shows and changes the breakers of a
-//! running program through its admin service.
+//! `tower-breaker`: shows what a store on disk or in Redis holds, and shows and changes the
+//! breakers of a running program through its admin service.
 //!
 //! The exit code is 0 on success, 2 for wrong arguments, 3 if the service refuses (a missing or
 //! wrong token, or a read-only service), 4 if there is no such breaker, 5 if the answer cannot be
-//! had now (no service answers, or a running server holds the folder), and 1 on any other error.
+//! had now (no service or server answers, or a running server holds the folder), and 1 on any other
+//! error.
 
 mod arguments;
 mod client;
@@ -29,7 +30,7 @@ use self::{
 fn run(Arguments { url, token_file, json, command }: Arguments) -> Result<String, Fault> {
     let client = |needs_token| Client::new(&url, token_file.as_deref(), needs_token);
     match command {
-        Command::Inspect { folder, history } => inspect::run(&folder, history.as_deref(), json),
+        Command::Inspect(inspected) => inspect::run(&inspected, json),
         Command::List(selection) => remote::list(&client(false)?, &selection, json),
         Command::History { name, limit } => remote::history(&client(false)?, &name, limit, json),
         Command::Watch { count } => watch::run(&client(false)?, count, json),

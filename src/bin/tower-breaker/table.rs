@@ -17,16 +17,51 @@ pub(super) fn text(time: SystemTime) -> Option<String> {
 }
 
 /// Aligns columns to their widest cells.
-pub(super) fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+pub(super) fn aligned<S: AsRef<str>, const COLUMNS: usize>(rows: &[[S; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].as_ref().chars().count()).max();
+    let widths: [usize; COLUMNS] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        for (cell, width) in row.iter().zip(widths) {
             // Writing to a `String` does not fail.
-            let _ = write!(line, "{cell:width$}  ");
+            let _ = write!(line, "{:width$}  ", cell.as_ref());
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Counts how often it is read.
+    struct Counted<'a>(String, &'a Cell<usize>);
+
+    impl AsRef<str> for Counted<'_> {
+        fn as_ref(&self) -> &str {
+            self.1.set(self.1.get() + 1);
+            &self.0
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_to_their_widest_cells() {
+        let rows = [["NAME", "STATE", ""], ["é", "open", ""], ["payments", "closed", "x"]];
+        assert_eq!(aligned(&rows), "NAME      STATE\né         open\npayments  closed  x\n");
+        assert_eq!(aligned::<&str, 2>(&[]), "");
+    }
+
+    #[test]
+    fn each_cell_is_read_twice_however_many_there_are() {
+        let reads = Cell::new(0);
+        let rows: Vec<_> = (0..1000)
+            .map(|row| [row.to_string(), String::new()].map(|cell| Counted(cell, &reads)))
+            .collect();
+        assert_eq!(aligned(&rows).lines().count(), 1000);
+        assert_eq!(reads.get(), 2 * 2 * 1000);
+    }
 }

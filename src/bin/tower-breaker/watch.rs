@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use ureq::BodyReader;
 
 use super::{
     client::Client,
@@ -22,67 +23,104 @@ const MAX_LINE: u64 = 1024 * 1024;
 
 /// Prints at most `count` transitions. A service that never answered is an error.
 pub(super) fn run(client: &Client, count: Option<u64>, as_json: bool) -> Result<String, Fault> {
-    let mut left = count.unwrap_or(u64::MAX);
-    let mut stream = client.events()?;
-    let mut is_lost = false;
-    while left > 0 {
-        let has_ended_well = follow(stream, &mut left, as_json).is_some();
-        if left == 0 {
+    let mut watch = Watch { left: count.unwrap_or(u64::MAX), as_json, is_first: true };
+    let mut stream = client.events(None)?;
+    while watch.left > 0 {
+        let end = watch.follow(stream);
+        if end == End::Enough {
             break;
         }
-        stream = loop {
-            match client.events() {
-                Ok(stream) if is_lost || !has_ended_well => {
-                    eprintln!("connected again; what happened meanwhile is in the histories");
-                    is_lost = false;
-                    break stream;
-                }
-                Ok(stream) => break stream,
-                Err(fault) if !is_lost => {
-                    eprintln!("connection lost, trying again: {fault}");
-                    is_lost = true;
-                }
-                Err(_) => {}
-            }
-            thread::sleep(RETRY);
+        let after = match &end {
+            End::Announced { after } => after.as_deref(),
+            End::Lost | End::Enough => None,
         };
+        stream = reconnect(client, after);
     }
     Ok(String::new())
 }
 
-/// Prints the events of one stream. `None` if it did not end as announced, or the output is closed.
-fn follow(stream: impl Read, left: &mut u64, as_json: bool) -> Option<()> {
-    let mut stream = BufReader::new(stream);
-    let mut kind = String::new();
+fn reconnect(client: &Client, after: Option<&str>) -> BodyReader<'static> {
+    let mut is_lost = false;
     loop {
-        let mut line = String::new();
-        if (&mut stream).take(MAX_LINE).read_line(&mut line).ok()? == 0 {
-            return None;
+        match client.events(after) {
+            Ok(stream) => return stream,
+            Err(fault) if !is_lost => {
+                eprintln!("connection lost, trying again: {fault}");
+                is_lost = true;
+            }
+            Err(_) => {}
         }
-        let line = line.trim_end();
-        if let Some(name) = line.strip_prefix("event: ") {
-            name.clone_into(&mut kind);
-        } else if let Some(data) = line.strip_prefix("data: ") {
-            match &*kind {
-                "bye" => return Some(()),
-                "resync" => eprintln!("some transitions were missed; they are in the histories"),
-                "transition" => {
-                    let data: Value = serde_json::from_str(data).ok()?;
-                    let event = &data["event"];
-                    let text = if as_json { event.to_string() } else { describe(event) };
-                    if writeln!(io::stdout(), "{text}").is_err() {
-                        // The reader has seen enough.
-                        *left = 0;
-                        return None;
-                    }
-                    *left -= 1;
-                    if *left == 0 {
-                        return None;
-                    }
+        thread::sleep(RETRY);
+    }
+}
+
+struct Watch {
+    /// How many transitions are still to be printed.
+    left: u64,
+    as_json: bool,
+    /// Whether there was no stream before.
+    is_first: bool,
+}
+
+/// How a stream has ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    /// As announced. The next stream goes on `after` this one.
+    Announced {
+        after: Option<String>,
+    },
+    Lost,
+    /// No more transitions are wanted.
+    Enough,
+}
+
+impl Watch {
+    /// Prints the transitions of one stream.
+    fn follow(&mut self, stream: impl Read) -> End {
+        let mut stream = BufReader::new(stream);
+        let mut kind = String::new();
+        loop {
+            let mut line = String::new();
+            if !matches!((&mut stream).take(MAX_LINE).read_line(&mut line), Ok(1..)) {
+                return End::Lost;
+            }
+            let line = line.trim_end();
+            if let Some(name) = line.strip_prefix("event: ") {
+                name.clone_into(&mut kind);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                let Ok(data) = serde_json::from_str(data) else { return End::Lost };
+                if let Some(end) = self.take(&kind, &data) {
+                    return end;
                 }
-                _ => {}
             }
         }
+    }
+
+    /// Takes an event. Returns how the stream ends with it.
+    fn take(&mut self, kind: &str, data: &Value) -> Option<End> {
+        match kind {
+            "hello" => {
+                let is_gap = !std::mem::take(&mut self.is_first) && data["resumed"] != true;
+                if is_gap {
+                    eprintln!("connected again; what happened meanwhile is in the histories");
+                }
+            }
+            "bye" => {
+                let after = data["after"].as_str().map(str::to_owned);
+                return Some(End::Announced { after });
+            }
+            "resync" => eprintln!("some transitions were missed; they are in the histories"),
+            "transition" => {
+                let event = &data["event"];
+                let text = if self.as_json { event.to_string() } else { describe(event) };
+                // If the output is closed, its reader has seen enough.
+                let is_written = writeln!(io::stdout(), "{text}").is_ok();
+                self.left = if is_written { self.left - 1 } else { 0 };
+                return (self.left == 0).then_some(End::Enough);
+            }
+            _ => {}
+        }
+        None
     }
 }
 

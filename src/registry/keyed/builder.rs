@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    KeyedBreakers, key_labels::KeyLabels, max_open::MaxOpen, source::Source, table::Table,
-    when_full::WhenFull,
+    KeyedBreakers, key_labels::KeyLabels, max_open::MaxOpen, names::escape, source::Source,
+    table::Table, when_full::WhenFull,
 };
 use crate::{
     clock::{Clock, TimeSource},
@@ -14,6 +14,7 @@ use crate::{
     store::StateStore,
 };
 
+/// With `:` and `%` escaped, so that the name of a hashed key has room behind it.
 const LONGEST_GROUP: usize = 256;
 
 /// Builds [`KeyedBreakers`]. Created by [`KeyedBreakers::builder`].
@@ -141,9 +142,12 @@ impl KeyedBreakersBuilder {
     /// One [`ConfigError`] that lists every fault of the name and the settings.
     pub fn build(self) -> Result<KeyedBreakers, ConfigError> {
         let mut faults = Faults::default();
-        if !(1..=LONGEST_GROUP).contains(&self.group.len()) {
-            let length = self.group.len();
-            faults.add("name", format!("has {length} bytes, must have from 1 to {LONGEST_GROUP}"));
+        let length = escape(&self.group).len();
+        if !(1..=LONGEST_GROUP).contains(&length) {
+            let fault = format!(
+                "has {length} bytes with `:` and `%` escaped, must have from 1 to {LONGEST_GROUP}"
+            );
+            faults.add("name", fault);
         }
         if self.max_breakers == 0 {
             faults.add("max_breakers", "0 is out of range; must be at least 1");

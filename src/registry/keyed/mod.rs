@@ -31,6 +31,7 @@ pub use self::{
     when_full::WhenFull,
 };
 use crate::{
+    breaker::nesting::KeyMark,
     config::{Config, ConfigError},
     event::Event,
     handle::Breaker,
@@ -79,7 +80,8 @@ pub struct KeyedBreakers {
 }
 
 impl KeyedBreakers {
-    /// Starts a group. Its name begins the names of its breakers: 1 to 256 bytes of any text.
+    /// Starts a group. Its name begins the names of its breakers: 1 to 256 bytes of any text, in
+    /// which `:` and `%` count as three.
     pub fn builder(group: impl AsRef<str>) -> KeyedBreakersBuilder {
         KeyedBreakersBuilder::new(group.as_ref())
     }
@@ -203,6 +205,18 @@ impl KeyedBreakers {
     /// A breaker that stands for the group as a whole: it records nothing.
     pub(crate) fn group(&self) -> &Breaker {
         self.table.group()
+    }
+
+    /// By which a call of this key is recognized further in while it has no breaker.
+    #[cold]
+    pub(crate) fn mark_of(&self, key: &str) -> KeyMark {
+        self.table.mark_of(&self.table.shorten(key))
+    }
+
+    /// Whether a call with this key would be rejected now. It is no use of its breaker.
+    #[cfg(feature = "load")]
+    pub(crate) fn would_reject(&self, key: &str) -> bool {
+        self.table.would_reject(&self.table.shorten(key))
     }
 
     /// Finds what a call with this key is recorded by, and passes the breaker to the closure.

@@ -80,7 +80,7 @@ impl Names {
     }
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('%', "%25").replace(':', "%3A")
 }
 
@@ -109,6 +109,22 @@ mod tests {
         assert_eq!(names.key_of(&names.name_of(&hashed)), Some(hashed.clone()));
         // A key cannot pretend to be the hash of another one.
         assert_ne!(names.shorten(&hashed), hashed);
+    }
+
+    /// Whatever group the builder admits, no name is longer than the longest.
+    #[test]
+    fn no_name_is_too_long() {
+        let build = |group: &str| crate::registry::KeyedBreakers::builder(group).build();
+        for group in ["g".repeat(256), ":".repeat(85)] {
+            build(&group).unwrap();
+            let names = Names::new(&group);
+            for key in [1, 200, 256, 257, 10_000].map(|length| "%".repeat(length)) {
+                let name = names.name_of(&names.shorten(&key));
+                assert!(name.len() <= LONGEST_NAME, "{} bytes", name.len());
+            }
+        }
+        let error = build(&":".repeat(86)).unwrap_err().to_string();
+        assert!(error.contains("has 258 bytes"), "{error}");
     }
 
     proptest! {

@@ -27,8 +27,11 @@ pub(super) trait Occupant: Clone {
     /// Whether it rejects every call for longer, by the same look.
     fn goes_on_rejecting(&self) -> bool;
 
-    /// Its state now, which may run listeners.
-    fn state(&self) -> State;
+    /// Whether it is half-open now and has no probe out. To ask may run listeners.
+    fn is_half_open_and_idle(&self) -> bool;
+
+    /// Whether both are the same breaker.
+    fn is(&self, other: &Self) -> bool;
 
     /// It is not the breaker of its key any more. It runs no listener.
     fn leave_group(&self);
@@ -43,8 +46,13 @@ impl Occupant for Breaker {
         self.cell().goes_on_rejecting()
     }
 
-    fn state(&self) -> State {
-        self.state()
+    fn is_half_open_and_idle(&self) -> bool {
+        let is_idle = self.cell().inspect(|machine, _| machine.is_half_open_without_probes());
+        is_idle == Some(true)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.cell(), other.cell())
     }
 
     fn leave_group(&self) {
@@ -146,8 +154,8 @@ impl Queue {
     }
 }
 
-/// The first that is half-open. Asking a breaker for its state may run listeners, so no lock may be
-/// held.
+/// The first that is half-open and has no probe out. Asking a breaker for its state may run
+/// listeners, so no lock may be held.
 pub(super) fn choose<B: Occupant>(candidates: Vec<Candidate<B>>) -> Option<Candidate<B>> {
-    candidates.into_iter().find(|candidate| candidate.breaker.state() == State::HalfOpen)
+    candidates.into_iter().find(|candidate| candidate.breaker.is_half_open_and_idle())
 }

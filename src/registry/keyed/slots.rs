@@ -2,13 +2,16 @@
 
 use super::{
     entries::{Entries, Entry},
-    hashed::{Hashed, HashedRef},
+    hashed::HashedRef,
     replacement::{Candidate, Considered, Occupant, Queue, Replaceable, choose},
 };
-use crate::sync::{
-    AtomicU64, Mutex, MutexGuard,
-    Ordering::{Relaxed, Release},
-    lock,
+use crate::{
+    state::State,
+    sync::{
+        AtomicU64, Mutex, MutexGuard,
+        Ordering::{Relaxed, Release},
+        lock,
+    },
 };
 
 /// How often a new key looks for a breaker to replace: another key may take the one that it found.
@@ -97,7 +100,7 @@ impl<B: Occupant, S> Slots<B, S> {
     }
 
     /// The breaker of a key, if there is one. It does not count as a use.
-    #[cfg(any(feature = "admin", tower_breaker_loom))]
+    #[cfg(any(feature = "admin", feature = "load", tower_breaker_loom))]
     pub(super) fn look_at(&self, key: HashedRef<'_>) -> Option<B> {
         self.entries.with(key, |entry| entry.breaker.clone())
     }
@@ -162,10 +165,10 @@ impl<B: Occupant, S> Slots<B, S> {
             return Attempt::Done(Insertion::Present);
         }
         let mut replaced = None;
-        if let Some(Candidate { key, breaker }) = found
-            && self.remove_unused(&mut creation.queue, key)
+        if let Some(candidate) = found
+            && self.remove_unused(&mut creation.queue, candidate)
         {
-            replaced = Some(breaker.clone());
+            replaced = Some(candidate.breaker.clone());
         }
         if creation.queue.len() >= self.max {
             match self.search(&mut creation.queue) {
@@ -189,10 +192,17 @@ impl<B: Occupant, S> Slots<B, S> {
         self.entries.with(key, |_| ()).is_some()
     }
 
-    /// Removes the breaker that a search has found, unless it was used meanwhile.
-    fn remove_unused(&self, queue: &mut Queue, key: &Hashed) -> bool {
-        let is_unused = self.entries.with(key.as_ref(), |entry| !entry.is_used()) == Some(true);
-        let is_removed = is_unused && queue.remove(key);
+    /// Removes the breaker that a search has found, unless it was used meanwhile, by a call that
+    /// another search has forgotten too, or its key has another breaker by now.
+    fn remove_unused(&self, queue: &mut Queue, candidate: &Candidate<B>) -> bool {
+        let Candidate { key, breaker } = candidate;
+        let is_unused = self.entries.with(key.as_ref(), |entry| {
+            entry.breaker.is(breaker)
+                && !entry.is_used()
+                // It was half-open when it was chosen.
+                && matches!(breaker.published_state(), State::HalfOpen | State::Closed)
+        });
+        let is_removed = is_unused == Some(true) && queue.remove(key);
         if is_removed {
             self.entries.remove(key.as_ref());
         }
@@ -228,3 +238,6 @@ impl<B: Occupant, S> Slots<B, S> {
         lock(&self.creation)
     }
 }
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests;

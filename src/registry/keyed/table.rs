@@ -21,6 +21,7 @@ use super::{
     when_full::WhenFull,
 };
 use crate::{
+    breaker::nesting::KeyMark,
     config::{Config, Trip},
     event::Event,
     handle::Breaker,
@@ -42,9 +43,15 @@ pub(crate) enum Found<T> {
 pub(crate) struct Missing {
     key: CallKey,
     group: Anchored,
+    mark: KeyMark,
 }
 
 impl Missing {
+    /// By which a call of the same key further in is recognized.
+    pub(crate) fn mark(&self) -> KeyMark {
+        self.mark
+    }
+
     /// Whether the group is still there, and no breaker was created since the key was looked up.
     #[inline]
     pub(crate) fn is_unchanged(&self) -> bool {
@@ -88,14 +95,18 @@ impl Table {
         let names = Names::new(group);
         let shared = || {
             let (builder, gate) = source.build(names.group(), None, &config);
-            let breaker = builder.build_valid();
+            // `restore` waits for it.
+            let breaker = builder.restore_later().build_valid();
             gate.open();
             breaker
         };
         let lease = Lease::new();
         let table = Arc::new(Self {
             hasher: KeyHasher::default(),
-            group: Breaker::builder(group).counts_for_group().build_valid(),
+            group: Breaker::builder(group)
+                .call_metrics(config.call_metrics)
+                .counts_for_group()
+                .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
@@ -143,7 +154,6 @@ impl Table {
         self.slots.breakers()
     }
 
-    #[cfg(feature = "admin")]
     pub(super) fn shared(&self) -> Option<&Breaker> {
         self.shared.as_ref()
     }
@@ -237,17 +247,17 @@ impl Table {
         let is_lazy = can_wait && self.is_lazy.load(Relaxed) && !is_shared;
         // Before the lookup: a breaker that is created meanwhile is noticed.
         let group = self.lease.find();
-        let missing = |key| Found::OnFailure(Missing { key: CallKey::new(key), group });
-        if is_lazy && self.slots.is_empty() && self.source.max_open.is_none() {
-            return missing(key);
-        }
         let hashed = self.hasher.hash(key);
         self.see(hashed);
         if is_lazy {
-            return match self.slots.with(hashed, work) {
-                Some(result) => Found::Breaker(result),
-                None => missing(key),
-            };
+            let found = if self.slots.is_empty() { None } else { self.slots.with(hashed, work) };
+            return found.map_or_else(
+                || {
+                    let mark = KeyMark::of(hashed.hash);
+                    Found::OnFailure(Missing { key: CallKey::new(key), group, mark })
+                },
+                Found::Breaker,
+            );
         }
         match self.with_new_or_shared(hashed, work) {
             Some(result) => Found::Breaker(result),
@@ -255,11 +265,27 @@ impl Table {
         }
     }
 
+    #[cfg(feature = "load")]
+    pub(super) fn would_reject(&self, key: &str) -> bool {
+        let found = self.slots.look_at(self.hasher.hash(key));
+        let shared = || self.shared.clone().filter(|_| self.is_crowded.load(Relaxed));
+        let breaker = found.or_else(shared);
+        breaker.is_some_and(|breaker| breaker.cell().would_refuse().is_some())
+    }
+
+    /// The hash is of this group alone, so the same key of another group has another mark.
+    #[inline]
+    pub(super) fn mark_of(&self, key: &str) -> KeyMark {
+        KeyMark::of(self.hasher.hash(key).hash)
+    }
+
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
         let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
         self.is_lazy.store(is_lazy, Relaxed);
+        let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         self.slots.set_settings(config);
+        self.group.apply(of_group.into());
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
 
@@ -312,5 +338,7 @@ pub(super) struct New {
 /// Whether successes before the first failure change nothing, nor does an abandoned call.
 fn needs_only_failures(config: &Config) -> bool {
     let is_streak = |trip: &Trip| matches!(trip, Trip::ConsecutiveFailures(_));
-    config.abandoned_after.is_none() && config.trip_on.iter().all(is_streak)
+    config.abandoned_after.is_none()
+        && !config.measures_durations()
+        && config.trip_on.iter().all(is_streak)
 }

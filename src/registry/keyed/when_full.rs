@@ -8,6 +8,7 @@ pub enum WhenFull {
     /// [`KeyedBreakers::unrecorded_calls`](super::KeyedBreakers::unrecorded_calls).
     #[default]
     Pass,
-    /// They all go by one breaker, which has the name of the group.
+    /// They all go by one breaker, which has the name of the group, with `:` written as `%3A` and
+    /// `%` as `%25`.
     Share,
 }

@@ -14,7 +14,6 @@ use crate::{
     classify::note_passed_error,
     service::{
         future::ResponseFuture,
-        inner_call,
         record_when::{OnResponse, RecordWhen},
     },
 };
@@ -85,9 +84,7 @@ where
         match self.project().call.project() {
             CallProjection::WithBreaker { future } => future.poll(cx),
             CallProjection::Unbroken { future, call, classify, record_when } => {
-                let cell = call.cell();
-                let poll = || inner_call::run_within(cell, || future.poll(cx));
-                let result = ready!(call.fail_on_panic(poll));
+                let result = ready!(call.run(|| future.poll(cx)));
                 if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
                     call.record(outcome);
                 }

@@ -26,10 +26,11 @@ where
     }
 }
 
-/// Extracts the host that a request is sent to, with its port if the request names one:
-/// `api.example.com`, `127.0.0.1:8080`.
+/// Extracts the host that a request is sent to, with its port if that is not the default one of the
+/// scheme: `api.example.com`, `127.0.0.1:8080`.
 ///
-/// It comes from the URI, or else from the `Host` header, in lowercase. It takes `http::Request`
+/// It comes from the URI, or else from the `Host` header, in lowercase and without a dot at its
+/// end. (Without a URI that has a scheme, a port is never a default one.) It takes `http::Request`
 /// and, with the feature `reqwest`, `reqwest::Request`.
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
@@ -40,21 +41,29 @@ pub struct ByHost;
 impl<B> ExtractKey<http::Request<B>> for ByHost {
     #[inline]
     fn extract_key<'a>(&self, request: &'a http::Request<B>) -> Option<Cow<'a, str>> {
-        let authority = match request.uri().authority() {
+        let uri = request.uri();
+        let authority = match uri.authority() {
             Some(authority) => authority.as_str(),
             None => request.headers().get(http::header::HOST)?.to_str().ok()?,
         };
         // A user and a password are not part of the host, and must not be in a name.
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        (!host.is_empty()).then(|| lowercase(host))
+        let default_port = match uri.scheme_str() {
+            Some("http" | "ws") => ":80",
+            Some("https" | "wss") => ":443",
+            _ => ":",
+        };
+        let host = host.strip_suffix(default_port).unwrap_or(host);
+        (!host.is_empty()).then(|| lowercase(without_dot(host)))
     }
 }
 
 #[cfg(feature = "reqwest")]
 impl ExtractKey<reqwest::Request> for ByHost {
     fn extract_key<'a>(&self, request: &'a reqwest::Request) -> Option<Cow<'a, str>> {
-        // A parsed URL is in lowercase.
+        // A parsed URL is in lowercase, and has no default port.
         let host = request.url().host_str()?;
+        let host = host.strip_suffix('.').unwrap_or(host);
         Some(match request.url().port() {
             Some(port) => format!("{host}:{port}").into(),
             None => host.into(),
@@ -62,12 +71,33 @@ impl ExtractKey<reqwest::Request> for ByHost {
     }
 }
 
+/// A host without the dot at the end of its name.
 #[cfg(feature = "http")]
-fn lowercase(text: &str) -> Cow<'_, str> {
+fn without_dot(host: &str) -> Cow<'_, str> {
+    if let Some((name, port)) = host.split_once(".:") {
+        return format!("{name}:{port}").into();
+    }
+    host.strip_suffix('.').unwrap_or(host).into()
+}
+
+#[cfg(feature = "http")]
+fn lowercase(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         text.to_ascii_lowercase().into()
     } else {
-        text.into()
+        text
+    }
+}
+
+/// Extracts no key, so that every request goes by the
+/// [default key](super::KeyedCircuitBreakerLayer::default_key): for a service that is one endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByEndpoint;
+
+impl<Request> ExtractKey<Request> for ByEndpoint {
+    #[inline]
+    fn extract_key<'a>(&self, _: &'a Request) -> Option<Cow<'a, str>> {
+        None
     }
 }
 

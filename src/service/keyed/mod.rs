@@ -33,7 +33,11 @@ pub use self::key::ByHost;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::key::ByMatchedPath;
 use self::selector::Selector;
-pub use self::{future::KeyedResponseFuture, key::ExtractKey, service::KeyedCircuitBreaker};
+pub use self::{
+    future::KeyedResponseFuture,
+    key::{ByEndpoint, ExtractKey},
+    service::KeyedCircuitBreaker,
+};
 use super::{layer::settings::layer_settings, record_when::OnResponse, reject::RejectAsError};
 use crate::{
     classify::{CloneClassifier, ErrorsAsFailures},
@@ -102,6 +106,27 @@ impl KeyedCircuitBreakerLayer<()> {
         F: for<'a> Fn(&'a Request) -> Option<Cow<'a, str>>,
     {
         KeyedCircuitBreakerLayer::new(breakers, key)
+    }
+
+    /// The breaker of this key for every request: for a service that is one of several endpoints,
+    /// as of a balancer. Its [load](crate::load::BreakerLoad) is that of the endpoint.
+    ///
+    /// ```
+    /// use tower::{Layer, service_fn};
+    /// use tower_breaker::{KeyedBreakers, keyed::KeyedCircuitBreakerLayer};
+    ///
+    /// let breakers = KeyedBreakers::builder("upstream").build()?;
+    /// let endpoints = ["10.0.0.7:80", "10.0.0.8:80"].map(|address| {
+    ///     let inner = service_fn(move |(): ()| async move { Ok::<_, std::io::Error>(address) });
+    ///     KeyedCircuitBreakerLayer::by_endpoint(breakers.clone(), address).layer(inner)
+    /// });
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    pub fn by_endpoint(
+        breakers: KeyedBreakers,
+        key: impl AsRef<str>,
+    ) -> KeyedCircuitBreakerLayer<ByEndpoint> {
+        KeyedCircuitBreakerLayer::new(breakers, ByEndpoint).default_key(key)
     }
 
     /// A breaker for each host that requests are sent to: see [`ByHost`].

@@ -4,11 +4,13 @@ use smol_str::SmolStr;
 
 use super::key::ExtractKey;
 use crate::{
-    breaker::Permit,
+    breaker::{
+        Permit,
+        nesting::{is_any_running, is_nested},
+    },
     error::Rejected,
     handle::Breaker,
     registry::{Found, KeyedBreakers, Missing},
-    service::inner_call,
 };
 
 /// The breakers, and which one a request goes by.
@@ -43,21 +45,21 @@ impl<K> Selector<K> {
         let Some(key) = key.as_deref().or(default_key.as_deref()) else {
             return Ok(Admission::Unrecorded);
         };
-        match breakers.find(key, can_wait, admit_by) {
+        let admit = |breaker: &Breaker| admit_by(breaker, || breakers.mark_of(key).is_running());
+        match breakers.find(key, can_wait, admit) {
             Found::Breaker(admitted) => admitted.map(Admission::ByBreaker),
-            Found::OnFailure(_) if inner_call::is_nested(breakers.group().cell()) => {
-                Ok(Admission::Unrecorded)
-            }
+            Found::OnFailure(missing) if missing.mark().is_running() => Ok(Admission::Unrecorded),
             Found::OnFailure(missing) => Ok(Admission::WithoutBreaker(missing)),
             Found::Unrecorded => Ok(Admission::Unrecorded),
         }
     }
 }
 
+/// `is_key_running`: asked whether a call further out has begun before the key had a breaker.
 #[inline]
-fn admit_by(breaker: &Breaker) -> Result<Permit, Rejected> {
+fn admit_by(breaker: &Breaker, is_key_running: impl FnOnce() -> bool) -> Result<Permit, Rejected> {
     let cell = breaker.cell();
-    if inner_call::is_nested(cell) {
+    if is_any_running() && (is_nested(cell) || is_key_running()) {
         return Ok(Permit::void_of(cell));
     }
     Permit::try_acquire(cell).map_err(|refusal| breaker.reject(refusal))

@@ -77,6 +77,13 @@ impl<S, K, C, R, O> KeyedCircuitBreaker<S, K, C, R, O> {
         self.inner
     }
 
+    /// Whether a request without a key of its own would be rejected.
+    #[cfg(feature = "load")]
+    pub(in crate::service) fn would_reject_by_default(&self) -> bool {
+        let Selector { breakers, default_key, .. } = &self.selector;
+        default_key.as_ref().is_some_and(|key| breakers.would_reject(key))
+    }
+
     #[inline]
     fn admit<Request>(&mut self, request: &Request, can_wait: bool) -> Result<Admission, Rejected>
     where
@@ -127,9 +134,7 @@ where
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
                 let mut call = UnbrokenCall::new(missing, &self.selector.breakers);
-                let group = call.cell();
-                let start = || inner_call::run_within(group, || self.inner.call(request));
-                let future = call.fail_on_panic(start);
+                let future = call.run(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
             Ok(Admission::Unrecorded) => KeyedResponseFuture::passed(self.inner.call(request)),

@@ -13,7 +13,7 @@ use crate::{
 /// keep the group: once that is gone, its end changes nothing, as with a permit.
 pub(in crate::service) struct UnbrokenCall {
     missing: Missing,
-    /// Of the group.
+    /// Of the group: it counts the call.
     cell: &'static Cell,
     is_counted: bool,
 }
@@ -22,12 +22,6 @@ impl UnbrokenCall {
     #[inline]
     pub(in crate::service) fn new(missing: Missing, breakers: &KeyedBreakers) -> Self {
         Self { missing, cell: breakers.group().cell(), is_counted: false }
-    }
-
-    /// The cell by which a call of the same group further in is recognized.
-    #[inline]
-    pub(in crate::service) fn cell(&self) -> &'static Cell {
-        self.cell
     }
 
     #[inline]
@@ -46,7 +40,6 @@ impl UnbrokenCall {
     #[inline(never)]
     fn record_with_breaker(&mut self, outcome: Outcome) {
         let Some(breakers) = KeyedBreakers::of(&self.missing) else { return };
-        self.count(outcome.into());
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
@@ -59,11 +52,16 @@ impl UnbrokenCall {
                 permit.uncounted().finish(outcome);
             }
         };
-        if outcome == Outcome::Success {
-            breakers.with_late(&self.missing, record);
-        } else if outcome != Outcome::Ignore {
-            breakers.with_new(&self.missing, record);
+        match outcome {
+            Outcome::Ignore => {}
+            Outcome::Success => {
+                breakers.with_late(&self.missing, record);
+            }
+            // It has been counted as unrecorded.
+            _ if breakers.with_new(&self.missing, record).is_none() => self.is_counted = true,
+            _ => {}
         }
+        self.count(outcome.into());
     }
 
     /// Counts the end of the call for the group, which is still there: there is no breaker that
@@ -84,11 +82,13 @@ impl UnbrokenCall {
         }
     }
 
-    /// Does a part of the call's work. If it panics, the call is a failure, and the panic
-    /// propagates.
-    pub(in crate::service) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    /// Runs the inner service's `call`, or polls its future. If it panics, the call is a failure,
+    /// and the panic propagates.
+    #[inline]
+    pub(in crate::service) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let mark = self.missing.mark();
         let guard = FailOnDrop(self);
-        let result = work();
+        let result = mark.run(work);
         std::mem::forget(guard);
         result
     }

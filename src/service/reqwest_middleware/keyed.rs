@@ -18,14 +18,14 @@ use crate::{
     classify::ServerErrorsAsFailures,
     registry::KeyedBreakers,
     service::{
-        body::OnBodyEnd,
+        body::{OnBodyEnd, SetOnBodyEnd},
         inner_call,
         keyed::{
             ByHost, ExtractKey,
             selector::{Admission, Selector},
             unbroken::UnbrokenCall,
         },
-        record_when::{OnResponse, RecordWhen},
+        record_when::{AppliesTo, Exempt, OnResponse, RecordWhen},
     },
 };
 
@@ -104,8 +104,24 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     /// Records the outcome of a call when its response body has ended, so that a body that breaks
     /// off is a failure: see [`OnBodyEnd`]. A key gets its breaker with its first call.
     #[must_use]
-    pub fn on_body_end(self, record_when: OnBodyEnd) -> KeyedBreakerMiddleware<K, C, OnBodyEnd> {
-        let Self { selector, classify, .. } = self;
+    pub fn on_body_end(self, on_body_end: OnBodyEnd) -> KeyedBreakerMiddleware<K, C, O::Output>
+    where
+        O: SetOnBodyEnd,
+    {
+        let Self { selector, classify, record_when } = self;
+        let record_when = record_when.set_on_body_end(on_body_end);
+        KeyedBreakerMiddleware { selector, classify, record_when }
+    }
+
+    /// Lets the requests for which this returns `true` bypass the breakers, as with
+    /// [`BreakerMiddleware::exempt`](super::BreakerMiddleware::exempt).
+    #[must_use]
+    pub fn exempt<F>(self, is_exempt: F) -> KeyedBreakerMiddleware<K, C, Exempt<O, F>>
+    where
+        F: Fn(&Request) -> bool,
+    {
+        let Self { selector, classify, record_when } = self;
+        let record_when = Exempt::new(record_when, is_exempt);
         KeyedBreakerMiddleware { selector, classify, record_when }
     }
 
@@ -123,8 +139,11 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     ) -> Result<Response, Error>
     where
         K: ExtractKey<Request>,
-        O: RecordWhen<C, Response, Error, Response = Response>,
+        O: RecordWhen<C, Response, Error, Response = Response> + AppliesTo<Request>,
     {
+        if !self.record_when.applies_to(&request) {
+            return next.run(request, extensions).await.map(O::pass_unrecorded);
+        }
         match self.selector.admit(&request, O::IS_KNOWN_WITH_RESPONSE).map_err(to_error)? {
             Admission::ByBreaker(permit) => {
                 self.send_with(permit, next.run(request, extensions)).await
@@ -159,12 +178,7 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
         O: RecordWhen<C, Response, Error, Response = Response>,
     {
         let mut sent = pin!(sent);
-        let group = call.cell();
-        let result = poll_fn(|cx| {
-            let poll = || inner_call::run_within(group, || sent.as_mut().poll(cx));
-            call.fail_on_panic(poll)
-        });
-        let result = result.await;
+        let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
         if let Some(outcome) = self.record_when.outcome_of_response(&self.classify, &result) {
             call.record(outcome);
         }
@@ -176,7 +190,11 @@ impl<K, C, O> Middleware for KeyedBreakerMiddleware<K, C, O>
 where
     K: ExtractKey<Request> + Send + Sync + 'static,
     C: Send + Sync + 'static,
-    O: RecordWhen<C, Response, Error, Response = Response> + Send + Sync + 'static,
+    O: RecordWhen<C, Response, Error, Response = Response>
+        + AppliesTo<Request>
+        + Send
+        + Sync
+        + 'static,
 {
     // The signature that `async_trait` generates for an `async fn`.
     fn handle<'me, 'extensions, 'next, 'call>(

@@ -98,9 +98,37 @@ pub(super) fn store_error(address: &Address, error: &RedisError) -> StoreError {
         None if error.kind() == ErrorKind::InvalidClientConfig => {
             misconfigured(&format!("cannot be used: {error}"))
         }
-        None if error.is_io_error() => unavailable(&format!("cannot be reached: {error}")),
+        None if error.is_io_error() => match of_tls(error) {
+            Some(problem) => misconfigured(&problem),
+            None => unavailable(&format!("cannot be reached: {error}")),
+        },
         None => StoreError::Other(format!("{address} gives an unexpected answer: {error}").into()),
     }
+}
+
+/// What is wrong with TLS, if it is not a matter of the network.
+#[cfg(feature = "redis-tls")]
+fn of_tls(error: &RedisError) -> Option<String> {
+    use std::{error::Error as _, io, sync::Arc};
+
+    let shared = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    let error = shared.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match error {
+        rustls::Error::InvalidCertificate(_) => Some(format!(
+            "shows a certificate that is not trusted ({error}): trust its authority by \
+             `root_certificates`, or check the host in the URL",
+        )),
+        rustls::Error::AlertReceived(_) => Some(format!(
+            "refuses to talk by TLS ({error}): give it a client certificate that it trusts, by \
+             `client_certificate`",
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "redis-tls"))]
+const fn of_tls(_: &RedisError) -> Option<String> {
+    None
 }
 
 fn details(error: &RedisError) -> &str {

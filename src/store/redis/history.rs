@@ -78,7 +78,8 @@ impl Appender {
                 let replies = script::run(connection, |form, pipeline| {
                     let command = self.discard.command(form, &keys, &[self.token.as_bytes()]);
                     pipeline.add_command(command);
-                })?;
+                })
+                .map_err(|error| self.discard.name_what_is_denied(error))?;
                 let is_left = replies.first().is_some_and(|reply| *reply == Value::Int(1));
                 if is_left { Ok(()) } else { index.remove_gone(connection, &[key.to_owned()]) }
             })
@@ -210,7 +211,7 @@ pub(super) fn keys(
                     break;
                 }
             }
-            index.remove_gone(connection, &gone)?;
+            index.try_remove_gone(connection, &gone)?;
             Ok(keys)
         })
     })

@@ -6,6 +6,8 @@
 
 use redis::{ConnectionLike, Pipeline, RedisResult};
 
+use super::failure::code;
+
 /// The most members that one command reads.
 pub(super) const PAGE: usize = 1024;
 
@@ -38,6 +40,18 @@ impl Index<'_> {
             .arg(&[self.key, &start, "+", "LIMIT", "0"])
             .arg(limit.min(PAGE))
             .query(connection)
+    }
+
+    /// The same for a reader, which may not be allowed to, or read a replica: the members remain.
+    pub(super) fn try_remove_gone(
+        &self,
+        connection: &mut dyn ConnectionLike,
+        members: &[String],
+    ) -> RedisResult<()> {
+        match self.remove_gone(connection, members) {
+            Err(error) if matches!(code(&error), Some("NOPERM" | "READONLY")) => Ok(()),
+            result => result,
+        }
     }
 
     /// Removes members whose keys are gone.

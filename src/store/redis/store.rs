@@ -172,7 +172,11 @@ impl StateStore for RedisStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.shared.values.delete(&self.shared.server, key)
+        self.delete_all(&[key.to_owned()])
+    }
+
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.values.delete(&self.shared.server, keys)
     }
 
     fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {

@@ -118,14 +118,22 @@ impl Values {
         Ok(())
     }
 
-    pub(super) fn delete(&self, server: &Server, key: &str) -> Result<(), StoreError> {
-        with_index(server, |index| {
-            server.call(|connection| {
-                redis::cmd("DEL").arg((index.named)(key)).exec(connection)?;
-                index.remove_gone(connection, &[key.to_owned()])
-            })
-        })?;
-        self.forget(key);
+    pub(super) fn delete(&self, server: &Server, keys: &[String]) -> Result<(), StoreError> {
+        for keys in keys.chunks(PAGE) {
+            with_index(server, |index| {
+                server.call(|connection| {
+                    let mut pipeline = redis::pipe();
+                    for key in keys {
+                        pipeline.cmd("DEL").arg((index.named)(key)).ignore();
+                    }
+                    pipeline.exec(connection)?;
+                    index.remove_gone(connection, keys)
+                })
+            })?;
+            for key in keys {
+                self.forget(key);
+            }
+        }
         Ok(())
     }
 
@@ -168,7 +176,8 @@ impl Values {
                 let keys = [key.as_bytes()];
                 pipeline.add_command(self.delete_if_same.command(form, &keys, &[end(value)]));
             }
-        })?;
+        })
+        .map_err(|error| self.delete_if_same.name_what_is_denied(error))?;
         let deleted = own.iter().zip(replies).filter(|(_, reply)| !is_refused(reply));
         gone.extend(deleted.map(|((key, _), _)| (*key).clone()));
         Ok(gone)
@@ -223,7 +232,7 @@ fn read_page(
             break;
         }
     }
-    index.remove_gone(connection, &gone)?;
+    index.try_remove_gone(connection, &gone)?;
     Ok(page)
 }
 

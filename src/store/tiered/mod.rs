@@ -51,6 +51,11 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 /// * **Histories** are read from the near store, and from the far one where the near one has too
 ///   few records, as on a new host.
 ///
+/// * **In metrics**, each store has its own label; that of the far one gets `_far` appended if both
+///   are the same.
+/// * **Expired snapshots** are removed from the near store. A far store that expires them by itself
+///   is not read for that, and one that does not has them removed too.
+///
 /// Clones share both stores. When the last one is dropped, it waits for half a second at most for
 /// what the far store has not taken yet.
 #[derive(Clone)]
@@ -61,6 +66,8 @@ pub struct Tiered {
 struct Shared {
     near: Arc<dyn StateStore>,
     far: Far,
+    /// Whether either store keeps histories.
+    has_histories: bool,
     /// The newest of those whose pages are being read.
     listing: Mutex<Option<Listing>>,
 }
@@ -73,8 +80,10 @@ impl Tiered {
     }
 
     pub(super) fn of(near: Arc<dyn StateStore>, far: Arc<dyn StateStore>) -> Self {
+        let has_histories = near.history().is_some() || far.history().is_some();
         let far = Far::new(Arc::clone(&near), far);
-        Self { shared: Arc::new(Shared { near, far, listing: Mutex::default() }) }
+        let listing = Mutex::default();
+        Self { shared: Arc::new(Shared { near, far, has_histories, listing }) }
     }
 
     /// The health of the far store. `pending` counts the snapshots and histories that it has not
@@ -145,13 +154,18 @@ impl StateStore for Tiered {
         self.shared.near.delete(key)
     }
 
+    fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| keys.iter().for_each(|key| pending.delete(key)));
+        self.shared.near.delete_all(keys)
+    }
+
     fn discard_all(&self, keys: &[String]) -> Result<(), StoreError> {
         self.shared.far.write(|pending| keys.iter().for_each(|key| pending.discard(key)));
         self.shared.near.discard_all(keys)
     }
 
     fn history(&self) -> Option<&dyn HistoryStore> {
-        self.near_history().is_some().then_some(self)
+        self.shared.has_histories.then_some(self)
     }
 
     fn verify(&self) -> Result<(), StoreError> {
@@ -209,22 +223,29 @@ impl HistoryStore for Tiered {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<HistoryRecord>, StoreError> {
-        let Some(near) = self.near_history() else { return Ok(Vec::new()) };
-        let records = near.load_newest(key, before, limit)?;
-        if records.len() >= limit {
-            return Ok(records);
+        let near = self.near_history();
+        let near = near.map_or(Ok(Vec::new()), |near| near.load_newest(key, before, limit));
+        if near.as_ref().is_ok_and(|records| records.len() >= limit) {
+            return near;
         }
+        // The far store writes what it was given before it reads, so it shows nothing that was
+        // trimmed.
         let owned = key.to_owned();
         let far = self.shared.far.read(move |store| {
             let history = store.history();
             history.map_or_else(|| Ok(Vec::new()), |far| far.load_newest(&owned, before, limit))
         });
-        let far = far.unwrap_or_default();
+        let (near, far) = match (near, far) {
+            (Err(_), Some(far)) => (Vec::new(), far),
+            (near, far) => (near?, far.unwrap_or_default()),
+        };
         let all: BTreeMap<_, _> =
-            far.into_iter().chain(records).map(|record| (record.id, record)).collect();
+            far.into_iter().chain(near).map(|record| (record.id, record)).collect();
         Ok(all.into_values().rev().take(limit).collect())
     }
 
+    /// Those of the near store. They are asked for in order to remove what is too old, and the far
+    /// store is given that as well.
     fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
         self.near_history().map_or_else(|| Ok(Vec::new()), |near| near.keys(after, limit))
     }

@@ -30,7 +30,7 @@ pub(super) struct Pending {
     trims: HashMap<String, (u64, usize)>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Removal {
     /// Removes whatever there is.
     Delete,
@@ -166,9 +166,13 @@ impl Pending {
             store.save_all(&saves)?;
             self.values.clear();
         }
-        while let Some((key, removal)) = first(&self.deletes) {
-            removal.value(store, &key)?;
-            self.deletes.remove(&key);
+        for removal in [Removal::Delete, Removal::Discard] {
+            let of_this = self.deletes.iter().filter(|(_, other)| **other == removal);
+            let keys: Vec<_> = of_this.map(|(key, _)| key.clone()).collect();
+            removal.values(store, &keys)?;
+            for key in &keys {
+                self.deletes.remove(key);
+            }
         }
         let Some(histories) = store.history() else {
             self.forget_histories();
@@ -198,7 +202,8 @@ impl Pending {
     pub(super) fn write_each(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
         let mut attempts = Attempts::default();
         self.values.retain(|_, entry| attempts.fails(|| store.save(entry)));
-        self.deletes.retain(|key, removal| attempts.fails(|| removal.value(store, key)));
+        self.deletes
+            .retain(|key, removal| attempts.fails(|| removal.values(store, slice::from_ref(key))));
         let Some(histories) = store.history() else {
             self.forget_histories();
             return attempts.result();
@@ -225,10 +230,11 @@ impl Pending {
 }
 
 impl Removal {
-    fn value(self, store: &dyn StateStore, key: &String) -> Result<(), StoreError> {
+    fn values(self, store: &dyn StateStore, keys: &[String]) -> Result<(), StoreError> {
         match self {
-            Self::Delete => store.delete(key),
-            Self::Discard => store.discard_all(slice::from_ref(key)),
+            _ if keys.is_empty() => Ok(()),
+            Self::Delete => store.delete_all(keys),
+            Self::Discard => store.discard_all(keys),
         }
     }
 

@@ -115,6 +115,36 @@ const checks = {
     await close(page);
   },
 
+  async "an answer that arrives after a later event does not undo it"() {
+    const page = await open();
+    await page.evaluate(() => {
+      const row = [...document.querySelectorAll(".row")].find((row) => row.querySelector("h2").textContent === "payments");
+      window.words = [];
+      new MutationObserver(() => window.words.push(row.querySelector(".word").textContent))
+        .observe(row, { subtree: true, childList: true, characterData: true });
+    });
+    let held;
+    const arrived = new Promise((resolve) => {
+      page.route(/\/breakers\?/, async (route) => {
+        if (held) return route.continue();
+        held = await route.fetch();
+        await control("trip", "payments");
+        await until(word(page, "payments"), "Open");
+        await route.fulfill({ response: held });
+        resolve();
+      });
+    });
+    await arrived;
+    await page.waitForResponse(/\/breakers\?/);
+    await until(word(page, "payments"), "Open");
+    const words = await page.evaluate(() => window.words);
+    assert.ok(!words.slice(words.indexOf("Open")).includes("Closed"), words.join());
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await control("reset", "payments");
+    await until(word(page, "payments"), "Closed");
+    await close(page);
+  },
+
   async "names are text, whatever they hold"() {
     const page = await open();
     for (const name of ["<img src=x onerror=alert(1)>", "../x y/é", "line\\u{a}break\\u{202e}drow"]) {

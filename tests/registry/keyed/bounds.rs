@@ -67,6 +67,24 @@ fn a_half_open_breaker_is_replaced_only_if_no_closed_one_is_idle() {
 }
 
 #[test]
+fn a_half_open_breaker_is_not_replaced_while_its_probe_is_out() {
+    let clock = ManualClock::new();
+    let hosts =
+        KeyedBreakers::builder("hosts").max_breakers(2).clock(clock.clone()).build().unwrap();
+    let probed = hosts.get_or_create("probed").unwrap();
+    trip(&probed);
+    hosts.get_or_create("forced").unwrap().force_open();
+    clock.advance(Duration::from_secs(60));
+    let probe = probed.try_acquire().unwrap();
+    for round in 0..10 {
+        assert!(hosts.get_or_create(&format!("new {round}")).is_none());
+    }
+    probe.cancel();
+    assert!(hosts.get_or_create("late").is_some());
+    assert!(hosts.get("probed").is_none());
+}
+
+#[test]
 fn a_key_that_finds_no_room_can_share_a_breaker() {
     let hosts =
         KeyedBreakers::builder("hosts").max_breakers(1).when_full(WhenFull::Share).build().unwrap();

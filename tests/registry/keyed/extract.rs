@@ -22,7 +22,17 @@ fn a_host_is_that_of_the_uri_or_of_the_header() {
         ("http://api.example.com/x", None, Some("api.example.com")),
         ("http://API.Example.com:8080/x", None, Some("api.example.com:8080")),
         ("http://user:secret@api.example.com/", None, Some("api.example.com")),
-        ("http://[::1]:80/", None, Some("[::1]:80")),
+        ("http://[::1]:8080/", None, Some("[::1]:8080")),
+        // One host, written in several ways.
+        ("http://[::1]:80/", None, Some("[::1]")),
+        ("http://API.example.com:80/", None, Some("api.example.com")),
+        ("https://api.example.com:443/", None, Some("api.example.com")),
+        ("http://api.example.com:443/", None, Some("api.example.com:443")),
+        ("http://api.example.com:8080/", None, Some("api.example.com:8080")),
+        ("http://api.example.com./", None, Some("api.example.com")),
+        ("http://api.example.com.:81/", None, Some("api.example.com:81")),
+        ("https://API.example.com.:443/", None, Some("api.example.com")),
+        ("/x", Some("api.example.com.:80"), Some("api.example.com:80")),
         ("/x", Some("Api.example.com:81"), Some("api.example.com:81")),
         ("http://uri.example/", Some("header.example"), Some("uri.example")),
         ("/x", None, None),
@@ -37,6 +47,9 @@ fn reqwest_has_the_same_hosts() {
     for (url, expected) in [
         ("http://API.example.com/x", Some("api.example.com")),
         ("http://user:secret@api.example.com:8080/", Some("api.example.com:8080")),
+        ("http://api.example.com:80/", Some("api.example.com")),
+        ("https://api.example.com.:443/", Some("api.example.com")),
+        ("http://api.example.com.:8080/", Some("api.example.com:8080")),
         ("data:text/plain,x", None),
     ] {
         let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());

@@ -243,6 +243,56 @@ async fn the_same_layer_twice_on_a_path_counts_a_call_once() {
     }
 }
 
+/// As an authorization server behind the same client.
+#[tokio::test]
+async fn a_call_of_another_key_within_a_call_counts() {
+    let keys = group();
+    let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_name());
+    let within = layer.clone();
+    let outer = layer.layer(service_fn(move |_: Request| {
+        // As the call begins, and as its future is polled.
+        let at_once = within.layer(inner()).oneshot(("at once", Fails));
+        assert!(tokio_test::task::spawn(at_once).poll().is_ready());
+        let polled = within.layer(inner()).oneshot(("later", Fails));
+        let same = within.layer(inner()).oneshot(("outer", Fails));
+        async move {
+            let _ = polled.await;
+            let _ = same.await;
+            Ok::<_, &'static str>(())
+        }
+    }));
+    for count in 1..=4 {
+        outer.clone().oneshot(("outer", Succeeds)).await.unwrap();
+        assert_eq!(
+            ["at once", "later", "outer"].map(|key| failures(&keys, key)),
+            [count, count, 0]
+        );
+    }
+    // The same once the outer key has a breaker.
+    keys.get_or_create("outer").unwrap();
+    outer.clone().oneshot(("outer", Succeeds)).await.unwrap();
+    assert_eq!(["at once", "later"].map(|key| keys.get(key).unwrap().state()), [State::Open; 2]);
+    assert_eq!(failures(&keys, "outer"), 0);
+}
+
+/// The call further in belongs to the call of its key, also if that has begun without the breaker.
+#[tokio::test]
+async fn a_call_within_a_call_of_its_key_is_not_recorded_if_the_breaker_has_come_meanwhile() {
+    let keys = group();
+    let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_name());
+    let (within, group) = (layer.clone(), keys.clone());
+    let outer = layer.layer(service_fn(move |_: Request| {
+        group.get_or_create("a").unwrap();
+        let same = within.layer(inner()).oneshot(("a", Fails));
+        async move {
+            let _ = same.await;
+            Err::<(), _>("failed")
+        }
+    }));
+    outer.oneshot(("a", Succeeds)).await.unwrap_err();
+    assert_eq!(failures(&keys, "a"), 1);
+}
+
 #[tokio::test]
 async fn a_call_without_readiness_is_rejected() {
     let keys = group();

@@ -8,6 +8,7 @@ mod history;
 mod loss;
 mod sentinel;
 mod shared_keys;
+mod tls;
 
 use std::time::Duration;
 

@@ -12,13 +12,15 @@ use std::{
     time::SystemTime,
 };
 
-use tempfile::TempDir;
 use tower_breaker::{
     FileStore, SledStore, StateStore,
-    store::{HistoryRecord, RedbStore, StoreError},
+    store::{RedbStore, StoreError},
 };
 
-use super::super::fault::Fault;
+use super::{
+    super::fault::Fault,
+    content::{Content, Place},
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -87,72 +89,54 @@ impl Kind {
     }
 }
 
-/// The contents of a folder.
-pub(super) struct Content {
-    pub(super) kind: Kind,
-    /// Whether a running server holds it, which may have written more since.
-    pub(super) held: bool,
-    pub(super) entries: Vec<(String, Vec<u8>)>,
-    /// Opened on the copy.
-    store: Box<dyn StateStore>,
-    /// Removes the copy. Declared, and so dropped, after the store.
-    copies: TempDir,
-}
-
-impl Content {
-    pub(super) fn of(folder: &Path) -> Result<Self, Fault> {
-        let kind = Kind::of(folder)?;
-        let failed = |error: io::Error| {
-            Fault::Other(format!("{} cannot be copied: {error}", folder.display()))
-        };
-        let copies = tempfile::tempdir().map_err(failed)?;
-        let copy = copies.path().join("copy");
-        let held = match kind {
-            // Every file is complete at any time, even while a server holds the folder.
-            Kind::Files => {
-                copy_folder(kind, folder, &copy).map_err(failed)?;
-                is_held(kind, folder)?
-            }
-            Kind::Sled | Kind::Redb => {
-                let before = (is_held(kind, folder)?, marks(folder).map_err(failed)?);
-                if !before.0 {
-                    copy_folder(kind, folder, &copy).map_err(failed)?;
-                }
-                let after = (is_held(kind, folder)?, marks(folder).map_err(failed)?);
-                if before.0 || after != before {
-                    return Err(Fault::Held(folder.to_owned()));
-                }
-                false
-            }
-        };
-        let unreadable = |error: StoreError| {
-            Fault::Other(format!("{} cannot be read: {error}", folder.display()))
-        };
-        let store = open(kind, &copy).map_err(unreadable)?;
-        let entries = store.load_page(None, usize::MAX).map_err(unreadable)?;
-        if is_damaged(copies.path()) {
-            return Err(Fault::Other(format!(
-                "{} is damaged and cannot be read; the next server that starts moves it aside \
-                 and creates a new one",
-                folder.display()
-            )));
+/// Copies a folder, and opens the copy.
+pub(super) fn read(folder: PathBuf) -> Result<Content, Fault> {
+    let kind = Kind::of(&folder)?;
+    let failed =
+        |error: io::Error| Fault::Other(format!("{} cannot be copied: {error}", folder.display()));
+    let copies = tempfile::tempdir().map_err(failed)?;
+    let copy = copies.path().join("copy");
+    let held = match kind {
+        // Every file is complete at any time, even while a server holds the folder.
+        Kind::Files => {
+            copy_folder(kind, &folder, &copy).map_err(failed)?;
+            is_held(kind, &folder)?
         }
-        if store.last_repair().is_some() {
-            eprintln!("{} is damaged: this is what can be read of it", folder.display());
+        Kind::Sled | Kind::Redb => {
+            let before = (is_held(kind, &folder)?, marks(&folder).map_err(failed)?);
+            if !before.0 {
+                copy_folder(kind, &folder, &copy).map_err(failed)?;
+            }
+            let after = (is_held(kind, &folder)?, marks(&folder).map_err(failed)?);
+            if before.0 || after != before {
+                return Err(Fault::Held(folder));
+            }
+            false
         }
-        Ok(Self { kind, held, entries, store, copies })
+    };
+    let unreadable =
+        |error: StoreError| Fault::Other(format!("{} cannot be read: {error}", folder.display()));
+    let store = open(kind, &copy).map_err(unreadable)?;
+    let entries = store.load_page(None, usize::MAX).map_err(unreadable)?;
+    if is_damaged(copies.path()) {
+        return Err(Fault::Other(format!(
+            "{} is damaged and cannot be read; the next server that starts moves it aside and \
+             creates a new one",
+            folder.display()
+        )));
     }
-
-    /// The history of a breaker, the newest first.
-    pub(super) fn history(&self, name: &str, limit: usize) -> Result<Vec<HistoryRecord>, Fault> {
-        let Some(histories) = self.store.history() else { return Ok(Vec::new()) };
-        let key = format!("circuit_breaker:{name}:history");
-        let records = histories.load_newest(&key, None, limit);
-        if is_damaged(&self.copies.path().join("copy")) {
+    if store.last_repair().is_some() {
+        eprintln!("{} is damaged: this is what can be read of it", folder.display());
+    }
+    // It removes the copy, and is dropped after the store.
+    let check = move || {
+        if is_damaged(&copies.path().join("copy")) {
             return Err(Fault::Other("the histories are damaged and cannot be read".to_owned()));
         }
-        records.map_err(|error| Fault::Other(format!("the history cannot be read: {error}")))
-    }
+        Ok(())
+    };
+    let (place, kind) = (Place::Folder(folder), kind.as_str());
+    Ok(Content { place, kind, held, entries, store, check: Box::new(check) })
 }
 
 /// A store that finds its folder damaged moves it aside and creates a new one.

@@ -1,9 +1,6 @@
 //! The history of a breaker.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tower_breaker::store::HistoryRecord;
@@ -13,7 +10,7 @@ use super::{
         fault::Fault,
         table::{aligned, text, time},
     },
-    folder::Content,
+    content::Content,
 };
 
 /// A transition, as far as it can be read.
@@ -46,15 +43,20 @@ impl Entry {
         self.number("at").and_then(time).or(by_id)
     }
 
-    fn row(&self) -> [String; 6] {
-        let number = |field| self.number(field).map_or_else(|| "-".to_owned(), |n| n.to_string());
+    fn row(&self) -> [String; 9] {
+        let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        // Any text may contain control characters.
+        let word = |field| self.word(field).escape_debug().to_string();
         [
-            self.at().and_then(text).unwrap_or_else(|| "-".to_owned()),
-            self.word("from").escape_debug().to_string(),
-            self.to().escape_debug().to_string(),
-            self.word("reason").escape_debug().to_string(),
-            number("failure_count"),
-            self.number("open_time").map_or_else(|| "-".to_owned(), |open| format!("{open:.1} s")),
+            dash(self.at().and_then(text)),
+            word("from"),
+            word("to"),
+            word("reason"),
+            dash(self.number("failure_count").map(|count| count.to_string())),
+            dash(self.number("open_time").map(|open| format!("{open:.1} s"))),
+            dash(self.number("manual_until").and_then(time).and_then(text)),
+            word("by"),
+            word("note"),
         ]
     }
 
@@ -71,35 +73,28 @@ impl Entry {
     }
 }
 
-pub(super) fn show(
-    folder: &Path,
-    content: &Content,
-    name: &str,
-    as_json: bool,
-) -> Result<String, Fault> {
+pub(super) fn show(content: &Content, name: &str, as_json: bool) -> Result<String, Fault> {
     let records = content.history(name, usize::MAX)?;
     let key = format!("circuit_breaker:{name}:state");
     if records.is_empty() && content.entries.iter().all(|(stored, _)| *stored != key) {
         return Err(Fault::NotFound(format!(
             "no breaker of the name {name:?} in {}",
-            folder.display()
+            content.place
         )));
     }
     let entries: Vec<Entry> = records.iter().map(Entry::of).collect();
     if as_json {
-        let all = json!({
-            "folder": folder.to_string_lossy(),
-            "kind": content.kind.as_str(),
-            "held": content.held,
-            "name": name,
-            "history": entries.iter().map(Entry::json).collect::<Vec<_>>(),
-        });
-        return Ok(format!("{all:#}\n"));
+        let mut all = content.json();
+        all.insert("name".to_owned(), name.into());
+        let entries: Vec<_> = entries.iter().map(Entry::json).collect();
+        all.insert("history".to_owned(), entries.into());
+        return Ok(format!("{:#}\n", Value::Object(all)));
     }
     if entries.is_empty() {
         return Ok(format!("no history of {name:?}\n"));
     }
-    let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR"].map(str::to_owned);
+    let head = ["AT", "FROM", "TO", "REASON", "FAILURES", "OPEN FOR", "UNTIL", "BY", "NOTE"];
+    let head = head.map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head).chain(entries.iter().map(Entry::row)).collect();
     Ok(aligned(&rows))
 }

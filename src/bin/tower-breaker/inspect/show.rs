@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -15,7 +14,7 @@ use super::{
         fault::Fault,
         table::{aligned, text},
     },
-    folder::Content,
+    content::Content,
     history::Entry,
 };
 
@@ -27,19 +26,19 @@ struct Shown {
     snapshot: Option<Snapshot>,
     /// When it entered that state.
     since: Option<SystemTime>,
-    /// What is left of the open time.
+    /// What is left of the open time, or of the time for which the state was set by hand.
     left: Option<Duration>,
     /// The number of unreadable snapshots in quarantine.
     quarantined: usize,
 }
 
-/// Lists all breakers in the folder.
-pub(super) fn all(folder: &Path, content: &Content, as_json: bool) -> Result<String, Fault> {
+/// Lists all breakers in the store.
+pub(super) fn all(content: &Content, as_json: bool) -> Result<String, Fault> {
     let mut breakers = breakers(&content.entries, SystemTime::now());
     for shown in &mut breakers {
         shown.find_since(content)?;
     }
-    Ok(if as_json { json(folder, content, &breakers) } else { table(&breakers) })
+    Ok(if as_json { json(content, &breakers) } else { table(&breakers) })
 }
 
 /// Returns the breakers in the entries of a store, by name.
@@ -76,12 +75,13 @@ impl Shown {
         match Snapshot::from_json(value) {
             Ok(snapshot) => {
                 self.left = left(&snapshot, now);
-                // Past its open time, an open circuit is half-open.
-                let over = snapshot.state == State::Open && self.left.is_none();
-                let (state, since) = if over {
-                    (State::HalfOpen, snapshot.open_until)
-                } else {
-                    (snapshot.state, snapshot.opened_at.or(snapshot.closed_at))
+                let until = until(&snapshot);
+                let (state, since) = match snapshot.state {
+                    State::Open if self.left.is_none() => (State::HalfOpen, until),
+                    state if state.is_manual() && until.is_some() && self.left.is_none() => {
+                        (State::Closed, until)
+                    }
+                    state => (state, snapshot.opened_at.or(snapshot.closed_at)),
                 };
                 self.state = state.to_string();
                 self.since = since;
@@ -104,24 +104,38 @@ impl Shown {
     fn time(&self, which: impl FnOnce(&Snapshot) -> Option<SystemTime>) -> Option<String> {
         text(which(self.snapshot.as_ref()?)?)
     }
+
+    /// What was said about the change by hand that began the state, if it lasts.
+    fn said(&self, which: impl FnOnce(&Snapshot) -> Option<&str>) -> Option<String> {
+        let snapshot = self.snapshot.as_ref().filter(|it| it.state.as_str() == self.state)?;
+        which(snapshot).map(|text| text.escape_debug().to_string())
+    }
 }
 
-/// What is left of the open time: at most what was left when the snapshot was saved, whatever the
-/// clock did since.
+/// When the stored state ends by itself.
+fn until(snapshot: &Snapshot) -> Option<SystemTime> {
+    match snapshot.state {
+        State::Open => snapshot.open_until,
+        state if state.is_manual() => snapshot.manual_until,
+        _ => None,
+    }
+}
+
+/// What is left of that time: at most what was left when the snapshot was saved, whatever the clock
+/// did since.
 fn left(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
-    let until = snapshot.open_until?;
+    let until = until(snapshot)?;
     let by = |moment| until.duration_since(moment).ok();
     let left = by(now)?.min(by(snapshot.saved_at)?);
-    (snapshot.state == State::Open && !left.is_zero()).then_some(left)
+    (!left.is_zero()).then_some(left)
 }
 
 fn table(breakers: &[Shown]) -> String {
     if breakers.is_empty() {
         return "no breaker is stored here\n".to_owned();
     }
-    let mut rows = vec![
-        ["NAME", "STATE", "SINCE", "UNTIL", "LEFT", "FAILURES", "SAVED AT"].map(str::to_owned),
-    ];
+    let head = ["NAME", "STATE", "SINCE", "UNTIL", "LEFT", "FAILURES", "SAVED AT", "BY", "NOTE"];
+    let mut rows = vec![head.map(str::to_owned)];
     let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for shown in breakers {
         let snapshot = shown.snapshot.as_ref();
@@ -130,10 +144,12 @@ fn table(breakers: &[Shown]) -> String {
             shown.name.escape_debug().to_string(),
             shown.state.escape_debug().to_string(),
             dash(shown.since.and_then(text)),
-            dash(shown.time(|snapshot| snapshot.open_until)),
+            dash(shown.time(until)),
             dash(shown.left.map(|left| format!("{:.1} s", left.as_secs_f64()))),
             dash(snapshot.map(|snapshot| snapshot.failure_count.to_string())),
             dash(shown.time(|snapshot| Some(snapshot.saved_at))),
+            dash(shown.said(|snapshot| snapshot.by.as_deref())),
+            dash(shown.said(|snapshot| snapshot.note.as_deref())),
         ]);
     }
     let mut text = aligned(&rows);
@@ -148,7 +164,7 @@ fn table(breakers: &[Shown]) -> String {
     text
 }
 
-fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
+fn json(content: &Content, breakers: &[Shown]) -> String {
     let breakers: Vec<Value> = breakers
         .iter()
         .map(|shown| {
@@ -156,7 +172,7 @@ fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
                 "name": shown.name,
                 "state": shown.state,
                 "since": shown.since.and_then(text),
-                "until": shown.time(|snapshot| snapshot.open_until),
+                "until": shown.time(until),
                 "left_seconds": shown.left.map(|left| left.as_secs_f64()),
                 "failures": shown.snapshot.as_ref().map(|snapshot| snapshot.failure_count),
                 "saved_at": shown.time(|snapshot| Some(snapshot.saved_at)),
@@ -165,11 +181,7 @@ fn json(folder: &Path, content: &Content, breakers: &[Shown]) -> String {
             })
         })
         .collect();
-    let all = json!({
-        "folder": folder.to_string_lossy(),
-        "kind": content.kind.as_str(),
-        "held": content.held,
-        "breakers": breakers,
-    });
-    format!("{all:#}\n")
+    let mut all = content.json();
+    all.insert("breakers".to_owned(), breakers.into());
+    format!("{:#}\n", Value::Object(all))
 }

@@ -1,0 +1,63 @@
+//! Where the streams that have ended are in the events, so that the next stream of a client goes on
+//! from there.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    hash::{BuildHasher as _, RandomState},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::{event::Event, sync::std_lock};
+
+/// Waits for the next event of one source.
+pub(super) type Next =
+    Pin<Box<dyn Future<Output = (Result<Event, RecvError>, Receiver<Event>)> + Send>>;
+
+/// A client comes back within this time.
+const KEPT: Duration = Duration::from_secs(30);
+
+/// The positions of streams that have ended. Events that happen meanwhile are kept where they are
+/// anyway, up to a bound.
+#[derive(Clone, Default)]
+pub(super) struct Positions(Arc<Mutex<VecDeque<Position>>>);
+
+struct Position {
+    token: String,
+    since: Instant,
+    next: Vec<Next>,
+}
+
+impl Positions {
+    /// Keeps a position, and the newest `limit` ones in all. Returns its token.
+    pub(super) fn keep(&self, next: Vec<Next>, limit: usize) -> String {
+        // Random, as the state of each hasher is.
+        let token = format!("{:016x}", RandomState::new().hash_one(limit));
+        let position = Position { token: token.clone(), since: Instant::now(), next };
+        let mut positions = std_lock(&self.0);
+        positions.push_back(position);
+        let is_old = |position: &Position| position.since.elapsed() > KEPT;
+        while positions.len() > limit || positions.front().is_some_and(is_old) {
+            positions.pop_front();
+        }
+        token
+    }
+
+    /// The position with this token, unless it is gone.
+    pub(super) fn take(&self, token: &str) -> Option<Vec<Next>> {
+        let mut positions = std_lock(&self.0);
+        let at = positions.iter().position(|position| position.token == token)?;
+        positions.remove(at).map(|position| position.next)
+    }
+}
+
+impl fmt::Debug for Positions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Positions").finish_non_exhaustive()
+    }
+}
