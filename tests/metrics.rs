@@ -22,7 +22,7 @@ use support::{
 use tokio::time::timeout;
 use tower_breaker::{
     Breaker, FileStore, MemoryStore, SledStore, StateStore,
-    store::{SaveEntry, StoreError, StoreHealth},
+    store::{SaveEntry, StoreError, StoreHealth, Tiered},
 };
 
 /// The recorder of all tests, each of which uses its own labels.
@@ -265,6 +265,42 @@ async fn a_healthy_store_does_not_hide_an_unhealthy_one_with_the_same_label() {
 }
 
 #[test]
+fn the_stores_of_a_tiered_one_are_reported_apart() {
+    let (near, far) = (SickStore::labelled("pair"), SickStore::labelled("pair"));
+    let one = breaker("one", Tiered::new(near.clone(), far.clone()));
+    eventually_says("pair_far", (1.0, 0.0));
+    far.show(Symptom::Fails);
+    one.force_open();
+    eventually("the far store is sick", || healthy("pair_far") == Some(0.0));
+    eventually_says("pair", (1.0, 0.0));
+    far.heal();
+    near.show(Symptom::Fails);
+    one.reset();
+    eventually_says("pair", (0.0, 1.0));
+    eventually_says("pair_far", (1.0, 0.0));
+}
+
+#[test]
+fn a_healthy_far_store_does_not_hide_an_unhealthy_one_with_the_same_label() {
+    let [ill, well] = [SickStore::labelled("distant"), SickStore::labelled("distant")];
+    let tiered = |far: &SickStore| Tiered::new(MemoryStore::new().with_label("close"), far.clone());
+    let (ill_one, well_one) = (breaker("ill", tiered(&ill)), breaker("well", tiered(&well)));
+    ill.show(Symptom::Fails);
+    ill_one.force_open();
+    eventually("one is sick", || healthy("distant") == Some(0.0));
+    let before = RECORDED.values("healthy", "store=\"distant\"").len();
+    well_one.force_open();
+    eventually("the other is written", || well.stored("well").contains("forced_open"));
+    eventually("the gauges are recorded", || {
+        RECORDED.values("healthy", "store=\"distant\"").len() >= before + 4
+    });
+    let since = &RECORDED.values("healthy", "store=\"distant\"")[before..];
+    assert!(since.iter().all(|healthy| *healthy == 0.0), "{since:?}");
+    ill.heal();
+    eventually_says("distant", (1.0, 0.0));
+}
+
+#[test]
 fn nothing_is_pending_after_the_last_breaker_is_dropped() {
     let store = SickStore::labelled("gone");
     let breaker = breaker("one", store.clone());
@@ -303,9 +339,11 @@ fn every_metric_has_a_description() {
     assert_eq!(
         units,
         [
+            ("circuit_breaker_call_duration_seconds", Some(Unit::Seconds)),
             ("circuit_breaker_calls_total", Some(Unit::Count)),
             ("circuit_breaker_failure_ratio", None),
             ("circuit_breaker_fleet_joined", None),
+            ("circuit_breaker_fleet_replicas", None),
             ("circuit_breaker_probes_total", Some(Unit::Count)),
             ("circuit_breaker_slow_call_ratio", None),
             ("circuit_breaker_slow_calls_total", Some(Unit::Count)),

@@ -95,6 +95,40 @@ impl Cell {
         self.lock().observer = Some(observer);
     }
 
+    /// Counts elsewhere from now on, if the cell is (still) that of the breaker with this observer.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn set_meter(
+        &'static self,
+        observer: &dyn Observer,
+        slot: impl FnOnce(&Machine) -> MeterSlot,
+    ) {
+        self.with_core(|core| {
+            let machine = core.machine.as_ref()?;
+            core.is_owned_by(observer).then(|| self.meter.assign(slot(machine)))
+        });
+    }
+
+    #[cfg(all(test, feature = "metrics"))]
+    pub(crate) fn waits_for_call(&self) -> bool {
+        self.meter.waits()
+    }
+
+    /// Begins to count calls for metrics, if that has waited for the first one.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn begin_meter(&self) {
+        if !self.meter.waits() {
+            return;
+        }
+        // Held meanwhile, so that the cell does not pass to another breaker.
+        let core = self.lock();
+        if let Some(observer) = &core.observer
+            && self.meter.waits()
+        {
+            self.meter.assign(Arc::clone(observer).begin_meter());
+        }
+    }
+
     /// Bounds when a rule may open the circuit, from now on.
     pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
         self.lock().notifier().open_slot = Some(OpenSlot::new(limit));

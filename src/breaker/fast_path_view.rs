@@ -45,7 +45,9 @@ impl Machine {
             state: self.state(),
             admission: self.admission(),
             success: self.on_success(),
-            timed: records && self.are_calls_timed(),
+            timed: (records && self.are_calls_timed())
+                || (matches!(self.phase, Phase::Disabled { .. })
+                    && self.config().measures_durations()),
             slow_after: self.rules.slow_after().filter(|_| records),
             bucket_end: self.rules.bucket_end().filter(|_| records),
             metered: false,

@@ -312,7 +312,9 @@ impl Machine {
 
     /// Whether the time of each call's admission is needed.
     pub(super) fn are_calls_timed(&self) -> bool {
-        self.rules.slow_after().is_some() || self.config.abandoned_after.is_some()
+        self.rules.slow_after().is_some()
+            || self.config.abandoned_after.is_some()
+            || self.config.measures_durations()
     }
 
     pub(super) fn command(

@@ -8,7 +8,10 @@ use super::{
     wait_queue::WaitQueue,
     waker_set::WakerSet,
 };
-use crate::event::{Event, Transition};
+use crate::{
+    event::{Event, Transition},
+    metrics::MeterSlot,
+};
 
 /// Receives what happens to a breaker. It also identifies the breaker: a cell passes from one to
 /// the next.
@@ -26,6 +29,10 @@ pub(crate) trait Observer: Send + Sync {
 
     /// What metrics count of a call that has ended. Called with the lock held.
     fn count(&self, counts: EndCounts);
+
+    /// Begins to count calls for metrics, if that has waited for the first one. Called with the
+    /// lock held.
+    fn begin_meter(self: Arc<Self>) -> MeterSlot;
 
     /// An event happened. Called without the lock, one call at a time, in order. It must not panic:
     /// a call may be waiting for its answer, or the thread unwinding.

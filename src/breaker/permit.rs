@@ -312,7 +312,10 @@ fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64) {
 fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
     // A half-open circuit records nothing without the lock, so this stamp is no probe's.
     match cell.try_record_success(state, Tick::from_nanos(stamp), None) {
-        Counted::Yes => cell.count_current(state, CallEnd::Success),
+        Counted::Yes => {
+            let elapsed = || Call { cell, state, stamp }.elapsed();
+            cell.count_current(state, CallEnd::Success, elapsed);
+        }
         Counted::No => succeed_locked(cell, state, stamp),
         Counted::Contended => succeed_after_contention(cell, state, stamp),
     }
@@ -321,8 +324,9 @@ fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
 #[cold]
 #[inline(never)]
 fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
-    cell.count(state, CallEnd::Success);
-    Call { cell, state, stamp }.record_locked(Outcome::Success, None);
+    let ended = Call { cell, state, stamp };
+    cell.count(state, CallEnd::Success, || ended.elapsed());
+    ended.record_locked(Outcome::Success, None);
 }
 
 #[cold]
@@ -358,7 +362,7 @@ impl Call {
 
     #[inline]
     fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
-        self.cell.count(self.state, outcome.into());
+        self.cell.count(self.state, outcome.into(), || elapsed.or_else(|| self.elapsed()));
         if outcome == Outcome::Success && !self.is_probe() {
             let admitted = Tick::from_nanos(self.stamp);
             match self.cell.try_record_success(self.state, admitted, elapsed) {
@@ -393,14 +397,17 @@ impl Call {
             return self.cancel();
         }
         let is_tracked = self.is_probe() || self.state.is_timed();
+        // The circuit forgets a probe that is abandoned.
+        let elapsed = if self.is_probe() { self.elapsed() } else { None };
         let failed = is_tracked && self.cell.abandon(self.ticket(), self.admitted_at());
-        self.cell.count(self.state, if failed { CallEnd::Failure } else { CallEnd::Cancelled });
+        let end = if failed { CallEnd::Failure } else { CallEnd::Cancelled };
+        self.cell.count(self.state, end, || elapsed.or_else(|| self.elapsed()));
     }
 
     #[cold]
     #[inline(never)]
     fn cancel(self) {
-        self.cell.count(self.state, CallEnd::Cancelled);
+        self.cell.count(self.state, CallEnd::Cancelled, || self.elapsed());
         self.discard();
     }
 

@@ -9,12 +9,14 @@ use super::cell::Cell;
 /// asked for memory page by page.
 const MAX_BATCH: usize = 1024;
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { vacant: Vec::new(), made: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool { vacant: Vec::new(), made: 0, batches: Vec::new() });
 
 struct Pool {
     vacant: Vec<&'static Cell>,
     /// How many cells exist, vacant or not.
     made: usize,
+    /// All of them.
+    batches: Vec<&'static [Cell]>,
 }
 
 impl Pool {
@@ -23,8 +25,10 @@ impl Pool {
         let more = self.made.clamp(1, MAX_BATCH);
         self.made += more;
         let cells: Vec<Cell> = (0..more).map(|_| Cell::vacant()).collect();
+        let cells: &'static [Cell] = cells.leak();
+        self.batches.push(cells);
         // Reversed, because the last is taken first: neighbours in memory are best used in order.
-        self.vacant.extend(cells.leak().iter().rev());
+        self.vacant.extend(cells.iter().rev());
     }
 }
 
@@ -37,6 +41,13 @@ pub(crate) fn take() -> &'static Cell {
         }
         pool.grow();
     }
+}
+
+/// Begins to count the calls of every breaker that waits for its first one.
+#[cfg(feature = "metrics")]
+pub(crate) fn begin_meters() {
+    let batches = POOL.lock().unwrap_or_else(PoisonError::into_inner).batches.clone();
+    batches.into_iter().flatten().for_each(Cell::begin_meter);
 }
 
 /// Returns a cell that has been vacated.

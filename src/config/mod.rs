@@ -2,6 +2,7 @@
 //! state is stored.
 
 mod backoff;
+mod call_metrics;
 mod fault;
 mod fields;
 mod file;
@@ -19,6 +20,7 @@ mod validate;
 pub(crate) use self::validate::LONGEST_NAME;
 pub use self::{
     backoff::Backoff,
+    call_metrics::CallMetrics,
     fault::{ConfigError, Fault},
     file::ConfigFile,
     ramp_up::RampUp,

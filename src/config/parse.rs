@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     backoff::Backoff,
+    call_metrics::CallMetrics,
     fault::{ConfigError, Faults},
-    fields::{Fields, Found, count, duration, join, number, only_field, with_defaults},
+    fields::{Fields, Found, count, duration, join, number, only_field, quoted, with_defaults},
     ramp_up::RampUp,
     read::{read, read_json},
     settings::Config,
@@ -61,6 +62,7 @@ impl Config {
             history_retention_days,
             flush_interval,
             transition_flush_interval,
+            call_metrics,
         } = &mut config;
         fields.read("trip_on", trip_on, trips, faults);
         fields.read("recovery_timeout", recovery_timeout, duration, faults);
@@ -75,6 +77,7 @@ impl Config {
         fields.read("history_retention_days", history_retention_days, count, faults);
         fields.read("flush_interval", flush_interval, duration, faults);
         fields.read("transition_flush_interval", transition_flush_interval, duration, faults);
+        fields.read("call_metrics", call_metrics, read_call_metrics, faults);
         fields.finish(faults);
         config.check(path, faults);
         config
@@ -148,5 +151,13 @@ fn read_snapshot_ttl(value: &Value, path: &str, faults: &mut Faults) -> Snapshot
     with_defaults(value, path, faults, |fields, ttl: &mut SnapshotTtl, faults| {
         fields.read("open", &mut ttl.open, duration, faults);
         fields.read("closed", &mut ttl.closed, duration, faults);
+    })
+}
+
+fn read_call_metrics(value: &Value, path: &str, faults: &mut Faults) -> CallMetrics {
+    value.as_str().and_then(CallMetrics::of).unwrap_or_else(|| {
+        let (known, found) = (quoted(&CallMetrics::names()), Found(value));
+        faults.add(path, format!("expected one of {known}, found {found}"));
+        CallMetrics::default()
     })
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     backoff::Backoff,
+    call_metrics::CallMetrics,
     ramp_up::RampUp,
     snapshot_ttl::SnapshotTtl,
     trip::{Trip, Window},
@@ -93,6 +94,10 @@ pub struct Config {
     /// most 365 days.
     #[serde(with = "humantime_serde")]
     pub transition_flush_interval: Duration,
+    /// What is counted of the calls, for the module `metrics`. Default: how they ended. A change
+    /// by [`update`](crate::Breaker::update) holds for the calls that begin from then on. `Off`
+    /// forgets the counts, as the drop of the breaker does.
+    pub call_metrics: CallMetrics,
 }
 
 impl Config {
@@ -112,12 +117,18 @@ impl Config {
     /// Whether it depends on the time what a call counts as, or for how long.
     pub(crate) fn times_calls(&self) -> bool {
         self.abandoned_after.is_some()
+            || self.measures_durations()
             || self.trip_on.iter().any(|trip| {
                 matches!(
                     trip,
                     Trip::SlowCallRate { .. } | Trip::FailureRate { window: Window::Time(_), .. }
                 )
             })
+    }
+
+    /// Whether metrics need the duration of each call.
+    pub(crate) fn measures_durations(&self) -> bool {
+        cfg!(feature = "metrics") && self.call_metrics == CallMetrics::Durations
     }
 
     /// How many probes may be in flight at once.
@@ -142,6 +153,7 @@ impl Default for Config {
             history_retention_days: 30,
             flush_interval: Duration::from_secs(1),
             transition_flush_interval: Duration::ZERO,
+            call_metrics: CallMetrics::default(),
         }
     }
 }

@@ -93,9 +93,10 @@
 //! and `+role` on a server that sentinels watch, `+cluster|slots` in a cluster, or `+select` to use
 //! another database than 0.
 //!
-//! At rest, each replica sends two commands a second. A transition costs one script, and each
+//! At rest, each replica sends three commands a second. A transition costs one script, and each
 //! replica one read. With [`FleetCounts::Shared`], a replica with calls sends ten scripts a second
 //! for up to a hundred breakers.
+#![doc = include_str!("operations.md")]
 
 mod agent;
 mod agreement;

@@ -12,7 +12,9 @@ use super::{
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
-use crate::metrics::{CallMetrics, Counted, Labels};
+use crate::metrics::Counted;
+#[cfg(all(feature = "keyed", feature = "metrics"))]
+use crate::metrics::Labels;
 use crate::{
     breaker::{open_slot::OpenLimit, pool},
     clock::TimeSource,
@@ -194,12 +196,10 @@ macro_rules! breaker_settings {
             self
         }
 
-        /// Whether the calls of this breaker are counted for [`metrics`](crate::metrics). Default:
-        /// they are.
-        #[cfg(feature = "metrics")]
-        #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-        pub fn call_metrics(mut self, call_metrics: $crate::metrics::CallMetrics) -> Self {
-            self $($breaker)*.call_metrics = call_metrics;
+        /// What is counted of the calls, for the module `metrics` (feature `metrics`). Default:
+        /// how they ended.
+        pub fn call_metrics(mut self, call_metrics: $crate::config::CallMetrics) -> Self {
+            self $($breaker)*.config_mut().call_metrics = call_metrics;
             self
         }
 
@@ -235,8 +235,6 @@ pub struct BreakerBuilder {
     #[cfg(feature = "redis")]
     pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
-    #[cfg(feature = "metrics")]
-    pub(crate) call_metrics: CallMetrics,
     /// The group that the breaker is counted with, instead of by its name.
     #[cfg(feature = "metrics")]
     group: Option<Counted>,
@@ -258,8 +256,6 @@ impl BreakerBuilder {
             fleet: None,
             write_behind: WriteBehindConfig::default(),
             #[cfg(feature = "metrics")]
-            call_metrics: CallMetrics::default(),
-            #[cfg(feature = "metrics")]
             group: None,
             open_limit: None,
         }
@@ -273,13 +269,6 @@ impl BreakerBuilder {
     }
 
     breaker_settings!();
-
-    /// As what the breaker is counted, unless metrics are off.
-    #[cfg(feature = "metrics")]
-    fn counted(&self) -> Option<Counted> {
-        let by_name = || Counted::Breaker(Labels::named(self.name.clone()));
-        (self.call_metrics != CallMetrics::Off).then(|| self.group.clone().unwrap_or_else(by_name))
-    }
 
     /// Counts the breaker with its group, or for its key in the group.
     #[cfg(feature = "keyed")]
@@ -352,7 +341,7 @@ impl BreakerBuilder {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
-        let meter = Meter::begin(self.counted());
+        let meter = Meter::new(self.config.call_metrics, self.group);
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
         cell.lease(self.config, self.clock, meter.slot());
@@ -362,7 +351,7 @@ impl BreakerBuilder {
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
         #[cfg(feature = "metrics")]
-        dispatcher.counts_as_source();
+        dispatcher.begin_meter_if_read();
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }

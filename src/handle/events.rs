@@ -11,6 +11,8 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
+#[cfg(feature = "redis")]
+use crate::fleet::{Membership, RedisFleet};
 use crate::{
     breaker::{
         cell::Cell,
@@ -23,22 +25,18 @@ use crate::{
     event::{Event, StoreEvent, Transition},
     health::StoreHealth,
     history::HistoryEntry,
+    metrics::MeterSlot,
     snapshot::{Snapshot, SnapshotError},
     store::StateStore,
-    sync::{contain, std_lock},
+    sync::{contain, log, std_lock},
     write_behind::{
         Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
         SnapshotSource, TakeOver, WriteBehindConfig,
     },
 };
-#[cfg(feature = "redis")]
-use crate::{
-    fleet::{Membership, RedisFleet},
-    sync::log,
-};
 #[cfg(feature = "metrics")]
 use crate::{
-    metrics::{BreakerMetrics, StatsSource},
+    metrics::{self, BreakerMetrics, StatsSource},
     stats::Stats,
 };
 
@@ -65,6 +63,8 @@ impl fmt::Debug for Listener {
         f.write_str(self.type_name)
     }
 }
+
+struct Listeners(Vec<Listener>);
 
 /// Shared by all clones of a handle. Dropping the last one returns the cell to the pool.
 pub(super) struct Shared {
@@ -132,7 +132,16 @@ impl Shared {
 
     #[cfg(feature = "metrics")]
     pub(super) fn metrics(&self) -> Option<BreakerMetrics> {
+        metrics::begin_all();
+        // Those that were built a moment ago wait still.
+        self.cell.begin_meter();
         self.dispatcher.meter.read()
+    }
+
+    /// Counts for metrics what the settings say now.
+    #[cfg(feature = "metrics")]
+    pub(super) fn follow_call_metrics(&self) {
+        self.dispatcher.follow_call_metrics();
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -164,7 +173,8 @@ struct StoreLink {
 pub(super) struct EventDispatcher {
     name: SmolStr,
     cell: &'static Cell,
-    listeners: Box<[Listener]>,
+    /// Boxed, so that a breaker without one does not pay for it.
+    listeners: Option<Box<Listeners>>,
     channel: OnceLock<broadcast::Sender<Event>>,
     /// Boxed, so that a breaker without a store does not pay for it.
     store: OnceLock<Box<StoreLink>>,
@@ -182,16 +192,32 @@ impl EventDispatcher {
             name,
             cell,
             meter,
-            listeners: listeners.into(),
+            listeners: (!listeners.is_empty()).then(|| Box::new(Listeners(listeners))),
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
     }
 
-    /// The metrics ask this for the breaker's counts.
+    /// Begins to count for metrics without waiting for the first call, if the numbers are read.
     #[cfg(feature = "metrics")]
-    pub(super) fn counts_as_source(self: &Arc<Self>) {
-        self.meter.ask(&(Arc::clone(self) as _));
+    pub(super) fn begin_meter_if_read(&self) {
+        let counts = self.meter.slot() == MeterSlot::WAITING;
+        if counts && (metrics::is_read(pool::begin_meters) || self.meter.is_of_group()) {
+            self.cell.begin_meter();
+        }
+    }
+
+    /// Counts for metrics what the settings say now.
+    #[cfg(feature = "metrics")]
+    pub(super) fn follow_call_metrics(&self) {
+        let mut ended = None;
+        self.cell.set_meter(self, |machine| {
+            let (slot, old) = self.meter.set(machine.config().call_metrics, machine.state());
+            ended = old;
+            slot
+        });
+        drop(ended);
+        self.begin_meter_if_read();
     }
 
     /// The state as data. `None` once the breaker is gone.
@@ -239,7 +265,7 @@ impl EventDispatcher {
     }
 
     fn dispatch(&self, event: Event) {
-        for listener in &*self.listeners {
+        for listener in self.listeners.iter().flat_map(|all| &all.0) {
             self.contain("a listener", || (listener.call)(&event));
         }
         if let Some(channel) = self.channel.get() {
@@ -256,7 +282,7 @@ impl EventDispatcher {
 /// A listener may own what panics when it is dropped.
 impl Drop for EventDispatcher {
     fn drop(&mut self) {
-        for listener in std::mem::take(&mut self.listeners) {
+        for listener in self.listeners.take().into_iter().flat_map(|all| all.0) {
             self.contain("the drop of a listener", || drop(listener));
         }
     }
@@ -283,6 +309,17 @@ impl Observer for EventDispatcher {
 
     fn count(&self, counts: EndCounts) {
         self.meter.count(counts);
+    }
+
+    #[cfg(feature = "metrics")]
+    fn begin_meter(self: Arc<Self>) -> MeterSlot {
+        let source = Arc::clone(&self) as Arc<dyn StatsSource>;
+        self.meter.begin(&self.name, &source)
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    fn begin_meter(self: Arc<Self>) -> MeterSlot {
+        MeterSlot::OFF
     }
 
     fn on_event(&self, event: Event) {

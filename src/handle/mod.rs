@@ -92,11 +92,11 @@ impl Breaker {
     }
 
     /// What has been counted since the breaker was built: every call once, by how it ended. `None`
-    /// with [`CallMetrics::Off`](crate::metrics::CallMetrics::Off).
+    /// with [`CallMetrics::Off`](crate::config::CallMetrics::Off).
     ///
     /// Breakers of the same name are counted together, and so are those of a group of keyed
-    /// breakers that has [no metrics by key](crate::metrics#keyed-breakers). When all of them are
-    /// dropped, the numbers are forgotten about a second later.
+    /// breakers that has [no metrics by key](crate::metrics#keyed-breakers). When all of them that
+    /// had calls are dropped, the numbers are forgotten, at the latest a second later.
     ///
     /// It asks each breaker that is counted together with this one. Do not call it on the way of a
     /// request.
@@ -196,6 +196,8 @@ impl Breaker {
     /// [Updates](Self::update) settings that have been checked.
     pub(crate) fn apply(&self, config: Arc<Config>) {
         self.cell.update(config);
+        #[cfg(feature = "metrics")]
+        self.shared.follow_call_metrics();
         if let Some(attachment) = &self.shared.attachment {
             attachment.update_settings();
         }
@@ -295,11 +297,11 @@ impl Breaker {
     /// # Errors
     ///
     /// [`HistoryError`] if the store fails, or does not answer for about a second. A store that
-    /// is known to hang fails at once.
+    /// is known to hang fails at once, and so does one for which 1,000 requests for histories wait.
     ///
     /// # Cancel safety
     ///
-    /// This method is cancel safe: it only reads.
+    /// This method is cancel safe: it only reads. A request that was dropped is not read any more.
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
         match &self.shared.attachment {
             Some(attachment) => attachment.history(query).await,

@@ -1,5 +1,7 @@
 //! Without the feature `metrics`, nothing is recorded.
 
+use std::time::Duration;
+
 use crate::outcome::CallEnd;
 
 pub(crate) const ENABLED: bool = false;
@@ -58,7 +60,18 @@ impl CellMeter {
     }
 
     #[inline]
-    pub(crate) fn count(&self, _: CallEnd) {}
+    pub(crate) fn waits(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn assign(&self, _: MeterSlot) {}
+
+    #[inline]
+    pub(crate) fn count_on_own_line(&self, _: CallEnd) -> bool {
+        true
+    }
+
+    pub(crate) fn count(&self, _: CallEnd, _: impl FnOnce() -> Option<Duration>) {}
 }
 
 pub(crate) fn quarantined(_: &str, _: &str) {}

@@ -217,15 +217,18 @@ impl Attachment {
     }
 
     /// A page of the history, which includes everything before the call. It needs no runtime, and
-    /// an error comes within a bounded time.
+    /// an error comes within a bounded time. If the future is dropped, the history is not read.
     pub(crate) async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryError> {
         if self.is_closed() {
             return Err(HistoryError::unavailable("the breaker was closed"));
         }
+        let Some(slot) = self.marker.inbox.history_slot() else {
+            return Err(HistoryError::unavailable("too many requests for histories wait"));
+        };
         let (reply, result) = oneshot::channel();
         let key = keys::history(self.marker.entry.name());
-        let reply = Box::new(move |page| drop(reply.send(page)));
-        self.marker.request_of_owner(Wanted::History(HistoryRequest { key, query, reply }));
+        let request = HistoryRequest { key, query, reply, _slot: slot };
+        self.marker.request_of_owner(Wanted::History(request));
         result.await.unwrap_or_else(|_| Err(HistoryError::unavailable(STOPPED)))
     }
 

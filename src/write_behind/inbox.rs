@@ -13,7 +13,7 @@ use super::{
     entry::{Entry, Urgency},
     notifier::Notifier,
     preload::Preload,
-    request::{HistoryRequest, Request},
+    request::{HistoryRequest, HistorySlot, HistorySlots, Request},
     source::SaveSettings,
     sweep::{MarkEntries, VisitEntries},
     threads::{Process, Starter},
@@ -38,6 +38,7 @@ pub(super) struct Inbox {
     pub(super) own: Weak<Self>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) preload: Preload,
+    history_slots: HistorySlots,
     /// The process in which the writer runs.
     pub(super) process: Process,
     /// When it was noticed that this is another one.
@@ -110,6 +111,7 @@ impl Inbox {
             own: Weak::clone(own),
             monitor: Arc::new(monitor),
             preload: Preload::default(),
+            history_slots: HistorySlots::default(),
             process: Process::current(),
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),
@@ -193,6 +195,14 @@ impl Inbox {
         content.postpone(&request);
         drop(content);
         request.refuse(&reason);
+    }
+
+    /// A slot for a request for a history. `None`: too many wait.
+    pub(super) fn history_slot(&self) -> Option<HistorySlot> {
+        self.history_slots.take().or_else(|| {
+            self.content().requests.forget_abandoned();
+            self.history_slots.take()
+        })
     }
 
     /// Why there is no answer to expect.

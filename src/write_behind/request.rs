@@ -1,6 +1,12 @@
 //! What callers ask the writer for, and wait for or not.
 
-use std::{collections::VecDeque, mem, sync::mpsc::SyncSender};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, mpsc::SyncSender},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{entries::EntryId, keys, record};
 use crate::{
@@ -30,21 +36,50 @@ pub(super) struct HistoryRequest {
     /// The key of the history.
     pub(super) key: String,
     pub(super) query: HistoryQuery,
-    pub(super) reply: Box<dyn FnOnce(Result<HistoryPage, HistoryError>) + Send>,
+    pub(super) reply: oneshot::Sender<Result<HistoryPage, HistoryError>>,
+    pub(super) _slot: HistorySlot,
+}
+
+/// A place among the requests for histories that wait.
+pub(super) type HistorySlot = OwnedSemaphorePermit;
+
+/// The most requests for histories of one store that wait. Anyone may ask an admin service, and a
+/// store may be slow.
+pub(super) const MOST_HISTORIES: usize = 1000;
+
+/// The slots of a store.
+pub(super) struct HistorySlots(Arc<Semaphore>);
+
+impl Default for HistorySlots {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_HISTORIES)))
+    }
+}
+
+impl HistorySlots {
+    pub(super) fn take(&self) -> Option<HistorySlot> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
 }
 
 impl HistoryRequest {
+    /// Whether the caller no longer waits.
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     pub(super) fn answer(self, records: Result<Vec<HistoryRecord>, StoreError>) {
         let name = keys::name_of_history(&self.key).unwrap_or_default();
         let page = match records {
             Ok(records) => Ok(record::page(name, &records, self.query.limit())),
             Err(error) => Err(HistoryError::unavailable(error.to_string())),
         };
-        (self.reply)(page);
+        // An error: the caller no longer waits.
+        let _ = self.reply.send(page);
     }
 
     pub(super) fn refuse(self, reason: &str) {
-        (self.reply)(Err(HistoryError::unavailable(reason)));
+        let _ = self.reply.send(Err(HistoryError::unavailable(reason)));
     }
 }
 
@@ -92,15 +127,28 @@ impl Requests {
     /// Makes what waits part of a batch, and returns the entries.
     pub(super) fn begin_batch(&mut self) -> Vec<EntryId> {
         self.in_flight = mem::take(&mut self.waiting);
+        self.in_flight.retain(|request| {
+            !matches!(&request.wanted, Wanted::History(request) if request.is_abandoned())
+        });
         self.in_flight.iter().map(|request| request.entry).collect()
     }
 
     /// Begins to read the next history.
     pub(super) fn begin_reading(&mut self) -> Option<(String, HistoryQuery)> {
-        let request = self.histories.pop_front()?;
+        let request = loop {
+            let request = self.histories.pop_front()?;
+            if !request.is_abandoned() {
+                break request;
+            }
+        };
         let (key, query) = (request.key.clone(), request.query);
         self.reading = Some(request);
         Some((key, query))
+    }
+
+    /// Forgets histories for which no caller waits any more.
+    pub(super) fn forget_abandoned(&mut self) {
+        self.histories.retain(|request| !request.is_abandoned());
     }
 
     /// Takes all requests, to be refused. The second are those that no batch has begun with.

@@ -12,7 +12,7 @@ use tokio_test::{assert_pending, block_on, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, Outcome, State, Trip, Window, classify::classify_fn,
-    clock::ManualClock, event::Reason, metrics::CallMetrics,
+    clock::ManualClock, config::CallMetrics, event::Reason,
 };
 
 use super::{counted, metrics};

@@ -11,7 +11,7 @@ use tokio_test::block_on;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, KeyedBreakers, Outcome, State, Trip, Window,
-    classify::classify_fn, clock::ManualClock, metrics::CallMetrics,
+    classify::classify_fn, clock::ManualClock, config::CallMetrics,
 };
 
 use super::{

@@ -4,7 +4,9 @@ use std::{future::pending, sync::Arc};
 
 use tokio_test::{assert_pending, block_on, task};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_breaker::{Config, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window};
+use tower_breaker::{
+    Config, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window, config::CallMetrics,
+};
 
 use super::{counted, ends};
 
@@ -89,6 +91,25 @@ fn a_call_that_a_full_group_does_not_record_is_counted_as_that() {
     assert!(breakers.get_or_create("b").is_none());
     let metrics = breakers.metrics();
     assert_eq!((metrics.unrecorded_calls, metrics.calls.total()), (1, 0));
+}
+
+#[test]
+fn a_group_counts_what_its_settings_say() {
+    let mut off = Config::from_json(r#"{"call_metrics": "off"}"#).unwrap();
+    let breakers = KeyedBreakers::builder("chosen").config(off.clone()).build().unwrap();
+    let call = caller(&breakers);
+    call("a", Does::Succeed);
+    call("b", Does::Fail);
+    assert_eq!(breakers.metrics().calls.total(), 0);
+    assert_eq!(breakers.get("b").unwrap().metrics(), None);
+
+    off.call_metrics = CallMetrics::Counts;
+    breakers.update(off).unwrap();
+    call("a", Does::Succeed);
+    call("b", Does::Fail);
+    let metrics = breakers.metrics();
+    assert_eq!(ends(metrics.calls), [1, 1, 0, 0, 0, 0]);
+    assert_eq!(metrics.breakers_in(State::Closed), 1);
 }
 
 /// Under consecutive failures alone, it is the failure that finds no room.

@@ -8,57 +8,148 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, Permit, State, Trip,
+    Breaker, BreakerBuilder, Config, Permit, State, Trip,
     fleet::{FleetHealth, RedisFleet},
 };
 
 use crate::support::{redis::RedisServer, wait::eventually};
 
-const REPLICAS: usize = 3;
-const BREAKERS: usize = 10_000;
-/// So many of them open and close all the time, each once in this time.
-const FLAPPING: usize = 100;
+/// How often each breaker that flaps opens.
 const CYCLE: Duration = Duration::from_secs(2);
 const OPEN_TIME: Duration = Duration::from_secs(1);
 /// How often each replica calls each of those.
 const CALLS: Duration = Duration::from_millis(100);
 const MEASURED: Duration = Duration::from_secs(20);
 
+/// A hundred of them open and close all the time.
 #[test]
 #[ignore = "a measurement"]
-fn ten_thousand_breakers_of_which_a_hundred_flap_take_less_than_500_operations_a_second() {
+fn three_replicas_of_ten_thousand_breakers_take_less_than_500_operations_a_second() {
     let Some(server) = RedisServer::start() else { return };
-    let empty = (used_memory(&server), resident());
-    let began = Instant::now();
-    let replicas: Vec<Vec<Breaker>> = (0..REPLICAS).map(|_| replica(&server)).collect();
-    println!("{REPLICAS} times {BREAKERS} breakers built in {:?}", began.elapsed());
-    eventually("all have joined", || replicas.iter().flatten().all(has_joined));
-    let built = resident();
-    println!("in the process: {} bytes a breaker", (built - empty.1) / (REPLICAS * BREAKERS));
-
-    thread::sleep(Duration::from_secs(2));
-    let rest = operations(&server, || thread::sleep(Duration::from_secs(10)));
-    println!("at rest, a second: {rest}");
-    let mut openings = 0;
-    let flapping = operations(&server, || openings = flap(&replicas));
-    println!("with {FLAPPING} flapping, a second: {flapping}");
-    let cycles = FLAPPING * (MEASURED.as_millis() / CYCLE.as_millis()) as usize;
-    println!("{openings} openings of {cycles} planned");
-    assert!(openings * 10 >= cycles * 9, "{openings} openings");
-
-    memory_of_keys(&server, &replicas, empty.0);
+    let replicas = measure_rest(&server, 3, 10_000);
+    let flapping = measure_flapping(&server, &replicas, 100);
+    measure_trips(&server, &replicas);
     assert!(flapping.of_clients < 500.0, "{flapping}");
 }
 
-fn replica(server: &RedisServer) -> Vec<Breaker> {
-    let fleet = RedisFleet::open(&server.url()).unwrap();
-    let build = |number| {
-        let builder = Breaker::builder(format!("breaker-{number}"))
-            .trip_on(Trip::consecutive_failures(3))
-            .recovery_timeout(OPEN_TIME);
-        builder.shared(fleet.clone()).build().unwrap()
+#[test]
+#[ignore = "a measurement"]
+fn a_hundred_replicas_of_ten_breakers() {
+    let Some(server) = RedisServer::start() else { return };
+    let replicas = measure_rest(&server, 100, 10);
+    measure_flapping(&server, &replicas, 1);
+    measure_trips(&server, &replicas);
+}
+
+fn measure_rest(server: &RedisServer, replicas: usize, breakers: usize) -> Vec<Vec<Breaker>> {
+    let alone: Vec<_> = (0..10_000).map(|number| settings(number).build().unwrap()).collect();
+    let before = resident();
+    let more: Vec<_> = (0..10_000).map(|number| settings(number).build().unwrap()).collect();
+    let unshared = resident().saturating_sub(before) / more.len();
+    std::mem::forget((alone, more));
+
+    let before = resident();
+    let began = Instant::now();
+    let fleet: Vec<_> = (0..replicas).map(|_| replica(server, breakers)).collect();
+    println!("\n{replicas} replicas of {breakers} breakers built in {:?}", began.elapsed());
+    eventually("all have joined", || fleet.iter().flatten().all(has_joined));
+    let shared = resident().saturating_sub(before) / (replicas * breakers);
+    println!("in the process: {shared} bytes a breaker; {unshared} if it is not shared");
+    println!("Redis with no key but of the fleet itself: {} bytes", used_memory(server));
+    thread::sleep(Duration::from_secs(2));
+    let rest = operations(server, || thread::sleep(Duration::from_secs(10)));
+    println!("at rest, a second: {rest}");
+    fleet
+}
+
+fn measure_flapping(
+    server: &RedisServer,
+    replicas: &[Vec<Breaker>],
+    flapping: usize,
+) -> Operations {
+    let mut openings = 0;
+    let rate = operations(server, || openings = flap(replicas, flapping));
+    println!("with {flapping} flapping, a second: {rate}");
+    let cycles = MEASURED.div_duration_f64(CYCLE) * flapping as f64;
+    println!("{openings} openings of {cycles} planned");
+    assert!(openings as f64 >= 0.8 * cycles, "{openings} openings");
+    rate
+}
+
+/// All breakers trip on all replicas at once, and all recover.
+fn measure_trips(server: &RedisServer, replicas: &[Vec<Breaker>]) {
+    let every = || replicas.iter().flatten();
+    eventually("all are closed", || {
+        call_all(replicas);
+        every().all(|breaker| breaker.state() == State::Closed)
+    });
+    // So that no vote lapses while others are on their way.
+    for breaker in every() {
+        let mut config = Config::clone(&breaker.config());
+        config.recovery_timeout = Duration::from_secs(20);
+        breaker.update(config).unwrap();
+    }
+    let empty = used_memory(server);
+    let (before, began) = (calls(server), Instant::now());
+    thread::scope(|scope| {
+        for replica in replicas {
+            scope.spawn(|| replica.iter().for_each(trip));
+        }
+    });
+    let is_stored = |breaker: &Breaker| {
+        let key = format!("circuit_breaker:{{0}}:fleet:breaker:{}", breaker.name());
+        server.command(&["HGET", &key, "s"]) == "open"
     };
-    (0..BREAKERS).map(build).collect()
+    eventually("all are stored", || replicas[0].last().is_some_and(is_stored));
+    let stored = began.elapsed();
+    let is_open = |breaker: &Breaker| breaker.state() == State::Open;
+    println!("{} of {} open then", every().filter(|one| is_open(one)).count(), every().count());
+    eventually("all are closed again", || {
+        call_all(replicas);
+        every().all(|breaker| breaker.state() == State::Closed)
+    });
+    let (recovered, after) = (began.elapsed(), calls(server));
+    let of = |command: &str| after.get(command).unwrap_or(&0) - before.get(command).unwrap_or(&0);
+    let (scripts, reads) = (of("evalsha"), of("xread"));
+    println!("all tripped: the last of them stored after {stored:?}, all closed {recovered:?}");
+    println!("after the trips, with {scripts} scripts and {reads} reads");
+
+    let breakers = &replicas[0];
+    let key = format!("circuit_breaker:{{0}}:fleet:breaker:{}", breakers[0].name());
+    let one = server.command(&["MEMORY", "USAGE", &key]);
+    let news = "circuit_breaker:{0}:fleet:news";
+    let (size, length) =
+        (server.command(&["MEMORY", "USAGE", news]), server.command(&["XLEN", news]));
+    let grown = used_memory(server).saturating_sub(empty) / breakers.len();
+    println!(
+        "in Redis: {one} bytes for a breaker, {grown} more for each of all with all overhead;"
+    );
+    println!("the news: {size} bytes for {length} entries");
+}
+
+fn trip(breaker: &Breaker) {
+    for _ in 0..3 {
+        breaker.try_acquire().into_iter().for_each(Permit::failure);
+    }
+}
+
+/// Makes a good call to each.
+fn call_all(replicas: &[Vec<Breaker>]) {
+    for breaker in replicas.iter().flatten() {
+        breaker.try_acquire().into_iter().for_each(Permit::success);
+    }
+}
+
+fn settings(number: usize) -> BreakerBuilder {
+    Breaker::builder(format!("breaker-{number}"))
+        .trip_on(Trip::consecutive_failures(3))
+        .recovery_timeout(OPEN_TIME)
+}
+
+fn replica(server: &RedisServer, breakers: usize) -> Vec<Breaker> {
+    let fleet = RedisFleet::open(&server.url()).unwrap();
+    let build = |number| settings(number).shared(fleet.clone()).build().unwrap();
+    (0..breakers).map(build).collect()
 }
 
 fn has_joined(breaker: &Breaker) -> bool {
@@ -66,23 +157,21 @@ fn has_joined(breaker: &Breaker) -> bool {
 }
 
 /// Lets breakers open and close, and returns how often one opened.
-fn flap(replicas: &[Vec<Breaker>]) -> usize {
+fn flap(replicas: &[Vec<Breaker>], flapping: usize) -> usize {
     let began = Instant::now();
     let mut openings = 0;
-    let mut next = [Duration::ZERO; FLAPPING];
+    let mut next = vec![Duration::ZERO; flapping];
     for (number, at) in next.iter_mut().enumerate() {
-        *at = CYCLE.mul_f64(number as f64 / FLAPPING as f64);
+        *at = CYCLE.mul_f64(number as f64 / flapping as f64);
     }
     let mut round = 0;
     while began.elapsed() < MEASURED {
         for (number, fails_at) in next.iter_mut().enumerate() {
             // Each replica has failures in turn.
-            let failing = &replicas[(number + round / 20) % REPLICAS][number];
+            let failing = &replicas[(number + round / 20) % replicas.len()][number];
             if began.elapsed() >= *fails_at && failing.state() == State::Closed {
                 *fails_at += CYCLE;
-                for _ in 0..3 {
-                    failing.try_acquire().into_iter().for_each(Permit::failure);
-                }
+                trip(failing);
                 openings += usize::from(failing.state() == State::Open);
                 continue;
             }
@@ -95,23 +184,6 @@ fn flap(replicas: &[Vec<Breaker>]) -> usize {
         thread::sleep(due.saturating_sub(began.elapsed()));
     }
     openings
-}
-
-/// What all breakers take in Redis once they have opened, and one that has never opened.
-fn memory_of_keys(server: &RedisServer, replicas: &[Vec<Breaker>], empty: usize) {
-    println!("{} keys with {FLAPPING} that have opened", server.command(&["DBSIZE"]));
-    for breaker in &replicas[0] {
-        breaker.force_open();
-    }
-    let key = |number: usize| format!("circuit_breaker:{{0}}:fleet:breaker:breaker-{number}");
-    let is_there = |number| server.command(&["HGET", &key(number), "s"]) == "forced_open";
-    eventually("all are stored", || is_there(0) && is_there(BREAKERS - 1));
-    let one = server.command(&["MEMORY", "USAGE", &key(BREAKERS - 1)]);
-    let stream = server.command(&["MEMORY", "USAGE", "circuit_breaker:{0}:fleet:news"]);
-    let length = server.command(&["XLEN", "circuit_breaker:{0}:fleet:news"]);
-    let all = (used_memory(server) - empty) / BREAKERS;
-    println!("in Redis: {one} bytes a breaker, {all} with all overhead and the news;");
-    println!("the news: {stream} bytes for {length} entries");
 }
 
 fn used_memory(server: &RedisServer) -> usize {
@@ -134,11 +206,16 @@ struct Operations {
     /// The same with those that scripts have called.
     in_all: f64,
     by_command: BTreeMap<String, f64>,
+    /// How long the server has taken for a command on average, so far.
+    times: Vec<(&'static str, String)>,
 }
 
 impl std::fmt::Display for Operations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.1} commands, {:.1} with those of scripts:", self.of_clients, self.in_all)?;
+        for (command, time) in &self.times {
+            write!(f, " {time} µs for each {command},")?;
+        }
         for (command, rate) in self.by_command.iter().filter(|(_, rate)| **rate >= 0.05) {
             write!(f, " {command} {rate:.1}")?;
         }
@@ -162,7 +239,17 @@ fn operations(server: &RedisServer, work: impl FnOnce()) -> Operations {
     let in_scripts = of("eval") + of("evalsha");
     let times = (of("time") - in_scripts).max(0.0);
     let of_clients = OF_CLIENTS.iter().map(|command| of(command)).sum::<f64>() + times;
-    Operations { of_clients, in_all: by_command.values().sum(), by_command }
+    let times = ["evalsha", "xread"].map(|command| (command, time_of(server, command)));
+    let in_all = by_command.values().sum();
+    Operations { of_clients, in_all, by_command, times: times.into() }
+}
+
+/// How long a command takes on the server, in microseconds.
+fn time_of(server: &RedisServer, command: &str) -> String {
+    let info = server.command(&["INFO", "commandstats"]);
+    let found = info.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:")));
+    let time = found.and_then(|line| line.split_once("usec_per_call=")?.1.split(',').next());
+    time.unwrap_or("?").to_owned()
 }
 
 /// How often each command has been carried out.

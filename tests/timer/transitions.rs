@@ -11,8 +11,8 @@ use tower::{Layer, Service};
 use tower_breaker::{
     Breaker, BreakerBuilder, CircuitBreakerLayer, Event, State,
     clock::ManualClock,
+    config::CallMetrics,
     event::{Reason, Transition},
-    metrics::CallMetrics,
 };
 
 use super::{OPEN_TIME, alone, quick, support::wait::eventually, threads, trip};

@@ -129,24 +129,51 @@ impl Cell {
 
     /// Counts how a call of this state ended, for the metrics.
     #[inline]
-    pub(in crate::breaker) fn count(&self, admitted: PackedState, end: CallEnd) {
+    pub(in crate::breaker) fn count(
+        &self,
+        admitted: PackedState,
+        end: CallEnd,
+        elapsed: impl FnOnce() -> Option<Duration>,
+    ) {
         // A permit may outlive its breaker.
         if admitted.is_metered() && self.meter.is_on_since(admitted.epoch()) {
-            self.meter.count(end);
+            self.count_with(end, elapsed);
         }
     }
 
     /// The same for a call of the present state.
     #[inline]
-    pub(in crate::breaker) fn count_current(&self, admitted: PackedState, end: CallEnd) {
+    pub(in crate::breaker) fn count_current(
+        &self,
+        admitted: PackedState,
+        end: CallEnd,
+        elapsed: impl FnOnce() -> Option<Duration>,
+    ) {
         if admitted.is_metered() {
-            self.meter.count(end);
+            self.count_with(end, elapsed);
         }
     }
 
     /// Counts a call that this cell has not admitted, or for which it had no permit.
+    #[inline]
     pub(crate) fn count_call(&self, end: CallEnd) {
-        self.meter.count(end);
+        self.count_with(end, || None);
+    }
+
+    #[inline]
+    fn count_with(&self, end: CallEnd, elapsed: impl FnOnce() -> Option<Duration>) {
+        if !self.meter.count_on_own_line(end) {
+            self.count_elsewhere(end, elapsed);
+        }
+    }
+
+    /// Counts a call for which the thread has no line of its own: it may be the breaker's first, or
+    /// be measured.
+    #[cold]
+    #[inline(never)]
+    fn count_elsewhere(&self, end: CallEnd, elapsed: impl FnOnce() -> Option<Duration>) {
+        self.begin_meter();
+        self.meter.count(end, elapsed);
     }
 
     /// Whether recording a success of a call is a no-op: nothing has happened since this state

@@ -32,6 +32,7 @@ use crate::{
     clock::{ManualClock, TimeSource},
     config::{Config, Trip},
     event::{Event, Transition},
+    metrics::MeterSlot,
     state::State,
     stats::Stats,
 };
@@ -80,7 +81,7 @@ impl Leased {
     /// Leases a cell, which may have been another breaker's before.
     fn lease(cell: &'static Cell, config: Config, clock: TimeSource) -> Self {
         let dispatched = Arc::new(Dispatched::default());
-        cell.lease(Arc::new(config), clock, crate::metrics::MeterSlot::OFF);
+        cell.lease(Arc::new(config), clock, MeterSlot::OFF);
         cell.set_observer(Arc::clone(&dispatched) as _);
         Self { cell, dispatched }
     }
@@ -146,6 +147,10 @@ impl Observer for Dispatched {
     fn record_transitions(&self, _: &[Transition]) {}
 
     fn count(&self, _: EndCounts) {}
+
+    fn begin_meter(self: Arc<Self>) -> MeterSlot {
+        MeterSlot::OFF
+    }
 
     fn on_event(&self, event: Event) {
         let Event::Transition(transition) = event else { return };

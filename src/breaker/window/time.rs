@@ -86,6 +86,7 @@ impl TimeWindow {
         self.totals
     }
 
+    #[cfg(feature = "redis")]
     pub(super) fn recorded(&self) -> Counts {
         self.recorded
     }

@@ -1,104 +1,160 @@
 //! A breaker's part of its meter.
+//!
+//! A meter and its registration cost as much as the rest of a small breaker, and a start may build
+//! a hundred thousand that have no call for long. So a breaker begins to count with its first call,
+//! or when its numbers are read: a recorder is installed, or [`Breaker::metrics`] is called. Until
+//! then it keeps only since when it is closed, or what few transitions it had without a call.
+//!
+//! [`Breaker::metrics`]: crate::Breaker::metrics
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use smol_str::SmolStr;
 
 use super::{
-    meter::{self, Counted, Meter, StatsSource, Steps},
-    numbers::{BreakerMetrics, state_index},
-    publish,
+    MeterSlot,
+    meter::{self, Counted, Labels, Meter, StatsSource, Steps},
+    numbers::BreakerMetrics,
+    publish::{self, CountedBreaker},
 };
-use crate::{event::Transition, outcome::CallEnd, state::State, sync::std_lock};
+use crate::{clock::Tick, event::Transition, outcome::CallEnd, state::State, sync::std_lock};
 
 /// A breaker's part of its meter. Dropped with the breaker.
 pub(crate) struct BreakerMeter {
-    meter: Arc<Meter>,
-    id: u64,
     /// `None` if it is no breaker of its own.
-    state: Mutex<Option<State>>,
+    state: Option<State>,
+    /// Whether durations are measured.
+    measures: bool,
+    counting: Counting,
+    /// Dropped last: until then, the end is published.
+    _breaker: CountedBreaker,
+}
+
+enum Counting {
+    Waiting {
+        began: Tick,
+        /// Boxed, so that a meter is small. `None` before the first transition.
+        steps: Option<Box<Steps>>,
+    },
+    Begun {
+        meter: Arc<Meter>,
+        id: u64,
+    },
 }
 
 impl BreakerMeter {
-    /// Begins to count for one more breaker. It is closed.
-    pub(crate) fn begin(counted: Counted) -> Self {
-        let (labels, state) = match counted {
-            Counted::Breaker(labels) => (labels, Some(State::Closed)),
-            #[cfg(feature = "keyed")]
-            Counted::Calls(labels) => (labels, None),
-        };
-        let (meter, id) = meter::begin(labels);
-        if let Some(state) = state {
-            let mut steps = std_lock(&meter.steps);
-            steps.measure();
-            steps.breakers[state_index(state)] += 1;
+    /// Waits for the first call of a breaker in this state, if it is one of its own.
+    pub(crate) fn new(
+        breaker: CountedBreaker,
+        state: Option<State>,
+        measures: bool,
+        began: Tick,
+    ) -> Self {
+        Self {
+            state,
+            measures,
+            counting: Counting::Waiting { began, steps: None },
+            _breaker: breaker,
         }
-        publish::start();
-        Self { meter, id, state: Mutex::new(state) }
     }
 
-    pub(crate) fn slot(&self) -> u32 {
-        self.meter.slot
+    /// Measures durations from now on, or no more. Returns where calls are counted now.
+    pub(crate) fn set_measures(&mut self, measures: bool) -> MeterSlot {
+        self.measures = measures;
+        match &self.counting {
+            Counting::Begun { meter, .. } => slot_of(meter, measures),
+            Counting::Waiting { .. } => MeterSlot::WAITING,
+        }
+    }
+
+    /// Begins to count, if it has not begun. Without a group, the breaker is counted by its name.
+    /// The source knows its rates, and lives as long.
+    pub(crate) fn begin(
+        &mut self,
+        name: &SmolStr,
+        group: Option<&Counted>,
+        source: &Arc<dyn StatsSource>,
+    ) -> MeterSlot {
+        let (meter, id) = match &mut self.counting {
+            Counting::Begun { meter, .. } => return slot_of(meter, self.measures),
+            Counting::Waiting { began, steps } => {
+                let labels = match group {
+                    None => Labels::named(name.clone()),
+                    Some(Counted::Breaker(labels)) => labels.clone(),
+                    #[cfg(feature = "keyed")]
+                    Some(Counted::Calls(labels)) => labels.clone(),
+                };
+                let (meter, id) = meter::begin(labels);
+                let steps = steps.take().map(|steps| *steps);
+                let steps = steps.unwrap_or_else(|| Steps::since(*began, self.state));
+                std_lock(&meter.steps).add(steps);
+                meter.ask(id, source);
+                (meter, id)
+            }
+        };
+        let slot = slot_of(&meter, self.measures);
+        self.counting = Counting::Begun { meter, id };
+        slot
     }
 
     /// Reads what was counted so far, later.
-    pub(crate) fn reader(&self) -> impl FnOnce() -> BreakerMetrics + use<> {
-        let meter = Arc::clone(&self.meter);
-        move || meter.read()
+    pub(crate) fn reader(&self) -> Option<impl FnOnce() -> BreakerMetrics + use<>> {
+        let Counting::Begun { meter, .. } = &self.counting else { return None };
+        let meter = Arc::clone(meter);
+        Some(move || meter.read())
     }
 
-    /// The counts of the breaker are those of this source, which lives as long as the breaker.
-    pub(crate) fn ask(&self, source: &Arc<dyn StatsSource>) {
-        self.meter.ask(self.id, source);
+    pub(crate) fn record_transitions(&mut self, transitions: &[Transition]) {
+        let Some(last) = transitions.last() else { return };
+        let before = self.state;
+        let now = before.map(|_| last.to);
+        self.state = now;
+        self.with_steps(before, |steps| {
+            for transition in transitions {
+                steps.count_transition(transition.from, transition.to, transition.reason);
+            }
+            steps.go(before, now);
+        });
     }
 
-    pub(crate) fn record_transitions(&self, transitions: &[Transition]) {
-        let mut steps = std_lock(&self.meter.steps);
-        for transition in transitions {
-            steps.count_transition(transition.from, transition.to, transition.reason);
+    /// Counts what few calls have: that it was slow, how a probe ended, and how many probes were
+    /// still out then.
+    pub(crate) fn count(&mut self, slow: bool, probe: Option<CallEnd>, unfinished_probes: u32) {
+        self.with_steps(self.state, |steps| {
+            steps.slow_calls += u64::from(slow);
+            if let Some(end) = probe {
+                steps.probes.count(end, slow);
+            }
+            steps.probes.unfinished += u64::from(unfinished_probes);
+        });
+    }
+
+    /// Changes the steps, which begin with this state if these are the first.
+    fn with_steps(&mut self, state: Option<State>, work: impl FnOnce(&mut Steps)) {
+        match &mut self.counting {
+            Counting::Begun { meter, .. } => work(&mut std_lock(&meter.steps)),
+            Counting::Waiting { began, steps, .. } => {
+                let new = || Box::new(Steps::since(*began, state));
+                work(steps.get_or_insert_with(new));
+            }
         }
-        if let Some(last) = transitions.last() {
-            self.go_to(&mut steps, Some(last.to));
-        }
     }
+}
 
-    fn go_to(&self, steps: &mut Steps, state: Option<State>) {
-        steps.measure();
-        let mut own = std_lock(&self.state);
-        if let Some(old) = *own {
-            steps.breakers[state_index(old)] -= 1;
-            *own = state;
-        }
-        if let Some(new) = *own {
-            steps.breakers[state_index(new)] += 1;
-        }
+fn slot_of(meter: &Meter, measures: bool) -> MeterSlot {
+    if measures {
+        meter.measures.store(true, Relaxed);
     }
-
-    pub(crate) fn count_slow_call(&self) {
-        std_lock(&self.meter.steps).slow_calls += 1;
-    }
-
-    pub(crate) fn count_probe(&self, end: CallEnd, slow: bool) {
-        let probes = &mut std_lock(&self.meter.steps).probes;
-        let count = match end {
-            CallEnd::Success if slow => &mut probes.slow,
-            CallEnd::Success => &mut probes.success,
-            CallEnd::Failure => &mut probes.failure,
-            CallEnd::Throttled => &mut probes.throttled,
-            CallEnd::Ignored => &mut probes.ignored,
-            CallEnd::Cancelled | CallEnd::Rejected | CallEnd::Unrecorded => &mut probes.cancelled,
-        };
-        *count += 1;
-    }
-
-    pub(crate) fn count_unfinished_probes(&self, probes: u32) {
-        std_lock(&self.meter.steps).probes.unfinished += u64::from(probes);
-    }
+    MeterSlot::new(meter.slot, measures)
 }
 
 impl Drop for BreakerMeter {
     fn drop(&mut self) {
-        self.go_to(&mut std_lock(&self.meter.steps), None);
-        if self.meter.remove(self.id) {
-            publish::end(Arc::clone(&self.meter));
+        if let Counting::Begun { meter, id } = &self.counting {
+            std_lock(&meter.steps).go(self.state, None);
+            if meter.remove(*id) {
+                publish::end(meter);
+            }
         }
     }
 }

@@ -16,7 +16,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    cmp::Reverse,
+    collections::BinaryHeap,
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -39,7 +40,7 @@ const MIN_OWN: usize = 16;
 const SIZES: usize = (MAX_OWN / MIN_OWN).ilog2() as usize + 1;
 
 /// The slot of what is not counted.
-pub(crate) const NO_SLOT: u32 = u32::MAX;
+pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// The counts of one slot, as far as one thread, or all threads together, have counted.
 #[repr(align(64))]
@@ -78,29 +79,25 @@ thread_local! {
     static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
 }
 
-/// Counts the end of a call of this slot.
+/// Counts the end of a call of this slot, if the thread has a line of its own for it.
 #[inline]
-pub(crate) fn count(slot: u32, end: CallEnd) {
-    match OWN.get().get(slot as usize) {
-        Some(line) => line.add_alone(end),
-        None => count_elsewhere(slot, end),
+pub(super) fn count_on_own(slot: u32, end: CallEnd) -> bool {
+    let line = OWN.get().get(slot as usize);
+    if let Some(line) = line {
+        line.add_alone(end);
     }
+    line.is_some()
 }
 
-#[cold]
-#[inline(never)]
-fn count_elsewhere(slot: u32, end: CallEnd) {
-    if slot == NO_SLOT {
-        return;
-    }
-    let grown = (slot as usize) < MAX_OWN && OWNER.try_with(|owner| grow(owner, slot)).is_ok();
-    match OWN.get().get(slot as usize) {
-        Some(line) if grown => line.add_alone(end),
-        _ => {
-            let mut counts = [0; ENDS];
-            counts[end as usize] = 1;
-            shared(slot).add_shared(&counts);
-        }
+/// Counts the end of a call of this slot. The thread gets a line of its own for it, if it can have
+/// one.
+pub(super) fn count(slot: u32, end: CallEnd) {
+    let has_line = OWN.get().len() > slot as usize
+        || ((slot as usize) < MAX_OWN && OWNER.try_with(|owner| grow(owner, slot)).is_ok());
+    if !has_line || !count_on_own(slot, end) {
+        let mut counts = [0; ENDS];
+        counts[end as usize] = 1;
+        shared(slot).add_shared(&counts);
     }
 }
 
@@ -191,26 +188,26 @@ fn shared(slot: u32) -> &'static Line {
 }
 
 /// The slots that meters have.
+#[derive(Default)]
 pub(super) struct Slots {
-    vacant: BTreeSet<u32>,
+    vacant: BinaryHeap<Reverse<u32>>,
     made: u32,
 }
 
 impl Slots {
-    pub(super) const fn new() -> Self {
-        Self { vacant: BTreeSet::new(), made: 0 }
-    }
-
     /// The lowest that is vacant.
     pub(super) fn take(&mut self) -> u32 {
-        self.vacant.pop_first().unwrap_or_else(|| {
-            self.made += 1;
-            self.made - 1
-        })
+        self.vacant.pop().map_or_else(
+            || {
+                self.made += 1;
+                self.made - 1
+            },
+            |Reverse(slot)| slot,
+        )
     }
 
     pub(super) fn give_back(&mut self, slot: u32) {
-        self.vacant.insert(slot);
+        self.vacant.push(Reverse(slot));
     }
 }
 
@@ -286,7 +283,7 @@ mod tests {
 
     #[test]
     fn slots_are_given_out_from_the_lowest() {
-        let mut slots = Slots::new();
+        let mut slots = Slots::default();
         assert_eq!([slots.take(), slots.take(), slots.take()], [0, 1, 2]);
         slots.give_back(2);
         slots.give_back(0);

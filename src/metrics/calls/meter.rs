@@ -1,16 +1,19 @@
 //! What is counted of the breakers with the same labels.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, Weak},
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
+use metrics::Label;
 use smol_str::SmolStr;
 
 use super::{
+    durations,
     lines::{self, ENDS, Slots},
-    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount},
+    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
+    series::Published,
 };
 use crate::{
     clock::{SystemClock, Tick},
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// The labels of the series of a breaker. All breakers with the same labels have one meter.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     /// The breaker's name, or the group's.
     pub(crate) name: SmolStr,
@@ -29,7 +32,25 @@ pub(crate) struct Labels {
     pub(crate) key: Option<SmolStr>,
 }
 
+impl Counted {
+    /// Whether it is a breaker of its own. Otherwise it counts for others, which may come and go.
+    pub(crate) const fn is_breaker(&self) -> bool {
+        match self {
+            Self::Breaker(_) => true,
+            #[cfg(feature = "keyed")]
+            Self::Calls(_) => false,
+        }
+    }
+}
+
 impl Labels {
+    /// As those of a series.
+    pub(super) fn series(&self) -> Vec<Label> {
+        let name = Label::new("name", self.name.to_string());
+        let key = self.key.as_ref().map(|key| Label::new("key", key.to_string()));
+        [Some(name), key].into_iter().flatten().collect()
+    }
+
     pub(crate) fn named(name: impl Into<SmolStr>) -> Self {
         Self { name: name.into(), key: None }
     }
@@ -38,6 +59,7 @@ impl Labels {
 /// What is counted.
 #[derive(Debug, Clone)]
 pub(crate) enum Counted {
+    #[cfg_attr(not(feature = "keyed"), expect(dead_code))]
     Breaker(Labels),
     /// Calls alone.
     #[cfg(feature = "keyed")]
@@ -51,7 +73,10 @@ pub(crate) struct Meter {
     /// What the slot had counted before.
     base: [u64; ENDS],
     pub(super) steps: Mutex<Steps>,
+    /// Whether durations are measured, or were.
+    pub(super) measures: AtomicBool,
     sources: Mutex<Sources>,
+    pub(super) published: Mutex<Published>,
 }
 
 /// What happens with the lock of a breaker held: seldom.
@@ -70,7 +95,7 @@ pub(super) struct Steps {
 /// The breakers of a meter.
 #[derive(Default)]
 struct Sources {
-    by_id: BTreeMap<u64, Weak<dyn StatsSource>>,
+    by_id: HashMap<u64, Weak<dyn StatsSource>>,
     last_id: u64,
     /// How many breakers count here. Without one, the meter is on its way out.
     users: usize,
@@ -93,6 +118,43 @@ fn add(left: Option<Share>, right: Option<Share>) -> Option<Share> {
 }
 
 impl Steps {
+    /// Those of a breaker that has been in this state since then.
+    pub(super) fn since(began: Tick, state: Option<State>) -> Self {
+        let mut steps = Self { measured: Some(began), ..Self::default() };
+        if let Some(state) = state {
+            steps.breakers[state_index(state)] = 1;
+        }
+        steps
+    }
+
+    /// Adds those of one more breaker.
+    pub(super) fn add(&mut self, mut other: Self) {
+        self.measure();
+        other.measure();
+        for (sum, breakers) in self.breakers.iter_mut().zip(other.breakers) {
+            *sum += breakers;
+        }
+        for (sum, time) in self.times.iter_mut().zip(other.times) {
+            *sum = sum.saturating_add(time);
+        }
+        self.slow_calls += other.slow_calls;
+        self.probes.add(other.probes);
+        for TransitionCount { from, to, reason, count } in other.transitions {
+            *self.count_of(from, to, reason) += count;
+        }
+    }
+
+    /// A breaker goes from one state to another.
+    pub(super) fn go(&mut self, from: Option<State>, to: Option<State>) {
+        self.measure();
+        if let Some(from) = from {
+            self.breakers[state_index(from)] -= 1;
+        }
+        if let Some(to) = to {
+            self.breakers[state_index(to)] += 1;
+        }
+    }
+
     /// Adds the time that has passed to the states that the breakers are in.
     pub(super) fn measure(&mut self) {
         let now = SystemClock::tick();
@@ -105,24 +167,32 @@ impl Steps {
     }
 
     pub(super) fn count_transition(&mut self, from: State, to: State, reason: Reason) {
-        let is_it = |other: &&mut TransitionCount| {
-            (other.from, other.to, other.reason) == (from, to, reason)
-        };
-        match self.transitions.iter_mut().find(is_it) {
-            Some(other) => other.count += 1,
-            None => self.transitions.push(TransitionCount { from, to, reason, count: 1 }),
-        }
+        *self.count_of(from, to, reason) += 1;
+    }
+
+    fn count_of(&mut self, from: State, to: State, reason: Reason) -> &mut u64 {
+        let is_it =
+            |other: &TransitionCount| (other.from, other.to, other.reason) == (from, to, reason);
+        let index = self.transitions.iter().position(is_it).unwrap_or_else(|| {
+            self.transitions.push(TransitionCount { from, to, reason, count: 0 });
+            self.transitions.len() - 1
+        });
+        &mut self.transitions[index].count
     }
 }
 
 impl Meter {
     fn new(labels: Labels, slot: u32) -> Self {
+        // What another meter with this slot has left.
+        durations::drain(slot, |_, _, _| ());
         Self {
             labels,
             slot,
             base: lines::total(slot),
             steps: Mutex::default(),
+            measures: AtomicBool::new(false),
             sources: Mutex::default(),
+            published: Mutex::default(),
         }
     }
 
@@ -175,20 +245,29 @@ impl Meter {
     }
 }
 
-static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { meters: BTreeMap::new(), slots: Slots::new() });
+static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 
 /// The meters by their labels. One whose last breaker is gone stays until that is published.
+#[derive(Default)]
 struct Registry {
-    meters: BTreeMap<Labels, Arc<Meter>>,
+    meters: HashMap<Labels, Arc<Meter>>,
+    by_slot: Vec<Option<Arc<Meter>>>,
     slots: Slots,
 }
 
 impl Registry {
     /// Adds a breaker. It has an id of its own in the meter.
     fn begin(&mut self, labels: Labels) -> (Arc<Meter>, u64) {
-        let slots = &mut self.slots;
-        let new = |labels: &Labels| Arc::new(Meter::new(labels.clone(), slots.take()));
+        let (slots, by_slot) = (&mut self.slots, &mut self.by_slot);
+        let new = |labels: &Labels| {
+            let slot = slots.take();
+            let meter = Arc::new(Meter::new(labels.clone(), slot));
+            if by_slot.len() <= slot as usize {
+                by_slot.resize_with(slot as usize + 1, || None);
+            }
+            by_slot[slot as usize] = Some(Arc::clone(&meter));
+            meter
+        };
         let meter = self.meters.entry(labels).or_insert_with_key(new);
         let mut sources = std_lock(&meter.sources);
         sources.users += 1;
@@ -197,17 +276,11 @@ impl Registry {
     }
 }
 
-/// The meters after these labels, at most this many.
-pub(super) fn meters_after(labels: Option<&Labels>, limit: usize) -> Vec<Arc<Meter>> {
-    use std::ops::Bound::{Excluded, Unbounded};
+/// The meters in a range of slots of this size. `None` if there are no slots from there on.
+pub(super) fn meters_from(slot: usize, limit: usize) -> Option<Vec<Arc<Meter>>> {
     let registry = std_lock(&REGISTRY);
-    let begin = labels.map_or(Unbounded, Excluded);
-    registry
-        .meters
-        .range((begin, Unbounded))
-        .take(limit)
-        .map(|(_, meter)| Arc::clone(meter))
-        .collect()
+    let slots = registry.by_slot.get(slot..).filter(|slots| !slots.is_empty())?;
+    Some(slots.iter().take(limit).flatten().cloned().collect())
 }
 
 /// Whether a meter has no breaker any more.
@@ -215,8 +288,8 @@ pub(super) fn is_over(meter: &Meter) -> bool {
     std_lock(&meter.sources).users == 0
 }
 
-/// Removes a meter whose end has been published, unless another breaker has begun to count there.
-/// Returns whether it is gone.
+/// Removes a meter without breakers, unless another one has begun to count there. Returns whether
+/// it is gone.
 pub(super) fn remove(meter: &Arc<Meter>) -> bool {
     let mut registry = std_lock(&REGISTRY);
     // Another meter may have the labels by now.
@@ -225,6 +298,9 @@ pub(super) fn remove(meter: &Arc<Meter>) -> bool {
         return false;
     }
     registry.meters.remove(&meter.labels);
+    if let Some(own) = registry.by_slot.get_mut(meter.slot as usize) {
+        *own = None;
+    }
     registry.slots.give_back(meter.slot);
     true
 }

@@ -1,30 +1,45 @@
 //! The metrics of breakers: counters of calls, and what else happens to a breaker.
 
 mod breaker_meter;
+mod durations;
 mod lines;
 mod meter;
 mod numbers;
 mod publish;
+mod series;
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
-pub use self::numbers::{BreakerMetrics, CallCounts, CallMetrics, ProbeCounts, TransitionCount};
-pub(super) use self::publish::describe;
+#[cfg(feature = "keyed")]
+pub(crate) use self::meter::Labels;
+pub use self::numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
+pub(crate) use self::publish::{CountedBreaker, begin_all, is_read};
+pub(super) use self::series::describe;
 pub(crate) use self::{
     breaker_meter::BreakerMeter,
-    meter::{Counted, Labels, StatsSource},
+    meter::{Counted, StatsSource},
 };
 use crate::outcome::CallEnd;
 
+/// A slot with this bit is that of a meter that measures durations. No thread has a line of its own
+/// for such a number, so what the other calls do takes no work for it.
+const MEASURES: u32 = 1 << 30;
+
 /// Where the calls of a breaker are counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MeterSlot(u32);
 
 impl MeterSlot {
     pub(crate) const OFF: Self = Self(lines::NO_SLOT);
 
-    pub(crate) fn of(meter: Option<&BreakerMeter>) -> Self {
-        meter.map_or(Self::OFF, |meter| Self(meter.slot()))
+    /// The breaker counts, but has had no call yet.
+    pub(crate) const WAITING: Self = Self(lines::NO_SLOT - 1);
+
+    fn new(slot: u32, measures: bool) -> Self {
+        Self(if measures { slot | MEASURES } else { slot })
     }
 }
 
@@ -63,8 +78,33 @@ impl CellMeter {
         passed < 1 << 31 && self.is_on()
     }
 
+    /// Whether nothing has been counted yet.
     #[inline]
-    pub(crate) fn count(&self, end: CallEnd) {
-        lines::count(self.slot.load(Relaxed), end);
+    pub(crate) fn waits(&self) -> bool {
+        self.slot.load(Relaxed) == MeterSlot::WAITING.0
+    }
+
+    /// Ends the waiting.
+    pub(crate) fn assign(&self, slot: MeterSlot) {
+        self.slot.store(slot.0, Relaxed);
+    }
+
+    /// Counts if the thread has a line of its own for this breaker.
+    #[inline]
+    pub(crate) fn count_on_own_line(&self, end: CallEnd) -> bool {
+        lines::count_on_own(self.slot.load(Relaxed), end)
+    }
+
+    pub(crate) fn count(&self, end: CallEnd, elapsed: impl FnOnce() -> Option<Duration>) {
+        let slot = self.slot.load(Relaxed);
+        if slot >= MeterSlot::WAITING.0 {
+            return;
+        }
+        lines::count(slot & !MEASURES, end);
+        if slot & MEASURES != 0
+            && let Some(elapsed) = elapsed()
+        {
+            durations::record(slot & !MEASURES, end, elapsed);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{event::Reason, state::State};
+use crate::{event::Reason, outcome::CallEnd, state::State};
 
 /// Every state, in the order of [`state_index`].
 pub(super) const STATES: [State; 6] = [
@@ -142,6 +142,29 @@ pub struct ProbeCounts {
 }
 
 impl ProbeCounts {
+    pub(super) const fn add(&mut self, other: Self) {
+        let Self { success, slow, failure, throttled, ignored, cancelled, unfinished } = other;
+        self.success += success;
+        self.slow += slow;
+        self.failure += failure;
+        self.throttled += throttled;
+        self.ignored += ignored;
+        self.cancelled += cancelled;
+        self.unfinished += unfinished;
+    }
+
+    pub(super) const fn count(&mut self, end: CallEnd, slow: bool) {
+        let count = match end {
+            CallEnd::Success if slow => &mut self.slow,
+            CallEnd::Success => &mut self.success,
+            CallEnd::Failure => &mut self.failure,
+            CallEnd::Throttled => &mut self.throttled,
+            CallEnd::Ignored => &mut self.ignored,
+            CallEnd::Cancelled | CallEnd::Rejected | CallEnd::Unrecorded => &mut self.cancelled,
+        };
+        *count += 1;
+    }
+
     /// By the values of the label `outcome`.
     pub(super) const fn by_outcome(&self) -> [(&'static str, u64); 7] {
         [
@@ -168,16 +191,4 @@ pub struct TransitionCount {
     pub reason: Reason,
     /// How often.
     pub count: u64,
-}
-
-/// Whether and how the calls of a breaker are counted: see
-/// [`BreakerBuilder::call_metrics`](crate::BreakerBuilder::call_metrics).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum CallMetrics {
-    /// Nothing is counted, and nothing reported.
-    Off,
-    /// Calls are counted.
-    #[default]
-    Counts,
 }

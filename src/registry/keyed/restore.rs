@@ -21,6 +21,7 @@ impl Table {
     /// Creates the breakers that the store knows.
     pub(super) fn restore(self: &Arc<Self>) {
         let Some(store) = self.source.store.clone() else { return };
+        let until = Instant::now() + RESTORE_WAIT;
         let (names, table) = (self.names.clone(), Arc::downgrade(self));
         let wanted = NamesWanted {
             belongs: Box::new(move |name| names.key_of(name).is_some()),
@@ -37,6 +38,9 @@ impl Table {
                 breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
             }
         });
+        if let Some(shared) = self.shared() {
+            shared.wait_for_restore(until.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// Creates the breaker of a stored name, unless its key has one.

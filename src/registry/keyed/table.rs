@@ -133,12 +133,16 @@ impl Table {
         let names = Names::new(group);
         let shared = || {
             let (builder, gate) = source.build(names.group(), None, &config);
-            let breaker = builder.build_valid();
+            // `restore` waits for it.
+            let breaker = builder.restore_later().build_valid();
             gate.open();
             breaker
         };
         Self {
-            group: Breaker::builder(group).counts_for_group().build_valid(),
+            group: Breaker::builder(group)
+                .call_metrics(config.call_metrics)
+                .counts_for_group()
+                .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
             max_breakers,
             entries: HashMap::with_hasher(RandomState::default()),
@@ -191,7 +195,6 @@ impl Table {
         self.entries.pin().values().map(|entry| entry.breaker.clone()).collect()
     }
 
-    #[cfg(feature = "admin")]
     pub(super) fn shared(&self) -> Option<&Breaker> {
         self.shared.as_ref()
     }
@@ -316,7 +319,9 @@ impl Table {
     pub(super) fn update(&self, config: Arc<Config>) {
         let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
         self.is_lazy.store(is_lazy, Relaxed);
+        let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         std_lock(&self.creation).config = config;
+        self.group.apply(of_group.into());
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
 
@@ -445,7 +450,9 @@ impl Table {
 /// Whether successes before the first failure change nothing, nor does an abandoned call.
 fn needs_only_failures(config: &Config) -> bool {
     let is_streak = |trip: &Trip| matches!(trip, Trip::ConsecutiveFailures(_));
-    config.abandoned_after.is_none() && config.trip_on.iter().all(is_streak)
+    config.abandoned_after.is_none()
+        && !config.measures_durations()
+        && config.trip_on.iter().all(is_streak)
 }
 
 #[cfg(test)]

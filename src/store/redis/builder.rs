@@ -36,7 +36,7 @@ impl RedisStore {
 /// use tower_breaker::store::RedisStore;
 ///
 /// let store = RedisStore::builder("redis://redis.internal")
-///     .prefix("shop:breakers")
+///     .prefix("shop")
 ///     .command_timeout(Duration::from_millis(500))
 ///     .open()?;
 /// # Ok::<(), tower_breaker::store::StoreError>(())
@@ -55,7 +55,8 @@ impl RedisStoreBuilder {
     }
 
     /// Sets what all keys begin with, followed by a colon. The default is `circuit_breaker`, so a
-    /// breaker `payments` is under `circuit_breaker:payments:state`.
+    /// breaker `payments` is under `circuit_breaker:payments:state`. A prefix has 1 to 256 bytes,
+    /// and neither `:` nor `@`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self

@@ -28,6 +28,14 @@ impl Keys {
         if prefix.is_empty() || prefix.len() > 256 {
             return Err(misconfigured("the prefix of keys in Redis has to have 1 to 256 bytes"));
         }
+        // With a colon, a longer prefix and a shorter name would make the same key; with an at
+        // sign, a prefix would make those of an instance.
+        if prefix.contains([':', '@']) {
+            return Err(misconfigured(
+                "the prefix of keys in Redis must not contain `:` or `@`: keys of two prefixes \
+                 could be the same",
+            ));
+        }
         let base = match instance {
             None => format!("{prefix}:"),
             Some(id) if is_instance(id) => format!("{prefix}@{id}:"),
@@ -115,8 +123,11 @@ mod tests {
     fn no_two_keys_become_the_same() {
         let names = ["", ":", "a", "a:state", "a:value", "@i:a", "index", "epoch", "{x}", "a\0"];
         let mut seen = HashSet::new();
-        for instance in [None, Some("i"), Some("index")] {
-            let keys = Keys::new("circuit_breaker", instance).unwrap();
+        let prefixes = ["circuit_breaker", "a", "shop", "shop-a", "{x}"];
+        let instances = [None, Some("i"), Some("index")];
+        let all = prefixes.iter().flat_map(|prefix| instances.map(|instance| (prefix, instance)));
+        for (prefix, instance) in all {
+            let keys = Keys::new(prefix, instance).unwrap();
             let mut add = |key: String| assert!(seen.insert(key.clone()), "{key:?} twice");
             [keys.value_index(), keys.history_index(), keys.epoch()].into_iter().for_each(&mut add);
             keys.epochs_of_cluster().into_iter().for_each(&mut add);
@@ -143,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_prefix_or_an_instance_that_is_unsafe_is_refused() {
-        assert!(Keys::new("", None).is_err());
+        // `shop:x` with the name `y` would be `shop` with the name `x:y`.
+        for prefix in ["", "shop:x", ":", "shop@web-1", &"a".repeat(257)] {
+            assert!(Keys::new(prefix, None).is_err(), "{prefix:?}");
+        }
         for instance in ["", "a:b", "a b", "{a}", "@", "\n", "ü"] {
             assert!(Keys::new("p", Some(instance)).is_err(), "{instance:?}");
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, Weak, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +31,15 @@ const VERIFY: Duration = Duration::from_secs(1);
 const COPY_PAUSE: Duration = Duration::from_secs(5);
 
 type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
+
+/// The far stores of this process.
+static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// The label of the far store in metrics, which differs from that of the near one.
+fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
+    let label = far.label();
+    if label == near.label() { format!("{label}_far") } else { label.to_owned() }
+}
 
 /// A handle; its drop ends the thread.
 pub(super) struct Far(Arc<Shared>);
@@ -69,15 +78,20 @@ impl Content {
 
 impl Far {
     pub(super) fn new(near: Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
-        let metrics = StoreMetrics::new(store.label());
-        Self(Arc::new(Shared {
+        let metrics = StoreMetrics::new(&label(&*near, &*store));
+        let shared = Arc::new(Shared {
             near,
             store,
             metrics,
             content: Mutex::default(),
             wake: Condvar::new(),
             idle: Condvar::new(),
-        }))
+        });
+        let mut all = lock(&ALL);
+        all.retain(|far| far.strong_count() > 0);
+        all.push(Arc::downgrade(&shared));
+        drop(all);
+        Self(shared)
     }
 
     /// Has something written.
@@ -272,11 +286,20 @@ impl Shared {
                 content.reads.clear();
             }
         }
-        let (works, pending) = (!content.health.is_degraded(), content.pending.len());
-        if content.pending.is_empty() || !works {
+        if content.pending.is_empty() || content.health.is_degraded() {
             self.idle.notify_all();
         }
         drop(content);
-        self.metrics.record_gauges(|| (works, pending));
+        self.metrics.record_gauges(|| self.gauges());
+    }
+
+    /// Whether all far stores with this label work, and how many keys wait for them.
+    fn gauges(&self) -> (bool, usize) {
+        let all: Vec<_> = lock(&ALL).iter().filter_map(Weak::upgrade).collect();
+        let same = all.iter().filter(|far| far.metrics == self.metrics);
+        same.fold((true, 0), |(all_work, pending), far| {
+            let content = lock(&far.content);
+            (all_work && !content.health.is_degraded(), pending + content.pending.len())
+        })
     }
 }

@@ -51,6 +51,11 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 /// * **Histories** are read from the near store, and from the far one where the near one has too
 ///   few records, as on a new host.
 ///
+/// * **In metrics**, each store has its own label; that of the far one gets `_far` appended if both
+///   are the same.
+/// * **Expired snapshots** are removed from the near store. A far store that expires them by itself
+///   is not read for that, and one that does not has them removed too.
+///
 /// Clones share both stores. When the last one is dropped, it waits for half a second at most for
 /// what the far store has not taken yet.
 #[derive(Clone)]

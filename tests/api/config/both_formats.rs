@@ -31,6 +31,7 @@ fn complete() -> Value {
         "history_retention_days": 30,
         "flush_interval": "1s",
         "transition_flush_interval": "100ms",
+        "call_metrics": "counts",
     })
 }
 

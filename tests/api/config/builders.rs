@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tower_breaker::{
-    Backoff, Breaker, CircuitBreakerLayer, Config, RampUp, Trip, Window, config::SnapshotTtl,
+    Backoff, Breaker, CircuitBreakerLayer, Config, RampUp, Trip, Window,
+    config::{CallMetrics, SnapshotTtl},
 };
 
 use super::paths;
@@ -63,6 +64,7 @@ macro_rules! with_every_setting {
             .history_retention_days(7)
             .flush_interval(Duration::from_secs(7))
             .transition_flush_interval(Duration::from_millis(7))
+            .call_metrics(CallMetrics::Off)
     }};
 }
 

@@ -34,7 +34,8 @@ fn one_error_lists_every_fault_with_its_path() {
             "snapshot_ttl": {"open": "0s"},
             "history_retention_days": 366,
             "flush_interval": 1,
-            "transition_flush_interval": "366days"
+            "transition_flush_interval": "366days",
+            "call_metrics": "histogram"
         }"#,
     );
     let mut sorted: Vec<&str> = faults.iter().map(String::as_str).collect();
@@ -46,6 +47,7 @@ fn one_error_lists_every_fault_with_its_path() {
             "backoff.max",
             "backoff.maximum",
             "backoff.multiplier",
+            "call_metrics",
             "flush_interval",
             "half_open_failure_rate",
             "half_open_max_calls",

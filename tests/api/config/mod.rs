@@ -8,7 +8,7 @@ mod stores;
 
 use std::time::Duration;
 
-use tower_breaker::{Backoff, Config, ConfigError, Trip, Window};
+use tower_breaker::{Backoff, Config, ConfigError, Trip, Window, config::CallMetrics};
 
 /// The paths of an error's faults.
 fn paths(error: &ConfigError) -> Vec<&str> {
@@ -33,7 +33,8 @@ const WHOLE: &str = r#"{
     "snapshot_ttl": {"open": "24h", "closed": "1h"},
     "history_retention_days": 30,
     "flush_interval": "1s",
-    "transition_flush_interval": "0s"
+    "transition_flush_interval": "0s",
+    "call_metrics": "durations"
 }"#;
 
 #[test]
@@ -54,6 +55,7 @@ fn every_field_is_read_and_written_back() {
     );
     let backoff = Backoff::new(2.0, Duration::from_secs(600)).jitter(0.2);
     assert_eq!(config.backoff, Some(backoff));
+    assert_eq!(config.call_metrics, CallMetrics::Durations);
     assert_eq!(config.abandoned_after, Some(Duration::from_secs(10)));
     let fields = |json: serde_json::Value| -> std::collections::BTreeSet<String> {
         json.as_object().unwrap().keys().cloned().collect()

@@ -32,6 +32,8 @@ use self::{ledger::Moment, plan::Plan, world::World};
 use crate::support::redis;
 
 const OPEN_TIME: Duration = Duration::from_millis(600);
+/// Of the rule over the calls of all replicas.
+const WINDOW: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_millis(250);
 /// The longest that a command takes, and an attempt to connect.
 const TIMEOUT: Duration = Duration::from_millis(250);

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) quorum: u32,
     pub(crate) probes: u32,
+    /// Whether a rule counts the calls of all replicas.
+    pub(crate) counts_all: bool,
     pub(crate) rounds: Vec<Vec<Step>>,
 }
 
@@ -64,7 +66,7 @@ impl Plan {
         let quorum = if random.below(3) == 0 { 2 } else { 1 };
         let probes = if random.below(3) == 0 { 2 } else { 1 };
         let rounds = (0..ROUNDS).map(|_| round(&mut random)).collect();
-        Self { seed, quorum, probes, rounds }
+        Self { seed, quorum, probes, counts_all: seed % 3 == 2, rounds }
     }
 }
 
@@ -122,8 +124,9 @@ fn disturbance(random: &mut Random) -> (Action, Option<(u64, Action)>) {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, quorum, probes, rounds } = self;
-        writeln!(f, "seed {seed}: {quorum} must agree, {probes} may probe")?;
+        let Self { seed, quorum, probes, counts_all, rounds } = self;
+        let counts = if *counts_all { "all calls count together" } else { "each counts its own" };
+        writeln!(f, "seed {seed}: {quorum} must agree, {probes} may probe, {counts}")?;
         for (number, round) in rounds.iter().enumerate() {
             for Step { at, action } in round {
                 writeln!(f, "  round {number}, {at:>8.0?}: {action:?}")?;

@@ -10,12 +10,12 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, State, Trip,
-    fleet::{Agreement, FleetHealth, RedisFleet},
+    Breaker, State, Trip, Window,
+    fleet::{Agreement, FleetCounts, FleetHealth, RedisFleet},
 };
 
 use super::{
-    LEASE, OPEN_TIME, TIMEOUT,
+    LEASE, OPEN_TIME, TIMEOUT, WINDOW,
     dependency::{Dependency, Probe},
     jitter::Jitter,
     ledger::Moment,
@@ -27,6 +27,8 @@ use crate::{
     support::{random::Random, redis::RedisServer},
 };
 
+/// How long it takes at most until a replica has the counts of the others.
+const COUNTED: Duration = Duration::from_millis(300);
 /// How many calls of one replica may be out at a time.
 const CALLERS: usize = 2;
 /// For how long after a disturbance a replica may not know yet that it is alone.
@@ -45,6 +47,7 @@ pub(crate) struct Replica {
     dead_ports: Mutex<Vec<u16>>,
     /// It is known to be joined only after this.
     disturbed_until: AtomicU64,
+    counts_all: AtomicBool,
 }
 
 impl Replica {
@@ -57,11 +60,19 @@ impl Replica {
             is_blind: AtomicBool::new(false),
             dead_ports: Mutex::default(),
             disturbed_until: AtomicU64::new(0),
+            counts_all: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn start(&self, plan: &Plan) {
+        let (counts, rule) = if plan.counts_all {
+            let rule = Trip::failure_rate(0.5, Window::Time(WINDOW)).minimum_calls(6);
+            (FleetCounts::Shared, rule)
+        } else {
+            (FleetCounts::Own, Trip::consecutive_failures(3))
+        };
         let fleet = RedisFleet::builder(&self.proxy.url())
+            .counts(counts)
             .agreement(Agreement::replicas(plan.quorum))
             .lease(LEASE)
             .command_timeout(TIMEOUT)
@@ -69,13 +80,14 @@ impl Replica {
             .build()
             .unwrap();
         let breaker = Breaker::builder("payments")
-            .trip_on(Trip::consecutive_failures(3))
+            .trip_on(rule)
             .recovery_timeout(OPEN_TIME)
             .half_open_max_calls(plan.probes)
             .shared(fleet)
             .build()
             .unwrap();
         *self.breaker.lock().unwrap() = Some(breaker);
+        self.counts_all.store(plan.counts_all, SeqCst);
     }
 
     /// Ends it. The network must be cut before, so that it gives nothing back.
@@ -215,7 +227,11 @@ impl Caller {
     /// news tell an end that has come closer while they were on their way.
     fn check_open_time(&self, now: Moment) {
         let since = Duration::from_micros(now.saturating_sub(self.dependency.last_failure()));
-        let limit = OPEN_TIME + TIMEOUT + 2 * LONGEST_DELAY + self.jitter.slack();
+        let mut limit = OPEN_TIME + TIMEOUT + 2 * LONGEST_DELAY + self.jitter.slack();
+        if self.replica.counts_all.load(SeqCst) {
+            // Failures within the window suffice, once others make it enough calls.
+            limit += WINDOW + COUNTED;
+        }
         if since > limit {
             let number = self.replica.number;
             let what = format!("replica {number} is open {since:?} after the last failure");

@@ -10,7 +10,7 @@ use std::{
 
 use tower_breaker::{
     Breaker, Event, FileStore, KeyedBreakers, MemoryStore, SledStore, State, StateStore,
-    event::Reason, store::StoreHealth,
+    event::Reason, registry::WhenFull, store::StoreHealth,
 };
 
 use crate::support::{
@@ -108,6 +108,39 @@ fn calls_never_wait_for_a_store_that_hangs() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(hosts.len(), 10);
     store.heal();
+}
+
+/// A second for all of it, and not one more for the shared breaker.
+#[test]
+fn a_store_that_hangs_delays_the_construction_by_a_second_alone() {
+    // The store would hold up each of them for two seconds.
+    let is_in_time = (0..5).any(|_| {
+        let store = SickStore::default();
+        store.show(Symptom::Hangs);
+        let start = Instant::now();
+        let builder = KeyedBreakers::builder("hosts").store(store.clone());
+        let _hosts = builder.when_full(WhenFull::Share).build().unwrap();
+        let elapsed = start.elapsed();
+        store.heal();
+        elapsed < Duration::from_millis(1900)
+    });
+    assert!(is_in_time);
+}
+
+#[test]
+fn the_shared_breaker_is_restored_by_the_construction() {
+    let store = MemoryStore::new();
+    let build = || {
+        let builder = KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(1);
+        builder.when_full(WhenFull::Share).build().unwrap()
+    };
+    let hosts = build();
+    hosts.get_or_create("a").unwrap().force_open();
+    let shared = hosts.get_or_create("b").unwrap();
+    assert_eq!(shared.name(), "hosts");
+    shared.force_open();
+    drop((shared, hosts));
+    assert_eq!(build().get_or_create("b").unwrap().state(), State::ForcedOpen);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod faults;
 mod pages;
+mod requests;
 mod what;
 
 use tower_breaker::{

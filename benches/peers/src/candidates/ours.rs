@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tower::Layer;
 #[cfg(feature = "metrics")]
-use tower_breaker::metrics::CallMetrics;
+use tower_breaker::config::CallMetrics;
 use tower_breaker::{
     CircuitBreaker, CircuitBreakerLayer, CircuitBreakerLayerBuilder, Error, Trip, Window,
 };
