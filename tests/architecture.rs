@@ -68,6 +68,22 @@ fn every_module_has_a_floor() {
     assert!(missing.is_empty(), "modules without a floor: {missing:?}");
 }
 
+/// The state machine and what makes it concurrent do not depend on the faces of the crate.
+#[test]
+fn the_core_has_no_code_for_a_protocol() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root.join("breaker"), &mut paths);
+    assert!(paths.len() > 20, "the files are found");
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        for protocol in ["http", "grpc", "tonic", "reqwest", "hyper-util", "axum", "tower-http"] {
+            let condition = format!("feature = \"{protocol}\"");
+            assert!(!text.contains(&condition), "{}: {condition}", path.display());
+        }
+    }
+}
+
 /// A subscriber of the log is code of users: its panic must not end a thread of the crate, lose an
 /// answer or leave a lock behind. In `event.rs` and for the timer, the caller contains it.
 #[test]

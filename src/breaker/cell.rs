@@ -195,8 +195,9 @@ impl Cell {
 
     fn publish_success(&self, core: &Core, success: OnSuccess) {
         let Some(machine) = &core.machine else { return };
-        open_if_deferring(self.successes(), machine, success);
-        self.view.publish_success(success);
+        let successes = self.successes();
+        open_if_deferring(successes, machine, success);
+        self.view.publish_success(success, successes.is_spread());
     }
 
     fn publish(&self, core: &Core) {

@@ -39,9 +39,9 @@ pub(super) struct Schedule {
 /// What has to be published after a call was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Publish {
-    /// Nothing: the common case.
+    /// The cell has no breaker.
     Nothing,
-    /// Only how a success is recorded.
+    /// Only how a success is recorded: the common case.
     Success(OnSuccess),
     All,
 }
@@ -214,7 +214,6 @@ impl Core {
         let Some(machine) = &self.machine else { return Publish::Nothing };
         let result = CallResult { outcome, elapsed: None };
         let goes_on = self.goes_on(successes, result, machine.now);
-        let before = self.on_success(machine);
         let was_no_op = outcome == Outcome::Success && machine.on_success() == OnSuccess::Skip;
         self.drain(successes, goes_on);
         let Some(machine) = &mut self.machine else { return Publish::Nothing };
@@ -229,12 +228,13 @@ impl Core {
             self.report_counts();
         }
         let Some(machine) = &self.machine else { return Publish::Nothing };
-        let after = self.on_success(machine);
-        if before != after || (after == OnSuccess::Defer && !goes_on) {
-            Publish::Success(after)
-        } else {
-            Publish::Nothing
+        // A failure through which successes are deferred changes nothing about that. It is
+        // published all the same: the counter may still be open while they are skipped.
+        if goes_on && outcome != Outcome::Success {
+            debug_assert_eq!(self.on_success(machine), OnSuccess::Defer);
+            return Publish::Success(OnSuccess::Defer);
         }
+        Publish::Success(self.on_success(machine))
     }
 
     /// Whether successes can go on being counted while a result is recorded. Otherwise threads

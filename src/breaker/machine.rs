@@ -11,7 +11,7 @@ use super::{
     open_time::open_time,
     probes::Probes,
     ramp::Ramp,
-    rules::{Rules, Trigger},
+    rules::{NextRules, Rules, Trigger},
     sharing::Sharing,
 };
 use crate::{
@@ -117,17 +117,6 @@ impl Phase {
             Self::Closed(_) | Self::Open { .. } | Self::HalfOpen(_) => None,
         }
     }
-}
-
-/// What an operator asks for. States that are set by hand last for the given time, or until
-/// another command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    ForceOpen(Option<Duration>),
-    Disable(Option<Duration>),
-    MetricsOnly(Option<Duration>),
-    Reset,
-    Trip,
 }
 
 impl Machine {
@@ -317,57 +306,21 @@ impl Machine {
             || self.config.measures_durations()
     }
 
-    pub(super) fn command(
-        &mut self,
-        command: Command,
-        remark: Option<Arc<Remark>>,
-        effects: &mut Effects,
-    ) {
-        let until = |time: Option<Duration>| time.map_or(Tick::NEVER, |time| self.now.after(time));
-        let phase = match command {
-            Command::Reset => {
-                self.close_at_once(Reason::Reset, self.now, effects);
-                return self.add_remark(remark, effects);
-            }
-            Command::Trip => {
-                if self.state() != State::Open {
-                    self.open(Reason::Manual.into(), None, self.now, effects);
-                    self.add_remark(remark, effects);
-                }
-                return;
-            }
-            Command::ForceOpen(time) => Phase::ForcedOpen { until: until(time) },
-            Command::Disable(time) => Phase::Disabled { until: until(time) },
-            Command::MetricsOnly(time) => Phase::MetricsOnly { until: until(time) },
-        };
-        let end = phase.manual_until();
-        let is_same = (phase.state(), end) == (self.state(), self.phase.manual_until());
-        let said = self.origin.as_ref().and_then(|origin| origin.remark.as_ref());
-        if !is_same || (remark.is_some() && remark.as_ref() != said) {
-            self.enter(phase, Reason::Manual.into(), self.now, effects);
-            self.add_remark(remark, effects);
-        }
-    }
-
-    /// Adds what was said about it to the last transition.
-    fn add_remark(&mut self, remark: Option<Arc<Remark>>, effects: &mut Effects) {
-        if let Some(step) = effects.steps.last_mut() {
-            step.remark.clone_from(&remark);
-        }
-        if let Some(origin) = &mut self.origin {
-            origin.remark = remark;
-        }
-    }
-
     /// Replaces the configuration. The state and its counts stay, the calls of a window stay
     /// where the rule's kind of window does, and a running open time keeps its length.
-    pub(super) fn update(&mut self, config: Arc<Config>, effects: &mut Effects) {
-        let mut rules = Rules::new(&config, self.now);
-        rules.replace(&self.rules, self.now);
-        self.rules = rules;
+    ///
+    /// What it returns is to be dropped without the lock.
+    pub(super) fn update(
+        &mut self,
+        config: Arc<Config>,
+        rules: NextRules,
+        effects: &mut Effects,
+    ) -> NextRules {
+        let replaced = rules.replace(&mut self.rules, self.now);
         self.config = config;
         self.epoch += 1;
         effects.counts_changed = true;
+        replaced
     }
 
     pub(super) fn open(
@@ -384,7 +337,7 @@ impl Machine {
     }
 
     /// Closes the circuit without a ramp-up.
-    fn close_at_once(&mut self, reason: Reason, at: Tick, effects: &mut Effects) {
+    pub(super) fn close_at_once(&mut self, reason: Reason, at: Tick, effects: &mut Effects) {
         self.clear(at);
         self.enter(Phase::Closed(None), reason.into(), at, effects);
     }

@@ -2,16 +2,17 @@
 //! independent of any runtime.
 //!
 //! From the bottom up: [`window`] and [`rules`] decide when to open; [`probes`], [`ramp`] and
-//! [`open_time`] the way back; [`machine`] is all of it, pure, and [`recording`] is how its calls
-//! end. [`open_slot`] is what a circuit needs to open where its group bounds that. [`restore`]
-//! turns a machine into a snapshot and back, and [`fast_path_view`] into what [`packed_state`] and
-//! [`published_view`] show to callers without the lock. [`core`] is what the
-//! lock guards, [`cell`] the lock and the published view together, leased from a [`pool`]; and a
-//! [`permit`] is a call that it admitted. From there a result goes the same way back, and the
-//! machine frees the slot of a probe.
+//! [`open_time`] the way back; [`machine`] is all of it, pure, [`recording`] is how its calls end,
+//! and [`command`] what is done by hand. [`open_slot`] is what a circuit needs to open where its
+//! group bounds that. [`restore`] turns a machine into a snapshot and back, and [`fast_path_view`]
+//! into what [`packed_state`], [`success_state`] and [`published_view`] show to callers without
+//! the lock. [`core`] is what the lock guards, [`cell`] the lock and the published view together,
+//! leased from a [`pool`]; and a [`permit`] is a call that it admitted. From there a result goes
+//! the same way back, and the machine frees the slot of a probe.
 
 mod admission;
 pub(crate) mod cell;
+pub(crate) mod command;
 mod core;
 mod dispatch;
 pub(crate) mod effects;
@@ -45,6 +46,7 @@ mod sharing;
 #[cfg(any(feature = "admin", feature = "redis"))]
 pub(crate) mod status;
 mod success_counter;
+mod success_state;
 pub(crate) mod wait_queue;
 mod waker_set;
 pub(crate) mod window;

@@ -1,22 +1,18 @@
 //! The permission to make one call.
 
+mod call;
 mod guard;
 
-use std::{cell::Cell as LocalCell, fmt, mem::ManuallyDrop, time::Duration};
+use std::{fmt, mem::ManuallyDrop, time::Duration};
+
+use call::{Call, count_unless_nested, succeed_after_contention, succeed_unless_nested};
 
 use super::{
-    admission::Ticket,
     cell::{Admitted, Cell},
-    nesting,
     packed_state::PackedState,
     success_counter::Counted,
 };
-use crate::{
-    clock::{SystemClock, Tick},
-    error::Refusal,
-    outcome::{CallEnd, Outcome},
-    state::State,
-};
+use crate::{clock::SystemClock, error::Refusal, outcome::Outcome};
 
 /// Permission to make one call; consume it by recording the outcome.
 ///
@@ -53,23 +49,6 @@ pub struct Permit {
     call: Call,
 }
 
-thread_local! {
-    /// The address of the cell of a call that has failed by the panic that unwinds now, until its
-    /// permit is dropped.
-    static FAILED_BY_PANIC: LocalCell<usize> = const { LocalCell::new(0) };
-}
-
-/// An admitted call, with what it takes to record it.
-#[derive(Clone, Copy)]
-struct Call {
-    cell: &'static Cell,
-    /// The state that admitted the call. A half-open circuit admitted a probe.
-    state: PackedState,
-    /// The id of a probe; of a timed call, the tick at which it was admitted; of any other call, no
-    /// matter what. (One field for both: a future contains a permit, and moves it.)
-    stamp: u64,
-}
-
 impl Permit {
     /// Admits a call, or says why not.
     #[inline]
@@ -100,7 +79,7 @@ impl Permit {
 
     #[inline]
     fn new(cell: &'static Cell, admitted: PackedState, stamp: u64) -> Self {
-        Self { call: Call { cell, state: admitted.for_permit(), stamp } }
+        Self { call: Call { cell, state: admitted, stamp } }
     }
 
     #[inline(never)]
@@ -139,7 +118,7 @@ impl Permit {
     }
 
     /// Whether the permit records nothing any more.
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "used where bodies are watched")]
     pub(crate) fn is_void(&self) -> bool {
         self.call.state == PackedState::SPENT
     }
@@ -151,7 +130,7 @@ impl Permit {
     }
 
     /// Whether the call is a probe of a half-open circuit.
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "used where bodies are watched")]
     pub(crate) fn is_probe(&self) -> bool {
         self.call.is_probe()
     }
@@ -233,23 +212,32 @@ impl Permit {
         }
     }
 
-    /// Whether recording this outcome would change nothing.
+    /// Whether recording a success would change nothing.
     ///
     /// So most calls end: they succeed, and nothing has happened since their admission. The state
     /// that skips a success does not track the drop of its permits either.
     #[inline]
     pub(crate) fn skips_success(&self) -> bool {
-        self.call.cell.skips_success(self.call.state)
+        self.call.cell.success_alone().is_quiet(self.call.state)
     }
 
     /// Records a success, unless the call is part of one that this breaker records further out.
     #[inline]
     pub(crate) fn succeed_unless_nested(&mut self) {
-        // To drop the permit of a success that is skipped takes no work either.
-        if !self.skips_success() {
-            let Call { cell, state, stamp } = self.spend();
-            succeed_unless_nested(cell, state, stamp);
+        let Call { cell, state, .. } = self.call;
+        let success = cell.success_alone();
+        if !success.is_quiet(state) {
+            match count_unless_nested(cell, state, success) {
+                Counted::Yes => {}
+                Counted::No => {
+                    self.set_recorded();
+                    succeed_unless_nested(cell, state, self.call.stamp, success);
+                }
+                Counted::Contended => succeed_after_contention(cell, state, self.call.stamp),
+            }
         }
+        // Also where its drop takes no work: then the compiler need not look.
+        self.set_recorded();
     }
 
     #[inline(never)]
@@ -278,144 +266,7 @@ impl Permit {
     /// dropped by it, and counts as nothing.
     #[cold]
     pub(crate) fn note_failed_by_panic(&self) {
-        if self.call.state.is_metered() {
-            FAILED_BY_PANIC.set(std::ptr::from_ref(self.call.cell).addr());
-        }
-    }
-}
-
-/// By its parts, which travel in registers.
-#[inline(never)]
-fn succeed_unless_nested(cell: &'static Cell, state: PackedState, stamp: u64) {
-    // Most often, no breaker is around this one.
-    if nesting::is_any_running() {
-        return succeed_inside(cell, state, stamp);
-    }
-    match cell.count_success(state) {
-        Counted::Yes => {}
-        Counted::No => succeed_outermost(cell, state, stamp),
-        Counted::Contended => succeed_after_contention(cell, state, stamp),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64) {
-    if nesting::is_nested(cell) {
-        Call { cell, state, stamp }.discard();
-    } else {
-        succeed_outermost(cell, state, stamp);
-    }
-}
-
-#[inline(never)]
-fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64) {
-    // A half-open circuit records nothing without the lock, so this stamp is no probe's.
-    match cell.try_record_success(state, Tick::from_nanos(stamp), None) {
-        Counted::Yes => {
-            let elapsed = || Call { cell, state, stamp }.elapsed();
-            cell.count_current(state, CallEnd::Success, elapsed);
-        }
-        Counted::No => succeed_locked(cell, state, stamp),
-        Counted::Contended => succeed_after_contention(cell, state, stamp),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
-    let ended = Call { cell, state, stamp };
-    cell.count(state, CallEnd::Success, || ended.elapsed());
-    ended.record_locked(Outcome::Success, None);
-}
-
-#[cold]
-#[inline(never)]
-fn succeed_after_contention(cell: &'static Cell, state: PackedState, stamp: u64) {
-    cell.spread_successes();
-    succeed_locked(cell, state, stamp);
-}
-
-impl Call {
-    #[inline]
-    fn is_probe(self) -> bool {
-        self.state.state() == State::HalfOpen
-    }
-
-    fn ticket(self) -> Ticket {
-        self.state.ticket(self.is_probe().then_some(self.stamp))
-    }
-
-    /// When a call other than a probe was admitted.
-    fn admitted_at(self) -> Option<Tick> {
-        self.state.is_timed().then_some(Tick::from_nanos(self.stamp))
-    }
-
-    fn elapsed(self) -> Option<Duration> {
-        if self.is_probe() {
-            return self.cell.inspect(|machine, _| machine.probe_age(self.ticket()))?;
-        }
-        // First of all: the clock of a call without a time is not read.
-        let admitted = self.admitted_at()?;
-        Some(self.cell.now(self.state).since(admitted))
-    }
-
-    #[inline]
-    fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
-        self.cell.count(self.state, outcome.into(), || elapsed.or_else(|| self.elapsed()));
-        if outcome == Outcome::Success && !self.is_probe() {
-            let admitted = Tick::from_nanos(self.stamp);
-            match self.cell.try_record_success(self.state, admitted, elapsed) {
-                Counted::Yes => return,
-                Counted::No => {}
-                Counted::Contended => self.cell.spread_successes(),
-            }
-        }
-        self.record_locked(outcome, elapsed);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn record_locked(self, outcome: Outcome, elapsed: Option<Duration>) {
-        // To a circuit that is not half-open, an ignored call is nothing.
-        if self.is_probe() || outcome != Outcome::Ignore {
-            self.cell.record(self.ticket(), self.admitted_at(), outcome, elapsed);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn abandon(self) {
-        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
-        // nothing about the calls that it ends.
-        if std::thread::panicking() {
-            let cell = std::ptr::from_ref(self.cell).addr();
-            if self.state.is_metered() && FAILED_BY_PANIC.get() == cell {
-                FAILED_BY_PANIC.set(0);
-                return self.discard();
-            }
-            return self.cancel();
-        }
-        let is_tracked = self.is_probe() || self.state.is_timed();
-        // The circuit forgets a probe that is abandoned.
-        let elapsed = if self.is_probe() { self.elapsed() } else { None };
-        let failed = is_tracked && self.cell.abandon(self.ticket(), self.admitted_at());
-        let end = if failed { CallEnd::Failure } else { CallEnd::Cancelled };
-        self.cell.count(self.state, end, || elapsed.or_else(|| self.elapsed()));
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn cancel(self) {
-        self.cell.count(self.state, CallEnd::Cancelled, || self.elapsed());
-        self.discard();
-    }
-
-    /// Ends the call uncounted.
-    fn discard(self) {
-        if self.is_probe() {
-            self.cell.cancel(self.ticket());
-        }
+        self.call.note_failed_by_panic();
     }
 }
 

@@ -2,27 +2,31 @@
 //!
 //! # Why the order of the accesses is right
 //!
-//! Only the holder of the lock writes, and it writes `state` last, with `Release`. A caller that
-//! reads `state` with `Acquire` therefore sees times at least as new as that state. A time that is
-//! newer belongs to a transition that is being published at that moment; using it is as if the
-//! caller had arrived a little later.
+//! Only the holder of the lock writes, and it writes `success` and then `state` last, with
+//! `Release`. A caller that reads one of them with `Acquire` therefore sees times at least as new
+//! as that. A time that is newer belongs to a transition that is being published at that moment;
+//! using it is as if the caller had arrived a little later.
 //!
-//! A success that finds the state that its permit [remembers](PackedState::for_permit), which is
-//! a quiet one, is complete: at that moment, recording it would have changed nothing.
+//! A success that finds in `success` nothing but the state that its permit remembers is
+//! [complete](SuccessState): at that moment, recording it would have changed nothing. `success` has
+//! the epoch of its own, so it does not matter which of the two words was read first.
 
 use super::{
     fast_path_view::{Admission, FastPathView},
     packed_state::PackedState,
     success_counter::OnSuccess,
+    success_state::SuccessState,
 };
 use crate::{
     clock::{Tick, nanos},
     state::State,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering, fence},
 };
 
 pub(super) struct PublishedView {
     state: AtomicU64,
+    /// The same state, with what a success takes.
+    success: AtomicU64,
     /// While the circuit is open by the system's clock: until when; 0 otherwise. It says by itself
     /// that a call is rejected, and for how long.
     open_until: AtomicU64,
@@ -38,8 +42,10 @@ pub(super) struct PublishedView {
 impl PublishedView {
     /// The view of a cell without a breaker.
     pub(super) fn vacant() -> Self {
+        let vacant = PackedState::vacant(0);
         Self {
-            state: AtomicU64::new(PackedState::vacant(0).to_bits()),
+            state: AtomicU64::new(vacant.to_bits()),
+            success: AtomicU64::new(vacant_success(vacant).to_bits()),
             open_until: AtomicU64::new(0),
             rejects_until: AtomicU64::new(0),
             slow_after: AtomicU64::new(u64::MAX),
@@ -57,6 +63,19 @@ impl PublishedView {
     #[inline]
     pub(super) fn state_alone(&self) -> PackedState {
         PackedState::from_bits(self.state.load(Ordering::Relaxed))
+    }
+
+    /// How a success is recorded, for a caller that reads nothing else of the view, or that calls
+    /// [`acquire`](Self::acquire) before.
+    #[inline]
+    pub(super) fn success_alone(&self) -> SuccessState {
+        SuccessState::from_bits(self.success.load(Ordering::Relaxed))
+    }
+
+    /// What is read from now on is at least as new as what was read alone.
+    #[inline]
+    pub(super) fn acquire() {
+        fence(Ordering::Acquire);
     }
 
     #[inline]
@@ -94,20 +113,30 @@ impl PublishedView {
         store_if_changed(&self.rejects_until, until);
         store_if_changed(&self.slow_after, view.slow_after.map_or(u64::MAX, nanos));
         store_if_changed(&self.bucket_end, view.bucket_end.map_or(u64::MAX, Tick::as_nanos));
-        store_if_changed(&self.state, PackedState::new(view, custom_clock, spread).to_bits());
+        let state = PackedState::new(view, custom_clock);
+        let success = SuccessState::new(state, view.success, spread);
+        store_if_changed(&self.success, success.to_bits());
+        store_if_changed(&self.state, state.to_bits());
     }
 
     /// Publishes another way to record a success. Call it with the lock held.
-    pub(super) fn publish_success(&self, success: OnSuccess) {
-        store_if_changed(&self.state, self.state().with_success(success).to_bits());
+    pub(super) fn publish_success(&self, success: OnSuccess, spread: bool) {
+        let success = SuccessState::new(self.state(), success, spread);
+        store_if_changed(&self.success, success.to_bits());
     }
 
     /// Publishes that the cell has no breaker. Call it with the lock held.
     pub(super) fn vacate(&self) {
-        let epoch = self.state().epoch() + 1;
+        let vacant = PackedState::vacant(self.state().epoch() + 1);
         store_if_changed(&self.open_until, 0);
-        self.state.store(PackedState::vacant(epoch).to_bits(), Ordering::Release);
+        self.success.store(vacant_success(vacant).to_bits(), Ordering::Release);
+        self.state.store(vacant.to_bits(), Ordering::Release);
     }
+}
+
+/// A cell without a breaker records nothing: the machine says so, behind the lock.
+fn vacant_success(vacant: PackedState) -> SuccessState {
+    SuccessState::new(vacant, OnSuccess::Record, false)
 }
 
 /// Skips a store that would change nothing, but would take the cache line from every other thread.

@@ -12,8 +12,9 @@
 //! | bits | what they hold |
 //! |---|---|
 //! | 24, high | the tag: the low bits of the [epoch](super::packed_state) whose successes it counts |
+//! | 9 | zero |
 //! | 1 | whether it is closed |
-//! | 39, low | the count, from a base up to all ones, which is full |
+//! | 30, low | the count, from a base up to all ones, which is full |
 //!
 //! Counting is a compare-and-swap from a value that was seen open and with the epoch's tag, so a
 //! thread that was held up in between does not reach the next epoch. (A tag recurs after 16 million
@@ -41,7 +42,8 @@ pub(super) struct SpreadCounters(OnceLock<Box<Box<[Counter]>>>);
 struct Counter(AtomicU64);
 
 const TAG_SHIFT: u32 = 40;
-const CLOSED: u64 = 1 << 39;
+/// Fits into an immediate operand, with room for the largest count window.
+const CLOSED: u64 = 1 << 30;
 const FULL: u64 = CLOSED - 1;
 
 /// More successes than a counter can hold before the next one takes the lock.

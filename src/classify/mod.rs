@@ -60,9 +60,7 @@
 //! # }
 //! ```
 //!
-//! **reqwest**: the timeout of the client, or of a request. For hyper's client and any other
-//! service, tower's `TimeoutLayer` below the breaker, with
-//! [`RejectAsBoxError`](crate::reject::RejectAsBoxError).
+//! **reqwest**: the timeout of the client, or of a request.
 //!
 //! ```
 //! use std::time::Duration;
@@ -73,6 +71,34 @@
 //! let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
 //! let breaker = CircuitBreakerLayer::builder("quotes").classify(ServerErrorsAsFailures).build()?;
 //! let client = ServiceBuilder::new().layer(breaker).service(client);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **hyper**, and any other service without a timeout of its own: tower's `TimeoutLayer` below the
+//! breaker. It boxes the errors, so rejections are boxed too:
+//! [`RejectAsBoxError`](crate::reject::RejectAsBoxError).
+//!
+//! ```
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use http_body_util::Empty;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{ServiceBuilder, timeout::TimeoutLayer};
+//! use tower_breaker::{
+//!     CircuitBreakerLayer, classify::ServerErrorsAsFailures, reject::RejectAsBoxError,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+//! let breaker = CircuitBreakerLayer::builder("prices")
+//!     .classify(ServerErrorsAsFailures)
+//!     .reject_with(RejectAsBoxError)
+//!     .build()?;
+//! let timeout = TimeoutLayer::new(Duration::from_secs(2));
+//! let mut client = ServiceBuilder::new().layer(breaker).layer(timeout).service(client);
+//! # fn service(_: &mut impl tower::Service<http::Request<Empty<Bytes>>>) {}
+//! # service(&mut client);
 //! # Ok(())
 //! # }
 //! ```

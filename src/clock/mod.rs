@@ -43,6 +43,9 @@
 // stand within these 10 ms, so three more things read the system's clock: whatever takes the lock,
 // a call that seems to have taken no time at all, and each 1024th success in a time window.
 //
+// A process that is moved to another machine with its memory may find the system's clock behind the
+// anchor. From then on, the difference is added to it.
+//
 // The coarse clock is behind by a tick of the kernel's timer. It only says whether the anchor is
 // older than 10 ms. If not, and the anchor is more than a second before the end of the time for
 // which calls are rejected, the call is rejected, and the time left is counted from the anchor. The

@@ -47,6 +47,14 @@ struct Anchor {
 static ANCHOR: Anchor =
     Anchor { system: AtomicU64::new(0), coarse: AtomicU64::new(0), offset: AtomicU64::new(0) };
 
+/// What to add to the operating system's clock: how far it has gone back since the start of the
+/// process. It does on another host, if the process was moved there with its memory.
+static GONE_BACK: AtomicU64 = AtomicU64::new(0);
+
+fn read_system() -> Tick {
+    Tick::at(sources::system().saturating_add(GONE_BACK.load(Ordering::Relaxed)))
+}
+
 impl Anchor {
     #[inline]
     fn system(&self) -> Tick {
@@ -58,10 +66,10 @@ impl Anchor {
     #[inline(never)]
     fn renew(&self) -> Tick {
         let coarse = sources::coarse();
-        let now = Tick::at(sources::system());
+        let now = read_system();
         let counter = sources::calibrated_counter();
         // Readings of other threads may be newer.
-        self.system.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        self.system.fetch_max(now.as_nanos(), Ordering::Release);
         if let Some(counter) = counter {
             self.offset.store(now.as_nanos().wrapping_sub(counter), Ordering::Relaxed);
         }
@@ -70,14 +78,42 @@ impl Anchor {
         }
         now
     }
+
+    /// Has the time continue from the anchor if the operating system's clock is before it. A clock
+    /// that is read after the anchor is not earlier, unless it has gone back.
+    #[cold]
+    #[inline(never)]
+    fn check(&self) -> Tick {
+        let before = GONE_BACK.load(Ordering::Relaxed);
+        let anchor = self.system.load(Ordering::Acquire);
+        let now = Tick::at(sources::system().saturating_add(before)).as_nanos();
+        let gap = anchor.saturating_sub(now);
+        if gap == 0 {
+            return Tick::from_nanos(now);
+        }
+        // Of several threads that notice it, one corrects it.
+        let after = before.saturating_add(gap);
+        let corrects = Ordering::Relaxed;
+        if GONE_BACK.compare_exchange(before, after, corrects, corrects).is_ok()
+            && let Some(coarse) = sources::coarse()
+        {
+            self.coarse.store(coarse, Ordering::Release);
+        }
+        self.renew()
+    }
 }
 
 impl SystemClock {
     /// The time by the operating system's clock.
     pub(crate) fn tick() -> Tick {
-        let now = Tick::at(sources::system());
+        let now = read_system();
+        let age = now.as_nanos().wrapping_sub(ANCHOR.system().as_nanos());
         // The other clocks are checked whenever this one is read and they may have gone astray.
-        if now.nanos_since(ANCHOR.system()) < TRUST { now } else { ANCHOR.renew() }
+        match age {
+            ..TRUST => now,
+            _ if age.cast_signed() > 0 => ANCHOR.renew(),
+            _ => ANCHOR.check(),
+        }
     }
 
     /// The time by the processor's counter, which is not relied upon: it may be 10 ms early or
@@ -132,7 +168,7 @@ impl SystemClock {
 
     /// Notes a reading of [`tick`](Self::tick): from now on, no estimate is earlier.
     pub(crate) fn note(now: Tick) {
-        ANCHOR.system.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        ANCHOR.system.fetch_max(now.as_nanos(), Ordering::Release);
     }
 
     /// Calibrates the counter, which takes up to 200 ms once, before a call has to.

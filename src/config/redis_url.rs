@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// A URL of Redis, such as `redis://user:password@host:6379/0`. `Display` and `Debug` show neither
-/// the user nor the password.
+/// A URL of Redis, such as `redis://user:password@host:6379/0`, or of sentinels or a cluster:
+/// `redis+sentinel://..`, `redis+cluster://..`. `Display` and `Debug` show neither the user nor the
+/// password.
 ///
 /// ```
 /// use tower_breaker::config::RedisUrl;

@@ -16,7 +16,7 @@ use super::{
 /// | `{"sled": "state"}` | `sled:state` | `SledStore` in the folder `state` |
 /// | `{"redb": "state"}` | `redb:state` | `RedbStore` |
 /// | `{"file": "state"}` | `file:state` | `FileStore` |
-/// | `{"redis": "redis://host"}` | `redis://host` | `RedisStore` on this server |
+/// | `{"redis": "redis://host"}` | `redis://host` | `RedisStore` on this server, or one that sentinels or a cluster name |
 /// | `{"tiered": {"near": .., "far": ..}}` | `tiered:NEAR,FAR` | `Tiered`, of two others |
 /// | `"memory"` | `memory` | `MemoryStore` |
 /// | `null`, or nothing | `off` | none |
@@ -160,7 +160,8 @@ fn read_url(value: &Value, path: &str, faults: &mut Faults) -> Option<StoreConfi
         Some(url) if RedisUrl::is_one(url) => Some(StoreConfig::Redis(RedisUrl::new(url))),
         // What was found may hold a password.
         _ => {
-            let expected = "expected a URL that begins with `redis://`, `rediss://` or `unix://`";
+            let expected = "expected a URL that begins with `redis://`, `redis+sentinel://`, \
+                            `redis+cluster://` (each with `rediss` for TLS), or `unix://`";
             faults.add(path.to_owned(), expected.to_owned());
             None
         }

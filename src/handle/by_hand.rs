@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Breaker;
-use crate::{breaker::machine::Command, manual::ManualChange};
+use crate::{breaker::command::Command, manual::ManualChange};
 
 /// Operating a breaker by hand.
 ///

@@ -68,6 +68,7 @@ pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
         permit.succeed_unless_nested();
     } else {
         record_outermost(permit.take(), outcome);
+        permit.set_recorded();
     }
 }
 
@@ -75,6 +76,7 @@ pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
 #[inline]
 pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
     record_outermost(permit.take(), outcome);
+    permit.set_recorded();
 }
 
 // Out of line, as is everything but a quiet success, and by value: what is inlined into the poll of

@@ -180,18 +180,14 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         }
     }
 
-    /// Admits a call that counts, for which the inner service is ready. A nested one is recognized
-    /// when it is recorded, and here only if its drop may count too.
+    /// Admits a call that counts, for which the inner service is ready, if that takes no lock. A
+    /// nested one is recognized when it is recorded, and here only if its drop may count too.
     #[inline]
-    fn admit_ready(&mut self) -> Result<Permit, Refusal> {
+    fn admit_fast(&mut self) -> Option<Permit> {
         let cell = self.breaker.cell();
-        match Permit::try_acquire_fast(cell, || inner_call::is_nested(cell)) {
-            Some(permit) => {
-                self.gate.readiness = Readiness::Unknown;
-                Ok(permit)
-            }
-            None => self.admit_slow(true),
-        }
+        let permit = Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))?;
+        self.gate.readiness = Readiness::Unknown;
+        Some(permit)
     }
 
     /// Admits any call, also of a circuit that is not closed.
@@ -342,25 +338,37 @@ where
     #[expect(clippy::inline_always, reason = "out of line, the future goes through memory")]
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
-        let admitted = match self.gate.readiness {
-            Readiness::Inner if self.record_when.applies_to(&request) => self.admit_ready(),
-            Readiness::Rejecting => {
-                self.gate.readiness = Readiness::Unknown;
-                Err(self.gate.refusal())
+        let permit = 'admitted: {
+            let refusal = match self.gate.readiness {
+                Readiness::Inner if self.record_when.applies_to(&request) => {
+                    if let Some(permit) = self.admit_fast() {
+                        break 'admitted permit;
+                    }
+                    match self.admit_slow(true) {
+                        Ok(permit) => break 'admitted permit,
+                        Err(refusal) => refusal,
+                    }
+                }
+                Readiness::Rejecting => {
+                    self.gate.readiness = Readiness::Unknown;
+                    self.gate.refusal()
+                }
+                _ => match self.admit_slow(self.record_when.applies_to(&request)) {
+                    Ok(permit) => break 'admitted permit,
+                    Err(refusal) => refusal,
+                },
+            };
+            if R::WHILE_OPEN.waits() {
+                self.release_wait();
             }
-            _ => self.admit_slow(self.record_when.applies_to(&request)),
+            return ResponseFuture::rejected(self.reject_call(request, refusal));
         };
         if R::WHILE_OPEN.waits() {
             self.release_wait();
         }
-        match admitted {
-            Ok(permit) => {
-                let classify = self.classify.make_classifier(&request);
-                let future = inner_call::start(&permit, || self.inner.call(request));
-                ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
-            }
-            Err(refusal) => ResponseFuture::rejected(self.reject_call(request, refusal)),
-        }
+        let classify = self.classify.make_classifier(&request);
+        let future = inner_call::start(&permit, || self.inner.call(request));
+        ResponseFuture::admitted(future, permit, classify, self.record_when.clone())
     }
 }
 

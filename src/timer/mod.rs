@@ -60,7 +60,7 @@ impl Timer {
         Self { follows_tokio: false, pending: None }
     }
 
-    #[cfg(feature = "http")]
+    #[allow(dead_code, reason = "used where bodies are watched")]
     pub(crate) fn is_set(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.state != DeadlineState::Unset)
     }

@@ -95,6 +95,25 @@ fn the_replica_of_a_killed_node_takes_over_its_shards() {
 }
 
 #[test]
+fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
+    let Some(cluster) = RedisCluster::start_with_replicas() else { return };
+    let (first, second) = (replica(&cluster, "payments"), replica(&cluster, "payments"));
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    let (key, place) = key_of(&cluster, "payments");
+    let (old, new) = (&cluster.primaries[place], &cluster.replicas[place]);
+    assert_eq!(new.command(&["CLUSTER", "FAILOVER"]), "OK");
+    eventually("the roles are changed", || {
+        new.command(&["ROLE"]).starts_with("master") && old.command(&["ROLE"]).starts_with("slave")
+    });
+    second.reset();
+    reaches(&[&first], State::Closed);
+    eventually("the new primary has it", || new.command(&["HGET", &key, "s"]) == "closed");
+    fail(&first);
+    reaches(&[&second], State::Open);
+}
+
+#[test]
 fn a_node_that_comes_back_empty_is_told_what_the_fleet_knows() {
     let Some(cluster) = RedisCluster::start() else { return };
     let (first, second) = (replica(&cluster, "payments"), replica(&cluster, "payments"));

@@ -1,4 +1,6 @@
-use crate::{FAIL, HEALTHY, SLOW, Seen};
+use std::time::Duration;
+
+use crate::{FAIL, HEALTHY, SLOW, SLOWER_THAN, Seen};
 
 /// How many requests are made in a row; a measurement repeats them.
 pub const PATTERN: usize = 1000;
@@ -66,6 +68,13 @@ impl Scenario {
             key: "open",
         },
     ];
+
+    /// What takes longer is a slow call. Where none is slow on purpose, none is by chance: a thread
+    /// that loses its processor for a moment must not make another scenario of it.
+    #[must_use]
+    pub const fn slower_than(self) -> Duration {
+        if self.one_in == 0 { Duration::from_secs(60) } else { SLOWER_THAN }
+    }
 
     /// The requests, made repeatedly.
     #[must_use]

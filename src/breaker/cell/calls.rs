@@ -46,7 +46,7 @@ impl Cell {
                 change(machine, effects);
                 let ticket = machine.admit()?;
                 let view = FastPathView { metered, ..machine.fast_path_view() };
-                let state = PackedState::new(&view, custom_clock, false);
+                let state = PackedState::new(&view, custom_clock);
                 Ok(Admitted { ticket, state, at: machine.now })
             })?;
             Some(admitted.map(permit))

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::Cell;
 use crate::{
-    breaker::{packed_state::PackedState, success_counter::Counted},
+    breaker::{
+        packed_state::PackedState, published_view::PublishedView, success_counter::Counted,
+        success_state::SuccessState,
+    },
     clock::{Glance, SystemClock, Tick, nanos},
     error::Refusal,
     outcome::CallEnd,
@@ -176,11 +179,10 @@ impl Cell {
         self.meter.count(end, elapsed);
     }
 
-    /// Whether recording a success of a call is a no-op: nothing has happened since this state
-    /// admitted the call, and in this state a success changes nothing.
+    /// How a success is recorded, for a caller that needs nothing else of the view.
     #[inline]
-    pub(in crate::breaker) fn skips_success(&self, admitted: PackedState) -> bool {
-        self.view.state_alone() == admitted
+    pub(in crate::breaker) fn success_alone(&self) -> SuccessState {
+        self.view.success_alone()
     }
 
     /// Records a success without the lock, if that is possible. Without `elapsed`, the call took
@@ -189,61 +191,58 @@ impl Cell {
     #[inline(always)]
     pub(in crate::breaker) fn try_record_success(
         &self,
+        success: SuccessState,
         admitted: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
     ) -> Counted {
-        let state = self.state();
-        if !state.is_same_epoch(admitted) {
+        if !success.is_same_epoch(admitted) {
             return Counted::No;
         }
-        if state.skips_success_untimed() {
+        if success.skips_untimed() {
             return Counted::Yes;
         }
-        if state.defers_success_untimed() {
-            return self.successes().count(state.epoch(), state.is_spread());
+        // The times of the view, and the counters of several threads, are at least as new.
+        PublishedView::acquire();
+        if success.defers_untimed() {
+            return self.successes().count(success.epoch(), success.is_spread());
         }
-        self.try_record_timed_success(state, since, elapsed)
+        self.try_record_timed_success(success, since, elapsed)
     }
 
-    /// Counts a success where that depends neither on the time nor on the thread.
+    /// Counts a success that is [counted at once](SuccessState::is_counted_at_once).
     #[inline]
-    pub(in crate::breaker) fn count_success(&self, admitted: PackedState) -> Counted {
-        let state = self.state();
-        if state.counts_success_of(admitted) {
-            self.successes().count(state.epoch(), false)
-        } else {
-            Counted::No
-        }
+    pub(in crate::breaker) fn count_success(&self, success: SuccessState) -> Counted {
+        self.successes().count(success.epoch(), false)
     }
 
     /// The same where it may depend on the time.
     #[inline]
     fn try_record_timed_success(
         &self,
-        state: PackedState,
+        success: SuccessState,
         since: Tick,
         elapsed: Option<Duration>,
     ) -> Counted {
-        if !state.skips_success() && !state.defers_success() {
+        if !success.skips() && !success.defers() {
             return Counted::No;
         }
-        let has_slow_calls = state.is_timed() && self.view.has_slow_calls();
-        if has_slow_calls || state.is_bucketed() {
-            if state.has_custom_clock() {
+        let has_slow_calls = success.is_timed() && self.view.has_slow_calls();
+        if has_slow_calls || success.is_bucketed() {
+            if success.has_custom_clock() {
                 return Counted::No;
             }
             let now = SystemClock::counter_tick_after(since);
             let took = elapsed.map_or_else(|| now.nanos_since(since), nanos);
             if (has_slow_calls && self.view.is_slow(took))
-                || (state.is_bucketed() && !self.view.is_in_newest_bucket(now))
+                || (success.is_bucketed() && !self.view.is_in_newest_bucket(now))
             {
                 return Counted::No;
             }
         }
-        if state.skips_success() {
+        if success.skips() {
             return Counted::Yes;
         }
-        self.successes().count(state.epoch(), state.is_spread())
+        self.successes().count(success.epoch(), success.is_spread())
     }
 }

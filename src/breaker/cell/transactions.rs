@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::{Cell, prepare};
 use crate::{
     breaker::{
-        effects::Effects,
-        machine::{Command, Machine},
-        notify::Observer,
+        command::Command, effects::Effects, machine::Machine, notify::Observer, rules::NextRules,
         window::WindowCopies,
     },
     clock::{Reading, TimeSource},
@@ -15,6 +13,10 @@ use crate::{
     manual::Remark,
     snapshot::Snapshot,
 };
+
+/// In each round of an update, less is left than in the one before, unless calls are recorded
+/// faster than they can be converted.
+const UPDATE_ROUNDS: usize = 8;
 
 impl Cell {
     /// Reads the machine, brought up to now.
@@ -103,7 +105,15 @@ impl Cell {
         if !self.has_custom_clock() {
             prepare(&TimeSource::System, &config);
         }
-        self.transact(|machine, effects| machine.update(config, effects));
+        let mut rules = NextRules::new(&config);
+        for _ in 0..UPDATE_ROUNDS {
+            match self.inspect(|machine, _| rules.copy(&machine.rules)) {
+                Some(false) => rules.convert(),
+                _ => break,
+            }
+        }
+        let replaced = self.transact(|machine, effects| machine.update(config, rules, effects));
+        drop(replaced);
     }
 
     /// From now on, a snapshot may be restored at any time.

@@ -6,7 +6,7 @@ use loom::thread;
 
 use super::{Leased, OPEN_TIME, config, model};
 use crate::{
-    breaker::{machine::Command, permit::Permit},
+    breaker::{command::Command, permit::Permit},
     clock::TimeSource,
     config::{Config, Trip, Window},
     state::State,

@@ -3,7 +3,7 @@
 use loom::thread;
 
 use super::{Leased, config, model};
-use crate::{breaker::machine::Command, state::State};
+use crate::{breaker::command::Command, state::State};
 
 #[test]
 fn transitions_of_two_threads_are_dispatched_in_order() {

@@ -5,7 +5,7 @@ use loom::thread;
 
 use super::{Leased, OPEN_TIME, admit, config, model};
 use crate::{
-    breaker::{machine::Command, permit::Permit},
+    breaker::{command::Command, permit::Permit},
     clock::TimeSource,
     config::{Config, Trip, Window},
     state::State,

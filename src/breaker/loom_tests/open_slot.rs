@@ -7,7 +7,7 @@ use loom::thread;
 use super::{Leased, OPEN_TIME, config, model};
 use crate::{
     breaker::{
-        machine::Command,
+        command::Command,
         open_slot::{OpenLimit, OpenSlots},
     },
     clock::Tick,

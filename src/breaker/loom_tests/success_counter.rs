@@ -11,7 +11,7 @@ use loom::thread;
 use super::{Leased, model};
 use crate::{
     breaker::{
-        machine::Command,
+        command::Command,
         success_counter::{Counted, SpreadCounters, Successes, THREAD_INDEX, UNLIMITED, closed},
     },
     config::{Config, Trip, Window},

@@ -4,7 +4,7 @@
 use loom::thread;
 
 use super::{Leased, Woken, config, model};
-use crate::breaker::{machine::Command, wait_queue::Readiness};
+use crate::breaker::{command::Command, wait_queue::Readiness};
 
 #[test]
 fn a_task_that_polls_while_a_probe_ends_is_ready_or_woken() {

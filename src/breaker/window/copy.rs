@@ -3,7 +3,10 @@
 //! To encode a window of a million calls takes milliseconds, and to copy it takes microseconds. A
 //! copy that is kept needs only the calls since it was made.
 
-use super::count::{CountWindow, symbol};
+use super::{
+    count::CountWindow,
+    ring::{Calls, PER_WORD, WindowPosition, symbol},
+};
 use crate::snapshot::{WindowContent, WindowSnapshot};
 
 /// A copy with more words than this gets its memory without the lock, and is worth keeping.
@@ -13,13 +16,6 @@ const LARGE: usize = 256;
 #[derive(Default)]
 pub(crate) struct WindowCopies {
     copies: Vec<WindowCopy>,
-}
-
-/// How far a count window has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WindowPosition {
-    window: u32,
-    recorded: u64,
 }
 
 /// A copy of a count window. One of a time window is empty.
@@ -46,7 +42,7 @@ impl WindowCopies {
 
     /// Whether each copy has the memory that it needs.
     pub(crate) fn are_large_enough(&self) -> bool {
-        self.copies.iter().all(|copy| copy.words.len() >= copy.needed)
+        self.copies.iter().all(WindowCopy::is_large_enough)
     }
 
     /// Gives each copy the memory that it needs.
@@ -120,9 +116,11 @@ impl WindowCopy {
 
     /// The calls since the last time, if it was this window and still holds some of them.
     fn calls_since(&self, window: &CountWindow) -> Option<u32> {
-        let calls = window.recorded().checked_sub(self.recorded)?;
-        let calls = u32::try_from(calls).ok().filter(|calls| *calls < window.size());
-        calls.filter(|_| self.window == window.id())
+        window.calls_after(self.position()).filter(|calls| *calls < window.size())
+    }
+
+    pub(super) fn is_large_enough(&self) -> bool {
+        self.words.len() >= self.needed
     }
 
     pub(super) fn grow(&mut self) {
@@ -133,24 +131,41 @@ impl WindowCopy {
         }
     }
 
-    fn position(&self) -> WindowPosition {
+    pub(super) fn position(&self) -> WindowPosition {
         WindowPosition { window: self.window, recorded: self.recorded }
+    }
+
+    pub(super) fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// How many calls of the copy come after this position; `None` if it does not hold them all.
+    pub(super) fn calls_after(&self, position: WindowPosition) -> Option<u32> {
+        position.calls_until(self.window, self.recorded).filter(|calls| *calls <= self.length)
+    }
+
+    pub(super) fn calls(&self) -> Calls<'_> {
+        Calls { words: &self.words, size: self.size, next: self.next() }
+    }
+
+    /// Where the next call goes.
+    fn next(&self) -> u32 {
+        let end = self.oldest + self.length;
+        if end < self.size { end } else { end - self.size }
     }
 
     /// The calls since a position, if they are few for the window.
     fn few_since(&self, from: WindowPosition) -> Option<u32> {
-        let calls = self.recorded.checked_sub(from.recorded)?;
-        let calls = u32::try_from(calls).ok().filter(|calls| *calls <= self.length / 16);
-        calls.filter(|_| self.window == from.window)
+        let calls = from.calls_until(self.window, self.recorded);
+        calls.filter(|calls| *calls <= self.length / 16)
     }
 
     /// The newest calls, run-length encoded.
     fn newest(&self, calls: u32) -> String {
-        // Where the next call goes: in a full ring to the oldest, in others after the last.
-        let next = if self.length == self.size { self.oldest } else { self.length };
+        let next = self.next();
         let at_the_end = calls.saturating_sub(next);
         let mut runs = Runs::default();
-        self.encode(self.length - at_the_end, self.length, &mut runs);
+        self.encode(self.size - at_the_end, self.size, &mut runs);
         self.encode(next - (calls - at_the_end), next, &mut runs);
         runs.finish()
     }
@@ -158,22 +173,17 @@ impl WindowCopy {
     /// The calls, oldest first, run-length encoded as in a snapshot: `12.f3s` means twelve
     /// successes, a failure and three slow calls.
     pub(super) fn run_lengths(&self) -> String {
-        let mut runs = Runs::default();
-        // In a ring that is not full, the oldest is the first.
-        self.encode(self.oldest, self.length, &mut runs);
-        self.encode(0, self.oldest, &mut runs);
-        runs.finish()
+        self.newest(self.length)
     }
 
     /// Encodes the calls at these places.
     fn encode(&self, mut place: u32, end: u32, runs: &mut Runs) {
         while place < end {
-            let word = self.words[(place / CountWindow::PER_WORD) as usize];
-            let is_whole =
-                place.is_multiple_of(CountWindow::PER_WORD) && end - place >= CountWindow::PER_WORD;
+            let word = self.words[(place / PER_WORD) as usize];
+            let is_whole = place.is_multiple_of(PER_WORD) && end - place >= PER_WORD;
             if word == 0 && is_whole {
-                runs.add('.', CountWindow::PER_WORD);
-                place += CountWindow::PER_WORD;
+                runs.add('.', PER_WORD);
+                place += PER_WORD;
             } else {
                 runs.add(symbol(word, place), 1);
                 place += 1;

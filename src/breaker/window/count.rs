@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use super::counts::{Counts, Sample};
+use super::{
+    counts::{Counts, Sample},
+    ring::{Calls, FAILED, PER_WORD, SLOW, WindowPosition},
+};
 
 /// The last `size` calls: two bits a call in a ring, and their totals.
 #[derive(Debug)]
@@ -29,11 +32,6 @@ fn new_id() -> u32 {
 }
 
 impl CountWindow {
-    /// The calls in a word of the ring.
-    pub(super) const PER_WORD: u32 = 32;
-    const FAILED: u64 = 1;
-    const SLOW: u64 = 2;
-
     pub(super) fn new(size: u32) -> Self {
         Self {
             size,
@@ -43,18 +41,18 @@ impl CountWindow {
             slow_calls: 0,
             id: new_id(),
             recorded: 0,
-            ring: vec![0; size.div_ceil(Self::PER_WORD) as usize].into_boxed_slice(),
+            ring: vec![0; size.div_ceil(PER_WORD) as usize].into_boxed_slice(),
         }
     }
 
     pub(super) fn record(&mut self, sample: Sample) {
-        let shift = 2 * (self.next % Self::PER_WORD);
-        let word = &mut self.ring[(self.next / Self::PER_WORD) as usize];
+        let shift = 2 * (self.next % PER_WORD);
+        let word = &mut self.ring[(self.next / PER_WORD) as usize];
         // An unused place holds zeros, so a ring that is filling up needs no case of its own.
         let oldest = *word >> shift;
-        self.failures -= u32::from(oldest & Self::FAILED != 0);
-        self.slow_calls -= u32::from(oldest & Self::SLOW != 0);
-        let bits = u64::from(sample.failed) * Self::FAILED + u64::from(sample.slow) * Self::SLOW;
+        self.failures -= u32::from(oldest & FAILED != 0);
+        self.slow_calls -= u32::from(oldest & SLOW != 0);
+        let bits = u64::from(sample.failed) * FAILED + u64::from(sample.slow) * SLOW;
         *word = *word & !(3 << shift) | bits << shift;
         self.failures += u32::from(sample.failed);
         self.slow_calls += u32::from(sample.slow);
@@ -88,10 +86,10 @@ impl CountWindow {
         const FAILURES: u64 = u64::MAX / 3;
         let (mut place, end) = (from, from + places);
         while place < end {
-            let first = place % Self::PER_WORD;
-            let here = (Self::PER_WORD - first).min(end - place);
+            let first = place % PER_WORD;
+            let here = (PER_WORD - first).min(end - place);
             let mask = (u64::MAX >> (64 - 2 * here)) << (2 * first);
-            let word = &mut self.ring[(place / Self::PER_WORD) as usize];
+            let word = &mut self.ring[(place / PER_WORD) as usize];
             // Among a million calls, most words hold successes only.
             if *word & mask != 0 {
                 self.failures -= (*word & mask & FAILURES).count_ones();
@@ -142,7 +140,37 @@ impl CountWindow {
 
     /// The place of the oldest call.
     pub(super) fn oldest(&self) -> u32 {
-        if self.length == self.size { self.next } else { 0 }
+        if self.next < self.length {
+            self.next + self.size - self.length
+        } else {
+            self.next - self.length
+        }
+    }
+
+    pub(super) fn calls(&self) -> Calls<'_> {
+        Calls { words: &self.ring, size: self.size, next: self.next }
+    }
+
+    /// How many calls it has recorded since it was at this position; `None` if it never was.
+    pub(super) fn calls_after(&self, position: WindowPosition) -> Option<u32> {
+        position.calls_until(self.id, self.recorded)
+    }
+
+    /// Records the newest calls of another window once more.
+    pub(super) fn record_newest_of(&mut self, other: &Calls<'_>, calls: u32) {
+        for place in other.places_of_newest(calls) {
+            self.record(other.sample(place));
+        }
+    }
+
+    /// Drops all calls but this many.
+    pub(super) fn keep_newest(&mut self, calls: u32) {
+        let surplus = self.length.saturating_sub(calls);
+        let oldest = self.oldest();
+        let until_the_end = surplus.min(self.size - oldest);
+        self.forget(oldest, until_the_end);
+        self.forget(0, surplus - until_the_end);
+        self.length -= surplus;
     }
 
     pub(super) fn ring(&self) -> &[u64] {
@@ -153,8 +181,8 @@ impl CountWindow {
     pub(super) fn for_words_of_newest(&self, calls: u32, mut visit: impl FnMut(Range<usize>)) {
         let mut visit = |places: Range<u32>| {
             if !places.is_empty() {
-                let first = places.start / Self::PER_WORD;
-                visit(first as usize..places.end.div_ceil(Self::PER_WORD) as usize);
+                let first = places.start / PER_WORD;
+                visit(first as usize..places.end.div_ceil(PER_WORD) as usize);
             }
         };
         let at_the_end = calls.saturating_sub(self.next);
@@ -186,21 +214,7 @@ impl CountWindow {
     pub(super) fn prepend(&mut self, run_lengths: &str) {
         let own = std::mem::replace(self, Self::new(self.size));
         self.adopt(run_lengths);
-        for place in (own.oldest()..own.length).chain(0..own.oldest()) {
-            let word = own.ring[(place / Self::PER_WORD) as usize];
-            let bits = word >> (2 * (place % Self::PER_WORD));
-            self.record(Sample { failed: bits & Self::FAILED != 0, slow: bits & Self::SLOW != 0 });
-        }
-    }
-}
-
-/// The result of the call at this place, which is in this word.
-pub(super) fn symbol(word: u64, place: u32) -> char {
-    match word >> (2 * (place % CountWindow::PER_WORD)) & 3 {
-        0 => '.',
-        CountWindow::FAILED => 'f',
-        CountWindow::SLOW => 's',
-        _ => 'b',
+        self.record_newest_of(&own.calls(), own.length);
     }
 }
 

@@ -3,13 +3,17 @@
 mod copy;
 mod count;
 mod counts;
+mod ring;
+mod successor;
 mod time;
 
 use std::time::Duration;
 
 pub(crate) use self::{
-    copy::{WindowCopies, WindowCopy, WindowPosition},
+    copy::{WindowCopies, WindowCopy},
     counts::{Counts, Sample},
+    ring::WindowPosition,
+    successor::SuccessorWindow,
 };
 use self::{count::CountWindow, time::TimeWindow};
 use crate::{clock::Tick, config, snapshot::WindowContent};
@@ -98,6 +102,19 @@ impl CallWindow {
             Self::Count(_) => None,
             Self::Time(window) => Some(window.end()),
         }
+    }
+
+    /// Begins now: it was made before, and has recorded no call since.
+    pub(crate) fn begin(&mut self, now: Tick) {
+        if let Self::Time(window) = self {
+            window.clear(now);
+        }
+    }
+
+    /// Whether one can continue the other. A count window knows no times, and a time window no
+    /// order.
+    pub(crate) fn are_alike(one: &Self, other: &Self) -> bool {
+        one.is_timed() == other.is_timed()
     }
 
     pub(crate) fn clear(&mut self, now: Tick) {

@@ -95,6 +95,11 @@ impl TimeWindow {
         *self = Self::empty(self.width, now);
     }
 
+    /// Takes over the calls of another window, by their age.
+    pub(super) fn continue_from(&mut self, other: &Self, now: Tick) {
+        self.adopt(&other.buckets(now), now, Duration::ZERO);
+    }
+
     pub(super) fn add(&mut self, counts: Counts, now: Tick) {
         self.advance(now);
         self.totals.add(self.ring[self.newest].add(counts));

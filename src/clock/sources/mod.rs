@@ -14,6 +14,7 @@ pub(crate) mod trap;
 use std::time::SystemTime;
 
 /// The time by the operating system's monotonic clock, in nanoseconds since an origin of its own.
+/// It never goes back on one machine.
 /// It includes the time for which the machine was suspended where there is a clock that does.
 pub(super) fn system() -> u64 {
     #[cfg(test)]
@@ -34,8 +35,8 @@ pub(super) fn coarse() -> Option<u64> {
     os::coarse()
 }
 
-/// The processor's counter in nanoseconds, or what stands in for it. It may do anything but run
-/// wild: begin anew, jump, or differ from processor to processor.
+/// The processor's counter in nanoseconds, or what stands in for it. It may begin
+/// anew, jump, or differ from processor to processor.
 ///
 /// The first call calibrates it, which takes some milliseconds, and 200 at most.
 #[inline]

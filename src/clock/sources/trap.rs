@@ -75,6 +75,16 @@ impl Trap {
         });
     }
 
+    /// Moves the process to another machine, which was started later: all its clocks but the wall
+    /// clock show less.
+    pub(crate) fn move_to_younger_machine(&self, younger_by: Duration) {
+        self.with(|times| {
+            times.system -= nanos(younger_by);
+            times.running -= nanos(younger_by);
+            times.counter -= nanos(younger_by);
+        });
+    }
+
     /// A counter without a fault.
     pub(crate) fn repair_counter(&self) {
         SKEW.set(0);

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use super::isolated::{block_on, with_other_clocks};
 use crate::{
-    clock::sources::trap::Trap,
+    clock::{SystemClock, sources::trap::Trap},
     config::{RampUp, Trip, Window},
     handle::Breaker,
     state::State,
@@ -18,9 +18,11 @@ const COARSE: Duration = Duration::from_millis(20);
 
 type Fault = (&'static str, fn(&Trap));
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 const DAYS: u64 = 24 * 3600 * 1_000_000_000;
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 11] = [
     ("none", |_| {}),
     ("stands", Trap::stop_counter),
     ("begins anew", |trap| trap.set_counter(|_| 1)),
@@ -33,7 +35,17 @@ const FAULTS: [Fault; 9] = [
     ("30 days on", |trap| trap.set_counter(|counter| counter + 30 * DAYS)),
     ("60 s ahead on this thread", |_| Trap::skew_thread(60)),
     ("60 s behind on this thread", |_| Trap::skew_thread(-60)),
+    ("all clocks a second back", |trap| go_back(trap, Duration::from_secs(1))),
+    ("all clocks an hour back", |trap| go_back(trap, HOUR)),
 ];
+
+/// The process is moved to another machine. The clocks are read right before and after: what passes
+/// between these readings is lost.
+fn go_back(trap: &Trap, time: Duration) {
+    SystemClock::note(SystemClock::tick());
+    trap.move_to_younger_machine(time);
+    SystemClock::tick();
+}
 
 /// Runs a check with each fault, one after the other.
 fn with_each_fault(test: &str, check: impl Fn(&'static Trap, &(dyn Fn() + Sync))) {

@@ -29,7 +29,7 @@ use super::{
     leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{counts::Ledger, member::Next, record::Micros},
+    protocol::{clock::ClockWatch, counts::Ledger, member::Next, record::Micros},
     settings::Settings,
     transport::{Beat, CallError, Transport, micros},
 };
@@ -72,6 +72,8 @@ pub(super) struct Agent {
     is_reading: bool,
     /// Whether all states must be asked for.
     must_join: bool,
+    /// Whether the server may not know votes and leases as they are.
+    must_reassert: bool,
     retry_at: Instant,
     beat_at: Instant,
     refresh_at: Instant,
@@ -80,6 +82,8 @@ pub(super) struct Agent {
     news_read: u64,
     inquiries: Inquiries,
     counting: Counting,
+    clock: ClockWatch,
+    started: Instant,
 }
 
 /// Whether the fleet is reached.
@@ -128,6 +132,7 @@ impl Agent {
             link: Link::Starting,
             is_reading: false,
             must_join: true,
+            must_reassert: false,
             retry_at: now,
             beat_at: now,
             refresh_at: now + REFRESH_INTERVAL,
@@ -135,6 +140,8 @@ impl Agent {
             news_read: 0,
             inquiries: Inquiries::default(),
             counting: Counting::default(),
+            clock: ClockWatch::default(),
+            started: now,
         }
     }
 
@@ -288,6 +295,9 @@ impl Agent {
         }
         if self.must_join || now >= self.refresh_at {
             self.join_all()?;
+        }
+        if self.must_reassert {
+            self.reassert()?;
         }
         while let Some((at, id)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, id));

@@ -57,8 +57,12 @@ pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
              the store a folder of its own"
         )));
     }
-    let lock = lock_data_file(&folder)
-        .map_err(|error| unavailable(format!("another process holds it ({error})")))?;
+    let lock = lock_data_file(&folder).map_err(|error| {
+        unavailable(match error.kind() {
+            io::ErrorKind::WouldBlock => "another process holds it".to_owned(),
+            _ => format!("its lock cannot be taken: {error}"),
+        })
+    })?;
     if cfg!(windows) {
         // Windows does not rename a folder that contains an open file.
         drop(lock);

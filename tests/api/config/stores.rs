@@ -25,6 +25,16 @@ fn a_file_says_where_state_is_stored() {
             StoreConfig::Redis(RedisUrl::new("redis://host:1/2")),
         ),
         (
+            r#"{"redis": "redis+cluster://host:1,host:2"}"#,
+            "redis+cluster://host:1,host:2",
+            StoreConfig::Redis(RedisUrl::new("redis+cluster://host:1,host:2")),
+        ),
+        (
+            r#"{"tiered": {"near": "memory", "far": {"redis": "rediss+sentinel://a,b/main"}}}"#,
+            "tiered:memory,rediss+sentinel://a,b/main",
+            "tiered:memory,rediss+sentinel://a,b/main".parse().unwrap(),
+        ),
+        (
             r#"{"tiered": {"near": {"sled": "a"}, "far": {"redis": "rediss://host"}}}"#,
             "tiered:sled:a,rediss://host",
             "tiered:sled:a,rediss://host".parse().unwrap(),
@@ -175,6 +185,8 @@ fn a_password_that_is_not_escaped_is_not_shown_either() {
     }
     assert_eq!(RedisUrl::new("redis://host/0?user=app@b").to_string(), "redis://***@b");
     assert_eq!(RedisUrl::new("redis://host/0#x").to_string(), "redis://host/0");
+    let sentinels = "redis+sentinel://app:s3cret@a,b/main?sentinel_password=s3cret";
+    assert_eq!(RedisUrl::new(sentinels).to_string(), "redis+sentinel://***@a,b/main");
 }
 
 #[test]

@@ -38,14 +38,21 @@ fn breakers_on_all_nodes_are_restored_by_the_next_process() {
 #[test]
 fn a_node_that_was_emptied_is_filled_again_without_a_call() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let breaker = breaker("idle", store(&cluster));
+    for (place, node) in cluster.primaries.iter().enumerate() {
+        let name = (0..).map(|number| format!("idle {number}"));
+        let name = name.take(100).find(|name| cluster.place_of(&key(name)) == place).unwrap();
+        let breaker = breaker(&name, store(&cluster));
+        trip(&breaker);
+        flush(&breaker);
+        assert_eq!(node.command(&["FLUSHALL"]), "OK");
+        eventually("it is saved again", || stored(&cluster, &name).contains(r#""state":"open""#));
+        eventually("it is healthy", || breaker.store_health().is_healthy());
+    }
+    let breaker = breaker("restarted", store(&cluster));
     trip(&breaker);
     flush(&breaker);
-    let node = cluster.primary_of(&key("idle"));
-    assert_eq!(node.command(&["FLUSHALL"]), "OK");
-    eventually("it is saved again", || stored(&cluster, "idle").contains(r#""state":"open""#));
-    node.restart();
-    eventually("it is saved again", || stored(&cluster, "idle").contains(r#""state":"open""#));
+    cluster.primary_of(&key("restarted")).restart();
+    eventually("it is saved again", || stored(&cluster, "restarted").contains("open"));
     eventually("it is healthy", || breaker.store_health().is_healthy());
 }
 

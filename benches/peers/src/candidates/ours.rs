@@ -7,7 +7,7 @@ use tower_breaker::{
     CircuitBreaker, CircuitBreakerLayer, CircuitBreakerLayerBuilder, Error, Trip, Window,
 };
 
-use crate::{CandidateService, Down, Inner, Rule, SLOWER_THAN, Scenario};
+use crate::{CandidateService, Down, Inner, Rule, Scenario};
 
 pub(super) fn service<const COUNTED: bool>(
     scenario: Scenario,
@@ -32,7 +32,7 @@ fn builder(scenario: Scenario) -> CircuitBreakerLayerBuilder {
     let rule = match scenario.rule {
         Rule::Consecutive => Trip::consecutive_failures(5),
         Rule::CountWindow => Trip::failure_rate(0.5, Window::calls(100)),
-        Rule::SlowCalls => Trip::slow_call_rate(0.5, SLOWER_THAN, Window::calls(100)),
+        Rule::SlowCalls => Trip::slow_call_rate(0.5, scenario.slower_than(), Window::calls(100)),
         Rule::TimeWindow => Trip::failure_rate(0.5, Window::time(Duration::from_secs(10))),
     };
     CircuitBreakerLayer::builder("payments")

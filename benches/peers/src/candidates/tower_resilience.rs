@@ -5,7 +5,7 @@ use tower_resilience_circuitbreaker::{
     CircuitBreaker, CircuitBreakerError, CircuitBreakerLayer, DefaultClassifier, SlidingWindowType,
 };
 
-use crate::{CandidateService, Down, Inner, Rule, SLOWER_THAN, Scenario};
+use crate::{CandidateService, Down, Inner, Rule, Scenario};
 
 pub(super) type Service<const COUNTED: bool> = CircuitBreaker<Inner<COUNTED>, DefaultClassifier>;
 
@@ -21,7 +21,7 @@ pub(super) fn service<const COUNTED: bool>(
         Rule::CountWindow => builder.failure_rate_threshold(0.5).sliding_window_size(100),
         Rule::SlowCalls => builder
             .failure_rate_threshold(1.0)
-            .slow_call_duration_threshold(SLOWER_THAN)
+            .slow_call_duration_threshold(scenario.slower_than())
             .slow_call_rate_threshold(0.5)
             .sliding_window_size(100),
         Rule::TimeWindow => builder

@@ -1,0 +1,195 @@
+//! How the call of a permit ends.
+
+use std::{cell::Cell as LocalCell, time::Duration};
+
+use crate::{
+    breaker::{
+        admission::Ticket, cell::Cell, nesting, packed_state::PackedState,
+        success_counter::Counted, success_state::SuccessState,
+    },
+    clock::Tick,
+    outcome::{CallEnd, Outcome},
+    state::State,
+};
+
+/// An admitted call, with what it takes to record it.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    pub(super) cell: &'static Cell,
+    /// The state that admitted the call. A half-open circuit admitted a probe.
+    pub(super) state: PackedState,
+    /// The id of a probe; of a timed call, the tick at which it was admitted; of any other call, no
+    /// matter what. (One field for both: a future contains a permit, and moves it.)
+    pub(super) stamp: u64,
+}
+
+thread_local! {
+    /// The address of the cell of a call that has failed by the panic that unwinds now, until its
+    /// permit is dropped.
+    static FAILED_BY_PANIC: LocalCell<usize> = const { LocalCell::new(0) };
+}
+
+/// Counts a success if that takes next to nothing, as most successes between two failures do.
+#[inline]
+pub(super) fn count_unless_nested(
+    cell: &'static Cell,
+    state: PackedState,
+    success: SuccessState,
+) -> Counted {
+    if success.is_counted_at_once(state) && !nesting::is_any_running() {
+        cell.count_success(success)
+    } else {
+        Counted::No
+    }
+}
+
+/// By its parts, which travel in registers.
+#[inline(never)]
+pub(super) fn succeed_unless_nested(
+    cell: &'static Cell,
+    state: PackedState,
+    stamp: u64,
+    success: SuccessState,
+) {
+    // Most often, no breaker is around this one.
+    if nesting::is_any_running() {
+        return succeed_inside(cell, state, stamp, success);
+    }
+    if !success.is_counted_at_once(state) {
+        return succeed_outermost(cell, state, stamp, success);
+    }
+    match cell.count_success(success) {
+        Counted::Yes => {}
+        Counted::No => succeed_locked(cell, state, stamp),
+        Counted::Contended => succeed_after_contention(cell, state, stamp),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64, success: SuccessState) {
+    if nesting::is_nested(cell) {
+        Call { cell, state, stamp }.discard();
+    } else {
+        succeed_outermost(cell, state, stamp, success);
+    }
+}
+
+#[inline(never)]
+fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64, success: SuccessState) {
+    // A half-open circuit records nothing without the lock, so this stamp is no probe's.
+    match cell.try_record_success(success, state, Tick::from_nanos(stamp), None) {
+        Counted::Yes => {
+            let elapsed = || Call { cell, state, stamp }.elapsed();
+            cell.count_current(state, CallEnd::Success, elapsed);
+        }
+        Counted::No => succeed_locked(cell, state, stamp),
+        Counted::Contended => succeed_after_contention(cell, state, stamp),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
+    let ended = Call { cell, state, stamp };
+    cell.count(state, CallEnd::Success, || ended.elapsed());
+    ended.record_locked(Outcome::Success, None);
+}
+
+#[cold]
+#[inline(never)]
+pub(super) fn succeed_after_contention(cell: &'static Cell, state: PackedState, stamp: u64) {
+    cell.spread_successes();
+    succeed_locked(cell, state, stamp);
+}
+
+impl Call {
+    #[inline]
+    pub(super) fn is_probe(self) -> bool {
+        self.state.state() == State::HalfOpen
+    }
+
+    fn ticket(self) -> Ticket {
+        self.state.ticket(self.is_probe().then_some(self.stamp))
+    }
+
+    /// When a call other than a probe was admitted.
+    fn admitted_at(self) -> Option<Tick> {
+        self.state.is_timed().then_some(Tick::from_nanos(self.stamp))
+    }
+
+    pub(super) fn elapsed(self) -> Option<Duration> {
+        if self.is_probe() {
+            return self.cell.inspect(|machine, _| machine.probe_age(self.ticket()))?;
+        }
+        // First of all: the clock of a call without a time is not read.
+        let admitted = self.admitted_at()?;
+        Some(self.cell.now(self.state).since(admitted))
+    }
+
+    #[inline]
+    pub(super) fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
+        self.cell.count(self.state, outcome.into(), || elapsed.or_else(|| self.elapsed()));
+        if outcome == Outcome::Success && !self.is_probe() {
+            let admitted = Tick::from_nanos(self.stamp);
+            let success = self.cell.success_alone();
+            match self.cell.try_record_success(success, self.state, admitted, elapsed) {
+                Counted::Yes => return,
+                Counted::No => {}
+                Counted::Contended => self.cell.spread_successes(),
+            }
+        }
+        self.record_locked(outcome, elapsed);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_locked(self, outcome: Outcome, elapsed: Option<Duration>) {
+        // To a circuit that is not half-open, an ignored call is nothing.
+        if self.is_probe() || outcome != Outcome::Ignore {
+            self.cell.record(self.ticket(), self.admitted_at(), outcome, elapsed);
+        }
+    }
+
+    /// The panic that unwinds now is this call's failure, and recorded.
+    pub(super) fn note_failed_by_panic(self) {
+        if self.state.is_metered() {
+            FAILED_BY_PANIC.set(std::ptr::from_ref(self.cell).addr());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn abandon(self) {
+        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
+        // nothing about the calls that it ends.
+        if std::thread::panicking() {
+            let cell = std::ptr::from_ref(self.cell).addr();
+            if self.state.is_metered() && FAILED_BY_PANIC.get() == cell {
+                FAILED_BY_PANIC.set(0);
+                return self.discard();
+            }
+            return self.cancel();
+        }
+        let is_tracked = self.is_probe() || self.state.is_timed();
+        // The circuit forgets a probe that is abandoned.
+        let elapsed = if self.is_probe() { self.elapsed() } else { None };
+        let failed = is_tracked && self.cell.abandon(self.ticket(), self.admitted_at());
+        let end = if failed { CallEnd::Failure } else { CallEnd::Cancelled };
+        self.cell.count(self.state, end, || elapsed.or_else(|| self.elapsed()));
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn cancel(self) {
+        self.cell.count(self.state, CallEnd::Cancelled, || self.elapsed());
+        self.discard();
+    }
+
+    /// Ends the call uncounted.
+    pub(super) fn discard(self) {
+        if self.is_probe() {
+            self.cell.cancel(self.ticket());
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The rules of another configuration, which continue where the present ones end.
+//!
+//! To convert a window of a million calls to another size takes milliseconds. That is done without
+//! the breaker's lock, from a copy, while calls go on being recorded. What they have recorded
+//! meanwhile follows in further rounds, each shorter than the one before, and the last of it with
+//! the lock. So nothing is left out, and the lock is held for some microseconds. A window that
+//! keeps its size changes its owner.
+
+use super::Rules;
+use crate::{
+    breaker::window::{CallWindow, SuccessorWindow},
+    clock::Tick,
+    config::Config,
+};
+
+/// Rules that are to replace others.
+pub(in crate::breaker) struct NextRules {
+    rules: Rules,
+    /// For each rate rule, what it has taken from the window that it continues.
+    windows: Vec<SuccessorWindow>,
+}
+
+impl NextRules {
+    /// Makes the rules, with the memory that they need.
+    pub(in crate::breaker) fn new(config: &Config) -> Self {
+        // Time windows begin when the rules do.
+        let rules = Rules::new(config, Tick::from_nanos(0));
+        let windows = rules.rates.iter().map(|_| SuccessorWindow::default()).collect();
+        Self { rules, windows }
+    }
+
+    /// Copies what there is to convert since the last time. Returns whether that is so little that
+    /// [`replace`](Self::replace) can do it. To be called with the lock.
+    pub(in crate::breaker) fn copy(&mut self, old: &Rules) -> bool {
+        let sources = sources(&self.rules, old);
+        let rates = self.rules.rates.iter().zip(&mut self.windows).zip(sources);
+        rates.fold(true, |done, ((rate, window), source)| {
+            let source = source.map(|index| &old.rates[index].window);
+            window.copy(&rate.window, source) && done
+        })
+    }
+
+    /// Converts what was copied. To be called without the lock.
+    pub(in crate::breaker) fn convert(&mut self) {
+        for (rate, window) in self.rules.rates.iter_mut().zip(&mut self.windows) {
+            window.convert(&mut rate.window);
+        }
+    }
+
+    /// Puts the rules in the place of others, and keeps these instead. To be called with the lock;
+    /// what it returns is to be dropped without, because it may have much memory to give back.
+    #[must_use]
+    pub(in crate::breaker) fn replace(mut self, old: &mut Rules, now: Tick) -> Self {
+        let sources = sources(&self.rules, old);
+        let rates = self.rules.rates.iter_mut().zip(&mut self.windows).zip(sources);
+        for ((rate, window), source) in rates {
+            rate.window.begin(now);
+            if let Some(index) = source {
+                window.finish(&mut rate.window, &mut old.rates[index].window, now);
+            }
+        }
+        self.rules.consecutive_failures = old.consecutive_failures;
+        self.rules.has_recorded = old.has_recorded;
+        self.rules.generation = old.generation + 1;
+        std::mem::swap(&mut self.rules, old);
+        self
+    }
+}
+
+/// For each rate rule, which of the old ones it continues: the first one on the same measure and
+/// with the same kind of window that no earlier rule continues.
+fn sources(rules: &Rules, old: &Rules) -> Vec<Option<usize>> {
+    let mut is_left = vec![true; old.rates.len()];
+    let source = |rate: &super::RateRule| {
+        let fits = |index: &usize| {
+            let other = &old.rates[*index];
+            is_left[*index]
+                && other.name() == rate.name()
+                && CallWindow::are_alike(&other.window, &rate.window)
+        };
+        let index = (0..old.rates.len()).find(fits)?;
+        is_left[index] = false;
+        Some(index)
+    };
+    rules.rates.iter().map(source).collect()
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        hint::black_box,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+    use crate::{
+        breaker::window::WindowCopies,
+        config::{Trip, Window},
+        outcome::Outcome,
+        snapshot::WindowContent,
+    };
+
+    const NOW: Tick = Tick::from_nanos(1_000_000_000);
+
+    fn config(size: u32) -> Config {
+        let rule = Trip::failure_rate(1.0, Window::calls(size));
+        Config { trip_on: vec![rule], ..Config::default() }
+    }
+
+    fn record(rules: &mut Rules, failed: bool) {
+        let outcome = if failed { Outcome::failure() } else { Outcome::Success };
+        rules.record(outcome, None, NOW);
+    }
+
+    /// The calls in the window of the first rule, oldest first: whether each has failed.
+    fn calls(rules: &Rules, copies: &mut WindowCopies) -> Vec<bool> {
+        rules.windows(NOW, copies);
+        copies.grow();
+        let mut windows = rules.windows(NOW, copies);
+        copies.encode_into(&mut windows);
+        let WindowContent::Results(runs) = &windows[0].content else { panic!("{windows:?}") };
+        let mut calls = Vec::new();
+        let mut number = None;
+        for symbol in runs.chars() {
+            match symbol.to_digit(10) {
+                Some(digit) => number = Some(number.unwrap_or(0) * 10 + digit as usize),
+                None => calls.resize(calls.len() + number.take().unwrap_or(1), symbol == 'f'),
+            }
+        }
+        let failed = calls.iter().filter(|failed| **failed).count() as u64;
+        assert_eq!((windows[0].calls, windows[0].failures), (calls.len() as u64, failed));
+        calls
+    }
+
+    #[test]
+    fn the_next_rules_continue_with_the_newest_calls_whatever_is_recorded_meanwhile() {
+        const SIZES: [u32; 6] = [1, 31, 33, 100, 3000, 5000];
+        for seed in 0..60 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (size, next_size) = (SIZES[random.usize(..6)], SIZES[random.usize(..6)]);
+            let mut rules = Rules::new(&config(size), NOW);
+            let mut expected = VecDeque::new();
+            let mut burst = |rules: &mut Rules, expected: &mut VecDeque<bool>, size: u32| {
+                let (most, one_in) = (1 + random.u32(..size * 2), 1 + random.u32(..40));
+                for _ in 0..random.u32(..most) {
+                    let failed = random.u32(..one_in) == 0;
+                    record(rules, failed);
+                    expected.push_back(failed);
+                }
+                if random.u8(..8) == 0 {
+                    rules.clear(NOW);
+                    expected.clear();
+                }
+                let surplus = expected.len().saturating_sub(size as usize);
+                expected.drain(..surplus);
+                random.u8(..4) == 0
+            };
+            burst(&mut rules, &mut expected, size);
+            burst(&mut rules, &mut expected, size);
+            let mut next = NextRules::new(&config(next_size));
+            while !next.copy(&rules) {
+                next.convert();
+                if burst(&mut rules, &mut expected, size) {
+                    break;
+                }
+            }
+            let _old = next.replace(&mut rules, NOW);
+            let mut copies = WindowCopies::default();
+            for _ in 0..4 {
+                let surplus = expected.len().saturating_sub(next_size as usize);
+                expected.drain(..surplus);
+                let found = calls(&rules, &mut copies);
+                assert_eq!(found, Vec::from(expected.clone()), "seed {seed}");
+                burst(&mut rules, &mut expected, next_size);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_of_a_million_calls_is_converted_without_the_lock() {
+        const SIZE: u32 = 1_000_000;
+        let mut rules = Rules::new(&config(SIZE), NOW);
+        (0..SIZE + 50).for_each(|call| record(&mut rules, call % 2 == 0));
+        let mut next = NextRules::new(&config(SIZE - 1));
+        let mut rounds = 0;
+        while !next.copy(&rules) {
+            next.convert();
+            record(&mut rules, true);
+            rounds += 1;
+        }
+        assert_eq!(rounds, 2, "one for the memory, and one for the calls");
+        let _old = next.replace(&mut rules, NOW);
+        let counts = rules.first_window_counts().unwrap();
+        assert_eq!((counts.calls, counts.failures), (999_999, 500_000));
+    }
+
+    /// `cargo test --release --lib measure_a_window -- --ignored --nocapture`, on an idle machine.
+    #[test]
+    #[ignore = "a measurement"]
+    fn measure_a_window_of_a_million_calls_with_the_lock_and_a_cold_cache() {
+        const SIZE: u32 = 1_000_000;
+        let mut buffer = vec![1_u8; 64 << 20];
+        let mut evict = || {
+            buffer.iter_mut().step_by(64).for_each(|byte| *byte ^= 1);
+            black_box(&mut buffer);
+        };
+        let report = |what: &str, mut took: Vec<Duration>| {
+            took.sort_unstable();
+            println!(
+                "{what}: median {:?}, longest {:?}",
+                took[took.len() / 2],
+                took[took.len() - 1]
+            );
+        };
+        let mut rules = Rules::new(&config(SIZE), NOW);
+        (0..SIZE).for_each(|call| record(&mut rules, call % 2 == 0));
+        let mut copies = WindowCopies::default();
+        calls(&rules, &mut copies);
+        for (what, is_new) in [("save, nothing new", false), ("save, all calls new", true)] {
+            let took = (0..21).map(|_| {
+                if is_new {
+                    // To a copy, this is another window.
+                    rules.clear(NOW);
+                }
+                evict();
+                let began = Instant::now();
+                black_box(rules.windows(NOW, &mut copies));
+                began.elapsed()
+            });
+            report(what, took.collect());
+        }
+        (0..SIZE).for_each(|call| record(&mut rules, call % 2 == 0));
+        let (mut copying, mut replacing) = (Vec::new(), Vec::new());
+        for round in 0..21 {
+            let mut next = NextRules::new(&config(SIZE - round % 2));
+            loop {
+                evict();
+                let began = Instant::now();
+                let done = next.copy(&rules);
+                copying.push(began.elapsed());
+                if done {
+                    break;
+                }
+                next.convert();
+                (0..2000).for_each(|call| record(&mut rules, call % 2 == 0));
+            }
+            evict();
+            let began = Instant::now();
+            let old = next.replace(&mut rules, NOW);
+            replacing.push(began.elapsed());
+            drop(old);
+        }
+        report("update, a round", copying);
+        report("update, the end", replacing);
+    }
+}

@@ -1,0 +1,72 @@
+//! A window that continues another one, of another size.
+
+use super::{CallWindow, copy::WindowCopy, count::CountWindow, ring::WindowPosition};
+use crate::clock::Tick;
+
+/// So many calls are converted with the breaker's lock: that takes some microseconds.
+const FEW: u32 = 2048;
+
+/// What a new window has taken from an old one.
+#[derive(Default)]
+pub(crate) struct SuccessorWindow {
+    copy: WindowCopy,
+    /// How far the new window has followed the old one.
+    position: WindowPosition,
+}
+
+impl SuccessorWindow {
+    /// Copies what the old window holds and the new one does not. Returns whether that is so
+    /// little that it need not be converted without the lock.
+    pub(crate) fn copy(&mut self, new: &CallWindow, old: Option<&CallWindow>) -> bool {
+        let (CallWindow::Count(new), Some(CallWindow::Count(old))) = (new, old) else {
+            return true;
+        };
+        if old.size() == new.size() || missing(self.position, old) <= FEW {
+            return true;
+        }
+        self.copy.update(old);
+        false
+    }
+
+    /// Converts what was copied.
+    pub(crate) fn convert(&mut self, new: &mut CallWindow) {
+        let CallWindow::Count(new) = new else { return };
+        if !self.copy.is_large_enough() {
+            return self.copy.grow();
+        }
+        let position = self.copy.position();
+        match self.copy.calls_after(self.position) {
+            Some(calls) => new.record_newest_of(&self.copy.calls(), calls),
+            None => {
+                new.clear();
+                new.record_newest_of(&self.copy.calls(), self.copy.length());
+            }
+        }
+        self.position = position;
+    }
+
+    /// Makes the new window hold what the old one does. With the same size, they are swapped.
+    pub(crate) fn finish(&mut self, new: &mut CallWindow, old: &mut CallWindow, now: Tick) {
+        match (new, old) {
+            (CallWindow::Count(new), CallWindow::Count(old)) if new.size() == old.size() => {
+                std::mem::swap(new, old);
+            }
+            (CallWindow::Count(new), CallWindow::Count(old)) => {
+                let calls = missing(self.position, old);
+                if calls == old.length() {
+                    new.clear();
+                }
+                new.record_newest_of(&old.calls(), calls);
+                // The old window may have dropped calls that the new one still has room for.
+                new.keep_newest(old.length());
+            }
+            (CallWindow::Time(new), CallWindow::Time(old)) => new.continue_from(old, now),
+            _ => {}
+        }
+    }
+}
+
+/// How many of the newest calls of a window come after a position: all, if that is none of it.
+fn missing(position: WindowPosition, window: &CountWindow) -> u32 {
+    window.calls_after(position).unwrap_or(window.length()).min(window.length())
+}
