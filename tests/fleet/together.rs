@@ -304,7 +304,7 @@ fn news_that_follow_closely_are_read_together() {
 
 #[test]
 fn news_do_not_wait_until_thousands_of_trips_are_told() {
-    const BREAKERS: usize = 3000;
+    const BREAKERS: usize = 8000;
     let Some(server) = RedisServer::start() else { return };
     let fleet = fleet(&server).build().unwrap();
     let long = |name: &str| settings(name).recovery_timeout(Duration::from_secs(60));
@@ -318,7 +318,7 @@ fn news_do_not_wait_until_thousands_of_trips_are_told() {
     let told: usize = server.command(&["DBSIZE"]).parse().unwrap();
     println!("{told} keys when the news had come");
     assert!(told < BREAKERS / 2, "{told}");
-    let last = "circuit_breaker:{0}:fleet:breaker:breaker-2999";
+    let last = "circuit_breaker:{0}:fleet:breaker:breaker-7999";
     eventually("all are told", || server.command(&["HGET", last, "s"]) == "open");
 }
 
