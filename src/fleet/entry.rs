@@ -15,7 +15,7 @@ use super::{
     protocol::{
         command::{Answer, Command, Verdict},
         fence::Fence,
-        member::{Cause, Decision, Member, Next, Terms},
+        member::{Cause, Decision, Member, Next, Terms, Vote},
         record::{Micros, Record},
     },
     replica::BreakerView,
@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub(super) member: Member,
     /// The newest known state has not been taken over, because the machine had something to tell.
     is_behind: bool,
+    /// The last vote that did not suffice.
+    vote: Option<Vote>,
 }
 
 /// What to do next about a decision of the machine.
@@ -69,7 +71,7 @@ impl Entry {
         health: Arc<BreakerHealth>,
     ) -> Self {
         let member = Member::new();
-        Self { id, name, cell, observer, is_marked, health, member, is_behind: false }
+        Self { id, name, cell, observer, is_marked, health, member, is_behind: false, vote: None }
     }
 
     /// From here on, the machine says again that it has something to tell.
@@ -196,11 +198,20 @@ impl Entry {
         match next {
             Next::Adopt(record) if !self.adopt(decisions, &record) => Next::Again,
             Next::Keep => {
+                self.vote = self.member.cast_vote(decision);
                 self.keep_own(decisions);
                 next
             }
             _ => next,
         }
+    }
+
+    /// The command that casts a vote again after the server's clock has stepped.
+    pub(super) fn recast(&self, settings: &Settings) -> Option<(Command, SharedView)> {
+        let vote = self.vote.as_ref()?;
+        let view = self.view()?;
+        let (terms, now) = (terms(&view, settings), to_micros(view.now));
+        Some((self.member.recast(vote, &terms, fastrand::u64(1..), now)?, view))
     }
 
     /// Takes note of a record on the server's clock, where it says `now`. It changes the machine if

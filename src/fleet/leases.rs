@@ -28,6 +28,8 @@ pub(super) struct Leases {
     hold: Duration,
     /// There is no lease before this time.
     denied_until: Option<Instant>,
+    /// All are renewed at once.
+    renews: bool,
 }
 
 /// What to ask of the server.
@@ -40,7 +42,13 @@ pub(super) enum Wish {
 
 impl Leases {
     pub(super) fn new() -> Self {
-        Self { held: Vec::new(), fence: Fence::NONE, hold: FIRST_HOLD, denied_until: None }
+        Self {
+            held: Vec::new(),
+            fence: Fence::NONE,
+            hold: FIRST_HOLD,
+            denied_until: None,
+            renews: false,
+        }
     }
 
     pub(super) fn held(&self) -> &[u64] {
@@ -65,6 +73,7 @@ impl Leases {
         self.held.retain(|token| view.leases.iter().any(|lease| lease.token == *token));
         let mut wishes: Vec<Wish> =
             view.leases.iter().filter_map(|lease| self.wish_for(lease, view.now, lasts)).collect();
+        self.renews = false;
         let is_denied = self.denied_until.is_some_and(|until| now < until);
         if view.wants_lease && !is_denied {
             wishes.push(Wish::Ask);
@@ -78,7 +87,7 @@ impl Leases {
             return Some(Wish::Return(lease.token));
         }
         let left = lease.until.since(now);
-        (left < lasts / 2).then_some(Wish::Renew(lease.token))
+        (left < lasts / 2 || self.renews).then_some(Wish::Renew(lease.token))
     }
 
     /// Whether to watch for calls: the circuit becomes half-open within a second. Those who meet
@@ -110,6 +119,11 @@ impl Leases {
             .filter(|_| view.wants_lease)
             .map(|until| until.saturating_duration_since(Instant::now()));
         of_leases.chain(denied).min().map(|wait| wait.max(soonest))
+    }
+
+    /// The server's clock has stepped: it may take leases for expired, or let them last longer.
+    pub(super) fn renew_all(&mut self) {
+        self.renews = true;
     }
 
     pub(super) fn granted(&mut self, token: u64) {

@@ -65,7 +65,8 @@
 //!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
-//! than the longest open time of its replica's settings.
+//! than the longest open time of its replica's settings. Votes and leases are put right within a
+//! second, by the clocks of the replicas whose they are; if the server's clock goes ahead, too.
 //!
 //! # On the server
 //!

@@ -52,6 +52,8 @@ impl From<StoreError> for CallError {
 /// What a server says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Beat {
+    /// The server's time.
+    pub(super) now: Micros,
     /// Differs once the server has lost everything.
     pub(super) memory: String,
     /// The number of the newest news.
@@ -94,7 +96,7 @@ impl Transport {
         });
         let (now, memory, news, replicas) = self.unless_broken(reply)?;
         self.clock = Some((now, Instant::now()));
-        Ok(Beat { memory, news, replicas })
+        Ok(Beat { now, memory, news, replicas })
     }
 
     pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, CallError> {

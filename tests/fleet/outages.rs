@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tower_breaker::{
     Breaker, Event, State,
-    fleet::{FleetHealth, RedisFleet, RedisFleetBuilder},
+    fleet::{Agreement, FleetHealth, RedisFleet, RedisFleetBuilder},
 };
 
 use crate::{
@@ -48,6 +48,35 @@ fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     reaches(&[&third], State::ForcedOpen);
     third.reset();
     reaches(&[&first, &second], State::Closed);
+}
+
+#[test]
+fn a_vote_that_the_server_has_forgotten_is_cast_again() {
+    let Some(server) = RedisServer::start() else { return };
+    let voting = || {
+        let fleet = fleet(&server).agreement(Agreement::replicas(2)).build().unwrap();
+        let builder = settings("payments").recovery_timeout(Duration::from_secs(60));
+        let breaker = builder.shared(fleet).build().unwrap();
+        joined(&breaker);
+        breaker
+    };
+    let votes = || {
+        let fields = server.command(&["HKEYS", "circuit_breaker:{0}:fleet:breaker:payments"]);
+        fields.lines().filter(|field| field.starts_with("v:")).count()
+    };
+    let (first, second) = (voting(), voting());
+    fail(&first);
+    eventually("its vote is counted", || votes() == 1);
+    assert_eq!(server.command(&["FLUSHALL"]), "OK");
+    eventually("its vote is counted again", || votes() == 1);
+    assert_eq!(second.state(), State::Closed);
+    fail(&second);
+    let is_of_the_fleet = |breaker: &tower_breaker::Breaker| {
+        let views = tokio_test::block_on(breaker.fleet_views(Duration::from_secs(5))).unwrap();
+        let mut views = views.iter().filter_map(|one| one.view.as_ref());
+        views.all(|view| view.state == State::Open && !view.is_own)
+    };
+    eventually("both have agreed", || is_of_the_fleet(&first));
 }
 
 #[test]

@@ -43,21 +43,23 @@ impl Certificates {
     /// A server with these certificates, and its URL by TLS. It asks clients for one, or not.
     pub(crate) fn serve(&self, asks_for_one: bool) -> Option<(RedisServer, String)> {
         let port = free_port().to_string();
-        let [ca, certificate, key] =
-            ["ca.pem", "server.pem", "server.key"].map(|name| self.path(name));
-        let server = RedisServer::start_with(&[
-            "--tls-port",
-            &port,
-            "--tls-ca-cert-file",
-            ca.to_str().unwrap(),
-            "--tls-cert-file",
-            certificate.to_str().unwrap(),
-            "--tls-key-file",
-            key.to_str().unwrap(),
-            "--tls-auth-clients",
-            if asks_for_one { "yes" } else { "no" },
-        ])?;
+        let asks = ["--tls-auth-clients", if asks_for_one { "yes" } else { "no" }];
+        let arguments = self.arguments(&port);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).chain(asks).collect();
+        let server = RedisServer::start_with(&arguments)?;
         Some((server, format!("rediss://127.0.0.1:{port}")))
+    }
+
+    /// The arguments of a server that is reached by TLS on this port.
+    pub(crate) fn arguments(&self, port: &str) -> Vec<String> {
+        let file = |name| self.path(name).to_str().unwrap().to_owned();
+        let arguments = ["--tls-port", port, "--tls-auth-clients", "no"].map(str::to_owned);
+        let files = [
+            ["--tls-ca-cert-file".to_owned(), file("ca.pem")],
+            ["--tls-cert-file".to_owned(), file("server.pem")],
+            ["--tls-key-file".to_owned(), file("server.key")],
+        ];
+        arguments.into_iter().chain(files.into_iter().flatten()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Redis Clusters on the loopback interface.
 
 use super::{
+    certificates::Certificates,
     redis::{RedisServer, free_port},
     wait::eventually,
 };
@@ -17,20 +18,37 @@ pub(crate) struct RedisCluster {
 impl RedisCluster {
     /// Three primaries, which share the slots. `None`: there is no `redis-server`.
     pub(crate) fn start() -> Option<Self> {
-        Self::of(3, false)
+        Self::of(3, false, None)
+    }
+
+    /// The same by TLS, and a URL that names all primaries.
+    pub(crate) fn start_by_tls(certificates: &Certificates) -> Option<(Self, String)> {
+        let cluster = Self::of(3, false, Some(certificates))?;
+        let port = |node: &RedisServer| node.command(&["CONFIG", "GET", "tls-port"]);
+        let host = |node| format!("127.0.0.1:{}", port(node).lines().nth(1).unwrap());
+        let hosts: Vec<_> = cluster.primaries.iter().map(host).collect();
+        Some((cluster, format!("rediss+cluster://{}", hosts.join(","))))
     }
 
     /// The same, each with a replica that takes over when its primary is gone.
     pub(crate) fn start_with_replicas() -> Option<Self> {
-        Self::of(3, true)
+        Self::of(3, true, None)
     }
 
-    fn of(count: usize, with_replicas: bool) -> Option<Self> {
+    fn of(count: usize, with_replicas: bool, tls: Option<&Certificates>) -> Option<Self> {
         let start = || {
-            let bus = free_port().to_string();
+            let (bus, port) = (free_port().to_string(), free_port().to_string());
+            let of_tls = tls.map_or_else(Vec::new, |tls| {
+                let both = ["--tls-cluster", "yes", "--tls-replication", "yes"].map(str::to_owned);
+                tls.arguments(&port).into_iter().chain(both).collect()
+            });
             let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-            let arguments = [&arguments[..], &["--cluster-port", &bus]].concat();
-            Some((RedisServer::start_with(&arguments)?, bus))
+            let arguments = arguments.into_iter().chain(["--cluster-port", &bus]);
+            let arguments: Vec<_> = arguments.chain(of_tls.iter().map(String::as_str)).collect();
+            let server = RedisServer::start_with(&arguments)?;
+            // By which the others know it.
+            let address = [if tls.is_some() { port } else { server.port().to_string() }, bus];
+            Some((server, address))
         };
         let all: Vec<_> = (0..count * (1 + usize::from(with_replicas)))
             .map(|_| start())
@@ -43,8 +61,8 @@ impl RedisCluster {
             }
             done(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(place + 1).to_string()]);
         }
-        for (node, bus) in &all[1..] {
-            done(&all[0].0, &["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), bus]);
+        for (_, [port, bus]) in &all[1..] {
+            done(&all[0].0, &["CLUSTER", "MEET", "127.0.0.1", port, bus]);
         }
         let known = format!("cluster_known_nodes:{}", all.len());
         for (node, _) in &all {

@@ -6,7 +6,14 @@ use std::{
 };
 
 use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, Shared};
-use crate::{fleet::entry::to_micros, store::StoreError, sync::log};
+use crate::{
+    fleet::{
+        entry::to_micros,
+        transport::{CallError, micros},
+    },
+    store::StoreError,
+    sync::log,
+};
 
 /// How soon a breaker whose key is broken is tried again.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
@@ -20,13 +27,47 @@ impl Agent {
         self.beat_at = Instant::now() + BEAT_INTERVAL;
         self.health.set_replicas(beat.replicas);
         if let Some(last) = &self.last_beat {
-            self.must_join |= beat.memory != last.memory || beat.news < last.news;
+            let has_forgotten = beat.memory != last.memory || beat.news < last.news;
+            self.must_join |= has_forgotten;
+            self.must_reassert |= has_forgotten;
             // News that were there a second ago must have been read.
             if self.news_read < last.news && beat.memory == last.memory {
                 self.signals.begin_anew.store(true, Ordering::Relaxed);
             }
         }
+        let has_stepped = self.clock.has_stepped(beat.now, micros(self.started.elapsed()));
         self.last_beat = Some(beat);
+        if has_stepped {
+            log(|| {
+                tracing::warn!(
+                    target: "tower_breaker",
+                    "the clock of the fleet's Redis has gone back or ahead by more than two \
+                     seconds: open times of circuit breakers may end early, or begin again",
+                );
+            });
+            self.must_reassert = true;
+        }
+        Ok(())
+    }
+
+    /// Tells the server for how long votes and leases of this replica still last: it has forgotten
+    /// them, or its clock has got them wrong.
+    pub(super) fn reassert(&mut self) -> Result<(), StoreError> {
+        let ids: Vec<u64> = self.breakers.keys().copied().collect();
+        for id in ids {
+            let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(&id) else { continue };
+            leases.renew_all();
+            if !leases.held().is_empty() {
+                self.changed.insert(id);
+            }
+            let Some((command, view)) = entry.recast(&self.settings) else { continue };
+            match self.transport.call(&entry.name, command) {
+                Ok(answer) => entry.learn(answer.record, answer.now, &view),
+                Err(CallError::Breaker(error)) => self.leave_out(id, &error),
+                Err(CallError::Fleet(error)) => return Err(error),
+            }
+        }
+        self.must_reassert = false;
         Ok(())
     }
 
@@ -116,7 +157,8 @@ impl Agent {
         self.health.set_alone(reason);
         let pause = self.transport.pause().max(Duration::from_millis(50));
         self.retry_at = Instant::now() + pause;
-        self.must_join = true;
+        (self.must_join, self.must_reassert) = (true, true);
+        self.clock.forget();
         if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
             for Shared { entry, .. } in self.breakers.values() {
                 entry.set_joined(false);

@@ -2,6 +2,7 @@
 
 use super::{
     command::{Answer, Command, ProbeResult, Request, Status, Verdict},
+    fence::Fence,
     record::{Micros, Record},
 };
 use crate::state::State;
@@ -39,6 +40,16 @@ pub(crate) enum Cause {
     ByHand,
 }
 
+/// A vote that the server has counted, and that did not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Vote {
+    /// The state that it is against.
+    against: Fence,
+    /// Until when it counts, on the replica's clock.
+    until: Micros,
+    opens: u32,
+}
+
 /// The settings of the fleet and of the breaker that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {
@@ -70,6 +81,29 @@ impl Member {
 
     pub(crate) fn seen(&self) -> &Record {
         &self.seen
+    }
+
+    /// The vote that the server has just counted, if it is one.
+    pub(crate) fn cast_vote(&self, decision: &Decision) -> Option<Vote> {
+        let until = decision.until.filter(|_| decision.state == State::Open)?;
+        Some(Vote { against: self.seen.fence, until, opens: decision.opens })
+    }
+
+    /// The command that casts a vote again, so that it lasts for what is left of it by this
+    /// replica's clock, although the server's has gone back or ahead. `None` if the vote has been
+    /// decided.
+    pub(crate) fn recast(
+        &self,
+        vote: &Vote,
+        terms: &Terms,
+        token: u64,
+        now: Micros,
+    ) -> Option<Command> {
+        let Terms { voter, quorum, .. } = *terms;
+        let Vote { against, until, opens } = *vote;
+        let open_for = until.saturating_sub(now);
+        let request = Request::Vote { voter, token, open_for, opens, quorum };
+        (against == self.seen.fence).then(|| self.command(request))
     }
 
     /// The command that tells the server what this replica knows.

@@ -22,6 +22,10 @@
 //!   fleet has long decided otherwise.
 //! * **Remaining times travel.** The server's clock decides until when a state lasts. Replicas'
 //!   clocks are never compared.
+//! * **Clocks that step.** The server keeps of each state, vote and lease how long it lasts in all,
+//!   and shortens what its clock, once it has gone back, would make last longer. A replica that
+//!   sees the server's clock step casts its votes again and renews its leases, with what is left of
+//!   them by its own clock. So it does after the server has forgotten them.
 //! * **Agreement.** A trip is a vote against the present state. It opens the circuit of the fleet
 //!   when enough replicas have voted whose own open time still runs. The replica that tripped is
 //!   open at once in any case.
@@ -32,6 +36,7 @@
 //!   counts if its lease is the server's and has not expired. A lease that was granted by a server
 //!   that has forgotten it counts for nothing.
 
+pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod counts;
 pub(crate) mod fence;

@@ -79,12 +79,19 @@ end
 
 local function next_number() return math.max(number, seen_number) + 1 end
 
+-- A vote and a lease hold until when they last, and how long in all.
+local function span(span_lasts) return text(now + span_lasts) .. ' ' .. text(span_lasts) end
+local function parse_span(value)
+  local span_till, span_lasts = string.match(value, '^(%d+) (%d+)$')
+  return tonumber(span_till or '0'), tonumber(span_lasts or '0')
+end
+
 -- The fields with this prefix whose time has not come.
 local function running(prefix)
   local fields, count, first = {}, 0, nil
   for field, value in pairs(hash) do
     if string.sub(field, 1, 2) == prefix then
-      local till_then = tonumber(value)
+      local till_then = parse_span(value)
       if till_then > now then
         fields[field] = till_then
         count = count + 1
@@ -97,7 +104,17 @@ local function running(prefix)
   return fields, count, first
 end
 
--- The clock has gone back: no state lasts for longer than it was meant to.
+-- The clock has gone back: nothing lasts for longer than it was meant to.
+for field, value in pairs(hash) do
+  local prefix = string.sub(field, 1, 2)
+  if prefix == 'v:' or prefix == 'l:' then
+    local span_till, span_lasts = parse_span(value)
+    if span_till - now > span_lasts then
+      hash[field] = span(span_lasts)
+      redis.call('HSET', key, field, hash[field])
+    end
+  end
+end
 if till ~= 0 and lasts ~= '' and till - now > tonumber(lasts) then
   till = now + tonumber(lasts)
   redis.call('HSET', key, 'u', text(till))
@@ -132,9 +149,8 @@ if command == 'vote' then
   if quorum > 1 then
     if order < 0 then return answer('behind') end
     if not is_votable then return answer('done') end
-    local till_then = text(now + tonumber(open_for))
-    redis.call('HSET', key, 'v:' .. voter, till_then)
-    hash['v:' .. voter] = till_then
+    hash['v:' .. voter] = span(tonumber(open_for))
+    redis.call('HSET', key, 'v:' .. voter, hash['v:' .. voter])
     local _, votes = running('v:')
     if votes < quorum then
       local ms = math.floor((now + tonumber(open_for)) / 1000) + KEPT_MS
@@ -157,7 +173,7 @@ if command == 'lease' then
   if current ~= 'half_open' then return answer('denied', now + lasts) end
   local leases, count, first = running('l:')
   if not leases['l:' .. lease] and count >= max then return answer('denied', first or now) end
-  redis.call('HSET', key, 'l:' .. lease, text(now + lasts))
+  redis.call('HSET', key, 'l:' .. lease, span(lasts))
   return answer('done')
 end
 
@@ -175,7 +191,7 @@ end
 if command == 'result' then
   local a_token, lease, verdict, needed, rate = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
   local open_for, a_opens = ARGV[11], ARGV[12]
-  local lease_till = tonumber(hash['l:' .. lease] or '0')
+  local lease_till = parse_span(hash['l:' .. lease] or '')
   if lease_till <= now or state_now() ~= 'half_open' then return answer('void') end
   local good, bad = tonumber(hash.g or '0'), tonumber(hash.b or '0')
   if verdict == 'good' then good = good + 1 else bad = bad + 1 end

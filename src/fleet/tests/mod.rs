@@ -156,10 +156,20 @@ fn the_script_answers_every_command_as_the_reference_does() {
                     reference.entry = None;
                 }
                 Step::ClockBack(time) => {
-                    let until = reference.entry.as_mut().and_then(|it| it.record.until.as_mut());
-                    if let Some(until) = until {
+                    let Some(entry) = &mut reference.entry else { continue };
+                    if let Some(until) = &mut entry.record.until {
                         *until += time;
                         server.command(&["HINCRBY", KEY, "u", &time.to_string()]);
+                    }
+                    for (prefix, spans) in [("v", &mut entry.votes), ("l", &mut entry.leases)] {
+                        for (token, span) in spans {
+                            span.until += time;
+                            let field = format!("{prefix}:{token:016x}");
+                            let value = server.command(&["HGET", KEY, &field]);
+                            let (_, lasts) = value.split_once(' ').unwrap();
+                            let value = format!("{} {lasts}", span.until);
+                            server.command(&["HSET", KEY, &field, &value]);
+                        }
                     }
                 }
                 Step::Command(seen, request) => {

@@ -229,7 +229,9 @@ impl Book {
                     record.until = until.parse().unwrap();
                 }
             }
-            ["HSET", _, field, until] if field.starts_with("l:") => {
+            ["HSET", _, field, time] if field.starts_with("l:") => {
+                // Until when, and how long in all.
+                let until = time.split(' ').next().unwrap();
                 self.note_lease(now, &field[2..], until.parse().unwrap());
             }
             ["HDEL", _, field] if field.starts_with("l:") => {

@@ -2,7 +2,7 @@
 
 use tower_breaker::store::{RedisStore, RedisStoreBuilder, SaveEntry, StateStore, StoreError};
 
-use crate::support::{certificates::Certificates, wait::eventually};
+use crate::support::{certificates::Certificates, redis_cluster::RedisCluster, wait::eventually};
 
 /// Waits until the server accepts connections by TLS, and returns the result of a save.
 fn save(builder: RedisStoreBuilder) -> Result<(), StoreError> {
@@ -55,6 +55,18 @@ fn a_server_that_asks_for_a_certificate_gets_one() {
     let other = Certificates::create().unwrap();
     let [certificate, key] = ["client.pem", "client.key"].map(|name| other.pem(name));
     refused(builder().client_certificate(certificate, key), "a client certificate");
+}
+
+#[test]
+fn the_nodes_of_a_cluster_are_reached_by_tls() {
+    let Some(certificates) = Certificates::create() else { return };
+    let Some((_cluster, url)) = RedisCluster::start_by_tls(&certificates) else { return };
+    let builder = RedisStore::builder(&url).root_certificates(certificates.pem("ca.pem"));
+    let store = builder.open().unwrap();
+    let entries: Vec<_> = (0..30).map(|key| SaveEntry::new(key.to_string(), "value")).collect();
+    store.save_all(&entries).unwrap();
+    assert_eq!(store.load_page(None, 100).unwrap().len(), 30);
+    refused(RedisStore::builder(&url), "shows a certificate that is not trusted");
 }
 
 #[test]

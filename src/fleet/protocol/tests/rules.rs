@@ -121,6 +121,67 @@ fn votes_of_one_replica_count_once_and_lapsed_ones_not_at_all() {
 }
 
 #[test]
+fn no_vote_outlasts_its_voters_open_time_although_the_clock_steps() {
+    let terms = Terms { quorum: 2, ..TERMS };
+    for stepped in [100, 100_000] {
+        let (mut server, member) = (Server::default(), Member::new());
+        // The server's clock is 1,000 ahead of the voter's, which trips at 5 for 10.
+        let decision = trip(15);
+        let command = member.submit(&decision, &terms, 7, 5).unwrap();
+        assert_eq!(server.apply(1005, &command).0.status, Status::Counted);
+        let vote = member.cast_vote(&decision).unwrap();
+        // At 9 it is noticed that the server's clock has stepped.
+        let command = member.recast(&vote, &terms, 8, 9).unwrap();
+        assert_eq!(server.apply(stepped, &command).0.status, Status::Counted);
+        let other = |now: u64, server: &mut Server| {
+            let request = Request::Vote { voter: 2, token: now, open_for: 1, opens: 1, quorum: 2 };
+            server.apply(now, &Command { seen: Fence::NONE, request }).0.status
+        };
+        // Until 15 by the voter's clock it counts, and then no more.
+        assert_eq!(other(stepped + 6, &mut server.clone()), Status::Counted);
+        assert_eq!(other(stepped + 5, &mut server), Status::Done);
+    }
+}
+
+#[test]
+fn a_vote_that_has_lapsed_is_withdrawn_and_one_that_was_decided_is_not_cast_again() {
+    let terms = Terms { quorum: 2, ..TERMS };
+    let (mut server, mut member) = (Server::default(), Member::new());
+    let decision = trip(15);
+    let command = member.submit(&decision, &terms, 7, 5).unwrap();
+    server.apply(1005, &command);
+    let vote = member.cast_vote(&decision).unwrap();
+    let command = member.recast(&vote, &terms, 8, 15).unwrap();
+    assert_eq!(server.apply(100, &command).0.status, Status::Counted);
+    assert!(server.entry.as_ref().unwrap().votes.is_empty());
+    assert!(member.learn(open(1, 100)));
+    assert_eq!(member.recast(&vote, &terms, 9, 10), None);
+}
+
+#[test]
+fn no_vote_or_lease_lasts_for_longer_than_it_was_meant_to_although_the_clock_goes_back() {
+    let mut server = Server::default();
+    let half_open = open(1, 0);
+    server.apply(1_000, &Command { seen: Fence::NONE, request: Request::Join(half_open) });
+    let mut ask = |now, lease| {
+        let request = Request::Lease { lease, lasts: 10, max: 1 };
+        server.apply(now, &Command { seen: half_open.fence, request }).0.status
+    };
+    assert_eq!(ask(1_000, 1), Status::Done);
+    assert_eq!(ask(1_001, 2), Status::Denied { until: 1_010 });
+    let mut votes = Server::default();
+    let mut vote = |now, voter| {
+        let request = Request::Vote { voter, token: now, open_for: 10, opens: 1, quorum: 3 };
+        votes.apply(now, &Command { seen: Fence::NONE, request });
+        votes.entry.as_ref().map(|entry| entry.votes.len())
+    };
+    assert_eq!(vote(1_000, 1), Some(1));
+    // An hour back: the first one counts from here for as long as it was meant to.
+    assert_eq!(vote(500, 2), Some(2));
+    assert_eq!(vote(510, 2), Some(1));
+}
+
+#[test]
 fn what_lasts_is_rebased_from_one_clock_to_another() {
     let record = open(1, 1_000).rebased(400, 7);
     assert_eq!(record.until, Some(607));

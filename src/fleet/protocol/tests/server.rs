@@ -25,12 +25,19 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
     /// How long the state lasts in all.
     pub(crate) lasts: Option<Micros>,
-    /// Until when each vote counts.
-    pub(crate) votes: BTreeMap<u64, Micros>,
-    /// Until when each lease counts.
-    pub(crate) leases: BTreeMap<u64, Micros>,
+    /// How long each vote counts.
+    pub(crate) votes: BTreeMap<u64, Span>,
+    /// How long each lease counts.
+    pub(crate) leases: BTreeMap<u64, Span>,
     pub(crate) good: u32,
     pub(crate) bad: u32,
+}
+
+/// Until when a vote or a lease lasts, and how long in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    pub(crate) until: Micros,
+    lasts: Micros,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,8 +127,8 @@ impl Server {
             if !entry.is_votable(now) {
                 return Status::Done;
             }
-            entry.votes.insert(voter, now + open_for);
-            entry.votes.retain(|_, until| *until > now);
+            entry.votes.insert(voter, Span::from(now, open_for));
+            entry.votes.retain(|_, vote| vote.until > now);
             if entry.votes.len() < quorum as usize {
                 return Status::Counted;
             }
@@ -157,12 +164,12 @@ impl Server {
             }
             _ => return Status::Denied { until: now + lasts },
         }
-        entry.leases.retain(|_, until| *until > now);
+        entry.leases.retain(|_, lease| lease.until > now);
         if !entry.leases.contains_key(&lease) && entry.leases.len() >= max as usize {
-            let first = entry.leases.values().min().copied();
+            let first = entry.leases.values().map(|lease| lease.until).min();
             return Status::Denied { until: first.unwrap_or(now) };
         }
-        entry.leases.insert(lease, now + lasts);
+        entry.leases.insert(lease, Span::from(now, lasts));
         Status::Done
     }
 
@@ -172,7 +179,7 @@ impl Server {
         let is_valid = if bug == Some(Bug::LeaseWithoutToken) {
             !entry.leases.is_empty()
         } else {
-            entry.leases.get(&result.lease).is_some_and(|until| *until > now)
+            entry.leases.get(&result.lease).is_some_and(|lease| lease.until > now)
         };
         if !is_valid || entry.record.state_at(now) != State::HalfOpen {
             return Status::Void;
@@ -219,14 +226,23 @@ impl Server {
     }
 }
 
+impl Span {
+    const fn from(now: Micros, lasts: Micros) -> Self {
+        Self { until: now + lasts, lasts }
+    }
+}
+
 impl Entry {
     fn of(record: Record) -> Self {
         let (votes, leases) = (BTreeMap::new(), BTreeMap::new());
         Self { record, lasts: None, votes, leases, good: 0, bad: 0 }
     }
 
-    /// Once the clock has gone back, the state lasts no longer than it was meant to.
+    /// Once the clock has gone back, nothing lasts for longer than it was meant to.
     fn clamp(&mut self, now: Micros) {
+        for span in self.votes.values_mut().chain(self.leases.values_mut()) {
+            span.until = span.until.min(now + span.lasts);
+        }
         let latest = self.lasts.map(|lasts| now + lasts);
         self.record.until = self.record.until.map(|until| until.min(latest.unwrap_or(until)));
     }
