@@ -35,12 +35,11 @@ impl SuccessorWindow {
             return self.copy.grow();
         }
         let position = self.copy.position();
-        match self.copy.calls_after(self.position) {
-            Some(calls) => new.record_newest_of(&self.copy.calls(), calls),
-            None => {
-                new.clear();
-                new.record_newest_of(&self.copy.calls(), self.copy.length());
-            }
+        if let Some(calls) = self.copy.calls_after(self.position) {
+            new.record_newest_of(&self.copy.calls(), calls);
+        } else {
+            new.clear();
+            new.record_newest_of(&self.copy.calls(), self.copy.length());
         }
         self.position = position;
     }
