@@ -5,10 +5,11 @@ mod guard;
 
 use std::{fmt, mem::ManuallyDrop, time::Duration};
 
-use call::{Call, count_unless_nested, succeed_after_contention, succeed_unless_nested};
+use call::{Call, succeed_after_contention, succeed_inside, succeed_locked, succeed_outermost};
 
 use super::{
     cell::{Admitted, Cell},
+    nesting,
     packed_state::PackedState,
     success_counter::Counted,
 };
@@ -226,15 +227,20 @@ impl Permit {
     pub(crate) fn succeed_unless_nested(&mut self) {
         let Call { cell, state, .. } = self.call;
         let success = cell.success_alone();
-        if !success.is_quiet(state) {
-            match count_unless_nested(cell, state, success) {
+        if success.is_quiet(state) {
+            // As most calls end.
+        } else if nesting::is_any_running() {
+            self.set_recorded();
+            succeed_inside(cell, state, self.call.stamp, success);
+        } else if success.is_counted_at_once(state) {
+            match cell.count_success(success) {
                 Counted::Yes => {}
-                Counted::No => {
-                    self.set_recorded();
-                    succeed_unless_nested(cell, state, self.call.stamp, success);
-                }
+                Counted::No => succeed_locked(cell, state, self.call.stamp),
                 Counted::Contended => succeed_after_contention(cell, state, self.call.stamp),
             }
+        } else {
+            self.set_recorded();
+            succeed_outermost(cell, state, self.call.stamp, success);
         }
         // Also where its drop takes no work: then the compiler need not look.
         self.set_recorded();

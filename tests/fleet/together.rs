@@ -303,6 +303,26 @@ fn news_that_follow_closely_are_read_together() {
 }
 
 #[test]
+fn news_do_not_wait_until_thousands_of_trips_are_told() {
+    const BREAKERS: usize = 8000;
+    let Some(server) = RedisServer::start() else { return };
+    let fleet = fleet(&server).build().unwrap();
+    let long = |name: &str| settings(name).recovery_timeout(Duration::from_secs(60));
+    let build = |name: &str| long(name).shared(fleet.clone()).build().unwrap();
+    let many: Vec<_> = (0..BREAKERS).map(|number| build(&format!("breaker-{number}"))).collect();
+    let (watched, other) = (build("payments"), replica(&server, "payments"));
+    joined(&watched);
+    many.iter().for_each(fail);
+    other.force_open();
+    reaches(&[&watched], State::ForcedOpen);
+    let told: usize = server.command(&["DBSIZE"]).parse().unwrap();
+    println!("{told} keys when the news had come");
+    assert!(told < BREAKERS / 2, "{told}");
+    let last = "circuit_breaker:{0}:fleet:breaker:breaker-7999";
+    eventually("all are told", || server.command(&["HGET", last, "s"]) == "open");
+}
+
+#[test]
 fn a_healthy_breaker_costs_no_key() {
     let Some(server) = RedisServer::start() else { return };
     let breaker = replica(&server, "payments");

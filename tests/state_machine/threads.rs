@@ -11,11 +11,17 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    future::{Future as _, ready},
+    pin::pin,
     sync::Barrier,
+    task::{Context, Poll, Waker},
     thread,
 };
 
-use tower_breaker::{Breaker, Config, State, Stats, Trip, Window, clock::ManualClock};
+use tower::{Service as _, service_fn};
+use tower_breaker::{
+    Breaker, CircuitBreaker, Config, State, Stats, Trip, Window, clock::ManualClock,
+};
 
 const THREADS: usize = 3;
 
@@ -148,8 +154,16 @@ impl Model {
     }
 }
 
-fn run(breaker: &Breaker, op: Op, steps: &mut Vec<Step>) {
+/// Makes a call through a service, or with a permit.
+fn run(breaker: &Breaker, by_service: bool, op: Op, steps: &mut Vec<Step>) {
     match op {
+        Op::Call { failed } if by_service => {
+            let admitted = call(breaker, failed);
+            steps.push(Step::Acquire { admitted });
+            if admitted {
+                steps.push(Step::Record { failed });
+            }
+        }
         Op::Call { failed } => {
             let permit = breaker.try_acquire();
             steps.push(Step::Acquire { admitted: permit.is_ok() });
@@ -167,6 +181,19 @@ fn run(breaker: &Breaker, op: Op, steps: &mut Vec<Step>) {
             breaker.update(rules.config()).unwrap();
             steps.push(Step::Update(rules));
         }
+    }
+}
+
+/// Whether the call was admitted.
+fn call(breaker: &Breaker, failed: bool) -> bool {
+    let inner = service_fn(|failed: bool| ready(if failed { Err(()) } else { Ok(()) }));
+    let mut service = CircuitBreaker::new(inner, breaker.clone());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut cx).is_ready());
+    match pin!(service.call(failed)).poll(&mut cx) {
+        Poll::Ready(Ok(())) => true,
+        Poll::Ready(Err(error)) => error.rejected().is_none(),
+        Poll::Pending => panic!("the inner service answers at once"),
     }
 }
 
@@ -228,9 +255,11 @@ fn check(case: u64) {
     let rules = random.rules();
     let breaker = Breaker::builder("threads").config(rules.config()).clock(ManualClock::new());
     let breaker = breaker.build().unwrap();
+    // A service has a path of its own.
+    let by_service = case % 4 >= 2;
     let mut before = Vec::new();
     for op in random.ops(if case.is_multiple_of(2) { 8 } else { 24 }) {
-        run(&breaker, op, &mut before);
+        run(&breaker, by_service, op, &mut before);
     }
     let mut start = Model::new(rules);
     for step in before {
@@ -245,7 +274,7 @@ fn check(case: u64) {
                 let mut steps = Vec::with_capacity(16);
                 barrier.wait();
                 for op in ops {
-                    run(breaker, *op, &mut steps);
+                    run(breaker, by_service, *op, &mut steps);
                 }
                 steps
             })

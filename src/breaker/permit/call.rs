@@ -29,45 +29,17 @@ thread_local! {
     static FAILED_BY_PANIC: LocalCell<usize> = const { LocalCell::new(0) };
 }
 
-/// Counts a success if that takes next to nothing, as most successes between two failures do.
-#[inline]
-pub(super) fn count_unless_nested(
-    cell: &'static Cell,
-    state: PackedState,
-    success: SuccessState,
-) -> Counted {
-    if success.is_counted_at_once(state) && !nesting::is_any_running() {
-        cell.count_success(success)
-    } else {
-        Counted::No
-    }
-}
+// What follows takes a call by its parts, which travel in registers.
 
-/// By its parts, which travel in registers.
+/// Records a success inside of another breaker's call, or of this breaker's, which counts.
+#[cold]
 #[inline(never)]
-pub(super) fn succeed_unless_nested(
+pub(super) fn succeed_inside(
     cell: &'static Cell,
     state: PackedState,
     stamp: u64,
     success: SuccessState,
 ) {
-    // Most often, no breaker is around this one.
-    if nesting::is_any_running() {
-        return succeed_inside(cell, state, stamp, success);
-    }
-    if !success.is_counted_at_once(state) {
-        return succeed_outermost(cell, state, stamp, success);
-    }
-    match cell.count_success(success) {
-        Counted::Yes => {}
-        Counted::No => succeed_locked(cell, state, stamp),
-        Counted::Contended => succeed_after_contention(cell, state, stamp),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64, success: SuccessState) {
     if nesting::is_nested(cell) {
         Call { cell, state, stamp }.discard();
     } else {
@@ -76,7 +48,12 @@ fn succeed_inside(cell: &'static Cell, state: PackedState, stamp: u64, success: 
 }
 
 #[inline(never)]
-fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64, success: SuccessState) {
+pub(super) fn succeed_outermost(
+    cell: &'static Cell,
+    state: PackedState,
+    stamp: u64,
+    success: SuccessState,
+) {
     // A half-open circuit records nothing without the lock, so this stamp is no probe's.
     match cell.try_record_success(success, state, Tick::from_nanos(stamp), None) {
         Counted::Yes => {
@@ -90,7 +67,7 @@ fn succeed_outermost(cell: &'static Cell, state: PackedState, stamp: u64, succes
 
 #[cold]
 #[inline(never)]
-fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
+pub(super) fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
     let ended = Call { cell, state, stamp };
     cell.count(state, CallEnd::Success, || ended.elapsed());
     ended.record_locked(Outcome::Success, None);

@@ -45,6 +45,10 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
 /// How often a decision is submitted in a row: each time, another replica was faster.
 const ATTEMPTS: usize = 8;
 
+/// How long breakers are looked at in a row, where thousands have changed at once, before messages
+/// are taken: news of the others must not wait for all of them.
+const TURN: Duration = Duration::from_millis(10);
+
 pub(super) struct Agent {
     transport: Transport,
     settings: Arc<Settings>,
@@ -57,6 +61,8 @@ pub(super) struct Agent {
     names: HashMap<SmolStr, Vec<u64>>,
     /// The breakers to look at.
     changed: BTreeSet<u64>,
+    /// The last of them that was looked at.
+    last_changed: u64,
     /// The breakers to look at later.
     later: BTreeSet<(Instant, u64)>,
     /// Threads that build a breaker, until its state is the fleet's or the fleet is not reached.
@@ -120,6 +126,7 @@ impl Agent {
             breakers: HashMap::new(),
             names: HashMap::new(),
             changed: BTreeSet::new(),
+            last_changed: 0,
             later: BTreeSet::new(),
             building: Vec::new(),
             link: Link::Starting,
@@ -174,7 +181,9 @@ impl Agent {
                 next = self.receiver.try_recv().ok();
             }
             self.work();
-            if self.link != Link::Starting {
+            // A breaker that is built is among those to look at.
+            let has_looked = self.changed.is_empty() || self.link == Link::Alone;
+            if self.link != Link::Starting && has_looked {
                 for builder in self.building.drain(..) {
                     // It may have given up.
                     let _ = builder.send(());
@@ -191,6 +200,9 @@ impl Agent {
         if !self.is_joined() {
             // Without a reader of news there is nothing to try: it says when it reads.
             return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
+        }
+        if !self.changed.is_empty() {
+            return Instant::now();
         }
         let later = self.later.first().map(|(at, _)| *at);
         [
@@ -291,7 +303,10 @@ impl Agent {
             self.later.remove(&(at, id));
             self.changed.insert(id);
         }
-        while let Some(id) = self.changed.pop_first() {
+        let ends = Instant::now() + TURN;
+        while Instant::now() < ends
+            && let Some(id) = self.next_changed()
+        {
             if let Err(error) = self.settle(id) {
                 self.changed.insert(id);
                 return Err(error);
@@ -301,6 +316,15 @@ impl Agent {
             self.send_counts()?;
         }
         self.serve_inquiries()
+    }
+
+    /// Takes the next breaker to look at, each in its turn.
+    fn next_changed(&mut self) -> Option<u64> {
+        let next = self.changed.range(self.last_changed + 1..).next();
+        let id = *next.or_else(|| self.changed.first())?;
+        self.changed.remove(&id);
+        self.last_changed = id;
+        Some(id)
     }
 
     /// Does for one breaker what there is to do, or leaves it out if its key is broken.
