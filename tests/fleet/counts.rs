@@ -168,7 +168,8 @@ fn new_settings_send_nothing_again() {
     let breaker = replica(&server, half(100));
     fail(&breaker, 10);
     has_counted(&server, 10);
-    let config = Config { trip_on: vec![half(50)], ..(*breaker.config()).clone() };
+    let mut config = (*breaker.config()).clone();
+    config.trip_on = vec![half(50)];
     breaker.update(config).unwrap();
     assert_eq!(breaker.stats().window_calls(), 10);
     fail(&breaker, 1);
