@@ -183,7 +183,10 @@ fn many() -> Registry {
 
 /// More breakers than the page lists, two of them open.
 fn keyed() -> KeyedBreakers {
-    let hosts = KeyedBreakers::builder("<b>upstream").build().unwrap();
+    let mut config = Config::default();
+    // Longer than the test takes.
+    config.recovery_timeout = Duration::from_secs(2 * 3600);
+    let hosts = KeyedBreakers::builder("<b>upstream").config(config).build().unwrap();
     for number in 0..1500 {
         drop(hosts.get_or_create(&format!("host-{number:04}.example")));
     }

@@ -171,7 +171,7 @@ const checks = {
     const confirm = dialog.getByRole("button", { name: "Force open" });
     await confirm.click();
     await until(alert, "Say why.");
-    await fill(page, { note: "Bounces, INC-12", by: "On-call" });
+    await fill(page, { note: "Bounces, INC-12", by: "Second-line" });
     await confirm.click();
     await until(alert, "A change needs the token.");
     page.expectsNetworkErrors = true; // Chromium logs each 401.
@@ -184,17 +184,17 @@ const checks = {
     await confirm.click();
     await dialog.waitFor({ state: "hidden" });
     await until(word(page, "mail"), "Forced open");
-    await until(row(page, "mail").locator(".note"), "On-call: Bounces, INC-12");
+    await until(row(page, "mail").locator(".note"), "Second-line: Bounces, INC-12");
     await until(row(page, "mail").locator(".until time"), /in 9 min|in 10 min/);
     // The next change has the name and the token, and begins with a reset.
     await row(page, "mail").getByRole("button", { name: "Change mail" }).click();
-    assert.equal(await dialog.getByLabel("Your name").inputValue(), "On-call");
+    assert.equal(await dialog.getByLabel("Your name").inputValue(), "Second-line");
     assert.equal(await dialog.getByLabel("For", { exact: true }).isVisible(), false);
     await fill(page, { note: "Fixed" });
     await dialog.getByRole("button", { name: "Reset" }).click();
     await until(word(page, "mail"), "Closed");
     await control("state", "mail");
-    await until(row(page, "mail").locator(".note"), "On-call: Fixed");
+    await until(row(page, "mail").locator(".note"), "Second-line: Fixed");
     await close(page);
   },
 
