@@ -1,7 +1,8 @@
 //! The cost that a breaker adds to a call: a bare service and the same service behind a breaker.
 //!
-//! `cargo bench --bench call`, with `--features metrics` for what metrics add. Each measurement is one complete call: `poll_ready`, `call`, and
-//! polling the future to completion, without a runtime. `benches/peers` compares other crates.
+//! `cargo bench --bench call`, with `--features metrics` for what metrics add. Each measurement is
+//! one complete call: `poll_ready`, `call`, and polling the future to completion, without a
+//! runtime. `benches/peers` compares other crates.
 
 use std::{
     convert::Infallible,

@@ -1,7 +1,7 @@
 //! How both middlewares record a call.
 
 use std::{
-    any::type_name,
+    any::type_name_of_val,
     fmt,
     future::{Future, poll_fn},
     pin::pin,
@@ -71,8 +71,8 @@ impl<C, O> Recording<C, O> {
     /// Adds the fields that both middlewares have.
     pub(super) fn finish_debug(&self, mut fields: fmt::DebugStruct<'_, '_>) -> fmt::Result {
         fields
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
+            .field("classify", &format_args!("{}", type_name_of_val(&self.classify)))
+            .field("record_when", &format_args!("{}", type_name_of_val(&self.record_when)))
             .finish()
     }
 }
