@@ -149,7 +149,7 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
                 self.send_with(permit, next.run(request, extensions)).await
             }
             Admission::WithoutBreaker(missing) => {
-                let call = UnbrokenCall::new(missing, self.selector.breakers.clone());
+                let call = UnbrokenCall::new(missing, &self.selector.breakers);
                 self.send_unbroken(call, next.run(request, extensions)).await
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
