@@ -169,13 +169,32 @@ fn after_a_failed_save_everything_is_written() {
 }
 
 #[test]
-fn a_new_configuration_is_written_whole() {
+fn windows_that_an_update_keeps_are_not_written_again() {
     let large = Large::new();
     alternate(&large.breaker, 10);
-    large.breaker.update((*large.breaker.config()).clone()).unwrap();
-    assert_eq!(large.flush().key, WHOLE);
+    let mut config = (*large.breaker.config()).clone();
+    config.recovery_timeout = MINUTE * 2;
+    large.breaker.update(config).unwrap();
+    assert_eq!(large.flush().key, RECENT);
     alternate(&large.breaker, 10);
     assert_eq!(large.flush().key, RECENT);
+}
+
+#[test]
+fn a_window_of_another_size_is_written_whole() {
+    let large = Large::new();
+    for size in [SIZE + 1, SIZE - 1] {
+        let rule = Trip::failure_rate(1.0, Window::calls(size)).minimum_calls(size);
+        let mut config = (*large.breaker.config()).clone();
+        config.trip_on[0] = rule;
+        large.breaker.update(config.clone()).unwrap();
+        alternate(&large.breaker, 10);
+        large.breaker.flush_blocking(MINUTE).unwrap();
+        assert_eq!(large.store.last_save().unwrap().key, WHOLE);
+        let restored = Breaker::builder("large").config(config).clock(large.clock.clone());
+        let restored = restored.store(large.crashed().unwrap()).build().unwrap();
+        assert_eq!(restored.snapshot(), large.breaker.snapshot());
+    }
 }
 
 #[test]
