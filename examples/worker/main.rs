@@ -61,7 +61,11 @@ pub(crate) async fn command(words: &[String]) -> Result {
     let state = PathBuf::from(setting("STATE_DIR", String::from("worker-state"))?);
     let days = setting("DEAD_LETTER_DAYS", 30)?;
     let retention = Retention::new(days, setting("DEAD_LETTER_COUNT", 10_000)?)?;
-    let queue = || Queue::open(&state.join("queue"), retention);
+    let queue = || {
+        let queue = Queue::open(&state.join("queue"), retention)?;
+        queue.prune(SystemTime::now())?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(queue)
+    };
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["add", payloads @ ..] => {
             let queue = queue()?;
@@ -134,7 +138,6 @@ impl Worker {
             async { answer.await?.error_for_status() }
         })
         .spawn(&self.breaker)?;
-        self.queue.prune(SystemTime::now())?;
         while !self.queue.is_empty() {
             // An outage pauses the queue here.
             let permit = self.breaker.acquire().await;

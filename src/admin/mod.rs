@@ -22,7 +22,7 @@
 //! |---|---|
 //! | `GET /` | the page, which needs nothing from outside |
 //! | `GET /breakers` | the breakers with their states, a page at a time |
-//! | `GET /breakers/{id}` | one of them |
+//! | `GET /breakers/{id}` | one of them, and what each replica of its fleet says about it |
 //! | `GET /breakers/{id}/history` | its transitions, newest first: `limit` (1 to 1,000, default 100), `before` |
 //! | `GET /events` | transitions and other events as they happen, as server-sent events |
 //! | `POST /breakers/{id}/trip` | opens the circuit as if a rule had tripped; it recovers as usual |
@@ -59,9 +59,10 @@
 //! # Limits
 //!
 //! A request's body may have 16 kB. `/health` names at most 1,000 open circuits, the vital ones
-//! first. [At most so many](Admin::max_listeners) event streams are open
-//! at once, and one whose client does not read holds a few events, not all that it misses. Such a
-//! client gets the event `resync`, and reads everything again.
+//! first. `/breakers/{id}` waits at most two seconds for the fleet of a shared breaker; each such
+//! request costs each replica two commands. [At most so many](Admin::max_listeners) event streams
+//! are open at once, and one whose client does not read holds a few events, not all that it misses.
+//! Such a client gets the event `resync`, and reads everything again.
 //!
 //! [`Breaker::force_open_with`]: crate::Breaker::force_open_with
 
@@ -70,6 +71,7 @@ mod answer;
 mod body;
 mod change;
 mod events;
+mod fleet;
 mod future;
 mod group;
 mod host;

@@ -9,6 +9,7 @@ use std::{
 
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use http_body::Body;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tower_service::Service;
@@ -19,6 +20,7 @@ use super::{
     body::AdminBody,
     change::{Action, require_json},
     events::{EventStream, Listeners, Start},
+    fleet::Replicas,
     future::AdminFuture,
     host::Hosts,
     id,
@@ -218,6 +220,15 @@ where
     }
 }
 
+/// The answer about one breaker.
+#[derive(Serialize)]
+struct One<'a> {
+    now: f64,
+    breaker: BreakerView,
+    #[serde(flatten)]
+    replicas: &'a Replicas,
+}
+
 type Answer = Result<Response<AdminBody>, Problem>;
 
 impl Shared {
@@ -234,7 +245,14 @@ impl Shared {
             Route::Health => Ok(self.health()),
             Route::Events => self.events(&head.method, head.uri.query()),
             Route::Breakers => Ok(self.breakers(&ListQuery::read(head.uri.query(), &self.source)?)),
-            Route::Breaker(name) => Ok(self.breaker(&self.find(&name)?)),
+            Route::Breaker(name) => {
+                let entry = self.find(&name)?;
+                let replicas = match head.method {
+                    Method::HEAD => Replicas::default(),
+                    _ => Replicas::ask(&entry.breaker).await,
+                };
+                Ok(self.breaker(&entry, &replicas))
+            }
             Route::History(name) => {
                 self.history(&self.find(&name)?.breaker, head.uri.query()).await
             }
@@ -271,8 +289,8 @@ impl Shared {
         answer::json(StatusCode::OK, &all)
     }
 
-    fn breaker(&self, entry: &Entry) -> Response<AdminBody> {
-        let one = json!({ "now": view::now(), "breaker": self.view(entry) });
+    fn breaker(&self, entry: &Entry, replicas: &Replicas) -> Response<AdminBody> {
+        let one = One { now: view::now(), breaker: self.view(entry), replicas };
         answer::json(StatusCode::OK, &one)
     }
 
@@ -352,7 +370,7 @@ impl Shared {
         if !now.breaker.is_same(&entry.breaker) {
             return Err(Problem::not_found("the circuit breaker was replaced meanwhile"));
         }
-        Ok(self.breaker(&now))
+        Ok(self.breaker(&now, &Replicas::default()))
     }
 }
 

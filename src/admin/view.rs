@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::id;
+use super::{
+    fleet::{self, FleetReach},
+    id,
+};
 use crate::{
     breaker::status::Status, config::Trip, event::Reason, handle::Breaker, health::StoreHealth,
     seconds::since_epoch, state::State,
@@ -29,6 +32,7 @@ pub(super) struct BreakerView {
     trip_on: Vec<Trip>,
     vital: bool,
     store: StoreView,
+    fleet: Option<FleetReach>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,6 +76,7 @@ impl BreakerView {
             trip_on: config.trip_on.clone(),
             vital: is_vital,
             store: StoreView::of(&breaker.store_health()),
+            fleet: fleet::reach(breaker),
         }
     }
 

@@ -91,7 +91,8 @@ impl Transport {
             // Alone in its pipeline, so it is not executed twice.
             let replies = run(connection, |form, pipeline| {
                 pipeline.add_command(script.command(form, &names, &arguments));
-            })?;
+            })
+            .map_err(|error| script.name_what_is_denied(error))?;
             let reply = replies.first().ok_or_else(|| wire::invalid("no answer"))?;
             let (now, answers) = <(Micros, Vec<Value>)>::from_redis_value_ref(reply)?;
             let answers: Result<Vec<Counted>, RedisError> = answers.iter().map(parse).collect();

@@ -380,13 +380,13 @@ impl Breaker {
         self.shared.subscribe()
     }
 
-    #[inline]
     /// Whether both are handles of the same breaker.
     #[cfg(feature = "admin")]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
+    #[inline]
     pub(crate) fn cell(&self) -> &'static Cell {
         self.cell
     }

@@ -4,6 +4,7 @@ mod abuse;
 mod changes;
 mod command;
 mod events;
+mod fleet;
 mod groups;
 mod openapi;
 mod page;

@@ -60,12 +60,17 @@ fn faults(document: &Value, schema: &Value, value: &Value, path: &str) -> Vec<St
     found
 }
 
-struct Api {
-    admin: Admin,
-    document: Value,
+pub(crate) struct Api {
+    pub(crate) admin: Admin,
+    pub(crate) document: Value,
 }
 
 impl Api {
+    /// The same for a `GET`.
+    pub(crate) async fn get(&self, path: &str, uri: &str, expected: u16) {
+        self.check(path, get_request(uri), expected).await;
+    }
+
     /// Sends the request and holds the answer against the document.
     async fn check(&self, path: &str, request: Request<Body>, expected: u16) {
         let method = request.method().as_str().to_lowercase();

@@ -24,12 +24,12 @@ use tower_breaker::{
     Config, KeyedBreakers, ManualChange, MemoryStore, Registry, Trip, Window, admin::Admin,
 };
 
-use super::TOKEN;
+use super::{TOKEN, fleet::replica, support::redis::RedisServer};
 
 const REQUIRED: &str = "TOWER_BREAKER_REQUIRE_SERVICES";
 
 /// What the script checks, in its order.
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "every breaker is a row with its state as a word, and the page is live",
     "a trip shows at once, with why, since, and a countdown",
     "an answer that arrives after a later event does not undo it",
@@ -41,6 +41,7 @@ const CHECKS: [&str; 14] = [
     "a lost connection is shown, and so is its return",
     "a thousand breakers: an event changes one row",
     "groups are named and chosen, and what is not listed is found by its name",
+    "what each replica of a fleet says is shown on demand",
     "a host name that points here reads nothing",
     "axe finds nothing serious, in both themes, on desktop and phone",
     "a read-only service has no buttons for changes, and no request leaves the server",
@@ -181,9 +182,16 @@ fn many() -> Registry {
     registry
 }
 
+/// Open for longer than the test takes.
+fn patient() -> Config {
+    let mut config = Config::default();
+    config.recovery_timeout = Duration::from_secs(2 * 3600);
+    config
+}
+
 /// More breakers than the page lists, two of them open.
 fn keyed() -> KeyedBreakers {
-    let hosts = KeyedBreakers::builder("<b>upstream").build().unwrap();
+    let hosts = KeyedBreakers::builder("<b>upstream").config(patient()).build().unwrap();
     for number in 0..1500 {
         drop(hosts.get_or_create(&format!("host-{number:04}.example")));
     }
@@ -194,7 +202,8 @@ fn keyed() -> KeyedBreakers {
 }
 
 fn tenants() -> KeyedBreakers {
-    let tenants = KeyedBreakers::builder("tenants").max_open_ratio(0.5).build().unwrap();
+    let tenants = KeyedBreakers::builder("tenants").config(patient()).max_open_ratio(0.5);
+    let tenants = tenants.build().unwrap();
     tenants.get_or_create("acme").unwrap().trip();
     tenants
 }
@@ -237,6 +246,17 @@ async fn the_page_works_in_a_browser() {
         .nest_service("/keyed", admin(&few).group(&keyed()))
         .nest_service("/grouped", admin(&few).group(&tenants()))
         .nest_service("/read-only", Admin::new(&few));
+    let fleet = RedisServer::start();
+    let replicas = fleet.as_ref().map(|fleet| ["first", "<i>second"].map(|id| replica(fleet, id)));
+    let router = match &replicas {
+        Some([first, second]) => {
+            for _ in 0..3 {
+                second.try_acquire().unwrap().failure();
+            }
+            router.nest_service("/fleet", Admin::new(first).token(TOKEN))
+        }
+        None => router,
+    };
     let server = Server::start(router).await;
     let url = format!("http://{}", server.address);
     let control_state = Control { server: Arc::new(Mutex::new(server)), few, many };
@@ -244,12 +264,14 @@ async fn the_page_works_in_a_browser() {
     let controls = Server::start(order).await;
     let control_url = format!("http://{}", controls.address);
 
+    let has_fleet = replicas.is_some();
     let run = tokio::task::spawn_blocking(move || {
         Command::new("node")
             .arg(browser_folder().join("page.mjs"))
             .env("PAGE_URL", url)
             .env("CONTROL_URL", control_url)
             .env("TOKEN", TOKEN)
+            .env("FLEET", if has_fleet { "1" } else { "" })
             .output()
             .unwrap()
     });

@@ -9,8 +9,8 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, Permit, State,
-    fleet::{FleetHealth, RedisFleet, RedisFleetBuilder},
+    Breaker, Permit, State, Trip, Window,
+    fleet::{FleetCounts, FleetHealth, RedisFleet, RedisFleetBuilder},
     store::RedisCredentials,
 };
 
@@ -88,6 +88,30 @@ pub(crate) fn use_all(url: &str) -> Result<(), String> {
     second.disable_for(Duration::from_millis(200));
     reach(State::Disabled)?;
     reach(State::Closed)
+}
+
+/// Two replicas trip together, by calls of which neither has enough.
+pub(crate) fn count_together(url: &str) {
+    let rule = Trip::failure_rate(0.5, Window::Time(Duration::from_secs(600))).minimum_calls(4);
+    let replicas = [(); 2].map(|()| {
+        let fleet = RedisFleet::builder(url).shards(8).counts(FleetCounts::Shared);
+        let builder = Breaker::builder("payments").trip_on(rule);
+        let builder = builder.recovery_timeout(Duration::from_secs(60));
+        let breaker = builder.shared(fleet.build().unwrap()).build().unwrap();
+        joined(&breaker);
+        breaker
+    });
+    for breaker in &replicas {
+        breaker.try_acquire().unwrap().failure();
+        breaker.try_acquire().unwrap().failure();
+    }
+    reaches(&replicas.each_ref(), State::Open);
+}
+
+#[test]
+fn counts_of_the_fleet_need_no_further_permission() {
+    let Some(server) = RedisServer::start() else { return };
+    count_together(&user(&server, RULES));
 }
 
 #[test]

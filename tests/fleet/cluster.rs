@@ -68,6 +68,12 @@ fn breakers_on_all_nodes_are_shared() {
 }
 
 #[test]
+fn calls_are_counted_together() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    access::count_together(&cluster.url());
+}
+
+#[test]
 fn the_replica_of_a_killed_node_takes_over_its_shards() {
     let Some(cluster) = RedisCluster::start_with_replicas() else { return };
     let (first, second) = (replica(&cluster, "payments"), replica(&cluster, "payments"));

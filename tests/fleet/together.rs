@@ -306,16 +306,23 @@ fn news_that_follow_closely_are_read_together() {
 fn news_do_not_wait_until_thousands_of_trips_are_told() {
     const BREAKERS: usize = 8000;
     let Some(server) = RedisServer::start() else { return };
-    let fleet = fleet(&server).build().unwrap();
-    let long = |name: &str| settings(name).recovery_timeout(Duration::from_secs(60));
+    let patient = || fleet(&server).command_timeout(Duration::from_secs(60)).build().unwrap();
+    let fleet = patient();
+    let long = |name: &str| settings(name).recovery_timeout(Duration::from_secs(600));
     let build = |name: &str| long(name).shared(fleet.clone()).build().unwrap();
     let many: Vec<_> = (0..BREAKERS).map(|number| build(&format!("breaker-{number}"))).collect();
-    let (watched, other) = (build("payments"), replica(&server, "payments"));
-    joined(&watched);
+    let watched = build("payments");
+    let other = long("payments").shared(patient()).build().unwrap();
+    [&watched, &other].into_iter().for_each(joined);
+    // So that all trips wait to be told when the first answer comes.
+    server.signal("STOP");
     many.iter().for_each(fail);
+    server.signal("CONT");
+    let told = || server.command(&["DBSIZE"]).parse::<usize>().unwrap();
+    eventually("trips are told", || told() > 50);
     other.force_open();
     reaches(&[&watched], State::ForcedOpen);
-    let told: usize = server.command(&["DBSIZE"]).parse().unwrap();
+    let told = told();
     println!("{told} keys when the news had come");
     assert!(told < BREAKERS / 2, "{told}");
     let last = "circuit_breaker:{0}:fleet:breaker:breaker-7999";

@@ -2,6 +2,8 @@
 //! documentation recommends.
 
 mod failsafe;
+#[cfg(feature = "keyed")]
+mod keyed;
 mod ours;
 mod recloser;
 mod tower_resilience;
@@ -20,6 +22,18 @@ pub enum Candidate {
     /// tower-breaker with its calls counted for metrics.
     #[cfg(feature = "metrics")]
     Metered,
+    /// tower-breaker with a breaker for each key, and a key that has none yet.
+    #[cfg(feature = "keyed")]
+    Keyed,
+    /// The same with a key that is too long for its inline representation.
+    #[cfg(feature = "keyed")]
+    KeyedLong,
+    /// The same with a key that has a breaker.
+    #[cfg(feature = "keyed")]
+    KeyedKnown,
+    /// The same with `max_open_ratio`.
+    #[cfg(feature = "keyed")]
+    KeyedLimited,
     /// tower-resilience-circuitbreaker.
     TowerResilience,
     /// recloser, in a service that calls the inner service only when the breaker admits the call.
@@ -33,13 +47,24 @@ pub enum Candidate {
     FailsafeEager,
 }
 
+const COUNT: usize =
+    7 + cfg!(feature = "metrics") as usize + 4 * cfg!(feature = "keyed") as usize;
+
 impl Candidate {
     /// All candidates, in the order of the table.
-    pub const ALL: [Self; 7 + cfg!(feature = "metrics") as usize] = [
+    pub const ALL: [Self; COUNT] = [
         Self::Bare,
         Self::Ours,
         #[cfg(feature = "metrics")]
         Self::Metered,
+        #[cfg(feature = "keyed")]
+        Self::Keyed,
+        #[cfg(feature = "keyed")]
+        Self::KeyedLong,
+        #[cfg(feature = "keyed")]
+        Self::KeyedKnown,
+        #[cfg(feature = "keyed")]
+        Self::KeyedLimited,
         Self::TowerResilience,
         Self::Recloser,
         Self::Failsafe,
@@ -55,6 +80,14 @@ impl Candidate {
             Self::Ours => "tower-breaker",
             #[cfg(feature = "metrics")]
             Self::Metered => "tower-breaker-metrics",
+            #[cfg(feature = "keyed")]
+            Self::Keyed => "tower-breaker-keyed",
+            #[cfg(feature = "keyed")]
+            Self::KeyedLong => "tower-breaker-keyed-long",
+            #[cfg(feature = "keyed")]
+            Self::KeyedKnown => "tower-breaker-keyed-known",
+            #[cfg(feature = "keyed")]
+            Self::KeyedLimited => "tower-breaker-keyed-limited",
             Self::TowerResilience => "tower-resilience",
             Self::Recloser => "recloser",
             Self::Failsafe => "failsafe",
@@ -99,6 +132,20 @@ pub fn visit<const COUNTED: bool, V: Visitor>(
         Candidate::Ours => Some(visitor.visit(ours::service(scenario, inner))),
         #[cfg(feature = "metrics")]
         Candidate::Metered => Some(visitor.visit(ours::metered(scenario, inner))),
+        #[cfg(feature = "keyed")]
+        Candidate::Keyed => keyed::new_key(scenario, inner).map(|service| visitor.visit(service)),
+        #[cfg(feature = "keyed")]
+        Candidate::KeyedLong => {
+            keyed::long_key(scenario, inner).map(|service| visitor.visit(service))
+        }
+        #[cfg(feature = "keyed")]
+        Candidate::KeyedKnown => {
+            keyed::known_key(scenario, inner).map(|service| visitor.visit(service))
+        }
+        #[cfg(feature = "keyed")]
+        Candidate::KeyedLimited => {
+            keyed::limited(scenario, inner).map(|service| visitor.visit(service))
+        }
         Candidate::TowerResilience => {
             Some(visitor.visit(tower_resilience::service(scenario, inner)))
         }

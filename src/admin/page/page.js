@@ -86,7 +86,7 @@ class Row {
       ratio: part(".ratio"), curve: part(".curve"), area: part(".area"), limit: part(".limit"),
       since: part(".since time"), until: part(".until time"), untilCell: part(".until"),
       reason: part(".reason"), note: part(".note"), store: part(".store"),
-      history: part(".history"), showHistory: part(".show-history"), change: part(".change"),
+      history: part(".past"), details: part(".history"), replicas: part(".replicas"), showHistory: part(".show-history"), change: part(".change"),
     };
     this.samples = [];
     this.onScreen = false;
@@ -117,13 +117,18 @@ class Row {
     setText(p.reason, REASONS[breaker.reason] ?? (breaker.reason ? visible(breaker.reason) : ""));
     setText(p.note, said(breaker));
     const trouble = breaker.store.health === "degraded" || breaker.store.health === "superseded";
-    p.store.hidden = !trouble;
-    setText(p.store, trouble ? `Store: ${visible(breaker.store.detail)}` : "");
+    const alone = breaker.fleet?.health === "alone";
+    const troubles = [
+      trouble ? `Store: ${visible(breaker.store.detail)}` : "",
+      alone ? `Fleet: ${visible(breaker.fleet.detail)}` : "",
+    ].filter(Boolean);
+    p.store.hidden = troubles.length === 0;
+    setText(p.store, troubles.join(". "));
     p.showHistory.setAttribute("aria-label", `History of ${name}`);
     p.change.setAttribute("aria-label", `Change ${name}`);
     this.tick();
     if (before && before.state !== breaker.state) this.flash();
-    if (before && before.since !== breaker.since && !p.history.hidden) this.loadHistory();
+    if (before && before.since !== breaker.since && !p.details.hidden) this.loadHistory();
   }
 
   flash() {
@@ -194,11 +199,38 @@ class Row {
   }
 
   toggleHistory() {
-    const { history, showHistory } = this.parts;
-    history.hidden = !history.hidden;
-    showHistory.setAttribute("aria-expanded", String(!history.hidden));
-    history.setAttribute("aria-label", `History of ${visible(this.breaker.name)}`);
-    if (!history.hidden) this.loadHistory();
+    const { details, showHistory } = this.parts;
+    details.hidden = !details.hidden;
+    showHistory.setAttribute("aria-expanded", String(!details.hidden));
+    details.setAttribute("aria-label", `History of ${visible(this.breaker.name)}`);
+    if (!details.hidden) {
+      this.loadHistory();
+      this.loadReplicas();
+    }
+  }
+
+  // Each replica is asked, so only when someone looks.
+  async loadReplicas() {
+    const { replicas } = this.parts;
+    if (!this.breaker.fleet) {
+      replicas.hidden = true;
+      return;
+    }
+    let found;
+    try {
+      found = await getJson(`breakers/${this.breaker.id}`);
+    } catch (error) {
+      found = { replicas_problem: error.message };
+    }
+    replicas.hidden = false;
+    const list = document.createElement("ul");
+    list.append(...(found.replicas ?? []).map(replicaItem));
+    const title = element("h3", "", "Replicas");
+    const again = element("button", "", "Ask again");
+    again.type = "button";
+    again.addEventListener("click", () => this.loadReplicas());
+    const problem = found.replicas ? [] : [element("p", "said", `They cannot be asked: ${visible(found.replicas_problem ?? "")}`)];
+    replicas.replaceChildren(title, list, ...problem, again);
   }
 
   async loadHistory(before) {
@@ -237,6 +269,21 @@ function element(tag, name, text) {
   if (name) node.className = name;
   node.textContent = text;
   return node;
+}
+
+function replicaItem({ replica, view }) {
+  const item = document.createElement("li");
+  const id = element("bdi", "", visible(replica.id));
+  const state = element("span", "", view ? (STATES[view.state] ?? UNKNOWN).word : replica.is_present ? "No answer" : "Gone");
+  const parts = [];
+  if (view?.is_own) parts.push("its own state");
+  if (view?.reason) parts.push(REASONS[view.reason] ?? visible(view.reason));
+  if (view?.since !== undefined) parts.push(`since ${clockTime(view.since)}`);
+  if (view?.window_calls) parts.push(`${view.window_failures}/${view.window_calls} failed`);
+  else if (view) parts.push(`${view.consecutive_failures} failures in a row`);
+  if (!view) parts.push(`last seen ${span(now() - replica.last_seen)} ago`);
+  item.append(id, state, element("span", "said", parts.join(", ")));
+  return item;
 }
 
 // Who said what about a change by hand.

@@ -165,7 +165,7 @@ impl KeyedBreakersBuilder {
         let hub = Arc::new(Hub::new(listeners));
         let labels = KeyLabels::new(&group, self.keys_in_metrics);
         let source = Source { store, clock, hub, max_open: max_open.map(Arc::new), labels };
-        let table = Arc::new(Table::new(&group, config, source, when_full, max_breakers));
+        let table = Table::new(&group, config, source, when_full, max_breakers);
         table.restore();
         Ok(KeyedBreakers { table })
     }

@@ -1,11 +1,6 @@
 //! How many circuits of a group may be open at once.
 
-use std::{
-    hash::BuildHasher,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
-
-use foldhash::quality::RandomState;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::seen::SeenKeys;
 use crate::{
@@ -20,7 +15,6 @@ const ROUNDING: f64 = 1e-9;
 pub(super) struct MaxOpen {
     ratio: f64,
     clock: TimeSource,
-    hasher: RandomState,
     seen: SeenKeys,
     slots: OpenSlots,
     prevented: AtomicU64,
@@ -34,21 +28,20 @@ impl MaxOpen {
         Self {
             ratio,
             clock,
-            hasher: RandomState::default(),
             seen: SeenKeys::new(),
             slots: OpenSlots::new(),
             prevented: AtomicU64::new(0),
         }
     }
 
-    /// Notes a call with this key.
+    /// Notes a call of the key with this hash.
     #[inline]
-    pub(super) fn see(&self, key: &str) {
+    pub(super) fn see(&self, hash: u64) {
         let now = match &self.clock {
             TimeSource::System => SystemClock::counter_tick(),
             custom @ TimeSource::Custom(_) => custom.now(),
         };
-        self.seen.note(self.hasher.hash_one(key), now);
+        self.seen.note(hash, now);
     }
 
     pub(super) fn keys_seen(&self) -> u64 {

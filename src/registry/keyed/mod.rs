@@ -1,12 +1,19 @@
 //! A breaker for each key of a group: for each host, route or tenant.
 
+mod anchor;
 mod builder;
+mod call_key;
+mod entries;
+mod hashed;
 mod key_labels;
+#[cfg(all(test, tower_breaker_loom))]
+mod loom_tests;
 mod max_open;
 mod names;
 mod replacement;
 mod restore;
 mod seen;
+mod slots;
 mod source;
 mod stats;
 mod table;
@@ -59,7 +66,8 @@ use crate::{
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
 /// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
 /// of a breaker waits for the store. A breaker that was replaced is forgotten: its snapshot and its
-/// history are deleted in the background, so that invented keys do not fill the store. Dropping the
+/// history are deleted in the background, so that invented keys do not fill the store. (In a Redis
+/// server that replicas share, each deletes only what it has saved itself.) Dropping the
 /// last handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Names
@@ -124,7 +132,7 @@ impl KeyedBreakers {
     /// How many breakers the group has at most.
     #[cfg(feature = "admin")]
     pub(crate) fn max_breakers(&self) -> usize {
-        self.table.max_breakers
+        self.table.slots.max()
     }
 
     /// How many breakers the group has.
@@ -224,8 +232,12 @@ impl KeyedBreakers {
         self.table.find(&self.table.shorten(key), can_wait, admit)
     }
 
-    /// Passes the breaker of a key that was [found](Self::find) without one to the closure, and
-    /// creates it if it still has none.
+    /// The group of a key that was [found](Self::find) without a breaker, if it is still there.
+    pub(crate) fn of(missing: &Missing) -> Option<Self> {
+        Some(Self { table: missing.table()? })
+    }
+
+    /// Passes the breaker of such a key to the closure, and creates it if it still has none.
     pub(crate) fn with_new<T>(
         &self,
         missing: &Missing,
@@ -235,7 +247,6 @@ impl KeyedBreakers {
     }
 
     /// The same, if another call has created it meanwhile.
-    #[inline]
     pub(crate) fn with_late<T>(
         &self,
         missing: &Missing,

@@ -17,11 +17,16 @@ const HASHED: &str = ":sha256=";
 pub(super) struct Names {
     /// The escaped group, and a `:`.
     prefix: String,
+    /// A key of so many bytes fits, whatever it holds.
+    fits: usize,
 }
 
 impl Names {
     pub(super) fn new(group: &str) -> Self {
-        Self { prefix: format!("{}:", escape(group)) }
+        let prefix = format!("{}:", escape(group));
+        // An escaped character takes three bytes.
+        let fits = LONGEST_NAME.saturating_sub(prefix.len()) / 3;
+        Self { prefix, fits }
     }
 
     /// The name of the group itself, which is that of no key.
@@ -30,10 +35,18 @@ impl Names {
     }
 
     /// The key itself, or its hash if its name would be too long.
+    #[inline]
     pub(super) fn shorten<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        if key.len() <= self.fits && !key.starts_with(':') {
+            return Cow::Borrowed(key);
+        }
+        self.shorten_unusual(key)
+    }
+
+    #[cold]
+    fn shorten_unusual<'a>(&self, key: &'a str) -> Cow<'a, str> {
         let room = LONGEST_NAME.saturating_sub(self.prefix.len());
-        // An escaped character takes three bytes.
-        let fits = key.len() <= room / 3 || escape(key).len() <= room;
+        let fits = key.len() <= self.fits || escape(key).len() <= room;
         if fits && !key.starts_with(HASHED) {
             return Cow::Borrowed(key);
         }

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smol_str::SmolStr;
-
-use super::table::Table;
+use super::{
+    slots::Insertion,
+    table::{New, Table},
+};
 use crate::{
     handle::Breaker,
-    sync::std_lock,
     write_behind::{NamesWanted, find_stored_names},
 };
 
@@ -25,7 +25,7 @@ impl Table {
         let (names, table) = (self.names.clone(), Arc::downgrade(self));
         let wanted = NamesWanted {
             belongs: Box::new(move |name| names.key_of(name).is_some()),
-            limit: self.max_breakers,
+            limit: self.slots.max(),
         };
         find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
             let insert = |name: &String| {
@@ -45,15 +45,11 @@ impl Table {
 
     /// Creates the breaker of a stored name, unless its key has one.
     fn insert_stored(&self, name: &str) -> Option<Breaker> {
-        let key = SmolStr::from(self.names.key_of(name)?);
-        let (breaker, gate) = {
-            let mut creation = std_lock(&self.creation);
-            let is_full = creation.queue.len() >= self.max_breakers;
-            if is_full || self.entries.pin().contains_key(&key) {
-                return None;
-            }
-            self.insert_new(&mut creation, key)
-        };
+        let key = self.names.key_of(name)?;
+        let key = self.hasher.hash(&key);
+        let insertion = self.slots.insert_if_room(key, |config| self.make(key.text, config));
+        let Insertion::New { made_with, .. } = insertion else { return None };
+        let New { breaker, gate } = made_with;
         gate.open();
         Some(breaker)
     }

@@ -2,24 +2,20 @@
 
 use std::{
     borrow::Cow,
-    hash::BuildHasher as _,
     sync::{
-        Arc, Mutex,
-        atomic::{
-            AtomicBool, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use foldhash::{fast::RandomState, quality};
-use papaya::HashMap;
-use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::{
+    anchor::{Anchored, Lease},
+    call_key::CallKey,
+    hashed::{HashedRef, KeyHasher},
     names::Names,
-    replacement::{Candidate, Considered, Queue, Replaceable, choose},
+    slots::{Insertion, Slots},
     source::Source,
     stats::{KeyedStats, OpenLimitStats},
     when_full::WhenFull,
@@ -31,12 +27,7 @@ use crate::{
     handle::Breaker,
     outcome::CallEnd,
     registry::events::Gate,
-    state::State,
-    sync::std_lock,
 };
-
-/// How often a new key looks for a breaker to replace: another key may take the one that it found.
-const ATTEMPTS: usize = 4;
 
 /// What a key's call is recorded by.
 pub(crate) enum Found<T> {
@@ -48,11 +39,10 @@ pub(crate) enum Found<T> {
     Unrecorded,
 }
 
-/// A key that has no breaker.
+/// A key that has no breaker, and its group.
 pub(crate) struct Missing {
-    key: SmolStr,
-    /// How many breakers had been created before it was looked for.
-    created: u64,
+    key: CallKey,
+    group: Anchored,
     mark: KeyMark,
 }
 
@@ -61,65 +51,37 @@ impl Missing {
     pub(crate) fn mark(&self) -> KeyMark {
         self.mark
     }
+
+    /// Whether the group is still there, and no breaker was created since the key was looked up.
+    #[inline]
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.group.is_unchanged()
+    }
+
+    /// The group, if it is still there.
+    pub(super) fn table(&self) -> Option<Arc<Table>> {
+        self.group.group()
+    }
 }
 
-/// No lock is held while a breaker is asked for its state or gets new settings, and events of its
-/// construction are held back: listeners may use the group.
+/// No lock is held while a breaker gets new settings, and events of its construction are held back:
+/// listeners may use the group.
 pub(super) struct Table {
+    /// Dropped first: calls do not find a group that is going.
+    pub(super) lease: Lease,
     pub(super) names: Names,
     pub(super) source: Source,
+    pub(super) hasher: KeyHasher,
     /// Has the name of the group. It records nothing.
     group: Breaker,
     /// The breaker of the keys for which there is no room.
     shared: Option<Breaker>,
-    pub(super) max_breakers: usize,
-    pub(super) entries: HashMap<SmolStr, Entry, RandomState>,
-    len: AtomicUsize,
+    pub(super) slots: Slots<Breaker, Arc<Config>>,
     /// Whether a key has no breaker until a call fails.
     is_lazy: AtomicBool,
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
-    /// How many breakers were created so far.
-    created: AtomicU64,
     unrecorded: AtomicU64,
-    /// Of this group alone, so that the same key of another group has another mark.
-    marks: quality::RandomState,
-    pub(super) creation: Mutex<Creation>,
-}
-
-/// Locked while an entry comes or goes.
-pub(super) struct Creation {
-    config: Arc<Config>,
-    pub(super) queue: Queue,
-}
-
-pub(super) struct Entry {
-    breaker: Breaker,
-    /// Whether it was used since it was last considered for replacement.
-    is_used: AtomicBool,
-}
-
-/// What became of an attempt to create a breaker.
-enum Insertion {
-    /// The key has a breaker. The gate is that of a new one.
-    Done(Option<Arc<Gate>>),
-    /// There is no room, unless one of these is replaced.
-    Full(Vec<Candidate>),
-}
-
-impl Entry {
-    fn new(breaker: Breaker) -> Self {
-        Self { breaker, is_used: AtomicBool::new(false) }
-    }
-
-    #[inline]
-    fn touch(&self) -> &Breaker {
-        // Most calls only read, so that threads do not pass the cache line round.
-        if !self.is_used.load(Relaxed) {
-            self.is_used.store(true, Relaxed);
-        }
-        &self.breaker
-    }
 }
 
 impl Table {
@@ -129,7 +91,7 @@ impl Table {
         source: Source,
         when_full: WhenFull,
         max_breakers: usize,
-    ) -> Self {
+    ) -> Arc<Self> {
         let names = Names::new(group);
         let shared = || {
             let (builder, gate) = source.build(names.group(), None, &config);
@@ -138,36 +100,37 @@ impl Table {
             gate.open();
             breaker
         };
-        Self {
+        let lease = Lease::new();
+        let table = Arc::new(Self {
+            hasher: KeyHasher::default(),
             group: Breaker::builder(group)
                 .call_metrics(config.call_metrics)
                 .counts_for_group()
                 .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            max_breakers,
-            entries: HashMap::with_hasher(RandomState::default()),
-            len: AtomicUsize::new(0),
             is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
-            created: AtomicU64::new(0),
             unrecorded: AtomicU64::new(0),
-            marks: quality::RandomState::default(),
-            creation: Mutex::new(Creation { config, queue: Queue::default() }),
+            slots: Slots::new(config, max_breakers, lease.changes()),
             names,
             source,
-        }
+            lease,
+        });
+        table.lease.hold(&table);
+        table
     }
 
     pub(super) fn group(&self) -> &Breaker {
         &self.group
     }
 
+    #[inline]
     pub(super) fn shorten<'a>(&self, key: &'a str) -> Cow<'a, str> {
         self.names.shorten(key)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len.load(Relaxed)
+        usize::try_from(self.slots.len()).unwrap_or(usize::MAX)
     }
 
     pub(super) fn unrecorded(&self) -> u64 {
@@ -180,11 +143,7 @@ impl Table {
             open: max_open.open(),
             would_have_opened: max_open.prevented(),
         });
-        KeyedStats {
-            breakers: u64::try_from(self.len()).unwrap_or(u64::MAX),
-            unrecorded_calls: self.unrecorded(),
-            open_limit,
-        }
+        KeyedStats { breakers: self.slots.len(), unrecorded_calls: self.unrecorded(), open_limit }
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -192,7 +151,7 @@ impl Table {
     }
 
     pub(super) fn breakers(&self) -> Vec<Breaker> {
-        self.entries.pin().values().map(|entry| entry.breaker.clone()).collect()
+        self.slots.breakers()
     }
 
     pub(super) fn shared(&self) -> Option<&Breaker> {
@@ -202,7 +161,7 @@ impl Table {
     #[cfg(feature = "admin")]
     pub(super) fn get_by_name(&self, name: &str) -> Option<Breaker> {
         if let Some(key) = self.names.key_of(name) {
-            return self.entries.pin().get(&*key).map(|entry| entry.breaker.clone());
+            return self.slots.look_at(self.hasher.hash(&key));
         }
         self.shared.as_ref().filter(|shared| shared.name() == name).cloned()
     }
@@ -210,20 +169,16 @@ impl Table {
     /// Passes the breaker of a key to the closure, if there is one.
     #[inline]
     pub(super) fn with<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
-        self.entries.pin().get(key).map(|entry| work(entry.touch()))
+        self.slots.with(self.hasher.hash(key), work)
     }
 
-    /// The same for a key that had none. Most often, no breaker was created meanwhile.
-    #[inline]
+    /// The same for a key that had none.
     pub(super) fn with_late<T>(
         &self,
         missing: &Missing,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
-        if self.created.load(Acquire) == missing.created {
-            return None;
-        }
-        self.with(&missing.key, work)
+        self.with(missing.key.as_str(), work)
     }
 
     /// The same, and creates it if there is none and there is room.
@@ -232,25 +187,30 @@ impl Table {
         missing: &Missing,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
-        let result = self.with_own(&missing.key, work).ok();
+        let result = self.with_own(self.hasher.hash(missing.key.as_str()), work).ok();
         self.count_unrecorded(result)
     }
 
     pub(super) fn get_or_create(&self, key: &str) -> Option<Breaker> {
+        let key = self.hasher.hash(key);
         self.see(key);
         self.with_new_or_shared(key, Breaker::clone)
     }
 
     /// Notes a call with this key.
     #[inline]
-    fn see(&self, key: &str) {
+    fn see(&self, key: HashedRef<'_>) {
         if let Some(max_open) = &self.source.max_open {
-            max_open.see(key);
+            max_open.see(key.hash);
         }
     }
 
     /// The same as `with_new`. A key without room goes by the shared breaker, if there is one.
-    fn with_new_or_shared<T>(&self, key: &str, work: impl FnOnce(&Breaker) -> T) -> Option<T> {
+    fn with_new_or_shared<T>(
+        &self,
+        key: HashedRef<'_>,
+        work: impl FnOnce(&Breaker) -> T,
+    ) -> Option<T> {
         let result = match self.with_own(key, work) {
             Ok(result) => Some(result),
             Err(work) => self.shared.as_ref().map(work),
@@ -259,16 +219,13 @@ impl Table {
     }
 
     /// Gives the closure back if there is no room.
-    fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: &str, work: W) -> Result<T, W> {
-        let entries = self.entries.pin();
-        if let Some(entry) = entries.get(key) {
-            return Ok(work(entry.touch()));
-        }
-        self.create(key);
-        match entries.get(key) {
-            Some(entry) => Ok(work(&entry.breaker)),
-            None => Err(work),
-        }
+    #[inline]
+    fn with_own<T, W: FnOnce(&Breaker) -> T>(&self, key: HashedRef<'_>, work: W) -> Result<T, W> {
+        self.slots.try_with(key, work).or_else(|work| match self.create(key) {
+            // That it was created is no use: one that is not used again is the first to go.
+            Some(breaker) => Ok(work(&breaker)),
+            None => self.slots.try_with(key, work),
+        })
     }
 
     fn count_unrecorded<T>(&self, result: Option<T>) -> Option<T> {
@@ -286,17 +243,23 @@ impl Table {
         can_wait: bool,
         work: impl FnOnce(&Breaker) -> T,
     ) -> Found<T> {
-        self.see(key);
         let is_shared = self.shared.is_some() && self.is_crowded.load(Relaxed);
-        if can_wait && self.is_lazy.load(Relaxed) && !is_shared {
-            let created = self.created.load(Acquire);
-            if let Some(entry) = self.entries.pin().get(key) {
-                return Found::Breaker(work(entry.touch()));
-            }
-            let mark = self.mark_of(key);
-            return Found::OnFailure(Missing { key: key.into(), created, mark });
+        let is_lazy = can_wait && self.is_lazy.load(Relaxed) && !is_shared;
+        // Before the lookup: a breaker that is created meanwhile is noticed.
+        let group = self.lease.find();
+        let hashed = self.hasher.hash(key);
+        self.see(hashed);
+        if is_lazy {
+            let found = if self.slots.is_empty() { None } else { self.slots.with(hashed, work) };
+            return found.map_or_else(
+                || {
+                    let mark = KeyMark::of(hashed.hash);
+                    Found::OnFailure(Missing { key: CallKey::new(key), group, mark })
+                },
+                Found::Breaker,
+            );
         }
-        match self.with_new_or_shared(key, work) {
+        match self.with_new_or_shared(hashed, work) {
             Some(result) => Found::Breaker(result),
             None => Found::Unrecorded,
         }
@@ -304,15 +267,16 @@ impl Table {
 
     #[cfg(feature = "load")]
     pub(super) fn would_reject(&self, key: &str) -> bool {
-        let entries = self.entries.pin();
-        let shared = || self.shared.as_ref().filter(|_| self.is_crowded.load(Relaxed));
-        let breaker = entries.get(key).map(|entry| &entry.breaker).or_else(shared);
+        let found = self.slots.look_at(self.hasher.hash(key));
+        let shared = || self.shared.clone().filter(|_| self.is_crowded.load(Relaxed));
+        let breaker = found.or_else(shared);
         breaker.is_some_and(|breaker| breaker.cell().would_refuse().is_some())
     }
 
+    /// The hash is of this group alone, so the same key of another group has another mark.
     #[inline]
     pub(super) fn mark_of(&self, key: &str) -> KeyMark {
-        KeyMark::of(self.marks.hash_one(key))
+        KeyMark::of(self.hasher.hash(key).hash)
     }
 
     /// Replaces the settings of all breakers, now and later.
@@ -320,7 +284,7 @@ impl Table {
         let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
         self.is_lazy.store(is_lazy, Relaxed);
         let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
-        std_lock(&self.creation).config = config;
+        self.slots.set_settings(config);
         self.group.apply(of_group.into());
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
@@ -338,113 +302,37 @@ impl Table {
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
-        Arc::clone(&std_lock(&self.creation).config)
+        self.slots.settings()
     }
 
-    /// Creates the breaker of a key, if there is room or another one can be replaced.
+    /// Creates the breaker of a key, if it has none, and if there is room or another one can be
+    /// replaced. Returns the new one.
     #[cold]
-    fn create(&self, key: &str) {
-        let mut replaced = None;
-        for _ in 0..ATTEMPTS {
-            match self.insert(key, replaced.as_ref()) {
-                Insertion::Done(gate) => {
-                    self.is_crowded.store(false, Relaxed);
-                    if let Some(gate) = gate {
-                        gate.open();
-                    }
-                    return;
-                }
-                Insertion::Full(candidates) => replaced = choose(candidates),
-            }
-            if replaced.is_none() {
-                break;
-            }
-        }
-        self.is_crowded.store(true, Relaxed);
-    }
-
-    fn insert(&self, key: &str, replaced: Option<&Candidate>) -> Insertion {
-        let mut removed = None;
-        let insertion = self.insert_locked(key, replaced, &mut removed);
-        if let Some(breaker) = removed {
+    fn create(&self, key: HashedRef<'_>) -> Option<Breaker> {
+        let insertion = self.slots.insert(key, |config| self.make(key.text, config));
+        self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
+        let Insertion::New { made_with: New { breaker, gate }, replaced } = insertion else {
+            return None;
+        };
+        if let Some(breaker) = replaced {
             breaker.leave_store();
         }
-        insertion
-    }
-
-    /// `removed`: the breaker that was replaced.
-    fn insert_locked(
-        &self,
-        key: &str,
-        replaced: Option<&Candidate>,
-        removed: &mut Option<Breaker>,
-    ) -> Insertion {
-        let mut creation = std_lock(&self.creation);
-        if self.entries.pin().contains_key(key) {
-            return Insertion::Done(None);
-        }
-        if let Some(candidate) = replaced
-            && self.remove_unused(&mut creation.queue, candidate)
-        {
-            *removed = Some(candidate.breaker.clone());
-        }
-        if creation.queue.len() >= self.max_breakers {
-            match self.search(&mut creation.queue) {
-                Replaceable::Idle(key, breaker) => {
-                    self.entries.pin().remove(&key);
-                    *removed = Some(breaker);
-                }
-                Replaceable::Perhaps(candidates) => return Insertion::Full(candidates),
-            }
-        }
-        let (_, gate) = self.insert_new(&mut creation, SmolStr::new(key));
-        if let Some(breaker) = removed {
-            // With the lock held: its key must not have another breaker before it has gone. And
-            // after the new one has come, so that the store is in use all the time.
-            breaker.leave_group();
-        }
-        Insertion::Done(Some(gate))
-    }
-
-    /// Removes the breaker that a search has found, unless it was used meanwhile, by a call that
-    /// another search has forgotten too, or its key has another breaker by now.
-    fn remove_unused(&self, queue: &mut Queue, candidate: &Candidate) -> bool {
-        let Candidate { key, breaker } = candidate;
-        let entries = self.entries.pin();
-        let is_unused = entries.get(key).is_some_and(|entry| {
-            std::ptr::eq(entry.breaker.cell(), breaker.cell())
-                && !entry.is_used.load(Relaxed)
-                // It was half-open when it was chosen.
-                && matches!(breaker.cell().published_state(), State::HalfOpen | State::Closed)
-        });
-        let is_removed = is_unused && queue.remove(key);
-        if is_removed {
-            entries.remove(key);
-        }
-        is_removed
-    }
-
-    fn search(&self, queue: &mut Queue) -> Replaceable {
-        let entries = self.entries.pin();
-        queue.search(|key| {
-            let entry = entries.get(key)?;
-            let was_used = entry.is_used.swap(false, Relaxed);
-            Some(Considered { breaker: &entry.breaker, was_used })
-        })
+        gate.open();
+        Some(breaker)
     }
 
     /// It must not wait for the store: it may be on the way of a request.
-    pub(super) fn insert_new(&self, creation: &mut Creation, key: SmolStr) -> (Breaker, Arc<Gate>) {
-        let (builder, gate) =
-            self.source.build(&self.names.name_of(&key), Some(&key), &creation.config);
+    pub(super) fn make(&self, key: &str, config: &Arc<Config>) -> (Breaker, New) {
+        let (builder, gate) = self.source.build(&self.names.name_of(key), Some(key), config);
         let breaker = builder.restore_later().build_valid();
-        self.entries.pin().insert(key.clone(), Entry::new(breaker.clone()));
-        // Release: a reader of the number finds the breaker.
-        self.created.fetch_add(1, Release);
-        creation.queue.push(key);
-        self.len.store(creation.queue.len(), Relaxed);
-        (breaker, gate)
+        (breaker.clone(), New { breaker, gate })
     }
+}
+
+/// A breaker whose events are held back until it is in the group.
+pub(super) struct New {
+    pub(super) breaker: Breaker,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// Whether successes before the first failure change nothing, nor does an abandoned call.
@@ -454,6 +342,3 @@ fn needs_only_failures(config: &Config) -> bool {
         && !config.measures_durations()
         && config.trip_on.iter().all(is_streak)
 }
-
-#[cfg(test)]
-mod tests;

@@ -133,7 +133,7 @@ where
             }
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
-                let mut call = UnbrokenCall::new(missing, self.selector.breakers.clone());
+                let mut call = UnbrokenCall::new(missing, &self.selector.breakers);
                 let future = call.run(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }

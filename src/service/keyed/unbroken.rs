@@ -1,7 +1,7 @@
 //! A call of a key that has no breaker yet.
 
 use crate::{
-    breaker::Permit,
+    breaker::{Permit, cell::Cell},
     handle::Breaker,
     outcome::{CallEnd, Outcome},
     registry::{KeyedBreakers, Missing},
@@ -9,19 +9,37 @@ use crate::{
 
 /// A call that was admitted because its key has no breaker. Its failure creates one.
 ///
-/// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics.
+/// Dropped without an outcome, it counts as nothing, and as cancelled for the metrics. It does not
+/// keep the group: once that is gone, its end changes nothing, as with a permit.
 pub(in crate::service) struct UnbrokenCall {
     missing: Missing,
-    breakers: KeyedBreakers,
+    /// Of the group: it counts the call.
+    cell: &'static Cell,
     is_counted: bool,
 }
 
 impl UnbrokenCall {
-    pub(in crate::service) fn new(missing: Missing, breakers: KeyedBreakers) -> Self {
-        Self { missing, breakers, is_counted: false }
+    #[inline]
+    pub(in crate::service) fn new(missing: Missing, breakers: &KeyedBreakers) -> Self {
+        Self { missing, cell: breakers.group().cell(), is_counted: false }
     }
 
+    #[inline]
     pub(in crate::service) fn record(&mut self, outcome: Outcome) {
+        // Most often, no breaker was created meanwhile.
+        if outcome == Outcome::Success && self.missing.is_unchanged() {
+            if !std::mem::replace(&mut self.is_counted, true) {
+                self.cell.count_call(CallEnd::Success);
+            }
+            return;
+        }
+        self.record_with_breaker(outcome);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_with_breaker(&mut self, outcome: Outcome) {
+        let Some(breakers) = KeyedBreakers::of(&self.missing) else { return };
         // Another call may have created the breaker meanwhile. If that has made a transition, this
         // call belongs to an earlier state, and its outcome changes nothing.
         let record = |breaker: &Breaker| {
@@ -37,24 +55,36 @@ impl UnbrokenCall {
         match outcome {
             Outcome::Ignore => {}
             Outcome::Success => {
-                self.breakers.with_late(&self.missing, record);
+                breakers.with_late(&self.missing, record);
             }
             // It has been counted as unrecorded.
-            _ if self.breakers.with_new(&self.missing, record).is_none() => self.is_counted = true,
+            _ if breakers.with_new(&self.missing, record).is_none() => self.is_counted = true,
             _ => {}
         }
         self.count(outcome.into());
     }
 
-    /// Counts the end of the call for the group: there is no breaker that would.
+    /// Counts the end of the call for the group, which is still there: there is no breaker that
+    /// would.
     fn count(&mut self, end: CallEnd) {
         if !std::mem::replace(&mut self.is_counted, true) {
-            self.breakers.group().cell().count_call(end);
+            self.cell.count_call(end);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cancel(&mut self) {
+        // It keeps the group until the call is counted.
+        let group = KeyedBreakers::of(&self.missing);
+        if group.is_some() {
+            self.count(CallEnd::Cancelled);
         }
     }
 
     /// Runs the inner service's `call`, or polls its future. If it panics, the call is a failure,
     /// and the panic propagates.
+    #[inline]
     pub(in crate::service) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let mark = self.missing.mark();
         let guard = FailOnDrop(self);
@@ -65,8 +95,11 @@ impl UnbrokenCall {
 }
 
 impl Drop for UnbrokenCall {
+    #[inline]
     fn drop(&mut self) {
-        self.count(CallEnd::Cancelled);
+        if !self.is_counted {
+            self.cancel();
+        }
     }
 }
 

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
-const { PAGE_URL, CONTROL_URL, TOKEN, TOWER_BREAKER_SCREENSHOTS: screenshots } = process.env;
+const { PAGE_URL, CONTROL_URL, TOKEN, FLEET, TOWER_BREAKER_SCREENSHOTS: screenshots } = process.env;
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PATIENCE = 60_000;
 
@@ -171,7 +171,7 @@ const checks = {
     const confirm = dialog.getByRole("button", { name: "Force open" });
     await confirm.click();
     await until(alert, "Say why.");
-    await fill(page, { note: "Bounces, INC-12", by: "On-call" });
+    await fill(page, { note: "Bounces, INC-12", by: "Second-line" });
     await confirm.click();
     await until(alert, "A change needs the token.");
     page.expectsNetworkErrors = true; // Chromium logs each 401.
@@ -184,17 +184,17 @@ const checks = {
     await confirm.click();
     await dialog.waitFor({ state: "hidden" });
     await until(word(page, "mail"), "Forced open");
-    await until(row(page, "mail").locator(".note"), "On-call: Bounces, INC-12");
+    await until(row(page, "mail").locator(".note"), "Second-line: Bounces, INC-12");
     await until(row(page, "mail").locator(".until time"), /in 9 min|in 10 min/);
     // The next change has the name and the token, and begins with a reset.
     await row(page, "mail").getByRole("button", { name: "Change mail" }).click();
-    assert.equal(await dialog.getByLabel("Your name").inputValue(), "On-call");
+    assert.equal(await dialog.getByLabel("Your name").inputValue(), "Second-line");
     assert.equal(await dialog.getByLabel("For", { exact: true }).isVisible(), false);
     await fill(page, { note: "Fixed" });
     await dialog.getByRole("button", { name: "Reset" }).click();
     await until(word(page, "mail"), "Closed");
     await control("state", "mail");
-    await until(row(page, "mail").locator(".note"), "On-call: Fixed");
+    await until(row(page, "mail").locator(".note"), "Second-line: Fixed");
     await close(page);
   },
 
@@ -351,6 +351,32 @@ const checks = {
     await page.getByRole("dialog").getByRole("button", { name: "Trip" }).click();
     await until(word(page, "<b>upstream:host-0000.example"), "Open");
     await until(tripped.locator(".note"), "on-call: INC-7");
+    await close(page);
+  },
+
+  async "what each replica of a fleet says is shown on demand"() {
+    if (!FLEET) return; // There is no redis-server.
+    const page = await open("/fleet");
+    const item = row(page, "payments");
+    assert.equal(await item.locator(".replicas").isVisible(), false);
+    await item.getByRole("button", { name: "History of payments" }).click();
+    const replicas = item.locator(".replicas li");
+    // A replica may not have answered in time.
+    const asked = async () => {
+      await replicas.nth(1).waitFor();
+      return (await replicas.allTextContents()).map((text) => text.trim());
+    };
+    for (let n = 0; (await asked()).some((text) => text.includes("No answer")); n += 1) {
+      assert.ok(n < 30, "the replicas answer");
+      await item.getByRole("button", { name: "Ask again" }).click();
+      await page.waitForTimeout(500);
+    }
+    const [second, first] = await asked();
+    assert.match(second, /^<i>second.*Open.*its own state/);
+    assert.match(first, /^first.*Closed.*0 failures in a row/);
+    assert.equal(await word(page, "payments").textContent(), "Closed");
+    await item.getByRole("button", { name: "History of payments" }).click();
+    assert.equal(await item.locator(".replicas").isVisible(), false);
     await close(page);
   },
 

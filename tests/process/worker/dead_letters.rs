@@ -88,6 +88,27 @@ async fn of_too_many_dead_letters_the_oldest_go() {
     assert_eq!(kept(Retention::new(30, 3).unwrap(), &times).await, [7, 8, 9]);
 }
 
+/// However long ago the last burial was.
+#[tokio::test]
+async fn what_is_too_old_is_neither_listed_nor_replayed() {
+    let now = SystemTime::now();
+    for command in ["dead", "replay"] {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = queue(folder.path());
+        // The newer one first: a burial removes what is too old by then.
+        for (id, age) in [(7, DAY * 29), (8, DAY * 31)] {
+            queue.add("job").unwrap();
+            let (key, _) = queue.first().unwrap().unwrap();
+            queue.bury(&key, &job(id, now - age)).await.unwrap();
+        }
+        assert_eq!(queue.dead().unwrap().len(), 2);
+        drop(queue);
+        let mut process = with_command(command, folder.path()).start();
+        assert!(process.line_with("job ").is_some_and(|line| line.contains("job 7")));
+        assert!(process.line_with("job ").is_none(), "{command}");
+    }
+}
+
 #[test]
 fn retention_out_of_range_is_refused() {
     for (days, count) in [(0, 10), (366, 10), (30, 0)] {

@@ -1,0 +1,152 @@
+//! The map from keys to breakers. Its readers take no lock.
+
+use super::hashed::{Hashed, HashedRef};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
+
+/// A breaker of a key.
+pub(super) struct Entry<B> {
+    pub(super) breaker: B,
+    /// 1 if it was used since it was last considered for replacement, else 0.
+    is_used: AtomicU64,
+}
+
+impl<B> Entry<B> {
+    pub(super) fn new(breaker: B) -> Self {
+        Self { breaker, is_used: AtomicU64::new(0) }
+    }
+
+    #[inline]
+    pub(super) fn touch(&self) -> &B {
+        // Most calls only read, so that threads do not pass the cache line round.
+        if self.is_used.load(Relaxed) == 0 {
+            self.is_used.store(1, Relaxed);
+        }
+        &self.breaker
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.load(Relaxed) != 0
+    }
+
+    /// Whether it was used. From now on it was not.
+    pub(super) fn take_used(&self) -> bool {
+        self.is_used.swap(0, Relaxed) != 0
+    }
+}
+
+#[cfg(not(tower_breaker_loom))]
+pub(super) use self::map::Entries;
+#[cfg(tower_breaker_loom)]
+pub(super) use self::model::Entries;
+
+#[cfg(not(tower_breaker_loom))]
+mod map {
+    use papaya::HashMap;
+
+    use super::{Entry, Hashed, HashedRef};
+    use crate::registry::keyed::hashed::PassHash;
+
+    pub(in crate::registry::keyed) struct Entries<B>(HashMap<Hashed, Entry<B>, PassHash>);
+
+    impl<B> Entries<B> {
+        pub(in crate::registry::keyed) fn new() -> Self {
+            Self(HashMap::with_hasher(PassHash::default()))
+        }
+
+        #[inline]
+        pub(in crate::registry::keyed) fn with<T>(
+            &self,
+            key: HashedRef<'_>,
+            work: impl FnOnce(&Entry<B>) -> T,
+        ) -> Option<T> {
+            self.0.pin().get(&key).map(work)
+        }
+
+        /// Passes the breaker of a key, which is used now, to the closure. Gives the closure back
+        /// if there is none.
+        #[inline]
+        pub(in crate::registry::keyed) fn use_breaker<T, W: FnOnce(&B) -> T>(
+            &self,
+            key: HashedRef<'_>,
+            work: W,
+        ) -> Result<T, W> {
+            match self.0.pin().get(&key) {
+                Some(entry) => Ok(work(entry.touch())),
+                None => Err(work),
+            }
+        }
+
+        pub(in crate::registry::keyed) fn insert(&self, key: Hashed, entry: Entry<B>) {
+            self.0.pin().insert(key, entry);
+        }
+
+        pub(in crate::registry::keyed) fn remove(&self, key: HashedRef<'_>) {
+            self.0.pin().remove(&key);
+        }
+    }
+
+    impl<B: Clone> Entries<B> {
+        pub(in crate::registry::keyed) fn breakers(&self) -> Vec<B> {
+            self.0.pin().values().map(|entry| entry.breaker.clone()).collect()
+        }
+    }
+}
+
+/// What the map promises, for the models: each access is one step, and an entry that was found
+/// outlives its removal.
+#[cfg(tower_breaker_loom)]
+mod model {
+    use std::sync::Arc;
+
+    use super::{Entry, Hashed, HashedRef};
+    use crate::sync::{Mutex, lock};
+
+    pub(in crate::registry::keyed) struct Entries<B>(Mutex<Vec<(Hashed, Arc<Entry<B>>)>>);
+
+    impl<B> Entries<B> {
+        pub(in crate::registry::keyed) fn new() -> Self {
+            Self(Mutex::new(Vec::new()))
+        }
+
+        pub(in crate::registry::keyed) fn with<T>(
+            &self,
+            key: HashedRef<'_>,
+            work: impl FnOnce(&Entry<B>) -> T,
+        ) -> Option<T> {
+            self.get(key).map(|entry| work(&entry))
+        }
+
+        pub(in crate::registry::keyed) fn use_breaker<T, W: FnOnce(&B) -> T>(
+            &self,
+            key: HashedRef<'_>,
+            work: W,
+        ) -> Result<T, W> {
+            match self.get(key) {
+                Some(entry) => Ok(work(entry.touch())),
+                None => Err(work),
+            }
+        }
+
+        fn get(&self, key: HashedRef<'_>) -> Option<Arc<Entry<B>>> {
+            let all = lock(&self.0);
+            let mut found = all.iter().filter(|(known, _)| known.text == key.text);
+            found.next().map(|(_, entry)| Arc::clone(entry))
+        }
+
+        pub(in crate::registry::keyed) fn insert(&self, key: Hashed, entry: Entry<B>) {
+            let mut all = lock(&self.0);
+            all.retain(|(known, _)| known.text != key.text);
+            all.push((key, Arc::new(entry)));
+        }
+
+        pub(in crate::registry::keyed) fn remove(&self, key: HashedRef<'_>) {
+            lock(&self.0).retain(|(known, _)| known.text != key.text);
+        }
+    }
+
+    impl<B: Clone> Entries<B> {
+        pub(in crate::registry::keyed) fn breakers(&self) -> Vec<B> {
+            lock(&self.0).iter().map(|(_, entry)| entry.breaker.clone()).collect()
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The places for the breakers of a group: one for each key, and at most so many.
+
+use super::{
+    entries::{Entries, Entry},
+    hashed::HashedRef,
+    replacement::{Candidate, Considered, Occupant, Queue, Replaceable, choose},
+};
+use crate::{
+    state::State,
+    sync::{
+        AtomicU64, Mutex, MutexGuard,
+        Ordering::{Relaxed, Release},
+        lock,
+    },
+};
+
+/// How often a new key looks for a breaker to replace: another key may take the one that it found.
+const ATTEMPTS: usize = 4;
+
+/// Breakers `B`, made from the settings `S`.
+///
+/// No lock is held while a breaker is asked for its state: that may run listeners, which may use
+/// the group.
+pub(super) struct Slots<B, S> {
+    max: usize,
+    entries: Entries<B>,
+    /// How many there are. It does not decrease.
+    len: AtomicU64,
+    /// Counts the breakers that are created.
+    created: &'static AtomicU64,
+    creation: Mutex<Creation<S>>,
+}
+
+/// Locked while an entry comes or goes.
+struct Creation<S> {
+    settings: S,
+    queue: Queue,
+}
+
+/// What became of a key that has no breaker.
+pub(super) enum Insertion<B, N> {
+    /// Another thread was faster.
+    Present,
+    /// It has a new one, perhaps instead of one that was replaced.
+    New { made_with: N, replaced: Option<B> },
+    /// There is no room.
+    Full,
+}
+
+/// The same of one attempt.
+enum Attempt<B, N> {
+    Done(Insertion<B, N>),
+    /// There is no room, unless one of these is replaced.
+    Full(Vec<Candidate<B>>),
+}
+
+impl<B: Occupant, S> Slots<B, S> {
+    pub(super) fn new(settings: S, max: usize, created: &'static AtomicU64) -> Self {
+        Self {
+            max,
+            entries: Entries::new(),
+            len: AtomicU64::new(0),
+            created,
+            creation: Mutex::new(Creation { settings, queue: Queue::default() }),
+        }
+    }
+
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len.load(Relaxed)
+    }
+
+    /// Whether there is none, as far as the number of created breakers says that was read before.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn breakers(&self) -> Vec<B> {
+        self.entries.breakers()
+    }
+
+    /// Passes the breaker of a key to the closure, if there is one.
+    #[inline]
+    pub(super) fn with<T>(&self, key: HashedRef<'_>, work: impl FnOnce(&B) -> T) -> Option<T> {
+        self.entries.with(key, |entry| work(entry.touch()))
+    }
+
+    /// The same, and gives the closure back if there is none.
+    #[inline]
+    pub(super) fn try_with<T, W: FnOnce(&B) -> T>(
+        &self,
+        key: HashedRef<'_>,
+        work: W,
+    ) -> Result<T, W> {
+        self.entries.use_breaker(key, work)
+    }
+
+    /// The breaker of a key, if there is one. It does not count as a use.
+    #[cfg(any(feature = "admin", feature = "load", tower_breaker_loom))]
+    pub(super) fn look_at(&self, key: HashedRef<'_>) -> Option<B> {
+        self.entries.with(key, |entry| entry.breaker.clone())
+    }
+
+    pub(super) fn settings(&self) -> S
+    where
+        S: Clone,
+    {
+        self.lock().settings.clone()
+    }
+
+    /// For the breakers that are made from now on.
+    pub(super) fn set_settings(&self, settings: S) {
+        self.lock().settings = settings;
+    }
+
+    /// Makes the breaker of a key, if it has none, and if there is room or another one can be
+    /// replaced. `make` must not wait.
+    pub(super) fn insert<N>(
+        &self,
+        key: HashedRef<'_>,
+        mut make: impl FnMut(&S) -> (B, N),
+    ) -> Insertion<B, N> {
+        let mut replaced = None;
+        for _ in 0..ATTEMPTS {
+            match self.try_insert(key, replaced.as_ref(), &mut make) {
+                Attempt::Done(insertion) => return insertion,
+                Attempt::Full(candidates) => replaced = choose(candidates),
+            }
+            if replaced.is_none() {
+                break;
+            }
+        }
+        Insertion::Full
+    }
+
+    /// The same, but replaces none.
+    pub(super) fn insert_if_room<N>(
+        &self,
+        key: HashedRef<'_>,
+        make: impl FnOnce(&S) -> (B, N),
+    ) -> Insertion<B, N> {
+        let mut creation = self.lock();
+        if self.has(key) {
+            return Insertion::Present;
+        }
+        if creation.queue.len() >= self.max {
+            return Insertion::Full;
+        }
+        let made_with = self.insert_new(&mut creation, key, make);
+        Insertion::New { made_with, replaced: None }
+    }
+
+    fn try_insert<N>(
+        &self,
+        key: HashedRef<'_>,
+        found: Option<&Candidate<B>>,
+        make: &mut impl FnMut(&S) -> (B, N),
+    ) -> Attempt<B, N> {
+        let mut creation = self.lock();
+        if self.has(key) {
+            return Attempt::Done(Insertion::Present);
+        }
+        let mut replaced = None;
+        if let Some(candidate) = found
+            && self.remove_unused(&mut creation.queue, candidate)
+        {
+            replaced = Some(candidate.breaker.clone());
+        }
+        if creation.queue.len() >= self.max {
+            match self.search(&mut creation.queue) {
+                Replaceable::Idle(key, breaker) => {
+                    self.entries.remove(key.as_ref());
+                    replaced = Some(breaker);
+                }
+                Replaceable::Perhaps(candidates) => return Attempt::Full(candidates),
+            }
+        }
+        let made_with = self.insert_new(&mut creation, key, make);
+        if let Some(breaker) = &replaced {
+            // With the lock held: its key must not have another breaker before it has gone. And
+            // after the new one has come, so that the store is in use all the time.
+            breaker.leave_group();
+        }
+        Attempt::Done(Insertion::New { made_with, replaced })
+    }
+
+    fn has(&self, key: HashedRef<'_>) -> bool {
+        self.entries.with(key, |_| ()).is_some()
+    }
+
+    /// Removes the breaker that a search has found, unless it was used meanwhile, by a call that
+    /// another search has forgotten too, or its key has another breaker by now.
+    fn remove_unused(&self, queue: &mut Queue, candidate: &Candidate<B>) -> bool {
+        let Candidate { key, breaker } = candidate;
+        let is_unused = self.entries.with(key.as_ref(), |entry| {
+            entry.breaker.is(breaker)
+                && !entry.is_used()
+                // It was half-open when it was chosen.
+                && matches!(breaker.published_state(), State::HalfOpen | State::Closed)
+        });
+        let is_removed = is_unused == Some(true) && queue.remove(key);
+        if is_removed {
+            self.entries.remove(key.as_ref());
+        }
+        is_removed
+    }
+
+    fn search(&self, queue: &mut Queue) -> Replaceable<B> {
+        queue.search(|key| {
+            self.entries.with(key.as_ref(), |entry| Considered {
+                breaker: entry.breaker.clone(),
+                was_used: entry.take_used(),
+            })
+        })
+    }
+
+    fn insert_new<N>(
+        &self,
+        creation: &mut Creation<S>,
+        key: HashedRef<'_>,
+        make: impl FnOnce(&S) -> (B, N),
+    ) -> N {
+        let (breaker, made_with) = make(&creation.settings);
+        let key = key.to_owned();
+        self.entries.insert(key.clone(), Entry::new(breaker));
+        creation.queue.push(key);
+        self.len.store(u64::try_from(creation.queue.len()).unwrap_or(u64::MAX), Relaxed);
+        // Release: a reader of this number finds the breaker.
+        self.created.fetch_add(1, Release);
+        made_with
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Creation<S>> {
+        lock(&self.creation)
+    }
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests;
