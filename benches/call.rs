@@ -1,7 +1,8 @@
 //! The cost that a breaker adds to a call: a bare service and the same service behind a breaker.
 //!
-//! `cargo bench --bench call`. Each measurement is one complete call: `poll_ready`, `call`, and
-//! polling the future to completion, without a runtime. `benches/peers` compares other crates.
+//! `cargo bench --bench call`, with `--features metrics` for what metrics add. Each measurement is
+//! one complete call: `poll_ready`, `call`, and polling the future to completion, without a
+//! runtime. `benches/peers` compares other crates.
 
 use std::{
     convert::Infallible,
@@ -71,6 +72,32 @@ fn closed(c: &mut Criterion) {
     }
     group.finish();
 }
+
+/// What metrics add to a healthy call, with the feature `metrics`.
+#[cfg(feature = "metrics")]
+fn metrics(c: &mut Criterion) {
+    use tower_breaker::config::CallMetrics;
+
+    let mut group = c.benchmark_group("metrics");
+    for (name, call_metrics) in [
+        ("off", CallMetrics::Off),
+        ("calls counted", CallMetrics::Counts),
+        ("calls counted and measured", CallMetrics::Durations),
+    ] {
+        group.bench_function(name, |b| {
+            let builder = CircuitBreakerLayer::builder("bench").call_metrics(call_metrics);
+            let mut service = builder.build().unwrap().layer(Bare);
+            for _ in 0..1000 {
+                call(&mut service, 7).unwrap();
+            }
+            b.iter(|| call(&mut service, 7));
+        });
+    }
+    group.finish();
+}
+
+#[cfg(not(feature = "metrics"))]
+fn metrics(_: &mut Criterion) {}
 
 const HOSTS: [&str; 8] = [
     "api.example.com",
@@ -142,5 +169,5 @@ fn open(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, closed, keyed, open);
+criterion_group!(benches, closed, metrics, keyed, open);
 criterion_main!(benches);

@@ -54,8 +54,9 @@ pub(super) struct Rules {
     /// See [`defer_limit`](Self::defer_limit).
     defer_limit: u32,
     has_recorded: bool,
-    /// How often the windows have begun anew.
-    generation: u64,
+    /// How often the windows have begun anew. It wraps around, and is compared with one of a moment
+    /// ago. Any larger, it would make the cell of every breaker 64 bytes larger.
+    generation: u16,
 }
 
 impl Rules {
@@ -219,7 +220,7 @@ impl Rules {
 
     pub(super) fn clear(&mut self, now: Tick) {
         self.consecutive_failures = 0;
-        self.generation += 1;
+        self.generation = self.generation.wrapping_add(1);
         for rate in &mut self.rates {
             rate.window.clear(now);
         }
@@ -228,7 +229,7 @@ impl Rules {
     /// How often the windows have begun anew, and what each rate rule's has recorded since.
     #[cfg(feature = "redis")]
     pub(super) fn recorded(&self) -> (u64, Vec<Counts>) {
-        (self.generation, self.rates.iter().map(|rate| rate.window.recorded()).collect())
+        (self.generation.into(), self.rates.iter().map(|rate| rate.window.recorded()).collect())
     }
 
     pub(super) fn consecutive_failures(&self) -> u32 {

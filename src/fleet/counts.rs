@@ -21,10 +21,10 @@ pub enum FleetCounts {
     /// [`Agreement::replicas`](super::Agreement::replicas), so many must have seen it.
     ///
     /// A replica's own calls trip it as without. Nothing is counted twice. What a replica has
-    /// counted within one interval is missing from the sum if the server fails, or opens or closes
-    /// the circuit, just then; and what it has counted while it did not reach the server, if it is
-    /// the replica's own affair: then its own calls decide alone. A call leaves the sum at the age
-    /// of the window, or up to a twentieth earlier, from when its batch has arrived. If the
+    /// counted within one interval is missing from the sum if just then the server fails, the
+    /// circuit changes its state, or the breaker its settings. What it has counted while it did not
+    /// reach the server is missing too: then its own calls decide alone. A call leaves the sum at
+    /// the age of the window, or up to a twentieth earlier, from when its batch has arrived. If the
     /// server's clock goes back, the sum begins anew.
     Shared,
 }

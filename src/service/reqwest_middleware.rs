@@ -2,14 +2,9 @@
 
 #[cfg(feature = "keyed")]
 mod keyed;
+mod recording;
 
-use std::{
-    any::type_name,
-    convert::Infallible,
-    fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-};
+use std::{convert::Infallible, fmt, future::Future, pin::Pin};
 
 use http::Extensions;
 use reqwest::{Request, Response};
@@ -18,6 +13,7 @@ use reqwest_middleware::{Error, Middleware, Next};
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
 pub use self::keyed::KeyedBreakerMiddleware;
+use self::recording::Recording;
 use super::{
     body::{OnBodyEnd, SetOnBodyEnd},
     inner_call,
@@ -53,15 +49,14 @@ use crate::{
 #[derive(Clone)]
 pub struct BreakerMiddleware<C = ServerErrorsAsFailures, O = OnResponse> {
     breaker: Breaker,
-    classify: C,
-    record_when: O,
+    recording: Recording<C, O>,
 }
 
 impl BreakerMiddleware {
     /// Creates a middleware from a breaker.
     #[must_use]
     pub fn new(breaker: Breaker) -> Self {
-        Self { breaker, classify: ServerErrorsAsFailures, record_when: OnResponse }
+        Self { breaker, recording: Recording::new() }
     }
 }
 
@@ -70,8 +65,7 @@ impl<C, O> BreakerMiddleware<C, O> {
     /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> BreakerMiddleware<D, O> {
-        let Self { breaker, record_when, .. } = self;
-        BreakerMiddleware { breaker, classify, record_when }
+        BreakerMiddleware { breaker: self.breaker, recording: self.recording.classify(classify) }
     }
 
     /// Records the outcome of a call when its response body has ended, so that a body that breaks
@@ -81,9 +75,8 @@ impl<C, O> BreakerMiddleware<C, O> {
     where
         O: SetOnBodyEnd,
     {
-        let Self { breaker, classify, record_when } = self;
-        let record_when = record_when.set_on_body_end(on_body_end);
-        BreakerMiddleware { breaker, classify, record_when }
+        let recording = self.recording.on_body_end(on_body_end);
+        BreakerMiddleware { breaker: self.breaker, recording }
     }
 
     /// Lets the requests for which this returns `true` bypass the breaker: they are neither
@@ -103,9 +96,7 @@ impl<C, O> BreakerMiddleware<C, O> {
     where
         F: Fn(&Request) -> bool,
     {
-        let Self { breaker, classify, record_when } = self;
-        let record_when = Exempt::new(record_when, is_exempt);
-        BreakerMiddleware { breaker, classify, record_when }
+        BreakerMiddleware { breaker: self.breaker, recording: self.recording.exempt(is_exempt) }
     }
 
     /// The breaker.
@@ -123,13 +114,12 @@ impl<C, O> BreakerMiddleware<C, O> {
     where
         O: RecordWhen<C, Response, Error, Response = Response> + AppliesTo<Request>,
     {
-        if inner_call::is_nested(self.breaker.cell()) || !self.record_when.applies_to(&request) {
+        let applies = self.recording.record_when.applies_to(&request);
+        if !applies || inner_call::is_nested(self.breaker.cell()) {
             return next.run(request, extensions).await;
         }
-        let mut permit = self.breaker.try_acquire().map_err(to_error)?;
-        let mut call = pin!(next.run(request, extensions));
-        let result = poll_fn(|cx| inner_call::run(&mut permit, || call.as_mut().poll(cx))).await;
-        self.record_when.record(&self.classify, result, &mut permit)
+        let permit = self.breaker.try_acquire().map_err(to_error)?;
+        self.recording.send(permit, next.run(request, extensions)).await
     }
 }
 
@@ -167,10 +157,8 @@ where
 
 impl<C, O> fmt::Debug for BreakerMiddleware<C, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerMiddleware")
-            .field("breaker", &self.breaker)
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
-            .finish()
+        let mut fields = f.debug_struct("BreakerMiddleware");
+        fields.field("breaker", &self.breaker);
+        self.recording.finish_debug(fields)
     }
 }

@@ -95,7 +95,7 @@ pub(crate) fn count_together(url: &str) {
     let rule = Trip::failure_rate(0.5, Window::Time(Duration::from_secs(600))).minimum_calls(4);
     let replicas = [(); 2].map(|()| {
         let fleet = RedisFleet::builder(url).shards(8).counts(FleetCounts::Shared);
-        let builder = Breaker::builder("payments").trip_on(rule.clone());
+        let builder = Breaker::builder("payments").trip_on(rule);
         let builder = builder.recovery_timeout(Duration::from_secs(60));
         let breaker = builder.shared(fleet.build().unwrap()).build().unwrap();
         joined(&breaker);

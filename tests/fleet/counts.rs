@@ -163,6 +163,20 @@ fn a_state_begins_with_no_counts() {
 }
 
 #[test]
+fn new_settings_send_nothing_again() {
+    let Some(server) = RedisServer::start() else { return };
+    let breaker = replica(&server, half(100));
+    fail(&breaker, 10);
+    has_counted(&server, 10);
+    let mut config = (*breaker.config()).clone();
+    config.trip_on = vec![half(50)];
+    breaker.update(config).unwrap();
+    assert_eq!(breaker.stats().window_calls(), 10);
+    fail(&breaker, 1);
+    has_counted(&server, 11);
+}
+
+#[test]
 fn without_the_server_own_calls_decide_and_are_not_sent_later() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, half(20)), replica(&server, half(20)));

@@ -61,7 +61,7 @@ impl NextRules {
         }
         self.rules.consecutive_failures = old.consecutive_failures;
         self.rules.has_recorded = old.has_recorded;
-        self.rules.generation = old.generation + 1;
+        self.rules.generation = old.generation.wrapping_add(1);
         std::mem::swap(&mut self.rules, old);
         self
     }

@@ -12,14 +12,12 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use super::to_error;
+use super::{recording::Recording, to_error};
 use crate::{
-    breaker::Permit,
     classify::ServerErrorsAsFailures,
     registry::KeyedBreakers,
     service::{
         body::{OnBodyEnd, SetOnBodyEnd},
-        inner_call,
         keyed::{
             ByHost, ExtractKey,
             selector::{Admission, Selector},
@@ -48,8 +46,7 @@ use crate::{
 #[derive(Clone)]
 pub struct KeyedBreakerMiddleware<K, C = ServerErrorsAsFailures, O = OnResponse> {
     selector: Selector<K>,
-    classify: C,
-    record_when: O,
+    recording: Recording<C, O>,
 }
 
 impl<K> KeyedBreakerMiddleware<K> {
@@ -58,8 +55,7 @@ impl<K> KeyedBreakerMiddleware<K> {
     pub fn new(breakers: KeyedBreakers, extract: K) -> Self {
         Self {
             selector: Selector { breakers, extract, default_key: None },
-            classify: ServerErrorsAsFailures,
-            record_when: OnResponse,
+            recording: Recording::new(),
         }
     }
 }
@@ -97,8 +93,8 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> KeyedBreakerMiddleware<K, D, O> {
-        let Self { selector, record_when, .. } = self;
-        KeyedBreakerMiddleware { selector, classify, record_when }
+        let recording = self.recording.classify(classify);
+        KeyedBreakerMiddleware { selector: self.selector, recording }
     }
 
     /// Records the outcome of a call when its response body has ended, so that a body that breaks
@@ -108,9 +104,8 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     where
         O: SetOnBodyEnd,
     {
-        let Self { selector, classify, record_when } = self;
-        let record_when = record_when.set_on_body_end(on_body_end);
-        KeyedBreakerMiddleware { selector, classify, record_when }
+        let recording = self.recording.on_body_end(on_body_end);
+        KeyedBreakerMiddleware { selector: self.selector, recording }
     }
 
     /// Lets the requests for which this returns `true` bypass the breakers, as with
@@ -120,9 +115,8 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     where
         F: Fn(&Request) -> bool,
     {
-        let Self { selector, classify, record_when } = self;
-        let record_when = Exempt::new(record_when, is_exempt);
-        KeyedBreakerMiddleware { selector, classify, record_when }
+        let recording = self.recording.exempt(is_exempt);
+        KeyedBreakerMiddleware { selector: self.selector, recording }
     }
 
     /// The breakers.
@@ -141,12 +135,12 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
         K: ExtractKey<Request>,
         O: RecordWhen<C, Response, Error, Response = Response> + AppliesTo<Request>,
     {
-        if !self.record_when.applies_to(&request) {
+        if !self.recording.record_when.applies_to(&request) {
             return next.run(request, extensions).await.map(O::pass_unrecorded);
         }
         match self.selector.admit(&request, O::IS_KNOWN_WITH_RESPONSE).map_err(to_error)? {
             Admission::ByBreaker(permit) => {
-                self.send_with(permit, next.run(request, extensions)).await
+                self.recording.send(permit, next.run(request, extensions)).await
             }
             Admission::WithoutBreaker(missing) => {
                 let call = UnbrokenCall::new(missing, &self.selector.breakers);
@@ -154,19 +148,6 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
         }
-    }
-
-    async fn send_with(
-        &self,
-        mut permit: Permit,
-        sent: impl Future<Output = Result<Response, Error>>,
-    ) -> Result<Response, Error>
-    where
-        O: RecordWhen<C, Response, Error, Response = Response>,
-    {
-        let mut sent = pin!(sent);
-        let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
-        self.record_when.record(&self.classify, result, &mut permit)
     }
 
     async fn send_unbroken(
@@ -179,7 +160,8 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     {
         let mut sent = pin!(sent);
         let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
-        if let Some(outcome) = self.record_when.outcome_of_response(&self.classify, &result) {
+        let Recording { classify, record_when } = &self.recording;
+        if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
             call.record(outcome);
         }
         result.map(O::pass_unrecorded)
@@ -215,11 +197,9 @@ where
 
 impl<K, C, O> fmt::Debug for KeyedBreakerMiddleware<K, C, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedBreakerMiddleware")
-            .field("breakers", &self.selector.breakers)
-            .field("key", &format_args!("{}", type_name::<K>()))
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
-            .finish()
+        let mut fields = f.debug_struct("KeyedBreakerMiddleware");
+        fields.field("breakers", &self.selector.breakers);
+        fields.field("key", &format_args!("{}", type_name::<K>()));
+        self.recording.finish_debug(fields)
     }
 }

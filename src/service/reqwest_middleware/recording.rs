@@ -1,0 +1,78 @@
+//! How both middlewares record a call.
+
+use std::{
+    any::type_name_of_val,
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+};
+
+use reqwest::{Request, Response};
+use reqwest_middleware::Error;
+
+use crate::{
+    breaker::Permit,
+    classify::ServerErrorsAsFailures,
+    service::{
+        body::{OnBodyEnd, SetOnBodyEnd},
+        inner_call,
+        record_when::{Exempt, OnResponse, RecordWhen},
+    },
+};
+
+/// What an outcome is, and when it is known.
+#[derive(Clone)]
+pub(super) struct Recording<C = ServerErrorsAsFailures, O = OnResponse> {
+    pub(super) classify: C,
+    pub(super) record_when: O,
+}
+
+impl Recording {
+    pub(super) fn new() -> Self {
+        Self { classify: ServerErrorsAsFailures, record_when: OnResponse }
+    }
+}
+
+impl<C, O> Recording<C, O> {
+    pub(super) fn classify<D>(self, classify: D) -> Recording<D, O> {
+        Recording { classify, record_when: self.record_when }
+    }
+
+    pub(super) fn on_body_end(self, on_body_end: OnBodyEnd) -> Recording<C, O::Output>
+    where
+        O: SetOnBodyEnd,
+    {
+        let record_when = self.record_when.set_on_body_end(on_body_end);
+        Recording { classify: self.classify, record_when }
+    }
+
+    pub(super) fn exempt<F: Fn(&Request) -> bool>(
+        self,
+        is_exempt: F,
+    ) -> Recording<C, Exempt<O, F>> {
+        let record_when = Exempt::new(self.record_when, is_exempt);
+        Recording { classify: self.classify, record_when }
+    }
+
+    /// Sends a request that a breaker has admitted, and records the outcome.
+    pub(super) async fn send(
+        &self,
+        mut permit: Permit,
+        sent: impl Future<Output = Result<Response, Error>>,
+    ) -> Result<Response, Error>
+    where
+        O: RecordWhen<C, Response, Error, Response = Response>,
+    {
+        let mut sent = pin!(sent);
+        let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
+        self.record_when.record(&self.classify, result, &mut permit)
+    }
+
+    /// Adds the fields that both middlewares have.
+    pub(super) fn finish_debug(&self, mut fields: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        fields
+            .field("classify", &format_args!("{}", type_name_of_val(&self.classify)))
+            .field("record_when", &format_args!("{}", type_name_of_val(&self.record_when)))
+            .finish()
+    }
+}
