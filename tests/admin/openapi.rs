@@ -1,4 +1,10 @@
 //! The `OpenAPI` document, held against the answers.
+//!
+//! It is written by hand. A generator such as utoipa derives schemas from Rust types and paths from
+//! annotated handlers; here, one service matches paths itself, and some answers (streams, files,
+//! problems) have no type. The document would be annotations all the same, and could not be wrong
+//! less often: these tests hold every answer against it, with unknown and missing fields as faults,
+//! a unit test of the routes holds its paths and methods, and `.ci/long api` runs schemathesis.
 
 use axum::body::Body;
 use http::{Request, StatusCode};

@@ -1,8 +1,10 @@
 //! Keys with their hashes, which are computed once a call.
 
+#[cfg(not(tower_breaker_loom))]
+use std::hash::BuildHasherDefault;
 use std::{
     borrow::Borrow as _,
-    hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher},
+    hash::{BuildHasher as _, Hash, Hasher},
 };
 
 use foldhash::quality::RandomState;
@@ -77,11 +79,14 @@ impl Equivalent<Hashed> for HashedRef<'_> {
 }
 
 /// Passes the hash of a key on.
+#[cfg(not(tower_breaker_loom))]
 pub(super) type PassHash = BuildHasherDefault<PassHasher>;
 
+#[cfg(not(tower_breaker_loom))]
 #[derive(Default)]
 pub(super) struct PassHasher(u64);
 
+#[cfg(not(tower_breaker_loom))]
 impl Hasher for PassHasher {
     #[inline]
     fn write_u64(&mut self, hash: u64) {
