@@ -1,0 +1,120 @@
+//! What a shared machine does.
+
+use std::time::SystemTime;
+
+use super::*;
+use crate::{
+    breaker::{admission::Capacity, fast_path_view::Admission, sharing::PATIENCE},
+    config::Config,
+};
+
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Thread;
+
+impl FleetObserver for Thread {
+    fn on_change(&self) {}
+
+    fn on_counts(&self) {}
+}
+
+/// A circuit that is half-open in its fleet, at this time.
+fn half_open() -> (Machine, Tick) {
+    let mut machine = Machine::new(Arc::new(Config::default()), 0, Tick::new(Duration::ZERO));
+    machine.share(Box::new(Thread), false);
+    machine.set_joined(true);
+    let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
+    let fleet = FleetState { state: State::Open, until: Some(now), opens: 1 };
+    assert!(machine.adopt(0, &fleet, &mut Effects::default()));
+    machine.advance(now, &mut Effects::default());
+    assert_eq!(machine.state(), State::HalfOpen);
+    (machine, now)
+}
+
+fn looks(machine: &mut Machine, now: Tick) -> SharedView {
+    machine.shared_view(Reading { tick: now, wall: SystemTime::UNIX_EPOCH }, false).unwrap()
+}
+
+#[test]
+fn without_a_lease_nothing_is_admitted_while_the_fleets_thread_looks() {
+    let (mut machine, mut now) = half_open();
+    for _ in 0..100 {
+        machine.advance(now, &mut Effects::default());
+        assert!(machine.admit().is_err());
+        assert!(looks(&mut machine, now).wants_lease);
+        now = now.after(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn probes_that_were_admitted_alone_count_after_a_rejoin() {
+    let (mut machine, now) = half_open();
+    machine.set_joined(false);
+    assert!(machine.admit().is_ok());
+    machine.set_joined(true);
+    machine.grant(1, now.after(OPEN_TIME));
+    assert!(machine.admit().is_err(), "one probe at a time");
+    assert!(matches!(machine.capacity(), Capacity::Probes(0)));
+}
+
+#[test]
+fn no_state_of_the_fleet_keeps_the_circuit_open_for_longer_than_the_configuration() {
+    let (mut machine, now) = half_open();
+    let open_time = machine.config.recovery_timeout;
+    for until in [Some(now.after(100 * open_time)), None] {
+        let fleet = FleetState { state: State::Open, until, opens: 1 };
+        assert!(machine.adopt(0, &fleet, &mut Effects::default()));
+        let Phase::Open { until, .. } = machine.phase else { panic!() };
+        assert_eq!(until, now.after(open_time));
+    }
+}
+
+/// A circuit that is open in its fleet, and until when.
+fn open() -> (Machine, Tick) {
+    let (mut machine, now) = half_open();
+    let until = now.after(OPEN_TIME);
+    let fleet = FleetState { state: State::Open, until: Some(until), opens: 1 };
+    assert!(machine.adopt(0, &fleet, &mut Effects::default()));
+    (machine, until)
+}
+
+#[test]
+fn a_call_that_meets_the_open_circuit_is_noted_while_calls_are_watched() {
+    let (mut machine, until) = open();
+    let now = until.before(Duration::from_millis(900));
+    machine.advance(now, &mut Effects::default());
+    assert!(machine.admit().is_err());
+    assert!(!looks(&mut machine, now).has_demand, "it is not watched");
+    machine.watch_calls();
+    // So that a call takes the lock.
+    assert_eq!(machine.fast_path_view().admission, Admission::NoneUntil(now));
+    let refusal = machine.admit().unwrap_err();
+    assert_eq!(refusal.retry_after(), Some(Duration::from_millis(900)));
+    assert_eq!(machine.fast_path_view().admission, Admission::NoneUntil(until));
+    assert!(looks(&mut machine, now).has_demand);
+    // It still says so once the circuit is half-open, if that is within a second.
+    machine.advance(until, &mut Effects::default());
+    let view = looks(&mut machine, until);
+    assert!(view.is_probing && view.wants_lease);
+    let later = until.after(Duration::from_millis(100));
+    assert!(!looks(&mut machine, later).wants_lease, "more than a second");
+}
+
+#[test]
+fn a_circuit_that_is_no_longer_the_fleets_does_not_watch() {
+    let (mut machine, until) = open();
+    machine.watch_calls();
+    machine.set_joined(false);
+    assert_eq!(machine.fast_path_view().admission, Admission::NoneUntil(until));
+}
+
+/// As in a process that was forked, or after a panic.
+#[test]
+fn without_the_fleets_thread_the_machine_decides_alone() {
+    let (mut machine, now) = half_open();
+    assert!(machine.admit().is_err());
+    machine.advance(now.after(PATIENCE), &mut Effects::default());
+    assert!(machine.admit().is_ok());
+    assert!(machine.admit().is_err(), "one probe at a time");
+}
