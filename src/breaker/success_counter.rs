@@ -29,14 +29,14 @@
 //! One counter serves until two threads meet on it. From then on there are a few, each on a cache
 //! line of its own, and a thread keeps to one of them.
 
-use std::sync::OnceLock;
+use once_cell::race::OnceBox;
 
 use crate::sync::{AtomicU64, Ordering};
 
 /// The counters of a cell in which two threads have met, once allocated. They stay with the cell.
-/// Boxed twice, because every cell pays for this field, and few need it.
+/// A single pointer, because every cell pays for this field, and few need it.
 #[derive(Default)]
-pub(super) struct SpreadCounters(OnceLock<Box<Box<[Counter]>>>);
+pub(super) struct SpreadCounters(OnceBox<Box<[Counter]>>);
 
 #[repr(align(64))]
 struct Counter(AtomicU64);
