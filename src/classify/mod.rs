@@ -143,7 +143,8 @@
 //! ```
 //!
 //! [`map`] and [`or`] combine classifiers, and
-//! [`classify_with`](crate::CircuitBreakerLayer::classify_with) makes one from the request.
+//! [`classify_with`](crate::CircuitBreakerLayer::classify_with) makes one from the request: on
+//! layers and on the middlewares for reqwest.
 //!
 //! **Error types of your own.** A classifier recognizes rejections within an
 //! [`Error`](crate::Error) of any type. It looks for the errors of a request in boxed errors,

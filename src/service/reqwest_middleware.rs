@@ -1,5 +1,6 @@
 //! A breaker as a middleware of [reqwest-middleware 0.5](https://docs.rs/reqwest-middleware/0.5).
 
+mod classifier;
 #[cfg(feature = "keyed")]
 mod keyed;
 mod recording;
@@ -10,6 +11,7 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
+pub use self::classifier::{ClassifyRequestWith, MakeRequestClassifier};
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
 pub use self::keyed::KeyedBreakerMiddleware;
@@ -20,7 +22,7 @@ use super::{
     record_when::{AppliesTo, Exempt, OnResponse, RecordWhen},
 };
 use crate::{
-    classify::ServerErrorsAsFailures,
+    classify::{CloneClassifier, ServerErrorsAsFailures},
     error::{self, Rejected},
     handle::Breaker,
 };
@@ -31,7 +33,8 @@ use crate::{
 /// [`Rejected::find`](crate::Rejected::find) finds the rejection. The outcome of a call is known
 /// when the head of its response arrives: responses with a status of 408 or 500 to 599 are
 /// failures, one of 429 is throttled, and errors are failures, including those of middlewares
-/// further in. [`classify`](Self::classify) changes that, and [`on_body_end`](Self::on_body_end)
+/// further in. [`classify`](Self::classify) changes that for all requests,
+/// [`classify_with`](Self::classify_with) by the request, and [`on_body_end`](Self::on_body_end)
 /// also counts truncated bodies.
 ///
 /// Put a middleware that retries outside of this one, so that each attempt asks the breaker.
@@ -46,7 +49,6 @@ use crate::{
 ///     .build();
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
-#[derive(Clone)]
 pub struct BreakerMiddleware<C = ServerErrorsAsFailures, O = OnResponse> {
     breaker: Breaker,
     recording: Recording<C, O>,
@@ -62,10 +64,44 @@ impl BreakerMiddleware {
 
 impl<C, O> BreakerMiddleware<C, O> {
     /// Classifies results with this [`Classify`](crate::classify::Classify), or with a closure that
-    /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`.
+    /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`. It has to be `Clone`: each
+    /// call has a clone.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> BreakerMiddleware<D, O> {
         BreakerMiddleware { breaker: self.breaker, recording: self.recording.classify(classify) }
+    }
+
+    /// Makes the classifier of each call from its request: its method, its URL, the extensions that
+    /// the caller or a middleware further out has added. The closure returns a classifier, which
+    /// may be a closure too. What the classifier needs of the request it has to copy. It is not
+    /// called for a request that is rejected or exempt.
+    ///
+    /// ```
+    /// use reqwest_middleware::Error;
+    /// use tower_breaker::classify::{Classify, ServerErrorsAsFailures};
+    /// use tower_breaker::{Breaker, Outcome, reqwest_middleware::BreakerMiddleware};
+    ///
+    /// /// Added by the caller: `client.get(url).with_extension(MayBeSlow)`.
+    /// #[derive(Clone)]
+    /// struct MayBeSlow;
+    ///
+    /// let breaker = Breaker::builder("payments").build()?;
+    /// let middleware = BreakerMiddleware::new(breaker).classify_with(|request, extensions| {
+    ///     let may_be_slow =
+    ///         request.url().path() == "/export" || extensions.get::<MayBeSlow>().is_some();
+    ///     move |result: &Result<reqwest::Response, Error>| match result {
+    ///         Ok(response) if may_be_slow && response.status() == 504 => Outcome::Ignore,
+    ///         _ => ServerErrorsAsFailures.classify(result),
+    ///     }
+    /// });
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn classify_with<F, D>(self, classify: F) -> BreakerMiddleware<ClassifyRequestWith<F>, O>
+    where
+        F: Fn(&Request, &Extensions) -> D,
+    {
+        self.classify(ClassifyRequestWith::new(classify))
     }
 
     /// Records the outcome of a call when its response body has ended, so that a body that breaks
@@ -112,14 +148,16 @@ impl<C, O> BreakerMiddleware<C, O> {
         next: Next<'_>,
     ) -> Result<Response, Error>
     where
-        O: RecordWhen<C, Response, Error, Response = Response> + AppliesTo<Request>,
+        C: MakeRequestClassifier,
+        O: RecordWhen<C::Classifier, Response, Error, Response = Response> + AppliesTo<Request>,
     {
         let applies = self.recording.record_when.applies_to(&request);
         if !applies || inner_call::is_nested(self.breaker.cell()) {
             return next.run(request, extensions).await;
         }
         let permit = self.breaker.try_acquire().map_err(to_error)?;
-        self.recording.send(permit, next.run(request, extensions)).await
+        let classify = self.recording.classify.make_classifier(&request, extensions);
+        self.recording.send(permit, classify, next.run(request, extensions)).await
     }
 }
 
@@ -131,8 +169,8 @@ fn to_error(rejected: Rejected) -> Error {
 
 impl<C, O> Middleware for BreakerMiddleware<C, O>
 where
-    C: Send + Sync + 'static,
-    O: RecordWhen<C, Response, Error, Response = Response>
+    C: MakeRequestClassifier<Classifier: Send> + Send + Sync + 'static,
+    O: RecordWhen<C::Classifier, Response, Error, Response = Response>
         + AppliesTo<Request>
         + Send
         + Sync
@@ -152,6 +190,12 @@ where
         Self: 'call,
     {
         Box::pin(self.send(request, extensions, next))
+    }
+}
+
+impl<C: CloneClassifier, O: Clone> Clone for BreakerMiddleware<C, O> {
+    fn clone(&self) -> Self {
+        Self { breaker: self.breaker.clone(), recording: self.recording.clone() }
     }
 }
 

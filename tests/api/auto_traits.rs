@@ -99,6 +99,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         BucketSnapshot,
         Classified<(), (), ()>,
         ClassifyWith<()>,
+        ClassifyRequestWith<()>,
         Cloned,
         ClonedWith<()>,
         Config,
@@ -345,13 +346,14 @@ fn services_layers_and_bodies_have_the_auto_traits_of_their_parts_except_unwind_
 
 #[test]
 fn every_public_type_is_listed() {
-    const TRAITS: [&str; 20] = [
+    const TRAITS: [&str; 21] = [
         "SetPreset",
         "ExtractKey",
         "SetOnBodyEnd",
         "AppliesTo",
         "CloneClassifier",
         "MakeClassifier",
+        "MakeRequestClassifier",
         "HistoryStore",
         "RetryResponse",
         "AsCause",

@@ -13,7 +13,7 @@ use http::StatusCode;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware};
 use tower_breaker::{
     KeyedBreakers, OnBodyEnd, Outcome, Rejected, State, Trip, Window,
-    reqwest_middleware::KeyedBreakerMiddleware,
+    classify::ServerErrorsAsFailures, reqwest_middleware::KeyedBreakerMiddleware,
 };
 
 use super::wire::{Server, refusing_address};
@@ -120,6 +120,65 @@ async fn another_classifier_and_windows_hold_for_each_key() {
         let _ = client.get(server.url("/")).send().await;
     }
     assert_eq!(hosts.breakers()[0].state(), State::Open);
+}
+
+/// Added to requests by their callers.
+#[derive(Clone)]
+struct MayFail;
+
+/// With the default rule, a host has no breaker before its first failure. With a window, it has
+/// one from its first call on.
+#[tokio::test]
+async fn a_classifier_made_from_the_request_holds_with_and_without_a_breaker_of_the_key() {
+    let (server, calls) = server(StatusCode::INTERNAL_SERVER_ERROR);
+    let windows = Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000);
+    for (rule, had_before) in [(Trip::consecutive_failures(99), false), (windows, true)] {
+        let mut config = tower_breaker::Config::default();
+        config.trip_on = vec![rule];
+        let hosts = KeyedBreakers::builder("client").config(config).build().unwrap();
+        let middleware =
+            KeyedBreakerMiddleware::by_host(hosts.clone()).classify_with(|request, extensions| {
+                let may_fail = request.method() == "HEAD"
+                    || request.url().query() == Some("probe")
+                    || extensions.get::<MayFail>().is_some();
+                move |_: &Result<reqwest::Response, reqwest_middleware::Error>| {
+                    if may_fail { Outcome::Ignore } else { Outcome::failure() }
+                }
+            });
+        let client = client(middleware.clone());
+        calls.store(0, SeqCst);
+        let get = |path| client.get(server.url(path));
+        client.head(server.url("/")).send().await.unwrap();
+        get("/?probe").send().await.unwrap();
+        get("/").with_extension(MayFail).send().await.unwrap();
+        assert_eq!(hosts.len(), usize::from(had_before));
+        for failures in 1..=2 {
+            get("/").send().await.unwrap();
+            get("/").with_extension(MayFail).send().await.unwrap();
+            assert_eq!(hosts.breakers()[0].stats().consecutive_failures(), failures);
+        }
+        assert_eq!(calls.load(SeqCst), 7);
+    }
+}
+
+#[tokio::test]
+async fn no_classifier_is_made_for_a_request_that_is_rejected_or_exempt() {
+    let (server, _) = server(StatusCode::INTERNAL_SERVER_ERROR);
+    let hosts = KeyedBreakers::builder("client").build().unwrap();
+    let made = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&made);
+    let middleware = KeyedBreakerMiddleware::by_host(hosts.clone())
+        .classify_with(move |_, _| {
+            count.fetch_add(1, SeqCst);
+            ServerErrorsAsFailures
+        })
+        .exempt(|request| request.method() == "HEAD");
+    let client = client(middleware);
+    for _ in 0..10 {
+        client.head(server.url("/")).send().await.unwrap();
+        let _ = client.get(server.url("/")).send().await;
+    }
+    assert_eq!((hosts.breakers()[0].state(), made.load(SeqCst)), (State::Open, 5));
 }
 
 #[tokio::test]

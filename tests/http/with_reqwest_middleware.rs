@@ -9,8 +9,10 @@ use axum::{Router, routing::get as on_get};
 use http::StatusCode;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
 use tower_breaker::{
-    Breaker, OnBodyEnd, Outcome, Rejected, State, Trip, Window, classify::StatusClassifier,
-    clock::ManualClock, reqwest_middleware::BreakerMiddleware,
+    Breaker, OnBodyEnd, Outcome, Rejected, State, Trip, Window,
+    classify::{ServerErrorsAsFailures, StatusClassifier},
+    clock::ManualClock,
+    reqwest_middleware::BreakerMiddleware,
 };
 
 use crate::support::wait::eventually_async;
@@ -87,6 +89,105 @@ async fn another_classifier_can_decide_otherwise() {
         .classify(|_: &Result<reqwest::Response, Error>| Outcome::failure());
     client(by_closure).get(server.url("/")).send().await.unwrap();
     assert_eq!((breaker.state(), calls.load(Ordering::Relaxed)), (State::Open, 2));
+}
+
+/// Added to requests by their callers.
+#[derive(Clone)]
+struct MayFail;
+
+#[tokio::test]
+async fn a_classifier_made_from_the_request_sees_method_url_and_extensions() {
+    let (server, calls) = failing();
+    let breaker = Breaker::builder("middleware").trip_on(Trip::consecutive_failures(99));
+    let breaker = breaker.build().unwrap();
+    let middleware =
+        BreakerMiddleware::new(breaker.clone()).classify_with(|request, extensions| {
+            let may_fail = request.method() == "HEAD"
+                || request.url().query() == Some("probe")
+                || extensions.get::<MayFail>().is_some();
+            move |_: &Result<reqwest::Response, Error>| {
+                if may_fail { Outcome::Ignore } else { Outcome::failure() }
+            }
+        });
+    let client = client(middleware.clone().exempt(|request| request.method() == "OPTIONS"));
+    let get = |path| client.get(server.url(path));
+    let requests = [
+        (get("/"), 1),
+        (client.head(server.url("/")), 1),
+        (get("/?probe"), 1),
+        (get("/").with_extension(MayFail), 1),
+        (get("/?other"), 2),
+    ];
+    for (request, failures) in requests {
+        assert_eq!(request.send().await.unwrap().status(), 500);
+        assert_eq!(breaker.stats().consecutive_failures(), failures);
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn the_classifier_of_a_request_also_holds_to_the_end_of_its_body() {
+    let truncated = Server::that_says(b"HTTP/1.1 503 Busy\r\ncontent-length: 10\r\n\r\nhalf ");
+    let whole = Server::that_says(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy");
+    let breaker = Breaker::builder("middleware").trip_on(Trip::consecutive_failures(99));
+    let breaker = breaker.build().unwrap();
+    let middleware = BreakerMiddleware::new(breaker.clone()).classify_with(|request, _| {
+        let classifier = StatusClassifier::new();
+        match request.url().path() {
+            "/busy" => classifier.success(StatusCode::SERVICE_UNAVAILABLE),
+            _ => classifier,
+        }
+    });
+    let client = client(middleware.on_body_end(OnBodyEnd::new()));
+    for (url, failures) in [
+        (whole.url("/"), 1),
+        (truncated.url("/busy"), 2),
+        (whole.url("/busy"), 0),
+        (whole.url("/"), 1),
+    ] {
+        let _ = client.get(url).send().await.unwrap().bytes().await;
+        assert_eq!(breaker.stats().consecutive_failures(), failures);
+    }
+}
+
+#[tokio::test]
+async fn no_classifier_is_made_for_a_request_that_is_rejected_or_exempt() {
+    let (server, _) = failing();
+    let (breaker, _) = breaker();
+    let made = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&made);
+    let middleware = BreakerMiddleware::new(breaker.clone())
+        .classify_with(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            ServerErrorsAsFailures
+        })
+        .exempt(|request| request.method() == "HEAD");
+    let client = client(middleware);
+    client.head(server.url("/")).send().await.unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 0);
+    client.get(server.url("/")).send().await.unwrap();
+    assert!(Rejected::find(&client.get(server.url("/")).send().await.unwrap_err()).is_some());
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+}
+
+/// The classifier is made before the request is sent, so nothing was called.
+#[tokio::test]
+async fn a_panic_of_the_closure_counts_as_nothing_and_gives_the_slot_back() {
+    let (server, calls) = failing();
+    let (breaker, clock) = breaker();
+    make_half_open(&breaker, &clock);
+    let middleware =
+        BreakerMiddleware::new(breaker.clone()).classify_with(|_, _| -> ServerErrorsAsFailures {
+            std::panic::resume_unwind(Box::new("a bug"))
+        });
+    let client = client(middleware);
+    for _ in 0..3 {
+        let call = tokio::spawn(client.get(server.url("/")).send());
+        assert!(call.await.unwrap_err().is_panic());
+        assert_eq!(breaker.state(), State::HalfOpen);
+        assert!(breaker.try_acquire().is_ok(), "the slot is free");
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -12,9 +12,13 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use super::{recording::Recording, to_error};
+use super::{
+    classifier::{ClassifyRequestWith, MakeRequestClassifier},
+    recording::Recording,
+    to_error,
+};
 use crate::{
-    classify::ServerErrorsAsFailures,
+    classify::{CloneClassifier, ServerErrorsAsFailures},
     registry::KeyedBreakers,
     service::{
         body::{OnBodyEnd, SetOnBodyEnd},
@@ -43,7 +47,6 @@ use crate::{
 ///     .build();
 /// # Ok::<(), tower_breaker::ConfigError>(())
 /// ```
-#[derive(Clone)]
 pub struct KeyedBreakerMiddleware<K, C = ServerErrorsAsFailures, O = OnResponse> {
     selector: Selector<K>,
     recording: Recording<C, O>,
@@ -90,11 +93,41 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     }
 
     /// Classifies results with this [`Classify`](crate::classify::Classify), or with a closure that
-    /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`.
+    /// takes a `&Result<reqwest::Response, reqwest_middleware::Error>`. It has to be `Clone`: each
+    /// call has a clone.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> KeyedBreakerMiddleware<K, D, O> {
         let recording = self.recording.classify(classify);
         KeyedBreakerMiddleware { selector: self.selector, recording }
+    }
+
+    /// Makes the classifier of each call from its request, as with
+    /// [`BreakerMiddleware::classify_with`](super::BreakerMiddleware::classify_with).
+    ///
+    /// ```
+    /// use tower_breaker::classify::StatusClassifier;
+    /// use tower_breaker::{KeyedBreakers, reqwest_middleware::KeyedBreakerMiddleware};
+    ///
+    /// let hosts = KeyedBreakers::builder("upstream").build()?;
+    /// let middleware = KeyedBreakerMiddleware::by_host(hosts).classify_with(|request, _| {
+    ///     let classifier = StatusClassifier::new();
+    ///     if request.method() == "PUT" {
+    ///         classifier.success(http::StatusCode::INSUFFICIENT_STORAGE)
+    ///     } else {
+    ///         classifier
+    ///     }
+    /// });
+    /// # Ok::<(), tower_breaker::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn classify_with<F, D>(
+        self,
+        classify: F,
+    ) -> KeyedBreakerMiddleware<K, ClassifyRequestWith<F>, O>
+    where
+        F: Fn(&Request, &Extensions) -> D,
+    {
+        self.classify(ClassifyRequestWith::new(classify))
     }
 
     /// Records the outcome of a call when its response body has ended, so that a body that breaks
@@ -133,35 +166,39 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
     ) -> Result<Response, Error>
     where
         K: ExtractKey<Request>,
-        O: RecordWhen<C, Response, Error, Response = Response> + AppliesTo<Request>,
+        C: MakeRequestClassifier,
+        O: RecordWhen<C::Classifier, Response, Error, Response = Response> + AppliesTo<Request>,
     {
         if !self.recording.record_when.applies_to(&request) {
             return next.run(request, extensions).await.map(O::pass_unrecorded);
         }
         match self.selector.admit(&request, O::IS_KNOWN_WITH_RESPONSE).map_err(to_error)? {
             Admission::ByBreaker(permit) => {
-                self.recording.send(permit, next.run(request, extensions)).await
+                let classify = self.recording.classify.make_classifier(&request, extensions);
+                self.recording.send(permit, classify, next.run(request, extensions)).await
             }
             Admission::WithoutBreaker(missing) => {
+                let classify = self.recording.classify.make_classifier(&request, extensions);
                 let call = UnbrokenCall::new(missing, &self.selector.breakers);
-                self.send_unbroken(call, next.run(request, extensions)).await
+                self.send_unbroken(call, classify, next.run(request, extensions)).await
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
         }
     }
 
-    async fn send_unbroken(
+    async fn send_unbroken<D>(
         &self,
         mut call: UnbrokenCall,
+        classify: D,
         sent: impl Future<Output = Result<Response, Error>>,
     ) -> Result<Response, Error>
     where
-        O: RecordWhen<C, Response, Error, Response = Response>,
+        O: RecordWhen<D, Response, Error, Response = Response>,
     {
         let mut sent = pin!(sent);
         let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
-        let Recording { classify, record_when } = &self.recording;
-        if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
+        let record_when = &self.recording.record_when;
+        if let Some(outcome) = record_when.outcome_of_response(&classify, &result) {
             call.record(outcome);
         }
         result.map(O::pass_unrecorded)
@@ -171,8 +208,8 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
 impl<K, C, O> Middleware for KeyedBreakerMiddleware<K, C, O>
 where
     K: ExtractKey<Request> + Send + Sync + 'static,
-    C: Send + Sync + 'static,
-    O: RecordWhen<C, Response, Error, Response = Response>
+    C: MakeRequestClassifier<Classifier: Send> + Send + Sync + 'static,
+    O: RecordWhen<C::Classifier, Response, Error, Response = Response>
         + AppliesTo<Request>
         + Send
         + Sync
@@ -192,6 +229,12 @@ where
         Self: 'call,
     {
         Box::pin(self.send(request, extensions, next))
+    }
+}
+
+impl<K: Clone, C: CloneClassifier, O: Clone> Clone for KeyedBreakerMiddleware<K, C, O> {
+    fn clone(&self) -> Self {
+        Self { selector: self.selector.clone(), recording: self.recording.clone() }
     }
 }
 

@@ -12,7 +12,7 @@ use reqwest_middleware::Error;
 
 use crate::{
     breaker::Permit,
-    classify::ServerErrorsAsFailures,
+    classify::{CloneClassifier, ServerErrorsAsFailures},
     service::{
         body::{OnBodyEnd, SetOnBodyEnd},
         inner_call,
@@ -21,7 +21,6 @@ use crate::{
 };
 
 /// What an outcome is, and when it is known.
-#[derive(Clone)]
 pub(super) struct Recording<C = ServerErrorsAsFailures, O = OnResponse> {
     pub(super) classify: C,
     pub(super) record_when: O,
@@ -54,18 +53,19 @@ impl<C, O> Recording<C, O> {
         Recording { classify: self.classify, record_when }
     }
 
-    /// Sends a request that a breaker has admitted, and records the outcome.
-    pub(super) async fn send(
+    /// Sends a request that a breaker has admitted, and records the outcome by this classifier.
+    pub(super) async fn send<D>(
         &self,
         mut permit: Permit,
+        classify: D,
         sent: impl Future<Output = Result<Response, Error>>,
     ) -> Result<Response, Error>
     where
-        O: RecordWhen<C, Response, Error, Response = Response>,
+        O: RecordWhen<D, Response, Error, Response = Response>,
     {
         let mut sent = pin!(sent);
         let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
-        self.record_when.record(&self.classify, result, &mut permit)
+        self.record_when.record(&classify, result, &mut permit)
     }
 
     /// Adds the fields that both middlewares have.
@@ -74,5 +74,12 @@ impl<C, O> Recording<C, O> {
             .field("classify", &format_args!("{}", type_name_of_val(&self.classify)))
             .field("record_when", &format_args!("{}", type_name_of_val(&self.record_when)))
             .finish()
+    }
+}
+
+impl<C: CloneClassifier, O: Clone> Clone for Recording<C, O> {
+    fn clone(&self) -> Self {
+        let record_when = self.record_when.clone();
+        Self { classify: self.classify.clone_classifier(), record_when }
     }
 }
