@@ -1,8 +1,9 @@
 //! The example `observability`, read by a real Prometheus: every query of the dashboard and every
 //! alert names metrics that exist, and answers during the outage.
 //!
-//! It needs the programs `prometheus` and `promtool` (Debian: package `prometheus`). Where they are
-//! missing it passes, unless `TOWER_BREAKER_REQUIRE_SERVICES` is 1.
+//! It needs the programs `prometheus` and `promtool` (Debian: package `prometheus`), and for the
+//! fleet `redis-server`. Where they are missing it passes without what needs them, unless
+//! `TOWER_BREAKER_REQUIRE_SERVICES` is 1.
 
 #[path = "../examples/observability/main.rs"]
 #[allow(dead_code, reason = "`main` is for the example alone")]
@@ -21,7 +22,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::wait::MINUTE;
+use support::{redis, wait::MINUTE};
 use tokio::{net::TcpListener, time::sleep};
 use tower_breaker::Breaker;
 
@@ -119,7 +120,8 @@ impl Prometheus {
         let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // In seconds what is in minutes otherwise.
         let rules = fs::read_to_string(folder().join("alerts.yml")).unwrap();
-        let rules = rules.replace("for: 2m", "for: 2s").replace("[5m]", "[8s]");
+        let rules = rules.replace("for: 2m", "for: 2s").replace("for: 5m", "for: 2s");
+        let rules = rules.replace("[5m]", "[8s]");
         fs::write(data.path().join("alerts.yml"), rules).unwrap();
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
@@ -184,6 +186,13 @@ async fn alerts(prometheus: &Prometheus) -> BTreeMap<String, String> {
     rules.iter().map(|rule| (text(rule, "name"), without_limit(text(rule, "query")))).collect()
 }
 
+/// Whether an expression is about a fleet.
+fn is_of_fleet(expr: &str) -> bool {
+    expr.contains("circuit_breaker_fleet_")
+}
+
+const REPLICA_ALONE: &str = r#"ALERTS{alertname="CircuitBreakerReplicaAlone",alertstate="firing"}"#;
+
 fn firing(name: &str) -> String {
     format!(r#"ALERTS{{alertname="CircuitBreakerOpen",name="{name}",alertstate="firing"}}"#)
 }
@@ -202,14 +211,19 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
     let recorder = observability::install_recorder().unwrap();
-    let example = tokio::spawn(observability::run(listener, recorder, PHASE));
+    let has_fleet = redis::is_installed();
+    let server = observability::FleetServer::start().await.unwrap();
+    assert_eq!(server.is_some(), has_fleet);
+    let example = tokio::spawn(observability::run(listener, recorder, PHASE, server));
     let prometheus = Prometheus::start(target);
 
     prometheus.until("circuit_breaker_state == 1").await;
     let mut open = queries();
     let alerts = alerts(&prometheus).await;
-    assert_eq!(alerts.len(), 6);
+    assert_eq!(alerts.len(), 7);
     open.extend(alerts);
+    assert_eq!(open.iter().filter(|(_, expr)| is_of_fleet(expr)).count(), 5);
+    open.retain(|(_, expr)| has_fleet || !is_of_fleet(expr));
     let all: Vec<String> = open.iter().map(|(_, expr)| expr.clone()).collect();
 
     // A circuit without traffic.
@@ -234,6 +248,17 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
         ]
         .map(|expr| (expr.to_owned(), expr.to_owned())),
     );
+    if has_fleet {
+        open.extend(
+            [
+                "circuit_breaker_fleet_joined == 1",
+                "circuit_breaker_fleet_replicas == 1",
+                "circuit_breaker_fleet_joined == 0 and circuit_breaker_fleet_replicas == 0",
+                REPLICA_ALONE,
+            ]
+            .map(|expr| (expr.to_owned(), expr.to_owned())),
+        );
+    }
     // Each has to answer at some moment of the outage.
     let began = Instant::now();
     while !open.is_empty() {
@@ -248,6 +273,10 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
         sleep(Duration::from_millis(250)).await;
     }
     prometheus.until(&ended("payments", "closed")).await;
+    if has_fleet {
+        let joined = "circuit_breaker_fleet_joined == 1";
+        prometheus.until(&format!("absent({REPLICA_ALONE}) and on() ({joined})")).await;
+    }
 
     let known = prometheus.get("label/__name__/values", &[]).await.unwrap().unwrap();
     let known: BTreeSet<_> = known.as_array().unwrap().iter().filter_map(Value::as_str).collect();

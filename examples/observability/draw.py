@@ -15,6 +15,7 @@ PANELS = [
     ("Slow-call ratio", "circuit_breaker_slow_call_ratio"),
     ("Calls per second by outcome", "sum by (outcome) (rate(circuit_breaker_calls_total[5s]))"),
     ("Probes in 5 s by outcome", "sum by (outcome) (increase(circuit_breaker_probes_total[5s]))"),
+    ("Joined to the fleet", "max by (instance) (circuit_breaker_fleet_joined)"),
 ]
 COLOURS = ["#3274d9", "#e02f44", "#e5a50a", "#299c46", "#8f3bb8", "#6e7781", "#00a3a3", "#c15c17"]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, GAP = 900, 96, 46, 178, 22, 26
@@ -28,7 +29,7 @@ def fetch(base, query, begin, end):
 
 
 def label(metric):
-    return " ".join(metric[key] for key in ("name", "key", "outcome") if key in metric)
+    return " ".join(metric[key] for key in ("name", "key", "outcome") if key in metric) or metric["instance"]
 
 
 def draw(base, seconds):

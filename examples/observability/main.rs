@@ -3,19 +3,14 @@
 //!
 //! It serves `/metrics` on 127.0.0.1:9464 and calls an upstream of its own on loopback, which is
 //! healthy, fails, is healthy again and is slow, half a minute each, until the program is stopped.
-//! Let a Prometheus scrape it, load `alerts.yml` there, and import `dashboard.json` into Grafana:
-//!
-//! ```yaml
-//! scrape_configs:
-//!   - job_name: tower-breaker
-//!     scrape_interval: 1s
-//!     static_configs: [{ targets: ["127.0.0.1:9464"] }]
-//! ```
+//! README.md says how to look at it.
 //!
 //! An argument is another address, and a second one the seconds of each phase.
 //!
 //! The recorder is that of metrics-exporter-prometheus. With OpenTelemetry, install the recorder of
 //! metrics-exporter-opentelemetry instead: the names and labels are the same.
+
+mod fleet_server;
 
 use std::{
     env,
@@ -33,12 +28,14 @@ use http_body_util::Empty;
 use hyper::{Request, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{net::TcpListener, signal, time::sleep};
 use tower::{Layer, ServiceExt};
 use tower_breaker::{
     CircuitBreakerLayer, Config, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, Trip,
-    Window, classify::ServerErrorsAsFailures,
+    Window, classify::ServerErrorsAsFailures, fleet::RedisFleet,
 };
+
+pub(crate) use self::fleet_server::FleetServer;
 
 type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
@@ -65,7 +62,15 @@ async fn main() -> Result {
     let metrics = install_recorder()?;
     let listener = TcpListener::bind(address).await?;
     println!("metrics: http://{}/metrics", listener.local_addr()?);
-    run(listener, metrics, Duration::from_secs(seconds)).await
+    let server = FleetServer::start().await?;
+    if server.is_none() {
+        println!("without a fleet: redis-server is missing (Debian: apt-get install redis-server)");
+    }
+    tokio::select! {
+        ended = run(listener, metrics, Duration::from_secs(seconds), server) => ended,
+        // Returns, so that the server is killed.
+        stopped = signal::ctrl_c() => Ok(stopped?),
+    }
 }
 
 /// Installs the recorder. What it has recorded is read from the handle.
@@ -81,29 +86,42 @@ pub(crate) async fn run(
     listener: TcpListener,
     metrics: PrometheusHandle,
     each_phase: Duration,
+    server: Option<FleetServer>,
 ) -> Result {
+    let fleet = server.as_ref().map(|server| RedisFleet::open(&server.url())).transpose()?;
     let phase = Arc::new(AtomicUsize::new(0));
     let upstream = TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}", upstream.local_addr()?);
     tokio::spawn(axum::serve(upstream, upstream_routes(&phase)).into_future());
     let routes = Router::new().route("/metrics", get(move || ready(metrics.render())));
     let serve = axum::serve(listener, routes).into_future();
-    let script = async {
-        loop {
-            for (number, what) in SCRIPT.iter().enumerate() {
-                phase.store(number, Relaxed);
-                println!("upstream: {what:?}");
-                sleep(each_phase).await;
-            }
-        }
-    };
     tokio::select! {
-        served = serve => served?,
-        failed = call_payments(&base, each_phase) => failed?,
+        ended = serve => ended?,
+        failed = call_payments(&base, each_phase, fleet) => failed?,
         failed = call_hosts(&base, each_phase) => failed?,
-        () = script => {}
+        failed = play(&phase, each_phase, server) => failed?,
     }
     Ok(())
+}
+
+/// Goes through the script again and again. While the upstream is slow, the fleet has no server.
+async fn play(
+    phase: &AtomicUsize,
+    each_phase: Duration,
+    mut server: Option<FleetServer>,
+) -> Result {
+    loop {
+        for (number, what) in SCRIPT.iter().enumerate() {
+            phase.store(number, Relaxed);
+            println!("upstream: {what:?}");
+            match &mut server {
+                Some(server) if *what == Phase::Slow => server.stop().await?,
+                Some(server) => server.start_again().await?,
+                None => {}
+            }
+            sleep(each_phase).await;
+        }
+    }
 }
 
 /// `/payments`, and the hosts `/hosts/a` to `/hosts/c`, of which only `b` has the outage.
@@ -142,13 +160,16 @@ fn request(uri: &str) -> Result<Request<Empty<Bytes>>> {
     Ok(Request::get(uri).body(Empty::new())?)
 }
 
-async fn call_payments(base: &str, each_phase: Duration) -> Result {
+/// Calls through a breaker that the replicas share, if there is a fleet.
+async fn call_payments(base: &str, each_phase: Duration, fleet: Option<RedisFleet>) -> Result {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let layer = CircuitBreakerLayer::builder("payments")
+    let mut builder = CircuitBreakerLayer::builder("payments")
         .config(config(each_phase))
-        .store(MemoryStore::new())
-        .build()?;
-    let service = layer.classify(ServerErrorsAsFailures).layer(client);
+        .store(MemoryStore::new());
+    if let Some(fleet) = fleet {
+        builder = builder.shared(fleet);
+    }
+    let service = builder.build()?.classify(ServerErrorsAsFailures).layer(client);
     loop {
         // Rejections and failures are what this is about.
         tokio::spawn(service.clone().oneshot(request(&format!("{base}/payments"))?));
