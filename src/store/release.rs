@@ -1,11 +1,16 @@
 //! Releases what a store holds, without keeping the thread that drops the store for long.
 
-use std::cell::Cell;
 #[cfg(any(feature = "redb", feature = "sled"))]
-use std::{sync::mpsc, thread};
+pub(super) mod kept;
+
+use std::cell::Cell;
 
 #[cfg(any(feature = "redb", feature = "sled"))]
+use self::kept::RELEASES;
+#[cfg(any(feature = "redb", feature = "sled"))]
 use super::drop_budget::{DropWait, LONGEST_DROP};
+#[cfg(any(feature = "redb", feature = "sled"))]
+use crate::sync::log;
 
 thread_local! {
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
@@ -21,21 +26,34 @@ pub(crate) fn drop_blocking<T>(store: T) {
 /// Drops a value, on another thread if this one must not block. Waits for that, as long as a drop
 /// may wait, so that the folder can usually be opened again after it: a database writes what is
 /// left when it is closed, and a slow disk can take many seconds for that.
+///
+/// If no thread can be started, the value is kept until the next release, or the next time that a
+/// store is opened.
 #[cfg(any(feature = "redb", feature = "sled"))]
 pub(super) fn release<T: Send + 'static>(value: T) {
+    release_kept();
     if MAY_BLOCK.get() {
         return drop(value);
     }
-    let (done, wait) = mpsc::sync_channel::<()>(1);
-    let release = move || {
-        drop(value);
-        drop(done);
-    };
-    // If there can be no thread, the value is dropped here.
-    if thread::Builder::new().name("breaker-release".to_owned()).spawn(release).is_ok() {
+    match RELEASES.begin(Box::new(value)) {
         // There is no message: the end of the thread is one.
-        let _ = wait.recv_timeout(DropWait::begin(LONGEST_DROP).longest());
+        Ok(wait) => drop(wait.recv_timeout(DropWait::begin(LONGEST_DROP).longest())),
+        Err(error) => log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                %error,
+                "a database that is no longer used cannot be closed, because no thread can be \
+                 started: {error}; its folder stays locked until another store is opened or \
+                 dropped, or this process ends",
+            );
+        }),
     }
+}
+
+/// Begins to drop the values that could not be released before. Does not wait for that.
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub(super) fn release_kept() {
+    RELEASES.retry();
 }
 
 #[cfg(all(test, any(feature = "redb", feature = "sled")))]
@@ -45,6 +63,7 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering::SeqCst},
         },
+        thread,
         time::{Duration, Instant},
     };
 

@@ -141,14 +141,29 @@ impl Control {
     }
 
     /// The same after logging in with the arguments of `AUTH`.
+    ///
+    /// Without a reply, the command is sent again for a minute: a server whose role changes closes
+    /// the connections of its clients.
+    #[track_caller]
     pub(crate) fn command_as(&self, auth: &[&str], arguments: &[&str]) -> String {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        let mut answer = None;
+        let has_answered = holds_in_time(|| {
+            answer = self.try_command(auth, arguments);
+            answer.is_some()
+        });
+        assert!(has_answered, "no reply to {arguments:?}: {}", log(&self.folder));
+        answer.unwrap()
+    }
+
+    /// `None`: the server has not replied.
+    fn try_command(&self, auth: &[&str], arguments: &[&str]) -> Option<String> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut reader = BufReader::new(stream);
         if !auth.is_empty() {
             let auth: Vec<_> = ["AUTH"].iter().chain(auth).copied().collect();
             send(&mut reader, &auth);
-            assert_eq!(reply(&mut reader), "OK");
+            assert_eq!(reply(&mut reader)?, "OK");
         }
         send(&mut reader, arguments);
         reply(&mut reader)
@@ -247,24 +262,24 @@ fn send(reader: &mut BufReader<TcpStream>, arguments: &[&str]) {
     let _ = reader.get_mut().write_all(command.as_bytes());
 }
 
-fn reply(reader: &mut BufReader<TcpStream>) -> String {
+/// `None`: the server has closed the connection, or the reply is empty.
+fn reply(reader: &mut BufReader<TcpStream>) -> Option<String> {
     let mut line = String::new();
-    // A server whose role changes closes the connections of its clients.
-    if reader.read_line(&mut line).unwrap_or(0) == 0 {
-        return "(closed)".to_owned();
-    }
-    let (kind, rest) = line.trim_end().split_at(1);
+    reader.read_line(&mut line).ok()?;
+    // Without its end, the connection was closed within it.
+    let line = line.strip_suffix("\r\n")?;
+    let (kind, rest) = line.split_at_checked(1)?;
     match kind {
-        "+" | "-" | ":" => rest.to_owned(),
-        "$" if rest == "-1" => "(nil)".to_owned(),
+        "+" | "-" | ":" => Some(rest.to_owned()),
+        "$" if rest == "-1" => Some("(nil)".to_owned()),
         "$" => {
             let mut bytes = vec![0; rest.parse::<usize>().unwrap() + 2];
-            reader.read_exact(&mut bytes).unwrap();
-            String::from_utf8_lossy(&bytes[..bytes.len() - 2]).into_owned()
+            reader.read_exact(&mut bytes).ok()?;
+            Some(String::from_utf8_lossy(&bytes[..bytes.len() - 2]).into_owned())
         }
         "*" => {
             let replies = (0..rest.parse::<i64>().unwrap()).map(|_| reply(reader));
-            replies.collect::<Vec<_>>().join("\n")
+            Some(replies.collect::<Option<Vec<_>>>()?.join("\n"))
         }
         _ => panic!("unexpected reply: {line:?}"),
     }

@@ -8,6 +8,7 @@ mod counting;
 mod inquiring;
 mod joining;
 mod probing;
+mod settling;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,15 +24,15 @@ use smol_str::SmolStr;
 
 use super::{
     counting::Counting,
-    entry::{Entry, Submission},
+    entry::Entry,
     health::Health,
     inquiries::Inquiries,
     leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{clock::ClockWatch, counts::Ledger, member::Next, record::Micros},
+    protocol::{clock::ClockWatch, counts::Ledger, record::Micros},
     settings::Settings,
-    transport::{Beat, CallError, Transport, micros},
+    transport::{Beat, Transport, micros},
 };
 use crate::{
     store::StoreError,
@@ -42,8 +43,6 @@ use crate::{
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what the server keeps is refreshed: well before it expires.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
-/// How often a decision is submitted in a row: each time, another replica was faster.
-const ATTEMPTS: usize = 8;
 
 /// How long breakers are looked at in a row, where thousands have changed at once, before messages
 /// are taken: news of the others must not wait for all of them.
@@ -325,65 +324,6 @@ impl Agent {
         self.changed.remove(&id);
         self.last_changed = id;
         Some(id)
-    }
-
-    /// Does for one breaker what there is to do, or leaves it out if its key is broken.
-    fn settle(&mut self, id: u64) -> Result<(), StoreError> {
-        match self.try_settle(id) {
-            Err(CallError::Breaker(error)) => self.leave_out(id, &error),
-            Err(CallError::Fleet(error)) => return Err(error),
-            Ok(()) => {}
-        }
-        Ok(())
-    }
-
-    fn try_settle(&mut self, id: u64) -> Result<(), CallError> {
-        let Some(shared) = self.breakers.get_mut(&id) else { return Ok(()) };
-        shared.entry.clear_mark();
-        if !shared.is_attached {
-            self.join(&[id])?;
-            let shared = self.breakers.get_mut(&id).filter(|shared| !shared.is_left_out);
-            let Some(shared) = shared else { return Ok(()) };
-            shared.entry.set_joined(true);
-            shared.is_attached = true;
-            self.skip_counts(&[id]);
-        }
-        self.submit(id)?;
-        self.hold_leases(id)?;
-        if let Some(shared) = self.breakers.get_mut(&id) {
-            shared.is_reported = false;
-        }
-        Ok(())
-    }
-
-    /// Submits what the machine has decided.
-    fn submit(&mut self, id: u64) -> Result<(), CallError> {
-        let Self { transport, settings, breakers, .. } = self;
-        let Some(Shared { entry, .. }) = breakers.get_mut(&id) else { return Ok(()) };
-        for _ in 0..ATTEMPTS {
-            let Some(view) = entry.view() else { return Ok(()) };
-            if let Some(command) = entry.undecided(&view, settings) {
-                let answer = transport.call(&entry.name, command)?;
-                entry.forget_result();
-                entry.learn(answer.record, answer.now, &view);
-                continue;
-            }
-            let submission = entry.submission(&view, settings);
-            let Submission::Send { decisions, decision, command, sent_at } = submission else {
-                return Ok(());
-            };
-            let answer = transport.call(&entry.name, command)?;
-            match entry.conclude(decisions, &decision, &answer, sent_at) {
-                Next::Adopt(_) | Next::Keep => return Ok(()),
-                Next::Again => {}
-                Next::JoinFirst => {
-                    let join = entry.member.join(sent_at);
-                    let answer = transport.call(&entry.name, join)?;
-                    entry.learn(answer.record, answer.now, &view);
-                }
-            }
-        }
-        Ok(())
     }
 
     fn detach(&mut self, id: u64) {

@@ -19,7 +19,7 @@ use crate::{
         durable::{sync_folder, sync_parents},
         error::StoreError,
         path::{self, FileIdentity},
-        release::release,
+        release::{release, release_kept},
     },
     sync::{log, std_lock as lock},
 };
@@ -62,6 +62,7 @@ struct Open {
 
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
+        release_kept();
         Self { folder, slot: Mutex::default() }
     }
 
@@ -164,6 +165,8 @@ impl Database {
         label: &str,
         only_reads: bool,
     ) -> Result<&'a Open, StoreError> {
+        // One of them may hold this file.
+        release_kept();
         let opened = match self.try_open() {
             Err(failure) if failure.is_corruption() => {
                 self.repair(slot, label, &failure)?;

@@ -3,9 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::*;
+use crate::store::release::kept::seam;
 
 const VALUES: usize = 50;
 
@@ -167,4 +170,25 @@ fn a_folder_that_was_removed_is_noticed_without_an_operation() {
     assert!(store.verify().unwrap_err().to_string().contains("removed"));
     store.verify().unwrap();
     store.save(&SaveEntry::new("key", "1")).unwrap();
+}
+
+#[test]
+fn a_database_that_no_thread_could_close_can_be_opened_once_there_are_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let store = RedbStore::open(dir.path()).unwrap();
+    store.save(&SaveEntry::new("key", "last")).unwrap();
+    seam::REFUSES.set(true);
+    drop(store);
+    seam::REFUSES.set(false);
+    let store = RedbStore::open(dir.path()).unwrap();
+    let began = Instant::now();
+    let value = loop {
+        match store.load("key") {
+            Ok(value) => break value,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(value.as_deref(), Some(b"last".as_slice()));
 }

@@ -24,7 +24,7 @@ use crate::{
     store::{
         error::StoreError,
         path::{self, FileIdentity},
-        release::release,
+        release::{release, release_kept},
     },
     sync::{log, std_lock as lock},
 };
@@ -91,6 +91,7 @@ impl Slot {
 
 impl Database {
     pub(super) fn new(folder: PathBuf) -> Self {
+        release_kept();
         Self { folder, slot: Mutex::default() }
     }
 
@@ -223,6 +224,8 @@ impl Database {
     /// Opens the database, and repairs it if it is corrupt. The inner error is how sled failed to
     /// open it, the outer one any other failure.
     fn open(&self, slot: &mut Slot, label: &str) -> Result<Result<(), Failure>, StoreError> {
+        // One of them may hold this folder.
+        release_kept();
         read_copy::remove_abandoned_once();
         if slot.lost_sync {
             match folder::write_again(&self.folder) {

@@ -6,6 +6,7 @@ mod discards;
 mod expiry;
 mod history;
 mod loss;
+mod no_reply;
 mod sentinel;
 mod shared_keys;
 mod tls;
