@@ -64,8 +64,8 @@
 //!   joined. It joins once the key is deleted.
 //!
 //! A replica whose thread of the fleet does nothing for more than five seconds, because the server
-//! keeps it waiting with a longer timeout or the process has too little CPU time, lets its own calls
-//! be probes until the thread works again.
+//! keeps it waiting with a longer timeout or the process has too little CPU time, lets its own
+//! calls be probes until the thread works again.
 //!
 //! A process that ends does not wait for the server: what it has decided in its last moments may
 //! not reach the others, and the leases of its probes hold until they

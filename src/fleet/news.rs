@@ -42,6 +42,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// One entry of the stream: its id and its fields.
 type Entry = (String, HashMap<String, String>);
+/// The number of the newest news, and the last entry of both streams.
+type Places = (Option<u64>, Vec<Entry>, Vec<Entry>);
 type Streams = Option<Vec<(String, Vec<Entry>)>>;
 
 pub(super) struct Reader {
@@ -138,7 +140,6 @@ impl Reader {
     /// states are read; what happens from here on is news.
     fn begin(&mut self) -> Result<Vec<Message>, StoreError> {
         let keys = &self.keys;
-        type Places = (Option<u64>, Vec<Entry>, Vec<Entry>);
         let (newest_serial, newest, question): Places = self.connection.call(|connection| {
             let mut pipeline = redis::pipe();
             // Before the stream, so that no entry is missing between the two.

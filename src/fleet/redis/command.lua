@@ -1,9 +1,9 @@
 -- Carries out a command about one breaker. Held to the reference in protocol/tests/server.rs.
 --
 -- KEYS: 1 the breaker's hash, 2 the hash of the shard, 3 the stream of news.
--- ARGV: 1 the command, 2 its deadline (microseconds; 0: none; not for `join`), 3 and 4 the fence that the caller
--- has seen, 5 the breaker's name, then what the command needs. Tokens are hexadecimal, with 16
--- digits, so that they are ordered as text. Numbers are decimal.
+-- ARGV: 1 the command, 2 its deadline (microseconds; 0: none; not for `join`), 3 and 4 the
+-- fence that the caller has seen, 5 the breaker's name, then what the command needs. Tokens are
+-- hexadecimal, with 16 digits, so that they are ordered as text. Numbers are decimal.
 --
 -- Returns: the status, its time, the server's time, and the record: number, token, state, until,
 -- opens.
