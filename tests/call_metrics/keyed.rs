@@ -129,3 +129,22 @@ fn a_failure_that_finds_no_room_is_unrecorded_and_not_a_failure_too() {
     call("b", Does::Succeed);
     assert_eq!(counts(), (2, 1, 1));
 }
+
+#[test]
+fn a_call_that_passes_a_full_group_twice_is_unrecorded_once() {
+    let builder = KeyedBreakers::builder("full-twice").config(rates()).max_breakers(1);
+    let breakers = builder.build().unwrap();
+    breakers.get_or_create("a").unwrap().force_open();
+    let layer =
+        || KeyedCircuitBreakerLayer::by_key(breakers.clone(), |key: &&str| Some((*key).into()));
+    let inner = service_fn(async |_: &str| Err::<(), _>(std::fmt::Error));
+    let service = layer().layer(service_fn(move |key: &'static str| {
+        let further_in = layer().layer(inner);
+        async move { further_in.oneshot(key).await.map_err(|_| std::fmt::Error) }
+    }));
+    for calls in 1..=2 {
+        block_on(service.clone().oneshot("b")).unwrap_err();
+        let metrics = breakers.metrics();
+        assert_eq!((metrics.unrecorded_calls, metrics.calls.total()), (calls, 0));
+    }
+}

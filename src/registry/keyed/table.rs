@@ -215,6 +215,10 @@ impl Table {
             Ok(result) => Some(result),
             Err(work) => self.shared.as_ref().map(work),
         };
+        if result.is_none() && KeyMark::of(key.hash).is_running() {
+            // It is part of a call that was counted.
+            return None;
+        }
         self.count_unrecorded(result)
     }
 

@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::unbroken::UnbrokenCall;
 use crate::{
+    breaker::nesting::KeyMark,
     classify::note_passed_error,
     service::{
         future::ResponseFuture,
@@ -49,6 +50,7 @@ pin_project! {
         Passed {
             #[pin]
             future: F,
+            mark: Option<KeyMark>,
         },
     }
 }
@@ -65,8 +67,8 @@ impl<F, C, J, O> KeyedResponseFuture<F, C, J, O> {
     }
 
     #[inline]
-    pub(super) fn passed(future: F) -> Self {
-        Self { call: Call::Passed { future } }
+    pub(super) fn passed(future: F, mark: Option<KeyMark>) -> Self {
+        Self { call: Call::Passed { future, mark } }
     }
 }
 
@@ -90,8 +92,12 @@ where
                 }
                 Poll::Ready(pass::<O, C, _, _, _>(result))
             }
-            CallProjection::Passed { future } => {
-                Poll::Ready(pass::<O, C, _, _, _>(ready!(future.poll(cx))))
+            CallProjection::Passed { future, mark } => {
+                let result = match mark {
+                    Some(mark) => mark.run(|| future.poll(cx)),
+                    None => future.poll(cx),
+                };
+                Poll::Ready(pass::<O, C, _, _, _>(ready!(result)))
             }
         }
     }

@@ -6,7 +6,7 @@ use super::key::ExtractKey;
 use crate::{
     breaker::{
         Permit,
-        nesting::{is_any_running, is_nested},
+        nesting::{KeyMark, is_any_running, is_nested},
     },
     error::Rejected,
     handle::Breaker,
@@ -27,6 +27,8 @@ pub(in crate::service) enum Admission {
     ByBreaker(Permit),
     WithoutBreaker(Missing),
     Unrecorded,
+    /// The same, because the group is full: further in, it is recognized by its key.
+    WithoutRoom(KeyMark),
 }
 
 impl<K> Selector<K> {
@@ -50,7 +52,7 @@ impl<K> Selector<K> {
             Found::Breaker(admitted) => admitted.map(Admission::ByBreaker),
             Found::OnFailure(missing) if missing.mark().is_running() => Ok(Admission::Unrecorded),
             Found::OnFailure(missing) => Ok(Admission::WithoutBreaker(missing)),
-            Found::Unrecorded => Ok(Admission::Unrecorded),
+            Found::Unrecorded => Ok(Admission::WithoutRoom(breakers.mark_of(key))),
         }
     }
 }

@@ -137,7 +137,13 @@ where
                 let future = call.run(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
-            Ok(Admission::Unrecorded) => KeyedResponseFuture::passed(self.inner.call(request)),
+            Ok(Admission::Unrecorded) => {
+                KeyedResponseFuture::passed(self.inner.call(request), None)
+            }
+            Ok(Admission::WithoutRoom(mark)) => {
+                let future = mark.run(|| self.inner.call(request));
+                KeyedResponseFuture::passed(future, Some(mark))
+            }
             Err(rejected) => {
                 let future = self.reject.reject(request, rejected);
                 KeyedResponseFuture::with_breaker(ResponseFuture::rejected(future))

@@ -183,6 +183,11 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
                 self.send_unbroken(call, classify, next.run(request, extensions)).await
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
+            Admission::WithoutRoom(mark) => {
+                let mut sent = pin!(next.run(request, extensions));
+                let result = poll_fn(|cx| mark.run(|| sent.as_mut().poll(cx))).await;
+                result.map(O::pass_unrecorded)
+            }
         }
     }
 
