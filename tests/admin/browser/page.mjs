@@ -415,6 +415,8 @@ const checks = {
           assert.ok(wide <= 0, `${what}: ${wide} pixels too wide at ${viewport.width}`);
         };
         await look("the list");
+        const search = await page.getByRole("searchbox").boundingBox();
+        assert.ok(search.width >= 180, `the search has ${search.width} pixels at ${viewport.width}`);
         await page.getByLabel("Group").selectOption("tenants");
         await page.getByText(/^1 of at most 10,000 breakers/).waitFor();
         await look("a group");
@@ -440,7 +442,7 @@ async function takeScreenshots() {
   await control("trip", "payments");
   for (const colorScheme of ["light", "dark"]) {
     for (const [device, viewport] of [["desktop", { width: 1360, height: 860 }], ["phone", { width: 390, height: 844 }]]) {
-      const page = await open("/admin", { colorScheme, viewport, deviceScaleFactor: device === "phone" ? 2 : 1 });
+      const page = await open("/grouped", { colorScheme, viewport, deviceScaleFactor: device === "phone" ? 2 : 1 });
       for (let n = 0; n < 14; n += 1) {
         const calls = { 3: 4, 5: 2, 8: 2 }[n] ?? 0;
         for (let call = 0; call < calls; call += 1) await control("fail", "checkout");
