@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use crate::{snapshot::Snapshot, state::State};
 
 /// The one to begin with: of two snapshots, one of a circuit that is still open, or else the newer.
-/// Of a circuit that is still open and a state set by hand that still lasts, the newer. A value that is no snapshot counts only where there is no other.
+/// Of a circuit that is still open and a state set by hand that still lasts, the newer. A value
+/// that is no snapshot counts only where there is no other.
 pub(super) fn winner(
     near: Option<Vec<u8>>,
     far: Option<Vec<u8>>,
