@@ -1,8 +1,10 @@
 //! Measures the cost of a circuit breaker in an axum server with wrk: the same router alone, behind
-//! tower-breaker and behind tower-resilience, all healthy, taking turns in one run.
+//! tower-breaker and behind tower-resilience, taking turns in one run. First all healthy, then with
+//! one response in a hundred a 500.
 //!
 //! `cargo run --release` compares them and needs wrk (Debian, Ubuntu: `apt-get install wrk`);
-//! `cargo run --release serve <bare|tower-breaker|tower-resilience>` only serves one of them.
+//! `cargo run --release serve <bare|tower-breaker|tower-resilience> [n]` only serves one of them,
+//! with one response in n a 500.
 
 mod serve;
 mod wrk;
@@ -10,6 +12,7 @@ mod wrk;
 use std::{
     error::Error,
     io::{BufRead, BufReader},
+    num::NonZeroU32,
     process::{Child, Command, Stdio},
 };
 
@@ -23,17 +26,27 @@ const SERVERS: [&str; 3] = ["bare", "tower-breaker", "tower-resilience"];
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => compare(),
-        ["serve", which] => serve::serve(which),
-        _ => Err("usage: tower-breaker-web [serve <bare|tower-breaker|tower-resilience>]".into()),
+        [] => {
+            println!("All requests succeed:\n");
+            compare(None)?;
+            println!("\nOne response in a hundred is a 500:\n");
+            compare(NonZeroU32::new(100))
+        }
+        ["serve", which] => serve::serve(which, None),
+        ["serve", which, fails] => serve::serve(which, Some(fails.parse()?)),
+        _ => {
+            Err("usage: tower-breaker-web [serve <bare|tower-breaker|tower-resilience> [n]]".into())
+        }
     }
 }
 
-fn compare() -> Result<(), Failure> {
-    let servers: Vec<Server> = SERVERS.into_iter().map(Server::start).collect::<Result<_, _>>()?;
+fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
+    let start = |which| Server::start(which, fails);
+    let servers: Vec<Server> = SERVERS.into_iter().map(start).collect::<Result<_, _>>()?;
+    let share = fails.map_or(0.0, |fails| 1.0 / f64::from(fails.get()));
     // Warms up each server.
     for server in &servers {
-        wrk::run(&server.url, 1)?;
+        wrk::run(&server.url, 1, share)?;
     }
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
@@ -42,7 +55,7 @@ fn compare() -> Result<(), Failure> {
         // Each round starts with another server.
         for turn in 0..SERVERS.len() {
             let index = (round + turn) % SERVERS.len();
-            figures[index] = wrk::run(&servers[index].url, 5)?;
+            figures[index] = wrk::run(&servers[index].url, 5, share)?;
         }
         rounds.push(figures);
     }
@@ -74,10 +87,11 @@ struct Server {
 }
 
 impl Server {
-    fn start(which: &str) -> Result<Self, Failure> {
+    fn start(which: &str, fails: Option<NonZeroU32>) -> Result<Self, Failure> {
         let program = std::env::current_exe()?;
-        let mut child =
-            wrk::on_processor(0, program).args(["serve", which]).stdout(Stdio::piped()).spawn()?;
+        let mut command = wrk::on_processor(0, program);
+        command.args(["serve", which]).args(fails.map(|fails| fails.to_string()));
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut url = String::new();
         let stdout = child.stdout.take().ok_or("the server has no output")?;
         BufReader::new(stdout).read_line(&mut url)?;

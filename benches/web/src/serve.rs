@@ -1,13 +1,22 @@
 //! The router, with and without a breaker.
 
-use axum::{Router, error_handling::HandleErrorLayer, http::StatusCode, routing::get};
+use std::{cell::Cell, num::NonZeroU32};
+
+use axum::{
+    Router,
+    error_handling::HandleErrorLayer,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use tower::ServiceBuilder;
 use tower_breaker::{CircuitBreakerLayer, Trip, Window};
 
 use crate::Failure;
 
-pub(crate) fn serve(which: &str) -> Result<(), Failure> {
-    let router = Router::new().route("/", get(|| async { "Hello, world!" }));
+/// Serves one of the routers. One response in `fails` is a 500, if that is given.
+pub(crate) fn serve(which: &str, fails: Option<NonZeroU32>) -> Result<(), Failure> {
+    let router = Router::new().route("/", get(move || async move { answer(fails) }));
     let router = match which {
         "bare" => router,
         "tower-breaker" => router.layer(
@@ -29,6 +38,19 @@ pub(crate) fn serve(which: &str) -> Result<(), Failure> {
         other => return Err(format!("unknown server {other:?}").into()),
     };
     run(router)
+}
+
+fn answer(fails: Option<NonZeroU32>) -> Response {
+    thread_local! {
+        static REQUESTS: Cell<u32> = const { Cell::new(0) };
+    }
+    let request = REQUESTS.replace(REQUESTS.get().wrapping_add(1));
+    match fails {
+        Some(fails) if request.is_multiple_of(fails.get()) => {
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        _ => "Hello, world!".into_response(),
+    }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]

@@ -11,29 +11,43 @@ pub(crate) struct Figures {
     pub(crate) p99_micros: f64,
 }
 
-/// Runs wrk for `seconds`, with one thread and 32 connections.
-pub(crate) fn run(url: &str, seconds: u32) -> Result<Figures, Failure> {
+/// Runs wrk for `seconds`, with one thread and 32 connections. An error unless the share of
+/// requests that failed is about the expected one.
+pub(crate) fn run(url: &str, seconds: u32, fails: f64) -> Result<Figures, Failure> {
     let duration = format!("-d{seconds}s");
     let output = on_processor(1, "wrk")
         .args(["-t1", "-c32", &duration, "--latency", url])
         .output()
         .map_err(|error| format!("wrk (Debian, Ubuntu: apt-get install wrk): {error}"))?;
     let report = String::from_utf8_lossy(&output.stdout);
-    if report.contains("Non-2xx") || report.contains("Socket errors") {
-        return Err(format!("some requests failed:\n{report}").into());
+    let failed = failed_share(&report);
+    if report.contains("Socket errors") || failed.is_none_or(|share| (share - fails).abs() > 0.001)
+    {
+        return Err(format!("other requests failed than those that are to:\n{report}").into());
     }
     parse(&report).ok_or_else(|| format!("cannot read the report of wrk:\n{report}").into())
 }
 
 fn parse(report: &str) -> Option<Figures> {
-    let after = |label| {
-        let mut lines = report.lines().map(str::trim);
-        lines.find_map(|line| line.strip_prefix(label)).map(str::trim)
-    };
     Some(Figures {
-        requests_per_second: after("Requests/sec:")?.parse().ok()?,
-        p99_micros: micros(after("99%")?)?,
+        requests_per_second: after(report, "Requests/sec:")?.parse().ok()?,
+        p99_micros: micros(after(report, "99%")?)?,
     })
+}
+
+fn after<'a>(report: &'a str, label: &str) -> Option<&'a str> {
+    let mut lines = report.lines().map(str::trim);
+    lines.find_map(|line| line.strip_prefix(label)).map(str::trim)
+}
+
+/// The share of the responses whose status is neither 2xx nor 3xx.
+fn failed_share(report: &str) -> Option<f64> {
+    let all: f64 = report.lines().find_map(|line| {
+        let (number, _) = line.trim().split_once(" requests in ")?;
+        number.parse().ok()
+    })?;
+    let failed = after(report, "Non-2xx or 3xx responses:");
+    Some(failed.map_or(Some(0.0), |number| number.parse().ok())? / all)
 }
 
 fn micros(time: &str) -> Option<f64> {
@@ -75,5 +89,9 @@ mod tests {
         assert!((figures.requests_per_second - 117_381.43).abs() < 1e-6);
         assert!((figures.p99_micros - 1240.0).abs() < 1e-6);
         assert!(parse("unable to connect").is_none());
+        assert_eq!(failed_share(report), Some(0.0));
+        let report = format!("{report}  Non-2xx or 3xx responses: 2\n");
+        assert_eq!(failed_share(&report), Some(0.02));
+        assert_eq!(failed_share("unable to connect"), None);
     }
 }
