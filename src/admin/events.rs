@@ -96,6 +96,7 @@ impl EventStream {
         place: Place,
         Start { positions, max_positions, after }: Start<'_>,
     ) -> Self {
+        positions.expire();
         let resumed = after.and_then(|after| positions.take(after));
         let hello = json!({ "now": view::now(), "resumed": resumed.is_some() });
         let hello = frame("hello", &hello);

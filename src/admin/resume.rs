@@ -41,23 +41,60 @@ impl Positions {
         let position = Position { token: token.clone(), since: Instant::now(), next };
         let mut positions = std_lock(&self.0);
         positions.push_back(position);
-        let is_old = |position: &Position| position.since.elapsed() > KEPT;
-        while positions.len() > limit || positions.front().is_some_and(is_old) {
+        drop_old(&mut positions);
+        while positions.len() > limit {
             positions.pop_front();
         }
         token
     }
 
+    /// Drops the positions to which no client has come back in time.
+    pub(super) fn expire(&self) {
+        drop_old(&mut std_lock(&self.0));
+    }
+
     /// The position with this token, unless it is gone.
     pub(super) fn take(&self, token: &str) -> Option<Vec<Next>> {
         let mut positions = std_lock(&self.0);
+        drop_old(&mut positions);
         let at = positions.iter().position(|position| position.token == token)?;
         positions.remove(at).map(|position| position.next)
+    }
+}
+
+/// Drops the positions that have been kept for long enough. The oldest is the first.
+fn drop_old(positions: &mut VecDeque<Position>) {
+    let is_old = |position: &Position| position.since.elapsed() > KEPT;
+    while positions.front().is_some_and(is_old) {
+        positions.pop_front();
     }
 }
 
 impl fmt::Debug for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Positions").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_kept_for_half_a_minute() {
+        let positions = Positions::default();
+        let [old, newer, taken] = [(); 3].map(|()| positions.keep(Vec::new(), 10));
+        assert!(positions.take(&taken).is_some());
+        assert!(positions.take(&taken).is_none(), "it was taken");
+        let Some(earlier) = Instant::now().checked_sub(KEPT + Duration::from_secs(1)) else {
+            return;
+        };
+        std_lock(&positions.0)[0].since = earlier;
+        assert!(positions.take(&old).is_none(), "it is too old");
+        assert_eq!(std_lock(&positions.0).len(), 1, "and gone");
+        std_lock(&positions.0)[0].since = earlier;
+        positions.expire();
+        assert!(std_lock(&positions.0).is_empty());
+        assert!(positions.take(&newer).is_none());
     }
 }

@@ -123,6 +123,10 @@ impl WaitQueue {
                     self.reservations.insert(key, now.after(RESERVATION_TIME));
                     ready.push(waker);
                 }
+                if std::mem::take(&mut self.has_untimed) {
+                    // The others have to check again by themselves from now on.
+                    ready.extend(self.waiting.take_all());
+                }
                 ready
             }
             Capacity::Rejecting { until } => {
@@ -209,6 +213,26 @@ mod tests {
         let probes = Capacity::Probes(1);
         assert_eq!(poll(&mut queue, probes, 60, &mut first), Readiness::Ready);
         assert_eq!(poll(&mut queue, probes, 61, &mut second), Readiness::Ready);
+    }
+
+    #[test]
+    fn waiters_without_a_timer_get_one_when_the_circuit_half_opens() {
+        let mut queue = WaitQueue::default();
+        let forced = Capacity::Rejecting { until: None };
+        let mut keys = [None; 3];
+        for key in &mut keys {
+            assert_eq!(poll(&mut queue, forced, 0, key), Readiness::Wait { recheck_after: None });
+        }
+        let probes = Capacity::Probes(1);
+        assert_eq!(queue.take_ready(probes, at(10)).len(), 3, "each needs a timer");
+        let [first, second, third] = &mut keys;
+        // The slot is for the first, whichever of them is polled first.
+        assert_eq!(poll(&mut queue, probes, 10, third), wait(1));
+        assert_eq!(poll(&mut queue, probes, 10, second), wait(1));
+        assert_eq!(poll(&mut queue, probes, 10, first), Readiness::Ready);
+        assert!(queue.take_ready(probes, at(10)).is_empty(), "all of them have a timer");
+        // The first one makes no call.
+        assert_eq!(poll(&mut queue, probes, 11, second), Readiness::Ready);
     }
 
     #[test]

@@ -20,7 +20,6 @@
 //! | `circuit_breaker_slow_call_ratio` | gauge | | share of slow calls in the window of the first slow-call rule; absent without one |
 //! | `circuit_breaker_probes_total` | counter | `outcome`: as of calls, `slow`, `unfinished` | probes that have ended, among them health checks |
 //! | `circuit_breaker_unrecorded_calls_total` | counter | | calls that passed a full group of keyed breakers; absent until there is one |
-//!
 //! | `circuit_breaker_call_duration_seconds` | histogram | `outcome`: as of calls, without `rejected` | the duration of each admitted call, in seconds; with [`CallMetrics::Durations`] alone |
 //!
 //! Each has the label `name`: the breaker's name.
@@ -35,6 +34,8 @@
 //! * **duration**: from the admission until the outcome is recorded or the call is given up, by the
 //!   breaker's clock. A value is reported up to 1.6% too high or too low; what is below 1 us or
 //!   above 73 minutes, as about that. Buckets from 0.001 to 60 seconds fit most calls.
+//!   A response whose body is still to be classified, as with `on_body_end` and `grpc`, counts
+//!   until its head has arrived.
 //!
 //! ## Keyed breakers
 //!
@@ -120,8 +121,9 @@
 //!
 //! # When metrics are recorded
 //!
-//! Never on the path of a call. Those of breakers are recorded each second, what has not changed
-//! each five seconds. A recorder that is installed later gets what the living breakers have counted
+//! Never on the path of a call. Those of breakers are recorded each second, if they have changed;
+//! gauges that have not changed are set again each five seconds. A recorder that is installed
+//! later gets what the living breakers have counted
 //! since they were built, within a second. Without one, nothing is recorded.
 //!
 //! For stores, the thread that writes records them, or the thread that notices that the store

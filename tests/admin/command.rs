@@ -220,9 +220,12 @@ async fn transitions_are_watched_as_they_happen_also_after_a_stream_has_ended() 
     acting.abort();
 }
 
-/// A service that answers each request for events with one of these streams, and then with none.
-/// Returns its URL and the requests.
-fn scripted(streams: &'static [&'static str]) -> (String, JoinHandle<Vec<String>>) {
+/// A service that answers each request for events with one of these streams, of this type, and then
+/// with none. Returns its URL and the requests.
+fn scripted(
+    kind: &'static str,
+    streams: &'static [&'static str],
+) -> (String, JoinHandle<Vec<String>>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serve = move || {
@@ -231,8 +234,8 @@ fn scripted(streams: &'static [&'static str]) -> (String, JoinHandle<Vec<String>
             let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
             let request = lines.next().unwrap().unwrap();
             while !lines.next().unwrap().unwrap().is_empty() {}
-            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
-            connection.write_all(format!("{head}{stream}").as_bytes()).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: {kind}");
+            connection.write_all(format!("{head}\r\n\r\n{stream}").as_bytes()).unwrap();
             request
         };
         streams.iter().map(answer).collect()
@@ -256,7 +259,7 @@ async fn nothing_is_lost_silently_between_two_streams() {
         (&[HELLO, ANEW], "/events?after=a%26b ", NOTE),
         (&[LOST, ANEW], "/events ", NOTE),
     ] {
-        let (url, service) = scripted(streams);
+        let (url, service) = scripted("text/event-stream", streams);
         let (code, out, error) = outcome(&url, None, &["watch", "--count", "1"]).await;
         assert!(code == 0 && out.contains("payments"), "{out}");
         assert_eq!(error, note);
@@ -264,6 +267,15 @@ async fn nothing_is_lost_silently_between_two_streams() {
         assert!(requests[0].starts_with("GET /events HTTP"), "{requests:?}");
         assert!(requests[1].starts_with(&format!("GET {after}")), "{requests:?}");
     }
+}
+
+#[tokio::test]
+async fn a_page_is_not_watched() {
+    let (url, service) = scripted("text/html", &["<p>event: hello</p>"]);
+    let (code, out, error) = outcome(&url, None, &["watch"]).await;
+    assert_eq!((code, &*out), (1, ""), "{error}");
+    assert!(error.contains("is no admin service"), "{error}");
+    assert_eq!(service.join().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::{
     convert::Infallible,
-    sync::LazyLock,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,12 +14,14 @@ use tokio_test::block_on;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, KeyedBreakers, Outcome, State, Trip, Window,
-    classify::classify_fn, clock::ManualClock, config::CallMetrics,
+    classify::classify_fn,
+    clock::{Clock, ManualClock, SystemClock},
+    config::CallMetrics,
 };
 
 use super::{
     counted, metrics,
-    recorder::{PANICS, Recorded},
+    recorder::{PANICS, PANICS_AT_GAUGES, Recorded},
     support::{random::Random, wait::eventually},
 };
 
@@ -219,8 +224,8 @@ fn keys_have_series_of_their_own_up_to_the_limit() {
     });
     let keys = RECORDED.keys("circuit_breaker_calls_total{name=\"hosts\"");
     assert!(!keys.iter().any(|key| key.contains("key=\"b\"")), "{keys:?}");
-    let closed = value("state", "hosts", "key=\"other\",state=\"closed\"");
-    assert_eq!(closed, Some(2.0), "two breakers");
+    let closed = || value("state", "hosts", "key=\"other\",state=\"closed\"");
+    eventually("two breakers are closed", || closed() == Some(2.0));
 }
 
 #[test]
@@ -233,4 +238,38 @@ fn a_breaker_without_metrics_has_no_series_and_a_recorder_that_panics_affects_no
     let _after = builder("zz-after-the-panic").build().unwrap();
     eventually_in("zz-after-the-panic", "closed");
     assert_eq!(RECORDED.keys("name=\"silent\""), Vec::<String>::new());
+}
+
+#[test]
+fn counters_are_exact_although_the_recorder_panics_at_every_gauge() {
+    let breaker = builder(PANICS_AT_GAUGES).build().unwrap();
+    (0..3).for_each(|_| breaker.try_acquire().unwrap().success());
+    eventually("the calls are reported", || calls(PANICS_AT_GAUGES)[0] >= Some(3.0));
+    let seconds = || value("state_seconds_total", PANICS_AT_GAUGES, "state=\"closed\"");
+    let enough = seconds().map(|seconds| seconds + 2.0);
+    eventually("they are reported again", || enough.is_some() && seconds() >= enough);
+    assert_eq!(calls(PANICS_AT_GAUGES), floats([3, 0, 0, 0, 0, 0]));
+    assert_eq!(states(PANICS_AT_GAUGES), [None; 6]);
+}
+
+#[derive(Clone, Default)]
+struct PanicsOnce(Arc<AtomicBool>);
+
+impl Clock for PanicsOnce {
+    fn now(&self) -> Duration {
+        assert!(!self.0.swap(false, SeqCst), "this test provokes a panic");
+        SystemClock.now()
+    }
+}
+
+#[test]
+fn a_clock_that_panics_once_does_not_end_what_is_reported() {
+    let clock = PanicsOnce::default();
+    let rule = Trip::failure_rate(0.9, Window::time(Duration::from_secs(60)));
+    let breaker = builder("clock-panics").trip_on(rule).clock(clock.clone()).build().unwrap();
+    eventually_in("clock-panics", "closed");
+    clock.0.store(true, SeqCst);
+    eventually("the clock has panicked", || !clock.0.load(SeqCst));
+    breaker.try_acquire().unwrap().success();
+    eventually("its calls are reported", || calls("clock-panics")[0] == Some(1.0));
 }

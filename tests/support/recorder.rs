@@ -14,6 +14,9 @@ use metrics::{
 /// A label that contains this makes the recorder panic.
 pub(crate) const PANICS: &str = "the recorder panics";
 
+/// A label that contains this makes the recorder panic at gauges.
+pub(crate) const PANICS_AT_GAUGES: &str = "the gauge panics";
+
 #[derive(Clone, Default)]
 pub(crate) struct Recorded(Arc<Mutex<Content>>);
 
@@ -98,6 +101,8 @@ impl Recorder for Recorded {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let is_good = key.labels().all(|label| !label.value().contains(PANICS_AT_GAUGES));
+        assert!(is_good, "this test provokes a panic");
         Gauge::from_arc(self.register(key))
     }
 

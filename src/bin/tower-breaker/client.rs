@@ -4,7 +4,10 @@ use std::{env, fs, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use ureq::{Agent, Body, BodyReader, http::Response};
+use ureq::{
+    Agent, Body, BodyReader,
+    http::{HeaderValue, Response},
+};
 
 use super::fault::Fault;
 
@@ -85,6 +88,10 @@ impl Client {
         let response = request.call().map_err(|error| self.unreachable(&error))?;
         if response.status() != 200 {
             return Err(self.problem(response));
+        }
+        let kind = response.headers().get("content-type").map(HeaderValue::as_bytes);
+        if !kind.is_some_and(|kind| kind.starts_with(b"text/event-stream")) {
+            return Err(self.no_service());
         }
         Ok(response.into_body().into_reader())
     }

@@ -30,9 +30,12 @@ pub(super) fn run(client: &Client, count: Option<u64>, as_json: bool) -> Result<
         if end == End::Enough {
             break;
         }
-        let after = match &end {
-            End::Announced { after } => after.as_deref(),
-            End::Lost | End::Enough => None,
+        let after = if let End::Announced { after: Some(after) } = &end {
+            Some(after.as_str())
+        } else {
+            // What answers may end each stream at once.
+            thread::sleep(RETRY);
+            None
         };
         stream = reconnect(client, after);
     }

@@ -55,8 +55,13 @@ impl NextRules {
         let rates = self.rules.rates.iter_mut().zip(&mut self.windows).zip(sources);
         for ((rate, window), source) in rates {
             rate.window.begin(now);
-            if let Some(index) = source {
-                window.finish(&mut rate.window, &mut old.rates[index].window, now);
+            match source {
+                Some(index) => {
+                    window.finish(&mut rate.window, &mut old.rates[index].window, now);
+                }
+                // The rule that it was to continue is gone: another update was faster.
+                None if rate.window.counts().calls > 0 => rate.window.clear(now),
+                None => {}
             }
         }
         self.rules.consecutive_failures = old.consecutive_failures;
@@ -175,6 +180,24 @@ mod tests {
                 burst(&mut rules, &mut expected, next_size);
             }
         }
+    }
+
+    #[test]
+    fn the_next_rules_keep_no_calls_of_a_rule_that_another_update_has_removed() {
+        let mut rules = Rules::new(&config(100), NOW);
+        (0..50).for_each(|_| record(&mut rules, true));
+        let mut next = NextRules::new(&config(60));
+        while !next.copy(&rules) {
+            next.convert();
+        }
+        let without = Config { trip_on: vec![Trip::consecutive_failures(5)], ..Config::default() };
+        drop(NextRules::new(&without).replace(&mut rules, NOW));
+        drop(next.replace(&mut rules, NOW));
+        let counts = rules.first_window_counts().unwrap();
+        assert_eq!((counts.calls, counts.failures), (0, 0));
+        record(&mut rules, true);
+        let counts = rules.first_window_counts().unwrap();
+        assert_eq!((counts.calls, counts.failures), (1, 1));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::{SystemClock, Tick},
     metrics::{record, recorder},
-    sync::std_lock,
+    sync::{contain, std_lock},
     timer::housekeeping::{self, OnDeadline},
 };
 
@@ -142,12 +142,14 @@ fn schedule() {
 
 impl OnDeadline for Publisher {
     fn on_deadline(&'static self, _: Tick) {
-        if recorder().is_some() {
-            begin_waiting();
-            publish_all();
-        } else {
-            std::mem::take(&mut *std_lock(&self.ended)).iter().for_each(remove);
-        }
+        contain(whose, || {
+            if recorder().is_some() {
+                begin_waiting();
+                publish_all();
+            } else {
+                std::mem::take(&mut *std_lock(&self.ended)).iter().for_each(remove);
+            }
+        });
         let mut scheduled = std_lock(&self.scheduled);
         *scheduled = self.breakers.load(Relaxed) > 0 || !meter::is_empty();
         if *scheduled {
@@ -174,9 +176,14 @@ fn publish_ended() {
 fn publish(meters: &[Arc<Meter>]) {
     for meter in meters {
         IS_PUBLISHING.set(true);
-        update(meter);
+        contain(whose, || update(meter));
         IS_PUBLISHING.set(false);
     }
+}
+
+/// The numbers of a breaker are as of its clock's time, and it begins to count then.
+fn whose() -> String {
+    "the clock of a breaker".to_owned()
 }
 
 thread_local! {
@@ -194,7 +201,7 @@ fn update(meter: &Arc<Meter>) {
     let numbers = meter.read();
     record(|recorder| {
         let labels = meter.labels.series();
-        published.record(recorder, numbers, &labels);
+        published.record(recorder, &numbers, &labels);
         if meter.measures.load(Relaxed) {
             durations::drain(meter.slot, |outcome, seconds, calls| {
                 series::record_duration(&labels, outcome, seconds, calls);

@@ -6,9 +6,7 @@ use metrics::{
     counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-use super::numbers::{
-    BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index,
-};
+use super::numbers::{BreakerMetrics, STATES, state_index};
 use crate::{event::Reason, state::State};
 
 const CALLS: &str = "circuit_breaker_calls_total";
@@ -52,12 +50,17 @@ pub(super) struct Published {
     pub(super) is_removed: bool,
 }
 
+/// What the recorder has. It may panic at each of its functions, so a counter's value is noted just
+/// before the counter is incremented: no increment happens twice.
+#[derive(Default)]
 struct Values {
-    calls: CallCounts,
+    /// Whether everything was recorded the last time.
+    is_complete: bool,
+    calls: [u64; 6],
     unrecorded_calls: u64,
     slow_calls: u64,
-    probes: ProbeCounts,
-    transitions: Vec<TransitionCount>,
+    probes: [u64; 7],
+    transitions: Vec<u64>,
     seconds: [u64; STATES.len()],
     gauges: Gauges,
     /// How many intervals ago all gauges were set.
@@ -73,11 +76,11 @@ struct Gauges {
 
 impl Published {
     /// Records what has changed.
-    pub(super) fn record(&mut self, recorder: usize, numbers: BreakerMetrics, labels: &[Label]) {
-        let is_known = std::mem::replace(&mut self.recorder, recorder) == recorder;
-        // Taken out: if the recorder panics, everything is recorded again.
-        let before = self.values.take().filter(|_| is_known);
-        self.values = Some(Values::record(numbers, before, labels));
+    pub(super) fn record(&mut self, recorder: usize, numbers: &BreakerMetrics, labels: &[Label]) {
+        if std::mem::replace(&mut self.recorder, recorder) != recorder {
+            self.values = None;
+        }
+        self.values.get_or_insert_default().record(numbers, labels);
     }
 }
 
@@ -92,64 +95,45 @@ fn with(labels: &[Label], more: &[(&'static str, &'static str)]) -> Vec<Label> {
 }
 
 impl Values {
-    /// Records what has changed; at first, everything.
-    fn record(numbers: BreakerMetrics, before: Option<Box<Self>>, labels: &[Label]) -> Box<Self> {
-        let is_new = before.is_none();
-        let mut values = before.unwrap_or_else(|| {
-            Box::new(Self {
-                calls: CallCounts::default(),
-                unrecorded_calls: 0,
-                slow_calls: 0,
-                probes: ProbeCounts::default(),
-                transitions: Vec::new(),
-                seconds: [0; STATES.len()],
-                gauges: Gauges::default(),
-                age: 0,
-            })
-        });
-        let count = |name: &'static str, more: &[(&'static str, &'static str)], old, new: u64| {
-            if is_new || new != old {
-                counter!(name, with(labels, more)).increment(new.wrapping_sub(old));
-            }
-        };
-        let calls = values.calls.by_outcome().into_iter().zip(numbers.calls.by_outcome());
-        for ((outcome, old), (_, new)) in calls {
+    /// Records what has changed; at first, and after a panic, everything.
+    fn record(&mut self, numbers: &BreakerMetrics, labels: &[Label]) {
+        let is_new = !std::mem::replace(&mut self.is_complete, false);
+        let count =
+            |name: &'static str, more: &[(&'static str, &'static str)], old: &mut u64, new: u64| {
+                if is_new || new != *old {
+                    let counter = counter!(name, with(labels, more));
+                    counter.increment(new.wrapping_sub(std::mem::replace(old, new)));
+                }
+            };
+        for (old, (outcome, new)) in self.calls.iter_mut().zip(numbers.calls.by_outcome()) {
             count(CALLS, &[("outcome", outcome)], old, new);
         }
         if numbers.unrecorded_calls > 0 {
-            count(UNRECORDED, &[], values.unrecorded_calls, numbers.unrecorded_calls);
+            count(UNRECORDED, &[], &mut self.unrecorded_calls, numbers.unrecorded_calls);
         }
-        count(SLOW_CALLS, &[], values.slow_calls, numbers.slow_calls);
-        let probes = values.probes.by_outcome().into_iter().zip(numbers.probes.by_outcome());
-        for ((outcome, old), (_, new)) in probes {
+        count(SLOW_CALLS, &[], &mut self.slow_calls, numbers.slow_calls);
+        for (old, (outcome, new)) in self.probes.iter_mut().zip(numbers.probes.by_outcome()) {
             count(PROBES, &[("outcome", outcome)], old, new);
         }
-        let seconds = numbers.times.map(|time| time.as_secs());
-        for ((state, old), new) in STATES.iter().zip(values.seconds).zip(seconds) {
-            count(STATE_SECONDS, &[("state", state.as_str())], old, new);
+        for ((state, old), time) in STATES.iter().zip(&mut self.seconds).zip(numbers.times) {
+            count(STATE_SECONDS, &[("state", state.as_str())], old, time.as_secs());
         }
-        let transition = |from: State, to: State, reason: Reason, old, new| {
+        let transition = |from: State, to: State, reason: Reason, old: &mut u64, new| {
             let (from, to) = (("from", from.as_str()), ("to", to.as_str()));
             count(TRANSITIONS, &[from, to, ("reason", reason.as_str())], old, new);
         };
         if is_new {
             for (from, to, reason) in USUAL_TRANSITIONS {
-                transition(from, to, reason, 0, 0);
+                transition(from, to, reason, &mut 0, 0);
             }
         }
-        for (index, new) in numbers.transitions.iter().enumerate() {
-            // Their order stays.
-            let old = values.transitions.get(index).map_or(0, |old| old.count);
+        // Their order stays.
+        self.transitions.resize(numbers.transitions.len(), 0);
+        for (old, new) in self.transitions.iter_mut().zip(&numbers.transitions) {
             transition(new.from, new.to, new.reason, old, new.count);
         }
-        values.calls = numbers.calls;
-        values.unrecorded_calls = numbers.unrecorded_calls;
-        values.slow_calls = numbers.slow_calls;
-        values.probes = numbers.probes;
-        values.seconds = seconds;
-        values.record_gauges(&numbers, is_new, labels);
-        values.transitions = numbers.transitions;
-        values
+        self.record_gauges(numbers, is_new, labels);
+        self.is_complete = true;
     }
 
     fn record_gauges(&mut self, numbers: &BreakerMetrics, is_new: bool, labels: &[Label]) {
