@@ -63,6 +63,14 @@
 //!   says at WARN, and its [`fleet_health`](crate::Breaker::fleet_health) too; the others stay
 //!   joined. It joins once the key is deleted.
 //!
+//! A replica whose thread of the fleet does nothing for more than five seconds, because the server
+//! keeps it waiting with a longer timeout or the process has too little CPU time, lets its own
+//! calls be probes until the thread works again.
+//!
+//! A process that ends does not wait for the server: what it has decided in its last moments may
+//! not reach the others, and the leases of its probes hold until they
+//! [expire](RedisFleetBuilder::lease).
+//!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
 //! than the longest open time of its replica's settings. Votes and leases are put right within a
