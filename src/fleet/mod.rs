@@ -22,7 +22,7 @@
 //!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
 //!   time runs.
 //! * **Counting.** Each replica counts its own calls. With [`FleetCounts::Shared`], rules over time
-//!   windows count those of all as well.
+//!   windows count those of all as well. A replica whose own calls are good does not trip by them.
 //! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
 //!   replicas together: a probe needs a lease. A replica that has had a call within the last second
 //!   fetches one in the background as soon as the open time has ended. One that has not fetches it
@@ -62,6 +62,14 @@
 //! * **holds something else** under the key of a breaker: that breaker decides alone, as the log
 //!   says at WARN, and its [`fleet_health`](crate::Breaker::fleet_health) too; the others stay
 //!   joined. It joins once the key is deleted.
+//!
+//! A replica whose thread of the fleet does nothing for more than five seconds, because the server
+//! keeps it waiting with a longer timeout or the process has too little CPU time, lets its own
+//! calls be probes until the thread works again.
+//!
+//! A process that ends does not wait for the server: what it has decided in its last moments may
+//! not reach the others, and the leases of its probes hold until they
+//! [expire](RedisFleetBuilder::lease).
 //!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,9 +23,12 @@ use super::{
     protocol::record::Micros,
     wire,
 };
-use crate::store::{
-    StoreError,
-    redis::{Connection, Connector},
+use crate::{
+    store::{
+        StoreError,
+        redis::{Connection, Connector, RECONNECT_PAUSE},
+    },
+    sync::panic_message,
 };
 
 /// How long one read waits: how long the thread outlives its fleet at most.
@@ -32,9 +36,14 @@ const WAIT: Duration = Duration::from_secs(1);
 /// The pause after news, so that those that follow closely come together with the next read. Short
 /// against the time within which an opening reaches all.
 const PAUSE: Duration = Duration::from_millis(40);
+/// The pause after the first error in a while: a connection that broke is made anew at once. After
+/// further ones, the server is there and refuses something.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// One entry of the stream: its id and its fields.
 type Entry = (String, HashMap<String, String>);
+/// The number of the newest news, and the last entry of both streams.
+type Places = (Option<u64>, Vec<Entry>, Vec<Entry>);
 type Streams = Option<Vec<(String, Vec<Entry>)>>;
 
 pub(super) struct Reader {
@@ -75,9 +84,14 @@ impl Reader {
     /// Reads until the fleet is gone.
     pub(super) fn run(mut self) {
         let mut is_reading = false;
+        let mut last_error: Option<Instant> = None;
         while !self.signals.stop.load(Ordering::Relaxed) {
-            is_reading &= !self.signals.begin_anew.swap(false, Ordering::Relaxed);
-            let step = if is_reading { self.read() } else { self.begin() };
+            if self.signals.begin_anew.swap(false, Ordering::Relaxed) {
+                is_reading = false;
+                // It may be with a server that others have left.
+                self.connection.close();
+            }
+            let step = self.step(is_reading);
             let messages = match step {
                 Ok(messages) => {
                     let began = !std::mem::replace(&mut is_reading, true);
@@ -86,7 +100,10 @@ impl Reader {
                 }
                 Err(error) => {
                     is_reading = false;
-                    let pause = self.connection.pause().max(Duration::from_millis(20));
+                    let is_first = last_error.is_none_or(|at| at.elapsed() >= 5 * RECONNECT_PAUSE);
+                    last_error = Some(Instant::now());
+                    let least = if is_first { FIRST_PAUSE } else { RECONNECT_PAUSE };
+                    let pause = self.connection.pause().max(least);
                     let sent = self.sender.send(Message::NotReading(error));
                     thread::sleep(pause);
                     if sent.is_err() {
@@ -107,12 +124,26 @@ impl Reader {
         }
     }
 
+    /// Begins, or reads on. A panic, as of the user's function that provides credentials, is an
+    /// error like others: the thread must not end.
+    fn step(&mut self, is_reading: bool) -> Result<Vec<Message>, StoreError> {
+        let step = || if is_reading { self.read() } else { self.begin() };
+        catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+            // A reply may be unread.
+            self.connection.close();
+            let reason = format!("the reader of news panicked: {}", panic_message(&*panic));
+            Err(StoreError::Other(reason.into()))
+        })
+    }
+
     /// Finds the place from which to read: after the last entry. Once the thread knows it, all
     /// states are read; what happens from here on is news.
     fn begin(&mut self) -> Result<Vec<Message>, StoreError> {
         let keys = &self.keys;
-        let (newest, question): (Vec<Entry>, Vec<Entry>) = self.connection.call(|connection| {
+        let (newest_serial, newest, question): Places = self.connection.call(|connection| {
             let mut pipeline = redis::pipe();
+            // Before the stream, so that no entry is missing between the two.
+            pipeline.cmd("HGET").arg(keys.shard()).arg("news");
             for stream in [keys.news(), keys.questions()] {
                 let newest = pipeline.cmd("XREVRANGE").arg(stream);
                 newest.arg("+").arg("-").arg("COUNT").arg(1);
@@ -123,7 +154,8 @@ impl Reader {
         self.last_question = question.map_or_else(|| "0-0".to_owned(), |(id, _)| id);
         let position = match newest.first() {
             Some((id, fields)) => Position { id: id.clone(), serial: serial(fields) },
-            None => Position { id: "0-0".to_owned(), serial: 0 },
+            // There was none yet, or the stream was evicted or deleted.
+            None => Position { id: "0-0".to_owned(), serial: newest_serial.unwrap_or(0) },
         };
         self.last = Some(position);
         Ok(Vec::new())

@@ -199,3 +199,42 @@ fn credentials_are_asked_for_at_each_connection() {
     let shown = format!("{:?} {:?}", fleet(&rotated), first.fleet_health());
     assert!(!shown.contains("second"), "{shown}");
 }
+
+#[test]
+fn a_panic_of_the_credentials_on_the_thread_that_reads_news_does_not_end_it() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "first"]) else { return };
+    let panics = Arc::new(AtomicU32::new(0));
+    let left = Arc::clone(&panics);
+    let builder = RedisFleet::builder(&server.url()).credentials(move || {
+        let reads_news = std::thread::current().name() == Some("breaker-news");
+        let less = |left: u32| left.checked_sub(1);
+        let panics = reads_news && left.fetch_update(SeqCst, SeqCst, less).is_ok();
+        assert!(!panics, "the vault is sealed");
+        Ok(RedisCredentials::new("first"))
+    });
+    let other =
+        RedisFleet::builder(&server.url()).credentials(|| Ok(RedisCredentials::new("first")));
+    let build = |builder: RedisFleetBuilder| {
+        settings("payments").shared(builder.build().unwrap()).build().unwrap()
+    };
+    let (first, second) = (build(builder), build(other));
+    joined(&first);
+    panics.store(2, SeqCst);
+    server.command_as(&["first"], &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    eventually("it has panicked twice", || panics.load(SeqCst) == 0);
+    joined(&first);
+    joined(&second);
+    second.force_open();
+    reaches(&[&first], State::ForcedOpen);
+}
+
+#[test]
+fn a_question_that_the_server_refuses_sends_no_replica_alone() {
+    let Some(server) = RedisServer::start() else { return };
+    let rules: Vec<_> = RULES.iter().copied().filter(|rule| *rule != "+hlen").collect();
+    let breaker = replica(&user(&server, &rules));
+    joined(&breaker);
+    let error = tokio_test::block_on(breaker.fleet_views(Duration::from_secs(5))).unwrap_err();
+    assert!(error.to_string().contains("\"hlen\""), "{error}");
+    assert!(!breaker.fleet_health().is_alone(), "{}", breaker.fleet_health());
+}

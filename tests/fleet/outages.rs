@@ -353,3 +353,27 @@ fn an_invalid_setting_is_refused() {
     let breaker = settings("payments").build().unwrap();
     assert_eq!(breaker.fleet_health(), FleetHealth::NotShared);
 }
+
+#[test]
+fn a_stream_of_news_that_was_deleted_makes_no_replica_join_again_and_again() {
+    let Some(server) = RedisServer::start() else { return };
+    let breaker = settings("payments").shared(fleet(&server).build().unwrap()).build().unwrap();
+    joined(&breaker);
+    breaker.force_open();
+    let news = "circuit_breaker:{0}:fleet:news";
+    eventually("it is told", || server.command(&["EXISTS", news]) == "1");
+    server.command(&["DEL", news]);
+    let begins = || -> u64 {
+        let stats = server.command(&["INFO", "commandstats"]);
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_xrevrange:")).unwrap();
+        line.split(['=', ',']).nth(1).unwrap().parse().unwrap()
+    };
+    let before = begins();
+    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    eventually("it reads news again", || begins() > before);
+    joined(&breaker);
+    let before = begins();
+    // Three heartbeats.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(begins() - before <= 2, "{}", begins() - before);
+}

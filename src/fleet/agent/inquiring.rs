@@ -36,22 +36,32 @@ impl Agent {
         }
         let now = Instant::now();
         let names: Vec<_> = self.inquiries.open.keys().cloned().collect();
-        names.iter().try_for_each(|name| self.try_conclude(name, now))
+        for name in &names {
+            if let Err(error) = self.try_conclude(name, now) {
+                if !self.transport.connection.is_connected() {
+                    return Err(error);
+                }
+                let refused = self.inquiries.open.remove(name);
+                for replier in refused.into_iter().flat_map(|inquiry| inquiry.repliers) {
+                    replier.send(Err(FleetError::not_reached(error.to_string())));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn begin_inquiry(&mut self, ask: Ask) -> Result<(), StoreError> {
         match ask {
             Ask::Replicas(replier) => match self.transport.replicas() {
                 Ok(present) => replier.send(Ok(to_replicas(&present, SystemTime::now()))),
-                Err(error) => {
-                    self.inquiries.new.push(Ask::Replicas(replier));
-                    return Err(error);
-                }
+                Err(error) => return self.fail_inquiry(Ask::Replicas(replier), error),
             },
             Ask::Views { name, wait, replier } => {
                 let deadline = Instant::now() + wait.min(LONGEST_WAIT);
                 if let Some(inquiry) = self.inquiries.open.get_mut(&*name) {
-                    inquiry.deadline = inquiry.deadline.max(deadline);
+                    // The first deadline holds: else questions that follow each other closely would
+                    // put the answer off for ever.
+                    inquiry.repliers.retain(|replier| !replier.is_abandoned());
                     inquiry.repliers.push(replier);
                     return Ok(());
                 }
@@ -64,8 +74,7 @@ impl Agent {
                 let present = match self.ask_all(question, &name) {
                     Ok(present) => present,
                     Err(error) => {
-                        self.inquiries.new.push(Ask::Views { name, wait, replier });
-                        return Err(error);
+                        return self.fail_inquiry(Ask::Views { name, wait, replier }, error);
                     }
                 };
                 let repliers = vec![replier];
@@ -74,6 +83,17 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// What the server refuses is an answer to this question alone; without a connection, all are
+    /// answered with the error.
+    fn fail_inquiry(&mut self, ask: Ask, error: StoreError) -> Result<(), StoreError> {
+        if self.transport.connection.is_connected() {
+            ask.fail(&error.to_string());
+            return Ok(());
+        }
+        self.inquiries.new.push(ask);
+        Err(error)
     }
 
     fn ask_all(&mut self, question: u64, name: &str) -> Result<Present, StoreError> {

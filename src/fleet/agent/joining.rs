@@ -9,14 +9,18 @@ use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, Shared};
 use crate::{
     fleet::{
         entry::to_micros,
+        protocol::command::Status,
         transport::{CallError, micros},
     },
-    store::StoreError,
+    store::{StoreError, redis::RECONNECT_PAUSE},
     sync::log,
 };
 
 /// How soon a breaker whose key is broken is tried again.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(10);
+/// The pause before another attempt after the first failure in a while: a connection that broke is
+/// made anew at once. After further ones, the server is there and refuses something.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How many states are asked for at once.
 const BATCH: usize = 200;
 
@@ -41,8 +45,8 @@ impl Agent {
             log(|| {
                 tracing::warn!(
                     target: "tower_breaker",
-                    "the clock of the fleet's Redis has gone back or ahead by more than two \
-                     seconds: open times of circuit breakers may end early, or begin again",
+                    "the clock of the fleet's Redis has gone back or ahead by seconds: \
+                     open times of circuit breakers may end early, or begin again",
                 );
             });
             self.must_reassert = true;
@@ -54,6 +58,7 @@ impl Agent {
     /// them, or its clock has got them wrong.
     pub(super) fn reassert(&mut self) -> Result<(), StoreError> {
         let ids: Vec<u64> = self.breakers.keys().copied().collect();
+        let mut is_late = false;
         for id in ids {
             let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(&id) else { continue };
             leases.renew_all();
@@ -62,12 +67,16 @@ impl Agent {
             }
             let Some((command, view)) = entry.recast(&self.settings) else { continue };
             match self.transport.call(&entry.name, command) {
-                Ok(answer) => entry.learn(answer.record, answer.now, &view),
+                Ok(answer) => {
+                    is_late |= answer.status == Status::Late;
+                    entry.learn(answer.record, answer.now, &view);
+                }
                 Err(CallError::Breaker(error)) => self.leave_out(id, &error),
                 Err(CallError::Fleet(error)) => return Err(error),
             }
         }
-        self.must_reassert = false;
+        // The server has ignored what was late.
+        self.must_reassert = is_late;
         Ok(())
     }
 
@@ -155,8 +164,13 @@ impl Agent {
     /// From here on, every breaker decides alone.
     pub(super) fn go_alone(&mut self, reason: &str) {
         self.health.set_alone(reason);
-        let pause = self.transport.pause().max(Duration::from_millis(50));
-        self.retry_at = Instant::now() + pause;
+        // Without news, the next attempt begins with them.
+        if self.is_reading {
+            let is_first = self.last_failure.is_none_or(|at| at.elapsed() >= 5 * RECONNECT_PAUSE);
+            self.last_failure = Some(Instant::now());
+            let least = if is_first { FIRST_PAUSE } else { RECONNECT_PAUSE };
+            self.retry_at = Instant::now() + self.transport.pause().max(least);
+        }
         (self.must_join, self.must_reassert) = (true, true);
         self.clock.forget();
         if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {

@@ -74,6 +74,8 @@ pub(super) struct Agent {
     /// Whether the server may not know votes and leases as they are.
     must_reassert: bool,
     retry_at: Instant,
+    /// When the last attempt failed.
+    last_failure: Option<Instant>,
     beat_at: Instant,
     refresh_at: Instant,
     last_beat: Option<Beat>,
@@ -116,6 +118,7 @@ impl Agent {
         signals: Arc<Signals>,
     ) -> Self {
         let now = Instant::now();
+        let clock = ClockWatch::new(micros(settings.timeout));
         Self {
             transport,
             settings,
@@ -133,13 +136,14 @@ impl Agent {
             must_join: true,
             must_reassert: false,
             retry_at: now,
+            last_failure: None,
             beat_at: now,
             refresh_at: now + REFRESH_INTERVAL,
             last_beat: None,
             news_read: 0,
             inquiries: Inquiries::default(),
             counting: Counting::default(),
-            clock: ClockWatch::default(),
+            clock,
             started: now,
         }
     }

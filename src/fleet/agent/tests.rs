@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::*;
 use crate::{
     fleet::{agreement::Agreement, counts::FleetCounts, keys::Keys},
-    store::redis::Connector,
+    store::redis::{Connector, RECONNECT_PAUSE},
 };
 
 fn agent() -> Agent {
@@ -22,6 +22,17 @@ fn agent() -> Agent {
     };
     let (settings, health) = (Arc::new(settings), Arc::new(Health::new(0, Arc::default())));
     Agent::new(transport, settings, health, mpsc::channel().1, Arc::default())
+}
+
+#[test]
+fn after_a_second_failure_the_next_attempt_waits_for_as_long_as_a_connection_does() {
+    let mut agent = agent();
+    agent.take(Message::Reading { serial: 0 });
+    agent.go_alone("denied");
+    assert!(agent.retry_at < Instant::now() + RECONNECT_PAUSE / 2);
+    let before = Instant::now();
+    agent.go_alone("denied");
+    assert!(agent.retry_at >= before + RECONNECT_PAUSE);
 }
 
 #[test]

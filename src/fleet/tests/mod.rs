@@ -214,6 +214,13 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     let late = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
     assert_eq!((late.status, late.record), (Status::Late, Record::NONE));
     assert_eq!(server.command(&["EXISTS", KEY]), "0");
+    // What a replica knows is fenced, so it is never too late.
+    transport.pretend_told(1, Duration::ZERO);
+    let fence = Fence { number: 3, token: 1 };
+    let record = Record { fence, state: State::ForcedOpen, until: None, opens: 0 };
+    let request = Request::Join(record);
+    let joined = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
+    assert_eq!((joined.status, joined.record), (Status::Done, record));
 }
 
 #[test]

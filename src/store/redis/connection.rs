@@ -104,6 +104,15 @@ impl Connection {
         self.conclude(result)
     }
 
+    /// Ends the connection, if there is one. The next call makes another.
+    pub(crate) fn close(&mut self) {
+        self.live = None;
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// How long until a call tries to connect again. Zero: it does so at once, or is connected.
     pub(crate) fn pause(&self) -> Duration {
         let failed = self.failed.as_ref().filter(|_| self.live.is_none());

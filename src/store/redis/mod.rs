@@ -39,7 +39,7 @@ mod values;
 
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
 pub(crate) use self::{
-    connection::Connection,
+    connection::{Connection, RECONNECT_PAUSE},
     connector::Connector,
     failure::code as error_code,
     random::random,
