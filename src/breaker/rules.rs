@@ -232,6 +232,12 @@ impl Rules {
         (self.generation.into(), self.rates.iter().map(|rate| rate.window.recorded()).collect())
     }
 
+    /// What is in the window of each rate rule.
+    #[cfg(feature = "redis")]
+    pub(super) fn window_counts(&self) -> Vec<Counts> {
+        self.rates.iter().map(|rate| rate.window.counts()).collect()
+    }
+
     pub(super) fn consecutive_failures(&self) -> u32 {
         self.consecutive_failures
     }

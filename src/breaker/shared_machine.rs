@@ -196,7 +196,8 @@ impl Machine {
         // So that the next success takes the lock, even if it could be counted without.
         self.storage.is_save_due = false;
         let (generation, counts) = self.rules.recorded();
-        Recorded { state: self.state(), config: Arc::clone(&self.config), generation, counts }
+        let (state, config) = (self.state(), Arc::clone(&self.config));
+        Recorded { state, config, generation, counts, windows: self.rules.window_counts() }
     }
 
     /// A rule is met by the calls of all replicas. It opens the circuit, unless the windows have
@@ -234,10 +235,11 @@ impl Machine {
         shared.leases.len() < before
     }
 
-    /// These results have been submitted.
-    pub(crate) fn forget_results(&mut self, count: usize) {
-        if let Some(shared) = &mut self.sharing.0 {
-            shared.results.drain(..count.min(shared.results.len()));
+    /// The oldest result of a probe under this lease has been submitted.
+    pub(crate) fn forget_result(&mut self, lease: u64) {
+        let Some(shared) = &mut self.sharing.0 else { return };
+        if let Some(index) = shared.results.iter().position(|end| end.lease == lease) {
+            shared.results.remove(index);
         }
     }
 

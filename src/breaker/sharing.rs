@@ -126,6 +126,8 @@ pub(crate) struct Recorded {
     pub(crate) generation: u64,
     /// Of each rate rule, since its window began. What was restored is not in it.
     pub(crate) counts: Vec<Counts>,
+    /// What is in the window of each rate rule now.
+    pub(crate) windows: Vec<Counts>,
 }
 
 /// What the fleet's thread sees of a machine.

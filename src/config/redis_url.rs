@@ -47,7 +47,10 @@ impl RedisUrl {
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        // A password that is not escaped may hold any of these, and parameters may hold one too.
+        if may_be_in_parameters(scheme, rest) {
+            return write!(f, "{scheme}://***");
+        }
+        // A password that is not escaped may hold any of these.
         let (secret, place) =
             rest.rsplit_once('@').map_or(("", rest), |(_, place)| ("***@", place));
         let place = place.split(['?', '#']).next().unwrap_or_default();
@@ -58,5 +61,45 @@ impl fmt::Display for RedisUrl {
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RedisUrl(\"{self}\")")
+    }
+}
+
+/// Whether the last `@` may belong to a parameter: then a part of a password may follow it, and
+/// another one may precede the parameters.
+fn may_be_in_parameters(scheme: &str, rest: &str) -> bool {
+    let Some((before, _)) = rest.rsplit_once('@') else { return false };
+    let Some(parameters) = before.find(['?', '#']) else { return false };
+    // The URL of a server has no parameter with a secret, but may have one by mistake.
+    let is_server = ["redis", "rediss"].iter().any(|is| scheme.eq_ignore_ascii_case(is));
+    !is_server || before[parameters..].contains('=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RedisUrl;
+
+    #[test]
+    fn no_part_of_a_secret_in_a_parameter_is_shown() {
+        for (url, shown) in [
+            ("redis+sentinel://a/main?sentinel_password=p@ssword", "redis+sentinel://***"),
+            ("redis+sentinel://a/main?sentinel_password=p@ss@word", "redis+sentinel://***"),
+            ("redis+sentinel://a/main?sentinel_password=p#ss@word", "redis+sentinel://***"),
+            ("redis+sentinel://u:s@a/main?sentinel_password=p@ss", "redis+sentinel://***"),
+            ("redis+sentinel://u:s?ecret@a/main", "redis+sentinel://***"),
+            ("rediss+cluster://u:s#ecret@a,b", "rediss+cluster://***"),
+            ("REDIS+SENTINEL://a/main?sentinel_password=p@ss", "REDIS+SENTINEL://***"),
+            ("unix:///p?pass=a@bc", "unix://***"),
+            ("UNIX:///p#pass=a@bc", "UNIX://***"),
+            ("redis://host/0?pass=a@bc", "redis://***"),
+            ("REDIS://host/0?pass=a@bc", "REDIS://***"),
+            ("a/main?password=a@bc", "://***"),
+            ("REDIS://u:s?e@cret@host/0", "REDIS://***@host/0"),
+            ("redis+sentinel://u:s@cret@a,b/main", "redis+sentinel://***@a,b/main"),
+            ("unix:///p?pass=abc", "unix:///p"),
+        ] {
+            let url = RedisUrl::new(url);
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), format!("RedisUrl(\"{shown}\")"));
+        }
     }
 }

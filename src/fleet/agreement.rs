@@ -18,6 +18,9 @@ impl Agreement {
 
     /// This many different replicas must have tripped. A replica whose own network to the
     /// dependency is broken then rejects its own calls, and the others keep serving. At least 1.
+    ///
+    /// With [`FleetCounts::Shared`](super::FleetCounts::Shared), a replica trips by the calls of
+    /// all only if those in its own window meet the rate too.
     #[must_use]
     pub const fn replicas(replicas: u32) -> Self {
         Self { replicas: if replicas == 0 { 1 } else { replicas } }

@@ -17,8 +17,10 @@ pub enum FleetCounts {
     /// all its breakers, and compares the sums with its own rules: a rule is met if it would be met
     /// by the calls of all, [`minimum_calls`](Trip::minimum_calls) included. The replica that sees
     /// it trips, with the sum as the
-    /// [`failure_count`](crate::event::Transition::failure_count). With
-    /// [`Agreement::replicas`](super::Agreement::replicas), so many must have seen it.
+    /// [`failure_count`](crate::event::Transition::failure_count), if at least one of the bad calls
+    /// is in its own window. With [`Agreement::replicas`](super::Agreement::replicas) of more than
+    /// one, so many must have seen it, and the calls in the own window of each must meet the rate
+    /// too, however few they are: the failures of one replica do not open the circuits of others.
     ///
     /// A replica's own calls trip it as without. Nothing is counted twice. What a replica has
     /// counted within one interval is missing from the sum if just then the server fails, the

@@ -47,6 +47,15 @@ pub(super) struct Entry {
     is_behind: bool,
     /// The last vote that did not suffice.
     vote: Option<Vote>,
+    /// The last state set by hand that was submitted.
+    set: Option<Set>,
+}
+
+/// A state set by hand, with the token that each attempt to submit it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Set {
+    decisions: u64,
+    token: u64,
 }
 
 /// What to do next about a decision of the machine.
@@ -71,7 +80,8 @@ impl Entry {
         health: Arc<BreakerHealth>,
     ) -> Self {
         let member = Member::new();
-        Self { id, name, cell, observer, is_marked, health, member, is_behind: false, vote: None }
+        let (is_behind, vote, set) = (false, None, None);
+        Self { id, name, cell, observer, is_marked, health, member, is_behind, vote, set }
     }
 
     /// From here on, the machine says again that it has something to tell.
@@ -153,9 +163,8 @@ impl Entry {
         let decisions = view.decisions;
         // It recovered from an older state than that of the fleet.
         let is_void = self.is_behind && decision.cause == Cause::RecoveredAlone;
-        if !is_void
-            && let Some(command) = self.member.submit(&decision, &terms, fastrand::u64(1..), now)
-        {
+        let token = self.token(decisions, decision.cause);
+        if !is_void && let Some(command) = self.member.submit(&decision, &terms, token, now) {
             return Submission::Send { decisions, decision, command, sent_at: now };
         }
         if self.is_behind {
@@ -167,8 +176,26 @@ impl Entry {
         Submission::Settled
     }
 
-    /// The command that tells the fleet the result of a probe that decides nothing by itself.
-    pub(super) fn undecided(&self, view: &SharedView, settings: &Settings) -> Option<Command> {
+    /// A state set by hand keeps its token, so that it is known again if the answer to an earlier
+    /// attempt was lost.
+    fn token(&mut self, decisions: u64, cause: Cause) -> u64 {
+        if let Some(set) = self.set.filter(|set| set.decisions == decisions) {
+            return set.token;
+        }
+        let token = fastrand::u64(1..);
+        if cause == Cause::ByHand {
+            self.set = Some(Set { decisions, token });
+        }
+        token
+    }
+
+    /// The command that tells the fleet the result of a probe that decides nothing by itself, and
+    /// the lease of the probe.
+    pub(super) fn undecided(
+        &self,
+        view: &SharedView,
+        settings: &Settings,
+    ) -> Option<(u64, Command)> {
         let end = *view.results.first()?;
         let decision = Decision {
             cause: to_cause(Reason::ProbesSucceeded, Some(end)),
@@ -177,12 +204,13 @@ impl Entry {
             opens: 0,
         };
         let terms = terms(view, settings);
-        self.member.submit(&decision, &terms, fastrand::u64(1..), to_micros(view.now))
+        let (token, now) = (fastrand::u64(1..), to_micros(view.now));
+        Some((end.lease, self.member.submit(&decision, &terms, token, now)?))
     }
 
-    pub(super) fn forget_result(&self) {
+    pub(super) fn forget_result(&self, lease: u64) {
         if let Some(observer) = self.observer.upgrade() {
-            self.cell.with_shared(&*observer, |machine, _, _, _| machine.forget_results(1));
+            self.cell.with_shared(&*observer, |machine, _, _, _| machine.forget_result(lease));
         }
     }
 
@@ -215,13 +243,17 @@ impl Entry {
     }
 
     /// Takes note of a record on the server's clock, where it says `now`. It changes the machine if
-    /// it is newer than all before, and the machine has nothing to tell.
+    /// it is newer than all before, and the machine has nothing to tell but what the record says.
     pub(super) fn learn(&mut self, record: Record, now: Micros, view: &SharedView) {
         let record = record.rebased(now, to_micros(view.now));
-        if !self.member.learn(record) {
-            return;
+        // It has arrived, although its answer was lost: it must not replace what came after it.
+        let set = Set { decisions: view.decisions, token: record.fence.token };
+        let is_known = view.decided.is_none() || self.set == Some(set);
+        let is_newer = self.member.learn(record);
+        if is_newer || (view.decided.is_some() && is_known) {
+            let seen = *self.member.seen();
+            self.is_behind = !(is_known && self.adopt(view.decisions, &seen));
         }
-        self.is_behind = !(view.decided.is_none() && self.adopt(view.decisions, &record));
     }
 
     fn adopt(&mut self, decisions: u64, record: &Record) -> bool {

@@ -28,6 +28,8 @@ pub(super) struct Leases {
     hold: Duration,
     /// There is no lease before this time.
     denied_until: Option<Instant>,
+    /// No lease is renewed before this time.
+    renewal_denied_until: Option<Instant>,
     /// All are renewed at once.
     renews: bool,
 }
@@ -47,6 +49,7 @@ impl Leases {
             fence: Fence::NONE,
             hold: FIRST_HOLD,
             denied_until: None,
+            renewal_denied_until: None,
             renews: false,
         }
     }
@@ -71,11 +74,16 @@ impl Leases {
             *self = Self { fence, ..Self::new() };
         }
         self.held.retain(|token| view.leases.iter().any(|lease| lease.token == *token));
-        let mut wishes: Vec<Wish> =
-            view.leases.iter().filter_map(|lease| self.wish_for(lease, view.now, lasts)).collect();
+        let is_denied = |until: Option<Instant>| until.is_some_and(|until| now < until);
+        let is_renewal_denied = is_denied(self.renewal_denied_until);
+        let mut wishes: Vec<Wish> = view
+            .leases
+            .iter()
+            .filter_map(|lease| self.wish_for(lease, view.now, lasts))
+            .filter(|wish| !(is_renewal_denied && matches!(wish, Wish::Renew(_))))
+            .collect();
         self.renews = false;
-        let is_denied = self.denied_until.is_some_and(|until| now < until);
-        if view.wants_lease && !is_denied {
+        if view.wants_lease && !is_denied(self.denied_until) {
             wishes.push(Wish::Ask);
         }
         wishes
@@ -109,39 +117,91 @@ impl Leases {
             return None;
         }
         let soonest = Duration::from_millis(10);
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let renewal_denied = self.renewal_denied_until.map(left).unwrap_or_default();
         let of_leases = view.leases.iter().map(|lease| {
             let renewal = lease.until.since(view.now).saturating_sub(lasts / 2);
+            let renewal = renewal.max(renewal_denied);
             let idle = self.hold.saturating_sub(view.now.since(lease.idle_since));
             if lease.probe.is_some() { renewal } else { renewal.min(idle) }
         });
-        let denied = self
-            .denied_until
-            .filter(|_| view.wants_lease)
-            .map(|until| until.saturating_duration_since(Instant::now()));
+        let denied = self.denied_until.filter(|_| view.wants_lease).map(left);
         of_leases.chain(denied).min().map(|wait| wait.max(soonest))
     }
 
     /// The server's clock has stepped: it may take leases for expired, or let them last longer.
     pub(super) fn renew_all(&mut self) {
         self.renews = true;
+        self.renewal_denied_until = None;
     }
 
     pub(super) fn granted(&mut self, token: u64) {
-        self.denied_until = None;
+        (self.denied_until, self.renewal_denied_until) = (None, None);
         if !self.held.contains(&token) {
             self.held.push(token);
         }
     }
 
-    pub(super) fn denied(&mut self, wait: Duration, now: Instant) {
+    pub(super) fn denied(&mut self, wish: Wish, wait: Duration, now: Instant) {
         // One that is not used goes back before it expires. And not all replicas at one moment.
         let wait = wait.min(FIRST_HOLD);
-        self.denied_until = Some(now + wait + Duration::from_millis(fastrand::u64(1..20)));
+        let until = Some(now + wait + Duration::from_millis(fastrand::u64(1..20)));
+        match wish {
+            Wish::Renew(_) => self.renewal_denied_until = until,
+            Wish::Ask | Wish::Return(_) => self.denied_until = until,
+        }
     }
 
     /// A lease went back without having been used last.
     pub(super) fn returned(&mut self, token: u64) {
         self.held.retain(|held| *held != token);
         self.hold = (self.hold * 2).min(LONGEST_HOLD);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+
+    const LASTS: Duration = Duration::from_secs(5);
+
+    /// A half-open circuit whose lease has expired while its probe is out.
+    fn view() -> SharedView {
+        let now = Tick::new(Duration::from_secs(100));
+        let probe = Some(1);
+        SharedView {
+            now,
+            config: Arc::new(Config::default()),
+            decisions: 0,
+            decided: None,
+            results: Vec::new(),
+            leases: vec![Lease { token: 7, until: now, probe, idle_since: now }],
+            open_until: None,
+            has_demand: true,
+            is_probing: true,
+            wants_lease: false,
+            next_open_time: LASTS,
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_was_denied_waits_until_the_end_of_the_denial() {
+        let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
+        let wishes = |leases: &mut Leases, now| leases.wishes(&view, Fence::NONE, LASTS, now);
+        assert_eq!(wishes(&mut leases, now), [Wish::Renew(7)]);
+        leases.denied(Wish::Renew(7), LASTS, now + LASTS);
+        assert_eq!(wishes(&mut leases, now + LASTS), []);
+        assert!(leases.recheck_after(&view, LASTS).unwrap() > FIRST_HOLD);
+        assert_eq!(wishes(&mut leases, now + 2 * LASTS), [Wish::Renew(7)]);
+    }
+
+    #[test]
+    fn a_further_lease_that_was_denied_delays_no_renewal() {
+        let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
+        leases.denied(Wish::Ask, LASTS, now);
+        assert_eq!(leases.wishes(&view, Fence::NONE, LASTS, now), [Wish::Renew(7)]);
     }
 }

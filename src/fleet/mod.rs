@@ -22,7 +22,7 @@
 //!   many it takes to open the circuit of all. A vote counts for as long as its voter's own open
 //!   time runs.
 //! * **Counting.** Each replica counts its own calls. With [`FleetCounts::Shared`], rules over time
-//!   windows count those of all as well.
+//!   windows count those of all as well. A replica whose own calls are good does not trip by them.
 //! * **Half-open.** [`half_open_max_calls`](crate::Config::half_open_max_calls) holds for all
 //!   replicas together: a probe needs a lease. A replica that has had a call within the last second
 //!   fetches one in the background as soon as the open time has ended. One that has not fetches it

@@ -3,6 +3,7 @@
 use std::{env, fs, time::Duration};
 
 use super::{agreement::Agreement, counts::FleetCounts};
+use crate::store::redis::random;
 
 /// The settings of a fleet that its threads need.
 #[derive(Debug, Clone)]
@@ -31,5 +32,5 @@ pub(super) fn random_id() -> String {
     let said = env::var("HOSTNAME").or_else(|_| fs::read_to_string("/proc/sys/kernel/hostname"));
     let name: String = said.unwrap_or_default().trim().chars().take(60).collect();
     let name = if name.is_empty() || name.len() > 100 { "replica" } else { &*name };
-    format!("{name}-{:08x}", fastrand::u32(..))
+    format!("{name}-{:08x}", random() >> 32)
 }

@@ -211,6 +211,48 @@ fn so_many_replicas_must_have_seen_it_as_must_agree() {
 }
 
 #[test]
+fn where_replicas_must_agree_the_failures_of_one_open_no_other() {
+    let Some(server) = RedisServer::start() else { return };
+    let two = || counting(&server).agreement(Agreement::replicas(2)).build().unwrap();
+    let (broken, healthy) = (replica_of(two(), half(20)), replica_of(two(), half(20)));
+    fail(&broken, 19);
+    has_counted(&server, 19);
+    fail(&broken, 1);
+    assert_eq!(broken.state(), State::Open);
+    succeed(&healthy, 4);
+    has_counted(&server, 23);
+    // One failure of its own is less than its rate.
+    fail(&healthy, 1);
+    has_counted(&server, 24);
+    let views = tokio_test::block_on(healthy.fleet_views(Duration::from_secs(5))).unwrap();
+    assert_eq!(views.len(), 2);
+    assert_eq!(healthy.state(), State::Closed, "most of the failures are not its own");
+    fail(&healthy, 3);
+    reaches(&[&healthy, &broken], State::Open);
+}
+
+#[test]
+fn a_replica_that_has_recovered_alone_does_not_trip_by_what_was_counted_before() {
+    let Some(server) = RedisServer::start() else { return };
+    let fleet = counting(&server).agreement(Agreement::replicas(2)).build().unwrap();
+    let settings = Breaker::builder("payments").trip_on(half(20));
+    let breaker =
+        settings.recovery_timeout(Duration::from_millis(100)).shared(fleet).build().unwrap();
+    joined(&breaker);
+    fail(&breaker, 19);
+    has_counted(&server, 19);
+    fail(&breaker, 1);
+    reaches(&[&breaker], State::HalfOpen);
+    succeed(&breaker, 1);
+    reaches(&[&breaker], State::Closed);
+    succeed(&breaker, 1);
+    has_counted(&server, 20);
+    let views = tokio_test::block_on(breaker.fleet_views(Duration::from_secs(5))).unwrap();
+    assert_eq!(views.len(), 1);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
 fn at_rest_nothing_is_sent() {
     let Some(server) = RedisServer::start() else { return };
     let breaker = replica(&server, half(20));

@@ -118,3 +118,14 @@ fn without_the_fleets_thread_the_machine_decides_alone() {
     assert!(machine.admit().is_ok());
     assert!(machine.admit().is_err(), "one probe at a time");
 }
+
+#[test]
+fn a_result_that_was_submitted_is_forgotten_by_its_lease() {
+    let (mut machine, now) = half_open();
+    let end = |lease| ProbeEnd { lease, is_good: true, timed_out: false };
+    machine.sharing.0.as_mut().unwrap().results = vec![end(2), end(3), end(3)];
+    machine.forget_result(1);
+    assert_eq!(looks(&mut machine, now).results, [end(2), end(3), end(3)]);
+    machine.forget_result(3);
+    assert_eq!(looks(&mut machine, now).results, [end(2), end(3)]);
+}

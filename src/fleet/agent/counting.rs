@@ -37,6 +37,8 @@ struct Fresh {
     generation: u64,
     rules: Vec<Rule>,
     counted: Vec<(RuleKey, Tally)>,
+    /// What is in this replica's own window of each rule.
+    own: Vec<Tally>,
 }
 
 impl Rule {
@@ -58,8 +60,28 @@ impl Rule {
 
     /// Whether the calls of all replicas meet it.
     fn is_met(&self, Tally { calls, bad }: Tally) -> bool {
-        bad > 0 && calls >= self.minimum_calls && bad as f64 / calls as f64 >= self.threshold
+        calls >= self.minimum_calls && self.is_rate_met(Tally { calls, bad })
     }
+
+    /// Whether this replica has a part in it. One without a bad call does not trip by those of the
+    /// others. Where replicas must agree, each judges the dependency by its own calls too:
+    /// otherwise the failures of one would make the votes of all.
+    fn is_shared_by(&self, own: Tally, quorum: u32) -> bool {
+        own.bad > 0 && (quorum == 1 || self.is_rate_met(own))
+    }
+
+    fn is_rate_met(&self, Tally { calls, bad }: Tally) -> bool {
+        bad > 0 && bad as f64 / calls as f64 >= self.threshold
+    }
+}
+
+fn tallies(rates: &[&Trip], counts: &[Counts]) -> Vec<Tally> {
+    let tally = |(trip, counts): (&&Trip, &Counts)| {
+        let is_slow = matches!(trip, Trip::SlowCallRate { .. });
+        let bad = if is_slow { counts.slow_calls } else { counts.failures };
+        Tally { calls: counts.calls, bad }
+    };
+    rates.iter().zip(counts).map(tally).collect()
 }
 
 impl Agent {
@@ -96,15 +118,11 @@ impl Agent {
     /// What is to be sent of a breaker, if anything.
     fn take_counts(&mut self, id: u64) -> Option<Fresh> {
         let shared = self.breakers.get_mut(&id)?;
-        let Recorded { state, config, generation, counts } = shared.entry.recorded()?;
+        let Recorded { state, config, generation, counts, windows } = shared.entry.recorded()?;
         let is_rate = |trip: &&Trip| !matches!(trip, Trip::ConsecutiveFailures(_));
         let rates: Vec<&Trip> = config.trip_on.iter().filter(is_rate).collect();
-        let tally = |(trip, counts): (&&Trip, &Counts)| {
-            let is_slow = matches!(trip, Trip::SlowCallRate { .. });
-            let bad = if is_slow { counts.slow_calls } else { counts.failures };
-            Tally { calls: counts.calls, bad }
-        };
-        let recorded: Vec<Tally> = rates.iter().zip(&counts).map(tally).collect();
+        let recorded = tallies(&rates, &counts);
+        let own = tallies(&rates, &windows);
         let fresh = shared.counts.take(generation, &recorded);
         let has_counted = fresh.iter().any(|tally| *tally != Tally::default());
         if !has_counted || state != State::Closed || !shared.is_attached {
@@ -120,7 +138,7 @@ impl Agent {
             })
             .unzip();
         let seen = shared.entry.member.seen().fence;
-        Some(Fresh { id, seen, generation, rules, counted })
+        Some(Fresh { id, seen, generation, rules, counted, own })
     }
 
     /// Puts the sums to the rules.
@@ -134,8 +152,14 @@ impl Agent {
             }
         };
         let Some(shared) = self.breakers.get_mut(&fresh.id) else { return };
-        let met = fresh.rules.iter().zip(sums).find(|(rule, sum)| rule.is_met(**sum));
-        if let Some((rule, sum)) = met {
+        let quorum = self.settings.agreement.quorum();
+        let met = fresh
+            .rules
+            .iter()
+            .zip(sums)
+            .zip(&fresh.own)
+            .find(|((rule, sum), own)| rule.is_met(**sum) && rule.is_shared_by(**own, quorum));
+        if let Some(((rule, sum), _)) = met {
             shared.entry.trip_together(fresh.generation, rule.reason, sum.bad);
         }
     }

@@ -45,16 +45,16 @@ impl Agent {
                 }
                 Status::Denied { until } => {
                     let wait = Duration::from_micros(until.saturating_sub(answer.now));
-                    leases.denied(wait, Instant::now());
+                    leases.denied(wish, wait, Instant::now());
                 }
                 Status::Behind => {
                     let join = entry.member.join(to_micros(view.now));
                     transport.call(&entry.name, join)?;
-                    leases.denied(Duration::ZERO, Instant::now());
+                    leases.denied(wish, Duration::ZERO, Instant::now());
                 }
                 _ => {
                     entry.learn(answer.record, answer.now, &view);
-                    leases.denied(Duration::ZERO, Instant::now());
+                    leases.denied(wish, Duration::ZERO, Instant::now());
                 }
             }
         }

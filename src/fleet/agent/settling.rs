@@ -2,7 +2,11 @@
 
 use super::{Agent, Shared};
 use crate::{
-    fleet::{entry::Submission, protocol::member::Next, transport::CallError},
+    fleet::{
+        entry::{Submission, to_micros},
+        protocol::{command::Status, member::Next},
+        transport::CallError,
+    },
     store::StoreError,
 };
 
@@ -43,14 +47,27 @@ impl Agent {
     fn submit(&mut self, id: u64) -> Result<(), CallError> {
         let Self { transport, settings, breakers, .. } = self;
         let Some(Shared { entry, .. }) = breakers.get_mut(&id) else { return Ok(()) };
-        for _ in 0..ATTEMPTS {
+        let mut attempts = 0;
+        while attempts < ATTEMPTS {
             let Some(view) = entry.view() else { return Ok(()) };
-            if let Some(command) = entry.undecided(&view, settings) {
+            if let Some((lease, command)) = entry.undecided(&view, settings) {
                 let answer = transport.call(&entry.name, command)?;
-                entry.forget_result();
                 entry.learn(answer.record, answer.now, &view);
+                match answer.status {
+                    Status::Done | Status::Counted | Status::Void | Status::Stale => {
+                        entry.forget_result(lease);
+                    }
+                    Status::Behind => {
+                        attempts += 1;
+                        let join = entry.member.join(to_micros(view.now));
+                        let answer = transport.call(&entry.name, join)?;
+                        entry.learn(answer.record, answer.now, &view);
+                    }
+                    Status::Late | Status::Denied { .. } => attempts += 1,
+                }
                 continue;
             }
+            attempts += 1;
             let submission = entry.submission(&view, settings);
             let Submission::Send { decisions, decision, command, sent_at } = submission else {
                 return Ok(());
@@ -66,6 +83,8 @@ impl Agent {
                 }
             }
         }
+        // Not all of it is told.
+        self.changed.insert(id);
         Ok(())
     }
 }

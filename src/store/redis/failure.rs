@@ -32,9 +32,15 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
 /// The code of an error. Before Redis 7, that of an error in a script is part of its text.
 pub(crate) fn code(error: &RedisError) -> Option<&str> {
     let code = error.code()?;
-    let says = |part| code == "ERR" && error.detail().is_some_and(|text| text.contains(part));
-    Some(if says(": -READONLY ") {
-        "READONLY"
+    let says = |part: &str| code == "ERR" && error.detail().is_some_and(|text| text.contains(part));
+    let refused = [
+        (": -READONLY ", "READONLY"),
+        (": -OOM ", "OOM"),
+        (": -MISCONF ", "MISCONF"),
+        (": -NOREPLICAS ", "NOREPLICAS"),
+    ];
+    Some(if let Some((_, code)) = refused.into_iter().find(|(part, _)| says(part)) {
+        code
     } else if says("The user executing the script can't") {
         "NOPERM"
     } else {
@@ -146,7 +152,7 @@ fn denied(detail: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{denied, store_error};
+    use super::{code, denied, store_error};
     use crate::store::{error::StoreError, redis::address::Address};
 
     #[test]
@@ -157,6 +163,29 @@ mod tests {
         let error = store_error(&address, &error.unwrap_err());
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("too few replicas"), "{error}");
+    }
+
+    #[test]
+    fn before_redis_7_the_code_of_an_error_in_a_script_is_in_its_text() {
+        let address = Address::parse("redis://cache").unwrap();
+        for (is, text, means) in [
+            ("OOM", "-OOM command not allowed when used memory > 'maxmemory'.", "is full"),
+            ("MISCONF", "-MISCONF Redis is configured to save RDB snapshots", "to its disk"),
+            ("NOREPLICAS", "-NOREPLICAS Not enough good replicas to write.", "too few replicas"),
+            ("READONLY", "-READONLY You can't write against a read only replica.", "read-only"),
+        ] {
+            let text = format!(
+                "Error running script (call to f_0f): @user_script:3: @user_script: 3: {text}"
+            );
+            let error = redis::make_extension_error("ERR".to_owned(), Some(text));
+            assert_eq!(code(&error), Some(is));
+            let error = store_error(&address, &error);
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+            assert!(error.to_string().contains(means), "{error}");
+        }
+        let other = "Error running script (call to f_0f): @user_script:3: OOM";
+        let other = redis::make_extension_error("ERR".to_owned(), Some(other.to_owned()));
+        assert_eq!(code(&other), Some("ERR"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use redis::{Value, from_redis_value};
 
 use super::{
     index::{Index, PAGE},
+    random::random,
     script::{self, Form, Script},
     server::Server,
 };
@@ -65,7 +66,7 @@ pub(super) struct Appender {
 
 impl Appender {
     pub(super) fn new() -> Self {
-        let token = format!("{:0TOKEN$x}", fastrand::u64(..1 << (4 * TOKEN)));
+        let token = format!("{:0TOKEN$x}", random() & ((1 << (4 * TOKEN)) - 1));
         Self { script: Script::new(APPEND), discard: Script::new(DISCARD), token }
     }
 

@@ -4,6 +4,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `random` | random numbers that processes do not share |
 //! | `credentials`, `address` | who connects, and where to |
 //! | `certificates` | whom a client trusts by TLS |
 //! | `failure` | what errors of Redis mean |
@@ -27,6 +28,7 @@ mod history;
 mod index;
 mod keys;
 mod own;
+mod random;
 mod script;
 mod seen;
 mod sentinel;
@@ -40,6 +42,7 @@ pub(crate) use self::{
     connection::{Connection, RECONNECT_PAUSE},
     connector::Connector,
     failure::code as error_code,
+    random::random,
     script::{Script, run, run_each},
     settings::{ConnectionSettings, connection_settings},
 };

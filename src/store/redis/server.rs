@@ -84,10 +84,16 @@ impl Server {
                 })
                 .map_err(named);
             }
-            // One node does not wait for another.
-            let mut replies = script::run(connection, |_, pipeline| epochs(pipeline))?;
-            replies.extend(script::run(connection, &save).map_err(named)?);
-            script::run(connection, |_, pipeline| index(pipeline))?;
+            // One node does not wait for another, and while one is away, the others save. The
+            // error of the one hides whether the others know the script.
+            let found = script::run(connection, |_, pipeline| epochs(pipeline));
+            let saved = script::run(connection, |form, pipeline| {
+                save(if found.is_err() { Form::Whole } else { form }, pipeline);
+            });
+            let indexed = script::run(connection, |_, pipeline| index(pipeline));
+            let mut replies = found?;
+            replies.extend(saved.map_err(named)?);
+            indexed?;
             Ok(replies)
         })?;
         let saved = replies.split_off(self.epochs.len().min(replies.len()));

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use crate::{snapshot::Snapshot, state::State};
 
 /// The one to begin with: of two snapshots, one of a circuit that is still open, or else the newer.
-/// A value that is no snapshot counts only where there is no other.
+/// Of a circuit that is still open and a state set by hand that still lasts, the newer. A value
+/// that is no snapshot counts only where there is no other.
 pub(super) fn winner(
     near: Option<Vec<u8>>,
     far: Option<Vec<u8>>,
@@ -23,8 +24,15 @@ fn far_wins(near: &[u8], far: &[u8], now: SystemTime) -> bool {
     }
     let Ok(far) = Snapshot::from_json(far) else { return false };
     let Ok(near) = Snapshot::from_json(near) else { return true };
-    let rank = |snapshot: &Snapshot| (is_open(snapshot, now), snapshot.saved_at);
+    let by_hand = lasts_by_hand(&near, now) || lasts_by_hand(&far, now);
+    let rank = |snapshot: &Snapshot| {
+        (!by_hand && is_open(snapshot, now), snapshot.saved_at, is_open(snapshot, now))
+    };
     rank(&far) > rank(&near)
+}
+
+fn lasts_by_hand(snapshot: &Snapshot, now: SystemTime) -> bool {
+    snapshot.state.is_manual() && snapshot.manual_until.is_none_or(|until| until > now)
 }
 
 fn is_open(snapshot: &Snapshot, now: SystemTime) -> bool {
@@ -49,6 +57,13 @@ mod tests {
         json.into_bytes()
     }
 
+    fn by_hand(state: &str, saved_at: u64, until: u64) -> Vec<u8> {
+        let json = format!(
+            r#"{{"version":1,"state":"{state}","manual_until":{until},"saved_at":{saved_at}}}"#
+        );
+        json.into_bytes()
+    }
+
     #[track_caller]
     fn wins(winning: &[u8], losing: &[u8]) {
         for (near, far) in [(winning, losing), (losing, winning)] {
@@ -60,11 +75,22 @@ mod tests {
     #[test]
     fn a_circuit_that_is_still_open_wins_and_else_the_newer() {
         wins(&snapshot("open", 50, 101), &snapshot("closed", 99, 0));
-        wins(&snapshot("open", 50, 101), &snapshot("forced_open", 99, 0));
         wins(&snapshot("closed", 99, 0), &snapshot("open", 50, 100));
         wins(&snapshot("closed", 99, 0), &snapshot("forced_open", 50, 0));
         wins(&snapshot("open", 60, 101), &snapshot("open", 50, 200));
         wins(&snapshot("open", 60, 99), &snapshot("open", 50, 98));
+    }
+
+    #[test]
+    fn of_an_open_circuit_and_a_state_by_hand_the_newer_wins() {
+        for state in ["forced_open", "disabled", "metrics_only"] {
+            wins(&snapshot(state, 99, 0), &snapshot("open", 50, 101));
+            wins(&snapshot("open", 99, 101), &snapshot(state, 50, 0));
+            wins(&snapshot("open", 50, 101), &snapshot(state, 50, 0));
+            wins(&by_hand(state, 99, 101), &snapshot("open", 50, 101));
+            // It has ended.
+            wins(&snapshot("open", 50, 101), &by_hand(state, 99, 100));
+        }
     }
 
     #[test]

@@ -74,6 +74,29 @@ fn the_replica_of_a_killed_node_takes_over() {
 }
 
 #[test]
+fn while_a_node_is_away_keys_on_the_others_are_saved() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    for node in &cluster.primaries {
+        assert_eq!(node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]), "OK");
+    }
+    let names = || (0..100).map(|number| format!("partly {number}"));
+    let on = |place| names().find(|name| cluster.place_of(&key(name)) == place).unwrap();
+    let (away, living) = (on(2), [on(0), on(1)]);
+    let store = store(&cluster);
+    assert!(store.load(&key(&away)).unwrap().is_none());
+    cluster.primaries[2].stop();
+    // The scripts are new to the servers.
+    for name in &living {
+        let saved = store.save(&SaveEntry::new(key(name), "saved"));
+        assert!(saved.is_err(), "what the node holds cannot be verified");
+        assert_eq!(stored(&cluster, name), "saved");
+    }
+    cluster.primaries[2].restart();
+    eventually("it is saved", || store.save(&SaveEntry::new(key(&away), "saved")).is_ok());
+    assert_eq!(stored(&cluster, &away), "saved");
+}
+
+#[test]
 fn a_slot_that_moves_is_followed() {
     let Some(cluster) = RedisCluster::start() else { return };
     let store = store(&cluster);

@@ -91,7 +91,10 @@ impl Router {
             match self.ask(&node, &bytes, places.len()) {
                 Ok(answers) => {
                     for (place, answer) in places.into_iter().zip(answers) {
-                        replies[place] = self.follow(&commands[place], answer)?;
+                        match self.follow(&commands[place], answer) {
+                            Ok(answer) => replies[place] = answer,
+                            Err(error) => result = Err(error),
+                        }
                     }
                 }
                 Err(error) => result = Err(error),
