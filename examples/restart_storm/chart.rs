@@ -17,7 +17,7 @@ const COLOURS: [RGBColor; 3] =
     [RGBColor(224, 60, 80), RGBColor(214, 148, 20), RGBColor(40, 150, 90)];
 /// So many seconds make a point.
 const AVERAGED: usize = 10;
-/// The least that is told from nothing.
+/// The least value that the chart shows; it stands for 0 too.
 const LEAST: f64 = 0.1;
 const MOST: f64 = 3000.0;
 

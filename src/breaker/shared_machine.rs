@@ -119,7 +119,7 @@ impl Machine {
 /// For the fleet's thread.
 impl Machine {
     /// Shares the breaker. If it was restored open, the fleet learns it. With `counts`, the
-    /// observer is told when calls are counted.
+    /// observer is notified when calls are counted.
     pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>, counts: bool) {
         let mut shared = Shared::new(observer);
         if counts {
@@ -191,7 +191,7 @@ impl Machine {
         }
     }
 
-    /// What the rate rules have recorded. The next call that is counted is told.
+    /// What the rate rules have recorded. The observer is notified of the next call.
     pub(crate) fn recorded(&mut self) -> Recorded {
         // So that the next success takes the lock, even if it could be counted without.
         self.storage.is_save_due = false;

@@ -98,7 +98,7 @@ impl Leases {
         (left < lasts / 2 || self.renews).then_some(Wish::Renew(lease.token))
     }
 
-    /// Whether to watch for calls: the circuit becomes half-open within a second. Those who meet
+    /// Whether to watch for calls: the circuit becomes half-open within a second. Callers that meet
     /// it say that this replica would use a lease.
     pub(super) fn watches_calls(view: &SharedView) -> bool {
         let is_near = |until: Tick| until.since(view.now) <= DEMAND_TIME;

@@ -83,7 +83,7 @@ impl Agent {
                 }
             }
         }
-        // Not all of it is told.
+        // Not all of it is sent.
         self.changed.insert(id);
         Ok(())
     }

@@ -21,7 +21,7 @@ impl ClockWatch {
         Self { step: STEP.max(timeout.saturating_mul(2)), last: None }
     }
 
-    /// Whether the server's clock has gone back or ahead since the last look. Both clocks are told
+    /// Whether the server's clock has gone back or ahead since the last look. Both clocks are given
     /// in one place: `server` when the answer came, at `own`.
     pub(crate) fn has_stepped(&mut self, server: Micros, own: Micros) -> bool {
         let Some((last_server, last_own)) = self.last.replace((server, own)) else { return false };

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 /// Hashes the keys of a group.
 ///
-/// Whoever sends requests chooses keys. The seed is random for each group, and no answer depends on
+/// Clients choose the keys. The seed is random for each group, and no answer depends on
 /// a hash, so keys that collide can only be found by measuring time. They would slow down lookups
 /// of each other, among at most as many keys as the group may have breakers. That is why a hash of
 /// `foldhash` is enough, in a quarter of the time of `SipHash`. All its bits are needed: those of
