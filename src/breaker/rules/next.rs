@@ -184,9 +184,9 @@ mod tests {
 
     #[test]
     fn the_next_rules_keep_no_calls_of_a_rule_that_another_update_has_removed() {
-        let mut rules = Rules::new(&config(100), NOW);
-        (0..50).for_each(|_| record(&mut rules, true));
-        let mut next = NextRules::new(&config(60));
+        let mut rules = Rules::new(&config(10_000), NOW);
+        (0..5000).for_each(|_| record(&mut rules, true));
+        let mut next = NextRules::new(&config(6000));
         while !next.copy(&rules) {
             next.convert();
         }
