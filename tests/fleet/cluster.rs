@@ -132,7 +132,7 @@ fn a_node_that_comes_back_empty_is_told_what_the_fleet_knows() {
     node.restart();
     joined(&first);
     joined(&second);
-    eventually("it is told", || node.command(&["HGET", &key, "s"]) == "forced_open");
+    eventually("the server has it", || node.command(&["HGET", &key, "s"]) == "forced_open");
     second.reset();
     reaches(&[&first], State::Closed);
 }

@@ -272,7 +272,7 @@ fn at_rest_nothing_is_sent() {
     let (sent, seconds) = (scripts() - before, start.elapsed().as_secs());
     // A heartbeat each second.
     assert!(sent <= seconds + 2, "{sent} scripts in {seconds} s");
-    // And it is told of the next call.
+    // And the next call is counted.
     succeed(&breaker, 1);
     has_counted(&server, 6);
 }

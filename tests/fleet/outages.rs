@@ -361,7 +361,7 @@ fn a_stream_of_news_that_was_deleted_makes_no_replica_join_again_and_again() {
     joined(&breaker);
     breaker.force_open();
     let news = "circuit_breaker:{0}:fleet:news";
-    eventually("it is told", || server.command(&["EXISTS", news]) == "1");
+    eventually("the server has it", || server.command(&["EXISTS", news]) == "1");
     server.command(&["DEL", news]);
     let begins = || -> u64 {
         let stats = server.command(&["INFO", "commandstats"]);

@@ -71,7 +71,7 @@ fn no_state_is_lost_when_a_replica_that_lags_takes_over() {
         is_primary()
     });
     let promoted = Instant::now();
-    eventually("the new primary is told", || {
+    eventually("the new primary has the state", || {
         both_hold();
         knows("forced_open")
     });

@@ -303,7 +303,7 @@ fn news_that_follow_closely_are_read_together() {
 }
 
 #[test]
-fn news_do_not_wait_until_thousands_of_trips_are_told() {
+fn news_do_not_wait_until_thousands_of_trips_are_sent() {
     const BREAKERS: usize = 8000;
     let Some(server) = RedisServer::start() else { return };
     let patient = || fleet(&server).command_timeout(Duration::from_secs(60)).build().unwrap();
@@ -314,19 +314,19 @@ fn news_do_not_wait_until_thousands_of_trips_are_told() {
     let watched = build("payments");
     let other = long("payments").shared(patient()).build().unwrap();
     [&watched, &other].into_iter().for_each(joined);
-    // So that all trips wait to be told when the first answer comes.
+    // So that all trips wait to be sent when the first answer comes.
     server.signal("STOP");
     many.iter().for_each(fail);
     server.signal("CONT");
-    let told = || server.command(&["DBSIZE"]).parse::<usize>().unwrap();
-    eventually("trips are told", || told() > 50);
+    let sent = || server.command(&["DBSIZE"]).parse::<usize>().unwrap();
+    eventually("trips reach the server", || sent() > 50);
     other.force_open();
     reaches(&[&watched], State::ForcedOpen);
-    let told = told();
-    println!("{told} keys when the news had come");
-    assert!(told < BREAKERS / 2, "{told}");
+    let sent = sent();
+    println!("{sent} keys when the news had come");
+    assert!(sent < BREAKERS / 2, "{sent}");
     let last = "circuit_breaker:{0}:fleet:breaker:breaker-7999";
-    eventually("all are told", || server.command(&["HGET", last, "s"]) == "open");
+    eventually("all trips reach the server", || server.command(&["HGET", last, "s"]) == "open");
 }
 
 #[test]

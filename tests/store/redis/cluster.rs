@@ -109,7 +109,7 @@ fn a_slot_that_moves_is_followed() {
     let before = store.load(&key).unwrap();
     assert!(before.is_some());
     cluster.move_slot(&key, from, to);
-    assert_eq!(store.load(&key).unwrap(), before, "the same connection is told");
+    assert_eq!(store.load(&key).unwrap(), before, "the same connection is redirected");
     breaker.force_open();
     flush(&breaker);
     assert!(cluster.primaries[to].command(&["GET", &key]).contains("forced_open"));
