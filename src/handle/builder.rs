@@ -362,10 +362,11 @@ impl BreakerBuilder {
         Breaker { cell: shared.cell, shared: Arc::new(shared) }
     }
 
-    /// The same for a caller that holds a lock: it runs no code of users, neither a subscriber of
+    /// The same for a caller that holds a lock. It runs no code of users, neither a subscriber of
     /// the log nor a listener nor a method of the store, if the snapshot is
-    /// [restored later](Self::restore_later) and events go [elsewhere](Self::on_event_instead_of_log).
-    /// Once the lock is released, [`AfterBuild::run`] does the rest.
+    /// [restored later](Self::restore_later) and events
+    /// [go elsewhere](Self::on_event_instead_of_log). Once the lock is released,
+    /// [`AfterBuild::run`] does the rest.
     pub(crate) fn build_under_lock(self) -> (Breaker, AfterBuild) {
         debug_assert!(self.snapshot.is_none(), "restoring a snapshot runs listeners");
         let mut notices = None;

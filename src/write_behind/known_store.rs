@@ -35,6 +35,6 @@ impl KnownStore {
         let sweeps = AssertUnwindSafe(|| store.needs_sweep());
         let expires_by_itself = catch_unwind(expires).unwrap_or(false);
         let needs_sweep = catch_unwind(sweeps).unwrap_or(true);
-        Self { id, label, expires_by_itself, needs_sweep, store }
+        Self { store, id, label, expires_by_itself, needs_sweep }
     }
 }

@@ -1,8 +1,9 @@
 //! A subscriber of the log that uses breakers within the lines that it is given.
 
 use std::{
+    cell::RefCell,
     sync::{
-        Arc,
+        Arc, Barrier, Once,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
@@ -17,21 +18,23 @@ use tracing::{
 
 use crate::support::wait::MINUTE;
 
-/// Runs the closure in each line of this crate, but not in the lines of that closure.
-struct DuringLog<F> {
-    run: F,
-    is_running: Arc<AtomicBool>,
+thread_local! {
+    /// Runs in each line of the thread, but not in those of its own.
+    static RUN: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
-impl<F: Fn() + Send + Sync + 'static> Subscriber for DuringLog<F> {
+/// The subscriber of the whole process. One of a thread alone gets no lines while it has one.
+struct DuringLog;
+
+impl Subscriber for DuringLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("tower_breaker")
     }
 
-    fn event(&self, e: &Event<'_>) {
-        if !self.is_running.swap(true, SeqCst) {
-            (self.run)();
-            self.is_running.store(false, SeqCst);
+    fn event(&self, _: &Event<'_>) {
+        if let Some(run) = RUN.take() {
+            run();
+            RUN.set(Some(run));
         }
     }
 
@@ -47,7 +50,9 @@ impl<F: Fn() + Send + Sync + 'static> Subscriber for DuringLog<F> {
 
 /// Does the work on a thread whose log runs the closure. Panics if that does not end, and returns
 /// how often the closure ran.
-fn with_log(work: impl FnOnce() + Send + 'static, run: impl Fn() + Send + Sync + 'static) -> usize {
+fn with_log(work: impl FnOnce() + Send + 'static, run: impl Fn() + Send + 'static) -> usize {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| tracing::subscriber::set_global_default(DuringLog).unwrap());
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
     let run = move || {
@@ -56,17 +61,8 @@ fn with_log(work: impl FnOnce() + Send + 'static, run: impl Fn() + Send + Sync +
     };
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || {
-        let is_running = Arc::new(AtomicBool::new(true));
-        let subscriber = DuringLog { run, is_running: Arc::clone(&is_running) };
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::callsite::rebuild_interest_cache();
-            // tracing drops the lines of a subscriber, and for ever those of a place that is first
-            // reached there.
-            let store = MemoryStore::new();
-            drop((rival("early", &store), rival("early", &store)));
-            is_running.store(false, SeqCst);
-            work();
-        });
+        RUN.set(Some(Box::new(run)));
+        work();
         let _ = done.send(());
     });
     is_done.recv_timeout(MINUTE).expect("a subscriber waits for a lock that its own thread holds");
@@ -129,24 +125,30 @@ fn a_subscriber_may_ask_the_registry_for_the_breaker_that_is_being_built() {
     assert_eq!(names, ["a", "b", "c"]);
 }
 
-/// Each of two threads builds a breaker, and asks for the other's meanwhile.
 #[test]
 fn subscribers_of_two_threads_may_ask_for_each_others_breakers() {
-    for _ in 0..20 {
-        let store = MemoryStore::new();
-        let _rivals = ["a", "b"].map(|name| rival(name, &store));
-        let registry = Registry::builder().store(store).build().unwrap();
-        let build = |own: &'static str, other: &'static str| {
-            let (used, working) = (registry.clone(), registry.clone());
-            thread::spawn(move || {
-                with_log(
-                    move || drop(working.get_or_create(own)),
-                    move || drop(used.get_or_create(other)),
-                )
-            })
-        };
-        let threads = [build("a", "b"), build("b", "a")];
-        threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
-        assert_eq!(registry.breakers().len(), 2);
+    let store = MemoryStore::new();
+    let _rivals = ["a", "b"].map(|name| rival(name, &store));
+    let registry = Registry::builder().store(store).build().unwrap();
+    let both_build = Arc::new(Barrier::new(2));
+    let build = |own: &'static str, other: &'static str| {
+        let (used, working) = (registry.clone(), registry.clone());
+        let (both_build, is_first) = (Arc::clone(&both_build), AtomicBool::new(true));
+        thread::spawn(move || {
+            with_log(
+                move || drop(working.get_or_create(own)),
+                move || {
+                    if is_first.swap(false, SeqCst) {
+                        both_build.wait();
+                    }
+                    used.get_or_create(other).unwrap();
+                },
+            )
+        })
+    };
+    let threads = [build("a", "b"), build("b", "a")];
+    for thread in threads {
+        assert!(thread.join().unwrap() >= 1);
     }
+    assert_eq!(registry.breakers().len(), 2);
 }
