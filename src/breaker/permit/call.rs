@@ -138,7 +138,7 @@ impl Call {
     #[cold]
     #[inline(never)]
     pub(super) fn abandon(self) {
-        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
+        // A panic that this call caused has been recorded by the guard around its work. Any other one says
         // nothing about the calls that it ends.
         if std::thread::panicking() {
             let cell = std::ptr::from_ref(self.cell).addr();
