@@ -234,12 +234,15 @@ impl Entry {
         }
     }
 
-    /// The command that casts a vote again after the server's clock has stepped.
-    pub(super) fn recast(&self, settings: &Settings) -> Option<(Command, SharedView)> {
-        let vote = self.vote.as_ref()?;
+    /// The commands that put the ends of the state and of a vote right after the server's clock has
+    /// stepped. `None` if there is nothing to say.
+    pub(super) fn corrections(&self, settings: &Settings) -> Option<(Vec<Command>, SharedView)> {
         let view = self.view()?;
         let (terms, now) = (terms(&view, settings), to_micros(view.now));
-        Some((self.member.recast(vote, &terms, fastrand::u64(1..), now)?, view))
+        let vote = self.vote.as_ref();
+        let vote = vote.and_then(|vote| self.member.recast(vote, &terms, fastrand::u64(1..), now));
+        let commands: Vec<_> = self.member.limit(now).into_iter().chain(vote).collect();
+        (!commands.is_empty()).then_some((commands, view))
     }
 
     /// Takes note of a record on the server's clock, where it says `now`. It changes the machine if

@@ -54,8 +54,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Tells the server for how long votes and leases of this replica still last: it has forgotten
-    /// them, or its clock has got them wrong.
+    /// Tells the server for how long votes and leases of this replica and the states that it knows
+    /// still last: the server has forgotten them, or its clock has got them wrong.
     pub(super) fn reassert(&mut self) -> Result<(), StoreError> {
         let ids: Vec<u64> = self.breakers.keys().copied().collect();
         let mut is_late = false;
@@ -65,14 +65,17 @@ impl Agent {
             if !leases.held().is_empty() {
                 self.changed.insert(id);
             }
-            let Some((command, view)) = entry.recast(&self.settings) else { continue };
-            match self.transport.call(&entry.name, command) {
-                Ok(answer) => {
-                    is_late |= answer.status == Status::Late;
-                    entry.learn(answer.record, answer.now, &view);
+            let Some((commands, view)) = entry.corrections(&self.settings) else { continue };
+            for command in commands {
+                let Some(Shared { entry, .. }) = self.breakers.get_mut(&id) else { break };
+                match self.transport.call(&entry.name, command) {
+                    Ok(answer) => {
+                        is_late |= answer.status == Status::Late;
+                        entry.learn(answer.record, answer.now, &view);
+                    }
+                    Err(CallError::Breaker(error)) => self.leave_out(id, &error),
+                    Err(CallError::Fleet(error)) => return Err(error),
                 }
-                Err(CallError::Breaker(error)) => self.leave_out(id, &error),
-                Err(CallError::Fleet(error)) => return Err(error),
             }
         }
         // The server has ignored what was late.
