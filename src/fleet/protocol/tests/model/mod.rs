@@ -55,16 +55,21 @@ enum Step {
     Request(usize),
     Answer(usize),
     News(usize, usize),
+    Fails(Fault),
+    /// The replica notices that the server's clock has stepped.
+    Notice(usize),
+    /// It asks for more time for its lease.
+    Renew(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Fault {
     Die(usize),
     Forget,
     Copy,
     FallBack,
     ClockBack,
     ClockAhead,
-    /// The replica notices that the server's clock has stepped.
-    Notice(usize),
-    /// It asks for more time for its lease.
-    Renew(usize),
 }
 
 impl Fleet {
@@ -156,7 +161,7 @@ impl Model for Fleet {
                 steps.push(Step::ProbeEnds(index, Verdict::Bad));
             }
             if world.faults > 0 {
-                steps.push(Step::Die(index));
+                steps.push(Step::Fails(Fault::Die(index)));
             }
             for news in 0..world.news.len() {
                 let record = world.news(news);
@@ -167,16 +172,16 @@ impl Model for Fleet {
             }
         }
         if world.steps < self.clock_steps {
-            steps.extend([Step::ClockBack, Step::ClockAhead]);
+            steps.extend([Fault::ClockBack, Fault::ClockAhead].map(Step::Fails));
         }
         steps.extend((0..world.requests.len()).map(Step::Request));
         steps.extend((0..world.answers.len()).map(Step::Answer));
         if world.faults > 0 && world.server.entry.is_some() {
-            steps.push(Step::Forget);
+            steps.push(Step::Fails(Fault::Forget));
             if world.copy.is_none() {
-                steps.push(Step::Copy);
+                steps.push(Step::Fails(Fault::Copy));
             } else {
-                steps.push(Step::FallBack);
+                steps.push(Step::Fails(Fault::FallBack));
             }
         }
     }
@@ -251,30 +256,7 @@ impl Model for Fleet {
                 let record = world.news(news);
                 world.learn(index, record);
             }
-            Step::Die(index) => {
-                world.faults -= 1;
-                world.replicas[index].alive = false;
-                world.replicas[index].probing = false;
-            }
-            Step::Forget => {
-                world.faults -= 1;
-                world.era += 1;
-                world.server.entry = None;
-            }
-            Step::Copy => world.copy = Some(Box::new(world.server.clone())),
-            Step::FallBack => {
-                world.faults -= 1;
-                world.era += 1;
-                world.server = *world.copy.take()?;
-            }
-            Step::ClockBack => {
-                world.steps += 1;
-                world.ahead -= CLOCK_STEP;
-            }
-            Step::ClockAhead => {
-                world.steps += 1;
-                world.ahead += CLOCK_STEP;
-            }
+            Step::Fails(fault) => world.suffer(fault),
             Step::Notice(index) => match world.replicas[index].member.limit(now) {
                 Some(limit) => world.send(index, limit),
                 None => world.replicas[index].noticed = world.steps,

@@ -2,7 +2,7 @@
 
 use super::{
     super::server::{Bug, Server},
-    Fleet, LEASE, OPEN_TIME,
+    CLOCK_STEP, Fault, Fleet, LEASE, OPEN_TIME,
 };
 use crate::{
     fleet::protocol::{
@@ -186,6 +186,35 @@ impl World {
         replica.waits_for = Some(wire);
         let sent = Sent { replica: index, serial: replica.serial };
         self.requests.push((sent, wire));
+    }
+
+    pub(super) fn suffer(&mut self, fault: Fault) {
+        match fault {
+            Fault::Die(index) => {
+                self.faults -= 1;
+                self.replicas[index].alive = false;
+                self.replicas[index].probing = false;
+            }
+            Fault::Forget => {
+                self.faults -= 1;
+                self.era += 1;
+                self.server.entry = None;
+            }
+            Fault::Copy => self.copy = Some(Box::new(self.server.clone())),
+            Fault::FallBack => {
+                self.faults -= 1;
+                self.era += 1;
+                self.server = *self.copy.take().expect("a copy");
+            }
+            Fault::ClockBack => {
+                self.steps += 1;
+                self.ahead -= CLOCK_STEP;
+            }
+            Fault::ClockAhead => {
+                self.steps += 1;
+                self.ahead += CLOCK_STEP;
+            }
+        }
     }
 
     /// The server carries out a request, unless it comes too late.
