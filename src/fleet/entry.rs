@@ -161,6 +161,12 @@ impl Entry {
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
         let decisions = view.decisions;
+        if decision.cause == Cause::Trip && !self.member.is_votable(now) {
+            // The fleet's circuit has opened meanwhile: a vote would say nothing.
+            let record = *self.member.seen();
+            self.adopt(decisions, &record);
+            return Submission::Settled;
+        }
         // It recovered from an older state than that of the fleet.
         let is_void = self.is_behind && decision.cause == Cause::RecoveredAlone;
         let token = self.token(decisions, decision.cause);

@@ -109,16 +109,19 @@
 
 mod agent;
 mod agreement;
+mod backoff;
 mod counting;
 mod counts;
 mod entry;
 mod health;
+mod home;
 mod inquiries;
 mod keys;
 mod leases;
 mod membership;
 mod message;
 mod news;
+mod pace;
 mod protocol;
 mod questions;
 mod redis_fleet;

@@ -4,6 +4,8 @@
 
 pub(crate) mod certificates;
 pub(crate) mod child;
+#[cfg(unix)]
+pub(crate) mod fork;
 pub(crate) mod kind;
 pub(crate) mod log;
 pub(crate) mod random;

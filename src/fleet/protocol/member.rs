@@ -83,6 +83,11 @@ impl Member {
         &self.seen
     }
 
+    /// Whether a trip says something about the fleet's state, as far as it is known.
+    pub(crate) fn is_votable(&self, now: Micros) -> bool {
+        matches!(self.seen.state_at(now), State::Closed | State::HalfOpen)
+    }
+
     /// The vote that the server has just counted, if it is one.
     pub(crate) fn cast_vote(&self, decision: &Decision) -> Option<Vote> {
         let until = decision.until.filter(|_| decision.state == State::Open)?;
