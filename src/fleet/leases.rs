@@ -178,7 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, state::State};
 
     const LASTS: Duration = Duration::from_secs(5);
 
@@ -193,6 +193,7 @@ mod tests {
             decided: None,
             results: Vec::new(),
             leases: vec![Lease { token: 7, until: now, probe, idle_since: now }],
+            state: State::HalfOpen,
             open_until: None,
             has_demand: true,
             is_probing: true,

@@ -132,6 +132,7 @@ mod threads;
 mod transport;
 mod view_text;
 mod wire;
+mod withdrawal;
 
 #[cfg(test)]
 mod tests;

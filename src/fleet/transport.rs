@@ -173,7 +173,7 @@ fn send(
 }
 
 /// Whether the script failed on what the key holds.
-fn is_of_one_key(error: &RedisError) -> bool {
+pub(super) fn is_of_one_key(error: &RedisError) -> bool {
     matches!(error_code(error), Some("ERR" | "WRONGTYPE"))
 }
 

@@ -274,9 +274,11 @@ fn sent(server: &RedisServer, command: &str) -> u64 {
 }
 
 /// The times are those of the server and of the processes. On a busy machine a process may stand
-/// still for longer than the opening takes, so what is asserted of each trip does not depend on
-/// that: the trip is one script, the others learn it from their next read and by nothing else, and
-/// only after the server has it. Of ten trips, one at least is not disturbed.
+/// still for longer than the opening takes. So what is asserted of each trip does not depend on
+/// that: there is one new state, and the others take it over after the server has it. Of ten trips,
+/// one at least is not disturbed: it costs one script, the others learn it by their next read and
+/// by nothing else, and all of that takes 100 ms at most. A pause of the fleet's own would be in
+/// each of the ten.
 #[test]
 fn a_trip_on_one_process_is_one_script_and_opens_the_others_within_100_ms() {
     const KEY: &str = "circuit_breaker:{0}:fleet:breaker:payments";
@@ -286,7 +288,7 @@ fn a_trip_on_one_process_is_one_script_and_opens_the_others_within_100_ms() {
     let replicas = start_three(&server, &upstream, 1);
     let [first, others @ ..] = &replicas;
     upstream.set_healthy(false);
-    let mut delays = Vec::new();
+    let mut trials = Vec::new();
     for _ in 0..10 {
         first.ask("reset");
         for replica in &replicas {
@@ -294,7 +296,7 @@ fn a_trip_on_one_process_is_one_script_and_opens_the_others_within_100_ms() {
         }
         eventually("the server has it", || server.command(&["HGET", KEY, "s"]) == "closed");
         // Each beat adds to the set of replicas, and each opening to the stream.
-        let count = || (sent(&server, "evalsha") + sent(&server, "eval") - sent(&server, "zadd"));
+        let count = || sent(&server, "evalsha") + sent(&server, "eval") - sent(&server, "zadd");
         let (scripts, opened) = (count(), sent(&server, "xadd"));
         trip(first);
         for other in others {
@@ -310,14 +312,15 @@ fn a_trip_on_one_process_is_one_script_and_opens_the_others_within_100_ms() {
             // The stream's clock has milliseconds.
             assert!(stored <= at && at >= tripped, "{tripped:?}, {stored:?}, {at:?}");
         }
-        // One is the trip. A beat may be counted in part.
-        let scripts = count() - scripts;
-        assert!(scripts <= 1 + 1, "{scripts} scripts");
-        delays.push(learned.max().unwrap() - tripped);
+        let delay = learned.max().unwrap().saturating_sub(tripped);
+        trials.push((count() - scripts, delay));
     }
-    delays.sort();
-    println!("open on all three after {delays:?}");
-    assert!(delays[0] <= Duration::from_millis(100), "{delays:?}");
+    println!("scripts, and open on all three after: {trials:?}");
+    let is_quick = |(scripts, delay): &(u64, Duration)| {
+        // More than one are those of a command that was late, or of a replica that has joined again.
+        *scripts == 1 && *delay <= Duration::from_millis(100)
+    };
+    assert!(trials.iter().any(is_quick), "{trials:?}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Agent {
         }
     }
 
-    /// Looks at a breaker again when its leases or a pause ask for it.
+    /// Looks at a breaker again when its leases, a pause, or the end of its vote ask for it.
     pub(super) fn look_later(&mut self, id: u64) {
         let Some(shared) = self.breakers.get_mut(&id) else { return };
         let Shared { entry, leases, later, paused_until, .. } = shared;
@@ -110,7 +110,8 @@ impl Agent {
         let now = Instant::now();
         let of_leases = leases.recheck_after(&view, self.settings.lease).map(|wait| now + wait);
         let of_pause = paused_until.filter(|until| *until > now);
-        if let Some(at) = of_leases.into_iter().chain(of_pause).min() {
+        let of_vote = entry.vote_until().map(|until| now + until.since(view.now));
+        if let Some(at) = of_leases.into_iter().chain(of_pause).chain(of_vote).min() {
             *later = Some(at);
             self.later.insert((at, id));
         }

@@ -63,6 +63,7 @@ impl Agent {
         }
         self.attach(&new)?;
         self.submit(&self.attached(ids))?;
+        self.end_votes(&self.attached(ids))?;
         let attached = self.attached(ids);
         self.hold_leases(&attached)?;
         for id in attached {

@@ -50,6 +50,17 @@ pub(crate) struct Vote {
     opens: u32,
 }
 
+impl Vote {
+    pub(crate) const fn until(&self) -> Micros {
+        self.until
+    }
+
+    /// It counts no longer from now on.
+    pub(crate) fn end(&mut self, now: Micros) {
+        self.until = self.until.min(now);
+    }
+}
+
 /// The settings of the fleet and of the breaker that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {

@@ -8,6 +8,7 @@ pub(super) mod support {
 }
 
 mod counts;
+mod withdrawals;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
