@@ -317,7 +317,7 @@ fn a_trip_on_one_process_is_one_script_and_opens_the_others_within_100_ms() {
     }
     println!("scripts, and open on all three after: {trials:?}");
     let is_quick = |(scripts, delay): &(u64, Duration)| {
-        // More than one are those of a command that was late, or of a replica that has joined again.
+        // More are those of a command that was late, or of a replica that has joined again.
         *scripts == 1 && *delay <= Duration::from_millis(100)
     };
     assert!(trials.iter().any(is_quick), "{trials:?}");

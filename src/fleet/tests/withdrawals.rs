@@ -51,7 +51,7 @@ fn the_script_takes_counts_back_as_the_reference_does() {
         server.command(&["FLUSHALL"]);
         let mut reference = Counter::default();
         let mut now = 0;
-        let mut add = |reference: &mut Counter, failed, slow| {
+        let add = |reference: &mut Counter, failed, slow| {
             let rules = [(FAILED, failed), (SLOW, slow)];
             let batch = Batch { name: "a", seen: Fence::NONE, rules: &rules };
             let (answers, at) = transport.borrow_mut().count(&[batch]).unwrap();
