@@ -84,6 +84,11 @@ impl HistoryRequest {
 }
 
 impl Request {
+    /// Whether this is for a history, and the caller no longer waits.
+    fn is_abandoned(&self) -> bool {
+        matches!(&self.wanted, Wanted::History(request) if request.is_abandoned())
+    }
+
     /// Whether only the owner of the breaker's name may ask for this.
     pub(super) const fn is_for_owner(&self) -> bool {
         matches!(self.wanted, Wanted::Flush(_))
@@ -127,9 +132,7 @@ impl Requests {
     /// Makes what waits part of a batch, and returns the entries.
     pub(super) fn begin_batch(&mut self) -> Vec<EntryId> {
         self.in_flight = mem::take(&mut self.waiting);
-        self.in_flight.retain(|request| {
-            !matches!(&request.wanted, Wanted::History(request) if request.is_abandoned())
-        });
+        self.in_flight.retain(|request| !request.is_abandoned());
         self.in_flight.iter().map(|request| request.entry).collect()
     }
 
@@ -149,6 +152,8 @@ impl Requests {
     /// Forgets histories for which no caller waits any more.
     pub(super) fn forget_abandoned(&mut self) {
         self.histories.retain(|request| !request.is_abandoned());
+        self.waiting.retain(|request| !request.is_abandoned());
+        self.in_flight.retain(|request| !request.is_abandoned());
     }
 
     /// Takes all requests, to be refused. The second are those that no batch has begun with.
@@ -156,5 +161,45 @@ impl Requests {
         let mut histories: Vec<_> = mem::take(&mut self.histories).into();
         histories.extend(self.reading.take());
         (mem::take(&mut self.in_flight), mem::take(&mut self.waiting), histories)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write_behind::entries::Slab;
+
+    type Answer = oneshot::Receiver<Result<HistoryPage, HistoryError>>;
+
+    fn ask(slots: &HistorySlots) -> Option<(HistoryRequest, Answer)> {
+        let slot = slots.take()?;
+        let (reply, answer) = oneshot::channel();
+        let (key, query) = (keys::history("asked"), HistoryQuery::default());
+        Some((HistoryRequest { key, query, reply, _slot: slot }, answer))
+    }
+
+    #[test]
+    fn callers_that_gave_up_make_room_wherever_their_requests_wait() {
+        let slots = HistorySlots::default();
+        let mut requests = Requests::default();
+        let mut given_up = Vec::new();
+        let entry = *Slab::default().insert_with(|id| id);
+        let wrap = |request| Request { entry, wanted: Wanted::History(request) };
+        for place in (0..3).cycle() {
+            let Some((request, answer)) = ask(&slots) else { break };
+            given_up.push(answer);
+            match place {
+                0 => requests.waiting.push(wrap(request)),
+                1 => requests.in_flight.push(wrap(request)),
+                _ => requests.histories.push_back(request),
+            }
+        }
+        assert_eq!(given_up.len(), MOST_HISTORIES);
+        requests.forget_abandoned();
+        assert!(ask(&slots).is_none(), "all callers still wait");
+        drop(given_up);
+        requests.forget_abandoned();
+        let asked: Vec<_> = std::iter::from_fn(|| ask(&slots)).collect();
+        assert_eq!(asked.len(), MOST_HISTORIES);
     }
 }
