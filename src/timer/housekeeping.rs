@@ -237,6 +237,7 @@ impl Housekeeping {
         }
     }
 
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests pretend a limit"))]
     fn spawn(&'static self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         #[cfg(test)]
         self.pretence.refuse_threads()?;

@@ -106,16 +106,15 @@ impl Cell {
             prepare(&TimeSource::System, &config);
         }
         let mut rules = NextRules::new(&config);
+        let mut config = Some(config);
         let mut rounds = Rounds::default();
         let mut goes_on = true;
         loop {
             let left = self.transact(|machine, effects| {
                 let left = rules.copy(&machine.rules);
-                if left == 0 || !goes_on {
-                    machine.update(Arc::clone(&config), &mut rules, effects);
-                    return 0;
-                }
-                left
+                let Some(config) = config.take_if(|_| left == 0 || !goes_on) else { return left };
+                machine.update(config, &mut rules, effects);
+                0
             });
             match left {
                 None | Some(0) => return,
