@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use builder::BreakerBuilder;
-pub(crate) use builder::breaker_settings;
+pub(crate) use builder::{AfterBuild, breaker_settings};
 pub use end::flush_all;
 use events::Shared;
 pub(crate) use wait::WaitHandle;
@@ -225,7 +225,6 @@ impl Breaker {
     }
 
     /// Waits until the snapshot in the store has been read, but no longer than this.
-    #[cfg(feature = "keyed")]
     pub(crate) fn wait_for_restore(&self, wait: Duration) {
         if let Some(attachment) = &self.shared.attachment {
             attachment.wait_for_restore(wait);
