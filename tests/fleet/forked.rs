@@ -30,7 +30,7 @@ pub(crate) fn parent() -> RoleResult {
     // Nothing is under way, and so no lock is held, when the process is forked.
     std::thread::sleep(Duration::from_millis(300));
     let report = PathBuf::from(argument("REPORT"));
-    if fork::is_child() {
+    if fork::fork() {
         let part = report.with_extension("part");
         fs::write(&part, child(&fleet, breaker, build)?)?;
         fs::rename(part, report)?;

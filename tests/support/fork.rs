@@ -1,22 +1,14 @@
-//! Processes that are forked.
+//! Forks of the test's own process.
 //!
 //! No safe function forks without starting another program. So a library makes `chroot`, which
-//! needs no privilege then, fork if it is asked for a folder of this name. It is compiled here, and
-//! a child process of the test loads it (`LD_PRELOAD`).
+//! needs no privilege then, fork if it is asked for a folder of this name. It is compiled here.
 
 use std::{
     fs,
-    os::unix::fs::chroot,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-/// Forks. Returns whether this is the child.
-pub(crate) fn is_child() -> bool {
-    chroot(FORK).is_ok()
-}
-
-/// The folder that stands for a fork.
 const FORK: &str = "/fork";
 
 const SOURCE: &str = r#"
@@ -34,7 +26,7 @@ int chroot(const char *path) {
 }
 "#;
 
-/// Compiles the library. `None`: there is no compiler.
+/// Compiles the library, for `LD_PRELOAD`. `None`: there is no compiler.
 pub(crate) fn library(folder: &Path) -> Option<PathBuf> {
     let (source, library) = (folder.join("fork.c"), folder.join("fork.so"));
     fs::write(&source, SOURCE).unwrap();
@@ -42,4 +34,9 @@ pub(crate) fn library(folder: &Path) -> Option<PathBuf> {
     compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
     compiler.stdout(Stdio::null()).stderr(Stdio::null());
     compiler.status().is_ok_and(|status| status.success()).then_some(library)
+}
+
+/// Forks a process that has loaded the library. Whether this is the child then.
+pub(crate) fn fork() -> bool {
+    std::os::unix::fs::chroot(FORK).is_ok()
 }

@@ -1,7 +1,5 @@
 //! A process that is forked after its breakers were built: it has their memory, and no thread that
-//! saves.
-//!
-//! Without a C compiler, these cells are skipped.
+//! saves. Without a C compiler, these cells are skipped.
 
 use std::{
     fs,
@@ -32,7 +30,7 @@ pub(crate) fn fork() -> RoleResult {
     // Nothing is under way, and so no lock is held, when the process is forked.
     std::thread::sleep(Duration::from_millis(300));
     let report = folder.with_file_name("child");
-    if fork::is_child() {
+    if fork::fork() {
         let began = Instant::now();
         let health = breaker.store_health();
         let flushed = breaker.flush_blocking(MINUTE);
