@@ -109,8 +109,8 @@
 //!
 //! At rest, each replica sends three commands a second. A transition costs one script, and each
 //! replica one read. What many breakers have to send at once shares round trips, in pipelines whose
-//! size follows from how long the server takes. With [`FleetCounts::Shared`], a replica with calls sends ten scripts a second
-//! for up to a hundred breakers.
+//! size follows from how long the server takes. With [`FleetCounts::Shared`], a replica with calls
+//! sends ten scripts a second for up to a hundred breakers.
 #![doc = include_str!("operations.md")]
 
 mod agent;
