@@ -70,8 +70,7 @@ where
         match self.project().call.project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                let record = |permit: &mut _| record_when.record(classify, result, permit);
-                Poll::Ready(pass(inner_call::cancel_on_panic(permit, record)))
+                Poll::Ready(pass(record_when.record(classify, result, permit)))
             }
             CallProjection::Rejected { future } => {
                 Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))

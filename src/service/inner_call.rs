@@ -60,27 +60,6 @@ impl Drop for FailOnPanic<'_> {
     }
 }
 
-/// Classifies the result of a call and records it. If the classifier panics, the call counts as
-/// nothing, and the panic propagates: it says nothing about the dependency. The permit may outlive
-/// the panic, and must not be taken for one of an abandoned call then.
-#[inline]
-pub(super) fn cancel_on_panic<T>(permit: &mut Permit, record: impl FnOnce(&mut Permit) -> T) -> T {
-    let guard = CancelOnPanic(permit);
-    let recorded = record(guard.0);
-    std::mem::forget(guard);
-    recorded
-}
-
-/// Dropped only by a panic.
-struct CancelOnPanic<'a>(&'a mut Permit);
-
-impl Drop for CancelOnPanic<'_> {
-    #[cold]
-    fn drop(&mut self) {
-        self.0.cancel_in_place();
-    }
-}
-
 /// Records the outcome of a call, unless it is part of a call that the breaker records further out.
 #[inline]
 pub(super) fn record(permit: &mut Permit, outcome: Outcome) {
