@@ -50,6 +50,17 @@ pub(crate) struct Vote {
     opens: u32,
 }
 
+impl Vote {
+    pub(crate) const fn until(&self) -> Micros {
+        self.until
+    }
+
+    /// It counts no longer from now on.
+    pub(crate) fn end(&mut self, now: Micros) {
+        self.until = self.until.min(now);
+    }
+}
+
 /// The settings of the fleet and of the breaker that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {
@@ -81,6 +92,11 @@ impl Member {
 
     pub(crate) fn seen(&self) -> &Record {
         &self.seen
+    }
+
+    /// Whether a trip says something about the fleet's state, as far as it is known.
+    pub(crate) fn is_votable(&self, now: Micros) -> bool {
+        matches!(self.seen.state_at(now), State::Closed | State::HalfOpen)
     }
 
     /// The vote that the server has just counted, if it is one.

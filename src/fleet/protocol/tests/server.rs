@@ -11,6 +11,9 @@ use crate::{
     state::State,
 };
 
+/// How many states set by hand are known again.
+const BY_HAND: usize = 8;
+
 /// What a server knows about one breaker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
@@ -31,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) leases: BTreeMap<u64, Span>,
     pub(crate) good: u32,
     pub(crate) bad: u32,
+    /// The tokens of the last states set by hand, the newest first.
+    pub(crate) by_hand: Vec<u64>,
 }
 
 /// Until when a vote or a lease lasts, and how long in all.
@@ -76,8 +81,13 @@ impl Server {
                 return Status::Done;
             }
             Request::Set { token, state, lasts, opens } => {
-                if stored.token != token {
+                let mut by_hand =
+                    self.entry.as_ref().map(|entry| entry.by_hand.clone()).unwrap_or_default();
+                if stored.token != token && !by_hand.contains(&token) {
                     let fence = self.next_fence(seen, token);
+                    by_hand.insert(0, token);
+                    by_hand.truncate(BY_HAND);
+                    self.entry.get_or_insert_with(|| Entry::of(Record::NONE)).by_hand = by_hand;
                     self.store(now, Record { fence, state, until: lasts, opens });
                 }
                 return Status::Done;
@@ -222,7 +232,8 @@ impl Server {
     /// state before.
     fn store(&mut self, now: Micros, record: Record) {
         let lasts = record.until;
-        self.entry = Some(Entry { lasts, ..Entry::of(record.rebased(0, now)) });
+        let by_hand = self.entry.take().map(|entry| entry.by_hand).unwrap_or_default();
+        self.entry = Some(Entry { lasts, by_hand, ..Entry::of(record.rebased(0, now)) });
     }
 }
 
@@ -235,7 +246,7 @@ impl Span {
 impl Entry {
     fn of(record: Record) -> Self {
         let (votes, leases) = (BTreeMap::new(), BTreeMap::new());
-        Self { record, lasts: None, votes, leases, good: 0, bad: 0 }
+        Self { record, lasts: None, votes, leases, good: 0, bad: 0, by_hand: Vec::new() }
     }
 
     /// Once the clock has gone back, nothing lasts for longer than it was meant to.
