@@ -248,6 +248,13 @@ impl Entry {
         Some((self.member.recast(vote, &terms, fastrand::u64(1..), now)?, view))
     }
 
+    /// The command that puts the end of the state right after the server's clock has stepped.
+    pub(super) fn limit(&self) -> Option<(Command, SharedView)> {
+        self.member.seen().until?;
+        let view = self.view()?;
+        Some((self.member.limit(to_micros(view.now))?, view))
+    }
+
     /// Until when the last vote counts that did not suffice.
     pub(super) fn vote_until(&self) -> Option<Tick> {
         self.vote.map(|vote| to_tick(vote.until()))

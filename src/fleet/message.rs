@@ -86,6 +86,8 @@ impl Ask {
 pub(super) struct News {
     pub(super) name: SmolStr,
     pub(super) record: Record,
+    /// How long the state lasts in all; `None` for ever.
+    pub(super) lasts: Option<Micros>,
 }
 
 /// Tells the fleet's thread that a machine has something to tell.

@@ -78,8 +78,10 @@
 //!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
-//! than the longest open time of its replica's settings. Votes and leases are put right within a
-//! second, by the clocks of the replicas whose they are; if the server's clock goes ahead, too.
+//! than the longest open time of its replica's settings. Within a second, the replicas that know
+//! the state put its end right by their own clocks, so that one that starts meanwhile does not wait
+//! longer than they do. Votes and leases are put right by the clocks of the replicas whose they
+//! are; if the server's clock goes ahead, too.
 //!
 //! # On the server
 //!

@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod clocks;
 mod cluster;
 mod counts;
 mod forked;

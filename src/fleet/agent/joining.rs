@@ -54,24 +54,23 @@ impl Agent {
         Ok(())
     }
 
-    /// Tells the server for how long votes and leases of this replica still last: it has forgotten
-    /// them, or its clock has got them wrong.
+    /// Tells the server for how long votes and leases of this replica and the states that it knows
+    /// still last: the server has forgotten them, or its clock has got them wrong.
     pub(super) fn reassert(&mut self) -> Result<(), StoreError> {
-        let mut votes = Vec::new();
+        let mut told = Vec::new();
         for (id, Shared { entry, leases, .. }) in &mut self.breakers {
             leases.renew_all();
             if !leases.held().is_empty() {
                 self.changed.insert(*id);
             }
-            if let Some((command, view)) = entry.recast(&self.settings) {
-                votes.push((*id, view, command));
-            }
+            let ends = [entry.limit(), entry.recast(&self.settings)].into_iter().flatten();
+            told.extend(ends.map(|(command, view)| (*id, view, command)));
         }
         let mut is_late = false;
-        for votes in votes.chunks(BATCH) {
-            let commands = votes.iter().map(|(id, _, command)| (*id, *command));
+        for told in told.chunks(BATCH) {
+            let commands = told.iter().map(|(id, _, command)| (*id, *command));
             let answers = self.call_all(commands)?;
-            for ((id, view, _), answer) in votes.iter().zip(answers) {
+            for ((id, view, _), answer) in told.iter().zip(answers) {
                 let Some(answer) = self.usable(*id, answer) else { continue };
                 is_late |= answer.status == Status::Late;
                 if let Some(Shared { entry, .. }) = self.breakers.get_mut(id) {

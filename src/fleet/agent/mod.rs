@@ -285,7 +285,7 @@ impl Agent {
         for id in self.names.get(&news.name).into_iter().flatten() {
             let Some(Shared { entry, .. }) = self.breakers.get_mut(id) else { continue };
             if let Some(view) = entry.view() {
-                entry.learn(news.record, now, &view);
+                entry.learn(news.record.for_at_most(news.lasts, now), now, &view);
             }
             self.changed.insert(*id);
         }

@@ -16,6 +16,8 @@ local name = ARGV[5]
 -- How long what is of no use any more is kept.
 local KEPT_MS = 86400000
 local NEWS = 10000
+-- Ends of one state that differ by less are the same (microseconds).
+local SLACK = 500000
 local NO_TOKEN = '0000000000000000'
 
 local time = redis.call('TIME')
@@ -55,6 +57,12 @@ local function keep()
   end
 end
 
+local function publish()
+  local serial = redis.call('HINCRBY', shard, 'news', 1)
+  redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
+    'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens)
+end
+
 -- Votes, leases and counts belong to the state before.
 local function store(new_number, new_token, new_state, new_lasts, new_opens)
   number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
@@ -65,9 +73,7 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
     'o', opens)
   if by_hand ~= '' then redis.call('HSET', key, 'h', by_hand) end
   keep()
-  local serial = redis.call('HINCRBY', shard, 'news', 1)
-  redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
-    'n', text(number), 't', token, 's', state, 'u', text(till), 'o', opens)
+  publish()
 end
 
 local function answer(status, status_time)
@@ -188,6 +194,17 @@ end
 
 if command == 'release' then
   redis.call('HDEL', key, 'l:' .. ARGV[6])
+  return answer('done')
+end
+
+if command == 'limit' then
+  local left = tonumber(ARGV[6])
+  if till - now > left + SLACK then
+    till = now + left
+    redis.call('HSET', key, 'u', text(till))
+    keep()
+    publish()
+  end
   return answer('done')
 end
 

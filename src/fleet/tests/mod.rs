@@ -108,6 +108,7 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(lease, lasts, max)| Request::Lease { lease, lasts, max }),
         1 => (1_u64..4).prop_map(|lease| Request::Release { lease }),
         1 => any::<u64>().prop_map(|token| Request::Recovered { token }),
+        2 => time().prop_map(|left| Request::Limit { left }),
         4 => (any::<u64>(), 1_u64..4, verdict, 1_u32..4, rate, time()).prop_map(
             |(token, lease, verdict, needed, rate, open_for)| {
                 let opens = 2;

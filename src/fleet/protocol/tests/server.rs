@@ -6,7 +6,7 @@ use crate::{
     fleet::protocol::{
         command::{Answer, Command, ProbeResult, Request, Status, Verdict},
         fence::Fence,
-        record::{Micros, Record},
+        record::{Micros, Record, SLACK},
     },
     state::State,
 };
@@ -53,22 +53,32 @@ pub(crate) enum Bug {
     LeaseWithoutToken,
     /// A replica takes the answer that there is no key for a closed circuit.
     MissingKeyIsClosed,
+    /// The server's clock goes back, and what lasts until then does.
+    ClockThatGoesBackIsTrusted,
+    /// A replica that knows the end of a state by its own clock is not heard.
+    EndsAreNeverPutRight,
 }
 
 impl Server {
     /// Carries out a command at this time. `true` if there is a new state, which becomes news.
     pub(crate) fn apply(&mut self, now: Micros, command: &Command) -> (Answer, bool) {
-        if let Some(entry) = &mut self.entry {
+        if let Some(entry) = &mut self.entry
+            && self.bug != Some(Bug::ClockThatGoesBackIsTrusted)
+        {
             entry.clamp(now);
         }
-        let before = self.stored();
+        let before = self.record();
         let status = self.carry_out(now, command);
-        let record = self.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
-        (Answer { status, record, now }, self.stored() != before)
+        let record = self.record();
+        (Answer { status, record, now }, record != before)
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.entry.as_ref().map_or(Record::NONE, |entry| entry.record)
     }
 
     pub(crate) fn stored(&self) -> Fence {
-        self.entry.as_ref().map_or(Fence::NONE, |entry| entry.record.fence)
+        self.record().fence
     }
 
     fn carry_out(&mut self, now: Micros, command: &Command) -> Status {
@@ -106,6 +116,16 @@ impl Server {
             Request::Release { lease } => {
                 if let Some(entry) = &mut self.entry {
                     entry.leases.remove(&lease);
+                }
+                Status::Done
+            }
+            Request::Limit { left } => {
+                let record = self.entry.as_mut().map(|entry| &mut entry.record);
+                if let Some(until) = record.and_then(|record| record.until.as_mut())
+                    && *until > now + left + SLACK
+                    && self.bug != Some(Bug::EndsAreNeverPutRight)
+                {
+                    *until = now + left;
                 }
                 Status::Done
             }
@@ -254,8 +274,7 @@ impl Entry {
         for span in self.votes.values_mut().chain(self.leases.values_mut()) {
             span.until = span.until.min(now + span.lasts);
         }
-        let latest = self.lasts.map(|lasts| now + lasts);
-        self.record.until = self.record.until.map(|until| until.min(latest.unwrap_or(until)));
+        self.record = self.record.for_at_most(self.lasts, now);
     }
 
     /// Whether a trip says something about this state.
