@@ -16,8 +16,7 @@ pub(super) fn is_in_quarantine(store: &dyn StateStore, name: &str, bytes: &[u8])
     let key = format!("circuit_breaker:{name}:quarantine");
     let Ok(Some(list)) = store.load(&key) else { return false };
     let list: Vec<Value> = serde_json::from_slice(&list).unwrap_or_default();
-    list.iter().any(|kept| match std::str::from_utf8(bytes) {
-        Ok(text) => kept["text"] == text,
-        Err(_) => kept["hex"] == bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
-    })
+    let text = std::str::from_utf8(bytes).ok();
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    list.iter().any(|kept| text.map_or(kept["hex"] == hex.concat(), |text| kept["text"] == text))
 }
