@@ -93,8 +93,8 @@ fn before_1970_a_breaker_lives_on_every_store() {
     });
 }
 
-/// 32 bits of seconds end in 2038 and 2106, and the microseconds that a float holds exactly in 2255.
-/// (A history orders by 64 bits of nanoseconds, which end in 2554.)
+/// 32 bits of seconds end in 2038 and 2106, and the microseconds that a float holds exactly in
+/// 2255. (A history orders by 64 bits of nanoseconds, which end in 2554.)
 #[test]
 fn a_breaker_lives_over_the_ends_of_times_on_every_store() {
     with_other_clocks("wall::a_breaker_lives_over_the_ends_of_times_on_every_store", |trap| {
