@@ -2,8 +2,9 @@
 
 /// Defines the settings of a breaker as methods of a builder.
 ///
-/// Two builders have them: [`BreakerBuilder`](super::BreakerBuilder), and the builder of a layer, which contains a
-/// `BreakerBuilder`. The argument is the path from `self` to it: nothing, or `.breaker`.
+/// Two builders have them: [`BreakerBuilder`](super::BreakerBuilder), and the builder of a layer,
+/// which contains a `BreakerBuilder`. The argument is the path from `self` to it: nothing, or
+/// `.breaker`.
 macro_rules! breaker_settings {
     ($($breaker:tt)*) => {
         /// Replaces all settings by those of a [`Config`](crate::Config). Methods called after
