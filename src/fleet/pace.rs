@@ -27,7 +27,7 @@ impl Pace {
         self.size
     }
 
-    /// So many commands were sent at once, and took so long.
+    /// `sent` commands were sent at once, and took this long.
     pub(super) fn record(&mut self, sent: usize, took: Duration) {
         self.shortest = self.shortest.min(took);
         let is_slow = took > self.shortest.saturating_mul(2).saturating_add(TARGET);
