@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod clocks;
 mod cluster;
+mod commands;
 mod counts;
 mod forked;
 mod health_checks;
