@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long the server may take for what is sent at once: until then, messages wait.
-const TARGET: Duration = Duration::from_millis(10);
+const TARGET: Duration = Duration::from_millis(50);
 /// The most that is sent at once.
 pub(super) const MOST: usize = 200;
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     const QUICK: Duration = Duration::from_millis(1);
-    const SLOW: Duration = Duration::from_millis(100);
+    const SLOW: Duration = Duration::from_millis(400);
 
     fn grown() -> Pace {
         let mut pace = Pace::new();
