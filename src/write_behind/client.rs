@@ -109,12 +109,13 @@ impl StoreClient {
         self.call(|store| store.load(key))
     }
 
-    pub(super) fn load_page(
+    pub(super) fn visit_page(
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.call(|store| store.load_page(after, limit))
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.call(|store| store.visit_page(after, limit, visit))
     }
 
     pub(super) fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

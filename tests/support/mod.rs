@@ -2,8 +2,10 @@
 //! support;`.
 #![allow(dead_code, unused_imports, reason = "no binary uses all of it")]
 
+pub(crate) mod acl;
 pub(crate) mod certificates;
 pub(crate) mod child;
+pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod fork;
 pub(crate) mod kind;
