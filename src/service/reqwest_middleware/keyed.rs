@@ -195,13 +195,13 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
         &self,
         mut call: UnbrokenCall,
         classify: D,
-        send: impl FnOnce() -> F,
+        begin: impl FnOnce() -> F,
     ) -> Result<Response, Error>
     where
         F: Future<Output = Result<Response, Error>>,
         O: RecordWhen<D, Response, Error, Response = Response>,
     {
-        let mut sent = pin!(call.run(send));
+        let mut sent = pin!(call.run(begin));
         let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
         let record_when = &self.recording.record_when;
         if let Some(outcome) = record_when.outcome_of_response(&classify, &result) {

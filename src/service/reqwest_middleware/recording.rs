@@ -58,14 +58,14 @@ impl<C, O> Recording<C, O> {
         &self,
         mut permit: Permit,
         classify: D,
-        send: impl FnOnce() -> F,
+        begin: impl FnOnce() -> F,
     ) -> Result<Response, Error>
     where
         F: Future<Output = Result<Response, Error>>,
         O: RecordWhen<D, Response, Error, Response = Response>,
     {
         // The next middleware may do a part of its work before it returns the future.
-        let mut sent = pin!(inner_call::start(&permit, send));
+        let mut sent = pin!(inner_call::start(&permit, begin));
         let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
         self.record_when.record(&classify, result, &mut permit)
     }
