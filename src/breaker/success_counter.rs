@@ -26,8 +26,10 @@
 //!
 //! # One counter, or several
 //!
-//! One counter serves until two threads meet on it. From then on there are a few, each on a cache
-//! line of its own, and a thread keeps to one of them.
+//! One counter serves until two threads meet on it. From then on there are several, each on a cache
+//! line of its own, and a thread keeps to one of them: as many as the thread that allocates them
+//! may use processors. A thread that is pinned may use one. So threads that go on meeting double
+//! the number, up to [`MOST_COUNTERS`]. The counters before stay closed from then on.
 
 use once_cell::race::OnceBox;
 
@@ -36,10 +38,66 @@ use crate::sync::{AtomicU64, Ordering};
 /// The counters of a cell in which two threads have met, once allocated. They stay with the cell.
 /// A single pointer, because every cell pays for this field, and few need it.
 #[derive(Default)]
-pub(super) struct SpreadCounters(OnceBox<Box<[Counter]>>);
+pub(super) struct SpreadCounters(OnceBox<Counters>);
 
+/// Read at each success that is counted here, so no other data shares the cache line.
 #[repr(align(64))]
+struct Counters {
+    /// A power of two of them.
+    counters: Box<[Counter]>,
+    /// Those that are used instead of these, once threads have met here again.
+    more: OnceBox<Counters>,
+}
+
+/// Processors fetch cache lines in pairs.
+#[repr(align(128))]
 struct Counter(AtomicU64);
+
+const MOST_COUNTERS: usize = 16;
+
+impl SpreadCounters {
+    /// The counters in use.
+    #[inline]
+    fn get(&self) -> Option<&Counters> {
+        let mut counters = self.0.get()?;
+        while let Some(more) = counters.more.get() {
+            counters = more;
+        }
+        Some(counters)
+    }
+
+    /// Those that count when no thread has the lock.
+    fn iter(&self) -> impl Iterator<Item = &AtomicU64> {
+        let counters = self.get().map_or(&[][..], |last| &last.counters);
+        counters.iter().map(|counter| &counter.0)
+    }
+
+    /// Adds counters to use instead of the present ones, unless there are as many as there may be.
+    fn add(&self) {
+        match self.get() {
+            None => {
+                self.0.get_or_init(|| Counters::closed(width()));
+            }
+            Some(Counters { counters, more }) if counters.len() < MOST_COUNTERS => {
+                more.get_or_init(|| Counters::closed(2 * counters.len()));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Counters {
+    fn closed(number: usize) -> Box<Self> {
+        let counters = (0..number).map(|_| Counter(AtomicU64::new(CLOSED))).collect();
+        Box::new(Self { counters, more: OnceBox::new() })
+    }
+
+    /// The counter of the current thread.
+    #[inline]
+    fn own(&self) -> &AtomicU64 {
+        &self.counters[thread_index() & (self.counters.len() - 1)].0
+    }
+}
 
 const TAG_SHIFT: u32 = 40;
 /// Fits into an immediate operand, with room for the largest count window.
@@ -98,8 +156,8 @@ impl<'a> Successes<'a> {
     /// The same where threads have met before: a thread that meets another one tries again.
     #[inline(never)]
     fn count_spread(self, epoch: u64) -> Counted {
-        let Some(counters) = self.spread.0.get() else { return Counted::No };
-        let counter = &counters[thread_index() & (counters.len() - 1)].0;
+        let Some(counters) = self.spread.get() else { return Counted::No };
+        let counter = counters.own();
         for _ in 0..ATTEMPTS {
             match count(counter, epoch) {
                 Counted::Contended => {}
@@ -107,7 +165,7 @@ impl<'a> Successes<'a> {
             }
         }
         // The caller takes the lock.
-        Counted::No
+        if counters.counters.len() < MOST_COUNTERS { Counted::Contended } else { Counted::No }
     }
 
     // The methods below are for the holder of the lock.
@@ -116,20 +174,15 @@ impl<'a> Successes<'a> {
         self.spread.0.get().is_some()
     }
 
-    /// Adds counters, closed, so that threads do not meet again. The single one must be closed.
+    /// Adds counters, closed, so that threads do not meet again. The present ones must be closed.
     pub(super) fn spread(self) {
-        self.spread.0.get_or_init(|| {
-            Box::new((0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect())
-        });
+        self.spread.add();
     }
 
     /// Whether successes of this epoch can be counted now.
     pub(super) fn is_open(self, epoch: u64) -> bool {
         let is_open = |counter: &AtomicU64| counter.load(Ordering::Relaxed) ^ tag(epoch) < FULL;
-        match self.spread.0.get() {
-            None => is_open(self.shared),
-            Some(counters) => counters.iter().any(|counter| is_open(&counter.0)),
-        }
+        if self.is_spread() { self.spread.iter().any(is_open) } else { is_open(self.shared) }
     }
 
     /// Opens the counters that are closed or of an earlier epoch: they count successes of this
@@ -157,20 +210,14 @@ impl<'a> Successes<'a> {
 
     fn take(self, epoch: u64, limit: u64, next: u64) -> u64 {
         let take = |counter| take(counter, epoch, limit, next);
-        match self.spread.0.get() {
-            None => take(self.shared),
-            // With several counters, the single one stays closed.
-            Some(counters) => counters.iter().map(|counter| take(&counter.0)).sum(),
-        }
+        // With several counters, the single one stays closed.
+        if self.is_spread() { self.spread.iter().map(take).sum() } else { take(self.shared) }
     }
 
     fn counters(self) -> impl Iterator<Item = &'a AtomicU64> {
-        let spread = self.spread.0.get();
         // With several counters, the single one stays closed.
-        let shared = spread.is_none().then_some(self.shared);
-        shared.into_iter().chain(
-            spread.into_iter().flat_map(|counters| counters.iter()).map(|counter| &counter.0),
-        )
+        let shared = (!self.is_spread()).then_some(self.shared);
+        shared.into_iter().chain(self.spread.iter())
     }
 }
 
@@ -209,7 +256,8 @@ const ATTEMPTS: u32 = 4;
 #[cfg(not(tower_breaker_loom))]
 fn width() -> usize {
     let threads = std::thread::available_parallelism().map_or(4, std::num::NonZero::get);
-    threads.next_power_of_two().min(16)
+    // They are two at least, or they had not met.
+    threads.next_power_of_two().clamp(2, MOST_COUNTERS)
 }
 
 /// A number of the current thread's own. Threads share the counters evenly by it.
@@ -265,5 +313,49 @@ mod tests {
         assert_eq!(successes.count(EPOCH, false), Counted::Yes, "it is open again");
         assert_eq!(successes.drain_and_close(EPOCH, LIMIT), 1);
         assert_eq!(successes.count(EPOCH, false), Counted::No, "it is closed");
+    }
+
+    fn counters(spread: &SpreadCounters) -> usize {
+        spread.iter().count()
+    }
+
+    #[test]
+    fn threads_that_go_on_meeting_get_more_counters_up_to_a_bound() {
+        let (shared, spread) = (AtomicU64::new(closed()), SpreadCounters::default());
+        let successes = Successes { shared: &shared, spread: &spread };
+        successes.spread();
+        let mut expected = counters(&spread);
+        for epoch in 1..10 {
+            successes.open(epoch, 9);
+            assert_eq!(successes.count(epoch, true), Counted::Yes);
+            assert_eq!(successes.drain_and_close(epoch, 9), 1);
+            successes.spread();
+            expected = (2 * expected).min(MOST_COUNTERS);
+            assert_eq!(counters(&spread), expected);
+        }
+        assert_eq!(expected, MOST_COUNTERS);
+    }
+
+    /// A thread on one processor sees no other, but another thread has met it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pinned_thread_allocates_a_counter_for_the_thread_that_it_has_met() {
+        let pinned = std::thread::spawn(|| {
+            let own = std::fs::read_link("/proc/thread-self").unwrap();
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let allowed = status.split("Cpus_allowed_list:").nth(1).unwrap().trim_start();
+            let first = allowed.split(|byte: char| !byte.is_ascii_digit()).next().unwrap();
+            let taskset = std::process::Command::new("taskset")
+                .args(["-cp", first])
+                .arg(own.file_name().unwrap())
+                .output()
+                .unwrap();
+            assert!(taskset.status.success(), "{taskset:?}");
+            assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
+            let spread = SpreadCounters::default();
+            spread.add();
+            assert!(counters(&spread) >= 2);
+        });
+        pinned.join().unwrap();
     }
 }

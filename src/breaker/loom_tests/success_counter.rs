@@ -285,6 +285,25 @@ fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
     });
 }
 
+/// Two threads that share one of the counters get more of them.
+#[test]
+fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
+    model(|| {
+        let leased = counting(4);
+        leased.cell.spread_successes();
+        let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            use_other_counter();
+            one.success();
+            two.success();
+        });
+        three.success();
+        leased.cell.spread_successes();
+        other.join().unwrap();
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
+    });
+}
+
 #[test]
 fn a_failure_drains_every_counter() {
     model(|| {
