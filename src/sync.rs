@@ -29,14 +29,15 @@ use std::{
 ///
 /// The lock is held for some 20 ns. A thread that polls it takes its cache line from the holder
 /// again and again, which costs both more than the work itself. So a thread that finds it taken
-/// backs off for longer each time: meanwhile the holder makes a dozen calls with the line in its
-/// cache, and then the other thread does. It blocks only after some microseconds.
+/// backs off, first for some 400 ns and then for longer: meanwhile the holder makes dozens of calls
+/// with the lines in its cache, and then the other thread does. It blocks only after some
+/// microseconds.
 #[cfg(not(tower_breaker_loom))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     if let Some(guard) = try_lock(mutex) {
         return guard;
     }
-    for pauses in [8, 16, 32, 64, 128] {
+    for pauses in [32, 64, 128] {
         for _ in 0..pauses {
             std::hint::spin_loop();
         }

@@ -23,13 +23,15 @@ pub(super) use calls::Admitted;
 
 use super::{
     core::{Core, Schedule},
+    counter::CLOSED,
     dispatch::dispatch,
     fast_path_view::{Admission, FastPathView},
     machine::Machine,
     notify::Observer,
     open_slot::{OpenLimit, OpenSlot},
     published_view::PublishedView,
-    success_counter::{self, OnSuccess, SpreadCounters, Successes},
+    spread_counters::SpreadCounters,
+    success_counter::{OnSuccess, Successes},
 };
 use crate::{
     clock::{SystemClock, Tick, TimeSource},
@@ -64,10 +66,7 @@ impl Cell {
             view: PublishedView::vacant(),
             meter: CellMeter::off(),
             spread_successes: SpreadCounters::default(),
-            locked: Locked {
-                successes: AtomicU64::new(success_counter::closed()),
-                core: Mutex::new(Core::vacant()),
-            },
+            locked: Locked { successes: AtomicU64::new(CLOSED), core: Mutex::new(Core::vacant()) },
         }
     }
 
@@ -217,9 +216,14 @@ impl Cell {
 }
 
 fn open_if_deferring(successes: Successes<'_>, machine: &Machine, success: OnSuccess) {
-    if success == OnSuccess::Defer && !successes.is_open(machine.epoch()) {
-        successes.open(machine.epoch(), machine.rules.defer_limit());
+    if success != OnSuccess::Defer {
+        return;
     }
+    let (epoch, limit) = (machine.epoch(), machine.rules.defer_limit());
+    if !successes.is_open(epoch) {
+        successes.open(epoch, limit);
+    }
+    successes.open_failures(epoch, limit, || machine.failure_allowance());
 }
 
 /// Does what takes a clock its time, before a call has to do it.
