@@ -119,6 +119,8 @@ impl Threads {
     pub(super) fn start(&self) {
         let mut missing = std_lock(&self.missing);
         let started = self.start_agent(&mut missing).and_then(|()| self.start_reader(&mut missing));
+        // What is logged may use the fleet.
+        drop(missing);
         if let Err(error) = started {
             self.health.set_alone(&format!("a thread cannot be started: {error}"));
         }

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{self, EventDispatcher, Listener, Shared},
+    events::{self, EventDispatcher, Listener, Listeners, Shared},
     meter::Meter,
 };
 #[cfg(feature = "redis")]
@@ -21,8 +21,7 @@ use crate::{
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
     snapshot::Snapshot,
-    store::StateStore,
-    write_behind::WriteBehindConfig,
+    write_behind::{KnownStore, Notices, WriteBehindConfig},
 };
 
 /// Defines the settings of a breaker as methods of a builder.
@@ -147,7 +146,7 @@ macro_rules! breaker_settings {
         /// changed the first one's state later, and is saved again. To share one breaker, clone
         /// the handle, or use a [`Registry`](crate::Registry).
         pub fn store(mut self, store: impl $crate::store::StateStore) -> Self {
-            self $($breaker)*.store = Some(std::sync::Arc::new(store));
+            self $($breaker)*.store = Some($crate::write_behind::KnownStore::new(store));
             self
         }
 
@@ -230,8 +229,10 @@ pub struct BreakerBuilder {
     default_rules: bool,
     pub(crate) clock: TimeSource,
     listeners: Vec<Listener>,
+    /// Whether a listener writes the events to the log.
+    listeners_do_log: bool,
     pub(crate) snapshot: Option<Snapshot>,
-    pub(crate) store: Option<Arc<dyn StateStore>>,
+    pub(crate) store: Option<KnownStore>,
     #[cfg(feature = "redis")]
     pub(crate) fleet: Option<RedisFleet>,
     write_behind: WriteBehindConfig,
@@ -250,6 +251,7 @@ impl BreakerBuilder {
             default_rules: true,
             clock: TimeSource::default(),
             listeners: Vec::new(),
+            listeners_do_log: false,
             snapshot: None,
             store: None,
             #[cfg(feature = "redis")]
@@ -262,7 +264,6 @@ impl BreakerBuilder {
     }
 
     /// The build does not wait for the snapshot, which is restored later.
-    #[cfg(feature = "keyed")]
     pub(crate) fn restore_later(mut self) -> Self {
         self.write_behind.load_wait = std::time::Duration::ZERO;
         self
@@ -319,6 +320,17 @@ impl BreakerBuilder {
         self.listeners.push(Listener::new(listener));
     }
 
+    /// Calls this function for each event of the circuit in place of the log: it writes the event
+    /// to the log itself, at once or later.
+    pub(crate) fn on_event_instead_of_log<F>(mut self, listener: F) -> Self
+    where
+        F: Fn(&Event) + Send + Sync + 'static,
+    {
+        self.listeners_do_log = true;
+        self.add_listener(listener);
+        self
+    }
+
     /// Builds the breaker.
     ///
     /// # Errors
@@ -337,7 +349,33 @@ impl BreakerBuilder {
     }
 
     /// Builds a breaker whose name and settings have been checked.
-    pub(crate) fn build_valid(self) -> Breaker {
+    pub(crate) fn build_valid(mut self) -> Breaker {
+        #[cfg(feature = "redis")]
+        let fleet = self.fleet.take();
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
+        let mut shared = self.create(Notices::deliver);
+        shared.begin_meter_if_read();
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &fleet {
+            shared.join(fleet);
+        }
+        Breaker { cell: shared.cell, shared: Arc::new(shared) }
+    }
+
+    /// The same for a caller that holds a lock. It runs no code of users, neither a subscriber of
+    /// the log nor a listener nor a method of the store, if the snapshot is
+    /// [restored later](Self::restore_later) and events
+    /// [go elsewhere](Self::on_event_instead_of_log). Once the lock is released,
+    /// [`AfterBuild::run`] does the rest.
+    pub(crate) fn build_under_lock(self) -> (Breaker, AfterBuild) {
+        debug_assert!(self.snapshot.is_none(), "restoring a snapshot runs listeners");
+        let mut notices = None;
+        let shared = self.create(|those| notices = Some(those));
+        let breaker = Breaker { cell: shared.cell, shared: Arc::new(shared) };
+        (breaker.clone(), AfterBuild { breaker, notices })
+    }
+
+    fn create(self, take_notices: impl FnOnce(Notices)) -> Shared {
         let settings = events::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
@@ -348,23 +386,36 @@ impl BreakerBuilder {
         if let Some(limit) = self.open_limit {
             cell.set_open_limit(limit);
         }
-        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, self.listeners, meter));
+        let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
+        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
         cell.set_observer(Arc::clone(&dispatcher) as _);
-        #[cfg(feature = "metrics")]
-        dispatcher.begin_meter_if_read();
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
         let mut shared = Shared::new(cell, dispatcher);
         if let Some(store) = self.store {
             cell.await_restore();
-            shared.attach(store, settings, &self.write_behind, self.snapshot.is_some());
+            let is_new = self.snapshot.is_some();
+            shared.attach(store, settings, &self.write_behind, is_new, take_notices);
         }
-        #[cfg(feature = "redis")]
-        if let Some(fleet) = &self.fleet {
-            shared.join(fleet);
+        shared
+    }
+}
+
+/// What is left to do for a breaker that was built with a lock held.
+#[must_use = "the rest of the build is missing until it runs"]
+pub(crate) struct AfterBuild {
+    breaker: Breaker,
+    notices: Option<Notices>,
+}
+
+impl AfterBuild {
+    /// To be called without a lock: this runs code of users.
+    pub(crate) fn run(self) {
+        self.breaker.shared.begin_meter_if_read();
+        if let Some(notices) = self.notices {
+            notices.deliver();
         }
-        Breaker { cell, shared: Arc::new(shared) }
     }
 }
 

@@ -27,11 +27,10 @@ use crate::{
     history::HistoryEntry,
     metrics::MeterSlot,
     snapshot::{Snapshot, SnapshotError},
-    store::StateStore,
     sync::{contain, log, std_lock},
     write_behind::{
-        Attachment, ChangeMarker, EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase,
-        SnapshotSource, TakeOver, WriteBehindConfig,
+        Attachment, ChangeMarker, EncodedSnapshot, KnownStore, Notices, Part, RestoreError,
+        SaveSettings, SnapshotBase, SnapshotSource, TakeOver, WriteBehindConfig,
     },
 };
 #[cfg(feature = "metrics")]
@@ -64,7 +63,12 @@ impl fmt::Debug for Listener {
     }
 }
 
-struct Listeners(Vec<Listener>);
+/// Where the events of a breaker go.
+pub(super) struct Listeners {
+    pub(super) all: Box<[Listener]>,
+    /// Whether a listener writes the events to the log, in place of the dispatcher.
+    pub(super) do_log: bool,
+}
 
 /// Shared by all clones of a handle. Dropping the last one returns the cell to the pool.
 pub(super) struct Shared {
@@ -73,7 +77,7 @@ pub(super) struct Shared {
     pub(super) attachment: Option<Box<Attachment>>,
     #[cfg(feature = "redis")]
     pub(super) membership: Option<Box<Membership>>,
-    cell: &'static Cell,
+    pub(super) cell: &'static Cell,
     dispatcher: Arc<EventDispatcher>,
 }
 
@@ -92,13 +96,15 @@ impl Shared {
     /// that comes from elsewhere `is_new` to the store.
     pub(super) fn attach(
         &mut self,
-        store: Arc<dyn StateStore>,
+        store: KnownStore,
         settings: SaveSettings,
         config: &WriteBehindConfig,
         is_new: bool,
+        take_notices: impl FnOnce(Notices),
     ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
-        let attachment = Attachment::attach(store, self.name(), &source, settings, config);
+        let attachment =
+            Attachment::attach(store, self.name(), &source, settings, config, take_notices);
         let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
         // It is not set yet: a breaker is attached once.
         let _ = self.dispatcher.store.set(Box::new(link));
@@ -136,6 +142,13 @@ impl Shared {
         // Those that were built a moment ago wait still.
         self.cell.begin_meter();
         self.dispatcher.meter.read()
+    }
+
+    /// Begins to count for metrics without waiting for the first call, if the numbers are read.
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "none are counted"))]
+    pub(super) fn begin_meter_if_read(&self) {
+        #[cfg(feature = "metrics")]
+        self.dispatcher.begin_meter_if_read();
     }
 
     /// Counts for metrics what the settings say now.
@@ -185,22 +198,21 @@ impl EventDispatcher {
     pub(super) fn new(
         name: SmolStr,
         cell: &'static Cell,
-        listeners: Vec<Listener>,
+        listeners: Listeners,
         meter: Meter,
     ) -> Self {
         Self {
             name,
             cell,
             meter,
-            listeners: (!listeners.is_empty()).then(|| Box::new(Listeners(listeners))),
+            listeners: (!listeners.all.is_empty()).then(|| Box::new(listeners)),
             channel: OnceLock::new(),
             store: OnceLock::new(),
         }
     }
 
-    /// Begins to count for metrics without waiting for the first call, if the numbers are read.
     #[cfg(feature = "metrics")]
-    pub(super) fn begin_meter_if_read(&self) {
+    fn begin_meter_if_read(&self) {
         let counts = self.meter.slot() == MeterSlot::WAITING;
         if counts && (metrics::is_read(pool::begin_meters) || self.meter.is_of_group()) {
             self.cell.begin_meter();
@@ -265,7 +277,7 @@ impl EventDispatcher {
     }
 
     fn dispatch(&self, event: Event) {
-        for listener in self.listeners.iter().flat_map(|all| &all.0) {
+        for listener in self.listeners.iter().flat_map(|listeners| &listeners.all) {
             self.contain("a listener", || (listener.call)(&event));
         }
         if let Some(channel) = self.channel.get() {
@@ -282,7 +294,7 @@ impl EventDispatcher {
 /// A listener may own what panics when it is dropped.
 impl Drop for EventDispatcher {
     fn drop(&mut self) {
-        for listener in self.listeners.take().into_iter().flat_map(|all| all.0) {
+        for listener in self.listeners.take().into_iter().flat_map(|listeners| listeners.all) {
             self.contain("the drop of a listener", || drop(listener));
         }
     }
@@ -323,7 +335,9 @@ impl Observer for EventDispatcher {
     }
 
     fn on_event(&self, event: Event) {
-        self.contain("the log's subscriber", || event.log());
+        if self.listeners.as_ref().is_none_or(|listeners| !listeners.do_log) {
+            log(|| event.log());
+        }
         self.dispatch(event);
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use builder::BreakerBuilder;
-pub(crate) use builder::breaker_settings;
+pub(crate) use builder::{AfterBuild, breaker_settings};
 pub use end::flush_all;
 use events::Shared;
 pub(crate) use wait::WaitHandle;
@@ -139,6 +139,8 @@ impl Breaker {
     /// admits nothing until it is operated again, so combine this method with a timeout.
     ///
     /// It needs no runtime: a thread of this crate, one for the process, wakes the waiting callers.
+    /// While that thread cannot be started (a limit of the user or the container), they poll again
+    /// and again, and each poll tries to start it. A forked process starts one of its own.
     /// With a [custom clock](crate::BreakerBuilder::clock), times are waited for in tokio's time,
     /// which follows a paused runtime, or outside of a runtime in the machine's time; a clock that
     /// has moved ahead of that is noticed within a second.
@@ -223,7 +225,6 @@ impl Breaker {
     }
 
     /// Waits until the snapshot in the store has been read, but no longer than this.
-    #[cfg(feature = "keyed")]
     pub(crate) fn wait_for_restore(&self, wait: Duration) {
         if let Some(attachment) = &self.shared.attachment {
             attachment.wait_for_restore(wait);

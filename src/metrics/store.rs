@@ -1,6 +1,7 @@
 //! The metrics of stores.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -56,6 +57,15 @@ impl StoreMetrics {
     pub(crate) fn record_gauges(&self, read: impl FnOnce() -> (bool, usize)) {
         // Values must be recorded in the order in which they were read.
         static RECORDING: Mutex<()> = Mutex::new(());
+        thread_local! {
+            /// A recorder is code of users. It may use a breaker, and so get here again.
+            static IS_RECORDING: Cell<bool> = const { Cell::new(false) };
+        }
+        if IS_RECORDING.get() {
+            // The gauges are recorded again within seconds.
+            return;
+        }
+        IS_RECORDING.set(true);
         record(|_| {
             let _recording = std_lock(&RECORDING);
             let (healthy, pending) = read();
@@ -70,6 +80,7 @@ impl StoreMetrics {
             gauge!(HEALTHY, "store" => self.label.clone()).set(f64::from(u8::from(healthy)));
             gauge!(PENDING, "store" => self.label.clone()).set(pending as f64);
         });
+        IS_RECORDING.set(false);
     }
 
     fn count_writes(&self, result: &'static str, count: u64) {

@@ -12,6 +12,7 @@ use crate::{
     config::{Config, ConfigError, ConfigFile},
     event::Event,
     store::StateStore,
+    write_behind::KnownStore,
 };
 
 /// Builds a [`Registry`]. Created by [`Registry::builder`].
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Default)]
 pub struct RegistryBuilder {
     settings: Settings,
-    store: Option<Arc<dyn StateStore>>,
+    store: Option<KnownStore>,
     clock: TimeSource,
     listeners: Vec<Listener>,
 }
@@ -61,7 +62,7 @@ impl RegistryBuilder {
     /// Keeps the state of every breaker in this store, under its own name. Default: none, the
     /// state is in memory only.
     pub fn store(mut self, store: impl StateStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(KnownStore::new(store));
         self
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     event::Event,
-    sync::{contain, std_lock},
+    sync::{contain, log, std_lock},
 };
 
 /// The number of events that a subscriber may fall behind.
@@ -18,7 +18,7 @@ const CHANNEL_CAPACITY: usize = 1024;
 
 pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Where the events of all breakers go.
+/// Where the events of all breakers go. It writes them to the log, too.
 pub(super) struct Hub {
     listeners: Vec<Listener>,
     channel: broadcast::Sender<Event>,
@@ -34,6 +34,7 @@ impl Hub {
     }
 
     pub(super) fn dispatch(&self, event: &Event) {
+        log(|| event.log());
         for listener in &self.listeners {
             contain(
                 || "a listener of a registry of circuit breakers".to_owned(),
@@ -50,8 +51,9 @@ impl Hub {
     }
 }
 
-/// Holds the events of a breaker back until the registry has it: a listener may look the breaker
-/// up by the event's name, and must not wait for the build that it is part of.
+/// Holds the events of a breaker back until the registry has it, and no lock is held: a listener
+/// may look the breaker up by the event's name, and must not wait for the build that it is part of.
+/// Nor must a subscriber of the log.
 pub(super) struct Gate {
     hub: Arc<Hub>,
     /// `None` once the gate is open.

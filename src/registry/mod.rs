@@ -5,11 +5,12 @@ mod events;
 #[cfg(feature = "keyed")]
 mod keyed;
 mod settings;
+mod slot;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use smol_str::SmolStr;
@@ -24,13 +25,14 @@ pub use self::keyed::{KeyedBreakers, KeyedBreakersBuilder, KeyedStats, OpenLimit
 use self::{
     events::{Gate, Hub},
     settings::Settings,
+    slot::Slot,
 };
 use crate::{
     clock::TimeSource,
     config::{ConfigError, ConfigFile, Faults, check_name},
     event::Event,
-    handle::Breaker,
-    store::StateStore,
+    handle::{AfterBuild, Breaker},
+    write_behind::KnownStore,
 };
 
 /// Breakers by name, from shared settings: one for each dependency, host or tenant.
@@ -76,13 +78,10 @@ struct Shared {
     /// A slot is inserted before its breaker is built, so that the map is never locked while a
     /// build waits for the store.
     slots: RwLock<BTreeMap<SmolStr, Arc<Slot>>>,
-    store: Option<Arc<dyn StateStore>>,
+    store: Option<KnownStore>,
     clock: TimeSource,
     hub: Arc<Hub>,
 }
-
-/// The place of one breaker, which the first caller fills.
-type Slot = OnceLock<Breaker>;
 
 impl Registry {
     /// Starts a registry.
@@ -90,12 +89,7 @@ impl Registry {
         RegistryBuilder::default()
     }
 
-    fn new(
-        settings: Settings,
-        store: Option<Arc<dyn StateStore>>,
-        clock: TimeSource,
-        hub: Hub,
-    ) -> Self {
+    fn new(settings: Settings, store: Option<KnownStore>, clock: TimeSource, hub: Hub) -> Self {
         let shared = Shared {
             settings: RwLock::new(Arc::new(settings)),
             slots: RwLock::default(),
@@ -125,18 +119,22 @@ impl Registry {
         if let Some(breaker) = slot.get() {
             return Ok(breaker.clone());
         }
-        let mut built = None;
-        let breaker = slot.get_or_init(|| {
-            let settings = self.settings();
-            let gate = Arc::new(Gate::new(Arc::clone(&self.shared.hub)));
-            let breaker = self.build(name, &settings, &gate);
-            built = Some((settings, gate));
+        let mut new = None;
+        let breaker = slot.get_or_build(|| {
+            let (breaker, rest) = self.build(name);
+            new = Some(rest);
             breaker
         });
-        if let Some((settings, gate)) = built {
-            self.follow(breaker, settings);
-            gate.open();
-        }
+        // No lock is held from here on: what follows runs code of users, which may use the
+        // registry, and ask for this very breaker.
+        let Some(New { settings, gate, after_build }) = new else {
+            slot.await_restore(breaker);
+            return Ok(breaker.clone());
+        };
+        after_build.run();
+        slot.await_restore(breaker);
+        self.follow(breaker, settings);
+        gate.open();
         Ok(breaker.clone())
     }
 
@@ -157,7 +155,7 @@ impl Registry {
     #[expect(clippy::must_use_candidate, reason = "removing is of use by itself")]
     pub fn remove(&self, name: &str) -> Option<Breaker> {
         let slot = write(&self.shared.slots).remove(name)?;
-        slot.get().cloned()
+        slot.breaker()
     }
 
     /// [Resets](Breaker::reset) every breaker: it closes, and its counts are cleared.
@@ -196,14 +194,19 @@ impl Registry {
         Arc::clone(write(&self.shared.slots).entry(name.into()).or_default())
     }
 
-    fn build(&self, name: &str, settings: &Settings, gate: &Arc<Gate>) -> Breaker {
-        let gate = Arc::clone(gate);
+    /// Builds a breaker that has yet to be restored. It runs no code of users, and waits for
+    /// nothing: other callers of the name wait.
+    fn build(&self, name: &str) -> (Breaker, New) {
+        let settings = self.settings();
+        let gate = Arc::new(Gate::new(Arc::clone(&self.shared.hub)));
+        let listener = Arc::clone(&gate);
         let mut builder = Breaker::builder(name)
             .config(Arc::clone(settings.get(name)))
-            .on_event(move |event| gate.pass(event));
+            .on_event_instead_of_log(move |event| listener.pass(event));
         builder.store.clone_from(&self.shared.store);
         builder.clock = self.shared.clock.clone();
-        builder.build_valid()
+        let (breaker, after_build) = builder.restore_later().build_under_lock();
+        (breaker, New { settings, gate, after_build })
     }
 
     /// Applies the newest settings to a breaker that has those of `applied`.
@@ -232,6 +235,14 @@ impl Registry {
     fn slots(&self) -> RwLockReadGuard<'_, BTreeMap<SmolStr, Arc<Slot>>> {
         self.shared.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is left to do for a new breaker, without a lock.
+struct New {
+    /// Those that it has.
+    settings: Arc<Settings>,
+    gate: Arc<Gate>,
+    after_build: AfterBuild,
 }
 
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {

@@ -149,7 +149,7 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Returns the value of the label `store` in metrics. The default is `custom`.
     ///
-    /// It is read when a breaker is built on the store, so it must not block; the first breaker's
+    /// It is read when the store is given to a builder, so it must not block; the first breaker's
     /// reading applies to all breakers on the store. Return a short constant name: never a path,
     /// and nothing that changes between starts. A store that wraps another returns the label of
     /// the inner one.

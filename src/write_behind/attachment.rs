@@ -18,8 +18,10 @@ use super::{
     config::WriteBehindConfig,
     content::Admitted,
     entry::{Entry, Urgency},
+    health::Announcement,
     inbox::{Inbox, STOPPED},
     keys,
+    known_store::KnownStore,
     ownership::warn_superseded,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
@@ -32,7 +34,6 @@ use crate::{
     health::StoreHealth,
     history::{HistoryEntry, HistoryError, HistoryPage, HistoryQuery},
     snapshot::Snapshot,
-    store::StateStore,
     sync::std_lock,
     timer::Timer,
 };
@@ -47,6 +48,30 @@ pub(crate) struct Attachment {
     is_closed: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
+}
+
+/// What is to be said of a breaker that has joined its store, to the log and to listeners. Both run
+/// code of users, so no lock may be held.
+#[must_use = "nothing is said until they are delivered"]
+pub(crate) struct Notices {
+    inbox: Arc<Inbox>,
+    /// The breaker that owned the name until now.
+    superseded: Option<Arc<Entry>>,
+    /// The writer cannot be started.
+    announcement: Option<Announcement>,
+}
+
+impl Notices {
+    pub(crate) fn deliver(self) {
+        let Self { inbox, superseded, announcement } = self;
+        if !inbox.announce(announcement) {
+            // There are no threads at all.
+            inbox.announce_to_all();
+        }
+        if let Some(superseded) = superseded {
+            warn_superseded(&superseded);
+        }
+    }
 }
 
 /// Marks changes. Cheap to clone; the [`SnapshotSource`] may own one.
@@ -95,18 +120,21 @@ impl Attachment {
     /// Reads the snapshot of the breaker `name` and restores it into `source`. If that takes longer
     /// than the load wait, or the store fails, it happens later. `settings` are those that
     /// [`SnapshotSource::settings`] returns.
+    ///
+    /// The notices are to be delivered, at once or, if the caller holds a lock, after it has
+    /// released it. Apart from them, and without a load wait, it runs no code of users but the
+    /// source.
     pub(crate) fn attach(
-        store: Arc<dyn StateStore>,
+        store: KnownStore,
         name: &str,
         source: &Arc<dyn SnapshotSource>,
         settings: SaveSettings,
         config: &WriteBehindConfig,
+        take_notices: impl FnOnce(Notices),
     ) -> Self {
-        let (inbox, Admitted { entry, superseded, takes_over, are_any_departing }) =
-            worker::join(store, name, source, settings, config);
-        if let Some(superseded) = superseded {
-            warn_superseded(&superseded);
-        }
+        let (inbox, admitted, announcement) = worker::join(store, name, source, settings, config);
+        let Admitted { entry, superseded, takes_over, are_any_departing } = admitted;
+        take_notices(Notices { inbox: Arc::clone(&inbox), superseded, announcement });
         let is_known = takes_over && inbox.take_over(&entry);
         if !is_known && (are_any_departing || !restore_preloaded(&inbox, &entry)) {
             load(&inbox, &entry, config.load_wait);
@@ -140,7 +168,6 @@ impl Attachment {
     }
 
     /// Waits until the snapshot has been read, if there is hope, but no longer than this.
-    #[cfg(feature = "keyed")]
     pub(crate) fn wait_for_restore(&self, wait: Duration) {
         let ChangeMarker { inbox, entry } = &self.marker;
         let read = inbox.content().schedule.read_state(entry.id);

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{entry::Entry, health::Health, refresh::Soonest, watchdog};
+use super::{entry::Entry, health::Health, known_store::KnownStore, refresh::Soonest, watchdog};
 use crate::{
     metrics::StoreMetrics,
     store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
@@ -30,13 +30,12 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn new(patience: Duration, store: &dyn StateStore) -> Self {
-        let ask = AssertUnwindSafe(|| store.expires_by_itself());
+    pub(super) fn new(patience: Duration, store: &KnownStore) -> Self {
         Self {
             health: Mutex::default(),
             patience,
-            metrics: StoreMetrics::new(store.label()),
-            expires_by_itself: catch_unwind(ask).unwrap_or(false),
+            metrics: StoreMetrics::new(&store.label),
+            expires_by_itself: store.expires_by_itself,
             soonest_refresh: Soonest::default(),
         }
     }
@@ -66,9 +65,8 @@ pub(super) struct StoreClient {
 }
 
 impl StoreClient {
-    pub(super) fn new(store: Arc<dyn StateStore>, monitor: Arc<Monitor>) -> Self {
-        let ask = AssertUnwindSafe(|| store.needs_sweep());
-        let needs_sweep = catch_unwind(ask).unwrap_or(true);
+    pub(super) fn new(store: KnownStore, monitor: Arc<Monitor>) -> Self {
+        let KnownStore { store, needs_sweep, .. } = store;
         Self { store, monitor, last_call: Cell::new(Instant::now()), needs_sweep }
     }
 

@@ -34,14 +34,18 @@ impl Inbox {
         // here on it is not saved either, unless the writer has noted that it is about to.
         entry.release();
         content = self.content();
-        if !content.may_be_stored(entry) {
-            drop(content);
-            self.forget(entry);
-            return true;
+        if content.owners.has_others(entry) {
+            // One was built meanwhile.
+            return false;
         }
-        let first = content.discard(entry);
+        let has_work = if content.may_be_stored(entry) {
+            content.discard(entry)
+        } else {
+            content.remove(entry);
+            content.schedule.is_empty()
+        };
         drop(content);
-        if first {
+        if has_work {
             self.wake.notify_one();
         }
         true
@@ -62,7 +66,7 @@ impl Content {
         self.lifecycle == Lifecycle::Running && may_be_stored
     }
 
-    /// Returns whether it is the first to be discarded.
+    /// Returns whether it is the first to be discarded: then the writer has work.
     fn discard(&mut self, entry: &Arc<Entry>) -> bool {
         let successor = self.owners.depart(entry);
         debug_assert!(successor.is_none(), "there are no others of its name");

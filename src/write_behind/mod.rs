@@ -91,7 +91,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source` | bounds; what a breaker provides |
+//! | `config`, `source`, `known_store` | bounds; what a breaker provides; what a store says of itself |
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
@@ -129,6 +129,7 @@ mod hashes;
 mod health;
 mod inbox;
 mod keys;
+mod known_store;
 mod lanes;
 mod load;
 mod maintenance;
@@ -156,9 +157,10 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attachment::{Attachment, ChangeMarker};
+pub(crate) use attachment::{Attachment, ChangeMarker, Notices};
 pub(crate) use config::WriteBehindConfig;
 pub(crate) use flush_all::flush_all;
+pub(crate) use known_store::KnownStore;
 #[cfg(feature = "keyed")]
 pub(crate) use names::{NamesWanted, find_stored_names};
 pub(crate) use source::{

@@ -9,14 +9,10 @@ use std::{
 use super::{
     client::{Monitor, StoreClient},
     keys,
+    known_store::KnownStore,
     watchdog::PATIENCE,
 };
-use crate::{
-    snapshot::Snapshot,
-    state::State,
-    store::{StateStore, StoreError},
-    sync::log,
-};
+use crate::{snapshot::Snapshot, state::State, store::StoreError, sync::log};
 
 /// The keys in a page.
 const PAGE: usize = 1024;
@@ -31,14 +27,14 @@ pub(crate) struct NamesWanted {
 /// Reads the names on a thread of its own and passes them to `found` there. Waits until that has
 /// returned, but no longer than `wait`: a slow store has its names found later.
 pub(crate) fn find_stored_names(
-    store: Arc<dyn StateStore>,
+    store: KnownStore,
     wanted: NamesWanted,
     wait: Duration,
     found: impl FnOnce(Vec<String>) + Send + 'static,
 ) {
     let (done, is_done) = mpsc::sync_channel::<()>(1);
     let work = move || {
-        let monitor = Arc::new(Monitor::new(PATIENCE, &*store));
+        let monitor = Arc::new(Monitor::new(PATIENCE, &store));
         let client = StoreClient::new(store, monitor);
         match read(&client, &wanted) {
             Ok(names) => found(names),

@@ -16,9 +16,10 @@ use super::{
     entries::EntryId,
     entry::Entry,
     gauges::GaugeTimer,
-    health::{Now, Report},
+    health::{Announcement, Now, Report},
     inbox::{self, Inbox, Work},
     keys,
+    known_store::KnownStore,
     maintenance::Maintenance,
     request::{Request, Wanted},
     source::{SaveSettings, SnapshotSource},
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     error::FlushError,
     history::{HistoryCursor, HistoryQuery},
-    store::{StateStore, StoreError, drop_blocking},
+    store::{StoreError, drop_blocking},
 };
 
 struct Worker {
@@ -38,28 +39,30 @@ struct Worker {
     gauges: GaugeTimer,
 }
 
-/// Adds a breaker to the writer of its store, which is started if there is none.
+/// Adds a breaker to the writer of its store, which is started if there is none. If it cannot be
+/// started, that is to be announced.
 pub(super) fn join(
-    store: Arc<dyn StateStore>,
+    store: KnownStore,
     name: &str,
     source: &Arc<dyn SnapshotSource>,
     settings: SaveSettings,
     config: &WriteBehindConfig,
-) -> (Arc<Inbox>, Admitted) {
-    let store_id = store.id();
+) -> (Arc<Inbox>, Admitted, Option<Announcement>) {
     let make_entry = |id: EntryId| Entry::new(id, keys::snapshot(name), Arc::clone(source));
     let make_monitor = || {
         let patience = PATIENCE.max(config.load_wait).max(config.drop_wait);
-        Monitor::new(patience, &*store)
+        Monitor::new(patience, &store)
     };
-    let (inbox, admitted, is_new) = inbox::admit(store_id, settings, &make_entry, make_monitor);
-    if is_new {
-        start(&inbox, store, config);
-    }
-    (inbox, admitted)
+    let (inbox, admitted, is_new) = inbox::admit(store.id, settings, &make_entry, make_monitor);
+    let announcement = if is_new { start(&inbox, store, config) } else { None };
+    (inbox, admitted, announcement)
 }
 
-fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindConfig) {
+fn start(
+    inbox: &Arc<Inbox>,
+    store: KnownStore,
+    config: &WriteBehindConfig,
+) -> Option<Announcement> {
     let watched: Weak<dyn watchdog::Watched> = Arc::downgrade(inbox) as _;
     watchdog::watch(watched);
     let client = StoreClient::new(store, Arc::clone(&inbox.monitor));
@@ -69,14 +72,10 @@ fn start(inbox: &Arc<Inbox>, store: Arc<dyn StateStore>, config: &WriteBehindCon
         client,
         gauges: GaugeTimer::default(),
     };
-    let Err(error) = inbox.starter.start(move || worker.run()) else { return };
+    let error = inbox.starter.start(move || worker.run()).err()?;
     let reason = format!("the store's writer thread cannot be started: {error}");
     let report = Report::Outage { reason };
-    let change = inbox.monitor.health().report(report, false, Now::read());
-    if !inbox.announce(change.announcement) {
-        // There are no threads at all.
-        inbox.announce_to_all();
-    }
+    inbox.monitor.health().report(report, false, Now::read()).announcement
 }
 
 impl Worker {

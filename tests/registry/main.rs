@@ -5,6 +5,7 @@ mod support;
 
 mod by_name;
 mod during_load;
+mod during_log;
 mod events;
 mod keyed;
 mod model;

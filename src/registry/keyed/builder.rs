@@ -12,6 +12,7 @@ use crate::{
     event::Event,
     registry::events::{Hub, Listener},
     store::StateStore,
+    write_behind::KnownStore,
 };
 
 /// With `:` and `%` escaped, so that the name of a hashed key has room behind it.
@@ -22,7 +23,7 @@ const LONGEST_GROUP: usize = 256;
 pub struct KeyedBreakersBuilder {
     group: String,
     config: Arc<Config>,
-    store: Option<Arc<dyn StateStore>>,
+    store: Option<KnownStore>,
     clock: TimeSource,
     listeners: Vec<Listener>,
     max_breakers: usize,
@@ -115,7 +116,7 @@ impl KeyedBreakersBuilder {
     /// first, and waits at most a second for that. Calls never wait for the store. What belongs to
     /// a breaker that was replaced is deleted from the store.
     pub fn store(mut self, store: impl StateStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(KnownStore::new(store));
         self
     }
 

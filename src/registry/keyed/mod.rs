@@ -70,13 +70,6 @@ use crate::{
 /// server that replicas share, each deletes only what it has saved itself.) Dropping the
 /// last handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
-/// # The log
-///
-/// A new breaker is made with a lock of the group held, and what is logged of that, such as that
-/// its state was restored, is logged with the lock. So a subscriber of `tracing` must not use the
-/// group within a line of the target `tower_breaker`: to read or update its settings, or to ask for
-/// a key that has no breaker, would wait for that lock for ever. Listeners of events may.
-///
 /// # Names
 ///
 /// The breaker of a key is named `{group}:{key}`: in the store, in logs and in events. In both

@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    slots::Insertion,
-    table::{New, Table},
-};
+use super::{slots::Insertion, table::Table};
 use crate::{
     handle::Breaker,
     write_behind::{NamesWanted, find_stored_names},
@@ -49,8 +46,6 @@ impl Table {
         let key = self.hasher.hash(&key);
         let insertion = self.slots.insert_if_room(key, |config| self.make(key.text, config));
         let Insertion::New { made_with, .. } = insertion else { return None };
-        let New { breaker, gate } = made_with;
-        gate.open();
-        Some(breaker)
+        Some(made_with.complete())
     }
 }

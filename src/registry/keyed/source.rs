@@ -8,12 +8,12 @@ use crate::{
     config::Config,
     handle::{Breaker, BreakerBuilder},
     registry::events::{Gate, Hub},
-    store::StateStore,
+    write_behind::KnownStore,
 };
 
 /// Everything but their settings, which can change.
 pub(super) struct Source {
-    pub(super) store: Option<Arc<dyn StateStore>>,
+    pub(super) store: Option<KnownStore>,
     pub(super) clock: TimeSource,
     pub(super) hub: Arc<Hub>,
     pub(super) labels: KeyLabels,
@@ -34,7 +34,7 @@ impl Source {
         let mut builder = Breaker::builder(name)
             .config(Arc::clone(config))
             .counted_with_group(&self.labels.group, self.labels.of(key))
-            .on_event(move |event| listener.pass(event));
+            .on_event_instead_of_log(move |event| listener.pass(event));
         builder.clock = self.clock.clone();
         builder.store.clone_from(&self.store);
         builder.open_limit = self.max_open.clone().map(|max_open| max_open as _);

@@ -24,7 +24,7 @@ use crate::{
     breaker::nesting::KeyMark,
     config::{Config, Trip},
     event::Event,
-    handle::Breaker,
+    handle::{AfterBuild, Breaker},
     outcome::CallEnd,
     registry::events::Gate,
 };
@@ -315,28 +315,37 @@ impl Table {
     fn create(&self, key: HashedRef<'_>) -> Option<Breaker> {
         let insertion = self.slots.insert(key, |config| self.make(key.text, config));
         self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
-        let Insertion::New { made_with: New { breaker, gate }, replaced } = insertion else {
-            return None;
-        };
-        if let Some(breaker) = replaced {
-            breaker.leave_store();
+        let Insertion::New { made_with, replaced } = insertion else { return None };
+        let breaker = made_with.complete();
+        if let Some(replaced) = replaced {
+            replaced.leave_store();
         }
-        gate.open();
         Some(breaker)
     }
 
-    /// It must not wait for the store: it may be on the way of a request.
+    /// It must not wait for the store: it may be on the way of a request. Nor may it run code of
+    /// users, which may use the group: the lock of the group is held.
     pub(super) fn make(&self, key: &str, config: &Arc<Config>) -> (Breaker, New) {
         let (builder, gate) = self.source.build(&self.names.name_of(key), Some(key), config);
-        let breaker = builder.restore_later().build_valid();
-        (breaker.clone(), New { breaker, gate })
+        let (breaker, after_build) = builder.restore_later().build_under_lock();
+        (breaker.clone(), New { breaker, after_build, gate })
     }
 }
 
-/// A breaker whose events are held back until it is in the group.
+/// A breaker that is complete, and whose events are no longer held back, once it is in the group.
 pub(super) struct New {
-    pub(super) breaker: Breaker,
-    pub(super) gate: Arc<Gate>,
+    breaker: Breaker,
+    after_build: AfterBuild,
+    gate: Arc<Gate>,
+}
+
+impl New {
+    /// To be called without a lock.
+    pub(super) fn complete(self) -> Breaker {
+        self.after_build.run();
+        self.gate.open();
+        self.breaker
+    }
 }
 
 /// Whether successes before the first failure change nothing, nor does an abandoned call.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::super::{
-    Attachment, ChangeMarker, EncodedSnapshot, RestoreError, SaveSettings, SnapshotSource,
-    TakeOver, WriteBehindConfig, keys,
+    Attachment, ChangeMarker, EncodedSnapshot, KnownStore, Notices, RestoreError, SaveSettings,
+    SnapshotSource, TakeOver, WriteBehindConfig, keys,
 };
 use crate::{
     health::StoreHealth,
@@ -371,6 +371,7 @@ pub(crate) fn attach_source(
     source: &Arc<dyn SnapshotSource>,
     settings: &Settings,
 ) -> Attachment {
-    let store = Arc::new(store.clone());
-    Attachment::attach(store, name, source, settings.save(), &settings.config())
+    let store = KnownStore::new(store.clone());
+    let (save, config) = (settings.save(), settings.config());
+    Attachment::attach(store, name, source, save, &config, Notices::deliver)
 }

@@ -9,8 +9,10 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, Event, FileStore, KeyedBreakers, MemoryStore, SledStore, State, StateStore,
-    event::Reason, registry::WhenFull, store::StoreHealth,
+    Breaker, Event, FileStore, KeyedBreakers, MemoryStore, Registry, SledStore, State, StateStore,
+    event::Reason,
+    registry::WhenFull,
+    store::{SaveEntry, StoreError, StoreHealth},
 };
 
 use crate::support::{
@@ -316,4 +318,69 @@ fn invented_keys_do_not_fill_a_folder_of_files() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("state")).unwrap();
     assert!(stored_keys_after_an_attack(&store, 50_000) <= 50);
+}
+
+/// Counts how often it is asked what it is.
+#[derive(Clone, Default)]
+struct AskedStore {
+    inner: MemoryStore,
+    asked: Arc<AtomicUsize>,
+}
+
+impl StateStore for AskedStore {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.load(key)
+    }
+
+    fn load_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.load_page(after, limit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.inner.save(entry)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.delete(key)
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        self.asked.fetch_add(1, SeqCst);
+        false
+    }
+
+    fn needs_sweep(&self) -> bool {
+        self.asked.fetch_add(1, SeqCst);
+        false
+    }
+
+    fn id(&self) -> usize {
+        self.asked.fetch_add(1, SeqCst);
+        self.inner.id()
+    }
+
+    fn label(&self) -> &'static str {
+        self.asked.fetch_add(1, SeqCst);
+        "asked"
+    }
+}
+
+/// It may use breakers, and these are built with locks held.
+#[test]
+fn a_store_is_asked_what_it_is_when_it_is_given_to_a_builder_and_never_again() {
+    let store = AskedStore::default();
+    let builder = KeyedBreakers::builder("hosts").store(store.clone()).max_breakers(2);
+    let of_registry = Registry::builder().store(store.clone());
+    let asked = store.asked.load(SeqCst);
+    assert_eq!(asked, 8);
+    let (hosts, registry) = (builder.build().unwrap(), of_registry.build().unwrap());
+    for key in ["a", "b", "c"] {
+        fail(&hosts.get_or_create(key).unwrap(), 1);
+        fail(&registry.get_or_create(key).unwrap(), 1);
+    }
+    assert_eq!(store.asked.load(SeqCst), asked);
 }

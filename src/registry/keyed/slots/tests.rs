@@ -13,7 +13,7 @@ fn attempt(
     let table = &group.table;
     let mut make = |config: &_| {
         let (breaker, new) = table.make(key, config);
-        new.gate.open();
+        drop(new.complete());
         (breaker, ())
     };
     table.slots.try_insert(table.hasher.hash(key), found, &mut make)
