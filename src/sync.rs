@@ -17,12 +17,43 @@ pub(crate) use loom::sync::{
 };
 
 #[cfg(not(tower_breaker_loom))]
+pub(crate) use once_cell::race::OnceBox;
+
+#[cfg(not(tower_breaker_loom))]
 use std::sync::TryLockError;
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::PoisonError,
 };
+
+/// A box that is set once, with an order of accesses that loom knows of.
+#[cfg(tower_breaker_loom)]
+pub(crate) struct OnceBox<T> {
+    value: once_cell::race::OnceBox<T>,
+    is_set: AtomicU64,
+}
+
+#[cfg(tower_breaker_loom)]
+impl<T> OnceBox<T> {
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.is_set.load(Ordering::Acquire) == 0 { None } else { self.value.get() }
+    }
+
+    /// For the holder of a lock.
+    pub(crate) fn get_or_init(&self, value: impl FnOnce() -> Box<T>) -> &T {
+        let value = self.value.get_or_init(value);
+        self.is_set.store(1, Ordering::Release);
+        value
+    }
+}
+
+#[cfg(tower_breaker_loom)]
+impl<T> Default for OnceBox<T> {
+    fn default() -> Self {
+        Self { value: once_cell::race::OnceBox::new(), is_set: AtomicU64::new(0) }
+    }
+}
 
 /// Locks, also if another holder panicked: every step leaves the state machine behind the lock
 /// whole, and a breaker that always fails would be worse.

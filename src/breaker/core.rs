@@ -169,11 +169,14 @@ impl Core {
     ///
     /// If it may change what a success needs, they must not be counted meanwhile.
     pub(super) fn drain(&mut self, successes: Successes<'_>, goes_on: bool) -> u64 {
-        self.record_noted_failures(successes) + self.drain_successes(successes, goes_on)
+        let noted = if successes.is_spread() { self.record_noted_failures(successes) } else { 0 };
+        noted + self.drain_successes(successes, goes_on)
     }
 
     /// Records the failures that were noted without the lock, with the successes before them, and
-    /// returns how many calls there were. From now on, none is noted.
+    /// returns how many calls there were. From now on, none is noted. (Where threads have not met,
+    /// none ever is.)
+    #[inline(never)]
     fn record_noted_failures(&mut self, successes: Successes<'_>) -> u64 {
         let Some(machine) = &mut self.machine else { return 0 };
         let mut calls = 0;
@@ -207,8 +210,10 @@ impl Core {
         outcome: Outcome,
         elapsed: Option<Duration>,
     ) -> Publish {
-        // First of all: they decide what this call can do.
-        self.record_noted_failures(successes);
+        if successes.is_spread() {
+            // First of all: they decide what this call can do.
+            self.record_noted_failures(successes);
+        }
         let Some(machine) = &self.machine else { return Publish::Nothing };
         if machine.records_untimed(ticket) {
             return self.record_untimed(successes, outcome);

@@ -93,6 +93,7 @@ mod tests {
 
     const EPOCH: u64 = 3;
     const LIMIT: u64 = 100;
+    const NONE: [u32; 0] = [];
 
     fn take(log: &FailureLog, epoch: u64) -> Vec<u32> {
         let mut noted = Vec::new();
@@ -100,6 +101,8 @@ mod tests {
         noted
     }
 
+    /// The size of a lock depends on the platform.
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_log_fills_one_cache_line() {
         assert_eq!(size_of::<Mutex<Log>>(), 64);
@@ -118,7 +121,7 @@ mod tests {
         log.open(EPOCH, LIMIT, 3);
         assert_eq!(take(&log, EPOCH), [5, 0, 7]);
         assert!(!log.note(EPOCH, |_| panic!("it is closed")));
-        assert_eq!(take(&log, EPOCH), []);
+        assert_eq!(take(&log, EPOCH), NONE);
     }
 
     #[test]
@@ -136,10 +139,10 @@ mod tests {
         log.open(EPOCH, LIMIT, 3);
         assert!(!log.note(EPOCH + 1, |_| panic!("another epoch")));
         assert!(log.note(EPOCH, |_| 1));
-        assert_eq!(take(&log, EPOCH + 1), []);
+        assert_eq!(take(&log, EPOCH + 1), NONE);
         log.open(EPOCH, LIMIT, 3);
         assert!(log.note(EPOCH, |_| 1));
         log.open(EPOCH + 1, LIMIT, 3);
-        assert_eq!(take(&log, EPOCH + 1), [], "they ended with their epoch");
+        assert_eq!(take(&log, EPOCH + 1), NONE, "they ended with their epoch");
     }
 }

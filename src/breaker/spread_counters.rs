@@ -1,12 +1,10 @@
 //! The counters of a cell in which threads have met.
 
-use once_cell::race::OnceBox;
-
 use super::{
     counter::{self, CLOSED, Counted},
     failure_log::FailureLog,
 };
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, OnceBox};
 
 /// The counters of a cell in which two threads have met, once allocated. They stay with the cell.
 /// A single pointer, because every cell pays for this field, and few need it.
@@ -63,7 +61,7 @@ impl Counters {
     fn closed(number: usize) -> Box<Self> {
         let counters = (0..number).map(|_| Counter(AtomicU64::new(CLOSED))).collect();
         let failures = Box::new(FailureLog::closed());
-        Box::new(Self { counters, failures, more: OnceBox::new() })
+        Box::new(Self { counters, failures, more: OnceBox::default() })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &AtomicU64> {

@@ -110,9 +110,9 @@ impl Successes<'_> {
 
     /// Lets failures of this epoch be noted, if threads have met; no more than this many, where
     /// none can be noted now.
-    pub(super) fn open_failures(self, epoch: u64, limit: u64, allowance: impl FnOnce() -> u32) {
+    pub(super) fn open_failures(self, epoch: u64, limit: u64, allowance: u32) {
         if let Some(counters) = self.spread.get() {
-            counters.failures.open(epoch, limit, allowance());
+            counters.failures.open(epoch, limit, allowance);
         }
     }
 

@@ -78,7 +78,7 @@ impl RateRule {
     }
 
     /// How many failures, up to `most`, cannot trip the rule, whatever good calls are recorded
-    /// before, between and after them. It is exact for a full count window.
+    /// before, between and after them.
     ///
     /// The rate is highest when the failures come without a good call between them.
     pub(super) fn failure_allowance(&self, most: u32) -> u32 {
@@ -91,11 +91,19 @@ impl RateRule {
             let left = u64::from(self.limit_when_full).saturating_sub(failures + 1);
             return u32::try_from(left).map_or(most, |left| left.min(most));
         }
-        let mut allowance = most;
-        while allowance > 0 && !self.holds_through_failures(allowance.into()) {
-            allowance /= 2;
+        if self.holds_through_failures(most.into()) {
+            return most;
         }
-        allowance
+        let (mut allowed, mut too_many) = (0, most);
+        while allowed + 1 < too_many {
+            let middle = allowed.midpoint(too_many);
+            if self.holds_through_failures(middle.into()) {
+                allowed = middle;
+            } else {
+                too_many = middle;
+            }
+        }
+        allowed
     }
 
     fn holds_through_failures(&self, more: u64) -> bool {
