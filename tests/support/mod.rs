@@ -4,6 +4,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod child;
+pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod fork;
 pub(crate) mod kind;
