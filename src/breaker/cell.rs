@@ -266,7 +266,7 @@ mod tests {
         cell
     }
 
-    /// Notes failures without the lock as long as that is possible, and returns how many there were.
+    /// Notes failures without the lock while that is possible. Returns how many there were.
     fn note(cell: &Cell) -> u64 {
         let note = |_: &i32| cell.try_note_failure(cell.state(), Tick::from_nanos(0), None);
         (0..100).take_while(note).count() as u64

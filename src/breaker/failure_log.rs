@@ -1,13 +1,13 @@
 //! Failures that are noted without the breaker's lock.
 //!
-//! Under the lock, a failure touches the cache lines of the state machine, of its rules and of their
-//! windows. While threads fail in turns, each of these lines moves from one processor to the other
-//! for each failure, which takes far longer than the work itself. But most failures cannot open the
-//! circuit, whatever successes are recorded before, between and after them: with 10 failures among
-//! the last 100 calls, a rule that opens at 50 allows 39 more. That *allowance* is known
-//! when the lock is released. Until it is used up, a failure only takes the successes out of the
-//! counters and appends their number to this log. The next holder of the breaker's lock records what
-//! the log holds, in the same order, before it does its own work.
+//! Under the lock, a failure touches the cache lines of the state machine, of its rules and of
+//! their windows. While threads fail in turns, each of these lines moves from one processor to the
+//! other for each failure, which takes far longer than the work itself. But most failures cannot
+//! open the circuit, whatever successes are recorded before, between and after them: with 10
+//! failures among the last 100 calls, a rule that opens at 50 allows 39 more. That *allowance* is
+//! known when the lock is released. Until it is used up, a failure only takes the successes out of
+//! the counters and appends their number to this log. The next holder of the breaker's lock records
+//! what the log holds, in the same order, before it does its own work.
 //!
 //! So a failure costs the line of the log, and those of the counters. The log has a lock of its
 //! own. The holder of the breaker's lock may acquire it, and not the other way round.

@@ -15,7 +15,7 @@ pub(super) struct SpreadCounters(OnceBox<Counters>);
 #[repr(align(64))]
 pub(super) struct Counters {
     /// A power of two of them.
-    counters: Box<[Counter]>,
+    list: Box<[Counter]>,
     /// Failures that came among their successes.
     pub(super) failures: Box<FailureLog>,
     /// Those that are used instead of these, once threads have met here again.
@@ -47,10 +47,10 @@ impl SpreadCounters {
     pub(super) fn add(&self) {
         match self.get() {
             None => {
-                self.0.get_or_init(|| Counters::closed(width()));
+                self.0.get_or_init(|| Box::new(Counters::closed(width())));
             }
-            Some(Counters { counters, more, .. }) if counters.len() < MOST_COUNTERS => {
-                more.get_or_init(|| Counters::closed(2 * counters.len()));
+            Some(Counters { list, more, .. }) if list.len() < MOST_COUNTERS => {
+                more.get_or_init(|| Box::new(Counters::closed(2 * list.len())));
             }
             Some(_) => {}
         }
@@ -58,21 +58,21 @@ impl SpreadCounters {
 }
 
 impl Counters {
-    fn closed(number: usize) -> Box<Self> {
-        let counters = (0..number).map(|_| Counter(AtomicU64::new(CLOSED))).collect();
+    fn closed(number: usize) -> Self {
+        let list = (0..number).map(|_| Counter(AtomicU64::new(CLOSED))).collect();
         let failures = Box::new(FailureLog::closed());
-        Box::new(Self { counters, failures, more: OnceBox::default() })
+        Self { list, failures, more: OnceBox::default() }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &AtomicU64> {
-        self.counters.iter().map(|counter| &counter.0)
+        self.list.iter().map(|counter| &counter.0)
     }
 
     /// Counts a success on the counter of the current thread. One that meets another thread there
     /// tries again.
     #[inline]
     pub(super) fn count(&self, epoch: u64) -> Counted {
-        let counter = &self.counters[thread_index() & (self.counters.len() - 1)].0;
+        let counter = &self.list[thread_index() & (self.list.len() - 1)].0;
         for _ in 0..ATTEMPTS {
             match counter::count(counter, epoch) {
                 Counted::Contended => {}
@@ -80,7 +80,7 @@ impl Counters {
             }
         }
         // The caller takes the lock.
-        if self.counters.len() < MOST_COUNTERS { Counted::Contended } else { Counted::No }
+        if self.list.len() < MOST_COUNTERS { Counted::Contended } else { Counted::No }
     }
 
     /// Takes the counts of those that are open, and gives them this value.
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn counters(spread: &SpreadCounters) -> usize {
-        spread.get().map_or(0, |counters| counters.counters.len())
+        spread.get().map_or(0, |counters| counters.list.len())
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! [counted](super::counter), and the next holder of the lock [drains](Successes::drain) them: it
 //! records them in every window before it does its own work. The result is one that the same calls
 //! could have had one after the other, as long as no success that is counted here could have
-//! tripped a rule. The machine says whether that is so ([`OnSuccess`]), and the counter is open only
-//! while it does.
+//! tripped a rule. The machine says whether that is so ([`OnSuccess`]), and the counter is open
+//! only while it does.
 //!
-//! A counter is full after as many successes as the largest count window holds. Then a success takes
-//! the lock: every window is full of successes, and those that follow change nothing.
+//! A counter is full after as many successes as the largest count window holds. Then a success
+//! takes the lock: every window is full of successes, and those that follow change nothing.
 //!
 //! # One counter, or several
 //!

@@ -5,9 +5,10 @@
 //! a sequential model, until one explains every observation. `PROPTEST_CASES` sets the number of
 //! programs: 256 by default, and 10,000 in `.ci/run`.
 //!
-//! Before the second half of the programs, threads have met. Every other program begins with more calls by a single thread. So the windows of the rules are
+//! Every other program begins with more calls by a single thread. So the windows of the rules are
 //! often full, and quiet, when the threads begin: a fault that needs this showed in one program in
-//! 250 without these, and in one in 65 of them.
+//! 250 without these, and in one in 65 of them. Before the second half of the programs, threads
+//! have met on the breaker's memory.
 
 use std::{
     collections::{HashSet, VecDeque},
