@@ -20,8 +20,10 @@ mod replica;
 mod scale;
 mod schedules;
 mod sentinel;
+mod spread;
 mod tls;
 mod together;
+mod trouble;
 
 #[test]
 fn child_process() {

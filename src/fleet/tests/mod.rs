@@ -61,8 +61,8 @@ enum Step {
     Wait(Duration),
     /// The key is gone.
     Forget,
-    /// The clock goes ahead by so many microseconds, or back if they are negative: so much less or
-    /// more is left of what lasts.
+    /// The clock goes ahead by this many microseconds, or back if they are negative: that much less
+    /// or more is left of what lasts.
     Clock(i64),
 }
 

@@ -51,7 +51,7 @@ enum Step {
     NewState,
     /// Everything is gone.
     Forget,
-    /// The clock goes ahead by so many microseconds, or back if they are negative.
+    /// The clock goes ahead by this many microseconds, or back if they are negative.
     Clock(i64),
 }
 
