@@ -179,7 +179,8 @@
 //! | attempts; longest `Retry-After` | 3; 30 s | 3; 30 s | 5; 60 s | 5 |
 //!
 //! `RetryPolicy::http` retries what its classifier takes for a failure or throttled, and has the
-//! delays and attempts of the first column; a layer has neither. `RetryPolicy::network` and `rate_limited` retry requests with an idempotent method only, but for
+//! delays and attempts of the first column; a layer has neither. `RetryPolicy::network` and
+//! `rate_limited` retry requests with an idempotent method only, but for
 //! what the table says. A delay is a random time between the two figures, plus the `Retry-After`.
 //!
 //! A 408 says that a call took too long, as a 504 does; `TimeoutLayer` of tower-http often answers
