@@ -141,6 +141,7 @@ pub mod metrics;
 #[path = "metrics/off.rs"]
 mod metrics;
 mod outcome;
+mod process;
 pub mod registry;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]

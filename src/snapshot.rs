@@ -3,6 +3,7 @@
 mod canonical;
 mod damaged;
 mod packed;
+mod windows;
 
 use std::{
     sync::Arc,
@@ -14,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::SnapshotTtl,
     event::{Reason, known_reason},
-    seconds::{self, exact_span, moment, optional_moment, strict_optional_moment},
+    seconds::{self, moment, optional_moment, strict_optional_moment},
     state::State,
 };
+
+pub use windows::{BucketSnapshot, WindowContent, WindowSnapshot};
 
 /// The state of one breaker at one moment: one JSON object, readable with any tool.
 ///
@@ -320,60 +323,6 @@ impl std::fmt::Display for SnapshotError {
 }
 
 impl std::error::Error for SnapshotError {}
-
-/// The window of one rate rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct WindowSnapshot {
-    /// `failure_rate` or `slow_call_rate`.
-    pub rule: String,
-    /// The calls in the window.
-    pub calls: u64,
-    /// The failed ones among them.
-    pub failures: u64,
-    /// The slow ones among them.
-    pub slow_calls: u64,
-    /// The calls in detail.
-    #[serde(flatten)]
-    pub content: WindowContent,
-    /// In a stored snapshot, the calls of a count window whose run lengths would be longer, three
-    /// calls a character; those in `results` come after them. Early versions do not know it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) packed: Option<String>,
-}
-
-/// The calls in a window.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WindowContent {
-    /// A count window as run lengths, the oldest call first: `97.f2s`. `.` succeeded, `f` failed,
-    /// `s` was slow, `b` was both; a number repeats the letter after it.
-    Results(String),
-    /// A time window: its buckets, the newest first, without the empty ones (except the newest).
-    Buckets(Vec<BucketSnapshot>),
-}
-
-/// A bucket of a time window.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct BucketSnapshot {
-    /// How long before the snapshot the bucket began.
-    #[serde(with = "exact_span")]
-    pub age: Duration,
-    /// The calls in it.
-    pub calls: u64,
-    /// The failed ones.
-    pub failures: u64,
-    /// The slow ones.
-    pub slow_calls: u64,
-}
-
-impl BucketSnapshot {
-    pub(crate) const fn new(age: Duration, calls: u64, failures: u64, slow_calls: u64) -> Self {
-        Self { age, calls, failures, slow_calls }
-    }
-}
 
 #[cfg(test)]
 mod tests {

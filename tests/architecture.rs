@@ -27,7 +27,7 @@ const FLOORS: [(u8, &[&str]); 8] = [
         1,
         &[
             "clock", "config", "error", "event", "health", "history", "manual", "outcome",
-            "seconds", "snapshot", "state", "stats", "sync", "timer",
+            "process", "seconds", "snapshot", "state", "stats", "sync", "timer",
         ],
     ),
 ];

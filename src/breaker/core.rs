@@ -329,9 +329,13 @@ impl Core {
 
     /// What to tell the housekeeping thread: when time alone changes the state next, unless it
     /// looks earlier anyway. It knows no clock but the system's.
+    ///
+    /// If it should have looked already, it may not have started: to be told again starts it.
     pub(super) fn take_schedule(&mut self) -> Option<Schedule> {
-        let at = self.machine.as_ref()?.deadline()?;
-        if at >= self.scheduled || self.has_custom_clock() {
+        let machine = self.machine.as_ref()?;
+        let at = machine.deadline()?;
+        let is_overdue = self.scheduled < machine.now;
+        if (at >= self.scheduled && !is_overdue) || self.has_custom_clock() {
             return None;
         }
         Some(Schedule { at, instead_of: std::mem::replace(&mut self.scheduled, at) })

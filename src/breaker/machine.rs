@@ -309,18 +309,17 @@ impl Machine {
     /// Replaces the configuration. The state and its counts stay, the calls of a window stay
     /// where the rule's kind of window does, and a running open time keeps its length.
     ///
-    /// What it returns is to be dropped without the lock.
+    /// The `rules` get what they replace. That is to be dropped without the lock.
     pub(super) fn update(
         &mut self,
         config: Arc<Config>,
-        rules: NextRules,
+        rules: &mut NextRules,
         effects: &mut Effects,
-    ) -> NextRules {
-        let replaced = rules.replace(&mut self.rules, self.now);
+    ) {
+        rules.replace(&mut self.rules, self.now);
         self.config = config;
         self.epoch += 1;
         effects.counts_changed = true;
-        replaced
     }
 
     pub(super) fn open(

@@ -28,10 +28,10 @@ use crate::{
 
 impl Machine {
     /// The state as data, for a machine that was brought up to `now`, but for the calls of count
-    /// windows. Those are in the `copies`; without enough memory for them, there is no snapshot.
+    /// windows. Those are in the `copies`; until these are complete, there is no snapshot.
     pub(super) fn snapshot(&self, now: Reading, copies: &mut WindowCopies) -> Option<Snapshot> {
         let windows = self.rules.windows(now.tick, copies);
-        copies.are_large_enough().then(|| self.snapshot_with(windows, now))
+        copies.are_complete().then(|| self.snapshot_with(windows, now))
     }
 
     fn snapshot_with(&self, windows: Vec<WindowSnapshot>, now: Reading) -> Snapshot {

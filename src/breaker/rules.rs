@@ -273,8 +273,9 @@ impl Rules {
     }
 
     /// The windows, complete but for the calls of count windows. Those are in the `copies`, if
-    /// these [are large enough](WindowCopies::are_large_enough).
+    /// these [are complete](WindowCopies::are_complete).
     pub(super) fn windows(&self, now: Tick, copies: &mut WindowCopies) -> Vec<WindowSnapshot> {
+        let mut words = copies.words();
         let window = |(rate, copy): (&RateRule, &mut WindowCopy)| {
             let Counts { calls, failures, slow_calls } = rate.window.counts();
             WindowSnapshot {
@@ -282,7 +283,7 @@ impl Rules {
                 calls,
                 failures,
                 slow_calls,
-                content: rate.window.content(now, copy),
+                content: rate.window.content(now, copy, &mut words),
                 packed: None,
             }
         };

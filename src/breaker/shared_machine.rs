@@ -174,6 +174,7 @@ impl Machine {
             decided: shared.decided,
             results: shared.results.clone(),
             leases: shared.leases.clone(),
+            state: self.state(),
             open_until: open_until.filter(|_| self.sharing.gate(self.now).is_some()),
             has_demand,
             is_probing,

@@ -139,6 +139,7 @@ pub(crate) struct SharedView {
     pub(crate) decided: Option<Decided>,
     pub(crate) results: Vec<ProbeEnd>,
     pub(crate) leases: Vec<Lease>,
+    pub(crate) state: State,
     /// Until when the circuit is open, if the state is the fleet's.
     pub(crate) open_until: Option<Tick>,
     /// Whether a call came within the last second, or one waits.

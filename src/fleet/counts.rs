@@ -22,6 +22,9 @@ pub enum FleetCounts {
     /// one, so many must have seen it, and the calls in the own window of each must meet the rate
     /// too, however few they are: the failures of one replica do not open the circuits of others.
     ///
+    /// Where a replica's vote does not suffice, what it has counted leaves the sum once the vote
+    /// has ended: with its open time, or before, if the replica has closed by itself.
+    ///
     /// A replica's own calls trip it as without. Nothing is counted twice. What a replica has
     /// counted within one interval is missing from the sum if just then the server fails, the
     /// circuit changes its state, or the breaker its settings. What it has counted while it did not

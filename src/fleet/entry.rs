@@ -161,6 +161,12 @@ impl Entry {
         let decision = to_decision(decided);
         let (terms, now) = (terms(view, settings), to_micros(view.now));
         let decisions = view.decisions;
+        if decision.cause == Cause::Trip && !self.member.is_votable(now) {
+            // The fleet's circuit has opened meanwhile: a vote would say nothing.
+            let record = *self.member.seen();
+            self.adopt(decisions, &record);
+            return Submission::Settled;
+        }
         // It recovered from an older state than that of the fleet.
         let is_void = self.is_behind && decision.cause == Cause::RecoveredAlone;
         let token = self.token(decisions, decision.cause);
@@ -240,6 +246,36 @@ impl Entry {
         let view = self.view()?;
         let (terms, now) = (terms(&view, settings), to_micros(view.now));
         Some((self.member.recast(vote, &terms, fastrand::u64(1..), now)?, view))
+    }
+
+    /// The command that puts the end of the state right after the server's clock has stepped.
+    pub(super) fn limit(&self) -> Option<(Command, SharedView)> {
+        self.member.seen().until?;
+        let view = self.view()?;
+        Some((self.member.limit(to_micros(view.now))?, view))
+    }
+
+    /// Until when the last vote counts that did not suffice.
+    pub(super) fn vote_until(&self) -> Option<Tick> {
+        self.vote.map(|vote| to_tick(vote.until()))
+    }
+
+    /// The command that withdraws the last vote if it counts no longer, and the state that it was
+    /// against: its time is over, or this replica has closed before.
+    pub(super) fn end_vote(&mut self, settings: &Settings) -> Option<(Fence, Command)> {
+        let view = self.view()?;
+        let now = to_micros(view.now);
+        let vote = self.vote.as_mut()?;
+        if view.state == State::Closed {
+            vote.end(now);
+        }
+        if now < vote.until() {
+            return None;
+        }
+        let vote = self.vote.take()?;
+        let terms = terms(&view, settings);
+        let command = self.member.recast(&vote, &terms, fastrand::u64(1..), now)?;
+        Some((command.seen, command))
     }
 
     /// Takes note of a record on the server's clock, where it says `now`. It changes the machine if

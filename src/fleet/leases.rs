@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::protocol::fence::Fence;
+use super::{backoff::Backoff, protocol::fence::Fence};
 use crate::{
     breaker::sharing::{DEMAND_TIME, Lease, SharedView},
     clock::Tick,
@@ -30,6 +30,8 @@ pub(super) struct Leases {
     denied_until: Option<Instant>,
     /// No lease is renewed before this time.
     renewal_denied_until: Option<Instant>,
+    /// For what the server has ignored because it was late.
+    backoff: Backoff,
     /// All are renewed at once.
     renews: bool,
 }
@@ -50,6 +52,7 @@ impl Leases {
             hold: FIRST_HOLD,
             denied_until: None,
             renewal_denied_until: None,
+            backoff: Backoff::default(),
             renews: false,
         }
     }
@@ -137,6 +140,7 @@ impl Leases {
 
     pub(super) fn granted(&mut self, token: u64) {
         (self.denied_until, self.renewal_denied_until) = (None, None);
+        self.backoff.reset();
         if !self.held.contains(&token) {
             self.held.push(token);
         }
@@ -145,10 +149,20 @@ impl Leases {
     pub(super) fn denied(&mut self, wish: Wish, wait: Duration, now: Instant) {
         // One that is not used goes back before it expires. And not all replicas at one moment.
         let wait = wait.min(FIRST_HOLD);
-        let until = Some(now + wait + Duration::from_millis(fastrand::u64(1..20)));
+        self.backoff.reset();
+        self.wait(wish, now + wait + Duration::from_millis(fastrand::u64(1..20)));
+    }
+
+    /// The server has ignored the wish, and would do so again at once.
+    pub(super) fn late(&mut self, wish: Wish, now: Instant) {
+        let until = now + self.backoff.next();
+        self.wait(wish, until);
+    }
+
+    fn wait(&mut self, wish: Wish, until: Instant) {
         match wish {
-            Wish::Renew(_) => self.renewal_denied_until = until,
-            Wish::Ask | Wish::Return(_) => self.denied_until = until,
+            Wish::Renew(_) => self.renewal_denied_until = Some(until),
+            Wish::Ask | Wish::Return(_) => self.denied_until = Some(until),
         }
     }
 
@@ -164,7 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, state::State};
 
     const LASTS: Duration = Duration::from_secs(5);
 
@@ -179,6 +193,7 @@ mod tests {
             decided: None,
             results: Vec::new(),
             leases: vec![Lease { token: 7, until: now, probe, idle_since: now }],
+            state: State::HalfOpen,
             open_until: None,
             has_demand: true,
             is_probing: true,
@@ -196,6 +211,24 @@ mod tests {
         assert_eq!(wishes(&mut leases, now + LASTS), []);
         assert!(leases.recheck_after(&view, LASTS).unwrap() > FIRST_HOLD);
         assert_eq!(wishes(&mut leases, now + 2 * LASTS), [Wish::Renew(7)]);
+    }
+
+    #[test]
+    fn wishes_that_stay_late_wait_for_longer_each_time() {
+        let (mut leases, now, view) = (Leases::new(), Instant::now(), view());
+        let mut at = now;
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            leases.late(Wish::Renew(7), at);
+            assert_eq!(leases.wishes(&view, Fence::NONE, LASTS, at), []);
+            let until = leases.renewal_denied_until.unwrap();
+            pauses.push(until - at);
+            at = until;
+        }
+        assert!(pauses[9] >= Duration::from_secs(1) && pauses[0] < pauses[9] / 10, "{pauses:?}");
+        leases.granted(7);
+        leases.late(Wish::Renew(7), at);
+        assert!(leases.renewal_denied_until.unwrap() - at < pauses[9] / 10);
     }
 
     #[test]

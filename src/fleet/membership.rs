@@ -42,7 +42,8 @@ impl Membership {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let is_marked = Arc::new(AtomicBool::new(false));
-        let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender: threads.sender() };
+        let (sender, home) = (threads.sender(), threads.home());
+        let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
         cell.with_shared(&**observer, |machine, _, _, _| {
             machine.share(Box::new(marker), threads.counts() == FleetCounts::Shared);
         });
@@ -59,6 +60,9 @@ impl Membership {
     }
 
     pub(crate) fn health(&self) -> FleetHealth {
+        if let Some(forked) = self.threads.forked_health() {
+            return forked;
+        }
         self.threads.start();
         self.health.get().unwrap_or_else(|| self.threads.health())
     }

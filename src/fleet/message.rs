@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 
 use super::{
     entry::Entry,
+    home::Home,
     protocol::record::{Micros, Record},
     replica::{FleetError, FleetReplica, FleetView},
     reply::Replier,
@@ -85,6 +86,8 @@ impl Ask {
 pub(super) struct News {
     pub(super) name: SmolStr,
     pub(super) record: Record,
+    /// How long the state lasts in all; `None` for ever.
+    pub(super) lasts: Option<Micros>,
 }
 
 /// Tells the fleet's thread that a machine has something to tell.
@@ -92,18 +95,21 @@ pub(super) struct Marker {
     pub(super) id: u64,
     pub(super) is_marked: Arc<AtomicBool>,
     pub(super) sender: Sender<Message>,
+    pub(super) home: Arc<Home>,
 }
 
 impl FleetObserver for Marker {
     fn on_change(&self) {
-        if !self.is_marked.swap(true, Ordering::SeqCst) {
+        if !self.home.is_forked() && !self.is_marked.swap(true, Ordering::SeqCst) {
             // Without the thread, there is no fleet.
             let _ = self.sender.send(Message::Changed(self.id));
         }
     }
 
     fn on_counts(&self) {
-        let _ = self.sender.send(Message::Counted(self.id));
+        if !self.home.is_forked() {
+            let _ = self.sender.send(Message::Counted(self.id));
+        }
     }
 }
 

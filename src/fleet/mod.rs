@@ -71,10 +71,17 @@
 //! not reach the others, and the leases of its probes hold until they
 //! [expire](RedisFleetBuilder::lease).
 //!
+//! A process that is forked after its first breaker of a fleet was built has no threads of the
+//! fleet. Its breakers decide alone: [`fleet_health`](crate::Breaker::fleet_health) says so,
+//! questions of operators end with an error, and a circuit that was half-open when the process was
+//! forked rejects calls for up to five seconds more. Build breakers after daemonizing.
+//!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
-//! than the longest open time of its replica's settings. Votes and leases are put right within a
-//! second, by the clocks of the replicas whose they are; if the server's clock goes ahead, too.
+//! than the longest open time of its replica's settings. Within a second, the replicas that know
+//! the state put its end right by their own clocks, so that one that starts meanwhile does not wait
+//! longer than they do. Votes and leases are put right by the clocks of the replicas whose they
+//! are; if the server's clock goes ahead, too.
 //!
 //! # On the server
 //!
@@ -103,22 +110,26 @@
 //! another database than 0.
 //!
 //! At rest, each replica sends three commands a second. A transition costs one script, and each
-//! replica one read. With [`FleetCounts::Shared`], a replica with calls sends ten scripts a second
-//! for up to a hundred breakers.
+//! replica one read. What many breakers have to send at once shares round trips, in pipelines whose
+//! size follows from how long the server takes. With [`FleetCounts::Shared`], a replica with calls
+//! sends ten scripts a second for up to a hundred breakers.
 #![doc = include_str!("operations.md")]
 
 mod agent;
 mod agreement;
+mod backoff;
 mod counting;
 mod counts;
 mod entry;
 mod health;
+mod home;
 mod inquiries;
 mod keys;
 mod leases;
 mod membership;
 mod message;
 mod news;
+mod pace;
 mod protocol;
 mod questions;
 mod redis_fleet;
@@ -129,6 +140,7 @@ mod threads;
 mod transport;
 mod view_text;
 mod wire;
+mod withdrawal;
 
 #[cfg(test)]
 mod tests;

@@ -215,7 +215,8 @@ fn serial(fields: &HashMap<String, String>) -> u64 {
 fn parse(fields: &HashMap<String, String>) -> Option<News> {
     let field = |name: &str| fields.get(name).map(String::as_str);
     let record = [field("n")?, field("t")?, field("s")?, field("u")?, field("o")?];
-    Some(News { name: field("b")?.into(), record: wire::parse_record(record)? })
+    let lasts = field("d").and_then(|lasts| lasts.parse().ok());
+    Some(News { name: field("b")?.into(), record: wire::parse_record(record)?, lasts })
 }
 
 fn parse_question(fields: &HashMap<String, String>) -> Option<Message> {

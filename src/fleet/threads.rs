@@ -17,6 +17,7 @@ use super::{
     agent::Agent,
     counts::FleetCounts,
     health::{FleetHealth, Gauges, Health},
+    home::{FORKED, Home},
     keys::Keys,
     message::{Ask, Message},
     news::{Reader, Signals},
@@ -34,6 +35,7 @@ pub(crate) struct Threads {
     settings: Arc<Settings>,
     shard: u16,
     sender: Sender<Message>,
+    home: Arc<Home>,
     missing: Mutex<Missing>,
     signals: Arc<Signals>,
     health: Arc<Health>,
@@ -58,6 +60,7 @@ impl Threads {
             settings,
             shard,
             sender,
+            home: Arc::default(),
             missing: Mutex::new(Missing { receiver: Some(receiver), reader: true }),
             signals: Arc::default(),
             health: Arc::new(Health::new(shard, gauges)),
@@ -68,9 +71,13 @@ impl Threads {
         self.sender.clone()
     }
 
+    pub(super) fn home(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
+    }
+
     /// `false` if there is no thread to take it.
     pub(super) fn send(&self, message: Message) -> bool {
-        self.sender.send(message).is_ok()
+        !self.home.is_forked() && self.sender.send(message).is_ok()
     }
 
     pub(super) fn counts(&self) -> FleetCounts {
@@ -82,12 +89,17 @@ impl Threads {
     }
 
     pub(super) fn health(&self) -> FleetHealth {
-        self.health.get()
+        self.forked_health().unwrap_or_else(|| self.health.get())
+    }
+
+    /// The health in a process that was forked from the one with the threads.
+    pub(super) fn forked_health(&self) -> Option<FleetHealth> {
+        self.home.forked_health()
     }
 
     /// Whether a breaker has started the threads.
     pub(super) fn are_started(&self) -> bool {
-        std_lock(&self.missing).receiver.is_none()
+        self.home.has_threads()
     }
 
     pub(super) async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
@@ -106,6 +118,9 @@ impl Threads {
         &self,
         ask: impl FnOnce(Replier<Result<T, FleetError>>) -> Ask,
     ) -> Result<T, FleetError> {
+        if self.home.is_forked() {
+            return Err(FleetError::not_reached(FORKED));
+        }
         self.start();
         let (replier, reply) = reply();
         // Without the thread, the question is dropped, and with it the replier.
@@ -117,6 +132,9 @@ impl Threads {
     /// Starts the threads, unless they run. If one cannot be started, the breakers decide alone,
     /// and the next call tries again.
     pub(super) fn start(&self) {
+        if self.home.is_forked() {
+            return;
+        }
         let mut missing = std_lock(&self.missing);
         let started = self.start_agent(&mut missing).and_then(|()| self.start_reader(&mut missing));
         // What is logged may use the fleet.
@@ -147,8 +165,10 @@ impl Threads {
                 agent.run();
             }
         };
+        self.home.enter();
         let started = thread::Builder::new().name("breaker-fleet".into()).spawn(run);
         if started.is_err() {
+            self.home.leave();
             missing.receiver = std_lock(&waiting).take().map(Agent::into_receiver);
         }
         started.map(drop)
@@ -169,6 +189,11 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        if self.home.is_forked() {
+            // Its drop may wait for a thread that is not there.
+            std::mem::forget(std::mem::replace(&mut self.sender, mpsc::channel().0));
+            return;
+        }
         self.signals.stop.store(true, Ordering::Relaxed);
         self.send(Message::Stop);
     }

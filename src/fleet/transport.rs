@@ -9,6 +9,7 @@ use redis::{ConnectionLike, FromRedisValue as _, RedisError, RedisResult};
 
 use super::{
     keys::Keys,
+    pace::Pace,
     protocol::{
         command::{Answer, Command},
         record::Micros,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    redis::{Connection, Connector, Script, error_code, run, run_each},
+    redis::{Connection, Connector, Script, error_code, run, run_calls},
 };
 
 /// A command about the breaker of this name.
@@ -29,24 +30,13 @@ pub(super) struct Transport {
     pub(super) keys: Keys,
     command: Script,
     beat: Script,
-    timeout: Duration,
+    pub(super) timeout: Duration,
+    pub(super) pace: Pace,
+    /// How often commands about breakers were sent.
+    #[cfg(test)]
+    pub(super) round_trips: u64,
     /// The server's time, and when it was told.
     clock: Option<(Micros, Instant)>,
-}
-
-/// Why a command has no answer.
-#[derive(Debug)]
-pub(super) enum CallError {
-    /// Of the connection or the server: other commands would have none, either.
-    Fleet(StoreError),
-    /// Of the breaker's own key, which holds what this fleet has not written.
-    Breaker(StoreError),
-}
-
-impl From<StoreError> for CallError {
-    fn from(error: StoreError) -> Self {
-        Self::Fleet(error)
-    }
 }
 
 /// What a server says about itself.
@@ -70,6 +60,9 @@ impl Transport {
             command: Script::new(include_str!("redis/command.lua")),
             beat: Script::new(include_str!("redis/beat.lua")),
             timeout,
+            pace: Pace::new(),
+            #[cfg(test)]
+            round_trips: 0,
             clock: None,
         }
     }
@@ -99,22 +92,30 @@ impl Transport {
         Ok(Beat { now, memory, news, replicas })
     }
 
-    pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, CallError> {
-        let mut answers = self.call_all(&[(name, command)])?;
-        let answer = answers.pop().ok_or_else(|| StoreError::Other("no answer".into()))?;
-        answer.map_err(CallError::Breaker)
+    pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, StoreError> {
+        let answer = self.call_all(&[(name, command)])?.pop();
+        answer.ok_or_else(|| StoreError::Other("no answer".into()))?
     }
 
-    /// Sends commands at once. The answers are in their order; an error is that of the breaker.
+    /// Sends commands at once. The answers are in their order; the error of a single one is that of
+    /// the breaker's own key, which holds what this fleet has not written.
     pub(super) fn call_all(
         &mut self,
         commands: &[Addressed<'_>],
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-        let deadline = self.deadline().to_string();
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        #[cfg(test)]
+        {
+            self.round_trips += 1;
+        }
+        let (deadline, sent_at) = (self.deadline().to_string(), Instant::now());
         let (script, keys) = (&self.command, &self.keys);
         let answers =
             self.connection.call(|connection| send(connection, script, keys, &deadline, commands));
         let answers = self.unless_broken(answers)?;
+        self.pace.record(commands.len(), sent_at.elapsed());
         if let Some(last) = answers.iter().flatten().last() {
             self.clock = Some((last.now, Instant::now()));
         }
@@ -139,7 +140,7 @@ impl Transport {
         result: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if result.is_err() {
-            self.clock = None;
+            (self.clock, self.pace) = (None, Pace::new());
         }
         result
     }
@@ -152,19 +153,16 @@ fn send(
     deadline: &str,
     commands: &[Addressed<'_>],
 ) -> RedisResult<Vec<Result<Answer, StoreError>>> {
-    let replies = run_each(connection, |form, pipeline| {
-        for (name, command) in commands {
-            let breaker = keys.breaker(name);
-            let keys: [&[u8]; 3] =
-                [breaker.as_bytes(), keys.shard().as_bytes(), keys.news().as_bytes()];
-            let (kind, rest) = wire::arguments(command);
-            let (number, token) =
-                (command.seen.number.to_string(), wire::token(command.seen.token));
-            let first = [kind, deadline, &number, &token, name].map(str::as_bytes);
-            let arguments: Vec<&[u8]> =
-                first.into_iter().chain(rest.iter().map(String::as_bytes)).collect();
-            pipeline.add_command(script.command(form, &keys, &arguments));
-        }
+    let replies = run_calls(connection, commands, |form, (name, command)| {
+        let breaker = keys.breaker(name);
+        let keys: [&[u8]; 3] =
+            [breaker.as_bytes(), keys.shard().as_bytes(), keys.news().as_bytes()];
+        let (kind, rest) = wire::arguments(command);
+        let (number, token) = (command.seen.number.to_string(), wire::token(command.seen.token));
+        let first = [kind, deadline, &number, &token, name].map(str::as_bytes);
+        let arguments: Vec<&[u8]> =
+            first.into_iter().chain(rest.iter().map(String::as_bytes)).collect();
+        script.command(form, &keys, &arguments)
     })?;
     let answers = replies.into_iter().map(|reply| match reply.extract_error() {
         Ok(reply) => Ok(wire::answer(&reply).map_err(corrupt)),
@@ -175,7 +173,7 @@ fn send(
 }
 
 /// Whether the script failed on what the key holds.
-fn is_of_one_key(error: &RedisError) -> bool {
+pub(super) fn is_of_one_key(error: &RedisError) -> bool {
     matches!(error_code(error), Some("ERR" | "WRONGTYPE"))
 }
 

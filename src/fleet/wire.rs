@@ -38,6 +38,7 @@ pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
         }
         Request::Recovered { token: fresh } => ("recovered", vec![token(fresh)]),
         Request::Release { lease } => ("release", vec![token(lease)]),
+        Request::Limit { left } => ("limit", vec![left.to_string()]),
         Request::Result(result) => {
             let verdict = match result.verdict {
                 Verdict::Good => "good",

@@ -1,13 +1,17 @@
 //! The builder of a breaker.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{self, EventDispatcher, Listener, Listeners, Shared},
+    events::{EventDispatcher, Listener, Listeners, Shared},
     meter::Meter,
+    source,
 };
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
@@ -243,11 +247,14 @@ pub struct BreakerBuilder {
     pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
 }
 
+/// The default settings. Builders share them until they change them: most replace them.
+static DEFAULTS: LazyLock<Arc<Config>> = LazyLock::new(Arc::default);
+
 impl BreakerBuilder {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            config: Arc::default(),
+            config: Arc::clone(&DEFAULTS),
             default_rules: true,
             clock: TimeSource::default(),
             listeners: Vec::new(),
@@ -376,7 +383,7 @@ impl BreakerBuilder {
     }
 
     fn create(self, take_notices: impl FnOnce(Notices)) -> Shared {
-        let settings = events::save_settings(&self.config);
+        let settings = source::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
         let meter = Meter::new(self.config.call_metrics, self.group);

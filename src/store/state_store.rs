@@ -40,6 +40,29 @@ pub trait StateStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
+    /// Passes the entries that [`load_page`](Self::load_page) returns to `visit`, one after the
+    /// other. `visit` must not call the store.
+    ///
+    /// The crate calls this to read all values when many breakers are built. The default calls
+    /// `load_page`. Override it in a store that holds many values and can pass them without copying
+    /// each.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the page could not be read completely. Some entries may have been passed.
+    fn visit_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        let page = self.load_page(after, limit)?;
+        for (key, value) in &page {
+            visit(key, value);
+        }
+        Ok(())
+    }
+
     /// Stores a value, replaces the previous one, and returns once the value is durable.
     ///
     /// # Errors
@@ -170,6 +193,15 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         (**self).load_page(after, limit)
+    }
+
+    fn visit_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        (**self).visit_page(after, limit, visit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

@@ -1,8 +1,9 @@
 //! The housekeeping thread: one for the process, for all breakers and waiting tasks.
 //!
 //! It starts at the first need, sleeps until the next deadline, and never ends. If it cannot be
-//! started, the next need tries again; so does the first need in a forked process, which has
-//! inherited the deadlines but not the thread.
+//! started, the next need tries again, and does what was due meanwhile. Until then, a waiting task
+//! is woken at once, so that it polls again and again: nothing else would end its wait. The first
+//! need in a forked process, which has inherited the deadlines but not the thread, starts another.
 //!
 //! What it calls is code of others: wakers, and through a breaker its listeners. A panic is logged
 //! and ends nothing. Once a listener has blocked for a moment, a thread that stands by takes over,
@@ -57,6 +58,7 @@ pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Ti
         queue.deadlines.insert(Deadline { at, target });
         at
     });
+    // Without a thread, the next need brings it.
 }
 
 /// A task's place among those that the thread wakes; given up when dropped.
@@ -70,8 +72,12 @@ impl Sleeper {
 
     /// Wakes the task at this time, and not at the one before.
     pub(super) fn wake_at(&mut self, at: Tick, waker: &Waker) {
+        self.wake_at_by(&HOUSEKEEPING, at, waker);
+    }
+
+    fn wake_at_by(&mut self, housekeeping: &'static Housekeeping, at: Tick, waker: &Waker) {
         let mut displaced = None;
-        HOUSEKEEPING.update(|queue| {
+        let has_thread = housekeeping.update(|queue| {
             let key = match self.0 {
                 Some(key) if key.0 == at => key,
                 old => {
@@ -87,6 +93,10 @@ impl Sleeper {
             }
             at
         });
+        if !has_thread {
+            thread::yield_now();
+            waker.wake_by_ref();
+        }
     }
 
     pub(super) fn cancel(&mut self) {
@@ -110,6 +120,9 @@ struct Housekeeping {
     earlier: Condvar,
     /// The thread that stands by has something to watch.
     busy: Condvar,
+    /// What a test pretends.
+    #[cfg(test)]
+    pretence: tests::Pretence,
 }
 
 struct Queue {
@@ -172,32 +185,46 @@ impl Housekeeping {
             blocked: 0,
             cannot_start: false,
         };
-        Self { queue: Mutex::new(queue), earlier: Condvar::new(), busy: Condvar::new() }
+        Self {
+            queue: Mutex::new(queue),
+            earlier: Condvar::new(),
+            busy: Condvar::new(),
+            #[cfg(test)]
+            pretence: tests::Pretence::new(),
+        }
     }
 
-    /// Changes the queue, and ensures that a thread is awake at the time that it returns.
-    fn update(&'static self, change: impl FnOnce(&mut Queue) -> Tick) {
+    /// Changes the queue, and ensures that a thread is awake at the time that `change` returns.
+    /// `false`: there is no thread, because it cannot be started.
+    fn update(&'static self, change: impl FnOnce(&mut Queue) -> Tick) -> bool {
         let mut queue = std_lock(&self.queue);
         let at = change(&mut queue);
-        match queue.worker.as_mut().and_then(Worker::living_state) {
-            Some(WorkerState::SleepsUntil(time)) if time <= at => {}
-            Some(WorkerState::SleepsUntil(_)) => self.earlier.notify_all(),
-            Some(WorkerState::WorksSince(since)) if !queue.may_relieve(since) => {}
+        let state = queue.worker.as_mut().and_then(|worker| worker.living_state(|| self.process()));
+        match state {
+            Some(WorkerState::SleepsUntil(time)) if time <= at => true,
+            Some(WorkerState::SleepsUntil(_)) => {
+                self.earlier.notify_all();
+                true
+            }
+            Some(WorkerState::WorksSince(since)) if !queue.may_relieve(since) => true,
+            // Without another thread, this one goes on as soon as it is no longer blocked.
             Some(WorkerState::WorksSince(_)) => self.start(queue),
             None => {
                 // None of these threads is one of this process.
                 (queue.standby, queue.blocked, queue.worker) = (None, 0, None);
-                self.start(queue);
+                self.start(queue)
             }
         }
     }
 
-    fn start(&'static self, mut queue: MutexGuard<'_, Queue>) {
+    /// Whether the thread has started.
+    fn start(&'static self, mut queue: MutexGuard<'_, Queue>) -> bool {
         let id = queue.last_worker + 1;
-        match spawn(move || self.run(id)) {
+        match self.spawn(move || self.run(id)) {
             Ok(()) => {
-                queue.appoint(id);
+                queue.appoint(id, self.process());
                 queue.cannot_start = false;
+                true
             }
             Err(error) => {
                 let is_new = !std::mem::replace(&mut queue.cannot_start, true);
@@ -205,8 +232,25 @@ impl Housekeeping {
                 if is_new {
                     log(|| log_no_thread(&error));
                 }
+                false
             }
         }
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests pretend a limit"))]
+    fn spawn(&'static self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        #[cfg(test)]
+        self.pretence.refuse_threads()?;
+        thread::Builder::new().name("breaker-timer".to_owned()).spawn(run).map(drop)
+    }
+
+    /// The number of this process.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests pretend a fork"))]
+    fn process(&self) -> u32 {
+        #[cfg(test)]
+        return self.pretence.process();
+        #[cfg(not(test))]
+        std::process::id()
     }
 
     fn run(&'static self, id: u64) {
@@ -240,7 +284,7 @@ impl Housekeeping {
             if std::mem::take(&mut standby.is_idle) {
                 self.busy.notify_one();
             }
-        } else if spawn(move || self.stand_by()).is_ok() {
+        } else if self.spawn(move || self.stand_by()).is_ok() {
             queue.standby = Some(Standby { process, is_idle: false });
         }
     }
@@ -254,7 +298,7 @@ impl Housekeeping {
             };
             if works_since.is_some_and(|since| queue.may_relieve(since)) {
                 let id = queue.last_worker + 1;
-                queue.appoint(id);
+                queue.appoint(id, self.process());
                 // The next one is started when this one has something to do.
                 queue.standby = None;
                 drop(queue);
@@ -290,25 +334,21 @@ impl Housekeeping {
     }
 }
 
-fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name("breaker-timer".to_owned()).spawn(run).map(drop)
-}
-
 fn log_no_thread(error: &io::Error) {
     tracing::warn!(
         target: "tower_breaker",
         %error,
         "cannot start the timer thread: circuit breakers report what time alone causes when they \
-         are next used, and waiting callers may wait too long; the start is retried",
+         are next used, and waiting callers poll all the time; the start is retried",
     );
 }
 
 impl Worker {
     /// The state, unless this is a forked process without the thread.
-    fn living_state(&mut self) -> Option<WorkerState> {
+    fn living_state(&mut self, process: impl FnOnce() -> u32) -> Option<WorkerState> {
         let now = SystemClock::tick();
         if now.since(self.seen_alive) >= FASTEST_FORK {
-            if self.process != std::process::id() {
+            if self.process != process() {
                 return None;
             }
             self.seen_alive = now;
@@ -324,16 +364,12 @@ impl Queue {
     }
 
     /// From now on, this thread does the work.
-    fn appoint(&mut self, id: u64) {
+    fn appoint(&mut self, id: u64, process: u32) {
         let now = SystemClock::tick();
         self.last_worker = id;
         self.blocked += usize::from(self.worker.is_some());
-        self.worker = Some(Worker {
-            id,
-            process: std::process::id(),
-            seen_alive: now,
-            state: WorkerState::WorksSince(now),
-        });
+        self.worker =
+            Some(Worker { id, process, seen_alive: now, state: WorkerState::WorksSince(now) });
     }
 
     /// When something is due next.
@@ -393,70 +429,4 @@ impl PartialEq for Deadline {
 impl Eq for Deadline {}
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    };
-
-    use super::*;
-
-    /// What blocks the thread until the test ends, and what the test can see of it.
-    struct Target {
-        gate: &'static Mutex<()>,
-        blocks: bool,
-        called: Arc<AtomicUsize>,
-    }
-
-    impl OnDeadline for Target {
-        fn on_deadline(&'static self, _: Tick) {
-            self.called.fetch_add(1, SeqCst);
-            if self.blocks {
-                drop(std_lock(self.gate));
-            }
-        }
-    }
-
-    fn add(
-        housekeeping: &'static Housekeeping,
-        gate: &'static Mutex<()>,
-        blocks: bool,
-    ) -> Arc<AtomicUsize> {
-        let called = Arc::<AtomicUsize>::default();
-        let target = Box::leak(Box::new(Target { gate, blocks, called: Arc::clone(&called) }));
-        let at = SystemClock::tick().after(Duration::from_millis(20));
-        housekeeping.update(|queue| {
-            queue.deadlines.insert(Deadline { at, target });
-            at
-        });
-        called
-    }
-
-    fn until(what: &str, mut happened: impl FnMut() -> bool) {
-        let began = std::time::Instant::now();
-        while !happened() {
-            assert!(began.elapsed() < Duration::from_secs(60), "never happened: {what}");
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    #[test]
-    fn a_call_that_blocks_delays_no_other_and_few_threads_are_blocked() {
-        let housekeeping: &'static Housekeeping = Box::leak(Box::new(Housekeeping::new()));
-        let gate: &'static Mutex<()> = Box::leak(Box::default());
-        let closed = std_lock(gate);
-        let blocking: Vec<_> = (0..MAX_BLOCKED).map(|_| add(housekeeping, gate, true)).collect();
-        let quick = add(housekeeping, gate, false);
-        // All are added by now: nothing but the threads themselves notices that one is blocked.
-        until("each has a thread", || blocking.iter().all(|called| called.load(SeqCst) == 1));
-        until("another is called meanwhile", || quick.load(SeqCst) == 1);
-        let one_more = add(housekeeping, gate, true);
-        until("the last thread is blocked, too", || one_more.load(SeqCst) == 1);
-        let late = add(housekeeping, gate, false);
-        thread::sleep(BLOCKED_AFTER * 4);
-        assert_eq!((late.load(SeqCst), std_lock(&housekeeping.queue).blocked), (0, MAX_BLOCKED));
-        drop(closed);
-        until("the others are called later", || late.load(SeqCst) == 1);
-        until("the threads end", || std_lock(&housekeeping.queue).blocked == 0);
-    }
-}
+mod tests;

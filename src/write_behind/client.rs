@@ -117,6 +117,15 @@ impl StoreClient {
         self.call(|store| store.load_page(after, limit))
     }
 
+    pub(super) fn visit_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.call(|store| store.visit_page(after, limit, visit))
+    }
+
     pub(super) fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         self.record(|| self.call(|store| store.save(entry)))
     }

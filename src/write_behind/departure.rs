@@ -31,8 +31,8 @@ use super::{
     content::Lifecycle,
     entry::{Entry, Urgency},
     inbox::Inbox,
+    lanes::after,
     request::{Request, Wanted},
-    schedule::after,
     states::ReadState,
 };
 use crate::store::DropWait;

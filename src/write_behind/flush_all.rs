@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     inbox::{self, Inbox},
+    lanes::after,
     request::{Request, Wanted},
-    schedule::after,
 };
 use crate::error::FlushError;
 

@@ -16,9 +16,9 @@ use super::{
     request::{HistoryRequest, HistorySlot, HistorySlots, Request},
     source::SaveSettings,
     sweep::{MarkEntries, VisitEntries},
-    threads::{Process, Starter},
+    threads::Starter,
 };
-use crate::{history::HistoryQuery, sync::std_lock};
+use crate::{history::HistoryQuery, process::Process, sync::std_lock};
 
 /// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
 /// not for all.

@@ -1,6 +1,9 @@
 //! Entries that wait, by what they wait for, each lane ordered by time.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::entries::EntryId;
 
@@ -54,4 +57,10 @@ impl Lanes {
     pub(super) fn until(&self, lane: Lane, time: Instant) -> impl Iterator<Item = EntryId> {
         self.0[lane as usize].iter().take_while(move |(at, _)| *at <= time).map(|(_, id)| *id)
     }
+}
+
+/// The moment after `wait`, or a distant one if the clock does not reach that far.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now.checked_add(wait).unwrap_or(now + YEAR)
 }

@@ -95,7 +95,7 @@
 //! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
 //! | `record`, `pending_history` | transitions as records; those not written yet |
 //! | `health` | the state machine of a store's health |
-//! | `threads` | threads that cannot be started; forked processes |
+//! | `threads` | threads that cannot be started |
 //! | `refresh` | snapshots that a store would forget |
 //! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
 //! | `watchdog`, `client` | calls that do not return; guarded calls |

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use super::{entry::Entry, threads::Process};
-use crate::sync::std_lock;
+use super::entry::Entry;
+use crate::{process::Process, sync::std_lock};
 
 #[derive(Default)]
 pub(super) struct Notifier {

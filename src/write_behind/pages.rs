@@ -12,6 +12,8 @@ pub(super) struct Page {
     bytes: Vec<u8>,
     /// The hash of each key, and where it is.
     keys: Vec<(u64, Range)>,
+    /// Whether more was added than a page can hold.
+    is_too_large: bool,
 }
 
 /// Where a key and its value are in the bytes of a page, one after the other.
@@ -54,6 +56,39 @@ pub(super) enum Lookup {
 }
 
 impl Page {
+    /// An empty page with memory for so much.
+    pub(super) fn with_capacity(keys: usize, bytes: usize) -> Self {
+        let (bytes, keys) = (Vec::with_capacity(bytes), Vec::with_capacity(keys));
+        Self { bytes, keys, is_too_large: false }
+    }
+
+    pub(super) fn push(&mut self, key: &str, value: &[u8]) {
+        let start = self.bytes.len();
+        let ends = (start + key.len(), start + key.len() + value.len());
+        let (Ok(start), Ok(middle), Ok(end)) =
+            (u32::try_from(start), u32::try_from(ends.0), u32::try_from(ends.1))
+        else {
+            self.is_too_large = true;
+            return;
+        };
+        self.bytes.extend_from_slice(key.as_bytes());
+        self.bytes.extend_from_slice(value);
+        self.keys.push((hashes::hash(key), Range { key: start, value: middle, end }));
+    }
+
+    /// The number of keys.
+    pub(super) const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) const fn is_too_large(&self) -> bool {
+        self.is_too_large
+    }
+
     fn key(&self, range: Range) -> &[u8] {
         &self.bytes[range.key as usize..range.value as usize]
     }
@@ -73,6 +108,11 @@ impl Pages {
         String::from_utf8(key.to_vec()).ok()
     }
 
+    /// How many bytes the next page is expected to hold: somewhat more than the last.
+    pub(super) fn expected_bytes(&self) -> usize {
+        self.all.last().map_or(0, |page| page.bytes() + page.bytes() / 16)
+    }
+
     /// The bytes of all keys and values.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
@@ -80,7 +120,7 @@ impl Pages {
 
     pub(super) fn add(&mut self, page: Page) {
         let Ok(number) = u32::try_from(self.all.len()) else { return };
-        self.bytes += page.bytes.len();
+        self.bytes += page.bytes();
         self.places.reserve(page.keys.len());
         for (hash, range) in &page.keys {
             let place = Place::At { page: number, range: *range };
@@ -108,20 +148,4 @@ impl Pages {
         *place = Place::StruckOff;
         Lookup::Present(Value { page: Arc::clone(page), range })
     }
-}
-
-/// Packs a page. `None` if it is far too large.
-pub(super) fn pack(entries: Vec<(String, Vec<u8>)>) -> Option<Page> {
-    let length = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let mut bytes = Vec::with_capacity(length);
-    let mut keys = Vec::with_capacity(entries.len());
-    let position = |bytes: &Vec<u8>| u32::try_from(bytes.len()).ok();
-    for (name, content) in entries {
-        let key = position(&bytes)?;
-        bytes.extend_from_slice(name.as_bytes());
-        let value = position(&bytes)?;
-        bytes.extend_from_slice(&content);
-        keys.push((hashes::hash(&name), Range { key, value, end: position(&bytes)? }));
-    }
-    Some(Page { bytes, keys })
 }

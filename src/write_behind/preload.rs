@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     client::StoreClient,
-    pages::{self, Lookup, Pages, Value},
+    pages::{Lookup, Page, Pages, Value},
 };
 use crate::{
     store::StoreError,
@@ -147,9 +147,12 @@ impl Preload {
             Progress::Wanted => state.progress = Progress::Reading(Pages::default()),
             Progress::Reading(pages) => {
                 let after = pages.last_key();
+                let mut page = Page::with_capacity(PAGE, pages.expected_bytes());
+                // Without the lock: the threads that build breakers need it meanwhile.
                 drop(state);
-                let page = client.load_page(after.as_deref(), PAGE);
-                return self.add(page);
+                let mut add = |key: &str, value: &[u8]| page.push(key, value);
+                let read = client.visit_page(after.as_deref(), PAGE, &mut add);
+                return self.add(read.map(|()| page));
             }
             Progress::Ready { .. } => {
                 let old = std::mem::take(&mut state.progress);
@@ -160,7 +163,7 @@ impl Preload {
         Ok(())
     }
 
-    fn add(&self, page: Result<Vec<(String, Vec<u8>)>, StoreError>) -> Result<(), StoreError> {
+    fn add(&self, page: Result<Page, StoreError>) -> Result<(), StoreError> {
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -175,11 +178,10 @@ impl Preload {
             }
         };
         let is_last = page.len() < PAGE;
-        // Without the lock: the threads that build breakers need it meanwhile.
-        let Some(page) = pages::pack(page) else {
+        if page.is_too_large() {
             self.give_up(LONG_PAUSE);
             return Ok(());
-        };
+        }
         let mut state = std_lock(&self.0);
         let Progress::Reading(pages) = &mut state.progress else { return Ok(()) };
         pages.add(page);

@@ -93,25 +93,6 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Res
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
-/// A process, to tell it from one that is forked from it. That has the memory of this one, and none
-/// of its threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Process(u32);
-
-impl Process {
-    pub(super) fn current() -> Self {
-        #[cfg(test)]
-        if let Some(id) = seam::PROCESS.get() {
-            return Self(id);
-        }
-        Self(std::process::id())
-    }
-
-    pub(super) const fn id(self) -> u32 {
-        self.0
-    }
-}
-
 /// What tests pretend on their own thread.
 #[cfg(test)]
 pub(super) mod seam {
@@ -120,7 +101,5 @@ pub(super) mod seam {
     thread_local! {
         /// No thread can be started.
         pub(in super::super) static REFUSES: Cell<bool> = const { Cell::new(false) };
-        /// This is the process with this number.
-        pub(in super::super) static PROCESS: Cell<Option<u32>> = const { Cell::new(None) };
     }
 }

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use super::threads::{self, Process};
-use crate::sync::std_lock;
+use super::threads;
+use crate::{process::Process, sync::std_lock};
 
 /// A call that takes longer than this is overdue, unless breakers are configured to wait longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,8 +6,10 @@
 mod support;
 
 mod access;
+mod clocks;
 mod cluster;
 mod counts;
+mod forked;
 mod health_checks;
 mod operators;
 mod outages;
@@ -22,5 +24,8 @@ mod together;
 
 #[test]
 fn child_process() {
-    support::child::enter(&[(processes::REPLICA, processes::replica)]);
+    support::child::enter(&[
+        (processes::REPLICA, processes::replica),
+        (forked::PARENT, forked::parent),
+    ]);
 }

@@ -11,7 +11,7 @@ use tower_breaker::{
 use crate::{
     access,
     replica::{fail, joined, probe, reaches, settings},
-    support::{redis_sentinel::Sentinels, wait::eventually},
+    support::{certificates::Certificates, redis_sentinel::Sentinels, wait::eventually},
 };
 
 fn fleet(sentinels: &Sentinels) -> RedisFleetBuilder {
@@ -112,6 +112,36 @@ fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     let key = "circuit_breaker:{0}:fleet:breaker:payments";
     eventually("the new primary has it", || new.command(&["HGET", key, "s"]) == "closed");
     eventually("joined", || first.fleet_health() == FleetHealth::Joined);
+}
+
+#[test]
+fn sentinels_and_servers_are_reached_by_tls_also_after_a_failover() {
+    let Some(certificates) = Certificates::create() else { return };
+    let Some((sentinels, url)) = Sentinels::start_by_tls(&certificates) else { return };
+    sentinels.wait_until_ready(&[]);
+    let build = |roots: String| {
+        let fleet = RedisFleet::builder(&url).root_certificates(roots).build().unwrap();
+        settings("payments").shared(fleet).build().unwrap()
+    };
+    let [first, second] = [(); 2].map(|()| build(certificates.pem("ca.pem")));
+    joined(&first);
+    joined(&second);
+    first.force_open();
+    reaches(&[&second], State::ForcedOpen);
+    sentinels.servers[0].stop();
+    let new = &sentinels.servers[1];
+    eventually("the other server takes over", || new.command(&["ROLE"]).starts_with("master"));
+    joined(&first);
+    joined(&second);
+    second.reset();
+    reaches(&[&first], State::Closed);
+    let key = "circuit_breaker:{0}:fleet:breaker:payments";
+    eventually("the new primary has it", || new.command(&["HGET", key, "s"]) == "closed");
+
+    let mistaken = build(Certificates::create().unwrap().pem("ca.pem"));
+    eventually("it is said", || {
+        mistaken.fleet_health().to_string().contains("shows a certificate that is not trusted")
+    });
 }
 
 #[test]

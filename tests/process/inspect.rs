@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -12,6 +13,11 @@ use serde_json::Value;
 use tower_breaker::{
     Breaker, FileStore, ManualChange, SledStore, StateStore,
     store::{HistoryRecord, RedbStore, SaveEntry},
+};
+
+use crate::support::{
+    folder::{all_below, until_released},
+    wait::eventually,
 };
 
 fn inspect(arguments: &[&str], folder: &Path) -> Output {
@@ -44,18 +50,12 @@ fn refusal(arguments: &[&str], folder: &Path) -> (Option<i32>, String) {
 
 /// Every file below the folder, with its content and modification time.
 fn everything(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    let read = |path: PathBuf| {
         let changed = path.metadata().unwrap().modified().unwrap();
-        if path.is_dir() {
-            found.extend(everything(&path));
-            found.insert(path, (Vec::new(), changed));
-        } else {
-            found.insert(path.clone(), (fs::read(&path).unwrap(), changed));
-        }
-    }
-    found
+        let content = if path.is_dir() { Vec::new() } else { fs::read(&path).unwrap() };
+        (path, (content, changed))
+    };
+    all_below(folder).into_iter().map(read).collect()
 }
 
 type Open = fn(&Path) -> Box<dyn StateStore>;
@@ -68,9 +68,9 @@ const STORES: [(&str, Open); 3] = [
 
 /// Breakers in several states, one of them with control characters in its name.
 fn fill(store: Box<dyn StateStore>) {
-    let store: std::sync::Arc<dyn StateStore> = store.into();
+    let store: Arc<dyn StateStore> = store.into();
     let breaker = |name: &str, recovery| {
-        let builder = Breaker::builder(name).store(std::sync::Arc::clone(&store));
+        let builder = Breaker::builder(name).store(Arc::clone(&store));
         builder.recovery_timeout(recovery).build().unwrap()
     };
     let trip = |breaker: &Breaker| {
@@ -84,20 +84,32 @@ fn fill(store: Box<dyn StateStore>) {
     breaker("by hand", hour).force_open();
     breaker("search", hour).try_acquire().unwrap().failure();
     breaker("\u{1b}[2J\n", hour).disable();
-    // Each waits a second for its last state to be stored; a busy disk may take longer, and has the
-    // store meanwhile.
-    let began = Instant::now();
-    while std::sync::Arc::strong_count(&store) > 1 {
-        assert!(began.elapsed() < Duration::from_secs(60), "the store is still in use");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until_unused(&store);
+}
+
+/// Waits until the last states of breakers that were dropped are stored. Each drop waits a second
+/// for it; a busy disk may take longer, and has the store meanwhile.
+fn until_unused(store: &Arc<dyn StateStore>) {
+    eventually("the store is no longer used", || Arc::strong_count(store) == 1);
+}
+
+/// Fills a store, and closes it.
+fn fill_and_close(store: Box<dyn StateStore>, folder: &Path) {
+    fill(store);
+    until_released(folder);
+}
+
+/// Closes a store.
+fn close<S>(store: S, folder: &Path) {
+    drop(store);
+    until_released(folder);
 }
 
 #[test]
 fn breakers_are_listed_and_the_folder_is_unchanged() {
     for (kind, open) in STORES {
         let dir = tempfile::tempdir().unwrap();
-        fill(open(dir.path()));
+        fill_and_close(open(dir.path()), dir.path());
         let before = everything(dir.path());
         let table = shown(dir.path());
         let row = |name: &str| {
@@ -138,9 +150,9 @@ fn breakers_are_listed_and_the_folder_is_unchanged() {
 fn a_state_by_hand_is_shown_with_its_end_and_what_was_said() {
     for (kind, open) in STORES {
         let dir = tempfile::tempdir().unwrap();
-        let store: std::sync::Arc<dyn StateStore> = open(dir.path()).into();
+        let store: Arc<dyn StateStore> = open(dir.path()).into();
         let change = |name: &str, time: Duration| {
-            let store = std::sync::Arc::clone(&store);
+            let store = Arc::clone(&store);
             let breaker = Breaker::builder(name).store(store).build().unwrap();
             let change = ManualChange::new().by("on-call").note("INC-4711\n").lasting(time);
             breaker.force_open_with(change);
@@ -151,11 +163,8 @@ fn a_state_by_hand_is_shown_with_its_end_and_what_was_said() {
         let brief = Duration::from_millis(500);
         change("brief", brief);
         let began = Instant::now();
-        while std::sync::Arc::strong_count(&store) > 1 {
-            assert!(began.elapsed() < Duration::from_secs(60), "the store is still in use");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        drop(store);
+        until_unused(&store);
+        close(store, dir.path());
         std::thread::sleep(brief.saturating_sub(began.elapsed()));
 
         let table = shown(dir.path());
@@ -197,7 +206,7 @@ fn a_sled_folder_in_use_is_reported_and_not_touched() {
         assert!(reason.contains("stop the server"), "{reason}");
     }
     assert_eq!(everything(dir.path()), before);
-    drop(store);
+    close(store, dir.path());
     assert!(shown(dir.path()).contains("payments"));
 }
 
@@ -261,7 +270,7 @@ fn a_path_without_a_store_is_an_error_and_nothing_is_created() {
 fn the_readable_part_of_a_damaged_folder_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
-    fill(Box::new(SledStore::open(&folder).unwrap()));
+    fill_and_close(Box::new(SledStore::open(&folder).unwrap()), &folder);
     fs::write(folder.join("conf"), [7; 64]).unwrap();
     let before = everything(dir.path());
     let output = inspect(&[], &folder);
@@ -278,7 +287,7 @@ fn an_unreadable_folder_is_left_to_the_next_server() {
 
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
-    fill(Box::new(SledStore::open(&folder).unwrap()));
+    fill_and_close(Box::new(SledStore::open(&folder).unwrap()), &folder);
     // sled expects UTF-8.
     fs::write(folder.join("blobs").join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
     let before = everything(dir.path());
@@ -302,7 +311,7 @@ fn a_snapshot_that_cannot_be_restored_is_listed_with_the_reason() {
             .unwrap();
         save("torn:quarantine", r#"[{"reason":"x","since":1},{"reason":"y","since":2}]"#).unwrap();
         store.save(&SaveEntry::new("something else", b"1")).unwrap();
-        drop(store);
+        close(store, dir.path());
         let table = shown(dir.path());
         for expected in [
             "the snapshot cannot be read",
@@ -319,7 +328,9 @@ fn a_snapshot_that_cannot_be_restored_is_listed_with_the_reason() {
 fn an_empty_store_has_no_breakers() {
     for (_, open) in STORES {
         let dir = tempfile::tempdir().unwrap();
-        assert!(open(dir.path()).load_page(None, usize::MAX).unwrap().is_empty());
+        let store = open(dir.path());
+        assert!(store.load_page(None, usize::MAX).unwrap().is_empty());
+        close(store, dir.path());
         assert!(shown(dir.path()).contains("no breaker"));
     }
 }
@@ -349,7 +360,7 @@ fn a_history_is_shown_from_the_newest() {
             ))
             .unwrap();
         store.save(&SaveEntry::new("circuit_breaker:new:state", b"{}")).unwrap();
-        drop(store);
+        close(store, dir.path());
         let before = everything(dir.path());
 
         let of = |name: &str, json: bool| {

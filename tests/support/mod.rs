@@ -4,7 +4,12 @@
 
 pub(crate) mod certificates;
 pub(crate) mod child;
+pub(crate) mod folder;
+#[cfg(unix)]
+pub(crate) mod fork;
 pub(crate) mod kind;
+#[cfg(target_os = "linux")]
+pub(crate) mod limits;
 pub(crate) mod log;
 pub(crate) mod random;
 pub(crate) mod redis;

@@ -6,6 +6,8 @@
 mod support;
 
 mod health_checks;
+#[cfg(target_os = "linux")]
+mod processes;
 mod transitions;
 mod waiting;
 
@@ -16,6 +18,16 @@ use std::{
 };
 
 use tower_breaker::{Breaker, BreakerBuilder, Trip};
+
+#[test]
+fn child_process() {
+    support::child::enter(&[
+        #[cfg(target_os = "linux")]
+        (processes::LIMITED, processes::live_without_threads),
+        #[cfg(target_os = "linux")]
+        (processes::FORKING, processes::fork),
+    ]);
+}
 
 /// Keeps all other tests from running.
 fn alone() -> MutexGuard<'static, ()> {

@@ -21,7 +21,7 @@ use super::{OPEN_TIME, alone, quick, support::wait::eventually, threads, trip};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds a breaker whose transitions arrive at the receiver.
-fn heard(builder: BreakerBuilder) -> (Breaker, Receiver<Transition>) {
+pub(crate) fn heard(builder: BreakerBuilder) -> (Breaker, Receiver<Transition>) {
     let (sender, receiver) = mpsc::channel();
     let builder = builder.on_event(move |event| {
         if let Event::Transition(transition) = event {
@@ -32,7 +32,7 @@ fn heard(builder: BreakerBuilder) -> (Breaker, Receiver<Transition>) {
     (builder.build().unwrap(), receiver)
 }
 
-fn next(receiver: &Receiver<Transition>) -> Transition {
+pub(crate) fn next(receiver: &Receiver<Transition>) -> Transition {
     receiver.recv_timeout(PATIENCE).expect("a transition without traffic")
 }
 
@@ -91,7 +91,7 @@ fn a_restored_breaker_reports_the_end_of_its_open_time_too() {
 }
 
 /// Metrics look at a breaker each second, which is a use.
-fn unmetered(name: &str) -> BreakerBuilder {
+pub(crate) fn unmetered(name: &str) -> BreakerBuilder {
     quick(name).call_metrics(CallMetrics::Off)
 }
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use super::{Cell, prepare};
 use crate::{
     breaker::{
-        command::Command, effects::Effects, machine::Machine, notify::Observer, rules::NextRules,
-        window::WindowCopies,
+        command::Command,
+        effects::Effects,
+        machine::Machine,
+        notify::Observer,
+        rules::NextRules,
+        window::{Rounds, WindowCopies},
     },
     clock::{Reading, TimeSource},
     config::Config,
     manual::Remark,
     snapshot::Snapshot,
 };
-
-/// In each round of an update, less is left than in the one before, unless calls are recorded
-/// faster than they can be converted.
-const UPDATE_ROUNDS: usize = 8;
 
 impl Cell {
     /// Reads the machine, brought up to now.
@@ -106,14 +106,22 @@ impl Cell {
             prepare(&TimeSource::System, &config);
         }
         let mut rules = NextRules::new(&config);
-        for _ in 0..UPDATE_ROUNDS {
-            match self.inspect(|machine, _| rules.copy(&machine.rules)) {
-                Some(false) => rules.convert(),
-                _ => break,
+        let mut config = Some(config);
+        let mut rounds = Rounds::default();
+        let mut goes_on = true;
+        loop {
+            let left = self.transact(|machine, effects| {
+                let left = rules.copy(&machine.rules);
+                let Some(config) = config.take_if(|_| left == 0 || !goes_on) else { return left };
+                machine.update(config, &mut rules, effects);
+                0
+            });
+            match left {
+                None | Some(0) => return,
+                Some(left) => goes_on = rounds.note(left),
             }
+            rules.convert();
         }
-        let replaced = self.transact(|machine, effects| machine.update(config, rules, effects));
-        drop(replaced);
     }
 
     /// From now on, a snapshot may be restored at any time.
@@ -162,15 +170,18 @@ impl Cell {
     }
 }
 
-/// The snapshot that `take` returns once the copies have the memory that they need.
+/// The snapshot that `take` returns once the copies are complete.
 fn with_copies(
     copies: &mut WindowCopies,
     mut take: impl FnMut(&mut WindowCopies) -> Option<Option<Snapshot>>,
 ) -> Option<Snapshot> {
+    let mut rounds = Rounds::default();
+    copies.limit(true);
     loop {
         if let Some(snapshot) = take(copies)? {
             return Some(snapshot);
         }
         copies.grow();
+        copies.limit(rounds.note(copies.left()));
     }
 }

@@ -1,11 +1,13 @@
 //! Copies of count windows, to be encoded without the breaker's lock.
 //!
 //! To encode a window of a million calls takes milliseconds, and to copy it takes microseconds. A
-//! copy that is kept needs only the calls since it was made.
+//! copy that is kept needs only the calls since it was made. A large copy is made in rounds, which
+//! catch up with the window: between them, others get the lock.
 
 use super::{
     count::CountWindow,
-    ring::{Calls, PER_WORD, WindowPosition, symbol},
+    ring::{Calls, PER_WORD, WindowPosition, places, symbol, words},
+    rounds, work,
 };
 use crate::snapshot::{WindowContent, WindowSnapshot};
 
@@ -13,9 +15,10 @@ use crate::snapshot::{WindowContent, WindowSnapshot};
 const LARGE: usize = 256;
 
 /// Copies of the count windows of one breaker, in the order of its rules.
-#[derive(Default)]
 pub(crate) struct WindowCopies {
     copies: Vec<WindowCopy>,
+    /// How many words of large windows may be copied at a time.
+    words: usize,
 }
 
 /// A copy of a count window. One of a time window is empty.
@@ -23,14 +26,23 @@ pub(crate) struct WindowCopies {
 pub(crate) struct WindowCopy {
     /// The window that it is a copy of; 0 for none.
     window: u32,
-    /// How many calls the window had recorded.
+    /// How many calls the window had recorded after the newest one that is copied.
     recorded: u64,
+    /// How many calls are not copied yet.
+    left: u32,
     /// The size of the window's ring.
     needed: usize,
     size: u32,
     length: u32,
-    oldest: u32,
+    /// Where the next call goes.
+    next: u32,
     words: Vec<u64>,
+}
+
+impl Default for WindowCopies {
+    fn default() -> Self {
+        Self { copies: Vec::new(), words: rounds::WORDS }
+    }
 }
 
 impl WindowCopies {
@@ -40,9 +52,24 @@ impl WindowCopies {
         &mut self.copies
     }
 
-    /// Whether each copy has the memory that it needs.
-    pub(crate) fn are_large_enough(&self) -> bool {
-        self.copies.iter().all(WindowCopy::is_large_enough)
+    /// How many words of large windows may be copied in this round.
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Limits how much is copied in a round, or not.
+    pub(crate) fn limit(&mut self, is_limited: bool) {
+        self.words = if is_limited { rounds::WORDS } else { usize::MAX };
+    }
+
+    /// How many calls are not copied yet.
+    pub(crate) fn left(&self) -> usize {
+        self.copies.iter().map(|copy| copy.left as usize).sum()
+    }
+
+    /// Whether each copy has every call.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.copies.iter().all(|copy| copy.left == 0)
     }
 
     /// Gives each copy the memory that it needs.
@@ -93,25 +120,38 @@ impl WindowCopies {
 }
 
 impl WindowCopy {
-    /// Copies what the window has recorded since the last time. Without enough memory, only notes
-    /// how much that is.
-    pub(super) fn update(&mut self, window: &CountWindow) {
-        let ring = window.ring();
+    /// Copies what the window has recorded since the last time, oldest calls first, in at most
+    /// this many words. Without enough memory, only notes how much it needs.
+    pub(super) fn update(&mut self, window: &CountWindow, limit: &mut usize) {
+        let Calls { words: ring, size, next } = window.calls();
         self.needed = ring.len();
         if self.words.len() < ring.len() {
             if ring.len() > LARGE {
+                self.left = size;
                 return;
             }
             self.grow();
         }
-        match self.calls_since(window) {
-            Some(calls) => window.for_words_of_newest(calls, |words| {
-                self.words[words.clone()].copy_from_slice(&ring[words]);
-            }),
-            None => self.words[..ring.len()].copy_from_slice(ring),
+        let calls = self.calls_since(window).unwrap_or_else(|| {
+            (self.window, self.length) = (window.id(), 0);
+            self.recorded = window.recorded().saturating_sub(window.length().into());
+            window.length()
+        });
+        // The calls may begin and end within a word.
+        let fitting = limit.saturating_sub(2).saturating_mul(PER_WORD as usize);
+        let is_small = ring.len() <= LARGE;
+        let copied = if is_small { calls } else { calls.min(saturating_u32(fitting)) };
+        for places in places(size, next, calls, copied) {
+            let words = words(&places);
+            work::add(words.len());
+            *limit = limit.saturating_sub(words.len());
+            self.words[words.clone()].copy_from_slice(&ring[words]);
         }
-        (self.window, self.recorded) = (window.id(), window.recorded());
-        (self.size, self.length, self.oldest) = (window.size(), window.length(), window.oldest());
+        self.left = calls - copied;
+        self.recorded += u64::from(copied);
+        self.length = (self.length + copied).min(window.length());
+        self.size = size;
+        self.next = if self.left <= next { next - self.left } else { next + (size - self.left) };
     }
 
     /// The calls since the last time, if it was this window and still holds some of them.
@@ -125,7 +165,7 @@ impl WindowCopy {
 
     pub(super) fn grow(&mut self) {
         if self.words.len() < self.needed {
-            *self = Self { needed: self.needed, ..Self::default() };
+            *self = Self { needed: self.needed, left: self.left, ..Self::default() };
             // Written to: the first write to a page of fresh memory takes longer than all others.
             self.words.resize(self.needed, u64::MAX);
         }
@@ -145,13 +185,7 @@ impl WindowCopy {
     }
 
     pub(super) fn calls(&self) -> Calls<'_> {
-        Calls { words: &self.words, size: self.size, next: self.next() }
-    }
-
-    /// Where the next call goes.
-    fn next(&self) -> u32 {
-        let end = self.oldest + self.length;
-        if end < self.size { end } else { end - self.size }
+        Calls { words: &self.words, size: self.size, next: self.next }
     }
 
     /// The calls since a position, if they are few for the window.
@@ -162,11 +196,10 @@ impl WindowCopy {
 
     /// The newest calls, run-length encoded.
     fn newest(&self, calls: u32) -> String {
-        let next = self.next();
-        let at_the_end = calls.saturating_sub(next);
         let mut runs = Runs::default();
-        self.encode(self.size - at_the_end, self.size, &mut runs);
-        self.encode(next - (calls - at_the_end), next, &mut runs);
+        for places in self.calls().places_of_newest(calls) {
+            self.encode(places.start, places.end, &mut runs);
+        }
         runs.finish()
     }
 
@@ -190,6 +223,10 @@ impl WindowCopy {
             }
         }
     }
+}
+
+fn saturating_u32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Collects runs of equal calls.
@@ -234,10 +271,50 @@ mod tests {
     use super::{super::counts::Sample, *};
 
     fn update(copy: &mut WindowCopy, window: &CountWindow) -> String {
-        copy.update(window);
+        copy.update(window, &mut usize::MAX.clone());
         copy.grow();
-        copy.update(window);
+        copy.update(window, &mut usize::MAX.clone());
         copy.run_lengths()
+    }
+
+    #[test]
+    fn a_copy_that_is_made_in_rounds_catches_up_with_the_window() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let size = [9_000, 20_000][random.usize(..2)];
+            let mut window = CountWindow::new(size);
+            let mut copy = WindowCopy::default();
+            let mut record = |window: &mut CountWindow, calls: u32| {
+                let bad_in = 1 + random.u32(..20);
+                for _ in 0..calls {
+                    let failed = random.u32(..bad_in) == 0;
+                    window.record(Sample { failed, slow: random.u8(..4) == 0 });
+                }
+                random.u32(..size)
+            };
+            let mut more = size;
+            for _ in 0..4 {
+                more = record(&mut window, more);
+                for round in 0.. {
+                    let mut limit = 64;
+                    copy.update(&window, &mut limit);
+                    copy.grow();
+                    if copy.left == 0 {
+                        break;
+                    }
+                    assert!(round < 40, "seed {seed}");
+                    record(&mut window, more % 300);
+                    if round == 2 && more % 5 == 0 {
+                        // More than the window holds: the copy begins anew.
+                        record(&mut window, size + 7);
+                    } else if round == 3 && more % 7 == 0 {
+                        window.clear();
+                        record(&mut window, more);
+                    }
+                }
+                assert_eq!(copy.run_lengths(), window.run_lengths(), "seed {seed}");
+            }
+        }
     }
 
     #[test]
@@ -304,9 +381,9 @@ mod tests {
     fn a_copy_that_is_kept_copies_only_the_words_of_new_calls() {
         let mut window = CountWindow::new(1_000_000);
         let words_of = |window: &CountWindow, calls: u32| {
-            let mut words = Vec::new();
-            window.for_words_of_newest(calls, |range| words.push(range));
-            words
+            let ranges = window.calls().places_of_newest(calls);
+            let ranges = ranges.iter().map(words).filter(|words| !words.is_empty());
+            ranges.collect::<Vec<_>>()
         };
         let record = |window: &mut CountWindow, calls: u32| {
             for _ in 0..calls {
@@ -326,10 +403,11 @@ mod tests {
     fn a_large_copy_gets_its_memory_before_it_is_made() {
         let window = CountWindow::new(100_000);
         let mut copies = WindowCopies::default();
-        copies.prepare(1)[0].update(&window);
-        assert!(!copies.are_large_enough(), "not with the breaker locked");
+        let mut limit = copies.words();
+        copies.prepare(1)[0].update(&window, &mut limit);
+        assert!(!copies.are_complete(), "not with the breaker locked");
         copies.grow();
-        copies.prepare(1)[0].update(&window);
-        assert!(copies.are_large_enough() && copies.are_large());
+        copies.prepare(1)[0].update(&window, &mut limit);
+        assert!(copies.are_complete() && copies.are_large());
     }
 }

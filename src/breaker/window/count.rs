@@ -1,14 +1,15 @@
 //! A window over the last N calls.
 
-use std::{
-    ops::Range,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
     counts::{Counts, Sample},
-    ring::{Calls, FAILED, PER_WORD, SLOW, WindowPosition},
+    ring::{Calls, FAILED, PER_WORD, SLOW, WindowPosition, mask, words},
+    work,
 };
+
+/// The bits of a word that say which calls have failed.
+const FAILURES: u64 = u64::MAX / 3;
 
 /// The last `size` calls: two bits a call in a ring, and their totals.
 #[derive(Debug)]
@@ -81,14 +82,33 @@ impl CountWindow {
         };
     }
 
+    /// Records calls that end in one word of the ring.
+    fn record_word(&mut self, bits: u64, calls: u32) {
+        work::add(1);
+        let shift = 2 * (self.next % PER_WORD);
+        let mask = mask(calls) << shift;
+        let word = &mut self.ring[(self.next / PER_WORD) as usize];
+        self.failures -= (*word & mask & FAILURES).count_ones();
+        self.slow_calls -= (*word & mask & !FAILURES).count_ones();
+        *word = *word & !mask | bits << shift;
+        self.failures += (bits & FAILURES).count_ones();
+        self.slow_calls += (bits & !FAILURES).count_ones();
+        self.length = (self.length + calls).min(self.size);
+        self.recorded += u64::from(calls);
+        self.next += calls;
+        if self.next == self.size {
+            self.next = 0;
+        }
+    }
+
     /// Makes these places hold successes.
     fn forget(&mut self, from: u32, places: u32) {
-        const FAILURES: u64 = u64::MAX / 3;
         let (mut place, end) = (from, from + places);
         while place < end {
+            work::add(1);
             let first = place % PER_WORD;
             let here = (PER_WORD - first).min(end - place);
-            let mask = (u64::MAX >> (64 - 2 * here)) << (2 * first);
+            let mask = mask(here) << (2 * first);
             let word = &mut self.ring[(place / PER_WORD) as usize];
             // Among a million calls, most words hold successes only.
             if *word & mask != 0 {
@@ -119,7 +139,12 @@ impl CountWindow {
     }
 
     pub(super) fn clear(&mut self) {
-        self.ring.fill(0);
+        // Unused places hold zeros, and writing to memory that is still untouched takes longer.
+        for places in self.calls().places_of_newest(self.length) {
+            let words = words(&places);
+            work::add(words.len());
+            self.ring[words].fill(0);
+        }
         (self.length, self.next, self.failures, self.slow_calls) = (0, 0, 0, 0);
         self.id = new_id();
     }
@@ -158,8 +183,16 @@ impl CountWindow {
 
     /// Records the newest calls of another window once more.
     pub(super) fn record_newest_of(&mut self, other: &Calls<'_>, calls: u32) {
-        for place in other.places_of_newest(calls) {
-            self.record(other.sample(place));
+        let displaced = calls.saturating_sub(self.size);
+        self.recorded += u64::from(displaced);
+        for places in other.places_of_newest(calls - displaced) {
+            let mut place = places.start;
+            while place < places.end {
+                let room = (PER_WORD - self.next % PER_WORD).min(self.size - self.next);
+                let here = room.min(places.end - place);
+                self.record_word(other.bits(place, here), here);
+                place += here;
+            }
         }
     }
 
@@ -171,23 +204,6 @@ impl CountWindow {
         self.forget(oldest, until_the_end);
         self.forget(0, surplus - until_the_end);
         self.length -= surplus;
-    }
-
-    pub(super) fn ring(&self) -> &[u64] {
-        &self.ring
-    }
-
-    /// Calls `visit` with the words that hold the newest calls: one or two ranges of them.
-    pub(super) fn for_words_of_newest(&self, calls: u32, mut visit: impl FnMut(Range<usize>)) {
-        let mut visit = |places: Range<u32>| {
-            if !places.is_empty() {
-                let first = places.start / PER_WORD;
-                visit(first as usize..places.end.div_ceil(PER_WORD) as usize);
-            }
-        };
-        let at_the_end = calls.saturating_sub(self.next);
-        visit(self.size - at_the_end..self.size);
-        visit(self.next - (calls - at_the_end)..self.next);
     }
 
     /// Takes over the calls of another window; if there are more than fit, the newest ones.
@@ -238,9 +254,9 @@ mod tests {
     impl CountWindow {
         pub(in super::super) fn run_lengths(&self) -> String {
             let mut copy = WindowCopy::default();
-            copy.update(self);
+            copy.update(self, &mut usize::MAX.clone());
             copy.grow();
-            copy.update(self);
+            copy.update(self, &mut usize::MAX.clone());
             copy.run_lengths()
         }
     }

@@ -4,15 +4,20 @@ mod copy;
 mod count;
 mod counts;
 mod ring;
+mod rounds;
 mod successor;
 mod time;
+mod work;
 
 use std::time::Duration;
 
+#[cfg(all(test, not(tower_breaker_loom)))]
+pub(crate) use self::work::of as words_touched_by;
 pub(crate) use self::{
     copy::{WindowCopies, WindowCopy},
     counts::{Counts, Sample},
     ring::WindowPosition,
+    rounds::{Rounds, WORDS as WORDS_IN_A_ROUND},
     successor::SuccessorWindow,
 };
 use self::{count::CountWindow, time::TimeWindow};
@@ -124,11 +129,16 @@ impl CallWindow {
         }
     }
 
-    /// What the window holds; of a count window, only a copy is made.
-    pub(crate) fn content(&self, now: Tick, copy: &mut WindowCopy) -> WindowContent {
+    /// What the window holds; of a count window, only a copy is made, of so many words at most.
+    pub(crate) fn content(
+        &self,
+        now: Tick,
+        copy: &mut WindowCopy,
+        words: &mut usize,
+    ) -> WindowContent {
         match self {
             Self::Count(window) => {
-                copy.update(window);
+                copy.update(window, words);
                 WindowContent::Results(String::new())
             }
             Self::Time(window) => WindowContent::Buckets(window.buckets(now)),

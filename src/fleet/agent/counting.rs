@@ -14,6 +14,7 @@ use crate::{
             fence::Fence,
         },
         transport::micros,
+        withdrawal::Withdrawal,
     },
     state::State,
     store::StoreError,
@@ -87,6 +88,7 @@ fn tallies(rates: &[&Trip], counts: &[Counts]) -> Vec<Tally> {
 impl Agent {
     pub(super) fn send_counts(&mut self) -> Result<(), StoreError> {
         let ids = self.counting.take();
+        self.end_votes(&ids)?;
         let fresh: Vec<Fresh> = ids.into_iter().filter_map(|id| self.take_counts(id)).collect();
         for fresh in fresh.chunks(MOST) {
             let batches: Vec<Batch<'_>> = fresh
@@ -96,8 +98,13 @@ impl Agent {
                     Some(Batch { name: &entry.name, seen: fresh.seen, rules: &fresh.counted })
                 })
                 .collect();
-            let (answers, _) = self.transport.count(&batches)?;
+            let (answers, now) = self.transport.count(&batches)?;
             for (fresh, answer) in fresh.iter().zip(answers) {
+                if let Some(shared) = self.breakers.get_mut(&fresh.id)
+                    && matches!(answer, Counted::Sums(_))
+                {
+                    shared.counts.note(fresh.seen, now, &fresh.counted);
+                }
                 self.compare(fresh, &answer);
             }
         }
@@ -113,6 +120,31 @@ impl Agent {
                 self.take_counts(*id);
             }
         }
+    }
+
+    /// Withdraws the votes of these breakers that count no longer, and with them what this replica
+    /// has counted: otherwise its failures from before would make it trip again by the next one.
+    pub(super) fn end_votes(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        let (mut votes, mut counts) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(shared) = self.breakers.get_mut(id) else { continue };
+            if let Some((fence, command)) = shared.entry.end_vote(&self.settings) {
+                votes.push((*id, command));
+                counts.push((*id, fence, shared.counts.withdraw(fence)));
+            }
+        }
+        for answer in self.call_all(votes.into_iter())? {
+            // One with a broken key is left out once it has something to submit.
+            answer.ok();
+        }
+        let counts = counts.iter().filter(|(_, _, buckets)| !buckets.is_empty());
+        let withdrawals: Vec<_> = counts
+            .filter_map(|(id, fence, buckets)| {
+                let name = &*self.breakers.get(id)?.entry.name;
+                Some(Withdrawal { name, fence: *fence, buckets })
+            })
+            .collect();
+        self.transport.withdraw(&withdrawals)
     }
 
     /// What is to be sent of a breaker, if anything.

@@ -18,6 +18,7 @@ use crate::{
         view_text::{decode, encode},
     },
     store::StoreError,
+    sync::log,
 };
 
 /// The longest time to wait for answers.
@@ -28,7 +29,12 @@ const MOST: usize = 64;
 impl Agent {
     pub(super) fn serve_inquiries(&mut self) -> Result<(), StoreError> {
         for (question, name) in std::mem::take(&mut self.inquiries.asked) {
-            self.answer(question, &name)?;
+            if let Err(error) = self.answer(question, &name) {
+                if !self.transport.connection.is_connected() {
+                    return Err(error);
+                }
+                log_unanswered(&name, &error);
+            }
         }
         // What meets an error, and what comes after it, stays, and is answered with the error.
         while let Some(ask) = self.inquiries.new.pop() {
@@ -131,6 +137,19 @@ impl Agent {
         let text = view.map_or(String::new(), |(view, now)| encode(&view, now));
         self.transport.answer(question, &self.settings.replica, &text)
     }
+}
+
+/// What the server refuses keeps the replica from answering, and from nothing else.
+fn log_unanswered(name: &str, error: &StoreError) {
+    log(|| {
+        tracing::warn!(
+            target: "tower_breaker",
+            name,
+            %error,
+            "an operator asks about circuit breaker {name}, and this replica cannot answer: \
+             {error}",
+        );
+    });
 }
 
 fn is_present(seen: Micros, now: Micros) -> bool {

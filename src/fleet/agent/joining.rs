@@ -9,8 +9,8 @@ use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, Shared};
 use crate::{
     fleet::{
         entry::to_micros,
-        protocol::command::Status,
-        transport::{CallError, micros},
+        protocol::command::{Answer, Command, Status},
+        transport::micros,
     },
     store::{StoreError, redis::RECONNECT_PAUSE},
     sync::log,
@@ -54,29 +54,37 @@ impl Agent {
         Ok(())
     }
 
-    /// Tells the server for how long votes and leases of this replica still last: it has forgotten
-    /// them, or its clock has got them wrong.
+    /// Tells the server for how long votes and leases of this replica and the states that it knows
+    /// still last: the server has forgotten them, or its clock has got them wrong.
     pub(super) fn reassert(&mut self) -> Result<(), StoreError> {
-        let ids: Vec<u64> = self.breakers.keys().copied().collect();
-        let mut is_late = false;
-        for id in ids {
-            let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(&id) else { continue };
+        let mut told = Vec::new();
+        for (id, Shared { entry, leases, .. }) in &mut self.breakers {
             leases.renew_all();
             if !leases.held().is_empty() {
-                self.changed.insert(id);
+                self.changed.insert(*id);
             }
-            let Some((command, view)) = entry.recast(&self.settings) else { continue };
-            match self.transport.call(&entry.name, command) {
-                Ok(answer) => {
-                    is_late |= answer.status == Status::Late;
-                    entry.learn(answer.record, answer.now, &view);
+            let ends = [entry.limit(), entry.recast(&self.settings)].into_iter().flatten();
+            told.extend(ends.map(|(command, view)| (*id, view, command)));
+        }
+        let mut is_late = false;
+        for told in told.chunks(BATCH) {
+            let commands = told.iter().map(|(id, _, command)| (*id, *command));
+            let answers = self.call_all(commands)?;
+            for ((id, view, _), answer) in told.iter().zip(answers) {
+                let Some(answer) = self.usable(*id, answer) else { continue };
+                is_late |= answer.status == Status::Late;
+                if let Some(Shared { entry, .. }) = self.breakers.get_mut(id) {
+                    entry.learn(answer.record, answer.now, view);
                 }
-                Err(CallError::Breaker(error)) => self.leave_out(id, &error),
-                Err(CallError::Fleet(error)) => return Err(error),
             }
         }
         // The server has ignored what was late.
         self.must_reassert = is_late;
+        if is_late {
+            self.reassert_at = Instant::now() + self.reassert_backoff.next();
+        } else {
+            self.reassert_backoff.reset();
+        }
         Ok(())
     }
 
@@ -102,31 +110,17 @@ impl Agent {
     }
 
     pub(super) fn join(&mut self, ids: &[u64]) -> Result<(), StoreError> {
-        let mut views = Vec::new();
+        let mut joins = Vec::new();
         for id in ids {
             let Some(Shared { entry, .. }) = self.breakers.get(id) else { continue };
             if let Some(view) = entry.view() {
-                views.push((*id, view));
+                let join = entry.member.join(to_micros(view.now));
+                joins.push((*id, view, join));
             }
         }
-        let answers = {
-            let commands: Vec<_> = views
-                .iter()
-                .map(|(id, view)| {
-                    let entry = &self.breakers[id].entry;
-                    (&*entry.name, entry.member.join(to_micros(view.now)))
-                })
-                .collect();
-            self.transport.call_all(&commands)?
-        };
-        for ((id, view), answer) in views.iter().zip(answers) {
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.leave_out(*id, &error);
-                    continue;
-                }
-            };
+        let answers = self.call_all(joins.iter().map(|(id, _, join)| (*id, *join)))?;
+        for ((id, view, _), answer) in joins.iter().zip(answers) {
+            let Some(answer) = self.usable(*id, answer) else { continue };
             if let Some(Shared { entry, is_left_out, .. }) = self.breakers.get_mut(id) {
                 *is_left_out = false;
                 entry.learn(answer.record, answer.now, view);
@@ -134,6 +128,22 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Sends a command about each of these breakers at once. The answers are in their order.
+    pub(super) fn call_all(
+        &mut self,
+        commands: impl Iterator<Item = (u64, Command)>,
+    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+        let Self { transport, breakers, .. } = self;
+        let name = |id: u64| breakers.get(&id).map_or("", |shared| &*shared.entry.name);
+        let commands: Vec<_> = commands.map(|(id, command)| (name(id), command)).collect();
+        transport.call_all(&commands)
+    }
+
+    /// The answer about a breaker, which is left out if its key is broken.
+    pub(super) fn usable(&mut self, id: u64, answer: Result<Answer, StoreError>) -> Option<Answer> {
+        answer.map_err(|error| self.leave_out(id, &error)).ok()
     }
 
     /// One breaker decides alone: the server's answers about it are of no use. It is tried again

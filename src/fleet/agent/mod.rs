@@ -23,6 +23,7 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    backoff::Backoff,
     counting::Counting,
     entry::Entry,
     health::Health,
@@ -73,6 +74,9 @@ pub(super) struct Agent {
     must_join: bool,
     /// Whether the server may not know votes and leases as they are.
     must_reassert: bool,
+    /// Not before this time, as an attempt was late.
+    reassert_at: Instant,
+    reassert_backoff: Backoff,
     retry_at: Instant,
     /// When the last attempt failed.
     last_failure: Option<Instant>,
@@ -101,6 +105,9 @@ struct Shared {
     leases: Leases,
     counts: Ledger,
     later: Option<Instant>,
+    /// Nothing is submitted before this time, as the attempts so far have come to nothing.
+    paused_until: Option<Instant>,
+    backoff: Backoff,
     /// Whether its state has been asked for.
     is_attached: bool,
     /// Whether the server answers nothing usable about it, so that it decides alone.
@@ -135,6 +142,8 @@ impl Agent {
             is_reading: false,
             must_join: true,
             must_reassert: false,
+            reassert_at: now,
+            reassert_backoff: Backoff::default(),
             retry_at: now,
             last_failure: None,
             beat_at: now,
@@ -214,6 +223,7 @@ impl Agent {
             later,
             self.inquiries.next_moment(),
             self.counting.next_moment(),
+            self.must_reassert.then_some(self.reassert_at),
         ]
         .into_iter()
         .flatten()
@@ -231,6 +241,8 @@ impl Agent {
                     leases: Leases::new(),
                     counts: Ledger::default(),
                     later: None,
+                    paused_until: None,
+                    backoff: Backoff::default(),
                     is_attached: false,
                     is_left_out: false,
                     is_reported: false,
@@ -273,7 +285,7 @@ impl Agent {
         for id in self.names.get(&news.name).into_iter().flatten() {
             let Some(Shared { entry, .. }) = self.breakers.get_mut(id) else { continue };
             if let Some(view) = entry.view() {
-                entry.learn(news.record, now, &view);
+                entry.learn(news.record.for_at_most(news.lasts, now), now, &view);
             }
             self.changed.insert(*id);
         }
@@ -299,7 +311,7 @@ impl Agent {
         if self.must_join || now >= self.refresh_at {
             self.join_all()?;
         }
-        if self.must_reassert {
+        if self.must_reassert && now >= self.reassert_at {
             self.reassert()?;
         }
         while let Some((at, id)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
@@ -307,11 +319,10 @@ impl Agent {
             self.changed.insert(id);
         }
         let ends = Instant::now() + TURN;
-        while Instant::now() < ends
-            && let Some(id) = self.next_changed()
-        {
-            if let Err(error) = self.settle(id) {
-                self.changed.insert(id);
+        while Instant::now() < ends && !self.changed.is_empty() {
+            let ids = self.next_changed(self.transport.pace.size());
+            if let Err(error) = self.settle(&ids) {
+                self.changed.extend(ids);
                 return Err(error);
             }
         }
@@ -321,13 +332,16 @@ impl Agent {
         self.serve_inquiries()
     }
 
-    /// Takes the next breaker to look at, each in its turn.
-    fn next_changed(&mut self) -> Option<u64> {
-        let next = self.changed.range(self.last_changed + 1..).next();
-        let id = *next.or_else(|| self.changed.first())?;
-        self.changed.remove(&id);
-        self.last_changed = id;
-        Some(id)
+    /// Takes the next breakers to look at, each in its turn, and so many at most.
+    fn next_changed(&mut self, most: usize) -> Vec<u64> {
+        let after = self.changed.range(self.last_changed + 1..);
+        let before = self.changed.range(..=self.last_changed);
+        let ids: Vec<u64> = after.chain(before).take(most).copied().collect();
+        for id in &ids {
+            self.changed.remove(id);
+        }
+        self.last_changed = ids.last().copied().unwrap_or(self.last_changed);
+        ids
     }
 
     fn detach(&mut self, id: u64) {

@@ -3,74 +3,115 @@
 use std::time::{Duration, Instant};
 
 use super::{Agent, Shared};
-use crate::fleet::{
-    entry::{Entry, to_micros},
-    leases::{Leases, Wish},
-    protocol::command::{Request, Status},
-    transport::{CallError, micros},
+use crate::{
+    breaker::sharing::SharedView,
+    fleet::{
+        entry::Entry,
+        leases::{Leases, Wish},
+        protocol::command::{Answer, Command, Request, Status},
+        transport::micros,
+    },
+    store::StoreError,
 };
 
+/// What is asked for a breaker.
+struct Asked {
+    id: u64,
+    view: SharedView,
+    wish: Wish,
+    lease: u64,
+    command: Command,
+}
+
 impl Agent {
-    pub(super) fn hold_leases(&mut self, id: u64) -> Result<(), CallError> {
-        let Self { transport, settings, breakers, .. } = self;
-        let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Ok(()) };
-        let Some(view) = entry.view() else { return Ok(()) };
+    /// Asks for leases, renews them and gives them back, for all of these breakers at once.
+    pub(super) fn hold_leases(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        let asked: Vec<Asked> = ids.iter().flat_map(|id| self.ask_for_leases(*id)).collect();
+        let answers = self.call_all(asked.iter().map(|one| (one.id, one.command)))?;
+        let mut behind = Vec::new();
+        for (one, answer) in asked.iter().zip(answers) {
+            let Some(answer) = self.usable(one.id, answer) else { continue };
+            self.take_lease(one, &answer);
+            if answer.status == Status::Behind && !matches!(one.wish, Wish::Return(_)) {
+                behind.push(one.id);
+            }
+        }
+        self.join(&behind)?;
+        for id in self.attached(ids) {
+            self.look_later(id);
+        }
+        Ok(())
+    }
+
+    fn ask_for_leases(&mut self, id: u64) -> Vec<Asked> {
+        let Self { settings, breakers, .. } = self;
+        let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Vec::new() };
+        let Some(view) = entry.view() else { return Vec::new() };
         if Leases::watches_calls(&view) {
             entry.watch_calls();
         }
         let fence = entry.member.seen().fence;
         let lasts = settings.lease;
+        let mut asked = Vec::new();
         for wish in leases.wishes(&view, fence, lasts, Instant::now()) {
             let lease = match wish {
                 Wish::Ask => fastrand::u64(1..),
-                Wish::Renew(lease) => lease,
-                Wish::Return(lease) => {
-                    if entry.take_back(lease) {
-                        let release = entry.member.command(Request::Release { lease });
-                        transport.call(&entry.name, release)?;
-                        leases.returned(lease);
-                    }
-                    continue;
+                Wish::Renew(lease) | Wish::Return(lease) => lease,
+            };
+            let request = match wish {
+                Wish::Return(_) if !entry.take_back(lease) => continue,
+                Wish::Return(_) => Request::Release { lease },
+                Wish::Ask | Wish::Renew(_) => {
+                    Request::Lease { lease, lasts: micros(lasts), max: view.config.probe_limit() }
                 }
             };
-            let max = view.config.probe_limit();
-            let request = Request::Lease { lease, lasts: micros(lasts), max };
-            // The lease runs from a moment before the server grants it.
-            let sent_at = entry.view().map_or(view.now, |view| view.now);
-            let answer = transport.call(&entry.name, entry.member.command(request))?;
-            match answer.status {
-                Status::Done => {
-                    leases.granted(lease);
-                    entry.grant(lease, sent_at.after(lasts));
-                }
-                Status::Denied { until } => {
-                    let wait = Duration::from_micros(until.saturating_sub(answer.now));
-                    leases.denied(wish, wait, Instant::now());
-                }
-                Status::Behind => {
-                    let join = entry.member.join(to_micros(view.now));
-                    transport.call(&entry.name, join)?;
-                    leases.denied(wish, Duration::ZERO, Instant::now());
-                }
-                _ => {
-                    entry.learn(answer.record, answer.now, &view);
-                    leases.denied(wish, Duration::ZERO, Instant::now());
-                }
-            }
+            let (view, command) = (view.clone(), entry.member.command(request));
+            asked.push(Asked { id, view, wish, lease, command });
         }
-        self.look_later(id);
-        Ok(())
+        asked
     }
 
-    /// Looks at a breaker again when its leases ask for it.
+    fn take_lease(&mut self, asked: &Asked, answer: &Answer) {
+        let lasts = self.settings.lease;
+        let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(&asked.id) else { return };
+        let Asked { view, wish, lease, .. } = asked;
+        let now = Instant::now();
+        match (wish, answer.status) {
+            (Wish::Return(_), _) => leases.returned(*lease),
+            (_, Status::Done) => {
+                leases.granted(*lease);
+                // The lease runs from a moment before the server grants it.
+                entry.grant(*lease, view.now.after(lasts));
+            }
+            (_, Status::Denied { until }) => {
+                let wait = Duration::from_micros(until.saturating_sub(answer.now));
+                leases.denied(*wish, wait, now);
+            }
+            (_, Status::Behind) => leases.denied(*wish, Duration::ZERO, now),
+            (_, Status::Late) => {
+                entry.learn(answer.record, answer.now, view);
+                leases.late(*wish, now);
+            }
+            _ => {
+                entry.learn(answer.record, answer.now, view);
+                leases.denied(*wish, Duration::ZERO, now);
+            }
+        }
+    }
+
+    /// Looks at a breaker again when its leases, a pause, or the end of its vote ask for it.
     pub(super) fn look_later(&mut self, id: u64) {
-        let Some(Shared { entry, leases, later, .. }) = self.breakers.get_mut(&id) else { return };
+        let Some(shared) = self.breakers.get_mut(&id) else { return };
+        let Shared { entry, leases, later, paused_until, .. } = shared;
         if let Some(at) = later.take() {
             self.later.remove(&(at, id));
         }
         let Some(view) = entry.view() else { return };
-        if let Some(wait) = leases.recheck_after(&view, self.settings.lease) {
-            let at = Instant::now() + wait;
+        let now = Instant::now();
+        let of_leases = leases.recheck_after(&view, self.settings.lease).map(|wait| now + wait);
+        let of_pause = paused_until.filter(|until| *until > now);
+        let of_vote = entry.vote_until().map(|until| now + until.since(view.now));
+        if let Some(at) = of_leases.into_iter().chain(of_pause).chain(of_vote).min() {
             *later = Some(at);
             self.later.insert((at, id));
         }

@@ -1,11 +1,18 @@
-//! What there is to do for one breaker: join, submit what its machine has decided, hold its leases.
+//! What there is to do for breakers: join, submit what their machines have decided, hold their
+//! leases. Each step is done for all of them at once, in one round trip.
+
+use std::time::Instant;
 
 use super::{Agent, Shared};
 use crate::{
+    breaker::sharing::SharedView,
     fleet::{
         entry::{Submission, to_micros},
-        protocol::{command::Status, member::Next},
-        transport::CallError,
+        protocol::{
+            command::{Answer, Command, Status},
+            member::{Decision, Next},
+            record::Micros,
+        },
     },
     store::StoreError,
 };
@@ -13,78 +20,179 @@ use crate::{
 /// How often a decision is submitted in a row: each time, another replica was faster.
 const ATTEMPTS: usize = 8;
 
+/// A breaker with something to submit.
+struct Turn {
+    id: u64,
+    attempts: usize,
+    /// The server must be told first what it has forgotten.
+    joins_first: bool,
+}
+
+/// What was sent for a breaker.
+enum Sent {
+    Join,
+    /// The result of a probe under this lease, which decides nothing by itself.
+    Result(u64),
+    Decision {
+        decisions: u64,
+        decision: Decision,
+        sent_at: Micros,
+    },
+}
+
+/// What follows for a breaker from an answer.
+enum Outcome {
+    /// There is more to send.
+    Continue,
+    /// All is sent.
+    Done,
+    /// The attempts have come to nothing so far.
+    Pause,
+}
+
 impl Agent {
-    /// Does for one breaker what there is to do, or leaves it out if its key is broken.
-    pub(super) fn settle(&mut self, id: u64) -> Result<(), StoreError> {
-        match self.try_settle(id) {
-            Err(CallError::Breaker(error)) => self.leave_out(id, &error),
-            Err(CallError::Fleet(error)) => return Err(error),
-            Ok(()) => {}
+    /// Does for breakers what there is to do. Those with a broken key are left out.
+    pub(super) fn settle(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        let mut new = Vec::new();
+        for id in ids {
+            let Some(shared) = self.breakers.get_mut(id) else { continue };
+            shared.entry.clear_mark();
+            if !shared.is_attached {
+                new.push(*id);
+            }
+        }
+        self.attach(&new)?;
+        self.submit(&self.attached(ids))?;
+        self.end_votes(&self.attached(ids))?;
+        let attached = self.attached(ids);
+        self.hold_leases(&attached)?;
+        for id in attached {
+            if let Some(shared) = self.breakers.get_mut(&id).filter(|shared| shared.is_attached) {
+                shared.is_reported = false;
+            }
         }
         Ok(())
     }
 
-    fn try_settle(&mut self, id: u64) -> Result<(), CallError> {
-        let Some(shared) = self.breakers.get_mut(&id) else { return Ok(()) };
-        shared.entry.clear_mark();
-        if !shared.is_attached {
-            self.join(&[id])?;
-            let shared = self.breakers.get_mut(&id).filter(|shared| !shared.is_left_out);
-            let Some(shared) = shared else { return Ok(()) };
-            shared.entry.set_joined(true);
-            shared.is_attached = true;
-            self.skip_counts(&[id]);
-        }
-        self.submit(id)?;
-        self.hold_leases(id)?;
-        if let Some(shared) = self.breakers.get_mut(&id) {
-            shared.is_reported = false;
+    pub(super) fn attached(&self, ids: &[u64]) -> Vec<u64> {
+        let is_attached = |id: &u64| self.breakers.get(id).is_some_and(|one| one.is_attached);
+        ids.iter().copied().filter(is_attached).collect()
+    }
+
+    fn attach(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        self.join(ids)?;
+        for id in ids {
+            let shared = self.breakers.get_mut(id).filter(|shared| !shared.is_left_out);
+            if let Some(shared) = shared {
+                shared.entry.set_joined(true);
+                shared.is_attached = true;
+                self.skip_counts(&[*id]);
+            }
         }
         Ok(())
     }
 
-    /// Submits what the machine has decided.
-    fn submit(&mut self, id: u64) -> Result<(), CallError> {
-        let Self { transport, settings, breakers, .. } = self;
-        let Some(Shared { entry, .. }) = breakers.get_mut(&id) else { return Ok(()) };
-        let mut attempts = 0;
-        while attempts < ATTEMPTS {
-            let Some(view) = entry.view() else { return Ok(()) };
-            if let Some((lease, command)) = entry.undecided(&view, settings) {
-                let answer = transport.call(&entry.name, command)?;
-                entry.learn(answer.record, answer.now, &view);
+    /// Submits what the machines of these breakers have decided.
+    fn submit(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let is_paused = |shared: &Shared| shared.paused_until.is_some_and(|until| now < until);
+        let mut turns: Vec<Turn> = ids
+            .iter()
+            .filter(|id| self.breakers.get(id).is_some_and(|shared| !is_paused(shared)))
+            .map(|id| Turn { id: *id, attempts: 0, joins_first: false })
+            .collect();
+        while !turns.is_empty() {
+            let mut sent = Vec::new();
+            for turn in turns {
+                if let Some((view, step, command)) = self.next_command(&turn) {
+                    sent.push((turn, view, step, command));
+                }
+            }
+            let answers = self.call_all(sent.iter().map(|(turn, .., command)| (turn.id, *command)));
+            turns = Vec::new();
+            for ((mut turn, view, step, _), answer) in sent.into_iter().zip(answers?) {
+                let Some(answer) = self.usable(turn.id, answer) else { continue };
+                match self.take_answer(&mut turn, &view, &step, &answer) {
+                    Outcome::Continue if turn.attempts < ATTEMPTS => turns.push(turn),
+                    Outcome::Continue | Outcome::Pause => self.pause(turn.id),
+                    Outcome::Done => self.end_pauses(turn.id),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What to send for a breaker. `None`: nothing more.
+    fn next_command(&mut self, turn: &Turn) -> Option<(SharedView, Sent, Command)> {
+        let Shared { entry, .. } = self.breakers.get_mut(&turn.id)?;
+        let view = entry.view()?;
+        if turn.joins_first {
+            let join = entry.member.join(to_micros(view.now));
+            return Some((view, Sent::Join, join));
+        }
+        if let Some((lease, command)) = entry.undecided(&view, &self.settings) {
+            return Some((view, Sent::Result(lease), command));
+        }
+        match entry.submission(&view, &self.settings) {
+            Submission::Settled => None,
+            Submission::Send { decisions, decision, command, sent_at } => {
+                Some((view, Sent::Decision { decisions, decision, sent_at }, command))
+            }
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        turn: &mut Turn,
+        view: &SharedView,
+        sent: &Sent,
+        answer: &Answer,
+    ) -> Outcome {
+        let Some(Shared { entry, .. }) = self.breakers.get_mut(&turn.id) else {
+            return Outcome::Done;
+        };
+        match *sent {
+            Sent::Join => {
+                entry.learn(answer.record, answer.now, view);
+                turn.joins_first = false;
+            }
+            Sent::Result(lease) => {
+                entry.learn(answer.record, answer.now, view);
                 match answer.status {
                     Status::Done | Status::Counted | Status::Void | Status::Stale => {
                         entry.forget_result(lease);
                     }
                     Status::Behind => {
-                        attempts += 1;
-                        let join = entry.member.join(to_micros(view.now));
-                        let answer = transport.call(&entry.name, join)?;
-                        entry.learn(answer.record, answer.now, &view);
+                        turn.attempts += 1;
+                        turn.joins_first = true;
                     }
-                    Status::Late | Status::Denied { .. } => attempts += 1,
+                    Status::Late | Status::Denied { .. } => return Outcome::Pause,
                 }
-                continue;
             }
-            attempts += 1;
-            let submission = entry.submission(&view, settings);
-            let Submission::Send { decisions, decision, command, sent_at } = submission else {
-                return Ok(());
-            };
-            let answer = transport.call(&entry.name, command)?;
-            match entry.conclude(decisions, &decision, &answer, sent_at) {
-                Next::Adopt(_) | Next::Keep => return Ok(()),
-                Next::Again => {}
-                Next::JoinFirst => {
-                    let join = entry.member.join(sent_at);
-                    let answer = transport.call(&entry.name, join)?;
-                    entry.learn(answer.record, answer.now, &view);
+            Sent::Decision { decisions, ref decision, sent_at } => {
+                turn.attempts += 1;
+                match entry.conclude(decisions, decision, answer, sent_at) {
+                    Next::Adopt(_) | Next::Keep => return Outcome::Done,
+                    Next::Again if answer.status == Status::Late => return Outcome::Pause,
+                    Next::Again => {}
+                    Next::JoinFirst => turn.joins_first = true,
                 }
             }
         }
-        // Not all of it is sent.
-        self.changed.insert(id);
-        Ok(())
+        Outcome::Continue
+    }
+
+    /// The server ignores what arrives late, and does so again if it is sent at once.
+    fn pause(&mut self, id: u64) {
+        if let Some(shared) = self.breakers.get_mut(&id) {
+            shared.paused_until = Some(Instant::now() + shared.backoff.next());
+        }
+    }
+
+    fn end_pauses(&mut self, id: u64) {
+        if let Some(shared) = self.breakers.get_mut(&id) {
+            shared.paused_until = None;
+            shared.backoff.reset();
+        }
     }
 }

@@ -33,6 +33,9 @@ pub(crate) enum Request {
     /// A probe of this replica, made while it was alone, has closed a circuit that is half-open in
     /// the state it has seen.
     Recovered { token: u64 },
+    /// The state that the replica has seen has no more than this left, by the replica's clock. The
+    /// server's has gone back or ahead.
+    Limit { left: Micros },
 }
 
 /// The result of a probe under a lease, and by what it is judged.

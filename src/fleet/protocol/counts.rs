@@ -4,9 +4,10 @@
 //! lost is not sent again. So nothing is counted twice, and a failure of the server loses at most
 //! what a replica counted within one interval. The server adds it to the bucket of the time at
 //! which it arrives, and answers with the sums over the windows. Counts belong to a state: with
-//! another fence they begin anew.
+//! another fence they begin anew. A replica whose vote did not suffice takes its own counts back
+//! once the vote has ended, at most once as well.
 
-use super::record::Micros;
+use super::{fence::Fence, record::Micros};
 
 /// Into how many buckets the server divides a window.
 pub(crate) const BUCKETS: u64 = 20;
@@ -33,6 +34,18 @@ pub(crate) struct Ledger {
     /// Grows when the windows begin anew, and with them what they have recorded.
     generation: u64,
     sent: Vec<Tally>,
+    /// The state that the counts on the server belong to.
+    fence: Fence,
+    /// What the server has counted of them.
+    counted: Vec<Bucket>,
+}
+
+/// What the server has counted of one replica in one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) rule: RuleKey,
+    pub(crate) number: u64,
+    pub(crate) tally: Tally,
 }
 
 impl RuleKey {
@@ -52,7 +65,7 @@ impl Ledger {
     /// What has been recorded since the last batch. It counts as sent, whatever becomes of it.
     pub(crate) fn take(&mut self, generation: u64, recorded: &[Tally]) -> Vec<Tally> {
         if generation != self.generation || recorded.len() != self.sent.len() {
-            *self = Self { generation, sent: vec![Tally::default(); recorded.len()] };
+            (self.generation, self.sent) = (generation, vec![Tally::default(); recorded.len()]);
         }
         let new = |(recorded, sent): (&Tally, &Tally)| Tally {
             calls: recorded.calls.saturating_sub(sent.calls),
@@ -62,5 +75,35 @@ impl Ledger {
         self.sent.clear();
         self.sent.extend_from_slice(recorded);
         batch
+    }
+
+    /// The server has counted a batch in the state of this fence, when its clock said `now`.
+    pub(crate) fn note(&mut self, fence: Fence, now: Micros, batch: &[(RuleKey, Tally)]) {
+        if fence != self.fence {
+            (self.fence, self.counted) = (fence, Vec::new());
+        }
+        let is_in_window = |bucket: &Bucket| {
+            let newest = now / bucket.rule.width();
+            bucket.number <= newest && bucket.number + BUCKETS > newest
+        };
+        self.counted.retain(is_in_window);
+        for (rule, tally) in batch.iter().filter(|(_, tally)| *tally != Tally::default()) {
+            let number = now / rule.width();
+            let same = |bucket: &&mut Bucket| bucket.rule == *rule && bucket.number == number;
+            match self.counted.iter_mut().find(same) {
+                Some(bucket) => {
+                    bucket.tally.calls += tally.calls;
+                    bucket.tally.bad += tally.bad;
+                }
+                None => self.counted.push(Bucket { rule: *rule, number, tally: *tally }),
+            }
+        }
+    }
+
+    /// What to take back of the counts in the state of this fence. It counts as taken back,
+    /// whatever becomes of it.
+    pub(crate) fn withdraw(&mut self, fence: Fence) -> Vec<Bucket> {
+        let counted = std::mem::take(&mut self.counted);
+        if fence == self.fence { counted } else { Vec::new() }
     }
 }

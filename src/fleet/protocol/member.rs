@@ -50,6 +50,17 @@ pub(crate) struct Vote {
     opens: u32,
 }
 
+impl Vote {
+    pub(crate) const fn until(&self) -> Micros {
+        self.until
+    }
+
+    /// It counts no longer from now on.
+    pub(crate) fn end(&mut self, now: Micros) {
+        self.until = self.until.min(now);
+    }
+}
+
 /// The settings of the fleet and of the breaker that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {
@@ -83,6 +94,11 @@ impl Member {
         &self.seen
     }
 
+    /// Whether a trip says something about the fleet's state, as far as it is known.
+    pub(crate) fn is_votable(&self, now: Micros) -> bool {
+        matches!(self.seen.state_at(now), State::Closed | State::HalfOpen)
+    }
+
     /// The vote that the server has just counted, if it is one.
     pub(crate) fn cast_vote(&self, decision: &Decision) -> Option<Vote> {
         let until = decision.until.filter(|_| decision.state == State::Open)?;
@@ -104,6 +120,13 @@ impl Member {
         let open_for = until.saturating_sub(now);
         let request = Request::Vote { voter, token, open_for, opens, quorum };
         (against == self.seen.fence).then(|| self.command(request))
+    }
+
+    /// The command that tells the server whose clock has stepped how much is left of the state, by
+    /// this replica's clock. `None` for a state without an end.
+    pub(crate) fn limit(&self, now: Micros) -> Option<Command> {
+        let left = self.seen.until?.saturating_sub(now);
+        Some(self.command(Request::Limit { left }))
     }
 
     /// The command that tells the server what this replica knows.
@@ -156,12 +179,18 @@ impl Member {
     /// What follows from the answer to a decision. `now` is a time of the replica's at which the
     /// server had not answered yet, so that nothing lasts longer here than there.
     pub(crate) fn conclude(&mut self, decision: &Decision, answer: &Answer, now: Micros) -> Next {
+        if answer.status == Status::Late {
+            // What the server says beside is an answer to the next attempt, too.
+            return Next::Again;
+        }
         let record = answer.record.rebased(answer.now, now);
-        let is_newer = self.learn(record);
+        let known = self.seen.fence;
+        // What follows from it is below.
+        let _ = self.learn(record);
         match answer.status {
-            Status::Done | Status::Void => Next::Adopt(self.seen),
-            Status::Counted if is_newer => Next::Adopt(self.seen),
-            Status::Counted => Next::Keep,
+            Status::Counted if record.fence == known => Next::Keep,
+            // A state has followed that the vote was counted against.
+            Status::Counted | Status::Done | Status::Void => Next::Adopt(self.seen),
             Status::Stale => {
                 let is_own = decision.cause == Cause::Trip;
                 if is_own && record.state_at(now) == State::Closed {
@@ -176,10 +205,10 @@ impl Member {
     }
 
     /// Takes note of a record, with times on the replica's clock. `true` if it is newer than all
-    /// that are known: only then does it change the replica.
+    /// that are known, or the newest with an earlier end: only then does it change the replica.
     #[must_use]
     pub(crate) fn learn(&mut self, record: Record) -> bool {
-        let is_newer = record.fence > self.seen.fence;
+        let is_newer = record.fence > self.seen.fence || record.ends_before(&self.seen);
         if is_newer {
             self.seen = record;
         }

@@ -16,6 +16,8 @@ local name = ARGV[5]
 -- How long what is of no use any more is kept.
 local KEPT_MS = 86400000
 local NEWS = 10000
+-- Ends of one state that differ by less are the same (microseconds).
+local SLACK = 500000
 local NO_TOKEN = '0000000000000000'
 
 local time = redis.call('TIME')
@@ -34,6 +36,10 @@ local till = tonumber(hash.u or '0')
 local opens = hash.o or '0'
 -- How long the state lasts in all; '' for ever.
 local lasts = hash.d or ''
+-- The tokens of the last states set by hand. One that is sent again, because its answer was lost,
+-- must not replace what came after it.
+local by_hand = hash.h or ''
+local BY_HAND = 8
 
 -- Negative if the first fence is older.
 local function compare(number_a, token_a, number_b, token_b)
@@ -51,6 +57,12 @@ local function keep()
   end
 end
 
+local function publish()
+  local serial = redis.call('HINCRBY', shard, 'news', 1)
+  redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
+    'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens)
+end
+
 -- Votes, leases and counts belong to the state before.
 local function store(new_number, new_token, new_state, new_lasts, new_opens)
   number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
@@ -59,10 +71,9 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
   redis.call('DEL', key)
   redis.call('HSET', key, 'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts,
     'o', opens)
+  if by_hand ~= '' then redis.call('HSET', key, 'h', by_hand) end
   keep()
-  local serial = redis.call('HINCRBY', shard, 'news', 1)
-  redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
-    'n', text(number), 't', token, 's', state, 'u', text(till), 'o', opens)
+  publish()
 end
 
 local function answer(status, status_time)
@@ -136,7 +147,10 @@ end
 
 if command == 'set' then
   local a_token, a_state, a_lasts, a_opens = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-  if token ~= a_token then store(next_number(), a_token, a_state, a_lasts, a_opens) end
+  if token ~= a_token and not string.find(by_hand, a_token, 1, true) then
+    by_hand = string.sub(a_token .. ' ' .. by_hand, 1, 17 * BY_HAND)
+    store(next_number(), a_token, a_state, a_lasts, a_opens)
+  end
   return answer('done')
 end
 
@@ -180,6 +194,17 @@ end
 
 if command == 'release' then
   redis.call('HDEL', key, 'l:' .. ARGV[6])
+  return answer('done')
+end
+
+if command == 'limit' then
+  local left = tonumber(ARGV[6])
+  if till - now > left + SLACK then
+    till = now + left
+    redis.call('HSET', key, 'u', text(till))
+    keep()
+    publish()
+  end
   return answer('done')
 end
 

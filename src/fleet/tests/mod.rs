@@ -1,13 +1,14 @@
 //! The script held to the reference of the protocol, on a real server.
 
 #[path = "../../../tests/support"]
-mod support {
+pub(super) mod support {
     #![allow(dead_code, reason = "not all of it is used here")]
     pub(crate) mod redis;
     pub(crate) mod wait;
 }
 
 mod counts;
+mod withdrawals;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -71,6 +72,11 @@ fn small() -> impl Strategy<Value = u64> {
     prop_oneof![1_u64..4, Just(u64::MAX)]
 }
 
+/// More than the server knows again.
+fn by_hand() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..13, Just(u64::MAX)]
+}
+
 fn state() -> impl Strategy<Value = State> {
     prop_oneof![
         Just(State::Closed),
@@ -95,13 +101,14 @@ fn request() -> impl Strategy<Value = Request> {
                 Request::Vote { voter, token, open_for, opens, quorum }
             }
         ),
-        2 => (small(), state(), proptest::option::of(time())).prop_map(|(token, state, lasts)| {
+        2 => (by_hand(), state(), proptest::option::of(time())).prop_map(|(token, state, lasts)| {
             Request::Set { token, state, lasts, opens: 0 }
         }),
         4 => (1_u64..4, time(), 1_u32..3)
             .prop_map(|(lease, lasts, max)| Request::Lease { lease, lasts, max }),
         1 => (1_u64..4).prop_map(|lease| Request::Release { lease }),
         1 => any::<u64>().prop_map(|token| Request::Recovered { token }),
+        2 => time().prop_map(|left| Request::Limit { left }),
         4 => (any::<u64>(), 1_u64..4, verdict, 1_u32..4, rate, time()).prop_map(
             |(token, lease, verdict, needed, rate, open_for)| {
                 let opens = 2;

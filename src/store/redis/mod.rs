@@ -43,6 +43,6 @@ pub(crate) use self::{
     connector::Connector,
     failure::code as error_code,
     random::random,
-    script::{Script, run, run_each},
+    script::{Script, run, run_calls},
     settings::{ConnectionSettings, connection_settings},
 };

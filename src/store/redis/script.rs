@@ -69,14 +69,6 @@ pub(crate) fn run(
     connection: &mut dyn ConnectionLike,
     build: impl Fn(Form, &mut Pipeline),
 ) -> RedisResult<Vec<Value>> {
-    run_each(connection, build)?.into_iter().map(Value::extract_error).collect()
-}
-
-/// The same, but the error of a single command is its own reply.
-pub(crate) fn run_each(
-    connection: &mut dyn ConnectionLike,
-    build: impl Fn(Form, &mut Pipeline),
-) -> RedisResult<Vec<Value>> {
     let mut replies = Vec::new();
     for form in [Form::Hash, Form::Whole] {
         let mut pipeline = redis::pipe();
@@ -88,6 +80,34 @@ pub(crate) fn run_each(
         if !replies.iter().any(is_unknown_script) {
             break;
         }
+    }
+    replies.into_iter().map(Value::extract_error).collect()
+}
+
+/// Sends a call of one script for each of these, all at once, and those again that the server did
+/// not know. So none is executed twice. The error of a single call is its own reply.
+pub(crate) fn run_calls<T>(
+    connection: &mut dyn ConnectionLike,
+    calls: &[T],
+    command: impl Fn(Form, &T) -> Cmd,
+) -> RedisResult<Vec<Value>> {
+    let mut pipeline = redis::pipe();
+    for call in calls {
+        pipeline.add_command(command(Form::Hash, call));
+    }
+    let mut replies: Vec<Value> = pipeline.ignore_errors().query(connection)?;
+    let unknown: Vec<usize> =
+        (0..replies.len()).filter(|index| is_unknown_script(&replies[*index])).collect();
+    let Some((first, rest)) = unknown.split_first() else { return Ok(replies) };
+    let mut pipeline = redis::pipe();
+    // From then on, the server knows it.
+    pipeline.add_command(command(Form::Whole, &calls[*first]));
+    for index in rest {
+        pipeline.add_command(command(Form::Hash, &calls[*index]));
+    }
+    let again: Vec<Value> = pipeline.ignore_errors().query(connection)?;
+    for (index, reply) in unknown.into_iter().zip(again) {
+        replies[index] = reply;
     }
     Ok(replies)
 }

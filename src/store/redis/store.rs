@@ -89,7 +89,7 @@ use crate::store::{
 /// | one, by a Unix socket | `unix:///path[?db=..&user=..&pass=..]` | tested |
 /// | the primary that sentinels name | `redis+sentinel://[user][:password@]host[:port][,host[:port]..]/service[/database]` | tested |
 /// | a Redis Cluster | `redis+cluster://[user][:password@]host[:port][,host[:port]..]` | tested |
-/// | each by TLS (feature `redis-tls`) | `rediss`, `rediss+sentinel`, `rediss+cluster` | the first and the last are tested |
+/// | each by TLS (feature `redis-tls`) | `rediss`, `rediss+sentinel`, `rediss+cluster` | tested |
 /// | replicas behind an address that follows the primary | as for one | expected to work |
 /// | Valkey | as for Redis | expected to work |
 ///

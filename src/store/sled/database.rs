@@ -12,20 +12,15 @@ use std::{
 use ::sled::{Db, Error as SledError};
 
 use super::{
-    disk::Disk,
-    engine,
     failure::Failure,
     folder,
+    handles::{self, Handles, Open},
     read_copy::{self, ReadCopy},
     repair::Repair,
 };
 use crate::{
     metrics,
-    store::{
-        error::StoreError,
-        path::{self, FileIdentity},
-        release::{release, release_kept},
-    },
+    store::{error::StoreError, path, release::release_kept},
     sync::{log, std_lock as lock},
 };
 
@@ -45,9 +40,7 @@ pub(super) struct Database {
 
 #[derive(Default)]
 struct Slot {
-    open: Option<Open>,
-    /// Answers reads while the folder can be read and not written to.
-    copy: Option<ReadCopy>,
+    handles: Handles,
     /// Failures in a row that look like corruption.
     corruptions: u32,
     /// Operations failed with the summaries of the log that were there, so they were moved aside.
@@ -56,37 +49,6 @@ struct Slot {
     /// same until its cache forgets it.
     lost_sync: bool,
     last_repair: Option<String>,
-}
-
-struct Open {
-    db: Db,
-    disk: Disk,
-    /// To detect that the file was removed: sled does not.
-    file: FileIdentity,
-}
-
-impl Slot {
-    fn close(&mut self, folder: &Path) {
-        if let Some(open) = self.open.take() {
-            close(folder, open.db);
-        }
-    }
-
-    /// The next read does not use an older copy, so that only takes up space.
-    fn drop_old_copy(&mut self) {
-        if self.copy.as_ref().is_some_and(ReadCopy::is_old) {
-            self.drop_copy();
-        }
-    }
-
-    /// Dropping a handle of sled may panic.
-    fn drop_copy(&mut self) {
-        let copy = self.copy.take();
-        let _ = Failure::catch(|| {
-            drop(copy);
-            Ok(())
-        });
-    }
 }
 
 impl Database {
@@ -100,7 +62,7 @@ impl Database {
     }
 
     pub(super) fn exists(&self) -> bool {
-        lock(&self.slot).open.is_some() || self.data_file().exists()
+        lock(&self.slot).handles.open.is_some() || handles::data_file(&self.folder).exists()
     }
 
     /// Reads from the database. Opens it first if necessary, or a copy of it if it cannot be
@@ -112,17 +74,17 @@ impl Database {
     ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
         self.check_in_place(&mut slot)?;
-        slot.drop_old_copy();
-        if slot.open.is_none()
-            && slot.copy.is_none()
+        slot.handles.drop_old_copy();
+        if slot.handles.open.is_none()
+            && slot.handles.copy.is_none()
             && let Err(failure) = self.open(&mut slot, label)?
         {
             if !failure.is_unwritable() {
                 return Err(failure.into_store_error(&self.folder));
             }
-            slot.copy = Some(self.copy(failure)?);
+            slot.handles.copy = Some(self.copy(failure)?);
         }
-        match &slot.copy {
+        match &slot.handles.copy {
             Some(copy) => Failure::catch(|| operation(&copy.db))
                 .map_err(|failure| failure.into_store_error(&self.folder)),
             None => self.run(&mut slot, label, |open| Failure::catch(|| operation(&open.db))),
@@ -153,7 +115,7 @@ impl Database {
     /// Fails if the folder was removed or replaced while it was open.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
-        slot.drop_old_copy();
+        slot.handles.drop_old_copy();
         self.check_in_place(&mut slot)
     }
 
@@ -168,12 +130,12 @@ impl Database {
         operation: impl FnOnce(&mut Open) -> Result<(), Failure>,
     ) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
-        slot.drop_old_copy();
+        slot.handles.drop_old_copy();
         self.check_in_place(&mut slot)?;
-        if slot.open.is_none() {
+        if slot.handles.open.is_none() {
             self.open(&mut slot, label)?
                 .map_err(|failure| failure.into_store_error(&self.folder))?;
-            slot.drop_copy();
+            slot.handles.drop_copy();
         }
         self.run(&mut slot, label, operation)
     }
@@ -186,7 +148,7 @@ impl Database {
         label: &str,
         operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let Some(open) = &mut slot.open else { return Err(path::removed(&self.folder)) };
+        let Some(open) = &mut slot.handles.open else { return Err(path::removed(&self.folder)) };
         let failure = match operation(open) {
             Ok(value) => {
                 slot.corruptions = 0;
@@ -194,7 +156,7 @@ impl Database {
             }
             Err(failure) => failure,
         };
-        self.close_slot(slot);
+        slot.handles.close(&self.folder);
         slot.lost_sync |= failure.is_lost_sync();
         if failure.is_corruption() {
             slot.corruptions += 1;
@@ -206,18 +168,14 @@ impl Database {
         Err(failure.into_store_error(&self.folder))
     }
 
-    fn data_file(&self) -> PathBuf {
-        self.folder.join(folder::DATA_FILE)
-    }
-
     /// Fails once if the data file was removed or replaced: sled continues to write to a removed
     /// file, and reports success. The check costs one `stat`.
     fn check_in_place(&self, slot: &mut Slot) -> Result<(), StoreError> {
-        let is_in_place = |open: &Open| FileIdentity::of_path(&self.data_file()) == open.file;
-        if slot.open.as_ref().is_none_or(is_in_place) {
+        let is_in_place = |open: &Open| open.is_in_place(&self.folder);
+        if slot.handles.open.as_ref().is_none_or(is_in_place) {
             return Ok(());
         }
-        self.close_slot(slot);
+        slot.handles.close(&self.folder);
         Err(path::removed(&self.folder))
     }
 
@@ -236,26 +194,26 @@ impl Database {
                 Err(error) => return Ok(Err(Failure::Sync(error))),
             }
         }
-        let mut result = self.try_open();
+        let mut result = Open::new(&self.folder);
         if let Err(first) = &result
             && first.is_corruption()
         {
             let first = first.to_string();
             thread::sleep(REOPEN_DELAY);
             folder::remove_partial_summary(&self.folder);
-            result = self.try_open();
+            result = Open::new(&self.folder);
             for repair in Repair::ALL {
                 if !result.as_ref().is_err_and(Failure::is_corruption) {
                     break;
                 }
                 if self.repair(slot, repair, label, &first)? {
-                    result = self.try_open();
+                    result = Open::new(&self.folder);
                 }
             }
         }
         Ok(match result {
             Ok(open) => {
-                slot.open = Some(open);
+                slot.handles.open = Some(open);
                 Ok(())
             }
             Err(failure) => {
@@ -263,17 +221,6 @@ impl Database {
                 Err(failure)
             }
         })
-    }
-
-    fn try_open(&self) -> Result<Open, Failure> {
-        let db = engine::open(&self.folder)?;
-        match Disk::open(&self.folder) {
-            Ok(disk) => Ok(Open { db, disk, file: FileIdentity::of_path(&self.data_file()) }),
-            Err(error) => {
-                close(&self.folder, db);
-                Err(Failure::Sync(error))
-            }
-        }
     }
 
     fn copy(&self, failure: Failure) -> Result<ReadCopy, StoreError> {
@@ -304,11 +251,7 @@ impl Database {
     /// The folder of the copy that answers reads.
     #[cfg(test)]
     pub(super) fn copy_folder(&self) -> Option<PathBuf> {
-        lock(&self.slot).copy.as_ref().map(|copy| copy.folder().to_owned())
-    }
-
-    fn close_slot(&self, slot: &mut Slot) {
-        slot.close(&self.folder);
+        lock(&self.slot).handles.copy.as_ref().map(|copy| copy.folder().to_owned())
     }
 
     /// The summaries of the log may be at fault; after that, only a new folder helps.
@@ -367,41 +310,9 @@ impl Database {
     }
 }
 
-/// Drops the handle, which writes what is left, may panic, and releases the folder's lock.
-fn close(folder: &Path, db: Db) {
-    let closed = Failure::catch(|| {
-        drop(db);
-        Ok(())
-    });
-    if let Err(failure) = closed {
-        let folder = folder.display();
-        log(|| {
-            tracing::debug!(
-                target: "tower_breaker", %folder, %failure, "closing a sled folder failed"
-            );
-        });
-    }
-    folder::wait_for_lock_release(folder);
-}
-
 impl Drop for Database {
     fn drop(&mut self) {
-        let slot = mem::take(&mut *lock(&self.slot));
-        if slot.open.is_some() || slot.copy.is_some() {
-            release(Closing { folder: mem::take(&mut self.folder), slot });
-        }
-    }
-}
-
-/// What a database leaves when it is dropped.
-struct Closing {
-    folder: PathBuf,
-    slot: Slot,
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.slot.close(&self.folder);
-        self.slot.drop_copy();
+        let handles = mem::take(&mut lock(&self.slot).handles);
+        handles.release(mem::take(&mut self.folder));
     }
 }

@@ -5,6 +5,7 @@ mod disk;
 mod engine;
 mod failure;
 mod folder;
+mod handles;
 mod history;
 mod read_copy;
 mod repair;
@@ -182,6 +183,15 @@ impl StateStore for SledStore {
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.snapshots(|db| values::load_page(db, after, limit))
+    }
+
+    fn visit_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.snapshots(|db| values::visit_page(db, after, limit, visit))
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

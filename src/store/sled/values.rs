@@ -19,15 +19,31 @@ pub(super) fn load_page(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<(String, Vec<u8>)>, SledError> {
+    let mut page = Vec::new();
+    visit_page(db, after, limit, &mut |key, value| page.push((key.to_owned(), value.to_vec())))?;
+    Ok(page)
+}
+
+pub(super) fn visit_page(
+    db: &Db,
+    after: Option<&str>,
+    limit: usize,
+    visit: &mut dyn FnMut(&str, &[u8]),
+) -> Result<(), SledError> {
     let start = after.map_or(Unbounded, |after| Excluded(after.as_bytes()));
-    let entries = db.range::<&[u8], _>((start, Unbounded)).filter_map(|entry| match entry {
-        Ok((key, value)) => {
-            // A key that is not UTF-8 is not from this store.
-            std::str::from_utf8(&key).ok().map(|key| Ok((key.to_owned(), value.to_vec())))
+    let mut entries = db.range::<&[u8], _>((start, Unbounded));
+    let mut left = limit;
+    while left > 0
+        && let Some(entry) = entries.next()
+    {
+        let (key, value) = entry?;
+        // A key that is not UTF-8 is not from this store.
+        if let Ok(key) = std::str::from_utf8(&key) {
+            visit(key, &value);
+            left -= 1;
         }
-        Err(error) => Some(Err(error)),
-    });
-    entries.take(limit).collect()
+    }
+    Ok(())
 }
 
 pub(super) fn save(db: &Db, entry: &SaveEntry) -> Result<(), SledError> {

@@ -9,10 +9,10 @@ use super::{
     super::{
         entries::EntryId,
         entry::{Entry, Urgency},
-        lanes::Lane,
+        lanes::{Lane, after},
         states::{Item, ReadState, SaveState},
     },
-    Schedule, after,
+    Schedule,
 };
 
 /// The pause between two batches that no caller waits for, so that a burst of transitions makes a

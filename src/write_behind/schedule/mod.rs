@@ -28,6 +28,7 @@
 mod batches;
 #[cfg(test)]
 mod check;
+mod slot;
 
 use std::{
     collections::BTreeMap,
@@ -35,10 +36,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::slot::{Departure, Purpose, Slot};
 use super::{
     entries::{EntryId, Slab},
     entry::{Entry, Urgency},
-    lanes::{Lane, Lanes, Queued},
+    lanes::{Lane, Lanes, Queued, after},
     source::SaveSettings,
     states::{ReadState, SaveState},
 };
@@ -47,73 +49,6 @@ use crate::error::FlushError;
 /// How long snapshots that are to be deleted wait for others, so that many are deleted in one go.
 #[cfg(feature = "keyed")]
 const DISCARD_DELAY: Duration = Duration::from_millis(50);
-
-struct Slot {
-    entry: Arc<Entry>,
-    settings: SaveSettings,
-    read: ReadState,
-    save: SaveState,
-    /// Where it waits.
-    queued: Option<Queued>,
-    /// Whether the batch under way retries it.
-    is_retried: bool,
-    /// Set once the breaker is gone.
-    departure: Option<Departure>,
-}
-
-#[derive(Clone, Copy)]
-struct Departure {
-    /// Its place among those that are gone.
-    number: u64,
-    purpose: Purpose,
-}
-
-/// Why the entry of a breaker that is gone is still there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Its last state is to be saved. Attempts end then, after at least one.
-    Save { try_until: Instant },
-    /// What the store holds of it is to be deleted.
-    Discard,
-}
-
-impl Departure {
-    /// Whether an attempt that failed at this time was the last.
-    fn is_over(self, now: Instant) -> bool {
-        matches!(self.purpose, Purpose::Save { try_until } if now >= try_until)
-    }
-}
-
-impl Slot {
-    fn is_discarded(&self) -> bool {
-        self.departure.is_some_and(|departure| departure.purpose == Purpose::Discard)
-    }
-
-    fn is_pending(&self) -> bool {
-        let is_unsavable =
-            matches!(self.read, ReadState::NewerVersion(_)) && !self.entry.is_suspended();
-        self.save != SaveState::Clean || is_unsavable
-    }
-
-    /// Whether nothing but a [mark](Entry::mark) is missing for the entry to be saved.
-    fn can_be_saved_again(&self) -> bool {
-        self.read == ReadState::Read
-            && matches!(self.save, SaveState::Clean | SaveState::Dirty)
-            && !self.entry.is_suspended()
-            && !self.is_discarded()
-    }
-
-    fn due(&self, urgency: Urgency, now: Instant) -> Queued {
-        let SaveSettings { flush_interval, transition_flush_interval, .. } = self.settings;
-        match urgency {
-            Urgency::Counts => (Lane::Counts, after(now, flush_interval)),
-            // The counts that a transition changes are due, too.
-            Urgency::Transition => {
-                (Lane::Transitions, after(now, transition_flush_interval.min(flush_interval)))
-            }
-        }
-    }
-}
 
 #[derive(Default)]
 pub(super) struct Schedule {
@@ -437,10 +372,4 @@ impl Schedule {
         self.lanes.remove(id, queued);
         Some(queued.0)
     }
-}
-
-/// The moment after `wait`, or a distant one if the clock does not reach that far.
-pub(super) fn after(now: Instant, wait: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    now.checked_add(wait).unwrap_or(now + YEAR)
 }

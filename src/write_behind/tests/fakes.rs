@@ -192,6 +192,8 @@ impl SnapshotSource for Breaker {
 pub(crate) enum Fault {
     None,
     Away,
+    /// It is away, which each call finds out after this time.
+    AwayAfter(Duration),
     Odd,
     Panics,
     Hangs,
@@ -248,6 +250,11 @@ impl Faulty {
             match *fault {
                 Fault::None | Fault::NoPages => return Ok(()),
                 Fault::Away => return Err(StoreError::Unavailable("it is away".into())),
+                Fault::AwayAfter(time) => {
+                    drop(fault);
+                    thread::sleep(time);
+                    return Err(StoreError::Unavailable("it is away".into()));
+                }
                 Fault::Odd => return Err(StoreError::Other("it is odd".into())),
                 Fault::Panics => {
                     drop(fault);

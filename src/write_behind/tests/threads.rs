@@ -10,7 +10,7 @@ use super::{
     super::{inbox, threads::seam},
     fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until},
 };
-use crate::{health::StoreHealth, store::StateStore as _};
+use crate::{health::StoreHealth, process, store::StateStore as _};
 
 /// No thread can be started from this one, as long as it lives.
 struct Limit;
@@ -127,7 +127,7 @@ fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
     thread::scope(|scope| {
         scope.spawn(|| {
             // Another thread plays the child: to it, this is another process.
-            seam::PROCESS.set(Some(1));
+            process::seam::PROCESS.set(Some(1));
             let health = attached.health();
             let StoreHealth::Degraded { reason, .. } = &health else { panic!("{health}") };
             assert!(reason.contains("forked") && reason.contains("daemonizing"), "{reason}");

@@ -4,8 +4,7 @@ use std::{fs, path::Path};
 
 use tower_breaker::store::{SaveEntry, StoreError};
 
-use super::{FolderStore, ids, names_in, records};
-use crate::support::wait::eventually;
+use super::{FolderStore, ids, names_in, records, until_released};
 
 pub(super) fn a_path_that_can_never_work_is_refused<S: FolderStore>(parent: &Path) {
     let file = parent.join("file");
@@ -41,6 +40,7 @@ pub(super) fn a_folder_that_is_held_is_taken_over_once_it_is_free<S: FolderStore
     drop(first);
     assert!(second.load("key").is_err(), "a clone still holds it");
     drop(clone);
+    until_released(&second);
     assert_eq!(second.load("key").unwrap().as_deref(), Some(b"first".as_slice()));
     assert_eq!(names_in(parent), ["state"], "a held folder is not a corrupt one");
 }
@@ -60,6 +60,7 @@ pub(super) fn a_folder_that_was_removed_is_noticed_and_created_again<S: FolderSt
     assert_eq!(store.load("key").unwrap().as_deref(), Some(b"3".as_slice()));
     drop(store);
     let store = S::open_at(&folder).unwrap();
+    until_released(&store);
     assert_eq!(store.load("key").unwrap().as_deref(), Some(b"3".as_slice()));
 }
 
@@ -74,7 +75,6 @@ pub(super) fn histories_in_a_folder_that_was_removed_start_empty<S: FolderStore>
     histories.append("key", &records(3..=3)).unwrap();
     drop(store);
     let store = S::open_at(&folder).unwrap();
-    // All drops of this process wait a second together: perhaps the folder is released later.
-    eventually("the folder is released", || store.load("key").is_ok());
+    until_released(&store);
     assert_eq!(ids(store.history().unwrap(), "key"), [3]);
 }

@@ -233,12 +233,18 @@ impl<S: FolderStore> Subject for InFolder<S> {
 
     fn open(&self) -> S {
         let store = S::open_at(&self.parent.path().join("deep/er/state")).unwrap();
-        // A process that another test is starting holds the lock until it runs its program.
-        eventually("the folder is free", || {
-            !matches!(store.load("any"), Err(StoreError::Unavailable(_)))
-        });
+        until_released(&store);
         store
     }
+}
+
+/// Waits until the store that had the folder before has released it. All drops of this process wait
+/// a second together: after that, a store is closed in the background. And a process that another
+/// test is starting holds the lock until it runs its program.
+fn until_released(store: &impl StateStore) {
+    eventually("the folder is free", || {
+        !matches!(store.load("any"), Err(StoreError::Unavailable(_)))
+    });
 }
 
 impl<S> Drop for InFolder<S> {

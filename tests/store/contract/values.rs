@@ -142,17 +142,25 @@ pub(super) fn values_are_read_in_pages<S: Subject>(subject: &S) {
     if let Some(histories) = store.history() {
         histories.append("history", &records(1..=3)).unwrap();
     }
+    let visited = |after: Option<&str>, limit| {
+        let mut page = Vec::new();
+        let visit = &mut |key: &str, value: &[u8]| page.push((key.to_owned(), value.to_vec()));
+        store.visit_page(after, limit, visit).unwrap();
+        page
+    };
     assert_eq!(store.load_page(None, 0).unwrap(), []);
+    assert_eq!(visited(None, 0), []);
     let in_one = store.load_page(None, usize::MAX).unwrap();
     for limit in [1, 2, KEYS.len(), 100] {
-        let read = pages(
-            limit,
-            |(key, _): &(String, Vec<u8>)| key.as_str(),
-            |after, limit| store.load_page(after, limit).unwrap(),
-        );
+        let read = pages(limit, key_of, |after, limit| store.load_page(after, limit).unwrap());
         assert_eq!(read, in_one, "the order is the same at each call");
+        assert_eq!(pages(limit, key_of, visited), in_one, "what is visited is what is read");
     }
     assert_eq!(all(&store), map(KEYS.map(|key| (key, key))));
+}
+
+fn key_of((key, _): &(String, Vec<u8>)) -> &str {
+    key
 }
 
 pub(super) fn pages_continue_after_a_key_that_was_deleted<S: Subject>(subject: &S) {

@@ -1,15 +1,9 @@
 //! A process that is forked after its breakers were built: it has their memory, and no thread that
-//! saves.
-//!
-//! No safe function forks without starting another program. So a library makes `chroot`, which
-//! needs no privilege then, fork if it is asked for a folder of this name. It is compiled here;
-//! without a C compiler, these cells are skipped.
+//! saves. Without a C compiler, these cells are skipped.
 
 use std::{
     fs,
-    os::unix::fs::chroot,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,38 +12,12 @@ use tower_breaker::{Breaker, State};
 use super::processes::Played;
 use crate::support::{
     child::{Role, RoleResult, argument, say},
+    fork,
     kind::Kind,
     wait::{MINUTE, holds_in_time},
 };
 
 pub(crate) const PARENT: &str = "forking parent";
-
-const FORK: &str = "/fork";
-
-const SOURCE: &str = r#"
-#include <errno.h>
-#include <string.h>
-#include <unistd.h>
-
-/* Returns as the child with 0, and as the parent with an error. */
-int chroot(const char *path) {
-    if (strcmp(path, "/fork") == 0 && fork() == 0) {
-        return 0;
-    }
-    errno = EPERM;
-    return -1;
-}
-"#;
-
-/// Compiles the library. `None`: there is no compiler.
-pub(super) fn library(folder: &Path) -> Option<PathBuf> {
-    let (source, library) = (folder.join("fork.c"), folder.join("fork.so"));
-    fs::write(&source, SOURCE).unwrap();
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
-    compiler.stdout(Stdio::null()).stderr(Stdio::null());
-    compiler.status().is_ok_and(|status| status.success()).then_some(library)
-}
 
 /// The role: builds a breaker, forks, and says what the child and the parent see.
 pub(crate) fn fork() -> RoleResult {
@@ -62,7 +30,7 @@ pub(crate) fn fork() -> RoleResult {
     // Nothing is under way, and so no lock is held, when the process is forked.
     std::thread::sleep(Duration::from_millis(300));
     let report = folder.with_file_name("child");
-    if chroot(FORK).is_ok() {
+    if fork::fork() {
         let began = Instant::now();
         let health = breaker.store_health();
         let flushed = breaker.flush_blocking(MINUTE);

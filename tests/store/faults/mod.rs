@@ -47,7 +47,7 @@ use self::{
     play::is_flushed,
     processes::{ProcessCell, process_cells},
 };
-use crate::support::{child::Unprivileged, kind::Around, wait::holds_in_time};
+use crate::support::{child::Unprivileged, fork, kind::Around, wait::holds_in_time};
 
 /// The number of cells that run at once. They mostly wait.
 const AT_ONCE: usize = 6;
@@ -109,7 +109,7 @@ impl Tools {
         Self {
             unprivileged: Unprivileged::prepare(folder),
             failing_sync: failing_sync::library(folder),
-            forking: forked::library(folder),
+            forking: fork::library(folder),
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use std::{fs, io::stdin, path::PathBuf};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tower_breaker::{Breaker, State};
 
 use super::processes::Played;
 use crate::support::{
     child::{Role, RoleResult, Unprivileged, argument, say},
     kind::Kind,
+    limits::{can_start_threads, limit_threads},
     wait::{MINUTE, holds_in_time},
 };
 
@@ -18,8 +18,8 @@ pub(crate) const LIMITED: &str = "limited process";
 /// The role: builds a breaker without threads, and saves it once there can be threads.
 pub(crate) fn live() -> RoleResult {
     let mut lines = stdin().lines();
-    limit(1)?;
-    let can_start = std::thread::Builder::new().spawn(|| ()).is_ok();
+    limit_threads(1)?;
+    let can_start = can_start_threads();
     let folder = PathBuf::from(argument("FOLDER"));
     let store = Kind::named(&argument("KIND")).open(&folder);
     let breaker = Breaker::builder("a").store(store.clone()).build()?;
@@ -32,19 +32,11 @@ pub(crate) fn live() -> RoleResult {
     drop(other);
     say(&format!("{can_start} {rejects} {} | {flushed}", breaker.store_health()));
     lines.next();
-    limit(1000)?;
+    limit_threads(1000)?;
     let is_healthy = holds_in_time(|| breaker.store_health().is_healthy());
     let flushed = breaker.flush_blocking(MINUTE).is_ok();
     say(&format!("{is_healthy} {flushed}"));
     Ok(())
-}
-
-/// Sets how many processes and threads the user of this process may have.
-fn limit(threads: u64) -> RoleResult {
-    let before = getrlimit(Resource::Nproc);
-    // It can be raised again up to the maximum.
-    let threads = before.maximum.map_or(threads, |maximum| threads.min(maximum));
-    Ok(setrlimit(Resource::Nproc, Rlimit { current: Some(threads), ..before })?)
 }
 
 /// Runs such a process on a store.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::fleet::protocol::{
-    counts::{BUCKETS, Ledger, RuleKey, Tally},
+    counts::{BUCKETS, Bucket, Ledger, RuleKey, Tally},
     fence::Fence,
     record::Micros,
 };
@@ -39,6 +39,19 @@ impl Counter {
             bucket.bad += tally.bad;
         }
         Some(batch.iter().map(|(rule, _)| self.sum(now, rule)).collect())
+    }
+
+    /// Takes back what a replica has counted.
+    pub(crate) fn withdraw(&mut self, seen: Fence, buckets: &[Bucket]) {
+        if self.fence != Some(seen) {
+            return;
+        }
+        for Bucket { rule, number, tally } in buckets {
+            if let Some(bucket) = self.buckets.get_mut(&(rule.name(), *number)) {
+                bucket.calls = bucket.calls.saturating_sub(tally.calls);
+                bucket.bad = bucket.bad.saturating_sub(tally.bad);
+            }
+        }
     }
 
     fn sum(&mut self, now: Micros, rule: &RuleKey) -> Tally {
@@ -165,6 +178,38 @@ fn a_batch_of_another_state_counts_for_nothing_and_a_new_state_begins_anew() {
     assert_eq!(add(first, first), Some(6));
     assert_eq!(add(second, first), None);
     assert_eq!(add(second, second), Some(3));
+}
+
+#[test]
+fn what_a_replica_takes_back_is_what_the_server_has_counted_of_it_and_is_in_the_window() {
+    let (mut counter, mut ledger) = (Counter::default(), Ledger::default());
+    let (fence, other) = (Fence { number: 1, token: 7 }, Fence { number: 2, token: 8 });
+    let mut add = |now: Micros, own: bool, calls: u64| {
+        let batch = [(RULE, Tally { calls, bad: 1 })];
+        let sums = counter.add(now, fence, fence, &batch).unwrap();
+        if own {
+            ledger.note(fence, now, &batch);
+        }
+        sums[0]
+    };
+    // The first one leaves the window before the end.
+    for (now, own, calls) in [(0, true, 9), (900, true, 2), (910, true, 3), (910, false, 4)] {
+        add(now, own, calls);
+    }
+    assert_eq!(add(1000, true, 1), Tally { calls: 10, bad: 4 });
+    assert_eq!(ledger.withdraw(other), [], "of another state");
+    let mut ledger = Ledger::default();
+    let batch = |calls| [(RULE, Tally { calls, bad: 1 })];
+    for (now, calls) in [(0, 9), (900, 2), (910, 3), (1000, 1)] {
+        ledger.note(fence, now, &batch(calls));
+    }
+    let own = ledger.withdraw(fence);
+    assert_eq!(own.iter().map(|bucket| bucket.tally.calls).sum::<u64>(), 6);
+    assert_eq!(ledger.withdraw(fence), [], "it is taken back once");
+    counter.withdraw(other, &own);
+    assert_eq!(counter.sum(1000, &RULE), Tally { calls: 10, bad: 4 });
+    counter.withdraw(fence, &own);
+    assert_eq!(counter.sum(1000, &RULE), Tally { calls: 4, bad: 1 });
 }
 
 #[test]

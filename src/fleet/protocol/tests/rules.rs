@@ -3,7 +3,7 @@
 use super::server::Server;
 use crate::{
     fleet::protocol::{
-        command::{Command, Request, Status},
+        command::{Answer, Command, Request, Status},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms},
         record::Record,
@@ -58,6 +58,73 @@ fn a_recovery_alone_closes_the_circuit_of_a_fleet_that_is_half_open_and_no_other
     assert_eq!((answer.record.state, answer.record.fence.number), (State::Closed, 4));
     let Next::Adopt(record) = member.conclude(&recovered, &answer, 100) else { panic!() };
     assert_eq!(record, answer.record);
+}
+
+#[test]
+fn a_decision_that_came_too_late_is_submitted_again_as_it_was() {
+    let mut member = Member::new();
+    assert!(member.learn(open(3, 100)));
+    let recovered =
+        Decision { cause: Cause::RecoveredAlone, state: State::Closed, until: None, opens: 0 };
+    // Meanwhile another replica has tripped.
+    let mut server = Server::default();
+    server.apply(100, &Command { seen: Fence::NONE, request: Request::Join(open(4, 10)) });
+    let late = Answer { status: Status::Late, record: server.record(), now: 100 };
+    assert_eq!(member.conclude(&recovered, &late, 100), Next::Again);
+    let command = member.submit(&recovered, &TERMS, 7, 101).unwrap();
+    let (answer, _) = server.apply(101, &command);
+    assert_eq!(answer.status, Status::Stale);
+    assert_eq!(member.conclude(&recovered, &answer, 101), Next::Adopt(open(4, 110)));
+}
+
+#[test]
+fn a_vote_that_was_counted_against_an_older_state_yields_to_the_newest() {
+    let terms = Terms { quorum: 2, ..TERMS };
+    let (mut server, mut member) = (Server::default(), Member::new());
+    let decision = trip(110);
+    let command = member.submit(&decision, &terms, 7, 100).unwrap();
+    let (answer, _) = server.apply(100, &command);
+    assert_eq!(answer.status, Status::Counted);
+    // The news of a state that followed were faster than the answer.
+    assert!(member.learn(open(1, 120)));
+    assert_eq!(member.conclude(&decision, &answer, 100), Next::Adopt(open(1, 120)));
+}
+
+#[test]
+fn the_end_of_a_state_is_put_right_after_the_clock_has_gone_back() {
+    let second = 1_000_000;
+    let (mut first, mut server) = (Member::new(), Server::default());
+    let decision = trip(10 * second);
+    let command = first.submit(&decision, &TERMS, 7, 0).unwrap();
+    let (answer, _) = server.apply(100 * second, &command);
+    assert!(matches!(first.conclude(&decision, &answer, 0), Next::Adopt(_)));
+    // After eight seconds it has gone back by an hour, and another replica asks for the state.
+    let mut second_one = Member::new();
+    let (answer, _) = server.apply(50 * second, &second_one.join(8 * second));
+    assert!(second_one.learn(answer.record.rebased(answer.now, 8 * second)));
+    assert_eq!(second_one.seen().until, Some(18 * second));
+    let (answer, is_published) = server.apply(50 * second, &first.limit(8 * second).unwrap());
+    assert!(is_published);
+    let news = answer.record.rebased(answer.now, 8 * second);
+    assert!(second_one.learn(news));
+    assert_eq!(second_one.seen().until, Some(10 * second));
+    // Once is enough.
+    assert!(!second_one.learn(news));
+    assert!(!server.apply(50 * second, &first.limit(8 * second).unwrap()).1);
+}
+
+#[test]
+fn a_state_is_not_ended_by_a_replica_that_takes_another_for_the_newest() {
+    let (mut member, mut server) = (Member::new(), Server::default());
+    let second = 1_000_000;
+    assert!(member.learn(open(3, second)));
+    let limit = member.limit(2 * second).unwrap();
+    assert_eq!(server.apply(0, &limit).0.status, Status::Behind);
+    server.apply(0, &Command { seen: Fence::NONE, request: Request::Join(open(4, 10 * second)) });
+    let (answer, is_published) = server.apply(0, &limit);
+    assert_eq!((answer.status, is_published), (Status::Stale, false));
+    assert_eq!(answer.record.until, Some(10 * second));
+    assert!(!member.learn(Record { until: Some(0), ..open(2, 0) }));
 }
 
 #[test]

@@ -6,10 +6,13 @@ use crate::{
     fleet::protocol::{
         command::{Answer, Command, ProbeResult, Request, Status, Verdict},
         fence::Fence,
-        record::{Micros, Record},
+        record::{Micros, Record, SLACK},
     },
     state::State,
 };
+
+/// How many states set by hand are known again.
+const BY_HAND: usize = 8;
 
 /// What a server knows about one breaker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -31,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) leases: BTreeMap<u64, Span>,
     pub(crate) good: u32,
     pub(crate) bad: u32,
+    /// The tokens of the last states set by hand, the newest first.
+    pub(crate) by_hand: Vec<u64>,
 }
 
 /// Until when a vote or a lease lasts, and how long in all.
@@ -48,22 +53,32 @@ pub(crate) enum Bug {
     LeaseWithoutToken,
     /// A replica takes the answer that there is no key for a closed circuit.
     MissingKeyIsClosed,
+    /// The server's clock goes back, and what lasts until then does.
+    ClockThatGoesBackIsTrusted,
+    /// A replica that knows the end of a state by its own clock is not heard.
+    EndsAreNeverPutRight,
 }
 
 impl Server {
     /// Carries out a command at this time. `true` if there is a new state, which becomes news.
     pub(crate) fn apply(&mut self, now: Micros, command: &Command) -> (Answer, bool) {
-        if let Some(entry) = &mut self.entry {
+        if let Some(entry) = &mut self.entry
+            && self.bug != Some(Bug::ClockThatGoesBackIsTrusted)
+        {
             entry.clamp(now);
         }
-        let before = self.stored();
+        let before = self.record();
         let status = self.carry_out(now, command);
-        let record = self.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
-        (Answer { status, record, now }, self.stored() != before)
+        let record = self.record();
+        (Answer { status, record, now }, record != before)
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.entry.as_ref().map_or(Record::NONE, |entry| entry.record)
     }
 
     pub(crate) fn stored(&self) -> Fence {
-        self.entry.as_ref().map_or(Fence::NONE, |entry| entry.record.fence)
+        self.record().fence
     }
 
     fn carry_out(&mut self, now: Micros, command: &Command) -> Status {
@@ -76,8 +91,13 @@ impl Server {
                 return Status::Done;
             }
             Request::Set { token, state, lasts, opens } => {
-                if stored.token != token {
+                let mut by_hand =
+                    self.entry.as_ref().map(|entry| entry.by_hand.clone()).unwrap_or_default();
+                if stored.token != token && !by_hand.contains(&token) {
                     let fence = self.next_fence(seen, token);
+                    by_hand.insert(0, token);
+                    by_hand.truncate(BY_HAND);
+                    self.entry.get_or_insert_with(|| Entry::of(Record::NONE)).by_hand = by_hand;
                     self.store(now, Record { fence, state, until: lasts, opens });
                 }
                 return Status::Done;
@@ -96,6 +116,16 @@ impl Server {
             Request::Release { lease } => {
                 if let Some(entry) = &mut self.entry {
                     entry.leases.remove(&lease);
+                }
+                Status::Done
+            }
+            Request::Limit { left } => {
+                let record = self.entry.as_mut().map(|entry| &mut entry.record);
+                if let Some(until) = record.and_then(|record| record.until.as_mut())
+                    && *until > now + left + SLACK
+                    && self.bug != Some(Bug::EndsAreNeverPutRight)
+                {
+                    *until = now + left;
                 }
                 Status::Done
             }
@@ -222,7 +252,8 @@ impl Server {
     /// state before.
     fn store(&mut self, now: Micros, record: Record) {
         let lasts = record.until;
-        self.entry = Some(Entry { lasts, ..Entry::of(record.rebased(0, now)) });
+        let by_hand = self.entry.take().map(|entry| entry.by_hand).unwrap_or_default();
+        self.entry = Some(Entry { lasts, by_hand, ..Entry::of(record.rebased(0, now)) });
     }
 }
 
@@ -235,7 +266,7 @@ impl Span {
 impl Entry {
     fn of(record: Record) -> Self {
         let (votes, leases) = (BTreeMap::new(), BTreeMap::new());
-        Self { record, lasts: None, votes, leases, good: 0, bad: 0 }
+        Self { record, lasts: None, votes, leases, good: 0, bad: 0, by_hand: Vec::new() }
     }
 
     /// Once the clock has gone back, nothing lasts for longer than it was meant to.
@@ -243,8 +274,7 @@ impl Entry {
         for span in self.votes.values_mut().chain(self.leases.values_mut()) {
             span.until = span.until.min(now + span.lasts);
         }
-        let latest = self.lasts.map(|lasts| now + lasts);
-        self.record.until = self.record.until.map(|until| until.min(latest.unwrap_or(until)));
+        self.record = self.record.for_at_most(self.lasts, now);
     }
 
     /// Whether a trip says something about this state.

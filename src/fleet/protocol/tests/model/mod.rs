@@ -1,5 +1,6 @@
 //! The members and the server model-checked: messages that are late, twice or lost, a replica that
-//! dies, and a server that forgets everything or falls back to an older copy.
+//! dies, a server that forgets everything or falls back to an older copy, and one whose clock goes
+//! back or ahead.
 
 mod runs;
 mod world;
@@ -12,7 +13,7 @@ use self::world::{Replica, Wire, World};
 use super::server::{Bug, Server};
 use crate::{
     fleet::protocol::{
-        command::{Request, Status, Verdict},
+        command::{Status, Verdict},
         fence::Fence,
         member::{Cause, Terms},
         record::Micros,
@@ -20,8 +21,12 @@ use crate::{
     state::State,
 };
 
-const OPEN_TIME: Micros = 2;
-const LEASE: Micros = 2;
+const SECOND: Micros = 1_000_000;
+const OPEN_TIME: Micros = 2 * SECOND;
+const LEASE: Micros = 2 * SECOND;
+/// How far the server's clock is ahead of the replicas' at first, and how far it steps.
+const AHEAD: Micros = 10 * SECOND;
+const CLOCK_STEP: Micros = 3 * SECOND;
 
 #[derive(Debug, Clone)]
 struct Fleet {
@@ -31,6 +36,7 @@ struct Fleet {
     /// How often each of these happens.
     trips: u8,
     faults: u8,
+    clock_steps: u8,
     until: Micros,
 }
 
@@ -49,10 +55,21 @@ enum Step {
     Request(usize),
     Answer(usize),
     News(usize, usize),
+    Fails(Fault),
+    /// The replica notices that the server's clock has stepped.
+    Notice(usize),
+    /// It asks for more time for its lease.
+    Renew(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Fault {
     Die(usize),
     Forget,
     Copy,
     FallBack,
+    ClockBack,
+    ClockAhead,
 }
 
 impl Fleet {
@@ -67,7 +84,12 @@ impl Fleet {
     }
 
     fn sound(replicas: usize, quorum: u32) -> Self {
-        Self { replicas, quorum, bug: None, trips: 2, faults: 1, until: 4 }
+        Self { replicas, quorum, bug: None, trips: 2, faults: 1, clock_steps: 0, until: 4 * SECOND }
+    }
+
+    /// Instead of another fault, the server's clock steps.
+    fn with_steps(self) -> Self {
+        Self { faults: 0, clock_steps: 1, ..self }
     }
 }
 
@@ -77,11 +99,13 @@ impl Model for Fleet {
 
     fn init_states(&self) -> Vec<World> {
         vec![World {
-            now: 1,
+            now: SECOND,
+            ahead: AHEAD,
+            steps: 0,
             server: Server { bug: self.bug, ..Server::default() },
             era: 0,
             copy: None,
-            replicas: vec![Replica::new(); self.replicas],
+            replicas: vec![Replica::new(AHEAD); self.replicas],
             requests: Vec::new(),
             answers: Vec::new(),
             news: Vec::new(),
@@ -112,6 +136,12 @@ impl Model for Fleet {
                 if is_unknown && (knows || world.server.entry.is_some()) {
                     steps.push(Step::Join(index));
                 }
+                if replica.noticed < world.steps {
+                    steps.push(Step::Notice(index));
+                    if replica.lease.is_some() {
+                        steps.push(Step::Renew(index));
+                    }
+                }
                 let asks = replica.lease.is_none() && replica.decision.is_none();
                 if state == State::HalfOpen && replica.is_fleets && asks {
                     steps.push(Step::AskForLease(index));
@@ -131,22 +161,27 @@ impl Model for Fleet {
                 steps.push(Step::ProbeEnds(index, Verdict::Bad));
             }
             if world.faults > 0 {
-                steps.push(Step::Die(index));
+                steps.push(Step::Fails(Fault::Die(index)));
             }
-            for (news, record) in world.news.iter().enumerate() {
-                if record.fence > replica.member.seen().fence {
+            for news in 0..world.news.len() {
+                let record = world.news(news);
+                let seen = replica.member.seen();
+                if record.fence > seen.fence || record.ends_before(seen) {
                     steps.push(Step::News(news, index));
                 }
             }
         }
+        if world.steps < self.clock_steps {
+            steps.extend([Fault::ClockBack, Fault::ClockAhead].map(Step::Fails));
+        }
         steps.extend((0..world.requests.len()).map(Step::Request));
         steps.extend((0..world.answers.len()).map(Step::Answer));
         if world.faults > 0 && world.server.entry.is_some() {
-            steps.push(Step::Forget);
+            steps.push(Step::Fails(Fault::Forget));
             if world.copy.is_none() {
-                steps.push(Step::Copy);
+                steps.push(Step::Fails(Fault::Copy));
             } else {
-                steps.push(Step::FallBack);
+                steps.push(Step::Fails(Fault::FallBack));
             }
         }
     }
@@ -155,7 +190,7 @@ impl Model for Fleet {
         let mut world = last.clone();
         let now = world.now;
         match step {
-            Step::Tick => world.now += 1,
+            Step::Tick => world.now += SECOND,
             Step::Trip(index) => {
                 world.trips -= 1;
                 world.last_failure = now;
@@ -175,9 +210,7 @@ impl Model for Fleet {
             }
             Step::AskForLease(index) => {
                 world.tokens += 1;
-                let request = Request::Lease { lease: world.tokens, lasts: LEASE, max: 1 };
-                let command = world.replicas[index].member.command(request);
-                world.send(index, command);
+                world.ask_for_lease(index, world.tokens);
             }
             Step::GiveUp(index) => world.replicas[index].waits_for = None,
             Step::Probe(index) => world.replicas[index].probing = true,
@@ -197,45 +230,40 @@ impl Model for Fleet {
             }
             // A request arrives. It stays for a second time while it can still do something.
             Step::Request(index) => {
-                let (sent, Wire(command, deadline)) = world.requests[index];
+                let (sent, Wire { command, deadline, .. }) = world.requests[index];
+                let now = world.server_time();
                 let answer = world.serve(&command, deadline);
                 let is_first = !world.answers.iter().any(|(other, _)| *other == sent);
                 if now > deadline || !is_first {
                     world.requests.remove(index);
                 }
-                if is_first && answer.status != Status::Late {
+                if is_first && (answer.status != Status::Late || world.steps > 0) {
                     world.answers.push((sent, answer));
                 }
             }
             Step::Answer(index) => {
                 let (sent, answer) = world.answers.remove(index);
+                let now = world.server_time();
                 world
                     .requests
-                    .retain(|(other, Wire(_, deadline))| *other != sent || *deadline >= now);
+                    .retain(|(other, Wire { deadline, .. })| *other != sent || *deadline >= now);
                 let replica = &world.replicas[sent.replica];
                 if replica.alive && replica.serial == sent.serial {
                     world.take_answer(self, sent.replica, &answer);
                 }
             }
             Step::News(news, index) => {
-                let record = world.news[news];
+                let record = world.news(news);
                 world.learn(index, record);
             }
-            Step::Die(index) => {
-                world.faults -= 1;
-                world.replicas[index].alive = false;
-                world.replicas[index].probing = false;
-            }
-            Step::Forget => {
-                world.faults -= 1;
-                world.era += 1;
-                world.server.entry = None;
-            }
-            Step::Copy => world.copy = Some(Box::new(world.server.clone())),
-            Step::FallBack => {
-                world.faults -= 1;
-                world.era += 1;
-                world.server = *world.copy.take()?;
+            Step::Fails(fault) => world.suffer(fault),
+            Step::Notice(index) => match world.replicas[index].member.limit(now) {
+                Some(limit) => world.send(index, limit),
+                None => world.replicas[index].noticed = world.steps,
+            },
+            Step::Renew(index) => {
+                let (lease, _) = world.replicas[index].lease?;
+                world.ask_for_lease(index, lease);
             }
         }
         Some(world)
@@ -248,7 +276,7 @@ impl Model for Fleet {
                 let probes = world.replicas.iter().filter(|replica| {
                     let valid = |(token, until, era): &&(u64, Micros, u8)| {
                         Some(*token) == replica.lease.map(|(token, _)| token)
-                            && *until > world.now
+                            && *until > world.server_time()
                             && *era == world.era
                     };
                     let current = replica.member.seen().fence == world.server.stored();
@@ -263,7 +291,12 @@ impl Model for Fleet {
                 world.replicas.iter().filter(|replica| replica.alive).all(|replica| {
                     replica.state_at(world.now) != State::Open
                         || world.now < world.last_failure + OPEN_TIME
+                        || (world.steps > 0 && world.now < replica.changed_at + OPEN_TIME)
                 })
+            }),
+            Property::always("the earliest known end is that of all", |fleet, world: &World| {
+                let settled = world.settled(fleet);
+                world.steps == 0 || settled.ends_are_those_that_were_known(world)
             }),
             Property::always("the fleet agrees once all have joined", |fleet, world: &World| {
                 let highest = world.replicas.iter().filter(|replica| replica.alive);

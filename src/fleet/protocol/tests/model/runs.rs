@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use stateright::{Checker, HasDiscoveries, Model, Path, UniformChooser};
 
-use super::{super::server::Bug, Fleet, RECOVERS, Step, world::World};
+use super::{super::server::Bug, Fleet, RECOVERS, SECOND, Step, world::World};
 
 /// Every path up to this many steps. Returns the properties that fail.
 fn search(fleet: Fleet, depth: usize) -> Vec<&'static str> {
@@ -50,8 +50,22 @@ fn three_replicas_of_which_two_must_agree_keep_every_promise() {
     assert_eq!(simulate(fleet(), 200_000).0, [""; 0]);
 }
 
+#[test]
+fn replicas_of_a_server_whose_clock_steps_keep_every_promise() {
+    assert_eq!(search(Fleet::sound(2, 1).with_steps(), 8), [""; 0]);
+    let fleet = || Fleet { until: 7 * SECOND, ..Fleet::sound(2, 1).with_steps() };
+    assert_eq!(simulate(fleet(), 300_000).0, [""; 0]);
+    let fleet = Fleet { trips: 4, until: 7 * SECOND, ..Fleet::sound(3, 2).with_steps() };
+    assert_eq!(simulate(fleet, 200_000).0, [""; 0]);
+}
+
 fn is_found(bug: Bug) -> bool {
-    let fleet = Fleet { bug: Some(bug), until: 7, ..Fleet::sound(2, 1) };
+    let fleet = Fleet { bug: Some(bug), until: 7 * SECOND, ..Fleet::sound(2, 1) };
+    !simulate(fleet, 3_000_000).0.is_empty()
+}
+
+fn is_found_with_steps(bug: Bug) -> bool {
+    let fleet = Fleet { bug: Some(bug), until: 7 * SECOND, ..Fleet::sound(2, 1).with_steps() };
     !simulate(fleet, 3_000_000).0.is_empty()
 }
 
@@ -68,4 +82,14 @@ fn a_lease_without_a_token_is_found() {
 #[test]
 fn a_missing_key_that_is_read_as_closed_is_found() {
     assert!(is_found(Bug::MissingKeyIsClosed));
+}
+
+#[test]
+fn a_clock_that_goes_back_and_is_trusted_is_found() {
+    assert!(is_found_with_steps(Bug::ClockThatGoesBackIsTrusted));
+}
+
+#[test]
+fn an_end_that_is_never_put_right_is_found() {
+    assert!(is_found_with_steps(Bug::EndsAreNeverPutRight));
 }

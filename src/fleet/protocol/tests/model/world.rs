@@ -2,7 +2,7 @@
 
 use super::{
     super::server::{Bug, Server},
-    Fleet, LEASE,
+    CLOCK_STEP, Fault, Fleet, LEASE, OPEN_TIME,
 };
 use crate::{
     fleet::protocol::{
@@ -26,6 +26,10 @@ pub(super) struct Sent {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
     pub(super) now: Micros,
+    /// How far the server's clock is ahead of the replicas', which do not jump.
+    pub(super) ahead: Micros,
+    /// How often it has stepped.
+    pub(super) steps: u8,
     pub(super) server: Server,
     /// Grows when the server loses what it knew.
     pub(super) era: u8,
@@ -33,7 +37,8 @@ pub(super) struct World {
     pub(super) replicas: Vec<Replica>,
     pub(super) requests: Vec<(Sent, Wire)>,
     pub(super) answers: Vec<(Sent, Answer)>,
-    pub(super) news: Vec<Record>,
+    /// New states, and how long each lasts in all.
+    pub(super) news: Vec<(Record, Option<Micros>)>,
     pub(super) tokens: u64,
     pub(super) trips: u8,
     pub(super) faults: u8,
@@ -43,9 +48,13 @@ pub(super) struct World {
     pub(super) broken: Option<&'static str>,
 }
 
-/// A command, and when it was sent, which is also its deadline.
+/// A command, when it was sent by the replica's clock, and its deadline by the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Wire(pub(super) Command, pub(super) Micros);
+pub(super) struct Wire {
+    pub(super) command: Command,
+    pub(super) sent_at: Micros,
+    pub(super) deadline: Micros,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is on its own")]
@@ -65,10 +74,16 @@ pub(super) struct Replica {
     pub(super) waits_for: Option<Wire>,
     /// The newest fence that this replica has taken over.
     pub(super) adopted: Fence,
+    /// When it last tripped or took a state over.
+    pub(super) changed_at: Micros,
+    /// How far it takes the server's clock to be ahead of its own.
+    pub(super) ahead: Micros,
+    /// How many steps of that clock it has noticed, and told what it knows.
+    pub(super) noticed: u8,
 }
 
 impl Replica {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ahead: Micros) -> Self {
         Self {
             alive: true,
             member: Member::new(),
@@ -82,6 +97,9 @@ impl Replica {
             serial: 0,
             waits_for: None,
             adopted: Fence::NONE,
+            changed_at: 0,
+            ahead,
+            noticed: 0,
         }
     }
 
@@ -106,7 +124,18 @@ impl Replica {
 }
 
 impl World {
-    /// A replica learns a record. It takes it over unless it has something to tell itself.
+    pub(super) fn server_time(&self) -> Micros {
+        self.now + self.ahead
+    }
+
+    /// These news on a replica's clock.
+    pub(super) fn news(&self, index: usize) -> Record {
+        let ((record, lasts), now) = (self.news[index], self.server_time());
+        record.for_at_most(lasts, now).rebased(now, self.now)
+    }
+
+    /// A replica learns a record on its own clock. It takes it over unless it has something to tell
+    /// itself.
     pub(super) fn learn(&mut self, index: usize, record: Record) -> bool {
         let replica = &mut self.replicas[index];
         let is_newer = replica.member.learn(record);
@@ -139,43 +168,81 @@ impl World {
         if record.fence != replica.adopted || record.state != State::Open {
             (replica.lease, replica.probing) = (None, false);
         }
-        replica.adopted = record.fence;
+        (replica.adopted, replica.changed_at) = (record.fence, self.now);
         (replica.state, replica.until) = (record.state, record.until);
         (replica.is_fleets, replica.decision, replica.is_behind) = (true, None, false);
+    }
+
+    pub(super) fn ask_for_lease(&mut self, index: usize, lease: u64) {
+        let request = Request::Lease { lease, lasts: LEASE, max: 1 };
+        let command = self.replicas[index].member.command(request);
+        self.send(index, command);
     }
 
     pub(super) fn send(&mut self, index: usize, command: Command) {
         let (now, replica) = (self.now, &mut self.replicas[index]);
         replica.serial += 1;
-        replica.waits_for = Some(Wire(command, now));
+        let wire = Wire { command, sent_at: now, deadline: now + replica.ahead };
+        replica.waits_for = Some(wire);
         let sent = Sent { replica: index, serial: replica.serial };
-        self.requests.push((sent, Wire(command, now)));
+        self.requests.push((sent, wire));
+    }
+
+    pub(super) fn suffer(&mut self, fault: Fault) {
+        match fault {
+            Fault::Die(index) => {
+                self.faults -= 1;
+                self.replicas[index].alive = false;
+                self.replicas[index].probing = false;
+            }
+            Fault::Forget => {
+                self.faults -= 1;
+                self.era += 1;
+                self.server.entry = None;
+            }
+            Fault::Copy => self.copy = Some(Box::new(self.server.clone())),
+            Fault::FallBack => {
+                self.faults -= 1;
+                self.era += 1;
+                self.server = *self.copy.take().expect("a copy");
+            }
+            Fault::ClockBack => {
+                self.steps += 1;
+                self.ahead -= CLOCK_STEP;
+            }
+            Fault::ClockAhead => {
+                self.steps += 1;
+                self.ahead += CLOCK_STEP;
+            }
+        }
     }
 
     /// The server carries out a request, unless it comes too late.
     pub(super) fn serve(&mut self, command: &Command, deadline: Micros) -> Answer {
-        if self.now > deadline {
-            let record = self.server.entry.as_ref().map_or(Record::NONE, |entry| entry.record);
-            return Answer { status: Status::Late, record, now: self.now };
+        let now = self.server_time();
+        if now > deadline {
+            return Answer { status: Status::Late, record: self.server.record(), now };
         }
-        let (answer, is_published) = self.server.apply(self.now, command);
+        let (answer, is_published) = self.server.apply(now, command);
+        self.check_times(&answer);
         if is_published {
             let is_higher = answer.record.fence.number > command.seen.number;
-            if !is_higher && !matches!(command.request, Request::Join(_)) {
+            if !is_higher && !matches!(command.request, Request::Join(_) | Request::Limit { .. }) {
                 self.broken = Some("a new state has a fence that its caller has seen");
             }
-            if !self.news.contains(&answer.record) {
-                self.news.push(answer.record);
+            let lasts = self.server.entry.as_ref().and_then(|entry| entry.lasts);
+            if !self.news.contains(&(answer.record, lasts)) {
+                self.news.push((answer.record, lasts));
             }
         }
         match command.request {
             Request::Lease { lease, .. } if answer.status == Status::Done => {
                 self.granted.retain(|(token, ..)| *token != lease);
-                self.granted.push((lease, self.now + LEASE, self.era));
+                self.granted.push((lease, now + LEASE, self.era));
             }
             Request::Result(result) if matches!(answer.status, Status::Done | Status::Counted) => {
                 let is_valid = self.granted.iter().any(|(token, until, era)| {
-                    (*token, *era) == (result.lease, self.era) && *until > self.now
+                    (*token, *era) == (result.lease, self.era) && *until > now
                 });
                 if !is_valid {
                     self.broken = Some("a result under an expired lease counted");
@@ -186,9 +253,27 @@ impl World {
         answer
     }
 
+    /// Nothing lasts for longer than it was meant to, whatever the clock did.
+    fn check_times(&mut self, answer: &Answer) {
+        // The lease that it grants, or of which it tells the end, runs from here at the latest.
+        for (_, until, _) in &mut self.granted {
+            *until = (*until).min(answer.now + LEASE);
+        }
+        let open_until = answer.record.until.unwrap_or(answer.now);
+        let denied_until = match answer.status {
+            Status::Denied { until } => until,
+            _ => answer.now,
+        };
+        if open_until > answer.now + OPEN_TIME || denied_until > answer.now + OPEN_TIME.max(LEASE) {
+            self.broken = Some("something lasts for longer than it was meant to");
+        }
+    }
+
     pub(super) fn take_answer(&mut self, fleet: &Fleet, index: usize, answer: &Answer) {
+        let (now, steps) = (self.now, self.steps);
         let replica = &mut self.replicas[index];
-        let Some(Wire(command, sent_at)) = replica.waits_for.take() else { return };
+        let Some(Wire { command, sent_at, .. }) = replica.waits_for.take() else { return };
+        replica.ahead = answer.now - now;
         match command.request {
             Request::Join(_) => {
                 let record = answer.record.rebased(answer.now, sent_at);
@@ -214,6 +299,11 @@ impl World {
                 }
             }
             Request::Release { .. } => {}
+            Request::Limit { .. } => {
+                replica.noticed = steps;
+                let record = answer.record.rebased(answer.now, sent_at);
+                self.learn(index, record);
+            }
             Request::Vote { .. }
             | Request::Set { .. }
             | Request::Result(_)
@@ -233,9 +323,12 @@ impl World {
     }
 
     /// All living replicas join, until nothing changes any more, without another fault.
+    /// If the server's clock has stepped, each says how much is left of the state.
     pub(super) fn settled(&self, fleet: &Fleet) -> Self {
         let mut world = self.clone();
         (world.requests, world.answers) = (Vec::new(), Vec::new());
+        let ahead = world.ahead;
+        world.replicas.iter_mut().for_each(|replica| replica.ahead = ahead);
         for _ in 0..3 {
             for index in 0..world.replicas.len() {
                 world.replicas[index].waits_for = None;
@@ -252,13 +345,33 @@ impl World {
                         world.drop_decision(index);
                     }
                     for command in [Some(join), next].into_iter().flatten() {
-                        world.replicas[index].waits_for = Some(Wire(command, now));
-                        let answer = world.serve(&command, now);
-                        world.take_answer(fleet, index, &answer);
+                        world.ask(fleet, index, command);
+                    }
+                    let limit = world.replicas[index].member.limit(now);
+                    if let Some(limit) = limit.filter(|_| world.steps > 0) {
+                        world.ask(fleet, index, limit);
                     }
                 }
             }
         }
         world
+    }
+
+    /// Whether no replica takes the state to last for longer than any has known before.
+    pub(super) fn ends_are_those_that_were_known(&self, before: &Self) -> bool {
+        fn living(world: &World) -> impl Iterator<Item = &Record> {
+            world.replicas.iter().filter(|one| one.alive).map(|one| one.member.seen())
+        }
+        // What has ended has no end that matters.
+        let mut lasting = living(self).filter(|record| record.until > Some(self.now));
+        lasting.all(|record| living(before).all(|known| !known.ends_before(record)))
+    }
+
+    /// Sends a command, which is answered at once.
+    fn ask(&mut self, fleet: &Fleet, index: usize, command: Command) {
+        let (sent_at, deadline) = (self.now, self.server_time());
+        self.replicas[index].waits_for = Some(Wire { command, sent_at, deadline });
+        let answer = self.serve(&command, deadline);
+        self.take_answer(fleet, index, &answer);
     }
 }

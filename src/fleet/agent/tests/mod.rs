@@ -1,4 +1,9 @@
-//! When the thread of a fleet sleeps.
+//! When the thread of a fleet sleeps; and what it does, with a real server.
+
+mod batches;
+mod inquiries;
+mod lost_answers;
+mod rig;
 
 use std::sync::mpsc;
 

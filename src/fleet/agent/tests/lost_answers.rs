@@ -1,0 +1,178 @@
+//! Answers that are lost, late, or of a server that has forgotten what it knew.
+
+use super::{
+    rig::{Breaker, LONG, Rig, TOO_SHORT},
+    *,
+};
+use crate::{
+    config::Config,
+    fleet::{
+        entry::{Submission, to_micros},
+        protocol::{
+            command::{Request, Status},
+            fence::Fence,
+        },
+    },
+    state::State,
+};
+
+/// A breaker that has joined.
+fn joined(rig: &mut Rig, config: Config) -> Breaker {
+    let breaker = rig.add("a", config);
+    rig.step();
+    assert!(rig.shared(&breaker).is_attached);
+    breaker
+}
+
+/// The server carries out what the machine has decided, and the answer is lost. Returns the fence.
+fn lose_answer(rig: &mut Rig, breaker: &Breaker) -> Fence {
+    rig.take_messages();
+    let view = rig.view(breaker);
+    let settings = Arc::clone(&rig.agent.settings);
+    let submission = rig.shared(breaker).entry.submission(&view, &settings);
+    let Submission::Send { command, .. } = submission else { panic!("nothing to send") };
+    let answer = rig.agent.transport.call("a", command).unwrap();
+    assert_eq!(answer.status, Status::Done);
+    answer.record.fence
+}
+
+#[test]
+fn a_state_set_by_hand_whose_answer_was_lost_does_not_replace_a_newer_one() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    breaker.force_open();
+    lose_answer(&mut rig, &breaker);
+    let request = Request::Set { token: 7, state: State::Disabled, lasts: None, opens: 0 };
+    let newer = rig.other("a", request).record;
+    // The first that the replica hears is the newer one.
+    rig.agent.go_alone("the answer was lost");
+    rig.until("it joins again, and has told all", |rig| {
+        rig.agent.link == Link::Joined && rig.agent.changed.is_empty()
+    });
+    assert_eq!(breaker.state(), State::Disabled);
+    assert_eq!(rig.record("a"), newer);
+    // So it is after a third one.
+    let request = Request::Set { token: 9, state: State::Closed, lasts: None, opens: 0 };
+    let newest = rig.other("a", request).record;
+    let view = rig.view(&breaker);
+    rig.shared(&breaker).entry.learn(newest, to_micros(view.now), &view);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn a_state_set_by_hand_that_is_known_by_its_token_is_not_sent_again() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    breaker.force_open();
+    let fence = lose_answer(&mut rig, &breaker);
+    let request = Request::Set { token: 7, state: State::Disabled, lasts: None, opens: 0 };
+    let (own, newer) = (rig.record("a"), rig.other("a", request).record);
+    assert_eq!(own.fence, fence);
+    // Both come as news, in order.
+    for record in [own, newer] {
+        let view = rig.view(&breaker);
+        rig.shared(&breaker).entry.learn(record, to_micros(view.now), &view);
+    }
+    assert_eq!(breaker.state(), State::Disabled);
+    assert_eq!(rig.view(&breaker).decided, None);
+}
+
+#[test]
+fn what_stays_late_is_sent_again_with_growing_pauses_and_arrives_at_last() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    rig.agent.transport.timeout = TOO_SHORT;
+    breaker.fail();
+    let before = rig.scripts();
+    let began = Instant::now();
+    rig.until("a while has passed", |_| began.elapsed() > Duration::from_millis(700));
+    let sent = rig.scripts() - before;
+    // 20, 40, 80, 160, 320 ms, or half of that. On a busy machine fewer.
+    assert!((2..=10).contains(&sent), "{sent} scripts");
+    assert_eq!(rig.field("a", "s"), "(nil)");
+    rig.agent.transport.timeout = LONG;
+    rig.until("the trip arrives", |rig| rig.field("a", "s") == "open");
+    rig.step();
+    assert_eq!(rig.shared(&breaker).paused_until, None);
+}
+
+#[test]
+fn a_vote_that_is_cast_again_too_late_is_cast_once_more() {
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    breaker.fail();
+    let vote = format!("v:{:016x}", 1);
+    rig.until("its vote is counted", |rig| rig.field("a", &vote) != "(nil)");
+    rig.server.command(&["HDEL", "circuit_breaker:{0}:fleet:breaker:a", &vote]);
+    rig.agent.transport.timeout = TOO_SHORT;
+    rig.agent.must_reassert = true;
+    let (before, began) = (rig.scripts(), Instant::now());
+    rig.until("a while has passed", |rig| {
+        rig.agent.changed.is_empty() && began.elapsed() > Duration::from_millis(300)
+    });
+    let sent = rig.scripts() - before;
+    assert!((1..=10).contains(&sent), "{sent} scripts");
+    assert!(rig.agent.must_reassert);
+    assert_eq!(rig.field("a", &vote), "(nil)");
+    rig.agent.transport.timeout = LONG;
+    rig.until("its vote is counted again", |rig| rig.field("a", &vote) != "(nil)");
+    assert!(!rig.agent.must_reassert);
+}
+
+/// A half-open circuit that many results decide, with so many of them that were not sent.
+fn with_results(rig: &mut Rig, results: usize) -> Breaker {
+    let mut config = Rig::config();
+    config.recovery_timeout = Duration::from_millis(50);
+    config.success_threshold = 100;
+    config.half_open_max_calls = Some(1);
+    config.half_open_failure_rate = Some(0.5);
+    let breaker = joined(rig, config);
+    breaker.fail();
+    rig.until("it is half-open", |_| breaker.state() == State::HalfOpen);
+    let mut sent = 0;
+    rig.until("a probe is admitted", |_| {
+        let permit = breaker.permit();
+        sent += usize::from(permit.is_some());
+        permit.into_iter().for_each(crate::breaker::permit::Permit::success);
+        sent > 0
+    });
+    for _ in 1..results {
+        breaker.permit().unwrap().success();
+    }
+    assert_eq!(rig.view(&breaker).results.len(), results);
+    breaker
+}
+
+#[test]
+fn all_results_of_probes_are_sent_however_many_there_are() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = with_results(&mut rig, 20);
+    rig.step();
+    assert_eq!(rig.view(&breaker).results, []);
+    assert_eq!(rig.field("a", "g"), "20");
+}
+
+#[test]
+fn the_result_of_a_probe_that_comes_too_late_is_kept_and_sent_again() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = with_results(&mut rig, 1);
+    rig.agent.transport.timeout = TOO_SHORT;
+    rig.step();
+    assert_eq!(rig.view(&breaker).results.len(), 1);
+    rig.agent.transport.timeout = LONG;
+    rig.until("it arrives", |rig| rig.field("a", "g") == "1");
+    assert_eq!(rig.view(&breaker).results, []);
+}
+
+#[test]
+fn a_server_that_has_forgotten_the_state_is_told_before_the_result_of_a_probe() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = with_results(&mut rig, 1);
+    let fence = rig.shared(&breaker).entry.member.seen().fence;
+    rig.server.command(&["DEL", "circuit_breaker:{0}:fleet:breaker:a"]);
+    rig.step();
+    assert_eq!(rig.record("a").fence, fence);
+    // Its lease is gone, and so is the result.
+    assert_eq!(rig.view(&breaker).results, []);
+    assert_eq!(rig.field("a", "g"), "(nil)");
+}
