@@ -136,7 +136,7 @@ impl Attack {
             began.elapsed().as_secs_f64(),
         );
         // A kilobyte for each key would be 180 MB. What other threads free stays allocated.
-        assert!(grown < 40_000, "{grown} kB");
+        assert!(grown < 64_000, "{grown} kB");
         assert!(most_stored <= 2 * self.max_breakers + 100, "{most_stored} snapshots");
         assert!(largest <= MAX_DISK, "{largest} bytes on disk");
         report
