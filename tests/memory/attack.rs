@@ -208,10 +208,10 @@ impl Times {
         self.0[nanos.min(Self::LONGEST - 1)] += 1;
     }
 
-    /// The time within which this share of the calls was.
-    fn percentile(&self, share: f64) -> usize {
+    /// The time within which so many of a thousand calls were.
+    fn within(&self, of_thousand: u64) -> usize {
         let all: u64 = self.0.iter().map(|count| u64::from(*count)).sum();
-        let mut left = (all as f64 * share) as u64;
+        let mut left = all * of_thousand / 1000;
         let mut times = self.0.iter().enumerate();
         let found = times.find(|(_, count)| {
             let is_reached = left < u64::from(**count);
@@ -285,7 +285,8 @@ fn other_keys_take_as_long_during_an_attack_as_before() {
             target.store(2, Relaxed);
         });
         for (what, times) in ["during the attack", "beside it"].into_iter().zip(&times) {
-            let [half, most, nearly_all] = [0.5, 0.99, 0.999].map(|share| times.percentile(share));
+            let [half, most, nearly_all] =
+                [500, 990, 999].map(|of_thousand| times.within(of_thousand));
             println!(
                 "inner call {inner}, {what}: 50% {half} ns, 99% {most} ns, 99.9% {nearly_all} ns"
             );
