@@ -1,6 +1,6 @@
 //! The cells that no breaker leases.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::cell::Cell;
 
@@ -41,6 +41,12 @@ pub(crate) fn take() -> &'static Cell {
         }
         pool.grow();
     }
+}
+
+/// A cell of no breaker, ever: it admits no call.
+pub(crate) fn never_leased() -> &'static Cell {
+    static CELL: OnceLock<Cell> = OnceLock::new();
+    CELL.get_or_init(Cell::vacant)
 }
 
 /// Begins to count the calls of every breaker that waits for its first one.

@@ -53,8 +53,8 @@ impl<M: Make> ByName<M> {
 
     /// The breaker of this name, which is made if there is none.
     ///
-    /// Whoever asks gets it restored, or after the time that this may take. The wait is not a part
-    /// of filling the slot: code of users that runs while a thread makes a breaker, such as a
+    /// A caller gets it restored, or after the time that this may take. The wait is not a part of
+    /// filling the slot: code of users that runs while a thread makes a breaker, such as a
     /// subscriber of the log, may ask for the same one on that thread.
     pub(super) fn get_or_create(&self, name: &str) -> M::Breaker {
         let slot = self.slot(name);

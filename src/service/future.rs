@@ -19,7 +19,12 @@ pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
     ///
     /// Dropping it before it is ready [abandons](crate::Permit#abandoned-calls) the call. If the
-    /// inner future panics, the call is a failure, and the panic propagates.
+    /// inner future panics, the call is a failure, and the panic propagates. When the inner future
+    /// is ready, it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled again after it was ready with the result of the inner service.
     pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
         call: Call<F, C, J, O>,
@@ -40,6 +45,9 @@ pin_project! {
             #[pin]
             future: J,
         },
+        /// The inner future was ready. What is dropped later is then nothing, which the compiler
+        /// sees: so a future that nothing else refers to stays in registers.
+        Ended,
     }
 }
 
@@ -67,16 +75,27 @@ where
     #[expect(clippy::inline_always, reason = "a few instructions around the inner poll")]
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().call.project() {
+        let mut call = self.project().call;
+        match call.as_mut().project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                Poll::Ready(pass(record_when.record(classify, result, permit)))
+                let result = record_when.record(classify, result, permit);
+                call.set(Call::Ended);
+                Poll::Ready(pass(result))
             }
             CallProjection::Rejected { future } => {
                 Poll::Ready(Ok(O::pass_unrecorded(ready!(future.poll(cx))?)))
             }
+            CallProjection::Ended => fail_polled_again(),
         }
     }
+}
+
+// Not pending for ever instead: the compiler would make a loop of every poll.
+#[cold]
+#[inline(never)]
+fn fail_polled_again() -> ! {
+    panic!("`ResponseFuture` polled after completion")
 }
 
 /// Passes a recorded result on.

@@ -1,14 +1,22 @@
 //! What a service knows between `poll_ready` and `call`.
 
+use std::task::Context;
+
 use super::{inner_call, wake_on_open::WakeOnOpen};
-use crate::{breaker::cell::Cell, error::Refusal, state::State};
+use crate::{
+    breaker::{cell::Cell, pool},
+    error::Refusal,
+    state::State,
+};
 
 /// The readiness of one service.
 ///
 /// It must be dropped before the breaker's handle: see [`WakeOnOpen`].
 pub(super) struct Gate {
-    cell: &'static Cell,
-    pub(super) wake_on_open: WakeOnOpen,
+    /// The cell to ask whether every call is admitted: the breaker's own or, while a task is
+    /// registered, one that admits none. So a healthy call asks one question and not two.
+    quick: &'static Cell,
+    wake_on_open: WakeOnOpen,
     pub(super) readiness: Readiness,
     /// Why the next call is rejected, if `readiness` is [`Readiness::Rejecting`].
     refusal: Refusal,
@@ -30,10 +38,35 @@ pub(super) enum Readiness {
 impl Gate {
     pub(super) fn new(cell: &'static Cell) -> Self {
         Self {
-            cell,
+            quick: cell,
             wake_on_open: WakeOnOpen::new(cell),
             readiness: Readiness::Unknown,
             refusal: Refusal::new(State::Closed),
+        }
+    }
+
+    /// The breaker's cell; while a task is registered, one that admits no call.
+    #[inline]
+    pub(super) const fn quick(&self) -> &'static Cell {
+        self.quick
+    }
+
+    /// Registers the task to be woken when the circuit opens. Returns `false` if the circuit
+    /// already rejects calls.
+    pub(super) fn wait(&mut self, cx: &Context<'_>) -> bool {
+        let waits = self.wake_on_open.register(cx);
+        if self.wake_on_open.is_registered() {
+            self.quick = pool::never_leased();
+        }
+        waits
+    }
+
+    /// The task does not wait any more.
+    #[inline]
+    pub(super) fn stop_waiting(&mut self) {
+        if self.wake_on_open.is_registered() {
+            self.wake_on_open.clear();
+            self.quick = self.wake_on_open.cell();
         }
     }
 
@@ -45,13 +78,36 @@ impl Gate {
     // Out of line, as is everything that a healthy call does not need: that keeps its code short.
     #[inline(never)]
     pub(super) fn is_rejecting(&mut self) -> bool {
-        let Some(refusal) = self.cell.would_refuse() else { return false };
-        if inner_call::is_nested(self.cell) {
+        let cell = self.wake_on_open.cell();
+        let Some(refusal) = cell.would_refuse() else { return false };
+        if inner_call::is_nested(cell) {
             return false;
         }
         self.readiness = Readiness::Rejecting;
         self.refusal = refusal;
-        self.wake_on_open.clear();
+        self.stop_waiting();
         true
+    }
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use std::{ptr, task::Waker};
+
+    use super::*;
+
+    #[test]
+    fn while_a_task_is_registered_no_call_is_admitted_quickly() {
+        let cell = pool::take();
+        let mut gate = Gate::new(cell);
+        assert!(ptr::eq(gate.quick(), cell));
+        for _ in 0..2 {
+            assert!(gate.wait(&Context::from_waker(Waker::noop())));
+            assert!(!ptr::eq(gate.quick(), cell) && !gate.quick().admits_all());
+            gate.stop_waiting();
+            assert!(ptr::eq(gate.quick(), cell));
+        }
+        drop(gate);
+        pool::give_back(cell);
     }
 }

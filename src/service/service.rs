@@ -184,7 +184,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// nested one is recognized when it is recorded, and here only if its drop may count too.
     #[inline]
     fn admit_fast(&mut self) -> Option<Permit> {
-        let cell = self.breaker.cell();
+        let cell = self.gate.quick();
         let permit = Permit::try_acquire_fast(cell, || inner_call::is_nested(cell))?;
         self.gate.readiness = Readiness::Unknown;
         Some(permit)
@@ -239,11 +239,11 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
         match self.poll_inner_ready(cx, R::WHILE_OPEN.waits()) {
             Poll::Ready(Ok(())) => {
                 self.gate.readiness = Readiness::Inner;
-                self.gate.wake_on_open.clear();
+                self.gate.stop_waiting();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                self.gate.wake_on_open.clear();
+                self.gate.stop_waiting();
                 self.release_wait();
                 Poll::Ready(Err(error.into()))
             }
@@ -269,7 +269,7 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     /// Waits for the inner service, or for the circuit to open.
     #[cold]
     fn wait_for_inner<E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        if self.gate.wake_on_open.register(cx) {
+        if self.gate.wait(cx) {
             return Poll::Pending;
         }
         // The circuit opened while the inner service was polled.
@@ -308,10 +308,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if R::WHILE_OPEN.waits()
-            || self.gate.wake_on_open.is_registered()
-            || !self.breaker.cell().admits_all()
-        {
+        if R::WHILE_OPEN.waits() || !self.gate.quick().admits_all() {
             if !R::WHILE_OPEN.waits() && self.gate.is_rejecting() {
                 return if O::PASSES_WHILE_OPEN {
                     self.poll_ready_for_exempt(cx)

@@ -18,6 +18,11 @@ impl WakeOnOpen {
         Self { cell, key: None }
     }
 
+    #[inline]
+    pub(super) fn cell(&self) -> &'static Cell {
+        self.cell
+    }
+
     /// Registers the task. Returns `false` if the circuit already rejects calls.
     pub(super) fn register(&mut self, cx: &Context<'_>) -> bool {
         self.cell.register_rejection_waker(&mut self.key, cx.waker())
@@ -29,15 +34,8 @@ impl WakeOnOpen {
         self.key.is_some()
     }
 
-    #[inline]
-    pub(super) fn clear(&mut self) {
-        if self.is_registered() {
-            self.remove();
-        }
-    }
-
     #[cold]
-    fn remove(&mut self) {
+    pub(super) fn clear(&mut self) {
         if let Some(key) = self.key.take() {
             self.cell.remove_rejection_waker(key);
         }
@@ -46,6 +44,8 @@ impl WakeOnOpen {
 
 impl Drop for WakeOnOpen {
     fn drop(&mut self) {
-        self.clear();
+        if self.is_registered() {
+            self.clear();
+        }
     }
 }

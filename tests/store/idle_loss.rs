@@ -113,6 +113,32 @@ fn a_folder_that_is_replaced_while_idle_is_noticed_and_stored_again() {
     }
 }
 
+#[test]
+fn a_folder_that_has_become_a_file_is_reported_and_stored_again_when_the_file_is_gone() {
+    for kind in Kind::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("state");
+        let idle = Idle::on(kind, &folder);
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "not a folder").unwrap();
+        eventually("the loss is announced", || !idle.health.lock().unwrap().is_empty());
+        idle.open.reset();
+        idle.open.try_acquire().expect("closed").failure();
+        idle.open.force_open();
+        for _ in 0..3 {
+            let flushed = idle.open.flush_blocking(SOON);
+            assert!(flushed.is_err() && !idle.open.store_health().is_healthy(), "{kind:?}");
+        }
+        assert_eq!(fs::read(&folder).unwrap(), b"not a folder", "{kind:?}");
+        fs::remove_file(&folder).unwrap();
+        eventually("it is healthy again", || idle.open.store_health().is_healthy());
+        for breaker in [&idle.open, &idle.other] {
+            eventually("it is stored", || breaker.flush_blocking(MINUTE).is_ok());
+        }
+        idle.assert_stored(kind, &folder);
+    }
+}
+
 /// A breaker on an idle store stays healthy, and nothing is written.
 #[test]
 fn checking_an_idle_store_announces_and_writes_nothing() {

@@ -32,6 +32,8 @@ fn child_process() {
         #[cfg(target_os = "linux")]
         (faults::forked::PARENT, faults::forked::fork),
         #[cfg(target_os = "linux")]
+        (faults::descriptors::EXHAUSTED, faults::descriptors::live),
+        #[cfg(target_os = "linux")]
         (faults::threadless::LIMITED, faults::threadless::live),
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),

@@ -2,9 +2,9 @@
 //!
 //! To convert a window of a million calls to another size takes milliseconds. That is done without
 //! the breaker's lock, from a copy, while calls go on being recorded. The copy is made in rounds,
-//! each of so many words at most; what was recorded meanwhile follows in further rounds, and the
-//! last of it with the lock. So nothing is left out, and the lock is held for some microseconds at
-//! a time. A window that keeps its size changes its owner.
+//! each of a bounded number of words; what was recorded meanwhile follows in further rounds, and
+//! the last of it with the lock. So nothing is left out, and the lock is held for some microseconds
+//! at a time. A window that keeps its size changes its owner.
 
 use super::Rules;
 use crate::{
@@ -203,9 +203,8 @@ mod tests {
         assert_eq!((counts.calls, counts.failures), (1, 1));
     }
 
-    /// The most that is done with the lock at a time. Rounds copy whole words, of which the first
-    /// and the last may be counted twice; what is left for the end is a few calls a rule.
-    const MOST_WORDS: usize = WORDS_IN_A_ROUND + 64;
+    /// The most words of rings that are touched with the lock at a time: 33 KiB.
+    const MOST_WORDS: usize = 4200;
 
     #[test]
     fn a_window_of_a_million_calls_is_copied_in_small_rounds_and_converted_without_the_lock() {

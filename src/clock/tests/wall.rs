@@ -1,4 +1,4 @@
-//! A wall clock that is before 1970, or jumps there.
+//! A wall clock that is before 1970, or jumps there, or is where numbers of seconds end.
 
 use std::{
     sync::{Arc, Mutex},
@@ -89,6 +89,63 @@ fn before_1970_a_breaker_lives_on_every_store() {
                 let folder = tempfile::tempdir().unwrap();
                 lives(&crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
             }
+        }
+    });
+}
+
+/// 32 bits of seconds end in 2038 and 2106, and the microseconds that a float holds exactly in
+/// 2255. (A history orders by 64 bits of nanoseconds, which end in 2554.)
+#[test]
+fn a_breaker_lives_over_the_ends_of_times_on_every_store() {
+    with_other_clocks("wall::a_breaker_lives_over_the_ends_of_times_on_every_store", |trap| {
+        for end in [1 << 31, 1 << 32, 9_007_199_254].map(Duration::from_secs) {
+            let set = || trap.set_wall(SystemTime::UNIX_EPOCH + end - OPEN_TIME / 2);
+            let advance = |time| trap.advance(time);
+            set();
+            lives(&MemoryStore::new(), &advance);
+            set();
+            let folder = tempfile::tempdir().unwrap();
+            lives(&FileStore::open(folder.path()).unwrap(), &advance);
+            #[cfg(feature = "sled")]
+            {
+                set();
+                let folder = tempfile::tempdir().unwrap();
+                lives(&crate::store::SledStore::open(folder.path()).unwrap(), &advance);
+            }
+            #[cfg(feature = "redb")]
+            {
+                set();
+                let folder = tempfile::tempdir().unwrap();
+                lives(&crate::store::RedbStore::open(folder.path()).unwrap(), &advance);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_open_circuit_is_restored_open_over_the_ends_of_times() {
+    with_other_clocks("wall::an_open_circuit_is_restored_open_over_the_ends_of_times", |trap| {
+        for end in [1 << 31, 1 << 32, 9_007_199_254, 253_402_300_800, 900_000_000_000] {
+            trap.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(end - 30));
+            let store = MemoryStore::new();
+            let build = || {
+                Breaker::builder("old")
+                    .trip_on(Trip::consecutive_failures(1))
+                    .recovery_timeout(OPEN_TIME)
+                    .store(store.clone())
+                    .build()
+                    .unwrap()
+            };
+            let breaker = build();
+            breaker.try_acquire().unwrap().failure();
+            block_on(breaker.flush()).unwrap();
+            drop(breaker);
+            trap.advance(OPEN_TIME * 2 / 3);
+            let left = build().try_acquire().unwrap_err().retry_after().unwrap();
+            let error = left.abs_diff(Duration::from_secs(20));
+            assert!(error < Duration::from_millis(1), "{left:?} before {end}");
+            trap.advance(Duration::from_secs(20));
+            build().try_acquire().expect("a probe").success();
         }
     });
 }

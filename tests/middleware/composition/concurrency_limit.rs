@@ -147,12 +147,13 @@ async fn below_a_rejected_call_that_was_ready_keeps_its_permit_for_the_next_call
     // The first already has the permit, and does not take another.
     assert_ready_ok!(first.poll_ready());
     let mut call = task::spawn(first.call(3));
+    assert!(!second.is_woken());
     answer(&mut handle, 3);
     assert_ready_ok!(call.poll());
-    assert!(!second.is_woken());
-    drop(call);
+    // The call is over, and its permit is free while its future still exists.
     assert!(second.is_woken());
     assert_ready_ok!(second.poll_ready());
+    drop(call);
 }
 
 /// The same holds for a place in the queue: a service that is rejected while it waits keeps the

@@ -1,14 +1,17 @@
 //! Every call ends exactly once, whatever happens to its future.
 
 use std::{
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    sync::Arc,
+    task::Poll,
 };
 
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, Error, Outcome, State, Trip, clock::ManualClock,
+    Breaker, CircuitBreakerLayer, Error, Outcome, State, Trip, Window, clock::ManualClock,
 };
 
 use super::{OPEN_TIME, Setup, setup, trip};
@@ -54,6 +57,46 @@ async fn a_completed_future_counts_once_even_when_dropped_later() {
     assert_eq!(breaker.state(), State::Closed);
     drop(call);
     assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
+}
+
+/// A service whose future holds this until it is dropped, also when it is ready.
+fn holding(held: Arc<()>) -> impl Service<(), Response = (), Error = (), Future: Unpin> {
+    service_fn(move |()| {
+        let held = Arc::clone(&held);
+        poll_fn(move |_| {
+            let _ = &held;
+            Poll::Ready(Ok(()))
+        })
+    })
+}
+
+#[tokio::test]
+async fn the_inner_future_is_dropped_as_soon_as_it_is_ready() {
+    let held = Arc::new(());
+    let layer = CircuitBreakerLayer::builder("held").build().unwrap();
+    let mut service = layer.layer(holding(Arc::clone(&held)));
+    let in_service = Arc::strong_count(&held);
+    let mut call = task::spawn(service.ready().await.unwrap().call(()));
+    assert_eq!(Arc::strong_count(&held), in_service + 1);
+    assert_ready_ok!(call.poll());
+    assert_eq!(Arc::strong_count(&held), in_service, "by the future, which is still alive");
+    drop(call);
+}
+
+#[tokio::test]
+async fn a_future_that_is_polled_after_completion_panics_and_counts_no_more() {
+    let layer = CircuitBreakerLayer::builder("polled again")
+        .trip_on(Trip::failure_rate(1.0, Window::calls(10)))
+        .build()
+        .unwrap();
+    let mut service = layer.layer(holding(Arc::new(())));
+    let mut call = task::spawn(service.ready().await.unwrap().call(()));
+    assert_ready_ok!(call.poll());
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(call.poll()))).unwrap_err();
+    assert!(panic.downcast_ref::<&str>().unwrap().contains("polled after completion"));
+    drop(call);
+    let stats = layer.breaker().stats();
+    assert_eq!((stats.window_calls(), stats.window_failures()), (1, 0));
 }
 
 #[tokio::test]

@@ -1,16 +1,33 @@
 //! Files that are damaged at random places before the start. Each time, the breakers start, calls
 //! have the same results as without a store, and the new state and history are stored.
+//!
+//! What each store promises of the state that a breaker begins with:
+//!
+//! * sled finds damage by its checksums, and reads its log up to there: a state that was stored at
+//!   some time, or none.
+//! * Files have no checksums, and each breaker has its own: what its file says, if that is a
+//!   snapshot; otherwise what is readable of an open or half-open state, or closed. The damaged
+//!   bytes are kept aside. The other breakers notice nothing.
+//! * redb finds damage by its checksums, and copies what it can read into a new file: the newest
+//!   state, or closed; then the damaged file is kept aside.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 use tower_breaker::{
     MemoryStore, State, StateStore,
     clock::ManualClock,
+    snapshot::{Snapshot, SnapshotError},
     store::{HistoryStore as _, SaveEntry, StoreHealth},
 };
 
 use super::{
+    asides::{is_in_quarantine, redb_files},
     cells::{Cell, PLACES},
     fault::{Site, copy},
     histories::{Loss, Made},
@@ -53,7 +70,8 @@ pub(crate) fn play(cell: &Cell, work: &Path) -> Value {
         copy(&base, &site.folder).unwrap();
         let what = site.damage();
         let problems = found.problems.len();
-        found.look(cell.kind, &site.folder, &rounds);
+        let read = Read::of(cell.kind, &site.folder, &around.join("image"));
+        found.look(cell.kind, &site.folder, &rounds, &read);
         found.moved_aside += fs::read_dir(&around).unwrap().count() - 1;
         for problem in &mut found.problems[problems..] {
             *problem = format!("place {place}, {what}: {problem}");
@@ -110,9 +128,54 @@ fn fill(kind: Kind, base: &Path) -> Rounds {
     rounds
 }
 
+/// What is in the damaged files of breakers.
+#[derive(Default)]
+struct Read {
+    snapshots: Vec<Option<Vec<u8>>>,
+}
+
+impl Read {
+    fn of(kind: Kind, folder: &Path, image: &Path) -> Self {
+        if kind != Kind::File {
+            return Self::default();
+        }
+        // A store takes notes in its folder, and this one must not.
+        copy(folder, image).unwrap();
+        let store = kind.open(image);
+        let key = |number| format!("circuit_breaker:busy {number}:state");
+        let snapshots = (0..BUSY).map(|number| store.load(&key(number)).unwrap()).collect();
+        drop(store);
+        fs::remove_dir_all(image).unwrap();
+        Self { snapshots }
+    }
+
+    /// The bytes that are no snapshot of a breaker.
+    fn unreadable(&self, number: usize) -> Option<&[u8]> {
+        let bytes = self.snapshots.get(number)?.as_deref()?;
+        let is_corrupt = matches!(Snapshot::from_json(bytes), Err(SnapshotError::Corrupt(_)));
+        is_corrupt.then_some(bytes)
+    }
+
+    /// Whether a breaker in a file of its own may begin so.
+    fn leads_to(&self, number: usize, shown: &Snapshot, wall: SystemTime) -> bool {
+        let Some(bytes) = &self.snapshots[number] else { return *shown == closed(wall) };
+        match Snapshot::from_json(bytes) {
+            Ok(snapshot) => *shown == revived(&snapshot, wall),
+            Err(SnapshotError::Corrupt(_)) => {
+                let state = format!("\"{}\"", shown.state);
+                let states = [State::Open, State::HalfOpen];
+                let is_readable = String::from_utf8_lossy(bytes).contains(&state);
+                *shown == closed(wall) || (states.contains(&shown.state) && is_readable)
+            }
+            Err(_) => *shown == closed(wall),
+        }
+    }
+}
+
 impl Found {
-    fn look(&mut self, kind: Kind, folder: &Path, rounds: &Rounds) {
+    fn look(&mut self, kind: Kind, folder: &Path, rounds: &Rounds, read: &Read) {
         let store = kind.open(folder);
+        let before = self.newest;
         let mut pairs = Vec::new();
         for (number, newest) in rounds[rounds.len() - 1].iter().enumerate() {
             let clock = ManualClock::starting_at(newest.wall);
@@ -121,10 +184,18 @@ impl Found {
             pair.is_certain_from_here();
             let earlier = rounds.iter().map(|round| &round[number]);
             let is_closed = self.sort(kind, &pair, newest, earlier);
+            if kind == Kind::File && !read.leads_to(number, &pair.subject.snapshot(), newest.wall) {
+                let shown = pair.subject.snapshot();
+                self.problems.push(format!("{} begins otherwise: {shown:?}", pair.name));
+            }
             pair.begin(!is_closed);
             pairs.push(pair);
         }
         drop(store);
+        let are_newest = self.newest - before == BUSY;
+        if kind == Kind::Redb && !are_newest && redb_files(folder) == 0 {
+            self.problems.push("the damaged database is not kept aside".to_owned());
+        }
         for pair in &mut pairs {
             (0..40).for_each(|_| pair.step());
             pair.settle();
@@ -153,6 +224,13 @@ impl Found {
         let store = kind.open(folder);
         // All drops of this process wait a second together: perhaps it is not released yet.
         holds_in_time(|| store.load("any").is_ok());
+        for (number, bytes) in
+            (0..BUSY).filter_map(|number| Some((number, read.unreadable(number)?)))
+        {
+            if !is_in_quarantine(&*store, &format!("busy {number}"), bytes) {
+                self.problems.push(format!("the bytes of busy {number} are not kept aside"));
+            }
+        }
         for known in &kept {
             if !known.is_in(&*store) {
                 self.problems.push(format!("{} is not stored as it was", known.name));
@@ -191,7 +269,11 @@ impl Found {
             self.closed += 1;
         } else if earlier.any(|known| shown == revived(&known.snapshot, newest.wall)) {
             self.older += 1;
+            if kind != Kind::Sled {
+                self.problems.push(format!("{} begins with an older state", pair.name));
+            }
         } else if kind == Kind::File {
+            // It was compared with its file.
             self.altered += 1;
         } else {
             self.problems

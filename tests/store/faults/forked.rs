@@ -25,6 +25,7 @@ pub(crate) fn fork() -> RoleResult {
     let store = Kind::named(&argument("KIND")).open(&folder);
     let build = |name: &str| Breaker::builder(name).store(store.clone()).build();
     let breaker = build("a")?;
+    let never_called = build("c")?;
     breaker.force_open();
     breaker.flush_blocking(MINUTE)?;
     // Nothing is under way, and so no lock is held, when the process is forked.
@@ -35,11 +36,10 @@ pub(crate) fn fork() -> RoleResult {
         let health = breaker.store_health();
         let flushed = breaker.flush_blocking(MINUTE);
         breaker.reset();
-        let admits = breaker.try_acquire().is_ok();
+        let admits = breaker.try_acquire().is_ok() && never_called.try_acquire().is_ok();
         let later = build("b")?;
         let later_health = later.store_health();
-        drop(later);
-        drop(breaker);
+        drop((later, breaker, never_called));
         let took = began.elapsed().as_millis();
         let said = format!(
             "{health}\n{}\n{admits}\n{later_health}\n{took}",

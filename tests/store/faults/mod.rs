@@ -7,9 +7,11 @@
 //! and a store pretends that its disk is full.
 #![cfg(target_os = "linux")]
 
+mod asides;
 mod cells;
 pub(crate) mod child;
 mod damage;
+pub(crate) mod descriptors;
 mod failing_sync;
 mod fault;
 pub(crate) mod forked;

@@ -1,8 +1,8 @@
-//! The cells whose fault is that of a process: it can have no threads, or was forked.
+//! The cells whose fault is that of a process: it can have no threads or files, or was forked.
 
 use std::path::Path;
 
-use super::{Tools, forked, threadless};
+use super::{Tools, descriptors, forked, threadless};
 use crate::support::kind::Kind;
 
 #[derive(Clone, Copy)]
@@ -11,6 +11,10 @@ pub(super) enum ProcessFault {
     NoThreads,
     /// It was forked after its breakers were built.
     Forked,
+    /// No file can be opened.
+    NoDescriptors,
+    /// The same from some time on.
+    NoMoreDescriptors,
 }
 
 /// A store in such a process.
@@ -37,7 +41,13 @@ impl Played {
 
 pub(super) fn process_cells() -> impl Iterator<Item = ProcessCell> {
     Kind::ALL.into_iter().flat_map(|kind| {
-        [ProcessFault::NoThreads, ProcessFault::Forked].map(|fault| ProcessCell { kind, fault })
+        [
+            ProcessFault::NoThreads,
+            ProcessFault::Forked,
+            ProcessFault::NoDescriptors,
+            ProcessFault::NoMoreDescriptors,
+        ]
+        .map(|fault| ProcessCell { kind, fault })
     })
 }
 
@@ -51,6 +61,8 @@ impl ProcessCell {
         match self.fault {
             ProcessFault::NoThreads => ("no threads", "start"),
             ProcessFault::Forked => ("forked child", "run"),
+            ProcessFault::NoDescriptors => ("no descriptors", "start"),
+            ProcessFault::NoMoreDescriptors => ("no descriptors", "run"),
         }
     }
 
@@ -59,6 +71,9 @@ impl ProcessCell {
         match self.fault {
             ProcessFault::NoThreads => "saved once threads can be started",
             ProcessFault::Forked => "the child goes on in memory, and its parent saves",
+            ProcessFault::NoDescriptors | ProcessFault::NoMoreDescriptors => {
+                "saved once files can be opened"
+            }
         }
     }
 
@@ -70,6 +85,8 @@ impl ProcessCell {
                 let unprivileged = unprivileged.ok_or("limits apply to no process here")?;
                 Ok(threadless::play(self.kind, unprivileged))
             }
+            ProcessFault::NoDescriptors => Ok(descriptors::play(self.kind, "start")),
+            ProcessFault::NoMoreDescriptors => Ok(descriptors::play(self.kind, "run")),
             ProcessFault::Forked => {
                 let library: Option<&Path> = tools.forking.as_deref();
                 Ok(forked::play(self.kind, library.ok_or("there is no C compiler here")?))
