@@ -15,7 +15,7 @@ const SIZE: (u32, u32) = (900, 400);
 const TEXT: RGBColor = RGBColor(115, 124, 134);
 const COLOURS: [RGBColor; 3] =
     [RGBColor(224, 60, 80), RGBColor(214, 148, 20), RGBColor(40, 150, 90)];
-/// So many seconds make a point.
+/// How many seconds make a point.
 const AVERAGED: usize = 10;
 /// The least value that the chart shows; it stands for 0 too.
 const LEAST: f64 = 0.1;

@@ -60,9 +60,9 @@
 //!
 //! A request's body may have 16 kB. `/health` names at most 1,000 open circuits, the vital ones
 //! first. `/breakers/{id}` waits at most two seconds for the fleet of a shared breaker; each such
-//! request costs each replica two commands. [At most so many](Admin::max_listeners) event streams
-//! are open at once, and one whose client does not read holds a few events, not all that it misses.
-//! Such a client gets the event `resync`, and reads everything again.
+//! request costs each replica two commands. [A limited number](Admin::max_listeners) of event
+//! streams is open at once, and one whose client does not read holds a few events, not all that it
+//! misses. Such a client gets the event `resync`, and reads everything again.
 //!
 //! [`Breaker::force_open_with`]: crate::Breaker::force_open_with
 

@@ -43,7 +43,7 @@ impl Cell {
         self.inspect(|machine, _| machine.open_time_left()).flatten()
     }
 
-    /// Opens the circuit if it is closed, after so many failed checks.
+    /// Opens the circuit if it is closed, after this many failed checks.
     pub(crate) fn open_by_checks(&'static self, failed: u32) {
         self.change(|machine, effects| machine.open_by_checks(failed, effects));
     }

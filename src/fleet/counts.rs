@@ -19,7 +19,7 @@ pub enum FleetCounts {
     /// it trips, with the sum as the
     /// [`failure_count`](crate::event::Transition::failure_count), if at least one of the bad calls
     /// is in its own window. With [`Agreement::replicas`](super::Agreement::replicas) of more than
-    /// one, so many must have seen it, and the calls in the own window of each must meet the rate
+    /// one, that many must have seen it, and the calls in the own window of each must meet the rate
     /// too, however few they are: the failures of one replica do not open the circuits of others.
     ///
     /// Where a replica's vote does not suffice, what it has counted leaves the sum once the vote

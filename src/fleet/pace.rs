@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long the server may take for what is sent at once: until then, messages wait.
-const TARGET: Duration = Duration::from_millis(10);
+const TARGET: Duration = Duration::from_millis(50);
 /// The most that is sent at once.
 pub(super) const MOST: usize = 200;
 
@@ -27,7 +27,7 @@ impl Pace {
         self.size
     }
 
-    /// So many commands were sent at once, and took so long.
+    /// `sent` commands were sent at once, and took this long.
     pub(super) fn record(&mut self, sent: usize, took: Duration) {
         self.shortest = self.shortest.min(took);
         let is_slow = took > self.shortest.saturating_mul(2).saturating_add(TARGET);
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     const QUICK: Duration = Duration::from_millis(1);
-    const SLOW: Duration = Duration::from_millis(100);
+    const SLOW: Duration = Duration::from_millis(400);
 
     fn grown() -> Pace {
         let mut pace = Pace::new();

@@ -197,8 +197,8 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// Spreads the breakers over so many shards, by their names. Each has keys of its own, which a
-    /// Redis Cluster keeps on one node, and two threads and two connections in each replica that
+    /// Spreads the breakers over this many shards, by their names. Each has keys of its own, which
+    /// a Redis Cluster keeps on one node, and two threads and two connections in each replica that
     /// has a breaker of it. All replicas must use the same number. Default: 1. At most 1,000.
     ///
     /// With a single server, one is best.

@@ -6,6 +6,7 @@ mod call;
 mod end;
 mod events;
 mod meter;
+mod settings;
 mod source;
 #[cfg(feature = "admin")]
 mod status;
@@ -28,10 +29,11 @@ use crate::{
     stats::Stats,
 };
 
+pub(crate) use builder::AfterBuild;
 pub use builder::BreakerBuilder;
-pub(crate) use builder::{AfterBuild, breaker_settings};
 pub use end::flush_all;
 use events::Shared;
+pub(crate) use settings::breaker_settings;
 pub(crate) use wait::WaitHandle;
 #[cfg(feature = "health-check")]
 pub(crate) use weak::WeakBreaker;

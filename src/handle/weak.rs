@@ -43,7 +43,7 @@ impl Breaker {
         Permit::acquire_early(self.cell)
     }
 
-    /// Opens the circuit if it is closed, after so many failed checks.
+    /// Opens the circuit if it is closed, after this many failed checks.
     pub(crate) fn open_by_checks(&self, failed: u32) {
         self.cell.open_by_checks(failed);
     }

@@ -132,8 +132,8 @@ where
         self
     }
 
-    /// So many failed checks in a row open a closed circuit, with [`always`](Self::always).
-    /// Default: 3.
+    /// The number of failed checks in a row that opens a closed circuit, with
+    /// [`always`](Self::always). Default: 3.
     pub fn unhealthy_threshold(mut self, checks: u32) -> Self {
         self.settings.unhealthy_threshold = checks;
         self
@@ -146,7 +146,7 @@ where
         self
     }
 
-    /// So many successful checks in a row end the open time, with
+    /// The number of successful checks in a row that ends the open time, with
     /// [`recover_early`](Self::recover_early). Default: 1.
     pub fn healthy_threshold(mut self, checks: u32) -> Self {
         self.settings.healthy_threshold = checks;

@@ -13,7 +13,7 @@ use std::{
 
 use crate::handle::Breaker;
 
-/// How long whoever asks for a breaker waits until the store has been read.
+/// How long a caller that asks for a breaker waits until the store has been read.
 const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 /// The place of one breaker, which the first caller fills.

@@ -327,11 +327,10 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
 
 /// Has the writer read the snapshot, and waits for it, if there is hope.
 fn load(inbox: &Inbox, entry: &Entry, load_wait: Duration) {
-    let (reply, result) = mpsc::sync_channel(1);
-    let is_expected = inbox.request_load(Request { entry: entry.id, wanted: Wanted::Load(reply) });
+    let Some(result) = inbox.request_load(entry.id) else { return };
     // A listener may build a breaker on the writer's own thread: it is restored with the next
     // batch.
-    if !is_expected || load_wait.is_zero() || inbox.is_this_thread() {
+    if load_wait.is_zero() || inbox.is_this_thread() {
         return;
     }
     if result.recv_timeout(load_wait) == Err(mpsc::RecvTimeoutError::Timeout) {

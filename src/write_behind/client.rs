@@ -109,14 +109,6 @@ impl StoreClient {
         self.call(|store| store.load(key))
     }
 
-    pub(super) fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.call(|store| store.load_page(after, limit))
-    }
-
     pub(super) fn visit_page(
         &self,
         after: Option<&str>,

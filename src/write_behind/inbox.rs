@@ -1,7 +1,7 @@
 //! What the breakers on a store and the thread that writes to it share.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak, mpsc},
     thread::{self, ThreadId},
     time::{Duration, Instant, SystemTime},
 };
@@ -13,7 +13,7 @@ use super::{
     entry::{Entry, Urgency},
     notifier::Notifier,
     preload::Preload,
-    request::{HistoryRequest, HistorySlot, HistorySlots, Request},
+    request::{HistoryRequest, HistorySlot, HistorySlots, Request, Wanted},
     source::SaveSettings,
     sweep::{MarkEntries, VisitEntries},
     threads::Starter,
@@ -229,22 +229,24 @@ impl Inbox {
         }
     }
 
-    /// Requests the snapshot of a new entry, unless the store is not expected to give it: then it
-    /// is read with the next retry. Returns whether there is an answer to wait for.
-    pub(super) fn request_load(&self, request: Request) -> bool {
+    /// Requests the snapshot of a new entry. `None` if no answer is to be expected: then it is read
+    /// with the next retry.
+    pub(super) fn request_load(&self, entry: EntryId) -> Option<mpsc::Receiver<()>> {
         self.starter.retry();
         let has_writer = !self.starter.waits() && !self.is_forked();
         let mut content = self.content();
         let now = Instant::now();
-        let is_expected = has_writer && !self.monitor.health().predicts_failed_read(now);
-        if is_expected && content.lifecycle == Lifecycle::Running {
-            content.requests.waiting.push(request);
-            drop(content);
-            self.wake.notify_one();
-        } else {
-            content.postpone(&request);
+        let is_running = has_writer && content.lifecycle == Lifecycle::Running;
+        if !is_running || self.monitor.health().predicts_failed_read(now) {
+            content.schedule.read_later(entry, now);
+            return None;
         }
-        is_expected
+        // Not earlier: many breakers may be built while the store does not answer.
+        let (reply, result) = mpsc::sync_channel(1);
+        content.requests.waiting.push(Request { entry, wanted: Wanted::Load(reply) });
+        drop(content);
+        self.wake.notify_one();
+        Some(result)
     }
 
     /// Takes new settings for an entry.

@@ -65,25 +65,26 @@ fn read(client: &StoreClient, wanted: &NamesWanted) -> Result<Vec<String>, Store
     let (mut others, mut closed) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
     loop {
-        let page = client.load_page(after.as_deref(), PAGE)?;
-        let is_last = page.len() < PAGE;
-        after = page.last().map(|(key, _)| key.clone());
-        for (key, value) in page {
-            let Some(name) = keys::name_of_snapshot(&key) else { continue };
+        let (mut length, mut last) = (0, String::new());
+        client.visit_page(after.as_deref(), PAGE, &mut |key, value| {
+            length += 1;
+            key.clone_into(&mut last);
+            let Some(name) = keys::name_of_snapshot(key) else { return };
             // An empty value cannot be read.
             if value.is_empty() || !(wanted.belongs)(name) {
-                continue;
+                return;
             }
             let is_closed =
-                Snapshot::from_json(&value).is_ok_and(|snapshot| snapshot.state == State::Closed);
+                Snapshot::from_json(value).is_ok_and(|snapshot| snapshot.state == State::Closed);
             let names = if is_closed { &mut closed } else { &mut others };
             if names.len() < wanted.limit {
                 names.push(name.to_owned());
             }
-        }
-        if is_last {
+        })?;
+        if length < PAGE {
             break;
         }
+        after = Some(last);
     }
     others.append(&mut closed);
     others.truncate(wanted.limit);

@@ -16,7 +16,11 @@ use tower_breaker::{
 
 use crate::{
     replica::{fail, joined, reaches, settings},
-    support::{redis::RedisServer, wait::eventually},
+    support::{
+        acl::{assert_documented, user},
+        redis::RedisServer,
+        wait::eventually,
+    },
 };
 
 /// What the documentation of `fleet` says that a user needs.
@@ -45,12 +49,6 @@ pub(crate) const RULES: &[&str] = &[
     "+zrem",
     "+zremrangebyscore",
 ];
-
-pub(crate) fn user(server: &RedisServer, rules: &[&str]) -> String {
-    let define = [&["ACL", "SETUSER", "breakers", "reset", "on", ">s3cret"], rules].concat();
-    assert_eq!(server.command(&define), "OK");
-    format!("redis://breakers:s3cret@127.0.0.1:{}", server.port())
-}
 
 fn replica(url: &str) -> Breaker {
     let fleet = RedisFleet::open(url).unwrap();
@@ -140,17 +138,7 @@ fn a_user_with_exactly_the_documented_permissions_can_use_the_fleet() {
 
 #[test]
 fn the_documentation_has_these_permissions() {
-    let documentation = include_str!("../../src/fleet/mod.rs");
-    let start = documentation.find("ACL SETUSER").unwrap();
-    let shown: String = documentation[start..].lines().take(5).chain([" "]).collect();
-    for rule in RULES {
-        assert!(
-            shown.contains(&format!("{rule} ")) || shown.contains(&format!("{rule}/")),
-            "{rule}: {shown}"
-        );
-    }
-    let count = shown.matches('+').count() + shown.matches('~').count();
-    assert_eq!(count, RULES.len(), "nothing else is asked for");
+    assert_documented(RULES, include_str!("../../src/fleet/mod.rs"), 5);
 }
 
 #[test]

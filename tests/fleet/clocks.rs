@@ -47,7 +47,7 @@ impl Clock {
         breaker
     }
 
-    /// The server's clock goes ahead by so many seconds, or back if they are negative.
+    /// The server's clock goes ahead by this many seconds, or back if they are negative.
     fn step(&self, seconds: i64) {
         let micros = seconds * 1_000_000;
         // In one step, so that no command comes between.

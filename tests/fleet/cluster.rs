@@ -10,7 +10,7 @@ use tower_breaker::{
 use crate::{
     access,
     replica::{fail, joined, probe, reaches, settings},
-    support::{redis_cluster::RedisCluster, wait::eventually},
+    support::{acl, redis_cluster::RedisCluster, wait::eventually},
 };
 
 const SHARDS: u16 = 8;
@@ -161,7 +161,7 @@ fn a_shard_that_moves_to_another_node_is_followed() {
 fn a_user_needs_one_more_permission() {
     let Some(cluster) = RedisCluster::start() else { return };
     let url = |rules: &[&str]| {
-        cluster.primaries.iter().for_each(|node| drop(access::user(node, rules)));
+        cluster.primaries.iter().for_each(|node| drop(acl::user(node, rules)));
         cluster.url().replace("://", "://breakers:s3cret@")
     };
     let error = access::use_all(&url(access::RULES)).unwrap_err();

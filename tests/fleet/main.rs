@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod clocks;
 mod cluster;
+mod commands;
 mod counts;
 mod forked;
 mod health_checks;
@@ -19,8 +20,10 @@ mod replica;
 mod scale;
 mod schedules;
 mod sentinel;
+mod spread;
 mod tls;
 mod together;
+mod trouble;
 
 #[test]
 fn child_process() {

@@ -26,14 +26,14 @@ pub(crate) const REPLICA: &str = "replica";
 const OPEN_TIME: Duration = Duration::from_millis(1500);
 
 /// A dependency that counts the requests that reach it.
-struct Upstream {
+pub(crate) struct Upstream {
     port: u16,
     requests: Arc<AtomicU32>,
     is_healthy: Arc<AtomicBool>,
 }
 
 impl Upstream {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (requests, is_healthy) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
@@ -56,24 +56,35 @@ impl Upstream {
         self.requests.load(Ordering::SeqCst)
     }
 
-    fn set_healthy(&self, is_healthy: bool) {
+    pub(crate) fn set_healthy(&self, is_healthy: bool) {
         self.is_healthy.store(is_healthy, Ordering::SeqCst);
     }
 }
 
 /// A process with a breaker, which does what it is asked.
-struct Replica {
+pub(crate) struct Replica {
     process: Process,
     port: u16,
 }
 
 impl Replica {
     fn start(server: &RedisServer, upstream: &Upstream, id: &str, quorum: u32) -> Self {
+        Self::start_with(server, upstream, id, quorum, OPEN_TIME)
+    }
+
+    pub(crate) fn start_with(
+        server: &RedisServer,
+        upstream: &Upstream,
+        id: &str,
+        quorum: u32,
+        open_time: Duration,
+    ) -> Self {
         let role = Role::new(REPLICA)
             .argument("REDIS", server.url())
             .argument("UPSTREAM", upstream.port.to_string())
             .argument("ID", id)
-            .argument("QUORUM", quorum.to_string());
+            .argument("QUORUM", quorum.to_string())
+            .argument("OPEN_TIME", open_time.as_millis().to_string());
         let mut process = role.start();
         let port = process.line().expect("the replica says its port").parse().unwrap();
         let replica = Self { process, port };
@@ -81,7 +92,7 @@ impl Replica {
         replica
     }
 
-    fn ask(&self, what: &str) -> String {
+    pub(crate) fn ask(&self, what: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(MINUTE)).unwrap();
         writeln!(stream, "{what}").unwrap();
@@ -90,16 +101,16 @@ impl Replica {
         answer
     }
 
-    fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         self.ask("state")
     }
 
     /// When its circuit last changed its state.
-    fn changed(&self) -> Duration {
+    pub(crate) fn changed(&self) -> Duration {
         Duration::from_micros(self.ask("changed").parse().unwrap())
     }
 
-    fn reaches(&self, state: &str) {
+    pub(crate) fn reaches(&self, state: &str) {
         eventually(state, || self.state() == state);
     }
 }
@@ -114,7 +125,7 @@ pub(crate) fn replica() -> RoleResult {
         .build()?;
     let breaker = Breaker::builder("payments")
         .trip_on(Trip::consecutive_failures(3))
-        .recovery_timeout(OPEN_TIME)
+        .recovery_timeout(Duration::from_millis(argument("OPEN_TIME").parse()?))
         .on_event(note_transition)
         .shared(fleet)
         .build()?;
@@ -195,7 +206,7 @@ fn start_three(server: &RedisServer, upstream: &Upstream, quorum: u32) -> [Repli
     ["a", "b", "c"].map(|id| Replica::start(server, upstream, id, quorum))
 }
 
-fn trip(replica: &Replica) {
+pub(crate) fn trip(replica: &Replica) {
     for _ in 0..3 {
         assert_eq!(replica.ask("call"), "failed");
     }
@@ -263,64 +274,6 @@ fn three_processes_trip_together_probe_once_and_recover_together() {
     assert!(probes >= 1 && upstream.requests() - before == probes, "{probes}");
     // It has made no call so far.
     assert_eq!(idle.ask("call"), "ok");
-}
-
-/// How often clients have sent this command.
-fn sent(server: &RedisServer, command: &str) -> u64 {
-    let stats = server.command(&["INFO", "commandstats"]);
-    let line =
-        stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-}
-
-/// The times are those of the server and of the processes. On a busy machine a process may stand
-/// still for longer than the opening takes. So what is asserted of each trip does not depend on
-/// that: there is one new state, and the others take it over after the server has it. Of ten trips,
-/// one at least is not disturbed: it costs one script, the others learn it by their next read and
-/// by nothing else, and all of that takes 100 ms at most. A pause of the fleet's own would be in
-/// each of the ten.
-#[test]
-fn a_trip_on_one_process_is_one_script_and_opens_the_others_within_100_ms() {
-    const KEY: &str = "circuit_breaker:{0}:fleet:breaker:payments";
-    const NEWS: &str = "circuit_breaker:{0}:fleet:news";
-    let Some(server) = RedisServer::start() else { return };
-    let upstream = Upstream::start();
-    let replicas = start_three(&server, &upstream, 1);
-    let [first, others @ ..] = &replicas;
-    upstream.set_healthy(false);
-    let mut trials = Vec::new();
-    for _ in 0..10 {
-        first.ask("reset");
-        for replica in &replicas {
-            replica.reaches("closed");
-        }
-        eventually("the server has it", || server.command(&["HGET", KEY, "s"]) == "closed");
-        // Each beat adds to the set of replicas, and each opening to the stream.
-        let count = || sent(&server, "evalsha") + sent(&server, "eval") - sent(&server, "zadd");
-        let (scripts, opened) = (count(), sent(&server, "xadd"));
-        trip(first);
-        for other in others {
-            other.reaches("open");
-        }
-        assert_eq!(sent(&server, "xadd") - opened, 1, "one new state");
-        let newest = server.command(&["XREVRANGE", NEWS, "+", "-", "COUNT", "1"]);
-        let id = newest.lines().next().unwrap().split('-').next().unwrap();
-        let stored = Duration::from_millis(id.parse().unwrap());
-        let tripped = first.changed();
-        let learned = others.iter().map(Replica::changed);
-        for at in learned.clone() {
-            // The stream's clock has milliseconds.
-            assert!(stored <= at && at >= tripped, "{tripped:?}, {stored:?}, {at:?}");
-        }
-        let delay = learned.max().unwrap().saturating_sub(tripped);
-        trials.push((count() - scripts, delay));
-    }
-    println!("scripts, and open on all three after: {trials:?}");
-    let is_quick = |(scripts, delay): &(u64, Duration)| {
-        // More are those of a command that was late, or of a replica that has joined again.
-        *scripts == 1 && *delay <= Duration::from_millis(100)
-    };
-    assert!(trials.iter().any(is_quick), "{trials:?}");
 }
 
 #[test]

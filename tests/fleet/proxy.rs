@@ -69,7 +69,7 @@ impl Proxy {
         self.link.delay.store(u64::try_from(delay.as_micros()).unwrap(), Ordering::SeqCst);
     }
 
-    /// From here on, the server's clock seems to be ahead by so many seconds of what it is.
+    /// From here on, the server's clock seems to be ahead by this many seconds.
     pub(crate) fn set_clock(&self, ahead: i64) {
         self.link.ahead.store(ahead, Ordering::SeqCst);
     }
@@ -135,7 +135,7 @@ impl Link {
 /// What a time of the server begins with, as seconds and as microseconds, and its unit.
 const TIMES: [(&[u8], i64); 2] = [(b"$10\r\n", 1), (b"$16\r\n", 1_000_000)];
 
-/// Adds so many seconds to each time in the bytes. It is one if it is within a day of now.
+/// Adds this many seconds to each time in the bytes. It is one if it is within a day of now.
 fn shift_times(bytes: &mut [u8], seconds: i64) {
     if seconds == 0 {
         return;

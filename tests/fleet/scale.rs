@@ -91,17 +91,22 @@ fn measure_trips(server: &RedisServer, replicas: &[Vec<Breaker>]) {
     }
     let empty = used_memory(server);
     let (before, began) = (calls(server), Instant::now());
+    let times = || (cpu_time(), cpu_time_of(server));
+    let (own, of_server) = times();
     thread::scope(|scope| {
         for replica in replicas {
             scope.spawn(|| replica.iter().for_each(trip));
         }
     });
+    println!("all have tripped by themselves after {:?}", began.elapsed());
     let is_stored = |breaker: &Breaker| {
         let key = format!("circuit_breaker:{{0}}:fleet:breaker:{}", breaker.name());
         server.command(&["HGET", &key, "s"]) == "open"
     };
     eventually("all are stored", || replicas[0].last().is_some_and(is_stored));
     let stored = began.elapsed();
+    let (own, of_server) = (times().0 - own, times().1 - of_server);
+    println!("CPU time until then: {own:.1} s of all replicas, {of_server:.1} s of the server");
     let is_open = |breaker: &Breaker| breaker.state() == State::Open;
     println!("{} of {} open then", every().filter(|one| is_open(one)).count(), every().count());
     eventually("all are closed again", || {
@@ -125,6 +130,25 @@ fn measure_trips(server: &RedisServer, replicas: &[Vec<Breaker>]) {
         "in Redis: {one} bytes for a breaker, {grown} more for each of all with all overhead;"
     );
     println!("the news: {size} bytes for {length} entries");
+}
+
+/// The seconds for which this process has used a core.
+fn cpu_time() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok());
+    // In user and system mode, in hundredths.
+    (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0
+}
+
+/// The same of the server.
+fn cpu_time_of(server: &RedisServer) -> f64 {
+    let info = server.command(&["INFO", "cpu"]);
+    let of = |name: &str| -> f64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    of("used_cpu_user:") + of("used_cpu_sys:")
 }
 
 fn trip(breaker: &Breaker) {

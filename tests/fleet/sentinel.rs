@@ -11,7 +11,7 @@ use tower_breaker::{
 use crate::{
     access,
     replica::{fail, joined, probe, reaches, settings},
-    support::{certificates::Certificates, redis_sentinel::Sentinels, wait::eventually},
+    support::{acl, certificates::Certificates, redis_sentinel::Sentinels, wait::eventually},
 };
 
 fn fleet(sentinels: &Sentinels) -> RedisFleetBuilder {
@@ -177,7 +177,7 @@ fn sentinels_have_a_password_of_their_own() {
 fn a_user_needs_one_more_permission() {
     let Some(sentinels) = Sentinels::start() else { return };
     let url = |rules: &[&str]| {
-        access::user(&sentinels.servers[0], rules);
+        acl::user(&sentinels.servers[0], rules);
         sentinels.url().replace("://", "://breakers:s3cret@")
     };
     let error = access::use_all(&url(access::RULES)).unwrap_err();

@@ -2,6 +2,7 @@
 //! support;`.
 #![allow(dead_code, unused_imports, reason = "no binary uses all of it")]
 
+pub(crate) mod acl;
 pub(crate) mod certificates;
 pub(crate) mod child;
 pub(crate) mod folder;

@@ -46,7 +46,7 @@ pub(super) enum Command {
     /// Prints the transitions of a running program as they happen, and connects again when the
     /// connection is lost.
     Watch {
-        /// Ends after so many.
+        /// Ends after this many transitions.
         #[arg(long)]
         count: Option<u64>,
     },

@@ -2,9 +2,9 @@
 //!
 //! To convert a window of a million calls to another size takes milliseconds. That is done without
 //! the breaker's lock, from a copy, while calls go on being recorded. The copy is made in rounds,
-//! each of so many words at most; what was recorded meanwhile follows in further rounds, and the
-//! last of it with the lock. So nothing is left out, and the lock is held for some microseconds at
-//! a time. A window that keeps its size changes its owner.
+//! each of a bounded number of words; what was recorded meanwhile follows in further rounds, and
+//! the last of it with the lock. So nothing is left out, and the lock is held for some microseconds
+//! at a time. A window that keeps its size changes its owner.
 
 use super::Rules;
 use crate::{

@@ -77,7 +77,7 @@ impl RateRule {
         bad == 0 || !self.meets(bad, calls)
     }
 
-    /// Whether so many bad ones of these calls reach the threshold.
+    /// Whether `bad` of these calls reach the threshold.
     fn meets(&self, bad: u64, calls: u64) -> bool {
         // The same answer without a division, which costs more than all else here.
         if self.window.size().is_some_and(|size| calls == u64::from(size)) {
@@ -99,7 +99,7 @@ impl RateRule {
     }
 }
 
-/// Whether so many bad ones of these calls reach the threshold.
+/// Whether `bad` of these calls reach the threshold.
 fn meets(threshold: f64, bad: u64, calls: u64) -> bool {
     // A quotient, because 0.29 * 100 is above 29: 29 failures of 100 must reach 0.29.
     bad as f64 / calls as f64 >= threshold

@@ -129,7 +129,7 @@ impl CallWindow {
         }
     }
 
-    /// What the window holds; of a count window, only a copy is made, of so many words at most.
+    /// What the window holds; of a count window, only a copy is made, of at most `words` words.
     pub(crate) fn content(
         &self,
         now: Tick,

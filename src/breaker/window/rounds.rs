@@ -4,8 +4,8 @@
 /// 32 KiB, which takes a few microseconds even if none of it is in the processor's cache.
 pub(crate) const WORDS: usize = 4096;
 
-/// After so many rounds that have left no less than the best one before, calls are recorded faster
-/// than they can be copied. What is left then is copied in one go.
+/// After this many rounds that have left no less than the best one before, calls are recorded
+/// faster than they can be copied. What is left then is copied in one go.
 const MOST_IN_VAIN: u32 = 16;
 
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use super::{CallWindow, copy::WindowCopy, count::CountWindow, ring::WindowPosition};
 use crate::clock::Tick;
 
-/// So many calls are converted with the breaker's lock: that takes less than a microsecond.
+/// This many calls are converted with the breaker's lock: that takes less than a microsecond.
 const FEW: u32 = 512;
 
 /// What a new window has taken from an old one.

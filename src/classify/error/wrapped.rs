@@ -26,7 +26,7 @@ thread_local! {
     /// than all else that a failure takes, and most often one type of error follows another.
     static LAST: Cell<Option<TypeId>> = const { Cell::new(None) };
 
-    /// A type that was not known when so many were.
+    /// A type that was not known when this number of types was.
     static UNKNOWN: Cell<Option<(TypeId, usize)>> = const { Cell::new(None) };
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 static COUNTER: OnceLock<Counter> = OnceLock::new();
 
-/// So many counts are as many nanoseconds as [`Counter::scale`] says.
+/// [`Counter::scale`] is how many nanoseconds `1 << SHIFT` counts take.
 const SHIFT: u32 = 40;
 
 struct Counter {

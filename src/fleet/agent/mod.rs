@@ -332,7 +332,7 @@ impl Agent {
         self.serve_inquiries()
     }
 
-    /// Takes the next breakers to look at, each in its turn, and so many at most.
+    /// Takes the next breakers to look at, each in its turn, and at most `most`.
     fn next_changed(&mut self, most: usize) -> Vec<u64> {
         let after = self.changed.range(self.last_changed + 1..);
         let before = self.changed.range(..=self.last_changed);

@@ -8,6 +8,7 @@ pub(super) mod support {
 }
 
 mod counts;
+mod presence;
 mod withdrawals;
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
@@ -28,6 +29,7 @@ use super::{
 use crate::{state::State, store::redis::Connector};
 
 const KEY: &str = "circuit_breaker:{0}:fleet:breaker:a";
+const NEWS: &str = "circuit_breaker:{0}:fleet:news";
 
 /// What a caller has seen, compared to what the server has.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +61,9 @@ enum Step {
     Wait(Duration),
     /// The key is gone.
     Forget,
-    /// The clock goes back by so many microseconds: what is left grows by as much.
-    ClockBack(u64),
+    /// The clock goes ahead by this many microseconds, or back if they are negative: that much less
+    /// or more is left of what lasts.
+    Clock(i64),
 }
 
 /// Times that have passed at the next command, or that last.
@@ -96,8 +99,9 @@ fn request() -> impl Strategy<Value = Request> {
             let fence = if number == 0 { Fence::NONE } else { Fence { number, token } };
             Request::Join(Record { fence, state, until, opens })
         }),
-        4 => (1_u64..4, any::<u64>(), time(), 1_u32..4, 1_u32..4).prop_map(
-            |(voter, token, open_for, opens, quorum)| {
+        // Without time, it is withdrawn.
+        4 => (1_u64..4, any::<u64>(), prop_oneof![4 => time(), 1 => Just(0)], 1_u32..4, 1_u32..4)
+            .prop_map(|(voter, token, open_for, opens, quorum)| {
                 Request::Vote { voter, token, open_for, opens, quorum }
             }
         ),
@@ -132,7 +136,10 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (seen, request()).prop_map(|(seen, request)| Step::Command(seen, request)),
         2 => (1_u64..4).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
         1 => Just(Step::Forget),
-        1 => time().prop_map(Step::ClockBack),
+        1 => (time(), any::<bool>()).prop_map(|(time, is_back)| {
+            let time = i64::try_from(time).unwrap();
+            Step::Clock(if is_back { -time } else { time })
+        }),
     ]
 }
 
@@ -155,6 +162,7 @@ fn the_script_answers_every_command_as_the_reference_does() {
     let result = runner.run(&steps, |steps| {
         server.command(&["FLUSHALL"]);
         let mut reference = Server::default();
+        let mut news = Vec::new();
         for step in &steps {
             match step {
                 Step::Wait(time) => std::thread::sleep(*time),
@@ -162,15 +170,15 @@ fn the_script_answers_every_command_as_the_reference_does() {
                     server.command(&["DEL", KEY]);
                     reference.entry = None;
                 }
-                Step::ClockBack(time) => {
+                Step::Clock(ahead) => {
                     let Some(entry) = &mut reference.entry else { continue };
                     if let Some(until) = &mut entry.record.until {
-                        *until += time;
-                        server.command(&["HINCRBY", KEY, "u", &time.to_string()]);
+                        *until = until.saturating_add_signed(-ahead);
+                        server.command(&["HINCRBY", KEY, "u", &(-ahead).to_string()]);
                     }
                     for (prefix, spans) in [("v", &mut entry.votes), ("l", &mut entry.leases)] {
                         for (token, span) in spans {
-                            span.until += time;
+                            span.until = span.until.saturating_add_signed(-ahead);
                             let field = format!("{prefix}:{token:016x}");
                             let value = server.command(&["HGET", KEY, &field]);
                             let (_, lasts) = value.split_once(' ').unwrap();
@@ -183,18 +191,35 @@ fn the_script_answers_every_command_as_the_reference_does() {
                     let seen = seen.fence(reference.stored());
                     let command = Command { seen, request: *request };
                     let answer = transport.borrow_mut().call("a", command).unwrap();
-                    let (expected, _) = reference.apply(answer.now, &command);
+                    let (expected, is_published) = reference.apply(answer.now, &command);
                     prop_assert_eq!(answer, expected, "{:?}", command);
+                    if is_published {
+                        let lasts = reference.entry.as_ref().and_then(|entry| entry.lasts);
+                        news.push(told(news.len() + 1, &expected.record, lasts));
+                    }
                     *statuses.borrow_mut().entry(kind(&answer.status)).or_insert(0) += 1;
                 }
             }
         }
+        let stream = server.command(&["XRANGE", NEWS, "-", "+"]);
+        let stream: Vec<&str> = stream.split('\n').collect();
+        let entries = stream.chunks_exact(17).map(|entry| entry[1..].join(" "));
+        let stream: Vec<String> = entries.map(|entry| entry.replace(" d  o", " d - o")).collect();
+        prop_assert_eq!(stream, news);
         Ok(())
     });
     result.unwrap();
     // Every kind of answer was compared.
     println!("{:?}", statuses.borrow());
     assert_eq!(statuses.borrow().len(), 6, "{:?}", statuses.borrow());
+}
+
+/// The fields of an entry of the stream of news.
+fn told(serial: usize, record: &Record, lasts: Option<u64>) -> String {
+    let Record { fence: Fence { number, token }, state, until, opens } = record;
+    let (until, lasts) = (until.unwrap_or(0), lasts.map_or("-".to_owned(), |one| one.to_string()));
+    let state = state.as_str();
+    format!("i {serial} b a n {number} t {token:016x} s {state} u {until} d {lasts} o {opens}")
 }
 
 fn kind(status: &Status) -> &'static str {

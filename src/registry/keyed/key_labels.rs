@@ -18,7 +18,7 @@ pub(super) struct KeyLabels {
 }
 
 impl KeyLabels {
-    /// At most so many keys have one. With 0, the breakers are counted by the group alone.
+    /// At most `max` keys have one. With 0, the breakers are counted by the group alone.
     pub(super) fn new(group: &str, max: usize) -> Self {
         Self { group: group.into(), max, known: Mutex::default() }
     }

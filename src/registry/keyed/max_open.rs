@@ -57,7 +57,7 @@ impl MaxOpen {
     }
 }
 
-/// How many circuits may be open if so many keys were seen.
+/// How many circuits may be open if this many keys were seen.
 fn limit(ratio: f64, keys: u64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,

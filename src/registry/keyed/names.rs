@@ -17,7 +17,7 @@ const HASHED: &str = ":sha256=";
 pub(super) struct Names {
     /// The escaped group, and a `:`.
     prefix: String,
-    /// A key of so many bytes fits, whatever it holds.
+    /// A key of up to this many bytes fits, whatever it holds.
     fits: usize,
 }
 

@@ -1,7 +1,7 @@
 //! How many different keys a group has seen in the last minute, in bounded memory.
 //!
 //! Up to [`CAPACITY`] keys are known one by one, so their number is exact. With more, only a sample
-//! is: the keys whose hash begins with so many zero bits, one more each time the sample is full.
+//! is: the keys whose hash begins with `bits` zero bits, one more each time the sample is full.
 //! Each key of the sample then stands for `2^bits` keys, and the standard error of the number is at
 //! most 2.2%, that of 2,048 keys.
 //!

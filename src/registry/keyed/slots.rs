@@ -1,4 +1,4 @@
-//! The places for the breakers of a group: one for each key, and at most so many.
+//! The places for the breakers of a group: one for each key, up to a limit.
 
 use super::{
     entries::{Entries, Entry},

@@ -30,17 +30,17 @@ mod batches;
 mod check;
 mod slot;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+#[cfg(feature = "keyed")]
+use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use self::slot::{Departure, Purpose, Slot};
+#[cfg(feature = "keyed")]
+use super::lanes;
 use super::{
     entries::{EntryId, Slab},
     entry::{Entry, Urgency},
-    lanes::{Lane, Lanes, Queued, after},
+    lanes::{Lane, Lanes, Queued},
     source::SaveSettings,
     states::{ReadState, SaveState},
 };
@@ -242,7 +242,7 @@ impl Schedule {
         self.set_save(id, SaveState::Clean);
         self.dequeue(id);
         self.depart_for(id, Purpose::Discard);
-        self.enqueue(id, (Lane::Discards, after(now, DISCARD_DELAY)))
+        self.enqueue(id, (Lane::Discards, lanes::after(now, DISCARD_DELAY)))
     }
 
     fn depart_for(&mut self, id: EntryId, purpose: Purpose) {

@@ -19,6 +19,7 @@ pub(crate) struct Altered {
     save: Arc<Save>,
     save_all: Option<Arc<SaveAll>>,
     verify: Arc<Verify>,
+    expires_by_itself: bool,
 }
 
 impl Altered {
@@ -29,6 +30,7 @@ impl Altered {
             save: Arc::new(Faulty::save),
             save_all: None,
             verify: Arc::new(Faulty::verify),
+            expires_by_itself: false,
         }
     }
 
@@ -58,6 +60,11 @@ impl Altered {
         verify: impl Fn(&Faulty) -> Result<(), StoreError> + Send + Sync + 'static,
     ) -> Self {
         Self { verify: Arc::new(verify), ..self }
+    }
+
+    /// As a store that several processes share, which is not swept.
+    pub(crate) fn expires_by_itself(self) -> Self {
+        Self { expires_by_itself: true, ..self }
     }
 }
 
@@ -95,6 +102,10 @@ impl StateStore for Altered {
 
     fn verify(&self) -> Result<(), StoreError> {
         (self.verify)(&self.store)
+    }
+
+    fn expires_by_itself(&self) -> bool {
+        self.expires_by_itself
     }
 
     fn id(&self) -> usize {

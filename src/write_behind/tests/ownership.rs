@@ -4,9 +4,10 @@ use std::{sync::atomic::Ordering::SeqCst, thread, time::Duration};
 
 use super::{
     super::inbox,
+    altered::Altered,
     fakes::{Breaker, Fault, Faulty, LONG, attach, patient, until},
 };
-use crate::store::{SaveEntry, StateStore, StoreError};
+use crate::store::{StateStore, StoreError};
 
 #[test]
 fn a_breaker_that_is_superseded_during_a_batch_is_not_saved_by_it() {
@@ -36,38 +37,15 @@ fn a_breaker_that_is_superseded_during_a_batch_is_not_saved_by_it() {
     });
 }
 
-/// A store that does not take one value.
-#[derive(Clone)]
-struct Refuses(Faulty, &'static [u8]);
-
-impl StateStore for Refuses {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.load(key)
-    }
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.0.load_page(after, limit)
-    }
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        if entry.value == self.1 {
-            return Err(StoreError::Other("it does not take this".into()));
-        }
-        self.0.save(entry)
-    }
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.0.delete(key)
-    }
-    fn id(&self) -> usize {
-        self.0.id()
-    }
-}
-
 #[test]
 fn a_last_state_that_fails_does_not_replace_what_a_later_breaker_has_saved() {
-    let store = Refuses(Faulty::new(Fault::None), b"last");
+    let faulty = Faulty::new(Fault::None);
+    let store = Altered::of(&faulty).save(|store, entry| {
+        if entry.value == b"last" {
+            return Err(StoreError::Other("it does not take this".into()));
+        }
+        store.save(entry)
+    });
     let departing = || {
         let inbox = inbox::find(store.id()).unwrap();
         inbox.content().schedule.departing()
@@ -84,7 +62,7 @@ fn a_last_state_that_fails_does_not_replace_what_a_later_breaker_has_saved() {
         assert_eq!(again.state(), "last");
         again.change("later");
         until("it is saved", || attached.flush_blocking(LONG).is_ok());
-        assert_eq!((departing(), store.0.text("a").as_deref()), (0, Some("later")));
+        assert_eq!((departing(), faulty.text("a").as_deref()), (0, Some("later")));
         drop.join().unwrap();
     });
 }

@@ -166,7 +166,7 @@ fn a_newer_save_wins_over_what_was_preloaded() {
 #[test]
 fn a_save_during_the_preload_wins() {
     let store = Faulty::new(Fault::None);
-    // So many that the key of this one is read in the first of the pages, or never.
+    // Enough that the key of this one is read in the first of the pages, or never.
     for n in 0..20_000 {
         store.put(&format!("{n:05}"), "old");
     }

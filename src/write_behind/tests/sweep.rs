@@ -6,10 +6,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::fakes::{Breaker, Fault, Faulty, Settings, attach, hasty, patient, until};
+use super::{
+    altered::Altered,
+    fakes::{Breaker, Fault, Faulty, Settings, attach, hasty, patient, until},
+};
 use crate::{
     clock::tests::isolated::isolate,
-    store::{FileStore, HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError, Tiered},
+    store::{FileStore, HistoryRecord, HistoryStore, SaveEntry, StateStore, Tiered},
 };
 
 const HOUR: f64 = 3600.0;
@@ -283,54 +286,24 @@ fn a_file_that_cannot_be_read_keeps_the_sweep_from_no_other() {
     assert!(attached.health().is_healthy());
 }
 
-/// A store that several processes share, and that expires values by itself.
-#[derive(Clone)]
-struct Shared(Faulty);
-
-impl StateStore for Shared {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.0.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.0.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.0.delete(key)
-    }
-
-    fn expires_by_itself(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn of_a_tiered_store_only_the_part_that_does_not_expire_values_is_swept() {
-    let (near, far) = (Faulty::new(Fault::None), Shared(Faulty::new(Fault::None)));
+    let (near, far) = (Faulty::new(Fault::None), Faulty::new(Fault::None));
     let expired = old_form("closed", 2.0 * HOUR, "null");
     near.put("old", &expired);
     // Another process has saved it since, and is to expire it.
-    far.0.put("old", &old_form("closed", 0.5 * HOUR, "null"));
-    far.0.put("other", &expired);
-    let tiered = Tiered::new(near.clone(), far.clone());
+    far.put("old", &old_form("closed", 0.5 * HOUR, "null"));
+    far.put("other", &expired);
+    let tiered = Tiered::new(near.clone(), Altered::of(&far).expires_by_itself());
     let breaker = Breaker::new("closed");
     let attached = attach(&tiered, "present", &breaker, &sweeping());
     until("it is swept", || !is_there(&near, "old"));
     let swept = near.pages.load(SeqCst);
     until("it is swept again", || near.pages.load(SeqCst) > swept + 2);
-    assert_eq!(far.0.pages.load(SeqCst), 0, "the far store is not read");
+    assert_eq!(far.pages.load(SeqCst), 0, "the far store is not read");
     drop(attached);
     drop(tiered);
-    assert!(is_there(&far.0, "old") && is_there(&far.0, "other"));
+    assert!(is_there(&far, "old") && is_there(&far, "other"));
 }
 
 #[test]

@@ -68,6 +68,30 @@ impl Plan {
         let rounds = (0..ROUNDS).map(|_| round(&mut random)).collect();
         Self { seed, quorum, probes, counts_all: seed % 3 == 2, rounds }
     }
+
+    /// Two rounds: what happens while the standby lags, and while sentinels promote it. Only the
+    /// dependency, the callers and operators do anything.
+    pub(crate) fn of_failover(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut rounds: Vec<_> = (0..2).map(|_| round(&mut random)).collect();
+        for steps in &mut rounds {
+            steps.retain(|step| step.action.is_apart_from_redis());
+            let at = Duration::from_millis(random.below(ROUND));
+            let replica = random.index(REPLICAS);
+            let by_hand = [Action::ForceOpen(replica), Action::Reset(replica)];
+            steps.push(Step { at, action: by_hand[random.index(2)] });
+            steps.sort_by_key(|step| step.at);
+        }
+        let probes = if random.below(3) == 0 { 2 } else { 1 };
+        Self { seed, quorum: 1, probes, counts_all: false, rounds }
+    }
+}
+
+impl Action {
+    fn is_apart_from_redis(self) -> bool {
+        use Action::{Blind, Busy, Down, ForceOpen, Idle, Reset, Sees, Up};
+        matches!(self, Down | Up | Blind(_) | Sees(_) | Idle(_) | Busy(_) | ForceOpen(_) | Reset(_))
+    }
 }
 
 fn round(random: &mut Random) -> Vec<Step> {

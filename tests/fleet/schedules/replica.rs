@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     proxy::Proxy,
-    support::{random::Random, redis::RedisServer},
+    support::{random::Random, redis::RedisServer, redis_sentinel::Sentinels},
 };
 
 /// How long it takes at most until a replica has the counts of the others.
@@ -39,6 +39,8 @@ const JOINED_FOR: Duration = Duration::from_millis(100);
 pub(crate) struct Replica {
     number: usize,
     pub(crate) proxy: Proxy,
+    /// If it does not connect through its proxy.
+    url: Option<String>,
     /// `None` while it is killed.
     breaker: Mutex<Option<Breaker>>,
     is_idle: AtomicBool,
@@ -55,6 +57,7 @@ impl Replica {
         Self {
             number,
             proxy: Proxy::to(server),
+            url: None,
             breaker: Mutex::new(None),
             is_idle: AtomicBool::new(false),
             is_blind: AtomicBool::new(false),
@@ -64,6 +67,12 @@ impl Replica {
         }
     }
 
+    /// One that follows the primary that these sentinels name.
+    pub(crate) fn of(number: usize, sentinels: &Sentinels) -> Self {
+        let url = Some(sentinels.url());
+        Self { url, ..Self::new(number, &sentinels.servers[0]) }
+    }
+
     pub(crate) fn start(&self, plan: &Plan) {
         let (counts, rule) = if plan.counts_all {
             let rule = Trip::failure_rate(0.5, Window::Time(WINDOW)).minimum_calls(6);
@@ -71,7 +80,8 @@ impl Replica {
         } else {
             (FleetCounts::Own, Trip::consecutive_failures(3))
         };
-        let fleet = RedisFleet::builder(&self.proxy.url())
+        let url = self.url.clone().unwrap_or_else(|| self.proxy.url());
+        let fleet = RedisFleet::builder(&url)
             .counts(counts)
             .agreement(Agreement::replicas(plan.quorum))
             .lease(LEASE)

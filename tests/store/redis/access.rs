@@ -10,7 +10,11 @@ use tower_breaker::store::{
 };
 
 use super::{breaker, flush, trip};
-use crate::support::{redis::RedisServer, wait::eventually};
+use crate::support::{
+    acl::{assert_documented, user},
+    redis::RedisServer,
+    wait::eventually,
+};
 
 /// What the documentation of `RedisStore` says that a user needs.
 pub(super) const RULES: &[&str] = &[
@@ -32,12 +36,6 @@ pub(super) const RULES: &[&str] = &[
     "+zremrangebylex",
     "+zremrangebyrank",
 ];
-
-pub(super) fn user(server: &RedisServer, rules: &[&str]) -> String {
-    let define = [&["ACL", "SETUSER", "breakers", "reset", "on", ">s3cret"], rules].concat();
-    assert_eq!(server.command(&define), "OK");
-    format!("redis://breakers:s3cret@127.0.0.1:{}", server.port())
-}
 
 /// Uses everything that the store does.
 fn use_all(store: &RedisStore) -> Result<(), StoreError> {
@@ -88,18 +86,7 @@ fn a_user_with_exactly_the_documented_permissions_can_use_the_store() {
 
 #[test]
 fn the_documentation_has_these_permissions() {
-    let documentation = include_str!("../../../src/store/redis/store.rs");
-    let line = documentation.lines().find(|line| line.contains("ACL SETUSER")).unwrap();
-    let start = documentation.find(line).unwrap();
-    let shown: String = documentation[start..].lines().take(3).chain([" "]).collect();
-    for rule in RULES {
-        assert!(
-            shown.contains(&format!("{rule} ")) || shown.contains(&format!("{rule}/")),
-            "{rule}: {shown}"
-        );
-    }
-    let count = shown.matches('+').count() + shown.matches('~').count();
-    assert_eq!(count, RULES.len(), "nothing else is asked for");
+    assert_documented(RULES, include_str!("../../../src/store/redis/store.rs"), 3);
 }
 
 #[test]

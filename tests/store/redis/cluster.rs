@@ -6,7 +6,7 @@ use tower_breaker::{
 };
 
 use super::{access, breaker, flush, key, trip};
-use crate::support::{redis_cluster::RedisCluster, wait::eventually};
+use crate::support::{acl, redis_cluster::RedisCluster, wait::eventually};
 
 fn store(cluster: &RedisCluster) -> RedisStore {
     RedisStore::open(&cluster.url()).unwrap()
@@ -121,7 +121,7 @@ fn a_key_that_is_on_the_way_is_found() {
     let Some(cluster) = RedisCluster::start() else { return };
     let url = cluster.url().replace("://", "://breakers:s3cret@");
     let rules = [access::RULES, &["+cluster|slots", "+asking"]].concat();
-    cluster.primaries.iter().for_each(|node| drop(access::user(node, &rules)));
+    cluster.primaries.iter().for_each(|node| drop(acl::user(node, &rules)));
     let store = RedisStore::open(&url).unwrap();
     let (moving, other) = ("circuit_breaker:{x}:state", "circuit_breaker:{x}2:state");
     for key in [moving, other] {

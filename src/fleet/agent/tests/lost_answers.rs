@@ -119,7 +119,7 @@ fn a_vote_that_is_cast_again_too_late_is_cast_once_more() {
     assert!(!rig.agent.must_reassert);
 }
 
-/// A half-open circuit that many results decide, with so many of them that were not sent.
+/// A half-open circuit that many results decide, with `results` of them that were not sent.
 fn with_results(rig: &mut Rig, results: usize) -> Breaker {
     let mut config = Rig::config();
     config.recovery_timeout = Duration::from_millis(50);

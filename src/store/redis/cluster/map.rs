@@ -8,7 +8,7 @@ use crate::store::{
     redis::{address::Node, connector::Connector},
 };
 
-/// So many of the nodes that were seen last are asked before those of the URL.
+/// How many of the nodes that were seen last are asked before those of the URL.
 const ASKED: usize = 4;
 
 #[derive(Debug, Default)]
