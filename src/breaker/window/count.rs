@@ -89,7 +89,7 @@ impl CountWindow {
         while left > 0 {
             let room = (PER_WORD - self.next % PER_WORD).min(self.size - self.next);
             let here = room.min(left);
-            self.record_word(FAILURES * bits & mask(here), here);
+            self.record_word((FAILURES * bits) & mask(here), here);
             left -= here;
         }
     }
