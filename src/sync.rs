@@ -17,6 +17,9 @@ pub(crate) use loom::sync::{
 };
 
 #[cfg(not(tower_breaker_loom))]
+pub(crate) use once_cell::race::OnceBox;
+
+#[cfg(not(tower_breaker_loom))]
 use std::sync::TryLockError;
 use std::{
     any::Any,
@@ -24,19 +27,48 @@ use std::{
     sync::PoisonError,
 };
 
+/// A box that is set once, with an order of accesses that loom knows of.
+#[cfg(tower_breaker_loom)]
+pub(crate) struct OnceBox<T> {
+    value: once_cell::race::OnceBox<T>,
+    is_set: AtomicU64,
+}
+
+#[cfg(tower_breaker_loom)]
+impl<T> OnceBox<T> {
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.is_set.load(Ordering::Acquire) == 0 { None } else { self.value.get() }
+    }
+
+    /// For the holder of a lock.
+    pub(crate) fn get_or_init(&self, value: impl FnOnce() -> Box<T>) -> &T {
+        let value = self.value.get_or_init(value);
+        self.is_set.store(1, Ordering::Release);
+        value
+    }
+}
+
+#[cfg(tower_breaker_loom)]
+impl<T> Default for OnceBox<T> {
+    fn default() -> Self {
+        Self { value: once_cell::race::OnceBox::new(), is_set: AtomicU64::new(0) }
+    }
+}
+
 /// Locks, also if another holder panicked: every step leaves the state machine behind the lock
 /// whole, and a breaker that always fails would be worse.
 ///
 /// The lock is held for some 20 ns. A thread that polls it takes its cache line from the holder
 /// again and again, which costs both more than the work itself. So a thread that finds it taken
-/// backs off for longer each time: meanwhile the holder makes a dozen calls with the line in its
-/// cache, and then the other thread does. It blocks only after some microseconds.
+/// backs off, first for some 400 ns and then for longer: meanwhile the holder makes dozens of calls
+/// with the lines in its cache, and then the other thread does. It blocks only after some
+/// microseconds.
 #[cfg(not(tower_breaker_loom))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     if let Some(guard) = try_lock(mutex) {
         return guard;
     }
-    for pauses in [8, 16, 32, 64, 128] {
+    for pauses in [32, 64, 128] {
         for _ in 0..pauses {
             std::hint::spin_loop();
         }
