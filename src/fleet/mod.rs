@@ -59,9 +59,9 @@
 //!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
 //!   with a higher one replaces another. This is noticed within a second.
 //! * **stood still**: it ignores commands that their callers have given up.
-//! * **holds something else** under the key of a breaker: that breaker decides alone, and a warning in
-//!   the log and its [`fleet_health`](crate::Breaker::fleet_health) say so; the others stay joined.
-//!   It joins once the key is deleted.
+//! * **holds something else** under the key of a breaker: that breaker decides alone, and a warning
+//!   in the log and its [`fleet_health`](crate::Breaker::fleet_health) say so; the others stay
+//!   joined. It joins once the key is deleted.
 //!
 //! A replica whose thread of the fleet does nothing for more than five seconds, because the server
 //! keeps it waiting with a longer timeout or the process has too little CPU time, lets its own
