@@ -64,18 +64,22 @@
 //! | succeeds, and is the first after a save that found no new success | the lock, the window |
 //! | succeeds, and as many before it as the largest count window holds | the lock, the window |
 //! | succeeds where one more success could trip a rule | the lock, the window |
-//! | fails, or is slow | the lock, the window, and each counter that has counted since |
+//! | fails, and two threads have met | a log, and each counter that has counted since |
+//! | fails otherwise, or is slow | the lock, the window, and each counter that has counted since |
 //! | is rejected by an open circuit | nothing |
 //!
 //! A breaker has one counter until two threads meet on it. Then it gets one for each of up to 16
-//! threads, on cache lines of their own, which is the only allocation. With a time window, each
-//! success is counted, and reads the clock; with a slow-call rule or `abandoned_after`, the clock
-//! is read as each call starts too. With a [custom clock](clock), which is behind the lock,
-//! successes are counted where no rule needs the time.
+//! threads, and the log, on cache lines of their own, which is the only allocation. The log takes
+//! up to ten failures that cannot open the circuit, in their order among the successes; a failure
+//! for which it has no room takes the lock.
 //!
-//! A counted success is recorded before whatever takes the lock next. The state is therefore one
+//! With a time window, each success is counted, and reads the clock; with a slow-call rule or
+//! `abandoned_after`, the clock is read as each call starts too. With a [custom clock](clock),
+//! which is behind the lock, successes are counted where no rule needs the time.
+//!
+//! What is counted is recorded before whatever takes the lock next. The state is therefore one
 //! that the same calls could have led to one after the other. It is saved like any other: a save
-//! stays due each flush interval while there are new successes.
+//! stays due each flush interval while there are new calls.
 //!
 //! # Features
 //!

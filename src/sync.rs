@@ -6,15 +6,18 @@
 
 #[cfg(not(tower_breaker_loom))]
 pub(crate) use std::sync::{
-    Mutex, MutexGuard,
+    Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
     atomic::{AtomicU64, Ordering, fence},
 };
 
 #[cfg(tower_breaker_loom)]
 pub(crate) use loom::sync::{
-    Mutex, MutexGuard,
+    Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
     atomic::{AtomicU64, Ordering, fence},
 };
+
+#[cfg(not(tower_breaker_loom))]
+pub(crate) use once_cell::race::OnceBox;
 
 #[cfg(not(tower_breaker_loom))]
 use std::sync::TryLockError;
@@ -24,19 +27,48 @@ use std::{
     sync::PoisonError,
 };
 
+/// A box that is set once, with an order of accesses that loom knows of.
+#[cfg(tower_breaker_loom)]
+pub(crate) struct OnceBox<T> {
+    value: once_cell::race::OnceBox<T>,
+    is_set: AtomicU64,
+}
+
+#[cfg(tower_breaker_loom)]
+impl<T> OnceBox<T> {
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.is_set.load(Ordering::Acquire) == 0 { None } else { self.value.get() }
+    }
+
+    /// For the holder of a lock.
+    pub(crate) fn get_or_init(&self, value: impl FnOnce() -> Box<T>) -> &T {
+        let value = self.value.get_or_init(value);
+        self.is_set.store(1, Ordering::Release);
+        value
+    }
+}
+
+#[cfg(tower_breaker_loom)]
+impl<T> Default for OnceBox<T> {
+    fn default() -> Self {
+        Self { value: once_cell::race::OnceBox::new(), is_set: AtomicU64::new(0) }
+    }
+}
+
 /// Locks, also if another holder panicked: every step leaves the state machine behind the lock
 /// whole, and a breaker that always fails would be worse.
 ///
 /// The lock is held for some 20 ns. A thread that polls it takes its cache line from the holder
 /// again and again, which costs both more than the work itself. So a thread that finds it taken
-/// backs off for longer each time: meanwhile the holder makes a dozen calls with the line in its
-/// cache, and then the other thread does. It blocks only after some microseconds.
+/// backs off, first for some 400 ns and then for longer: meanwhile the holder makes dozens of calls
+/// with the lines in its cache, and then the other thread does. It blocks only after some
+/// microseconds.
 #[cfg(not(tower_breaker_loom))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     if let Some(guard) = try_lock(mutex) {
         return guard;
     }
-    for pauses in [8, 16, 32, 64, 128] {
+    for pauses in [32, 64, 128] {
         for _ in 0..pauses {
             std::hint::spin_loop();
         }
@@ -60,6 +92,17 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 #[cfg(tower_breaker_loom)]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks for reading, also if another holder panicked. See [`write`].
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks for writing, also if another holder panicked: what these locks guard is whole after each
+/// single statement.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks a lock of the standard library, also if another holder panicked. What the locks outside

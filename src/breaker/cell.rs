@@ -23,13 +23,15 @@ pub(super) use calls::Admitted;
 
 use super::{
     core::{Core, Schedule},
+    counter::CLOSED,
     dispatch::dispatch,
     fast_path_view::{Admission, FastPathView},
     machine::Machine,
     notify::Observer,
     open_slot::{OpenLimit, OpenSlot},
     published_view::PublishedView,
-    success_counter::{self, OnSuccess, SpreadCounters, Successes},
+    spread_counters::SpreadCounters,
+    success_counter::{OnSuccess, Successes},
 };
 use crate::{
     clock::{SystemClock, Tick, TimeSource},
@@ -64,10 +66,7 @@ impl Cell {
             view: PublishedView::vacant(),
             meter: CellMeter::off(),
             spread_successes: SpreadCounters::default(),
-            locked: Locked {
-                successes: AtomicU64::new(success_counter::closed()),
-                core: Mutex::new(Core::vacant()),
-            },
+            locked: Locked { successes: AtomicU64::new(CLOSED), core: Mutex::new(Core::vacant()) },
         }
     }
 
@@ -217,8 +216,15 @@ impl Cell {
 }
 
 fn open_if_deferring(successes: Successes<'_>, machine: &Machine, success: OnSuccess) {
-    if success == OnSuccess::Defer && !successes.is_open(machine.epoch()) {
-        successes.open(machine.epoch(), machine.rules.defer_limit());
+    if success != OnSuccess::Defer {
+        return;
+    }
+    let (epoch, limit) = (machine.epoch(), machine.rules.defer_limit());
+    if !successes.is_open(epoch) {
+        successes.open(epoch, limit);
+    }
+    if successes.is_spread() {
+        successes.open_failures(epoch, limit, machine.failure_allowance());
     }
 }
 
@@ -242,10 +248,73 @@ impl housekeeping::OnDeadline for Cell {
 #[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
     use super::*;
+    use crate::{
+        breaker::permit::Permit,
+        config::{Trip, Window},
+    };
 
     /// The view and what else is read at each call fill one line, and the rest three.
     #[test]
     fn a_cell_fills_four_cache_lines() {
         assert_eq!(size_of::<Cell>(), 256);
+    }
+
+    fn leased(trips: impl IntoIterator<Item = Trip>) -> &'static Cell {
+        let cell: &'static Cell = Box::leak(Box::new(Cell::vacant()));
+        let config = Config { trip_on: trips.into_iter().collect(), ..Config::default() };
+        cell.lease(Arc::new(config), TimeSource::System, MeterSlot::OFF);
+        cell
+    }
+
+    /// Notes failures without the lock while that is possible. Returns how many there were.
+    fn note(cell: &Cell) -> u64 {
+        let note = |_: &i32| cell.try_note_failure(cell.state(), Tick::from_nanos(0), None);
+        (0..100).take_while(note).count() as u64
+    }
+
+    fn record(cell: &'static Cell, failed: bool) {
+        let permit = Permit::try_acquire(cell).unwrap();
+        if failed { permit.failure() } else { permit.success() }
+    }
+
+    fn counts(cell: &'static Cell) -> (u64, u64, u32) {
+        let stats = cell.inspect(|machine, _| machine.stats()).unwrap();
+        (stats.window_calls(), stats.window_failures(), stats.consecutive_failures())
+    }
+
+    #[test]
+    fn failures_that_cannot_open_the_circuit_are_noted_without_the_lock_once_threads_have_met() {
+        let rate = |window| Trip::failure_rate(0.5, window).minimum_calls(12);
+        let hour = Window::Time(std::time::Duration::from_secs(3600));
+        for window in [Window::calls(12), hour] {
+            let cell = leased([rate(window)]);
+            record(cell, true);
+            assert_eq!(note(cell), 0, "threads have not met");
+            cell.spread_successes();
+            record(cell, false);
+            // The sixth of twelve calls to fail opens the circuit.
+            assert_eq!(note(cell), 4);
+            record(cell, false);
+            assert_eq!(counts(cell), (7, 5, 0));
+            assert_eq!(note(cell), 0);
+            record(cell, true);
+            assert_eq!(counts(cell), (8, 6, 1));
+            for _ in 0..4 {
+                assert!(cell.admits_all());
+                record(cell, false);
+            }
+            assert!(cell.state().admits_none(), "six of twelve");
+        }
+    }
+
+    #[test]
+    fn only_as_many_failures_are_noted_as_the_shortest_streak_allows() {
+        let rate = Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000);
+        let cell = leased([Trip::consecutive_failures(4), rate]);
+        record(cell, true);
+        cell.spread_successes();
+        assert_eq!(note(cell), 2);
+        record(cell, true);
+        assert!(cell.state().admits_none(), "four in a row");
     }
 }

@@ -164,11 +164,31 @@ impl Core {
         Some(result)
     }
 
-    /// Records the successes that were counted without the lock, and returns how many there were.
+    /// Records the calls that were counted without the lock, and returns how many there were.
     /// They all come before what the holder of the lock does next.
     ///
     /// If it may change what a success needs, they must not be counted meanwhile.
     pub(super) fn drain(&mut self, successes: Successes<'_>, goes_on: bool) -> u64 {
+        let noted = if successes.is_spread() { self.record_noted_failures(successes) } else { 0 };
+        noted + self.drain_successes(successes, goes_on)
+    }
+
+    /// Records the failures that were noted without the lock, with the successes before them, and
+    /// returns how many calls there were. From now on, none is noted. (Where threads have not met,
+    /// none ever is.)
+    #[inline(never)]
+    fn record_noted_failures(&mut self, successes: Successes<'_>) -> u64 {
+        let Some(machine) = &mut self.machine else { return 0 };
+        let mut calls = 0;
+        successes.close_failures(machine.epoch(), |before| {
+            machine.record_deferred(before.into());
+            machine.record_noted_failure();
+            calls += u64::from(before) + 1;
+        });
+        calls
+    }
+
+    fn drain_successes(&mut self, successes: Successes<'_>, goes_on: bool) -> u64 {
         let Some(machine) = &mut self.machine else { return 0 };
         let (epoch, limit) = (machine.epoch(), machine.rules.defer_limit());
         let deferred = if goes_on {
@@ -190,6 +210,10 @@ impl Core {
         outcome: Outcome,
         elapsed: Option<Duration>,
     ) -> Publish {
+        if successes.is_spread() {
+            // First of all: they decide what this call can do.
+            self.record_noted_failures(successes);
+        }
         let Some(machine) = &self.machine else { return Publish::Nothing };
         if machine.records_untimed(ticket) {
             return self.record_untimed(successes, outcome);
@@ -200,7 +224,7 @@ impl Core {
             elapsed: elapsed.or(admitted.map(|admitted| now.since(admitted))),
         };
         if self.goes_on(successes, result, now) {
-            self.drain(successes, true);
+            self.drain_successes(successes, true);
             self.run(now, |machine, effects| machine.record(ticket, result, effects));
         } else {
             self.transact_at(now, successes, |machine, effects| {
@@ -215,7 +239,7 @@ impl Core {
         let result = CallResult { outcome, elapsed: None };
         let goes_on = self.goes_on(successes, result, machine.now);
         let was_no_op = outcome == Outcome::Success && machine.on_success() == OnSuccess::Skip;
-        self.drain(successes, goes_on);
+        self.drain_successes(successes, goes_on);
         let Some(machine) = &mut self.machine else { return Publish::Nothing };
         if let Some(trigger) = machine.record_untimed(outcome) {
             debug_assert!(!goes_on, "successes that are counted now would come before the trip");

@@ -14,8 +14,10 @@ mod admission;
 pub(crate) mod cell;
 pub(crate) mod command;
 mod core;
+mod counter;
 mod dispatch;
 pub(crate) mod effects;
+mod failure_log;
 mod fast_path_view;
 #[cfg(feature = "health-check")]
 mod health_check;
@@ -43,6 +45,7 @@ pub(crate) mod sharing;
 #[cfg(not(feature = "redis"))]
 #[path = "sharing/off.rs"]
 mod sharing;
+mod spread_counters;
 #[cfg(any(feature = "admin", feature = "redis"))]
 pub(crate) mod status;
 mod success_counter;

@@ -9,9 +9,9 @@ use call::{Call, succeed_after_contention, succeed_inside, succeed_locked, succe
 
 use super::{
     cell::{Admitted, Cell},
+    counter::Counted,
     nesting,
     packed_state::PackedState,
-    success_counter::Counted,
 };
 use crate::{clock::SystemClock, error::Refusal, outcome::Outcome};
 

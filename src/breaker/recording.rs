@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     admission::Ticket,
     effects::{Effects, Prevented},
+    failure_log,
     machine::{Machine, Phase},
     probes::ProbeVerdict,
     rules::Trigger,
@@ -205,6 +206,24 @@ impl Machine {
         } else {
             self.end_undecided(false);
         }
+    }
+
+    /// How many failures may be noted without the lock, because none of them can open the circuit,
+    /// whatever successes are recorded before, between and after them.
+    pub(super) fn failure_allowance(&self) -> u32 {
+        match self.phase {
+            Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER } => {
+                self.rules.failure_allowance(failure_log::CAPACITY.into())
+            }
+            _ => 0,
+        }
+    }
+
+    /// Records a failure that was noted without the lock.
+    pub(super) fn record_noted_failure(&mut self) {
+        let trigger = self.rules.record(Outcome::failure(), None, self.now);
+        debug_assert!(trigger.is_none(), "{trigger:?}");
+        self.would_trip = false;
     }
 
     /// Records successes that were counted without the lock. While they could be deferred, none of

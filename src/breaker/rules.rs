@@ -207,6 +207,15 @@ impl Rules {
             && (is_good || (is_below_limit && self.hold_through(true)))
     }
 
+    /// How many failures, up to `most`, cannot meet any rule, whatever good calls are recorded
+    /// before, between and after them.
+    pub(super) fn failure_allowance(&self, most: u32) -> u32 {
+        let streak = self.failure_limit.map_or(most, |limit| {
+            (limit.get() - 1).saturating_sub(self.consecutive_failures).min(most)
+        });
+        self.rates.iter().fold(streak, |most, rate| rate.failure_allowance(most))
+    }
+
     /// After how many deferred successes the next one takes the lock: by then they have filled
     /// every count window, or there is a time window, and it is time to look at the clock.
     pub(super) fn defer_limit(&self) -> u64 {

@@ -1,63 +1,39 @@
-//! Successes of a breaker, counted without the lock.
+//! Calls of a breaker that are counted without its lock.
 //!
-//! Between two failures all successes are alike, so their order says nothing. They are counted
-//! here, and the next holder of the lock [drains](Successes::drain) them: it records them in every
-//! window before it does its own work. The result is one that the same calls could have had one
-//! after the other, as long as no success that is counted here could have tripped a rule. The
-//! machine says whether that is so ([`OnSuccess`]), and the
-//! counter is open only while it does.
+//! Between two failures all successes are alike, so their order says nothing. They are
+//! [counted](super::counter), and the next holder of the lock [drains](Successes::drain) them: it
+//! records them in every window before it does its own work. The result is one that the same calls
+//! could have had one after the other, as long as no success that is counted here could have
+//! tripped a rule. The machine says whether that is so ([`OnSuccess`]), and the counter is open
+//! only while it does.
 //!
-//! # A counter's value
-//!
-//! | bits | what they hold |
-//! |---|---|
-//! | 24, high | the tag: the low bits of the [epoch](super::packed_state) whose successes it counts |
-//! | 9 | zero |
-//! | 1 | whether it is closed |
-//! | 30, low | the count, from a base up to all ones, which is full |
-//!
-//! Counting is a compare-and-swap from a value that was seen open and with the epoch's tag, so a
-//! thread that was held up in between does not reach the next epoch. (A tag recurs after 16 million
-//! epochs; for an error, all of them would have to pass within those two instructions.)
-//!
-//! The base is such that the counter is full after as many successes as the largest count window
-//! holds. Then a success takes the lock: every window is full of successes, and those that follow
-//! change nothing.
+//! A counter is full after as many successes as the largest count window holds. Then a success
+//! takes the lock: every window is full of successes, and those that follow change nothing.
 //!
 //! # One counter, or several
 //!
-//! One counter serves until two threads meet on it. From then on there are a few, each on a cache
-//! line of its own, and a thread keeps to one of them.
+//! One counter serves until two threads meet on it. From then on there are several, each on a cache
+//! line of its own, and a thread keeps to one of them: as many as the thread that allocates them
+//! may use processors. A thread that is pinned may use one. So threads that go on meeting double
+//! the number, up to 16. The counters before stay closed from then on.
+//!
+//! # Failures
+//!
+//! Where threads have met, a failure that cannot open the circuit is noted in a
+//! [log](super::failure_log), with the successes before it.
+//!
+//! # What moves between processors
+//!
+//! A cache line that another processor has written takes some 25 to 150 ns to arrive. Where *n*
+//! threads count, a failure that is noted moves the line of the log and *n* - 1 counters, each of
+//! which its thread has to get back. A failure that is recorded under the lock also moves those of
+//! the lock and the machine, of its rules, and of their windows: eight or more.
 
-use once_cell::race::OnceBox;
-
+use super::{
+    counter::{self, CLOSED, Counted, has_room, opened},
+    spread_counters::SpreadCounters,
+};
 use crate::sync::{AtomicU64, Ordering};
-
-/// The counters of a cell in which two threads have met, once allocated. They stay with the cell.
-/// A single pointer, because every cell pays for this field, and few need it.
-#[derive(Default)]
-pub(super) struct SpreadCounters(OnceBox<Box<[Counter]>>);
-
-#[repr(align(64))]
-struct Counter(AtomicU64);
-
-const TAG_SHIFT: u32 = 40;
-/// Fits into an immediate operand, with room for the largest count window.
-const CLOSED: u64 = 1 << 30;
-const FULL: u64 = CLOSED - 1;
-
-/// More successes than a counter can hold before the next one takes the lock.
-#[cfg(all(test, tower_breaker_loom))]
-pub(super) const UNLIMITED: u64 = FULL;
-
-const fn tag(epoch: u64) -> u64 {
-    epoch << TAG_SHIFT
-}
-
-/// A counter that counts nothing.
-pub(super) const fn closed() -> u64 {
-    CLOSED
-}
 
 /// How a success that is not slow is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,16 +47,6 @@ pub(super) enum OnSuccess {
     Record,
 }
 
-/// What became of a success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counted {
-    Yes,
-    /// The counter is closed, full, or of another epoch.
-    No,
-    /// Another thread changed the counter at the same time.
-    Contended,
-}
-
 /// The counters of a cell: the one in its own memory, and those for several threads.
 #[derive(Clone, Copy)]
 pub(super) struct Successes<'a> {
@@ -88,47 +54,44 @@ pub(super) struct Successes<'a> {
     pub(super) spread: &'a SpreadCounters,
 }
 
-impl<'a> Successes<'a> {
+impl Successes<'_> {
     /// Counts a success of this epoch.
     #[inline]
     pub(super) fn count(self, epoch: u64, is_spread: bool) -> Counted {
-        if is_spread { self.count_spread(epoch) } else { count(self.shared, epoch) }
+        if is_spread { self.count_spread(epoch) } else { counter::count(self.shared, epoch) }
     }
 
-    /// The same where threads have met before: a thread that meets another one tries again.
     #[inline(never)]
     fn count_spread(self, epoch: u64) -> Counted {
-        let Some(counters) = self.spread.0.get() else { return Counted::No };
-        let counter = &counters[thread_index() & (counters.len() - 1)].0;
-        for _ in 0..ATTEMPTS {
-            match count(counter, epoch) {
-                Counted::Contended => {}
-                other => return other,
-            }
-        }
-        // The caller takes the lock.
-        Counted::No
+        // It is published only once there are some.
+        self.spread.get().map_or(Counted::No, |counters| counters.count(epoch))
+    }
+
+    /// Notes a failure of this epoch, if threads have met and it needs no lock.
+    pub(super) fn note_failure(self, epoch: u64) -> bool {
+        self.spread.get().is_some_and(|counters| {
+            let drain = |limit| counters.take(epoch, limit, opened(epoch, limit));
+            counters.failures.note(epoch, drain)
+        })
     }
 
     // The methods below are for the holder of the lock.
 
     pub(super) fn is_spread(self) -> bool {
-        self.spread.0.get().is_some()
+        self.spread.get().is_some()
     }
 
-    /// Adds counters, closed, so that threads do not meet again. The single one must be closed.
+    /// Adds counters, closed, so that threads do not meet again. The present ones must be closed.
     pub(super) fn spread(self) {
-        self.spread.0.get_or_init(|| {
-            Box::new((0..width()).map(|_| Counter(AtomicU64::new(CLOSED))).collect())
-        });
+        self.spread.add();
     }
 
     /// Whether successes of this epoch can be counted now.
     pub(super) fn is_open(self, epoch: u64) -> bool {
-        let is_open = |counter: &AtomicU64| counter.load(Ordering::Relaxed) ^ tag(epoch) < FULL;
-        match self.spread.0.get() {
+        let is_open = |counter: &AtomicU64| has_room(counter.load(Ordering::Relaxed), epoch);
+        match self.spread.get() {
             None => is_open(self.shared),
-            Some(counters) => counters.iter().any(|counter| is_open(&counter.0)),
+            Some(counters) => counters.iter().any(is_open),
         }
     }
 
@@ -138,10 +101,26 @@ impl<'a> Successes<'a> {
     /// Those that are open already keep their count. They may be full by now, because other threads
     /// count on after a [drain](Self::drain).
     pub(super) fn open(self, epoch: u64, limit: u64) {
-        for counter in self.counters() {
-            if counter.load(Ordering::Relaxed) ^ tag(epoch) > FULL {
-                counter.store(opened(epoch, limit), Ordering::Release);
-            }
+        let open = |counter| counter::open(counter, epoch, limit);
+        match self.spread.get() {
+            None => open(self.shared),
+            Some(counters) => counters.iter().for_each(open),
+        }
+    }
+
+    /// Lets failures of this epoch be noted, if threads have met; no more than this many, where
+    /// none can be noted now.
+    pub(super) fn open_failures(self, epoch: u64, limit: u64, allowance: u32) {
+        if let Some(counters) = self.spread.get() {
+            counters.failures.open(epoch, limit, allowance);
+        }
+    }
+
+    /// Takes the failures that were noted: calls `record` for each with the successes before it.
+    /// From now on, none is noted.
+    pub(super) fn close_failures(self, epoch: u64, record: impl FnMut(u32)) {
+        if let Some(counters) = self.spread.get() {
+            counters.failures.close(epoch, record);
         }
     }
 
@@ -156,93 +135,12 @@ impl<'a> Successes<'a> {
     }
 
     fn take(self, epoch: u64, limit: u64, next: u64) -> u64 {
-        let take = |counter| take(counter, epoch, limit, next);
-        match self.spread.0.get() {
-            None => take(self.shared),
+        match self.spread.get() {
+            None => counter::take(self.shared, epoch, limit, next),
             // With several counters, the single one stays closed.
-            Some(counters) => counters.iter().map(|counter| take(&counter.0)).sum(),
+            Some(counters) => counters.take(epoch, limit, next),
         }
     }
-
-    fn counters(self) -> impl Iterator<Item = &'a AtomicU64> {
-        let spread = self.spread.0.get();
-        // With several counters, the single one stays closed.
-        let shared = spread.is_none().then_some(self.shared);
-        shared.into_iter().chain(
-            spread.into_iter().flat_map(|counters| counters.iter()).map(|counter| &counter.0),
-        )
-    }
-}
-
-fn take(counter: &AtomicU64, epoch: u64, limit: u64, next: u64) -> u64 {
-    // There is seldom anything to take, and a load leaves the line with its owner.
-    let seen = counter.load(Ordering::Acquire);
-    // Only the holder of the lock changes the tag, and closes or opens a counter.
-    if seen == next || seen ^ tag(epoch) > FULL {
-        return 0;
-    }
-    let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);
-    last.saturating_sub(FULL - limit)
-}
-
-const fn opened(epoch: u64, limit: u64) -> u64 {
-    tag(epoch) | (FULL - limit)
-}
-
-#[inline]
-fn count(counter: &AtomicU64, epoch: u64) -> Counted {
-    let seen = counter.load(Ordering::Relaxed);
-    // One comparison for the tag, the closed bit and the room.
-    if seen ^ tag(epoch) >= FULL {
-        return Counted::No;
-    }
-    match counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
-        Ok(_) => Counted::Yes,
-        Err(_) => Counted::Contended,
-    }
-}
-
-/// How often a thread tries to count on a counter of its own. Others change it too, but seldom: a
-/// holder of the lock, and threads with which it shares the counter.
-const ATTEMPTS: u32 = 4;
-
-#[cfg(not(tower_breaker_loom))]
-fn width() -> usize {
-    let threads = std::thread::available_parallelism().map_or(4, std::num::NonZero::get);
-    threads.next_power_of_two().min(16)
-}
-
-/// A number of the current thread's own. Threads share the counters evenly by it.
-#[cfg(not(tower_breaker_loom))]
-#[inline]
-fn thread_index() -> usize {
-    use std::{cell::Cell, sync::atomic::AtomicUsize};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    INDEX.with(|index| {
-        if index.get() == usize::MAX {
-            index.set(NEXT.fetch_add(1, Ordering::Relaxed) & (usize::MAX >> 1));
-        }
-        index.get()
-    })
-}
-
-#[cfg(tower_breaker_loom)]
-fn width() -> usize {
-    2
-}
-
-// A model chooses whether its threads share a counter. By default they do: that is the harder case.
-#[cfg(tower_breaker_loom)]
-loom::thread_local! {
-    pub(super) static THREAD_INDEX: std::cell::Cell<usize> = std::cell::Cell::new(0);
-}
-
-#[cfg(tower_breaker_loom)]
-fn thread_index() -> usize {
-    THREAD_INDEX.with(std::cell::Cell::get)
 }
 
 #[cfg(all(test, not(tower_breaker_loom)))]
@@ -254,7 +152,7 @@ mod tests {
     fn counters_that_are_full_keep_their_count_when_they_are_opened_again() {
         const EPOCH: u64 = 3;
         const LIMIT: u64 = 2;
-        let (shared, spread) = (AtomicU64::new(closed()), SpreadCounters::default());
+        let (shared, spread) = (AtomicU64::new(CLOSED), SpreadCounters::default());
         let successes = Successes { shared: &shared, spread: &spread };
         successes.open(EPOCH, LIMIT);
         for expected in [Counted::Yes, Counted::Yes, Counted::No] {

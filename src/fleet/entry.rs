@@ -173,7 +173,9 @@ impl Entry {
         if !is_void && let Some(command) = self.member.submit(&decision, &terms, token, now) {
             return Submission::Send { decisions, decision, command, sent_at: now };
         }
-        if self.is_behind {
+        // A recovery alone says nothing against a state set by hand, or an open time that still
+        // runs: those hold for this replica too.
+        if self.is_behind || !self.member.is_votable(now) {
             let record = *self.member.seen();
             self.adopt(decisions, &record);
         } else {

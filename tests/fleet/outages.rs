@@ -33,6 +33,31 @@ fn without_a_server_a_replica_decides_alone_and_joins_once_there_is_one() {
 }
 
 #[test]
+fn a_state_by_hand_outlasts_what_a_replica_decides_without_the_others() {
+    let Some(server) = RedisServer::start() else { return };
+    let proxy = Proxy::to(&server);
+    let alone = RedisFleet::builder(&proxy.url()).build().unwrap();
+    let alone = settings("payments").shared(alone).build().unwrap();
+    joined(&alone);
+    let other = replica(&server, "payments");
+    other.force_open();
+    reaches(&[&alone], State::ForcedOpen);
+    proxy.cut();
+    eventually("it is alone", || alone.fleet_health().is_alone());
+    // It trips and recovers after a reset that the others do not learn of.
+    alone.reset();
+    fail(&alone);
+    reaches(&[&alone], State::HalfOpen);
+    probe(&alone);
+    reaches(&[&alone], State::Closed);
+    proxy.heal();
+    joined(&alone);
+    reaches(&[&alone], State::ForcedOpen);
+    other.reset();
+    reaches(&[&alone, &other], State::Closed);
+}
+
+#[test]
 fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     let Some(server) = RedisServer::start() else { return };
     let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));

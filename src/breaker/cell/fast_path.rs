@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Cell;
 use crate::{
     breaker::{
-        packed_state::PackedState, published_view::PublishedView, success_counter::Counted,
+        counter::Counted, packed_state::PackedState, published_view::PublishedView,
         success_state::SuccessState,
     },
     clock::{Glance, SystemClock, Tick, nanos},
@@ -227,22 +227,52 @@ impl Cell {
         if !success.skips() && !success.defers() {
             return Counted::No;
         }
-        let has_slow_calls = success.is_timed() && self.view.has_slow_calls();
-        if has_slow_calls || success.is_bucketed() {
-            if success.has_custom_clock() {
-                return Counted::No;
-            }
-            let now = SystemClock::counter_tick_after(since);
-            let took = elapsed.map_or_else(|| now.nanos_since(since), nanos);
-            if (has_slow_calls && self.view.is_slow(took))
-                || (success.is_bucketed() && !self.view.is_in_newest_bucket(now))
-            {
-                return Counted::No;
-            }
+        if !self.is_fast_and_in_newest_bucket(success, since, elapsed) {
+            return Counted::No;
         }
         if success.skips() {
             return Counted::Yes;
         }
         self.successes().count(success.epoch(), success.is_spread())
+    }
+
+    /// Whether a call that ends now is slow to no rule, and belongs to the newest bucket of each
+    /// time window.
+    #[inline]
+    fn is_fast_and_in_newest_bucket(
+        &self,
+        success: SuccessState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> bool {
+        let has_slow_calls = success.is_timed() && self.view.has_slow_calls();
+        if !has_slow_calls && !success.is_bucketed() {
+            return true;
+        }
+        if success.has_custom_clock() {
+            return false;
+        }
+        let now = SystemClock::counter_tick_after(since);
+        let took = elapsed.map_or_else(|| now.nanos_since(since), nanos);
+        (!has_slow_calls || !self.view.is_slow(took))
+            && (!success.is_bucketed() || self.view.is_in_newest_bucket(now))
+    }
+
+    /// Notes a failure without the lock, if threads have met and it cannot open the circuit.
+    /// Without `elapsed`, the call took the time since `since`.
+    pub(in crate::breaker) fn try_note_failure(
+        &self,
+        admitted: PackedState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> bool {
+        let success = self.view.success_alone();
+        if !success.is_same_epoch(admitted) || !success.defers() || !success.is_spread() {
+            return false;
+        }
+        // The times of the view, and the counters of several threads, are at least as new.
+        PublishedView::acquire();
+        self.is_fast_and_in_newest_bucket(success, since, elapsed)
+            && self.successes().note_failure(success.epoch())
     }
 }

@@ -5,6 +5,7 @@
 
 mod abandoned;
 mod dispatch;
+mod failure_log;
 mod late_results;
 mod open_slot;
 mod probes;

@@ -12,7 +12,9 @@ use super::{Leased, model};
 use crate::{
     breaker::{
         command::Command,
-        success_counter::{Counted, SpreadCounters, Successes, THREAD_INDEX, UNLIMITED, closed},
+        counter::{CLOSED, Counted, UNLIMITED},
+        spread_counters::{SpreadCounters, THREAD_INDEX},
+        success_counter::Successes,
     },
     config::{Config, Trip, Window},
     outcome::Outcome,
@@ -33,7 +35,7 @@ fn timed(minimum_calls: u32) -> Leased {
 
 /// A breaker with a count window of four calls, in which half must fail, after one success: from
 /// then on successes are counted without the lock.
-fn counting(minimum_calls: u32) -> Leased {
+pub(super) fn counting(minimum_calls: u32) -> Leased {
     let rule = Trip::failure_rate(0.5, Window::calls(4)).minimum_calls(minimum_calls);
     let leased = Leased::new(Config { trip_on: vec![rule], ..Config::default() });
     leased.permit().success();
@@ -41,7 +43,7 @@ fn counting(minimum_calls: u32) -> Leased {
 }
 
 /// Makes this thread of a model count on the other counter.
-fn use_other_counter() {
+pub(super) fn use_other_counter() {
     THREAD_INDEX.with(|index| index.set(1));
 }
 
@@ -53,14 +55,14 @@ struct Counters {
 impl Counters {
     /// Counts for this epoch.
     fn open(epoch: u64, limit: u64) -> Arc<Self> {
-        let shared = AtomicU64::new(closed());
+        let shared = AtomicU64::new(CLOSED);
         let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
         counters.all().open(epoch, limit);
         counters
     }
 
     fn spread(epoch: u64) -> Arc<Self> {
-        let shared = AtomicU64::new(closed());
+        let shared = AtomicU64::new(CLOSED);
         let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
         counters.all().spread();
         counters.all().open(epoch, UNLIMITED);
@@ -272,6 +274,25 @@ fn successes_that_a_save_did_not_find_are_part_of_the_next_one() {
 fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
     model(|| {
         let leased = counting(4);
+        let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
+        let other = thread::spawn(move || {
+            use_other_counter();
+            one.success();
+            two.success();
+        });
+        three.success();
+        leased.cell.spread_successes();
+        other.join().unwrap();
+        assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
+    });
+}
+
+/// Two threads that share one of the counters get more of them.
+#[test]
+fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
+    model(|| {
+        let leased = counting(4);
+        leased.cell.spread_successes();
         let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();

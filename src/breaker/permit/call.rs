@@ -4,8 +4,8 @@ use std::{cell::Cell as LocalCell, time::Duration};
 
 use crate::{
     breaker::{
-        admission::Ticket, cell::Cell, nesting, packed_state::PackedState,
-        success_counter::Counted, success_state::SuccessState,
+        admission::Ticket, cell::Cell, counter::Counted, nesting, packed_state::PackedState,
+        success_state::SuccessState,
     },
     clock::Tick,
     outcome::{CallEnd, Outcome},
@@ -115,6 +115,11 @@ impl Call {
                 Counted::No => {}
                 Counted::Contended => self.cell.spread_successes(),
             }
+        }
+        if let Outcome::Failure { .. } = outcome
+            && self.cell.try_note_failure(self.state, Tick::from_nanos(self.stamp), elapsed)
+        {
+            return;
         }
         self.record_locked(outcome, elapsed);
     }

@@ -77,6 +77,42 @@ impl RateRule {
         bad == 0 || !self.meets(bad, calls)
     }
 
+    /// How many failures, up to `most`, cannot trip the rule, whatever good calls are recorded
+    /// before, between and after them.
+    ///
+    /// The rate is highest when the failures come without a good call between them.
+    pub(super) fn failure_allowance(&self, most: u32) -> u32 {
+        let Counts { calls, failures, .. } = self.window.counts();
+        if let Measure::SlowCalls(_) = self.measure {
+            // They are not slow, so they are good ones.
+            return if self.holds_through(false) { most } else { 0 };
+        }
+        if self.window.size().is_some_and(|size| calls == u64::from(size)) {
+            let left = u64::from(self.limit_when_full).saturating_sub(failures + 1);
+            return u32::try_from(left).map_or(most, |left| left.min(most));
+        }
+        if self.holds_through_failures(most.into()) {
+            return most;
+        }
+        let (mut allowed, mut too_many) = (0, most);
+        while allowed + 1 < too_many {
+            let middle = allowed.midpoint(too_many);
+            if self.holds_through_failures(middle.into()) {
+                allowed = middle;
+            } else {
+                too_many = middle;
+            }
+        }
+        allowed
+    }
+
+    fn holds_through_failures(&self, more: u64) -> bool {
+        let Counts { calls, failures, .. } = self.window.counts();
+        let calls = (calls + more).max(self.minimum_calls.into());
+        let calls = self.window.size().map_or(calls, |size| calls.min(size.into()));
+        !self.meets(failures + more, calls)
+    }
+
     /// Whether `bad` of these calls reach the threshold.
     fn meets(&self, bad: u64, calls: u64) -> bool {
         // The same answer without a division, which costs more than all else here.
@@ -122,6 +158,7 @@ fn lowest_count_that_meets(threshold: f64, calls: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breaker::window::Sample;
 
     #[test]
     fn the_limit_of_a_full_window_is_the_first_count_whose_quotient_reaches_the_threshold() {
@@ -137,5 +174,67 @@ mod tests {
         }
         assert_eq!(lowest_count_that_meets(0.29, 100), 29);
         assert_eq!(lowest_count_that_meets(1.0, 1_000_000), 1_000_000);
+    }
+
+    fn record(rule: &mut RateRule, failed: bool) -> Option<Trigger> {
+        rule.window.record(Sample { failed, slow: false }, Tick::from_nanos(1));
+        rule.evaluate()
+    }
+
+    /// Some rule, with some calls in its window: the same for the same seed.
+    fn rule(seed: u64) -> RateRule {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let size = random.u32(1..30);
+        let window = match random.u8(..4) {
+            0 => Window::Time(Duration::from_secs(60)),
+            _ => Window::calls(size),
+        };
+        let threshold = f64::from(random.u32(1..=100)) / 100.0;
+        let trip = Trip::failure_rate(threshold, window).minimum_calls(random.u32(1..30));
+        let mut rule = RateRule::new(&trip, Tick::from_nanos(0)).unwrap();
+        let one_in = random.u32(1..20);
+        for _ in 0..random.u32(..60) {
+            record(&mut rule, random.u32(..one_in) == 0);
+        }
+        rule
+    }
+
+    #[test]
+    fn allowed_failures_trip_no_rule_whatever_successes_come_between_them() {
+        let (mut some, mut exact) = (0, 0);
+        for seed in 0..3000 {
+            let allowance = rule(seed).failure_allowance(10);
+            some += u32::from(allowance > 0);
+            let mut random = fastrand::Rng::with_seed(seed + 1_000_000);
+            for round in 0..10 {
+                let mut rule = rule(seed);
+                let most = [0, 3, 40][round % 3];
+                for _ in 0..allowance {
+                    for _ in 0..random.u32(..=most) {
+                        let tripped = record(&mut rule, false).filter(|_| allowance > 0);
+                        assert_eq!(tripped, None, "seed {seed}, {rule:?}");
+                    }
+                    assert_eq!(record(&mut rule, true), None, "seed {seed}, {rule:?}");
+                }
+                for _ in 0..40 {
+                    let tripped = record(&mut rule, false).filter(|_| allowance > 0);
+                    assert_eq!(tripped, None, "seed {seed}, {rule:?}");
+                }
+            }
+            let mut rule = rule(seed);
+            let is_full = rule
+                .window
+                .size()
+                .is_some_and(|size| rule.window.counts().calls == u64::from(size));
+            if is_full && allowance > 0 && allowance < 10 {
+                // Nor is it less than it could be, unless the first failures push others out.
+                let failures = rule.window.counts().failures;
+                (0..allowance).for_each(|_| assert_eq!(record(&mut rule, true), None));
+                if rule.window.counts().failures == failures + u64::from(allowance) {
+                    exact += u32::from(record(&mut rule, true).is_some());
+                }
+            }
+        }
+        assert!(some > 500 && exact > 100, "{some} with an allowance, {exact} exact");
     }
 }

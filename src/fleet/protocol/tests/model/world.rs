@@ -149,9 +149,10 @@ impl World {
 
     /// A decision that there is nothing to tell about.
     pub(super) fn drop_decision(&mut self, index: usize) {
+        let now = self.now;
         let replica = &mut self.replicas[index];
         replica.decision = None;
-        if replica.is_behind {
+        if replica.is_behind || !replica.member.is_votable(now) {
             let record = *replica.member.seen();
             self.adopt(index, record);
         }

@@ -1,0 +1,88 @@
+//! One counter of successes, in a word.
+//!
+//! | bits | what they hold |
+//! |---|---|
+//! | 24, high | the tag: the low bits of the [epoch](super::packed_state) whose successes it counts |
+//! | 9 | zero |
+//! | 1 | whether it is closed |
+//! | 30, low | the count, from a base up to all ones, which is full |
+//!
+//! Counting is a compare-and-swap from a value that was seen open and with the epoch's tag, so a
+//! thread that was held up in between does not reach the next epoch. (A tag recurs after 16 million
+//! epochs; for an error, all of them would have to pass within those two instructions.)
+//!
+//! The base is such that the counter is full after a number of successes that the rules choose.
+
+use crate::sync::{AtomicU64, Ordering};
+
+const TAG_SHIFT: u32 = 40;
+/// The value of a counter that counts nothing.
+///
+/// Fits into an immediate operand, with room for the largest count window.
+pub(super) const CLOSED: u64 = 1 << 30;
+const FULL: u64 = CLOSED - 1;
+
+/// More successes than a counter can hold before the next one takes the lock.
+#[cfg(all(test, tower_breaker_loom))]
+pub(super) const UNLIMITED: u64 = FULL;
+
+/// What became of a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Yes,
+    /// The counter is closed, full, or of another epoch.
+    No,
+    /// Other threads changed the counter at the same time.
+    Contended,
+}
+
+const fn tag(epoch: u64) -> u64 {
+    epoch << TAG_SHIFT
+}
+
+pub(super) const fn opened(epoch: u64, limit: u64) -> u64 {
+    tag(epoch) | (FULL - limit)
+}
+
+/// Whether a counter with this value takes a success of this epoch: one comparison for the tag, the
+/// closed bit and the room.
+#[inline]
+pub(super) const fn has_room(value: u64, epoch: u64) -> bool {
+    value ^ tag(epoch) < FULL
+}
+
+/// Whether a counter is open for this epoch; it may be full.
+const fn is_open(value: u64, epoch: u64) -> bool {
+    value ^ tag(epoch) <= FULL
+}
+
+#[inline]
+pub(super) fn count(counter: &AtomicU64, epoch: u64) -> Counted {
+    let seen = counter.load(Ordering::Relaxed);
+    if !has_room(seen, epoch) {
+        return Counted::No;
+    }
+    match counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
+        Ok(_) => Counted::Yes,
+        Err(_) => Counted::Contended,
+    }
+}
+
+/// Opens a counter that is closed or of an earlier epoch.
+pub(super) fn open(counter: &AtomicU64, epoch: u64, limit: u64) {
+    if !is_open(counter.load(Ordering::Relaxed), epoch) {
+        counter.store(opened(epoch, limit), Ordering::Release);
+    }
+}
+
+/// Takes the count of a counter that is open, and gives it this value.
+pub(super) fn take(counter: &AtomicU64, epoch: u64, limit: u64, next: u64) -> u64 {
+    // There is seldom anything to take, and a load leaves the line with its owner.
+    let seen = counter.load(Ordering::Acquire);
+    // Nothing but a count changes meanwhile.
+    if seen == next || !is_open(seen, epoch) {
+        return 0;
+    }
+    let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);
+    last.saturating_sub(FULL - limit)
+}
