@@ -150,8 +150,9 @@ thread_local! {
 /// The sources of an error are not enough. They are what a report prints below the error, so a
 /// transparent wrapper skips the error that it wraps, because it prints that error itself. An
 /// `io::Error` is such a wrapper and [can be opened](opened). [`Error`] is one too, but its type
-/// parameter is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. (The
-/// method for this, `std::error::Error::provide`, is not stable yet.)
+/// parameter is unknown here; its `source` includes what it wraps while [`SEARCHING`] is set. And a
+/// [`Rejected`] is then its own source, for transparent wrappers of users. (The method for this,
+/// `std::error::Error::provide`, is not stable yet.)
 pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
@@ -218,7 +219,14 @@ impl fmt::Display for Rejected {
     }
 }
 
-impl std::error::Error for Rejected {}
+impl std::error::Error for Rejected {
+    /// None: a rejection has no cause. A transparent wrapper that was derived for an error of
+    /// another crate passes this method on, and hides the rejection itself; so a search gets it
+    /// here.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        SEARCHING.get().then_some(self)
+    }
+}
 
 /// The error of a call through a breaker.
 ///

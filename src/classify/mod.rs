@@ -112,7 +112,8 @@
 //! | an `Err` | failure | a closure |
 //! | the service panics | failure, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
-//! | a rejection by another breaker, as an error or a response | ignored | a closure |
+//! | a rejection by another breaker, as an error | ignored | a closure |
+//! | the same as a response | ignored by classifiers of HTTP and gRPC; else an `Ok` | a closure |
 //! | a call of the same breaker further in | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
@@ -174,10 +175,12 @@
 //! | an `Err` of a rolled-back transaction | failure | returned | returned | retried |
 //! | another `Err` | failure | returned | returned | returned |
 //! | a rejection, an error of the request | ignored | returned | returned | returned |
-//! | delays | | 50 to 100 ms, doubled | 1 to 2 s, doubled up to 20 s | 50 to 100 ms, doubled |
-//! | attempts; longest `Retry-After` | | 3; 30 s | 5; 60 s | 5 |
+//! | delays | 50 to 100 ms, doubled | 50 to 100 ms, doubled | 1 to 2 s, doubled up to 20 s | 50 to 100 ms, doubled |
+//! | attempts; longest `Retry-After` | 3; 30 s | 3; 30 s | 5; 60 s | 5 |
 //!
-//! `RetryPolicy::network` and `rate_limited` retry requests with an idempotent method only, but for
+//! `RetryPolicy::http` retries what its classifier takes for a failure or throttled, and has the
+//! delays and attempts of the first column; a layer has neither. `RetryPolicy::network` and
+//! `rate_limited` retry requests with an idempotent method only, but for
 //! what the table says. A delay is a random time between the two figures, plus the `Retry-After`.
 //!
 //! A 408 says that a call took too long, as a 504 does; `TimeoutLayer` of tower-http often answers

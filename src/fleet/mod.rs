@@ -59,8 +59,8 @@
 //!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
 //!   with a higher one replaces another. This is noticed within a second.
 //! * **stood still**: it ignores commands that their callers have given up.
-//! * **holds something else** under the key of a breaker: that breaker decides alone, as the log
-//!   says at WARN, and its [`fleet_health`](crate::Breaker::fleet_health) too; the others stay
+//! * **holds something else** under the key of a breaker: that breaker decides alone, and a warning
+//!   in the log and its [`fleet_health`](crate::Breaker::fleet_health) say so; the others stay
 //!   joined. It joins once the key is deleted.
 //!
 //! A replica whose thread of the fleet does nothing for more than five seconds, because the server
@@ -80,8 +80,8 @@
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer
 //! than the longest open time of its replica's settings. Within a second, the replicas that know
 //! the state put its end right by their own clocks, so that one that starts meanwhile does not wait
-//! longer than they do. Votes and leases are put right by the clocks of the replicas whose they
-//! are; if the server's clock goes ahead, too.
+//! longer than they do. Each replica corrects its own votes and leases by its own clock, also if
+//! the server's clock jumps ahead.
 //!
 //! # On the server
 //!

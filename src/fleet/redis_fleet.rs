@@ -176,9 +176,9 @@ impl RedisFleetBuilder {
         self
     }
 
-    /// How long a permission to probe lasts unless it is renewed. It is, while the probe is out; so
-    /// this is how much longer the recovery takes if the replica that probes dies. Default: 5 s.
-    /// At least 100 ms.
+    /// How long the lease of a probe lasts without renewal. It is renewed while the probe is in
+    /// flight, so if a probing replica dies, the recovery is delayed by at most this time. Default:
+    /// 5 s. At least 100 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self

@@ -66,6 +66,7 @@ impl Breaker {
     ///
     /// It needs no runtime, and does not read on the caller's thread.
     ///
+    /// [`Config::history_retention_days`]: crate::Config::history_retention_days
     /// [`HistoryEntry::missed`]: crate::history::HistoryEntry::missed
     ///
     /// ```

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{
     Registry,
     events::{Hub, Listener},
+    maker::Maker,
     settings::Settings,
 };
 use crate::{
@@ -91,7 +92,9 @@ impl RegistryBuilder {
     /// One [`ConfigError`] that lists every fault of all settings, with its path.
     pub fn build(self) -> Result<Registry, ConfigError> {
         self.settings.validate()?;
-        Ok(Registry::new(self.settings, self.store, self.clock, Hub::new(self.listeners)))
+        let Self { settings, store, clock, listeners } = self;
+        let hub = Arc::new(Hub::new(listeners));
+        Ok(Registry::new(settings, Maker { store, clock, hub }))
     }
 }
 

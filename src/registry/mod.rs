@@ -1,19 +1,18 @@
 //! Breakers by name, from shared settings.
 
 mod builder;
+mod by_name;
 mod events;
 #[cfg(feature = "keyed")]
 mod keyed;
+#[cfg(all(test, tower_breaker_loom))]
+mod loom_tests;
+mod maker;
 mod settings;
 mod slot;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::{fmt, sync::Arc};
 
-use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 pub use self::builder::RegistryBuilder;
@@ -22,17 +21,11 @@ pub(crate) use self::keyed::{Found, Missing};
 #[cfg(feature = "keyed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "keyed")))]
 pub use self::keyed::{KeyedBreakers, KeyedBreakersBuilder, KeyedStats, OpenLimitStats, WhenFull};
-use self::{
-    events::{Gate, Hub},
-    settings::Settings,
-    slot::Slot,
-};
+use self::{by_name::ByName, maker::Maker, settings::Settings};
 use crate::{
-    clock::TimeSource,
     config::{ConfigError, ConfigFile, Faults, check_name},
     event::Event,
-    handle::{AfterBuild, Breaker},
-    write_behind::KnownStore,
+    handle::Breaker,
 };
 
 /// Breakers by name, from shared settings: one for each dependency, host or tenant.
@@ -70,17 +63,7 @@ use crate::{
 /// go are restored together, which is fast.
 #[derive(Clone)]
 pub struct Registry {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    settings: RwLock<Arc<Settings>>,
-    /// A slot is inserted before its breaker is built, so that the map is never locked while a
-    /// build waits for the store.
-    slots: RwLock<BTreeMap<SmolStr, Arc<Slot>>>,
-    store: Option<KnownStore>,
-    clock: TimeSource,
-    hub: Arc<Hub>,
+    by_name: Arc<ByName<Maker>>,
 }
 
 impl Registry {
@@ -89,15 +72,8 @@ impl Registry {
         RegistryBuilder::default()
     }
 
-    fn new(settings: Settings, store: Option<KnownStore>, clock: TimeSource, hub: Hub) -> Self {
-        let shared = Shared {
-            settings: RwLock::new(Arc::new(settings)),
-            slots: RwLock::default(),
-            store,
-            clock,
-            hub: Arc::new(hub),
-        };
-        Self { shared: Arc::new(shared) }
+    fn new(settings: Settings, maker: Maker) -> Self {
+        Self { by_name: Arc::new(ByName::new(maker, settings)) }
     }
 
     /// Returns the breaker of this name, and creates it if there is none.
@@ -115,47 +91,26 @@ impl Registry {
         let mut faults = Faults::default();
         check_name(name, "name", &mut faults);
         faults.into_result(())?;
-        let slot = self.slot(name);
-        if let Some(breaker) = slot.get() {
-            return Ok(breaker.clone());
-        }
-        let mut new = None;
-        let breaker = slot.get_or_build(|| {
-            let (breaker, rest) = self.build(name);
-            new = Some(rest);
-            breaker
-        });
-        // No lock is held from here on: what follows runs code of users, which may use the
-        // registry, and ask for this very breaker.
-        let Some(New { settings, gate, after_build }) = new else {
-            slot.await_restore(breaker);
-            return Ok(breaker.clone());
-        };
-        after_build.run();
-        slot.await_restore(breaker);
-        self.follow(breaker, settings);
-        gate.open();
-        Ok(breaker.clone())
+        Ok(self.by_name.get_or_create(name))
     }
 
     /// Returns the breaker of this name, if it was created.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Breaker> {
-        self.slots().get(name)?.get().cloned()
+        self.by_name.get(name)
     }
 
     /// Returns all breakers that were created, in the order of their names.
     #[must_use]
     pub fn breakers(&self) -> Vec<Breaker> {
-        self.slots().values().filter_map(|slot| slot.get().cloned()).collect()
+        self.by_name.all()
     }
 
     /// Removes a breaker from the registry and returns it. Its handles go on working. The next
     /// [`get_or_create`](Self::get_or_create) of this name creates another breaker.
     #[expect(clippy::must_use_candidate, reason = "removing is of use by itself")]
     pub fn remove(&self, name: &str) -> Option<Breaker> {
-        let slot = write(&self.shared.slots).remove(name)?;
-        slot.breaker()
+        self.by_name.remove(name)
     }
 
     /// [Resets](Breaker::reset) every breaker: it closes, and its counts are cleared.
@@ -171,11 +126,7 @@ impl Registry {
     ///
     /// A file with a fault cannot be read, so it never gets here.
     pub fn reload(&self, file: &ConfigFile) {
-        let new = Arc::new(Settings::from_file(file));
-        let old = std::mem::replace(&mut *write(&self.shared.settings), new);
-        for breaker in self.breakers() {
-            self.follow(&breaker, Arc::clone(&old));
-        }
+        self.by_name.set_settings(Settings::from_file(file));
     }
 
     /// Subscribes to the events of all breakers, including those created later.
@@ -184,69 +135,8 @@ impl Registry {
     /// `recv` returns [`Lagged`](broadcast::error::RecvError::Lagged).
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.shared.hub.subscribe()
+        self.by_name.maker().hub.subscribe()
     }
-
-    fn slot(&self, name: &str) -> Arc<Slot> {
-        if let Some(slot) = self.slots().get(name) {
-            return Arc::clone(slot);
-        }
-        Arc::clone(write(&self.shared.slots).entry(name.into()).or_default())
-    }
-
-    /// Builds a breaker that has yet to be restored. It runs no code of users, and waits for
-    /// nothing: other callers of the name wait.
-    fn build(&self, name: &str) -> (Breaker, New) {
-        let settings = self.settings();
-        let gate = Arc::new(Gate::new(Arc::clone(&self.shared.hub)));
-        let listener = Arc::clone(&gate);
-        let mut builder = Breaker::builder(name)
-            .config(Arc::clone(settings.get(name)))
-            .on_event_instead_of_log(move |event| listener.pass(event));
-        builder.store.clone_from(&self.shared.store);
-        builder.clock = self.shared.clock.clone();
-        let (breaker, after_build) = builder.restore_later().build_under_lock();
-        (breaker, New { settings, gate, after_build })
-    }
-
-    /// Applies the newest settings to a breaker that has those of `applied`.
-    ///
-    /// No lock is held: an update may reach a due transition, whose listeners may use the registry.
-    /// Whichever thread applies settings looks afterwards for newer ones, so the newest are the
-    /// last.
-    fn follow(&self, breaker: &Breaker, mut applied: Arc<Settings>) {
-        loop {
-            let newest = self.settings();
-            if Arc::ptr_eq(&newest, &applied) {
-                return;
-            }
-            let config = newest.get(breaker.name());
-            if **config != **applied.get(breaker.name()) {
-                breaker.apply(Arc::clone(config));
-            }
-            applied = newest;
-        }
-    }
-
-    fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.shared.settings.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn slots(&self) -> RwLockReadGuard<'_, BTreeMap<SmolStr, Arc<Slot>>> {
-        self.shared.slots.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What is left to do for a new breaker, without a lock.
-struct New {
-    /// Those that it has.
-    settings: Arc<Settings>,
-    gate: Arc<Gate>,
-    after_build: AfterBuild,
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Registry {

@@ -157,7 +157,7 @@ impl<C, O> BreakerMiddleware<C, O> {
         }
         let permit = self.breaker.try_acquire().map_err(to_error)?;
         let classify = self.recording.classify.make_classifier(&request, extensions);
-        self.recording.send(permit, classify, next.run(request, extensions)).await
+        self.recording.send(permit, classify, || next.run(request, extensions)).await
     }
 }
 

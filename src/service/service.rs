@@ -30,7 +30,8 @@ use crate::{
 /// # Readiness
 ///
 /// While the circuit rejects calls, the service is ready at once and does not poll the inner
-/// service. The call that follows is rejected even if the circuit has closed in between, because
+/// service (unless some requests are [exempt](super::CircuitBreakerLayer::exempt): these need it).
+/// The call that follows is rejected even if the circuit has closed in between, because
 /// the inner service was not polled. If the inner service is ready and the circuit opens before
 /// the call, the call is rejected too. A call without readiness is rejected.
 ///
@@ -63,11 +64,13 @@ use crate::{
 /// passes it through, also with other breakers in between, and so does
 /// [`Breaker::call`](crate::Breaker::call). The inner one is recognized on the same thread: through
 /// a `Buffer` or a spawned task, both count. A permit of
-/// [`try_acquire`](crate::Breaker::try_acquire) is always another call.
+/// [`try_acquire`](crate::Breaker::try_acquire) always needs an admission of its own, and counts
+/// if its outcome is recorded by hand; work that is done with [`Permit::call`] is part of the outer
+/// call.
 ///
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
-/// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or a load metric
-/// that takes [`Breaker::state`] into account.
+/// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or the load of the
+/// breaker's service (feature `load`): while it would reject a call, it is the most loaded.
 ///
 /// # When it does not compile
 ///
@@ -336,24 +339,22 @@ where
     #[inline(always)]
     fn call(&mut self, request: Request) -> Self::Future {
         let permit = 'admitted: {
-            let refusal = match self.gate.readiness {
-                Readiness::Inner if self.record_when.applies_to(&request) => {
-                    if let Some(permit) = self.admit_fast() {
-                        break 'admitted permit;
-                    }
-                    match self.admit_slow(true) {
-                        Ok(permit) => break 'admitted permit,
-                        Err(refusal) => refusal,
-                    }
+            let refusal = if matches!(self.gate.readiness, Readiness::Rejecting) {
+                self.gate.readiness = Readiness::Unknown;
+                self.gate.refusal()
+            } else {
+                // Asked once: it may run a closure of the user.
+                let counts = self.record_when.applies_to(&request);
+                if counts
+                    && matches!(self.gate.readiness, Readiness::Inner)
+                    && let Some(permit) = self.admit_fast()
+                {
+                    break 'admitted permit;
                 }
-                Readiness::Rejecting => {
-                    self.gate.readiness = Readiness::Unknown;
-                    self.gate.refusal()
-                }
-                _ => match self.admit_slow(self.record_when.applies_to(&request)) {
+                match self.admit_slow(counts) {
                     Ok(permit) => break 'admitted permit,
                     Err(refusal) => refusal,
-                },
+                }
             };
             if R::WHILE_OPEN.waits() {
                 self.release_wait();

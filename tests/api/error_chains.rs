@@ -144,3 +144,30 @@ fn a_name_is_quoted_and_cannot_fake_a_log_line() {
     assert_eq!(printed, format!("circuit breaker {name:?} is forced open"));
     assert!(!printed.contains('\n') && !printed.contains('\u{1b}'));
 }
+
+/// What `thiserror` derives for `#[error(transparent)]`.
+#[derive(Debug)]
+struct Transparent(Rejected);
+
+impl fmt::Display for Transparent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Transparent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+#[test]
+fn a_rejection_below_a_transparent_wrapper_of_a_user_is_found_and_printed_once() {
+    let error = Transparent(rejected("payments"));
+    assert_eq!(report(&error), REJECTED);
+    assert_eq!(Rejected::find(&error).map(Rejected::name), Some("payments"));
+    assert!(!is_transient(&error), "a rejection is not worth a retry");
+    let boxed = Failed("no answer", Some(Box::new(error)));
+    assert_eq!(report(&boxed), format!("no answer: {REJECTED}"));
+    assert!(Rejected::find(&boxed).is_some());
+}

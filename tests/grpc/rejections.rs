@@ -12,6 +12,7 @@ use tower_breaker::{
 };
 
 use crate::{
+    OPEN_TIME,
     client::{Client, Transport, UNARY, drain},
     server::Running,
     touchy, trip,
@@ -175,4 +176,28 @@ async fn a_rejection_is_a_trailers_only_response_with_the_rejection_as_an_extens
     let rejected = response.extensions().get::<Rejected>().expect("a rejection");
     assert_eq!(rejected.state(), State::Open);
     assert!(http_body::Body::is_end_stream(response.body()));
+}
+
+/// The handler's `?` has turned it into a status.
+#[tokio::test]
+async fn a_rejection_that_a_handler_passes_on_does_not_count() {
+    let (builder, clock) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    let breaker = layer.breaker().clone();
+    let server = Running::behind(layer).await;
+    let client = Client::new(server.channel());
+    let passes_on = async || {
+        let statuses = [
+            client.unary(UNARY, "rejected").await.unwrap_err(),
+            client.up(&["rejected"]).await.unwrap_err(),
+        ];
+        assert!(statuses.iter().all(|status| status.code() == Code::Unavailable));
+    };
+    passes_on().await;
+    assert_eq!(breaker.state(), State::Closed);
+    client.unary(UNARY, "err 14").await.unwrap_err();
+    assert_eq!(breaker.state(), State::Open);
+    clock.advance(OPEN_TIME);
+    passes_on().await;
+    assert_eq!(breaker.state(), State::HalfOpen);
 }

@@ -19,6 +19,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service, layer::util::Identity, service_fn};
+use tower_breaker::{Breaker, Rejected};
 
 use crate::client::{BoxError, Client, Transport};
 
@@ -103,7 +104,7 @@ fn codec() -> Grpc<ProstCodec<String, String>> {
 
 /// The error that a word stands for, if any: `err 14` is one with that code; `pushback 1500` and
 /// `info 1500` are `UNAVAILABLE` with that many milliseconds; `both 1500 7000` has a pushback and a
-/// retry info.
+/// retry info; `rejected` is the rejection by another breaker.
 fn obey(word: &str) -> Result<(), Status> {
     let mut words = word.split(' ');
     let order = words.next().unwrap_or_default();
@@ -112,12 +113,20 @@ fn obey(word: &str) -> Result<(), Status> {
         "err" => Status::new(Code::from(next().parse::<i32>().unwrap()), "as requested"),
         "pushback" => pushed_back(Status::unavailable("as requested"), next()),
         "info" => with_info(next()),
+        "rejected" => Status::from(rejection()),
         "both" => {
             let pushback = next();
             pushed_back(with_info(next()), pushback)
         }
         _ => return Ok(()),
     })
+}
+
+/// What the breaker of another dependency answers.
+fn rejection() -> Rejected {
+    let breaker = Breaker::builder("further in").build().unwrap();
+    breaker.force_open();
+    breaker.try_acquire().unwrap_err()
 }
 
 fn pushed_back(mut status: Status, value: &str) -> Status {

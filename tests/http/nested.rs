@@ -1,7 +1,9 @@
 //! The same layer twice on one path of axum's routers.
 
 use axum::{Router, extract::Path, routing::get as on_get};
-use http::StatusCode;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use tokio_stream::StreamExt;
 use tower_breaker::{
     Breaker, CircuitBreakerLayer, OnBodyEnd, State, Trip, clock::ManualClock, reject::RespondWith,
 };
@@ -10,7 +12,7 @@ use crate::support::wait::eventually_async;
 
 use super::{
     OPEN_TIME,
-    wire::{Http1, Http2, Server, Version, get},
+    wire::{Http1, Http2, Server, Version, client, get, request},
 };
 
 fn router() -> Router {
@@ -91,4 +93,40 @@ async fn layers_of_one_breaker_with_different_answers_count_once() {
     let inner = CircuitBreakerLayer::new(breaker.clone()).http().reject_with(RespondWith(teapot));
     let router = Router::new().nest("/nested", router().layer(inner)).layer(outer);
     opens_and_closes(Http1, router, &breaker, &clock).await;
+}
+
+/// Work of the handler that goes on in its body, by hand through the same breaker.
+#[tokio::test]
+async fn a_call_by_hand_within_a_watched_body_is_part_of_its_call() {
+    let (builder, clock) = builder();
+    let layer = builder.http().on_body_end(OnBodyEnd::new()).build().unwrap();
+    let breaker = layer.breaker().clone();
+    let inner = breaker.clone();
+    let answer = async move |Path(last): Path<String>| {
+        let parts = ["first".to_owned(), "second".to_owned(), last].map(|part| {
+            let breaker = inner.clone();
+            async move {
+                let failed = || std::io::Error::other("as requested");
+                let work = async { if part == "fails" { Err(failed()) } else { Ok(part) } };
+                breaker.call(work).await.map_err(|error| std::io::Error::other(error.to_string()))
+            }
+        });
+        axum::body::Body::from_stream(tokio_stream::iter(parts).then(|part| part))
+    };
+    let server = Server::of(Router::new().route("/{last}", on_get(answer)).layer(layer));
+    // If the body fails at once, the head may not arrive either.
+    let body = async |path| {
+        let answer = client(Http1).request(request(Method::GET, &server.url(path))).await.ok()?;
+        Some(answer.into_body().collect().await.ok()?.to_bytes())
+    };
+    for failures in 0..5 {
+        assert_eq!(breaker.stats().consecutive_failures(), failures);
+        assert_eq!(body("/fails").await, None);
+        eventually_async("it counts", || breaker.stats().consecutive_failures() != failures).await;
+    }
+    assert_eq!(breaker.state(), State::Open);
+    clock.advance(OPEN_TIME);
+    let read = body("/third").await.expect("the probe is not rejected further in");
+    assert_eq!(read, "firstsecondthird");
+    eventually_async("the probe closes", || breaker.state() == State::Closed).await;
 }

@@ -221,10 +221,14 @@ async fn each_of_twenty_truncated_bodies_is_a_failure_if_bodies_are_watched() {
     assert_eq!(breaker.stats().window_failures(), 20);
 }
 
-/// A middleware further in that panics.
+/// A middleware further in that panics: in its future, or before it returns one.
 #[tokio::test]
 async fn a_panic_further_in_is_a_failure() {
-    struct Panics;
+    #[derive(Clone, Copy)]
+    enum Panics {
+        AtOnce,
+        InFuture,
+    }
     impl reqwest_middleware::Middleware for Panics {
         fn handle<'me, 'extensions, 'next, 'call>(
             &'me self,
@@ -240,17 +244,22 @@ async fn a_panic_further_in_is_a_failure() {
             'next: 'call,
             Self: 'call,
         {
+            if let Self::AtOnce = self {
+                std::panic::resume_unwind(Box::new("a bug"));
+            }
             Box::pin(async { std::panic::resume_unwind(Box::new("a bug")) })
         }
     }
-    let (breaker, _) = breaker();
-    let client = ClientBuilder::new(reqwest::Client::builder().no_proxy().build().unwrap())
-        .with(BreakerMiddleware::new(breaker.clone()))
-        .with(Panics)
-        .build();
-    let call = tokio::spawn(client.get("http://127.0.0.1:1/").send());
-    assert!(call.await.unwrap_err().is_panic());
-    assert_eq!(breaker.state(), State::Open);
+    for panics in [Panics::AtOnce, Panics::InFuture] {
+        let (breaker, _) = breaker();
+        let client = ClientBuilder::new(reqwest::Client::builder().no_proxy().build().unwrap())
+            .with(BreakerMiddleware::new(breaker.clone()))
+            .with(panics)
+            .build();
+        let call = tokio::spawn(client.get("http://127.0.0.1:1/").send());
+        assert!(call.await.unwrap_err().is_panic());
+        assert_eq!(breaker.state(), State::Open);
+    }
 }
 
 #[tokio::test]

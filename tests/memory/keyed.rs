@@ -10,10 +10,7 @@ use std::{
 
 use allocation_counter::measure;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_breaker::{
-    Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, State, StateStore, Trip,
-    Window,
-};
+use tower_breaker::{Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window};
 
 use super::alone;
 
@@ -96,7 +93,7 @@ impl Service<(&'static str, bool)> for Upstream {
     }
 }
 
-fn call<R, S: Service<R>>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
+pub(crate) fn call<R, S: Service<R>>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut cx).is_ready());
     match pin!(service.call(request)).poll(&mut cx) {
@@ -154,95 +151,4 @@ fn a_call_with_a_known_key_allocates_nothing() {
         });
         assert_eq!(counted.count_total, 0, "{rule:?} {ratio:?}");
     }
-}
-
-/// The memory of the process; 0 where the system does not say.
-fn resident_kilobytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
-}
-
-/// What an attacker at one client can do, who invents a key for each call, all of which fail.
-struct Attack {
-    keys: u32,
-    max_breakers: usize,
-}
-
-impl Attack {
-    /// Figures, for a log.
-    fn run(&self) -> String {
-        let store = MemoryStore::new();
-        let mut config = Config::default();
-        config.recovery_timeout = Duration::from_secs(24 * 3600);
-        let keys = KeyedBreakers::builder("keys")
-            .config(config)
-            .max_breakers(self.max_breakers)
-            .max_open_ratio(0.5)
-            .store(store.clone())
-            .build()
-            .unwrap();
-        let layer = KeyedCircuitBreakerLayer::by_key(keys.clone(), |request: &(String, bool)| {
-            Some(request.0.as_str().into())
-        });
-        let mut service = layer.layer(service_fn(async |(_, fails): (String, bool)| {
-            if fails { Err(std::io::Error::other("down")) } else { Ok(()) }
-        }));
-        let mut request = |key: &str, fails| call(&mut service, (key.to_owned(), fails)).is_ok();
-        for _ in 0..3 {
-            request("good", true);
-        }
-        for _ in 0..5 {
-            request("bad", true);
-        }
-        assert_eq!(keys.get("bad").unwrap().state(), State::Open);
-        // What a call of a good key does: with a breaker, and with none.
-        let healthy = |request: &mut dyn FnMut(&str, bool) -> bool| {
-            measure(|| assert!(request("healthy", false))).count_total
-        };
-        let before = healthy(&mut request);
-        // Until every breaker has been replaced often, and all buffers have grown.
-        let warm_up = (self.keys / 10).max(4 * u32::try_from(self.max_breakers).unwrap());
-        let mut most_stored = 0;
-        let mut attack = |range: std::ops::Range<u32>| {
-            for key in range {
-                request(&format!("invented {key}"), true);
-                if key % 32 == 0 {
-                    // In use, so that its state is kept: its calls neither succeed nor fail.
-                    keys.get("good").expect("a good key's breaker").try_acquire().unwrap().cancel();
-                    assert_eq!(healthy(&mut request), before, "what a healthy call allocates");
-                }
-                if key % 10_000 == 0 {
-                    let stored = store.load_page(None, usize::MAX).unwrap().len();
-                    most_stored = most_stored.max(stored);
-                }
-            }
-        };
-        attack(0..warm_up);
-        let resident = resident_kilobytes();
-        attack(warm_up..self.keys);
-        let grown = resident_kilobytes().saturating_sub(resident);
-        assert_eq!(keys.get("good").unwrap().stats().consecutive_failures(), 3);
-        assert_eq!(keys.get("bad").unwrap().state(), State::Open);
-        assert!(!request("bad", false), "still rejected");
-        assert!(keys.len() <= self.max_breakers);
-        // A kilobyte for each key would be 180 MB. What other threads free stays allocated.
-        assert!(grown < 40_000, "{grown} kB");
-        assert!(most_stored <= 2 * self.max_breakers + 100, "{most_stored} snapshots");
-        format!("{grown} kB more, at most {most_stored} snapshots stored, {:?}", keys.stats())
-    }
-}
-
-#[test]
-fn two_hundred_thousand_invented_keys_fill_neither_memory_nor_store_and_push_out_no_good_key() {
-    let _alone = alone();
-    println!("{}", Attack { keys: 200_000, max_breakers: 1000 }.run());
-}
-
-/// A minute in release.
-#[test]
-#[ignore = "ten million calls"]
-fn ten_million_invented_keys_fill_neither_memory_nor_store_and_push_out_no_good_key() {
-    let _alone = alone();
-    println!("{}", Attack { keys: 10_000_000, max_breakers: 10_000 }.run());
 }

@@ -8,6 +8,7 @@ mod support;
 
 mod admin;
 mod allocations;
+mod attack;
 mod keyed;
 mod reuse;
 

@@ -5,7 +5,7 @@ use std::{
     future::{Ready, ready},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
 };
@@ -189,4 +189,18 @@ async fn wrapped_bodies_keep_the_exemption() {
     let router: Router = Router::new().route("/health", get(async || "well")).layer(layer);
     let request = Request::builder().uri("/health").body(Body::empty()).unwrap();
     assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whether_a_request_is_exempt_is_asked_once() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&asked);
+    let is_every_third = move |_: &Call| counts.fetch_add(1, SeqCst) % 3 == 2;
+    let layer = CircuitBreakerLayer::builder("sampled").exempt(is_every_third).build().unwrap();
+    let mut service = layer.layer(service_fn(async |call| answer(call).await));
+    for number in 1..=6 {
+        service.ready().await.unwrap().call(Fails).await.unwrap_err();
+        assert_eq!(asked.load(SeqCst), number);
+    }
+    assert_eq!(layer.breaker().stats().consecutive_failures(), 4);
 }

@@ -143,8 +143,8 @@ impl Call {
     #[cold]
     #[inline(never)]
     pub(super) fn abandon(self) {
-        // A panic that this call caused has been recorded by `fail_on_panic`. Any other one says
-        // nothing about the calls that it ends.
+        // A panic that this call caused has been recorded by the guard around its work. Any other
+        // one says nothing about the calls that it ends.
         if std::thread::panicking() {
             let cell = std::ptr::from_ref(self.cell).addr();
             if self.state.is_metered() && FAILED_BY_PANIC.get() == cell {

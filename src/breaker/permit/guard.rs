@@ -21,6 +21,9 @@ impl Permit {
     /// borrows, which cannot be looked into, pass a classifier to
     /// [`call_blocking_with`](Self::call_blocking_with).
     ///
+    /// Within a call of the same breaker on this thread, the outcome is part of that call, and is
+    /// not recorded a second time.
+    ///
     /// [`Breaker::call_blocking`](crate::Breaker::call_blocking) acquires the permit too.
     ///
     /// # Errors
@@ -73,7 +76,8 @@ impl Permit {
     /// Awaits the call's future, and records an `Err` as a failure and an `Ok` as a success. If
     /// the future panics, the call is a failure, and the panic propagates.
     ///
-    /// The same errors as for [`call_blocking`](Self::call_blocking) do not count.
+    /// The same errors as for [`call_blocking`](Self::call_blocking) do not count, nor does a call
+    /// within a call of the same breaker.
     ///
     /// [`Breaker::call`](crate::Breaker::call) acquires the permit too; this is for after
     /// [`Breaker::acquire`](crate::Breaker::acquire).
@@ -130,9 +134,10 @@ impl Permit {
     /// Does a part of the call's work. If it panics, the call is a failure, and the panic
     /// propagates.
     ///
-    /// The work is a call of the inner service, a poll of its future, or a closure.
+    /// The work is a closure, or a poll of a future. (A service has a guard of its own, which costs
+    /// less.)
     #[inline]
-    pub(crate) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
         let result = work();
         std::mem::forget(guard);

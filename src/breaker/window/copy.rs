@@ -266,7 +266,7 @@ impl Runs {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
     use super::{super::counts::Sample, *};
 

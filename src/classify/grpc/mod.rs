@@ -11,11 +11,13 @@ use std::{fmt, time::Duration};
 
 #[cfg(feature = "tonic")]
 use {
-    super::error::as_cause, crate::error::causes, ::tonic::TimeoutExpired,
+    super::error::{as_cause, is_not_of_the_dependency},
+    crate::error::causes,
+    ::tonic::{Status, TimeoutExpired},
     std::error::Error as StdError,
 };
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 
 pub use code::{GrpcCode, GrpcCodes};
 use delay::Pushback;
@@ -44,7 +46,10 @@ use crate::outcome::Outcome;
 ///   `.success(GrpcCode::ResourceExhausted)`.
 /// - All others are successes: the dependency has answered, and the problem is the request.
 /// - A rejection by another breaker is ignored, as an error or as a response, and so are
-///   [errors of the request itself](super::is_request_error).
+///   [errors of the request itself](super::is_request_error). With the feature `tonic`, also if
+///   they are the source of the `Status` that a handler of a tonic server returns. A tonic client
+///   gets the rejection as such a source only with
+///   [`RejectAsTonicStatus`](crate::reject::RejectAsTonicStatus) on the layer around its channel.
 ///
 /// Later calls override earlier ones.
 ///
@@ -262,6 +267,20 @@ fn may_be_grpc(headers: &HeaderMap) -> bool {
     declares_grpc(headers).unwrap_or(true)
 }
 
+/// Whether a handler has answered with the status of a call that another breaker rejected, or whose
+/// own request was at fault. A tonic server puts the status of a handler, with its source, into the
+/// response's extensions.
+#[cfg(feature = "tonic")]
+fn is_of_another_dependency(extensions: &Extensions) -> bool {
+    let status = extensions.get::<Status>();
+    status.is_some_and(|status| is_not_of_the_dependency(status))
+}
+
+#[cfg(not(feature = "tonic"))]
+fn is_of_another_dependency(_: &Extensions) -> bool {
+    false
+}
+
 /// Whether a tonic channel gave up because a deadline has passed.
 #[cfg(feature = "tonic")]
 fn is_deadline<E: 'static>(error: &E) -> bool {
@@ -306,7 +325,15 @@ impl<B, E: 'static> ClassifyBody<B, E> for GrpcClassifier {
             Ok(response) if self.ignores_all || is_rejection(response.extensions()) => {
                 ClassifiedResponse::Ready(Outcome::Ignore)
             }
-            Ok(response) => self.head(response.status(), response.headers()),
+            Ok(response) => match self.head(response.status(), response.headers()) {
+                ClassifiedResponse::Ready(outcome)
+                    if outcome != Outcome::Success
+                        && is_of_another_dependency(response.extensions()) =>
+                {
+                    ClassifiedResponse::Ready(Outcome::Ignore)
+                }
+                head => head,
+            },
             Err(error) => ClassifiedResponse::Ready(self.outcome_of_error(error)),
         }
     }

@@ -146,7 +146,7 @@ fn log_unanswered(name: &str, error: &StoreError) {
             target: "tower_breaker",
             name,
             %error,
-            "an operator asks about circuit breaker {name}, and this replica cannot answer: \
+            "an operator asks about circuit breaker {name:?}, and this replica cannot answer: \
              {error}",
         );
     });

@@ -164,7 +164,7 @@ impl Agent {
                     target: "tower_breaker",
                     name,
                     %error,
-                    "the key of circuit breaker {name} in the fleet's Redis is broken: this \
+                    "the key of circuit breaker {name:?} in the fleet's Redis is broken: this \
                      replica decides alone about it and keeps trying; delete the key: {error}",
                 );
             });

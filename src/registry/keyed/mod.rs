@@ -45,10 +45,13 @@ use crate::{
 ///
 /// # When a key has a breaker
 ///
-/// If the rules are on consecutive failures alone and there is no
-/// [`abandoned_after`](crate::Config::abandoned_after), a key gets its breaker with its first
-/// failure: until then it costs nothing. Otherwise it gets it with its first call, because a window
-/// counts successes too.
+/// If the rules are on consecutive failures alone, a key gets its breaker with its first failure:
+/// until then it costs nothing. It gets it with its first call if more than failures is to be
+/// known of each key: under a rule on a window, with
+/// [`abandoned_after`](crate::Config::abandoned_after), if a layer waits for the end of a body,
+/// with durations among the [call metrics](crate::Config::call_metrics), with
+/// [`metrics_by_key`](KeyedBreakersBuilder::metrics_by_key), and in a group that is full and
+/// [shares a breaker](WhenFull::Share).
 ///
 /// # Bounds
 ///

@@ -7,7 +7,8 @@ use crate::{breaker::Permit, outcome::Outcome, timer::Timer};
 
 /// A call whose response has begun and is not recorded yet.
 ///
-/// Dropped, it counts as nothing, unless it is still unanswered: then it is abandoned.
+/// Dropped while it is unanswered, it is abandoned. After that, it counts as nothing, except that a
+/// probe whose stream has proved alive is a success.
 pub(super) struct OpenCall {
     permit: Permit,
     /// How long the call took, in nanoseconds, if its time was measured until the head of the

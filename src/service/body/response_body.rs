@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::{pending::PendingOutcome, stall::Stall};
 use crate::classify::{BodyFailure, ClassifyEos, as_cause};
+use crate::service::inner_call;
 
 pin_project! {
     /// The body of a response whose end decides the outcome of the call: see
@@ -77,7 +78,7 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let Some(pending) = this.pending else { return this.body.poll_frame(cx) };
-        let polled = pending.permit().fail_on_panic(|| this.body.as_mut().poll_frame(cx));
+        let polled = inner_call::run(pending.permit(), || this.body.as_mut().poll_frame(cx));
         match &polled {
             Poll::Pending => {
                 if pending.poll_proved_alive(cx) {

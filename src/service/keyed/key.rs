@@ -1,6 +1,8 @@
 //! The key of a request.
 
 use std::borrow::Cow;
+#[cfg(feature = "http")]
+use std::fmt::{self, Write as _};
 
 /// Says by which key's breaker a request goes.
 ///
@@ -30,8 +32,9 @@ where
 /// scheme: `api.example.com`, `127.0.0.1:8080`.
 ///
 /// It comes from the URI, or else from the `Host` header, in lowercase and without a dot at its
-/// end. (Without a URI that has a scheme, a port is never a default one.) It takes `http::Request`
-/// and, with the feature `reqwest`, `reqwest::Request`.
+/// end, so that one host has one key, however it is written. (Without a URI that has a scheme, a
+/// port is never a default one.) A header that is not text is no key. It takes `http::Request` and,
+/// with the feature `reqwest`, `reqwest::Request`.
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,12 +52,12 @@ impl<B> ExtractKey<http::Request<B>> for ByHost {
         // A user and a password are not part of the host, and must not be in a name.
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let default_port = match uri.scheme_str() {
-            Some("http" | "ws") => ":80",
-            Some("https" | "wss") => ":443",
-            _ => ":",
+            Some("http" | "ws") => "80",
+            Some("https" | "wss") => "443",
+            _ => "",
         };
-        let host = host.strip_suffix(default_port).unwrap_or(host);
-        (!host.is_empty()).then(|| lowercase(without_dot(host)))
+        let host = canonical(host, default_port);
+        (!host.is_empty()).then(|| lowercase(host))
     }
 }
 
@@ -71,13 +74,68 @@ impl ExtractKey<reqwest::Request> for ByHost {
     }
 }
 
-/// A host without the dot at the end of its name.
+/// One way to write a host and a port, of the several that there are: without the dot at the end of
+/// the name, zeros before the port, and a port that says nothing.
 #[cfg(feature = "http")]
-fn without_dot(host: &str) -> Cow<'_, str> {
-    if let Some((name, port)) = host.split_once(".:") {
-        return format!("{name}:{port}").into();
+#[inline]
+fn canonical<'a>(host: &'a str, default_port: &str) -> Cow<'a, str> {
+    let (name, port) = match host.rsplit_once(':') {
+        // Not a colon of an IPv6 address.
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, ""),
+    };
+    if name.ends_with(['.', ']']) || port.starts_with('0') {
+        return canonical_unusual(host, name, port, default_port);
     }
-    host.strip_suffix('.').unwrap_or(host).into()
+    let has_port = !port.is_empty() && port != default_port;
+    if has_port { host.into() } else { name.into() }
+}
+
+#[cfg(feature = "http")]
+#[cold]
+fn canonical_unusual<'a>(
+    host: &'a str,
+    name: &'a str,
+    port: &str,
+    default_port: &str,
+) -> Cow<'a, str> {
+    let name = one_address(name.strip_suffix('.').unwrap_or(name));
+    let port = match port.trim_start_matches('0') {
+        "" if !port.is_empty() => "0",
+        port => port,
+    };
+    if port.is_empty() || port == default_port {
+        return name;
+    }
+    let is_canonical = host.strip_prefix(&*name).and_then(|rest| rest.strip_prefix(':'));
+    if is_canonical == Some(port) { host.into() } else { format!("{name}:{port}").into() }
+}
+
+/// An IPv6 address in the way in which the standard library writes it. It allocates nothing if it
+/// is written so.
+#[cfg(feature = "http")]
+fn one_address(name: &str) -> Cow<'_, str> {
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let Some((text, address)) =
+        address.and_then(|text| Some((text, text.parse::<std::net::Ipv6Addr>().ok()?)))
+    else {
+        return name.into();
+    };
+    let mut rest = Expected(text);
+    let is_same = write!(rest, "{address}").is_ok() && rest.0.is_empty();
+    if is_same { name.into() } else { format!("[{address}]").into() }
+}
+
+/// Takes nothing but this text.
+#[cfg(feature = "http")]
+struct Expected<'a>(&'a str);
+
+#[cfg(feature = "http")]
+impl fmt::Write for Expected<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
+    }
 }
 
 #[cfg(feature = "http")]

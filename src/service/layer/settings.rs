@@ -55,7 +55,8 @@ macro_rules! layer_settings {
             /// the type).
             ///
             /// While the circuit is open, such a request is rejected only if the inner service is
-            /// not ready for it at once. With `.backpressure()` it waits like the others.
+            /// not ready for it at once. With `.backpressure()` it waits like the others. (A keyed
+            /// layer is ready only when its inner service is: there, such a request always passes.)
             ///
             /// ```
             /// # #[cfg(feature = "http")] {
@@ -175,7 +176,8 @@ macro_rules! layer_settings {
             ///
             /// Requests that are not gRPC by their `Content-Type` do not count and take no probe's
             /// slot: health checks over HTTP, preflights, gRPC-Web. They pass through, but while
-            /// the circuit rejects calls, they are answered with `503 Service Unavailable`.
+            /// the circuit rejects calls, they are answered with `503 Service Unavailable`. (On a
+            /// keyed layer, they pass then too.)
             ///
             /// # Streams
             ///

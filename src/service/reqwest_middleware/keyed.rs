@@ -175,32 +175,33 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
         match self.selector.admit(&request, O::IS_KNOWN_WITH_RESPONSE).map_err(to_error)? {
             Admission::ByBreaker(permit) => {
                 let classify = self.recording.classify.make_classifier(&request, extensions);
-                self.recording.send(permit, classify, next.run(request, extensions)).await
+                self.recording.send(permit, classify, || next.run(request, extensions)).await
             }
             Admission::WithoutBreaker(missing) => {
                 let classify = self.recording.classify.make_classifier(&request, extensions);
                 let call = UnbrokenCall::new(missing, &self.selector.breakers);
-                self.send_unbroken(call, classify, next.run(request, extensions)).await
+                self.send_unbroken(call, classify, || next.run(request, extensions)).await
             }
             Admission::Unrecorded => next.run(request, extensions).await.map(O::pass_unrecorded),
             Admission::WithoutRoom(mark) => {
-                let mut sent = pin!(next.run(request, extensions));
+                let mut sent = pin!(mark.run(|| next.run(request, extensions)));
                 let result = poll_fn(|cx| mark.run(|| sent.as_mut().poll(cx))).await;
                 result.map(O::pass_unrecorded)
             }
         }
     }
 
-    async fn send_unbroken<D>(
+    async fn send_unbroken<D, F>(
         &self,
         mut call: UnbrokenCall,
         classify: D,
-        sent: impl Future<Output = Result<Response, Error>>,
+        begin: impl FnOnce() -> F,
     ) -> Result<Response, Error>
     where
+        F: Future<Output = Result<Response, Error>>,
         O: RecordWhen<D, Response, Error, Response = Response>,
     {
-        let mut sent = pin!(sent);
+        let mut sent = pin!(call.run(begin));
         let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
         let record_when = &self.recording.record_when;
         if let Some(outcome) = record_when.outcome_of_response(&classify, &result) {

@@ -54,16 +54,18 @@ impl<C, O> Recording<C, O> {
     }
 
     /// Sends a request that a breaker has admitted, and records the outcome by this classifier.
-    pub(super) async fn send<D>(
+    pub(super) async fn send<D, F>(
         &self,
         mut permit: Permit,
         classify: D,
-        sent: impl Future<Output = Result<Response, Error>>,
+        begin: impl FnOnce() -> F,
     ) -> Result<Response, Error>
     where
+        F: Future<Output = Result<Response, Error>>,
         O: RecordWhen<D, Response, Error, Response = Response>,
     {
-        let mut sent = pin!(sent);
+        // The next middleware may do a part of its work before it returns the future.
+        let mut sent = pin!(inner_call::start(&permit, begin));
         let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
         self.record_when.record(&classify, result, &mut permit)
     }

@@ -2,10 +2,14 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
 };
 
-use crate::{error::BoxError, sync::std_lock as lock};
+use crate::{
+    error::BoxError,
+    sync::{panic_message, std_lock as lock},
+};
 
 /// A user and a password for Redis. `Debug` shows neither.
 ///
@@ -58,6 +62,26 @@ impl Provider {
     }
 
     pub(super) fn credentials(&self) -> Result<RedisCredentials, BoxError> {
-        (*lock(&self.0))()
+        let ask = || (*lock(&self.0))();
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+            Err(format!("their provider panicked: {}", panic_message(&*panic)).into())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_panics_has_failed_and_is_asked_again() {
+        let mut answers = [false, true].into_iter();
+        let provider = Provider::new(move || {
+            assert!(answers.next().unwrap_or(true), "the vault is sealed");
+            Ok(RedisCredentials::new("secret"))
+        });
+        let error = provider.credentials().unwrap_err().to_string();
+        assert_eq!(error, "their provider panicked: the vault is sealed");
+        assert!(provider.credentials().is_ok());
     }
 }

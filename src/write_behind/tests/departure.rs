@@ -37,7 +37,7 @@ fn a_store_that_fails_is_not_called_for_each_breaker() {
     let breakers = attach_many(&store, &patient());
     drop(breakers);
     let calls = store.calls.load(SeqCst);
-    assert!(calls < MANY / 2, "{calls} calls for {MANY} breakers built and dropped");
+    assert!(calls < MANY / 10, "{calls} calls for {MANY} breakers built and dropped");
 }
 
 #[test]
@@ -90,6 +90,6 @@ fn a_drop_does_not_wait_for_a_store_that_has_just_failed_and_its_state_is_tried_
     until("nothing waits", || departing(&store) == 0);
     let calls = store.calls.load(SeqCst) - calls;
     assert!(calls > 0, "each was tried");
-    assert!(calls < MANY / 2, "{calls} calls for {MANY} breakers");
+    assert!(calls < MANY / 10, "{calls} calls for {MANY} breakers");
     drop(living);
 }

@@ -1,5 +1,7 @@
 //! The keys of requests.
 
+use std::borrow::Cow;
+
 use axum::{Router, body::Body, extract::MatchedPath, http::Request, routing::get};
 use tower::ServiceExt as _;
 use tower_breaker::{
@@ -32,6 +34,17 @@ fn a_host_is_that_of_the_uri_or_of_the_header() {
         ("http://api.example.com./", None, Some("api.example.com")),
         ("http://api.example.com.:81/", None, Some("api.example.com:81")),
         ("https://API.example.com.:443/", None, Some("api.example.com")),
+        ("http://api.example.com:/", None, Some("api.example.com")),
+        ("http://api.example.com:0080/", None, Some("api.example.com")),
+        ("https://api.example.com:080/", None, Some("api.example.com:80")),
+        ("http://api.example.com:0/", None, Some("api.example.com:0")),
+        ("http://[::1]/", None, Some("[::1]")),
+        ("http://[0:0::0:1]:080/", None, Some("[::1]")),
+        ("http://[2001:DB8::00A1]:8080/", None, Some("[2001:db8::a1]:8080")),
+        ("http://user@[::1]:81/", None, Some("[::1]:81")),
+        ("/x", Some("api.example.com:"), Some("api.example.com")),
+        ("/x", Some("[::1]"), Some("[::1]")),
+        ("/x", Some("user:secret@api.example.com:080"), Some("api.example.com:80")),
         ("/x", Some("api.example.com.:80"), Some("api.example.com:80")),
         ("/x", Some("Api.example.com:81"), Some("api.example.com:81")),
         ("http://uri.example/", Some("header.example"), Some("uri.example")),
@@ -43,6 +56,25 @@ fn a_host_is_that_of_the_uri_or_of_the_header() {
 }
 
 #[test]
+fn a_host_that_is_not_text_is_no_key() {
+    for bytes in [&b"api\xff.example"[..], b"\xc3\xa4.example"] {
+        let value = http::HeaderValue::from_bytes(bytes).unwrap();
+        let request = Request::builder().uri("/x").header("host", value).body(()).unwrap();
+        assert_eq!(ByHost.extract_key(&request), None, "{bytes:?}");
+    }
+}
+
+/// As long as a host is written in the usual way, its key is a part of the request.
+#[test]
+fn a_usual_host_is_not_copied() {
+    for uri in ["http://api.example.com:8080/", "http://[2001:db8::a1]:8080/", "http://[::1]/"] {
+        let request = Request::builder().uri(uri).body(()).unwrap();
+        let key = ByHost.extract_key(&request);
+        assert!(matches!(key, Some(Cow::Borrowed(_))), "{uri}");
+    }
+}
+
+#[test]
 fn reqwest_has_the_same_hosts() {
     for (url, expected) in [
         ("http://API.example.com/x", Some("api.example.com")),
@@ -50,6 +82,9 @@ fn reqwest_has_the_same_hosts() {
         ("http://api.example.com:80/", Some("api.example.com")),
         ("https://api.example.com.:443/", Some("api.example.com")),
         ("http://api.example.com.:8080/", Some("api.example.com:8080")),
+        ("http://api.example.com:/", Some("api.example.com")),
+        ("http://api.example.com:0080/", Some("api.example.com")),
+        ("http://[0:0::0:1]:080/", Some("[::1]")),
         ("data:text/plain,x", None),
     ] {
         let request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());

@@ -65,6 +65,8 @@ pub(crate) fn report(
         &[Candidate::Ours, Candidate::RecloserEager, Candidate::FailsafeEager],
         false,
     ));
+    #[cfg(feature = "keyed")]
+    text.push_str(&keyed(rows));
     text.push_str("\n## Allocations per call\n\n");
     text.push_str(&allocation_table(allocations));
     let _ = write!(
@@ -105,9 +107,10 @@ fn head(load: &str, topology: &Topology) -> String {
          machine distorts the\nfigures, those for two threads most of all.\n\
          Each figure is the median of {ROUNDS} rounds in which all candidates took turns. A call \
          is `poll_ready`, `call`,\nand polling the future to completion, without a runtime.\n\n\
-         To measure again, which takes about three minutes, and to count the instructions per call \
+         To measure again, which takes about four minutes, and to count the instructions per call \
          with valgrind:\n\n\
-         ```sh\ncargo bench --manifest-path benches/peers/Cargo.toml --bench table\n\
+         ```sh\n\
+         cargo bench --manifest-path benches/peers/Cargo.toml --features keyed --bench table\n\
          benches/instructions.sh\n```\n",
         &date[..10],
         processor.trim(),
@@ -147,6 +150,40 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
                 }
             };
             let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What finding the breaker of a key adds to the layer of a single breaker.
+#[cfg(feature = "keyed")]
+fn keyed(rows: &[Row]) -> String {
+    const COLUMNS: [(Candidate, &str); 4] = [
+        (Candidate::Keyed, "a key without a breaker"),
+        (Candidate::KeyedLong, "a longer one"),
+        (Candidate::KeyedKnown, "a key with a breaker"),
+        (Candidate::KeyedLimited, "and `max_open_ratio`"),
+    ];
+    let mut text = "\n## A breaker for each key\n\nNanoseconds that finding a key adds per call, \
+                    compared with the layer of a single breaker, which has a\ncolumn. A key gets \
+                    its breaker with its first failure.\n\n| | threads | a single breaker |"
+        .to_owned();
+    for (_, title) in COLUMNS {
+        let _ = write!(text, " {title} |");
+    }
+    let _ = write!(text, "\n|---|{}\n", "--:|".repeat(COLUMNS.len() + 2));
+    for row in rows {
+        let nanos = |candidate| row.costs[index_of(candidate)].nanos();
+        let (Some(single), Some(_)) = (nanos(Candidate::Ours), nanos(Candidate::Keyed)) else {
+            continue;
+        };
+        let _ = write!(text, "| {} | {} | {single:.1} |", row.scenario.title, row.threads);
+        for (candidate, _) in COLUMNS {
+            let _ = match nanos(candidate) {
+                Some(nanos) => write!(text, " {:.1} |", nanos - single),
+                None => write!(text, " - |"),
+            };
         }
         text.push('\n');
     }

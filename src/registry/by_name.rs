@@ -1,0 +1,137 @@
+//! One breaker for each name, and the settings of all of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use smol_str::SmolStr;
+
+use super::slot::Slot;
+use crate::sync::{RwLock, read, write};
+
+/// Makes the breakers of a registry.
+pub(super) trait Make {
+    type Breaker: Clone;
+    type Settings;
+    /// What is left to do for a new breaker, without a lock.
+    type Rest;
+
+    /// Makes a breaker that has yet to be restored. It waits for nothing and runs no code of users:
+    /// other callers of the name wait.
+    fn make(&self, name: &str, settings: &Self::Settings) -> (Self::Breaker, Self::Rest);
+
+    /// Goes on where `make` has ended. From here on, code of users may run.
+    fn begin(&self, rest: &mut Self::Rest);
+
+    /// Waits until the breaker has been restored, within bounds.
+    fn await_restore(&self, breaker: &Self::Breaker);
+
+    /// Applies new settings to a breaker that has others.
+    fn apply(&self, breaker: &Self::Breaker, new: &Self::Settings, old: &Self::Settings);
+
+    /// The breaker is complete: what happened to it meanwhile may be said.
+    fn end(&self, rest: Self::Rest);
+}
+
+/// Breakers by name.
+///
+/// No lock is held while code of users runs, which may use the registry.
+pub(super) struct ByName<M: Make> {
+    maker: M,
+    settings: RwLock<Arc<M::Settings>>,
+    /// A slot is inserted before its breaker is made.
+    slots: RwLock<BTreeMap<SmolStr, Arc<Slot<M::Breaker>>>>,
+}
+
+impl<M: Make> ByName<M> {
+    pub(super) fn new(maker: M, settings: M::Settings) -> Self {
+        let (settings, slots) = (RwLock::new(Arc::new(settings)), RwLock::new(BTreeMap::new()));
+        Self { maker, settings, slots }
+    }
+
+    pub(super) fn maker(&self) -> &M {
+        &self.maker
+    }
+
+    /// The breaker of this name, which is made if there is none.
+    ///
+    /// A caller gets it restored, or after the time that this may take. The wait is not a part of
+    /// filling the slot: code of users that runs while a thread makes a breaker, such as a
+    /// subscriber of the log, may ask for the same one on that thread.
+    pub(super) fn get_or_create(&self, name: &str) -> M::Breaker {
+        let slot = self.slot(name);
+        if let Some(breaker) = slot.get() {
+            return breaker;
+        }
+        let mut new = None;
+        let breaker = slot.get_or_fill(|| {
+            let settings = self.settings();
+            let (breaker, rest) = self.maker.make(name, &settings);
+            new = Some((settings, rest));
+            breaker
+        });
+        if let Some((settings, mut rest)) = new {
+            self.maker.begin(&mut rest);
+            self.await_restore(&slot, &breaker);
+            self.follow(&breaker, settings);
+            self.maker.end(rest);
+        } else {
+            self.await_restore(&slot, &breaker);
+        }
+        breaker
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<M::Breaker> {
+        read(&self.slots).get(name)?.get()
+    }
+
+    /// All breakers in the order of their names.
+    pub(super) fn all(&self) -> Vec<M::Breaker> {
+        read(&self.slots).values().filter_map(|slot| slot.get()).collect()
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Option<M::Breaker> {
+        let slot = write(&self.slots).remove(name)?;
+        slot.filled()
+    }
+
+    /// Replaces the settings of all breakers, and of those to come.
+    pub(super) fn set_settings(&self, settings: M::Settings) {
+        let new = Arc::new(settings);
+        let old = std::mem::replace(&mut *write(&self.settings), new);
+        for breaker in self.all() {
+            self.follow(&breaker, Arc::clone(&old));
+        }
+    }
+
+    fn slot(&self, name: &str) -> Arc<Slot<M::Breaker>> {
+        if let Some(slot) = read(&self.slots).get(name) {
+            return Arc::clone(slot);
+        }
+        Arc::clone(write(&self.slots).entry(name.into()).or_default())
+    }
+
+    fn await_restore(&self, slot: &Slot<M::Breaker>, breaker: &M::Breaker) {
+        if !slot.is_restored() {
+            self.maker.await_restore(breaker);
+            slot.set_restored();
+        }
+    }
+
+    /// Applies the newest settings to a breaker that has those of `applied`.
+    ///
+    /// Whichever thread applies settings looks afterwards for newer ones, so the newest are the
+    /// last.
+    fn follow(&self, breaker: &M::Breaker, mut applied: Arc<M::Settings>) {
+        loop {
+            let newest = self.settings();
+            if Arc::ptr_eq(&newest, &applied) {
+                return;
+            }
+            self.maker.apply(breaker, &newest, &applied);
+            applied = newest;
+        }
+    }
+
+    fn settings(&self) -> Arc<M::Settings> {
+        Arc::clone(&read(&self.settings))
+    }
+}
