@@ -66,9 +66,11 @@ impl KeyMark {
 }
 
 /// Whether the inner service of any breaker runs on this thread.
+// Not compared with 0, as where one is entered: the compiler would keep the answer from there in a
+// register, at each call, for the few that ask. No address is as low as this.
 #[inline]
 pub(crate) fn is_any_running() -> bool {
-    INNERMOST.get() != 0
+    INNERMOST.get() > REMEMBERED
 }
 
 #[cold]
@@ -92,7 +94,7 @@ pub(crate) fn run_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T 
 /// until the end of the work.
 #[inline]
 pub(crate) fn start_within<T>(cell: &'static Cell, work: impl FnOnce() -> T) -> T {
-    if is_any_running() {
+    if INNERMOST.get() != 0 {
         return start_further_in(cell, work);
     }
     INNERMOST.set(address(cell));
