@@ -274,7 +274,7 @@ fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     other.force_open();
     reaches(&[&payments], State::ForcedOpen);
     joined(&payments);
-    assert_eq!(log.lines_with("breaker broken in the fleet's Redis"), 1, "{}", log.text());
+    assert_eq!(log.lines_with(r#"breaker "broken" in the fleet's Redis"#), 1, "{}", log.text());
 
     server.command(&["DEL", KEY]);
     broken.force_open();
