@@ -157,6 +157,9 @@ pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     let next = |error: &&'a (dyn std::error::Error + 'static)| {
+        if error.is::<Rejected>() {
+            return None;
+        }
         opened(*error).or_else(|| source_with_wrapped(*error))
     };
     // A limit, in case that an error is a source of itself.
@@ -224,7 +227,8 @@ impl std::error::Error for Rejected {
     /// another crate passes this method on, and hides the rejection itself; so a search gets it
     /// here.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        SEARCHING.get().then_some(self)
+        // Once in a step of the search: a wrapper may look for the last of all sources.
+        SEARCHING.replace(false).then_some(self)
     }
 }
 

@@ -95,8 +95,10 @@ impl Gauges {
     fn set_alone(&self, shard: u16, is_alone: bool) {
         let mut shards = std_lock(&self.0);
         shards.entry(shard).or_default().is_alone = is_alone;
-        metrics::fleet_joined(shards.values().all(|shard| !shard.is_alone));
+        let all_joined = shards.values().all(|shard| !shard.is_alone);
+        // A recorder is code of the user.
         drop(shards);
+        metrics::fleet_joined(all_joined);
         if is_alone {
             self.set_replicas(shard, 0);
         }
@@ -106,7 +108,9 @@ impl Gauges {
         let mut shards = std_lock(&self.0);
         shards.entry(shard).or_default().replicas = replicas;
         // A replica is in the shards of its breakers.
-        metrics::fleet_replicas(shards.values().map(|shard| shard.replicas).max().unwrap_or(0));
+        let most = shards.values().map(|shard| shard.replicas).max().unwrap_or(0);
+        drop(shards);
+        metrics::fleet_replicas(most);
     }
 }
 

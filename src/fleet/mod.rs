@@ -73,8 +73,9 @@
 //!
 //! A process that is forked after its first breaker of a fleet was built has no threads of the
 //! fleet. Its breakers decide alone: [`fleet_health`](crate::Breaker::fleet_health) says so,
-//! questions of operators end with an error, and a circuit that was half-open when the process was
-//! forked rejects calls for up to five seconds more. Build breakers after daemonizing.
+//! questions of operators end with an error, and a circuit that the fleet had opened when the
+//! process was forked rejects calls for up to five seconds longer: from the first one that would be
+//! a probe. Build breakers after daemonizing.
 //!
 //! Replicas' clocks are not compared; until when a state lasts, the server's clock decides. If it
 //! goes back, a state lasts for its own time again at most, and no circuit stays open for longer

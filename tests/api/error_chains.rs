@@ -171,3 +171,30 @@ fn a_rejection_below_a_transparent_wrapper_of_a_user_is_found_and_printed_once()
     assert_eq!(report(&boxed), format!("no answer: {REJECTED}"));
     assert!(Rejected::find(&boxed).is_some());
 }
+
+/// Its source is the last of all sources, as with `anyhow::Error::root_cause`.
+#[derive(Debug)]
+struct WithRootCause(Transparent);
+
+impl fmt::Display for WithRootCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no answer")
+    }
+}
+
+impl StdError for WithRootCause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let mut cause: &(dyn StdError + 'static) = &self.0;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Some(cause)
+    }
+}
+
+#[test]
+fn a_search_ends_in_an_error_that_looks_for_its_root_cause() {
+    let error = WithRootCause(Transparent(rejected("payments")));
+    assert!(Rejected::find(&error).is_some());
+    assert_eq!(report(&error), format!("no answer: {REJECTED}"));
+}

@@ -72,7 +72,7 @@ impl Cell {
         }
     }
 
-    /// Makes several counters of successes: two threads have met on the single one.
+    /// Makes more counters of successes: threads have met on those in use.
     #[cold]
     #[inline(never)]
     pub(in crate::breaker) fn spread_successes(&'static self) {

@@ -154,6 +154,12 @@ impl WindowCopy {
         self.next = if self.left <= next { next - self.left } else { next + (size - self.left) };
     }
 
+    /// Holds nothing, and has nothing left to copy: a time window has taken the place of the count
+    /// window. The memory stays, because the breaker's lock is held.
+    pub(super) fn clear(&mut self) {
+        (self.window, self.recorded, self.length, self.left) = (0, 0, 0, 0);
+    }
+
     /// The calls since the last time, if it was this window and still holds some of them.
     fn calls_since(&self, window: &CountWindow) -> Option<u32> {
         window.calls_after(self.position()).filter(|calls| *calls < window.size())
@@ -268,13 +274,34 @@ impl Runs {
 
 #[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
-    use super::{super::counts::Sample, *};
+    use std::time::Duration;
+
+    use super::{
+        super::{CallWindow, counts::Sample},
+        *,
+    };
+    use crate::{clock::Tick, config::Window};
 
     fn update(copy: &mut WindowCopy, window: &CountWindow) -> String {
         copy.update(window, &mut usize::MAX.clone());
         copy.grow();
         copy.update(window, &mut usize::MAX.clone());
         copy.run_lengths()
+    }
+
+    /// An update between two rounds may put a time window in the place of a count window.
+    #[test]
+    fn the_copy_of_what_has_become_a_time_window_is_complete() {
+        let windows = [Window::Calls(1_000_000), Window::Time(Duration::from_secs(60))]
+            .map(|window| CallWindow::new(window, Tick::NEVER));
+        let mut copies = WindowCopies::default();
+        for (window, is_complete) in windows.iter().zip([false, true]) {
+            let mut words = 64;
+            window.content(Tick::NEVER, &mut copies.prepare(1)[0], &mut words);
+            copies.grow();
+            assert_eq!(copies.are_complete(), is_complete);
+        }
+        assert_eq!(copies.left(), 0);
     }
 
     #[test]

@@ -141,7 +141,10 @@ impl CallWindow {
                 copy.update(window, words);
                 WindowContent::Results(String::new())
             }
-            Self::Time(window) => WindowContent::Buckets(window.buckets(now)),
+            Self::Time(window) => {
+                copy.clear();
+                WindowContent::Buckets(window.buckets(now))
+            }
         }
     }
 

@@ -125,6 +125,13 @@ impl Agent {
     /// Withdraws the votes of these breakers that count no longer, and with them what this replica
     /// has counted: otherwise its failures from before would make it trip again by the next one.
     pub(super) fn end_votes(&mut self, ids: &[u64]) -> Result<(), StoreError> {
+        for ids in ids.chunks(self.transport.pace.size()) {
+            self.end_these_votes(ids)?;
+        }
+        Ok(())
+    }
+
+    fn end_these_votes(&mut self, ids: &[u64]) -> Result<(), StoreError> {
         let (mut votes, mut counts) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(shared) = self.breakers.get_mut(id) else { continue };

@@ -34,6 +34,9 @@ impl Agent {
             let has_forgotten = beat.memory != last.memory || beat.news < last.news;
             self.must_join |= has_forgotten;
             self.must_reassert |= has_forgotten;
+            if has_forgotten {
+                self.breakers.values_mut().for_each(|shared| shared.counts.forget());
+            }
             // News that were there a second ago must have been read.
             if self.news_read < last.news && beat.memory == last.memory {
                 self.signals.begin_anew.store(true, Ordering::Relaxed);
@@ -57,17 +60,22 @@ impl Agent {
     /// Tells the server for how long votes and leases of this replica and the states that it knows
     /// still last: the server has forgotten them, or its clock has got them wrong.
     pub(super) fn reassert(&mut self) -> Result<(), StoreError> {
-        let mut told = Vec::new();
-        for (id, Shared { entry, leases, .. }) in &mut self.breakers {
-            leases.renew_all();
-            if !leases.held().is_empty() {
-                self.changed.insert(*id);
-            }
-            let ends = [entry.limit(), entry.recast(&self.settings)].into_iter().flatten();
-            told.extend(ends.map(|(command, view)| (*id, view, command)));
-        }
+        let ids: Vec<u64> = self.breakers.keys().copied().collect();
         let mut is_late = false;
-        for told in told.chunks(BATCH) {
+        for ids in ids.chunks(BATCH) {
+            // Only now: what is left of a time is true for a moment.
+            let mut told = Vec::new();
+            for id in ids {
+                let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(id) else {
+                    continue;
+                };
+                leases.renew_all();
+                if !leases.held().is_empty() {
+                    self.changed.insert(*id);
+                }
+                let ends = [entry.limit(), entry.recast(&self.settings)].into_iter().flatten();
+                told.extend(ends.map(|(command, view)| (*id, view, command)));
+            }
             let commands = told.iter().map(|(id, _, command)| (*id, *command));
             let answers = self.call_all(commands)?;
             for ((id, view, _), answer) in told.iter().zip(answers) {

@@ -109,7 +109,8 @@ impl Agent {
         let Some(view) = entry.view() else { return };
         let now = Instant::now();
         let of_leases = leases.recheck_after(&view, self.settings.lease).map(|wait| now + wait);
-        let of_pause = paused_until.filter(|until| *until > now);
+        // It may be over by now: other breakers' turns take time too.
+        let of_pause = *paused_until;
         let of_vote = entry.vote_until().map(|until| now + until.since(view.now));
         if let Some(at) = of_leases.into_iter().chain(of_pause).chain(of_vote).min() {
             *later = Some(at);

@@ -101,6 +101,11 @@ impl Agent {
             .filter(|id| self.breakers.get(id).is_some_and(|shared| !is_paused(shared)))
             .map(|id| Turn { id: *id, attempts: 0, joins_first: false })
             .collect();
+        for Turn { id, .. } in &turns {
+            if let Some(shared) = self.breakers.get_mut(id) {
+                shared.paused_until = None;
+            }
+        }
         while !turns.is_empty() {
             let mut sent = Vec::new();
             for turn in turns {

@@ -100,6 +100,11 @@ impl Ledger {
         }
     }
 
+    /// The server has lost what it had counted: there is nothing to take back of it.
+    pub(crate) fn forget(&mut self) {
+        self.counted.clear();
+    }
+
     /// What to take back of the counts in the state of this fence. It counts as taken back,
     /// whatever becomes of it.
     pub(crate) fn withdraw(&mut self, fence: Fence) -> Vec<Bucket> {

@@ -167,7 +167,8 @@ if command == 'vote' then
     hash['v:' .. voter] = span(tonumber(open_for))
     redis.call('HSET', key, 'v:' .. voter, hash['v:' .. voter])
     local _, votes = running('v:')
-    if votes < quorum then
+    -- A vote that is taken back opens nothing, whatever other replicas' quorums are.
+    if votes < quorum or tonumber(open_for) == 0 then
       local ms = math.floor((now + tonumber(open_for)) / 1000) + KEPT_MS
       redis.call('PEXPIREAT', key, text(ms))
       return answer('counted')

@@ -78,12 +78,12 @@ impl Drop for CountedBreaker {
 /// it waits, and once they are, the housekeeping thread calls `begin_waiting`, which begins to
 /// count for all that wait.
 pub(crate) fn is_read(begin_waiting: fn()) -> bool {
-    let mut scheduled = std_lock(&PUBLISHER.scheduled);
-    if !std::mem::replace(&mut *scheduled, true) {
+    let is_first = !std::mem::replace(&mut *std_lock(&PUBLISHER.scheduled), true);
+    if is_first {
         *std_lock(&PUBLISHER.beginning) = Some(begin_waiting);
+        // Without the lock: a thread that cannot be started is logged.
         schedule();
     }
-    drop(scheduled);
     let is_read = PUBLISHER.is_read.load(Acquire) || recorder().is_some();
     if !is_read {
         PUBLISHER.some_wait.store(true, Release);
@@ -151,8 +151,10 @@ impl OnDeadline for Publisher {
             }
         });
         let mut scheduled = std_lock(&self.scheduled);
-        *scheduled = self.breakers.load(Relaxed) > 0 || !meter::is_empty();
-        if *scheduled {
+        let goes_on = self.breakers.load(Relaxed) > 0 || !meter::is_empty();
+        *scheduled = goes_on;
+        drop(scheduled);
+        if goes_on {
             schedule();
         }
     }

@@ -159,7 +159,8 @@ impl Server {
             }
             entry.votes.insert(voter, Span::from(now, open_for));
             entry.votes.retain(|_, vote| vote.until > now);
-            if entry.votes.len() < quorum as usize {
+            // A vote that is taken back opens nothing, whatever other replicas' quorums are.
+            if entry.votes.len() < quorum as usize || open_for == 0 {
                 return Status::Counted;
             }
         } else if stored == seen && self.entry.as_ref().is_some_and(|entry| !entry.is_votable(now))
