@@ -119,6 +119,7 @@ async fn control(
         "start" => server.lock().await.start_again().await,
         "trip" => breaker()?.trip(),
         "reset" => breaker()?.reset(),
+        "flush" => breaker()?.flush().await.map_err(|_| StatusCode::CONFLICT)?,
         "fail" => breaker()?.try_acquire().map_err(|_| StatusCode::CONFLICT)?.failure(),
         "succeed" => breaker()?.try_acquire().map_err(|_| StatusCode::CONFLICT)?.success(),
         "state" if breaker()?.state().as_str() == "closed" => {}
