@@ -2,12 +2,11 @@
 
 use std::time::SystemTime;
 
-use crate::{event::Reason, snapshot::Snapshot, state::State};
+use crate::{snapshot::Snapshot, state::State};
 
 /// The one to begin with: of two snapshots, one of a circuit that is still open, or else the newer.
-/// Of a circuit that is still open and a state set by hand that still lasts, the newer; and one
-/// that was reset after the other had opened. A value that is no snapshot counts only where there
-/// is no other.
+/// Of a circuit that is still open and a state set by hand that still lasts, the newer. A value
+/// that is no snapshot counts only where there is no other.
 pub(super) fn winner(
     near: Option<Vec<u8>>,
     far: Option<Vec<u8>>,
@@ -25,9 +24,6 @@ fn far_wins(near: &[u8], far: &[u8], now: SystemTime) -> bool {
     }
     let Ok(far) = Snapshot::from_json(far) else { return false };
     let Ok(near) = Snapshot::from_json(near) else { return true };
-    if was_reset_after(&near, &far) || was_reset_after(&far, &near) {
-        return was_reset_after(&far, &near);
-    }
     let by_hand = lasts_by_hand(&near, now) || lasts_by_hand(&far, now);
     let rank = |snapshot: &Snapshot| {
         (!by_hand && is_open(snapshot, now), snapshot.saved_at, is_open(snapshot, now))
@@ -37,14 +33,6 @@ fn far_wins(near: &[u8], far: &[u8], now: SystemTime) -> bool {
 
 fn lasts_by_hand(snapshot: &Snapshot, now: SystemTime) -> bool {
     snapshot.state.is_manual() && snapshot.manual_until.is_none_or(|until| until > now)
-}
-
-/// Whether the first circuit was reset after the second one had opened.
-fn was_reset_after(reset: &Snapshot, open: &Snapshot) -> bool {
-    let is_reset = reset.state == State::Closed && reset.reason == Some(Reason::Reset);
-    let reset_at = reset.since.filter(|_| is_reset);
-    let opened_at = open.opened_at.filter(|_| open.state == State::Open);
-    reset_at.zip(opened_at).is_some_and(|(reset, opened)| reset > opened)
 }
 
 fn is_open(snapshot: &Snapshot, now: SystemTime) -> bool {
@@ -103,28 +91,6 @@ mod tests {
             // It has ended.
             wins(&snapshot("open", 50, 101), &by_hand(state, 99, 100));
         }
-    }
-
-    #[test]
-    fn a_reset_wins_against_an_opening_before_it_and_yields_to_one_after_it() {
-        let open = |opened_at: u64| {
-            let json = format!(
-                r#"{{"version":1,"state":"open","opened_at":{opened_at},"open_until":101,
-                "saved_at":99}}"#
-            );
-            json.into_bytes()
-        };
-        let closed = |reason: &str, since: u64| {
-            let json = format!(
-                r#"{{"version":1,"state":"closed","reason":"{reason}","since":{since},
-                "saved_at":90}}"#
-            );
-            json.into_bytes()
-        };
-        wins(&closed("reset", 60), &open(50));
-        wins(&open(70), &closed("reset", 60));
-        // A recovery may be that of another process.
-        wins(&open(50), &closed("probes_succeeded", 60));
     }
 
     #[test]

@@ -40,9 +40,8 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 /// * **Saves** go to both. A save, and so a flush, waits for the near store alone; the far one is
 ///   written by a thread of its own, with the newest state of each breaker.
 /// * **At the start**, a circuit that is still open in either store is open; otherwise the newer
-///   snapshot counts. A state set by hand that is newer than the open one counts before it, and so
-///   does a reset that is newer than the opening. A far store that fails, or does not answer within
-///   half a second, is left out.
+///   snapshot counts. A state set by hand that is newer than the open one counts before it. A far
+///   store that fails, or does not answer within half a second, is left out.
 /// * **While the far store is in trouble**, the near one goes on as if alone. The log says so, and
 ///   [`far_health`](Self::far_health); the health of breakers is that of the near store. When the
 ///   far store works again, it gets what the near one holds. If more than 20,000 removals and
