@@ -128,8 +128,9 @@ fn layering_allocates_nothing() {
     assert_eq!(counted.count_total, 0);
 }
 
-/// Enough that the number of cells allocated at once does not matter.
-const BREAKERS: usize = 10_000;
+/// A multiple of the number of cells that are allocated at once: this many breakers always take the
+/// same number of allocations, wherever they begin.
+const BREAKERS: usize = 10 * 1024;
 
 /// The memory that each of many breakers takes.
 fn bytes_each(build: impl Fn() -> Breaker) -> (u64, Vec<Breaker>) {
