@@ -21,7 +21,7 @@ use crate::metrics::Counted;
 #[cfg(all(feature = "keyed", feature = "metrics"))]
 use crate::metrics::Labels;
 use crate::{
-    breaker::{open_slot::OpenLimit, pool},
+    breaker::{open_slot::OpenSlot, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -52,7 +52,7 @@ pub struct BreakerBuilder {
     #[cfg(feature = "metrics")]
     group: Option<Counted>,
     /// What bounds how many circuits of a group are open.
-    pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
+    pub(crate) open_slot: Option<OpenSlot>,
 }
 
 /// The default settings. Builders share them until they change them: most replace them.
@@ -74,7 +74,7 @@ impl BreakerBuilder {
             write_behind: WriteBehindConfig::default(),
             #[cfg(feature = "metrics")]
             group: None,
-            open_limit: None,
+            open_slot: None,
         }
     }
 
@@ -199,8 +199,8 @@ impl BreakerBuilder {
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
         cell.lease(self.config, self.clock, meter.slot());
-        if let Some(limit) = self.open_limit {
-            cell.set_open_limit(limit);
+        if let Some(slot) = self.open_slot {
+            cell.set_open_slot(slot);
         }
         let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));

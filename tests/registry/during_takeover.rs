@@ -56,7 +56,7 @@ fn a_listener_of_a_removed_breaker_may_ask_the_registry_for_the_one_that_takes_o
     let clock = ManualClock::new();
     let own: Arc<OnceLock<Registry>> = Arc::default();
     let (used, heard) = (Arc::clone(&own), Arc::new(AtomicUsize::new(0)));
-    let hears = Arc::clone(&heard);
+    let counter = Arc::clone(&heard);
     let registry = Registry::builder()
         .store(MemoryStore::new())
         .clock(clock.clone())
@@ -66,7 +66,7 @@ fn a_listener_of_a_removed_breaker_may_ask_the_registry_for_the_one_that_takes_o
                 assert_eq!(registry.get_or_create("a").unwrap().state(), State::HalfOpen);
                 registry.get_or_create("b").unwrap();
                 let _ = (registry.get("a"), registry.breakers());
-                hears.fetch_add(1, SeqCst);
+                counter.fetch_add(1, SeqCst);
             }
         })
         .build()
@@ -89,12 +89,12 @@ fn a_listener_of_an_older_breaker_may_use_the_group_whose_breaker_takes_over() {
     let group = KeyedBreakers::builder("hosts").store(store.clone()).clock(clock.clone()).build();
     let group = group.unwrap();
     let (used, heard) = (group.clone(), Arc::new(AtomicUsize::new(0)));
-    let hears = Arc::clone(&heard);
+    let counter = Arc::clone(&heard);
     let older = older("hosts:a", &store, &clock, move || {
         assert_eq!(used.get_or_create("a").unwrap().state(), State::HalfOpen);
         assert!(used.get_or_create("b").is_some());
         used.update(Config::default()).unwrap();
-        hears.fetch_add(1, SeqCst);
+        counter.fetch_add(1, SeqCst);
     });
     trip(&older);
     clock.advance(OPEN_TIME);
