@@ -226,6 +226,23 @@ fn a_vote_that_has_lapsed_is_withdrawn_and_one_that_was_decided_is_not_cast_agai
 }
 
 #[test]
+fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
+    let mut server = Server::default();
+    let mut vote = |voter, open_for, quorum| {
+        let request = Request::Vote { voter, token: voter, open_for, opens: 1, quorum };
+        server.apply(100, &Command { seen: Fence::NONE, request })
+    };
+    // The first two wait for a third one; the third one's fleet needs two.
+    assert_eq!(vote(1, 50, 3).0.status, Status::Counted);
+    assert_eq!(vote(2, 50, 3).0.status, Status::Counted);
+    let (answer, is_published) = vote(3, 0, 2);
+    assert_eq!((answer.status, answer.record), (Status::Counted, Record::NONE));
+    assert!(!is_published);
+    // Cast, it opens.
+    assert_eq!(vote(3, 50, 2).0.record.state, State::Open);
+}
+
+#[test]
 fn no_vote_or_lease_lasts_for_longer_than_it_was_meant_to_although_the_clock_goes_back() {
     let mut server = Server::default();
     let half_open = open(1, 0);
