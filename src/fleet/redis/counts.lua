@@ -73,8 +73,10 @@ for i = 1, #KEYS, 2 do
     answer[1] = 'stale'
   else
     answer[1] = 'counted'
-    -- Counts belong to a state.
+    -- Counts belong to a state. A full server refuses the first command, and none after one that
+    -- has written: else it would grow.
     if fence ~= number .. ':' .. token then
+      redis.call('HSET', counts, 'fence', number .. ':' .. token)
       redis.call('DEL', counts)
       redis.call('HSET', counts, 'fence', number .. ':' .. token)
     end

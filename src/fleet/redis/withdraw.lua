@@ -13,11 +13,9 @@ if redis.call('HGET', counts, 'fence') ~= ARGV[1] then return 0 end
 
 local function take(field, taken)
   local left = tonumber(redis.call('HGET', counts, field) or '0') - tonumber(taken)
-  if left > 0 then
-    redis.call('HSET', counts, field, string.format('%.0f', left))
-  else
-    redis.call('HDEL', counts, field)
-  end
+  -- First, so that a full server carries it out too.
+  redis.call('HDEL', counts, field)
+  if left > 0 then redis.call('HSET', counts, field, string.format('%.0f', left)) end
 end
 
 for i = 2, #ARGV, 3 do

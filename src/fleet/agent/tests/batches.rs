@@ -52,13 +52,7 @@ fn a_replica_that_trips_after_the_fleets_circuit_has_opened_sends_nothing() {
     rig.step();
     breaker.fail();
     // Another one was faster, and its news have come.
-    let request = Request::Vote {
-        voter: 2,
-        token: 7,
-        open_for: 30_000_000,
-        opens: 1,
-        quorum: 1,
-    };
+    let request = Request::Vote { voter: 2, token: 7, open_for: 30_000_000, opens: 1, quorum: 1 };
     let answer = rig.other("a", request);
     let view = rig.view(&breaker);
     rig.shared(&breaker).entry.learn(answer.record, answer.now, &view);
