@@ -13,7 +13,7 @@ use crate::{
         counts::FleetCounts,
         protocol::{
             command::Status,
-            counts::{RuleKey, Tally},
+            counts::{RuleKey, Series, Tally},
             fence::Fence,
         },
         transport::micros,
@@ -104,9 +104,10 @@ impl Agent {
             let (answers, now) = self.transport.count(&batches)?;
             for (fresh, answer) in fresh.iter().zip(answers) {
                 if let Some(shared) = self.breakers.get_mut(&fresh.id)
-                    && matches!(answer, Counted::Sums(_))
+                    && let Counted::Sums { begun, .. } = answer
                 {
-                    shared.counts.note(fresh.seen, now, &fresh.counted);
+                    let series = Series { fence: fresh.seen, begun };
+                    shared.counts.note(series, now, &fresh.counted);
                 }
                 self.compare(fresh, &answer);
             }
@@ -141,7 +142,7 @@ impl Agent {
             let Some(shared) = shared else { continue };
             if let Some((fence, command)) = shared.entry.end_vote(&self.settings) {
                 votes.push((*id, command));
-                counts.push((*id, fence, shared.counts.withdraw(fence)));
+                counts.push((*id, shared.counts.withdraw(fence)));
             }
         }
         for ((id, _), answer) in votes.iter().zip(self.call_all(votes.iter().copied())?) {
@@ -154,11 +155,11 @@ impl Agent {
                 entry.forget_vote();
             }
         }
-        let counts = counts.iter().filter(|(_, _, buckets)| !buckets.is_empty());
+        let counts = counts.iter().filter(|(_, (_, buckets))| !buckets.is_empty());
         let withdrawals: Vec<_> = counts
-            .filter_map(|(id, fence, buckets)| {
+            .filter_map(|(id, (series, buckets))| {
                 let name = &*self.breakers.get(id)?.entry.name;
-                Some(Withdrawal { name, fence: *fence, buckets })
+                Some(Withdrawal { name, series: *series, buckets })
             })
             .collect();
         self.transport.withdraw(&withdrawals)
@@ -193,7 +194,7 @@ impl Agent {
     /// Puts the sums to the rules.
     fn compare(&mut self, fresh: &Fresh, answer: &Counted) {
         let sums = match answer {
-            Counted::Sums(sums) => sums,
+            Counted::Sums { sums, .. } => sums,
             Counted::Ignored => return,
             Counted::Broken => {
                 let error = "the key of its counts holds something else";

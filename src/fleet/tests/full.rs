@@ -11,10 +11,10 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::{KEY, NEWS, Step, step, support::redis::RedisServer, transport};
 use crate::{
     fleet::{
-        counting::Batch,
+        counting::{Batch, Counted},
         protocol::{
             command::{Command, Request},
-            counts::{Bucket, RuleKey, Tally},
+            counts::{Bucket, RuleKey, Series, Tally},
             fence::Fence,
             tests::server::Server,
         },
@@ -116,8 +116,9 @@ fn a_full_server_keeps_the_counts_of_the_state_before_and_gives_counts_back() {
     let mut transport = transport(&server);
     let rule = RuleKey { slower_than: None, window: 6_000_000_000 };
     let rules = [(rule, Tally { calls: 5, bad: 3 })];
-    let (_, now) =
-        transport.count(&[Batch { name: "a", seen: Fence::NONE, rules: &rules }]).unwrap();
+    let batch = Batch { name: "a", seen: Fence::NONE, rules: &rules };
+    let (answers, now) = transport.count(&[batch]).unwrap();
+    let Counted::Sums { begun, .. } = answers[0] else { panic!("{answers:?}") };
     let before = fields(&server, COUNTS);
     let vote = Request::Vote { voter: 1, token: 7, open_for: 1, opens: 1, quorum: 1 };
     let seen = transport.call("a", Command { seen: Fence::NONE, request: vote }).unwrap();
@@ -131,7 +132,9 @@ fn a_full_server_keeps_the_counts_of_the_state_before_and_gives_counts_back() {
     let bucket =
         |calls| Bucket { rule, number: now / rule.width(), tally: Tally { calls, bad: 1 } };
     let buckets = [bucket(2)];
-    transport.withdraw(&[Withdrawal { name: "a", fence: Fence::NONE, buckets: &buckets }]).unwrap();
-    let values: Vec<_> = fields(&server, COUNTS).into_iter().map(|(_, value)| value).collect();
-    assert_eq!(values[..2], ["2", "3"]);
+    let series = Series { fence: Fence::NONE, begun };
+    transport.withdraw(&[Withdrawal { name: "a", series, buckets: &buckets }]).unwrap();
+    let fields = fields(&server, COUNTS);
+    let of = |kind: &str| fields.iter().find(|(name, _)| name.ends_with(kind)).unwrap().1.clone();
+    assert_eq!([of(":c"), of(":b")], ["3", "2"]);
 }
