@@ -174,7 +174,7 @@ impl BreakerBuilder {
         if let Some(fleet) = &fleet {
             shared.join(fleet);
         }
-        Breaker { cell: shared.cell, shared: Arc::new(shared) }
+        Breaker { cell: shared.cell(), shared: Arc::new(shared) }
     }
 
     /// The same for a caller that holds a lock. It runs no code of users, neither a subscriber of
@@ -187,7 +187,7 @@ impl BreakerBuilder {
         debug_assert!(self.snapshot.is_none(), "restoring a snapshot runs listeners");
         let mut steps = None;
         let shared = self.create(|those| steps = Some(those));
-        let breaker = Breaker { cell: shared.cell, shared: Arc::new(shared) };
+        let breaker = Breaker { cell: shared.cell(), shared: Arc::new(shared) };
         (breaker.clone(), AfterBuild { breaker, steps })
     }
 
@@ -208,7 +208,7 @@ impl BreakerBuilder {
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
-        let mut shared = Shared::new(cell, dispatcher);
+        let mut shared = Shared::new(dispatcher);
         if let Some(store) = self.store {
             cell.await_restore();
             let is_new = self.snapshot.is_some();

@@ -3,7 +3,7 @@
 use std::{
     any::type_name,
     fmt,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
 };
 
 use smol_str::SmolStr;
@@ -24,7 +24,7 @@ use crate::{
     history::HistoryEntry,
     metrics::MeterSlot,
     snapshot::Snapshot,
-    sync::{contain, log, std_lock},
+    sync::{OnceBox, contain, log, std_lock},
     write_behind::{
         Attachment, ChangeMarker, FirstSteps, KnownStore, SaveSettings, SnapshotSource,
         WriteBehindConfig,
@@ -74,19 +74,21 @@ pub(super) struct Shared {
     pub(super) attachment: Option<Box<Attachment>>,
     #[cfg(feature = "redis")]
     pub(super) membership: Option<Box<Membership>>,
-    pub(super) cell: &'static Cell,
     dispatcher: Arc<EventDispatcher>,
 }
 
 impl Shared {
-    pub(super) fn new(cell: &'static Cell, dispatcher: Arc<EventDispatcher>) -> Self {
+    pub(super) fn new(dispatcher: Arc<EventDispatcher>) -> Self {
         Self {
             attachment: None,
             #[cfg(feature = "redis")]
             membership: None,
-            cell,
             dispatcher,
         }
+    }
+
+    pub(super) fn cell(&self) -> &'static Cell {
+        self.dispatcher.cell
     }
 
     /// Restores the breaker's snapshot from the store, and saves every change from now on. A state
@@ -104,7 +106,7 @@ impl Shared {
             Attachment::attach(store, self.name(), &source, settings, config, take_steps);
         let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
         // It is not set yet: a breaker is attached once.
-        let _ = self.dispatcher.store.set(Box::new(link));
+        self.dispatcher.store.get_or_init(|| Box::new(link));
         if is_new {
             attachment.marker().transition();
         }
@@ -118,7 +120,7 @@ impl Shared {
         let membership = Membership::begin(
             fleet.threads(self.name()),
             self.name().clone(),
-            self.cell,
+            self.cell(),
             &observer,
         );
         self.membership = Some(Box::new(membership));
@@ -137,7 +139,7 @@ impl Shared {
     pub(super) fn metrics(&self) -> Option<BreakerMetrics> {
         metrics::begin_all();
         // Those that were built a moment ago wait still.
-        self.cell.begin_meter();
+        self.cell().begin_meter();
         self.dispatcher.meter.read()
     }
 
@@ -156,7 +158,7 @@ impl Shared {
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         let channel = &self.dispatcher.channel;
-        channel.get_or_init(|| broadcast::channel(CHANNEL_CAPACITY).0).subscribe()
+        channel.get_or_init(|| Box::new(broadcast::channel(CHANNEL_CAPACITY).0)).subscribe()
     }
 }
 
@@ -165,9 +167,9 @@ impl Drop for Shared {
         #[cfg(feature = "redis")]
         drop(self.membership.take());
         drop(self.attachment.take());
-        self.cell.vacate();
+        self.cell().vacate();
         self.dispatcher.meter.end();
-        pool::give_back(self.cell);
+        pool::give_back(self.cell());
     }
 }
 
@@ -185,9 +187,10 @@ pub(super) struct EventDispatcher {
     pub(super) cell: &'static Cell,
     /// Boxed, so that a breaker without one does not pay for it.
     listeners: Option<Box<Listeners>>,
-    channel: OnceLock<broadcast::Sender<Event>>,
-    /// Boxed, so that a breaker without a store does not pay for it.
-    store: OnceLock<Box<StoreLink>>,
+    /// Made for the first subscriber.
+    channel: OnceBox<broadcast::Sender<Event>>,
+    /// Set if the breaker has a store.
+    store: OnceBox<StoreLink>,
     meter: Meter,
 }
 
@@ -203,8 +206,8 @@ impl EventDispatcher {
             cell,
             meter,
             listeners: (!listeners.all.is_empty()).then(|| Box::new(listeners)),
-            channel: OnceLock::new(),
-            store: OnceLock::new(),
+            channel: OnceBox::default(),
+            store: OnceBox::default(),
         }
     }
 
@@ -282,7 +285,7 @@ impl Observer for EventDispatcher {
     }
 
     fn on_change(&self, change: Change) {
-        let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
+        let Some(StoreLink { marker, .. }) = self.store.get() else { return };
         match change {
             Change::Transition => marker.transition(),
             Change::Counts => marker.counts(),
@@ -291,7 +294,7 @@ impl Observer for EventDispatcher {
 
     fn record_transitions(&self, transitions: &[Transition]) {
         self.meter.record_transitions(transitions);
-        let Some(StoreLink { marker, .. }) = self.store.get().map(Box::as_ref) else { return };
+        let Some(StoreLink { marker, .. }) = self.store.get() else { return };
         marker.record_transitions(transitions.iter().cloned().map(HistoryEntry::new));
     }
 

@@ -140,17 +140,10 @@ fn a_listener_that_panics_keeps_receiving_events() {
 #[test]
 fn every_transition_is_one_log_line_at_info() {
     let clock = ManualClock::new();
-    let touchy = |name| {
-        let builder = Breaker::builder(name).trip_on(Trip::consecutive_failures(1));
-        builder.clock(clock.clone()).build().unwrap()
-    };
-    // tracing asks once for each call site whether a subscriber is interested. If another test
-    // reached the call site first, on a thread without one, the answer would be no. So it is
-    // reached here.
-    visit_all_states(&touchy("met before"), &clock);
+    let builder = Breaker::builder("logged").trip_on(Trip::consecutive_failures(1));
+    let breaker = builder.clock(clock.clone()).build().unwrap();
     let log = Log::default();
-    let breaker = touchy("logged");
-    tracing::subscriber::with_default(log.subscriber(), || visit_all_states(&breaker, &clock));
+    log.during(|| visit_all_states(&breaker, &clock));
     let log = log.text();
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 7, "{log}");

@@ -17,7 +17,7 @@ use tower_breaker::{
     Breaker, BreakerBuilder, CircuitBreakerLayer, Event, Registry, State, Trip, clock::ManualClock,
 };
 
-use crate::support::log::Log;
+use crate::support::log::{self, Log};
 
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
@@ -195,8 +195,8 @@ fn a_tracing_subscriber_that_panics_costs_its_own_event_alone() {
     let subscriber = Arc::new(PanickingSubscriber(AtomicUsize::new(0)));
     let (builder, heard, clock) = breaker("subscriber");
     let breaker = builder.build().unwrap();
+    log::ask_at_each_event();
     tracing::subscriber::with_default(Arc::clone(&subscriber), || {
-        tracing::callsite::rebuild_interest_cache();
         breaker.try_acquire().unwrap().failure();
         clock.advance(OPEN_TIME);
         breaker.try_acquire().expect("a probe").success();

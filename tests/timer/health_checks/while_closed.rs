@@ -46,7 +46,7 @@ async fn a_check_that_hangs_counts_as_failed() {
 #[tokio::test(start_paused = true)]
 async fn the_log_says_why_checks_opened_the_circuit() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.subscriber());
+    let _guard = log.follow();
     let (dependency, breaker) = (Dependency::that(Answer::Down), breaker());
     let _task = dependency.check().always().spawn(&breaker).unwrap();
     sleep(SECOND * 31).await;
