@@ -124,7 +124,7 @@ async fn an_endpoint_whose_circuit_ramps_up_gets_its_share_and_rejects_none() {
         let (before, mut rejected) = (cluster.calls[0].load(SeqCst), 0);
         for _ in 0..count {
             let called = balance.ready().await.unwrap().call(()).await;
-            let error = called.err().map(tower::BoxError::from);
+            let error = called.err();
             rejected += usize::from(error.is_some_and(|it| Rejected::find(&*it).is_some()));
         }
         (cluster.calls[0].load(SeqCst) - before, rejected)
