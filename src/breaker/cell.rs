@@ -268,7 +268,10 @@ mod tests {
 
     /// Notes failures without the lock while that is possible. Returns how many there were.
     fn note(cell: &Cell) -> u64 {
-        let note = |_: &i32| cell.try_note_failure(cell.state(), Tick::from_nanos(0), None);
+        let note = |_: &i32| {
+            cell.success_alone().is_spread()
+                && cell.try_record_failure(cell.state(), Tick::from_nanos(0), None)
+        };
         (0..100).take_while(note).count() as u64
     }
 
@@ -305,6 +308,37 @@ mod tests {
             }
             assert!(cell.state().admits_none(), "six of twelve");
         }
+    }
+
+    #[test]
+    fn failures_that_cannot_open_the_circuit_take_no_transaction_before_threads_have_met() {
+        let rate = |window| Trip::failure_rate(0.5, window).minimum_calls(12);
+        let cell = leased([rate(Window::calls(12)), Trip::consecutive_failures(4)]);
+        let fail = || cell.try_record_failure(cell.state(), Tick::from_nanos(0), None);
+        assert!(!fail(), "the first change is reported to the observer");
+        record(cell, true);
+        let epoch = cell.state();
+        assert!(fail() && fail());
+        assert!(!fail(), "four in a row");
+        assert_eq!(counts(cell), (3, 3, 3));
+        record(cell, false);
+        record(cell, false);
+        assert_eq!(counts(cell), (5, 3, 0));
+        assert!(fail() && fail());
+        assert!(!fail(), "six of twelve");
+        assert_eq!((counts(cell), cell.state()), ((7, 5, 2), epoch));
+        (0..6).for_each(|_| record(cell, false));
+        assert_eq!(counts(cell), (12, 4, 0), "the oldest has left the window");
+        assert!(fail() && fail(), "the oldest leave the window");
+        assert!(fail() && !fail());
+        assert_eq!(counts(cell), (12, 5, 3));
+        record(cell, true);
+        assert!(cell.state().admits_none(), "six of twelve");
+
+        let hour = Window::Time(std::time::Duration::from_secs(3600));
+        let timed = leased([rate(hour)]);
+        record(timed, true);
+        assert!(!timed.try_record_failure(timed.state(), Tick::from_nanos(0), None));
     }
 
     #[test]

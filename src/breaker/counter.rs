@@ -52,7 +52,7 @@ pub(super) const fn has_room(value: u64, epoch: u64) -> bool {
 }
 
 /// Whether a counter is open for this epoch; it may be full.
-const fn is_open(value: u64, epoch: u64) -> bool {
+pub(super) const fn is_open(value: u64, epoch: u64) -> bool {
     value ^ tag(epoch) <= FULL
 }
 

@@ -6,7 +6,7 @@ use super::Cell;
 use crate::{
     breaker::{
         admission::Ticket, core::Publish, effects::Effects, fast_path_view::FastPathView,
-        machine::Machine, packed_state::PackedState,
+        machine::Machine, packed_state::PackedState, success_state::SuccessState,
     },
     clock::Tick,
     error::Refusal,
@@ -70,6 +70,16 @@ impl Cell {
             Publish::Success(success) => self.publish_success(&core, success),
             Publish::All => self.complete(core),
         }
+    }
+
+    /// Records a failure while successes are counted on one counter, as they were when this was
+    /// published, if it changes nothing about that.
+    #[inline]
+    pub(in crate::breaker) fn try_record_held_failure(&self, success: SuccessState) -> bool {
+        let mut core = self.lock();
+        // It may have been published anew.
+        self.success_alone() == success
+            && core.try_record_held_failure(&self.locked.successes, success.epoch())
     }
 
     /// Makes more counters of successes: threads have met on those in use.

@@ -117,7 +117,7 @@ impl Call {
             }
         }
         if let Outcome::Failure { .. } = outcome
-            && self.cell.try_note_failure(self.state, Tick::from_nanos(self.stamp), elapsed)
+            && self.cell.try_record_failure(self.state, Tick::from_nanos(self.stamp), elapsed)
         {
             return;
         }
