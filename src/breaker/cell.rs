@@ -293,7 +293,7 @@ mod tests {
             let cell = leased([rate(window)]);
             record(cell, true);
             assert_eq!(note(cell), 0, "threads have not met");
-            cell.spread_successes();
+            cell.spread_successes(1);
             record(cell, false);
             // The sixth of twelve calls to fail opens the circuit.
             assert_eq!(note(cell), 4);
@@ -346,7 +346,7 @@ mod tests {
         let rate = Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000);
         let cell = leased([Trip::consecutive_failures(4), rate]);
         record(cell, true);
-        cell.spread_successes();
+        cell.spread_successes(1);
         assert_eq!(note(cell), 2);
         record(cell, true);
         assert!(cell.state().admits_none(), "four in a row");

@@ -82,14 +82,14 @@ impl Cell {
             && core.try_record_held_failure(&self.locked.successes, success.epoch())
     }
 
-    /// Makes more counters of successes: threads have met on those in use.
+    /// Makes more counters of successes: threads have met on one of this many.
     #[cold]
     #[inline(never)]
-    pub(in crate::breaker) fn spread_successes(&'static self) {
+    pub(in crate::breaker) fn spread_successes(&'static self, met: u8) {
         self.with_core(|core| {
             core.machine.as_ref()?;
             core.drain(self.successes(), false);
-            self.successes().spread();
+            self.successes().spread(met);
             Some(())
         });
     }
