@@ -11,9 +11,9 @@
 //! all others wait. The thread that stands by is started with the first call, and ends once there
 //! was none for a while.
 
+mod queue;
+
 use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::Waker,
@@ -21,31 +21,17 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::queue::OnDeadline;
+use self::queue::{BLOCKED_AFTER, Deadline, Job, Queue, Standby, Worker, WorkerState};
 use crate::{
     clock::{LONGEST_SLEEP, SystemClock, Tick},
     sync::{contain, log, std_lock},
 };
 
-/// After this time with one waker or breaker, the thread counts as blocked.
-const BLOCKED_AFTER: Duration = Duration::from_millis(100);
-
-/// The most threads that are blocked at a time.
-const MAX_BLOCKED: usize = 8;
-
 /// For how long a thread stands by without anything to watch.
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
-/// A process is not forked faster than this. To ask for the process is a call to the system, which
-/// costs more than all else when a hundred thousand circuits are restored open.
-const FASTEST_FORK: Duration = Duration::from_micros(20);
-
 static HOUSEKEEPING: Housekeeping = Housekeeping::new();
-
-/// Something for which time alone causes something.
-pub(crate) trait OnDeadline: Sync {
-    /// The time has come that was [scheduled](schedule). It may come late, and more than once.
-    fn on_deadline(&'static self, at: Tick);
-}
 
 /// Has the target called at this time, by the system's clock. `instead_of` is the time of an
 /// earlier call of this function that is no longer needed, or `Tick::NEVER`.
@@ -125,68 +111,10 @@ struct Housekeeping {
     pretence: tests::Pretence,
 }
 
-struct Queue {
-    deadlines: BTreeSet<Deadline>,
-    /// Tasks to wake, by the time and a key of their own.
-    sleepers: BTreeMap<(Tick, u64), Waker>,
-    last_key: u64,
-    worker: Option<Worker>,
-    last_worker: u64,
-    standby: Option<Standby>,
-    /// How many threads that another one has relieved have not returned yet.
-    blocked: usize,
-    /// Whether the last attempt to start the thread failed.
-    cannot_start: bool,
-}
-
-/// The thread that does the work now.
-struct Worker {
-    id: u64,
-    /// A forked process inherits the queue, but not the thread.
-    process: u32,
-    /// When the thread was last known to belong to this process.
-    seen_alive: Tick,
-    state: WorkerState,
-}
-
-#[derive(Clone, Copy)]
-enum WorkerState {
-    SleepsUntil(Tick),
-    WorksSince(Tick),
-}
-
-/// The thread that takes over from the worker if it is blocked.
-struct Standby {
-    process: u32,
-    /// Whether there was nothing to watch when it last looked.
-    is_idle: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Deadline {
-    at: Tick,
-    target: &'static dyn OnDeadline,
-}
-
-enum Job {
-    Wake(Waker),
-    Call(Deadline),
-}
-
 impl Housekeeping {
     const fn new() -> Self {
-        let queue = Queue {
-            deadlines: BTreeSet::new(),
-            sleepers: BTreeMap::new(),
-            last_key: 0,
-            worker: None,
-            last_worker: 0,
-            standby: None,
-            blocked: 0,
-            cannot_start: false,
-        };
         Self {
-            queue: Mutex::new(queue),
+            queue: Mutex::new(Queue::new()),
             earlier: Condvar::new(),
             busy: Condvar::new(),
             #[cfg(test)]
@@ -262,7 +190,7 @@ impl Housekeeping {
             if let Some(job) = queue.pop_due(now) {
                 self.have_watched(&mut queue);
                 drop(queue);
-                job.run();
+                run_contained(job);
                 queue = std_lock(&self.queue);
                 continue;
             }
@@ -334,6 +262,12 @@ impl Housekeeping {
     }
 }
 
+/// Runs code of others. A panic of it is logged, and ends nothing.
+fn run_contained(job: Job) {
+    let whose = || "a task's waker, or what a deadline of a circuit breaker runs,".to_owned();
+    contain(whose, || job.run());
+}
+
 fn log_no_thread(error: &io::Error) {
     tracing::warn!(
         target: "tower_breaker",
@@ -342,91 +276,6 @@ fn log_no_thread(error: &io::Error) {
          are next used, and waiting callers poll all the time; the start is retried",
     );
 }
-
-impl Worker {
-    /// The state, unless this is a forked process without the thread.
-    fn living_state(&mut self, process: impl FnOnce() -> u32) -> Option<WorkerState> {
-        let now = SystemClock::tick();
-        if now.since(self.seen_alive) >= FASTEST_FORK {
-            if self.process != process() {
-                return None;
-            }
-            self.seen_alive = now;
-        }
-        Some(self.state)
-    }
-}
-
-impl Queue {
-    /// Whether another thread may take over from one that works on the same thing since then.
-    fn may_relieve(&self, since: Tick) -> bool {
-        SystemClock::tick().since(since) >= BLOCKED_AFTER && self.blocked < MAX_BLOCKED
-    }
-
-    /// From now on, this thread does the work.
-    fn appoint(&mut self, id: u64, process: u32) {
-        let now = SystemClock::tick();
-        self.last_worker = id;
-        self.blocked += usize::from(self.worker.is_some());
-        self.worker =
-            Some(Worker { id, process, seen_alive: now, state: WorkerState::WorksSince(now) });
-    }
-
-    /// When something is due next.
-    fn next(&self) -> Option<Tick> {
-        let sleeper = self.sleepers.first_key_value().map(|((at, _), _)| *at);
-        let deadline = self.deadlines.first().map(|deadline| deadline.at);
-        sleeper.into_iter().chain(deadline).min()
-    }
-
-    fn pop_due(&mut self, now: Tick) -> Option<Job> {
-        let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
-        if is_due(self.sleepers.first_key_value().map(|((at, _), _)| *at)) {
-            return self.sleepers.pop_first().map(|(_, waker)| Job::Wake(waker));
-        }
-        if is_due(self.deadlines.first().map(|deadline| deadline.at)) {
-            return self.deadlines.pop_first().map(Job::Call);
-        }
-        None
-    }
-}
-
-impl Job {
-    fn run(self) {
-        let whose = || "a task's waker, or what a deadline of a circuit breaker runs,".to_owned();
-        contain(whose, || match self {
-            Self::Wake(waker) => waker.wake(),
-            Self::Call(Deadline { at, target }) => target.on_deadline(at),
-        });
-    }
-}
-
-impl Deadline {
-    /// By time, then by target.
-    fn key(&self) -> (Tick, usize) {
-        (self.at, std::ptr::from_ref(self.target).cast::<()>().addr())
-    }
-}
-
-impl Ord for Deadline {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-impl PartialOrd for Deadline {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Deadline {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Deadline {}
 
 #[cfg(test)]
 mod tests;

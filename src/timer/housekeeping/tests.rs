@@ -6,7 +6,10 @@ use std::{
     task::Wake,
 };
 
-use super::*;
+use super::{
+    queue::{FASTEST_FORK, MAX_BLOCKED},
+    *,
+};
 
 /// What tests pretend.
 pub(super) struct Pretence {
