@@ -39,18 +39,22 @@ use crate::{
 /// The number of events that a subscriber may fall behind.
 const CHANNEL_CAPACITY: usize = 64;
 
-/// A function that is called for each event.
-pub(super) struct Listener {
+/// A function that is called for each event. Its `Debug` prints the name of its type.
+pub(crate) struct Listener {
     call: Box<dyn Fn(&Event) + Send + Sync>,
     type_name: &'static str,
 }
 
 impl Listener {
-    pub(super) fn new<F>(listener: F) -> Self
+    pub(crate) fn new<F>(listener: F) -> Self
     where
         F: Fn(&Event) + Send + Sync + 'static,
     {
         Self { call: Box::new(listener), type_name: type_name::<F>() }
+    }
+
+    pub(crate) fn call(&self, event: &Event) {
+        (self.call)(event);
     }
 }
 
@@ -257,7 +261,7 @@ impl EventDispatcher {
 
     pub(super) fn dispatch(&self, event: Event) {
         for listener in self.listeners.iter().flat_map(|listeners| &listeners.all) {
-            self.contain("a listener", || (listener.call)(&event));
+            self.contain("a listener", || listener.call(&event));
         }
         if let Some(channel) = self.channel.get() {
             // An error means only that there is no subscriber at the moment.

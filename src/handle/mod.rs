@@ -32,6 +32,7 @@ use crate::{
 pub(crate) use builder::AfterBuild;
 pub use builder::BreakerBuilder;
 pub use end::flush_all;
+pub(crate) use events::Listener;
 use events::Shared;
 pub(crate) use settings::breaker_settings;
 pub(crate) use wait::WaitHandle;
