@@ -334,3 +334,38 @@ pub(super) fn is_empty() -> bool {
 pub(super) fn begin(labels: Labels) -> (Arc<Meter>, u64) {
     std_lock(&REGISTRY).begin(labels)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Breaker;
+
+    impl StatsSource for Breaker {
+        fn stats(&self) -> Option<Stats> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_sources_of_a_meter_come_and_go_in_any_order() {
+        let breaker = Arc::new(Breaker);
+        let source = || Arc::downgrade(&breaker) as Weak<dyn StatsSource>;
+        let mut sources = Sources::default();
+        let mut counts = Vec::new();
+        for id in 1..=3 {
+            sources.insert(id, source());
+            counts.push(sources.iter().count());
+        }
+        sources.remove(1);
+        counts.push(sources.iter().count());
+        sources.insert(4, source());
+        counts.push(sources.iter().count());
+        for id in [3, 4, 4, 2] {
+            sources.remove(id);
+            counts.push(sources.iter().count());
+        }
+        assert_eq!(counts, [1, 2, 3, 2, 3, 2, 1, 1, 0]);
+        assert_eq!(Arc::weak_count(&breaker), 0);
+    }
+}
