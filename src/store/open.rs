@@ -39,8 +39,8 @@ impl StoreConfig {
         Self::from_text(text).map(Some).map_err(|error| misconfigured(error.to_string()))
     }
 
-    /// Opens the store, or returns the one that is open already: a folder belongs to one store, also
-    /// if one configuration has it as a part of a tiered store, or by a symbolic link.
+    /// Opens the store, or returns the one that is open already: a folder belongs to one store,
+    /// also if one configuration has it as a part of a tiered store, or by a symbolic link.
     ///
     /// # Errors
     ///

@@ -55,7 +55,7 @@ impl Repair {
     /// Removes the files from a copy. Returns whether there were any.
     pub(super) fn remove_files(self, copy: &Path) -> bool {
         let files = aside::names_in(copy).filter(|name| self.concerns(name));
-        files.fold(false, |any, name| fs::remove_file(copy.join(name)).is_ok() || any)
+        files.filter(|name| fs::remove_file(copy.join(name)).is_ok()).count() > 0
     }
 
     /// Moves the files into the subfolder for damaged files.

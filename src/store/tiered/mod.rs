@@ -153,7 +153,9 @@ impl StateStore for Tiered {
         let page = page.ok_or_else(|| {
             StoreError::Unavailable("the near store cannot be read, nor can the far one".into())
         })?;
-        page.iter().for_each(|(key, value)| visit(key, value));
+        for (key, value) in &page {
+            visit(key, value);
+        }
         Ok(())
     }
 

@@ -57,7 +57,9 @@ fn check(kind: Kind, what: &str, change: impl FnOnce(&Path)) {
             set_mode(path, if path.is_dir() { of_folders } else { of_files });
         }
     };
-    all.iter().for_each(|path| unprivileged.give(path));
+    for path in &all {
+        unprivileged.give(path);
+    }
     set_modes(0o555, 0o444);
     let role = Role::by(unprivileged.command(), READER).argument("KIND", kind.name());
     let mut process = role.argument("FOLDER", &state).start();
