@@ -158,7 +158,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attachment::{Attachment, ChangeMarker, Notices};
+pub(crate) use attachment::{Attachment, ChangeMarker, FirstSteps};
 pub(crate) use config::WriteBehindConfig;
 pub(crate) use flush_all::flush_all;
 pub(crate) use known_store::KnownStore;

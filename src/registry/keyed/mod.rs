@@ -114,7 +114,8 @@ impl KeyedBreakers {
         self.table.get_or_create(&self.table.shorten(key))
     }
 
-    /// Returns all breakers of the group, in no particular order.
+    /// Returns the breakers of all keys that have one, in no particular order. The one that keys
+    /// without room [share](WhenFull::Share) is not among them.
     #[must_use]
     pub fn breakers(&self) -> Vec<Breaker> {
         self.table.breakers()
@@ -194,9 +195,10 @@ impl KeyedBreakers {
         Ok(())
     }
 
-    /// [Resets](Breaker::reset) every breaker.
+    /// [Resets](Breaker::reset) every breaker, also the one that keys without room
+    /// [share](WhenFull::Share).
     pub fn reset_all(&self) {
-        self.breakers().iter().for_each(Breaker::reset);
+        self.breakers().iter().chain(self.table.shared()).for_each(Breaker::reset);
     }
 
     /// Subscribes to the events of all breakers of the group.

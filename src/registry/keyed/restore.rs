@@ -43,7 +43,7 @@ impl Table {
     fn insert_stored(&self, name: &str) -> Option<Breaker> {
         let key = self.names.key_of(name)?;
         let key = self.hasher.hash(&key);
-        let insertion = self.slots.insert_if_room(key, |config| self.make(key.text, config));
+        let insertion = self.slots.insert_if_room(key, |config| self.make(key, config));
         let Insertion::New { made_with, .. } = insertion else { return None };
         Some(made_with.complete())
     }
