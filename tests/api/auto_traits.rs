@@ -197,7 +197,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         BreakerMetrics,
         CallCounts,
         CallMetrics,
-        ProbeCounts,
+        PreventedCounts, ProbeCounts,
         TransitionCount,
         WouldTrip,
         WrapBody<(), ()>,
