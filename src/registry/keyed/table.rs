@@ -27,6 +27,7 @@ use crate::{
     handle::{AfterBuild, Breaker},
     outcome::CallEnd,
     registry::events::Gate,
+    write_behind::NameSearch,
 };
 
 /// What a key's call is recorded by.
@@ -82,6 +83,8 @@ pub(super) struct Table {
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
     unrecorded: AtomicU64,
+    /// For the keys that the store knows.
+    pub(super) name_search: NameSearch,
 }
 
 impl Table {
@@ -111,6 +114,7 @@ impl Table {
             is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
+            name_search: NameSearch::new(),
             slots: Slots::new(config, max_breakers, lease.changes()),
             names,
             source,
@@ -151,6 +155,7 @@ impl Table {
     }
 
     pub(super) fn breakers(&self) -> Vec<Breaker> {
+        self.name_search.retry();
         self.slots.breakers()
     }
 
@@ -313,6 +318,7 @@ impl Table {
     /// replaced. Returns the new one.
     #[cold]
     fn create(&self, key: HashedRef<'_>) -> Option<Breaker> {
+        self.name_search.retry();
         let insertion = self.slots.insert(key, |config| self.make(key, config));
         self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
         let Insertion::New { made_with, replaced } = insertion else { return None };
