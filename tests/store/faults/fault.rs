@@ -241,8 +241,8 @@ impl Site {
         panic!("the disk is never full");
     }
 
-    /// sled would write it into a file of its own, and wait forever if that fails. Whether it can be
-    /// written is known at once.
+    /// sled would write it into a file of its own, and wait forever if that fails. Whether it can
+    /// be written is known at once.
     fn write_what_is_large(&self) -> Result<(), StoreError> {
         self.opened().save(&SaveEntry::new("large", vec![b'.'; 200_000]))
     }
