@@ -319,13 +319,13 @@ fn fresh() -> Breaker {
     };
     let (mut others, mut least) = (Vec::new(), u64::MAX);
     loop {
-        let mut built = None;
-        let bytes = measure(|| built = Some(build())).bytes_total;
+        let mut breaker = None;
+        let bytes = measure(|| breaker = Some(build())).bytes_total;
         if bytes >= least.saturating_add(256) {
-            return built.unwrap();
+            return breaker.unwrap();
         }
         least = least.min(bytes);
-        others.extend(built);
+        others.extend(breaker);
     }
 }
 
