@@ -240,6 +240,8 @@ mod grpc_notice;
 mod http;
 #[cfg(feature = "http")]
 pub(crate) mod kind;
+#[cfg(feature = "grpc")]
+pub(crate) mod rejection_token;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 #[cfg(feature = "http")]
