@@ -118,22 +118,25 @@ impl Machine {
 
 /// For the fleet's thread.
 impl Machine {
-    /// Shares the breaker. If it was restored open, the fleet learns it. With `counts`, the
-    /// observer is notified when calls are counted.
+    /// Shares the breaker. If it was restored and is not closed, the fleet learns it. With
+    /// `counts`, the observer is notified when calls are counted.
     pub(crate) fn share(&mut self, observer: Box<dyn FleetObserver>, counts: bool) {
         let mut shared = Shared::new(observer);
         if counts {
             shared.counts = WhenCounted::Tell;
         }
-        if let Phase::Open { until, .. } = self.phase {
+        let until = match self.phase {
+            Phase::Open { until, .. }
+            | Phase::ForcedOpen { until }
+            | Phase::Disabled { until }
+            | Phase::MetricsOnly { until } => Some(until),
+            Phase::HalfOpen(_) | Phase::Closed(_) => None,
+        };
+        let state = self.phase.state();
+        if state != State::Closed {
             shared.decisions = 1;
-            shared.decided = Some(Decided {
-                reason: Reason::Restored,
-                probe: None,
-                state: State::Open,
-                until: Some(until),
-                opens: self.consecutive_opens,
-            });
+            let (reason, opens) = (Reason::Restored, self.consecutive_opens);
+            shared.decided = Some(Decided { reason, probe: None, state, until, opens });
         }
         self.sharing.0 = Some(Box::new(shared));
     }

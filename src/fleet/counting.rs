@@ -57,8 +57,8 @@ pub(super) struct Batch<'a> {
 /// What the server says to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Counted {
-    /// What all replicas have counted, for each rule.
-    Sums(Vec<Tally>),
+    /// What all replicas have counted, for each rule, and when the server began to count.
+    Sums { begun: Micros, sums: Vec<Tally> },
     /// It came too late, or belongs to another state.
     Ignored,
     /// The key holds something else.
@@ -110,8 +110,9 @@ fn parse(answer: &Value) -> Result<Counted, RedisError> {
         "counted" => {
             let numbers: Result<Vec<u64>, _> = sums.iter().map(|sum| sum.parse()).collect();
             let numbers = numbers.map_err(|_| invalid())?;
-            let sums = numbers.chunks_exact(2).map(|sum| Tally { calls: sum[0], bad: sum[1] });
-            Ok(Counted::Sums(sums.collect()))
+            let (begun, sums) = numbers.split_first().ok_or_else(invalid)?;
+            let sums = sums.chunks_exact(2).map(|sum| Tally { calls: sum[0], bad: sum[1] });
+            Ok(Counted::Sums { begun: *begun, sums: sums.collect() })
         }
         "late" | "stale" => Ok(Counted::Ignored),
         "broken" => Ok(Counted::Broken),

@@ -263,7 +263,8 @@ impl Entry {
     }
 
     /// The command that withdraws the last vote if it counts no longer, and the state that it was
-    /// against: its time is over, or this replica has closed before.
+    /// against: its time is over, or this replica has closed before. The vote is kept until it is
+    /// [forgotten](Self::forget_vote), so that the command is sent again if it fails.
     pub(super) fn end_vote(&mut self, settings: &Settings) -> Option<(Fence, Command)> {
         let view = self.view()?;
         let now = to_micros(view.now);
@@ -274,10 +275,17 @@ impl Entry {
         if now < vote.until() {
             return None;
         }
-        let vote = self.vote.take()?;
         let terms = terms(&view, settings);
-        let command = self.member.recast(&vote, &terms, fastrand::u64(1..), now)?;
-        Some((command.seen, command))
+        let command = self.member.recast(vote, &terms, fastrand::u64(1..), now);
+        if command.is_none() {
+            self.vote = None;
+        }
+        command.map(|command| (command.seen, command))
+    }
+
+    /// The last vote is withdrawn.
+    pub(super) fn forget_vote(&mut self) {
+        self.vote = None;
     }
 
     /// Takes note of a record on the server's clock, where it says `now`. It changes the machine if

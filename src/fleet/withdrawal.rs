@@ -1,7 +1,7 @@
 //! Counts of breakers that a replica takes back.
 
 use super::{
-    protocol::{counts::Bucket, fence::Fence},
+    protocol::counts::{Bucket, Series},
     transport::{Transport, is_of_one_key},
     wire,
 };
@@ -13,8 +13,7 @@ use crate::store::{
 /// What is taken back of one breaker's counts.
 pub(super) struct Withdrawal<'a> {
     pub(super) name: &'a str,
-    /// The state that they belong to.
-    pub(super) fence: Fence,
+    pub(super) series: Series,
     pub(super) buckets: &'a [Bucket],
 }
 
@@ -29,8 +28,9 @@ impl Transport {
         let Self { connection, keys, .. } = self;
         let withdrawn = connection.call(|connection| {
             let replies = run_calls(connection, withdrawals, |form, withdrawal| {
-                let Withdrawal { name, fence, buckets } = withdrawal;
-                let mut arguments = vec![format!("{}:{}", fence.number, wire::token(fence.token))];
+                let Withdrawal { name, series: Series { fence, begun }, buckets } = withdrawal;
+                let fence = format!("{}:{}", fence.number, wire::token(fence.token));
+                let mut arguments = vec![fence, begun.to_string()];
                 for Bucket { rule, number, tally } in *buckets {
                     arguments.push(format!("{}:{number}", rule.name()));
                     arguments.extend([tally.calls, tally.bad].map(|count| count.to_string()));

@@ -26,7 +26,7 @@ use crate::{
     snapshot::Snapshot,
     sync::{OnceBox, contain, log, std_lock},
     write_behind::{
-        Attachment, ChangeMarker, KnownStore, Notices, SaveSettings, SnapshotSource,
+        Attachment, ChangeMarker, FirstSteps, KnownStore, SaveSettings, SnapshotSource,
         WriteBehindConfig,
     },
 };
@@ -99,11 +99,11 @@ impl Shared {
         settings: SaveSettings,
         config: &WriteBehindConfig,
         is_new: bool,
-        take_notices: impl FnOnce(Notices),
+        take_steps: impl FnOnce(FirstSteps),
     ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
         let attachment =
-            Attachment::attach(store, self.name(), &source, settings, config, take_notices);
+            Attachment::attach(store, self.name(), &source, settings, config, take_steps);
         let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
         // It is not set yet: a breaker is attached once.
         self.dispatcher.store.get_or_init(|| Box::new(link));

@@ -196,7 +196,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         BreakerMetrics,
         CallCounts,
         CallMetrics,
-        ProbeCounts,
+        PreventedCounts, ProbeCounts,
         TransitionCount,
         WouldTrip,
         WrapBody<(), ()>,

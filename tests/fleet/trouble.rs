@@ -1,6 +1,6 @@
 //! A server that is full or slow, and replicas that all restart while it is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tower_breaker::{
     Breaker, State,
@@ -63,33 +63,85 @@ fn a_server_that_is_slower_than_a_command_may_take_is_none_until_it_is_quick_aga
     assert_eq!(other.state(), State::ForcedOpen, "a trip says nothing about a state by hand");
 }
 
-#[test]
-fn replicas_that_all_restart_while_the_server_is_away_start_from_their_near_stores() {
-    let Some(server) = RedisServer::start() else { return };
+/// Two replicas restart while the server is away: before that, the first does this, which leads
+/// both to this state. The server comes back empty.
+fn restarted(
+    server: &RedisServer,
+    open_time: Duration,
+    (before, state): (impl FnOnce(&Breaker), State),
+    while_away: impl FnOnce(&[Breaker; 2]),
+) -> [Breaker; 2] {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let build = |folder: &tempfile::TempDir| {
         let near = FileStore::open(folder.path()).unwrap();
-        let builder = settings("payments").recovery_timeout(LONG).store(near);
-        builder.shared(fleet(&server).build().unwrap()).build().unwrap()
+        let builder = settings("payments").recovery_timeout(open_time).store(near);
+        // No lease expires on a busy machine.
+        let fleet = fleet(server).lease(Duration::from_secs(60)).build().unwrap();
+        builder.shared(fleet).build().unwrap()
     };
-    let before = folders.each_ref().map(build);
-    before.iter().for_each(joined);
-    fail(&before[0]);
-    reaches(&before.each_ref(), State::Open);
-    for breaker in &before {
+    let replicas = folders.each_ref().map(build);
+    replicas.iter().for_each(joined);
+    before(&replicas[0]);
+    reaches(&replicas.each_ref(), state);
+    for breaker in &replicas {
         breaker.flush_blocking(Duration::from_secs(60)).unwrap();
     }
-    drop(before);
+    drop(replicas);
     server.stop();
     let after = folders.each_ref().map(build);
-    for breaker in &after {
-        assert!(breaker.fleet_health().is_alone());
-        let left = breaker.try_acquire().unwrap_err().retry_after().unwrap();
-        assert!(left > LONG / 2 && left <= LONG, "{left:?}");
-    }
-    // The server comes back empty, and learns it from them.
+    assert!(after.iter().all(|breaker| breaker.fleet_health().is_alone()));
+    while_away(&after);
     server.restart();
     after.iter().for_each(joined);
+    after
+}
+
+#[test]
+fn replicas_that_all_restart_while_the_server_is_away_start_from_their_near_stores() {
+    let Some(server) = RedisServer::start() else { return };
+    let after = restarted(&server, LONG, (fail, State::Open), |after| {
+        for breaker in after {
+            let left = breaker.try_acquire().unwrap_err().retry_after().unwrap();
+            assert!(left > LONG / 2 && left <= LONG, "{left:?}");
+        }
+    });
+    // The server learns it from them.
     let new = replica(&server, "payments");
-    reaches(&[&new], State::Open);
+    reaches(&[&new, &after[0], &after[1]], State::Open);
+}
+
+#[test]
+fn a_state_set_by_hand_outlasts_a_restart_of_all_replicas_and_an_emptied_server() {
+    let Some(server) = RedisServer::start() else { return };
+    let set = (Breaker::force_open as fn(&Breaker), State::ForcedOpen);
+    let after = restarted(&server, LONG, set, |after| {
+        assert!(after.iter().all(|breaker| breaker.state() == State::ForcedOpen));
+    });
+    let new = replica(&server, "payments");
+    reaches(&[&new, &after[0], &after[1]], State::ForcedOpen);
+    new.reset();
+    reaches(&[&after[0], &after[1]], State::Closed);
+}
+
+#[test]
+fn replicas_that_all_restart_half_open_make_one_probe_in_all_once_the_server_is_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let open_time = Duration::from_secs(2);
+    let after = restarted(&server, open_time, (fail, State::Open), |after| {
+        reaches(&[&after[0], &after[1]], State::HalfOpen);
+    });
+    // From now on, it takes a lease.
+    let mut permit = None;
+    eventually("a probe is admitted", || {
+        permit = after.iter().find_map(|breaker| breaker.try_acquire().ok());
+        permit.is_some()
+    });
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        let second = after.iter().find_map(|breaker| breaker.try_acquire().ok());
+        assert!(second.is_none(), "a second probe");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    permit.unwrap().success();
+    reaches(&[&after[0], &after[1]], State::Closed);
 }

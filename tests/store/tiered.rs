@@ -6,7 +6,7 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, State, StateStore, Trip,
+    Breaker, SledStore, State, StateStore, Trip,
     history::HistoryQuery,
     store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StoreError, StoreHealth, Tiered},
 };
@@ -233,6 +233,20 @@ fn a_copy_is_made_later_if_the_near_store_cannot_be_read() {
     near.heal();
     let forced = r#""state":"forced_open""#;
     eventually("it is copied", || far.stored("earlier").contains(forced));
+}
+
+#[test]
+fn a_far_store_that_hangs_does_not_keep_the_folder_of_the_near_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let far = SickStore::default();
+    far.show(Symptom::Hangs);
+    let store = Tiered::new(SledStore::open(dir.path()).unwrap(), far.clone());
+    store.save(&SaveEntry::new("key", "value")).unwrap();
+    eventually("it hangs", || far.threads() > 0);
+    drop(store);
+    let again = SledStore::open(dir.path()).unwrap();
+    eventually("the folder is released", || again.load("key").is_ok_and(|stored| stored.is_some()));
+    far.heal();
 }
 
 fn delete_many(store: &Tiered) {

@@ -1,7 +1,9 @@
 //! Counts of the fleet: what this replica has counted is added to that of all, and the sums are put
 //! to its own rules.
 
-use super::Agent;
+use std::time::Instant;
+
+use super::{Agent, Shared};
 use crate::{
     breaker::{sharing::Recorded, window::Counts},
     config::{Trip, Window},
@@ -10,7 +12,8 @@ use crate::{
         counting::{Batch, Counted},
         counts::FleetCounts,
         protocol::{
-            counts::{RuleKey, Tally},
+            command::Status,
+            counts::{RuleKey, Series, Tally},
             fence::Fence,
         },
         transport::micros,
@@ -101,9 +104,10 @@ impl Agent {
             let (answers, now) = self.transport.count(&batches)?;
             for (fresh, answer) in fresh.iter().zip(answers) {
                 if let Some(shared) = self.breakers.get_mut(&fresh.id)
-                    && matches!(answer, Counted::Sums(_))
+                    && let Counted::Sums { begun, .. } = answer
                 {
-                    shared.counts.note(fresh.seen, now, &fresh.counted);
+                    let series = Series { fence: fresh.seen, begun };
+                    shared.counts.note(series, now, &fresh.counted);
                 }
                 self.compare(fresh, &answer);
             }
@@ -132,23 +136,30 @@ impl Agent {
     }
 
     fn end_these_votes(&mut self, ids: &[u64]) -> Result<(), StoreError> {
-        let (mut votes, mut counts) = (Vec::new(), Vec::new());
+        let (mut votes, mut counts, now) = (Vec::new(), Vec::new(), Instant::now());
         for id in ids {
-            let Some(shared) = self.breakers.get_mut(id) else { continue };
+            let shared = self.breakers.get_mut(id).filter(|shared| !shared.is_paused(now));
+            let Some(shared) = shared else { continue };
             if let Some((fence, command)) = shared.entry.end_vote(&self.settings) {
                 votes.push((*id, command));
-                counts.push((*id, fence, shared.counts.withdraw(fence)));
+                counts.push((*id, shared.counts.withdraw(fence)));
             }
         }
-        for answer in self.call_all(votes.into_iter())? {
+        for ((id, _), answer) in votes.iter().zip(self.call_all(votes.iter().copied())?) {
+            if answer.is_ok_and(|answer| answer.status == Status::Late) {
+                self.pause(*id);
+                continue;
+            }
             // One with a broken key is left out once it has something to submit.
-            answer.ok();
+            if let Some(Shared { entry, .. }) = self.breakers.get_mut(id) {
+                entry.forget_vote();
+            }
         }
-        let counts = counts.iter().filter(|(_, _, buckets)| !buckets.is_empty());
+        let counts = counts.iter().filter(|(_, (_, buckets))| !buckets.is_empty());
         let withdrawals: Vec<_> = counts
-            .filter_map(|(id, fence, buckets)| {
+            .filter_map(|(id, (series, buckets))| {
                 let name = &*self.breakers.get(id)?.entry.name;
-                Some(Withdrawal { name, fence: *fence, buckets })
+                Some(Withdrawal { name, series: *series, buckets })
             })
             .collect();
         self.transport.withdraw(&withdrawals)
@@ -183,7 +194,7 @@ impl Agent {
     /// Puts the sums to the rules.
     fn compare(&mut self, fresh: &Fresh, answer: &Counted) {
         let sums = match answer {
-            Counted::Sums(sums) => sums,
+            Counted::Sums { sums, .. } => sums,
             Counted::Ignored => return,
             Counted::Broken => {
                 let error = "the key of its counts holds something else";

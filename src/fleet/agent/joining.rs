@@ -34,9 +34,6 @@ impl Agent {
             let has_forgotten = beat.memory != last.memory || beat.news < last.news;
             self.must_join |= has_forgotten;
             self.must_reassert |= has_forgotten;
-            if has_forgotten {
-                self.breakers.values_mut().for_each(|shared| shared.counts.forget());
-            }
             // News that were there a second ago must have been read.
             if self.news_read < last.news && beat.memory == last.memory {
                 self.signals.begin_anew.store(true, Ordering::Relaxed);

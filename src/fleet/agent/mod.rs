@@ -116,6 +116,12 @@ struct Shared {
     is_reported: bool,
 }
 
+impl Shared {
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+}
+
 impl Agent {
     pub(super) fn new(
         transport: Transport,

@@ -112,6 +112,8 @@ impl Agent {
         // It may be over by now: other breakers' turns take time too.
         let of_pause = *paused_until;
         let of_vote = entry.vote_until().map(|until| now + until.since(view.now));
+        // A vote whose end came too late is ended again after the pause.
+        let of_vote = of_vote.map(|at| of_pause.map_or(at, |pause| at.max(pause)));
         if let Some(at) = of_leases.into_iter().chain(of_pause).chain(of_vote).min() {
             *later = Some(at);
             self.later.insert((at, id));

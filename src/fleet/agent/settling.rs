@@ -95,10 +95,9 @@ impl Agent {
     /// Submits what the machines of these breakers have decided.
     fn submit(&mut self, ids: &[u64]) -> Result<(), StoreError> {
         let now = Instant::now();
-        let is_paused = |shared: &Shared| shared.paused_until.is_some_and(|until| now < until);
         let mut turns: Vec<Turn> = ids
             .iter()
-            .filter(|id| self.breakers.get(id).is_some_and(|shared| !is_paused(shared)))
+            .filter(|id| self.breakers.get(id).is_some_and(|shared| !shared.is_paused(now)))
             .map(|id| Turn { id: *id, attempts: 0, joins_first: false })
             .collect();
         for Turn { id, .. } in &turns {
@@ -188,7 +187,7 @@ impl Agent {
     }
 
     /// The server ignores what arrives late, and does so again if it is sent at once.
-    fn pause(&mut self, id: u64) {
+    pub(super) fn pause(&mut self, id: u64) {
         if let Some(shared) = self.breakers.get_mut(&id) {
             shared.paused_until = Some(Instant::now() + shared.backoff.next());
         }

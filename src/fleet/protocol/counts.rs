@@ -5,7 +5,10 @@
 //! what a replica counted within one interval. The server adds it to the bucket of the time at
 //! which it arrives, and answers with the sums over the windows. Counts belong to a state: with
 //! another fence they begin anew. A replica whose vote did not suffice takes its own counts back
-//! once the vote has ended, at most once as well.
+//! once the vote has ended, at most once as well, and only from the [series](Series) in which they
+//! were counted: what the server has lost since is not taken from the counts of others. A copy of
+//! the server that lags may have lost some of a series; taking all of them back leaves the sums too
+//! low by as many, until they leave the window.
 
 use super::{fence::Fence, record::Micros};
 
@@ -13,7 +16,7 @@ use super::{fence::Fence, record::Micros};
 pub(crate) const BUCKETS: u64 = 20;
 
 /// What a rule counts: calls, and those of them that are bad, which is failed or slow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tally {
     pub(crate) calls: u64,
     pub(crate) bad: u64,
@@ -21,7 +24,7 @@ pub(crate) struct Tally {
 
 /// A rule over a time window, as far as what it counts is concerned: replicas whose rules agree in
 /// this count together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RuleKey {
     /// For a rule on slow calls, what is slow; `None` for one on failures.
     pub(crate) slower_than: Option<Micros>,
@@ -29,19 +32,27 @@ pub(crate) struct RuleKey {
 }
 
 /// What one replica has sent of its counts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ledger {
     /// Grows when the windows begin anew, and with them what they have recorded.
     generation: u64,
     sent: Vec<Tally>,
-    /// The state that the counts on the server belong to.
-    fence: Fence,
+    series: Series,
     /// What the server has counted of them.
     counted: Vec<Bucket>,
 }
 
+/// Counts that a server has kept without a gap: those of one state since it began to count. One
+/// that has lost them begins anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Series {
+    pub(crate) fence: Fence,
+    /// When it began, by the server's clock.
+    pub(crate) begun: Micros,
+}
+
 /// What the server has counted of one replica in one bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Bucket {
     pub(crate) rule: RuleKey,
     pub(crate) number: u64,
@@ -77,10 +88,10 @@ impl Ledger {
         batch
     }
 
-    /// The server has counted a batch in the state of this fence, when its clock said `now`.
-    pub(crate) fn note(&mut self, fence: Fence, now: Micros, batch: &[(RuleKey, Tally)]) {
-        if fence != self.fence {
-            (self.fence, self.counted) = (fence, Vec::new());
+    /// The server has counted a batch in this series, when its clock said `now`.
+    pub(crate) fn note(&mut self, series: Series, now: Micros, batch: &[(RuleKey, Tally)]) {
+        if series != self.series {
+            (self.series, self.counted) = (series, Vec::new());
         }
         let is_in_window = |bucket: &Bucket| {
             let newest = now / bucket.rule.width();
@@ -100,15 +111,10 @@ impl Ledger {
         }
     }
 
-    /// The server has lost what it had counted: there is nothing to take back of it.
-    pub(crate) fn forget(&mut self) {
-        self.counted.clear();
-    }
-
-    /// What to take back of the counts in the state of this fence. It counts as taken back,
-    /// whatever becomes of it.
-    pub(crate) fn withdraw(&mut self, fence: Fence) -> Vec<Bucket> {
+    /// What to take back of the counts in the state of this fence, and of which series. It counts
+    /// as taken back, whatever becomes of it.
+    pub(crate) fn withdraw(&mut self, fence: Fence) -> (Series, Vec<Bucket>) {
         let counted = std::mem::take(&mut self.counted);
-        if fence == self.fence { counted } else { Vec::new() }
+        (self.series, if fence == self.series.fence { counted } else { Vec::new() })
     }
 }

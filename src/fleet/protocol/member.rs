@@ -150,12 +150,13 @@ impl Member {
         let left = decision.until.map(|until| until.saturating_sub(now));
         let opens = decision.opens;
         let request = match decision.cause {
-            Cause::Trip | Cause::Restored => {
+            Cause::Trip => {
                 // A vote lapses with its voter's open time.
                 let open_for = left.filter(|left| decision.state == State::Open && *left > 0)?;
                 let Terms { voter, quorum, .. } = *terms;
                 Request::Vote { voter, token, open_for, opens, quorum }
             }
+            Cause::Restored => restored(decision.state, left, opens, token, terms)?,
             Cause::Probe { lease, verdict } => {
                 let opened = decision.state == State::Open;
                 Request::Result(ProbeResult {
@@ -213,5 +214,35 @@ impl Member {
             self.seen = record;
         }
         is_newer
+    }
+}
+
+/// The request that tells a restored state to a server that knows none. One that does is asked
+/// before.
+fn restored(
+    state: State,
+    left: Option<Micros>,
+    opens: u32,
+    token: u64,
+    terms: &Terms,
+) -> Option<Request> {
+    /// The shortest open time: the circuit is half-open at once, and probes need leases.
+    const OVER: Micros = 1;
+    let Terms { voter, quorum, .. } = *terms;
+    match state {
+        State::Closed => None,
+        State::Open | State::HalfOpen => {
+            let open_for = left.unwrap_or(0);
+            // A vote that is over says nothing.
+            let says_something = open_for > 0 || quorum == 1;
+            let open_for = open_for.max(OVER);
+            says_something.then_some(Request::Vote { voter, token, open_for, opens, quorum })
+        }
+        // The first state of all, so that it replaces none that follows another.
+        State::ForcedOpen | State::Disabled | State::MetricsOnly => {
+            let fence = Fence { number: 1, token };
+            let record = Record { fence, state, until: left, opens };
+            (left != Some(0)).then_some(Request::Join(record))
+        }
     }
 }

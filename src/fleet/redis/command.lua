@@ -7,6 +7,9 @@
 --
 -- Returns: the status, its time, the server's time, and the record: number, token, state, until,
 -- opens.
+--
+-- A full server refuses a command that takes memory, but none after the first that has written. So
+-- that nothing is half done, and a full server does not grow, what takes memory comes first.
 
 local key, shard, news = KEYS[1], KEYS[2], KEYS[3]
 local command, deadline = ARGV[1], tonumber(ARGV[2])
@@ -63,15 +66,26 @@ local function publish()
     'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens)
 end
 
+local KEPT_FIELDS = { n = true, t = true, s = true, u = true, d = true, o = true, h = true }
+
 -- Votes, leases and counts belong to the state before.
 local function store(new_number, new_token, new_state, new_lasts, new_opens)
   number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
   till = 0
   if lasts ~= '' then till = now + tonumber(lasts) end
-  redis.call('DEL', key)
-  redis.call('HSET', key, 'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts,
-    'o', opens)
-  if by_hand ~= '' then redis.call('HSET', key, 'h', by_hand) end
+  local fields = { 'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens }
+  if by_hand ~= '' then
+    fields[#fields + 1] = 'h'
+    fields[#fields + 1] = by_hand
+  end
+  redis.call('HSET', key, unpack(fields))
+  for field in pairs(hash) do
+    if not KEPT_FIELDS[field] then
+      redis.call('DEL', key)
+      redis.call('HSET', key, unpack(fields))
+      break
+    end
+  end
   keep()
   publish()
 end
@@ -97,9 +111,9 @@ local function parse_span(value)
   return tonumber(span_till or '0'), tonumber(span_lasts or '0')
 end
 
--- The fields with this prefix whose time has not come.
+-- The fields with this prefix whose time has not come, and those whose time has.
 local function running(prefix)
-  local fields, count, first = {}, 0, nil
+  local fields, count, first, lapsed = {}, 0, nil, {}
   for field, value in pairs(hash) do
     if string.sub(field, 1, 2) == prefix then
       local till_then = parse_span(value)
@@ -108,11 +122,16 @@ local function running(prefix)
         count = count + 1
         if not first or till_then < first then first = till_then end
       else
-        redis.call('HDEL', key, field)
+        lapsed[#lapsed + 1] = field
       end
     end
   end
-  return fields, count, first
+  return fields, count, first, lapsed
+end
+local function remove(fields, but)
+  for _, field in ipairs(fields) do
+    if field ~= but then redis.call('HDEL', key, field) end
+  end
 end
 
 -- The clock has gone back: nothing lasts for longer than it was meant to.
@@ -164,11 +183,19 @@ if command == 'vote' then
   if quorum > 1 then
     if order < 0 then return answer('behind') end
     if not is_votable then return answer('done') end
-    hash['v:' .. voter] = span(tonumber(open_for))
-    redis.call('HSET', key, 'v:' .. voter, hash['v:' .. voter])
-    local _, votes = running('v:')
-    -- A vote that is taken back opens nothing, whatever other replicas' quorums are.
-    if votes < quorum or tonumber(open_for) == 0 then
+    local vote = 'v:' .. voter
+    if tonumber(open_for) == 0 then
+      -- A vote that is taken back opens nothing, whatever other replicas' quorums are.
+      redis.call('HDEL', key, vote)
+      local _, _, _, lapsed = running('v:')
+      remove(lapsed)
+      return answer('counted')
+    end
+    hash[vote] = span(tonumber(open_for))
+    redis.call('HSET', key, vote, hash[vote])
+    local _, votes, _, lapsed = running('v:')
+    remove(lapsed)
+    if votes < quorum then
       local ms = math.floor((now + tonumber(open_for)) / 1000) + KEPT_MS
       redis.call('PEXPIREAT', key, text(ms))
       return answer('counted')
@@ -187,9 +214,13 @@ if command == 'lease' then
   local current = state_now()
   if current == 'open' and till ~= 0 then return answer('denied', till) end
   if current ~= 'half_open' then return answer('denied', now + lasts) end
-  local leases, count, first = running('l:')
-  if not leases['l:' .. lease] and count >= max then return answer('denied', first or now) end
+  local leases, count, first, lapsed = running('l:')
+  if not leases['l:' .. lease] and count >= max then
+    remove(lapsed)
+    return answer('denied', first or now)
+  end
   redis.call('HSET', key, 'l:' .. lease, span(lasts))
+  remove(lapsed, 'l:' .. lease)
   return answer('done')
 end
 

@@ -7,8 +7,8 @@
 -- and of each rule its name, the width of a bucket (microseconds), and how many calls were counted,
 -- and how many of them bad.
 --
--- Returns: of each breaker the status, and if that is `counted`, of each rule all calls in the
--- window, and the bad ones. The statuses are `late`, `stale` (the fence is not the server's) and
+-- Returns: of each breaker the status, and if that is `counted`, when the counts have begun, and of
+-- each rule all calls in the window, and the bad ones. The statuses are `late`, `stale` (the fence is not the server's) and
 -- `broken` (the keys hold something else).
 
 -- A window is so many buckets, the newest included.
@@ -73,10 +73,12 @@ for i = 1, #KEYS, 2 do
     answer[1] = 'stale'
   else
     answer[1] = 'counted'
-    -- Counts belong to a state.
+    -- Counts belong to a state. A full server refuses the first command, and none after one that
+    -- has written: else it would grow.
     if fence ~= number .. ':' .. token then
-      redis.call('DEL', counts)
       redis.call('HSET', counts, 'fence', number .. ':' .. token)
+      redis.call('DEL', counts)
+      redis.call('HSET', counts, 'fence', number .. ':' .. token, 'begun', text(now))
     end
     local newest = {}
     for rule = 0, rules - 1 do
@@ -90,6 +92,7 @@ for i = 1, #KEYS, 2 do
     redis.call('PEXPIRE', counts, kept)
     local fields, flat = {}, redis.call('HGETALL', counts)
     for f = 1, #flat, 2 do fields[flat[f]] = flat[f + 1] end
+    answer[2] = fields.begun
     for rule = 0, rules - 1 do
       local calls, bad = sums(counts, fields, ARGV[first + 4 * rule + 1], newest[rule])
       answer[#answer + 1] = text(calls)

@@ -8,6 +8,7 @@ pub(super) mod support {
 }
 
 mod counts;
+mod full;
 mod presence;
 mod withdrawals;
 
@@ -284,4 +285,21 @@ fn no_state_outlasts_its_time_although_the_clock_goes_back() {
     assert_eq!(answer.record.until, Some(answer.now + lasts));
     let stored: u64 = server.command(&["HGET", KEY, "u"]).parse().unwrap();
     assert_eq!(answer.record.until, Some(stored));
+}
+
+#[test]
+fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
+    let Some(server) = RedisServer::start() else { return };
+    let mut transport = transport(&server);
+    let mut vote = |voter, open_for, quorum| {
+        let request = Request::Vote { voter, token: voter, open_for, opens: 1, quorum };
+        transport.call("a", Command { seen: Fence::NONE, request }).unwrap()
+    };
+    let lasts = 60_000_000;
+    assert_eq!(vote(1, lasts, 3).status, Status::Counted);
+    assert_eq!(vote(2, lasts, 3).status, Status::Counted);
+    let answer = vote(3, 0, 2);
+    assert_eq!((answer.status, answer.record), (Status::Counted, Record::NONE));
+    assert_eq!(server.command(&["EXISTS", NEWS]), "0");
+    assert_eq!(vote(3, lasts, 2).record.state, State::Open);
 }

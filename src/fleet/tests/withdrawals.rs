@@ -8,7 +8,7 @@ use super::{support::redis::RedisServer, transport};
 use crate::fleet::{
     counting::{Batch, Counted},
     protocol::{
-        counts::{Bucket, RuleKey, Tally},
+        counts::{Bucket, RuleKey, Series, Tally},
         fence::Fence,
         tests::counter::Counter,
     },
@@ -21,8 +21,19 @@ const SLOW: RuleKey = RuleKey { slower_than: Some(50_000), window: 60_000_000 };
 #[derive(Debug, Clone)]
 enum Step {
     Add(Tally, Tally),
-    /// Of buckets so far before the newest one, in the state of the counts or another one.
-    Withdraw(Vec<(RuleKey, u64, Tally)>, bool),
+    /// Of buckets so far before the newest one.
+    Withdraw(Vec<(RuleKey, u64, Tally)>, Of),
+    /// The counts are gone.
+    Forget,
+}
+
+/// Of which counts.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    TheseCounts,
+    AnotherState,
+    /// Those before the server has forgotten them.
+    Earlier,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -30,10 +41,16 @@ fn step() -> impl Strategy<Value = Step> {
         || (0_u64..6, 0_u64..6).prop_map(|(calls, bad)| Tally { calls, bad: bad.min(calls) });
     let rule = prop_oneof![Just(FAILED), Just(SLOW)];
     let buckets = proptest::collection::vec((rule, 0_u64..2, tally()), 0..4);
+    let of = prop_oneof![
+        6 => Just(Of::TheseCounts),
+        1 => Just(Of::AnotherState),
+        1 => Just(Of::Earlier),
+    ];
     prop_oneof![
         3 => (tally(), tally()).prop_map(|(failed, slow)| Step::Add(failed, slow)),
-        2 => (buckets, prop::bool::weighted(0.8))
-            .prop_map(|(buckets, is_same)| Step::Withdraw(buckets, is_same)),
+        2 => (buckets, of)
+            .prop_map(|(buckets, of)| Step::Withdraw(buckets, of)),
+        1 => Just(Step::Forget),
     ]
 }
 
@@ -56,13 +73,18 @@ fn the_script_takes_counts_back_as_the_reference_does() {
             let batch = Batch { name: "a", seen: Fence::NONE, rules: &rules };
             let (answers, at) = transport.borrow_mut().count(&[batch]).unwrap();
             let expected = reference.add(at, Fence::NONE, Fence::NONE, &rules).unwrap();
-            prop_assert_eq!(&answers, &[Counted::Sums(expected)]);
+            let begun = reference.series.unwrap().begun;
+            prop_assert_eq!(&answers, &[Counted::Sums { begun, sums: expected }]);
             Ok(at)
         };
         for step in steps {
             match step {
                 Step::Add(failed, slow) => now = add(&mut reference, failed, slow)?,
-                Step::Withdraw(buckets, is_same) => {
+                Step::Forget => {
+                    server.command(&["DEL", "circuit_breaker:{0}:fleet:counts:a"]);
+                    reference = Counter::default();
+                }
+                Step::Withdraw(buckets, of) => {
                     let newest = now / FAILED.width();
                     let bucket = |(rule, ago, tally): (RuleKey, u64, Tally)| Bucket {
                         rule,
@@ -70,10 +92,15 @@ fn the_script_takes_counts_back_as_the_reference_does() {
                         tally,
                     };
                     let buckets: Vec<_> = buckets.into_iter().map(bucket).collect();
-                    let fence = if is_same { Fence::NONE } else { Fence { number: 1, token: 1 } };
-                    let withdrawal = Withdrawal { name: "a", fence, buckets: &buckets };
+                    let Series { fence, begun } = reference.series.unwrap_or_default();
+                    let series = match of {
+                        Of::TheseCounts => Series { fence, begun },
+                        Of::AnotherState => Series { fence: Fence { number: 1, token: 1 }, begun },
+                        Of::Earlier => Series { fence, begun: begun.saturating_sub(1) },
+                    };
+                    let withdrawal = Withdrawal { name: "a", series, buckets: &buckets };
                     transport.borrow_mut().withdraw(&[withdrawal]).unwrap();
-                    reference.withdraw(fence, &buckets);
+                    reference.withdraw(series, &buckets);
                 }
             }
         }

@@ -12,7 +12,10 @@ use smol_str::SmolStr;
 use super::{
     durations,
     lines::{self, ENDS, Slots},
-    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
+    numbers::{
+        BreakerMetrics, CallCounts, PreventedCounts, ProbeCounts, STATES, TransitionCount,
+        state_index,
+    },
     series::Published,
 };
 use crate::{
@@ -75,6 +78,8 @@ pub(crate) struct Meter {
     pub(super) steps: Mutex<Steps>,
     /// Whether durations are measured, or were.
     pub(super) measures: AtomicBool,
+    /// Whether it counts for a group of keyed breakers.
+    pub(super) is_of_group: AtomicBool,
     sources: Mutex<Sources>,
     pub(super) published: Mutex<Published>,
 }
@@ -89,6 +94,7 @@ pub(super) struct Steps {
     measured: Option<Tick>,
     pub(super) slow_calls: u64,
     pub(super) probes: ProbeCounts,
+    pub(super) prevented: PreventedCounts,
     transitions: Vec<TransitionCount>,
 }
 
@@ -139,6 +145,7 @@ impl Steps {
         }
         self.slow_calls += other.slow_calls;
         self.probes.add(other.probes);
+        self.prevented.add(other.prevented);
         for TransitionCount { from, to, reason, count } in other.transitions {
             *self.count_of(from, to, reason) += count;
         }
@@ -191,6 +198,7 @@ impl Meter {
             base: lines::total(slot),
             steps: Mutex::default(),
             measures: AtomicBool::new(false),
+            is_of_group: AtomicBool::new(false),
             sources: Mutex::default(),
             published: Mutex::default(),
         }
@@ -225,6 +233,7 @@ impl Meter {
             unrecorded_calls,
             slow_calls: steps.slow_calls,
             probes: steps.probes,
+            prevented: steps.prevented,
             transitions: steps.transitions.clone(),
             failure_ratio: failures.map(Share::ratio),
             slow_call_ratio: slow_calls.map(Share::ratio),

@@ -33,6 +33,10 @@ pub(super) trait Occupant: Clone {
     /// Whether both are the same breaker.
     fn is(&self, other: &Self) -> bool;
 
+    /// Takes over the state of an older breaker of its name, if that is still to be done. It may
+    /// run listeners of the older one.
+    fn take_over(&self);
+
     /// It is not the breaker of its key any more. It runs no listener.
     fn leave_group(&self);
 }
@@ -53,6 +57,10 @@ impl Occupant for Breaker {
 
     fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self.cell(), other.cell())
+    }
+
+    fn take_over(&self) {
+        self.take_over();
     }
 
     fn leave_group(&self) {

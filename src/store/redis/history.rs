@@ -23,7 +23,8 @@ const MOVED: &str = "m";
 ///
 /// One that is equal is there already: an earlier attempt added it, perhaps in another process.
 /// A new record replaces the one of its id that this process wrote before. A moved one, whose id is
-/// not its own, replaces none.
+/// not its own, replaces none. A full server refuses the first command that takes memory, but none
+/// after one that has written: so what takes memory comes first.
 const APPEND: &str = "\
 local mode, token, ttl = ARGV[1], ARGV[2], ARGV[3]
 local taken = {}
@@ -42,8 +43,8 @@ for i = 4, #ARGV, 2 do
   if is_taken and not is_there then
     taken[#taken + 1] = string.format('%d', (i - 4) / 2)
   else
-    if own then redis.call('ZREM', KEYS[1], own) end
     if not is_there then redis.call('ZADD', KEYS[1], '0', member) end
+    if own then redis.call('ZREM', KEYS[1], own) end
   end
 end
 if ttl ~= '0' then redis.call('PEXPIRE', KEYS[1], ttl) end

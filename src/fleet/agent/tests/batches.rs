@@ -1,7 +1,14 @@
 //! What thousands of breakers send at once.
 
 use super::{rig::Rig, *};
-use crate::state::State;
+use crate::{
+    fleet::{
+        pace::Pace,
+        protocol::{command::Request, record::Record},
+        tests::support::wait::eventually,
+    },
+    state::State,
+};
 
 const MANY: u32 = 200;
 
@@ -45,13 +52,7 @@ fn a_replica_that_trips_after_the_fleets_circuit_has_opened_sends_nothing() {
     rig.step();
     breaker.fail();
     // Another one was faster, and its news have come.
-    let request = crate::fleet::protocol::command::Request::Vote {
-        voter: 2,
-        token: 7,
-        open_for: 30_000_000,
-        opens: 1,
-        quorum: 1,
-    };
+    let request = Request::Vote { voter: 2, token: 7, open_for: 30_000_000, opens: 1, quorum: 1 };
     let answer = rig.other("a", request);
     let view = rig.view(&breaker);
     rig.shared(&breaker).entry.learn(answer.record, answer.now, &view);
@@ -62,4 +63,72 @@ fn a_replica_that_trips_after_the_fleets_circuit_has_opened_sends_nothing() {
     assert_eq!((breaker.state(), view.decided), (State::Open, None));
     // The end of the open time is the fleet's.
     assert!(view.open_until.unwrap().since(view.now) <= Duration::from_secs(30));
+}
+
+#[test]
+fn times_are_told_as_they_are_when_each_batch_is_sent() {
+    const BATCH: usize = 200;
+    const PAUSE: Duration = Duration::from_secs(3);
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let name = |number: usize| format!("breaker-{number}");
+    let breakers: Vec<_> = (0..BATCH + 40).map(|one| rig.add(&name(one), Rig::config())).collect();
+    rig.until("all have joined", |rig| rig.agent.changed.is_empty());
+    breakers.iter().for_each(rig::Breaker::fail);
+    rig.take_messages();
+    rig.until("all are stored", |rig| rig.agent.changed.is_empty());
+    // What is left of their times now differs from their open time by more than answers take.
+    std::thread::sleep(Duration::from_secs(1));
+    // As if the server's clock had gone back by an hour.
+    rig.server.command(&[
+        "EVAL",
+        "for i = 0, ARGV[1] - 1 do redis.call('HINCRBY', KEYS[1] .. i, 'u', '3600000000') end",
+        "1",
+        "circuit_breaker:{0}:fleet:breaker:breaker-",
+        &breakers.len().to_string(),
+    ]);
+    // The first batch waits.
+    rig.server.command(&["CLIENT", "PAUSE", &PAUSE.as_millis().to_string(), "ALL"]);
+    rig.agent.reassert().unwrap();
+    let is_late = |(number, breaker): (usize, &rig::Breaker)| {
+        let view = rig.view(breaker);
+        let own = micros(view.open_until.unwrap().since(view.now));
+        let answer = rig.other(&name(number), Request::Join(Record::NONE));
+        let left = answer.record.until.unwrap() - answer.now;
+        left > own + micros(PAUSE / 2)
+    };
+    let late = breakers.iter().enumerate().map(is_late).filter(|is_late| *is_late).count();
+    assert!(late > 0, "the server did not wait");
+    assert!(late <= BATCH, "{late} ends are late, which is more than a batch");
+}
+
+#[test]
+fn votes_are_taken_back_in_batches_of_the_pace() {
+    const VOTES: usize = 40;
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    let name = |number: usize| format!("breaker-{number}");
+    let mut config = Rig::config();
+    config.recovery_timeout = Duration::from_secs(3);
+    let breakers: Vec<_> = (0..VOTES).map(|one| rig.add(&name(one), config.clone())).collect();
+    rig.until("all have joined", |rig| rig.agent.changed.is_empty());
+    breakers.iter().for_each(rig::Breaker::fail);
+    rig.take_messages();
+    let ids: Vec<u64> = breakers.iter().map(|breaker| breaker.id).collect();
+    rig.agent.settle(&ids).unwrap();
+    let vote = format!("v:{:016x}", 1);
+    let counted =
+        |rig: &Rig| (0..VOTES).filter(|one| rig.field(&name(*one), &vote) != "(nil)").count();
+    assert_eq!(counted(&rig), VOTES);
+    for breaker in &breakers {
+        eventually("its vote has ended", || {
+            let view = rig.view(breaker);
+            rig.shared(breaker).entry.vote_until().unwrap() <= view.now
+        });
+    }
+    rig.agent.transport.pace = Pace::new();
+    let (before, size) = (rig.agent.transport.round_trips, rig.agent.transport.pace.size());
+    assert!(size < VOTES, "{size}");
+    rig.agent.end_votes(&ids).unwrap();
+    let sent = rig.agent.transport.round_trips - before;
+    assert_eq!(usize::try_from(sent).unwrap(), VOTES.div_ceil(size));
+    assert_eq!(counted(&rig), 0);
 }

@@ -12,6 +12,7 @@ use crate::{
             command::{Request, Status},
             fence::Fence,
         },
+        tests::support::wait::eventually,
     },
     state::State,
 };
@@ -94,6 +95,22 @@ fn what_stays_late_is_sent_again_with_growing_pauses_and_arrives_at_last() {
     rig.until("the trip arrives", |rig| rig.field("a", "s") == "open");
     rig.step();
     assert_eq!(rig.shared(&breaker).paused_until, None);
+}
+
+#[test]
+fn a_decision_whose_pause_ended_during_the_turns_of_others_is_sent_again() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    rig.agent.transport.timeout = TOO_SHORT;
+    breaker.fail();
+    rig.step();
+    rig.agent.transport.timeout = LONG;
+    let until = rig.shared(&breaker).paused_until.expect("it came too late");
+    // Only now it is this breaker's turn to be looked at later.
+    eventually("the pause has ended", || until < Instant::now());
+    rig.agent.look_later(breaker.id);
+    assert!(!rig.agent.later.is_empty());
+    rig.until("the trip arrives", |rig| rig.field("a", "s") == "open");
 }
 
 #[test]

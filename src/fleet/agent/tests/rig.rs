@@ -96,16 +96,22 @@ pub(super) struct Rig {
 impl Rig {
     /// `None`: there is no server, and the test is skipped.
     pub(super) fn start(agreement: Agreement) -> Option<Self> {
+        Self::start_counting(agreement, FleetCounts::Own)
+    }
+
+    pub(super) fn start_counting(agreement: Agreement, counts: FleetCounts) -> Option<Self> {
         let server = RedisServer::start()?;
         let agent = |url: &str| {
-            let connector = Arc::new(Connector::new(url).unwrap());
-            let transport = Transport::new(connector, Keys::new("circuit_breaker", 0), LONG);
+            let mut connector = Connector::new(url).unwrap();
+            connector.command_timeout = LONG;
+            let keys = Keys::new("circuit_breaker", 0);
+            let transport = Transport::new(Arc::new(connector), keys, LONG);
             let settings = Settings {
                 agreement,
                 replica: "here".to_owned(),
                 voter: 1,
                 lease: Duration::from_secs(5),
-                counts: FleetCounts::Own,
+                counts,
                 prefix: "circuit_breaker".to_owned(),
                 timeout: LONG,
             };
@@ -136,7 +142,8 @@ impl Rig {
         let is_marked = Arc::new(AtomicBool::new(false));
         let (sender, home) = (self.sender.clone(), Arc::default());
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
-        cell.with_shared(&*observer, |machine, _, _, _| machine.share(Box::new(marker), false));
+        let counts = self.agent.settings.counts == FleetCounts::Shared;
+        cell.with_shared(&*observer, |machine, _, _, _| machine.share(Box::new(marker), counts));
         let (weak, health) = (Arc::downgrade(&observer), Arc::<BreakerHealth>::default());
         let entry = Entry::new(id, name.into(), cell, weak, is_marked, health);
         self.agent.take(Message::Attach(Box::new(entry), mpsc::channel().0));

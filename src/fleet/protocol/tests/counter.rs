@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::fleet::protocol::{
-    counts::{BUCKETS, Bucket, Ledger, RuleKey, Tally},
+    counts::{BUCKETS, Bucket, Ledger, RuleKey, Series, Tally},
     fence::Fence,
     record::Micros,
 };
 
 /// What a server has counted of one breaker.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Counter {
-    fence: Option<Fence>,
+    pub(crate) series: Option<Series>,
     /// By the rule's name and the number of the bucket.
     pub(crate) buckets: BTreeMap<(String, u64), Tally>,
 }
@@ -30,8 +30,9 @@ impl Counter {
         if stored != seen {
             return None;
         }
-        if self.fence != Some(seen) {
-            *self = Self { fence: Some(seen), ..Self::default() };
+        if self.series.is_none_or(|series| series.fence != seen) {
+            let series = Some(Series { fence: seen, begun: now });
+            *self = Self { series, ..Self::default() };
         }
         for (rule, tally) in batch {
             let bucket = self.buckets.entry((rule.name(), now / rule.width())).or_default();
@@ -42,8 +43,8 @@ impl Counter {
     }
 
     /// Takes back what a replica has counted.
-    pub(crate) fn withdraw(&mut self, seen: Fence, buckets: &[Bucket]) {
-        if self.fence != Some(seen) {
+    pub(crate) fn withdraw(&mut self, series: Series, buckets: &[Bucket]) {
+        if self.series != Some(series) {
             return;
         }
         for Bucket { rule, number, tally } in buckets {
@@ -184,32 +185,40 @@ fn a_batch_of_another_state_counts_for_nothing_and_a_new_state_begins_anew() {
 fn what_a_replica_takes_back_is_what_the_server_has_counted_of_it_and_is_in_the_window() {
     let (mut counter, mut ledger) = (Counter::default(), Ledger::default());
     let (fence, other) = (Fence { number: 1, token: 7 }, Fence { number: 2, token: 8 });
-    let mut add = |now: Micros, own: bool, calls: u64| {
-        let batch = [(RULE, Tally { calls, bad: 1 })];
-        let sums = counter.add(now, fence, fence, &batch).unwrap();
-        if own {
-            ledger.note(fence, now, &batch);
-        }
-        sums[0]
-    };
     // The first one leaves the window before the end.
-    for (now, own, calls) in [(0, true, 9), (900, true, 2), (910, true, 3), (910, false, 4)] {
-        add(now, own, calls);
+    for (now, own, calls) in
+        [(5, true, 9), (900, true, 2), (910, true, 3), (910, false, 4), (1005, true, 1)]
+    {
+        let batch = [(RULE, Tally { calls, bad: 1 })];
+        counter.add(now, fence, fence, &batch).unwrap();
+        if own {
+            ledger.note(counter.series.unwrap(), now, &batch);
+        }
     }
-    assert_eq!(add(1000, true, 1), Tally { calls: 10, bad: 4 });
-    assert_eq!(ledger.withdraw(other), [], "of another state");
-    let mut ledger = Ledger::default();
-    let batch = |calls| [(RULE, Tally { calls, bad: 1 })];
-    for (now, calls) in [(0, 9), (900, 2), (910, 3), (1000, 1)] {
-        ledger.note(fence, now, &batch(calls));
-    }
-    let own = ledger.withdraw(fence);
+    assert_eq!(counter.sum(1005, &RULE), Tally { calls: 10, bad: 4 });
+    assert_eq!(ledger.clone().withdraw(other).1, [], "of another state");
+    let (series, own) = ledger.withdraw(fence);
+    assert_eq!(series, Series { fence, begun: 5 });
     assert_eq!(own.iter().map(|bucket| bucket.tally.calls).sum::<u64>(), 6);
-    assert_eq!(ledger.withdraw(fence), [], "it is taken back once");
-    counter.withdraw(other, &own);
-    assert_eq!(counter.sum(1000, &RULE), Tally { calls: 10, bad: 4 });
-    counter.withdraw(fence, &own);
-    assert_eq!(counter.sum(1000, &RULE), Tally { calls: 4, bad: 1 });
+    assert_eq!(ledger.withdraw(fence).1, [], "it is taken back once");
+    for other in [Series { fence: other, ..series }, Series { begun: 6, ..series }] {
+        counter.withdraw(other, &own);
+        assert_eq!(counter.sum(1005, &RULE), Tally { calls: 10, bad: 4 });
+    }
+    counter.withdraw(series, &own);
+    assert_eq!(counter.sum(1005, &RULE), Tally { calls: 4, bad: 1 });
+}
+
+#[test]
+fn what_a_server_has_lost_is_not_taken_back() {
+    let (mut ledger, fence) = (Ledger::default(), Fence { number: 1, token: 7 });
+    let batch = |calls| [(RULE, Tally { calls, bad: 1 })];
+    ledger.note(Series { fence, begun: 5 }, 900, &batch(9));
+    // It begins anew.
+    ledger.note(Series { fence, begun: 905 }, 905, &batch(2));
+    let (series, own) = ledger.withdraw(fence);
+    assert_eq!(series.begun, 905);
+    assert_eq!(own.iter().map(|bucket| bucket.tally.calls).sum::<u64>(), 2);
 }
 
 #[test]

@@ -174,6 +174,45 @@ fn a_restored_state_yields_to_what_the_fleet_knows() {
 }
 
 #[test]
+fn a_restored_state_is_told_to_a_server_that_knows_none_and_replaces_none_that_it_knows() {
+    let restored = |state, until| Decision { cause: Cause::Restored, state, until, opens: 3 };
+    for (state, until, told) in [
+        (State::ForcedOpen, None, Some((State::ForcedOpen, None))),
+        (State::Disabled, Some(110), Some((State::Disabled, Some(1010)))),
+        (State::Disabled, Some(100), None),
+        (State::Open, Some(110), Some((State::Open, Some(1010)))),
+        // The open time is over: the circuit is half-open for all, at once.
+        (State::Open, Some(90), Some((State::Open, Some(1001)))),
+        (State::HalfOpen, None, Some((State::Open, Some(1001)))),
+        (State::Closed, None, None),
+    ] {
+        let (mut server, mut member) = (Server::default(), Member::new());
+        let decision = restored(state, until);
+        let command = member.submit(&decision, &TERMS, 7, 100);
+        let answer = command.map(|command| server.apply(1000, &command).0);
+        let record = answer.map(|answer| (answer.record.state, answer.record.until));
+        assert_eq!(record, told, "{state:?} {until:?}");
+        let (Some(command), Some(answer)) = (command, answer) else { continue };
+        assert_eq!((answer.record.fence.number, answer.record.opens), (1, 3));
+        let Next::Adopt(adopted) = member.conclude(&decision, &answer, 100) else { panic!() };
+        assert_eq!(adopted.fence, answer.record.fence);
+        // A later state is not replaced.
+        let mut server = Server::default();
+        let closed = Record { fence: Fence { number: 2, token: 1 }, ..Record::NONE };
+        server.apply(1000, &Command { seen: Fence::NONE, request: Request::Join(closed) });
+        let (answer, is_published) = server.apply(1000, &command);
+        assert_eq!((answer.record, is_published), (closed, false));
+        let conclusion = Member::new().conclude(&decision, &answer, 100);
+        assert_eq!(conclusion, Next::Adopt(closed));
+    }
+    // Where replicas must agree, an open time that is over is no vote.
+    let terms = Terms { quorum: 2, ..TERMS };
+    for (state, until) in [(State::Open, Some(90)), (State::HalfOpen, None)] {
+        assert_eq!(Member::new().submit(&restored(state, until), &terms, 7, 100), None);
+    }
+}
+
+#[test]
 fn votes_of_one_replica_count_once_and_lapsed_ones_not_at_all() {
     let mut server = Server::default();
     let mut vote = |now, voter| {
@@ -223,6 +262,23 @@ fn a_vote_that_has_lapsed_is_withdrawn_and_one_that_was_decided_is_not_cast_agai
     assert!(server.entry.as_ref().unwrap().votes.is_empty());
     assert!(member.learn(open(1, 100)));
     assert_eq!(member.recast(&vote, &terms, 9, 10), None);
+}
+
+#[test]
+fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
+    let mut server = Server::default();
+    let mut vote = |voter, open_for, quorum| {
+        let request = Request::Vote { voter, token: voter, open_for, opens: 1, quorum };
+        server.apply(100, &Command { seen: Fence::NONE, request })
+    };
+    // The first two wait for a third one; the third one's fleet needs two.
+    assert_eq!(vote(1, 50, 3).0.status, Status::Counted);
+    assert_eq!(vote(2, 50, 3).0.status, Status::Counted);
+    let (answer, is_published) = vote(3, 0, 2);
+    assert_eq!((answer.status, answer.record), (Status::Counted, Record::NONE));
+    assert!(!is_published);
+    // Cast, it opens.
+    assert_eq!(vote(3, 50, 2).0.record.state, State::Open);
 }
 
 #[test]

@@ -57,6 +57,10 @@ pub(crate) enum Bug {
     ClockThatGoesBackIsTrusted,
     /// A replica that knows the end of a state by its own clock is not heard.
     EndsAreNeverPutRight,
+    /// Only the state that is stored is known again when it is sent again.
+    SetIsForgotten,
+    /// A state set by hand is sent again with another token.
+    SetWithAnotherToken,
 }
 
 impl Server {
@@ -93,7 +97,8 @@ impl Server {
             Request::Set { token, state, lasts, opens } => {
                 let mut by_hand =
                     self.entry.as_ref().map(|entry| entry.by_hand.clone()).unwrap_or_default();
-                if stored.token != token && !by_hand.contains(&token) {
+                let is_known = by_hand.contains(&token) && self.bug != Some(Bug::SetIsForgotten);
+                if stored.token != token && !is_known {
                     let fence = self.next_fence(seen, token);
                     by_hand.insert(0, token);
                     by_hand.truncate(BY_HAND);

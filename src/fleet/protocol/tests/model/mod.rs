@@ -1,7 +1,8 @@
 //! The members and the server model-checked: messages that are late, twice or lost, a replica that
 //! dies, a server that forgets everything or falls back to an older copy, and one whose clock goes
-//! back or ahead.
+//! back or ahead. States are set by hand, too.
 
+mod counts;
 mod runs;
 mod world;
 
@@ -37,6 +38,7 @@ struct Fleet {
     trips: u8,
     faults: u8,
     clock_steps: u8,
+    sets: u8,
     until: Micros,
 }
 
@@ -44,6 +46,8 @@ struct Fleet {
 enum Step {
     Tick,
     Trip(usize),
+    /// An operator sets a state.
+    Set(usize),
     Submit(usize),
     Join(usize),
     AskForLease(usize),
@@ -84,12 +88,17 @@ impl Fleet {
     }
 
     fn sound(replicas: usize, quorum: u32) -> Self {
-        Self { replicas, quorum, bug: None, trips: 2, faults: 1, clock_steps: 0, until: 4 * SECOND }
+        let until = 4 * SECOND;
+        Self { replicas, quorum, bug: None, trips: 2, faults: 1, clock_steps: 0, sets: 0, until }
     }
 
     /// Instead of another fault, the server's clock steps.
     fn with_steps(self) -> Self {
         Self { faults: 0, clock_steps: 1, ..self }
+    }
+
+    fn with_sets(self) -> Self {
+        Self { trips: 1, sets: 2, ..self }
     }
 }
 
@@ -111,6 +120,8 @@ impl Model for Fleet {
             news: Vec::new(),
             tokens: 0,
             trips: self.trips,
+            sets: self.sets,
+            set: Vec::new(),
             faults: self.faults,
             last_failure: 0,
             granted: Vec::new(),
@@ -126,6 +137,9 @@ impl Model for Fleet {
             let state = replica.state_at(world.now);
             if state == State::Closed && world.trips > 0 {
                 steps.push(Step::Trip(index));
+            }
+            if world.sets > 0 {
+                steps.push(Step::Set(index));
             }
             if replica.waits_for.is_none() {
                 if replica.decision.is_some() {
@@ -197,9 +211,10 @@ impl Model for Fleet {
                 let until = Some(now + OPEN_TIME);
                 world.replicas[index].decide(Cause::Trip, State::Open, until);
             }
+            Step::Set(index) => world.set_by_hand(index),
             Step::Submit(index) => {
-                world.tokens += 1;
-                match world.replicas[index].submit(&self.terms(index), world.tokens, now) {
+                let token = world.token(self, index);
+                match world.replicas[index].submit(&self.terms(index), token, now) {
                     Some(command) => world.send(index, command),
                     None => world.drop_decision(index),
                 }

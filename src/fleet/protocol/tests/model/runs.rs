@@ -59,6 +59,12 @@ fn replicas_of_a_server_whose_clock_steps_keep_every_promise() {
     assert_eq!(simulate(fleet, 100_000).0, [""; 0]);
 }
 
+#[test]
+fn replicas_that_set_states_by_hand_keep_every_promise() {
+    assert_eq!(search(Fleet::sound(2, 1).with_sets(), 6), [""; 0]);
+    assert_eq!(simulate(Fleet::sound(2, 1).with_sets(), 200_000).0, [""; 0]);
+}
+
 fn is_found(bug: Bug) -> bool {
     let fleet = Fleet { bug: Some(bug), until: 7 * SECOND, ..Fleet::sound(2, 1) };
     !simulate(fleet, 3_000_000).0.is_empty()
@@ -92,4 +98,19 @@ fn a_clock_that_goes_back_and_is_trusted_is_found() {
 #[test]
 fn an_end_that_is_never_put_right_is_found() {
     assert!(is_found_with_steps(Bug::EndsAreNeverPutRight));
+}
+
+fn is_found_with_sets(bug: Bug) -> bool {
+    let fleet = Fleet { bug: Some(bug), ..Fleet::sound(2, 1).with_sets() };
+    !simulate(fleet, 3_000_000).0.is_empty()
+}
+
+#[test]
+fn a_state_set_by_hand_that_is_forgotten_once_another_follows_is_found() {
+    assert!(is_found_with_sets(Bug::SetIsForgotten));
+}
+
+#[test]
+fn a_state_set_by_hand_that_is_sent_again_with_another_token_is_found() {
+    assert!(is_found_with_sets(Bug::SetWithAnotherToken));
 }

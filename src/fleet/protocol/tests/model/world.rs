@@ -41,6 +41,9 @@ pub(super) struct World {
     pub(super) news: Vec<(Record, Option<Micros>)>,
     pub(super) tokens: u64,
     pub(super) trips: u8,
+    pub(super) sets: u8,
+    /// The states set by hand that a server has stored: which of them, and the era.
+    pub(super) set: Vec<(u32, u8)>,
     pub(super) faults: u8,
     pub(super) last_failure: Micros,
     /// Leases that a server has granted: token, expiry, era.
@@ -66,6 +69,8 @@ pub(super) struct Replica {
     /// Whether the state is the fleet's: then a probe needs a lease.
     pub(super) is_fleets: bool,
     pub(super) decision: Option<Decision>,
+    /// The token of the state that was set by hand last.
+    pub(super) set_token: Option<u64>,
     /// It knows a newer state, which it has not taken over because of the decision.
     pub(super) is_behind: bool,
     pub(super) lease: Option<(u64, Micros)>,
@@ -91,6 +96,7 @@ impl Replica {
             until: None,
             is_fleets: false,
             decision: None,
+            set_token: None,
             is_behind: false,
             lease: None,
             probing: false,
@@ -139,12 +145,42 @@ impl World {
     pub(super) fn learn(&mut self, index: usize, record: Record) -> bool {
         let replica = &mut self.replicas[index];
         let is_newer = replica.member.learn(record);
+        let is_by_hand = replica.decision.is_some_and(|one| one.cause == Cause::ByHand);
         if is_newer && replica.decision.is_none() {
             self.adopt(index, record);
+        } else if is_by_hand && replica.set_token == Some(record.fence.token) {
+            // It has arrived, although its answer was lost.
+            let newest = *replica.member.seen();
+            self.adopt(index, newest);
         } else if is_newer {
             replica.is_behind = true;
         }
         is_newer
+    }
+
+    /// An operator sets a state. Which one it is goes through the protocol as the step of the
+    /// backoff.
+    pub(super) fn set_by_hand(&mut self, index: usize) {
+        const FIRST: u32 = 100;
+        let which = FIRST + u32::from(self.sets);
+        self.sets -= 1;
+        self.tokens += 1;
+        let state = if self.sets == 0 { State::Disabled } else { State::ForcedOpen };
+        let replica = &mut self.replicas[index];
+        replica.set_token = Some(self.tokens);
+        replica.decide(Cause::ByHand, state, None);
+        replica.decision.as_mut().expect("a decision").opens = which;
+    }
+
+    /// The token for a decision: that of a state set by hand stays the same.
+    pub(super) fn token(&mut self, fleet: &Fleet, index: usize) -> u64 {
+        let replica = &self.replicas[index];
+        let is_by_hand = replica.decision.is_some_and(|one| one.cause == Cause::ByHand);
+        if is_by_hand && fleet.bug != Some(Bug::SetWithAnotherToken) {
+            return replica.set_token.expect("a token");
+        }
+        self.tokens += 1;
+        self.tokens
     }
 
     /// A decision that there is nothing to tell about.
@@ -230,6 +266,13 @@ impl World {
             let is_higher = answer.record.fence.number > command.seen.number;
             if !is_higher && !matches!(command.request, Request::Join(_) | Request::Limit { .. }) {
                 self.broken = Some("a new state has a fence that its caller has seen");
+            }
+            if matches!(command.request, Request::Set { .. }) {
+                let set = (answer.record.opens, self.era);
+                if self.set.contains(&set) {
+                    self.broken = Some("a state set by hand replaced what came after it");
+                }
+                self.set.push(set);
             }
             let lasts = self.server.entry.as_ref().and_then(|entry| entry.lasts);
             if !self.news.contains(&(answer.record, lasts)) {
@@ -340,8 +383,8 @@ impl World {
                     let now = world.now;
                     let replica = &world.replicas[index];
                     let join = replica.member.join(now);
-                    let next = replica.submit(&fleet.terms(index), world.tokens + 1, now);
-                    world.tokens += 1;
+                    let token = world.token(fleet, index);
+                    let next = world.replicas[index].submit(&fleet.terms(index), token, now);
                     if next.is_none() {
                         world.drop_decision(index);
                     }
