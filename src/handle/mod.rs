@@ -180,10 +180,12 @@ impl Breaker {
     pub async fn acquire(&self) -> Permit {
         let mut wait = WaitHandle::new(self.cell);
         loop {
-            let poll = |cx: &mut Context<'_>| match nesting::is_nested(self.cell) {
+            let poll = |cx: &mut Context<'_>| {
                 // Not for the slot that the outer call holds.
-                true => Poll::Ready(()),
-                false => wait.poll_ready(cx),
+                if nesting::is_nested(self.cell) {
+                    return Poll::Ready(());
+                }
+                wait.poll_ready(cx)
             };
             std::future::poll_fn(poll).await;
             let refusal = match self.admit() {

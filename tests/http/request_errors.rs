@@ -305,19 +305,19 @@ async fn a_request_that_hyper_cannot_send_over_http2_is_not_a_failure() {
 /// It was never sent.
 #[tokio::test]
 async fn a_request_that_cannot_be_built_is_not_a_failure() {
-    async fn boxed() -> Result<(), BoxError> {
+    fn boxed() -> Result<(), BoxError> {
         let _ = Request::get("http://[").body(())?;
         Ok(())
     }
-    async fn header() -> Result<(), http::Error> {
+    fn header() -> Result<(), http::Error> {
         let _ = Request::get("/").header("a", "\n").body(())?;
         Ok(())
     }
-    async fn uri() -> Result<(), BoxError> {
+    fn uri() -> Result<(), BoxError> {
         let _: Uri = "http://[".parse()?;
         Ok(())
     }
-    async fn parts() -> Result<(), BoxError> {
+    fn parts() -> Result<(), BoxError> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(http::uri::Scheme::HTTP);
         let _ = Uri::from_parts(parts)?;
@@ -325,10 +325,10 @@ async fn a_request_that_cannot_be_built_is_not_a_failure() {
     }
     let breaker = touchy().build().unwrap().breaker().clone();
     for _ in 0..5 {
-        breaker.call(boxed()).await.unwrap_err();
-        breaker.call(header()).await.unwrap_err();
-        breaker.call(uri()).await.unwrap_err();
-        breaker.call(parts()).await.unwrap_err();
+        breaker.call_blocking(boxed).unwrap_err();
+        breaker.call_blocking(header).unwrap_err();
+        breaker.call_blocking(uri).unwrap_err();
+        breaker.call_blocking(parts).unwrap_err();
     }
     assert_eq!(breaker.state(), State::Closed);
     breaker.call(async { Err::<(), BoxError>("\n".into()) }).await.unwrap_err();
