@@ -115,9 +115,9 @@ fn nestings() -> [fn(Breaker, Act) -> Call; 10] {
 fn recorded_by_hand(permit: Permit, act: Act) -> Result<(), BoxError> {
     let result = dependency(act);
     if result.is_ok() {
-        permit.success()
+        permit.success();
     } else {
-        permit.failure()
+        permit.failure();
     }
     result
 }
