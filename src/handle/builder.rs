@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{EventDispatcher, Listener, Listeners, Shared},
+    events::{BreakerInner, EventDispatcher, Listener, Listeners},
     meter::Meter,
     settings::breaker_settings,
     source,
@@ -191,7 +191,7 @@ impl BreakerBuilder {
         (breaker.clone(), AfterBuild { breaker, steps })
     }
 
-    fn create(self, take_steps: impl FnOnce(FirstSteps)) -> Shared {
+    fn create(self, take_steps: impl FnOnce(FirstSteps)) -> BreakerInner {
         let settings = source::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
@@ -208,7 +208,7 @@ impl BreakerBuilder {
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
-        let mut shared = Shared::new(dispatcher);
+        let mut shared = BreakerInner::new(dispatcher);
         if let Some(store) = self.store {
             cell.await_restore();
             let is_new = self.snapshot.is_some();

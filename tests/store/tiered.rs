@@ -12,6 +12,7 @@ use tower_breaker::{
 };
 
 use crate::support::{
+    pass_on::pass_on,
     sick_store::{SickStore, Symptom},
     wait::eventually,
 };
@@ -331,26 +332,12 @@ mod with_redis {
 /// A store without histories, which notes how many keys it was to remove at once.
 #[derive(Clone, Default)]
 struct Plain {
-    values: MemoryStore,
+    inner: MemoryStore,
     removed: Arc<Mutex<Vec<usize>>>,
 }
 
 impl StateStore for Plain {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.values.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.values.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.values.save(entry)
-    }
+    pass_on!(load, load_page, save);
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.delete_all(&[key.to_owned()])
@@ -358,7 +345,7 @@ impl StateStore for Plain {
 
     fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
         self.removed.lock().unwrap().push(keys.len());
-        self.values.delete_all(keys)
+        self.inner.delete_all(keys)
     }
 }
 

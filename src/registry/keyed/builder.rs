@@ -10,7 +10,8 @@ use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
     event::Event,
-    registry::events::{Hub, Listener},
+    handle::Listener,
+    registry::events::Hub,
     store::StateStore,
     write_behind::KnownStore,
 };
@@ -134,7 +135,7 @@ impl KeyedBreakersBuilder {
     where
         F: Fn(&Event) + Send + Sync + 'static,
     {
-        self.listeners.push(Box::new(listener));
+        self.listeners.push(Listener::new(listener));
         self
     }
 
@@ -182,7 +183,7 @@ impl fmt::Debug for KeyedBreakersBuilder {
             .field("max_breakers", &self.max_breakers)
             .field("when_full", &self.when_full)
             .field("max_open_ratio", &self.max_open_ratio)
-            .field("listeners", &self.listeners.len())
+            .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
 }

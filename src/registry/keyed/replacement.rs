@@ -70,7 +70,7 @@ impl Occupant for Breaker {
 
 /// The keys of a group in the order in which they are considered.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct CandidateQueue {
     keys: VecDeque<Hashed>,
     /// How many breakers were considered since one was found.
     in_vain: usize,
@@ -97,7 +97,7 @@ pub(super) enum Replaceable<B> {
     Perhaps(Vec<Candidate<B>>),
 }
 
-impl Queue {
+impl CandidateQueue {
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }

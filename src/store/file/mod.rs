@@ -84,11 +84,11 @@ use crate::sync::std_lock as lock;
 /// ```
 #[derive(Clone)]
 pub struct FileStore {
-    shared: Arc<Shared>,
+    shared: Arc<FileInner>,
     label: Option<Arc<str>>,
 }
 
-struct Shared {
+struct FileInner {
     path: PathBuf,
     /// The folder while it is open.
     slot: Mutex<Option<Folder>>,
@@ -106,7 +106,7 @@ impl FileStore {
     /// parents is a file.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path::absolute_folder(folder.as_ref())?;
-        let shared = Arc::new(Shared { path, slot: Mutex::default() });
+        let shared = Arc::new(FileInner { path, slot: Mutex::default() });
         Ok(Self { shared, label: None })
     }
 
@@ -124,7 +124,7 @@ impl FileStore {
     }
 }
 
-impl Shared {
+impl FileInner {
     fn verify(&self) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
         match slot.take_if(|folder| !folder.is_in_place()) {

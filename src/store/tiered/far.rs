@@ -38,7 +38,7 @@ const COPY_PAUSE: Duration = Duration::from_secs(5);
 type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
 
 /// The far stores of this process.
-static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Weak<FarInner>>> = Mutex::new(Vec::new());
 
 /// The label of the far store in metrics, which differs from that of the near one.
 fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
@@ -47,9 +47,9 @@ fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
 }
 
 /// A handle; its drop ends the thread.
-pub(super) struct Far(Arc<Shared>);
+pub(super) struct Far(Arc<FarInner>);
 
-struct Shared {
+struct FarInner {
     /// Is released when the last handle is dropped, however long a call of the far store takes.
     near: Weak<dyn StateStore>,
     store: Arc<dyn StateStore>,
@@ -85,7 +85,7 @@ impl Content {
 impl Far {
     pub(super) fn new(near: &Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
         let metrics = StoreMetrics::new(&label(&**near, &*store));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(FarInner {
             near: Arc::downgrade(near),
             store,
             metrics,
@@ -191,7 +191,7 @@ enum Work {
     End,
 }
 
-impl Shared {
+impl FarInner {
     fn run(&self) {
         loop {
             let work = self.next();

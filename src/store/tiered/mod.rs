@@ -61,10 +61,10 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 /// what the far store has not taken yet; all drops of a process wait within the same second.
 #[derive(Clone)]
 pub struct Tiered {
-    shared: Arc<Shared>,
+    shared: Arc<TieredInner>,
 }
 
-struct Shared {
+struct TieredInner {
     near: Arc<dyn StateStore>,
     far: Far,
     /// Whether either store keeps histories.
@@ -84,7 +84,7 @@ impl Tiered {
         let has_histories = near.history().is_some() || far.history().is_some();
         let far = Far::new(&near, far);
         let listing = Mutex::default();
-        Self { shared: Arc::new(Shared { near, far, has_histories, listing }) }
+        Self { shared: Arc::new(TieredInner { near, far, has_histories, listing }) }
     }
 
     /// The health of the far store. `pending` counts the snapshots and histories that it has not

@@ -12,10 +12,11 @@ use tower_breaker::{
     Breaker, Event, FileStore, KeyedBreakers, MemoryStore, Registry, SledStore, State, StateStore,
     event::Reason,
     registry::WhenFull,
-    store::{SaveEntry, StoreError, StoreHealth, Tiered},
+    store::{StoreHealth, Tiered},
 };
 
 use crate::support::{
+    pass_on::pass_on,
     sick_store::{SickStore, Symptom},
     wait::eventually,
 };
@@ -399,25 +400,7 @@ struct AskedStore {
 }
 
 impl StateStore for AskedStore {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
+    pass_on!(load, load_page, save, delete);
 
     fn expires_by_itself(&self) -> bool {
         self.asked.fetch_add(1, SeqCst);
