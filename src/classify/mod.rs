@@ -110,7 +110,7 @@
 //! | the dependency hangs, with a timeout below the breaker | failure | |
 //! | the same with a timeout above, or the client hangs up | slow, where a rule asks; else nothing | `abandoned_after` |
 //! | an `Err` | failure | a closure |
-//! | the service panics | failure, and the panic propagates | |
+//! | the service panics, or the classifier | failure, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
 //! | a rejection by another breaker, as an error | ignored | a closure |
 //! | the same as a response | ignored by classifiers of HTTP and gRPC; else an `Ok` | a closure |
