@@ -13,7 +13,7 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::{breaker::Permit, classify::note_passed_error};
+use crate::breaker::{Permit, nesting::note_passed_error};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
