@@ -24,6 +24,18 @@ fn fill(folder: &Path) {
     store.append("key", &[HistoryRecord::new(1, "record")]).unwrap();
 }
 
+/// A store on a folder whose last store is dropped. A child that another test starts inherits the
+/// lock, and holds it until it runs its own program.
+fn reopen(folder: &Path) -> RedbStore {
+    let store = RedbStore::open(folder).unwrap();
+    let began = Instant::now();
+    while let Err(StoreError::Unavailable(error)) = store.load("key") {
+        assert!(began.elapsed() < Duration::from_secs(60), "{error}");
+        thread::sleep(Duration::from_millis(10));
+    }
+    store
+}
+
 fn moved_aside(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -36,12 +48,12 @@ fn a_file_that_is_not_a_database_is_moved_aside_and_the_newest_three_are_kept() 
     let folder = dir.path();
     for round in 0..5_u8 {
         fs::write(file(folder), [round; 64]).unwrap();
-        let store = RedbStore::open(folder).unwrap();
+        let store = reopen(folder);
         assert_eq!(store.load("key 1").unwrap(), None, "a new database is empty");
         assert!(store.last_repair().unwrap().contains(".corrupt-"));
         store.save(&SaveEntry::new("key", "new")).unwrap();
         drop(store);
-        assert_eq!(RedbStore::open(folder).unwrap().load("key").unwrap().unwrap(), b"new");
+        assert_eq!(reopen(folder).load("key").unwrap().unwrap(), b"new");
     }
     let mut kept = moved_aside(folder);
     kept.sort();
@@ -58,7 +70,7 @@ fn a_damaged_value_costs_that_value_alone() {
     let place = bytes.windows(300).position(|bytes| bytes == [b'x'; 300]).unwrap();
     bytes[place + 100] ^= 1;
     fs::write(file(folder), &bytes).unwrap();
-    let store = RedbStore::open(folder).unwrap();
+    let store = reopen(folder);
     // The file may hold older copies of a value, so the damage may be in one of these.
     let values = store.load_page(None, usize::MAX).unwrap();
     assert!(values.len() >= VALUES - 1, "{} values are left", values.len());
@@ -93,7 +105,7 @@ fn damage_anywhere_neither_stops_the_store_nor_invents_values() {
             bytes[place] ^= 1 << (random % 8);
         }
         fs::write(file(&folder), bytes).unwrap();
-        let store = RedbStore::open(&folder).unwrap();
+        let store = reopen(&folder);
         for _ in 0..4 {
             let values = store.load_page(None, usize::MAX).unwrap_or_default();
             assert!(values.iter().all(|(_, value)| *value == [b'x'; 300]), "round {round}");
@@ -102,7 +114,7 @@ fn damage_anywhere_neither_stops_the_store_nor_invents_values() {
         let saved = (0..8).any(|_| store.save(&SaveEntry::new("key", "new")).is_ok());
         assert!(saved, "round {round}: {:?}", store.save(&SaveEntry::new("key", "new")));
         drop(store);
-        let store = RedbStore::open(&folder).unwrap();
+        let store = reopen(&folder);
         assert_eq!(store.load("key").unwrap().unwrap(), b"new", "round {round}");
         drop(store);
         fs::remove_dir_all(&folder).unwrap();
@@ -143,7 +155,7 @@ fn a_file_is_read_without_writing_to_it_after_a_kill_too() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, image) = (dir.path().join("state"), dir.path().join("image"));
     fill(&folder);
-    let store = RedbStore::open(&folder).unwrap();
+    let store = reopen(&folder);
     store.save(&SaveEntry::new("key 1", "newest")).unwrap();
     fs::create_dir(&image).unwrap();
     fs::copy(file(&folder), file(&image)).unwrap();
@@ -176,19 +188,10 @@ fn a_folder_that_was_removed_is_noticed_without_an_operation() {
 fn a_database_that_no_thread_could_close_can_be_opened_once_there_are_threads() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
-    let store = RedbStore::open(dir.path()).unwrap();
+    let store = reopen(dir.path());
     store.save(&SaveEntry::new("key", "last")).unwrap();
     seam::REFUSES.set(true);
     drop(store);
     seam::REFUSES.set(false);
-    let store = RedbStore::open(dir.path()).unwrap();
-    let began = Instant::now();
-    let value = loop {
-        match store.load("key") {
-            Ok(value) => break value,
-            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
-    assert_eq!(value.as_deref(), Some(b"last".as_slice()));
+    assert_eq!(reopen(dir.path()).load("key").unwrap().as_deref(), Some(b"last".as_slice()));
 }
