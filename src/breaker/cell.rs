@@ -268,7 +268,10 @@ mod tests {
 
     /// Notes failures without the lock while that is possible. Returns how many there were.
     fn note(cell: &Cell) -> u64 {
-        let note = |_: &i32| cell.try_note_failure(cell.state(), Tick::from_nanos(0), None);
+        let note = |_: &i32| {
+            cell.success_alone().is_spread()
+                && cell.try_record_failure(cell.state(), Tick::from_nanos(0), None)
+        };
         (0..100).take_while(note).count() as u64
     }
 
@@ -290,7 +293,7 @@ mod tests {
             let cell = leased([rate(window)]);
             record(cell, true);
             assert_eq!(note(cell), 0, "threads have not met");
-            cell.spread_successes();
+            cell.spread_successes(1);
             record(cell, false);
             // The sixth of twelve calls to fail opens the circuit.
             assert_eq!(note(cell), 4);
@@ -308,11 +311,42 @@ mod tests {
     }
 
     #[test]
+    fn failures_that_cannot_open_the_circuit_take_no_transaction_before_threads_have_met() {
+        let rate = |window| Trip::failure_rate(0.5, window).minimum_calls(12);
+        let cell = leased([rate(Window::calls(12)), Trip::consecutive_failures(4)]);
+        let fail = || cell.try_record_failure(cell.state(), Tick::from_nanos(0), None);
+        assert!(!fail(), "the first change is reported to the observer");
+        record(cell, true);
+        let epoch = cell.state();
+        assert!(fail() && fail());
+        assert!(!fail(), "four in a row");
+        assert_eq!(counts(cell), (3, 3, 3));
+        record(cell, false);
+        record(cell, false);
+        assert_eq!(counts(cell), (5, 3, 0));
+        assert!(fail() && fail());
+        assert!(!fail(), "six of twelve");
+        assert_eq!((counts(cell), cell.state()), ((7, 5, 2), epoch));
+        (0..6).for_each(|_| record(cell, false));
+        assert_eq!(counts(cell), (12, 4, 0), "the oldest has left the window");
+        assert!(fail() && fail(), "the oldest leave the window");
+        assert!(fail() && !fail());
+        assert_eq!(counts(cell), (12, 5, 3));
+        record(cell, true);
+        assert!(cell.state().admits_none(), "six of twelve");
+
+        let hour = Window::Time(std::time::Duration::from_secs(3600));
+        let timed = leased([rate(hour)]);
+        record(timed, true);
+        assert!(!timed.try_record_failure(timed.state(), Tick::from_nanos(0), None));
+    }
+
+    #[test]
     fn only_as_many_failures_are_noted_as_the_shortest_streak_allows() {
         let rate = Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000);
         let cell = leased([Trip::consecutive_failures(4), rate]);
         record(cell, true);
-        cell.spread_successes();
+        cell.spread_successes(1);
         assert_eq!(note(cell), 2);
         record(cell, true);
         assert!(cell.state().admits_none(), "four in a row");

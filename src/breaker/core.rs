@@ -4,6 +4,7 @@ use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     admission::Ticket,
+    counter,
     effects::{Change, Effects, EndCounts, Prevented, Step},
     fast_path_view::FastPathView,
     machine::Machine,
@@ -15,6 +16,7 @@ use crate::{
     clock::{Reading, Tick, TimeSource},
     event::{Event, PreventedBy, Transition, WouldTrip},
     outcome::Outcome,
+    sync::{AtomicU64, Ordering},
 };
 
 pub(super) struct Core {
@@ -232,6 +234,21 @@ impl Core {
             });
         }
         Publish::All
+    }
+
+    /// Records a failure of this epoch while successes are deferred, if nothing needs to be
+    /// published after it: most failures. Returns whether it has. Threads must not have met.
+    ///
+    /// Nothing is reported either: successes are deferred only while a save is due.
+    #[inline]
+    pub(super) fn try_record_held_failure(&mut self, counter: &AtomicU64, epoch: u64) -> bool {
+        debug_assert!(self.machine.as_ref().is_none_or(|machine| machine.storage.is_save_due));
+        self.machine.as_mut().is_some_and(|machine| {
+            counter::is_open(counter.load(Ordering::Relaxed), epoch)
+                && machine.try_record_held_failure(epoch, |limit| {
+                    counter::take(counter, epoch, limit, counter::opened(epoch, limit))
+                })
+        })
     }
 
     fn record_untimed(&mut self, successes: Successes<'_>, outcome: Outcome) -> Publish {

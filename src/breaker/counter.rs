@@ -32,8 +32,10 @@ pub(super) enum Counted {
     Yes,
     /// The counter is closed, full, or of another epoch.
     No,
-    /// Other threads changed the counter at the same time.
-    Contended,
+    /// Other threads changed the counter at the same time: one of this many counters.
+    Contended {
+        counters: u8,
+    },
 }
 
 const fn tag(epoch: u64) -> u64 {
@@ -52,7 +54,7 @@ pub(super) const fn has_room(value: u64, epoch: u64) -> bool {
 }
 
 /// Whether a counter is open for this epoch; it may be full.
-const fn is_open(value: u64, epoch: u64) -> bool {
+pub(super) const fn is_open(value: u64, epoch: u64) -> bool {
     value ^ tag(epoch) <= FULL
 }
 
@@ -64,7 +66,7 @@ pub(super) fn count(counter: &AtomicU64, epoch: u64) -> Counted {
     }
     match counter.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
         Ok(_) => Counted::Yes,
-        Err(_) => Counted::Contended,
+        Err(_) => Counted::Contended { counters: 1 },
     }
 }
 

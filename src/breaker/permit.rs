@@ -236,7 +236,9 @@ impl Permit {
             match cell.count_success(success) {
                 Counted::Yes => {}
                 Counted::No => succeed_locked(cell, state, self.call.stamp),
-                Counted::Contended => succeed_after_contention(cell, state, self.call.stamp),
+                Counted::Contended { counters } => {
+                    succeed_after_contention(cell, state, self.call.stamp, counters);
+                }
             }
         } else {
             self.set_recorded();

@@ -226,6 +226,29 @@ impl Machine {
         self.would_trip = false;
     }
 
+    /// Records successes that were counted without the lock, and then a failure of this epoch, if
+    /// neither the time nor a rule has to be asked. Returns whether it has.
+    #[inline]
+    pub(super) fn try_record_held_failure(
+        &mut self,
+        epoch: u64,
+        drain: impl FnOnce(u64) -> u64,
+    ) -> bool {
+        let holds = epoch == self.epoch()
+            && matches!(
+                self.phase,
+                Phase::Closed(None) | Phase::MetricsOnly { until: Tick::NEVER }
+            )
+            && self.rules.are_untimed()
+            && self.rules.hold_through_failure();
+        if holds {
+            let successes = drain(self.rules.defer_limit());
+            self.rules.record_held_failure(successes, self.now);
+            self.would_trip = false;
+        }
+        holds
+    }
+
     /// Records successes that were counted without the lock. While they could be deferred, none of
     /// them could trip a rule.
     pub(super) fn record_deferred(&mut self, successes: u64) {

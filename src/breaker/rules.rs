@@ -200,11 +200,31 @@ impl Rules {
         now: Tick,
     ) -> bool {
         let is_good = outcome == Outcome::Success && !self.is_slow(elapsed);
-        let is_below_limit = self
-            .failure_limit
-            .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit.get());
-        self.bucket_end().is_none_or(|end| now < end)
-            && (is_good || (is_below_limit && self.hold_through(true)))
+        self.bucket_end().is_none_or(|end| now < end) && (is_good || self.hold_through_failure())
+    }
+
+    /// Whether a failure that comes now, after any number of good calls, can meet no rule, and nor
+    /// can good calls after it.
+    pub(super) fn hold_through_failure(&self) -> bool {
+        self.failure_limit
+            .is_none_or(|limit| self.consecutive_failures.saturating_add(1) < limit.get())
+            && self.hold_through(true)
+    }
+
+    /// Records successes and then a failure of which no rule has to be asked: they
+    /// [hold](Self::hold_through_failure).
+    pub(super) fn record_held_failure(&mut self, successes: u64, now: Tick) {
+        const FAILURE: Sample = Sample { failed: true, slow: false };
+        self.has_recorded = true;
+        let before = if successes == 0 { self.consecutive_failures } else { 0 };
+        self.consecutive_failures = before.saturating_add(1);
+        for rate in &mut self.rates {
+            if successes > 0 {
+                rate.window.record_successes(successes, now);
+            }
+            rate.window.record(FAILURE, now);
+        }
+        debug_assert_eq!(self.evaluate(), None);
     }
 
     /// How many failures, up to `most`, cannot meet any rule, whatever good calls are recorded

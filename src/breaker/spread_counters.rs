@@ -26,7 +26,7 @@ pub(super) struct Counters {
 #[repr(align(128))]
 struct Counter(AtomicU64);
 
-const MOST_COUNTERS: usize = 16;
+const MOST_COUNTERS: u8 = 16;
 
 /// How often a thread tries to count on a counter of its own. Others change it too, but seldom: a
 /// holder of the lock, and threads with which it shares the counter.
@@ -43,14 +43,23 @@ impl SpreadCounters {
         Some(counters)
     }
 
-    /// Adds counters to use instead of the present ones, unless there are as many as there may be.
-    pub(super) fn add(&self) {
+    /// How many counters are in use; 1 is the one that all threads share.
+    fn width(&self) -> u8 {
+        self.get().map_or(1, Counters::width)
+    }
+
+    /// Adds counters to use instead of the present ones, if there are still as few as those on
+    /// which threads have `met`: several threads that met there are to double them once.
+    pub(super) fn add(&self, met: u8) {
+        if self.width() != met {
+            return;
+        }
         match self.get() {
             None => {
                 self.0.get_or_init(|| Box::new(Counters::closed(width())));
             }
-            Some(Counters { list, more, .. }) if list.len() < MOST_COUNTERS => {
-                more.get_or_init(|| Box::new(Counters::closed(2 * list.len())));
+            Some(counters) if met < MOST_COUNTERS => {
+                counters.more.get_or_init(|| Box::new(Counters::closed(2 * met)));
             }
             Some(_) => {}
         }
@@ -58,10 +67,14 @@ impl SpreadCounters {
 }
 
 impl Counters {
-    fn closed(number: usize) -> Self {
+    fn closed(number: u8) -> Self {
         let list = (0..number).map(|_| Counter(AtomicU64::new(CLOSED))).collect();
         let failures = Box::new(FailureLog::closed());
         Self { list, failures, more: OnceBox::default() }
+    }
+
+    fn width(&self) -> u8 {
+        u8::try_from(self.list.len()).unwrap_or(MOST_COUNTERS)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &AtomicU64> {
@@ -75,12 +88,13 @@ impl Counters {
         let counter = &self.list[thread_index() & (self.list.len() - 1)].0;
         for _ in 0..ATTEMPTS {
             match counter::count(counter, epoch) {
-                Counted::Contended => {}
+                Counted::Contended { .. } => {}
                 other => return other,
             }
         }
         // The caller takes the lock.
-        if self.list.len() < MOST_COUNTERS { Counted::Contended } else { Counted::No }
+        let counters = self.width();
+        if counters < MOST_COUNTERS { Counted::Contended { counters } } else { Counted::No }
     }
 
     /// Takes the counts of those that are open, and gives them this value.
@@ -90,10 +104,11 @@ impl Counters {
 }
 
 #[cfg(not(tower_breaker_loom))]
-fn width() -> usize {
+fn width() -> u8 {
     let threads = std::thread::available_parallelism().map_or(4, std::num::NonZero::get);
+    let threads = u8::try_from(threads).unwrap_or(MOST_COUNTERS).min(MOST_COUNTERS);
     // They are two at least, or they had not met.
-    threads.next_power_of_two().clamp(2, MOST_COUNTERS)
+    threads.next_power_of_two().max(2)
 }
 
 /// A number of the current thread's own. Threads share the counters evenly by it.
@@ -117,7 +132,7 @@ fn thread_index() -> usize {
 }
 
 #[cfg(tower_breaker_loom)]
-fn width() -> usize {
+fn width() -> u8 {
     2
 }
 
@@ -136,22 +151,20 @@ fn thread_index() -> usize {
 mod tests {
     use super::*;
 
-    fn counters(spread: &SpreadCounters) -> usize {
-        spread.get().map_or(0, |counters| counters.list.len())
-    }
-
     #[test]
     fn threads_that_go_on_meeting_get_more_counters_up_to_a_bound() {
         let spread = SpreadCounters::default();
-        spread.add();
-        let mut expected = counters(&spread);
+        spread.add(1);
+        let mut expected = spread.width();
+        assert!(expected > 1);
         for epoch in 1..10 {
             spread.get().unwrap().iter().for_each(|counter| counter::open(counter, epoch, 9));
             assert_eq!(spread.get().unwrap().count(epoch), Counted::Yes);
             assert_eq!(spread.get().unwrap().take(epoch, 9, CLOSED), 1);
-            spread.add();
+            // Two threads met, and each of them adds counters.
+            (0..2).for_each(|_| spread.add(expected));
             expected = (2 * expected).min(MOST_COUNTERS);
-            assert_eq!(counters(&spread), expected);
+            assert_eq!(spread.width(), expected);
         }
         assert_eq!(expected, MOST_COUNTERS);
     }
@@ -173,8 +186,8 @@ mod tests {
             assert!(taskset.status.success(), "{taskset:?}");
             assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
             let spread = SpreadCounters::default();
-            spread.add();
-            assert!(counters(&spread) >= 2);
+            spread.add(1);
+            assert!(spread.width() >= 2);
         });
         pinned.join().unwrap();
     }

@@ -81,9 +81,10 @@ impl Successes<'_> {
         self.spread.get().is_some()
     }
 
-    /// Adds counters, closed, so that threads do not meet again. The present ones must be closed.
-    pub(super) fn spread(self) {
-        self.spread.add();
+    /// Adds counters, closed, so that threads do not meet again, unless another thread that met
+    /// there has done so. The present ones must be closed.
+    pub(super) fn spread(self, met: u8) {
+        self.spread.add(met);
     }
 
     /// Whether successes of this epoch can be counted now.

@@ -2,6 +2,7 @@
 
 use tokio::task::JoinSet;
 use tower::ServiceBuilder;
+use tower_breaker::config::CallMetrics;
 
 use crate::support::wait::eventually_async;
 
@@ -16,6 +17,13 @@ const CALLS: usize = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_counts_once_in_the_client_and_once_in_the_server() {
+    for call_metrics in [CallMetrics::Counts, CallMetrics::Off] {
+        all_calls_count_once(call_metrics).await;
+    }
+}
+
+async fn all_calls_count_once(call_metrics: CallMetrics) {
+    let watching = || watching().call_metrics(call_metrics);
     let theirs = watching().grpc().build().unwrap();
     let of_server = theirs.breaker().clone();
     let server = Running::behind(theirs).await;

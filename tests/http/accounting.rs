@@ -26,6 +26,7 @@ use tower_breaker::{
         BodyFailure, ClassifiedResponse, Classify, ClassifyBody, ClassifyEos, StatusClassifier,
         SuccessAtEos,
     },
+    config::CallMetrics,
     reject::RespondWith,
 };
 
@@ -353,16 +354,25 @@ async fn no_call_is_lost_while_the_circuit_flaps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_concurrent_calls_are_all_accounted_for() {
-    let (book, ..) = rush(config(Trip::consecutive_failures(5)), 1000).await;
-    book.adds_up();
+    for call_metrics in [CallMetrics::Counts, CallMetrics::Off] {
+        let mut config = config(Trip::consecutive_failures(5));
+        config.call_metrics = call_metrics;
+        let (book, ..) = rush(config, 1000).await;
+        book.adds_up();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_breaker_that_never_trips_counts_each_call_once() {
-    for abandoned_after in [None, Some(Duration::from_nanos(1))] {
+    for (abandoned_after, call_metrics) in [
+        (None, CallMetrics::Counts),
+        (None, CallMetrics::Off),
+        (Some(Duration::from_nanos(1)), CallMetrics::Off),
+    ] {
         let window = Window::calls(10_000);
         let mut config = config(Trip::failure_rate(1.0, window).minimum_calls(10_000));
         config.abandoned_after = abandoned_after;
+        config.call_metrics = call_metrics;
         let (book, breaker, _) = rush(config, 1000).await;
         let of = Book::of;
         assert_eq!(

@@ -6,6 +6,10 @@ mod classify_fn;
 mod classify_with;
 mod composition;
 mod contract;
+/// The same for calls that are not counted for metrics, which take other paths.
+#[path = "contract/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "it asks for its own name")]
+mod contract_unmetered;
 mod exempt;
 mod inner_rejections;
 mod rejections;

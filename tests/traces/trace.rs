@@ -5,7 +5,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Map, Value};
-use tower_breaker::{Breaker, Config, Permit, Rejected, clock::ManualClock, snapshot::Snapshot};
+use tower_breaker::{
+    Breaker, Config, Permit, Rejected, clock::ManualClock, config::CallMetrics, snapshot::Snapshot,
+};
 
 use crate::{
     action::{Action, ByHand, Shift},
@@ -39,10 +41,14 @@ fn play_one(trace: &Value) -> Result<(), String> {
     let steps = steps.as_array().filter(|steps| !steps.is_empty());
     let steps =
         steps.ok_or_else(|| within("steps must be a list with something in it".to_owned()))?;
-    let mut player = Player::new(read_config(&config).map_err(within)?).map_err(within)?;
-    for (index, step) in steps.iter().enumerate() {
-        let place = |error: String| within(format!("step {}, {step}: {error}", index + 1));
-        player.step(step).map_err(place)?;
+    let config = read_config(&config).map_err(within)?;
+    // Calls that are not counted for metrics take other paths.
+    for call_metrics in [CallMetrics::Counts, CallMetrics::Off] {
+        let mut player = Player::new(config.clone(), call_metrics).map_err(within)?;
+        for (index, step) in steps.iter().enumerate() {
+            let place = |error: String| within(format!("step {}, {step}: {error}", index + 1));
+            player.step(step).map_err(place)?;
+        }
     }
     Ok(())
 }
@@ -50,6 +56,7 @@ fn play_one(trace: &Value) -> Result<(), String> {
 struct Player {
     clock: ManualClock,
     breaker: Breaker,
+    call_metrics: CallMetrics,
     /// The calls under way.
     under_way: HashMap<String, Permit>,
 }
@@ -62,11 +69,12 @@ pub(crate) enum Admission {
 }
 
 impl Player {
-    fn new(config: Config) -> Result<Self, String> {
+    fn new(mut config: Config, call_metrics: CallMetrics) -> Result<Self, String> {
         let clock = ManualClock::new();
+        config.call_metrics = call_metrics;
         let breaker = Breaker::builder("trace").config(config).clock(clock.clone()).build();
         let breaker = breaker.map_err(|error| error.to_string())?;
-        Ok(Self { clock, breaker, under_way: HashMap::new() })
+        Ok(Self { clock, breaker, call_metrics, under_way: HashMap::new() })
     }
 
     fn step(&mut self, step: &Value) -> Result<(), String> {
@@ -134,7 +142,9 @@ impl Player {
             Action::Reset => self.breaker.reset(),
             Action::Restart { after, wall_clock } => self.restart(*after, *wall_clock)?,
             Action::Update(config) => {
-                self.breaker.update(config.clone()).map_err(|error| error.to_string())?;
+                let mut config = config.clone();
+                config.call_metrics = self.call_metrics;
+                self.breaker.update(config).map_err(|error| error.to_string())?;
             }
         }
         Ok(Admission::NotAsked)

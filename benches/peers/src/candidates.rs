@@ -1,6 +1,7 @@
 //! The breakers, each as a `tower::Service` over the same inner service, configured as its own
 //! documentation recommends.
 
+mod clock_and_write;
 mod failsafe;
 #[cfg(feature = "keyed")]
 mod keyed;
@@ -17,6 +18,8 @@ use crate::{Down, Inner, Scenario, drive, failures_until_rejected};
 pub enum Candidate {
     /// The inner service alone.
     Bare,
+    /// The inner service, a read of the clock and a write, where the rule is on a time window.
+    ClockAndWrite,
     /// tower-breaker.
     Ours,
     /// tower-breaker with its calls counted for metrics.
@@ -48,12 +51,13 @@ pub enum Candidate {
 }
 
 const COUNT: usize =
-    7 + cfg!(feature = "metrics") as usize + 4 * cfg!(feature = "keyed") as usize;
+    8 + cfg!(feature = "metrics") as usize + 4 * cfg!(feature = "keyed") as usize;
 
 impl Candidate {
     /// All candidates, in the order of the table.
     pub const ALL: [Self; COUNT] = [
         Self::Bare,
+        Self::ClockAndWrite,
         Self::Ours,
         #[cfg(feature = "metrics")]
         Self::Metered,
@@ -77,6 +81,7 @@ impl Candidate {
     pub const fn key(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::ClockAndWrite => "clock-and-write",
             Self::Ours => "tower-breaker",
             #[cfg(feature = "metrics")]
             Self::Metered => "tower-breaker-metrics",
@@ -129,6 +134,9 @@ pub fn visit<const COUNTED: bool, V: Visitor>(
     let visitor = Prepare { scenario, visitor };
     match candidate {
         Candidate::Bare => Some(visitor.visitor.visit(inner)),
+        Candidate::ClockAndWrite => {
+            clock_and_write::service(scenario, inner).map(|service| visitor.visitor.visit(service))
+        }
         Candidate::Ours => Some(visitor.visit(ours::service(scenario, inner))),
         #[cfg(feature = "metrics")]
         Candidate::Metered => Some(visitor.visit(ours::metered(scenario, inner))),

@@ -6,7 +6,7 @@ use super::Cell;
 use crate::{
     breaker::{
         admission::Ticket, core::Publish, effects::Effects, fast_path_view::FastPathView,
-        machine::Machine, packed_state::PackedState,
+        machine::Machine, packed_state::PackedState, success_state::SuccessState,
     },
     clock::Tick,
     error::Refusal,
@@ -72,14 +72,24 @@ impl Cell {
         }
     }
 
-    /// Makes more counters of successes: threads have met on those in use.
+    /// Records a failure while successes are counted on one counter, as they were when this was
+    /// published, if it changes nothing about that.
+    #[inline]
+    pub(in crate::breaker) fn try_record_held_failure(&self, success: SuccessState) -> bool {
+        let mut core = self.lock();
+        // It may have been published anew.
+        self.success_alone() == success
+            && core.try_record_held_failure(&self.locked.successes, success.epoch())
+    }
+
+    /// Makes more counters of successes: threads have met on one of this many.
     #[cold]
     #[inline(never)]
-    pub(in crate::breaker) fn spread_successes(&'static self) {
+    pub(in crate::breaker) fn spread_successes(&'static self, met: u8) {
         self.with_core(|core| {
             core.machine.as_ref()?;
             core.drain(self.successes(), false);
-            self.successes().spread();
+            self.successes().spread(met);
             Some(())
         });
     }

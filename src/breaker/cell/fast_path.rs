@@ -258,18 +258,32 @@ impl Cell {
             && (!success.is_bucketed() || self.view.is_in_newest_bucket(now))
     }
 
-    /// Notes a failure without the lock, if threads have met and it cannot open the circuit.
-    /// Without `elapsed`, the call took the time since `since`.
-    pub(in crate::breaker) fn try_note_failure(
+    /// Records a failure that cannot open the circuit, if that needs neither the time nor a
+    /// transaction; where threads have met, without the lock. Without `elapsed`, the call took the
+    /// time since `since`.
+    #[inline]
+    pub(in crate::breaker) fn try_record_failure(
         &self,
         admitted: PackedState,
         since: Tick,
         elapsed: Option<Duration>,
     ) -> bool {
         let success = self.view.success_alone();
-        if !success.is_same_epoch(admitted) || !success.defers() || !success.is_spread() {
+        if !success.is_same_epoch(admitted) || !success.defers() {
             return false;
         }
+        if !success.is_spread() {
+            return success.defers_untimed() && self.try_record_held_failure(success);
+        }
+        self.try_note_failure(success, since, elapsed)
+    }
+
+    fn try_note_failure(
+        &self,
+        success: SuccessState,
+        since: Tick,
+        elapsed: Option<Duration>,
+    ) -> bool {
         // The times of the view, and the counters of several threads, are at least as new.
         PublishedView::acquire();
         self.is_fast_and_in_newest_bucket(success, since, elapsed)

@@ -62,6 +62,11 @@ struct Leased {
     dispatched: Arc<Dispatched>,
 }
 
+/// Records a success as a service does.
+fn succeed(mut permit: Permit) {
+    permit.succeed_unless_nested();
+}
+
 impl Leased {
     fn new(config: Config) -> Self {
         Self::with_clock(config).0

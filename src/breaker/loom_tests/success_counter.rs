@@ -8,7 +8,7 @@ use std::{
 
 use loom::thread;
 
-use super::{Leased, model};
+use super::{Leased, model, succeed};
 use crate::{
     breaker::{
         command::Command,
@@ -64,7 +64,7 @@ impl Counters {
     fn spread(epoch: u64) -> Arc<Self> {
         let shared = AtomicU64::new(CLOSED);
         let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
-        counters.all().spread();
+        counters.all().spread(1);
         counters.all().open(epoch, UNLIMITED);
         counters
     }
@@ -180,8 +180,8 @@ fn two_successes_and_a_failure_are_all_counted_in_some_order() {
         let leased = counting(4);
         let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         bad.failure();
         let streak_during = leased.stats().consecutive_failures();
@@ -200,8 +200,8 @@ fn successes_during_a_failure_that_trips_come_before_it_or_too_late() {
         let leased = counting(2);
         let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         bad.failure();
         other.join().unwrap();
@@ -277,11 +277,11 @@ fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
         let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         three.success();
-        leased.cell.spread_successes();
+        leased.cell.spread_successes(1);
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
     });
@@ -292,15 +292,15 @@ fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
 fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
     model(|| {
         let leased = counting(4);
-        leased.cell.spread_successes();
+        leased.cell.spread_successes(1);
         let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         three.success();
-        leased.cell.spread_successes();
+        leased.cell.spread_successes(2);
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
     });
@@ -310,7 +310,7 @@ fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
 fn a_failure_drains_every_counter() {
     model(|| {
         let leased = counting(4);
-        leased.cell.spread_successes();
+        leased.cell.spread_successes(1);
         let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();
@@ -382,8 +382,8 @@ fn a_success_during_a_reset_is_not_counted_after_it() {
         let cell = leased.cell;
         let (one, two) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || {
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         cell.command(Command::Reset);
         let fresh = leased.permit();

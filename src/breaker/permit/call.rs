@@ -61,7 +61,7 @@ pub(super) fn succeed_outermost(
             cell.count_current(state, CallEnd::Success, elapsed);
         }
         Counted::No => succeed_locked(cell, state, stamp),
-        Counted::Contended => succeed_after_contention(cell, state, stamp),
+        Counted::Contended { counters } => succeed_after_contention(cell, state, stamp, counters),
     }
 }
 
@@ -75,8 +75,13 @@ pub(super) fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64
 
 #[cold]
 #[inline(never)]
-pub(super) fn succeed_after_contention(cell: &'static Cell, state: PackedState, stamp: u64) {
-    cell.spread_successes();
+pub(super) fn succeed_after_contention(
+    cell: &'static Cell,
+    state: PackedState,
+    stamp: u64,
+    met: u8,
+) {
+    cell.spread_successes(met);
     succeed_locked(cell, state, stamp);
 }
 
@@ -113,11 +118,11 @@ impl Call {
             match self.cell.try_record_success(success, self.state, admitted, elapsed) {
                 Counted::Yes => return,
                 Counted::No => {}
-                Counted::Contended => self.cell.spread_successes(),
+                Counted::Contended { counters } => self.cell.spread_successes(counters),
             }
         }
         if let Outcome::Failure { .. } = outcome
-            && self.cell.try_note_failure(self.state, Tick::from_nanos(self.stamp), elapsed)
+            && self.cell.try_record_failure(self.state, Tick::from_nanos(self.stamp), elapsed)
         {
             return;
         }

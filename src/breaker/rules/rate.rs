@@ -65,6 +65,7 @@ impl RateRule {
     /// The first call that the rule is asked about makes the rate that decides: it completes the
     /// minimum number of calls, or is one more than there are. Each further good one lowers the
     /// rate.
+    #[inline]
     pub(super) fn holds_through(&self, bad: bool) -> bool {
         let Counts { calls, failures, slow_calls } = self.window.counts();
         let before = match self.measure {
@@ -72,6 +73,14 @@ impl RateRule {
             Measure::SlowCalls(_) => slow_calls,
         };
         let bad = before + u64::from(bad);
+        if self.window.is_full() {
+            return bad == 0 || bad < self.limit_when_full.into();
+        }
+        self.holds_while_filling(bad, calls)
+    }
+
+    /// Whether this many bad ones among this many calls, or one more, hold.
+    fn holds_while_filling(&self, bad: u64, calls: u64) -> bool {
         let calls = (calls + 1).max(self.minimum_calls.into());
         let calls = self.window.size().map_or(calls, |size| calls.min(size.into()));
         bad == 0 || !self.meets(bad, calls)

@@ -65,8 +65,29 @@ impl CountWindow {
         }
     }
 
-    /// Records successes, a word of the ring at a time.
+    /// Records successes.
+    #[inline]
     pub(super) fn record_successes(&mut self, calls: u64) {
+        let room = (PER_WORD - self.next % PER_WORD).min(self.size - self.next);
+        match u32::try_from(calls) {
+            Ok(calls) if calls < room => self.record_few_successes(calls),
+            _ => self.record_many_successes(calls),
+        }
+    }
+
+    /// Records successes that end before the end of a word and of the ring.
+    #[inline]
+    fn record_few_successes(&mut self, calls: u32) {
+        let places = !(u64::MAX << (2 * calls)) << (2 * (self.next % PER_WORD));
+        self.forget_in_word((self.next / PER_WORD) as usize, places);
+        self.length = self.size.min(self.length + calls);
+        self.recorded += u64::from(calls);
+        self.next += calls;
+    }
+
+    /// Records successes, a word of the ring at a time.
+    #[inline(never)]
+    fn record_many_successes(&mut self, calls: u64) {
         let calls = u32::try_from(calls).unwrap_or(u32::MAX).min(self.size);
         let until_the_end = calls.min(self.size - self.next);
         if self.failures > 0 || self.slow_calls > 0 {
@@ -120,15 +141,23 @@ impl CountWindow {
             work::add(1);
             let first = place % PER_WORD;
             let here = (PER_WORD - first).min(end - place);
-            let mask = mask(here) << (2 * first);
-            let word = &mut self.ring[(place / PER_WORD) as usize];
-            // Among a million calls, most words hold successes only.
-            if *word & mask != 0 {
-                self.failures -= (*word & mask & FAILURES).count_ones();
-                self.slow_calls -= (*word & mask & !FAILURES).count_ones();
-                *word &= !mask;
-            }
+            self.forget_in_word((place / PER_WORD) as usize, mask(here) << (2 * first));
             place += here;
+        }
+    }
+
+    /// Makes these places of a word hold successes.
+    #[inline]
+    fn forget_in_word(&mut self, index: usize, places: u64) {
+        let word = &mut self.ring[index];
+        let old = *word & places;
+        // Among a million calls, most words hold successes only.
+        if old != 0 {
+            *word &= !places;
+            self.failures -= (old & FAILURES).count_ones();
+            if self.slow_calls > 0 {
+                self.slow_calls -= (old & !FAILURES).count_ones();
+            }
         }
     }
 
@@ -144,10 +173,15 @@ impl CountWindow {
         }
     }
 
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.length == self.size
+    }
+
     /// Whether one more success would leave the window as it is.
     #[inline]
     pub(super) fn is_full_of_successes(&self) -> bool {
-        self.length == self.size && self.failures == 0 && self.slow_calls == 0
+        self.is_full() && self.failures == 0 && self.slow_calls == 0
     }
 
     pub(super) fn clear(&mut self) {

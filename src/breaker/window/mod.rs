@@ -70,6 +70,15 @@ impl CallWindow {
         }
     }
 
+    /// Whether a count window holds as many calls as it can.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Count(window) => window.is_full(),
+            Self::Time(_) => false,
+        }
+    }
+
     /// Whether recording a success would change nothing.
     #[inline]
     pub(crate) fn is_full_of_successes(&self) -> bool {

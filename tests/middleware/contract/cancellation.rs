@@ -14,7 +14,7 @@ use tower_breaker::{
     Breaker, CircuitBreakerLayer, Error, Outcome, State, Trip, Window, clock::ManualClock,
 };
 
-use super::{OPEN_TIME, Setup, setup, trip};
+use super::{OPEN_TIME, Setup, call_metrics, setup, trip};
 
 /// A half-open circuit with one slot that closes at the first success.
 fn half_open() -> Setup {
@@ -73,7 +73,7 @@ fn holding(held: Arc<()>) -> impl Service<(), Response = (), Error = (), Future:
 #[tokio::test]
 async fn the_inner_future_is_dropped_as_soon_as_it_is_ready() {
     let held = Arc::new(());
-    let layer = CircuitBreakerLayer::builder("held").build().unwrap();
+    let layer = CircuitBreakerLayer::builder("held").call_metrics(call_metrics()).build().unwrap();
     let mut service = layer.layer(holding(Arc::clone(&held)));
     let in_service = Arc::strong_count(&held);
     let mut call = task::spawn(service.ready().await.unwrap().call(()));
@@ -86,6 +86,7 @@ async fn the_inner_future_is_dropped_as_soon_as_it_is_ready() {
 #[tokio::test]
 async fn a_future_that_is_polled_after_completion_panics_and_counts_no_more() {
     let layer = CircuitBreakerLayer::builder("polled again")
+        .call_metrics(call_metrics())
         .trip_on(Trip::failure_rate(1.0, Window::calls(10)))
         .build()
         .unwrap();
@@ -150,6 +151,7 @@ async fn results_from_before_a_transition_change_nothing() {
 fn half_open_breaker() -> Breaker {
     let clock = ManualClock::new();
     let breaker = Breaker::builder("alone")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(1))
         .recovery_timeout(OPEN_TIME)
         .clock(clock.clone())
@@ -204,7 +206,9 @@ fn a_permit_may_outlive_its_breaker() {
     let (probe, name) = (breaker.try_acquire().unwrap(), breaker.name().to_owned());
     drop(breaker);
     // The old permit changes nothing in a breaker that reuses the memory.
-    let others: Vec<_> = (0..100).map(|_| Breaker::builder(&name).build().unwrap()).collect();
+    let others: Vec<_> = (0..100)
+        .map(|_| Breaker::builder(&name).call_metrics(call_metrics()).build().unwrap())
+        .collect();
     probe.failure();
     for other in others {
         assert_eq!((other.state(), other.stats().consecutive_failures()), (State::Closed, 0));
@@ -215,6 +219,7 @@ fn a_permit_may_outlive_its_breaker() {
 async fn a_classifier_that_panics_releases_the_slot() {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("classifier")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(1))
         .clock(clock.clone())
         .classify(|_: &Result<(), ()>| -> Outcome { panic!("in classify") })

@@ -9,7 +9,7 @@ use tokio_test::task;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{Breaker, CircuitBreakerLayer, Outcome, State, Trip, clock::ManualClock};
 
-use super::{OPEN_TIME, trip};
+use super::{OPEN_TIME, call_metrics, trip};
 
 fn panicking(_: &Result<(), String>) -> Outcome {
     resume_unwind(Box::new("a bug"))
@@ -19,6 +19,7 @@ fn panicking(_: &Result<(), String>) -> Outcome {
 fn builder() -> (tower_breaker::BreakerBuilder, ManualClock) {
     let clock = ManualClock::new();
     let builder = Breaker::builder("classifiers")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(2))
         .recovery_timeout(OPEN_TIME)
         .clock(clock.clone());

@@ -10,6 +10,8 @@ use std::{
 
 use tower_breaker::{Breaker, Config, Outcome, State, Trip, Window, clock::ManualClock};
 
+use super::call_metrics;
+
 const THREADS: u32 = 8;
 
 fn on_threads(work: impl Fn(u32) + Sync) {
@@ -32,6 +34,7 @@ fn at_the_recovery_moment_no_more_probes_are_admitted_than_allowed() {
     {
         let clock = ManualClock::new();
         let breaker = Breaker::builder("probes")
+            .call_metrics(call_metrics())
             .trip_on(Trip::consecutive_failures(1))
             .success_threshold(THREADS)
             .half_open_max_calls(allowed)
@@ -59,6 +62,7 @@ fn at_the_recovery_moment_no_more_probes_are_admitted_than_allowed() {
 fn no_record_is_lost_under_contention() {
     const CALLS: u32 = 20_000;
     let breaker = Breaker::builder("contended")
+        .call_metrics(call_metrics())
         .trip_on(Trip::failure_rate(1.0, Window::calls(1_000_000)))
         .trip_on(Trip::failure_rate(1.0, Window::time(Duration::from_secs(3600))))
         .build()
@@ -86,7 +90,8 @@ fn no_record_is_lost_under_contention() {
 fn every_success_in_a_time_window_is_counted() {
     const CALLS: u32 = 50_000;
     let rule = Trip::failure_rate(0.5, Window::time(Duration::from_secs(3600)));
-    let breaker = Breaker::builder("tally").trip_on(rule).build().unwrap();
+    let breaker =
+        Breaker::builder("tally").call_metrics(call_metrics()).trip_on(rule).build().unwrap();
     on_threads(|_| {
         for _ in 0..CALLS {
             breaker.try_acquire().unwrap().success();
@@ -101,6 +106,7 @@ fn failures_from_many_threads_trip_the_circuit_once() {
         let steps = std::sync::Arc::new(AtomicUsize::new(0));
         let counted = steps.clone();
         let breaker = Breaker::builder("once")
+            .call_metrics(call_metrics())
             .trip_on(Trip::consecutive_failures(THREADS))
             .on_event(move |_| {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -128,7 +134,8 @@ fn every_call_ends_once_while_the_circuit_flaps() {
     config.recovery_timeout = Duration::from_micros(50);
     config.half_open_max_calls = Some(2);
     config.success_threshold = 2;
-    let breaker = Breaker::builder("flaps").config(config).build().unwrap();
+    let breaker =
+        Breaker::builder("flaps").config(config).call_metrics(call_metrics()).build().unwrap();
     let (admitted, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     on_threads(|thread| {
         for call in 0..5_000 {

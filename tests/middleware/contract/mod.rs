@@ -15,7 +15,7 @@ use std::time::Duration;
 use tower::Layer;
 use tower_breaker::{
     Breaker, CircuitBreaker, CircuitBreakerLayer, Trip, classify::ErrorsAsFailures,
-    clock::ManualClock,
+    clock::ManualClock, config::CallMetrics,
 };
 use tower_test::mock;
 
@@ -30,11 +30,18 @@ struct Setup {
     clock: ManualClock,
 }
 
+/// What is counted of the calls in this copy of the module.
+fn call_metrics() -> CallMetrics {
+    let is_unmetered = module_path!().contains("unmetered");
+    if is_unmetered { CallMetrics::Off } else { CallMetrics::Counts }
+}
+
 const OPEN_TIME: Duration = Duration::from_secs(60);
 
 fn setup() -> Setup {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("contract")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(1))
         .recovery_timeout(OPEN_TIME)
         .clock(clock.clone())

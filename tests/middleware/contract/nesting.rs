@@ -12,7 +12,7 @@ use tower_breaker::{
     reject::RejectAsBoxError,
 };
 
-use super::{OPEN_TIME, trip};
+use super::{OPEN_TIME, call_metrics, trip};
 
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -21,6 +21,7 @@ type Nested = CircuitBreakerLayer<tower_breaker::classify::ErrorsAsFailures, Rej
 fn layer(rule: Trip) -> (Nested, ManualClock) {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("nested")
+        .call_metrics(call_metrics())
         .trip_on(rule)
         .recovery_timeout(OPEN_TIME)
         .clock(clock.clone())
@@ -193,6 +194,7 @@ async fn a_call_in_another_task_counts_too() {
 async fn a_waiting_caller_does_not_block_itself() {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("nested")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(1))
         .recovery_timeout(OPEN_TIME)
         .clock(clock.clone())

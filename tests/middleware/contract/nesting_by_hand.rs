@@ -12,7 +12,7 @@ use tower_breaker::{
     Breaker, CircuitBreakerLayer, State, Trip, clock::ManualClock, reject::RejectAsBoxError,
 };
 
-use super::OPEN_TIME;
+use super::{OPEN_TIME, call_metrics};
 
 type Call = Pin<Box<dyn Future<Output = Result<(), BoxError>>>>;
 
@@ -96,6 +96,7 @@ fn a_call_counts_once_and_the_only_probe_closes_the_circuit() {
         for failing in [Act::Fail, Act::Panic] {
             let clock = ManualClock::new();
             let breaker = Breaker::builder("by hand")
+                .call_metrics(call_metrics())
                 .trip_on(Trip::consecutive_failures(3))
                 .recovery_timeout(OPEN_TIME)
                 .clock(clock.clone())

@@ -15,7 +15,7 @@ use tower_breaker::{
     CircuitBreakerLayer, State, Trip, clock::ManualClock, reject::RejectAsBoxError,
 };
 
-use super::OPEN_TIME;
+use super::{OPEN_TIME, call_metrics};
 
 type Calls = BoxCloneService<bool, (), BoxError>;
 type Nested = CircuitBreakerLayer<tower_breaker::classify::ErrorsAsFailures, RejectAsBoxError>;
@@ -34,6 +34,7 @@ fn layers<const N: usize>() -> ([Nested; N], ManualClock) {
     let clock = ManualClock::new();
     let layers = std::array::from_fn(|index| {
         CircuitBreakerLayer::builder(format!("nested {index}"))
+            .call_metrics(call_metrics())
             .trip_on(Trip::consecutive_failures(3))
             .recovery_timeout(OPEN_TIME)
             .clock(clock.clone())

@@ -12,7 +12,7 @@ use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{Breaker, CircuitBreakerLayer, State, Trip, Window, clock::ManualClock};
 
-use super::{OPEN_TIME, trip};
+use super::{OPEN_TIME, call_metrics, trip};
 
 type Work = Pin<Box<dyn Future<Output = Result<(), ()>>>>;
 
@@ -41,6 +41,7 @@ fn watching() -> (CircuitBreakerLayer, ManualClock) {
     let (calls, time) = (Window::calls(1000), Window::time(Duration::from_secs(60)));
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("panics")
+        .call_metrics(call_metrics())
         .trip_on(Trip::failure_rate(1.0, calls).minimum_calls(1000))
         .trip_on(Trip::slow_call_rate(1.0, OPEN_TIME, time).minimum_calls(1000))
         .clock(clock.clone())
@@ -80,6 +81,7 @@ async fn panics_open_the_circuit_and_a_probe_that_panics_opens_it_again() {
     for how in [Panics::InCall, Panics::InPoll] {
         let clock = ManualClock::new();
         let layer = CircuitBreakerLayer::builder("panics")
+            .call_metrics(call_metrics())
             .trip_on(Trip::consecutive_failures(3))
             .recovery_timeout(OPEN_TIME)
             .clock(clock.clone())
@@ -143,6 +145,7 @@ async fn calls_that_an_unrelated_panic_drops_are_cancelled() {
 async fn a_task_that_panics_is_a_failure() {
     let clock = ManualClock::new();
     let layer = CircuitBreakerLayer::builder("panics")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(1))
         .clock(clock.clone())
         .build()

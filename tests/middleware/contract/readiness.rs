@@ -3,7 +3,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_breaker::{CircuitBreakerLayer, Error, State, Trip};
 use tower_test::mock;
 
-use super::{Mock, OPEN_TIME, Setup, setup, trip};
+use super::{Mock, OPEN_TIME, Setup, call_metrics, setup, trip};
 
 type Service_ = tower_breaker::CircuitBreaker<Mock>;
 
@@ -171,6 +171,7 @@ async fn readiness_takes_no_probe_slot() {
 #[tokio::test]
 async fn a_full_buffer_or_limit_below_does_not_turn_a_rejection_into_a_wait() {
     let layer = CircuitBreakerLayer::builder("below")
+        .call_metrics(call_metrics())
         .trip_on(Trip::consecutive_failures(1))
         .build()
         .unwrap();

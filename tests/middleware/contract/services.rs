@@ -11,6 +11,8 @@ use tokio_test::{assert_ready, assert_ready_ok, task};
 use tower::{Layer, Service};
 use tower_breaker::{CircuitBreakerLayer, State};
 
+use super::call_metrics;
+
 /// Neither `Clone`, nor `Send`, nor `'static`. It is ready for one call at a time, and panics if a
 /// service other than the one that was polled ready is called.
 struct Borrowing<'a> {
@@ -40,7 +42,7 @@ impl<'a> Service<&'a str> for Borrowing<'a> {
 fn a_service_need_not_be_clone_send_or_static_and_needs_no_runtime() {
     let calls = Cell::new(0);
     let request = String::from("hello");
-    let layer = CircuitBreakerLayer::builder("any").build().unwrap();
+    let layer = CircuitBreakerLayer::builder("any").call_metrics(call_metrics()).build().unwrap();
     let mut service =
         layer.layer(Borrowing { calls: &calls, ready: false, _not_send: Rc::default() });
     for _ in 0..3 {
@@ -60,7 +62,7 @@ fn a_service_need_not_be_clone_send_or_static_and_needs_no_runtime() {
 
 #[test]
 fn repeated_layering_creates_no_second_breaker() {
-    let layer = CircuitBreakerLayer::builder("one").build().unwrap();
+    let layer = CircuitBreakerLayer::builder("one").call_metrics(call_metrics()).build().unwrap();
     let answering = |answer: Result<(), ()>| tower::service_fn(move |(): ()| ready(answer));
     for round in 0..5 {
         let mut service = layer.clone().layer(answering(Err(())));
@@ -75,7 +77,7 @@ fn repeated_layering_creates_no_second_breaker() {
 
 #[test]
 fn the_inner_service_is_accessible() {
-    let layer = CircuitBreakerLayer::builder("inner").build().unwrap();
+    let layer = CircuitBreakerLayer::builder("inner").call_metrics(call_metrics()).build().unwrap();
     let mut service = layer.layer(7);
     assert_eq!(*service.get_ref(), 7);
     *service.get_mut() += 1;

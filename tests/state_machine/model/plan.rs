@@ -172,7 +172,8 @@ fn settings(windows: Windows) -> impl Strategy<Value = Settings> {
     let ramp = option::weighted(0.3, ramp());
     let abandoned = option::weighted(0.4, 1..200_u64);
     let times = (1..500_u64, backoff, timeout, ramp, ttl, abandoned);
-    (vec(rule(windows), 1..4), times, probes).prop_map(|(rules, times, probes)| {
+    let all = (vec(rule(windows), 1..4), times, probes, proptest::bool::ANY);
+    all.prop_map(|(rules, times, probes, metered)| {
         let (recovery_timeout, backoff, probe_timeout, ramp, closed_ttl, abandoned_after) = times;
         Settings {
             rules,
@@ -186,6 +187,7 @@ fn settings(windows: Windows) -> impl Strategy<Value = Settings> {
             ramp,
             abandoned_after,
             closed_ttl,
+            metered,
         }
     })
 }

@@ -2,7 +2,7 @@
 //! under test.
 
 use serde_json::{Value, json};
-use tower_breaker::Config;
+use tower_breaker::{Config, config::CallMetrics};
 
 /// All times are whole milliseconds and all shares are fractions of small integers, so the model
 /// needs no rounding.
@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) abandoned_after: Option<u64>,
     /// The age from which a restart ignores the snapshot of a closed circuit.
     pub(crate) closed_ttl: u64,
+    /// Whether calls are counted for metrics: others take other paths.
+    pub(crate) metered: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -117,7 +119,10 @@ impl Settings {
 
     pub(crate) fn config(&self) -> Config {
         let text = self.to_json().to_string();
-        Config::from_json(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+        let mut config =
+            Config::from_json(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        config.call_metrics = if self.metered { CallMetrics::Counts } else { CallMetrics::Off };
+        config
     }
 
     fn to_json(&self) -> Value {

@@ -86,7 +86,7 @@ impl Visitor for Proof {
 
 fn expected(candidate: Candidate, scenario: Scenario, times: u64) -> Seen {
     match candidate {
-        Candidate::Bare => scenario.expected_bare(times),
+        Candidate::Bare | Candidate::ClockAndWrite => scenario.expected_bare(times),
         _ => scenario.expected(times),
     }
 }
@@ -253,7 +253,7 @@ const HEALTHY_BEFORE: u64 = 100_000;
 /// Number of consecutive failures that open the circuit at a failure rate of one half of the last
 /// 100 calls, after a long run of successes.
 fn slide(candidate: Candidate) -> Option<u64> {
-    if candidate == Candidate::Bare {
+    if matches!(candidate, Candidate::Bare | Candidate::ClockAndWrite) {
         return None;
     }
     visit::<false, _>(candidate, Scenario::COUNT, Slide)

@@ -38,6 +38,7 @@ pub(crate) fn report(
          3. failsafe's window over time is a decaying success rate.\n\
          \nA dash: the crate has no such rule.\n",
     );
+    text.push_str(&floor_of_time_windows(rows));
     for row in rows {
         for candidate in COLUMNS {
             if let Cost::Panicked(message) = &row.costs[index_of(candidate)] {
@@ -152,6 +153,34 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
             let _ = write!(text, " {cell} |");
         }
         text.push('\n');
+    }
+    text
+}
+
+/// What a time window adds to what it cannot do without.
+fn floor_of_time_windows(rows: &[Row]) -> String {
+    let mut text = "\nWith a time window, a call has to read the clock, and to write its result to \
+                    memory. The bare service with\none read of the processor's counter and one \
+                    write to a cache line that no other thread uses, in the same\nrun:\n\n\
+                    | | threads | a read and a write | tower-breaker | the difference |\n\
+                    |---|--:|--:|--:|--:|\n"
+        .to_owned();
+    for row in rows {
+        let nanos = |candidate| row.costs[index_of(candidate)].nanos();
+        let (Some(bare), Some(floor), Some(ours)) =
+            (nanos(Candidate::Bare), nanos(Candidate::ClockAndWrite), nanos(Candidate::Ours))
+        else {
+            continue;
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.1} | {:.1} | {:.1} |",
+            row.scenario.title,
+            row.threads,
+            floor - bare,
+            ours - bare,
+            ours - floor,
+        );
     }
     text
 }
