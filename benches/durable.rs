@@ -4,6 +4,8 @@
 //!
 //! `cargo bench --bench durable`
 
+#[path = "../tests/support/pass_on.rs"]
+mod pass_on;
 #[path = "unsynced/mod.rs"]
 mod unsynced;
 
@@ -23,7 +25,7 @@ use tower_breaker::{
     store::{HistoryStore, SaveEntry, StateStore, StoreError},
 };
 
-use crate::unsynced::Unsynced;
+use crate::{pass_on::pass_on, unsynced::Unsynced};
 
 const TRANSITIONS: usize = 300;
 const OTHERS: usize = 10_000;
@@ -46,16 +48,8 @@ impl ObservedStore {
 }
 
 impl StateStore for ObservedStore {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.load(key)
-    }
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
+    pass_on!(load, load_page, delete, id);
+
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         self.inner.save(entry).inspect(|()| self.report([&entry.key]))
     }
@@ -63,14 +57,8 @@ impl StateStore for ObservedStore {
         let keys = || entries.iter().map(|entry| &entry.key);
         self.inner.save_all(entries).inspect(|()| self.report(keys()))
     }
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
     fn history(&self) -> Option<&dyn HistoryStore> {
         self.inner.history().filter(|_| self.keeps_histories)
-    }
-    fn id(&self) -> usize {
-        self.inner.id()
     }
 }
 

@@ -356,6 +356,7 @@ fn every_metric_has_a_description() {
             ("circuit_breaker_store_writes_total", Some(Unit::Count)),
             ("circuit_breaker_transitions_total", Some(Unit::Count)),
             ("circuit_breaker_unrecorded_calls_total", Some(Unit::Count)),
+            ("circuit_breaker_would_trip_total", Some(Unit::Count)),
         ]
     );
     assert!(described.values().all(|(_, text)| text.len() > 20));

@@ -72,6 +72,7 @@ async fn a_late_recorder_gets_the_gauges_although_nothing_changes() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
 
     assert!(metrics::set_global_recorder(Unsized).is_ok());
+    assert!(metrics::set_global_recorder(Unsized).is_err(), "the first one stays");
     let recorded = &*RECORDED;
     let gauges = |label: &str| {
         let label = format!("store={label:?}");

@@ -220,7 +220,7 @@ async fn every_query_of_the_dashboard_and_every_alert_answers_during_the_outage(
     prometheus.until("circuit_breaker_state == 1").await;
     let mut open = queries();
     let alerts = alerts(&prometheus).await;
-    assert_eq!(alerts.len(), 7);
+    assert_eq!(alerts.len(), 9);
     open.extend(alerts);
     assert_eq!(open.iter().filter(|(_, expr)| is_of_fleet(expr)).count(), 5);
     open.retain(|(_, expr)| has_fleet || !is_of_fleet(expr));

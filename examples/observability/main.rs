@@ -8,7 +8,7 @@
 //! An argument is another address, and a second one the seconds of each phase.
 //!
 //! The recorder is that of metrics-exporter-prometheus. With OpenTelemetry, install the recorder of
-//! metrics-exporter-opentelemetry instead: the names and labels are the same.
+//! metrics-exporter-otel instead: the names and labels are the same.
 
 mod fleet_server;
 

@@ -46,18 +46,18 @@ pub(super) struct Listeners(Arc<AtomicUsize>);
 
 impl Listeners {
     /// A place for one more stream, if there are less than `limit`.
-    pub(super) fn enter(&self, limit: usize) -> Option<Place> {
+    pub(super) fn enter(&self, limit: usize) -> Option<ListenerSlot> {
         let more = |open| (open < limit).then_some(open + 1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Place(self.clone()))
+        Some(ListenerSlot(self.clone()))
     }
 }
 
 /// The place of one stream, which is free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Listeners);
+pub(super) struct ListenerSlot(Listeners);
 
-impl Drop for Place {
+impl Drop for ListenerSlot {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -76,7 +76,7 @@ pub(super) struct EventStream {
     has_ended: bool,
     positions: Positions,
     max_positions: usize,
-    _place: Place,
+    _place: ListenerSlot,
 }
 
 /// Where a stream begins.
@@ -93,7 +93,7 @@ impl EventStream {
         source: AdminSource,
         vital: Arc<HashSet<String>>,
         mut closing: watch::Receiver<()>,
-        place: Place,
+        place: ListenerSlot,
         Start { positions, max_positions, after }: Start<'_>,
     ) -> Self {
         positions.expire();

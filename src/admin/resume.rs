@@ -20,7 +20,7 @@ pub(super) type Next =
     Pin<Box<dyn Future<Output = (Result<Event, RecvError>, Receiver<Event>)> + Send>>;
 
 /// A client comes back within this time.
-const KEPT: Duration = Duration::from_secs(30);
+const RESUMABLE_FOR: Duration = Duration::from_secs(30);
 
 /// The positions of streams that have ended. Events that happen meanwhile are kept where they are
 /// anyway, up to a bound.
@@ -64,7 +64,7 @@ impl Positions {
 
 /// Drops the positions that have been kept for long enough. The oldest is the first.
 fn drop_old(positions: &mut VecDeque<Position>) {
-    let is_old = |position: &Position| position.since.elapsed() > KEPT;
+    let is_old = |position: &Position| position.since.elapsed() > RESUMABLE_FOR;
     while positions.front().is_some_and(is_old) {
         positions.pop_front();
     }
@@ -86,7 +86,8 @@ mod tests {
         let [old, newer, taken] = [(); 3].map(|()| positions.keep(Vec::new(), 10));
         assert!(positions.take(&taken).is_some());
         assert!(positions.take(&taken).is_none(), "it was taken");
-        let Some(earlier) = Instant::now().checked_sub(KEPT + Duration::from_secs(1)) else {
+        let Some(earlier) = Instant::now().checked_sub(RESUMABLE_FOR + Duration::from_secs(1))
+        else {
             return;
         };
         std_lock(&positions.0)[0].since = earlier;

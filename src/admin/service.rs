@@ -47,11 +47,11 @@ const MAX_OPEN: usize = 1000;
 /// It is cheap to clone, and all clones are the same service.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    shared: Arc<Shared>,
+    shared: Arc<AdminState>,
 }
 
 #[derive(Debug, Clone)]
-struct Shared {
+struct AdminState {
     source: AdminSource,
     access: Access,
     hosts: Hosts,
@@ -68,7 +68,7 @@ impl Admin {
     /// breakers.
     #[must_use]
     pub fn new(breakers: impl Into<AdminSource>) -> Self {
-        let shared = Shared {
+        let shared = AdminState {
             source: breakers.into(),
             access: Access::ReadOnly,
             hosts: Hosts::default(),
@@ -191,7 +191,7 @@ impl Admin {
         self.shared.closing.send_replace(());
     }
 
-    fn settings(&mut self) -> &mut Shared {
+    fn settings(&mut self) -> &mut AdminState {
         Arc::make_mut(&mut self.shared)
     }
 }
@@ -231,7 +231,7 @@ struct One<'a> {
 
 type Answer = Result<Response<AdminBody>, Problem>;
 
-impl Shared {
+impl AdminState {
     async fn answer<B: Body>(&self, head: Parts, body: B) -> Answer {
         self.hosts.check(&head)?;
         match Route::of(&head.method, &head.uri)? {

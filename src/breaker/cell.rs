@@ -28,7 +28,7 @@ use super::{
     fast_path_view::{Admission, FastPathView},
     machine::Machine,
     notify::Observer,
-    open_slot::{OpenLimit, OpenSlot},
+    open_slot::OpenSlot,
     published_view::PublishedView,
     spread_counters::SpreadCounters,
     success_counter::{OnSuccess, Successes},
@@ -129,8 +129,8 @@ impl Cell {
     }
 
     /// Bounds when a rule may open the circuit, from now on.
-    pub(crate) fn set_open_limit(&self, limit: Arc<dyn OpenLimit>) {
-        self.lock().notifier().open_slot = Some(OpenSlot::new(limit));
+    pub(crate) fn set_open_slot(&self, slot: OpenSlot) {
+        self.lock().notifier().open_slot = Some(slot);
     }
 
     /// Gives the slot back, and takes none any more.

@@ -153,7 +153,7 @@ impl Core {
         machine.advance(now, &mut effects);
         let result = transact(machine, &mut effects);
         if let Some(mut slot) = effects.open_slot.take() {
-            slot.follow(machine.state());
+            slot.follow(machine.state(), now);
             if matches!(effects.would_trip, Some(Prevented { by: PreventedBy::MaxOpenRatio, .. })) {
                 slot.note_prevented();
             }

@@ -40,6 +40,8 @@ pub(crate) struct EndCounts {
     pub(crate) slow: bool,
     pub(crate) probe: Option<CallEnd>,
     pub(crate) unfinished_probes: u32,
+    /// What has kept a rule from opening the circuit.
+    pub(crate) prevented_by: Option<PreventedBy>,
 }
 
 /// What a transaction did, collected while it runs.
@@ -74,8 +76,9 @@ impl Effects {
     }
 
     pub(super) fn counts(&self) -> EndCounts {
-        let Self { slow, probe, unfinished_probes, .. } = *self;
-        EndCounts { slow, probe, unfinished_probes }
+        let Self { slow, probe, unfinished_probes, would_trip, .. } = *self;
+        let prevented_by = would_trip.map(|prevented| prevented.by);
+        EndCounts { slow, probe, unfinished_probes, prevented_by }
     }
 
     pub(super) fn change(&self) -> Option<Change> {

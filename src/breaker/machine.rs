@@ -252,6 +252,22 @@ impl Machine {
         }
     }
 
+    /// Whether a call would be refused now. It is a balancer that asks, and that sends none then,
+    /// so the question counts for what the call would count for: the share of a ramp-up, and the
+    /// lease of a probe. Otherwise neither would ever come.
+    #[cfg(any(feature = "load", test))]
+    pub(super) fn refuses_balancer(&mut self) -> bool {
+        if let Phase::Closed(Some(ramp)) = &mut self.phase {
+            let config = self.config.ramp_up.as_ref();
+            return config.is_some_and(|config| ramp.refuses_balancer(config, self.now));
+        }
+        let refuses = matches!(self.capacity(), Capacity::Probes(0));
+        if refuses {
+            self.note_probe_call();
+        }
+        refuses
+    }
+
     /// How many more probes may be admitted now.
     pub(super) fn free_slots(&self, probes: &Probes) -> u64 {
         let slots = probes.free_slots(self.config.probe_limit());

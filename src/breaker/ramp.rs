@@ -42,6 +42,18 @@ impl Ramp {
         admitted
     }
 
+    /// Whether a call would be refused now, for a balancer that asks about two services for each
+    /// call. So the question adds half of what the call would add.
+    #[cfg(any(feature = "load", test))]
+    pub(super) fn refuses_balancer(&mut self, config: &RampUp, now: Tick) -> bool {
+        let share = Self::share(config, now.since(self.began));
+        let refuses = self.credit + share < Self::WHOLE;
+        if refuses {
+            self.credit += share / 2;
+        }
+        refuses
+    }
+
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share is in 0..=1
     fn share(config: &RampUp, elapsed: Duration) -> u64 {
         let progress = (elapsed.as_secs_f64() / config.time.as_secs_f64()).min(1.0);
@@ -63,5 +75,22 @@ mod tests {
         assert_eq!(admitted, [10, 20, 30, 40]);
         let end = began.after(Duration::from_secs(10));
         assert!((0..100).all(|_| ramp.admit(&config, end)));
+    }
+
+    #[test]
+    fn a_balancer_that_asks_twice_for_a_call_gets_the_share_and_no_refusal() {
+        let config = RampUp::new(0.1, Duration::from_secs(10));
+        let began = Tick::new(Duration::ZERO);
+        let mut ramp = Ramp::new(began);
+        let mut admitted = 0;
+        for _ in 0..2000 {
+            if !ramp.refuses_balancer(&config, began) {
+                assert!(ramp.admit(&config, began));
+                admitted += 1;
+            }
+        }
+        assert!((95..=105).contains(&admitted), "{admitted} of a thousand calls");
+        let end = began.after(Duration::from_secs(10));
+        assert!(!ramp.refuses_balancer(&config, end));
     }
 }

@@ -83,8 +83,13 @@ impl Faults {
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
+    /// Whether there is a fault at this path, or in a part of what is there.
+    pub(super) fn are_at(&self, path: &str) -> bool {
+        let is_at = |fault: &Fault| {
+            let rest = fault.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.0.iter().any(is_at)
     }
 
     pub(super) fn into_error(self) -> ConfigError {

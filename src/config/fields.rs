@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::fault::Faults;
 
+/// What a field says that is off, for formats without `null`.
+const OFF: &str = "off";
+
 /// The fields of an object.
 pub(super) struct Fields<'a> {
     path: &'a str,
@@ -43,7 +46,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reads a field that may be `null`, if it is there.
+    /// Reads a field that may be off, if it is there: `null`, or `"off"`.
     pub(super) fn read_nullable<T>(
         &mut self,
         name: &'static str,
@@ -52,7 +55,8 @@ impl<'a> Fields<'a> {
         faults: &mut Faults,
     ) {
         if let Some((value, path)) = self.take(name) {
-            *field = (!value.is_null()).then(|| read(value, &path, faults));
+            let is_off = value.is_null() || value == OFF;
+            *field = (!is_off).then(|| read(value, &path, faults));
         }
     }
 

@@ -20,8 +20,9 @@ use super::{
 /// stored: see [`StoreConfig`] and [`open_store`](Self::open_store).
 ///
 /// A list and an object that is one of several, such as a window, are replaced as a whole. `null`
-/// turns off what can be off, and otherwise takes back what the defaults have set. A field that is
-/// there twice is an error, and so is a number that is not finite.
+/// turns off what can be off, and otherwise takes back what the defaults have set. In TOML, which
+/// has no `null`, `"off"` turns off what can be off; so it does in JSON. A field that is there
+/// twice is an error, and so is a number that is not finite.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,6 +44,7 @@ pub struct ConfigFile {
     store: Option<StoreConfig>,
 }
 
+const RECOVERY_TIMEOUT: &str = "recovery_timeout";
 const SECTIONS: [&str; 3] = ["defaults", "breakers", "store"];
 
 impl ConfigFile {
@@ -119,8 +121,7 @@ impl ConfigFile {
         let empty = Value::Object(Map::new());
         let defaults = sections.get("defaults").unwrap_or(&empty);
         file.defaults = Config::read(defaults, "defaults", &mut faults);
-        // A fault of the defaults is reported once, not for each breaker.
-        let base = if faults.count() == 0 { defaults } else { &empty };
+        let base = &without_faults(defaults, "defaults", &faults);
         match sections.get("breakers") {
             None => {}
             Some(Value::Object(breakers)) => {
@@ -153,6 +154,19 @@ impl<'de> Deserialize<'de> for ConfigFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_value(read(deserializer)?).map_err(D::Error::custom)
     }
+}
+
+/// The fields that have no fault. A fault of the defaults is reported once, not for each breaker,
+/// and causes no other there.
+fn without_faults(settings: &Value, path: &str, faults: &Faults) -> Value {
+    let Value::Object(fields) = settings else { return Value::Object(Map::new()) };
+    let mut sound = fields.clone();
+    sound.retain(|name, _| !faults.are_at(&join(path, name)));
+    if fields.contains_key(RECOVERY_TIMEOUT) && !sound.contains_key(RECOVERY_TIMEOUT) {
+        // A backoff is compared with it.
+        sound.insert(RECOVERY_TIMEOUT.to_owned(), "1ns".into());
+    }
+    Value::Object(sound)
 }
 
 /// The settings of a breaker: its own fields over the defaults.

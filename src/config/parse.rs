@@ -2,6 +2,8 @@
 //!
 //! A derived `Deserialize` would stop at the first fault, and would not report its path.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
@@ -96,9 +98,14 @@ fn trips(value: &Value, path: &str, faults: &mut Faults) -> Vec<Trip> {
         return Vec::new();
     };
     let rules = rules.iter().enumerate();
-    rules.filter_map(|(index, rule)| trip(rule, &format!("{path}[{index}]"), faults)).collect()
+    // One that cannot be read is replaced, so that the others keep their places.
+    let rule = |(index, rule)| {
+        trip(rule, &format!("{path}[{index}]"), faults).unwrap_or(Trip::ConsecutiveFailures(1))
+    };
+    rules.map(rule).collect()
 }
 
+/// What is missing or cannot be read is replaced by what is in range.
 fn trip(value: &Value, path: &str, faults: &mut Faults) -> Option<Trip> {
     const RULES: &[&str] = &["consecutive_failures", "failure_rate", "slow_call_rate"];
     let (rule, value) = only_field(value, path, RULES, faults)?;
@@ -114,11 +121,12 @@ fn trip(value: &Value, path: &str, faults: &mut Faults) -> Option<Trip> {
     let mut minimum_calls = Trip::DEFAULT_MINIMUM_CALLS;
     fields.read("minimum_calls", &mut minimum_calls, count, faults);
     fields.finish(faults);
-    let (threshold, window) = (threshold?, window?);
+    let (threshold, window) = (threshold.unwrap_or(1.0), window.unwrap_or(Window::Calls(1)));
     Some(match slower_than {
         None => Trip::FailureRate { threshold, window, minimum_calls },
         Some(slower_than) => {
-            Trip::SlowCallRate { threshold, slower_than: slower_than?, window, minimum_calls }
+            let slower_than = slower_than.unwrap_or(Duration::from_secs(1));
+            Trip::SlowCallRate { threshold, slower_than, window, minimum_calls }
         }
     })
 }

@@ -20,6 +20,9 @@ use super::{
 /// The only field of a number, in formats that keep its digits.
 const DIGITS: &str = "$serde_json::private::Number";
 
+/// The only field of a date in TOML, whose value is a text.
+const DATE: &str = "$__toml_private_datetime";
+
 /// Reads a value and the faults of its form.
 pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<(Value, Faults), D::Error> {
     let faults = RefCell::default();
@@ -167,6 +170,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
             if name == DIGITS {
                 let digits: String = fields.next_value()?;
                 return digits.parse().map(Value::Number).map_err(A::Error::custom);
+            }
+            if name == DATE {
+                return fields.next_value_seed(self);
             }
             let path = Path::Field(self.path, &name);
             let reader = Reader { path: &path, ..self };

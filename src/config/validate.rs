@@ -38,7 +38,7 @@ impl Config {
     }
 
     pub(crate) fn check(&self, path: &str, faults: &mut Faults) {
-        let place = &Place::new(path);
+        let place = &FieldPath::new(path);
         for (index, trip) in self.trip_on.iter().enumerate() {
             trip.check(&place.item("trip_on", index), faults);
         }
@@ -81,14 +81,15 @@ impl Config {
 }
 
 impl Backoff {
-    fn check(&self, place: &Place<'_>, recovery_timeout: Duration, faults: &mut Faults) {
+    fn check(&self, place: &FieldPath<'_>, recovery_timeout: Duration, faults: &mut Faults) {
         if !(self.multiplier >= 1.0 && self.multiplier.is_finite()) {
             let multiplier = &place.field("multiplier");
             out_of_range(faults, multiplier, self.multiplier, "a finite number of at least 1");
         }
         let max = &place.field("max");
         positive(faults, max, self.max);
-        if self.max < recovery_timeout {
+        // One that is out of range is a fault by itself.
+        if self.max < recovery_timeout && recovery_timeout <= LONGEST {
             let allowed = format!("at least recovery_timeout, {}", Shown(recovery_timeout));
             out_of_range(faults, max, Shown(self.max), &allowed);
         }
@@ -99,7 +100,7 @@ impl Backoff {
 }
 
 impl Trip {
-    fn check(&self, place: &Place<'_>, faults: &mut Faults) {
+    fn check(&self, place: &FieldPath<'_>, faults: &mut Faults) {
         match *self {
             Self::ConsecutiveFailures(failures) => {
                 at_least_one(faults, &place.field("consecutive_failures"), failures);
@@ -116,7 +117,13 @@ impl Trip {
     }
 }
 
-fn rate(faults: &mut Faults, place: &Place<'_>, share: f64, window: Window, minimum_calls: u32) {
+fn rate(
+    faults: &mut Faults,
+    place: &FieldPath<'_>,
+    share: f64,
+    window: Window,
+    minimum_calls: u32,
+) {
     threshold(faults, &place.field("threshold"), share);
     let window_place = &place.field("window");
     match window {
@@ -137,43 +144,48 @@ fn rate(faults: &mut Faults, place: &Place<'_>, share: f64, window: Window, mini
 }
 
 /// Also refuses NaN, which is outside every range.
-fn threshold(faults: &mut Faults, place: &Place<'_>, share: f64) {
+fn threshold(faults: &mut Faults, place: &FieldPath<'_>, share: f64) {
     if !(share > 0.0 && share <= 1.0) {
         out_of_range(faults, place, share, "above 0 and at most 1");
     }
 }
 
-fn at_least_one(faults: &mut Faults, place: &Place<'_>, count: u32) {
+fn at_least_one(faults: &mut Faults, place: &FieldPath<'_>, count: u32) {
     if count == 0 {
         out_of_range(faults, place, count, "at least 1");
     }
 }
 
-fn positive(faults: &mut Faults, place: &Place<'_>, duration: Duration) {
+fn positive(faults: &mut Faults, place: &FieldPath<'_>, duration: Duration) {
     if duration.is_zero() || duration > LONGEST {
         out_of_range(faults, place, Shown(duration), "above 0s and at most 365days");
     }
 }
 
-fn at_most_a_year(faults: &mut Faults, place: &Place<'_>, duration: Duration) {
+fn at_most_a_year(faults: &mut Faults, place: &FieldPath<'_>, duration: Duration) {
     if duration > LONGEST {
         out_of_range(faults, place, Shown(duration), "at most 365days");
     }
 }
 
-fn out_of_range(faults: &mut Faults, place: &Place<'_>, value: impl fmt::Display, allowed: &str) {
+fn out_of_range(
+    faults: &mut Faults,
+    place: &FieldPath<'_>,
+    value: impl fmt::Display,
+    allowed: &str,
+) {
     faults.add(place.to_string(), format!("{value} is out of range; must be {allowed}"));
 }
 
 /// Where a value is. The path is only written out for a fault: a start may check a hundred thousand
 /// configurations, and writing all paths would take a sixth of its time.
-struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
+struct FieldPath<'a> {
+    parent: Option<&'a FieldPath<'a>>,
     field: &'a str,
     index: Option<usize>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FieldPath<'a> {
     const fn new(path: &'a str) -> Self {
         Self { parent: None, field: path, index: None }
     }
@@ -187,7 +199,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent.filter(|parent| !parent.field.is_empty()) {
             write!(f, "{parent}.")?;

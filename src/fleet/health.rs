@@ -100,13 +100,13 @@ struct Shard {
 struct Logged(Vec<(String, Instant)>);
 
 impl Logged {
-    const KEPT: Duration = Duration::from_secs(60);
+    const MEMORY: Duration = Duration::from_secs(60);
     /// Each may differ from the last one, by a time in it for example.
     const MOST: usize = 8;
 
     /// Whether this is to be logged. Each attempt may fail for another reason.
     fn is_new(&mut self, reason: &str, now: Instant) -> bool {
-        self.0.retain(|(_, at)| now.saturating_duration_since(*at) < Self::KEPT);
+        self.0.retain(|(_, at)| now.saturating_duration_since(*at) < Self::MEMORY);
         if self.0.len() >= Self::MOST || self.0.iter().any(|(logged, _)| logged == reason) {
             return false;
         }
@@ -214,7 +214,7 @@ mod log_tests {
             let now = start + Duration::from_secs(second);
             assert!(!logged.is_new("late", now) && !logged.is_new("gone", now));
         }
-        let later = start + Logged::KEPT;
+        let later = start + Logged::MEMORY;
         assert!(logged.is_new("late", later));
         let differing = (0..100).filter(|one| logged.is_new(&format!("at {one}"), later));
         assert_eq!(differing.count(), Logged::MOST - 1);

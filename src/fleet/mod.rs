@@ -107,7 +107,7 @@
 //!
 //! ```text
 //! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
-//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +persist +pexpire
 //!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
 //! ```
 //!

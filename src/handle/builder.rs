@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::{
     Breaker,
-    events::{EventDispatcher, Listener, Listeners, Shared},
+    events::{BreakerInner, EventDispatcher, Listener, Listeners},
     meter::Meter,
     settings::breaker_settings,
     source,
@@ -21,12 +21,12 @@ use crate::metrics::Counted;
 #[cfg(all(feature = "keyed", feature = "metrics"))]
 use crate::metrics::Labels;
 use crate::{
-    breaker::{open_slot::OpenLimit, pool},
+    breaker::{open_slot::OpenSlot, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
     snapshot::Snapshot,
-    write_behind::{KnownStore, Notices, WriteBehindConfig},
+    write_behind::{FirstSteps, KnownStore, WriteBehindConfig},
 };
 
 /// Builds a [`Breaker`]. Created by [`Breaker::builder`].
@@ -52,7 +52,7 @@ pub struct BreakerBuilder {
     #[cfg(feature = "metrics")]
     group: Option<Counted>,
     /// What bounds how many circuits of a group are open.
-    pub(crate) open_limit: Option<Arc<dyn OpenLimit>>,
+    pub(crate) open_slot: Option<OpenSlot>,
 }
 
 /// The default settings. Builders share them until they change them: most replace them.
@@ -74,7 +74,7 @@ impl BreakerBuilder {
             write_behind: WriteBehindConfig::default(),
             #[cfg(feature = "metrics")]
             group: None,
-            open_limit: None,
+            open_slot: None,
         }
     }
 
@@ -168,7 +168,7 @@ impl BreakerBuilder {
     pub(crate) fn build_valid(mut self) -> Breaker {
         #[cfg(feature = "redis")]
         let fleet = self.fleet.take();
-        let mut shared = self.create(Notices::deliver);
+        let mut shared = self.create(FirstSteps::complete);
         shared.begin_meter_if_read();
         #[cfg(feature = "redis")]
         if let Some(fleet) = &fleet {
@@ -181,16 +181,17 @@ impl BreakerBuilder {
     /// the log nor a listener nor a method of the store, if the snapshot is
     /// [restored later](Self::restore_later) and events
     /// [go elsewhere](Self::on_event_instead_of_log). Once the lock is released,
-    /// [`AfterBuild::run`] does the rest.
+    /// [`AfterBuild::run`] does the rest; until then, the breaker may have yet to
+    /// [take over](Breaker::take_over) the state of an older one of its name.
     pub(crate) fn build_under_lock(self) -> (Breaker, AfterBuild) {
         debug_assert!(self.snapshot.is_none(), "restoring a snapshot runs listeners");
-        let mut notices = None;
-        let shared = self.create(|those| notices = Some(those));
+        let mut steps = None;
+        let shared = self.create(|those| steps = Some(those));
         let breaker = Breaker { cell: shared.cell(), shared: Arc::new(shared) };
-        (breaker.clone(), AfterBuild { breaker, notices })
+        (breaker.clone(), AfterBuild { breaker, steps })
     }
 
-    fn create(self, take_notices: impl FnOnce(Notices)) -> Shared {
+    fn create(self, take_steps: impl FnOnce(FirstSteps)) -> BreakerInner {
         let settings = source::save_settings(&self.config);
         let cell = pool::take();
         #[cfg(feature = "metrics")]
@@ -198,8 +199,8 @@ impl BreakerBuilder {
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
         cell.lease(self.config, self.clock, meter.slot());
-        if let Some(limit) = self.open_limit {
-            cell.set_open_limit(limit);
+        if let Some(slot) = self.open_slot {
+            cell.set_open_slot(slot);
         }
         let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
         let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
@@ -207,11 +208,11 @@ impl BreakerBuilder {
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
-        let mut shared = Shared::new(dispatcher);
+        let mut shared = BreakerInner::new(dispatcher);
         if let Some(store) = self.store {
             cell.await_restore();
             let is_new = self.snapshot.is_some();
-            shared.attach(store, settings, &self.write_behind, is_new, take_notices);
+            shared.attach(store, settings, &self.write_behind, is_new, take_steps);
         }
         shared
     }
@@ -221,15 +222,15 @@ impl BreakerBuilder {
 #[must_use = "the rest of the build is missing until it runs"]
 pub(crate) struct AfterBuild {
     breaker: Breaker,
-    notices: Option<Notices>,
+    steps: Option<FirstSteps>,
 }
 
 impl AfterBuild {
     /// To be called without a lock: this runs code of users.
     pub(crate) fn run(self) {
         self.breaker.shared.begin_meter_if_read();
-        if let Some(notices) = self.notices {
-            notices.deliver();
+        if let Some(steps) = self.steps {
+            steps.complete();
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     snapshot::Snapshot,
     sync::{OnceBox, contain, log, std_lock},
     write_behind::{
-        Attachment, ChangeMarker, KnownStore, Notices, SaveSettings, SnapshotSource,
+        Attachment, ChangeMarker, FirstSteps, KnownStore, SaveSettings, SnapshotSource,
         WriteBehindConfig,
     },
 };
@@ -39,18 +39,22 @@ use crate::{
 /// The number of events that a subscriber may fall behind.
 const CHANNEL_CAPACITY: usize = 64;
 
-/// A function that is called for each event.
-pub(super) struct Listener {
+/// A function that is called for each event. Its `Debug` prints the name of its type.
+pub(crate) struct Listener {
     call: Box<dyn Fn(&Event) + Send + Sync>,
     type_name: &'static str,
 }
 
 impl Listener {
-    pub(super) fn new<F>(listener: F) -> Self
+    pub(crate) fn new<F>(listener: F) -> Self
     where
         F: Fn(&Event) + Send + Sync + 'static,
     {
         Self { call: Box::new(listener), type_name: type_name::<F>() }
+    }
+
+    pub(crate) fn call(&self, event: &Event) {
+        (self.call)(event);
     }
 }
 
@@ -68,7 +72,7 @@ pub(super) struct Listeners {
 }
 
 /// Shared by all clones of a handle. Dropping the last one returns the cell to the pool.
-pub(super) struct Shared {
+pub(super) struct BreakerInner {
     /// Dropped before the cell is returned, because it takes a final snapshot of it.
     /// Boxed, so that a breaker without a store does not pay for it.
     pub(super) attachment: Option<Box<Attachment>>,
@@ -77,7 +81,7 @@ pub(super) struct Shared {
     dispatcher: Arc<EventDispatcher>,
 }
 
-impl Shared {
+impl BreakerInner {
     pub(super) fn new(dispatcher: Arc<EventDispatcher>) -> Self {
         Self {
             attachment: None,
@@ -99,11 +103,11 @@ impl Shared {
         settings: SaveSettings,
         config: &WriteBehindConfig,
         is_new: bool,
-        take_notices: impl FnOnce(Notices),
+        take_steps: impl FnOnce(FirstSteps),
     ) {
         let source = Arc::clone(&self.dispatcher) as Arc<dyn SnapshotSource>;
         let attachment =
-            Attachment::attach(store, self.name(), &source, settings, config, take_notices);
+            Attachment::attach(store, self.name(), &source, settings, config, take_steps);
         let link = StoreLink { marker: attachment.marker(), copies: Mutex::default() };
         // It is not set yet: a breaker is attached once.
         self.dispatcher.store.get_or_init(|| Box::new(link));
@@ -162,7 +166,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for BreakerInner {
     fn drop(&mut self) {
         #[cfg(feature = "redis")]
         drop(self.membership.take());
@@ -257,7 +261,7 @@ impl EventDispatcher {
 
     pub(super) fn dispatch(&self, event: Event) {
         for listener in self.listeners.iter().flat_map(|listeners| &listeners.all) {
-            self.contain("a listener", || (listener.call)(&event));
+            self.contain("a listener", || listener.call(&event));
         }
         if let Some(channel) = self.channel.get() {
             // An error means only that there is no subscriber at the moment.

@@ -145,8 +145,11 @@ impl Meter {
     }
 
     pub(super) fn count(&self, counts: EndCounts) {
-        let EndCounts { slow, probe, unfinished_probes } = counts;
-        self.with(|meter| meter.count(slow, probe, unfinished_probes));
+        let EndCounts { slow, probe, unfinished_probes, prevented_by } = counts;
+        self.with(|meter| {
+            meter.count(slow, probe, unfinished_probes);
+            meter.count_prevented(prevented_by);
+        });
     }
 
     /// The breaker is gone.

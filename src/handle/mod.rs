@@ -32,7 +32,8 @@ use crate::{
 pub(crate) use builder::AfterBuild;
 pub use builder::BreakerBuilder;
 pub use end::flush_all;
-use events::Shared;
+use events::BreakerInner;
+pub(crate) use events::Listener;
 pub(crate) use settings::breaker_settings;
 pub(crate) use wait::WaitHandle;
 #[cfg(feature = "health-check")]
@@ -65,7 +66,7 @@ pub(crate) use weak::WeakBreaker;
 #[derive(Clone)]
 pub struct Breaker {
     cell: &'static Cell,
-    shared: Arc<Shared>,
+    shared: Arc<BreakerInner>,
 }
 
 impl Breaker {

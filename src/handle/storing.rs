@@ -18,6 +18,14 @@ impl Breaker {
         }
     }
 
+    /// Takes over the state of an older breaker of the name, if that was not done since the build.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn take_over(&self) {
+        if let Some(attachment) = &self.shared.attachment {
+            attachment.take_over();
+        }
+    }
+
     /// Waits until the snapshot in the store has been read, but no longer than this.
     pub(crate) fn wait_for_restore(&self, wait: Duration) {
         if let Some(attachment) = &self.shared.attachment {

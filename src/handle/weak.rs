@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Breaker, events::Shared};
+use super::{Breaker, events::BreakerInner};
 use crate::{
     breaker::{Permit, cell::Cell},
     error::Refusal,
@@ -14,7 +14,7 @@ use crate::{
 /// A handle that does not keep its breaker alive, for tasks that end with it.
 pub(crate) struct WeakBreaker {
     cell: &'static Cell,
-    shared: Weak<Shared>,
+    shared: Weak<BreakerInner>,
 }
 
 impl WeakBreaker {

@@ -19,7 +19,8 @@
 //! | `circuit_breaker_failure_ratio` | gauge | | share of failed calls in the window of the first failure-rate rule; absent without one |
 //! | `circuit_breaker_slow_call_ratio` | gauge | | share of slow calls in the window of the first slow-call rule; absent without one |
 //! | `circuit_breaker_probes_total` | counter | `outcome`: as of calls, `slow`, `unfinished` | probes that have ended, among them health checks |
-//! | `circuit_breaker_unrecorded_calls_total` | counter | | calls that passed a full group of keyed breakers; absent until there is one |
+//! | `circuit_breaker_unrecorded_calls_total` | counter | | calls that passed a full group of keyed breakers; of groups alone |
+//! | `circuit_breaker_would_trip_total` | counter | `prevented_by`: `max_open_ratio` (of groups alone), `metrics_only` | how often a rule would have opened the circuit, and what has prevented it ([`WouldTrip`]) |
 //! | `circuit_breaker_call_duration_seconds` | histogram | `outcome`: as of calls, without `rejected` | the duration of each admitted call, in seconds; with [`CallMetrics::Durations`] alone |
 //!
 //! Each has the label `name`: the breaker's name.
@@ -143,6 +144,7 @@
 //! [`CallMetrics::Durations`]: crate::config::CallMetrics::Durations
 //! [`KeyedBreakers`]: crate::KeyedBreakers
 //! [`Reason`]: crate::event::Reason
+//! [`WouldTrip`]: crate::event::WouldTrip
 //! [`metrics_by_key`]: crate::registry::KeyedBreakersBuilder::metrics_by_key
 //! [`StoreHealth`]: crate::store::StoreHealth
 //! [`Breaker::store_health`]: crate::Breaker::store_health
@@ -170,7 +172,7 @@ pub(crate) use calls::Labels;
 pub(crate) use calls::{
     BreakerMeter, CellMeter, Counted, CountedBreaker, MeterSlot, StatsSource, begin_all, is_read,
 };
-pub use calls::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
+pub use calls::{BreakerMetrics, CallCounts, PreventedCounts, ProbeCounts, TransitionCount};
 #[cfg(feature = "redis")]
 pub(crate) use fleet::{fleet_joined, fleet_replicas};
 pub(crate) use store::{StoreMetrics, quarantined};

@@ -2,16 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{
-    Registry,
-    events::{Hub, Listener},
-    maker::Maker,
-    settings::Settings,
-};
+use super::{Registry, events::Hub, maker::Maker, settings::Settings};
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, ConfigFile},
     event::Event,
+    handle::Listener,
     store::StateStore,
     write_behind::KnownStore,
 };
@@ -81,7 +77,7 @@ impl RegistryBuilder {
     where
         F: Fn(&Event) + Send + Sync + 'static,
     {
-        self.listeners.push(Box::new(listener));
+        self.listeners.push(Listener::new(listener));
         self
     }
 
@@ -102,7 +98,7 @@ impl fmt::Debug for RegistryBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryBuilder")
             .field("settings", &self.settings)
-            .field("listeners", &self.listeners.len())
+            .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
 }

@@ -10,13 +10,12 @@ use tokio::sync::broadcast;
 
 use crate::{
     event::Event,
+    handle::Listener,
     sync::{contain, log, std_lock},
 };
 
 /// The number of events that a subscriber may fall behind.
 const CHANNEL_CAPACITY: usize = 1024;
-
-pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Where the events of all breakers go. It writes them to the log, too.
 pub(super) struct Hub {
@@ -38,7 +37,7 @@ impl Hub {
         for listener in &self.listeners {
             contain(
                 || "a listener of a registry of circuit breakers".to_owned(),
-                || listener(event),
+                || listener.call(event),
             );
         }
         if self.channel.receiver_count() > 0 {
@@ -94,6 +93,6 @@ impl Gate {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("listeners", &self.listeners.len()).finish_non_exhaustive()
+        f.debug_struct("Hub").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }

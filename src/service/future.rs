@@ -27,13 +27,13 @@ pin_project! {
     /// If it is polled again after it was ready with the result of the inner service.
     pub struct ResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
-        call: Call<F, C, J, O>,
+        call: CallState<F, C, J, O>,
     }
 }
 
 pin_project! {
     #[project = CallProjection]
-    enum Call<F, C, J, O> {
+    enum CallState<F, C, J, O> {
         Admitted {
             #[pin]
             future: F,
@@ -54,12 +54,12 @@ pin_project! {
 impl<F, C, J, O> ResponseFuture<F, C, J, O> {
     #[inline]
     pub(super) fn admitted(future: F, permit: Permit, classify: C, record_when: O) -> Self {
-        Self { call: Call::Admitted { future, permit, classify, record_when } }
+        Self { call: CallState::Admitted { future, permit, classify, record_when } }
     }
 
     #[inline]
     pub(super) fn rejected(future: J) -> Self {
-        Self { call: Call::Rejected { future } }
+        Self { call: CallState::Rejected { future } }
     }
 }
 
@@ -80,7 +80,7 @@ where
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
                 let result = record_when.record(classify, result, permit);
-                call.set(Call::Ended);
+                call.set(CallState::Ended);
                 Poll::Ready(pass(result))
             }
             CallProjection::Rejected { future } => {
@@ -112,7 +112,7 @@ fn pass<T, E, Rejection: From<E>>(result: Result<T, E>) -> Result<T, Rejection> 
 
 impl<F, C, J, O> fmt::Debug for ResponseFuture<F, C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rejected = matches!(self.call, Call::Rejected { .. });
+        let rejected = matches!(self.call, CallState::Rejected { .. });
         f.debug_struct("ResponseFuture").field("rejected", &rejected).finish_non_exhaustive()
     }
 }

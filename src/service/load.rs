@@ -10,7 +10,9 @@ use super::service::CircuitBreaker;
 ///
 /// A service whose circuit would reject a call now is more loaded than any other, so that a
 /// balancer prefers those that would make the call. One that would admit a call, also as a probe,
-/// has the load of the inner service: its share returns by itself.
+/// has the load of the inner service: its share returns by itself. While a circuit ramps up, each
+/// question about its load counts as half a call, since balancers such as tower's ask about two
+/// services for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BreakerLoad<M> {
     /// The circuit admits calls; the load of the inner service.
@@ -36,7 +38,7 @@ impl<S: Load, C, R, O> Load for CircuitBreaker<S, C, R, O> {
     type Metric = BreakerLoad<S::Metric>;
 
     fn load(&self) -> Self::Metric {
-        if self.breaker().cell().would_refuse().is_some() {
+        if self.breaker().cell().would_refuse_balancer() {
             BreakerLoad::Rejects
         } else {
             BreakerLoad::Admits(self.get_ref().load())

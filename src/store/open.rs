@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, Weak},
 };
 
@@ -18,8 +18,11 @@ use crate::{
 /// The environment variable that names a store, instead of a file.
 const VARIABLE: &str = "TOWER_BREAKER_STORE";
 
-/// The stores that were opened and are in use. A folder can be opened once.
-static OPEN: Mutex<Vec<(StoreConfig, Weak<dyn StateStore>)>> = Mutex::new(Vec::new());
+/// The stores that were opened and are in use, parts of others among them. A folder can be opened
+/// once.
+static OPEN: Mutex<Opened> = Mutex::new(Opened(Vec::new()));
+
+struct Opened(Vec<(StoreConfig, Weak<dyn StateStore>)>);
 
 impl StoreConfig {
     /// Reads the environment variable `TOWER_BREAKER_STORE`. The outer `None`: it is not set. The
@@ -36,23 +39,15 @@ impl StoreConfig {
         Self::from_text(text).map(Some).map_err(|error| misconfigured(error.to_string()))
     }
 
-    /// Opens the store, or returns the one that is open already: a folder belongs to one store.
+    /// Opens the store, or returns the one that is open already: a folder belongs to one store,
+    /// also if one configuration has it as a part of a tiered store, or by a symbolic link.
     ///
     /// # Errors
     ///
     /// [`StoreError::Misconfigured`] if the path can never work, or if the crate was built without
     /// the feature of the store.
     pub fn open(&self) -> Result<Arc<dyn StateStore>, StoreError> {
-        let key = self.absolute()?;
-        let mut open = lock(&OPEN);
-        open.retain(|(_, store)| store.strong_count() > 0);
-        let found = open.iter().find(|(config, _)| *config == key);
-        if let Some(store) = found.and_then(|(_, store)| store.upgrade()) {
-            return Ok(store);
-        }
-        let store = key.open_anew()?;
-        open.push((key, Arc::downgrade(&store)));
-        Ok(store)
+        lock(&OPEN).open(&self.absolute()?)
     }
 
     /// The same with an absolute path.
@@ -69,15 +64,57 @@ impl StoreConfig {
         })
     }
 
-    fn open_anew(&self) -> Result<Arc<dyn StateStore>, StoreError> {
-        Ok(match self {
-            Self::Sled(folder) => open_sled(folder)?,
-            Self::Redb(folder) => open_redb(folder)?,
-            Self::File(folder) => Arc::new(FileStore::open(folder)?),
-            Self::Redis(url) => open_redis(url)?,
-            Self::Tiered { near, far } => Arc::new(Tiered::of(near.open_anew()?, far.open_anew()?)),
-            Self::Memory => Arc::new(MemoryStore::new()),
+    /// The folder of the store and all of its parents without symbolic links, if they exist. By
+    /// then the store has created them: a folder is opened by its first use.
+    fn resolved(&self) -> Self {
+        let resolve = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        match self {
+            Self::Sled(folder) => Self::Sled(resolve(folder)),
+            Self::Redb(folder) => Self::Redb(resolve(folder)),
+            Self::File(folder) => Self::File(resolve(folder)),
+            Self::Tiered { near, far } => {
+                Self::Tiered { near: Box::new(near.resolved()), far: Box::new(far.resolved()) }
+            }
+            Self::Redis(_) | Self::Memory => self.clone(),
+        }
+    }
+}
+
+impl Opened {
+    /// Returns the store that is open already, or opens it.
+    fn open(&mut self, config: &StoreConfig) -> Result<Arc<dyn StateStore>, StoreError> {
+        self.0.retain(|(_, store)| store.strong_count() > 0);
+        // What a path leads to may have changed since.
+        let wanted = config.resolved();
+        let found = self.0.iter().find(|(config, _)| config.resolved() == wanted);
+        if let Some(store) = found.and_then(|(_, store)| store.upgrade()) {
+            return Ok(store);
+        }
+        let store = self.open_anew(config)?;
+        self.0.push((config.clone(), Arc::downgrade(&store)));
+        Ok(store)
+    }
+
+    fn open_anew(&mut self, config: &StoreConfig) -> Result<Arc<dyn StateStore>, StoreError> {
+        Ok(match config {
+            StoreConfig::Sled(folder) => open_sled(folder)?,
+            StoreConfig::Redb(folder) => open_redb(folder)?,
+            StoreConfig::File(folder) => Arc::new(FileStore::open(folder)?),
+            StoreConfig::Redis(url) => open_redis(url)?,
+            StoreConfig::Tiered { near, far } => {
+                let near = self.open_part(near)?;
+                Arc::new(Tiered::of(near, self.open_part(far)?))
+            }
+            StoreConfig::Memory => Arc::new(MemoryStore::new()),
         })
+    }
+
+    /// Memory has no name by which two parts could be the same.
+    fn open_part(&mut self, config: &StoreConfig) -> Result<Arc<dyn StateStore>, StoreError> {
+        match config {
+            StoreConfig::Memory => self.open_anew(config),
+            _ => self.open(config),
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) fn drop_blocking<T>(store: T) {
     MAY_BLOCK.set(false);
 }
 
+/// Whether this thread only drops a store, so that nothing waits for it.
+pub(super) fn may_block() -> bool {
+    MAY_BLOCK.get()
+}
+
 /// Drops a value, on another thread if this one must not block. Waits for that, as long as a drop
 /// may wait, so that the folder can usually be opened again after it: a database writes what is
 /// left when it is closed, and a slow disk can take many seconds for that.
@@ -32,7 +37,7 @@ pub(crate) fn drop_blocking<T>(store: T) {
 #[cfg(any(feature = "redb", feature = "sled"))]
 pub(super) fn release<T: Send + 'static>(value: T) {
     release_kept();
-    if MAY_BLOCK.get() {
+    if may_block() {
         return drop(value);
     }
     match RELEASES.begin(Box::new(value)) {

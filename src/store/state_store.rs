@@ -63,6 +63,26 @@ pub trait StateStore: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Visits a page of what can be reached now, after [`visit_page`](Self::visit_page) has failed.
+    /// A store that consists of several may leave out what one of them holds.
+    ///
+    /// A [group](crate::KeyedBreakers) finds the names of its breakers with it. What is not visited
+    /// does not count as missing.
+    ///
+    /// The default calls [`visit_page`](Self::visit_page).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if nothing can be reached.
+    fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.visit_page(after, limit, visit)
+    }
+
     /// Stores a value, replaces the previous one, and returns once the value is durable.
     ///
     /// # Errors
@@ -202,6 +222,15 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         visit: &mut dyn FnMut(&str, &[u8]),
     ) -> Result<(), StoreError> {
         (**self).visit_page(after, limit, visit)
+    }
+
+    fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        (**self).visit_reachable_page(after, limit, visit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

@@ -44,26 +44,43 @@ use crate::{
 pub(crate) struct Attachment {
     marker: ChangeMarker,
     drop_wait: Duration,
+    /// Whether the state of another breaker may still have to be taken over.
+    is_taking_over: AtomicBool,
     /// Set once the breaker is no longer tied to the store, although it goes on.
     is_closed: AtomicBool,
     /// Held while new settings are passed on, so that the newest are passed last.
     updating: Mutex<()>,
 }
 
-/// What is to be said of a breaker that has joined its store, to the log and to listeners. Both run
-/// code of users, so no lock may be held.
-#[must_use = "nothing is said until they are delivered"]
-pub(crate) struct Notices {
+/// What is left to do for a breaker that has joined its store: it takes over the state of an older
+/// one of its name, or has the writer read its snapshot, and the log and listeners are informed.
+///
+/// Until then it is not saved. This runs code of users, so no lock may be held.
+#[must_use = "the breaker is not restored until they are completed"]
+pub(crate) struct FirstSteps {
     inbox: Arc<Inbox>,
+    entry: Arc<Entry>,
     /// The breaker that owned the name until now.
     superseded: Option<Arc<Entry>>,
     /// The writer cannot be started.
     announcement: Option<Announcement>,
+    state: FirstState,
+    load_wait: Duration,
 }
 
-impl Notices {
-    pub(crate) fn deliver(self) {
-        let Self { inbox, superseded, announcement } = self;
+/// Where a breaker's first state comes from.
+enum FirstState {
+    /// It is restored.
+    Restored,
+    /// Another breaker of its name, or else the store.
+    TakenOver { may_be_preloaded: bool },
+    /// The store.
+    Loaded,
+}
+
+impl FirstSteps {
+    pub(crate) fn complete(self) {
+        let Self { inbox, entry, superseded, announcement, state, load_wait } = self;
         if !inbox.announce(announcement) {
             // There are no threads at all.
             inbox.announce_to_all();
@@ -71,6 +88,18 @@ impl Notices {
         if let Some(superseded) = superseded {
             warn_superseded(&superseded);
         }
+        let is_restored = match state {
+            FirstState::Restored => true,
+            FirstState::TakenOver { may_be_preloaded } => {
+                inbox.take_over(&entry) || (may_be_preloaded && restore_preloaded(&inbox, &entry))
+            }
+            FirstState::Loaded => false,
+        };
+        if !is_restored {
+            load(&inbox, &entry, load_wait);
+        }
+        // The announcement may have been before the entry was there.
+        inbox.announce_to_new(&entry);
     }
 }
 
@@ -121,30 +150,33 @@ impl Attachment {
     /// than the load wait, or the store fails, it happens later. `settings` are those that
     /// [`SnapshotSource::settings`] returns.
     ///
-    /// The notices are to be delivered, at once or, if the caller holds a lock, after it has
-    /// released it. Apart from them, and without a load wait, it runs no code of users but the
-    /// source.
+    /// The first steps are to be completed, at once or, if the caller holds a lock, after it has
+    /// released it. Apart from them, it waits for nothing and runs no code of users but the source.
     pub(crate) fn attach(
         store: KnownStore,
         name: &str,
         source: &Arc<dyn SnapshotSource>,
         settings: SaveSettings,
         config: &WriteBehindConfig,
-        take_notices: impl FnOnce(Notices),
+        take_steps: impl FnOnce(FirstSteps),
     ) -> Self {
         let (inbox, admitted, announcement) = worker::join(store, name, source, settings, config);
         let Admitted { entry, superseded, takes_over, are_any_departing } = admitted;
-        take_notices(Notices { inbox: Arc::clone(&inbox), superseded, announcement });
-        let is_known = takes_over && inbox.take_over(&entry);
-        if !is_known && (are_any_departing || !restore_preloaded(&inbox, &entry)) {
-            load(&inbox, &entry, config.load_wait);
-        }
-        // The announcement may have been before the entry was there.
-        inbox.announce_to_new(&entry);
+        let state = if takes_over {
+            FirstState::TakenOver { may_be_preloaded: !are_any_departing }
+        } else if !are_any_departing && restore_preloaded(&inbox, &entry) {
+            FirstState::Restored
+        } else {
+            FirstState::Loaded
+        };
         let marker = ChangeMarker { inbox, entry };
+        let ChangeMarker { inbox, entry } = marker.clone();
+        let load_wait = config.load_wait;
+        take_steps(FirstSteps { inbox, entry, superseded, announcement, state, load_wait });
         Self {
             marker,
             drop_wait: config.drop_wait,
+            is_taking_over: AtomicBool::new(takes_over),
             is_closed: AtomicBool::new(false),
             updating: Mutex::new(()),
         }
@@ -167,8 +199,20 @@ impl Attachment {
         }
     }
 
+    /// Takes over the state of an older breaker of the name, if the thread that has built this one
+    /// has yet to do it: it may be running a listener of the older one, which may take its time, or
+    /// be the caller.
+    pub(crate) fn take_over(&self) {
+        if self.is_taking_over.load(SeqCst) {
+            let ChangeMarker { inbox, entry } = &self.marker;
+            inbox.take_over(entry);
+            self.is_taking_over.store(false, SeqCst);
+        }
+    }
+
     /// Waits until the snapshot has been read, if there is hope, but no longer than this.
     pub(crate) fn wait_for_restore(&self, wait: Duration) {
+        self.take_over();
         let ChangeMarker { inbox, entry } = &self.marker;
         let read = inbox.content().schedule.read_state(entry.id);
         if read == Some(ReadState::Unread) {

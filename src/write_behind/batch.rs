@@ -24,7 +24,7 @@ use crate::store::{HistoryRecord, SaveEntry, StoreError};
 
 /// What became of a batch. What became of each entry is in its [`Item`].
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct BatchReport {
     /// What went wrong first, and for the breaker of which name. An outage comes before all else.
     error: Option<(StoreError, String)>,
     has_read: bool,
@@ -39,8 +39,8 @@ pub(super) struct Outcome {
 }
 
 /// Runs a batch.
-pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -> Outcome {
-    let mut outcome = Outcome { only_known_failures: true, ..Outcome::default() };
+pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -> BatchReport {
+    let mut outcome = BatchReport { only_known_failures: true, ..BatchReport::default() };
     // The schedule puts the entries of breakers that are gone first. They are saved before any
     // other entry is read: it may be that of the same breaker, built again.
     let departing = items.partition_point(|item| item.is_departing);
@@ -53,7 +53,7 @@ pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -
     outcome
 }
 
-impl Outcome {
+impl BatchReport {
     /// Reads a snapshot that no entry waits for, to see whether the store works.
     pub(super) fn probe(&mut self, client: &StoreClient, entry: &Entry) {
         self.is_conclusive = true;

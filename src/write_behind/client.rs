@@ -118,6 +118,17 @@ impl StoreClient {
         self.call(|store| store.visit_page(after, limit, visit))
     }
 
+    /// The same, of what can be reached while a part of the store cannot be read.
+    #[cfg(feature = "keyed")]
+    pub(super) fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.call(|store| store.visit_reachable_page(after, limit, visit))
+    }
+
     pub(super) fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
         self.record(|| self.call(|store| store.save(entry)))
     }

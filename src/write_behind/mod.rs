@@ -102,6 +102,7 @@
 //! | `owners` | which of several breakers of one name is saved |
 //! | `lanes`, `schedule` | what is due when |
 //! | `quarantine`, `load` | from the store into a breaker |
+//! | `names` | the names of all breakers of a group |
 //! | `removal` | what has to be deleted of a breaker |
 //! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
 //! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
@@ -157,12 +158,12 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attachment::{Attachment, ChangeMarker, Notices};
+pub(crate) use attachment::{Attachment, ChangeMarker, FirstSteps};
 pub(crate) use config::WriteBehindConfig;
 pub(crate) use flush_all::flush_all;
 pub(crate) use known_store::KnownStore;
 #[cfg(feature = "keyed")]
-pub(crate) use names::{NamesWanted, find_stored_names};
+pub(crate) use names::{NameSearch, NamesWanted};
 pub(crate) use source::{
     EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
 };

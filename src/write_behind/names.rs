@@ -1,7 +1,10 @@
 //! The names of the breakers whose snapshots a store holds, for a group that restores them.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, SyncSender},
+    },
     thread,
     time::Duration,
 };
@@ -10,63 +13,127 @@ use super::{
     client::{Monitor, StoreClient},
     keys,
     known_store::KnownStore,
+    threads::Starter,
     watchdog::PATIENCE,
 };
-use crate::{snapshot::Snapshot, state::State, store::StoreError, sync::log};
+use crate::{
+    snapshot::Snapshot,
+    state::State,
+    store::{StoreError, drop_blocking},
+    sync::log,
+};
 
 /// The keys in a page.
 const PAGE: usize = 1024;
 
-/// Which names are wanted.
+/// The delay before a store is read again that could not be read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Which names are wanted, and of which store.
 pub(crate) struct NamesWanted {
+    /// `None`: none are wanted any more.
+    pub(crate) store: Box<dyn Fn() -> Option<KnownStore> + Send>,
     pub(crate) belongs: Box<dyn Fn(&str) -> bool + Send>,
-    /// How many at most: those whose circuit is not closed before the others.
+    /// How many at most: those of breakers that were set by hand before others that are not
+    /// closed, and these before the rest.
     pub(crate) limit: usize,
 }
 
-/// Reads the names on a thread of its own and passes them to `found` there. Waits until that has
-/// returned, but no longer than `wait`: a slow store has its names found later.
-pub(crate) fn find_stored_names(
-    store: KnownStore,
-    wanted: NamesWanted,
-    wait: Duration,
-    found: impl FnOnce(Vec<String>) + Send + 'static,
-) {
-    let (done, is_done) = mpsc::sync_channel::<()>(1);
-    let work = move || {
-        let monitor = Arc::new(Monitor::new(PATIENCE, &store));
-        let client = StoreClient::new(store, monitor);
-        match read(&client, &wanted) {
-            Ok(names) => found(names),
+/// A thread that finds names, and ends when it has found all.
+pub(crate) struct NameSearch(Starter);
+
+/// Which page of a store is visited.
+type Visit =
+    fn(&StoreClient, Option<&str>, usize, &mut dyn FnMut(&str, &[u8])) -> Result<(), StoreError>;
+
+impl NameSearch {
+    pub(crate) fn new() -> Self {
+        Self(Starter::new("breaker-names"))
+    }
+
+    /// Reads the names on a thread of its own and passes them to `found` there. A store that cannot
+    /// be read is read again later; until then, a part of the names may be found.
+    ///
+    /// Waits until the store was read once and `found` has returned, but no longer than `wait`: a
+    /// slow store has its names found later.
+    pub(crate) fn start(
+        &self,
+        wanted: NamesWanted,
+        wait: Duration,
+        found: impl FnMut(Vec<String>) + Send + 'static,
+    ) {
+        let (done, is_done) = mpsc::sync_channel::<()>(1);
+        match self.0.start(move || search(&wanted, found, done)) {
+            // The end of the first attempt drops the sender.
+            Ok(()) => drop(is_done.recv_timeout(wait)),
             Err(error) => log(|| {
                 tracing::warn!(
                     %error,
-                    "the names of stored circuit breakers could not be read: breakers of a group \
-                     are restored when their keys are used; check the store"
+                    "no thread to read the names of stored circuit breakers: until one can be \
+                     started, breakers of a group are restored when their keys are used"
                 );
             }),
         }
-        drop(done);
-    };
-    if let Err(error) = thread::Builder::new().name("breaker-names".to_owned()).spawn(work) {
-        log(|| {
-            tracing::warn!(
-                %error,
-                "no thread to read the names of stored circuit breakers: breakers of a group are \
-                 restored when their keys are used"
-            );
-        });
     }
-    // The end of the work drops the sender.
-    let _ = is_done.recv_timeout(wait);
+
+    /// Starts the thread if it could not be started so far. One load if it could.
+    pub(crate) fn retry(&self) {
+        self.0.retry();
+    }
 }
 
-fn read(client: &StoreClient, wanted: &NamesWanted) -> Result<Vec<String>, StoreError> {
+fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncSender<()>) {
+    let mut first = Some(first);
+    loop {
+        // Between two attempts, the store is not held.
+        let Some(store) = (wanted.store)() else { return };
+        let client = StoreClient::new(store.clone(), Arc::new(Monitor::new(PATIENCE, &store)));
+        drop(store);
+        let names = read(&client, wanted, StoreClient::visit_page);
+        let is_complete = match names {
+            Ok(names) => {
+                found(names);
+                true
+            }
+            Err(error) => {
+                if first.is_some() {
+                    log(|| {
+                        tracing::warn!(
+                            %error,
+                            "the names of stored circuit breakers could not be read: until they \
+                             can, breakers of a group are restored when their keys are used; check \
+                             the store"
+                        );
+                    });
+                }
+                if let Ok(names) = read(&client, wanted, StoreClient::visit_reachable_page) {
+                    found(names);
+                }
+                false
+            }
+        };
+        drop_blocking(client);
+        if first.take().is_none() && is_complete {
+            log(|| tracing::info!("the names of stored circuit breakers were read"));
+        }
+        if is_complete {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn read(
+    client: &StoreClient,
+    wanted: &NamesWanted,
+    visit: Visit,
+) -> Result<Vec<String>, StoreError> {
+    let mut by_hand = Vec::new();
     let (mut others, mut closed) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
     loop {
         let (mut length, mut last) = (0, String::new());
-        client.visit_page(after.as_deref(), PAGE, &mut |key, value| {
+        visit(client, after.as_deref(), PAGE, &mut |key, value| {
             length += 1;
             key.clone_into(&mut last);
             let Some(name) = keys::name_of_snapshot(key) else { return };
@@ -74,9 +141,11 @@ fn read(client: &StoreClient, wanted: &NamesWanted) -> Result<Vec<String>, Store
             if value.is_empty() || !(wanted.belongs)(name) {
                 return;
             }
-            let is_closed =
-                Snapshot::from_json(value).is_ok_and(|snapshot| snapshot.state == State::Closed);
-            let names = if is_closed { &mut closed } else { &mut others };
+            let names = match Snapshot::from_json(value).map(|snapshot| snapshot.state) {
+                Ok(State::Closed) => &mut closed,
+                Ok(state) if state.is_manual() => &mut by_hand,
+                _ => &mut others,
+            };
             if names.len() < wanted.limit {
                 names.push(name.to_owned());
             }
@@ -86,7 +155,8 @@ fn read(client: &StoreClient, wanted: &NamesWanted) -> Result<Vec<String>, Store
         }
         after = Some(last);
     }
-    others.append(&mut closed);
-    others.truncate(wanted.limit);
-    Ok(others)
+    by_hand.append(&mut others);
+    by_hand.append(&mut closed);
+    by_hand.truncate(wanted.limit);
+    Ok(by_hand)
 }

@@ -33,13 +33,13 @@ pub(super) struct Value {
 #[derive(Default)]
 pub(super) struct Pages {
     all: Vec<Arc<Page>>,
-    places: ByHash<Place>,
+    places: ByHash<Occupancy>,
     bytes: usize,
 }
 
 /// What is known about the keys of one hash.
 #[derive(Clone, Copy)]
-enum Place {
+enum Occupancy {
     At {
         page: u32,
         range: Range,
@@ -123,10 +123,10 @@ impl Pages {
         self.bytes += page.bytes();
         self.places.reserve(page.keys.len());
         for (hash, range) in &page.keys {
-            let place = Place::At { page: number, range: *range };
+            let place = Occupancy::At { page: number, range: *range };
             match self.places.entry(*hash) {
                 Entry::Vacant(vacant) => drop(vacant.insert(place)),
-                Entry::Occupied(mut known) => drop(known.insert(Place::StruckOff)),
+                Entry::Occupied(mut known) => drop(known.insert(Occupancy::StruckOff)),
             }
         }
         self.all.push(Arc::new(page));
@@ -134,18 +134,18 @@ impl Pages {
 
     /// From now on, nothing is known about this key.
     pub(super) fn strike_off(&mut self, key: &str) {
-        self.places.insert(hashes::hash(key), Place::StruckOff);
+        self.places.insert(hashes::hash(key), Occupancy::StruckOff);
     }
 
     /// Takes a value out: the key is struck off.
     pub(super) fn take(&mut self, key: &str, hash: u64) -> Lookup {
         let Some(place) = self.places.get_mut(&hash) else { return Lookup::Absent };
-        let Place::At { page, range } = *place else { return Lookup::StruckOff };
+        let Occupancy::At { page, range } = *place else { return Lookup::StruckOff };
         let page = &self.all[page as usize];
         if page.key(range) != key.as_bytes() {
             return Lookup::Absent;
         }
-        *place = Place::StruckOff;
+        *place = Occupancy::StruckOff;
         Lookup::Present(Value { page: Arc::clone(page), range })
     }
 }

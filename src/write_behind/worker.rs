@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    batch::{self, Outcome},
+    batch::{self, BatchReport},
     client::{Monitor, StoreClient, is_outage},
     config::WriteBehindConfig,
     content::{Admitted, Batch, Lifecycle},
@@ -150,7 +150,7 @@ impl Worker {
 
     /// Takes in the results of a batch: the entries first, then the store's health, and at last the
     /// callers that wait.
-    fn conclude(&self, items: &[Item], outcome: &Outcome, retry_at: Option<Instant>) {
+    fn conclude(&self, items: &[Item], outcome: &BatchReport, retry_at: Option<Instant>) {
         let inbox = &*self.inbox;
         let now = Now::read();
         let mut content = inbox.content();
@@ -186,7 +186,7 @@ impl Worker {
         &self,
         requests: Vec<(Result<(), FlushError>, Request)>,
         items: &[Item],
-        outcome: &Outcome,
+        outcome: &BatchReport,
     ) {
         let failed: HashSet<EntryId> =
             items.iter().filter(|item| item.has_failed).map(|item| item.entry.id).collect();

@@ -5,7 +5,7 @@ use tonic::{body::Body, transport::Channel};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 use tower_breaker::{
     BoxError, Breaker, CircuitBreaker, CircuitBreakerLayer, Error, GrpcCircuitBreaker,
-    HttpCircuitBreaker, OnBodyEnd, Rejected, State, Trip,
+    HttpCircuitBreaker, KeyedBreakers, OnBodyEnd, Registry, Rejected, State, Trip,
     classify::{self, ErrorsAsFailures},
     reject::{self, RejectAsError, RejectAsTonicStatus},
     retry::{Classified, Network, RetryPolicy, kind},
@@ -132,6 +132,8 @@ fn debug_output_names_the_types_of_closures() {
         format!("{:?}", reject::Backpressure(reject::Fallback(|| ()))),
         format!("{:?}", classify::map(ErrorsAsFailures, |outcome| outcome)),
         format!("{:?}", classify::or(|| (), ErrorsAsFailures)),
+        format!("{:?}", Registry::builder().on_event(|_| ())),
+        format!("{:?}", KeyedBreakers::builder("hosts").on_event(|_| ())),
         format!("{cloned:?}"),
         format!("{classified:?}"),
     ];

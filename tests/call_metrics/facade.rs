@@ -194,6 +194,42 @@ fn every_series_is_there_before_anything_happens() {
     assert_eq!(unit("state_seconds_total"), Some(Unit::Seconds));
 }
 
+/// To the function `increase` of Prometheus, a series that begins with its first event has not
+/// increased.
+#[test]
+fn what_a_group_prevents_and_does_not_record_is_counted_from_the_start() {
+    LazyLock::force(&RECORDED);
+    let hosts = KeyedBreakers::builder("limited").max_open_ratio(0.1).max_breakers(2);
+    let hosts = hosts.build().unwrap();
+    let prevented =
+        |by: &str| value("would_trip_total", "limited", &format!("prevented_by={by:?}"));
+    let unrecorded = || value("unrecorded_calls_total", "limited", "");
+    let counts = || [prevented("max_open_ratio"), prevented("metrics_only"), unrecorded()];
+    eventually("they are there as 0", || counts() == [Some(0.0); 3]);
+    let fail = |key: &str| {
+        let breaker = hosts.get_or_create(key).unwrap();
+        (0..5).for_each(|_| breaker.try_acquire().unwrap().failure());
+        breaker
+    };
+    assert_eq!(fail("a").state(), State::Open);
+    assert_eq!(fail("b").state(), State::Closed, "one of two is more than a tenth");
+    hosts.get("b").unwrap().force_open();
+    assert!(hosts.get_or_create("c").is_none());
+    eventually("each was counted once", || counts() == [Some(1.0), Some(0.0), Some(1.0)]);
+    assert_eq!(hosts.metrics().prevented.max_open_ratio, 1);
+
+    let single = builder("prevented").build().unwrap();
+    eventually_in("prevented", "closed");
+    let of_single =
+        |by: &str| value("would_trip_total", "prevented", &format!("prevented_by={by:?}"));
+    assert_eq!((of_single("metrics_only"), of_single("max_open_ratio")), (Some(0.0), None));
+    assert_eq!(value("unrecorded_calls_total", "prevented", ""), None, "it is no group");
+    single.metrics_only();
+    (0..7).for_each(|_| single.try_acquire().unwrap().failure());
+    eventually("it would have opened once", || of_single("metrics_only") == Some(1.0));
+    assert_eq!(metrics(&single).prevented.metrics_only, 1);
+}
+
 #[test]
 fn ratios_follow_a_window_of_time_without_traffic() {
     let breaker = builder("ratio")

@@ -12,6 +12,7 @@ mod commands;
 mod counts;
 mod forked;
 mod health_checks;
+mod news;
 mod operators;
 mod outages;
 mod processes;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tower_breaker::{
-    Breaker, Event, State,
+    Breaker, State,
     fleet::{Agreement, FleetHealth, RedisFleet, RedisFleetBuilder},
 };
 
@@ -206,44 +206,6 @@ fn both_sides_of_a_partition_decide_alone_and_agree_afterwards() {
 }
 
 #[test]
-fn news_that_come_late_or_twice_change_nothing() {
-    let Some(server) = RedisServer::start() else { return };
-    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
-    let (mark, marked) = (replica(&server, "mark"), replica(&server, "mark"));
-    first.force_open();
-    reaches(&[&second], State::ForcedOpen);
-    let stream = "circuit_breaker:{0}:fleet:news";
-    let opened = server.command(&["XREVRANGE", stream, "+", "-", "COUNT", "1"]);
-    let opened: Vec<_> = opened.lines().skip(1).map(str::to_owned).collect();
-    first.reset();
-    reaches(&[&second], State::Closed);
-
-    for _ in 0..2 {
-        let serial = server.command(&["HINCRBY", "circuit_breaker:{0}:fleet:shard", "news", "1"]);
-        let mut again = vec!["XADD", stream, "*", "i", &serial];
-        again.extend(opened.iter().map(String::as_str).skip(2));
-        server.command(&again);
-    }
-    // News come in order: once these are known, those before them are.
-    mark.force_open();
-    reaches(&[&marked], State::ForcedOpen);
-    assert_eq!((first.state(), second.state()), (State::Closed, State::Closed));
-}
-
-#[test]
-fn news_that_were_trimmed_are_made_up_for() {
-    let Some(server) = RedisServer::start() else { return };
-    let (first, second) = (replica(&server, "payments"), replica(&server, "payments"));
-    let (mark, marked) = (replica(&server, "mark"), replica(&server, "mark"));
-    // A number is missing: the reader cannot know what it said.
-    server.command(&["HINCRBY", "circuit_breaker:{0}:fleet:shard", "news", "5"]);
-    mark.force_open();
-    reaches(&[&marked], State::ForcedOpen);
-    first.force_open();
-    reaches(&[&second], State::ForcedOpen);
-}
-
-#[test]
 fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
     const KEY: &str = "circuit_breaker:{0}:fleet:breaker:broken";
     let Some(server) = RedisServer::start() else { return };
@@ -337,35 +299,6 @@ fn percentiles(breaker: &Breaker, time: Duration) -> (Duration, Duration) {
 }
 
 #[test]
-fn late_news_change_a_replica_once_they_come_and_each_state_in_its_turn() {
-    const LATE: Duration = Duration::from_millis(300);
-    let Some(server) = RedisServer::start() else { return };
-    let proxy = Proxy::to(&server);
-    let first = replica(&server, "payments");
-    let fleet = RedisFleet::open(&proxy.url()).unwrap();
-    let late = settings("payments").shared(fleet).build().unwrap();
-    joined(&late);
-    let mut events = late.subscribe();
-    proxy.delay(LATE);
-    first.force_open();
-    first.reset();
-    first.disable();
-    let set = Instant::now();
-    reaches(&[&late], State::Disabled);
-    println!("late by {:?}", set.elapsed());
-    assert!(set.elapsed() >= LATE);
-    let mut states = Vec::new();
-    while let Ok(Event::Transition(transition)) = events.try_recv() {
-        states.push(transition.to);
-    }
-    // A state that was over before anything was told may be left out; none comes back.
-    let turn = [State::ForcedOpen, State::Closed, State::Disabled];
-    let mut turns = states.iter().map(|state| turn.iter().position(|one| one == state).unwrap());
-    assert!(turns.clone().is_sorted() && turns.next_back() == Some(2), "{states:?}");
-    assert_eq!(late.fleet_health(), FleetHealth::Joined);
-}
-
-#[test]
 fn an_invalid_setting_is_refused() {
     let error = |fleet: RedisFleetBuilder| fleet.build().unwrap_err().to_string();
     assert!(error(RedisFleet::builder("http://a:secret@b")).contains("URL of Redis is invalid"));
@@ -377,28 +310,4 @@ fn an_invalid_setting_is_refused() {
     assert!(error(builder().command_timeout(Duration::ZERO)).contains("timeout"));
     let breaker = settings("payments").build().unwrap();
     assert_eq!(breaker.fleet_health(), FleetHealth::NotShared);
-}
-
-#[test]
-fn a_stream_of_news_that_was_deleted_makes_no_replica_join_again_and_again() {
-    let Some(server) = RedisServer::start() else { return };
-    let breaker = settings("payments").shared(fleet(&server).build().unwrap()).build().unwrap();
-    joined(&breaker);
-    breaker.force_open();
-    let news = "circuit_breaker:{0}:fleet:news";
-    eventually("the server has it", || server.command(&["EXISTS", news]) == "1");
-    server.command(&["DEL", news]);
-    let begins = || -> u64 {
-        let stats = server.command(&["INFO", "commandstats"]);
-        let line = stats.lines().find(|line| line.starts_with("cmdstat_xrevrange:")).unwrap();
-        line.split(['=', ',']).nth(1).unwrap().parse().unwrap()
-    };
-    let before = begins();
-    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    eventually("it reads news again", || begins() > before);
-    joined(&breaker);
-    let before = begins();
-    // Three heartbeats.
-    std::thread::sleep(Duration::from_secs(3));
-    assert!(begins() - before <= 2, "{}", begins() - before);
 }

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use tower_breaker::{
-    MemoryStore, StateStore,
-    store::{SaveEntry, StoreError},
-};
+use tower_breaker::{MemoryStore, StateStore, store::StoreError};
+
+use crate::support::pass_on::pass_on;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -23,27 +22,13 @@ impl DuringLoad {
 }
 
 impl StateStore for DuringLoad {
+    pass_on!(load_page, save, delete);
+
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let work = self.work.lock().unwrap().take();
         if let Some(work) = work {
             work();
         }
         self.inner.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
     }
 }

@@ -6,6 +6,7 @@ mod support;
 mod by_name;
 mod during_load;
 mod during_log;
+mod during_takeover;
 mod events;
 mod keyed;
 mod model;

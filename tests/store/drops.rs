@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tower_breaker::{Breaker, StateStore};
+use tower_breaker::{
+    Breaker, MemoryStore, StateStore as _,
+    store::{SaveEntry, Tiered},
+};
 
 use crate::support::{
     kind::Kind,
@@ -25,7 +28,7 @@ fn a_program_that_ends_waits_a_second_for_all_its_stores_and_handles() {
     let handles: Vec<_> =
         Kind::ALL.into_iter().map(|kind| kind.open(&folder.path().join(kind.name()))).collect();
     for handle in &handles {
-        handle.save(&tower_breaker::store::SaveEntry::new("key", "value")).unwrap();
+        handle.save(&SaveEntry::new("key", "value")).unwrap();
     }
     for (store, _) in &hung {
         store.show(Symptom::Hangs);
@@ -45,5 +48,31 @@ fn a_program_that_ends_waits_a_second_for_all_its_stores_and_handles() {
             let key = format!("circuit_breaker:hung {number}:state");
             store.load(&key).is_ok_and(|stored| stored.is_some())
         });
+    }
+}
+
+#[test]
+fn tiered_stores_wait_within_the_same_second() {
+    let tiered: Vec<_> = (0..6)
+        .map(|_| {
+            let far = SickStore::default();
+            let store = Tiered::new(MemoryStore::new(), far.clone());
+            far.show(Symptom::Hangs);
+            (far, store)
+        })
+        .collect();
+    let mut far_stores = Vec::new();
+    let began = Instant::now();
+    for (far, store) in tiered {
+        // Until a call of the far store is overdue, it counts as slow.
+        store.save(&SaveEntry::new("key", "value")).unwrap();
+        drop(store);
+        far_stores.push(far);
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    for far in far_stores {
+        far.heal();
+        eventually("it is written", || far.load("key").is_ok_and(|stored| stored.is_some()));
     }
 }

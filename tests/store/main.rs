@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod configured;
 mod contract;
 mod damaged_snapshots;
 mod drops;
@@ -35,6 +36,10 @@ fn child_process() {
         (faults::descriptors::EXHAUSTED, faults::descriptors::live),
         #[cfg(target_os = "linux")]
         (faults::threadless::LIMITED, faults::threadless::live),
+        #[cfg(target_os = "linux")]
+        (faults::few_threads::FEW_THREADS, faults::few_threads::live),
+        #[cfg(target_os = "linux")]
+        (faults::unwritable::READER, faults::unwritable::read),
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),
         #[cfg(target_os = "linux")]

@@ -6,12 +6,13 @@ use std::{
 };
 
 use tower_breaker::{
-    Breaker, State, StateStore, Trip,
+    Breaker, SledStore, State, StateStore, Trip,
     history::HistoryQuery,
     store::{HistoryRecord, HistoryStore, MemoryStore, SaveEntry, StoreError, StoreHealth, Tiered},
 };
 
 use crate::support::{
+    pass_on::pass_on,
     sick_store::{SickStore, Symptom},
     wait::eventually,
 };
@@ -235,6 +236,20 @@ fn a_copy_is_made_later_if_the_near_store_cannot_be_read() {
     eventually("it is copied", || far.stored("earlier").contains(forced));
 }
 
+#[test]
+fn a_far_store_that_hangs_does_not_keep_the_folder_of_the_near_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let far = SickStore::default();
+    far.show(Symptom::Hangs);
+    let store = Tiered::new(SledStore::open(dir.path()).unwrap(), far.clone());
+    store.save(&SaveEntry::new("key", "value")).unwrap();
+    eventually("it hangs", || far.threads() > 0);
+    drop(store);
+    let again = SledStore::open(dir.path()).unwrap();
+    eventually("the folder is released", || again.load("key").is_ok_and(|stored| stored.is_some()));
+    far.heal();
+}
+
 fn delete_many(store: &Tiered) {
     for number in 0..=20_000 {
         store.delete(&number.to_string()).unwrap();
@@ -317,26 +332,12 @@ mod with_redis {
 /// A store without histories, which notes how many keys it was to remove at once.
 #[derive(Clone, Default)]
 struct Plain {
-    values: MemoryStore,
+    inner: MemoryStore,
     removed: Arc<Mutex<Vec<usize>>>,
 }
 
 impl StateStore for Plain {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.values.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.values.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.values.save(entry)
-    }
+    pass_on!(load, load_page, save);
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.delete_all(&[key.to_owned()])
@@ -344,7 +345,7 @@ impl StateStore for Plain {
 
     fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
         self.removed.lock().unwrap().push(keys.len());
-        self.values.delete_all(keys)
+        self.inner.delete_all(keys)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What several test binaries share: each includes it as `#[path = "../support/mod.rs"] mod
 //! support;`.
-#![allow(dead_code, unused_imports, reason = "no binary uses all of it")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "no binary uses all of it")]
 
 pub(crate) mod acl;
 pub(crate) mod certificates;
@@ -12,6 +12,7 @@ pub(crate) mod kind;
 #[cfg(target_os = "linux")]
 pub(crate) mod limits;
 pub(crate) mod log;
+pub(crate) mod pass_on;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod redis_cluster;

@@ -106,6 +106,16 @@ impl Cell {
         self.refusal(self.state(), SystemClock::glance())
     }
 
+    /// Whether a balancer had better call another service: a call would be refused now.
+    #[cfg(any(feature = "load", test))]
+    pub(crate) fn would_refuse_balancer(&'static self) -> bool {
+        if self.would_refuse().is_some() {
+            return true;
+        }
+        !self.state().admits_all()
+            && self.transact(|machine, _| machine.refuses_balancer()) == Some(true)
+    }
+
     /// The refusal of a circuit that rejects every call for the time being.
     pub(in crate::breaker) fn refusal(
         &self,

@@ -8,7 +8,7 @@ use super::{Leased, OPEN_TIME, config, model};
 use crate::{
     breaker::{
         command::Command,
-        open_slot::{OpenLimit, OpenSlots},
+        open_slot::{Lately, OpenLimit, OpenSlot, OpenSlots},
     },
     clock::Tick,
     state::State,
@@ -20,27 +20,33 @@ struct Limit {
 }
 
 impl OpenLimit for Limit {
-    fn try_take(&self, _: Tick) -> bool {
-        self.slots.try_take(self.limit)
+    fn try_take(&self, key: Option<u64>, _: Tick) -> bool {
+        self.slots.try_take(key, Lately { now: 0, since: 0 }, self.limit)
     }
 
-    fn take(&self) {
-        self.slots.take();
+    fn take(&self, key: Option<u64>, _: Tick) {
+        self.slots.take(key, 0);
     }
 
-    fn give_back(&self) {
-        self.slots.give_back();
+    fn give_back(&self, key: Option<u64>) {
+        self.slots.give_back(key);
     }
 
     fn note_prevented(&self) {}
 }
 
+impl Limit {
+    fn taken(&self) -> u64 {
+        self.slots.taken(0)
+    }
+}
+
 /// Circuits that one failure opens.
 fn group(circuits: usize, limit: u64) -> (Vec<Leased>, Arc<Limit>) {
     let limit = Arc::new(Limit { slots: OpenSlots::new(), limit });
-    let circuits = (0..circuits).map(|_| {
+    let circuits = (0..circuits as u64).map(|key| {
         let leased = Leased::new(config(1));
-        leased.cell.set_open_limit(Arc::clone(&limit) as _);
+        leased.cell.set_open_slot(OpenSlot::new(Arc::clone(&limit) as _, Some(key)));
         leased
     });
     (circuits.collect(), limit)
@@ -58,7 +64,7 @@ fn circuits_that_fail_at_once_share_the_slots() {
         let threads: Vec<_> =
             permits.into_iter().map(|permit| thread::spawn(move || permit.failure())).collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!((open(&circuits), limit.slots.taken()), (2, 2));
+        assert_eq!((open(&circuits), limit.taken()), (2, 2));
     });
 }
 
@@ -74,7 +80,7 @@ fn a_slot_that_is_given_back_is_taken_by_at_most_one() {
         second.failure();
         reset.join().unwrap();
         fails.join().unwrap();
-        assert_eq!(open(&circuits) as u64, limit.slots.taken());
+        assert_eq!(open(&circuits) as u64, limit.taken());
         assert!(open(&circuits) <= 1);
         // Nothing keeps the slot from the next one.
         if open(&circuits) == 0 {
@@ -94,13 +100,13 @@ fn a_breaker_that_goes_gives_its_slot_back() {
         let drops = thread::spawn(move || drop(gone));
         permit.failure();
         drops.join().unwrap();
-        assert_eq!(open(&circuits) as u64, limit.slots.taken());
-        if limit.slots.taken() == 0 {
+        assert_eq!(open(&circuits) as u64, limit.taken());
+        if limit.taken() == 0 {
             circuits[0].permit().failure();
         }
-        assert_eq!(limit.slots.taken(), 1);
+        assert_eq!(limit.taken(), 1);
         drop(circuits);
-        assert_eq!(limit.slots.taken(), 0);
+        assert_eq!(limit.taken(), 0);
     });
 }
 
@@ -113,7 +119,7 @@ fn a_breaker_that_leaves_its_group_gives_its_slot_back() {
         let fails = thread::spawn(|| permit.failure());
         circuits[0].cell.remove_open_limit();
         fails.join().unwrap();
-        assert_eq!((circuits[0].state(), limit.slots.taken()), (State::Open, 0));
+        assert_eq!((circuits[0].state(), limit.taken()), (State::Open, 0));
     });
 }
 
@@ -125,7 +131,7 @@ fn a_probe_that_fails_keeps_the_slot() {
         let (first, clock) = Leased::with_clock(config(1));
         let (second, _) = Leased::with_clock(config(1));
         for circuit in [&first, &second] {
-            circuit.cell.set_open_limit(Arc::clone(&limit) as _);
+            circuit.cell.set_open_slot(OpenSlot::new(Arc::clone(&limit) as _, None));
         }
         first.permit().failure();
         clock.advance(OPEN_TIME);
@@ -134,6 +140,6 @@ fn a_probe_that_fails_keeps_the_slot() {
         call.failure();
         fails.join().unwrap();
         assert_eq!((first.state(), second.state()), (State::Open, State::Closed));
-        assert_eq!(limit.slots.taken(), 1);
+        assert_eq!(limit.taken(), 1);
     });
 }

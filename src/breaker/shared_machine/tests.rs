@@ -47,6 +47,22 @@ fn without_a_lease_nothing_is_admitted_while_the_fleets_thread_looks() {
     }
 }
 
+/// It sends no call where one would be refused, so its question is the demand for a lease.
+#[test]
+fn a_balancer_is_refused_without_a_lease_and_has_one_fetched() {
+    let (mut machine, mut now) = half_open();
+    for _ in 0..10 {
+        machine.advance(now, &mut Effects::default());
+        assert!(machine.refuses_balancer());
+        assert!(looks(&mut machine, now).wants_lease);
+        now = now.after(Duration::from_millis(300));
+    }
+    machine.grant(1, now.after(OPEN_TIME));
+    assert!(!machine.refuses_balancer());
+    assert!(machine.admit().is_ok());
+    assert!(machine.refuses_balancer(), "the probe is out");
+}
+
 #[test]
 fn probes_that_were_admitted_alone_count_after_a_rejoin() {
     let (mut machine, now) = half_open();

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Agent, Shared};
+use super::{Agent, SharedBreaker};
 use crate::{
     breaker::{sharing::Recorded, window::Counts},
     config::{Trip, Window},
@@ -151,7 +151,7 @@ impl Agent {
                 continue;
             }
             // One with a broken key is left out once it has something to submit.
-            if let Some(Shared { entry, .. }) = self.breakers.get_mut(id) {
+            if let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(id) {
                 entry.forget_vote();
             }
         }

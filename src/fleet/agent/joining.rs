@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Agent, BEAT_INTERVAL, BY_HAND_INTERVAL, Link, REFRESH_INTERVAL, Shared};
+use super::{Agent, BEAT_INTERVAL, BY_HAND_INTERVAL, Link, REFRESH_INTERVAL, SharedBreaker};
 use crate::{
     fleet::{
         entry::to_micros,
@@ -63,7 +63,7 @@ impl Agent {
             // Only now: what is left of a time is true for a moment.
             let mut told = Vec::new();
             for id in ids {
-                let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(id) else {
+                let Some(SharedBreaker { entry, leases, .. }) = self.breakers.get_mut(id) else {
                     continue;
                 };
                 leases.renew_all();
@@ -78,7 +78,7 @@ impl Agent {
             for ((id, view, _), answer) in told.iter().zip(answers) {
                 let Some(answer) = self.usable(*id, answer) else { continue };
                 is_late |= answer.status == Status::Late;
-                if let Some(Shared { entry, .. }) = self.breakers.get_mut(id) {
+                if let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(id) {
                     entry.learn(answer.record, answer.now, view);
                 }
             }
@@ -117,8 +117,9 @@ impl Agent {
     /// The same for the breakers whose state was set by hand.
     pub(super) fn join_by_hand(&mut self) -> Result<(), StoreError> {
         self.by_hand_at = Instant::now() + BY_HAND_INTERVAL;
-        let is_by_hand =
-            |shared: &Shared| shared.is_attached && shared.entry.member.seen().state.is_manual();
+        let is_by_hand = |shared: &SharedBreaker| {
+            shared.is_attached && shared.entry.member.seen().state.is_manual()
+        };
         let by_hand = self.breakers.iter().filter(|(_, shared)| is_by_hand(shared));
         let ids: Vec<u64> = by_hand.map(|(id, _)| *id).collect();
         for batch in ids.chunks(BATCH) {
@@ -130,7 +131,7 @@ impl Agent {
     pub(super) fn join(&mut self, ids: &[u64]) -> Result<(), StoreError> {
         let mut joins = Vec::new();
         for id in ids {
-            let Some(Shared { entry, .. }) = self.breakers.get(id) else { continue };
+            let Some(SharedBreaker { entry, .. }) = self.breakers.get(id) else { continue };
             if let Some(view) = entry.view() {
                 let join = entry.member.join(to_micros(view.now));
                 joins.push((*id, view, join));
@@ -139,7 +140,7 @@ impl Agent {
         let answers = self.call_all(joins.iter().map(|(id, _, join)| (*id, *join)))?;
         for ((id, view, _), answer) in joins.iter().zip(answers) {
             let Some(answer) = self.usable(*id, answer) else { continue };
-            if let Some(Shared { entry, is_left_out, .. }) = self.breakers.get_mut(id) {
+            if let Some(SharedBreaker { entry, is_left_out, .. }) = self.breakers.get_mut(id) {
                 *is_left_out = false;
                 entry.learn(answer.record, answer.now, view);
                 self.changed.insert(*id);
@@ -202,7 +203,7 @@ impl Agent {
         (self.must_join, self.must_reassert) = (true, true);
         self.clock.forget();
         if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
-            for Shared { entry, .. } in self.breakers.values() {
+            for SharedBreaker { entry, .. } in self.breakers.values() {
                 entry.set_joined(false);
             }
         }

@@ -60,7 +60,7 @@ pub(super) struct Agent {
     receiver: Receiver<Message>,
     /// Tells the reader of news to begin anew.
     signals: Arc<Signals>,
-    breakers: HashMap<u64, Shared>,
+    breakers: HashMap<u64, SharedBreaker>,
     /// The breakers of each name.
     names: HashMap<SmolStr, Vec<u64>>,
     /// The breakers to look at.
@@ -105,7 +105,7 @@ enum Link {
     Joined,
 }
 
-struct Shared {
+struct SharedBreaker {
     entry: Entry,
     leases: Leases,
     counts: Ledger,
@@ -121,7 +121,7 @@ struct Shared {
     is_reported: bool,
 }
 
-impl Shared {
+impl SharedBreaker {
     fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
@@ -248,7 +248,7 @@ impl Agent {
             Message::Attach(entry, builder) => {
                 let id = entry.id;
                 self.names.entry(entry.name.clone()).or_default().push(id);
-                let shared = Shared {
+                let shared = SharedBreaker {
                     entry: *entry,
                     leases: Leases::new(),
                     counts: Ledger::default(),
@@ -295,7 +295,7 @@ impl Agent {
 
     fn learn(&mut self, news: &News, now: Micros) {
         for id in self.names.get(&news.name).into_iter().flatten() {
-            let Some(Shared { entry, .. }) = self.breakers.get_mut(id) else { continue };
+            let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(id) else { continue };
             if let Some(view) = entry.view() {
                 entry.learn(news.record.for_at_most(news.lasts, now), now, &view);
             }
@@ -360,7 +360,9 @@ impl Agent {
     }
 
     fn detach(&mut self, id: u64) {
-        let Some(Shared { entry, leases, later, .. }) = self.breakers.remove(&id) else { return };
+        let Some(SharedBreaker { entry, leases, later, .. }) = self.breakers.remove(&id) else {
+            return;
+        };
         if let Some(ids) = self.names.get_mut(&entry.name) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {

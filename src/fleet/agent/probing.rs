@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Agent, Shared};
+use super::{Agent, SharedBreaker};
 use crate::{
     breaker::sharing::SharedView,
     fleet::{
@@ -45,7 +45,9 @@ impl Agent {
 
     fn ask_for_leases(&mut self, id: u64) -> Vec<Asked> {
         let Self { settings, breakers, .. } = self;
-        let Some(Shared { entry, leases, .. }) = breakers.get_mut(&id) else { return Vec::new() };
+        let Some(SharedBreaker { entry, leases, .. }) = breakers.get_mut(&id) else {
+            return Vec::new();
+        };
         let Some(view) = entry.view() else { return Vec::new() };
         if Leases::watches_calls(&view) {
             entry.watch_calls();
@@ -73,7 +75,9 @@ impl Agent {
 
     fn take_lease(&mut self, asked: &Asked, answer: &Answer) {
         let lasts = self.settings.lease;
-        let Some(Shared { entry, leases, .. }) = self.breakers.get_mut(&asked.id) else { return };
+        let Some(SharedBreaker { entry, leases, .. }) = self.breakers.get_mut(&asked.id) else {
+            return;
+        };
         let Asked { view, wish, lease, .. } = asked;
         let now = Instant::now();
         match (wish, answer.status) {
@@ -102,7 +106,7 @@ impl Agent {
     /// Looks at a breaker again when its leases, a pause, or the end of its vote ask for it.
     pub(super) fn look_later(&mut self, id: u64) {
         let Some(shared) = self.breakers.get_mut(&id) else { return };
-        let Shared { entry, leases, later, paused_until, .. } = shared;
+        let SharedBreaker { entry, leases, later, paused_until, .. } = shared;
         if let Some(at) = later.take() {
             self.later.remove(&(at, id));
         }
@@ -126,7 +130,8 @@ impl Agent {
             // Without the server, it counts as gone after a while.
             let _ = self.transport.leave(&self.settings.replica);
         }
-        for Shared { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values() {
+        for SharedBreaker { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values()
+        {
             self.release(&entry, &leases);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Agent, Shared};
+use super::{Agent, SharedBreaker};
 use crate::{
     breaker::sharing::SharedView,
     fleet::{
@@ -41,7 +41,7 @@ enum Sent {
 }
 
 /// What follows for a breaker from an answer.
-enum Outcome {
+enum TurnEnd {
     /// There is more to send.
     Continue,
     /// All is sent.
@@ -117,9 +117,9 @@ impl Agent {
             for ((mut turn, view, step, _), answer) in sent.into_iter().zip(answers?) {
                 let Some(answer) = self.usable(turn.id, answer) else { continue };
                 match self.take_answer(&mut turn, &view, &step, &answer) {
-                    Outcome::Continue if turn.attempts < ATTEMPTS => turns.push(turn),
-                    Outcome::Continue | Outcome::Pause => self.pause(turn.id),
-                    Outcome::Done => self.end_pauses(turn.id),
+                    TurnEnd::Continue if turn.attempts < ATTEMPTS => turns.push(turn),
+                    TurnEnd::Continue | TurnEnd::Pause => self.pause(turn.id),
+                    TurnEnd::Done => self.end_pauses(turn.id),
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Agent {
 
     /// What to send for a breaker. `None`: nothing more.
     fn next_command(&mut self, turn: &Turn) -> Option<(SharedView, Sent, Command)> {
-        let Shared { entry, .. } = self.breakers.get_mut(&turn.id)?;
+        let SharedBreaker { entry, .. } = self.breakers.get_mut(&turn.id)?;
         let view = entry.view()?;
         if turn.joins_first {
             let join = entry.member.join(to_micros(view.now));
@@ -151,9 +151,9 @@ impl Agent {
         view: &SharedView,
         sent: &Sent,
         answer: &Answer,
-    ) -> Outcome {
-        let Some(Shared { entry, .. }) = self.breakers.get_mut(&turn.id) else {
-            return Outcome::Done;
+    ) -> TurnEnd {
+        let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(&turn.id) else {
+            return TurnEnd::Done;
         };
         match *sent {
             Sent::Join => {
@@ -170,20 +170,20 @@ impl Agent {
                         turn.attempts += 1;
                         turn.joins_first = true;
                     }
-                    Status::Late | Status::Denied { .. } => return Outcome::Pause,
+                    Status::Late | Status::Denied { .. } => return TurnEnd::Pause,
                 }
             }
             Sent::Decision { decisions, ref decision, sent_at } => {
                 turn.attempts += 1;
                 match entry.conclude(decisions, decision, answer, sent_at) {
-                    Next::Adopt(_) | Next::Keep => return Outcome::Done,
-                    Next::Again if answer.status == Status::Late => return Outcome::Pause,
+                    Next::Adopt(_) | Next::Keep => return TurnEnd::Done,
+                    Next::Again if answer.status == Status::Late => return TurnEnd::Pause,
                     Next::Again => {}
                     Next::JoinFirst => turn.joins_first = true,
                 }
             }
         }
-        Outcome::Continue
+        TurnEnd::Continue
     }
 
     /// The server ignores what arrives late, and does so again if it is sent at once.

@@ -17,7 +17,13 @@ use super::{
     numbers::BreakerMetrics,
     publish::{self, CountedBreaker},
 };
-use crate::{clock::Tick, event::Transition, outcome::CallEnd, state::State, sync::std_lock};
+use crate::{
+    clock::Tick,
+    event::{PreventedBy, Transition},
+    outcome::CallEnd,
+    state::State,
+    sync::std_lock,
+};
 
 /// A breaker's part of its meter. Dropped with the breaker.
 pub(crate) struct BreakerMeter {
@@ -85,6 +91,7 @@ impl BreakerMeter {
                     Some(Counted::Calls(labels)) => labels.clone(),
                 };
                 let (meter, id) = meter::begin(labels);
+                meter.is_of_group.fetch_or(group.is_some(), Relaxed);
                 let steps = steps.take().map(|steps| *steps);
                 let steps = steps.unwrap_or_else(|| Steps::since(*began, self.state));
                 std_lock(&meter.steps).add(steps);
@@ -127,6 +134,13 @@ impl BreakerMeter {
             }
             steps.probes.unfinished += u64::from(unfinished_probes);
         });
+    }
+
+    /// Counts that a rule would have opened the circuit, and what has prevented it.
+    pub(crate) fn count_prevented(&mut self, by: Option<PreventedBy>) {
+        if let Some(by) = by {
+            self.with_steps(self.state, |steps| steps.prevented.count(by));
+        }
     }
 
     /// Changes the steps, which begin with this state if these are the first.

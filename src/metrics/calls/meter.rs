@@ -12,7 +12,10 @@ use smol_str::SmolStr;
 use super::{
     durations,
     lines::{self, ENDS, Slots},
-    numbers::{BreakerMetrics, CallCounts, ProbeCounts, STATES, TransitionCount, state_index},
+    numbers::{
+        BreakerMetrics, CallCounts, PreventedCounts, ProbeCounts, STATES, TransitionCount,
+        state_index,
+    },
     series::Published,
 };
 use crate::{
@@ -75,6 +78,8 @@ pub(crate) struct Meter {
     pub(super) steps: Mutex<Steps>,
     /// Whether durations are measured, or were.
     pub(super) measures: AtomicBool,
+    /// Whether it counts for a group of keyed breakers.
+    pub(super) is_of_group: AtomicBool,
     sources: Mutex<Sources>,
     pub(super) published: Mutex<Published>,
 }
@@ -89,16 +94,38 @@ pub(super) struct Steps {
     measured: Option<Tick>,
     pub(super) slow_calls: u64,
     pub(super) probes: ProbeCounts,
+    pub(super) prevented: PreventedCounts,
     transitions: Vec<TransitionCount>,
 }
 
 /// The breakers of a meter.
 #[derive(Default)]
 struct Sources {
-    by_id: HashMap<u64, Weak<dyn StatsSource>>,
+    /// The first one, with its id. Most meters have one breaker, for which no map is allocated.
+    first: Option<(u64, Weak<dyn StatsSource>)>,
+    others: HashMap<u64, Weak<dyn StatsSource>>,
     last_id: u64,
     /// How many breakers count here. Without one, the meter is on its way out.
     users: usize,
+}
+
+impl Sources {
+    fn insert(&mut self, id: u64, source: Weak<dyn StatsSource>) {
+        match &mut self.first {
+            first @ None => *first = Some((id, source)),
+            Some(_) => drop(self.others.insert(id, source)),
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        if self.first.take_if(|(first, _)| *first == id).is_none() {
+            self.others.remove(&id);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Weak<dyn StatsSource>> {
+        self.first.iter().map(|(_, source)| source).chain(self.others.values())
+    }
 }
 
 /// A breaker that knows its rates.
@@ -139,6 +166,7 @@ impl Steps {
         }
         self.slow_calls += other.slow_calls;
         self.probes.add(other.probes);
+        self.prevented.add(other.prevented);
         for TransitionCount { from, to, reason, count } in other.transitions {
             *self.count_of(from, to, reason) += count;
         }
@@ -191,6 +219,7 @@ impl Meter {
             base: lines::total(slot),
             steps: Mutex::default(),
             measures: AtomicBool::new(false),
+            is_of_group: AtomicBool::new(false),
             sources: Mutex::default(),
             published: Mutex::default(),
         }
@@ -198,13 +227,13 @@ impl Meter {
 
     /// The counts of a breaker are those of this source, which lives as long as the breaker.
     pub(super) fn ask(&self, id: u64, source: &Arc<dyn StatsSource>) {
-        std_lock(&self.sources).by_id.insert(id, Arc::downgrade(source));
+        std_lock(&self.sources).insert(id, Arc::downgrade(source));
     }
 
     /// Removes a breaker. Returns whether it was the last one.
     pub(super) fn remove(&self, id: u64) -> bool {
         let mut sources = std_lock(&self.sources);
-        sources.by_id.remove(&id);
+        sources.remove(id);
         sources.users -= 1;
         sources.users == 0
     }
@@ -225,6 +254,7 @@ impl Meter {
             unrecorded_calls,
             slow_calls: steps.slow_calls,
             probes: steps.probes,
+            prevented: steps.prevented,
             transitions: steps.transitions.clone(),
             failure_ratio: failures.map(Share::ratio),
             slow_call_ratio: slow_calls.map(Share::ratio),
@@ -237,7 +267,7 @@ impl Meter {
     /// the shares of failures and of slow calls.
     fn shares(&self) -> [Option<Share>; 2] {
         // No lock is held while a breaker is asked: it takes its own.
-        let sources: Vec<_> = std_lock(&self.sources).by_id.values().cloned().collect();
+        let sources: Vec<_> = std_lock(&self.sources).iter().cloned().collect();
         let stats = sources.iter().filter_map(|source| source.upgrade()?.stats());
         stats.fold([None, None], |[failures, slow_calls], stats| {
             [add(failures, stats.failures), add(slow_calls, stats.slow_calls)]
@@ -312,4 +342,39 @@ pub(super) fn is_empty() -> bool {
 /// The meter with these labels, to which a breaker is added. It has an id of its own there.
 pub(super) fn begin(labels: Labels) -> (Arc<Meter>, u64) {
     std_lock(&REGISTRY).begin(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Breaker;
+
+    impl StatsSource for Breaker {
+        fn stats(&self) -> Option<Stats> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_sources_of_a_meter_come_and_go_in_any_order() {
+        let breaker = Arc::new(Breaker);
+        let source = || Arc::downgrade(&breaker) as Weak<dyn StatsSource>;
+        let mut sources = Sources::default();
+        let mut counts = Vec::new();
+        for id in 1..=3 {
+            sources.insert(id, source());
+            counts.push(sources.iter().count());
+        }
+        sources.remove(1);
+        counts.push(sources.iter().count());
+        sources.insert(4, source());
+        counts.push(sources.iter().count());
+        for id in [3, 4, 4, 2] {
+            sources.remove(id);
+            counts.push(sources.iter().count());
+        }
+        assert_eq!(counts, [1, 2, 3, 2, 3, 2, 1, 1, 0]);
+        assert_eq!(Arc::weak_count(&breaker), 0);
+    }
 }

@@ -15,7 +15,9 @@ use std::{
 
 #[cfg(feature = "keyed")]
 pub(crate) use self::meter::Labels;
-pub use self::numbers::{BreakerMetrics, CallCounts, ProbeCounts, TransitionCount};
+pub use self::numbers::{
+    BreakerMetrics, CallCounts, PreventedCounts, ProbeCounts, TransitionCount,
+};
 pub(crate) use self::publish::{CountedBreaker, begin_all, is_read};
 pub(super) use self::series::describe;
 pub(crate) use self::{

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{event::Reason, outcome::CallEnd, state::State};
+use crate::{
+    event::{PreventedBy, Reason},
+    outcome::CallEnd,
+    state::State,
+};
 
 /// Every state, in the order of [`state_index`].
 pub(super) const STATES: [State; 6] = [
@@ -52,6 +56,9 @@ pub struct BreakerMetrics {
     /// The probes of half-open circuits, by how they ended. They are among the `calls` too, unless
     /// they are health checks.
     pub probes: ProbeCounts,
+    /// How often a rule would have opened the circuit, by what has prevented it: one for each
+    /// [`Event::WouldTrip`](crate::Event::WouldTrip).
+    pub prevented: PreventedCounts,
     /// The transitions, in the order of their first occurrence.
     pub transitions: Vec<TransitionCount>,
     /// The share of failed or throttled calls in the window of the first failure-rate rule. `None`
@@ -176,6 +183,36 @@ impl ProbeCounts {
             ("cancelled", self.cancelled),
             ("unfinished", self.unfinished),
         ]
+    }
+}
+
+/// How often a rule would have opened a circuit, and something prevented it: see [`PreventedBy`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PreventedCounts {
+    /// The circuit was set to metrics only.
+    pub metrics_only: u64,
+    /// As many circuits of the group were open as its `max_open_ratio` allows.
+    pub max_open_ratio: u64,
+}
+
+impl PreventedCounts {
+    pub(super) const fn add(&mut self, other: Self) {
+        let Self { metrics_only, max_open_ratio } = other;
+        self.metrics_only += metrics_only;
+        self.max_open_ratio += max_open_ratio;
+    }
+
+    pub(super) const fn count(&mut self, by: PreventedBy) {
+        match by {
+            PreventedBy::MetricsOnly => self.metrics_only += 1,
+            PreventedBy::MaxOpenRatio => self.max_open_ratio += 1,
+        }
+    }
+
+    /// By the values of the label `prevented_by`.
+    pub(super) const fn by_cause(&self) -> [(&'static str, u64); 2] {
+        [("metrics_only", self.metrics_only), ("max_open_ratio", self.max_open_ratio)]
     }
 }
 

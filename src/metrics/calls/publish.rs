@@ -203,7 +203,8 @@ fn update(meter: &Arc<Meter>) {
     let numbers = meter.read();
     record(|recorder| {
         let labels = meter.labels.series();
-        published.record(recorder, &numbers, &labels);
+        let is_of_group = meter.is_of_group.load(Relaxed);
+        published.record(recorder, &numbers, &labels, is_of_group);
         if meter.measures.load(Relaxed) {
             durations::drain(meter.slot, |outcome, seconds, calls| {
                 series::record_duration(&labels, outcome, seconds, calls);

@@ -11,6 +11,7 @@ use crate::{event::Reason, state::State};
 
 const CALLS: &str = "circuit_breaker_calls_total";
 const UNRECORDED: &str = "circuit_breaker_unrecorded_calls_total";
+const WOULD_TRIP: &str = "circuit_breaker_would_trip_total";
 const SLOW_CALLS: &str = "circuit_breaker_slow_calls_total";
 const STATE: &str = "circuit_breaker_state";
 const STATE_SECONDS: &str = "circuit_breaker_state_seconds_total";
@@ -24,8 +25,7 @@ const DURATION: &str = "circuit_breaker_call_duration_seconds";
 /// is not set for some time.
 const GAUGE_INTERVALS: u8 = 5;
 
-/// Transitions that are reported as 0 from the start: to the function `increase` of Prometheus, a
-/// counter that begins with its first event has not increased.
+/// Transitions that are reported as 0 from the start.
 const USUAL_TRANSITIONS: [(State, State, Reason); 10] = [
     (State::Closed, State::Open, Reason::ConsecutiveFailures),
     (State::Closed, State::Open, Reason::FailureRate),
@@ -60,6 +60,7 @@ struct Values {
     unrecorded_calls: u64,
     slow_calls: u64,
     probes: [u64; 7],
+    prevented: [u64; 2],
     transitions: Vec<u64>,
     seconds: [u64; STATES.len()],
     gauges: Gauges,
@@ -76,11 +77,17 @@ struct Gauges {
 
 impl Published {
     /// Records what has changed.
-    pub(super) fn record(&mut self, recorder: usize, numbers: &BreakerMetrics, labels: &[Label]) {
+    pub(super) fn record(
+        &mut self,
+        recorder: usize,
+        numbers: &BreakerMetrics,
+        labels: &[Label],
+        is_of_group: bool,
+    ) {
         if std::mem::replace(&mut self.recorder, recorder) != recorder {
             self.values = None;
         }
-        self.values.get_or_insert_default().record(numbers, labels);
+        self.values.get_or_insert_default().record(numbers, labels, is_of_group);
     }
 }
 
@@ -95,8 +102,10 @@ fn with(labels: &[Label], more: &[(&'static str, &'static str)]) -> Vec<Label> {
 }
 
 impl Values {
-    /// Records what has changed; at first, and after a panic, everything.
-    fn record(&mut self, numbers: &BreakerMetrics, labels: &[Label]) {
+    /// Records what has changed; at first, and after a panic, everything. To the function
+    /// `increase` of Prometheus, a counter that begins with its first event has not increased: so
+    /// what only a group can have, each group has from the start.
+    fn record(&mut self, numbers: &BreakerMetrics, labels: &[Label], is_of_group: bool) {
         let is_new = !std::mem::replace(&mut self.is_complete, false);
         let count =
             |name: &'static str, more: &[(&'static str, &'static str)], old: &mut u64, new: u64| {
@@ -108,12 +117,19 @@ impl Values {
         for (old, (outcome, new)) in self.calls.iter_mut().zip(numbers.calls.by_outcome()) {
             count(CALLS, &[("outcome", outcome)], old, new);
         }
-        if numbers.unrecorded_calls > 0 {
+        // Those of a group that is reported by key are not of a key.
+        let is_of_key = labels.iter().any(|label| label.key() == "key");
+        if (is_of_group && !is_of_key) || numbers.unrecorded_calls > 0 {
             count(UNRECORDED, &[], &mut self.unrecorded_calls, numbers.unrecorded_calls);
         }
         count(SLOW_CALLS, &[], &mut self.slow_calls, numbers.slow_calls);
         for (old, (outcome, new)) in self.probes.iter_mut().zip(numbers.probes.by_outcome()) {
             count(PROBES, &[("outcome", outcome)], old, new);
+        }
+        for (old, (by, new)) in self.prevented.iter_mut().zip(numbers.prevented.by_cause()) {
+            if is_of_group || new > 0 || by == "metrics_only" {
+                count(WOULD_TRIP, &[("prevented_by", by)], old, new);
+            }
         }
         for ((state, old), time) in STATES.iter().zip(&mut self.seconds).zip(numbers.times) {
             count(STATE_SECONDS, &[("state", state.as_str())], old, time.as_secs());
@@ -175,6 +191,11 @@ pub(in crate::metrics) fn describe() {
         UNRECORDED,
         Count,
         "Calls that were admitted and not recorded, because a group of keyed breakers was full"
+    );
+    describe_counter!(
+        WOULD_TRIP,
+        Count,
+        "How often a rule would have opened a circuit breaker, by what has prevented it"
     );
     describe_counter!(
         SLOW_CALLS,

@@ -10,7 +10,8 @@ use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
     event::Event,
-    registry::events::{Hub, Listener},
+    handle::Listener,
+    registry::events::Hub,
     store::StateStore,
     write_behind::KnownStore,
 };
@@ -96,9 +97,11 @@ impl KeyedBreakersBuilder {
     /// gone, the keys have yet to be seen, and the limit is low.
     ///
     /// Open circuits are those that are open, half-open or forced open: a circuit counts until it
-    /// closes, is [disabled](crate::Breaker::disable), or is replaced. Circuits that are opened by
-    /// hand or restored from a store open in any case, and count. So does the shared breaker of
-    /// [`WhenFull::Share`], as one. The limit decides when a circuit opens; it closes none.
+    /// closes, is [disabled](crate::Breaker::disable), or is replaced, or until its key has had no
+    /// call for a minute, so that a host that is gone keeps no other circuit from opening. If the
+    /// key is called again, it counts again. Circuits that are opened by hand or restored from a
+    /// store open in any case, and count. So does the shared breaker of [`WhenFull::Share`], as
+    /// one. The limit decides when a circuit opens; it closes none.
     ///
     /// A circuit that is not allowed to open stays closed, its calls go on, and an
     /// [`Event::WouldTrip`] says so. It opens with the first call that meets a rule while fewer
@@ -132,7 +135,7 @@ impl KeyedBreakersBuilder {
     where
         F: Fn(&Event) + Send + Sync + 'static,
     {
-        self.listeners.push(Box::new(listener));
+        self.listeners.push(Listener::new(listener));
         self
     }
 
@@ -180,7 +183,7 @@ impl fmt::Debug for KeyedBreakersBuilder {
             .field("max_breakers", &self.max_breakers)
             .field("when_full", &self.when_full)
             .field("max_open_ratio", &self.max_open_ratio)
-            .field("listeners", &self.listeners.len())
+            .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,13 @@
 //! The map from keys to breakers. Its readers take no lock.
 
-use super::hashed::{Hashed, HashedRef};
-use crate::sync::{AtomicU64, Ordering::Relaxed};
+use super::{
+    hashed::{Hashed, HashedRef},
+    replacement::Occupant,
+};
+use crate::sync::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// A breaker of a key.
 pub(super) struct Entry<B> {
@@ -15,13 +21,27 @@ impl<B> Entry<B> {
         Self { breaker, is_used: AtomicU64::new(0) }
     }
 
+    /// The breaker, which is used now, with the state that it takes over from an older one.
     #[inline]
-    pub(super) fn touch(&self) -> &B {
-        // Most calls only read, so that threads do not pass the cache line round.
-        if self.is_used.load(Relaxed) == 0 {
-            self.is_used.store(1, Relaxed);
+    pub(super) fn touch(&self) -> &B
+    where
+        B: Occupant,
+    {
+        // Most calls only read, so that threads do not pass the cache line round. Acquire: a call
+        // that finds it used finds that state.
+        if self.is_used.load(Acquire) == 0 {
+            self.begin_use();
         }
         &self.breaker
+    }
+
+    #[cold]
+    fn begin_use(&self)
+    where
+        B: Occupant,
+    {
+        self.breaker.take_over();
+        self.is_used.store(1, Release);
     }
 
     pub(super) fn is_used(&self) -> bool {
@@ -43,7 +63,7 @@ pub(super) use self::model::Entries;
 mod map {
     use papaya::HashMap;
 
-    use super::{Entry, Hashed, HashedRef};
+    use super::{Entry, Hashed, HashedRef, Occupant};
     use crate::registry::keyed::hashed::PassHash;
 
     pub(in crate::registry::keyed) struct Entries<B>(HashMap<Hashed, Entry<B>, PassHash>);
@@ -69,7 +89,10 @@ mod map {
             &self,
             key: HashedRef<'_>,
             work: W,
-        ) -> Result<T, W> {
+        ) -> Result<T, W>
+        where
+            B: Occupant,
+        {
             match self.0.pin().get(&key) {
                 Some(entry) => Ok(work(entry.touch())),
                 None => Err(work),
@@ -98,7 +121,7 @@ mod map {
 mod model {
     use std::sync::Arc;
 
-    use super::{Entry, Hashed, HashedRef};
+    use super::{Entry, Hashed, HashedRef, Occupant};
     use crate::sync::{Mutex, lock};
 
     pub(in crate::registry::keyed) struct Entries<B>(Mutex<Vec<(Hashed, Arc<Entry<B>>)>>);
@@ -120,7 +143,10 @@ mod model {
             &self,
             key: HashedRef<'_>,
             work: W,
-        ) -> Result<T, W> {
+        ) -> Result<T, W>
+        where
+            B: Occupant,
+        {
             match self.get(key) {
                 Some(entry) => Ok(work(entry.touch())),
                 None => Err(work),

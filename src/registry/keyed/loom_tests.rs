@@ -34,12 +34,14 @@ struct ModelState {
     state: AtomicU64,
     settings: AtomicU64,
     has_left: AtomicU64,
+    has_taken_over: AtomicU64,
 }
 
 impl Model {
     fn new(state: u64, settings: u64) -> Self {
-        let [state, settings, has_left] = [state, settings, 0].map(AtomicU64::new);
-        Self(Arc::new(ModelState { state, settings, has_left }))
+        let [state, settings, has_left, has_taken_over] =
+            [state, settings, 0, 0].map(AtomicU64::new);
+        Self(Arc::new(ModelState { state, settings, has_left, has_taken_over }))
     }
 
     fn open(&self) {
@@ -70,6 +72,10 @@ impl Occupant for Model {
 
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn take_over(&self) {
+        self.0.has_taken_over.store(1, Relaxed);
     }
 
     fn leave_group(&self) {
@@ -263,6 +269,26 @@ fn a_breaker_that_is_counted_is_found() {
             assert!(group.use_breaker("a", |_| ()).is_some());
         }
         creating.join().unwrap();
+    });
+}
+
+/// The thread that has created it takes over with the lock released; another one may be faster.
+#[test]
+fn a_breaker_is_used_with_the_state_that_it_takes_over() {
+    model(|| {
+        let group = Group::new(2);
+        let create_and_use = |group: Arc<Group>| {
+            move || {
+                if let Insertion::New { made_with, .. } = group.insert("a", CLOSED) {
+                    made_with.take_over();
+                }
+                let is_taken_over = |it: &Model| it.0.has_taken_over.load(Relaxed) == 1;
+                assert_eq!(group.use_breaker("a", is_taken_over), Some(true));
+            }
+        };
+        let other = thread::spawn(create_and_use(Arc::clone(&group)));
+        create_and_use(Arc::clone(&group))();
+        other.join().unwrap();
     });
 }
 

@@ -1,22 +1,28 @@
 //! How many circuits of a group may be open at once.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
-use super::seen::SeenKeys;
+use self::places::OpenPlaces;
+use super::seen::{SeenKeys, lately};
 use crate::{
-    breaker::open_slot::{OpenLimit, OpenSlots},
+    breaker::open_slot::{OpenLimit, OpenSlot, OpenSlots},
     clock::{SystemClock, Tick, TimeSource},
 };
 
 /// Added before a product is rounded down: 0.3 * 10 must not be 2.
 const ROUNDING: f64 = 1e-9;
 
-/// At most a share of the keys that were seen in the last minute, and always at least one.
+/// At most a share of the keys that were seen in the last minute, and always at least one. Of the
+/// open circuits, those count whose keys were seen in the last minute too.
 pub(super) struct MaxOpen {
     ratio: f64,
     clock: TimeSource,
     seen: SeenKeys,
     slots: OpenSlots,
+    places: OpenPlaces,
     prevented: AtomicU64,
 }
 
@@ -30,8 +36,14 @@ impl MaxOpen {
             clock,
             seen: SeenKeys::new(),
             slots: OpenSlots::new(),
+            places: OpenPlaces::new(),
             prevented: AtomicU64::new(0),
         }
+    }
+
+    /// The slot of a breaker, whose key has this hash.
+    pub(super) fn slot(self: &Arc<Self>, key: Option<u64>) -> OpenSlot {
+        OpenSlot::new(Arc::clone(self) as _, key)
     }
 
     /// Notes a call of the key with this hash.
@@ -41,7 +53,12 @@ impl MaxOpen {
             TimeSource::System => SystemClock::counter_tick(),
             custom @ TimeSource::Custom(_) => custom.now(),
         };
-        self.seen.note(hash, now);
+        let may_be_open = || self.places.may_have(hash);
+        if let Some(epoch) = self.seen.note(hash, now, may_be_open)
+            && may_be_open()
+        {
+            self.slots.see(hash, epoch);
+        }
     }
 
     pub(super) fn keys_seen(&self) -> u64 {
@@ -49,7 +66,7 @@ impl MaxOpen {
     }
 
     pub(super) fn open(&self) -> u64 {
-        self.slots.taken()
+        self.slots.taken(lately(self.clock.now()).since)
     }
 
     pub(super) fn prevented(&self) -> u64 {
@@ -69,20 +86,68 @@ fn limit(ratio: f64, keys: u64) -> u64 {
 }
 
 impl OpenLimit for MaxOpen {
-    fn try_take(&self, now: Tick) -> bool {
-        self.slots.try_take(limit(self.ratio, self.seen.count(now)))
+    fn try_take(&self, key: Option<u64>, now: Tick) -> bool {
+        let limit = limit(self.ratio, self.seen.count(now));
+        let is_taken = self.slots.try_take(key, lately(now), limit);
+        if is_taken {
+            self.places.add(key);
+        }
+        is_taken
     }
 
-    fn take(&self) {
-        self.slots.take();
+    fn take(&self, key: Option<u64>, now: Tick) {
+        self.slots.take(key, lately(now).now);
+        self.places.add(key);
     }
 
-    fn give_back(&self) {
-        self.slots.give_back();
+    fn give_back(&self, key: Option<u64>) {
+        self.slots.give_back(key);
+        self.places.remove(key);
     }
 
     fn note_prevented(&self) {
         self.prevented.fetch_add(1, Relaxed);
+    }
+}
+
+/// Which keys may have an open circuit, for calls of all the others.
+mod places {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    /// A power of two.
+    const PLACES: usize = 4096;
+
+    /// How many open circuits have a key whose hash leads to each place.
+    pub(super) struct OpenPlaces(Box<[AtomicU32]>);
+
+    impl OpenPlaces {
+        pub(super) fn new() -> Self {
+            Self((0..PLACES).map(|_| AtomicU32::new(0)).collect())
+        }
+
+        #[inline]
+        pub(super) fn may_have(&self, hash: u64) -> bool {
+            self.place(hash).load(Relaxed) > 0
+        }
+
+        pub(super) fn add(&self, key: Option<u64>) {
+            if let Some(hash) = key {
+                self.place(hash).fetch_add(1, Relaxed);
+            }
+        }
+
+        pub(super) fn remove(&self, key: Option<u64>) {
+            if let Some(hash) = key {
+                self.place(hash).fetch_sub(1, Relaxed);
+            }
+        }
+
+        #[inline]
+        fn place(&self, hash: u64) -> &AtomicU32 {
+            #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+            let index = hash as usize % PLACES;
+            &self.0[index]
+        }
     }
 }
 

@@ -67,11 +67,13 @@ use crate::{
 /// # With a store
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
-/// call of a key whose circuit is open is rejected. Neither a call nor the creation or replacement
-/// of a breaker waits for the store. A breaker that was replaced is forgotten: its snapshot and its
-/// history are deleted in the background, so that invented keys do not fill the store. (In a Redis
-/// server that replicas share, each deletes only what it has saved itself.) Dropping the
-/// last handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
+/// call of a key whose circuit is open is rejected. While the store cannot be read, such as a
+/// folder that another process holds during a deploy, it is read again each second. Neither a call
+/// nor the creation or replacement of a breaker waits for the store. A breaker that was replaced is
+/// forgotten: its snapshot and its history are deleted in the background, so that invented keys do
+/// not fill the store. (In a Redis server that replicas share, each deletes only what it has saved
+/// itself.) Dropping the last handle of the group saves its breakers, each as the drop of a single
+/// [`Breaker`] does.
 ///
 /// # Names
 ///
@@ -112,7 +114,8 @@ impl KeyedBreakers {
         self.table.get_or_create(&self.table.shorten(key))
     }
 
-    /// Returns all breakers of the group, in no particular order.
+    /// Returns the breakers of all keys that have one, in no particular order. The one that keys
+    /// without room [share](WhenFull::Share) is not among them.
     #[must_use]
     pub fn breakers(&self) -> Vec<Breaker> {
         self.table.breakers()
@@ -192,9 +195,10 @@ impl KeyedBreakers {
         Ok(())
     }
 
-    /// [Resets](Breaker::reset) every breaker.
+    /// [Resets](Breaker::reset) every breaker, also the one that keys without room
+    /// [share](WhenFull::Share).
     pub fn reset_all(&self) {
-        self.breakers().iter().for_each(Breaker::reset);
+        self.breakers().iter().chain(self.table.shared()).for_each(Breaker::reset);
     }
 
     /// Subscribes to the events of all breakers of the group.

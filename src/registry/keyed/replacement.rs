@@ -33,6 +33,10 @@ pub(super) trait Occupant: Clone {
     /// Whether both are the same breaker.
     fn is(&self, other: &Self) -> bool;
 
+    /// Takes over the state of an older breaker of its name, if that is still to be done. It may
+    /// run listeners of the older one.
+    fn take_over(&self);
+
     /// It is not the breaker of its key any more. It runs no listener.
     fn leave_group(&self);
 }
@@ -55,6 +59,10 @@ impl Occupant for Breaker {
         std::ptr::eq(self.cell(), other.cell())
     }
 
+    fn take_over(&self) {
+        self.take_over();
+    }
+
     fn leave_group(&self) {
         self.leave_group();
     }
@@ -62,7 +70,7 @@ impl Occupant for Breaker {
 
 /// The keys of a group in the order in which they are considered.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct CandidateQueue {
     keys: VecDeque<Hashed>,
     /// How many breakers were considered since one was found.
     in_vain: usize,
@@ -89,7 +97,7 @@ pub(super) enum Replaceable<B> {
     Perhaps(Vec<Candidate<B>>),
 }
 
-impl Queue {
+impl CandidateQueue {
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }

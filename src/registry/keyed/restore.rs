@@ -6,29 +6,28 @@ use std::{
 };
 
 use super::{slots::Insertion, table::Table};
-use crate::{
-    handle::Breaker,
-    write_behind::{NamesWanted, find_stored_names},
-};
+use crate::{handle::Breaker, write_behind::NamesWanted};
 
 /// How long the construction of a group waits until the store has been read.
 const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 impl Table {
-    /// Creates the breakers that the store knows.
+    /// Creates the breakers that the store knows. If it cannot be read now, that is done later.
     pub(super) fn restore(self: &Arc<Self>) {
-        let Some(store) = self.source.store.clone() else { return };
+        if self.source.store.is_none() {
+            return;
+        }
         let until = Instant::now() + RESTORE_WAIT;
-        let (names, table) = (self.names.clone(), Arc::downgrade(self));
+        let names = self.names.clone();
+        // The group may have been dropped meanwhile.
+        let (table, group) = (Arc::downgrade(self), Arc::downgrade(self));
         let wanted = NamesWanted {
+            store: Box::new(move || group.upgrade()?.source.store.clone()),
             belongs: Box::new(move |name| names.key_of(name).is_some()),
             limit: self.slots.max(),
         };
-        find_stored_names(store, wanted, RESTORE_WAIT, move |names| {
-            let insert = |name: &String| {
-                // The group may have been dropped meanwhile.
-                table.upgrade()?.insert_stored(name)
-            };
+        self.name_search.start(wanted, RESTORE_WAIT, move |names| {
+            let insert = |name: &String| table.upgrade()?.insert_stored(name);
             let breakers: Vec<Breaker> = names.iter().filter_map(insert).collect();
             let deadline = Instant::now() + RESTORE_WAIT;
             for breaker in breakers {
@@ -44,7 +43,7 @@ impl Table {
     fn insert_stored(&self, name: &str) -> Option<Breaker> {
         let key = self.names.key_of(name)?;
         let key = self.hasher.hash(&key);
-        let insertion = self.slots.insert_if_room(key, |config| self.make(key.text, config));
+        let insertion = self.slots.insert_if_room(key, |config| self.make(key, config));
         let Insertion::New { made_with, .. } = insertion else { return None };
         Some(made_with.complete())
     }

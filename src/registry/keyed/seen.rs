@@ -18,6 +18,7 @@ use std::{
 };
 
 use crate::{
+    breaker::open_slot::Lately,
     clock::{Tick, nanos},
     sync::std_lock,
 };
@@ -61,22 +62,33 @@ impl SeenKeys {
         }
     }
 
-    /// Notes a call of the key with this hash, whose bits are all random.
+    /// Notes a call of the key with this hash, whose bits are all random. Returns the epoch if the
+    /// key has not been noted in it yet: for a key that is not in the sample, only if it is
+    /// watched.
     #[inline]
-    pub(super) fn note(&self, hash: u64, now: Tick) {
+    pub(super) fn note(
+        &self,
+        hash: u64,
+        now: Tick,
+        is_watched: impl FnOnce() -> bool,
+    ) -> Option<u32> {
         let epoch = epoch(now);
         let state = self.state.load(Relaxed);
         let is_clean = (state >> 32) >= u64::from(epoch);
-        if is_clean && u64::from(hash.leading_zeros()) < state & u64::from(u32::MAX) {
-            return;
+        if is_clean
+            && u64::from(hash.leading_zeros()) < state & u64::from(u32::MAX)
+            && !is_watched()
+        {
+            return None;
         }
         let place = &self.marks[place(hash)];
         let mark = mark(hash, epoch);
         if is_clean && place.load(Relaxed) == mark {
-            return;
+            return None;
         }
         self.note_in_sample(hash, epoch);
         place.store(mark, Relaxed);
+        Some(epoch)
     }
 
     #[cold]
@@ -138,6 +150,12 @@ impl Sample {
     }
 }
 
+/// The epoch of this moment, and the first one whose keys still count.
+pub(super) fn lately(now: Tick) -> Lately {
+    let now = epoch(now);
+    Lately { now, since: now.saturating_sub(EPOCHS) }
+}
+
 fn epoch(now: Tick) -> u32 {
     u32::try_from(now.as_nanos() / nanos(EPOCH)).unwrap_or(u32::MAX)
 }
@@ -165,6 +183,10 @@ mod tests {
         Tick::new(Duration::from_secs(seconds))
     }
 
+    fn note(seen: &SeenKeys, hash: u64, now: Tick) {
+        seen.note(hash, now, || false);
+    }
+
     /// A hash as random as that of the group.
     fn hash(key: u64) -> u64 {
         let mut random = fastrand::Rng::with_seed(key);
@@ -182,7 +204,7 @@ mod tests {
             let mut now = 0;
             for (key, passed) in steps {
                 now += passed / 10;
-                seen.note(hash(key), at(now));
+                note(&seen, hash(key), at(now));
                 last_seen.insert(key, now / 5);
                 let expected = last_seen.values().filter(|last| now / 5 - **last <= 12).count();
                 prop_assert_eq!(seen.count(at(now)), expected as u64);
@@ -194,7 +216,7 @@ mod tests {
     fn exactly_as_many_keys_as_are_known_one_by_one_are_counted_exactly() {
         let seen = SeenKeys::new();
         for round in 0..3 {
-            (0..CAPACITY as u64).for_each(|key| seen.note(hash(key), at(round)));
+            (0..CAPACITY as u64).for_each(|key| note(&seen, hash(key), at(round)));
             assert_eq!(seen.count(at(round)), CAPACITY as u64);
         }
     }
@@ -203,7 +225,7 @@ mod tests {
     fn a_million_keys_are_counted_with_a_small_error_in_bounded_memory() {
         let seen = SeenKeys::new();
         for (keys, seconds) in [(20_000, 0), (200_000, 1), (1_000_000, 2)] {
-            (0..keys).for_each(|key| seen.note(hash(key), at(seconds)));
+            (0..keys).for_each(|key| note(&seen, hash(key), at(seconds)));
             let error = seen.count(at(seconds)) as f64 / keys as f64 - 1.0;
             // Four times the standard error; the hashes are the same in each run.
             assert!(error.abs() < 0.088, "{keys} keys: {error}");
@@ -214,17 +236,17 @@ mod tests {
     #[test]
     fn after_a_flood_of_keys_few_are_counted_exactly_again() {
         let seen = SeenKeys::new();
-        (0..1_000_000).for_each(|key| seen.note(hash(key), at(0)));
-        (0..10).for_each(|key| seen.note(hash(key), at(70)));
+        (0..1_000_000).for_each(|key| note(&seen, hash(key), at(0)));
+        (0..10).for_each(|key| note(&seen, hash(key), at(70)));
         assert_eq!(seen.count(at(70)), 10);
     }
 
     #[test]
     fn a_thread_with_an_older_time_changes_nothing() {
         let seen = SeenKeys::new();
-        seen.note(hash(1), at(100));
-        seen.note(hash(1), at(10));
-        seen.note(hash(2), at(99));
+        note(&seen, hash(1), at(100));
+        note(&seen, hash(1), at(10));
+        note(&seen, hash(2), at(99));
         assert_eq!(seen.count(at(159)), 2);
         assert_eq!(seen.count(at(100)), 2);
         assert_eq!(seen.count(at(160)), 1, "only the first was seen at 100");
@@ -236,7 +258,7 @@ mod tests {
         let seen = SeenKeys::new();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..1000).for_each(|key| seen.note(hash(key), at(1))));
+                scope.spawn(|| (0..1000).for_each(|key| note(&seen, hash(key), at(1))));
             }
         });
         assert_eq!(seen.count(at(1)), 1000);

@@ -3,7 +3,7 @@
 use super::{
     entries::{Entries, Entry},
     hashed::HashedRef,
-    replacement::{Candidate, Considered, Occupant, Queue, Replaceable, choose},
+    replacement::{Candidate, CandidateQueue, Considered, Occupant, Replaceable, choose},
 };
 use crate::{
     state::State,
@@ -34,7 +34,7 @@ pub(super) struct Slots<B, S> {
 /// Locked while an entry comes or goes.
 struct Creation<S> {
     settings: S,
-    queue: Queue,
+    queue: CandidateQueue,
 }
 
 /// What became of a key that has no breaker.
@@ -61,7 +61,7 @@ impl<B: Occupant, S> Slots<B, S> {
             entries: Entries::new(),
             len: AtomicU64::new(0),
             created,
-            creation: Mutex::new(Creation { settings, queue: Queue::default() }),
+            creation: Mutex::new(Creation { settings, queue: CandidateQueue::default() }),
         }
     }
 
@@ -194,7 +194,7 @@ impl<B: Occupant, S> Slots<B, S> {
 
     /// Removes the breaker that a search has found, unless it was used meanwhile, by a call that
     /// another search has forgotten too, or its key has another breaker by now.
-    fn remove_unused(&self, queue: &mut Queue, candidate: &Candidate<B>) -> bool {
+    fn remove_unused(&self, queue: &mut CandidateQueue, candidate: &Candidate<B>) -> bool {
         let Candidate { key, breaker } = candidate;
         let is_unused = self.entries.with(key.as_ref(), |entry| {
             entry.breaker.is(breaker)
@@ -209,7 +209,7 @@ impl<B: Occupant, S> Slots<B, S> {
         is_removed
     }
 
-    fn search(&self, queue: &mut Queue) -> Replaceable<B> {
+    fn search(&self, queue: &mut CandidateQueue) -> Replaceable<B> {
         queue.search(|key| {
             self.entries.with(key.as_ref(), |entry| Considered {
                 breaker: entry.breaker.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{key_labels::KeyLabels, max_open::MaxOpen};
+use super::{hashed::HashedRef, key_labels::KeyLabels, max_open::MaxOpen};
 use crate::{
     clock::TimeSource,
     config::Config,
@@ -26,18 +26,19 @@ impl Source {
     pub(super) fn build(
         &self,
         name: &str,
-        key: Option<&str>,
+        key: Option<HashedRef<'_>>,
         config: &Arc<Config>,
     ) -> (BreakerBuilder, Arc<Gate>) {
         let gate = Arc::new(Gate::new(Arc::clone(&self.hub)));
         let listener = Arc::clone(&gate);
         let mut builder = Breaker::builder(name)
             .config(Arc::clone(config))
-            .counted_with_group(&self.labels.group, self.labels.of(key))
+            .counted_with_group(&self.labels.group, self.labels.of(key.map(|key| key.text)))
             .on_event_instead_of_log(move |event| listener.pass(event));
         builder.clock = self.clock.clone();
         builder.store.clone_from(&self.store);
-        builder.open_limit = self.max_open.clone().map(|max_open| max_open as _);
+        let hash = key.map(|key| key.hash);
+        builder.open_slot = self.max_open.as_ref().map(|max_open| max_open.slot(hash));
         (builder, gate)
     }
 }

@@ -19,7 +19,8 @@ pub struct KeyedStats {
 pub struct OpenLimitStats {
     /// How many keys the group has seen in the last minute.
     pub keys_seen: u64,
-    /// How many circuits are open, half-open or forced open, as of the last call of each.
+    /// How many circuits are open, half-open or forced open, as of the last call of each: those
+    /// that have opened, or whose keys the group has seen, in the last minute.
     pub open: u64,
     /// How often, since the group was built, a circuit would have opened and was not allowed to:
     /// one for each [`Event::WouldTrip`](crate::Event::WouldTrip).

@@ -27,6 +27,7 @@ use crate::{
     handle::{AfterBuild, Breaker},
     outcome::CallEnd,
     registry::events::Gate,
+    write_behind::NameSearch,
 };
 
 /// What a key's call is recorded by.
@@ -82,6 +83,8 @@ pub(super) struct Table {
     /// Whether the last new breaker found no room.
     is_crowded: AtomicBool,
     unrecorded: AtomicU64,
+    /// For the keys that the store knows.
+    pub(super) name_search: NameSearch,
 }
 
 impl Table {
@@ -111,6 +114,7 @@ impl Table {
             is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
+            name_search: NameSearch::new(),
             slots: Slots::new(config, max_breakers, lease.changes()),
             names,
             source,
@@ -151,6 +155,7 @@ impl Table {
     }
 
     pub(super) fn breakers(&self) -> Vec<Breaker> {
+        self.name_search.retry();
         self.slots.breakers()
     }
 
@@ -274,7 +279,7 @@ impl Table {
         let found = self.slots.look_at(self.hasher.hash(key));
         let shared = || self.shared.clone().filter(|_| self.is_crowded.load(Relaxed));
         let breaker = found.or_else(shared);
-        breaker.is_some_and(|breaker| breaker.cell().would_refuse().is_some())
+        breaker.is_some_and(|breaker| breaker.cell().would_refuse_balancer())
     }
 
     /// The hash is of this group alone, so the same key of another group has another mark.
@@ -313,7 +318,8 @@ impl Table {
     /// replaced. Returns the new one.
     #[cold]
     fn create(&self, key: HashedRef<'_>) -> Option<Breaker> {
-        let insertion = self.slots.insert(key, |config| self.make(key.text, config));
+        self.name_search.retry();
+        let insertion = self.slots.insert(key, |config| self.make(key, config));
         self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
         let Insertion::New { made_with, replaced } = insertion else { return None };
         let breaker = made_with.complete();
@@ -325,8 +331,8 @@ impl Table {
 
     /// It must not wait for the store: it may be on the way of a request. Nor may it run code of
     /// users, which may use the group: the lock of the group is held.
-    pub(super) fn make(&self, key: &str, config: &Arc<Config>) -> (Breaker, New) {
-        let (builder, gate) = self.source.build(&self.names.name_of(key), Some(key), config);
+    pub(super) fn make(&self, key: HashedRef<'_>, config: &Arc<Config>) -> (Breaker, New) {
+        let (builder, gate) = self.source.build(&self.names.name_of(key.text), Some(key), config);
         let (breaker, after_build) = builder.restore_later().build_under_lock();
         (breaker.clone(), New { breaker, after_build, gate })
     }

@@ -27,13 +27,13 @@ pin_project! {
     /// inner future panics, the call is a failure, and the panic propagates.
     pub struct KeyedResponseFuture<F, C, J, O = OnResponse> {
         #[pin]
-        call: Call<F, C, J, O>,
+        call: KeyedCallState<F, C, J, O>,
     }
 }
 
 pin_project! {
     #[project = CallProjection]
-    enum Call<F, C, J, O> {
+    enum KeyedCallState<F, C, J, O> {
         /// By the breaker of its key, or rejected by it.
         WithBreaker {
             #[pin]
@@ -58,17 +58,17 @@ pin_project! {
 impl<F, C, J, O> KeyedResponseFuture<F, C, J, O> {
     #[inline]
     pub(super) fn with_breaker(future: ResponseFuture<F, C, J, O>) -> Self {
-        Self { call: Call::WithBreaker { future } }
+        Self { call: KeyedCallState::WithBreaker { future } }
     }
 
     #[inline]
     pub(super) fn unbroken(future: F, call: UnbrokenCall, classify: C, record_when: O) -> Self {
-        Self { call: Call::Unbroken { future, call, classify, record_when } }
+        Self { call: KeyedCallState::Unbroken { future, call, classify, record_when } }
     }
 
     #[inline]
     pub(super) fn passed(future: F, mark: Option<KeyMark>) -> Self {
-        Self { call: Call::Passed { future, mark } }
+        Self { call: KeyedCallState::Passed { future, mark } }
     }
 }
 

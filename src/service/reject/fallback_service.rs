@@ -31,7 +31,7 @@ where
     fn reject(&self, request: Request, _: Rejected) -> Self::Future {
         let service = self.0.clone();
         FallbackFuture {
-            call: Call::Waiting { service, request: Some(request) },
+            call: FallbackState::Waiting { service, request: Some(request) },
             error: PhantomData,
         }
     }
@@ -41,14 +41,14 @@ pin_project! {
     /// The future of a call that a [`FallbackService`] answers.
     pub struct FallbackFuture<S, Request, F, E> {
         #[pin]
-        call: Call<S, Request, F>,
+        call: FallbackState<S, Request, F>,
         error: PhantomData<fn() -> E>,
     }
 }
 
 pin_project! {
     #[project = CallProjection]
-    enum Call<S, Request, F> {
+    enum FallbackState<S, Request, F> {
         Waiting { service: S, request: Option<Request> },
         Called { #[pin] future: F },
     }
@@ -72,7 +72,7 @@ where
                         return Poll::Pending;
                     };
                     let future = service.call(request);
-                    call.set(Call::Called { future });
+                    call.set(FallbackState::Called { future });
                 }
                 CallProjection::Called { future } => {
                     return future.poll(cx).map_err(Into::into);
@@ -90,7 +90,7 @@ impl<S> fmt::Debug for FallbackService<S> {
 
 impl<S, Request, F, E> fmt::Debug for FallbackFuture<S, Request, F, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let called = matches!(self.call, Call::Called { .. });
+        let called = matches!(self.call, FallbackState::Called { .. });
         f.debug_struct("FallbackFuture").field("called", &called).finish_non_exhaustive()
     }
 }

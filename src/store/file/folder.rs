@@ -46,7 +46,9 @@ pub(super) struct Folder {
     base: PathBuf,
     /// Keeps a shorter path valid.
     handle: Option<File>,
-    lock: File,
+    /// The error: there is no lock file, and none can be created. So no process writes to the
+    /// folder.
+    lock: Result<File, io::Error>,
     /// Whether the names of the folder, its parents and its files are durable.
     is_durable: AtomicBool,
     names: Mutex<Names>,
@@ -72,7 +74,7 @@ impl Folder {
         fs::create_dir_all(path).map_err(failed)?;
         let (base, handle) = base_of(path).map_err(failed)?;
         let lock = open_lock(&base.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
+        match lock.as_ref().map_or(Ok(()), File::try_lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(path::held(path, "FileStore")),
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
@@ -96,6 +98,9 @@ impl Folder {
         if !folder.is_in_place() {
             return Err(path::removed(path));
         }
+        if !folder.is_locked() {
+            return Ok(folder);
+        }
         // A process that was killed during a save may have left it.
         let _ = fs::remove_file(folder.base.join(TEMPORARY));
         // Nor need the names be durable; what is read now counts as saved. A folder that cannot be
@@ -108,7 +113,14 @@ impl Folder {
     pub(super) fn is_in_place(&self) -> bool {
         let is_folder = |handle| FileIdentity::of_file(handle) == FileIdentity::of_path(&self.path);
         self.handle.as_ref().is_none_or(is_folder)
-            && FileIdentity::of_file(&self.lock) == FileIdentity::of_path(&self.base.join(LOCK))
+            && self.lock.as_ref().map_or(true, |lock| {
+                FileIdentity::of_file(lock) == FileIdentity::of_path(&self.base.join(LOCK))
+            })
+    }
+
+    /// Whether its lock is held. Without it, the folder can only be read.
+    pub(super) const fn is_locked(&self) -> bool {
+        self.lock.is_ok()
     }
 
     /// Returns the content of a file, or `None` if it does not exist.
@@ -211,6 +223,7 @@ impl Folder {
         contents: impl Iterator<Item = (PathBuf, Vec<u8>)>,
         change: impl Fn(&Path, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
+        self.check_lock()?;
         self.make_durable()?;
         for (file, content) in contents {
             let path = self.base.join(file);
@@ -229,6 +242,7 @@ impl Folder {
     }
 
     pub(super) fn remove(&self, file: &Path) -> Result<(), StoreError> {
+        self.check_lock()?;
         self.remove_one(file)?;
         self.sync_names()
     }
@@ -237,10 +251,17 @@ impl Folder {
         &self,
         files: impl Iterator<Item = PathBuf>,
     ) -> Result<(), StoreError> {
+        self.check_lock()?;
         for file in files {
             self.remove_one(&file)?;
         }
         self.sync_names()
+    }
+
+    /// Nothing is changed without the lock.
+    fn check_lock(&self) -> Result<(), StoreError> {
+        let lock = self.lock.as_ref();
+        lock.map(drop).map_err(|error| self.failure(&self.base.join(LOCK), error))
     }
 
     /// The removal is not durable yet.
@@ -365,8 +386,14 @@ fn base_of(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
 }
 
 /// Opens the lock file, read-only if necessary: a read-only folder can be locked and read too.
-fn open_lock(path: &Path) -> io::Result<File> {
+/// The inner error: it does not exist, and cannot be created because nothing can be written.
+fn open_lock(path: &Path) -> io::Result<io::Result<File>> {
     let writable =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    writable.or_else(|error| File::open(path).map_err(|_| error))
+    let Err(error) = writable else { return Ok(writable) };
+    match File::open(path) {
+        Err(missing) if is_missing(&missing) && path::is_unwritable(&error) => Ok(Err(error)),
+        Err(_) => Err(error),
+        lock => Ok(lock),
+    }
 }

@@ -54,7 +54,8 @@ use crate::sync::std_lock as lock;
 ///
 /// * **Held by another process** (such as the old server during a deploy), **full** or
 ///   **read-only**: each operation that fails returns [`StoreError::Unavailable`], and the next one
-///   tries again.
+///   tries again. A read-only folder is read all the same, also one without a lock file, as a copy
+///   of another folder may be.
 /// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.
@@ -83,11 +84,11 @@ use crate::sync::std_lock as lock;
 /// ```
 #[derive(Clone)]
 pub struct FileStore {
-    shared: Arc<Shared>,
+    shared: Arc<FileInner>,
     label: Option<Arc<str>>,
 }
 
-struct Shared {
+struct FileInner {
     path: PathBuf,
     /// The folder while it is open.
     slot: Mutex<Option<Folder>>,
@@ -105,7 +106,7 @@ impl FileStore {
     /// parents is a file.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path::absolute_folder(folder.as_ref())?;
-        let shared = Arc::new(Shared { path, slot: Mutex::default() });
+        let shared = Arc::new(FileInner { path, slot: Mutex::default() });
         Ok(Self { shared, label: None })
     }
 
@@ -123,7 +124,7 @@ impl FileStore {
     }
 }
 
-impl Shared {
+impl FileInner {
     fn verify(&self) -> Result<(), StoreError> {
         let mut slot = lock(&self.slot);
         match slot.take_if(|folder| !folder.is_in_place()) {
@@ -138,6 +139,8 @@ impl Shared {
         operation: impl FnOnce(&Folder) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
+        // Perhaps it can be locked now.
+        slot.take_if(|folder| !folder.is_locked());
         if slot.take_if(|folder| !folder.is_in_place()).is_some() {
             return Err(path::removed(&self.path));
         }

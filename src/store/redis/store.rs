@@ -116,11 +116,11 @@ use crate::store::{
 /// ```
 #[derive(Clone)]
 pub struct RedisStore {
-    shared: Arc<Shared>,
+    shared: Arc<RedisInner>,
     label: Option<Arc<str>>,
 }
 
-struct Shared {
+struct RedisInner {
     server: Server,
     values: Values,
     appender: Appender,
@@ -130,7 +130,11 @@ impl RedisStore {
     pub(super) fn new(connector: Connector, keys: Keys) -> Self {
         let server = Server::new(connector, keys);
         Self {
-            shared: Arc::new(Shared { server, values: Values::new(), appender: Appender::new() }),
+            shared: Arc::new(RedisInner {
+                server,
+                values: Values::new(),
+                appender: Appender::new(),
+            }),
             label: None,
         }
     }

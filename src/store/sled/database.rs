@@ -198,6 +198,10 @@ impl Database {
         if let Err(first) = &result
             && first.is_corruption()
         {
+            if let Some(error) = folder::write_error(&self.folder) {
+                // Nothing can be repaired in place.
+                return Ok(Err(Failure::Error(SledError::Io(error))));
+            }
             let first = first.to_string();
             thread::sleep(REOPEN_DELAY);
             folder::remove_partial_summary(&self.folder);

@@ -13,6 +13,10 @@ use crate::{
     sync::panic_message,
 };
 
+/// Why a forked process cannot use sled.
+const FORKED: &str = "this process was forked after sled was first used, and has none of sled's \
+     threads: build circuit breakers after forking (daemonizing), or use RedbStore or FileStore";
+
 /// The error number of a failed sync, among others, on every Unix.
 const EIO: i32 = 5;
 
@@ -22,6 +26,10 @@ pub(super) enum Failure {
     Panic(String),
     /// What sled has written could not be made durable.
     Sync(io::Error),
+    /// sled's own threads cannot be started.
+    Threads(io::Error),
+    /// sled's own threads are those of another process, from which this one was forked.
+    Forked,
 }
 
 impl Failure {
@@ -40,7 +48,7 @@ impl Failure {
             Self::Error(SledError::Corruption { .. } | SledError::Unsupported(_))
             | Self::Panic(_) => true,
             Self::Error(SledError::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
-            Self::Error(_) | Self::Sync(_) => false,
+            Self::Error(_) | Self::Sync(_) | Self::Threads(_) | Self::Forked => false,
         }
     }
 
@@ -93,6 +101,12 @@ impl fmt::Display for Failure {
         match self {
             Self::Error(SledError::Io(error)) | Self::Sync(error) => error.fmt(f),
             Self::Error(error) => error.fmt(f),
+            Self::Threads(error) => write!(
+                f,
+                "sled's threads cannot be started: {error}; raise the limit of threads; the start \
+                 is retried"
+            ),
+            Self::Forked => f.write_str(FORKED),
             Self::Panic(message) => write!(f, "sled panicked: {message}"),
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     store::{
         aside::{self, names_in},
         error::StoreError,
+        path,
     },
     sync::log,
 };
@@ -99,16 +100,28 @@ pub(super) fn is_own_file(name: &str) -> bool {
     matches!(name, DATA_FILE | SETTINGS) || name.starts_with(SUMMARY)
 }
 
+/// Whether a file is a summary of the log that is written, or was left unfinished.
+pub(super) fn is_partial_summary(name: &str) -> bool {
+    name.starts_with(SUMMARY) && name.ends_with(".generating")
+}
+
 /// Removes the summary of the log that an interrupted open left unfinished. sled would take it for
 /// the newest summary, and for corruption; it holds nothing that the log does not.
 pub(super) fn remove_partial_summary(folder: &Path) {
     // Not while another process opens the folder.
     let Ok(_lock) = lock_data_file(folder) else { return };
     for name in names_in(folder) {
-        if name.starts_with(SUMMARY) && name.ends_with(".generating") {
+        if is_partial_summary(&name) {
             let _ = fs::remove_file(folder.join(name));
         }
     }
+}
+
+/// Why the folder cannot be written to, if it can be read. sled may find it corrupt before it
+/// finds that out.
+pub(super) fn write_error(folder: &Path) -> Option<io::Error> {
+    let opened = OpenOptions::new().write(true).open(folder.join(DATA_FILE));
+    opened.err().filter(path::is_unwritable)
 }
 
 /// Writes all files of a database again as they read now, each in its place. After a sync that

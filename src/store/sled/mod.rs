@@ -7,6 +7,7 @@ mod failure;
 mod folder;
 mod handles;
 mod history;
+mod pool;
 mod read_copy;
 mod repair;
 // Some of the faults need names that only Unix has.
@@ -49,6 +50,13 @@ use super::{
 ///   reads: in the temporary folder or in `/dev/shm`, with access for this user only. It is removed
 ///   when the store is dropped, and by the first call a second after it was made. The next process
 ///   removes a copy that a killed one has left.
+/// * **No threads**: sled starts eight threads in a process. While the system allows no more, each
+///   operation returns [`StoreError::Unavailable`], and the next one tries again.
+/// * **In a forked process**: sled's threads stay with the process that has used sled first. In a
+///   process that is forked from it, each operation of any `SledStore` returns
+///   [`StoreError::Unavailable`]. Build circuit breakers after daemonizing; a
+///   [`FileStore`](super::FileStore) or `RedbStore` that is created in the forked process works
+///   there.
 /// * **Removed or replaced while in use**: one operation returns [`StoreError::Unavailable`], and
 ///   the next one creates the folder again. Breakers also notice it within a second while they are
 ///   idle, and save everything again.

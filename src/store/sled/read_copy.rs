@@ -15,6 +15,7 @@ use super::{
     engine,
     failure::Failure,
     folder::{self, BLOBS, DATA_FILE},
+    repair::Repair,
 };
 use crate::{
     clock::wall,
@@ -81,7 +82,7 @@ impl ReadCopy {
                 for file in &files {
                     copy_file(&folder.join(file), &copy.path.join(file))?;
                 }
-                let db = engine::open(&copy.path).map_err(io::Error::other::<Failure>)?;
+                let db = open(&copy.path).map_err(io::Error::other::<Failure>)?;
                 Ok(Self { db, folder: copy, made: Instant::now() })
             });
             if result.is_ok() {
@@ -101,13 +102,28 @@ impl ReadCopy {
     }
 }
 
+/// Opens a copy, without the files that a repair would move aside if need be.
+fn open(copy: &Path) -> Result<Db, Failure> {
+    let mut opened = engine::open(copy);
+    for repair in Repair::OF_FILES {
+        if !opened.as_ref().is_err_and(Failure::is_corruption) {
+            break;
+        }
+        if repair.remove_files(copy) {
+            opened = engine::open(copy);
+        }
+    }
+    opened
+}
+
 fn parents() -> [PathBuf; 2] {
     [env::temp_dir(), PathBuf::from(IN_MEMORY)]
 }
 
 /// The files of a database, relative to its folder.
 pub(super) fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let own = names_in(folder).filter(|name| folder::is_own_file(name));
+    let is_needed = |name: &String| folder::is_own_file(name) && !folder::is_partial_summary(name);
+    let own = names_in(folder).filter(is_needed);
     let blobs = folder.join(BLOBS);
     let blobs = names_in(&blobs).map(|name| Path::new(BLOBS).join(name));
     let files: Vec<PathBuf> = own.map(PathBuf::from).chain(blobs).collect();

@@ -24,6 +24,9 @@ pub(super) enum Repair {
 impl Repair {
     pub(super) const ALL: [Self; 3] = [Self::Summaries, Self::Settings, Self::Folder];
 
+    /// Those that lose nothing.
+    pub(super) const OF_FILES: [Self; 2] = [Self::Summaries, Self::Settings];
+
     /// The files that are moved aside, for messages.
     pub(super) const fn files(self) -> &'static str {
         match self {
@@ -47,6 +50,12 @@ impl Repair {
             Self::Settings => name == folder::SETTINGS,
             Self::Folder => false,
         }
+    }
+
+    /// Removes the files from a copy. Returns whether there were any.
+    pub(super) fn remove_files(self, copy: &Path) -> bool {
+        let files = aside::names_in(copy).filter(|name| self.concerns(name));
+        files.filter(|name| fs::remove_file(copy.join(name)).is_ok()).count() > 0
     }
 
     /// Moves the files into the subfolder for damaged files.

@@ -1,6 +1,6 @@
 //! Fills a far store that was lost, emptied or away with what the near store holds.
 
-use std::time::SystemTime;
+use std::{sync::Weak, time::SystemTime};
 
 use crate::{
     clock::wall,
@@ -11,12 +11,14 @@ use crate::{
 const PAGE: usize = 512;
 
 /// Saves every snapshot of the near store to the far one. None replaces a circuit that another
-/// process has opened there since. Returns whether the near store could be read completely.
-pub(super) fn copy(near: &dyn StateStore, far: &dyn StateStore) -> Result<bool, StoreError> {
+/// process has opened there since. Returns whether the near store could be read completely. It is
+/// held for no longer than a page is read: the far store may hang.
+pub(super) fn copy(near: &Weak<dyn StateStore>, far: &dyn StateStore) -> Result<bool, StoreError> {
     let mut after: Option<String> = None;
     loop {
         // The near store has a health of its own.
-        let Ok(page) = near.load_page(after.as_deref(), PAGE) else { return Ok(false) };
+        let page = near.upgrade().map(|near| near.load_page(after.as_deref(), PAGE));
+        let Some(Ok(page)) = page else { return Ok(false) };
         let is_last = page.len() < PAGE;
         after = page.last().map(|(key, _)| key.clone());
         let now = wall();

@@ -17,13 +17,18 @@ use super::{
 use crate::{
     health::StoreHealth,
     metrics::StoreMetrics,
-    store::{error::StoreError, state_store::StateStore},
+    store::{
+        drop_budget::{DropWait, LONGEST_DROP},
+        error::StoreError,
+        release::may_block,
+        state_store::StateStore,
+    },
     sync::{panic_message, std_lock as lock},
 };
 
 /// How long a read waits for the far store.
 const READ_WAIT: Duration = Duration::from_millis(500);
-/// How long the last handle waits for what is not written yet.
+/// How long the last handle waits at most for what is not written yet. Drops share their time.
 const DROP_WAIT: Duration = Duration::from_millis(500);
 /// How long the far store is not called before it is asked whether what was saved is still there.
 const VERIFY: Duration = Duration::from_secs(1);
@@ -33,7 +38,7 @@ const COPY_PAUSE: Duration = Duration::from_secs(5);
 type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
 
 /// The far stores of this process.
-static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Weak<FarInner>>> = Mutex::new(Vec::new());
 
 /// The label of the far store in metrics, which differs from that of the near one.
 fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
@@ -42,10 +47,11 @@ fn label(near: &dyn StateStore, far: &dyn StateStore) -> String {
 }
 
 /// A handle; its drop ends the thread.
-pub(super) struct Far(Arc<Shared>);
+pub(super) struct Far(Arc<FarInner>);
 
-struct Shared {
-    near: Arc<dyn StateStore>,
+struct FarInner {
+    /// Is released when the last handle is dropped, however long a call of the far store takes.
+    near: Weak<dyn StateStore>,
     store: Arc<dyn StateStore>,
     metrics: StoreMetrics,
     content: Mutex<Content>,
@@ -77,10 +83,10 @@ impl Content {
 }
 
 impl Far {
-    pub(super) fn new(near: Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
-        let metrics = StoreMetrics::new(&label(&*near, &*store));
-        let shared = Arc::new(Shared {
-            near,
+    pub(super) fn new(near: &Arc<dyn StateStore>, store: Arc<dyn StateStore>) -> Self {
+        let metrics = StoreMetrics::new(&label(&**near, &*store));
+        let shared = Arc::new(FarInner {
+            near: Arc::downgrade(near),
             store,
             metrics,
             content: Mutex::default(),
@@ -162,6 +168,9 @@ impl Far {
 
 impl Drop for Far {
     fn drop(&mut self) {
+        // A thread that only drops stores takes no time from other drops.
+        let wait = (!may_block()).then(|| DropWait::begin(LONGEST_DROP));
+        let longest = wait.as_ref().map_or(DROP_WAIT, |wait| wait.longest().min(DROP_WAIT));
         let mut content = lock(&self.0.content);
         content.is_closed = true;
         self.0.wake.notify_all();
@@ -169,7 +178,7 @@ impl Drop for Far {
             let has_work = content.is_writing || !content.pending.is_empty();
             content.is_running && has_work && !content.health.is_degraded()
         };
-        let _ = self.0.idle.wait_timeout_while(content, DROP_WAIT, busy);
+        let _ = self.0.idle.wait_timeout_while(content, longest, busy);
     }
 }
 
@@ -182,7 +191,7 @@ enum Work {
     End,
 }
 
-impl Shared {
+impl FarInner {
     fn run(&self) {
         loop {
             let work = self.next();
@@ -246,7 +255,7 @@ impl Shared {
     }
 
     fn copy(&self) -> Result<(), StoreError> {
-        let copied = self.call(|store| copy::copy(&*self.near, store));
+        let copied = self.call(|store| copy::copy(&self.near, store));
         let pause = match copied {
             Ok(true) => return Ok(()),
             // No trouble of the far store.

@@ -24,6 +24,8 @@ fn far_wins(near: &[u8], far: &[u8], now: SystemTime) -> bool {
     }
     let Ok(far) = Snapshot::from_json(far) else { return false };
     let Ok(near) = Snapshot::from_json(near) else { return true };
+    // A clock that was set back does not make an open circuit last that is long over.
+    let now = now.max(near.saved_at).max(far.saved_at);
     let by_hand = lasts_by_hand(&near, now) || lasts_by_hand(&far, now);
     let rank = |snapshot: &Snapshot| {
         (!by_hand && is_open(snapshot, now), snapshot.saved_at, is_open(snapshot, now))
@@ -79,6 +81,13 @@ mod tests {
         wins(&snapshot("closed", 99, 0), &snapshot("forced_open", 50, 0));
         wins(&snapshot("open", 60, 101), &snapshot("open", 50, 200));
         wins(&snapshot("open", 60, 99), &snapshot("open", 50, 98));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_brings_back_nothing_that_is_over() {
+        wins(&snapshot("closed", 1000, 0), &snapshot("open", 450, 500));
+        wins(&snapshot("open", 1000, 1001), &by_hand("disabled", 450, 500));
+        wins(&snapshot("open", 450, 1001), &snapshot("closed", 1000, 0));
     }
 
     #[test]

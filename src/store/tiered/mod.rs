@@ -47,7 +47,8 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 ///   far store works again, it gets what the near one holds. If more than 20,000 removals and
 ///   histories wait for it meanwhile, removals are dropped, and then the older histories: what is
 ///   not removed expires there.
-/// * **While the near store cannot be read**, a breaker starts with what the far one holds of it.
+/// * **While the near store cannot be read**, a breaker starts with what the far one holds of it,
+///   and a [group](crate::KeyedBreakers) with the breakers that the far one knows.
 /// * **Histories** are read from the near store, and from the far one where the near one has too
 ///   few records, as on a new host.
 ///
@@ -57,13 +58,13 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 ///   is not read for that, and one that does not has them removed too.
 ///
 /// Clones share both stores. When the last one is dropped, it waits for half a second at most for
-/// what the far store has not taken yet.
+/// what the far store has not taken yet; all drops of a process wait within the same second.
 #[derive(Clone)]
 pub struct Tiered {
-    shared: Arc<Shared>,
+    shared: Arc<TieredInner>,
 }
 
-struct Shared {
+struct TieredInner {
     near: Arc<dyn StateStore>,
     far: Far,
     /// Whether either store keeps histories.
@@ -81,9 +82,9 @@ impl Tiered {
 
     pub(super) fn of(near: Arc<dyn StateStore>, far: Arc<dyn StateStore>) -> Self {
         let has_histories = near.history().is_some() || far.history().is_some();
-        let far = Far::new(Arc::clone(&near), far);
+        let far = Far::new(&near, far);
         let listing = Mutex::default();
-        Self { shared: Arc::new(Shared { near, far, has_histories, listing }) }
+        Self { shared: Arc::new(TieredInner { near, far, has_histories, listing }) }
     }
 
     /// The health of the far store. `pending` counts the snapshots and histories that it has not
@@ -138,6 +139,24 @@ impl StateStore for Tiered {
             *listing = None;
         }
         Ok(page)
+    }
+
+    /// The far store alone: the near one could not be read.
+    fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        let after = after.map(str::to_owned);
+        let page = self.shared.far.read(move |far| far.load_page(after.as_deref(), limit));
+        let page = page.ok_or_else(|| {
+            StoreError::Unavailable("the near store cannot be read, nor can the far one".into())
+        })?;
+        for (key, value) in &page {
+            visit(key, value);
+        }
+        Ok(())
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

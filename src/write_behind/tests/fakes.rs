@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::super::{
-    Attachment, ChangeMarker, EncodedSnapshot, KnownStore, Notices, RestoreError, SaveSettings,
+    Attachment, ChangeMarker, EncodedSnapshot, FirstSteps, KnownStore, RestoreError, SaveSettings,
     SnapshotSource, TakeOver, WriteBehindConfig, keys,
 };
 use crate::{
@@ -380,5 +380,5 @@ pub(crate) fn attach_source(
 ) -> Attachment {
     let store = KnownStore::new(store.clone());
     let (save, config) = (settings.save(), settings.config());
-    Attachment::attach(store, name, source, save, &config, Notices::deliver)
+    Attachment::attach(store, name, source, save, &config, FirstSteps::complete)
 }

@@ -149,3 +149,33 @@ fn a_forked_process_says_that_nothing_is_saved_and_waits_for_nothing() {
     until("the parent goes on", || store.holds("a", "changed"));
     assert!(attached.health().is_healthy());
 }
+
+#[cfg(feature = "keyed")]
+#[test]
+fn names_are_searched_for_once_there_is_a_thread() {
+    use super::super::{NameSearch, NamesWanted, known_store::KnownStore};
+    use crate::sync::std_lock;
+
+    let store = Faulty::new(Fault::None);
+    store.put("a", "open");
+    let known = KnownStore::new(store);
+    let found = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let search = NameSearch::new();
+    let limit = Limit::reached();
+    let wanted = NamesWanted {
+        store: Box::new(move || Some(known.clone())),
+        belongs: Box::new(|_| true),
+        limit: 10,
+    };
+    let names = Arc::clone(&found);
+    let began = Instant::now();
+    search.start(wanted, LONG, move |found| *std_lock(&names) = found);
+    assert!(began.elapsed() < LONG / 2, "it does not wait for a thread that is not there");
+    search.retry();
+    assert!(std_lock(&found).is_empty());
+    drop(limit);
+    until("they are found", || {
+        search.retry();
+        *std_lock(&found) == ["a"]
+    });
+}

@@ -168,6 +168,102 @@ fn an_unknown_field_at_any_depth_is_one_fault_at_its_path() {
     }
 }
 
+/// Values that are out of range, or of a kind that comes near, for the value at a place.
+fn out_of_range(pointer: &str, right: &Value) -> Vec<Value> {
+    let field = pointer.rsplit('/').next().unwrap();
+    match right {
+        Value::Number(number) if number.is_f64() => {
+            let beyond = if field == "multiplier" { json!(0.99) } else { json!(1.01) };
+            vec![beyond, json!(-0.1), json!("0.5")]
+        }
+        Value::Number(_) => {
+            let largest = match field {
+                "history_retention_days" => json!(366),
+                "calls" => json!(1_000_001),
+                _ => json!(4_294_967_296_u64),
+            };
+            vec![json!(0), largest, json!(1.5), json!("1")]
+        }
+        Value::String(_) if field == "call_metrics" => vec![json!("Counts"), json!("")],
+        Value::String(_) => {
+            let mut wrong = vec![json!("366days"), json!("-1s"), json!("1 parsec"), json!(1)];
+            if !field.ends_with("flush_interval") {
+                wrong.push(json!("0s"));
+            }
+            wrong
+        }
+        other => panic!("{pointer}: {other}"),
+    }
+}
+
+#[test]
+fn each_value_out_of_range_is_one_fault_at_its_path() {
+    for (pointer, _) in all_pointers().into_iter().filter(|(_, is_leaf)| *is_leaf) {
+        let right = complete().pointer(&pointer).unwrap().clone();
+        for wrong in out_of_range(&pointer, &right) {
+            for place in PLACES {
+                let mut settings = complete();
+                *settings.pointer_mut(&pointer).unwrap() = wrong.clone();
+                let expected = path_of(&format!("{place}{pointer}"));
+                assert_eq!(faults_of(&file_with(place, settings)), [expected], "{wrong}");
+            }
+        }
+    }
+}
+
+/// What only one of the formats can write, in place of a field.
+const PLACEHOLDER: &str = "placeholder";
+
+#[test]
+fn a_number_that_is_not_finite_and_a_date_are_one_fault_at_the_path_of_each_field() {
+    for wrong in ["nan", "-nan", "inf", "-inf", "1979-05-27", "07:32:00", "1979-05-27T07:32:00Z"] {
+        for (pointer, _) in all_pointers() {
+            for place in PLACES {
+                let mut settings = complete();
+                *settings.pointer_mut(&pointer).unwrap() = json!(PLACEHOLDER);
+                let toml = toml_of(&file_with(place, settings));
+                let toml = toml.replace(&json!(PLACEHOLDER).to_string(), wrong);
+                let expected = path_of(&format!("{place}{pointer}"));
+                assert_eq!(faults(ConfigFile::from_toml(&toml)), [expected], "{wrong}");
+            }
+        }
+    }
+}
+
+/// A field is there twice: in JSON with its path; TOML's own rules forbid it, and say where.
+#[test]
+fn each_field_that_is_there_twice_is_a_fault() {
+    for (pointer, _) in all_pointers() {
+        // An item of a list has no name.
+        if pointer.rsplit('/').next().unwrap().parse::<usize>().is_ok() {
+            continue;
+        }
+        for place in PLACES {
+            let twice = |text: &str, is: &str| {
+                let (name, value) = (json!(PLACEHOLDER), "7");
+                let field = format!("{name}{is}{value}");
+                assert!(text.contains(&field), "{text}");
+                text.replace(&field, &format!("{field}, {field}"))
+            };
+            let mut settings = complete();
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let parent = settings.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            let right = parent.remove(name).unwrap();
+            parent.insert(PLACEHOLDER.to_owned(), json!(7));
+            let file = file_with(place, settings);
+            let named = |text: String| text.replace(PLACEHOLDER, name);
+            let json = twice(&file.to_string(), ":");
+            let json = named(json.replace(":7", &format!(":{right}")));
+            let expected = path_of(&format!("{place}{pointer}"));
+            assert_eq!(faults(ConfigFile::from_json(&json)), [expected], "{json}");
+
+            let toml = named(twice(&toml_of(&file), " = "));
+            let error = ConfigFile::from_toml(&toml).unwrap_err().to_string();
+            assert!(error.contains("duplicate key") && error.contains(" at line "), "{error}");
+        }
+    }
+}
+
 #[test]
 fn all_faults_of_a_file_are_in_one_error() {
     let leaves: Vec<String> =

@@ -175,6 +175,31 @@ fn an_unknown_field_is_reported_with_the_known_ones() {
 }
 
 #[test]
+fn a_rule_that_cannot_be_read_hides_no_other_fault() {
+    let faults = faults_of(
+        r#"{"trip_on": [
+            {"error_rate": {}},
+            7,
+            {"consecutive_failures": 0},
+            {"failure_rate": {"window": {"calls": 0}, "minimum_calls": 0}},
+            {"slow_call_rate": {"threshold": 2, "window": 5}}
+        ]}"#,
+    );
+    let expected = [
+        "trip_on[0].error_rate",
+        "trip_on[1]",
+        "trip_on[3].failure_rate.threshold",
+        "trip_on[4].slow_call_rate.slower_than",
+        "trip_on[4].slow_call_rate.window",
+        "trip_on[2].consecutive_failures",
+        "trip_on[3].failure_rate.window.calls",
+        "trip_on[3].failure_rate.minimum_calls",
+        "trip_on[4].slow_call_rate.threshold",
+    ];
+    assert_eq!(faults, expected);
+}
+
+#[test]
 fn a_field_that_is_there_twice_is_a_fault() {
     let json = r#"{"recovery_timeout": "1s", "success_threshold": 1, "recovery_timeout": "2s",
         "trip_on": [{"failure_rate": {"threshold": 1, "window": {"calls": 3}, "threshold": 1}}]}"#;

@@ -41,6 +41,75 @@ fn a_file_reports_each_fault_once_with_the_name_of_the_breaker() {
     );
 }
 
+/// What the breakers override is judged over the defaults that could be read.
+#[test]
+fn a_fault_of_the_defaults_causes_no_other() {
+    for (defaults, breaker, expected) in [
+        (
+            r#""recovery_timeout": "10s", "typo": 1"#,
+            r#""backoff": {"max": "30s"}"#,
+            &["defaults.typo"][..],
+        ),
+        (
+            r#""recovery_timeout": "soon", "backoff": {"max": "9m"}"#,
+            r#""backoff": {"max": "30s"}"#,
+            &["defaults.recovery_timeout"],
+        ),
+        (
+            r#""recovery_timeout": "2m", "backoff": {"max": "1m"}"#,
+            r#""backoff": {"max": "30s"}, "success_threshold": 0"#,
+            &["defaults.backoff.max", "breakers.a.backoff.max", "breakers.a.success_threshold"],
+        ),
+        (
+            r#""trip_on": [{"failure_rate": {"window": {"calls": 0}}}], "recovery_timeout": "5s""#,
+            r#""backoff": {"max": "30s"}"#,
+            &[
+                "defaults.trip_on[0].failure_rate.threshold",
+                "defaults.trip_on[0].failure_rate.window.calls",
+            ],
+        ),
+    ] {
+        let file = format!(r#"{{"defaults": {{{defaults}}}, "breakers": {{"a": {{{breaker}}}}}}}"#);
+        let error = ConfigFile::from_json(&file).unwrap_err();
+        let mut found = paths(&error);
+        let mut expected = expected.to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{file}");
+    }
+}
+
+/// TOML has no `null`.
+#[test]
+fn off_turns_off_what_the_defaults_turn_on() {
+    let toml = r#"
+        [defaults]
+        half_open_max_calls = 3
+        half_open_failure_rate = 0.5
+        half_open_timeout = "5s"
+        abandoned_after = "7s"
+        backoff = { multiplier = 2.0 }
+        ramp_up = { time = "1m" }
+        [breakers.a]
+        half_open_max_calls = "off"
+        half_open_failure_rate = "off"
+        half_open_timeout = "off"
+        abandoned_after = "off"
+        backoff = "off"
+        ramp_up = "off"
+    "#;
+    let file = ConfigFile::from_toml(toml).unwrap();
+    let a = file.get("a");
+    assert_eq!((a.half_open_max_calls, a.half_open_failure_rate), (None, None));
+    assert_eq!((a.half_open_timeout, a.abandoned_after), (None, None));
+    assert_eq!((a.backoff, a.ramp_up), (None, None));
+    assert!(file.defaults().backoff.is_some() && file.defaults().ramp_up.is_some());
+    for field in ["success_threshold", "recovery_timeout", "trip_on", "snapshot_ttl"] {
+        let error = Config::from_json(&format!(r#"{{"{field}": "off"}}"#)).unwrap_err();
+        assert_eq!(paths(&error), [field], "it cannot be off");
+    }
+}
+
 #[test]
 fn a_path_quotes_a_name_with_special_characters() {
     let error = ConfigFile::from_json(

@@ -98,6 +98,18 @@ fn a_key_that_finds_no_room_can_share_a_breaker() {
 }
 
 #[test]
+fn a_reset_of_all_breakers_includes_the_shared_one() {
+    let hosts =
+        KeyedBreakers::builder("hosts").max_breakers(1).when_full(WhenFull::Share).build().unwrap();
+    hosts.get_or_create("a").unwrap().force_open();
+    let shared = hosts.get_or_create("b").unwrap();
+    shared.force_open();
+    hosts.reset_all();
+    assert_eq!((shared.name(), shared.state()), ("hosts", State::Closed));
+    assert_eq!(hosts.get("a").unwrap().state(), State::Closed);
+}
+
+#[test]
 fn a_removed_breaker_that_is_in_use_works_on() {
     let hosts = group(1);
     let old = hosts.get_or_create("a").unwrap();

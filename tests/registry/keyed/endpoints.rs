@@ -18,8 +18,8 @@ use tower::{
     util::BoxCloneSyncService,
 };
 use tower_breaker::{
-    CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, Rejected, clock::ManualClock,
-    load::BreakerLoad, registry::WhenFull,
+    CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, RampUp, Rejected,
+    clock::ManualClock, load::BreakerLoad, registry::WhenFull,
 };
 
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -108,6 +108,37 @@ async fn nor_does_it_where_the_breakers_are_keyed_by_the_endpoint() {
     });
     cluster.check(endpoints).await;
     assert_eq!(breakers.len(), 1, "the others have not failed");
+}
+
+/// A third of the calls would be its share, and a part of that is what its ramp admits.
+#[tokio::test]
+async fn an_endpoint_whose_circuit_ramps_up_gets_its_share_and_rejects_none() {
+    let cluster = Cluster::new();
+    let endpoints = cluster.endpoints().map(|endpoint| {
+        let builder = CircuitBreakerLayer::builder("endpoint").recovery_timeout(RECOVERY);
+        let builder = builder.ramp_up(RampUp::new(0.1, Duration::from_secs(100)));
+        builder.clock(cluster.clock.clone()).build().unwrap().layer(endpoint)
+    });
+    let mut balance = Balance::new(ServiceList::new::<()>(endpoints));
+    let calls = async |balance: &mut Balance<_, _>, count| {
+        let (before, mut rejected) = (cluster.calls[0].load(SeqCst), 0);
+        for _ in 0..count {
+            let called = balance.ready().await.unwrap().call(()).await;
+            let error = called.err();
+            rejected += usize::from(error.is_some_and(|it| Rejected::find(&*it).is_some()));
+        }
+        (cluster.calls[0].load(SeqCst) - before, rejected)
+    };
+    assert_eq!(calls(&mut balance, 300).await, (5, 0), "until it opens");
+    cluster.is_down.store(false, SeqCst);
+    cluster.clock.advance(RECOVERY);
+    let (admitted, rejected) = calls(&mut balance, 600).await;
+    assert_eq!(rejected, 0);
+    assert!((8..60).contains(&admitted), "{admitted} of 600 at a tenth of a third");
+    cluster.clock.advance(Duration::from_secs(100));
+    let (admitted, rejected) = calls(&mut balance, 300).await;
+    assert_eq!(rejected, 0);
+    assert!((50..150).contains(&admitted), "{admitted} of 300");
 }
 
 /// A balancer reads the load of an endpoint that it does not call.

@@ -124,6 +124,58 @@ fn a_circuit_counts_until_it_closes() {
     assert_eq!(fail(&hosts, 0), State::Closed);
 }
 
+/// Its circuit is half-open from then on, since nothing calls it.
+#[test]
+fn a_key_that_is_gone_keeps_no_other_circuit_from_opening() {
+    let (hosts, clock) = group(0.5);
+    see(&hosts, 0..3);
+    assert_eq!(fail(&hosts, 0), State::Open);
+    clock.advance(Duration::from_secs(600));
+    see(&hosts, 1..3);
+    let limit = open_limit(&hosts);
+    assert_eq!((limit.keys_seen, limit.open), (2, 0));
+    assert_eq!(fail(&hosts, 1), State::Open);
+    assert_eq!(fail(&hosts, 2), State::Closed);
+
+    // It is back: it closes no circuit, and counts.
+    see(&hosts, 0..1);
+    assert_eq!(open_limit(&hosts).open, 2);
+    hosts.get("1").unwrap().reset();
+    assert_eq!((open_limit(&hosts).open, fail(&hosts, 2)), (1, State::Closed));
+}
+
+#[test]
+fn an_open_circuit_counts_for_as_long_as_its_key_is_called() {
+    let (hosts, clock) = group(0.5);
+    let first = hosts.get_or_create("0").unwrap();
+    first.force_open();
+    for _ in 0..30 {
+        clock.advance(Duration::from_secs(50));
+        see(&hosts, 0..2);
+        assert_eq!((open_limit(&hosts).open, fail(&hosts, 1)), (1, State::Closed));
+    }
+}
+
+/// Of so many keys, the group knows only a sample.
+#[test]
+fn a_key_that_is_not_in_the_sample_counts_while_it_is_called() {
+    const OPEN: u32 = 40;
+    let clock = ManualClock::new();
+    let hosts = builder(0.01).max_breakers(50_000).clock(clock.clone()).build().unwrap();
+    see(&hosts, 0..20_000);
+    (0..OPEN).for_each(|key| assert_eq!(fail(&hosts, key), State::Open));
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(40));
+        see(&hosts, 0..20_000);
+        assert_eq!(open_limit(&hosts).open, u64::from(OPEN));
+    }
+    clock.advance(Duration::from_secs(40));
+    see(&hosts, OPEN / 2..20_000);
+    clock.advance(Duration::from_secs(40));
+    see(&hosts, OPEN / 2..20_000);
+    assert_eq!(open_limit(&hosts).open, u64::from(OPEN / 2));
+}
+
 #[test]
 fn every_way_to_end_the_open_state_makes_room() {
     type End = fn(&Breaker);
@@ -309,7 +361,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// A circuit opens by a rule exactly if its streak is long enough and there is room, and the
-    /// count of the open ones is always the true one.
+    /// count of the open ones whose keys were seen lately is always the true one.
     #[test]
     fn a_circuit_opens_exactly_if_the_share_allows_it(
         steps in proptest::collection::vec(step(), 1..300),
@@ -324,17 +376,32 @@ proptest! {
         let hosts = builder(ratio).config(config).max_breakers(max_breakers);
         let hosts = hosts.clock(clock.clone()).build().unwrap();
         let (mut seen, mut now) = (Seen::default(), 0);
+        // When each open circuit has opened.
+        let mut opened: HashMap<String, u64> = HashMap::new();
         let is_open = |breaker: &Breaker| {
             matches!(breaker.state(), State::Open | State::HalfOpen | State::ForcedOpen)
         };
-        let count = || hosts.breakers().iter().filter(|breaker| is_open(breaker)).count();
+        let count = |opened: &mut HashMap<String, u64>, seen: &Seen, now: u64| {
+            let breakers = hosts.breakers();
+            let open: Vec<&str> =
+                breakers.iter().filter(|it| is_open(it)).map(Breaker::name).collect();
+            opened.retain(|name, _| open.contains(&name.as_str()));
+            for name in open {
+                opened.entry(name.to_owned()).or_insert(now / 5);
+            }
+            let last = |name: &str, opened: u64| {
+                let key = name.rsplit(':').next().unwrap().parse::<u32>().unwrap();
+                seen.0.get(&key).map_or(opened, |seen| opened.max(*seen))
+            };
+            opened.iter().filter(|(name, at)| now / 5 - last(name, **at) <= 12).count()
+        };
         for step in steps {
             match step {
                 Step::Success(key) | Step::Failure(key) => {
                     let found = hosts.get_or_create(&key.to_string());
                     seen.0.insert(key, now / 5);
                     let Some(breaker) = found else { continue };
-                    let (before, was_open) = (breaker.state(), count());
+                    let (before, was_open) = (breaker.state(), count(&mut opened, &seen, now));
                     let streak = breaker.stats().consecutive_failures();
                     let Ok(permit) = breaker.try_acquire() else { continue };
                     match step {
@@ -361,7 +428,7 @@ proptest! {
                     }
                 }
             }
-            let counted = count();
+            let counted = count(&mut opened, &seen, now);
             prop_assert_eq!(hosts.stats().open_limit.unwrap().open, counted as u64);
         }
     }

@@ -39,10 +39,11 @@ pub(crate) fn fork() -> RoleResult {
         let admits = breaker.try_acquire().is_ok() && never_called.try_acquire().is_ok();
         let later = build("b")?;
         let later_health = later.store_health();
+        let own = own_store()?;
         drop((later, breaker, never_called));
         let took = began.elapsed().as_millis();
         let said = format!(
-            "{health}\n{}\n{admits}\n{later_health}\n{took}",
+            "{health}\n{}\n{admits}\n{later_health}\n{own}\n{took}",
             flushed.map_or_else(|error| error.to_string(), |()| "saved".to_owned()),
         );
         fs::write(folder.with_file_name("child.part"), said)?;
@@ -62,6 +63,20 @@ pub(crate) fn fork() -> RoleResult {
     Ok(())
 }
 
+/// A store of the child's own, of the kind that its parent has used.
+fn own_store() -> Result<String, Box<dyn std::error::Error>> {
+    let folder = PathBuf::from(argument("FOLDER")).with_file_name("of the child");
+    let store = Kind::named(&argument("KIND")).open(&folder);
+    let breaker = Breaker::builder("a").store(store).build()?;
+    breaker.disable();
+    let flushed = breaker.flush_blocking(Duration::from_secs(5));
+    let health = breaker.store_health();
+    Ok(match flushed {
+        Ok(()) => format!("{health} and saved"),
+        Err(error) => format!("{health} and {error}"),
+    })
+}
+
 /// Runs such a process, and its child, on a store.
 pub(super) fn play(kind: Kind, library: &Path) -> Played {
     let mut played = Played::default();
@@ -70,11 +85,18 @@ pub(super) fn play(kind: Kind, library: &Path) -> Played {
     let role = role.argument("FOLDER", dir.path().join("state"));
     let mut process = role.variable("LD_PRELOAD", library).start();
     let mut line = || process.line().unwrap_or_default();
-    let (health, flushed, admits, later, took) = (line(), line(), line(), line(), line());
+    let (health, flushed, admits, later) = (line(), line(), line(), line());
+    let (own, took) = (line(), line());
     played.check(health.contains("degraded") && health.contains("forked"), &health);
     played.check(flushed.contains("forked"), &flushed);
     played.check(admits == "true", "the child does not continue in memory");
     played.check(later.contains("forked"), &later);
+    // sled's own threads are the parent's too.
+    let as_expected = match kind {
+        Kind::Sled => own.matches("forked").count() == 2 && own.contains("RedbStore"),
+        Kind::File | Kind::Redb | Kind::Redis => own == "healthy and saved",
+    };
+    played.check(as_expected, &own);
     played.check(took.parse::<u64>().is_ok_and(|took| took < 10_000), &format!("{took} ms"));
     played.check(line() == "the parent saves", "the parent does not continue");
     let again = Breaker::builder("a").store(kind.open(&dir.path().join("state"))).build().unwrap();

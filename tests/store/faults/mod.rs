@@ -14,6 +14,7 @@ mod damage;
 pub(crate) mod descriptors;
 mod failing_sync;
 mod fault;
+pub(crate) mod few_threads;
 pub(crate) mod forked;
 mod histories;
 mod known;
@@ -25,6 +26,7 @@ mod reported;
 mod server;
 mod stop;
 pub(crate) mod threadless;
+pub(crate) mod unwritable;
 
 use std::{
     fs,

@@ -14,10 +14,11 @@ use std::{
 use tower_breaker::{
     Breaker, MemoryStore, StateStore,
     history::{HistoryError, HistoryPage, HistoryQuery},
-    store::{HistoryRecord, HistoryStore, SaveEntry, StoreError},
+    store::{HistoryRecord, HistoryStore, StoreError},
 };
 
 use super::breaker;
+use crate::support::pass_on::pass_on;
 
 const READ: Duration = Duration::from_millis(50);
 
@@ -35,39 +36,15 @@ impl Slow {
 }
 
 impl StateStore for Slow {
-    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.load(key)
-    }
-
-    fn load_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.inner.load_page(after, limit)
-    }
-
-    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
+    pass_on!(load, load_page, save, delete, id);
 
     fn history(&self) -> Option<&dyn HistoryStore> {
         Some(self)
     }
-
-    fn id(&self) -> usize {
-        self.inner.id()
-    }
 }
 
 impl HistoryStore for Slow {
-    fn append(&self, key: &str, records: &[HistoryRecord]) -> Result<(), StoreError> {
-        self.inner.append(key, records)
-    }
+    pass_on!(append, keys, trim);
 
     fn load_newest(
         &self,
@@ -78,14 +55,6 @@ impl HistoryStore for Slow {
         self.reads.fetch_add(1, SeqCst);
         thread::sleep(READ);
         self.inner.load_newest(key, before, limit)
-    }
-
-    fn keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
-        self.inner.keys(after, limit)
-    }
-
-    fn trim(&self, key: &str, older_than: u64, keep: usize) -> Result<(), StoreError> {
-        self.inner.trim(key, older_than, keep)
     }
 }
 

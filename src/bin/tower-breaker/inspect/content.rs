@@ -12,13 +12,13 @@ use tower_breaker::{
 use super::super::fault::Fault;
 
 /// Where a store is.
-pub(super) enum Place {
+pub(super) enum StoreLocation {
     Folder(PathBuf),
     /// Printing it shows no password.
     Server(RedisUrl),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StoreLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => folder.display().fmt(f),
@@ -29,7 +29,7 @@ impl fmt::Display for Place {
 
 /// The contents of a store.
 pub(super) struct Content {
-    pub(super) place: Place,
+    pub(super) place: StoreLocation,
     pub(super) kind: &'static str,
     /// Whether a running server uses it, which may have written more since.
     pub(super) held: bool,
@@ -55,8 +55,8 @@ impl Content {
     /// The fields that begin the output in JSON.
     pub(super) fn json(&self) -> Map<String, Value> {
         let (field, place) = match &self.place {
-            Place::Folder(folder) => ("folder", folder.to_string_lossy().into_owned()),
-            Place::Server(url) => ("server", url.to_string()),
+            StoreLocation::Folder(folder) => ("folder", folder.to_string_lossy().into_owned()),
+            StoreLocation::Server(url) => ("server", url.to_string()),
         };
         Map::from_iter([
             (field.to_owned(), place.into()),

@@ -19,7 +19,7 @@ use tower_breaker::{
 
 use super::{
     super::fault::Fault,
-    content::{Content, Place},
+    content::{Content, StoreLocation},
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub(super) fn read(folder: PathBuf) -> Result<Content, Fault> {
         }
         Ok(())
     };
-    let (place, kind) = (Place::Folder(folder), kind.as_str());
+    let (place, kind) = (StoreLocation::Folder(folder), kind.as_str());
     Ok(Content { place, kind, held, entries, store, check: Box::new(check) })
 }
 

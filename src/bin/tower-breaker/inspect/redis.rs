@@ -8,7 +8,7 @@ use tower_breaker::{
 
 use super::{
     super::{arguments::Inspected, fault::Fault},
-    content::{Content, Place},
+    content::{Content, StoreLocation},
 };
 
 pub(super) fn read(url: &str, inspected: &Inspected) -> Result<Content, Fault> {
@@ -22,7 +22,7 @@ pub(super) fn read(url: &str, inspected: &Inspected) -> Result<Content, Fault> {
     let store = builder.open().map_err(fault)?;
     let entries = store.load_page(None, usize::MAX).map_err(fault)?;
     Ok(Content {
-        place: Place::Server(RedisUrl::new(url)),
+        place: StoreLocation::Server(RedisUrl::new(url)),
         kind: "redis",
         held: false,
         entries,

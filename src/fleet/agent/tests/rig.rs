@@ -174,7 +174,7 @@ impl Rig {
         }
     }
 
-    pub(super) fn shared(&mut self, breaker: &Breaker) -> &mut Shared {
+    pub(super) fn shared(&mut self, breaker: &Breaker) -> &mut SharedBreaker {
         self.agent.breakers.get_mut(&breaker.id).unwrap()
     }
 

@@ -11,12 +11,13 @@ fn attempt(
     found: Option<&Candidate<Breaker>>,
 ) -> Attempt<Breaker, ()> {
     let table = &group.table;
+    let key = table.hasher.hash(key);
     let mut make = |config: &_| {
         let (breaker, new) = table.make(key, config);
         drop(new.complete());
         (breaker, ())
     };
-    table.slots.try_insert(table.hasher.hash(key), found, &mut make)
+    table.slots.try_insert(key, found, &mut make)
 }
 
 /// A full group of one breaker, of the key `a`, and that breaker as a search finds it.

@@ -8,11 +8,15 @@
 //! The test reads source text: `use` lines and `crate::` paths in code. Comments, documentation,
 //! unit tests and loom models are left out.
 
+mod source;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
+
+use source::{Module, Source, code_of, module_of};
 
 /// The modules of each floor, from the top down.
 const FLOORS: [(u8, &[&str]); 8] = [
@@ -149,17 +153,6 @@ fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {
     );
 }
 
-/// A module's path: `["breaker", "cell"]`.
-type Module = Vec<String>;
-
-#[derive(Default)]
-struct Source {
-    /// Absolute paths of what the file imports or names: `["crate", "clock", "Tick"]`.
-    imports: Vec<Vec<String>>,
-    /// The names that the file re-exports.
-    re_exports: BTreeSet<String>,
-}
-
 struct Sources {
     files: BTreeMap<Module, Source>,
 }
@@ -294,153 +287,6 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// `breaker/cell.rs` and `breaker/cell/mod.rs` are `breaker::cell`.
-fn module_of(path: &str) -> Module {
-    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
-    path.split('/').map(str::to_owned).collect()
-}
-
 fn floor_of(module: &str) -> Option<u8> {
     FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
-}
-
-impl Source {
-    fn parse(module: &Module, text: &str) -> Self {
-        let code = code_of(text);
-        let mut source = Self::default();
-        let mut read = 0;
-        for statement in code.split(';') {
-            read += statement.len() + 1;
-            // Within an inline module, the first `super` is the file itself.
-            let inline = inline_modules(&code[..(read - 1).min(code.len())]);
-            let module: Module =
-                module.iter().cloned().chain(inline.into_iter().map(str::to_owned)).collect();
-            // What stands before a `use` in its statement: attributes, or the item before.
-            let Some((before, tree)) = split_use(statement) else {
-                source.imports.extend(paths_in(statement));
-                continue;
-            };
-            let mut paths = Vec::new();
-            expand(&tree, &[], &mut paths);
-            let is_re_export = before.split_whitespace().next_back() == Some("pub")
-                || before.trim_end().ends_with(')') && before.contains("pub(");
-            if is_re_export {
-                source.re_exports.extend(paths.iter().filter_map(|path| path.last().cloned()));
-                // A module that re-exports its children does not depend on them.
-                paths.retain(|path| !is_own_child(path));
-            }
-            source.imports.extend(paths.iter().map(|path| absolute(&module, path)));
-        }
-        source
-    }
-}
-
-/// The text without comments, and without unit tests, which stand last in a file.
-fn code_of(text: &str) -> String {
-    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let text = text.split("\n#[cfg(all(test").next().unwrap_or_default();
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The inline modules that are open at the end of the code: `mod name {` without its `}`.
-fn inline_modules(code: &str) -> Vec<&str> {
-    let mut open = Vec::new();
-    for (at, c) in code.char_indices() {
-        match c {
-            '{' => {
-                let mut before = code[..at].split_whitespace().rev();
-                let (name, keyword) = (before.next(), before.next());
-                open.push(name.filter(|_| keyword == Some("mod")));
-            }
-            '}' => {
-                open.pop();
-            }
-            _ => {}
-        }
-    }
-    open.into_iter().flatten().collect()
-}
-
-fn split_use(statement: &str) -> Option<(String, String)> {
-    let at = statement.find("use ")?;
-    let before = &statement[..at];
-    // The item or attribute before it has ended, or it is a visibility.
-    let starts = before.trim_end().is_empty()
-        || before.ends_with(char::is_whitespace)
-            && before.trim_end().ends_with([']', '}', '{', ')', 'b']);
-    let tree = statement[at + 4..].split_whitespace().collect::<Vec<_>>().join(" ");
-    starts.then(|| (before.to_owned(), tree))
-}
-
-/// Expands `a::{b, c::{d, e as f}}` into its paths.
-fn expand(tree: &str, prefix: &[&str], paths: &mut Vec<Vec<String>>) {
-    let tree = tree.trim().trim_end_matches(',').trim();
-    if let Some(open) = tree.find('{') {
-        let head = tree[..open].trim_end_matches("::");
-        let mut prefix = prefix.to_vec();
-        prefix.extend(head.split("::").filter(|part| !part.is_empty()));
-        let inner = &tree[open + 1..tree.rfind('}').unwrap_or(tree.len())];
-        for part in split_at_depth_0(inner) {
-            expand(part, &prefix, paths);
-        }
-    } else if !tree.is_empty() {
-        let tree = tree.split(" as ").next().unwrap_or(tree);
-        let parts = prefix.iter().copied().chain(tree.split("::"));
-        let parts = parts.map(str::trim).filter(|part| !part.is_empty());
-        paths.push(parts.map(str::to_owned).collect());
-    }
-}
-
-fn split_at_depth_0(text: &str) -> Vec<&str> {
-    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-/// `crate::` paths in code that is not a `use`.
-fn paths_in(code: &str) -> Vec<Vec<String>> {
-    let starts = code.match_indices("crate::").filter(|(at, _)| {
-        let before = code[..*at].chars().next_back();
-        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$')
-    });
-    starts
-        .map(|(at, _)| {
-            let rest = &code[at..];
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
-            let path = rest[..end.unwrap_or(rest.len())].trim_end_matches(':');
-            path.split("::").map(str::to_owned).collect()
-        })
-        .collect()
-}
-
-fn is_own_child(path: &[String]) -> bool {
-    let first = path.first().map_or("", String::as_str);
-    !matches!(first, "crate" | "super" | "std")
-}
-
-fn absolute(module: &Module, path: &[String]) -> Vec<String> {
-    let with = |base: &[String], rest: &[String]| {
-        let base = base.iter().cloned();
-        std::iter::once("crate".to_owned()).chain(base).chain(rest.iter().cloned()).collect()
-    };
-    match path.first().map_or("", String::as_str) {
-        "self" => with(module, &path[1..]),
-        "super" => {
-            let ups = path.iter().take_while(|part| *part == "super").count();
-            with(&module[..module.len().saturating_sub(ups)], &path[ups..])
-        }
-        _ => path.to_vec(),
-    }
 }

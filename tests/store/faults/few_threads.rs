@@ -1,0 +1,68 @@
+//! A process that can start a few threads and no more: enough for a writer, and too few for a
+//! store with threads of its own.
+
+use std::{fs, io::stdin, path::PathBuf, time::Duration};
+
+use tower_breaker::{Breaker, State};
+
+use crate::support::{
+    child::{Role, RoleResult, Unprivileged, argument, say},
+    kind::Kind,
+    limits::{can_start_threads, limit_threads},
+    wait::{MINUTE, holds_in_time},
+};
+
+pub(crate) const FEW_THREADS: &str = "process with few threads";
+
+/// How many threads can be started besides the first: the writer and the watchdog need one each,
+/// and sled's pool starts seven.
+const ROOM: [u64; 6] = [0, 1, 2, 4, 7, 10];
+
+/// The role: builds a breaker with room for a few threads, and saves it once there is more.
+pub(crate) fn live() -> RoleResult {
+    let mut lines = stdin().lines();
+    // The limit counts all processes of the user.
+    let first = (1..100_000).find(|most| limit_threads(*most).is_ok() && can_start_threads());
+    limit_threads(first.ok_or("no limit lets a thread start")? + argument("ROOM").parse::<u64>()?)?;
+    let store = Kind::named(&argument("KIND")).open(&PathBuf::from(argument("FOLDER")));
+    let breaker = Breaker::builder("a").store(store).build()?;
+    breaker.force_open();
+    let rejects = breaker.try_acquire().is_err();
+    // It fails, or succeeds. It does not hang.
+    let flushed = match breaker.flush_blocking(Duration::from_millis(900)) {
+        Ok(()) => "saved".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    say(&format!("{rejects} | {} | {flushed}", breaker.store_health()));
+    lines.next();
+    limit_threads(1000)?;
+    let is_healthy = holds_in_time(|| breaker.store_health().is_healthy());
+    say(&format!("{is_healthy} {}", breaker.flush_blocking(MINUTE).is_ok()));
+    Ok(())
+}
+
+#[test]
+fn a_store_works_once_its_own_threads_can_be_started() {
+    let around = tempfile::tempdir().unwrap();
+    let Some(unprivileged) = Unprivileged::prepare(around.path()) else { return };
+    for room in ROOM {
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("work");
+        fs::create_dir(&work).unwrap();
+        unprivileged.give(&work);
+        let role = Role::by(unprivileged.command(), FEW_THREADS).argument("KIND", "sled");
+        let role = role.argument("ROOM", room.to_string());
+        let mut process = role.argument("FOLDER", work.join("state")).start();
+        let said = process.line().expect("the process builds its breaker");
+        println!("room for {room}: {said}");
+        assert!(said.starts_with("true | "), "{room}: {said}");
+        assert!(!said.contains("does not answer"), "{room}: {said}");
+        assert_eq!(process.ask(), "true true", "with room for {room} it does not heal: {said}");
+        // The child may have to end before its folder can be opened.
+        process.line();
+        let store = Kind::Sled.open(&work.join("state"));
+        let breaker = Breaker::builder("a").store(store).build().unwrap();
+        let is_saved = holds_in_time(|| breaker.state() == State::ForcedOpen);
+        assert!(is_saved, "what changed with room for {room} is not saved later");
+    }
+}
