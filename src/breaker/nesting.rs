@@ -4,6 +4,7 @@
 use std::cell::Cell as LocalCell;
 
 use super::cell::Cell;
+use crate::classify;
 
 /// How many breakers around the innermost one are remembered: with its own, as many as the low
 /// bits of the address of a [`Cell`] can count.
@@ -71,6 +72,21 @@ impl KeyMark {
 #[inline]
 pub(crate) fn is_any_running() -> bool {
     INNERMOST.get() > REMEMBERED
+}
+
+/// A breaker returns a rejection as an error of this type, perhaps to another one further out. If
+/// there is none, it is part of no call, and must not be taken for part of a later one.
+#[inline]
+pub(crate) fn note_rejection<E: ?Sized>() {
+    if is_any_running() {
+        classify::note_rejection::<E>();
+    }
+}
+
+/// A breaker returns the error of its inner service or of its work, of type `E`, as an `Outer`.
+#[inline]
+pub(crate) fn note_passed_error<E: ?Sized, Outer: ?Sized>() {
+    classify::note_passed_error::<E, Outer>(|| !is_any_running());
 }
 
 #[cold]

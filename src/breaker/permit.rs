@@ -12,6 +12,7 @@ use super::{
     counter::Counted,
     nesting,
     packed_state::PackedState,
+    pool,
 };
 use crate::{clock::SystemClock, error::Refusal, outcome::Outcome};
 
@@ -106,9 +107,15 @@ impl Permit {
         Self::new(cell, admitted.state, stamp)
     }
 
-    /// A permit that records nothing, for a call that does not count.
+    /// A permit that records nothing, for a call that is part of another one of the same breaker.
     pub(crate) fn void_of(cell: &'static Cell) -> Self {
         Self { call: Call { cell, state: PackedState::SPENT, stamp: 0 } }
+    }
+
+    /// A permit that records nothing, for a call that does not count. It is of no breaker: calls
+    /// further in are not part of it.
+    pub(crate) fn uncounted_call() -> Self {
+        Self::void_of(pool::never_leased())
     }
 
     /// The same call, which metrics do not count.

@@ -110,11 +110,11 @@
 //! | the dependency hangs, with a timeout below the breaker | failure | |
 //! | the same with a timeout above, or the client hangs up | slow, where a rule asks; else nothing | `abandoned_after` |
 //! | an `Err` | failure | a closure |
-//! | the service panics | failure, and the panic propagates | |
+//! | the service panics, or the classifier | failure, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
 //! | a rejection by another breaker, as an error | ignored | a closure |
 //! | the same as a response | ignored by classifiers of HTTP and gRPC; else an `Ok` | a closure |
-//! | a call of the same breaker further in | counts once, further out | |
+//! | a call of the same breaker further in, also by hand | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
 //! | reqwest's `error_for_status` | a status, to the classifiers of statuses; else an `Err` | |
@@ -124,7 +124,9 @@
 //! | the same, because the client's upload broke off | ignored | [`ClassifyEos`] |
 //! | an endless stream, watched like that | counts at its end, a probe after 5 s | [`stream_alive_after`] |
 //! | a client that drops a stream after its head | nothing | |
-//! | a request that is not gRPC, `.grpc()` | nothing | |
+//! | a request that is not gRPC, `.grpc()` | nothing, and calls of the same breaker further in count | |
+//! | a request that breaks off, at a tonic server behind `.grpc()` | [ignored, where tonic says so] | [`GrpcClassifier`] |
+//! | the status of a rejection by another breaker, which a gRPC handler passes on | ignored | a closure |
 //! | a caller's own short deadline, `.grpc()` | failure | [`ignore_deadlines_below`] |
 //!
 //! A closure that takes the whole result is a classifier too ([`classify_fn`] infers its types):
@@ -153,7 +155,10 @@
 //! (with their features), with all of their sources. [`Breaker::call`](crate::Breaker::call), the
 //! calls of a permit and the middleware of reqwest-middleware do the same. None can look into
 //! another type, because that type may not implement `std::error::Error`. For one that does, put
-//! [`search_errors`] around the classifier: `.classify(search_errors(ServerErrorsAsFailures))`.
+//! [`search_errors`] around the classifier: `.classify(search_errors(ServerErrorsAsFailures))`. Its
+//! documentation says what to do with transparent variants. `anyhow::Error` and `eyre::Report` are
+//! not errors themselves: in a closure, pass `error.as_ref()` to [`is_request_error`] and to
+//! [`Rejected::find`](crate::Rejected::find), and ignore what either finds.
 //!
 //! **Errors that borrow.** To look into an error, its type must be `'static`. For one that borrows,
 //! and in code that is generic over services, there is [`AnyErrorAsFailure`]. A closure needs no
@@ -171,7 +176,8 @@
 //! | all others, 425 among them | success | returned | returned | returned |
 //! | an `Err` that is a timeout | failure | retried | retried | retried if idempotent |
 //! | an `Err` that the connection was refused | failure | retried, with every method | the same | retried |
-//! | another `Err` of the connection | failure | retried | retried | retried if idempotent |
+//! | an `io::Error`: the connection was reset or aborted, broke or ended | failure | retried | retried | retried if idempotent |
+//! | another `Err` of the connection: closed before the head of the response, HTTP/2's `GOAWAY` | failure | returned | returned | returned |
 //! | an `Err` of a rolled-back transaction | failure | returned | returned | retried |
 //! | another `Err` | failure | returned | returned | returned |
 //! | a rejection, an error of the request | ignored | returned | returned | returned |
@@ -217,6 +223,7 @@
 //! [`RetryPolicy::database`]: crate::RetryPolicy::database
 //! [`RetryPolicy::network`]: crate::RetryPolicy::network
 //! [`RetryPolicy::rate_limited`]: crate::RetryPolicy::rate_limited
+//! [ignored, where tonic says so]: GrpcClassifier#uploads-that-break-off
 //! [the code that the specification maps it to]: GrpcClassifier#how-the-code-is-determined
 
 #[cfg(feature = "http")]
@@ -240,6 +247,8 @@ mod grpc_notice;
 mod http;
 #[cfg(feature = "http")]
 pub(crate) mod kind;
+#[cfg(feature = "grpc")]
+pub(crate) mod rejection_token;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 #[cfg(feature = "http")]

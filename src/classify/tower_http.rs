@@ -1,3 +1,5 @@
+use std::any::type_name;
+
 use http::{HeaderMap, Response};
 use tower_http::classify::{self as theirs, ClassifyResponse};
 
@@ -6,6 +8,7 @@ use super::{
     by_status::is_rejection,
     classifier::Classify,
     error::outcome_of_error,
+    grpc_notice,
 };
 use crate::outcome::Outcome;
 
@@ -67,6 +70,10 @@ where
         };
         match self.0.clone().classify_response(response) {
             theirs::ClassifiedResponse::Ready(Ok(())) => {
+                if misses_grpc_failures::<C>(response.headers()) {
+                    let (status, version) = (response.status(), response.version());
+                    grpc_notice::look::<B>(status, version, response.headers());
+                }
                 ClassifiedResponse::RequiresEos(TowerHttpEos(None))
             }
             theirs::ClassifiedResponse::Ready(Err(_)) => {
@@ -76,6 +83,15 @@ where
                 ClassifiedResponse::RequiresEos(TowerHttpEos(Some(end)))
             }
         }
+    }
+}
+
+/// Whether a classifier that takes this head for a success does not classify gRPC: it waits for no
+/// status, or takes a failed one for a success. (tower-http's own can be told to do the latter.)
+fn misses_grpc_failures<C>(headers: &HeaderMap) -> bool {
+    match headers.get("grpc-status") {
+        None => true,
+        Some(code) => code != "0" && !type_name::<C>().contains("Grpc"),
     }
 }
 

@@ -4,8 +4,11 @@ use std::future::Future;
 
 use super::Breaker;
 use crate::{
-    breaker::{Permit, nesting},
-    classify::{Classify, ErrorsAsFailures, note_passed_error, note_rejection},
+    breaker::{
+        Permit,
+        nesting::{note_passed_error, note_rejection},
+    },
+    classify::{Classify, ErrorsAsFailures},
     error::Error,
 };
 
@@ -120,11 +123,7 @@ impl Breaker {
         permit.call_blocking_with(classify, work).map_err(inner)
     }
 
-    /// Within a call that this breaker has admitted already, another one needs no admission.
     fn acquire_for_call<E>(&self) -> Result<Permit, Error<E>> {
-        if nesting::is_nested(self.cell()) {
-            return Ok(Permit::void_of(self.cell()));
-        }
         self.try_acquire().map_err(|rejected| {
             note_rejection::<Error<E>>();
             Error::Rejected(rejected)

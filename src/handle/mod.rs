@@ -15,10 +15,15 @@ mod wait;
 #[cfg(feature = "health-check")]
 mod weak;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use crate::{
-    breaker::{Permit, cell::Cell, machine::Machine},
+    breaker::{Permit, cell::Cell, machine::Machine, nesting},
     clock::wall,
     config::{Config, ConfigError},
     error::{Refusal, Rejected},
@@ -125,13 +130,26 @@ impl Breaker {
 
     /// Acquires the permission to make a call, without waiting.
     ///
+    /// Within a call of the same breaker on this thread, also one of a layer, the outer call
+    /// counts: the permit needs no admission, and records nothing. For work that outlives the outer
+    /// call, such as a spawned task, acquire the permit in that task.
+    ///
     /// # Errors
     ///
     /// [`Rejected`] if the circuit is open, forced open, half-open with all probes in flight, or
     /// ramping up and this call is not in the admitted share.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        Permit::try_acquire(self.cell).map_err(|refusal| self.reject(refusal))
+        self.admit().map_err(|refusal| self.reject(refusal))
+    }
+
+    /// Within a call that this breaker has admitted already, another one needs no admission.
+    #[inline]
+    fn admit(&self) -> Result<Permit, Refusal> {
+        if nesting::is_nested(self.cell) {
+            return Ok(Permit::void_of(self.cell));
+        }
+        Permit::try_acquire(self.cell)
     }
 
     /// Waits until a call is admitted.
@@ -140,6 +158,9 @@ impl Breaker {
     /// once the open time has ended, and all of them when the circuit closes. During a ramp-up, a
     /// call outside the admitted share retries after 1% of the ramp's time. A forced-open circuit
     /// admits nothing until it is operated again, so combine this method with a timeout.
+    ///
+    /// Within a call of the same breaker it does not wait, as with
+    /// [`try_acquire`](Self::try_acquire).
     ///
     /// It needs no runtime: a thread of this crate, one for the process, wakes the waiting callers.
     /// While that thread cannot be started (a limit of the user or the container), they poll again
@@ -160,8 +181,15 @@ impl Breaker {
     pub async fn acquire(&self) -> Permit {
         let mut wait = WaitHandle::new(self.cell);
         loop {
-            std::future::poll_fn(|cx| wait.poll_ready(cx)).await;
-            let refusal = match Permit::try_acquire(self.cell) {
+            let poll = |cx: &mut Context<'_>| {
+                // Not for the slot that the outer call holds.
+                if nesting::is_nested(self.cell) {
+                    return Poll::Ready(());
+                }
+                wait.poll_ready(cx)
+            };
+            std::future::poll_fn(poll).await;
+            let refusal = match self.admit() {
                 Ok(permit) => return permit,
                 Err(refusal) => refusal,
             };

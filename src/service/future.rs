@@ -13,7 +13,7 @@ use super::{
     inner_call,
     record_when::{OnResponse, RecordWhen},
 };
-use crate::{breaker::Permit, classify::note_passed_error};
+use crate::breaker::{Permit, nesting::note_passed_error};
 
 pin_project! {
     /// The future of a call through a [`CircuitBreaker`](crate::CircuitBreaker).
@@ -79,7 +79,8 @@ where
         match call.as_mut().project() {
             CallProjection::Admitted { future, permit, classify, record_when } => {
                 let result = ready!(inner_call::run(permit, || future.poll(cx)));
-                let result = record_when.record(classify, result, permit);
+                let record = |permit: &mut _| record_when.record(classify, result, permit);
+                let result = inner_call::end(permit, record);
                 call.set(CallState::Ended);
                 Poll::Ready(pass(result))
             }

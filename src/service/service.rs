@@ -61,12 +61,12 @@ use crate::{
 ///
 /// The same breaker may be on a path twice: on an axum router and on a router nested in it, for
 /// instance, or outside and inside of a `Retry`. The outer one counts the call; the inner one
-/// passes it through, also with other breakers in between, and so does
-/// [`Breaker::call`](crate::Breaker::call). The inner one is recognized on the same thread: through
-/// a `Buffer` or a spawned task, both count. A permit of
-/// [`try_acquire`](crate::Breaker::try_acquire) always needs an admission of its own, and counts
-/// if its outcome is recorded by hand; work that is done with [`Permit::call`] is part of the outer
-/// call.
+/// passes it through, also with other breakers in between, and so do
+/// [`Breaker::call`](crate::Breaker::call) and a permit of
+/// [`try_acquire`](crate::Breaker::try_acquire) or [`acquire`](crate::Breaker::acquire). The inner
+/// one is recognized on the same thread: through a `Buffer` or a spawned task, both count. If the
+/// outer request does not count ([exempt](super::CircuitBreakerLayer::exempt) ones, and what is not
+/// gRPC under [`grpc`](super::CircuitBreakerLayer::grpc)), the inner call does.
 ///
 /// An endpoint that rejects calls answers at once, so a balancer that goes by pending requests or
 /// latency prefers it. Use [`Backpressure`](crate::reject::Backpressure) there, or the load of the
@@ -198,9 +198,9 @@ impl<S, C, R, O> CircuitBreaker<S, C, R, O> {
     fn admit_slow(&mut self, counts: bool) -> Result<Permit, Refusal> {
         let cell = self.breaker.cell();
         match std::mem::replace(&mut self.gate.readiness, Readiness::Unknown) {
-            Readiness::Inner if !counts || inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
+            Readiness::Inner | Readiness::InnerForExempt if !counts => Ok(Permit::uncounted_call()),
+            Readiness::Inner if inner_call::is_nested(cell) => Ok(Permit::void_of(cell)),
             Readiness::Inner => Permit::try_acquire(cell),
-            Readiness::InnerForExempt if !counts => Ok(Permit::void_of(cell)),
             Readiness::Rejecting | Readiness::InnerForExempt => Err(self.gate.refusal()),
             Readiness::Unknown => Err(self.refuse_without_readiness()),
         }

@@ -26,7 +26,6 @@ pub(super) fn absolute_folder(path: &Path) -> Result<PathBuf, StoreError> {
 }
 
 /// Whether a file operation failed because nothing can be written. Reading may still work.
-#[cfg(any(feature = "redb", feature = "sled"))]
 pub(super) fn is_unwritable(error: &io::Error) -> bool {
     matches!(
         error.kind(),

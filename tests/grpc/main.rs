@@ -4,6 +4,7 @@
 mod support;
 
 mod accounting;
+mod broken_uploads;
 mod by_call;
 mod client;
 mod codes;
@@ -67,6 +68,11 @@ fn touchy() -> (CircuitBreakerLayerBuilder, ManualClock) {
 
 fn trip(breaker: &Breaker) {
     breaker.try_acquire().unwrap().failure();
+}
+
+#[test]
+fn child_process() {
+    support::child::enter(&[(status_classifier::TOWER_HTTP, status_classifier::by_tower_http)]);
 }
 
 #[tokio::test]

@@ -2,8 +2,17 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use axum::{Router, routing::post};
 use http::{Request, Response};
-use tonic::{Code, Status, body::Body, transport::Endpoint};
+use tokio_stream::StreamExt;
+use tonic::{
+    Code, Status,
+    body::Body,
+    server::Grpc,
+    service::Routes,
+    transport::{Endpoint, Server},
+};
+use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{
     Breaker, Rejected, State,
@@ -21,6 +30,8 @@ use crate::{
 fn pushback(status: &Status) -> Option<&str> {
     Some(status.metadata().get("grpc-retry-pushback-ms")?.to_str().unwrap())
 }
+
+const TOKEN: &str = "tower-breaker-rejection";
 
 const RESTING: &str = "The service is temporarily unavailable.";
 
@@ -172,7 +183,8 @@ async fn a_rejection_is_a_trailers_only_response_with_the_rejection_as_an_extens
     assert_eq!(headers["grpc-status"], "14");
     assert_eq!(headers["grpc-message"], format!("{RESTING} Try again in 60 s."));
     assert_eq!(headers["grpc-retry-pushback-ms"], "60000");
-    assert_eq!(headers.len(), 4);
+    assert_eq!(headers[TOKEN].len(), 16);
+    assert_eq!(headers.len(), 5);
     let rejected = response.extensions().get::<Rejected>().expect("a rejection");
     assert_eq!(rejected.state(), State::Open);
     assert!(http_body::Body::is_end_stream(response.body()));
@@ -200,4 +212,103 @@ async fn a_rejection_that_a_handler_passes_on_does_not_count() {
     clock.advance(OPEN_TIME);
     passes_on().await;
     assert_eq!(breaker.state(), State::HalfOpen);
+}
+
+/// The README's two breakers: of the server, and of the channel to its database. The client of the
+/// channel turns the response to a rejected call into a status.
+#[tokio::test]
+async fn a_rejection_by_the_breaker_of_a_channel_that_a_handler_passes_on_does_not_count() {
+    let database = Running::bare().await;
+    let (builder, _) = touchy();
+    let inner = builder.grpc().build().unwrap();
+    let further_in = inner.breaker().clone();
+    let client = database.client_behind(inner);
+    let (builder, clock) = touchy();
+    let outer = builder.grpc().build().unwrap();
+    let breaker = outer.breaker().clone();
+    let server = Running::start(|incoming| {
+        Server::builder().layer(outer).add_routes(forwarding(client)).serve_with_incoming(incoming)
+    })
+    .await;
+    let caller = Client::new(server.channel());
+    further_in.force_open();
+    for _ in 0..5 {
+        let status = caller.unary(UNARY, "fine").await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        // In the trailers, after the first message.
+        let (messages, status) = drain(caller.down("fine").await).await;
+        assert_eq!((messages.len(), status.unwrap().code()), (1, Code::Unavailable));
+        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.stats().consecutive_failures(), 0);
+    }
+    // Around a client, without a service.
+    let result = breaker.call(caller.unary(UNARY, "fine")).await.unwrap_err();
+    assert!(result.rejected().is_none());
+    assert_eq!(breaker.state(), State::Closed);
+    trip(&breaker);
+    clock.advance(OPEN_TIME);
+    caller.unary(UNARY, "fine").await.unwrap_err();
+    assert_eq!(breaker.state(), State::HalfOpen, "the rejection is no result of the probe");
+    further_in.reset();
+    caller.unary(UNARY, "err 14").await.unwrap_err();
+    assert_eq!(breaker.state(), State::Open, "a failure is one");
+}
+
+/// Another process that rejects cannot serve.
+#[tokio::test]
+async fn a_rejection_by_a_breaker_of_another_process_counts() {
+    let (builder, _) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    let request = Request::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let remote = service_fn(|_: Request<()>| async {
+        let mut status = Status::unavailable("The service is temporarily unavailable.");
+        status.metadata_mut().insert(TOKEN, "0123456789abcdef".parse().unwrap());
+        let answer: Result<Response<Body>, Infallible> = Ok(status.into_http());
+        answer
+    });
+    let service = ServiceBuilder::new().layer(layer.clone()).service(remote);
+    service.oneshot(request).await.unwrap();
+    assert_eq!(layer.breaker().state(), State::Open);
+}
+
+/// Forwards calls to this client.
+fn forwarding<T>(client: Client<T>) -> Routes
+where
+    T: Transport<Future: Send> + Clone + Send + Sync + 'static,
+{
+    let streaming = client.clone();
+    let unary = move |request: http::Request<axum::body::Body>| {
+        let client = client.clone();
+        let answer = service_fn(move |request: tonic::Request<String>| {
+            let client = client.clone();
+            async move {
+                let message = request.into_inner();
+                client.unary(UNARY, &message).await.map(tonic::Response::new)
+            }
+        });
+        let codec = ProstCodec::<String, String>::default();
+        async move { Grpc::new(codec).unary(answer, request).await }
+    };
+    let down = move |request: http::Request<axum::body::Body>| {
+        let client = streaming.clone();
+        let answer = service_fn(move |request: tonic::Request<String>| {
+            let client = client.clone();
+            async move {
+                let message = request.into_inner();
+                let messages = tokio_stream::iter([None, Some(message)]).then(move |message| {
+                    let client = client.clone();
+                    async move {
+                        match message {
+                            None => Ok("first".to_owned()),
+                            Some(message) => client.unary(UNARY, &message).await,
+                        }
+                    }
+                });
+                Ok::<_, Status>(tonic::Response::new(messages))
+            }
+        });
+        let codec = ProstCodec::<String, String>::default();
+        async move { Grpc::new(codec).server_streaming(answer, request).await }
+    };
+    Routes::from(Router::new().route(UNARY, post(unary)).route("/test.Script/Down", post(down)))
 }

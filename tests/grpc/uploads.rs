@@ -3,12 +3,16 @@
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, client::Grpc};
+use tonic::{Request, client::Grpc, transport::Endpoint};
 use tonic_prost::ProstCodec;
 use tower::Layer;
 use tower_breaker::State;
 
-use crate::{server::Running, touchy};
+use crate::{
+    client::{Client, UNARY},
+    server::Running,
+    touchy,
+};
 
 const TOO_LARGE: &str = "a message that is too large";
 
@@ -41,5 +45,21 @@ async fn a_message_that_is_too_large_to_send_does_not_count() {
         };
         assert_eq!(layer.breaker().state(), State::Closed, "{error:?}");
         assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
+    }
+}
+
+/// No scheme: the commonest mistake. Nothing is called.
+#[tokio::test]
+async fn an_endpoint_without_a_scheme_does_not_count() {
+    let (builder, _) = touchy();
+    let layer = builder.grpc().build().unwrap();
+    for endpoint in ["127.0.0.1:1", "/path"] {
+        let channel = Endpoint::from_static(endpoint).connect_lazy();
+        let client = Client::new(layer.layer(channel));
+        for _ in 0..5 {
+            client.unary(UNARY, "fine").await.unwrap_err();
+            assert_eq!(layer.breaker().state(), State::Closed, "{endpoint}");
+            assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
+        }
     }
 }

@@ -278,3 +278,59 @@ async fn a_rejection_by_an_inner_breaker_does_not_open_the_outer_one_as_a_respon
         assert_eq!(theirs.classify(&result), Outcome::Ignore);
     }
 }
+
+/// By hyper alone: over HTTP/2 there is no connector that would refuse the request.
+#[tokio::test]
+async fn a_request_that_hyper_cannot_send_over_http2_is_not_a_failure() {
+    let upstream = healthy();
+    let without_host = || Request::get("/x").version(http::Version::HTTP_2).body(Body::empty());
+    for _ in 0..2 {
+        let stream = TcpStream::connect(upstream.address).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http2::handshake(
+            TokioExecutor::new(),
+            hyper_util::rt::TokioIo::new(stream),
+        )
+        .await
+        .unwrap();
+        let connection = tokio::spawn(connection);
+        let layer = touchy().build().unwrap();
+        let send = service_fn(|request: Request| sender.clone().send_request(request));
+        let error = layer.layer(send).oneshot(without_host().unwrap()).await.unwrap_err();
+        assert!(is_request_error(&error), "{error:?}");
+        assert_eq!(layer.breaker().state(), State::Closed);
+        connection.abort();
+    }
+}
+
+/// It was never sent.
+#[tokio::test]
+async fn a_request_that_cannot_be_built_is_not_a_failure() {
+    fn boxed() -> Result<(), BoxError> {
+        let _ = Request::get("http://[").body(())?;
+        Ok(())
+    }
+    fn header() -> Result<(), http::Error> {
+        let _ = Request::get("/").header("a", "\n").body(())?;
+        Ok(())
+    }
+    fn uri() -> Result<(), BoxError> {
+        let _: Uri = "http://[".parse()?;
+        Ok(())
+    }
+    fn parts() -> Result<(), BoxError> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        let _ = Uri::from_parts(parts)?;
+        Ok(())
+    }
+    let breaker = touchy().build().unwrap().breaker().clone();
+    for _ in 0..5 {
+        breaker.call_blocking(boxed).unwrap_err();
+        breaker.call_blocking(header).unwrap_err();
+        breaker.call_blocking(uri).unwrap_err();
+        breaker.call_blocking(parts).unwrap_err();
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.call(async { Err::<(), BoxError>("\n".into()) }).await.unwrap_err();
+    assert_eq!(breaker.state(), State::Open);
+}

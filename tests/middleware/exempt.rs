@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -17,7 +18,7 @@ use axum::{
     routing::get,
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_breaker::{CircuitBreakerLayer, Error, OnBodyEnd, State};
+use tower_breaker::{Breaker, CircuitBreakerLayer, Error, OnBodyEnd, State, Trip};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Call {
@@ -203,4 +204,38 @@ async fn whether_a_request_is_exempt_is_asked_once() {
         assert_eq!(asked.load(SeqCst), number);
     }
     assert_eq!(layer.breaker().stats().consecutive_failures(), 4);
+}
+
+/// The same breaker further in is not nested in a call that does not count.
+#[tokio::test]
+async fn a_call_by_hand_within_an_exempt_request_counts_and_is_rejected() {
+    let breaker =
+        Breaker::builder("exempt").trip_on(Trip::consecutive_failures(1)).build().unwrap();
+    let by_hand = breaker.clone();
+    let handler = service_fn(move |call: Call| {
+        let by_hand = by_hand.clone();
+        async move {
+            let down = async { Err::<(), _>(io::Error::other("down")) };
+            match call {
+                Exempt => by_hand.call(down).await,
+                _ => by_hand.call_blocking(|| Err(io::Error::other("down"))),
+            }
+        }
+    });
+    let layer = CircuitBreakerLayer::new(breaker.clone()).exempt(is_exempt);
+    let mut service = layer.layer(handler);
+    for call in [Exempt, ExemptFails] {
+        breaker.reset();
+        let failed = service.ready().await.unwrap().call(call).await.unwrap_err();
+        assert!(matches!(failed, Error::Inner(Error::Inner(_))), "{failed:?}");
+        assert_eq!(breaker.state(), State::Open, "the call by hand failed");
+        breaker.force_open();
+        let rejected = service.ready().await.unwrap().call(call).await.unwrap_err();
+        assert!(matches!(rejected, Error::Inner(Error::Rejected(_))), "{rejected:?}");
+    }
+    // An exempt request within a call that counts is part of that call.
+    breaker.reset();
+    breaker.call(service.ready().await.unwrap().call(Exempt)).await.unwrap_err();
+    assert_eq!(breaker.stats().consecutive_opens(), 1);
+    assert_eq!(breaker.state(), State::Open);
 }

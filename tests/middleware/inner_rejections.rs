@@ -8,7 +8,9 @@ use std::{future::ready, time::Duration};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_breaker::{
     CircuitBreakerLayer, Error, Outcome, State, Trip,
-    classify::{Classify, ErrorsAsFailures, GrpcClassifier, ServerErrorsAsFailures},
+    classify::{
+        AnyErrorAsFailure, Classify, ErrorsAsFailures, GrpcClassifier, ServerErrorsAsFailures,
+    },
 };
 
 /// A layer that opens at the first failure.
@@ -194,4 +196,48 @@ async fn a_type_that_a_classifier_has_met_is_recognized_across_threads() {
         assert!(matches!(call.unwrap(), Error::Inner(Error::Rejected(_))));
     }
     assert_eq!(outer.breaker().state(), State::Closed);
+}
+
+/// A failure of the same type, from another thread, where the rejection was not part of the call.
+#[tokio::test]
+async fn an_earlier_rejection_on_the_thread_does_not_hide_a_failure() {
+    #[derive(Debug, Clone)]
+    struct Opaque;
+
+    fn failure<C: Classify<(), Opaque> + Clone + Send + 'static>(
+        inner: &CircuitBreakerLayer<C>,
+    ) -> Error<Opaque> {
+        inner.breaker().reset();
+        let service = inner.layer(failing(Opaque));
+        let call = || tokio_test::block_on(fail(service));
+        std::thread::scope(|scope| scope.spawn(call).join().unwrap())
+    }
+    // Classified by a closure, the error is of a type that no classifier has met.
+    let inner = forced_open("inner").classify(|_: &Result<(), Opaque>| Outcome::Success);
+    fail(inner.layer(failing(Opaque))).await;
+    let outer = touchy("outer");
+    fail(outer.layer(failing(failure(&inner)))).await;
+    assert_eq!(outer.breaker().state(), State::Open);
+    outer.breaker().reset();
+
+    // An error that cannot be looked into.
+    inner.breaker().force_open();
+    fail(inner.layer(failing(Opaque))).await;
+    let by_type = touchy("outer").classify(AnyErrorAsFailure);
+    fail(by_type.layer(failing(failure(&inner)))).await;
+    assert_eq!(by_type.breaker().state(), State::Open);
+
+    // Part of the call, but not what it returned: the type is known, and so is the error.
+    let inner = forced_open("inner");
+    let error = failure(&inner);
+    inner.breaker().force_open();
+    let service = outer.layer(service_fn(move |(): ()| {
+        let (inner, error) = (inner.clone(), error.clone());
+        async move {
+            fail(inner.layer(failing(Opaque))).await;
+            Err::<(), _>(error)
+        }
+    }));
+    fail(service).await;
+    assert_eq!(outer.breaker().state(), State::Open);
 }

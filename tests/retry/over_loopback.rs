@@ -95,6 +95,31 @@ async fn a_connection_closed_without_a_response_is_an_error_of_hyper() {
     server.abort();
 }
 
+/// As the table of the module `classify` says.
+#[tokio::test]
+async fn a_connection_closed_without_a_response_is_returned_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let server = tokio::spawn(async move {
+        for _ in 0..100 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut head).await.unwrap();
+            count.fetch_add(1, SeqCst);
+        }
+    });
+    for policy in [RetryPolicy::network(), RetryPolicy::rate_limited()] {
+        let before = seen.load(SeqCst);
+        let service = ServiceBuilder::new().layer(RetryLayer::new(policy)).service(client());
+        let error = service.oneshot(to(address, Method::GET)).await.unwrap_err();
+        assert!(!tower_breaker::retry::is_transient(&error), "{error:?}");
+        assert_eq!(seen.load(SeqCst) - before, 1, "{error:?}");
+    }
+    server.abort();
+}
+
 #[tokio::test]
 async fn the_retry_example_runs() {
     example::run().await.unwrap();

@@ -103,13 +103,13 @@ fn a_closure_that_panics_is_one_failure_and_the_panic_propagates() {
 }
 
 #[test]
-fn a_call_whose_classifier_panics_is_cancelled() {
+fn a_call_whose_classifier_panics_is_one_failure() {
     let breaker = counting(&ManualClock::new()).abandoned_after(LATE).build().unwrap();
     let classify = |_: &Result<(), Infallible>| -> Outcome { panics() };
     let mut call = task::spawn(breaker.call_with(classify, async { Ok(()) }));
     assert!(catch_unwind(AssertUnwindSafe(|| call.poll())).is_err());
     drop(call);
-    assert_eq!(failures(&breaker), (0, 0));
+    assert_eq!(failures(&breaker), (1, 1));
 }
 
 #[test]

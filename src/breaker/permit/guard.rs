@@ -69,7 +69,8 @@ impl Permit {
     {
         let cell = self.call.cell;
         let result = self.fail_on_panic(|| nesting::run_within(cell, work));
-        self.finish_outermost(classify.classify(&result));
+        let outcome = self.fail_on_panic(|| classify.classify(&result));
+        self.finish_outermost(outcome);
         result
     }
 
@@ -118,7 +119,8 @@ impl Permit {
             self.fail_on_panic(|| nesting::run_within(cell, poll))
         });
         let result = result.await;
-        self.finish_outermost(classify.classify(&result));
+        let outcome = self.fail_on_panic(|| classify.classify(&result));
+        self.finish_outermost(outcome);
         result
     }
 

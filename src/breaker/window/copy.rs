@@ -6,8 +6,10 @@
 
 use super::{
     count::CountWindow,
-    ring::{Calls, PER_WORD, WindowPosition, places, symbol, words},
-    rounds, work,
+    ring::{Calls, PER_WORD, WindowPosition, places, words},
+    rounds,
+    run_lengths::Runs,
+    work,
 };
 use crate::snapshot::{WindowContent, WindowSnapshot};
 
@@ -204,7 +206,7 @@ impl WindowCopy {
     fn newest(&self, calls: u32) -> String {
         let mut runs = Runs::default();
         for places in self.calls().places_of_newest(calls) {
-            self.encode(places.start, places.end, &mut runs);
+            runs.add_calls(&self.words, places);
         }
         runs.finish()
     }
@@ -214,62 +216,10 @@ impl WindowCopy {
     pub(super) fn run_lengths(&self) -> String {
         self.newest(self.length)
     }
-
-    /// Encodes the calls at these places.
-    fn encode(&self, mut place: u32, end: u32, runs: &mut Runs) {
-        while place < end {
-            let word = self.words[(place / PER_WORD) as usize];
-            let is_whole = place.is_multiple_of(PER_WORD) && end - place >= PER_WORD;
-            if word == 0 && is_whole {
-                runs.add('.', PER_WORD);
-                place += PER_WORD;
-            } else {
-                runs.add(symbol(word, place), 1);
-                place += 1;
-            }
-        }
-    }
 }
 
 fn saturating_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Collects runs of equal calls.
-struct Runs {
-    encoded: String,
-    length: u32,
-    symbol: char,
-}
-
-impl Default for Runs {
-    fn default() -> Self {
-        Self { encoded: String::new(), length: 0, symbol: '.' }
-    }
-}
-
-impl Runs {
-    fn add(&mut self, symbol: char, calls: u32) {
-        if symbol != self.symbol {
-            self.end_run();
-            (self.length, self.symbol) = (0, symbol);
-        }
-        self.length += calls;
-    }
-
-    /// Appends the run, as a number and a symbol where that is shorter than the run.
-    fn end_run(&mut self) {
-        let Self { encoded, length, symbol } = self;
-        match *length {
-            0..=2 => encoded.extend(std::iter::repeat_n(*symbol, *length as usize)),
-            _ => encoded.extend([length.to_string(), symbol.to_string()]),
-        }
-    }
-
-    fn finish(mut self) -> String {
-        self.end_run();
-        self.encoded
-    }
 }
 
 #[cfg(all(test, not(tower_breaker_loom)))]

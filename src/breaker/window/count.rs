@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{
     counts::{Counts, Sample},
     ring::{Calls, FAILED, PER_WORD, SLOW, WindowPosition, mask, words},
-    work,
+    run_lengths, work,
 };
 
 /// The bits of a word that say which calls have failed.
@@ -253,11 +253,11 @@ impl CountWindow {
     }
 
     /// Takes over the calls of another window; if there are more than fit, the newest ones.
-    pub(super) fn adopt(&mut self, run_lengths: &str) {
+    pub(super) fn adopt(&mut self, text: &str) {
         self.clear();
         let size = u64::from(self.size);
         // A run as long as the window displaces everything before it.
-        let runs = || runs(run_lengths).map(|(length, symbol)| (length.min(size), symbol));
+        let runs = || run_lengths::decode(text).map(|(length, symbol)| (length.min(size), symbol));
         let calls = runs().fold(0, |calls: u64, (length, _)| calls.saturating_add(length));
         let mut surplus = calls.saturating_sub(size);
         for (length, symbol) in runs() {
@@ -277,19 +277,6 @@ impl CountWindow {
         self.adopt(run_lengths);
         self.record_newest_of(&own.calls(), own.length);
     }
-}
-
-/// Decodes runs of equal calls. Text that no window wrote is decoded on a best-effort basis.
-fn runs(run_lengths: &str) -> impl Iterator<Item = (u64, u8)> + '_ {
-    let mut number = None;
-    run_lengths.bytes().filter_map(move |byte| {
-        if byte.is_ascii_digit() {
-            let digit = u64::from(byte - b'0');
-            number = Some(number.unwrap_or(0_u64).saturating_mul(10).saturating_add(digit));
-            return None;
-        }
-        Some((number.take().unwrap_or(1), byte))
-    })
 }
 
 #[cfg(all(test, not(tower_breaker_loom)))]

@@ -5,6 +5,7 @@ mod count;
 mod counts;
 mod ring;
 mod rounds;
+mod run_lengths;
 mod successor;
 mod time;
 mod work;

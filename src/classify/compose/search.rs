@@ -55,6 +55,49 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Transparent variants
+///
+/// The source of a transparent variant (`#[error(transparent)]` of thiserror) is what lies *below*
+/// the error that it wraps. A rejection is found there even so. An error of the request is not, so
+/// match the variant:
+///
+/// ```
+/// use std::{error::Error, fmt};
+/// use tower_breaker::{
+///     CircuitBreakerLayer, Outcome,
+///     classify::{Classify, ErrorsAsFailures, is_request_error, search_errors},
+/// };
+///
+/// #[derive(Debug)]
+/// enum CannotQuote {
+///     /// `#[error(transparent)]`
+///     Upstream(reqwest::Error),
+/// }
+/// # impl fmt::Display for CannotQuote {
+/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// #         let Self::Upstream(error) = self;
+/// #         error.fmt(f)
+/// #     }
+/// # }
+/// # impl Error for CannotQuote {
+/// #     fn source(&self) -> Option<&(dyn Error + 'static)> {
+/// #         let Self::Upstream(error) = self;
+/// #         error.source()
+/// #     }
+/// # }
+///
+/// let classify = |result: &Result<u32, CannotQuote>| match result {
+///     Err(CannotQuote::Upstream(error)) if is_request_error(error) => Outcome::Ignore,
+///     result => search_errors(ErrorsAsFailures).classify(result),
+/// };
+/// let layer = CircuitBreakerLayer::builder("quotes").classify(classify).build()?;
+/// # let built = reqwest::Client::new().get("http://[").build();
+/// # let result = built.map(|_| 0).map_err(CannotQuote::Upstream);
+/// # assert_eq!(classify(&result), Outcome::Ignore);
+/// # assert_eq!(search_errors(ErrorsAsFailures).classify(&result), Outcome::failure());
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
 pub fn search_errors<C>(classify: C) -> SearchErrors<C> {
     SearchErrors { classify }
 }

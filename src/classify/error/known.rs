@@ -47,7 +47,7 @@ fn of_http(_: &dyn Any) -> Option<&(dyn StdError + 'static)> {
 
 #[cfg(feature = "http")]
 fn of_http(any: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-    let found = one::<hyper::Error>(any);
+    let found = one::<hyper::Error>(any).or_else(|| one::<http::Error>(any));
     #[cfg(feature = "axum")]
     let found = found.or_else(|| one::<axum::Error>(any));
     #[cfg(feature = "hyper-util")]

@@ -9,6 +9,12 @@ pub use request::is_request_error;
 
 use std::error::Error as StdError;
 
+use wrapped::Opened;
+
+#[cfg(feature = "tonic")]
+use super::rejection_token;
+#[cfg(feature = "tonic")]
+use crate::error::causes;
 use crate::{error::Rejected, outcome::Outcome};
 
 /// The outcome of a call that returned an error: a failure, unless the dependency has no part in
@@ -16,9 +22,10 @@ use crate::{error::Rejected, outcome::Outcome};
 #[cold]
 pub(crate) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
     wrapped::remember::<E>();
-    let ignored = match as_cause(error) {
-        Some(cause) => is_not_of_the_dependency(cause),
-        None => returned::is_rejection::<E>(),
+    let ignored = match known::as_cause(error).map_or_else(|| wrapped::open(error), Opened::Cause) {
+        Opened::Cause(cause) => is_not_of_the_dependency(cause),
+        Opened::Opaque => false,
+        Opened::Unknown => returned::is_rejection::<E>(),
     };
     if ignored { Outcome::Ignore } else { Outcome::failure() }
 }
@@ -30,7 +37,19 @@ pub(crate) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static
 
 /// Whether another breaker rejected the call, or the request itself is at fault.
 pub(super) fn is_not_of_the_dependency(error: &(dyn StdError + 'static)) -> bool {
-    Rejected::find(error).is_some() || is_request_error(error)
+    Rejected::find(error).is_some() || is_status_of_rejection(error) || is_request_error(error)
+}
+
+/// Whether a gRPC client has turned the response to a rejected call into a status.
+#[cfg(feature = "tonic")]
+fn is_status_of_rejection(error: &(dyn StdError + 'static)) -> bool {
+    let is_one = |status: &tonic::Status| rejection_token::is_in(status.metadata().as_ref());
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_one))
+}
+
+#[cfg(not(feature = "tonic"))]
+fn is_status_of_rejection(_: &(dyn StdError + 'static)) -> bool {
+    false
 }
 
 /// Whether a body returned this error because of the request, or because of another breaker.

@@ -9,9 +9,11 @@ use crate::error::causes;
 ///
 /// | error | feature |
 /// |---|---|
-/// | hyper's user errors: the body of the request failed, or its upload was aborted | `http` |
+/// | hyper's user errors: the body of the request failed, or its upload was aborted; over HTTP/2, a URI without a host | `http` |
+/// | those of the crate `http`: a request that could not be built, an invalid URI | `http` |
 /// | the legacy client of hyper-util: a URI without a host or with another scheme, a method or a version that it does not send | `hyper-util` |
 /// | reqwest's builder errors (such as a bad scheme) and redirect errors | `reqwest` |
+/// | a tonic channel whose endpoint has no scheme or host | `tonic-channel` |
 ///
 /// Without its feature, an error is not recognized. [The classifiers](crate::classify) of this
 /// crate ignore such errors, and
@@ -32,7 +34,13 @@ use crate::error::causes;
 /// ```
 #[must_use]
 pub fn is_request_error(error: &(dyn StdError + 'static)) -> bool {
-    causes(error).any(|cause| by_hyper(cause) || by_hyper_util(cause) || by_reqwest(cause))
+    causes(error).any(|cause| {
+        by_hyper(cause)
+            || by_http(cause)
+            || by_hyper_util(cause)
+            || by_reqwest(cause)
+            || by_tonic(cause)
+    })
 }
 
 #[cfg(feature = "http")]
@@ -40,9 +48,20 @@ fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
     cause.downcast_ref().is_some_and(|error: &hyper::Error| {
         // Over HTTP/2, a body that fails resets its stream. The response then fails with an error
         // of h2 that hyper does not take for the user's. Only its text says who reset the stream.
+        // A URI without a host has no kind of its own either.
         error.is_user()
-            || error.source().is_some_and(|h2| begins_with(h2, "stream error sent by user"))
+            || error.source().is_some_and(|h2| {
+                begins_with(h2, "stream error sent by user")
+                    || prints(h2, "user error: request URI missing scheme and authority")
+            })
     })
+}
+
+#[cfg(feature = "http")]
+fn by_http(cause: &(dyn StdError + 'static)) -> bool {
+    cause.is::<http::Error>()
+        || cause.is::<http::uri::InvalidUri>()
+        || cause.is::<http::uri::InvalidUriParts>()
 }
 
 /// Whether a body returned this error because the upload of the request failed.
@@ -77,6 +96,22 @@ fn by_reqwest(cause: &(dyn StdError + 'static)) -> bool {
     cause
         .downcast_ref()
         .is_some_and(|error: &reqwest::Error| error.is_builder() || error.is_redirect())
+}
+
+#[cfg(feature = "tonic-channel")]
+fn by_tonic(cause: &(dyn StdError + 'static)) -> bool {
+    // The kind is private. It stands below an error of the same type, "transport error".
+    cause.is::<tonic::transport::Error>() && prints(cause, "invalid URI")
+}
+
+#[cfg(not(feature = "http"))]
+fn by_http(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
+#[cfg(not(feature = "tonic-channel"))]
+fn by_tonic(_: &(dyn StdError + 'static)) -> bool {
+    false
 }
 
 #[cfg(not(feature = "http"))]

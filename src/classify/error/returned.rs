@@ -18,11 +18,13 @@ pub(crate) fn note_rejection<E: ?Sized>() {
     REJECTION.set(Some(type_name::<E>()));
 }
 
-/// A breaker returns the error of its inner service or of its work, of type `E`, as an `Outer`.
+/// A breaker returns the error of its inner service or of its work, of type `E`, as an `Outer`. If
+/// it `is_outermost`, no classifier asks for it.
 #[inline]
-pub(crate) fn note_passed_error<E: ?Sized, Outer: ?Sized>() {
+pub(crate) fn note_passed_error<E: ?Sized, Outer: ?Sized>(is_outermost: impl FnOnce() -> bool) {
     if REJECTION.get().is_some() {
-        REJECTION.set(is_rejection::<E>().then(type_name::<Outer>));
+        let goes_on = is_rejection::<E>() && !is_outermost();
+        REJECTION.set(goes_on.then(type_name::<Outer>));
     }
 }
 

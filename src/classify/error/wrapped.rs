@@ -13,8 +13,18 @@ use std::{
 use super::known;
 use crate::error::Error;
 
-/// What an error of the type that this function knows holds, as one that can be searched.
-type Open = for<'a> fn(&'a dyn Any) -> Option<&'a (dyn StdError + 'static)>;
+/// What the [`Error`] of an inner breaker holds.
+pub(super) enum Opened<'a> {
+    /// The rejection, or an inner error that can be searched.
+    Cause(&'a (dyn StdError + 'static)),
+    /// An inner error that cannot: not a rejection.
+    Opaque,
+    /// The type is not known.
+    Unknown,
+}
+
+/// Opens an error of the type that this function knows.
+type Open = for<'a> fn(&'a dyn Any) -> Opened<'a>;
 
 /// The types `Error<E>` for every `E` that a classifier has met: as many as the program has such
 /// types. An outer classifier gets its error as an unknown type, and cannot see that it is the
@@ -47,17 +57,24 @@ fn remember_slow<E: 'static>() {
     if find(outer).is_none() {
         let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
         if !known.iter().any(|(id, _)| *id == outer) {
-            known.push((outer, open::<E>));
+            known.push((outer, open_known::<E>));
             NUMBER.store(known.len(), Ordering::Release);
         }
     }
     LAST.set(Some(TypeId::of::<E>()));
 }
 
-/// What the [`Error`] of an inner breaker holds: the rejection, or the inner error. `None` if its
-/// type or that of the inner error is not known.
+/// Opens the [`Error`] of an inner breaker.
+pub(super) fn open(error: &dyn Any) -> Opened<'_> {
+    find(error.type_id()).map_or(Opened::Unknown, |open| open(error))
+}
+
+/// What it holds, if that can be searched.
 pub(super) fn as_cause(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-    find(error.type_id())?(error)
+    match open(error) {
+        Opened::Cause(cause) => Some(cause),
+        Opened::Opaque | Opened::Unknown => None,
+    }
 }
 
 fn find(id: TypeId) -> Option<Open> {
@@ -77,9 +94,21 @@ fn find_slow(id: TypeId) -> Option<Open> {
     found
 }
 
-fn open<E: 'static>(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-    match error.downcast_ref::<Error<E>>()? {
-        Error::Rejected(rejected) => Some(rejected),
-        Error::Inner(inner) => known::as_cause(inner).or_else(|| as_cause(inner)),
+fn open_known<E: 'static>(error: &dyn Any) -> Opened<'_> {
+    match error.downcast_ref::<Error<E>>() {
+        None => Opened::Unknown,
+        Some(Error::Rejected(rejected)) => Opened::Cause(rejected),
+        Some(Error::Inner(inner)) => match known::as_cause(inner) {
+            Some(cause) => Opened::Cause(cause),
+            None => open_inner(inner),
+        },
+    }
+}
+
+/// The error may be the [`Error`] of a breaker still further in. If not, it is no rejection.
+fn open_inner(inner: &dyn Any) -> Opened<'_> {
+    match open(inner) {
+        Opened::Unknown => Opened::Opaque,
+        opened => opened,
     }
 }

@@ -5,12 +5,15 @@ mod deadline;
 mod delay;
 #[cfg(feature = "tonic")]
 mod tonic;
+#[cfg(feature = "tonic")]
+mod upload;
 mod wire;
 
 use std::{fmt, time::Duration};
 
 #[cfg(feature = "tonic")]
 use {
+    self::upload::breaks_an_upload,
     super::error::{as_cause, is_not_of_the_dependency},
     crate::error::causes,
     ::tonic::{Status, TimeoutExpired},
@@ -30,6 +33,7 @@ use super::{
     error::outcome_of_error,
     grpc_media_type::declares_grpc,
     kind::Kind,
+    rejection_token,
     retry_after::retry_after,
 };
 use crate::outcome::Outcome;
@@ -46,10 +50,12 @@ use crate::outcome::Outcome;
 ///   `.success(GrpcCode::ResourceExhausted)`.
 /// - All others are successes: the dependency has answered, and the problem is the request.
 /// - A rejection by another breaker is ignored, as an error or as a response, and so are
-///   [errors of the request itself](super::is_request_error). With the feature `tonic`, also if
-///   they are the source of the `Status` that a handler of a tonic server returns. A tonic client
-///   gets the rejection as such a source only with
-///   [`RejectAsTonicStatus`](crate::reject::RejectAsTonicStatus) on the layer around its channel.
+///   [errors of the request itself](super::is_request_error). With the feature `tonic`, also if a
+///   handler of a tonic server returns the `Status` of a call that a breaker of this process has
+///   rejected, or one with such an error as its source. A server whose own breaker rejects the call
+///   has failed: that is an `UNAVAILABLE` like any other.
+/// - A request whose upload breaks off is ignored where a tonic server says so (feature `tonic`):
+///   see [below](#uploads-that-break-off).
 ///
 /// Later calls override earlier ones.
 ///
@@ -83,6 +89,27 @@ use crate::outcome::Outcome;
 ///   [`OnResponse`](crate::record_when::OnResponse), a response whose code is still to come is a
 ///   success.
 /// - A status that is not a code of the specification is `UNKNOWN`.
+///
+/// # Uploads that break off
+///
+/// A client that breaks off its request must not open the circuit of the server. With the feature
+/// `tonic`, a call is ignored if tonic's server answers `INTERNAL` because the request ended before
+/// its only message or because its framing or compression is wrong, and if a handler returns the
+/// error of reading the request (which is recognized with the feature `axum`: tonic's server reads
+/// requests through axum).
+///
+/// Two answers of tonic are the same for a request as for the response of a dependency, and count
+/// as failed: `INTERNAL` because the bytes are not a message of the type, or because they end
+/// within a message. On a server whose clients may send such requests, let the handlers fail with
+/// other codes, and ignore this one:
+///
+/// ```
+/// use tower_breaker::{CircuitBreakerLayer, classify::{GrpcClassifier, GrpcCode}};
+///
+/// let codes = GrpcClassifier::new().ignore(GrpcCode::Internal);
+/// let layer = CircuitBreakerLayer::builder("server").grpc().classify(codes).build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
 ///
 /// # Retry delays
 ///
@@ -270,10 +297,13 @@ fn may_be_grpc(headers: &HeaderMap) -> bool {
 /// Whether a handler has answered with the status of a call that another breaker rejected, or whose
 /// own request was at fault. A tonic server puts the status of a handler, with its source, into the
 /// response's extensions.
+///
+/// A response from elsewhere has no such extension. If the breaker of a server has rejected the
+/// call, that server cannot serve, also if it is one of this process.
 #[cfg(feature = "tonic")]
 fn is_of_another_dependency(extensions: &Extensions) -> bool {
     let status = extensions.get::<Status>();
-    status.is_some_and(|status| is_not_of_the_dependency(status))
+    status.is_some_and(|status| is_not_of_the_dependency(status) || breaks_an_upload(status))
 }
 
 #[cfg(not(feature = "tonic"))]
@@ -359,6 +389,9 @@ impl ClassifyEos for GrpcEos {
     fn classify_eos(self, trailers: Option<&HeaderMap>) -> Outcome {
         let none = HeaderMap::new();
         let trailers = trailers.unwrap_or(&none);
+        if rejection_token::is_in(trailers) {
+            return Outcome::Ignore;
+        }
         let code = GrpcCode::find(trailers).unwrap_or(self.otherwise);
         let pushback = || Pushback::find(trailers).or(self.pushback);
         self.classify.outcome(code, || delay_of(pushback(), trailers))

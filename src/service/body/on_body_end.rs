@@ -40,7 +40,9 @@ use crate::{
 ///
 /// Until then the probe holds its slot, and the circuit reopens after
 /// [`half_open_timeout`](crate::Config::half_open_timeout). Raise that setting if a healthy call
-/// takes longer to its end, or if a stream takes longer to its first data.
+/// takes longer to its end, or if a stream takes longer to its first data. Raise it also if readers
+/// pause for longer, as the slow client of a proxy does: a stream proves that it is alive only when
+/// it is polled.
 ///
 /// ```
 /// use std::time::Duration;

@@ -8,7 +8,7 @@ use std::{
 
 use super::Reject;
 use crate::{
-    classify::note_rejection,
+    breaker::nesting::note_rejection,
     error::{Error, Rejected},
 };
 

@@ -8,7 +8,10 @@ use std::{
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 
 use super::Reject;
-use crate::{classify::grpc_media_type::declares_grpc, error::Rejected};
+use crate::{
+    classify::{grpc_media_type::declares_grpc, rejection_token},
+    error::Rejected,
+};
 
 /// A rejected call is answered with a gRPC response without messages: the status `UNAVAILABLE` in
 /// the headers. The error type stays that of the inner service.
@@ -25,7 +28,10 @@ use crate::{classify::grpc_media_type::declares_grpc, error::Rejected};
 ///
 /// The response's extensions contain the [`Rejected`], so that outer layers can tell this response
 /// from one of the dependency. tonic's clients read only the headers; with feature `tonic`,
-/// `RejectAsTonicStatus` passes the rejection on to them.
+/// `RejectAsTonicStatus` passes the rejection on to them. The header `tower-breaker-rejection`
+/// has a random token of this process: the status that such a client returns contains it, so that a
+/// breaker around a handler that returns this status ignores the call. To other processes the token
+/// means nothing, and the call has failed.
 ///
 /// The response body has to implement `Default`. tonic's own body does; the body of its
 /// interceptors does not, so put the breaker inside of them.
@@ -100,6 +106,9 @@ fn unavailable<B: Default>(message: &str, rejected: Rejected) -> Response<B> {
     }
     if let Some(milliseconds) = pushback(&rejected) {
         headers.insert(PUSHBACK, milliseconds.into());
+    }
+    if let Some(token) = rejection_token::header_of_this_process() {
+        headers.insert(rejection_token::HEADER, token);
     }
     response.extensions_mut().insert(rejected);
     response

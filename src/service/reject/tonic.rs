@@ -9,7 +9,10 @@ use super::{
     Reject,
     grpc::{PUSHBACK, pushback},
 };
-use crate::error::{BoxError, Rejected};
+use crate::{
+    classify::rejection_token,
+    error::{BoxError, Rejected},
+};
 
 /// A rejected call is an error: a [`tonic::Status`] with the code `UNAVAILABLE` and the
 /// [`Rejected`] as its source. For tonic's clients:
@@ -35,7 +38,7 @@ use crate::error::{BoxError, Rejected};
 /// ```
 ///
 /// The message is `rejected by circuit breaker "stock"`; the source says in which state it is.
-/// The metadata contains `grpc-retry-pushback-ms`, as with
+/// The metadata contains `grpc-retry-pushback-ms` and `tower-breaker-rejection`, as with
 /// [`RejectAsGrpcStatus`](super::RejectAsGrpcStatus).
 ///
 /// The error type of the service becomes a boxed error. An error of the inner service is boxed as
@@ -62,6 +65,9 @@ impl From<Rejected> for Status {
         let mut metadata = MetadataMap::new();
         if let Some(milliseconds) = pushback(&rejected) {
             metadata.insert(PUSHBACK, milliseconds.into());
+        }
+        if let Ok(token) = rejection_token::of_this_process().parse() {
+            metadata.insert(rejection_token::HEADER, token);
         }
         // The source says the rest: a report of the error prints both.
         let message = format!("rejected by circuit breaker {:?}", rejected.name());

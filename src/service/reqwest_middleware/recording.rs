@@ -67,7 +67,7 @@ impl<C, O> Recording<C, O> {
         // The next middleware may do a part of its work before it returns the future.
         let mut sent = pin!(inner_call::start(&permit, begin));
         let result = poll_fn(|cx| inner_call::run(&mut permit, || sent.as_mut().poll(cx))).await;
-        self.record_when.record(&classify, result, &mut permit)
+        inner_call::end(&mut permit, |permit| self.record_when.record(&classify, result, permit))
     }
 
     /// Adds the fields that both middlewares have.

@@ -10,12 +10,13 @@ mod history;
 mod pool;
 mod read_copy;
 mod repair;
+mod space;
 // Some of the faults need names that only Unix has.
 #[cfg(all(test, unix))]
 mod tests;
 mod values;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, iter, path::Path, sync::Arc};
 
 use ::sled::{Db, Error as SledError};
 
@@ -49,7 +50,9 @@ use super::{
 ///   again. sled cannot open such a folder to read, so a temporary copy of up to 256 MB answers
 ///   reads: in the temporary folder or in `/dev/shm`, with access for this user only. It is removed
 ///   when the store is dropped, and by the first call a second after it was made. The next process
-///   removes a copy that a killed one has left.
+///   removes a copy that a killed one has left. Beside snapshots of 8 kB or more, of windows of
+///   many thousand calls, nothing is written unless the disk has room for them all: sled would wait
+///   forever if that write failed.
 /// * **No threads**: sled starts eight threads in a process. While the system allows no more, each
 ///   operation returns [`StoreError::Unavailable`], and the next one tries again.
 /// * **In a forked process**: sled's threads stay with the process that has used sled first. In a
@@ -142,6 +145,19 @@ impl SledStore {
         self.note_loss(self.databases.snapshots.change_durably(self.label(), operation))
     }
 
+    /// Fails if the disk may have too little room for a change of these keys, and keeps the
+    /// database open.
+    fn check_space<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a str, usize)>,
+    ) -> Result<(), StoreError> {
+        let Some(free) = space::scarce(self.folder()) else { return Ok(()) };
+        match self.snapshots(|db| space::needed(db, changes))? {
+            Some(needed) if free < needed => Err(space::too_little(self.folder(), free, needed)),
+            _ => Ok(()),
+        }
+    }
+
     fn append_histories<'a>(
         &self,
         histories: impl IntoIterator<Item = (&'a str, &'a [HistoryRecord])>,
@@ -203,18 +219,22 @@ impl StateStore for SledStore {
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.check_space(iter::once((entry.key.as_str(), entry.value.len())))?;
         self.write_snapshots(|db| values::save(db, entry))
     }
 
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.check_space(entries.iter().map(|entry| (entry.key.as_str(), entry.value.len())))?;
         self.write_snapshots(|db| values::save_all(db, entries))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.check_space(iter::once((key, 0)))?;
         self.write_snapshots(|db| values::delete(db, key))
     }
 
     fn delete_all(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.check_space(keys.iter().map(|key| (key.as_str(), 0)))?;
         self.write_snapshots(|db| values::delete_all(db, keys))
     }
 

@@ -234,5 +234,7 @@ async fn a_classifier_that_panics_releases_the_slot() {
         let _ = task::spawn(service.call(())).poll();
     }));
     assert!(panicked.is_err());
+    assert_eq!(breaker.state(), State::Open, "the probe has failed");
+    clock.advance(OPEN_TIME);
     assert!(slot_is_free(&breaker));
 }

@@ -1,15 +1,20 @@
-//! A classifier that panics says nothing about the dependency. The panic propagates.
+//! A call whose classifier panics is exactly one failure. The panic propagates.
 
 use std::{
     future::ready,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
 };
 
 use tokio_test::task;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_breaker::{Breaker, CircuitBreakerLayer, Outcome, State, Trip, clock::ManualClock};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, Config, Outcome, State, Trip, Window, clock::ManualClock,
+};
 
 use super::{OPEN_TIME, call_metrics, trip};
+
+const LATE: Duration = Duration::from_millis(1);
 
 fn panicking(_: &Result<(), String>) -> Outcome {
     resume_unwind(Box::new("a bug"))
@@ -26,30 +31,28 @@ fn builder() -> (tower_breaker::BreakerBuilder, ManualClock) {
     (builder, clock)
 }
 
-/// The panics change nothing: the dependency has answered.
-fn holds(breaker: &Breaker, clock: &ManualClock, call: impl Fn()) {
+/// Each panic is one failure, and frees the slot of a probe.
+fn fails(breaker: &Breaker, clock: &ManualClock, call: impl Fn()) {
     let panics = || catch_unwind(AssertUnwindSafe(&call)).is_err();
-    trip(breaker);
-    for _ in 0..3 {
-        assert!(panics());
-        assert_eq!(breaker.state(), State::Closed);
-        assert_eq!(breaker.stats().consecutive_failures(), 1);
-    }
-    trip(breaker);
-    clock.advance(OPEN_TIME);
-    for _ in 0..3 {
-        assert!(panics(), "the slot is free");
+    assert!(panics());
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 1));
+    assert!(panics());
+    for opens in 1..4 {
+        let state = (breaker.state(), breaker.stats().consecutive_opens());
+        assert_eq!(state, (State::Open, opens));
+        clock.advance(OPEN_TIME);
         assert_eq!(breaker.state(), State::HalfOpen);
+        assert!(panics(), "the slot is free");
     }
 }
 
 #[test]
-fn a_panicking_classifier_of_a_layer_counts_as_nothing() {
+fn a_call_whose_classifier_panics_below_a_layer_is_one_failure() {
     for answer in [Ok(()), Err(String::new())] {
         let (builder, clock) = builder();
         let breaker = builder.build().unwrap();
         let layer = CircuitBreakerLayer::new(breaker.clone()).classify(panicking);
-        holds(&breaker, &clock, || {
+        fails(&breaker, &clock, || {
             let service = layer.layer(service_fn(|(): ()| ready(answer.clone())));
             let _ = task::spawn(service.oneshot(())).poll();
         });
@@ -57,17 +60,48 @@ fn a_panicking_classifier_of_a_layer_counts_as_nothing() {
 }
 
 #[test]
-fn a_panicking_classifier_of_a_guard_counts_as_nothing() {
+fn a_call_by_hand_whose_classifier_panics_is_one_failure() {
     for answer in [Ok(()), Err(String::new())] {
         let (builder, clock) = builder();
         let breaker = builder.build().unwrap();
-        holds(&breaker, &clock, || {
+        fails(&breaker, &clock, || {
             let _ = task::spawn(breaker.call_with(panicking, ready(answer.clone()))).poll();
         });
         breaker.reset();
-        holds(&breaker, &clock, || {
+        fails(&breaker, &clock, || {
             let _ = breaker.call_blocking_with(panicking, || answer.clone());
         });
+    }
+}
+
+/// As below a `CatchPanicLayer`: there the future outlives the panic. It is not abandoned as well.
+#[test]
+fn a_future_that_is_dropped_after_the_panic_of_its_classifier_counts_once() {
+    let slow = Trip::slow_call_rate(1.0, LATE / 2, Window::calls(100)).minimum_calls(100);
+    let rate = Trip::failure_rate(1.0, Window::calls(100)).minimum_calls(100);
+    for rules in [vec![rate], vec![rate, slow]] {
+        for (abandoned_after, answer) in
+            [(None, Ok(())), (Some(LATE), Ok(())), (Some(LATE), Err(String::new()))]
+        {
+            let clock = ManualClock::new();
+            let mut config = Config::default();
+            config.trip_on.clone_from(&rules);
+            config.abandoned_after = abandoned_after;
+            let breaker = Breaker::builder("late").config(config).call_metrics(call_metrics());
+            let breaker = breaker.clock(clock.clone()).build().unwrap();
+            let layer = CircuitBreakerLayer::new(breaker.clone()).classify(panicking);
+            let service = layer.layer(service_fn(|(): ()| ready(answer.clone())));
+            let mut call = task::spawn(service.oneshot(()));
+            catch_unwind(AssertUnwindSafe(|| call.poll().is_ready())).unwrap_err();
+            let stats = || {
+                let stats = breaker.stats();
+                (stats.window_calls(), stats.window_failures(), stats.window_slow_calls())
+            };
+            assert_eq!(stats(), (1, 1, 0));
+            clock.advance(2 * LATE);
+            drop(call);
+            assert_eq!(stats(), (1, 1, 0));
+        }
     }
 }
 

@@ -154,7 +154,7 @@ async fn a_call_that_the_outer_service_admitted_is_not_rejected_by_the_inner_one
     let (layer, _) = layer(Trip::consecutive_failures(1));
     let (inner, breaker) = (layer.layer(service_fn(act)), layer.breaker().clone());
     let mut outer = layer.layer(service_fn(move |act: Act| {
-        trip(&breaker);
+        breaker.trip();
         inner.clone().oneshot(act)
     }));
     outer.ready().await.unwrap().call(Act::Succeed).await.unwrap();

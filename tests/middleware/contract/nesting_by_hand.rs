@@ -9,7 +9,7 @@ use std::{
 use tokio_test::task;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, CircuitBreakerLayer, State, Trip, clock::ManualClock, reject::RejectAsBoxError,
+    Breaker, CircuitBreakerLayer, Permit, State, Trip, clock::ManualClock, reject::RejectAsBoxError,
 };
 
 use super::{OPEN_TIME, call_metrics};
@@ -33,7 +33,7 @@ fn dependency(act: Act) -> Result<(), BoxError> {
 }
 
 /// Each way of having the breaker twice on one path.
-fn nestings() -> [fn(Breaker, Act) -> Call; 6] {
+fn nestings() -> [fn(Breaker, Act) -> Call; 10] {
     fn layer(
         breaker: &Breaker,
     ) -> CircuitBreakerLayer<tower_breaker::classify::ErrorsAsFailures, RejectAsBoxError> {
@@ -80,7 +80,46 @@ fn nestings() -> [fn(Breaker, Act) -> Call; 6] {
             let work = move || inner.call_blocking(|| dependency(act)).map_err(unboxed);
             Box::pin(async move { breaker.call_blocking(work).map_err(unboxed) })
         },
+        |breaker, act| {
+            let inner = breaker.clone();
+            let by_hand = service_fn(move |act: Act| {
+                let inner = inner.clone();
+                async move { inner.try_acquire()?.call(async move { dependency(act) }).await }
+            });
+            Box::pin(layer(&breaker).layer(by_hand).oneshot(act))
+        },
+        |breaker, act| {
+            let inner = breaker.clone();
+            let by_hand = service_fn(move |act: Act| {
+                let inner = inner.clone();
+                async move { inner.acquire().await.call(async move { dependency(act) }).await }
+            });
+            Box::pin(layer(&breaker).layer(by_hand).oneshot(act))
+        },
+        |breaker, act| {
+            let inner = breaker.clone();
+            let by_hand = service_fn(move |act: Act| {
+                let inner = inner.clone();
+                async move { recorded_by_hand(inner.try_acquire()?, act) }
+            });
+            Box::pin(layer(&breaker).layer(by_hand).oneshot(act))
+        },
+        |breaker, act| {
+            let inner = breaker.clone();
+            let by_hand = async move { recorded_by_hand(inner.acquire().await, act) };
+            Box::pin(async move { breaker.call(by_hand).await.map_err(unboxed) })
+        },
     ]
+}
+
+fn recorded_by_hand(permit: Permit, act: Act) -> Result<(), BoxError> {
+    let result = dependency(act);
+    if result.is_ok() {
+        permit.success();
+    } else {
+        permit.failure();
+    }
+    result
 }
 
 fn unboxed(error: tower_breaker::Error<BoxError>) -> BoxError {
@@ -122,4 +161,29 @@ fn a_call_counts_once_and_the_only_probe_closes_the_circuit() {
             assert_eq!(breaker.state(), State::Closed, "{index} {failing:?}: a probe");
         }
     }
+}
+
+/// The outer call holds the only slot, and the inner one does not wait for it.
+#[test]
+fn a_permit_within_a_call_of_the_same_breaker_needs_no_admission_and_takes_no_slot() {
+    let clock = ManualClock::new();
+    let breaker = Breaker::builder("by hand")
+        .recovery_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    breaker.trip();
+    clock.advance(OPEN_TIME);
+    let inner = breaker.clone();
+    let outer = breaker.call(async move {
+        drop(inner.try_acquire().expect("part of the outer call"));
+        drop(inner.acquire().await);
+        inner.force_open();
+        inner.try_acquire().expect("part of the outer call").failure();
+        drop(inner.acquire().await);
+        Ok::<(), BoxError>(())
+    });
+    assert!(task::spawn(outer).poll().is_ready());
+    assert_eq!(breaker.state(), State::ForcedOpen);
+    breaker.try_acquire().unwrap_err();
 }

@@ -155,10 +155,9 @@ fn full(kind: Kind) -> Vec<Cell> {
         }
     });
     if kind == Kind::Sled {
-        const SAYS: &[&str] = &["does not answer"];
-        const NOTE: &str = "sled waits forever, until the process ends";
+        const NOTE: &str = "what is large is not written";
         let large = (kind, Fault::FullDiskForLarge, Stop);
-        cells.push(cell(large, Begins::Restored, SAYS, Ends::Flushed, NOTE));
+        cells.push(cell(large, Begins::Restored, SAYS, Ends::NewestOrFlushed, NOTE));
     }
     cells
 }

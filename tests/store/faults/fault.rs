@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tower_breaker::{StateStore, store::SaveEntry};
+use tower_breaker::{
+    StateStore,
+    store::{SaveEntry, StoreError},
+};
 
 use super::{child, failing_sync, server::ServerFault};
 use crate::support::{
@@ -18,6 +21,7 @@ use crate::support::{
     kind::Kind,
     random::Random,
     sick_store::{SickStore, Symptom},
+    wait::holds_in_time,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Fault {
 
     /// Whether only the end of the process ends the fault.
     pub(crate) const fn lasts(self) -> bool {
-        matches!(self, Self::Hangs | Self::FullDiskForLarge)
+        matches!(self, Self::Hangs)
     }
 
     /// How long after the start of the drop the fault ends.
@@ -174,7 +178,8 @@ impl Site {
             }
             Fault::FullDiskForLarge if self.mounted => {
                 fill(&self.folder.with_file_name("ballast"));
-                self.write_what_is_large();
+                let error = self.write_what_is_large().unwrap_err().to_string();
+                assert!(error.contains("No space left"), "{error}");
             }
             Fault::FullDiskForLarge => {}
             Fault::FullDisk => self.show(Symptom::DiskIsFull),
@@ -203,6 +208,10 @@ impl Site {
             }
             Fault::FullDisk | Fault::FullDiskForLarge if self.mounted => {
                 fs::remove_file(self.folder.with_file_name("ballast")).unwrap();
+                if self.fault == Fault::FullDiskForLarge {
+                    let healed = holds_in_time(|| self.write_what_is_large().is_ok());
+                    assert!(healed, "{:?}", self.write_what_is_large());
+                }
             }
             _ if self.is_symptom() => self.show(Symptom::None),
             _ => {}
@@ -232,17 +241,10 @@ impl Site {
         panic!("the disk is never full");
     }
 
-    /// On a thread of its own, because the write may not return.
-    fn write_what_is_large(&self) {
-        let store = self.opened();
-        let writer = std::thread::spawn(move || {
-            let large = vec![b'.'; 200_000];
-            (0..100).any(|_| store.save(&SaveEntry::new("large", large.as_slice())).is_err())
-        });
-        let began = std::time::Instant::now();
-        while !writer.is_finished() && began.elapsed() < Duration::from_secs(1) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// sled would write it into a file of its own, and wait forever if that fails. Whether it can
+    /// be written is known at once.
+    fn write_what_is_large(&self) -> Result<(), StoreError> {
+        self.opened().save(&SaveEntry::new("large", vec![b'.'; 200_000]))
     }
 
     /// The path of the folder after another one has replaced it.
