@@ -87,7 +87,8 @@ impl Machine {
             | Phase::Disabled { .. }
             | Phase::MetricsOnly { .. } => {}
         }
-        snapshot.expires_at = snapshot.expiry_by(self.config.snapshot_ttl);
+        let half_open = self.config.half_open_timeout.unwrap_or_default();
+        snapshot.expires_at = snapshot.expiry_by(self.config.snapshot_ttl, half_open);
         snapshot
     }
 

@@ -324,7 +324,8 @@ fn log_no_thread(error: &io::Error) {
         target: "tower_breaker",
         %error,
         "cannot start the timer thread: circuit breakers report what time alone causes when they \
-         are next used, and waiting callers poll all the time; the start is retried",
+         are next used, and waiting callers poll all the time; the start is retried: \
+         raise the limit on threads of this user or container",
     );
 }
 
