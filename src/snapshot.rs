@@ -146,15 +146,22 @@ impl Snapshot {
         if self.state.is_manual() && self.manual_until.is_none() {
             return None;
         }
-        self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default()))
+        self.expires_at.or_else(|| self.expiry_by(SnapshotTtl::default(), Duration::ZERO))
     }
 
-    /// The same by these times to live. The snapshot of an open circuit lives at least as long as
-    /// the circuit stays open, and that of a state set by hand for a time as long as this time.
-    pub(crate) fn expiry_by(&self, ttl: SnapshotTtl) -> Option<SystemTime> {
+    /// The same by these times to live. The snapshot of a circuit lives at least as long as the
+    /// circuit stays open, and then half-open by the `half_open_timeout`; that of a state set by
+    /// hand for a time as long as this time.
+    pub(crate) fn expiry_by(
+        &self,
+        ttl: SnapshotTtl,
+        half_open_timeout: Duration,
+    ) -> Option<SystemTime> {
+        let needed_from = |time: SystemTime| time.checked_add(half_open_timeout);
         let (ttl, at_least) = match self.state {
-            State::Closed | State::HalfOpen => (ttl.closed, None),
-            State::Open => (ttl.open, self.open_until),
+            State::Closed => (ttl.closed, None),
+            State::HalfOpen => (ttl.closed, needed_from(self.saved_at)),
+            State::Open => (ttl.open, self.open_until.and_then(needed_from)),
             State::ForcedOpen | State::Disabled | State::MetricsOnly => {
                 (ttl.open, Some(self.manual_until?))
             }

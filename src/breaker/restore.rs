@@ -13,7 +13,7 @@ use super::{
     open_time::{longest_open_time, restored_open_time},
     probes::Probes,
     ramp::Ramp,
-    rules::Trigger,
+    rules::{Rules, Trigger},
     window::WindowCopies,
 };
 use crate::{
@@ -22,9 +22,28 @@ use crate::{
     event::Reason,
     manual::Remark,
     seconds,
-    snapshot::{Snapshot, WindowSnapshot},
+    snapshot::{Snapshot, WindowContent, WindowSnapshot},
     state::State,
 };
+
+/// A snapshot that a machine is to continue with.
+pub(super) struct SavedState<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    /// What the windows of it are for rules as the machine's, if they are large: see
+    /// [`Rules::decode`].
+    pub(super) decoded: Option<&'a mut Rules>,
+}
+
+/// Windows of more calls, or of longer run lengths, are decoded without the breaker's lock.
+const FEW: usize = 4096;
+
+/// Whether there is more to decode than can be done with the breaker's lock.
+pub(super) fn are_large(windows: &[WindowSnapshot]) -> bool {
+    windows.iter().any(|window| match &window.content {
+        WindowContent::Results(results) => window.calls > FEW as u64 || results.len() > FEW,
+        WindowContent::Buckets(_) => false,
+    })
+}
 
 impl Machine {
     /// The state as data, for a machine that was brought up to `now`, but for the calls of count
@@ -68,7 +87,8 @@ impl Machine {
             | Phase::Disabled { .. }
             | Phase::MetricsOnly { .. } => {}
         }
-        snapshot.expires_at = snapshot.expiry_by(self.config.snapshot_ttl);
+        let half_open = self.config.half_open_timeout.unwrap_or_default();
+        snapshot.expires_at = snapshot.expiry_by(self.config.snapshot_ttl, half_open);
         snapshot
     }
 
@@ -76,15 +96,20 @@ impl Machine {
     ///
     /// A snapshot that is read late finds calls that were recorded meanwhile. These are newer than
     /// its counts: the failure streak stays, and the saved calls come before those in the windows.
-    pub(super) fn restore(&mut self, saved: &Snapshot, now: Reading, effects: &mut Effects) {
+    pub(super) fn restore(
+        &mut self,
+        SavedState { snapshot: saved, decoded }: SavedState<'_>,
+        now: Reading,
+        effects: &mut Effects,
+    ) {
         if self.is_too_old(saved, now) {
             return;
         }
         self.now = self.now.max(now.tick);
         if self.rules.have_recorded() {
-            self.rules.prepend(&saved.windows, self.now, downtime(saved, now));
+            self.rules.prepend(&saved.windows, decoded, self.now, downtime(saved, now));
         } else {
-            self.adopt_counts(saved, now);
+            self.adopt_counts(saved, decoded, now);
         }
         self.resume(saved, now, restored_open_time, effects);
         self.advance(now.tick, effects);
@@ -92,7 +117,12 @@ impl Machine {
 
     /// Continues with the state that another breaker has at this moment, in place of its own. If
     /// that state `is_newer` than what the store holds, no snapshot replaces it any more.
-    pub(super) fn take_over(&mut self, state: &Snapshot, is_newer: bool, effects: &mut Effects) {
+    pub(super) fn take_over(
+        &mut self,
+        SavedState { snapshot: state, decoded }: SavedState<'_>,
+        is_newer: bool,
+        effects: &mut Effects,
+    ) {
         if matches!(self.phase, Phase::HalfOpen(_)) {
             // The probes that are out were admitted by a state that ends here.
             self.void_admitted_calls();
@@ -100,7 +130,7 @@ impl Machine {
         self.rules.clear(self.now);
         // The other one's clock, also where the two clocks differ.
         let now = Reading { tick: self.now, wall: state.saved_at };
-        self.adopt_counts(state, now);
+        self.adopt_counts(state, decoded, now);
         self.resume(state, now, |_, left| left, effects);
         if is_newer {
             self.outdate_snapshots();
@@ -109,8 +139,8 @@ impl Machine {
         effects.counts_changed = true;
     }
 
-    fn adopt_counts(&mut self, saved: &Snapshot, now: Reading) {
-        self.rules.adopt(&saved.windows, self.now, downtime(saved, now));
+    fn adopt_counts(&mut self, saved: &Snapshot, decoded: Option<&mut Rules>, now: Reading) {
+        self.rules.adopt(&saved.windows, decoded, self.now, downtime(saved, now));
         self.rules.set_consecutive_failures(saved.failure_count);
     }
 

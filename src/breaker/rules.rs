@@ -322,27 +322,60 @@ impl Rules {
     /// Restores the windows. Each rule takes over the first saved window of its kind that no
     /// earlier rule took, so an unchanged configuration gets back every window, and a changed one
     /// as many as still fit.
-    pub(super) fn adopt(&mut self, saved: &[WindowSnapshot], now: Tick, downtime: Duration) {
-        self.with_saved(saved, |window, content| window.adopt(content, now, downtime));
+    ///
+    /// What was [decoded](Self::decode) without the lock need not be decoded now.
+    pub(super) fn adopt(
+        &mut self,
+        saved: &[WindowSnapshot],
+        mut decoded: Option<&mut Self>,
+        now: Tick,
+        downtime: Duration,
+    ) {
+        self.with_saved(saved, |index, window, content| {
+            let decoded = decoded.as_mut().and_then(|rules| rules.window_mut(index));
+            window.adopt(content, decoded, now, downtime);
+        });
     }
 
     /// The same for calls that came before those that the windows hold already.
-    pub(super) fn prepend(&mut self, saved: &[WindowSnapshot], now: Tick, downtime: Duration) {
-        self.with_saved(saved, |window, content| window.prepend(content, now, downtime));
+    pub(super) fn prepend(
+        &mut self,
+        saved: &[WindowSnapshot],
+        mut decoded: Option<&mut Self>,
+        now: Tick,
+        downtime: Duration,
+    ) {
+        self.with_saved(saved, |index, window, content| {
+            let decoded = decoded.as_mut().and_then(|rules| rules.window_mut(index));
+            window.prepend(content, decoded, now, downtime);
+        });
+    }
+
+    /// Rules whose count windows are those saved, for [`adopt`](Self::adopt) and
+    /// [`prepend`](Self::prepend) on rules of this configuration. To be dropped without the lock.
+    pub(super) fn decode(config: &Config, saved: &[WindowSnapshot]) -> Self {
+        // Time windows begin when the rules do.
+        let mut rules = Self::new(config, Tick::from_nanos(0));
+        rules.with_saved(saved, |_, window, content| window.decode(content));
+        rules
+    }
+
+    fn window_mut(&mut self, index: usize) -> Option<&mut CallWindow> {
+        self.rates.get_mut(index).map(|rate| &mut rate.window)
     }
 
     fn with_saved(
         &mut self,
         saved: &[WindowSnapshot],
-        mut take: impl FnMut(&mut CallWindow, &WindowContent),
+        mut take: impl FnMut(usize, &mut CallWindow, &WindowContent),
     ) {
         let mut left: Vec<&WindowSnapshot> = saved.iter().collect();
-        for rate in &mut self.rates {
+        for (number, rate) in self.rates.iter_mut().enumerate() {
             let fits = |saved: &&WindowSnapshot| {
                 saved.rule == rate.name() && rate.window.accepts(&saved.content)
             };
             if let Some(index) = left.iter().position(fits) {
-                take(&mut rate.window, &left.remove(index).content);
+                take(number, &mut rate.window, &left.remove(index).content);
             }
         }
     }

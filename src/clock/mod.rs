@@ -87,7 +87,9 @@ pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
             implement `Clock`"
 )]
 pub trait Clock: Send + Sync + 'static {
-    /// The time since a fixed origin of the clock's choice. It never goes back.
+    /// The time since a fixed origin of the clock's choice. It should never go back: if it does,
+    /// breakers continue from the latest time that they have seen, so that no call is rejected for
+    /// longer than the open time.
     fn now(&self) -> Duration;
 
     /// The wall clock. It may jump: a breaker reads it only to write and restore snapshots and to

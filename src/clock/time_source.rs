@@ -1,6 +1,16 @@
 //! A breaker's clock, whichever it is.
 
-use std::{any::TypeId, sync::Arc, time::SystemTime};
+use std::{
+    any::TypeId,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    time::SystemTime,
+};
 
 use super::{
     Clock,
@@ -30,17 +40,37 @@ pub(crate) trait CustomClock: Send + Sync {
     fn may_outrun_tokio(&self) -> bool;
 }
 
-impl<C: Clock> CustomClock for C {
+/// A clock that continues where it was if it goes back.
+struct Steady<C> {
+    clock: C,
+    /// The latest time that was read, in nanoseconds.
+    latest: AtomicU64,
+    /// How far the clock has gone back, in nanoseconds. It is added to what the clock says.
+    gone_back: AtomicU64,
+}
+
+impl<C: Clock> CustomClock for Steady<C> {
     fn reading(&self) -> Reading {
-        Reading { tick: self.tick(), wall: self.wall() }
+        Reading { tick: self.tick(), wall: self.clock.wall() }
     }
 
     fn tick(&self) -> Tick {
-        Tick::new(self.now())
+        // Read before the clock: what it says then is not earlier, unless it has gone back.
+        let latest = self.latest.load(Acquire);
+        let gone_back = self.gone_back.load(Acquire);
+        let now = Tick::new(self.clock.now()).as_nanos().saturating_add(gone_back);
+        if now >= latest {
+            self.latest.fetch_max(now, Release);
+            return Tick::from_nanos(now);
+        }
+        // Of several threads that notice it, one corrects it.
+        let corrected = gone_back.saturating_add(latest - now);
+        let _ = self.gone_back.compare_exchange(gone_back, corrected, Release, Relaxed);
+        Tick::from_nanos(latest)
     }
 
     fn wall_clock(&self) -> SystemTime {
-        self.wall()
+        self.clock.wall()
     }
 
     fn may_outrun_tokio(&self) -> bool {
@@ -50,7 +80,8 @@ impl<C: Clock> CustomClock for C {
 
 impl TimeSource {
     pub(crate) fn custom(clock: impl Clock) -> Self {
-        Self::Custom(Arc::new(clock))
+        let (latest, gone_back) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self::Custom(Arc::new(Steady { clock, latest, gone_back }))
     }
 
     pub(crate) fn now(&self) -> Tick {

@@ -17,10 +17,12 @@ use serde::Serialize;
 #[non_exhaustive]
 pub struct SnapshotTtl {
     /// For an open circuit. If the circuit stays open for longer than this, its snapshot lives
-    /// until the open time ends. Default: 24 h. Above zero, at most 365 days.
+    /// until the open time and then the `half_open_timeout` have ended. Default: 24 h. Above zero,
+    /// at most 365 days.
     #[serde(with = "humantime_serde")]
     pub open: Duration,
-    /// For a closed or half-open circuit. Default: 1 h. Above zero, at most 365 days.
+    /// For a closed or half-open circuit; for a half-open one at least the `half_open_timeout`.
+    /// Default: 1 h. Above zero, at most 365 days.
     #[serde(with = "humantime_serde")]
     pub closed: Duration,
 }

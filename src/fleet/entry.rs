@@ -275,12 +275,17 @@ impl Entry {
         if now < vote.until() {
             return None;
         }
-        let terms = terms(&view, settings);
-        let command = self.member.recast(vote, &terms, fastrand::u64(1..), now);
+        let command = self.withdrawal(settings);
         if command.is_none() {
             self.vote = None;
         }
         command.map(|command| (command.seen, command))
+    }
+
+    /// The command that withdraws the last vote, whether or not it counts.
+    pub(super) fn withdrawal(&self, settings: &Settings) -> Option<Command> {
+        let quorum = settings.agreement.quorum();
+        self.member.withdraw(self.vote.as_ref()?, settings.voter, quorum)
     }
 
     /// The last vote is withdrawn.

@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
-    time::SystemTime,
+    sync::{Arc, Mutex, Weak},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
@@ -76,13 +76,17 @@ impl BreakerHealth {
 #[derive(Debug)]
 pub(super) struct Health {
     value: Mutex<FleetHealth>,
+    logged: Mutex<Logged>,
     shard: u16,
     gauges: Arc<Gauges>,
 }
 
-/// The gauges of a fleet: each is about all of its shards.
+/// What the gauges say of one fleet.
 #[derive(Debug, Default)]
 pub(super) struct Gauges(Mutex<BTreeMap<u16, Shard>>);
+
+/// The fleets of this process: each gauge is about all of them.
+static FLEETS: Mutex<Vec<Weak<Gauges>>> = Mutex::new(Vec::new());
 
 #[derive(Debug, Default)]
 struct Shard {
@@ -91,26 +95,62 @@ struct Shard {
     replicas: u64,
 }
 
-impl Gauges {
-    fn set_alone(&self, shard: u16, is_alone: bool) {
-        let mut shards = std_lock(&self.0);
-        shards.entry(shard).or_default().is_alone = is_alone;
-        let all_joined = shards.values().all(|shard| !shard.is_alone);
-        // A recorder is code of the user.
-        drop(shards);
-        metrics::fleet_joined(all_joined);
-        if is_alone {
-            self.set_replicas(shard, 0);
+/// The reasons that were logged within the last minute.
+#[derive(Debug, Default)]
+struct Logged(Vec<(String, Instant)>);
+
+impl Logged {
+    const MEMORY: Duration = Duration::from_secs(60);
+    /// Each may differ from the last one, by a time in it for example.
+    const MOST: usize = 8;
+
+    /// Whether this is to be logged. Each attempt may fail for another reason.
+    fn is_new(&mut self, reason: &str, now: Instant) -> bool {
+        self.0.retain(|(_, at)| now.saturating_duration_since(*at) < Self::MEMORY);
+        if self.0.len() >= Self::MOST || self.0.iter().any(|(logged, _)| logged == reason) {
+            return false;
         }
+        self.0.push((reason.to_owned(), now));
+        true
+    }
+}
+
+impl Gauges {
+    pub(super) fn new() -> Arc<Self> {
+        let new = Arc::new(Self::default());
+        std_lock(&FLEETS).push(Arc::downgrade(&new));
+        new
     }
 
-    fn set_replicas(&self, shard: u16, replicas: u64) {
-        let mut shards = std_lock(&self.0);
-        shards.entry(shard).or_default().replicas = replicas;
-        // A replica is in the shards of its breakers.
-        let most = shards.values().map(|shard| shard.replicas).max().unwrap_or(0);
-        drop(shards);
-        metrics::fleet_replicas(most);
+    fn set(&self, shard: u16, change: impl FnOnce(&mut Shard)) {
+        change(std_lock(&self.0).entry(shard).or_default());
+        Self::record();
+    }
+
+    fn is_joined(&self) -> bool {
+        std_lock(&self.0).values().all(|shard| !shard.is_alone)
+    }
+
+    /// A replica is in the shards of its breakers.
+    fn replicas(&self) -> u64 {
+        std_lock(&self.0).values().map(|shard| shard.replicas).max().unwrap_or(0)
+    }
+
+    fn record() {
+        let mut fleets = std_lock(&FLEETS);
+        fleets.retain(|fleet| fleet.strong_count() > 0);
+        let living: Vec<_> = fleets.iter().filter_map(Weak::upgrade).collect();
+        // A recorder is code of the user.
+        drop(fleets);
+        metrics::fleet_joined(living.iter().all(|fleet| fleet.is_joined()));
+        metrics::fleet_replicas(living.iter().map(|fleet| fleet.replicas()).max().unwrap_or(0));
+    }
+}
+
+/// A fleet that is gone is neither joined nor alone.
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        Self::record();
     }
 }
 
@@ -118,7 +158,7 @@ impl Health {
     pub(super) fn new(shard: u16, gauges: Arc<Gauges>) -> Self {
         let reason = "not connected yet".to_owned();
         let value = Mutex::new(FleetHealth::Alone { since: SystemTime::now(), reason });
-        Self { value, shard, gauges }
+        Self { value, logged: Mutex::default(), shard, gauges }
     }
 
     pub(super) fn get(&self) -> FleetHealth {
@@ -126,13 +166,14 @@ impl Health {
     }
 
     pub(super) fn set_replicas(&self, count: u64) {
-        self.gauges.set_replicas(self.shard, count);
+        self.gauges.set(self.shard, |shard| shard.replicas = count);
     }
 
     pub(super) fn set_joined(&self) {
         let before = std::mem::replace(&mut *std_lock(&self.value), FleetHealth::Joined);
-        self.gauges.set_alone(self.shard, false);
+        self.gauges.set(self.shard, |shard| shard.is_alone = false);
         if before != FleetHealth::Joined {
+            *std_lock(&self.logged) = Logged::default();
             log(|| tracing::info!(target: "tower_breaker", "joined the fleet of circuit breakers"));
         }
     }
@@ -146,8 +187,8 @@ impl Health {
         let alone = FleetHealth::Alone { since, reason: why.to_owned() };
         let before = std::mem::replace(&mut *health, alone.clone());
         drop(health);
-        self.gauges.set_alone(self.shard, true);
-        if before != alone {
+        self.gauges.set(self.shard, |shard| (shard.is_alone, shard.replicas) = (true, 0));
+        if before != alone && std_lock(&self.logged).is_new(why, Instant::now()) {
             log(|| {
                 tracing::warn!(
                     target: "tower_breaker",
@@ -157,5 +198,101 @@ impl Health {
                 );
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod log_tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_logged_once_a_minute_and_a_few_within_it() {
+        let (mut logged, start) = (Logged::default(), Instant::now());
+        assert!(logged.is_new("late", start));
+        assert!(logged.is_new("gone", start));
+        for second in 1..60 {
+            let now = start + Duration::from_secs(second);
+            assert!(!logged.is_new("late", now) && !logged.is_new("gone", now));
+        }
+        let later = start + Logged::MEMORY;
+        assert!(logged.is_new("late", later));
+        let differing = (0..100).filter(|one| logged.is_new(&format!("at {one}"), later));
+        assert_eq!(differing.count(), Logged::MOST - 1);
+    }
+}
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use std::collections::HashMap;
+
+    use ::metrics::{
+        Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Recorded(Arc<Mutex<HashMap<String, f64>>>);
+
+    struct Value(String, Arc<Mutex<HashMap<String, f64>>>);
+
+    impl GaugeFn for Value {
+        fn increment(&self, _: f64) {}
+
+        fn decrement(&self, _: f64) {}
+
+        fn set(&self, value: f64) {
+            std_lock(&self.1).insert(self.0.clone(), value);
+        }
+    }
+
+    impl Recorder for Recorded {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(Arc::new(Value(key.name().to_owned(), Arc::clone(&self.0))))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn the_gauges_are_about_all_fleets_of_the_process_and_end_with_them() {
+        let recorder = Recorded::default();
+        let values = Arc::clone(&recorder.0);
+        let joined = || std_lock(&values).get("circuit_breaker_fleet_joined").copied();
+        let replicas = || std_lock(&values).get("circuit_breaker_fleet_replicas").copied();
+        let (first, second) = (Gauges::new(), Gauges::new());
+        let (first, second) = (Health::new(0, first), Health::new(0, second));
+        // Fleets of other tests do not count.
+        let these = [&first.gauges, &second.gauges].map(Arc::downgrade);
+        std_lock(&FLEETS).retain(|fleet| these.iter().any(|one| one.ptr_eq(fleet)));
+        ::metrics::with_local_recorder(&recorder, || {
+            first.set_alone("a test");
+            second.set_joined();
+            second.set_replicas(3);
+            assert_eq!((joined(), replicas()), (Some(0.0), Some(3.0)), "one is alone");
+            first.set_joined();
+            first.set_replicas(2);
+            assert_eq!((joined(), replicas()), (Some(1.0), Some(3.0)));
+            // A recorder that comes later gets them with the next beat.
+            std_lock(&values).clear();
+            second.set_replicas(3);
+            assert_eq!((joined(), replicas()), (Some(1.0), Some(3.0)));
+            second.set_alone("a test");
+            assert_eq!((joined(), replicas()), (Some(0.0), Some(2.0)));
+            drop(second);
+            assert_eq!((joined(), replicas()), (Some(1.0), Some(2.0)), "the other one");
+        });
     }
 }

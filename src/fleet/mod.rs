@@ -34,7 +34,8 @@
 //!   [`half_open_failure_rate`](crate::Config::half_open_failure_rate) count the probes of all.
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
 //!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
-//!   held.
+//!   held. A server that knows no state of the breaker gets the one that was restored: an open
+//!   one, a half-open one, whose probes need leases from then on, or one set by hand.
 //!
 //! A health check that recovers early (feature `health-check`) does not end the open time of the
 //! fleet. It ends that of a replica that is open alone: its vote did not suffice, or the server
@@ -59,6 +60,9 @@
 //!   the replicas tell it. Each state has a fence, a number with a random token, and only a state
 //!   with a higher one replaces another. This is noticed within a second.
 //! * **stood still**: it ignores commands that their callers have given up.
+//! * **is full** (`maxmemory` without eviction): it refuses whatever takes memory, as a whole, so a
+//!   trip is stored and published, or neither. Replicas decide alone until it has room, and tell
+//!   it then.
 //! * **holds something else** under the key of a breaker: that breaker decides alone, and a warning
 //!   in the log and its [`fleet_health`](crate::Breaker::fleet_health) say so; the others stay
 //!   joined. It joins once the key is deleted.
@@ -103,7 +107,7 @@
 //!
 //! ```text
 //! ACL SETUSER breakers on >secret ~circuit_breaker:{*}:fleet:* +eval +evalsha +time +xread
-//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +del +persist +pexpire
+//!     +xrevrange +xadd +hget +hgetall +hset +hsetnx +hdel +hincrby +hlen +persist +pexpire
 //!     +pexpireat +zadd +zcount +zrange +zrem +zremrangebyscore
 //! ```
 //!

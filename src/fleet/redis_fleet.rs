@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use super::{
     agreement::Agreement,
     counts::FleetCounts,
-    health::FleetHealth,
+    health::{FleetHealth, Gauges},
     replica::{FleetError, FleetReplica},
     settings::{self, Settings},
     threads::Threads,
@@ -168,8 +168,10 @@ impl RedisFleetBuilder {
 
     /// Identifies this replica when votes are counted, and for operators: 1 to 128 bytes of any
     /// text. Default: the name of the host, if the environment variable `HOSTNAME` or Linux says
-    /// it, with random digits for each fleet that is built; so a replica that restarts while its
-    /// vote still counts votes twice. Replicas with one id vote as one, and are listed as one.
+    /// it, with random digits for each fleet that is built; so a replica that is killed and
+    /// restarts while its vote still counts votes twice. (One that ends by itself takes its votes
+    /// back.) Where replicas must [agree](Self::agreement), give each an id that it keeps. Replicas
+    /// with one id vote as one, and are listed as one.
     pub fn replica_id(mut self, id: impl Into<String>) -> Self {
         self.settings.replica = id.into();
         self.settings.voter = settings::hash(&self.settings.replica);
@@ -232,7 +234,7 @@ impl RedisFleetBuilder {
             return misconfigured("a fleet has 1 to 1,000 shards");
         }
         let (connector, settings) = (Arc::new(connector), Arc::new(self.settings));
-        let gauges = Arc::default();
+        let gauges = Gauges::new();
         let threads = |shard| {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
             Arc::new(Threads::new(connector, settings, shard, Arc::clone(&gauges)))

@@ -164,15 +164,10 @@ impl Breaker {
     ///
     /// It needs no runtime: a thread of this crate, one for the process, wakes the waiting callers.
     /// While that thread cannot be started (a limit of the user or the container), they poll again
-    /// and again, and each poll tries to start it. A forked process starts one of its own.
+    /// and again, and every 10 ms a poll tries to start it. A forked process starts one of its own.
     /// With a [custom clock](crate::BreakerBuilder::clock), times are waited for in tokio's time,
     /// which follows a paused runtime, or outside of a runtime in the machine's time; a clock that
     /// has moved ahead of that is noticed within a second.
-    ///
-    /// # Panics
-    ///
-    /// With a custom clock, if the future is first polled in a tokio runtime whose time is paused,
-    /// and later in one whose timers are disabled.
     ///
     /// # Cancel safety
     ///

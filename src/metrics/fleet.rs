@@ -6,11 +6,14 @@ const JOINED: &str = "circuit_breaker_fleet_joined";
 const REPLICAS: &str = "circuit_breaker_fleet_replicas";
 
 pub(super) fn describe() {
-    ::metrics::describe_gauge!(JOINED, "1 if the replica reaches its fleet, 0 if it decides alone");
+    ::metrics::describe_gauge!(
+        JOINED,
+        "1 if the process reaches each of its fleets, 0 if it decides alone about breakers of one"
+    );
     ::metrics::describe_gauge!(
         REPLICAS,
-        "Replicas of the fleet that were heard of within ten seconds, with this one; 0 if it \
-         decides alone"
+        "Replicas of the largest fleet of this process that were heard of within ten seconds, \
+         with this one; 0 if it decides alone"
     );
 }
 

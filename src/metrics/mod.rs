@@ -127,6 +127,13 @@
 //! later gets what the living breakers have counted
 //! since they were built, within a second. Without one, nothing is recorded.
 //!
+//! The housekeeping thread publishes those of breakers. If it cannot be started (a limit of the
+//! user or the container), or if the process was forked from the one in which it runs, it is
+//! started by what happens next of these: a breaker is built, a circuit opens, [`Breaker::metrics`]
+//! is called, or a call ends on a thread on which none has ended before. Under such a limit, a
+//! thread that makes its first call counts without a line of its own until the housekeeping thread
+//! runs, and each of its calls tries again.
+//!
 //! For stores, the thread that writes records them, or the thread that notices that the store
 //! hangs. The gauges are set at each change of the health, within a
 //! second after each write, and every five seconds; so a recorder that is installed after the

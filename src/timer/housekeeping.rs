@@ -1,9 +1,10 @@
 //! The housekeeping thread: one for the process, for all breakers and waiting tasks.
 //!
 //! It starts at the first need, sleeps until the next deadline, and never ends. If it cannot be
-//! started, the next need tries again, and does what was due meanwhile. Until then, a waiting task
-//! is woken at once, so that it polls again and again: nothing else would end its wait. The first
-//! need in a forked process, which has inherited the deadlines but not the thread, starts another.
+//! started, the next need tries again, and the thread then does what was due meanwhile. Until then,
+//! a waiting task is woken at once, so that it polls again and again: nothing else would end its
+//! wait. These polls try again every 10 ms. The first need in a forked process, which has inherited
+//! the deadlines but not the thread, starts another.
 //!
 //! What it calls is code of others: wakers, and through a breaker its listeners. A panic is logged
 //! and ends nothing. Once a listener has blocked for a moment, a thread that stands by takes over,
@@ -31,13 +32,17 @@ use crate::{
 /// For how long a thread stands by without anything to watch.
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
+/// The shortest time between a failed attempt to start a thread and the next one, for needs that
+/// recur.
+const RETRY: Duration = Duration::from_millis(10);
+
 static HOUSEKEEPING: Housekeeping = Housekeeping::new();
 
 /// Has the target called at this time, by the system's clock. `instead_of` is the time of an
 /// earlier call of this function that is no longer needed, or `Tick::NEVER`.
 #[cfg_attr(tower_breaker_loom, expect(dead_code, reason = "a model has no threads but its own"))]
 pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Tick) {
-    HOUSEKEEPING.update(|queue| {
+    HOUSEKEEPING.update(Need::Single, |queue| {
         if instead_of != Tick::NEVER {
             queue.deadlines.remove(&Deadline { at: instead_of, target });
         }
@@ -45,6 +50,18 @@ pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Ti
         at
     });
     // Without a thread, the next need brings it.
+}
+
+/// Ensures that there is a thread for what is scheduled. `false`: it cannot be started.
+///
+/// For what has nothing else to schedule before the thread has called it, and must go on although
+/// the thread could not be started, or is that of the process from which this one was forked.
+#[cfg_attr(
+    any(tower_breaker_loom, not(feature = "metrics")),
+    expect(dead_code, reason = "the publisher of metrics uses it")
+)]
+pub(crate) fn ensure_thread() -> bool {
+    HOUSEKEEPING.update(Need::Repeated, |queue| queue.next().unwrap_or(Tick::NEVER))
 }
 
 /// A task's place among those that the thread wakes; given up when dropped.
@@ -63,7 +80,7 @@ impl Sleeper {
 
     fn wake_at_by(&mut self, housekeeping: &'static Housekeeping, at: Tick, waker: &Waker) {
         let mut displaced = None;
-        let has_thread = housekeeping.update(|queue| {
+        let has_thread = housekeeping.update(Need::Repeated, |queue| {
             let key = match self.0 {
                 Some(key) if key.0 == at => key,
                 old => {
@@ -111,6 +128,23 @@ struct Housekeeping {
     pretence: tests::Pretence,
 }
 
+/// How often a thread is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Perhaps never again.
+    Single,
+    /// Again soon, if there is no thread: with each poll of each task that waits. Each attempt
+    /// takes a call to the system, with the lock held.
+    Repeated,
+}
+
+/// Why there is no new thread.
+enum NotStarted {
+    /// An attempt failed just now.
+    TooSoon,
+    Failed(io::Error),
+}
+
 impl Housekeeping {
     const fn new() -> Self {
         Self {
@@ -124,7 +158,7 @@ impl Housekeeping {
 
     /// Changes the queue, and ensures that a thread is awake at the time that `change` returns.
     /// `false`: there is no thread, because it cannot be started.
-    fn update(&'static self, change: impl FnOnce(&mut Queue) -> Tick) -> bool {
+    fn update(&'static self, need: Need, change: impl FnOnce(&mut Queue) -> Tick) -> bool {
         let mut queue = std_lock(&self.queue);
         let at = change(&mut queue);
         let state = queue.worker.as_mut().and_then(|worker| worker.living_state(|| self.process()));
@@ -136,25 +170,26 @@ impl Housekeeping {
             }
             Some(WorkerState::WorksSince(since)) if !queue.may_relieve(since) => true,
             // Without another thread, this one goes on as soon as it is no longer blocked.
-            Some(WorkerState::WorksSince(_)) => self.start(queue),
+            Some(WorkerState::WorksSince(_)) => self.start(queue, need),
             None => {
                 // None of these threads is one of this process.
                 (queue.standby, queue.blocked, queue.worker) = (None, 0, None);
-                self.start(queue)
+                self.start(queue, need)
             }
         }
     }
 
     /// Whether the thread has started.
-    fn start(&'static self, mut queue: MutexGuard<'_, Queue>) -> bool {
+    fn start(&'static self, mut queue: MutexGuard<'_, Queue>, need: Need) -> bool {
         let id = queue.last_worker + 1;
-        match self.spawn(move || self.run(id)) {
+        match self.spawn(&mut queue, need, move || self.run(id)) {
             Ok(()) => {
                 queue.appoint(id, self.process());
                 queue.cannot_start = false;
                 true
             }
-            Err(error) => {
+            Err(NotStarted::TooSoon) => false,
+            Err(NotStarted::Failed(error)) => {
                 let is_new = !std::mem::replace(&mut queue.cannot_start, true);
                 drop(queue);
                 if is_new {
@@ -165,11 +200,27 @@ impl Housekeeping {
         }
     }
 
+    /// Starts a thread, unless the need recurs and the last attempt failed just now.
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests pretend a limit"))]
-    fn spawn(&'static self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fn spawn(
+        &'static self,
+        queue: &mut Queue,
+        need: Need,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), NotStarted> {
+        let now = SystemClock::tick();
+        if need == Need::Repeated && now < queue.next_attempt {
+            return Err(NotStarted::TooSoon);
+        }
         #[cfg(test)]
-        self.pretence.refuse_threads()?;
-        thread::Builder::new().name("breaker-timer".to_owned()).spawn(run).map(drop)
+        let may_start = self.pretence.attempt();
+        #[cfg(not(test))]
+        let may_start = Ok(());
+        let start = |()| thread::Builder::new().name("breaker-timer".to_owned()).spawn(run);
+        may_start.and_then(start).map(drop).map_err(|error| {
+            queue.next_attempt = now.after(RETRY);
+            NotStarted::Failed(error)
+        })
     }
 
     /// The number of this process.
@@ -212,7 +263,7 @@ impl Housekeeping {
             if std::mem::take(&mut standby.is_idle) {
                 self.busy.notify_one();
             }
-        } else if self.spawn(move || self.stand_by()).is_ok() {
+        } else if self.spawn(queue, Need::Repeated, move || self.stand_by()).is_ok() {
             queue.standby = Some(Standby { process, is_idle: false });
         }
     }
@@ -273,7 +324,8 @@ fn log_no_thread(error: &io::Error) {
         target: "tower_breaker",
         %error,
         "cannot start the timer thread: circuit breakers report what time alone causes when they \
-         are next used, and waiting callers poll all the time; the start is retried",
+         are next used, and waiting callers poll all the time; the start is retried: \
+         raise the limit on threads of this user or container",
     );
 }
 

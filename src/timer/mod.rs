@@ -68,7 +68,7 @@ impl Timer {
     /// Starts the timer. A deadline that the clock cannot represent is never reached.
     pub(crate) fn set(&mut self, after: Duration) {
         let pending = self.pending.get_or_insert_with(|| Box::pin(Deadline::new()));
-        if self.follows_tokio && Handle::try_current().is_ok() && is_tokio_time_paused() {
+        if self.follows_tokio && is_in_paused_runtime() {
             // Some thirty years, as tokio itself does.
             let far_future = || Instant::now() + Duration::from_secs(30 * 365 * 24 * 3600);
             let deadline = Instant::now().checked_add(after).unwrap_or_else(far_future);
@@ -102,11 +102,15 @@ impl Timer {
     }
 }
 
-/// Whether tokio's time is paused, or was: only then does it differ from the machine's.
+/// Whether this is a runtime whose time is paused, or was: only then does tokio's time differ from
+/// the machine's.
 ///
 /// Otherwise tokio's timers are not used: in a runtime without them, to ask for one panics. A
 /// runtime whose time is paused has them.
-fn is_tokio_time_paused() -> bool {
+fn is_in_paused_runtime() -> bool {
+    if Handle::try_current().is_err() {
+        return false;
+    }
     let before = std::time::Instant::now();
     let tokio = Instant::now().into_std();
     !(before..=std::time::Instant::now()).contains(&tokio)
@@ -132,7 +136,7 @@ impl Deadline {
 
     fn is_over(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         match (self.state, self.sleep.as_ref().map(Sleep::deadline)) {
-            (DeadlineState::OnTokio, Some(deadline)) if Handle::try_current().is_ok() => {
+            (DeadlineState::OnTokio, Some(deadline)) if is_in_paused_runtime() => {
                 self.as_mut().set_on_tokio(deadline);
                 let sleep = self.project().sleep.as_pin_mut();
                 sleep.is_some_and(|sleep| sleep.poll(cx).is_ready())

@@ -25,6 +25,7 @@ use super::{
     ownership::warn_superseded,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
+    restart,
     source::{SaveSettings, SnapshotSource},
     states::{NewerVersion, ReadState},
     worker,
@@ -81,6 +82,9 @@ enum FirstState {
 impl FirstSteps {
     pub(crate) fn complete(self) {
         let Self { inbox, entry, superseded, announcement, state, load_wait } = self;
+        if inbox.starter.waits() {
+            restart::retry_later();
+        }
         if !inbox.announce(announcement) {
             // There are no threads at all.
             inbox.announce_to_all();
@@ -119,7 +123,7 @@ impl ChangeMarker {
         self.inbox.mark(&self.entry, Urgency::Transition);
     }
 
-    /// Counts changed: they are saved within the flush interval. One load if they are marked.
+    /// Counts changed: they are saved within the flush interval. Two loads if they are marked.
     pub(crate) fn counts(&self) {
         self.inbox.mark(&self.entry, Urgency::Counts);
     }
@@ -135,7 +139,9 @@ impl ChangeMarker {
 
     /// A request that concerns the name: what its owner has not saved yet is saved first.
     fn request_of_owner(&self, wanted: Wanted) {
-        let owner = self.inbox.content().owners.owner(&self.entry).map(|owner| owner.id);
+        let owner = || self.inbox.content().owners.owner(&self.entry).map(|owner| owner.id);
+        // In a forked process, the lock may be held for ever, and the request is refused.
+        let owner = if self.inbox.is_forked() { None } else { owner() };
         self.inbox.request(Request { entry: owner.unwrap_or(self.entry.id), wanted });
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    inbox::{self, Inbox},
+    inbox::{self, FORKED, Inbox},
     lanes::after,
     request::{Request, Wanted},
 };
@@ -70,6 +70,11 @@ impl Failures {
 impl Inbox {
     /// Requests a flush of every entry that is not saved, and has the results sent.
     fn flush_unsaved(&self, reply: &Replies) {
+        if self.is_forked() {
+            // The locks may be held for ever, and nothing is saved.
+            let _ = reply.send(Err(FlushError::not_saved(FORKED)));
+            return;
+        }
         self.for_each_entry(|entry| {
             let content = self.content();
             let schedule = &content.schedule;
@@ -87,6 +92,9 @@ impl Inbox {
 
     /// Returns whether the last states of all breakers that were dropped are saved by then.
     fn wait_for_departures(&self, deadline: Instant) -> bool {
+        if self.is_forked() {
+            return true;
+        }
         let mut content = self.content();
         while content.schedule.departing() > 0 {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };

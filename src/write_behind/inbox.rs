@@ -164,13 +164,24 @@ impl Inbox {
 
     /// Marks a change. May be called with the breaker's lock held.
     pub(super) fn mark(&self, entry: &Entry, urgency: Urgency) {
-        if !entry.mark(urgency) {
+        // Without a writer, nothing clears the marks.
+        if self.starter.waits() {
+            self.retry_start();
+        }
+        // In a forked process, the lock may be held for ever.
+        if !entry.mark(urgency) || self.is_forked() {
             return;
         }
         if self.content().schedule.mark(entry.id, urgency, Instant::now()) {
             self.wake.notify_one();
         }
-        self.starter.retry();
+    }
+
+    /// Tries again to start the writer, if it could not be started, unless it is the parent's.
+    pub(super) fn retry_start(&self) {
+        if self.starter.waits() && !self.is_forked() {
+            self.starter.retry();
+        }
     }
 
     /// Passes a request to the writer, or refuses it at once if there is none, or the store does
@@ -200,6 +211,9 @@ impl Inbox {
     /// A slot for a request for a history. `None`: too many wait.
     pub(super) fn history_slot(&self) -> Option<HistorySlot> {
         self.history_slots.take().or_else(|| {
+            if self.is_forked() {
+                return None;
+            }
             self.content().requests.forget_abandoned();
             self.history_slots.take()
         })
@@ -251,6 +265,9 @@ impl Inbox {
 
     /// Takes new settings for an entry.
     pub(super) fn set_settings(&self, entry: &Entry, settings: SaveSettings) {
+        if self.is_forked() {
+            return;
+        }
         if self.content().schedule.set_settings(entry.id, settings, Instant::now()) {
             self.wake.notify_one();
         }

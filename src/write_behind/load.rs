@@ -103,7 +103,8 @@ fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str
             reason,
             state = state.as_str(),
             "damaged snapshot: the circuit breaker starts with the state that could be read, its \
-             counts are lost, and the bytes are kept aside",
+             counts are lost, and the bytes are kept under the key that kept_as says; \
+             delete them when they are no longer needed",
         );
     });
 }
@@ -117,7 +118,8 @@ fn warn_unreadable(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &
             key = entry.key,
             kept_as,
             reason,
-            "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept aside",
+            "unreadable snapshot: the circuit breaker starts closed, and the bytes are kept as \
+             kept_as says; delete them when they are no longer needed",
         );
     });
 }

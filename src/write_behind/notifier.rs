@@ -14,13 +14,13 @@ use crate::{process::Process, sync::std_lock};
 
 #[derive(Default)]
 pub(super) struct Notifier {
-    state: Mutex<State>,
+    state: Mutex<NotifierState>,
     /// Nothing is left to deliver.
     done: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct NotifierState {
     pending: Pending,
     /// The process whose thread delivers. A forked process inherits this, but not the thread.
     runs_in: Option<Process>,
@@ -71,7 +71,7 @@ impl Notifier {
     /// Waits until everything is delivered, but no longer than `timeout`: a listener may block.
     pub(super) fn wait(&self, timeout: Duration) {
         let process = Process::current();
-        let is_busy = |state: &mut State| state.runs_in == Some(process);
+        let is_busy = |state: &mut NotifierState| state.runs_in == Some(process);
         let waited = self.done.wait_timeout_while(std_lock(&self.state), timeout, is_busy);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }

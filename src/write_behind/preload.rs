@@ -52,10 +52,10 @@ pub(super) enum Found {
 }
 
 #[derive(Default)]
-pub(super) struct Preload(Mutex<State>);
+pub(super) struct Preload(Mutex<PreloadState>);
 
 #[derive(Default)]
-struct State {
+struct PreloadState {
     /// When the burst of reads under way began, and how many there were.
     burst: Option<(Instant, u32)>,
     progress: Progress,

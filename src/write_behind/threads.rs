@@ -25,6 +25,9 @@ pub(super) struct Starter {
     work: Arc<Mutex<Option<Work>>>,
     waits: AtomicBool,
     retry_at: Mutex<Option<Instant>>,
+    /// What the test pretends on whose thread this was made.
+    #[cfg(test)]
+    refuses: Arc<AtomicBool>,
 }
 
 impl Starter {
@@ -34,6 +37,8 @@ impl Starter {
             work: Arc::default(),
             waits: AtomicBool::new(false),
             retry_at: Mutex::default(),
+            #[cfg(test)]
+            refuses: seam::REFUSES.with(Arc::clone),
         }
     }
 
@@ -72,13 +77,17 @@ impl Starter {
 
     fn attempt(&self) -> io::Result<()> {
         let work = Arc::clone(&self.work);
-        let started = spawn(self.name, move || {
+        let run = move || {
             // Another attempt may have been faster.
             let work = std_lock(&work).take();
             if let Some(work) = work {
                 work();
             }
-        });
+        };
+        #[cfg(test)]
+        let started = seam::refuse(&self.refuses).and_then(|()| spawn(self.name, run));
+        #[cfg(not(test))]
+        let started = spawn(self.name, run);
         self.waits.store(started.is_err(), SeqCst);
         started
     }
@@ -87,19 +96,27 @@ impl Starter {
 /// Starts a thread.
 pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(test)]
-    if seam::REFUSES.get() {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
+    seam::REFUSES.with(|refuses| seam::refuse(refuses))?;
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
 /// What tests pretend on their own thread.
 #[cfg(test)]
 pub(super) mod seam {
-    use std::cell::Cell;
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::SeqCst},
+        },
+    };
 
     thread_local! {
         /// No thread can be started.
-        pub(in super::super) static REFUSES: Cell<bool> = const { Cell::new(false) };
+        pub(in super::super) static REFUSES: Arc<AtomicBool> = Arc::default();
+    }
+
+    pub(super) fn refuse(refuses: &AtomicBool) -> io::Result<()> {
+        if refuses.load(SeqCst) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }
 }

@@ -98,6 +98,37 @@ fn a_panic_that_unwinds_goes_on_and_does_not_abort() {
     assert_eq!(heard.states(), [State::Open]);
 }
 
+/// These panics run the panic hook, and the thread counts as panicking. A second panic that left
+/// the listener would end the process.
+#[test]
+fn a_listener_may_panic_while_its_thread_unwinds() {
+    let (heard, clock) = (Heard::default(), ManualClock::new());
+    let breaker = Breaker::builder("panics twice")
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(OPEN_TIME)
+        .half_open_timeout(OPEN_TIME)
+        .clock(clock.clone())
+        .on_event(|_| panic!("the first listener"))
+        .on_event(heard.listener())
+        .on_event(|_| panic!("the last listener"))
+        .build()
+        .unwrap();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        breaker.call_blocking(|| -> Result<(), std::io::Error> { panic!("the work") })
+    }));
+    assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"the work"));
+    assert_eq!(heard.states(), [State::Open]);
+
+    clock.advance(OPEN_TIME);
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _probe = breaker.try_acquire().unwrap();
+        clock.advance(OPEN_TIME);
+        panic!("the caller");
+    }));
+    assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"the caller"));
+    assert_eq!(heard.states(), [State::Open, State::HalfOpen, State::Open]);
+}
+
 #[test]
 fn a_change_by_hand_does_not_panic() {
     let (builder, heard, _) = breaker("by hand");

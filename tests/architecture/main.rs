@@ -50,6 +50,12 @@ const NEVER: [(&str, &[&str]); 10] = [
     ("write_behind", &["tower_service", "tower", "http", "sled"]),
 ];
 
+/// Words that name one type or constant of the crate.
+const ONE_MEANING: [&str; 14] = [
+    "Call", "KEPT", "Outcome", "Permit", "Phase", "Place", "Queue", "Registry", "Shared",
+    "Snapshot", "Stage", "State", "Verdict", "Window",
+];
+
 #[test]
 fn imports_only_go_down() {
     let faults = Sources::read().faults_between_modules();
@@ -70,6 +76,37 @@ fn every_module_has_a_floor() {
     let listed: BTreeSet<&str> = FLOORS.iter().flat_map(|(_, modules)| *modules).copied().collect();
     let missing: Vec<_> = found.difference(&listed).collect();
     assert!(missing.is_empty(), "modules without a floor: {missing:?}");
+}
+
+/// A reader who has met one of these words knows what it means elsewhere.
+#[test]
+fn a_word_with_one_meaning_is_defined_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root, &mut paths);
+    let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for path in paths.iter().filter(|path| !path.to_str().unwrap().contains("tests")) {
+        let code = code_of(&fs::read_to_string(path).unwrap());
+        for word in
+            definitions_in(&code).filter_map(|name| ONE_MEANING.iter().find(|it| *it == &name))
+        {
+            found.entry(word).or_default().push(path.display().to_string());
+        }
+    }
+    assert!(found.len() > 10, "definitions are found");
+    found.retain(|_, places| places.len() > 1);
+    assert!(found.is_empty(), "defined more than once: {found:#?}");
+}
+
+/// The names of the types and constants that stand at the beginning of a line.
+fn definitions_in(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| {
+        let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.find(|word| {
+            matches!(*word, "struct" | "enum" | "trait" | "type" | "union" | "const" | "static")
+        })?;
+        words.find(|word| !word.is_empty())
+    })
 }
 
 /// The state machine and what makes it concurrent do not depend on the faces of the crate.
@@ -132,6 +169,14 @@ fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {
         root.faults_between_modules(),
         ["handle imports crate::Config through the crate root"]
     );
+    let by_super = of(&[("breaker/cell.rs", "fn f() { super::super::handle::g() }\n")]);
+    assert_eq!(
+        by_super.faults_between_modules(),
+        ["breaker::cell (floor 3) imports crate::handle::g (floor 5)"]
+    );
+    let before_a_use =
+        of(&[("breaker/cell.rs", "fn f() { crate::handle::g() }\n\nuse crate::clock::Tick;\n")]);
+    assert_eq!(before_a_use.faults_between_modules(), by_super.faults_between_modules());
     let sideways = of(&[("store/mod.rs", "use crate::breaker::cell::Cell;\n")]);
     assert_eq!(sideways.faults_between_modules().len(), 1);
     let outside = of(&[("handle/mod.rs", "use http::Response;\n")]);

@@ -32,9 +32,10 @@ impl Source {
                 module.iter().cloned().chain(inline.into_iter().map(str::to_owned)).collect();
             // What stands before a `use` in its statement: attributes, or the item before.
             let Some((before, tree)) = split_use(statement) else {
-                source.imports.extend(paths_in(statement));
+                source.imports.extend(paths_in(&module, statement));
                 continue;
             };
+            source.imports.extend(paths_in(&module, &before));
             let mut paths = Vec::new();
             expand(&tree, &[], &mut paths);
             let is_re_export = before.split_whitespace().next_back() == Some("pub")
@@ -124,18 +125,20 @@ fn split_at_depth_0(text: &str) -> Vec<&str> {
     parts
 }
 
-/// `crate::` paths in code that is not a `use`.
-fn paths_in(code: &str) -> Vec<Vec<String>> {
-    let starts = code.match_indices("crate::").filter(|(at, _)| {
+/// `crate::` and `super::` paths in code that is not a `use`.
+fn paths_in(module: &Module, code: &str) -> Vec<Vec<String>> {
+    let starts = code.match_indices("crate::").chain(code.match_indices("super::"));
+    let starts = starts.filter(|(at, _)| {
         let before = code[..*at].chars().next_back();
-        before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$')
+        before.is_none_or(|c| !c.is_alphanumeric() && !['_', '$', ':'].contains(&c))
     });
     starts
         .map(|(at, _)| {
             let rest = &code[at..];
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
             let path = rest[..end.unwrap_or(rest.len())].trim_end_matches(':');
-            path.split("::").map(str::to_owned).collect()
+            let path: Vec<String> = path.split("::").map(str::to_owned).collect();
+            absolute(module, &path)
         })
         .collect()
 }

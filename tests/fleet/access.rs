@@ -38,7 +38,6 @@ pub(crate) const RULES: &[&str] = &[
     "+hsetnx",
     "+hdel",
     "+hincrby",
-    "+del",
     "+persist",
     "+pexpireat",
     "+hlen",

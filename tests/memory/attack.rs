@@ -175,7 +175,7 @@ fn two_hundred_thousand_invented_keys_fill_neither_memory_nor_store_and_push_out
         invented: Invented::Fail,
         has_rates: false,
         // A kilobyte for each key would be 180 MB.
-        most_grown: 20_000,
+        most_grown: 40_000,
     };
     let store = MemoryStore::new();
     attack.run(&Attacked { store, folder: None, counted_each: 10_000 });

@@ -54,6 +54,40 @@ fn a_reload_keeps_states_and_counts() {
 }
 
 #[test]
+fn every_call_counts_that_runs_while_settings_are_reloaded() {
+    const THREADS: u32 = 2;
+    const CALLS: u32 = 5000;
+    let settings = |seconds: u32| {
+        let rule = r#"{"failure_rate": {"threshold": 1, "window": {"calls": 100000}}}"#;
+        let rest = format!(r#""recovery_timeout": "{seconds}s""#);
+        file(&format!(r#"{{"defaults": {{"trip_on": [{rule}], {rest}}}}}"#))
+    };
+    let registry = Registry::builder().config_file(&settings(1)).build().unwrap();
+    let breaker = registry.get_or_create("a").unwrap();
+    breaker.try_acquire().unwrap().success();
+    let under_way = breaker.try_acquire().unwrap();
+    thread::scope(|scope| {
+        let call = || {
+            for number in 0..CALLS {
+                let permit = breaker.try_acquire().unwrap();
+                if number % 2 == 0 { permit.success() } else { permit.failure() }
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(call)).collect();
+        let mut seconds = 1;
+        while seconds < 3 || !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
+            seconds += 1;
+            registry.reload(&settings(seconds));
+        }
+    });
+    under_way.failure();
+    let stats = breaker.stats();
+    let calls = u64::from(THREADS * CALLS);
+    assert_eq!(stats.window_calls(), 2 + calls);
+    assert_eq!(stats.window_failures(), 1 + calls / 2);
+}
+
+#[test]
 fn a_breaker_whose_settings_did_not_change_is_not_touched() {
     let text = r#"{"breakers": {"payments": {"recovery_timeout": "20s"}}}"#;
     let registry = Registry::builder().config_file(&file(text)).build().unwrap();

@@ -37,6 +37,8 @@ fn child_process() {
         #[cfg(target_os = "linux")]
         (faults::threadless::LIMITED, faults::threadless::live),
         #[cfg(target_os = "linux")]
+        (faults::threadless_later::LIMITED_LATER, faults::threadless_later::live),
+        #[cfg(target_os = "linux")]
         (faults::few_threads::FEW_THREADS, faults::few_threads::live),
         #[cfg(target_os = "linux")]
         (faults::unwritable::READER, faults::unwritable::read),

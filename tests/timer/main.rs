@@ -2,10 +2,14 @@
 //!
 //! The tests run one at a time, because some of them keep that thread busy, and count threads.
 
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod health_checks;
+#[cfg(target_os = "linux")]
+mod metrics;
 #[cfg(target_os = "linux")]
 mod processes;
 mod transitions;
@@ -26,6 +30,10 @@ fn child_process() {
         (processes::LIMITED, processes::live_without_threads),
         #[cfg(target_os = "linux")]
         (processes::FORKING, processes::fork),
+        #[cfg(target_os = "linux")]
+        (metrics::LIMITED, metrics::live_without_threads),
+        #[cfg(target_os = "linux")]
+        (metrics::FORKING, metrics::fork),
     ]);
 }
 

@@ -9,7 +9,8 @@ use crate::{
         effects::Effects,
         machine::Machine,
         notify::Observer,
-        rules::NextRules,
+        restore::{self, SavedState},
+        rules::{NextRules, Rules},
         window::{Rounds, WindowCopies},
     },
     clock::{Reading, TimeSource},
@@ -137,6 +138,8 @@ impl Cell {
     ///
     /// Calls that were recorded before it are newer than its counts.
     pub(crate) fn restore(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
+        let mut decoded = self.decode(observer, snapshot);
+        let saved = SavedState { snapshot, decoded: decoded.as_mut() };
         self.with_core(|core| {
             if !core.is_owned_by(observer) {
                 return None;
@@ -144,7 +147,7 @@ impl Cell {
             let now = core.clock.reading();
             core.transact_at(now.tick, self.successes(), |machine, effects| {
                 if !machine.has_transitioned() {
-                    machine.restore(snapshot, now, effects);
+                    machine.restore(saved, now, effects);
                 }
             })
         });
@@ -159,14 +162,25 @@ impl Cell {
         is_newer: bool,
         is_wanted: &dyn Fn() -> bool,
     ) {
+        let mut decoded = self.decode(observer, state);
+        let saved = SavedState { snapshot: state, decoded: decoded.as_mut() };
         self.with_core(|core| {
             if !core.is_owned_by(observer) || !is_wanted() {
                 return None;
             }
             core.transact(self.successes(), |machine, effects| {
-                machine.take_over(state, is_newer, effects);
+                machine.take_over(saved, is_newer, effects);
             })
         });
+    }
+
+    /// Decodes large windows of a snapshot, without the lock, for the rules that are in force now.
+    fn decode(&'static self, observer: &dyn Observer, snapshot: &Snapshot) -> Option<Rules> {
+        if !restore::are_large(&snapshot.windows) {
+            return None;
+        }
+        let config = self.inspect_owned(observer, |machine, _| Arc::clone(machine.config()))?;
+        Some(Rules::decode(&config, &snapshot.windows))
     }
 }
 

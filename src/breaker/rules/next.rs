@@ -104,7 +104,7 @@ mod tests {
         breaker::window::{WindowCopies, words_touched_by},
         config::{Trip, Window},
         outcome::Outcome,
-        snapshot::WindowContent,
+        snapshot::{WindowContent, WindowSnapshot},
     };
 
     const NOW: Tick = Tick::from_nanos(1_000_000_000);
@@ -275,6 +275,55 @@ mod tests {
             rounds += 1;
         }
         assert_eq!(rounds, 9, "one to see how much memory it needs, eight for the calls");
+    }
+
+    #[test]
+    fn saved_windows_of_a_million_calls_are_decoded_without_the_lock() {
+        const SIZE: usize = 1_000_000;
+        let saved = calls_of(&"f.".repeat(SIZE / 2), SIZE as u64);
+        let saved = std::slice::from_ref(&saved);
+        let config = config(u32::try_from(SIZE).unwrap());
+        for own in [0, 1, 700] {
+            let [mut with, mut without] = [(); 2].map(|()| Rules::new(&config, NOW));
+            for rules in [&mut with, &mut without] {
+                (0..own).for_each(|_| record(rules, true));
+            }
+            let mut decoded = Rules::decode(&config, saved);
+            let decoded = Some(&mut decoded);
+            let ((), words) = words_touched_by(|| match own {
+                0 => with.adopt(saved, decoded, NOW, Duration::ZERO),
+                _ => with.prepend(saved, decoded, NOW, Duration::ZERO),
+            });
+            assert!(words <= 64, "{words} words with the lock");
+            match own {
+                0 => without.adopt(saved, None, NOW, Duration::ZERO),
+                _ => without.prepend(saved, None, NOW, Duration::ZERO),
+            }
+            let [with, without] =
+                [with, without].map(|rules| calls(&rules, &mut WindowCopies::default()));
+            assert!(with == without && with.len() == SIZE, "after {own} calls");
+            assert!(with.ends_with(&vec![true; own]));
+        }
+    }
+
+    #[test]
+    fn windows_that_were_decoded_for_other_sizes_are_decoded_again() {
+        let saved = calls_of("3.f2s.", 7);
+        let mut rules = Rules::new(&config(5), NOW);
+        let mut decoded = Rules::decode(&config(4), std::slice::from_ref(&saved));
+        rules.adopt(std::slice::from_ref(&saved), Some(&mut decoded), NOW, Duration::ZERO);
+        assert_eq!(rules.first_window_counts().unwrap().calls, 5);
+    }
+
+    fn calls_of(results: &str, calls: u64) -> WindowSnapshot {
+        WindowSnapshot {
+            rule: "failure_rate".to_owned(),
+            calls,
+            failures: 1,
+            slow_calls: 2,
+            content: WindowContent::Results(results.to_owned()),
+            packed: None,
+        }
     }
 
     /// `cargo test --release --lib measure_a_window -- --ignored --nocapture`, on an idle machine.

@@ -168,10 +168,35 @@ impl CallWindow {
         )
     }
 
-    /// Takes over what another window held. Content of the wrong kind changes nothing.
-    pub(crate) fn adopt(&mut self, content: &WindowContent, now: Tick, downtime: Duration) {
+    fn as_count(&mut self) -> Option<&mut CountWindow> {
+        if let Self::Count(window) = self { Some(window) } else { None }
+    }
+
+    /// Takes over the calls of a count window. Time windows depend on the moment, and are small.
+    pub(crate) fn decode(&mut self, content: &WindowContent) {
+        if let (Self::Count(window), WindowContent::Results(results)) = (self, content) {
+            window.adopt(results);
+        }
+    }
+
+    /// Takes over what another window held. Content of the wrong kind changes nothing. A `decoded`
+    /// window of this size saves the work.
+    pub(crate) fn adopt(
+        &mut self,
+        content: &WindowContent,
+        decoded: Option<&mut Self>,
+        now: Tick,
+        downtime: Duration,
+    ) {
         match (self, content) {
-            (Self::Count(window), WindowContent::Results(results)) => window.adopt(results),
+            (Self::Count(window), WindowContent::Results(results)) => {
+                match decoded.and_then(Self::as_count) {
+                    Some(decoded) if decoded.size() == window.size() => {
+                        std::mem::swap(window, decoded);
+                    }
+                    _ => window.adopt(results),
+                }
+            }
             (Self::Time(window), WindowContent::Buckets(buckets)) => {
                 window.adopt(buckets, now, downtime);
             }
@@ -180,9 +205,25 @@ impl CallWindow {
     }
 
     /// The same, but what this window holds comes after it, and stays.
-    pub(crate) fn prepend(&mut self, content: &WindowContent, now: Tick, downtime: Duration) {
+    pub(crate) fn prepend(
+        &mut self,
+        content: &WindowContent,
+        decoded: Option<&mut Self>,
+        now: Tick,
+        downtime: Duration,
+    ) {
         match (self, content) {
-            (Self::Count(window), WindowContent::Results(results)) => window.prepend(results),
+            // Its own calls displace all others.
+            (Self::Count(window), _) if window.length() == window.size() => {}
+            (Self::Count(window), WindowContent::Results(results)) => {
+                match decoded.and_then(Self::as_count) {
+                    Some(decoded) if decoded.size() == window.size() => {
+                        decoded.record_newest_of(&window.calls(), window.length());
+                        std::mem::swap(window, decoded);
+                    }
+                    _ => window.prepend(results),
+                }
+            }
             (Self::Time(window), WindowContent::Buckets(buckets)) => {
                 window.prepend(buckets, now, downtime);
             }

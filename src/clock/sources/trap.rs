@@ -5,11 +5,11 @@
 
 use std::{
     cell::Cell,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
-use crate::clock::tick::nanos;
+use crate::{clock::tick::nanos, sync::std_lock};
 
 static TRAP: OnceLock<Trap> = OnceLock::new();
 
@@ -22,7 +22,12 @@ thread_local! {
 const COARSE_STEP: u64 = 4_000_000;
 
 /// The clocks of a process in a test.
-pub(crate) struct Trap(Mutex<Times>);
+pub(crate) struct Trap {
+    times: Mutex<Times>,
+    on_reading: Mutex<Option<OnReading>>,
+}
+
+type OnReading = Box<dyn FnMut(&Trap) + Send>;
 
 struct Times {
     system: u64,
@@ -41,18 +46,19 @@ impl Trap {
     pub(crate) fn install() -> &'static Self {
         TRAP.get_or_init(|| {
             let start = nanos(Duration::from_secs(30 * 24 * 3600));
-            Self(Mutex::new(Times {
+            let times = Times {
                 system: start,
                 running: start / 2,
                 counter: start,
                 counter_stands: false,
                 wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-            }))
+            };
+            Self { times: Mutex::new(times), on_reading: Mutex::default() }
         })
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Times) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut std_lock(&self.times))
     }
 
     /// Lets time pass while the process runs.
@@ -111,7 +117,25 @@ impl Trap {
         SKEW.set(seconds * 1_000_000_000);
     }
 
+    /// Runs `job` while `on_reading` is called before each reading of the system's clock, by any
+    /// thread; not before its own readings.
+    pub(crate) fn during<T>(
+        &self,
+        on_reading: impl FnMut(&Self) + Send + 'static,
+        job: impl FnOnce() -> T,
+    ) -> T {
+        *std_lock(&self.on_reading) = Some(Box::new(on_reading));
+        let result = job();
+        *std_lock(&self.on_reading) = None;
+        result
+    }
+
     pub(super) fn system(&self) -> u64 {
+        if let Ok(mut on_reading) = self.on_reading.try_lock()
+            && let Some(on_reading) = on_reading.as_mut()
+        {
+            on_reading(self);
+        }
         self.with(|times| times.system)
     }
 

@@ -2,9 +2,12 @@
 
 use std::{thread, time::Duration};
 
-use super::isolated::{block_on, with_other_clocks};
+use super::{
+    faults::{COARSE, with_each_fault},
+    isolated::block_on,
+};
 use crate::{
-    clock::{SystemClock, sources::trap::Trap},
+    clock::sources::trap::Trap,
     config::{RampUp, Trip, Window},
     handle::Breaker,
     state::State,
@@ -13,54 +16,6 @@ use crate::{
 const OPEN_TIME: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(100);
 const ALMOST: Duration = Duration::from_millis(1900);
-/// A rejection may count the time left from a reading of the clock that is this old.
-const COARSE: Duration = Duration::from_millis(20);
-
-type Fault = (&'static str, fn(&Trap));
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-const DAYS: u64 = 24 * 3600 * 1_000_000_000;
-
-const FAULTS: [Fault; 11] = [
-    ("none", |_| {}),
-    ("stands", Trap::stop_counter),
-    ("begins anew", |trap| trap.set_counter(|_| 1)),
-    ("an hour back", |trap| trap.set_counter(|counter| counter - DAYS / 24)),
-    ("5 ms on", |trap| trap.set_counter(|counter| counter + 5_000_000)),
-    ("5 ms on, and stands", |trap| {
-        trap.set_counter(|counter| counter + 5_000_000);
-        trap.stop_counter();
-    }),
-    ("30 days on", |trap| trap.set_counter(|counter| counter + 30 * DAYS)),
-    ("60 s ahead on this thread", |_| Trap::skew_thread(60)),
-    ("60 s behind on this thread", |_| Trap::skew_thread(-60)),
-    ("all clocks a second back", |trap| go_back(trap, Duration::from_secs(1))),
-    ("all clocks an hour back", |trap| go_back(trap, HOUR)),
-];
-
-/// The process is moved to another machine. The clocks are read right before and after: what passes
-/// between these readings is lost.
-fn go_back(trap: &Trap, time: Duration) {
-    SystemClock::note(SystemClock::tick());
-    trap.move_to_younger_machine(time);
-    SystemClock::tick();
-}
-
-/// Runs a check with each fault, one after the other.
-fn with_each_fault(test: &str, check: impl Fn(&'static Trap, &(dyn Fn() + Sync))) {
-    with_other_clocks(&format!("bad_counter::{test}"), |trap| {
-        for (name, fault) in FAULTS {
-            println!("counter: {name}");
-            trap.repair_counter();
-            // What comes before is long ago, and the last reading of the clocks is not new.
-            trap.advance(Duration::from_secs(3600));
-            Breaker::builder("warms-up").build().unwrap();
-            trap.advance(Duration::from_millis(3));
-            check(trap, &|| fault(trap));
-        }
-    });
-}
 
 /// A breaker whose calls are timed with the counter, and one whose calls are not.
 fn breakers() -> [Breaker; 2] {
@@ -101,7 +56,7 @@ fn stays_open(breaker: &Breaker, trap: &Trap) {
 
 #[test]
 fn an_open_circuit_ends_in_time() {
-    with_each_fault("an_open_circuit_ends_in_time", |trap, fault| {
+    with_each_fault("bad_counter::an_open_circuit_ends_in_time", |trap, fault| {
         for breaker in breakers() {
             breaker.try_acquire().unwrap().success();
             breaker.try_acquire().unwrap().failure();
@@ -115,7 +70,7 @@ fn an_open_circuit_ends_in_time() {
 
 #[test]
 fn a_circuit_that_is_closed_by_hand_rejects_nothing() {
-    with_each_fault("a_circuit_that_is_closed_by_hand_rejects_nothing", |_, fault| {
+    with_each_fault("bad_counter::a_circuit_that_is_closed_by_hand_rejects_nothing", |_, fault| {
         for breaker in breakers() {
             breaker.try_acquire().unwrap().failure();
             assert!(breaker.cell().would_refuse().is_some());
@@ -132,22 +87,25 @@ fn a_circuit_that_is_closed_by_hand_rejects_nothing() {
 
 #[test]
 fn a_circuit_that_opens_after_the_fault_ends_in_time() {
-    with_each_fault("a_circuit_that_opens_after_the_fault_ends_in_time", |trap, fault| {
-        for breaker in breakers() {
-            breaker.try_acquire().unwrap().success();
-            let permit = breaker.try_acquire().unwrap();
-            fault();
-            breaker.try_acquire().unwrap().success();
-            permit.failure();
-            stays_open(&breaker, trap);
-            breaker.try_acquire().expect("a probe").success();
-        }
-    });
+    with_each_fault(
+        "bad_counter::a_circuit_that_opens_after_the_fault_ends_in_time",
+        |trap, fault| {
+            for breaker in breakers() {
+                breaker.try_acquire().unwrap().success();
+                let permit = breaker.try_acquire().unwrap();
+                fault();
+                breaker.try_acquire().unwrap().success();
+                permit.failure();
+                stays_open(&breaker, trap);
+                breaker.try_acquire().expect("a probe").success();
+            }
+        },
+    );
 }
 
 #[test]
 fn every_thread_sees_the_same_open_time() {
-    with_each_fault("every_thread_sees_the_same_open_time", |trap, fault| {
+    with_each_fault("bad_counter::every_thread_sees_the_same_open_time", |trap, fault| {
         let [_, breaker] = breakers();
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -163,7 +121,7 @@ fn every_thread_sees_the_same_open_time() {
 
 #[test]
 fn a_probe_times_out_in_time() {
-    with_each_fault("a_probe_times_out_in_time", |trap, fault| {
+    with_each_fault("bad_counter::a_probe_times_out_in_time", |trap, fault| {
         for breaker in breakers() {
             breaker.try_acquire().unwrap().failure();
             trap.advance(OPEN_TIME);
@@ -181,7 +139,7 @@ fn a_probe_times_out_in_time() {
 
 #[test]
 fn a_ramp_ends_in_time() {
-    with_each_fault("a_ramp_ends_in_time", |trap, fault| {
+    with_each_fault("bad_counter::a_ramp_ends_in_time", |trap, fault| {
         let breaker = Breaker::builder("ramp")
             .trip_on(Trip::consecutive_failures(1))
             .trip_on(Trip::failure_rate(1.0, Window::time(Duration::from_secs(10))))
@@ -206,7 +164,7 @@ fn a_ramp_ends_in_time() {
 
 #[test]
 fn waiting_callers_are_admitted_in_time() {
-    with_each_fault("waiting_callers_are_admitted_in_time", |trap, fault| {
+    with_each_fault("bad_counter::waiting_callers_are_admitted_in_time", |trap, fault| {
         let [_, breaker] = breakers();
         breaker.try_acquire().unwrap().failure();
         fault();
@@ -224,7 +182,7 @@ fn waiting_callers_are_admitted_in_time() {
 
 #[test]
 fn a_time_window_recovers() {
-    with_each_fault("a_time_window_recovers", |trap, fault| {
+    with_each_fault("bad_counter::a_time_window_recovers", |trap, fault| {
         let window = Window::time(Duration::from_secs(10));
         let breaker = Breaker::builder("window")
             .trip_on(Trip::failure_rate(0.5, window).minimum_calls(10))
@@ -274,7 +232,7 @@ fn a_time_window_recovers() {
 /// No failure takes the lock, and reads the system's clock.
 #[test]
 fn slow_successes_are_seen() {
-    with_each_fault("slow_successes_are_seen", |trap, fault| {
+    with_each_fault("bad_counter::slow_successes_are_seen", |trap, fault| {
         let rule = Trip::slow_call_rate(0.5, Duration::from_millis(1), Window::calls(20));
         let breaker = Breaker::builder("slow").trip_on(rule).build().unwrap();
         let call = |millis| {
@@ -295,7 +253,7 @@ fn slow_successes_are_seen() {
 /// The same for what has happened when.
 #[test]
 fn a_time_window_without_failures_recovers() {
-    with_each_fault("a_time_window_without_failures_recovers", |trap, fault| {
+    with_each_fault("bad_counter::a_time_window_without_failures_recovers", |trap, fault| {
         let window = Window::time(Duration::from_secs(10));
         let breaker = Breaker::builder("window")
             .trip_on(Trip::failure_rate(0.5, window).minimum_calls(10))

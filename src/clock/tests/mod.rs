@@ -2,6 +2,9 @@
 
 mod bad_counter;
 mod basics;
+mod custom;
+mod during_rounds;
+mod faults;
 pub(crate) mod isolated;
 mod suspended;
 mod wall;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Agent, BEAT_INTERVAL, Link, REFRESH_INTERVAL, SharedBreaker};
+use super::{Agent, BEAT_INTERVAL, BY_HAND_INTERVAL, Link, REFRESH_INTERVAL, SharedBreaker};
 use crate::{
     fleet::{
         entry::to_micros,
@@ -110,6 +110,20 @@ impl Agent {
             }
             self.skip_counts(&ids);
             self.changed.extend(ids);
+        }
+        Ok(())
+    }
+
+    /// The same for the breakers whose state was set by hand.
+    pub(super) fn join_by_hand(&mut self) -> Result<(), StoreError> {
+        self.by_hand_at = Instant::now() + BY_HAND_INTERVAL;
+        let is_by_hand = |shared: &SharedBreaker| {
+            shared.is_attached && shared.entry.member.seen().state.is_manual()
+        };
+        let by_hand = self.breakers.iter().filter(|(_, shared)| is_by_hand(shared));
+        let ids: Vec<u64> = by_hand.map(|(id, _)| *id).collect();
+        for batch in ids.chunks(BATCH) {
+            self.join(batch)?;
         }
         Ok(())
     }

@@ -45,6 +45,10 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what the server keeps is refreshed: well before it expires.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
 
+/// How often the server is told the states set by hand. They last for so long that its memory may
+/// have been given to other keys, and a replica that starts would not learn of them.
+const BY_HAND_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long breakers are looked at in a row, where thousands have changed at once, before messages
 /// are taken: news of the others must not wait for all of them.
 const TURN: Duration = Duration::from_millis(10);
@@ -82,6 +86,7 @@ pub(super) struct Agent {
     last_failure: Option<Instant>,
     beat_at: Instant,
     refresh_at: Instant,
+    by_hand_at: Instant,
     last_beat: Option<Beat>,
     /// The number of the last news that were read.
     news_read: u64,
@@ -154,6 +159,7 @@ impl Agent {
             last_failure: None,
             beat_at: now,
             refresh_at: now + REFRESH_INTERVAL,
+            by_hand_at: now + BY_HAND_INTERVAL,
             last_beat: None,
             news_read: 0,
             inquiries: Inquiries::default(),
@@ -316,6 +322,9 @@ impl Agent {
         }
         if self.must_join || now >= self.refresh_at {
             self.join_all()?;
+        }
+        if now >= self.by_hand_at {
+            self.join_by_hand()?;
         }
         if self.must_reassert && now >= self.reassert_at {
             self.reassert()?;

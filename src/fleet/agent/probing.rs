@@ -136,11 +136,13 @@ impl Agent {
         }
     }
 
-    /// Gives the leases of a breaker back that is gone. Without the server they expire.
+    /// Gives the leases of a breaker back that is gone, and takes its vote back: one replica that
+    /// restarts must not vote as two. Without the server they lapse.
     pub(super) fn release(&mut self, entry: &Entry, leases: &Leases) {
-        for lease in leases.held() {
-            let release = entry.member.command(Request::Release { lease: *lease });
-            if self.is_joined() && self.transport.call(&entry.name, release).is_err() {
+        let releases = leases.held().iter().map(|lease| Request::Release { lease: *lease });
+        let releases = releases.map(|request| entry.member.command(request));
+        for command in releases.chain(entry.withdrawal(&self.settings)) {
+            if self.is_joined() && self.transport.call(&entry.name, command).is_err() {
                 return;
             }
         }

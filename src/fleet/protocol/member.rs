@@ -122,6 +122,14 @@ impl Member {
         (against == self.seen.fence).then(|| self.command(request))
     }
 
+    /// The command that takes a vote back. `None` if the vote has been decided.
+    pub(crate) fn withdraw(&self, vote: &Vote, voter: u64, quorum: u32) -> Option<Command> {
+        let Vote { against, opens, .. } = *vote;
+        // Without time, and so without a state that would need a token.
+        let request = Request::Vote { voter, token: 0, open_for: 0, opens, quorum };
+        (against == self.seen.fence).then(|| self.command(request))
+    }
+
     /// The command that tells the server whose clock has stepped how much is left of the state, by
     /// this replica's clock. `None` for a state without an end.
     pub(crate) fn limit(&self, now: Micros) -> Option<Command> {

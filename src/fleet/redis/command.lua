@@ -79,12 +79,13 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
     fields[#fields + 1] = by_hand
   end
   redis.call('HSET', key, unpack(fields))
+  local others = {}
   for field in pairs(hash) do
-    if not KEPT_FIELDS[field] then
-      redis.call('DEL', key)
-      redis.call('HSET', key, unpack(fields))
-      break
-    end
+    if not KEPT_FIELDS[field] then others[#others + 1] = field end
+  end
+  -- Lua unpacks a few thousand at most.
+  for i = 1, #others, 1000 do
+    redis.call('HDEL', key, unpack(others, i, math.min(i + 999, #others)))
   end
   keep()
   publish()

@@ -73,12 +73,16 @@ for i = 1, #KEYS, 2 do
     answer[1] = 'stale'
   else
     answer[1] = 'counted'
-    -- Counts belong to a state. A full server refuses the first command, and none after one that
-    -- has written: else it would grow.
+    -- Counts belong to a state. A full server refuses the first command that takes memory, but none
+    -- after one that has written: so that comes first.
     if fence ~= number .. ':' .. token then
-      redis.call('HSET', counts, 'fence', number .. ':' .. token)
-      redis.call('DEL', counts)
+      local before = redis.call('HGETALL', counts)
       redis.call('HSET', counts, 'fence', number .. ':' .. token, 'begun', text(now))
+      for f = 1, #before, 2 do
+        if before[f] ~= 'fence' and before[f] ~= 'begun' then
+          redis.call('HDEL', counts, before[f])
+        end
+      end
     end
     local newest = {}
     for rule = 0, rules - 1 do

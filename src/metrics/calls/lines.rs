@@ -90,10 +90,10 @@ pub(super) fn count_on_own(slot: u32, end: CallEnd) -> bool {
 }
 
 /// Counts the end of a call of this slot. The thread gets a line of its own for it, if it can have
-/// one.
-pub(super) fn count(slot: u32, end: CallEnd) {
-    let has_line = OWN.get().len() > slot as usize
-        || ((slot as usize) < MAX_OWN && OWNER.try_with(|owner| grow(owner, slot)).is_ok());
+/// one, and `may_have_line` says so.
+pub(super) fn count(slot: u32, end: CallEnd, may_have_line: impl FnOnce() -> bool) {
+    let get_line = || may_have_line() && OWNER.try_with(|owner| grow(owner, slot)).is_ok();
+    let has_line = OWN.get().len() > slot as usize || ((slot as usize) < MAX_OWN && get_line());
     if !has_line || !count_on_own(slot, end) {
         let mut counts = [0; ENDS];
         counts[end as usize] = 1;
@@ -223,6 +223,10 @@ mod tests {
         std_lock(&ALONE)
     }
 
+    fn count(slot: u32, end: CallEnd) {
+        super::count(slot, end, || true);
+    }
+
     /// Slots that no meter of another unit test has.
     const SLOTS: u32 = 100_000;
 
@@ -249,6 +253,25 @@ mod tests {
         (0..100).for_each(|_| count_to(900));
         assert_eq!(lines_of_tables(), lines);
         assert_eq!(total(3)[0], before + 101);
+    }
+
+    #[test]
+    fn a_thread_that_may_have_no_line_counts_on_the_shared_one_and_asks_each_time() {
+        let _alone = alone();
+        thread::spawn(|| {
+            let before = total(5)[0];
+            let mut asked = 0;
+            for may_have_line in [false, false, true, true] {
+                super::count(5, CallEnd::Success, || {
+                    asked += 1;
+                    may_have_line
+                });
+                assert_eq!(OWN.get().is_empty(), !may_have_line);
+            }
+            assert_eq!((asked, total(5)[0] - before), (3, 4));
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

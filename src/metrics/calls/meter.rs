@@ -275,17 +275,17 @@ impl Meter {
     }
 }
 
-static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+static REGISTRY: LazyLock<Mutex<MeterRegistry>> = LazyLock::new(Mutex::default);
 
 /// The meters by their labels. One whose last breaker is gone stays until that is published.
 #[derive(Default)]
-struct Registry {
+struct MeterRegistry {
     meters: HashMap<Labels, Arc<Meter>>,
     by_slot: Vec<Option<Arc<Meter>>>,
     slots: Slots,
 }
 
-impl Registry {
+impl MeterRegistry {
     /// Adds a breaker. It has an id of its own in the meter.
     fn begin(&mut self, labels: Labels) -> (Arc<Meter>, u64) {
         let (slots, by_slot) = (&mut self.slots, &mut self.by_slot);
@@ -322,12 +322,12 @@ pub(super) fn is_over(meter: &Meter) -> bool {
 /// it is gone.
 pub(super) fn remove(meter: &Arc<Meter>) -> bool {
     let mut registry = std_lock(&REGISTRY);
+    let Some((labels, known)) = registry.meters.remove_entry(&meter.labels) else { return false };
     // Another meter may have the labels by now.
-    let is_known = registry.meters.get(&meter.labels).is_some_and(|own| Arc::ptr_eq(own, meter));
-    if !is_known || !is_over(meter) {
+    if !Arc::ptr_eq(&known, meter) || !is_over(meter) {
+        registry.meters.insert(labels, known);
         return false;
     }
-    registry.meters.remove(&meter.labels);
     if let Some(own) = registry.by_slot.get_mut(meter.slot as usize) {
         *own = None;
     }

@@ -102,7 +102,9 @@ impl CellMeter {
         if slot >= MeterSlot::WAITING.0 {
             return;
         }
-        lines::count(slot & !MEASURES, end);
+        // Calls that are counted on a line of the thread's own do not come here, and could not
+        // ensure that the counts are published.
+        lines::count(slot & !MEASURES, end, publish::ensure_thread);
         if slot & MEASURES != 0
             && let Some(elapsed) = elapsed()
         {

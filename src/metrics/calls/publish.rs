@@ -79,10 +79,12 @@ impl Drop for CountedBreaker {
 /// count for all that wait.
 pub(crate) fn is_read(begin_waiting: fn()) -> bool {
     let is_first = !std::mem::replace(&mut *std_lock(&PUBLISHER.scheduled), true);
+    // Without the lock: a thread that cannot be started is logged.
     if is_first {
         *std_lock(&PUBLISHER.beginning) = Some(begin_waiting);
-        // Without the lock: a thread that cannot be started is logged.
         schedule();
+    } else {
+        ensure_thread();
     }
     let is_read = PUBLISHER.is_read.load(Acquire) || recorder().is_some();
     if !is_read {
@@ -94,6 +96,7 @@ pub(crate) fn is_read(begin_waiting: fn()) -> bool {
 /// The numbers of a breaker are read, which may be those of several.
 pub(crate) fn begin_all() {
     PUBLISHER.is_read.store(true, Release);
+    ensure_thread();
     begin_waiting();
 }
 
@@ -131,6 +134,19 @@ fn remove(meter: &Arc<Meter>) {
 #[cfg(not(tower_breaker_loom))]
 fn schedule() {
     housekeeping::schedule(&PUBLISHER, SystemClock::tick().after(INTERVAL), Tick::NEVER);
+}
+
+/// Ensures that what is scheduled happens: the thread may not have been startable, or is that of
+/// the process from which this one was forked. `false`: it cannot be started.
+#[cfg(not(tower_breaker_loom))]
+pub(super) fn ensure_thread() -> bool {
+    housekeeping::ensure_thread()
+}
+
+/// A model has no threads but its own.
+#[cfg(tower_breaker_loom)]
+pub(super) fn ensure_thread() -> bool {
+    true
 }
 
 /// A model has no threads but its own.

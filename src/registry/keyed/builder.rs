@@ -125,7 +125,7 @@ impl KeyedBreakersBuilder {
 
     /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = TimeSource::Custom(Arc::new(clock));
+        self.clock = TimeSource::custom(clock);
         self
     }
 

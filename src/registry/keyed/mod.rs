@@ -75,6 +75,25 @@ use crate::{
 /// itself.) Dropping the last handle of the group saves its breakers, each as the drop of a single
 /// [`Breaker`] does.
 ///
+/// # Settings from a file
+///
+/// An entry of a [`ConfigFile`](crate::config::ConfigFile) has the settings of a group. After a
+/// reload, [`update`](Self::update) passes them on:
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_breaker::{KeyedBreakers, config::ConfigFile};
+///
+/// let read = |json| ConfigFile::from_json(json);
+/// let file = read(r#"{"breakers": {"upstream": {"recovery_timeout": "30s"}}}"#)?;
+/// let hosts = KeyedBreakers::builder("upstream").config(file.get("upstream").clone()).build()?;
+///
+/// let file = read(r#"{"breakers": {"upstream": {"recovery_timeout": "5s"}}}"#)?;
+/// hosts.update(file.get("upstream").clone())?;
+/// assert_eq!(hosts.config().recovery_timeout, Duration::from_secs(5));
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
+///
 /// # Names
 ///
 /// The breaker of a key is named `{group}:{key}`: in the store, in logs and in events. In both

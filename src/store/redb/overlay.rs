@@ -16,10 +16,10 @@ use crate::sync::std_lock as lock;
 const BLOCK: usize = 4096;
 
 #[derive(Debug)]
-pub(super) struct Overlay(Mutex<State>);
+pub(super) struct Overlay(Mutex<OverlayState>);
 
 #[derive(Debug)]
-struct State {
+struct OverlayState {
     file: File,
     length: u64,
     /// The blocks that were written, by where they start.
@@ -29,11 +29,11 @@ struct State {
 impl Overlay {
     pub(super) fn over(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(Self(Mutex::new(State { file, length, written: BTreeMap::new() })))
+        Ok(Self(Mutex::new(OverlayState { file, length, written: BTreeMap::new() })))
     }
 }
 
-impl State {
+impl OverlayState {
     /// The block that starts at this offset, as it is now. What is beyond the end of the file is
     /// zero.
     fn block(&mut self, start: u64) -> io::Result<Vec<u8>> {

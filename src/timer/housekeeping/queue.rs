@@ -38,6 +38,8 @@ pub(super) struct Queue {
     pub(super) blocked: usize,
     /// Whether the last attempt to start the thread failed.
     pub(super) cannot_start: bool,
+    /// Before this time, needs that recur start no thread: an attempt has failed.
+    pub(super) next_attempt: Tick,
 }
 
 /// The thread that does the work now.
@@ -99,6 +101,7 @@ impl Queue {
             standby: None,
             blocked: 0,
             cannot_start: false,
+            next_attempt: Tick::from_nanos(0),
         }
     }
 

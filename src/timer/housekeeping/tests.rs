@@ -15,16 +15,23 @@ use super::{
 pub(super) struct Pretence {
     /// No thread can be started.
     refuses_threads: AtomicBool,
+    /// How often the start of a thread was tried.
+    attempts: AtomicUsize,
     /// The number of this process; 0 for the true one.
     process: AtomicU32,
 }
 
 impl Pretence {
     pub(super) const fn new() -> Self {
-        Self { refuses_threads: AtomicBool::new(false), process: AtomicU32::new(0) }
+        Self {
+            refuses_threads: AtomicBool::new(false),
+            attempts: AtomicUsize::new(0),
+            process: AtomicU32::new(0),
+        }
     }
 
-    pub(super) fn refuse_threads(&self) -> io::Result<()> {
+    pub(super) fn attempt(&self) -> io::Result<()> {
+        self.attempts.fetch_add(1, SeqCst);
         let refuses = self.refuses_threads.load(SeqCst);
         if refuses { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     }
@@ -87,7 +94,7 @@ fn add(
     let called = Arc::<AtomicUsize>::default();
     let target = Box::leak(Box::new(Target { gate, blocks, called: Arc::clone(&called) }));
     let at = SystemClock::tick().after(Duration::from_millis(20));
-    housekeeping.update(|queue| {
+    housekeeping.update(Need::Single, |queue| {
         queue.deadlines.insert(Deadline { at, target });
         at
     });
@@ -145,12 +152,53 @@ fn what_is_due_while_no_thread_can_be_started_is_done_once_one_can() {
     assert!(std_lock(&housekeeping.queue).cannot_start);
 
     housekeeping.refuse_threads(false);
-    sleeper.wake_at_by(housekeeping, SystemClock::tick().after(HOUR), &waker);
-    assert_eq!(woken.times(), 3, "there is a thread");
+    let poll_later = |sleeper: &mut Sleeper| {
+        sleeper.wake_at_by(housekeeping, SystemClock::tick().after(HOUR), &waker);
+    };
+    until("there is a thread", || {
+        poll_later(&mut sleeper);
+        std_lock(&housekeeping.queue).worker.is_some()
+    });
+    let polls = woken.times();
+    poll_later(&mut sleeper);
+    assert_eq!(woken.times(), polls, "there is a thread");
     until("what was due is done", || due.load(SeqCst) == 1);
     sleeper.wake_at_by(housekeeping, SystemClock::tick(), &waker);
-    until("the thread wakes the task", || woken.times() == 4);
+    until("the thread wakes the task", || woken.times() == polls + 1);
     assert!(!std_lock(&housekeeping.queue).cannot_start);
+}
+
+#[test]
+fn polls_without_a_thread_seldom_try_to_start_it() {
+    const POLLS: usize = 2000;
+    let housekeeping = Housekeeping::of_a_test();
+    housekeeping.refuse_threads(true);
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut sleeper = std::mem::ManuallyDrop::new(Sleeper::new());
+    let began = SystemClock::tick();
+    let later = began.after(Duration::from_secs(3600));
+    for _ in 0..POLLS {
+        sleeper.wake_at_by(housekeeping, later, &waker);
+    }
+    let took = SystemClock::tick().since(began);
+    let attempts = housekeeping.pretence.attempts.load(SeqCst);
+    assert_eq!(woken.times(), POLLS, "each time");
+    let most = 1 + took.as_nanos() / RETRY.as_nanos();
+    assert!((1..=most).contains(&(attempts as u128)), "{attempts} attempts in {took:?}");
+
+    until("the next attempt is made", || {
+        sleeper.wake_at_by(housekeeping, later, &waker);
+        housekeeping.pretence.attempts.load(SeqCst) > attempts
+    });
+    housekeeping.refuse_threads(false);
+    until("the thread is started", || {
+        sleeper.wake_at_by(housekeeping, later, &waker);
+        std_lock(&housekeeping.queue).worker.is_some()
+    });
+    let attempts = housekeeping.pretence.attempts.load(SeqCst);
+    sleeper.wake_at_by(housekeeping, later, &waker);
+    assert_eq!(housekeeping.pretence.attempts.load(SeqCst), attempts, "there is one");
 }
 
 #[test]
@@ -159,7 +207,7 @@ fn a_blocked_thread_without_another_that_stands_by_is_relieved_at_the_next_need(
     let gate: &'static Mutex<()> = Box::leak(Box::default());
     let closed = std_lock(gate);
     // The thread starts, and sleeps.
-    housekeeping.update(|_| SystemClock::tick());
+    housekeeping.update(Need::Single, |_| SystemClock::tick());
     until("it sleeps", || {
         let queue = std_lock(&housekeeping.queue);
         matches!(queue.worker, Some(Worker { state: WorkerState::SleepsUntil(_), .. }))

@@ -1,30 +1,33 @@
 //! Threads that cannot be started, and processes that are forked.
 
 use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
+    future::Future as _,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::SeqCst, mpsc},
+    task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
-    super::{inbox, threads::seam},
+    super::{flush_all::flush_all, inbox, threads::seam},
     fakes::{Breaker, Fault, Faulty, LONG, Settings, attach, patient, until},
 };
-use crate::{health::StoreHealth, process, store::StateStore as _};
+use crate::{health::StoreHealth, history::HistoryQuery, process, store::StateStore as _};
 
 /// No thread can be started from this one, as long as it lives.
 struct Limit;
 
 impl Limit {
     fn reached() -> Self {
-        seam::REFUSES.set(true);
+        seam::REFUSES.with(|refuses| refuses.store(true, SeqCst));
         Self
     }
 }
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        seam::REFUSES.set(false);
+        seam::REFUSES.with(|refuses| refuses.store(false, SeqCst));
     }
 }
 
@@ -66,6 +69,64 @@ fn a_change_starts_the_writer_too() {
         breaker.change_and_mark("open", &attached.marker(), true);
         breaker.change_and_mark("open", &attached.marker(), false);
         store.holds("a", "open")
+    });
+}
+
+/// A circuit may be healthy for days after its snapshot could not be read.
+#[test]
+fn the_writer_is_started_although_nothing_uses_the_store() {
+    let store = Faulty::new(Fault::None);
+    store.put("a", "open");
+    let limit = Limit::reached();
+    let breaker = Breaker::new("closed");
+    let _attached = attach(&store, "a", &breaker, &patient());
+    drop(limit);
+    until("the snapshot is read", || breaker.state() == "open");
+}
+
+#[test]
+fn a_change_that_was_marked_before_starts_the_writer_when_it_happens_again() {
+    let store = Faulty::new(Fault::None);
+    let limit = Limit::reached();
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    for is_transition in [true, false] {
+        breaker.change_and_mark("open", &attached.marker(), is_transition);
+    }
+    let inbox = inbox::find(store.id()).unwrap();
+    assert!(inbox.starter.waits());
+    drop(limit);
+    // The interval between attempts.
+    thread::sleep(Duration::from_millis(110));
+    breaker.change_and_mark("open", &attached.marker(), false);
+    assert!(!inbox.starter.waits());
+    until("it is saved", || store.holds("a", "open"));
+}
+
+#[test]
+fn a_forked_process_waits_for_no_lock_that_was_held_when_it_was_forked() {
+    let store = Faulty::new(Fault::None);
+    let breaker = Breaker::new("closed");
+    let attached = attach(&store, "a", &breaker, &patient());
+    attached.flush_blocking(LONG).unwrap();
+    let inbox = inbox::find(store.id()).unwrap();
+    let (done, is_done) = mpsc::channel();
+    thread::scope(|scope| {
+        let content = inbox.content();
+        scope.spawn(|| {
+            process::seam::PROCESS.set(Some(1));
+            breaker.change_and_mark("changed", &attached.marker(), true);
+            attached.update_settings();
+            attached.flush_blocking(LONG).unwrap_err();
+            let mut history = pin!(attached.history(HistoryQuery::default()));
+            let polled = history.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(polled, Poll::Ready(Err(_))), "refused at once");
+            flush_all(LONG).unwrap_err();
+            done.send(()).unwrap();
+        });
+        let in_time = is_done.recv_timeout(LONG);
+        drop(content);
+        assert_eq!(in_time, Ok(()), "it waits for a lock");
     });
 }
 

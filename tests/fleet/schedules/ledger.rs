@@ -222,6 +222,8 @@ impl Book {
             ["HSET", _, "n", number, "t", token, "s", state, "u", until, ..] => {
                 let fence = (number.parse().unwrap(), (*token).to_owned());
                 let until = until.parse().unwrap();
+                // Leases belong to the state before.
+                self.void_leases(now);
                 self.note_record(Record { fence, state: (*state).to_owned(), until });
             }
             ["HSET", _, "u", until] => {

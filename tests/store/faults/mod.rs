@@ -26,6 +26,7 @@ mod reported;
 mod server;
 mod stop;
 pub(crate) mod threadless;
+pub(crate) mod threadless_later;
 pub(crate) mod unwritable;
 
 use std::{

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use super::{Tools, descriptors, forked, threadless};
+use super::{Tools, descriptors, forked, threadless, threadless_later};
 use crate::support::kind::Kind;
 
 #[derive(Clone, Copy)]
 pub(super) enum ProcessFault {
     /// No thread can be started.
     NoThreads,
+    /// The same from some time on.
+    NoMoreThreads,
     /// It was forked after its breakers were built.
     Forked,
     /// No file can be opened.
@@ -43,6 +45,7 @@ pub(super) fn process_cells() -> impl Iterator<Item = ProcessCell> {
     Kind::ALL.into_iter().flat_map(|kind| {
         [
             ProcessFault::NoThreads,
+            ProcessFault::NoMoreThreads,
             ProcessFault::Forked,
             ProcessFault::NoDescriptors,
             ProcessFault::NoMoreDescriptors,
@@ -60,6 +63,7 @@ impl ProcessCell {
     pub(super) const fn words(self) -> (&'static str, &'static str) {
         match self.fault {
             ProcessFault::NoThreads => ("no threads", "start"),
+            ProcessFault::NoMoreThreads => ("no threads", "run"),
             ProcessFault::Forked => ("forked child", "run"),
             ProcessFault::NoDescriptors => ("no descriptors", "start"),
             ProcessFault::NoMoreDescriptors => ("no descriptors", "run"),
@@ -69,7 +73,9 @@ impl ProcessCell {
     /// What comes of the fault.
     pub(super) const fn note(self) -> &'static str {
         match self.fault {
-            ProcessFault::NoThreads => "saved once threads can be started",
+            ProcessFault::NoThreads | ProcessFault::NoMoreThreads => {
+                "saved once threads can be started"
+            }
             ProcessFault::Forked => "the child goes on in memory, and its parent saves",
             ProcessFault::NoDescriptors | ProcessFault::NoMoreDescriptors => {
                 "saved once files can be opened"
@@ -80,10 +86,12 @@ impl ProcessCell {
     /// `Err`: why it cannot be played here.
     pub(super) fn play(self, tools: &Tools) -> Result<Played, &'static str> {
         match self.fault {
-            ProcessFault::NoThreads => {
+            ProcessFault::NoThreads | ProcessFault::NoMoreThreads => {
                 let unprivileged = tools.unprivileged.as_ref();
                 let unprivileged = unprivileged.ok_or("limits apply to no process here")?;
-                Ok(threadless::play(self.kind, unprivileged))
+                let is_later = matches!(self.fault, ProcessFault::NoMoreThreads);
+                let play = if is_later { threadless_later::play } else { threadless::play };
+                Ok(play(self.kind, unprivileged))
             }
             ProcessFault::NoDescriptors => Ok(descriptors::play(self.kind, "start")),
             ProcessFault::NoMoreDescriptors => Ok(descriptors::play(self.kind, "run")),

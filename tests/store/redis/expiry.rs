@@ -18,8 +18,9 @@ fn short_lives(open: Duration, closed: Duration) -> Config {
     (ttl.open, ttl.closed) = (open, closed);
     let mut config = Config::default();
     config.snapshot_ttl = ttl;
-    // An open circuit's snapshot lives until the open time ends.
+    // An open circuit's snapshot lives until the open time and the half-open one end.
     config.recovery_timeout = Duration::from_secs(1);
+    config.half_open_timeout = Some(Duration::from_secs(1));
     config
 }
 
@@ -44,10 +45,22 @@ fn a_snapshot_lives_as_long_as_its_state_says() {
 
     let mut config = short_lives(Duration::from_secs(1), Duration::from_secs(1));
     config.recovery_timeout = Duration::from_secs(2 * 3600);
+    config.half_open_timeout = Some(Duration::from_secs(3600));
     let long = builder("open for long", store(&server), config).build().unwrap();
     trip(&long);
     flush(&long);
-    assert!(about(left("open for long"), 2 * HOUR), "{}", left("open for long"));
+    // Once the open time is over, a new process must find that the circuit is half-open.
+    assert!(about(left("open for long"), 3 * HOUR), "{}", left("open for long"));
+
+    let mut config = short_lives(Duration::from_secs(1), Duration::from_secs(1));
+    config.half_open_timeout = Some(Duration::from_secs(2 * 3600));
+    let half_open = builder("half-open", store(&server), config).build().unwrap();
+    trip(&half_open);
+    eventually("half-open", || half_open.state() == State::HalfOpen);
+    let probe = half_open.try_acquire().unwrap();
+    flush(&half_open);
+    assert!(about(left("half-open"), 2 * HOUR), "{}", left("half-open"));
+    drop(probe);
 
     let forced = breaker("forced", store(&server));
     forced.force_open();

@@ -193,3 +193,25 @@ fn a_server_that_has_forgotten_the_state_is_told_before_the_result_of_a_probe() 
     assert_eq!(rig.view(&breaker).results, []);
     assert_eq!(rig.field("a", "g"), "(nil)");
 }
+
+#[test]
+fn a_server_whose_memory_went_to_other_keys_is_told_the_states_set_by_hand_and_no_others() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    let closed = rig.add("closed", Rig::config());
+    breaker.force_open();
+    rig.until("it is stored", |rig| rig.field("a", "s") == "forced_open");
+    rig.until("there is nothing to do", |rig| rig.agent.changed.is_empty());
+    let fence = rig.record("a").fence;
+    rig.server.command(&["DEL", "circuit_breaker:{0}:fleet:breaker:a"]);
+    rig.agent.by_hand_at = Instant::now();
+    let before = rig.agent.transport.round_trips;
+    rig.step();
+    assert_eq!(rig.agent.transport.round_trips - before, 1);
+    assert_eq!(rig.record("a").fence, fence);
+    // Not again at once.
+    let before = rig.agent.transport.round_trips;
+    rig.step();
+    assert_eq!(rig.agent.transport.round_trips, before);
+    assert_eq!(closed.state(), State::Closed);
+}

@@ -99,3 +99,29 @@ fn a_vote_is_taken_back_again_once_the_server_is_reached() {
     rig.agent.go_alone("the connection has ended");
     rig.until("it is taken back", |rig| rig.field("a", VOTE) == "(nil)");
 }
+
+#[test]
+fn a_breaker_that_is_gone_takes_its_vote_back() {
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    let breaker = rig.add("a", Rig::config());
+    rig.step();
+    breaker.fail();
+    rig.until("its vote is counted", |rig| rig.field("a", VOTE) != "(nil)");
+    let id = breaker.id;
+    drop(breaker);
+    rig.agent.take(Message::Detach(id));
+    assert_eq!(rig.field("a", VOTE), "(nil)");
+}
+
+#[test]
+fn a_replica_that_leaves_takes_its_votes_back() {
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    let breakers = ["a", "b"].map(|name| rig.add(name, Rig::config()));
+    rig.step();
+    breakers.iter().for_each(Breaker::fail);
+    for name in ["a", "b"] {
+        rig.until("its vote is counted", |rig| rig.field(name, VOTE) != "(nil)");
+    }
+    rig.agent.leave();
+    assert_eq!([rig.field("a", VOTE), rig.field("b", VOTE)], ["(nil)", "(nil)"]);
+}
