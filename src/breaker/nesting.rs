@@ -66,6 +66,15 @@ impl KeyMark {
     }
 }
 
+/// Calls of this breaker are part of the innermost one, as long as this thread runs that.
+#[cfg(feature = "keyed")]
+pub(crate) fn join_innermost(cell: &'static Cell) {
+    let innermost = INNERMOST.get();
+    if innermost != 0 && !is_among(innermost, address(cell)) {
+        INNERMOST.set(inside(innermost, address(cell)));
+    }
+}
+
 /// Whether the inner service of any breaker runs on this thread.
 // Not compared with 0, as where one is entered: the compiler would keep the answer from there in a
 // register, at each call, for the few that ask. No address is as low as this.

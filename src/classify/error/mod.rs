@@ -31,7 +31,7 @@ pub(crate) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
 }
 
 /// The error as one that can be searched, if its type is known.
-#[cfg(feature = "grpc")]
+#[cfg(feature = "http")]
 pub(crate) fn as_cause<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
     known::as_cause(error).or_else(|| wrapped::as_cause(error))
 }

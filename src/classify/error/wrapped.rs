@@ -70,7 +70,7 @@ pub(super) fn open(error: &dyn Any) -> Opened<'_> {
 }
 
 /// What it holds, if that can be searched.
-#[cfg(feature = "grpc")]
+#[cfg(feature = "http")]
 pub(super) fn as_cause(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     match open(error) {
         Opened::Cause(cause) => Some(cause),

@@ -120,7 +120,7 @@ impl KeyedBreakers {
     /// Returns the breaker of this key, if it has one.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Breaker> {
-        self.table.with(&self.table.shorten(key), Breaker::clone)
+        self.table.get(&self.table.shorten(key))
     }
 
     /// Returns the breaker of this key, and creates it if there is none. It never waits for the
@@ -128,6 +128,11 @@ impl KeyedBreakers {
     ///
     /// Keep the handle for one call, not for longer: a breaker that was replaced works on in
     /// memory, but is not the key's any more.
+    ///
+    /// Within a request of the same key that a layer of the group has admitted, a call is part of
+    /// that request, as with the [same breaker twice](crate::CircuitBreaker#with-other-middleware).
+    /// If the key had no breaker when the request began, the call is recognized only if it follows
+    /// at once, in the same poll.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
         self.table.get_or_create(&self.table.shorten(key))

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -21,7 +22,7 @@ use super::{
     when_full::WhenFull,
 };
 use crate::{
-    breaker::nesting::KeyMark,
+    breaker::nesting::{KeyMark, join_innermost},
     config::{Config, Trip},
     event::Event,
     handle::{AfterBuild, Breaker},
@@ -62,6 +63,13 @@ impl Missing {
     /// The group, if it is still there.
     pub(super) fn table(&self) -> Option<Arc<Table>> {
         self.group.group()
+    }
+}
+
+/// If a call of this key began before the key had a breaker, calls by hand in it are part of it.
+fn join_call_of(key: HashedRef<'_>, breaker: &Breaker) {
+    if KeyMark::of(key.hash).is_running() {
+        join_innermost(breaker.cell());
     }
 }
 
@@ -196,10 +204,21 @@ impl Table {
         self.count_unrecorded(result)
     }
 
+    pub(super) fn get(&self, key: &str) -> Option<Breaker> {
+        let key = self.hasher.hash(key);
+        let breaker = self.slots.with(key, Breaker::clone)?;
+        join_call_of(key, &breaker);
+        Some(breaker)
+    }
+
     pub(super) fn get_or_create(&self, key: &str) -> Option<Breaker> {
         let key = self.hasher.hash(key);
         self.see(key);
-        self.with_new_or_shared(key, Breaker::clone)
+        let breaker = self.with_new_or_shared(key, Breaker::clone)?;
+        if self.shared.as_ref().is_none_or(|shared| !ptr::eq(shared.cell(), breaker.cell())) {
+            join_call_of(key, &breaker);
+        }
+        Some(breaker)
     }
 
     /// Notes a call with this key.

@@ -327,3 +327,64 @@ async fn the_error_type_stays_with_a_fallback() {
     let ok = service_fn(|_: Request| async { Ok::<_, Infallible>(()) });
     layer.layer(ok).oneshot(("a", Succeeds)).await.unwrap();
 }
+
+/// The first failure of a key creates its breaker, also by hand within the call that fails.
+#[tokio::test]
+async fn the_first_call_of_a_key_counts_once_if_its_handler_uses_the_keys_breaker() {
+    for creates in [true, false] {
+        let keys = group();
+        let by_hand = keys.clone();
+        let handler = service_fn(move |(key, _): Request| {
+            let keys = by_hand.clone();
+            async move {
+                let breaker = keys.get_or_create(key).unwrap();
+                let breaker = if creates { breaker } else { keys.get(key).unwrap() };
+                let failed = breaker.call(async { Err::<(), _>("failed") }).await;
+                // Another key is not part of it.
+                let other = keys.get_or_create("other").unwrap();
+                other.call(async { Err::<(), _>("failed") }).await.unwrap_err();
+                failed.map_err(|_| "failed")
+            }
+        });
+        let mut service = KeyedCircuitBreakerLayer::new(keys.clone(), by_name()).layer(handler);
+        for calls in 1..=3 {
+            service.ready().await.unwrap().call(("bad", Fails)).await.unwrap_err();
+            assert_eq!(failures(&keys, "bad"), calls);
+            assert_eq!(failures(&keys, "other"), calls);
+        }
+        // Not part of a call any more.
+        let breaker = keys.get_or_create("bad").unwrap();
+        breaker.call(async { Err::<(), _>("failed") }).await.unwrap_err();
+        assert_eq!(failures(&keys, "bad"), 4);
+    }
+}
+
+/// The classifier is made before the call, so nothing was called.
+#[tokio::test]
+async fn a_panic_while_the_classifier_is_made_counts_as_nothing() {
+    let clock = tower_breaker::clock::ManualClock::new();
+    let keys = KeyedBreakers::builder("keys").clock(clock.clone()).build().unwrap();
+    let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_name()).classify_with(
+        |(_, call): &Request| -> tower_breaker::classify::ErrorsAsFailures {
+            assert!(!matches!(call, Panics), "a bug");
+            tower_breaker::classify::ErrorsAsFailures
+        },
+    );
+    let mut service = layer.layer(inner());
+    let mut panics = async || {
+        let service = service.ready().await.unwrap();
+        let call = AssertUnwindSafe(|| drop(service.call(("key", Panics))));
+        assert!(std::panic::catch_unwind(call).is_err());
+    };
+    // Without a breaker, and with one.
+    panics().await;
+    assert!(keys.is_empty());
+    keys.get_or_create("key").unwrap().trip();
+    clock.advance(Duration::from_secs(60));
+    for _ in 0..3 {
+        panics().await;
+        assert_eq!(keys.get("key").unwrap().state(), State::HalfOpen);
+    }
+    service.ready().await.unwrap().call(("key", Succeeds)).await.unwrap();
+    assert_eq!(keys.get("key").unwrap().state(), State::Closed, "the slot is free");
+}
