@@ -17,11 +17,13 @@ use super::{
     meter::{self, Meter},
     series,
 };
+#[cfg(not(tower_breaker_loom))]
+use crate::timer::housekeeping;
 use crate::{
     clock::{SystemClock, Tick},
     metrics::{record, recorder},
     sync::{contain, std_lock},
-    timer::housekeeping::{self, OnDeadline},
+    timer::housekeeping::OnDeadline,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
