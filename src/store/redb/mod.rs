@@ -21,8 +21,9 @@ use super::{
 /// Keeps snapshots and histories in one file on disk, `breakers.redb` in a folder of its own, as a
 /// [redb](::redb) database.
 ///
-/// It starts no thread, and opens for reading on a full or read-only disk. The section
-/// [Which store?](crate::store#which-store) has figures.
+/// It starts no thread, so one that is opened in a forked process works there, and it opens for
+/// reading on a full or read-only disk. The section [Which store?](crate::store#which-store) has
+/// figures.
 ///
 /// Clones share the database. It is opened by the first operation, not by [`open`](Self::open), and
 /// belongs to this process until the last clone is dropped.

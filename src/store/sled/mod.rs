@@ -53,8 +53,8 @@ use super::{
 ///   removes a copy that a killed one has left. Beside snapshots of 8 kB or more, of windows of
 ///   many thousand calls, nothing is written unless the disk has room for them all: sled would wait
 ///   forever if that write failed.
-/// * **No threads**: sled starts eight threads in a process. While the system allows no more, each
-///   operation returns [`StoreError::Unavailable`], and the next one tries again.
+/// * **No threads**: sled starts seven threads in a process. While the system does not allow so
+///   many, each operation returns [`StoreError::Unavailable`], and the next one tries again.
 /// * **In a forked process**: sled's threads stay with the process that has used sled first. In a
 ///   process that is forked from it, each operation of any `SledStore` returns
 ///   [`StoreError::Unavailable`]. Build circuit breakers after daemonizing; a

@@ -10,4 +10,5 @@ mod max_open;
 mod model;
 mod over_sockets;
 mod stored;
+mod stored_late;
 mod threads;
