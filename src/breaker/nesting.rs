@@ -85,7 +85,8 @@ pub(crate) fn is_any_running() -> bool {
 
 /// A breaker returns a rejection as an error of this type, perhaps to another one further out. If
 /// there is none, it is part of no call, and must not be taken for part of a later one.
-#[inline]
+// Out of line: a future's poll would save more registers for it.
+#[inline(never)]
 pub(crate) fn note_rejection<E: ?Sized>() {
     if is_any_running() {
         classify::note_rejection::<E>();

@@ -23,9 +23,16 @@ pub(crate) fn note_rejection<E: ?Sized>() {
 #[inline]
 pub(crate) fn note_passed_error<E: ?Sized, Outer: ?Sized>(is_outermost: impl FnOnce() -> bool) {
     if REJECTION.get().is_some() {
-        let goes_on = is_rejection::<E>() && !is_outermost();
-        REJECTION.set(goes_on.then(type_name::<Outer>));
+        pass_on::<E, Outer>(is_outermost);
     }
+}
+
+// Out of line: a future's poll would save more registers for it.
+#[cold]
+#[inline(never)]
+fn pass_on<E: ?Sized, Outer: ?Sized>(is_outermost: impl FnOnce() -> bool) {
+    let goes_on = is_rejection::<E>() && !is_outermost();
+    REJECTION.set(goes_on.then(type_name::<Outer>));
 }
 
 /// Whether the last error that a breaker returned on this thread was a rejection, of this type.
