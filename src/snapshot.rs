@@ -166,7 +166,8 @@ impl Snapshot {
                 (ttl.open, Some(self.manual_until?))
             }
         };
-        self.saved_at.checked_add(ttl).map(|expiry| at_least.map_or(expiry, |at| expiry.max(at)))
+        let expiry = self.saved_at.checked_add(ttl)?;
+        Some(seconds::rounded(at_least.map_or(expiry, |at| expiry.max(at))))
     }
 
     /// How long this is of use to a store, counted from when it was written. `None`: without limit.
