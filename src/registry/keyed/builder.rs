@@ -94,7 +94,9 @@ impl KeyedBreakersBuilder {
     /// where `keys` are the keys that had a call within the last minute (a key counts for 60 to
     /// 65 s after its last call). Up to 4,096 keys are counted exactly; of more, the number is
     /// estimated, with a standard error of 2%. After a start, or after many keys have come and
-    /// gone, the keys have yet to be seen, and the limit is low.
+    /// gone, the keys have yet to be seen, and the limit is low. Where a balancer asks for the
+    /// load of an endpoint, this counts as a call of its key: it calls no endpoint whose circuit is
+    /// open.
     ///
     /// Open circuits are those that are open, half-open or forced open: a circuit counts until it
     /// closes, is [disabled](crate::Breaker::disable), or is replaced, or until its key has had no

@@ -46,7 +46,7 @@ impl MaxOpen {
         OpenSlot::new(Arc::clone(self) as _, key)
     }
 
-    /// Notes a call of the key with this hash.
+    /// Notes a call of the key with this hash, or a question of a balancer.
     #[inline]
     pub(super) fn see(&self, hash: u64) {
         let now = match &self.clock {
