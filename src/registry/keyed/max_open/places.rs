@@ -10,15 +10,16 @@ const MOST: usize = 1 << 17;
 /// A mark is so many bits of the epoch, and the first ones of the hash above them. It is the same
 /// again after 5.7 hours.
 const EPOCH_BITS: u32 = 12;
+const EPOCH_MASK: u32 = (1 << EPOCH_BITS) - 1;
 
 /// Places enough that few keys with an open circuit share one with more keys than it has marks for,
 /// even if all breakers of the group are open.
-pub(super) struct OpenPlaces(Box<[Place]>);
+pub(super) struct OpenPlaces(Box<[OpenPlace]>);
 
 /// The keys whose hash leads here.
 #[derive(Default)]
 #[repr(align(16))]
-struct Place {
+struct OpenPlace {
     /// How many open circuits have one of them.
     open: AtomicU32,
     /// Some that were noted lately, with the epoch.
@@ -29,7 +30,7 @@ impl OpenPlaces {
     /// For a group of at most this many breakers.
     pub(super) fn new(max_breakers: usize) -> Self {
         let places = max_breakers.clamp(FEWEST, MOST).next_power_of_two();
-        Self((0..places).map(|_| Place::default()).collect())
+        Self((0..places).map(|_| OpenPlace::default()).collect())
     }
 
     #[inline]
@@ -45,7 +46,7 @@ impl OpenPlaces {
         if marks.iter().any(|it| it.load(Relaxed) == mark) {
             return false;
         }
-        let is_old = |it: &&AtomicU32| (it.load(Relaxed) ^ mark) % (1 << EPOCH_BITS) != 0;
+        let is_old = |it: &&AtomicU32| (it.load(Relaxed) ^ mark) & EPOCH_MASK != 0;
         let oldest = marks.iter().find(is_old).unwrap_or(&marks[(mark >> EPOCH_BITS) as usize % 3]);
         oldest.store(mark, Relaxed);
         true
@@ -64,7 +65,7 @@ impl OpenPlaces {
     }
 
     #[inline]
-    fn place(&self, hash: u64) -> &Place {
+    fn place(&self, hash: u64) -> &OpenPlace {
         #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
         let index = hash as usize & (self.0.len() - 1);
         &self.0[index]
@@ -73,10 +74,8 @@ impl OpenPlaces {
 
 /// Two keys with the same place have the same mark in one of 2^20 cases; then only the first is
 /// noted in that epoch.
-#[expect(clippy::cast_possible_truncation, reason = "the first half of the hash is meant")]
 const fn mark(hash: u64, epoch: u32) -> u32 {
-    let epoch_bits = (1 << EPOCH_BITS) - 1;
-    (hash >> u32::BITS) as u32 & !epoch_bits | epoch & epoch_bits
+    (hash >> u32::BITS) as u32 & !EPOCH_MASK | epoch & EPOCH_MASK
 }
 
 #[cfg(test)]
@@ -115,6 +114,6 @@ mod tests {
 
     #[test]
     fn the_places_of_a_group_without_a_bound_are_bounded() {
-        assert_eq!(OpenPlaces::new(usize::MAX).0.len() * size_of::<Place>(), 2 << 20);
+        assert_eq!(OpenPlaces::new(usize::MAX).0.len() * size_of::<OpenPlace>(), 2 << 20);
     }
 }
