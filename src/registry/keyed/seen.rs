@@ -73,7 +73,7 @@ impl SeenKeys {
     }
 
     /// Notes a call of the key with this hash, whose bits are all random. A key outside the sample
-    /// takes no lock, but with the first call of an epoch.
+    /// takes no lock, except with the first call of an epoch.
     #[inline]
     pub(super) fn note(&self, hash: u64, now: Tick) -> Noted {
         let epoch = epoch(now);

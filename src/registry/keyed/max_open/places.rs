@@ -39,8 +39,7 @@ impl OpenPlaces {
     }
 
     /// Notes a key that may have an open circuit. Returns whether it is not known to have been
-    /// noted in this epoch already.
-    #[inline]
+    /// noted in this epoch already. Not inlined: most calls do not need it.
     pub(super) fn note(&self, hash: u64, epoch: u32) -> bool {
         let (marks, mark) = (&self.place(hash).marks, mark(hash, epoch));
         if marks.iter().any(|it| it.load(Relaxed) == mark) {
