@@ -94,7 +94,9 @@ impl KeyedBreakersBuilder {
     /// where `keys` are the keys that had a call within the last minute (a key counts for 60 to
     /// 65 s after its last call). Up to 4,096 keys are counted exactly; of more, the number is
     /// estimated, with a standard error of 2%. After a start, or after many keys have come and
-    /// gone, the keys have yet to be seen, and the limit is low.
+    /// gone, the keys have yet to be seen, and the limit is low. Where a balancer asks for the
+    /// load of an endpoint, this counts as a call of its key: it calls no endpoint whose circuit is
+    /// open.
     ///
     /// Open circuits are those that are open, half-open or forced open: a circuit counts until it
     /// closes, is [disabled](crate::Breaker::disable), or is replaced, or until its key has had no
@@ -165,7 +167,8 @@ impl KeyedBreakersBuilder {
         self.config.check("", &mut faults);
         faults.into_result(())?;
         let Self { group, config, store, clock, listeners, max_breakers, when_full, .. } = self;
-        let max_open = self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone()));
+        let max_open =
+            self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone(), max_breakers));
         let hub = Arc::new(Hub::new(listeners));
         let labels = KeyLabels::new(&group, self.keys_in_metrics);
         let source = Source { store, clock, hub, max_open: max_open.map(Arc::new), labels };

@@ -245,7 +245,8 @@ impl KeyedBreakers {
         self.table.mark_of(&self.table.shorten(key))
     }
 
-    /// Whether a call with this key would be rejected now. It is no use of its breaker.
+    /// Whether a call with this key would be rejected now. It is no use of its breaker, but
+    /// `max_open_ratio` counts the key as one that was called.
     #[cfg(feature = "load")]
     pub(crate) fn would_reject(&self, key: &str) -> bool {
         self.table.would_reject(&self.table.shorten(key))

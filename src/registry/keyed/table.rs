@@ -221,7 +221,7 @@ impl Table {
         Some(breaker)
     }
 
-    /// Notes a call with this key.
+    /// Notes a call with this key, or a question of a balancer.
     #[inline]
     fn see(&self, key: HashedRef<'_>) {
         if let Some(max_open) = &self.source.max_open {
@@ -295,7 +295,10 @@ impl Table {
 
     #[cfg(feature = "load")]
     pub(super) fn would_reject(&self, key: &str) -> bool {
-        let found = self.slots.look_at(self.hasher.hash(key));
+        let key = self.hasher.hash(key);
+        // A balancer calls no endpoint that rejects. Its circuit counts for as long as it asks.
+        self.see(key);
+        let found = self.slots.look_at(key);
         let shared = || self.shared.clone().filter(|_| self.is_crowded.load(Relaxed));
         let breaker = found.or_else(shared);
         breaker.is_some_and(|breaker| breaker.cell().would_refuse_balancer())

@@ -18,7 +18,7 @@ use tower::{
     util::BoxCloneSyncService,
 };
 use tower_breaker::{
-    CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, RampUp, Rejected,
+    CircuitBreakerLayer, Config, KeyedBreakers, KeyedCircuitBreakerLayer, RampUp, Rejected, State,
     clock::ManualClock, load::BreakerLoad, registry::WhenFull,
 };
 
@@ -157,6 +157,42 @@ async fn reading_a_load_creates_no_breaker_and_is_no_use_of_one() {
     assert!(hosts.get("a").is_none(), "the oldest was replaced");
     hosts.get_or_create("a").unwrap().force_open();
     assert_eq!(endpoint.load(), BreakerLoad::Rejects);
+}
+
+/// A balancer that avoids an endpoint asks for its load all the same.
+#[tokio::test]
+async fn an_open_endpoint_counts_for_as_long_as_a_balancer_asks_for_its_load() {
+    let cluster = Cluster::new();
+    let mut config = Config::default();
+    config.recovery_timeout = 10 * RECOVERY;
+    let hosts = KeyedBreakers::builder("hosts").config(config).max_open_ratio(0.34);
+    let hosts = hosts.clock(cluster.clock.clone()).build().unwrap();
+    let mut keys = ["a", "b", "c"].into_iter();
+    let endpoints = cluster.endpoints().map(|endpoint| {
+        let key = keys.next().unwrap();
+        KeyedCircuitBreakerLayer::by_endpoint(hosts.clone(), key).layer(endpoint)
+    });
+    let fail = |key| {
+        let breaker = hosts.get_or_create(key).unwrap();
+        for _ in 0..5 {
+            if let Ok(permit) = breaker.try_acquire() {
+                permit.failure();
+            }
+        }
+        breaker.state()
+    };
+    assert_eq!(fail("a"), State::Open);
+    for _ in 0..12 {
+        cluster.clock.advance(RECOVERY / 6);
+        let rejects = endpoints.each_ref().map(|it| it.load() == BreakerLoad::Rejects);
+        assert_eq!(rejects, [true, false, false]);
+    }
+    let limit = hosts.stats().open_limit.unwrap();
+    assert_eq!((limit.keys_seen, limit.open), (3, 1));
+    assert_eq!(fail("b"), State::Closed);
+
+    cluster.clock.advance(2 * RECOVERY);
+    assert_eq!(hosts.stats().open_limit.unwrap().open, 0, "no balancer has asked");
 }
 
 #[tokio::test]
