@@ -68,6 +68,7 @@ pub(super) mod faults {
 
     thread_local! {
         static FAILS: Cell<bool> = const { Cell::new(false) };
+        static IS_FULL: Cell<bool> = const { Cell::new(false) };
         static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -82,6 +83,17 @@ pub(super) mod faults {
     /// Whether folders cannot be synced by this thread.
     pub(in super::super) fn fail_syncs(fail: bool) {
         FAILS.set(fail);
+    }
+
+    /// Whether disks count as full for this thread.
+    #[cfg(feature = "sled")]
+    pub(in super::super) fn fill_disks(fill: bool) {
+        IS_FULL.set(fill);
+    }
+
+    #[cfg(feature = "sled")]
+    pub(in super::super) fn are_disks_full() -> bool {
+        IS_FULL.get()
     }
 
     /// The folders that this thread has synced since the last call, sorted.

@@ -26,8 +26,9 @@ use crate::{
 /// The keys in a page.
 const PAGE: usize = 1024;
 
-/// The delay before a store is read again that could not be read.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The delay before a store is read again that could not be read. It doubles with each attempt.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Which names are wanted, and of which store.
 pub(crate) struct NamesWanted {
@@ -84,6 +85,7 @@ impl NameSearch {
 
 fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncSender<()>) {
     let mut first = Some(first);
+    let (mut has_reached, mut pause) = (false, FIRST_PAUSE);
     loop {
         // Between two attempts, the store is not held.
         let Some(store) = (wanted.store)() else { return };
@@ -106,8 +108,12 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
                         );
                     });
                 }
-                if let Ok(names) = read(&client, wanted, StoreClient::visit_reachable_page) {
+                // Once: it may be much, and of a store that is busy.
+                if !has_reached
+                    && let Ok(names) = read(&client, wanted, StoreClient::visit_reachable_page)
+                {
                     found(names);
+                    has_reached = true;
                 }
                 false
             }
@@ -119,7 +125,8 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
         if is_complete {
             return;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST_PAUSE);
     }
 }
 

@@ -7,11 +7,13 @@ use std::{
 
 use super::{Agent, BEAT_INTERVAL, BY_HAND_INTERVAL, Link, REFRESH_INTERVAL, SharedBreaker};
 use crate::{
+    breaker::sharing::SharedView,
     fleet::{
         entry::to_micros,
         protocol::command::{Answer, Command, Status},
         transport::micros,
     },
+    state::State,
     store::{StoreError, redis::RECONNECT_PAUSE},
     sync::log,
 };
@@ -114,11 +116,15 @@ impl Agent {
         Ok(())
     }
 
-    /// The same for the breakers whose state was set by hand.
+    /// The same for the breakers whose state was set by hand and still lasts.
     pub(super) fn join_by_hand(&mut self) -> Result<(), StoreError> {
         self.by_hand_at = Instant::now() + BY_HAND_INTERVAL;
         let is_by_hand = |shared: &SharedBreaker| {
-            shared.is_attached && shared.entry.member.seen().state.is_manual()
+            let seen = shared.entry.member.seen();
+            let state_at = |view: SharedView| seen.state_at(to_micros(view.now));
+            shared.is_attached
+                && seen.state.is_manual()
+                && shared.entry.view().map(state_at).is_some_and(State::is_manual)
         };
         let by_hand = self.breakers.iter().filter(|(_, shared)| is_by_hand(shared));
         let ids: Vec<u64> = by_hand.map(|(id, _)| *id).collect();

@@ -68,12 +68,12 @@ use crate::{
 ///
 /// `build` restores the breakers that the [store](KeyedBreakersBuilder::store) knows, so the first
 /// call of a key whose circuit is open is rejected. While the store cannot be read, such as a
-/// folder that another process holds during a deploy, it is read again each second. Neither a call
-/// nor the creation or replacement of a breaker waits for the store. A breaker that was replaced is
-/// forgotten: its snapshot and its history are deleted in the background, so that invented keys do
-/// not fill the store. (In a Redis server that replicas share, each deletes only what it has saved
-/// itself.) Dropping the last handle of the group saves its breakers, each as the drop of a single
-/// [`Breaker`] does.
+/// folder that another process holds during a deploy, it is read again after a second, and then
+/// after longer pauses of up to 10 seconds. Neither a call nor the creation or replacement of a
+/// breaker waits for the store. A breaker that was replaced is forgotten: its snapshot and its
+/// history are deleted in the background, so that invented keys do not fill the store. (In a Redis
+/// server that replicas share, each deletes only what it has saved itself.) Dropping the last
+/// handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
 ///
 /// # Settings from a file
 ///

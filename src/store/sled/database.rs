@@ -91,12 +91,13 @@ impl Database {
         }
     }
 
-    /// Runs an operation that changes the database, and need not be durable.
-    pub(super) fn change(
+    /// Runs an operation on the database itself, never on a copy, so it fails if the folder cannot
+    /// be written to. What the operation changes need not be durable.
+    pub(super) fn run_in_place<T>(
         &self,
         label: &str,
-        operation: impl FnOnce(&Db) -> Result<(), SledError>,
-    ) -> Result<(), StoreError> {
+        operation: impl FnOnce(&Db) -> Result<T, SledError>,
+    ) -> Result<T, StoreError> {
         self.write(label, |open| Failure::catch(|| operation(&open.db)))
     }
 
@@ -124,11 +125,11 @@ impl Database {
         lock(&self.slot).last_repair.clone()
     }
 
-    fn write(
+    fn write<T>(
         &self,
         label: &str,
-        operation: impl FnOnce(&mut Open) -> Result<(), Failure>,
-    ) -> Result<(), StoreError> {
+        operation: impl FnOnce(&mut Open) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
         let mut slot = lock(&self.slot);
         slot.handles.drop_old_copy();
         self.check_in_place(&mut slot)?;

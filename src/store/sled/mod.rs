@@ -152,7 +152,10 @@ impl SledStore {
         changes: impl Iterator<Item = (&'a str, usize)>,
     ) -> Result<(), StoreError> {
         let Some(free) = space::scarce(self.folder()) else { return Ok(()) };
-        match self.snapshots(|db| space::needed(db, changes))? {
+        // A copy would take up what is left of the disk, and cannot be written to either.
+        let snapshots = &self.databases.snapshots;
+        let needed = snapshots.run_in_place(self.label(), |db| space::needed(db, changes));
+        match self.note_loss(needed)? {
             Some(needed) if free < needed => Err(space::too_little(self.folder(), free, needed)),
             _ => Ok(()),
         }
@@ -291,7 +294,7 @@ impl HistoryStore for SledStore {
             return Ok(());
         }
         self.note_loss(
-            histories.change(self.label(), |db| history::trim(db, key, older_than, keep)),
+            histories.run_in_place(self.label(), |db| history::trim(db, key, older_than, keep)),
         )
     }
 }

@@ -26,6 +26,10 @@ const LARGE: usize = (128 << 10) / VALUES_OF_A_PAGE;
 /// How much room the disk has, if it may be too little for some page. A system that does not say
 /// leaves it to sled to find out.
 pub(super) fn scarce(folder: &Path) -> Option<u64> {
+    #[cfg(test)]
+    if crate::store::durable::faults::are_disks_full() {
+        return Some(0);
+    }
     fs2::available_space(folder).ok().filter(|free| *free < ENOUGH)
 }
 

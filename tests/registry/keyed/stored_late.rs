@@ -1,8 +1,14 @@
 //! A group whose store cannot be read when it is built.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use tower_breaker::{MemoryStore, SledStore, State, store::Tiered};
+use tower_breaker::{
+    MemoryStore, SledStore, State, StateStore,
+    store::{SaveEntry, StoreError, Tiered},
+};
 
 use super::stored::group;
 use crate::support::{
@@ -61,4 +67,72 @@ fn the_far_store_is_restored_from_while_the_near_one_cannot_be_read() {
     eventually("the near one is restored from as well", || {
         hosts.get("near").is_some_and(|near| near.state() == State::ForcedOpen)
     });
+}
+
+/// A store of which a part cannot be read.
+#[derive(Clone, Default)]
+struct Partial {
+    reachable: MemoryStore,
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Default)]
+struct Log {
+    /// When all was to be read.
+    attempts: Vec<Instant>,
+    /// How often what can be reached was read.
+    reached: usize,
+    can_reach: bool,
+}
+
+impl StateStore for Partial {
+    fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reachable.load(key)
+    }
+
+    fn load_page(&self, _: Option<&str>, _: usize) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.log.lock().unwrap().attempts.push(Instant::now());
+        Err(StoreError::Unavailable("a part cannot be read".into()))
+    }
+
+    fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        let mut log = self.log.lock().unwrap();
+        if !log.can_reach {
+            return Err(StoreError::Unavailable("nothing can be read".into()));
+        }
+        log.reached += 1;
+        self.reachable.visit_page(after, limit, visit)
+    }
+
+    fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
+        self.reachable.save(entry)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.reachable.delete(key)
+    }
+}
+
+#[test]
+fn what_can_be_reached_is_read_once_and_the_rest_is_tried_less_and_less_often() {
+    let store = Partial::default();
+    group("hosts", &store.reachable).get_or_create("bad").unwrap().force_open();
+    let hosts = group("hosts", &store);
+    assert!(hosts.is_empty());
+    store.log.lock().unwrap().can_reach = true;
+    eventually("it is restored", || {
+        hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
+    });
+    eventually("it is tried four times", || store.log.lock().unwrap().attempts.len() >= 4);
+    let log = store.log.lock().unwrap();
+    assert_eq!(log.reached, 1);
+    let pause = |number: usize| log.attempts[number + 1] - log.attempts[number];
+    assert!(pause(0) >= Duration::from_secs(1));
+    assert!(pause(1) >= Duration::from_secs(2));
+    assert!(pause(2) >= Duration::from_secs(4));
 }

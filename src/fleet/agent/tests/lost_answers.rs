@@ -215,3 +215,29 @@ fn a_server_whose_memory_went_to_other_keys_is_told_the_states_set_by_hand_and_n
     assert_eq!(rig.agent.transport.round_trips, before);
     assert_eq!(closed.state(), State::Closed);
 }
+
+#[test]
+fn a_state_set_by_hand_whose_time_is_over_is_not_told_again() {
+    let Some(mut rig) = Rig::start(Agreement::any()) else { return };
+    let breaker = joined(&mut rig, Rig::config());
+    for (token, lasts, state, round_trips) in
+        [(7, micros(LONG), State::ForcedOpen, 1), (8, 1, State::Closed, 0)]
+    {
+        let request =
+            Request::Set { token, state: State::ForcedOpen, lasts: Some(lasts), opens: 0 };
+        let answer = rig.other("a", request);
+        let view = rig.view(&breaker);
+        rig.shared(&breaker).entry.learn(answer.record, answer.now, &view);
+        rig.until("the state is there, and there is nothing to do", |rig| {
+            breaker.state() == state && rig.agent.changed.is_empty()
+        });
+        assert_eq!(rig.shared(&breaker).entry.member.seen().fence, answer.record.fence);
+        // Nothing else is due.
+        rig.agent.beat_at = Instant::now() + LONG;
+        rig.agent.by_hand_at = Instant::now();
+        let before = rig.agent.transport.round_trips;
+        rig.step();
+        assert_eq!(rig.agent.transport.round_trips - before, round_trips, "{lasts} \u{b5}s");
+        rig.until("there is nothing to do", |rig| rig.agent.changed.is_empty());
+    }
+}

@@ -68,6 +68,33 @@ fn a_copy_that_is_no_longer_used_is_removed_by_any_call_and_with_its_store() {
     assert!(!folder.exists(), "with the store");
 }
 
+#[test]
+fn an_attempt_to_save_on_a_full_disk_makes_no_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    let store = SledStore::open(dir.path()).unwrap();
+    let has_copy = || store.databases.snapshots.copy_folder().is_some();
+    faults::fill_disks(true);
+    faults::fail_syncs(true);
+    let (entry, key) = (SaveEntry::new("key 7", "value"), "key 7".to_owned());
+    store.save(&entry).unwrap_err();
+    store.save_all(std::slice::from_ref(&entry)).unwrap_err();
+    store.delete(&key).unwrap_err();
+    store.delete_all(&[key]).unwrap_err();
+    assert!(!has_copy());
+    assert_eq!(store.load("key 7").unwrap(), Some(vec![b'x'; 300]));
+    assert!(has_copy(), "it is for reads");
+    // The folder can be opened again, and there is still no room.
+    faults::fail_syncs(false);
+    let large = SaveEntry::new("large", vec![b'.'; 200_000]);
+    let error = store.save(&large).unwrap_err().to_string();
+    assert!(error.contains("No space left"), "{error}");
+    assert!(!has_copy());
+    store.save(&entry).unwrap();
+    assert_eq!(store.load("key 7").unwrap().as_deref(), Some(b"value".as_slice()));
+    faults::fill_disks(false);
+}
+
 fn files(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let mut files: Vec<_> = entries
