@@ -167,7 +167,8 @@ impl KeyedBreakersBuilder {
         self.config.check("", &mut faults);
         faults.into_result(())?;
         let Self { group, config, store, clock, listeners, max_breakers, when_full, .. } = self;
-        let max_open = self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone()));
+        let max_open =
+            self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone(), max_breakers));
         let hub = Arc::new(Hub::new(listeners));
         let labels = KeyLabels::new(&group, self.keys_in_metrics);
         let source = Source { store, clock, hub, max_open: max_open.map(Arc::new), labels };

@@ -1,12 +1,14 @@
 //! How many circuits of a group may be open at once.
 
+mod places;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use self::places::OpenPlaces;
-use super::seen::{SeenKeys, lately};
+use super::seen::{Noted, SeenKeys, lately};
 use crate::{
     breaker::open_slot::{OpenLimit, OpenSlot, OpenSlots},
     clock::{SystemClock, Tick, TimeSource},
@@ -27,7 +29,7 @@ pub(super) struct MaxOpen {
 }
 
 impl MaxOpen {
-    pub(super) fn new(ratio: f64, clock: TimeSource) -> Self {
+    pub(super) fn new(ratio: f64, clock: TimeSource, max_breakers: usize) -> Self {
         if let TimeSource::System = clock {
             SystemClock::calibrate();
         }
@@ -36,7 +38,7 @@ impl MaxOpen {
             clock,
             seen: SeenKeys::new(),
             slots: OpenSlots::new(),
-            places: OpenPlaces::new(),
+            places: OpenPlaces::new(max_breakers),
             prevented: AtomicU64::new(0),
         }
     }
@@ -53,11 +55,13 @@ impl MaxOpen {
             TimeSource::System => SystemClock::counter_tick(),
             custom @ TimeSource::Custom(_) => custom.now(),
         };
-        let may_be_open = || self.places.may_have(hash);
-        if let Some(epoch) = self.seen.note(hash, now, may_be_open)
-            && may_be_open()
-        {
-            self.slots.see(hash, epoch);
+        let is_news = match self.seen.note(hash, now) {
+            Noted::Before => false,
+            Noted::Now => self.places.may_have(hash),
+            Noted::Not => self.places.may_have(hash) && self.places.note(hash, lately(now).now),
+        };
+        if is_news {
+            self.slots.see(hash, lately(now).now);
         }
     }
 
@@ -107,47 +111,6 @@ impl OpenLimit for MaxOpen {
 
     fn note_prevented(&self) {
         self.prevented.fetch_add(1, Relaxed);
-    }
-}
-
-/// Which keys may have an open circuit, for calls of all the others.
-mod places {
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-    /// A power of two.
-    const PLACES: usize = 4096;
-
-    /// How many open circuits have a key whose hash leads to each place.
-    pub(super) struct OpenPlaces(Box<[AtomicU32]>);
-
-    impl OpenPlaces {
-        pub(super) fn new() -> Self {
-            Self((0..PLACES).map(|_| AtomicU32::new(0)).collect())
-        }
-
-        #[inline]
-        pub(super) fn may_have(&self, hash: u64) -> bool {
-            self.place(hash).load(Relaxed) > 0
-        }
-
-        pub(super) fn add(&self, key: Option<u64>) {
-            if let Some(hash) = key {
-                self.place(hash).fetch_add(1, Relaxed);
-            }
-        }
-
-        pub(super) fn remove(&self, key: Option<u64>) {
-            if let Some(hash) = key {
-                self.place(hash).fetch_sub(1, Relaxed);
-            }
-        }
-
-        #[inline]
-        fn place(&self, hash: u64) -> &AtomicU32 {
-            #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-            let index = hash as usize % PLACES;
-            &self.0[index]
-        }
     }
 }
 

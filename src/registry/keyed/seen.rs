@@ -53,6 +53,16 @@ struct Sample {
     last_seen: HashMap<u64, u32>,
 }
 
+/// Whether a call was noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// An earlier one of the same key was, in the same epoch.
+    Before,
+    Now,
+    /// The key is not in the sample.
+    Not,
+}
+
 impl SeenKeys {
     pub(super) fn new() -> Self {
         Self {
@@ -62,33 +72,24 @@ impl SeenKeys {
         }
     }
 
-    /// Notes a call of the key with this hash, whose bits are all random. Returns the epoch if the
-    /// key has not been noted in it yet: for a key that is not in the sample, only if it is
-    /// watched.
+    /// Notes a call of the key with this hash, whose bits are all random. A key outside the sample
+    /// takes no lock, except with the first call of an epoch.
     #[inline]
-    pub(super) fn note(
-        &self,
-        hash: u64,
-        now: Tick,
-        is_watched: impl FnOnce() -> bool,
-    ) -> Option<u32> {
+    pub(super) fn note(&self, hash: u64, now: Tick) -> Noted {
         let epoch = epoch(now);
         let state = self.state.load(Relaxed);
         let is_clean = (state >> 32) >= u64::from(epoch);
-        if is_clean
-            && u64::from(hash.leading_zeros()) < state & u64::from(u32::MAX)
-            && !is_watched()
-        {
-            return None;
+        if is_clean && u64::from(hash.leading_zeros()) < state & u64::from(u32::MAX) {
+            return Noted::Not;
         }
         let place = &self.marks[place(hash)];
         let mark = mark(hash, epoch);
         if is_clean && place.load(Relaxed) == mark {
-            return None;
+            return Noted::Before;
         }
         self.note_in_sample(hash, epoch);
         place.store(mark, Relaxed);
-        Some(epoch)
+        Noted::Now
     }
 
     #[cold]
@@ -173,7 +174,7 @@ const fn mark(hash: u64, epoch: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, sync::mpsc, thread};
 
     use proptest::prelude::*;
 
@@ -184,7 +185,7 @@ mod tests {
     }
 
     fn note(seen: &SeenKeys, hash: u64, now: Tick) {
-        seen.note(hash, now, || false);
+        seen.note(hash, now);
     }
 
     /// A hash as random as that of the group.
@@ -234,6 +235,26 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_keys_outside_the_sample_do_not_wait_for_its_lock() {
+        let seen = SeenKeys::new();
+        (0..100_000).for_each(|key| note(&seen, hash(key), at(0)));
+        let sample = std_lock(&seen.sample);
+        let outside: Vec<u64> =
+            (0..100_000).map(hash).filter(|hash| hash.leading_zeros() < sample.bits).collect();
+        assert!(outside.len() > 90_000);
+        let (done, is_done) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let noted = outside.iter().filter(|hash| seen.note(**hash, at(1)) != Noted::Not);
+                let _ = done.send(noted.count());
+            });
+            let noted = is_done.recv_timeout(Duration::from_secs(30));
+            drop(sample);
+            assert_eq!(noted, Ok(0));
+        });
+    }
+
+    #[test]
     fn after_a_flood_of_keys_few_are_counted_exactly_again() {
         let seen = SeenKeys::new();
         (0..1_000_000).for_each(|key| note(&seen, hash(key), at(0)));
@@ -256,7 +277,7 @@ mod tests {
     #[test]
     fn threads_that_note_the_same_keys_count_each_once() {
         let seen = SeenKeys::new();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..1000).for_each(|key| note(&seen, hash(key), at(1))));
             }
