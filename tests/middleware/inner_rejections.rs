@@ -86,6 +86,27 @@ async fn a_rejection_does_not_count_through_several_breakers() {
     assert_eq!(states, [State::Open, State::Closed, State::Open]);
 }
 
+/// All with the default classifier, and no classifier has met the innermost error.
+#[tokio::test]
+async fn a_rejection_does_not_count_through_breakers_that_classify_alike() {
+    #[derive(Debug, Clone)]
+    struct Opaque;
+
+    let inner = forced_open("inner");
+    let others = ["second", "third", "fourth"].map(touchy);
+    let [second, third, fourth] = &others;
+    let service = fourth.layer(third.layer(second.layer(inner.layer(failing(Opaque)))));
+    for _ in 0..3 {
+        fail(service.clone()).await;
+        let states = others.each_ref().map(|layer| layer.breaker().state());
+        assert_eq!(states, [State::Closed; 3]);
+    }
+    inner.breaker().reset();
+    fail(service.clone()).await;
+    let states = others.map(|layer| layer.breaker().state());
+    assert_eq!(states, [State::Open; 3]);
+}
+
 #[tokio::test]
 async fn a_failure_of_the_same_type_counts_right_after_a_rejection() {
     #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! The errors of inner breakers around services whose error is of any type.
 
 use std::{
-    any::{Any, TypeId},
+    any::{Any, TypeId, type_name},
     cell::Cell,
     error::Error as StdError,
     sync::{
@@ -106,10 +106,18 @@ fn open_known<E: 'static>(error: &dyn Any) -> Opened<'_> {
     }
 }
 
-/// The error may be the [`Error`] of a breaker still further in. If not, it is no rejection.
-fn open_inner(inner: &dyn Any) -> Opened<'_> {
+/// The error may be the [`Error`] of a breaker still further in, perhaps of a type that no
+/// classifier has met. If not, it is no rejection.
+fn open_inner<E: 'static>(inner: &E) -> Opened<'_> {
     match open(inner) {
-        Opened::Unknown => Opened::Opaque,
+        Opened::Unknown if !is_error_of_a_breaker::<E>() => Opened::Opaque,
         opened => opened,
     }
+}
+
+/// Whether the type is some `Error<_>`. Its name tells: the type within it is not known here.
+fn is_error_of_a_breaker<E>() -> bool {
+    let path = type_name::<Error<()>>().split('<').next();
+    path.and_then(|path| type_name::<E>().strip_prefix(path))
+        .is_some_and(|end| end.starts_with('<'))
 }
