@@ -249,9 +249,31 @@ impl housekeeping::OnDeadline for Cell {
 mod tests {
     use super::*;
     use crate::{
-        breaker::permit::Permit,
+        breaker::{permit::Permit, pool},
         config::{Trip, Window},
     };
+
+    #[test]
+    fn a_call_that_does_not_count_takes_no_lock() {
+        let cell = leased([Trip::consecutive_failures(1)]);
+        let locks = [pool::never_leased(), cell].map(Cell::lock);
+        let (done, is_done) = std::sync::mpsc::channel();
+        let calls = std::thread::spawn(move || {
+            for permit in [Permit::uncounted_call, || Permit::void_of(pool::never_leased())] {
+                permit().success();
+                permit().failure();
+                permit().succeed_unless_nested();
+            }
+            Permit::void_of(cell).success();
+            Permit::void_of(cell).failure();
+            done.send(()).unwrap();
+        });
+        let result = is_done.recv_timeout(std::time::Duration::from_secs(60));
+        drop(locks);
+        calls.join().unwrap();
+        assert_eq!(result, Ok(()), "a call waits for a lock");
+        assert!(cell.admits_all(), "no failure counts");
+    }
 
     /// The view and what else is read at each call fill one line, and the rest three.
     #[test]

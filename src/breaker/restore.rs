@@ -5,7 +5,7 @@
 //! clock may have jumped, and jitter spreads the breakers of the process. A state is *taken over*
 //! from another breaker that is alive at this moment: nothing has passed, and nothing is spread.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     effects::Effects,
@@ -29,9 +29,26 @@ use crate::{
 /// A snapshot that a machine is to continue with.
 pub(super) struct SavedState<'a> {
     pub(super) snapshot: &'a Snapshot,
-    /// What the windows of it are for rules as the machine's, if they are large: see
-    /// [`Rules::decode`].
-    pub(super) decoded: Option<&'a mut Rules>,
+    /// Its windows, if they are large.
+    pub(super) decoded: Option<&'a mut Decoded>,
+}
+
+/// The windows of a snapshot, [decoded](Rules::decode) for the rules of a configuration.
+pub(super) struct Decoded {
+    config: Arc<Config>,
+    rules: Rules,
+}
+
+impl Decoded {
+    pub(super) fn new(config: Arc<Config>, windows: &[WindowSnapshot]) -> Self {
+        Self { rules: Rules::decode(&config, windows), config }
+    }
+
+    /// The rules, unless another configuration is in force by now: its rules may be others, or in
+    /// another order.
+    fn rules_of(&mut self, config: &Arc<Config>) -> Option<&mut Rules> {
+        Arc::ptr_eq(&self.config, config).then_some(&mut self.rules)
+    }
 }
 
 /// Windows of more calls, or of longer run lengths, are decoded without the breaker's lock.
@@ -106,6 +123,7 @@ impl Machine {
             return;
         }
         self.now = self.now.max(now.tick);
+        let decoded = decoded.and_then(|decoded| decoded.rules_of(&self.config));
         if self.rules.have_recorded() {
             self.rules.prepend(&saved.windows, decoded, self.now, downtime(saved, now));
         } else {
@@ -128,6 +146,7 @@ impl Machine {
             self.void_admitted_calls();
         }
         self.rules.clear(self.now);
+        let decoded = decoded.and_then(|decoded| decoded.rules_of(&self.config));
         // The other one's clock, also where the two clocks differ.
         let now = Reading { tick: self.now, wall: state.saved_at };
         self.adopt_counts(state, decoded, now);
@@ -240,4 +259,64 @@ impl Machine {
 /// If the wall clock went back, nothing is known about the downtime.
 fn downtime(saved: &Snapshot, now: Reading) -> Duration {
     now.wall.duration_since(saved.saved_at).unwrap_or_default()
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::config::{Trip, Window};
+
+    const WINDOW: Window = Window::Calls(8);
+    const NOW: Reading = Reading { tick: Tick::from_nanos(0), wall: SystemTime::UNIX_EPOCH };
+
+    fn config(trip_on: [Trip; 2]) -> Arc<Config> {
+        Arc::new(Config { trip_on: trip_on.into(), ..Config::default() })
+    }
+
+    fn failing() -> Trip {
+        Trip::failure_rate(1.0, WINDOW)
+    }
+
+    fn slow() -> Trip {
+        Trip::slow_call_rate(1.0, Duration::from_secs(1), WINDOW)
+    }
+
+    fn saved() -> Snapshot {
+        let window = |rule: &str, results: &str, failures, slow_calls| WindowSnapshot {
+            rule: rule.to_owned(),
+            calls: 3,
+            failures,
+            slow_calls,
+            content: WindowContent::Results(results.to_owned()),
+            packed: None,
+        };
+        let windows = [window("failure_rate", "f..", 1, 0), window("slow_call_rate", ".ss", 0, 2)];
+        Snapshot { windows: windows.into(), ..Snapshot::empty(NOW.wall) }
+    }
+
+    /// The configuration may change while a snapshot is decoded.
+    #[test]
+    fn windows_that_were_decoded_for_another_configuration_are_not_used() {
+        let saved = saved();
+        let (one, other) = (config([failing(), slow()]), config([slow(), failing()]));
+        for decoded_for in [&one, &other] {
+            for is_alive in [false, true] {
+                let mut decoded = Decoded::new(Arc::clone(decoded_for), &saved.windows);
+                let state = SavedState { snapshot: &saved, decoded: Some(&mut decoded) };
+                let mut machine = Machine::new(Arc::clone(&other), 1, NOW.tick);
+                let mut effects = Effects::default();
+                if is_alive {
+                    machine.take_over(state, true, &mut effects);
+                } else {
+                    machine.restore(state, NOW, &mut effects);
+                }
+                let failures = machine.rules.failures().unwrap();
+                let slow_calls = machine.rules.slow_calls().unwrap();
+                assert_eq!((failures.part, failures.calls), (1, 3));
+                assert_eq!((slow_calls.part, slow_calls.calls), (2, 3));
+            }
+        }
+    }
 }

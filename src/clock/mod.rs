@@ -89,7 +89,8 @@ pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 pub trait Clock: Send + Sync + 'static {
     /// The time since a fixed origin of the clock's choice. It should never go back: if it does,
     /// breakers continue from the latest time that they have seen, so that no call is rejected for
-    /// longer than the open time.
+    /// longer than the open time, and 100 ms. Readings of different threads may differ by these
+    /// 100 ms.
     fn now(&self) -> Duration;
 
     /// The wall clock. It may jump: a breaker reads it only to write and restore snapshots and to

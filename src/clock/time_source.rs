@@ -9,14 +9,14 @@ use std::{
             Ordering::{Acquire, Relaxed, Release},
         },
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{
     Clock,
     sources::wall,
     system::SystemClock,
-    tick::{Reading, Tick},
+    tick::{Reading, Tick, nanos},
     tokio::TokioClock,
 };
 
@@ -40,6 +40,11 @@ pub(crate) trait CustomClock: Send + Sync {
     fn may_outrun_tokio(&self) -> bool;
 }
 
+/// A clock that goes back by less than this has only been read on another processor, whose counter
+/// is behind. It is not corrected, and so the time stands for that long: what processors differ by
+/// would be added with each such reading.
+const SKEW: u64 = nanos(Duration::from_millis(100));
+
 /// A clock that continues where it was if it goes back.
 struct Steady<C> {
     clock: C,
@@ -62,6 +67,9 @@ impl<C: Clock> CustomClock for Steady<C> {
         if now >= latest {
             self.latest.fetch_max(now, Release);
             return Tick::from_nanos(now);
+        }
+        if latest - now <= SKEW {
+            return Tick::from_nanos(latest);
         }
         // Of several threads that notice it, one corrects it.
         let corrected = gone_back.saturating_add(latest - now);

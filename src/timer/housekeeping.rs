@@ -16,7 +16,7 @@ mod queue;
 
 use std::{
     io,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
     task::Waker,
     thread,
     time::Duration,
@@ -52,7 +52,8 @@ pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Ti
     // Without a thread, the next need brings it.
 }
 
-/// Ensures that there is a thread for what is scheduled. `false`: it cannot be started.
+/// Ensures that there is a thread for what is scheduled, without waiting for the lock. `false`: it
+/// cannot be started.
 ///
 /// For what has nothing else to schedule before the thread has called it, and must go on although
 /// the thread could not be started, or is that of the process from which this one was forked.
@@ -61,7 +62,7 @@ pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Ti
     expect(dead_code, reason = "the publisher of metrics uses it")
 )]
 pub(crate) fn ensure_thread() -> bool {
-    HOUSEKEEPING.update(Need::Repeated, |queue| queue.next().unwrap_or(Tick::NEVER))
+    HOUSEKEEPING.ensure_thread()
 }
 
 /// A task's place among those that the thread wakes; given up when dropped.
@@ -161,6 +162,22 @@ impl Housekeeping {
     fn update(&'static self, need: Need, change: impl FnOnce(&mut Queue) -> Tick) -> bool {
         let mut queue = std_lock(&self.queue);
         let at = change(&mut queue);
+        self.ensure_awake(queue, need, at)
+    }
+
+    /// A holder of the lock needs the thread too, or is the thread, as a rule. In a forked process,
+    /// it may be a thread of the other process, which never releases it.
+    fn ensure_thread(&'static self) -> bool {
+        let queue = match self.queue.try_lock() {
+            Ok(queue) => queue,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        let at = queue.next().unwrap_or(Tick::NEVER);
+        self.ensure_awake(queue, Need::Repeated, at)
+    }
+
+    fn ensure_awake(&'static self, mut queue: MutexGuard<'_, Queue>, need: Need, at: Tick) -> bool {
         let state = queue.worker.as_mut().and_then(|worker| worker.living_state(|| self.process()));
         match state {
             Some(WorkerState::SleepsUntil(time)) if time <= at => true,

@@ -7,9 +7,12 @@
 //!
 //! Every other program begins with more calls by a single thread. So the windows of the rules are
 //! often full, and quiet, when the threads begin: a fault that needs this showed in one program in
-//! 250 without these, and in one in 65 of them. The second half of the programs runs on a breaker
-//! on which threads have met: it counts successes by thread, and notes failures without its lock.
-//! Calls are counted for metrics, or not, in turns of eight programs: each takes other paths.
+//! 250 without these, and in one in 65 of them. The second half of the programs runs on breakers on
+//! which threads have met: they count successes by thread, and note failures without the lock. In
+//! the first half, each program has a breaker in memory of its own, where threads have not met yet.
+//! Calls are counted for metrics, or not, in turns of eight programs; in turns of sixteen, there is
+//! a time window and slow calls, by the system's clock, or none and a clock of the test: each takes
+//! other paths. (The times are so long that nothing ages, and no call is slow.)
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -30,6 +33,8 @@ use tower_breaker::{
 
 const THREADS: usize = 3;
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// Half of the calls, or a quarter, of a window; or a streak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Rules {
@@ -40,14 +45,37 @@ struct Rules {
     limit: u32,
 }
 
-impl Rules {
-    fn config(self, call_metrics: CallMetrics) -> Config {
-        let rate = Trip::failure_rate(1.0 / f64::from(self.one_in), Window::calls(self.size));
+/// What does not change during a program.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    call_metrics: CallMetrics,
+    /// The failure rate is that of an hour, whatever the size, and calls are timed.
+    timed: bool,
+}
+
+impl Kind {
+    fn of(case: u64) -> Self {
+        let call_metrics = if case % 16 < 8 { CallMetrics::Counts } else { CallMetrics::Off };
+        Self { call_metrics, timed: case % 32 >= 16 }
+    }
+
+    fn config(self, rules: Rules) -> Config {
+        let window = if self.timed { Window::time(HOUR) } else { Window::calls(rules.size) };
+        let rate = Trip::failure_rate(1.0 / f64::from(rules.one_in), window);
         let mut config = Config::default();
         config.trip_on =
-            vec![rate.minimum_calls(self.minimum), Trip::consecutive_failures(self.limit)];
-        config.call_metrics = call_metrics;
+            vec![rate.minimum_calls(rules.minimum), Trip::consecutive_failures(rules.limit)];
+        if self.timed {
+            config.trip_on.push(Trip::slow_call_rate(0.5, HOUR, Window::calls(rules.size)));
+        }
+        config.call_metrics = self.call_metrics;
         config
+    }
+
+    fn build(self, config: Config) -> Breaker {
+        let builder = Breaker::builder("threads").config(config);
+        let builder = if self.timed { builder } else { builder.clock(ManualClock::new()) };
+        builder.build().unwrap()
     }
 }
 
@@ -93,6 +121,8 @@ impl From<Stats> for Seen {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Model {
     rules: Rules,
+    /// Calls leave the window.
+    shrinks: bool,
     open: bool,
     window: VecDeque<bool>,
     streak: u32,
@@ -103,9 +133,10 @@ struct Model {
 }
 
 impl Model {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: Rules, kind: Kind) -> Self {
         let (window, admitted) = (VecDeque::new(), [None; THREADS]);
-        Self { rules, open: false, window, streak: 0, generation: 0, admitted }
+        let shrinks = !kind.timed;
+        Self { rules, shrinks, open: false, window, streak: 0, generation: 0, admitted }
     }
 
     fn seen(&self) -> Seen {
@@ -155,6 +186,9 @@ impl Model {
     }
 
     fn shrink(&mut self) {
+        if !self.shrinks {
+            return;
+        }
         let surplus = self.window.len().saturating_sub(self.rules.size as usize);
         self.window.drain(..surplus);
     }
@@ -166,10 +200,10 @@ struct Under<'a> {
     breaker: &'a Breaker,
     /// Makes calls through a service, which has a path of its own; otherwise with permits.
     by_service: bool,
-    call_metrics: CallMetrics,
+    kind: Kind,
 }
 
-fn run(Under { breaker, by_service, call_metrics }: Under<'_>, op: Op, steps: &mut Vec<Step>) {
+fn run(Under { breaker, by_service, kind }: Under<'_>, op: Op, steps: &mut Vec<Step>) {
     match op {
         Op::Call { failed } if by_service => {
             let admitted = call(breaker, failed);
@@ -192,7 +226,7 @@ fn run(Under { breaker, by_service, call_metrics }: Under<'_>, op: Op, steps: &m
             steps.push(Step::Reset);
         }
         Op::Update(rules) => {
-            breaker.update(rules.config(call_metrics)).unwrap();
+            breaker.update(kind.config(rules)).unwrap();
             steps.push(Step::Update(rules));
         }
     }
@@ -264,22 +298,20 @@ impl Random {
     }
 }
 
-fn check(case: u64, met: Option<&Breaker>) {
+/// Returns the breaker, which keeps its memory from the next programs.
+fn check(case: u64, met: Option<&Met>) -> Breaker {
     let mut random = Random(case.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let rules = random.rules();
-    let call_metrics = if case % 16 < 8 { CallMetrics::Counts } else { CallMetrics::Off };
-    let config = rules.config(call_metrics);
-    let breaker = met
-        .cloned()
-        .unwrap_or_else(|| Breaker::builder("threads").clock(ManualClock::new()).build().unwrap());
-    breaker.update(config).unwrap();
+    let kind = Kind::of(case);
+    let breaker = met.map_or_else(|| kind.build(Config::default()), |met| met.of(kind).clone());
+    breaker.update(kind.config(rules)).unwrap();
     breaker.reset();
-    let under = Under { breaker: &breaker, by_service: case % 4 >= 2, call_metrics };
+    let under = Under { breaker: &breaker, by_service: case % 4 >= 2, kind };
     let mut before = Vec::new();
     for op in random.ops(if case.is_multiple_of(2) { 8 } else { 24 }) {
         run(under, op, &mut before);
     }
-    let mut start = Model::new(rules);
+    let mut start = Model::new(rules, kind);
     for step in before {
         start = start.after(0, step).expect("a single thread agrees with the model");
     }
@@ -305,18 +337,16 @@ fn check(case: u64, met: Option<&Breaker>) {
         ends.iter().any(|end| (end.open, end.seen()) == (open, seen)),
         "case {case}, from {start:?}: no order of {steps:#?} leads to {seen:?}, open: {open}",
     );
+    breaker
 }
 
 /// A breaker in memory that no other has used, so that no threads have met there. (Its memory was
 /// allocated for it, and takes more than the rest of a breaker.)
-fn fresh() -> Breaker {
+fn fresh(kind: Kind) -> Breaker {
     let mut config = Config::default();
     config.trip_on = vec![Trip::failure_rate(1.0, Window::calls(1_000_000))];
     config.call_metrics = CallMetrics::Off;
-    let build = || {
-        let builder = Breaker::builder("met").config(config.clone()).clock(ManualClock::new());
-        builder.build().unwrap()
-    };
+    let build = || kind.build(config.clone());
     let (mut others, mut least) = (Vec::new(), u64::MAX);
     loop {
         let mut breaker = None;
@@ -329,10 +359,27 @@ fn fresh() -> Breaker {
     }
 }
 
+/// Breakers on which threads have met.
+struct Met {
+    timed: Breaker,
+    untimed: Breaker,
+}
+
+impl Met {
+    fn new() -> Self {
+        let kind = |timed| Kind { call_metrics: CallMetrics::Off, timed };
+        Self { timed: met(kind(true)), untimed: met(kind(false)) }
+    }
+
+    fn of(&self, kind: Kind) -> &Breaker {
+        if kind.timed { &self.timed } else { &self.untimed }
+    }
+}
+
 /// A breaker on which threads have met: one of them has allocated counters by thread. Nothing else
 /// allocates in a closed circuit.
-fn met() -> Breaker {
-    let breaker = fresh();
+fn met(kind: Kind) -> Breaker {
+    let breaker = fresh(kind);
     let succeed = || breaker.try_acquire().unwrap().success();
     succeed();
     let (barrier, began) = (Barrier::new(THREADS), Instant::now());
@@ -354,7 +401,16 @@ fn met() -> Breaker {
 fn what_threads_see_and_leave_could_have_come_one_after_the_other() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let cases = cases.unwrap_or(256);
-    (0..cases / 2).for_each(|case| check(case, None));
-    let met = met();
-    (cases / 2..cases).for_each(|case| check(case, Some(&met)));
+    let mut uncounted = Config::default();
+    uncounted.call_metrics = CallMetrics::Off;
+    let check_alone = |case| {
+        let breaker = check(case, None);
+        // Its calls are counted no more, so that the next one's are counted as by a first breaker.
+        breaker.update(uncounted.clone()).unwrap();
+        breaker
+    };
+    let unmet: Vec<Breaker> = (0..cases / 2).map(check_alone).collect();
+    let met = Met::new();
+    (cases / 2..cases).for_each(|case| drop(check(case, Some(&met))));
+    drop(unmet);
 }

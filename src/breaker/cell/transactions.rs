@@ -9,8 +9,8 @@ use crate::{
         effects::Effects,
         machine::Machine,
         notify::Observer,
-        restore::{self, SavedState},
-        rules::{NextRules, Rules},
+        restore::{self, Decoded, SavedState},
+        rules::NextRules,
         window::{Rounds, WindowCopies},
     },
     clock::{Reading, TimeSource},
@@ -175,12 +175,12 @@ impl Cell {
     }
 
     /// Decodes large windows of a snapshot, without the lock, for the rules that are in force now.
-    fn decode(&'static self, observer: &dyn Observer, snapshot: &Snapshot) -> Option<Rules> {
+    fn decode(&'static self, observer: &dyn Observer, snapshot: &Snapshot) -> Option<Decoded> {
         if !restore::are_large(&snapshot.windows) {
             return None;
         }
         let config = self.inspect_owned(observer, |machine, _| Arc::clone(machine.config()))?;
-        Some(Rules::decode(&config, &snapshot.windows))
+        Some(Decoded::new(config, &snapshot.windows))
     }
 }
 

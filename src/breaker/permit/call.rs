@@ -132,8 +132,11 @@ impl Call {
     #[cold]
     #[inline(never)]
     fn record_locked(self, outcome: Outcome, elapsed: Option<Duration>) {
-        // To a circuit that is not half-open, an ignored call is nothing.
-        if self.is_probe() || outcome != Outcome::Ignore {
+        // To a circuit that is not half-open, an ignored call is nothing. A call that does not
+        // count would take the one lock of all such calls, and one within another call the
+        // breaker's.
+        let counts = self.state != PackedState::SPENT;
+        if counts && (self.is_probe() || outcome != Outcome::Ignore) {
             self.cell.record(self.ticket(), self.admitted_at(), outcome, elapsed);
         }
     }

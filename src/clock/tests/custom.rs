@@ -80,6 +80,24 @@ fn a_time_window_recovers_within_its_length_after_a_jump_ahead_and_back() {
     assert_eq!(breaker.stats().window_calls(), 0);
 }
 
+/// The counters of processors may differ by a little, whichever of them a thread reads.
+#[test]
+fn a_difference_between_processors_does_not_add_up() {
+    let clock = Settable::at(0);
+    let source = TimeSource::custom(clock.clone());
+    let began = source.now();
+    let mut last = began;
+    for millis in 1..=10_000 {
+        clock.set(if millis % 2 == 0 { millis + 50 } else { millis });
+        let now = source.now();
+        assert!(now >= last, "it goes back");
+        last = now;
+    }
+    assert_eq!(last.since(began), Duration::from_millis(10_050));
+    clock.set(11_000);
+    assert_eq!(source.now().since(began), Duration::from_secs(11), "nothing was added");
+}
+
 /// What a thread has read may be older than what another one has noted meanwhile.
 #[test]
 fn a_clock_that_only_goes_on_is_not_corrected_whatever_threads_read_it() {

@@ -250,3 +250,19 @@ fn the_first_need_in_a_forked_process_starts_a_thread_that_does_what_it_has_inhe
     assert_eq!(process, Some(u32::MAX));
     drop(closed);
 }
+
+/// As in a forked process whose parent's thread held the lock.
+#[test]
+fn a_thread_is_ensured_without_waiting_for_the_lock() {
+    let housekeeping = Housekeeping::of_a_test();
+    let held = std_lock(&housekeeping.queue);
+    let (done, is_done) = std::sync::mpsc::channel();
+    let ensuring = thread::spawn(move || done.send(housekeeping.ensure_thread()));
+    let result = is_done.recv_timeout(Duration::from_secs(60));
+    drop(held);
+    ensuring.join().unwrap().unwrap();
+    assert_eq!(result, Ok(true), "it waits for the lock");
+    assert_eq!(housekeeping.pretence.attempts.load(SeqCst), 0, "the holder looks after the thread");
+    assert!(housekeeping.ensure_thread(), "the lock is free again");
+    assert_eq!(housekeeping.pretence.attempts.load(SeqCst), 1);
+}
