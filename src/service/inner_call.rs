@@ -60,6 +60,17 @@ impl Drop for FailOnPanic<'_> {
     }
 }
 
+/// Classifies the end of a response's body. If the classifier panics, the call is a failure, and the
+/// panic propagates.
+#[cfg(feature = "http")]
+#[inline]
+pub(super) fn fail_on_panic<T>(permit: &mut Permit, classify: impl FnOnce() -> T) -> T {
+    let guard = FailOnPanic(permit);
+    let result = classify();
+    std::mem::forget(guard);
+    result
+}
+
 /// Classifies the result of a call, and records it. If the classifier panics, the call is a
 /// failure, and the panic propagates.
 ///

@@ -9,6 +9,7 @@ use crate::{
     breaker::Permit,
     classify::{BodyFailure, ClassifyEos},
     outcome::Outcome,
+    service::inner_call,
 };
 
 /// A call whose outcome depends on the rest of its body.
@@ -60,7 +61,7 @@ impl<W: ClassifyEos> PendingOutcome<W> {
 
     /// Records the outcome of a response that has no body to wait for.
     pub(super) fn end_without_body(self) {
-        self.call.record(self.eos.classify_eos(None));
+        self.settle(|eos| eos.classify_eos(None));
     }
 
     /// Records the outcome of a body that has ended. If the classifier awaits trailers, they
@@ -70,19 +71,28 @@ impl<W: ClassifyEos> PendingOutcome<W> {
         if self.expected.is_missed(self.received) && !trailers_decide {
             self.fail(BodyFailure::EndedEarly);
         } else {
-            self.call.record(self.eos.classify_eos(trailers));
+            self.settle(|eos| eos.classify_eos(trailers));
         }
     }
 
     /// Records the outcome of a body that has returned an error: this one, if its type is known.
     pub(super) fn fail_with(self, error: Option<&(dyn StdError + 'static)>) {
         match error {
-            Some(error) => self.call.record(self.eos.classify_error(error)),
+            Some(error) => self.settle(|eos| eos.classify_error(error)),
             None => self.fail(BodyFailure::Error),
         }
     }
 
     pub(super) fn fail(self, failure: BodyFailure) {
-        self.call.record(self.eos.classify_failure(failure));
+        self.settle(|eos| eos.classify_failure(failure));
+    }
+
+    /// Classifies the end of the call, and records it. If the classifier panics, the call is a
+    /// failure, and the panic propagates.
+    #[inline]
+    fn settle(self, classify: impl FnOnce(W) -> Outcome) {
+        let Self { mut call, eos, .. } = self;
+        let outcome = inner_call::fail_on_panic(call.permit(), || classify(eos));
+        call.record(outcome);
     }
 }

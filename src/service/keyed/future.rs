@@ -86,7 +86,8 @@ where
             CallProjection::WithBreaker { future } => future.poll(cx),
             CallProjection::Unbroken { future, call, classify, record_when } => {
                 let result = ready!(call.run(|| future.poll(cx)));
-                if let Some(outcome) = record_when.outcome_of_response(classify, &result) {
+                let classify = || record_when.outcome_of_response(classify, &result);
+                if let Some(outcome) = call.fail_on_panic(classify) {
                     call.record(outcome);
                 }
                 Poll::Ready(pass::<O, C, _, _, _>(result))

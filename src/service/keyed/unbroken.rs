@@ -87,8 +87,15 @@ impl UnbrokenCall {
     #[inline]
     pub(in crate::service) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let mark = self.missing.mark();
+        self.fail_on_panic(|| mark.run(work))
+    }
+
+    /// Does a part of the call, such as to classify its result. If it panics, the call is a
+    /// failure, and the panic propagates.
+    #[inline]
+    pub(in crate::service) fn fail_on_panic<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let guard = FailOnDrop(self);
-        let result = mark.run(work);
+        let result = work();
         std::mem::forget(guard);
         result
     }

@@ -1,12 +1,18 @@
 //! The ways in which a body ends.
 
-use http::{Response, header::CONTENT_LENGTH};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use http_body_util::{Empty, Full};
-use tower_breaker::{OnBodyEnd, State};
+use tower_breaker::{
+    CircuitBreakerLayer, OnBodyEnd, Outcome, State,
+    classify::{BodyFailure, ClassifiedResponse, ClassifyBody, ClassifyEos},
+    clock::ManualClock,
+};
 
 use super::{
-    Setup, half_open, respond,
+    OPEN_TIME, Refused, Setup, Watched, half_open, respond,
     script::{Broken, Data, Fail, Script, next, next_data},
 };
 
@@ -155,6 +161,78 @@ fn a_body_that_is_dropped_before_its_end_is_cancelled() {
     assert_eq!(body.get_ref().size_hint().exact(), None);
     drop(body.into_inner());
     assert_eq!(setup.counted(), (0, 0));
+}
+
+/// A classifier that works for heads and panics at each end of a body.
+#[derive(Clone)]
+struct PanicsAtTheEnd;
+
+impl ClassifyBody<Script, Refused> for PanicsAtTheEnd {
+    type Eos = Self;
+
+    fn classify_head(
+        &self,
+        _: &Result<Response<Script>, Refused>,
+    ) -> ClassifiedResponse<Self::Eos> {
+        ClassifiedResponse::RequiresEos(Self)
+    }
+}
+
+impl ClassifyEos for PanicsAtTheEnd {
+    fn classify_eos(self, _: Option<&HeaderMap>) -> Outcome {
+        panic!("at the end")
+    }
+
+    fn classify_failure(self, _: BodyFailure) -> Outcome {
+        panic!("at the failure")
+    }
+}
+
+/// The bodies: empty, one with data, a broken one, and one that is too short.
+fn bodies() -> [Script; 4] {
+    [
+        Script::new([]).announcing(0),
+        Script::new([Data("whole")]),
+        Script::new([Data("half "), Fail]),
+        Script::new([Data("half ")]).announcing(10),
+    ]
+}
+
+fn read_to_the_panic<C>(respond: impl FnOnce() -> Watched<Script, C>)
+where
+    C: ClassifyBody<Script, Refused>,
+{
+    let read = AssertUnwindSafe(|| {
+        let mut body = respond();
+        while next(&mut body).is_some_and(|frame| frame.is_ok()) {}
+    });
+    catch_unwind(read).unwrap_err();
+}
+
+#[test]
+fn a_classifier_that_panics_at_the_end_of_a_body_is_one_failure() {
+    let setup = Setup::with(PanicsAtTheEnd, OnBodyEnd::new());
+    for (failures, body) in (1..).zip(bodies()) {
+        read_to_the_panic::<PanicsAtTheEnd>(|| setup.body(body));
+        assert_eq!(setup.counted(), (0, failures));
+    }
+}
+
+#[test]
+fn a_probe_whose_classifier_panics_at_the_end_of_its_body_reopens_the_circuit() {
+    for body in bodies() {
+        let clock = ManualClock::new();
+        let layer = CircuitBreakerLayer::builder("probes")
+            .clock(clock.clone())
+            .classify(PanicsAtTheEnd)
+            .on_body_end(OnBodyEnd::new())
+            .build()
+            .unwrap();
+        layer.breaker().trip();
+        clock.advance(OPEN_TIME);
+        read_to_the_panic::<PanicsAtTheEnd>(|| respond(&layer, Response::new(body)).into_body());
+        assert_eq!(layer.breaker().state(), State::Open);
+    }
 }
 
 #[test]

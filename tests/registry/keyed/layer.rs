@@ -173,6 +173,19 @@ async fn a_panic_of_the_call_or_of_its_future_is_one_failure_and_goes_on() {
     }
 }
 
+#[tokio::test]
+async fn a_panic_of_the_classifier_is_one_failure_with_and_without_a_breaker() {
+    let keys = group();
+    let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_name())
+        .classify(|_: &Result<(), &str>| -> tower_breaker::Outcome { panic!("in the classifier") });
+    for count in 1..=3 {
+        let run = AssertUnwindSafe(layer.layer(inner()).oneshot(("a", Succeeds)));
+        let panic = futures_catch(run).await.unwrap_err();
+        assert!(panic.contains("in the classifier"), "{panic}");
+        assert_eq!(failures(&keys, "a"), count);
+    }
+}
+
 /// Awaits a future, and returns the message of its panic.
 async fn futures_catch<F: Future>(future: AssertUnwindSafe<F>) -> Result<F::Output, String> {
     let mut future = Box::pin(future.0);
