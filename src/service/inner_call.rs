@@ -60,8 +60,8 @@ impl Drop for FailOnPanic<'_> {
     }
 }
 
-/// Classifies the end of a response's body. If the classifier panics, the call is a failure, and the
-/// panic propagates.
+/// Classifies the end of a response's body. If the classifier panics, the call is a failure, and
+/// the panic propagates.
 #[cfg(feature = "http")]
 #[inline]
 pub(super) fn fail_on_panic<T>(permit: &mut Permit, classify: impl FnOnce() -> T) -> T {
