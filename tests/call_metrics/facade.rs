@@ -282,8 +282,9 @@ fn counters_are_exact_although_the_recorder_panics_at_every_gauge() {
     (0..3).for_each(|_| breaker.try_acquire().unwrap().success());
     eventually("the calls are reported", || calls(PANICS_AT_GAUGES)[0] >= Some(3.0));
     let seconds = || value("state_seconds_total", PANICS_AT_GAUGES, "state=\"closed\"");
-    let enough = seconds().map(|seconds| seconds + 2.0);
-    eventually("they are reported again", || enough.is_some() && seconds() >= enough);
+    // The calls are recorded before the seconds of the same report.
+    let enough = seconds().unwrap_or(0.0) + 2.0;
+    eventually("they are reported again", || seconds() >= Some(enough));
     assert_eq!(calls(PANICS_AT_GAUGES), floats([3, 0, 0, 0, 0, 0]));
     assert_eq!(states(PANICS_AT_GAUGES), [None; 6]);
 }
