@@ -64,10 +64,15 @@ impl<T> Default for OnceBox<T> {
 /// with the lines in its cache, and then the other thread does. It blocks only after some
 /// microseconds.
 #[cfg(not(tower_breaker_loom))]
+#[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    if let Some(guard) = try_lock(mutex) {
-        return guard;
-    }
+    try_lock(mutex).unwrap_or_else(|| lock_taken(mutex))
+}
+
+#[cfg(not(tower_breaker_loom))]
+#[cold]
+#[inline(never)]
+fn lock_taken<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     for pauses in [32, 64, 128] {
         for _ in 0..pauses {
             std::hint::spin_loop();

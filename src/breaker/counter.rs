@@ -88,3 +88,23 @@ pub(super) fn take(counter: &AtomicU64, epoch: u64, limit: u64, next: u64) -> u6
     let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);
     last.saturating_sub(FULL - limit)
 }
+
+/// Takes what an open counter has counted since it was last `drained`.
+///
+/// While at most half of its room is used up, it counts on, and `drained` remembers what was taken:
+/// a locked instruction takes longer than all else that a failure does.
+#[inline]
+pub(super) fn take_new(counter: &AtomicU64, epoch: u64, limit: u64, drained: &mut u32) -> u64 {
+    let count = (counter.load(Ordering::Acquire) ^ tag(epoch)).saturating_sub(FULL - limit);
+    let before = u64::from(*drained);
+    match u32::try_from(2 * count) {
+        Ok(twice) if u64::from(twice) <= limit => {
+            *drained = twice / 2;
+            count.saturating_sub(before)
+        }
+        _ => {
+            *drained = 0;
+            take(counter, epoch, limit, opened(epoch, limit)).saturating_sub(before)
+        }
+    }
+}

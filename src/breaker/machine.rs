@@ -36,6 +36,9 @@ pub(crate) struct Machine {
     pub(super) would_trip: bool,
     pub(super) storage: Storage,
     pub(super) rules: Rules,
+    /// How many successes of the counter for all threads are recorded already. It is here because
+    /// a cell has no room.
+    pub(super) drained: u32,
     /// Openings in a row without closing.
     pub(super) consecutive_opens: u32,
     pub(super) sharing: Sharing,
@@ -131,6 +134,7 @@ impl Machine {
             valid_from: epoch,
             has_transitioned: false,
             would_trip: false,
+            drained: 0,
             consecutive_opens: 0,
             sharing: Sharing::none(),
             now,

@@ -5,7 +5,10 @@ mod guard;
 
 use std::{fmt, mem::ManuallyDrop, time::Duration};
 
-use call::{Call, succeed_after_contention, succeed_inside, succeed_locked, succeed_outermost};
+use call::{
+    Call, succeed_after_contention, succeed_inside, succeed_locked, succeed_outermost,
+    try_fail_outermost,
+};
 
 use super::{
     cell::{Admitted, Cell},
@@ -253,6 +256,13 @@ impl Permit {
         }
         // Also where its drop takes no work: then the compiler need not look.
         self.set_recorded();
+    }
+
+    /// Records a failure that needs nothing but the cell, unless the call is part of another one.
+    /// Returns whether it has.
+    #[inline]
+    pub(crate) fn try_fail_unless_nested(&self) -> bool {
+        try_fail_outermost(self.call.cell, self.call.state)
     }
 
     #[inline(never)]

@@ -232,7 +232,7 @@ impl Machine {
     pub(super) fn try_record_held_failure(
         &mut self,
         epoch: u64,
-        drain: impl FnOnce(u64) -> u64,
+        drain: impl FnOnce(u64, &mut u32) -> u64,
     ) -> bool {
         let holds = epoch == self.epoch()
             && matches!(
@@ -242,7 +242,7 @@ impl Machine {
             && self.rules.are_untimed()
             && self.rules.hold_through_failure();
         if holds {
-            let successes = drain(self.rules.defer_limit());
+            let successes = drain(self.rules.defer_limit(), &mut self.drained);
             self.rules.record_held_failure(successes, self.now);
             self.would_trip = false;
         }

@@ -97,6 +97,15 @@ impl SuccessState {
         self.0 & (Self::DEFERS | TAKES_TIME) == Self::DEFERS
     }
 
+    /// Whether any success may be counted without the lock until the newest bucket of a time window
+    /// ends by the system's clock, however long the call took.
+    #[inline]
+    pub(super) const fn defers_in_bucket(self) -> bool {
+        const BUCKETED: u64 = SuccessState::DEFERS | PackedState::BUCKETED;
+        const ELSE: u64 = PackedState::TIMED | PackedState::CUSTOM_CLOCK;
+        self.0 & (BUCKETED | ELSE) == BUCKETED
+    }
+
     /// Whether each thread counts on a counter of its own.
     #[inline]
     pub(super) const fn is_spread(self) -> bool {

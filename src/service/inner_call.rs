@@ -118,7 +118,10 @@ pub(super) fn record_error(permit: &mut Permit, outcome: Outcome) {
 // a future is so short that the poll is inlined too.
 #[inline(never)]
 fn record_outermost(mut permit: Permit, outcome: Outcome) {
-    if is_nested(permit.cell()) {
+    if matches!(outcome, Outcome::Failure { .. }) && permit.try_fail_unless_nested() {
+        // As most of them end: what else the permit and the outcome say does not matter.
+        permit.set_recorded();
+    } else if is_nested(permit.cell()) {
         permit.discard_in_place();
     } else {
         permit.finish(outcome);

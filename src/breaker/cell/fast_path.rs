@@ -234,6 +234,14 @@ impl Cell {
         since: Tick,
         elapsed: Option<Duration>,
     ) -> Counted {
+        if success.defers_in_bucket() {
+            // What a call was admitted at, or took, does not matter.
+            return if self.view.is_in_newest_bucket(SystemClock::counter_tick()) {
+                self.successes().count(success.epoch(), success.is_spread())
+            } else {
+                Counted::No
+            };
+        }
         if !success.skips() && !success.defers() {
             return Counted::No;
         }
@@ -248,7 +256,7 @@ impl Cell {
 
     /// Whether a call that ends now is slow to no rule, and belongs to the newest bucket of each
     /// time window.
-    #[inline]
+    #[inline(never)]
     fn is_fast_and_in_newest_bucket(
         &self,
         success: SuccessState,

@@ -43,11 +43,12 @@ impl Core {
     fn drain_successes(&mut self, successes: Successes<'_>, goes_on: bool) -> u64 {
         let Some(machine) = &mut self.machine else { return 0 };
         let (epoch, limit) = (machine.epoch(), machine.rules.defer_limit());
-        let deferred = if goes_on {
+        let counted = if goes_on {
             successes.drain(epoch, limit)
         } else {
             successes.drain_and_close(epoch, limit)
         };
+        let deferred = counted.saturating_sub(std::mem::take(&mut machine.drained).into());
         machine.record_deferred(deferred);
         deferred
     }
@@ -99,8 +100,8 @@ impl Core {
         debug_assert!(self.machine.as_ref().is_none_or(|machine| machine.storage.is_save_due));
         self.machine.as_mut().is_some_and(|machine| {
             counter::is_open(counter.load(Ordering::Relaxed), epoch)
-                && machine.try_record_held_failure(epoch, |limit| {
-                    counter::take(counter, epoch, limit, counter::opened(epoch, limit))
+                && machine.try_record_held_failure(epoch, |limit, drained| {
+                    counter::take_new(counter, epoch, limit, drained)
                 })
         })
     }

@@ -65,6 +65,16 @@ pub(super) fn succeed_outermost(
     }
 }
 
+/// Records a failure of a call that is part of no other one, if that needs neither the time nor a
+/// transaction, and is not counted for the metrics.
+#[inline(never)]
+pub(super) fn try_fail_outermost(cell: &'static Cell, state: PackedState) -> bool {
+    let success = cell.success_alone();
+    success.is_counted_at_once(state)
+        && !nesting::is_any_running()
+        && cell.try_record_held_failure(success)
+}
+
 #[cold]
 #[inline(never)]
 pub(super) fn succeed_locked(cell: &'static Cell, state: PackedState, stamp: u64) {
