@@ -86,11 +86,11 @@ impl Cell {
     }
 
     #[cfg(feature = "health-check")]
-    pub(in crate::breaker) fn change(
+    pub(in crate::breaker) fn change<T>(
         &'static self,
-        change: impl FnOnce(&mut Machine, &mut Effects),
-    ) {
-        self.transact(change);
+        change: impl FnOnce(&mut Machine, &mut Effects) -> T,
+    ) -> Option<T> {
+        self.transact(change)
     }
 
     pub(crate) fn command(&'static self, command: Command) {
