@@ -45,7 +45,7 @@ impl Cell {
 
     /// Opens the circuit if it is closed, after this many failed checks.
     pub(crate) fn open_by_checks(&'static self, failed: u32) {
-        self.change(|machine, effects| machine.open_by_checks(failed, effects));
+        self.transact(|machine, effects| machine.open_by_checks(failed, effects));
     }
 }
 

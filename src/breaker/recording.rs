@@ -7,7 +7,7 @@ use super::{
     effects::{Effects, Prevented},
     failure_log,
     machine::{Machine, Phase},
-    probes::ProbeVerdict,
+    probes::{ProbeVerdict, Stream},
     rules::Trigger,
 };
 use crate::{
@@ -142,6 +142,23 @@ impl Machine {
         }
     }
 
+    /// The response of a probe has begun to stream. If it goes on for this long, the probe is a
+    /// success at that time.
+    pub(super) fn begin_stream(
+        &mut self,
+        ticket: Ticket,
+        alive_after: Duration,
+        stream: Stream,
+        effects: &mut Effects,
+    ) {
+        if self.probe_age(ticket).is_some()
+            && let (Phase::HalfOpen(probes), Some(id)) = (&mut self.phase, ticket.probe)
+        {
+            probes.begin_stream(id, self.now.after(alive_after), stream);
+            self.advance(self.now, effects);
+        }
+    }
+
     /// Ends a call that says nothing, however long it took. A probe's slot becomes free.
     pub(super) fn cancel(&mut self, ticket: Ticket, effects: &mut Effects) {
         if let Some(time_out) = self.release_probe(ticket) {
@@ -219,10 +236,9 @@ impl Machine {
         }
     }
 
-    /// Records a failure that was noted without the lock.
-    pub(super) fn record_noted_failure(&mut self) {
-        let trigger = self.rules.record(Outcome::failure(), None, self.now);
-        debug_assert!(trigger.is_none(), "{trigger:?}");
+    /// Records failures that were noted without the lock, each after this many successes.
+    pub(super) fn record_noted_failures(&mut self, successes: &[u32]) {
+        self.rules.record_noted_failures(successes, self.now);
         self.would_trip = false;
     }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    breaker::open_slot::Lately,
+    breaker::open_slots::Lately,
     clock::{Tick, nanos},
     sync::std_lock,
 };

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::unbroken::UnbrokenCall;
 use crate::{
-    breaker::nesting::{KeyMark, note_passed_error},
+    breaker::nesting::{key_mark::KeyMark, note_passed_error},
     service::{
         future::ResponseFuture,
         record_when::{OnResponse, RecordWhen},
