@@ -69,9 +69,9 @@ impl Machine {
         }
     }
 
-    /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
-    /// have ceased to be.
-    fn settle_would_trip(&mut self) {
+    /// Evaluates the rules before a call is recorded, and after an update. In a time window, a rule
+    /// that was met may have ceased to be.
+    pub(super) fn settle_would_trip(&mut self) {
         self.would_trip = self.would_trip && self.rules.evaluate().is_some();
     }
 

@@ -22,11 +22,13 @@ use tower_breaker::{
 use crate::support::wait::MINUTE;
 
 use super::{
-    HalfOpen, Setup, Watched, call, half_open, respond,
+    HalfOpen, Setup, Watched, call, half_open, new_name, respond,
     script::{Data, Fail, Pause, Script, Step, Wait, next, next_data},
 };
 
 const SHORT: Duration = Duration::from_millis(20);
+/// A nanosecond less.
+const ALMOST: Duration = Duration::from_nanos(19_999_999);
 const HOUR: Duration = Duration::from_secs(3600);
 
 type Stream = Watched<Script, ServerErrorsAsFailures>;
@@ -51,7 +53,7 @@ fn ended(breaker: &Breaker) -> (u64, u64) {
 /// Breaks after a short open time, by the system's clock. The states that it enters are sent.
 fn by_system_clock() -> (CircuitBreakerLayer, Receiver<(State, Reason)>) {
     let (sender, entered) = mpsc::channel();
-    let layer = CircuitBreakerLayer::builder("system")
+    let layer = CircuitBreakerLayer::builder(new_name())
         .trip_on(Trip::consecutive_failures(1))
         .recovery_timeout(SHORT)
         .on_event(move |event| {
@@ -109,7 +111,7 @@ fn a_stream_is_alive_once_its_time_has_passed_whether_or_not_it_is_polled() {
         let ((layer, clock), mut body) = probe(SHORT, [Data("a"), Pause]);
         next_data(&mut body);
         let mut poll = || assert!(!polls || is_pending(&mut body));
-        clock.advance(SHORT - Duration::from_nanos(1));
+        clock.advance(ALMOST);
         poll();
         assert_eq!(layer.breaker().state(), State::HalfOpen);
         layer.breaker().try_acquire().unwrap_err();
@@ -159,12 +161,9 @@ fn a_stream_without_data_is_not_alive() {
 
 #[test]
 fn an_error_is_a_failure_until_the_stream_counts_as_alive() {
-    let a_nanosecond = Duration::from_nanos(1);
-    for (alive_after, passes, expected) in [
-        (HOUR, SHORT, State::Open),
-        (SHORT, SHORT - a_nanosecond, State::Open),
-        (SHORT, SHORT, State::Closed),
-    ] {
+    for (alive_after, passes, expected) in
+        [(HOUR, SHORT, State::Open), (SHORT, ALMOST, State::Open), (SHORT, SHORT, State::Closed)]
+    {
         let ((layer, clock), mut body) = probe(alive_after, [Data("a"), Data("b"), Fail]);
         next_data(&mut body);
         clock.advance(passes);

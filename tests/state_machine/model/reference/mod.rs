@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tower_breaker::State;
 
 use super::{
-    settings::{Ramp, Settings},
+    settings::{Ramp, Rate, Settings},
     window::{Counts, Window},
 };
 
@@ -99,7 +99,7 @@ impl Model {
     /// How often the circuit would have opened; `None` where the resolution of a time window leaves
     /// that open.
     pub(crate) fn would_trips(&self) -> Option<u64> {
-        self.settings.rates().all(|rate| rate.is_exact()).then_some(self.would_trips)
+        self.settings.rates().all(Rate::is_exact).then_some(self.would_trips)
     }
 
     /// The counts that the first rate rule's window may report.
