@@ -58,7 +58,7 @@ impl Cell {
         let opens = |machine: &mut Machine, effects: &mut Effects| {
             machine.open_by_checks(failed, is_first, effects)
         };
-        self.change(opens).unwrap_or(false)
+        self.transact(opens).unwrap_or(false)
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
 
 use self::marks::Marks;
 use crate::{
-    breaker::open_slot::Lately,
+    breaker::open_slots::Lately,
     clock::{Tick, nanos},
     sync::std_lock,
 };

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::unbroken::UnbrokenCall;
 use crate::{
-    breaker::nesting::KeyMark,
+    breaker::nesting::key_mark::KeyMark,
     service::{
         future::{ResponseFuture, pass},
         record_when::{OnResponse, RecordWhen},
