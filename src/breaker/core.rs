@@ -81,12 +81,12 @@ impl Core {
     /// From now on, a snapshot may be restored.
     pub(super) fn await_restore(&mut self) {
         if let Some(machine) = &mut self.machine {
-            machine.storage.awaits_restore = true;
+            machine.storage.await_restore();
         }
     }
 
     /// The slot of an open circuit, which is given back when it is dropped.
-    #[cfg(feature = "keyed")]
+    #[allow(dead_code, reason = "used where breakers have keys")]
     pub(super) fn remove_open_slot(&mut self) -> Option<super::open_slot::OpenSlot> {
         self.notifier.as_mut()?.open_slot.take()
     }
@@ -96,7 +96,7 @@ impl Core {
     }
 
     /// Whether tasks wait for a call to be admitted.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn has_waiters(&self) -> bool {
         self.notifier.as_ref().is_some_and(|notifier| !notifier.wait_queue.is_empty())
     }
@@ -170,10 +170,10 @@ impl Core {
 
     /// Successes wait only for a save that is due. And the user's clock is behind the lock.
     fn restrict(&self, machine: &Machine, success: OnSuccess) -> OnSuccess {
-        if success == OnSuccess::Skip && machine.storage.awaits_restore && machine.is_new() {
+        if success == OnSuccess::Skip && machine.storage.awaits_restore() && machine.is_new() {
             return OnSuccess::Record;
         }
-        let is_save_due = machine.storage.is_save_due;
+        let is_save_due = machine.storage.is_save_due();
         let defers = is_save_due && (!self.has_custom_clock() || machine.rules.are_untimed());
         if success == OnSuccess::Defer && !defers { OnSuccess::Record } else { success }
     }
@@ -211,10 +211,10 @@ impl Core {
 
     fn set_save_due(&mut self, is_due: bool) {
         if let Some(machine) = &mut self.machine {
-            if is_due && !machine.storage.is_save_due {
+            if is_due && !machine.storage.is_save_due() {
                 machine.sharing.on_counts();
             }
-            machine.storage.is_save_due = is_due;
+            machine.storage.set_save_due(is_due);
         }
     }
 

@@ -3,6 +3,8 @@
 //! The caller passes the time in. [`Cell`](super::cell::Cell) puts a machine behind a lock, and
 //! spares callers the lock where [`FastPathView`](super::fast_path_view::FastPathView) allows it.
 
+mod time;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{
@@ -13,6 +15,7 @@ use super::{
     ramp::Ramp,
     rules::{NextRules, Rules, Trigger},
     sharing::Sharing,
+    standing::Standing,
 };
 use crate::{
     clock::Tick, config::Config, error::Refusal, event::Reason, manual::Remark, state::State,
@@ -30,15 +33,14 @@ pub(crate) struct Machine {
     /// The epoch that the last transition began. Results of calls that were admitted before it
     /// change nothing.
     valid_from: u64,
-    /// Whether there has been a transition, so that the state is newer than any snapshot.
-    has_transitioned: bool,
+    pub(super) standing: Standing,
     /// A rule was met at the last call, and the circuit did not open.
     pub(super) would_trip: bool,
     pub(super) storage: Storage,
     pub(super) rules: Rules,
     /// How many successes of the counter for all threads are recorded already. It is here because
     /// a cell has no room.
-    pub(super) drained: u32,
+    pub(super) drained: u8,
     /// Openings in a row without closing.
     pub(super) consecutive_opens: u32,
     pub(super) sharing: Sharing,
@@ -50,13 +52,31 @@ pub(crate) struct Machine {
 /// What the holder of the lock knows of saves and restores. It is here because a machine has room
 /// for it, and a cell beside it has none: it fills its cache lines.
 #[derive(Debug, Default)]
-pub(super) struct Storage {
+pub(super) struct Storage(u8);
+
+impl Storage {
+    const SAVE_DUE: u8 = 1;
+    const AWAITS_RESTORE: u8 = 2;
+
     /// Whether the observer was notified of a change since the last snapshot to be saved. Only
     /// then are successes deferred: what is pending is part of the save that is due.
-    pub(super) is_save_due: bool,
+    pub(super) fn is_save_due(&self) -> bool {
+        self.0 & Self::SAVE_DUE != 0
+    }
+
+    pub(super) fn set_save_due(&mut self, is_due: bool) {
+        self.0 = self.0 & !Self::SAVE_DUE | u8::from(is_due) * Self::SAVE_DUE;
+    }
+
     /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
     /// it changes no count: it makes the counts newer than the snapshot's.
-    pub(super) awaits_restore: bool,
+    pub(super) fn awaits_restore(&self) -> bool {
+        self.0 & Self::AWAITS_RESTORE != 0
+    }
+
+    pub(super) fn await_restore(&mut self) {
+        self.0 |= Self::AWAITS_RESTORE;
+    }
 }
 
 /// How the present state began.
@@ -132,7 +152,7 @@ impl Machine {
             storage: Storage::default(),
             epoch,
             valid_from: epoch,
-            has_transitioned: false,
+            standing: Standing::New,
             would_trip: false,
             drained: 0,
             consecutive_opens: 0,
@@ -151,17 +171,17 @@ impl Machine {
     }
 
     pub(crate) fn has_transitioned(&self) -> bool {
-        self.has_transitioned
+        self.standing == Standing::Own
     }
 
     /// Whether a snapshot would replace everything: no call was recorded and nothing changed yet.
     pub(super) fn is_new(&self) -> bool {
-        !self.has_transitioned && !self.rules.have_recorded()
+        !self.has_transitioned() && !self.rules.have_recorded()
     }
 
     /// Makes the state newer than any snapshot, as a transition does.
     pub(super) fn outdate_snapshots(&mut self) {
-        self.has_transitioned = true;
+        self.standing = Standing::Own;
     }
 
     /// Begins an epoch in which the results of earlier calls change nothing.
@@ -175,7 +195,7 @@ impl Machine {
     }
 
     /// Whether a probe is due and none is out.
-    #[cfg(feature = "keyed")]
+    #[allow(dead_code, reason = "used where breakers have keys")]
     pub(crate) fn is_half_open_without_probes(&self) -> bool {
         matches!(&self.phase, Phase::HalfOpen(probes) if probes.in_flight() == 0)
     }
@@ -197,53 +217,6 @@ impl Machine {
         }
     }
 
-    /// Makes every transition that is due by `now`, each at its own time, however late this is
-    /// called.
-    pub(super) fn advance(&mut self, now: Tick, effects: &mut Effects) {
-        self.now = self.now.max(now);
-        loop {
-            match &self.phase {
-                Phase::Open { until, .. } if self.now >= *until => {
-                    let (half_open, at) = (Phase::HalfOpen(Box::default()), *until);
-                    self.enter(half_open, Reason::RecoveryTimeout.into(), at, effects);
-                }
-                Phase::HalfOpen(probes) => match probes.deadline(self.config.half_open_timeout) {
-                    Some(deadline) if self.now >= deadline => {
-                        self.time_out_oldest();
-                        self.open(Reason::ProbeTimeout.into(), None, deadline, effects);
-                    }
-                    _ => break,
-                },
-                Phase::Closed(Some(ramp)) => {
-                    if self.is_ramp_over(ramp) {
-                        self.phase = Phase::Closed(None);
-                    }
-                    break;
-                }
-                phase => match phase.manual_until() {
-                    Some(until) if self.now >= until => {
-                        self.close_at_once(Reason::ManualExpired, until, effects);
-                    }
-                    _ => break,
-                },
-            }
-        }
-        self.rules.advance(self.now);
-    }
-
-    /// When time alone changes the state next.
-    pub(super) fn deadline(&self) -> Option<Tick> {
-        match &self.phase {
-            Phase::Open { until, .. } => Some(*until),
-            Phase::HalfOpen(probes) => probes.deadline(self.config.half_open_timeout),
-            phase => phase.manual_until(),
-        }
-    }
-
-    fn is_ramp_over(&self, ramp: &Ramp) -> bool {
-        self.config.ramp_up.is_none_or(|config| self.now >= ramp.began.after(config.time))
-    }
-
     /// How many more calls may be admitted now. (A ramp-up admits a share of them.)
     pub(super) fn capacity(&self) -> Capacity {
         match &self.phase {
@@ -259,7 +232,7 @@ impl Machine {
     /// Whether a call would be refused now. It is a balancer that asks, and that sends none then,
     /// so the question counts for what the call would count for: the share of a ramp-up, and the
     /// lease of a probe. Otherwise neither would ever come.
-    #[cfg(any(feature = "load", test))]
+    #[allow(dead_code, reason = "used where balancers ask")]
     pub(super) fn refuses_balancer(&mut self) -> bool {
         if let Phase::Closed(Some(ramp)) = &mut self.phase {
             let config = self.config.ramp_up.as_ref();
@@ -337,6 +310,7 @@ impl Machine {
         effects: &mut Effects,
     ) {
         rules.replace(&mut self.rules, self.now);
+        self.settle_would_trip();
         self.config = config;
         self.epoch += 1;
         effects.counts_changed = true;
@@ -403,6 +377,6 @@ impl Machine {
         self.origin =
             Some(Box::new(Origin { since: at, reason: Some(trigger.reason), remark: None }));
         self.void_admitted_calls();
-        self.has_transitioned = true;
+        self.standing = self.standing.after(trigger.reason);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod cell;
 pub(crate) mod command;
 mod core;
 mod counter;
+mod decoded;
 mod dispatch;
 pub(crate) mod effects;
 mod failure_log;
@@ -25,11 +26,13 @@ pub(crate) mod machine;
 pub(crate) mod nesting;
 pub(crate) mod notify;
 pub(crate) mod open_slot;
+#[cfg(feature = "keyed")]
+pub(crate) mod open_slots;
 mod open_time;
 mod packed_state;
 pub(crate) mod permit;
 pub(crate) mod pool;
-mod probes;
+pub(crate) mod probes;
 mod published_view;
 mod ramp;
 mod recording;
@@ -46,6 +49,7 @@ pub(crate) mod sharing;
 #[path = "sharing/off.rs"]
 mod sharing;
 mod spread_counters;
+mod standing;
 #[cfg(any(feature = "admin", feature = "redis"))]
 pub(crate) mod status;
 mod success_counter;

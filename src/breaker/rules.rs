@@ -1,10 +1,12 @@
 //! The rules that open a circuit.
 
+mod decoded;
 mod next;
 mod rate;
 
 use std::{num::NonZeroU32, time::Duration};
 
+pub(super) use decoded::DecodedRules;
 pub(super) use next::NextRules;
 use rate::{Measure, RateRule};
 
@@ -214,7 +216,6 @@ impl Rules {
     /// Records successes and then a failure of which no rule has to be asked: they
     /// [hold](Self::hold_through_failure).
     pub(super) fn record_held_failure(&mut self, successes: u64, now: Tick) {
-        const FAILURE: Sample = Sample { failed: true, slow: false };
         self.has_recorded = true;
         let before = if successes == 0 { self.consecutive_failures } else { 0 };
         self.consecutive_failures = before.saturating_add(1);
@@ -222,7 +223,21 @@ impl Rules {
             if successes > 0 {
                 rate.window.record_successes(successes, now);
             }
-            rate.window.record(FAILURE, now);
+            rate.window.record(Sample::FAILURE, now);
+        }
+        debug_assert_eq!(self.evaluate(), None);
+    }
+
+    /// Records failures, each after this many successes, of which no rule has to be asked: their
+    /// [allowance](Self::failure_allowance) says so.
+    pub(super) fn record_noted_failures(&mut self, successes: &[u32], now: Tick) {
+        self.has_recorded = true;
+        for successes in successes {
+            let before = if *successes == 0 { self.consecutive_failures } else { 0 };
+            self.consecutive_failures = before.saturating_add(1);
+        }
+        for rate in &mut self.rates {
+            rate.window.record_failures(successes, now);
         }
         debug_assert_eq!(self.evaluate(), None);
     }
@@ -256,13 +271,13 @@ impl Rules {
     }
 
     /// How often the windows have begun anew, and what each rate rule's has recorded since.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn recorded(&self) -> (u64, Vec<Counts>) {
         (self.generation.into(), self.rates.iter().map(|rate| rate.window.recorded()).collect())
     }
 
     /// What is in the window of each rate rule.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn window_counts(&self) -> Vec<Counts> {
         self.rates.iter().map(|rate| rate.window.counts()).collect()
     }
@@ -323,17 +338,17 @@ impl Rules {
     /// earlier rule took, so an unchanged configuration gets back every window, and a changed one
     /// as many as still fit.
     ///
-    /// What was [decoded](Self::decode) without the lock need not be decoded now.
+    /// What was [decoded](DecodedRules) without the lock need not be decoded now.
     pub(super) fn adopt(
         &mut self,
         saved: &[WindowSnapshot],
-        mut decoded: Option<&mut Self>,
+        mut decoded: Option<&mut DecodedRules>,
         now: Tick,
         downtime: Duration,
     ) {
         self.with_saved(saved, |index, window, content| {
-            let decoded = decoded.as_mut().and_then(|rules| rules.window_mut(index));
-            window.adopt(content, decoded, now, downtime);
+            let decoded = decoded.as_mut().and_then(|rules| rules.window(index));
+            window.adopt(content, decoded.map(|(window, _)| window), now, downtime);
         });
     }
 
@@ -341,27 +356,14 @@ impl Rules {
     pub(super) fn prepend(
         &mut self,
         saved: &[WindowSnapshot],
-        mut decoded: Option<&mut Self>,
+        mut decoded: Option<&mut DecodedRules>,
         now: Tick,
         downtime: Duration,
     ) {
         self.with_saved(saved, |index, window, content| {
-            let decoded = decoded.as_mut().and_then(|rules| rules.window_mut(index));
+            let decoded = decoded.as_mut().and_then(|rules| rules.window(index));
             window.prepend(content, decoded, now, downtime);
         });
-    }
-
-    /// Rules whose count windows are those saved, for [`adopt`](Self::adopt) and
-    /// [`prepend`](Self::prepend) on rules of this configuration. To be dropped without the lock.
-    pub(super) fn decode(config: &Config, saved: &[WindowSnapshot]) -> Self {
-        // Time windows begin when the rules do.
-        let mut rules = Self::new(config, Tick::from_nanos(0));
-        rules.with_saved(saved, |_, window, content| window.decode(content));
-        rules
-    }
-
-    fn window_mut(&mut self, index: usize) -> Option<&mut CallWindow> {
-        self.rates.get_mut(index).map(|rate| &mut rate.window)
     }
 
     fn with_saved(

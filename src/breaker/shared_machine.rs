@@ -198,7 +198,7 @@ impl Machine {
     /// What the rate rules have recorded. The observer is notified of the next call.
     pub(crate) fn recorded(&mut self) -> Recorded {
         // So that the next success takes the lock, even if it could be counted without.
-        self.storage.is_save_due = false;
+        self.storage.set_save_due(false);
         let (generation, counts) = self.rules.recorded();
         let (state, config) = (self.state(), Arc::clone(&self.config));
         Recorded { state, config, generation, counts, windows: self.rules.window_counts() }

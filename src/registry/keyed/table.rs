@@ -22,7 +22,7 @@ use super::{
     when_full::WhenFull,
 };
 use crate::{
-    breaker::nesting::{KeyMark, join_innermost},
+    breaker::nesting::key_mark::{KeyMark, join_innermost},
     config::{Config, Trip},
     event::Event,
     handle::{AfterBuild, Breaker},
@@ -281,6 +281,8 @@ impl Table {
             let found = if self.slots.is_empty() { None } else { self.slots.with(hashed, work) };
             return found.map_or_else(
                 || {
+                    // The store may hold this key. Calls that succeed need nothing else.
+                    self.name_search.retry();
                     let mark = KeyMark::of(hashed.hash);
                     Found::OnFailure(Missing { key: CallKey::new(key), group, mark })
                 },
