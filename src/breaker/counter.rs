@@ -108,3 +108,35 @@ pub(super) fn take_new(counter: &AtomicU64, epoch: u64, limit: u64, drained: &mu
         }
     }
 }
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use super::*;
+
+    const EPOCH: u64 = 3;
+
+    /// Every success is taken once, and at least half of the room is left.
+    #[test]
+    fn what_is_new_is_taken_once_whether_or_not_the_counter_counts_on() {
+        for limit in [1, 2, 3, 100, 10_000] {
+            let counter = AtomicU64::new(enabled(EPOCH, limit));
+            let mut random = fastrand::Rng::with_seed(limit);
+            let (mut drained, mut counted, mut taken) = (0, 0, 0);
+            for _ in 0..1_000 {
+                for _ in 0..random.u64(..10) {
+                    match count(&counter, EPOCH) {
+                        Counted::Yes => counted += 1,
+                        other => assert_eq!(other, Counted::No),
+                    }
+                }
+                taken += take_new(&counter, EPOCH, limit, &mut drained);
+                assert_eq!(taken, counted, "a limit of {limit}");
+                assert!(u64::from(drained) <= limit / 2, "{drained} of {limit}");
+                assert_eq!(
+                    counter.load(Ordering::Relaxed),
+                    enabled(EPOCH, limit) + u64::from(drained)
+                );
+            }
+        }
+    }
+}

@@ -36,7 +36,11 @@ fn timed(minimum_calls: u32) -> Leased {
 /// A breaker with a count window of four calls, in which half must fail, after one success: from
 /// then on successes are counted without the lock.
 pub(super) fn counting(minimum_calls: u32) -> Leased {
-    let rule = Trip::failure_rate(0.5, Window::calls(4)).minimum_calls(minimum_calls);
+    counting_in(4, minimum_calls)
+}
+
+fn counting_in(window: u32, minimum_calls: u32) -> Leased {
+    let rule = Trip::failure_rate(0.5, Window::calls(window)).minimum_calls(minimum_calls);
     let leased = Leased::new(Config { trip_on: vec![rule], ..Config::default() });
     leased.permit().success();
     leased
@@ -189,6 +193,28 @@ fn two_successes_and_a_failure_are_all_counted_in_some_order() {
         let stats = leased.stats();
         assert_eq!((stats.window_calls(), stats.window_failures()), (4, 1));
         assert!(stats.consecutive_failures() <= streak_during);
+        assert_eq!(leased.state(), State::Closed);
+    });
+}
+
+/// The counter counts on through the first failure, and maybe through the second one.
+#[test]
+fn two_successes_and_two_failures_are_all_counted_in_some_order() {
+    model(|| {
+        let leased = counting_in(8, 8);
+        let (one, two) = (leased.permit(), leased.permit());
+        let bad = [leased.permit(), leased.permit()];
+        let other = thread::spawn(move || {
+            succeed(one);
+            succeed(two);
+        });
+        for bad in bad {
+            bad.failure();
+        }
+        other.join().unwrap();
+        let stats = leased.stats();
+        assert_eq!((stats.window_calls(), stats.window_failures()), (5, 2));
+        assert!(stats.consecutive_failures() <= 2);
         assert_eq!(leased.state(), State::Closed);
     });
 }
