@@ -246,7 +246,9 @@ impl Shared {
     /// is gone, as in a process that was forked: no lease would ever come.
     fn needs_leases(&self, now: Tick) -> bool {
         let is_gone = self.unseen_since.is_some_and(|since| now >= since.after(PATIENCE));
-        self.is_joined && self.is_fleets && !is_gone
+        // A restored state becomes the fleet's in a moment, or this replica's own.
+        let is_restored = || self.decided.is_some_and(|it| it.reason == Reason::Restored);
+        self.is_joined && !is_gone && (self.is_fleets || is_restored())
     }
 
     pub(super) fn free(&self, now: Tick) -> u64 {

@@ -35,7 +35,8 @@
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
 //!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
 //!   held. A server that knows no state of the breaker gets the one that was restored: an open
-//!   one, a half-open one, whose probes need leases from then on, or one set by hand.
+//!   one, one set by hand, or with [`Agreement::any`] a half-open one, whose probes need leases
+//!   from then on. Where replicas must agree, a half-open one is each replica's own.
 //!
 //! A health check that recovers early (feature `health-check`) does not end the open time of the
 //! fleet. It ends that of a replica that is open alone: its vote did not suffice, or the server
@@ -72,8 +73,9 @@
 //! calls be probes until the thread works again.
 //!
 //! A process that ends does not wait for the server: what it has decided in its last moments may
-//! not reach the others, and the leases of its probes hold until they
-//! [expire](RedisFleetBuilder::lease).
+//! not reach the others, the leases of its probes hold until they
+//! [expire](RedisFleetBuilder::lease), and its votes count for their open time. A breaker that is
+//! dropped in a process that lives on gives its leases back and takes its vote back.
 //!
 //! A process that is forked after its first breaker of a fleet was built has no threads of the
 //! fleet. Its breakers decide alone: [`fleet_health`](crate::Breaker::fleet_health) says so,

@@ -3,7 +3,7 @@
 use redis::{FromRedisValue as _, RedisResult, Value};
 
 use super::protocol::{
-    command::{Answer, Command, Request, Status, Verdict},
+    command::{Answer, Command, Request, Status, Verdict, Voter},
     fence::Fence,
     record::{Micros, Record},
 };
@@ -27,7 +27,9 @@ pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
         }
         Request::Vote { voter, token: fresh, open_for, opens, quorum } => {
             let numbers = [open_for.to_string(), opens.to_string(), quorum.to_string()];
-            ("vote", [token(voter), token(fresh)].into_iter().chain(numbers).collect())
+            let Voter { replica, breaker } = voter;
+            let voter = format!("{}:{}", token(replica), token(breaker));
+            ("vote", [voter, token(fresh)].into_iter().chain(numbers).collect())
         }
         Request::Set { token: fresh, state, lasts, opens } => {
             let state = state.as_str().to_owned();

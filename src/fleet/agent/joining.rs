@@ -207,6 +207,7 @@ impl Agent {
             self.retry_at = Instant::now() + self.transport.pause().max(least);
         }
         (self.must_join, self.must_reassert) = (true, true);
+        self.released.clear();
         self.clock.forget();
         if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
             for SharedBreaker { entry, .. } in self.breakers.values() {

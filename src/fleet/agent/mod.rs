@@ -31,7 +31,7 @@ use super::{
     leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{clock::ClockWatch, counts::Ledger, record::Micros},
+    protocol::{clock::ClockWatch, command::Command, counts::Ledger, record::Micros},
     settings::Settings,
     transport::{Beat, Transport, micros},
 };
@@ -69,6 +69,8 @@ pub(super) struct Agent {
     last_changed: u64,
     /// The breakers to look at later.
     later: BTreeSet<(Instant, u64)>,
+    /// What breakers that are gone give back.
+    released: Vec<(SmolStr, Command)>,
     /// Threads that build a breaker, until its state is the fleet's or the fleet is not reached.
     building: Vec<Sender<()>>,
     link: Link,
@@ -148,6 +150,7 @@ impl Agent {
             changed: BTreeSet::new(),
             last_changed: 0,
             later: BTreeSet::new(),
+            released: Vec::new(),
             building: Vec::new(),
             link: Link::Starting,
             is_reading: false,
@@ -225,7 +228,7 @@ impl Agent {
             // Without a reader of news there is nothing to try: it says when it reads.
             return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
         }
-        if !self.changed.is_empty() {
+        if !self.changed.is_empty() || !self.released.is_empty() {
             return Instant::now();
         }
         let later = self.later.first().map(|(at, _)| *at);
@@ -333,6 +336,7 @@ impl Agent {
             self.later.remove(&(at, id));
             self.changed.insert(id);
         }
+        self.send_released()?;
         let ends = Instant::now() + TURN;
         while Instant::now() < ends && !self.changed.is_empty() {
             let ids = self.next_changed(self.transport.pace.size());

@@ -73,7 +73,9 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
   number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
   till = 0
   if lasts ~= '' then till = now + tonumber(lasts) end
-  local fields = { 'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens }
+  local fields = {
+    'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens,
+  }
   if by_hand ~= '' then
     fields[#fields + 1] = 'h'
     fields[#fields + 1] = by_hand
@@ -112,15 +114,18 @@ local function parse_span(value)
   return tonumber(span_till or '0'), tonumber(span_lasts or '0')
 end
 
--- The fields with this prefix whose time has not come, and those whose time has.
+-- The fields with this prefix whose time has not come, and those whose time has. What is counted
+-- are tokens: the votes of one replica's breakers (`v:{replica}:{breaker}`) are one.
 local function running(prefix)
-  local fields, count, first, lapsed = {}, 0, nil, {}
+  local fields, tokens, count, first, lapsed = {}, {}, 0, nil, {}
   for field, value in pairs(hash) do
     if string.sub(field, 1, 2) == prefix then
       local till_then = parse_span(value)
       if till_then > now then
         fields[field] = till_then
-        count = count + 1
+        local first_token = string.sub(field, 3, 18)
+        if not tokens[first_token] then count = count + 1 end
+        tokens[first_token] = true
         if not first or till_then < first then first = till_then end
       else
         lapsed[#lapsed + 1] = field

@@ -20,7 +20,7 @@ use self::support::redis::RedisServer;
 use super::{
     keys::Keys,
     protocol::{
-        command::{Command, ProbeResult, Request, Status, Verdict},
+        command::{Command, ProbeResult, Request, Status, Verdict, Voter},
         fence::Fence,
         record::Record,
         tests::server::Server,
@@ -91,6 +91,10 @@ fn state() -> impl Strategy<Value = State> {
     ]
 }
 
+fn voter() -> impl Strategy<Value = Voter> {
+    (1_u64..4, 1_u64..3).prop_map(|(replica, breaker)| Voter { replica, breaker })
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let verdict = prop_oneof![Just(Verdict::Good), Just(Verdict::Bad), Just(Verdict::TimedOut)];
     let rate = prop_oneof![Just(None), Just(Some(500_000)), Just(Some(1_000_000))];
@@ -101,7 +105,7 @@ fn request() -> impl Strategy<Value = Request> {
             Request::Join(Record { fence, state, until, opens })
         }),
         // Without time, it is withdrawn.
-        4 => (1_u64..4, any::<u64>(), prop_oneof![4 => time(), 1 => Just(0)], 1_u32..4, 1_u32..4)
+        4 => (voter(), any::<u64>(), prop_oneof![4 => time(), 1 => Just(0)], 1_u32..4, 1_u32..4)
             .prop_map(|(voter, token, open_for, opens, quorum)| {
                 Request::Vote { voter, token, open_for, opens, quorum }
             }
@@ -177,15 +181,18 @@ fn the_script_answers_every_command_as_the_reference_does() {
                         *until = until.saturating_add_signed(-ahead);
                         server.command(&["HINCRBY", KEY, "u", &(-ahead).to_string()]);
                     }
-                    for (prefix, spans) in [("v", &mut entry.votes), ("l", &mut entry.leases)] {
-                        for (token, span) in spans {
-                            span.until = span.until.saturating_add_signed(-ahead);
-                            let field = format!("{prefix}:{token:016x}");
-                            let value = server.command(&["HGET", KEY, &field]);
-                            let (_, lasts) = value.split_once(' ').unwrap();
-                            let value = format!("{} {lasts}", span.until);
-                            server.command(&["HSET", KEY, &field, &value]);
-                        }
+                    let vote = |Voter { replica, breaker }: &Voter| {
+                        format!("v:{replica:016x}:{breaker:016x}")
+                    };
+                    let votes = entry.votes.iter_mut().map(|(voter, span)| (vote(voter), span));
+                    let lease = |token: &u64| format!("l:{token:016x}");
+                    let leases = entry.leases.iter_mut().map(|(token, span)| (lease(token), span));
+                    for (field, span) in votes.chain(leases) {
+                        span.until = span.until.saturating_add_signed(-ahead);
+                        let value = server.command(&["HGET", KEY, &field]);
+                        let (_, lasts) = value.split_once(' ').unwrap();
+                        let value = format!("{} {lasts}", span.until);
+                        server.command(&["HSET", KEY, &field, &value]);
                     }
                 }
                 Step::Command(seen, request) => {
@@ -277,7 +284,8 @@ fn no_state_outlasts_its_time_although_the_clock_goes_back() {
     let mut transport = transport(&server);
     let mut call = |request| transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
     let lasts = 60_000_000;
-    let request = Request::Vote { voter: 1, token: 1, open_for: lasts, opens: 1, quorum: 1 };
+    let request =
+        Request::Vote { voter: Voter::of(1), token: 1, open_for: lasts, opens: 1, quorum: 1 };
     call(request);
     // As if the clock had gone back by an hour.
     server.command(&["HINCRBY", KEY, "u", "3600000000"]);
@@ -292,7 +300,8 @@ fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
     let Some(server) = RedisServer::start() else { return };
     let mut transport = transport(&server);
     let mut vote = |voter, open_for, quorum| {
-        let request = Request::Vote { voter, token: voter, open_for, opens: 1, quorum };
+        let request =
+            Request::Vote { voter: Voter::of(voter), token: voter, open_for, opens: 1, quorum };
         transport.call("a", Command { seen: Fence::NONE, request }).unwrap()
     };
     let lasts = 60_000_000;

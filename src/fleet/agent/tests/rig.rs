@@ -200,6 +200,13 @@ impl Rig {
         ])
     }
 
+    /// The fields of a breaker's hash that are votes.
+    pub(super) fn votes(&self, name: &str) -> Vec<String> {
+        let key = format!("circuit_breaker:{{0}}:fleet:breaker:{name}");
+        let fields = self.server.command(&["HKEYS", &key]);
+        fields.lines().filter(|field| field.starts_with("v:")).map(str::to_owned).collect()
+    }
+
     /// How many scripts about breakers the server has carried out.
     pub(super) fn scripts(&self) -> u64 {
         let stats = self.server.command(&["INFO", "commandstats"]);

@@ -1,10 +1,10 @@
 //! A reference of the server's side: what the Lua script does, in Rust.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     fleet::protocol::{
-        command::{Answer, Command, ProbeResult, Request, Status, Verdict},
+        command::{Answer, Command, ProbeResult, Request, Status, Verdict, Voter},
         fence::Fence,
         record::{Micros, Record, SLACK},
     },
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     /// How long the state lasts in all.
     pub(crate) lasts: Option<Micros>,
     /// How long each vote counts.
-    pub(crate) votes: BTreeMap<u64, Span>,
+    pub(crate) votes: BTreeMap<Voter, Span>,
     /// How long each lease counts.
     pub(crate) leases: BTreeMap<u64, Span>,
     pub(crate) good: u32,
@@ -149,7 +149,7 @@ impl Server {
         &mut self,
         now: Micros,
         seen: Fence,
-        voter: u64,
+        voter: Voter,
         quorum: u32,
         (token, open_for, opens): (u64, Micros, u32),
     ) -> Status {
@@ -164,8 +164,9 @@ impl Server {
             }
             entry.votes.insert(voter, Span::from(now, open_for));
             entry.votes.retain(|_, vote| vote.until > now);
+            let replicas: BTreeSet<u64> = entry.votes.keys().map(|voter| voter.replica).collect();
             // A vote that is taken back opens nothing, whatever other replicas' quorums are.
-            if entry.votes.len() < quorum as usize || open_for == 0 {
+            if replicas.len() < quorum as usize || open_for == 0 {
                 return Status::Counted;
             }
         } else if stored == seen && self.entry.as_ref().is_some_and(|entry| !entry.is_votable(now))

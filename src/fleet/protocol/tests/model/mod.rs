@@ -14,7 +14,7 @@ use self::world::{Replica, Wire, World};
 use super::server::{Bug, Server};
 use crate::{
     fleet::protocol::{
-        command::{Status, Verdict},
+        command::{Status, Verdict, Voter},
         fence::Fence,
         member::{Cause, Terms},
         record::Micros,
@@ -79,7 +79,7 @@ enum Fault {
 impl Fleet {
     fn terms(&self, voter: usize) -> Terms {
         Terms {
-            voter: voter as u64,
+            voter: Voter::of(voter as u64),
             quorum: self.quorum,
             needed: 1,
             rate: None,
