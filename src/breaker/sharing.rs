@@ -115,6 +115,8 @@ pub(crate) struct FleetState {
     pub(crate) state: State,
     pub(crate) until: Option<Tick>,
     pub(crate) opens: u32,
+    /// Whether it was set by hand.
+    pub(crate) by_hand: bool,
 }
 
 /// What the rate rules of a machine have recorded.

@@ -13,20 +13,21 @@ use smol_str::SmolStr;
 use super::{
     health::BreakerHealth,
     protocol::{
-        command::{Answer, Command, Verdict, Voter},
+        command::{Answer, Command, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms, Vote},
         record::{Micros, Record},
     },
     replica::BreakerView,
     settings::Settings,
+    translate::{to_cause, to_decision, to_micros, to_millionths, to_tick},
     transport::micros,
 };
 use crate::{
     breaker::{
         cell::Cell,
         notify::Observer,
-        sharing::{Decided, FleetState, ProbeEnd, Recorded, SharedView},
+        sharing::{FleetState, Recorded, SharedView},
         status::Status,
     },
     clock::Tick,
@@ -330,6 +331,7 @@ impl Entry {
             state: record.state,
             until: record.until.map(to_tick),
             opens: record.opens,
+            by_hand: record.by_hand,
         };
         let Some(observer) = self.observer.upgrade() else { return true };
         let adopted = self.cell.with_shared(&*observer, |machine, effects, _, _| {
@@ -366,45 +368,4 @@ impl Entry {
             .with_shared(&*observer, |machine, _, _, _| machine.take_back(token))
             .unwrap_or(true)
     }
-}
-
-/// A share between 0 and 1.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the share is checked")]
-fn to_millionths(share: f64) -> u32 {
-    (share * 1_000_000.0).round() as u32
-}
-
-fn to_decision(decided: &Decided) -> Decision {
-    Decision {
-        cause: to_cause(decided.reason, decided.probe),
-        state: decided.state,
-        until: decided.until.filter(|until| *until != Tick::NEVER).map(to_micros),
-        opens: decided.opens,
-    }
-}
-
-fn to_cause(reason: Reason, probe: Option<ProbeEnd>) -> Cause {
-    match (reason, probe) {
-        (Reason::Manual | Reason::Reset, _) => Cause::ByHand,
-        (Reason::Restored, _) => Cause::Restored,
-        (_, Some(end)) => {
-            let verdict = match end {
-                ProbeEnd { timed_out: true, .. } => Verdict::TimedOut,
-                ProbeEnd { is_good: true, .. } => Verdict::Good,
-                ProbeEnd { .. } => Verdict::Bad,
-            };
-            Cause::Probe { lease: end.lease, verdict }
-        }
-        (Reason::ProbesSucceeded, None) => Cause::RecoveredAlone,
-        _ => Cause::Trip,
-    }
-}
-
-/// The breaker's own clock, in the protocol's unit.
-pub(super) fn to_micros(tick: Tick) -> Micros {
-    tick.as_nanos() / 1000
-}
-
-pub(super) fn to_tick(time: Micros) -> Tick {
-    Tick::from_nanos(time.saturating_mul(1000))
 }

@@ -117,17 +117,27 @@ impl BreakerInner {
         self.attachment = Some(Box::new(attachment));
     }
 
-    /// Shares the breaker, and takes over the state of the fleet.
+    /// Prepares the breaker for [sharing](Self::share).
     #[cfg(feature = "redis")]
     pub(super) fn join(&mut self, fleet: &RedisFleet) {
-        let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
-        let membership = Membership::begin(
-            fleet.threads(self.name()),
-            self.name().clone(),
-            self.cell(),
-            &observer,
-        );
-        self.membership = Some(Box::new(membership));
+        self.membership = Some(Box::new(Membership::new(fleet.threads(self.name()))));
+    }
+
+    /// Shares the breaker, if it has a fleet. It takes the state of that over in the background.
+    #[cfg(feature = "redis")]
+    pub(super) fn share(&self) {
+        if let Some(membership) = &self.membership {
+            let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
+            membership.begin(self.name().clone(), self.cell(), &observer);
+        }
+    }
+
+    /// Waits until the breaker has the state of its fleet, but not for long.
+    #[cfg(feature = "redis")]
+    pub(super) fn wait_for_fleet(&self) {
+        if let Some(membership) = &self.membership {
+            membership.wait();
+        }
     }
 
     #[inline]

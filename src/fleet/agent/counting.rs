@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Agent, SharedBreaker};
+use super::Agent;
 use crate::{
     breaker::{sharing::Recorded, window::Counts},
     config::{Trip, Window},
@@ -149,6 +149,7 @@ impl Agent {
                 self.pause(*id);
                 continue;
             }
+            self.end_pauses(*id);
             // One with a broken key is left out once it has something to submit.
             if let Some(shared) = self.breakers.get_mut(id) {
                 shared.entry.forget_vote();

@@ -15,7 +15,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    attached::Attaching,
     backoff::Backoff,
     counting::Counting,
     entry::Entry,
@@ -71,8 +72,8 @@ pub(super) struct Agent {
     later: BTreeSet<(Instant, u64)>,
     /// What breakers that are gone give back.
     released: Vec<(SmolStr, Command)>,
-    /// Threads that build a breaker, until its state is the fleet's or the fleet is not reached.
-    building: Vec<Sender<()>>,
+    /// Breakers that are built, until their state is the fleet's or the fleet is not reached.
+    attaching: Vec<Attaching>,
     link: Link,
     /// Whether news are read.
     is_reading: bool,
@@ -151,7 +152,7 @@ impl Agent {
             last_changed: 0,
             later: BTreeSet::new(),
             released: Vec::new(),
-            building: Vec::new(),
+            attaching: Vec::new(),
             link: Link::Starting,
             is_reading: false,
             must_join: true,
@@ -211,10 +212,7 @@ impl Agent {
             // A breaker that is built is among those to look at.
             let has_looked = self.changed.is_empty() || self.link == Link::Alone;
             if self.link != Link::Starting && has_looked {
-                for builder in self.building.drain(..) {
-                    // It may have given up.
-                    let _ = builder.send(());
-                }
+                self.attaching.clear();
             }
         }
     }
@@ -248,7 +246,7 @@ impl Agent {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Attach(entry, builder) => {
+            Message::Attach(entry, attaching) => {
                 let id = entry.id;
                 self.names.entry(entry.name.clone()).or_default().push(id);
                 let shared = SharedBreaker {
@@ -264,7 +262,7 @@ impl Agent {
                 };
                 self.breakers.insert(id, shared);
                 self.changed.insert(id);
-                self.building.push(builder);
+                self.attaching.push(attaching);
             }
             Message::Detach(id) => self.detach(id),
             Message::Changed(id) => {
@@ -377,6 +375,8 @@ impl Agent {
             self.later.remove(&(at, id));
         }
         self.release(&entry, &leases);
+        // It may live on without its group.
+        entry.set_joined(false);
     }
 }
 

@@ -126,15 +126,15 @@ impl Agent {
 
     /// The fleet is gone: what it holds goes back, and others need not wait for it.
     pub(super) fn leave(&mut self) {
-        if self.is_joined() {
-            // Without the server, it counts as gone after a while.
-            let _ = self.transport.leave(&self.settings.replica);
-        }
         for SharedBreaker { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values()
         {
             self.release(&entry, &leases);
         }
         while !self.released.is_empty() && self.send_released().is_ok() {}
+        if self.is_joined() {
+            // Without the server, it counts as gone after a while.
+            let _ = self.transport.leave(&self.settings.replica);
+        }
     }
 
     /// Gives the leases of a breaker back that is gone, and takes its vote back: one replica that

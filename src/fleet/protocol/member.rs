@@ -249,7 +249,7 @@ fn restored(
         // The first state of all, so that it replaces none that follows another.
         State::ForcedOpen | State::Disabled | State::MetricsOnly => {
             let fence = Fence { number: 1, token };
-            let record = Record { fence, state, until: left, opens };
+            let record = Record { fence, state, until: left, opens, by_hand: true };
             (left != Some(0)).then_some(Request::Join(record))
         }
     }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 const SHARD: &str = "circuit_breaker:{0}:fleet:shard";
-const COUNTS: &str = "circuit_breaker:{0}:fleet:counts:a";
+const COUNTS: &str = "circuit_breaker:{0}:fleet:a:counts";
 
 fn set_full(server: &RedisServer, is_full: bool) {
     server.command(&["CONFIG", "SET", "maxmemory", if is_full { "1" } else { "0" }]);

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{state::State, store::redis::Connector};
 
-const KEY: &str = "circuit_breaker:{0}:fleet:breaker:a";
+const KEY: &str = "circuit_breaker:{0}:fleet:a:breaker";
 const NEWS: &str = "circuit_breaker:{0}:fleet:news";
 
 /// What a caller has seen, compared to what the server has.
@@ -98,11 +98,12 @@ fn voter() -> impl Strategy<Value = Voter> {
 fn request() -> impl Strategy<Value = Request> {
     let verdict = prop_oneof![Just(Verdict::Good), Just(Verdict::Bad), Just(Verdict::TimedOut)];
     let rate = prop_oneof![Just(None), Just(Some(500_000)), Just(Some(1_000_000))];
-    let record = (0_u64..6, small(), state(), proptest::option::of(time()), 0_u32..3);
+    let until = proptest::option::of(time());
+    let record = (0_u64..6, small(), state(), until, 0_u32..3, any::<bool>());
     prop_oneof![
-        2 => record.prop_map(|(number, token, state, until, opens)| {
+        2 => record.prop_map(|(number, token, state, until, opens, by_hand)| {
             let fence = if number == 0 { Fence::NONE } else { Fence { number, token } };
-            Request::Join(Record { fence, state, until, opens })
+            Request::Join(Record { fence, state, until, opens, by_hand })
         }),
         // Without time, it is withdrawn.
         4 => (voter(), any::<u64>(), prop_oneof![4 => time(), 1 => Just(0)], 1_u32..4, 1_u32..4)
@@ -224,10 +225,11 @@ fn the_script_answers_every_command_as_the_reference_does() {
 
 /// The fields of an entry of the stream of news.
 fn told(serial: usize, record: &Record, lasts: Option<u64>) -> String {
-    let Record { fence: Fence { number, token }, state, until, opens } = record;
+    let Record { fence: Fence { number, token }, state, until, opens, by_hand } = record;
     let (until, lasts) = (until.unwrap_or(0), lasts.map_or("-".to_owned(), |one| one.to_string()));
-    let state = state.as_str();
-    format!("i {serial} b a n {number} t {token:016x} s {state} u {until} d {lasts} o {opens}")
+    let (state, by_hand) = (state.as_str(), u8::from(*by_hand));
+    let record = format!("n {number} t {token:016x} s {state} u {until} d {lasts} o {opens}");
+    format!("i {serial} b a {record} h {by_hand}")
 }
 
 fn kind(status: &Status) -> &'static str {
@@ -257,7 +259,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     // What a replica knows is fenced, so it is never too late.
     transport.pretend_told(1, Duration::ZERO);
     let fence = Fence { number: 3, token: 1 };
-    let record = Record { fence, state: State::ForcedOpen, until: None, opens: 0 };
+    let record = Record { fence, state: State::ForcedOpen, until: None, opens: 0, by_hand: true };
     let request = Request::Join(record);
     let joined = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
     assert_eq!((joined.status, joined.record), (Status::Done, record));

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     breaker::nesting::{KeyMark, join_innermost},
-    config::{Config, Trip},
+    config::Config,
     event::Event,
     handle::{AfterBuild, Breaker},
     outcome::CallEnd,
@@ -119,7 +119,7 @@ impl Table {
                 .counts_for_group()
                 .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
+            is_lazy: AtomicBool::new(source.can_wait(&config)),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             name_search: NameSearch::new(),
@@ -312,8 +312,7 @@ impl Table {
 
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
-        let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
-        self.is_lazy.store(is_lazy, Relaxed);
+        self.is_lazy.store(self.source.can_wait(&config), Relaxed);
         let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         self.slots.set_settings(config);
         self.group.apply(of_group.into());
@@ -371,15 +370,8 @@ impl New {
     /// To be called without a lock.
     pub(super) fn complete(self) -> Breaker {
         self.after_build.run();
+        self.breaker.share();
         self.gate.open();
         self.breaker
     }
-}
-
-/// Whether successes before the first failure change nothing, nor does an abandoned call.
-fn needs_only_failures(config: &Config) -> bool {
-    let is_streak = |trip: &Trip| matches!(trip, Trip::ConsecutiveFailures(_));
-    config.abandoned_after.is_none()
-        && !config.measures_durations()
-        && config.trip_on.iter().all(is_streak)
 }

@@ -38,7 +38,7 @@ fn one_breaker_with_a_broken_key_does_not_keep_others_of_its_batch_from_the_serv
     let Some(mut rig) = Rig::start(Agreement::any()) else { return };
     let [first, broken, last] = ["a", "b", "c"].map(|name| rig.add(name, Rig::config()));
     rig.until("all have joined", |rig| rig.agent.changed.is_empty());
-    rig.server.command(&["SET", "circuit_breaker:{0}:fleet:breaker:b", "no hash"]);
+    rig.server.command(&["SET", "circuit_breaker:{0}:fleet:b:breaker", "no hash"]);
     for breaker in [&first, &broken, &last] {
         breaker.fail();
     }
@@ -85,9 +85,11 @@ fn times_are_told_as_they_are_when_each_batch_is_sent() {
     // As if the server's clock had gone back by an hour.
     rig.server.command(&[
         "EVAL",
-        "for i = 0, ARGV[1] - 1 do redis.call('HINCRBY', KEYS[1] .. i, 'u', '3600000000') end",
+        "for i = 0, ARGV[1] - 1 do
+           redis.call('HINCRBY', KEYS[1] .. i .. ':breaker', 'u', '3600000000')
+         end",
         "1",
-        "circuit_breaker:{0}:fleet:breaker:breaker-",
+        "circuit_breaker:{0}:fleet:breaker-",
         &breakers.len().to_string(),
     ]);
     // The first batch waits.

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{Trip, Window},
+    config::{Config, Trip, Window},
     fleet::{
         counting::{Batch, Counted},
         protocol::{
@@ -23,20 +23,25 @@ const WINDOW: Duration = Duration::from_secs(6000);
 
 /// How many calls the server has counted.
 fn counted(rig: &Rig) -> u64 {
-    let fields = rig.server.command(&["HGETALL", "circuit_breaker:{0}:fleet:counts:a"]);
+    let fields = rig.server.command(&["HGETALL", "circuit_breaker:{0}:fleet:a:counts"]);
     let fields: Vec<_> = fields.lines().collect();
     let calls = fields.chunks_exact(2).filter(|pair| pair[0].ends_with(":c"));
     calls.map(|pair| pair[1].parse::<u64>().unwrap()).sum()
+}
+
+/// Trips at its third failure.
+fn rated() -> Config {
+    let mut config = Rig::config();
+    config.trip_on = vec![Trip::failure_rate(0.5, Window::Time(WINDOW)).minimum_calls(3)];
+    config.recovery_timeout = Duration::from_secs(1);
+    config
 }
 
 #[test]
 fn what_a_server_has_forgotten_is_not_taken_back_from_others() {
     let start = Rig::start_counting(Agreement::replicas(2), FleetCounts::Shared);
     let Some(mut rig) = start else { return };
-    let mut config = Rig::config();
-    config.trip_on = vec![Trip::failure_rate(0.5, Window::Time(WINDOW)).minimum_calls(3)];
-    config.recovery_timeout = Duration::from_secs(1);
-    let breaker = rig.add("a", config);
+    let breaker = rig.add("a", rated());
     rig.step();
     for _ in 0..2 {
         breaker.permit().unwrap().failure();
@@ -99,6 +104,34 @@ fn a_vote_is_taken_back_again_once_the_server_is_reached() {
     assert!(rig.agent.end_votes(&[breaker.id]).is_err());
     rig.agent.go_alone("the connection has ended");
     rig.until("it is taken back", |rig| rig.votes("a").is_empty());
+}
+
+#[test]
+fn counts_are_taken_back_with_the_vote_although_that_fails_at_first() {
+    let start = Rig::start_counting(Agreement::replicas(2), FleetCounts::Shared);
+    let Some(mut rig) = start else { return };
+    let breaker = rig.add("a", rated());
+    rig.step();
+    for _ in 0..2 {
+        breaker.permit().unwrap().failure();
+    }
+    rig.take_messages();
+    rig.agent.send_counts().unwrap();
+    assert_eq!(counted(&rig), 2);
+    breaker.permit().unwrap().failure();
+    rig.take_messages();
+    rig.agent.settle(&[breaker.id]).unwrap();
+    assert_eq!(rig.votes("a").len(), 1);
+    eventually("its vote has ended", || {
+        let view = rig.view(&breaker);
+        rig.shared(&breaker).entry.vote_until().unwrap() <= view.now
+    });
+    rig.server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert!(rig.agent.end_votes(&[breaker.id]).is_err());
+    rig.agent.go_alone("the connection has ended");
+    assert_eq!(counted(&rig), 2);
+    rig.until("the vote is taken back", |rig| rig.votes("a").is_empty());
+    rig.until("and the counts", |rig| counted(rig) == 0);
 }
 
 #[test]

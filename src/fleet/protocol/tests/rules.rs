@@ -20,7 +20,7 @@ fn trip(until: u64) -> Decision {
 
 fn open(number: u64, until: u64) -> Record {
     let fence = Fence { number, token: 9 };
-    Record { fence, state: State::Open, until: Some(until), opens: 1 }
+    Record { fence, state: State::Open, until: Some(until), opens: 1, by_hand: false }
 }
 
 #[test]

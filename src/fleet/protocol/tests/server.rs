@@ -90,20 +90,20 @@ impl Server {
         match command.request {
             Request::Join(record) => {
                 if record.fence > stored {
+                    if record.by_hand {
+                        self.note_by_hand(record.fence.token);
+                    }
                     self.store(now, record);
                 }
                 return Status::Done;
             }
             Request::Set { token, state, lasts, opens } => {
-                let mut by_hand =
-                    self.entry.as_ref().map(|entry| entry.by_hand.clone()).unwrap_or_default();
-                let is_known = by_hand.contains(&token) && self.bug != Some(Bug::SetIsForgotten);
+                let is_known = self.entry.as_ref().is_some_and(|it| it.by_hand.contains(&token))
+                    && self.bug != Some(Bug::SetIsForgotten);
                 if stored.token != token && !is_known {
                     let fence = self.next_fence(seen, token);
-                    by_hand.insert(0, token);
-                    by_hand.truncate(BY_HAND);
-                    self.entry.get_or_insert_with(|| Entry::of(Record::NONE)).by_hand = by_hand;
-                    self.store(now, Record { fence, state, until: lasts, opens });
+                    self.note_by_hand(token);
+                    self.store(now, Record { fence, state, until: lasts, opens, by_hand: true });
                 }
                 return Status::Done;
             }
@@ -186,7 +186,7 @@ impl Server {
     ) -> Status {
         let fence = self.next_fence(seen, token);
         let until = Some(open_for);
-        self.store(now, Record { fence, state: State::Open, until, opens });
+        self.store(now, Record { fence, state: State::Open, until, opens, by_hand: false });
         Status::Done
     }
 
@@ -242,7 +242,7 @@ impl Server {
 
     fn close(&mut self, now: Micros, seen: Fence, token: u64) -> Status {
         let fence = self.next_fence(seen, token);
-        self.store(now, Record { fence, state: State::Closed, until: None, opens: 0 });
+        self.store(now, Record { fence, ..Record::NONE });
         Status::Done
     }
 
@@ -255,11 +255,21 @@ impl Server {
         Fence { number: highest + 1, token }
     }
 
+    /// The state with this token is set by hand.
+    fn note_by_hand(&mut self, token: u64) {
+        let by_hand = &mut self.entry.get_or_insert_with(|| Entry::of(Record::NONE)).by_hand;
+        if !by_hand.contains(&token) {
+            by_hand.insert(0, token);
+            by_hand.truncate(BY_HAND);
+        }
+    }
+
     /// Stores a record whose end is what is left of it. Votes, leases and counts belong to the
     /// state before.
     fn store(&mut self, now: Micros, record: Record) {
         let lasts = record.until;
         let by_hand = self.entry.take().map(|entry| entry.by_hand).unwrap_or_default();
+        let record = Record { by_hand: by_hand.contains(&record.fence.token), ..record };
         self.entry = Some(Entry { lasts, by_hand, ..Entry::of(record.rebased(0, now)) });
     }
 }

@@ -3,6 +3,7 @@
 //! back or ahead. States are set by hand, too.
 
 mod counts;
+mod replica;
 mod runs;
 mod world;
 
@@ -10,7 +11,10 @@ use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
-use self::world::{Replica, Wire, World};
+use self::{
+    replica::Replica,
+    world::{Wire, World},
+};
 use super::server::{Bug, Server};
 use crate::{
     fleet::protocol::{
