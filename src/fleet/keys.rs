@@ -93,7 +93,9 @@ mod tests {
         for prefix in ["circuit_breaker", "a", "a:b"] {
             for keys in [0, 1].map(|shard| Keys::new(prefix, shard)) {
                 let fixed = [keys.shard(), keys.news(), keys.replicas(), keys.questions()];
-                fixed.into_iter().for_each(|key| add(key.to_owned()));
+                for key in fixed {
+                    add(key.to_owned());
+                }
                 add(keys.answers(7));
                 for name in &names {
                     [keys.breaker(name), keys.counts(name)].into_iter().for_each(&mut add);

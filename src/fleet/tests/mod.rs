@@ -212,7 +212,7 @@ fn the_script_answers_every_command_as_the_reference_does() {
         }
         let stream = server.command(&["XRANGE", NEWS, "-", "+"]);
         let stream: Vec<&str> = stream.split('\n').collect();
-        let entries = stream.chunks_exact(17).map(|entry| entry[1..].join(" "));
+        let entries = stream.chunks_exact(19).map(|entry| entry[1..].join(" "));
         let stream: Vec<String> = entries.map(|entry| entry.replace(" d  o", " d - o")).collect();
         prop_assert_eq!(stream, news);
         Ok(())

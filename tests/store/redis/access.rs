@@ -42,7 +42,9 @@ pub(super) const RULES: &[&str] = &[
 /// Uses everything that the store does.
 fn use_all(store: &RedisStore) -> Result<(), StoreError> {
     store.save(&SaveEntry::new("changed", "1").with_ttl(super::MINUTE))?;
-    store.save(&SaveEntry::new("counts", "2").with_unchanged_state())?;
+    for counts in ["2", "3"] {
+        store.save(&SaveEntry::new("counts", counts).with_unchanged_state())?;
+    }
     store.save(&SaveEntry::new("gone", "3").with_ttl(std::time::Duration::from_millis(1)))?;
     eventually("it has expired", || !matches!(store.load("gone"), Ok(Some(_))));
     store.load("changed")?;
