@@ -41,6 +41,7 @@ impl Maker {
     }
 
     /// Whether breakers can have these settings.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "the fleet decides"))]
     pub(super) fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
         let mut faults = Faults::default();
         settings.check(&mut faults);

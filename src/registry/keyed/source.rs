@@ -43,6 +43,7 @@ impl Source {
     }
 
     /// Whether breakers can have these settings.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "the fleet decides"))]
     pub(super) fn validate(&self, config: &Config) -> Result<(), ConfigError> {
         config.validate()?;
         #[cfg(feature = "redis")]
