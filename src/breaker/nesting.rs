@@ -36,7 +36,9 @@ pub(crate) fn is_nested(cell: &'static Cell) -> bool {
 
 /// Stands for the breaker of a key that has none yet, where its calls are recognized further in.
 #[cfg(feature = "keyed")]
-#[derive(Debug, Clone, Copy)]
+///
+/// The default is the mark of no key, which never runs.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct KeyMark(usize);
 
 #[cfg(feature = "keyed")]
@@ -66,7 +68,7 @@ impl KeyMark {
     }
 }
 
-/// Calls of this breaker are part of the innermost one, as long as this thread runs that.
+/// Calls of this breaker are part of the innermost one, until this poll of that one ends.
 #[cfg(feature = "keyed")]
 pub(crate) fn join_innermost(cell: &'static Cell) {
     let innermost = INNERMOST.get();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{hashed::HashedRef, key_labels::KeyLabels, max_open::MaxOpen};
 use crate::{
+    breaker::nesting::KeyMark,
     clock::TimeSource,
     config::Config,
     handle::{Breaker, BreakerBuilder},
@@ -38,6 +39,7 @@ impl Source {
         builder.clock = self.clock.clone();
         builder.store.clone_from(&self.store);
         let hash = key.map(|key| key.hash);
+        builder.key_mark = hash.map(KeyMark::of).unwrap_or_default();
         builder.open_slot = self.max_open.as_ref().map(|max_open| max_open.slot(hash));
         (builder, gate)
     }

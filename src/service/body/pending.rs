@@ -34,7 +34,7 @@ impl<W: ClassifyEos> PendingOutcome<W> {
     pub(super) fn receive<D: Buf>(&mut self, frame: &Frame<D>, ended: bool) -> bool {
         if let Some(data) = frame.data_ref().filter(|data| data.has_remaining()) {
             self.received = self.received.saturating_add(data.remaining() as u64);
-            self.call.receive_data();
+            self.call.receive(data);
         }
         frame.is_trailers() || ended || self.is_complete()
     }

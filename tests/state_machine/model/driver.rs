@@ -6,8 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 use tower_breaker::{
-    Breaker, Config, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
+    Breaker, Config, Event, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
 };
 
 use super::{plan::Ending, reference::Decision, settings::Settings};
@@ -17,22 +18,28 @@ pub(crate) struct Driver {
     config: Config,
     clock: ManualClock,
     permits: HashMap<usize, Permit>,
+    events: Receiver<Event>,
+    /// The events that said that the circuit would have opened.
+    would_trips: u64,
 }
 
 impl Driver {
     pub(crate) fn new(settings: &Settings) -> Self {
         let (config, clock) = (settings.config(), ManualClock::new());
         let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
-        let breaker = builder.build().expect("valid settings");
-        Self { breaker, config, clock, permits: HashMap::new() }
+        Self::of(builder.build().expect("valid settings"), config, clock)
     }
 
     /// A breaker restored from a snapshot, at the time at which manual clocks start.
     pub(crate) fn restored(settings: &Settings, snapshot: Snapshot) -> Self {
         let (config, clock) = (settings.config(), ManualClock::new());
         let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
-        let breaker = builder.restore(snapshot).build().expect("valid settings");
-        Self { breaker, config, clock, permits: HashMap::new() }
+        Self::of(builder.restore(snapshot).build().expect("valid settings"), config, clock)
+    }
+
+    fn of(breaker: Breaker, config: Config, clock: ManualClock) -> Self {
+        let events = breaker.subscribe();
+        Self { breaker, config, clock, permits: HashMap::new(), events, would_trips: 0 }
     }
 
     pub(crate) fn handle(&self) -> &Breaker {
@@ -49,6 +56,18 @@ impl Driver {
 
     pub(crate) fn stats(&self) -> Stats {
         self.breaker.stats()
+    }
+
+    /// How often an event has said that the circuit would have opened.
+    pub(crate) fn would_trips(&mut self) -> u64 {
+        loop {
+            match self.events.try_recv() {
+                Ok(Event::WouldTrip(_)) => self.would_trips += 1,
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => return self.would_trips,
+                Err(error) => panic!("an event is lost: {error}"),
+            }
+        }
     }
 
     pub(crate) fn advance(&self, by: u64) {
@@ -155,6 +174,7 @@ impl Driver {
         let builder = Breaker::builder("model").config(self.config.clone());
         let builder = builder.clock(self.clock.clone()).restore(read);
         self.breaker = builder.build().expect("valid settings");
+        self.events = self.breaker.subscribe();
         // Results of the old process would reach a breaker that is no longer used.
         self.permits.clear();
     }

@@ -10,7 +10,7 @@ use tower_breaker::State;
 
 use super::{
     settings::{Ramp, Settings},
-    window::{Counts, Window},
+    window::{Counts, Verdict, Window},
 };
 
 #[derive(Clone)]
@@ -25,6 +25,9 @@ pub(crate) struct Model {
     /// One for each rate rule.
     windows: Vec<Window>,
     under_way: HashMap<usize, Call>,
+    /// In `metrics_only`, whether a rule was met after the last call, which was reported.
+    reported: Verdict,
+    would_trips: u64,
 }
 
 #[derive(Clone)]
@@ -55,6 +58,14 @@ struct Call {
     admitted_at: u64,
 }
 
+/// What the breaker did when a call ended. The model follows it where the resolution of a time
+/// window leaves open whether a rule is met.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) opened: bool,
+    pub(crate) would_have: bool,
+}
+
 /// The answer to a request for admission.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
@@ -75,6 +86,8 @@ impl Model {
             consecutive_opens: 0,
             windows,
             under_way: HashMap::new(),
+            reported: Verdict::Hold,
+            would_trips: 0,
         }
     }
 
@@ -85,6 +98,11 @@ impl Model {
             Mode::HalfOpen { .. } => State::HalfOpen,
             Mode::ByHand { state, .. } => state,
         }
+    }
+
+    /// How often `metrics_only` has reported that the circuit would have opened.
+    pub(crate) fn would_trips(&self) -> u64 {
+        self.would_trips
     }
 
     pub(crate) fn consecutive_failures(&self) -> u32 {
@@ -175,6 +193,7 @@ impl Model {
         for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
             window.shrink(rate);
         }
+        self.reported = self.reported.min(self.evaluate_rules());
     }
 
     fn probes(&self) -> impl Iterator<Item = &Call> {
@@ -195,5 +214,6 @@ impl Model {
     fn enter(&mut self, mode: Mode) {
         self.mode = mode;
         self.generation += 1;
+        self.reported = Verdict::Hold;
     }
 }

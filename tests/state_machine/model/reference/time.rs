@@ -1,5 +1,7 @@
 //! What time changes in the model.
 
+use tower_breaker::State;
+
 use super::{Mode, Model};
 use crate::model::plan::Wait;
 
@@ -44,6 +46,10 @@ impl Model {
         }
         self.now += passed;
         self.catch_up();
+        if matches!(self.mode, Mode::ByHand { state: State::MetricsOnly, .. }) {
+            // What was reported before is not reported again.
+            self.reported = self.evaluate_rules();
+        }
     }
 
     /// When the oldest probe still out times out.
