@@ -130,7 +130,8 @@ async fn a_call_by_hand_counts_once_also_some_time_after_the_breaker_was_created
     for between in [Await, OtherCall, OtherCallAndAwait, OtherKeyAndAwait] {
         let by_layer = (between != OtherCall).then_some(Way::Layer);
         for way in [Way::Call, Way::TryAcquire, Way::Acquire].into_iter().chain(by_layer) {
-            let keys = group();
+            // What is counted for metrics is counted by name.
+            let keys = KeyedBreakers::builder(format!("{between:?} {way:?}")).build().unwrap();
             let by_hand = keys.clone();
             let handler = service_fn(move |_: &'static str| {
                 let keys = by_hand.clone();
