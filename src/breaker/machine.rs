@@ -333,6 +333,7 @@ impl Machine {
         effects: &mut Effects,
     ) {
         rules.replace(&mut self.rules, self.now);
+        self.settle_would_trip();
         self.config = config;
         self.epoch += 1;
         effects.counts_changed = true;

@@ -71,7 +71,7 @@ impl Machine {
 
     /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
     /// have ceased to be.
-    fn settle_would_trip(&mut self) {
+    pub(super) fn settle_would_trip(&mut self) {
         self.would_trip = self.would_trip && self.rules.evaluate().is_some();
     }
 
