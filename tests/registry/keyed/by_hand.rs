@@ -9,11 +9,8 @@ use tower_breaker::{
     Breaker, CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, keyed::ExtractKey,
 };
 
-fn by_key() -> impl ExtractKey<&'static str> + Clone {
-    fn key<'a>(request: &'a &'static str) -> Option<std::borrow::Cow<'a, str>> {
-        Some((*request).into())
-    }
-    key
+fn layer(keys: &KeyedBreakers) -> KeyedCircuitBreakerLayer<impl ExtractKey<&'static str> + Clone> {
+    KeyedCircuitBreakerLayer::by_key(keys.clone(), |key: &&'static str| Some((*key).into()))
 }
 
 fn group() -> KeyedBreakers {
@@ -46,7 +43,7 @@ async fn the_first_call_of_a_key_counts_once_if_its_handler_uses_the_keys_breake
                 failed.map_err(|_| "failed")
             }
         });
-        let mut service = KeyedCircuitBreakerLayer::new(keys.clone(), by_key()).layer(handler);
+        let mut service = layer(&keys).layer(handler);
         for calls in 1..=3 {
             service.ready().await.unwrap().call("bad").await.unwrap_err();
             assert_eq!(failures(&keys, "bad"), calls);
@@ -140,7 +137,7 @@ async fn a_call_by_hand_counts_once_also_some_time_after_the_breaker_was_created
                     Err::<(), _>("failed")
                 }
             });
-            let mut service = KeyedCircuitBreakerLayer::new(keys.clone(), by_key()).layer(handler);
+            let mut service = layer(&keys).layer(handler);
             for calls in 1..=3 {
                 service.ready().await.unwrap().call("bad").await.unwrap_err();
                 assert_eq!(failures(&keys, "bad"), calls, "{between:?} {way:?}");
@@ -166,7 +163,7 @@ async fn a_call_by_hand_counts_once_with_the_breaker_of_another_call() {
             Err::<(), _>("failed")
         }
     });
-    let layer = KeyedCircuitBreakerLayer::new(keys.clone(), by_key());
+    let layer = layer(&keys);
     let mut first = task::spawn(layer.layer(handler).oneshot("bad"));
     assert_pending!(first.poll());
     let failing = service_fn(|_: &'static str| ready(Err::<(), _>("failed")));
