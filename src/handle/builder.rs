@@ -15,7 +15,7 @@ use super::{
     source,
 };
 #[cfg(feature = "keyed")]
-use crate::breaker::nesting::KeyMark;
+use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]

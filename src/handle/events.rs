@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::meter::Meter;
 #[cfg(feature = "keyed")]
-use crate::breaker::nesting::KeyMark;
+use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
 use crate::fleet::{Membership, RedisFleet};
 use crate::{

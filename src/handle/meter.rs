@@ -145,9 +145,10 @@ impl Meter {
     }
 
     pub(super) fn count(&self, counts: EndCounts) {
-        let EndCounts { slow, probe, unfinished_probes, prevented_by } = counts;
+        let EndCounts { slow, probe, unfinished_probes, streams, prevented_by } = counts;
         self.with(|meter| {
             meter.count(slow, probe, unfinished_probes);
+            meter.count_streams(streams.in_time, streams.slow);
             meter.count_prevented(prevented_by);
         });
     }

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use super::{anchor::Anchored, call_key::CallKey};
-use crate::breaker::nesting::KeyMark;
+use crate::breaker::nesting::key_mark::KeyMark;
 
 /// A key that has no breaker, and its group.
 pub(crate) struct Missing {

@@ -32,7 +32,7 @@ pub use self::{
 };
 pub(crate) use self::{missing::Missing, table::Found};
 use crate::{
-    breaker::nesting::KeyMark,
+    breaker::nesting::key_mark::KeyMark,
     config::{Config, ConfigError},
     event::Event,
     handle::Breaker,

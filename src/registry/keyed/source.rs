@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{hashed::HashedRef, key_labels::KeyLabels, max_open::MaxOpen};
 use crate::{
-    breaker::nesting::KeyMark,
+    breaker::nesting::key_mark::KeyMark,
     clock::TimeSource,
     config::Config,
     handle::{Breaker, BreakerBuilder},
