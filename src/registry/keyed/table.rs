@@ -269,6 +269,8 @@ impl Table {
             let found = if self.slots.is_empty() { None } else { self.slots.with(hashed, work) };
             return found.map_or_else(
                 || {
+                    // The store may hold this key. Calls that succeed need nothing else.
+                    self.name_search.retry();
                     let mark = KeyMark::of(hashed.hash);
                     Found::OnFailure(Missing { key: CallKey::new(key), group, mark })
                 },
