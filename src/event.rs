@@ -179,6 +179,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether a call or an operator made the transition: it says something new about the
+    /// dependency. Every breaker of a name makes those that time makes.
+    pub(crate) const fn is_own(self) -> bool {
+        !matches!(self, Self::RecoveryTimeout | Self::ManualExpired | Self::Restored)
+    }
+
     /// The name of this reason in logs and metrics: `consecutive_failures`, for instance.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -14,6 +14,8 @@ use super::{
     settings::breaker_settings,
     source,
 };
+#[cfg(feature = "keyed")]
+use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
@@ -53,6 +55,9 @@ pub struct BreakerBuilder {
     group: Option<Counted>,
     /// What bounds how many circuits of a group are open.
     pub(crate) open_slot: Option<OpenSlot>,
+    /// The key in the group, for calls that began without the breaker.
+    #[cfg(feature = "keyed")]
+    pub(crate) key_mark: KeyMark,
 }
 
 /// The default settings. Builders share them until they change them: most replace them.
@@ -75,6 +80,8 @@ impl BreakerBuilder {
             #[cfg(feature = "metrics")]
             group: None,
             open_slot: None,
+            #[cfg(feature = "keyed")]
+            key_mark: KeyMark::default(),
         }
     }
 
@@ -211,6 +218,10 @@ impl BreakerBuilder {
         #[cfg(feature = "redis")]
         if let Some(fleet) = &self.fleet {
             shared.join(fleet);
+        }
+        #[cfg(feature = "keyed")]
+        {
+            shared.key_mark = self.key_mark;
         }
         if let Some(store) = self.store {
             cell.await_restore();

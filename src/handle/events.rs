@@ -10,6 +10,8 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
+#[cfg(feature = "keyed")]
+use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
 use crate::fleet::{Membership, RedisFleet};
 use crate::{
@@ -79,6 +81,9 @@ pub(super) struct BreakerInner {
     #[cfg(feature = "redis")]
     pub(super) membership: Option<Box<Membership>>,
     dispatcher: Arc<EventDispatcher>,
+    /// The key in a group. A call of it that began without the breaker runs under this mark.
+    #[cfg(feature = "keyed")]
+    pub(super) key_mark: KeyMark,
 }
 
 impl BreakerInner {
@@ -88,6 +93,8 @@ impl BreakerInner {
             #[cfg(feature = "redis")]
             membership: None,
             dispatcher,
+            #[cfg(feature = "keyed")]
+            key_mark: KeyMark::default(),
         }
     }
 

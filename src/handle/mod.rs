@@ -146,10 +146,27 @@ impl Breaker {
     /// Within a call that this breaker has admitted already, another one needs no admission.
     #[inline]
     fn admit(&self) -> Result<Permit, Refusal> {
-        if nesting::is_nested(self.cell) {
+        if self.is_nested() {
             return Ok(Permit::void_of(self.cell));
         }
         Permit::try_acquire(self.cell)
+    }
+
+    /// Whether a call of this breaker runs on this thread, or one of its key that began before the
+    /// breaker was there.
+    #[inline]
+    fn is_nested(&self) -> bool {
+        nesting::is_any_running() && self.is_among_running()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_among_running(&self) -> bool {
+        #[cfg(feature = "keyed")]
+        if self.shared.key_mark.is_running() {
+            return true;
+        }
+        nesting::is_nested(self.cell)
     }
 
     /// Waits until a call is admitted.
@@ -178,7 +195,7 @@ impl Breaker {
         loop {
             let poll = |cx: &mut Context<'_>| {
                 // Not for the slot that the outer call holds.
-                if nesting::is_nested(self.cell) {
+                if self.is_nested() {
                     return Poll::Ready(());
                 }
                 wait.poll_ready(cx)

@@ -9,6 +9,7 @@ mod key_labels;
 #[cfg(all(test, tower_breaker_loom))]
 mod loom_tests;
 mod max_open;
+mod missing;
 mod names;
 mod replacement;
 mod restore;
@@ -24,12 +25,12 @@ use std::{fmt, sync::Arc};
 use tokio::sync::broadcast;
 
 use self::table::Table;
-pub(crate) use self::table::{Found, Missing};
 pub use self::{
     builder::KeyedBreakersBuilder,
     stats::{KeyedStats, OpenLimitStats},
     when_full::WhenFull,
 };
+pub(crate) use self::{missing::Missing, table::Found};
 use crate::{
     breaker::nesting::key_mark::KeyMark,
     config::{Config, ConfigError},
@@ -144,9 +145,8 @@ impl KeyedBreakers {
     /// memory, but is not the key's any more.
     ///
     /// Within a request of the same key that a layer of the group has admitted, a call is part of
-    /// that request, as with the [same breaker twice](crate::CircuitBreaker#with-other-middleware).
-    /// If the key had no breaker when the request began, the call is recognized only if it follows
-    /// at once, in the same poll.
+    /// that request, as with the [same breaker twice](crate::CircuitBreaker#with-other-middleware),
+    /// also if the key had no breaker when the request began.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
         self.table.get_or_create(&self.table.shorten(key))
@@ -281,7 +281,7 @@ impl KeyedBreakers {
 
     /// The group of a key that was [found](Self::find) without a breaker, if it is still there.
     pub(crate) fn of(missing: &Missing) -> Option<Self> {
-        Some(Self { table: missing.table()? })
+        Some(Self { table: missing.group()? })
     }
 
     /// Passes the breaker of such a key to the closure, and creates it if it still has none.
@@ -300,6 +300,11 @@ impl KeyedBreakers {
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
         self.table.with_late(missing, work)
+    }
+
+    /// The breaker of such a key, if another call has created it meanwhile.
+    pub(crate) fn find_late(&self, missing: &mut Missing) -> Option<Breaker> {
+        self.table.find_late(missing)
     }
 }
 

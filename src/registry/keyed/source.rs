@@ -6,6 +6,7 @@ use super::{hashed::HashedRef, key_labels::KeyLabels, max_open::MaxOpen};
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 use crate::{
+    breaker::nesting::key_mark::KeyMark,
     clock::TimeSource,
     config::{Config, ConfigError, Trip},
     handle::{Breaker, BreakerBuilder},
@@ -75,6 +76,7 @@ impl Source {
             builder.fleet.clone_from(&self.fleet);
         }
         let hash = key.map(|key| key.hash);
+        builder.key_mark = hash.map(KeyMark::of).unwrap_or_default();
         builder.open_slot = self.max_open.as_ref().map(|max_open| max_open.slot(hash));
         (builder, gate)
     }

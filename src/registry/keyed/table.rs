@@ -12,9 +12,10 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    anchor::{Anchored, Lease},
+    anchor::Lease,
     call_key::CallKey,
     hashed::{HashedRef, KeyHasher},
+    missing::Missing,
     names::Names,
     slots::{Insertion, Slots},
     source::Source,
@@ -41,32 +42,8 @@ pub(crate) enum Found<T> {
     Unrecorded,
 }
 
-/// A key that has no breaker, and its group.
-pub(crate) struct Missing {
-    key: CallKey,
-    group: Anchored,
-    mark: KeyMark,
-}
-
-impl Missing {
-    /// By which a call of the same key further in is recognized.
-    pub(crate) fn mark(&self) -> KeyMark {
-        self.mark
-    }
-
-    /// Whether the group is still there, and no breaker was created since the key was looked up.
-    #[inline]
-    pub(crate) fn is_unchanged(&self) -> bool {
-        self.group.is_unchanged()
-    }
-
-    /// The group, if it is still there.
-    pub(super) fn table(&self) -> Option<Arc<Table>> {
-        self.group.group()
-    }
-}
-
-/// If a call of this key began before the key had a breaker, calls by hand in it are part of it.
+/// If a call of this key began before the key had a breaker, what goes by the breaker in this poll
+/// is part of that call.
 fn join_call_of(key: HashedRef<'_>, breaker: &Breaker) {
     if KeyMark::of(key.hash).is_running() {
         join_innermost(breaker.cell());
@@ -194,6 +171,17 @@ impl Table {
         self.with(missing.key.as_str(), work)
     }
 
+    /// The breaker of such a key, if it has one by now. If not, the key was looked up now.
+    pub(super) fn find_late(&self, missing: &mut Missing) -> Option<Breaker> {
+        // Before the lookup: a breaker that is created meanwhile is noticed.
+        let group = self.lease.find();
+        let breaker = self.with_late(missing, Breaker::clone);
+        if breaker.is_none() {
+            missing.group = group;
+        }
+        breaker
+    }
+
     /// The same, and creates it if there is none and there is room.
     pub(super) fn with_new<T>(
         &self,
@@ -281,6 +269,8 @@ impl Table {
             let found = if self.slots.is_empty() { None } else { self.slots.with(hashed, work) };
             return found.map_or_else(
                 || {
+                    // The store may hold this key. Calls that succeed need nothing else.
+                    self.name_search.retry();
                     let mark = KeyMark::of(hashed.hash);
                     Found::OnFailure(Missing { key: CallKey::new(key), group, mark })
                 },
