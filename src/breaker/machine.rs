@@ -342,6 +342,7 @@ impl Machine {
             from: self.state(),
             to: phase.state(),
             reason: trigger.reason,
+            manual: trigger.reason.is_manual(),
             failure_count: trigger.failure_count,
             open_time,
             manual_until: phase.manual_until(),
