@@ -49,7 +49,10 @@ pub trait StateStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the page could not be read completely. Some entries may have been passed.
+    /// [`StoreError`] if the page could not be read completely. Some entries may have been passed:
+    /// a store that cannot read a part of itself may pass a page of the rest. A
+    /// [group](crate::KeyedBreakers) restores the breakers of these meanwhile, and asks for further
+    /// pages after an error as long as `limit` entries are passed. Nothing counts as missing.
     fn visit_page(
         &self,
         after: Option<&str>,
@@ -61,26 +64,6 @@ pub trait StateStore: Send + Sync + 'static {
             visit(key, value);
         }
         Ok(())
-    }
-
-    /// Visits a page of what can be reached now, after [`visit_page`](Self::visit_page) has failed.
-    /// A store that consists of several may leave out what one of them holds.
-    ///
-    /// A [group](crate::KeyedBreakers) finds the names of its breakers with it. What is not visited
-    /// does not count as missing.
-    ///
-    /// The default calls [`visit_page`](Self::visit_page).
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] if nothing can be reached.
-    fn visit_reachable_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        visit: &mut dyn FnMut(&str, &[u8]),
-    ) -> Result<(), StoreError> {
-        self.visit_page(after, limit, visit)
     }
 
     /// Stores a value, replaces the previous one, and returns once the value is durable.
@@ -222,15 +205,6 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         visit: &mut dyn FnMut(&str, &[u8]),
     ) -> Result<(), StoreError> {
         (**self).visit_page(after, limit, visit)
-    }
-
-    fn visit_reachable_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        visit: &mut dyn FnMut(&str, &[u8]),
-    ) -> Result<(), StoreError> {
-        (**self).visit_reachable_page(after, limit, visit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

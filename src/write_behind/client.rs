@@ -118,15 +118,10 @@ impl StoreClient {
         self.call(|store| store.visit_page(after, limit, visit))
     }
 
-    /// The same, of what can be reached while a part of the store cannot be read.
+    /// Fails if the pages cannot be read completely, and reads no more than that takes.
     #[cfg(feature = "keyed")]
-    pub(super) fn visit_reachable_page(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        visit: &mut dyn FnMut(&str, &[u8]),
-    ) -> Result<(), StoreError> {
-        self.call(|store| store.visit_reachable_page(after, limit, visit))
+    pub(super) fn check_pages(&self) -> Result<(), StoreError> {
+        self.call(|store| store.load_page(None, 1).map(drop))
     }
 
     pub(super) fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

@@ -43,9 +43,15 @@ pub(crate) struct NamesWanted {
 /// A thread that finds names, and ends when it has found all.
 pub(crate) struct NameSearch(Starter);
 
-/// Which page of a store is visited.
-type Visit =
-    fn(&StoreClient, Option<&str>, usize, &mut dyn FnMut(&str, &[u8])) -> Result<(), StoreError>;
+/// What one reading of the store has found.
+#[derive(Default)]
+struct Findings {
+    names: Vec<String>,
+    /// Why there may be more.
+    error: Option<StoreError>,
+    /// Whether everything that can be reached now was read.
+    is_whole: bool,
+}
 
 impl NameSearch {
     pub(crate) fn new() -> Self {
@@ -71,7 +77,8 @@ impl NameSearch {
                 tracing::warn!(
                     %error,
                     "no thread to read the names of stored circuit breakers: until one can be \
-                     started, breakers of a group are restored when their keys are used"
+                     started, breakers of a group are restored when their keys are used; raise \
+                     the limit on threads of this user or container"
                 );
             }),
         }
@@ -91,33 +98,28 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
         let Some(store) = (wanted.store)() else { return };
         let client = StoreClient::new(store.clone(), Arc::new(Monitor::new(PATIENCE, &store)));
         drop(store);
-        let names = read(&client, wanted, StoreClient::visit_page);
-        let is_complete = match names {
-            Ok(names) => {
-                found(names);
-                true
-            }
-            Err(error) => {
-                if first.is_some() {
-                    log(|| {
-                        tracing::warn!(
-                            %error,
-                            "the names of stored circuit breakers could not be read: until they \
-                             can, breakers of a group are restored when their keys are used; check \
-                             the store"
-                        );
-                    });
-                }
-                // Once: it may be much, and of a store that is busy.
-                if !has_reached
-                    && let Ok(names) = read(&client, wanted, StoreClient::visit_reachable_page)
-                {
-                    found(names);
-                    has_reached = true;
-                }
-                false
-            }
+        // What can be reached is read once: it may be much, and of a store that is busy.
+        let unreadable = if has_reached { client.check_pages().err() } else { None };
+        let Findings { names, error, is_whole } = match unreadable {
+            Some(error) => Findings { error: Some(error), ..Findings::default() },
+            None => read(&client, wanted),
         };
+        if let Some(error) = &error
+            && first.is_some()
+        {
+            log(|| {
+                tracing::warn!(
+                    %error,
+                    "the names of stored circuit breakers could not be read: until they can, \
+                     breakers of a group are restored when their keys are used; check the store"
+                );
+            });
+        }
+        let is_complete = error.is_none();
+        if is_complete || is_whole {
+            found(names);
+        }
+        has_reached |= is_whole;
         drop_blocking(client);
         if first.take().is_none() && is_complete {
             log(|| tracing::info!("the names of stored circuit breakers were read"));
@@ -130,17 +132,16 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
     }
 }
 
-fn read(
-    client: &StoreClient,
-    wanted: &NamesWanted,
-    visit: Visit,
-) -> Result<Vec<String>, StoreError> {
+/// Reads all pages. A store that cannot read a part of itself passes the rest, page by page, and
+/// an error with each.
+fn read(client: &StoreClient, wanted: &NamesWanted) -> Findings {
     let mut by_hand = Vec::new();
     let (mut others, mut closed) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
-    loop {
+    let mut error = None;
+    let is_whole = loop {
         let (mut length, mut last) = (0, String::new());
-        visit(client, after.as_deref(), PAGE, &mut |key, value| {
+        let visited = client.visit_page(after.as_deref(), PAGE, &mut |key, value| {
             length += 1;
             key.clone_into(&mut last);
             let Some(name) = keys::name_of_snapshot(key) else { return };
@@ -156,14 +157,16 @@ fn read(
             if names.len() < wanted.limit {
                 names.push(name.to_owned());
             }
-        })?;
+        });
+        error = error.or(visited.err());
         if length < PAGE {
-            break;
+            // None at all: perhaps nothing could be reached any more.
+            break length > 0;
         }
         after = Some(last);
-    }
+    };
     by_hand.append(&mut others);
     by_hand.append(&mut closed);
     by_hand.truncate(wanted.limit);
-    Ok(by_hand)
+    Findings { names: by_hand, error, is_whole }
 }

@@ -141,22 +141,25 @@ impl StateStore for Tiered {
         Ok(page)
     }
 
-    /// The far store alone: the near one could not be read.
-    fn visit_reachable_page(
+    /// While the near store cannot be read, passes what the far one holds, and then the error.
+    fn visit_page(
         &self,
         after: Option<&str>,
         limit: usize,
         visit: &mut dyn FnMut(&str, &[u8]),
     ) -> Result<(), StoreError> {
-        let after = after.map(str::to_owned);
-        let page = self.shared.far.read(move |far| far.load_page(after.as_deref(), limit));
-        let page = page.ok_or_else(|| {
-            StoreError::Unavailable("the near store cannot be read, nor can the far one".into())
-        })?;
+        let (page, result) = match self.load_page(after, limit) {
+            Ok(page) => (page, Ok(())),
+            Err(error) => {
+                let after = after.map(str::to_owned);
+                let page = self.shared.far.read(move |far| far.load_page(after.as_deref(), limit));
+                (page.unwrap_or_default(), Err(error))
+            }
+        };
         for (key, value) in &page {
             visit(key, value);
         }
-        Ok(())
+        result
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

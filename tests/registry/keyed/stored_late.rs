@@ -6,7 +6,7 @@ use std::{
 };
 
 use tower_breaker::{
-    MemoryStore, SledStore, State, StateStore,
+    KeyedBreakers, MemoryStore, SledStore, State, StateStore,
     store::{SaveEntry, StoreError, Tiered},
 };
 
@@ -16,18 +16,24 @@ use crate::support::{
     wait::eventually,
 };
 
-#[test]
-fn a_store_that_fails_at_the_start_is_restored_from_once_it_works() {
-    let store = SickStore::default();
-    group("hosts", &store).get_or_create("bad").unwrap().force_open();
-    store.show(Symptom::Fails);
-    let hosts = group("hosts", &store);
-    assert!(hosts.is_empty());
-    store.heal();
-    // Without a call of its key.
+/// Waits until the key has the state that was set by hand, without a call of it.
+fn await_forced_open(hosts: &KeyedBreakers, key: &str) {
     eventually("it is restored", || {
-        hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
+        hosts.get(key).is_some_and(|breaker| breaker.state() == State::ForcedOpen)
     });
+}
+
+#[test]
+fn a_store_that_fails_or_hangs_at_the_start_is_restored_from_once_it_works() {
+    for symptom in [Symptom::Fails, Symptom::Hangs] {
+        let store = SickStore::default();
+        group("hosts", &store).get_or_create("bad").unwrap().force_open();
+        store.show(symptom);
+        let hosts = group("hosts", &store);
+        assert!(hosts.is_empty(), "{symptom:?}");
+        store.heal();
+        await_forced_open(&hosts, "bad");
+    }
 }
 
 /// The old process of a deploy.
@@ -41,9 +47,7 @@ fn a_folder_that_is_held_at_the_start_is_restored_from_once_it_is_free() {
     let new = group("hosts", &open());
     assert!(new.is_empty());
     drop(old);
-    eventually("it is restored", || {
-        new.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
-    });
+    await_forced_open(&new, "bad");
 }
 
 #[test]
@@ -64,9 +68,8 @@ fn the_far_store_is_restored_from_while_the_near_one_cannot_be_read() {
     assert_eq!(hosts.get("far").unwrap().state(), State::ForcedOpen);
     assert_eq!(hosts.len(), 1);
     near.heal();
-    eventually("the near one is restored from as well", || {
-        hosts.get("near").is_some_and(|near| near.state() == State::ForcedOpen)
-    });
+    // As well.
+    await_forced_open(&hosts, "near");
 }
 
 /// A store of which a part cannot be read.
@@ -95,18 +98,21 @@ impl StateStore for Partial {
         Err(StoreError::Unavailable("a part cannot be read".into()))
     }
 
-    fn visit_reachable_page(
+    fn visit_page(
         &self,
         after: Option<&str>,
         limit: usize,
         visit: &mut dyn FnMut(&str, &[u8]),
     ) -> Result<(), StoreError> {
         let mut log = self.log.lock().unwrap();
-        if !log.can_reach {
-            return Err(StoreError::Unavailable("nothing can be read".into()));
+        if after.is_none() {
+            log.attempts.push(Instant::now());
         }
-        log.reached += 1;
-        self.reachable.visit_page(after, limit, visit)
+        if log.can_reach {
+            log.reached += usize::from(after.is_none());
+            self.reachable.visit_page(after, limit, visit)?;
+        }
+        Err(StoreError::Unavailable("a part cannot be read".into()))
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
@@ -125,9 +131,7 @@ fn what_can_be_reached_is_read_once_and_the_rest_is_tried_less_and_less_often() 
     let hosts = group("hosts", &store);
     assert!(hosts.is_empty());
     store.log.lock().unwrap().can_reach = true;
-    eventually("it is restored", || {
-        hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
-    });
+    await_forced_open(&hosts, "bad");
     eventually("it is tried four times", || store.log.lock().unwrap().attempts.len() >= 4);
     let log = store.log.lock().unwrap();
     assert_eq!(log.reached, 1);
@@ -135,4 +139,25 @@ fn what_can_be_reached_is_read_once_and_the_rest_is_tried_less_and_less_often() 
     assert!(pause(0) >= Duration::from_secs(1));
     assert!(pause(1) >= Duration::from_secs(2));
     assert!(pause(2) >= Duration::from_secs(4));
+}
+
+/// The names are read in pages of a thousand.
+#[test]
+fn what_can_be_reached_is_read_to_the_last_page() {
+    let store = Partial::default();
+    store.log.lock().unwrap().can_reach = true;
+    group("hosts", &store.reachable).get_or_create("zz").unwrap().force_open();
+    let key = "circuit_breaker:hosts:zz:state";
+    let open = store.reachable.load(key).unwrap().unwrap();
+    for number in 0..3000 {
+        let other = format!("circuit_breaker:others:{number}:state");
+        store.reachable.save(&SaveEntry::new(other, open.clone())).unwrap();
+        // Those of the group that sort before it.
+        let own = format!("circuit_breaker:hosts:{number}:state");
+        let closed = br#"{"version":1,"state":"closed","saved_at":1.0}"#;
+        store.reachable.save(&SaveEntry::new(own, closed.as_slice())).unwrap();
+    }
+    let hosts = group("hosts", &store);
+    assert_eq!(hosts.get("zz").unwrap().state(), State::ForcedOpen);
+    assert_eq!(store.log.lock().unwrap().reached, 1);
 }
