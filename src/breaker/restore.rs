@@ -129,7 +129,9 @@ impl Machine {
         } else {
             self.adopt_counts(saved, decoded, now);
         }
+        let steps = effects.steps.len();
         self.resume(saved, now, restored_open_time, effects);
+        effects.restored_steps += effects.steps.len() - steps;
         self.advance(now.tick, effects);
     }
 

@@ -99,6 +99,11 @@ impl SnapshotSource for EventDispatcher {
         self.restore_with(bytes, |snapshot| snapshot)
     }
 
+    fn restore_parsed(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        self.cell.restore(self, snapshot);
+        Ok(())
+    }
+
     fn restore_continued(&self, bytes: &[u8], continuation: &[u8]) -> Result<(), RestoreError> {
         self.restore_with(bytes, |snapshot| match Snapshot::from_json(continuation) {
             Ok(continuation) => snapshot.continued_by(continuation),
