@@ -23,7 +23,7 @@ use super::{
     keys,
     known_store::KnownStore,
     ownership::warn_superseded,
-    pages::Content,
+    pages::Form,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
     restart,
@@ -363,14 +363,14 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     let is_read = match inbox.preload.take(&entry.key, entry.hash) {
         Found::Unknown => false,
         Found::Nothing => true,
-        Found::Value(value) => match value.content() {
-            Content::Short(short) => {
+        Found::Value(value) => match value.form() {
+            Form::Short(short) => {
                 inbox.monitor.note_stored(entry, || short.half_life());
                 entry.restore_parsed(&short.to_snapshot()).is_ok()
             }
             // The writer reads what continues it, too.
-            Content::Bytes(bytes) if Snapshot::may_be_continued(bytes) => false,
-            Content::Bytes(bytes) => {
+            Form::Bytes(bytes) if Snapshot::may_be_continued(bytes) => false,
+            Form::Bytes(bytes) => {
                 inbox.monitor.note_stored(entry, || Snapshot::half_life(bytes));
                 entry.restore(bytes, None).is_ok()
             }

@@ -33,8 +33,8 @@ pub(super) struct Value {
     index: u32,
 }
 
-/// What a store holds under a key.
-pub(super) enum Content<'a> {
+/// A value as it is kept.
+pub(super) enum Form<'a> {
     Short(ShortSnapshot),
     Bytes(&'a [u8]),
 }
@@ -108,12 +108,12 @@ impl Page {
 }
 
 impl Value {
-    pub(super) fn content(&self) -> Content<'_> {
+    pub(super) fn form(&self) -> Form<'_> {
         let entry = &self.page.entries[self.index as usize];
         match entry.short {
-            Some(short) => Content::Short(short),
+            Some(short) => Form::Short(short),
             None => {
-                Content::Bytes(&self.page.bytes[entry.value as usize..entry.end as usize])
+                Form::Bytes(&self.page.bytes[entry.value as usize..entry.end as usize])
             }
         }
     }
@@ -189,9 +189,9 @@ mod tests {
     fn take(pages: &mut Pages, key: &str) -> Option<Vec<u8>> {
         match pages.take(key, hashes::hash(key)) {
             Lookup::Absent | Lookup::StruckOff => None,
-            Lookup::Present(value) => Some(match value.content() {
-                Content::Short(short) => short.to_snapshot().to_json().unwrap().into_bytes(),
-                Content::Bytes(bytes) => bytes.to_vec(),
+            Lookup::Present(value) => Some(match value.form() {
+                Form::Short(short) => short.to_snapshot().to_json().unwrap().into_bytes(),
+                Form::Bytes(bytes) => bytes.to_vec(),
             }),
         }
     }
