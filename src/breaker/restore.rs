@@ -268,7 +268,10 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::config::{Trip, Window};
+    use crate::{
+        breaker::effects::Change,
+        config::{Trip, Window},
+    };
 
     const WINDOW: Window = Window::Calls(8);
     const NOW: Reading = Reading { tick: Tick::from_nanos(0), wall: SystemTime::UNIX_EPOCH };
@@ -296,6 +299,28 @@ mod tests {
         };
         let windows = [window("failure_rate", "f..", 1, 0), window("slow_call_rate", ".ss", 0, 2)];
         Snapshot { windows: windows.into(), ..Snapshot::empty(NOW.wall) }
+    }
+
+    /// The store holds that state already. What has happened since is new.
+    #[test]
+    fn a_restored_state_waits_to_be_saved_as_counts_do() {
+        let second = Duration::from_secs(1);
+        for (left, change) in [(second, Change::Counts), (Duration::ZERO, Change::Transition)] {
+            let saved = Snapshot {
+                state: State::Open,
+                opened_at: Some(NOW.wall),
+                open_until: Some(NOW.wall + left),
+                ..Snapshot::empty(NOW.wall)
+            };
+            let state = || SavedState { snapshot: &saved, decoded: None };
+            let machine = || Machine::new(config([failing(), slow()]), 1, NOW.tick);
+            let mut effects = Effects::default();
+            machine().restore(state(), NOW, &mut effects);
+            assert_eq!(effects.change(), Some(change), "{left:?}");
+            let mut effects = Effects::default();
+            machine().take_over(state(), true, &mut effects);
+            assert_eq!(effects.change(), Some(Change::Transition), "of another breaker");
+        }
     }
 
     /// The configuration may change while a snapshot is decoded.
