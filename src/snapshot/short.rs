@@ -1,4 +1,4 @@
-//! A snapshot without windows and notes in a quarter of the memory of its text. A start with many
+//! A snapshot without windows and notes in a third of the memory of its text. A start with many
 //! breakers holds many.
 
 use std::time::{Duration, SystemTime};
@@ -79,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_takes_a_quarter_of_the_text() {
+    fn it_takes_a_third_of_the_text() {
         let json = Snapshot::empty(SystemTime::now()).to_json().unwrap();
-        assert!(size_of::<Option<ShortSnapshot>>() <= json.len() / 4, "{}", json.len());
+        assert!(size_of::<Option<ShortSnapshot>>() <= json.len() / 3, "{}", json.len());
     }
 
     #[test]
