@@ -48,7 +48,8 @@ pub enum Event {
 /// A rule was met, and the circuit did not open.
 ///
 /// There is one such event each time: the next one comes when a rule is met after a call at which
-/// none was.
+/// none was. So many [health checks](Reason::HealthCheck) that fail in a row are such a rule, which
+/// is met until a check succeeds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WouldTrip {
@@ -72,7 +73,7 @@ pub enum PreventedBy {
     MetricsOnly,
     /// As many circuits of its group are open as
     /// `KeyedBreakersBuilder::max_open_ratio` allows. The circuit opens with the first call that
-    /// meets a rule while fewer are open.
+    /// meets a rule, or the first failed health check, while fewer are open.
     MaxOpenRatio,
 }
 

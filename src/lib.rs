@@ -55,23 +55,31 @@
 //! # Cost of a call
 //!
 //! A call takes a lock only if it could change what the next call meets. All threads read one cache
-//! line of a breaker; the table says what they write to lines that others use too.
+//! line of a breaker, the *view*; the table says what they write to lines that others use too. The
+//! breaker is *quiet* while there are no consecutive failures and every count window is full of
+//! successes.
 //!
 //! | the call | writes |
 //! |---|---|
-//! | succeeds, and every count window is full of successes | nothing |
-//! | succeeds otherwise | a counter: one compare-and-swap |
+//! | succeeds while the breaker is quiet | nothing |
+//! | succeeds otherwise, with a rate rule | a counter: one compare-and-swap |
+//! | so many have succeeded since the last that took the lock as the largest count window holds; with a time window, 1,024, or it is the first in a fortieth of that time | the lock, the window, and the view if the breaker is quiet now |
+//! | succeeds after a failure, with rules on consecutive failures alone | the lock, the view |
 //! | succeeds, and is the first after a save that found no new success | the lock, the window |
-//! | succeeds, and as many before it as the largest count window holds | the lock, the window |
 //! | succeeds where one more success could trip a rule | the lock, the window |
-//! | fails, and two threads have met | a log, and each counter that has counted since |
-//! | fails otherwise, or is slow | the lock, the window, and each counter that has counted since |
+//! | fails, and two threads have met, with a rate rule | a log, and each counter that has counted since |
+//! | fails otherwise, or is slow | the lock, the window, each counter that has counted since, and the view if the breaker was quiet |
+//! | is a probe | the lock, as it starts and as it ends |
+//! | ends after the circuit has changed its state | the lock |
 //! | is rejected by an open circuit | nothing |
+//! | does not count: its request is exempt, or it is part of another call of the breaker | nothing |
 //!
-//! A breaker has one counter until two threads meet on it. Then it gets one for each of up to 16
-//! threads, and the log, on cache lines of their own, which is the only allocation. The log takes
-//! up to ten failures that cannot open the circuit, in their order among the successes; a failure
-//! for which it has no room takes the lock.
+//! With [metrics](metrics), each call also writes to a line of its own thread.
+//!
+//! With a rate rule, a breaker has one counter until two threads meet on it. Then it gets one for
+//! each of up to 16 threads, and the log, on cache lines of their own: the only allocation. The log
+//! takes up to ten failures that cannot open the circuit, in their order among the successes; a
+//! failure for which it has no room takes the lock.
 //!
 //! With a time window, each success is counted, and reads the clock; with a slow-call rule or
 //! `abandoned_after`, the clock is read as each call starts too. With a [custom clock](clock),

@@ -23,7 +23,7 @@ pub(super) use calls::Admitted;
 
 use super::{
     core::{Core, Schedule},
-    counter::CLOSED,
+    counter::DISABLED,
     dispatch::dispatch,
     fast_path_view::{Admission, FastPathView},
     machine::Machine,
@@ -85,7 +85,10 @@ impl Cell {
             view: PublishedView::vacant(),
             meter: CellMeter::off(),
             spread_successes: SpreadCounters::default(),
-            locked: Locked { successes: AtomicU64::new(CLOSED), core: Mutex::new(Core::vacant()) },
+            locked: Locked {
+                successes: AtomicU64::new(DISABLED),
+                core: Mutex::new(Core::vacant()),
+            },
         }
     }
 
@@ -114,7 +117,7 @@ impl Cell {
     }
 
     /// Counts elsewhere from now on, if the cell is (still) that of the breaker with this observer.
-    #[cfg(feature = "metrics")]
+    #[allow(dead_code, reason = "used where calls are counted")]
     pub(crate) fn set_meter(
         &'static self,
         observer: &dyn Observer,
@@ -126,7 +129,7 @@ impl Cell {
         });
     }
 
-    #[cfg(all(test, feature = "metrics", not(tower_breaker_loom)))]
+    #[allow(dead_code, reason = "for a test of what is counted")]
     pub(crate) fn waits_for_call(&self) -> bool {
         self.meter.waits()
     }
@@ -153,7 +156,7 @@ impl Cell {
     }
 
     /// Gives the slot back, and takes none any more.
-    #[cfg(feature = "keyed")]
+    #[allow(dead_code, reason = "used where breakers have keys")]
     pub(crate) fn remove_open_limit(&self) {
         let slot = self.lock().remove_open_slot();
         drop(slot);
@@ -214,7 +217,7 @@ impl Cell {
     fn publish_success(&self, core: &Core, success: OnSuccess) {
         let Some(machine) = &core.machine else { return };
         let successes = self.successes();
-        open_if_deferring(successes, machine, success);
+        enable_if_deferring(successes, machine, success);
         self.view.publish_success(success, successes.is_spread());
     }
 
@@ -222,7 +225,7 @@ impl Cell {
         let (Some(view), Some(machine)) = (core.fast_path_view(), &core.machine) else { return };
         let view = FastPathView { metered: self.meter.is_on(), ..view };
         let successes = self.successes();
-        open_if_deferring(successes, machine, view.success);
+        enable_if_deferring(successes, machine, view.success);
         if let Admission::NoneUntil(until) = view.admission
             && until != self.view.rejects_until()
             && !core.has_custom_clock()
@@ -234,16 +237,16 @@ impl Cell {
     }
 }
 
-fn open_if_deferring(successes: Successes<'_>, machine: &Machine, success: OnSuccess) {
+fn enable_if_deferring(successes: Successes<'_>, machine: &Machine, success: OnSuccess) {
     if success != OnSuccess::Defer {
         return;
     }
     let (epoch, limit) = (machine.epoch(), machine.rules.defer_limit());
-    if !successes.is_open(epoch) {
-        successes.open(epoch, limit);
+    if !successes.is_enabled(epoch) {
+        successes.enable(epoch, limit);
     }
     if successes.is_spread() {
-        successes.open_failures(epoch, limit, machine.failure_allowance());
+        successes.enable_failures(epoch, limit, machine.failure_allowance());
     }
 }
 
@@ -334,7 +337,7 @@ mod tests {
             let cell = leased([rate(window)]);
             record(cell, true);
             assert_eq!(note(cell), 0, "threads have not met");
-            cell.spread_successes(1);
+            cell.allocate_counters(1);
             record(cell, false);
             // The sixth of twelve calls to fail opens the circuit.
             assert_eq!(note(cell), 4);
@@ -387,7 +390,7 @@ mod tests {
         let rate = Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000);
         let cell = leased([Trip::consecutive_failures(4), rate]);
         record(cell, true);
-        cell.spread_successes(1);
+        cell.allocate_counters(1);
         assert_eq!(note(cell), 2);
         record(cell, true);
         assert!(cell.state().admits_none(), "four in a row");

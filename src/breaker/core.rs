@@ -79,7 +79,7 @@ impl Core {
     }
 
     /// The slot of an open circuit, which is given back when it is dropped.
-    #[cfg(feature = "keyed")]
+    #[allow(dead_code, reason = "used where breakers have keys")]
     pub(super) fn remove_open_slot(&mut self) -> Option<super::open_slot::OpenSlot> {
         self.notifier.as_mut()?.open_slot.take()
     }
@@ -89,7 +89,7 @@ impl Core {
     }
 
     /// Whether tasks wait for a call to be admitted.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn has_waiters(&self) -> bool {
         self.notifier.as_ref().is_some_and(|notifier| !notifier.wait_queue.is_empty())
     }

@@ -4,10 +4,10 @@
 //! |---|---|
 //! | 24, high | the tag: the low bits of the [epoch](super::packed_state) whose successes it counts |
 //! | 9 | zero |
-//! | 1 | whether it is closed |
+//! | 1 | whether it is disabled |
 //! | 30, low | the count, from a base up to all ones, which is full |
 //!
-//! Counting is a compare-and-swap from a value that was seen open and with the epoch's tag, so a
+//! Counting is a compare-and-swap from a value that was seen enabled and with the epoch's tag, so a
 //! thread that was held up in between does not reach the next epoch. (A tag recurs after 16 million
 //! epochs; for an error, all of them would have to pass within those two instructions.)
 //!
@@ -19,8 +19,8 @@ const TAG_SHIFT: u32 = 40;
 /// The value of a counter that counts nothing.
 ///
 /// Fits into an immediate operand, with room for the largest count window.
-pub(super) const CLOSED: u64 = 1 << 30;
-const FULL: u64 = CLOSED - 1;
+pub(super) const DISABLED: u64 = 1 << 30;
+const FULL: u64 = DISABLED - 1;
 
 /// More successes than a counter can hold before the next one takes the lock.
 #[cfg(all(test, tower_breaker_loom))]
@@ -30,7 +30,7 @@ pub(super) const UNLIMITED: u64 = FULL;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
     Yes,
-    /// The counter is closed, full, or of another epoch.
+    /// The counter is disabled, full, or of another epoch.
     No,
     /// Other threads changed the counter at the same time: one of this many counters.
     Contended {
@@ -42,19 +42,19 @@ const fn tag(epoch: u64) -> u64 {
     epoch << TAG_SHIFT
 }
 
-pub(super) const fn opened(epoch: u64, limit: u64) -> u64 {
+pub(super) const fn enabled(epoch: u64, limit: u64) -> u64 {
     tag(epoch) | (FULL - limit)
 }
 
 /// Whether a counter with this value takes a success of this epoch: one comparison for the tag, the
-/// closed bit and the room.
+/// disabled bit and the room.
 #[inline]
 pub(super) const fn has_room(value: u64, epoch: u64) -> bool {
     value ^ tag(epoch) < FULL
 }
 
-/// Whether a counter is open for this epoch; it may be full.
-pub(super) const fn is_open(value: u64, epoch: u64) -> bool {
+/// Whether a counter is enabled for this epoch; it may be full.
+pub(super) const fn is_enabled(value: u64, epoch: u64) -> bool {
     value ^ tag(epoch) <= FULL
 }
 
@@ -70,19 +70,19 @@ pub(super) fn count(counter: &AtomicU64, epoch: u64) -> Counted {
     }
 }
 
-/// Opens a counter that is closed or of an earlier epoch.
-pub(super) fn open(counter: &AtomicU64, epoch: u64, limit: u64) {
-    if !is_open(counter.load(Ordering::Relaxed), epoch) {
-        counter.store(opened(epoch, limit), Ordering::Release);
+/// Enables a counter that is disabled or of an earlier epoch.
+pub(super) fn enable(counter: &AtomicU64, epoch: u64, limit: u64) {
+    if !is_enabled(counter.load(Ordering::Relaxed), epoch) {
+        counter.store(enabled(epoch, limit), Ordering::Release);
     }
 }
 
-/// Takes the count of a counter that is open, and gives it this value.
+/// Takes the count of a counter that is enabled, and gives it this value.
 pub(super) fn take(counter: &AtomicU64, epoch: u64, limit: u64, next: u64) -> u64 {
     // There is seldom anything to take, and a load leaves the line with its owner.
     let seen = counter.load(Ordering::Acquire);
     // Nothing but a count changes meanwhile.
-    if seen == next || !is_open(seen, epoch) {
+    if seen == next || !is_enabled(seen, epoch) {
         return 0;
     }
     let last = counter.swap(next, Ordering::AcqRel) ^ tag(epoch);

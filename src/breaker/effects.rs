@@ -41,8 +41,16 @@ pub(crate) struct EndCounts {
     pub(crate) slow: bool,
     pub(crate) probe: Option<CallEnd>,
     pub(crate) unfinished_probes: u32,
+    pub(crate) streams: StreamCounts,
     /// What has kept a rule from opening the circuit.
     pub(crate) prevented_by: Option<PreventedBy>,
+}
+
+/// Probes that ended before the transaction itself, because their streams had proved alive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StreamCounts {
+    pub(crate) in_time: u32,
+    pub(crate) slow: u32,
 }
 
 /// What a transaction did, collected while it runs.
@@ -63,6 +71,7 @@ pub(crate) struct Effects {
     pub(super) probe: Option<CallEnd>,
     /// Probes that were still out when the circuit left the half-open state.
     pub(super) unfinished_probes: u32,
+    pub(super) streams: StreamCounts,
 }
 
 /// A trip that did not happen.
@@ -78,10 +87,20 @@ impl Effects {
         self.open_slot.as_mut().is_none_or(|slot| slot.try_take(now))
     }
 
+    /// Counts what was noted for a probe whose stream has proved alive, and makes room for what the
+    /// transaction notes.
+    pub(super) fn set_stream_apart(&mut self) {
+        let slow = std::mem::take(&mut self.slow);
+        if self.probe.take().is_some() {
+            let counts = &mut self.streams;
+            *if slow { &mut counts.slow } else { &mut counts.in_time } += 1;
+        }
+    }
+
     pub(super) fn counts(&self) -> EndCounts {
-        let Self { slow, probe, unfinished_probes, would_trip, .. } = *self;
+        let Self { slow, probe, unfinished_probes, streams, would_trip, .. } = *self;
         let prevented_by = would_trip.map(|prevented| prevented.by);
-        EndCounts { slow, probe, unfinished_probes, prevented_by }
+        EndCounts { slow, probe, unfinished_probes, streams, prevented_by }
     }
 
     pub(super) fn change(&self) -> Option<Change> {

@@ -34,7 +34,7 @@ struct Log {
 }
 
 impl Log {
-    const CLOSED: Self =
+    const DISABLED: Self =
         Self { epoch: 0, limit: 0, allowance: 0, failures: 0, successes: [0; CAPACITY as usize] };
 
     fn noted(&self) -> &[u32] {
@@ -43,8 +43,8 @@ impl Log {
 }
 
 impl FailureLog {
-    pub(super) fn closed() -> Self {
-        Self(Mutex::new(Log::CLOSED))
+    pub(super) fn disabled() -> Self {
+        Self(Mutex::new(Log::DISABLED))
     }
 
     /// Notes a failure of this epoch, unless it needs the breaker's lock. `drain` takes the
@@ -65,8 +65,8 @@ impl FailureLog {
 
     // The methods below are for the holder of the breaker's lock.
 
-    /// Takes failures of this epoch from now on, at most this many, where the log is closed.
-    pub(super) fn open(&self, epoch: u64, limit: u64, allowance: u32) {
+    /// Takes failures of this epoch from now on, at most this many, where the log is disabled.
+    pub(super) fn enable(&self, epoch: u64, limit: u64, allowance: u32) {
         let Ok(limit) = u32::try_from(limit) else { return };
         let mut log = lock(&self.0);
         if log.epoch == epoch && (log.failures > 0 || log.allowance > 0) {
@@ -77,11 +77,12 @@ impl FailureLog {
         (log.epoch, log.limit, log.allowance, log.failures) = (epoch, limit, allowance, 0);
     }
 
-    /// Calls `record` with the successes before each failure, and then takes no more failures.
-    pub(super) fn close(&self, epoch: u64, record: impl FnMut(u32)) {
+    /// Calls `record` with the successes before each failure, if there is any, and then takes no
+    /// more failures.
+    pub(super) fn drain_and_disable(&self, epoch: u64, record: impl FnOnce(&[u32])) {
         let mut log = lock(&self.0);
-        if log.epoch == epoch {
-            log.noted().iter().copied().for_each(record);
+        if log.epoch == epoch && log.failures > 0 {
+            record(log.noted());
         }
         (log.allowance, log.failures) = (0, 0);
     }
@@ -97,7 +98,7 @@ mod tests {
 
     fn take(log: &FailureLog, epoch: u64) -> Vec<u32> {
         let mut noted = Vec::new();
-        log.close(epoch, |successes| noted.push(successes));
+        log.drain_and_disable(epoch, |successes| noted.extend_from_slice(successes));
         noted
     }
 
@@ -110,24 +111,24 @@ mod tests {
 
     #[test]
     fn failures_are_noted_in_their_order_while_they_are_allowed() {
-        let log = FailureLog::closed();
+        let log = FailureLog::disabled();
         assert!(!log.note(EPOCH, |_| panic!("nothing is drained for a failure that is not noted")));
-        log.open(EPOCH, LIMIT, 3);
+        log.enable(EPOCH, LIMIT, 3);
         for successes in [5, 0, 7] {
             assert!(log.note(EPOCH, |limit| if limit == LIMIT { successes } else { 0 }));
         }
         assert!(!log.note(EPOCH, |_| panic!("the allowance is used up")));
         // It is published again before what it holds is recorded.
-        log.open(EPOCH, LIMIT, 3);
+        log.enable(EPOCH, LIMIT, 3);
         assert_eq!(take(&log, EPOCH), [5, 0, 7]);
-        assert!(!log.note(EPOCH, |_| panic!("it is closed")));
+        assert!(!log.note(EPOCH, |_| panic!("it is disabled")));
         assert_eq!(take(&log, EPOCH), NONE);
     }
 
     #[test]
     fn a_log_takes_no_more_failures_than_it_holds() {
-        let log = FailureLog::closed();
-        log.open(EPOCH, LIMIT, u32::MAX);
+        let log = FailureLog::disabled();
+        log.enable(EPOCH, LIMIT, u32::MAX);
         let noted = (0..100).filter(|_| log.note(EPOCH, |_| 1)).count();
         assert_eq!(noted, usize::from(CAPACITY));
         assert_eq!(take(&log, EPOCH), [1; CAPACITY as usize]);
@@ -135,14 +136,14 @@ mod tests {
 
     #[test]
     fn failures_of_another_epoch_are_neither_noted_nor_recorded() {
-        let log = FailureLog::closed();
-        log.open(EPOCH, LIMIT, 3);
+        let log = FailureLog::disabled();
+        log.enable(EPOCH, LIMIT, 3);
         assert!(!log.note(EPOCH + 1, |_| panic!("another epoch")));
         assert!(log.note(EPOCH, |_| 1));
         assert_eq!(take(&log, EPOCH + 1), NONE);
-        log.open(EPOCH, LIMIT, 3);
+        log.enable(EPOCH, LIMIT, 3);
         assert!(log.note(EPOCH, |_| 1));
-        log.open(EPOCH + 1, LIMIT, 3);
+        log.enable(EPOCH + 1, LIMIT, 3);
         assert_eq!(take(&log, EPOCH + 1), NONE, "they ended with their epoch");
     }
 }

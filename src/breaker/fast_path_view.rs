@@ -36,6 +36,21 @@ pub(super) enum Admission {
     AskMachine,
 }
 
+#[cfg(test)]
+impl FastPathView {
+    /// Of a closed circuit in which successes change nothing.
+    pub(super) const QUIET: Self = Self {
+        epoch: 7,
+        state: State::Closed,
+        admission: Admission::All,
+        success: OnSuccess::Skip,
+        timed: false,
+        slow_after: None,
+        bucket_end: None,
+        metered: false,
+    };
+}
+
 impl Machine {
     pub(super) fn fast_path_view(&self) -> FastPathView {
         // Only these two record into the windows.
@@ -71,8 +86,7 @@ impl Machine {
             Phase::Open { .. } if self.watches_calls() => Admission::NoneUntil(self.now),
             Phase::Open { until, .. } | Phase::ForcedOpen { until } => Admission::NoneUntil(*until),
             Phase::HalfOpen(probes) if self.free_slots(probes) == 0 => {
-                let deadline = probes.deadline(self.config.half_open_timeout);
-                let deadline = deadline.unwrap_or(Tick::NEVER);
+                let deadline = self.deadline().unwrap_or(Tick::NEVER);
                 match self.probes_ask_again_at() {
                     Some(at) if at <= self.now => Admission::AskMachine,
                     Some(at) => Admission::NoneUntil(deadline.min(at)),

@@ -3,6 +3,8 @@
 //! The caller passes the time in. [`Cell`](super::cell::Cell) puts a machine behind a lock, and
 //! spares callers the lock where [`FastPathView`](super::fast_path_view::FastPathView) allows it.
 
+mod time;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{
@@ -171,7 +173,7 @@ impl Machine {
     }
 
     /// Whether a probe is due and none is out.
-    #[cfg(feature = "keyed")]
+    #[allow(dead_code, reason = "used where breakers have keys")]
     pub(crate) fn is_half_open_without_probes(&self) -> bool {
         matches!(&self.phase, Phase::HalfOpen(probes) if probes.in_flight() == 0)
     }
@@ -193,53 +195,6 @@ impl Machine {
         }
     }
 
-    /// Makes every transition that is due by `now`, each at its own time, however late this is
-    /// called.
-    pub(super) fn advance(&mut self, now: Tick, effects: &mut Effects) {
-        self.now = self.now.max(now);
-        loop {
-            match &self.phase {
-                Phase::Open { until, .. } if self.now >= *until => {
-                    let (half_open, at) = (Phase::HalfOpen(Box::default()), *until);
-                    self.enter(half_open, Reason::RecoveryTimeout.into(), at, effects);
-                }
-                Phase::HalfOpen(probes) => match probes.deadline(self.config.half_open_timeout) {
-                    Some(deadline) if self.now >= deadline => {
-                        self.time_out_oldest();
-                        self.open(Reason::ProbeTimeout.into(), None, deadline, effects);
-                    }
-                    _ => break,
-                },
-                Phase::Closed(Some(ramp)) => {
-                    if self.is_ramp_over(ramp) {
-                        self.phase = Phase::Closed(None);
-                    }
-                    break;
-                }
-                phase => match phase.manual_until() {
-                    Some(until) if self.now >= until => {
-                        self.close_at_once(Reason::ManualExpired, until, effects);
-                    }
-                    _ => break,
-                },
-            }
-        }
-        self.rules.advance(self.now);
-    }
-
-    /// When time alone changes the state next.
-    pub(super) fn deadline(&self) -> Option<Tick> {
-        match &self.phase {
-            Phase::Open { until, .. } => Some(*until),
-            Phase::HalfOpen(probes) => probes.deadline(self.config.half_open_timeout),
-            phase => phase.manual_until(),
-        }
-    }
-
-    fn is_ramp_over(&self, ramp: &Ramp) -> bool {
-        self.config.ramp_up.is_none_or(|config| self.now >= ramp.began.after(config.time))
-    }
-
     /// How many more calls may be admitted now. (A ramp-up admits a share of them.)
     pub(super) fn capacity(&self) -> Capacity {
         match &self.phase {
@@ -255,7 +210,7 @@ impl Machine {
     /// Whether a call would be refused now. It is a balancer that asks, and that sends none then,
     /// so the question counts for what the call would count for: the share of a ramp-up, and the
     /// lease of a probe. Otherwise neither would ever come.
-    #[cfg(any(feature = "load", test))]
+    #[allow(dead_code, reason = "used where balancers ask")]
     pub(super) fn refuses_balancer(&mut self) -> bool {
         if let Phase::Closed(Some(ramp)) = &mut self.phase {
             let config = self.config.ramp_up.as_ref();
@@ -333,6 +288,7 @@ impl Machine {
         effects: &mut Effects,
     ) {
         rules.replace(&mut self.rules, self.now);
+        self.settle_would_trip();
         self.config = config;
         self.epoch += 1;
         effects.counts_changed = true;

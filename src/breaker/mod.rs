@@ -25,11 +25,13 @@ pub(crate) mod machine;
 pub(crate) mod nesting;
 pub(crate) mod notify;
 pub(crate) mod open_slot;
+#[cfg(feature = "keyed")]
+pub(crate) mod open_slots;
 mod open_time;
 mod packed_state;
 pub(crate) mod permit;
 pub(crate) mod pool;
-mod probes;
+pub(crate) mod probes;
 mod published_view;
 mod ramp;
 mod recording;

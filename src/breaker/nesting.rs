@@ -1,6 +1,9 @@
 //! Which breakers' calls run on this thread: the same breaker further in is recognized, and leaves
 //! the record to the one further out.
 
+#[cfg(feature = "keyed")]
+pub(crate) mod key_mark;
+
 use std::cell::Cell as LocalCell;
 
 use super::cell::Cell;
@@ -32,47 +35,6 @@ fn address(cell: &'static Cell) -> usize {
 pub(crate) fn is_nested(cell: &'static Cell) -> bool {
     let innermost = INNERMOST.get();
     innermost != 0 && is_among(innermost, address(cell))
-}
-
-/// Stands for the breaker of a key that has none yet, where its calls are recognized further in.
-#[cfg(feature = "keyed")]
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KeyMark(usize);
-
-#[cfg(feature = "keyed")]
-impl KeyMark {
-    /// The bits of the hash are all random, and it is another one in each group. If two keys have
-    /// the same, a call of the one within a call of the other is not recorded.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
-    pub(crate) fn of(hash: u64) -> Self {
-        // Addresses have not this bit where they have 64.
-        let no_address = 1 << (usize::BITS - 1);
-        Self((hash as usize | no_address) & !REMEMBERED)
-    }
-
-    /// Whether the inner service of this key runs on this thread.
-    #[inline]
-    pub(crate) fn is_running(self) -> bool {
-        let innermost = INNERMOST.get();
-        innermost != 0 && is_among(innermost, self.0)
-    }
-
-    /// Runs the inner service of this key.
-    #[inline]
-    pub(crate) fn run<T>(self, work: impl FnOnce() -> T) -> T {
-        let _scope = Scope::enter(self.0);
-        work()
-    }
-}
-
-/// Calls of this breaker are part of the innermost one, as long as this thread runs that.
-#[cfg(feature = "keyed")]
-pub(crate) fn join_innermost(cell: &'static Cell) {
-    let innermost = INNERMOST.get();
-    if innermost != 0 && !is_among(innermost, address(cell)) {
-        INNERMOST.set(inside(innermost, address(cell)));
-    }
 }
 
 /// Whether the inner service of any breaker runs on this thread.

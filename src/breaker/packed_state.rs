@@ -26,7 +26,7 @@ impl PackedState {
     /// There is a time window: which bucket a success belongs to depends on the time.
     pub(super) const BUCKETED: u64 = 1 << 6;
     /// The user supplied the clock, which is behind the lock.
-    pub(super) const CUSTOM_CLOCK: u64 = 1 << 7;
+    const CUSTOM_CLOCK: u64 = 1 << 7;
     /// A call that is dropped without an outcome takes work: it is a probe, timed or metered.
     const TRACKS_DROP: u64 = 1 << 8;
     /// Each call is counted for the metrics, also one whose outcome changes nothing.
@@ -103,7 +103,7 @@ impl PackedState {
     }
 
     /// The same for a call that is not counted.
-    #[cfg(any(feature = "health-check", feature = "keyed"))]
+    #[allow(dead_code, reason = "used for checks, and where breakers have keys")]
     pub(super) const fn unmetered(self) -> Self {
         Self(self.0 & !Self::METERED)
     }
@@ -161,16 +161,7 @@ mod tests {
     use super::*;
     use crate::breaker::success_counter::OnSuccess;
 
-    const VIEW: FastPathView = FastPathView {
-        epoch: 7,
-        state: State::Closed,
-        admission: Admission::All,
-        success: OnSuccess::Skip,
-        timed: false,
-        slow_after: None,
-        bucket_end: None,
-        metered: false,
-    };
+    const VIEW: FastPathView = FastPathView::QUIET;
 
     #[test]
     fn every_state_and_the_epoch_survive_packing() {

@@ -13,6 +13,7 @@ use super::{
     nesting,
     packed_state::PackedState,
     pool,
+    probes::StreamProof,
 };
 use crate::{clock::SystemClock, error::Refusal, outcome::Outcome};
 
@@ -119,7 +120,7 @@ impl Permit {
     }
 
     /// The same call, which metrics do not count.
-    #[cfg(any(feature = "health-check", feature = "keyed"))]
+    #[allow(dead_code, reason = "used for checks, and where breakers have keys")]
     pub(crate) fn uncounted(mut self) -> Self {
         self.call.state = self.call.state.unmetered();
         self
@@ -141,6 +142,28 @@ impl Permit {
     #[allow(dead_code, reason = "used where bodies are watched")]
     pub(crate) fn is_probe(&self) -> bool {
         self.call.is_probe()
+    }
+
+    /// The response of this probe has begun to stream. If it goes on for this long, the probe is a
+    /// success at that time, whether or not the body is polled then. For rules on slow calls, the
+    /// call took the time `elapsed`, or until then.
+    #[allow(dead_code, reason = "used where bodies are watched")]
+    pub(crate) fn begin_stream(
+        &self,
+        alive_after: Duration,
+        elapsed: Option<Duration>,
+    ) -> StreamProof {
+        self.call.begin_stream(alive_after, elapsed)
+    }
+
+    /// Whether the stream of this probe has proved alive by now.
+    #[allow(dead_code, reason = "used where bodies are watched")]
+    pub(crate) fn has_proved_alive(&self, proof: &StreamProof) -> bool {
+        // Time alone gives the proof, also where nothing has noticed yet.
+        proof.is_given() || {
+            self.cell().inspect(|_, _| ());
+            proof.is_given()
+        }
     }
 
     /// Moves the permit out, and leaves a spent one behind.

@@ -50,7 +50,7 @@ pub(crate) fn never_leased() -> &'static Cell {
 }
 
 /// Begins to count the calls of every breaker that waits for its first one.
-#[cfg(feature = "metrics")]
+#[allow(dead_code, reason = "used where calls are counted")]
 pub(crate) fn begin_meters() {
     let batches = POOL.lock().unwrap_or_else(PoisonError::into_inner).batches.clone();
     batches.into_iter().flatten().for_each(Cell::begin_meter);

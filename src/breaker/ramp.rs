@@ -44,7 +44,7 @@ impl Ramp {
 
     /// Whether a call would be refused now, for a balancer that asks about two services for each
     /// call. So the question adds half of what the call would add.
-    #[cfg(any(feature = "load", test))]
+    #[allow(dead_code, reason = "used where balancers ask")]
     pub(super) fn refuses_balancer(&mut self, config: &RampUp, now: Tick) -> bool {
         let share = Self::share(config, now.since(self.began));
         let refuses = self.credit + share < Self::WHOLE;

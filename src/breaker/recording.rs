@@ -7,7 +7,7 @@ use super::{
     effects::{Effects, Prevented},
     failure_log,
     machine::{Machine, Phase},
-    probes::ProbeVerdict,
+    probes::{ProbeVerdict, Stream},
     rules::Trigger,
 };
 use crate::{
@@ -69,9 +69,9 @@ impl Machine {
         }
     }
 
-    /// Evaluates the rules before a call is recorded. In a time window, a rule that was met may
-    /// have ceased to be.
-    fn settle_would_trip(&mut self) {
+    /// Evaluates the rules before a call is recorded, and after an update. In a time window, a rule
+    /// that was met may have ceased to be.
+    pub(super) fn settle_would_trip(&mut self) {
         self.would_trip = self.would_trip && self.rules.evaluate().is_some();
     }
 
@@ -139,6 +139,23 @@ impl Machine {
                 Some(self.now.since(probes.admitted_at(id)?))
             }
             _ => None,
+        }
+    }
+
+    /// The response of a probe has begun to stream. If it goes on for this long, the probe is a
+    /// success at that time.
+    pub(super) fn begin_stream(
+        &mut self,
+        ticket: Ticket,
+        alive_after: Duration,
+        stream: Stream,
+        effects: &mut Effects,
+    ) {
+        if self.probe_age(ticket).is_some()
+            && let (Phase::HalfOpen(probes), Some(id)) = (&mut self.phase, ticket.probe)
+        {
+            probes.begin_stream(id, self.now.after(alive_after), stream);
+            self.advance(self.now, effects);
         }
     }
 
@@ -219,10 +236,9 @@ impl Machine {
         }
     }
 
-    /// Records a failure that was noted without the lock.
-    pub(super) fn record_noted_failure(&mut self) {
-        let trigger = self.rules.record(Outcome::failure(), None, self.now);
-        debug_assert!(trigger.is_none(), "{trigger:?}");
+    /// Records failures that were noted without the lock, each after this many successes.
+    pub(super) fn record_noted_failures(&mut self, successes: &[u32]) {
+        self.rules.record_noted_failures(successes, self.now);
         self.would_trip = false;
     }
 

@@ -214,7 +214,6 @@ impl Rules {
     /// Records successes and then a failure of which no rule has to be asked: they
     /// [hold](Self::hold_through_failure).
     pub(super) fn record_held_failure(&mut self, successes: u64, now: Tick) {
-        const FAILURE: Sample = Sample { failed: true, slow: false };
         self.has_recorded = true;
         let before = if successes == 0 { self.consecutive_failures } else { 0 };
         self.consecutive_failures = before.saturating_add(1);
@@ -222,7 +221,21 @@ impl Rules {
             if successes > 0 {
                 rate.window.record_successes(successes, now);
             }
-            rate.window.record(FAILURE, now);
+            rate.window.record(Sample::FAILURE, now);
+        }
+        debug_assert_eq!(self.evaluate(), None);
+    }
+
+    /// Records failures, each after this many successes, of which no rule has to be asked: their
+    /// [allowance](Self::failure_allowance) says so.
+    pub(super) fn record_noted_failures(&mut self, successes: &[u32], now: Tick) {
+        self.has_recorded = true;
+        for successes in successes {
+            let before = if *successes == 0 { self.consecutive_failures } else { 0 };
+            self.consecutive_failures = before.saturating_add(1);
+        }
+        for rate in &mut self.rates {
+            rate.window.record_failures(successes, now);
         }
         debug_assert_eq!(self.evaluate(), None);
     }
@@ -256,13 +269,13 @@ impl Rules {
     }
 
     /// How often the windows have begun anew, and what each rate rule's has recorded since.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn recorded(&self) -> (u64, Vec<Counts>) {
         (self.generation.into(), self.rates.iter().map(|rate| rate.window.recorded()).collect())
     }
 
     /// What is in the window of each rate rule.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn window_counts(&self) -> Vec<Counts> {
         self.rates.iter().map(|rate| rate.window.counts()).collect()
     }

@@ -1,7 +1,7 @@
 //! The counters of a cell in which threads have met.
 
 use super::{
-    counter::{self, CLOSED, Counted},
+    counter::{self, Counted, DISABLED},
     failure_log::FailureLog,
 };
 use crate::sync::{AtomicU64, OnceBox};
@@ -48,18 +48,18 @@ impl SpreadCounters {
         self.get().map_or(1, Counters::width)
     }
 
-    /// Adds counters to use instead of the present ones, if there are still as few as those on
+    /// Allocates counters to use instead of the present ones, if there are still as few as those on
     /// which threads have `met`: several threads that met there are to double them once.
-    pub(super) fn add(&self, met: u8) {
+    pub(super) fn allocate(&self, met: u8) {
         if self.width() != met {
             return;
         }
         match self.get() {
             None => {
-                self.0.get_or_init(|| Box::new(Counters::closed(width())));
+                self.0.get_or_init(|| Box::new(Counters::disabled(width())));
             }
             Some(counters) if met < MOST_COUNTERS => {
-                counters.more.get_or_init(|| Box::new(Counters::closed(2 * met)));
+                counters.more.get_or_init(|| Box::new(Counters::disabled(2 * met)));
             }
             Some(_) => {}
         }
@@ -67,9 +67,9 @@ impl SpreadCounters {
 }
 
 impl Counters {
-    fn closed(number: u8) -> Self {
-        let list = (0..number).map(|_| Counter(AtomicU64::new(CLOSED))).collect();
-        let failures = Box::new(FailureLog::closed());
+    fn disabled(number: u8) -> Self {
+        let list = (0..number).map(|_| Counter(AtomicU64::new(DISABLED))).collect();
+        let failures = Box::new(FailureLog::disabled());
         Self { list, failures, more: OnceBox::default() }
     }
 
@@ -97,7 +97,7 @@ impl Counters {
         if counters < MOST_COUNTERS { Counted::Contended { counters } } else { Counted::No }
     }
 
-    /// Takes the counts of those that are open, and gives them this value.
+    /// Takes the counts of those that are enabled, and gives them this value.
     pub(super) fn take(&self, epoch: u64, limit: u64, next: u64) -> u64 {
         self.iter().map(|counter| counter::take(counter, epoch, limit, next)).sum()
     }
@@ -154,15 +154,15 @@ mod tests {
     #[test]
     fn threads_that_go_on_meeting_get_more_counters_up_to_a_bound() {
         let spread = SpreadCounters::default();
-        spread.add(1);
+        spread.allocate(1);
         let mut expected = spread.width();
         assert!(expected > 1);
         for epoch in 1..10 {
-            spread.get().unwrap().iter().for_each(|counter| counter::open(counter, epoch, 9));
+            spread.get().unwrap().iter().for_each(|counter| counter::enable(counter, epoch, 9));
             assert_eq!(spread.get().unwrap().count(epoch), Counted::Yes);
-            assert_eq!(spread.get().unwrap().take(epoch, 9, CLOSED), 1);
-            // Two threads met, and each of them adds counters.
-            (0..2).for_each(|_| spread.add(expected));
+            assert_eq!(spread.get().unwrap().take(epoch, 9, DISABLED), 1);
+            // Two threads met, and each of them allocates counters.
+            (0..2).for_each(|_| spread.allocate(expected));
             expected = (2 * expected).min(MOST_COUNTERS);
             assert_eq!(spread.width(), expected);
         }
@@ -186,7 +186,7 @@ mod tests {
             assert!(taskset.status.success(), "{taskset:?}");
             assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
             let spread = SpreadCounters::default();
-            spread.add(1);
+            spread.allocate(1);
             assert!(spread.width() >= 2);
         });
         pinned.join().unwrap();

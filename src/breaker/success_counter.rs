@@ -4,7 +4,7 @@
 //! [counted](super::counter), and the next holder of the lock [drains](Successes::drain) them: it
 //! records them in every window before it does its own work. The result is one that the same calls
 //! could have had one after the other, as long as no success that is counted here could have
-//! tripped a rule. The machine says whether that is so ([`OnSuccess`]), and the counter is open
+//! tripped a rule. The machine says whether that is so ([`OnSuccess`]), and the counter is enabled
 //! only while it does.
 //!
 //! A counter is full after as many successes as the largest count window holds. Then a success
@@ -15,7 +15,7 @@
 //! One counter serves until two threads meet on it. From then on there are several, each on a cache
 //! line of its own, and a thread keeps to one of them: as many as the thread that allocates them
 //! may use processors. A thread that is pinned may use one. So threads that go on meeting double
-//! the number, up to 16. The counters before stay closed from then on.
+//! the number, up to 16. The counters before stay disabled from then on.
 //!
 //! # Failures
 //!
@@ -30,7 +30,7 @@
 //! the lock and the machine, of its rules, and of their windows: eight or more.
 
 use super::{
-    counter::{self, CLOSED, Counted, has_room, opened},
+    counter::{self, Counted, DISABLED, enabled, has_room},
     spread_counters::SpreadCounters,
 };
 use crate::sync::{AtomicU64, Ordering};
@@ -70,7 +70,7 @@ impl Successes<'_> {
     /// Notes a failure of this epoch, if threads have met and it needs no lock.
     pub(super) fn note_failure(self, epoch: u64) -> bool {
         self.spread.get().is_some_and(|counters| {
-            let drain = |limit| counters.take(epoch, limit, opened(epoch, limit));
+            let drain = |limit| counters.take(epoch, limit, enabled(epoch, limit));
             counters.failures.note(epoch, drain)
         })
     }
@@ -81,64 +81,64 @@ impl Successes<'_> {
         self.spread.get().is_some()
     }
 
-    /// Adds counters, closed, so that threads do not meet again, unless another thread that met
-    /// there has done so. The present ones must be closed.
-    pub(super) fn spread(self, met: u8) {
-        self.spread.add(met);
+    /// Allocates counters, disabled, so that threads do not meet again, unless another thread that
+    /// met there has done so. The present ones must be disabled.
+    pub(super) fn allocate(self, met: u8) {
+        self.spread.allocate(met);
     }
 
     /// Whether successes of this epoch can be counted now.
-    pub(super) fn is_open(self, epoch: u64) -> bool {
-        let is_open = |counter: &AtomicU64| has_room(counter.load(Ordering::Relaxed), epoch);
+    pub(super) fn is_enabled(self, epoch: u64) -> bool {
+        let is_enabled = |counter: &AtomicU64| has_room(counter.load(Ordering::Relaxed), epoch);
         match self.spread.get() {
-            None => is_open(self.shared),
-            Some(counters) => counters.iter().any(is_open),
+            None => is_enabled(self.shared),
+            Some(counters) => counters.iter().any(is_enabled),
         }
     }
 
-    /// Opens the counters that are closed or of an earlier epoch: they count successes of this
+    /// Enables the counters that are disabled or of an earlier epoch: they count successes of this
     /// one, at most `limit` before one takes the lock.
     ///
-    /// Those that are open already keep their count. They may be full by now, because other threads
-    /// count on after a [drain](Self::drain).
-    pub(super) fn open(self, epoch: u64, limit: u64) {
-        let open = |counter| counter::open(counter, epoch, limit);
+    /// Those that are enabled already keep their count. They may be full by now, because other
+    /// threads count on after a [drain](Self::drain).
+    pub(super) fn enable(self, epoch: u64, limit: u64) {
+        let enable = |counter| counter::enable(counter, epoch, limit);
         match self.spread.get() {
-            None => open(self.shared),
-            Some(counters) => counters.iter().for_each(open),
+            None => enable(self.shared),
+            Some(counters) => counters.iter().for_each(enable),
         }
     }
 
     /// Lets failures of this epoch be noted, if threads have met; no more than this many, where
     /// none can be noted now.
-    pub(super) fn open_failures(self, epoch: u64, limit: u64, allowance: u32) {
+    pub(super) fn enable_failures(self, epoch: u64, limit: u64, allowance: u32) {
         if let Some(counters) = self.spread.get() {
-            counters.failures.open(epoch, limit, allowance);
+            counters.failures.enable(epoch, limit, allowance);
         }
     }
 
-    /// Takes the failures that were noted: calls `record` for each with the successes before it.
-    /// From now on, none is noted.
-    pub(super) fn close_failures(self, epoch: u64, record: impl FnMut(u32)) {
+    /// Takes the failures that were noted: calls `record` with the successes before each of them,
+    /// if there is any. From now on, none is noted.
+    pub(super) fn drain_and_disable_failures(self, epoch: u64, record: impl FnOnce(&[u32])) {
         if let Some(counters) = self.spread.get() {
-            counters.failures.close(epoch, record);
+            counters.failures.drain_and_disable(epoch, record);
         }
     }
 
-    /// Takes the count, and goes on counting where the counters were open.
+    /// Takes the count, and goes on counting where the counters were enabled.
     pub(super) fn drain(self, epoch: u64, limit: u64) -> u64 {
-        self.take(epoch, limit, opened(epoch, limit))
+        self.take(epoch, limit, enabled(epoch, limit))
     }
 
     /// Takes the count, and stops counting.
-    pub(super) fn drain_and_close(self, epoch: u64, limit: u64) -> u64 {
-        self.take(epoch, limit, CLOSED)
+    pub(super) fn drain_and_disable(self, epoch: u64, limit: u64) -> u64 {
+        self.take(epoch, limit, DISABLED)
     }
 
     fn take(self, epoch: u64, limit: u64, next: u64) -> u64 {
         match self.spread.get() {
             None => counter::take(self.shared, epoch, limit, next),
-            // With several counters, the single one stays closed.
+            // With several counters, the single one stays disabled.
             Some(counters) => counters.take(epoch, limit, next),
         }
     }
@@ -150,19 +150,19 @@ mod tests {
 
     /// Other threads may fill the counters between a drain and the publication after it.
     #[test]
-    fn counters_that_are_full_keep_their_count_when_they_are_opened_again() {
+    fn counters_that_are_full_keep_their_count_when_they_are_enabled_again() {
         const EPOCH: u64 = 3;
         const LIMIT: u64 = 2;
-        let (shared, spread) = (AtomicU64::new(CLOSED), SpreadCounters::default());
+        let (shared, spread) = (AtomicU64::new(DISABLED), SpreadCounters::default());
         let successes = Successes { shared: &shared, spread: &spread };
-        successes.open(EPOCH, LIMIT);
+        successes.enable(EPOCH, LIMIT);
         for expected in [Counted::Yes, Counted::Yes, Counted::No] {
             assert_eq!(successes.count(EPOCH, false), expected);
         }
-        successes.open(EPOCH, LIMIT);
+        successes.enable(EPOCH, LIMIT);
         assert_eq!(successes.drain(EPOCH, LIMIT), LIMIT);
-        assert_eq!(successes.count(EPOCH, false), Counted::Yes, "it is open again");
-        assert_eq!(successes.drain_and_close(EPOCH, LIMIT), 1);
-        assert_eq!(successes.count(EPOCH, false), Counted::No, "it is closed");
+        assert_eq!(successes.count(EPOCH, false), Counted::Yes, "it is enabled again");
+        assert_eq!(successes.drain_and_disable(EPOCH, LIMIT), 1);
+        assert_eq!(successes.count(EPOCH, false), Counted::No, "it is disabled");
     }
 }

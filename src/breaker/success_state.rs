@@ -67,9 +67,15 @@ impl SuccessState {
         (self.0 ^ admitted.to_bits()) >> PackedState::EPOCH_SHIFT == 0
     }
 
+    /// The state, which looks at none of the bits that are added here.
+    #[inline]
+    const fn state(self) -> PackedState {
+        PackedState::from_bits(self.0)
+    }
+
     #[inline]
     pub(super) const fn epoch(self) -> u64 {
-        self.0 >> PackedState::EPOCH_SHIFT
+        self.state().epoch()
     }
 
     /// Whether a success that is not slow changes nothing.
@@ -106,7 +112,7 @@ impl SuccessState {
     /// Whether the time of each call's admission is needed.
     #[inline]
     pub(super) const fn is_timed(self) -> bool {
-        self.0 & PackedState::TIMED != 0
+        self.state().is_timed()
     }
 
     /// Whether there is a time window.
@@ -117,29 +123,16 @@ impl SuccessState {
 
     #[inline]
     pub(super) const fn has_custom_clock(self) -> bool {
-        self.0 & PackedState::CUSTOM_CLOCK != 0
+        self.state().has_custom_clock()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        breaker::fast_path_view::{Admission, FastPathView},
-        clock::Tick,
-        state::State,
-    };
+    use crate::{breaker::fast_path_view::FastPathView, clock::Tick, state::State};
 
-    const VIEW: FastPathView = FastPathView {
-        epoch: 7,
-        state: State::Closed,
-        admission: Admission::All,
-        success: OnSuccess::Skip,
-        timed: false,
-        slow_after: None,
-        bucket_end: None,
-        metered: false,
-    };
+    const VIEW: FastPathView = FastPathView::QUIET;
 
     const ALL: [OnSuccess; 3] = [OnSuccess::Skip, OnSuccess::Defer, OnSuccess::Record];
 

@@ -55,9 +55,7 @@ impl Counting {
         let measures = call_metrics == CallMetrics::Durations;
         match (call_metrics, group) {
             (CallMetrics::Off, None) => Self::Off,
-            (CallMetrics::Counts, None) => {
-                Self::Quiet(began, State::Closed, CountedBreaker::new())
-            }
+            (CallMetrics::Counts, None) => Self::Quiet(began, State::Closed, CountedBreaker::new()),
             (CallMetrics::Off, Some(group)) => {
                 Self::Full(Box::new(Full { group: Some(Box::new(group)), meter: None }))
             }
@@ -176,9 +174,10 @@ impl Meter {
     }
 
     pub(super) fn count(&self, counts: EndCounts) {
-        let EndCounts { slow, probe, unfinished_probes, prevented_by } = counts;
+        let EndCounts { slow, probe, unfinished_probes, streams, prevented_by } = counts;
         self.with(|meter| {
             meter.count(slow, probe, unfinished_probes);
+            meter.count_streams(streams.in_time, streams.slow);
             meter.count_prevented(prevented_by);
         });
     }

@@ -1,5 +1,4 @@
 use std::{
-    any::type_name,
     fmt,
     task::{Context, Poll, ready},
 };
@@ -7,6 +6,7 @@ use std::{
 use tower_service::Service;
 
 use super::{
+    debug::add_types,
     future::ResponseFuture,
     gate::{Gate, Readiness},
     inner_call,
@@ -386,12 +386,9 @@ impl<S: Clone, C: CloneClassifier, R: Clone, O: Clone> Clone for CircuitBreaker<
 
 impl<S: fmt::Debug, C, R, O> fmt::Debug for CircuitBreaker<S, C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreaker")
-            .field("inner", &self.inner)
-            .field("breaker", &self.breaker)
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
+        let mut fields = f.debug_struct("CircuitBreaker");
+        fields.field("inner", &self.inner).field("breaker", &self.breaker);
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when)
             .finish_non_exhaustive()
     }
 }

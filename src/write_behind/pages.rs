@@ -112,9 +112,7 @@ impl Value {
         let entry = &self.page.entries[self.index as usize];
         match entry.short {
             Some(short) => Form::Short(short),
-            None => {
-                Form::Bytes(&self.page.bytes[entry.value as usize..entry.end as usize])
-            }
+            None => Form::Bytes(&self.page.bytes[entry.value as usize..entry.end as usize]),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tower_breaker::{Breaker, CircuitBreakerLayer, OnBodyEnd, State, Trip, Window};
+use tower_breaker::{
+    Breaker, CircuitBreakerLayer, OnBodyEnd, State, Trip, Window, clock::ManualClock,
+};
 
 use crate::{
     OPEN_TIME,
@@ -18,22 +20,39 @@ const A_LITTLE: Duration = Duration::from_millis(50);
 /// One message, and then nothing.
 const HEALTHY_STREAM: &str = "a,hang";
 
-async fn closes<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
-    let mut probe = client.down(HEALTHY_STREAM).await.unwrap();
-    assert_eq!(probe.message().await.unwrap().unwrap(), "a");
-    let reader = tokio::spawn(async move { probe.message().await });
-    eventually_async("the circuit closes", || breaker.state() == State::Closed).await;
-    // The stream continues, and so do a hundred others.
-    assert!(!reader.is_finished());
+/// The reader of the probe waits for the next message, or reads no more.
+async fn closes<T>(client: &Client<T>, breaker: &Breaker, clock: &ManualClock)
+where
+    T: Transport + Clone,
+{
+    let half_open_timeout = breaker.config().half_open_timeout.unwrap();
+    for (reads, pause) in [(true, A_LITTLE), (false, 2 * half_open_timeout)] {
+        trip(breaker);
+        clock.advance(OPEN_TIME);
+        let mut probe = client.down(HEALTHY_STREAM).await.unwrap();
+        assert_eq!(probe.message().await.unwrap().unwrap(), "a");
+        assert_eq!(breaker.state(), State::HalfOpen);
+        let reader = tokio::spawn(async move {
+            if reads { probe.message().await } else { std::future::pending().await }
+        });
+        clock.advance(pause);
+        assert_eq!(breaker.state(), State::Closed, "{reads}");
+        go_on(client, breaker).await;
+        assert!(!reader.is_finished());
+        reader.abort();
+    }
+    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
+}
+
+/// A hundred other streams.
+async fn go_on<T: Transport + Clone>(client: &Client<T>, breaker: &Breaker) {
     let mut streams = Vec::new();
     for _ in 0..100 {
         let mut stream = client.down(HEALTHY_STREAM).await.unwrap();
         assert_eq!(stream.message().await.unwrap().unwrap(), "a");
         streams.push(stream);
     }
-    reader.abort();
-    drop(streams);
-    assert_eq!((breaker.state(), breaker.stats().consecutive_failures()), (State::Closed, 0));
+    assert_eq!(breaker.state(), State::Closed);
 }
 
 #[tokio::test]
@@ -44,9 +63,7 @@ async fn an_endless_stream_closes_the_circuit_of_a_client() {
     let layer = builder.grpc().on_body_end(settings).build().unwrap();
     let breaker = layer.breaker().clone();
     let client = server.client_behind(layer);
-    trip(&breaker);
-    clock.advance(OPEN_TIME);
-    closes(&client, &breaker).await;
+    closes(&client, &breaker, &clock).await;
 }
 
 #[tokio::test]
@@ -56,9 +73,7 @@ async fn an_endless_stream_closes_the_circuit_of_a_server() {
     let layer = builder.grpc().on_body_end(settings).build().unwrap();
     let breaker = layer.breaker().clone();
     let server = Running::behind(layer).await;
-    trip(&breaker);
-    clock.advance(OPEN_TIME);
-    closes(&Client::new(server.channel()), &breaker).await;
+    closes(&Client::new(server.channel()), &breaker, &clock).await;
 }
 
 /// The server hangs after the head and before the first message.

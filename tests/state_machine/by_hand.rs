@@ -156,6 +156,24 @@ fn metrics_only_reports_once_each_time_it_would_have_opened() {
 }
 
 #[test]
+fn metrics_only_reports_again_when_the_rule_is_met_anew_after_an_update() {
+    let breaker = breaker(&ManualClock::new());
+    let mut receiver = breaker.subscribe();
+    breaker.metrics_only();
+    fail(&breaker, 2);
+    assert_eq!(would_trips(&mut receiver).len(), 1);
+    let mut config = (*breaker.config()).clone();
+    config.trip_on = vec![Trip::consecutive_failures(3)];
+    breaker.update(config.clone()).unwrap();
+    fail(&breaker, 1);
+    assert_eq!(would_trips(&mut receiver).len(), 1, "it was not met after the update");
+    config.trip_on = vec![Trip::consecutive_failures(2)];
+    breaker.update(config).unwrap();
+    fail(&breaker, 1);
+    assert_eq!(would_trips(&mut receiver), [], "it was met all the time");
+}
+
+#[test]
 fn metrics_only_reports_again_after_the_old_failures_have_left_the_window() {
     let clock = ManualClock::new();
     let rule = Trip::failure_rate(0.5, Window::time(MINUTE)).minimum_calls(1);

@@ -13,71 +13,31 @@
 //! Calls are counted for metrics, or not, in turns of eight programs; in turns of sixteen, there is
 //! a time window and slow calls, by the system's clock, or none and a clock of the test: each takes
 //! other paths. (The times are so long that nothing ages, and no call is slow.)
+//!
+//! In turns of 32 programs, the breaker has a store, and threads save its state and look at what
+//! was saved. In one program of three, threads also stop it from opening.
+
+mod breakers;
+mod model;
 
 use std::{
-    collections::{HashSet, VecDeque},
     future::{Future as _, ready},
     pin::pin,
     sync::Barrier,
     task::{Context, Poll, Waker},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use allocation_counter::measure;
 use tower::{Service as _, service_fn};
 use tower_breaker::{
-    Breaker, CircuitBreaker, Config, State, Stats, Trip, Window, clock::ManualClock,
-    config::CallMetrics,
+    Breaker, CircuitBreaker, Config, State, config::CallMetrics, snapshot::Snapshot,
 };
 
+use breakers::{Kind, Met, STORE};
+use model::{Model, Rules, Seen, Step, ends};
+
 const THREADS: usize = 3;
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Half of the calls, or a quarter, of a window; or a streak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Rules {
-    size: u32,
-    minimum: u32,
-    /// One in this many calls.
-    one_in: u32,
-    limit: u32,
-}
-
-/// What does not change during a program.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    call_metrics: CallMetrics,
-    /// The failure rate is that of an hour, whatever the size, and calls are timed.
-    timed: bool,
-}
-
-impl Kind {
-    fn of(case: u64) -> Self {
-        let call_metrics = if case % 16 < 8 { CallMetrics::Counts } else { CallMetrics::Off };
-        Self { call_metrics, timed: case % 32 >= 16 }
-    }
-
-    fn config(self, rules: Rules) -> Config {
-        let window = if self.timed { Window::time(HOUR) } else { Window::calls(rules.size) };
-        let rate = Trip::failure_rate(1.0 / f64::from(rules.one_in), window);
-        let mut config = Config::default();
-        config.trip_on =
-            vec![rate.minimum_calls(rules.minimum), Trip::consecutive_failures(rules.limit)];
-        if self.timed {
-            config.trip_on.push(Trip::slow_call_rate(0.5, HOUR, Window::calls(rules.size)));
-        }
-        config.call_metrics = self.call_metrics;
-        config
-    }
-
-    fn build(self, config: Config) -> Breaker {
-        let builder = Breaker::builder("threads").config(config);
-        let builder = if self.timed { builder } else { builder.clock(ManualClock::new()) };
-        builder.build().unwrap()
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -86,112 +46,23 @@ enum Op {
         failed: bool,
     },
     Observe,
+    Save,
+    MetricsOnly,
     Reset,
     Update(Rules),
 }
 
-/// What a thread did, and what it saw.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Acquire { admitted: bool },
-    Record { failed: bool },
-    Observe(Seen),
-    Reset,
-    Update(Rules),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    calls: usize,
-    failures: usize,
-    streak: u32,
-}
-
-impl From<Stats> for Seen {
-    fn from(stats: Stats) -> Self {
-        Self {
-            calls: usize::try_from(stats.window_calls()).unwrap(),
-            failures: usize::try_from(stats.window_failures()).unwrap(),
-            streak: stats.consecutive_failures(),
-        }
-    }
-}
-
-/// The description of the state machine, as far as these programs need it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Model {
-    rules: Rules,
-    /// Calls leave the window.
-    shrinks: bool,
-    open: bool,
-    window: VecDeque<bool>,
-    streak: u32,
-    /// How many transitions there were.
-    generation: u32,
-    /// The generation that admitted the call of each thread.
-    admitted: [Option<u32>; THREADS],
-}
-
-impl Model {
-    fn new(rules: Rules, kind: Kind) -> Self {
-        let (window, admitted) = (VecDeque::new(), [None; THREADS]);
-        let shrinks = !kind.timed;
-        Self { rules, shrinks, open: false, window, streak: 0, generation: 0, admitted }
-    }
-
-    fn seen(&self) -> Seen {
-        let failures = self.window.iter().filter(|failed| **failed).count();
-        Seen { calls: self.window.len(), failures, streak: self.streak }
-    }
-
-    /// The state after a step, if it can have gone that way now.
-    fn after(mut self, thread: usize, step: Step) -> Option<Self> {
-        match step {
-            Step::Acquire { admitted } if admitted == self.open => return None,
-            Step::Acquire { admitted } => {
-                self.admitted[thread] = admitted.then_some(self.generation);
-            }
-            Step::Record { failed } => self.record(thread, failed),
-            Step::Observe(seen) if seen != self.seen() => return None,
-            Step::Observe(_) => {}
-            Step::Reset => {
-                self.window.clear();
-                (self.open, self.streak) = (false, 0);
-                self.generation += 1;
-            }
-            Step::Update(rules) => {
-                self.rules = rules;
-                self.shrink();
-            }
-        }
-        Some(self)
-    }
-
-    fn record(&mut self, thread: usize, failed: bool) {
-        if self.admitted[thread].take() != Some(self.generation) {
-            return;
-        }
-        self.streak = if failed { self.streak + 1 } else { 0 };
-        self.window.push_back(failed);
-        self.shrink();
-        let Seen { calls, failures, streak } = self.seen();
-        let Rules { size, minimum, one_in, limit } = self.rules;
-        let rate_met = failures > 0
-            && calls >= minimum.min(size) as usize
-            && failures * one_in as usize >= calls;
-        if rate_met || streak >= limit {
-            self.open = true;
-            self.generation += 1;
-        }
-    }
-
-    fn shrink(&mut self) {
-        if !self.shrinks {
-            return;
-        }
-        let surplus = self.window.len().saturating_sub(self.rules.size as usize);
-        self.window.drain(..surplus);
-    }
+/// What the store holds.
+fn saved(breaker: &Breaker) -> Option<(State, Seen)> {
+    let key = format!("circuit_breaker:{}:state", breaker.name());
+    let snapshot = Snapshot::from_json(&STORE.load(&key).unwrap()?).unwrap();
+    let window = &snapshot.windows[0];
+    let seen = Seen {
+        calls: usize::try_from(window.calls).unwrap(),
+        failures: usize::try_from(window.failures).unwrap(),
+        streak: snapshot.failure_count,
+    };
+    Some((snapshot.state, seen))
 }
 
 /// The breaker of a program, and how its threads use it.
@@ -221,6 +92,15 @@ fn run(Under { breaker, by_service, kind }: Under<'_>, op: Op, steps: &mut Vec<S
             }
         }
         Op::Observe => steps.push(Step::Observe(breaker.stats().into())),
+        Op::Save => {
+            breaker.flush_blocking(Duration::from_secs(60)).unwrap();
+            let (state, seen) = saved(breaker).expect("a new breaker is reset");
+            steps.push(Step::Save(state, seen));
+        }
+        Op::MetricsOnly => {
+            breaker.metrics_only();
+            steps.push(Step::MetricsOnly);
+        }
         Op::Reset => {
             breaker.reset();
             steps.push(Step::Reset);
@@ -245,29 +125,6 @@ fn call(breaker: &Breaker, failed: bool) -> bool {
     }
 }
 
-/// Every state that the steps of the threads can lead to.
-fn ends(start: Model, threads: &[Vec<Step>; THREADS]) -> HashSet<Model> {
-    let mut reached = HashSet::from([([0; THREADS], start.clone())]);
-    let mut left = vec![([0; THREADS], start)];
-    let mut ends = HashSet::new();
-    while let Some((done, model)) = left.pop() {
-        if (0..THREADS).all(|thread| done[thread] == threads[thread].len()) {
-            ends.insert(model);
-            continue;
-        }
-        for thread in 0..THREADS {
-            let Some(step) = threads[thread].get(done[thread]) else { continue };
-            let Some(next) = model.clone().after(thread, *step) else { continue };
-            let mut done = done;
-            done[thread] += 1;
-            if reached.insert((done, next.clone())) {
-                left.push((done, next));
-            }
-        }
-    }
-    ends
-}
-
 /// A small generator, so that a case can be repeated by its number.
 struct Random(u64);
 
@@ -283,18 +140,20 @@ impl Random {
         Rules { size, minimum, one_in, limit: 2 + self.below(5) }
     }
 
-    fn op(&mut self) -> Op {
-        match self.below(24) {
+    fn op(&mut self, kind: Kind) -> Op {
+        match self.below(26) {
             0 => Op::Reset,
             1 => Op::Update(self.rules()),
             2..=4 => Op::Observe,
             5..=8 => Op::Call { failed: true },
+            9 if kind.by_hand => Op::MetricsOnly,
+            10 | 11 if kind.stored => Op::Save,
             _ => Op::Call { failed: false },
         }
     }
 
-    fn ops(&mut self, most: u32) -> Vec<Op> {
-        (0..=self.below(most)).map(|_| self.op()).collect()
+    fn ops(&mut self, most: u32, kind: Kind) -> Vec<Op> {
+        (0..=self.below(most)).map(|_| self.op(kind)).collect()
     }
 }
 
@@ -308,14 +167,14 @@ fn check(case: u64, met: Option<&Met>) -> Breaker {
     breaker.reset();
     let under = Under { breaker: &breaker, by_service: case % 4 >= 2, kind };
     let mut before = Vec::new();
-    for op in random.ops(if case.is_multiple_of(2) { 8 } else { 24 }) {
+    for op in random.ops(if case.is_multiple_of(2) { 8 } else { 24 }, kind) {
         run(under, op, &mut before);
     }
     let mut start = Model::new(rules, kind);
     for step in before {
         start = start.after(0, step).expect("a single thread agrees with the model");
     }
-    let programs: [_; THREADS] = std::array::from_fn(|_| random.ops(5));
+    let programs: [_; THREADS] = std::array::from_fn(|_| random.ops(5, kind));
     let barrier = Barrier::new(THREADS);
     let steps = thread::scope(|scope| {
         let threads = programs.each_ref().map(|ops| {
@@ -331,69 +190,12 @@ fn check(case: u64, met: Option<&Met>) -> Breaker {
         });
         threads.map(|thread| thread.join().unwrap())
     });
-    let (open, seen) = (breaker.state() == State::Open, Seen::from(breaker.stats()));
+    let (state, seen) = (breaker.state(), Seen::from(breaker.stats()));
     let ends = ends(start.clone(), &steps);
     assert!(
-        ends.iter().any(|end| (end.open, end.seen()) == (open, seen)),
-        "case {case}, from {start:?}: no order of {steps:#?} leads to {seen:?}, open: {open}",
+        ends.iter().any(|end| (end.state, end.seen()) == (state, seen)),
+        "case {case}, from {start:?}: no order of {steps:#?} leads to {seen:?}, {state}",
     );
-    breaker
-}
-
-/// A breaker in memory that no other has used, so that no threads have met there. (Its memory was
-/// allocated for it, and takes more than the rest of a breaker.)
-fn fresh(kind: Kind) -> Breaker {
-    let mut config = Config::default();
-    config.trip_on = vec![Trip::failure_rate(1.0, Window::calls(1_000_000))];
-    config.call_metrics = CallMetrics::Off;
-    let build = || kind.build(config.clone());
-    let (mut others, mut least) = (Vec::new(), u64::MAX);
-    loop {
-        let mut breaker = None;
-        let bytes = measure(|| breaker = Some(build())).bytes_total;
-        if bytes >= least.saturating_add(256) {
-            return breaker.unwrap();
-        }
-        least = least.min(bytes);
-        others.extend(breaker);
-    }
-}
-
-/// Breakers on which threads have met.
-struct Met {
-    timed: Breaker,
-    untimed: Breaker,
-}
-
-impl Met {
-    fn new() -> Self {
-        let kind = |timed| Kind { call_metrics: CallMetrics::Off, timed };
-        Self { timed: met(kind(true)), untimed: met(kind(false)) }
-    }
-
-    fn of(&self, kind: Kind) -> &Breaker {
-        if kind.timed { &self.timed } else { &self.untimed }
-    }
-}
-
-/// A breaker on which threads have met: one of them has allocated counters by thread. Nothing else
-/// allocates in a closed circuit.
-fn met(kind: Kind) -> Breaker {
-    let breaker = fresh(kind);
-    let succeed = || breaker.try_acquire().unwrap().success();
-    succeed();
-    let (barrier, began) = (Barrier::new(THREADS), Instant::now());
-    let meet = || {
-        barrier.wait();
-        (0..50_000).for_each(|_| succeed());
-    };
-    while thread::scope(|scope| {
-        let threads = [(); THREADS].map(|()| scope.spawn(|| measure(meet).count_total));
-        threads.map(|thread| thread.join().unwrap()).iter().all(|allocated| *allocated == 0)
-    }) {
-        assert!(began.elapsed() < Duration::from_secs(120), "the threads do not meet");
-        breaker.reset();
-    }
     breaker
 }
 

@@ -5,8 +5,14 @@ use std::time::Duration;
 use super::Cell;
 use crate::{
     breaker::{
-        admission::Ticket, core::Publish, effects::Effects, fast_path_view::FastPathView,
-        machine::Machine, packed_state::PackedState, success_state::SuccessState,
+        admission::Ticket,
+        core::Publish,
+        effects::Effects,
+        fast_path_view::FastPathView,
+        machine::Machine,
+        packed_state::PackedState,
+        probes::{Stream, StreamProof},
+        success_state::SuccessState,
     },
     clock::Tick,
     error::Refusal,
@@ -82,16 +88,33 @@ impl Cell {
             && core.try_record_held_failure(&self.locked.successes, success.epoch())
     }
 
-    /// Makes more counters of successes: threads have met on one of this many.
+    /// Allocates more counters of successes: threads have met on one of this many.
     #[cold]
     #[inline(never)]
-    pub(in crate::breaker) fn spread_successes(&'static self, met: u8) {
+    pub(in crate::breaker) fn allocate_counters(&'static self, met: u8) {
         self.with_core(|core| {
             core.machine.as_ref()?;
             core.drain(self.successes(), false);
-            self.successes().spread(met);
+            self.successes().allocate(met);
             Some(())
         });
+    }
+
+    /// The response of a probe has begun to stream. If it goes on for this long, the probe is a
+    /// success at that time, and the proof is given. The call took the time `elapsed`, or until
+    /// then.
+    pub(in crate::breaker) fn begin_stream(
+        &'static self,
+        ticket: Ticket,
+        alive_after: Duration,
+        elapsed: Option<Duration>,
+    ) -> StreamProof {
+        let proof = StreamProof::default();
+        let stream = Stream { elapsed, proof: proof.clone() };
+        self.transact(|machine, effects| {
+            machine.begin_stream(ticket, alive_after, stream, effects);
+        });
+        proof
     }
 
     /// Ends a call without an outcome, however long it took.

@@ -32,14 +32,14 @@ impl Cell {
     }
 
     /// The state as of the last transaction: time alone may have ended it since.
-    #[cfg(feature = "keyed")]
-    pub(crate) fn published_state(&self) -> crate::state::State {
+    #[allow(dead_code, reason = "used where breakers have keys")]
+    pub(crate) fn published_state(&self) -> State {
         self.state().state()
     }
 
     /// Whether the circuit rejects every call for longer, as of the last transaction. `false` where
     /// that depends on a custom clock.
-    #[cfg(feature = "keyed")]
+    #[allow(dead_code, reason = "used where breakers have keys")]
     pub(crate) fn goes_on_rejecting(&self) -> bool {
         let state = self.state();
         !state.has_custom_clock() && self.refusal(state, SystemClock::glance()).is_some()
@@ -107,7 +107,7 @@ impl Cell {
     }
 
     /// Whether a balancer had better call another service: a call would be refused now.
-    #[cfg(any(feature = "load", test))]
+    #[allow(dead_code, reason = "used where balancers ask")]
     pub(crate) fn would_refuse_balancer(&'static self) -> bool {
         if self.would_refuse().is_some() {
             return true;

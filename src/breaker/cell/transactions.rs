@@ -78,19 +78,11 @@ impl Cell {
     }
 
     /// Changes the machine, brought up to now.
-    pub(super) fn transact<T>(
+    pub(in crate::breaker) fn transact<T>(
         &'static self,
         transact: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> Option<T> {
         self.with_core(|core| core.transact(self.successes(), transact))
-    }
-
-    #[cfg(feature = "health-check")]
-    pub(in crate::breaker) fn change(
-        &'static self,
-        change: impl FnOnce(&mut Machine, &mut Effects),
-    ) {
-        self.transact(change);
     }
 
     pub(crate) fn command(&'static self, command: Command) {

@@ -32,10 +32,9 @@ impl Core {
     fn record_noted_failures(&mut self, successes: Successes<'_>) -> u64 {
         let Some(machine) = &mut self.machine else { return 0 };
         let mut calls = 0;
-        successes.close_failures(machine.epoch(), |before| {
-            machine.record_deferred(before.into());
-            machine.record_noted_failure();
-            calls += u64::from(before) + 1;
+        successes.drain_and_disable_failures(machine.epoch(), |noted| {
+            machine.record_noted_failures(noted);
+            calls = noted.iter().map(|successes| u64::from(*successes) + 1).sum();
         });
         calls
     }
@@ -46,7 +45,7 @@ impl Core {
         let deferred = if goes_on {
             successes.drain(epoch, limit)
         } else {
-            successes.drain_and_close(epoch, limit)
+            successes.drain_and_disable(epoch, limit)
         };
         machine.record_deferred(deferred);
         deferred
@@ -98,9 +97,9 @@ impl Core {
     ) -> bool {
         debug_assert!(self.machine.as_ref().is_none_or(|machine| machine.storage.is_save_due));
         self.machine.as_mut().is_some_and(|machine| {
-            counter::is_open(counter.load(Ordering::Relaxed), epoch)
+            counter::is_enabled(counter.load(Ordering::Relaxed), epoch)
                 && machine.try_record_held_failure(epoch, |limit| {
-                    counter::take(counter, epoch, limit, counter::opened(epoch, limit))
+                    counter::take(counter, epoch, limit, counter::enabled(epoch, limit))
                 })
         })
     }
@@ -124,7 +123,7 @@ impl Core {
         }
         let Some(machine) = &self.machine else { return Publish::Nothing };
         // A failure through which successes are deferred changes nothing about that. It is
-        // published all the same: the counter may still be open while they are skipped.
+        // published all the same: the counter may still be enabled while they are skipped.
         if goes_on && outcome != Outcome::Success {
             debug_assert_eq!(self.on_success(machine), OnSuccess::Defer);
             return Publish::Success(OnSuccess::Defer);
@@ -137,7 +136,7 @@ impl Core {
     /// before.
     fn goes_on(&self, successes: Successes<'_>, result: CallResult, now: Tick) -> bool {
         self.machine.as_ref().is_some_and(|machine| {
-            successes.is_open(machine.epoch()) && machine.defers_through(result, now)
+            successes.is_enabled(machine.epoch()) && machine.defers_through(result, now)
         })
     }
 }

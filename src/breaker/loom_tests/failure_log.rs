@@ -19,7 +19,7 @@ fn noting(size: u32) -> Leased {
     let rule = Trip::failure_rate(0.5, Window::calls(size)).minimum_calls(size);
     let leased = Leased::new(Config { trip_on: vec![rule], ..Config::default() });
     leased.permit().success();
-    leased.cell.spread_successes(1);
+    leased.cell.allocate_counters(1);
     leased
 }
 
@@ -101,7 +101,7 @@ fn a_failure_during_an_inspection_is_counted_once() {
 fn the_failure_that_meets_the_rule_opens_the_circuit() {
     model(|| {
         let leased = counting(4);
-        leased.cell.spread_successes(1);
+        leased.cell.allocate_counters(1);
         let own = [(leased.permit(), true)];
         let other = elsewhere(&leased, &[true, true]);
         record(own);
@@ -115,7 +115,7 @@ fn the_failure_that_completes_a_streak_opens_the_circuit() {
     model(|| {
         let leased = Leased::new(super::config(3));
         record([(leased.permit(), true)]);
-        leased.cell.spread_successes(1);
+        leased.cell.allocate_counters(1);
         let own = [(leased.permit(), true)];
         let other = elsewhere(&leased, &[true]);
         record(own);
@@ -144,7 +144,7 @@ fn failures_are_not_lost_when_threads_meet_again() {
     model(|| {
         let leased = noting(10);
         let other = elsewhere(&leased, &[true, false]);
-        leased.cell.spread_successes(1);
+        leased.cell.allocate_counters(1);
         other.join().unwrap();
         assert_eq!(counts(&leased), (3, 1));
     });

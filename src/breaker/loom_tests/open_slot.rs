@@ -8,7 +8,8 @@ use super::{Leased, OPEN_TIME, config, model};
 use crate::{
     breaker::{
         command::Command,
-        open_slot::{Lately, OpenLimit, OpenSlot, OpenSlots},
+        open_slot::{OpenLimit, OpenSlot},
+        open_slots::{Lately, OpenSlots},
     },
     clock::Tick,
     state::State,

@@ -12,7 +12,7 @@ use super::{Leased, model, succeed};
 use crate::{
     breaker::{
         command::Command,
-        counter::{CLOSED, Counted, UNLIMITED},
+        counter::{Counted, DISABLED, UNLIMITED},
         spread_counters::{SpreadCounters, THREAD_INDEX},
         success_counter::Successes,
     },
@@ -54,18 +54,18 @@ struct Counters {
 
 impl Counters {
     /// Counts for this epoch.
-    fn open(epoch: u64, limit: u64) -> Arc<Self> {
-        let shared = AtomicU64::new(CLOSED);
+    fn enabled(epoch: u64, limit: u64) -> Arc<Self> {
+        let shared = AtomicU64::new(DISABLED);
         let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
-        counters.all().open(epoch, limit);
+        counters.all().enable(epoch, limit);
         counters
     }
 
     fn spread(epoch: u64) -> Arc<Self> {
-        let shared = AtomicU64::new(CLOSED);
+        let shared = AtomicU64::new(DISABLED);
         let counters = Arc::new(Self { shared, spread: SpreadCounters::default() });
-        counters.all().spread(1);
-        counters.all().open(epoch, UNLIMITED);
+        counters.all().allocate(1);
+        counters.all().enable(epoch, UNLIMITED);
         counters
     }
 
@@ -87,7 +87,7 @@ impl Counters {
 
 #[test]
 fn draining_loses_nothing() {
-    for counters in [|| Counters::open(1, UNLIMITED), || Counters::spread(1)] {
+    for counters in [|| Counters::enabled(1, UNLIMITED), || Counters::spread(1)] {
         model(move || {
             let counters = counters();
             let shared = Arc::clone(&counters);
@@ -102,7 +102,7 @@ fn draining_loses_nothing() {
 #[test]
 fn the_count_is_the_number_of_successes_that_two_threads_counted() {
     for (counters, own_counter) in [
-        ((|| Counters::open(1, UNLIMITED)) as fn() -> _, false),
+        ((|| Counters::enabled(1, UNLIMITED)) as fn() -> _, false),
         (|| Counters::spread(1), false),
         (|| Counters::spread(1), true),
     ] {
@@ -124,7 +124,7 @@ fn the_count_is_the_number_of_successes_that_two_threads_counted() {
 #[test]
 fn a_counter_takes_no_more_than_its_limit() {
     model(|| {
-        let counters = Counters::open(1, 2);
+        let counters = Counters::enabled(1, 2);
         let shared = Arc::clone(&counters);
         let other = thread::spawn(move || shared.count(1, 2));
         let counted = counters.count(1, 2) + other.join().unwrap();
@@ -134,13 +134,13 @@ fn a_counter_takes_no_more_than_its_limit() {
 }
 
 #[test]
-fn opening_the_next_epoch_keeps_the_epochs_apart() {
+fn enabling_the_next_epoch_keeps_the_epochs_apart() {
     model(|| {
-        let counters = Counters::open(1, UNLIMITED);
+        let counters = Counters::enabled(1, UNLIMITED);
         let shared = Arc::clone(&counters);
         let other = thread::spawn(move || (shared.count(1, 2), shared.count(2, 1)));
-        let taken = counters.all().drain_and_close(1, UNLIMITED);
-        counters.all().open(2, UNLIMITED);
+        let taken = counters.all().drain_and_disable(1, UNLIMITED);
+        counters.all().enable(2, UNLIMITED);
         let (old, new) = other.join().unwrap();
         assert_eq!((taken, counters.drain(2)), (old, new));
     });
@@ -148,14 +148,14 @@ fn opening_the_next_epoch_keeps_the_epochs_apart() {
 
 /// Between a drain and the publication after it, another thread may fill the counter.
 #[test]
-fn a_counter_that_is_full_loses_nothing_when_it_is_opened_again() {
+fn a_counter_that_is_full_loses_nothing_when_it_is_enabled_again() {
     const LIMIT: u64 = 2;
     model(|| {
-        let counters = Counters::open(1, LIMIT);
+        let counters = Counters::enabled(1, LIMIT);
         let counting = Arc::clone(&counters);
         let thread = thread::spawn(move || counting.count(1, 3));
         let mut taken = counters.all().drain(1, LIMIT);
-        counters.all().open(1, LIMIT);
+        counters.all().enable(1, LIMIT);
         let counted = thread.join().unwrap();
         taken += counters.all().drain(1, LIMIT);
         assert_eq!(taken, counted);
@@ -163,12 +163,12 @@ fn a_counter_that_is_full_loses_nothing_when_it_is_opened_again() {
 }
 
 #[test]
-fn a_closed_counter_counts_nothing() {
+fn a_disabled_counter_counts_nothing() {
     model(|| {
-        let counters = Counters::open(1, UNLIMITED);
+        let counters = Counters::enabled(1, UNLIMITED);
         let shared = Arc::clone(&counters);
         let other = thread::spawn(move || shared.count(1, 2));
-        let taken = counters.all().drain_and_close(1, UNLIMITED);
+        let taken = counters.all().drain_and_disable(1, UNLIMITED);
         let counted = other.join().unwrap();
         assert_eq!((taken, counters.drain(1)), (counted, 0));
     });
@@ -255,8 +255,8 @@ fn successes_that_a_save_did_not_find_are_part_of_the_next_one() {
         let (cell, dispatched) = (leased.cell, Arc::clone(&leased.dispatched));
         let (one, two) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || {
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         dispatched.is_save_due.store(false, SeqCst);
         let save = || cell.inspect_to_save(&*dispatched, |machine, _| machine.stats());
@@ -281,7 +281,7 @@ fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
             succeed(two);
         });
         three.success();
-        leased.cell.spread_successes(1);
+        leased.cell.allocate_counters(1);
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
     });
@@ -292,7 +292,7 @@ fn when_threads_meet_the_counter_becomes_several_and_loses_nothing() {
 fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
     model(|| {
         let leased = counting(4);
-        leased.cell.spread_successes(1);
+        leased.cell.allocate_counters(1);
         let (one, two, three) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();
@@ -300,7 +300,7 @@ fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
             succeed(two);
         });
         three.success();
-        leased.cell.spread_successes(2);
+        leased.cell.allocate_counters(2);
         other.join().unwrap();
         assert_eq!((leased.stats().window_calls(), leased.stats().window_failures()), (4, 0));
     });
@@ -310,7 +310,7 @@ fn when_threads_meet_again_the_counters_become_more_and_lose_nothing() {
 fn a_failure_drains_every_counter() {
     model(|| {
         let leased = counting(4);
-        leased.cell.spread_successes(1);
+        leased.cell.allocate_counters(1);
         let (one, two, bad) = (leased.permit(), leased.permit(), leased.permit());
         let other = thread::spawn(move || {
             use_other_counter();
@@ -353,8 +353,8 @@ fn a_success_during_an_inspection_is_counted_once() {
         let leased = timed(100);
         let (one, two) = (leased.permit(), leased.permit());
         let other = thread::spawn(move || {
-            one.success();
-            two.success();
+            succeed(one);
+            succeed(two);
         });
         assert!(leased.stats().window_calls() <= 2);
         other.join().unwrap();

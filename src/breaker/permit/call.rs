@@ -5,7 +5,7 @@ use std::{cell::Cell as LocalCell, time::Duration};
 use crate::{
     breaker::{
         admission::Ticket, cell::Cell, counter::Counted, nesting, packed_state::PackedState,
-        success_state::SuccessState,
+        probes::StreamProof, success_state::SuccessState,
     },
     clock::Tick,
     outcome::{CallEnd, Outcome},
@@ -81,7 +81,7 @@ pub(super) fn succeed_after_contention(
     stamp: u64,
     met: u8,
 ) {
-    cell.spread_successes(met);
+    cell.allocate_counters(met);
     succeed_locked(cell, state, stamp);
 }
 
@@ -109,6 +109,14 @@ impl Call {
         Some(self.cell.now(self.state).since(admitted))
     }
 
+    pub(super) fn begin_stream(
+        self,
+        alive_after: Duration,
+        elapsed: Option<Duration>,
+    ) -> StreamProof {
+        self.cell.begin_stream(self.ticket(), alive_after, elapsed)
+    }
+
     #[inline]
     pub(super) fn record(self, outcome: Outcome, elapsed: Option<Duration>) {
         self.cell.count(self.state, outcome.into(), || elapsed.or_else(|| self.elapsed()));
@@ -118,7 +126,7 @@ impl Call {
             match self.cell.try_record_success(success, self.state, admitted, elapsed) {
                 Counted::Yes => return,
                 Counted::No => {}
-                Counted::Contended { counters } => self.cell.spread_successes(counters),
+                Counted::Contended { counters } => self.cell.allocate_counters(counters),
             }
         }
         if let Outcome::Failure { .. } = outcome

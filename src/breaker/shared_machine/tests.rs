@@ -4,7 +4,12 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::{
-    breaker::{admission::Capacity, fast_path_view::Admission, sharing::PATIENCE},
+    breaker::{
+        admission::Capacity,
+        fast_path_view::Admission,
+        probes::{Stream, StreamProof},
+        sharing::PATIENCE,
+    },
     config::Config,
 };
 
@@ -72,6 +77,27 @@ fn probes_that_were_admitted_alone_count_after_a_rejoin() {
     machine.grant(1, now.after(OPEN_TIME));
     assert!(machine.admit().is_err(), "one probe at a time");
     assert!(matches!(machine.capacity(), Capacity::Probes(0)));
+}
+
+#[test]
+fn a_stream_proves_nothing_once_its_lease_has_expired() {
+    let alive_after = Duration::from_secs(5);
+    for (seconds, expected) in [(6, State::Closed), (5, State::HalfOpen)] {
+        let (mut machine, now) = half_open();
+        machine.grant(1, now.after(Duration::from_secs(seconds)));
+        let ticket = machine.admit().unwrap();
+        let stream = Stream { elapsed: None, proof: StreamProof::default() };
+        machine.begin_stream(ticket, alive_after, stream, &mut Effects::default());
+        looks(&mut machine, now);
+        // It is noticed later than the lease ends.
+        let now = now.after(Duration::from_secs(30));
+        machine.advance(now, &mut Effects::default());
+        assert_eq!(machine.state(), expected);
+        let end = ProbeEnd { lease: 1, is_good: true, timed_out: false };
+        let decided = looks(&mut machine, now).decided;
+        let expected = (expected == State::Closed).then_some(end);
+        assert_eq!(decided.and_then(|decided| decided.probe), expected);
+    }
 }
 
 #[test]

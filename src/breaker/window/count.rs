@@ -1,5 +1,7 @@
 //! A window over the last N calls.
 
+mod successes;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
@@ -65,44 +67,6 @@ impl CountWindow {
         }
     }
 
-    /// Records successes.
-    #[inline]
-    pub(super) fn record_successes(&mut self, calls: u64) {
-        let room = (PER_WORD - self.next % PER_WORD).min(self.size - self.next);
-        match u32::try_from(calls) {
-            Ok(calls) if calls < room => self.record_few_successes(calls),
-            _ => self.record_many_successes(calls),
-        }
-    }
-
-    /// Records successes that end before the end of a word and of the ring.
-    #[inline]
-    fn record_few_successes(&mut self, calls: u32) {
-        let places = !(u64::MAX << (2 * calls)) << (2 * (self.next % PER_WORD));
-        self.forget_in_word((self.next / PER_WORD) as usize, places);
-        self.length = self.size.min(self.length + calls);
-        self.recorded += u64::from(calls);
-        self.next += calls;
-    }
-
-    /// Records successes, a word of the ring at a time.
-    #[inline(never)]
-    fn record_many_successes(&mut self, calls: u64) {
-        let calls = u32::try_from(calls).unwrap_or(u32::MAX).min(self.size);
-        let until_the_end = calls.min(self.size - self.next);
-        if self.failures > 0 || self.slow_calls > 0 {
-            self.forget(self.next, until_the_end);
-            self.forget(0, calls - until_the_end);
-        }
-        self.recorded += u64::from(calls);
-        self.length = self.length.saturating_add(calls).min(self.size);
-        self.next = if calls > until_the_end || self.next + calls == self.size {
-            calls - until_the_end
-        } else {
-            self.next + calls
-        };
-    }
-
     /// Records equal calls, a word of the ring at a time.
     fn record_run(&mut self, sample: Sample, calls: u32) {
         let bits = u64::from(sample.failed) * FAILED + u64::from(sample.slow) * SLOW;
@@ -131,33 +95,6 @@ impl CountWindow {
         self.next += calls;
         if self.next == self.size {
             self.next = 0;
-        }
-    }
-
-    /// Makes these places hold successes.
-    fn forget(&mut self, from: u32, places: u32) {
-        let (mut place, end) = (from, from + places);
-        while place < end {
-            work::add(1);
-            let first = place % PER_WORD;
-            let here = (PER_WORD - first).min(end - place);
-            self.forget_in_word((place / PER_WORD) as usize, mask(here) << (2 * first));
-            place += here;
-        }
-    }
-
-    /// Makes these places of a word hold successes.
-    #[inline]
-    fn forget_in_word(&mut self, index: usize, places: u64) {
-        let word = &mut self.ring[index];
-        let old = *word & places;
-        // Among a million calls, most words hold successes only.
-        if old != 0 {
-            *word &= !places;
-            self.failures -= (old & FAILURES).count_ones();
-            if self.slow_calls > 0 {
-                self.slow_calls -= (old & !FAILURES).count_ones();
-            }
         }
     }
 
@@ -315,26 +252,6 @@ mod tests {
             window.record(SUCCESS);
         }
         assert_eq!(window.counts(), counts(33, 0));
-    }
-
-    #[test]
-    fn successes_recorded_together_are_those_recorded_one_by_one() {
-        let mut random = 1_u64;
-        for size in [1, 31, 32, 33, 64, 100, 1000] {
-            let (mut together, mut one_by_one) = (CountWindow::new(size), CountWindow::new(size));
-            for _ in 0..200 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let sample = Sample { failed: random & 1 << 40 > 0, slow: random & 1 << 41 > 0 };
-                let calls = (random >> 45) % (u64::from(size) * 5 / 4 + 2);
-                for window in [&mut together, &mut one_by_one] {
-                    window.record(sample);
-                }
-                together.record_successes(calls);
-                (0..calls).for_each(|_| one_by_one.record(SUCCESS));
-                assert_eq!(together.counts(), one_by_one.counts());
-                assert_eq!(together.run_lengths(), one_by_one.run_lengths());
-            }
-        }
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(crate) struct Counts {
     pub(crate) slow_calls: u64,
 }
 
+impl Sample {
+    /// A failure that was not slow.
+    pub(crate) const FAILURE: Self = Self { failed: true, slow: false };
+}
+
 impl Counts {
     pub(super) fn add(&mut self, other: Self) {
         self.calls = self.calls.saturating_add(other.calls);

@@ -54,6 +54,18 @@ impl CallWindow {
         }
     }
 
+    /// Records failures, each after this many successes.
+    pub(crate) fn record_failures(&mut self, successes: &[u32], now: Tick) {
+        match self {
+            Self::Count(window) => window.record_failures(successes),
+            Self::Time(window) => {
+                let failures = successes.len() as u64;
+                let calls = failures + successes.iter().copied().map(u64::from).sum::<u64>();
+                window.add(Counts { calls, failures, slow_calls: 0 }, now);
+            }
+        }
+    }
+
     /// What the window holds as of the last [`advance`](Self::advance).
     #[inline]
     pub(crate) fn counts(&self) -> Counts {
@@ -103,7 +115,7 @@ impl CallWindow {
     }
 
     /// What a time window has recorded since it was last cleared, of any age.
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(crate) fn recorded(&self) -> Counts {
         match self {
             Self::Count(_) => Counts::default(),

@@ -86,7 +86,7 @@ impl TimeWindow {
         self.totals
     }
 
-    #[cfg(feature = "redis")]
+    #[allow(dead_code, reason = "used where breakers are shared")]
     pub(super) fn recorded(&self) -> Counts {
         self.recorded
     }

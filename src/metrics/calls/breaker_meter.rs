@@ -145,6 +145,17 @@ impl BreakerMeter {
         });
     }
 
+    /// Counts probes that succeeded, in time or slow, because their streams had proved alive.
+    pub(crate) fn count_streams(&mut self, in_time: u32, slow: u32) {
+        if (in_time, slow) != (0, 0) {
+            self.with_steps(self.state, |steps| {
+                steps.slow_calls += u64::from(slow);
+                steps.probes.success += u64::from(in_time);
+                steps.probes.slow += u64::from(slow);
+            });
+        }
+    }
+
     /// Counts that a rule would have opened the circuit, and what has prevented it.
     pub(crate) fn count_prevented(&mut self, by: Option<PreventedBy>) {
         if let Some(by) = by {

@@ -84,8 +84,8 @@ impl KeyedBreakersBuilder {
     /// Bounds the share of circuits that are open at once, so that a rule that is too sharp, or a
     /// cause on this side, cannot take every host away. Above 0, at most 1. Default: none.
     ///
-    /// When a rule of a breaker is met, its circuit opens only if fewer circuits of the group are
-    /// open than
+    /// When a rule of a breaker is met, or so many health checks have failed in a row, its circuit
+    /// opens only if fewer circuits of the group are open than
     ///
     /// ```text
     /// max(1, floor(max_open_ratio * keys))
@@ -106,10 +106,11 @@ impl KeyedBreakersBuilder {
     /// one. The limit decides when a circuit opens; it closes none.
     ///
     /// A circuit that is not allowed to open stays closed, its calls go on, and an
-    /// [`Event::WouldTrip`] says so. It opens with the first call that meets a rule while fewer
-    /// are open. [`KeyedBreakers::stats`] counts how often this happened.
+    /// [`Event::WouldTrip`] says so. It opens with the first call that meets a rule, or the first
+    /// failed health check, while fewer are open. [`KeyedBreakers::stats`] counts how often this
+    /// happened.
     ///
-    /// The keys are counted with each call, which takes some 40 ns.
+    /// The keys are counted with each call, which takes some 10 ns.
     pub fn max_open_ratio(mut self, ratio: f64) -> Self {
         self.max_open_ratio = Some(ratio);
         self

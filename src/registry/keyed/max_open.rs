@@ -10,7 +10,10 @@ use std::sync::{
 use self::places::OpenPlaces;
 use super::seen::{Noted, SeenKeys, lately};
 use crate::{
-    breaker::open_slot::{OpenLimit, OpenSlot, OpenSlots},
+    breaker::{
+        open_slot::{OpenLimit, OpenSlot},
+        open_slots::OpenSlots,
+    },
     clock::{SystemClock, Tick, TimeSource},
 };
 

@@ -31,7 +31,7 @@ pub use self::{
     when_full::WhenFull,
 };
 use crate::{
-    breaker::nesting::KeyMark,
+    breaker::nesting::key_mark::KeyMark,
     config::{Config, ConfigError},
     event::Event,
     handle::Breaker,

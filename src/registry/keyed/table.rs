@@ -22,7 +22,7 @@ use super::{
     when_full::WhenFull,
 };
 use crate::{
-    breaker::nesting::{KeyMark, join_innermost},
+    breaker::nesting::key_mark::{KeyMark, join_innermost},
     config::{Config, Trip},
     event::Event,
     handle::{AfterBuild, Breaker},

@@ -34,15 +34,14 @@ use crate::{
 /// # Long streams as probes
 ///
 /// A stream shows long before its end that the dependency works. So a probe is a success when its
-/// head was good, its body has delivered its first data (for gRPC, its first message), and the body
-/// has then lived for 5 s without an error: see [`stream_alive_after`](Self::stream_alive_after).
-/// All other calls wait for their end.
+/// head was good, its body has delivered its first data (for gRPC, its first message), and then 5 s
+/// have passed without an error: see [`stream_alive_after`](Self::stream_alive_after). A reader may
+/// pause meanwhile, as the slow client of a proxy does. All other calls wait for their end.
 ///
 /// Until then the probe holds its slot, and the circuit reopens after
 /// [`half_open_timeout`](crate::Config::half_open_timeout). Raise that setting if a healthy call
-/// takes longer to its end, or if a stream takes longer to its first data. Raise it also if readers
-/// pause for longer, as the slow client of a proxy does: a stream proves that it is alive only when
-/// it is polled.
+/// takes longer to its end, or if a stream takes longer to its first data: a body delivers it only
+/// when it is polled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -103,12 +102,12 @@ impl OnBodyEnd {
         self
     }
 
-    /// A probe whose body has delivered its first data, and then lasts this long without an
-    /// error, is a success. Default: 5 s. [`Duration::MAX`]: a probe waits for its end too.
+    /// A probe whose body has delivered its first data, and then has no error for this long, is a
+    /// success. Default: 5 s. [`Duration::MAX`]: a probe waits for its end too.
     ///
-    /// The time is the machine's. It is checked when the body is polled or dropped, and the task
-    /// that reads the body is woken once for it, in any runtime. If the body is not polled again,
-    /// [`half_open_timeout`](crate::Config::half_open_timeout) applies.
+    /// The breaker measures the time with its own clock, and needs no poll of the body for it. With
+    /// a [custom clock](crate::clock), it looks at it when a call comes or the breaker is asked.
+    /// An error that the body returns after this time changes nothing about the success.
     #[must_use]
     pub fn stream_alive_after(mut self, time: Duration) -> Self {
         self.stream_alive_after = time;

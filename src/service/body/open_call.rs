@@ -1,9 +1,9 @@
-use std::{
-    task::Context,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use crate::{breaker::Permit, outcome::Outcome, timer::Timer};
+use crate::{
+    breaker::{Permit, probes::StreamProof},
+    outcome::Outcome,
+};
 
 /// A call whose response has begun and is not recorded yet.
 ///
@@ -22,12 +22,10 @@ pub(super) struct OpenCall {
 
 const NOT_MEASURED: u64 = u64::MAX;
 
-/// How long the stream of a probe has been alive.
 struct ProbeStream {
     alive_after: Duration,
-    /// When the first data arrived.
-    began: Option<Instant>,
-    timer: Timer,
+    /// Once the first data has arrived. From then on, the breaker watches the time.
+    proof: Option<StreamProof>,
 }
 
 impl OpenCall {
@@ -37,11 +35,7 @@ impl OpenCall {
         answered: bool,
         alive_after: Duration,
     ) -> Self {
-        let probe = permit.is_probe().then(|| {
-            // Every probe may need it, and tokio's timers panic in a runtime without them.
-            let timer = Timer::on_system_time();
-            Box::new(ProbeStream { alive_after, began: None, timer })
-        });
+        let probe = permit.is_probe().then(|| Box::new(ProbeStream { alive_after, proof: None }));
         let nanos = |elapsed: Duration| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX - 1);
         Self { permit, elapsed: elapsed.map_or(NOT_MEASURED, nanos), answered, probe }
     }
@@ -50,42 +44,47 @@ impl OpenCall {
         &mut self.permit
     }
 
-    /// Called when data arrives.
+    /// Called when data arrives, and the body goes on.
     pub(super) fn receive_data(&mut self) {
         self.answered = true;
-        if let Some(probe) = &mut self.probe {
-            probe.began.get_or_insert_with(Instant::now);
+        let elapsed = self.elapsed();
+        if let Some(probe) = &mut self.probe
+            && probe.proof.is_none()
+        {
+            probe.proof = Some(self.permit.begin_stream(probe.alive_after, elapsed));
         }
     }
 
-    pub(super) fn has_proved_alive(&self) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.left() == Some(Duration::ZERO))
+    /// Whether the breaker has recorded the call: it is a probe whose stream has proved alive.
+    pub(super) fn is_settled(&self) -> bool {
+        self.proof().is_some_and(StreamProof::is_given)
     }
 
-    /// The same, but if time is left, the task is woken at its end.
-    pub(super) fn poll_proved_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(probe) = &mut self.probe else { return false };
-        let Some(left) = probe.left() else { return false };
-        if !probe.timer.is_set() {
-            probe.timer.set(left);
-        }
-        probe.timer.poll(cx).is_ready() || left.is_zero()
+    /// The same by now, also where nothing has noticed yet.
+    fn has_proved_alive(&self) -> bool {
+        self.proof().is_some_and(|proof| self.permit.has_proved_alive(proof))
     }
 
+    fn proof(&self) -> Option<&StreamProof> {
+        self.probe.as_ref()?.proof.as_ref()
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        (self.elapsed != NOT_MEASURED).then(|| Duration::from_nanos(self.elapsed))
+    }
+
+    /// Records how the call has ended. A stream that had proved alive before is a success, however
+    /// it ended.
     pub(super) fn record(mut self, outcome: Outcome) {
+        let outcome = if self.has_proved_alive() { Outcome::Success } else { outcome };
+        // Its drop need not ask again.
+        self.probe = None;
         self.record_in_place(outcome);
     }
 
     fn record_in_place(&mut self, outcome: Outcome) {
-        let elapsed = (self.elapsed != NOT_MEASURED).then(|| Duration::from_nanos(self.elapsed));
+        let elapsed = self.elapsed();
         self.permit.record_in_place(outcome, elapsed);
-    }
-}
-
-impl ProbeStream {
-    /// What is left until the stream has proved alive; `None` before its first data.
-    fn left(&self) -> Option<Duration> {
-        Some(self.alive_after.saturating_sub(self.began?.elapsed()))
     }
 }
 
@@ -93,7 +92,7 @@ impl Drop for OpenCall {
     fn drop(&mut self) {
         // Otherwise the permit itself is dropped as the permit of an abandoned call.
         if self.answered {
-            if self.has_proved_alive() && !std::thread::panicking() {
+            if self.has_proved_alive() {
                 self.record_in_place(Outcome::Success);
             } else {
                 self.permit.cancel_in_place();

@@ -1,4 +1,4 @@
-use std::{error::Error as StdError, task::Context};
+use std::error::Error as StdError;
 
 use bytes::Buf;
 use http::HeaderMap;
@@ -32,11 +32,13 @@ impl<W: ClassifyEos> PendingOutcome<W> {
     /// Counts a frame. Returns whether it is the last one that matters; `ended` is what the body
     /// reports itself.
     pub(super) fn receive<D: Buf>(&mut self, frame: &Frame<D>, ended: bool) -> bool {
-        if let Some(data) = frame.data_ref().filter(|data| data.has_remaining()) {
-            self.received = self.received.saturating_add(data.remaining() as u64);
+        let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        self.received = self.received.saturating_add(data);
+        let is_last = frame.is_trailers() || ended || self.is_complete();
+        if data > 0 && !is_last {
             self.call.receive_data();
         }
-        frame.is_trailers() || ended || self.is_complete()
+        is_last
     }
 
     /// Whether everything that matters has arrived.
@@ -44,14 +46,9 @@ impl<W: ClassifyEos> PendingOutcome<W> {
         self.expected.is_reached(self.received) && !self.eos.awaits_trailers()
     }
 
-    /// Whether the call is a probe whose stream has been alive for long enough.
-    pub(super) fn has_proved_alive(&self) -> bool {
-        self.call.has_proved_alive()
-    }
-
-    /// The same while the reader waits, which is woken at that time.
-    pub(super) fn poll_proved_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.call.poll_proved_alive(cx)
+    /// Whether the breaker has recorded the call, a probe whose stream has proved alive.
+    pub(super) fn is_settled(&self) -> bool {
+        self.call.is_settled()
     }
 
     /// Records the success of a stream that has proved alive.

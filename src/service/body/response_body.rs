@@ -77,15 +77,14 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
+        if let Some(pending) = this.pending.take_if(|pending| pending.is_settled()) {
+            pending.succeed();
+        }
         let Some(pending) = this.pending else { return this.body.poll_frame(cx) };
         let polled = inner_call::run(pending.permit(), || this.body.as_mut().poll_frame(cx));
         match &polled {
             Poll::Pending => {
-                if pending.poll_proved_alive(cx) {
-                    if let Some(pending) = this.pending.take() {
-                        pending.succeed();
-                    }
-                } else if this.stall.is_over(cx)
+                if this.stall.is_over(cx)
                     && let Some(pending) = this.pending.take()
                 {
                     pending.fail(BodyFailure::Stalled);
@@ -93,14 +92,10 @@ where
             }
             Poll::Ready(Some(Ok(frame))) => {
                 this.stall.end();
-                if pending.receive(frame, this.body.is_end_stream()) {
-                    if let Some(pending) = this.pending.take() {
-                        pending.end(frame.trailers_ref());
-                    }
-                } else if pending.has_proved_alive()
+                if pending.receive(frame, this.body.is_end_stream())
                     && let Some(pending) = this.pending.take()
                 {
-                    pending.succeed();
+                    pending.end(frame.trailers_ref());
                 }
             }
             Poll::Ready(Some(Err(error))) => {

@@ -6,7 +6,7 @@ use super::key::ExtractKey;
 use crate::{
     breaker::{
         Permit,
-        nesting::{KeyMark, is_any_running, is_nested},
+        nesting::{is_any_running, is_nested, key_mark::KeyMark},
     },
     error::Rejected,
     handle::Breaker,

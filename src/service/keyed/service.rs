@@ -19,6 +19,7 @@ use crate::{
     error::{Refusal, Rejected},
     registry::KeyedBreakers,
     service::{
+        debug::add_types,
         future::ResponseFuture,
         inner_call,
         record_when::{AppliesTo, RecordWhen},
@@ -174,13 +175,10 @@ where
 
 impl<S: fmt::Debug, K, C, R, O> fmt::Debug for KeyedCircuitBreaker<S, K, C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedCircuitBreaker")
-            .field("inner", &self.inner)
-            .field("breakers", &self.selector.breakers)
-            .field("key", &format_args!("{}", type_name::<K>()))
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
+        let mut fields = f.debug_struct("KeyedCircuitBreaker");
+        fields.field("inner", &self.inner).field("breakers", &self.selector.breakers);
+        fields.field("key", &format_args!("{}", type_name::<K>()));
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,11 @@ mod stalls;
 mod trailers;
 mod transparent;
 
-use std::{future::ready, time::Duration};
+use std::{
+    future::ready,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use http::{Response, StatusCode};
 use http_body::Body;
@@ -90,10 +94,16 @@ impl<C: Clone> Setup<C> {
 type HalfOpen =
     (CircuitBreakerLayer<ServerErrorsAsFailures, RejectAsError, OnBodyEnd>, ManualClock);
 
+/// A name that no other breaker has: what is counted under one name is counted together.
+fn new_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("streaming-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A half-open breaker that admits one probe.
 fn half_open(settle: OnBodyEnd, rules: &[Trip]) -> HalfOpen {
     let clock = ManualClock::new();
-    let builder = CircuitBreakerLayer::builder("probes")
+    let builder = CircuitBreakerLayer::builder(new_name())
         .trip_on(Trip::consecutive_failures(1))
         .recovery_timeout(OPEN_TIME)
         .clock(clock.clone())

@@ -1,6 +1,10 @@
-//! Streams as probes, on the system's clock: what must not happen during a test takes an hour.
+//! Streams as probes.
 
-use std::{pin::Pin, task::Poll, thread::sleep, time::Duration};
+use std::{
+    pin::Pin,
+    sync::mpsc::{self, Receiver},
+    time::Duration,
+};
 
 use http::Response;
 use http_body::Body;
@@ -8,19 +12,23 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 use tokio_test::task;
 use tower_breaker::{
-    OnBodyEnd, State, Trip, Window,
+    Breaker, CircuitBreakerLayer, Event, OnBodyEnd, State, Trip, Window,
     body::SlowUntil,
     classify::{GrpcClassifier, ServerErrorsAsFailures},
+    clock::ManualClock,
+    event::Reason,
 };
 
-use crate::support::wait::{eventually, eventually_async};
+use crate::support::wait::MINUTE;
 
 use super::{
-    HalfOpen, Setup, Watched, call, half_open, respond,
+    HalfOpen, Setup, Watched, call, half_open, new_name, respond,
     script::{Data, Fail, Pause, Script, Step, Wait, next, next_data},
 };
 
 const SHORT: Duration = Duration::from_millis(20);
+/// A nanosecond less.
+const ALMOST: Duration = Duration::from_nanos(19_999_999);
 const HOUR: Duration = Duration::from_secs(3600);
 
 type Stream = Watched<Script, ServerErrorsAsFailures>;
@@ -31,57 +39,99 @@ fn probe(alive_after: Duration, steps: impl IntoIterator<Item = Step>) -> (HalfO
     (half_open, body)
 }
 
-/// An event each hour: the slot is released while the reader sleeps.
-#[tokio::test]
-async fn a_quiet_stream_is_a_success_while_its_reader_waits() {
-    let ((layer, _), mut body) = probe(SHORT, [Data("event"), Wait(HOUR), Data("event")]);
-    next_data(&mut body);
-    assert_eq!(layer.breaker().state(), State::HalfOpen);
-    let reader = tokio::spawn(async move { body.frame().await.is_some() });
-    eventually_async("the circuit closes", || layer.breaker().state() == State::Closed).await;
-    assert!(!reader.is_finished());
-    reader.abort();
+fn is_pending(body: &mut Stream) -> bool {
+    task::spawn(()).enter(|cx, _| Pin::new(body).poll_frame(cx).is_pending())
 }
 
-/// The time needs no tokio runtime, and no timers in one.
+/// The successful and the failed calls, for the metrics: the call that tripped is one of them.
+fn ended(breaker: &Breaker) -> (u64, u64) {
+    let calls = breaker.metrics().unwrap().calls;
+    assert_eq!((calls.cancelled, calls.ignored), (0, 0));
+    (calls.success, calls.failure - 1)
+}
+
+/// Breaks after a short open time, by the system's clock. The states that it enters are sent.
+fn by_system_clock() -> (CircuitBreakerLayer, Receiver<(State, Reason)>) {
+    let (sender, entered) = mpsc::channel();
+    let layer = CircuitBreakerLayer::builder(new_name())
+        .trip_on(Trip::consecutive_failures(1))
+        .recovery_timeout(SHORT)
+        .on_event(move |event| {
+            if let Event::Transition(transition) = event {
+                // After the test, the receiver is gone.
+                let _ = sender.send((transition.to, transition.reason));
+            }
+        })
+        .build()
+        .unwrap();
+    layer.breaker().try_acquire().unwrap().failure();
+    (layer, entered)
+}
+
+/// The stream is not polled after its first data, in a runtime or without one, and nothing asks the
+/// breaker.
 #[test]
-fn a_quiet_stream_is_a_success_with_any_runtime_and_without_one() {
-    let waiting = || {
-        let ((layer, _), mut body) = probe(SHORT, [Data("event"), Pause]);
-        next_data(&mut body);
-        let breaker = layer.breaker().clone();
-        let closed = move || breaker.state() == State::Closed;
-        (body, closed)
-    };
-    let (mut body, closed) = waiting();
+fn a_stream_is_a_success_at_its_time_while_its_reader_pauses() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(std::future::poll_fn(|cx| {
-        assert!(Pin::new(&mut body).poll_frame(cx).is_pending());
-        if closed() { Poll::Ready(()) } else { Poll::Pending }
-    }));
+    for in_runtime in [false, true] {
+        let _entered = in_runtime.then(|| runtime.enter());
+        let (layer, states) = by_system_clock();
+        let settings = OnBodyEnd::new().stream_alive_after(SHORT);
+        let layer = layer.classify(ServerErrorsAsFailures).on_body_end(settings);
+        let next_state = || states.recv_timeout(MINUTE).expect("a transition without traffic");
+        assert_eq!(next_state().0, State::Open);
+        assert_eq!(next_state().0, State::HalfOpen);
+        let script = Script::new([Data("event"), Pause]);
+        let mut body = respond(&layer, Response::new(script)).into_body();
+        next_data(&mut body);
+        assert_eq!(next_state(), (State::Closed, Reason::ProbesSucceeded));
+        drop(body);
+        assert_eq!(ended(layer.breaker()), (1, 0));
+    }
+}
 
-    let (mut body, closed) = waiting();
-    let mut task = tokio_test::task::spawn(());
-    while !closed() {
-        task.enter(|cx, _| assert!(Pin::new(&mut body).poll_frame(cx).is_pending()));
-        eventually("the reader is woken", || closed() || task.is_woken());
+/// As the slow client of a proxy does.
+#[test]
+fn a_reader_that_pauses_for_longer_than_the_half_open_timeout_does_not_reopen_the_circuit() {
+    let ((layer, clock), mut body) = probe(SHORT, [Data("a"), Data("b"), Fail]);
+    next_data(&mut body);
+    clock.advance(HOUR);
+    assert_eq!(layer.breaker().state(), State::Closed);
+    assert_eq!(layer.breaker().stats().consecutive_opens(), 0);
+    let probes = layer.breaker().metrics().unwrap().probes;
+    assert_eq!((probes.success, probes.unfinished), (1, 0));
+    next_data(&mut body);
+    next(&mut body).unwrap().unwrap_err();
+    assert_eq!((layer.breaker().state(), ended(layer.breaker())), (State::Closed, (1, 0)));
+}
+
+#[test]
+fn a_stream_is_alive_once_its_time_has_passed_whether_or_not_it_is_polled() {
+    for polls in [false, true] {
+        let ((layer, clock), mut body) = probe(SHORT, [Data("a"), Pause]);
+        next_data(&mut body);
+        let mut poll = || assert!(!polls || is_pending(&mut body));
+        clock.advance(ALMOST);
+        poll();
+        assert_eq!(layer.breaker().state(), State::HalfOpen);
+        layer.breaker().try_acquire().unwrap_err();
+        clock.advance(Duration::from_nanos(1));
+        poll();
+        assert_eq!(layer.breaker().state(), State::Closed);
+        poll();
+        assert_eq!(ended(layer.breaker()), (u64::from(polls), 0), "it is counted when it is seen");
+        drop(body);
+        assert_eq!(ended(layer.breaker()), (1, 0));
     }
 }
 
 #[test]
-fn a_stream_that_is_read_late_is_a_success_when_it_is_read_or_dropped() {
-    for is_read in [true, false] {
-        let ((layer, _), mut body) = probe(SHORT, [Data("a"), Data("b"), Data("c")]);
-        next_data(&mut body);
-        assert_eq!(layer.breaker().state(), State::HalfOpen);
-        sleep(SHORT);
-        if is_read {
-            next_data(&mut body);
-        } else {
-            drop(body);
-        }
-        assert_eq!(layer.breaker().state(), State::Closed, "{is_read}");
-    }
+fn a_stream_that_is_dropped_late_is_a_success() {
+    let ((layer, clock), mut body) = probe(SHORT, [Data("a"), Data("b"), Data("c")]);
+    next_data(&mut body);
+    clock.advance(SHORT);
+    drop(body);
+    assert_eq!((layer.breaker().state(), ended(layer.breaker())), (State::Closed, (1, 0)));
 }
 
 #[test]
@@ -99,33 +149,44 @@ fn a_stream_that_is_dropped_too_early_is_cancelled() {
 
 #[test]
 fn a_stream_without_data_is_not_alive() {
-    let ((layer, _), mut body) = probe(SHORT, [Data(""), Pause]);
+    let ((layer, clock), mut body) = probe(SHORT, [Data(""), Pause]);
     next_data(&mut body);
-    sleep(2 * SHORT);
-    task::spawn(()).enter(|cx, _| assert!(Pin::new(&mut body).poll_frame(cx).is_pending()));
+    clock.advance(2 * SHORT);
+    assert!(is_pending(&mut body));
     assert_eq!(layer.breaker().state(), State::HalfOpen);
     layer.breaker().try_acquire().unwrap_err();
     drop(body);
     layer.breaker().try_acquire().unwrap().cancel();
 }
 
-/// The order in which the reader polls decides, not the time at which it polls.
 #[test]
 fn an_error_is_a_failure_until_the_stream_counts_as_alive() {
-    for alive_after in [HOUR, SHORT] {
-        let ((layer, _), mut body) = probe(alive_after, [Data("a"), Fail]);
+    for (alive_after, passes, expected) in
+        [(HOUR, SHORT, State::Open), (SHORT, ALMOST, State::Open), (SHORT, SHORT, State::Closed)]
+    {
+        let ((layer, clock), mut body) = probe(alive_after, [Data("a"), Data("b"), Fail]);
         next_data(&mut body);
-        sleep(SHORT);
+        clock.advance(passes);
+        next_data(&mut body);
         next(&mut body).unwrap().unwrap_err();
-        assert_eq!(layer.breaker().state(), State::Open, "{alive_after:?}");
+        assert_eq!(layer.breaker().state(), expected, "{alive_after:?}, {passes:?}");
+        let failures = u64::from(expected == State::Open);
+        assert_eq!(ended(layer.breaker()), (1 - failures, failures));
+        assert_eq!(u64::from(layer.breaker().stats().consecutive_failures()), failures);
     }
-    let ((layer, _), mut body) = probe(SHORT, [Data("a"), Data("b"), Fail]);
-    next_data(&mut body);
-    sleep(SHORT);
-    next_data(&mut body);
-    assert_eq!(layer.breaker().state(), State::Closed);
-    next(&mut body).unwrap().unwrap_err();
-    assert_eq!(layer.breaker().stats().consecutive_failures(), 0);
+}
+
+/// Then the response is as good as one that ends.
+#[test]
+fn a_body_whose_first_data_is_its_last_is_judged_by_its_end() {
+    let half_open = || half_open(OnBodyEnd::new().stream_alive_after(Duration::ZERO), &[]).0;
+    for (length, expected) in [(3, State::Closed), (4, State::Open)] {
+        let layer = half_open();
+        let response = Response::builder().header("content-length", length);
+        let script = Script::new([Data("abc")]).knowing_its_end();
+        next_data(&mut respond(&layer, response.body(script).unwrap()).into_body());
+        assert_eq!(layer.breaker().state(), expected, "{length}");
+    }
 }
 
 #[test]
@@ -164,8 +225,8 @@ fn a_grpc_response_is_answered_with_its_first_message() {
     let slow = Duration::from_secs(2);
     let rule = Trip::slow_call_rate(1.0, slow, Window::calls(10)).minimum_calls(10);
     for (messages, slow_calls) in [(0, 1), (1, 0)] {
-        let clock = tower_breaker::clock::ManualClock::new();
-        let layer = tower_breaker::CircuitBreakerLayer::builder("grpc")
+        let clock = ManualClock::new();
+        let layer = CircuitBreakerLayer::builder("grpc")
             .trip_on(rule)
             .clock(clock.clone())
             .classify(GrpcClassifier::new())
@@ -189,8 +250,8 @@ fn a_body_that_is_dropped_after_its_head_does_not_count_however_long_it_took() {
     let slow = Duration::from_secs(2);
     let rule = Trip::slow_call_rate(1.0, slow, Window::calls(10)).minimum_calls(10);
     for until in [SlowUntil::Headers, SlowUntil::End] {
-        let clock = tower_breaker::clock::ManualClock::new();
-        let layer = tower_breaker::CircuitBreakerLayer::builder("hour-long")
+        let clock = ManualClock::new();
+        let layer = CircuitBreakerLayer::builder("hour-long")
             .trip_on(rule)
             .clock(clock.clone())
             .classify(ServerErrorsAsFailures)

@@ -112,11 +112,16 @@ fn a_probe_with_an_empty_body_is_not_slow() {
 
 #[test]
 fn a_probe_whose_body_exceeds_the_half_open_timeout_opens_the_circuit() {
-    let (layer, clock) = half_open(OnBodyEnd::new(), &[]);
-    let mut body = respond(&layer, Response::new(Script::new([Data("half ")]))).into_body();
-    next_data(&mut body);
-    clock.advance(Duration::from_secs(60));
-    assert_eq!(layer.breaker().state(), State::Open);
-    assert!(next(&mut body).is_none());
-    assert_eq!(layer.breaker().state(), State::Open);
+    // Either it is no stream that proves alive, or it has not begun.
+    for (settings, data) in
+        [(OnBodyEnd::new().stream_alive_after(Duration::MAX), "half "), (OnBodyEnd::new(), "")]
+    {
+        let (layer, clock) = half_open(settings, &[]);
+        let mut body = respond(&layer, Response::new(Script::new([Data(data)]))).into_body();
+        next_data(&mut body);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(layer.breaker().state(), State::Open);
+        assert!(next(&mut body).is_none());
+        assert_eq!(layer.breaker().state(), State::Open);
+    }
 }

@@ -35,6 +35,9 @@ impl Pair {
         prop_assert_eq!(self.breaker.state(), self.model.state(), "breaker and model: state");
         let failures = self.model.consecutive_failures();
         prop_assert_eq!(stats.consecutive_failures(), failures, "breaker and model: failures");
+        if let Some(would_trips) = self.model.would_trips() {
+            prop_assert_eq!(self.breaker.would_trips(), would_trips, "breaker and model: events");
+        }
         let Some(possible) = self.model.counts() else {
             prop_assert_eq!((stats.window_calls(), stats.window_failures()), (0, 0));
             return Ok(());

@@ -3,11 +3,16 @@
 use std::{
     collections::HashMap,
     panic::{self, AssertUnwindSafe},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use tower_breaker::{
-    Breaker, Config, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
+    Breaker, BreakerBuilder, Config, Event, Outcome, Permit, State, Stats, clock::ManualClock,
+    snapshot::Snapshot,
 };
 
 use super::{plan::Ending, reference::Decision, settings::Settings};
@@ -17,22 +22,29 @@ pub(crate) struct Driver {
     config: Config,
     clock: ManualClock,
     permits: HashMap<usize, Permit>,
+    would_trips: Arc<AtomicU64>,
 }
 
 impl Driver {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let (config, clock) = (settings.config(), ManualClock::new());
-        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
-        let breaker = builder.build().expect("valid settings");
-        Self { breaker, config, clock, permits: HashMap::new() }
+        Self::build(settings, |builder| builder)
     }
 
     /// A breaker restored from a snapshot, at the time at which manual clocks start.
     pub(crate) fn restored(settings: &Settings, snapshot: Snapshot) -> Self {
-        let (config, clock) = (settings.config(), ManualClock::new());
-        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
-        let breaker = builder.restore(snapshot).build().expect("valid settings");
-        Self { breaker, config, clock, permits: HashMap::new() }
+        Self::build(settings, |builder| builder.restore(snapshot))
+    }
+
+    fn build(settings: &Settings, set: impl FnOnce(BreakerBuilder) -> BreakerBuilder) -> Self {
+        let (config, clock, would_trips) =
+            (settings.config(), ManualClock::new(), Arc::<AtomicU64>::default());
+        let breaker = set(builder(&config, &clock, &would_trips)).build().expect("valid settings");
+        Self { breaker, config, clock, permits: HashMap::new(), would_trips }
+    }
+
+    /// How often it was reported that the circuit would have opened.
+    pub(crate) fn would_trips(&self) -> u64 {
+        self.would_trips.load(Ordering::Relaxed)
     }
 
     pub(crate) fn handle(&self) -> &Breaker {
@@ -152,12 +164,21 @@ impl Driver {
         let read = Snapshot::from_json(text.as_bytes()).expect("a snapshot is read back");
         assert_eq!(read, snapshot, "a snapshot survives JSON");
         self.clock = ManualClock::starting_at(shifted(self.clock.wall(), by));
-        let builder = Breaker::builder("model").config(self.config.clone());
-        let builder = builder.clock(self.clock.clone()).restore(read);
+        let builder = builder(&self.config, &self.clock, &self.would_trips).restore(read);
         self.breaker = builder.build().expect("valid settings");
         // Results of the old process would reach a breaker that is no longer used.
         self.permits.clear();
     }
+}
+
+fn builder(config: &Config, clock: &ManualClock, would_trips: &Arc<AtomicU64>) -> BreakerBuilder {
+    let would_trips = Arc::clone(would_trips);
+    let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
+    builder.on_event(move |event| {
+        if let Event::WouldTrip(_) = event {
+            would_trips.fetch_add(1, Ordering::Relaxed);
+        }
+    })
 }
 
 fn shifted(wall: SystemTime, by: i64) -> SystemTime {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tower_breaker::State;
 
 use super::{
-    settings::{Ramp, Settings},
+    settings::{Ramp, Rate, Settings},
     window::{Counts, Window},
 };
 
@@ -24,6 +24,9 @@ pub(crate) struct Model {
     consecutive_opens: u32,
     /// One for each rate rule.
     windows: Vec<Window>,
+    /// Whether a rule was met after the last call, and the circuit did not open.
+    would_trip: bool,
+    would_trips: u64,
     under_way: HashMap<usize, Call>,
 }
 
@@ -74,6 +77,8 @@ impl Model {
             consecutive_failures: 0,
             consecutive_opens: 0,
             windows,
+            would_trip: false,
+            would_trips: 0,
             under_way: HashMap::new(),
         }
     }
@@ -89,6 +94,12 @@ impl Model {
 
     pub(crate) fn consecutive_failures(&self) -> u32 {
         self.consecutive_failures
+    }
+
+    /// How often the circuit would have opened; `None` where the resolution of a time window leaves
+    /// that open.
+    pub(crate) fn would_trips(&self) -> Option<u64> {
+        self.settings.rates().all(Rate::is_exact).then_some(self.would_trips)
     }
 
     /// The counts that the first rate rule's window may report.
@@ -195,5 +206,6 @@ impl Model {
     fn enter(&mut self, mode: Mode) {
         self.mode = mode;
         self.generation += 1;
+        self.would_trip = false;
     }
 }

@@ -24,7 +24,11 @@ impl Model {
                 self.record(ending, failed, took);
                 self.open_if_tripped(retry_after, seen);
             }
-            Mode::ByHand { state: State::MetricsOnly, .. } => self.record(ending, failed, took),
+            Mode::ByHand { state: State::MetricsOnly, .. } => {
+                let was_met = self.would_trip && self.is_any_rule_met();
+                self.record(ending, failed, took);
+                self.watch_rules(was_met);
+            }
             Mode::HalfOpen { ref mut good, ref mut bad, ref mut wasted } => {
                 *wasted = 0;
                 let is_bad = failed || self.settings.is_slow(took);
@@ -71,6 +75,7 @@ impl Model {
             Mode::HalfOpen { .. } => self.finish(slot, Ending::Success, None, seen),
             Mode::Closed { .. } | Mode::ByHand { state: State::MetricsOnly, .. } => {
                 self.under_way.remove(&slot);
+                let was_met = self.would_trip && self.is_any_rule_met();
                 for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
                     if rate.slower_than.is_some_and(|limit| took > limit) {
                         window.record(rate, self.now, false, true);
@@ -78,6 +83,8 @@ impl Model {
                 }
                 if matches!(self.mode, Mode::Closed { .. }) {
                     self.open_if_tripped(None, seen);
+                } else {
+                    self.watch_rules(was_met);
                 }
             }
             Mode::Open { .. } | Mode::ByHand { .. } => self.cancel(slot),
@@ -93,6 +100,16 @@ impl Model {
         if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
             self.open(self.now, retry_after);
         }
+    }
+
+    pub(super) fn is_any_rule_met(&self) -> bool {
+        self.evaluate_rules() == Verdict::Trip
+    }
+
+    /// After a call in a circuit that does not open.
+    fn watch_rules(&mut self, was_met: bool) {
+        self.would_trip = self.is_any_rule_met();
+        self.would_trips += u64::from(self.would_trip && !was_met);
     }
 
     fn record(&mut self, ending: Ending, failed: bool, took: u64) {

@@ -42,6 +42,8 @@ impl Model {
             }
             _ => {}
         }
+        // What was reported before is not reported again.
+        self.would_trip = self.is_any_rule_met();
         self.now += passed;
         self.catch_up();
     }
