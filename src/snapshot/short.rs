@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn half_of_its_life_is_that_of_its_text() {
-        let saved = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_250_000);
+        let saved = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
         for expires in [None, Some(saved), Some(saved + Duration::from_secs(3600))] {
             let snapshot = Snapshot { expires_at: expires, ..Snapshot::empty(saved) };
             let json = snapshot.to_json().unwrap();

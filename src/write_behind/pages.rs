@@ -178,7 +178,9 @@ mod tests {
         // The second page continues the first.
         for half in values.chunks(2) {
             let mut page = Page::with_capacity(half.len(), pages.expected_bytes());
-            half.iter().for_each(|(key, value)| page.push(key, value));
+            for (key, value) in half {
+                page.push(key, value);
+            }
             pages.add(page);
         }
         pages

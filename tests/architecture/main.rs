@@ -234,7 +234,7 @@ fn a_file_without_a_row_and_one_above_what_it_imports_are_found() {
         ("store/c.rs", ""),
     ];
     let table = "//! | file | holds |\n//! | `a`, `c` | both |\n//! | `b` | it |";
-    let faults = |table| Sources::of(files.into_iter()).faults_of_table("store", table);
+    let faults = |table: &str| Sources::of(files.into_iter()).faults_of_table("store", table);
     assert_eq!(faults(table), ["a stands above b, which it imports"]);
     assert_eq!(faults(&table.replace(", `c`", "")).len(), 2);
     assert_eq!(faults("//! | `b`, `c` | both |\n//! | `a` | it |"), [""; 0]);
