@@ -32,8 +32,10 @@ use crate::{
 /// While the circuit rejects calls, the service is ready at once and does not poll the inner
 /// service (unless some requests are [exempt](super::CircuitBreakerLayer::exempt): these need it).
 /// The call that follows is rejected even if the circuit has closed in between, because
-/// the inner service was not polled. If the inner service is ready and the circuit opens before
-/// the call, the call is rejected too. A call without readiness is rejected.
+/// the inner service was not polled. However late that call comes, its rejection says
+/// what is left of the open time by then, or up to a second more. If the inner service is ready and
+/// the circuit opens before the call, the call is rejected too. A call without readiness is
+/// rejected.
 ///
 /// A probe's slot is taken by the call, not by readiness: a clone that is ready and never called
 /// holds no slot.

@@ -24,6 +24,36 @@ pub trait StateStore: Send + Sync + 'static {
     /// the breaker would overwrite a value that it has not seen.
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Returns what can be reached of a value now, after [`load`](Self::load) has failed. A store
+    /// that consists of several may answer without one of them.
+    ///
+    /// A breaker begins with it, unless its circuit was closed. What `load` returns later replaces
+    /// it, unless the breaker has changed its state by itself meanwhile.
+    ///
+    /// The default fails: the store has no parts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if nothing can be reached.
+    fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let _ = key;
+        Err(StoreError::Unavailable("the store has no part that can be read".into()))
+    }
+
+    /// Stores values where [`load_reachable`](Self::load_reachable) reads, while
+    /// [`load`](Self::load) fails. What was not read must not be overwritten, so the other parts of
+    /// the store do not get them before it was.
+    ///
+    /// The default fails: the store has no parts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if nothing can be reached.
+    fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let _ = entries;
+        Err(StoreError::Unavailable("the store has no part that can be written".into()))
+    }
+
     /// Returns up to `limit` keys with their values: those after `after`, in an order of the
     /// store's choice that stays the same between calls. Fewer than `limit` entries mean that there
     /// are no more.
@@ -49,10 +79,7 @@ pub trait StateStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the page could not be read completely. Some entries may have been passed:
-    /// a store that cannot read a part of itself may pass a page of the rest. A
-    /// [group](crate::KeyedBreakers) restores the breakers of these meanwhile, and asks for further
-    /// pages after an error as long as `limit` entries are passed. Nothing counts as missing.
+    /// [`StoreError`] if the page could not be read completely. Some entries may have been passed.
     fn visit_page(
         &self,
         after: Option<&str>,
@@ -64,6 +91,26 @@ pub trait StateStore: Send + Sync + 'static {
             visit(key, value);
         }
         Ok(())
+    }
+
+    /// Visits a page of what can be reached now, after [`visit_page`](Self::visit_page) has failed.
+    /// A store that consists of several may leave out what one of them holds.
+    ///
+    /// A [group](crate::KeyedBreakers) finds the names of its breakers with it, but for those whose
+    /// circuits were closed. What is not visited does not count as missing.
+    ///
+    /// The default calls [`visit_page`](Self::visit_page).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if nothing can be reached.
+    fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.visit_page(after, limit, visit)
     }
 
     /// Stores a value, replaces the previous one, and returns once the value is durable.
@@ -190,6 +237,14 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         (**self).load(key)
     }
 
+    fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).load_reachable(key)
+    }
+
+    fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        (**self).save_reachable(entries)
+    }
+
     fn load_page(
         &self,
         after: Option<&str>,
@@ -205,6 +260,15 @@ impl<T: StateStore + ?Sized> StateStore for Arc<T> {
         visit: &mut dyn FnMut(&str, &[u8]),
     ) -> Result<(), StoreError> {
         (**self).visit_page(after, limit, visit)
+    }
+
+    fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        (**self).visit_reachable_page(after, limit, visit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

@@ -114,6 +114,27 @@ impl StoreClient {
         self.call(|store| store.load(key))
     }
 
+    /// What can be reached of a value while a part of the store cannot be read.
+    pub(super) fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.call_part(|store| store.load_reachable(key))
+    }
+
+    /// Saves where [`load_reachable`](Self::load_reachable) reads.
+    pub(super) fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.call_part(|store| store.save_reachable(entries))
+    }
+
+    /// What such a call takes says nothing about others.
+    fn call_part<T>(
+        &self,
+        job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let last_call = self.health().last_call();
+        let result = self.call(job);
+        self.health().set_last_call(last_call);
+        result
+    }
+
     pub(super) fn visit_page(
         &self,
         after: Option<&str>,
@@ -123,10 +144,15 @@ impl StoreClient {
         self.call(|store| store.visit_page(after, limit, visit))
     }
 
-    /// Fails if the pages cannot be read completely, and reads no more than that takes.
+    /// The same, of what can be reached while a part of the store cannot be read.
     #[cfg(feature = "keyed")]
-    pub(super) fn check_pages(&self) -> Result<(), StoreError> {
-        self.call(|store| store.load_page(None, 1).map(drop))
+    pub(super) fn visit_reachable_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.call(|store| store.visit_reachable_page(after, limit, visit))
     }
 
     pub(super) fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {

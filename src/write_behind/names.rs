@@ -43,15 +43,9 @@ pub(crate) struct NamesWanted {
 /// A thread that finds names, and ends when it has found all.
 pub(crate) struct NameSearch(Starter);
 
-/// What one reading of the store has found.
-#[derive(Default)]
-struct Findings {
-    names: Vec<String>,
-    /// Why there may be more.
-    error: Option<StoreError>,
-    /// Whether everything that can be reached now was read.
-    is_whole: bool,
-}
+/// Which page of a store is visited.
+type Visit =
+    fn(&StoreClient, Option<&str>, usize, &mut dyn FnMut(&str, &[u8])) -> Result<(), StoreError>;
 
 impl NameSearch {
     pub(crate) fn new() -> Self {
@@ -85,8 +79,11 @@ impl NameSearch {
     }
 
     /// Starts the thread if it could not be started so far. One load if it could.
+    #[inline]
     pub(crate) fn retry(&self) {
-        self.0.retry();
+        if self.0.waits() {
+            self.0.retry();
+        }
     }
 }
 
@@ -98,28 +95,34 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
         let Some(store) = (wanted.store)() else { return };
         let client = StoreClient::new(store.clone(), Arc::new(Monitor::new(PATIENCE, &store)));
         drop(store);
-        // What can be reached is read once: it may be much, and of a store that is busy.
-        let unreadable = if has_reached { client.check_pages().err() } else { None };
-        let Findings { names, error, is_whole } = match unreadable {
-            Some(error) => Findings { error: Some(error), ..Findings::default() },
-            None => read(&client, wanted),
+        let names = read(&client, wanted, StoreClient::visit_page, true);
+        let is_complete = match names {
+            Ok(names) => {
+                found(names);
+                true
+            }
+            Err(error) => {
+                if first.is_some() {
+                    log(|| {
+                        tracing::warn!(
+                            %error,
+                            "the names of stored circuit breakers could not be read: until they \
+                             can, breakers of a group are restored when their keys are used; check \
+                             the store"
+                        );
+                    });
+                }
+                // Once: it may be much, and of a store that is busy.
+                if !has_reached
+                    && let Ok(names) =
+                        read(&client, wanted, StoreClient::visit_reachable_page, false)
+                {
+                    found(names);
+                    has_reached = true;
+                }
+                false
+            }
         };
-        if let Some(error) = &error
-            && first.is_some()
-        {
-            log(|| {
-                tracing::warn!(
-                    %error,
-                    "the names of stored circuit breakers could not be read: until they can, \
-                     breakers of a group are restored when their keys are used; check the store"
-                );
-            });
-        }
-        let is_complete = error.is_none();
-        if is_complete || is_whole {
-            found(names);
-        }
-        has_reached |= is_whole;
         drop_blocking(client);
         if first.take().is_none() && is_complete {
             log(|| tracing::info!("the names of stored circuit breakers were read"));
@@ -132,16 +135,19 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
     }
 }
 
-/// Reads all pages. A store that cannot read a part of itself passes the rest, page by page, and
-/// an error with each.
-fn read(client: &StoreClient, wanted: &NamesWanted) -> Findings {
+/// `with_closed`: also the names of closed circuits.
+fn read(
+    client: &StoreClient,
+    wanted: &NamesWanted,
+    visit: Visit,
+    with_closed: bool,
+) -> Result<Vec<String>, StoreError> {
     let mut by_hand = Vec::new();
     let (mut others, mut closed) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
-    let mut error = None;
-    let is_whole = loop {
+    loop {
         let (mut length, mut last) = (0, String::new());
-        let visited = client.visit_page(after.as_deref(), PAGE, &mut |key, value| {
+        visit(client, after.as_deref(), PAGE, &mut |key, value| {
             length += 1;
             key.clone_into(&mut last);
             let Some(name) = keys::name_of_snapshot(key) else { return };
@@ -150,6 +156,8 @@ fn read(client: &StoreClient, wanted: &NamesWanted) -> Findings {
                 return;
             }
             let names = match Snapshot::from_json(value).map(|snapshot| snapshot.state) {
+                // It loses little by waiting until the whole store says so.
+                Ok(State::Closed) if !with_closed => return,
                 Ok(State::Closed) => &mut closed,
                 Ok(state) if state.is_manual() => &mut by_hand,
                 _ => &mut others,
@@ -157,16 +165,14 @@ fn read(client: &StoreClient, wanted: &NamesWanted) -> Findings {
             if names.len() < wanted.limit {
                 names.push(name.to_owned());
             }
-        });
-        error = error.or(visited.err());
+        })?;
         if length < PAGE {
-            // None at all: perhaps nothing could be reached any more.
-            break length > 0;
+            break;
         }
         after = Some(last);
-    };
+    }
     by_hand.append(&mut others);
     by_hand.append(&mut closed);
     by_hand.truncate(wanted.limit);
-    Findings { names: by_hand, error, is_whole }
+    Ok(by_hand)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tower_breaker::{
-    KeyedBreakers, MemoryStore, SledStore, State, StateStore,
+    MemoryStore, SledStore, State, StateStore,
     store::{SaveEntry, StoreError, Tiered},
 };
 
@@ -15,13 +15,6 @@ use crate::support::{
     sick_store::{SickStore, Symptom},
     wait::eventually,
 };
-
-/// Waits until the key has the state that was set by hand, without a call of it.
-fn await_forced_open(hosts: &KeyedBreakers, key: &str) {
-    eventually("it is restored", || {
-        hosts.get(key).is_some_and(|breaker| breaker.state() == State::ForcedOpen)
-    });
-}
 
 #[test]
 fn a_store_that_fails_or_hangs_at_the_start_is_restored_from_once_it_works() {
@@ -32,7 +25,10 @@ fn a_store_that_fails_or_hangs_at_the_start_is_restored_from_once_it_works() {
         let hosts = group("hosts", &store);
         assert!(hosts.is_empty(), "{symptom:?}");
         store.heal();
-        await_forced_open(&hosts, "bad");
+        // Without a call of its key.
+        eventually("it is restored", || {
+            hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
+        });
     }
 }
 
@@ -47,7 +43,9 @@ fn a_folder_that_is_held_at_the_start_is_restored_from_once_it_is_free() {
     let new = group("hosts", &open());
     assert!(new.is_empty());
     drop(old);
-    await_forced_open(&new, "bad");
+    eventually("it is restored", || {
+        new.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
+    });
 }
 
 #[test]
@@ -68,8 +66,41 @@ fn the_far_store_is_restored_from_while_the_near_one_cannot_be_read() {
     assert_eq!(hosts.get("far").unwrap().state(), State::ForcedOpen);
     assert_eq!(hosts.len(), 1);
     near.heal();
-    // As well.
-    await_forced_open(&hosts, "near");
+    eventually("the near one is restored from as well", || {
+        hosts.get("near").is_some_and(|near| near.state() == State::ForcedOpen)
+    });
+}
+
+/// At a deploy, the process before still holds the near store, and works on.
+#[test]
+fn what_the_near_store_turns_out_to_hold_replaces_what_the_far_one_said() {
+    let (near, far) = (SickStore::default(), MemoryStore::new());
+    let before = group("hosts", &far);
+    before.get_or_create("closed").unwrap().try_acquire().unwrap().failure();
+    before.get_or_create("open").unwrap().trip();
+    before.get_or_create("kept").unwrap().trip();
+    drop(before);
+    near.show(Symptom::Fails);
+    let hosts = group("hosts", &Tiered::new(near.clone(), far));
+    assert!(hosts.get("closed").is_none(), "it loses nothing by waiting");
+    for key in ["open", "kept"] {
+        assert_eq!(hosts.get(key).unwrap().state(), State::Open);
+    }
+    hosts.get("kept").unwrap().force_open();
+    let before = group("hosts", &near.inner);
+    for key in ["closed", "open", "kept"] {
+        before.get_or_create(key).unwrap().disable();
+    }
+    drop(before);
+    near.heal();
+    for key in ["closed", "open"] {
+        eventually("it is restored", || {
+            hosts.get(key).is_some_and(|host| host.state() == State::Disabled)
+        });
+    }
+    let kept = hosts.get("kept").unwrap();
+    kept.flush_blocking(Duration::from_secs(60)).unwrap();
+    assert_eq!(kept.state(), State::ForcedOpen, "it was changed here");
 }
 
 /// A store of which a part cannot be read.
@@ -98,21 +129,18 @@ impl StateStore for Partial {
         Err(StoreError::Unavailable("a part cannot be read".into()))
     }
 
-    fn visit_page(
+    fn visit_reachable_page(
         &self,
         after: Option<&str>,
         limit: usize,
         visit: &mut dyn FnMut(&str, &[u8]),
     ) -> Result<(), StoreError> {
         let mut log = self.log.lock().unwrap();
-        if after.is_none() {
-            log.attempts.push(Instant::now());
+        if !log.can_reach {
+            return Err(StoreError::Unavailable("nothing can be read".into()));
         }
-        if log.can_reach {
-            log.reached += usize::from(after.is_none());
-            self.reachable.visit_page(after, limit, visit)?;
-        }
-        Err(StoreError::Unavailable("a part cannot be read".into()))
+        log.reached += 1;
+        self.reachable.visit_page(after, limit, visit)
     }
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
@@ -131,7 +159,9 @@ fn what_can_be_reached_is_read_once_and_the_rest_is_tried_less_and_less_often() 
     let hosts = group("hosts", &store);
     assert!(hosts.is_empty());
     store.log.lock().unwrap().can_reach = true;
-    await_forced_open(&hosts, "bad");
+    eventually("it is restored", || {
+        hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
+    });
     eventually("it is tried four times", || store.log.lock().unwrap().attempts.len() >= 4);
     let log = store.log.lock().unwrap();
     assert_eq!(log.reached, 1);
@@ -139,22 +169,4 @@ fn what_can_be_reached_is_read_once_and_the_rest_is_tried_less_and_less_often() 
     assert!(pause(0) >= Duration::from_secs(1));
     assert!(pause(1) >= Duration::from_secs(2));
     assert!(pause(2) >= Duration::from_secs(4));
-}
-
-/// The names are read in pages of a thousand.
-#[test]
-fn what_can_be_reached_is_read_to_the_last_page() {
-    let store = Partial::default();
-    store.log.lock().unwrap().can_reach = true;
-    group("hosts", &store.reachable).get_or_create("zz").unwrap().force_open();
-    let key = "circuit_breaker:hosts:zz:state";
-    let open = store.reachable.load(key).unwrap().unwrap();
-    // They sort before those of the group.
-    for number in 0..3000 {
-        let other = format!("circuit_breaker:early:{number}:state");
-        store.reachable.save(&SaveEntry::new(other, open.clone())).unwrap();
-    }
-    let hosts = group("hosts", &store);
-    assert_eq!(hosts.get("zz").unwrap().state(), State::ForcedOpen);
-    assert_eq!(store.log.lock().unwrap().reached, 1);
 }
