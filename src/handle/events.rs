@@ -171,6 +171,12 @@ impl BreakerInner {
         self.dispatcher.begin_meter_if_read();
     }
 
+    /// The breaker is in no state of its group any more.
+    #[cfg(feature = "keyed")]
+    pub(super) fn leave_group(&self) {
+        self.dispatcher.meter.leave_group();
+    }
+
     /// Counts for metrics what the settings say now.
     #[cfg(feature = "metrics")]
     pub(super) fn follow_call_metrics(&self) {

@@ -249,11 +249,16 @@ impl Breaker {
     }
 
     /// Takes the breaker out of its group: it goes on in memory and alone, no longer counts as an
-    /// open circuit of the group, and what the store holds of it is deleted in the background. It
-    /// runs no listener; [`leave_store`](Self::leave_store) does the rest.
+    /// open circuit of the group, is in no state in the group's metrics, and what the store holds
+    /// of it is deleted in the background. It runs no listener; [`leave_store`](Self::leave_store)
+    /// does the rest.
+    ///
+    /// Its last handle may be dropped much later: the map of the group keeps what it has removed
+    /// until there is more of that.
     #[cfg(feature = "keyed")]
     pub(crate) fn leave_group(&self) {
         self.cell.remove_open_limit();
+        self.shared.leave_group();
         #[cfg(feature = "redis")]
         if let Some(membership) = &self.shared.membership {
             membership.leave();
