@@ -72,10 +72,17 @@ impl CountWindow {
     }
 
     /// Makes these places hold successes.
+    #[inline]
     pub(super) fn forget(&mut self, from: u32, places: u32) {
         if places < 2 * BLOCK_PLACES {
-            return self.forget_by_word(from, places);
+            self.forget_by_word(from, places);
+        } else {
+            self.forget_by_block(from, places);
         }
+    }
+
+    #[inline(never)]
+    fn forget_by_block(&mut self, from: u32, places: u32) {
         let until_a_block = from.next_multiple_of(PER_WORD) - from;
         self.forget_by_word(from, until_a_block);
         let (mut place, end) = (from + until_a_block, from + places);
@@ -88,7 +95,6 @@ impl CountWindow {
         }
     }
 
-    /// The same for few places.
     #[inline]
     fn forget_by_word(&mut self, from: u32, places: u32) {
         let (mut place, end) = (from, from + places);
