@@ -76,7 +76,7 @@ fn closed(c: &mut Criterion) {
 /// What metrics add to a healthy call, with the feature `metrics`.
 #[cfg(feature = "metrics")]
 fn metrics(c: &mut Criterion) {
-    use tower_breaker::config::CallMetrics;
+    use tower_breaker::{Breaker, config::CallMetrics};
 
     let mut group = c.benchmark_group("metrics");
     for (name, call_metrics) in [
@@ -93,6 +93,19 @@ fn metrics(c: &mut Criterion) {
             b.iter(|| call(&mut service, 7));
         });
     }
+    // More names than a thread has in its table.
+    group.bench_function("calls counted, beside those of 1,100 other names", |b| {
+        let other = |number| Breaker::builder(format!("other {number}")).build().unwrap();
+        let others: Vec<Breaker> = (0..1100).map(other).collect();
+        for other in &others {
+            other.try_acquire().unwrap().success();
+        }
+        let mut service = CircuitBreakerLayer::builder("one more").build().unwrap().layer(Bare);
+        for _ in 0..1000 {
+            call(&mut service, 7).unwrap();
+        }
+        b.iter(|| call(&mut service, 7));
+    });
     group.finish();
 }
 

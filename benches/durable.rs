@@ -11,6 +11,7 @@ mod unsynced;
 
 use std::{
     path::Path,
+    slice,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -31,18 +32,23 @@ const TRANSITIONS: usize = 300;
 const OTHERS: usize = 10_000;
 const KEY: &str = "circuit_breaker:measured:state";
 
+/// When the measured breaker was saved, and its snapshot.
+type Saved = (Instant, Vec<u8>);
+
 /// Reports when the state of the measured breaker is saved.
 #[derive(Clone)]
 struct ObservedStore {
     inner: Arc<dyn StateStore>,
-    saved: Arc<Mutex<mpsc::Sender<Instant>>>,
+    saved: Arc<Mutex<mpsc::Sender<Saved>>>,
     keeps_histories: bool,
 }
 
 impl ObservedStore {
-    fn report(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) {
-        if keys.into_iter().any(|key| key.as_ref() == KEY) {
-            let _ = self.saved.lock().expect("no thread panics").send(Instant::now());
+    fn report(&self, entries: &[SaveEntry]) {
+        let at = Instant::now();
+        if let Some(entry) = entries.iter().find(|entry| entry.key == KEY) {
+            let saved = self.saved.lock().expect("no thread panics");
+            let _ = saved.send((at, entry.value.clone()));
         }
     }
 }
@@ -51,11 +57,10 @@ impl StateStore for ObservedStore {
     pass_on!(load, load_page, delete, id);
 
     fn save(&self, entry: &SaveEntry) -> Result<(), StoreError> {
-        self.inner.save(entry).inspect(|()| self.report([&entry.key]))
+        self.inner.save(entry).inspect(|()| self.report(slice::from_ref(entry)))
     }
     fn save_all(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
-        let keys = || entries.iter().map(|entry| &entry.key);
-        self.inner.save_all(entries).inspect(|()| self.report(keys()))
+        self.inner.save_all(entries).inspect(|()| self.report(entries))
     }
     fn history(&self) -> Option<&dyn HistoryStore> {
         self.inner.history().filter(|_| self.keeps_histories)
@@ -128,20 +133,27 @@ fn flap(others: &[Breaker], stop: &AtomicBool) {
     }
 }
 
-fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Instant>) -> Vec<Duration> {
+fn delays(breaker: &Breaker, saved: &mpsc::Receiver<Saved>) -> Vec<Duration> {
     let mut delays: Vec<Duration> = (0..TRANSITIONS)
         .map(|number| {
             thread::sleep(Duration::from_millis(10));
             while saved.try_recv().is_ok() {}
             let began = Instant::now();
-            if number % 2 == 0 {
+            let state = if number % 2 == 0 {
                 breaker.force_open();
+                r#""state":"forced_open""#
             } else {
                 breaker.reset();
+                r#""state":"closed""#
+            };
+            // A save that was under way may hold the state before.
+            loop {
+                let saved = saved.recv_timeout(Duration::from_secs(10));
+                let (at, snapshot) = saved.expect("the transition is saved");
+                if String::from_utf8_lossy(&snapshot).contains(state) {
+                    return at.duration_since(began);
+                }
             }
-            let saved =
-                saved.recv_timeout(Duration::from_secs(10)).expect("the transition is saved");
-            saved.duration_since(began)
         })
         .collect();
     delays.sort_unstable();

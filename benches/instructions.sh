@@ -21,12 +21,18 @@ if ! command -v valgrind >/dev/null; then
     exit 1
 fi
 
-cargo build --quiet --release --manifest-path "$here/peers/Cargo.toml" --features keyed --bin one_path
 target=$(cargo metadata --format-version 1 --no-deps --manifest-path "$here/peers/Cargo.toml" |
     sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-program=$target/release/one_path
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
+
+# build PROGRAM FEATURES: copies the program, built with these features, there.
+build() {
+    cargo build --quiet --release --manifest-path "$here/peers/Cargo.toml" --features "$2" --bin one_path
+    cp "$target/release/one_path" "$1"
+}
+program=$work/one_path
+build "$program" keyed
 
 # count CANDIDATE SCENARIO CALLS: prints the instructions of all calls, or nothing if the candidate
 # has no such rule.
@@ -60,15 +66,19 @@ per_call() {
 
 # Fails if a figure exceeds the committed one by more than the noise of the linker's layout.
 check() {
-    local status=0 scenario limit found
+    local status=0 scenario limit found candidate
     local limits=$here/instructions.txt
     if ! grep -qF "$(rustc --version)" "$limits"; then
         echo "$limits is for another rustc; these are figures, not a check:"
     fi
+    build "$work/with_metrics" keyed,metrics
     while read -r path limit; do
         # "scenario", or "scenario/what follows the name of the candidate".
         scenario=${path%%/*}
-        found=$(per_call "tower-breaker$(tr / - <<<"${path#"$scenario"}")" "$scenario")
+        candidate=tower-breaker$(tr / - <<<"${path#"$scenario"}")
+        program=$work/one_path
+        case $candidate in *-metrics | *-metrics-off) program=$work/with_metrics ;; esac
+        found=$(per_call "${candidate%-metrics-off}" "$scenario")
         echo "$path: $found instructions per call, at most $limit"
         if awk -v found="$found" -v limit="$limit" 'BEGIN { exit !(found > limit + 0.5) }' &&
             grep -qF "$(rustc --version)" "$limits"; then

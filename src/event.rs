@@ -48,7 +48,8 @@ pub enum Event {
 /// A rule was met, and the circuit did not open.
 ///
 /// There is one such event each time: the next one comes when a rule is met after a call at which
-/// none was.
+/// none was. So many [health checks](Reason::HealthCheck) that fail in a row are such a rule, which
+/// is met until a check succeeds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WouldTrip {
@@ -72,7 +73,7 @@ pub enum PreventedBy {
     MetricsOnly,
     /// As many circuits of its group are open as
     /// `KeyedBreakersBuilder::max_open_ratio` allows. The circuit opens with the first call that
-    /// meets a rule while fewer are open.
+    /// meets a rule, or the first failed health check, while fewer are open.
     MaxOpenRatio,
 }
 
@@ -108,7 +109,9 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub reason: Reason,
-    /// Whether an operator or the program did it by hand, with a method of the breaker.
+    /// Whether an operator or the program did it by hand, with a method of the breaker: of this
+    /// one, or, with [`Reason::Fleet`], on another replica. The note and the name are in that
+    /// replica's transition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub manual: bool,
     /// The number of failures that led to it: the consecutive failures, or the failed (or slow)
@@ -170,11 +173,18 @@ pub enum Reason {
     /// The time is over for which a state was set by hand: closed and cleared.
     ManualExpired,
     /// The state of the fleet was taken over: another replica, or several that agreed, tripped,
-    /// recovered or was operated by hand. That replica's log says why.
+    /// recovered or was operated by hand, which [`Transition::manual`] says. That replica's log
+    /// says why.
     Fleet,
 }
 
 impl Reason {
+    /// Whether a call or an operator made the transition: it says something new about the
+    /// dependency. Every breaker of a name makes those that time makes.
+    pub(crate) const fn is_own(self) -> bool {
+        !matches!(self, Self::RecoveryTimeout | Self::ManualExpired | Self::Restored)
+    }
+
     /// The name of this reason in logs and metrics: `consecutive_failures`, for instance.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -5,18 +5,27 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Seconds since 1970, rounded to the microsecond. A time before 1970 is 0.
+/// Seconds since 1970, rounded to the microsecond. They are negative for a time before 1970, as a
+/// machine without a battery may say until it has asked for the time.
 pub(crate) fn since_epoch(time: SystemTime) -> f64 {
-    to_micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => to_micros(since),
+        Err(before) => -to_micros(before.duration()),
+    }
 }
 
-/// The time this many seconds after 1970; `None` if that is out of range.
+/// The time this many seconds after 1970, or before it if they are negative; `None` if that is out
+/// of range.
 pub(crate) fn at(seconds: f64) -> Option<SystemTime> {
-    let span = Duration::try_from_secs_f64(seconds).ok()?;
+    let span = Duration::try_from_secs_f64(seconds.abs()).ok()?;
     let micros = (span.subsec_nanos() + 500) / 1000;
     let rounded =
         Duration::from_secs(span.as_secs()).checked_add(Duration::from_micros(micros.into()))?;
-    SystemTime::UNIX_EPOCH.checked_add(rounded)
+    if seconds < 0.0 {
+        SystemTime::UNIX_EPOCH.checked_sub(rounded)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(rounded)
+    }
 }
 
 /// The time rounded to the microsecond, as it comes back from seconds.
@@ -43,7 +52,7 @@ pub(crate) mod moment {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
-        at(f64::deserialize(from)?).ok_or_else(|| de::Error::custom("not a time since 1970"))
+        at(f64::deserialize(from)?).ok_or_else(|| de::Error::custom("not a time"))
     }
 }
 
@@ -79,7 +88,7 @@ pub(crate) mod strict_optional_moment {
         from: D,
     ) -> Result<Option<SystemTime>, D::Error> {
         let seconds = Option::<f64>::deserialize(from)?;
-        let time = |seconds| at(seconds).ok_or_else(|| de::Error::custom("not a time since 1970"));
+        let time = |seconds| at(seconds).ok_or_else(|| de::Error::custom("not a time"));
         seconds.map(time).transpose()
     }
 }
@@ -134,8 +143,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_before_1970_comes_back_as_the_same() {
+        for micros in (0..3_000_000).step_by(7919) {
+            for years in [0, 1, 50] {
+                let before = Duration::from_secs(years * 365 * 24 * 3600);
+                let time = SystemTime::UNIX_EPOCH - before - Duration::from_micros(micros);
+                assert_eq!(at(since_epoch(time)), Some(time));
+            }
+        }
+        let last = SystemTime::UNIX_EPOCH - Duration::from_nanos(1);
+        assert_eq!(at(since_epoch(last)), Some(SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
     fn seconds_out_of_range_are_not_a_time() {
-        for seconds in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+        for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300] {
             assert_eq!(at(seconds), None);
         }
     }

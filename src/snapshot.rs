@@ -24,7 +24,8 @@ pub use windows::{BucketSnapshot, WindowContent, WindowSnapshot};
 /// The state of one breaker at one moment: one JSON object, readable with any tool.
 ///
 /// It holds everything that the state machine knows, so that a restart loses nothing but the calls
-/// in flight. In JSON, times are seconds since 1970, with fractions kept to the microsecond.
+/// in flight. In JSON, times are seconds since 1970, with fractions kept to the microsecond, and
+/// negative before it.
 ///
 /// In a stored snapshot, a large count window with many failures has its calls as `packed` instead
 /// of `results`, three calls a character; [`from_json`](Self::from_json) reads both.
@@ -258,8 +259,7 @@ impl Snapshot {
             rest.split([',', '}']).next()?.parse().ok()
         };
         let (saved, expires) = (field("\"saved_at\":")?, field("\"expires_at\":")?);
-        let half = Duration::try_from_secs_f64(f64::midpoint(saved, expires)).ok()?;
-        SystemTime::UNIX_EPOCH.checked_add(half)
+        seconds::at(f64::midpoint(saved, expires))
     }
 
     /// Whether the bytes may be a snapshot that another one continues.

@@ -11,6 +11,10 @@ import urllib.request
 
 PANELS = [
     ("Open or half-open", 'sum by (name, key) (circuit_breaker_state{state=~"open|half_open"})'),
+    ("Trips in 5 s that max_open_ratio prevented",
+     'sum by (name, key) (increase(circuit_breaker_would_trip_total{prevented_by="max_open_ratio"}[5s]))'),
+    ("Calls per second that a full group did not record",
+     "sum by (name) (rate(circuit_breaker_unrecorded_calls_total[5s]))"),
     ("Failure ratio", "circuit_breaker_failure_ratio"),
     ("Slow-call ratio", "circuit_breaker_slow_call_ratio"),
     ("Calls per second by outcome", "sum by (outcome) (rate(circuit_breaker_calls_total[5s]))"),

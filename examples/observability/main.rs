@@ -5,6 +5,9 @@
 //! healthy, fails, is healthy again and is slow, half a minute each, until the program is stopped.
 //! README.md says how to look at it.
 //!
+//! Besides a single breaker, there are two groups: `hosts`, of which at most half may be open, and
+//! `tenants`, which has fewer breakers than there are tenants.
+//!
 //! An argument is another address, and a second one the seconds of each phase.
 //!
 //! The recorder is that of metrics-exporter-prometheus. With OpenTelemetry, install the recorder of
@@ -99,6 +102,7 @@ pub(crate) async fn run(
         ended = serve => ended?,
         failed = call_payments(&base, each_phase, fleet) => failed?,
         failed = call_hosts(&base, each_phase) => failed?,
+        failed = call_tenants(&base, each_phase) => failed?,
         failed = play(&phase, each_phase, server) => failed?,
     }
     Ok(())
@@ -124,24 +128,35 @@ async fn play(
     }
 }
 
-/// `/payments`, and the hosts `/hosts/a` to `/hosts/c`, of which only `b` has the outage.
+/// `/payments`, the hosts `/hosts/a` to `/hosts/c`, and the tenants `/tenants/1` to `/tenants/3`.
+///
+/// Of the hosts, `a` has no outage, and `c` has it in three of four calls: so `b` opens first.
 fn upstream_routes(phase: &Arc<AtomicUsize>) -> Router {
-    let answer = |phase: Arc<AtomicUsize>| async move {
-        match SCRIPT[phase.load(Relaxed)] {
-            Phase::Healthy => StatusCode::OK,
-            Phase::Failing => StatusCode::SERVICE_UNAVAILABLE,
-            Phase::Slow => {
-                sleep(SLOW).await;
-                StatusCode::OK
-            }
-        }
+    let outage = |one_in: usize| {
+        let (phase, calls) = (Arc::clone(phase), Arc::new(AtomicUsize::new(0)));
+        get(move || {
+            let is_spared = calls.fetch_add(1, Relaxed) % one_in == one_in - 1;
+            let phase = if is_spared { Phase::Healthy } else { SCRIPT[phase.load(Relaxed)] };
+            answer(phase)
+        })
     };
-    let (payments, host) = (Arc::clone(phase), Arc::clone(phase));
     Router::new()
-        .route("/payments", get(move || answer(payments.clone())))
+        .route("/payments", outage(usize::MAX))
         .route("/hosts/a", get(StatusCode::OK))
-        .route("/hosts/b", get(move || answer(host.clone())))
-        .route("/hosts/c", get(StatusCode::OK))
+        .route("/hosts/b", outage(usize::MAX))
+        .route("/hosts/c", outage(4))
+        .route("/tenants/{tenant}", outage(usize::MAX))
+}
+
+async fn answer(phase: Phase) -> StatusCode {
+    match phase {
+        Phase::Healthy => StatusCode::OK,
+        Phase::Failing => StatusCode::SERVICE_UNAVAILABLE,
+        Phase::Slow => {
+            sleep(SLOW).await;
+            StatusCode::OK
+        }
+    }
 }
 
 fn config(each_phase: Duration) -> Config {
@@ -177,18 +192,30 @@ async fn call_payments(base: &str, each_phase: Duration, fleet: Option<RedisFlee
     }
 }
 
+/// At most half of the hosts may be open: while `b` is, `c` stays closed.
 async fn call_hosts(base: &str, each_phase: Duration) -> Result {
+    let hosts = KeyedBreakers::builder("hosts").config(config(each_phase)).max_open_ratio(0.5);
+    call_each(&format!("{base}/hosts/"), ["a", "b", "c"], hosts.metrics_by_key(10).build()?).await
+}
+
+/// While the breakers of two tenants are open, the calls of the third one are not recorded.
+async fn call_tenants(base: &str, each_phase: Duration) -> Result {
+    let mut config = config(each_phase);
+    config.trip_on = vec![Trip::consecutive_failures(1)];
+    let tenants = KeyedBreakers::builder("tenants").config(config).max_breakers(2);
+    call_each(&format!("{base}/tenants/"), ["1", "2", "3"], tenants.build()?).await
+}
+
+/// Calls each of these, with the last part of the path as the key.
+async fn call_each(base: &str, keys: [&str; 3], breakers: KeyedBreakers) -> Result {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let breakers =
-        KeyedBreakers::builder("hosts").config(config(each_phase)).metrics_by_key(10).build()?;
     let layer = KeyedCircuitBreakerLayer::by_key(breakers, |request: &Request<Empty<Bytes>>| {
-        request.uri().path().strip_prefix("/hosts/").map(Into::into)
+        request.uri().path().rsplit('/').next().map(Into::into)
     });
     let service = layer.classify(ServerErrorsAsFailures).layer(client);
     loop {
-        for host in ["a", "b", "c"] {
-            let request = request(&format!("{base}/hosts/{host}"))?;
-            tokio::spawn(service.clone().oneshot(request));
+        for key in keys {
+            tokio::spawn(service.clone().oneshot(request(&format!("{base}{key}"))?));
         }
         sleep(INTERVAL).await;
     }

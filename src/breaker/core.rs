@@ -297,7 +297,7 @@ fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
         from: step.from,
         to: step.to,
         reason: step.reason,
-        manual: step.reason.is_manual(),
+        manual: step.manual,
         failure_count: step.failure_count,
         open_time: step.open_time,
         manual_until: step.manual_until.map(|until| now.wall_at(until)),

@@ -17,6 +17,8 @@ pub(super) struct Step {
     pub(super) from: State,
     pub(super) to: State,
     pub(super) reason: Reason,
+    /// Whether it was done by hand, here or on another replica.
+    pub(super) manual: bool,
     pub(super) failure_count: u64,
     pub(super) open_time: Option<Duration>,
     pub(super) manual_until: Option<Tick>,

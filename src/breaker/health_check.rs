@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use super::{
     cell::Cell,
-    effects::Effects,
+    effects::{Effects, Prevented},
     machine::{Machine, Phase},
     permit::Permit,
     rules::Trigger,
 };
-use crate::{error::Refusal, event::Reason};
+use crate::{
+    error::Refusal,
+    event::{PreventedBy, Reason},
+};
 
 impl Machine {
     fn open_time_left(&self) -> Option<Duration> {
@@ -29,11 +32,17 @@ impl Machine {
         }
     }
 
-    fn open_by_checks(&mut self, failed: u32, effects: &mut Effects) {
-        if let Phase::Closed(_) = self.phase {
-            let trigger = Trigger { reason: Reason::HealthCheck, failure_count: failed.into() };
+    fn open_by_checks(&mut self, failed: u32, is_first: bool, effects: &mut Effects) -> bool {
+        let Phase::Closed(_) = self.phase else { return false };
+        let trigger = Trigger { reason: Reason::HealthCheck, failure_count: failed.into() };
+        let opens = effects.may_open(self.now);
+        if opens {
             self.open(trigger, None, self.now, effects);
+        } else if is_first {
+            effects.counts_changed = true;
+            effects.would_trip = Some(Prevented { trigger, by: PreventedBy::MaxOpenRatio });
         }
+        opens
     }
 }
 
@@ -43,9 +52,13 @@ impl Cell {
         self.inspect(|machine, _| machine.open_time_left()).flatten()
     }
 
-    /// Opens the circuit if it is closed, after this many failed checks.
-    pub(crate) fn open_by_checks(&'static self, failed: u32) {
-        self.transact(|machine, effects| machine.open_by_checks(failed, effects));
+    /// Opens the circuit if it is closed, after this many failed checks, and returns whether it
+    /// did. If the circuit's group does not allow it, the first time of a streak is reported.
+    pub(crate) fn open_by_checks(&'static self, failed: u32, is_first: bool) -> bool {
+        let opens = |machine: &mut Machine, effects: &mut Effects| {
+            machine.open_by_checks(failed, is_first, effects)
+        };
+        self.transact(opens).unwrap_or(false)
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     ramp::Ramp,
     rules::{NextRules, Rules, Trigger},
     sharing::Sharing,
+    standing::Standing,
 };
 use crate::{
     clock::Tick, config::Config, error::Refusal, event::Reason, manual::Remark, state::State,
@@ -32,8 +33,7 @@ pub(crate) struct Machine {
     /// The epoch that the last transition began. Results of calls that were admitted before it
     /// change nothing.
     valid_from: u64,
-    /// Whether there has been a transition, so that the state is newer than any snapshot.
-    has_transitioned: bool,
+    pub(super) standing: Standing,
     /// A rule was met at the last call, and the circuit did not open.
     pub(super) would_trip: bool,
     pub(super) storage: Storage,
@@ -131,7 +131,7 @@ impl Machine {
             storage: Storage::default(),
             epoch,
             valid_from: epoch,
-            has_transitioned: false,
+            standing: Standing::New,
             would_trip: false,
             consecutive_opens: 0,
             sharing: Sharing::none(),
@@ -149,17 +149,17 @@ impl Machine {
     }
 
     pub(crate) fn has_transitioned(&self) -> bool {
-        self.has_transitioned
+        self.standing == Standing::Own
     }
 
     /// Whether a snapshot would replace everything: no call was recorded and nothing changed yet.
     pub(super) fn is_new(&self) -> bool {
-        !self.has_transitioned && !self.rules.have_recorded()
+        !self.has_transitioned() && !self.rules.have_recorded()
     }
 
     /// Makes the state newer than any snapshot, as a transition does.
     pub(super) fn outdate_snapshots(&mut self) {
-        self.has_transitioned = true;
+        self.standing = Standing::Own;
     }
 
     /// Begins an epoch in which the results of earlier calls change nothing.
@@ -342,6 +342,7 @@ impl Machine {
             from: self.state(),
             to: phase.state(),
             reason: trigger.reason,
+            manual: trigger.reason.is_manual(),
             failure_count: trigger.failure_count,
             open_time,
             manual_until: phase.manual_until(),
@@ -355,6 +356,6 @@ impl Machine {
         self.origin =
             Some(Box::new(Origin { since: at, reason: Some(trigger.reason), remark: None }));
         self.void_admitted_calls();
-        self.has_transitioned = true;
+        self.standing = self.standing.after(trigger.reason);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod cell;
 pub(crate) mod command;
 mod core;
 mod counter;
+mod decoded;
 mod dispatch;
 pub(crate) mod effects;
 mod failure_log;
@@ -48,6 +49,7 @@ pub(crate) mod sharing;
 #[path = "sharing/off.rs"]
 mod sharing;
 mod spread_counters;
+mod standing;
 #[cfg(any(feature = "admin", feature = "redis"))]
 pub(crate) mod status;
 mod success_counter;

@@ -5,15 +5,17 @@
 //! clock may have jumped, and jitter spreads the breakers of the process. A state is *taken over*
 //! from another breaker that is alive at this moment: nothing has passed, and nothing is spread.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
+    decoded::Decoded,
     effects::Effects,
     machine::{Machine, Origin, Phase},
     open_time::{longest_open_time, restored_open_time},
     probes::Probes,
     ramp::Ramp,
-    rules::{Rules, Trigger},
+    rules::{DecodedRules, Trigger},
+    standing::Standing,
     window::WindowCopies,
 };
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     event::Reason,
     manual::Remark,
     seconds,
-    snapshot::{Snapshot, WindowContent, WindowSnapshot},
+    snapshot::{Snapshot, WindowSnapshot},
     state::State,
 };
 
@@ -31,35 +33,6 @@ pub(super) struct SavedState<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// Its windows, if they are large.
     pub(super) decoded: Option<&'a mut Decoded>,
-}
-
-/// The windows of a snapshot, [decoded](Rules::decode) for the rules of a configuration.
-pub(super) struct Decoded {
-    config: Arc<Config>,
-    rules: Rules,
-}
-
-impl Decoded {
-    pub(super) fn new(config: Arc<Config>, windows: &[WindowSnapshot]) -> Self {
-        Self { rules: Rules::decode(&config, windows), config }
-    }
-
-    /// The rules, unless another configuration is in force by now: its rules may be others, or in
-    /// another order.
-    fn rules_of(&mut self, config: &Arc<Config>) -> Option<&mut Rules> {
-        Arc::ptr_eq(&self.config, config).then_some(&mut self.rules)
-    }
-}
-
-/// Windows of more calls, or of longer run lengths, are decoded without the breaker's lock.
-const FEW: usize = 4096;
-
-/// Whether there is more to decode than can be done with the breaker's lock.
-pub(super) fn are_large(windows: &[WindowSnapshot]) -> bool {
-    windows.iter().any(|window| match &window.content {
-        WindowContent::Results(results) => window.calls > FEW as u64 || results.len() > FEW,
-        WindowContent::Buckets(_) => false,
-    })
 }
 
 impl Machine {
@@ -122,6 +95,11 @@ impl Machine {
         if self.is_too_old(saved, now) {
             return;
         }
+        let was_early = self.standing == Standing::Early;
+        if matches!(self.phase, Phase::HalfOpen(_)) {
+            // The probes that are out were admitted by an early state, which ends here.
+            self.void_admitted_calls();
+        }
         self.now = self.now.max(now.tick);
         let decoded = decoded.and_then(|decoded| decoded.rules_of(&self.config));
         if self.rules.have_recorded() {
@@ -131,6 +109,27 @@ impl Machine {
         }
         self.resume(saved, now, restored_open_time, effects);
         self.advance(now.tick, effects);
+        if was_early {
+            self.outdate_snapshots();
+        }
+    }
+
+    /// The same with what a part of the store holds, until the whole of it can be read. A closed
+    /// circuit loses little by waiting for that. The counts of windows are not resumed: they would
+    /// count twice.
+    pub(super) fn restore_early(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Reading,
+        effects: &mut Effects,
+    ) {
+        if snapshot.state == State::Closed {
+            return;
+        }
+        let snapshot = Snapshot { windows: Vec::new(), ..snapshot.clone() };
+        self.standing = Standing::New;
+        self.restore(SavedState { snapshot: &snapshot, decoded: None }, now, effects);
+        self.standing = Standing::Early;
     }
 
     /// Continues with the state that another breaker has at this moment, in place of its own. If
@@ -145,20 +144,20 @@ impl Machine {
             // The probes that are out were admitted by a state that ends here.
             self.void_admitted_calls();
         }
+        let was_own = self.has_transitioned();
         self.rules.clear(self.now);
         let decoded = decoded.and_then(|decoded| decoded.rules_of(&self.config));
         // The other one's clock, also where the two clocks differ.
         let now = Reading { tick: self.now, wall: state.saved_at };
         self.adopt_counts(state, decoded, now);
         self.resume(state, now, |_, left| left, effects);
-        if is_newer {
-            self.outdate_snapshots();
-        }
+        // The store may be read later, if the other breaker has not read it either.
+        self.standing = if is_newer || was_own { Standing::Own } else { Standing::Early };
         self.advance(self.now, effects);
         effects.counts_changed = true;
     }
 
-    fn adopt_counts(&mut self, saved: &Snapshot, decoded: Option<&mut Rules>, now: Reading) {
+    fn adopt_counts(&mut self, saved: &Snapshot, decoded: Option<&mut DecodedRules>, now: Reading) {
         self.rules.adopt(&saved.windows, decoded, self.now, downtime(saved, now));
         self.rules.set_consecutive_failures(saved.failure_count);
     }
@@ -263,10 +262,13 @@ fn downtime(saved: &Snapshot, now: Reading) -> Duration {
 
 #[cfg(all(test, not(tower_breaker_loom)))]
 mod tests {
-    use std::time::SystemTime;
+    use std::{sync::Arc, time::SystemTime};
 
     use super::*;
-    use crate::config::{Trip, Window};
+    use crate::{
+        config::{Trip, Window},
+        snapshot::WindowContent,
+    };
 
     const WINDOW: Window = Window::Calls(8);
     const NOW: Reading = Reading { tick: Tick::from_nanos(0), wall: SystemTime::UNIX_EPOCH };
@@ -294,6 +296,61 @@ mod tests {
         };
         let windows = [window("failure_rate", "f..", 1, 0), window("slow_call_rate", ".ss", 0, 2)];
         Snapshot { windows: windows.into(), ..Snapshot::empty(NOW.wall) }
+    }
+
+    fn open_until(now: Reading, left: Duration) -> Snapshot {
+        let (opened_at, open_until) = (Some(now.wall), now.wall.checked_add(left));
+        Snapshot { state: State::Open, opened_at, open_until, ..saved() }
+    }
+
+    fn restore(machine: &mut Machine, snapshot: &Snapshot, now: Reading) {
+        let state = SavedState { snapshot, decoded: None };
+        machine.restore(state, now, &mut Effects::default());
+    }
+
+    #[test]
+    fn a_state_that_was_restored_early_is_older_than_a_snapshot_until_a_call_changes_it() {
+        const LEFT: Duration = Duration::from_secs(5);
+        let effects = &mut Effects::default();
+        let end = Reading { tick: NOW.tick.after(LEFT), wall: NOW.wall + LEFT };
+        let early = || {
+            let mut machine = Machine::new(config([failing(), slow()]), 1, NOW.tick);
+            machine.restore_early(&open_until(NOW, LEFT), NOW, &mut Effects::default());
+            assert_eq!((machine.state(), machine.has_transitioned()), (State::Open, false));
+            machine
+        };
+        let mut other = early();
+        let mut machine = early();
+        machine.advance(end.tick, effects);
+        let probe = machine.admit().unwrap();
+        assert_eq!((machine.state(), machine.has_transitioned()), (State::HalfOpen, false));
+        let half_open = Snapshot { state: State::HalfOpen, ..saved() };
+        restore(&mut machine, &half_open, end);
+        assert!(!machine.is_current(probe), "it was admitted by another state");
+        assert_eq!((machine.state(), machine.has_transitioned()), (State::HalfOpen, true));
+
+        // A breaker that takes the state over has not read the snapshot either.
+        let state = open_until(NOW, LEFT);
+        let mut younger = Machine::new(Arc::clone(other.config()), 1, NOW.tick);
+        younger.take_over(SavedState { snapshot: &state, decoded: None }, false, effects);
+        assert_eq!((younger.state(), younger.has_transitioned()), (State::Open, false));
+        for machine in [&mut other, &mut younger] {
+            restore(machine, &saved(), end);
+            assert_eq!((machine.state(), machine.has_transitioned()), (State::Closed, true));
+            assert_eq!(machine.rules.failures().unwrap().calls, 3);
+        }
+        let mut own = early();
+        own.open(Reason::Manual.into(), None, NOW.tick, effects);
+        assert!(own.has_transitioned());
+    }
+
+    #[test]
+    fn a_closed_circuit_waits_for_the_whole_store() {
+        let mut machine = Machine::new(config([failing(), slow()]), 1, NOW.tick);
+        machine.restore_early(&saved(), NOW, &mut Effects::default());
+        assert!(machine.is_new());
+        restore(&mut machine, &saved(), NOW);
+        assert_eq!(machine.rules.failures().unwrap().calls, 3);
     }
 
     /// The configuration may change while a snapshot is decoded.

@@ -1,10 +1,12 @@
 //! The rules that open a circuit.
 
+mod decoded;
 mod next;
 mod rate;
 
 use std::{num::NonZeroU32, time::Duration};
 
+pub(super) use decoded::DecodedRules;
 pub(super) use next::NextRules;
 use rate::{Measure, RateRule};
 
@@ -336,17 +338,17 @@ impl Rules {
     /// earlier rule took, so an unchanged configuration gets back every window, and a changed one
     /// as many as still fit.
     ///
-    /// What was [decoded](Self::decode) without the lock need not be decoded now.
+    /// What was [decoded](DecodedRules) without the lock need not be decoded now.
     pub(super) fn adopt(
         &mut self,
         saved: &[WindowSnapshot],
-        mut decoded: Option<&mut Self>,
+        mut decoded: Option<&mut DecodedRules>,
         now: Tick,
         downtime: Duration,
     ) {
         self.with_saved(saved, |index, window, content| {
-            let decoded = decoded.as_mut().and_then(|rules| rules.window_mut(index));
-            window.adopt(content, decoded, now, downtime);
+            let decoded = decoded.as_mut().and_then(|rules| rules.window(index));
+            window.adopt(content, decoded.map(|(window, _)| window), now, downtime);
         });
     }
 
@@ -354,27 +356,14 @@ impl Rules {
     pub(super) fn prepend(
         &mut self,
         saved: &[WindowSnapshot],
-        mut decoded: Option<&mut Self>,
+        mut decoded: Option<&mut DecodedRules>,
         now: Tick,
         downtime: Duration,
     ) {
         self.with_saved(saved, |index, window, content| {
-            let decoded = decoded.as_mut().and_then(|rules| rules.window_mut(index));
+            let decoded = decoded.as_mut().and_then(|rules| rules.window(index));
             window.prepend(content, decoded, now, downtime);
         });
-    }
-
-    /// Rules whose count windows are those saved, for [`adopt`](Self::adopt) and
-    /// [`prepend`](Self::prepend) on rules of this configuration. To be dropped without the lock.
-    pub(super) fn decode(config: &Config, saved: &[WindowSnapshot]) -> Self {
-        // Time windows begin when the rules do.
-        let mut rules = Self::new(config, Tick::from_nanos(0));
-        rules.with_saved(saved, |_, window, content| window.decode(content));
-        rules
-    }
-
-    fn window_mut(&mut self, index: usize) -> Option<&mut CallWindow> {
-        self.rates.get_mut(index).map(|rate| &mut rate.window)
     }
 
     fn with_saved(

@@ -149,6 +149,13 @@ impl SystemClock {
         if glance.0?.wrapping_sub(coarse) >= TRUST {
             return None;
         }
+        Self::nanos_until_far_lately(then)
+    }
+
+    /// What was left until then, in nanoseconds, when the system's clock was last read, if that was
+    /// more than a second. It reads no clock.
+    #[inline]
+    pub(crate) fn nanos_until_far_lately(then: Tick) -> Option<u64> {
         let left = then.as_nanos().wrapping_sub(ANCHOR.system().as_nanos());
         // One comparison for both bounds: what has passed wraps to a negative number.
         (left.wrapping_sub(NEAR).cast_signed() > 0).then_some(left)

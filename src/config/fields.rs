@@ -33,7 +33,7 @@ impl<'a> Fields<'a> {
         Some((self.values.get(name)?, join(self.path, name)))
     }
 
-    /// Reads a field, if it is there.
+    /// Reads a field, if it is there. `null` is as if it were not.
     pub(super) fn read<T>(
         &mut self,
         name: &'static str,
@@ -41,7 +41,9 @@ impl<'a> Fields<'a> {
         read: Read<T>,
         faults: &mut Faults,
     ) {
-        if let Some((value, path)) = self.take(name) {
+        if let Some((value, path)) = self.take(name)
+            && !value.is_null()
+        {
             *field = read(value, &path, faults);
         }
     }

@@ -20,9 +20,10 @@ use super::{
 /// stored: see [`StoreConfig`] and [`open_store`](Self::open_store).
 ///
 /// A list and an object that is one of several, such as a window, are replaced as a whole. `null`
-/// turns off what can be off, and otherwise takes back what the defaults have set. In TOML, which
-/// has no `null`, `"off"` turns off what can be off; so it does in JSON. A field that is there
-/// twice is an error, and so is a number that is not finite.
+/// turns off what can be off, and otherwise unsets a field: it is as if it were not there, and
+/// takes back what the defaults have set. In TOML, which has no `null`, `"off"` turns off what can
+/// be off; so it does in JSON. A field that is there twice is an error, and so is a number that is
+/// not finite.
 ///
 /// ```
 /// use std::time::Duration;
@@ -119,15 +120,16 @@ impl ConfigFile {
             return faults.into_result(file);
         };
         let empty = Value::Object(Map::new());
-        let defaults = sections.get("defaults").unwrap_or(&empty);
+        let defaults = sections.get("defaults").filter(|it| !it.is_null()).unwrap_or(&empty);
         file.defaults = Config::read(defaults, "defaults", &mut faults);
         let base = &without_faults(defaults, "defaults", &faults);
         match sections.get("breakers") {
-            None => {}
+            None | Some(Value::Null) => {}
             Some(Value::Object(breakers)) => {
                 for (name, own) in breakers {
                     let path = join("breakers", name);
                     check_name(name, &path, &mut faults);
+                    let own = if own.is_null() { &empty } else { own };
                     let config = Config::read(&settings(base, own), &path, &mut faults);
                     file.breakers.insert(name.clone(), config);
                 }
@@ -175,8 +177,8 @@ fn settings(defaults: &Value, own: &Value) -> Value {
 }
 
 /// The fields of `own` over those of `defaults`, at every depth. A `null` removes a field of the
-/// defaults that is not `nullable`. If `own` is not an object, it is returned as it is, and reading
-/// it reports the fault.
+/// defaults that is not `nullable`; one that they have not set is read as if it were not there. If
+/// `own` is not an object, it is returned as it is, and reading it reports the fault.
 fn overlay(defaults: &Value, own: &Value, nullable: &[&str]) -> Value {
     let Value::Object(own) = own else { return own.clone() };
     let mut merged = defaults.as_object().cloned().unwrap_or_default();

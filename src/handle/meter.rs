@@ -153,6 +153,12 @@ impl Meter {
         });
     }
 
+    /// The breaker has left its group.
+    #[cfg(feature = "keyed")]
+    pub(super) fn leave_group(&self) {
+        self.with(BreakerMeter::leave_group);
+    }
+
     /// The breaker is gone.
     pub(super) fn end(&self) {
         let ended = std::mem::replace(&mut *std_lock(&self.0), Counting::Off);
@@ -173,6 +179,9 @@ impl Meter {
     pub(super) fn record_transitions(&self, _: &[Transition]) {}
 
     pub(super) fn count(&self, _: EndCounts) {}
+
+    #[cfg(feature = "keyed")]
+    pub(super) fn leave_group(&self) {}
 
     pub(super) fn end(&self) {}
 }

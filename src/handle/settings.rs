@@ -110,10 +110,10 @@ macro_rules! breaker_settings {
         /// together. [`Breaker::close`](crate::Breaker::close) does the same in async code, and
         /// [`flush_all`](crate::flush_all) saves breakers that are never dropped.
         ///
-        /// A thread for each store does all this. If it cannot be started, the health says so and
-        /// the start is tried again with each use. A process that is forked later has no such
-        /// thread: there, the health is degraded and nothing is saved. Build breakers after
-        /// daemonizing.
+        /// A thread for each store does all this. If it cannot be started, the health says so, and
+        /// the start is tried again, though not by calls that succeed. A process that is forked
+        /// later has no such thread: there, the health is degraded and nothing is saved. Build
+        /// breakers after daemonizing.
         ///
         /// One name on one store is one state, that of the youngest breaker. A second breaker of a
         /// name begins with the current state of the first and is saved from then on. The first

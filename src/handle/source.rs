@@ -114,6 +114,14 @@ impl SnapshotSource for EventDispatcher {
         })
     }
 
+    fn restore_early(&self, bytes: &[u8]) -> bool {
+        let snapshot = Snapshot::from_json(bytes);
+        if let Ok(snapshot) = &snapshot {
+            self.cell.restore_early(self, snapshot);
+        }
+        snapshot.is_ok()
+    }
+
     fn take_over(&self, TakeOver { state, is_newer, is_wanted }: &TakeOver<'_>) {
         if let Ok(state) = Snapshot::from_json(state) {
             self.cell.take_over(self, &state, *is_newer, is_wanted);

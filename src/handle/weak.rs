@@ -43,8 +43,9 @@ impl Breaker {
         Permit::acquire_early(self.cell)
     }
 
-    /// Opens the circuit if it is closed, after this many failed checks.
-    pub(crate) fn open_by_checks(&self, failed: u32) {
-        self.cell.open_by_checks(failed);
+    /// Opens the circuit if it is closed, after this many failed checks, and returns whether it
+    /// did. If the circuit's group does not allow it, the first time of a streak is reported.
+    pub(crate) fn open_by_checks(&self, failed: u32, is_first: bool) -> bool {
+        self.cell.open_by_checks(failed, is_first)
     }
 }

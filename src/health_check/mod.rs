@@ -51,7 +51,9 @@
 //!
 //! **While closed,** with [`always`], checks do not count as calls, and the rules do not see them:
 //! a health endpoint that answers while real calls fail would hide these. Instead,
-//! [`unhealthy_threshold`](HealthCheck::unhealthy_threshold) failures in a row open the circuit.
+//! [`unhealthy_threshold`](HealthCheck::unhealthy_threshold) failures in a row open the circuit. If
+//! the `max_open_ratio` of its group does not allow that, an [`Event::WouldTrip`] says so, and each
+//! further failed check tries again.
 //!
 //! The transitions that a check causes have the reason
 //! [`HealthCheck`](crate::event::Reason::HealthCheck), those of its probes the usual ones. A failed
@@ -68,6 +70,7 @@
 //! under way then is dropped, and its slot is free.
 //!
 //! [`always`]: HealthCheck::always
+//! [`Event::WouldTrip`]: crate::Event::WouldTrip
 //! [`recover_early`]: HealthCheck::recover_early
 
 mod bounded;

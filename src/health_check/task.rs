@@ -261,6 +261,10 @@ where
                 }
             }
             (State::Closed, Err(error)) if unhealthy >= self.settings.unhealthy_threshold => {
+                let is_first = unhealthy == self.settings.unhealthy_threshold;
+                if !breaker.open_by_checks(unhealthy, is_first) {
+                    return;
+                }
                 log(|| {
                     tracing::warn!(
                         target: "tower_breaker",
@@ -271,7 +275,6 @@ where
                         breaker.name(),
                     );
                 });
-                breaker.open_by_checks(unhealthy);
             }
             _ => {}
         }

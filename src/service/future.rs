@@ -99,9 +99,9 @@ fn fail_polled_again() -> ! {
     panic!("`ResponseFuture` polled after completion")
 }
 
-/// Passes a recorded result on.
+/// Passes a result on.
 #[inline]
-fn pass<T, E, Rejection: From<E>>(result: Result<T, E>) -> Result<T, Rejection> {
+pub(super) fn pass<T, E, Rejection: From<E>>(result: Result<T, E>) -> Result<T, Rejection> {
     match result {
         Ok(response) => Ok(response),
         Err(error) => {

@@ -18,8 +18,11 @@ pub(super) struct Gate {
     quick: &'static Cell,
     wake_on_open: WakeOnOpen,
     pub(super) readiness: Readiness,
-    /// Why the next call is rejected, if `readiness` is [`Readiness::Rejecting`].
-    refusal: Refusal,
+    /// The state that rejects the next call, if `readiness` is [`Readiness::Rejecting`] or
+    /// [`Readiness::InnerForExempt`].
+    refused_by: State,
+    /// Whether it rejects calls for a time.
+    is_timed: bool,
 }
 
 /// The result of the last `poll_ready`.
@@ -41,7 +44,8 @@ impl Gate {
             quick: cell,
             wake_on_open: WakeOnOpen::new(cell),
             readiness: Readiness::Unknown,
-            refusal: Refusal::new(State::Closed),
+            refused_by: State::Closed,
+            is_timed: false,
         }
     }
 
@@ -70,8 +74,15 @@ impl Gate {
         }
     }
 
-    pub(super) const fn refusal(&self) -> Refusal {
-        self.refusal
+    /// Why the call is rejected for which the service was ready. It may come long after that, so
+    /// what is left of the time is that of now.
+    #[inline]
+    pub(super) fn refusal(&self) -> Refusal {
+        if self.is_timed {
+            self.wake_on_open.cell().refuse_again(self.refused_by)
+        } else {
+            Refusal::new(self.refused_by)
+        }
     }
 
     /// Whether the circuit rejects calls. If so, the service is ready to reject the next one.
@@ -84,7 +95,8 @@ impl Gate {
             return false;
         }
         self.readiness = Readiness::Rejecting;
-        self.refusal = refusal;
+        self.refused_by = refusal.state();
+        self.is_timed = refusal.retry_after().is_some();
         self.stop_waiting();
         true
     }

@@ -3,6 +3,7 @@
 mod aliases;
 #[cfg(feature = "http")]
 pub mod body;
+mod debug;
 pub mod future;
 mod gate;
 mod inner_call;

@@ -1,5 +1,4 @@
 use std::{
-    any::type_name,
     fmt,
     task::{Context, Poll, ready},
 };
@@ -7,6 +6,7 @@ use std::{
 use tower_service::Service;
 
 use super::{
+    debug::add_types,
     future::ResponseFuture,
     gate::{Gate, Readiness},
     inner_call,
@@ -32,8 +32,10 @@ use crate::{
 /// While the circuit rejects calls, the service is ready at once and does not poll the inner
 /// service (unless some requests are [exempt](super::CircuitBreakerLayer::exempt): these need it).
 /// The call that follows is rejected even if the circuit has closed in between, because
-/// the inner service was not polled. If the inner service is ready and the circuit opens before
-/// the call, the call is rejected too. A call without readiness is rejected.
+/// the inner service was not polled. However late that call comes, its rejection says
+/// what is left of the open time by then, or up to a second more. If the inner service is ready and
+/// the circuit opens before the call, the call is rejected too. A call without readiness is
+/// rejected.
 ///
 /// A probe's slot is taken by the call, not by readiness: a clone that is ready and never called
 /// holds no slot.
@@ -386,12 +388,9 @@ impl<S: Clone, C: CloneClassifier, R: Clone, O: Clone> Clone for CircuitBreaker<
 
 impl<S: fmt::Debug, C, R, O> fmt::Debug for CircuitBreaker<S, C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreaker")
-            .field("inner", &self.inner)
-            .field("breaker", &self.breaker)
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
+        let mut fields = f.debug_struct("CircuitBreaker");
+        fields.field("inner", &self.inner).field("breaker", &self.breaker);
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when)
             .finish_non_exhaustive()
     }
 }

@@ -42,10 +42,15 @@ impl StoreConfig {
     /// Opens the store, or returns the one that is open already: a folder belongs to one store,
     /// also if one configuration has it as a part of a tiered store, or by a symbolic link.
     ///
+    /// Breakers of one name are [one state](crate::BreakerBuilder::store) where their store is the
+    /// same, and a tiered store is another one than its parts. So name the store in the same way
+    /// for all breakers of a name: alone and as a part of a tiered store, each would save over the
+    /// other.
+    ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] if the path can never work, or if the crate was built without
-    /// the feature of the store.
+    /// [`StoreError::Misconfigured`] if the path can never work, if both parts of a tiered store
+    /// are the same, or if the crate was built without the feature of the store.
     pub fn open(&self) -> Result<Arc<dyn StateStore>, StoreError> {
         lock(&OPEN).open(&self.absolute()?)
     }
@@ -102,8 +107,13 @@ impl Opened {
             StoreConfig::File(folder) => Arc::new(FileStore::open(folder)?),
             StoreConfig::Redis(url) => open_redis(url)?,
             StoreConfig::Tiered { near, far } => {
-                let near = self.open_part(near)?;
-                Arc::new(Tiered::of(near, self.open_part(far)?))
+                let (near, far) = (self.open_part(near)?, self.open_part(far)?);
+                if Arc::ptr_eq(&near, &far) {
+                    let reason = "the near and the far store of a tiered store are the same: the \
+                                  far one has to survive the loss of the near one";
+                    return Err(StoreError::Misconfigured(reason.into()));
+                }
+                Arc::new(Tiered::of(near, far))
             }
             StoreConfig::Memory => Arc::new(MemoryStore::new()),
         })

@@ -25,6 +25,10 @@ pub(super) fn absolute_folder(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
+/// The error number of a failed sync, among others, on every Unix.
+#[cfg(any(feature = "redb", feature = "sled"))]
+pub(super) const EIO: i32 = 5;
+
 /// Whether a file operation failed because nothing can be written. Reading may still work.
 pub(super) fn is_unwritable(error: &io::Error) -> bool {
     matches!(

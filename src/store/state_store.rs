@@ -24,6 +24,36 @@ pub trait StateStore: Send + Sync + 'static {
     /// the breaker would overwrite a value that it has not seen.
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Returns what can be reached of a value now, after [`load`](Self::load) has failed. A store
+    /// that consists of several may answer without one of them.
+    ///
+    /// A breaker begins with it, unless its circuit was closed. What `load` returns later replaces
+    /// it, unless the breaker has changed its state by itself meanwhile.
+    ///
+    /// The default fails: the store has no parts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if nothing can be reached.
+    fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let _ = key;
+        Err(StoreError::Unavailable("the store has no part that can be read".into()))
+    }
+
+    /// Stores values where [`load_reachable`](Self::load_reachable) reads, while
+    /// [`load`](Self::load) fails. What was not read must not be overwritten, so the other parts of
+    /// the store do not get them before it was.
+    ///
+    /// The default fails: the store has no parts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if nothing can be reached.
+    fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let _ = entries;
+        Err(StoreError::Unavailable("the store has no part that can be written".into()))
+    }
+
     /// Returns up to `limit` keys with their values: those after `after`, in an order of the
     /// store's choice that stays the same between calls. Fewer than `limit` entries mean that there
     /// are no more.
@@ -66,8 +96,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// Visits a page of what can be reached now, after [`visit_page`](Self::visit_page) has failed.
     /// A store that consists of several may leave out what one of them holds.
     ///
-    /// A [group](crate::KeyedBreakers) finds the names of its breakers with it. What is not visited
-    /// does not count as missing.
+    /// A [group](crate::KeyedBreakers) finds the names of its breakers with it, but for those whose
+    /// circuits were closed. What is not visited does not count as missing.
     ///
     /// The default calls [`visit_page`](Self::visit_page).
     ///
@@ -205,6 +235,14 @@ pub trait StateStore: Send + Sync + 'static {
 impl<T: StateStore + ?Sized> StateStore for Arc<T> {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         (**self).load(key)
+    }
+
+    fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).load_reachable(key)
+    }
+
+    fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        (**self).save_reachable(entries)
     }
 
     fn load_page(

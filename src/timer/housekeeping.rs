@@ -26,6 +26,7 @@ pub(crate) use self::queue::OnDeadline;
 use self::queue::{BLOCKED_AFTER, Deadline, Job, Queue, Standby, Worker, WorkerState};
 use crate::{
     clock::{LONGEST_SLEEP, SystemClock, Tick},
+    process::{self, LastProcess},
     sync::{contain, log, std_lock},
 };
 
@@ -57,10 +58,7 @@ pub(crate) fn schedule(target: &'static dyn OnDeadline, at: Tick, instead_of: Ti
 ///
 /// For what has nothing else to schedule before the thread has called it, and must go on although
 /// the thread could not be started, or is that of the process from which this one was forked.
-#[cfg_attr(
-    any(tower_breaker_loom, not(feature = "metrics")),
-    expect(dead_code, reason = "the publisher of metrics uses it")
-)]
+#[cfg_attr(tower_breaker_loom, expect(dead_code, reason = "a model has no threads but its own"))]
 pub(crate) fn ensure_thread() -> bool {
     HOUSEKEEPING.ensure_thread()
 }
@@ -106,7 +104,7 @@ impl Sleeper {
     pub(super) fn cancel(&mut self) {
         if let Some(key) = self.0.take() {
             // Dropped without the lock: it may own the last reference to a task.
-            let removed = std_lock(&HOUSEKEEPING.queue).sleepers.remove(&key);
+            let removed = HOUSEKEEPING.lock().and_then(|mut queue| queue.sleepers.remove(&key));
             drop(removed);
         }
     }
@@ -120,6 +118,8 @@ impl Drop for Sleeper {
 
 struct Housekeeping {
     queue: Mutex<Queue>,
+    /// The process of the newest thread.
+    last_process: LastProcess,
     /// Something is due earlier than the thread would wake up.
     earlier: Condvar,
     /// The thread that stands by has something to watch.
@@ -150,6 +150,7 @@ impl Housekeeping {
     const fn new() -> Self {
         Self {
             queue: Mutex::new(Queue::new()),
+            last_process: LastProcess::none(),
             earlier: Condvar::new(),
             busy: Condvar::new(),
             #[cfg(test)]
@@ -160,9 +161,20 @@ impl Housekeeping {
     /// Changes the queue, and ensures that a thread is awake at the time that `change` returns.
     /// `false`: there is no thread, because it cannot be started.
     fn update(&'static self, need: Need, change: impl FnOnce(&mut Queue) -> Tick) -> bool {
-        let mut queue = std_lock(&self.queue);
+        let Some(mut queue) = self.lock() else { return false };
         let at = change(&mut queue);
         self.ensure_awake(queue, need, at)
+    }
+
+    /// The queue, unless a thread of another process has locked it for ever.
+    fn lock(&self) -> Option<MutexGuard<'_, Queue>> {
+        process::lock(&self.queue, || self.last_process.other_than(|| self.process()).is_some())
+    }
+
+    fn appoint(&self, queue: &mut Queue, id: u64) {
+        let process = self.process();
+        queue.appoint(id, process);
+        self.last_process.set(process);
     }
 
     /// A holder of the lock needs the thread too, or is the thread, as a rule. In a forked process,
@@ -201,7 +213,7 @@ impl Housekeeping {
         let id = queue.last_worker + 1;
         match self.spawn(&mut queue, need, move || self.run(id)) {
             Ok(()) => {
-                queue.appoint(id, self.process());
+                self.appoint(&mut queue, id);
                 queue.cannot_start = false;
                 true
             }
@@ -294,7 +306,7 @@ impl Housekeeping {
             };
             if works_since.is_some_and(|since| queue.may_relieve(since)) {
                 let id = queue.last_worker + 1;
-                queue.appoint(id, self.process());
+                self.appoint(&mut queue, id);
                 // The next one is started when this one has something to do.
                 queue.standby = None;
                 drop(queue);

@@ -85,6 +85,7 @@ impl FirstSteps {
         if inbox.starter.waits() {
             restart::retry_later();
         }
+        restart::go_on();
         if !inbox.announce(announcement) {
             // There are no threads at all.
             inbox.announce_to_all();

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     client::{StoreClient, is_outage},
+    early,
     entry::Entry,
     health::Report,
     keys, load,
@@ -48,6 +49,7 @@ pub(super) fn run(client: &StoreClient, preload: &Preload, items: &mut [Item]) -
     outcome.discard(client, preload, departing);
     for part in [departing, living] {
         outcome.read(client, preload, part);
+        early::save(client, part);
         outcome.save(client, preload, part);
     }
     outcome
@@ -109,6 +111,8 @@ impl BatchReport {
     }
 
     fn read(&mut self, client: &StoreClient, preload: &Preload, items: &mut [Item]) {
+        // A part that cannot be reached either is found out once, too.
+        let mut can_reach = true;
         for item in items {
             let before = item.read;
             let is_unread = matches!(before, ReadState::Unread | ReadState::Failed);
@@ -133,6 +137,11 @@ impl BatchReport {
                         self.note(error, &item.entry);
                     }
                 }
+            }
+            can_reach = can_reach && early::load(client, &item.entry);
+            if can_reach {
+                // For the start of a breaker, that is as good.
+                client.health().note_readable();
             }
             item.read = ReadState::Failed;
             self.fail(item);

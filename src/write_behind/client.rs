@@ -109,6 +109,27 @@ impl StoreClient {
         self.call(|store| store.load(key))
     }
 
+    /// What can be reached of a value while a part of the store cannot be read.
+    pub(super) fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.call_part(|store| store.load_reachable(key))
+    }
+
+    /// Saves where [`load_reachable`](Self::load_reachable) reads.
+    pub(super) fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.call_part(|store| store.save_reachable(entries))
+    }
+
+    /// What such a call takes says nothing about others.
+    fn call_part<T>(
+        &self,
+        job: impl FnOnce(&dyn StateStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let last_call = self.health().last_call();
+        let result = self.call(job);
+        self.health().set_last_call(last_call);
+        result
+    }
+
     pub(super) fn visit_page(
         &self,
         after: Option<&str>,

@@ -18,7 +18,7 @@ use super::{
         EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
     },
 };
-use crate::{event::Reason, health::StoreHealth, history::HistoryEntry, sync::std_lock};
+use crate::{health::StoreHealth, history::HistoryEntry, sync::std_lock};
 
 /// How urgently a change has to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub(super) struct Entry {
     /// The number of the newest transition that is part of the breaker's state, among those of all
     /// breakers of the process: 0 if there was none. What time alone does is not one of them.
     newest_transition: AtomicU64,
+    /// The number of the newest transition that a part of the store holds, while the whole of it
+    /// cannot be read; 0 if it holds none of this breaker, and [`UNREAD`] if it was not read.
+    early: AtomicU64,
     /// The breaker's state when it was dropped, for a breaker that takes it over.
     last_state: OnceLock<Box<EncodedSnapshot>>,
     /// Whether the log has said that another breaker owns the name.
@@ -76,6 +79,9 @@ pub(super) struct Entry {
     /// When the store would be about to forget the snapshot.
     refresh_at: RefreshTime,
 }
+
+/// No transition has this number.
+const UNREAD: u64 = u64::MAX;
 
 /// Numbers the transitions of all breakers.
 static TRANSITIONS: AtomicU64 = AtomicU64::new(0);
@@ -133,6 +139,7 @@ impl Entry {
             suspended: AtomicBool::new(false),
             is_stored: AtomicBool::new(false),
             newest_transition: AtomicU64::new(0),
+            early: AtomicU64::new(UNREAD),
             last_state: OnceLock::new(),
             has_warned: AtomicBool::new(false),
             has_unsaved_transition: AtomicBool::new(false),
@@ -216,6 +223,32 @@ impl Entry {
         };
         catch_unwind(AssertUnwindSafe(restore))
             .unwrap_or_else(|_| Err(RestoreError::unreadable("reading it panicked")))
+    }
+
+    /// Restores what a part of the store holds. Returns whether it could be read.
+    pub(super) fn restore_early(&self, bytes: &[u8]) -> bool {
+        self.is_stored.store(true, SeqCst);
+        let Some(source) = self.source() else { return false };
+        catch_unwind(AssertUnwindSafe(|| source.restore_early(bytes))).unwrap_or(false)
+    }
+
+    /// Whether a part of the store was read because the whole of it cannot be.
+    pub(super) fn is_read_early(&self) -> bool {
+        self.early.load(SeqCst) != UNREAD
+    }
+
+    /// The newest state, and the number of its newest transition, if that part of the store which
+    /// was read has yet to hold it. Nothing else is newer than what the whole store may hold.
+    pub(super) fn encode_early(&self) -> Option<(EncodedSnapshot, u64)> {
+        // Before the state is taken: what happens in between is saved the next time.
+        let newest = self.newest_transition.load(SeqCst);
+        let is_new = self.early.load(SeqCst) < newest;
+        is_new.then(|| Some((self.state()?, newest)))?
+    }
+
+    /// A part of the store was read, or holds this transition; 0: none of this breaker.
+    pub(super) fn set_saved_early(&self, newest: u64) {
+        self.early.store(newest, SeqCst);
     }
 
     /// The breaker's settings. `None` if it is gone.
@@ -319,7 +352,7 @@ impl Entry {
     pub(super) fn record_transitions(&self, transitions: impl Iterator<Item = HistoryEntry>) {
         let is_suspended = self.is_suspended();
         for entry in transitions {
-            if is_own(entry.transition.reason) {
+            if entry.transition.reason.is_own() {
                 self.newest_transition.store(TRANSITIONS.fetch_add(1, SeqCst) + 1, SeqCst);
                 self.has_unsaved_transition.store(true, SeqCst);
             }
@@ -368,10 +401,4 @@ impl Entry {
     fn source(&self) -> Option<Arc<dyn SnapshotSource>> {
         std_lock(&self.source).clone()
     }
-}
-
-/// Whether a call or an operator made this transition: it says something new about the dependency.
-/// Every breaker of a name makes those that time makes.
-const fn is_own(reason: Reason) -> bool {
-    !matches!(reason, Reason::RecoveryTimeout | Reason::ManualExpired | Reason::Restored)
 }

@@ -196,6 +196,16 @@ impl Health {
         }
     }
 
+    /// How long the last call took.
+    pub(super) const fn last_call(&self) -> Duration {
+        self.last_call
+    }
+
+    /// A call is not to count that came after one which took this long.
+    pub(super) const fn set_last_call(&mut self, took: Duration) {
+        self.last_call = took;
+    }
+
     /// The store has said what it last did to be usable again.
     pub(super) fn note_repair(&mut self, repair: Option<String>) {
         if repair.is_some() {

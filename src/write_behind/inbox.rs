@@ -18,7 +18,11 @@ use super::{
     sweep::{MarkEntries, VisitEntries},
     threads::Starter,
 };
-use crate::{history::HistoryQuery, process::Process, sync::std_lock};
+use crate::{
+    history::HistoryQuery,
+    process::{self, LastProcess, Process},
+    sync::std_lock,
+};
 
 /// Entries that are visited under one lock. A breaker that changes meanwhile waits for these, and
 /// not for all.
@@ -26,6 +30,9 @@ const PART: usize = 1024;
 
 /// The inboxes of this process, one for each store.
 static INBOXES: Mutex<Vec<Weak<Inbox>>> = Mutex::new(Vec::new());
+
+/// The process that has last added one.
+static LAST_PROCESS: LastProcess = LastProcess::none();
 
 pub(super) const STOPPED: &str = "the store's writer thread has stopped";
 const NOT_STARTED: &str = "the store's writer thread cannot be started; the start is retried";
@@ -66,25 +73,50 @@ pub(super) enum Work {
 
 /// The inboxes of all stores.
 pub(super) fn all() -> Vec<Arc<Inbox>> {
-    std_lock(&INBOXES).iter().filter_map(Weak::upgrade).collect()
+    list().map_or_else(Vec::new, |inboxes| inboxes.iter().filter_map(Weak::upgrade).collect())
+}
+
+/// The list, unless a thread of another process has locked it for ever.
+fn list() -> Option<MutexGuard<'static, Vec<Weak<Inbox>>>> {
+    process::lock(&INBOXES, || other_process().is_some())
+}
+
+fn other_process() -> Option<Process> {
+    LAST_PROCESS.other_than(|| Process::current().id())
 }
 
 /// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
 /// new one, whose writer has to be started: then the last value is `true`.
+///
+/// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
+/// has an inbox of its own there, which says the same: nothing is saved.
 pub(super) fn admit(
     store_id: usize,
     settings: SaveSettings,
     make_entry: &dyn Fn(EntryId) -> Entry,
     make_monitor: impl FnOnce() -> Monitor,
 ) -> (Arc<Inbox>, Admitted, bool) {
-    let mut inboxes = std_lock(&INBOXES);
+    let new = |process| Inbox::new(store_id, process, make_monitor(), settings, make_entry);
+    let mut inboxes = match (list(), other_process()) {
+        (Some(inboxes), _) => inboxes,
+        (None, process) => {
+            let (inbox, admitted) = new(process.unwrap_or_else(Process::current));
+            return (inbox, admitted, false);
+        }
+    };
     let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
-    if let Some(inbox) = found
-        && let Some(admitted) = inbox.admit(settings, make_entry)
-    {
-        return (inbox, admitted, false);
+    if let Some(inbox) = found {
+        if inbox.is_forked() {
+            let (inbox, admitted) = new(inbox.process);
+            return (inbox, admitted, false);
+        }
+        if let Some(admitted) = inbox.admit(settings, make_entry) {
+            return (inbox, admitted, false);
+        }
     }
-    let (inbox, admitted) = Inbox::new(store_id, make_monitor(), settings, make_entry);
+    let process = Process::current();
+    let (inbox, admitted) = new(process);
+    LAST_PROCESS.set(process.id());
     inboxes.retain(|inbox| inbox.strong_count() > 0);
     inboxes.push(Arc::downgrade(&inbox));
     (inbox, admitted, true)
@@ -100,6 +132,7 @@ impl Inbox {
     /// An inbox with one entry.
     pub(super) fn new(
         store_id: usize,
+        process: Process,
         monitor: Monitor,
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
@@ -112,7 +145,7 @@ impl Inbox {
             monitor: Arc::new(monitor),
             preload: Preload::default(),
             history_slots: HistorySlots::default(),
-            process: Process::current(),
+            process,
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),
             notifier: Notifier::default(),
@@ -158,8 +191,9 @@ impl Inbox {
 
     /// Takes the inbox off the list: the next breaker on the store starts another writer.
     pub(super) fn unlist(&self) {
-        std_lock(&INBOXES)
-            .retain(|inbox| inbox.strong_count() > 0 && !std::ptr::eq(inbox.as_ptr(), self));
+        if let Some(mut inboxes) = list() {
+            inboxes.retain(|inbox| inbox.strong_count() > 0 && !std::ptr::eq(inbox.as_ptr(), self));
+        }
     }
 
     /// Marks a change. May be called with the breaker's lock held.

@@ -123,6 +123,7 @@ mod content;
 mod departure;
 #[cfg(feature = "keyed")]
 mod discard;
+mod early;
 mod entries;
 mod entry;
 mod flush_all;

@@ -78,8 +78,11 @@ impl NameSearch {
     }
 
     /// Starts the thread if it could not be started so far. One load if it could.
+    #[inline]
     pub(crate) fn retry(&self) {
-        self.0.retry();
+        if self.0.waits() {
+            self.0.retry();
+        }
     }
 }
 
@@ -91,7 +94,7 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
         let Some(store) = (wanted.store)() else { return };
         let client = StoreClient::new(store.clone(), Arc::new(Monitor::new(PATIENCE, &store)));
         drop(store);
-        let names = read(&client, wanted, StoreClient::visit_page);
+        let names = read(&client, wanted, StoreClient::visit_page, true);
         let is_complete = match names {
             Ok(names) => {
                 found(names);
@@ -110,7 +113,8 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
                 }
                 // Once: it may be much, and of a store that is busy.
                 if !has_reached
-                    && let Ok(names) = read(&client, wanted, StoreClient::visit_reachable_page)
+                    && let Ok(names) =
+                        read(&client, wanted, StoreClient::visit_reachable_page, false)
                 {
                     found(names);
                     has_reached = true;
@@ -130,10 +134,12 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
     }
 }
 
+/// `with_closed`: also the names of closed circuits.
 fn read(
     client: &StoreClient,
     wanted: &NamesWanted,
     visit: Visit,
+    with_closed: bool,
 ) -> Result<Vec<String>, StoreError> {
     let mut by_hand = Vec::new();
     let (mut others, mut closed) = (Vec::new(), Vec::new());
@@ -149,6 +155,8 @@ fn read(
                 return;
             }
             let names = match Snapshot::from_json(value).map(|snapshot| snapshot.state) {
+                // It loses little by waiting until the whole store says so.
+                Ok(State::Closed) if !with_closed => return,
                 Ok(State::Closed) => &mut closed,
                 Ok(state) if state.is_manual() => &mut by_hand,
                 _ => &mut others,

@@ -1,5 +1,9 @@
 //! Starts the writers that could not be started, although nothing uses their stores: the
 //! housekeeping thread tries it every second.
+//!
+//! What keeps a writer from being started keeps that thread, too, unless it has run before. Calls
+//! that succeed start none. The next circuit that opens, caller that waits or breaker that is built
+//! does, on whatever store.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
@@ -28,6 +32,22 @@ pub(super) fn retry_later() {
         schedule(SystemClock::tick().after(INTERVAL));
     }
 }
+
+/// To be called now and then: if a writer waits for a thread, ensures that one tries to start it.
+pub(super) fn go_on() {
+    if RESTART.is_scheduled.load(SeqCst) {
+        ensure_thread();
+    }
+}
+
+#[cfg(not(tower_breaker_loom))]
+fn ensure_thread() {
+    // If it cannot be started, the next need tries again.
+    let _ = housekeeping::ensure_thread();
+}
+
+#[cfg(tower_breaker_loom)]
+fn ensure_thread() {}
 
 #[cfg(not(tower_breaker_loom))]
 fn schedule(at: Tick) {

@@ -33,6 +33,13 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
         self.restore(bytes)
     }
 
+    /// Adopts what a part of the store holds, until [`restore`](Self::restore) is called with what
+    /// the whole of it holds. Returns whether it could be read.
+    fn restore_early(&self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Continues with the state of another breaker of this name in place of its own, if that
     /// [is wanted](TakeOver::is_wanted).
     fn take_over(&self, take_over: &TakeOver<'_>);

@@ -112,7 +112,7 @@ fn breakers_of_one_name_are_counted_together() {
 }
 
 #[test]
-fn more_breakers_than_threads_have_lines_for_are_all_counted() {
+fn breakers_beyond_those_of_the_threads_tables_are_all_counted() {
     let breakers: Arc<Vec<_>> = Arc::new(
         (0..3000).map(|n| Breaker::builder(format!("many-{n}")).build().unwrap()).collect(),
     );

@@ -50,6 +50,21 @@ fn stores_in_memory_that_are_parts_of_others_are_their_own() {
     assert_eq!(other.state(), State::Closed);
 }
 
+#[test]
+fn a_store_is_not_the_far_one_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for kind in [StoreConfig::Sled, StoreConfig::Redb, StoreConfig::File] {
+        let part = kind(folder.clone());
+        let both: StoreConfig = format!("tiered:{part},{part}").parse().unwrap();
+        let error = both.open().map(drop).unwrap_err();
+        assert!(error.to_string().contains("are the same"), "{error}");
+        // The folder is free.
+        part.open().unwrap().save(&SaveEntry::new("key", "value")).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_symbolic_link_names_the_same_store() {

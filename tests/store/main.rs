@@ -15,6 +15,7 @@ mod large_windows;
 mod last_words;
 mod late_restore;
 mod names;
+mod near_away;
 mod one_name;
 #[cfg(unix)]
 mod redis;
@@ -40,6 +41,8 @@ fn child_process() {
         (faults::threadless_later::LIMITED_LATER, faults::threadless_later::live),
         #[cfg(target_os = "linux")]
         (faults::few_threads::FEW_THREADS, faults::few_threads::live),
+        #[cfg(target_os = "linux")]
+        (faults::few_threads::QUIET, faults::few_threads::live_quietly),
         #[cfg(target_os = "linux")]
         (faults::unwritable::READER, faults::unwritable::read),
         (one_name::processes::OWNER, one_name::processes::own),

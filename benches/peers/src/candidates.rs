@@ -20,7 +20,7 @@ pub enum Candidate {
     Bare,
     /// The inner service, a read of the clock and a write, where the rule is on a time window.
     ClockAndWrite,
-    /// tower-breaker.
+    /// tower-breaker, which counts no calls for metrics.
     Ours,
     /// tower-breaker with its calls counted for metrics.
     #[cfg(feature = "metrics")]
@@ -37,6 +37,9 @@ pub enum Candidate {
     /// The same with `max_open_ratio`.
     #[cfg(feature = "keyed")]
     KeyedLimited,
+    /// A key that has a breaker, with its calls counted for metrics.
+    #[cfg(all(feature = "keyed", feature = "metrics"))]
+    KeyedMetered,
     /// tower-resilience-circuitbreaker.
     TowerResilience,
     /// recloser, in a service that calls the inner service only when the breaker admits the call.
@@ -50,8 +53,10 @@ pub enum Candidate {
     FailsafeEager,
 }
 
-const COUNT: usize =
-    8 + cfg!(feature = "metrics") as usize + 4 * cfg!(feature = "keyed") as usize;
+const COUNT: usize = 8
+    + cfg!(feature = "metrics") as usize
+    + 4 * cfg!(feature = "keyed") as usize
+    + cfg!(all(feature = "keyed", feature = "metrics")) as usize;
 
 impl Candidate {
     /// All candidates, in the order of the table.
@@ -69,6 +74,8 @@ impl Candidate {
         Self::KeyedKnown,
         #[cfg(feature = "keyed")]
         Self::KeyedLimited,
+        #[cfg(all(feature = "keyed", feature = "metrics"))]
+        Self::KeyedMetered,
         Self::TowerResilience,
         Self::Recloser,
         Self::Failsafe,
@@ -93,6 +100,8 @@ impl Candidate {
             Self::KeyedKnown => "tower-breaker-keyed-known",
             #[cfg(feature = "keyed")]
             Self::KeyedLimited => "tower-breaker-keyed-limited",
+            #[cfg(all(feature = "keyed", feature = "metrics"))]
+            Self::KeyedMetered => "tower-breaker-keyed-metrics",
             Self::TowerResilience => "tower-resilience",
             Self::Recloser => "recloser",
             Self::Failsafe => "failsafe",
@@ -153,6 +162,10 @@ pub fn visit<const COUNTED: bool, V: Visitor>(
         #[cfg(feature = "keyed")]
         Candidate::KeyedLimited => {
             keyed::limited(scenario, inner).map(|service| visitor.visit(service))
+        }
+        #[cfg(all(feature = "keyed", feature = "metrics"))]
+        Candidate::KeyedMetered => {
+            keyed::metered(scenario, inner).map(|service| visitor.visit(service))
         }
         Candidate::TowerResilience => {
             Some(visitor.visit(tower_resilience::service(scenario, inner)))

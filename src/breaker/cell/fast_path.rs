@@ -106,6 +106,26 @@ impl Cell {
         self.refusal(self.state(), SystemClock::glance())
     }
 
+    /// The refusal of a call that this state was to refuse when it was last asked. If the circuit
+    /// admits calls by now, the call is refused without a time.
+    ///
+    /// While the circuit is open, this reads no clock. The time left is counted from the last
+    /// reading of the system's clock, and is up to a second too long: the housekeeping thread waits
+    /// for the end of the open time, and reads it as often.
+    #[inline]
+    pub(crate) fn refuse_again(&'static self, state: State) -> Refusal {
+        match SystemClock::nanos_until_far_lately(self.view.open_until()) {
+            Some(left) => Refusal::with_time(State::Open, left),
+            None => self.refuse_again_slow(state),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_again_slow(&'static self, state: State) -> Refusal {
+        self.would_refuse().unwrap_or(Refusal::new(state))
+    }
+
     /// Whether a balancer had better call another service: a call would be refused now.
     #[allow(dead_code, reason = "used where balancers ask")]
     pub(crate) fn would_refuse_balancer(&'static self) -> bool {

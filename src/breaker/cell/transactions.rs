@@ -6,10 +6,11 @@ use super::{Cell, prepare};
 use crate::{
     breaker::{
         command::Command,
+        decoded::{self, Decoded},
         effects::Effects,
         machine::Machine,
         notify::Observer,
-        restore::{self, Decoded, SavedState},
+        restore::SavedState,
         rules::NextRules,
         window::{Rounds, WindowCopies},
     },
@@ -131,7 +132,23 @@ impl Cell {
     /// Calls that were recorded before it are newer than its counts.
     pub(crate) fn restore(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
         let mut decoded = self.decode(observer, snapshot);
+        self.catch_up(observer, snapshot, &mut decoded);
         let saved = SavedState { snapshot, decoded: decoded.as_mut() };
+        self.restore_with(observer, |machine, now, effects| machine.restore(saved, now, effects));
+    }
+
+    /// Restores what a part of the store holds, until the [whole](Self::restore) of it can be read.
+    pub(crate) fn restore_early(&'static self, observer: &dyn Observer, snapshot: &Snapshot) {
+        self.restore_with(observer, |machine, now, effects| {
+            machine.restore_early(snapshot, now, effects);
+        });
+    }
+
+    fn restore_with(
+        &'static self,
+        observer: &dyn Observer,
+        restore: impl FnOnce(&mut Machine, Reading, &mut Effects),
+    ) {
         self.with_core(|core| {
             if !core.is_owned_by(observer) {
                 return None;
@@ -139,7 +156,7 @@ impl Cell {
             let now = core.clock.reading();
             core.transact_at(now.tick, self.successes(), |machine, effects| {
                 if !machine.has_transitioned() {
-                    machine.restore(saved, now, effects);
+                    restore(machine, now, effects);
                 }
             })
         });
@@ -166,9 +183,37 @@ impl Cell {
         });
     }
 
+    /// Has decoded windows follow what is recorded meanwhile, without the lock, until only a little
+    /// is left.
+    fn catch_up(
+        &'static self,
+        observer: &dyn Observer,
+        snapshot: &Snapshot,
+        decoded: &mut Option<Decoded>,
+    ) {
+        let mut rounds = Rounds::default();
+        while let Some(decoded) = decoded.as_mut() {
+            let copied = self.inspect_owned(observer, |machine, _| decoded.copy(machine));
+            let left = match copied {
+                None | Some(Ok(0)) => return,
+                Some(Ok(left)) => {
+                    decoded.convert();
+                    left
+                }
+                Some(Err(config)) => {
+                    *decoded = Decoded::new(config, &snapshot.windows);
+                    usize::MAX
+                }
+            };
+            if !rounds.note(left) {
+                return;
+            }
+        }
+    }
+
     /// Decodes large windows of a snapshot, without the lock, for the rules that are in force now.
     fn decode(&'static self, observer: &dyn Observer, snapshot: &Snapshot) -> Option<Decoded> {
-        if !restore::are_large(&snapshot.windows) {
+        if !decoded::are_large(&snapshot.windows) {
             return None;
         }
         let config = self.inspect_owned(observer, |machine, _| Arc::clone(machine.config()))?;

@@ -3,6 +3,7 @@
 mod copy;
 mod count;
 mod counts;
+mod predecessor;
 mod ring;
 mod rounds;
 mod run_lengths;
@@ -17,6 +18,7 @@ pub(crate) use self::work::of as words_touched_by;
 pub(crate) use self::{
     copy::{WindowCopies, WindowCopy},
     counts::{Counts, Sample},
+    predecessor::PredecessorWindow,
     ring::WindowPosition,
     rounds::{Rounds, WORDS as WORDS_IN_A_ROUND},
     successor::SuccessorWindow,
@@ -217,22 +219,22 @@ impl CallWindow {
         }
     }
 
-    /// The same, but what this window holds comes after it, and stays.
+    /// The same, but what this window holds comes after it, and stays. A `decoded` window may have
+    /// taken over a part of that already.
     pub(crate) fn prepend(
         &mut self,
         content: &WindowContent,
-        decoded: Option<&mut Self>,
+        decoded: Option<(&mut Self, &PredecessorWindow)>,
         now: Tick,
         downtime: Duration,
     ) {
         match (self, content) {
             // Its own calls displace all others.
-            (Self::Count(window), _) if window.length() == window.size() => {}
+            (Self::Count(window), _) if window.is_full() => {}
             (Self::Count(window), WindowContent::Results(results)) => {
-                match decoded.and_then(Self::as_count) {
-                    Some(decoded) if decoded.size() == window.size() => {
-                        decoded.record_newest_of(&window.calls(), window.length());
-                        std::mem::swap(window, decoded);
+                match decoded.map(|(saved, taken)| (saved.as_count(), taken)) {
+                    Some((Some(saved), taken)) if saved.size() == window.size() => {
+                        taken.finish(saved, window);
                     }
                     _ => window.prepend(results),
                 }

@@ -4,7 +4,7 @@ use super::{CallWindow, copy::WindowCopy, count::CountWindow, ring::WindowPositi
 use crate::clock::Tick;
 
 /// This many calls are converted with the breaker's lock: that takes less than a microsecond.
-const FEW: u32 = 512;
+pub(super) const FEW: u32 = 512;
 
 /// What a new window has taken from an old one.
 #[derive(Default)]
@@ -78,6 +78,6 @@ fn continues(position: WindowPosition, window: &CountWindow) -> bool {
 }
 
 /// How many of the newest calls of a window come after a position: all, if that is none of it.
-fn missing(position: WindowPosition, window: &CountWindow) -> u32 {
+pub(super) fn missing(position: WindowPosition, window: &CountWindow) -> u32 {
     window.calls_after(position).unwrap_or(window.length()).min(window.length())
 }

@@ -6,5 +6,6 @@ mod custom;
 mod during_rounds;
 mod faults;
 pub(crate) mod isolated;
+mod parked;
 mod suspended;
 mod wall;

@@ -154,6 +154,17 @@ impl BreakerMeter {
         }
     }
 
+    /// The breaker has left its group: it is in no state of the group any more, and its windows do
+    /// not count for the group's ratios. What it still does is counted.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn leave_group(&mut self) {
+        let state = self.state.take();
+        self.with_steps(state, |steps| steps.go(state, None));
+        if let Counting::Begun { meter, id } = &self.counting {
+            meter.stop_asking(*id);
+        }
+    }
+
     /// Changes the steps, which begin with this state if these are the first.
     fn with_steps(&mut self, state: Option<State>, work: impl FnOnce(&mut Steps)) {
         match &mut self.counting {

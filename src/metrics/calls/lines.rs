@@ -12,26 +12,21 @@
 //! up to a power of two, and at most [`MAX_OWN`]: 64 KiB. Slots are given out from the lowest. A
 //! table whose thread has ended, or has got a larger one, serves the next thread. So the tables of
 //! a process take at most 64 KiB times the largest number of threads that have made calls at one
-//! time, and less for fewer meters.
+//! time, and less for fewer meters. For [further slots](far), a thread has blocks of lines.
+
+mod far;
+mod line;
 
 use std::{
     cell::{Cell, RefCell},
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{
-        Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Mutex,
 };
 
+pub(super) use self::line::ENDS;
+use self::line::{Line, MAX_OWN, shared};
 use crate::{outcome::CallEnd, sync::std_lock};
-
-/// How many ways there are in which a call can end.
-pub(super) const ENDS: usize = 7;
-
-/// How many slots have lines of the threads' own. Calls of those beyond are counted on the shared
-/// line.
-const MAX_OWN: usize = 1024;
 
 /// The smallest table.
 const MIN_OWN: usize = 16;
@@ -41,35 +36,6 @@ const SIZES: usize = (MAX_OWN / MIN_OWN).ilog2() as usize + 1;
 
 /// The slot of what is not counted.
 pub(super) const NO_SLOT: u32 = u32::MAX;
-
-/// The counts of one slot, as far as one thread, or all threads together, have counted.
-#[repr(align(64))]
-struct Line([AtomicU64; ENDS]);
-
-impl Line {
-    const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; ENDS])
-    }
-
-    /// Counts on the thread's own line.
-    #[inline]
-    fn add_alone(&self, end: CallEnd) {
-        let count = &self.0[end as usize];
-        count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
-    }
-
-    fn add_shared(&self, counts: &[u64; ENDS]) {
-        for (count, more) in self.0.iter().zip(counts) {
-            if *more != 0 {
-                count.fetch_add(*more, Relaxed);
-            }
-        }
-    }
-
-    fn read(&self) -> [u64; ENDS] {
-        self.0.each_ref().map(|count| count.load(Relaxed))
-    }
-}
 
 thread_local! {
     /// The thread's table; empty until it has one, and again when the thread ends.
@@ -92,9 +58,13 @@ pub(super) fn count_on_own(slot: u32, end: CallEnd) -> bool {
 /// Counts the end of a call of this slot. The thread gets a line of its own for it, if it can have
 /// one, and `may_have_line` says so.
 pub(super) fn count(slot: u32, end: CallEnd, may_have_line: impl FnOnce() -> bool) {
-    let get_line = || may_have_line() && OWNER.try_with(|owner| grow(owner, slot)).is_ok();
-    let has_line = OWN.get().len() > slot as usize || ((slot as usize) < MAX_OWN && get_line());
-    if !has_line || !count_on_own(slot, end) {
+    let is_counted = if slot as usize >= MAX_OWN {
+        far::count(slot, end, may_have_line)
+    } else {
+        let get_line = || may_have_line() && OWNER.try_with(|owner| grow(owner, slot)).is_ok();
+        (OWN.get().len() > slot as usize || get_line()) && count_on_own(slot, end)
+    };
+    if !is_counted {
         let mut counts = [0; ENDS];
         counts[end as usize] = 1;
         shared(slot).add_shared(&counts);
@@ -148,11 +118,7 @@ impl Tables {
         let Some(index) = self.live.iter().position(is_it) else { return };
         self.live.swap_remove(index);
         for (slot, line) in (0..).zip(lines) {
-            let counts = line.read();
-            if counts != [0; ENDS] {
-                shared(slot).add_shared(&counts);
-                line.0.iter().for_each(|count| count.store(0, Relaxed));
-            }
+            line.move_to_shared(slot);
         }
         self.vacant[size_index(lines.len())].push(lines);
     }
@@ -168,23 +134,13 @@ fn size_index(size: usize) -> usize {
 pub(super) fn total(slot: u32) -> [u64; ENDS] {
     // While the lock is held, no count moves from a table to the shared line.
     let tables = std_lock(&TABLES);
-    let mut sum = shared(slot).read();
+    let mut sum = far::add_to(slot, || shared(slot).read());
     for line in tables.live.iter().filter_map(|lines| lines.get(slot as usize)) {
         for (sum, count) in sum.iter_mut().zip(line.read()) {
             *sum = sum.wrapping_add(count);
         }
     }
     sum
-}
-
-/// The shared line of a slot. The lines are in blocks, each as large as all before it.
-fn shared(slot: u32) -> &'static Line {
-    static BLOCKS: [OnceLock<Box<[Line]>>; 28] = [const { OnceLock::new() }; 28];
-    let number = slot as usize + MIN_OWN;
-    let block = (number / MIN_OWN).ilog2() as usize;
-    let begin = MIN_OWN << block;
-    let lines = BLOCKS[block].get_or_init(|| (0..begin).map(|_| Line::new()).collect());
-    &lines[number - begin]
 }
 
 /// The slots that meters have.
@@ -217,8 +173,8 @@ mod tests {
 
     use super::*;
 
-    /// The tests share the tables, and look at all of them.
-    fn alone() -> MutexGuard<'static, ()> {
+    /// The tests share the tables and the blocks, and look at all of them.
+    pub(super) fn alone() -> MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
         std_lock(&ALONE)
     }
@@ -275,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_has_at_most_64_kib() {
+    fn a_table_has_at_most_64_kib() {
         let _alone = alone();
         assert_eq!(size_of::<Line>() * MAX_OWN, 64 << 10);
         let own = thread::spawn(|| {

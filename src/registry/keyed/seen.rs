@@ -5,8 +5,10 @@
 //! Each key of the sample then stands for `2^bits` keys, and the standard error of the number is at
 //! most 2.2%, that of 2,048 keys.
 //!
-//! A key is noted once in five seconds. Otherwise a call reads two words, and writes none, unless
-//! keys share a place in the [marks](SeenKeys::marks).
+//! A key is noted once in five seconds. Otherwise a call reads two words, or a few more where keys
+//! share a set of [marks](Marks), and writes none.
+
+mod marks;
 
 use std::{
     collections::HashMap,
@@ -17,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use self::marks::Marks;
 use crate::{
     breaker::open_slots::Lately,
     clock::{Tick, nanos},
@@ -25,9 +28,6 @@ use crate::{
 
 /// The most keys that are known one by one.
 const CAPACITY: usize = 4096;
-
-/// The places for marks: a power of two.
-const MARKS: usize = 2 * CAPACITY;
 
 /// The resolution of the time.
 const EPOCH: Duration = Duration::from_secs(5);
@@ -39,8 +39,7 @@ const EPOCHS: u32 = 12;
 pub(super) struct SeenKeys {
     /// The epoch of the last clean-up, and the bits of the sample below it.
     state: AtomicU64,
-    /// The key that was noted last, of those that share a place, and the epoch.
-    marks: Box<[AtomicU64]>,
+    marks: Marks,
     sample: Mutex<Sample>,
 }
 
@@ -65,11 +64,7 @@ pub(super) enum Noted {
 
 impl SeenKeys {
     pub(super) fn new() -> Self {
-        Self {
-            state: AtomicU64::new(0),
-            marks: (0..MARKS).map(|_| AtomicU64::new(0)).collect(),
-            sample: Mutex::default(),
-        }
+        Self { state: AtomicU64::new(0), marks: Marks::new(CAPACITY), sample: Mutex::default() }
     }
 
     /// Notes a call of the key with this hash, whose bits are all random. A key outside the sample
@@ -82,13 +77,11 @@ impl SeenKeys {
         if is_clean && u64::from(hash.leading_zeros()) < state & u64::from(u32::MAX) {
             return Noted::Not;
         }
-        let place = &self.marks[place(hash)];
-        let mark = mark(hash, epoch);
-        if is_clean && place.load(Relaxed) == mark {
+        if is_clean && self.marks.has(hash, epoch) {
             return Noted::Before;
         }
         self.note_in_sample(hash, epoch);
-        place.store(mark, Relaxed);
+        self.marks.set(hash, epoch);
         Noted::Now
     }
 
@@ -159,17 +152,6 @@ pub(super) fn lately(now: Tick) -> Lately {
 
 fn epoch(now: Tick) -> u32 {
     u32::try_from(now.as_nanos() / nanos(EPOCH)).unwrap_or(u32::MAX)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-const fn place(hash: u64) -> usize {
-    hash as usize % MARKS
-}
-
-/// Two keys with the same place have the same mark in one of 2^32 cases; then only the first is
-/// noted in that epoch.
-const fn mark(hash: u64, epoch: u32) -> u64 {
-    hash & !(u32::MAX as u64) | epoch as u64
 }
 
 #[cfg(test)]
@@ -247,6 +229,26 @@ mod tests {
             scope.spawn(|| {
                 let noted = outside.iter().filter(|hash| seen.note(**hash, at(1)) != Noted::Not);
                 let _ = done.send(noted.count());
+            });
+            let noted = is_done.recv_timeout(Duration::from_secs(30));
+            drop(sample);
+            assert_eq!(noted, Ok(0));
+        });
+    }
+
+    #[test]
+    fn calls_of_keys_that_share_a_set_of_marks_do_not_wait_for_the_lock() {
+        let seen = SeenKeys::new();
+        let hashes: Vec<u64> = (1..=4).map(|key| key << 40 | 7).collect();
+        for hash in &hashes {
+            note(&seen, *hash, at(5));
+        }
+        let sample = std_lock(&seen.sample);
+        let (done, is_done) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let notes = (0..100).flat_map(|_| &hashes).map(|hash| seen.note(*hash, at(9)));
+                let _ = done.send(notes.filter(|noted| *noted != Noted::Before).count());
             });
             let noted = is_done.recv_timeout(Duration::from_secs(30));
             drop(sample);

@@ -11,9 +11,9 @@ use pin_project_lite::pin_project;
 
 use super::unbroken::UnbrokenCall;
 use crate::{
-    breaker::nesting::{key_mark::KeyMark, note_passed_error},
+    breaker::nesting::key_mark::KeyMark,
     service::{
-        future::ResponseFuture,
+        future::{ResponseFuture, pass},
         record_when::{OnResponse, RecordWhen},
     },
 };
@@ -90,30 +90,15 @@ where
                 if let Some(outcome) = call.fail_on_panic(classify) {
                     call.record(outcome);
                 }
-                Poll::Ready(pass::<O, C, _, _, _>(result))
+                Poll::Ready(pass(result.map(O::pass_unrecorded)))
             }
             CallProjection::Passed { future, mark } => {
                 let result = match mark {
                     Some(mark) => mark.run(|| future.poll(cx)),
                     None => future.poll(cx),
                 };
-                Poll::Ready(pass::<O, C, _, _, _>(ready!(result)))
+                Poll::Ready(pass(ready!(result).map(O::pass_unrecorded)))
             }
-        }
-    }
-}
-
-#[inline]
-fn pass<O, C, T, E, Rejection>(result: Result<T, E>) -> Result<O::Response, Rejection>
-where
-    O: RecordWhen<C, T, E>,
-    Rejection: From<E>,
-{
-    match result {
-        Ok(response) => Ok(O::pass_unrecorded(response)),
-        Err(error) => {
-            note_passed_error::<E, Rejection>();
-            Err(error.into())
         }
     }
 }

@@ -38,7 +38,10 @@ pub use self::{
     key::{ByEndpoint, ExtractKey},
     service::KeyedCircuitBreaker,
 };
-use super::{layer::settings::layer_settings, record_when::OnResponse, reject::RejectAsError};
+use super::{
+    debug::add_types, layer::settings::layer_settings, record_when::OnResponse,
+    reject::RejectAsError,
+};
 use crate::{
     classify::{CloneClassifier, ErrorsAsFailures},
     registry::KeyedBreakers,
@@ -194,12 +197,9 @@ impl<S, K: Clone, C: CloneClassifier, R: Clone, O: Clone> Layer<S>
 
 impl<K, C, R, O> fmt::Debug for KeyedCircuitBreakerLayer<K, C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedCircuitBreakerLayer")
-            .field("breakers", &self.breaker.breakers)
-            .field("key", &format_args!("{}", type_name::<K>()))
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
-            .finish()
+        let mut fields = f.debug_struct("KeyedCircuitBreakerLayer");
+        fields.field("breakers", &self.breaker.breakers);
+        fields.field("key", &format_args!("{}", type_name::<K>()));
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when).finish()
     }
 }

@@ -15,14 +15,15 @@ use super::{
     unbroken::UnbrokenCall,
 };
 use crate::{
-    classify::{CloneClassifier, MakeClassifier},
+    classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
     error::{Refusal, Rejected},
     registry::KeyedBreakers,
     service::{
+        debug::add_types,
         future::ResponseFuture,
         inner_call,
-        record_when::{AppliesTo, RecordWhen},
-        reject::Reject,
+        record_when::{AppliesTo, OnResponse, RecordWhen},
+        reject::{Reject, RejectAsError},
     },
     state::State,
 };
@@ -37,7 +38,7 @@ use crate::{
 /// that the inner service has reserved when it became ready.
 ///
 /// A call without readiness is rejected, with the name of the group.
-pub struct KeyedCircuitBreaker<S, K, C, R, O> {
+pub struct KeyedCircuitBreaker<S, K, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
     is_ready: bool,
     selector: Selector<K>,
@@ -134,7 +135,7 @@ where
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
                 let mut call = UnbrokenCall::new(missing, &self.selector.breakers);
-                let future = call.run(|| self.inner.call(request));
+                let future = call.start(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
             Ok(Admission::Unrecorded) => {
@@ -174,13 +175,10 @@ where
 
 impl<S: fmt::Debug, K, C, R, O> fmt::Debug for KeyedCircuitBreaker<S, K, C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedCircuitBreaker")
-            .field("inner", &self.inner)
-            .field("breakers", &self.selector.breakers)
-            .field("key", &format_args!("{}", type_name::<K>()))
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
+        let mut fields = f.debug_struct("KeyedCircuitBreaker");
+        fields.field("inner", &self.inner).field("breakers", &self.selector.breakers);
+        fields.field("key", &format_args!("{}", type_name::<K>()));
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when)
             .finish_non_exhaustive()
     }
 }

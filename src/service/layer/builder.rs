@@ -1,6 +1,6 @@
 //! The builder of a layer with a breaker of its own.
 
-use std::{any::type_name, fmt};
+use std::fmt;
 
 use super::{
     CircuitBreakerLayer,
@@ -10,7 +10,7 @@ use crate::{
     classify::ErrorsAsFailures,
     config::ConfigError,
     handle::{BreakerBuilder, breaker_settings},
-    service::{record_when::OnResponse, reject::RejectAsError},
+    service::{debug::add_types, record_when::OnResponse, reject::RejectAsError},
 };
 
 /// Builds a [`CircuitBreakerLayer`] together with its breaker. Created by
@@ -58,11 +58,8 @@ impl<C, R, O> CircuitBreakerLayerBuilder<C, R, O> {
 
 impl<C, R, O> fmt::Debug for CircuitBreakerLayerBuilder<C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerLayerBuilder")
-            .field("breaker", &self.breaker)
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
-            .finish()
+        let mut fields = f.debug_struct("CircuitBreakerLayerBuilder");
+        fields.field("breaker", &self.breaker);
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when).finish()
     }
 }

@@ -3,13 +3,15 @@
 mod builder;
 pub(super) mod settings;
 
-use std::{any::type_name, fmt};
+use std::fmt;
 
 use tower_layer::Layer;
 
 pub use self::builder::CircuitBreakerLayerBuilder;
 use self::settings::{backpressure_setting, layer_settings};
-use super::{record_when::OnResponse, reject::RejectAsError, service::CircuitBreaker};
+use super::{
+    debug::add_types, record_when::OnResponse, reject::RejectAsError, service::CircuitBreaker,
+};
 use crate::{
     classify::{CloneClassifier, ErrorsAsFailures},
     handle::Breaker,
@@ -122,11 +124,8 @@ impl<S, C: CloneClassifier, R: Clone, O: Clone> Layer<S> for CircuitBreakerLayer
 
 impl<C, R, O> fmt::Debug for CircuitBreakerLayer<C, R, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerLayer")
-            .field("breaker", &self.breaker)
-            .field("classify", &format_args!("{}", type_name::<C>()))
-            .field("reject", &format_args!("{}", type_name::<R>()))
-            .field("record_when", &format_args!("{}", type_name::<O>()))
-            .finish()
+        let mut fields = f.debug_struct("CircuitBreakerLayer");
+        fields.field("breaker", &self.breaker);
+        add_types(&mut fields, &self.classify, &self.reject, &self.record_when).finish()
     }
 }

@@ -2,20 +2,23 @@
 //! when it is corrupt.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, OpenOptions, TryLockError},
     io, mem,
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-use ::redb::{Builder, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use ::redb::{ReadTransaction, ReadableDatabase as _, WriteTransaction};
 
-use super::{failure::Failure, overlay::Overlay, tables::Salvage};
+use super::{
+    engine::{builder, commit, in_memory, open_overlay},
+    failure::Failure,
+    repair,
+};
 use crate::{
     metrics,
     store::{
-        aside,
         durable::{sync_folder, sync_parents},
         error::StoreError,
         path::{self, FileIdentity},
@@ -26,12 +29,6 @@ use crate::{
 
 /// The database, in the store's folder.
 const FILE: &str = "breakers.redb";
-
-/// The new database while a damaged one is copied into it.
-const REPAIRED: &str = "breakers.redb.repaired";
-
-/// Bytes of pages that redb may keep in memory. Its default of a gigabyte is far too much here.
-const CACHE_BYTES: usize = 16 << 20;
 
 /// How many operations must fail in a row, in a way that may be corruption, before the database is
 /// repaired.
@@ -95,8 +92,10 @@ impl Database {
         let read = |open: &Open| operation(&open.db.begin_read()?);
         let before = slot.last_repair.clone();
         match self.run(&mut slot, label, true, read) {
-            // It was repaired: what is left can be read.
-            Err(_) if slot.last_repair != before => self.run(&mut slot, label, true, read),
+            // It was repaired, or copied: what is left can be read.
+            Err(_) if slot.last_repair != before || slot.open.is_some() => {
+                self.run(&mut slot, label, true, read)
+            }
             result => result,
         }
     }
@@ -170,7 +169,11 @@ impl Database {
         let opened = match self.try_open() {
             Err(failure) if failure.is_corruption() => {
                 self.repair(slot, label, &failure)?;
-                self.try_open()
+                match slot.open.take() {
+                    Some(copied) if only_reads => Ok(copied),
+                    Some(_) => Err(failure),
+                    None => self.try_open(),
+                }
             }
             Err(failure) if only_reads && failure.is_unwritable() => {
                 self.open_unwritable().map_err(|_| failure)
@@ -184,6 +187,7 @@ impl Database {
     fn try_open(&self) -> Result<Open, Failure> {
         fs::create_dir_all(&self.folder).map_err(Failure::Io)?;
         sync_parents(&self.folder).map_err(Failure::Sync)?;
+        repair::complete(&self.folder, &self.file()).map_err(Failure::Io)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(self.file()).map_err(Failure::Io)?;
@@ -226,21 +230,40 @@ impl Database {
         });
     }
 
-    /// Moves the file aside, and puts a new one with all that can be read of it in its place.
+    /// Moves the file aside, and puts a new one with all that can be read of it in its place. While
+    /// nothing can be written, that is opened in memory, for reads.
     fn repair(&self, slot: &mut Slot, label: &str, failure: &Failure) -> Result<(), StoreError> {
         Self::close(slot);
-        let (kept_as, saved) = match self.replace_file() {
-            Ok(done) => done,
-            Err(error) => {
-                let folder = self.folder.display();
-                let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
-                return Err(match error {
-                    Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
-                        error.into_store_error(&self.folder)
-                    }
-                    _ => StoreError::Unavailable(reason.into()),
-                });
+        let failed = |error: Failure| {
+            let folder = self.folder.display();
+            let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
+            match error {
+                Failure::Redb(::redb::Error::DatabaseAlreadyOpen) => {
+                    error.into_store_error(&self.folder)
+                }
+                _ => StoreError::Unavailable(reason.into()),
             }
+        };
+        // Locked until the new file is in its place.
+        let (_old, saved) = repair::salvage(&self.file()).map_err(failed)?;
+        let kept_as = match repair::replace(&self.folder, &self.file(), &saved) {
+            Err(error) if error.is_unwritable() => {
+                let db = in_memory(&saved).map_err(failed)?;
+                let file = FileIdentity::of_path(&self.file());
+                slot.open = Some(Open { db, file, unwritable: Some(Instant::now()) });
+                log(|| {
+                    tracing::warn!(
+                        target: "tower_breaker",
+                        folder = %self.folder.display(),
+                        reason = %failure,
+                        %error,
+                        "redb database is corrupt and cannot be replaced: what can be read of it \
+                         answers reads, and nothing is saved until it can be",
+                    );
+                });
+                return Ok(());
+            }
+            replaced => replaced.map_err(failed)?,
         };
         let (values, records) = (saved.values.len(), saved.histories.len());
         let kept = kept_as.display();
@@ -261,86 +284,6 @@ impl Database {
         });
         Ok(())
     }
-
-    fn replace_file(&self) -> Result<(PathBuf, Salvage), Failure> {
-        let (file, repaired) = (self.file(), self.folder.join(REPAIRED));
-        // Held until the new file is in its place.
-        let old = File::open(&file).map_err(Failure::Io)?;
-        match old.try_lock_shared() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(::redb::Error::DatabaseAlreadyOpen.into());
-            }
-            Err(TryLockError::Error(error)) => return Err(Failure::Io(error)),
-        }
-        let mut saved = Salvage::default();
-        let read = Failure::catch(|| {
-            let (db, _) = open_overlay(&file)?;
-            saved = Salvage::of(&db.begin_read()?);
-            Ok(())
-        });
-        if let Err(failure) = read {
-            let file = file.display();
-            log(|| {
-                tracing::debug!(
-                 target: "tower_breaker",
-                 %file,
-                 %failure,
-                 "reading a corrupt database",
-                );
-            });
-        }
-        let replaced = (|| {
-            match fs::remove_file(&repaired) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-            let db = builder().create(&repaired)?;
-            commit(&db, |write| saved.write(write))?;
-            drop(db);
-            let kept_as = aside::unused_name(&file);
-            fs::rename(&file, &kept_as).map_err(Failure::Io)?;
-            fs::rename(&repaired, &file).map_err(Failure::Io)?;
-            sync_folder(&self.folder).map_err(Failure::Io)?;
-            Ok::<_, Failure>(kept_as)
-        })();
-        let kept_as = replaced.inspect_err(|_| drop(fs::remove_file(&repaired)))?;
-        aside::remove_oldest(&file);
-        Ok((kept_as, saved))
-    }
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
-}
-
-/// Writes in one transaction. With the allocator's state in each of them, a file needs no repair
-/// after a kill, however large it is.
-fn commit(
-    db: &::redb::Database,
-    operation: impl FnOnce(&WriteTransaction) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut write = db.begin_write()?;
-    write.set_quick_repair(true);
-    operation(&write)?;
-    write.commit()?;
-    Ok(())
-}
-
-/// Opens a file without changing it.
-pub(super) fn open_overlay(file: &Path) -> Result<(::redb::Database, FileIdentity), Failure> {
-    let file = File::open(file).map_err(Failure::Io)?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => return Err(::redb::Error::DatabaseAlreadyOpen.into()),
-        Err(TryLockError::Error(error)) => return Err(Failure::Io(error)),
-        Ok(()) => {}
-    }
-    let identity = FileIdentity::of_file(&file);
-    let overlay = Overlay::over(file).map_err(Failure::Io)?;
-    let db = Failure::catch(|| Ok(builder().create_with_backend(overlay)?))?;
-    Ok((db, identity))
 }
 
 impl Drop for Database {

@@ -70,7 +70,10 @@ impl Failure {
     pub(super) fn is_unwritable(&self) -> bool {
         match self {
             Self::Sync(_) => true,
-            Self::Redb(RedbError::Io(error)) | Self::Io(error) => path::is_unwritable(error),
+            // redb syncs its file itself when it opens it.
+            Self::Redb(RedbError::Io(error)) | Self::Io(error) => {
+                path::is_unwritable(error) || error.raw_os_error() == Some(path::EIO)
+            }
             _ => false,
         }
     }

@@ -1,8 +1,10 @@
 //! A store in an embedded redb database.
 
 mod database;
+mod engine;
 mod failure;
 mod overlay;
+mod repair;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -160,7 +160,7 @@ fn a_file_is_read_without_writing_to_it_after_a_kill_too() {
     fs::create_dir(&image).unwrap();
     fs::copy(file(&folder), file(&image)).unwrap();
     let before = fs::read(file(&image)).unwrap();
-    let (db, _) = database::open_overlay(&file(&image)).unwrap();
+    let (db, _) = engine::open_overlay(&file(&image)).unwrap();
     let read = ::redb::ReadableDatabase::begin_read(&db).unwrap();
     assert_eq!(tables::load(&read, "key 1").unwrap().unwrap(), b"newest");
     assert_eq!(tables::load_page(&read, None, usize::MAX).unwrap().len(), VALUES);
@@ -194,4 +194,53 @@ fn a_database_that_no_thread_could_close_can_be_opened_once_there_are_threads() 
     drop(store);
     seam::REFUSES.set(false);
     assert_eq!(reopen(dir.path()).load("key").unwrap().as_deref(), Some(b"last".as_slice()));
+}
+
+#[test]
+fn a_repair_that_was_killed_between_its_renames_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path());
+    drop(reopen(dir.path()));
+    fs::rename(file(dir.path()), dir.path().join("breakers.redb.repaired")).unwrap();
+    let store = reopen(dir.path());
+    assert_eq!(store.load("key 1").unwrap().unwrap(), [b'x'; 300]);
+    assert!(!dir.path().join("breakers.redb.repaired").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_cannot_be_synced_may_be_read() {
+    let failed_sync = || std::io::Error::from_raw_os_error(5);
+    assert!(failure::Failure::Io(failed_sync()).is_unwritable());
+    assert!(failure::Failure::Redb(::redb::Error::Io(failed_sync())).is_unwritable());
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_file_answers_while_it_cannot_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    fill(folder);
+    drop(reopen(folder));
+    let mut bytes = fs::read(file(folder)).unwrap();
+    // Also in what the file holds of earlier.
+    let places = bytes.windows(300).enumerate().filter(|(_, bytes)| *bytes == [b'x'; 300]);
+    let places: Vec<usize> = places.map(|(place, _)| place).step_by(7).collect();
+    for place in places {
+        bytes[place + 100] ^= 1;
+    }
+    fs::write(file(folder), &bytes).unwrap();
+    repair::seam::FULL.set(true);
+    let store = RedbStore::open(folder).unwrap();
+    let values = store.load_page(None, usize::MAX).unwrap();
+    assert!(!values.is_empty() && values.len() < VALUES, "{} values", values.len());
+    assert!(values.iter().all(|(_, value)| *value == [b'x'; 300]));
+    for (key, value) in &values {
+        assert_eq!(store.load(key).unwrap().as_ref(), Some(value));
+    }
+    assert_eq!((store.last_repair(), moved_aside(folder).len()), (None, 0));
+    repair::seam::FULL.set(false);
+    thread::sleep(Duration::from_millis(1100));
+    assert_eq!(store.load_page(None, usize::MAX).unwrap(), values);
+    assert_eq!(moved_aside(folder).len(), 1, "it is replaced once it can be");
+    store.save(&SaveEntry::new("key", "new")).unwrap();
 }

@@ -159,7 +159,7 @@ impl Database {
         };
         slot.handles.close(&self.folder);
         slot.lost_sync |= failure.is_lost_sync();
-        if failure.is_corruption() {
+        if failure.is_corruption() || failure.is_missing_file() {
             slot.corruptions += 1;
             if slot.corruptions >= MAX_CORRUPTIONS {
                 slot.corruptions = 0;
@@ -260,6 +260,9 @@ impl Database {
     }
 
     /// The summaries of the log may be at fault; after that, only a new folder helps.
+    ///
+    /// A large value whose file is missing is skipped by sled when it reads the log without the
+    /// summaries: then its page is as it was before.
     fn repair_after(
         &self,
         slot: &mut Slot,

@@ -17,9 +17,6 @@ use crate::{
 const FORKED: &str = "this process was forked after sled was first used, and has none of sled's \
      threads: build circuit breakers after forking (daemonizing), or use RedbStore or FileStore";
 
-/// The error number of a failed sync, among others, on every Unix.
-const EIO: i32 = 5;
-
 #[derive(Debug)]
 pub(super) enum Failure {
     Error(SledError),
@@ -52,6 +49,12 @@ impl Failure {
         }
     }
 
+    /// Whether a file is missing. While the data file is in place, that is one of a large value.
+    pub(super) fn is_missing_file(&self) -> bool {
+        let Self::Error(SledError::Io(error)) = self else { return false };
+        error.kind() == io::ErrorKind::NotFound
+    }
+
     /// Whether another handle has the folder's lock. sled has no error variant of its own for that:
     /// its message contains the cause, which it formats with `Debug`.
     pub(super) fn is_held(&self) -> bool {
@@ -74,7 +77,7 @@ impl Failure {
             Self::Sync(_) => true,
             // sled syncs some of its files itself while it opens them.
             Self::Error(SledError::Io(error)) => {
-                path::is_unwritable(error) || error.raw_os_error() == Some(EIO)
+                path::is_unwritable(error) || error.raw_os_error() == Some(path::EIO)
             }
             _ => false,
         }

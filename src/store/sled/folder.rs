@@ -117,11 +117,18 @@ pub(super) fn remove_partial_summary(folder: &Path) {
     }
 }
 
-/// Why the folder cannot be written to, if it can be read. sled may find it corrupt before it
-/// finds that out.
+/// Why nothing in the folder can be repaired, if it can be read: its files cannot be written to, or
+/// no others can be made beside them. sled may find it corrupt before it finds that out.
 pub(super) fn write_error(folder: &Path) -> Option<io::Error> {
     let opened = OpenOptions::new().write(true).open(folder.join(DATA_FILE));
-    opened.err().filter(path::is_unwritable)
+    let made = opened.and_then(|_| {
+        let probe = folder.join(DAMAGED).join("probe");
+        fs::create_dir_all(&probe)?;
+        fs::remove_dir(&probe)
+    });
+    // Unless there are files of earlier repairs.
+    let _ = fs::remove_dir(folder.join(DAMAGED));
+    made.err().filter(path::is_unwritable)
 }
 
 /// Writes all files of a database again as they read now, each in its place. After a sync that

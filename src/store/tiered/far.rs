@@ -3,10 +3,11 @@
 
 use std::{
     collections::VecDeque,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, Weak, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -15,8 +16,10 @@ use super::{
     pending::{Pending, is_outage},
 };
 use crate::{
+    clock::wall,
     health::StoreHealth,
     metrics::StoreMetrics,
+    process::Process,
     store::{
         drop_budget::{DropWait, LONGEST_DROP},
         error::StoreError,
@@ -36,6 +39,9 @@ const VERIFY: Duration = Duration::from_secs(1);
 const COPY_PAUSE: Duration = Duration::from_secs(5);
 
 type Read = Box<dyn FnOnce(&dyn StateStore) -> Result<(), StoreError> + Send>;
+
+const FORKED: &str = "this process was forked after the far store was first used, and has no \
+     thread that writes to it: build circuit breakers after daemonizing";
 
 /// The far stores of this process.
 static ALL: Mutex<Vec<Weak<FarInner>>> = Mutex::new(Vec::new());
@@ -58,6 +64,10 @@ struct FarInner {
     wake: Condvar,
     /// The thread has ended, or written everything.
     idle: Condvar,
+    /// The process in which the thread first ran.
+    process: OnceLock<Process>,
+    /// When it was noticed that this is another one.
+    forked_since: OnceLock<SystemTime>,
 }
 
 #[derive(Default)]
@@ -92,6 +102,8 @@ impl Far {
             content: Mutex::default(),
             wake: Condvar::new(),
             idle: Condvar::new(),
+            process: OnceLock::new(),
+            forked_since: OnceLock::new(),
         });
         let mut all = lock(&ALL);
         all.retain(|far| far.strong_count() > 0);
@@ -102,6 +114,9 @@ impl Far {
 
     /// Has something written.
     pub(super) fn write(&self, add: impl FnOnce(&mut Pending)) {
+        if self.is_forked() {
+            return;
+        }
         let mut content = self.content();
         add(&mut content.pending);
         content.shed();
@@ -114,6 +129,9 @@ impl Far {
         &self,
         read: impl Fn(&dyn StateStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Option<T> {
+        if self.is_forked() {
+            return None;
+        }
         let (reply, answer) = mpsc::sync_channel(1);
         let mut content = self.content();
         if !content.is_running || content.health.check(Instant::now()) {
@@ -139,10 +157,34 @@ impl Far {
 
     /// Whether something waits to be written under a key.
     pub(super) fn awaits(&self, key: &str) -> bool {
-        lock(&self.0.content).pending.holds(key)
+        !self.is_forked() && lock(&self.0.content).pending.holds(key)
+    }
+
+    /// Starts the thread if it could not be started when there was something to do.
+    pub(super) fn ensure_thread(&self) {
+        if self.is_forked() {
+            return;
+        }
+        let content = lock(&self.0.content);
+        let is_needed = !content.is_running && !content.pending.is_empty();
+        drop(content);
+        if is_needed {
+            drop(self.content());
+        }
+    }
+
+    /// Whether this process was forked from the one that has the thread. Its locks may be held for
+    /// ever then.
+    fn is_forked(&self) -> bool {
+        self.0.process.get().is_some_and(|process| *process != Process::current())
     }
 
     pub(super) fn health(&self) -> StoreHealth {
+        if self.is_forked() {
+            let since = *self.0.forked_since.get_or_init(wall);
+            return StoreHealth::Degraded { since, reason: FORKED.to_owned(), pending: 0 };
+        }
+        self.ensure_thread();
         let mut content = lock(&self.0.content);
         content.health.check(Instant::now());
         content.health.value(content.pending.len())
@@ -153,9 +195,12 @@ impl Far {
         let mut content = lock(&self.0.content);
         if !content.is_running {
             let shared = Arc::clone(&self.0);
-            let name = "breaker-far-store".to_owned();
-            match thread::Builder::new().name(name).spawn(move || shared.run()) {
-                Ok(_) => content.is_running = true,
+            match spawn(move || shared.run()) {
+                Ok(()) => {
+                    content.is_running = true;
+                    // Set once: a forked process starts none.
+                    let _ = self.0.process.set(Process::current());
+                }
                 Err(error) => {
                     let reason = format!("its thread cannot be started: {error}");
                     content.health.failed(&reason, Instant::now());
@@ -166,8 +211,30 @@ impl Far {
     }
 }
 
+fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[cfg(test)]
+    if seam::REFUSES.get() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    thread::Builder::new().name("breaker-far-store".to_owned()).spawn(run).map(drop)
+}
+
+/// What tests pretend on their own thread.
+#[cfg(test)]
+mod seam {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// No thread can be started.
+        pub(super) static REFUSES: Cell<bool> = const { Cell::new(false) };
+    }
+}
+
 impl Drop for Far {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         // A thread that only drops stores takes no time from other drops.
         let wait = (!may_block()).then(|| DropWait::begin(LONGEST_DROP));
         let longest = wait.as_ref().map_or(DROP_WAIT, |wait| wait.longest().min(DROP_WAIT));
@@ -312,3 +379,6 @@ impl FarInner {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,8 +39,10 @@ impl Listing {
             let is_last = page.len() < PAGE;
             after = page.last().map(|(key, _)| key.clone());
             for (key, value) in page {
-                let near = all.remove(&key);
-                all.extend(merge::winner(near, Some(value), now).map(|value| (key, value)));
+                let merged = merge::merge(all.remove(&key), Some(value), now);
+                // An empty value is asked for alone: then a damaged one is kept aside.
+                let value = merged.damaged.map_or(merged.value, |_| Some(Vec::new()));
+                all.extend(value.map(|value| (key, value)));
             }
             if is_last {
                 break;

@@ -14,14 +14,18 @@ use std::{
     time::Instant,
 };
 
-use self::{far::Far, listing::Listing};
+use self::{far::Far, listing::Listing, merge::Merged};
 use super::{
     entry::SaveEntry,
     error::StoreError,
     history_store::{HistoryRecord, HistoryStore},
     state_store::StateStore,
 };
-use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
+use crate::{
+    clock::wall,
+    health::StoreHealth,
+    sync::{log, std_lock as lock},
+};
 
 /// A near store, such as a [`SledStore`](super::SledStore) on the host's own disk, and a far one,
 /// such as a [`RedisStore`](super::RedisStore) that survives the host.
@@ -47,8 +51,11 @@ use crate::{clock::wall, health::StoreHealth, sync::std_lock as lock};
 ///   far store works again, it gets what the near one holds. If more than 20,000 removals and
 ///   histories wait for it meanwhile, removals are dropped, and then the older histories: what is
 ///   not removed expires there.
-/// * **While the near store cannot be read**, a breaker starts with what the far one holds of it,
-///   and a [group](crate::KeyedBreakers) with the breakers that the far one knows.
+/// * **While the near store cannot be read**, as when the process before still holds its folder, a
+///   breaker starts with what the far one holds of it, and a [group](crate::KeyedBreakers) with the
+///   breakers that the far one knows; those that were closed there wait. What the near store turns
+///   out to hold replaces it, unless the breaker has changed its state by itself: that is saved in
+///   the far store at once, and in both once the near one was read.
 /// * **Histories** are read from the near store, and from the far one where the near one has too
 ///   few records, as on a new host.
 ///
@@ -94,6 +101,23 @@ impl Tiered {
         self.shared.far.health()
     }
 
+    /// Keeps a damaged value of the near store under another key, before it is overwritten.
+    fn keep_aside(&self, key: &str, damaged: Vec<u8>) -> Result<(), StoreError> {
+        let kept_as = format!("{key}:damaged");
+        self.shared.near.save(&SaveEntry::new(kept_as.as_str(), damaged))?;
+        log(|| {
+            tracing::warn!(
+                target: "tower_breaker",
+                key,
+                kept_as,
+                "damaged snapshot in the near store: the circuit breaker starts with that of the \
+                 far one, and the bytes are kept in the near one under the key that kept_as says; \
+                 delete them when they are no longer needed",
+            );
+        });
+        Ok(())
+    }
+
     fn near_history(&self) -> Option<&dyn HistoryStore> {
         self.shared.near.history()
     }
@@ -108,19 +132,40 @@ impl fmt::Debug for Tiered {
     }
 }
 
+fn unreachable_stores() -> StoreError {
+    StoreError::Unavailable("the near store cannot be read, nor can the far one".into())
+}
+
 impl StateStore for Tiered {
     fn load(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let near = self.shared.near.load(key);
-        if self.shared.far.awaits(key) {
-            // What the far store holds is older.
+        let is_final = matches!(near, Ok(_) | Err(StoreError::Corrupt(_)));
+        // What the far store holds may be older: than what cannot be read now, or than what is to
+        // be written there.
+        if !is_final || self.shared.far.awaits(key) {
             return near;
         }
         let owned = key.to_owned();
         let far = self.shared.far.read(move |store| store.load(&owned)).flatten();
-        match (near, far) {
-            (Err(_), Some(far)) => Ok(Some(far)),
-            (near, far) => Ok(merge::winner(near?, far, wall())),
+        if near.is_err() && far.is_some() {
+            return Ok(far);
         }
+        let Merged { value, damaged } = merge::merge(near?, far, wall());
+        if let Some(damaged) = damaged {
+            self.keep_aside(key, damaged)?;
+        }
+        Ok(value)
+    }
+
+    /// The far store alone: the near one could not be read.
+    fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = key.to_owned();
+        self.shared.far.read(move |far| far.load(&key)).ok_or_else(unreachable_stores)
+    }
+
+    fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        self.shared.far.write(|pending| entries.iter().for_each(|entry| pending.save(entry)));
+        Ok(())
     }
 
     fn load_page(
@@ -150,10 +195,7 @@ impl StateStore for Tiered {
     ) -> Result<(), StoreError> {
         let after = after.map(str::to_owned);
         let page = self.shared.far.read(move |far| far.load_page(after.as_deref(), limit));
-        let page = page.ok_or_else(|| {
-            StoreError::Unavailable("the near store cannot be read, nor can the far one".into())
-        })?;
-        for (key, value) in &page {
+        for (key, value) in &page.ok_or_else(unreachable_stores)? {
             visit(key, value);
         }
         Ok(())
@@ -190,6 +232,7 @@ impl StateStore for Tiered {
     fn verify(&self) -> Result<(), StoreError> {
         let now = Instant::now();
         lock(&self.shared.listing).take_if(|listing| listing.is_abandoned(now));
+        self.shared.far.ensure_thread();
         self.shared.near.verify()
     }
 

@@ -266,3 +266,24 @@ fn a_thread_is_ensured_without_waiting_for_the_lock() {
     assert!(housekeeping.ensure_thread(), "the lock is free again");
     assert_eq!(housekeeping.pretence.attempts.load(SeqCst), 1);
 }
+
+#[test]
+fn a_forked_process_does_not_wait_for_a_lock_that_was_held_when_it_was_forked() {
+    let housekeeping = Housekeeping::of_a_test();
+    let gate: &'static Mutex<()> = Box::leak(Box::default());
+    let called = add(housekeeping, gate, false);
+    until("it runs", || called.load(SeqCst) == 1);
+    let queue = std_lock(&housekeeping.queue);
+    let child = thread::spawn(move || {
+        // To this one alone: the parent's thread waits for the lock.
+        housekeeping.pretence.process.store(1, SeqCst);
+        let done = housekeeping.update(Need::Single, |_| Tick::NEVER);
+        housekeeping.pretence.process.store(0, SeqCst);
+        done
+    });
+    until("it gives up", || child.is_finished());
+    assert!(!child.join().unwrap());
+    drop(queue);
+    let called = add(housekeeping, gate, false);
+    until("the parent goes on", || called.load(SeqCst) == 1);
+}

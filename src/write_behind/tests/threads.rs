@@ -122,6 +122,11 @@ fn a_forked_process_waits_for_no_lock_that_was_held_when_it_was_forked() {
             let polled = history.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             assert!(matches!(polled, Poll::Ready(Err(_))), "refused at once");
             flush_all(LONG).unwrap_err();
+            // One that is built there, by a thread that has joined the store before or not.
+            let other = attach(&store, "b", &Breaker::new("closed"), &patient());
+            other.wait_for_restore(LONG);
+            assert!(!other.health().is_healthy());
+            drop(other);
             done.send(()).unwrap();
         });
         let in_time = is_done.recv_timeout(LONG);

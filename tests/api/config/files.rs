@@ -173,8 +173,45 @@ fn a_file_overrides_its_defaults_at_every_depth() {
 
 #[test]
 fn a_null_hides_no_misspelt_field() {
-    let file = r#"{"breakers": {"a": {"recovery_timeuot": null, "success_threshold": null}}}"#;
+    let file = r#"{"breakers": {"a": {"recovery_timeuot": null, "backoff": {"maximum": null}}}}"#;
     let error = ConfigFile::from_json(file).unwrap_err();
-    let expected = ["breakers.a.success_threshold", "breakers.a.recovery_timeuot"];
+    let expected = ["breakers.a.backoff.maximum", "breakers.a.recovery_timeuot"];
     assert_eq!(paths(&error), expected);
+    // What must be there cannot be unset.
+    let file = r#"{"defaults": {"trip_on": [
+        {"consecutive_failures": null}, {"failure_rate": {"threshold": null, "window": null}}]}}"#;
+    let error = ConfigFile::from_json(file).unwrap_err();
+    let expected = [
+        "defaults.trip_on[0].consecutive_failures",
+        "defaults.trip_on[1].failure_rate.threshold",
+        "defaults.trip_on[1].failure_rate.window",
+    ];
+    assert_eq!(paths(&error), expected);
+}
+
+#[test]
+fn a_null_unsets_a_field_whether_or_not_the_defaults_have_set_it() {
+    let unset = r#"{"trip_on": null, "recovery_timeout": null, "success_threshold": null,
+        "snapshot_ttl": {"open": null, "closed": null}, "history_retention_days": null,
+        "flush_interval": null, "transition_flush_interval": null, "call_metrics": null}"#;
+    assert_eq!(Config::from_json(unset).unwrap(), Config::default());
+    for file in [
+        format!(r#"{{"defaults": {unset}, "breakers": {{"a": {unset}}}, "store": null}}"#),
+        r#"{"defaults": null, "breakers": null}"#.to_owned(),
+        r#"{"breakers": {"a": null}}"#.to_owned(),
+        r#"{"breakers": {"a": {"snapshot_ttl": null}}}"#.to_owned(),
+    ] {
+        let file = ConfigFile::from_json(&file).unwrap();
+        assert_eq!((file.defaults(), file.get("a")), (&Config::default(), &Config::default()));
+    }
+    let file = r#"{"defaults": {"success_threshold": 3}, "breakers": {"a": null, "b": {"backoff":
+        {"multiplier": null, "max": null, "jitter": null}, "ramp_up": {"start": null}}}}"#;
+    let file = ConfigFile::from_json(file).unwrap();
+    assert_eq!(file.get("a").success_threshold, 3);
+    let b = file.get("b");
+    assert_eq!((b.backoff, b.ramp_up), (Some(Backoff::default()), Some(RampUp::default())));
+    let rule = r#"{"trip_on": [{"failure_rate":
+        {"threshold": 0.5, "window": {"calls": 100}, "minimum_calls": null}}]}"#;
+    let expected = [Trip::failure_rate(0.5, Window::calls(100))];
+    assert_eq!(Config::from_json(rule).unwrap().trip_on, expected);
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_breaker::{CircuitBreakerLayer, Error, State, Trip};
@@ -17,6 +19,10 @@ fn rejection(result: Result<u32, Error<tower::BoxError>>) -> State {
         Err(Error::Rejected(rejected)) => rejected.state(),
         other => panic!("not a rejection: {other:?}"),
     }
+}
+
+fn retry_after(result: Result<u32, Error<tower::BoxError>>) -> Option<Duration> {
+    result.unwrap_err().rejected().expect("a rejection").retry_after()
 }
 
 #[tokio::test]
@@ -73,6 +79,27 @@ async fn readiness_granted_while_rejecting_ends_in_a_rejection() {
     assert_eq!(rejection(service.call(2).await), State::Open);
     assert_eq!(breaker.state(), State::HalfOpen);
     assert_pending!(task::spawn(handle.next_request()).poll());
+}
+
+#[tokio::test]
+async fn a_service_that_was_ready_for_long_says_what_is_left_of_the_open_time() {
+    let Setup { service, breaker, clock, .. } = setup();
+    trip(&breaker);
+    let parked = || {
+        let mut service = service.clone();
+        assert_ready_ok!(ready(&mut service));
+        service
+    };
+    let [mut first, mut second, mut third, mut last] = [(); 4].map(|()| parked());
+    clock.advance(OPEN_TIME * 5 / 6);
+    assert_eq!(retry_after(first.call(1).await), Some(OPEN_TIME / 6));
+    clock.advance(OPEN_TIME / 6);
+    assert_eq!(retry_after(second.call(2).await), None, "a probe would be admitted");
+    breaker.force_open_for(3 * OPEN_TIME);
+    assert_eq!(retry_after(third.call(3).await), Some(3 * OPEN_TIME));
+    breaker.reset();
+    assert_eq!(retry_after(last.call(4).await), None);
+    assert_eq!(breaker.state(), State::Closed);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A breaker for each key.
 
 mod bounds;
+mod by_hand;
 mod endpoints;
 mod extract;
 mod group;

@@ -69,6 +69,38 @@ fn the_far_store_is_restored_from_while_the_near_one_cannot_be_read() {
     });
 }
 
+/// At a deploy, the process before still holds the near store, and works on.
+#[test]
+fn what_the_near_store_turns_out_to_hold_replaces_what_the_far_one_said() {
+    let (near, far) = (SickStore::default(), MemoryStore::new());
+    let before = group("hosts", &far);
+    before.get_or_create("closed").unwrap().try_acquire().unwrap().failure();
+    before.get_or_create("open").unwrap().trip();
+    before.get_or_create("kept").unwrap().trip();
+    drop(before);
+    near.show(Symptom::Fails);
+    let hosts = group("hosts", &Tiered::new(near.clone(), far));
+    assert!(hosts.get("closed").is_none(), "it loses nothing by waiting");
+    for key in ["open", "kept"] {
+        assert_eq!(hosts.get(key).unwrap().state(), State::Open);
+    }
+    hosts.get("kept").unwrap().force_open();
+    let before = group("hosts", &near.inner);
+    for key in ["closed", "open", "kept"] {
+        before.get_or_create(key).unwrap().disable();
+    }
+    drop(before);
+    near.heal();
+    for key in ["closed", "open"] {
+        eventually("it is restored", || {
+            hosts.get(key).is_some_and(|host| host.state() == State::Disabled)
+        });
+    }
+    let kept = hosts.get("kept").unwrap();
+    kept.flush_blocking(Duration::from_secs(60)).unwrap();
+    assert_eq!(kept.state(), State::ForcedOpen, "it was changed here");
+}
+
 /// A store of which a part cannot be read.
 #[derive(Clone, Default)]
 struct Partial {

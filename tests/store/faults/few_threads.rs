@@ -1,9 +1,14 @@
 //! A process that can start a few threads and no more: enough for a writer, and too few for a
 //! store with threads of its own.
 
-use std::{fs, io::stdin, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::stdin,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tower_breaker::{Breaker, State};
+use tower_breaker::{Breaker, MemoryStore, State, config::CallMetrics};
 
 use crate::support::{
     child::{Role, RoleResult, Unprivileged, argument, say},
@@ -64,5 +69,60 @@ fn a_store_works_once_its_own_threads_can_be_started() {
         let breaker = Breaker::builder("a").store(store).build().unwrap();
         let is_saved = holds_in_time(|| breaker.state() == State::ForcedOpen);
         assert!(is_saved, "what changed with room for {room} is not saved later");
+    }
+}
+
+pub(crate) const QUIET: &str = "process whose calls succeed";
+
+/// The role: has no threads when it builds a breaker. Later it could have some, but its calls
+/// succeed, and need none. (Metrics need the timer.)
+pub(crate) fn live_quietly() -> RoleResult {
+    limit_threads(1)?;
+    let store = Kind::File.open(&PathBuf::from(argument("FOLDER")));
+    let builder = |name| Breaker::builder(name).call_metrics(CallMetrics::Off);
+    let breaker = builder("a").store(store).build()?;
+    let other = builder("other").build()?;
+    let before = breaker.state();
+    // The first one makes the counts newer than a snapshot's, and is to be saved.
+    breaker.try_acquire()?.success();
+    limit_threads(1000)?;
+    for _ in 0..100 {
+        breaker.try_acquire()?.success();
+    }
+    let _built = match argument("NEED").as_str() {
+        "a circuit opens" => {
+            other.trip();
+            None
+        }
+        _ => Some(builder("built").store(MemoryStore::new()).build()?),
+    };
+    let is_restored = holds_in_time(|| breaker.state() == State::ForcedOpen);
+    say(&format!("{before} {is_restored}"));
+    Ok(())
+}
+
+#[test]
+fn the_next_need_of_a_timer_has_all_stores_read() {
+    let around = tempfile::tempdir().unwrap();
+    let Some(unprivileged) = Unprivileged::prepare(around.path()) else { return };
+    for need in ["a circuit opens", "a breaker is built"] {
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("work");
+        fs::create_dir(&work).unwrap();
+        let folder = work.join("state");
+        Breaker::builder("a").store(Kind::File.open(&folder)).build().unwrap().force_open();
+        unprivileged.give(&work);
+        give_all(&unprivileged, &folder);
+        let role = Role::by(unprivileged.command(), QUIET).argument("NEED", need);
+        let mut process = role.argument("FOLDER", &folder).start();
+        assert_eq!(process.line().as_deref(), Some("closed true"), "{need}");
+    }
+}
+
+/// Gives what is in a folder, and the folder.
+fn give_all(unprivileged: &Unprivileged, folder: &Path) {
+    unprivileged.give(folder);
+    for entry in fs::read_dir(folder).unwrap() {
+        unprivileged.give(&entry.unwrap().path());
     }
 }

@@ -39,6 +39,10 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
 /// Fills a folder, changes it, and has an unprivileged process read it while it is read-only, and
 /// write to it afterwards.
 fn check(kind: Kind, what: &str, change: impl FnOnce(&Path)) {
+    check_with_files_of(0o444, kind, what, change);
+}
+
+fn check_with_files_of(mode: u32, kind: Kind, what: &str, change: impl FnOnce(&Path)) {
     let around = tempfile::tempdir().unwrap();
     let Some(unprivileged) = Unprivileged::prepare(around.path()) else { return };
     let dir = tempfile::tempdir().unwrap();
@@ -60,7 +64,7 @@ fn check(kind: Kind, what: &str, change: impl FnOnce(&Path)) {
     for path in &all {
         unprivileged.give(path);
     }
-    set_modes(0o555, 0o444);
+    set_modes(0o555, mode);
     let role = Role::by(unprivileged.command(), READER).argument("KIND", kind.name());
     let mut process = role.argument("FOLDER", &state).start();
     assert_eq!(process.line().as_deref(), Some("Disabled false false"), "{kind:?}, {what}");
@@ -81,6 +85,17 @@ fn a_folder_of_sled_that_is_read_only_is_salvaged_too() {
         fs::write(folder.join("snap.00000000FFFFFFFF.generating"), "not a").unwrap();
     });
     check(Kind::Sled, "damaged settings", |folder| {
+        fs::write(folder.join("conf"), "not settings").unwrap();
+    });
+}
+
+/// As on a full disk: the damaged files cannot be moved aside.
+#[test]
+fn a_folder_of_sled_in_which_nothing_can_be_made_is_salvaged_too() {
+    check_with_files_of(0o644, Kind::Sled, "a damaged summary", |folder| {
+        fs::write(folder.join("snap.00000000FFFFFFFF"), "not a summary").unwrap();
+    });
+    check_with_files_of(0o644, Kind::Sled, "damaged settings", |folder| {
         fs::write(folder.join("conf"), "not settings").unwrap();
     });
 }

@@ -1,5 +1,10 @@
 //! Bad checks open the circuit before callers notice, if it is asked for.
 
+use tower_breaker::{
+    Config, KeyedBreakers,
+    event::{PreventedBy, WouldTrip},
+};
+
 use super::*;
 use crate::support::log::Log;
 
@@ -114,4 +119,50 @@ async fn a_check_that_panics_counts_as_failed_and_the_checks_go_on() {
     dependency.becomes(Answer::Healthy);
     sleep(SECOND * 61).await;
     assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_open_no_more_circuits_than_the_group_allows() {
+    let log = Log::default();
+    let _guard = log.follow();
+    let mut config = Config::default();
+    config.recovery_timeout = SECOND * 600;
+    let hosts = KeyedBreakers::builder("hosts").config(config).max_open_ratio(0.5);
+    let hosts = hosts.clock(TokioClock::new()).build().unwrap();
+    let [open, checked] = ["a", "b"].map(|key| hosts.get_or_create(key).unwrap());
+    open.trip();
+    let dependency = Dependency::that(Answer::Down);
+    let check = dependency.check().always().unhealthy_threshold(2);
+    let _task = check.spawn(&checked).unwrap();
+    let mut events = hosts.subscribe();
+    let mut would_trip = || -> Vec<WouldTrip> {
+        std::iter::from_fn(|| events.try_recv().ok())
+            .filter_map(|event| match event {
+                Event::WouldTrip(event) => Some(event),
+                _ => None,
+            })
+            .collect()
+    };
+    sleep(SECOND * 30 + MILLI * 2).await;
+    assert_eq!((dependency.checks(), checked.state()), (3, State::Closed));
+    let [event] = &would_trip()[..] else { panic!("one event for both checks") };
+    assert_eq!((event.reason, event.failure_count), (Reason::HealthCheck, 2));
+    assert_eq!((&*event.name, event.prevented_by), ("hosts:b", PreventedBy::MaxOpenRatio));
+    assert_eq!(hosts.stats().open_limit.unwrap().would_have_opened, 1);
+    assert_eq!(log.lines_with("health checks failed in a row"), 0, "{}", log.text());
+    assert_eq!(log.lines_with("would have opened"), 1, "{}", log.text());
+
+    // A good check ends the streak, and the next one is another time.
+    for key in ["a", "b"] {
+        let _ = hosts.get_or_create(key); // a call of each within the last minute
+    }
+    for (answer, checks, events) in [(Answer::Healthy, 1, 0), (Answer::Down, 2, 1)] {
+        dependency.becomes(answer);
+        sleep(SECOND * 10 * checks).await;
+        assert_eq!((checked.state(), would_trip().len()), (State::Closed, events));
+    }
+    open.reset();
+    sleep(SECOND * 10).await;
+    assert_eq!((checked.state(), would_trip().len()), (State::Open, 0));
+    assert_eq!(hosts.stats().open_limit.unwrap().open, 1);
 }

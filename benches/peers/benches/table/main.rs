@@ -4,6 +4,7 @@
 //! All candidates take turns within a round, and each figure is the median of the rounds, so that
 //! a temporary load on the machine affects all candidates alike.
 
+mod lookup;
 mod report;
 mod topology;
 
@@ -42,8 +43,9 @@ fn main() {
     prove();
     let topology = Topology::read();
     let rows = measure_all(&topology);
+    let lookups = lookup::measure_all(&topology);
     let sliding = Candidate::ALL.map(slide);
-    let readme = report::report(load, &topology, &rows, &sliding, &allocations());
+    let readme = report::report(load, &topology, &rows, &lookups, &sliding, &allocations());
     println!("{readme}");
     if !has_arg("--print") {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -169,9 +171,13 @@ fn median(rounds: &[Cost]) -> Cost {
     if let Some(other) = rounds.iter().find(|cost| cost.nanos().is_none()) {
         return other.clone();
     }
-    let mut nanos: Vec<f64> = rounds.iter().filter_map(Cost::nanos).collect();
+    Cost::Nanos(middle(rounds.iter().filter_map(Cost::nanos).collect()))
+}
+
+/// The median.
+fn middle(mut nanos: Vec<f64>) -> f64 {
     nanos.sort_by(f64::total_cmp);
-    Cost::Nanos(nanos[nanos.len() / 2])
+    nanos[nanos.len() / 2]
 }
 
 fn measure(

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, process::Command, time::SystemTime};
 
 use tower_breaker_peers::{Candidate, Rule, Scenario};
 
-use crate::{Cost, ROUNDS, Row, topology::Topology};
+use crate::{Cost, ROUNDS, Row, lookup, topology::Topology};
 
 /// The columns of the main table; the eager candidates have a table of their own.
 const COLUMNS: [Candidate; 4] =
@@ -18,6 +18,7 @@ pub(crate) fn report(
     load: &str,
     topology: &Topology,
     rows: &[Row],
+    lookups: &[lookup::Row],
     sliding: &[Option<u64>],
     allocations: &[[String; 4]],
 ) -> String {
@@ -68,6 +69,9 @@ pub(crate) fn report(
     ));
     #[cfg(feature = "keyed")]
     text.push_str(&keyed(rows));
+    text.push_str(&maps(lookups));
+    #[cfg(all(feature = "keyed", feature = "metrics"))]
+    text.push_str(&metered(rows));
     text.push_str("\n## Allocations per call\n\n");
     text.push_str(&allocation_table(allocations));
     let _ = write!(
@@ -111,7 +115,8 @@ fn head(load: &str, topology: &Topology) -> String {
          To measure again, which takes about four minutes, and to count the instructions per call \
          with valgrind:\n\n\
          ```sh\n\
-         cargo bench --manifest-path benches/peers/Cargo.toml --features keyed --bench table\n\
+         cargo bench --manifest-path benches/peers/Cargo.toml --features keyed,metrics --bench \
+         table\n\
          benches/instructions.sh\n```\n",
         &date[..10],
         processor.trim(),
@@ -159,12 +164,13 @@ fn table(rows: &[Row], columns: &[Candidate], with_ratios: bool) -> String {
 
 /// What a time window adds to what it cannot do without.
 fn floor_of_time_windows(rows: &[Row]) -> String {
-    let mut text = "\nWith a time window, a call has to read the clock, and to write its result to \
+    let mut text =
+        "\nWith a time window, a call has to read the clock, and to write its result to \
                     memory. The bare service with\none read of the processor's counter and one \
                     write to a cache line that no other thread uses, in the same\nrun:\n\n\
                     | | threads | a read and a write | tower-breaker | the difference |\n\
                     |---|--:|--:|--:|--:|\n"
-        .to_owned();
+            .to_owned();
     for row in rows {
         let nanos = |candidate| row.costs[index_of(candidate)].nanos();
         let (Some(bare), Some(floor), Some(ours)) =
@@ -212,6 +218,55 @@ fn keyed(rows: &[Row]) -> String {
             let _ = match nanos(candidate) {
                 Some(nanos) => write!(text, " {:.1} |", nanos - single),
                 None => write!(text, " - |"),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Why the breakers of a group are in the map that they are in.
+fn maps(lookups: &[lookup::Row]) -> String {
+    let mut text = "\n## Which map holds the breakers of a group?\n\nNanoseconds of a known key's \
+                    lookup among 10,000 keys, its hash included:\n\n\
+                    | | threads | papaya | quick_cache |\n|---|--:|--:|--:|\n"
+        .to_owned();
+    for lookup::Row { title, threads, papaya, quick_cache } in lookups {
+        let _ = writeln!(text, "| {title} | {threads} | {papaya:.1} | {quick_cache:.1} |");
+    }
+    text.push_str(
+        "\npapaya is the one that is kept. A lookup in it writes to memory of its own thread \
+         alone. One in\nquick_cache takes the lock of a shard for reading, a write on which \
+         threads meet that ask for the same\nkey, and returns a copy of the value instead of a \
+         reference. Besides, quick_cache chooses itself what it\nevicts, and an open breaker must \
+         stay for as long as it is open.\n",
+    );
+    text
+}
+
+/// What counting the calls for metrics adds, with a single breaker and with one for each key.
+#[cfg(all(feature = "keyed", feature = "metrics"))]
+fn metered(rows: &[Row]) -> String {
+    const PAIRS: [(Candidate, Candidate); 2] =
+        [(Candidate::Ours, Candidate::Metered), (Candidate::KeyedKnown, Candidate::KeyedMetered)];
+    let mut text = "\n## With and without metrics\n\nNanoseconds added per call, compared with \
+                    the bare service, by a breaker that counts no calls\n(`CallMetrics::Off`, as \
+                    in all figures above; the crate's feature `metrics` is on) and by one that\n\
+                    counts them (`CallMetrics::Counts`, the default), and what the counting \
+                    adds:\n\n\
+                    | | threads | off | on | added | a known key: off | on | added |\n\
+                    |---|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    for row in rows {
+        let nanos = |candidate| row.costs[index_of(candidate)].nanos();
+        let bare = nanos(Candidate::Bare).unwrap_or_default();
+        let _ = write!(text, "| {} | {} |", row.scenario.title, row.threads);
+        for (off, on) in PAIRS {
+            let _ = match (nanos(off), nanos(on)) {
+                (Some(off), Some(on)) => {
+                    write!(text, " {:.1} | {:.1} | {:.1} |", off - bare, on - bare, on - off)
+                }
+                _ => write!(text, " - | - | - |"),
             };
         }
         text.push('\n');

@@ -2,8 +2,9 @@ use std::borrow::Cow;
 
 use tower::Layer;
 use tower_breaker::{
-    Error, KeyedBreakers, KeyedCircuitBreakerLayer,
+    Config, Error, KeyedBreakers, KeyedCircuitBreakerLayer,
     classify::ErrorsAsFailures,
+    config::CallMetrics,
     keyed::{ExtractKey, KeyedCircuitBreaker},
     record_when::OnResponse,
     reject::RejectAsError,
@@ -31,30 +32,59 @@ pub(super) fn new_key<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
 ) -> Option<Service<COUNTED>> {
-    service(scenario, inner, None, SHORT)
+    service(scenario, inner, Settings::default(), SHORT)
 }
 
 pub(super) fn long_key<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
 ) -> Option<Service<COUNTED>> {
-    service(scenario, inner, None, Host("a-rather-long-name-of-a-host.eu-west-1.example.com"))
+    let settings = Settings::default();
+    service(scenario, inner, settings, Host("a-rather-long-name-of-a-host.eu-west-1.example.com"))
 }
 
 pub(super) fn known_key<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
 ) -> Option<Service<COUNTED>> {
-    let service = service(scenario, inner, None, SHORT)?;
-    drop(service.breakers().get_or_create(SHORT.0));
-    Some(service)
+    with_breaker(scenario, inner, Settings::default())
 }
 
 pub(super) fn limited<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
 ) -> Option<Service<COUNTED>> {
-    let service = service(scenario, inner, Some(0.5), SHORT)?;
+    with_breaker(scenario, inner, Settings { max_open_ratio: Some(0.5), ..Settings::default() })
+}
+
+/// A key with a breaker, whose calls are counted.
+#[cfg(feature = "metrics")]
+pub(super) fn metered<const COUNTED: bool>(
+    scenario: Scenario,
+    inner: Inner<COUNTED>,
+) -> Option<Service<COUNTED>> {
+    let call_metrics = CallMetrics::Counts;
+    with_breaker(scenario, inner, Settings { call_metrics, ..Settings::default() })
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
+    max_open_ratio: Option<f64>,
+    call_metrics: CallMetrics,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_open_ratio: None, call_metrics: CallMetrics::Off }
+    }
+}
+
+fn with_breaker<const COUNTED: bool>(
+    scenario: Scenario,
+    inner: Inner<COUNTED>,
+    settings: Settings,
+) -> Option<Service<COUNTED>> {
+    let service = service(scenario, inner, settings, SHORT)?;
     drop(service.breakers().get_or_create(SHORT.0));
     Some(service)
 }
@@ -63,14 +93,16 @@ pub(super) fn limited<const COUNTED: bool>(
 fn service<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
-    max_open_ratio: Option<f64>,
+    settings: Settings,
     host: Host,
 ) -> Option<Service<COUNTED>> {
     if scenario.rule != Rule::Consecutive {
         return None;
     }
-    let mut builder = KeyedBreakers::builder("upstream");
-    if let Some(ratio) = max_open_ratio {
+    let mut config = Config::default();
+    config.call_metrics = settings.call_metrics;
+    let mut builder = KeyedBreakers::builder("upstream").config(config);
+    if let Some(ratio) = settings.max_open_ratio {
         builder = builder.max_open_ratio(ratio);
     }
     let breakers = builder.build().expect("the settings are valid");

@@ -1,10 +1,9 @@
 use std::time::Duration;
 
 use tower::Layer;
-#[cfg(feature = "metrics")]
-use tower_breaker::config::CallMetrics;
 use tower_breaker::{
     CircuitBreaker, CircuitBreakerLayer, CircuitBreakerLayerBuilder, Error, Trip, Window,
+    config::CallMetrics,
 };
 
 use crate::{CandidateService, Down, Inner, Rule, Scenario};
@@ -13,9 +12,7 @@ pub(super) fn service<const COUNTED: bool>(
     scenario: Scenario,
     inner: Inner<COUNTED>,
 ) -> CircuitBreaker<Inner<COUNTED>> {
-    let builder = builder(scenario);
-    #[cfg(feature = "metrics")]
-    let builder = builder.call_metrics(CallMetrics::Off);
+    let builder = builder(scenario).call_metrics(CallMetrics::Off);
     builder.build().expect("the settings are valid").layer(inner)
 }
 

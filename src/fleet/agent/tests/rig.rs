@@ -146,7 +146,7 @@ impl Rig {
         cell.with_shared(&*observer, |machine, _, _, _| machine.share(Box::new(marker), counts));
         let (weak, health) = (Arc::downgrade(&observer), Arc::<BreakerHealth>::default());
         let entry = Entry::new(id, name.into(), cell, weak, is_marked, health);
-        self.agent.take(Message::Attach(Box::new(entry), mpsc::channel().0));
+        self.agent.take(Message::Attach(Box::new(entry), Attaching::new(&Arc::default())));
         Breaker { id, cell, _observer: observer }
     }
 
@@ -195,9 +195,16 @@ impl Rig {
     pub(super) fn field(&self, name: &str, field: &str) -> String {
         self.server.command(&[
             "HGET",
-            &format!("circuit_breaker:{{0}}:fleet:breaker:{name}"),
+            &format!("circuit_breaker:{{0}}:fleet:{name}:breaker"),
             field,
         ])
+    }
+
+    /// The fields of a breaker's hash that are votes.
+    pub(super) fn votes(&self, name: &str) -> Vec<String> {
+        let key = format!("circuit_breaker:{{0}}:fleet:{name}:breaker");
+        let fields = self.server.command(&["HKEYS", &key]);
+        fields.lines().filter(|field| field.starts_with("v:")).map(str::to_owned).collect()
     }
 
     /// How many scripts about breakers the server has carried out.

@@ -359,3 +359,38 @@ fn a_corrupt_history_is_moved_aside_and_the_snapshots_stay() {
     store.append("key", &history(52..=52)).unwrap();
     assert_eq!(moved_aside(&folder).len(), 1);
 }
+
+/// A folder with small values, and a large one between them that was small before.
+fn fill_with_a_large_value(folder: &Path) -> Vec<PathBuf> {
+    fill(folder);
+    let store = SledStore::open(folder).unwrap();
+    store.save(&SaveEntry::new("key 3 large", [b'x'; 300])).unwrap();
+    store.save(&SaveEntry::new("key 3 large", vec![b'x'; 300_000])).unwrap();
+    store.save(&SaveEntry::new("key 49", "newest")).unwrap();
+    drop(store);
+    // Its summary of the log holds where the large value is.
+    SledStore::open(folder).unwrap().load("key 49").unwrap();
+    let blobs = fs::read_dir(folder.join("blobs")).unwrap();
+    let blobs: Vec<_> = blobs.map(|blob| blob.unwrap().path()).collect();
+    assert!(!blobs.is_empty(), "sled writes a large value to a file of its own");
+    blobs
+}
+
+#[test]
+fn a_large_value_whose_file_is_missing_does_not_stop_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("state");
+    for blob in fill_with_a_large_value(&folder) {
+        fs::remove_file(blob).unwrap();
+    }
+    let store = SledStore::open(&folder).unwrap();
+    let found: Vec<_> = (0..=MAX_CORRUPTIONS).map(|_| store.load("key 3 large").is_ok()).collect();
+    assert_eq!(found, [false, false, false, true]);
+    assert_eq!(store.load("key 49").unwrap().as_deref(), Some(b"newest".as_slice()));
+    for i in 0..49 {
+        assert_eq!(store.load(&format!("key {i}")).unwrap().unwrap(), [b'x'; 300]);
+    }
+    store.save(&SaveEntry::new("key 3 large", "new")).unwrap();
+    assert!(store.last_repair().unwrap().contains("summaries"), "{:?}", store.last_repair());
+    assert!(moved_aside(&folder).is_empty());
+}

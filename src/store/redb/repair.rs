@@ -1,0 +1,95 @@
+//! A corrupt database is moved aside, and one with all that can be read of it takes its place.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use ::redb::ReadableDatabase as _;
+
+use super::{
+    engine::{builder, commit, open_overlay},
+    failure::Failure,
+    tables::Salvage,
+};
+use crate::{
+    store::{aside, durable::sync_folder},
+    sync::log,
+};
+
+/// The new database while a damaged one is copied into it.
+const REPAIRED: &str = "breakers.redb.repaired";
+
+/// Completes a repair that was killed between its two renames.
+pub(super) fn complete(folder: &Path, file: &Path) -> io::Result<()> {
+    let repaired = folder.join(REPAIRED);
+    if repaired.exists() && !file.exists() { fs::rename(repaired, file) } else { Ok(()) }
+}
+
+/// Locks the file, and reads what can be read of it.
+pub(super) fn salvage(file: &Path) -> Result<(File, Salvage), Failure> {
+    let old = File::open(file).map_err(Failure::Io)?;
+    match old.try_lock_shared() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(::redb::Error::DatabaseAlreadyOpen.into()),
+        Err(TryLockError::Error(error)) => return Err(Failure::Io(error)),
+    }
+    let mut saved = Salvage::default();
+    let read = Failure::catch(|| {
+        let (db, _) = open_overlay(file)?;
+        saved = Salvage::of(&db.begin_read()?);
+        Ok(())
+    });
+    if let Err(failure) = read {
+        let file = file.display();
+        log(|| {
+            tracing::debug!(
+                target: "tower_breaker", %file, %failure, "reading a corrupt database",
+            );
+        });
+    }
+    Ok((old, saved))
+}
+
+/// Returns where the old file is now.
+pub(super) fn replace(folder: &Path, file: &Path, saved: &Salvage) -> Result<PathBuf, Failure> {
+    #[cfg(test)]
+    if seam::FULL.get() {
+        return Err(Failure::Io(io::ErrorKind::StorageFull.into()));
+    }
+    let repaired = folder.join(REPAIRED);
+    let replaced = (|| {
+        match fs::remove_file(&repaired) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let db = builder().create(&repaired)?;
+        commit(&db, |write| saved.write(write))?;
+        drop(db);
+        let kept_as = aside::unused_name(file);
+        fs::rename(file, &kept_as).map_err(Failure::Io)?;
+        fs::rename(&repaired, file).map_err(Failure::Io)?;
+        sync_folder(folder).map_err(Failure::Io)?;
+        Ok::<_, Failure>(kept_as)
+    })();
+    let kept_as = replaced.inspect_err(|_| {
+        // Else it is all there is, and gets its place when the database is next opened.
+        if file.exists() {
+            drop(fs::remove_file(&repaired));
+        }
+    })?;
+    aside::remove_oldest(file);
+    Ok(kept_as)
+}
+
+/// What tests pretend on their own thread.
+#[cfg(test)]
+pub(super) mod seam {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// No database can be replaced.
+        pub(crate) static FULL: Cell<bool> = const { Cell::new(false) };
+    }
+}
