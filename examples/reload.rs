@@ -50,7 +50,7 @@ pub(crate) async fn run(path: &str) -> Result<(), Box<dyn Error>> {
         tokio::select! {
             _ = reload.recv() => match read(path) {
                 Ok(file) => {
-                    registry.reload(&file);
+                    registry.reload(&file)?;
                     show(&registry);
                 }
                 Err(error) => println!("nothing changes: {error}"),

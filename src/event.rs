@@ -109,7 +109,9 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub reason: Reason,
-    /// Whether an operator or the program did it by hand, with a method of the breaker.
+    /// Whether an operator or the program did it by hand, with a method of the breaker: of this
+    /// one, or, with [`Reason::Fleet`], on another replica. The note and the name are in that
+    /// replica's transition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub manual: bool,
     /// The number of failures that led to it: the consecutive failures, or the failed (or slow)
@@ -171,7 +173,8 @@ pub enum Reason {
     /// The time is over for which a state was set by hand: closed and cleared.
     ManualExpired,
     /// The state of the fleet was taken over: another replica, or several that agreed, tripped,
-    /// recovered or was operated by hand. That replica's log says why.
+    /// recovered or was operated by hand, which [`Transition::manual`] says. That replica's log
+    /// says why.
     Fleet,
 }
 

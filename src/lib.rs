@@ -74,7 +74,7 @@
 //! | is rejected by an open circuit | nothing |
 //! | does not count: its request is exempt, or it is part of another call of the breaker | nothing |
 //!
-//! With [metrics](metrics), each call also writes to a line of its own thread.
+//! With [metrics], each call also writes to a line of its own thread.
 //!
 //! With a rate rule, a breaker has one counter until two threads meet on it. Then it gets one for
 //! each of up to 16 threads, and the log, on cache lines of their own: the only allocation. The log
@@ -107,7 +107,7 @@
 //! | `reqwest-middleware` | no | [`BreakerMiddleware`] for version 0.5; enables `reqwest` |
 //! | `tower-http` | no | [`TowerHttp`] for the classifiers of version 0.7; enables `http` |
 //! | `keyed` | no | [`KeyedCircuitBreakerLayer`], [`KeyedBreakers`] |
-//! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8, and [`classify::is_request_error`] recognizes its uploads that break off; enables `keyed`, `http` |
+//! | `axum` | no | [`keyed::ByMatchedPath`] for axum 0.8, and its uploads that break off are recognized, those of tonic's servers too; enables `keyed`, `http` |
 //! | `load` | no | [`load::BreakerLoad`] for tower's balancers |
 //! | `admin` | no | [`admin`]: an HTTP service and a page for operators; enables `http` |
 //! | `health-check` | no | [`health_check`]: checks of a dependency on a schedule |

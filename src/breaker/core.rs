@@ -78,13 +78,6 @@ impl Core {
         matches!(self.clock, TimeSource::Custom(_))
     }
 
-    /// From now on, a snapshot may be restored.
-    pub(super) fn await_restore(&mut self) {
-        if let Some(machine) = &mut self.machine {
-            machine.storage.await_restore();
-        }
-    }
-
     /// The slot of an open circuit, which is given back when it is dropped.
     #[allow(dead_code, reason = "used where breakers have keys")]
     pub(super) fn remove_open_slot(&mut self) -> Option<super::open_slot::OpenSlot> {
@@ -297,7 +290,7 @@ fn to_transition(step: Step, name: &Arc<str>, now: Reading) -> Transition {
         from: step.from,
         to: step.to,
         reason: step.reason,
-        manual: step.reason.is_manual(),
+        manual: step.manual,
         failure_count: step.failure_count,
         open_time: step.open_time,
         manual_until: step.manual_until.map(|until| now.wall_at(until)),

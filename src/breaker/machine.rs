@@ -58,6 +58,10 @@ impl Storage {
     const SAVE_DUE: u8 = 1;
     const AWAITS_RESTORE: u8 = 2;
 
+    pub(super) fn new(awaits_restore: bool) -> Self {
+        Self(u8::from(awaits_restore) * Self::AWAITS_RESTORE)
+    }
+
     /// Whether the observer was notified of a change since the last snapshot to be saved. Only
     /// then are successes deferred: what is pending is part of the save that is due.
     pub(super) fn is_save_due(&self) -> bool {
@@ -72,10 +76,6 @@ impl Storage {
     /// it changes no count: it makes the counts newer than the snapshot's.
     pub(super) fn awaits_restore(&self) -> bool {
         self.0 & Self::AWAITS_RESTORE != 0
-    }
-
-    pub(super) fn await_restore(&mut self) {
-        self.0 |= Self::AWAITS_RESTORE;
     }
 }
 
@@ -364,6 +364,7 @@ impl Machine {
             from: self.state(),
             to: phase.state(),
             reason: trigger.reason,
+            manual: trigger.reason.is_manual(),
             failure_count: trigger.failure_count,
             open_time,
             manual_until: phase.manual_until(),

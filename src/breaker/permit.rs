@@ -227,6 +227,9 @@ impl Permit {
     }
 
     /// Records an outcome. The call took the time since it was admitted.
+    ///
+    /// To classify a result, prefer [`call_with`](Self::call_with): only within such a call does a
+    /// classifier recognize every rejection by a breaker further in, whatever its type.
     #[inline]
     pub fn finish(mut self, outcome: Outcome) {
         self.record_in_place(outcome, None);

@@ -265,6 +265,17 @@ impl Machine {
         fleet: &FleetState,
         effects: &mut Effects,
     ) -> bool {
+        let before = effects.steps.len();
+        let is_adopted = self.try_adopt(decisions, fleet, effects);
+        if let Some(step) = effects.steps.get_mut(before)
+            && step.reason == Reason::Fleet
+        {
+            step.manual = fleet.by_hand;
+        }
+        is_adopted
+    }
+
+    fn try_adopt(&mut self, decisions: u64, fleet: &FleetState, effects: &mut Effects) -> bool {
         let now = self.now;
         let Some(shared) = &mut self.sharing.0 else { return true };
         if shared.decisions != decisions {

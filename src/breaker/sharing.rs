@@ -115,6 +115,8 @@ pub(crate) struct FleetState {
     pub(crate) state: State,
     pub(crate) until: Option<Tick>,
     pub(crate) opens: u32,
+    /// Whether it was set by hand.
+    pub(crate) by_hand: bool,
 }
 
 /// What the rate rules of a machine have recorded.
@@ -246,7 +248,9 @@ impl Shared {
     /// is gone, as in a process that was forked: no lease would ever come.
     fn needs_leases(&self, now: Tick) -> bool {
         let is_gone = self.unseen_since.is_some_and(|since| now >= since.after(PATIENCE));
-        self.is_joined && self.is_fleets && !is_gone
+        // A restored state becomes the fleet's in a moment, or this replica's own.
+        let is_restored = || self.decided.is_some_and(|it| it.reason == Reason::Restored);
+        self.is_joined && !is_gone && (self.is_fleets || is_restored())
     }
 
     pub(super) fn free(&self, now: Tick) -> u64 {

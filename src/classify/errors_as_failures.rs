@@ -7,8 +7,22 @@ use crate::outcome::Outcome;
 /// Every `Err` is a failure, and every `Ok` is a success: the default.
 ///
 /// Errors that say nothing about the dependency are ignored: [rejections](crate::Rejected) by
-/// another breaker, and [errors of the request itself](super::is_request_error). (A response that
-/// another breaker has made is an `Ok` like any other. The classifiers of responses recognize it.)
+/// another breaker, and [errors of the request itself](super::is_request_error).
+///
+/// A response is an `Ok` like any other, whatever its status, and also if another breaker has
+/// answered a rejected call with it: this classifier takes any type, and so it cannot look into
+/// one. Around a service that returns HTTP responses, choose a classifier of responses, as
+/// `.http()` and `.grpc()` do. With this one, rejections are ignored and all other responses are
+/// successes:
+///
+/// ```
+/// use tower_breaker::{CircuitBreakerLayer, classify::StatusClassifier};
+///
+/// let layer = CircuitBreakerLayer::builder("gateway")
+///     .classify(StatusClassifier::new().success(100..=999))
+///     .build()?;
+/// # Ok::<(), tower_breaker::ConfigError>(())
+/// ```
 ///
 /// To look into an error, its type must be `'static`. For one that borrows, there is
 /// [`AnyErrorAsFailure`].
@@ -19,7 +33,11 @@ impl<T, E: 'static> Classify<T, E> for ErrorsAsFailures {
     #[inline]
     fn classify(&self, result: &Result<T, E>) -> Outcome {
         match result {
-            Ok(_) => Outcome::Success,
+            Ok(_) => {
+                #[cfg(feature = "http")]
+                super::grpc_notice::look_at_type::<T>();
+                Outcome::Success
+            }
             Err(error) => outcome_of_error(error),
         }
     }
@@ -29,7 +47,12 @@ impl<T, E: 'static> Classify<T, E> for ErrorsAsFailures {
 /// them, so an error of the request itself is a failure too.
 ///
 /// A rejection by another breaker is ignored if it is the [`Error`](crate::Error) that the breaker
-/// has just returned on the same thread.
+/// has just returned on the same thread, within a call of the outer breaker: of its layer, of
+/// [`Breaker::call_with`](crate::Breaker::call_with) or of
+/// [`Permit::call_with`](crate::Permit::call_with). It is a failure if it comes from another task
+/// or thread, and if its outcome is recorded with [`Permit::finish`](crate::Permit::finish). If the
+/// work of a call drops such a rejection and returns an error of the same type that another task
+/// has got, that error is taken for the rejection. Where this matters, classify with a closure.
 ///
 /// ```
 /// use std::future::ready;

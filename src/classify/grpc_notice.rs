@@ -1,4 +1,5 @@
-//! A warning for a status classifier around gRPC, where it sees no failure.
+//! A warning for a classifier of statuses around gRPC, where it sees no failure; and for the
+//! default one.
 
 use std::{
     any::type_name,
@@ -28,6 +29,15 @@ pub(super) fn look<B>(status: StatusCode, version: Version, headers: &HeaderMap)
     }
 }
 
+/// The same for a classifier that takes any type and looks into none, by the type alone.
+#[inline]
+pub(super) fn look_at_type<T>() {
+    // A comparison of constants: for other types, the compiler leaves nothing of it.
+    if type_name::<T>().starts_with("http::response::Response<tonic::") && !WARNED.load(Relaxed) {
+        warn();
+    }
+}
+
 #[cold]
 fn look_closer(headers: &HeaderMap) {
     // Two threads may count one look as one: it is about as many that matters.
@@ -36,13 +46,18 @@ fn look_closer(headers: &HeaderMap) {
         return;
     }
     LEFT.store(0, Relaxed);
+    warn();
+}
+
+#[cold]
+fn warn() {
     if !WARNED.swap(true, Relaxed) {
         log(|| {
             tracing::warn!(
                 target: "tower_breaker",
-                "a breaker that classifies HTTP statuses received a gRPC response: gRPC failures \
-                 have the HTTP status 200, so this breaker does not count them; use `.grpc()` or \
-                 `GrpcClassifier` (feature `grpc`) instead"
+                "a breaker that does not classify gRPC codes received a gRPC response: gRPC \
+                 failures have the HTTP status 200, so this breaker does not count them; use \
+                 `.grpc()` or `GrpcClassifier` (feature `grpc`)"
             );
         });
     }

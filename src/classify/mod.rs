@@ -111,9 +111,10 @@
 //! | the same with a timeout above, or the client hangs up | slow, where a rule asks; else nothing | `abandoned_after` |
 //! | an `Err` | failure | a closure |
 //! | the service panics, or the classifier | failure, and the panic propagates | |
+//! | the closure of `.classify_with(..)` panics | nothing, and the panic propagates | |
 //! | the request's own error: [`is_request_error`] | ignored | a closure |
 //! | a rejection by another breaker, as an error | ignored | a closure |
-//! | the same as a response | ignored by classifiers of HTTP and gRPC; else an `Ok` | a closure |
+//! | the same as a response | ignored by classifiers of HTTP and gRPC; [else an `Ok`](ErrorsAsFailures) | [`StatusClassifier`], a closure |
 //! | a call of the same breaker further in, also by hand | counts once, further out | |
 //! | a status of HTTP | [the table below](#statuses) | [`StatusClassifier`] |
 //! | a code of gRPC | [the table below](#grpc) | [`GrpcClassifier`] |
@@ -159,6 +160,11 @@
 //! documentation says what to do with transparent variants. `anyhow::Error` and `eyre::Report` are
 //! not errors themselves: in a closure, pass `error.as_ref()` to [`is_request_error`] and to
 //! [`Rejected::find`](crate::Rejected::find), and ignore what either finds.
+//!
+//! **Permits by hand.** A rejection within an `Error` of a type that no classifier has met is
+//! recognized on the same thread, and only within a call of the outer breaker: of its layer, of
+//! `Breaker::call` or of `Permit::call`. Where you call a classifier yourself and record what it
+//! returns, such a rejection is a failure.
 //!
 //! **Errors that borrow.** To look into an error, its type must be `'static`. For one that borrows,
 //! and in code that is generic over services, there is [`AnyErrorAsFailure`]. A closure needs no
@@ -211,8 +217,8 @@
 //! | an HTTP status other than 200 | [the code that the specification maps it to] | |
 //!
 //! A gRPC failure has the HTTP status 200. A classifier of HTTP statuses around a gRPC channel
-//! counts all calls as successes, and logs a warning, once in a process, when it sees such a
-//! response.
+//! counts all calls as successes, and so does the default one. With the feature `http`, it logs a
+//! warning, once in a process, when it sees such a response (the default one: of tonic).
 //!
 //! [`.http()`]: crate::CircuitBreakerLayer::http
 //! [`.grpc()`]: crate::CircuitBreakerLayer::grpc
@@ -264,7 +270,7 @@ pub(crate) use self::error::as_cause;
 pub(crate) use self::error::returned::{note_passed_error, note_rejection};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
-pub use self::grpc::{GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
+pub use self::grpc::{GrpcByDeadline, GrpcClassifier, GrpcCode, GrpcCodes, GrpcEos};
 #[cfg(feature = "tower-http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower-http")))]
 pub use self::tower_http::{TowerHttp, TowerHttpEos};

@@ -21,7 +21,7 @@ impl<F> fmt::Debug for ClassifyWith<F> {
 /// Makes the classifier of a call.
 ///
 /// A type that is `Clone` makes clones of itself and does not see the request. [`ClassifyWith`]
-/// calls a closure with the request.
+/// calls a closure with the request, and `GrpcByDeadline` (feature `grpc`) looks at its deadline.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot make the classifier of a call with a `{Request}`",
     note = "a classifier has to be `Clone`; a closure of `.classify_with(..)` takes a reference to \
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// What a layer and its services clone: a `Clone` type, or a [`ClassifyWith`].
+/// What a layer and its services clone: a `Clone` type, or one that looks at requests.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not `Clone`")]
 pub trait CloneClassifier: Sized {
     #[doc(hidden)]

@@ -111,6 +111,9 @@ fn parse(answer: &Value) -> Result<Counted, RedisError> {
             let numbers: Result<Vec<u64>, _> = sums.iter().map(|sum| sum.parse()).collect();
             let numbers = numbers.map_err(|_| invalid())?;
             let (begun, sums) = numbers.split_first().ok_or_else(invalid)?;
+            if sums.len() % 2 != 0 {
+                return Err(invalid());
+            }
             let sums = sums.chunks_exact(2).map(|sum| Tally { calls: sum[0], bad: sum[1] });
             Ok(Counted::Sums { begun: *begun, sums: sums.collect() })
         }

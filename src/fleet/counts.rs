@@ -1,6 +1,6 @@
 //! Whose calls the rules of a shared breaker count.
 
-use crate::config::{Config, ConfigError, Faults, Trip, Window};
+use crate::config::{Config, ConfigError, Faults, Trip, Window, join};
 
 /// Whose calls the rate rules of a fleet's breakers count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub enum FleetCounts {
 }
 
 impl FleetCounts {
-    /// Adds a fault for each rule that cannot be counted together.
-    pub(crate) fn check(self, config: &Config, faults: &mut Faults) {
+    /// Adds a fault for each rule of these settings that cannot be counted together.
+    pub(crate) fn check(self, config: &Config, path: &str, faults: &mut Faults) {
         if self == Self::Own {
             return;
         }
@@ -49,7 +49,7 @@ impl FleetCounts {
             };
             if !is_timed {
                 faults.add(
-                    format!("trip_on[{index}]"),
+                    format!("{}[{index}]", join(path, "trip_on")),
                     "must be a rate over a time window: the fleet counts the calls of all \
                      replicas (FleetCounts::Shared)",
                 );
@@ -59,7 +59,7 @@ impl FleetCounts {
 
     pub(crate) fn validate(self, config: &Config) -> Result<(), ConfigError> {
         let mut faults = Faults::default();
-        self.check(config, &mut faults);
+        self.check(config, "", &mut faults);
         faults.into_result(())
     }
 }

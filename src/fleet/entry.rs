@@ -13,20 +13,21 @@ use smol_str::SmolStr;
 use super::{
     health::BreakerHealth,
     protocol::{
-        command::{Answer, Command, Verdict},
+        command::{Answer, Command, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms, Vote},
         record::{Micros, Record},
     },
     replica::BreakerView,
     settings::Settings,
+    translate::{to_cause, to_decision, to_micros, to_millionths, to_tick},
     transport::micros,
 };
 use crate::{
     breaker::{
         cell::Cell,
         notify::Observer,
-        sharing::{Decided, FleetState, ProbeEnd, Recorded, SharedView},
+        sharing::{FleetState, Recorded, SharedView},
         status::Status,
     },
     clock::Tick,
@@ -43,6 +44,8 @@ pub(super) struct Entry {
     is_marked: Arc<AtomicBool>,
     health: Arc<BreakerHealth>,
     pub(super) member: Member,
+    /// Differs for each breaker of each process.
+    ballot: u64,
     /// The newest known state has not been taken over, because the machine had something to tell.
     is_behind: bool,
     /// The last vote that did not suffice.
@@ -81,7 +84,8 @@ impl Entry {
     ) -> Self {
         let member = Member::new();
         let (is_behind, vote, set) = (false, None, None);
-        Self { id, name, cell, observer, is_marked, health, member, is_behind, vote, set }
+        let ballot = fastrand::u64(1..);
+        Self { id, name, cell, observer, is_marked, health, member, ballot, is_behind, vote, set }
     }
 
     /// From here on, the machine says again that it has something to tell.
@@ -159,7 +163,7 @@ impl Entry {
             return Submission::Settled;
         }
         let decision = to_decision(decided);
-        let (terms, now) = (terms(view, settings), to_micros(view.now));
+        let (terms, now) = (self.terms(view, settings), to_micros(view.now));
         let decisions = view.decisions;
         if decision.cause == Cause::Trip && !self.member.is_votable(now) {
             // The fleet's circuit has opened meanwhile: a vote would say nothing.
@@ -197,6 +201,17 @@ impl Entry {
         token
     }
 
+    fn terms(&self, view: &SharedView, settings: &Settings) -> Terms {
+        let Config { success_threshold, half_open_failure_rate, .. } = *view.config;
+        Terms {
+            voter: self.voter(settings),
+            quorum: settings.agreement.quorum(),
+            needed: success_threshold,
+            rate: half_open_failure_rate.map(to_millionths),
+            next_open_time: micros(view.next_open_time),
+        }
+    }
+
     /// The command that tells the fleet the result of a probe that decides nothing by itself, and
     /// the lease of the probe.
     pub(super) fn undecided(
@@ -211,7 +226,7 @@ impl Entry {
             until: None,
             opens: 0,
         };
-        let terms = terms(view, settings);
+        let terms = self.terms(view, settings);
         let (token, now) = (fastrand::u64(1..), to_micros(view.now));
         Some((end.lease, self.member.submit(&decision, &terms, token, now)?))
     }
@@ -246,7 +261,7 @@ impl Entry {
     pub(super) fn recast(&self, settings: &Settings) -> Option<(Command, SharedView)> {
         let vote = self.vote.as_ref()?;
         let view = self.view()?;
-        let (terms, now) = (terms(&view, settings), to_micros(view.now));
+        let (terms, now) = (self.terms(&view, settings), to_micros(view.now));
         Some((self.member.recast(vote, &terms, fastrand::u64(1..), now)?, view))
     }
 
@@ -262,10 +277,10 @@ impl Entry {
         self.vote.map(|vote| to_tick(vote.until()))
     }
 
-    /// The command that withdraws the last vote if it counts no longer, and the state that it was
-    /// against: its time is over, or this replica has closed before. The vote is kept until it is
-    /// [forgotten](Self::forget_vote), so that the command is sent again if it fails.
-    pub(super) fn end_vote(&mut self, settings: &Settings) -> Option<(Fence, Command)> {
+    /// The command that withdraws the last vote if it counts no longer: its time is over, or this
+    /// replica has closed before. The vote is kept until it is [forgotten](Self::forget_vote), so
+    /// that the command is sent again if it fails.
+    pub(super) fn end_vote(&mut self, settings: &Settings) -> Option<Command> {
         let view = self.view()?;
         let now = to_micros(view.now);
         let vote = self.vote.as_mut()?;
@@ -279,13 +294,17 @@ impl Entry {
         if command.is_none() {
             self.vote = None;
         }
-        command.map(|command| (command.seen, command))
+        command
     }
 
     /// The command that withdraws the last vote, whether or not it counts.
     pub(super) fn withdrawal(&self, settings: &Settings) -> Option<Command> {
         let quorum = settings.agreement.quorum();
-        self.member.withdraw(self.vote.as_ref()?, settings.voter, quorum)
+        self.member.withdraw(self.vote.as_ref()?, self.voter(settings), quorum)
+    }
+
+    fn voter(&self, settings: &Settings) -> Voter {
+        Voter { replica: settings.voter, breaker: self.ballot }
     }
 
     /// The last vote is withdrawn.
@@ -312,6 +331,7 @@ impl Entry {
             state: record.state,
             until: record.until.map(to_tick),
             opens: record.opens,
+            by_hand: record.by_hand,
         };
         let Some(observer) = self.observer.upgrade() else { return true };
         let adopted = self.cell.with_shared(&*observer, |machine, effects, _, _| {
@@ -348,56 +368,4 @@ impl Entry {
             .with_shared(&*observer, |machine, _, _, _| machine.take_back(token))
             .unwrap_or(true)
     }
-}
-
-fn terms(view: &SharedView, settings: &Settings) -> Terms {
-    let Config { success_threshold, half_open_failure_rate, .. } = *view.config;
-    Terms {
-        voter: settings.voter,
-        quorum: settings.agreement.quorum(),
-        needed: success_threshold,
-        rate: half_open_failure_rate.map(to_millionths),
-        next_open_time: micros(view.next_open_time),
-    }
-}
-
-/// A share between 0 and 1.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the share is checked")]
-fn to_millionths(share: f64) -> u32 {
-    (share * 1_000_000.0).round() as u32
-}
-
-fn to_decision(decided: &Decided) -> Decision {
-    Decision {
-        cause: to_cause(decided.reason, decided.probe),
-        state: decided.state,
-        until: decided.until.filter(|until| *until != Tick::NEVER).map(to_micros),
-        opens: decided.opens,
-    }
-}
-
-fn to_cause(reason: Reason, probe: Option<ProbeEnd>) -> Cause {
-    match (reason, probe) {
-        (Reason::Manual | Reason::Reset, _) => Cause::ByHand,
-        (Reason::Restored, _) => Cause::Restored,
-        (_, Some(end)) => {
-            let verdict = match end {
-                ProbeEnd { timed_out: true, .. } => Verdict::TimedOut,
-                ProbeEnd { is_good: true, .. } => Verdict::Good,
-                ProbeEnd { .. } => Verdict::Bad,
-            };
-            Cause::Probe { lease: end.lease, verdict }
-        }
-        (Reason::ProbesSucceeded, None) => Cause::RecoveredAlone,
-        _ => Cause::Trip,
-    }
-}
-
-/// The breaker's own clock, in the protocol's unit.
-pub(super) fn to_micros(tick: Tick) -> Micros {
-    tick.as_nanos() / 1000
-}
-
-pub(super) fn to_tick(time: Micros) -> Tick {
-    Tick::from_nanos(time.saturating_mul(1000))
 }

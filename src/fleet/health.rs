@@ -88,7 +88,15 @@ pub(super) struct Gauges(Mutex<BTreeMap<u16, Shard>>);
 /// The fleets of this process: each gauge is about all of them.
 static FLEETS: Mutex<Vec<Weak<Gauges>>> = Mutex::new(Vec::new());
 
-#[derive(Debug, Default)]
+/// How often the gauges are set although nothing has changed: a recorder may be new, or forget what
+/// is not set. No more often: each of a thousand shards has a beat a second, and all of them are
+/// looked at.
+const RECORD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// When that was last so.
+static RECORDED: Mutex<Option<Instant>> = Mutex::new(None);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Shard {
     is_alone: bool,
     /// How many replicas are present in it.
@@ -123,8 +131,24 @@ impl Gauges {
     }
 
     fn set(&self, shard: u16, change: impl FnOnce(&mut Shard)) {
-        change(std_lock(&self.0).entry(shard).or_default());
-        Self::record();
+        let mut shards = std_lock(&self.0);
+        let shard = shards.entry(shard).or_default();
+        let before = *shard;
+        change(shard);
+        let has_changed = *shard != before;
+        drop(shards);
+        if has_changed || Self::is_due(Instant::now()) {
+            Self::record();
+        }
+    }
+
+    fn is_due(now: Instant) -> bool {
+        let mut recorded = std_lock(&RECORDED);
+        let is_due = recorded.is_none_or(|at| now.saturating_duration_since(at) >= RECORD_INTERVAL);
+        if is_due {
+            *recorded = Some(now);
+        }
+        is_due
     }
 
     fn is_joined(&self) -> bool {
@@ -205,6 +229,16 @@ impl Health {
 mod log_tests {
     use super::*;
 
+    /// Else the beats of all shards would look at each other's.
+    #[test]
+    fn gauges_are_not_recorded_with_each_beat() {
+        let now = Instant::now() + 1000 * RECORD_INTERVAL;
+        assert!(Gauges::is_due(now));
+        assert!(!Gauges::is_due(now));
+        assert!(Gauges::is_due(now + RECORD_INTERVAL));
+        *std_lock(&RECORDED) = None;
+    }
+
     #[test]
     fn a_reason_is_logged_once_a_minute_and_a_few_within_it() {
         let (mut logged, start) = (Logged::default(), Instant::now());
@@ -230,6 +264,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::fleet::tests::support::wait::eventually;
 
     #[derive(Default)]
     struct Recorded(Arc<Mutex<HashMap<String, f64>>>);
@@ -285,10 +320,12 @@ mod tests {
             first.set_joined();
             first.set_replicas(2);
             assert_eq!((joined(), replicas()), (Some(1.0), Some(3.0)));
-            // A recorder that comes later gets them with the next beat.
+            // A recorder that comes later gets them with one of the next beats.
             std_lock(&values).clear();
-            second.set_replicas(3);
-            assert_eq!((joined(), replicas()), (Some(1.0), Some(3.0)));
+            eventually("they are recorded again", || {
+                second.set_replicas(3);
+                (joined(), replicas()) == (Some(1.0), Some(3.0))
+            });
             second.set_alone("a test");
             assert_eq!((joined(), replicas()), (Some(0.0), Some(2.0)));
             drop(second);

@@ -4,7 +4,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -12,6 +11,7 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    attached::{Attached, Attaching},
     counts::FleetCounts,
     entry::Entry,
     health::{BreakerHealth, FleetHealth},
@@ -29,34 +29,42 @@ pub(crate) struct Membership {
     threads: Arc<Threads>,
     id: u64,
     health: Arc<BreakerHealth>,
+    attached: Arc<Attached>,
 }
 
 impl Membership {
-    /// Shares a breaker, and waits until it has the state of the fleet, but not for long.
-    pub(crate) fn begin(
-        threads: Arc<Threads>,
-        name: SmolStr,
-        cell: &'static Cell,
-        observer: &Arc<dyn Observer>,
-    ) -> Self {
+    /// For a breaker that is not shared before it [begins](Self::begin).
+    pub(crate) fn new(threads: Arc<Threads>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { threads, id, health: Arc::default(), attached: Arc::default() }
+    }
+
+    /// Shares the breaker. It gets the state of the fleet in the background.
+    pub(crate) fn begin(&self, name: SmolStr, cell: &'static Cell, observer: &Arc<dyn Observer>) {
+        let Self { threads, id, .. } = self;
         let is_marked = Arc::new(AtomicBool::new(false));
         let (sender, home) = (threads.sender(), threads.home());
-        let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
+        let marker = Marker { id: *id, is_marked: Arc::clone(&is_marked), sender, home };
         cell.with_shared(&**observer, |machine, _, _, _| {
             machine.share(Box::new(marker), threads.counts() == FleetCounts::Shared);
         });
-        let health = Arc::default();
         let weak = Arc::downgrade(observer);
-        let entry = Entry::new(id, name, cell, weak, is_marked, Arc::clone(&health));
-        let (sender, receiver) = mpsc::channel();
+        let entry = Entry::new(*id, name, cell, weak, is_marked, Arc::clone(&self.health));
         threads.start();
-        if threads.send(Message::Attach(Box::new(entry), sender)) {
-            // If it is late, the breaker begins alone.
-            let _ = receiver.recv_timeout(ATTACH_WAIT);
-        }
-        Self { threads, id, health }
+        threads.send(Message::Attach(Box::new(entry), Attaching::new(&self.attached)));
+    }
+
+    /// Waits until the breaker has the state of the fleet, but not for long. If it is late, the
+    /// breaker begins alone.
+    pub(crate) fn wait(&self) {
+        self.attached.wait(ATTACH_WAIT);
+    }
+
+    /// The breaker decides alone from now on.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn leave(&self) {
+        self.threads.send(Message::Detach(self.id));
     }
 
     pub(crate) fn health(&self) -> FleetHealth {

@@ -13,6 +13,7 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    attached::Attaching,
     entry::Entry,
     home::Home,
     protocol::record::{Micros, Record},
@@ -22,9 +23,8 @@ use super::{
 use crate::{breaker::sharing::FleetObserver, store::StoreError};
 
 pub(super) enum Message {
-    /// A breaker is shared from now on. The answer comes once its state is the fleet's, or the
-    /// fleet is not reached.
-    Attach(Box<Entry>, Sender<()>),
+    /// A breaker is shared from now on.
+    Attach(Box<Entry>, Attaching),
     /// The breaker is gone.
     Detach(u64),
     /// The breaker's machine has something to tell.

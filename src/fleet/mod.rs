@@ -13,6 +13,10 @@
 //! succeeds, all close. States that are set by hand, resets, and the step of the backoff hold for
 //! all replicas. All of them should have the same settings.
 //!
+//! All breakers of a [`Registry`](crate::Registry) are shared by
+//! [`RegistryBuilder::shared`](crate::registry::RegistryBuilder::shared), and those of a group of
+//! keys by `KeyedBreakersBuilder::shared` (feature `keyed`).
+//!
 //! # What a call meets
 //!
 //! Calls never wait for the server. A replica counts its own calls, decides at once by its own
@@ -35,7 +39,8 @@
 //! * **Start.** [`build`](crate::BreakerBuilder::build) waits up to a second for the fleet's state,
 //!   so that the first call of a new replica meets it. It replaces what a [store](crate::store)
 //!   held. A server that knows no state of the breaker gets the one that was restored: an open
-//!   one, a half-open one, whose probes need leases from then on, or one set by hand.
+//!   one, one set by hand, or with [`Agreement::any`] a half-open one, whose probes need leases
+//!   from then on. Where replicas must agree, a half-open one is each replica's own.
 //!
 //! A health check that recovers early (feature `health-check`) does not end the open time of the
 //! fleet. It ends that of a replica that is open alone: its vote did not suffice, or the server
@@ -71,9 +76,12 @@
 //! keeps it waiting with a longer timeout or the process has too little CPU time, lets its own
 //! calls be probes until the thread works again.
 //!
-//! A process that ends does not wait for the server: what it has decided in its last moments may
-//! not reach the others, and the leases of its probes hold until they
-//! [expire](RedisFleetBuilder::lease).
+//! A breaker that is dropped gives its leases back and takes its vote back in the background. If a
+//! vote of this replica counts, the drop of the last handle and breaker of the fleet waits until it
+//! is taken back, for up to half a second. Otherwise, a process that ends does not wait for the
+//! server: what it has decided in its last moments may not reach the others, and the leases of its
+//! probes hold until they [expire](RedisFleetBuilder::lease). If it ends without dropping its fleet
+//! and breakers, its votes count for their open time.
 //!
 //! A process that is forked after its first breaker of a fleet was built has no threads of the
 //! fleet. Its breakers decide alone: [`fleet_health`](crate::Breaker::fleet_health) says so,
@@ -94,11 +102,11 @@
 //! [table of servers](crate::store::RedisStore#servers) has the URLs, and what is tested.
 //!
 //! A closed breaker that has never opened has no key. Otherwise it has a hash,
-//! `circuit_breaker:{0}:fleet:breaker:{name}`, which expires a day after it was last of use. Beside
+//! `circuit_breaker:{0}:fleet:{name}:breaker`, which expires a day after it was last of use. Beside
 //! these, under `circuit_breaker:{0}:fleet:`, there are `shard`, the stream `news` of about ten
 //! thousand entries, the sorted set `replicas` with an entry for each, the stream `questions` of
 //! about a hundred, for ten seconds after a question of an operator a hash `answers:{number}`, and
-//! with [`FleetCounts::Shared`] for each breaker with calls a hash `counts:{name}` of at most 42
+//! with [`FleetCounts::Shared`] for each breaker with calls a hash `{name}:counts` of at most 42
 //! numbers a rule, which expires with the longest window.
 //! The braces hold the number of the shard, so a cluster keeps all keys of a shard on one node.
 //! With [`shards`](RedisFleetBuilder::shards), breakers spread over several nodes.
@@ -122,6 +130,7 @@
 
 mod agent;
 mod agreement;
+mod attached;
 mod backoff;
 mod counting;
 mod counts;
@@ -131,6 +140,7 @@ mod home;
 mod inquiries;
 mod keys;
 mod leases;
+mod leaving;
 mod membership;
 mod message;
 mod news;
@@ -142,6 +152,7 @@ mod replica;
 mod reply;
 mod settings;
 mod threads;
+mod translate;
 mod transport;
 mod view_text;
 mod wire;

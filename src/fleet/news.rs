@@ -57,12 +57,14 @@ pub(super) struct Reader {
     last_question: String,
 }
 
-/// What other threads ask of this one.
+/// What the threads of a fleet, and those that use it, let each other know.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     pub(super) stop: AtomicBool,
     /// Some news cannot have been read: they are before the place from which it reads.
     pub(super) begin_anew: AtomicBool,
+    /// From the other thread: a vote of this replica may count, or be about to be taken back.
+    pub(super) has_votes: AtomicBool,
 }
 
 struct Position {
@@ -214,7 +216,8 @@ fn serial(fields: &HashMap<String, String>) -> u64 {
 
 fn parse(fields: &HashMap<String, String>) -> Option<News> {
     let field = |name: &str| fields.get(name).map(String::as_str);
-    let record = [field("n")?, field("t")?, field("s")?, field("u")?, field("o")?];
+    let by_hand = field("h").unwrap_or("0");
+    let record = [field("n")?, field("t")?, field("s")?, field("u")?, field("o")?, by_hand];
     let lasts = field("d").and_then(|lasts| lasts.parse().ok());
     Some(News { name: field("b")?.into(), record: wire::parse_record(record)?, lasts })
 }

@@ -168,10 +168,10 @@ impl RedisFleetBuilder {
 
     /// Identifies this replica when votes are counted, and for operators: 1 to 128 bytes of any
     /// text. Default: the name of the host, if the environment variable `HOSTNAME` or Linux says
-    /// it, with random digits for each fleet that is built; so a replica that is killed and
-    /// restarts while its vote still counts votes twice. (One that ends by itself takes its votes
-    /// back.) Where replicas must [agree](Self::agreement), give each an id that it keeps. Replicas
-    /// with one id vote as one, and are listed as one.
+    /// it, with random digits for each fleet that is built; so a process that is killed and
+    /// restarts while its vote still counts votes twice. (One that drops its fleet and breakers
+    /// takes its votes back.) Where replicas must [agree](Self::agreement), give each an id that it
+    /// keeps. Replicas with one id vote as one, and are listed as one.
     pub fn replica_id(mut self, id: impl Into<String>) -> Self {
         self.settings.replica = id.into();
         self.settings.voter = settings::hash(&self.settings.replica);

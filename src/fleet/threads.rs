@@ -19,6 +19,7 @@ use super::{
     health::{FleetHealth, Gauges, Health},
     home::{FORKED, Home},
     keys::Keys,
+    leaving::Leaving,
     message::{Ask, Message},
     news::{Reader, Signals},
     replica::{FleetError, FleetReplica, FleetView},
@@ -45,6 +46,8 @@ pub(crate) struct Threads {
 struct Missing {
     receiver: Option<Receiver<Message>>,
     reader: bool,
+    /// Of the thread that has taken the receiver.
+    leaving: Option<Leaving>,
 }
 
 impl Threads {
@@ -61,7 +64,7 @@ impl Threads {
             shard,
             sender,
             home: Arc::default(),
-            missing: Mutex::new(Missing { receiver: Some(receiver), reader: true }),
+            missing: Mutex::new(Missing { receiver: Some(receiver), reader: true, leaving: None }),
             signals: Arc::default(),
             health: Arc::new(Health::new(shard, gauges)),
         }
@@ -159,19 +162,26 @@ impl Threads {
         // It stays here if the thread cannot be started.
         let waiting = Arc::new(Mutex::new(Some(agent)));
         let taken = Arc::clone(&waiting);
+        let (running, ended) = mpsc::channel();
         let run = move || {
             let agent = std_lock(&taken).take();
             if let Some(agent) = agent {
                 agent.run();
             }
+            drop::<Sender<()>>(running);
         };
         self.home.enter();
-        let started = thread::Builder::new().name("breaker-fleet".into()).spawn(run);
-        if started.is_err() {
-            self.home.leave();
-            missing.receiver = std_lock(&waiting).take().map(Agent::into_receiver);
+        match thread::Builder::new().name("breaker-fleet".into()).spawn(run) {
+            Ok(started) => {
+                missing.leaving = Some(Leaving::new(started.thread().id(), ended));
+                Ok(())
+            }
+            Err(error) => {
+                self.home.leave();
+                missing.receiver = std_lock(&waiting).take().map(Agent::into_receiver);
+                Err(error)
+            }
         }
-        started.map(drop)
     }
 
     fn start_reader(&self, missing: &mut Missing) -> io::Result<()> {
@@ -195,7 +205,11 @@ impl Drop for Threads {
             return;
         }
         self.signals.stop.store(true, Ordering::Relaxed);
+        let waits = self.signals.has_votes.load(Ordering::Relaxed) && !self.health.get().is_alone();
         self.send(Message::Stop);
+        if let Some(leaving) = std_lock(&self.missing).leaving.take().filter(|_| waits) {
+            leaving.wait();
+        }
     }
 }
 

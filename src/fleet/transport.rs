@@ -92,6 +92,7 @@ impl Transport {
         Ok(Beat { now, memory, news, replicas })
     }
 
+    #[cfg(test)]
     pub(super) fn call(&mut self, name: &str, command: Command) -> Result<Answer, StoreError> {
         let answer = self.call_all(&[(name, command)])?.pop();
         answer.ok_or_else(|| StoreError::Other("no answer".into()))?

@@ -3,7 +3,7 @@
 use redis::{FromRedisValue as _, RedisResult, Value};
 
 use super::protocol::{
-    command::{Answer, Command, Request, Status, Verdict},
+    command::{Answer, Command, Request, Status, Verdict, Voter},
     fence::Fence,
     record::{Micros, Record},
 };
@@ -15,19 +15,22 @@ pub(super) fn arguments(command: &Command) -> (&'static str, Vec<String>) {
         |number: Option<Micros>| number.map_or(String::new(), |number| number.to_string());
     match command.request {
         Request::Join(record) => {
-            let Record { fence, state, until, opens } = record;
+            let Record { fence, state, until, opens, by_hand } = record;
             let arguments = vec![
                 fence.number.to_string(),
                 token(fence.token),
                 state.as_str().to_owned(),
                 optional(until),
                 opens.to_string(),
+                u8::from(by_hand).to_string(),
             ];
             ("join", arguments)
         }
         Request::Vote { voter, token: fresh, open_for, opens, quorum } => {
             let numbers = [open_for.to_string(), opens.to_string(), quorum.to_string()];
-            ("vote", [token(voter), token(fresh)].into_iter().chain(numbers).collect())
+            let Voter { replica, breaker } = voter;
+            let voter = format!("{}:{}", token(replica), token(breaker));
+            ("vote", [voter, token(fresh)].into_iter().chain(numbers).collect())
         }
         Request::Set { token: fresh, state, lasts, opens } => {
             let state = state.as_str().to_owned();
@@ -83,13 +86,15 @@ fn parse_answer(fields: &[String]) -> Option<Answer> {
         "late" => Status::Late,
         _ => return None,
     };
-    let [number, token, state, until, opens] = record else { return None };
-    let record = parse_record([number, token, state, until, opens])?;
+    let [number, token, state, until, opens, by_hand] = record else { return None };
+    let record = parse_record([number, token, state, until, opens, by_hand])?;
     Some(Answer { status, record, now: now.parse().ok()? })
 }
 
-/// Reads a record: its number, token, state, end and step of the backoff.
-pub(super) fn parse_record([number, token, state, until, opens]: [&str; 5]) -> Option<Record> {
+/// Reads a record: its number, token, state, end, step of the backoff, and 1 if it was set by hand.
+pub(super) fn parse_record(
+    [number, token, state, until, opens, by_hand]: [&str; 6],
+) -> Option<Record> {
     let fence = Fence { number: number.parse().ok()?, token: u64::from_str_radix(token, 16).ok()? };
     let state = match state {
         "closed" => State::Closed,
@@ -100,7 +105,7 @@ pub(super) fn parse_record([number, token, state, until, opens]: [&str; 5]) -> O
         _ => return None,
     };
     let until = Some(until.parse().ok()?).filter(|until| *until != 0);
-    Some(Record { fence, state, until, opens: opens.parse().ok()? })
+    Some(Record { fence, state, until, opens: opens.parse().ok()?, by_hand: by_hand == "1" })
 }
 
 pub(super) fn invalid(what: &'static str) -> redis::RedisError {

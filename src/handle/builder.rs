@@ -14,6 +14,8 @@ use super::{
     settings::breaker_settings,
     source,
 };
+#[cfg(feature = "keyed")]
+use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 #[cfg(feature = "metrics")]
@@ -21,7 +23,7 @@ use crate::metrics::Counted;
 #[cfg(all(feature = "keyed", feature = "metrics"))]
 use crate::metrics::Labels;
 use crate::{
-    breaker::{open_slot::OpenSlot, pool},
+    breaker::{cell::Lease, notify::Observer, open_slot::OpenSlot, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -53,6 +55,9 @@ pub struct BreakerBuilder {
     group: Option<Counted>,
     /// What bounds how many circuits of a group are open.
     pub(crate) open_slot: Option<OpenSlot>,
+    /// The key in the group, for calls that began without the breaker.
+    #[cfg(feature = "keyed")]
+    pub(crate) key_mark: KeyMark,
 }
 
 /// The default settings. Builders share them until they change them: most replace them.
@@ -75,6 +80,8 @@ impl BreakerBuilder {
             #[cfg(feature = "metrics")]
             group: None,
             open_slot: None,
+            #[cfg(feature = "keyed")]
+            key_mark: KeyMark::default(),
         }
     }
 
@@ -157,22 +164,20 @@ impl BreakerBuilder {
         self.config.check("", &mut faults);
         #[cfg(feature = "redis")]
         if let Some(fleet) = &self.fleet {
-            fleet.counts().check(&self.config, &mut faults);
+            fleet.counts().check(&self.config, "", &mut faults);
         }
         faults.into_result(())?;
         Ok(self.build_valid())
     }
 
     /// Builds a breaker whose name and settings have been checked.
-    #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
-    pub(crate) fn build_valid(mut self) -> Breaker {
-        #[cfg(feature = "redis")]
-        let fleet = self.fleet.take();
-        let mut shared = self.create(FirstSteps::complete);
+    pub(crate) fn build_valid(self) -> Breaker {
+        let shared = self.create(FirstSteps::complete);
         shared.begin_meter_if_read();
         #[cfg(feature = "redis")]
-        if let Some(fleet) = &fleet {
-            shared.join(fleet);
+        {
+            shared.share();
+            shared.wait_for_fleet();
         }
         Breaker { cell: shared.cell(), shared: Arc::new(shared) }
     }
@@ -181,8 +186,9 @@ impl BreakerBuilder {
     /// the log nor a listener nor a method of the store, if the snapshot is
     /// [restored later](Self::restore_later) and events
     /// [go elsewhere](Self::on_event_instead_of_log). Once the lock is released,
-    /// [`AfterBuild::run`] does the rest; until then, the breaker may have yet to
-    /// [take over](Breaker::take_over) the state of an older one of its name.
+    /// [`AfterBuild::run`] does the rest, and [`Breaker::share`] after that; until then, the
+    /// breaker may have yet to [take over](Breaker::take_over) the state of an older one of its
+    /// name.
     pub(crate) fn build_under_lock(self) -> (Breaker, AfterBuild) {
         debug_assert!(self.snapshot.is_none(), "restoring a snapshot runs listeners");
         let mut steps = None;
@@ -198,19 +204,32 @@ impl BreakerBuilder {
         let meter = Meter::new(self.config.call_metrics, self.group);
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
-        cell.lease(self.config, self.clock, meter.slot());
+        let slot = meter.slot();
+        let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
+        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
+        cell.lease(Lease {
+            config: self.config,
+            clock: self.clock,
+            meter: slot,
+            observer: Some(Arc::clone(&dispatcher) as Arc<dyn Observer>),
+            awaits_restore: self.store.is_some(),
+        });
         if let Some(slot) = self.open_slot {
             cell.set_open_slot(slot);
         }
-        let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
-        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
-        cell.set_observer(Arc::clone(&dispatcher) as _);
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
         let mut shared = BreakerInner::new(dispatcher);
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &self.fleet {
+            shared.join(fleet);
+        }
+        #[cfg(feature = "keyed")]
+        {
+            shared.key_mark = self.key_mark;
+        }
         if let Some(store) = self.store {
-            cell.await_restore();
             let is_new = self.snapshot.is_some();
             shared.attach(store, settings, &self.write_behind, is_new, take_steps);
         }

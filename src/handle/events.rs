@@ -10,6 +10,8 @@ use smol_str::SmolStr;
 use tokio::sync::broadcast;
 
 use super::meter::Meter;
+#[cfg(feature = "keyed")]
+use crate::breaker::nesting::key_mark::KeyMark;
 #[cfg(feature = "redis")]
 use crate::fleet::{Membership, RedisFleet};
 use crate::{
@@ -79,6 +81,9 @@ pub(super) struct BreakerInner {
     #[cfg(feature = "redis")]
     pub(super) membership: Option<Box<Membership>>,
     dispatcher: Arc<EventDispatcher>,
+    /// The key in a group. A call of it that began without the breaker runs under this mark.
+    #[cfg(feature = "keyed")]
+    pub(super) key_mark: KeyMark,
 }
 
 impl BreakerInner {
@@ -88,6 +93,8 @@ impl BreakerInner {
             #[cfg(feature = "redis")]
             membership: None,
             dispatcher,
+            #[cfg(feature = "keyed")]
+            key_mark: KeyMark::default(),
         }
     }
 
@@ -117,17 +124,27 @@ impl BreakerInner {
         self.attachment = Some(Box::new(attachment));
     }
 
-    /// Shares the breaker, and takes over the state of the fleet.
+    /// Prepares the breaker for [sharing](Self::share).
     #[cfg(feature = "redis")]
     pub(super) fn join(&mut self, fleet: &RedisFleet) {
-        let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
-        let membership = Membership::begin(
-            fleet.threads(self.name()),
-            self.name().clone(),
-            self.cell(),
-            &observer,
-        );
-        self.membership = Some(Box::new(membership));
+        self.membership = Some(Box::new(Membership::new(fleet.threads(self.name()))));
+    }
+
+    /// Shares the breaker, if it has a fleet. It takes the state of that over in the background.
+    #[cfg(feature = "redis")]
+    pub(super) fn share(&self) {
+        if let Some(membership) = &self.membership {
+            let observer = Arc::clone(&self.dispatcher) as Arc<dyn Observer>;
+            membership.begin(self.name().clone(), self.cell(), &observer);
+        }
+    }
+
+    /// Waits until the breaker has the state of its fleet, but not for long.
+    #[cfg(feature = "redis")]
+    pub(super) fn wait_for_fleet(&self) {
+        if let Some(membership) = &self.membership {
+            membership.wait();
+        }
     }
 
     #[inline]
@@ -152,6 +169,12 @@ impl BreakerInner {
     pub(super) fn begin_meter_if_read(&self) {
         #[cfg(feature = "metrics")]
         self.dispatcher.begin_meter_if_read();
+    }
+
+    /// The breaker is in no state of its group any more.
+    #[cfg(feature = "keyed")]
+    pub(super) fn leave_group(&self) {
+        self.dispatcher.meter.leave_group();
     }
 
     /// Counts for metrics what the settings say now.

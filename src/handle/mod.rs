@@ -146,10 +146,27 @@ impl Breaker {
     /// Within a call that this breaker has admitted already, another one needs no admission.
     #[inline]
     fn admit(&self) -> Result<Permit, Refusal> {
-        if nesting::is_nested(self.cell) {
+        if self.is_nested() {
             return Ok(Permit::void_of(self.cell));
         }
         Permit::try_acquire(self.cell)
+    }
+
+    /// Whether a call of this breaker runs on this thread, or one of its key that began before the
+    /// breaker was there.
+    #[inline]
+    fn is_nested(&self) -> bool {
+        nesting::is_any_running() && self.is_among_running()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_among_running(&self) -> bool {
+        #[cfg(feature = "keyed")]
+        if self.shared.key_mark.is_running() {
+            return true;
+        }
+        nesting::is_nested(self.cell)
     }
 
     /// Waits until a call is admitted.
@@ -178,7 +195,7 @@ impl Breaker {
         loop {
             let poll = |cx: &mut Context<'_>| {
                 // Not for the slot that the outer call holds.
-                if nesting::is_nested(self.cell) {
+                if self.is_nested() {
                     return Poll::Ready(());
                 }
                 wait.poll_ready(cx)
@@ -231,15 +248,41 @@ impl Breaker {
         }
     }
 
-    /// Takes the breaker out of its group: it goes on in memory, no longer counts as an open
-    /// circuit of the group, and what the store holds of it is deleted in the background. It runs
-    /// no listener; [`leave_store`](Self::leave_store) does the rest.
+    /// Takes the breaker out of its group: it goes on in memory and alone, no longer counts as an
+    /// open circuit of the group, is in no state in the group's metrics, and what the store holds
+    /// of it is deleted in the background. It runs no listener; [`leave_store`](Self::leave_store)
+    /// does the rest.
+    ///
+    /// Its last handle may be dropped much later: the map of the group keeps what it has removed
+    /// until there is more of that.
     #[cfg(feature = "keyed")]
     pub(crate) fn leave_group(&self) {
         self.cell.remove_open_limit();
+        self.shared.leave_group();
+        #[cfg(feature = "redis")]
+        if let Some(membership) = &self.shared.membership {
+            membership.leave();
+        }
         if let Some(attachment) = &self.shared.attachment {
             attachment.discard();
         }
+    }
+
+    /// Shares the breaker, if it has a fleet: the last step of a build under a lock. It takes the
+    /// state of the fleet over in the background. This may run code of users, so no lock may be
+    /// held.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "none is shared"))]
+    pub(crate) fn share(&self) {
+        #[cfg(feature = "redis")]
+        self.shared.share();
+    }
+
+    /// Waits until the breaker has the state of its fleet, but for no longer than a second. Of a
+    /// breaker that has yet to be [shared](Self::share), it waits for that too.
+    #[cfg_attr(not(feature = "redis"), expect(clippy::unused_self, reason = "none is shared"))]
+    pub(crate) fn wait_for_fleet(&self) {
+        #[cfg(feature = "redis")]
+        self.shared.wait_for_fleet();
     }
 
     /// Whether this breaker reaches the fleet that it is [shared](BreakerBuilder::shared) with.

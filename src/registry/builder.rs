@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{Registry, events::Hub, maker::Maker, settings::Settings};
+#[cfg(feature = "redis")]
+use crate::fleet::RedisFleet;
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, ConfigFile},
@@ -18,6 +20,8 @@ use crate::{
 pub struct RegistryBuilder {
     settings: Settings,
     store: Option<KnownStore>,
+    #[cfg(feature = "redis")]
+    fleet: Option<RedisFleet>,
     clock: TimeSource,
     listeners: Vec<Listener>,
 }
@@ -63,6 +67,29 @@ impl RegistryBuilder {
         self
     }
 
+    /// Shares every breaker with other replicas of this service, under its own name. Default: none,
+    /// every replica decides alone. See [`fleet`](crate::fleet).
+    ///
+    /// [`get_or_create`](Registry::get_or_create) waits at most another second for the fleet's
+    /// state, so that the first call meets it. With
+    /// [`FleetCounts::Shared`](crate::fleet::FleetCounts::Shared), all rules of all breakers must
+    /// be rates over time windows.
+    ///
+    /// ```no_run
+    /// use tower_breaker::{Registry, fleet::RedisFleet};
+    ///
+    /// let fleet = RedisFleet::open("redis://redis.internal")?;
+    /// let registry = Registry::builder().shared(fleet).build()?;
+    /// let payments = registry.get_or_create("payments")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub fn shared(mut self, fleet: RedisFleet) -> Self {
+        self.fleet = Some(fleet);
+        self
+    }
+
     /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = TimeSource::custom(clock);
@@ -87,10 +114,15 @@ impl RegistryBuilder {
     ///
     /// One [`ConfigError`] that lists every fault of all settings, with its path.
     pub fn build(self) -> Result<Registry, ConfigError> {
-        self.settings.validate()?;
-        let Self { settings, store, clock, listeners } = self;
-        let hub = Arc::new(Hub::new(listeners));
-        Ok(Registry::new(settings, Maker { store, clock, hub }))
+        let maker = Maker {
+            store: self.store,
+            #[cfg(feature = "redis")]
+            fleet: self.fleet,
+            clock: self.clock,
+            hub: Arc::new(Hub::new(self.listeners)),
+        };
+        maker.check(&self.settings)?;
+        Ok(Registry::new(self.settings, maker))
     }
 }
 

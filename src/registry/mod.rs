@@ -78,7 +78,7 @@ impl Registry {
 
     /// Returns the breaker of this name, and creates it if there is none.
     ///
-    /// Creating it waits at most a second for the registry's store, as
+    /// Creating it waits at most a second for the registry's store, and another for its fleet, as
     /// [`BreakerBuilder::build`](crate::BreakerBuilder::build) does. So create breakers at the
     /// start, or on a thread that may block. Other callers of the same name wait for the same
     /// breaker; other names are not delayed.
@@ -122,11 +122,18 @@ impl Registry {
     /// later. Existing ones keep their states and counts, as with [`Breaker::update`]. A breaker
     /// whose settings are the same in the old and in the new file is not touched.
     ///
-    /// The store and the clock of the registry stay, whatever the file names.
+    /// The store, the fleet and the clock of the registry stay, whatever the file names.
     ///
-    /// A file with a fault cannot be read, so it never gets here.
-    pub fn reload(&self, file: &ConfigFile) {
-        self.by_name.set_settings(Settings::from_file(file));
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the registry is [shared](RegistryBuilder::shared) and its fleet cannot
+    /// count for one of the rules; then nothing changes. A file with another fault cannot be read,
+    /// so it never gets here: without a fleet, this does not fail.
+    pub fn reload(&self, file: &ConfigFile) -> Result<(), ConfigError> {
+        let settings = Settings::from_file(file);
+        self.by_name.maker().check(&settings)?;
+        self.by_name.set_settings(settings);
+        Ok(())
     }
 
     /// Subscribes to the events of all breakers, including those created later.

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use smol_str::SmolStr;
 
-use crate::config::{Config, ConfigError, ConfigFile, Faults, check_name, join};
+use crate::config::{Config, ConfigFile, Faults, check_name, join};
+#[cfg(feature = "redis")]
+use crate::fleet::FleetCounts;
 
 #[derive(Debug, Default)]
 pub(super) struct Settings {
@@ -27,14 +29,21 @@ impl Settings {
         self.breakers.get(name).unwrap_or(&self.defaults)
     }
 
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let mut faults = Faults::default();
-        self.defaults.check("defaults", &mut faults);
+    pub(super) fn check(&self, faults: &mut Faults) {
+        self.defaults.check("defaults", faults);
         for (name, config) in &self.breakers {
             let path = join("breakers", name);
-            check_name(name, path.clone(), &mut faults);
-            config.check(&path, &mut faults);
+            check_name(name, path.clone(), faults);
+            config.check(&path, faults);
         }
-        faults.into_result(())
+    }
+
+    /// Whether a fleet can count for all rules.
+    #[cfg(feature = "redis")]
+    pub(super) fn check_counts(&self, counts: FleetCounts, faults: &mut Faults) {
+        counts.check(&self.defaults, "defaults", faults);
+        for (name, config) in &self.breakers {
+            counts.check(config, &join("breakers", name), faults);
+        }
     }
 }

@@ -116,6 +116,7 @@ fn values() -> Vec<(&'static str, AutoTraits)> {
         Fault,
         FileStore,
         FlushError,
+        GrpcByDeadline,
         GrpcClassifier,
         GrpcCode,
         GrpcEos,

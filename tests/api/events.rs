@@ -34,6 +34,24 @@ fn visit_all_states(breaker: &Breaker, clock: &ManualClock) {
     breaker.reset();
 }
 
+/// So that an operator knows what to do about it.
+#[test]
+fn the_log_line_of_a_probe_that_timed_out_names_the_setting_to_raise() {
+    let (log, clock) = (Log::default(), ManualClock::new());
+    let builder = Breaker::builder("slow").trip_on(Trip::consecutive_failures(1));
+    let breaker = builder.clock(clock.clone()).build().unwrap();
+    log.during(|| {
+        breaker.try_acquire().unwrap().failure();
+        clock.advance(Duration::from_secs(60));
+        let probe = breaker.try_acquire().unwrap();
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(breaker.state(), State::Open);
+        drop(probe);
+    });
+    assert_eq!(log.lines_with("(raise `half_open_timeout`"), 1, "{}", log.text());
+    assert_eq!(log.lines_with("half_open -> open"), 1, "{}", log.text());
+}
+
 #[test]
 fn listeners_receive_every_transition_in_order() {
     let clock = ManualClock::new();

@@ -1,11 +1,12 @@
 //! The calls of keyed breakers: counted for the group, or by key.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio_test::{assert_pending, block_on, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
-    Config, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window, config::CallMetrics,
+    Config, KeyedBreakers, KeyedCircuitBreakerLayer, State, Trip, Window, clock::ManualClock,
+    config::CallMetrics,
 };
 
 use super::{counted, ends};
@@ -147,4 +148,38 @@ fn a_call_that_passes_a_full_group_twice_is_unrecorded_once() {
         let metrics = breakers.metrics();
         assert_eq!((metrics.unrecorded_calls, metrics.calls.total()), (calls, 0));
     }
+}
+
+/// The map of a group may keep what it has removed for long, as this test keeps a handle.
+#[test]
+fn a_replaced_breaker_is_in_no_state_of_its_group_though_a_handle_is_kept() {
+    let clock = ManualClock::new();
+    let mut config = Config::default();
+    config.trip_on = vec![Trip::failure_rate(0.5, Window::calls(10)).minimum_calls(2)];
+    let hosts = KeyedBreakers::builder("replaced").config(config).max_breakers(1);
+    let hosts = hosts.clock(clock.clone()).build().unwrap();
+    let fail = |key: &str| hosts.get_or_create(key).unwrap().try_acquire().unwrap().failure();
+    let seen = || {
+        let metrics = hosts.metrics();
+        let states = [State::Closed, State::Open, State::HalfOpen];
+        (states.map(|state| metrics.breakers_in(state)), metrics.failure_ratio)
+    };
+    fail("a");
+    assert_eq!(seen(), ([1, 0, 0], Some(1.0)));
+    fail("a");
+    let kept = hosts.get("a").unwrap();
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(seen().0, [0, 0, 1]);
+    // That it was used is its second chance.
+    assert!(hosts.get_or_create("b").is_none() || hosts.get("a").is_none());
+    let b = hosts.get_or_create("b").unwrap();
+    assert!(hosts.get("a").is_none(), "it was half-open, and was replaced");
+    b.try_acquire().unwrap().success();
+    assert_eq!(seen(), ([1, 0, 0], Some(0.0)));
+    // It goes on in memory, outside of the group.
+    kept.try_acquire().unwrap().failure();
+    assert_eq!((kept.state(), seen()), (State::Open, ([1, 0, 0], Some(0.0))));
+    drop(kept);
+    assert_eq!(seen(), ([1, 0, 0], Some(0.0)));
+    assert_eq!(hosts.metrics().calls.failure, 3);
 }

@@ -17,7 +17,7 @@ use crate::{
     support::{redis::RedisServer, wait::eventually},
 };
 
-const KEY: &str = "circuit_breaker:{0}:fleet:breaker:payments";
+const KEY: &str = "circuit_breaker:{0}:fleet:payments:breaker";
 const REPLICAS: &str = "circuit_breaker:{0}:fleet:replicas";
 const OPEN_TIME: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3600;

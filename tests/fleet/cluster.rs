@@ -30,7 +30,7 @@ fn replica(cluster: &RedisCluster, name: &str) -> Breaker {
 
 /// The key of a breaker that the fleet has written, and the place of its primary.
 fn key_of(cluster: &RedisCluster, name: &str) -> (String, usize) {
-    let keys = (0..SHARDS).map(|shard| format!("circuit_breaker:{{{shard}}}:fleet:breaker:{name}"));
+    let keys = (0..SHARDS).map(|shard| format!("circuit_breaker:{{{shard}}}:fleet:{name}:breaker"));
     let mut places = keys.map(|key| (cluster.place_of(&key), key));
     let found =
         places.find(|(place, key)| cluster.primaries[*place].command(&["EXISTS", key]) == "1");

@@ -35,6 +35,7 @@ const KNOWN: &[Known] = &[
     ("PERSIST", (2, 2), &[]),
     ("PEXPIRE", (2, 6), &[]),
     ("PEXPIREAT", (2, 6), &[]),
+    ("PTTL", (2, 6), &[]),
     ("PING", (1, 0), &[]),
     ("ROLE", (2, 8), &[]),
     // With `get-master-addr-by-name`.

@@ -13,7 +13,7 @@ use crate::{
     support::{redis::RedisServer, wait::eventually},
 };
 
-const COUNTS: &str = "circuit_breaker:{0}:fleet:counts:payments";
+const COUNTS: &str = "circuit_breaker:{0}:fleet:payments:counts";
 /// Longer than a test takes on a busy machine.
 const WINDOW: Window = Window::Time(Duration::from_secs(600));
 

@@ -10,8 +10,10 @@ mod clocks;
 mod cluster;
 mod commands;
 mod counts;
+mod ends;
 mod forked;
 mod health_checks;
+mod many;
 mod news;
 mod operators;
 mod outages;
@@ -31,5 +33,6 @@ fn child_process() {
     support::child::enter(&[
         (processes::REPLICA, processes::replica),
         (forked::PARENT, forked::parent),
+        (ends::VOTER, ends::voter),
     ]);
 }

@@ -1,10 +1,13 @@
 //! Who is there, and what each replica says about a breaker.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use tower_breaker::{
-    Breaker, State,
-    event::Reason,
+    Breaker, Event, State,
+    event::{Reason, Transition},
     fleet::{Agreement, BreakerView, FleetError, FleetReplica, FleetView, RedisFleet},
 };
 
@@ -190,4 +193,54 @@ fn views_are_plain_json() {
     assert_eq!(view.replica.id, "a");
     assert_eq!(view.view.as_ref().unwrap().reason, Some(Reason::FailureRate));
     assert_eq!(serde_json::to_string(&view).unwrap(), json);
+}
+
+#[test]
+fn what_is_done_by_hand_on_one_replica_is_manual_on_the_others() {
+    const LONG: Duration = Duration::from_secs(600);
+    let Some(server) = RedisServer::start() else { return };
+    let build = |events: mpsc::Sender<Transition>| {
+        let builder = settings("payments").recovery_timeout(LONG).on_event(move |event| {
+            if let Event::Transition(transition) = event {
+                // The test may have ended.
+                let _ = events.send(transition.clone());
+            }
+        });
+        let breaker = builder.shared(fleet(&server).build().unwrap()).build().unwrap();
+        joined(&breaker);
+        breaker
+    };
+    let next = |events: &mpsc::Receiver<Transition>| {
+        let transition = events.recv_timeout(LONG).unwrap();
+        assert_eq!(transition.reason, Reason::Fleet);
+        (transition.to, transition.manual)
+    };
+    let first = build(mpsc::channel().0);
+    let (sender, events) = mpsc::channel();
+    let _second = build(sender);
+    first.force_open();
+    assert_eq!(next(&events), (State::ForcedOpen, true));
+    // One that starts later learns it from the server's answer, not by news.
+    let (sender, later) = mpsc::channel();
+    let _third = build(sender);
+    assert_eq!(next(&later), (State::ForcedOpen, true));
+    first.reset();
+    assert_eq!(next(&events), (State::Closed, true));
+    first.trip();
+    assert_eq!(next(&events), (State::Open, true));
+    first.reset();
+    assert_eq!(next(&events), (State::Closed, true));
+    fail(&first);
+    assert_eq!(next(&events), (State::Open, false), "by a rule");
+    first.reset();
+    assert_eq!(next(&events), (State::Closed, true));
+    first.trip();
+    assert_eq!(next(&events), (State::Open, true));
+    // A server that was emptied is told by a replica.
+    server.command(&["FLUSHALL"]);
+    let key = "circuit_breaker:{0}:fleet:payments:breaker";
+    eventually("the server is told", || server.command(&["HGET", key, "s"]) == "open");
+    let (sender, last) = mpsc::channel();
+    let _fourth = build(sender);
+    assert_eq!(next(&last), (State::Open, true));
 }

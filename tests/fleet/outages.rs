@@ -65,7 +65,7 @@ fn a_server_that_comes_back_empty_gets_the_states_of_the_fleet() {
     reaches(&[&second], State::ForcedOpen);
     assert_eq!(server.command(&["FLUSHALL"]), "OK");
     eventually("the state is there again", || {
-        server.command(&["HGET", "circuit_breaker:{0}:fleet:breaker:payments", "s"])
+        server.command(&["HGET", "circuit_breaker:{0}:fleet:payments:breaker", "s"])
             == "forced_open"
     });
     assert_eq!((first.state(), second.state()), (State::ForcedOpen, State::ForcedOpen));
@@ -86,7 +86,7 @@ fn a_vote_that_the_server_has_forgotten_is_cast_again() {
         breaker
     };
     let votes = || {
-        let fields = server.command(&["HKEYS", "circuit_breaker:{0}:fleet:breaker:payments"]);
+        let fields = server.command(&["HKEYS", "circuit_breaker:{0}:fleet:payments:breaker"]);
         fields.lines().filter(|field| field.starts_with("v:")).count()
     };
     let (first, second) = (voting(), voting());
@@ -207,7 +207,7 @@ fn both_sides_of_a_partition_decide_alone_and_agree_afterwards() {
 
 #[test]
 fn a_broken_key_leaves_out_its_own_breaker_alone_until_it_is_deleted() {
-    const KEY: &str = "circuit_breaker:{0}:fleet:breaker:broken";
+    const KEY: &str = "circuit_breaker:{0}:fleet:broken:breaker";
     let Some(server) = RedisServer::start() else { return };
     let log = Log::default();
     tracing::subscriber::set_global_default(log.subscriber()).unwrap();

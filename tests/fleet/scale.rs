@@ -100,7 +100,7 @@ fn measure_trips(server: &RedisServer, replicas: &[Vec<Breaker>]) {
     });
     println!("all have tripped by themselves after {:?}", began.elapsed());
     let is_stored = |breaker: &Breaker| {
-        let key = format!("circuit_breaker:{{0}}:fleet:breaker:{}", breaker.name());
+        let key = format!("circuit_breaker:{{0}}:fleet:{}:breaker", breaker.name());
         server.command(&["HGET", &key, "s"]) == "open"
     };
     eventually("all are stored", || replicas[0].last().is_some_and(is_stored));
@@ -120,7 +120,7 @@ fn measure_trips(server: &RedisServer, replicas: &[Vec<Breaker>]) {
     println!("after the trips, with {scripts} scripts and {reads} reads");
 
     let breakers = &replicas[0];
-    let key = format!("circuit_breaker:{{0}}:fleet:breaker:{}", breakers[0].name());
+    let key = format!("circuit_breaker:{{0}}:fleet:{}:breaker", breakers[0].name());
     let one = server.command(&["MEMORY", "USAGE", &key]);
     let news = "circuit_breaker:{0}:fleet:news";
     let (size, length) =

@@ -49,7 +49,7 @@ fn no_state_is_lost_when_a_replica_that_lags_takes_over() {
     let [primary, lagging] = &sentinels.servers;
     first.disable();
     reaches(&[&second], State::Disabled);
-    let key = "circuit_breaker:{0}:fleet:breaker:payments";
+    let key = "circuit_breaker:{0}:fleet:payments:breaker";
     let knows = |state| lagging.command(&["HGET", key, "s"]) == state;
     eventually("it is replicated", || knows("disabled"));
     // It gets no news from here on: its link is cut, and it cannot make another.
@@ -109,7 +109,7 @@ fn a_primary_that_becomes_a_replica_while_it_lives_is_left() {
     });
     first.reset();
     reaches(&[&second], State::Closed);
-    let key = "circuit_breaker:{0}:fleet:breaker:payments";
+    let key = "circuit_breaker:{0}:fleet:payments:breaker";
     eventually("the new primary has it", || new.command(&["HGET", key, "s"]) == "closed");
     eventually("joined", || first.fleet_health() == FleetHealth::Joined);
 }
@@ -135,7 +135,7 @@ fn sentinels_and_servers_are_reached_by_tls_also_after_a_failover() {
     joined(&second);
     second.reset();
     reaches(&[&first], State::Closed);
-    let key = "circuit_breaker:{0}:fleet:breaker:payments";
+    let key = "circuit_breaker:{0}:fleet:payments:breaker";
     eventually("the new primary has it", || new.command(&["HGET", key, "s"]) == "closed");
 
     let mistaken = build(Certificates::create().unwrap().pem("ca.pem"));

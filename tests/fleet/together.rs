@@ -87,7 +87,7 @@ fn at_most_one_replica_probes_at_a_time() {
 
 /// How many leases the server knows.
 fn leases(server: &RedisServer) -> usize {
-    let fields = server.command(&["HKEYS", "circuit_breaker:{0}:fleet:breaker:payments"]);
+    let fields = server.command(&["HKEYS", "circuit_breaker:{0}:fleet:payments:breaker"]);
     fields.lines().filter(|field| field.starts_with("l:")).count()
 }
 
@@ -139,7 +139,7 @@ fn the_inner_service_is_not_asked_while_the_open_circuit_notes_calls() {
     let breaker = replica(&server, "payments");
     fail(&breaker);
     eventually("the state is that of the fleet", || {
-        server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
+        server.command(&["EXISTS", "circuit_breaker:{0}:fleet:payments:breaker"]) == "1"
     });
     let asked = Arc::default();
     let mut service = CircuitBreaker::new(Inner(Arc::clone(&asked)), breaker.clone());
@@ -238,7 +238,7 @@ fn a_replica_that_starts_meets_the_state_of_the_fleet_at_its_first_call() {
     joined(&first);
     fail(&first);
     eventually("the change reaches the fleet", || {
-        server.command(&["EXISTS", "circuit_breaker:{0}:fleet:breaker:payments"]) == "1"
+        server.command(&["EXISTS", "circuit_breaker:{0}:fleet:payments:breaker"]) == "1"
     });
     let second = build();
     assert_eq!(second.state(), State::Open);
@@ -325,7 +325,7 @@ fn news_do_not_wait_until_thousands_of_trips_are_sent() {
     let sent = sent();
     println!("{sent} keys when the news had come");
     assert!(sent < BREAKERS / 2, "{sent}");
-    let last = "circuit_breaker:{0}:fleet:breaker:breaker-7999";
+    let last = "circuit_breaker:{0}:fleet:breaker-7999:breaker";
     eventually("all trips reach the server", || server.command(&["HGET", last, "s"]) == "open");
 }
 
@@ -336,7 +336,7 @@ fn a_healthy_breaker_costs_no_key() {
     for _ in 0..100 {
         breaker.try_acquire().unwrap().success();
     }
-    assert_eq!(server.command(&["KEYS", "*breaker:payments"]), "");
+    assert_eq!(server.command(&["KEYS", "*payments:breaker"]), "");
     assert_eq!(breaker.config().trip_on, [Trip::consecutive_failures(3)]);
 }
 

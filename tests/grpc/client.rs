@@ -50,8 +50,15 @@ impl<T: Transport + Clone> Client<T> {
 
     /// One request message, one response message.
     pub(crate) async fn unary(&self, path: &'static str, message: &str) -> Result<String, Status> {
+        self.unary_request(path, Request::new(message.to_owned())).await
+    }
+
+    pub(crate) async fn unary_request(
+        &self,
+        path: &'static str,
+        request: Request<String>,
+    ) -> Result<String, Status> {
         let path = PathAndQuery::from_static(path);
-        let request = Request::new(message.to_owned());
         let answer = self.ready().await?.unary(request, path, ProstCodec::default()).await;
         answer.map(Response::into_inner)
     }

@@ -6,12 +6,12 @@ use http::{Request, Response};
 use tonic::{Code, body::Body, client::GrpcService, transport::Server};
 use tower::ServiceBuilder;
 use tower_breaker::{
-    CircuitBreakerLayer, Outcome, State,
-    classify::{ClassifiedResponse, Classify, ClassifyBody, GrpcClassifier},
+    CircuitBreakerLayer, KeyedBreakers, KeyedCircuitBreakerLayer, Outcome, State,
+    classify::{ClassifiedResponse, Classify, ClassifyBody, GrpcClassifier, MakeClassifier},
 };
 
 use crate::{
-    client::{Client, UNARY},
+    client::{Client, Transport, UNARY},
     recorded,
     server::{Running, routes},
     watching,
@@ -64,7 +64,11 @@ async fn a_handler_that_returns_cancelled_is_a_failure_on_the_server() {
 }
 
 /// The outcome of a call that hangs, with this `grpc-timeout`.
-async fn outcome_of<T>(mut channel: T, codes: GrpcClassifier, timeout: &'static str) -> Outcome
+async fn outcome_of<T>(
+    mut channel: T,
+    codes: &impl MakeClassifier<Request<Body>, Classifier = GrpcClassifier>,
+    timeout: &'static str,
+) -> Outcome
 where
     T: GrpcService<Body, ResponseBody = Body, Error: 'static>,
 {
@@ -77,22 +81,20 @@ where
             b"\0\0\0\0\x06\x0a\x04hang",
         ))))
         .unwrap();
-    let codes = codes.for_request(&request);
+    let codes = codes.make_classifier(&request);
     std::future::poll_fn(|cx| channel.poll_ready(cx)).await.ok().unwrap();
     codes.classify(&channel.call(request).await)
 }
 
 #[tokio::test]
 async fn short_deadlines_of_callers_can_be_ignored() {
-    let ignoring = GrpcClassifier::new().ignore_deadlines_below(Duration::from_millis(100));
+    let all = GrpcClassifier::new();
+    let ignoring = all.ignore_deadlines_below(Duration::from_millis(100));
     let server = Running::bare().await;
-    for (codes, timeout, expected) in [
-        (GrpcClassifier::new(), "10m", Outcome::failure()),
-        (ignoring, "10m", Outcome::Ignore),
-        (ignoring, "100m", Outcome::failure()),
-    ] {
-        // The timeout of the channel elapses first.
-        assert_eq!(outcome_of(server.channel(), codes, timeout).await, expected, "{timeout}");
+    // The timeout of the channel elapses first.
+    assert_eq!(outcome_of(server.channel(), &all, "10m").await, Outcome::failure());
+    for (timeout, expected) in [("10m", Outcome::Ignore), ("100m", Outcome::failure())] {
+        assert_eq!(outcome_of(server.channel(), &ignoring, timeout).await, expected, "{timeout}");
     }
 
     // The timeout of the server elapses first, so there is a response.
@@ -108,11 +110,42 @@ async fn short_deadlines_of_callers_can_be_ignored() {
         [("1", Outcome::Ignore), ("4", Outcome::Ignore), ("14", Outcome::failure())]
     {
         assert_eq!(codes.classify(&answer(code)), expected, "{code}");
-        assert_eq!(ignoring.classify(&answer("4")), Outcome::failure());
+        assert_eq!(all.classify(&answer("4")), Outcome::failure());
     }
     // Another error of such a call is a failure.
     let refused: Result<Response<()>, _> = Err(io::Error::other("refused"));
     assert_eq!(codes.classify(&refused), Outcome::failure());
+}
+
+/// Makes a call that hangs, with this deadline.
+async fn hang<T: Transport + Clone>(client: &Client<T>, deadline: Duration) {
+    let mut request = tonic::Request::new("hang".to_owned());
+    request.set_timeout(deadline);
+    assert_eq!(client.unary_request(UNARY, request).await.unwrap_err().code(), Code::Cancelled);
+}
+
+#[tokio::test]
+async fn a_layer_ignores_the_short_deadlines_of_callers_by_choice() {
+    let server = Running::bare().await;
+    let codes = || GrpcClassifier::new().ignore_deadlines_below(Duration::from_secs(1));
+    let layer = watching().grpc().classify(codes()).build().unwrap();
+    let breaker = layer.breaker().clone();
+    let channel = server.endpoint().timeout(5 * SHORT).connect_lazy();
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(channel));
+    hang(&client, SHORT).await;
+    assert_eq!(recorded(&breaker), "");
+    // The timeout of the channel elapses.
+    hang(&client, Duration::from_secs(60)).await;
+    assert_eq!(recorded(&breaker), "f");
+
+    let methods = KeyedBreakers::builder("methods").build().unwrap();
+    let layer = KeyedCircuitBreakerLayer::by_grpc_method(methods.clone()).grpc();
+    let layer = layer.classify(codes());
+    let client = Client::new(ServiceBuilder::new().layer(layer).service(server.channel()));
+    for _ in 0..5 {
+        hang(&client, SHORT).await;
+    }
+    assert_eq!(methods.breakers()[0].state(), State::Closed);
 }
 
 #[test]

@@ -72,7 +72,10 @@ fn trip(breaker: &Breaker) {
 
 #[test]
 fn child_process() {
-    support::child::enter(&[(status_classifier::TOWER_HTTP, status_classifier::by_tower_http)]);
+    support::child::enter(&[
+        (status_classifier::TOWER_HTTP, status_classifier::by_tower_http),
+        (status_classifier::BY_DEFAULT, status_classifier::by_default),
+    ]);
 }
 
 #[tokio::test]

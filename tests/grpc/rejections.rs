@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, routing::post};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio_stream::StreamExt;
 use tonic::{
     Code, Status,
@@ -15,7 +15,8 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_breaker::{
-    Breaker, Rejected, State,
+    Breaker, Outcome, Rejected, State,
+    classify::{ClassifiedResponse, ClassifyBody, ClassifyEos, GrpcClassifier},
     clock::ManualClock,
     reject::{RejectAsTonicStatus, RejectWithGrpcMessage},
 };
@@ -269,6 +270,31 @@ async fn a_rejection_by_a_breaker_of_another_process_counts() {
     let service = ServiceBuilder::new().layer(layer.clone()).service(remote);
     service.oneshot(request).await.unwrap();
     assert_eq!(layer.breaker().state(), State::Open);
+}
+
+/// A handler that gets a rejection, and then answers, may pass on the metadata.
+#[test]
+fn the_metadata_of_a_rejection_changes_no_success() {
+    let (builder, _) = touchy();
+    let layer = builder.build().unwrap();
+    layer.breaker().force_open();
+    let status = Status::from(layer.breaker().try_acquire().unwrap_err());
+    let token = status.metadata().get(TOKEN).unwrap().to_str().unwrap();
+    let codes = [
+        (0, Outcome::Success),
+        (5, Outcome::Success),
+        (14, Outcome::Ignore),
+        (13, Outcome::Ignore),
+    ];
+    for (code, expected) in codes {
+        let response = Response::new(());
+        let head = GrpcClassifier::new().classify_head(&Ok::<_, Infallible>(response));
+        let ClassifiedResponse::RequiresEos(eos) = head else { panic!("{head:?}") };
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", code.into());
+        trailers.insert(TOKEN, token.parse().unwrap());
+        assert_eq!(eos.classify_eos(Some(&trailers)), expected, "{code}");
+    }
 }
 
 /// Forwards calls to this client.

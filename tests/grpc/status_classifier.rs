@@ -3,7 +3,7 @@
 use tonic::Code;
 use tower_breaker::{
     CircuitBreakerLayer, State,
-    classify::{ServerErrorsAsFailures, StatusClassifier, TowerHttp},
+    classify::{Classify, ErrorsAsFailures, ServerErrorsAsFailures, StatusClassifier, TowerHttp},
 };
 use tower_http::classify::{
     GrpcCode, GrpcErrorsAsFailures, ServerErrorsAsFailures as TheirServerErrorsAsFailures,
@@ -72,5 +72,34 @@ pub(crate) async fn by_tower_http() -> RoleResult {
         assert_eq!(status.unwrap_err().code(), Code::Unavailable);
     }
     say(&format!("{before} {}", log.lines_with(NOTICE)));
+    Ok(())
+}
+
+/// The commonest omission: `.grpc()`.
+#[test]
+fn a_layer_without_grpc_never_trips_on_a_channel_and_warns() {
+    let mut child = Role::new(BY_DEFAULT).start();
+    assert_eq!(child.line().as_deref(), Some("closed 1"));
+}
+
+pub(crate) const BY_DEFAULT: &str = "classify gRPC by default";
+
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn by_default() -> RoleResult {
+    let log = Log::default();
+    let _guard = log.follow();
+    let server = Running::bare().await;
+    let layer = CircuitBreakerLayer::builder("wrong").build()?;
+    // Another response is none of gRPC.
+    let response: Result<_, std::io::Error> = Ok(http::Response::new(()));
+    ErrorsAsFailures.classify(&response);
+    assert_eq!(log.lines_with(NOTICE), 0);
+    let breaker = layer.breaker().clone();
+    let client = server.client_behind(layer);
+    for _ in 0..10 {
+        let status = client.unary(UNARY, "err 14").await;
+        assert_eq!(status.unwrap_err().code(), Code::Unavailable);
+    }
+    say(&format!("{} {}", breaker.state(), log.lines_with(NOTICE)));
     Ok(())
 }

@@ -331,6 +331,14 @@ async fn a_request_that_cannot_be_built_is_not_a_failure() {
         breaker.call_blocking(parts).unwrap_err();
     }
     assert_eq!(breaker.state(), State::Closed);
+    // A response that cannot be built of what the dependency has sent.
+    let status = || -> Result<(), http::Error> {
+        let _ = Response::builder().status(1000).body(())?;
+        Ok(())
+    };
+    breaker.call_blocking(status).unwrap_err();
+    assert_eq!(breaker.state(), State::Open);
+    breaker.reset();
     breaker.call(async { Err::<(), BoxError>("\n".into()) }).await.unwrap_err();
     assert_eq!(breaker.state(), State::Open);
 }

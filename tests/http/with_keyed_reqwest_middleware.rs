@@ -161,6 +161,28 @@ async fn a_classifier_made_from_the_request_holds_with_and_without_a_breaker_of_
     }
 }
 
+/// With the default rule, a host has no breaker before its first failure. With a window, it has
+/// one from its first call on.
+#[tokio::test]
+async fn a_panic_of_the_classifier_is_one_failure_with_and_without_a_breaker_of_the_key() {
+    let (server, _) = server(StatusCode::OK);
+    let windows = Trip::failure_rate(1.0, Window::calls(1000)).minimum_calls(1000);
+    for rule in [Trip::consecutive_failures(99), windows] {
+        let mut config = tower_breaker::Config::default();
+        config.trip_on = vec![rule];
+        let hosts = KeyedBreakers::builder("client").config(config).build().unwrap();
+        let classify = |_: &Result<reqwest::Response, reqwest_middleware::Error>| -> Outcome {
+            panic!("a bug of the classifier")
+        };
+        let client = client(KeyedBreakerMiddleware::by_host(hosts.clone()).classify(classify));
+        for failures in 1..=3 {
+            let call = client.get(server.url("/")).send();
+            tokio::spawn(call).await.expect_err("the panic propagates");
+            assert_eq!(hosts.breakers()[0].stats().consecutive_failures(), failures);
+        }
+    }
+}
+
 #[tokio::test]
 async fn no_classifier_is_made_for_a_request_that_is_rejected_or_exempt() {
     let (server, _) = server(StatusCode::INTERNAL_SERVER_ERROR);

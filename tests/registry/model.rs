@@ -88,7 +88,7 @@ proptest! {
                         r#"{{"defaults": {{"recovery_timeout": "{defaults}s"}},
                              "breakers": {{{own}}}}}"#
                     );
-                    registry.reload(&ConfigFile::from_json(&file).unwrap());
+                    registry.reload(&ConfigFile::from_json(&file).unwrap()).unwrap();
                     let names: Vec<u8> = model.breakers.keys().copied().collect();
                     for name in names {
                         let timeout = model.recovery_timeout(name);

@@ -28,10 +28,12 @@ fn new_settings_reach_breakers_that_exist_and_those_to_come() {
     assert_eq!(recovery_timeout(&registry, "payments"), 20);
     assert_eq!(recovery_timeout(&registry, "search"), 60);
 
-    registry.reload(&file(
-        r#"{"defaults": {"recovery_timeout": "5s"},
+    registry
+        .reload(&file(
+            r#"{"defaults": {"recovery_timeout": "5s"},
             "breakers": {"mail": {"recovery_timeout": "7s"}}}"#,
-    ));
+        ))
+        .unwrap();
     assert_eq!(recovery_timeout(&registry, "payments"), 5, "its own settings are gone");
     assert_eq!(recovery_timeout(&registry, "search"), 5);
     assert_eq!(recovery_timeout(&registry, "mail"), 7);
@@ -46,7 +48,7 @@ fn a_reload_keeps_states_and_counts() {
     let counting = registry.get_or_create("counting").unwrap();
     counting.try_acquire().unwrap().failure();
 
-    registry.reload(&file(r#"{"defaults": {"trip_on": [{"consecutive_failures": 2}]}}"#));
+    registry.reload(&file(r#"{"defaults": {"trip_on": [{"consecutive_failures": 2}]}}"#)).unwrap();
     assert_eq!(open.state(), State::ForcedOpen);
     assert_eq!(counting.stats().consecutive_failures(), 1);
     counting.try_acquire().unwrap().failure();
@@ -77,7 +79,7 @@ fn every_call_counts_that_runs_while_settings_are_reloaded() {
         let mut seconds = 1;
         while seconds < 3 || !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
             seconds += 1;
-            registry.reload(&settings(seconds));
+            registry.reload(&settings(seconds)).unwrap();
         }
     });
     under_way.failure();
@@ -96,7 +98,7 @@ fn a_breaker_whose_settings_did_not_change_is_not_touched() {
     by_hand.recovery_timeout = Duration::from_secs(99);
     payments.update(by_hand).unwrap();
 
-    registry.reload(&file(text));
+    registry.reload(&file(text)).unwrap();
     assert_eq!(recovery_timeout(&registry, "payments"), 99);
 }
 
@@ -107,7 +109,7 @@ fn a_breaker_that_is_built_during_a_reload_gets_the_new_settings() {
     let (inner, done) = (registry.clone(), Arc::new(AtomicBool::new(false)));
     let is_done = Arc::clone(&done);
     store.run_once(move || {
-        inner.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#));
+        inner.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#)).unwrap();
         is_done.store(true, Ordering::SeqCst);
     });
     assert_eq!(recovery_timeout(&registry, "payments"), 5);
@@ -126,7 +128,9 @@ fn reloads_and_creations_at_once_end_with_the_newest_settings() {
         })
     };
     for seconds in 1..=100 {
-        registry.reload(&file(&format!(r#"{{"defaults": {{"recovery_timeout": "{seconds}s"}}}}"#)));
+        registry
+            .reload(&file(&format!(r#"{{"defaults": {{"recovery_timeout": "{seconds}s"}}}}"#)))
+            .unwrap();
     }
     creator.join().unwrap();
     let breakers = registry.breakers();
@@ -212,7 +216,7 @@ fn a_listener_may_create_a_breaker_and_reload_during_a_reload() {
             if matches!(event, Event::Transition(it) if it.to == State::HalfOpen) {
                 let registry = inner.get().unwrap();
                 registry.get_or_create("new").unwrap();
-                registry.reload(&file(r#"{"defaults": {"recovery_timeout": "7s"}}"#));
+                registry.reload(&file(r#"{"defaults": {"recovery_timeout": "7s"}}"#)).unwrap();
             }
         })
         .build()
@@ -221,7 +225,7 @@ fn a_listener_may_create_a_breaker_and_reload_during_a_reload() {
     let registry = registry.get().unwrap();
     registry.get_or_create("a").unwrap().trip();
     clock.advance(Duration::from_secs(60));
-    registry.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#));
+    registry.reload(&file(r#"{"defaults": {"recovery_timeout": "5s"}}"#)).unwrap();
     assert_eq!(recovery_timeout(registry, "a"), 7);
     assert_eq!(recovery_timeout(registry, "new"), 7);
 }

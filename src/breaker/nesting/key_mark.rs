@@ -4,7 +4,9 @@ use super::{INNERMOST, REMEMBERED, Scope, address, inside, is_among};
 use crate::breaker::cell::Cell;
 
 /// Stands for the breaker of a key that has none yet, where its calls are recognized further in.
-#[derive(Debug, Clone, Copy)]
+///
+/// The default is the mark of no key, which never runs.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct KeyMark(usize);
 
 impl KeyMark {
@@ -33,7 +35,7 @@ impl KeyMark {
     }
 }
 
-/// Calls of this breaker are part of the innermost one, as long as this thread runs that.
+/// Calls of this breaker are part of the innermost one, until this poll of that one ends.
 pub(crate) fn join_innermost(cell: &'static Cell) {
     let innermost = INNERMOST.get();
     if innermost != 0 && !is_among(innermost, address(cell)) {

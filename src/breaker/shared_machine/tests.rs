@@ -30,7 +30,7 @@ fn half_open() -> (Machine, Tick) {
     machine.share(Box::new(Thread), false);
     machine.set_joined(true);
     let now = Tick::new(Duration::ZERO).after(OPEN_TIME);
-    let fleet = FleetState { state: State::Open, until: Some(now), opens: 1 };
+    let fleet = FleetState { state: State::Open, until: Some(now), opens: 1, by_hand: false };
     assert!(machine.adopt(0, &fleet, &mut Effects::default()));
     machine.advance(now, &mut Effects::default());
     assert_eq!(machine.state(), State::HalfOpen);
@@ -105,7 +105,7 @@ fn no_state_of_the_fleet_keeps_the_circuit_open_for_longer_than_the_configuratio
     let (mut machine, now) = half_open();
     let open_time = machine.config.recovery_timeout;
     for until in [Some(now.after(100 * open_time)), None] {
-        let fleet = FleetState { state: State::Open, until, opens: 1 };
+        let fleet = FleetState { state: State::Open, until, opens: 1, by_hand: false };
         assert!(machine.adopt(0, &fleet, &mut Effects::default()));
         let Phase::Open { until, .. } = machine.phase else { panic!() };
         assert_eq!(until, now.after(open_time));
@@ -116,7 +116,7 @@ fn no_state_of_the_fleet_keeps_the_circuit_open_for_longer_than_the_configuratio
 fn open() -> (Machine, Tick) {
     let (mut machine, now) = half_open();
     let until = now.after(OPEN_TIME);
-    let fleet = FleetState { state: State::Open, until: Some(until), opens: 1 };
+    let fleet = FleetState { state: State::Open, until: Some(until), opens: 1, by_hand: false };
     assert!(machine.adopt(0, &fleet, &mut Effects::default()));
     (machine, until)
 }
@@ -170,4 +170,49 @@ fn a_result_that_was_submitted_is_forgotten_by_its_lease() {
     assert_eq!(looks(&mut machine, now).results, [end(2), end(3), end(3)]);
     machine.forget_result(3);
     assert_eq!(looks(&mut machine, now).results, [end(2), end(3)]);
+}
+
+#[test]
+fn a_state_of_the_fleet_that_was_set_by_hand_is_a_manual_one() {
+    let fleet = |state, by_hand| FleetState { state, until: None, opens: 0, by_hand };
+    for by_hand in [false, true] {
+        let (mut machine, _) = half_open();
+        for state in [State::Closed, State::ForcedOpen, State::Closed] {
+            let mut effects = Effects::default();
+            assert!(machine.adopt(0, &fleet(state, by_hand), &mut effects));
+            let [step] = &*effects.steps else { panic!("{effects:?}") };
+            assert_eq!((step.to, step.reason, step.manual), (state, Reason::Fleet, by_hand));
+        }
+    }
+}
+
+/// Between the moment at which the fleet is reached and that at which it knows the restored state.
+#[test]
+fn a_restored_half_open_circuit_needs_leases_until_its_state_is_the_fleets_or_its_own() {
+    let restored = || {
+        let mut machine = Machine::new(Arc::new(Config::default()), 0, Tick::new(Duration::ZERO));
+        let now = Tick::new(Duration::ZERO);
+        let phase = Phase::HalfOpen(Box::<Probes>::default());
+        machine.enter(phase, Reason::Restored.into(), now, &mut Effects::default());
+        machine.share(Box::new(Thread), false);
+        (machine, now)
+    };
+    let (mut machine, _) = restored();
+    assert!(machine.admit().is_ok(), "it is not joined");
+
+    let (mut machine, now) = restored();
+    machine.set_joined(true);
+    assert!(machine.admit().is_err());
+    assert!(looks(&mut machine, now).wants_lease);
+    assert!(machine.keep_own(1));
+    assert!(machine.admit().is_ok(), "its own");
+
+    let (mut machine, now) = restored();
+    machine.set_joined(true);
+    let fleet = FleetState { state: State::Open, until: Some(now), opens: 1, by_hand: false };
+    assert!(machine.adopt(1, &fleet, &mut Effects::default()));
+    assert_eq!(machine.state(), State::HalfOpen);
+    assert!(machine.admit().is_err(), "the fleet's");
+    machine.grant(1, now.after(OPEN_TIME));
+    assert!(machine.admit().is_ok());
 }

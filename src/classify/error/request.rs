@@ -10,10 +10,10 @@ use crate::error::causes;
 /// | error | feature |
 /// |---|---|
 /// | hyper's user errors: the body of the request failed, or its upload was aborted; over HTTP/2, a URI without a host | `http` |
-/// | those of the crate `http`: a request that could not be built, an invalid URI | `http` |
+/// | those of the crate `http`: a request that could not be built, an invalid URI. (An invalid header may be that of a response that a service could not build. Map such an error to one of your own.) | `http` |
 /// | the legacy client of hyper-util: a URI without a host or with another scheme, a method or a version that it does not send | `hyper-util` |
 /// | reqwest's builder errors (such as a bad scheme) and redirect errors | `reqwest` |
-/// | a tonic channel whose endpoint has no scheme or host | `tonic-channel` |
+/// | a tonic channel whose endpoint has no scheme or host, or is `https` without TLS | `tonic-channel` |
 ///
 /// Without its feature, an error is not recognized. [The classifiers](crate::classify) of this
 /// crate ignore such errors, and
@@ -59,7 +59,9 @@ fn by_hyper(cause: &(dyn StdError + 'static)) -> bool {
 
 #[cfg(feature = "http")]
 fn by_http(cause: &(dyn StdError + 'static)) -> bool {
-    cause.is::<http::Error>()
+    // Only a response has a status.
+    let builds_a_response = |error: &http::Error| error.is::<http::status::InvalidStatusCode>();
+    cause.downcast_ref().is_some_and(|error| !builds_a_response(error))
         || cause.is::<http::uri::InvalidUri>()
         || cause.is::<http::uri::InvalidUriParts>()
 }
@@ -100,8 +102,10 @@ fn by_reqwest(cause: &(dyn StdError + 'static)) -> bool {
 
 #[cfg(feature = "tonic-channel")]
 fn by_tonic(cause: &(dyn StdError + 'static)) -> bool {
-    // The kind is private. It stands below an error of the same type, "transport error".
+    // The kind is private. It stands below an error of the same type, "transport error". The type
+    // of the other error is private too.
     cause.is::<tonic::transport::Error>() && prints(cause, "invalid URI")
+        || prints(cause, "Connecting to HTTPS without TLS enabled")
 }
 
 #[cfg(not(feature = "http"))]
@@ -171,6 +175,16 @@ impl Write for Find<'_> {
 #[cfg(all(test, feature = "http"))]
 mod tests {
     use super::*;
+
+    /// tonic's own error is private, and made only with one of its TLS features.
+    #[cfg(feature = "tonic-channel")]
+    #[test]
+    fn an_https_endpoint_without_tls_is_an_error_of_the_request() {
+        let refused = std::io::Error::other("Connecting to HTTPS without TLS enabled");
+        assert!(is_request_error(&std::io::Error::other(refused)));
+        let other = std::io::Error::other("Connecting to HTTPS without TLS enabled: no");
+        assert!(!is_request_error(&other));
+    }
 
     #[test]
     fn a_text_is_compared_piece_by_piece_and_no_further() {

@@ -45,8 +45,17 @@ impl Pushback {
     }
 }
 
+/// The delay that this pushback asks for, or else the metadata.
+pub(super) fn delay_of(pushback: Pushback, metadata: &HeaderMap) -> Option<Duration> {
+    match pushback {
+        Pushback::Missing => retry_info(metadata),
+        Pushback::Never => None,
+        Pushback::After(delay) => Some(delay),
+    }
+}
+
 /// The delay of the `google.rpc.RetryInfo` in a status's details.
-pub(super) fn retry_info(headers: &HeaderMap) -> Option<Duration> {
+fn retry_info(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("grpc-status-details-bin");
     // One header can contain several values.
     let mut values = values.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -2,7 +2,7 @@
 
 use tonic::{Response, Status};
 
-use super::{GrpcClassifier, code::GrpcCode};
+use super::{classifier::GrpcClassifier, code::GrpcCode};
 use crate::{classify::classifier::Classify, outcome::Outcome};
 
 /// Classifies a [`Status`] by its code and its metadata, and an `Ok` as a success, also if it is a

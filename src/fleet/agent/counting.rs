@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Agent, SharedBreaker};
+use super::Agent;
 use crate::{
     breaker::{sharing::Recorded, window::Counts},
     config::{Trip, Window},
@@ -140,19 +140,21 @@ impl Agent {
         for id in ids {
             let shared = self.breakers.get_mut(id).filter(|shared| !shared.is_paused(now));
             let Some(shared) = shared else { continue };
-            if let Some((fence, command)) = shared.entry.end_vote(&self.settings) {
+            if let Some(command) = shared.entry.end_vote(&self.settings) {
                 votes.push((*id, command));
-                counts.push((*id, shared.counts.withdraw(fence)));
             }
         }
-        for ((id, _), answer) in votes.iter().zip(self.call_all(votes.iter().copied())?) {
+        for ((id, command), answer) in votes.iter().zip(self.call_all(votes.iter().copied())?) {
             if answer.is_ok_and(|answer| answer.status == Status::Late) {
                 self.pause(*id);
                 continue;
             }
+            self.end_pauses(*id);
             // One with a broken key is left out once it has something to submit.
-            if let Some(SharedBreaker { entry, .. }) = self.breakers.get_mut(id) {
-                entry.forget_vote();
+            if let Some(shared) = self.breakers.get_mut(id) {
+                shared.entry.forget_vote();
+                // Only now: they are taken back at most once, and together with the vote.
+                counts.push((*id, shared.counts.withdraw(command.seen)));
             }
         }
         let counts = counts.iter().filter(|(_, (_, buckets))| !buckets.is_empty());

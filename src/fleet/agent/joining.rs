@@ -9,8 +9,8 @@ use super::{Agent, BEAT_INTERVAL, BY_HAND_INTERVAL, Link, REFRESH_INTERVAL, Shar
 use crate::{
     breaker::sharing::SharedView,
     fleet::{
-        entry::to_micros,
         protocol::command::{Answer, Command, Status},
+        translate::to_micros,
         transport::micros,
     },
     state::State,
@@ -32,6 +32,7 @@ impl Agent {
         let beat = self.transport.beat(&self.settings.replica)?;
         self.beat_at = Instant::now() + BEAT_INTERVAL;
         self.health.set_replicas(beat.replicas);
+        self.look_for_votes();
         if let Some(last) = &self.last_beat {
             let has_forgotten = beat.memory != last.memory || beat.news < last.news;
             self.must_join |= has_forgotten;
@@ -48,12 +49,22 @@ impl Agent {
                 tracing::warn!(
                     target: "tower_breaker",
                     "the clock of the fleet's Redis has gone back or ahead by seconds: \
-                     open times of circuit breakers may end early, or begin again",
+                     open times of circuit breakers may end early, or begin again; keep the clocks \
+                     of its hosts synchronized (NTP)",
                 );
             });
             self.must_reassert = true;
         }
         Ok(())
+    }
+
+    /// Whether the drop of the fleet has a vote to wait for.
+    fn look_for_votes(&self) {
+        if self.signals.has_votes.load(Ordering::Relaxed) {
+            let mut breakers = self.breakers.values();
+            let has_votes = breakers.any(|one| one.entry.vote_until().is_some());
+            self.signals.has_votes.store(has_votes || !self.released.is_empty(), Ordering::Relaxed);
+        }
     }
 
     /// Tells the server for how long votes and leases of this replica and the states that it knows
@@ -207,6 +218,7 @@ impl Agent {
             self.retry_at = Instant::now() + self.transport.pause().max(least);
         }
         (self.must_join, self.must_reassert) = (true, true);
+        self.released.clear();
         self.clock.forget();
         if std::mem::replace(&mut self.link, Link::Alone) == Link::Joined {
             for SharedBreaker { entry, .. } in self.breakers.values() {

@@ -15,7 +15,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ use std::{
 use smol_str::SmolStr;
 
 use super::{
+    attached::Attaching,
     backoff::Backoff,
     counting::Counting,
     entry::Entry,
@@ -31,7 +32,7 @@ use super::{
     leases::Leases,
     message::{Message, News},
     news::Signals,
-    protocol::{clock::ClockWatch, counts::Ledger, record::Micros},
+    protocol::{clock::ClockWatch, command::Command, counts::Ledger, record::Micros},
     settings::Settings,
     transport::{Beat, Transport, micros},
 };
@@ -69,8 +70,10 @@ pub(super) struct Agent {
     last_changed: u64,
     /// The breakers to look at later.
     later: BTreeSet<(Instant, u64)>,
-    /// Threads that build a breaker, until its state is the fleet's or the fleet is not reached.
-    building: Vec<Sender<()>>,
+    /// What breakers that are gone give back.
+    released: Vec<(SmolStr, Command)>,
+    /// Breakers that are built, until their state is the fleet's or the fleet is not reached.
+    attaching: Vec<Attaching>,
     link: Link,
     /// Whether news are read.
     is_reading: bool,
@@ -148,7 +151,8 @@ impl Agent {
             changed: BTreeSet::new(),
             last_changed: 0,
             later: BTreeSet::new(),
-            building: Vec::new(),
+            released: Vec::new(),
+            attaching: Vec::new(),
             link: Link::Starting,
             is_reading: false,
             must_join: true,
@@ -208,10 +212,7 @@ impl Agent {
             // A breaker that is built is among those to look at.
             let has_looked = self.changed.is_empty() || self.link == Link::Alone;
             if self.link != Link::Starting && has_looked {
-                for builder in self.building.drain(..) {
-                    // It may have given up.
-                    let _ = builder.send(());
-                }
+                self.attaching.clear();
             }
         }
     }
@@ -225,7 +226,7 @@ impl Agent {
             // Without a reader of news there is nothing to try: it says when it reads.
             return if self.is_reading { self.retry_at } else { Instant::now() + BEAT_INTERVAL };
         }
-        if !self.changed.is_empty() {
+        if !self.changed.is_empty() || !self.released.is_empty() {
             return Instant::now();
         }
         let later = self.later.first().map(|(at, _)| *at);
@@ -245,7 +246,7 @@ impl Agent {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Attach(entry, builder) => {
+            Message::Attach(entry, attaching) => {
                 let id = entry.id;
                 self.names.entry(entry.name.clone()).or_default().push(id);
                 let shared = SharedBreaker {
@@ -261,7 +262,7 @@ impl Agent {
                 };
                 self.breakers.insert(id, shared);
                 self.changed.insert(id);
-                self.building.push(builder);
+                self.attaching.push(attaching);
             }
             Message::Detach(id) => self.detach(id),
             Message::Changed(id) => {
@@ -333,6 +334,7 @@ impl Agent {
             self.later.remove(&(at, id));
             self.changed.insert(id);
         }
+        self.send_released()?;
         let ends = Instant::now() + TURN;
         while Instant::now() < ends && !self.changed.is_empty() {
             let ids = self.next_changed(self.transport.pace.size());
@@ -373,6 +375,8 @@ impl Agent {
             self.later.remove(&(at, id));
         }
         self.release(&entry, &leases);
+        // It may live on without its group.
+        entry.set_joined(false);
     }
 }
 

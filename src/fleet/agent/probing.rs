@@ -126,25 +126,34 @@ impl Agent {
 
     /// The fleet is gone: what it holds goes back, and others need not wait for it.
     pub(super) fn leave(&mut self) {
-        if self.is_joined() {
-            // Without the server, it counts as gone after a while.
-            let _ = self.transport.leave(&self.settings.replica);
-        }
         for SharedBreaker { entry, leases, .. } in std::mem::take(&mut self.breakers).into_values()
         {
             self.release(&entry, &leases);
+        }
+        while !self.released.is_empty() && self.send_released().is_ok() {}
+        if self.is_joined() {
+            // Without the server, it counts as gone after a while.
+            let _ = self.transport.leave(&self.settings.replica);
         }
     }
 
     /// Gives the leases of a breaker back that is gone, and takes its vote back: one replica that
     /// restarts must not vote as two. Without the server they lapse.
     pub(super) fn release(&mut self, entry: &Entry, leases: &Leases) {
+        if !self.is_joined() {
+            return;
+        }
         let releases = leases.held().iter().map(|lease| Request::Release { lease: *lease });
         let releases = releases.map(|request| entry.member.command(request));
-        for command in releases.chain(entry.withdrawal(&self.settings)) {
-            if self.is_joined() && self.transport.call(&entry.name, command).is_err() {
-                return;
-            }
-        }
+        let commands = releases.chain(entry.withdrawal(&self.settings));
+        self.released.extend(commands.map(|command| (entry.name.clone(), command)));
+    }
+
+    /// Sends some of what breakers that are gone give back, at most once.
+    pub(super) fn send_released(&mut self) -> Result<(), StoreError> {
+        let most = self.transport.pace.size().min(self.released.len());
+        let released: Vec<_> = self.released.drain(..most).collect();
+        let commands: Vec<_> = released.iter().map(|(name, command)| (&**name, *command)).collect();
+        self.transport.call_all(&commands).map(drop)
     }
 }

@@ -1,18 +1,19 @@
 //! What there is to do for breakers: join, submit what their machines have decided, hold their
 //! leases. Each step is done for all of them at once, in one round trip.
 
-use std::time::Instant;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use super::{Agent, SharedBreaker};
 use crate::{
     breaker::sharing::SharedView,
     fleet::{
-        entry::{Submission, to_micros},
+        entry::Submission,
         protocol::{
             command::{Answer, Command, Status},
             member::{Decision, Next},
             record::Micros,
         },
+        translate::to_micros,
     },
     store::StoreError,
 };
@@ -175,7 +176,11 @@ impl Agent {
             }
             Sent::Decision { decisions, ref decision, sent_at } => {
                 turn.attempts += 1;
-                match entry.conclude(decisions, decision, answer, sent_at) {
+                let next = entry.conclude(decisions, decision, answer, sent_at);
+                if entry.vote_until().is_some() {
+                    self.signals.has_votes.store(true, Ordering::Relaxed);
+                }
+                match next {
                     Next::Adopt(_) | Next::Keep => return TurnEnd::Done,
                     Next::Again if answer.status == Status::Late => return TurnEnd::Pause,
                     Next::Again => {}
@@ -193,7 +198,7 @@ impl Agent {
         }
     }
 
-    fn end_pauses(&mut self, id: u64) {
+    pub(super) fn end_pauses(&mut self, id: u64) {
         if let Some(shared) = self.breakers.get_mut(&id) {
             shared.paused_until = None;
             shared.backoff.reset();

@@ -21,7 +21,7 @@ pub(crate) enum Request {
     /// the newest.
     Join(Record),
     /// This replica has tripped.
-    Vote { voter: u64, token: u64, open_for: Micros, opens: u32, quorum: u32 },
+    Vote { voter: Voter, token: u64, open_for: Micros, opens: u32, quorum: u32 },
     /// An operator has set a state. `Closed` is a reset.
     Set { token: u64, state: State, lasts: Option<Micros>, opens: u32 },
     /// Asks for the permission to make one probe at a time, or for more time for it.
@@ -36,6 +36,22 @@ pub(crate) enum Request {
     /// The state that the replica has seen has no more than this left, by the replica's clock. The
     /// server's has gone back or ahead.
     Limit { left: Micros },
+}
+
+/// Whose vote it is. Those of one replica count once; each breaker takes back its own alone, since
+/// another of the same name may live in the replica, or in its successor under the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Voter {
+    pub(crate) replica: u64,
+    pub(crate) breaker: u64,
+}
+
+#[cfg(test)]
+impl Voter {
+    /// That of the only breaker of this replica.
+    pub(crate) const fn of(replica: u64) -> Self {
+        Self { replica, breaker: 1 }
+    }
 }
 
 /// The result of a probe under a lease, and by what it is judged.

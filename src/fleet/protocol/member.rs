@@ -1,7 +1,7 @@
 //! A replica's side of one breaker.
 
 use super::{
-    command::{Answer, Command, ProbeResult, Request, Status, Verdict},
+    command::{Answer, Command, ProbeResult, Request, Status, Verdict, Voter},
     fence::Fence,
     record::{Micros, Record},
 };
@@ -64,7 +64,7 @@ impl Vote {
 /// The settings of the fleet and of the breaker that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {
-    pub(crate) voter: u64,
+    pub(crate) voter: Voter,
     pub(crate) quorum: u32,
     pub(crate) needed: u32,
     pub(crate) rate: Option<u32>,
@@ -123,7 +123,7 @@ impl Member {
     }
 
     /// The command that takes a vote back. `None` if the vote has been decided.
-    pub(crate) fn withdraw(&self, vote: &Vote, voter: u64, quorum: u32) -> Option<Command> {
+    pub(crate) fn withdraw(&self, vote: &Vote, voter: Voter, quorum: u32) -> Option<Command> {
         let Vote { against, opens, .. } = *vote;
         // Without time, and so without a state that would need a token.
         let request = Request::Vote { voter, token: 0, open_for: 0, opens, quorum };
@@ -249,7 +249,7 @@ fn restored(
         // The first state of all, so that it replaces none that follows another.
         State::ForcedOpen | State::Disabled | State::MetricsOnly => {
             let fence = Fence { number: 1, token };
-            let record = Record { fence, state, until: left, opens };
+            let record = Record { fence, state, until: left, opens, by_hand: true };
             (left != Some(0)).then_some(Request::Join(record))
         }
     }

@@ -20,12 +20,14 @@ pub(crate) struct Record {
     pub(crate) until: Option<Micros>,
     /// Openings in a row without closing: the step of the backoff.
     pub(crate) opens: u32,
+    /// Whether it was set by hand.
+    pub(crate) by_hand: bool,
 }
 
 impl Record {
     /// What is known before anything is.
     pub(crate) const NONE: Self =
-        Self { fence: Fence::NONE, state: State::Closed, until: None, opens: 0 };
+        Self { fence: Fence::NONE, state: State::Closed, until: None, opens: 0, by_hand: false };
 
     /// The same state on another clock: its end is what is left of it at `from`, after `to`.
     pub(crate) fn rebased(self, from: Micros, to: Micros) -> Self {

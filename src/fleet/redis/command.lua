@@ -6,7 +6,7 @@
 -- hexadecimal, with 16 digits, so that they are ordered as text. Numbers are decimal.
 --
 -- Returns: the status, its time, the server's time, and the record: number, token, state, until,
--- opens.
+-- opens, and 1 if it was set by hand.
 --
 -- A full server refuses a command that takes memory, but none after the first that has written. So
 -- that nothing is half done, and a full server does not grow, what takes memory comes first.
@@ -44,6 +44,14 @@ local lasts = hash.d or ''
 local by_hand = hash.h or ''
 local BY_HAND = 8
 
+local function is_by_hand(a_token) return string.find(by_hand, a_token, 1, true) ~= nil end
+local function note_by_hand(a_token)
+  if not is_by_hand(a_token) then
+    by_hand = string.sub(a_token .. ' ' .. by_hand, 1, 17 * BY_HAND)
+  end
+end
+local function flag() if is_by_hand(token) then return '1' else return '0' end end
+
 -- Negative if the first fence is older.
 local function compare(number_a, token_a, number_b, token_b)
   if number_a ~= number_b then return number_a - number_b end
@@ -63,7 +71,8 @@ end
 local function publish()
   local serial = redis.call('HINCRBY', shard, 'news', 1)
   redis.call('XADD', news, 'MAXLEN', '~', NEWS, '*', 'i', text(serial), 'b', name,
-    'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens)
+    'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens,
+    'h', flag())
 end
 
 local KEPT_FIELDS = { n = true, t = true, s = true, u = true, d = true, o = true, h = true }
@@ -73,7 +82,9 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
   number, token, state, lasts, opens = new_number, new_token, new_state, new_lasts, new_opens
   till = 0
   if lasts ~= '' then till = now + tonumber(lasts) end
-  local fields = { 'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens }
+  local fields = {
+    'n', text(number), 't', token, 's', state, 'u', text(till), 'd', lasts, 'o', opens,
+  }
   if by_hand ~= '' then
     fields[#fields + 1] = 'h'
     fields[#fields + 1] = by_hand
@@ -92,7 +103,10 @@ local function store(new_number, new_token, new_state, new_lasts, new_opens)
 end
 
 local function answer(status, status_time)
-  return { status, text(status_time or 0), text(now), text(number), token, state, text(till), opens }
+  return {
+    status, text(status_time or 0), text(now),
+    text(number), token, state, text(till), opens, flag(),
+  }
 end
 
 local function state_now()
@@ -112,15 +126,18 @@ local function parse_span(value)
   return tonumber(span_till or '0'), tonumber(span_lasts or '0')
 end
 
--- The fields with this prefix whose time has not come, and those whose time has.
+-- The fields with this prefix whose time has not come, and those whose time has. What is counted
+-- are tokens: the votes of one replica's breakers (`v:{replica}:{breaker}`) are one.
 local function running(prefix)
-  local fields, count, first, lapsed = {}, 0, nil, {}
+  local fields, tokens, count, first, lapsed = {}, {}, 0, nil, {}
   for field, value in pairs(hash) do
     if string.sub(field, 1, 2) == prefix then
       local till_then = parse_span(value)
       if till_then > now then
         fields[field] = till_then
-        count = count + 1
+        local first_token = string.sub(field, 3, 18)
+        if not tokens[first_token] then count = count + 1 end
+        tokens[first_token] = true
         if not first or till_then < first then first = till_then end
       else
         lapsed[#lapsed + 1] = field
@@ -156,8 +173,10 @@ end
 if command ~= 'join' and deadline ~= 0 and now > deadline then return answer('late') end
 
 if command == 'join' then
-  local a_number, a_token, a_state, a_lasts, a_opens = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+  local a_number, a_token, a_state = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+  local a_lasts, a_opens = ARGV[9], ARGV[10]
   if compare(a_number, a_token, number, token) > 0 then
+    if ARGV[11] == '1' then note_by_hand(a_token) end
     store(a_number, a_token, a_state, a_lasts, a_opens)
   elseif number > 0 then
     keep()
@@ -167,8 +186,8 @@ end
 
 if command == 'set' then
   local a_token, a_state, a_lasts, a_opens = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-  if token ~= a_token and not string.find(by_hand, a_token, 1, true) then
-    by_hand = string.sub(a_token .. ' ' .. by_hand, 1, 17 * BY_HAND)
+  if token ~= a_token and not is_by_hand(a_token) then
+    note_by_hand(a_token)
     store(next_number(), a_token, a_state, a_lasts, a_opens)
   end
   return answer('done')
@@ -178,7 +197,8 @@ local order = compare(number, token, seen_number, seen_token)
 if order > 0 then return answer('stale') end
 
 if command == 'vote' then
-  local voter, a_token, open_for, a_opens, quorum = ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+  local voter, a_token, open_for, a_opens = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+  local quorum = tonumber(ARGV[10])
   local current = state_now()
   local is_votable = current == 'closed' or current == 'half_open'
   if quorum > 1 then
@@ -248,7 +268,8 @@ if command == 'recovered' then
 end
 
 if command == 'result' then
-  local a_token, lease, verdict, needed, rate = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
+  local a_token, lease, verdict = ARGV[6], ARGV[7], ARGV[8]
+  local needed, rate = tonumber(ARGV[9]), ARGV[10]
   local open_for, a_opens = ARGV[11], ARGV[12]
   local lease_till = parse_span(hash['l:' .. lease] or '')
   if lease_till <= now or state_now() ~= 'half_open' then return answer('void') end

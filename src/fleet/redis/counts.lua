@@ -7,9 +7,9 @@
 -- and of each rule its name, the width of a bucket (microseconds), and how many calls were counted,
 -- and how many of them bad.
 --
--- Returns: of each breaker the status, and if that is `counted`, when the counts have begun, and of
--- each rule all calls in the window, and the bad ones. The statuses are `late`, `stale` (the fence is not the server's) and
--- `broken` (the keys hold something else).
+-- Returns: of each breaker the status, and if that is `counted`, when the counts have begun (0 if
+-- that is not known), and of each rule all calls in the window, and the bad ones. The statuses are
+-- `late`, `stale` (the fence is not the server's) and `broken` (the keys hold something else).
 
 -- A window is so many buckets, the newest included.
 local BUCKETS = 20
@@ -96,7 +96,7 @@ for i = 1, #KEYS, 2 do
     redis.call('PEXPIRE', counts, kept)
     local fields, flat = {}, redis.call('HGETALL', counts)
     for f = 1, #flat, 2 do fields[flat[f]] = flat[f + 1] end
-    answer[2] = fields.begun
+    answer[2] = fields.begun or '0'
     for rule = 0, rules - 1 do
       local calls, bad = sums(counts, fields, ARGV[first + 4 * rule + 1], newest[rule])
       answer[#answer + 1] = text(calls)

@@ -18,7 +18,7 @@ use crate::{
     state::State,
 };
 
-const COUNTS: &str = "circuit_breaker:{0}:fleet:counts:a";
+const COUNTS: &str = "circuit_breaker:{0}:fleet:a:counts";
 const SHORT: RuleKey = RuleKey { slower_than: None, window: 3_000 };
 const LONG: RuleKey = RuleKey { slower_than: None, window: 60_000_000 };
 const SLOW: RuleKey = RuleKey { slower_than: Some(50_000), window: 60_000_000 };
@@ -135,7 +135,7 @@ fn counts_expire_and_a_broken_key_breaks_only_its_own_breaker() {
     assert!(is_counted(&count(&["a"])[0]));
     let left: u64 = server.command(&["PTTL", COUNTS]).parse().unwrap();
     assert!((55_000..=60_200).contains(&left), "{left}");
-    for broken in ["circuit_breaker:{0}:fleet:counts:c", "circuit_breaker:{0}:fleet:breaker:d"] {
+    for broken in ["circuit_breaker:{0}:fleet:c:counts", "circuit_breaker:{0}:fleet:d:breaker"] {
         server.command(&["SET", broken, "no hash"]);
     }
     let answers = count(&["c", "b", "d"]);

@@ -13,7 +13,7 @@ use crate::{
     fleet::{
         counting::{Batch, Counted},
         protocol::{
-            command::{Command, Request},
+            command::{Command, Request, Voter},
             counts::{Bucket, RuleKey, Series, Tally},
             fence::Fence,
             tests::server::Server,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const SHARD: &str = "circuit_breaker:{0}:fleet:shard";
-const COUNTS: &str = "circuit_breaker:{0}:fleet:counts:a";
+const COUNTS: &str = "circuit_breaker:{0}:fleet:a:counts";
 
 fn set_full(server: &RedisServer, is_full: bool) {
     server.command(&["CONFIG", "SET", "maxmemory", if is_full { "1" } else { "0" }]);
@@ -101,13 +101,14 @@ fn a_vote_is_taken_back_on_a_full_server() {
     let Some(server) = RedisServer::start() else { return };
     let mut transport = transport(&server);
     let mut vote = |open_for| {
-        let request = Request::Vote { voter: 1, token: 1, open_for, opens: 1, quorum: 2 };
+        let request =
+            Request::Vote { voter: Voter::of(1), token: 1, open_for, opens: 1, quorum: 2 };
         transport.call("a", Command { seen: Fence::NONE, request })
     };
     vote(60_000_000).unwrap();
     set_full(&server, true);
     vote(0).unwrap();
-    assert_eq!(server.command(&["HGET", KEY, "v:0000000000000001"]), "(nil)");
+    assert_eq!(server.command(&["HGET", KEY, "v:0000000000000001:0000000000000001"]), "(nil)");
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn a_full_server_keeps_the_counts_of_the_state_before_and_gives_counts_back() {
     let (answers, now) = transport.count(&[batch]).unwrap();
     let Counted::Sums { begun, .. } = answers[0] else { panic!("{answers:?}") };
     let before = fields(&server, COUNTS);
-    let vote = Request::Vote { voter: 1, token: 7, open_for: 1, opens: 1, quorum: 1 };
+    let vote = Request::Vote { voter: Voter::of(1), token: 7, open_for: 1, opens: 1, quorum: 1 };
     let seen = transport.call("a", Command { seen: Fence::NONE, request: vote }).unwrap();
     let seen = seen.record.fence;
 

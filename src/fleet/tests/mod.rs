@@ -20,7 +20,7 @@ use self::support::redis::RedisServer;
 use super::{
     keys::Keys,
     protocol::{
-        command::{Command, ProbeResult, Request, Status, Verdict},
+        command::{Command, ProbeResult, Request, Status, Verdict, Voter},
         fence::Fence,
         record::Record,
         tests::server::Server,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{state::State, store::redis::Connector};
 
-const KEY: &str = "circuit_breaker:{0}:fleet:breaker:a";
+const KEY: &str = "circuit_breaker:{0}:fleet:a:breaker";
 const NEWS: &str = "circuit_breaker:{0}:fleet:news";
 
 /// What a caller has seen, compared to what the server has.
@@ -91,17 +91,22 @@ fn state() -> impl Strategy<Value = State> {
     ]
 }
 
+fn voter() -> impl Strategy<Value = Voter> {
+    (1_u64..4, 1_u64..3).prop_map(|(replica, breaker)| Voter { replica, breaker })
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let verdict = prop_oneof![Just(Verdict::Good), Just(Verdict::Bad), Just(Verdict::TimedOut)];
     let rate = prop_oneof![Just(None), Just(Some(500_000)), Just(Some(1_000_000))];
-    let record = (0_u64..6, small(), state(), proptest::option::of(time()), 0_u32..3);
+    let until = proptest::option::of(time());
+    let record = (0_u64..6, small(), state(), until, 0_u32..3, any::<bool>());
     prop_oneof![
-        2 => record.prop_map(|(number, token, state, until, opens)| {
+        2 => record.prop_map(|(number, token, state, until, opens, by_hand)| {
             let fence = if number == 0 { Fence::NONE } else { Fence { number, token } };
-            Request::Join(Record { fence, state, until, opens })
+            Request::Join(Record { fence, state, until, opens, by_hand })
         }),
         // Without time, it is withdrawn.
-        4 => (1_u64..4, any::<u64>(), prop_oneof![4 => time(), 1 => Just(0)], 1_u32..4, 1_u32..4)
+        4 => (voter(), any::<u64>(), prop_oneof![4 => time(), 1 => Just(0)], 1_u32..4, 1_u32..4)
             .prop_map(|(voter, token, open_for, opens, quorum)| {
                 Request::Vote { voter, token, open_for, opens, quorum }
             }
@@ -177,15 +182,18 @@ fn the_script_answers_every_command_as_the_reference_does() {
                         *until = until.saturating_add_signed(-ahead);
                         server.command(&["HINCRBY", KEY, "u", &(-ahead).to_string()]);
                     }
-                    for (prefix, spans) in [("v", &mut entry.votes), ("l", &mut entry.leases)] {
-                        for (token, span) in spans {
-                            span.until = span.until.saturating_add_signed(-ahead);
-                            let field = format!("{prefix}:{token:016x}");
-                            let value = server.command(&["HGET", KEY, &field]);
-                            let (_, lasts) = value.split_once(' ').unwrap();
-                            let value = format!("{} {lasts}", span.until);
-                            server.command(&["HSET", KEY, &field, &value]);
-                        }
+                    let vote = |Voter { replica, breaker }: &Voter| {
+                        format!("v:{replica:016x}:{breaker:016x}")
+                    };
+                    let votes = entry.votes.iter_mut().map(|(voter, span)| (vote(voter), span));
+                    let lease = |token: &u64| format!("l:{token:016x}");
+                    let leases = entry.leases.iter_mut().map(|(token, span)| (lease(token), span));
+                    for (field, span) in votes.chain(leases) {
+                        span.until = span.until.saturating_add_signed(-ahead);
+                        let value = server.command(&["HGET", KEY, &field]);
+                        let (_, lasts) = value.split_once(' ').unwrap();
+                        let value = format!("{} {lasts}", span.until);
+                        server.command(&["HSET", KEY, &field, &value]);
                     }
                 }
                 Step::Command(seen, request) => {
@@ -204,7 +212,7 @@ fn the_script_answers_every_command_as_the_reference_does() {
         }
         let stream = server.command(&["XRANGE", NEWS, "-", "+"]);
         let stream: Vec<&str> = stream.split('\n').collect();
-        let entries = stream.chunks_exact(17).map(|entry| entry[1..].join(" "));
+        let entries = stream.chunks_exact(19).map(|entry| entry[1..].join(" "));
         let stream: Vec<String> = entries.map(|entry| entry.replace(" d  o", " d - o")).collect();
         prop_assert_eq!(stream, news);
         Ok(())
@@ -217,10 +225,11 @@ fn the_script_answers_every_command_as_the_reference_does() {
 
 /// The fields of an entry of the stream of news.
 fn told(serial: usize, record: &Record, lasts: Option<u64>) -> String {
-    let Record { fence: Fence { number, token }, state, until, opens } = record;
+    let Record { fence: Fence { number, token }, state, until, opens, by_hand } = record;
     let (until, lasts) = (until.unwrap_or(0), lasts.map_or("-".to_owned(), |one| one.to_string()));
-    let state = state.as_str();
-    format!("i {serial} b a n {number} t {token:016x} s {state} u {until} d {lasts} o {opens}")
+    let (state, by_hand) = (state.as_str(), u8::from(*by_hand));
+    let record = format!("n {number} t {token:016x} s {state} u {until} d {lasts} o {opens}");
+    format!("i {serial} b a {record} h {by_hand}")
 }
 
 fn kind(status: &Status) -> &'static str {
@@ -250,7 +259,7 @@ fn a_command_that_arrives_after_its_deadline_does_nothing() {
     // What a replica knows is fenced, so it is never too late.
     transport.pretend_told(1, Duration::ZERO);
     let fence = Fence { number: 3, token: 1 };
-    let record = Record { fence, state: State::ForcedOpen, until: None, opens: 0 };
+    let record = Record { fence, state: State::ForcedOpen, until: None, opens: 0, by_hand: true };
     let request = Request::Join(record);
     let joined = transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
     assert_eq!((joined.status, joined.record), (Status::Done, record));
@@ -277,7 +286,8 @@ fn no_state_outlasts_its_time_although_the_clock_goes_back() {
     let mut transport = transport(&server);
     let mut call = |request| transport.call("a", Command { seen: Fence::NONE, request }).unwrap();
     let lasts = 60_000_000;
-    let request = Request::Vote { voter: 1, token: 1, open_for: lasts, opens: 1, quorum: 1 };
+    let request =
+        Request::Vote { voter: Voter::of(1), token: 1, open_for: lasts, opens: 1, quorum: 1 };
     call(request);
     // As if the clock had gone back by an hour.
     server.command(&["HINCRBY", KEY, "u", "3600000000"]);
@@ -292,7 +302,8 @@ fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
     let Some(server) = RedisServer::start() else { return };
     let mut transport = transport(&server);
     let mut vote = |voter, open_for, quorum| {
-        let request = Request::Vote { voter, token: voter, open_for, opens: 1, quorum };
+        let request =
+            Request::Vote { voter: Voter::of(voter), token: voter, open_for, opens: 1, quorum };
         transport.call("a", Command { seen: Fence::NONE, request }).unwrap()
     };
     let lasts = 60_000_000;

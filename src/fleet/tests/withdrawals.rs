@@ -81,7 +81,7 @@ fn the_script_takes_counts_back_as_the_reference_does() {
             match step {
                 Step::Add(failed, slow) => now = add(&mut reference, failed, slow)?,
                 Step::Forget => {
-                    server.command(&["DEL", "circuit_breaker:{0}:fleet:counts:a"]);
+                    server.command(&["DEL", "circuit_breaker:{0}:fleet:a:counts"]);
                     reference = Counter::default();
                 }
                 Step::Withdraw(buckets, of) => {

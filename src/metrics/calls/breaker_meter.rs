@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    event::{PreventedBy, Transition},
+    event::{PreventedBy, Reason, Transition},
     outcome::CallEnd,
     state::State,
     sync::std_lock,
@@ -111,6 +111,15 @@ impl BreakerMeter {
         Some(move || meter.read())
     }
 
+    /// The breaker began with its state because that was restored, and was closed before.
+    pub(crate) fn count_restored(&mut self) {
+        if let Some(state) = self.state {
+            self.with_steps(self.state, |steps| {
+                steps.count_transition(State::Closed, state, Reason::Restored);
+            });
+        }
+    }
+
     pub(crate) fn record_transitions(&mut self, transitions: &[Transition]) {
         let Some(last) = transitions.last() else { return };
         let before = self.state;
@@ -151,6 +160,17 @@ impl BreakerMeter {
     pub(crate) fn count_prevented(&mut self, by: Option<PreventedBy>) {
         if let Some(by) = by {
             self.with_steps(self.state, |steps| steps.prevented.count(by));
+        }
+    }
+
+    /// The breaker has left its group: it is in no state of the group any more, and its windows do
+    /// not count for the group's ratios. What it still does is counted.
+    #[cfg(feature = "keyed")]
+    pub(crate) fn leave_group(&mut self) {
+        let state = self.state.take();
+        self.with_steps(state, |steps| steps.go(state, None));
+        if let Counting::Begun { meter, id } = &self.counting {
+            meter.stop_asking(*id);
         }
     }
 

@@ -230,6 +230,12 @@ impl Meter {
         std_lock(&self.sources).insert(id, Arc::downgrade(source));
     }
 
+    /// The counts of this breaker are not asked for any more.
+    #[cfg(feature = "keyed")]
+    pub(super) fn stop_asking(&self, id: u64) {
+        std_lock(&self.sources).remove(id);
+    }
+
     /// Removes a breaker. Returns whether it was the last one.
     pub(super) fn remove(&self, id: u64) -> bool {
         let mut sources = std_lock(&self.sources);

@@ -6,6 +6,8 @@ use super::{
     KeyedBreakers, key_labels::KeyLabels, max_open::MaxOpen, names::escape, source::Source,
     table::Table, when_full::WhenFull,
 };
+#[cfg(feature = "redis")]
+use crate::fleet::RedisFleet;
 use crate::{
     clock::{Clock, TimeSource},
     config::{Config, ConfigError, Faults},
@@ -25,6 +27,8 @@ pub struct KeyedBreakersBuilder {
     group: String,
     config: Arc<Config>,
     store: Option<KnownStore>,
+    #[cfg(feature = "redis")]
+    fleet: Option<RedisFleet>,
     clock: TimeSource,
     listeners: Vec<Listener>,
     max_breakers: usize,
@@ -39,6 +43,8 @@ impl KeyedBreakersBuilder {
             group: group.to_owned(),
             config: Arc::default(),
             store: None,
+            #[cfg(feature = "redis")]
+            fleet: None,
             clock: TimeSource::default(),
             listeners: Vec::new(),
             max_breakers: 10_000,
@@ -126,6 +132,19 @@ impl KeyedBreakersBuilder {
         self
     }
 
+    /// Shares the breaker of every key with other replicas of this service, under its
+    /// [name](KeyedBreakers#names). Default: none, every replica decides alone. See
+    /// [`KeyedBreakers`](KeyedBreakers#with-a-fleet) and [`fleet`](crate::fleet).
+    ///
+    /// With [`FleetCounts::Shared`](crate::fleet::FleetCounts::Shared), all rules must be rates
+    /// over time windows.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub fn shared(mut self, fleet: RedisFleet) -> Self {
+        self.fleet = Some(fleet);
+        self
+    }
+
     /// Reads the time from this clock. Default: the [system's](crate::clock::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = TimeSource::custom(clock);
@@ -166,13 +185,23 @@ impl KeyedBreakersBuilder {
             faults.add("max_open_ratio", fault);
         }
         self.config.check("", &mut faults);
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &self.fleet {
+            fleet.counts().check(&self.config, "", &mut faults);
+        }
         faults.into_result(())?;
-        let Self { group, config, store, clock, listeners, max_breakers, when_full, .. } = self;
+        let Self { group, config, clock, max_breakers, when_full, .. } = self;
         let max_open =
             self.max_open_ratio.map(|ratio| MaxOpen::new(ratio, clock.clone(), max_breakers));
-        let hub = Arc::new(Hub::new(listeners));
-        let labels = KeyLabels::new(&group, self.keys_in_metrics);
-        let source = Source { store, clock, hub, max_open: max_open.map(Arc::new), labels };
+        let source = Source {
+            store: self.store,
+            #[cfg(feature = "redis")]
+            fleet: self.fleet,
+            clock,
+            hub: Arc::new(Hub::new(self.listeners)),
+            labels: KeyLabels::new(&group, self.keys_in_metrics),
+            max_open: max_open.map(Arc::new),
+        };
         let table = Table::new(&group, config, source, when_full, max_breakers);
         table.restore();
         Ok(KeyedBreakers { table })

@@ -9,6 +9,7 @@ mod key_labels;
 #[cfg(all(test, tower_breaker_loom))]
 mod loom_tests;
 mod max_open;
+mod missing;
 mod names;
 mod replacement;
 mod restore;
@@ -24,12 +25,12 @@ use std::{fmt, sync::Arc};
 use tokio::sync::broadcast;
 
 use self::table::Table;
-pub(crate) use self::table::{Found, Missing};
 pub use self::{
     builder::KeyedBreakersBuilder,
     stats::{KeyedStats, OpenLimitStats},
     when_full::WhenFull,
 };
+pub(crate) use self::{missing::Missing, table::Found};
 use crate::{
     breaker::nesting::key_mark::KeyMark,
     config::{Config, ConfigError},
@@ -50,8 +51,8 @@ use crate::{
 /// known of each key: under a rule on a window, with
 /// [`abandoned_after`](crate::Config::abandoned_after), if a layer waits for the end of a body,
 /// with durations among the [call metrics](crate::Config::call_metrics), with
-/// [`metrics_by_key`](KeyedBreakersBuilder::metrics_by_key), and in a group that is full and
-/// [shares a breaker](WhenFull::Share).
+/// [`metrics_by_key`](KeyedBreakersBuilder::metrics_by_key), with a [fleet](#with-a-fleet), and in
+/// a group that is full and [shares a breaker](WhenFull::Share).
 ///
 /// # Bounds
 ///
@@ -74,6 +75,20 @@ use crate::{
 /// history are deleted in the background, so that invented keys do not fill the store. (In a Redis
 /// server that replicas share, each deletes only what it has saved itself.) Dropping the last
 /// handle of the group saves its breakers, each as the drop of a single [`Breaker`] does.
+///
+/// # With a fleet
+///
+/// With `KeyedBreakersBuilder::shared` (feature `redis`), the breakers of one group and key are one
+/// on all replicas: see the module `fleet`. Nothing waits for the fleet's server, neither a call
+/// nor `build`. A key gets its breaker with its first call on a replica, and the state of the fleet
+/// is asked for in the background: until the answer comes, which takes milliseconds, calls of a key
+/// that is new to the replica go by a closed circuit, or by what the store held. From then on,
+/// circuits that open on other replicas open here too.
+///
+/// Each new key costs the server a command, and no memory before its circuit opens. A breaker that
+/// was replaced leaves the fleet. The one that keys without room share is each replica's own. A
+/// circuit that another replica has opened opens whatever
+/// [`max_open_ratio`](KeyedBreakersBuilder::max_open_ratio) says, and counts.
 ///
 /// # Settings from a file
 ///
@@ -130,9 +145,8 @@ impl KeyedBreakers {
     /// memory, but is not the key's any more.
     ///
     /// Within a request of the same key that a layer of the group has admitted, a call is part of
-    /// that request, as with the [same breaker twice](crate::CircuitBreaker#with-other-middleware).
-    /// If the key had no breaker when the request began, the call is recognized only if it follows
-    /// at once, in the same poll.
+    /// that request, as with the [same breaker twice](crate::CircuitBreaker#with-other-middleware),
+    /// also if the key had no breaker when the request began.
     #[must_use]
     pub fn get_or_create(&self, key: &str) -> Option<Breaker> {
         self.table.get_or_create(&self.table.shorten(key))
@@ -211,10 +225,11 @@ impl KeyedBreakers {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a value is out of range; then nothing changes.
+    /// [`ConfigError`] if a value is out of range; then nothing changes. Also if the group is
+    /// shared and its fleet cannot count for one of the rules.
     pub fn update(&self, config: impl Into<Arc<Config>>) -> Result<(), ConfigError> {
         let config = config.into();
-        config.validate()?;
+        self.table.source.validate(&config)?;
         self.table.update(config);
         Ok(())
     }
@@ -266,7 +281,7 @@ impl KeyedBreakers {
 
     /// The group of a key that was [found](Self::find) without a breaker, if it is still there.
     pub(crate) fn of(missing: &Missing) -> Option<Self> {
-        Some(Self { table: missing.table()? })
+        Some(Self { table: missing.group()? })
     }
 
     /// Passes the breaker of such a key to the closure, and creates it if it still has none.
@@ -285,6 +300,11 @@ impl KeyedBreakers {
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
         self.table.with_late(missing, work)
+    }
+
+    /// The breaker of such a key, if another call has created it meanwhile.
+    pub(crate) fn find_late(&self, missing: &mut Missing) -> Option<Breaker> {
+        self.table.find_late(missing)
     }
 }
 

@@ -12,9 +12,10 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    anchor::{Anchored, Lease},
+    anchor::Lease,
     call_key::CallKey,
     hashed::{HashedRef, KeyHasher},
+    missing::Missing,
     names::Names,
     slots::{Insertion, Slots},
     source::Source,
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     breaker::nesting::key_mark::{KeyMark, join_innermost},
-    config::{Config, Trip},
+    config::Config,
     event::Event,
     handle::{AfterBuild, Breaker},
     outcome::CallEnd,
@@ -41,32 +42,8 @@ pub(crate) enum Found<T> {
     Unrecorded,
 }
 
-/// A key that has no breaker, and its group.
-pub(crate) struct Missing {
-    key: CallKey,
-    group: Anchored,
-    mark: KeyMark,
-}
-
-impl Missing {
-    /// By which a call of the same key further in is recognized.
-    pub(crate) fn mark(&self) -> KeyMark {
-        self.mark
-    }
-
-    /// Whether the group is still there, and no breaker was created since the key was looked up.
-    #[inline]
-    pub(crate) fn is_unchanged(&self) -> bool {
-        self.group.is_unchanged()
-    }
-
-    /// The group, if it is still there.
-    pub(super) fn table(&self) -> Option<Arc<Table>> {
-        self.group.group()
-    }
-}
-
-/// If a call of this key began before the key had a breaker, calls by hand in it are part of it.
+/// If a call of this key began before the key had a breaker, what goes by the breaker in this poll
+/// is part of that call.
 fn join_call_of(key: HashedRef<'_>, breaker: &Breaker) {
     if KeyMark::of(key.hash).is_running() {
         join_innermost(breaker.cell());
@@ -119,7 +96,7 @@ impl Table {
                 .counts_for_group()
                 .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            is_lazy: AtomicBool::new(needs_only_failures(&config) && !source.labels.are_by_key()),
+            is_lazy: AtomicBool::new(source.can_wait(&config)),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             name_search: NameSearch::new(),
@@ -192,6 +169,17 @@ impl Table {
         work: impl FnOnce(&Breaker) -> T,
     ) -> Option<T> {
         self.with(missing.key.as_str(), work)
+    }
+
+    /// The breaker of such a key, if it has one by now. If not, the key was looked up now.
+    pub(super) fn find_late(&self, missing: &mut Missing) -> Option<Breaker> {
+        // Before the lookup: a breaker that is created meanwhile is noticed.
+        let group = self.lease.find();
+        let breaker = self.with_late(missing, Breaker::clone);
+        if breaker.is_none() {
+            missing.group = group;
+        }
+        breaker
     }
 
     /// The same, and creates it if there is none and there is room.
@@ -314,8 +302,7 @@ impl Table {
 
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
-        let is_lazy = needs_only_failures(&config) && !self.source.labels.are_by_key();
-        self.is_lazy.store(is_lazy, Relaxed);
+        self.is_lazy.store(self.source.can_wait(&config), Relaxed);
         let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         self.slots.set_settings(config);
         self.group.apply(of_group.into());
@@ -373,15 +360,8 @@ impl New {
     /// To be called without a lock.
     pub(super) fn complete(self) -> Breaker {
         self.after_build.run();
+        self.breaker.share();
         self.gate.open();
         self.breaker
     }
-}
-
-/// Whether successes before the first failure change nothing, nor does an abandoned call.
-fn needs_only_failures(config: &Config) -> bool {
-    let is_streak = |trip: &Trip| matches!(trip, Trip::ConsecutiveFailures(_));
-    config.abandoned_after.is_none()
-        && !config.measures_durations()
-        && config.trip_on.iter().all(is_streak)
 }

@@ -4,7 +4,8 @@ use http::Response;
 use http_body::Body;
 
 use super::{
-    length::Length, open_call::OpenCall, pending::PendingOutcome, response_body::ResponseBody,
+    answer::Answer, length::Length, open_call::OpenCall, pending::PendingOutcome,
+    response_body::ResponseBody,
 };
 use crate::{
     breaker::Permit,
@@ -129,8 +130,8 @@ impl OnBodyEnd {
             SlowUntil::Headers => permit.elapsed(),
             SlowUntil::End => None,
         };
-        let answered = !eos.awaits_trailers();
-        let call = OpenCall::new(permit, elapsed, answered, self.stream_alive_after);
+        let answer = Answer::after_head(eos.awaits_trailers(), response.headers());
+        let call = OpenCall::new(permit, elapsed, answer, self.stream_alive_after);
         let pending = PendingOutcome::new(call, eos, Length::of(&response));
         if response.body().is_end_stream() || pending.is_complete() {
             pending.end_without_body();

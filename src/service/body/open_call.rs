@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use bytes::Buf;
+
+use super::answer::Answer;
 use crate::{
     breaker::{Permit, probes::StreamProof},
     outcome::Outcome,
@@ -14,8 +17,8 @@ pub(super) struct OpenCall {
     /// How long the call took, in nanoseconds, if its time was measured until the head of the
     /// response; otherwise [`NOT_MEASURED`].
     elapsed: u64,
-    /// Whether the dependency has answered. The head of a gRPC response may precede the work.
-    answered: bool,
+    /// What is to come until the dependency has answered.
+    answer: Answer,
     /// Of a probe, whose stream need not end to succeed.
     probe: Option<Box<ProbeStream>>,
 }
@@ -32,12 +35,12 @@ impl OpenCall {
     pub(super) fn new(
         permit: Permit,
         elapsed: Option<Duration>,
-        answered: bool,
+        answer: Answer,
         alive_after: Duration,
     ) -> Self {
         let probe = permit.is_probe().then(|| Box::new(ProbeStream { alive_after, proof: None }));
         let nanos = |elapsed: Duration| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX - 1);
-        Self { permit, elapsed: elapsed.map_or(NOT_MEASURED, nanos), answered, probe }
+        Self { permit, elapsed: elapsed.map_or(NOT_MEASURED, nanos), answer, probe }
     }
 
     pub(super) fn permit(&mut self) -> &mut Permit {
@@ -45,8 +48,11 @@ impl OpenCall {
     }
 
     /// Called when data arrives, and the body goes on.
-    pub(super) fn receive_data(&mut self) {
-        self.answered = true;
+    pub(super) fn receive(&mut self, data: &impl Buf) {
+        self.answer = self.answer.after(data);
+        if self.answer != Answer::Complete {
+            return;
+        }
         let elapsed = self.elapsed();
         if let Some(probe) = &mut self.probe
             && probe.proof.is_none()
@@ -91,7 +97,7 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         // Otherwise the permit itself is dropped as the permit of an abandoned call.
-        if self.answered {
+        if self.answer == Answer::Complete {
             if self.has_proved_alive() {
                 self.record_in_place(Outcome::Success);
             } else {

@@ -32,11 +32,14 @@ impl<W: ClassifyEos> PendingOutcome<W> {
     /// Counts a frame. Returns whether it is the last one that matters; `ended` is what the body
     /// reports itself.
     pub(super) fn receive<D: Buf>(&mut self, frame: &Frame<D>, ended: bool) -> bool {
-        let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-        self.received = self.received.saturating_add(data);
+        let data = frame.data_ref().filter(|data| data.has_remaining());
+        let length = data.map_or(0, |data| data.remaining() as u64);
+        self.received = self.received.saturating_add(length);
         let is_last = frame.is_trailers() || ended || self.is_complete();
-        if data > 0 && !is_last {
-            self.call.receive_data();
+        if let Some(data) = data
+            && !is_last
+        {
+            self.call.receive(data);
         }
         is_last
     }

@@ -15,15 +15,15 @@ use super::{
     unbroken::UnbrokenCall,
 };
 use crate::{
-    classify::{CloneClassifier, MakeClassifier},
+    classify::{CloneClassifier, ErrorsAsFailures, MakeClassifier},
     error::{Refusal, Rejected},
     registry::KeyedBreakers,
     service::{
         debug::add_types,
         future::ResponseFuture,
         inner_call,
-        record_when::{AppliesTo, RecordWhen},
-        reject::Reject,
+        record_when::{AppliesTo, OnResponse, RecordWhen},
+        reject::{Reject, RejectAsError},
     },
     state::State,
 };
@@ -38,7 +38,7 @@ use crate::{
 /// that the inner service has reserved when it became ready.
 ///
 /// A call without readiness is rejected, with the name of the group.
-pub struct KeyedCircuitBreaker<S, K, C, R, O> {
+pub struct KeyedCircuitBreaker<S, K, C = ErrorsAsFailures, R = RejectAsError, O = OnResponse> {
     inner: S,
     is_ready: bool,
     selector: Selector<K>,
@@ -135,7 +135,7 @@ where
             Ok(Admission::WithoutBreaker(missing)) => {
                 let classify = self.classify.make_classifier(&request);
                 let mut call = UnbrokenCall::new(missing, &self.selector.breakers);
-                let future = call.run(|| self.inner.call(request));
+                let future = call.start(|| self.inner.call(request));
                 KeyedResponseFuture::unbroken(future, call, classify, self.record_when.clone())
             }
             Ok(Admission::Unrecorded) => {

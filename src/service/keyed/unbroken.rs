@@ -1,7 +1,7 @@
 //! A call of a key that has no breaker yet.
 
 use crate::{
-    breaker::{Permit, cell::Cell},
+    breaker::{Permit, cell::Cell, nesting::run_within},
     handle::Breaker,
     outcome::{CallEnd, Outcome},
     registry::{KeyedBreakers, Missing},
@@ -82,12 +82,34 @@ impl UnbrokenCall {
         }
     }
 
-    /// Runs the inner service's `call`, or polls its future. If it panics, the call is a failure,
-    /// and the panic propagates.
+    /// Runs the inner service's `call`. If it panics, the call is a failure, and the panic
+    /// propagates.
     #[inline]
-    pub(in crate::service) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    pub(in crate::service) fn start<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let mark = self.missing.mark();
         self.fail_on_panic(|| mark.run(work))
+    }
+
+    /// Polls the inner service's future. If it panics, the call is a failure, and the panic
+    /// propagates.
+    #[inline]
+    pub(in crate::service) fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        if self.missing.is_unchanged() { self.start(work) } else { self.run_late(work) }
+    }
+
+    /// The same once the group has another breaker. If it is the key's, the handler may use it, and
+    /// what goes by it is part of this call.
+    #[cold]
+    #[inline(never)]
+    fn run_late<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let breakers = KeyedBreakers::of(&self.missing);
+        let breaker = breakers.and_then(|breakers| breakers.find_late(&mut self.missing));
+        let mark = self.missing.mark();
+        let work = || mark.run(work);
+        self.fail_on_panic(|| match &breaker {
+            Some(breaker) => run_within(breaker.cell(), work),
+            None => work(),
+        })
     }
 
     /// Does a part of the call, such as to classify its result. If it panics, the call is a

@@ -20,7 +20,8 @@ macro_rules! layer_settings {
             /// Makes the classifier of each call from its request: its method, its path, its
             /// extensions. The closure takes a reference to the request (write the type) and
             /// returns a classifier, which may be a closure too. What the classifier needs of the
-            /// request it has to copy.
+            /// request it has to copy. (A closure that panics here has called nothing yet, so the
+            /// call counts as nothing.)
             ///
             /// ```
             /// # #[cfg(feature = "http")] {

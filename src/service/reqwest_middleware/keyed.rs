@@ -201,10 +201,11 @@ impl<K, C, O> KeyedBreakerMiddleware<K, C, O> {
         F: Future<Output = Result<Response, Error>>,
         O: RecordWhen<D, Response, Error, Response = Response>,
     {
-        let mut sent = pin!(call.run(begin));
+        let mut sent = pin!(call.start(begin));
         let result = poll_fn(|cx| call.run(|| sent.as_mut().poll(cx))).await;
         let record_when = &self.recording.record_when;
-        if let Some(outcome) = record_when.outcome_of_response(&classify, &result) {
+        let classify = || record_when.outcome_of_response(&classify, &result);
+        if let Some(outcome) = call.fail_on_panic(classify) {
             call.record(outcome);
         }
         result.map(O::pass_unrecorded)

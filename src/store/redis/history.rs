@@ -7,7 +7,7 @@
 use redis::{Value, from_redis_value};
 
 use super::{
-    index::{Index, PAGE},
+    index::{Index, Life, PAGE, life, longest},
     random::random,
     script::{self, Form, Script},
     server::Server,
@@ -144,7 +144,11 @@ impl Appender {
                         pipeline.add_command(self.command(form, mode, &key, records));
                     }
                 },
-                |pipeline| index.add(pipeline, histories.iter().map(|(key, _)| key.as_str())),
+                |form, pipeline| {
+                    let life = longest(histories.iter().map(|(_, records)| life_of(records)));
+                    let keys = histories.iter().map(|(key, _)| key.as_str());
+                    index.add(form, pipeline, life, keys);
+                },
             )?;
             replies.truncate(histories.len());
             Ok(replies.into_iter().map(places).collect())
@@ -153,9 +157,7 @@ impl Appender {
 
     fn command(&self, form: Form, mode: &str, key: &str, records: &[HistoryRecord]) -> redis::Cmd {
         let ids: Vec<_> = records.iter().map(|record| digits(record.id)).collect();
-        let ttl = records.iter().filter_map(|record| record.ttl).max();
-        let ttl = ttl.map(|ttl| ttl.as_millis().max(1));
-        let ttl = ttl.unwrap_or_default().to_string();
+        let ttl = life_of(records).unwrap_or(0).to_string();
         let mut args = vec![mode.as_bytes(), self.token.as_bytes(), ttl.as_bytes()];
         for (id, record) in ids.iter().zip(records) {
             args.extend([id.as_bytes(), &record.bytes]);
@@ -248,6 +250,11 @@ pub(super) fn trim(
     })
 }
 
+/// How long a history lives with these new records.
+fn life_of(records: &[HistoryRecord]) -> Life {
+    life(records.iter().filter_map(|record| record.ttl).max())
+}
+
 fn digits(id: u64) -> String {
     format!("{id:0DIGITS$}")
 }
@@ -265,5 +272,5 @@ fn places(reply: Value) -> Vec<usize> {
 
 fn with_index<T>(server: &Server, job: impl FnOnce(&Index<'_>) -> T) -> T {
     let named = |key: &str| server.keys.history(key);
-    job(&Index { key: &server.keys.history_index(), named: &named })
+    job(&Index { key: &server.keys.history_index(), named: &named, add: &server.add })
 }

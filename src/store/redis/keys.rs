@@ -17,13 +17,13 @@ const HISTORIES: [&str; 1] = [":history"];
 
 /// How the keys of a store become keys in Redis.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// The prefix, the instance if there is one, and a colon.
     base: String,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, instance: Option<&str>) -> Result<Self, StoreError> {
+    pub(crate) fn new(prefix: &str, instance: Option<&str>) -> Result<Self, StoreError> {
         let misconfigured = |what: &str| StoreError::Misconfigured(what.into());
         if prefix.is_empty() || prefix.len() > 256 {
             return Err(misconfigured("the prefix of keys in Redis has to have 1 to 256 bytes"));
@@ -49,11 +49,11 @@ impl Keys {
         Ok(Self { base })
     }
 
-    pub(super) fn value(&self, key: &str) -> String {
+    pub(crate) fn value(&self, key: &str) -> String {
         self.key(key, &VALUES, ":value")
     }
 
-    pub(super) fn history(&self, key: &str) -> String {
+    pub(crate) fn history(&self, key: &str) -> String {
         self.key(key, &HISTORIES, ":records")
     }
 

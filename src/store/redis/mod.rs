@@ -11,8 +11,9 @@
 //! | `connector`, `settings` | how to connect, and the settings of that |
 //! | `sentinel`, `cluster` | which server to connect to |
 //! | `connection`, `script` | commands and scripts |
-//! | `keys`, `server` | keys in Redis; one server, and whether it still holds what was saved |
-//! | `index`, `seen`, `own`, `values`, `history` | what is stored |
+//! | `keys`, `index` | keys in Redis; sets of them |
+//! | `server` | one server, and whether it still holds what was saved |
+//! | `seen`, `own`, `kept`, `values`, `history` | what is stored |
 //! | `store`, `builder` | the store |
 
 mod address;
@@ -26,6 +27,7 @@ mod credentials;
 mod failure;
 mod history;
 mod index;
+mod kept;
 mod keys;
 mod own;
 mod random;
@@ -37,6 +39,8 @@ mod settings;
 mod store;
 mod values;
 
+#[cfg(test)]
+pub(crate) use self::keys::Keys as StoreKeys;
 pub use self::{builder::RedisStoreBuilder, credentials::RedisCredentials, store::RedisStore};
 pub(crate) use self::{
     connection::{Connection, RECONNECT_PAUSE},

@@ -38,7 +38,8 @@ use crate::store::{
 /// Redis removes snapshots by itself: those of open circuits after 24 hours, those of closed and
 /// half-open circuits after one hour ([`SnapshotTtl`](crate::config::SnapshotTtl) sets both), but
 /// never before the open time ends; those of states set by hand stay. While a breaker is in use,
-/// its snapshot is saved again when half of that time has passed.
+/// its snapshot is saved again when half of that time has passed. The indexes expire with the last
+/// of what they name, and the epoch two days after the last process that used it.
 ///
 /// # Replicas
 ///
@@ -64,7 +65,9 @@ use crate::store::{
 ///   ever: at once, then no more often than every 500 ms.
 /// * **Wrong password, or no permission**: [`StoreError::Misconfigured`], and the same.
 /// * **Emptied, or replaced**: breakers notice it with the next save, or within a second while they
-///   are idle, and save everything again.
+///   are idle, and save everything again. If it evicts single keys (`maxmemory-policy`), those of
+///   states set by hand are saved again within some ten seconds, and all others before they would
+///   have expired.
 ///
 /// # Permissions
 ///
@@ -72,7 +75,7 @@ use crate::store::{
 ///
 /// ```text
 /// ACL SETUSER breakers on >secret ~circuit_breaker:* ~circuit_breaker@* +get +set +mget
-///     +del +exists +pexpire +time +eval +evalsha +zadd +zrem +zrangebylex
+///     +del +exists +persist +pexpire +pttl +time +eval +evalsha +zadd +zrem +zrangebylex
 ///     +zrevrangebylex +zremrangebylex +zremrangebyrank
 /// ```
 ///
@@ -192,7 +195,8 @@ impl StateStore for RedisStore {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        self.shared.server.verify()
+        self.shared.server.verify()?;
+        self.shared.values.verify(&self.shared.server)
     }
 
     fn expires_by_itself(&self) -> bool {

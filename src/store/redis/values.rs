@@ -1,20 +1,18 @@
 //! Values under keys.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use redis::{Cmd, ConnectionLike, RedisResult, Value};
 
 use super::{
-    index::{Index, PAGE},
+    index::{Index, PAGE, life, longest},
+    kept::Kept,
     own::Own,
     script::{self, Form, Script},
     seen::{Seen, end},
     server::Server,
 };
 use crate::store::{entry::SaveEntry, error::StoreError};
-
-/// What lives longer does not expire: Redis refuses times that are too far away.
-const LONGEST_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// Saves a snapshot whose state has not changed, unless another process has saved one that bars
 /// calls, or was set by hand, for longer: that knows more than this one. The third argument is the
@@ -60,6 +58,7 @@ pub(super) struct Values {
     delete_if_same: Script,
     seen: Seen,
     own: Own,
+    kept: Kept,
 }
 
 impl Values {
@@ -69,6 +68,7 @@ impl Values {
             delete_if_same: Script::new(DELETE_IF_SAME),
             seen: Seen::default(),
             own: Own::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -105,14 +105,40 @@ impl Values {
                             pipeline.add_command(self.command(form, &key, entry));
                         }
                     },
-                    |pipeline| index.add(pipeline, entries.iter().map(|entry| entry.key.as_str())),
+                    |form, pipeline| {
+                        let life = longest(entries.iter().map(|entry| life(entry.ttl)));
+                        let keys = entries.iter().map(|entry| entry.key.as_str());
+                        index.add(form, pipeline, life, keys);
+                    },
                 )
             })?;
             for (entry, reply) in entries.iter().zip(replies) {
                 if !is_refused(&reply) {
                     self.seen.note(&entry.key, &entry.value);
                     self.own.note(&entry.key, &entry.value);
+                    self.kept.note(&entry.key, life(entry.ttl));
                 }
+            }
+        }
+        self.verify(server)
+    }
+
+    /// Whether what this process has saved for ever is still there, which is looked at now and
+    /// then: it is not saved again before it expires, so nothing else would notice that the server
+    /// has evicted it.
+    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
+        let Some(keys) = self.kept.due(Instant::now()) else { return Ok(()) };
+        for keys in keys.chunks(PAGE) {
+            let exist: Vec<bool> = server.call(|connection| {
+                let mut pipeline = redis::pipe();
+                for key in keys {
+                    pipeline.cmd("EXISTS").arg(server.keys.value(key));
+                }
+                pipeline.query(connection)
+            })?;
+            if let Some((key, _)) = keys.iter().zip(exist).find(|(_, exists)| !exists) {
+                self.kept.forget(key);
+                return Err(server.has_lost(&format!("{key} was evicted or deleted")));
             }
         }
         Ok(())
@@ -186,12 +212,11 @@ impl Values {
     fn forget(&self, key: &str) {
         self.seen.forget(key);
         self.own.forget(key);
+        self.kept.forget(key);
     }
 
     fn command(&self, form: Form, key: &str, entry: &SaveEntry) -> Cmd {
-        // Redis refuses zero.
-        let ttl = entry.ttl.filter(|ttl| *ttl < LONGEST_TTL);
-        let ttl = ttl.map(|ttl| ttl.as_millis().max(1).to_string());
+        let ttl = life(entry.ttl).map(|ttl| ttl.to_string());
         if !entry.state_changed {
             let seen = self.seen.end_of(&entry.key);
             let ttl = ttl.as_deref().unwrap_or("0");
@@ -255,5 +280,5 @@ fn is_refused(reply: &Value) -> bool {
 
 fn with_index<T>(server: &Server, job: impl FnOnce(&Index<'_>) -> T) -> T {
     let named = |key: &str| server.keys.value(key);
-    job(&Index { key: &server.keys.value_index(), named: &named })
+    job(&Index { key: &server.keys.value_index(), named: &named, add: &server.add })
 }

@@ -9,11 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{Method, StatusCode, header::RETRY_AFTER};
-use reqwest::{Client, Request, Url};
+use http::{StatusCode, header::RETRY_AFTER};
+use reqwest::{Client, Method, Request, Url};
 use tower::{Layer, ServiceExt};
 use tower_breaker::{
-    BoxError, CircuitBreaker, CircuitBreakerLayer, Trip, classify::ServerErrorsAsFailures,
+    BoxError, CircuitBreaker, CircuitBreakerLayer, Error, Trip, classify::ServerErrorsAsFailures,
 };
 
 #[derive(Clone)]
@@ -38,14 +38,8 @@ async fn ask(State(upstream): State<Upstream>) -> Response {
         Ok(response) => {
             (response.status(), response.text().await.unwrap_or_default()).into_response()
         }
-        Err(error) => match error.rejected() {
-            Some(rejected) => {
-                let seconds = rejected.retry_after().unwrap_or_default().as_secs() + 1;
-                let wait = [(RETRY_AFTER, seconds.to_string())];
-                (StatusCode::SERVICE_UNAVAILABLE, wait).into_response()
-            }
-            None => StatusCode::BAD_GATEWAY.into_response(),
-        },
+        Err(Error::Rejected(rejected)) => rejected.to_response(),
+        Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }
 }
 

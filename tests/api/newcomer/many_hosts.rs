@@ -1,43 +1,31 @@
 //! A reqwest client with a breaker for each host.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::time::Duration;
 
 use axum::{Router, routing::get};
 use http::StatusCode;
-use reqwest::{Client, Request, Response, Url};
+use reqwest::{Client, Method, Request, Response, Url};
 use tower::{Layer, ServiceExt};
 use tower_breaker::{
-    BoxError, CircuitBreaker, CircuitBreakerLayer, Rejected, Trip, classify::ServerErrorsAsFailures,
+    BoxError, Error, KeyedBreakers, KeyedCircuitBreakerLayer, State,
+    classify::ServerErrorsAsFailures,
+    keyed::{ByHost, KeyedCircuitBreaker},
 };
 
-type HostClient = CircuitBreaker<Client, ServerErrorsAsFailures>;
-
-struct Hosts {
-    client: Client,
-    by_authority: Mutex<HashMap<String, HostClient>>,
+#[derive(Clone)]
+struct Crawler {
+    client: KeyedCircuitBreaker<Client, ByHost, ServerErrorsAsFailures>,
 }
 
-impl Hosts {
-    async fn get(&self, url: Url) -> Result<Response, BoxError> {
-        let client = self.client_for(url.authority())?;
-        Ok(client.oneshot(Request::new(http::Method::GET, url)).await?)
+impl Crawler {
+    fn new(hosts: KeyedBreakers) -> Result<Self, BoxError> {
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let layer = KeyedCircuitBreakerLayer::by_host(hosts).classify(ServerErrorsAsFailures);
+        Ok(Self { client: layer.layer(client) })
     }
 
-    fn client_for(&self, authority: &str) -> Result<HostClient, BoxError> {
-        let mut clients = self.by_authority.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(authority) {
-            return Ok(client.clone());
-        }
-        let layer = CircuitBreakerLayer::builder(authority)
-            .trip_on(Trip::consecutive_failures(1))
-            .classify(ServerErrorsAsFailures)
-            .build()?;
-        let client = layer.layer(self.client.clone());
-        clients.insert(authority.to_owned(), client.clone());
-        Ok(client)
+    async fn get(&self, url: Url) -> Result<Response, Error<reqwest::Error>> {
+        self.client.clone().oneshot(Request::new(Method::GET, url)).await
     }
 }
 
@@ -47,10 +35,14 @@ async fn a_host_that_fails_does_not_affect_another() {
     let bad = Router::new().route("/", get(async || StatusCode::INTERNAL_SERVER_ERROR));
     let bad = super::serve(bad).await;
     let url = |address| format!("http://{address}/").parse::<Url>().unwrap();
-    let client = Client::builder().no_proxy().build().unwrap();
-    let hosts = Hosts { client, by_authority: Mutex::default() };
-    assert_eq!(hosts.get(url(bad)).await.unwrap().status(), StatusCode::INTERNAL_SERVER_ERROR);
-    let error = hosts.get(url(bad)).await.unwrap_err();
-    assert_eq!(Rejected::find(&*error).unwrap().name(), bad.to_string());
-    assert_eq!(hosts.get(url(good)).await.unwrap().status(), StatusCode::OK);
+    let hosts = KeyedBreakers::builder("upstream").build().unwrap();
+    let crawler = Crawler::new(hosts.clone()).unwrap();
+    for _ in 0..5 {
+        let response = crawler.get(url(bad)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let error = crawler.get(url(bad)).await.unwrap_err();
+    assert!(error.rejected().is_some(), "{error}");
+    assert_eq!(hosts.get(&bad.to_string()).unwrap().state(), State::Open);
+    assert_eq!(crawler.get(url(good)).await.unwrap().status(), StatusCode::OK);
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::support::{redis_sentinel::Sentinels, wait::holds_in_time};
 
-const KEY: &str = "circuit_breaker:{0}:fleet:breaker:payments";
+const KEY: &str = "circuit_breaker:{0}:fleet:payments:breaker";
 
 pub(crate) struct Failover {
     sentinels: Sentinels,

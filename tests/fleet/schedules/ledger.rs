@@ -175,7 +175,7 @@ impl Book {
         let now = time.replace('.', "").parse().unwrap();
         let words: Vec<&str> = rest.trim_matches('"').split("\" \"").collect();
         if client == "lua" {
-            if words.get(1).is_some_and(|key| key.ends_with(":breaker:payments")) {
+            if words.get(1).is_some_and(|key| key.ends_with(":payments:breaker")) {
                 self.note_change(now, &words);
             }
             return;
@@ -192,7 +192,7 @@ impl Book {
         match words[0] {
             "ECHO" => words[1].clone_into(&mut self.mark),
             "FLUSHALL" => self.forget_states(now),
-            "EVAL" | "EVALSHA" if words.iter().any(|key| key.ends_with(":breaker:payments")) => {
+            "EVAL" | "EVALSHA" if words.iter().any(|key| key.ends_with(":payments:breaker")) => {
                 self.caller = Some((port, words.contains(&"join")));
             }
             _ => {}

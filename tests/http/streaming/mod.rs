@@ -2,6 +2,7 @@
 
 mod compose;
 mod ends;
+mod first_message;
 mod heads;
 mod probes;
 mod script;

@@ -233,7 +233,7 @@ fn a_grpc_response_is_answered_with_its_first_message() {
             .on_body_end(OnBodyEnd::new())
             .build()
             .unwrap();
-        let script = Script::new([Data("message"), Wait(HOUR)]);
+        let script = Script::new([Data("\0\0\0\0\x07message"), Wait(HOUR)]);
         let response = Response::builder().header("content-type", "application/grpc");
         let mut body = call(&layer, Ok(response.body(script).unwrap())).unwrap().into_body();
         for _ in 0..messages {

@@ -341,37 +341,6 @@ async fn the_error_type_stays_with_a_fallback() {
     layer.layer(ok).oneshot(("a", Succeeds)).await.unwrap();
 }
 
-/// The first failure of a key creates its breaker, also by hand within the call that fails.
-#[tokio::test]
-async fn the_first_call_of_a_key_counts_once_if_its_handler_uses_the_keys_breaker() {
-    for creates in [true, false] {
-        let keys = group();
-        let by_hand = keys.clone();
-        let handler = service_fn(move |(key, _): Request| {
-            let keys = by_hand.clone();
-            async move {
-                let breaker = keys.get_or_create(key).unwrap();
-                let breaker = if creates { breaker } else { keys.get(key).unwrap() };
-                let failed = breaker.call(async { Err::<(), _>("failed") }).await;
-                // Another key is not part of it.
-                let other = keys.get_or_create("other").unwrap();
-                other.call(async { Err::<(), _>("failed") }).await.unwrap_err();
-                failed.map_err(|_| "failed")
-            }
-        });
-        let mut service = KeyedCircuitBreakerLayer::new(keys.clone(), by_name()).layer(handler);
-        for calls in 1..=3 {
-            service.ready().await.unwrap().call(("bad", Fails)).await.unwrap_err();
-            assert_eq!(failures(&keys, "bad"), calls);
-            assert_eq!(failures(&keys, "other"), calls);
-        }
-        // Not part of a call any more.
-        let breaker = keys.get_or_create("bad").unwrap();
-        breaker.call(async { Err::<(), _>("failed") }).await.unwrap_err();
-        assert_eq!(failures(&keys, "bad"), 4);
-    }
-}
-
 /// The classifier is made before the call, so nothing was called.
 #[tokio::test]
 async fn a_panic_while_the_classifier_is_made_counts_as_nothing() {

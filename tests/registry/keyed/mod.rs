@@ -1,6 +1,7 @@
 //! A breaker for each key.
 
 mod bounds;
+mod by_hand;
 mod endpoints;
 mod extract;
 mod group;
@@ -10,5 +11,6 @@ mod max_open;
 mod model;
 mod over_sockets;
 mod stored;
+mod stored_deletions;
 mod stored_late;
 mod threads;

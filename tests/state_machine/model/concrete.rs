@@ -7,7 +7,7 @@ use tower_breaker::State;
 
 use super::{
     plan::{Ending, Op, Plan, Wait},
-    reference::Model,
+    reference::{Model, Seen},
     settings::Settings,
     subject::{Subject, apply},
 };
@@ -44,8 +44,20 @@ pub(crate) fn states(plan: &Plan) -> Vec<State> {
     states.collect()
 }
 
+/// How often the circuit would have opened in `metrics_only`.
+pub(crate) fn would_trips(plan: &Plan) -> u64 {
+    let mut guide = Guide(Model::new(plan.settings.clone()));
+    let mut settings = plan.updates();
+    for op in &plan.ops {
+        let Ok(()) = apply(&mut guide, op, &mut settings);
+    }
+    guide.0.would_trips()
+}
+
 /// The model without a breaker: it admits and trips wherever both are right.
 struct Guide(Model);
+
+const TRIPS: Seen = Seen { opened: true, would_have: true };
 
 impl Subject for Guide {
     type Error = Infallible;
@@ -68,7 +80,7 @@ impl Subject for Guide {
     }
 
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
-        self.0.finish(slot, ending, took, true);
+        self.0.finish(slot, ending, took, TRIPS);
     }
 
     fn cancel(&mut self, slot: usize) {
@@ -76,11 +88,11 @@ impl Subject for Guide {
     }
 
     fn give_up(&mut self, slot: usize) {
-        self.0.give_up(slot, true);
+        self.0.give_up(slot, TRIPS);
     }
 
     fn panic(&mut self, slot: usize) {
-        self.0.panic(slot, true);
+        self.0.panic(slot, TRIPS);
     }
 
     fn set_by_hand(&mut self, state: State, time: Option<u64>) {

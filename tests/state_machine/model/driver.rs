@@ -3,16 +3,12 @@
 use std::{
     collections::HashMap,
     panic::{self, AssertUnwindSafe},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 use tower_breaker::{
-    Breaker, BreakerBuilder, Config, Event, Outcome, Permit, State, Stats, clock::ManualClock,
-    snapshot::Snapshot,
+    Breaker, Config, Event, Outcome, Permit, State, Stats, clock::ManualClock, snapshot::Snapshot,
 };
 
 use super::{plan::Ending, reference::Decision, settings::Settings};
@@ -22,29 +18,28 @@ pub(crate) struct Driver {
     config: Config,
     clock: ManualClock,
     permits: HashMap<usize, Permit>,
-    would_trips: Arc<AtomicU64>,
+    events: Receiver<Event>,
+    /// The events that said that the circuit would have opened.
+    would_trips: u64,
 }
 
 impl Driver {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self::build(settings, |builder| builder)
+        let (config, clock) = (settings.config(), ManualClock::new());
+        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
+        Self::of(builder.build().expect("valid settings"), config, clock)
     }
 
     /// A breaker restored from a snapshot, at the time at which manual clocks start.
     pub(crate) fn restored(settings: &Settings, snapshot: Snapshot) -> Self {
-        Self::build(settings, |builder| builder.restore(snapshot))
+        let (config, clock) = (settings.config(), ManualClock::new());
+        let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
+        Self::of(builder.restore(snapshot).build().expect("valid settings"), config, clock)
     }
 
-    fn build(settings: &Settings, set: impl FnOnce(BreakerBuilder) -> BreakerBuilder) -> Self {
-        let (config, clock, would_trips) =
-            (settings.config(), ManualClock::new(), Arc::<AtomicU64>::default());
-        let breaker = set(builder(&config, &clock, &would_trips)).build().expect("valid settings");
-        Self { breaker, config, clock, permits: HashMap::new(), would_trips }
-    }
-
-    /// How often it was reported that the circuit would have opened.
-    pub(crate) fn would_trips(&self) -> u64 {
-        self.would_trips.load(Ordering::Relaxed)
+    fn of(breaker: Breaker, config: Config, clock: ManualClock) -> Self {
+        let events = breaker.subscribe();
+        Self { breaker, config, clock, permits: HashMap::new(), events, would_trips: 0 }
     }
 
     pub(crate) fn handle(&self) -> &Breaker {
@@ -61,6 +56,18 @@ impl Driver {
 
     pub(crate) fn stats(&self) -> Stats {
         self.breaker.stats()
+    }
+
+    /// How often an event has said that the circuit would have opened.
+    pub(crate) fn would_trips(&mut self) -> u64 {
+        loop {
+            match self.events.try_recv() {
+                Ok(Event::WouldTrip(_)) => self.would_trips += 1,
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => return self.would_trips,
+                Err(error) => panic!("an event is lost: {error}"),
+            }
+        }
     }
 
     pub(crate) fn advance(&self, by: u64) {
@@ -164,21 +171,13 @@ impl Driver {
         let read = Snapshot::from_json(text.as_bytes()).expect("a snapshot is read back");
         assert_eq!(read, snapshot, "a snapshot survives JSON");
         self.clock = ManualClock::starting_at(shifted(self.clock.wall(), by));
-        let builder = builder(&self.config, &self.clock, &self.would_trips).restore(read);
+        let builder = Breaker::builder("model").config(self.config.clone());
+        let builder = builder.clock(self.clock.clone()).restore(read);
         self.breaker = builder.build().expect("valid settings");
+        self.events = self.breaker.subscribe();
         // Results of the old process would reach a breaker that is no longer used.
         self.permits.clear();
     }
-}
-
-fn builder(config: &Config, clock: &ManualClock, would_trips: &Arc<AtomicU64>) -> BreakerBuilder {
-    let would_trips = Arc::clone(would_trips);
-    let builder = Breaker::builder("model").config(config.clone()).clock(clock.clone());
-    builder.on_event(move |event| {
-        if let Event::WouldTrip(_) = event {
-            would_trips.fetch_add(1, Ordering::Relaxed);
-        }
-    })
 }
 
 fn shifted(wall: SystemTime, by: i64) -> SystemTime {

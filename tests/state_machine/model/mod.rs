@@ -25,7 +25,7 @@ use tower_breaker::{State, snapshot::Snapshot};
 
 use self::{
     compare::compare_with_model,
-    concrete::{concrete, states},
+    concrete::{concrete, states, would_trips},
     corrupt::{corrupted, corruptions},
     driver::Driver,
     plan::{Plan, Windows, plan, ramping, recording},
@@ -145,4 +145,10 @@ fn plans_visit_every_state_often() {
         let share = states.iter().filter(|visited| **visited == state).count() * 100 / states.len();
         assert!(share >= 3, "{state}: {share}% of the operations");
     }
+}
+
+#[test]
+fn plans_often_make_metrics_only_report() {
+    let reporting = some_plans().filter(|plan| would_trips(plan) > 0).count();
+    assert!(reporting >= 20, "{reporting} of 200 plans");
 }

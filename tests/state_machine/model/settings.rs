@@ -39,13 +39,6 @@ pub(crate) struct Rate {
     pub(crate) minimum_calls: u64,
 }
 
-impl Rate {
-    /// Whether nothing of the window depends on the resolution of the time.
-    pub(crate) fn is_exact(&self) -> bool {
-        matches!(self.span, Span::Calls(_))
-    }
-}
-
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Span {
     Calls(u64),

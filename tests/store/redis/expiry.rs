@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_breaker::{
     Config, Outcome, State,
     config::SnapshotTtl,
-    store::{SaveEntry, StateStore},
+    store::{HistoryRecord, HistoryStore, RedisStore, SaveEntry, StateStore},
 };
 
 use super::{breaker, builder, flush, key, store, stored, time_left, trip};
@@ -117,6 +117,52 @@ fn what_has_expired_leaves_the_index() {
     assert_eq!(store.load_page(None, 1).unwrap(), [("left".to_owned(), b"2".to_vec())]);
     let index = server.command(&["ZRANGE", "circuit_breaker:index", "0", "-1"]);
     assert_eq!(index, "left");
+}
+
+#[test]
+fn an_index_lives_as_long_as_what_it_names() {
+    let Some(server) = RedisServer::start() else { return };
+    let store = store(&server);
+    let save = |key: &str, seconds: Option<u64>| {
+        let entry = SaveEntry::new(key, "1");
+        let ttl = seconds.map(Duration::from_secs);
+        store.save(&ttl.into_iter().fold(entry, SaveEntry::with_ttl)).unwrap();
+        time_left(&server, "circuit_breaker:index")
+    };
+    let about = |found: i64, expected: i64| (expected - HOUR / 60..=expected).contains(&found);
+    let left = save("one", Some(3600));
+    assert!(about(left, HOUR), "{left}");
+    let left = save("short", Some(1));
+    assert!(about(left, HOUR), "it was shortened: {left}");
+    let left = save("long", Some(7200));
+    assert!(about(left, 2 * HOUR), "{left}");
+    assert_eq!(save("by hand", None), -1);
+    assert_eq!(save("one", Some(3600)), -1, "it still names what stays");
+    store.delete_all(&["by hand", "short"].map(str::to_owned)).unwrap();
+    let records = [HistoryRecord::new(1, "text").with_ttl(Duration::from_secs(3600))];
+    store.append("history", &records).unwrap();
+    let left = time_left(&server, "circuit_breaker:histories");
+    assert!(about(left, HOUR), "{left}");
+}
+
+#[test]
+fn an_instance_that_is_gone_leaves_nothing_for_long() {
+    let Some(server) = RedisServer::start() else { return };
+    let store = RedisStore::builder(&server.url()).instance("gone").open().unwrap();
+    let second = Duration::from_secs(1);
+    store.save(&SaveEntry::new("value", "1").with_ttl(second)).unwrap();
+    store.append("history", &[HistoryRecord::new(1, "text").with_ttl(second)]).unwrap();
+    let epoch = "circuit_breaker@gone:epoch";
+    eventually("all else has expired", || server.command(&["KEYS", "*"]) == epoch);
+    let left = time_left(&server, epoch);
+    assert!((0..=48 * HOUR).contains(&left), "{left}");
+    // While the process lives, it puts that off.
+    server.command(&["PEXPIRE", epoch, "1000"]);
+    let another = RedisStore::builder(&server.url()).instance("gone").open().unwrap();
+    another.save(&SaveEntry::new("value", "1").with_ttl(second)).unwrap();
+    let left = time_left(&server, epoch);
+    assert!((40 * HOUR..=48 * HOUR).contains(&left), "{left}");
+    store.verify().unwrap();
 }
 
 #[test]

@@ -25,6 +25,23 @@ fn a_server_that_was_emptied_is_filled_again_without_a_call() {
 }
 
 #[test]
+fn a_state_set_by_hand_that_the_server_has_evicted_is_saved_again() {
+    let Some(server) = RedisServer::start() else { return };
+    let store = store(&server);
+    let by_hand = breaker("by hand", store.clone());
+    by_hand.force_open();
+    flush(&by_hand);
+    server.command(&["DEL", &key("by hand")]);
+    // Also while the store is in use all the time.
+    let busy = breaker("busy", store);
+    eventually("it is saved again", || {
+        busy.reset();
+        stored(&server, "by hand").contains(r#""state":"forced_open""#)
+    });
+    eventually("it is healthy", || by_hand.store_health().is_healthy());
+}
+
+#[test]
 fn two_replicas_notice_that_a_server_was_emptied() {
     let Some(server) = RedisServer::start() else { return };
     let breakers = ["one", "two"].map(|name| breaker(name, store(&server)));

@@ -45,7 +45,7 @@ impl Topology {
         let core = &self.cores[thread % self.cores.len()];
         let Ok(own) = fs::read_link("/proc/thread-self") else { return false };
         let Some(id) = own.file_name() else { return false };
-        let pinned = self.pins
+        self.pins
             && Command::new("taskset")
                 .arg("-cp")
                 .arg(core[0].to_string())
@@ -53,8 +53,7 @@ impl Topology {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status()
-                .is_ok_and(|status| status.success());
-        pinned
+                .is_ok_and(|status| status.success())
     }
 }
 
@@ -62,8 +61,8 @@ impl Topology {
 fn parse(list: &str) -> Option<Vec<usize>> {
     let mut processors = Vec::new();
     for range in list.split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        processors.extend(first.parse::<usize>().ok()?..=last.parse().ok()?);
+        let (first, end) = range.split_once('-').unwrap_or((range, range));
+        processors.extend(first.parse::<usize>().ok()?..=end.parse().ok()?);
     }
     Some(processors)
 }

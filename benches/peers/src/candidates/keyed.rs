@@ -67,6 +67,7 @@ pub(super) fn metered<const COUNTED: bool>(
     with_breaker(scenario, inner, Settings { call_metrics, ..Settings::default() })
 }
 
+#[derive(Clone, Copy)]
 struct Settings {
     max_open_ratio: Option<f64>,
     call_metrics: CallMetrics,

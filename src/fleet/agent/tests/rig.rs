@@ -5,7 +5,7 @@ use std::sync::{atomic::AtomicBool, mpsc};
 use super::*;
 use crate::{
     breaker::{
-        cell::Cell,
+        cell::{Cell, Lease},
         command,
         effects::{Change, EndCounts},
         notify::Observer,
@@ -137,8 +137,8 @@ impl Rig {
         let (id, cell) = (self.next, pool::take());
         self.next += 1;
         let observer: Arc<dyn Observer> = Arc::new(Listener);
-        cell.lease(Arc::new(config), TimeSource::System, MeterSlot::OFF);
-        cell.set_observer(Arc::clone(&observer));
+        let lease = Lease::new(config, TimeSource::System);
+        cell.lease(Lease { observer: Some(Arc::clone(&observer)), ..lease });
         let is_marked = Arc::new(AtomicBool::new(false));
         let (sender, home) = (self.sender.clone(), Arc::default());
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
@@ -146,7 +146,7 @@ impl Rig {
         cell.with_shared(&*observer, |machine, _, _, _| machine.share(Box::new(marker), counts));
         let (weak, health) = (Arc::downgrade(&observer), Arc::<BreakerHealth>::default());
         let entry = Entry::new(id, name.into(), cell, weak, is_marked, health);
-        self.agent.take(Message::Attach(Box::new(entry), mpsc::channel().0));
+        self.agent.take(Message::Attach(Box::new(entry), Attaching::new(&Arc::default())));
         Breaker { id, cell, _observer: observer }
     }
 
@@ -195,9 +195,16 @@ impl Rig {
     pub(super) fn field(&self, name: &str, field: &str) -> String {
         self.server.command(&[
             "HGET",
-            &format!("circuit_breaker:{{0}}:fleet:breaker:{name}"),
+            &format!("circuit_breaker:{{0}}:fleet:{name}:breaker"),
             field,
         ])
+    }
+
+    /// The fields of a breaker's hash that are votes.
+    pub(super) fn votes(&self, name: &str) -> Vec<String> {
+        let key = format!("circuit_breaker:{{0}}:fleet:{name}:breaker");
+        let fields = self.server.command(&["HKEYS", &key]);
+        fields.lines().filter(|field| field.starts_with("v:")).map(str::to_owned).collect()
     }
 
     /// How many scripts about breakers the server has carried out.

@@ -3,7 +3,7 @@
 use super::server::Server;
 use crate::{
     fleet::protocol::{
-        command::{Answer, Command, Request, Status},
+        command::{Answer, Command, Request, Status, Voter},
         fence::Fence,
         member::{Cause, Decision, Member, Next, Terms},
         record::Record,
@@ -11,7 +11,8 @@ use crate::{
     state::State,
 };
 
-const TERMS: Terms = Terms { voter: 1, quorum: 1, needed: 1, rate: None, next_open_time: 10 };
+const TERMS: Terms =
+    Terms { voter: Voter::of(1), quorum: 1, needed: 1, rate: None, next_open_time: 10 };
 
 fn trip(until: u64) -> Decision {
     Decision { cause: Cause::Trip, state: State::Open, until: Some(until), opens: 1 }
@@ -19,7 +20,7 @@ fn trip(until: u64) -> Decision {
 
 fn open(number: u64, until: u64) -> Record {
     let fence = Fence { number, token: 9 };
-    Record { fence, state: State::Open, until: Some(until), opens: 1 }
+    Record { fence, state: State::Open, until: Some(until), opens: 1, by_hand: false }
 }
 
 #[test]
@@ -216,7 +217,13 @@ fn a_restored_state_is_told_to_a_server_that_knows_none_and_replaces_none_that_i
 fn votes_of_one_replica_count_once_and_lapsed_ones_not_at_all() {
     let mut server = Server::default();
     let mut vote = |now, voter| {
-        let request = Request::Vote { voter, token: now, open_for: 10, opens: 1, quorum: 2 };
+        let request = Request::Vote {
+            voter: Voter::of(voter),
+            token: now,
+            open_for: 10,
+            opens: 1,
+            quorum: 2,
+        };
         server.apply(now, &Command { seen: Fence::NONE, request }).0.status
     };
     assert_eq!(vote(1, 1), Status::Counted);
@@ -240,7 +247,8 @@ fn no_vote_outlasts_its_voters_open_time_although_the_clock_steps() {
         let command = member.recast(&vote, &terms, 8, 9).unwrap();
         assert_eq!(server.apply(stepped, &command).0.status, Status::Counted);
         let other = |now: u64, server: &mut Server| {
-            let request = Request::Vote { voter: 2, token: now, open_for: 1, opens: 1, quorum: 2 };
+            let request =
+                Request::Vote { voter: Voter::of(2), token: now, open_for: 1, opens: 1, quorum: 2 };
             server.apply(now, &Command { seen: Fence::NONE, request }).0.status
         };
         // Until 15 by the voter's clock it counts, and then no more.
@@ -265,10 +273,27 @@ fn a_vote_that_has_lapsed_is_withdrawn_and_one_that_was_decided_is_not_cast_agai
 }
 
 #[test]
+fn the_votes_of_one_replicas_breakers_count_once_and_each_takes_its_own_back() {
+    let mut server = Server::default();
+    let mut vote = |replica, breaker, open_for| {
+        let voter = Voter { replica, breaker };
+        let request = Request::Vote { voter, token: 7, open_for, opens: 1, quorum: 2 };
+        server.apply(100, &Command { seen: Fence::NONE, request }).0.status
+    };
+    assert_eq!(vote(1, 1, 50), Status::Counted);
+    // Its successor has the same id.
+    assert_eq!(vote(1, 2, 50), Status::Counted);
+    assert_eq!(vote(1, 1, 0), Status::Counted);
+    // The vote of the one that lives counts.
+    assert_eq!(vote(2, 1, 50), Status::Done);
+}
+
+#[test]
 fn a_vote_that_is_taken_back_opens_nothing_under_another_replicas_quorum() {
     let mut server = Server::default();
     let mut vote = |voter, open_for, quorum| {
-        let request = Request::Vote { voter, token: voter, open_for, opens: 1, quorum };
+        let request =
+            Request::Vote { voter: Voter::of(voter), token: voter, open_for, opens: 1, quorum };
         server.apply(100, &Command { seen: Fence::NONE, request })
     };
     // The first two wait for a third one; the third one's fleet needs two.
@@ -294,7 +319,13 @@ fn no_vote_or_lease_lasts_for_longer_than_it_was_meant_to_although_the_clock_goe
     assert_eq!(ask(1_001, 2), Status::Denied { until: 1_010 });
     let mut votes = Server::default();
     let mut vote = |now, voter| {
-        let request = Request::Vote { voter, token: now, open_for: 10, opens: 1, quorum: 3 };
+        let request = Request::Vote {
+            voter: Voter::of(voter),
+            token: now,
+            open_for: 10,
+            opens: 1,
+            quorum: 3,
+        };
         votes.apply(now, &Command { seen: Fence::NONE, request });
         votes.entry.as_ref().map(|entry| entry.votes.len())
     };

@@ -1,10 +1,10 @@
 //! A reference of the server's side: what the Lua script does, in Rust.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     fleet::protocol::{
-        command::{Answer, Command, ProbeResult, Request, Status, Verdict},
+        command::{Answer, Command, ProbeResult, Request, Status, Verdict, Voter},
         fence::Fence,
         record::{Micros, Record, SLACK},
     },
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     /// How long the state lasts in all.
     pub(crate) lasts: Option<Micros>,
     /// How long each vote counts.
-    pub(crate) votes: BTreeMap<u64, Span>,
+    pub(crate) votes: BTreeMap<Voter, Span>,
     /// How long each lease counts.
     pub(crate) leases: BTreeMap<u64, Span>,
     pub(crate) good: u32,
@@ -90,20 +90,20 @@ impl Server {
         match command.request {
             Request::Join(record) => {
                 if record.fence > stored {
+                    if record.by_hand {
+                        self.note_by_hand(record.fence.token);
+                    }
                     self.store(now, record);
                 }
                 return Status::Done;
             }
             Request::Set { token, state, lasts, opens } => {
-                let mut by_hand =
-                    self.entry.as_ref().map(|entry| entry.by_hand.clone()).unwrap_or_default();
-                let is_known = by_hand.contains(&token) && self.bug != Some(Bug::SetIsForgotten);
+                let is_known = self.entry.as_ref().is_some_and(|it| it.by_hand.contains(&token))
+                    && self.bug != Some(Bug::SetIsForgotten);
                 if stored.token != token && !is_known {
                     let fence = self.next_fence(seen, token);
-                    by_hand.insert(0, token);
-                    by_hand.truncate(BY_HAND);
-                    self.entry.get_or_insert_with(|| Entry::of(Record::NONE)).by_hand = by_hand;
-                    self.store(now, Record { fence, state, until: lasts, opens });
+                    self.note_by_hand(token);
+                    self.store(now, Record { fence, state, until: lasts, opens, by_hand: true });
                 }
                 return Status::Done;
             }
@@ -149,7 +149,7 @@ impl Server {
         &mut self,
         now: Micros,
         seen: Fence,
-        voter: u64,
+        voter: Voter,
         quorum: u32,
         (token, open_for, opens): (u64, Micros, u32),
     ) -> Status {
@@ -164,8 +164,9 @@ impl Server {
             }
             entry.votes.insert(voter, Span::from(now, open_for));
             entry.votes.retain(|_, vote| vote.until > now);
+            let replicas: BTreeSet<u64> = entry.votes.keys().map(|voter| voter.replica).collect();
             // A vote that is taken back opens nothing, whatever other replicas' quorums are.
-            if entry.votes.len() < quorum as usize || open_for == 0 {
+            if replicas.len() < quorum as usize || open_for == 0 {
                 return Status::Counted;
             }
         } else if stored == seen && self.entry.as_ref().is_some_and(|entry| !entry.is_votable(now))
@@ -185,7 +186,7 @@ impl Server {
     ) -> Status {
         let fence = self.next_fence(seen, token);
         let until = Some(open_for);
-        self.store(now, Record { fence, state: State::Open, until, opens });
+        self.store(now, Record { fence, state: State::Open, until, opens, by_hand: false });
         Status::Done
     }
 
@@ -241,7 +242,7 @@ impl Server {
 
     fn close(&mut self, now: Micros, seen: Fence, token: u64) -> Status {
         let fence = self.next_fence(seen, token);
-        self.store(now, Record { fence, state: State::Closed, until: None, opens: 0 });
+        self.store(now, Record { fence, ..Record::NONE });
         Status::Done
     }
 
@@ -254,11 +255,21 @@ impl Server {
         Fence { number: highest + 1, token }
     }
 
+    /// The state with this token is set by hand.
+    fn note_by_hand(&mut self, token: u64) {
+        let by_hand = &mut self.entry.get_or_insert_with(|| Entry::of(Record::NONE)).by_hand;
+        if !by_hand.contains(&token) {
+            by_hand.insert(0, token);
+            by_hand.truncate(BY_HAND);
+        }
+    }
+
     /// Stores a record whose end is what is left of it. Votes, leases and counts belong to the
     /// state before.
     fn store(&mut self, now: Micros, record: Record) {
         let lasts = record.until;
         let by_hand = self.entry.take().map(|entry| entry.by_hand).unwrap_or_default();
+        let record = Record { by_hand: by_hand.contains(&record.fence.token), ..record };
         self.entry = Some(Entry { lasts, by_hand, ..Entry::of(record.rebased(0, now)) });
     }
 }

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use tower_breaker::State;
 
 use super::{
-    settings::{Ramp, Rate, Settings},
-    window::{Counts, Window},
+    settings::{Ramp, Settings},
+    window::{Counts, Verdict, Window},
 };
 
 #[derive(Clone)]
@@ -24,10 +24,10 @@ pub(crate) struct Model {
     consecutive_opens: u32,
     /// One for each rate rule.
     windows: Vec<Window>,
-    /// Whether a rule was met after the last call, and the circuit did not open.
-    would_trip: bool,
-    would_trips: u64,
     under_way: HashMap<usize, Call>,
+    /// In `metrics_only`, whether a rule was met after the last call, which was reported.
+    reported: Verdict,
+    would_trips: u64,
 }
 
 #[derive(Clone)]
@@ -58,6 +58,14 @@ struct Call {
     admitted_at: u64,
 }
 
+/// What the breaker did when a call ended. The model follows it where the resolution of a time
+/// window leaves open whether a rule is met.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) opened: bool,
+    pub(crate) would_have: bool,
+}
+
 /// The answer to a request for admission.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
@@ -77,9 +85,9 @@ impl Model {
             consecutive_failures: 0,
             consecutive_opens: 0,
             windows,
-            would_trip: false,
-            would_trips: 0,
             under_way: HashMap::new(),
+            reported: Verdict::Hold,
+            would_trips: 0,
         }
     }
 
@@ -92,14 +100,13 @@ impl Model {
         }
     }
 
-    pub(crate) fn consecutive_failures(&self) -> u32 {
-        self.consecutive_failures
+    /// How often `metrics_only` has reported that the circuit would have opened.
+    pub(crate) fn would_trips(&self) -> u64 {
+        self.would_trips
     }
 
-    /// How often the circuit would have opened; `None` where the resolution of a time window leaves
-    /// that open.
-    pub(crate) fn would_trips(&self) -> Option<u64> {
-        self.settings.rates().all(Rate::is_exact).then_some(self.would_trips)
+    pub(crate) fn consecutive_failures(&self) -> u32 {
+        self.consecutive_failures
     }
 
     /// The counts that the first rate rule's window may report.
@@ -186,6 +193,7 @@ impl Model {
         for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
             window.shrink(rate);
         }
+        self.reported = self.reported.min(self.evaluate_rules());
     }
 
     fn probes(&self) -> impl Iterator<Item = &Call> {
@@ -206,6 +214,6 @@ impl Model {
     fn enter(&mut self, mode: Mode) {
         self.mode = mode;
         self.generation += 1;
-        self.would_trip = false;
+        self.reported = Verdict::Hold;
     }
 }

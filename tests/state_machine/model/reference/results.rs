@@ -2,13 +2,12 @@
 
 use tower_breaker::State;
 
-use super::{Call, Mode, Model};
+use super::{Call, Mode, Model, Seen};
 use crate::model::{plan::Ending, settings::Rule, window::Verdict};
 
 impl Model {
-    /// Records a result. Where the resolution of a time window leaves open whether the circuit
-    /// trips, `seen` is right.
-    pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>, seen: bool) {
+    /// Records a result.
+    pub(crate) fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>, seen: Seen) {
         let call = self.under_way.remove(&slot).expect("a call under way");
         if call.generation != self.generation {
             return;
@@ -20,14 +19,10 @@ impl Model {
         };
         let took = took.unwrap_or(self.now - call.admitted_at);
         match self.mode {
-            Mode::Closed { .. } => {
+            Mode::Closed { .. } | Mode::ByHand { state: State::MetricsOnly, .. } => {
+                let before = self.evaluate_rules();
                 self.record(ending, failed, took);
-                self.open_if_tripped(retry_after, seen);
-            }
-            Mode::ByHand { state: State::MetricsOnly, .. } => {
-                let was_met = self.would_trip && self.is_any_rule_met();
-                self.record(ending, failed, took);
-                self.watch_rules(was_met);
+                self.follow_rules(before, retry_after, seen);
             }
             Mode::HalfOpen { ref mut good, ref mut bad, ref mut wasted } => {
                 *wasted = 0;
@@ -58,7 +53,7 @@ impl Model {
     }
 
     /// The permit is dropped.
-    pub(crate) fn give_up(&mut self, slot: usize, seen: bool) {
+    pub(crate) fn give_up(&mut self, slot: usize, seen: Seen) {
         let call = &self.under_way[&slot];
         if call.generation != self.generation {
             return self.cancel(slot);
@@ -75,41 +70,47 @@ impl Model {
             Mode::HalfOpen { .. } => self.finish(slot, Ending::Success, None, seen),
             Mode::Closed { .. } | Mode::ByHand { state: State::MetricsOnly, .. } => {
                 self.under_way.remove(&slot);
-                let was_met = self.would_trip && self.is_any_rule_met();
+                let before = self.evaluate_rules();
                 for (window, rate) in self.windows.iter_mut().zip(self.settings.rates()) {
                     if rate.slower_than.is_some_and(|limit| took > limit) {
                         window.record(rate, self.now, false, true);
                     }
                 }
-                if matches!(self.mode, Mode::Closed { .. }) {
-                    self.open_if_tripped(None, seen);
-                } else {
-                    self.watch_rules(was_met);
-                }
+                self.follow_rules(before, None, seen);
             }
             Mode::Open { .. } | Mode::ByHand { .. } => self.cancel(slot),
         }
     }
 
-    pub(crate) fn panic(&mut self, slot: usize, seen: bool) {
+    pub(crate) fn panic(&mut self, slot: usize, seen: Seen) {
         self.finish(slot, Ending::Failure(None), None, seen);
     }
 
-    fn open_if_tripped(&mut self, retry_after: Option<u64>, seen: bool) {
+    /// Opens the circuit after a call that was recorded, or reports that it would have opened.
+    fn follow_rules(&mut self, before: Verdict, retry_after: Option<u64>, seen: Seen) {
         let verdict = self.evaluate_rules();
-        if verdict == Verdict::Trip || verdict == Verdict::Either && seen {
+        if !matches!(self.mode, Mode::Closed { .. }) {
+            self.report(before, verdict, seen.would_have);
+        } else if verdict == Verdict::Trip || verdict == Verdict::Either && seen.opened {
             self.open(self.now, retry_after);
         }
     }
 
-    pub(super) fn is_any_rule_met(&self) -> bool {
-        self.evaluate_rules() == Verdict::Trip
-    }
-
-    /// After a call in a circuit that does not open.
-    fn watch_rules(&mut self, was_met: bool) {
-        self.would_trip = self.is_any_rule_met();
-        self.would_trips += u64::from(self.would_trip && !was_met);
+    /// Once each time that a rule is met which was not, `before` the call either.
+    fn report(&mut self, before: Verdict, verdict: Verdict, seen: bool) {
+        let reported = self.reported.min(before);
+        let is_new = match (reported, verdict) {
+            (_, Verdict::Hold) | (Verdict::Trip, _) => false,
+            (Verdict::Hold, Verdict::Trip) => true,
+            _ => seen,
+        };
+        self.would_trips += u64::from(is_new);
+        self.reported = match (reported, verdict) {
+            _ if is_new => Verdict::Trip,
+            // It would have been reported.
+            (Verdict::Hold, Verdict::Either) => Verdict::Hold,
+            _ => verdict,
+        };
     }
 
     fn record(&mut self, ending: Ending, failed: bool, took: u64) {
@@ -126,7 +127,7 @@ impl Model {
         }
     }
 
-    fn evaluate_rules(&self) -> Verdict {
+    pub(super) fn evaluate_rules(&self) -> Verdict {
         let mut windows = self.windows.iter();
         let verdicts = self.settings.rules.iter().map(|rule| match rule {
             Rule::ConsecutiveFailures(limit) if self.consecutive_failures >= *limit => {

@@ -1,5 +1,7 @@
 //! What time changes in the model.
 
+use tower_breaker::State;
+
 use super::{Mode, Model};
 use crate::model::plan::Wait;
 
@@ -42,10 +44,12 @@ impl Model {
             }
             _ => {}
         }
-        // What was reported before is not reported again.
-        self.would_trip = self.is_any_rule_met();
         self.now += passed;
         self.catch_up();
+        if matches!(self.mode, Mode::ByHand { state: State::MetricsOnly, .. }) {
+            // What was reported before is not reported again.
+            self.reported = self.evaluate_rules();
+        }
     }
 
     /// When the oldest probe still out times out.

@@ -3,6 +3,7 @@
 //! back or ahead. States are set by hand, too.
 
 mod counts;
+mod replica;
 mod runs;
 mod world;
 
@@ -10,11 +11,14 @@ use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
-use self::world::{Replica, Wire, World};
+use self::{
+    replica::Replica,
+    world::{Wire, World},
+};
 use super::server::{Bug, Server};
 use crate::{
     fleet::protocol::{
-        command::{Status, Verdict},
+        command::{Status, Verdict, Voter},
         fence::Fence,
         member::{Cause, Terms},
         record::Micros,
@@ -79,7 +83,7 @@ enum Fault {
 impl Fleet {
     fn terms(&self, voter: usize) -> Terms {
         Terms {
-            voter: voter as u64,
+            voter: Voter::of(voter as u64),
             quorum: self.quorum,
             needed: 1,
             rate: None,
