@@ -3,6 +3,7 @@
 mod canonical;
 mod damaged;
 mod packed;
+mod short;
 mod windows;
 
 use std::{
@@ -19,6 +20,7 @@ use crate::{
     state::State,
 };
 
+pub(crate) use short::ShortSnapshot;
 pub use windows::{BucketSnapshot, WindowContent, WindowSnapshot};
 
 /// The state of one breaker at one moment: one JSON object, readable with any tool.
@@ -199,8 +201,8 @@ impl Snapshot {
             version: u64,
             readable_from: Option<u64>,
         }
-        if let Some(snapshot) = canonical::read(json) {
-            return Ok(snapshot);
+        if let Some(snapshot) = Self::read_short(json) {
+            return Ok(snapshot.to_snapshot());
         }
         // The current version is parsed once: a start with many breakers has many to read. And
         // checking the whole for UTF-8 costs less than checking each of its strings.
@@ -222,6 +224,12 @@ impl Snapshot {
             }
             newer => Err(SnapshotError::NewerVersion(newer)),
         }
+    }
+
+    /// Reads the text that this version writes for a snapshot without windows and notes, and no
+    /// other: `None` is no error.
+    pub(crate) fn read_short(json: &[u8]) -> Option<ShortSnapshot> {
+        canonical::read(json)
     }
 
     /// Packs the calls of large count windows, where that is shorter.

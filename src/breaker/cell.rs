@@ -59,6 +59,25 @@ struct Locked {
     core: Mutex<Core>,
 }
 
+/// What a cell gets from the breaker that it is assigned to.
+pub(crate) struct Lease {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: TimeSource,
+    pub(crate) meter: MeterSlot,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Whether a snapshot may be restored at any time.
+    pub(crate) awaits_restore: bool,
+}
+
+#[cfg(test)]
+impl Lease {
+    /// Without a store and an observer.
+    pub(crate) fn new(config: Config, clock: TimeSource) -> Self {
+        let (config, meter) = (Arc::new(config), MeterSlot::OFF);
+        Self { config, clock, meter, observer: None, awaits_restore: false }
+    }
+}
+
 /// The life of a cell.
 impl Cell {
     pub(super) fn vacant() -> Self {
@@ -74,14 +93,18 @@ impl Cell {
     }
 
     /// Assigns the cell to a breaker.
-    pub(crate) fn lease(&self, config: Arc<Config>, clock: TimeSource, meter: MeterSlot) {
+    pub(crate) fn lease(&self, lease: Lease) {
+        let Lease { config, clock, meter, observer, awaits_restore } = lease;
         prepare(&clock, &config);
         let mut core = self.lock();
         let epoch = self.state().epoch() + 1;
         self.meter.start(meter, epoch);
         let now = clock.now();
-        core.machine = Some(Machine::new(config, epoch, now));
+        let mut machine = Machine::new(config, epoch, now);
+        machine.storage.awaits_restore = awaits_restore;
+        core.machine = Some(machine);
         core.clock = clock;
+        core.observer = observer;
         self.publish(&core);
     }
 
@@ -91,10 +114,6 @@ impl Cell {
 
     fn successes(&self) -> Successes<'_> {
         Successes { shared: &self.locked.successes, spread: &self.spread_successes }
-    }
-
-    pub(crate) fn set_observer(&self, observer: Arc<dyn Observer>) {
-        self.lock().observer = Some(observer);
     }
 
     /// Counts elsewhere from now on, if the cell is (still) that of the breaker with this observer.
@@ -287,7 +306,7 @@ mod tests {
     fn leased(trips: impl IntoIterator<Item = Trip>) -> &'static Cell {
         let cell: &'static Cell = Box::leak(Box::new(Cell::vacant()));
         let config = Config { trip_on: trips.into_iter().collect(), ..Config::default() };
-        cell.lease(Arc::new(config), TimeSource::System, MeterSlot::OFF);
+        cell.lease(Lease::new(config, TimeSource::System));
         cell
     }
 

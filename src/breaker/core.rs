@@ -78,13 +78,6 @@ impl Core {
         matches!(self.clock, TimeSource::Custom(_))
     }
 
-    /// From now on, a snapshot may be restored.
-    pub(super) fn await_restore(&mut self) {
-        if let Some(machine) = &mut self.machine {
-            machine.storage.awaits_restore = true;
-        }
-    }
-
     /// The slot of an open circuit, which is given back when it is dropped.
     #[allow(dead_code, reason = "used where breakers have keys")]
     pub(super) fn remove_open_slot(&mut self) -> Option<super::open_slot::OpenSlot> {

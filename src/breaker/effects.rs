@@ -30,7 +30,8 @@ pub(super) struct Step {
 /// How a transaction changed what a snapshot would hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The counts changed, and the state did not.
+    /// The counts changed, or the state became that of the snapshot in the store, which holds it
+    /// already.
     Counts,
     /// The state changed.
     Transition,
@@ -59,6 +60,8 @@ pub(crate) struct StreamCounts {
 pub(crate) struct Effects {
     /// In the order in which they happened.
     pub(super) steps: Vec<Step>,
+    /// How many of the steps led to the state of the snapshot in the store.
+    pub(super) restored_steps: usize,
     pub(super) counts_changed: bool,
     /// A rule that would have opened the circuit, after the steps.
     pub(super) would_trip: Option<Prevented>,
@@ -103,9 +106,9 @@ impl Effects {
     }
 
     pub(super) fn change(&self) -> Option<Change> {
-        if !self.steps.is_empty() {
+        if self.steps.len() > self.restored_steps {
             return Some(Change::Transition);
         }
-        self.counts_changed.then_some(Change::Counts)
+        (self.counts_changed || !self.steps.is_empty()).then_some(Change::Counts)
     }
 }

@@ -107,7 +107,9 @@ impl Machine {
         } else {
             self.adopt_counts(saved, decoded, now);
         }
+        let steps = effects.steps.len();
         self.resume(saved, now, restored_open_time, effects);
+        effects.restored_steps += effects.steps.len() - steps;
         self.advance(now.tick, effects);
         if was_early {
             self.outdate_snapshots();
@@ -266,6 +268,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        breaker::effects::Change,
         config::{Trip, Window},
         snapshot::WindowContent,
     };
@@ -296,6 +299,28 @@ mod tests {
         };
         let windows = [window("failure_rate", "f..", 1, 0), window("slow_call_rate", ".ss", 0, 2)];
         Snapshot { windows: windows.into(), ..Snapshot::empty(NOW.wall) }
+    }
+
+    /// The store holds that state already. What has happened since is new.
+    #[test]
+    fn a_restored_state_waits_to_be_saved_as_counts_do() {
+        let second = Duration::from_secs(1);
+        for (left, change) in [(second, Change::Counts), (Duration::ZERO, Change::Transition)] {
+            let saved = Snapshot {
+                state: State::Open,
+                opened_at: Some(NOW.wall),
+                open_until: Some(NOW.wall + left),
+                ..Snapshot::empty(NOW.wall)
+            };
+            let state = || SavedState { snapshot: &saved, decoded: None };
+            let machine = || Machine::new(config([failing(), slow()]), 1, NOW.tick);
+            let mut effects = Effects::default();
+            machine().restore(state(), NOW, &mut effects);
+            assert_eq!(effects.change(), Some(change), "{left:?}");
+            let mut effects = Effects::default();
+            machine().take_over(state(), true, &mut effects);
+            assert_eq!(effects.change(), Some(Change::Transition), "of another breaker");
+        }
     }
 
     fn open_until(now: Reading, left: Duration) -> Snapshot {

@@ -84,6 +84,9 @@ pub struct Config {
     pub history_retention_days: u32,
     /// How long changed counts may wait before they are saved. A crash loses at most the counts of
     /// this time. Default: 1 s. At most 365 days.
+    ///
+    /// The history has a record of each state that is restored from the store. It may wait as long:
+    /// a start with many breakers is not slowed by it.
     #[serde(with = "humantime_serde")]
     pub flush_interval: Duration,
     /// How long a transition may wait to be saved together with others on the same store. A crash

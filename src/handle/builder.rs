@@ -23,7 +23,7 @@ use crate::metrics::Counted;
 #[cfg(all(feature = "keyed", feature = "metrics"))]
 use crate::metrics::Labels;
 use crate::{
-    breaker::{open_slot::OpenSlot, pool},
+    breaker::{cell::Lease, notify::Observer, open_slot::OpenSlot, pool},
     clock::TimeSource,
     config::{Config, ConfigError, Faults, Trip, check_name},
     event::Event,
@@ -204,13 +204,19 @@ impl BreakerBuilder {
         let meter = Meter::new(self.config.call_metrics, self.group);
         #[cfg(not(feature = "metrics"))]
         let meter = Meter;
-        cell.lease(self.config, self.clock, meter.slot());
+        let slot = meter.slot();
+        let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
+        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
+        cell.lease(Lease {
+            config: self.config,
+            clock: self.clock,
+            meter: slot,
+            observer: Some(Arc::clone(&dispatcher) as Arc<dyn Observer>),
+            awaits_restore: self.store.is_some(),
+        });
         if let Some(slot) = self.open_slot {
             cell.set_open_slot(slot);
         }
-        let listeners = Listeners { all: self.listeners.into(), do_log: self.listeners_do_log };
-        let dispatcher = Arc::new(EventDispatcher::new(self.name, cell, listeners, meter));
-        cell.set_observer(Arc::clone(&dispatcher) as _);
         if let Some(snapshot) = &self.snapshot {
             cell.restore(&*dispatcher, snapshot);
         }
@@ -224,7 +230,6 @@ impl BreakerBuilder {
             shared.key_mark = self.key_mark;
         }
         if let Some(store) = self.store {
-            cell.await_restore();
             let is_new = self.snapshot.is_some();
             shared.attach(store, settings, &self.write_behind, is_new, take_steps);
         }

@@ -1,7 +1,10 @@
 //! A breaker's part of the metrics. Without the feature `metrics`, nothing.
 
 #[cfg(feature = "metrics")]
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 #[cfg(feature = "metrics")]
 use smol_str::SmolStr;
@@ -11,10 +14,15 @@ use crate::{breaker::effects::EndCounts, event::Transition, metrics::MeterSlot};
 use crate::{
     clock::{SystemClock, Tick},
     config::CallMetrics,
+    event::Reason,
     metrics::{BreakerMeter, BreakerMetrics, Counted, CountedBreaker, StatsSource},
     state::State,
     sync::std_lock,
 };
+
+/// A breaker that is restored within this time is counted as if it had begun with the state.
+#[cfg(feature = "metrics")]
+const BUILD: Duration = Duration::from_millis(1);
 
 /// Counts until the breaker ends.
 #[cfg(feature = "metrics")]
@@ -25,8 +33,9 @@ pub(super) struct Meter(Mutex<Counting>);
 enum Counting {
     /// Nothing is counted, and there is nothing to know to begin again.
     Off,
-    /// Nothing has happened since the breaker was built, closed. It is counted by its name.
-    Quiet(Tick, CountedBreaker),
+    /// The breaker has been in this state since it was built: restored, if it is not closed.
+    /// Nothing else has happened. It is counted by its name.
+    Quiet(Tick, State, CountedBreaker),
     Full(Box<Full>),
 }
 
@@ -46,7 +55,7 @@ impl Counting {
         let measures = call_metrics == CallMetrics::Durations;
         match (call_metrics, group) {
             (CallMetrics::Off, None) => Self::Off,
-            (CallMetrics::Counts, None) => Self::Quiet(began, CountedBreaker::new()),
+            (CallMetrics::Counts, None) => Self::Quiet(began, State::Closed, CountedBreaker::new()),
             (CallMetrics::Off, Some(group)) => {
                 Self::Full(Box::new(Full { group: Some(Box::new(group)), meter: None }))
             }
@@ -59,11 +68,29 @@ impl Counting {
         }
     }
 
+    /// Notes the transition of a breaker that is restored while it is built, if that is all.
+    /// Returns whether it did: of a start with many breakers, many may be open.
+    fn note_restored(&mut self, transitions: &[Transition]) -> bool {
+        let Self::Quiet(began, state @ State::Closed, _) = self else { return false };
+        let [Transition { from: State::Closed, to, reason: Reason::Restored, .. }] = transitions
+        else {
+            return false;
+        };
+        if SystemClock::tick().since(*began) > BUILD {
+            return false;
+        }
+        *state = *to;
+        true
+    }
+
     /// What is counted is something that a quiet breaker has no room for.
     fn full(&mut self) -> Option<&mut Full> {
         *self = match std::mem::replace(self, Self::Off) {
-            Self::Quiet(began, breaker) => {
-                let meter = BreakerMeter::new(breaker, Some(State::Closed), false, began);
+            Self::Quiet(began, state, breaker) => {
+                let mut meter = BreakerMeter::new(breaker, Some(state), false, began);
+                if state != State::Closed {
+                    meter.count_restored();
+                }
                 Self::Full(Box::new(Full { group: None, meter: Some(meter) }))
             }
             other => other,
@@ -141,7 +168,9 @@ impl Meter {
     }
 
     pub(super) fn record_transitions(&self, transitions: &[Transition]) {
-        self.with(|meter| meter.record_transitions(transitions));
+        if !std_lock(&self.0).note_restored(transitions) {
+            self.with(|meter| meter.record_transitions(transitions));
+        }
     }
 
     pub(super) fn count(&self, counts: EndCounts) {
@@ -214,6 +243,10 @@ mod tests {
         called.try_acquire().unwrap().success();
         assert!(!is_waiting(&called) && is_waiting(&by_hand) && is_waiting(&quiet));
 
+        let snapshot = by_hand.snapshot();
+        let restored = Breaker::builder("restored").restore(snapshot).build().unwrap();
+        assert!(is_waiting(&restored));
+
         let metrics = quiet.metrics().unwrap();
         assert!(!is_waiting(&by_hand), "the two are counted together");
         assert_eq!(states(&metrics), [1, 0, 1]);
@@ -223,6 +256,13 @@ mod tests {
             [step(State::Closed, State::ForcedOpen), step(State::ForcedOpen, State::Disabled)];
         assert_eq!(metrics.transitions, steps);
         assert_eq!(called.metrics().unwrap().calls.success, 1);
+
+        // A machine that is busy may be slower than a build is.
+        let as_if_built = restored.metrics().unwrap();
+        assert_eq!(states(&as_if_built), [0, 0, 1]);
+        let (from, to, reason) = (State::Closed, State::Disabled, Reason::Restored);
+        assert_eq!(as_if_built.transitions, [TransitionCount { from, to, reason, count: 1 }]);
+        assert!(as_if_built.time_in(State::Disabled) > Duration::ZERO);
 
         let later = Breaker::builder("of one name").build().unwrap();
         assert!(!is_waiting(&later), "the numbers are read");

@@ -12,9 +12,9 @@ use crate::{
     event::{Event, StoreEvent},
     health::StoreHealth,
     snapshot::{Snapshot, SnapshotError},
-    sync::log,
     write_behind::{
         EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
+        warn_older_counts,
     },
 };
 
@@ -99,16 +99,16 @@ impl SnapshotSource for EventDispatcher {
         self.restore_with(bytes, |snapshot| snapshot)
     }
 
+    fn restore_parsed(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        self.cell.restore(self, snapshot);
+        Ok(())
+    }
+
     fn restore_continued(&self, bytes: &[u8], continuation: &[u8]) -> Result<(), RestoreError> {
         self.restore_with(bytes, |snapshot| match Snapshot::from_json(continuation) {
             Ok(continuation) => snapshot.continued_by(continuation),
             Err(error) => {
-                log(|| tracing::warn!(
-                    target: "tower_breaker",
-                    name = &*self.name,
-                    %error,
-                    "the newest counts cannot be read: the circuit breaker starts with older ones",
-                ));
+                warn_older_counts(&self.name, &error);
                 snapshot
             }
         })

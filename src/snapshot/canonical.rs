@@ -4,11 +4,6 @@
 //!
 //! `None` is no error: the parser reads it then.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-
 use serde::{
     Deserialize,
     de::{
@@ -17,54 +12,53 @@ use serde::{
     },
 };
 
-use super::{Snapshot, first_version};
+use super::short::{Moment, ShortSnapshot};
 use crate::{event::Reason, state::State};
 
 /// The decimals of a time: it is kept to the microsecond.
 const DECIMALS: usize = 6;
 
-pub(super) fn read(json: &[u8]) -> Option<Snapshot> {
+pub(super) fn read(json: &[u8]) -> Option<ShortSnapshot> {
     let mut text = Text(json);
     text.skip(br#"{"version":1,"readable_from":1,"state":""#)?;
     let state = text.state()?;
-    let snapshot = Snapshot {
-        version: Snapshot::VERSION,
-        readable_from: first_version(),
-        state,
-        failure_count: text.after(br#","failure_count":"#)?.count()?,
-        opened_at: text.after(br#","opened_at":"#)?.optional_time()?,
-        open_until: text.after(br#","open_until":"#)?.optional_time()?,
-        half_open_attempts: text.after(br#","half_open_attempts":"#)?.count()?,
-        half_open_successes: text.after(br#","half_open_successes":"#)?.count()?,
-        half_open_failures: text.after(br#","half_open_failures":"#)?.count()?,
-        consecutive_opens: text.after(br#","consecutive_opens":"#)?.count()?,
-        closed_at: text.after(br#","closed_at":"#)?.optional_time()?,
-        ramp_credit: {
-            text.skip(br#","ramp_credit":0.0"#)?;
-            0.0
-        },
-        windows: {
-            text.skip(br#","windows":[]"#)?;
-            Vec::new()
-        },
-        manual_until: text.after(br#","manual_until":"#)?.optional_time()?,
-        since: match text.skip(br#","since":"#) {
-            Some(()) => Some(text.time()?),
-            None => None,
-        },
-        reason: match text.skip(br#","reason":""#) {
-            Some(()) => Some(text.reason()?),
-            None => None,
-        },
-        note: None::<Arc<str>>,
-        by: None::<Arc<str>>,
-        saved_at: text.after(br#","saved_at":"#)?.time()?,
-        expires_at: text.after(br#","expires_at":"#)?.optional_time()?,
-        id: None,
-        continues: None,
+    let failure_count = text.after(br#","failure_count":"#)?.count()?;
+    let opened_at = text.after(br#","opened_at":"#)?.optional_time()?;
+    let open_until = text.after(br#","open_until":"#)?.optional_time()?;
+    let half_open_attempts = text.after(br#","half_open_attempts":"#)?.count()?;
+    let half_open_successes = text.after(br#","half_open_successes":"#)?.count()?;
+    let half_open_failures = text.after(br#","half_open_failures":"#)?.count()?;
+    let consecutive_opens = text.after(br#","consecutive_opens":"#)?.count()?;
+    let closed_at = text.after(br#","closed_at":"#)?.optional_time()?;
+    text.skip(br#","ramp_credit":0.0,"windows":[]"#)?;
+    let manual_until = text.after(br#","manual_until":"#)?.optional_time()?;
+    let since = match text.skip(br#","since":"#) {
+        Some(()) => text.time()?,
+        None => Moment::NONE,
     };
+    let reason = match text.skip(br#","reason":""#) {
+        Some(()) => Some(text.reason()?),
+        None => None,
+    };
+    let saved_at = text.after(br#","saved_at":"#)?.time()?;
+    let expires_at = text.after(br#","expires_at":"#)?.optional_time()?;
     text.skip(b"}")?;
-    text.0.is_empty().then_some(snapshot)
+    text.0.is_empty().then_some(ShortSnapshot {
+        state,
+        reason,
+        failure_count,
+        half_open_attempts,
+        half_open_successes,
+        half_open_failures,
+        consecutive_opens,
+        opened_at,
+        open_until,
+        closed_at,
+        manual_until,
+        since,
+        saved_at,
+        expires_at,
+    })
 }
 
 /// What is left to read.
@@ -105,14 +99,16 @@ impl<'a> Text<'a> {
     /// Digits as JSON has them, at most 15: the number, and how many there were.
     fn digits(&mut self) -> Option<(u64, usize)> {
         const MOST: usize = 15;
-        let length = self.0.iter().take(MOST + 1).take_while(|byte| byte.is_ascii_digit()).count();
-        if length == 0 || length > MOST {
-            return None;
+        let (mut number, mut length) = (0, 0);
+        while let Some(byte @ b'0'..=b'9') = self.0.get(length) {
+            if length == MOST {
+                return None;
+            }
+            number = number * 10 + u64::from(byte - b'0');
+            length += 1;
         }
-        let (digits, rest) = self.0.split_at(length);
-        self.0 = rest;
-        let number = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-        Some((number, length))
+        self.0 = &self.0[length..];
+        (length > 0).then_some((number, length))
     }
 
     fn whole(&mut self) -> Option<u64> {
@@ -126,28 +122,33 @@ impl<'a> Text<'a> {
     }
 
     /// A time that a float holds to the microsecond.
-    fn time(&mut self) -> Option<SystemTime> {
+    fn time(&mut self) -> Option<Moment> {
         const LAST: u64 = 1 << 32;
         let seconds = self.whole().filter(|seconds| *seconds < LAST)?;
         self.skip(b".")?;
         let (fraction, decimals) = self.digits().filter(|(_, decimals)| *decimals <= DECIMALS)?;
         let micros = fraction * 10_u64.pow(u32::try_from(DECIMALS - decimals).ok()?);
-        SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_secs(seconds) + Duration::from_micros(micros))
+        Some(Moment::from_micros(seconds * 1_000_000 + micros))
     }
 
-    #[expect(clippy::option_option, reason = "no time is not the same as another text")]
-    fn optional_time(&mut self) -> Option<Option<SystemTime>> {
+    fn optional_time(&mut self) -> Option<Moment> {
         match self.skip(b"null") {
-            Some(()) => Some(None),
-            None => self.time().map(Some),
+            Some(()) => Some(Moment::NONE),
+            None => self.time(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+    use crate::snapshot::Snapshot;
+
+    fn read(json: &[u8]) -> Option<Snapshot> {
+        super::read(json).map(ShortSnapshot::to_snapshot)
+    }
 
     /// Any snapshot without windows and notes.
     fn any(random: &mut fastrand::Rng) -> Snapshot {

@@ -49,7 +49,8 @@ pub(super) fn release<T: Send + 'static>(value: T) {
                 %error,
                 "a database that is no longer used cannot be closed, because no thread can be \
                  started: {error}; its folder stays locked until another store is opened or \
-                 dropped, or this process ends",
+                 dropped, or this process ends; raise the limit on threads of this user or \
+                 container",
             );
         }),
     }

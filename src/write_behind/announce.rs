@@ -52,8 +52,8 @@ impl Inbox {
                     target: "tower_breaker",
                     store = label,
                     reason,
-                    "store degraded: continuing in memory and retrying; \
-                     unsaved state is lost on restart",
+                    "store degraded: continuing in memory and retrying; unsaved state is lost on \
+                     restart, so make the store available again",
                 );
             }),
             Some(Announcement::Healthy { after }) => log(|| {

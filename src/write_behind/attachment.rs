@@ -23,6 +23,7 @@ use super::{
     keys,
     known_store::KnownStore,
     ownership::warn_superseded,
+    pages::Form,
     preload::Found,
     request::{HistoryRequest, Request, Wanted},
     restart,
@@ -363,12 +364,18 @@ fn restore_preloaded(inbox: &Inbox, entry: &Entry) -> bool {
     let is_read = match inbox.preload.take(&entry.key, entry.hash) {
         Found::Unknown => false,
         Found::Nothing => true,
-        // The writer reads what continues it, too.
-        Found::Value(value) if Snapshot::may_be_continued(value.bytes()) => false,
-        Found::Value(value) => {
-            inbox.monitor.note_stored(entry, value.bytes());
-            entry.restore(value.bytes(), None).is_ok()
-        }
+        Found::Value(value) => match value.form() {
+            Form::Short(short) => {
+                inbox.monitor.note_stored(entry, || short.half_life());
+                entry.restore_parsed(&short.to_snapshot()).is_ok()
+            }
+            // The writer reads what continues it, too.
+            Form::Bytes(bytes) if Snapshot::may_be_continued(bytes) => false,
+            Form::Bytes(bytes) => {
+                inbox.monitor.note_stored(entry, || Snapshot::half_life(bytes));
+                entry.restore(bytes, None).is_ok()
+            }
+        },
     };
     if is_read {
         inbox.content().schedule.set_read(entry.id);

@@ -7,12 +7,13 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{entry::Entry, health::Health, known_store::KnownStore, refresh::Soonest, watchdog};
 use crate::{
     metrics::StoreMetrics,
+    snapshot::Snapshot,
     store::{HistoryRecord, HistoryStore, SaveEntry, StateStore, StoreError},
     sync::{panic_message, std_lock},
 };
@@ -42,9 +43,13 @@ impl Monitor {
 
     /// A snapshot of this entry was read. That of a store that expires nothing is not looked into:
     /// a start with many breakers has many to read.
-    pub(super) fn note_stored(&self, entry: &Entry, snapshot: &[u8]) {
+    pub(super) fn note_stored(
+        &self,
+        entry: &Entry,
+        half_life: impl FnOnce() -> Option<SystemTime>,
+    ) {
         if self.expires_by_itself {
-            entry.refresh_at().set_from_stored(snapshot);
+            entry.refresh_at().set_at(half_life());
             self.soonest_refresh.note(entry.refresh_at());
         }
     }
@@ -97,7 +102,7 @@ impl StoreClient {
 
     /// A snapshot of this entry was read.
     pub(super) fn note_stored(&self, entry: &Entry, snapshot: &[u8]) {
-        self.monitor.note_stored(entry, snapshot);
+        self.monitor.note_stored(entry, || Snapshot::half_life(snapshot));
     }
 
     /// The value of the label `store` in metrics.

@@ -18,7 +18,7 @@ use super::{
         EncodedSnapshot, Part, RestoreError, SaveSettings, SnapshotBase, SnapshotSource, TakeOver,
     },
 };
-use crate::{health::StoreHealth, history::HistoryEntry, sync::std_lock};
+use crate::{health::StoreHealth, history::HistoryEntry, snapshot::Snapshot, sync::std_lock};
 
 /// How urgently a change has to be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,13 +215,23 @@ impl Entry {
         bytes: &[u8],
         continuation: Option<&[u8]>,
     ) -> Result<(), RestoreError> {
-        self.is_stored.store(true, SeqCst);
-        let Some(source) = self.source() else { return Ok(()) };
-        let restore = || match continuation {
+        self.restore_by(|source| match continuation {
             Some(continuation) => source.restore_continued(bytes, continuation),
             None => source.restore(bytes),
-        };
-        catch_unwind(AssertUnwindSafe(restore))
+        })
+    }
+
+    pub(super) fn restore_parsed(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        self.restore_by(|source| source.restore_parsed(snapshot))
+    }
+
+    fn restore_by(
+        &self,
+        restore: impl FnOnce(&dyn SnapshotSource) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        self.is_stored.store(true, SeqCst);
+        let Some(source) = self.source() else { return Ok(()) };
+        catch_unwind(AssertUnwindSafe(|| restore(&*source)))
             .unwrap_or_else(|_| Err(RestoreError::unreadable("reading it panicked")))
     }
 

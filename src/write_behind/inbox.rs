@@ -266,7 +266,7 @@ impl Inbox {
 
     /// Whether this process was forked from the one in which the writer runs.
     pub(super) fn is_forked(&self) -> bool {
-        self.process != Process::current()
+        !self.process.is_current()
     }
 
     /// Reports the call under way if it takes this long.

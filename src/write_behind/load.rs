@@ -1,5 +1,7 @@
 //! From the store into a breaker: one snapshot.
 
+use std::fmt::Display;
+
 use super::{
     client::StoreClient,
     entry::{Entry, Urgency},
@@ -78,18 +80,25 @@ fn load_continuation(
     }
     match client.load(&keys::recent(entry.name())) {
         Err(StoreError::Corrupt(error)) => {
-            log(|| {
-                tracing::warn!(
-                    target: "tower_breaker",
-                    name = entry.name(),
-                    %error,
-                    "the newest counts cannot be read: the circuit breaker starts with older ones",
-                );
-            });
+            warn_older_counts(entry.name(), &error);
             Ok(None)
         }
         loaded => loaded,
     }
+}
+
+/// Says that what continues the snapshot of a breaker is unreadable.
+pub(crate) fn warn_older_counts(name: &str, error: &dyn Display) {
+    log(|| {
+        tracing::warn!(
+            target: "tower_breaker",
+            name,
+            key = keys::recent(name),
+            %error,
+            "newest counts unreadable: the circuit breaker starts with older ones, and the next \
+             save replaces them; if this is logged again, check the disk of the store",
+        );
+    });
 }
 
 fn warn_damaged(client: &StoreClient, entry: &Entry, reason: &str, kept_as: &str, state: State) {

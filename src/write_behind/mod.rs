@@ -88,31 +88,48 @@
 //!
 //! # Files
 //!
-//! From the bottom up; a file imports only files above it in this list.
+//! From the bottom up: a file imports only from rows above its own. `tests/architecture` holds the
+//! table against the imports.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `config`, `source`, `known_store` | bounds; what a breaker provides; what a store says of itself |
-//! | `keys`, `hashes` | the keys of what is stored; maps by their hashes |
-//! | `record`, `pending_history` | transitions as records; those not written yet |
+//! | `config` | the bounds of waits, and the intervals of maintenance |
+//! | `source` | what a breaker provides to be saved |
+//! | `known_store` | a store, and what it says of itself |
+//! | `keys`, `hashes` | the keys of what is stored, and maps by their hashes |
+//! | `record` | one transition as a record of a history |
+//! | `pending_history` | the transitions of one breaker that are not written yet |
 //! | `health` | the state machine of a store's health |
-//! | `threads` | threads that cannot be started |
-//! | `refresh` | snapshots that a store would forget |
-//! | `entries`, `entry`, `states` | ids; one breaker on a store; what is known about it |
-//! | `watchdog`, `client` | calls that do not return; guarded calls |
-//! | `owners` | which of several breakers of one name is saved |
-//! | `lanes`, `schedule` | what is due when |
-//! | `quarantine`, `load` | from the store into a breaker |
-//! | `names` | the names of all breakers of a group |
-//! | `removal` | what has to be deleted of a breaker |
-//! | `pages`, `preload`, `batch` | many snapshots at once; one round of reading and saving |
-//! | `sweep`, `maintenance` | what expires; what is done between batches and while idle |
-//! | `request`, `gauges` | what callers ask for; when gauges are recorded |
+//! | `threads` | one thread that may have to be started later |
+//! | `refresh` | when a snapshot is saved again that a store would forget |
+//! | `entries` | the slab of entries and their ids |
+//! | `entry` | one breaker on a store: marks, source, history |
+//! | `states` | what is known about the snapshot of an entry, and what a batch does with it |
+//! | `watchdog` | notices calls that do not return |
+//! | `client` | the guarded calls of a store |
+//! | `owners` | which of several breakers of one name is saved (data only) |
+//! | `lanes` | entries that wait, ordered by time |
+//! | `schedule` | what is read and saved when |
+//! | `quarantine` | keeps unreadable bytes aside |
+//! | `load` | one snapshot, from the store into its breaker |
+//! | `names` | the names of all breakers of a group in a store |
+//! | `removal` | which keys belong to a breaker that is removed |
+//! | `pages`, `preload` | all snapshots at once: their memory, and when they are read |
+//! | `batch` | one round of reading and saving |
+//! | `sweep` | looks for what has expired |
+//! | `maintenance` | what is done between batches and while idle |
+//! | `request` | what callers ask the writer for |
+//! | `gauges` | when gauges are recorded |
 //! | `notifier` | a thread that calls listeners where the writer's cannot |
-//! | `content`, `inbox`, `announce` | what all threads share, under a lock; announcements |
-//! | `ownership`, `departure`, `discard` | from one breaker of a name to the next; drops |
-//! | `flush_all` | at the end of a program |
-//! | `worker`, `attachment` | the writer's thread; a breaker's end |
+//! | `content`, `inbox` | what all threads share: under its lock, and around it |
+//! | `announce` | tells the log and the listeners of a changed health |
+//! | `restart` | starts writers later that could not be started |
+//! | `ownership` | hands a state from one breaker of a name to the next |
+//! | `departure` | parts a breaker that is dropped from its store |
+//! | `discard` | removes what is stored of a breaker that its group has replaced |
+//! | `flush_all` | saves everything at the end of a program |
+//! | `worker` | the writer's thread |
+//! | `attachment` | a breaker's end |
 
 mod announce;
 mod attachment;
@@ -165,6 +182,7 @@ pub(crate) use attachment::{Attachment, ChangeMarker, FirstSteps};
 pub(crate) use config::WriteBehindConfig;
 pub(crate) use flush_all::flush_all;
 pub(crate) use known_store::KnownStore;
+pub(crate) use load::warn_older_counts;
 #[cfg(feature = "keyed")]
 pub(crate) use names::{NameSearch, NamesWanted};
 pub(crate) use source::{

@@ -71,7 +71,8 @@ impl NameSearch {
                 tracing::warn!(
                     %error,
                     "no thread to read the names of stored circuit breakers: until one can be \
-                     started, breakers of a group are restored when their keys are used"
+                     started, breakers of a group are restored when their keys are used; raise \
+                     the limit on threads of this user or container"
                 );
             }),
         }

@@ -48,6 +48,10 @@ impl PendingHistory {
     /// Adds a transition. If there is no room, the oldest is dropped and counted in
     /// [`HistoryEntry::missed`] of the next.
     pub(super) fn push(&mut self, entry: HistoryEntry) {
+        if self.pending.is_empty() {
+            // Seldom more than one: of a start with many open circuits, each has one.
+            self.pending.reserve_exact(1);
+        }
         self.pending.push_back(PendingTransition { entry, id: None });
         self.drop_surplus();
     }

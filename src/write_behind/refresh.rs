@@ -6,10 +6,10 @@ use std::{
         LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use crate::{clock::wall, snapshot::Snapshot};
+use crate::clock::wall;
 
 /// Entries are looked at for no more than this share of the time, and no more often than this.
 const SHARE: u32 = 1000;
@@ -31,10 +31,9 @@ impl RefreshTime {
         self.set_in(ttl.map(|ttl| ttl / 2));
     }
 
-    /// It was read from the store.
-    pub(super) fn set_from_stored(&self, json: &[u8]) {
-        let half = Snapshot::half_life(json);
-        self.set_in(half.map(|half| half.duration_since(wall()).unwrap_or_default()));
+    /// It was read from the store, and half of its life passes at this time, if it expires.
+    pub(super) fn set_at(&self, half_life: Option<SystemTime>) {
+        self.set_in(half_life.map(|half| half.duration_since(wall()).unwrap_or_default()));
     }
 
     fn set_in(&self, span: Option<Duration>) {
@@ -110,6 +109,7 @@ impl RefreshTimer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Snapshot;
 
     #[test]
     fn a_time_is_due_once() {
@@ -130,13 +130,14 @@ mod tests {
         let json = |saved: f64, expires: f64| {
             format!(r#"{{"state":"open","saved_at":{saved},"expires_at":{expires}}}"#)
         };
+        let set = |time: &RefreshTime, json: &[u8]| time.set_at(Snapshot::half_life(json));
         let now = wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         let time = RefreshTime::default();
-        time.set_from_stored(json(now - 100.0, now + 99.0).as_bytes());
+        set(&time, json(now - 100.0, now + 99.0).as_bytes());
         assert!(time.take_due());
-        time.set_from_stored(json(now - 100.0, now + 200.0).as_bytes());
+        set(&time, json(now - 100.0, now + 200.0).as_bytes());
         assert!(!time.take_due());
-        time.set_from_stored(br#"{"state":"forced_open","saved_at":1.0,"expires_at":null}"#);
+        set(&time, br#"{"state":"forced_open","saved_at":1.0,"expires_at":null}"#);
         assert!(!time.take_due());
     }
 

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{breaker::window::WindowPosition, health::StoreHealth, state::State};
+use crate::{
+    breaker::window::WindowPosition, health::StoreHealth, snapshot::Snapshot, state::State,
+};
 
 /// A breaker, as its store's writer sees it.
 ///
@@ -26,6 +28,14 @@ pub(crate) trait SnapshotSource: Send + Sync + 'static {
 
     /// Adopts a snapshot, unless the breaker already has a newer state of its own.
     fn restore(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+
+    /// The same with one that has been parsed.
+    fn restore_parsed(&self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        match snapshot.to_json() {
+            Ok(json) => self.restore(json.as_bytes()),
+            Err(error) => Err(RestoreError::unreadable(error.to_string())),
+        }
+    }
 
     /// The same with the snapshot that continues it. One that continues another is ignored.
     fn restore_continued(&self, bytes: &[u8], continuation: &[u8]) -> Result<(), RestoreError> {

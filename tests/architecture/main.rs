@@ -79,6 +79,14 @@ fn every_module_has_a_floor() {
 }
 
 /// A reader who has met one of these words knows what it means elsewhere.
+/// Its table of files is what a reader begins with.
+#[test]
+fn the_files_of_write_behind_stand_in_their_table_below_what_they_import() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/write_behind/mod.rs");
+    let table = fs::read_to_string(path).unwrap();
+    assert_eq!(Sources::read().faults_of_table("write_behind", &table), [""; 0]);
+}
+
 #[test]
 fn a_word_with_one_meaning_is_defined_once() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -217,6 +225,21 @@ fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {
     );
 }
 
+#[test]
+fn a_file_without_a_row_and_one_above_what_it_imports_are_found() {
+    let files = [
+        ("store/mod.rs", "pub use a::A;"),
+        ("store/a.rs", "use super::{b::B, c::C};"),
+        ("store/b.rs", ""),
+        ("store/c.rs", ""),
+    ];
+    let table = "//! | file | holds |\n//! | `a`, `c` | both |\n//! | `b` | it |";
+    let faults = |table: &str| Sources::of(files.into_iter()).faults_of_table("store", table);
+    assert_eq!(faults(table), ["a stands above b, which it imports"]);
+    assert_eq!(faults(&table.replace(", `c`", "")).len(), 2);
+    assert_eq!(faults("//! | `b`, `c` | both |\n//! | `a` | it |"), [""; 0]);
+}
+
 struct Sources {
     files: BTreeMap<Module, Source>,
 }
@@ -304,6 +327,33 @@ impl Sources {
             let mut path = Vec::new();
             if let Some(circle) = circle_from(start, &arrows, &mut path, &mut done) {
                 faults.push(circle.iter().map(|it| it.join("::")).collect::<Vec<_>>().join(" -> "));
+            }
+        }
+        faults
+    }
+
+    /// Files of a module that its table does not name, or names above what they import.
+    fn faults_of_table(&self, module: &str, table: &str) -> Vec<String> {
+        let rows = table.lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let row_of: BTreeMap<&str, usize> = rows
+            .enumerate()
+            .flat_map(|(row, line)| {
+                let files = line.split('|').next().unwrap_or_default();
+                files.split(',').map(move |file| (file.trim().trim_matches('`'), row))
+            })
+            .collect();
+        let mut faults = Vec::new();
+        for (path, source) in self.files.iter().filter(|(path, _)| path[0] == module) {
+            let Some(file) = path.get(1) else { continue };
+            let Some(row) = row_of.get(file.as_str()) else {
+                faults.push(format!("{file} is in no row"));
+                continue;
+            };
+            let own = source.imports.iter().filter(|import| import.get(1) == Some(&path[0]));
+            for other in own.filter_map(|import| import.get(2)) {
+                if row_of.get(other.as_str()).is_some_and(|below| below > row) {
+                    faults.push(format!("{file} stands above {other}, which it imports"));
+                }
             }
         }
         faults

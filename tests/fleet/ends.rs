@@ -30,7 +30,8 @@ pub(crate) fn voter() -> RoleResult {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     say("ends");
-    Ok(())
+    drop(breaker);
+    std::process::exit(0)
 }
 
 fn votes(server: &RedisServer) -> usize {

@@ -120,9 +120,11 @@ fn the_breakers_of_a_key_trip_together_also_where_the_key_has_not_failed() {
 fn neither_a_group_nor_its_keys_wait_for_the_server() {
     const KEYS: u32 = 20;
     let Some(server) = RedisServer::start() else { return };
+    // Until the end of the test, the fleet tries to reach the server.
+    let patient = fleet(&server).command_timeout(LONG).connect_timeout(LONG).build().unwrap();
     server.signal("STOP");
     let began = Instant::now();
-    let hosts = group(&server).build().unwrap();
+    let hosts = group(&server).shared(patient).build().unwrap();
     let breakers: Vec<Breaker> =
         (0..KEYS).map(|key| hosts.get_or_create(&key.to_string()).unwrap()).collect();
     // A single breaker waits a second for its fleet.

@@ -12,6 +12,8 @@ mod health_checks;
 mod metrics;
 #[cfg(target_os = "linux")]
 mod processes;
+#[cfg(target_os = "linux")]
+mod scenes;
 mod transitions;
 mod waiting;
 
@@ -42,6 +44,9 @@ fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The name of the timer's thread.
+const TIMER: &str = "breaker-timer";
 
 const OPEN_TIME: Duration = Duration::from_millis(100);
 

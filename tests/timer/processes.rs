@@ -1,9 +1,7 @@
 //! Processes in which no timer thread can be started, and forked ones, which have inherited none.
 
 use std::{
-    fs,
     io::stdin,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -11,13 +9,11 @@ use tokio::runtime;
 use tower_breaker::{State, event::Reason};
 
 use super::{
-    OPEN_TIME, quick,
+    OPEN_TIME, TIMER, quick,
+    scenes::{say_of_forked, start_forking, start_limited},
     support::{
-        child::{Role, RoleResult, Unprivileged, argument, say},
-        fork,
+        child::{RoleResult, say},
         limits::{can_start_threads, limit_threads},
-        skip,
-        wait::{eventually, holds_in_time},
     },
     threads,
     transitions::{heard, next, unmetered},
@@ -27,8 +23,6 @@ use super::{
 
 pub(crate) const LIMITED: &str = "process without threads";
 pub(crate) const FORKING: &str = "process that forks";
-
-const TIMER: &str = "breaker-timer";
 
 /// The role: breakers are built, trip and are waited for, first without any thread.
 pub(crate) fn live_without_threads() -> RoleResult {
@@ -72,10 +66,7 @@ pub(crate) fn live_without_threads() -> RoleResult {
 #[test]
 fn without_a_timer_thread_callers_still_get_through_and_events_come_once_it_can_be_started() {
     let around = tempfile::tempdir().unwrap();
-    let Some(unprivileged) = Unprivileged::prepare(around.path()) else {
-        return eprintln!("skipped: limits apply to no process here");
-    };
-    let mut process = Role::by(unprivileged.command(), LIMITED).start();
+    let Some(mut process) = start_limited(LIMITED, around.path()) else { return };
     assert_eq!(process.line().as_deref(), Some("false false 0"));
     assert_eq!(process.ask(), "true");
 }
@@ -84,7 +75,6 @@ fn without_a_timer_thread_callers_still_get_through_and_events_come_once_it_can_
 pub(crate) fn fork() -> RoleResult {
     /// It ends in the child, even if that is slow to come.
     const LONG: Duration = Duration::from_secs(4);
-    let folder = PathBuf::from(argument("FOLDER"));
     let (breaker, transitions) = heard(quick("used"));
     let counted_before = breaker.metrics();
     trip(&breaker);
@@ -93,11 +83,7 @@ pub(crate) fn fork() -> RoleResult {
     let (idle, idle_transitions) = heard(unmetered("idle").recovery_timeout(LONG));
     trip(&idle);
     next(&idle_transitions);
-    eventually("the thread sleeps, and holds no lock", || threads(TIMER) > 0);
-    std::thread::sleep(Duration::from_millis(300));
-    let report = folder.join("child");
-    if fork::fork() {
-        let inherited = threads(TIMER);
+    say_of_forked(|inherited| {
         // What the parent has recorded is in this process too, and goes on from there.
         trip(&breaker);
         block_on(breaker.acquire()).success();
@@ -112,15 +98,8 @@ pub(crate) fn fork() -> RoleResult {
         next(&later_transitions);
         let half_open = next(&later_transitions).to;
         let calls = breaker.metrics().map(|metrics| metrics.calls.success + metrics.calls.failure);
-        let said =
-            format!("{inherited} {manual:?} {late} {half_open} {} {calls:?}", threads(TIMER) > 0);
-        fs::write(folder.join("child.part"), said)?;
-        fs::rename(folder.join("child.part"), report)?;
-        std::process::exit(0);
-    }
-    let is_there = holds_in_time(|| report.exists());
-    say(&fs::read_to_string(report).unwrap_or_default());
-    assert!(is_there, "the child has not reported");
+        format!("{inherited} {manual:?} {late} {half_open} {} {calls:?}", threads(TIMER) > 0)
+    })?;
     assert_eq!(next(&idle_transitions).to, State::HalfOpen, "in the parent too");
     assert!(counted_before.is_some() && transitions.try_recv().is_err());
     let calls = breaker.metrics().map(|metrics| metrics.calls.success + metrics.calls.failure);
@@ -131,11 +110,7 @@ pub(crate) fn fork() -> RoleResult {
 #[test]
 fn a_forked_process_has_a_timer_thread_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(library) = fork::library(folder.path()) else {
-        return skip::missing("there is no C compiler (Debian: apt-get install gcc)");
-    };
-    let role = Role::new(FORKING).argument("FOLDER", folder.path());
-    let mut process = role.variable("LD_PRELOAD", library).start();
+    let Some(mut process) = start_forking(FORKING, folder.path(), "") else { return };
     let said = process.line();
     assert_eq!(said.as_deref(), Some("0 ManualExpired half_open half_open true Some(4)"));
     assert_eq!(process.line().as_deref(), Some("Some(2)"));

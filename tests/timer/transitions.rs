@@ -15,7 +15,7 @@ use tower_breaker::{
     event::{Reason, Transition},
 };
 
-use super::{OPEN_TIME, alone, quick, support::wait::eventually, threads, trip};
+use super::{OPEN_TIME, TIMER, alone, quick, support::wait::eventually, threads, trip};
 
 /// The longest delay on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -149,7 +149,7 @@ fn a_thousand_breakers_share_one_thread() {
         assert_eq!([next(transitions).to, next(transitions).to], [State::Open, State::HalfOpen]);
     }
     // One that was blocked, by another test, may still be on its way out.
-    eventually("one thread, and one that stands by", || threads("breaker-timer") <= 2);
+    eventually("one thread, and one that stands by", || threads(TIMER) <= 2);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_listener_that_blocks_the_thread_delays_no_other_breaker() {
     let states = [next(&waiting_transitions).to, next(&waiting_transitions).to];
     assert_eq!(states, [State::Open, State::HalfOpen]);
     go.send(()).unwrap();
-    eventually("the blocked thread ends", || threads("breaker-timer") <= 2);
+    eventually("the blocked thread ends", || threads(TIMER) <= 2);
 }
 
 /// A task that waits for the inner service is woken when the circuit opens, also if time alone

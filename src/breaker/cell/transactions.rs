@@ -118,14 +118,6 @@ impl Cell {
         }
     }
 
-    /// From now on, a snapshot may be restored at any time.
-    pub(crate) fn await_restore(&'static self) {
-        self.with_core(|core| {
-            core.await_restore();
-            Some(())
-        });
-    }
-
     /// Restores a snapshot of the breaker with this observer, unless the circuit has made a
     /// transition of its own meanwhile: then its state is newer than the snapshot.
     ///

@@ -23,7 +23,7 @@ use std::{
 };
 
 use super::{
-    cell::Cell,
+    cell::{Cell, Lease},
     effects::{Change, EndCounts},
     machine::Machine,
     notify::Observer,
@@ -87,8 +87,8 @@ impl Leased {
     /// Leases a cell, which may have been another breaker's before.
     fn lease(cell: &'static Cell, config: Config, clock: TimeSource) -> Self {
         let dispatched = Arc::new(Dispatched::default());
-        cell.lease(Arc::new(config), clock, MeterSlot::OFF);
-        cell.set_observer(Arc::clone(&dispatched) as _);
+        let observer = Some(Arc::clone(&dispatched) as Arc<dyn Observer>);
+        cell.lease(Lease { observer, ..Lease::new(config, clock) });
         Self { cell, dispatched }
     }
 

@@ -49,6 +49,7 @@ impl CallWindow {
     }
 
     /// Records successes that were counted elsewhere.
+    #[inline]
     pub(crate) fn record_successes(&mut self, calls: u64, now: Tick) {
         match self {
             Self::Count(window) => window.record_successes(calls),

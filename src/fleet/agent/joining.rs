@@ -49,7 +49,8 @@ impl Agent {
                 tracing::warn!(
                     target: "tower_breaker",
                     "the clock of the fleet's Redis has gone back or ahead by seconds: \
-                     open times of circuit breakers may end early, or begin again",
+                     open times of circuit breakers may end early, or begin again; keep the clocks \
+                     of its hosts synchronized (NTP)",
                 );
             });
             self.must_reassert = true;

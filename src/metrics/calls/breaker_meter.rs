@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    event::{PreventedBy, Transition},
+    event::{PreventedBy, Reason, Transition},
     outcome::CallEnd,
     state::State,
     sync::std_lock,
@@ -109,6 +109,15 @@ impl BreakerMeter {
         let Counting::Begun { meter, .. } = &self.counting else { return None };
         let meter = Arc::clone(meter);
         Some(move || meter.read())
+    }
+
+    /// The breaker began with its state because that was restored, and was closed before.
+    pub(crate) fn count_restored(&mut self) {
+        if let Some(state) = self.state {
+            self.with_steps(self.state, |steps| {
+                steps.count_transition(State::Closed, state, Reason::Restored);
+            });
+        }
     }
 
     pub(crate) fn record_transitions(&mut self, transitions: &[Transition]) {

@@ -215,7 +215,7 @@ impl Database {
                 target: "tower_breaker",
                 folder = %self.folder.display(),
                 "redb database cannot be written to: it is read only, and nothing is saved until \
-                 it can be",
+                 it can be; free space on its disk, or make the folder writable",
             );
         });
         Ok(Open { db, file, unwritable: Some(Instant::now()) })

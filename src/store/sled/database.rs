@@ -247,7 +247,7 @@ impl Database {
                 folder = %self.folder.display(),
                 copy = %copy.folder().display(),
                 "sled folder cannot be written to: a temporary copy answers reads, and nothing is \
-                 saved until the folder can be opened",
+                 saved until the folder can be opened; free space on its disk, or make it writable",
             );
         });
         Ok(copy)

@@ -54,7 +54,8 @@ impl Health {
             tracing::warn!(
                 target: "tower_breaker",
                 reason,
-                "far store degraded: continuing with the near store, and retrying",
+                "far store degraded: continuing with the near store, and retrying; until it works, \
+                 state is lost together with this host, so make it available again",
             );
         });
         self.trouble = Some(Trouble {

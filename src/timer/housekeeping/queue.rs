@@ -7,17 +7,16 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::{SystemClock, Tick};
+use crate::{
+    clock::{SystemClock, Tick},
+    process::FASTEST_FORK,
+};
 
 /// After this time with one waker or breaker, the thread counts as blocked.
 pub(super) const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 
 /// The most threads that are blocked at a time.
 pub(super) const MAX_BLOCKED: usize = 8;
-
-/// A process is not forked faster than this. To ask for the process is a call to the system, which
-/// costs more than all else when a hundred thousand circuits are restored open.
-pub(super) const FASTEST_FORK: Duration = Duration::from_micros(20);
 
 /// Something for which time alone causes something.
 pub(crate) trait OnDeadline: Sync {

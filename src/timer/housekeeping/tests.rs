@@ -6,10 +6,8 @@ use std::{
     task::Wake,
 };
 
-use super::{
-    queue::{FASTEST_FORK, MAX_BLOCKED},
-    *,
-};
+use super::{queue::MAX_BLOCKED, *};
+use crate::process::FASTEST_FORK;
 
 /// What tests pretend.
 pub(super) struct Pretence {

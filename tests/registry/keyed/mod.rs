@@ -11,5 +11,6 @@ mod max_open;
 mod model;
 mod over_sockets;
 mod stored;
+mod stored_deletions;
 mod stored_late;
 mod threads;

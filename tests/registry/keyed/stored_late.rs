@@ -17,17 +17,19 @@ use crate::support::{
 };
 
 #[test]
-fn a_store_that_fails_at_the_start_is_restored_from_once_it_works() {
-    let store = SickStore::default();
-    group("hosts", &store).get_or_create("bad").unwrap().force_open();
-    store.show(Symptom::Fails);
-    let hosts = group("hosts", &store);
-    assert!(hosts.is_empty());
-    store.heal();
-    // Without a call of its key.
-    eventually("it is restored", || {
-        hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
-    });
+fn a_store_that_fails_or_hangs_at_the_start_is_restored_from_once_it_works() {
+    for symptom in [Symptom::Fails, Symptom::Hangs] {
+        let store = SickStore::default();
+        group("hosts", &store).get_or_create("bad").unwrap().force_open();
+        store.show(symptom);
+        let hosts = group("hosts", &store);
+        assert!(hosts.is_empty(), "{symptom:?}");
+        store.heal();
+        // Without a call of its key.
+        eventually("it is restored", || {
+            hosts.get("bad").is_some_and(|bad| bad.state() == State::ForcedOpen)
+        });
+    }
 }
 
 /// The old process of a deploy.

@@ -10,6 +10,7 @@ use crate::breaker::window::{
 
 /// How many words are looked at together. Among a million calls, most hold successes only.
 const BLOCK: u32 = 64;
+const BLOCK_PLACES: u32 = BLOCK * PER_WORD;
 
 impl CountWindow {
     /// Records successes.
@@ -37,11 +38,13 @@ impl CountWindow {
     fn record_many_successes(&mut self, calls: u64) {
         let calls = u32::try_from(calls).unwrap_or(u32::MAX).min(self.size);
         let until_the_end = calls.min(self.size - self.next);
-        if calls == self.size {
-            self.forget_all();
-        } else {
-            self.forget(self.next, until_the_end);
-            self.forget(0, calls - until_the_end);
+        if self.failures > 0 || self.slow_calls > 0 {
+            if calls == self.size {
+                self.forget_all();
+            } else {
+                self.forget(self.next, until_the_end);
+                self.forget(0, calls - until_the_end);
+            }
         }
         self.recorded += u64::from(calls);
         self.length = self.length.saturating_add(calls).min(self.size);
@@ -69,16 +72,35 @@ impl CountWindow {
     }
 
     /// Makes these places hold successes.
+    #[inline]
     pub(super) fn forget(&mut self, from: u32, places: u32) {
+        if places < 2 * BLOCK_PLACES {
+            self.forget_by_word(from, places);
+        } else {
+            self.forget_by_block(from, places);
+        }
+    }
+
+    #[inline(never)]
+    fn forget_by_block(&mut self, from: u32, places: u32) {
+        let until_a_block = from.next_multiple_of(PER_WORD) - from;
+        self.forget_by_word(from, until_a_block);
+        let (mut place, end) = (from + until_a_block, from + places);
+        while end - place >= BLOCK_PLACES && (self.failures > 0 || self.slow_calls > 0) {
+            self.forget_block((place / PER_WORD) as usize);
+            place += BLOCK_PLACES;
+        }
+        if self.failures > 0 || self.slow_calls > 0 {
+            self.forget_by_word(place, end - place);
+        }
+    }
+
+    #[inline]
+    fn forget_by_word(&mut self, from: u32, places: u32) {
         let (mut place, end) = (from, from + places);
-        while place < end && (self.failures > 0 || self.slow_calls > 0) {
-            let first = place % PER_WORD;
-            if first == 0 && end - place >= BLOCK * PER_WORD {
-                self.forget_block((place / PER_WORD) as usize);
-                place += BLOCK * PER_WORD;
-                continue;
-            }
+        while place < end {
             work::add(1);
+            let first = place % PER_WORD;
             let here = (PER_WORD - first).min(end - place);
             self.forget_in_word((place / PER_WORD) as usize, mask(here) << (2 * first));
             place += here;
@@ -100,15 +122,13 @@ impl CountWindow {
 
     /// Makes all places hold successes.
     fn forget_all(&mut self) {
-        if self.failures > 0 || self.slow_calls > 0 {
-            work::add(self.ring.len());
-            for words in self.ring.chunks_mut(BLOCK as usize) {
-                if is_any_bit_set(words) {
-                    words.fill(0);
-                }
+        work::add(self.ring.len());
+        for words in self.ring.chunks_mut(BLOCK as usize) {
+            if is_any_bit_set(words) {
+                words.fill(0);
             }
-            (self.failures, self.slow_calls) = (0, 0);
         }
+        (self.failures, self.slow_calls) = (0, 0);
     }
 
     /// Makes these places of a word hold successes.

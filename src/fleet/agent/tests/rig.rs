@@ -5,7 +5,7 @@ use std::sync::{atomic::AtomicBool, mpsc};
 use super::*;
 use crate::{
     breaker::{
-        cell::Cell,
+        cell::{Cell, Lease},
         command,
         effects::{Change, EndCounts},
         notify::Observer,
@@ -137,8 +137,8 @@ impl Rig {
         let (id, cell) = (self.next, pool::take());
         self.next += 1;
         let observer: Arc<dyn Observer> = Arc::new(Listener);
-        cell.lease(Arc::new(config), TimeSource::System, MeterSlot::OFF);
-        cell.set_observer(Arc::clone(&observer));
+        let lease = Lease::new(config, TimeSource::System);
+        cell.lease(Lease { observer: Some(Arc::clone(&observer)), ..lease });
         let is_marked = Arc::new(AtomicBool::new(false));
         let (sender, home) = (self.sender.clone(), Arc::default());
         let marker = Marker { id, is_marked: Arc::clone(&is_marked), sender, home };
