@@ -113,7 +113,7 @@ pub(crate) const QUIET_GROUP: &str = "process with a group whose calls succeed";
 /// The same with a group, whose calls succeed.
 pub(crate) fn live_quietly_with_a_group() -> RoleResult {
     fn key<'a>(host: &'a &'static str) -> Option<Cow<'a, str>> {
-        Some((*host).into())
+        (!host.is_empty()).then(|| (*host).into())
     }
     limit_threads(1)?;
     let store = Kind::File.open(&PathBuf::from(argument("FOLDER")));
