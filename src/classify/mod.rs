@@ -157,12 +157,14 @@
 //! calls of a permit and the middleware of reqwest-middleware do the same. None can look into
 //! another type, because that type may not implement `std::error::Error`. For one that does, put
 //! [`search_errors`] around the classifier: `.classify(search_errors(ServerErrorsAsFailures))`. Its
-//! documentation says what to do with transparent variants. A rejection within an `Error` of a type
-//! that no classifier has met is recognized only within a call of the outer breaker (of its layer,
-//! of `Breaker::call` or of `Permit::call`) and on the same thread, so not with a permit that is
-//! recorded by hand. `anyhow::Error` and `eyre::Report` are
+//! documentation says what to do with transparent variants. `anyhow::Error` and `eyre::Report` are
 //! not errors themselves: in a closure, pass `error.as_ref()` to [`is_request_error`] and to
 //! [`Rejected::find`](crate::Rejected::find), and ignore what either finds.
+//!
+//! **Permits by hand.** A rejection within an `Error` of a type that no classifier has met is
+//! recognized on the same thread, and only within a call of the outer breaker: of its layer, of
+//! `Breaker::call` or of `Permit::call`. Where you call a classifier yourself and record what it
+//! returns, such a rejection is a failure.
 //!
 //! **Errors that borrow.** To look into an error, its type must be `'static`. For one that borrows,
 //! and in code that is generic over services, there is [`AnyErrorAsFailure`]. A closure needs no
