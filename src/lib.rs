@@ -74,7 +74,7 @@
 //! | is rejected by an open circuit | nothing |
 //! | does not count: its request is exempt, or it is part of another call of the breaker | nothing |
 //!
-//! With [metrics](metrics), each call also writes to a line of its own thread.
+//! With [metrics], each call also writes to a line of its own thread.
 //!
 //! With a rate rule, a breaker has one counter until two threads meet on it. Then it gets one for
 //! each of up to 16 threads, and the log, on cache lines of their own: the only allocation. The log

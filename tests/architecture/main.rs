@@ -78,7 +78,6 @@ fn every_module_has_a_floor() {
     assert!(missing.is_empty(), "modules without a floor: {missing:?}");
 }
 
-/// A reader who has met one of these words knows what it means elsewhere.
 /// Its table of files is what a reader begins with.
 #[test]
 fn the_files_of_write_behind_stand_in_their_table_below_what_they_import() {
@@ -87,6 +86,7 @@ fn the_files_of_write_behind_stand_in_their_table_below_what_they_import() {
     assert_eq!(Sources::read().faults_of_table("write_behind", &table), [""; 0]);
 }
 
+/// A reader who has met one of these words knows what it means elsewhere.
 #[test]
 fn a_word_with_one_meaning_is_defined_once() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -109,9 +109,14 @@ fn a_snapshot_has_the_end_of_a_temporary_state_and_may_lack_it() {
     json.as_object_mut().unwrap().remove("manual_until");
     let old = Snapshot::from_json(json.to_string().as_bytes()).unwrap();
     assert_eq!((old.state, old.manual_until), (State::MetricsOnly, None));
-    // An invalid time must not become an unlimited one.
+    // Neither a time before 1970 nor an invalid one must become an unlimited one.
     json["manual_until"] = json!(-1);
-    Snapshot::from_json(json.to_string().as_bytes()).unwrap_err();
+    let past = Snapshot::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!(past.manual_until, Some(SystemTime::UNIX_EPOCH - Duration::from_secs(1)));
+    for invalid in [json!(1e300), json!("soon")] {
+        json["manual_until"] = invalid;
+        Snapshot::from_json(json.to_string().as_bytes()).unwrap_err();
+    }
 }
 
 #[test]
