@@ -5,6 +5,7 @@ use std::task::Context;
 use super::{inner_call, wake_on_open::WakeOnOpen};
 use crate::{
     breaker::{cell::Cell, pool},
+    clock::SystemClock,
     error::Refusal,
     state::State,
 };
@@ -18,9 +19,14 @@ pub(super) struct Gate {
     quick: &'static Cell,
     wake_on_open: WakeOnOpen,
     pub(super) readiness: Readiness,
-    /// The state that rejects the next call, if `readiness` is [`Readiness::Rejecting`] or
+    /// What rejects the next call, if `readiness` is [`Readiness::Rejecting`] or
     /// [`Readiness::InnerForExempt`].
-    refused_by: State,
+    refused_by: RefusedBy,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RefusedBy {
+    state: State,
     /// Whether it rejects calls for a time.
     is_timed: bool,
 }
@@ -44,8 +50,7 @@ impl Gate {
             quick: cell,
             wake_on_open: WakeOnOpen::new(cell),
             readiness: Readiness::Unknown,
-            refused_by: State::Closed,
-            is_timed: false,
+            refused_by: RefusedBy { state: State::Closed, is_timed: false },
         }
     }
 
@@ -76,13 +81,21 @@ impl Gate {
 
     /// Why the call is rejected for which the service was ready. It may come long after that, so
     /// what is left of the time is that of now.
+    ///
+    /// While the circuit is open, this reads no clock, and what is left is that of up to a second
+    /// ago.
     #[inline]
     pub(super) fn refusal(&self) -> Refusal {
-        if self.is_timed {
-            self.wake_on_open.cell().refuse_again(self.refused_by)
-        } else {
-            Refusal::new(self.refused_by)
-        }
+        self.wake_on_open.cell().open_lately().unwrap_or_else(|| self.refusal_by_clock())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refusal_by_clock(&self) -> Refusal {
+        let RefusedBy { state, is_timed } = self.refused_by;
+        let now = if is_timed { self.wake_on_open.cell().would_refuse() } else { None };
+        // If the circuit admits calls by now, it is refused without a time.
+        now.unwrap_or(Refusal::new(state))
     }
 
     /// Whether the circuit rejects calls. If so, the service is ready to reject the next one.
@@ -90,13 +103,18 @@ impl Gate {
     #[inline(never)]
     pub(super) fn is_rejecting(&mut self) -> bool {
         let cell = self.wake_on_open.cell();
-        let Some(refusal) = cell.would_refuse() else { return false };
+        let glance = SystemClock::glance();
+        let refused_by = if cell.is_open_for_long(glance) {
+            RefusedBy { state: State::Open, is_timed: true }
+        } else {
+            let Some(refusal) = cell.would_refuse_slow(glance) else { return false };
+            RefusedBy { state: refusal.state(), is_timed: refusal.retry_after().is_some() }
+        };
         if inner_call::is_nested(cell) {
             return false;
         }
         self.readiness = Readiness::Rejecting;
-        self.refused_by = refusal.state();
-        self.is_timed = refusal.retry_after().is_some();
+        self.refused_by = refused_by;
         self.stop_waiting();
         true
     }

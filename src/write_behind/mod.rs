@@ -113,6 +113,7 @@
 //! | `schedule` | what is read and saved when |
 //! | `quarantine` | keeps unreadable bytes aside |
 //! | `load` | one snapshot, from the store into its breaker |
+//! | `early` | the same from a part of the store, while the rest cannot be read |
 //! | `names` | the names of all breakers of a group in a store |
 //! | `removal` | which keys belong to a breaker that is removed |
 //! | `pages`, `preload` | all snapshots at once: their memory, and when they are read |

@@ -78,12 +78,14 @@ impl NameSearch {
         }
     }
 
-    /// Starts the thread if it could not be started so far. One load if it could.
-    #[inline]
+    /// Whether the thread could not be started so far. One load.
+    pub(crate) fn waits(&self) -> bool {
+        self.0.waits()
+    }
+
+    /// Starts the thread if it could not be started so far.
     pub(crate) fn retry(&self) {
-        if self.0.waits() {
-            self.0.retry();
-        }
+        self.0.retry();
     }
 }
 

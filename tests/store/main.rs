@@ -44,6 +44,8 @@ fn child_process() {
         #[cfg(target_os = "linux")]
         (faults::few_threads::QUIET, faults::few_threads::live_quietly),
         #[cfg(target_os = "linux")]
+        (faults::few_threads::QUIET_GROUP, faults::few_threads::live_quietly_with_a_group),
+        #[cfg(target_os = "linux")]
         (faults::unwritable::READER, faults::unwritable::read),
         (one_name::processes::OWNER, one_name::processes::own),
         ("watcher", file_store::watch),

@@ -91,7 +91,7 @@ impl Cell {
     }
 
     #[inline(never)]
-    fn would_refuse_slow(&'static self, glance: Glance) -> Option<Refusal> {
+    pub(crate) fn would_refuse_slow(&'static self, glance: Glance) -> Option<Refusal> {
         let state = self.state();
         match self.refusal(state, glance) {
             None if !state.admits_all() => self.would_refuse_once_advanced(),
@@ -106,24 +106,19 @@ impl Cell {
         self.refusal(self.state(), SystemClock::glance())
     }
 
-    /// The refusal of a call that this state was to refuse when it was last asked. If the circuit
-    /// admits calls by now, the call is refused without a time.
-    ///
-    /// While the circuit is open, this reads no clock. The time left is counted from the last
-    /// reading of the system's clock, and is up to a second too long: the housekeeping thread waits
-    /// for the end of the open time, and reads it as often.
+    /// Whether the circuit is open by the system's clock, for more than a second.
     #[inline]
-    pub(crate) fn refuse_again(&'static self, state: State) -> Refusal {
-        match SystemClock::nanos_until_far_lately(self.view.open_until()) {
-            Some(left) => Refusal::with_time(State::Open, left),
-            None => self.refuse_again_slow(state),
-        }
+    pub(crate) fn is_open_for_long(&self, glance: Glance) -> bool {
+        SystemClock::nanos_until_far(self.view.open_until(), glance).is_some()
     }
 
-    #[cold]
-    #[inline(never)]
-    fn refuse_again_slow(&'static self, state: State) -> Refusal {
-        self.would_refuse().unwrap_or(Refusal::new(state))
+    /// The refusal of a circuit that was open for more than a second when the system's clock was
+    /// last read. It reads no clock. That was a second ago at most: the housekeeping thread waits
+    /// for the end of the open time, and looks at the clock as often.
+    #[inline]
+    pub(crate) fn open_lately(&self) -> Option<Refusal> {
+        let left = SystemClock::nanos_until_far_lately(self.view.open_until())?;
+        Some(Refusal::with_time(State::Open, left))
     }
 
     /// Whether a balancer had better call another service: a call would be refused now.

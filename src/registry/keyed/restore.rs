@@ -34,6 +34,7 @@ impl Table {
                 breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
             }
         });
+        self.set_lazy();
         if let Some(shared) = self.shared() {
             shared.wait_for_restore(until.saturating_duration_since(Instant::now()));
         }

@@ -140,7 +140,7 @@ impl Table {
     }
 
     pub(super) fn breakers(&self) -> Vec<Breaker> {
-        self.name_search.retry();
+        self.retry_names();
         self.slots.breakers()
     }
 
@@ -269,8 +269,6 @@ impl Table {
             let found = if self.slots.is_empty() { None } else { self.slots.with(hashed, work) };
             return found.map_or_else(
                 || {
-                    // The store may hold this key. Calls that succeed need nothing else.
-                    self.name_search.retry();
                     let mark = KeyMark::of(hashed.hash);
                     Found::OnFailure(Missing { key: CallKey::new(key), group, mark })
                 },
@@ -302,7 +300,7 @@ impl Table {
 
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
-        self.is_lazy.store(self.source.can_wait(&config), Relaxed);
+        self.is_lazy.store(self.can_wait(&config), Relaxed);
         let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         self.slots.set_settings(config);
         self.group.apply(of_group.into());
@@ -321,6 +319,24 @@ impl Table {
         }
     }
 
+    /// Tries again to read the names of stored breakers, if there was no thread for that.
+    fn retry_names(&self) {
+        if self.name_search.waits() {
+            self.name_search.retry();
+            self.set_lazy();
+        }
+    }
+
+    /// Whether a key may be without a breaker until a call fails. Not while the store may hold keys
+    /// whose names cannot be read: a breaker reads its own.
+    fn can_wait(&self, config: &Config) -> bool {
+        self.source.can_wait(config) && !self.name_search.waits()
+    }
+
+    pub(super) fn set_lazy(&self) {
+        self.is_lazy.store(self.can_wait(&self.config()), Relaxed);
+    }
+
     pub(super) fn config(&self) -> Arc<Config> {
         self.slots.settings()
     }
@@ -329,7 +345,7 @@ impl Table {
     /// replaced. Returns the new one.
     #[cold]
     fn create(&self, key: HashedRef<'_>) -> Option<Breaker> {
-        self.name_search.retry();
+        self.retry_names();
         let insertion = self.slots.insert(key, |config| self.make(key, config));
         self.is_crowded.store(matches!(insertion, Insertion::Full), Relaxed);
         let Insertion::New { made_with, replaced } = insertion else { return None };

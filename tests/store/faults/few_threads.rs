@@ -2,13 +2,20 @@
 //! store with threads of its own.
 
 use std::{
+    borrow::Cow,
     fs,
-    io::stdin,
+    future::{Future as _, ready},
+    io::{self, stdin},
     path::{Path, PathBuf},
+    pin::pin,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tower_breaker::{Breaker, MemoryStore, State, config::CallMetrics};
+use tower::{Layer as _, Service as _, service_fn};
+use tower_breaker::{
+    Breaker, KeyedBreakers, KeyedCircuitBreakerLayer, MemoryStore, State, config::CallMetrics,
+};
 
 use crate::support::{
     child::{Role, RoleResult, Unprivileged, argument, say},
@@ -99,6 +106,56 @@ pub(crate) fn live_quietly() -> RoleResult {
     let is_restored = holds_in_time(|| breaker.state() == State::ForcedOpen);
     say(&format!("{before} {is_restored}"));
     Ok(())
+}
+
+pub(crate) const QUIET_GROUP: &str = "process with a group whose calls succeed";
+
+/// The same with a group, whose calls succeed.
+pub(crate) fn live_quietly_with_a_group() -> RoleResult {
+    fn key<'a>(host: &'a &'static str) -> Option<Cow<'a, str>> {
+        (!host.is_empty()).then(|| (*host).into())
+    }
+    limit_threads(1)?;
+    let store = Kind::File.open(&PathBuf::from(argument("FOLDER")));
+    let hosts = KeyedBreakers::builder("hosts").store(store).build()?;
+    let inner = service_fn(|_: &'static str| ready(Ok::<_, io::Error>(())));
+    let mut service = KeyedCircuitBreakerLayer::by_key(hosts.clone(), key).layer(inner);
+    let mut call = |host| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let is_ready = service.poll_ready(&mut cx).is_ready();
+        is_ready && matches!(pin!(service.call(host)).poll(&mut cx), Poll::Ready(Ok(())))
+    };
+    let before = call("good");
+    limit_threads(1000)?;
+    let is_rejected = holds_in_time(|| call("good") && !call("bad"));
+    // A key that is not called is restored with the next new ones.
+    let mut numbers = 0..;
+    let is_restored = holds_in_time(|| {
+        numbers.next().map(|number: u32| hosts.get_or_create(&number.to_string()));
+        hosts.get("other").is_some()
+    });
+    say(&format!("{before} {is_rejected} {is_restored}"));
+    Ok(())
+}
+
+#[test]
+fn calls_of_a_group_that_succeed_have_its_store_read() {
+    let around = tempfile::tempdir().unwrap();
+    let Some(unprivileged) = Unprivileged::prepare(around.path()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let folder = work.join("state");
+    let hosts = KeyedBreakers::builder("hosts").store(Kind::File.open(&folder)).build().unwrap();
+    for host in ["bad", "other"] {
+        hosts.get_or_create(host).unwrap().force_open();
+    }
+    drop(hosts);
+    unprivileged.give(&work);
+    give_all(&unprivileged, &folder);
+    let role = Role::by(unprivileged.command(), QUIET_GROUP);
+    let mut process = role.argument("FOLDER", &folder).start();
+    assert_eq!(process.line().as_deref(), Some("true true true"));
 }
 
 #[test]
