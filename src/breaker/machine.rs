@@ -69,7 +69,8 @@ impl Storage {
     }
 
     pub(super) fn set_save_due(&mut self, is_due: bool) {
-        self.0 = self.0 & !Self::SAVE_DUE | u8::from(is_due) * Self::SAVE_DUE;
+        self.0 &= !Self::SAVE_DUE;
+        self.0 |= u8::from(is_due) * Self::SAVE_DUE;
     }
 
     /// Whether a snapshot may still be restored. Until then, the first success is recorded even if
