@@ -121,16 +121,16 @@ mod tests {
         for limit in [1, 2, 3, 100, 10_000] {
             let counter = AtomicU64::new(enabled(EPOCH, limit));
             let mut random = fastrand::Rng::with_seed(limit);
-            let (mut drained, mut counted, mut taken) = (0, 0, 0);
+            let (mut drained, mut expected, mut taken) = (0, 0, 0);
             for _ in 0..1_000 {
                 for _ in 0..random.u64(..10) {
                     match count(&counter, EPOCH) {
-                        Counted::Yes => counted += 1,
+                        Counted::Yes => expected += 1,
                         other => assert_eq!(other, Counted::No),
                     }
                 }
                 taken += take_new(&counter, EPOCH, limit, &mut drained);
-                assert_eq!(taken, counted, "a limit of {limit}");
+                assert_eq!(taken, expected, "a limit of {limit}");
                 assert!(u64::from(drained) <= limit / 2, "{drained} of {limit}");
                 assert_eq!(
                     counter.load(Ordering::Relaxed),
