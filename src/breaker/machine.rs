@@ -177,7 +177,7 @@ impl Machine {
 
     /// Whether a snapshot would replace everything: no call was recorded and nothing changed yet.
     pub(super) fn is_new(&self) -> bool {
-        !self.has_transitioned() && !self.rules.have_recorded()
+        self.standing == Standing::New && !self.rules.have_recorded()
     }
 
     /// Makes the state newer than any snapshot, as a transition does.

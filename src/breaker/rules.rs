@@ -251,8 +251,9 @@ impl Rules {
         self.rates.iter().fold(streak, |most, rate| rate.failure_allowance(most))
     }
 
-    /// After how many deferred successes the next one takes the lock: by then they have filled
-    /// every count window, or there is a time window, and it is time to look at the clock.
+    /// After how many deferred successes the next one takes the lock: without a failure, they have
+    /// filled every count window by then; or there is a time window, and it is time to look at the
+    /// clock.
     pub(super) fn defer_limit(&self) -> u64 {
         self.defer_limit.into()
     }

@@ -7,8 +7,9 @@
 //! tripped a rule. The machine says whether that is so ([`OnSuccess`]), and the counter is enabled
 //! only while it does.
 //!
-//! A counter is full after as many successes as the largest count window holds. Then a success
-//! takes the lock: every window is full of successes, and those that follow change nothing.
+//! A counter is full after as many successes as the largest count window holds, or half as many
+//! after a failure through which it has counted on. Then a success takes the lock: once every
+//! window is full of successes, those that follow change nothing.
 //!
 //! # One counter, or several
 //!

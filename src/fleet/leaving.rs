@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sync::std_lock;
+use crate::{
+    store::{DropWait, LONGEST_DROP},
+    sync::std_lock,
+};
 
 /// The longest that a drop waits.
 const WAIT: Duration = Duration::from_millis(500);
@@ -38,7 +41,9 @@ impl Leaving {
         if self.is_here() || is_in_vain() {
             return;
         }
-        if self.ended.recv_timeout(WAIT) == Err(RecvTimeoutError::Timeout) {
+        // All drops of the process wait within one budget.
+        let wait = DropWait::begin(LONGEST_DROP);
+        if self.ended.recv_timeout(wait.longest().min(WAIT)) == Err(RecvTimeoutError::Timeout) {
             *std_lock(&IN_VAIN) = Some(Instant::now());
         }
     }

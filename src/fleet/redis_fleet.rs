@@ -117,6 +117,16 @@ impl RedisFleet {
     }
 }
 
+/// The last handle has all shards end side by side: each may have something to take back first.
+impl Drop for RedisFleet {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.shards) == 1 {
+            let last = self.shards.iter().filter(|threads| Arc::strong_count(threads) == 1);
+            last.for_each(|threads| threads.stop());
+        }
+    }
+}
+
 impl fmt::Debug for RedisFleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shards[0].fmt(f)

@@ -197,6 +197,16 @@ impl Threads {
     }
 }
 
+impl Threads {
+    /// Has the threads end, without a wait.
+    pub(super) fn stop(&self) {
+        if !self.home.is_forked() {
+            self.signals.stop.store(true, Ordering::Relaxed);
+            self.send(Message::Stop);
+        }
+    }
+}
+
 impl Drop for Threads {
     fn drop(&mut self) {
         if self.home.is_forked() {
@@ -204,9 +214,8 @@ impl Drop for Threads {
             std::mem::forget(std::mem::replace(&mut self.sender, mpsc::channel().0));
             return;
         }
-        self.signals.stop.store(true, Ordering::Relaxed);
         let waits = self.signals.has_votes.load(Ordering::Relaxed) && !self.health.get().is_alone();
-        self.send(Message::Stop);
+        self.stop();
         if let Some(leaving) = std_lock(&self.missing).leaving.take().filter(|_| waits) {
             leaving.wait();
         }

@@ -33,9 +33,10 @@ use crate::{
 /// service (unless some requests are [exempt](super::CircuitBreakerLayer::exempt): these need it).
 /// The call that follows is rejected even if the circuit has closed in between, because
 /// the inner service was not polled. However late that call comes, its rejection says
-/// what is left of the open time by then, or up to a second more. If the inner service is ready and
-/// the circuit opens before the call, the call is rejected too. A call without readiness is
-/// rejected.
+/// what is left of the open time by then, or up to a second more; never more than the open time. (A
+/// second, as long as the process can start the thread that looks at the clock.) If the inner
+/// service is ready and the circuit opens before the call, the call is rejected too. A call without
+/// readiness is rejected.
 ///
 /// A probe's slot is taken by the call, not by readiness: a clone that is ready and never called
 /// holds no slot.

@@ -107,7 +107,6 @@
 //! | `states` | what is known about the snapshot of an entry, and what a batch does with it |
 //! | `watchdog` | notices calls that do not return |
 //! | `client` | the guarded calls of a store |
-//! | `early` | what breakers do with the part of a store that can be reached |
 //! | `owners` | which of several breakers of one name is saved (data only) |
 //! | `lanes` | entries that wait, ordered by time |
 //! | `schedule` | what is read and saved when |

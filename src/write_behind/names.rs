@@ -3,6 +3,7 @@
 use std::{
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{self, SyncSender},
     },
     thread,
@@ -41,7 +42,10 @@ pub(crate) struct NamesWanted {
 }
 
 /// A thread that finds names, and ends when it has found all.
-pub(crate) struct NameSearch(Starter);
+pub(crate) struct NameSearch {
+    starter: Starter,
+    is_done: Arc<AtomicBool>,
+}
 
 /// Which page of a store is visited.
 type Visit =
@@ -49,11 +53,12 @@ type Visit =
 
 impl NameSearch {
     pub(crate) fn new() -> Self {
-        Self(Starter::new("breaker-names"))
+        Self { starter: Starter::new("breaker-names"), is_done: Arc::new(AtomicBool::new(true)) }
     }
 
     /// Reads the names on a thread of its own and passes them to `found` there. A store that cannot
-    /// be read is read again later; until then, a part of the names may be found.
+    /// be read is read again later; until then, a part of the names may be found. Once all are,
+    /// calls `done`.
     ///
     /// Waits until the store was read once and `found` has returned, but no longer than `wait`: a
     /// slow store has its names found later.
@@ -62,11 +67,20 @@ impl NameSearch {
         wanted: NamesWanted,
         wait: Duration,
         found: impl FnMut(Vec<String>) + Send + 'static,
+        done: impl FnOnce() + Send + 'static,
     ) {
-        let (done, is_done) = mpsc::sync_channel::<()>(1);
-        match self.0.start(move || search(&wanted, found, done)) {
+        self.is_done.store(false, SeqCst);
+        let is_done = Arc::clone(&self.is_done);
+        let (first, first_ended) = mpsc::sync_channel::<()>(1);
+        let search = move || {
+            search(&wanted, found, first, || {
+                is_done.store(true, SeqCst);
+                done();
+            });
+        };
+        match self.starter.start(search) {
             // The end of the first attempt drops the sender.
-            Ok(()) => drop(is_done.recv_timeout(wait)),
+            Ok(()) => drop(first_ended.recv_timeout(wait)),
             Err(error) => log(|| {
                 tracing::warn!(
                     %error,
@@ -78,18 +92,23 @@ impl NameSearch {
         }
     }
 
-    /// Whether the thread could not be started so far. One load.
-    pub(crate) fn waits(&self) -> bool {
-        self.0.waits()
+    /// Whether all names were found. One load.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done.load(SeqCst)
     }
 
     /// Starts the thread if it could not be started so far.
     pub(crate) fn retry(&self) {
-        self.0.retry();
+        self.starter.retry();
     }
 }
 
-fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncSender<()>) {
+fn search(
+    wanted: &NamesWanted,
+    mut found: impl FnMut(Vec<String>),
+    first: SyncSender<()>,
+    done: impl FnOnce(),
+) {
     let mut first = Some(first);
     let (mut has_reached, mut pause) = (false, FIRST_PAUSE);
     loop {
@@ -126,12 +145,14 @@ fn search(wanted: &NamesWanted, mut found: impl FnMut(Vec<String>), first: SyncS
             }
         };
         drop_blocking(client);
-        if first.take().is_none() && is_complete {
-            log(|| tracing::info!("the names of stored circuit breakers were read"));
-        }
         if is_complete {
+            done();
+            if first.is_none() {
+                log(|| tracing::info!("the names of stored circuit breakers were read"));
+            }
             return;
         }
+        first = None;
         thread::sleep(pause);
         pause = (2 * pause).min(LONGEST_PAUSE);
     }

@@ -221,6 +221,26 @@ fn two_readers_of_pages_miss_nothing() {
     assert!(readers.iter().all(|read| *read == keys));
 }
 
+/// What the near store holds is older. The far one shows its state, and then does not answer.
+#[test]
+fn what_the_far_store_said_while_the_near_one_was_away_counts_once_that_is_back() {
+    const KEY: &str = "circuit_breaker:payments:state";
+    let entry = |state: &str, saved_at: u64| {
+        let json = format!(r#"{{"version":1,"state":"{state}","saved_at":{saved_at}}}"#);
+        SaveEntry::new(KEY, json.into_bytes())
+    };
+    let (near, far) = (SickStore::default(), SickStore::default());
+    near.save(&entry("closed", 1_000)).unwrap();
+    far.save(&entry("forced_open", 2_000)).unwrap();
+    let tiered = Tiered::new(near.clone(), far.clone());
+    near.show(Symptom::Fails);
+    assert!(tiered.load(KEY).is_err());
+    let reached = tiered.load_reachable(KEY).unwrap().unwrap();
+    near.heal();
+    far.show(Symptom::Fails);
+    assert_eq!(tiered.load(KEY).unwrap(), Some(reached));
+}
+
 #[test]
 fn a_copy_is_made_later_if_the_near_store_cannot_be_read() {
     let (near, far) = (SickStore::default(), SickStore::default());

@@ -8,8 +8,9 @@ use super::{classifier::GrpcClassifier, deadline};
 use crate::classify::with_request::{CloneClassifier, MakeClassifier};
 
 impl GrpcClassifier {
-    /// Ignores a call whose caller gave it less time than this, and whose time has run out. Such a
-    /// call does not show that the dependency is slow. Default: such a call is what its code says.
+    /// Ignores a call whose caller gave it less time than this, and that ends as one whose time has
+    /// run out. Such a call does not show that the dependency is slow. Default: such a call is what
+    /// its code says.
     ///
     /// It looks at requests, so it is for layers: pass the [`GrpcByDeadline`] to `.classify(..)`.
     pub fn ignore_deadlines_below(self, shortest: Duration) -> GrpcByDeadline {

@@ -95,7 +95,10 @@ impl BreakerMeter {
                 let steps = steps.take().map(|steps| *steps);
                 let steps = steps.unwrap_or_else(|| Steps::since(*began, self.state));
                 std_lock(&meter.steps).add(steps);
-                meter.ask(id, source);
+                // A breaker that has left its group is in no state.
+                if self.state.is_some() {
+                    meter.ask(id, source);
+                }
                 (meter, id)
             }
         };

@@ -21,20 +21,28 @@ impl Table {
         let names = self.names.clone();
         // The group may have been dropped meanwhile.
         let (table, group) = (Arc::downgrade(self), Arc::downgrade(self));
+        let restored = Arc::downgrade(self);
         let wanted = NamesWanted {
             store: Box::new(move || group.upgrade()?.source.store.clone()),
             belongs: Box::new(move |name| names.key_of(name).is_some()),
             limit: self.slots.max(),
         };
-        self.name_search.start(wanted, RESTORE_WAIT, move |names| {
+        let found = move |names: Vec<String>| {
             let insert = |name: &String| table.upgrade()?.insert_stored(name);
             let breakers: Vec<Breaker> = names.iter().filter_map(insert).collect();
             let deadline = Instant::now() + RESTORE_WAIT;
             for breaker in breakers {
                 breaker.wait_for_restore(deadline.saturating_duration_since(Instant::now()));
             }
-        });
-        self.set_lazy();
+        };
+        let done = move || {
+            if let Some(table) = restored.upgrade() {
+                table.set_lazy();
+            }
+        };
+        // Until all are found, a key has a breaker from its first call on, which reads its own
+        // snapshot.
+        self.name_search.start(wanted, RESTORE_WAIT, found, done);
         if let Some(shared) = self.shared() {
             shared.wait_for_restore(until.saturating_duration_since(Instant::now()));
         }

@@ -112,6 +112,10 @@ impl<B: Occupant, S> Slots<B, S> {
         self.lock().settings.clone()
     }
 
+    pub(super) fn with_settings<T>(&self, work: impl FnOnce(&S) -> T) -> T {
+        work(&self.lock().settings)
+    }
+
     /// For the breakers that are made from now on.
     pub(super) fn set_settings(&self, settings: S) {
         self.lock().settings = settings;

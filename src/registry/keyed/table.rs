@@ -96,7 +96,7 @@ impl Table {
                 .counts_for_group()
                 .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            is_lazy: AtomicBool::new(source.can_wait(&config)),
+            is_lazy: AtomicBool::new(source.store.is_none() && source.can_wait(&config)),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             name_search: NameSearch::new(),
@@ -300,9 +300,9 @@ impl Table {
 
     /// Replaces the settings of all breakers, now and later.
     pub(super) fn update(&self, config: Arc<Config>) {
-        self.is_lazy.store(self.can_wait(&config), Relaxed);
         let of_group = Config { call_metrics: config.call_metrics, ..Config::default() };
         self.slots.set_settings(config);
+        self.set_lazy();
         self.group.apply(of_group.into());
         self.breakers().iter().chain(&self.shared).for_each(|breaker| self.apply_newest(breaker));
     }
@@ -321,20 +321,19 @@ impl Table {
 
     /// Tries again to read the names of stored breakers, if there was no thread for that.
     fn retry_names(&self) {
-        if self.name_search.waits() {
-            self.name_search.retry();
-            self.set_lazy();
-        }
+        self.name_search.retry();
     }
 
     /// Whether a key may be without a breaker until a call fails. Not while the store may hold keys
-    /// whose names cannot be read: a breaker reads its own.
+    /// whose names were not read yet: a breaker reads its own snapshot.
     fn can_wait(&self, config: &Config) -> bool {
-        self.source.can_wait(config) && !self.name_search.waits()
+        self.source.can_wait(config) && self.name_search.is_done()
     }
 
+    /// To be called after the settings, or what is known of the store, have changed. Whichever
+    /// thread does so last sees both.
     pub(super) fn set_lazy(&self) {
-        self.is_lazy.store(self.can_wait(&self.config()), Relaxed);
+        self.slots.with_settings(|config| self.is_lazy.store(self.can_wait(config), Relaxed));
     }
 
     pub(super) fn config(&self) -> Arc<Config> {

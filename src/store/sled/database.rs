@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ::sled::{Db, Error as SledError};
@@ -33,6 +33,9 @@ pub(super) const MAX_CORRUPTIONS: u32 = 3;
 /// corrupt for a moment.
 const REOPEN_DELAY: Duration = Duration::from_millis(50);
 
+/// What fails later than this after a repair is other damage.
+const REPAIRED_BY_SUMMARIES: Duration = Duration::from_secs(60);
+
 pub(super) struct Database {
     folder: PathBuf,
     slot: Mutex<Slot>,
@@ -43,8 +46,9 @@ struct Slot {
     handles: Handles,
     /// Failures in a row that look like corruption.
     corruptions: u32,
-    /// Operations failed with the summaries of the log that were there, so they were moved aside.
-    without_summaries: bool,
+    /// When operations failed with the summaries of the log that were there, so that these were
+    /// moved aside.
+    without_summaries: Option<Instant>,
     /// A sync has failed: the system may have dropped what it could not write, and show it all the
     /// same until its cache forgets it.
     lost_sync: bool,
@@ -259,7 +263,8 @@ impl Database {
         lock(&self.slot).handles.copy.as_ref().map(|copy| copy.folder().to_owned())
     }
 
-    /// The summaries of the log may be at fault; after that, only a new folder helps.
+    /// The summaries of the log may be at fault; if it fails again soon after, only a new folder
+    /// helps.
     ///
     /// A large value whose file is missing is skipped by sled when it reads the log without the
     /// summaries: then its page is as it was before.
@@ -270,9 +275,10 @@ impl Database {
         failure: &Failure,
     ) -> Result<(), StoreError> {
         let reason = failure.to_string();
-        let try_summaries = !mem::replace(&mut slot.without_summaries, true);
+        let before = slot.without_summaries.replace(Instant::now());
+        let try_summaries = before.is_none_or(|at| at.elapsed() >= REPAIRED_BY_SUMMARIES);
         if !(try_summaries && self.repair(slot, Repair::Summaries, label, &reason)?) {
-            slot.without_summaries = false;
+            slot.without_summaries = None;
             self.repair(slot, Repair::Folder, label, &reason)?;
         }
         Ok(())
@@ -309,8 +315,9 @@ impl Database {
                     %folder,
                     kept_as = %kept,
                     reason,
-                    "sled folder is damaged: moved {files} aside and read the log without; delete \
-                     what was moved when it is no longer needed",
+                    "sled folder is damaged: moved {files} aside and read the log without; a value \
+                     whose own file is missing is an older one now; delete what was moved when it \
+                     is no longer needed",
                 );
             });
         }

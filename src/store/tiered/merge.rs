@@ -19,7 +19,7 @@ pub(super) struct Merged {
 /// The value to begin with: of two snapshots, one of a circuit that is still open, or else the
 /// newer. Of a circuit that is still open and a state set by hand that still lasts, the newer. A
 /// value that is no snapshot counts only where there is no other, and a damaged snapshot for what
-/// can be read of it. The near store's snapshot of a newer release counts: it is not to be
+/// can be read of it. A snapshot of a newer release counts, the near store's first: it is not to be
 /// overwritten.
 pub(super) fn merge(near: Option<Vec<u8>>, far: Option<Vec<u8>>, now: SystemTime) -> Merged {
     let (near, far) = match (near, far) {
@@ -44,8 +44,17 @@ fn compare(near: &[u8], far: &[u8], now: SystemTime) -> Winner {
     if near == far {
         return Winner::Near;
     }
-    let Ok(far) = Snapshot::from_json(far) else { return Winner::Near };
-    match Snapshot::from_json(near) {
+    let near_read = Snapshot::from_json(near);
+    let far = match Snapshot::from_json(far) {
+        Ok(far) => far,
+        Err(SnapshotError::NewerVersion(_))
+            if !matches!(near_read, Err(SnapshotError::NewerVersion(_))) =>
+        {
+            return Winner::Far;
+        }
+        Err(_) => return Winner::Near,
+    };
+    match near_read {
         Ok(near) if is_before(&near, &far, now) => Winner::Far,
         Ok(_) | Err(SnapshotError::NewerVersion(_)) => Winner::Near,
         Err(SnapshotError::Corrupt(_)) => match Snapshot::from_damaged(near) {
@@ -176,5 +185,12 @@ mod tests {
         let newer = br#"{"version":3,"readable_from":2,"state":"closed","saved_at":1}"#.to_vec();
         let far = snapshot("open", 60, 300);
         assert_eq!(merge(Some(newer.clone()), Some(far), at(100)).value, Some(newer));
+    }
+
+    #[test]
+    fn nor_is_one_in_the_far_store() {
+        let newer = br#"{"version":3,"readable_from":2,"state":"closed","saved_at":1}"#.to_vec();
+        let near = snapshot("open", 60, 300);
+        assert_eq!(merge(Some(near), Some(newer.clone()), at(100)).value, Some(newer));
     }
 }

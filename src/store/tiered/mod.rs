@@ -8,7 +8,7 @@ mod merge;
 mod pending;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt, slice,
     sync::{Arc, Mutex},
     time::Instant,
@@ -78,6 +78,9 @@ struct TieredInner {
     has_histories: bool,
     /// The newest of those whose pages are being read.
     listing: Mutex<Option<Listing>>,
+    /// What the far store said while the near one could not be read, by keys. It counts should the
+    /// far one not answer once the near one can.
+    early: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 impl Tiered {
@@ -90,8 +93,8 @@ impl Tiered {
     pub(super) fn of(near: Arc<dyn StateStore>, far: Arc<dyn StateStore>) -> Self {
         let has_histories = near.history().is_some() || far.history().is_some();
         let far = Far::new(&near, far);
-        let listing = Mutex::default();
-        Self { shared: Arc::new(TieredInner { near, far, has_histories, listing }) }
+        let (listing, early) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(TieredInner { near, far, has_histories, listing, early }) }
     }
 
     /// The health of the far store. `pending` counts the snapshots and histories that it has not
@@ -145,8 +148,9 @@ impl StateStore for Tiered {
         if !is_final || self.shared.far.awaits(key) {
             return near;
         }
+        let early = lock(&self.shared.early).remove(key);
         let owned = key.to_owned();
-        let far = self.shared.far.read(move |store| store.load(&owned)).flatten();
+        let far = self.shared.far.read(move |store| store.load(&owned)).unwrap_or(early);
         if near.is_err() && far.is_some() {
             return Ok(far);
         }
@@ -159,8 +163,13 @@ impl StateStore for Tiered {
 
     /// The far store alone: the near one could not be read.
     fn load_reachable(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = key.to_owned();
-        self.shared.far.read(move |far| far.load(&key)).ok_or_else(unreachable_stores)
+        let owned = key.to_owned();
+        let far =
+            self.shared.far.read(move |far| far.load(&owned)).ok_or_else(unreachable_stores)?;
+        if let Some(value) = &far {
+            lock(&self.shared.early).insert(key.to_owned(), value.clone());
+        }
+        Ok(far)
     }
 
     fn save_reachable(&self, entries: &[SaveEntry]) -> Result<(), StoreError> {

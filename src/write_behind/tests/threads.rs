@@ -235,7 +235,7 @@ fn names_are_searched_for_once_there_is_a_thread() {
     };
     let names = Arc::clone(&found);
     let began = Instant::now();
-    search.start(wanted, LONG, move |found| *std_lock(&names) = found);
+    search.start(wanted, LONG, move |found| *std_lock(&names) = found, || ());
     assert!(began.elapsed() < LONG / 2, "it does not wait for a thread that is not there");
     search.retry();
     assert!(std_lock(&found).is_empty());

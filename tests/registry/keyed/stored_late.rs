@@ -1,12 +1,15 @@
 //! A group whose store cannot be read when it is built.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use tokio_test::block_on;
+use tower::{Layer, ServiceExt, service_fn};
 use tower_breaker::{
-    MemoryStore, SledStore, State, StateStore,
+    KeyedCircuitBreakerLayer, MemoryStore, SledStore, State, StateStore,
     store::{SaveEntry, StoreError, Tiered},
 };
 
@@ -150,6 +153,19 @@ impl StateStore for Partial {
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.reachable.delete(key)
     }
+}
+
+/// A key's own snapshot can be read, and no list of them.
+#[test]
+fn a_key_that_is_open_in_the_store_is_rejected_although_its_name_cannot_be_listed() {
+    let store = Partial::default();
+    group("hosts", &store.reachable).get_or_create("bad").unwrap().force_open();
+    let hosts = group("hosts", &store);
+    let layer = KeyedCircuitBreakerLayer::by_key(hosts, |key: &&'static str| Some((*key).into()));
+    let service = layer.layer(service_fn(async |_: &'static str| Ok::<_, Infallible>(())));
+    let call = |key| block_on(service.clone().oneshot(key));
+    eventually("it is rejected", || call("bad").is_err());
+    assert!(call("good").is_ok());
 }
 
 #[test]
