@@ -30,6 +30,9 @@ pub(crate) struct Membership {
     id: u64,
     health: Arc<BreakerHealth>,
     attached: Arc<Attached>,
+    /// It may leave while another thread is about to share it.
+    #[cfg(feature = "keyed")]
+    has_left: AtomicBool,
 }
 
 impl Membership {
@@ -37,7 +40,14 @@ impl Membership {
     pub(crate) fn new(threads: Arc<Threads>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { threads, id, health: Arc::default(), attached: Arc::default() }
+        Self {
+            threads,
+            id,
+            health: Arc::default(),
+            attached: Arc::default(),
+            #[cfg(feature = "keyed")]
+            has_left: AtomicBool::new(false),
+        }
     }
 
     /// Shares the breaker. It gets the state of the fleet in the background.
@@ -53,6 +63,10 @@ impl Membership {
         let entry = Entry::new(*id, name, cell, weak, is_marked, Arc::clone(&self.health));
         threads.start();
         threads.send(Message::Attach(Box::new(entry), Attaching::new(&self.attached)));
+        #[cfg(feature = "keyed")]
+        if self.has_left.load(Ordering::SeqCst) {
+            threads.send(Message::Detach(self.id));
+        }
     }
 
     /// Waits until the breaker has the state of the fleet, but not for long. If it is late, the
@@ -64,6 +78,7 @@ impl Membership {
     /// The breaker decides alone from now on.
     #[cfg(feature = "keyed")]
     pub(crate) fn leave(&self) {
+        self.has_left.store(true, Ordering::SeqCst);
         self.threads.send(Message::Detach(self.id));
     }
 
