@@ -20,7 +20,7 @@ use wrk::Figures;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 const SERVERS: [&str; 3] = ["bare", "tower-breaker", "tower-resilience"];
 
 fn main() -> Result<(), Failure> {
@@ -55,7 +55,7 @@ fn compare(fails: Option<NonZeroU32>) -> Result<(), Failure> {
         // Each round starts with another server.
         for turn in 0..SERVERS.len() {
             let index = (round + turn) % SERVERS.len();
-            figures[index] = wrk::run(&servers[index].url, 5, share)?;
+            figures[index] = wrk::run(&servers[index].url, 2, share)?;
         }
         rounds.push(figures);
     }
