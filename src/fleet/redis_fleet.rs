@@ -26,7 +26,17 @@ const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct RedisFleet {
     /// Those of each shard. At least one.
-    shards: Arc<[Arc<Threads>]>,
+    shards: Arc<Shards>,
+}
+
+struct Shards(Box<[Arc<Threads>]>);
+
+/// All of them end side by side: each may have something to take back first.
+impl Drop for Shards {
+    fn drop(&mut self) {
+        let last = self.0.iter().filter(|threads| Arc::strong_count(threads) == 1);
+        last.for_each(|threads| threads.stop());
+    }
 }
 
 impl RedisFleet {
@@ -53,17 +63,17 @@ impl RedisFleet {
     /// [`FleetHealth::Alone`] before the first breaker is built.
     #[must_use]
     pub fn health(&self) -> FleetHealth {
-        let started = self.shards.iter().filter(|threads| threads.are_started());
+        let started = self.shards.0.iter().filter(|threads| threads.are_started());
         let mut all = started.map(|threads| threads.health());
         // Threads start with the first breaker of their shard.
-        let Some(first) = all.next() else { return self.shards[0].health() };
+        let Some(first) = all.next() else { return self.shards.0[0].health() };
         if first.is_alone() { first } else { all.find(FleetHealth::is_alone).unwrap_or(first) }
     }
 
     /// The id of this replica, under which [`replicas`](Self::replicas) lists it.
     #[must_use]
     pub fn replica_id(&self) -> &str {
-        self.shards[0].replica_id()
+        self.shards.0[0].replica_id()
     }
 
     /// The replicas that the server has heard of within the last ten minutes, by their id. Those
@@ -92,9 +102,9 @@ impl RedisFleet {
     /// ```
     pub async fn replicas(&self) -> Result<Vec<FleetReplica>, FleetError> {
         let mut all: BTreeMap<String, FleetReplica> = BTreeMap::new();
-        let started = self.shards.iter().filter(|threads| threads.are_started());
+        let started = self.shards.0.iter().filter(|threads| threads.are_started());
         let asked: Vec<_> = started.collect();
-        let asked = if asked.is_empty() { vec![&self.shards[0]] } else { asked };
+        let asked = if asked.is_empty() { vec![&self.shards.0[0]] } else { asked };
         for threads in asked {
             for replica in threads.replicas().await? {
                 let known = all.get(&replica.id);
@@ -107,29 +117,19 @@ impl RedisFleet {
     }
 
     pub(crate) fn counts(&self) -> FleetCounts {
-        self.shards[0].counts()
+        self.shards.0[0].counts()
     }
 
     /// The threads for the breakers of this name.
     pub(crate) fn threads(&self, name: &str) -> Arc<Threads> {
-        let shard = settings::hash(name) % self.shards.len() as u64;
-        Arc::clone(&self.shards[usize::try_from(shard).unwrap_or_default()])
-    }
-}
-
-/// The last handle has all shards end side by side: each may have something to take back first.
-impl Drop for RedisFleet {
-    fn drop(&mut self) {
-        if Arc::strong_count(&self.shards) == 1 {
-            let last = self.shards.iter().filter(|threads| Arc::strong_count(threads) == 1);
-            last.for_each(|threads| threads.stop());
-        }
+        let shard = settings::hash(name) % self.shards.0.len() as u64;
+        Arc::clone(&self.shards.0[usize::try_from(shard).unwrap_or_default()])
     }
 }
 
 impl fmt::Debug for RedisFleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shards[0].fmt(f)
+        self.shards.0[0].fmt(f)
     }
 }
 
@@ -249,7 +249,7 @@ impl RedisFleetBuilder {
             let (connector, settings) = (Arc::clone(&connector), Arc::clone(&settings));
             Arc::new(Threads::new(connector, settings, shard, Arc::clone(&gauges)))
         };
-        Ok(RedisFleet { shards: (0..self.shards).map(threads).collect() })
+        Ok(RedisFleet { shards: Arc::new(Shards((0..self.shards).map(threads).collect())) })
     }
 }
 

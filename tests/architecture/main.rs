@@ -204,6 +204,9 @@ fn an_arrow_upwards_a_circle_and_the_crate_root_are_found() {
     let before_a_use =
         of(&[("breaker/cell.rs", "fn f() { crate::handle::g() }\n\nuse crate::clock::Tick;\n")]);
     assert_eq!(before_a_use.faults_between_modules(), by_super.faults_between_modules());
+    let after_an_item_of_tests = "#[cfg(all(test, unix))]\nmod tests;\n\nuse crate::handle::g;\n";
+    let behind = of(&[("breaker/cell.rs", after_an_item_of_tests)]);
+    assert_eq!(behind.faults_between_modules(), by_super.faults_between_modules());
     let sideways = of(&[("store/mod.rs", "use crate::breaker::cell::Cell;\n")]);
     assert_eq!(sideways.faults_between_modules().len(), 1);
     let outside = of(&[("handle/mod.rs", "use http::Response;\n")]);

@@ -51,12 +51,23 @@ impl Source {
     }
 }
 
-/// The text without comments, and without unit tests, which stand last in a file.
+/// The text without comments, and without the module of unit tests, which stands last in a file.
 pub(crate) fn code_of(text: &str) -> String {
-    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let text = text.split("\n#[cfg(all(test").next().unwrap_or_default();
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    lines.collect::<Vec<_>>().join("\n")
+    let is_of_tests = |line: &str| line.starts_with("#[cfg(") && line.contains("test");
+    let lines: Vec<&str> = text.lines().collect();
+    let mut pairs = lines.windows(2);
+    let end = pairs.position(|pair| {
+        is_of_tests(pair[0]) && pair[1].starts_with("mod ") && pair[1].ends_with('{')
+    });
+    let code = lines.iter().take(end.unwrap_or(lines.len()));
+    let code = code.map(|line| line.split("//").next().unwrap_or_default());
+    // A visibility is no import.
+    let code = code.collect::<Vec<_>>().join("\n");
+    let mut parts = code.split("pub(in ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |code, part| {
+        code + "pub" + part.split_once(')').map_or(part, |(_, after)| after)
+    })
 }
 
 /// The inline modules that are open at the end of the code: `mod name {` without its `}`.
