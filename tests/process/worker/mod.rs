@@ -14,7 +14,10 @@ use self::{
     example_worker::queue::{Job, Queue, Retention},
     upstream::Upstream,
 };
-use crate::support::child::{Role, RoleResult, argument};
+use crate::support::{
+    child::{Role, RoleResult, argument},
+    folder::until_released,
+};
 
 #[path = "../../../examples/worker/main.rs"]
 #[allow(dead_code, reason = "`main` is for the example alone")]
@@ -38,6 +41,9 @@ fn worker(folder: &Path, upstream: &Upstream, recovery: &str) -> Role {
 }
 
 fn with_command(command: &str, folder: &Path) -> Role {
+    // A child that another test starts inherits the lock of this process's queue for a moment, and
+    // a command does not wait for it.
+    until_released(folder);
     Role::new(WORKER).argument("COMMAND", command).variable("STATE_DIR", folder)
 }
 
