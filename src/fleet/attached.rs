@@ -14,8 +14,8 @@ pub(super) struct Attached {
     changed: Condvar,
 }
 
-/// A breaker that has yet to get the state of its fleet. Whoever waits for that goes on once this
-/// is dropped.
+/// A breaker that has yet to get the state of its fleet. A caller that waits for that goes on once
+/// this is dropped.
 pub(super) struct Attaching(Arc<Attached>);
 
 impl Attached {

@@ -236,10 +236,10 @@ fn what_is_done_by_hand_on_one_replica_is_manual_on_the_others() {
     assert_eq!(next(&events), (State::Closed, true));
     first.trip();
     assert_eq!(next(&events), (State::Open, true));
-    // A server that was emptied is told by a replica.
+    // A replica tells a server that was emptied.
     server.command(&["FLUSHALL"]);
     let key = "circuit_breaker:{0}:fleet:payments:breaker";
-    eventually("the server is told", || server.command(&["HGET", key, "s"]) == "open");
+    eventually("the server knows", || server.command(&["HGET", key, "s"]) == "open");
     let (sender, last) = mpsc::channel();
     let _fourth = build(sender);
     assert_eq!(next(&last), (State::Open, true));

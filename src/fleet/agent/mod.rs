@@ -46,8 +46,8 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what the server keeps is refreshed: well before it expires.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(8 * 3600);
 
-/// How often the server is told the states set by hand. They may last for hours. If the server
-/// evicts such a key meanwhile, a replica that starts would not learn of the state.
+/// How often the states set by hand are sent to the server again. They may last for hours. If the
+/// server evicts such a key meanwhile, a replica that starts would not learn of the state.
 const BY_HAND_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long breakers are looked at in a row, where thousands have changed at once, before messages
