@@ -9,7 +9,7 @@ use crate::{
     fleet::{
         entry::Submission,
         protocol::{
-            command::{Answer, Command, Status},
+            command::{Answer, Command, Request, Status},
             member::{Decision, Next},
             record::Micros,
         },
@@ -141,6 +141,10 @@ impl Agent {
         match entry.submission(&view, &self.settings) {
             Submission::Settled => None,
             Submission::Send { decisions, decision, command, sent_at } => {
+                if matches!(command.request, Request::Vote { quorum: 2.., .. }) {
+                    // It may count before the answer is here.
+                    self.signals.has_votes.store(true, Ordering::Relaxed);
+                }
                 Some((view, Sent::Decision { decisions, decision, sent_at }, command))
             }
         }
@@ -176,11 +180,7 @@ impl Agent {
             }
             Sent::Decision { decisions, ref decision, sent_at } => {
                 turn.attempts += 1;
-                let next = entry.conclude(decisions, decision, answer, sent_at);
-                if entry.vote_until().is_some() {
-                    self.signals.has_votes.store(true, Ordering::Relaxed);
-                }
-                match next {
+                match entry.conclude(decisions, decision, answer, sent_at) {
                     Next::Adopt(_) | Next::Keep => return TurnEnd::Done,
                     Next::Again if answer.status == Status::Late => return TurnEnd::Pause,
                     Next::Again => {}

@@ -1,5 +1,7 @@
 //! Votes and counts that a replica takes back.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     rig::{Breaker, LONG, Rig, TOO_SHORT},
     *,
@@ -13,7 +15,7 @@ use crate::{
             counts::{RuleKey, Tally},
             fence::Fence,
         },
-        tests::support::wait::eventually,
+        tests::support::wait::{eventually, holds_in_time},
     },
     state::State,
 };
@@ -146,6 +148,27 @@ fn a_breaker_that_is_gone_takes_its_vote_back() {
     rig.agent.take(Message::Detach(id));
     rig.step();
     assert!(rig.votes("a").is_empty());
+}
+
+/// It may end right after its vote is counted, before it knows that.
+#[test]
+fn a_process_waits_for_the_return_of_a_vote_that_is_on_its_way() {
+    let Some(mut rig) = Rig::start(Agreement::replicas(2)) else { return };
+    let breaker = rig.add("a", Rig::config());
+    rig.step();
+    breaker.fail();
+    rig.take_messages();
+    let signals = Arc::clone(&rig.agent.signals);
+    assert!(!signals.has_votes.load(Ordering::Relaxed));
+    rig.server.signal("STOP");
+    let (agent, id) = (&mut rig.agent, breaker.id);
+    std::thread::scope(|scope| {
+        scope.spawn(move || agent.settle(&[id]));
+        let is_sent = || signals.has_votes.load(Ordering::Relaxed);
+        let is_known = holds_in_time(is_sent);
+        rig.server.signal("CONT");
+        assert!(is_known, "a drop must wait for it");
+    });
 }
 
 #[test]
