@@ -146,8 +146,8 @@ impl Agent {
         let releases = leases.held().iter().map(|lease| Request::Release { lease: *lease });
         let releases = releases.map(|request| entry.member.command(request));
         let commands = releases.chain(entry.withdrawal(&self.settings));
-        let released = |command| Released { name: entry.name.clone(), command, is_last: false };
-        self.released.extend(commands.map(released));
+        let gives_back = |command| Released { name: entry.name.clone(), command, is_last: false };
+        self.released.extend(commands.map(gives_back));
     }
 
     /// Sends some of what breakers that are gone give back. What arrives too late is ignored by the
