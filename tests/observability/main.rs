@@ -2,9 +2,9 @@
 //! alert names metrics and labels that exist, and answers during the outage.
 //!
 //! The scrapes are read by a parser of the text format, and, where there is one, by a real
-//! Prometheus (Debian: package `prometheus`, which has `promtool` too). Without `promtool`, the test
-//! of the alerts is ignored. Without `prometheus`, or for the fleet `redis-server`, the other passes
-//! without what needs it, unless `TOWER_BREAKER_REQUIRE_SERVICES` is set.
+//! Prometheus (Debian: package `prometheus`, which has `promtool` too). Without `promtool`, the
+//! test of the alerts is ignored. Without `prometheus`, or for the fleet `redis-server`, the other
+//! one passes without what needs it, unless `TOWER_BREAKER_REQUIRE_SERVICES` is set.
 
 #[path = "../../examples/observability/main.rs"]
 #[allow(dead_code, reason = "`main` is for the example alone")]
