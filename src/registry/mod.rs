@@ -2,6 +2,7 @@
 
 mod builder;
 mod by_name;
+mod environment;
 mod events;
 #[cfg(feature = "keyed")]
 mod keyed;
@@ -131,7 +132,7 @@ impl Registry {
     /// so it never gets here: without a fleet, this does not fail.
     pub fn reload(&self, file: &ConfigFile) -> Result<(), ConfigError> {
         let settings = Settings::from_file(file);
-        self.by_name.maker().check(&settings)?;
+        settings.validate(&self.by_name.maker().environment)?;
         self.by_name.set_settings(settings);
         Ok(())
     }

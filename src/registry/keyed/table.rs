@@ -96,7 +96,9 @@ impl Table {
                 .counts_for_group()
                 .build_valid(),
             shared: (when_full == WhenFull::Share).then(shared),
-            is_lazy: AtomicBool::new(source.store.is_none() && source.can_wait(&config)),
+            is_lazy: AtomicBool::new(
+                source.environment.store.is_none() && source.can_wait(&config),
+            ),
             is_crowded: AtomicBool::new(false),
             unrecorded: AtomicU64::new(0),
             name_search: NameSearch::new(),
