@@ -99,8 +99,9 @@ impl ListQuery {
             Order::Name => 0,
             Order::Urgency => rank(entry.breaker.state()),
         };
-        let ranked = entries.into_iter().map(|entry| (rank(&entry), entry)).collect();
-        let (mut entries, has_more) = first(ranked, self.limit);
+        let ranked: Vec<_> = entries.into_iter().map(|entry| (rank(&entry), entry)).collect();
+        let has_more = ranked.len() > self.limit;
+        let mut entries = first(ranked, self.limit);
         let next = entries.last().filter(|_| has_more && self.order == Order::Name);
         let next = next.map(|entry| id::of_name(entry.breaker.name()));
         let mut names = HashSet::new();
@@ -118,18 +119,17 @@ fn wanted(group: &str, source: &AdminSource) -> Result<Wanted, Problem> {
     found.map(Wanted::Group).ok_or(Problem::not_found("there is no group of this id"))
 }
 
-/// The first ones in their order, and whether there are more. Only these are sorted.
-fn first(mut ranked: Vec<(u8, Entry)>, limit: usize) -> (Vec<Entry>, bool) {
+/// The first ones in their order. Only these are sorted.
+fn first(mut ranked: Vec<(u8, Entry)>, limit: usize) -> Vec<Entry> {
     let compare = |(a_rank, a): &(u8, Entry), (b_rank, b): &(u8, Entry)| -> Ordering {
         a_rank.cmp(b_rank).then_with(|| a.compare(b))
     };
-    let has_more = ranked.len() > limit;
-    if has_more {
+    if ranked.len() > limit {
         ranked.select_nth_unstable_by(limit, compare);
         ranked.truncate(limit);
     }
     ranked.sort_unstable_by(compare);
-    (ranked.into_iter().map(|(_, entry)| entry).collect(), has_more)
+    ranked.into_iter().map(|(_, entry)| entry).collect()
 }
 
 /// In the order of the page.

@@ -35,8 +35,8 @@ pub(super) enum Lifecycle {
     Ended,
 }
 
-/// A new entry.
-pub(super) struct Admitted {
+/// An entry that was added, and what it comes after.
+pub(super) struct NewEntry {
     pub(super) entry: Arc<Entry>,
     /// The one that owned the name until now.
     pub(super) superseded: Option<Arc<Entry>>,

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     client::Monitor,
-    content::{Admitted, Batch, Content, Lifecycle},
+    content::{Batch, Content, Lifecycle, NewEntry},
     entries::EntryId,
     entry::{Entry, Urgency},
     notifier::Notifier,
@@ -85,41 +85,48 @@ fn other_process() -> Option<Process> {
     LAST_PROCESS.other_than(|| Process::current().id())
 }
 
+/// An entry, and the inbox that it was added to.
+pub(super) struct Joined {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) new: NewEntry,
+    /// Whether the inbox is new, and its writer has yet to be started.
+    pub(super) needs_writer: bool,
+}
+
 /// Adds an entry to the inbox of a store. If there is none, or it takes no more entries, there is a
-/// new one, whose writer has to be started: then the last value is `true`.
+/// new one.
 ///
 /// In a forked process, an inbox of the other one may be locked for ever. An entry for its store
 /// has an inbox of its own there, which says the same: nothing is saved.
-pub(super) fn admit(
+pub(super) fn join(
     store_id: usize,
     settings: SaveSettings,
     make_entry: &dyn Fn(EntryId) -> Entry,
     make_monitor: impl FnOnce() -> Monitor,
-) -> (Arc<Inbox>, Admitted, bool) {
-    let new = |process| Inbox::new(store_id, process, make_monitor(), settings, make_entry);
+) -> Joined {
+    let join_new = |process, needs_writer| {
+        let (inbox, new) = Inbox::new(store_id, process, make_monitor(), settings, make_entry);
+        Joined { inbox, new, needs_writer }
+    };
     let mut inboxes = match (list(), other_process()) {
         (Some(inboxes), _) => inboxes,
-        (None, process) => {
-            let (inbox, admitted) = new(process.unwrap_or_else(Process::current));
-            return (inbox, admitted, false);
-        }
+        (None, process) => return join_new(process.unwrap_or_else(Process::current), false),
     };
     let found = inboxes.iter().filter_map(Weak::upgrade).find(|it| it.store_id == store_id);
     if let Some(inbox) = found {
         if inbox.is_forked() {
-            let (inbox, admitted) = new(inbox.process);
-            return (inbox, admitted, false);
+            return join_new(inbox.process, false);
         }
-        if let Some(admitted) = inbox.admit(settings, make_entry) {
-            return (inbox, admitted, false);
+        if let Some(new) = inbox.join(settings, make_entry) {
+            return Joined { inbox, new, needs_writer: false };
         }
     }
     let process = Process::current();
-    let (inbox, admitted) = new(process);
+    let joined = join_new(process, true);
     LAST_PROCESS.set(process.id());
     inboxes.retain(|inbox| inbox.strong_count() > 0);
-    inboxes.push(Arc::downgrade(&inbox));
-    (inbox, admitted, true)
+    inboxes.push(Arc::downgrade(&joined.inbox));
+    joined
 }
 
 /// The inbox of a store.
@@ -136,9 +143,9 @@ impl Inbox {
         monitor: Monitor,
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
-    ) -> (Arc<Self>, Admitted) {
+    ) -> (Arc<Self>, NewEntry) {
         let mut content = Content::default();
-        let admitted = content.join(settings, make_entry);
+        let new = content.join(settings, make_entry);
         let inbox = Arc::new_cyclic(|own| Self {
             store_id,
             own: Weak::clone(own),
@@ -154,7 +161,7 @@ impl Inbox {
             wake: Condvar::new(),
             departed: Condvar::new(),
         });
-        (inbox, admitted)
+        (inbox, new)
     }
 
     /// The health's lock may be taken while this one is held, and no other.
@@ -172,11 +179,11 @@ impl Inbox {
     }
 
     /// Adds an entry. `None` if the writer is about to end.
-    fn admit(
+    fn join(
         &self,
         settings: SaveSettings,
         make_entry: &dyn Fn(EntryId) -> Entry,
-    ) -> Option<Admitted> {
+    ) -> Option<NewEntry> {
         let mut content = self.content();
         if content.lifecycle != Lifecycle::Running {
             return None;
