@@ -6,7 +6,7 @@ use super::{
     id,
     problem::Problem,
     query::parameters,
-    source::{AdminSource, Entry, Wanted},
+    source::{AdminSource, ListedBreaker, Wanted},
 };
 use crate::state::State;
 
@@ -36,7 +36,7 @@ pub(super) struct ListQuery {
 
 /// A page of a list.
 pub(super) struct ListPage {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ListedBreaker>,
     /// How many breakers there are on all pages.
     pub(super) total: usize,
     /// The id of the last breaker of this page, if there are further pages. By urgency, there are
@@ -95,7 +95,7 @@ impl ListQuery {
         if let Some(after) = &self.after {
             entries.retain(|entry| entry.breaker.name() > after.as_str());
         }
-        let rank = |entry: &Entry| match self.order {
+        let rank = |entry: &ListedBreaker| match self.order {
             Order::Name => 0,
             Order::Urgency => rank(entry.breaker.state()),
         };
@@ -120,10 +120,10 @@ fn wanted(group: &str, source: &AdminSource) -> Result<Wanted, Problem> {
 }
 
 /// The first ones in their order. Only these are sorted.
-fn first(mut ranked: Vec<(u8, Entry)>, limit: usize) -> Vec<Entry> {
-    let compare = |(a_rank, a): &(u8, Entry), (b_rank, b): &(u8, Entry)| -> Ordering {
-        a_rank.cmp(b_rank).then_with(|| a.compare(b))
-    };
+fn first(mut ranked: Vec<(u8, ListedBreaker)>, limit: usize) -> Vec<ListedBreaker> {
+    let compare = |(a_rank, a): &(u8, ListedBreaker),
+                   (b_rank, b): &(u8, ListedBreaker)|
+     -> Ordering { a_rank.cmp(b_rank).then_with(|| a.compare(b)) };
     if ranked.len() > limit {
         ranked.select_nth_unstable_by(limit, compare);
         ranked.truncate(limit);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::events::{Gate, Hub};
+use super::events::{EventGate, Hub};
 #[cfg(feature = "redis")]
 use crate::fleet::RedisFleet;
 use crate::{
@@ -50,8 +50,8 @@ impl Environment {
         name: &str,
         config: &Arc<Config>,
         hub: &Arc<Hub>,
-    ) -> (BreakerBuilder, Arc<Gate>) {
-        let gate = Arc::new(Gate::new(Arc::clone(hub)));
+    ) -> (BreakerBuilder, Arc<EventGate>) {
+        let gate = Arc::new(EventGate::new(Arc::clone(hub)));
         let listener = Arc::clone(&gate);
         let mut builder = Breaker::builder(name)
             .config(Arc::clone(config))

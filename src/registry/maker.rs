@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     by_name::Make,
     environment::Environment,
-    events::{Gate, Hub},
+    events::{EventGate, Hub},
     settings::Settings,
 };
 use crate::handle::{AfterBuild, Breaker};
@@ -23,7 +23,7 @@ pub(super) struct Maker {
 pub(super) struct Rest {
     breaker: Breaker,
     after_build: Option<AfterBuild>,
-    gate: Arc<Gate>,
+    gate: Arc<EventGate>,
 }
 
 impl Make for Maker {

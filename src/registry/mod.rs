@@ -9,8 +9,8 @@ mod keyed;
 #[cfg(all(test, tower_breaker_loom))]
 mod loom_tests;
 mod maker;
+mod once_breaker;
 mod settings;
-mod slot;
 
 use std::{fmt, sync::Arc};
 

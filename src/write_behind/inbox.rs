@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     client::Monitor,
-    content::{Batch, Content, Lifecycle, NewEntry},
+    content::{Batch, InboxContent, Lifecycle, NewEntry},
     entries::EntryId,
     entry::{Entry, Urgency},
-    notifier::Notifier,
+    listener_thread::ListenerThread,
     preload::Preload,
     request::{HistoryRequest, HistorySlot, HistorySlots, Request, Wanted},
     source::SaveSettings,
@@ -53,9 +53,9 @@ pub(super) struct Inbox {
     /// Starts the writer.
     pub(super) starter: Starter,
     /// Calls listeners in place of the writer.
-    pub(super) notifier: Notifier,
+    pub(super) listener_thread: ListenerThread,
     thread: OnceLock<ThreadId>,
-    content: Mutex<Content>,
+    content: Mutex<InboxContent>,
     /// Wakes the writer's thread.
     pub(super) wake: Condvar,
     /// Wakes threads that drop breakers: an entry is gone, the writer has ended, or the store does
@@ -144,7 +144,7 @@ impl Inbox {
         settings: SaveSettings,
         make_entry: impl FnOnce(EntryId) -> Entry,
     ) -> (Arc<Self>, NewEntry) {
-        let mut content = Content::default();
+        let mut content = InboxContent::default();
         let new = content.join(settings, make_entry);
         let inbox = Arc::new_cyclic(|own| Self {
             store_id,
@@ -155,7 +155,7 @@ impl Inbox {
             process,
             forked_since: OnceLock::new(),
             starter: Starter::new("breaker-store"),
-            notifier: Notifier::default(),
+            listener_thread: ListenerThread::default(),
             thread: OnceLock::new(),
             content: Mutex::new(content),
             wake: Condvar::new(),
@@ -165,12 +165,12 @@ impl Inbox {
     }
 
     /// The health's lock may be taken while this one is held, and no other.
-    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+    pub(super) fn content(&self) -> MutexGuard<'_, InboxContent> {
         std_lock(&self.content)
     }
 
     /// The content, unless another thread has it.
-    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, Content>> {
+    pub(super) fn try_content(&self) -> Option<MutexGuard<'_, InboxContent>> {
         match self.content.try_lock() {
             Ok(content) => Some(content),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -346,9 +346,9 @@ impl Inbox {
 
     fn wait<'a>(
         &'a self,
-        content: MutexGuard<'a, Content>,
+        content: MutexGuard<'a, InboxContent>,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, Content> {
+    ) -> MutexGuard<'a, InboxContent> {
         match time {
             Some(time) => {
                 self.wake.wait_timeout(content, time).unwrap_or_else(PoisonError::into_inner).0

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{
-    content::{Content, NewEntry},
+    content::{InboxContent, NewEntry},
     entries::EntryId,
     entry::{Entry, Urgency},
     inbox::Inbox,
@@ -78,7 +78,7 @@ pub(super) fn warn_superseded(entry: &Entry) {
     }
 }
 
-impl Content {
+impl InboxContent {
     /// Adds an entry, which owns its name from now on.
     pub(super) fn join(
         &mut self,

@@ -51,9 +51,10 @@ const NEVER: [(&str, &[&str]); 10] = [
 ];
 
 /// Words that name one type or constant of the crate.
-const ONE_MEANING: [&str; 14] = [
-    "Call", "KEPT", "Outcome", "Permit", "Phase", "Place", "Queue", "Registry", "Shared",
-    "Snapshot", "Stage", "State", "Verdict", "Window",
+const ONE_MEANING: [&str; 21] = [
+    "Admitted", "Call", "Gate", "KEPT", "Notifier", "Outcome", "Permit", "Phase", "Place", "Queue",
+    "REST", "Registry", "Schedule", "Shared", "Snapshot", "Stage", "State", "Trouble", "Verdict",
+    "Waiting", "Window",
 ];
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     handle::BreakerBuilder,
     registry::{
         environment::Environment,
-        events::{Gate, Hub},
+        events::{EventGate, Hub},
     },
 };
 
@@ -41,7 +41,7 @@ impl Source {
         name: &str,
         key: Option<HashedRef<'_>>,
         config: &Arc<Config>,
-    ) -> (BreakerBuilder, Arc<Gate>) {
+    ) -> (BreakerBuilder, Arc<EventGate>) {
         let (builder, gate) = self.environment.builder(name, config, &self.hub);
         let label = self.labels.of(key.map(|key| key.text));
         let mut builder = builder.counted_with_group(&self.labels.group, label);
