@@ -70,11 +70,15 @@ impl<M: Make> ByName<M> {
         });
         if let Some((settings, mut rest)) = new {
             self.maker.begin(&mut rest);
-            self.await_restore(&place, &breaker);
+            // Also if code of users that has run within it has asked for the breaker, and waited in
+            // vain.
+            self.maker.await_restore(&breaker);
+            place.set_restored();
             self.follow(&breaker, settings);
             self.maker.end(rest);
-        } else {
-            self.await_restore(&place, &breaker);
+        } else if !place.is_restored() {
+            self.maker.await_restore(&breaker);
+            place.set_restored();
         }
         breaker
     }
@@ -109,13 +113,6 @@ impl<M: Make> ByName<M> {
         Arc::clone(write(&self.places).entry(name.into()).or_default())
     }
 
-    fn await_restore(&self, place: &OnceBreaker<M::Breaker>, breaker: &M::Breaker) {
-        if !place.is_restored() {
-            self.maker.await_restore(breaker);
-            place.set_restored();
-        }
-    }
-
     /// Applies the newest settings to a breaker that has those of `applied`.
     ///
     /// Whichever thread applies settings looks afterwards for newer ones, so the newest are the
@@ -133,5 +130,55 @@ impl<M: Make> ByName<M> {
 
     fn settings(&self) -> Arc<M::Settings> {
         Arc::clone(&read(&self.settings))
+    }
+}
+
+#[cfg(all(test, not(tower_breaker_loom)))]
+mod tests {
+    use std::sync::{
+        Mutex, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    };
+
+    use super::*;
+
+    /// Whether the breaker can be restored, and whether a wait for that has ended well.
+    #[derive(Clone, Default)]
+    struct Breaker(Arc<[AtomicBool; 2]>);
+
+    /// Code of users that runs while a breaker is made asks for it.
+    #[derive(Default)]
+    struct AsksWithin(Mutex<Weak<ByName<Self>>>);
+
+    impl Make for AsksWithin {
+        type Breaker = Breaker;
+        type Settings = ();
+        type Rest = Breaker;
+
+        fn make(&self, _: &str, (): &()) -> (Breaker, Breaker) {
+            let breaker = Breaker::default();
+            (breaker.clone(), breaker)
+        }
+
+        fn begin(&self, rest: &mut Breaker) {
+            let within = self.0.lock().unwrap().upgrade().unwrap().get_or_create("a");
+            assert!(Arc::ptr_eq(&within.0, &rest.0));
+            rest.0[0].store(true, SeqCst);
+        }
+
+        fn await_restore(&self, breaker: &Breaker) {
+            breaker.0[1].store(breaker.0[0].load(SeqCst), SeqCst);
+        }
+
+        fn apply(&self, _: &Breaker, (): &(), (): &()) {}
+
+        fn end(&self, _: Breaker) {}
+    }
+
+    #[test]
+    fn a_caller_who_makes_a_breaker_gets_it_restored_although_it_was_asked_for_within() {
+        let by_name = Arc::new(ByName::new(AsksWithin::default(), ()));
+        *by_name.maker.0.lock().unwrap() = Arc::downgrade(&by_name);
+        assert!(by_name.get_or_create("a").0[1].load(SeqCst));
     }
 }
