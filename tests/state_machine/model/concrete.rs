@@ -79,6 +79,11 @@ impl Subject for Guide {
         Ok(())
     }
 
+    fn stream(&mut self, slot: usize, alive_after: u64) -> Result<(), Infallible> {
+        self.0.stream(slot, alive_after, true);
+        Ok(())
+    }
+
     fn finish(&mut self, slot: usize, ending: Ending, took: Option<u64>) {
         self.0.finish(slot, ending, took, TRIPS);
     }

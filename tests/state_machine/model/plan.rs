@@ -16,6 +16,9 @@ pub(crate) enum Op {
     /// A whole call: time passes between its admission and its end.
     Call(Ending, Wait),
     Acquire(usize),
+    /// A call whose response begins to stream at once. A probe succeeds after these milliseconds of
+    /// it.
+    Stream(usize, u64),
     Finish(usize, Ending),
     /// Ends with a duration that the caller measured.
     Record(usize, Ending, Wait),
@@ -256,11 +259,13 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let after = prop_oneof![6 => wait(), 1 => (0..=1_i64).prop_map(Wait::UntilExpiry)];
     let down = (after, shift);
+    let alive_after = prop_oneof![1 => Just(0), 4 => 1..200_u64];
     let by_hand =
         prop_oneof![Just(ByHand::ForceOpen), Just(ByHand::Disable), Just(ByHand::MetricsOnly)];
     prop_oneof![
         30 => (ending(), wait()).prop_map(|(ending, takes)| Op::Call(ending, takes)),
         15 => slot().prop_map(Op::Acquire),
+        8 => (slot(), alive_after).prop_map(|(slot, after)| Op::Stream(slot, after)),
         8 => (slot(), ending()).prop_map(|(slot, ending)| Op::Finish(slot, ending)),
         3 => (slot(), ending(), wait()).prop_map(|(slot, end, took)| Op::Record(slot, end, took)),
         2 => slot().prop_map(Op::Cancel),
