@@ -48,7 +48,7 @@ pub(crate) fn apply<'a, S: Subject>(
         }
         Op::Acquire(slot) if !subject.is_under_way(slot) => subject.acquire(slot)?,
         Op::Stream(slot, alive_after) if !subject.is_under_way(slot) => {
-            subject.stream(slot, alive_after)?;
+            subject.stream(slot, subject.millis(alive_after))?;
         }
         Op::Finish(slot, ending) if subject.is_under_way(slot) => {
             subject.finish(slot, ending, None);

@@ -14,6 +14,7 @@ impl Model {
                 (limit.unwrap_or(1), offset)
             }
             Wait::UntilAbandoned(offset) => (self.settings.abandoned_after.unwrap_or(1), offset),
+            Wait::UntilProbeTimeout(offset) => (self.settings.probe_timeout.unwrap_or(1), offset),
             Wait::UntilExpiry(offset) => (self.settings.closed_ttl, offset),
             Wait::UntilBoundary(offset) => (self.boundary().map_or(1, |at| at - self.now), offset),
         };
