@@ -6,7 +6,7 @@ use redis::{Cmd, ConnectionLike, RedisResult, Value};
 
 use super::{
     index::{Index, PAGE, life, longest},
-    kept::Kept,
+    kept::{Found, Kept, LOOK},
     own::Own,
     script::{self, Form, Script},
     seen::{Seen, end},
@@ -56,6 +56,7 @@ return '1'";
 pub(super) struct Values {
     unless_barred: Script,
     delete_if_same: Script,
+    look: Script,
     seen: Seen,
     own: Own,
     kept: Kept,
@@ -66,6 +67,7 @@ impl Values {
         Self {
             unless_barred: Script::new(SAVE_UNLESS_BARRED),
             delete_if_same: Script::new(DELETE_IF_SAME),
+            look: Script::new(LOOK),
             seen: Seen::default(),
             own: Own::default(),
             kept: Kept::default(),
@@ -95,6 +97,11 @@ impl Values {
     }
 
     pub(super) fn save(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
+        let saved = self.save_in_parts(server, entries).and_then(|()| self.look_after_kept(server));
+        self.forget_kept_after(saved)
+    }
+
+    fn save_in_parts(&self, server: &Server, entries: &[SaveEntry]) -> Result<(), StoreError> {
         for entries in entries.chunks(PAGE) {
             let replies = with_index(server, |index| {
                 server.write(
@@ -116,32 +123,48 @@ impl Values {
                 if !is_refused(&reply) {
                     self.seen.note(&entry.key, &entry.value);
                     self.own.note(&entry.key, &entry.value);
-                    self.kept.note(&entry.key, life(entry.ttl));
+                    self.kept.note(&entry.key, &entry.value, life(entry.ttl));
                 }
             }
         }
-        self.verify(server)
+        Ok(())
+    }
+
+    /// Whether what was saved is still there.
+    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
+        self.forget_kept_after(server.verify().and_then(|()| self.look_after_kept(server)))
     }
 
     /// Whether what this process has saved for ever is still there, which is looked at now and
     /// then: it is not saved again before it expires, so nothing else would notice that the server
     /// has evicted it.
-    pub(super) fn verify(&self, server: &Server) -> Result<(), StoreError> {
-        let Some(keys) = self.kept.due(Instant::now()) else { return Ok(()) };
-        for keys in keys.chunks(PAGE) {
-            let exist: Vec<bool> = server.call(|connection| {
-                let mut pipeline = redis::pipe();
-                for key in keys {
-                    pipeline.cmd("EXISTS").arg(server.keys.value(key));
-                }
-                pipeline.query(connection)
+    fn look_after_kept(&self, server: &Server) -> Result<(), StoreError> {
+        let Some(kept) = self.kept.due(Instant::now()) else { return Ok(()) };
+        let mut lost = None;
+        for kept in kept.chunks(PAGE) {
+            let replies = server.call(|connection| {
+                script::run(connection, |form, pipeline| {
+                    for (key, end) in kept {
+                        let key = server.keys.value(key);
+                        pipeline.add_command(self.look.command(form, &[key.as_bytes()], &[end]));
+                    }
+                })
+                .map_err(|error| self.look.name_what_is_denied(error))
             })?;
-            if let Some((key, _)) = keys.iter().zip(exist).find(|(_, exists)| !exists) {
-                self.kept.forget(key);
-                return Err(server.has_lost(&format!("{key} was evicted or deleted")));
-            }
+            let found: Vec<_> = replies.iter().map(found).collect();
+            lost = lost.or(self.kept.conclude(kept, &found));
         }
-        Ok(())
+        let lost = lost.map(|key| server.has_lost(&format!("{key} was evicted or deleted")));
+        lost.map_or(Ok(()), Err)
+    }
+
+    /// After an outage, everything that is of use is saved again. What is not may be gone without
+    /// being missed.
+    fn forget_kept_after(&self, result: Result<(), StoreError>) -> Result<(), StoreError> {
+        if matches!(result, Err(StoreError::Unavailable(_))) {
+            self.kept.forget_all();
+        }
+        result
     }
 
     pub(super) fn delete(&self, server: &Server, keys: &[String]) -> Result<(), StoreError> {
@@ -271,6 +294,11 @@ fn load_each(
     }
     let keys: Vec<_> = members.iter().map(|member| (index.named)(member)).collect();
     redis::cmd("MGET").arg(keys).query(connection)
+}
+
+fn found(reply: &Value) -> Found {
+    let Value::BulkString(bytes) = reply else { return Found::Same };
+    Found::from_reply(bytes)
 }
 
 /// Whether a script has changed nothing.

@@ -1,8 +1,13 @@
 //! A server that loses what it held is noticed, and everything is saved again.
 
-use tower_breaker::{State, store::StateStore};
+use std::{thread, time::Duration};
 
-use super::{breaker, flush, key, store, stored, trip};
+use tower_breaker::{
+    State,
+    store::{SaveEntry, StateStore},
+};
+
+use super::{MINUTE, breaker, flush, key, store, stored, trip};
 use crate::support::{redis::RedisServer, wait::eventually};
 
 #[test]
@@ -39,6 +44,28 @@ fn a_state_set_by_hand_that_the_server_has_evicted_is_saved_again() {
         stored(&server, "by hand").contains(r#""state":"forced_open""#)
     });
     eventually("it is healthy", || by_hand.store_health().is_healthy());
+}
+
+/// States set by hand are looked at every ten seconds.
+#[test]
+fn only_what_another_process_has_not_replaced_is_missed() {
+    let Some(server) = RedisServer::start() else { return };
+    let (store, other) = (store(&server), store(&server));
+    let keys = ["replaced for ever", "replaced for a while", "gone 1", "gone 2"];
+    let saved = keys.map(|key| SaveEntry::new(key, "1"));
+    store.save_all(&saved).unwrap();
+    other.save(&SaveEntry::new(keys[0], "2")).unwrap();
+    other.save(&SaveEntry::new(keys[1], "2").with_ttl(MINUTE)).unwrap();
+    let look = || {
+        thread::sleep(Duration::from_millis(10_100));
+        store.verify()
+    };
+    look().unwrap();
+    other.delete_all(&[keys[0].to_owned(), keys[1].to_owned()]).unwrap();
+    look().unwrap();
+    other.delete_all(&[keys[2].to_owned(), keys[3].to_owned()]).unwrap();
+    let error = look().unwrap_err().to_string();
+    assert!(error.contains("lost") && error.contains("gone 1"), "{error}");
 }
 
 #[test]
