@@ -250,7 +250,9 @@ impl Entry {
     /// The newest state, and the number of its newest transition, if that part of the store which
     /// was read has yet to hold it. Nothing else is newer than what the whole store may hold.
     pub(super) fn encode_early(&self) -> Option<(EncodedSnapshot, u64)> {
-        // Before the state is taken: what happens in between is saved the next time.
+        // Before the state is taken: what happens in between is saved the next time. The mark that
+        // stays says that the whole store has yet to hold it.
+        self.marks.fetch_and(Urgency::Counts.marks(), SeqCst);
         let newest = self.newest_transition.load(SeqCst);
         let is_new = self.early.load(SeqCst) < newest;
         is_new.then(|| Some((self.state()?, newest)))?

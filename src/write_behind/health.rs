@@ -328,8 +328,7 @@ impl Health {
             degraded.reason = reason;
         }
         if ends_retry {
-            let longest =
-                if self.reaches_part { LONGEST_BACKOFF_IN_PART } else { LONGEST_BACKOFF };
+            let longest = if self.reaches_part { LONGEST_BACKOFF_IN_PART } else { LONGEST_BACKOFF };
             degraded.retry_at = now.instant + longest.min(degraded.backoff);
             degraded.backoff = longest.min(degraded.backoff * 2);
         }

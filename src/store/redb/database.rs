@@ -287,7 +287,8 @@ impl Database {
                 let reason = format!("{folder} is corrupt ({failure}), and repair failed: {error}");
                 let db = in_memory(&saved).map_err(failed)?;
                 let file = FileIdentity::of_path(&self.file());
-                slot.open = Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
+                slot.open =
+                    Some(Open { db, file, unwritable: Some(Unwritable::new(Some(reason))) });
                 if !mem::replace(&mut slot.is_known_unwritable, true) {
                     log(|| {
                         tracing::warn!(

@@ -85,7 +85,11 @@ impl Kept {
 
     /// Forgets what another process has replaced, or Redis has lost. Returns the first that it has
     /// lost.
-    pub(super) fn conclude(&self, looked_at: &[(String, Box<[u8]>)], found: &[Found]) -> Option<String> {
+    pub(super) fn conclude(
+        &self,
+        looked_at: &[(String, Box<[u8]>)],
+        found: &[Found],
+    ) -> Option<String> {
         let mut known = lock(&self.0);
         let mut lost = None;
         for ((key, end), found) in looked_at.iter().zip(found) {

@@ -184,10 +184,8 @@ impl Schedule {
         }
         let due = slot.due(urgency, now);
         match (slot.save, slot.queued) {
-            (SaveState::Failed, _) => return false,
-            (_, Some((Lane::Retry, _))) => {
-                let goes_first =
-                    urgency == Urgency::Transition && slot.read == ReadState::Failed;
+            (SaveState::Failed, _) | (_, Some((Lane::Retry, _))) => {
+                let goes_first = urgency == Urgency::Transition && slot.read == ReadState::Failed;
                 self.set_save(id, SaveState::Failed);
                 if goes_first {
                     self.retry_first(id, now);
